@@ -1,0 +1,81 @@
+# Two commands on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
+# Everything is installed into .venv, from the package registry, at the versions and hashes of requirements.lock.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTHON ?=
+WORKERS ?= 2
+ARGS ?=
+CODE := data detector diagnosis training
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+INSTALL := $(PIP) install --quiet --progress-bar off --no-compile
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint imports types format lock clean
+
+help:  ## what this file can do
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo 'ARGS="…" is handed on to demo and test; PYTHON=… chooses the interpreter; WORKERS=… the test processes.'
+
+demo: $(STAMP)  ## train, score and diagnose a small detector and its shuffled twin (no GPU, no data to download)
+	$(BIN)/python -m training.demo $(ARGS)
+
+test: $(STAMP)  ## run the tests and the examples in the docstrings
+	OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+
+setup: $(STAMP)  ## install everything into .venv (the other commands do it by themselves)
+	@echo "$(VENV) is ready"
+
+# One interpreter that is new enough, a venv that works, the locked packages, then this package, editable.
+# A second run, or one after an interruption, only does what is left to do.
+$(STAMP): requirements.lock requirements-reference.lock pyproject.toml
+	@new_enough='import sys; sys.exit(sys.version_info < (3, 11))'; \
+	if ! $(BIN)/python -c "$$new_enough" 2>/dev/null || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	  for python in $(or $(PYTHON),python3.11 python3 python3.12 python3.13 python3.14); do \
+	    if "$$python" -c "$$new_enough" 2>/dev/null; then found="$$python"; break; fi; \
+	  done; \
+	  if [ -z "$${found:-}" ]; then \
+	    echo "error: this needs Python 3.11 or newer; found $$($(or $(PYTHON),python3) --version 2>&1 | head -n 1)." >&2; \
+	    echo "Install one, or name it: make PYTHON=/path/to/python3.11 …" >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "Making $(VENV) with $$("$$found" --version) ($$found)"; \
+	  "$$found" -m venv --clear $(VENV); \
+	fi
+	@echo "Installing requirements.lock into $(VENV): about 5 GB, most of it torch; a minute or two the first time"
+	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL) --require-hashes --no-deps -r requirements-reference.lock
+	@$(INSTALL) --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lint: $(STAMP)  ## style: ruff's rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+imports: $(STAMP)  ## which package may import which: import-linter
+	$(BIN)/lint-imports
+
+types: $(STAMP)  ## static types: mypy --strict
+	$(BIN)/mypy
+
+format: $(STAMP)  ## put the code into ruff's format and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Keeps the versions that are locked, as far as pyproject.toml still admits them; UPGRADE=1 takes the newest.
+lock: $(STAMP)  ## write both lock files anew from pyproject.toml (UPGRADE=1: newest versions)
+	$(INSTALL) "uv>=0.5"
+	$(LOCK) --extra train --extra report --extra dev --output-file requirements.lock
+	$(LOCK) --extra reference --constraints requirements.lock --no-emit-package opencv-python \
+	  $$(sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package \1/p' requirements.lock) \
+	  --output-file requirements-reference.lock
+
+clean:  ## remove .venv and everything that tools leave behind; runs/ stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find $(CODE) tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,296 @@
+"""Augmentation: an image of any size in, a square of the network's size out, and the boxes that go with it.
+
+This is the one module that knows albumentations (2.0.8, which is no longer maintained). It does the colours
+and the blur. The geometry is done here, and for a reason: albumentations computes boxes as float32 fractions
+of the image, and would resample the image once for each of scale, translation and crop. All of these are one
+thing, a window over the image. So a window of whole pixels is drawn, cut out and resized once, and the boxes
+follow in float64.
+
+Nothing is drawn from a global generator: what happens to an image is a pure function of (seed, epoch, index),
+the same in every process and in every order.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data.records import InputError
+
+__all__ = ["Augmentation", "Key", "Transform", "eval_transform", "train_transform"]
+
+Key: TypeAlias = "int | tuple[int, int]"
+"""(epoch, index) of an image; an index alone is one of epoch 0."""
+
+Transform: TypeAlias = Callable[
+    [NDArray[np.uint8], NDArray[np.float64], Key],
+    tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.int64]],
+]
+"""(image (H, W, 3) RGB, boxes (n, 4) xyxy in its pixels, key) -> (image (S, S, 3), boxes (m, 4) in its
+pixels, (m,) which of the n boxes those are, ascending)."""
+
+FILL = (124, 116, 104)
+"""RGB of what lies beyond the image: the mean colour of ImageNet, which is about 0 after normalisation."""
+
+_STREAM = 1  # keeps these draws apart from others of the same seed, such as the order of the images
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly training images are changed. Defaults near YOLO v1's: scale and shift by 20 %.
+
+    Parameters
+    ----------
+    crop
+        Smallest share of the image's width, and of its height, that a random crop keeps. 1: no crop.
+    scale
+        Smallest and largest factor by which the crop is enlarged about its centre (log-uniform). Below 1 the
+        surroundings come into view, beyond the edge of the image a plain grey.
+    translate
+        Largest shift, as a share of the image's width and height.
+    flip
+        Probability of a mirror image.
+    brightness, contrast, saturation
+        Largest relative change, 0 to 1: 0.3 is a factor between 0.7 and 1.3.
+    hue
+        Largest turn of the colour circle, 0 to 0.5 (half of it).
+    blur
+        Probability of a Gaussian blur.
+    blur_sigma
+        Smallest and largest standard deviation of the blur, in pixels of the network's input.
+    min_visibility
+        A box goes when less than this fraction of its area stays in view; the others are clipped.
+
+    Raises
+    ------
+    InputError
+        A strength out of its range; the message names it.
+
+    Examples
+    --------
+    >>> Augmentation(scale=(0.5, 2)).scale
+    (0.5, 2)
+    >>> Augmentation(flip=50)
+    Traceback (most recent call last):
+    ...
+    data.records.InputError: augmentation.flip: found 50; expected a number from 0 to 1
+    """
+
+    crop: float = 0.8
+    scale: tuple[float, float] = (0.8, 1.25)
+    translate: float = 0.2
+    flip: float = 0.5
+    brightness: float = 0.3
+    contrast: float = 0.3
+    saturation: float = 0.4
+    hue: float = 0.03
+    blur: float = 0.1
+    blur_sigma: tuple[float, float] = (0.3, 1.5)
+    min_visibility: float = 0.3
+
+    def __post_init__(self) -> None:
+        limits = {"translate": 1.0, "hue": 0.5}
+        for name in (
+            "translate",
+            "flip",
+            "brightness",
+            "contrast",
+            "saturation",
+            "hue",
+            "blur",
+            "min_visibility",
+        ):
+            value, high = getattr(self, name), limits.get(name, 1.0)
+            if not 0 <= value <= high:
+                raise InputError(f"augmentation.{name}", str(value), f"a number from 0 to {high:g}")
+        if not 0 < self.crop <= 1:
+            raise InputError("augmentation.crop", str(self.crop), "a number above 0, at most 1")
+        for name in ("scale", "blur_sigma"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high < math.inf:
+                raise InputError(
+                    f"augmentation.{name}", f"{low}, {high}", "two positive numbers, the smaller one first"
+                )
+
+
+class Window(NamedTuple):
+    """A rectangle over an image, in whole pixels; it may reach beyond the image. `flip`: seen in a mirror."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    flip: bool = False
+
+
+def draw_window(width: int, height: int, strength: Augmentation, generator: np.random.Generator) -> Window:
+    """Crop, then scale about the crop's centre, then shift: one window. Always uses up eight draws."""
+    draws = generator.random(8)
+    size = np.array([width, height], dtype=np.float64)
+    kept = 1 - (1 - strength.crop) * draws[0:2]  # (2,) share of width and height
+    centre = (1 - kept) * draws[2:4] + kept / 2 + strength.translate * (2 * draws[4:6] - 1)
+    low, high = np.log(strength.scale)
+    extent = np.maximum(kept * size / np.exp(low + (high - low) * draws[6]), 1)
+    corner = np.rint(centre * size - extent / 2).astype(int)
+    end = corner + np.rint(extent).astype(int)
+    return Window(int(corner[0]), int(corner[1]), int(end[0]), int(end[1]), bool(draws[7] < strength.flip))
+
+
+def move_boxes(boxes: NDArray[np.float64], window: Window, size: int) -> NDArray[np.float64]:
+    """Boxes as seen in a window that is resized to size×size. They may reach beyond it.
+
+    Examples
+    --------
+    >>> move_boxes(np.array([[10.0, 10, 30, 20]]), Window(10, 0, 60, 50), 100)
+    array([[ 0., 20., 40., 40.]])
+    """
+    origin = np.array([window.left, window.top] * 2)
+    extent = np.array([window.right - window.left, window.bottom - window.top] * 2)
+    moved: NDArray[np.float64] = (
+        (boxes - origin) * size / extent
+    )  # in this order the far edge gives `size` exactly
+    if window.flip:
+        moved[:, [0, 2]] = size - moved[:, [2, 0]]
+    return moved
+
+
+def clip_boxes(
+    boxes: NDArray[np.float64], size: int, min_visibility: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Boxes clipped to a size×size image, and which of them stay: those of which enough is visible."""
+    clipped = np.clip(boxes, 0, size)
+    visible = np.prod(clipped[:, 2:] - clipped[:, :2], axis=1)
+    whole = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    kept = np.flatnonzero((visible > 0) & (visible >= min_visibility * whole))
+    return clipped[kept], kept
+
+
+def cut(image: NDArray[np.uint8], window: Window, size: int) -> NDArray[np.uint8]:
+    """The pixels in a window, resized to size×size with one resampling."""
+    height, width = image.shape[:2]
+    left, right = (min(max(edge, 0), width) for edge in (window.left, window.right))
+    top, bottom = (min(max(edge, 0), height) for edge in (window.top, window.bottom))
+    view = image[top:bottom, left:right]
+    if (left, top, right, bottom) != window[:4]:
+        shape = (window.bottom - window.top, window.right - window.left, 3)
+        canvas = np.empty(shape, dtype=np.uint8)
+        canvas[:] = FILL
+        y, x = top - window.top, left - window.left
+        if view.size:
+            canvas[y : y + view.shape[0], x : x + view.shape[1]] = view
+        view = canvas
+    shrinks = view.shape[0] >= size and view.shape[1] >= size
+    # Averaging over areas keeps fine texture from turning into noise; it is made for shrinking only.
+    resized = cv2.resize(view, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(cv2.flip(resized, 1) if window.flip else resized, dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    size: int
+
+    def __call__(
+        self, image: NDArray[np.uint8], boxes: NDArray[np.float64], key: Key = 0
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.int64]]:
+        whole = Window(0, 0, image.shape[1], image.shape[0])
+        return cut(image, whole, self.size), move_boxes(boxes, whole, self.size), np.arange(len(boxes))
+
+
+@dataclass(frozen=True)
+class _Training:
+    size: int
+    strength: Augmentation
+    seed: int
+    colors: Any  # an albumentations.Compose
+
+    def __call__(
+        self, image: NDArray[np.uint8], boxes: NDArray[np.float64], key: Key
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.int64]]:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        generator = np.random.default_rng([_STREAM, self.seed, epoch, index])
+        window = draw_window(image.shape[1], image.shape[0], self.strength, generator)
+        moved, kept = clip_boxes(
+            move_boxes(boxes, window, self.size), self.size, self.strength.min_visibility
+        )
+        # One state for all: set_random_seed would give every transform the same numbers, so that a strong
+        # change of colour always came with a blur.
+        self.colors.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+        return self.colors(image=cut(image, window, self.size))["image"], moved, kept
+
+
+def _color_changes(strength: Augmentation) -> Any:
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # importing it must not call out
+    import albumentations  # takes seconds: only who trains pays for it
+
+    return albumentations.Compose(
+        [
+            albumentations.ColorJitter(
+                brightness=(1 - strength.brightness, 1 + strength.brightness),
+                contrast=(1 - strength.contrast, 1 + strength.contrast),
+                saturation=(1 - strength.saturation, 1 + strength.saturation),
+                hue=(-strength.hue, strength.hue),
+                p=1.0,
+            ),
+            albumentations.GaussianBlur(blur_limit=0, sigma_limit=strength.blur_sigma, p=strength.blur),
+        ]
+    )
+
+
+def _check_size(size: int) -> None:
+    if size < 1:
+        raise InputError("input size", str(size), "a positive number of pixels")
+
+
+def train_transform(size: int, augmentation: Augmentation | None = None, seed: int = 0) -> Transform:
+    """The changes of training: crop, scale, shift, mirror, colour, blur.
+
+    Parameters
+    ----------
+    size
+        S: the result is S×S pixels. The aspect ratio is not kept, as in YOLO.
+    augmentation
+        The strengths. Default: those of :class:`Augmentation`.
+    seed
+        Not negative. Together with the key (epoch, index) it determines everything.
+
+    Returns
+    -------
+    callable
+        ``(image (H, W, 3) uint8, boxes (n, 4) float64 xyxy pixels, key)`` to
+        ``(image (S, S, 3), boxes (m, 4), kept (m,))``; `kept` says which boxes stayed. It can be pickled, and
+        leaves its arguments alone.
+
+    Raises
+    ------
+    InputError
+        A size that is not positive, a negative seed.
+    """
+    _check_size(size)
+    if seed < 0:
+        raise InputError("seed", str(seed), "a number from 0")
+    strength = augmentation or Augmentation()
+    return _Training(size, strength, seed, _color_changes(strength))
+
+
+def eval_transform(size: int) -> Transform:
+    """The change of evaluation: a resize to S×S, nothing else. Every box stays.
+
+    Parameters and result as of :func:`train_transform`; the key is not looked at, albumentations not needed.
+
+    Examples
+    --------
+    >>> box = np.array([[0.0, 5, 200, 50]])
+    >>> image, boxes, kept = eval_transform(100)(np.zeros((50, 200, 3), np.uint8), box, 0)
+    >>> image.shape, boxes, kept
+    ((100, 100, 3), array([[  0.,  10., 100., 100.]]), array([0]))
+    """
+    _check_size(size)
+    return _Evaluation(size)

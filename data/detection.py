@@ -1,0 +1,257 @@
+"""Images and their boxes as tensors: a torch Dataset over a ground truth, and its loaders."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias, TypedDict
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data.augment import Key, Transform
+from data.loader import EpochLoader, EpochSampler, epoch_loader, read_or_error
+from data.records import GroundTruth, InputError
+
+__all__ = [
+    "Batch",
+    "DetectionDataset",
+    "EpochLoader",
+    "EpochSampler",
+    "Item",
+    "Target",
+    "collate",
+    "detection_loader",
+    "read_image",
+    "split_validation",
+]
+
+_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+"""Pillow's modes of 8 bits a channel. Others do not survive the way to 8-bit RGB."""
+
+
+Target: TypeAlias = dict[str, Tensor]
+"""What is known of one image with n objects: ``boxes`` (n, 4) float32, xyxy, pixels of the S×S input; ``labels``
+(n,) int64; ``difficult`` (n,) bool, neither rewarded nor punished (VOC's difficult objects and COCO's crowds)."""
+
+
+class Item(TypedDict):
+    """One image with its n objects."""
+
+    image: Tensor
+    """(3, S, S) uint8, RGB."""
+    boxes: Tensor
+    """(n, 4) float32, xyxy, pixels of the S×S input."""
+    labels: Tensor
+    """(n,) int64."""
+    difficult: Tensor
+    """(n,) bool."""
+    index: int
+    """Which of ``truth.images`` this is."""
+
+
+class Batch(TypedDict):
+    """N images with their objects."""
+
+    images: Tensor
+    """(N, 3, S, S) uint8, RGB."""
+    targets: list[Target]
+    index: Tensor
+    """(N,) int64, into ``truth.images``."""
+
+
+def read_image(file: str | Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Decode an image file completely, or say why it cannot be.
+
+    Parameters
+    ----------
+    file
+        Anything Pillow reads. Grey, palette, transparent and CMYK images become RGB. The pixels are taken as
+        stored: a rotation noted in EXIF is not applied, since VOC and COCO annotate the stored pixels.
+    size
+        Width and height that the annotation states.
+
+    Returns
+    -------
+    ndarray
+        ``(H, W, 3)`` uint8, RGB.
+
+    Raises
+    ------
+    InputError
+        A missing, truncated or otherwise unreadable file, or one of another size than annotated.
+    """
+    try:
+        with Image.open(file) as image:
+            if size is not None and image.size != size:
+                raise InputError(
+                    file,
+                    f"an image of {image.width}x{image.height} pixels",
+                    f"{size[0]}x{size[1]} as annotated: mend the annotation, or restore the image it is of",
+                )
+            if image.mode not in _MODES:
+                raise InputError(
+                    file, f"pixels of mode {image.mode!r}", "8 bits a channel: convert the image"
+                )
+            return np.asarray(image.convert("RGB"))
+    except FileNotFoundError:
+        raise InputError(file, "no such file", "the image that the annotation names") from None
+    except InputError:
+        raise
+    except (
+        Exception
+    ) as error:  # broken content makes Pillow raise SyntaxError, ValueError, struct.error and more
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            file, f"an image that cannot be decoded ({reason})", "a complete image file: fetch it again"
+        ) from None
+
+
+class DetectionDataset(Dataset[Item]):
+    """The images of a ground truth, decoded and transformed, with their objects.
+
+    Parameters
+    ----------
+    truth
+        With the image files in ``truth.files``.
+    transform
+        :func:`data.augment.train_transform` or :func:`data.augment.eval_transform`.
+
+    Raises
+    ------
+    InputError
+        No images, no files named, or a file that does not exist. When an item is read: an image that cannot
+        be decoded, or is of another size than annotated.
+    """
+
+    def __init__(self, truth: GroundTruth, transform: Transform) -> None:
+        if not truth.images:
+            raise InputError("images", "an empty list", "at least one image")
+        if not truth.files:
+            raise InputError("files", "none", "the image file of each image: boxes alone do not do here")
+        for file in truth.files:  # now, not hours into the training
+            if not Path(file).is_file():
+                raise InputError(file, "no such file", "the image that the annotation names")
+        self.truth = truth
+        self.transform = transform
+        self._rows = np.argsort(truth.image_index, kind="stable")  # objects, image by image
+        self._starts = np.searchsorted(truth.image_index[self._rows], np.arange(len(truth.images) + 1))
+
+    def __len__(self) -> int:
+        return len(self.truth.images)
+
+    def __getitem__(self, key: Key) -> Item:
+        """The image of a key (epoch, index); an index alone is one of epoch 0."""
+        epoch, index = key if isinstance(key, tuple) else (0, operator.index(key))
+        if not 0 <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        truth = self.truth
+        rows = self._rows[self._starts[index] : self._starts[index + 1]]
+        width, height = truth.sizes[index].tolist()
+        pixels = read_image(truth.files[index], (width, height))
+        image, boxes, kept = self.transform(pixels, truth.boxes[rows], (epoch, index))
+        rows = rows[kept]
+        channels = np.empty((3, *image.shape[:2]), dtype=np.uint8)
+        cv2.split(
+            image, list(channels)
+        )  # into the rows of `channels`: ten times as fast as a transposed copy
+        return {
+            "image": torch.from_numpy(channels),
+            "boxes": torch.from_numpy(boxes.astype(np.float32)),
+            "labels": torch.from_numpy(truth.labels[rows]),
+            "difficult": torch.from_numpy(truth.difficult[rows] | truth.crowd[rows]),
+            "index": index,
+        }
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Item | InputError]:
+        """The items of a batch, for a loader: see :func:`data.loader.read_or_error`."""
+        return read_or_error(self, keys)
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Make a batch of items of one size.
+
+    Examples
+    --------
+    >>> none = torch.zeros(0)
+    >>> item = Item(image=torch.zeros(3, 2, 2), boxes=none, labels=none, difficult=none, index=7)
+    >>> batch = collate([item, item])
+    >>> batch["images"].shape, len(batch["targets"]), batch["index"].tolist()
+    (torch.Size([2, 3, 2, 2]), 2, [7, 7])
+    """
+    return {
+        "images": torch.stack([item["image"] for item in items]),
+        "targets": [
+            {"boxes": item["boxes"], "labels": item["labels"], "difficult": item["difficult"]}
+            for item in items
+        ],
+        "index": torch.tensor([item["index"] for item in items], dtype=torch.int64),
+    }
+
+
+def detection_loader(
+    dataset: DetectionDataset,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    train: bool,
+    workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    pin_memory: bool = False,
+) -> EpochLoader[Batch]:
+    """A loader of :class:`Batch`; parameters as of :func:`data.loader.epoch_loader`."""
+    return epoch_loader(
+        dataset,
+        collate,
+        batch_size,
+        seed=seed,
+        train=train,
+        workers=workers,
+        rank=rank,
+        world_size=world_size,
+        pin_memory=pin_memory,
+    )
+
+
+def split_validation(truth: GroundTruth, share: float, seed: int = 0) -> tuple[GroundTruth, GroundTruth]:
+    """Take a share of the images out for validation.
+
+    The images are put in the order of a hash of seed and name, and the first go. So the choice does not
+    depend on their order in the list, and k images more, or fewer, make no more than k others change sides.
+
+    Parameters
+    ----------
+    truth
+        All images.
+    share
+        Fraction of the images that validate, between 0 and 1; rounded to whole images.
+    seed
+        Another seed, another choice.
+
+    Returns
+    -------
+    tuple of GroundTruth
+        Training and validation images, each in the order of `truth`.
+
+    Raises
+    ------
+    InputError
+        Nothing left on one of the sides.
+    """
+    count = len(truth.images)
+    chosen = round(share * count) if 0 < share < 1 else 0
+    if not 0 < chosen < count:
+        raise InputError(
+            "validation share", f"{share:g} of {count} images", "at least one image on either side"
+        )
+    digests = [hashlib.sha256(f"{seed} {name}".encode()).digest() for name in truth.images]
+    order = sorted(range(count), key=digests.__getitem__)
+    return truth.select(sorted(order[chosen:])), truth.select(sorted(order[:chosen]))

@@ -1,0 +1,232 @@
+"""Fetches PASCAL VOC 2007 and 2012 from the official server: ``python -m data.download voc2007 --root PATH``.
+
+A transfer that breaks off goes on where it stopped, also in a later run. An archive is unpacked only when its
+checksum is right, and what is there already is not fetched again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from data.records import InputError
+from data.transfer import ProgressLine, Report, check_digest, fetch
+
+__all__ = ["DATASETS", "SOURCE", "Archive", "install", "is_installed", "main", "unpack"]
+
+SOURCE = "http://host.robots.ox.ac.uk/pascal/VOC/"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A tar file of the VOC server and what it holds.
+
+    Parameters
+    ----------
+    path
+        Below the source.
+    size
+        In bytes.
+    sha256
+        Hexadecimal. Those of :data:`DATASETS` are the ones that torchvision and TensorFlow Datasets publish.
+    folder
+        The folder of the tree that it fills: ``VOC2007``.
+    image_set, images
+        One of its lists in ``ImageSets/Main``, and how many images that has.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    folder: str
+    image_set: str
+    images: int
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return PurePosixPath(self.path).name
+
+
+DATASETS = {
+    "voc2007": (
+        Archive(
+            "voc2007/VOCtrainval_06-Nov-2007.tar",
+            460_032_000,
+            "7d8cd951101b0957ddfd7a530bdc8a94f06121cfc1e511bb5937e973020c7508",
+            "VOC2007",
+            "trainval",
+            5011,
+        ),
+        Archive(
+            "voc2007/VOCtest_06-Nov-2007.tar",
+            451_020_800,
+            "6836888e2e01dca84577a849d339fa4f73e1e4f135d312430c4856b5609b4892",
+            "VOC2007",
+            "test",
+            4952,
+        ),
+    ),
+    "voc2012": (
+        Archive(
+            "voc2012/VOCtrainval_11-May-2012.tar",
+            1_999_639_040,
+            "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
+            "VOC2012",
+            "trainval",
+            11540,
+        ),
+    ),
+}
+
+
+def is_installed(archive: Archive, root: Path) -> bool:
+    """Whether the images and annotations of the archive's list are all below `root`, by whatever way."""
+    tree = root / archive.folder
+    try:
+        images = (tree / "ImageSets" / "Main" / f"{archive.image_set}.txt").read_text("utf-8").split()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return len(images) == archive.images and all(
+        (tree / "JPEGImages" / f"{image}.jpg").is_file() and (tree / "Annotations" / f"{image}.xml").is_file()
+        for image in images
+    )
+
+
+def _members(tar: tarfile.TarFile, file: Path) -> list[tarfile.TarInfo]:
+    """All members, if each is a plain file or folder below VOCdevkit."""
+    members = tar.getmembers()
+    for member in members:
+        parts = PurePosixPath(member.name).parts
+        if parts[:1] != ("VOCdevkit",) or ".." in parts:
+            raise InputError(
+                file, f"a member {member.name!r}", "paths below VOCdevkit only: do not use this file"
+            )
+        if not (member.isfile() or member.isdir()):
+            raise InputError(
+                file, f"a link or device {member.name!r}", "plain files only: do not use this file"
+            )
+    return members
+
+
+def unpack(file: Path, root: Path, report: Report) -> None:
+    """Unpack a VOC archive, so that ``VOCdevkit/VOC2007/…`` in it becomes ``ROOT/VOC2007/…``.
+
+    It is unpacked beside its place and then moved, the lists of images last: where these are, all is.
+
+    Raises
+    ------
+    InputError
+        Not a tar file, or one with anything but plain files below VOCdevkit. Nothing is unpacked then.
+    """
+    if not hasattr(tarfile, "data_filter"):
+        raise InputError("Python", sys.version.split()[0], "3.11.4 or later, which can unpack safely")
+    staging = root / f".{file.name}.unpacking"
+    shutil.rmtree(staging, ignore_errors=True)  # of an interrupted run
+    try:
+        with tarfile.open(file, "r:") as tar:
+            members = _members(tar, file)
+            staging.mkdir(parents=True)
+            for count, member in enumerate(members, start=1):
+                tar.extract(member, staging, filter="data")
+                report("unpacking", count, len(members))
+        unpacked = staging / "VOCdevkit"
+        files = [path.relative_to(unpacked) for path in unpacked.rglob("*") if path.is_file()]
+        for path in sorted(files, key=lambda path: "ImageSets" in path.parts):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (unpacked / path).replace(root / path)
+    except (tarfile.TarError, EOFError) as error:
+        raise InputError(file, f"an archive that cannot be unpacked ({error})", "a tar file of VOC") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def install(archive: Archive, root: Path, source: str, report: Report, *, keep: bool = False) -> bool:
+    """Fetch, check and unpack an archive, or as much of this as is still to do.
+
+    An archive that lies in `root` already is used, and left there. One that was fetched is removed in the
+    end, unless `keep`.
+
+    Returns
+    -------
+    bool
+        Whether there was anything to do.
+
+    Raises
+    ------
+    InputError
+        See :func:`data.transfer.fetch` and :func:`unpack`; also too little room on the disk, or a wrong
+        archive in `root`.
+    """
+    if is_installed(archive, root):
+        return False
+    root.mkdir(parents=True, exist_ok=True)
+    file = root / archive.name
+    given = file.exists()
+    if given:
+        check_digest(file, archive.sha256, report, "not the official archive; move it away to fetch that")
+    else:
+        needed, free = 2 * archive.size, shutil.disk_usage(root).free
+        if free < needed:
+            expected = f"{needed / 1e9:.1f} GB, for {archive.name} and its files"
+            raise InputError(root, f"{free / 1e9:.1f} GB of free space", expected)
+        fetch(source.rstrip("/") + "/" + archive.path, file, archive.size, archive.sha256, report)
+    unpack(file, root, report)
+    if not is_installed(archive, root):
+        expected = f"the {archive.images} images of its list {archive.image_set}, with annotations"
+        raise InputError(root / archive.folder, f"not all that {archive.name} should bring", expected)
+    if not (keep or given):
+        file.unlink()
+    return True
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns
+    -------
+    int
+        Exit code: 0; 2 after an error that the message says how to mend; 130 when interrupted.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m data.download",
+        description="Fetch PASCAL VOC from the official server, check it and unpack it.",
+        epilog="Interrupted, it goes on where it stopped when it is run again.",
+    )
+    names = sorted(DATASETS)
+    parser.add_argument("datasets", nargs="+", choices=names, metavar="DATASET", help=" or ".join(names))
+    parser.add_argument("--root", type=Path, required=True, help="the folder to hold VOC2007 and VOC2012")
+    parser.add_argument("--source", default=SOURCE, help="a mirror laid out like the default, %(default)s")
+    parser.add_argument("--keep", action="store_true", help="keep the archives after unpacking")
+    options = parser.parse_args(arguments)
+    try:
+        if not options.source.startswith(("http://", "https://")):
+            raise InputError("--source", options.source, "an address that begins with http:// or https://")
+        for dataset in dict.fromkeys(options.datasets):
+            for archive in DATASETS[dataset]:
+                line = ProgressLine(archive.name)
+                new = install(archive, options.root, options.source, line, keep=options.keep)
+                state = "unpacked" if new else "there already"
+                print(
+                    f"{options.root / archive.folder}: {archive.image_set}, {archive.images} images, {state}"
+                )
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # the disk: full, or not to be written to
+        where, found = error.filename or options.root, error.strerror or str(error)
+        print(f"error: {InputError(where, found, 'a place to write to')}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; run the same command to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

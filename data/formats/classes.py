@@ -1,0 +1,111 @@
+"""The classes of a data set, and which of them are easily taken for one another."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from data.formats.files import read_text, write_text
+from data.records import InputError
+
+__all__ = ["VOC_CLASSES", "VOC_SIMILAR", "ClassList", "read_classes", "write_classes"]
+
+VOC_CLASSES: tuple[str, ...] = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person",
+    "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+"""The 20 classes of PASCAL VOC, in the order of its development kit."""
+
+VOC_SIMILAR: tuple[tuple[str, ...], ...] = (
+    ("bird", "cat", "cow", "dog", "horse", "person", "sheep"),
+    ("aeroplane", "bicycle", "boat", "bus", "car", "motorbike", "train"),
+    ("bicycle", "motorbike"),
+    ("chair", "diningtable", "sofa"),
+    ("aeroplane", "bird"),
+)
+"""Groups of similar classes of VOC, of Hoiem's analysis: bottle, pottedplant and tvmonitor are in none."""
+
+FILE_NAME = "classes.yaml"
+
+
+class ClassList(NamedTuple):
+    """Class names in order, and the groups of similar ones.
+
+    Examples
+    --------
+    >>> ClassList(("cat", "dog", "sofa"), (("cat", "dog"),)).names
+    ('cat', 'dog', 'sofa')
+    """
+
+    names: tuple[str, ...]
+    similar: tuple[tuple[str, ...], ...]
+
+
+def read_classes(folder: Path | str) -> ClassList:
+    """The classes of the VOC tree `folder`: those of its ``classes.yaml``, or else VOC's 20.
+
+    A tree with classes of its own says so in ``classes.yaml``: ``classes: [cat, dog, sofa]`` and,
+    optional, ``similar: [[cat, dog]]``.
+
+    Raises
+    ------
+    InputError
+        The file is not YAML, has other keys, names a class twice, or a group names an unknown class.
+    """
+    path = Path(folder) / FILE_NAME
+    if not path.exists():
+        return ClassList(VOC_CLASSES, VOC_SIMILAR)
+    text = read_text(path, "the classes of the tree")
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else path
+        raise InputError(where, "malformed YAML", "classes: [name, …] and similar: [[name, …], …]") from None
+    if not isinstance(content, dict):
+        raise InputError(path, "no keys", "the key classes, with a list of names, and optionally similar")
+    for key in content:
+        if key not in ("classes", "similar"):
+            nearest = difflib.get_close_matches(str(key), ("classes", "similar"), n=1)
+            hint = f" (did you mean {nearest[0]}?)" if nearest else ""
+            raise InputError(path, f"the unknown key {key!r}{hint}", "the keys classes and similar")
+    names = _names(f"{path}: classes", content.get("classes"))
+    if not names:
+        raise InputError(f"{path}: classes", "no class", "at least one class name")
+    groups = content.get("similar") or []
+    if not isinstance(groups, list):
+        raise InputError(f"{path}: similar", repr(groups), "a list of groups, each a list of class names")
+    similar = tuple(_names(f"{path}: similar[{i}]", group) for i, group in enumerate(groups))
+    for i, group in enumerate(similar):
+        for name in group:
+            if name not in names:
+                raise InputError(
+                    f"{path}: similar[{i}]", f"the unknown class {name!r}", f"one of {', '.join(names)}"
+                )
+    return ClassList(names, similar)
+
+
+def write_classes(folder: Path | str, classes: ClassList) -> None:
+    """Write the ``classes.yaml`` that makes `folder` a VOC tree with classes of its own."""
+    content = {"classes": list(classes.names), "similar": [list(group) for group in classes.similar]}
+    write_text(
+        Path(folder) / FILE_NAME,
+        yaml.safe_dump(content, default_flow_style=None, sort_keys=False, allow_unicode=True, width=100),
+    )
+
+
+def _names(where: str, values: Any) -> tuple[str, ...]:
+    """A list of distinct class names, or an error that says what stands there instead."""
+    if not isinstance(values, list):
+        raise InputError(where, "nothing" if values is None else repr(values), "a list of class names")
+    for value in values:
+        if not isinstance(value, str) or not value or value != value.strip():
+            raise InputError(where, repr(value), "a class name (in quotes where YAML reads it otherwise)")
+    if len(set(values)) != len(values):
+        twice = next(value for i, value in enumerate(values) if value in values[:i])
+        raise InputError(where, f"{twice!r} twice", "each class once")
+    return tuple(values)

@@ -1,0 +1,276 @@
+"""Batches in an order that is a pure function of (seed, epoch), resumable in the middle of an epoch.
+
+The sampler hands out (epoch, index) keys, so that a data set knows the epoch of an image without being told
+by other means: workers live on between epochs, and a resumed run needs to remember no more than the epoch
+and the number of batches done.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar, cast
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Sampler
+
+from data.records import InputError
+
+__all__ = ["EpochLoader", "EpochSampler", "KeyedDataset", "epoch_loader", "read_or_error"]
+
+_STREAM = 0  # keeps the draws of the order apart from those of data.augment with the same seed
+
+ItemT = TypeVar("ItemT")
+ItemT_co = TypeVar("ItemT_co", covariant=True)
+BatchT = TypeVar("BatchT")
+
+
+class KeyedDataset(Protocol[ItemT_co]):
+    """What a loader reads: a map-style data set that takes (epoch, index) keys."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: tuple[int, int]) -> ItemT_co: ...
+
+
+def read_or_error(dataset: KeyedDataset[ItemT], keys: Sequence[tuple[int, int]]) -> list[ItemT | InputError]:
+    """The items of a batch, or the error of the first that cannot be read. For a data set's ``__getitems__``.
+
+    Out of an error that is raised in a worker process torch makes a RuntimeError with the worker's traceback.
+    Handed over as a value, it is raised by :class:`EpochLoader` in the main process as what it is.
+    """
+    items: list[ItemT | InputError] = []
+    try:
+        items.extend(dataset[key] for key in keys)
+    except InputError as error:
+        return [error]
+    return items
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """(epoch, index) keys of one process, in an order that depends on (seed, epoch) alone.
+
+    Parameters
+    ----------
+    count
+        Number of images.
+    seed
+        Not negative. Looked at only where `shuffle` is.
+    shuffle
+        Draw a new order every epoch; otherwise that of the images.
+    rank, world_size
+        This process, and how many there are: each gets every `world_size`-th image of the common order.
+    drop_last
+        Leave out the last ``count % world_size`` images of the order, so that every process gets as many.
+        Otherwise some get one more: every image occurs exactly once.
+
+    Attributes
+    ----------
+    epoch
+        Set it by :meth:`set_epoch`.
+    skip
+        Leave out so many of this process's images at the beginning of the next epoch to be iterated.
+
+    Raises
+    ------
+    InputError
+        A negative seed, a rank that is not among the processes, fewer images than processes.
+
+    Examples
+    --------
+    >>> list(EpochSampler(5, rank=1, world_size=2))
+    [(0, 1), (0, 3)]
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        drop_last: bool = False,
+    ) -> None:
+        if seed < 0:
+            raise InputError("seed", str(seed), "a number from 0")
+        if not 0 <= rank < world_size:
+            raise InputError("rank", str(rank), f"a number from 0 to {world_size - 1}: one for each process")
+        if count < world_size:
+            raise InputError("images", f"{count} for {world_size} processes", "at least one for each process")
+        self.count, self.seed, self.shuffle = count, seed, shuffle
+        self.rank, self.world_size = rank, world_size
+        self._end = count - count % world_size if drop_last else count
+        self.epoch = 0
+        self.skip = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Which epoch the next iteration is. Lightning calls this."""
+        self.epoch = epoch
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Indices of this process's images in an epoch."""
+        order = np.arange(self.count)
+        if self.shuffle:
+            np.random.default_rng([_STREAM, self.seed, epoch]).shuffle(order)
+        return order[self.rank : self._end : self.world_size]
+
+    def __len__(self) -> int:
+        """Number of images of this process in a whole epoch."""
+        return len(range(self.rank, self._end, self.world_size))
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch, skip, self.skip = self.epoch, self.skip, 0
+        for index in self.order(epoch)[skip:].tolist():
+            yield epoch, index
+
+
+class EpochLoader(DataLoader[BatchT]):
+    """A DataLoader that can be resumed in the middle of an epoch; made by :func:`epoch_loader`.
+
+    Lightning stores :meth:`state_dict` in its checkpoints and hands it back before the first batch. The
+    constructor is that of :class:`torch.utils.data.DataLoader`, so that Lightning can also make a copy.
+
+    An epoch begins at its first batch, not when ``iter`` is called: Lightning calls ``iter`` first and
+    ``set_epoch`` second. The length is always that of a whole epoch.
+
+    Raises
+    ------
+    InputError
+        While iterating: an image that cannot be read, also where a worker process met it.
+    """
+
+    _epoch = 0  # of the latest batch handed out
+    _batches = 0  # handed out in that epoch
+    _resume: dict[str, int] | None = None
+
+    @property
+    def _order(self) -> EpochSampler:
+        return cast(EpochSampler, self.sampler)
+
+    def __iter__(self) -> Iterator[BatchT]:  # type: ignore[override]
+        state, self._resume = self._resume, None
+        epoch = self._order.epoch
+        start = self._place(state) if state and state["epoch"] == epoch else 0
+        self._order.skip = start * cast(int, self.batch_size)
+        self._epoch, self._batches = epoch, start
+        for batch in super().__iter__():
+            if isinstance(batch, InputError):
+                try:
+                    raise batch
+                finally:
+                    # The error's traceback holds this frame. If the frame held the error too, they and the
+                    # workers' queues would be one cycle of garbage, and such workers take seconds to end.
+                    del batch
+            self._batches += 1  # before it is handed out: a checkpoint made during the step counts it as done
+            yield cast(BatchT, batch)
+
+    def _form(self) -> dict[str, int]:
+        return {
+            "images": self._order.count,
+            "batch size": cast(int, self.batch_size),
+            "processes": self._order.world_size,
+        }
+
+    def _place(self, state: dict[str, int]) -> int:
+        saved, here = (
+            ", ".join(f"{name} {form[name]}" for name in self._form()) for form in (state, self._form())
+        )
+        if saved != here:
+            raise InputError(
+                "checkpoint",
+                f"a run that stopped in the middle of an epoch with {saved}",
+                f"the same settings to go on, not {here}; or resume from the end of an epoch",
+            )
+        return state["batches"]
+
+    def state_dict(self) -> dict[str, int]:
+        """Epoch, how many of its batches have been handed out, and of how many images they are."""
+        return {"epoch": self._epoch, "batches": self._batches, **self._form()}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Leave out the batches that `state` counts when its epoch is iterated next.
+
+        If the images, the batch size or the processes are not as many as then, that raises an InputError:
+        there is no such place in this loader's order.
+        """
+        self._resume = dict(state)
+        self._order.set_epoch(state["epoch"])
+
+
+class _Collate:
+    """Calls `collate`, or hands on the error that stands in the place of items: :func:`read_or_error`."""
+
+    def __init__(self, collate: Callable[[Any], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, items: list[Any]) -> Any:
+        return items[0] if isinstance(items[0], InputError) else self.collate(items)
+
+
+def _start_worker(worker: int) -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+
+
+def epoch_loader(
+    dataset: KeyedDataset[ItemT],
+    collate: Callable[[list[ItemT]], BatchT],
+    batch_size: int,
+    *,
+    seed: int = 0,
+    train: bool,
+    workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    pin_memory: bool = False,
+) -> EpochLoader[BatchT]:
+    """A loader over a data set whose ``__getitems__`` is :func:`read_or_error`.
+
+    Parameters
+    ----------
+    dataset, collate
+        The items, and what makes a batch of some.
+    batch_size
+        Images in a batch of this process.
+    seed
+        Of the order.
+    train
+        True: a new order every epoch, and as many batches for each process, all of them whole (except that
+        fewer images than `batch_size` make one batch). False: every image once, in order.
+    workers
+        Processes that read, with one thread each; 0: this one does. They live on between epochs.
+    rank, world_size
+        This process, and how many there are. Tell Lightning ``use_distributed_sampler=False``.
+    pin_memory
+        For faster copies to a GPU.
+
+    Raises
+    ------
+    InputError
+        Batch size below 1, a negative number of workers, fewer images than processes.
+    """
+    if batch_size < 1:
+        raise InputError("batch size", str(batch_size), "a number from 1")
+    if workers < 0:
+        raise InputError("workers", str(workers), "a number from 0")
+    sampler = EpochSampler(
+        len(dataset), seed=seed, shuffle=train, rank=rank, world_size=world_size, drop_last=train
+    )
+    generator = torch.Generator()  # of its own: iterating must not move the global one on
+    generator.manual_seed(seed)
+    return EpochLoader(
+        cast(Any, dataset),
+        batch_size=batch_size,
+        sampler=cast(Any, sampler),
+        drop_last=train and len(sampler) >= batch_size,
+        num_workers=workers,
+        collate_fn=_Collate(collate),
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        generator=generator,
+        persistent_workers=workers > 0,
+    )

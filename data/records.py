@@ -1,0 +1,313 @@
+"""Ground truth and detections: validated, immutable columns.
+
+Every reader in :mod:`data.formats` ends here and every analysis starts here. A record refuses bad
+shapes and values when it is built, so nothing downstream checks again.
+
+Boxes are float64 ``(N, 4)``, xyxy, in continuous pixels: the left edge of the first pixel is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Detections", "GroundTruth", "InputError"]
+
+UNKNOWN = -1
+"""Value of an integer attribute column (``truncated``, ``occluded``) that was not annotated."""
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used: a file, a field, an option.
+
+    Commands print the message alone and exit with code 2.
+
+    Parameters
+    ----------
+    where
+        The file, with its line or field; or the name of the argument.
+    found
+        What was found there.
+    expected
+        What should stand there, and what to do about it.
+
+    Examples
+    --------
+    >>> print(InputError("dog.txt:3", "5 columns", "6: image score xmin ymin xmax ymax"))
+    dog.txt:3: found 5 columns; expected 6: image score xmin ymin xmax ymax
+    """
+
+    def __init__(self, where: object, found: str, expected: str) -> None:
+        super().__init__(f"{where}: found {found}; expected {expected}")
+        self.where = str(where)
+        self.found = found
+        self.expected = expected
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception pickles with the one string it was made of, but this one is made of three: worker
+        # processes hand it on.
+        return (type(self), (self.where, self.found, self.expected))
+
+
+def _column(name: str, values: ArrayLike, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """Copy `values` into a read-only array of `dtype`; None in `shape` stands for any length."""
+    array = np.array(values, dtype=dtype)
+    if array.size == 0 and not all(shape):  # an empty list has no second dimension of its own
+        array = array.reshape(tuple(length or 0 for length in shape))
+    fits = array.ndim == len(shape) and all(
+        want is None or have == want for have, want in zip(array.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if length is None else str(length) for length in shape)
+        raise InputError(name, f"an array of shape {array.shape}", f"shape ({wanted})")
+    array.setflags(write=False)
+    return array
+
+
+def _indices(name: str, values: ArrayLike, rows: int, count: int, of: str) -> NDArray[np.int64]:
+    """A read-only column of indices into a tuple of `count` names."""
+    array = _column(name, values, np.int64, (rows,))
+    bad = np.flatnonzero((array < 0) | (array >= count))
+    if bad.size:
+        row = int(bad[0])
+        raise InputError(f"{name}[{row}]", str(array[row]), f"an index into the {count} {of}")
+    return array
+
+
+def _names(name: str, values: Iterable[str]) -> tuple[str, ...]:
+    names = tuple(str(value) for value in values)
+    if len(set(names)) != len(names):
+        seen: set[str] = set()
+        twice = next(value for value in names if value in seen or seen.add(value))  # type: ignore[func-returns-value]
+        raise InputError(name, f"{twice!r} twice", "each name once")
+    return names
+
+
+def _check_boxes(boxes: NDArray[np.float64], *, allow_empty: bool) -> None:
+    finite = np.isfinite(boxes).all(axis=1)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite)[0])
+        raise InputError(f"boxes[{row}]", str(boxes[row].tolist()), "finite numbers")
+    extent = boxes[:, 2:] - boxes[:, :2]  # (N, 2): width, height
+    wrong = (extent < 0).any(axis=1) if allow_empty else (extent <= 0).any(axis=1)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        kind = "xmin <= xmax and ymin <= ymax" if allow_empty else "a box of positive area"
+        raise InputError(f"boxes[{row}]", str(boxes[row].tolist()), f"xyxy with {kind}")
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """Annotated objects of a set of images, one row an object, in the order of the annotations.
+
+    Parameters
+    ----------
+    images
+        Identifiers of all I images of the set, also of those without objects. Unique.
+    classes
+        Names of the classes. Unique.
+    sizes
+        ``(I, 2)`` width and height of each image, in pixels.
+    image_index
+        ``(N,)`` the image of each object, an index into `images`.
+    labels
+        ``(N,)`` the class of each object, an index into `classes`.
+    boxes
+        ``(N, 4)`` xyxy, continuous pixels, of positive area.
+    difficult
+        ``(N,)`` VOC's flag: such an object is neither rewarded nor punished. Default: none is.
+    crowd
+        ``(N,)`` COCO's ``iscrowd``: a region of many objects. Default: none is.
+    attributes
+        Further columns of N values, by name: ``truncated``, ``occluded`` (−1: not annotated),
+        ``pose`` (empty: not annotated), or any of the user's own.
+    files
+        The image file of each image, or empty where the images are not at hand.
+
+    Raises
+    ------
+    InputError
+        A column of the wrong length, an index out of range, a box without area, a name twice.
+
+    Examples
+    --------
+    >>> truth = GroundTruth(["a"], ["dog"], [[100, 80]], [0], [0], [[10, 10, 50, 60]])
+    >>> len(truth), truth.boxes.flags.writeable
+    (1, False)
+    """
+
+    images: tuple[str, ...]
+    classes: tuple[str, ...]
+    sizes: NDArray[np.int64]
+    image_index: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+    difficult: NDArray[np.bool_]
+    crowd: NDArray[np.bool_]
+    attributes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        images: Iterable[str],
+        classes: Iterable[str],
+        sizes: ArrayLike,
+        image_index: ArrayLike,
+        labels: ArrayLike,
+        boxes: ArrayLike,
+        difficult: ArrayLike | None = None,
+        crowd: ArrayLike | None = None,
+        attributes: Mapping[str, ArrayLike] | None = None,
+        files: Sequence[object] = (),
+    ) -> None:
+        image_names = _names("images", images)
+        class_names = _names("classes", classes)
+        box_column = _column("boxes", boxes, np.float64, (None, 4))
+        _check_boxes(box_column, allow_empty=False)
+        rows = len(box_column)
+        size_column = _column("sizes", sizes, np.int64, (len(image_names), 2))
+        if (size_column <= 0).any():
+            row = int(np.flatnonzero((size_column <= 0).any(axis=1))[0])
+            raise InputError(
+                f"sizes of image {image_names[row]!r}",
+                str(size_column[row].tolist()),
+                "a positive width and height",
+            )
+        if files and len(files) != len(image_names):
+            raise InputError(
+                "files", f"{len(files)} files", f"one for each image, or none: {len(image_names)}"
+            )
+        none = np.zeros(rows, dtype=bool)
+        columns = {
+            "images": image_names,
+            "classes": class_names,
+            "sizes": size_column,
+            "image_index": _indices("image_index", image_index, rows, len(image_names), "images"),
+            "labels": _indices("labels", labels, rows, len(class_names), "classes"),
+            "boxes": box_column,
+            "difficult": _column("difficult", none if difficult is None else difficult, np.bool_, (rows,)),
+            "crowd": _column("crowd", none if crowd is None else crowd, np.bool_, (rows,)),
+            "attributes": MappingProxyType(
+                {name: _column(name, values, None, (rows,)) for name, values in (attributes or {}).items()}
+            ),
+            "files": tuple(str(file) for file in files),
+        }
+        for name, value in columns.items():
+            object.__setattr__(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A MappingProxyType does not pickle, and worker processes receive the record.
+        return (
+            GroundTruth,
+            (
+                self.images, self.classes, self.sizes, self.image_index, self.labels, self.boxes,
+                self.difficult, self.crowd, dict(self.attributes), self.files,
+            ),
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        """Number of objects."""
+        return len(self.boxes)
+
+    def select(self, images: Iterable[int]) -> GroundTruth:
+        """The same record over some of its images, in the order given.
+
+        Parameters
+        ----------
+        images
+            Indices into :attr:`images`.
+        """
+        chosen = np.asarray(list(images), dtype=np.int64)
+        position = np.full(len(self.images), -1, dtype=np.int64)
+        position[chosen] = np.arange(len(chosen))
+        moved = position[self.image_index]
+        rows = np.flatnonzero(moved >= 0)
+        rows = rows[np.argsort(moved[rows], kind="stable")]
+        return GroundTruth(
+            [self.images[i] for i in chosen],
+            self.classes,
+            self.sizes[chosen],
+            moved[rows],
+            self.labels[rows],
+            self.boxes[rows],
+            self.difficult[rows],
+            self.crowd[rows],
+            {name: values[rows] for name, values in self.attributes.items()},
+            [self.files[i] for i in chosen] if self.files else (),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What a detector found, one row a detection, in the order of the file it was read from.
+
+    Parameters
+    ----------
+    images, classes
+        The names that `image_index` and `labels` point into: those of the ground truth.
+    image_index
+        ``(M,)`` the image of each detection.
+    labels
+        ``(M,)`` the class of each detection.
+    scores
+        ``(M,)`` confidence, finite; larger is surer.
+    boxes
+        ``(M, 4)`` xyxy, continuous pixels; may reach beyond the image and may have no area.
+
+    Raises
+    ------
+    InputError
+        A column of the wrong length, an index out of range, a score or box that is not finite,
+        an inverted box.
+
+    Examples
+    --------
+    >>> found = Detections(["a"], ["dog"], [0], [0], [0.9], [[11, 10, 50, 60]])
+    >>> found.scores.tolist()
+    [0.9]
+    """
+
+    images: tuple[str, ...]
+    classes: tuple[str, ...]
+    image_index: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    boxes: NDArray[np.float64]
+
+    def __init__(
+        self,
+        images: Iterable[str],
+        classes: Iterable[str],
+        image_index: ArrayLike,
+        labels: ArrayLike,
+        scores: ArrayLike,
+        boxes: ArrayLike,
+    ) -> None:
+        image_names = _names("images", images)
+        class_names = _names("classes", classes)
+        box_column = _column("boxes", boxes, np.float64, (None, 4))
+        _check_boxes(box_column, allow_empty=True)
+        rows = len(box_column)
+        score_column = _column("scores", scores, np.float64, (rows,))
+        if not np.isfinite(score_column).all():
+            row = int(np.flatnonzero(~np.isfinite(score_column))[0])
+            raise InputError(f"scores[{row}]", str(score_column[row]), "a finite number")
+        columns = {
+            "images": image_names,
+            "classes": class_names,
+            "image_index": _indices("image_index", image_index, rows, len(image_names), "images"),
+            "labels": _indices("labels", labels, rows, len(class_names), "classes"),
+            "scores": score_column,
+            "boxes": box_column,
+        }
+        for name, value in columns.items():
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        """Number of detections."""
+        return len(self.boxes)

@@ -1,0 +1,204 @@
+"""The detector: backbone and convolutional head, with YOLO v1's loss and decoding (paper, section 4.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detector.grid import decode, encode, gather_targets, non_maximum_suppression, split_outputs
+from detector.head import ConvHead
+from detector.loss import LossWeights, YOLOLoss, yolo_loss
+
+__all__ = ["YOLO"]
+
+
+class YOLO(nn.Module):
+    """A single-shot detector on an S×S grid.
+
+    Parameters
+    ----------
+    backbone
+        Maps ``(N, 3, H, W)`` images to ``(N, out_channels, S, S)`` and says `out_channels`:
+        ``resnet50(num_classes=None)``, say. The paper shuffles its last layer with
+        :func:`detector.shuffle_layers`.
+    classes
+        C.
+    grid
+        S, or rows and columns: the size of the backbone's map for the images to come. 14 for ResNet-50 at
+        448 pixels.
+    boxes_per_cell
+        B.
+    head_channels
+        Width of the head.
+    dilation
+        Of the head's bottlenecks. None: the paper's 2, or more where the head would not see the whole map.
+    weights
+        Of the parts of the loss.
+
+    Examples
+    --------
+    >>> from detector import resnet18, shuffle_layers
+    >>> model = YOLO(shuffle_layers(resnet18(None), "last"), classes=20, grid=2, boxes_per_cell=2)
+    >>> images = torch.zeros(1, 3, 64, 64)
+    >>> target = {"boxes": torch.tensor([[5.0, 5.0, 40.0, 60.0]]), "labels": torch.tensor([3])}
+    >>> bool(model.loss(images, [target]).total > 0)
+    True
+    >>> sorted(model.eval().predict(images)[0])
+    ['boxes', 'labels', 'scores']
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        classes: int,
+        grid: int | tuple[int, int],
+        boxes_per_cell: int = 2,
+        *,
+        head_channels: int = 256,
+        dilation: int | None = None,
+        weights: LossWeights | None = None,
+    ) -> None:
+        super().__init__()
+        self.grid = (grid, grid) if isinstance(grid, int) else grid
+        for name, value in {
+            "classes": classes,
+            "boxes_per_cell": boxes_per_cell,
+            "grid": min(self.grid),
+        }.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, found {value}")
+        self.classes = classes
+        self.boxes_per_cell = boxes_per_cell
+        self.weights = weights or LossWeights()
+        self.backbone = backbone
+        in_channels: Any = backbone.out_channels
+        self.head = ConvHead(
+            in_channels,
+            boxes_per_cell * 5 + classes,
+            head_channels,
+            dilation=dilation or ConvHead.covering_dilation(max(self.grid)),
+        )
+        self._start_neutral()
+
+    def _start_neutral(self) -> None:
+        """Let an untrained network predict mid-cell, a quarter of each side, no object, any class alike.
+
+        The outputs are linear, so that the bias is the mean prediction; from zero, or worse from large random
+        outputs, the first steps of a training from scratch go into finding it.
+        """
+        bias = torch.full_like(self.head.output.bias, 1 / self.classes)  # type: ignore[arg-type]
+        bias[: self.boxes_per_cell * 5] = bias.new_tensor([0.5, 0.5, 0.5, 0.5, 0.0]).repeat(
+            self.boxes_per_cell
+        )
+        with torch.no_grad():
+            self.head.output.bias.copy_(bias)  # type: ignore[union-attr]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Raw outputs of the grid.
+
+        Parameters
+        ----------
+        images
+            ``(N, 3, H, W)``, uint8 RGB, or floating point and normalised (:func:`detector.normalize`).
+
+        Returns
+        -------
+        Tensor
+            ``(N, B·5 + C, S, S)`` float32; :func:`detector.grid.split_outputs` takes them apart.
+
+        Raises
+        ------
+        ValueError
+            Images whose feature map is not of the detector's grid.
+        """
+        features = self.backbone(images)
+        if tuple(features.shape[2:]) != tuple(self.grid):
+            raise ValueError(
+                f"images of {images.shape[2]}x{images.shape[3]} pixels give a map of "
+                f"{features.shape[2]}x{features.shape[3]} cells, but the detector's grid is "
+                f"{self.grid[0]}x{self.grid[1]}: change the input size, the backbone's output stride, "
+                "or the grid"
+            )
+        return self.head(features)  # type: ignore[no-any-return]
+
+    def loss_of(
+        self, outputs: Tensor, targets: Sequence[dict[str, Tensor]], image_size: tuple[int, int]
+    ) -> YOLOLoss:
+        """The loss of outputs that are already computed; see :meth:`loss`."""
+        boxes, labels, image_index, difficult = gather_targets(targets, outputs.device)
+        laid = encode(
+            boxes,
+            labels,
+            image_index,
+            difficult,
+            images=len(targets),
+            image_size=image_size,
+            grid=self.grid,
+        )
+        return yolo_loss(split_outputs(outputs.float(), self.boxes_per_cell), laid, self.weights)
+
+    def loss(self, images: Tensor, targets: Sequence[dict[str, Tensor]]) -> YOLOLoss:
+        """The training loss of a batch.
+
+        Parameters
+        ----------
+        images
+            As of :meth:`forward`.
+        targets
+            For each image a dict of ``boxes`` (n, 4) xyxy in pixels of `images`, ``labels`` (n,) 0 to C − 1
+            and, optionally, ``difficult`` (n,) bool.
+
+        Raises
+        ------
+        ValueError
+            As many targets as images there must be.
+        """
+        if len(targets) != len(images):
+            raise ValueError(f"{len(images)} images need as many targets, found {len(targets)}")
+        return self.loss_of(self(images), targets, (images.shape[2], images.shape[3]))
+
+    @torch.no_grad()
+    def predict(
+        self,
+        images: Tensor,
+        score_threshold: float = 0.01,
+        iou_threshold: float = 0.5,
+        max_detections: int = 300,
+    ) -> list[dict[str, Tensor]]:
+        """Detections in a batch, after per-class non-maximum suppression.
+
+        Parameters
+        ----------
+        images
+            As of :meth:`forward`. Call ``eval()`` first: batch norm is left as it is.
+        score_threshold
+            Detections that score less are left out.
+        iou_threshold
+            Of two detections of one class that overlap more than this the better one stays.
+        max_detections
+            Per image, the best.
+
+        Returns
+        -------
+        list of dict
+            For each image ``boxes`` (n, 4) xyxy in pixels of `images`, ``scores`` (n,), ``labels`` (n,);
+            best first.
+        """
+        return self.suppress(
+            self(images), (images.shape[2], images.shape[3]), score_threshold, iou_threshold, max_detections
+        )
+
+    def suppress(
+        self,
+        outputs: Tensor,
+        image_size: tuple[int, int],
+        score_threshold: float,
+        iou_threshold: float,
+        max_detections: int,
+    ) -> list[dict[str, Tensor]]:
+        """Detections from outputs that are already computed; see :meth:`predict`."""
+        boxes, scores = decode(split_outputs(outputs.float(), self.boxes_per_cell), image_size)
+        return non_maximum_suppression(boxes, scores, score_threshold, iou_threshold, max_detections)

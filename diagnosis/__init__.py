@@ -1,0 +1,40 @@
+"""Diagnose a detector: boxes and scores in, findings out. Neither torch nor matplotlib is imported."""
+
+from diagnosis.assignment import Assignment, assign, assign_devkit
+from diagnosis.average_precision import APTable, average_precision, precision_recall_curve
+from diagnosis.breakdown import (
+    ERROR_TYPES,
+    Breakdown,
+    ErrorType,
+    Verdicts,
+    break_down,
+    error_flags,
+    verdicts,
+)
+from diagnosis.matching import Matching, match
+from diagnosis.similar import similar_matrix
+from diagnosis.summary import Diagnosis, diagnose, sentences, table, to_json
+
+__all__ = [
+    "ERROR_TYPES",
+    "APTable",
+    "Assignment",
+    "Breakdown",
+    "Diagnosis",
+    "ErrorType",
+    "Matching",
+    "Verdicts",
+    "assign",
+    "assign_devkit",
+    "average_precision",
+    "break_down",
+    "diagnose",
+    "error_flags",
+    "match",
+    "precision_recall_curve",
+    "sentences",
+    "similar_matrix",
+    "table",
+    "to_json",
+    "verdicts",
+]

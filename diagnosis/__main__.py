@@ -1,0 +1,216 @@
+"""The command ``python -m diagnosis``: what kinds of errors detectors make."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib.metadata
+import json
+import platform
+import shlex
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from data.formats.files import write_text
+from data.records import InputError
+from diagnosis import inputs
+from diagnosis.breakdown import STRONG, WEAK
+from diagnosis.summary import Diagnosis, diagnose, sentences, table, to_json
+
+PATIENCE = 2.0  # seconds without a word
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and which option was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print ``error: …`` and leave with code 2."""
+        print(f"error: {message}; see --help", file=sys.stderr)
+        sys.exit(2)
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The options; an unknown one is answered with the nearest known, before any other fault."""
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        for word in arguments:
+            option = word.split("=")[0]
+            if option.startswith("--") and option not in known:
+                near = difflib.get_close_matches(option, known, n=1)
+                self.error(f"unknown option {option}" + (f"; did you mean {near[0]}?" if near else ""))
+        options, rest = self.parse_known_args(arguments)
+        if rest:
+            self.error(f"unknown argument {rest[0]}")
+        return options
+
+
+def parser() -> Parser:
+    """All options."""
+    result = Parser(
+        prog="python -m diagnosis",
+        description="Break down the errors of one or several detectors as Hoiem et al. (ECCV 2012) do: "
+        "correct, localization, similar, other, background. Writes diagnosis.json and figures.",
+        epilog="example: python -m diagnosis --ground-truth VOCdevkit/VOC2007:test "
+        "--detections results/plain --detections results/shuffled --names plain shuffled --out diagnosis",
+        allow_abbrev=False,
+    )
+    add = result.add_argument
+    add("--ground-truth", required=True, metavar="FOLDER:SPLIT", help=inputs.SPEC_FORM)
+    add(
+        "--detections",
+        required=True,
+        action="append",
+        type=Path,
+        metavar="PATH",
+        help="VOC detection text: a folder with a file for each class, or one file; once for each detector",
+    )
+    add("--names", nargs="+", metavar="NAME", help="what to call the detectors (default: as their files)")
+    add(
+        "--similar",
+        metavar="voc|none|FILE.yaml",
+        help="which classes are similar (default: what the ground truth says; VOC's groups for VOC)",
+    )
+    add(
+        "--iou",
+        type=float,
+        default=STRONG,
+        metavar="T",
+        help=f"smallest overlap of a correct detection, from {WEAK} to 1 (default: %(default)s)",
+    )
+    add(
+        "--top",
+        metavar="N|Fx|all",
+        help="how many of a class's best detections count: a number, a factor of its objects such as 2x, "
+        "or all (default: as many as it has objects that are not difficult)",
+    )
+    add(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="folder of the photographs, for the sheet of examples (default: JPEGImages of the year folder)",
+    )
+    add("--lenient", action="store_true", help="drop detections that cannot be used, and count them")
+    add("--out", required=True, type=Path, metavar="DIR", help="folder to write to")  # fmt: skip
+    return result
+
+
+class Progress:
+    """Says on stderr what takes long: nothing before two seconds have passed, then each step."""
+
+    def __init__(self) -> None:
+        self._talking = threading.Event()
+        self._step = ""
+        self._timer = threading.Timer(PATIENCE, self._begin)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _begin(self) -> None:
+        self._talking.set()
+        self(self._step)
+
+    def __call__(self, step: str) -> None:
+        """Begin a step."""
+        self._step = step
+        if self._talking.is_set():
+            print(f"… {step}", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Say no more."""
+        self._timer.cancel()
+
+
+def run(options: argparse.Namespace, progress: Progress, command: str) -> None:
+    """Read, diagnose, write, and say what came out."""
+    if not WEAK <= options.iou <= 1:
+        raise InputError("--iou", f"{options.iou:g}", f"a number from {WEAK} to 1")
+    names = inputs.name_detectors(options.detections, options.names)
+    top = inputs.parse_top(options.top)
+    progress("reading the ground truth")
+    truth = inputs.read_truth(options.ground_truth)
+    if options.images is not None:
+        truth = inputs.with_images(truth, options.images)
+    similar = inputs.read_similar(options.similar, options.ground_truth, truth.classes)
+    diagnoses = []
+    for name, path in zip(names, options.detections, strict=True):
+        progress(f"reading {path}")
+        found = inputs.read_found(path, truth, options.lenient)
+        progress(f"diagnosing {name}: {len(found):,} detections, {len(truth):,} objects")
+        diagnoses.append(diagnose(truth, found, name, similar, top=top, iou=options.iou))
+    written = write(diagnoses, provenance(options, command), options.out, progress)
+    progress.end()
+    print(table(diagnoses))
+    print()
+    print("\n".join(sentences(diagnoses)))
+    print("\nwritten:", *written, sep="\n  ")
+
+
+def write(
+    diagnoses: Sequence[Diagnosis], origin: dict[str, Any], out: Path, progress: Progress
+) -> list[Path]:
+    """Figures, the sheet of examples where there are photographs, and the numbers; return the files.
+
+    They come into the folder together, when the last one is complete.
+    """
+    progress("drawing the figures")
+    from diagnosis import plots, sheet  # they bring matplotlib: not before the input has proved good
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part", dir=out) as name:
+            part = Path(name)
+            made = list(plots.save_figures(diagnoses, part))
+            if inputs.have_images(diagnoses[0].truth):
+                progress("drawing the sheet of examples")
+                made.append(sheet.save_sheet(diagnoses, part))
+            numbers = json.dumps(to_json(diagnoses, origin), indent=1, ensure_ascii=False, allow_nan=False)
+            made.append(part / "diagnosis.json")
+            write_text(made[-1], numbers + "\n")
+            return [file.replace(out / file.relative_to(part)) for file in made]
+    except OSError as error:
+        raise InputError(out, error.strerror or "an error", "a folder to write to") from None
+
+
+def provenance(options: argparse.Namespace, command: str) -> dict[str, Any]:
+    """What made the result."""
+    try:
+        version = importlib.metadata.version("spatial-dependency")
+    except importlib.metadata.PackageNotFoundError:
+        version = "not installed"
+    given = vars(options) | {"detections": [str(path) for path in options.detections]}
+    return {
+        "command": command,
+        "options": {name: str(value) if isinstance(value, Path) else value for name, value in given.items()},
+        "versions": {
+            "spatial-dependency": version,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "pycocotools": importlib.metadata.version("pycocotools"),
+        },
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0, or 2 for something the user has to mend."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse(given)
+    progress = Progress()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+        try:
+            run(options, progress, shlex.join(["python", "-m", "diagnosis", *given]))
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        finally:
+            progress.end()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

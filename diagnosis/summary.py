@@ -1,0 +1,276 @@
+"""What one or several detectors get wrong, as a record, as JSON, as a table and in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.records import Detections, GroundTruth
+from diagnosis.average_precision import AP_KINDS, APTable, average_precision
+from diagnosis.breakdown import ERROR_TYPES, STRONG, Breakdown, Top, break_down
+from diagnosis.matching import Matching, match
+from diagnosis.similar import similar_matrix
+
+__all__ = ["Diagnosis", "diagnose", "sentences", "table", "to_json"]
+
+SCHEMA = 1
+TYPE_NAMES = tuple(kind.name for kind in ERROR_TYPES)
+AP_HEADINGS = {
+    "voc07": "VOC07",
+    "area": "area",
+    "coco": "COCO",
+    "coco50": "COCO50",
+    "hoiem": "Hoiem",
+    "normalized": "norm.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """Everything found out about one detector.
+
+    Parameters
+    ----------
+    name
+        What to call it.
+    truth, detections
+        What was compared.
+    matching
+        Their overlaps, for further analyses.
+    breakdown
+        The kinds of its top detections.
+    ap
+        Its average precision.
+    similar
+        ``(C, C)`` which classes counted as similar.
+    iou
+        Smallest IoU of a correct detection.
+    """
+
+    name: str
+    truth: GroundTruth
+    detections: Detections
+    matching: Matching
+    breakdown: Breakdown
+    ap: APTable
+    similar: NDArray[np.bool_]
+    iou: float = STRONG
+
+
+def diagnose(
+    truth: GroundTruth,
+    detections: Detections,
+    name: str = "detector",
+    similar: Iterable[Iterable[str]] | NDArray[np.bool_] = (),
+    *,
+    top: Top = None,
+    iou: float = STRONG,
+    coco: bool = True,
+) -> Diagnosis:
+    """Break down a detector's errors and score it.
+
+    Parameters
+    ----------
+    truth, detections
+        Of the same images and classes.
+    name
+        What to call the detector.
+    similar
+        Groups of names of similar classes, or the matrix of :func:`diagnosis.similar.similar_matrix`.
+    top
+        How many detections of a class the breakdown counts, see :func:`diagnosis.breakdown.break_down`.
+    iou
+        Smallest IoU of a correct detection (COCO's average precision has its own).
+    coco
+        Whether to compute COCO's average precision, which takes most of the time.
+
+    Raises
+    ------
+    InputError
+        Records of different images or classes, an unknown class in `similar`, a `top` or `iou` that
+        means nothing.
+
+    Examples
+    --------
+    >>> truth = GroundTruth(["a"], ["cat", "dog"], [[90, 90]], [0, 0], [0, 1], [[0, 0, 9, 9], [20, 0, 29, 9]])
+    >>> found = Detections(["a"], ["cat", "dog"], [0, 0], [0, 1], [0.9, 0.8], [[0, 0, 9, 9], [0, 0, 9, 9]])
+    >>> diagnosis = diagnose(truth, found, similar=[["cat", "dog"]], coco=False)
+    >>> diagnosis.breakdown.counts.tolist()
+    [[1, 0, 0, 0, 0], [0, 0, 1, 0, 0]]
+    """
+    matrix = similar if isinstance(similar, np.ndarray) else similar_matrix(truth.classes, similar)
+    matching = match(truth, detections)
+    breakdown = break_down(matching, matrix, top, strong=iou)
+    table_ = average_precision(truth, detections, matching, iou=iou, coco=coco)
+    return Diagnosis(name, truth, detections, matching, breakdown, table_, matrix, iou)
+
+
+# ---- JSON ------------------------------------------------------------------------------------
+
+
+def to_json(diagnoses: Sequence[Diagnosis], provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of ``diagnosis.json``, schema 1: plain dicts, lists, strings and finite numbers.
+
+    Shares are fractions. A quantity that does not exist is None, and the dict that holds it has a
+    ``reason``.
+    """
+    return {
+        "schema": SCHEMA,
+        "detectors": [_detector(diagnosis) for diagnosis in diagnoses],
+        "provenance": dict(provenance),
+    }
+
+
+def _detector(diagnosis: Diagnosis) -> dict[str, Any]:
+    breakdown, ap = diagnosis.breakdown, diagnosis.ap
+    nothing = "no detection counts: there is none of a class that has objects"
+    return {
+        "name": diagnosis.name,
+        "breakdown": {
+            "mean_over_classes": _numbers(TYPE_NAMES, breakdown.mean_over_classes(), nothing),
+            "pooled": _numbers(TYPE_NAMES, breakdown.pooled(), nothing),
+        },
+        "map": _numbers(AP_KINDS, ap.mean().values(), _why_no_ap(int(ap.objects.sum()))),
+        "classes": {name: _class(diagnosis, label) for label, name in enumerate(ap.classes)},
+    }
+
+
+def _class(diagnosis: Diagnosis, label: int) -> dict[str, Any]:
+    breakdown, ap = diagnosis.breakdown, diagnosis.ap
+    objects = int(breakdown.objects[label])
+    detections = int((diagnosis.detections.labels == label).sum())
+    nothing = "no detection of this class" if detections == 0 else "none of its detections counts"
+    return {
+        "objects": objects,
+        "detections": detections,
+        "top": {
+            "n": int(breakdown.counts[label].sum()),
+            **_numbers(TYPE_NAMES, breakdown.shares[label], nothing),
+        },
+        "ap": _numbers(AP_KINDS, (getattr(ap, kind)[label] for kind in AP_KINDS), _why_no_ap(objects)),
+    }
+
+
+def _why_no_ap(objects: int) -> str:
+    return "COCO's average precision was not asked for" if objects else "no object that is not difficult"
+
+
+def _numbers(names: Iterable[str], values: Iterable[float], reason: str) -> dict[str, float | str | None]:
+    numbers: dict[str, float | str | None] = {
+        name: None if math.isnan(value) else float(value) for name, value in zip(names, values, strict=True)
+    }
+    return numbers | {"reason": reason} if None in numbers.values() else numbers
+
+
+# ---- a table for the terminal ----------------------------------------------------------------
+
+
+def table(diagnoses: Sequence[Diagnosis]) -> str:
+    """Shares and average precision in per cent, of each detector and of each of its classes."""
+    headings = ["counted", *TYPE_NAMES, *AP_HEADINGS.values()]
+    rows = [["all classes", *headings]]
+    for diagnosis in diagnoses:
+        breakdown = diagnosis.breakdown
+        counted = f"{breakdown.counts.sum():,}"
+        mean = [*breakdown.mean_over_classes(), *diagnosis.ap.mean().values()]
+        rows.append([diagnosis.name, counted, *map(_percent, mean)])
+        rows.append(["  pooled", "", *map(_percent, breakdown.pooled()), *[""] * len(AP_KINDS)])
+    parts = [
+        "Per cent of the detections counted (mean over classes) and mean average precision",
+        _aligned(rows),
+    ]
+    for diagnosis in diagnoses:
+        breakdown, ap = diagnosis.breakdown, diagnosis.ap
+        rows = [["class", "objects", *headings]]
+        for label, name in enumerate(breakdown.classes):
+            counts = [f"{breakdown.objects[label]:,}", f"{breakdown.counts[label].sum():,}"]
+            numbers = [*breakdown.shares[label], *(getattr(ap, kind)[label] for kind in AP_KINDS)]
+            rows.append([name, *counts, *map(_percent, numbers)])
+        parts += ["", diagnosis.name, _aligned(rows)]
+    return "\n".join(parts)
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.1f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as needed, the first one flush left, the others flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *rest in rows:
+        cells = [f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True)]
+        lines.append("  ".join([f"{first:<{widths[0]}}", *cells]).rstrip())
+    lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join(lines)
+
+
+# ---- in words --------------------------------------------------------------------------------
+
+
+def sentences(diagnoses: Sequence[Diagnosis]) -> list[str]:
+    """What the numbers say: each detector, then how each further one differs from the first.
+
+    Differences are those of the numbers measured; how far chance alone goes is another question.
+    """
+    spoken = [_one(diagnosis) for diagnosis in diagnoses]
+    for other in diagnoses[1:]:
+        spoken += _two(diagnoses[0], other)
+    return spoken
+
+
+def _one(diagnosis: Diagnosis) -> str:
+    shares = diagnosis.breakdown.mean_over_classes()
+    if np.isnan(shares).any():
+        return f"{diagnosis.name}: no detection counts, so there is nothing to break down."
+    classes = int((diagnosis.breakdown.counts.sum(axis=1) > 0).sum())
+    correct, localization, similar, other, background = (f"{100 * share:.1f} %" for share in shares)
+    over = f"{classes} {'class' if classes == 1 else 'classes'}"
+    counted = int(diagnosis.breakdown.counts.sum())
+    return (
+        f"{diagnosis.name}: of the {counted:,} detections counted, averaged over {over}, "
+        f"{correct} are correct, {localization} localization errors, {similar} on objects of a similar "
+        f"class, {other} of another class, and {background} on background. {_score(diagnosis)}"
+    )
+
+
+def _score(diagnosis: Diagnosis) -> str:
+    mean = diagnosis.ap.mean()["voc07"]
+    return "" if math.isnan(mean) else f"Mean average precision (VOC 2007, 11 points): {100 * mean:.1f} %."
+
+
+def _two(first: Diagnosis, other: Diagnosis) -> list[str]:
+    ours, theirs = (
+        dict(zip(TYPE_NAMES, d.breakdown.mean_over_classes(), strict=True)) for d in (first, other)
+    )
+    if any(map(math.isnan, [*ours.values(), *theirs.values()])):
+        return []
+    before, after = ours["localization"], theirs["localization"]
+    times = f", {after / before:.2f} times the share" if before > 0 else ""
+    told = [
+        f"Localization errors: {_change(before, after, first.name, other.name)}{times}.",
+        "Correct and localization together: "
+        f"{_change(ours['correct'] + before, theirs['correct'] + after, first.name, other.name)}.",
+    ]
+    score, other_score = (d.ap.mean()["voc07"] for d in (first, other))
+    if not math.isnan(score):  # of the same objects: both are defined, or neither
+        told.append(
+            f"Mean average precision (VOC 2007): {_change(score, other_score, first.name, other.name)}."
+        )
+    return told
+
+
+def _change(before: float, after: float, first: str, other: str) -> str:
+    # Of the numbers as printed, so that the reader's own subtraction agrees.
+    points = round(100 * after, 1) - round(100 * before, 1)
+    words = (
+        "no difference"
+        if round(points, 1) == 0
+        else f"{abs(points):.1f} points {'more' if points > 0 else 'less'}"
+    )
+    return f"{100 * before:.1f} % with {first}, {100 * after:.1f} % with {other}: {words}"

@@ -1,0 +1,372 @@
+"""Dataset, sampler and loaders: what arrives, in which order, and what happens to broken images."""
+
+import io
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from data.augment import eval_transform, train_transform
+from data.detection import (
+    DetectionDataset,
+    collate,
+    detection_loader,
+    read_image,
+    split_validation,
+)
+from data.records import GroundTruth, InputError
+
+COUNT = 11
+
+
+def make_truth(folder: Path, count: int = COUNT) -> GroundTruth:
+    """Images of 40×30 pixels, each of a grey of its own; image i has i % 3 objects."""
+    files, image_index, labels, boxes, difficult = [], [], [], [], []
+    for i in range(count):
+        file = folder / f"{i:03}.png"
+        Image.new("RGB", (40, 30), (10 * i,) * 3).save(file)
+        files.append(file)
+        for k in range(i % 3):
+            image_index.append(i)
+            labels.append(k)
+            boxes.append([4 * k, 3 * k, 20, 15 + i % 5])
+            difficult.append(k == 1)
+    order = np.random.default_rng(0).permutation(len(boxes))  # rows need not be sorted by image
+    return GroundTruth(
+        [f"image{i}" for i in range(count)],
+        ["cat", "dog"],
+        [[40, 30]] * count,
+        np.array(image_index)[order],
+        np.array(labels)[order],
+        np.array(boxes)[order],
+        np.array(difficult)[order],
+        files=files,
+    )
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory) -> GroundTruth:
+    return make_truth(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+def dataset(truth) -> DetectionDataset:
+    return DetectionDataset(truth, eval_transform(20))
+
+
+def replace_file(truth: GroundTruth, index: int, file: Path) -> GroundTruth:
+    files = list(truth.files)
+    files[index] = str(file)
+    return GroundTruth(
+        truth.images, truth.classes, truth.sizes, truth.image_index, truth.labels, truth.boxes, files=files
+    )
+
+
+# ---------------------------------------------------------------- items
+
+
+def test_no_images_is_an_error():
+    with pytest.raises(InputError, match="empty list"):
+        DetectionDataset(GroundTruth([], ["cat"], [], [], [], []), eval_transform(20))
+
+
+def test_no_files_is_an_error():
+    with pytest.raises(InputError, match="files: found none"):
+        DetectionDataset(GroundTruth(["a"], ["cat"], [[4, 4]], [], [], []), eval_transform(20))
+
+
+def test_item_without_objects(dataset):
+    item = dataset[0]
+    assert item["image"].shape == (3, 20, 20)
+    assert item["image"].dtype == torch.uint8
+    assert item["boxes"].shape == (0, 4)
+    assert item["boxes"].dtype == torch.float32
+    assert item["labels"].shape == (0,)
+    assert item["labels"].dtype == torch.int64
+    assert item["difficult"].dtype == torch.bool
+    assert item["index"] == 0
+
+
+def test_item_with_objects(dataset):
+    item = dataset[8]
+    assert (item["image"] == 80).all()
+    order = item["labels"].argsort()
+    assert item["labels"][order].tolist() == [0, 1]
+    assert item["difficult"][order].tolist() == [False, True]
+    # 40×30 becomes 20×20
+    np.testing.assert_allclose(item["boxes"][order], [[0, 0, 10, 12], [2, 2, 10, 12]], rtol=1e-6)
+
+
+def test_channels_stay_in_order(tmp_path):
+    pixels = np.zeros((20, 20, 3), np.uint8)
+    pixels[:5, :, 0], pixels[:, :7, 1], pixels[10:, :, 2] = 200, 150, 90
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    one = GroundTruth(["a"], ["cat"], [[20, 20]], [], [], [], files=[tmp_path / "a.png"])
+    image = DetectionDataset(one, eval_transform(20))[0]["image"]
+    np.testing.assert_array_equal(image.numpy(), pixels.transpose(2, 0, 1))
+
+
+def test_an_index_alone_is_one_of_epoch_0(truth):
+    dataset = DetectionDataset(truth, train_transform(20))
+    assert torch.equal(dataset[4]["image"], dataset[0, 4]["image"])
+    assert not torch.equal(dataset[0, 4]["image"], dataset[1, 4]["image"])
+
+
+def test_iterating_ends(dataset):
+    assert [item["index"] for item in dataset] == list(range(COUNT))
+
+
+def test_crowds_count_as_difficult(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    boxes = [[0, 0, 4, 4], [0, 0, 8, 8]]
+    one = GroundTruth(
+        ["a"], ["cat"], [[8, 8]], [0, 0], [0, 0], boxes, crowd=[0, 1], files=[tmp_path / "a.png"]
+    )
+    assert DetectionDataset(one, eval_transform(8))[0]["difficult"].tolist() == [False, True]
+
+
+def test_boxes_dropped_by_the_transform_take_their_columns_along(tmp_path):
+    Image.new("RGB", (100, 100)).save(tmp_path / "a.png")
+    boxes = [[x, y, x + 10, y + 10] for x in range(0, 100, 10) for y in range(0, 100, 10)]
+    labels = list(range(100))
+    names = [f"class{i}" for i in labels]
+    one = GroundTruth(["a"], names, [[100, 100]], [0] * 100, labels, boxes, files=[tmp_path / "a.png"])
+    transform = train_transform(50)
+    item = DetectionDataset(one, transform)[3, 0]
+    _, moved, kept = transform(np.zeros((100, 100, 3), np.uint8), one.boxes, (3, 0))
+    assert 0 < len(kept) < 100
+    assert item["labels"].tolist() == kept.tolist()
+    np.testing.assert_allclose(item["boxes"], moved, rtol=1e-6)
+
+
+# ---------------------------------------------------------------- image files
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"])
+def test_every_8_bit_mode_becomes_rgb(tmp_path, mode):
+    colour = Image.new("RGB", (6, 4), (200, 100, 50)).convert(mode)
+    file = tmp_path / ("a.tif" if mode in {"CMYK", "YCbCr"} else "a.png")
+    colour.save(file)
+    pixels = read_image(file, (6, 4))
+    assert pixels.shape == (4, 6, 3)
+    np.testing.assert_allclose(pixels, np.asarray(colour.convert("RGB")), atol=3)
+
+
+def test_16_bits_are_refused(tmp_path):
+    Image.fromarray(np.full((4, 4), 4000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(InputError, match=r"deep.png: found pixels of mode 'I;16'"):
+        read_image(tmp_path / "deep.png")
+
+
+def jpeg(size: tuple[int, int] = (40, 30)) -> bytes:
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.9, 0.99])
+def test_a_truncated_jpeg_is_named(tmp_path, share):
+    content = jpeg()
+    file = tmp_path / "cut.jpg"
+    file.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputError, match=r"cut.jpg: found an image that cannot be decoded \(.+\)") as raised:
+        read_image(file)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"<html>404</html>", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, b"BM" + b"\xff" * 60]
+)
+def test_what_is_no_image_is_named(tmp_path, content):
+    (tmp_path / "x.jpg").write_bytes(content)
+    with pytest.raises(InputError, match=r"x.jpg: found an image that cannot be decoded"):
+        read_image(tmp_path / "x.jpg")
+
+
+def test_another_size_than_annotated_is_named(tmp_path):
+    (tmp_path / "x.jpg").write_bytes(jpeg((30, 40)))
+    with pytest.raises(InputError, match=r"x.jpg: found an image of 30x40 pixels; expected 40x30"):
+        read_image(tmp_path / "x.jpg", (40, 30))
+
+
+def test_a_missing_image_is_named_before_anything_starts(truth, tmp_path):
+    with pytest.raises(InputError, match=r"gone.jpg: found no such file"):
+        DetectionDataset(replace_file(truth, 3, tmp_path / "gone.jpg"), eval_transform(20))
+
+
+def test_real_photographs_arrive(shared_data, tmp_path):
+    files = sorted((shared_data / "VOCdevkit" / "VOC2012" / "JPEGImages").glob("*.jpg"))[:5]
+    for file in files:
+        pixels = read_image(file)
+        assert max(pixels.shape) == 300
+        content = file.read_bytes()
+        cut = tmp_path / file.name
+        cut.write_bytes(content[: len(content) // 2])
+        with pytest.raises(InputError, match=file.name):
+            read_image(cut)
+
+
+# ---------------------------------------------------------------- errors out of worker processes
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_image_ends_the_loader_with_its_own_error(truth, tmp_path, workers):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(jpeg()[:300])
+    dataset = DetectionDataset(replace_file(truth, 6, broken), eval_transform(20))
+    loader = detection_loader(dataset, 2, train=False, workers=workers)
+    seen = []
+    with pytest.raises(InputError) as raised:
+        seen += [batch["index"].tolist() for batch in loader]
+    assert type(raised.value) is InputError
+    assert raised.value.where == str(broken)
+    assert str(raised.value).startswith(f"{broken}: found an image that cannot be decoded")
+    assert "Traceback" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_a_file_that_vanishes_during_training_is_named(truth, tmp_path):
+    file = tmp_path / "late.png"
+    Image.new("RGB", (40, 30)).save(file)
+    dataset = DetectionDataset(replace_file(truth, 1, file), eval_transform(20))
+    loader = detection_loader(dataset, 2, train=False, workers=1)
+    file.unlink()
+    with pytest.raises(InputError, match=r"late.png: found no such file"):
+        list(loader)
+
+
+def test_input_errors_pickle():
+    error = pickle.loads(pickle.dumps(InputError(Path("a.txt:3"), "x", "y")))
+    assert (error.where, error.found, error.expected) == ("a.txt:3", "x", "y")
+    assert str(error) == "a.txt:3: found x; expected y"
+
+
+# ---------------------------------------------------------------- batches
+
+
+def test_collate_of_nothing_but_empty_images(dataset):
+    batch = collate([dataset[0], dataset[3]])
+    assert batch["images"].shape == (2, 3, 20, 20)
+    assert [len(target["boxes"]) for target in batch["targets"]] == [0, 0]
+    assert batch["index"].tolist() == [0, 3]
+    assert batch["index"].dtype == torch.int64
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("batch_size", [1, 4, 11, 50])
+def test_evaluation_has_every_image_once_and_in_order(dataset, batch_size, workers):
+    loader = detection_loader(dataset, batch_size, train=False, workers=workers)
+    for _ in range(2):
+        batches = list(loader)
+        assert [i for batch in batches for i in batch["index"].tolist()] == list(range(COUNT))
+        assert len(batches) == len(loader)
+        for batch in batches:
+            assert len(batch["images"]) == len(batch["targets"]) == len(batch["index"])
+            assert set(batch["targets"][0]) == {"boxes", "labels", "difficult"}
+
+
+def test_training_batches_are_the_same_for_any_number_of_workers(truth):
+    dataset = DetectionDataset(truth, train_transform(20, seed=3))
+    runs = []
+    for workers in (0, 1, 2):
+        loader = detection_loader(dataset, 3, seed=3, train=True, workers=workers)
+        run = []
+        for epoch in range(3):
+            loader.sampler.set_epoch(epoch)
+            run += list(loader)
+        runs.append(run)
+    for run in runs[1:]:
+        assert len(run) == 9
+        for one, other in zip(runs[0], run, strict=True):
+            assert torch.equal(one["index"], other["index"])
+            assert torch.equal(one["images"], other["images"])
+            for left, right in zip(one["targets"], other["targets"], strict=True):
+                assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_training_with_fewer_images_than_a_batch_has_one_batch(dataset):
+    loader = detection_loader(dataset, 64, train=True)
+    assert len(loader) == 1
+    assert sorted(next(iter(loader))["index"].tolist()) == list(range(COUNT))
+
+
+def test_iterating_leaves_the_global_generator_alone(dataset):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    list(detection_loader(dataset, 3, train=True))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("name", "value"), [("batch size", 0), ("workers", -1)])
+def test_impossible_settings_are_named(dataset, name, value):
+    settings = {"batch_size": 2, "workers": 0, name.replace(" ", "_"): value}
+    with pytest.raises(InputError, match=name):
+        detection_loader(dataset, settings["batch_size"], train=True, workers=settings["workers"])
+
+
+# ---------------------------------------------------------------- validation share
+
+
+def names(count: int) -> GroundTruth:
+    sizes = [[4, 4]] * count
+    rows = list(range(count))
+    return GroundTruth(
+        [f"n{i}" for i in rows], ["cat"], sizes, rows, [0] * count, [[0, 0, 1 + i, 2] for i in rows]
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "share"), [(0, 0.5), (1, 0.5), (10, 0.0), (10, 1.0), (10, 0.04), (10, 0.97), (9, -1)]
+)
+def test_neither_side_may_be_empty(count, share):
+    with pytest.raises(InputError, match=f"validation share: found {share:g} of {count} images"):
+        split_validation(names(count), share)
+
+
+@settings(deadline=None)
+@given(st.integers(2, 60), st.floats(0.05, 0.95), st.integers(0, 5))
+def test_a_split_parts_the_images(count, share, seed):
+    chosen = round(share * count)
+    if not 0 < chosen < count:
+        return
+    train, validation = split_validation(names(count), share, seed)
+    assert len(validation.images) == chosen
+    assert sorted(train.images + validation.images) == sorted(names(count).images)
+    for side in (train, validation):
+        numbers = [int(name[1:]) for name in side.images]
+        assert numbers == sorted(numbers)
+        assert side.boxes[:, 2].tolist() == [1 + number for number in numbers]  # objects went along
+
+
+@settings(deadline=None)
+@given(st.integers(3, 40), st.integers(1, 20), st.randoms(use_true_random=False))
+def test_more_images_move_no_more_images(count, more, order):
+    before = set(split_validation(names(count), 0.4, 7)[1].images)
+    shuffled = list(range(count + more))
+    order.shuffle(shuffled)
+    after = set(split_validation(names(count + more).select(shuffled), 0.4, 7)[1].images)
+    old = set(names(count).images)
+    assert len(before ^ (after & old)) <= more
+
+
+def test_the_split_depends_on_the_seed_and_is_the_same_everywhere():
+    chosen = {seed: split_validation(names(20), 0.2, seed)[1].images for seed in range(3)}
+    assert len(set(chosen.values())) == 3
+    assert chosen[0] == ("n3", "n5", "n15", "n19")
+
+
+# ---------------------------------------------------------------- imports
+
+
+def test_import_data_does_without_torch():
+    code = "import sys, data; print({'torch', 'cv2', 'albumentations', 'matplotlib'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

@@ -1,0 +1,423 @@
+"""Downloads from a local server: broken off, resumed, wrong, malicious. No network."""
+
+import hashlib
+import http.server
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data import download, transfer
+from data.download import Archive, install, is_installed, main, unpack
+from data.records import InputError
+from data.transfer import ProgressLine, fetch
+
+IMAGES = ["000001", "000002", "000003"]
+
+
+def quiet(doing: str, done: int, total: int) -> None:
+    assert 0 <= done <= total
+
+
+def tar_of(files: dict[str, bytes], *others: tarfile.TarInfo) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+        for member in others:
+            tar.addfile(member)
+    return buffer.getvalue()
+
+
+def voc_files(image_set: str = "trainval", images: list[str] = IMAGES) -> dict[str, bytes]:
+    noise = np.random.default_rng(0).bytes(40_000)
+    tree = "VOCdevkit/VOC2007"
+    files = {f"{tree}/ImageSets/Main/{image_set}.txt": "\n".join(images).encode() + b"\n"}
+    for image in images:
+        files[f"{tree}/Annotations/{image}.xml"] = f"<annotation>{image}</annotation>".encode()
+        files[f"{tree}/JPEGImages/{image}.jpg"] = image.encode() + noise
+    return files
+
+
+def archive_of(
+    content: bytes, name: str = "voc2007/a.tar", image_set: str = "trainval", count: int = 3
+) -> Archive:
+    return Archive(name, len(content), hashlib.sha256(content).hexdigest(), "VOC2007", image_set, count)
+
+
+CONTENT = tar_of(voc_files())
+ARCHIVE = archive_of(CONTENT)
+
+
+class Server:
+    """Serves files, and misbehaves as told."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {"/voc2007/a.tar": CONTENT}
+        self.requests: list[tuple[str, str | None]] = []  # path and Range
+        self.ranges = True  # answer them
+        self.lengths = True  # say how long the answer is
+        self.break_after: list[int] = []  # for each request to come, bytes after which the connection ends
+        self.answers: list[int] = []  # for each request to come, an error code
+        self.delay = 0.0  # seconds between blocks
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.serve(self)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.httpd.server_port}"
+        threading.Thread(target=self.httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def serve(self, handler: http.server.BaseHTTPRequestHandler) -> None:
+        wanted = handler.headers.get("Range")
+        self.requests.append((handler.path, wanted))
+        content = self.files.get(handler.path)
+        if self.answers and (code := self.answers.pop(0)):
+            return handler.send_error(code)
+        if content is None:
+            return handler.send_error(404)
+        start = 0
+        if wanted and self.ranges:
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            if start >= len(content):
+                return handler.send_error(416)
+        handler.send_response(206 if start else 200)
+        if start:
+            handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        if self.lengths:
+            handler.send_header("Content-Length", str(len(content) - start))
+        handler.end_headers()
+        end = start + self.break_after.pop(0) if self.break_after else len(content)
+        for at in range(start, min(end, len(content)), 16384):
+            try:
+                handler.wfile.write(content[at : min(at + 16384, end)])
+            except ConnectionError:
+                return None
+            time.sleep(self.delay)
+        return None
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(transfer, "PAUSE", 0.001)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server = Server()
+    yield server
+    server.httpd.shutdown()
+    server.httpd.server_close()
+
+
+def fetch_it(server: Server, file: Path, archive: Archive = ARCHIVE) -> None:
+    fetch(f"{server.url}/{archive.path}", file, archive.size, archive.sha256, quiet)
+
+
+# ---------------------------------------------------------------- fetching
+
+
+def test_an_empty_file(server, tmp_path):
+    server.files["/empty"] = b""
+    fetch(f"{server.url}/empty", tmp_path / "empty", 0, hashlib.sha256(b"").hexdigest(), quiet)
+    assert (tmp_path / "empty").read_bytes() == b""
+
+
+def test_a_whole_file(server, tmp_path):
+    fetch_it(server, tmp_path / "a.tar")
+    assert (tmp_path / "a.tar").read_bytes() == CONTENT
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+    assert server.requests == [("/voc2007/a.tar", None)]
+
+
+@pytest.mark.parametrize("lengths", [True, False])
+def test_a_broken_transfer_goes_on_where_it_stopped(server, tmp_path, lengths):
+    server.lengths = lengths
+    server.break_after = [30_000, 40_000]
+    fetch_it(server, tmp_path / "a.tar")
+    assert (tmp_path / "a.tar").read_bytes() == CONTENT
+    assert [wanted for _, wanted in server.requests] == [None, "bytes=30000-", "bytes=70000-"]
+
+
+def test_a_later_run_goes_on_with_the_part(server, tmp_path):
+    (tmp_path / "a.tar.part").write_bytes(CONTENT[:50_000])
+    fetch_it(server, tmp_path / "a.tar")
+    assert (tmp_path / "a.tar").read_bytes() == CONTENT
+    assert server.requests == [("/voc2007/a.tar", "bytes=50000-")]
+
+
+def test_a_part_that_is_whole_is_only_checked(server, tmp_path):
+    (tmp_path / "a.tar.part").write_bytes(CONTENT)
+    fetch_it(server, tmp_path / "a.tar")
+    assert (tmp_path / "a.tar").read_bytes() == CONTENT
+    assert server.requests == []
+
+
+def test_a_part_that_is_too_long_is_begun_anew(server, tmp_path):
+    (tmp_path / "a.tar.part").write_bytes(CONTENT + b"more")
+    fetch_it(server, tmp_path / "a.tar")
+    assert (tmp_path / "a.tar").read_bytes() == CONTENT
+
+
+def test_a_server_that_knows_no_ranges(server, tmp_path):
+    server.ranges = False
+    server.break_after = [30_000]
+    fetch_it(server, tmp_path / "a.tar")
+    assert (tmp_path / "a.tar").read_bytes() == CONTENT
+    assert len(server.requests) == 2
+
+
+def test_a_busy_server_is_asked_again(server, tmp_path):
+    server.answers = [503, 429, 500]
+    fetch_it(server, tmp_path / "a.tar")
+    assert (tmp_path / "a.tar").read_bytes() == CONTENT
+    assert len(server.requests) == 4
+
+
+def test_a_server_that_never_answers_is_given_up_and_the_part_stays(server, tmp_path):
+    server.break_after = [20_000]
+    server.answers = [0, *[503] * 100]
+    with pytest.raises(InputError, match=r"no way to fetch it \(the server's answer 503 .*run it again"):
+        fetch_it(server, tmp_path / "a.tar")
+    assert (tmp_path / "a.tar.part").read_bytes() == CONTENT[:20_000]
+    assert not (tmp_path / "a.tar").exists()
+    assert len(server.requests) == transfer.TRIES
+
+
+def test_no_server_at_all(server, tmp_path):
+    server.httpd.shutdown()
+    server.httpd.server_close()
+    with pytest.raises(InputError, match=r"no way to fetch it \(.*[Rr]efused"):
+        fetch_it(server, tmp_path / "a.tar")
+
+
+def test_a_missing_file_is_not_asked_for_twice(server, tmp_path):
+    server.files.clear()
+    with pytest.raises(InputError, match="404"):
+        fetch_it(server, tmp_path / "a.tar")
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("part", [0, 50_000, 100_000])
+@pytest.mark.parametrize("lengths", [True, False])
+def test_a_file_of_another_size_is_refused(server, tmp_path, part, lengths):
+    server.lengths = lengths
+    (tmp_path / "a.tar.part").write_bytes(CONTENT[:part])
+    server.files["/voc2007/a.tar"] = CONTENT + b"more" if not lengths else CONTENT[:90_000]
+    with pytest.raises(
+        InputError, match=r"a file of (90000|more than \d+) bytes; expected the official one's"
+    ):
+        fetch_it(server, tmp_path / "a.tar")
+    assert not (tmp_path / "a.tar").exists()
+
+
+@pytest.mark.parametrize("part", [0, 50_000])
+def test_a_wrong_checksum_is_refused_and_the_part_removed(server, tmp_path, part):
+    (tmp_path / "a.tar.part").write_bytes(b"x" * part)
+    if not part:
+        server.files["/voc2007/a.tar"] = b"x" * len(CONTENT)
+    with pytest.raises(InputError, match=rf"SHA-256 \w+; expected {ARCHIVE.sha256}: .* was removed"):
+        fetch_it(server, tmp_path / "a.tar")
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------- unpacking
+
+
+def test_unpacking(tmp_path):
+    (tmp_path / "a.tar").write_bytes(CONTENT)
+    root = tmp_path / "root"
+    assert not is_installed(ARCHIVE, root)
+    unpack(tmp_path / "a.tar", root, quiet)
+    found = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    assert found == {name.removeprefix("VOCdevkit/"): content for name, content in voc_files().items()}
+    assert is_installed(ARCHIVE, root)
+    (root / "VOC2007/JPEGImages/000002.jpg").unlink()
+    assert not is_installed(ARCHIVE, root)
+
+
+def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        tar_of({**voc_files(), "VOCdevkit/../../escaped.txt": b"x"}),
+        tar_of({**voc_files(), "../escaped.txt": b"x"}),
+        tar_of({**voc_files(), "/tmp/escaped.txt": b"x"}),
+        tar_of({**voc_files(), "elsewhere/escaped.txt": b"x"}),
+        tar_of(voc_files(), link("VOCdevkit/up", "../..", tarfile.SYMTYPE)),
+        tar_of(voc_files(), link("VOCdevkit/up", "/etc/passwd", tarfile.LNKTYPE)),
+        tar_of(voc_files(), link("VOCdevkit/pipe", "", tarfile.FIFOTYPE)),
+    ],
+    ids=["dots", "outside", "absolute", "elsewhere", "symlink", "hard link", "pipe"],
+)
+def test_an_archive_that_reaches_outside_is_refused_whole(tmp_path, content):
+    root = tmp_path / "deep" / "root"
+    root.mkdir(parents=True)
+    file = tmp_path / "evil.tar"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"evil.tar: found a (member|link or device) .* do not use"):
+        unpack(file, root, quiet)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
+    assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar at all" * 100, CONTENT[:60_000]])
+def test_what_is_no_whole_tar_is_refused(tmp_path, content):
+    (tmp_path / "a.tar").write_bytes(content)
+    with pytest.raises(InputError, match=r"a.tar: found an archive that cannot be unpacked"):
+        unpack(tmp_path / "a.tar", tmp_path / "root", quiet)
+    assert not (tmp_path / "root" / "VOC2007").exists()
+
+
+# ---------------------------------------------------------------- installing and the command
+
+
+def test_installing_once(server, tmp_path):
+    assert install(ARCHIVE, tmp_path, server.url, quiet)
+    assert is_installed(ARCHIVE, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["VOC2007"]  # no archive, no part, nothing half done
+    assert not install(ARCHIVE, tmp_path, server.url, quiet)
+    assert len(server.requests) == 1
+
+
+def test_two_archives_share_a_tree(server, tmp_path):
+    other = tar_of(voc_files("test", ["000004", "000005"]))
+    server.files["/voc2007/b.tar"] = other
+    second = archive_of(other, "voc2007/b.tar", "test", 2)
+    assert install(ARCHIVE, tmp_path, server.url, quiet)
+    assert install(second, tmp_path, server.url + "/", quiet, keep=True)
+    assert is_installed(ARCHIVE, tmp_path)
+    assert is_installed(second, tmp_path)
+    assert (tmp_path / "b.tar").read_bytes() == other
+
+
+def test_an_archive_at_hand_is_used_and_left(server, tmp_path):
+    (tmp_path / "a.tar").write_bytes(CONTENT)
+    assert install(ARCHIVE, tmp_path, server.url, quiet)
+    assert (tmp_path / "a.tar").exists()
+    assert server.requests == []
+
+
+def test_a_wrong_archive_at_hand_is_named_and_left(server, tmp_path):
+    (tmp_path / "a.tar").write_bytes(b"mine")
+    with pytest.raises(InputError, match="move it away"):
+        install(ARCHIVE, tmp_path, server.url, quiet)
+    assert (tmp_path / "a.tar").read_bytes() == b"mine"
+
+
+def test_too_little_room(server, tmp_path):
+    with pytest.raises(InputError, match=r"GB of free space; expected 2000000000.0 GB, for a.tar"):
+        install(replace(ARCHIVE, size=10**18), tmp_path, server.url, quiet)
+    assert server.requests == []
+
+
+def test_an_archive_that_lacks_images_is_named(server, tmp_path):
+    with pytest.raises(InputError, match="expected the 4 images of its list trainval"):
+        install(replace(ARCHIVE, images=4), tmp_path, server.url, quiet)
+
+
+def test_the_command(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(download, "DATASETS", {"voc2007": (ARCHIVE,)})
+    arguments = ["voc2007", "--root", str(tmp_path / "new" / "root"), "--source", server.url]
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert printed.out.endswith("VOC2007: trainval, 3 images, unpacked\n")
+    assert "a.tar: fetching 100%" in printed.err
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.endswith("VOC2007: trainval, 3 images, there already\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--source", "ftp://x"], "error: --source: found ftp://x; expected an address"),
+        (
+            ["--root", "{tmp_path}/file/root"],
+            "error: {tmp_path}/file/root: found Not a directory; expected a place",
+        ),
+    ],
+)
+def test_errors_of_the_command(tmp_path, capsys, arguments, message):
+    (tmp_path / "file").touch()
+    message = message.format(tmp_path=tmp_path)
+    arguments = [argument.format(tmp_path=tmp_path) for argument in arguments]
+    assert main(["voc2007", "--root", str(tmp_path), *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(message)
+    assert "Traceback" not in printed.err
+
+
+def test_the_real_archives_are_not_to_be_replaced_by_others(server, tmp_path, capsys):
+    server.files["/voc2007/VOCtrainval_06-Nov-2007.tar"] = CONTENT
+    assert main(["voc2007", "--root", str(tmp_path), "--source", server.url]) == 2
+    assert "expected the official one's 460032000" in capsys.readouterr().err
+
+
+def test_an_unknown_data_set_is_an_error_with_the_known_ones(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["voc2008", "--root", str(tmp_path)])
+    assert stopped.value.code == 2
+    assert "'voc2007', 'voc2012'" in capsys.readouterr().err
+
+
+def test_control_c_keeps_the_part(server, tmp_path):
+    server.delay = 0.5
+    code = (
+        "import sys; from data import download as d; "
+        f"d.DATASETS = {{'voc2007': (d.{ARCHIVE!r},)}}; sys.exit(d.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "voc2007", "--root", str(tmp_path), "--source", server.url]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    part = tmp_path / "a.tar.part"
+    deadline = time.monotonic() + 20
+    while not part.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=20)
+    assert process.returncode == 130, error
+    assert error.endswith("stopped; run the same command to go on\n")
+    assert "Traceback" not in error
+    server.delay = 0
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    assert is_installed(ARCHIVE, tmp_path)
+
+
+# ---------------------------------------------------------------- progress
+
+
+def test_progress_in_a_log(capsys, monkeypatch):
+    clock = iter([100.0, 100.5, 111.0, 120.0, 120.0])
+    monkeypatch.setattr(transfer.time, "monotonic", lambda: next(clock))
+    line = ProgressLine("a.tar")
+    line("fetching", 40_000_000, 100_000_000)  # resumed: the rate counts from here
+    line("fetching", 45_000_000, 100_000_000)  # too soon
+    line("fetching", 62_000_000, 100_000_000)
+    line("fetching", 100_000_000, 100_000_000)
+    line("checking", 0, 0)
+    lines = [text.rstrip() for text in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "a.tar: fetching  40%",
+        "a.tar: fetching  62%, 2.0 MB/s, 0:19 left",
+        "a.tar: fetching 100%, 3.0 MB/s, 0:00 left",
+        "a.tar: checking   0%",
+    ]

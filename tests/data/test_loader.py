@@ -1,0 +1,308 @@
+"""The sampler and the resumable loader, also under Lightning."""
+
+import gc
+import logging
+import pickle
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.loader import EpochLoader, EpochSampler, epoch_loader, read_or_error
+from data.records import InputError
+
+COUNT = 11
+
+
+class Keys:
+    """A data set whose items are their own keys."""
+
+    def __len__(self):
+        return COUNT
+
+    def __getitem__(self, key):
+        return key
+
+    def __getitems__(self, keys):
+        return read_or_error(self, keys)
+
+
+def make(batch_size=2, workers=0, train=True, **settings) -> EpochLoader:
+    return epoch_loader(Keys(), torch.tensor, batch_size, seed=1, train=train, workers=workers, **settings)
+
+
+def batches(loader, epoch) -> list:
+    loader.sampler.set_epoch(epoch)
+    return [batch.tolist() for batch in loader]
+
+
+# ---------------------------------------------------------------- the sampler
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 60), st.integers(1, 7), st.integers(0, 9), st.integers(0, 99), st.booleans(), st.booleans()
+)
+def test_processes_share_an_epoch(count, world_size, epoch, seed, shuffle, drop_last):
+    if count < world_size:
+        with pytest.raises(InputError, match="for each"):
+            EpochSampler(count, world_size=world_size)
+        return
+    parts = []
+    for rank in range(world_size):
+        sampler = EpochSampler(
+            count, seed=seed, shuffle=shuffle, rank=rank, world_size=world_size, drop_last=drop_last
+        )
+        sampler.set_epoch(epoch)
+        keys = list(sampler)
+        assert len(keys) == len(sampler)
+        assert {key[0] for key in keys} == {epoch}
+        parts.append([key[1] for key in keys])
+    together = sorted(index for part in parts for index in part)
+    assert len(set(together)) == len(together)
+    if drop_last:
+        assert {len(part) for part in parts} == {count // world_size}
+    else:
+        assert together == list(range(count))
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    def order(seed, epoch, before=()):
+        sampler = EpochSampler(50, seed=seed, shuffle=True)
+        for earlier in before:
+            sampler.set_epoch(earlier)
+            list(sampler)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert order(1, 5) == order(1, 5, before=[0, 3])
+    assert len({tuple(key[1] for key in order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+
+
+@settings(deadline=None)
+@given(st.integers(0, 12))
+def test_skipping_is_for_one_epoch(skip):
+    sampler = EpochSampler(12, seed=2, shuffle=True)
+    whole = list(sampler)
+    sampler.skip = skip
+    assert list(sampler) == whole[skip:]
+    assert list(sampler) == whole
+
+
+@pytest.mark.parametrize("rank", [-1, 2])
+def test_a_rank_beyond_the_processes_is_refused(rank):
+    with pytest.raises(InputError, match="rank"):
+        EpochSampler(5, rank=rank, world_size=2)
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(InputError, match="seed"):
+        EpochSampler(5, seed=-1)
+
+
+# ---------------------------------------------------------------- the loader
+
+
+def test_no_items_are_an_error():
+    class Nothing(Keys):
+        def __len__(self):
+            return 0
+
+    with pytest.raises(InputError, match="images: found 0 for 1 processes"):
+        epoch_loader(Nothing(), list, 1, train=True)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_processes_share_the_batches(train):
+    loaders = [make(2, train=train, rank=rank, world_size=2) for rank in range(2)]
+    parts = [batches(loader, 0) for loader in loaders]
+    seen = [key[1] for part in parts for batch in part for key in batch]
+    assert len(set(seen)) == len(seen)
+    if train:
+        assert [[len(batch) for batch in part] for part in parts] == [[2, 2], [2, 2]]
+    else:
+        assert sorted(seen) == list(range(COUNT))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stop", [0, 1, 4, 5])
+def test_a_loader_goes_on_where_another_stopped(stop, workers):
+    expected = batches(make(), 4)
+    assert len(expected) == 5
+
+    first = make(workers=workers)
+    first.sampler.set_epoch(4)
+    for number, _ in zip(range(stop), first, strict=False):
+        assert first.state_dict()["batches"] == number + 1  # what workers read ahead does not count
+    state = pickle.loads(pickle.dumps(first.state_dict()))
+
+    second = make(workers=workers)
+    second.load_state_dict(state)
+    assert len(second) == 5  # that of the whole epoch
+    assert batches(second, 4) == expected[stop:]
+    assert (second.state_dict()["epoch"], second.state_dict()["batches"]) == (4, 5)
+    assert batches(second, 4) == expected  # only once
+    assert batches(second, 5) == batches(make(), 5)
+
+
+def test_leaving_an_epoch_early_does_not_touch_the_next():
+    loader = make(workers=2)
+    next(iter(loader))
+    assert batches(loader, 1) == batches(make(), 1)
+    assert batches(loader, 0) == batches(make(), 0)
+
+
+def test_a_state_of_a_finished_epoch_says_nothing_about_the_next():
+    loader = make()
+    batches(loader, 0)
+    other = make(batch_size=3)  # between epochs the batch size may change
+    other.load_state_dict(loader.state_dict())
+    assert batches(other, 1) == batches(make(batch_size=3), 1)
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 3}, {"world_size": 2}])
+def test_resuming_within_an_epoch_needs_the_same_batches(change):
+    loader = make()
+    next(iter(loader))
+    other = make(**change)
+    other.load_state_dict(loader.state_dict())
+    with pytest.raises(InputError, match="middle of an epoch with images 11, batch size 2, processes 1"):
+        next(iter(other))
+
+
+class Unreadable(Keys):
+    def __getitem__(self, key):
+        raise InputError("a.jpg", "rubbish", "an image")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_input_error_arrives_as_itself_and_the_workers_end_at_once(workers):
+    def run() -> str:
+        try:
+            list(epoch_loader(Unreadable(), torch.tensor, 2, train=True, workers=workers))
+        except InputError as error:
+            return str(error)
+        return ""
+
+    gc.collect()
+    start = time.monotonic()
+    assert run() == "a.jpg: found rubbish; expected an image"
+    gc.collect()
+    assert time.monotonic() - start < 4  # torch waits 5 seconds for each worker that does not end
+
+
+# ---------------------------------------------------------------- under Lightning
+
+
+@pytest.fixture(scope="module")
+def fit(tmp_path_factory):
+    """Fits three epochs of five batches; returns what the training saw: (epoch, step, keys of the batch)."""
+    lightning = pytest.importorskip("lightning")
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+    class Recorder(lightning.LightningModule):
+        def __init__(self, fail_at):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+            self.seen, self.fail_at = [], fail_at
+
+        def training_step(self, batch, batch_idx):
+            if self.global_step == self.fail_at:
+                raise ConnectionAbortedError
+            self.seen.append((self.current_epoch, self.global_step, batch.tolist()))
+            return self.weight.sum() * 0
+
+        def validation_step(self, batch, batch_idx):
+            pass
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    def run(*, workers=0, resume=None, fail_at=None, steps=-1, validate=True, val_every=1.0, save=None):
+        folder = tmp_path_factory.mktemp("run")
+        trainer = lightning.Trainer(
+            max_epochs=3,
+            max_steps=steps,
+            accelerator="cpu",
+            devices=1,
+            logger=False,
+            callbacks=[ModelCheckpoint(folder, filename="{step}", save_top_k=-1, **save)] if save else [],
+            enable_checkpointing=bool(save),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            val_check_interval=val_every,
+        )
+        model = Recorder(fail_at)
+        try:
+            trainer.fit(
+                model, make(workers=workers), make(4, train=False) if validate else None, ckpt_path=resume
+            )
+        except ConnectionAbortedError:
+            assert fail_at is not None
+        return model.seen, folder
+
+    return run
+
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers.*", "ignore:.*isinstance.*LeafSpec.*"
+)
+
+SAVES = {"steps": {"every_n_train_steps": 1}, "epochs": {"every_n_epochs": 1}}
+
+
+QUIET = pytest.mark.filterwarnings(
+    "ignore:.*callbacks used to create the checkpoint need",
+    "ignore:.*Skipping val loop",
+    "ignore:.*many workers",
+)
+
+
+@pytest.fixture(scope="module")
+def unbroken(fit):
+    seen, _ = fit()
+    assert [(epoch, step) for epoch, step, _ in seen] == [(i // 5, i) for i in range(15)]
+    assert [batch for *_, batch in seen] == [batch for epoch in range(3) for batch in batches(make(), epoch)]
+    return seen
+
+
+@QUIET
+@pytest.mark.parametrize("validate", [True, False])
+@pytest.mark.parametrize("save", SAVES)
+def test_lightning_resumes_with_precisely_the_batches_left(fit, unbroken, save, validate):
+    _, folder = fit(save=SAVES[save], validate=validate)
+    files = sorted(folder.iterdir(), key=lambda file: int(file.stem.split("=")[1]))
+    assert len(files) == {"steps": 15, "epochs": 3}[save]
+    for file in files[:-1]:
+        step = int(file.stem.split("=")[1])
+        assert fit(resume=file, validate=validate)[0] == unbroken[step:], file.name
+
+
+@QUIET
+def test_lightning_resumes_after_a_validation_within_an_epoch(fit, unbroken):
+    _, folder = fit(save={"every_n_epochs": 1}, val_every=2)
+    files = {int(file.stem.split("=")[1]): file for file in folder.iterdir()}
+    assert {2, 4, 7, 9} <= set(files)
+    for step, file in files.items():
+        assert fit(resume=file, val_every=2)[0] == unbroken[step:], file.name
+
+
+@QUIET
+@pytest.mark.parametrize("workers", [0, 1])
+def test_lightning_resumes_after_a_crash(fit, unbroken, workers):
+    seen, folder = fit(workers=workers, fail_at=8, save={"every_n_train_steps": 3})
+    assert seen == unbroken[:8]
+    seen, _ = fit(workers=workers, resume=folder / "step=6.ckpt")
+    assert seen == unbroken[6:]
+
+
+@QUIET
+def test_lightning_goes_on_after_a_limit_of_steps(fit, unbroken):
+    seen, folder = fit(steps=7, save={"every_n_train_steps": 7})
+    assert seen == unbroken[:7]
+    assert fit(resume=folder / "step=7.ckpt")[0] == unbroken[7:]

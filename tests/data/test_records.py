@@ -1,0 +1,184 @@
+"""The data model: it refuses what is wrong when it is built, and nothing can change it afterwards."""
+
+import pickle
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.records import Detections, GroundTruth, InputError
+
+
+def truth(**changes):
+    """Three images, the middle one empty, four objects."""
+    columns = {
+        "images": ["a", "b", "c"],
+        "classes": ["cat", "dog"],
+        "sizes": [[100, 80], [50, 60], [70, 70]],
+        "image_index": [0, 2, 0, 2],
+        "labels": [0, 1, 1, 0],
+        "boxes": [[0, 0, 10, 10], [1, 2, 30, 40], [5, 5, 6, 6], [60, 60, 70, 70]],
+        "difficult": [False, True, False, False],
+        "attributes": {"truncated": np.array([0, 1, -1, 0], np.int8), "pose": ["", "Left", "", "Rear"]},
+        "files": ["a.jpg", "b.jpg", "c.jpg"],
+    }
+    return GroundTruth(**{**columns, **changes})
+
+
+def detections(**changes):
+    columns = {
+        "images": ["a", "b"],
+        "classes": ["cat", "dog"],
+        "image_index": [1, 0],
+        "labels": [0, 1],
+        "scores": [0.5, 0.25],
+        "boxes": [[-5, 0, 10, 10], [3, 3, 3, 8]],
+    }
+    return Detections(**{**columns, **changes})
+
+
+def rows(record):
+    """A record as plain values, to compare."""
+    return {
+        "images": record.images,
+        "classes": record.classes,
+        "sizes": record.sizes.tolist(),
+        "image_index": record.image_index.tolist(),
+        "labels": record.labels.tolist(),
+        "boxes": record.boxes.tolist(),
+        "difficult": record.difficult.tolist(),
+        "crowd": record.crowd.tolist(),
+        "attributes": {name: values.tolist() for name, values in record.attributes.items()},
+        "files": record.files,
+    }
+
+
+def test_nothing_at_all():
+    empty = GroundTruth([], [], [], [], [], [])
+    assert len(empty) == 0
+    assert empty.boxes.shape == (0, 4)
+    assert empty.sizes.shape == (0, 2)
+    assert len(empty.select([])) == 0
+    found = Detections([], [], [], [], [], [])
+    assert len(found) == 0
+    assert found.boxes.shape == (0, 4)
+
+
+def test_images_without_objects():
+    record = GroundTruth(["a"], ["dog"], [[5, 5]], [], [], [])
+    assert record.difficult.shape == record.crowd.shape == (0,)
+    assert len(record.select([0])) == 0
+
+
+def test_defaults_and_types():
+    record = truth(difficult=None)
+    assert not record.difficult.any()
+    assert not record.crowd.any()
+    assert record.boxes.dtype == np.float64
+    assert record.labels.dtype == record.image_index.dtype == record.sizes.dtype == np.int64
+    assert record.attributes["truncated"].dtype == np.int8
+    assert record.images == ("a", "b", "c")
+
+
+def test_nothing_can_be_changed():
+    boxes = np.array([[0.0, 0, 10, 10]])
+    record = GroundTruth(["a"], ["dog"], [[20, 20]], [0], [0], boxes, attributes={"view": [1]})
+    boxes[:] = 99
+    assert record.boxes.tolist() == [[0, 0, 10, 10]], "the record keeps a copy of its own"
+    with pytest.raises(ValueError, match="read-only"):
+        record.boxes[0, 0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        record.attributes["view"][0] = 2
+    with pytest.raises(FrozenInstanceError):
+        record.images = ()
+    with pytest.raises(TypeError):
+        record.attributes["other"] = np.zeros(1)
+    found = detections()
+    with pytest.raises(ValueError, match="read-only"):
+        found.scores[0] = 1
+    with pytest.raises(FrozenInstanceError):
+        found.scores = np.zeros(2)
+
+
+def test_it_pickles():
+    record = truth()
+    copy = pickle.loads(pickle.dumps(record))
+    assert rows(copy) == rows(record)
+    assert not copy.boxes.flags.writeable
+    found = detections()
+    again = pickle.loads(pickle.dumps(found))
+    assert again.boxes.tolist() == found.boxes.tolist()
+    assert again.scores.tolist() == found.scores.tolist()
+    assert (again.images, again.classes) == (found.images, found.classes)
+
+
+def test_select_keeps_the_order_asked_for():
+    chosen = truth().select([2, 0])
+    assert chosen.images == ("c", "a")
+    assert chosen.files == ("c.jpg", "a.jpg")
+    assert chosen.sizes.tolist() == [[70, 70], [100, 80]]
+    assert chosen.image_index.tolist() == [0, 0, 1, 1]
+    assert chosen.boxes[:, 0].tolist() == [1, 60, 0, 5]
+    assert chosen.labels.tolist() == [1, 0, 0, 1]
+    assert chosen.difficult.tolist() == [True, False, False, False]
+    assert chosen.attributes["pose"].tolist() == ["Left", "Rear", "", ""]
+
+
+@given(st.permutations(range(3)))
+def test_selecting_all_images_loses_nothing(order):
+    record = truth()
+    back = record.select(order).select(np.argsort(order))
+    assert back.images == record.images
+    together = sorted(zip(back.image_index.tolist(), back.boxes.tolist(), strict=True))
+    assert together == sorted(zip(record.image_index.tolist(), record.boxes.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": ["a", "b", "a"]}, "images: found 'a' twice"),
+        ({"classes": ["cat", "cat"]}, "classes: found 'cat' twice"),
+        ({"labels": [0, 1, 2, 0]}, r"labels\[2\]: found 2"),
+        ({"labels": [0, 1, -1, 0]}, r"labels\[2\]: found -1"),
+        ({"image_index": [0, 3, 0, 2]}, r"image_index\[1\]: found 3"),
+        ({"labels": [0, 1]}, "labels: found an array of shape"),
+        ({"sizes": [[100, 80]]}, "sizes: found an array of shape"),
+        ({"sizes": [[100, 80], [0, 60], [70, 70]]}, "sizes of image 'b'"),
+        ({"boxes": [[0, 0, 10]] * 4}, "boxes: found an array of shape"),
+        ({"boxes": [[0, 0, 10, 10]] * 3 + [[5, 5, 5, 9]]}, r"boxes\[3\].*positive area"),
+        ({"boxes": [[0, 0, 10, 10]] * 3 + [[5, 5, np.nan, 9]]}, r"boxes\[3\].*finite"),
+        ({"difficult": [True]}, "difficult: found an array of shape"),
+        ({"attributes": {"view": [1, 2]}}, "view: found an array of shape"),
+        ({"files": ["a.jpg"]}, "files: found 1 files"),
+    ],
+)
+def test_wrong_ground_truth(changes, message):
+    with pytest.raises(InputError, match=message):
+        truth(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scores": [0.5, np.nan]}, r"scores\[1\]: found nan"),
+        ({"scores": [np.inf, 0.5]}, r"scores\[0\]: found inf"),
+        ({"scores": [0.5]}, "scores: found an array of shape"),
+        ({"boxes": [[0, 0, 5, 5], [9, 0, 5, 5]]}, r"boxes\[1\].*xmin <= xmax"),
+        ({"boxes": [[0, 0, 5, 5], [0, -np.inf, 5, 5]]}, r"boxes\[1\].*finite"),
+        ({"image_index": [0, 2]}, r"image_index\[1\]: found 2"),
+        ({"labels": [2, 0]}, r"labels\[0\]: found 2"),
+        ({"images": ["a", "a"]}, "images: found 'a' twice"),
+    ],
+)
+def test_wrong_detections(changes, message):
+    with pytest.raises(InputError, match=message):
+        detections(**changes)
+
+
+def test_an_error_says_where_what_and_what_else():
+    error = InputError("dog.txt:3", "5 columns", "6")
+    assert str(error) == "dog.txt:3: found 5 columns; expected 6"
+    assert (error.where, error.found, error.expected) == ("dog.txt:3", "5 columns", "6")
+    assert isinstance(error, ValueError)

@@ -1,0 +1,253 @@
+"""The embedded data set: an ordinary VOC tree, the same for the same seed, with what its page promises."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data._outlines import OUTLINES, SUPERSAMPLING, turned
+from data._scenes import APART, draw_scene
+from data.formats.voc import read_classes, read_image_list, read_voc, read_voc_folder
+from data.records import InputError
+from data.shapes import shapes_classes, write_shapes
+
+SIZE = (96, 80)
+
+
+def contents(tree: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(tree)): file.read_bytes() for file in tree.rglob("*") if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return write_shapes(tmp_path_factory.mktemp("devkit"), train=6, val=3, test=4, size=SIZE, seed=7)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return [draw_scene(0, "train", i, (160, 160)) for i in range(250)]
+
+
+def test_no_images_at_all(tmp_path):
+    tree = write_shapes(tmp_path, train=0, val=0, test=0)
+    assert (tree / "ImageSets/Main/train.txt").read_text() == ""
+    assert list((tree / "JPEGImages").iterdir()) == []
+    assert read_classes(tree) == shapes_classes()
+
+
+def test_it_is_a_voc_tree(tree):
+    root = tree.parent
+    truth = read_voc(root, ["shapes:trainval", "shapes:test"])
+    assert truth.classes == shapes_classes().names
+    assert len(truth.images) == 13
+    assert (truth.sizes == SIZE).all()
+    assert len(truth) >= 13
+    for file in truth.files:
+        with Image.open(file) as image:
+            assert (image.size, image.mode, image.format) == (SIZE, "RGB", "JPEG")
+    assert read_image_list(tree, "trainval") == read_image_list(tree, "train") + read_image_list(tree, "val")
+    assert read_voc_folder(tree, "val").images == read_voc(root, "shapes:val").images
+
+
+def test_the_tree_holds_the_scenes(tree):
+    truth = read_voc_folder(tree, "test")
+    scene = draw_scene(7, "test", 2, SIZE)
+    of_image = truth.image_index == 2
+    assert truth.boxes[of_image].tolist() == [list(thing.box) for thing in scene.objects]
+    assert [truth.classes[i] for i in truth.labels[of_image]] == [thing.label for thing in scene.objects]
+    for column in ("truncated", "occluded", "pose"):
+        expected = [getattr(thing, column) for thing in scene.objects]
+        assert truth.attributes[column][of_image].tolist() == expected
+    assert truth.difficult[of_image].tolist() == [thing.difficult for thing in scene.objects]
+    with Image.open(truth.files[2]) as image:
+        error = np.asarray(image).astype(int) - scene.image
+    assert np.abs(error).mean() < 12, "JPEG's own error, and no more"
+
+
+def test_more_images_leave_the_first_ones_alone(tree, tmp_path):
+    more = write_shapes(tmp_path, train=8, val=3, test=5, size=SIZE, seed=7)
+    before, after = contents(tree), contents(more)
+    for name, content in before.items():
+        if name.startswith(("Annotations", "JPEGImages")):
+            assert after[name] == content
+    assert len(after) == len(before) + 2 * (2 + 1)
+
+
+def test_another_seed_and_split_give_other_images():
+    images = [draw_scene(seed, split, 0, SIZE).image for seed in (0, 1) for split in ("train", "test")]
+    for i, one in enumerate(images):
+        for other in images[i + 1 :]:
+            assert np.abs(one.astype(int) - other).mean() > 5
+
+
+def test_a_complete_tree_is_kept(tmp_path):
+    tree = write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE)
+    before = {file: file.stat().st_mtime_ns for file in tree.rglob("*")}
+    assert write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE) == tree
+    assert {file: file.stat().st_mtime_ns for file in tree.rglob("*")} == before
+
+
+def test_a_tree_of_other_parameters_is_drawn_anew(tmp_path):
+    tree = write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE)
+    first = contents(tree)
+    write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE, seed=1)
+    assert contents(tree)["JPEGImages/train_000000.jpg"] != first["JPEGImages/train_000000.jpg"]
+    write_shapes(tmp_path, train=1, val=1, test=1, size=SIZE)
+    assert read_image_list(tree, "train") == ["train_000000"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["VOCshapes"], "nothing is left lying about"
+
+
+def test_a_tree_with_a_file_missing_is_drawn_anew(tmp_path):
+    tree = write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE)
+    first = contents(tree)
+    (tree / "JPEGImages/val_000000.jpg").unlink()
+    write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE)
+    assert contents(tree) == first
+
+
+def test_an_interrupted_run_leaves_no_tree(tmp_path, monkeypatch):
+    def fail(seed, split, index, size):
+        if split == "test":
+            raise KeyboardInterrupt
+        return draw_scene(seed, split, index, size)
+
+    monkeypatch.setattr("data.shapes.draw_scene", fail)
+    with pytest.raises(KeyboardInterrupt):
+        write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_at_once(tmp_path):
+    code = f"from data.shapes import write_shapes; write_shapes({str(tmp_path)!r}, 4, 2, 2, {SIZE})"
+    runs = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    for run in runs:
+        _, errors = run.communicate(timeout=60)
+        assert run.returncode == 0, errors.decode()
+    assert len(read_voc(tmp_path, "shapes:train").images) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["VOCshapes"]
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+    (tmp_path / "VOCshapes").mkdir()
+    (tmp_path / "VOCshapes" / "thesis.txt").write_text("the only copy")
+    with pytest.raises(InputError, match="VOCshapes: found something that was not drawn here"):
+        write_shapes(tmp_path, train=1, val=1, test=1, size=SIZE)
+    assert (tmp_path / "VOCshapes" / "thesis.txt").read_text() == "the only copy"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [({"train": -1}, "train"), ({"seed": -3}, "seed"), ({"size": (160, 20)}, "size")],
+)
+def test_wrong_arguments(tmp_path, arguments, where):
+    with pytest.raises(InputError, match=f"^{where}: "):
+        write_shapes(tmp_path, **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_root_that_is_a_file(tmp_path):
+    (tmp_path / "root").write_text("")
+    with pytest.raises(InputError, match="expected a folder to write to"):
+        write_shapes(tmp_path / "root", train=1, val=1, test=1, size=SIZE)
+
+
+def test_the_marker_says_what_was_drawn(tree):
+    marker = json.loads((tree / "shapes.json").read_text())
+    assert {"seed": 7, "size": list(SIZE), "train": 6}.items() <= marker.items()
+
+
+def test_what_the_scenes_hold(scenes):
+    objects = [thing for scene in scenes for thing in scene.objects]
+    assert {len(scene.objects) for scene in scenes} == {1, 2, 3, 4, 5}
+    counts = {label: sum(thing.label == label for thing in objects) for label in OUTLINES}
+    assert min(counts.values()) > 0.6 * len(objects) / len(OUTLINES), counts
+    assert 0.1 < np.mean([thing.truncated for thing in objects]) < 0.3
+    assert 0.05 < np.mean([thing.occluded for thing in objects]) < 0.2
+    assert 0.03 < np.mean([thing.difficult for thing in objects]) < 0.15
+    assert {thing.pose for thing in objects if thing.label == "arrow"} == {"Left", "Right"}
+    plain = [thing for thing in objects if not (thing.difficult or thing.truncated or thing.occluded)]
+    longer = np.array([max(x2 - x1, y2 - y1) for x1, y1, x2, y2 in (thing.box for thing in plain)])
+    assert longer.min() >= 0.2 * 160
+    assert longer.max() <= 0.65 * 160
+
+
+def test_boxes_lie_in_the_image_and_flags_agree(scenes):
+    for scene in scenes:
+        for thing in scene.objects:
+            x1, y1, x2, y2 = thing.box
+            assert 0 <= x1 < x2 <= 160
+            assert 0 <= y1 < y2 <= 160
+            if thing.truncated:
+                assert x1 == 0 or y1 == 0 or x2 == 160 or y2 == 160 or thing.occluded
+        if len(scene.objects) == 1:
+            assert not scene.objects[0].occluded
+
+
+def test_two_objects_seldom_share_a_cell(scenes):
+    """On an 8×8 grid, where a cell holds one object, almost none is lost."""
+    lost = total = 0
+    for scene in scenes:
+        cells = [
+            (int((x1 + x2) / 2 / 20), int((y1 + y2) / 2 / 20))
+            for x1, y1, x2, y2 in (thing.box for thing in scene.objects)
+        ]
+        lost += len(cells) - len(set(cells))
+        total += len(cells)
+    assert APART * 160 == 20
+    assert lost / total < 0.02
+
+
+def test_colour_does_not_give_the_class_away(scenes):
+    """Mean colours of the middles of boxes differ less between classes than by chance between halves."""
+    colours: dict[str, list[np.ndarray]] = {label: [] for label in OUTLINES if label != "ring"}
+    for scene in scenes:
+        for thing in scene.objects:
+            x1, y1, x2, y2 = (int(value) for value in thing.box)
+            if thing.label != "ring" and not (thing.difficult or thing.occluded or thing.truncated):
+                x, y = (x1 + x2) // 2, (y1 + y2) // 2
+                colours[thing.label].append(scene.image[y - 2 : y + 3, x - 2 : x + 3].mean(axis=(0, 1)))
+    everything = np.concatenate([np.array(values) for values in colours.values()])
+    for label, values in colours.items():
+        error = everything.std(axis=0) / np.sqrt(len(values))
+        apart = (np.mean(values, axis=0) - everything.mean(axis=0)) / error
+        assert np.abs(apart).max() < 4, label
+
+
+@pytest.mark.parametrize("label", sorted(OUTLINES))
+def test_the_raster_is_the_outline(label):
+    """Area by the shoelace formula and by covered pixels."""
+
+    def measured(corners):
+        """Area and circumference."""
+        if corners is None:
+            return 0.0, 0.0
+        x, y = corners.T
+        area = abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+        return area, np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1).sum()
+
+    random = np.random.default_rng(3)
+    for extent in (11.0, 40.0, 90.5):
+        outline = turned(random, label)[0].fitted(extent, np.array([70.3, 20.8]))
+        (area, around), (hole, within) = measured(outline.corners), measured(outline.hole)
+        # Pillow paints the samples that an edge touches as well: half a sample all around.
+        error = 0.6 / SUPERSAMPLING * (around + within)
+        assert outline.cover.sum() == pytest.approx(area - hole, abs=error)
+        left, top, right, bottom = outline.box
+        assert outline.cover.shape == (bottom - top, right - left)
+        spread = outline.corners.max(axis=0) - outline.corners.min(axis=0)
+        assert spread.max() == pytest.approx(extent)
+        rim = outline.rim(2.0)
+        assert 0 < rim.sum() <= outline.cover.sum()
+
+
+def test_similar_classes_are_classes():
+    names, similar = shapes_classes()
+    grouped = {name for group in similar for name in group}
+    assert grouped < set(names), "and at least one class is in no group"

@@ -1,0 +1,432 @@
+"""The permutations: what they keep, what they change, how they are drawn, and their gradients."""
+
+import copy
+import math
+import pickle
+from collections.abc import Callable
+from itertools import permutations, product
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from detector.shuffle import (
+    ChannelShuffle,
+    PatchShuffle,
+    Shuffle,
+    SpatialShuffle,
+    channel_permutation,
+    channel_shuffle,
+    patch_shuffle,
+    spatial_permutation,
+    spatial_shuffle,
+    stream_of,
+)
+
+FUNCTIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "spatial": spatial_shuffle,
+    "patch": lambda x, stream: patch_shuffle(x, 2, stream),
+    "channel": channel_shuffle,
+}
+MODULES: dict[str, Callable[..., Shuffle]] = {
+    "spatial": SpatialShuffle,
+    "patch": lambda *key, **modes: PatchShuffle(2, *key, **modes),
+    "channel": ChannelShuffle,
+}
+each_function = pytest.mark.parametrize("shuffle", FUNCTIONS.values(), ids=FUNCTIONS)
+each_module = pytest.mark.parametrize("make", MODULES.values(), ids=MODULES)
+quick = settings(deadline=None, max_examples=30)
+sizes = st.tuples(*(st.integers(1, 7),) * 3)
+
+
+def numbered(*shape: int) -> Tensor:
+    """A tensor in which every value tells where it came from."""
+    return torch.arange(float(math.prod(shape))).view(shape)
+
+
+def chi_square(counts: Tensor) -> float:
+    """How many standard deviations the chi-square statistic against equal counts lies above its mean."""
+    expected = counts.sum() / counts.numel()
+    freedom = counts.numel() - 1
+    return float((((counts - expected) ** 2 / expected).sum() - freedom) / math.sqrt(2 * freedom))
+
+
+def arrangement(orders: Tensor) -> Tensor:
+    """The number, 0 to L! − 1, of each row's permutation of L positions."""
+    rank = {order: number for number, order in enumerate(permutations(range(orders.shape[-1])))}
+    return torch.tensor([rank[tuple(order)] for order in orders.tolist()])
+
+
+# ---------------------------------------------------------------- nothing to shuffle
+
+
+@each_function
+def test_no_images(shuffle: Callable[[Tensor, int], Tensor]) -> None:
+    assert shuffle(torch.zeros(0, 3, 4, 4), 1).shape == (0, 3, 4, 4)
+
+
+@each_function
+def test_one_channel_of_one_position(shuffle: Callable[[Tensor, int], Tensor]) -> None:
+    assert shuffle(torch.full((2, 1, 1, 1), 5.0), 1).equal(torch.full((2, 1, 1, 1), 5.0))
+
+
+# ---------------------------------------------------------------- what stays and what changes
+
+
+@quick
+@given(sizes, st.integers(-(2**63), 2**63 - 1))
+def test_spatial_keeps_each_channels_values(size: tuple[int, int, int], stream: int) -> None:
+    x = numbered(2, *size)
+    shuffled = spatial_shuffle(x, stream)
+    assert shuffled.flatten(2).sort().values.equal(x.flatten(2))
+
+
+@quick
+@given(sizes, st.integers(0, 2**62))
+def test_channel_moves_whole_maps(size: tuple[int, int, int], stream: int) -> None:
+    x = numbered(2, *size)
+    shuffled = channel_shuffle(x, stream)
+    source = channel_permutation(size[0], stream)
+    assert source.sort().values.equal(torch.arange(size[0]))
+    for channel in range(size[0]):
+        assert shuffled[:, channel].equal(x[:, source[channel]])
+
+
+@quick
+@given(sizes, st.integers(1, 8), st.integers(0, 2**62))
+def test_patch_keeps_each_patchs_values(size: tuple[int, int, int], patch: int, stream: int) -> None:
+    x = numbered(2, *size)
+    shuffled = patch_shuffle(x, patch, stream)
+    for top, left in product(range(0, size[1], patch), range(0, size[2], patch)):
+        window = (slice(None), slice(None), slice(top, top + patch), slice(left, left + patch))
+        assert shuffled[window].flatten(2).sort().values.equal(x[window].flatten(2).sort().values)
+
+
+@each_function
+def test_order_changes(shuffle: Callable[[Tensor, int], Tensor]) -> None:
+    x = numbered(1, 8, 6, 6)
+    shuffled = shuffle(x, 3)
+    for channel in range(8):
+        assert not shuffled[0, channel].equal(x[0, channel])
+    moved = (shuffled != x).double().mean()
+    assert moved > 0.6  # a patch of 4 positions keeps one in four
+
+
+def test_patches_that_do_not_divide_the_map_are_shuffled_to_the_rim() -> None:
+    orders = spatial_permutation(200, 5, 5, 1, patch=3)
+    moved = (orders != torch.arange(25)).double().mean(0).view(5, 5)
+    assert moved.min() > 0.6  # 2×2 in the corner: three of four move
+
+
+@pytest.mark.parametrize("patch", [5, 6, 100])
+def test_patch_as_large_as_the_map_is_the_spatial_shuffle(patch: int) -> None:
+    x = torch.randn(2, 3, 4, 5)
+    assert patch_shuffle(x, patch, 9).equal(spatial_shuffle(x, 9))
+
+
+def test_patch_as_large_as_one_side_only_still_holds_the_other() -> None:
+    shuffled = patch_shuffle(numbered(1, 50, 2, 4), 2, 9) % 4  # the column that each value came from
+    assert (shuffled[..., :2] < 2).all()
+    assert (shuffled[..., 2:] >= 2).all()
+
+
+def test_patch_of_one_position_is_the_identity() -> None:
+    x = torch.randn(2, 3, 4, 5)
+    assert patch_shuffle(x, 1, 9).equal(x)
+
+
+@pytest.mark.parametrize("patch", [0, -1])
+def test_patch_below_one(patch: int) -> None:
+    with pytest.raises(ValueError, match=f"patch must be at least 1 position, found {patch}"):
+        patch_shuffle(torch.zeros(1, 1, 4, 4), patch, 0)
+    with pytest.raises(ValueError, match=f"patch must be at least 1 position, found {patch}"):
+        PatchShuffle(patch)
+
+
+def test_too_many_patches() -> None:
+    with pytest.raises(ValueError, match="too many patches of 1"):
+        spatial_permutation(1, 1025, 1025, 0, patch=1)
+
+
+@each_function
+def test_same_for_all_images(shuffle: Callable[[Tensor, int], Tensor]) -> None:
+    x = torch.randn(1, 4, 4, 4).expand(3, -1, -1, -1)
+    shuffled = shuffle(x, 5)
+    assert shuffled[0].equal(shuffled[1])
+    assert shuffled[0].equal(shuffled[2])
+
+
+@pytest.mark.parametrize("patch", [None, 2])
+def test_channels_have_their_own_permutations(patch: int | None) -> None:
+    orders = spatial_permutation(30, 4, 4, 5, patch=patch)
+    assert len({tuple(order) for order in orders.tolist()}) == 30
+
+
+# ---------------------------------------------------------------- how they are drawn
+
+
+def test_all_arrangements_are_equally_frequent_among_channels() -> None:
+    orders = spatial_permutation(24 * 400, 2, 2, 11)
+    assert abs(chi_square(arrangement(orders).bincount(minlength=24))) < 3
+
+
+def test_all_arrangements_are_equally_frequent_among_draws() -> None:
+    orders = torch.stack([channel_permutation(4, stream) for stream in range(24 * 100)])
+    assert abs(chi_square(arrangement(orders).bincount(minlength=24))) < 3
+
+
+def test_all_arrangements_of_a_patch_are_equally_frequent() -> None:
+    orders = spatial_permutation(24 * 200, 4, 4, 12, patch=2)
+    patches = torch.arange(16).view(2, 2, 2, 2).transpose(1, 2).reshape(4, 4)
+    for places in patches:
+        inside = torch.searchsorted(places, orders[:, places])
+        assert abs(chi_square(arrangement(inside).bincount(minlength=24))) < 3
+
+
+def test_every_position_goes_everywhere_equally_often() -> None:
+    orders = spatial_permutation(20_000, 3, 5, 13)
+    counts = torch.stack([column.bincount(minlength=15) for column in orders.unbind(1)])
+    # The rows and columns of the counts add up to the same: 14² degrees of freedom, not 15² − 1.
+    statistic = ((counts - 20_000 / 15) ** 2 / (20_000 / 15)).sum()
+    assert abs(statistic - 14**2) / math.sqrt(2 * 14**2) < 3
+
+
+def test_neighbouring_channels_are_independent() -> None:
+    number = arrangement(spatial_permutation(2 * 36 * 300, 1, 3, 14))
+    pairs = number[0::2] * 6 + number[1::2]
+    assert abs(chi_square(pairs.bincount(minlength=36))) < 3
+
+
+def test_consecutive_draws_are_independent() -> None:
+    number = arrangement(torch.stack([channel_permutation(3, stream) for stream in range(36 * 60 + 1)]))
+    pairs = number[:-1] * 6 + number[1:]
+    assert abs(chi_square(pairs.bincount(minlength=36))) < 3
+
+
+def test_a_shuffled_layer_is_blind_to_the_order_of_its_input() -> None:
+    torch.manual_seed(0)
+    layer = nn.Sequential(SpatialShuffle(1), nn.Conv2d(1, 1, 3, padding=1)).double()
+    plain = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64).view(1, 1, 1, 3)
+    reordered = plain[..., [2, 0, 1]]
+    draws = 6 * 150
+    with torch.no_grad():
+        seen = [torch.cat([layer(x).view(1, 3) for _ in range(draws)]) for x in (plain, reordered)]
+    rounded = torch.cat(seen).round(decimals=9)
+    outcomes, which = torch.unique(rounded, dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
+    assert len(outcomes) == 6  # of both inputs together: neither gives an output that the other cannot give
+    for counts in (which[:draws], which[draws:]):
+        assert abs(chi_square(counts.bincount(minlength=6))) < 3
+
+
+def test_stream_depends_on_every_number_and_on_their_order() -> None:
+    streams = {stream_of(*numbers) for numbers in product(range(-2, 3), repeat=3)}
+    streams |= {stream_of(), stream_of(0), stream_of(0, 0), stream_of(12, 3), stream_of(1, 23)}
+    assert len(streams) == 125 + 5
+    assert all(-(2**63) <= stream < 2**63 for stream in streams)
+
+
+@each_module
+def test_draws_anew_at_each_pass_in_both_modes(make: Callable[..., Shuffle]) -> None:
+    x = numbered(1, 16, 4, 4)
+    module = make(7)
+    outputs = [module.train(training)(x) for training in (True, True, True, False, False, False)]
+    for one, other in permutations(outputs, 2):
+        assert not one.equal(other)
+
+
+@each_module
+def test_seek_repeats_draws(make: Callable[..., Shuffle]) -> None:
+    x = numbered(1, 16, 4, 4)
+    module = make(7)
+    module.seek(3, 20)
+    first = [module(x) for _ in range(3)]
+    module.seek(3, 20)
+    assert all(module(x).equal(output) for output in first)
+    another = make(7)
+    another.seek(3, 20)
+    assert another(x).equal(first[0])
+
+
+@each_module
+def test_draws_differ_by_seed_step_and_key(make: Callable[..., Shuffle]) -> None:
+    x = numbered(1, 16, 4, 4)
+    outputs = []
+    for key, seed, step in [((7, 0), 0, 0), ((7, 1), 0, 0), ((8, 0), 0, 0), ((7, 0), 1, 0), ((7, 0), 0, 1)]:
+        module = make(*key)
+        module.seek(seed, step)
+        outputs.append(module(x))
+    for one, other in permutations(outputs, 2):
+        assert not one.equal(other)
+
+
+@each_module
+@pytest.mark.parametrize(("in_training", "in_evaluation"), list(product([True, False], repeat=2)))
+def test_modes(make: Callable[..., Shuffle], in_training: bool, in_evaluation: bool) -> None:
+    x = numbered(1, 16, 4, 4)
+    module = make(in_training=in_training, in_evaluation=in_evaluation)
+    assert module.train()(x).equal(x) != in_training
+    assert module.eval()(x).equal(x) != in_evaluation
+
+
+def test_a_mode_that_is_off_uses_no_draw() -> None:
+    x = numbered(1, 16, 4, 4)
+    module = SpatialShuffle(in_training=False)
+    module.seek(0, 5)
+    module.train()(x)
+    assert module.eval()(x).equal(spatial_shuffle(x, stream_of(0, 5)))
+
+
+# ---------------------------------------------------------------- gradients
+
+
+def permutation_matrix(order: Tensor) -> Tensor:
+    """``(…, L)`` to ``(…, L, L)``: the matrix whose product with a vector reorders it."""
+    return nn.functional.one_hot(order, order.shape[-1]).double()
+
+
+@pytest.mark.parametrize("patch", [None, 2])
+def test_gradient_is_that_of_the_permutation_matrix(patch: int | None) -> None:
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn_like(x)
+    matrix = permutation_matrix(spatial_permutation(3, 4, 5, 6, patch=patch))
+    expected = torch.einsum("cij,ncj->nci", matrix, x.flatten(2)).view_as(x)
+    shuffled = spatial_shuffle(x, 6) if patch is None else patch_shuffle(x, patch, 6)
+    assert shuffled.equal(expected)
+    (wanted,) = torch.autograd.grad((expected * weight).sum(), x)
+    (found,) = torch.autograd.grad((shuffled * weight).sum(), x)
+    assert found.equal(wanted)
+
+
+def test_gradient_of_the_channel_shuffle_is_that_of_the_permutation_matrix() -> None:
+    x = torch.randn(2, 5, 3, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn_like(x)
+    expected = torch.einsum("cd,ndhw->nchw", permutation_matrix(channel_permutation(5, 6)), x)
+    shuffled = channel_shuffle(x, 6)
+    assert shuffled.equal(expected)
+    (wanted,) = torch.autograd.grad((expected * weight).sum(), x)
+    (found,) = torch.autograd.grad((shuffled * weight).sum(), x)
+    assert found.equal(wanted)
+
+
+@each_function
+def test_gradients_numerically(shuffle: Callable[[Tensor, int], Tensor]) -> None:
+    x = torch.randn(2, 3, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: shuffle(x, 4).sin(), x)
+    assert torch.autograd.gradgradcheck(lambda x: shuffle(x, 4).sin(), x)
+
+
+# ---------------------------------------------------------------- as part of a network
+
+
+@each_module
+def test_no_parameters_and_no_buffers(make: Callable[..., Shuffle]) -> None:
+    module = make(3)
+    module(torch.zeros(1, 2, 2, 2))
+    assert not list(module.parameters())
+    assert not list(module.buffers())
+    assert not module.state_dict()
+
+
+@each_module
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
+def test_a_copy_goes_on_by_itself(make: Callable[..., Shuffle], copied: Callable[[Shuffle], Shuffle]) -> None:
+    x = numbered(1, 16, 4, 4)
+    module = make(3)
+    module.seek(1, 2)
+    module(x)
+    twin = copied(module)
+    ahead = [twin(x) for _ in range(2)]
+    assert module(x).equal(ahead[0])
+    assert module(x).equal(ahead[1])
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_draws_do_not_depend_on_the_default_device(device: str) -> None:
+    with torch.device(device):
+        module = SpatialShuffle(3)
+    module.seek(0, 0)
+    x = numbered(1, 2, 3, 3)
+    assert module(x).equal(spatial_shuffle(x, stream_of(0, 0, 3)))
+
+
+def test_inference_mode_does_not_hinder_training() -> None:
+    module = SpatialShuffle(3)
+    x = torch.randn(1, 2, 3, 3, requires_grad=True)
+    with torch.inference_mode():
+        module.seek(0, 1)
+        module(x)
+    module.seek(0, 2)
+    module(x).sum().backward()
+    assert x.grad is not None
+
+
+@each_function
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_keeps_the_memory_format(
+    shuffle: Callable[[Tensor, int], Tensor], memory_format: torch.memory_format
+) -> None:
+    x = torch.randn(2, 6, 4, 5)
+    shuffled = shuffle(x.contiguous(memory_format=memory_format), 8)
+    assert shuffled.is_contiguous(memory_format=memory_format)
+    assert shuffled.equal(shuffle(x, 8))
+
+
+@each_function
+def test_takes_views(shuffle: Callable[[Tensor, int], Tensor]) -> None:
+    x = torch.randn(2, 6, 8, 5)[:, :, ::2].transpose(2, 3)
+    assert shuffle(x, 8).equal(shuffle(x.clone(memory_format=torch.contiguous_format), 8))
+
+
+@each_module
+def test_bfloat16_autocast(make: Callable[..., Shuffle]) -> None:
+    shuffle = make(3)
+    first, last = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        before = first(torch.randn(2, 3, 4, 4))
+        after = shuffle(before)
+        last(after).float().sum().backward()
+    assert before.dtype == after.dtype == torch.bfloat16
+    assert after.flatten().sort().values.equal(before.flatten().sort().values)
+    assert first.weight.grad is not None
+    assert first.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("backend", "device"), [("aot_eager", "cpu"), ("inductor", "cuda")])
+def test_compiled_draws_are_the_eager_ones_without_compiling_again(backend: str, device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU at hand, and on a CPU inductor compiles for a minute: the graph alone is tested")
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 6, 6, device=device)
+    first = nn.Conv2d(3, 4, 1)
+    shuffles = (SpatialShuffle(1, 1), PatchShuffle(4, 2, 1), ChannelShuffle(3, 1))
+    eager = nn.Sequential(first, shuffles[0], nn.Sigmoid(), *shuffles[1:]).to(device)
+    compiled: Callable[[Tensor], Tensor] = torch.compile(eager, fullgraph=True, backend=backend)
+
+    def passes(network: Callable[[Tensor], Tensor]) -> list[tuple[Tensor, Tensor]]:
+        for shuffle in shuffles:
+            shuffle.seek(0, 1)
+        outputs = [network(x) for _ in range(3)]
+        weighted = [(output * numbered(2, 4, 6, 6).to(device)).mean() for output in outputs]
+        return [
+            (output.detach(), *torch.autograd.grad(loss, first.weight))
+            for output, loss in zip(outputs, weighted, strict=True)
+        ]
+
+    torch._dynamo.utils.counters.clear()
+    ours = passes(compiled)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    torch.testing.assert_close(ours, passes(eager), rtol=1e-4, atol=1e-5)
+    assert not ours[0][0].equal(ours[1][0])
+    assert not ours[1][0].equal(ours[2][0])
+
+
+def test_the_base_class_is_no_shuffle() -> None:
+    with pytest.raises(TypeError, match="use one of its subclasses"):
+        Shuffle()(torch.zeros(1, 1, 1, 1))
+
+
+def test_repr_says_the_patch() -> None:
+    assert repr(PatchShuffle(3)) == "PatchShuffle(patch=3)"

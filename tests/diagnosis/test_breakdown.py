@@ -1,0 +1,229 @@
+"""Kinds of errors, and how they are counted."""
+
+import re
+
+import numpy as np
+import pytest
+
+from data.records import Detections, GroundTruth, InputError
+from diagnosis import ERROR_TYPES, break_down, error_flags, match, similar_matrix, verdicts
+from diagnosis.inputs import read_groups
+
+CLASSES = ["cat", "dog", "bus"]
+SIMILAR = similar_matrix(CLASSES, [["cat", "dog"]])
+BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
+CORRECT, LOCALIZATION, SIMILAR_CLASS, OTHER, BACKGROUND = range(5)
+
+
+def scene(objects, found):
+    """Objects as (class, box, difficult?), detections as (class, score, box), on one image."""
+    truth = GroundTruth(
+        ["a"], CLASSES, [[100, 100]], [0] * len(objects), [o[0] for o in objects], [o[1] for o in objects],
+        [bool(o[2:]) for o in objects],
+    )  # fmt: skip
+    columns = ([f[i] for f in found] for i in range(3))
+    return match(truth, Detections(["a"], CLASSES, [0] * len(found), *columns))
+
+
+def kinds(objects, found):
+    return verdicts(scene(objects, found), SIMILAR).types.tolist()
+
+
+def test_the_five_types_in_order_with_colours_of_their_own():
+    assert [kind.name for kind in ERROR_TYPES] == [
+        "correct",
+        "localization",
+        "similar",
+        "other",
+        "background",
+    ]
+    assert len({kind.colour for kind in ERROR_TYPES}) == 5
+    for kind in ERROR_TYPES:
+        assert re.fullmatch(r"#[0-9A-F]{6}", kind.colour)
+        assert kind.explanation.count(".") - len(re.findall(r"\d\.\d", kind.explanation)) == 1
+
+
+@pytest.mark.parametrize(
+    ("objects", "found", "kind"),
+    [
+        ([(0, BOX)], (0, 0.9, BOX), CORRECT),
+        ([(0, BOX, True)], (0, 0.9, BOX), CORRECT),
+        ([(0, BOX)], (0, 0.9, [0, 0, 10, 4]), LOCALIZATION),
+        ([(0, BOX)], (0, 0.9, [0, 0, 10, 1]), LOCALIZATION),  # IoU 0.1 itself
+        ([(0, BOX)], (0, 0.9, [0, 0, 10, 0.9]), BACKGROUND),
+        ([(1, BOX)], (0, 0.9, BOX), SIMILAR_CLASS),
+        ([(2, BOX)], (0, 0.9, BOX), OTHER),
+        ([(0, FAR)], (0, 0.9, BOX), BACKGROUND),
+        ([], (0, 0.9, BOX), BACKGROUND),
+        ([(0, [0, 0, 10, 4]), (1, BOX)], (0, 0.9, BOX), LOCALIZATION),  # the own class goes before
+    ],
+)
+def test_one_detection(objects, found, kind):
+    assert kinds(objects, [found]) == [kind]
+
+
+def test_a_duplicate_is_a_localization_error():
+    assert kinds([(0, BOX)], [(0, 0.9, BOX), (0, 0.8, BOX)]) == [CORRECT, LOCALIZATION]
+
+
+def test_the_largest_overlap_decides_between_similar_and_other_but_not_among_the_flags():
+    overlaps = scene([(1, [0, 0, 10, 4]), (2, BOX)], [(0, 0.9, BOX)])
+    result = verdicts(overlaps, SIMILAR)
+    assert (result.types.tolist(), result.confused_with.tolist()) == ([OTHER], [2])
+    assert error_flags(overlaps, SIMILAR).tolist() == [SIMILAR_CLASS]
+
+
+def test_equal_overlaps_go_to_the_lower_class():
+    result = verdicts(scene([(2, BOX), (1, BOX)], [(0, 0.9, BOX)]), SIMILAR)
+    assert (result.types.tolist(), result.confused_with.tolist()) == ([SIMILAR_CLASS], [1])
+
+
+def test_an_object_of_another_class_is_taken_too():
+    # Both cats lie on one dog. The first takes it; the second is left with a dog of a smaller overlap,
+    # which is below that with the bus.
+    dog, small, bus = (1, BOX), (1, [0, 0, 10, 3]), (2, [0, 0, 10, 6])
+    overlaps = scene([dog, small, bus], [(0, 0.9, BOX), (0, 0.8, BOX)])
+    result = verdicts(overlaps, SIMILAR)
+    assert result.types.tolist() == [SIMILAR_CLASS, OTHER]
+    assert result.confused_with.tolist() == [1, 2]
+
+
+# ---- counting --------------------------------------------------------------------------------
+
+
+def two_classes():
+    """Two cats and a dog; four cat detections and two of dogs."""
+    return scene(
+        [(0, BOX), (0, FAR), (1, [20, 20, 30, 30])],
+        [
+            (0, 0.9, BOX), (0, 0.8, BOX), (0, 0.7, [20, 20, 30, 30]), (0, 0.6, [80, 80, 90, 90]),
+            (1, 0.5, [20, 20, 30, 30]), (1, 0.4, [20, 20, 30, 24]),
+        ],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("top", "cat", "dog"),
+    [
+        (None, [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]),
+        (1, [1, 0, 0, 0, 0], [1, 0, 0, 0, 0]),
+        (3, [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]),
+        (2.0, [1, 1, 1, 0, 1], [1, 1, 0, 0, 0]),
+        (0.5, [1, 0, 0, 0, 0], [1, 0, 0, 0, 0]),  # half an object is rounded up
+        (0.2, [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]),
+        ([0, 2, 5], [0, 0, 0, 0, 0], [1, 1, 0, 0, 0]),
+        ("all", [1, 1, 1, 0, 1], [1, 1, 0, 0, 0]),
+        (10**9, [1, 1, 1, 0, 1], [1, 1, 0, 0, 0]),
+    ],
+)
+def test_what_counts_as_top(top, cat, dog):
+    result = break_down(two_classes(), SIMILAR, top)
+    assert result.counts.tolist() == [cat, dog, [0] * 5]
+    assert (result.verdict >= 0).sum() == sum(cat) + sum(dog)
+
+
+@pytest.mark.parametrize("top", ["most", -1, -0.5, float("nan"), float("inf"), [1, 2], [1.5, 1.0, 1.0], True])
+def test_a_top_that_means_nothing_is_refused(top):
+    with pytest.raises(InputError, match=r"^top: found"):
+        break_down(two_classes(), SIMILAR, top)
+
+
+@pytest.mark.parametrize(
+    "thresholds", [{"weak": 0}, {"strong": 0.05}, {"strong": 1.1}, {"weak": float("nan")}]
+)
+def test_thresholds_out_of_order_are_refused(thresholds):
+    with pytest.raises(InputError, match="thresholds"):
+        break_down(two_classes(), SIMILAR, **thresholds)
+
+
+def test_averaged_over_classes_and_pooled():
+    result = break_down(two_classes(), SIMILAR)
+    assert result.objects.tolist() == [2, 1, 0]
+    np.testing.assert_array_equal(result.shares[:2], [[0.5, 0.5, 0, 0, 0], [1, 0, 0, 0, 0]])
+    assert np.isnan(result.shares[2]).all()
+    assert result.mean_over_classes().tolist() == [0.75, 0.25, 0, 0, 0]
+    assert result.pooled().tolist() == pytest.approx([2 / 3, 1 / 3, 0, 0, 0])
+
+
+def test_another_threshold():
+    overlaps = scene([(0, BOX)], [(0, 0.9, [0, 0, 10, 7])])
+    assert break_down(overlaps, SIMILAR).counts[0].tolist() == [1, 0, 0, 0, 0]
+    assert break_down(overlaps, SIMILAR, strong=0.75).counts[0].tolist() == [0, 1, 0, 0, 0]
+
+
+# ---- where Hoiem's tool breaks (rules, section 6) --------------------------------------------
+
+
+def test_no_detections_at_all():
+    result = break_down(scene([(0, BOX)], []), SIMILAR)
+    assert result.counts.tolist() == [[0] * 5] * 3
+    assert result.verdict.shape == (0,)
+    assert np.isnan(result.shares).all()
+    assert np.isnan(result.mean_over_classes()).all()
+    assert np.isnan(result.pooled()).all()
+
+
+def test_fewer_detections_than_objects():
+    result = break_down(scene([(0, BOX), (0, FAR)], [(0, 0.9, BOX)]), SIMILAR)
+    assert result.objects[0] == 2
+    assert result.shares[0].tolist() == [1, 0, 0, 0, 0]
+
+
+def test_a_class_without_objects_has_no_top():
+    result = break_down(scene([(0, BOX)], [(0, 0.9, BOX), (1, 0.9, BOX)]), SIMILAR)
+    assert result.verdict.tolist() == [CORRECT, -1]
+    assert np.isnan(result.shares[1]).all()
+    assert result.mean_over_classes().tolist() == [1, 0, 0, 0, 0]
+
+
+def test_a_class_of_difficult_objects_alone_has_no_top():
+    result = break_down(scene([(0, BOX, True)], [(0, 0.9, BOX)]), SIMILAR)
+    assert (result.objects[0], result.counts[0].sum()) == (0, 0)
+    assert break_down(scene([(0, BOX, True)], [(0, 0.9, BOX)]), SIMILAR, "all").counts[0, CORRECT] == 1
+
+
+def test_no_true_positive():
+    result = break_down(scene([(0, BOX)], [(0, 0.9, FAR)]), SIMILAR)
+    assert result.shares[0].tolist() == [0, 0, 0, 0, 1]
+
+
+# ---- similar classes -------------------------------------------------------------------------
+
+
+def test_similar_is_symmetric_and_no_class_resembles_itself():
+    matrix = similar_matrix(["a", "b", "c", "d"], [["a", "b"], ["b", "c"], ["d"]])
+    assert matrix.astype(int).tolist() == [[0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+    assert not similar_matrix(["a"], []).any()
+    assert similar_matrix([], []).shape == (0, 0)
+
+
+def test_an_unknown_class_in_a_group_is_named():
+    with pytest.raises(InputError, match=r"'bsu'.*did you mean 'bus'"):
+        similar_matrix(CLASSES, [["cat", "bsu"]])
+
+
+@pytest.mark.parametrize("text", ["- [cat, dog]\n- [bus]\n", "pets: [cat, dog]\nrest: [bus]\n"])
+def test_groups_from_a_file(tmp_path, text):
+    file = tmp_path / "similar.yaml"
+    file.write_text(text)
+    assert read_groups(file) == [["cat", "dog"], ["bus"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"pets: [cat", "similar.yaml:1: found malformed YAML"),
+        (b"just words", "found a str"),
+        (b"", "found a NoneType"),
+        (b"pets: cat", "group 1: found 'cat'"),
+        (b"- [cat]\n- [yes]", r"group 2: found \[True\]"),
+        (b"- [c\xe4t]", "not UTF-8"),
+        (None, "no such file"),
+    ],
+)
+def test_a_file_of_groups_that_cannot_be_used(tmp_path, content, message):
+    file = tmp_path / "similar.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_groups(file)

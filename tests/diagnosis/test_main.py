@@ -1,0 +1,258 @@
+"""The command, as a user runs it."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from diagnosis import __main__ as command
+from diagnosis.__main__ import main
+
+XML = """<annotation><size><width>100</width><height>80</height><depth>3</depth></size>
+<object><name>{name}</name><difficult>0</difficult><truncated>0</truncated><pose>Left</pose>
+<bndbox><xmin>11</xmin><ymin>11</ymin><xmax>50</xmax><ymax>50</ymax></bndbox></object></annotation>
+"""
+LINES = {"dog": ["one 0.9 11 11 50 50", "two 0.8 11 11 50 50"], "cat": ["two 0.7 31 11 70 50"]}
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """A VOC tree of two images, a dog's and a cat's, without photographs, and what a detector found."""
+    tree = tmp_path / "VOC2007"
+    (tree / "Annotations").mkdir(parents=True)
+    (tree / "ImageSets" / "Main").mkdir(parents=True)
+    (tree / "ImageSets" / "Main" / "test.txt").write_text("one\ntwo\n")
+    for image, name in (("one", "dog"), ("two", "cat")):
+        (tree / "Annotations" / f"{image}.xml").write_text(XML.format(name=name))
+    write_found(tmp_path / "plain", LINES)
+    write_found(tmp_path / "shifted", {"dog": ["one 0.9 31 11 70 50"]})
+    return tmp_path
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """For tests of what is said and counted: figures take most of the time."""
+    from diagnosis import plots
+
+    monkeypatch.setattr(plots, "save_figures", lambda *_: [])
+
+
+def write_found(folder, lines):
+    folder.mkdir()
+    for name, rows in lines.items():
+        (folder / f"comp4_det_test_{name}.txt").write_text("".join(f"{row}\n" for row in rows))
+
+
+def arguments(voc, *more):
+    given = {"--ground-truth": f"{voc / 'VOC2007'}:test", "--detections": voc / "plain", "--out": voc / "out"}
+    return [str(word) for pair in given.items() for word in pair] + [str(word) for word in more]
+
+
+def photographs(folder):
+    folder.mkdir()
+    for image in ("one", "two"):
+        Image.new("RGB", (100, 80), "grey").save(folder / f"{image}.jpg")
+
+
+def refused(capsys, voc, *more):
+    """Run with arguments that cannot work; return the one line it says."""
+    try:
+        code = main(arguments(voc, *more))
+    except SystemExit as leave:
+        code = leave.code
+    said = capsys.readouterr()
+    assert code == 2
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+def test_one_detector(voc, capsys, monkeypatch):
+    monkeypatch.setattr(command, "PATIENCE", 600)  # the machine may be slow
+    assert main(arguments(voc)) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "plain: of the 2 detections counted" in said.out
+    result = json.loads((voc / "out" / "diagnosis.json").read_text())
+    assert result["schema"] == 1
+    dog = result["detectors"][0]["classes"]["dog"]
+    assert (dog["objects"], dog["detections"], dog["top"]["n"], dog["top"]["correct"]) == (1, 2, 1, 1.0)
+    assert result["detectors"][0]["classes"]["cat"]["top"]["localization"] == 1.0
+    assert "--ground-truth" in result["provenance"]["command"]
+    for line in said.out.split("written:\n")[1].splitlines():
+        assert (voc / "out" / line.strip()).stat().st_size > 0
+    assert [file for file in (voc / "out").iterdir() if file.name.startswith(".")] == []
+
+
+def test_two_detectors_by_name(voc, capsys, undrawn):
+    assert main(arguments(voc, "--detections", voc / "shifted", "--names", "A", "B")) == 0
+    said = capsys.readouterr().out
+    assert "Localization errors: 50.0 % with A, 100.0 % with B: 50.0 points more" in said
+    result = json.loads((voc / "out" / "diagnosis.json").read_text())
+    assert [entry["name"] for entry in result["detectors"]] == ["A", "B"]
+
+
+def test_similar_top_and_threshold(voc, undrawn):
+    def kinds(*more):
+        assert main(arguments(voc, *more)) == 0
+        top = json.loads((voc / "out" / "diagnosis.json").read_text())["detectors"][0]["classes"]["dog"][
+            "top"
+        ]
+        return {name: value for name, value in top.items() if value}
+
+    assert kinds("--top", "2x") == {"n": 2, "correct": 0.5, "similar": 0.5}
+    assert kinds("--top", "all", "--similar", "none") == {"n": 2, "correct": 0.5, "other": 0.5}
+    assert kinds("--top", "5", "--similar", "voc") == {"n": 2, "correct": 0.5, "similar": 0.5}
+    groups = voc / "groups.yaml"
+    groups.write_text("- [dog, sofa]\n")
+    assert kinds("--top", "2", "--similar", groups) == {"n": 2, "correct": 0.5, "other": 0.5}
+    assert kinds("--top", "1", "--iou", "1") == {"n": 1, "correct": 1.0}
+
+
+def test_the_sheet_of_examples_is_drawn_where_there_are_photographs(voc, capsys, undrawn):
+    assert main(arguments(voc)) == 0
+    without = set(capsys.readouterr().out.split("written:\n")[1].split())
+    photographs(voc / "photos")
+    assert main(arguments(voc, "--images", voc / "photos")) == 0
+    assert len(set(capsys.readouterr().out.split("written:\n")[1].split()) - without) == 1
+    (voc / "photos").rename(voc / "VOC2007" / "JPEGImages")
+    assert main(arguments(voc)) == 0
+    assert len(set(capsys.readouterr().out.split("written:\n")[1].split()) - without) == 1
+
+
+def test_no_detections_at_all(voc, capsys):
+    (voc / "plain" / "comp4_det_test_dog.txt").write_text("")
+    (voc / "plain" / "comp4_det_test_cat.txt").write_text("")
+    assert main(arguments(voc)) == 0
+    assert "nothing to break down" in capsys.readouterr().out
+    result = json.loads((voc / "out" / "diagnosis.json").read_text())["detectors"][0]
+    assert result["breakdown"]["pooled"]["correct"] is None
+    assert result["map"]["area"] == 0
+
+
+def test_lenient_drops_counts_and_says_so(voc, capsys, undrawn):
+    (voc / "plain" / "comp4_det_test_cat.txt").write_text("three 0.7 1 1 9 9\ntwo 0.7 11 11 50 50\n")
+    assert "three" in refused(capsys, voc)
+    assert main(arguments(voc, "--lenient")) == 0
+    assert "warning: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--ground-truths", "x"], "unknown option --ground-truths; did you mean --ground-truth?"),
+        (["--detection=x"], "unknown option --detection; did you mean --detections?"),
+        (["stray"], "unknown argument stray"),
+        (["--iou", "much"], "--iou"),
+        (["--iou", "0.05"], "--iou: found 0.05"),
+        (["--top", "0"], "--top: found '0'"),
+        (["--top", "some"], "--top: found 'some'"),
+        (["--top", "infx"], "--top: found 'infx'"),
+        (["--names", "A", "B"], "--names: found 2; expected 1"),
+        (["--similar", "absent.yaml"], "absent.yaml: found no such file"),
+        (["--images", "absent"], "--images: found no folder absent"),
+        (["--ground-truth", "nowhere"], "--ground-truth: found 'nowhere'"),
+        (["--ground-truth", "nowhere:test"], "nowhere: found no such folder"),
+        (["--detections", "nowhere"], "nowhere: found no such file"),
+    ],
+)
+def test_what_cannot_work_is_said_in_one_line(voc, capsys, more, message):
+    assert message in refused(capsys, voc, *more)
+    assert not (voc / "out").exists()
+
+
+def test_options_that_are_missing(capsys):
+    with pytest.raises(SystemExit) as leave:
+        main([])
+    assert leave.value.code == 2
+    assert "--ground-truth" in capsys.readouterr().err
+
+
+def test_an_unknown_option_is_named_before_those_that_are_missing(capsys):
+    with pytest.raises(SystemExit) as leave:
+        main(["--outt", "x"])
+    assert leave.value.code == 2
+    assert capsys.readouterr().err == "error: unknown option --outt; did you mean --out?; see --help\n"
+
+
+def test_two_detectors_of_one_name(voc, capsys):
+    assert "--names: found 'plain' twice" in refused(capsys, voc, "--detections", voc / "plain")
+
+
+def test_an_absent_image_is_named(voc, capsys):
+    photographs(voc / "photos")
+    (voc / "photos" / "two.jpg").unlink()
+    assert "photos: found no image 'two'" in refused(capsys, voc, "--images", voc / "photos")
+
+
+def test_vocs_groups_need_vocs_classes(voc, capsys, undrawn):
+    (voc / "VOC2007" / "classes.yaml").write_text("classes: [round, square]\n")
+    for image in ("one", "two"):
+        (voc / "VOC2007" / "Annotations" / f"{image}.xml").write_text(XML.format(name="round"))
+    (voc / "plain" / "comp4_det_test_dog.txt").unlink()
+    (voc / "plain" / "comp4_det_test_cat.txt").rename(voc / "plain" / "square.txt")
+    assert "--similar voc: found classes round, square" in refused(capsys, voc, "--similar", "voc")
+    assert main(arguments(voc)) == 0
+
+
+def test_a_place_that_cannot_be_written(voc, capsys):
+    (voc / "out").write_text("a file")
+    assert "out: found File exists" in refused(capsys, voc)
+    assert (voc / "out").read_text() == "a file"
+
+
+def test_nothing_is_said_to_be_there_when_drawing_fails(voc, monkeypatch):
+    from diagnosis import plots
+
+    def broken(*_):
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(plots, "save_figures", broken)
+    with pytest.raises(RuntimeError, match="no ink"):
+        main(arguments(voc))
+    assert list((voc / "out").iterdir()) == []
+
+
+def test_progress_keeps_silent_for_a_while_and_then_names_each_step(capsys, monkeypatch):
+    monkeypatch.setattr(command, "PATIENCE", 0.05)
+    progress = command.Progress()
+    progress("reading")
+    assert capsys.readouterr().err == ""
+    deadline = time.monotonic() + 5
+    while not (said := capsys.readouterr().err) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert said == "… reading\n"
+    progress("drawing")
+    assert capsys.readouterr().err == "… drawing\n"
+    progress.end()
+
+
+def test_neither_torch_nor_matplotlib_is_imported(root, voc):
+    code = (
+        "import sys, time; start = time.perf_counter(); import diagnosis; "
+        "print(time.perf_counter() - start, 'torch' in sys.modules, 'matplotlib' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    seconds, *heavy = told.stdout.split()
+    assert heavy == ["False", "False"]
+    assert float(seconds) < 0.5 * 4  # half a second on a machine that does nothing else
+    code = (
+        "import sys; from diagnosis.__main__ import main; main(sys.argv[1:]); print('torch' in sys.modules)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, *arguments(voc)], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.splitlines()[-1] == "False"
+
+
+def test_as_a_module(root, voc):
+    done = subprocess.run(
+        [sys.executable, "-m", "diagnosis", *arguments(voc, "--top", "none")],
+        cwd=root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: --top")

@@ -1,0 +1,225 @@
+"""One pass over all overlaps, and who gets which object."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.records import Detections, GroundTruth, InputError
+from diagnosis import assign, assign_devkit, match, matching
+from diagnosis.assignment import take_objects
+
+CLASSES = ["cat", "dog"]
+
+
+def truth_of(*objects, images=("a",), size=(100, 100)):
+    """Objects as (image, class, box) or (image, class, box, difficult)."""
+    return GroundTruth(
+        images,
+        CLASSES,
+        [size] * len(images),
+        [o[0] for o in objects],
+        [o[1] for o in objects],
+        [o[2] for o in objects],
+        [bool(o[3:] and o[3]) for o in objects],
+    )
+
+
+def found_of(*found, images=("a",)):
+    """Detections as (image, class, score, box)."""
+    return Detections(images, CLASSES, *([f[i] for f in found] for i in range(4)))
+
+
+@pytest.mark.parametrize(
+    ("truth", "found"),
+    [
+        (truth_of(), found_of()),
+        (truth_of((0, 0, [0, 0, 9, 9])), found_of()),
+        (truth_of(), found_of((0, 0, 0.5, [0, 0, 9, 9]))),
+        (truth_of(images=()), found_of(images=())),
+        (truth_of((1, 0, [0, 0, 9, 9]), images="ab"), found_of((0, 0, 0.5, [0, 0, 9, 9]), images="ab")),
+    ],
+    ids=["nothing", "no detections", "no objects", "no images", "another image"],
+)
+def test_nothing_overlaps(truth, found):
+    overlaps = match(truth, found)
+    assert len(overlaps.pair_iou) == len(overlaps.group_label) == 0
+    assert overlaps.group_start.tolist() == [0]
+    for result in (assign(overlaps, 0.5), assign_devkit(overlaps)):
+        assert result.labels.tolist() == [-1] * len(found)
+        assert result.objects.tolist() == [-1] * len(found)
+        assert result.overlaps.tolist() == [0.0] * len(found)
+        assert not result.duplicates.any()
+
+
+def test_pairs_of_all_classes_largest_overlap_first():
+    truth = truth_of(
+        (0, 1, [0, 0, 10, 10]), (0, 0, [5, 0, 15, 10]), (0, 1, [0, 0, 10, 5]), (0, 1, [50, 50, 60, 60])
+    )
+    overlaps = match(truth, found_of((0, 1, 0.5, [0, 0, 10, 6]), (0, 0, 0.5, [90, 90, 99, 99])))
+    assert overlaps.group_detection.tolist() == [0, 0]
+    assert overlaps.group_label.tolist() == [0, 1]
+    assert overlaps.pair_object.tolist() == [1, 2, 0]
+    assert overlaps.pair_detection.tolist() == [0, 0, 0]
+    assert overlaps.pair_group.tolist() == [0, 1, 1]
+    assert overlaps.pair_iou.tolist() == pytest.approx([30 / 130, 50 / 60, 60 / 100])
+
+
+def test_touching_boxes_do_not_overlap():
+    overlaps = match(truth_of((0, 0, [0, 0, 10, 10])), found_of((0, 0, 0.5, [10, 0, 20, 10])))
+    assert len(overlaps.pair_iou) == 0
+
+
+def test_detections_are_clipped_to_the_image_for_hoiem_alone():
+    truth, found = truth_of((0, 0, [0, 0, 10, 10])), found_of((0, 0, 0.5, [-10, -5, 10, 10]))
+    overlaps = match(truth, found)
+    assert overlaps.pair_iou.tolist() == [1.0]
+    assert overlaps.pair_iou_unclipped.tolist() == pytest.approx([100 / 300])
+    assert assign(overlaps, 0.5).labels.tolist() == [1]
+    assert assign_devkit(overlaps).labels.tolist() == [-1]
+    assert match(truth, found, clip=False).pair_iou.tolist() == pytest.approx([100 / 300])
+
+
+def test_equal_scores_keep_the_order_of_the_file():
+    box = [0, 0, 10, 10]
+    overlaps = match(
+        truth_of((0, 0, box)),
+        found_of((0, 0, 0.5, box), (0, 1, 0.9, box), (0, 0, 0.5, box), (0, 0, 0.7, box), (0, 0, 0.5, box)),
+    )
+    assert overlaps.order.tolist() == [3, 0, 2, 4, 1]
+    assert overlaps.rank.tolist() == [1, 0, 2, 0, 3]
+    assert overlaps.class_start.tolist() == [0, 4, 5]
+    assert assign(overlaps, 0.5).labels.tolist() == [-1, -1, -1, 1, -1]
+
+
+def test_a_second_hit_takes_the_next_object_for_hoiem_and_is_false_for_the_devkit():
+    truth = truth_of((0, 0, [0, 0, 10, 10]), (0, 0, [0, 0, 10, 8]))
+    overlaps = match(truth, found_of((0, 0, 0.9, [0, 0, 10, 10]), (0, 0, 0.8, [0, 0, 10, 10])))
+    hoiem, devkit = assign(overlaps, 0.5), assign_devkit(overlaps)
+    assert hoiem.labels.tolist() == [1, 1]
+    assert hoiem.objects.tolist() == [0, 1]
+    assert hoiem.overlaps.tolist() == pytest.approx([1.0, 0.8])
+    assert devkit.labels.tolist() == [1, -1]
+    assert devkit.duplicates.tolist() == [False, True]
+
+
+def test_a_chain_of_second_choices():
+    # Each detection prefers the object that a better one takes: the last is left with none.
+    truth = truth_of(*((0, 0, [i, 0, i + 10, 10]) for i in range(6)))
+    found = found_of(
+        *((0, 0, 0.9 - 0.1 * i, [max(i - 1, 0) + 0.1, 0, max(i - 1, 0) + 10.1, 10]) for i in range(7))
+    )
+    result = assign(match(truth, found), 0.75)
+    assert result.objects.tolist() == [0, 1, 2, 3, 4, 5, -1]
+    assert result.duplicates.tolist() == [False] * 6 + [True]
+
+
+def test_difficult_objects_are_taken_once_by_hoiem_and_any_number_of_times_by_the_devkit():
+    box = [0, 0, 10, 10]
+    overlaps = match(truth_of((0, 0, box, True)), found_of((0, 0, 0.9, box), (0, 0, 0.8, box)))
+    assert assign(overlaps, 0.5).labels.tolist() == [0, -1]
+    assert assign(overlaps, 0.1).labels_forgiving_duplicates.tolist() == [0, 0]
+    assert assign_devkit(overlaps).labels.tolist() == [0, 0]
+    assert overlaps.objects.tolist() == [0, 0]
+
+
+def test_the_devkit_takes_the_first_of_equal_objects():
+    box = [0, 0, 10, 10]
+    found = found_of((0, 0, 0.9, box), (0, 0, 0.8, box))
+    assert assign_devkit(match(truth_of((0, 0, box, True), (0, 0, box)), found)).labels.tolist() == [0, 0]
+    assert assign_devkit(match(truth_of((0, 0, box), (0, 0, box, True)), found)).labels.tolist() == [1, -1]
+
+
+def test_the_devkit_chooses_by_the_overlap_of_the_box_as_given():
+    # Clipped, the detection covers the first object best (0.6, 0.5); as given, the second (0.3, 0.308).
+    truth = truth_of((0, 0, [0, 0, 10, 6]), (0, 0, [0, 2, 10, 16]))
+    overlaps = match(truth, found_of((0, 0, 0.9, [-10, 0, 10, 10])))
+    assert assign(overlaps, 0.305).objects.tolist() == [0]
+    assert assign_devkit(overlaps, 0.305).objects.tolist() == [1]
+
+
+def test_a_box_wholly_outside_the_image_overlaps_nothing():
+    truth = truth_of((0, 0, [90, 0, 130, 10]))  # an object that reaches beyond the image
+    overlaps = match(truth, found_of((0, 0, 0.9, [105, 0, 125, 10])))
+    assert overlaps.pair_iou.tolist() == [0.0]
+    assert assign(overlaps, 0.1).labels.tolist() == [-1]
+
+
+def test_crowds_count_as_difficult():
+    truth = GroundTruth(["a"], CLASSES, [[9, 9]], [0], [0], [[0, 0, 9, 9]], crowd=[True])
+    overlaps = match(truth, found_of((0, 0, 0.9, [0, 0, 9, 9])))
+    assert assign(overlaps, 0.5).labels.tolist() == [0]
+
+
+def test_the_threshold_itself_counts():
+    truth, found = truth_of((0, 0, [0, 0, 10, 10])), found_of((0, 0, 0.9, [0, 0, 10, 5]))
+    overlaps = match(truth, found)
+    assert assign(overlaps, 0.5).labels.tolist() == assign_devkit(overlaps, 0.5).labels.tolist() == [1]
+    assert assign(overlaps, np.nextafter(0.5, 1)).labels.tolist() == [-1]
+
+
+@pytest.mark.parametrize("field", ["images", "classes"])
+def test_records_of_different_sets_are_refused(field):
+    names = {"images": ["a"], "classes": CLASSES} | {field: ["b", "c"]}
+    found = Detections(**names, image_index=[], labels=[], scores=[], boxes=[])
+    with pytest.raises(InputError, match=f"detections.{field}"):
+        match(truth_of(), found)
+
+
+@st.composite
+def crowded(draw):
+    """Random boxes; a seed, since only sizes and coincidences matter."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    objects, found, images = draw(st.integers(0, 40)), draw(st.integers(0, 60)), draw(st.integers(1, 3))
+
+    def boxes(count):
+        corner = random.integers(0, 60, (count, 2))
+        return np.concatenate([corner, corner + random.integers(1, 40, (count, 2))], axis=1)
+
+    names = [str(i) for i in range(images)]
+    return GroundTruth(
+        names, CLASSES, [[90, 90]] * images, random.integers(0, images, objects),
+        random.integers(0, 2, objects), boxes(objects),
+    ), Detections(
+        names, CLASSES, random.integers(0, images, found), random.integers(0, 2, found),
+        random.integers(0, 3, found) / 2, boxes(found),
+    )  # fmt: skip
+
+
+@settings(deadline=None, max_examples=40)
+@given(crowded(), st.integers(1, 30))
+def test_looking_at_few_candidates_at_once_changes_nothing(scene, at_once):
+    whole = match(*scene)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matching, "CANDIDATES_AT_ONCE", at_once)
+        parts = match(*scene)
+    for column in ("pair_object", "pair_iou", "group_start", "group_detection", "group_label", "order"):
+        np.testing.assert_array_equal(getattr(parts, column), getattr(whole, column))
+
+
+@settings(deadline=None, max_examples=40)
+@given(crowded())
+def test_a_table_of_the_slots_in_use_changes_nothing(scene):
+    overlaps = match(*scene)
+    groups = np.arange(len(overlaps.group_label))
+    dense = take_objects(overlaps, 0.2, groups)
+    with pytest.MonkeyPatch.context() as patch:
+        # Far below any real count, so that the table of all objects and classes always is too large.
+        patch.setattr("diagnosis.assignment.DENSE_SLOTS", -(10**9))
+        np.testing.assert_array_equal(take_objects(overlaps, 0.2, groups), dense)
+
+
+@settings(deadline=None, max_examples=40)
+@given(crowded())
+def test_the_order_of_the_images_does_not_matter(scene):
+    truth, found = scene
+    backwards = {"images": truth.images[::-1], "classes": CLASSES}
+    last = len(truth.images) - 1
+    turned = match(
+        GroundTruth(**backwards, sizes=truth.sizes[::-1], image_index=last - truth.image_index,
+                    labels=truth.labels, boxes=truth.boxes),
+        Detections(**backwards, image_index=last - found.image_index, labels=found.labels,
+                   scores=found.scores, boxes=found.boxes),
+    )  # fmt: skip
+    for column in ("pair_object", "pair_iou", "group_start", "group_detection", "group_label", "order"):
+        np.testing.assert_array_equal(getattr(turned, column), getattr(match(truth, found), column))

@@ -1,0 +1,8 @@
+"""Trains, resumes, evaluates and diagnoses a detector: ``python train_detect.py --help``."""
+
+import sys
+
+from training.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Networks and data brought together: options, Lightning modules, runs and what they leave behind."""

@@ -1,0 +1,236 @@
+"""What accompanies a training run: its last checkpoint, a clean stop, and its progress."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning as L  # noqa: N812
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+
+__all__ = ["Checkpoints", "LogProgress", "ProgressBar", "StoppedError", "Throughput"]
+
+
+class StoppedError(RuntimeError):
+    """The run was asked to stop by a signal, and has saved its state."""
+
+    def __init__(self, number: int, checkpoint: Path) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; the state is kept in {checkpoint}")
+        self.number = number
+        self.checkpoint = checkpoint
+
+
+class Checkpoints(Callback):
+    """Keeps ``last.ckpt`` and ``best.ckpt``, and stops cleanly on SIGINT and SIGTERM.
+
+    The last state is saved after each epoch, at the last step of a run cut short by a number of steps, and on
+    a signal. A signal is acted upon between two steps, so that the checkpoint never holds half a step; a second one
+    ends the process at once. A file is replaced in one go. The best is the one with the largest ``val/map``.
+
+    Parameters
+    ----------
+    folder
+        Where the checkpoints lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.last = folder / "last.ckpt"
+        self.best = folder / "best.ckpt"
+        self.best_score = -1.0
+        self._validated = False
+        self._signal = 0
+        self._before: dict[int, Any] = {}
+
+    def state_dict(self) -> dict[str, float]:
+        """What a resumed run has to know."""
+        return {"best_score": self.best_score}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        self.best_score = state_dict["best_score"]
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._signal = number
+        signal.signal(number, signal.SIG_DFL)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Listen for signals, after Lightning has installed its own handlers."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._receive)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _save(self, trainer: L.Trainer, *, best: bool = False) -> None:
+        part = self.last.with_name(f".{self.last.name}.part")
+        trainer.save_checkpoint(part, weights_only=False)
+        if trainer.is_global_zero:
+            if best:
+                copy = self.best.with_name(f".{self.best.name}.part")
+                shutil.copyfile(part, copy)
+                copy.replace(self.best)
+            part.replace(self.last)
+        trainer.strategy.barrier()
+
+    def _asked(self, trainer: L.Trainer) -> bool:
+        """Whether any process got a signal; they have to agree, as saving is a common act."""
+        asked = bool(self._signal)
+        if trainer.world_size > 1:
+            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
+        return asked
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save in the middle of an epoch where the run ends here; at its end, on_train_epoch_end does."""
+        if batch_idx + 1 >= trainer.num_training_batches:
+            return
+        if self._asked(trainer):
+            self._save(trainer)
+            raise StoppedError(self._signal or signal.SIGTERM, self.last)
+        if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember that this epoch has a score."""
+        self._validated = True
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save after each whole epoch."""
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return
+        score = float(trainer.callback_metrics["val/map"]) if self._validated else -1.0
+        self._validated = False
+        better = score > self.best_score
+        self.best_score = max(score, self.best_score)
+        self._save(trainer, best=better)
+        if self._asked(trainer):
+            raise StoppedError(self._signal or signal.SIGTERM, self.last)
+
+
+class Throughput(Callback):
+    """Measures images per second and the time that the run still takes, and logs them with the learning rate."""
+
+    def __init__(self) -> None:
+        self.images_per_second = 0.0
+        self.seconds_left = 0.0
+        self._last = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Do not count validation and saving as part of a step."""
+        self._last = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Update the running means."""
+        now = time.perf_counter()
+        seconds, self._last = max(now - self._last, 1e-9), now
+        rate = len(batch["images"]) * trainer.world_size / seconds
+        # A running mean over about twenty steps.
+        self.images_per_second = (
+            0.95 * self.images_per_second + 0.05 * rate if self.images_per_second else rate
+        )
+        done = trainer.current_epoch * int(trainer.num_training_batches) + batch_idx + 1
+        steps = int(trainer.max_epochs or 0) * int(trainer.num_training_batches)
+        if trainer.max_steps != -1:
+            steps = min(steps, trainer.max_steps)
+        self.seconds_left = (
+            max(steps - done, 0) * len(batch["images"]) * trainer.world_size / self.images_per_second
+        )
+        pl_module.log("images_per_second", rate, batch_size=len(batch["images"]))
+        pl_module.log("learning_rate", trainer.optimizers[0].param_groups[0]["lr"])
+
+    def metrics(self, trainer: L.Trainer) -> dict[str, str]:
+        """What a progress display adds to the losses."""
+        return {
+            "lr": f"{trainer.optimizers[0].param_groups[0]['lr']:.2e}" if trainer.optimizers else "",
+            "img/s": f"{self.images_per_second:.1f}",
+            "left": duration(self.seconds_left),
+        }
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    Examples
+    --------
+    >>> duration(3725)
+    '1:02:05'
+    """
+    minutes, second = divmod(round(seconds), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour}:{minute:02}:{second:02}"
+
+
+class ProgressBar(TQDMProgressBar):
+    """Lightning's bar with learning rate, images per second and the time that the whole run still takes."""
+
+    def __init__(self, throughput: Throughput) -> None:
+        super().__init__()
+        self.throughput = throughput
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        """The losses, then the rest."""
+        items = super().get_metrics(trainer, pl_module)
+        items.pop("v_num", None)
+        if trainer.training:
+            items.update(self.throughput.metrics(trainer))
+        return items
+
+
+class LogProgress(Callback):
+    """Progress where no terminal shows a bar: one line after each epoch, and one every so often within.
+
+    Parameters
+    ----------
+    throughput
+        Where rate and time left come from.
+    every
+        Seconds between two lines of an epoch.
+    """
+
+    def __init__(self, throughput: Throughput, every: float = 60.0) -> None:
+        self.throughput = throughput
+        self.every = every
+        self._printed = 0.0
+
+    def _line(self, trainer: L.Trainer, where: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        names = [
+            "loss",
+            *(name for name in trainer.progress_bar_metrics if name.startswith(("loss/", "val/"))),
+        ]
+        shown = [
+            f"{name} {trainer.progress_bar_metrics[name]:.4g}"
+            for name in names
+            if name in trainer.progress_bar_metrics
+        ]
+        shown += [f"{name} {value}" for name, value in self.throughput.metrics(trainer).items()]
+        print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{where}: {', '.join(shown)}", flush=True
+        )
+        self._printed = time.perf_counter()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._printed = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """A line now and then."""
+        if time.perf_counter() - self._printed > self.every:
+            self._line(trainer, f" step {batch_idx + 1}/{trainer.num_training_batches}")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A line after each epoch."""
+        self._line(trainer, "")

@@ -1,0 +1,193 @@
+"""The detector as a LightningModule: steps, learning rate, validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L  # noqa: N812
+import numpy as np
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from data.records import Detections, GroundTruth
+from detector import YOLO, seek_shuffles
+from diagnosis import diagnose
+from training.columns import Columns, detections_from
+from training.options import EvaluationOptions, OptimizationOptions
+from training.schedule import learning_rate
+
+__all__ = ["DetectorModule", "NonFiniteLossError"]
+
+LOSS_PARTS = ("centre", "size", "confidence", "background", "classes")
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss of a training step is NaN or infinite."""
+
+
+class DetectorModule(L.LightningModule):
+    """Trains a :class:`~detector.YOLO`.
+
+    Every draw is a function of (seed, epoch, batch, rank), set before each step: a resumed run repeats those
+    of one that was never stopped.
+
+    Parameters
+    ----------
+    model
+        The detector.
+    optimization, evaluation
+        How to train and how to detect.
+    validation
+        Ground truth of the validation images; None: there are none.
+    train_names
+        Names of the training images, for error messages.
+    similar
+        Groups of similar classes.
+    hyper_parameters
+        What the checkpoints carry along, see :func:`training.model.hyper_parameters`.
+    channels_last
+        Whether images are laid out channels last.
+    compile_model
+        Whether torch.compile compiles the network.
+    """
+
+    def __init__(
+        self,
+        model: YOLO,
+        optimization: OptimizationOptions,
+        evaluation: EvaluationOptions,
+        *,
+        validation: GroundTruth | None,
+        train_names: tuple[str, ...],
+        similar: tuple[tuple[str, ...], ...] = (),
+        hyper_parameters: dict[str, Any] | None = None,
+        channels_last: bool = False,
+        compile_model: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.optimization = optimization
+        self.evaluation = evaluation
+        self.validation = validation
+        self.train_names = train_names
+        # The loader leaves the last, incomplete batch out.
+        self.steps_per_epoch = len(train_names) // optimization.batch_size
+        self.similar = similar
+        self.channels_last = channels_last
+        self.save_hyperparameters(hyper_parameters or {})
+        if channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Kept out of the module tree: a compiled wrapper must not rename the state dict.
+        self._forward = [torch.compile(model) if compile_model else model]
+        self._validated: Columns = []
+
+    def outputs(self, batch: dict[str, Any]) -> Tensor:
+        """Raw outputs of the grid for a batch, ``(N, B·5 + C, S, S)``."""
+        images = batch["images"]
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        outputs: Tensor = self._forward[0](images)
+        return outputs
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """One step's loss, logged by part; a non-finite one ends the run before it reaches the weights."""
+        step = (
+            self.current_epoch * self.steps_per_epoch + batch_index
+        ) * self.trainer.world_size + self.global_rank
+        seek_shuffles(self.model, self.optimization.seed, step)
+        height, width = batch["images"].shape[2:]
+        outputs = self.outputs(batch)
+        with torch.autocast(self.device.type, enabled=False):
+            loss = self.model.loss_of(outputs, batch["targets"], (height, width))
+        if not torch.isfinite(loss.total):
+            names = ", ".join(self.train_names[index] for index in batch["index"].tolist())
+            parts = ", ".join(f"{part} {getattr(loss, part).item():.4g}" for part in LOSS_PARTS)
+            raise NonFiniteLossError(
+                f"the loss is {loss.total.item()} at step {self.global_step} (epoch {self.current_epoch}); parts: {parts}; "
+                f"images of the batch: {names}. The last good checkpoint is kept. Look at these images and their boxes; "
+                "else lower --learning-rate, set --clip-gradient, or take --precision 32-true"
+            )
+        size = len(batch["images"])
+        self.log("loss", loss.total.detach(), prog_bar=True, batch_size=size)
+        parts_now = {f"loss/{part}": getattr(loss, part).detach() for part in LOSS_PARTS}
+        self.log_dict(parts_now, prog_bar=True, batch_size=size)
+        self.log("objects_without_a_cell", loss.dropped.float(), batch_size=size)
+        return loss.total
+
+    def on_validation_epoch_start(self) -> None:
+        """Start a new collection of detections."""
+        self._validated = []
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Detect, and log the loss."""
+        seek_shuffles(
+            self.model, -1, batch_index
+        )  # draws that training, whose seeds are not negative, never uses
+        height, width = batch["images"].shape[2:]
+        outputs = self.outputs(batch)
+        with torch.autocast(self.device.type, enabled=False):
+            loss = self.model.loss_of(outputs, batch["targets"], (height, width))
+            found = self.model.suppress(
+                outputs,
+                (height, width),
+                self.evaluation.score_threshold,
+                self.evaluation.iou_threshold,
+                self.evaluation.max_detections,
+            )
+        self._validated += list(zip(batch["index"].tolist(), found, strict=True))
+        self.log("val/loss", loss.total, batch_size=len(batch["images"]), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the collected detections: mAP@0.5 and the five shares."""
+        if self.validation is None:
+            return
+        detections = self.gathered(self._validated, self.validation)
+        self._validated = []
+        diagnosis = diagnose(self.validation, detections, similar=self.similar, coco=False)
+        self.log("val/map", float(np.nan_to_num(diagnosis.ap.mean()["area"])), prog_bar=True)
+        names = ("correct", "localization", "similar", "other", "background")
+        shares = np.nan_to_num(diagnosis.breakdown.mean_over_classes())
+        self.log_dict({f"val/{name}": float(share) for name, share in zip(names, shares, strict=True)})
+
+    def gathered(self, columns: Columns, truth: GroundTruth) -> Detections:
+        """The detections of all ranks as one record, in the order of the images."""
+        height = width = int(self.hparams["input_size"])
+        detections = [
+            (index, {key: value.float().cpu() for key, value in found.items()}) for index, found in columns
+        ]
+        if self.trainer.world_size > 1:
+            parts: list[Columns] = [[] for _ in range(self.trainer.world_size)]
+            torch.distributed.all_gather_object(parts, detections)
+            detections = [row for part in parts for row in part]
+        return detections_from(detections, truth, (height, width))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer, with the learning rate set anew at each step."""
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
+        for parameter in self.model.parameters():
+            (decayed if parameter.ndim > 1 else plain).append(parameter)
+        options = self.optimization
+        groups = [
+            {"params": decayed, "weight_decay": options.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        optimizer: torch.optim.Optimizer
+        if options.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(groups, lr=options.learning_rate)
+        else:
+            optimizer = torch.optim.SGD(groups, lr=options.learning_rate, momentum=0.9)
+
+        def factor(step: int) -> float:
+            rate = learning_rate(
+                step,
+                start=options.learning_rate,
+                end=options.final_learning_rate,
+                steps=options.epochs * self.steps_per_epoch,
+                warmup=round(options.warmup_epochs * self.steps_per_epoch),
+            )
+            return rate / options.learning_rate
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
