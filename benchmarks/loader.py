@@ -2,7 +2,8 @@
 
     python benchmarks/loader.py [--root VOCdevkit --split 2012:train] [--size 448] [--no-model]
 
-Without a VOC tree it draws photograph-like JPEGs of 500×375 pixels, VOC's size. Prints the cost of each stage, then the images a second of the loader with one worker and of a training step of the ResNet-50 detector.
+Without a VOC tree it draws photograph-like JPEGs of 500×375 pixels, VOC's size. Prints the cost of each stage,
+then the images a second of the loader with one worker and of a training step of the ResNet-50 detector.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def loader_rate(truth: GroundTruth, transform: Transform, batch_size: int) -> fl
     loader = detection_loader(DetectionDataset(truth, transform), batch_size, train=True, workers=1)
     for _ in loader:
         pass
-    loader.sampler.set_epoch(1)  # type: ignore[attr-defined]
+    loader.set_epoch(1)
     start = time.perf_counter()
     seen = sum(len(batch["index"]) for batch in loader)
     return seen / (time.perf_counter() - start)

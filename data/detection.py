@@ -38,8 +38,8 @@ _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LA
 
 
 Target: TypeAlias = dict[str, Tensor]
-"""What is known of one image with n objects: ``boxes`` (n, 4) float32, xyxy, pixels of the S×S input; ``labels``
-(n,) int64; ``difficult`` (n,) bool, neither rewarded nor punished (VOC's difficult objects and COCO's crowds)."""
+"""What is known of one image with n objects: ``boxes`` (n, 4) float32, xyxy, pixels of the S×S input;
+``labels`` (n,) int64; ``difficult`` (n,) bool, VOC's difficult objects and COCO's crowds."""
 
 
 class Item(TypedDict):

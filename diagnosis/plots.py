@@ -65,7 +65,7 @@ def pies(diagnoses: Sequence[Diagnosis], *, pooled: bool = False, ap: str = "voc
     check_comparable(diagnoses)
     score = ap_name(diagnoses[0], ap)
     header, caption = 0.6, 5 * LINE + 0.1
-    width = max(len(diagnoses) * PIE_PANEL, 6.6) + 2 * MARGIN
+    width = max(len(diagnoses) * PIE_PANEL, 7.2) + 2 * MARGIN
     panel = (width - 2 * MARGIN) / len(diagnoses)
     room, iou = min(width - 2 * MARGIN, LEGEND_WIDTH), diagnoses[0].iou
     legend_width, below = legend_size(room, iou)

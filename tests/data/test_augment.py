@@ -4,23 +4,30 @@ import pickle
 import random
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from data import augment
-from data.augment import Augmentation, Window, draw_window, eval_transform, train_transform
+from data.augment import Augmentation, Transform, Window, draw_window, eval_transform, train_transform
 from data.records import InputError
 
-PLAIN = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0, "blur": 0.0}
-STILL = Augmentation(crop=1, scale=(1, 1), translate=0, flip=0, **PLAIN)
+STILL = Augmentation(
+    crop=1, scale=(1, 1), translate=0, flip=0, brightness=0, contrast=0, saturation=0, hue=0, blur=0
+)
+MOVING = replace(Augmentation(), brightness=0, contrast=0, saturation=0, hue=0, blur=0)
+Picture: TypeAlias = NDArray[np.uint8]
 NO_BOXES = np.zeros((0, 4))
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
+def picture() -> Picture:
     """120×200 pixels of smooth colour."""
     y, x = np.mgrid[0:120, 0:200]
     return np.stack([x, 2 * y, 255 - x], axis=-1).astype(np.uint8)
@@ -30,7 +37,7 @@ def picture() -> np.ndarray:
 
 
 @pytest.mark.parametrize("transform", [eval_transform(64), train_transform(64)], ids=["eval", "train"])
-def test_image_without_boxes(transform, picture):
+def test_image_without_boxes(transform: Transform, picture: Picture) -> None:
     image, boxes, kept = transform(picture, NO_BOXES, (0, 0))
     assert image.shape == (64, 64, 3)
     assert image.dtype == np.uint8
@@ -43,7 +50,7 @@ def test_image_without_boxes(transform, picture):
 
 @settings(deadline=None)
 @given(st.integers(1, 900), st.integers(1, 900), st.integers(1, 512))
-def test_evaluation_scales_boxes_exactly(width, height, size):
+def test_evaluation_scales_boxes_exactly(width: int, height: int, size: int) -> None:
     box = np.array([[0.0, 0.0, width, height], [width / 4, height / 8, width / 2, height / 2]])
     image, boxes, kept = eval_transform(size)(np.zeros((height, width, 3), np.uint8), box, 0)
     assert image.shape == (size, size, 3)
@@ -52,19 +59,19 @@ def test_evaluation_scales_boxes_exactly(width, height, size):
     assert kept.tolist() == [0, 1]
 
 
-def test_evaluation_keeps_a_box_of_no_visible_size(picture):
+def test_evaluation_keeps_a_box_of_no_visible_size(picture: Picture) -> None:
     _, boxes, kept = eval_transform(8)(picture, np.array([[10.0, 10, 10.001, 10.001]]), 0)
     assert kept.tolist() == [0]
     assert (boxes[:, 2:] > boxes[:, :2]).all()
 
 
-def test_evaluation_of_the_right_size_changes_no_pixel():
+def test_evaluation_of_the_right_size_changes_no_pixel() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     same, _, _ = eval_transform(64)(image, NO_BOXES, 0)
     np.testing.assert_array_equal(same, image)
 
 
-def test_shrinking_averages():
+def test_shrinking_averages() -> None:
     checks = (np.indices((256, 256)).sum(axis=0) % 2 * 255).astype(np.uint8)
     image, _, _ = eval_transform(32)(np.stack([checks] * 3, axis=-1), NO_BOXES, 0)
     assert np.ptp(image) <= 1  # grey, not a pattern of its own
@@ -73,7 +80,7 @@ def test_shrinking_averages():
 # ---------------------------------------------------------------- geometry of training
 
 
-def test_nothing_allowed_is_nothing_done(picture):
+def test_nothing_allowed_is_nothing_done(picture: Picture) -> None:
     box = np.array([[10.0, 20.0, 110.0, 90.0]])
     image, boxes, kept = train_transform(60, STILL)(picture, box, (3, 4))
     expected, expected_boxes, _ = eval_transform(60)(picture, box, 0)
@@ -82,28 +89,28 @@ def test_nothing_allowed_is_nothing_done(picture):
     assert kept.tolist() == [0]
 
 
-def test_flip_by_hand(picture):
-    strength = Augmentation(crop=1, scale=(1, 1), translate=0, flip=1, **PLAIN)
+def test_flip_by_hand(picture: Picture) -> None:
+    strength = replace(STILL, flip=1)
     image, boxes, _ = train_transform(100, strength)(picture, np.array([[10.0, 12.0, 110.0, 90.0]]), (0, 0))
     np.testing.assert_array_equal(image[:, ::-1], eval_transform(100)(picture, NO_BOXES, 0)[0])
     np.testing.assert_allclose(boxes, [[100 - 55, 10, 100 - 5, 75]], rtol=1e-15)
 
 
-def test_enlarging_by_hand(picture):
-    strength = Augmentation(crop=1, scale=(2, 2), translate=0, flip=0, **PLAIN)
+def test_enlarging_by_hand(picture: Picture) -> None:
+    strength = replace(STILL, scale=(2, 2))
     boxes = np.array([[50.0, 30, 150, 90], [0, 0, 50, 30], [40, 20, 60, 40]])  # whole view; out; a quarter in
     image, moved, kept = train_transform(120, strength)(picture, boxes, (0, 0))
     np.testing.assert_array_equal(image, eval_transform(120)(picture[30:90, 50:150], NO_BOXES, 0)[0])
     assert moved.tolist() == [[0, 0, 120, 120]]
     assert kept.tolist() == [0]  # 0.25 < 0.3
-    lenient = Augmentation(crop=1, scale=(2, 2), translate=0, flip=0, min_visibility=0.25, **PLAIN)
+    lenient = replace(STILL, scale=(2, 2), min_visibility=0.25)
     _, moved, kept = train_transform(120, lenient)(picture, boxes, (0, 0))
     assert moved.tolist() == [[0, 0, 120, 120], [0, 0, 12, 20]]
     assert kept.tolist() == [0, 2]
 
 
-def test_beyond_the_image_it_is_grey(picture):
-    strength = Augmentation(crop=1, scale=(0.5, 0.5), translate=0, flip=0, **PLAIN)
+def test_beyond_the_image_it_is_grey(picture: Picture) -> None:
+    strength = replace(STILL, scale=(0.5, 0.5))
     image, boxes, _ = train_transform(120, strength)(picture, np.array([[0.0, 0, 200, 120]]), (0, 0))
     assert boxes.tolist() == [[30, 30, 90, 90]]
     outside = np.ones((120, 120), bool)
@@ -113,7 +120,7 @@ def test_beyond_the_image_it_is_grey(picture):
     np.testing.assert_array_equal(image[30:90, 30:90], inside)
 
 
-def test_window_beside_the_image_is_all_grey(picture):
+def test_window_beside_the_image_is_all_grey(picture: Picture) -> None:
     image = augment.cut(picture, Window(300, 200, 340, 220), 10)
     assert (image == augment.FILL).all()
 
@@ -124,7 +131,9 @@ def test_window_beside_the_image_is_all_grey(picture):
     st.tuples(st.integers(0, 50), st.integers(0, 5000)),
     st.data(),
 )
-def test_box_follows_the_pixels(case, key, data):
+def test_box_follows_the_pixels(
+    case: tuple[int, int, float], key: tuple[int, int], data: st.DataObject
+) -> None:
     """A white rectangle on black: its light arrives where the box says, to a small fraction of a pixel.
 
     An image that shrinks is averaged over areas, which keeps the amount of light; one that is enlarged is
@@ -138,7 +147,7 @@ def test_box_follows_the_pixels(case, key, data):
     image[top:bottom, left:right] = 255
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(augment, "FILL", (0, 0, 0))
-        transform = train_transform(size, Augmentation(min_visibility=0, **PLAIN))
+        transform = train_transform(size, replace(MOVING, min_visibility=0))
         seen, boxes, kept = transform(image, np.array([[left, top, right, bottom]], float), key)
     light = seen[..., 0] / 255.0
     if not kept.size:
@@ -161,7 +170,9 @@ def test_box_follows_the_pixels(case, key, data):
     st.floats(0, 1),
     st.data(),
 )
-def test_boxes_stay_in_the_image_and_go_by_the_visible_fraction(width, height, key, share, data):
+def test_boxes_stay_in_the_image_and_go_by_the_visible_fraction(
+    width: int, height: int, key: tuple[int, int], share: float, data: st.DataObject
+) -> None:
     corners = st.tuples(
         st.floats(0, width - 2), st.floats(0, height - 2), st.floats(1, width), st.floats(1, height)
     )
@@ -185,7 +196,7 @@ def test_boxes_stay_in_the_image_and_go_by_the_visible_fraction(width, height, k
             assert (row in kept) == (visible >= share and visible > 0)
 
 
-def test_strengths_stay_within_their_limits():
+def test_strengths_stay_within_their_limits() -> None:
     strength = Augmentation(crop=0.5, scale=(0.5, 2), translate=0.1)
     windows = [draw_window(1000, 1000, strength, np.random.default_rng(seed)) for seed in range(400)]
     extents = np.array([[w.right - w.left, w.bottom - w.top] for w in windows])
@@ -202,22 +213,20 @@ def test_strengths_stay_within_their_limits():
 # ---------------------------------------------------------------- colour and blur
 
 
-def test_colour_and_blur_leave_boxes_alone_and_change_pixels(picture):
+def test_colour_and_blur_leave_boxes_alone_and_change_pixels(picture: Picture) -> None:
     colour = Augmentation(crop=1, scale=(1, 1), translate=0, flip=0, blur=0)
     image, boxes, _ = train_transform(60, colour)(picture, np.array([[0.0, 0, 200, 120]]), (0, 0))
     assert boxes.tolist() == [[0, 0, 60, 60]]
     assert np.abs(image.astype(int) - eval_transform(60)(picture, NO_BOXES, 0)[0]).mean() > 2
 
 
-def test_blur_comes_with_its_probability_and_apart_from_the_flip():
+def test_blur_comes_with_its_probability_and_apart_from_the_flip() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    still = {**PLAIN, "blur": 0.5, "blur_sigma": (1.0, 1.0)}
-    transform = train_transform(32, Augmentation(crop=1, scale=(1, 1), translate=0, flip=0.5, **still))
+    strength = replace(STILL, flip=0.5, blur=0.5, blur_sigma=(1, 1))
+    transform = train_transform(32, strength)
     images = [transform(noise, NO_BOXES, (0, index))[0] for index in range(300)]
     blurred = np.array([np.abs(np.diff(image.astype(int), axis=1)).mean() < 60 for image in images])
-    windows = [
-        draw_window(32, 32, transform.strength, np.random.default_rng([1, 0, 0, i])) for i in range(300)
-    ]
+    windows = [draw_window(32, 32, strength, np.random.default_rng([1, 0, 0, i])) for i in range(300)]
     flipped = np.array([window.flip for window in windows])
     assert blurred.mean() == pytest.approx(0.5, abs=0.1)
     assert abs(np.corrcoef(blurred, flipped)[0, 1]) < 0.2
@@ -226,7 +235,7 @@ def test_blur_comes_with_its_probability_and_apart_from_the_flip():
 # ---------------------------------------------------------------- randomness
 
 
-def test_the_same_key_gives_the_same_image_whatever_happened_before(picture):
+def test_the_same_key_gives_the_same_image_whatever_happened_before(picture: Picture) -> None:
     box = np.array([[10.0, 20.0, 110.0, 90.0]])
     first = train_transform(48, seed=5)
     keys = [(epoch, index) for epoch in range(3) for index in range(4)]
@@ -239,7 +248,7 @@ def test_the_same_key_gives_the_same_image_whatever_happened_before(picture):
             np.testing.assert_array_equal(one, other)
 
 
-def test_seed_epoch_and_index_all_matter(picture):
+def test_seed_epoch_and_index_all_matter(picture: Picture) -> None:
     images = [
         train_transform(48, seed=seed)(picture, NO_BOXES, key)[0]
         for seed, key in [(0, (0, 0)), (1, (0, 0)), (0, (1, 0)), (0, (0, 1))]
@@ -249,21 +258,21 @@ def test_seed_epoch_and_index_all_matter(picture):
             assert (images[i] != images[j]).any()
 
 
-def test_an_index_alone_is_one_of_epoch_0(picture):
+def test_an_index_alone_is_one_of_epoch_0(picture: Picture) -> None:
     transform = train_transform(48)
     np.testing.assert_array_equal(transform(picture, NO_BOXES, 7)[0], transform(picture, NO_BOXES, (0, 7))[0])
 
 
-def test_global_generators_are_left_alone(picture):
+def test_global_generators_are_left_alone(picture: Picture) -> None:
     transform = train_transform(48, Augmentation(blur=1))
     random.seed(3)
     np.random.seed(3)  # noqa: NPY002
-    before = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    before = random.getstate(), str(np.random.get_state())  # noqa: NPY002
     transform(picture, NO_BOXES, (0, 0))
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
+    assert (random.getstate(), str(np.random.get_state())) == before  # noqa: NPY002
 
 
-def test_the_input_image_is_not_changed(picture):
+def test_the_input_image_is_not_changed(picture: Picture) -> None:
     before = picture.copy()
     train_transform(120, Augmentation(blur=1))(picture, NO_BOXES, (0, 0))
     np.testing.assert_array_equal(picture, before)
@@ -287,23 +296,23 @@ def test_the_input_image_is_not_changed(picture):
         ("min_visibility", 30),
     ],
 )
-def test_a_strength_out_of_range_is_named(name, value):
+def test_a_strength_out_of_range_is_named(name: str, value: object) -> None:
     with pytest.raises(InputError, match=f"augmentation.{name}"):
-        Augmentation(**{name: value})
+        Augmentation(**cast(Any, {name: value}))
 
 
 @pytest.mark.parametrize("make", [train_transform, eval_transform])
-def test_size_must_be_positive(make):
+def test_size_must_be_positive(make: Callable[[int], Transform]) -> None:
     with pytest.raises(InputError, match="input size"):
         make(0)
 
 
-def test_seed_must_not_be_negative():
+def test_seed_must_not_be_negative() -> None:
     with pytest.raises(InputError, match="seed"):
         train_transform(32, seed=-1)
 
 
-def test_evaluation_imports_neither_albumentations_nor_torch():
+def test_evaluation_imports_neither_albumentations_nor_torch() -> None:
     code = (
         "import sys, data.augment; data.augment.eval_transform(8); "
         "print({'albumentations', 'torch'} & set(sys.modules))"

@@ -2,9 +2,12 @@
 
 import io
 import pickle
+import random
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from PIL import Image
 from data.augment import eval_transform, train_transform
 from data.detection import (
     DetectionDataset,
+    Item,
     collate,
     detection_loader,
     read_image,
@@ -72,17 +76,17 @@ def replace_file(truth: GroundTruth, index: int, file: Path) -> GroundTruth:
 # ---------------------------------------------------------------- items
 
 
-def test_no_images_is_an_error():
+def test_no_images_is_an_error() -> None:
     with pytest.raises(InputError, match="empty list"):
         DetectionDataset(GroundTruth([], ["cat"], [], [], [], []), eval_transform(20))
 
 
-def test_no_files_is_an_error():
+def test_no_files_is_an_error() -> None:
     with pytest.raises(InputError, match="files: found none"):
         DetectionDataset(GroundTruth(["a"], ["cat"], [[4, 4]], [], [], []), eval_transform(20))
 
 
-def test_item_without_objects(dataset):
+def test_item_without_objects(dataset: DetectionDataset) -> None:
     item = dataset[0]
     assert item["image"].shape == (3, 20, 20)
     assert item["image"].dtype == torch.uint8
@@ -94,7 +98,7 @@ def test_item_without_objects(dataset):
     assert item["index"] == 0
 
 
-def test_item_with_objects(dataset):
+def test_item_with_objects(dataset: DetectionDataset) -> None:
     item = dataset[8]
     assert (item["image"] == 80).all()
     order = item["labels"].argsort()
@@ -104,7 +108,7 @@ def test_item_with_objects(dataset):
     np.testing.assert_allclose(item["boxes"][order], [[0, 0, 10, 12], [2, 2, 10, 12]], rtol=1e-6)
 
 
-def test_channels_stay_in_order(tmp_path):
+def test_channels_stay_in_order(tmp_path: Path) -> None:
     pixels = np.zeros((20, 20, 3), np.uint8)
     pixels[:5, :, 0], pixels[:, :7, 1], pixels[10:, :, 2] = 200, 150, 90
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -113,17 +117,17 @@ def test_channels_stay_in_order(tmp_path):
     np.testing.assert_array_equal(image.numpy(), pixels.transpose(2, 0, 1))
 
 
-def test_an_index_alone_is_one_of_epoch_0(truth):
+def test_an_index_alone_is_one_of_epoch_0(truth: GroundTruth) -> None:
     dataset = DetectionDataset(truth, train_transform(20))
     assert torch.equal(dataset[4]["image"], dataset[0, 4]["image"])
     assert not torch.equal(dataset[0, 4]["image"], dataset[1, 4]["image"])
 
 
-def test_iterating_ends(dataset):
-    assert [item["index"] for item in dataset] == list(range(COUNT))
+def test_iterating_ends(dataset: DetectionDataset) -> None:
+    assert [item["index"] for item in cast(Iterable[Item], dataset)] == list(range(COUNT))
 
 
-def test_crowds_count_as_difficult(tmp_path):
+def test_crowds_count_as_difficult(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     boxes = [[0, 0, 4, 4], [0, 0, 8, 8]]
     one = GroundTruth(
@@ -132,7 +136,7 @@ def test_crowds_count_as_difficult(tmp_path):
     assert DetectionDataset(one, eval_transform(8))[0]["difficult"].tolist() == [False, True]
 
 
-def test_boxes_dropped_by_the_transform_take_their_columns_along(tmp_path):
+def test_boxes_dropped_by_the_transform_take_their_columns_along(tmp_path: Path) -> None:
     Image.new("RGB", (100, 100)).save(tmp_path / "a.png")
     boxes = [[x, y, x + 10, y + 10] for x in range(0, 100, 10) for y in range(0, 100, 10)]
     labels = list(range(100))
@@ -150,7 +154,7 @@ def test_boxes_dropped_by_the_transform_take_their_columns_along(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"])
-def test_every_8_bit_mode_becomes_rgb(tmp_path, mode):
+def test_every_8_bit_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     colour = Image.new("RGB", (6, 4), (200, 100, 50)).convert(mode)
     file = tmp_path / ("a.tif" if mode in {"CMYK", "YCbCr"} else "a.png")
     colour.save(file)
@@ -159,7 +163,7 @@ def test_every_8_bit_mode_becomes_rgb(tmp_path, mode):
     np.testing.assert_allclose(pixels, np.asarray(colour.convert("RGB")), atol=3)
 
 
-def test_16_bits_are_refused(tmp_path):
+def test_16_bits_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 4000, np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(InputError, match=r"deep.png: found pixels of mode 'I;16'"):
         read_image(tmp_path / "deep.png")
@@ -173,7 +177,7 @@ def jpeg(size: tuple[int, int] = (40, 30)) -> bytes:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.9, 0.99])
-def test_a_truncated_jpeg_is_named(tmp_path, share):
+def test_a_truncated_jpeg_is_named(tmp_path: Path, share: float) -> None:
     content = jpeg()
     file = tmp_path / "cut.jpg"
     file.write_bytes(content[: int(share * len(content))])
@@ -185,24 +189,24 @@ def test_a_truncated_jpeg_is_named(tmp_path, share):
 @pytest.mark.parametrize(
     "content", [b"<html>404</html>", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, b"BM" + b"\xff" * 60]
 )
-def test_what_is_no_image_is_named(tmp_path, content):
+def test_what_is_no_image_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.jpg").write_bytes(content)
     with pytest.raises(InputError, match=r"x.jpg: found an image that cannot be decoded"):
         read_image(tmp_path / "x.jpg")
 
 
-def test_another_size_than_annotated_is_named(tmp_path):
+def test_another_size_than_annotated_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(jpeg((30, 40)))
     with pytest.raises(InputError, match=r"x.jpg: found an image of 30x40 pixels; expected 40x30"):
         read_image(tmp_path / "x.jpg", (40, 30))
 
 
-def test_a_missing_image_is_named_before_anything_starts(truth, tmp_path):
+def test_a_missing_image_is_named_before_anything_starts(truth: GroundTruth, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone.jpg: found no such file"):
         DetectionDataset(replace_file(truth, 3, tmp_path / "gone.jpg"), eval_transform(20))
 
 
-def test_real_photographs_arrive(shared_data, tmp_path):
+def test_real_photographs_arrive(shared_data: Path, tmp_path: Path) -> None:
     files = sorted((shared_data / "VOCdevkit" / "VOC2012" / "JPEGImages").glob("*.jpg"))[:5]
     for file in files:
         pixels = read_image(file)
@@ -218,7 +222,9 @@ def test_real_photographs_arrive(shared_data, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_broken_image_ends_the_loader_with_its_own_error(truth, tmp_path, workers):
+def test_a_broken_image_ends_the_loader_with_its_own_error(
+    truth: GroundTruth, tmp_path: Path, workers: int
+) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(jpeg()[:300])
     dataset = DetectionDataset(replace_file(truth, 6, broken), eval_transform(20))
@@ -233,7 +239,7 @@ def test_a_broken_image_ends_the_loader_with_its_own_error(truth, tmp_path, work
     assert raised.value.__cause__ is None
 
 
-def test_a_file_that_vanishes_during_training_is_named(truth, tmp_path):
+def test_a_file_that_vanishes_during_training_is_named(truth: GroundTruth, tmp_path: Path) -> None:
     file = tmp_path / "late.png"
     Image.new("RGB", (40, 30)).save(file)
     dataset = DetectionDataset(replace_file(truth, 1, file), eval_transform(20))
@@ -243,7 +249,7 @@ def test_a_file_that_vanishes_during_training_is_named(truth, tmp_path):
         list(loader)
 
 
-def test_input_errors_pickle():
+def test_input_errors_pickle() -> None:
     error = pickle.loads(pickle.dumps(InputError(Path("a.txt:3"), "x", "y")))
     assert (error.where, error.found, error.expected) == ("a.txt:3", "x", "y")
     assert str(error) == "a.txt:3: found x; expected y"
@@ -252,7 +258,7 @@ def test_input_errors_pickle():
 # ---------------------------------------------------------------- batches
 
 
-def test_collate_of_nothing_but_empty_images(dataset):
+def test_collate_of_nothing_but_empty_images(dataset: DetectionDataset) -> None:
     batch = collate([dataset[0], dataset[3]])
     assert batch["images"].shape == (2, 3, 20, 20)
     assert [len(target["boxes"]) for target in batch["targets"]] == [0, 0]
@@ -262,7 +268,9 @@ def test_collate_of_nothing_but_empty_images(dataset):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("batch_size", [1, 4, 11, 50])
-def test_evaluation_has_every_image_once_and_in_order(dataset, batch_size, workers):
+def test_evaluation_has_every_image_once_and_in_order(
+    dataset: DetectionDataset, batch_size: int, workers: int
+) -> None:
     loader = detection_loader(dataset, batch_size, train=False, workers=workers)
     for _ in range(2):
         batches = list(loader)
@@ -273,14 +281,14 @@ def test_evaluation_has_every_image_once_and_in_order(dataset, batch_size, worke
             assert set(batch["targets"][0]) == {"boxes", "labels", "difficult"}
 
 
-def test_training_batches_are_the_same_for_any_number_of_workers(truth):
+def test_training_batches_are_the_same_for_any_number_of_workers(truth: GroundTruth) -> None:
     dataset = DetectionDataset(truth, train_transform(20, seed=3))
     runs = []
     for workers in (0, 1, 2):
         loader = detection_loader(dataset, 3, seed=3, train=True, workers=workers)
         run = []
         for epoch in range(3):
-            loader.sampler.set_epoch(epoch)
+            loader.set_epoch(epoch)
             run += list(loader)
         runs.append(run)
     for run in runs[1:]:
@@ -292,24 +300,25 @@ def test_training_batches_are_the_same_for_any_number_of_workers(truth):
                 assert all(torch.equal(left[name], right[name]) for name in left)
 
 
-def test_training_with_fewer_images_than_a_batch_has_one_batch(dataset):
+def test_training_with_fewer_images_than_a_batch_has_one_batch(dataset: DetectionDataset) -> None:
     loader = detection_loader(dataset, 64, train=True)
     assert len(loader) == 1
     assert sorted(next(iter(loader))["index"].tolist()) == list(range(COUNT))
 
 
-def test_iterating_leaves_the_global_generator_alone(dataset):
+def test_iterating_leaves_the_global_generator_alone(dataset: DetectionDataset) -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     list(detection_loader(dataset, 3, train=True))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(("name", "value"), [("batch size", 0), ("workers", -1)])
-def test_impossible_settings_are_named(dataset, name, value):
-    settings = {"batch_size": 2, "workers": 0, name.replace(" ", "_"): value}
+@pytest.mark.parametrize(("batch_size", "workers", "name"), [(0, 0, "batch size"), (2, -1, "workers")])
+def test_impossible_settings_are_named(
+    dataset: DetectionDataset, batch_size: int, workers: int, name: str
+) -> None:
     with pytest.raises(InputError, match=name):
-        detection_loader(dataset, settings["batch_size"], train=True, workers=settings["workers"])
+        detection_loader(dataset, batch_size, train=True, workers=workers)
 
 
 # ---------------------------------------------------------------- validation share
@@ -326,14 +335,14 @@ def names(count: int) -> GroundTruth:
 @pytest.mark.parametrize(
     ("count", "share"), [(0, 0.5), (1, 0.5), (10, 0.0), (10, 1.0), (10, 0.04), (10, 0.97), (9, -1)]
 )
-def test_neither_side_may_be_empty(count, share):
+def test_neither_side_may_be_empty(count: int, share: float) -> None:
     with pytest.raises(InputError, match=f"validation share: found {share:g} of {count} images"):
         split_validation(names(count), share)
 
 
 @settings(deadline=None)
 @given(st.integers(2, 60), st.floats(0.05, 0.95), st.integers(0, 5))
-def test_a_split_parts_the_images(count, share, seed):
+def test_a_split_parts_the_images(count: int, share: float, seed: int) -> None:
     chosen = round(share * count)
     if not 0 < chosen < count:
         return
@@ -348,7 +357,7 @@ def test_a_split_parts_the_images(count, share, seed):
 
 @settings(deadline=None)
 @given(st.integers(3, 40), st.integers(1, 20), st.randoms(use_true_random=False))
-def test_more_images_move_no_more_images(count, more, order):
+def test_more_images_move_no_more_images(count: int, more: int, order: random.Random) -> None:
     before = set(split_validation(names(count), 0.4, 7)[1].images)
     shuffled = list(range(count + more))
     order.shuffle(shuffled)
@@ -357,7 +366,7 @@ def test_more_images_move_no_more_images(count, more, order):
     assert len(before ^ (after & old)) <= more
 
 
-def test_the_split_depends_on_the_seed_and_is_the_same_everywhere():
+def test_the_split_depends_on_the_seed_and_is_the_same_everywhere() -> None:
     chosen = {seed: split_validation(names(20), 0.2, seed)[1].images for seed in range(3)}
     assert len(set(chosen.values())) == 3
     assert chosen[0] == ("n3", "n5", "n15", "n19")
@@ -366,7 +375,7 @@ def test_the_split_depends_on_the_seed_and_is_the_same_everywhere():
 # ---------------------------------------------------------------- imports
 
 
-def test_import_data_does_without_torch():
+def test_import_data_does_without_torch() -> None:
     code = "import sys, data; print({'torch', 'cv2', 'albumentations', 'matplotlib'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"

@@ -131,13 +131,13 @@ def fetch_it(server: Server, file: Path, archive: Archive = ARCHIVE) -> None:
 # ---------------------------------------------------------------- fetching
 
 
-def test_an_empty_file(server, tmp_path):
+def test_an_empty_file(server: Server, tmp_path: Path) -> None:
     server.files["/empty"] = b""
     fetch(f"{server.url}/empty", tmp_path / "empty", 0, hashlib.sha256(b"").hexdigest(), quiet)
     assert (tmp_path / "empty").read_bytes() == b""
 
 
-def test_a_whole_file(server, tmp_path):
+def test_a_whole_file(server: Server, tmp_path: Path) -> None:
     fetch_it(server, tmp_path / "a.tar")
     assert (tmp_path / "a.tar").read_bytes() == CONTENT
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
@@ -145,7 +145,7 @@ def test_a_whole_file(server, tmp_path):
 
 
 @pytest.mark.parametrize("lengths", [True, False])
-def test_a_broken_transfer_goes_on_where_it_stopped(server, tmp_path, lengths):
+def test_a_broken_transfer_goes_on_where_it_stopped(server: Server, tmp_path: Path, lengths: bool) -> None:
     server.lengths = lengths
     server.break_after = [30_000, 40_000]
     fetch_it(server, tmp_path / "a.tar")
@@ -153,27 +153,27 @@ def test_a_broken_transfer_goes_on_where_it_stopped(server, tmp_path, lengths):
     assert [wanted for _, wanted in server.requests] == [None, "bytes=30000-", "bytes=70000-"]
 
 
-def test_a_later_run_goes_on_with_the_part(server, tmp_path):
+def test_a_later_run_goes_on_with_the_part(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.tar.part").write_bytes(CONTENT[:50_000])
     fetch_it(server, tmp_path / "a.tar")
     assert (tmp_path / "a.tar").read_bytes() == CONTENT
     assert server.requests == [("/voc2007/a.tar", "bytes=50000-")]
 
 
-def test_a_part_that_is_whole_is_only_checked(server, tmp_path):
+def test_a_part_that_is_whole_is_only_checked(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.tar.part").write_bytes(CONTENT)
     fetch_it(server, tmp_path / "a.tar")
     assert (tmp_path / "a.tar").read_bytes() == CONTENT
     assert server.requests == []
 
 
-def test_a_part_that_is_too_long_is_begun_anew(server, tmp_path):
+def test_a_part_that_is_too_long_is_begun_anew(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.tar.part").write_bytes(CONTENT + b"more")
     fetch_it(server, tmp_path / "a.tar")
     assert (tmp_path / "a.tar").read_bytes() == CONTENT
 
 
-def test_a_server_that_knows_no_ranges(server, tmp_path):
+def test_a_server_that_knows_no_ranges(server: Server, tmp_path: Path) -> None:
     server.ranges = False
     server.break_after = [30_000]
     fetch_it(server, tmp_path / "a.tar")
@@ -181,14 +181,14 @@ def test_a_server_that_knows_no_ranges(server, tmp_path):
     assert len(server.requests) == 2
 
 
-def test_a_busy_server_is_asked_again(server, tmp_path):
+def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path) -> None:
     server.answers = [503, 429, 500]
     fetch_it(server, tmp_path / "a.tar")
     assert (tmp_path / "a.tar").read_bytes() == CONTENT
     assert len(server.requests) == 4
 
 
-def test_a_server_that_never_answers_is_given_up_and_the_part_stays(server, tmp_path):
+def test_a_server_that_never_answers_is_given_up_and_the_part_stays(server: Server, tmp_path: Path) -> None:
     server.break_after = [20_000]
     server.answers = [0, *[503] * 100]
     with pytest.raises(InputError, match=r"no way to fetch it \(the server's answer 503 .*run it again"):
@@ -198,14 +198,14 @@ def test_a_server_that_never_answers_is_given_up_and_the_part_stays(server, tmp_
     assert len(server.requests) == transfer.TRIES
 
 
-def test_no_server_at_all(server, tmp_path):
+def test_no_server_at_all(server: Server, tmp_path: Path) -> None:
     server.httpd.shutdown()
     server.httpd.server_close()
     with pytest.raises(InputError, match=r"no way to fetch it \(.*[Rr]efused"):
         fetch_it(server, tmp_path / "a.tar")
 
 
-def test_a_missing_file_is_not_asked_for_twice(server, tmp_path):
+def test_a_missing_file_is_not_asked_for_twice(server: Server, tmp_path: Path) -> None:
     server.files.clear()
     with pytest.raises(InputError, match="404"):
         fetch_it(server, tmp_path / "a.tar")
@@ -214,7 +214,7 @@ def test_a_missing_file_is_not_asked_for_twice(server, tmp_path):
 
 @pytest.mark.parametrize("part", [0, 50_000, 100_000])
 @pytest.mark.parametrize("lengths", [True, False])
-def test_a_file_of_another_size_is_refused(server, tmp_path, part, lengths):
+def test_a_file_of_another_size_is_refused(server: Server, tmp_path: Path, part: int, lengths: bool) -> None:
     server.lengths = lengths
     (tmp_path / "a.tar.part").write_bytes(CONTENT[:part])
     server.files["/voc2007/a.tar"] = CONTENT + b"more" if not lengths else CONTENT[:90_000]
@@ -226,7 +226,7 @@ def test_a_file_of_another_size_is_refused(server, tmp_path, part, lengths):
 
 
 @pytest.mark.parametrize("part", [0, 50_000])
-def test_a_wrong_checksum_is_refused_and_the_part_removed(server, tmp_path, part):
+def test_a_wrong_checksum_is_refused_and_the_part_removed(server: Server, tmp_path: Path, part: int) -> None:
     (tmp_path / "a.tar.part").write_bytes(b"x" * part)
     if not part:
         server.files["/voc2007/a.tar"] = b"x" * len(CONTENT)
@@ -238,7 +238,7 @@ def test_a_wrong_checksum_is_refused_and_the_part_removed(server, tmp_path, part
 # ---------------------------------------------------------------- unpacking
 
 
-def test_unpacking(tmp_path):
+def test_unpacking(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(CONTENT)
     root = tmp_path / "root"
     assert not is_installed(ARCHIVE, root)
@@ -269,7 +269,7 @@ def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
     ],
     ids=["dots", "outside", "absolute", "elsewhere", "symlink", "hard link", "pipe"],
 )
-def test_an_archive_that_reaches_outside_is_refused_whole(tmp_path, content):
+def test_an_archive_that_reaches_outside_is_refused_whole(tmp_path: Path, content: bytes) -> None:
     root = tmp_path / "deep" / "root"
     root.mkdir(parents=True)
     file = tmp_path / "evil.tar"
@@ -281,7 +281,7 @@ def test_an_archive_that_reaches_outside_is_refused_whole(tmp_path, content):
 
 
 @pytest.mark.parametrize("content", [b"", b"no tar at all" * 100, CONTENT[:60_000]])
-def test_what_is_no_whole_tar_is_refused(tmp_path, content):
+def test_what_is_no_whole_tar_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.tar").write_bytes(content)
     with pytest.raises(InputError, match=r"a.tar: found an archive that cannot be unpacked"):
         unpack(tmp_path / "a.tar", tmp_path / "root", quiet)
@@ -291,7 +291,7 @@ def test_what_is_no_whole_tar_is_refused(tmp_path, content):
 # ---------------------------------------------------------------- installing and the command
 
 
-def test_installing_once(server, tmp_path):
+def test_installing_once(server: Server, tmp_path: Path) -> None:
     assert install(ARCHIVE, tmp_path, server.url, quiet)
     assert is_installed(ARCHIVE, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["VOC2007"]  # no archive, no part, nothing half done
@@ -299,7 +299,7 @@ def test_installing_once(server, tmp_path):
     assert len(server.requests) == 1
 
 
-def test_two_archives_share_a_tree(server, tmp_path):
+def test_two_archives_share_a_tree(server: Server, tmp_path: Path) -> None:
     other = tar_of(voc_files("test", ["000004", "000005"]))
     server.files["/voc2007/b.tar"] = other
     second = archive_of(other, "voc2007/b.tar", "test", 2)
@@ -310,32 +310,34 @@ def test_two_archives_share_a_tree(server, tmp_path):
     assert (tmp_path / "b.tar").read_bytes() == other
 
 
-def test_an_archive_at_hand_is_used_and_left(server, tmp_path):
+def test_an_archive_at_hand_is_used_and_left(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(CONTENT)
     assert install(ARCHIVE, tmp_path, server.url, quiet)
     assert (tmp_path / "a.tar").exists()
     assert server.requests == []
 
 
-def test_a_wrong_archive_at_hand_is_named_and_left(server, tmp_path):
+def test_a_wrong_archive_at_hand_is_named_and_left(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"mine")
     with pytest.raises(InputError, match="move it away"):
         install(ARCHIVE, tmp_path, server.url, quiet)
     assert (tmp_path / "a.tar").read_bytes() == b"mine"
 
 
-def test_too_little_room(server, tmp_path):
+def test_too_little_room(server: Server, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"GB of free space; expected 2000000000.0 GB, for a.tar"):
         install(replace(ARCHIVE, size=10**18), tmp_path, server.url, quiet)
     assert server.requests == []
 
 
-def test_an_archive_that_lacks_images_is_named(server, tmp_path):
+def test_an_archive_that_lacks_images_is_named(server: Server, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected the 4 images of its list trainval"):
         install(replace(ARCHIVE, images=4), tmp_path, server.url, quiet)
 
 
-def test_the_command(server, tmp_path, monkeypatch, capsys):
+def test_the_command(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(download, "DATASETS", {"voc2007": (ARCHIVE,)})
     arguments = ["voc2007", "--root", str(tmp_path / "new" / "root"), "--source", server.url]
     assert main(arguments) == 0
@@ -356,7 +358,9 @@ def test_the_command(server, tmp_path, monkeypatch, capsys):
         ),
     ],
 )
-def test_errors_of_the_command(tmp_path, capsys, arguments, message):
+def test_errors_of_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
     (tmp_path / "file").touch()
     message = message.format(tmp_path=tmp_path)
     arguments = [argument.format(tmp_path=tmp_path) for argument in arguments]
@@ -366,20 +370,24 @@ def test_errors_of_the_command(tmp_path, capsys, arguments, message):
     assert "Traceback" not in printed.err
 
 
-def test_the_real_archives_are_not_to_be_replaced_by_others(server, tmp_path, capsys):
+def test_the_real_archives_are_not_to_be_replaced_by_others(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     server.files["/voc2007/VOCtrainval_06-Nov-2007.tar"] = CONTENT
     assert main(["voc2007", "--root", str(tmp_path), "--source", server.url]) == 2
     assert "expected the official one's 460032000" in capsys.readouterr().err
 
 
-def test_an_unknown_data_set_is_an_error_with_the_known_ones(tmp_path, capsys):
+def test_an_unknown_data_set_is_an_error_with_the_known_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["voc2008", "--root", str(tmp_path)])
     assert stopped.value.code == 2
     assert "'voc2007', 'voc2012'" in capsys.readouterr().err
 
 
-def test_control_c_keeps_the_part(server, tmp_path):
+def test_control_c_keeps_the_part(server: Server, tmp_path: Path) -> None:
     server.delay = 0.5
     code = (
         "import sys; from data import download as d; "
@@ -405,9 +413,9 @@ def test_control_c_keeps_the_part(server, tmp_path):
 # ---------------------------------------------------------------- progress
 
 
-def test_progress_in_a_log(capsys, monkeypatch):
+def test_progress_in_a_log(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 100.5, 111.0, 120.0, 120.0])
-    monkeypatch.setattr(transfer.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     line = ProgressLine("a.tar")
     line("fetching", 40_000_000, 100_000_000)  # resumed: the rate counts from here
     line("fetching", 45_000_000, 100_000_000)  # too soon

@@ -4,6 +4,9 @@ import gc
 import logging
 import pickle
 import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import torch
@@ -19,22 +22,26 @@ COUNT = 11
 class Keys:
     """A data set whose items are their own keys."""
 
-    def __len__(self):
+    def __len__(self) -> int:
         return COUNT
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, int]:
         return key
 
-    def __getitems__(self, keys):
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[tuple[int, int] | InputError]:
         return read_or_error(self, keys)
 
 
-def make(batch_size=2, workers=0, train=True, **settings) -> EpochLoader:
-    return epoch_loader(Keys(), torch.tensor, batch_size, seed=1, train=train, workers=workers, **settings)
+def make(
+    batch_size: int = 2, workers: int = 0, *, train: bool = True, rank: int = 0, world_size: int = 1
+) -> EpochLoader[torch.Tensor]:
+    settings = {"seed": 1, "workers": workers, "rank": rank, "world_size": world_size}
+    return epoch_loader(Keys(), torch.tensor, batch_size, train=train, **settings)
 
 
-def batches(loader, epoch) -> list:
-    loader.sampler.set_epoch(epoch)
+def batches(loader: EpochLoader[torch.Tensor], epoch: int) -> list[list[list[int]]]:
+    """The keys of each batch of an epoch, or of what is left of it."""
+    loader.set_epoch(epoch)
     return [batch.tolist() for batch in loader]
 
 
@@ -45,7 +52,9 @@ def batches(loader, epoch) -> list:
 @given(
     st.integers(1, 60), st.integers(1, 7), st.integers(0, 9), st.integers(0, 99), st.booleans(), st.booleans()
 )
-def test_processes_share_an_epoch(count, world_size, epoch, seed, shuffle, drop_last):
+def test_processes_share_an_epoch(
+    count: int, world_size: int, epoch: int, seed: int, shuffle: bool, drop_last: bool
+) -> None:
     if count < world_size:
         with pytest.raises(InputError, match="for each"):
             EpochSampler(count, world_size=world_size)
@@ -68,8 +77,8 @@ def test_processes_share_an_epoch(count, world_size, epoch, seed, shuffle, drop_
         assert together == list(range(count))
 
 
-def test_the_order_depends_on_seed_and_epoch_alone():
-    def order(seed, epoch, before=()):
+def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+    def order(seed: int, epoch: int, before: Sequence[int] = ()) -> list[tuple[int, int]]:
         sampler = EpochSampler(50, seed=seed, shuffle=True)
         for earlier in before:
             sampler.set_epoch(earlier)
@@ -83,7 +92,7 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 
 @settings(deadline=None)
 @given(st.integers(0, 12))
-def test_skipping_is_for_one_epoch(skip):
+def test_skipping_is_for_one_epoch(skip: int) -> None:
     sampler = EpochSampler(12, seed=2, shuffle=True)
     whole = list(sampler)
     sampler.skip = skip
@@ -92,12 +101,12 @@ def test_skipping_is_for_one_epoch(skip):
 
 
 @pytest.mark.parametrize("rank", [-1, 2])
-def test_a_rank_beyond_the_processes_is_refused(rank):
+def test_a_rank_beyond_the_processes_is_refused(rank: int) -> None:
     with pytest.raises(InputError, match="rank"):
         EpochSampler(5, rank=rank, world_size=2)
 
 
-def test_a_negative_seed_is_refused():
+def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(InputError, match="seed"):
         EpochSampler(5, seed=-1)
 
@@ -105,9 +114,9 @@ def test_a_negative_seed_is_refused():
 # ---------------------------------------------------------------- the loader
 
 
-def test_no_items_are_an_error():
+def test_no_items_are_an_error() -> None:
     class Nothing(Keys):
-        def __len__(self):
+        def __len__(self) -> int:
             return 0
 
     with pytest.raises(InputError, match="images: found 0 for 1 processes"):
@@ -115,7 +124,7 @@ def test_no_items_are_an_error():
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_processes_share_the_batches(train):
+def test_processes_share_the_batches(train: bool) -> None:
     loaders = [make(2, train=train, rank=rank, world_size=2) for rank in range(2)]
     parts = [batches(loader, 0) for loader in loaders]
     seen = [key[1] for part in parts for batch in part for key in batch]
@@ -128,12 +137,12 @@ def test_processes_share_the_batches(train):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("stop", [0, 1, 4, 5])
-def test_a_loader_goes_on_where_another_stopped(stop, workers):
+def test_a_loader_goes_on_where_another_stopped(stop: int, workers: int) -> None:
     expected = batches(make(), 4)
     assert len(expected) == 5
 
     first = make(workers=workers)
-    first.sampler.set_epoch(4)
+    first.set_epoch(4)
     for number, _ in zip(range(stop), first, strict=False):
         assert first.state_dict()["batches"] == number + 1  # what workers read ahead does not count
     state = pickle.loads(pickle.dumps(first.state_dict()))
@@ -147,14 +156,14 @@ def test_a_loader_goes_on_where_another_stopped(stop, workers):
     assert batches(second, 5) == batches(make(), 5)
 
 
-def test_leaving_an_epoch_early_does_not_touch_the_next():
+def test_leaving_an_epoch_early_does_not_touch_the_next() -> None:
     loader = make(workers=2)
     next(iter(loader))
     assert batches(loader, 1) == batches(make(), 1)
     assert batches(loader, 0) == batches(make(), 0)
 
 
-def test_a_state_of_a_finished_epoch_says_nothing_about_the_next():
+def test_a_state_of_a_finished_epoch_says_nothing_about_the_next() -> None:
     loader = make()
     batches(loader, 0)
     other = make(batch_size=3)  # between epochs the batch size may change
@@ -163,7 +172,7 @@ def test_a_state_of_a_finished_epoch_says_nothing_about_the_next():
 
 
 @pytest.mark.parametrize("change", [{"batch_size": 3}, {"world_size": 2}])
-def test_resuming_within_an_epoch_needs_the_same_batches(change):
+def test_resuming_within_an_epoch_needs_the_same_batches(change: dict[str, int]) -> None:
     loader = make()
     next(iter(loader))
     other = make(**change)
@@ -173,12 +182,12 @@ def test_resuming_within_an_epoch_needs_the_same_batches(change):
 
 
 class Unreadable(Keys):
-    def __getitem__(self, key):
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, int]:
         raise InputError("a.jpg", "rubbish", "an image")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_input_error_arrives_as_itself_and_the_workers_end_at_once(workers):
+def test_an_input_error_arrives_as_itself_and_the_workers_end_at_once(workers: int) -> None:
     def run() -> str:
         try:
             list(epoch_loader(Unreadable(), torch.tensor, 2, train=True, workers=workers))
@@ -196,75 +205,93 @@ def test_an_input_error_arrives_as_itself_and_the_workers_end_at_once(workers):
 # ---------------------------------------------------------------- under Lightning
 
 
-@pytest.fixture(scope="module")
-def fit(tmp_path_factory):
-    """Fits three epochs of five batches; returns what the training saw: (epoch, step, keys of the batch)."""
-    lightning = pytest.importorskip("lightning")
-    from lightning.pytorch.callbacks import ModelCheckpoint
+SAVES = {"steps": {"every_n_train_steps": 1}, "epochs": {"every_n_epochs": 1}}
+QUIET = pytest.mark.filterwarnings(
+    "ignore:.*callbacks used to create", "ignore:.*Skipping val loop", "ignore:.*many workers"
+)
+Step: TypeAlias = tuple[int, int, list[list[int]]]
+"""What a training step saw: the epoch and the step by Lightning's count, the keys of the batch."""
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
-    class Recorder(lightning.LightningModule):
-        def __init__(self, fail_at):
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(1))
-            self.seen, self.fail_at = [], fail_at
+class Fit:
+    """Fits three epochs of five batches, or what a checkpoint leaves of them."""
 
-        def training_step(self, batch, batch_idx):
-            if self.global_step == self.fail_at:
-                raise ConnectionAbortedError
-            self.seen.append((self.current_epoch, self.global_step, batch.tolist()))
-            return self.weight.sum() * 0
+    def __init__(self, temporary: pytest.TempPathFactory) -> None:
+        self.temporary = temporary
+        self.lightning = pytest.importorskip("lightning")
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
-        def validation_step(self, batch, batch_idx):
-            pass
+        class Recorder(self.lightning.LightningModule):  # type: ignore[name-defined,misc]
+            def __init__(self, fail_at: int | None) -> None:
+                super().__init__()
+                self.weight = torch.nn.Parameter(torch.zeros(1))
+                self.seen: list[Step] = []
+                self.fail_at = fail_at
 
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), 0.1)
+            def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+                if self.global_step == self.fail_at:
+                    raise ConnectionAbortedError
+                self.seen.append((self.current_epoch, self.global_step, batch.tolist()))
+                return self.weight.sum() * 0
 
-    def run(*, workers=0, resume=None, fail_at=None, steps=-1, validate=True, val_every=1.0, save=None):
-        folder = tmp_path_factory.mktemp("run")
-        trainer = lightning.Trainer(
+            def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+                pass
+
+            def configure_optimizers(self) -> torch.optim.Optimizer:
+                return torch.optim.SGD(self.parameters(), 0.1)
+
+        self.module = Recorder
+
+    def __call__(
+        self,
+        *,
+        workers: int = 0,
+        resume: Path | None = None,
+        fail_at: int | None = None,
+        steps: int = -1,
+        validate: bool = True,
+        val_every: float = 1.0,
+        save: dict[str, int] | None = None,
+    ) -> tuple[list[Step], Path]:
+        """What the training saw, and the folder of its checkpoints."""
+        from lightning.pytorch.callbacks import ModelCheckpoint
+
+        folder = self.temporary.mktemp("run")
+        keep = dict(filename="{step}", save_top_k=-1, **(save or {}))
+        trainer = self.lightning.Trainer(
             max_epochs=3,
             max_steps=steps,
             accelerator="cpu",
             devices=1,
             logger=False,
-            callbacks=[ModelCheckpoint(folder, filename="{step}", save_top_k=-1, **save)] if save else [],
+            callbacks=[ModelCheckpoint(folder, **keep)] if save else [],
             enable_checkpointing=bool(save),
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
             val_check_interval=val_every,
         )
-        model = Recorder(fail_at)
+        model = self.module(fail_at)
+        validation = make(4, train=False) if validate else None
         try:
-            trainer.fit(
-                model, make(workers=workers), make(4, train=False) if validate else None, ckpt_path=resume
-            )
+            trainer.fit(model, make(workers=workers), validation, ckpt_path=resume)
         except ConnectionAbortedError:
             assert fail_at is not None
         return model.seen, folder
 
-    return run
 
-
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers.*", "ignore:.*isinstance.*LeafSpec.*"
-)
-
-SAVES = {"steps": {"every_n_train_steps": 1}, "epochs": {"every_n_epochs": 1}}
-
-
-QUIET = pytest.mark.filterwarnings(
-    "ignore:.*callbacks used to create the checkpoint need",
-    "ignore:.*Skipping val loop",
-    "ignore:.*many workers",
-)
+def saved(folder: Path) -> dict[int, Path]:
+    """The checkpoints by step."""
+    return dict(sorted((int(file.stem.split("=")[1]), file) for file in folder.iterdir()))
 
 
 @pytest.fixture(scope="module")
-def unbroken(fit):
+def fit(tmp_path_factory: pytest.TempPathFactory) -> Fit:
+    return Fit(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def unbroken(fit: Fit) -> list[Step]:
     seen, _ = fit()
     assert [(epoch, step) for epoch, step, _ in seen] == [(i // 5, i) for i in range(15)]
     assert [batch for *_, batch in seen] == [batch for epoch in range(3) for batch in batches(make(), epoch)]
@@ -274,27 +301,28 @@ def unbroken(fit):
 @QUIET
 @pytest.mark.parametrize("validate", [True, False])
 @pytest.mark.parametrize("save", SAVES)
-def test_lightning_resumes_with_precisely_the_batches_left(fit, unbroken, save, validate):
+def test_lightning_resumes_with_precisely_the_batches_left(
+    fit: Fit, unbroken: list[Step], save: str, validate: bool
+) -> None:
     _, folder = fit(save=SAVES[save], validate=validate)
-    files = sorted(folder.iterdir(), key=lambda file: int(file.stem.split("=")[1]))
-    assert len(files) == {"steps": 15, "epochs": 3}[save]
-    for file in files[:-1]:
-        step = int(file.stem.split("=")[1])
+    files = saved(folder)
+    assert list(files) == {"steps": list(range(1, 16)), "epochs": [5, 10, 15]}[save]
+    for step, file in files.items():
         assert fit(resume=file, validate=validate)[0] == unbroken[step:], file.name
 
 
 @QUIET
-def test_lightning_resumes_after_a_validation_within_an_epoch(fit, unbroken):
+def test_lightning_resumes_after_a_validation_within_an_epoch(fit: Fit, unbroken: list[Step]) -> None:
     _, folder = fit(save={"every_n_epochs": 1}, val_every=2)
-    files = {int(file.stem.split("=")[1]): file for file in folder.iterdir()}
-    assert {2, 4, 7, 9} <= set(files)
+    files = saved(folder)
+    assert list(files) == [2, 4, 7, 9, 12, 14]
     for step, file in files.items():
         assert fit(resume=file, val_every=2)[0] == unbroken[step:], file.name
 
 
 @QUIET
 @pytest.mark.parametrize("workers", [0, 1])
-def test_lightning_resumes_after_a_crash(fit, unbroken, workers):
+def test_lightning_resumes_after_a_crash(fit: Fit, unbroken: list[Step], workers: int) -> None:
     seen, folder = fit(workers=workers, fail_at=8, save={"every_n_train_steps": 3})
     assert seen == unbroken[:8]
     seen, _ = fit(workers=workers, resume=folder / "step=6.ckpt")
@@ -302,7 +330,7 @@ def test_lightning_resumes_after_a_crash(fit, unbroken, workers):
 
 
 @QUIET
-def test_lightning_goes_on_after_a_limit_of_steps(fit, unbroken):
+def test_lightning_goes_on_after_a_limit_of_steps(fit: Fit, unbroken: list[Step]) -> None:
     seen, folder = fit(steps=7, save={"every_n_train_steps": 7})
     assert seen == unbroken[:7]
     assert fit(resume=folder / "step=7.ckpt")[0] == unbroken[7:]

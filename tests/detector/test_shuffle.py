@@ -405,7 +405,7 @@ def test_compiled_draws_are_the_eager_ones_without_compiling_again(backend: str,
     eager = nn.Sequential(first, shuffles[0], nn.Sigmoid(), *shuffles[1:]).to(device)
     compiled: Callable[[Tensor], Tensor] = torch.compile(eager, fullgraph=True, backend=backend)
 
-    def passes(network: Callable[[Tensor], Tensor]) -> list[tuple[Tensor, Tensor]]:
+    def passes(network: Callable[[Tensor], Tensor]) -> list[tuple[Tensor, ...]]:
         for shuffle in shuffles:
             shuffle.seek(0, 1)
         outputs = [network(x) for _ in range(3)]
