@@ -12,10 +12,12 @@ from data._outlines import Box, Floats, Outline
 __all__ = ["background", "finish", "paint"]
 
 Window = tuple[slice, slice]
+Reals = NDArray[np.float64]
 
 # Distances of colours in RGB of 0 to 255: an object from what is behind it, and the two colours of
 # its texture from one another.
 APART, TEXTURE_APART = 110, 70
+HUE_SPREAD = 18  # standard deviation, in degrees
 FAINT = (14, 22)  # of a faint object, in each channel
 
 
@@ -47,8 +49,8 @@ def background(random: Generator, size: tuple[int, int]) -> Floats:
     return canvas
 
 
-def paint(random: Generator, canvas: Floats, outline: Outline, faint: bool) -> None:
-    """Paint an object onto the canvas; a faint one hardly differs from what is behind it."""
+def paint(random: Generator, canvas: Floats, outline: Outline, hue: float, faint: bool) -> None:
+    """Paint an object in colours around `hue`, in degrees; a faint one hardly differs from its background."""
     there, here = windows(outline.box, *canvas.shape[:2])
     cover = outline.cover
     alpha = cover[here][..., None]
@@ -57,8 +59,8 @@ def paint(random: Generator, canvas: Floats, outline: Outline, faint: bool) -> N
         first = mean + random.choice([-1, 1], 3).astype(np.float32) * np.float32(random.uniform(*FAINT))
         second = first + random.uniform(-12, 12, 3).astype(np.float32)
     else:
-        first = _colour_apart(random, [mean], APART)
-        second = _colour_apart(random, [mean, first], TEXTURE_APART)
+        first = _colour_apart(random, hue, [mean], APART)
+        second = _colour_apart(random, hue, [mean, first], TEXTURE_APART)
     pattern = _texture(random, *cover.shape)[here]
     colours = first + (second - first) * pattern[..., None]
     outlined, shadowed = random.random(2) < (0.5, 0.4)
@@ -94,12 +96,22 @@ def _muted(random: Generator) -> Floats:
     return np.asarray(0.6 * colour + 0.4 * colour.mean(), dtype=np.float32)
 
 
-def _colour_apart(random: Generator, others: list[Floats], distance: float) -> Floats:
-    """A colour that differs from all `others` by `distance`, or the best of many tries."""
-    tries = random.uniform(10, 245, (24, 3)).astype(np.float32)
+def _colour_apart(random: Generator, hue: float, others: list[Floats], distance: float) -> Floats:
+    """A colour near `hue` that differs from all `others` by `distance`, or the best of many tries."""
+    tries = _rgb(
+        random.normal(hue, HUE_SPREAD, 24) % 360, random.uniform(0.55, 1, 24), random.uniform(90, 255, 24)
+    )
     apart = np.min([np.linalg.norm(tries - other, axis=1) for other in others], axis=0)
     enough = np.flatnonzero(apart >= distance)
     return np.asarray(tries[enough[0] if len(enough) else apart.argmax()])
+
+
+def _rgb(hue: Reals, saturation: Reals, value: Reals) -> Floats:
+    """RGB (n, 3) from hue in degrees, saturation of 0 to 1, and value: the largest channel, of 0 to 255."""
+    # Foley et al.'s hexcone: each channel is a trapezium over the hue, moved by a third of the circle.
+    sector = (np.array([5, 3, 1]) + hue[:, None] / 60) % 6
+    share = np.clip(np.minimum(sector, 4 - sector), 0, 1)
+    return np.asarray(value[:, None] * (1 - saturation[:, None] * share), dtype=np.float32)
 
 
 def _texture(random: Generator, height: int, width: int) -> Floats:

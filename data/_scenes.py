@@ -1,7 +1,8 @@
 """Scenes of textured objects on cluttered backgrounds, each a pure function of its key.
 
-An object's class is its outline and nothing else: colour, texture, size and place are drawn alike
-for all classes.
+An object's class is its outline. Its colour leans towards the class, as it does in nature: similar classes
+have neighbouring hues that run into each other, so that colour tells a group and the outline the class.
+Texture, size and place are drawn alike for all classes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,17 @@ from data.formats.voc_xml import AnnotatedObject
 __all__ = ["LABELS", "Scene", "draw_scene"]
 
 LABELS = tuple(OUTLINES)
+
+HUES = {  # degrees on the colour circle
+    "ring": 0,
+    "disc": 30,
+    "hexagon": 60,
+    "square": 90,
+    "triangle": 130,
+    "cross": 200,
+    "star": 240,
+    "arrow": 300,
+}
 
 OBJECTS = (0.2, 0.3, 0.25, 0.15, 0.1)  # how often an image has 1, 2, 3, 4 or 5
 LARGEST = (0.62, 0.54, 0.48, 0.42, 0.38)  # longer side of an object over the image's shorter, by their number
@@ -91,7 +103,7 @@ def draw_scene(seed: int, split: str, index: int, size: tuple[int, int]) -> Scen
             if _visible(changed, [*(thing.outline.area for thing in placed), fitted.area]):
                 owner = changed
                 placed.append(_Placed(label, pose, fitted, difficult))
-                paint(random, canvas, fitted, faint=difficult and not tiny)
+                paint(random, canvas, fitted, HUES[label], faint=difficult and not tiny)
                 break
     return Scene(finish(random, canvas), _annotate(owner, placed))
 

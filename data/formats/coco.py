@@ -1,6 +1,7 @@
 """COCO's JSON: ground truth and results, written so that pycocotools and its kin can read them.
 
-Images and categories are numbered from 1 in the order of the record; ``file_name`` and ``name`` carry their names.
+Images and categories are numbered from 1 in the order of the record; ``file_name`` and ``name`` carry their
+names.
 """
 
 from __future__ import annotations
@@ -82,5 +83,5 @@ def write_coco_ground_truth(truth: GroundTruth, path: Path) -> None:
 
 
 def write_coco_detections(detections: Detections, path: Path) -> None:
-    """Write a COCO results file; its numbers are those of :func:`coco_ground_truth` of the same images and classes."""
+    """Write a COCO results file, numbered like :func:`coco_ground_truth` of the same images and classes."""
     write_text(path, json.dumps(coco_detections(detections)))

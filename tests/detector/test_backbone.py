@@ -109,12 +109,12 @@ def test_a_reduced_stride_computes_the_same_at_more_positions(
     make: Callable[..., ResNet], stem: str, strides: tuple[int, ...]
 ) -> None:
     torch.manual_seed(0)
-    plain = quiet(make(None, stem=stem))
-    x = torch.randn(1, 3, 3 * strides[0], 2 * strides[0])
+    plain = quiet(make(None, stem=stem)).double()
+    x = torch.randn(1, 3, 3 * strides[0], 2 * strides[0], dtype=torch.float64)
     with torch.no_grad():
         expected = plain(x)
         for finer, stride in enumerate(strides):
-            network = make(None, stem=stem, output_stride=stride).eval()
+            network = make(None, stem=stem, output_stride=stride).double().eval()
             network.load_state_dict(plain.state_dict(), strict=True)
             found = network(x)
             assert network.stride == stride
@@ -262,7 +262,7 @@ def test_official_weights_without_a_connection(monkeypatch: pytest.MonkeyPatch, 
 
 def test_no_such_weights() -> None:
     with pytest.raises(
-        WeightsError, match="found 'imagnet'; expected imagenet, none, IMAGENET1K_V1, or a file"
+        WeightsError, match="found 'imagnet'; expected imagenet, none, IMAGENET1K_V1, DEFAULT, or a file"
     ):
         resnet18(weights="imagnet")
 

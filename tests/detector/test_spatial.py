@@ -89,10 +89,8 @@ def test_places_in_a_bottleneck_and_in_a_basic_block() -> None:
 @pytest.mark.parametrize("number", [4, 16])
 def test_the_shortcut_can_be_left_alone(number: int) -> None:
     network = shuffle_layers(on_meta(resnet50), number, shortcut=False)
-    assert [name.split(".", 2)[2] for name, module in network.named_modules() if list(shuffles(module))][
-        -2:
-    ] == ["conv2", "conv2.input_shuffle"]
-    assert len(list(shuffles(network))) == 1
+    names = [name for name, module in network.named_modules() if isinstance(module, SpatialShuffle)]
+    assert [name.split(".", 2)[2] for name in names] == ["conv2.input_shuffle"]
 
 
 def test_every_shuffle_has_a_key_of_its_own() -> None:
