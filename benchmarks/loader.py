@@ -2,8 +2,8 @@
 
     python benchmarks/loader.py [--root VOCdevkit --split 2012:train] [--size 448] [--no-model]
 
-Without a VOC tree it draws photograph-like JPEGs of 500×375 pixels, VOC's size. Prints the cost of each stage,
-then the images a second of the loader with one worker and of a training step of the ResNet-50 detector.
+Without a VOC tree it draws photograph-like JPEGs of 500×375 pixels, VOC's size. Prints the cost of each
+stage, then the images a second of the loader with one worker and of the ResNet-50 detector's training step.
 """
 
 from __future__ import annotations

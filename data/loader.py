@@ -162,12 +162,8 @@ class EpochLoader(DataLoader[BatchT]):
         self._epoch, self._batches = epoch, start
         for batch in super().__iter__():
             if isinstance(batch, InputError):
-                try:
-                    raise batch
-                finally:
-                    # The error's traceback holds this frame. If the frame held the error too, they and the
-                    # workers' queues would be one cycle of garbage, and such workers take seconds to end.
-                    del batch
+                self._iterator = None  # ends the workers; the garbage collector would take seconds for it
+                raise batch
             self._batches += 1  # before it is handed out: a checkpoint made during the step counts it as done
             yield cast(BatchT, batch)
 
@@ -216,7 +212,8 @@ class _Collate:
 
 def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    # 0, not 1, which would make OpenCV wait for the end of threads that did not survive the fork: for ever.
+    cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
 
 

@@ -56,12 +56,12 @@ def make_truth(folder: Path, count: int = COUNT) -> GroundTruth:
 
 
 @pytest.fixture(scope="module")
-def truth(tmp_path_factory) -> GroundTruth:
+def truth(tmp_path_factory: pytest.TempPathFactory) -> GroundTruth:
     return make_truth(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture
-def dataset(truth) -> DetectionDataset:
+def dataset(truth: GroundTruth) -> DetectionDataset:
     return DetectionDataset(truth, eval_transform(20))
 
 
@@ -121,6 +121,13 @@ def test_an_index_alone_is_one_of_epoch_0(truth: GroundTruth) -> None:
     dataset = DetectionDataset(truth, train_transform(20))
     assert torch.equal(dataset[4]["image"], dataset[0, 4]["image"])
     assert not torch.equal(dataset[0, 4]["image"], dataset[1, 4]["image"])
+
+
+def test_a_dataset_pickles(truth: GroundTruth) -> None:
+    dataset = DetectionDataset(truth, train_transform(20))
+    again = pickle.loads(pickle.dumps(dataset))
+    assert torch.equal(again[2, 5]["image"], dataset[2, 5]["image"])
+    assert torch.equal(again[2, 5]["boxes"], dataset[2, 5]["boxes"])
 
 
 def test_iterating_ends(dataset: DetectionDataset) -> None:

@@ -711,9 +711,14 @@ def test_real_annotations(shared_data):
     guard_test_set(root, read_voc(root, ["2007:trainval", "2012:trainval"]), ["2007:test"])
 
 
+@pytest.fixture(scope="module")
+def voc_test(shared_data):
+    return read_voc(shared_data / "VOCdevkit", "2007:test")
+
+
 @pytest.mark.parametrize("detector", ["darknet", "pytorch_yolo2", "yolov3"])
-def test_real_detections(shared_data, detector):
-    truth = read_voc(shared_data / "VOCdevkit", "2007:test")
+def test_real_detections(shared_data, voc_test, detector):
+    truth = voc_test
     folder = shared_data / "detections" / detector
     found = read_detections(folder, truth.images, truth.classes, sizes=truth.sizes)
     lines = [line.split() for name in VOC_CLASSES for line in (folder / f"comp4_det_test_{name}.txt").open()]
