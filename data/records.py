@@ -55,8 +55,18 @@ class InputError(ValueError):
 
 
 def _column(name: str, values: ArrayLike, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """Copy `values` into a read-only array of `dtype`; None in `shape` stands for any length."""
-    array = np.array(values, dtype=dtype)
+    """Copy `values` into a read-only array of `dtype`; None in `shape` stands for any length.
+
+    A `dtype` of None keeps the type of the values; no other changes a value.
+    """
+    try:
+        array = np.array(values)
+        if dtype is not None and array.dtype.kind == "O":
+            array = array.astype(np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(
+            name, f"what makes no array ({error})", "numbers, equally many in each row"
+        ) from None
     if array.size == 0 and not all(shape):  # an empty list has no second dimension of its own
         array = array.reshape(tuple(length or 0 for length in shape))
     fits = array.ndim == len(shape) and all(
@@ -65,8 +75,26 @@ def _column(name: str, values: ArrayLike, dtype: Any, shape: tuple[int | None, .
     if not fits:
         wanted = ", ".join("any" if length is None else str(length) for length in shape)
         raise InputError(name, f"an array of shape {array.shape}", f"shape ({wanted})")
+    if dtype is not None:
+        array = _as_type(name, array, np.dtype(dtype))
     array.setflags(write=False)
     return array
+
+
+def _as_type(name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """`array` as `dtype`, float64, int64 or bool, where that changes no value."""
+    if array.size and array.dtype.kind not in "biuf":
+        raise InputError(name, f"values such as {array.flat[0]!s}", "numbers")
+    with np.errstate(invalid="ignore"):  # NaN and what is too large: found below
+        result = array.astype(dtype, copy=False)
+    if dtype.kind == "f":
+        return result
+    changed = np.argwhere(result != array)
+    if len(changed):
+        place = tuple(changed[0].tolist())
+        expected = "True or False, or 1 or 0" if dtype.kind == "b" else "a whole number"
+        raise InputError(f"{name}{list(place)}", str(array[place]), expected)
+    return result
 
 
 def _indices(name: str, values: ArrayLike, rows: int, count: int, of: str) -> NDArray[np.int64]:

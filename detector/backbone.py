@@ -254,7 +254,7 @@ def load_weights(file: str | Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise WeightsError(f"{file}: found no such file; expected weights") from error
     except Exception as error:  # a damaged file can make the readers raise nearly anything
-        raise WeightsError(f"{file}: {_what_is_wrong(error)}") from error
+        raise WeightsError(f"{file}: {what_is_wrong(error)}") from error
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if (
         not isinstance(state, Mapping)
@@ -265,7 +265,7 @@ def load_weights(file: str | Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _what_is_wrong(error: Exception) -> str:
+def what_is_wrong(error: Exception) -> str:
     """Why a weights file could not be read; torch's own message advises to execute what is in it."""
     if foreign := re.search(r"GLOBAL ([\w.]+)", str(error)):
         return (
@@ -286,7 +286,7 @@ def _load_backbone(network: ResNet, state: Mapping[str, Tensor], source: str) ->
     prefixes = {name.removesuffix(_LANDMARK) for name in state if name.endswith(_LANDMARK)}
     if len(prefixes) > 1:
         raise WeightsError(
-            f"{source}: found several networks, {', '.join(sorted(prefixes))}; expected one: "
+            f"{source}: found several networks, named {sorted(prefixes)}; expected one: "
             "save the state dict of the one you mean"
         )
     for prefix in prefixes:

@@ -228,8 +228,23 @@ def gather_targets(
         For each image ``boxes`` (n, 4) xyxy in pixels, ``labels`` (n,) and, where known, ``difficult`` (n,).
     device
         Where the columns are wanted.
+
+    Raises
+    ------
+    ValueError
+        An image whose boxes and labels differ in number.
     """
     counts = [len(target["labels"]) for target in targets]
+    for number, (target, count) in enumerate(zip(targets, counts, strict=True)):
+        for name in ("boxes", "difficult"):
+            if name in target and len(target[name]) != count:
+                raise ValueError(
+                    f"targets[{number}] has {len(target[name])} {name} and {count} labels; "
+                    "expected as many of each"
+                )
+    if not targets:
+        none = torch.zeros(0, dtype=torch.int64, device=device)
+        return torch.zeros(0, 4, device=device), none, none, none.bool()
     # The indices are built on the host from sizes that it knows, so that a GPU is not waited for.
     image_index = torch.repeat_interleave(torch.arange(len(targets)), torch.tensor(counts, dtype=torch.int64))
     boxes = torch.cat([target["boxes"].reshape(-1, 4) for target in targets]).to(device, torch.float32)

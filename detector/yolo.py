@@ -154,10 +154,18 @@ class YOLO(nn.Module):
         Raises
         ------
         ValueError
-            As many targets as images there must be.
+            Another number of targets than images, of labels than boxes, or (where the labels are on the
+            CPU) a label that is no class.
         """
         if len(targets) != len(images):
             raise ValueError(f"{len(images)} images need as many targets, found {len(targets)}")
+        for number, target in enumerate(targets):
+            labels = target["labels"]
+            # On a GPU looking would mean waiting for it.
+            if labels.device.type == "cpu" and bool(((labels < 0) | (labels >= self.classes)).any()):
+                raise ValueError(
+                    f"targets[{number}] has labels {labels.tolist()}; expected 0 to {self.classes - 1}"
+                )
         return self.loss_of(self(images), targets, (images.shape[2], images.shape[3]))
 
     @torch.no_grad()

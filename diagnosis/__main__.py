@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import importlib.metadata
 import json
-import platform
 import shlex
 import sys
 import tempfile
@@ -16,12 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-
 from data.formats.files import write_text
 from data.records import InputError
 from diagnosis import inputs
 from diagnosis.breakdown import STRONG, WEAK
+from diagnosis.provenance import provenance
 from diagnosis.summary import Diagnosis, diagnose, sentences, table, to_json
 
 PATIENCE = 2.0  # seconds without a word
@@ -56,7 +53,7 @@ def parser() -> Parser:
         description="Break down the errors of one or several detectors as Hoiem et al. (ECCV 2012) do: "
         "correct, localization, similar, other, background. Writes diagnosis.json and figures.",
         epilog="example: python -m diagnosis --ground-truth VOCdevkit/VOC2007:test "
-        "--detections results/plain --detections results/shuffled --names plain shuffled --out diagnosis",
+        "--detections results/plain --detections results/shuffled --names plain shuffled --out report",
         allow_abbrev=False,
     )
     add = result.add_argument
@@ -64,12 +61,19 @@ def parser() -> Parser:
     add(
         "--detections",
         required=True,
-        action="append",
+        nargs="+",
+        action="extend",
         type=Path,
         metavar="PATH",
-        help="VOC detection text: a folder with a file for each class, or one file; once for each detector",
+        help="VOC detection text: a folder with a file for each class, or one file; one for each detector",
     )
-    add("--names", nargs="+", metavar="NAME", help="what to call the detectors (default: as their files)")
+    add(
+        "--names",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="what to call the detectors (default: as their files, or the folders that tell them apart)",
+    )
     add(
         "--similar",
         metavar="voc|none|FILE.yaml",
@@ -141,20 +145,25 @@ def run(options: argparse.Namespace, progress: Progress, command: str) -> None:
         found = inputs.read_found(path, truth, options.lenient)
         progress(f"diagnosing {name}: {len(found):,} detections, {len(truth):,} objects")
         diagnoses.append(diagnose(truth, found, name, similar, top=top, iou=options.iou))
-    written = write(diagnoses, provenance(options, command), options.out, progress)
+    why_no_sheet = inputs.missing_photographs(truth)
+    origin = provenance(command, vars(options), diagnoses)
+    written = write(diagnoses, origin, options.out, progress, photographs=not why_no_sheet)
     progress.end()
     print(table(diagnoses))
     print()
     print("\n".join(sentences(diagnoses)))
+    if why_no_sheet:
+        print(f"\nno sheet of examples: {why_no_sheet}")
     print("\nwritten:", *written, sep="\n  ")
 
 
 def write(
-    diagnoses: Sequence[Diagnosis], origin: dict[str, Any], out: Path, progress: Progress
+    diagnoses: Sequence[Diagnosis], origin: dict[str, Any], out: Path, progress: Progress, photographs: bool
 ) -> list[Path]:
     """Figures, the sheet of examples where there are photographs, and the numbers; return the files.
 
-    They come into the folder together, when the last one is complete.
+    They come into the folder together, when the last one is complete. Without photographs an earlier
+    run's sheet goes: it would show other numbers than those beside it.
     """
     progress("drawing the figures")
     from diagnosis import plots, sheet  # they bring matplotlib: not before the input has proved good
@@ -164,34 +173,18 @@ def write(
         with tempfile.TemporaryDirectory(prefix=".part", dir=out) as name:
             part = Path(name)
             made = list(plots.save_figures(diagnoses, part))
-            if inputs.have_images(diagnoses[0].truth):
+            if photographs:
                 progress("drawing the sheet of examples")
                 made.append(sheet.save_sheet(diagnoses, part))
             numbers = json.dumps(to_json(diagnoses, origin), indent=1, ensure_ascii=False, allow_nan=False)
             made.append(part / "diagnosis.json")
             write_text(made[-1], numbers + "\n")
-            return [file.replace(out / file.relative_to(part)) for file in made]
+            written = [file.replace(out / file.relative_to(part)) for file in made]
+        if not photographs:
+            (out / sheet.FILE_NAME).unlink(missing_ok=True)
+        return written
     except OSError as error:
         raise InputError(out, error.strerror or "an error", "a folder to write to") from None
-
-
-def provenance(options: argparse.Namespace, command: str) -> dict[str, Any]:
-    """What made the result."""
-    try:
-        version = importlib.metadata.version("spatial-dependency")
-    except importlib.metadata.PackageNotFoundError:
-        version = "not installed"
-    given = vars(options) | {"detections": [str(path) for path in options.detections]}
-    return {
-        "command": command,
-        "options": {name: str(value) if isinstance(value, Path) else value for name, value in given.items()},
-        "versions": {
-            "spatial-dependency": version,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "pycocotools": importlib.metadata.version("pycocotools"),
-        },
-    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -45,12 +45,14 @@ class ErrorType:
     explanation: str
 
 
-# At least 30 apart (CIE76) from each other in normal, protan, deutan and tritan vision (Machado et al., 2009).
+# At least 30 apart (CIE76) from each other in normal, protan, deutan and tritan vision (Machado et al.,
+# 2009).
 ERROR_TYPES: tuple[ErrorType, ...] = (
     ErrorType(
         "correct",
         "#117733",
-        "The right class, with an overlap (IoU) of at least 0.5 with an object no surer detection has taken.",
+        "The right class, with an overlap (IoU) of at least 0.5 with an object, difficult or not, "
+        "that no surer detection has taken.",
     ),
     ErrorType(
         "localization",

@@ -39,15 +39,18 @@ def coco_average_precision(
     """
     if not len(truth):  # pycocotools stumbles over an empty list
         return np.full(len(truth.classes), np.nan), np.full(len(truth.classes), np.nan)
-    from pycocotools.cocoeval import COCOeval  # lazily: nothing else needs it
+    from pycocotools.cocoeval import COCOeval  # both lazily: nothing else needs them
+
+    from data.formats.coco import coco_detections, coco_ground_truth
 
     with contextlib.redirect_stdout(io.StringIO()):  # it prints, and offers no way to ask it not to
-        crowd = (truth.difficult | truth.crowd).astype(int)
-        evaluation = COCOeval(
-            _dataset(truth, {"iscrowd": crowd.tolist()}),
-            _dataset(detections, {"score": detections.scores.tolist()}),
-            iouType="bbox",
-        )
+        annotated = coco_ground_truth(truth)
+        # What pycocotools' own loadRes would add; but it stumbles over an empty list, and copies all.
+        found = [
+            row | {"id": number, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0}
+            for number, row in enumerate(coco_detections(detections), 1)
+        ]
+        evaluation = COCOeval(_index(annotated), _index(annotated | {"annotations": found}), iouType="bbox")
         evaluation.params.maxDets = [100]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, float("inf")]], ["all"]
         evaluation.evaluate()
@@ -57,29 +60,11 @@ def coco_average_precision(
     return precision.mean(axis=(0, 1)), precision[0].mean(axis=0)
 
 
-def _dataset(record: GroundTruth | Detections, columns: dict[str, list[Any]]) -> Any:
-    """A pycocotools ``COCO`` of a record; ids count from 1, since 0 means "unmatched" there."""
+def _index(dataset: dict[str, Any]) -> Any:
+    """A pycocotools ``COCO`` of the dictionary of an annotation file."""
     from pycocotools.coco import COCO
 
-    dataset = COCO()
-    extent = record.boxes[:, 2:] - record.boxes[:, :2]
-    rows = zip(
-        (record.image_index + 1).tolist(),
-        (record.labels + 1).tolist(),
-        np.concatenate([record.boxes[:, :2], extent], axis=1).tolist(),
-        extent.prod(axis=1).tolist(),
-        *columns.values(),
-        strict=True,
-    )
-    dataset.dataset = {
-        "images": [{"id": index + 1} for index in range(len(record.images))],
-        "categories": [{"id": label + 1} for label in range(len(record.classes))],
-        "annotations": [
-            {"id": number, "image_id": image, "category_id": label, "bbox": box, "area": area}
-            | {"iscrowd": 0}
-            | dict(zip(columns, rest, strict=True))
-            for number, (image, label, box, area, *rest) in enumerate(rows, 1)
-        ],
-    }
-    dataset.createIndex()
-    return dataset
+    coco = COCO()
+    coco.dataset = dataset
+    coco.createIndex()
+    return coco

@@ -14,7 +14,7 @@ from data.records import Detections, GroundTruth, InputError
 from diagnosis.breakdown import Top
 
 __all__ = [
-    "have_images",
+    "missing_photographs",
     "name_detectors",
     "parse_top",
     "read_found",
@@ -26,6 +26,7 @@ __all__ = [
 
 SPEC_FORM = "a VOC year folder and one of its lists, such as VOCdevkit/VOC2007:test"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+COMMON_FOLDER = "detections"  # what a run calls its folder of detections says nothing about the run
 
 
 def read_truth(spec: str) -> GroundTruth:
@@ -145,20 +146,49 @@ def parse_top(text: str | None) -> Top:
 def name_detectors(paths: Sequence[Path], names: Sequence[str] | None) -> list[str]:
     """The names given, or those of the files; each once.
 
+    A folder ``detections`` is called as the one it is in, and so are files or folders of one name: as
+    the nearest folders by which they differ.
+
     Raises
     ------
     InputError
         If there are more or fewer names than detectors, or two detectors share one.
+
+    Examples
+    --------
+    >>> name_detectors([Path("runs/a/detections"), Path("runs/b/detections"), Path("darknet")], None)
+    ['a', 'b', 'darknet']
+    >>> name_detectors([Path("a/fold1/best"), Path("b/fold1/best")], None)
+    ['a', 'b']
     """
-    chosen = (
-        list(names) if names else [path.stem if path.is_file() else path.resolve().name for path in paths]
-    )
+    chosen = list(names) if names else _apart([_names_of(path) for path in paths])
     if len(chosen) != len(paths):
         raise InputError("--names", f"{len(chosen)}", f"{len(paths)}, one for each --detections")
     for name in chosen:
         if chosen.count(name) > 1:
             raise InputError("--names", f"{name!r} twice", "a name of its own for each detector")
     return chosen
+
+
+def _names_of(path: Path) -> list[str]:
+    """What a file or folder may be called: its own name, then those of the folders it is in."""
+    whole = path.resolve()
+    names = [whole.stem if whole.is_file() else whole.name, *(folder.name for folder in whole.parents)]
+    names = [name for name in names if name] or ["detections"]
+    return names[1:] if names[0] == COMMON_FOLDER and len(names) > 1 else names
+
+
+def _apart(candidates: Sequence[Sequence[str]]) -> list[str]:
+    """The first name of each; where several share one, theirs from the first level on which all differ."""
+    first = [names[0] for names in candidates]
+    for level in range(max(map(len, candidates))):
+        trial = [
+            names[min(level, len(names) - 1)] if first.count(names[0]) > 1 else names[0]
+            for names in candidates
+        ]
+        if len(set(trial)) == len(trial):
+            return trial
+    return first
 
 
 def with_images(truth: GroundTruth, folder: Path) -> GroundTruth:
@@ -184,6 +214,18 @@ def _files(folder: Path) -> dict[str, Path]:
     return {file.stem: file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
 
 
-def have_images(truth: GroundTruth) -> bool:
-    """Whether the image files of the ground truth are at hand."""
-    return bool(truth.files) and all(Path(file).is_file() for file in truth.files)
+def missing_photographs(truth: GroundTruth) -> str:
+    """Why the image files of the ground truth are not all at hand; empty where they are.
+
+    Examples
+    --------
+    >>> missing_photographs(GroundTruth(["a"], ["dog"], [[9, 9]], [], [], [], files=["absent/a.jpg"]))
+    'no photographs at absent'
+    """
+    if not truth.files:
+        return "no photographs given"
+    missing = [file for file in truth.files if not Path(file).is_file()]
+    if len(missing) == len(truth.files):
+        return f"no photographs at {Path(missing[0]).parent}"
+    plural = "photograph" if len(missing) == 1 else "photographs"
+    return f"{len(missing):,} {plural} missing, first {missing[0]}" if missing else ""

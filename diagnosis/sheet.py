@@ -38,6 +38,8 @@ from diagnosis.summary import Diagnosis
 
 __all__ = ["save_sheet", "sheet"]
 
+FILE_NAME = "examples.png"
+
 # Inches.
 PAGE, WIDE_PAGE, LARGEST = 12.0, 15.0, 4.5  # width for one or two detectors, for more; of one picture
 TALLEST = 0.9  # height of a picture over the width of its column
@@ -75,7 +77,7 @@ def save_sheet(
     InputError
         See :func:`sheet`; or a folder that cannot be written to.
     """
-    return save_figure(sheet(diagnoses, count, image_names, score_threshold), out_dir / "examples.png")
+    return save_figure(sheet(diagnoses, count, image_names, score_threshold), out_dir / FILE_NAME)
 
 
 def sheet(

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import lightning as L  # noqa: N812
+import lightning as L
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 
 __all__ = ["Checkpoints", "LogProgress", "ProgressBar", "StoppedError", "Throughput"]
@@ -27,9 +27,10 @@ class StoppedError(RuntimeError):
 class Checkpoints(Callback):
     """Keeps ``last.ckpt`` and ``best.ckpt``, and stops cleanly on SIGINT and SIGTERM.
 
-    The last state is saved after each epoch, at the last step of a run cut short by a number of steps, and on
-    a signal. A signal is acted upon between two steps, so that the checkpoint never holds half a step; a second one
-    ends the process at once. A file is replaced in one go. The best is the one with the largest ``val/map``.
+    The last state is saved after each epoch, at the last step of a run cut short by a number of steps, and
+    on a signal. A signal is acted upon between two steps, so that the checkpoint never holds half a step; a
+    second one ends the process at once. A file is replaced in one go. The best is the one with the largest
+    ``val/map``.
 
     Parameters
     ----------
@@ -50,8 +51,8 @@ class Checkpoints(Callback):
         return {"best_score": self.best_score}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """The inverse of :meth:`state_dict`."""
-        self.best_score = state_dict["best_score"]
+        """The inverse of :meth:`state_dict`; a run that goes on in another folder looks for its own best."""
+        self.best_score = state_dict["best_score"] if self.best.is_file() else -1.0
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
@@ -68,7 +69,15 @@ class Checkpoints(Callback):
             signal.signal(number, handler)
         self._before = {}
 
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Give the signals back; Lightning calls no teardown here."""
+        self.teardown(trainer, pl_module, "fit")
+
     def _save(self, trainer: L.Trainer, *, best: bool = False) -> None:
+        for logger in trainer.loggers:
+            logger.save()  # a checkpoint without the log of its steps would leave a gap after a hard kill
         part = self.last.with_name(f".{self.last.name}.part")
         trainer.save_checkpoint(part, weights_only=False)
         if trainer.is_global_zero:
@@ -116,9 +125,10 @@ class Checkpoints(Callback):
 
 
 class Throughput(Callback):
-    """Measures images per second and the time that the run still takes, and logs them with the learning rate."""
+    """Measures images per second and the time that the run still takes; logs speed and learning rate."""
 
     def __init__(self) -> None:
+        self.learning_rate = 0.0
         self.images_per_second = 0.0
         self.seconds_left = 0.0
         self._last = 0.0
@@ -126,6 +136,12 @@ class Throughput(Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Do not count validation and saving as part of a step."""
         self._last = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the learning rate of this step: at its end the optimizer has that of the next."""
+        self.learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -146,12 +162,12 @@ class Throughput(Callback):
             max(steps - done, 0) * len(batch["images"]) * trainer.world_size / self.images_per_second
         )
         pl_module.log("images_per_second", rate, batch_size=len(batch["images"]))
-        pl_module.log("learning_rate", trainer.optimizers[0].param_groups[0]["lr"])
+        pl_module.log("learning_rate", self.learning_rate)
 
-    def metrics(self, trainer: L.Trainer) -> dict[str, str]:
+    def metrics(self) -> dict[str, str]:
         """What a progress display adds to the losses."""
         return {
-            "lr": f"{trainer.optimizers[0].param_groups[0]['lr']:.2e}" if trainer.optimizers else "",
+            "lr": f"{self.learning_rate:.2e}",
             "img/s": f"{self.images_per_second:.1f}",
             "left": duration(self.seconds_left),
         }
@@ -182,7 +198,7 @@ class ProgressBar(TQDMProgressBar):
         items = super().get_metrics(trainer, pl_module)
         items.pop("v_num", None)
         if trainer.training:
-            items.update(self.throughput.metrics(trainer))
+            items.update(self.throughput.metrics())
         return items
 
 
@@ -201,20 +217,16 @@ class LogProgress(Callback):
         self.throughput = throughput
         self.every = every
         self._printed = 0.0
+        self._validated = False
 
     def _line(self, trainer: L.Trainer, where: str) -> None:
         if not trainer.is_global_zero:
             return
-        names = [
-            "loss",
-            *(name for name in trainer.progress_bar_metrics if name.startswith(("loss/", "val/"))),
-        ]
-        shown = [
-            f"{name} {trainer.progress_bar_metrics[name]:.4g}"
-            for name in names
-            if name in trainer.progress_bar_metrics
-        ]
-        shown += [f"{name} {value}" for name, value in self.throughput.metrics(trainer).items()]
+        known = trainer.progress_bar_metrics  # also the scores of earlier epochs
+        parts = ("loss/", "val/") if self._validated else ("loss/",)
+        names = ["loss", *(name for name in known if name.startswith(parts))]
+        shown = [f"{name} {known[name]:.4g}" for name in names if name in known]
+        shown += [f"{name} {value}" for name, value in self.throughput.metrics().items()]
         print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{where}: {', '.join(shown)}", flush=True
         )
@@ -227,10 +239,18 @@ class LogProgress(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """A line now and then."""
-        if time.perf_counter() - self._printed > self.every:
+        """A line now and then, but not where that of the epoch follows."""
+        waited = time.perf_counter() - self._printed > self.every
+        if waited and batch_idx + 1 < trainer.num_training_batches:
             self._line(trainer, f" step {batch_idx + 1}/{trainer.num_training_batches}")
 
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The line of this epoch has a score to show."""
+        self._validated = True
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A line after each epoch."""
-        self._line(trainer, "")
+        """A line after each epoch, or where a number of steps ends the run within one."""
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        step = f" step {progress.current.completed}/{trainer.num_training_batches}"
+        self._line(trainer, "" if progress.is_last_batch else step)
+        self._validated = False

@@ -23,8 +23,8 @@ def detections_from(
     Parameters
     ----------
     columns
-        For each image its index and ``boxes`` (n, 4) in pixels of the resized image, ``scores`` and ``labels``. An image
-        that occurs twice, as when ranks are padded to equal lengths, counts once.
+        For each image its index and ``boxes`` (n, 4) in pixels of the resized image, ``scores`` and
+        ``labels``. An image that occurs twice, as when ranks are padded to equal lengths, counts once.
     truth
         Names and sizes of the images.
     input_size
@@ -35,7 +35,7 @@ def detections_from(
     Detections
         In the order of the images, within an image as given.
     """
-    first = {index: found for index, found in reversed(columns)}
+    first = dict(reversed(columns))
     order = sorted(first)
     counts = [len(first[index]["scores"]) for index in order]
     image_index = np.repeat(np.array(order, dtype=np.int64), counts)

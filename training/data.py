@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import lightning as L  # noqa: N812
+import lightning as L
 import numpy as np
 
 from data.augment import Augmentation, eval_transform, train_transform
@@ -14,7 +14,7 @@ from data.formats import guard_test_set, read_classes, read_voc, voc_folder
 from data.records import GroundTruth, InputError
 from training.options import DataOptions
 
-__all__ = ["DetectionData", "RunData", "read_run_data"]
+__all__ = ["DetectionData", "RunData", "read_run_data", "read_test_data"]
 
 SHAPES_ROOT = Path("runs/shapes")
 
@@ -37,25 +37,47 @@ def read_run_data(options: DataOptions, seed: int) -> RunData:
     InputError
         Anything wrong with the lists or annotations; a test image in the training list.
     """
-    if options.data == "shapes":
-        from data.shapes import write_shapes
-
-        root = write_shapes(Path(options.root or SHAPES_ROOT)).parent
-    else:
-        root = Path(str(options.root))
-        if not root.is_dir():
-            raise InputError(
-                f"--root {root}", "no such folder", "the VOCdevkit folder that holds VOC2007, VOC2012 …"
-            )
+    test, similar = read_test_data(options)
+    root = data_root(options)
     train = read_voc(root, options.train_lists)
-    test = read_voc(root, options.test_lists)
+    if train.classes != test.classes:
+        raise InputError(
+            f"--test {' '.join(options.test_lists)}",
+            f"the classes {', '.join(test.classes)}",
+            f"those of --train {' '.join(options.train_lists)}, in their order: {', '.join(train.classes)}",
+        )
     guard_test_set(root, train, options.test_lists)
-    folder, _ = voc_folder(root, options.train_lists[0])
-    similar = read_classes(folder).similar
     if options.validation == 0:
         return RunData(train, None, test, similar)
     train, validation = split_validation(train, options.validation, seed)
     return RunData(train, validation, test, similar)
+
+
+def read_test_data(options: DataOptions) -> tuple[GroundTruth, tuple[tuple[str, ...], ...]]:
+    """The test images' ground truth and the groups of similar classes; no training data need be there.
+
+    Raises
+    ------
+    InputError
+        Anything wrong with the lists or annotations.
+    """
+    root = data_root(options)
+    folder, _ = voc_folder(root, options.test_lists[0])
+    return read_voc(root, options.test_lists), read_classes(folder).similar
+
+
+def data_root(options: DataOptions) -> Path:
+    """The folder of the VOC trees; the shapes are drawn where they are absent."""
+    if options.data == "shapes":
+        from data.shapes import write_shapes
+
+        return write_shapes(Path(options.root or SHAPES_ROOT)).parent
+    root = Path(str(options.root))
+    if not root.is_dir():
+        raise InputError(
+            f"--root {root}", "no such folder", "the VOCdevkit folder that holds VOC2007, VOC2012 …"
+        )
+    return root
 
 
 class DetectionData(L.LightningDataModule):
@@ -94,21 +116,24 @@ class DetectionData(L.LightningDataModule):
         self.validation = DetectionDataset(data.validation, evaluate) if data.validation else None
         self.test = DetectionDataset(data.test, evaluate)
 
-    def _loader(self, dataset: DetectionDataset, *, train: bool) -> EpochLoader[Batch]:
-        world_size = self.trainer.world_size if self.trainer else 1
-        rank = self.trainer.global_rank if self.trainer else 0
+    def check(self, world_size: int) -> None:
+        """Raise InputError for a batch that cannot be shared, or that the images do not fill."""
         if self.batch_size % world_size:
             raise InputError(
                 "--batch-size",
                 str(self.batch_size),
                 f"a multiple of the {world_size} devices that share each batch",
             )
-        if train and len(dataset) < self.batch_size:
+        if len(self.train) < self.batch_size:
             raise InputError(
                 "--batch-size",
-                f"{self.batch_size} for {len(dataset)} training images",
+                f"{self.batch_size} for {len(self.train)} training images",
                 "no more than there are images",
             )
+
+    def _loader(self, dataset: DetectionDataset, *, train: bool) -> EpochLoader[Batch]:
+        world_size = self.trainer.world_size if self.trainer else 1
+        rank = self.trainer.global_rank if self.trainer else 0
         return detection_loader(
             dataset,
             self.batch_size // world_size,
@@ -127,10 +152,6 @@ class DetectionData(L.LightningDataModule):
     def val_dataloader(self) -> EpochLoader[Batch] | list[EpochLoader[Batch]]:
         """Validation batches, in order; an empty list where nothing is held out."""
         return [] if self.validation is None else self._loader(self.validation, train=False)
-
-    def test_dataloader(self) -> EpochLoader[Batch]:
-        """Test batches, in order."""
-        return self._loader(self.test, train=False)
 
 
 def object_count(truth: GroundTruth) -> int:

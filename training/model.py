@@ -11,7 +11,7 @@ import torch
 
 from data.records import InputError
 from detector import YOLO, WeightsError, shuffle_layers
-from detector.backbone import resnet
+from detector.backbone import resnet, what_is_wrong
 from training.options import ModelOptions
 
 __all__ = ["build_detector", "load_detector", "read_checkpoint"]
@@ -59,20 +59,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises half a dozen types for damaged files
-        reason = str(error).strip().split("\n")[0][:120]
-        raise InputError(
-            path,
-            f"a file that is cut short or no checkpoint ({reason})",
-            "a checkpoint that train_detect.py wrote",
-        ) from None
+        found, _, expected = what_is_wrong(error).removeprefix("found ").partition("; expected ")
+        raise InputError(path, found, f"{expected}; here, a checkpoint that train_detect.py wrote") from None
     wanted = ("state_dict", "hyper_parameters")
     if not isinstance(content, Mapping) or any(name not in content for name in wanted):
         raise InputError(
             path, "a file without state_dict and hyper_parameters", "a checkpoint that train_detect.py wrote"
         )
     hyper = content["hyper_parameters"]
-    for name in ("model", "classes", "input_size"):
-        if name not in hyper:
+    for name, kind in {"model": Mapping, "classes": list, "input_size": int}.items():
+        if not isinstance(hyper, Mapping) or not isinstance(hyper.get(name), kind):
             raise InputError(
                 path, f"no {name} in its hyper_parameters", "a checkpoint that train_detect.py wrote"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning as L  # noqa: N812
+import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -22,8 +22,14 @@ __all__ = ["DetectorModule", "NonFiniteLossError"]
 LOSS_PARTS = ("centre", "size", "confidence", "background", "classes")
 
 
+ADVICE = (
+    "Checkpoints of earlier epochs are kept. Look at these images and their boxes; else lower "
+    "--learning-rate, set --clip-gradient, or take --precision 32-true"
+)
+
+
 class NonFiniteLossError(RuntimeError):
-    """The loss of a training step is NaN or infinite."""
+    """The loss of a step is NaN or infinite."""
 
 
 class DetectorModule(L.LightningModule):
@@ -81,6 +87,7 @@ class DetectorModule(L.LightningModule):
         # Kept out of the module tree: a compiled wrapper must not rename the state dict.
         self._forward = [torch.compile(model) if compile_model else model]
         self._validated: Columns = []
+        self._spoilt: list[str] = []
 
     def outputs(self, batch: dict[str, Any]) -> Tensor:
         """Raw outputs of the grid for a batch, ``(N, B·5 + C, S, S)``."""
@@ -92,21 +99,21 @@ class DetectorModule(L.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """One step's loss, logged by part; a non-finite one ends the run before it reaches the weights."""
-        step = (
-            self.current_epoch * self.steps_per_epoch + batch_index
-        ) * self.trainer.world_size + self.global_rank
-        seek_shuffles(self.model, self.optimization.seed, step)
+        step = self.current_epoch * self.steps_per_epoch + batch_index
+        seek_shuffles(self.model, self.optimization.seed, step * self.trainer.world_size + self.global_rank)
         height, width = batch["images"].shape[2:]
         outputs = self.outputs(batch)
         with torch.autocast(self.device.type, enabled=False):
             loss = self.model.loss_of(outputs, batch["targets"], (height, width))
-        if not torch.isfinite(loss.total):
-            names = ", ".join(self.train_names[index] for index in batch["index"].tolist())
+        finite = bool(torch.isfinite(loss.total))
+        # All processes stop together: one alone would leave the others waiting for its gradients.
+        if not self.trainer.strategy.reduce_boolean_decision(finite):
             parts = ", ".join(f"{part} {getattr(loss, part).item():.4g}" for part in LOSS_PARTS)
+            names = [] if finite else [self.train_names[index] for index in batch["index"].tolist()]
             raise NonFiniteLossError(
-                f"the loss is {loss.total.item()} at step {self.global_step} (epoch {self.current_epoch}); parts: {parts}; "
-                f"images of the batch: {names}. The last good checkpoint is kept. Look at these images and their boxes; "
-                "else lower --learning-rate, set --clip-gradient, or take --precision 32-true"
+                f"the loss is {loss.total.item()} at step {self.global_step} "
+                f"(epoch {self.current_epoch + 1}); parts: {parts}; "
+                f"images of the batch: {', '.join(self._of_all(names))}. {ADVICE}"
             )
         size = len(batch["images"])
         self.log("loss", loss.total.detach(), prog_bar=True, batch_size=size)
@@ -115,15 +122,22 @@ class DetectorModule(L.LightningModule):
         self.log("objects_without_a_cell", loss.dropped.float(), batch_size=size)
         return loss.total
 
+    def _of_all(self, rows: list[Any]) -> list[Any]:
+        """The rows of all processes."""
+        if self.trainer.world_size == 1:
+            return rows
+        parts: list[list[Any]] = [[] for _ in range(self.trainer.world_size)]
+        torch.distributed.all_gather_object(parts, rows)
+        return [row for part in parts for row in part]
+
     def on_validation_epoch_start(self) -> None:
         """Start a new collection of detections."""
         self._validated = []
+        self._spoilt = []
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """Detect, and log the loss."""
-        seek_shuffles(
-            self.model, -1, batch_index
-        )  # draws that training, whose seeds are not negative, never uses
+        seek_shuffles(self.model, -1, batch_index)  # the seeds of training are not negative
         height, width = batch["images"].shape[2:]
         outputs = self.outputs(batch)
         with torch.autocast(self.device.type, enabled=False):
@@ -136,19 +150,29 @@ class DetectorModule(L.LightningModule):
                 self.evaluation.max_detections,
             )
         self._validated += list(zip(batch["index"].tolist(), found, strict=True))
+        if self.validation is not None and not torch.isfinite(loss.total):
+            self._spoilt += [self.validation.images[index] for index in batch["index"].tolist()]
         self.log("val/loss", loss.total, batch_size=len(batch["images"]), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Score the collected detections: mAP@0.5 and the five shares."""
         if self.validation is None:
             return
+        spoilt = self._of_all(self._spoilt)
+        if spoilt:  # now, before the checkpoint of this epoch takes the place of a good one
+            raise NonFiniteLossError(
+                f"the loss on validation images is not finite after step {self.global_step} "
+                f"(epoch {self.current_epoch + 1}); images of the batch: {', '.join(spoilt)}. {ADVICE}"
+            )
         detections = self.gathered(self._validated, self.validation)
         self._validated = []
         diagnosis = diagnose(self.validation, detections, similar=self.similar, coco=False)
-        self.log("val/map", float(np.nan_to_num(diagnosis.ap.mean()["area"])), prog_bar=True)
+        # The same in every process; sync_dist, as Lightning would otherwise warn that it may not be.
+        self.log("val/map", float(np.nan_to_num(diagnosis.ap.mean()["area"])), prog_bar=True, sync_dist=True)
         names = ("correct", "localization", "similar", "other", "background")
         shares = np.nan_to_num(diagnosis.breakdown.mean_over_classes())
-        self.log_dict({f"val/{name}": float(share) for name, share in zip(names, shares, strict=True)})
+        scored = {f"val/{name}": float(share) for name, share in zip(names, shares, strict=True)}
+        self.log_dict(scored, sync_dist=True)
 
     def gathered(self, columns: Columns, truth: GroundTruth) -> Detections:
         """The detections of all ranks as one record, in the order of the images."""
@@ -156,11 +180,7 @@ class DetectorModule(L.LightningModule):
         detections = [
             (index, {key: value.float().cpu() for key, value in found.items()}) for index, found in columns
         ]
-        if self.trainer.world_size > 1:
-            parts: list[Columns] = [[] for _ in range(self.trainer.world_size)]
-            torch.distributed.all_gather_object(parts, detections)
-            detections = [row for part in parts for row in part]
-        return detections_from(detections, truth, (height, width))
+        return detections_from(self._of_all(detections), truth, (height, width))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, with the learning rate set anew at each step."""

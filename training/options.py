@@ -1,7 +1,7 @@
 """What a detection run depends on: typed, in small groups, and checked across fields before any work starts.
 
-Each group is handed to the code that needs it and to nothing else. The command line and the YAML file are flat:
-the field ``input_size`` is ``--input-size`` there.
+Each group is handed to the code that needs it and to nothing else. The command line and the YAML file are
+flat: the field ``input_size`` is ``--input-size`` there.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ __all__ = [
     "EvaluationOptions",
     "MachineOptions",
     "ModelOptions",
-    "Options",
     "OptimizationOptions",
+    "Options",
     "option",
 ]
 
 VOC_TRAIN = ["2007:trainval", "2012:trainval"]
 VOC_TEST = ["2007:test"]
+SHAPES_TRAIN = ["shapes:trainval"]
+SHAPES_TEST = ["shapes:test"]
+STRIDES = (32, 16, 8)
+"""Input pixels per cell that the backbones can be built for."""
 
 
 def option(default: Any, text: str) -> Any:
     """A field with its default and the sentence that ``--help`` shows."""
-    metadata = {"help": text}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata={"help": text})
 
 
 def require(condition: bool, name: str, found: object, expected: str) -> None:
@@ -52,12 +53,19 @@ class DataOptions:
         None,
         "Folder of the data: the VOCdevkit that holds VOC2007, VOC2012 …; for shapes where to draw them.",
     )
-    train: list[str] = option(
-        [],
-        f"Training lists as YEAR:SPLIT, joined. Default for voc: {' '.join(VOC_TRAIN)}; for shapes: shapes:trainval.",
+    train: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": f"Training lists as YEAR:SPLIT, joined. Default for voc: {' '.join(VOC_TRAIN)}; for "
+            f"shapes: {' '.join(SHAPES_TRAIN)}."
+        },
     )
-    test: list[str] = option(
-        [], f"Test lists as YEAR:SPLIT. Default for voc: {' '.join(VOC_TEST)}; for shapes: shapes:test."
+    test: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": f"Test lists as YEAR:SPLIT. Default for voc: {' '.join(VOC_TEST)}; for shapes: "
+            f"{' '.join(SHAPES_TEST)}."
+        },
     )
     validation: float = option(
         0.1,
@@ -86,12 +94,12 @@ class DataOptions:
     @property
     def train_lists(self) -> list[str]:
         """The training lists, defaults filled in."""
-        return self.train or (VOC_TRAIN if self.data == "voc" else ["shapes:trainval"])
+        return self.train or (VOC_TRAIN if self.data == "voc" else SHAPES_TRAIN)
 
     @property
     def test_lists(self) -> list[str]:
         """The test lists, defaults filled in."""
-        return self.test or (VOC_TEST if self.data == "voc" else ["shapes:test"])
+        return self.test or (VOC_TEST if self.data == "voc" else SHAPES_TEST)
 
 
 @dataclass(frozen=True)
@@ -101,8 +109,8 @@ class ModelOptions:
     arch: Literal["resnet18", "resnet50", "resnet152"] = option("resnet50", "Architecture of the backbone.")
     weights: str = option(
         "none",
-        "Weights the backbone starts from: 'none' (random), 'imagenet' (torchvision's best), a torchvision name such "
-        "as IMAGENET1K_V1, or a file.",
+        "Weights the backbone starts from: 'none' (random), 'imagenet' (torchvision's best), a torchvision "
+        "name such as IMAGENET1K_V1, or a file.",
     )
     grid: int | None = option(
         None,
@@ -111,8 +119,8 @@ class ModelOptions:
     boxes_per_cell: int = option(2, "B: boxes that each cell predicts.")
     shuffle: str = option(
         "none",
-        "Layer of the backbone whose input is shuffled, in training and evaluation: 'last', a number counted from 1 "
-        "at the input (a residual block is one layer), or 'none'.",
+        "Layer of the backbone whose input is shuffled, in training and evaluation: 'last', a number counted "
+        "from 1 at the input (a residual block is one layer), or 'none'.",
     )
     shuffle_method: Literal["spatial", "patch", "channel"] = option("spatial", "What the shuffle permutes.")
     patch: int | None = option(None, "Side of the patches of --shuffle-method patch, in positions.")
@@ -137,13 +145,12 @@ class ModelOptions:
             "a size with --shuffle-method patch, and only then",
         )
         require(self.patch is None or self.patch >= 1, "patch", self.patch, "at least 1")
-        grid = self.cells(input_size)
-        strides = [stride for stride in (8, 16, 32) if math.ceil(input_size / stride) == grid]
+        grids = [math.ceil(input_size / stride) for stride in STRIDES]
         require(
-            bool(strides),
+            self.cells(input_size) in grids,
             "grid",
-            grid,
-            f"{', '.join(str(math.ceil(input_size / stride)) for stride in (32, 16, 8))} for --input-size {input_size}",
+            self.grid,
+            f"{', '.join(map(str, grids[:-1]))} or {grids[-1]} for --input-size {input_size}",
         )
 
     def cells(self, input_size: int) -> int:
@@ -152,9 +159,7 @@ class ModelOptions:
 
     def stride(self, input_size: int) -> int:
         """Input pixels per cell."""
-        return next(
-            stride for stride in (32, 16, 8) if math.ceil(input_size / stride) == self.cells(input_size)
-        )
+        return next(stride for stride in STRIDES if math.ceil(input_size / stride) == self.cells(input_size))
 
 
 @dataclass(frozen=True)
@@ -164,7 +169,8 @@ class OptimizationOptions:
     epochs: int = option(500, "Passes over the training images.")
     max_steps: int | None = option(
         None,
-        "Stop after this many steps, as if interrupted there: --resume goes on. The learning rate ignores it.",
+        "Stop after this many steps of the run, as if interrupted there: --resume goes on. The learning rate "
+        "ignores it.",
     )
     batch_size: int = option(16, "Images of one step, over all devices together.")
     learning_rate: float = option(0.001, "Learning rate at the start; it decays exponentially over the run.")
@@ -187,8 +193,10 @@ class OptimizationOptions:
         for name in ("learning_rate", "final_learning_rate"):
             value = getattr(self, name)
             require(math.isfinite(value) and value > 0, name, value, "a positive number")
-        for name in ("warmup_epochs", "weight_decay", "clip_gradient", "seed"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        for name in ("warmup_epochs", "weight_decay", "clip_gradient"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value >= 0, name, value, "a finite number, 0 or more")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
 
 
 @dataclass(frozen=True)
@@ -228,7 +236,8 @@ class EvaluationOptions:
     max_detections: int = option(100, "Detections kept for an image.")
     passes: int = option(
         10,
-        "Forward passes over the test set where something is shuffled, each with draws that training never saw.",
+        "Forward passes over the test set where something is shuffled, each with draws that training never "
+        "saw.",
     )
     sheet: int = option(11, "Images on the qualitative sheet; 0: no sheet.")
 

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lightning as L  # noqa: N812
+import lightning as L
 import torch
 import yaml
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from data.formats.files import write_text
+from data.augment import eval_transform
+from data.detection import DetectionDataset, detection_loader
+from data.formats.files import read_text, write_text
 from data.records import InputError
 from diagnosis import Diagnosis, sentences, table
-from training.callbacks import Checkpoints, LogProgress, ProgressBar, Throughput
-from training.data import DetectionData, RunData, object_count, read_run_data
+from training.data import DetectionData, RunData, object_count, read_run_data, read_test_data
 from training.evaluation import detect
+from training.folder import RunFolder, make_folder
 from training.model import build_detector, hyper_parameters, load_detector, load_state, read_checkpoint
 from training.module import DetectorModule
 from training.options import Options
 from training.provenance import provenance
 from training.report import write_report
+from training.trainer import explained, is_first_process, make_device, make_trainer
 
 __all__ = ["RunFolder", "default_name", "evaluate", "train"]
 
@@ -35,33 +35,6 @@ RESUMABLE = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class RunFolder:
-    """Where everything of a run lies."""
-
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """The resolved options, as YAML that ``--config`` takes."""
-        return self.path / "config.yaml"
-
-    @property
-    def checkpoints(self) -> Path:
-        """``last.ckpt`` and ``best.ckpt``."""
-        return self.path / "checkpoints"
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint to go on from."""
-        return self.checkpoints / "last.ckpt"
-
-    @property
-    def best(self) -> Path:
-        """The checkpoint that is best on the validation images."""
-        return self.checkpoints / "best.ckpt"
-
-
 def default_name(options: Options) -> str:
     """A folder name that tells runs apart: the same for every process of a run.
 
@@ -70,23 +43,39 @@ def default_name(options: Options) -> str:
     >>> default_name(Options())
     'voc-resnet50-plain-448-seed0'
     """
-    model = options.model
+    model, data = options.model, options.data
     shuffled = "plain" if model.shuffle == "none" else f"{model.shuffle_method}-{model.shuffle}"
-    return f"{options.data.data}-{model.arch}-{shuffled}-{options.data.input_size}-seed{options.optimization.seed}"
+    return f"{data.data}-{model.arch}-{shuffled}-{data.input_size}-seed{options.optimization.seed}"
 
 
-def check_resumed(options: Options, folder: RunFolder) -> None:
-    """Raise InputError where the options of a resumed run differ from those it was started with."""
+def stored_options(folder: RunFolder) -> dict[str, Any]:
+    """The options that a run was started with; none where they are not known."""
     if not folder.config.is_file():
-        return
-    before = yaml.safe_load(folder.config.read_text())
+        return {}
+    try:
+        stored = yaml.safe_load(read_text(folder.config, "the options of the run"))
+    except yaml.YAMLError:
+        stored = None
+    if not isinstance(stored, dict):
+        raise InputError(folder.config, "no options", "those of the run, one in each line, or no such file")
+    return stored
+
+
+def check_resumed(options: Options, checkpoint: Path) -> dict[str, Any]:
+    """Read the checkpoint to go on from; raise InputError where the options differ from those of its run."""
+    state = read_checkpoint(checkpoint)
+    if "global_step" not in state:
+        raise InputError(checkpoint, "weights without the state of a training", "a last.ckpt or best.ckpt")
+    folder = RunFolder.of(checkpoint)
+    before = stored_options(folder)
     for name, value in options.flat().items():
         if name in before and name not in RESUMABLE and before[name] != value:
             raise InputError(
                 f"--{name.replace('_', '-')}",
                 f"{value!r}",
-                f"{before[name]!r}, with which {folder.path} was started: leave it, or start another run with --out",
+                f"{before[name]!r}, with which {folder.path} was started: leave it, or start a new run",
             )
+    return state
 
 
 def train(
@@ -125,16 +114,15 @@ def train(
         raise InputError(
             out, "a run that has begun", "--resume to go on with it, or another --out for a new one"
         )
-    if resume is not None:
-        check_resumed(options, folder)
-        state = read_checkpoint(resume)
+    state = check_resumed(options, resume) if resume is not None else None
     data = read_run_data(options.data, options.optimization.seed)
     L.seed_everything(options.optimization.seed, workers=False, verbose=False)
-    model = build_detector(options.model, len(data.train.classes), options.data.input_size)
-    if resume is not None:
+    start = replace(options.model, weights="none") if resume else options.model
+    model = build_detector(start, len(data.train.classes), options.data.input_size)
+    if state is not None and resume is not None:
         load_state(model, state["state_dict"], resume)  # names what does not fit, before Lightning does
     loaders = detection_data(options, data)
-    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.checkpoints)
     facts = provenance(
         seed=options.optimization.seed,
         images={
@@ -155,18 +143,20 @@ def train(
         channels_last=options.machine.channels_last,
         compile_model=options.machine.compile,
     )
-    steps = int(state["global_step"]) if resume is not None else 0
+    steps = int(state["global_step"]) if state is not None else 0
     trainer = make_trainer(options, folder, validates=data.validation is not None, resume_step=steps)
+    loaders.check(trainer.world_size)
     if trainer.is_global_zero:
         write_text(folder.config, yaml.safe_dump(options.flat(), sort_keys=False))
         history = _history(folder) if resume else []
         write_text(folder.path / "provenance.json", json.dumps([*history, facts], indent=1))
         print(
-            f"{out}: {len(data.train.images)} images with {object_count(data.train)} objects to train on, "
-            f"{len(data.validation.images) if data.validation else 0} to validate, {len(data.test.images)} to test",
+            f"{out}: {facts['images']['train']} images with {object_count(data.train)} objects to train on, "
+            f"{facts['images']['validation']} to validate, {facts['images']['test']} to test",
             flush=True,
         )
-    trainer.fit(module, datamodule=loaders, ckpt_path=resume, weights_only=True)
+    with explained():
+        trainer.fit(module, datamodule=loaders, ckpt_path=resume, weights_only=True)
     if not trainer.is_global_zero:
         return None
     if folder.best.is_file():
@@ -174,7 +164,8 @@ def train(
         print(f"scoring the checkpoint that is best on the validation images: {folder.best}", flush=True)
     else:
         print("no validation took place: scoring the last state", flush=True)
-    return _score(model, options, data, loaders, out, name or out.name, facts, _device(trainer))
+    device = trainer.strategy.root_device
+    return _score(model, options, loaders.test, data.similar, out, name, facts, device)
 
 
 def evaluate(
@@ -208,19 +199,21 @@ def evaluate(
     options.data.check()
     options.evaluation.check()
     options.machine.check()
-    data = read_run_data(options.data, options.optimization.seed)
-    if data.test.classes != classes:
+    truth, similar = read_test_data(options.data)
+    if truth.classes != classes:
         raise InputError(
-            checkpoint, f"classes {', '.join(classes)}", f"those of the data: {', '.join(data.test.classes)}"
+            checkpoint, f"classes {', '.join(classes)}", f"those of the data: {', '.join(truth.classes)}"
         )
-    out.mkdir(parents=True, exist_ok=True)
+    images = DetectionDataset(truth, eval_transform(input_size))
+    make_folder(out)
     facts = provenance(
-        seed=options.optimization.seed, images={"test": len(data.test.images)}, checkpoint=str(checkpoint)
+        images={"test": len(truth.images)},
+        test=options.data.test_lists,
+        checkpoint=str(checkpoint),
+        changed=overrides,
     )
-    trainer = L.Trainer(accelerator=options.machine.accelerator, devices=1, logger=False, enable_progress_bar=False,
-                        enable_model_summary=False, enable_checkpointing=False)  # fmt: skip
-    loaders = detection_data(options, data)
-    return _score(model, options, data, loaders, out, name or out.name, facts, _device(trainer))
+    write_text(out / "provenance.json", json.dumps([facts], indent=1))
+    return _score(model, options, images, similar, out, name, facts, make_device(options.machine))
 
 
 def detection_data(options: Options, data: RunData) -> DetectionData:
@@ -234,69 +227,6 @@ def detection_data(options: Options, data: RunData) -> DetectionData:
     )
 
 
-def make_trainer(options: Options, folder: RunFolder, *, validates: bool, resume_step: int = 0) -> L.Trainer:
-    """Lightning's trainer for a run, new or resumed after `resume_step` steps."""
-    import sys
-
-    throughput = Throughput()
-    bar = sys.stderr.isatty()
-    callbacks: list[L.Callback] = [
-        throughput,
-        ProgressBar(throughput) if bar else LogProgress(throughput),
-        Checkpoints(folder.checkpoints),
-    ]
-    machine = options.machine
-    return L.Trainer(
-        accelerator=machine.accelerator,
-        devices=machine.devices if machine.devices == "auto" else int(machine.devices),
-        precision=machine.precision,
-        max_epochs=options.optimization.epochs,
-        max_steps=options.optimization.max_steps or -1,
-        gradient_clip_val=options.optimization.clip_gradient or None,
-        check_val_every_n_epoch=options.evaluation.validate_every,
-        limit_val_batches=None if validates else 0,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        deterministic="warn" if machine.deterministic else None,
-        callbacks=callbacks,
-        logger=[
-            csv_log(folder, resume_step),
-            TensorBoardLogger(str(folder.path), name="logs", version="tensorboard"),
-        ],
-        log_every_n_steps=1,
-        enable_progress_bar=bar,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        default_root_dir=str(folder.path),
-    )
-
-
-def is_first_process() -> bool:
-    """Whether this is the process that writes files; known before there is a trainer."""
-    return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("RANK", "0")) == 0
-
-
-def csv_log(folder: RunFolder, resume_step: int) -> CSVLogger:
-    """The log as CSV; that of a resumed run begins with the rows of the steps that are not repeated.
-
-    Lightning's own logger would delete them.
-    """
-    logger = CSVLogger(str(folder.path), name="logs", version="csv", flush_logs_every_n_steps=20)
-    file = Path(logger.log_dir) / "metrics.csv"
-    if resume_step and file.is_file() and is_first_process():
-        with file.open(newline="") as lines:
-            rows = [row for row in csv.DictReader(lines) if int(row["step"]) < resume_step]
-        file.unlink()
-        experiment = logger.experiment
-        experiment.metrics = [{name: value for name, value in row.items() if value} for row in rows]
-        experiment.save()
-    return logger
-
-
-def _device(trainer: L.Trainer) -> torch.device:
-    return trainer.strategy.root_device
-
-
 def _history(folder: RunFolder) -> list[dict[str, Any]]:
     """The provenance of the run's earlier sittings."""
     file = folder.path / "provenance.json"
@@ -306,25 +236,32 @@ def _history(folder: RunFolder) -> list[dict[str, Any]]:
 def _score(
     model: Any,
     options: Options,
-    data: RunData,
-    loaders: DetectionData,
+    images: DetectionDataset,
+    similar: tuple[tuple[str, ...], ...],
     out: Path,
-    name: str,
+    name: str | None,
     facts: dict[str, Any],
     device: torch.device,
 ) -> Diagnosis:
-    loaders.trainer = None  # one process scores alone
+    # One process scores alone: all images, in order.
+    batch_size, workers = options.optimization.batch_size, options.machine.workers
     evaluated = detect(
         model,
-        loaders.test_dataloader(),
-        data.test,
+        detection_loader(images, batch_size, train=False, workers=workers),
+        images.truth,
         options.evaluation,
         device=device,
         precision=options.machine.precision,
         channels_last=options.machine.channels_last,
     )
     diagnosis = write_report(
-        evaluated, data.test, data.similar, out, name=name, provenance=facts, sheet=options.evaluation.sheet
+        evaluated,
+        images.truth,
+        similar,
+        out,
+        name=name or out.resolve().name,
+        provenance=facts,
+        sheet=options.evaluation.sheet,
     )
     print("\n".join(["", table([diagnosis]), "", *sentences([diagnosis])]))
     print(

@@ -21,7 +21,8 @@ def learning_rate(step: int, *, start: float, end: float, steps: int, warmup: in
 
     Examples
     --------
-    >>> [round(learning_rate(step, start=1.0, end=0.01, steps=100, warmup=2), 3) for step in (0, 1, 2, 50, 100)]
+    >>> steps = (0, 1, 2, 50, 100)
+    >>> [round(learning_rate(step, start=1.0, end=0.01, steps=100, warmup=2), 3) for step in steps]
     [0.5, 0.955, 0.912, 0.1, 0.01]
     """
     decayed = start * (end / start) ** (min(step, steps) / max(steps, 1))

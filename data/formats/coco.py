@@ -22,7 +22,7 @@ __all__ = ["coco_detections", "coco_ground_truth", "write_coco_detections", "wri
 def _xywh(boxes: NDArray[np.float64]) -> list[list[float]]:
     """COCO's boxes from xyxy, ``(N, 4)``, both in continuous pixels."""
     corner, extent = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
-    values: list[list[float]] = np.round(np.concatenate([corner, extent], axis=1), 4).tolist()
+    values: list[list[float]] = np.concatenate([corner, extent], axis=1).tolist()
     return values
 
 
@@ -54,7 +54,7 @@ def coco_ground_truth(truth: GroundTruth) -> dict[str, Any]:
                 "image_id": image + 1,
                 "category_id": label + 1,
                 "bbox": box,
-                "area": round(box[2] * box[3], 4),
+                "area": box[2] * box[3],
                 "iscrowd": int(crowd or difficult),
                 "difficult": int(difficult),
             }

@@ -204,6 +204,8 @@ def _parse(content: bytes, lookup: _Lookup) -> tuple[NDArray[np.int64], NDArray[
     names = words[::WIDTH]
     del words[::WIDTH]
     index = np.fromiter(map(lookup.number.get, names, itertools.repeat(-1)), np.int64, rows)
+    if content.count(b"_") != b"".join(names).count(b"_"):  # Python's 1_0 is a number nowhere else
+        return None
     try:
         values = np.fromiter(map(float, words), np.float64, len(words)).reshape(rows, WIDTH - 1)
     except ValueError:
@@ -242,13 +244,17 @@ def _fault(line: bytes, lookup: _Lookup) -> tuple[str, str] | None:
             values.append(float(word))
         except ValueError:
             return f"{shown!r} as {name}", "a number"
+        if b"_" in word:
+            return f"{shown!r} as {name}", "a number without underscores"
         if not math.isfinite(values[-1]):
             return f"{shown} as {name}", "a finite number"
     image = lookup.number.get(words[0], -1)
     if image < 0:
+        bare = words[0].rpartition(b".")[0]
+        hint = f"; leave the file extension out: {bare.decode()}" if bare in lookup.number else ""
         return (
             f"the unknown image {words[0].decode(errors='replace')!r}",
-            "an image of the ground truth's list",
+            f"an image of the ground truth's list{hint}",
         )
     x1, y1, x2, y2 = values[1:]
     if _swapped(np.array([[x1 - 1, y1 - 1, x2, y2]]), lookup.limits[[image]])[0]:

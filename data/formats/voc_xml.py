@@ -68,12 +68,14 @@ def read_annotation(
     Raises
     ------
     InputError
-        Names the file and the field: malformed XML or XML with entities or external references, no
-        size, a class that is not in `classes`, a coordinate that is missing, no number or outside
-        the image, a box without area (no object of VOC is a single pixel wide, so xmin = xmax counts
-        as one), a flag other than 0 and 1.
+        Names the file and the field: malformed XML or XML with entities or external references, another
+        root than <annotation>, no size, a class that is not in `classes`, an object without a box or with
+        two, a coordinate that is missing, no number or outside the image, a box without area (no object of
+        VOC is a single pixel wide, so xmin = xmax counts as one), a flag other than 0 and 1.
     """
     root = _parse(path)
+    if root.tag != "annotation":
+        raise InputError(path, f"the root element <{root.tag}>", "<annotation>, as VOC's files have it")
     size = root.find("size")
     if size is None:
         raise InputError(path, "no <size>", "<size> with <width> and <height> of the image in pixels")
@@ -154,13 +156,10 @@ def _text(parent: Element, tag: str) -> str:
 
 def _length(path: Path, size: Element, tag: str) -> int:
     text = _text(size, tag)
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value <= 0:
+    value = _float(text)
+    if not (value > 0 and value.is_integer()):
         raise InputError(f"{path}: <size><{tag}>", repr(text), "the image's size: a whole number above 0")
-    return value
+    return int(value)
 
 
 def _object(
@@ -189,9 +188,11 @@ def _flag(where: str, element: Element, tag: str, absent: int) -> int:
 
 
 def _box(where: str, element: Element, width: int, height: int) -> tuple[float, float, float, float]:
-    corners = element.find("bndbox")
-    if corners is None:
-        raise InputError(where, "no <bndbox>", "<bndbox> with <xmin>, <ymin>, <xmax> and <ymax>")
+    found = element.findall("bndbox")
+    if len(found) != 1:
+        number = f"{len(found)} <bndbox>" if found else "no <bndbox>"
+        raise InputError(where, number, "one <bndbox> with <xmin>, <ymin>, <xmax> and <ymax>")
+    corners = found[0]
     x1, y1, x2, y2 = (
         _number(f"{where}: <bndbox><{tag}>", _text(corners, tag)) for tag in ("xmin", "ymin", "xmax", "ymax")
     )
@@ -213,10 +214,16 @@ def _box(where: str, element: Element, width: int, height: int) -> tuple[float, 
 
 
 def _number(where: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = _float(text)
+    if math.isnan(value):
         raise InputError(where, repr(text) if text else "nothing", "a number of pixels")
     return value
+
+
+def _float(text: str) -> float:
+    """The finite number that `text` says, or NaN."""
+    try:
+        value = math.nan if "_" in text else float(text)  # Python's 1_0 is a number nowhere else
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan

@@ -152,6 +152,22 @@ def test_selecting_all_images_loses_nothing(order):
         ({"difficult": [True]}, "difficult: found an array of shape"),
         ({"attributes": {"view": [1, 2]}}, "view: found an array of shape"),
         ({"files": ["a.jpg"]}, "files: found 1 files"),
+        ({"labels": [0, 0.7, 1, 0]}, r"labels\[1\]: found 0.7; expected a whole number"),
+        ({"labels": [0, 1, np.nan, 0]}, r"labels\[2\]: found nan; expected a whole number"),
+        ({"labels": [0, 1, 1e30, 0]}, r"labels\[2\]: found 1e\+30; expected a whole number"),
+        ({"labels": [0, 1, 2**70, 0]}, r"labels\[2\]: found 1.18.*e\+21; expected a whole number"),
+        ({"labels": [0, 1, 10**400, 0]}, "labels: found what makes no array"),
+        ({"labels": [0, 1, None, 0]}, r"labels\[2\]: found nan"),
+        ({"labels": ["0", "1", "1", "0"]}, "labels: found values such as 0; expected numbers"),
+        ({"image_index": [0, 2, 0.5, 2]}, r"image_index\[2\]: found 0.5; expected a whole number"),
+        ({"sizes": [[100, 80], [50, 60.5], [70, 70]]}, r"sizes\[1, 1\]: found 60.5; expected a whole"),
+        ({"difficult": [0, 2, 0, 0]}, r"difficult\[1\]: found 2; expected True or False"),
+        ({"crowd": [0, np.nan, 0, 0]}, r"crowd\[1\]: found nan; expected True or False"),
+        ({"crowd": ["no"] * 4}, "crowd: found values such as no; expected numbers"),
+        ({"boxes": [[0, 0, 10, 10]] * 3 + [[0, 0, 10]]}, "boxes: found what makes no array"),
+        ({"boxes": [["left", "0", "10", "10"]] * 4}, "boxes: found values such as left; expected numbers"),
+        ({"boxes": [[0j, 0, 10, 10]] * 4}, "boxes: found values such as 0j; expected numbers"),
+        ({"attributes": {"view": [[1], [1, 2], 1, 1]}}, "view: found what makes no array"),
     ],
 )
 def test_wrong_ground_truth(changes, message):
@@ -164,6 +180,8 @@ def test_wrong_ground_truth(changes, message):
     [
         ({"scores": [0.5, np.nan]}, r"scores\[1\]: found nan"),
         ({"scores": [np.inf, 0.5]}, r"scores\[0\]: found inf"),
+        ({"scores": ["high", "low"]}, "scores: found values such as high; expected numbers"),
+        ({"scores": [0.5, "low", None]}, "scores: found what makes no array"),
         ({"scores": [0.5]}, "scores: found an array of shape"),
         ({"boxes": [[0, 0, 5, 5], [9, 0, 5, 5]]}, r"boxes\[1\].*xmin <= xmax"),
         ({"boxes": [[0, 0, 5, 5], [0, -np.inf, 5, 5]]}, r"boxes\[1\].*finite"),
@@ -175,6 +193,19 @@ def test_wrong_ground_truth(changes, message):
 def test_wrong_detections(changes, message):
     with pytest.raises(InputError, match=message):
         detections(**changes)
+
+
+def test_numbers_of_other_types_that_mean_the_same():
+    record = truth(
+        labels=[0.0, 1.0, 1.0, 0.0],
+        image_index=np.array([0, 2, 0, 2], np.uint8),
+        sizes=np.array([[100, 80], [50, 60], [70, 70]], np.float32),
+        difficult=[0, 1, 0.0, 0],
+        crowd=np.array([0, 1, 1, 0], object),
+    )
+    assert rows(record) == rows(truth(crowd=[False, True, True, False]))
+    assert record.labels.dtype == record.image_index.dtype == record.sizes.dtype == np.int64
+    assert record.difficult.dtype == record.crowd.dtype == np.bool_
 
 
 def test_an_error_says_where_what_and_what_else():

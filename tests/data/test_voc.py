@@ -206,7 +206,11 @@ def test_rounding_at_the_border_is_clipped(tmp_path):
         ({"difficult": "yes"}, "object 1: <difficult>: found 'yes'; expected 0 or 1"),
         ({"truncated": "0.5"}, "object 1: <truncated>: found '0.5'; expected 0 or 1"),
         ({"occluded": "2"}, "object 1: <occluded>: found '2'; expected 0 or 1"),
+        ({"xmin": "4_8"}, "<bndbox><xmin>: found '4_8'; expected a number"),
         ({"size": ""}, "000001.xml: found no <size>"),
+        ({"size": "<size><width>5.5</width><height>5</height></size>"}, "<size><width>: found '5.5'"),
+        ({"size": "<size><width>inf</width><height>5</height></size>"}, "<size><width>: found 'inf'"),
+        ({"size": "<size><width>1_0</width><height>5</height></size>"}, "<size><width>: found '1_0'"),
         ({"size": "<size><width>0</width><height>5</height></size>"}, "<size><width>: found '0'"),
         ({"size": "<size><width>5</width><height>-1</height></size>"}, "<size><height>: found '-1'"),
         ({"size": "<size><width>5</width></size>"}, "<size><height>: found ''"),
@@ -234,6 +238,7 @@ OUTSIDE = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation>&x;
         (OUTSIDE, "a.xml: found XML that declares entities or a document type"),
         ('<?xml version="1.0" encoding="klingon"?><annotation/>', "a.xml.*found (unreadable|malformed) XML"),
         ("<annotation/>", "a.xml: found no <size>"),
+        ("<html><size/></html>", "a.xml: found the root element <html>; expected <annotation>"),
     ],
 )
 def test_malformed_xml(tmp_path, content, message):
@@ -248,6 +253,20 @@ def test_xml_without_a_box(tmp_path):
     (tmp_path / "a.xml").write_text(text)
     with pytest.raises(InputError, match=r"a.xml: object 1 \(dog\): found no <bndbox>"):
         read_annotation(tmp_path / "a.xml", NUMBER)
+
+
+def test_an_object_of_two_boxes(tmp_path):
+    path = write_xml(tmp_path)
+    path.write_text(path.read_text().replace("<bndbox>", "<bndbox/><bndbox>"))
+    with pytest.raises(InputError, match=r"object 1 \(dog\): found 2 <bndbox>; expected one <bndbox>"):
+        read_annotation(path, NUMBER)
+
+
+def test_sizes_written_with_a_point(tmp_path):
+    size = "<size><width>353.0</width><height> 500.00 </height></size>"
+    (width, height), _ = read_annotation(write_xml(tmp_path, size=size), NUMBER)
+    assert (width, height) == (353, 500)
+    assert isinstance(width, int)
 
 
 @given(st.binary(max_size=60))
@@ -545,7 +564,13 @@ FAULTS = [
     ("000001 0.5 20 1 10 20\n", "found the inverted box 20 1 10 20; expected xmin <= xmax"),
     ("000001 0.5 1 20 10 10\n", "found the inverted box 1 20 10 10"),
     ("000009 0.5 1 1 20 20\n", "found the unknown image '000009'"),
-    ("1 0.5 1 1 20 20\n", "found the unknown image '1'"),
+    ("1 0.5 1 1 20 20\n", "found the unknown image '1'; expected an image of the ground truth's list(,|$)"),
+    (
+        "000002.jpg 0.5 1 1 20 20\n",
+        "found the unknown image '000002.jpg'; .* leave the file extension out: 000002",
+    ),
+    ("000001 0.5 1 1_0 20 20\n", "found '1_0' as ymin; expected a number without underscores"),
+    ("2008_000003 0_1 1 1 20 20\n", "found '0_1' as score; expected a number without underscores"),
 ]
 
 

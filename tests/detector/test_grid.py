@@ -145,8 +145,8 @@ def test_round_trip_in_single_precision(scene: Scene) -> None:
     boxes = to_xyxy(targets.xywh[..., None, :2], w_h, scene.image_size)[targets.positive][:, 0]
     through_roots = to_xyxy(targets.xywh[..., None, :2], w_h.sqrt().square(), scene.image_size)
     order = sorted(range(len(scene.cells)), key=lambda number: scene.cells[number])
-    torch.testing.assert_close(boxes, scene.boxes[order], rtol=0, atol=1e-4)
-    torch.testing.assert_close(through_roots[targets.positive][:, 0], scene.boxes[order], rtol=0, atol=1e-4)
+    torch.testing.assert_close(boxes, scene.boxes[order], rtol=0, atol=2e-4)
+    torch.testing.assert_close(through_roots[targets.positive][:, 0], scene.boxes[order], rtol=0, atol=2e-4)
 
 
 def test_channels_by_hand() -> None:
@@ -297,6 +297,20 @@ def test_columns_of_a_batch() -> None:
     assert index.tolist() == [0, 0, 2]
     assert difficult.tolist() == [False, True, False]
     assert (boxes.dtype, labels.dtype, difficult.dtype) == (torch.float32, torch.int64, torch.bool)
+
+
+def test_columns_of_no_images() -> None:
+    boxes, labels, index, difficult = gather_targets([], torch.device("cpu"))
+    assert boxes.shape == (0, 4)
+    assert labels.shape == index.shape == difficult.shape == (0,)
+    assert (labels.dtype, index.dtype, difficult.dtype) == (torch.int64, torch.int64, torch.bool)
+
+
+@pytest.mark.parametrize(("name", "values"), [("boxes", [[1, 2, 3, 4]] * 3), ("difficult", [True])])
+def test_columns_of_unequal_length(name: str, values: list[object]) -> None:
+    right = objects(boxes=[[1, 2, 3, 4]] * 2, labels=[0, 1], difficult=[False, True])
+    with pytest.raises(ValueError, match=rf"targets\[1\] has {len(values)} {name} and 2 labels"):
+        gather_targets([right, right | objects(**{name: values})], torch.device("cpu"))
 
 
 # ---------------------------------------------------------------- non-maximum suppression

@@ -109,6 +109,13 @@ def test_as_many_targets_as_images() -> None:
         tiny().loss(pictures(2), [NOTHING])
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_label_that_is_no_class(label: int) -> None:
+    wrong = SOMETHING | {"labels": torch.tensor([label])}
+    with pytest.raises(ValueError, match=rf"targets\[1\] has labels \[{label}\]; expected 0 to 2"):
+        tiny().loss(pictures(2), [NOTHING, wrong])
+
+
 @pytest.mark.parametrize(("grid", "field"), [(2, 15), (14, 15), (19, 21)])
 def test_the_head_covers_the_grid(grid: int, field: int) -> None:
     assert tiny(0, 3, grid).head.field == field
@@ -120,6 +127,21 @@ def test_the_head_covers_the_grid(grid: int, field: int) -> None:
 def test_bytes_and_normalised_images_are_the_same() -> None:
     model = tiny().eval()
     assert model(pictures(2)).equal(model(normalize(pictures(2))))
+
+
+def test_height_and_width_are_not_mixed_up() -> None:
+    model = tiny(grid=(2, 4)).eval()
+    images = torch.zeros(1, 3, 64, 128)
+    right = {"boxes": torch.tensor([[96.0, 0.0, 128.0, 64.0]]), "labels": torch.tensor([0])}
+    with torch.no_grad():  # every cell: a box as high as the image, a quarter as wide, around its upper edge
+        model.head.output.weight.zero_()
+        model.head.output.bias.copy_(  # type: ignore[union-attr]
+            torch.tensor([0.5, 0.0, 0.5, 1.0, 1.0] * 2 + [1 / 3] * 3)
+        )
+    loss = model.loss(images, [right])  # its centre lies on the upper edge of the last cell
+    assert loss.centre == loss.size == loss.confidence == 0
+    (found,) = model.predict(images, score_threshold=0.1, iou_threshold=1.0)
+    assert right["boxes"][0].tolist() in found["boxes"].tolist()
 
 
 def test_difficult_may_be_left_out() -> None:
@@ -220,3 +242,21 @@ def test_bfloat16_autocast() -> None:
     assert loss.total.dtype == torch.float32
     step_back(loss)
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_batch_without_images_has_a_loss_of_zero() -> None:
+    model = tiny().eval()
+    loss = model.loss_of(torch.zeros(0, 13, 2, 2), [], (64, 64))
+    assert loss.total.item() == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({"boxes": torch.zeros(2, 4), "labels": torch.tensor([0])}, "2 boxes and 1 labels"),
+        ({"boxes": torch.ones(1, 4), "labels": torch.tensor([3])}, r"labels \[3\]; expected 0 to 2"),
+    ],
+)
+def test_targets_that_cannot_be_are_named(target: dict[str, torch.Tensor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny().loss(torch.zeros(1, 3, 64, 64), [target])

@@ -230,6 +230,13 @@ def test_coco_of_a_real_detector(shared_data, tmp_path):
     assert (table.mean()["coco"], table.mean()["coco50"]) == pytest.approx(tuple(stats), abs=1e-12)
 
 
+def test_coco_rounds_no_box():
+    low, high = ([0, 0, 10, 5 + shift] for shift in (-1e-6, 1e-6))  # IoU 0.5 with BOX, but for 1e-7
+    for box, expected in ((low, 0), (high, 1)):
+        _, half = coco_average_precision(*records([(0, BOX)], [(0, 0.9, box)]))
+        assert half[0] == pytest.approx(expected)
+
+
 def test_coco_prints_nothing(capfd):
     coco_average_precision(*records([(0, BOX)], [(0, 0.9, BOX)]))
     assert capfd.readouterr() == ("", "")

@@ -1,6 +1,7 @@
 """The command, as a user runs it."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -8,7 +9,9 @@ import time
 import pytest
 from PIL import Image
 
+from data.records import InputError
 from diagnosis import __main__ as command
+from diagnosis import inputs, provenance
 from diagnosis.__main__ import main
 
 XML = """<annotation><size><width>100</width><height>80</height><depth>3</depth></size>
@@ -96,6 +99,80 @@ def test_two_detectors_by_name(voc, capsys, undrawn):
     assert [entry["name"] for entry in result["detectors"]] == ["A", "B"]
 
 
+@pytest.mark.parametrize("names", [("--names", "A", "B"), ("--names", "A", "--names", "B")])
+@pytest.mark.parametrize("again", [(), ("--detections",)])
+def test_lists_may_follow_one_option_or_several(voc, undrawn, names, again):
+    given = ["--ground-truth", f"{voc / 'VOC2007'}:test", "--out", str(voc / "out"), *names]
+    assert main([*given, "--detections", str(voc / "plain"), *again, str(voc / "shifted")]) == 0
+    entries = json.loads((voc / "out" / "diagnosis.json").read_text())["detectors"]
+    assert [entry["name"] for entry in entries] == ["A", "B"]
+
+
+def test_the_example_writes_beside_the_package():
+    assert "--out report" in command.parser().format_help()
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["runs/a/detections"], ["a"]),
+        (["runs/a/detections", "runs/b/detections"], ["a", "b"]),
+        (["runs/a/detections", "darknet"], ["a", "darknet"]),
+        (["runs/a/best", "runs/b/best", "darknet"], ["a", "b", "darknet"]),
+        (["runs/a/last/best", "runs/b/last/best"], ["a", "b"]),
+        (["a/1/best", "a/2/best", "b/1/best"], ["best", "best", "best"]),  # no one level tells them apart
+        (["a/best", "a/best"], ["best", "best"]),
+        (["a/dog.txt", "b/dog.txt"], ["a", "b"]),
+        (["a/dog.txt"], ["dog"]),
+    ],
+)
+def test_detectors_are_named_by_what_tells_them_apart(tmp_path, paths, names):
+    for path in (tmp_path / name for name in paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix:
+            path.write_text("")
+    if len(set(names)) == len(names):
+        assert inputs.name_detectors([tmp_path / path for path in paths], None) == names
+    else:
+        with pytest.raises(InputError, match=f"--names: found '{names[0]}' twice"):
+            inputs.name_detectors([tmp_path / path for path in paths], None)
+
+
+def test_where_the_numbers_come_from(root, voc, undrawn, monkeypatch):
+    assert main(arguments(voc, "--detections", voc / "shifted")) == 0
+    origin = json.loads((voc / "out" / "diagnosis.json").read_text())["provenance"]
+    assert origin["sources"] == [
+        {"name": "plain", "path": str(voc / "plain"), "detections": 3},
+        {"name": "shifted", "path": str(voc / "shifted"), "detections": 1},
+    ]
+    assert origin["options"]["detections"] == [str(voc / "plain"), str(voc / "shifted")]
+    assert set(origin["machine"]) == {"system", "processor", "cores"}
+    assert origin["commit"] == provenance.commit(root / "diagnosis")
+
+
+def git(folder, *words):
+    told = subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=True)
+    return told.stdout.strip()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_commit_is_that_of_the_checkout_the_package_is_part_of(tmp_path):
+    assert provenance.commit(tmp_path) is None
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "code.py").write_text("")
+    git(tmp_path, "init", "-q")
+    assert provenance.commit(package) is None, "below a checkout, as a package installed there"
+    git(tmp_path, "add", "package")
+    git(tmp_path, "-c", "user.name=x", "-c", "user.email=x@y", "commit", "-q", "-m", "one")
+    assert provenance.commit(package) == git(tmp_path, "rev-parse", "HEAD")
+
+
+def test_without_git_there_is_no_commit(root, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert provenance.commit(root / "diagnosis") is None
+
+
 def test_similar_top_and_threshold(voc, undrawn):
     def kinds(*more):
         assert main(arguments(voc, *more)) == 0
@@ -122,6 +199,23 @@ def test_the_sheet_of_examples_is_drawn_where_there_are_photographs(voc, capsys,
     (voc / "photos").rename(voc / "VOC2007" / "JPEGImages")
     assert main(arguments(voc)) == 0
     assert len(set(capsys.readouterr().out.split("written:\n")[1].split()) - without) == 1
+
+
+def test_why_there_is_no_sheet_of_examples(voc, capsys, undrawn):
+    """And no sheet of an earlier run is left beside numbers that are not its own."""
+    assert main(arguments(voc)) == 0
+    folder = voc / "VOC2007" / "JPEGImages"
+    assert f"\nno sheet of examples: no photographs at {folder}\n" in capsys.readouterr().out
+    photographs(folder)
+    assert main(arguments(voc)) == 0
+    assert "no sheet" not in capsys.readouterr().out
+    assert (voc / "out" / "examples.png").is_file()
+    (folder / "two.jpg").unlink()
+    assert main(arguments(voc)) == 0
+    said = capsys.readouterr().out
+    assert f"\nno sheet of examples: 1 photograph missing, first {folder / 'two.jpg'}\n" in said
+    assert "examples.png" not in said
+    assert [file.name for file in (voc / "out").iterdir()] == ["diagnosis.json"]
 
 
 def test_no_detections_at_all(voc, capsys):
@@ -233,8 +327,8 @@ def test_progress_keeps_silent_for_a_while_and_then_names_each_step(capsys, monk
 
 def test_neither_torch_nor_matplotlib_is_imported(root, voc):
     code = (
-        "import sys, time; start = time.perf_counter(); import diagnosis; "
-        "print(time.perf_counter() - start, 'torch' in sys.modules, 'matplotlib' in sys.modules)"
+        "import sys, time; start = time.process_time(); import diagnosis; "
+        "print(time.process_time() - start, 'torch' in sys.modules, 'matplotlib' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     seconds, *heavy = told.stdout.split()

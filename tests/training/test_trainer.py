@@ -1,0 +1,67 @@
+"""The trainer's log and callbacks, without a training."""
+
+import pytest
+
+from data.records import InputError
+from training.callbacks import Checkpoints, duration
+from training.folder import RunFolder
+from training.options import MachineOptions
+from training.trainer import csv_log, make_device
+
+
+def write_log(folder, text):
+    file = folder / "logs" / "csv" / "metrics.csv"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    return file
+
+
+@pytest.mark.filterwarnings("ignore:.*exists and is not empty")
+def test_log_of_a_resumed_run_keeps_the_steps_that_are_not_repeated(tmp_path):
+    file = write_log(
+        tmp_path, "epoch,loss,step,val/map\n0,3.5,0,\n0,2.5,1,\n0,,1,0.25\n1,1.5,2,\n1,1.25,3,\n"
+    )
+    logger = csv_log(RunFolder(tmp_path), resume_step=2)
+    logger.log_metrics({"loss": 1.75}, step=2)
+    logger.save()
+    lines = [line.split(",") for line in file.read_text().splitlines()]
+    rows = [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+    assert [(row["step"], row["loss"], row["val/map"]) for row in rows] == [
+        ("0", "3.5", ""), ("1", "2.5", ""), ("1", "", "0.25"), ("2", "1.75", ""),
+    ]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*exists and is not empty")
+@pytest.mark.parametrize("torn", ["0,1.5,1", "0,1.", "0"])
+def test_log_that_ends_within_a_row(tmp_path, torn):
+    """As a hard kill may leave it: the 1 may be the beginning of a 12."""
+    file = write_log(tmp_path, f"epoch,loss,step\n0,3.5,0\n{torn}")
+    csv_log(RunFolder(tmp_path), resume_step=20)
+    assert file.read_text().split() == ["epoch,loss,step", "0,3.5,0"]
+
+
+def test_log_of_a_new_run_is_not_made_before_it_is_needed(tmp_path):
+    csv_log(RunFolder(tmp_path), resume_step=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_best_score_is_that_of_the_best_at_hand(tmp_path):
+    saved = Checkpoints(tmp_path)
+    saved.best_score = 0.5
+    resumed = Checkpoints(tmp_path)
+    resumed.load_state_dict(saved.state_dict())
+    assert resumed.best_score == -1
+    (tmp_path / "best.ckpt").touch()
+    resumed.load_state_dict(saved.state_dict())
+    assert resumed.best_score == 0.5
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00:00"), (59.6, "0:01:00"), (90061, "25:01:01")])
+def test_duration(seconds, shown):
+    assert duration(seconds) == shown
+
+
+def test_device():
+    assert make_device(MachineOptions(accelerator="cpu")).type == "cpu"
+    with pytest.raises(InputError, match="bf16-mixed"):
+        make_device(MachineOptions(accelerator="cpu", precision="16-mixed"))
