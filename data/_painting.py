@@ -17,7 +17,7 @@ Reals = NDArray[np.float64]
 # Distances of colours in RGB of 0 to 255: an object from what is behind it, and the two colours of
 # its texture from one another.
 APART, TEXTURE_APART = 110, 70
-HUE_SPREAD = 12  # standard deviation, in degrees
+HUE_SPREAD = 14  # standard deviation, in degrees
 FAINT = (14, 22)  # of a faint object, in each channel
 
 
