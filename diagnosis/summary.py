@@ -245,14 +245,21 @@ def _score(diagnosis: Diagnosis) -> str:
 
 
 def _two(first: Diagnosis, other: Diagnosis) -> list[str]:
-    ours, theirs = (
-        dict(zip(TYPE_NAMES, d.breakdown.mean_over_classes(), strict=True)) for d in (first, other)
-    )
-    if any(map(math.isnan, [*ours.values(), *theirs.values()])):
+    # A class in which one of them detects nothing would count for the other alone.
+    shares = [d.breakdown.shares for d in (first, other)]
+    detected = np.array([~np.isnan(share).any(axis=1) for share in shares])  # (2, C)
+    both = np.asarray(detected.all(axis=0))
+    if not both.any():
         return []
+    ours, theirs = (dict(zip(TYPE_NAMES, share[both].mean(axis=0), strict=True)) for share in shares)
+    limited = bool((detected != both).any())
     before, after = ours["localization"], theirs["localization"]
     times = f", {after / before:.2f} times the share" if before > 0 else ""
-    told = [
+    told = []
+    if limited:
+        names = ", ".join(name for name, counted in zip(first.truth.classes, both, strict=True) if counted)
+        told.append(f"Compared below over the classes in which both detect something: {names}.")
+    told += [
         f"Localization errors: {_change(before, after, first.name, other.name)}{times}.",
         "Correct and localization together: "
         f"{_change(ours['correct'] + before, theirs['correct'] + after, first.name, other.name)}.",

@@ -91,6 +91,12 @@ def test_sentences_compare_with_the_first():
     assert back[2].endswith("50.0 points less, 0.00 times the share.")
 
 
+def test_sentences_compare_classes_that_both_detect():
+    spoken = sentences([detector(*PLAIN), detector(SHIFTED[0], name="shifted")])
+    assert spoken[2] == "Compared below over the classes in which both detect something: cat."
+    assert "0.0 % with plain, 100.0 % with shifted: 100.0 points more" in spoken[3]
+
+
 def test_sentences_with_nothing_to_break_down():
     spoken = sentences([detector(), detector(*PLAIN, name="second")])
     assert "nothing to break down" in spoken[0]
