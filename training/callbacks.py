@@ -44,6 +44,7 @@ class Checkpoints(Callback):
         self.best_score = -1.0
         self._validated = False
         self._signal = 0
+        self._stopped = False
         self._before: dict[int, Any] = {}
 
     def state_dict(self) -> dict[str, float]:
@@ -88,12 +89,17 @@ class Checkpoints(Callback):
             part.replace(self.last)
         trainer.strategy.barrier()
 
-    def _asked(self, trainer: L.Trainer) -> bool:
-        """Whether any process got a signal; they have to agree, as saving is a common act."""
+    def _stop_if_asked(self, trainer: L.Trainer) -> None:
+        """Make this step the last if any process got a signal; they have to agree, as saving is a common act.
+
+        An error raised here would come before Lightning logs the step.
+        """
         asked = bool(self._signal)
         if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
-        return asked
+        if asked:
+            self._stopped = True
+            trainer.fit_loop.epoch_loop.max_steps = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -101,9 +107,7 @@ class Checkpoints(Callback):
         """Save in the middle of an epoch where the run ends here; at its end, on_train_epoch_end does."""
         if batch_idx + 1 >= trainer.num_training_batches:
             return
-        if self._asked(trainer):
-            self._save(trainer)
-            raise StoppedError(self._signal or signal.SIGTERM, self.last)
+        self._stop_if_asked(trainer)
         if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
             self._save(trainer)
 
@@ -119,8 +123,12 @@ class Checkpoints(Callback):
         self._validated = False
         better = score > self.best_score
         self.best_score = max(score, self.best_score)
+        self._stop_if_asked(trainer)
         self._save(trainer, best=better)
-        if self._asked(trainer):
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say that the run was stopped, also by a signal after its last step."""
+        if self._stopped or self._signal:
             raise StoppedError(self._signal or signal.SIGTERM, self.last)
 
 

@@ -78,6 +78,13 @@ def check_resumed(options: Options, checkpoint: Path) -> dict[str, Any]:
     return state
 
 
+def check_epochs(options: Options, images: int, steps: int) -> None:
+    """Raise InputError where so many steps on so many images are more epochs than the run is to have."""
+    done = steps // max(images // options.optimization.batch_size, 1)
+    if options.optimization.epochs < done:
+        raise InputError("--epochs", str(options.optimization.epochs), f"at least the {done} that are done")
+
+
 def train(
     options: Options, out: Path, *, resume: Path | None = None, name: str | None = None
 ) -> Diagnosis | None:
@@ -122,6 +129,8 @@ def train(
     if state is not None and resume is not None:
         load_state(model, state["state_dict"], resume)  # names what does not fit, before Lightning does
     loaders = detection_data(options, data)
+    steps = int(state["global_step"]) if state is not None else 0
+    check_epochs(options, len(data.train.images), steps)
     make_folder(folder.checkpoints)
     facts = provenance(
         seed=options.optimization.seed,
@@ -143,7 +152,6 @@ def train(
         channels_last=options.machine.channels_last,
         compile_model=options.machine.compile,
     )
-    steps = int(state["global_step"]) if state is not None else 0
     trainer = make_trainer(options, folder, validates=data.validation is not None, resume_step=steps)
     loaders.check(trainer.world_size)
     if trainer.is_global_zero:
