@@ -24,12 +24,12 @@ LABELS = tuple(OUTLINES)
 
 HUES = {  # degrees on the colour circle
     "ring": 0,
-    "disc": 30,
-    "hexagon": 60,
-    "square": 90,
-    "triangle": 130,
-    "cross": 200,
-    "star": 240,
+    "disc": 35,
+    "hexagon": 70,
+    "square": 105,
+    "triangle": 145,
+    "cross": 205,
+    "star": 243,
     "arrow": 300,
 }
 

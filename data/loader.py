@@ -7,6 +7,7 @@ and the number of batches done.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar, cast
@@ -214,7 +215,9 @@ def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
     # 0, not 1, which would make OpenCV wait for the end of threads that did not survive the fork: for ever.
     cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    # What is sent to all processes of the training, Ctrl-C or a cluster's SIGTERM, is the main one's to handle.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgid(0, 0)  # SIGTERM has to go on working: it is how multiprocessing ends a worker
 
 
 def epoch_loader(
