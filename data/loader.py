@@ -215,7 +215,7 @@ def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
     # 0, not 1, which would make OpenCV wait for the end of threads that did not survive the fork: for ever.
     cv2.setNumThreads(0)
-    # What is sent to all processes of the training, Ctrl-C or a cluster's SIGTERM, is the main one's to handle.
+    # What is sent to all processes, Ctrl-C or a cluster's SIGTERM, is for the main one to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setpgid(0, 0)  # SIGTERM has to go on working: it is how multiprocessing ends a worker
 

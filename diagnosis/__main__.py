@@ -77,7 +77,8 @@ def parser() -> Parser:
     add(
         "--similar",
         metavar="voc|none|FILE.yaml",
-        help="which classes are similar (default: what the ground truth says; VOC's groups for VOC)",
+        help="which classes are similar; a file holds 'similar: [[cat, dog], [bus, car]]' "
+        "(default: what the ground truth says; VOC's groups for VOC)",
     )
     add(
         "--iou",
@@ -177,6 +178,8 @@ def write(
                 progress("drawing the sheet of examples")
                 made.append(sheet.save_sheet(diagnoses, part))
             numbers = json.dumps(to_json(diagnoses, origin), indent=1, ensure_ascii=False, allow_nan=False)
+            made.append(part / "summary.txt")
+            write_text(made[-1], "\n".join([table(diagnoses), "", *sentences(diagnoses), ""]))
             made.append(part / "diagnosis.json")
             write_text(made[-1], numbers + "\n")
             written = [file.replace(out / file.relative_to(part)) for file in made]

@@ -98,7 +98,8 @@ def read_similar(choice: str | None, spec: str, classes: Sequence[str]) -> list[
 def read_groups(path: Path) -> list[list[str]]:
     """Groups of similar classes from a YAML file.
 
-    It holds a list of groups, each a list of class names, or a mapping from a group's name to that list::
+    It holds a list of groups, each a list of class names; or that list under the key ``similar``, as in the
+    ``classes.yaml`` of a VOC tree, which will do too; or a mapping from a group's name to its classes::
 
         animals: [cat, dog, horse]
         vehicles: [bus, car]
@@ -108,14 +109,20 @@ def read_groups(path: Path) -> list[list[str]]:
     InputError
         If the file cannot be read or holds something else.
     """
-    expected = "a list of groups, or 'name: [class, class]' lines"
+    expected = "'similar: [[class, class], …]', a list of groups, or 'name: [class, class]' lines"
     try:
         content = yaml.safe_load(read_text(path, expected))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise InputError(where, "malformed YAML", expected) from None
-    groups = list(content.values()) if isinstance(content, dict) else content
+    if isinstance(content, dict):
+        nested = isinstance(content.get("similar"), list) and any(
+            isinstance(group, list) for group in content["similar"]
+        )
+        groups = content["similar"] if nested else list(content.values())
+    else:
+        groups = content
     if not isinstance(groups, list):
         raise InputError(path, f"a {type(content).__name__}", expected)
     for position, group in enumerate(groups, 1):

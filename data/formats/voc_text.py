@@ -183,7 +183,8 @@ def _read_file(path: Path, lookup: _Lookup, lenient: bool) -> tuple[NDArray[np.i
     if first:
         number, found, expected = first
         where = f"the first in line {number}: found {found}; expected {expected}"
-        warnings.warn(f"{path}: {dropped} of {dropped + len(kept)} lines left out, {where}", stacklevel=4)
+        lines = dropped + sum(1 for line in kept if line.strip())
+        warnings.warn(f"{path}: {dropped} of {lines} lines left out, {where}", stacklevel=4)
     table = _parse(b"\n".join(kept), lookup)
     assert table is not None, "a line without fault was not read"
     return table

@@ -202,7 +202,15 @@ def test_an_unknown_class_in_a_group_is_named():
         similar_matrix(CLASSES, [["cat", "bsu"]])
 
 
-@pytest.mark.parametrize("text", ["- [cat, dog]\n- [bus]\n", "pets: [cat, dog]\nrest: [bus]\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- [cat, dog]\n- [bus]\n",
+        "pets: [cat, dog]\nrest: [bus]\n",
+        "similar: [[cat, dog], [bus]]\n",
+        "classes: [cat, dog, bus]\nsimilar:\n- [cat, dog]\n- [bus]\n",
+    ],
+)
 def test_groups_from_a_file(tmp_path, text):
     file = tmp_path / "similar.yaml"
     file.write_text(text)

@@ -94,7 +94,8 @@ def test_one_detector(voc, capsys, monkeypatch):
 def test_two_detectors_by_name(voc, capsys, undrawn):
     assert main(arguments(voc, "--detections", voc / "shifted", "--names", "A", "B")) == 0
     said = capsys.readouterr().out
-    assert "Localization errors: 50.0 % with A, 100.0 % with B: 50.0 points more" in said
+    assert "over the classes in which both detect something: dog." in said
+    assert "Localization errors: 0.0 % with A, 100.0 % with B: 100.0 points more." in said
     result = json.loads((voc / "out" / "diagnosis.json").read_text())
     assert [entry["name"] for entry in result["detectors"]] == ["A", "B"]
 
@@ -215,7 +216,7 @@ def test_why_there_is_no_sheet_of_examples(voc, capsys, undrawn):
     said = capsys.readouterr().out
     assert f"\nno sheet of examples: 1 photograph missing, first {folder / 'two.jpg'}\n" in said
     assert "examples.png" not in said
-    assert [file.name for file in (voc / "out").iterdir()] == ["diagnosis.json"]
+    assert sorted(file.name for file in (voc / "out").iterdir()) == ["diagnosis.json", "summary.txt"]
 
 
 def test_no_detections_at_all(voc, capsys):
