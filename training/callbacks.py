@@ -175,9 +175,9 @@ class Throughput(Callback):
     def metrics(self) -> dict[str, str]:
         """What a progress display adds to the losses."""
         return {
-            "lr": f"{self.learning_rate:.2e}",
-            "img/s": f"{self.images_per_second:.1f}",
             "left": duration(self.seconds_left),
+            "img/s": f"{self.images_per_second:.1f}",
+            "lr": f"{self.learning_rate:.2e}",
         }
 
 
@@ -195,19 +195,28 @@ def duration(seconds: float) -> str:
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar with learning rate, images per second and the time that the whole run still takes."""
+    """Lightning's bar with the time that the whole run still takes, images per second and learning rate.
+
+    They come before the losses: what a narrow terminal has no room for is cut off at the right.
+    """
+
+    BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix}"
 
     def __init__(self, throughput: Throughput) -> None:
         super().__init__()
         self.throughput = throughput
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        """The losses, then the rest."""
+        """Time left, speed and rate, then the losses by their short names."""
         items = super().get_metrics(trainer, pl_module)
         items.pop("v_num", None)
-        if trainer.training:
-            items.update(self.throughput.metrics())
-        return items
+        losses = {name.removeprefix("loss/"): value for name, value in items.items()}
+        return {**self.throughput.metrics(), **losses}
+
+    def on_train_epoch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
+        """Count the epochs from 1, as everywhere else."""
+        super().on_train_epoch_start(trainer, *arguments)
+        self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
 
 class LogProgress(Callback):

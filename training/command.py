@@ -73,7 +73,7 @@ def exit_code(action: Callable[[], None]) -> int:
     # Heavy imports after the options are known to be sound: --help and a misspelt option answer at once.
     from training.callbacks import StoppedError
     from training.module import NonFiniteLossError
-    from training.trainer import is_first_process
+    from training.trainer import is_first_process, lost_another
 
     try:
         quiet()
@@ -89,6 +89,12 @@ def exit_code(action: Callable[[], None]) -> int:
             return 3
         print(f"{error}; --resume goes on from there", file=sys.stderr)
         return 128 + error.number
+    except RuntimeError as error:
+        if not lost_another(error):
+            raise
+        if is_first_process():
+            print("error: another process of this run has failed; it says why", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:  # before the first step or after the last: there is no state to save
         print("stopped by SIGINT", file=sys.stderr)
         return 130

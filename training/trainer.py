@@ -20,7 +20,7 @@ from training.callbacks import Checkpoints, LogProgress, ProgressBar, Throughput
 from training.folder import RunFolder
 from training.options import MachineOptions, Options
 
-__all__ = ["explained", "is_first_process", "make_device", "make_trainer"]
+__all__ = ["explained", "is_first_process", "lost_another", "make_device", "make_trainer"]
 
 
 def is_first_process() -> bool:
@@ -28,10 +28,16 @@ def is_first_process() -> bool:
     return int(rank_zero_only.rank) == 0  # type: ignore[attr-defined]
 
 
+def lost_another(error: RuntimeError) -> bool:
+    """Whether a process failed only because another one of its run has ended."""
+    broken = "closed by peer" in str(error) or "reset by peer" in str(error)  # gloo has no type for it
+    return broken or (torch.distributed.is_available() and isinstance(error, torch.distributed.DistError))
+
+
 def make_trainer(options: Options, folder: RunFolder, *, validates: bool, resume_step: int = 0) -> L.Trainer:
     """Lightning's trainer for a run, new or resumed after `resume_step` steps."""
     throughput = Throughput()
-    bar = sys.stderr.isatty()
+    bar = sys.stdout.isatty()  # where Lightning draws it
     callbacks: list[L.Callback] = [
         throughput,
         ProgressBar(throughput) if bar else LogProgress(throughput),

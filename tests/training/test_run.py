@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from data.augment import eval_transform
 from data.detection import DetectionDataset, detection_loader
 from data.formats import read_detections, read_voc
-from training import provenance
+from training import provenance, trainer
 from training.data import read_test_data
 from training.evaluation import detect
 from training.model import load_detector, read_checkpoint
@@ -58,7 +59,7 @@ def test_whole_run_prints_a_line_an_epoch_and_no_warning(whole):
     assert lines[0].startswith(f"{out}: 12 images with ")
     assert lines[0].endswith("4 to validate, 6 to test")
     assert [line.partition(":")[0] for line in lines[1:3]] == ["epoch 1/2", "epoch 2/2"]
-    for shown in ("loss/centre", "loss/classes", "val/map", "lr 2.15e-05", "img/s", "left 0:00:00"):
+    for shown in ("loss/centre", "loss/classes", "val/map", "left 0:00:00", "img/s", "lr 2.15e-05"):
         assert shown in lines[2]
     assert lines[3].endswith(str(out / "checkpoints" / "best.ckpt"))
     assert lines[-3:] == [
@@ -81,8 +82,9 @@ def test_whole_run_keeps_its_options(whole, scenes, command):
 
 def test_whole_run_keeps_where_it_comes_from(whole, root):
     (sitting,) = strict_json(whole[0] / "provenance.json")
-    git = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, check=False)
-    assert sitting["commit"] == (git.stdout.decode().strip() or None)
+    git = ["git", "-C", str(root), "cat-file", "-t", str(sitting["commit"])]
+    known = subprocess.run(git, capture_output=True, check=False).stdout == b"commit\n"
+    assert known == (root / ".git").exists()
     assert sitting["seed"] == 0
     assert sitting["images"] == {"train": 12, "validation": 4, "test": 6}
     assert sitting["packages"]["torch"] == torch.__version__.partition("+")[0]
@@ -154,6 +156,17 @@ def test_whole_run_is_scored_and_diagnosed(whole):
 def test_nothing_half_written_is_left(whole):
     assert not [path for path in whole[0].rglob("*") if path.name.endswith(".part")]
     assert {path.name for path in (whole[0] / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+
+
+@pytest.mark.usefixtures("unscored")
+def test_terminal_shows_a_bar(command, tmp_path, monkeypatch):
+    terminal = SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr(trainer, "sys", terminal)
+    result = command("--out", tmp_path, "--max-steps", 1)
+    assert (result.code, result.err) == (0, "")
+    bars = [line for line in result.out.split("\r") if line.startswith("epoch 1/2:  33%")]
+    names = re.findall(r"([\w/]+)=", bars[-1])
+    assert names == ["left", "img/s", "lr", "loss", "centre", "size", "confidence", "background", "classes"]
 
 
 # Repeated, stopped, resumed

@@ -1,12 +1,14 @@
 """The trainer's log and callbacks, without a training."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from data.records import InputError
-from training.callbacks import Checkpoints, duration
+from training.callbacks import Checkpoints, LogProgress, Throughput, duration
 from training.folder import RunFolder
 from training.options import MachineOptions
-from training.trainer import csv_log, make_device
+from training.trainer import csv_log, lost_another, make_device
 
 
 def write_log(folder, text):
@@ -54,6 +56,32 @@ def test_best_score_is_that_of_the_best_at_hand(tmp_path):
     (tmp_path / "best.ckpt").touch()
     resumed.load_state_dict(saved.state_dict())
     assert resumed.best_score == 0.5
+
+
+def test_line_of_an_epoch_has_no_score_of_an_earlier_one(capsys):
+    progress = LogProgress(Throughput())
+    batches = SimpleNamespace(is_last_batch=True, current=SimpleNamespace(completed=3))
+    trainer = SimpleNamespace(
+        is_global_zero=True,
+        progress_bar_metrics={"loss": 1.5, "loss/centre": 0.5, "val/map": 0.25},
+        current_epoch=0,
+        max_epochs=4,
+        num_training_batches=3,
+        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=batches)),
+    )
+    progress.on_validation_end(trainer, None)
+    progress.on_train_epoch_end(trainer, None)
+    progress.on_train_epoch_end(trainer, None)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("epoch 1/4: loss 1.5, loss/centre 0.5, val/map 0.25, left ")
+    assert second.startswith("epoch 1/4: loss 1.5, loss/centre 0.5, left ")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [("Connection closed by peer [127.0.0.1]:1", True), ("no", False)]
+)
+def test_a_process_that_has_lost_another(error, expected):
+    assert lost_another(RuntimeError(error)) is expected
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00:00"), (59.6, "0:01:00"), (90061, "25:01:01")])
