@@ -73,13 +73,14 @@ def exit_code(action: Callable[[], None]) -> int:
     # Heavy imports after the options are known to be sound: --help and a misspelt option answer at once.
     from training.callbacks import StoppedError
     from training.module import NonFiniteLossError
-    from training.trainer import is_first_process, lost_another
+    from training.trainer import is_first_here, is_first_process, lost_another
 
     try:
         quiet()
         action()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if is_first_here():
+            print(f"error: {error}", file=sys.stderr)
         return 2
     except (NonFiniteLossError, StoppedError) as error:
         if not is_first_process():

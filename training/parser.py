@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import types
 import typing
@@ -16,7 +17,7 @@ from data.formats.files import read_text
 from data.records import InputError
 from training.options import Options
 
-__all__ = ["Parser", "make_parser", "option_of"]
+__all__ = ["Parser", "is_first_of_machine", "make_parser", "option_of"]
 
 DESCRIPTION = """\
 Train a YOLO-style detector, score it on the test set and say what kind of mistakes it makes.
@@ -32,6 +33,11 @@ IN_WORDS: dict[Any, str] = {
     str: "a word",
     types.NoneType: "null",
 }
+
+
+def is_first_of_machine() -> bool:
+    """Whether no other process of this run on this machine stands before this one (torchrun's LOCAL_RANK)."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
 
 
 class Word:
@@ -88,6 +94,11 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         self.parse_string(text, defaults=False)
         self.source = ""
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Leave; of several processes that find the same mistake one tells it."""
+        super().exit(status, message if is_first_of_machine() else None)
+        raise SystemExit(status)  # for the type checker: exit() does not return
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line and exit with code 2."""
         text = " ".join(str(message).split())
@@ -111,7 +122,6 @@ class Parser(ArgumentParser):  # type: ignore[misc]
             text = re.sub(r'^Parser key "(\w+)"', lambda key: option_of(key[1]), text)
             text = re.sub(r"^argument (--)", r"\1", text)
         self.exit(2, f"error: {self.source + ': ' if self.source else ''}{text}\n")
-        raise SystemExit(2)  # for the type checker: exit() does not return
 
 
 def option_of(name: str) -> str:

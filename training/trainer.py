@@ -19,13 +19,23 @@ from data.records import InputError
 from training.callbacks import Checkpoints, LogProgress, ProgressBar, Throughput
 from training.folder import RunFolder
 from training.options import MachineOptions, Options
+from training.parser import is_first_of_machine
 
-__all__ = ["explained", "is_first_process", "lost_another", "make_device", "make_trainer"]
+__all__ = ["explained", "is_first_here", "is_first_process", "lost_another", "make_device", "make_trainer"]
 
 
 def is_first_process() -> bool:
     """Whether this is the process that writes files; known before there is a trainer."""
     return int(rank_zero_only.rank) == 0  # type: ignore[attr-defined]
+
+
+def is_first_here() -> bool:
+    """Whether this process tells what is wrong before training: the processes of a machine all find the same.
+
+    In training each has images of its own, and tells what is wrong with them itself.
+    """
+    training = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return training or is_first_of_machine()
 
 
 def lost_another(error: RuntimeError) -> bool:

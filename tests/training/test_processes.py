@@ -45,6 +45,7 @@ module.DetectorModule.on_train_end = ended
 if __name__ == "__main__":
     sys.exit(main())
 """
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 LIMIT = 900  # seconds; a small run takes ten, but a busy machine may be many times slower
 
 
@@ -53,12 +54,15 @@ def begin(root, small_run, tmp_path):
     """Start ``train_detect.py`` as a group of processes; it can pause in one of its steps."""
     started = []
 
-    def start(*further, pause=-1, seconds=0):
+    def start(*further, pause=-1, seconds=0, launcher=()):
         script = tmp_path / "train.py"
         script.write_text(SCRIPT.format(seen=str(tmp_path), pause=pause, seconds=seconds))
         (tmp_path / "reached").unlink(missing_ok=True)
         process = subprocess.Popen(
-            [sys.executable, script, *small_run, "--shuffle", "last", "--passes", "2", *map(str, further)],
+            [
+                *(sys.executable, *launcher, script, *small_run),
+                *("--shuffle", "last", "--passes", "2", *map(str, further)),
+            ],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"},
             stdout=subprocess.PIPE,
@@ -112,13 +116,21 @@ def test_terminated_then_killed_then_resumed_equals_unbroken(
     assert log_of(out) == log_of(whole[0])
 
 
-@pytest.mark.skipif(
+two_processes = pytest.mark.skipif(
     not (torch.distributed.is_available() and torch.distributed.is_gloo_available()),
     reason="torch without gloo, by which processes on a CPU talk",
 )
-def test_two_processes_train_together(begin, command, scenes, log_of, tmp_path):
+
+
+@two_processes
+@pytest.mark.parametrize(
+    ("launcher", "devices"),
+    [((), ("--devices", 2)), (TORCHRUN, ())],
+    ids=["devices", "torchrun"],
+)
+def test_two_processes_train_together(begin, command, scenes, log_of, tmp_path, launcher, devices):
     out = tmp_path / "out"
-    process = begin("--out", out, "--devices", 2, "--sheet", 0)
+    process = begin("--out", out, "--sheet", 0, *devices, launcher=launcher)
     printed, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, err
     assert err == ""
@@ -146,3 +158,16 @@ def test_two_processes_train_together(begin, command, scenes, log_of, tmp_path):
     assert found.image_index.tolist() == alone.image_index.tolist() != []
     assert found.scores == pytest.approx(alone.scores, rel=1e-4)
     assert found.boxes == pytest.approx(alone.boxes, abs=1e-3)
+
+
+@two_processes
+@pytest.mark.parametrize(
+    "mistake", [("--root", "nowhere"), ("--batch-sise", "4")], ids=["data", "command line"]
+)
+def test_torchrun_tells_a_mistake_once(begin, tmp_path, mistake):
+    process = begin("--out", tmp_path / "out", *mistake, launcher=TORCHRUN)
+    _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode != 0
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, err
+    assert mistake[0] in errors[0] or mistake[1] in errors[0]
