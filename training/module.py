@@ -195,7 +195,8 @@ class DetectorModule(L.LightningModule):
         ]
         optimizer: torch.optim.Optimizer
         if options.optimizer == "adamw":
-            optimizer = torch.optim.AdamW(groups, lr=options.learning_rate)
+            fused = self.device.type == "cpu"  # there it halves the optimizer's time
+            optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, fused=fused)
         else:
             optimizer = torch.optim.SGD(groups, lr=options.learning_rate, momentum=0.9)
 
