@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=Path("runs/demo"), help="folder, made anew (default: runs/demo)"
     )
     parser.add_argument(
-        "--epochs", type=int, default=4, help="epochs of each of the two detectors (default: 4)"
+        "--epochs", type=int, default=5, help="epochs of each of the two detectors (default: 5)"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of both detectors (default: 0)")
     chosen = parser.parse_args(arguments)
