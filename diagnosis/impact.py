@@ -147,7 +147,7 @@ class Impact:
     scores: HoiemScores
 
     def gains(self, *, normalized: bool = False) -> NDArray[np.float64]:
-        """``(V, C)`` what each variant adds to a class's average precision, at least 0; NaN without objects."""
+        """``(V, C)`` what each variant adds to a class's precision, at least 0; NaN without objects."""
         ap = self.scores.apn if normalized else self.scores.ap
         gain: NDArray[np.float64] = np.maximum(ap - ap[0], 0.0)
         return gain
