@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +77,7 @@ def by_quantile(
     The edges are the values at the places ``round(0.1 n)``, … of the n sorted values of the class's objects
     that are not ignored, halves rounded up after the product in floating point, as in the tool (0.7 · 325
     is 227.49999999999997 there); never before the first value. A value on an edge falls below it. Ignored
-    objects have no bin, nor have those whose value is NaN.
+    objects have no bin, nor have those whose value is not known: NaN, or −1 in a column of integers.
 
     Parameters
     ----------
@@ -137,14 +138,14 @@ def by_edges(truth: GroundTruth, name: str, values: ArrayLike, edges: Sequence[f
     if cuts.ndim != 1 or not len(cuts) or not np.isfinite(cuts).all() or (np.diff(cuts) <= 0).any():
         raise InputError(f"edges of {name}", repr(list(edges)), "one or more finite numbers that rise")
     texts = [f"{cut:.10g}" for cut in cuts]
-    between = [f"{low}–{high}" for low, high in zip(texts, texts[1:], strict=False)]
+    between = [f"{low}–{high}" for low, high in itertools.pairwise(texts)]
     index = np.searchsorted(cuts, numbers, side="left")
     index[np.isnan(numbers)] = OUTSIDE
     return Characteristic(name, (f"≤ {texts[0]}", *between, f"> {texts[-1]}"), index.astype(np.int64))
 
 
 def by_category(truth: GroundTruth, name: str, values: ArrayLike) -> Characteristic:
-    """One bin for each value that occurs, sorted; −1, NaN, None and the empty text are no value.
+    """One bin for each value that occurs, sorted; NaN, None, an integer −1 and the empty text are no value.
 
     Difficult objects count in the bins of a ``part.…`` or ``side.…`` (rules, section 5).
 
@@ -219,21 +220,16 @@ def _is_measure(column: NDArray[Any]) -> bool:
 
 def _known(column: NDArray[Any]) -> NDArray[np.bool_]:
     """``(N,)`` values that were annotated."""
-    if column.dtype.kind == "f":
-        return ~(np.isnan(column) | (column == UNKNOWN))
-    if column.dtype.kind in "iu":
-        return column != UNKNOWN
-    if column.dtype.kind == "b":
-        return np.ones(len(column), dtype=bool)
-    known: NDArray[np.bool_] = column != ""
-    return known
+    unknown = {"i": UNKNOWN, "U": ""}.get(column.dtype.kind)
+    known: NDArray[np.bool_] = np.ones(len(column), dtype=bool) if unknown is None else column != unknown
+    return known & ~np.isnan(column) if column.dtype.kind == "f" else known
 
 
 def _column(truth: GroundTruth, name: str, values: ArrayLike) -> NDArray[Any]:
     column = np.asarray(values)
     if column.shape != (len(truth),):
         raise InputError(name, f"an array of shape {column.shape}", f"one value an object: ({len(truth)},)")
-    if column.dtype.kind not in "biufUS":
+    if column.dtype.kind not in "biufU":
         column = np.array(["" if value is None else str(value) for value in column.tolist()], dtype=str)
     return column
 
@@ -242,4 +238,4 @@ def _numbers(truth: GroundTruth, name: str, values: ArrayLike) -> NDArray[np.flo
     column = _column(truth, name, values)
     if column.dtype.kind not in "biuf":
         raise InputError(name, f"values such as {column[0]!s}", "numbers")
-    return column.astype(np.float64)
+    return np.where(_known(column), column.astype(np.float64), np.nan)

@@ -267,7 +267,7 @@ def _detection_points(trend: DetectionTrend, members: Sequence[str]) -> list[Poi
     columns |= {"recall": trend.recall(members), "recall_weak": trend.recall(members, weak=True)}
     reason = "no detection, or no object that is not difficult"
     return [
-        {"factor": float(factor), "n": int(counted[point])} | _numbers(columns, point, reason)
+        {"factor": float(factor), "n": int(counted[point]), **_numbers(columns, point, reason)}
         for point, factor in enumerate(trend.factors)
     ]
 
@@ -275,8 +275,11 @@ def _detection_points(trend: DetectionTrend, members: Sequence[str]) -> list[Poi
 def _false_positive_points(trend: FalsePositiveTrend) -> list[Point]:
     columns = {kind.name: share for kind, share in zip(ERRORS, trend.shares.T, strict=True)}
     return [
-        {"wanted": int(wanted), "n": int(trend.counts[point].sum())}
-        | _numbers(columns, point, "no false positive")
+        {
+            "wanted": int(wanted),
+            "n": int(trend.counts[point].sum()),
+            **_numbers(columns, point, "no false positive"),
+        }
         for point, wanted in enumerate(trend.wanted)
     ]
 
