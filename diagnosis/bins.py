@@ -56,12 +56,15 @@ class Characteristic:
     counts_ignored
         Whether difficult objects count as objects of their bin, as they do in Hoiem's tool for parts and
         sides (rules, section 5).
+    ordered
+        Whether the bins follow on one another: sizes do, poses do not.
     """
 
     name: str
     bins: tuple[str, ...]
     index: NDArray[np.int64]
     counts_ignored: bool = False
+    ordered: bool = True
 
     @property
     def family(self) -> str:
@@ -167,7 +170,8 @@ def by_category(truth: GroundTruth, name: str, values: ArrayLike) -> Characteris
     index = np.full(len(column), OUTSIDE, dtype=np.int64)
     index[known] = places
     bins = tuple(f"{int(kind)}" if kinds.dtype.kind == "b" else str(kind) for kind in kinds)
-    return Characteristic(name, bins, index, name.startswith(("part.", "side.")))
+    parts = name.startswith(("part.", "side."))
+    return Characteristic(name, bins, index, counts_ignored=parts, ordered=kinds.dtype.kind != "U")
 
 
 def standard_characteristics(

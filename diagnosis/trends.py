@@ -93,6 +93,8 @@ class DetectionTrend:
     recall_strong, recall_weak
         ``(P, C)`` share of the class's objects that the top finds at the strong and at the weak
         threshold; NaN for a class without objects.
+    strong, weak
+        The thresholds.
     """
 
     classes: tuple[str, ...]
@@ -101,6 +103,8 @@ class DetectionTrend:
     counts: NDArray[np.int64]
     recall_strong: NDArray[np.float64]
     recall_weak: NDArray[np.float64]
+    strong: float = STRONG
+    weak: float = WEAK
 
     def shares(self, members: Iterable[str] | None = None) -> NDArray[np.float64]:
         """``(P, 5)`` fractions of the top detections of a group of classes, counted together.
@@ -221,7 +225,9 @@ def detection_trend(
     recall_strong, recall_weak = (
         np.where(objects > 0, hits / np.maximum(objects, 1), np.nan) for hits in (found, touched)
     )
-    return DetectionTrend(matching.truth.classes, objects, multiples, counts, recall_strong, recall_weak)
+    return DetectionTrend(
+        matching.truth.classes, objects, multiples, counts, recall_strong, recall_weak, strong, weak
+    )
 
 
 def _among_first(
