@@ -84,9 +84,9 @@ class Matching:
         if not len(changed):
             return self
         order = indices(len(self.pair_iou))
-        rows, start = self._pairs_of(self.pair_group[changed])
-        rows = rows[_sort_within(start, -self.pair_object[rows])]  # as annotated
-        order[rows] = rows[_sort_within(start, self.pair_iou_unclipped[rows])]
+        places, start = self._pairs_of(self.pair_group[changed])
+        rows = places[_sort_within(start, -self.pair_object[places])]  # as annotated
+        order[places] = rows[_sort_within(start, self.pair_iou_unclipped[rows])]
         iou = self.pair_iou_unclipped[order]
         result = Matching(
             self.truth,
@@ -250,7 +250,7 @@ def _clipped_iou(
     object_: NDArray[np.int64],
     iou: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """``(P,)`` IoU of each pair with the detection clipped to its image; `iou` itself if that changes none."""
+    """``(P,)`` IoU with the detection clipped to its image; `iou` itself if nothing is clipped."""
     left, top, right, bottom = np.ascontiguousarray(detections.boxes.T)
     wide, high = truth.sizes.astype(np.float64).T[:, detections.image_index]
     beyond = (left < 0) | (top < 0) | (right > wide) | (bottom > high)
