@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Detections, GroundTruth, InputError
+from diagnosis.ranking import by_falling, by_rising, indices
 
 __all__ = ["Matching", "match"]
 
-CANDIDATES_AT_ONCE = 1 << 20
-"""Pairs of a detection and any object of its image that are looked at together: bounds the memory."""
+CANDIDATES_AT_ONCE = 1 << 16
+"""Pairs of a detection and any object of its image that are looked at together: they fit in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +32,6 @@ class Matching:
     ----------
     truth, detections
         What was matched.
-    order
-        ``(M,)`` indices of the detections by class, then by falling score; equal scores in the order
-        of the record, which is that of the file.
-    rank
-        ``(M,)`` place of each detection among those of its class, from 0.
     pair_object, pair_iou
         ``(P,)`` object and intersection over union of each pair, the detection clipped to the image
         (rules, section 1) if :func:`match` was told to.
@@ -50,14 +46,69 @@ class Matching:
 
     truth: GroundTruth
     detections: Detections
-    order: NDArray[np.int64]
-    rank: NDArray[np.int64]
     pair_object: NDArray[np.int64]
     pair_iou: NDArray[np.float64]
     pair_iou_unclipped: NDArray[np.float64]
     group_start: NDArray[np.int64]
     group_detection: NDArray[np.int64]
     group_label: NDArray[np.int64]
+
+    @cached_property
+    def by_score(self) -> NDArray[np.int64]:
+        """``(M,)`` indices of the detections by falling score; equal scores in the order of the record."""
+        return by_falling(self.detections.scores)
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """``(M,)`` indices of the detections by class, then by falling score.
+
+        Equal scores stay in the order of the record, which is that of the file.
+        """
+        return by_rising(self.detections.labels, self.by_score)
+
+    @cached_property
+    def rank(self) -> NDArray[np.int64]:
+        """``(M,)`` place of each detection among those of its class, from 0."""
+        rank = np.empty(len(self.order), dtype=np.int64)
+        rank[self.order] = indices(len(self.order))
+        rank -= self.class_start[self.detections.labels]
+        return rank
+
+    @cached_property
+    def unclipped(self) -> Matching:
+        """The same overlaps, in each group sorted by the IoU of the boxes as the detector gave them.
+
+        Its `pair_iou` is `pair_iou_unclipped`; of equal ones the earlier annotated object comes first.
+        """
+        changed = np.flatnonzero(self.pair_iou != self.pair_iou_unclipped)
+        if not len(changed):
+            return self
+        order = indices(len(self.pair_iou))
+        places, start = self._pairs_of(self.pair_group[changed])
+        rows = places[_sort_within(start, -self.pair_object[places])]  # as annotated
+        order[places] = rows[_sort_within(start, self.pair_iou_unclipped[rows])]
+        iou = self.pair_iou_unclipped[order]
+        result = Matching(
+            self.truth,
+            self.detections,
+            pair_object=self.pair_object[order],
+            pair_iou=iou,
+            pair_iou_unclipped=iou,
+            group_start=self.group_start,
+            group_detection=self.group_detection,
+            group_label=self.group_label,
+        )
+        # What does not depend on the boxes need not be found again.
+        known = ("by_score", "order", "rank", "class_start", "ignored", "objects", "own_groups")
+        result.__dict__.update({name: getattr(self, name) for name in known})
+        return result
+
+    def _pairs_of(self, groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The pairs of some groups (sorted, each may be named several times), and where each group starts."""
+        chosen = groups[np.diff(groups, prepend=-1) > 0]
+        first, length = self.group_start[chosen], np.diff(self.group_start)[chosen]
+        start = np.concatenate([[0], np.cumsum(length)])
+        return indices(int(start[-1])) + np.repeat(first - start[:-1], length), start
 
     @cached_property
     def ignored(self) -> NDArray[np.bool_]:
@@ -131,34 +182,20 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
             raise InputError(
                 f"detections.{name}", f"other {name} than the ground truth's", "the same, in the same order"
             )
-    order = np.lexsort((-detections.scores, detections.labels))  # stable: equal scores stay as in the file
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    counts = np.bincount(detections.labels, minlength=len(truth.classes))
-    rank = place - (np.cumsum(counts) - counts)[detections.labels]
-
-    boxes = detections.boxes
-    limits = truth.sizes[detections.image_index].astype(np.float64)  # (M, 2)
-    corner = np.maximum(boxes[:, :2], 0.0)
-    # A box wholly outside is left without area, where the tool inverts it: neither overlaps anything.
-    clipped = np.concatenate([corner, np.maximum(np.minimum(boxes[:, 2:], limits), corner)], axis=1)
-    changed = clip and bool((clipped != boxes).any())
-    detection, object_, iou, iou_clipped = _overlapping_pairs(truth, detections, clipped if changed else None)
-
-    label = truth.labels[object_]
+    detection, object_, label, iou = _overlapping_pairs(truth, detections)
+    iou_clipped = _clipped_iou(truth, detections, detection, object_, iou) if clip else iou
     first = np.ones(len(detection), dtype=bool)
     first[1:] = (detection[1:] != detection[:-1]) | (label[1:] != label[:-1])
     start = np.flatnonzero(first)
     group_start = np.append(start, len(detection))
     by_iou = _sort_within(group_start, iou_clipped)
+    unclipped = iou[by_iou]
     return Matching(
         truth,
         detections,
-        order,
-        rank,
         pair_object=object_[by_iou],
-        pair_iou=iou_clipped[by_iou],
-        pair_iou_unclipped=iou[by_iou],
+        pair_iou=unclipped if iou_clipped is iou else iou_clipped[by_iou],
+        pair_iou_unclipped=unclipped,
         group_start=group_start,
         group_detection=detection[start],
         group_label=label[start],
@@ -166,10 +203,10 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
 
 
 def _overlapping_pairs(
-    truth: GroundTruth, detections: Detections, clipped: NDArray[np.float64] | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Detection, object, IoU and IoU of the clipped detection; sorted by detection, class, object."""
-    objects = np.lexsort((truth.labels, truth.image_index))  # by image, then class, then as annotated
+    truth: GroundTruth, detections: Detections
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Detection, object, class of the object and IoU; sorted by detection, class, object."""
+    objects = by_rising(truth.image_index, by_rising(truth.labels))  # by image, then class, then as annotated
     per_image = np.bincount(truth.image_index, minlength=len(truth.images))
     image_start = np.cumsum(per_image) - per_image
     candidates = per_image[detections.image_index]  # (M,)
@@ -178,44 +215,61 @@ def _overlapping_pairs(
     cuts = np.searchsorted(ends, np.arange(CANDIDATES_AT_ONCE, total, CANDIDATES_AT_ONCE))
     bounds = np.unique(np.concatenate([[0], cuts, [len(ends)]]))
 
-    area, object_area = _area(detections.boxes), _area(truth.boxes)
-    clipped_area = area if clipped is None else _area(clipped)
+    area, object_area = _area(detections.boxes), _area(truth.boxes)[objects]
+    left, top, right, bottom = np.ascontiguousarray(detections.boxes.T)
+    object_left, object_top, object_right, object_bottom = truth.boxes[objects].T.copy()
+    # What is to be added to the number of a candidate to get its object's place in `objects`.
+    shift = image_start[detections.image_index] - (ends - candidates)
 
-    columns: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]] = []
+    parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
     for low, high in itertools.pairwise(bounds):
         count = candidates[low:high]
-        detection = np.repeat(np.arange(low, high), count)
-        within = np.arange(len(detection)) - np.repeat(np.cumsum(count) - count, count)
-        object_ = objects[np.repeat(image_start[detections.image_index[low:high]], count) + within]
-        overlap = _intersection(detections.boxes, truth.boxes, detection, object_)
+        number = np.arange(ends[low] - candidates[low], ends[high - 1])
+        place = number + np.repeat(shift[low:high], count)
+        width = np.minimum(np.repeat(right[low:high], count), object_right[place])
+        width -= np.maximum(np.repeat(left[low:high], count), object_left[place])
+        kept = np.flatnonzero(width > 0)
+        detection, place = np.repeat(np.arange(low, high), count)[kept], place[kept]
+        height = np.minimum(bottom[detection], object_bottom[place])
+        height -= np.maximum(top[detection], object_top[place])
+        overlap = np.maximum(height, 0.0) * width[kept]
         kept = np.flatnonzero(overlap > 0)
-        detection, object_, overlap = detection[kept], object_[kept], overlap[kept]
-        iou = iou_clipped = overlap / (area[detection] + object_area[object_] - overlap)
-        if clipped is not None:
-            overlap = _intersection(clipped, truth.boxes, detection, object_)
-            iou_clipped = overlap / (clipped_area[detection] + object_area[object_] - overlap)
-        columns.append((detection, object_, iou, iou_clipped))
-    if not columns:
+        detection, place, overlap = detection[kept], place[kept], overlap[kept]
+        parts.append((detection, place, overlap / (area[detection] + object_area[place] - overlap)))
+    if not parts:
         none = np.zeros(0, dtype=np.int64)
-        return none, none, np.zeros(0), np.zeros(0)
-    detection, object_, iou, iou_clipped = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    return detection, object_, iou, iou_clipped
+        return none, none, none, np.zeros(0)
+    detection, place, iou = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return detection, objects[place], truth.labels[objects][place], iou
 
 
-def _intersection(
-    boxes: NDArray[np.float64],
-    others: NDArray[np.float64],
-    rows: NDArray[np.int64],
-    other_rows: NDArray[np.int64],
+def _clipped_iou(
+    truth: GroundTruth,
+    detections: Detections,
+    detection: NDArray[np.int64],
+    object_: NDArray[np.int64],
+    iou: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """``(P,)`` area in common, square pixels, of ``boxes[rows]`` and ``others[other_rows]``."""
-    sides = [
-        np.minimum(boxes[rows, axis + 2], others[other_rows, axis + 2])
-        - np.maximum(boxes[rows, axis], others[other_rows, axis])
-        for axis in (0, 1)
-    ]
-    area: NDArray[np.float64] = np.maximum(sides[0], 0.0) * np.maximum(sides[1], 0.0)
-    return area
+    """``(P,)`` IoU with the detection clipped to its image; `iou` itself if nothing is clipped."""
+    left, top, right, bottom = np.ascontiguousarray(detections.boxes.T)
+    wide, high = truth.sizes.astype(np.float64).T[:, detections.image_index]
+    beyond = (left < 0) | (top < 0) | (right > wide) | (bottom > high)
+    pairs = np.flatnonzero(beyond[detection])
+    if not len(pairs):
+        return iou
+    rows = np.flatnonzero(beyond)
+    # A box wholly outside is left without area, where the tool inverts it: neither overlaps anything.
+    left, top = np.maximum(left[rows], 0.0), np.maximum(top[rows], 0.0)
+    right = np.maximum(np.minimum(right[rows], wide[rows]), left)
+    bottom = np.maximum(np.minimum(bottom[rows], high[rows]), top)
+    area = (right - left) * (bottom - top)
+    row, other = np.cumsum(beyond)[detection[pairs]] - 1, truth.boxes[object_[pairs]].T
+    width = np.minimum(right[row], other[2]) - np.maximum(left[row], other[0])
+    height = np.minimum(bottom[row], other[3]) - np.maximum(top[row], other[1])
+    overlap = np.maximum(width, 0.0) * np.maximum(height, 0.0)
+    result = iou.copy()
+    result[pairs] = overlap / (area[row] + _area(truth.boxes)[object_[pairs]] - overlap)
+    return result
 
 
 def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -224,11 +278,16 @@ def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return area
 
 
-def _sort_within(start: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.int64]:
+def _sort_within(
+    start: NDArray[np.int64], values: NDArray[np.float64] | NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Indices that sort each run ``start[g]:start[g + 1]`` by falling value, stable."""
+    order = indices(len(values))
     length = np.diff(start)
-    order = np.arange(len(values))
-    rows = np.flatnonzero(np.repeat(length > 1, length))  # most runs are of one and need no sorting
-    run = np.repeat(np.arange(len(length)), length)[rows]
-    order[rows] = rows[np.lexsort((-values[rows], run))]
+    several = np.flatnonzero(length > 1)
+    first, length = start[several], length[several]
+    for size in np.unique(length):  # as many rounds as there are different lengths, at most a few dozen
+        rows = first[length == size, None] + indices(size)  # (R, size)
+        by_value = np.argsort(-values[rows], axis=1, kind="stable")
+        order[rows] = np.take_along_axis(rows, by_value, axis=1)
     return order
