@@ -57,7 +57,7 @@ def parser() -> Parser:
         allow_abbrev=False,
     )
     add = result.add_argument
-    add("--ground-truth", required=True, metavar="FOLDER:SPLIT", help=inputs.SPEC_FORM)
+    add("--ground-truth", required=True, metavar="SPEC", help=inputs.SPEC_FORM)
     add(
         "--detections",
         required=True,
@@ -65,7 +65,7 @@ def parser() -> Parser:
         action="extend",
         type=Path,
         metavar="PATH",
-        help="VOC detection text: a folder with a file for each class, or one file; one for each detector",
+        help=f"{inputs.FOUND_FORM}; one for each detector",
     )
     add(
         "--names",
@@ -76,9 +76,9 @@ def parser() -> Parser:
     )
     add(
         "--similar",
-        metavar="voc|none|FILE.yaml",
+        metavar="voc|coco|none|FILE.yaml",
         help="which classes are similar; a file holds 'similar: [[cat, dog], [bus, car]]' "
-        "(default: what the ground truth says; VOC's groups for VOC)",
+        "(default: what the ground truth says: VOC's groups for VOC, supercategories for COCO)",
     )
     add(
         "--iou",
@@ -99,7 +99,11 @@ def parser() -> Parser:
         metavar="DIR",
         help="folder of the photographs, for the sheet of examples (default: JPEGImages of the year folder)",
     )
-    add("--lenient", action="store_true", help="drop detections that cannot be used, and count them")
+    add(
+        "--lenient",
+        action="store_true",
+        help="drop detections, and annotations of COCO and YOLO, that cannot be used, and count them",
+    )
     add("--out", required=True, type=Path, metavar="DIR", help="folder to write to")  # fmt: skip
     return result
 
@@ -136,7 +140,7 @@ def run(options: argparse.Namespace, progress: Progress, command: str) -> None:
     names = inputs.name_detectors(options.detections, options.names)
     top = inputs.parse_top(options.top)
     progress("reading the ground truth")
-    truth = inputs.read_truth(options.ground_truth)
+    truth = inputs.read_truth(options.ground_truth, options.lenient)
     if options.images is not None:
         truth = inputs.with_images(truth, options.images)
     similar = inputs.read_similar(options.similar, options.ground_truth, truth.classes)
