@@ -27,10 +27,10 @@ __all__ = [
     "coco_table",
 ]
 
-IOUS = np.linspace(0.5, 0.95, 10)
+IOUS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
 """Smallest IoUs of a true positive, that COCO averages over."""
 
-RECALLS = np.linspace(0, 1, 101)
+RECALLS: NDArray[np.float64] = np.linspace(0, 1, 101)
 """Recalls at which precision is read."""
 
 SIZES = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}

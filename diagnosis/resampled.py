@@ -27,7 +27,7 @@ RESAMPLED_AP = ("voc07", "area", "coco50", "hoiem", "normalized")
 SHARE_NAMES = (*(kind.name for kind in ERROR_TYPES), "correct_and_localization")
 """Shares of :class:`ResampledBreakdown`."""
 
-ELEVEN = np.arange(11) * 0.1  # VOC 2007's recalls
+ELEVEN = np.arange(11, dtype=np.float64) * 0.1  # VOC 2007's recalls
 SPARE = 1.25  # how much deeper than its top a ranking is looked at first: a resample may hold fewer of it
 
 
@@ -85,7 +85,7 @@ class ResampledBreakdown:
     def __call__(self, weights: Weights) -> dict[str, NDArray[np.float64]]:
         """The shares; see the class."""
         counts = self.counts(weights)
-        values = {}
+        values: dict[str, NDArray[np.float64]] = {}
         for section, some in (("share", counts), ("pooled", counts.sum(axis=1))):
             total = some.sum(axis=-1, keepdims=True)
             shares = np.where(total > 0, some / np.maximum(total, 1), np.nan)
@@ -112,8 +112,10 @@ class ResampledBreakdown:
             return np.full_like(objects, np.iinfo(np.int64).max)
         numbers = np.asarray(top)
         if numbers.dtype.kind == "f":
-            return np.floor(numbers * objects + 0.5).astype(np.int64)
-        return np.broadcast_to(numbers.astype(np.int64), objects.shape)
+            objects = np.floor(numbers * objects + 0.5).astype(np.int64)
+        else:
+            objects = np.broadcast_to(numbers.astype(np.int64), objects.shape)
+        return objects
 
 
 def _counted(weights: Weights, images: NDArray[np.int64], tops: NDArray[np.int64]) -> NDArray[np.float64]:

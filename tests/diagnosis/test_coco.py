@@ -14,6 +14,7 @@ from data.records import Detections, GroundTruth
 from diagnosis import match
 from diagnosis.coco import coco_average_precision, coco_labels, coco_order, coco_table
 
+pytestmark = pytest.mark.filterwarnings("error")
 SCORES = (
     "ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
     "ar1", "ar10", "ar", "ar_small", "ar_medium", "ar_large",
@@ -131,7 +132,9 @@ def test_equal_scores_stand_image_by_image():
 
 
 def test_a_crowd_is_hit_any_number_of_times_and_is_not_to_be_found():
-    truth = GroundTruth(["a"], CLASSES, [[99, 99]], [0, 0], [0, 0], [[0, 0, 90, 90], FAR], None, [True, False])
+    truth = GroundTruth(
+        ["a"], CLASSES, [[99, 99]], [0, 0], [0, 0], [[0, 0, 90, 90], FAR], None, [True, False]
+    )
     found = Detections(["a"], CLASSES, [0] * 3, [0] * 3, [0.9, 0.8, 0.7], [BOX, [20, 20, 30, 30], FAR])
     assert coco_labels(match(truth, found)).tolist() == [0, 0, 1]  # FAR lies in the crowd, and is an object
 
