@@ -297,5 +297,5 @@ def sensitivity_to_json(summary: Sequence[Sensitivity]) -> dict[str, dict[str, f
             value = float(getattr(one, column))
             told[one.name][column] = None if math.isnan(value) else value
         if not one.classes:
-            told[one.name]["reason"] = f"no class has a bin of {FEWEST_OBJECTS} objects"
+            told[one.name]["reason"] = "no class has a bin of enough objects"
     return told

@@ -82,7 +82,7 @@ def impact_bars(
             title=f"What each type of error costs: gain in {kind}",
             subtitle=name,
             keys=keys,
-            note="N: number of objects. Points of average precision (Hoiem's), averaged over a group's classes. "
+            note="N: number of objects. Points of Hoiem's average precision, averaged over the classes. "
             "Corrected: errors become correct detections, second ones of an object are removed. "
             "Removed: errors are moved below all other detections.",
             left=0.2,
@@ -207,7 +207,8 @@ def false_positive_areas(trends: Mapping[str, FalsePositiveTrend], *, name: str 
             title="What the first false positives are, the deeper one looks",
             subtitle=name,
             keys=[_type_key(kind) for kind in ERROR_TYPES[1:]],
-            note="N: how many are shown at most. The classes of a group are walked down together, the surest detection of each first. "
+            note="N: how many are shown at most. The classes of a group are walked down together, the "
+            "surest detection of each first. "
             "An area ends where there are no more false positives.",
         )
         for axes, trend in zip(charts, trends.values(), strict=True):
