@@ -103,6 +103,7 @@ def from_predictions(
         lambda row: f"{SOURCE}[{keys[part_of[row]]!r}], row {row - start[part_of[row]]}",
         lambda row: keys[part_of[row]],
         lambda row: raw[row] if isinstance(raw[row], str) else f"{raw[row]:g}",
+        f"a number from 0 to {len(truth.classes) - 1}, or names that say what the numbers mean",
     )
     return checked(truth, rows, Tally(SOURCE, lenient))
 

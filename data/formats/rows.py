@@ -89,6 +89,8 @@ class Rows(NamedTuple):
     """What a row calls its image."""
     label: Callable[[int], object]
     """What a row calls its class."""
+    numbers: str = ""
+    """What a class that is called by a number should be."""
 
 
 def swapped(boxes: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -161,7 +163,7 @@ def _fault(truth: GroundTruth, rows: Rows, row: int, number: int) -> Fault:
         return Fault(where, f"the unknown image {_shown(key)}", expected, "on an unknown image")
     if number == 1:
         key = rows.label(row)
-        expected = _class_expected(truth, key)
+        expected = _class_expected(truth, key, rows.numbers)
         return Fault(where, f"the unknown class {_shown(key)}", expected, "of an unknown class")
     if number == 2:
         found = f"the score {rows.scores[row]:g}"
@@ -172,7 +174,9 @@ def _fault(truth: GroundTruth, rows: Rows, row: int, number: int) -> Fault:
     return Fault(where, f"the inverted box {box}", "xmin <= xmax and ymin <= ymax", "with an inverted box")
 
 
-def _class_expected(truth: GroundTruth, key: object) -> str:
+def _class_expected(truth: GroundTruth, key: object, numbers: str) -> str:
+    if numbers and str(key).lstrip("-").isdecimal():
+        return numbers
     if isinstance(key, int) and not truth.class_ids:
         return "the name of a class: this ground truth has no category ids (COCO JSON has)"
     if isinstance(key, int):

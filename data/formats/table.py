@@ -196,7 +196,13 @@ def detections_of(
     if columns.extent:
         with np.errstate(over="ignore", invalid="ignore"):
             boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    rows = Rows(image_index, labels, numbers[:, 0], boxes, where, image, label)
+    meant = {
+        "class_id": f"a number from 0 to {len(truth.classes) - 1}",
+        "category_id": "",
+    }.get(
+        kind, "the name of a class; a column of numbers is called class_id (from 0) or category_id (COCO's)"
+    )
+    rows = Rows(image_index, labels, numbers[:, 0], boxes, where, image, label, meant)
     return checked(truth, rows, tally)
 
 

@@ -92,6 +92,7 @@ def read_yolo_detections(folder: Path | str, truth: GroundTruth, lenient: bool =
         lines.where,
         lambda row: lines.files[lines.file_index[row]].stem,
         lambda row: f"{number[row]:g}",
+        f"a number from 0 to {len(truth.classes) - 1}",
     )
     return checked(truth, rows, tally)
 
