@@ -2,8 +2,8 @@
 
 CIFAR-100 and Small-ImageNet are published as pickles, and a pickle is a program: to load one is to run what
 its author wrote. Here the opcodes are taken one by one, as :mod:`pickletools` lists them. Those that build
-numbers, texts and containers are followed; of the functions that a pickle can name, four are *recognised*, by
-which NumPy writes an array, and what they would have done is done by this module. Nothing is imported by
+numbers, texts and containers are followed; of the functions that a pickle can name, those few by which NumPy
+writes an array are *recognised*, and what they would have done is done by this module. Nothing is imported by
 name and nothing that comes from the file is ever called.
 """
 
@@ -57,7 +57,8 @@ class _Malformed(Exception):  # noqa: N818
 
 _RECONSTRUCT = {f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")}
 _FROM_BUFFER = {f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")}
-_NAMES = {*_RECONSTRUCT, *_FROM_BUFFER, "numpy.ndarray", "numpy.dtype", "_codecs.encode"}
+_NO_BYTES = {"builtins.bytes", "__builtin__.bytes"}  # called without arguments, for an empty array
+_NAMES = {*_RECONSTRUCT, *_FROM_BUFFER, *_NO_BYTES, "numpy.ndarray", "numpy.dtype", "_codecs.encode"}
 
 
 def read_pickle(stream: IO[bytes], where: object) -> dict[str, Any]:
@@ -230,6 +231,8 @@ def _called(function: str, arguments: tuple[Any, ...]) -> Any:
         return _Array(_array(content, kind, shape, order == "F"))
     if function == "_codecs.encode":  # how protocols 0 to 2 of Python 3 write bytes
         return arguments[0].encode("latin-1")
+    if function in _NO_BYTES and not arguments:
+        return b""
     raise _Unsafe(f"calls {function}")
 
 
