@@ -6,7 +6,8 @@ with recall; and the first so many false positives of a group of classes.
 Hoiem's tool draws three such plots. Its ``dettrend2_area`` is :func:`detection_trend`. Its
 ``fptrend_area`` and ``dettrend_area`` count background twice while they look for the depth, and so stop
 too early; ``dettrend_area`` also stops all classes of a group at one rank, though one has ten times the
-objects of another. They are not followed.
+objects of another. They are not followed: :func:`false_positive_trend` is by the rules' words, and has no
+number of the tool's to equal.
 """
 
 from __future__ import annotations
