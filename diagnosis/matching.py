@@ -75,6 +75,27 @@ class Matching:
         return rank
 
     @cached_property
+    def score_level(self) -> NDArray[np.int64]:
+        """``(M,)`` how many different scores lie above each detection's."""
+        scores = self.detections.scores[self.by_score]
+        level = np.empty(len(scores), dtype=np.int64)
+        level[self.by_score] = np.cumsum(np.diff(scores, prepend=scores[:1]) != 0)
+        return level
+
+    @cached_property
+    def turn(self) -> NDArray[np.int64]:
+        """``(M,)`` place of each detection by image, then by falling score; equal scores as in the record."""
+        turn = np.empty(len(self.by_score), dtype=np.int64)
+        turn[by_rising(self.detections.image_index, self.by_score)] = indices(len(turn))
+        return turn
+
+    @cached_property
+    def rank_in_image(self) -> NDArray[np.int64]:
+        """``(M,)`` place of each detection among those of its image, of whichever class, from 0."""
+        counts = np.bincount(self.detections.image_index, minlength=len(self.truth.images))
+        return self.turn - (np.cumsum(counts) - counts)[self.detections.image_index]
+
+    @cached_property
     def unclipped(self) -> Matching:
         """The same overlaps, in each group sorted by the IoU of the boxes as the detector gave them.
 
@@ -99,7 +120,7 @@ class Matching:
             group_label=self.group_label,
         )
         # What does not depend on the boxes need not be found again.
-        known = ("by_score", "order", "rank", "class_start", "ignored", "objects", "own_groups")
+        known = ("by_score", "order", "rank", "class_start", "ignored", "objects", "own_groups", "pair_group")
         result.__dict__.update({name: getattr(self, name) for name in known})
         return result
 
