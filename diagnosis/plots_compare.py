@@ -102,8 +102,8 @@ def intervals(comparison: Comparison) -> Figure:
             colour = SHARE_COLOURS.get(quantity, INK)
             marker = MARKERS[detector % len(MARKERS)]
             head = LETTERS[detector] if len(comparison.names) > 1 else ""
-            scaled = (100 * x for x in (number.value, number.low, number.high))
-            dots.append(_Dot(*scaled, colour, marker, True, head, text))
+            scaled = [100 * x for x in (number.value, number.low, number.high)]
+            dots.append(_Dot(scaled[0], scaled[1], scaled[2], colour, marker, True, head, text))
         blocks.append((_name(quantity), dots))
     key = [f"{LETTERS[i]}  {name}" for i, name in enumerate(comparison.names)]
     key = key if len(key) > 1 else list(comparison.names)
@@ -169,9 +169,10 @@ def _gap(comparison: Comparison, quantity: str, other: int, label: int | None = 
     if not math.isnan(gap.p):
         text += f"   p = {gap.p:.3f}" if gap.p >= 0.001 else f"   p = {gap.p:.1g}"
     head = LETTERS[other] if len(comparison.names) > 2 else ""
-    scaled = (100 * x for x in (gap.difference, gap.low, gap.high))
+    scaled = [100 * x for x in (gap.difference, gap.low, gap.high)]
     marker = MARKERS[other % len(MARKERS)]
-    return _Dot(*scaled, SHARE_COLOURS.get(quantity, INK), marker, gap.differs, head, text)
+    colour = SHARE_COLOURS.get(quantity, INK)
+    return _Dot(scaled[0], scaled[1], scaled[2], colour, marker, gap.differs, head, text)
 
 
 def _range(value: float, low: float, high: float, sign: str = "") -> str:
@@ -324,7 +325,7 @@ def flow_sankey(flow: Flow, label: int | None = None) -> Figure:
                 banner,
                 x,
                 0.5,
-                wrap(name, SIDE + 1.5, 9, lines=1, weight="bold")[0],
+                wrap(name, SIDE + NODE, 9, lines=1, weight="bold")[0],
                 9,
                 INK,
                 ha=ha,
@@ -375,11 +376,11 @@ def _bands(axes: Axes, counts: NDArray[np.int64]) -> None:
             put_text(axes, edge, y, f"{FATES[fate].name}: {sums[fate]:,} ({share})", 8.5, INK, ha=ha)
     start, end = edges[0].copy(), edges[1].copy()
     left, right = SIDE + NODE, SIDE + NODE + BAND
-    for before, fate in enumerate(FATES):
+    for before, kind in enumerate(FATES):
         for after in range(len(FATES)):
             height = counts[before, after] * scale
             if height:
-                axes.add_patch(_band(left, start[before], right, end[after], height, fate.colour))
+                axes.add_patch(_band(left, start[before], right, end[after], height, kind.colour))
             start[before] += height
             end[after] += height
 

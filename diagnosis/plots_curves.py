@@ -178,8 +178,9 @@ def reliability(
     panel = side + bars + 1.1
     text = (
         f"Upper: share of true positives (IoU {diagnoses[0].iou:g}) among the detections of each of "
-        f"{bins} bins of the score, over their mean score; hits of difficult objects are left out. Below the diagonal the "
-        f"detector is too sure. Lower: detections in each bin. Scores below {lowest:g} are left out. "
+        f"{bins} bins of the score, over their mean score; hits of difficult objects are left out. "
+        f"Below the diagonal the detector is too sure. Lower: detections in each bin. "
+        f"Scores below {lowest:g} are left out. "
         "ECE: expected calibration error, the mean distance from the diagonal."
     )
     lines = wrap(text, width, TEXT)
@@ -259,7 +260,8 @@ def confusion_heatmap(matrix: ConfusionMatrix, name: str = "") -> Figure:
     )
     text = (
         f"Rows: what is there; columns: what was detected, in % of the row. {kept} Pairs of IoU "
-        f"{matrix.iou:g} or more, whatever the class. N = {count(int(matrix.counts[:-1].sum()), 'object')}; last row: "
+        f"{matrix.iou:g} or more, whatever the class. "
+        f"N = {count(int(matrix.counts[:-1].sum()), 'object')}; last row: "
         f"{count(int(matrix.counts[-1].sum()), 'detection')} on background."
     )
     lines = wrap(text, width, TEXT)
@@ -271,9 +273,10 @@ def confusion_heatmap(matrix: ConfusionMatrix, name: str = "") -> Figure:
         axes.imshow(values, cmap=SHADES, vmin=0, vmax=1, extent=(0, side, side, 0), interpolation="nearest")
         for line in range(size + 1):
             strong = line in (0, size - 1, size)
-            for x, y in (([line * cell] * 2, [0, side]), ([0, side], [line * cell] * 2)):
+            at = [line * cell] * 2
+            for xs, ys in ((at, [0, side]), ([0, side], at)):
                 axes.plot(
-                    x, y, color=QUIET if strong else FAINT, linewidth=0.6 if strong else 0.4, clip_on=False
+                    xs, ys, color=QUIET if strong else FAINT, linewidth=0.6 if strong else 0.4, clip_on=False
                 )
         for row, column in np.argwhere(values >= 0.005) if cell >= 0.25 else []:
             share = float(values[row, column])
