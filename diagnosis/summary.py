@@ -18,6 +18,8 @@ from diagnosis.characteristics import Characteristics, characteristics, characte
 from diagnosis.impact import Impact, impact, impact_to_json
 from diagnosis.matching import Matching, match
 from diagnosis.similar import similar_matrix
+from diagnosis.tide import Tide, tide
+from diagnosis.tide_json import tide_to_json
 
 __all__ = ["Diagnosis", "diagnose", "sentences", "table", "to_json"]
 
@@ -75,6 +77,11 @@ class Diagnosis:
     def characteristics(self) -> Characteristics:
         """Which objects are found, by their size, their shape and what the annotations say of them."""
         return characteristics(self.matching, iou=self.iou)
+
+    @cached_property
+    def tide(self) -> Tide:
+        """TIDE's six errors and what each costs, at TIDE's own smallest IoU of 0.5."""
+        return tide(self.matching)
 
 
 def diagnose(
@@ -170,6 +177,7 @@ def _detector(diagnosis: Diagnosis) -> dict[str, Any]:
             "pooled": _numbers(TYPE_NAMES, breakdown.pooled(), nothing),
         },
         "map": _numbers(AP_KINDS, ap.mean().values(), _why_no_ap(int(ap.objects.sum()))),
+        "tide": tide_to_json(diagnosis.tide),
         "classes": {
             name: _class(diagnosis, label) | {"impact": impacts[name], "characteristics": bins[name]}
             for label, name in enumerate(ap.classes)
