@@ -19,7 +19,6 @@ from diagnosis.plots_characteristics import characteristic_by_class, sensitivity
 from diagnosis.plots_compare import class_differences, differences, flow_sankey, intervals
 from diagnosis.plots_curves import confusion_heatmap, precision_recall, reliability
 from diagnosis.plots_impact import detection_areas, false_positive_areas, impact_bars
-from diagnosis.plots_tide import tide_bars
 from diagnosis.summary import Diagnosis
 from diagnosis.trends import detection_trend, false_positive_trend
 
@@ -58,11 +57,6 @@ def illustrations(diagnoses: Sequence[Diagnosis], comparison: Comparison | None 
     for number, diagnosis in enumerate(diagnoses, 1):
         chosen += _of_one(diagnosis, f"_{number}" if len(diagnoses) > 1 else "")
     chosen += [
-        Illustration(
-            "tide", "tide", "TIDE's errors",
-            "Points of average precision that fixing each type of error would gain, each fixed on its own.",
-            lambda: tide_bars([diagnosis.tide for diagnosis in diagnoses], [d.name for d in diagnoses]),
-        ),
         Illustration(
             "precision_recall", "curves", "Precision over recall",
             "By class, matched as VOC's devkit does; difficult objects count neither way.",
