@@ -112,6 +112,7 @@ def parser() -> Parser:
         metavar="NAME",
         help="runs of one model, seeds for instance: a name for the group, then the names of its detectors",
     )
+    add("--no-figures", action="store_true", help="write the numbers and tables alone, which is much faster")
     add(
         "--lenient",
         action="store_true",
@@ -188,15 +189,18 @@ def run(options: argparse.Namespace, progress: Progress, command: str) -> None:
         comparison=comparison,
         provenance=origin,
         photographs=not why_no_sheet,
+        figures=not options.no_figures,
         progress=progress,
     )
     progress.end()
     print(in_words(diagnoses, comparison))
-    if why_no_sheet:
+    if why_no_sheet and not options.no_figures:
         print(f"\nno photographs: {why_no_sheet}")
-    pictures = sum(file.suffix in (".png", ".svg") for file in written)
-    rest = [file for file in written if file.suffix not in (".png", ".svg")]
-    print("\nwritten:", *rest, f"{pictures} figures in {options.out}", sep="\n  ")
+    pictures = [file for file in written if file.suffix in (".png", ".svg")]
+    rest = [str(file) for file in written if file not in pictures]
+    if pictures:
+        rest.append(f"{options.out / '*.png'} and *.svg: {len(pictures)} figures")
+    print("\nwritten:", *rest, sep="\n  ")
 
 
 def read_groups_of_runs(given: Sequence[Sequence[str]] | None) -> dict[str, list[str]] | None:

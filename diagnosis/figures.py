@@ -75,7 +75,7 @@ def _compared(diagnoses: Sequence[Diagnosis], comparison: Comparison) -> list[Il
     resampled = f"{comparison.replicates:,} resamples of {comparison.images:,} images"
     chosen = [
         Illustration(
-            "intervals", "comparison", "Shares and average precision with intervals",
+            "intervals", "", "Shares and average precision with intervals",
             f"Intervals of {100 * comparison.level:g} %: {resampled}.", lambda: intervals(comparison),
         )
     ]  # fmt: skip
@@ -84,7 +84,7 @@ def _compared(diagnoses: Sequence[Diagnosis], comparison: Comparison) -> list[Il
     first = comparison.names[0]
     chosen += [
         Illustration(
-            "differences", "comparison", f"Differences from {first}",
+            "differences", "", f"Differences from {first}",
             f"In percentage points, paired: the same {resampled} for all detectors.",
             lambda: differences(comparison),
         ),
@@ -114,7 +114,7 @@ def _of_one(diagnosis: Diagnosis, suffix: str) -> list[Illustration]:
 
     return [
         Illustration(
-            f"impact{suffix}", "impact", f"What each error type costs {name}",
+            f"impact{suffix}", "", f"What each error type costs {name}",
             "Points of Hoiem's average precision, averaged over the classes.",
             lambda: impact_bars(diagnosis.impact, name=name),
         ),
@@ -133,7 +133,7 @@ def _of_one(diagnosis: Diagnosis, suffix: str) -> list[Illustration]:
             lambda: sensitivity_chart(sensitivity(diagnosis.characteristics), name=name),
         ),
         Illustration(
-            f"area{suffix}", "characteristics", f"Which objects {name} finds, by their size",
+            f"area{suffix}", "", f"Which objects {name} finds, by their size",
             "Normalised average precision by box area, from the smallest tenth (XS) to the largest (XL).",
             lambda: characteristic_by_class(diagnosis.characteristics, "area", name=name),
         ),

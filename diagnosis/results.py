@@ -45,6 +45,7 @@ def write_results(
     comparison: Comparison | None,
     provenance: Mapping[str, Any],
     photographs: bool,
+    figures: bool = True,
     progress: Callable[[str], None],
 ) -> list[Path]:
     """Write figures, tables, the web page and the numbers; return the files.
@@ -64,6 +65,8 @@ def write_results(
         Where the numbers come from.
     photographs
         Whether the photographs are at hand.
+    figures
+        Whether to draw figures and write the web page; without, numbers and tables alone.
     progress
         Told what is done next.
 
@@ -77,10 +80,12 @@ def write_results(
         before = _written_before(out)
         with tempfile.TemporaryDirectory(prefix=".part", dir=out) as name:
             part = Path(name)
-            progress("drawing the figures")
-            chosen = illustrations(diagnoses, comparison)
-            made = save_illustrations(chosen, part)
-            if photographs:
+            made: list[Path] = []
+            chosen = illustrations(diagnoses, comparison) if figures else []
+            if figures:
+                progress("drawing the figures")
+                made += save_illustrations(chosen, part)
+            if figures and photographs:
                 progress("drawing the sheet of examples")
                 made.append(save_sheet(diagnoses, part))
             progress("writing the tables")
@@ -88,16 +93,17 @@ def write_results(
             write_verdicts(diagnoses, made[-1])
             made.append(part / "summary.txt")
             write_text(made[-1], in_words(diagnoses, comparison) + "\n")
-            progress("writing the report")
-            files = [file.name for file in made] + ["report.html", NUMBERS]
+            files = [file.name for file in made] + (["report.html"] if figures else []) + [NUMBERS]
             numbers = to_json(
                 diagnoses,
                 {**provenance, "files": files},
                 comparison_to_json(comparison) if comparison is not None else (),
                 intervals_to_json(comparison) if comparison is not None else (),
             )
-            made.append(part / "report.html")
-            write_report(_content(diagnoses, comparison, numbers, chosen, part), made[-1])
+            if figures:
+                progress("writing the report")
+                made.append(part / "report.html")
+                write_report(_content(diagnoses, comparison, numbers, chosen, part), made[-1])
             made.append(part / NUMBERS)
             write_text(made[-1], json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
             written = [file.replace(out / file.name) for file in made]

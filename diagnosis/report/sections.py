@@ -257,7 +257,7 @@ def _bin_table(
 
 def _tide(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
     tides: list[Json] = [detector.get("tide") or {} for detector in detectors]
-    kinds = _ordered(kind for tide in tides for kind in tide.get("dap") or ())
+    kinds = _ordered(kind for tide in tides for kind in tide.get("dap") or () if kind != "reason")
     if not kinds:
         return []
     words = [TIDE_TYPES.get(kind, (kind.replace("_", " "), "")) for kind in kinds]
