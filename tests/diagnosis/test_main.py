@@ -88,7 +88,7 @@ def test_one_detector(voc, capsys, monkeypatch):
     assert result["detectors"][0]["classes"]["cat"]["top"]["localization"] == 1.0
     assert "--ground-truth" in result["provenance"]["command"]
     files = result["provenance"]["files"]
-    assert {"report.html", "detections.parquet", "summary.txt", "error_pies.svg", "tide.png"} < set(files)
+    assert {"report.html", "detections.parquet", "summary.txt", "error_pies.svg", "impact.png"} < set(files)
     assert all((voc / "out" / file).stat().st_size > 0 for file in files)
     assert sorted(files) == sorted(file.name for file in (voc / "out").iterdir())
     assert str(voc / "out" / "report.html") in said.out.split("written:\n")[1]
