@@ -50,7 +50,7 @@ def parser() -> Parser:
     result = Parser(
         prog="python -m diagnosis",
         description="Break down the errors of one or several detectors as Hoiem et al. (ECCV 2012) do: "
-        "correct, localization, similar, other, background. Writes a web page, figures, tables and the numbers.",
+        "correct, localization, similar, other, background. Writes a web page, figures, tables and numbers.",
         epilog="example: python -m diagnosis --ground-truth VOCdevkit/VOC2007:test "
         "--detections results/plain --detections results/shuffled --names plain shuffled --out report",
         allow_abbrev=False,
