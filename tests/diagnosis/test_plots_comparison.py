@@ -13,11 +13,11 @@ from diagnosis.flow import FATES, flow
 from diagnosis.plots_compare import (
     class_differences,
     differences,
-    flow_sankey,
     intervals,
     save_comparison_figures,
 )
 from diagnosis.plots_curves import confusion_heatmap, precision_recall, reliability, save_curve_figures
+from diagnosis.plots_flow import flow_sankey
 from diagnosis.summary import diagnose
 
 pytestmark = pytest.mark.filterwarnings("error")
