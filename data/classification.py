@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -137,11 +138,6 @@ def read_classification_test(name: str, root: Path | str | None = None) -> Image
 
     For Small-ImageNet and ImageNet these are the images of the official validation set. Parameters and errors
     as of :func:`read_classification`.
-
-    Examples
-    --------
-    >>> len(read_classification_test("shapes"))
-    500
     """
     return _read(name, root, "test")
 
@@ -150,12 +146,17 @@ def _read(name: str, root: Path | str | None, split: Split) -> Images:
     if name not in get_args(DataName):
         raise InputError("data set", repr(name), f"one of {', '.join(get_args(DataName))}")
     if name == "shapes":
-        return draw_shapes(split, SHAPES[split])
+        return _shapes(split)
     if root is None:
         raise InputError("root", "none", f"the folder of {name}")
     if name == "cifar100":
         return read_cifar100(root, split)
     return read_small_imagenet(root, split) if name == "small-imagenet" else read_image_folders(root, split)
+
+
+@cache
+def _shapes(split: Split) -> ImageSet:
+    return draw_shapes(split, SHAPES[split])
 
 
 def _share(images: Images, share: float, seed: Sequence[int], what: str) -> tuple[Images, Images]:

@@ -147,7 +147,7 @@ def crop_and_flip(
     rows = row[:, None] + torch.arange(height, device=images.device)  # (N, H)
     columns = column[:, None] + torch.where(flip[:, None] > 0, width - 1 - across, across)  # (N, W)
     place = rows[:, :, None] * padded.shape[3] + columns[:, None, :]  # (N, H, W)
-    place = place.view(count, 1, -1).expand(-1, channels, -1)
+    place = place.view(count, 1, height * width).expand(-1, channels, -1)
     return padded.flatten(2).gather(2, place).view(images.shape)
 
 
