@@ -2,7 +2,7 @@
 
 * VOC 2007's mean over 11 recalls and VOC 2010's area under the curve, matched as the devkit does.
 * Hoiem's average precision and its normalised form, matched and defined as in his tool (rules, section 1).
-* COCO's, at IoU 0.5 and from 0.5 to 0.95, by pycocotools (see :mod:`diagnosis.coco`).
+* COCO's, at IoU 0.5 and from 0.5 to 0.95, equal to pycocotools (see :mod:`diagnosis.coco`).
 
 A class without objects has no average precision (NaN); one whose objects are all missed has 0.
 """
@@ -111,7 +111,7 @@ def average_precision(
     iou
         Smallest IoU of a true positive, for all kinds but COCO's, which have their own.
     coco
-        Whether to compute COCO's, which takes most of the time; NaN otherwise.
+        Whether to compute COCO's; NaN otherwise.
 
     Examples
     --------
@@ -134,7 +134,7 @@ def average_precision(
         columns["area"][label] = area_ap(points.recall, points.precision)
     columns["hoiem"], columns["normalized"] = hoiem.ap, hoiem.apn
     if coco:
-        columns["coco"], columns["coco50"] = coco_average_precision(truth, detections)
+        columns["coco"], columns["coco50"] = coco_average_precision(truth, detections, matching)
     return APTable(truth.classes, objects, **columns)
 
 

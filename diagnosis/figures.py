@@ -16,8 +16,9 @@ from diagnosis.drawing import save_figure
 from diagnosis.flow import flow
 from diagnosis.plots import ap_dots, class_bars, pies
 from diagnosis.plots_characteristics import characteristic_by_class, sensitivity_chart
-from diagnosis.plots_compare import class_differences, differences, flow_sankey, intervals
+from diagnosis.plots_compare import class_differences, differences, intervals
 from diagnosis.plots_curves import confusion_heatmap, precision_recall, reliability
+from diagnosis.plots_flow import flow_sankey
 from diagnosis.plots_impact import detection_areas, false_positive_areas, impact_bars
 from diagnosis.summary import Diagnosis
 from diagnosis.trends import detection_trend, false_positive_trend

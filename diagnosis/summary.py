@@ -109,7 +109,7 @@ def diagnose(
     iou
         Smallest IoU of a correct detection (COCO's average precision has its own).
     coco
-        Whether to compute COCO's average precision, which takes most of the time.
+        Whether to compute COCO's average precision.
 
     Raises
     ------
