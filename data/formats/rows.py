@@ -129,6 +129,18 @@ def checked(truth: GroundTruth, rows: Rows, tally: Tally) -> Detections:
     InputError
         The first such row, unless reading is lenient.
     """
+    low, high = rows.boxes[:, :2], rows.boxes[:, 2:]
+    if (
+        (rows.image_index >= 0).all()
+        and (rows.labels >= 0).all()
+        and np.isfinite(rows.scores).all()
+        and np.isfinite(rows.boxes).all()
+        and (low <= high).all()
+    ):
+        tally.warn(len(rows.scores))
+        return _record(truth, rows, rows.boxes, slice(None))
+
+    # Something is wrong somewhere, or a box is inverted for a good reason: only now row by row.
     finite = np.isfinite(rows.boxes).all(axis=1)
     known = rows.image_index >= 0
     limits = np.full((len(known), 2), np.inf)
@@ -138,20 +150,23 @@ def checked(truth: GroundTruth, rows: Rows, tally: Tally) -> Detections:
     bad = np.stack(
         [~known, rows.labels == NO_INDEX, ~np.isfinite(rows.scores), ~finite, inverted], axis=1
     )  # (M, 5): each kind of fault
-    faulty = bad.any(axis=1)
-    if faulty.any():
-        kind = bad[faulty].argmax(axis=1)  # a row counts once
-        where = np.flatnonzero(faulty)
-        for number in kind[np.sort(np.unique(kind, return_index=True)[1])].tolist():
-            of_kind = where[kind == number]
-            tally.add(_fault(truth, rows, int(of_kind[0]), number), len(of_kind))
-    tally.warn(int(np.count_nonzero(~faulty)))
-    keep = np.flatnonzero(~faulty) if faulty.any() else slice(None)
-    boxes = rows.boxes[keep].astype(np.float64)
-    np.maximum(boxes[:, 2:], boxes[:, :2], out=boxes[:, 2:])
-    return Detections(
-        truth.images, truth.classes, rows.image_index[keep], rows.labels[keep], rows.scores[keep], boxes
-    )
+    faulty = np.flatnonzero(bad.any(axis=1))
+    kinds = bad[faulty].argmax(axis=1)  # a row counts once
+    _, first, counts = np.unique(kinds, return_index=True, return_counts=True)
+    for place in np.argsort(first).tolist():
+        row = int(faulty[first[place]])
+        tally.add(_fault(truth, rows, row, int(kinds[first[place]])), int(counts[place]))
+    keep = np.delete(np.arange(len(bad)), faulty)
+    tally.warn(len(keep))
+    boxes = np.concatenate([low, np.maximum(low, high)], axis=1)[keep]
+    return _record(truth, rows, boxes, keep)
+
+
+def _record(
+    truth: GroundTruth, rows: Rows, boxes: NDArray[np.float64], keep: NDArray[np.int64] | slice
+) -> Detections:
+    image_index, labels, scores = rows.image_index[keep], rows.labels[keep], rows.scores[keep]
+    return Detections(truth.images, truth.classes, image_index, labels, scores, boxes)
 
 
 def _fault(truth: GroundTruth, rows: Rows, row: int, number: int) -> Fault:
