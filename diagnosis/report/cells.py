@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from diagnosis.report.content import PageTable
 
-__all__ = ["Cell", "Column", "Table", "from_page_table", "points", "share", "text", "whole"]
+__all__ = ["Cell", "Column", "Table", "fraction", "from_page_table", "points", "share", "text", "whole"]
 
 NONE = "–"
 
@@ -85,6 +86,11 @@ def share(value: float | None, note: str = "") -> Cell:
     if value is None or math.isnan(value):
         return Cell(NONE, None, note)
     return Cell("<0.1" if 0 < value < 0.0005 else f"{100 * value:.1f}", value)
+
+
+def fraction(entry: Mapping[str, Any], name: str) -> Cell:
+    """A fraction of ``diagnosis.json``, whose absence has a reason beside it."""
+    return share(entry.get(name), str(entry.get("reason", "")))
 
 
 def points(value: float | None, note: str = "") -> Cell:

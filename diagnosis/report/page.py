@@ -5,26 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from data.formats.files import write_text
-from diagnosis.drawing import LETTERS, check_comparable, count, ink_on
+from diagnosis.drawing import LETTERS, check_comparable, count
+from diagnosis.report.classes import class_tables
 from diagnosis.report.content import PageFigure, ReportContent
-from diagnosis.report.gallery import collect
-from diagnosis.report.overview import (
-    class_tables,
-    counting_rules,
-    detector_table,
-    error_kinds,
-    origin_rows,
-    overviews,
-    score_table,
-    spoken,
-    top_rule,
-)
+from diagnosis.report.gallery import Example, collect
+from diagnosis.report.overview import detector_table, error_kinds, overviews, score_table
+from diagnosis.report.rules import counting_rules, origin_rows, spoken, top_rule
 from diagnosis.report.sections import sections
 
 __all__ = ["render_report", "write_report"]
@@ -105,7 +97,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
             "Correct from": f"IoU {diagnoses[0].iou:g}",
             "Counted of each class": f"its surest: {top_rule(numbers)}",
         },
-        "kinds": error_kinds(diagnoses[0].iou, ink_on),
+        "kinds": error_kinds(diagnoses[0].iou),
         "detectors": detector_table(diagnoses, numbers, letters),
         "overviews": overviews(diagnoses, numbers, letters),
         "scores": score_table(numbers),
@@ -120,9 +112,9 @@ def _context(content: ReportContent) -> dict[str, Any]:
     }
 
 
-def _grouped(shown: Any, detectors: int) -> dict[int, dict[int, list[list[Any]]]]:
+def _grouped(shown: Sequence[Example], detectors: int) -> dict[int, dict[int, list[list[Example]]]]:
     """Examples by class, error type and detector; only classes and types that have some."""
-    groups: dict[int, dict[int, list[list[Any]]]] = {}
+    groups: dict[int, dict[int, list[list[Example]]]] = {}
     for example in sorted(shown, key=lambda one: (one.label, one.kind)):
         columns = groups.setdefault(example.label, {}).setdefault(
             example.kind, [[] for _ in range(detectors)]

@@ -12,7 +12,8 @@ from typing import ClassVar
 
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.drawing import ink_on
-from diagnosis.report.cells import points
+from diagnosis.report.cells import Table, points
+from diagnosis.report.content import PageFigure
 
 __all__ = [
     "Bar",
@@ -143,6 +144,10 @@ class Panels:
     title: str
     panels: tuple[Lines, ...]
     caption: str = ""
+
+
+Block = Bars | Forest | Panels | Table | PageFigure
+"""What a section is made of; the templates look at ``block``."""
 
 
 def pie(shares: Sequence[float]) -> tuple[Slice, ...]:
