@@ -3,6 +3,8 @@ refused."""
 
 import io
 import pickle
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +113,14 @@ def assert_images(found: ImageSet, expected: Arrays) -> None:
     np.testing.assert_array_equal(found.images, expected[0])
     np.testing.assert_array_equal(found.labels, expected[1])
     assert found.images.flags.writeable, "torch warns of arrays that are not"
+
+
+def test_the_readers_need_no_torch() -> None:
+    modules = "cifar, image_crops, image_folders, image_set, shape_images, small_imagenet"
+    code = f"import sys; from data import {modules}; print(*sys.modules)"
+    root = Path(cifar.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert not {"torch", "torchvision", "cv2", "albumentations", "matplotlib"} & set(done.stdout.split())
 
 
 # ---------------------------------------------------------------- CIFAR-100
