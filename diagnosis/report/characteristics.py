@@ -33,7 +33,7 @@ NOTES = {
 
 
 def characteristics(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
-    """Normalised average precision over the bins of each characteristic: charts of means, tables of classes."""
+    """Normalised average precision over the bins of each characteristic: charts and tables."""
     names = ordered(
         name
         for detector in detectors

@@ -70,7 +70,7 @@ def render_report(content: ReportContent) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["image_address"] = image_address
+    environment.filters |= {"image_address": image_address, "score": score}
     script = _asset("script.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     page = environment.get_template("page.html")
@@ -125,6 +125,17 @@ def _grouped(shown: Sequence[Example], detectors: int) -> dict[int, dict[int, li
 
 def _asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def score(value: float) -> str:
+    """A confidence with two decimals, or one digit where these would be 0.00.
+
+    Examples
+    --------
+    >>> score(0.937), score(12.0), score(0.00021), score(0.0)
+    ('0.94', '12.00', '0.0002', '0.00')
+    """
+    return f"{value:.2f}" if value == 0 or abs(value) >= 0.005 else f"{value:.1g}"
 
 
 def image_address(figure: PageFigure) -> str:

@@ -77,7 +77,7 @@ def part_around(boxes: Sequence[NDArray[np.float64]], size: NDArray[np.float64])
     Examples
     --------
     >>> part_around([np.array([40.0, 40, 60, 60])], np.array([500.0, 375])).tolist()
-    [27.0, 30.0, 73.0, 70.0]
+    [23.0, 30.0, 77.0, 70.0]
     >>> part_around([np.array([0.0, 0, 500, 375])], np.array([500.0, 375])).tolist()
     [0.0, 0.0, 500.0, 375.0]
     """
