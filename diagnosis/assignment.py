@@ -73,18 +73,19 @@ def take_objects(matching: Matching, threshold: float, groups: NDArray[np.int64]
     able = np.flatnonzero(matching.group_iou[groups] >= threshold)
     chosen = groups[able]
     detection = matching.group_detection[chosen]
-    classes = len(matching.truth.classes)
-    # A slot is an object as the detections of one class see it. Its own class alone sees it: one slot.
+    # The detections of each class walk by themselves, but an object's own class is alone there anyway.
+    view, views = matching.detections.labels[detection], len(matching.truth.classes)
+    if np.array_equal(view, matching.group_label[chosen]):
+        view, views = np.zeros_like(view), 1
     slot, slots = matching.pair_object, len(matching.truth)
-    if not np.array_equal(matching.detections.labels[detection], matching.group_label[chosen]):
-        slot = slot * classes + matching.detections.labels[matching.pair_detection]
-        slots *= classes
-        if slots > 4 * (len(slot) + len(groups)) + DENSE_SLOTS:  # keeps memory linear in the pairs
-            unique, slot = np.unique(slot, return_inverse=True)
-            slots = len(unique)
+    if slots * views > 4 * (len(slot) + len(groups)) + DENSE_SLOTS:  # keeps memory linear in the pairs
+        slot = slot * views + matching.detections.labels[matching.pair_detection]
+        unique, slot = np.unique(slot, return_inverse=True)
+        view, views, slots = np.zeros_like(view), 1, len(unique)
     start, stop = matching.group_start[chosen], matching.group_start[chosen + 1]
     taken = np.full(len(groups), -1, dtype=np.int64)
-    taken[able] = greedy(start, stop, matching.pair_iou >= threshold, slot, slots, matching.rank[detection])
+    good = matching.pair_iou >= threshold
+    taken[able] = greedy(start, stop, good, slot, slots, matching.rank[detection], view, views)
     return taken
 
 
@@ -95,6 +96,8 @@ def greedy(
     slot: NDArray[np.int64],
     slots: int,
     rank: NDArray[np.int64],
+    view: NDArray[np.int64],
+    views: int,
 ) -> NDArray[np.int64]:
     """Each of K choosers takes the first free slot on its list, the best ranked chooser first.
 
@@ -109,7 +112,9 @@ def greedy(
     slots
         Number of slots.
     rank
-        ``(K,)`` the smaller, the sooner. Choosers that share a slot differ in rank.
+        ``(K,)`` the smaller, the sooner. Choosers that share a slot and a view differ in rank.
+    view, views
+        ``(K,)`` choosers of different views, below `views`, do not take slots from each other.
 
     Returns
     -------
@@ -119,19 +124,22 @@ def greedy(
     Examples
     --------
     >>> first, last = np.array([0, 2]), np.array([2, 3])  # both love slot 7
-    >>> greedy(first, last, np.ones(3, bool), np.array([7, 5, 7]), 8, np.array([1, 0])).tolist()
+    >>> slots, rank, view = np.array([7, 5, 7]), np.array([1, 0]), np.zeros(2, int)
+    >>> greedy(first, last, np.ones(3, bool), slots, 8, rank, view, 1).tolist()
     [1, 2]
     """
     taken = np.full(len(start), -1, dtype=np.int64)
     if not len(start):
         return taken
     rank = rank.astype(np.int32)  # half the memory of the two tables, which is what takes time
-    best_rank = np.full(slots, np.iinfo(np.int32).max, dtype=np.int32)
-    holder = np.full(slots, -1, dtype=np.int32)
+    best_rank = np.full(slots * views, np.iinfo(np.int32).max, dtype=np.int32)
+    holder = np.full(slots * views, -1, dtype=np.int32)
     choice = start.copy()
     active = indices(len(start))
     while len(active):
         wanted, offer = slot[choice[active]], rank[active]
+        if views > 1:
+            wanted = wanted * views + view[active]
         np.minimum.at(best_rank, wanted, offer)
         won = best_rank[wanted] == offer
         winner, gained = active[won], wanted[won]
@@ -156,11 +164,19 @@ def assign(matching: Matching, threshold: float) -> Assignment:
         The overlaps.
     threshold
         Smallest IoU, above 0: 0.5 is strong matching, 0.1 weak matching.
+
+    Returns
+    -------
+    Assignment
+        Read-only, and kept with the overlaps: several analyses ask for the same.
     """
-    own = matching.own_groups
-    return _assignment(
-        matching, threshold, own, take_objects(matching, threshold, own), matching.group_start[own]
-    )
+    known = matching.assignments
+    if threshold not in known:
+        own = matching.own_groups
+        known[threshold] = _assignment(
+            matching, threshold, own, take_objects(matching, threshold, own), matching.group_start[own]
+        )
+    return known[threshold]
 
 
 def assign_devkit(matching: Matching, threshold: float = 0.5) -> Assignment:
@@ -201,4 +217,6 @@ def _assignment(
     objects[detection[took]] = matching.pair_object[taken[took]]
     labels[detection[took]] = np.where(matching.ignored[objects[detection[took]]], 0, 1)
     duplicates[detection] = ~took & (iou[largest] >= threshold)
+    for column in (labels, objects, overlaps, duplicates):
+        column.setflags(write=False)
     return Assignment(labels, objects, overlaps, duplicates)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,18 @@ from numpy.typing import NDArray
 from data.records import Detections, GroundTruth, InputError
 from diagnosis.ranking import by_falling, by_rising, indices
 
+if TYPE_CHECKING:
+    from diagnosis.assignment import Assignment
+
 __all__ = ["Matching", "match"]
 
-CANDIDATES_AT_ONCE = 1 << 16
+CANDIDATES_AT_ONCE = 1 << 18
 """Pairs of a detection and any object of its image that are looked at together: they fit in the cache."""
+
+SHARED = (
+    "by_score", "class_start", "ignored", "objects", "order", "own_groups", "pair_detection", "rank",
+)  # fmt: skip
+"""What does not depend on whether boxes are clipped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,18 +110,22 @@ class Matching:
 
         Its `pair_iou` is `pair_iou_unclipped`; of equal ones the earlier annotated object comes first.
         """
-        changed = np.flatnonzero(self.pair_iou != self.pair_iou_unclipped)
-        if not len(changed):
+        if self.pair_iou is self.pair_iou_unclipped:
             return self
-        order = indices(len(self.pair_iou))
-        places, start = self._pairs_of(self.pair_group[changed])
-        rows = places[_sort_within(start, -self.pair_object[places])]  # as annotated
-        order[places] = rows[_sort_within(start, self.pair_iou_unclipped[rows])]
-        iou = self.pair_iou_unclipped[order]
+        objects, iou = self.pair_object, self.pair_iou_unclipped
+        later = np.ones(len(iou), dtype=bool)
+        later[self.group_start[:-1]] = False
+        wrong = (iou[1:] > iou[:-1]) | ((iou[1:] == iou[:-1]) & (objects[1:] < objects[:-1]))
+        places, start = self._pairs_of(self.pair_group[1:][wrong & later[1:]])
+        if len(places):  # seldom: clipping changes all overlaps of a detection in much the same way
+            rows = places[_sort_within(start, -objects[places])]  # as annotated
+            rows = rows[_sort_within(start, iou[rows])]
+            objects, iou = objects.copy(), iou.copy()
+            objects[places], iou[places] = self.pair_object[rows], self.pair_iou_unclipped[rows]
         result = Matching(
             self.truth,
             self.detections,
-            pair_object=self.pair_object[order],
+            pair_object=objects,
             pair_iou=iou,
             pair_iou_unclipped=iou,
             group_start=self.group_start,
@@ -120,9 +133,13 @@ class Matching:
             group_label=self.group_label,
         )
         # What does not depend on the boxes need not be found again.
-        known = ("by_score", "order", "rank", "class_start", "ignored", "objects", "own_groups", "pair_group")
-        result.__dict__.update({name: getattr(self, name) for name in known})
+        result.__dict__.update({name: getattr(self, name) for name in SHARED})
         return result
+
+    @cached_property
+    def assignments(self) -> dict[float, Assignment]:
+        """What :func:`diagnosis.assignment.assign` has found so far, by threshold."""
+        return {}
 
     def _pairs_of(self, groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The pairs of some groups (sorted, each may be named several times), and where each group starts."""
@@ -203,99 +220,124 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
             raise InputError(
                 f"detections.{name}", f"other {name} than the ground truth's", "the same, in the same order"
             )
-    detection, object_, label, iou = _overlapping_pairs(truth, detections)
-    iou_clipped = _clipped_iou(truth, detections, detection, object_, iou) if clip else iou
-    first = np.ones(len(detection), dtype=bool)
-    first[1:] = (detection[1:] != detection[:-1]) | (label[1:] != label[:-1])
-    start = np.flatnonzero(first)
-    group_start = np.append(start, len(detection))
-    by_iou = _sort_within(group_start, iou_clipped)
-    unclipped = iou[by_iou]
+    columns = _Columns(truth, detections, clip)
+    parts = [columns.groups(low, high) for low, high in itertools.pairwise(columns.bounds)]
+    object_, iou, clipped, start, detection, label = (
+        np.concatenate([part[number] for part in parts]) if parts else np.zeros(0, dtype)
+        for number, dtype in enumerate((np.int64, float, float, np.int64, np.int64, np.int64))
+    )
+    first = np.cumsum([0] + [len(part[0]) for part in parts])[:-1]
+    start += np.repeat(first, [len(part[3]) for part in parts])
     return Matching(
         truth,
         detections,
-        pair_object=object_[by_iou],
-        pair_iou=unclipped if iou_clipped is iou else iou_clipped[by_iou],
-        pair_iou_unclipped=unclipped,
-        group_start=group_start,
-        group_detection=detection[start],
-        group_label=label[start],
+        pair_object=object_,
+        pair_iou=clipped if columns.clips else iou,
+        pair_iou_unclipped=iou,
+        group_start=np.append(start, len(object_)),
+        group_detection=detection,
+        group_label=label,
     )
 
 
-def _overlapping_pairs(
-    truth: GroundTruth, detections: Detections
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Detection, object, class of the object and IoU; sorted by detection, class, object."""
-    objects = by_rising(truth.image_index, by_rising(truth.labels))  # by image, then class, then as annotated
-    per_image = np.bincount(truth.image_index, minlength=len(truth.images))
-    image_start = np.cumsum(per_image) - per_image
-    candidates = per_image[detections.image_index]  # (M,)
-    ends = np.cumsum(candidates)
-    total = int(ends[-1]) if len(ends) else 0
-    cuts = np.searchsorted(ends, np.arange(CANDIDATES_AT_ONCE, total, CANDIDATES_AT_ONCE))
-    bounds = np.unique(np.concatenate([[0], cuts, [len(ends)]]))
+class _Columns:
+    """The boxes as columns, and groups for a few thousand detections at a time: those fit in the cache.
 
-    area, object_area = _area(detections.boxes), _area(truth.boxes)[objects]
-    left, top, right, bottom = np.ascontiguousarray(detections.boxes.T)
-    object_left, object_top, object_right, object_bottom = truth.boxes[objects].T.copy()
-    # What is to be added to the number of a candidate to get its object's place in `objects`.
-    shift = image_start[detections.image_index] - (ends - candidates)
+    Attributes
+    ----------
+    bounds
+        Where to cut the detections, for :meth:`groups`.
+    clips
+        Whether any detection reaches beyond its image, and that matters.
+    """
 
-    parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
-    for low, high in itertools.pairwise(bounds):
-        count = candidates[low:high]
-        number = np.arange(ends[low] - candidates[low], ends[high - 1])
-        place = number + np.repeat(shift[low:high], count)
-        width = np.minimum(np.repeat(right[low:high], count), object_right[place])
-        width -= np.maximum(np.repeat(left[low:high], count), object_left[place])
+    def __init__(self, truth: GroundTruth, detections: Detections, clip: bool) -> None:
+        # By image, then class, then as annotated.
+        self.objects = by_rising(truth.image_index, by_rising(truth.labels))
+        self.object_labels = truth.labels[self.objects]
+        self.object_boxes = truth.boxes[self.objects].T.copy()
+        self.object_area = _area(self.object_boxes)
+        per_image = np.bincount(truth.image_index, minlength=len(truth.images))
+        image_start = np.cumsum(per_image) - per_image
+        self.candidates = per_image[detections.image_index]  # (M,)
+        self.ends = np.cumsum(self.candidates)
+        total = int(self.ends[-1]) if len(self.ends) else 0
+        cuts = np.searchsorted(self.ends, np.arange(CANDIDATES_AT_ONCE, total, CANDIDATES_AT_ONCE))
+        self.bounds = np.unique(np.concatenate([[0], cuts, [len(self.ends)]]))
+        # What is to be added to the number of a candidate to get its object's place in `objects`.
+        self.shift = image_start[detections.image_index] - (self.ends - self.candidates)
+        self.boxes = detections.boxes.T
+        self.image_index = detections.image_index
+        self.limits = truth.sizes.astype(np.float64).T.copy()
+        self.clip = clip
+        self.clips = False
+
+    def groups(
+        self, low: int, high: int
+    ) -> tuple[
+        NDArray[np.int64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+    ]:
+        """Object, IoU and clipped IoU of each pair; first pair, detection and class of each group."""
+        boxes, others = self.boxes[:, low:high].copy(), self.object_boxes
+        count = self.candidates[low:high]
+        number = np.arange(self.ends[low] - self.candidates[low], self.ends[high - 1])
+        place = number + np.repeat(self.shift[low:high], count)
+        width = np.minimum(np.repeat(boxes[2], count), others[2][place])
+        width -= np.maximum(np.repeat(boxes[0], count), others[0][place])
         kept = np.flatnonzero(width > 0)
-        detection, place = np.repeat(np.arange(low, high), count)[kept], place[kept]
-        height = np.minimum(bottom[detection], object_bottom[place])
-        height -= np.maximum(top[detection], object_top[place])
+        detection, place = np.repeat(indices(high - low), count)[kept], place[kept]
+        height = np.minimum(boxes[3][detection], others[3][place])
+        height -= np.maximum(boxes[1][detection], others[1][place])
         overlap = np.maximum(height, 0.0) * width[kept]
         kept = np.flatnonzero(overlap > 0)
         detection, place, overlap = detection[kept], place[kept], overlap[kept]
-        parts.append((detection, place, overlap / (area[detection] + object_area[place] - overlap)))
-    if not parts:
-        none = np.zeros(0, dtype=np.int64)
-        return none, none, none, np.zeros(0)
-    detection, place, iou = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return detection, objects[place], truth.labels[objects][place], iou
+        iou = clipped = overlap / (_area(boxes)[detection] + self.object_area[place] - overlap)
+        if self.clip:
+            clipped = self._clipped(boxes, self.image_index[low:high], detection, place, iou)
+            self.clips = self.clips or clipped is not iou
+
+        label = self.object_labels[place]
+        new = np.ones(len(detection), dtype=bool)
+        new[1:] = (detection[1:] != detection[:-1]) | (label[1:] != label[:-1])
+        start = np.flatnonzero(new)
+        by_iou = _sort_within(np.append(start, len(detection)), clipped)
+        objects = self.objects[place[by_iou]]
+        return objects, iou[by_iou], clipped[by_iou], start, detection[start] + low, label[start]
+
+    def _clipped(
+        self,
+        boxes: NDArray[np.float64],
+        image: NDArray[np.int64],
+        detection: NDArray[np.int64],
+        place: NDArray[np.int64],
+        iou: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """``(P,)`` IoU with the detection clipped to its image; `iou` itself if nothing is clipped."""
+        wide, high = self.limits[0][image], self.limits[1][image]
+        beyond = (boxes[0] < 0) | (boxes[1] < 0) | (boxes[2] > wide) | (boxes[3] > high)
+        pairs = np.flatnonzero(beyond[detection])
+        if not len(pairs):
+            return iou
+        # A box wholly outside is left without area, where the tool inverts it: neither overlaps anything.
+        left, top = np.maximum(boxes[0], 0.0), np.maximum(boxes[1], 0.0)
+        right = np.maximum(np.minimum(boxes[2], wide), left)
+        inside = np.stack([left, top, right, np.maximum(np.minimum(boxes[3], high), top)])
+        mine, others = inside[:, detection[pairs]], self.object_boxes[:, place[pairs]]
+        sides = np.minimum(mine[2:], others[2:]) - np.maximum(mine[:2], others[:2])
+        overlap = np.maximum(sides[0], 0.0) * np.maximum(sides[1], 0.0)
+        result = iou.copy()
+        result[pairs] = overlap / (_area(mine) + self.object_area[place[pairs]] - overlap)
+        return result
 
 
-def _clipped_iou(
-    truth: GroundTruth,
-    detections: Detections,
-    detection: NDArray[np.int64],
-    object_: NDArray[np.int64],
-    iou: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """``(P,)`` IoU with the detection clipped to its image; `iou` itself if nothing is clipped."""
-    left, top, right, bottom = np.ascontiguousarray(detections.boxes.T)
-    wide, high = truth.sizes.astype(np.float64).T[:, detections.image_index]
-    beyond = (left < 0) | (top < 0) | (right > wide) | (bottom > high)
-    pairs = np.flatnonzero(beyond[detection])
-    if not len(pairs):
-        return iou
-    rows = np.flatnonzero(beyond)
-    # A box wholly outside is left without area, where the tool inverts it: neither overlaps anything.
-    left, top = np.maximum(left[rows], 0.0), np.maximum(top[rows], 0.0)
-    right = np.maximum(np.minimum(right[rows], wide[rows]), left)
-    bottom = np.maximum(np.minimum(bottom[rows], high[rows]), top)
-    area = (right - left) * (bottom - top)
-    row, other = np.cumsum(beyond)[detection[pairs]] - 1, truth.boxes[object_[pairs]].T
-    width = np.minimum(right[row], other[2]) - np.maximum(left[row], other[0])
-    height = np.minimum(bottom[row], other[3]) - np.maximum(top[row], other[1])
-    overlap = np.maximum(width, 0.0) * np.maximum(height, 0.0)
-    result = iou.copy()
-    result[pairs] = overlap / (area[row] + _area(truth.boxes)[object_[pairs]] - overlap)
-    return result
-
-
-def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``(N,)`` area of boxes (N, 4), square pixels."""
-    area: NDArray[np.float64] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+def _area(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(N,)`` area of boxes (4, N), square pixels."""
+    area: NDArray[np.float64] = (columns[2] - columns[0]) * (columns[3] - columns[1])
     return area
 
 

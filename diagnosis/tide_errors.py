@@ -64,13 +64,12 @@ def type_errors(
     matching: Matching, considered: NDArray[np.bool_], iou: float, background: float
 ) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
     """Type and target of each detection, those of an unclipped matching."""
-    pairs = matching.pair_iou >= background
-    pairs &= ~matching.ignored[matching.pair_object]
-    pairs &= considered[matching.pair_detection]
-    rows = np.flatnonzero(pairs)
-    detection, object_, overlap = (
-        matching.pair_detection[rows], matching.pair_object[rows], matching.pair_iou[rows],
-    )  # fmt: skip
+    rows = np.flatnonzero(matching.pair_iou >= background)
+    detection, object_ = matching.pair_detection[rows], matching.pair_object[rows]
+    counted = considered[detection] & ~matching.ignored[object_]
+    if not counted.all():
+        rows, detection, object_ = rows[counted], detection[counted], object_[counted]
+    overlap = matching.pair_iou[rows]
     own = matching.truth.labels[object_] == matching.detections.labels[detection]
     types = np.where(considered, np.int8(BKG), np.int8(BEYOND))
     targets = np.full(len(types), -1, dtype=np.int64)
@@ -94,7 +93,8 @@ def type_errors(
 
     able = size[first] >= iou
     first, last = first[able], last[able]
-    taken = greedy(first, last, size >= iou, its, len(matching.truth), matching.rank[mine[first]])
+    rank, view = matching.rank[mine[first]], np.zeros_like(first)
+    taken = greedy(first, last, size >= iou, its, len(matching.truth), rank, view, 1)
     taken = taken[taken >= 0]
     types[mine[taken]], targets[mine[taken]] = CORRECT, its[taken]
     return types, targets
