@@ -267,7 +267,8 @@ def test_nothing_is_wider_than_the_window(browser, report, width):
 
 def column(browser: Browser, place: int, table: str = "#further table") -> list[str]:
     found: list[str] = browser.js(
-        f"[...document.querySelector('{table}').tBodies[0].rows].map(r => r.cells[{place}].textContent.trim())"
+        f"[...document.querySelector('{table}').tBodies[0].rows]"
+        f".map(r => r.cells[{place}].textContent.trim())"
     )
     return found
 
