@@ -316,7 +316,7 @@ def test_a_fully_connected_layer_starts_as_one() -> None:
     convolution = nn.Conv2d(256, 256, 3)
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
     weight = fully_connected(convolution).weight
-    assert float(weight.std()) == pytest.approx((2 / 256) ** 0.5, rel=0.02)  # kaiming's for 1×1
+    assert float(weight.detach().std()) == pytest.approx((2 / 256) ** 0.5, rel=0.02)  # kaiming's for 1×1
 
 
 def test_gap_fc_in_a_network_of_ones_own() -> None:

@@ -379,35 +379,39 @@ def test_gradients_numerically_for_each_image(name: str, shuffle: Callable[[Tens
 
 
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Lists the operations that run."""
+    """Lists the operations that run, and keeps what they return."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.names: list[str] = []
+        self.outputs: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
         self.names.append(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
+        self.outputs += [value for value in [output] if isinstance(value, Tensor)]
+        return output
 
 
 @each_function
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_one_gather_and_one_index_tensor(
+def test_one_gather_one_index_tensor_and_one_output(
     shuffle: Callable[[Tensor, int], Tensor], memory_format: torch.memory_format
 ) -> None:
-    kept: list[Tensor] = []
     counts = []
     for channels in (4, 8):
-        x = torch.zeros(2, channels, 4, 6).contiguous(memory_format=memory_format).requires_grad_()
-        kept.clear()
-        with Operations() as operations, torch.autograd.graph.saved_tensors_hooks(kept.append, lambda _: _):
+        kept: list[Tensor] = []
+        # of three images, so that the largest index (8 bytes a position) is smaller than they are
+        x = torch.zeros(3, channels, 4, 6).contiguous(memory_format=memory_format).requires_grad_()
+        with Operations() as ran, torch.autograd.graph.saved_tensors_hooks(kept.append, lambda _: _):
             shuffle(x, 3)
-        names = operations.names
-        assert sum(name in ("gather", "index_select") for name in names) == 1
-        assert not {"index", "clone", "copy_", "cat", "stack", "_local_scalar_dense"} & set(names)
+        assert sum(name in ("gather", "index_select") for name in ran.names) == 1
+        storages = {output.untyped_storage().data_ptr(): output.untyped_storage() for output in ran.outputs}
+        storages.pop(x.untyped_storage().data_ptr(), None)
+        assert sum(storage.nbytes() >= 4 * x.numel() for storage in storages.values()) == 1
         assert [tensor.dtype for tensor in kept] == [torch.int64]
         assert kept[0].numel() in (channels, channels * 4 * 6)
-        counts.append(len(names))
+        counts.append(len(ran.names))
     assert counts[0] == counts[1]  # no loop over channels
 
 
