@@ -17,14 +17,16 @@ __all__ = ["choose_layers", "nearest"]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``; did you mean …?`` with the known name that is most like `name`, or nothing.
+    """``; did you mean …?`` with the known name that is most like `name` or lies within it, or nothing.
 
     Examples
     --------
     >>> nearest("spatail", ["channel", "spatial", "patch"])
     "; did you mean 'spatial'?"
     """
-    found = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    known = list(known)
+    within = [other for other in known if other.startswith(f"{name}.")]
+    found = within or difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
@@ -94,12 +96,12 @@ def _by_number(known: list[nn.Module], word: str, number: object) -> nn.Module:
 
 def _by_name(network: nn.Module, names: list[str], seen: Seen) -> list[nn.Module]:
     modules = dict(network.named_modules())
-    possible = {
+    possible = [
         name
         for name, module in modules.items()
         if module in seen
         and (isinstance(module, BasicBlock | Bottleneck) or sees_a_map(module, seen[module]))
-    }
+    ]
     for name in names:
         if name in possible:
             continue

@@ -290,7 +290,7 @@ def _shuffle(module: nn.Module, make: Callable[[int], Shuffle], shortcut: bool) 
         for branch, convolution in enumerate(spatial, start=_SHORTCUT + 1):
             _put_before(convolution, make(branch))
         if shortcut and module.downsample is None:
-            module.downsample = make(_SHORTCUT)
+            module.downsample = make(_SHORTCUT).train(module.training)
         elif shortcut:
             _put_before(module.downsample[0], make(_SHORTCUT))
     elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -300,7 +300,7 @@ def _shuffle(module: nn.Module, make: Callable[[int], Shuffle], shortcut: bool) 
 
 
 def _put_before(module: nn.Module, shuffle: Shuffle | TokenShuffle) -> None:
-    module.add_module("input_shuffle", shuffle)
+    module.add_module("input_shuffle", shuffle.train(module.training))
     module.register_forward_pre_hook(_shuffle_input)
 
 
