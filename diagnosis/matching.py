@@ -349,7 +349,10 @@ def _sort_within(
     length = np.diff(start)
     several = np.flatnonzero(length > 1)
     first, length = start[several], length[several]
-    for size in np.unique(length):  # as many rounds as there are different lengths, at most a few dozen
+    couples = first[length == 2]  # most of them
+    couples = couples[values[couples] < values[couples + 1]]
+    order[couples], order[couples + 1] = couples + 1, couples
+    for size in np.unique(length[length > 2]):  # as many rounds as different lengths, at most a few dozen
         rows = first[length == size, None] + indices(size)  # (R, size)
         by_value = np.argsort(-values[rows], axis=1, kind="stable")
         order[rows] = np.take_along_axis(rows, by_value, axis=1)

@@ -76,7 +76,8 @@ def type_errors(
     types[detection[~own & (overlap > background)]] = BOTH
 
     # With objects of its own class: the pairs of a detection fall in IoU.
-    mine, its, size = detection[own], object_[own], overlap[own]
+    with_own = np.flatnonzero(own)
+    mine, its, size = detection[with_own], object_[with_own], overlap[with_own]
     first = np.flatnonzero(np.diff(mine, prepend=-1))
     last = np.append(first[1:], len(mine))
     twice = first[size[first] > iou]  # the taken ones of them are overwritten below
