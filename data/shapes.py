@@ -26,7 +26,7 @@ __all__ = ["shapes_classes", "write_shapes"]
 
 TREE = "VOCshapes"
 MARKER = "shapes.json"
-DRAWING = 5  # to be raised when the pictures of a key change
+DRAWING = 6  # to be raised when the pictures of a key change
 JPEG_QUALITY = 92
 SMALLEST_SIDE = 48  # pixels: below, a tiny object has too few to be one
 

@@ -30,7 +30,7 @@ def tree(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scenes():
-    return [draw_scene(0, "train", i, (160, 160)) for i in range(250)]
+    return [draw_scene(0, "train", i, (160, 160)) for i in range(400)]
 
 
 def test_no_images_at_all(tmp_path):

@@ -1,0 +1,131 @@
+"""What a report shows: plain records, filled by the caller; what is left empty is left out of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from diagnosis.summary import Diagnosis
+
+__all__ = ["SECTIONS", "Gallery", "PageFigure", "PageTable", "ReportContent"]
+
+SECTIONS: dict[str, str] = {
+    "comparison": "Differences between the detectors",
+    "flow": "What became of each object",
+    "impact": "What each error type costs",
+    "trends": "Error types down the ranking",
+    "characteristics": "Characteristics of objects",
+    "tide": "TIDE",
+    "confusion": "Which class is taken for which",
+    "curves": "Precision and recall",
+    "calibration": "Can the scores be believed?",
+    "further": "Further figures and tables",
+}
+"""Sections that appear where something is given for them, in the order of the page, with their headings."""
+
+Value = str | int | float | None
+
+
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure drawn elsewhere, by matplotlib for instance.
+
+    Parameters
+    ----------
+    title, caption
+        Above and below it. The caption gives the units and N.
+    svg
+        The whole text of an SVG file, which names nothing outside itself.
+    section
+        A key of :data:`SECTIONS`.
+    description
+        What is to be seen, for those who cannot see it; default: the title.
+    """
+
+    title: str
+    caption: str
+    svg: str
+    section: str = "further"
+    description: str = ""
+    block: ClassVar[str] = "figure"
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A table that the reader can sort by any column.
+
+    Parameters
+    ----------
+    title, caption
+        Above and below it.
+    columns
+        Headings.
+    rows
+        Equally many values each: text, whole numbers, decimal numbers (printed with `decimals`), or None
+        where there is none.
+    section
+        A key of :data:`SECTIONS`.
+    decimals
+        How many decimals to print.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    caption: str = ""
+    section: str = "further"
+    decimals: int = 1
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """How much the gallery of the surest errors may hold.
+
+    Parameters
+    ----------
+    each
+        Examples, at most, of each detector, class and error type.
+    total
+        Examples, at most, in all, shared out evenly among the detectors.
+    pixels
+        Longest side of a part of a photograph. At 240, most take 8 to 15 kB of the page.
+    quality
+        Of the JPEG pictures, from 1 to 95.
+    """
+
+    each: int = 4
+    total: int = 480
+    pixels: int = 240
+    quality: int = 80
+
+
+@dataclass(frozen=True, eq=False)
+class ReportContent:
+    """Everything that a page shows.
+
+    Parameters
+    ----------
+    diagnoses
+        One or several detectors on the same ground truth.
+    numbers
+        The content of ``diagnosis.json``, with the detectors in the same order: from
+        :func:`diagnosis.summary.to_json`, with ``impact``, ``characteristics``, ``tide``, ``comparison`` and
+        ``intervals`` where they were computed.
+    statements
+        Sentences of a comparison with intervals; they take the place of those that merely subtract.
+    figures, tables
+        What else to show, under its section, in this order.
+    gallery
+        How many errors to show as pictures; None: none.
+    title
+        Heading of the page.
+    """
+
+    diagnoses: Sequence[Diagnosis]
+    numbers: Mapping[str, Any]
+    statements: Sequence[str] = ()
+    figures: Sequence[PageFigure] = ()
+    tables: Sequence[PageTable] = ()
+    gallery: Gallery | None = field(default_factory=Gallery)
+    title: str = "What the detectors get wrong"

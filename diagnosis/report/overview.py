@@ -1,0 +1,141 @@
+"""The first parts of the page: the five shares of each detector, average precision, the legend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from diagnosis.breakdown import ERROR_TYPES, STRONG
+from diagnosis.drawing import AP_NAMES, ink_on
+from diagnosis.report.cells import Cell, Column, Table, fraction, share, text, whole
+from diagnosis.report.shapes import Part, Slice, pie, stacked
+from diagnosis.summary import Diagnosis
+
+__all__ = ["ErrorKind", "Overview", "detector_table", "error_kinds", "overviews", "score_table", "shares_of"]
+
+Json = Mapping[str, Any]
+WAYS = {"mean_over_classes": "mean over classes", "pooled": "all classes pooled"}
+
+
+@dataclass(frozen=True)
+class ErrorKind:
+    """An error type, as the legend shows it: name, colour, text colour on it, what it means."""
+
+    name: str
+    colour: str
+    ink: str
+    explanation: str
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The five shares of one detector, drawn and in figures.
+
+    Parameters
+    ----------
+    letter, name
+        Of the detector.
+    counted, classes
+        How many detections are counted, and of how many classes.
+    slices
+        Pie of the mean over classes.
+    bars
+        Stacked bars: heading and parts.
+    shares
+        Error type, mean over classes and pooled.
+    """
+
+    letter: str
+    name: str
+    counted: int
+    classes: int
+    slices: tuple[Slice, ...]
+    bars: tuple[tuple[str, tuple[Part, ...]], ...]
+    shares: tuple[tuple[str, Cell, Cell], ...]
+
+
+def overviews(diagnoses: Sequence[Diagnosis], numbers: Json, letters: Sequence[str]) -> list[Overview]:
+    """One for each detector."""
+    made = []
+    for diagnosis, detector, letter in zip(diagnoses, numbers["detectors"], letters, strict=True):
+        mean, pooled = (shares_of(detector["breakdown"][way]) for way in WAYS)
+        per_class = diagnosis.breakdown.counts.sum(axis=1)
+        made.append(
+            Overview(
+                letter,
+                diagnosis.name,
+                int(per_class.sum()),
+                int((per_class > 0).sum()),
+                pie(mean),
+                tuple(
+                    (name, stacked(shares))
+                    for name, shares in zip(WAYS.values(), (mean, pooled), strict=True)
+                ),
+                tuple(
+                    (kind.name, share(one), share(other))
+                    for kind, one, other in zip(ERROR_TYPES, mean, pooled, strict=True)
+                ),
+            )
+        )
+    return made
+
+
+def shares_of(entry: Json) -> list[float]:
+    """The five shares; NaN where there is none."""
+    values = [entry.get(kind.name) for kind in ERROR_TYPES]
+    return [math.nan if value is None else float(value) for value in values]
+
+
+def detector_table(diagnoses: Sequence[Diagnosis], numbers: Json, letters: Sequence[str]) -> Table:
+    """What each detector found."""
+    sources = {
+        source.get("name"): source.get("path", "")
+        for source in (numbers.get("provenance") or {}).get("sources") or ()
+        if isinstance(source, Mapping)
+    }
+    columns = [
+        Column("", False),
+        Column("detector", False),
+        Column("detections"),
+        Column("counted", meaning="The top detections of each class that the shares are of."),
+        Column("images", meaning="Images with at least one detection."),
+    ]
+    rows = []
+    for diagnosis, letter in zip(diagnoses, letters, strict=True):
+        found = diagnosis.detections
+        images = len(set(found.image_index.tolist()))
+        cells = [text(letter), text(diagnosis.name), whole(len(found))]
+        rows.append((*cells, whole(int(diagnosis.breakdown.counts.sum())), whole(images)))
+    if any(sources.values()):
+        columns.append(Column("from", False))
+        rows = [(*row, text(str(sources.get(row[1].text, "")))) for row in rows]
+    return Table("Detectors", tuple(columns), tuple(rows))
+
+
+def score_table(numbers: Json) -> Table:
+    """Mean average precision of every kind."""
+    kinds = _kinds(numbers, lambda detector: detector.get("map") or {})
+    columns = (Column("detector", False), *(Column(AP_NAMES.get(kind, kind)) for kind in kinds))
+    rows = tuple(
+        (text(d["name"]), *(fraction(d.get("map") or {}, kind) for kind in kinds))
+        for d in numbers["detectors"]
+    )
+    caption = "Per cent, mean over the classes that have objects."
+    return Table("Mean average precision", columns, rows, caption)
+
+
+def _kinds(numbers: Json, of: Any) -> list[str]:
+    found = (kind for detector in numbers["detectors"] for kind in of(detector) if kind != "reason")
+    return list(dict.fromkeys(found))
+
+
+def error_kinds(iou: float) -> list[ErrorKind]:
+    """The legend, with the smallest IoU of a correct detection put into the explanations."""
+    return [
+        ErrorKind(
+            kind.name, kind.colour, ink_on(kind.colour), kind.explanation.replace(f"{STRONG:g}", f"{iou:g}")
+        )
+        for kind in ERROR_TYPES
+    ]

@@ -1,0 +1,149 @@
+"""The page put together: records from the other modules into the templates, written in one step."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from data.formats.files import write_text
+from diagnosis.drawing import LETTERS, check_comparable, count
+from diagnosis.report.classes import class_tables
+from diagnosis.report.content import PageFigure, ReportContent
+from diagnosis.report.gallery import Example, collect
+from diagnosis.report.overview import detector_table, error_kinds, overviews, score_table
+from diagnosis.report.rules import counting_rules, origin_rows, spoken, top_rule
+from diagnosis.report.sections import sections
+
+__all__ = ["render_report", "write_report"]
+
+ASSETS = resources.files(__package__) / "assets"
+
+
+def write_report(content: ReportContent, path: Path) -> Path:
+    """Write the page in one step: whoever looks sees a whole page or none.
+
+    Parameters
+    ----------
+    content
+        What it shows.
+    path
+        The file, usually ``report.html``; its folder must exist.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    InputError
+        The folder is absent or cannot be written to; or see :func:`render_report`.
+    """
+    write_text(path, render_report(content))
+    return path
+
+
+def render_report(content: ReportContent) -> str:
+    """The page as one text of HTML; the same content gives the same text.
+
+    Everything is in it: style, script, figures and photographs. Its content security policy forbids the
+    browser to fetch anything. Without scripts all is shown and nothing can be filtered or sorted.
+
+    Raises
+    ------
+    InputError
+        No detector, or detectors on different ground truths or thresholds.
+    """
+    import jinja2  # not needed by those who only ask for numbers
+
+    check_comparable(content.diagnoses)
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"image_address": image_address, "score": score}
+    script = _asset("script.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    page = environment.get_template("page.html")
+    return page.render(style=_asset("style.css"), script=script, script_digest=digest, **_context(content))
+
+
+def _context(content: ReportContent) -> dict[str, Any]:
+    diagnoses, numbers = content.diagnoses, content.numbers
+    truth, letters = diagnoses[0].truth, LETTERS[: len(diagnoses)]
+    ignored = int(diagnoses[0].matching.ignored.sum())
+    provenance: Mapping[str, Any] = numbers.get("provenance") or {}
+    examples = None if content.gallery is None else collect(diagnoses, content.gallery)
+    return {
+        "title": content.title,
+        "names": [diagnosis.name for diagnosis in diagnoses],
+        "letters": letters,
+        "classes": truth.classes,
+        "facts": {
+            "Ground truth": str((provenance.get("options") or {}).get("ground_truth") or ""),
+            "Images": f"{len(truth.images):,}",
+            "Classes": f"{len(truth.classes):,}",
+            "Objects": f"{len(truth) - ignored:,}"
+            + (f", and {ignored:,} difficult or crowd" if ignored else ""),
+            "Correct from": f"IoU {diagnoses[0].iou:g}",
+            "Counted of each class": f"its surest: {top_rule(numbers)}",
+        },
+        "kinds": error_kinds(diagnoses[0].iou),
+        "detectors": detector_table(diagnoses, numbers, letters),
+        "overviews": overviews(diagnoses, numbers, letters),
+        "scores": score_table(numbers),
+        "statements": spoken(diagnoses, content.statements),
+        "rules": counting_rules(diagnoses, numbers),
+        "class_tables": class_tables(numbers),
+        "sections": sections(content, letters),
+        "origin": origin_rows(provenance),
+        "examples": examples,
+        "groups": {} if examples is None else _grouped(examples.shown, len(diagnoses)),
+        "count": count,
+    }
+
+
+def _grouped(shown: Sequence[Example], detectors: int) -> dict[int, dict[int, list[list[Example]]]]:
+    """Examples by class, error type and detector; only classes and types that have some."""
+    groups: dict[int, dict[int, list[list[Example]]]] = {}
+    for example in sorted(shown, key=lambda one: (one.label, one.kind)):
+        columns = groups.setdefault(example.label, {}).setdefault(
+            example.kind, [[] for _ in range(detectors)]
+        )
+        columns[example.detector].append(example)
+    return groups
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def score(value: float) -> str:
+    """A confidence with two decimals, or one digit where these would be 0.00.
+
+    Examples
+    --------
+    >>> score(0.937), score(12.0), score(0.00021), score(0.0)
+    ('0.94', '12.00', '0.0002', '0.00')
+    """
+    return f"{value:.2f}" if value == 0 or abs(value) >= 0.005 else f"{value:.1g}"
+
+
+def image_address(figure: PageFigure) -> str:
+    """An SVG file as a ``data:`` address.
+
+    As an image of its own it can neither run scripts nor fetch anything, and its identifiers do not meet
+    those of other figures. What precedes the drawing and matplotlib's description of the file are left out.
+    """
+    svg = figure.svg[max(figure.svg.find("<svg"), 0) :]
+    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")

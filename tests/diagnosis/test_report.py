@@ -1,0 +1,695 @@
+"""The web page: all numbers are on it, nothing is fetched, names are only names, nothing empty breaks it."""
+
+import base64
+import dataclasses
+import hashlib
+import io
+import itertools
+import re
+import tomllib
+from collections import Counter
+from html.parser import HTMLParser
+from importlib import resources
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.records import Detections, GroundTruth, InputError
+from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.report import (
+    SECTIONS,
+    Gallery,
+    PageFigure,
+    PageTable,
+    ReportContent,
+    render_report,
+    write_report,
+)
+from diagnosis.report.cells import share
+from diagnosis.report.gallery import choose, collect
+from diagnosis.report.pictures import part_around
+from diagnosis.summary import Diagnosis, diagnose, sentences, to_json
+
+VOID = {"meta", "link", "input", "img", "br", "hr"}
+EVIL = '<script>alert("1")</script> & $x_2$'
+SIZE = (120, 90)
+SVG = (
+    '<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/svg11.dtd">\n'
+    '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">\n <metadata>made by http://example.org'
+    '</metadata><rect width="9" height="9"/></svg>'
+)
+
+
+class Page(HTMLParser):
+    """The elements of a page: (tag, attributes, text within), and what is wrong with their nesting."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None], list[str]]] = []
+        self.open: list[tuple[str, int]] = []
+        self.faults: list[str] = []
+        self.feed(text)
+        self.close()
+        self.faults += [f"<{tag}> is not closed" for tag, _ in self.open]
+
+    def handle_starttag(self, tag, attrs):
+        self.handle_data(" ")
+        self.elements.append((tag, dict(attrs), []))
+        if tag not in VOID:
+            self.open.append((tag, len(self.elements) - 1))
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs), []))
+
+    def handle_endtag(self, tag):
+        self.handle_data(" ")
+        if not self.open or self.open[-1][0] != tag:
+            self.faults.append(f"</{tag}> closes {self.open[-1:]}")
+        else:
+            self.open.pop()
+
+    def handle_data(self, data):
+        for _, index in self.open:
+            self.elements[index][2].append(data)
+
+    def find(self, tag: str, **attributes: str) -> list[tuple[dict[str, str | None], str]]:
+        """Attributes and text of the elements of a kind; `class_` is one of its classes."""
+        wanted = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()}
+        return [
+            (has, " ".join("".join(parts).split()))
+            for name, has, parts in self.elements
+            if name == tag
+            and all(
+                value in (has.get(key) or "").split() if key == "class" else has.get(key) == value
+                for key, value in wanted.items()
+            )
+        ]
+
+
+def truth_of(images=6, classes=("dog", "cat", "bus"), files=(), seed=0) -> GroundTruth:
+    """Two objects an image, of the classes in turn, one in five difficult."""
+    rng = np.random.default_rng(seed)
+    count = 2 * images
+    corner = rng.integers(5, 50, (count, 2))
+    boxes = np.concatenate([corner, corner + rng.integers(20, 40, (count, 2))], axis=1)
+    return GroundTruth(
+        [f"image{i}" for i in range(images)],
+        classes,
+        [SIZE] * images,
+        np.repeat(np.arange(images), 2),
+        np.arange(count) % len(classes),
+        boxes,
+        np.arange(count) % 5 == 4,
+        files=files,
+    )
+
+
+def detector(truth, name="detector", jitter=4.0, extra=6, seed=1, similar=(("dog", "cat"),)) -> Diagnosis:
+    """Every object found, shifted, some under another class; and random boxes."""
+    rng = np.random.default_rng(seed)
+    boxes = truth.boxes + rng.normal(0, jitter, truth.boxes.shape)
+    labels = np.where(rng.random(len(truth)) < 0.4, (truth.labels + 1) % len(truth.classes), truth.labels)
+    corner = rng.uniform(0, 60, (extra, 2))
+    boxes = np.concatenate([boxes, np.concatenate([corner, corner + 20], axis=1)])
+    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2])
+    image = np.concatenate([truth.image_index, rng.integers(0, len(truth.images), extra)])
+    labels = np.concatenate([labels, rng.integers(0, len(truth.classes), extra)])
+    found = Detections(truth.images, truth.classes, image, labels, rng.random(len(boxes)), boxes)
+    groups = [group for group in similar if set(group) <= set(truth.classes)]
+    return diagnose(truth, found, name, groups, coco=False)
+
+
+def nothing_found(truth, name="silent") -> Diagnosis:
+    return diagnose(truth, Detections(truth.images, truth.classes, [], [], [], []), name, coco=False)
+
+
+def content(diagnoses, **others) -> ReportContent:
+    numbers = others.pop("numbers", None) or to_json(diagnoses, {"options": {"top": None}})
+    return ReportContent(diagnoses, numbers, **others)
+
+
+def rich(diagnoses) -> dict:
+    """A diagnosis.json with everything in it, of made-up numbers."""
+    numbers = to_json(
+        diagnoses, {"command": "python -m diagnosis", "options": {"ground_truth": "VOC2007:test"}}
+    )
+    for detector_ in numbers["detectors"]:
+        for entry in detector_["classes"].values():
+            before = entry["ap"]
+            entry["impact"] = {
+                kind: {"ap": (before["hoiem"] or 0) + 0.0625, "apn": (before["normalized"] or 0) + 0.125}
+                for kind in ("ignore_localization", "fix_localization", "only_background")
+            }
+            entry["characteristics"] = {
+                "area": [{"bin": name, "objects": 9, "ap": 0.5, "apn": 0.4375} for name in ("XS", "S", "M")],
+                "truncated": [
+                    {"bin": 0, "objects": 8, "ap": 0.5, "apn": 0.5},
+                    {"bin": 1, "objects": 2, "ap": None, "apn": None, "reason": "no such object"},
+                ],
+            }
+        kinds = ("cls", "loc", "both", "dupe", "bkg", "miss", "fp", "fn")
+        detector_["tide"] = {
+            "ap50": 0.671875,
+            "dap": {kind: n / 64 for n, kind in enumerate(kinds)},
+            "counts": {kind: 1000 + n for n, kind in enumerate(kinds)},
+        }
+    gap = {"difference": 0.142, "low": 0.129, "high": 0.156, "p": 0.002}
+    none = {"difference": None, "low": None, "high": None, "p": None, "reason": "not computed"}
+    numbers["comparison"] = [
+        {
+            "a": diagnoses[0].name,
+            "b": diagnoses[-1].name,
+            "images": 6,
+            "replicates": 1000,
+            "level": 0.95,
+            "share": {"localization": gap, "correct": {**gap, "low": -0.01}},
+            "map": {"voc07": gap, "coco": none},
+            "classes": {"dog": {"share": {"localization": gap}}},
+        }
+    ]
+    return numbers
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("photographs")
+    files = []
+    for n in range(6):
+        pixels = np.random.default_rng(n).integers(0, 255, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
+        files.append(str(folder / f"image{n}.png"))
+        Image.fromarray(pixels).save(files[-1])
+    return files
+
+
+@pytest.fixture(scope="module")
+def pair(photographs) -> list[Diagnosis]:
+    truth = truth_of(files=photographs)
+    return [detector(truth, "plain"), detector(truth, f"shuffled {EVIL}", jitter=9.0, seed=2)]
+
+
+@pytest.fixture(scope="module")
+def full_text(pair) -> str:
+    figures = [PageFigure(f"Figure {key}", f"Caption {key}", SVG, key) for key in SECTIONS]
+    tables = [PageTable("Flow <of> objects", ("from", "N", "share"), (("a<b", 7, 0.25), (None, None, None)))]
+    return render_report(
+        content(pair, numbers=rich(pair), figures=figures, tables=tables, statements=["It rises <by> 3."])
+    )
+
+
+@pytest.fixture(scope="module")
+def full(full_text) -> Page:
+    return Page(full_text)
+
+
+def rows_of(page: Page) -> list[str]:
+    return [text for _, text in page.find("tr")]
+
+
+# ---- nothing to show -----------------------------------------------------------------------------
+
+
+def empty_cases() -> dict[str, list[Diagnosis]]:
+    truth = truth_of()
+    bare = GroundTruth(["a"], ["dog", "cat"], [[9, 9]], [], [], [])
+    none = GroundTruth([], ["dog"], [], [], [], [])
+    outside = Detections(truth.images, truth.classes, [0], [0], [0.5], [[500.0, 500, 600, 600]])
+    point = Detections(truth.images, truth.classes, [0], [0], [0.5], [[7.0, 7, 7, 7]])
+    return {
+        "no detections": [nothing_found(truth)],
+        "no objects": [detector(bare, extra=3)],
+        "neither": [nothing_found(bare)],
+        "no images": [nothing_found(none)],
+        "one class": [detector(truth_of(classes=("dog",)))],
+        "one silent": [detector(truth), nothing_found(truth)],
+        "outside the image": [diagnose(truth, outside, "far", coco=False)],
+        "a box without area": [diagnose(truth, point, "point", coco=False)],
+        "no similar class": [detector(truth, similar=())],
+    }
+
+
+@pytest.mark.parametrize("case", empty_cases())
+def test_empty_results_make_a_whole_page(case):
+    page = Page(render_report(content(empty_cases()[case])))
+    assert page.faults == []
+    assert len(page.find("h1")) == 1
+
+
+@pytest.mark.parametrize("case", ["no detections", "neither"])
+def test_a_detector_without_detections_is_told_so(case):
+    page = Page(render_report(content(empty_cases()[case])))
+    assert "No detection counts" in page.find("article")[0][1]
+    assert not page.find("svg", class_="pie")
+    assert "No error among the detections counted" in page.find("section", id="gallery")[0][1]
+
+
+def test_eighty_classes_and_six_detectors_with_long_names():
+    names = [f"a class of several words {n}" for n in range(80)]
+    truth = truth_of(images=200, classes=names)
+    six = [detector(truth, f"detector with a long name {n}", seed=n) for n in range(6)]
+    text = render_report(content(six, numbers=rich(six)))
+    page = Page(text)
+    assert page.faults == []
+    for name in (*names, *(one.name for one in six)):
+        assert name in text
+    shots = page.find("figure", class_="shot")
+    assert 0 < len(shots) <= Gallery().total
+    assert len(text) < 6e6
+
+
+def test_no_detector_and_other_images_are_errors(pair):
+    with pytest.raises(InputError, match="0 detectors"):
+        render_report(ReportContent([], {}))
+    with pytest.raises(InputError, match="different classes or images"):
+        render_report(content([pair[0], detector(truth_of(images=3))]))
+
+
+# ---- the page as such ----------------------------------------------------------------------------
+
+
+def test_markup_is_sound(full):
+    assert full.faults == []
+    assert full.find("html")[0][0]["lang"] == "en"
+    identifiers = Counter(has["id"] for _, has, _ in full.elements if "id" in has)
+    assert not [name for name, times in identifiers.items() if times > 1]
+    for _, has, _ in full.elements:
+        for reference in (has.get("aria-labelledby"), (has.get("href") or "")[1:]):
+            assert not reference or (has.get("href") or "#")[0] != "#" or reference in identifiers
+    levels = [int(tag[1]) for tag, _, _ in full.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    for tag, has, _ in full.elements:
+        assert tag != "img" or has.get("alt")
+        assert tag != "svg" or has.get("aria-hidden") == "true" or (has.get("role") and has.get("aria-label"))
+        assert tag != "button" or has.get("type") == "button"
+
+
+def test_everything_is_in_the_page(full, full_text):
+    for tag, has, _ in full.elements:
+        for name in ("src", "href", "srcset", "action", "data", "poster", "xlink:href"):
+            value = has.get(name)
+            assert value is None or value.startswith(("data:", "#")), (tag, name, value)
+        assert tag not in ("iframe", "object", "embed", "form", "base")
+        assert not [name for name in has if name.startswith("on")]
+    assert "://" not in full_text
+    assert not re.search(r"url\(|@import", full.find("style")[0][1])
+    ((_, script),) = [(has, text) for has, text in full.find("script")]
+    assert "fetch(" not in script
+    assert "XMLHttpRequest" not in script
+
+
+def test_security_policy_allows_this_script_alone(full_text):
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', full_text)[1]
+    script = re.search(r"<script>(.*?)</script>", full_text, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+
+
+def test_figures_are_images_without_their_prologue(full):
+    figures = [has["src"] for has, _ in full.find("img")]
+    assert len(figures) == len(SECTIONS)
+    for address in figures:
+        svg = base64.b64decode(address.removeprefix("data:image/svg+xml;base64,")).decode()
+        assert svg.startswith("<svg ")
+        assert "<rect" in svg
+        assert "example.org" not in svg
+
+
+def test_names_are_escaped(full, full_text, pair):
+    assert len(full.find("script")) == 1
+    assert EVIL not in full_text
+    assert full.find("h3")[1][1] == f"B {pair[1].name}"
+    assert any(has.get("value") == "classes-1" and EVIL in text for has, text in full.find("option"))
+    assert "It rises <by> 3." in [text for _, text in full.find("li")]
+    assert "a<b 7 0.2" in rows_of(full)
+
+
+def test_names_of_classes_are_escaped():
+    names = ["<b>", '"q" & r', "$x$"]
+    page = Page(render_report(content([detector(truth_of(classes=names))])))
+    headings = [text for _, text in page.find("th", scope="row")]
+    assert set(names) <= set(headings)
+    assert not page.find("b", id="x")
+    for has, _ in page.find("svg", role="img"):
+        assert has["aria-label"]
+
+
+def test_the_same_content_gives_the_same_bytes(pair):
+    texts = {render_report(content(pair, numbers=rich(pair))) for _ in range(2)}
+    assert len(texts) == 1
+
+
+def test_page_is_written_in_one_step(tmp_path, pair):
+    path = tmp_path / "report.html"
+    path.write_text("before", encoding="utf-8")
+    broken = dataclasses.replace(content(pair), numbers={"detectors": []})
+    with pytest.raises(ValueError, match="zip"):
+        write_report(broken, path)
+    assert path.read_text(encoding="utf-8") == "before"
+    assert write_report(content(pair), path) == path
+    assert path.read_text(encoding="utf-8").endswith("</html>\n")
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+    with pytest.raises(InputError, match="expected a folder to write to"):
+        write_report(content(pair), tmp_path / "absent" / "report.html")
+
+
+def test_assets_are_shipped(root):
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    assert settings["tool"]["setuptools"]["package-data"]["diagnosis.report"] == ["assets/*"]
+    assets = {file.name for file in (resources.files("diagnosis.report") / "assets").iterdir()}
+    assert assets == {"blocks.html", "gallery.html", "page.html", "script.js", "style.css"}
+    assert any(line.startswith("jinja2") for line in settings["project"]["dependencies"])
+
+
+def test_contrast_of_text_is_enough():
+    """WCAG AA: 4.5 for text on every ground it stands on, 3 for the parts of charts."""
+    style = (resources.files("diagnosis.report") / "assets" / "style.css").read_text(encoding="utf-8")
+    themes = [
+        dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root[^{]*\{([^}]*)\}", style)
+    ]
+    themes = [theme for theme in themes if "ink" in theme]
+    assert len(themes) == 3
+    assert themes[1] == themes[2]
+    for theme in themes[:2]:
+        for ground in ("page", "card", "hover"):
+            for text in ("ink", "quiet", "accent"):
+                assert contrast(theme[text], theme[ground]) >= 4.5, (text, ground)
+        assert contrast(theme["bar"], theme["card"]) >= 3
+
+
+def contrast(one: str, other: str) -> float:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+# ---- the numbers ---------------------------------------------------------------------------------
+
+
+def test_all_numbers_of_the_classes_are_in_their_rows(full, pair):
+    numbers = rich(pair)
+    rows = rows_of(full)
+    for detector_ in numbers["detectors"]:
+        for name, entry in detector_["classes"].items():
+            values = [entry["objects"], entry["detections"], entry["top"]["n"]]
+            shares = [share(entry["top"][kind.name]).text for kind in ERROR_TYPES]
+            scores = [share(score).text for kind, score in entry["ap"].items() if kind != "reason"]
+            assert " ".join([name, *map(str, values), *shares, *scores]) in rows
+
+
+def test_shares_and_scores_of_the_detectors_are_shown(full, pair):
+    for one, (_, card) in zip(rich(pair)["detectors"], full.find("article"), strict=True):
+        for kind in ERROR_TYPES:
+            ways = (one["breakdown"][way][kind.name] for way in ("mean_over_classes", "pooled"))
+            assert " ".join([kind.name, *(share(way).text for way in ways)]) in card
+        scores = " ".join(share(score).text for kind, score in one["map"].items() if kind != "reason")
+        assert f"{one['name']} {scores}" in rows_of(full)
+
+
+def test_side_by_side_tables_give_the_difference(pair):
+    page = Page(render_report(content(pair)))
+    ours, theirs = (d.breakdown.shares[0, 0] for d in pair)
+    gap = f"{100 * (theirs - ours):+.1f}".replace("-", "−")
+    assert f"dog {pair[0].breakdown.objects[0]} {share(ours).text} {share(theirs).text} {gap}" in rows_of(
+        page
+    )
+
+
+def test_pie_and_bars_show_the_shares(pair):
+    page = Page(render_report(content(pair[:1], gallery=None)))
+    shares = pair[0].breakdown.mean_over_classes()
+    titles = [text for _, text in page.find("title")][1:]
+    told = [f"{k.name} {100 * s:.1f} %" for k, s in zip(ERROR_TYPES, shares, strict=True) if s > 0]
+    assert titles[: len(told)] == told
+    widths = [
+        float(has["width"].rstrip("%")) for has, _ in page.find("rect", class_="k") if has["height"] == "100%"
+    ]
+    assert sum(widths) == pytest.approx(200, abs=0.02)  # the mean over classes, and pooled
+
+
+def test_legend_explains_each_type_with_a_picture(full):
+    entries = full.find("div", class_="legend-entry")
+    assert len(entries) == len(ERROR_TYPES)
+    for kind, (_, text) in zip(ERROR_TYPES, entries, strict=True):
+        assert text.endswith(f"{kind.name} {kind.explanation}")
+
+
+def test_legend_gives_the_threshold_used(pair):
+    truth = pair[0].truth
+    strict = diagnose(truth, pair[0].detections, "strict", iou=0.75, coco=False)
+    page = Page(render_report(content([strict], gallery=None)))
+    assert "at least 0.75 with an object" in page.find("div", class_="legend-entry")[0][1]
+    assert "IoU 0.75" in page.find("dl", class_="facts")[0][1]
+
+
+def test_sentences_or_the_statements_of_a_comparison(pair, full):
+    told = [text for _, text in Page(render_report(content(pair))).find("li")]
+    assert set(sentences(pair)) <= set(told)
+    told = [text for _, text in full.find("li")]
+    assert sentences(pair[:1])[0] in told
+    assert not [text for text in told if text.startswith("Localization errors:")]
+
+
+@pytest.mark.parametrize(
+    ("top", "words"),
+    [(None, "as many as it has objects"), ("2x", "2 times as many"), ("all", "all"), ("50", "50")],
+)
+def test_what_is_counted_is_said(pair, top, words):
+    numbers = to_json(pair, {"options": {"top": top}})
+    page = Page(render_report(content(pair, numbers=numbers, gallery=None)))
+    assert f"Counted of each class its surest: {words}" in page.find("dl", class_="facts")[0][1]
+    rules = page.find("dl", class_="rules")[0][1]
+    assert f"surest detections are counted: {words}" in rules
+    sums = [
+        sum(round(100 * value, 1) for value in d.breakdown.mean_over_classes()) for d in pair
+    ]  # as a reader would add them up
+    assert f"here to {sums[0]:.1f} for plain, {sums[1]:.1f} for shuffled" in rules
+
+
+def test_absent_numbers_have_a_reason(pair):
+    page = Page(render_report(content([nothing_found(pair[0].truth)])))
+    reasons = {has.get("title") for has, text in page.find("td") if text == "–"}
+    assert "no detection of this class" in reasons
+
+
+def test_provenance_is_shown(full):
+    assert "python -m diagnosis" in full.find("details", id="origin")[0][1]
+
+
+# ---- sections ------------------------------------------------------------------------------------
+
+
+def test_sections_are_there_where_something_is_given(full, pair):
+    assert [has["id"] for has, _ in full.find("section") if has["id"] in SECTIONS] == list(SECTIONS)
+    plain = Page(render_report(content(pair)))
+    shown = [has["id"] for has, _ in plain.find("section") if has["id"] in SECTIONS]
+    assert shown == ["impact", "tide"]  # which every diagnosis has
+    links = {has["href"] for has, _ in plain.find("a")}
+    assert links & {f"#{key}" for key in SECTIONS} == {"#impact", "#tide"}
+    assert {"#summary", "#types", "#classes", "#gallery", "#counting"} <= links
+
+
+def test_impact_is_the_mean_gain(full):
+    text = full.find("section", id="impact")[0][1]
+    assert "localization removed A +6.2 B +6.2" in text
+    assert "all but background removed A +12.5 B +12.5" in text
+
+
+def test_impact_never_counts_a_loss(pair):
+    numbers = rich(pair[:1])
+    for n, entry in enumerate(numbers["detectors"][0]["classes"].values()):
+        ap = entry["ap"]["hoiem"]
+        entry["impact"] = {"fix_localization": {"ap": ap + (0.3 if n == 0 else -0.1), "apn": None}}
+    text = Page(render_report(content(pair[:1], numbers=numbers))).find("section", id="impact")[0][1]
+    assert "localization corrected +10.0" in text  # 0.3 and two losses, over three classes
+    assert "normalised" not in text
+
+
+def test_characteristics_leave_out_small_bins(full):
+    text = full.find("section", id="characteristics")[0][1]
+    assert "plain, M: 43.8 %" in text
+    assert "plain, no: 50.0 %" in text
+    assert "plain, yes" not in text  # two objects only
+    assert "dog 9 43.8 43.8 9 43.8 43.8 9 43.8 43.8" in rows_of(full)
+
+
+def test_many_characteristics_become_a_table(pair):
+    numbers = rich(pair)
+    for detector_ in numbers["detectors"]:
+        for entry in detector_["classes"].values():
+            bins = [{"bin": b, "objects": 6, "ap": 0.1, "apn": 0.25} for b in (0, 1)]
+            entry["characteristics"] |= {f"part.leg{n}": bins for n in range(20)}
+    page = Page(render_report(content(pair, numbers=numbers)))
+    assert len(page.find("div", class_="panel")) == 2
+    assert "part: leg7 yes 3 18 25.0 25.0" in rows_of(page)
+
+
+def test_tide_has_gains_and_counts(full):
+    assert "wrong place The right class, but an IoU of 0.1 to 0.5. 1.6 1,001 1.6 1,001" in rows_of(full)
+    text = full.find("section", id="tide")[0][1]
+    assert "all missed objects A +10.9 B +10.9" in text
+    assert "A 67.2 %; B 67.2 %" in text
+
+
+def test_comparison_has_intervals(full, pair):
+    text = full.find("section", id="comparison")[0][1]
+    assert "localization +14.2 [+12.9, +15.6] p = 0.002" in text
+    assert "1,000 resamples of 6 images" in text
+    differs = [text for _, text in full.find("div", class_="differs")]
+    assert any("localization" in row for row in differs)
+    assert not any("correct" in row for row in differs)  # its interval holds zero
+    assert any(
+        row.startswith("Mean average precision COCO, IoU 0.50 to 0.95 – – – –") for row in rows_of(full)
+    )
+
+
+def test_intervals_of_each_detector_are_listed(pair):
+    numbers = rich(pair)
+    value = {"value": 0.5, "low": 0.4, "high": 0.625, "error": 0.01}
+    numbers["intervals"] = [
+        {"name": d.name, "level": 0.9, "share": {"correct": value}, "classes": {}} for d in pair
+    ]
+    page = Page(render_report(content(pair, numbers=numbers)))
+    cell = "50.0 [40.0, 62.5]"
+    assert f"Shares of the detections counted (mean over classes) correct {cell} {cell}" in rows_of(page)
+
+
+def test_a_table_keeps_absent_and_unequal_values(pair):
+    table = PageTable("T", ("name", "value"), (("a", 1.25), ("b", None), ("c", float("nan"))), decimals=2)
+    page = Page(render_report(content(pair, tables=[table])))
+    assert {"a 1.25", "b –", "c –"} <= set(rows_of(page))
+
+
+# ---- the gallery ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("each", [1, 2, 50])
+def test_gallery_chooses_the_surest_errors_of_each_class_and_type(pair, each):
+    one = pair[1]
+    chosen = choose(one, each, 10_000).tolist()
+    expected = []
+    for label in range(3):
+        for kind in range(1, len(ERROR_TYPES)):
+            mine = [row for row in one.matching.ranked(label).tolist() if one.breakdown.verdict[row] == kind]
+            expected += mine[:each]
+    assert chosen == expected
+    assert expected
+
+
+def test_gallery_shares_its_places_out_evenly(pair):
+    both = collect(pair, Gallery(each=50, total=6))
+    assert Counter(example.detector for example in both.shown) == {0: 3, 1: 3}
+    assert collect(pair, Gallery(each=50, total=1)).shown == ()
+    groups = [(example.label, example.kind) for example in both.shown if example.detector == 1]
+    assert len(set(groups)) == 3  # the surest of three groups before the second of any
+
+
+def test_gallery_says_what_each_error_overlaps():
+    truth = GroundTruth(
+        ["a"], ["dog", "cat", "bus"], [[100, 100]], [0] * 6, [0, 0, 1, 1, 2, 2],
+        [
+            [0, 0, 20, 20], [70, 70, 90, 90], [30, 0, 50, 20],
+            [30, 70, 50, 90], [0, 40, 20, 60], [70, 0, 80, 9],
+        ],
+    )  # fmt: skip
+    rows = [
+        (0, 0.9, [0, 0, 20, 20]),  # correct
+        (0, 0.8, [0, 0, 20, 16]),  # the same dog again
+        (1, 0.9, [0, 40, 20, 60]),  # a bus taken for a cat
+        (1, 0.8, [30, 4, 70, 20]),  # a cat badly placed
+        (2, 0.9, [31, 71, 50, 90]),  # a cat taken for a bus
+        (2, 0.8, [60, 40, 65, 45]),  # nothing
+    ]
+    labels, scores, boxes = zip(*rows, strict=True)
+    found = Detections(["a"], truth.classes, [0] * 6, labels, scores, boxes)
+    told = {
+        (e.label, ERROR_TYPES[e.kind].name): e.words
+        for e in collect([diagnose(truth, found, coco=False)], Gallery()).shown
+    }
+    assert told == {
+        (0, "localization"): "IoU 0.80, but found before",
+        (1, "other"): "truth: bus, IoU 1.00",
+        (1, "localization"): "IoU 0.44",
+        (2, "other"): "truth: cat, IoU 0.90",
+        (2, "background"): "touches no object",
+    }
+
+
+def test_pictures_are_small_parts_with_the_detection_inside(pair):
+    limits = Gallery(pixels=64)
+    shown = collect(pair, limits).shown
+    assert shown
+    for example in shown:
+        picture = Image.open(io.BytesIO(base64.b64decode(example.photograph.split(",")[1])))
+        assert picture.format == "JPEG"
+        assert max(picture.size) <= 64
+        assert max(example.width, example.height) == 64
+        assert picture.width / picture.height == pytest.approx(example.width / example.height, abs=0.06)
+        found = example.frames[-1]
+        assert found.kind == "found"
+        assert found.left >= 0
+        assert found.top >= 0
+        assert found.left + found.width <= example.width + 0.2
+        assert found.top + found.height <= example.height + 0.2
+
+
+def test_a_part_holds_its_boxes_and_stays_in_the_image():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        size = rng.integers(1, 600, 2).astype(float)
+        corners = rng.random((2, 2)) * size
+        box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
+        part = part_around([box], size)
+        assert (part[:2] >= 0).all()
+        assert (part[2:] <= size).all()
+        assert (part[:2] <= box[:2]).all()
+        assert (part[2:] >= box[2:]).all()
+        assert (part[2:] > part[:2]).all()
+
+
+def test_gallery_has_a_column_for_each_detector(full, pair):
+    columns = full.find("div", class_="column")
+    kinds = full.find("div", class_="gallery-type")
+    assert len(columns) == 2 * len(kinds)
+    shots = full.find("figure", class_="shot")
+    assert len(shots) == len(collect(pair, Gallery()).shown)
+    assert len(full.find("image")) == len(shots)
+
+
+@pytest.mark.parametrize("fault", ["absent", "damaged", "another size"])
+def test_photographs_that_cannot_be_read_are_done_without(tmp_path, photographs, fault):
+    bad = tmp_path / "bad.png"
+    if fault == "damaged":
+        bad.write_bytes(b"no image")
+    elif fault == "another size":
+        Image.new("RGB", (7, 5)).save(bad)
+    one = detector(truth_of(files=[str(bad), *photographs[1:]]), jitter=9.0)
+    page = Page(render_report(content([one])))
+    assert page.faults == []
+    shown = collect([one], Gallery())
+    empty = [example for example in shown.shown if not example.photograph]
+    assert {example.image for example in empty} == {"image0"}
+    assert len(empty) < len(shown.shown)
+    note = page.find("section", id="gallery")[0][1]
+    assert "could not be read (image0: " in note
+
+
+def test_without_photographs_boxes_stand_on_the_shape_of_the_image():
+    one = detector(truth_of(files=[]))
+    page = Page(render_report(content([one])))
+    assert "There are no photographs" in page.find("section", id="gallery")[0][1]
+    shots = page.find("rect", class_="ground")
+    assert len(shots) == len(page.find("figure", class_="shot"))
+    assert {(has["width"], has["height"]) for has, _ in shots} == {("240.0", "180.0")}
+
+
+def test_gallery_can_be_left_out(pair):
+    page = Page(render_report(content(pair, gallery=None)))
+    assert not page.find("section", id="gallery")
+    assert "#gallery" not in {has["href"] for has, _ in page.find("a")}

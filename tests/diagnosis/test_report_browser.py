@@ -1,0 +1,463 @@
+"""The web page in headless Chromium: filters, sorting, colours, print, and that nothing leaves the page.
+
+Chromium is spoken to over a pair of pipes in its DevTools protocol, which needs no further package.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.records import Detections, GroundTruth
+from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.report import Gallery, PageFigure, PageTable, ReportContent, write_report
+from diagnosis.report.gallery import collect
+from diagnosis.summary import Diagnosis, diagnose, to_json
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+PATIENCE = 120.0  # seconds for an answer, on a busy machine
+CLASSES = ("dog", "cat", "bus", "unseen <class>")
+DESKTOP, PHONE = (1280, 900), (390, 844)
+
+# Chromium reads commands from descriptor 3 and writes to 4.
+LAUNCH = """
+import fcntl, os, sys
+read, write = (fcntl.fcntl(int(one), fcntl.F_DUPFD, 20) for one in sys.argv[1:3])
+os.dup2(read, 3)
+os.dup2(write, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+class Browser:
+    """One page of a headless Chromium."""
+
+    def __init__(self, executable: str, folder: Path) -> None:
+        read, self._commands = os.pipe()
+        self._answers, write = os.pipe()
+        flags = [
+            "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--remote-debugging-pipe", f"--user-data-dir={folder}",
+        ]  # fmt: skip
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", LAUNCH, str(read), str(write), executable, *flags],
+            pass_fds=(read, write),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(read)
+        os.close(write)
+        self._rest, self._number, self._session = b"", 0, ""
+        self.events: list[dict[str, Any]] = []
+        target = self("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self(f"{domain}.enable")
+
+    def __call__(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Send a command and return its result."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._commands, json.dumps(message).encode() + b"\0")
+        while (answer := self._read()).get("id") != self._number:
+            self.events.append(answer)
+        assert "error" not in answer, answer
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def _read(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._answers], [], [], PATIENCE)
+            assert ready, f"no answer from Chromium within {PATIENCE:g} seconds"
+            part = os.read(self._answers, 1 << 20)
+            assert part, "Chromium has ended"
+            self._rest += part
+        message, self._rest = self._rest.split(b"\0", 1)
+        answer: dict[str, Any] = json.loads(message)
+        return answer
+
+    def open(self, path: Path, size: tuple[int, int] = DESKTOP, scheme: str = "light") -> None:
+        """Load a page anew, as a window of this size and a system of this colour scheme show it."""
+        self.events.clear()
+        width, height = size
+        self(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=size == PHONE,
+        )
+        self.media("", scheme)
+        self("Page.navigate", url=path.as_uri())
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(self._read())
+
+    def media(self, media: str, scheme: str = "light") -> None:
+        """Show the page on ``screen`` or in ``print``, to a system of this colour scheme."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self("Emulation.setEmulatedMedia", media=media, features=features)
+
+    def js(self, code: str) -> Any:
+        """The value of an expression in the page; promises are waited for."""
+        answer = self("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def press(self, key: str) -> None:
+        """A key down and up."""
+        text = {"Enter": "\r", " ": " "}.get(key, "")
+        code = {"Tab": 9, "Enter": 13, " ": 32}[key]
+        both = {"key": key, "windowsVirtualKeyCode": code}
+        self("Input.dispatchKeyEvent", type="keyDown", text=text, **both)
+        self("Input.dispatchKeyEvent", type="keyUp", **both)
+
+    def complaints(self) -> list[dict[str, Any]]:
+        """What went to the console, and exceptions."""
+        bad = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+        return [event for event in self.events if event.get("method") in bad]
+
+    def requests(self) -> list[str]:
+        """Addresses that the page asked for, those within it (``data:``) left out."""
+        asked = [
+            event["params"]["request"]["url"]
+            for event in self.events
+            if event.get("method") == "Network.requestWillBeSent"
+        ]
+        return [address for address in asked if not address.startswith("data:")]
+
+    def close(self) -> None:
+        try:
+            self("Browser.close")
+            self._process.wait(20)
+        except (AssertionError, OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+        for end in (self._commands, self._answers):
+            os.close(end)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    executable = next(filter(None, map(shutil.which, NAMES)), None)
+    if executable is None:
+        pytest.skip("Chromium is not installed")
+    if os.name != "posix":
+        pytest.skip("Chromium's pipes are set up the POSIX way")
+    one = Browser(executable, tmp_path_factory.mktemp("profile"))
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def diagnoses(tmp_path_factory) -> list[Diagnosis]:
+    """Two detectors on twelve small photographs; the last class occurs nowhere."""
+    folder, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    files = []
+    for n in range(12):
+        files.append(folder / f"{n}.png")
+        Image.fromarray(rng.integers(0, 255, (80, 120, 3), dtype=np.uint8)).save(files[-1])
+    corner = rng.integers(0, 60, (36, 2))
+    boxes = np.concatenate([corner, corner + rng.integers(15, 20, (36, 2))], axis=1)
+    image = np.arange(36) % 12
+    truth = GroundTruth(
+        [f"photo{n}" for n in range(12)],
+        CLASSES,
+        [[120, 80]] * 12,
+        image,
+        np.arange(36) % 3,
+        boxes,
+        files=files,
+    )
+    made = []
+    for name, jitter in (("plain", 3.0), ("shuffled", 6.0)):
+        moved = boxes + rng.normal(0, jitter, (36, 2))[:, [0, 1, 0, 1]]
+        labels = np.where(rng.random(36) < 0.4, (np.arange(36) + 1) % 3, np.arange(36) % 3)
+        found = Detections(truth.images, CLASSES, image, labels, rng.random(36), moved)
+        made.append(diagnose(truth, found, name, [["dog", "cat"]], coco=False))
+    return made
+
+
+@pytest.fixture(scope="module")
+def report(diagnoses, tmp_path_factory) -> Path:
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="90" height="50"><rect width="90" height="50"/></svg>'
+    )
+    table = PageTable("Numbers", ("name", "value"), (("b", 2.0), ("a", None), ("c", 10.0), ("d", -1.0)))
+    content = ReportContent(
+        diagnoses,
+        to_json(diagnoses, {"command": "python -m diagnosis"}),
+        figures=[PageFigure("A figure", "Its caption", svg, "curves")],
+        tables=[table],
+    )
+    return write_report(content, tmp_path_factory.mktemp("report") / "report.html")
+
+
+SHOWN = "[...document.querySelectorAll('{}')].filter(e => e.checkVisibility()).map(e => e.{})"
+
+
+def shown(browser: Browser, selector: str, what: str = "textContent.trim()") -> list[Any]:
+    found: list[Any] = browser.js(SHOWN.format(selector, what))
+    return found
+
+
+def click(browser: Browser, selector: str) -> None:
+    browser.js(f"document.querySelector({json.dumps(selector)}).click()")
+
+
+def choose(browser: Browser, selector: str, value: str) -> None:
+    browser.js(
+        f"(e => {{ e.value = {json.dumps(value)}; e.dispatchEvent(new Event('input')); "
+        f"e.dispatchEvent(new Event('change')); }})(document.querySelector({json.dumps(selector)}))"
+    )
+
+
+# ---- quiet ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_console_is_silent_and_nothing_is_requested(browser, report, size, scheme):
+    browser.open(report, size, scheme)
+    browser.js("document.querySelectorAll('details').forEach(e => e.open = true)")
+    browser.js("Promise.all([...document.images].map(e => e.decode()))")
+    assert browser.complaints() == []
+    assert browser.requests() == [report.as_uri()]
+
+
+def test_the_page_cannot_fetch_anything(browser, report):
+    browser.open(report)
+    for attempt in (
+        "fetch('https://example.org/x').then(() => 'sent', () => 'refused')",
+        "new Promise(done => { const e = new Image(); e.onload = () => done('sent'); "
+        "e.onerror = () => done('refused'); e.src = 'https://example.org/x.png'; })",
+    ):
+        violated = (
+            "new Promise(done => addEventListener('securitypolicyviolation', "
+            f"e => done(e.blockedURI), {{once: true}}) || ({attempt}))"
+        )
+        assert browser.js(violated).startswith("https://example.org/")
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_nothing_is_wider_than_the_window(browser, report, width):
+    browser.open(report, (width, 844))
+    browser.js("document.querySelectorAll('details').forEach(e => e.open = true)")
+    assert browser.js("document.documentElement.scrollWidth") <= width
+    wide = "[...document.querySelectorAll('main *, header *')].filter(e => !e.closest('.table-box, svg') && "
+    wide += f"e.checkVisibility() && e.getBoundingClientRect().right > {width} + 1).map(e => e.outerHTML)"
+    assert [text for text in browser.js(wide) if "hidden-words" not in text] == []
+
+
+# ---- tables --------------------------------------------------------------------------------------
+
+
+def column(browser: Browser, place: int, table: str = "#further table") -> list[str]:
+    found: list[str] = browser.js(
+        f"[...document.querySelector('{table}').tBodies[0].rows]"
+        f".map(r => r.cells[{place}].textContent.trim())"
+    )
+    return found
+
+
+def test_sorting_by_a_column(browser, report):
+    browser.open(report)
+    heading = "#further th:nth-child({})"
+    assert column(browser, 0) == ["b", "a", "c", "d"]
+    for place, clicks in ((2, ["cbda", "dbca", "cbda"]), (1, ["abcd", "dcba"])):
+        for expected in clicks:
+            click(browser, heading.format(place) + " button")
+            assert "".join(column(browser, 0)) == expected  # what has no number stays last
+    sorts = browser.js("[...document.querySelectorAll('#further th[scope=col]')].map(e => e.ariaSort)")
+    assert sorts == ["descending", "none"]
+
+
+def test_sorting_the_classes_by_their_shares(browser, report, diagnoses):
+    browser.open(report)
+    table = "#classes-0 table"
+    headings = f"[...document.querySelectorAll('{table} thead th')]"
+    place = browser.js(f"{headings}.findIndex(e => e.textContent.trim() === 'correct')")
+    click(browser, f"{table} th:nth-child({place + 1}) button")
+    correct = diagnoses[0].breakdown.shares[:3, 0]
+    expected = [CLASSES[n] for n in np.argsort(-correct, kind="stable")]
+    assert column(browser, 0, table) == [*expected, CLASSES[3]]
+
+
+def test_a_heading_sorts_by_key(browser, report):
+    browser.open(report)
+    browser.js("document.querySelector('#further th:nth-child(2) button').focus()")
+    browser.press("Enter")
+    assert column(browser, 0) == ["c", "b", "d", "a"]
+    browser.press(" ")
+    assert column(browser, 0) == ["d", "b", "c", "a"]
+
+
+def test_choosing_a_table_of_the_classes(browser, report):
+    browser.open(report)
+    assert shown(browser, ".class-table", "id") == ["classes-0"]
+    options = browser.js("[...document.querySelectorAll('#class-view option')].map(e => e.value)")
+    assert len(options) > 2
+    for identifier in options:
+        choose(browser, "#class-view", identifier)
+        assert shown(browser, ".class-table", "id") == [identifier]
+
+
+def test_filtering_the_classes(browser, report):
+    browser.open(report)
+    rows = "#classes-0 tbody th"
+    assert shown(browser, rows) == list(CLASSES)
+    choose(browser, "#class-filter", "S")
+    assert shown(browser, rows) == ["bus", "unseen <class>"]
+    assert shown(browser, "#class-count") == ["2 of 4 classes"]
+    choose(browser, "#class-filter", "zebra")
+    assert shown(browser, rows) == []
+    choose(browser, "#class-filter", "")
+    assert shown(browser, rows) == list(CLASSES)
+
+
+# ---- the gallery ---------------------------------------------------------------------------------
+
+
+def test_filtering_the_gallery(browser, report, diagnoses):
+    browser.open(report)
+    click(browser, "#gallery-open")
+    examples = collect(diagnoses, Gallery()).shown
+    everything = len(examples)
+    assert everything > 10
+
+    def expect(count: int) -> None:
+        assert len(shown(browser, ".shot", "className")) == count
+        assert shown(browser, "#gallery-count") == [f"{count} of {everything} pictures"]
+
+    expect(everything)
+    for label in sorted({example.label for example in examples}):
+        choose(browser, "#gallery-class", str(label))
+        expect(sum(example.label == label for example in examples))
+    choose(browser, "#gallery-class", "")
+    for kind in range(1, len(ERROR_TYPES)):
+        click(browser, f"#gallery-controls [data-kind='{kind}']")
+        expect(sum(example.kind > kind for example in examples))
+    assert shown(browser, "#gallery-nothing") != []
+    for kind in range(1, len(ERROR_TYPES)):
+        click(browser, f"#gallery-controls [data-kind='{kind}']")
+    assert shown(browser, "#gallery-nothing") == []
+    for position in range(2):
+        button = f"#gallery-controls [data-detector='{position}']"
+        click(browser, button)
+        assert browser.js(f'document.querySelector("{button}").ariaPressed') == "false"
+        expect(sum(example.detector != position for example in examples))
+        click(browser, button)
+    expect(everything)
+
+
+def test_detectors_stand_side_by_side_and_below_each_other_on_a_phone(browser, report):
+    for size, beside in ((DESKTOP, True), (PHONE, False)):
+        browser.open(report, size)
+        tops = shown(browser, ".gallery-type:first-of-type .column", "getBoundingClientRect().top")
+        assert len(tops) >= 2
+        assert (tops[0] == tops[1]) is beside
+
+
+def test_opening_and_closing_the_classes(browser, report):
+    browser.open(report)
+    opened = "[...document.querySelectorAll('.gallery-class')].filter(e => e.open).length"
+    assert browser.js(opened) == 1
+    click(browser, "#gallery-close")
+    assert browser.js(opened) == 0
+    choose(browser, "#gallery-class", "1")
+    assert browser.js(opened) == 1
+    click(browser, "#gallery-open")
+    assert browser.js(opened) == browser.js("document.querySelectorAll('.gallery-class').length")
+
+
+# ---- colours, keys, paper ------------------------------------------------------------------------
+
+GROUND = "getComputedStyle(document.body).backgroundColor"
+
+
+def test_dark_and_light(browser, report):
+    browser.open(report, scheme="light")
+    browser.js("localStorage.clear()")
+    browser.open(report, scheme="light")
+    light = browser.js(GROUND)
+    browser.media("", "dark")
+    dark = browser.js(GROUND)
+    assert dark != light
+    pressed = "document.querySelector('#theme').ariaPressed"
+    assert browser.js(pressed) == "true"
+    click(browser, "#theme")
+    assert browser.js(GROUND) == light
+    assert browser.js(pressed) == "false"
+    browser.open(report, scheme="dark")  # the choice is kept
+    assert browser.js(GROUND) == light
+    click(browser, "#theme")
+    assert browser.js(GROUND) == dark
+    browser.media("print", "dark")
+    assert browser.js(GROUND) == "rgb(255, 255, 255)"
+    browser.media("")
+    browser.js("localStorage.clear()")
+
+
+def test_figures_stand_on_white_also_in_the_dark(browser, report):
+    browser.open(report, scheme="dark")
+    paper = "getComputedStyle(document.querySelector('.paper')).backgroundColor"
+    assert browser.js(paper) == "rgb(255, 255, 255)"
+    assert browser.js("document.querySelector('.paper img').naturalWidth") == 90
+
+
+def test_the_first_key_leads_to_the_content(browser, report):
+    browser.open(report)
+    browser.press("Tab")
+    assert browser.js("document.activeElement.className") == "skip"
+    assert browser.js("document.activeElement.getBoundingClientRect().left") >= 0
+    browser.press("Enter")
+    assert browser.js("document.activeElement.id") == "main"
+
+
+def test_focus_is_visible(browser, report):
+    browser.open(report)
+    for _ in range(3):
+        browser.press("Tab")
+    assert browser.js("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert browser.js("parseFloat(getComputedStyle(document.activeElement).outlineWidth)") >= 2
+
+
+def test_on_paper_all_is_open_and_controls_are_gone(browser, report):
+    browser.open(report)
+    closed = browser.js("document.querySelectorAll('details:not([open])').length")
+    assert closed > 0
+    browser.js("dispatchEvent(new Event('beforeprint'))")
+    assert browser.js("document.querySelectorAll('details:not([open])').length") == 0
+    browser.media("print")
+    assert shown(browser, ".controls, .contents, #theme", "className") == []
+    assert shown(browser, ".class-table", "id") == ["classes-0", "classes-1"]
+    browser.media("")
+    browser.js("dispatchEvent(new Event('afterprint'))")
+    assert browser.js("document.querySelectorAll('details:not([open])').length") == closed
+    paper = base64.b64decode(browser("Page.printToPDF", printBackground=False)["data"])
+    assert paper.startswith(b"%PDF")
+
+
+def test_without_scripts_all_is_shown(browser, report):
+    browser("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(report)
+        assert len(shown(browser, ".class-table", "id")) == browser.js(
+            "document.querySelectorAll('.class-table').length"
+        )
+        assert shown(browser, ".needs-script", "className") == []
+    finally:
+        browser("Emulation.setScriptExecutionDisabled", value=False)
