@@ -11,7 +11,8 @@ from data.records import Detections, GroundTruth, InputError
 from diagnosis import match
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.drawing import save_figure
-from diagnosis.plots_tide import confusion, tide_summary
+from diagnosis.plots_tide import tide_summary
+from diagnosis.plots_tide_confusion import confusion
 from diagnosis.tide import DAP_COLUMNS, tide
 from diagnosis.tide_errors import TIDE_ERRORS
 
@@ -87,12 +88,23 @@ def test_little_to_show(boxes, tmp_path):
     assert "No confusions" in texts(confusion("little", result))
 
 
+def test_a_gain_that_does_not_exist_is_no_nought():
+    missed = result_of(truth_of(), [])  # with no object missed no class is left
+    words = texts(tide_summary({"blind": missed}))
+    assert words.count("–") == 3  # miss, FN and what it means
+    assert any(text.startswith("No class with objects or detections") for text in words)
+    found = truth_of()
+    perfect = texts(tide_summary({"perfect": result_of(found, labels=found.labels)}))
+    assert "nothing to gain" in perfect
+    assert "–" not in perfect
+
+
 def test_no_objects_and_no_detections(tmp_path):
     nothing = GroundTruth(["a"], ["cat"], [[9, 9]], [], [], [])
     result = tide(match(nothing, Detections(["a"], ["cat"], [], [], [], [])))
     figure = tide_summary({"nothing": result})
     assert any(text.startswith("no mAP") for text in texts(figure))
-    assert "nothing to gain" in texts(figure)
+    assert "no shares" in texts(figure)
     for name, drawn in (("summary", figure), ("confusion", confusion("nothing", result))):
         save_figure(drawn, tmp_path / f"{name}.svg")
 
