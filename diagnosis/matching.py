@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Detections, GroundTruth, InputError
-from diagnosis.overlaps import Overlaps, sort_within
-from diagnosis.ranking import by_falling, by_rising, indices
+from diagnosis.overlaps import Overlaps
+from diagnosis.ranking import by_falling, by_rising, indices, sort_within
 
 if TYPE_CHECKING:
     from diagnosis.assignment import Assignment
@@ -83,8 +83,9 @@ class Matching:
     def rank(self) -> NDArray[np.int64]:
         """``(M,)`` place of each detection among those of its class, from 0."""
         rank = np.empty(len(self.order), dtype=np.int64)
-        rank[self.order] = indices(len(self.order))
-        rank -= self.class_start[self.detections.labels]
+        rank[self.order] = indices(len(self.order)) - np.repeat(
+            self.class_start[:-1], np.diff(self.class_start)
+        )
         return rank
 
     @cached_property
@@ -120,7 +121,8 @@ class Matching:
         later = np.ones(len(iou), dtype=bool)
         later[self.group_start[:-1]] = False
         wrong = (iou[1:] > iou[:-1]) | ((iou[1:] == iou[:-1]) & (objects[1:] < objects[:-1]))
-        places, start = self._pairs_of(self.pair_group[1:][wrong & later[1:]])
+        behind = np.flatnonzero(wrong & later[1:]) + 1
+        places, start = self._pairs_of(np.searchsorted(self.group_start, behind, side="right") - 1)
         if len(places):  # seldom: clipping changes all overlaps of a detection in much the same way
             rows = places[sort_within(start, -objects[places])]  # as annotated
             rows = rows[sort_within(start, iou[rows])]
@@ -227,16 +229,20 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
     overlaps = Overlaps(truth, detections, clip, CANDIDATES_AT_ONCE)
     parts = [overlaps.groups(low, high) for low, high in itertools.pairwise(overlaps.bounds)]
     objects, ious, clipped, starts, found, labels = zip(*parts, strict=True) if parts else [()] * 6
-    iou = _joined(ious, np.float64)
     pairs = np.array([len(column) for column in objects], dtype=np.int64)
     shift = np.repeat(np.cumsum(pairs) - pairs, [len(column) for column in starts])
+    start = np.append(_joined(starts, np.int64) + shift, pairs.sum())
+    iou = _joined(ious, np.float64)
+    inside = _joined(clipped, np.float64) if overlaps.clips else iou
+    by_iou = sort_within(start, inside)
+    iou = iou[by_iou]
     return Matching(
         truth,
         detections,
-        pair_object=_joined(objects, np.int64),
-        pair_iou=_joined(clipped, np.float64) if overlaps.clips else iou,
+        pair_object=_joined(objects, np.int64)[by_iou],
+        pair_iou=inside[by_iou] if overlaps.clips else iou,
         pair_iou_unclipped=iou,
-        group_start=np.append(_joined(starts, np.int64) + shift, pairs.sum()),
+        group_start=start,
         group_detection=_joined(found, np.int64),
         group_label=_joined(labels, np.int64),
     )

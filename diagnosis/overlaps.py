@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from data.records import Detections, GroundTruth
 from diagnosis.ranking import by_rising, indices
 
-__all__ = ["Overlaps", "sort_within"]
+__all__ = ["Overlaps"]
 
 
 class Overlaps:
@@ -83,10 +83,7 @@ class Overlaps:
         new = np.ones(len(detection), dtype=bool)
         new[1:] = (detection[1:] != detection[:-1]) | (label[1:] != label[:-1])
         start = np.flatnonzero(new)
-        by_iou = sort_within(np.append(start, len(detection)), clipped)
-        objects, sorted_iou = self.objects[place[by_iou]], iou[by_iou]
-        sorted_clipped = sorted_iou if clipped is iou else clipped[by_iou]
-        return objects, sorted_iou, sorted_clipped, start, detection[start] + low, label[start]
+        return self.objects[place], iou, clipped, start, detection[start] + low, label[start]
 
     def _clipped(
         self,
@@ -118,21 +115,3 @@ def _area(columns: NDArray[np.float64]) -> NDArray[np.float64]:
     """``(N,)`` area of boxes (4, N), square pixels."""
     area: NDArray[np.float64] = (columns[2] - columns[0]) * (columns[3] - columns[1])
     return area
-
-
-def sort_within(
-    start: NDArray[np.int64], values: NDArray[np.float64] | NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Indices that sort each run ``start[g]:start[g + 1]`` by falling value, stable."""
-    order = indices(len(values))
-    length = np.diff(start)
-    several = np.flatnonzero(length > 1)
-    first, length = start[several], length[several]
-    couples = first[length == 2]  # most of them
-    couples = couples[values[couples] < values[couples + 1]]
-    order[couples], order[couples + 1] = couples + 1, couples
-    for size in np.unique(length[length > 2]):  # as many rounds as different lengths, at most a few dozen
-        rows = first[length == size, None] + indices(size)  # (R, size)
-        by_value = np.argsort(-values[rows], axis=1, kind="stable")
-        order[rows] = np.take_along_axis(rows, by_value, axis=1)
-    return order

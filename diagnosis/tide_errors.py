@@ -68,7 +68,8 @@ def type_errors(
     detection, object_ = matching.pair_detection[rows], matching.pair_object[rows]
     counted = considered[detection] & ~matching.ignored[object_]
     if not counted.all():
-        rows, detection, object_ = rows[counted], detection[counted], object_[counted]
+        kept = np.flatnonzero(counted)
+        rows, detection, object_ = rows[kept], detection[kept], object_[kept]
     overlap = matching.pair_iou[rows]
     own = matching.truth.labels[object_] == matching.detections.labels[detection]
     types = np.where(considered, np.int8(BKG), np.int8(BEYOND))
