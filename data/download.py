@@ -1,4 +1,4 @@
-"""Fetches PASCAL VOC 2007 and 2012 from the official server: ``python -m data.download voc2007 --root PATH``.
+"""Fetches VOC and CIFAR-100, each from its official server: ``python -m data.download voc2007 --root PATH``.
 
 A transfer that breaks off goes on where it stopped, also in a later run. An archive is unpacked only when its
 checksum is right, and what is there already is not fetched again.
@@ -7,9 +7,11 @@ checksum is right, and what is there already is not fetched again.
 from __future__ import annotations
 
 import argparse
+import gzip
 import shutil
 import sys
 import tarfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,14 +19,15 @@ from pathlib import Path, PurePosixPath
 from data.records import InputError
 from data.transfer import ProgressLine, Report, check_digest, fetch
 
-__all__ = ["DATASETS", "SOURCE", "Archive", "install", "is_installed", "main", "unpack"]
+__all__ = ["CIFAR_SOURCE", "DATASETS", "SOURCE", "Archive", "install", "is_installed", "main", "unpack"]
 
 SOURCE = "http://host.robots.ox.ac.uk/pascal/VOC/"
+CIFAR_SOURCE = "https://www.cs.toronto.edu/~kriz/"
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A tar file of the VOC server and what it holds.
+    """A tar file of an official server and what it holds.
 
     Parameters
     ----------
@@ -33,11 +36,18 @@ class Archive:
     size
         In bytes.
     sha256
-        Hexadecimal. Those of :data:`DATASETS` are the ones that torchvision and TensorFlow Datasets publish.
+        Hexadecimal. Those of :data:`DATASETS` are the ones that torchvision, TensorFlow Datasets and Keras
+        publish.
     folder
         The folder of the tree that it fills: ``VOC2007``.
     image_set, images
-        One of its lists in ``ImageSets/Main``, and how many images that has.
+        One of its lists in ``ImageSets/Main``, or what its images are called, and how many images that has.
+    source
+        The server.
+    top
+        The folder that all is in, in the archive.
+    files
+        Of the tree, those that make it complete; none: a VOC tree, see :func:`is_installed`.
     """
 
     path: str
@@ -46,6 +56,9 @@ class Archive:
     folder: str
     image_set: str
     images: int
+    source: str = SOURCE
+    top: str = "VOCdevkit"
+    files: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -82,12 +95,30 @@ DATASETS = {
             11540,
         ),
     ),
+    "cifar100": (
+        Archive(
+            "cifar-100-python.tar.gz",
+            169_001_437,
+            "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+            "cifar-100-python",
+            "train and test",
+            60_000,
+            CIFAR_SOURCE,
+            "cifar-100-python",
+            ("meta", "test", "train"),
+        ),
+    ),
 }
 
 
 def is_installed(archive: Archive, root: Path) -> bool:
-    """Whether the images and annotations of the archive's list are all below `root`, by whatever way."""
+    """Whether the images and annotations of the archive's list are all below `root`, by whatever way.
+
+    Of an archive that names its :attr:`Archive.files`: whether these are.
+    """
     tree = root / archive.folder
+    if archive.files:
+        return all((tree / file).is_file() for file in archive.files)
     try:
         images = (tree / "ImageSets" / "Main" / f"{archive.image_set}.txt").read_text("utf-8").split()
     except (OSError, UnicodeDecodeError):
@@ -98,14 +129,14 @@ def is_installed(archive: Archive, root: Path) -> bool:
     )
 
 
-def _members(tar: tarfile.TarFile, file: Path) -> list[tarfile.TarInfo]:
-    """All members, if each is a plain file or folder below VOCdevkit."""
+def _members(tar: tarfile.TarFile, file: Path, top: str) -> list[tarfile.TarInfo]:
+    """All members, if each is a plain file or folder below `top`."""
     members = tar.getmembers()
     for member in members:
         parts = PurePosixPath(member.name).parts
-        if parts[:1] != ("VOCdevkit",) or ".." in parts:
+        if parts[:1] != (top,) or ".." in parts:
             raise InputError(
-                file, f"a member {member.name!r}", "paths below VOCdevkit only: do not use this file"
+                file, f"a member {member.name!r}", f"paths below {top} only: do not use this file"
             )
         if not (member.isfile() or member.isdir()):
             raise InputError(
@@ -114,34 +145,45 @@ def _members(tar: tarfile.TarFile, file: Path) -> list[tarfile.TarInfo]:
     return members
 
 
-def unpack(file: Path, root: Path, report: Report) -> None:
-    """Unpack a VOC archive, so that ``VOCdevkit/VOC2007/…`` in it becomes ``ROOT/VOC2007/…``.
+def unpack(file: Path, root: Path, report: Report, top: str = "VOCdevkit") -> None:
+    """Unpack an archive, so that ``VOCdevkit/VOC2007/…`` in it becomes ``ROOT/VOC2007/…``.
 
     It is unpacked beside its place and then moved, the lists of images last: where these are, all is.
+
+    Parameters
+    ----------
+    file, root
+        The archive, plain or compressed, and where to.
+    report
+        Told the progress.
+    top
+        The folder that all is in, in the archive; what is in it comes to lie in `root`.
 
     Raises
     ------
     InputError
-        Not a tar file, or one with anything but plain files below VOCdevkit. Nothing is unpacked then.
+        Not a tar file, or one with anything but plain files below that folder. Nothing is unpacked then.
     """
     if not hasattr(tarfile, "data_filter"):
         raise InputError("Python", sys.version.split()[0], "3.11.4 or later, which can unpack safely")
     staging = root / f".{file.name}.unpacking"
     shutil.rmtree(staging, ignore_errors=True)  # of an interrupted run
     try:
-        with tarfile.open(file, "r:") as tar:
-            members = _members(tar, file)
+        with tarfile.open(file, "r:*") as tar:
+            members = _members(tar, file, top)
             staging.mkdir(parents=True)
             for count, member in enumerate(members, start=1):
                 tar.extract(member, staging, filter="data")
                 report("unpacking", count, len(members))
-        unpacked = staging / "VOCdevkit"
+        unpacked = staging / top
         files = [path.relative_to(unpacked) for path in unpacked.rglob("*") if path.is_file()]
         for path in sorted(files, key=lambda path: "ImageSets" in path.parts):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (unpacked / path).replace(root / path)
-    except (tarfile.TarError, EOFError) as error:
-        raise InputError(file, f"an archive that cannot be unpacked ({error})", "a tar file of VOC") from None
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(
+            file, f"an archive that cannot be unpacked ({error})", f"a tar file of {top}"
+        ) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -176,10 +218,14 @@ def install(archive: Archive, root: Path, source: str, report: Report, *, keep: 
             expected = f"{needed / 1e9:.1f} GB, for {archive.name} and its files"
             raise InputError(root, f"{free / 1e9:.1f} GB of free space", expected)
         fetch(source.rstrip("/") + "/" + archive.path, file, archive.size, archive.sha256, report)
-    unpack(file, root, report)
+    tree = root / archive.folder
+    unpack(file, tree if archive.top == archive.folder else root, report, archive.top)
     if not is_installed(archive, root):
-        expected = f"the {archive.images} images of its list {archive.image_set}, with annotations"
-        raise InputError(root / archive.folder, f"not all that {archive.name} should bring", expected)
+        expected = ", ".join(archive.files)
+        expected = (
+            expected or f"the {archive.images} images of its list {archive.image_set}, with annotations"
+        )
+        raise InputError(tree, f"not all that {archive.name} should bring", expected)
     if not (keep or given):
         file.unlink()
     return True
@@ -195,22 +241,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m data.download",
-        description="Fetch PASCAL VOC from the official server, check it and unpack it.",
+        description="Fetch PASCAL VOC or CIFAR-100 from the official server, check it and unpack it.",
         epilog="Interrupted, it goes on where it stopped when it is run again.",
     )
     names = sorted(DATASETS)
     parser.add_argument("datasets", nargs="+", choices=names, metavar="DATASET", help=" or ".join(names))
-    parser.add_argument("--root", type=Path, required=True, help="the folder to hold VOC2007 and VOC2012")
-    parser.add_argument("--source", default=SOURCE, help="a mirror laid out like the default, %(default)s")
+    parser.add_argument(
+        "--root", type=Path, required=True, help="the folder to hold VOC2007, VOC2012, cifar-100-python"
+    )
+    parser.add_argument(
+        "--source", help=f"a mirror, laid out like the default: {SOURCE} and, for cifar100, {CIFAR_SOURCE}"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the archives after unpacking")
     options = parser.parse_args(arguments)
     try:
-        if not options.source.startswith(("http://", "https://")):
+        if not (options.source or SOURCE).startswith(("http://", "https://")):
             raise InputError("--source", options.source, "an address that begins with http:// or https://")
         for dataset in dict.fromkeys(options.datasets):
             for archive in DATASETS[dataset]:
                 line = ProgressLine(archive.name)
-                new = install(archive, options.root, options.source, line, keep=options.keep)
+                source = options.source or archive.source
+                new = install(archive, options.root, source, line, keep=options.keep)
                 state = "unpacked" if new else "there already"
                 print(
                     f"{options.root / archive.folder}: {archive.image_set}, {archive.images} images, {state}"

@@ -116,6 +116,15 @@ def _names(name: str, values: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
+def _ids(name: str, values: Iterable[int | str], count: int, of: str) -> tuple[int | str, ...]:
+    """Ids for each of `count` things, or none at all."""
+    ids = tuple(values)
+    if ids and len(ids) != count:
+        raise InputError(name, f"{len(ids)} ids", f"one for each of the {count} {of}, or none")
+    _names(name, map(str, ids))
+    return ids
+
+
 def _check_boxes(boxes: NDArray[np.float64], *, allow_empty: bool) -> None:
     finite = np.isfinite(boxes).all(axis=1)
     if not finite.all():
@@ -156,11 +165,14 @@ class GroundTruth:
         ``pose`` (empty: not annotated), or any of the user's own.
     files
         The image file of each image, or empty where the images are not at hand.
+    image_ids, class_ids
+        What the annotation file calls its images and classes beside their names, as COCO's does: whole
+        numbers or strings. Empty where it has names alone.
 
     Raises
     ------
     InputError
-        A column of the wrong length, an index out of range, a box without area, a name twice.
+        A column of the wrong length, an index out of range, a box without area, a name or id twice.
 
     Examples
     --------
@@ -179,6 +191,8 @@ class GroundTruth:
     crowd: NDArray[np.bool_]
     attributes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    image_ids: tuple[int | str, ...] = ()
+    class_ids: tuple[int | str, ...] = ()
 
     def __init__(
         self,
@@ -192,6 +206,8 @@ class GroundTruth:
         crowd: ArrayLike | None = None,
         attributes: Mapping[str, ArrayLike] | None = None,
         files: Sequence[object] = (),
+        image_ids: Iterable[int | str] = (),
+        class_ids: Iterable[int | str] = (),
     ) -> None:
         image_names = _names("images", images)
         class_names = _names("classes", classes)
@@ -224,6 +240,8 @@ class GroundTruth:
                 {name: _column(name, values, None, (rows,)) for name, values in (attributes or {}).items()}
             ),
             "files": tuple(str(file) for file in files),
+            "image_ids": _ids("image_ids", image_ids, len(image_names), "images"),
+            "class_ids": _ids("class_ids", class_ids, len(class_names), "classes"),
         }
         for name, value in columns.items():
             object.__setattr__(self, name, value)
@@ -234,7 +252,7 @@ class GroundTruth:
             GroundTruth,
             (
                 self.images, self.classes, self.sizes, self.image_index, self.labels, self.boxes,
-                self.difficult, self.crowd, dict(self.attributes), self.files,
+                self.difficult, self.crowd, dict(self.attributes), self.files, self.image_ids, self.class_ids,
             ),
         )  # fmt: skip
 
@@ -267,6 +285,8 @@ class GroundTruth:
             self.crowd[rows],
             {name: values[rows] for name, values in self.attributes.items()},
             [self.files[i] for i in chosen] if self.files else (),
+            [self.image_ids[i] for i in chosen] if self.image_ids else (),
+            self.class_ids,
         )
 
 

@@ -10,17 +10,16 @@ torch.Size([2, 100])
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file as safetensors_file
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet50_Weights, ResNet152_Weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
+
+from detector.weights import WeightsError, load_into, load_weights, what_is_wrong
 
 __all__ = [
     "ARCHITECTURES",
@@ -31,20 +30,13 @@ __all__ = [
     "resnet18",
     "resnet50",
     "resnet152",
+    "what_is_wrong",
 ]
 
 Stem = Literal["imagenet", "small"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-# Every ResNet has this weight: what stands before it in a name is the prefix that a detector, Lightning,
-# DistributedDataParallel or torch.compile put there.
-_LANDMARK = "layer1.0.conv1.weight"
-
-
-class WeightsError(ValueError):
-    """A weights file that cannot be read or is of another network."""
 
 
 def normalize(images: Tensor) -> Tensor:
@@ -86,11 +78,13 @@ class ResNet(TorchvisionResNet):  # type: ignore[misc]  # torchvision has no typ
         stem, 8. Half or a quarter of it: the last one or two stages keep their resolution and are dilated
         instead, so that every second or fourth position has the very value that the plain network computes
         there, and its weights stay valid.
+    width
+        The channels of every stage times this, for quick looks at small cost; the stem keeps its 64.
 
     Raises
     ------
     ValueError
-        A stem or an output stride that it cannot have.
+        A stem or an output stride that it cannot have, or a width of 0 or less.
     """
 
     def __init__(
@@ -100,10 +94,17 @@ class ResNet(TorchvisionResNet):  # type: ignore[misc]  # torchvision has no typ
         num_classes: int | None = 1000,
         stem: Stem = "imagenet",
         output_stride: int | None = None,
+        width: float = 1.0,
     ) -> None:
+        if width <= 0:
+            raise ValueError(f"width must be above 0, found {width}")
+        self._width = width  # torchvision's __init__ makes the stages
         super().__init__(block, layers, num_classes=1 if num_classes is None else num_classes)
-        self.out_channels = 512 * block.expansion
+        self.out_channels = self.inplanes
+        if width != 1:
+            self.fc = nn.Linear(self.out_channels, 1 if num_classes is None else num_classes)
         self.stride = 32
+        self.image_size = 32 if stem == "small" else 224  # pixels, what it is made for; it takes any
         if stem == "small":
             self.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
             nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -116,6 +117,12 @@ class ResNet(TorchvisionResNet):  # type: ignore[misc]  # torchvision has no typ
         if num_classes is None:
             del self.avgpool, self.fc
         self.num_classes = num_classes
+
+    def _make_layer(self, block: Any, planes: int, *arguments: Any, **options: Any) -> nn.Sequential:
+        stage: nn.Sequential = super()._make_layer(
+            block, max(1, round(planes * self._width)), *arguments, **options
+        )
+        return stage
 
     def _reduce_stride(self, output_stride: int) -> None:
         possible = [self.stride, self.stride // 2, self.stride // 4]
@@ -170,6 +177,7 @@ def resnet(
     stem: Stem = "imagenet",
     output_stride: int | None = None,
     weights: str | Path | None = None,
+    width: float = 1.0,
 ) -> ResNet:
     """A ResNet by name; :func:`resnet50` and its siblings hand on to it.
 
@@ -177,7 +185,7 @@ def resnet(
     ----------
     architecture
         One of ``ARCHITECTURES``.
-    num_classes, stem, output_stride
+    num_classes, stem, output_stride, width
         As of :class:`ResNet`.
     weights
         None or ``"none"``: random, as torchvision draws them. ``"imagenet"``: torchvision's best official
@@ -193,32 +201,15 @@ def resnet(
     Raises
     ------
     ValueError
-        An unknown architecture, stem or stride.
+        An unknown architecture, stem or stride, or a width of 0 or less.
     WeightsError
         Weights that are not there, cut short, or of another network.
     """
     if architecture not in ARCHITECTURES:
         raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}, found {architecture!r}")
     block, layers, official = ARCHITECTURES[architecture]
-    network = ResNet(block, layers, num_classes, stem, output_stride)
-    if weights is not None and str(weights) != "none":
-        name = str(weights).removeprefix(f"{official.__name__}.")
-        if name == "imagenet" or name in official.__members__:
-            chosen = official.DEFAULT if name == "imagenet" else official[name]
-            try:
-                state = chosen.get_state_dict(progress=True, check_hash=True)
-            except (OSError, RuntimeError) as error:
-                raise WeightsError(
-                    f"official weights {chosen}: {error}; expected a connection to {chosen.url}, "
-                    "or fetch that file by hand and give its path"
-                ) from error
-            source = str(chosen)
-        elif Path(weights).is_file():
-            state, source = load_weights(weights), str(weights)
-        else:
-            names = ", ".join(["imagenet", "none", *official.__members__])
-            raise WeightsError(f"weights: found {str(weights)!r}; expected {names}, or a file that exists")
-        _load_backbone(network, state, source)
+    network = ResNet(block, layers, num_classes, stem, output_stride, width)
+    load_into(network, weights, official, landmark="layer1.0.conv1.weight", classifier="fc.")
     return network
 
 
@@ -235,81 +226,3 @@ def resnet50(num_classes: int | None = 1000, **options: Any) -> ResNet:
 def resnet152(num_classes: int | None = 1000, **options: Any) -> ResNet:
     """ResNet-152: 50 bottlenecks, 60.2 M parameters. See :func:`resnet` for the options."""
     return resnet("resnet152", num_classes, **options)
-
-
-def load_weights(file: str | Path) -> dict[str, Tensor]:
-    """The state dict in a file of torch.save, safetensors, or Lightning.
-
-    Nothing in the file is executed.
-
-    Raises
-    ------
-    WeightsError
-        The file is missing, cut short, or holds something else.
-    """
-    try:
-        if Path(file).suffix == ".safetensors":
-            return safetensors_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise WeightsError(f"{file}: found no such file; expected weights") from error
-    except Exception as error:  # a damaged file can make the readers raise nearly anything
-        raise WeightsError(f"{file}: {what_is_wrong(error)}") from error
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if (
-        not isinstance(state, Mapping)
-        or not state
-        or not all(isinstance(value, Tensor) for value in state.values())
-    ):
-        raise WeightsError(f"{file}: found no state dict in it; expected a mapping of names to tensors")
-    return dict(state)
-
-
-def what_is_wrong(error: Exception) -> str:
-    """Why a weights file could not be read; torch's own message advises to execute what is in it."""
-    if foreign := re.search(r"GLOBAL ([\w.]+)", str(error)):
-        return (
-            f"found a Python object, {foreign[1]}, which is not loaded since that could run foreign code; "
-            "expected tensors alone: save the state dict"
-        )
-    reason = str(error).strip().split("\n")[0][:160]
-    if reason.startswith("Weights only load failed"):
-        reason = "no tensors"
-    return (
-        f"found a file that is cut short, damaged or made by another program ({reason}); "
-        "expected weights of torch.save or safetensors: fetch or save the file again"
-    )
-
-
-def _load_backbone(network: ResNet, state: Mapping[str, Tensor], source: str) -> None:
-    """Load a state dict into a backbone, without its classifier where that does not fit."""
-    prefixes = {name.removesuffix(_LANDMARK) for name in state if name.endswith(_LANDMARK)}
-    if len(prefixes) > 1:
-        raise WeightsError(
-            f"{source}: found several networks, named {sorted(prefixes)}; expected one: "
-            "save the state dict of the one you mean"
-        )
-    for prefix in prefixes:
-        state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    own = network.state_dict()
-    classifier = {"fc.weight", "fc.bias"}
-    fits = all(name in state and name in own and state[name].shape == own[name].shape for name in classifier)
-    given = {name: value for name, value in state.items() if fits or name not in classifier}
-    wanted = {name: value for name, value in own.items() if fits or name not in classifier}
-    for name in wanted:
-        # Older files lack the number of batches that batch norm saw; torch takes it for 0.
-        if name not in given and not name.endswith("num_batches_tracked"):
-            raise WeightsError(
-                f"{source}: found no {name}; expected the weights of this architecture, which has it"
-            )
-    for name, value in given.items():
-        if name not in wanted:
-            raise WeightsError(
-                f"{source}: found {name}; expected the weights of this architecture, which lacks it"
-            )
-        if value.shape != wanted[name].shape:
-            raise WeightsError(
-                f"{source}: found {name} of shape {tuple(value.shape)}; "
-                f"expected {tuple(wanted[name].shape)}, the weights of this architecture and stem"
-            )
-    network.load_state_dict(given, strict=fits or "fc.weight" not in own)

@@ -1,20 +1,18 @@
-"""The permutations that take spatial or channel information away (paper, section 3.1 and Figure 3).
-
-A draw is a pure function of one 64-bit *stream* number: every (channel, position) gets a pseudo-random
-key by hashing its index with the stream, and the order of the keys is the permutation. So a draw needs
-no generator, is the same on every device, and can be repeated from (seed, step, layer) alone.
+"""The shuffles that take spatial or channel information away (paper, section 3.1 and Figure 3).
 
 Every permutation is drawn anew at each forward pass, in training and in evaluation, is the same for
-all images of the batch, and is independent from channel to channel. None has parameters or buffers.
+all images of the batch unless asked otherwise, and is independent from channel to channel. None has
+parameters or buffers. :mod:`detector.permutation` says how they are drawn.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from detector.permutation import channel_permutation, inverse_permutation, spatial_permutation, stream_of
 
 __all__ = [
     "ChannelShuffle",
@@ -29,149 +27,67 @@ __all__ = [
     "stream_of",
 ]
 
-# The constants of splitmix64 (Steele et al., 2014, "Fast splittable pseudorandom number generators"),
-# written as signed integers because torch has no unsigned 64-bit arithmetic; products wrap around.
-_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
-_FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
-_SECOND = 0x94D049BB133111EB - (1 << 64)
-_KEY_BITS = 43  # of a patch-wise key; the 20 bits above them hold the number of the patch
-_MAX_PATCHES = 1 << 20
-
-
-def stream_of(*numbers: int) -> int:
-    """The stream of a tuple of integers such as (seed, step, layer): a well-mixed signed 64-bit number.
-
-    Examples
-    --------
-    >>> stream_of(0, 1) == stream_of(0, 1), stream_of(0, 1) == stream_of(1, 0)
-    (True, False)
-    """
-    text = ",".join(str(int(number)) for number in numbers)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
-
-
-def _mix(z: Tensor) -> Tensor:
-    """splitmix64's finaliser on int64; the masks make each right shift a logical one."""
-    z = (z ^ ((z >> 30) & ((1 << 34) - 1))) * _FIRST
-    z = (z ^ ((z >> 27) & ((1 << 37) - 1))) * _SECOND
-    return z ^ ((z >> 31) & ((1 << 33) - 1))
-
-
-def _keys(count: int, stream: Tensor | int, device: torch.device | None) -> Tensor:
-    """`count` pseudo-random int64 keys of a stream, ``(count,)``."""
-    index = torch.arange(1, count + 1, device=device)
-    # 0-dim and on the CPU, so that a GPU is not waited for.
-    start = _mix(torch.as_tensor(stream, dtype=torch.int64, device="cpu"))
-    return _mix(index * _GAMMA + start)
-
-
-def channel_permutation(channels: int, stream: Tensor | int, device: torch.device | None = None) -> Tensor:
-    """A random order of the channels.
-
-    Parameters
-    ----------
-    channels
-        Their number C.
-    stream
-        What the draw depends on, see :func:`stream_of`.
-    device
-        Where the result lies.
-
-    Returns
-    -------
-    Tensor
-        ``(C,)`` int64; output channel c is input channel ``order[c]``.
-    """
-    return _keys(channels, stream, device).argsort()
-
-
-def spatial_permutation(
-    channels: int,
-    height: int,
-    width: int,
-    stream: Tensor | int,
-    patch: int | None = None,
-    device: torch.device | None = None,
-) -> Tensor:
-    """For each channel an independent random order of its positions.
-
-    Parameters
-    ----------
-    channels, height, width
-        C, H and W of the feature map.
-    stream
-        What the draw depends on, see :func:`stream_of`.
-    patch
-        Side of the patches, in positions, that no value may leave; the last row and column of patches are
-        smaller where it does not divide the map. None: the whole map is one patch.
-    device
-        Where the result lies.
-
-    Returns
-    -------
-    Tensor
-        ``(C, H * W)`` int64; output position i of channel c is input position ``order[c, i]``.
-
-    Raises
-    ------
-    ValueError
-        `patch` below 1, or more than 1,048,576 patches.
-    """
-    keys = _keys(channels * height * width, stream, device).view(channels, height * width)
-    if patch is None or patch >= max(height, width):
-        return keys.argsort(dim=1)
-    if patch < 1:
-        raise ValueError(f"patch must be at least 1 position, found {patch}")
-    columns = -(-width // patch)
-    if columns * -(-height // patch) > _MAX_PATCHES:
-        raise ValueError(f"a {height}x{width} map has too many patches of {patch}; take larger patches")
-    row = torch.arange(height, device=device) // patch
-    column = torch.arange(width, device=device) // patch
-    patch_of = (row[:, None] * columns + column).flatten()  # (H * W,)
-    # Sorting by (patch, random key) lists each patch's positions in random order; the stable sort by
-    # patch alone lists the same patch's places, in the same stretch of the list.
-    shuffled = ((patch_of << _KEY_BITS) | (keys & ((1 << _KEY_BITS) - 1))).argsort(dim=1)
-    places = patch_of.argsort(stable=True)
-    return torch.empty_like(shuffled).scatter_(1, places.expand_as(shuffled), shuffled)
+_RANK_STEP = 0x632BE59BD9B4E019  # odd and large: no two processes meet in one stream within any run
 
 
 class _Gather(torch.autograd.Function):
-    """Gather along the last dimension by a permutation; its gradient is the gather by the inverse.
+    """Reorder a dimension by a permutation; the gradient is reordered by its inverse.
 
-    torch.gather's own backward adds with atomics, as its indices may repeat: slower, and not
-    deterministic on a GPU. A permutation's never do.
+    The backward of torch's own operations adds with atomics, as an index may occur twice there: slower, and
+    not deterministic on a GPU. In a permutation none does.
     """
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, order: Tensor) -> Tensor:  # (N, C, L), (C, L)
+    def forward(ctx: Any, values: Tensor, order: Tensor, dim: int) -> Tensor:
+        # One order for all images is (L,), one for each (N, L); values are (N, …) with L along `dim`.
         ctx.save_for_backward(order)
-        return values.gather(-1, order.expand_as(values))
+        ctx.dim = dim
+        if order.dim() == 1 and dim == 1:
+            return values.index_select(dim, order)
+        shape = [1] * values.dim()
+        shape[dim] = order.shape[-1]
+        shape[0] = order.numel() // order.shape[-1]
+        return values.gather(dim, order.view(shape).expand_as(values))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (order,) = ctx.saved_tensors
-        places = torch.arange(order.shape[-1], device=order.device).expand_as(order)
-        inverse = torch.empty_like(order).scatter_(-1, order, places)
-        return _gather(gradients[0], inverse), None
+        return _gather(gradients[0], inverse_permutation(order), ctx.dim), None, None
 
 
-def _gather(values: Tensor, order: Tensor) -> Tensor:
-    gathered: Tensor = _Gather.apply(values, order)  # type: ignore[no-untyped-call]
+def _gather(values: Tensor, order: Tensor, dim: int) -> Tensor:
+    gathered: Tensor = _Gather.apply(values, order, dim)  # type: ignore[no-untyped-call]
     return gathered
 
 
-def _laid_out_as(x: Tensor, shuffled: Tensor) -> Tensor:
-    """`shuffled` in the memory format of `x`, so that the convolution behind it keeps its speed."""
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return shuffled.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+def _has_channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-def _permute_positions(x: Tensor, order: Tensor) -> Tensor:
-    """Reorder the positions of each channel, (N, C, H, W) by (C, H * W)."""
-    return _laid_out_as(x, _gather(x.flatten(2), order).view(x.shape))
+def _reorder_channels(x: Tensor, order: Tensor) -> Tensor:
+    """``(N, C, H, W)`` by ``(C,)`` or ``(N, C)``, in the memory format of `x`."""
+    if _has_channels_last(x):
+        return _gather(x.movedim(1, -1), order, 3).movedim(-1, 1)
+    return _gather(x.contiguous(), order, 1)
 
 
-def channel_shuffle(x: Tensor, stream: Tensor | int) -> Tensor:
+def _reorder_positions(x: Tensor, order: Tensor) -> Tensor:
+    """``(N, C, H, W)`` by ``(C, H * W)`` or ``(N, C, H * W)``, in the memory format of `x`.
+
+    Each image is taken as one row of C * H * W values in the order of memory: that one gather is the fastest
+    for either memory format, and the convolution behind it finds the format that it was given.
+    """
+    n, channels, height, width = x.shape
+    channel = torch.arange(channels, device=x.device)
+    if _has_channels_last(x):
+        order = (order.transpose(-1, -2) * channels).add_(channel)
+        rows = _gather(x.movedim(1, -1).flatten(1), order.flatten(-2), 1)
+        return rows.view(n, height, width, channels).movedim(-1, 1)
+    order = order + (channel * (height * width))[:, None]
+    return _gather(x.flatten(1), order.flatten(-2), 1).view(x.shape)
+
+
+def channel_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False) -> Tensor:
     """Channel-wise shuffle: the feature maps in random order, every position where it was.
 
     Parameters
@@ -180,17 +96,20 @@ def channel_shuffle(x: Tensor, stream: Tensor | int) -> Tensor:
         ``(N, C, H, W)``.
     stream
         What the draw depends on, see :func:`stream_of`.
+    per_image
+        Whether each image has a draw of its own; otherwise all share one.
 
     Returns
     -------
     Tensor
         Of the same shape.
     """
-    order = channel_permutation(x.shape[1], stream, x.device)
-    return _laid_out_as(x, _gather(x.movedim(1, -1), order).movedim(-1, 1))
+    images = x.shape[0] if per_image else None
+    order = channel_permutation(x.shape[1], stream, x.device, images=images)
+    return _reorder_channels(x, order)
 
 
-def spatial_shuffle(x: Tensor, stream: Tensor | int) -> Tensor:
+def spatial_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False) -> Tensor:
     """Spatial shuffle: each feature map's positions in a random order of its own.
 
     Parameters
@@ -199,6 +118,8 @@ def spatial_shuffle(x: Tensor, stream: Tensor | int) -> Tensor:
         ``(N, C, H, W)``.
     stream
         What the draw depends on, see :func:`stream_of`.
+    per_image
+        Whether each image has a draw of its own; otherwise all share one.
 
     Returns
     -------
@@ -211,11 +132,10 @@ def spatial_shuffle(x: Tensor, stream: Tensor | int) -> Tensor:
     >>> spatial_shuffle(x, stream=7).flatten(2).sort().values.equal(x.flatten(2))
     True
     """
-    _, channels, height, width = x.shape
-    return _permute_positions(x, spatial_permutation(channels, height, width, stream, device=x.device))
+    return _shuffle_positions(x, None, stream, per_image)
 
 
-def patch_shuffle(x: Tensor, patch: int, stream: Tensor | int) -> Tensor:
+def patch_shuffle(x: Tensor, patch: int, stream: Tensor | int, *, per_image: bool = False) -> Tensor:
     """Patch-wise spatial shuffle: like :func:`spatial_shuffle`, but no value leaves its patch.
 
     Parameters
@@ -226,6 +146,8 @@ def patch_shuffle(x: Tensor, patch: int, stream: Tensor | int) -> Tensor:
         Side of a patch, in positions; one as large as the map makes this the spatial shuffle.
     stream
         What the draw depends on, see :func:`stream_of`.
+    per_image
+        Whether each image has a draw of its own; otherwise all share one.
 
     Returns
     -------
@@ -237,15 +159,28 @@ def patch_shuffle(x: Tensor, patch: int, stream: Tensor | int) -> Tensor:
     ValueError
         `patch` below 1.
     """
-    _, channels, height, width = x.shape
-    return _permute_positions(x, spatial_permutation(channels, height, width, stream, patch, x.device))
+    return _shuffle_positions(x, patch, stream, per_image)
+
+
+def _shuffle_positions(x: Tensor, patch: int | None, stream: Tensor | int, per_image: bool) -> Tensor:
+    n, channels, height, width = x.shape
+    images = n if per_image else None
+    order = spatial_permutation(channels, height, width, stream, patch, x.device, images=images)
+    return _reorder_positions(x, order)
+
+
+def _process_number() -> int:
+    """Which of the processes that train together this one is; 0 where it is alone."""
+    distributed = torch.distributed
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
 
 
 class Shuffle(nn.Module):
     """Base of the shuffles: decides when to shuffle and draws anew at each forward pass.
 
     The position in the stream of draws is a plain tensor, neither parameter nor buffer: a state dict
-    has no trace of it, and torch.compile reads it as an input instead of compiling each step anew.
+    has no trace of it, and torch.compile reads it as an input instead of compiling each step anew. Of
+    several processes (torch.distributed) each has draws of its own.
 
     Parameters
     ----------
@@ -253,15 +188,20 @@ class Shuffle(nn.Module):
         Tells this shuffle's draws from those of others under the same seed: its layer, and its branch.
     in_training, in_evaluation
         Whether it shuffles in training mode and in evaluation mode. Both, as in the paper, by default.
+    per_image
+        Whether each image of a batch has a draw of its own; otherwise all share one, as in the paper.
     """
 
     stream: Tensor
 
-    def __init__(self, *key: int, in_training: bool = True, in_evaluation: bool = True) -> None:
+    def __init__(
+        self, *key: int, in_training: bool = True, in_evaluation: bool = True, per_image: bool = False
+    ) -> None:
         super().__init__()
         self.key = key
         self.in_training = in_training
         self.in_evaluation = in_evaluation
+        self.per_image = per_image
         # On the CPU also where the network is built under another default device.
         self.stream = torch.zeros((), dtype=torch.int64, device="cpu")
         self.seek(seed=0, step=0)
@@ -270,15 +210,20 @@ class Shuffle(nn.Module):
         """Make the coming draws those of (seed, step): the first, the second … after this call."""
         self.stream.fill_(stream_of(seed, step, *self.key))
 
-    def permute(self, x: Tensor) -> Tensor:
+    @property
+    def active(self) -> bool:
+        """Whether the next forward pass shuffles."""
+        return self.in_training if self.training else self.in_evaluation
+
+    def permute(self, x: Tensor, stream: Tensor) -> Tensor:
         """One draw applied to ``(N, C, H, W)``; each kind of shuffle defines it."""
         raise TypeError(f"{type(self).__name__} is no shuffle of its own: use one of its subclasses")
 
     def forward(self, x: Tensor) -> Tensor:
         """Shuffle ``(N, C, H, W)``, or hand it on where this mode is not shuffled."""
-        if not (self.in_training if self.training else self.in_evaluation):
+        if not self.active:
             return x
-        shuffled = self.permute(x)
+        shuffled = self.permute(x, self.stream + _process_number() * _RANK_STEP)
         self.stream.add_(1)
         return shuffled
 
@@ -286,17 +231,17 @@ class Shuffle(nn.Module):
 class ChannelShuffle(Shuffle):
     """:func:`channel_shuffle` as a module."""
 
-    def permute(self, x: Tensor) -> Tensor:
+    def permute(self, x: Tensor, stream: Tensor) -> Tensor:
         """One draw applied to ``(N, C, H, W)``."""
-        return channel_shuffle(x, self.stream)
+        return channel_shuffle(x, stream, per_image=self.per_image)
 
 
 class SpatialShuffle(Shuffle):
     """:func:`spatial_shuffle` as a module."""
 
-    def permute(self, x: Tensor) -> Tensor:
+    def permute(self, x: Tensor, stream: Tensor) -> Tensor:
         """One draw applied to ``(N, C, H, W)``."""
-        return spatial_shuffle(x, self.stream)
+        return spatial_shuffle(x, stream, per_image=self.per_image)
 
 
 class PatchShuffle(Shuffle):
@@ -306,7 +251,7 @@ class PatchShuffle(Shuffle):
     ----------
     patch
         Side of a patch, in positions.
-    key, in_training, in_evaluation
+    key, in_training, in_evaluation, per_image
         As of :class:`Shuffle`.
 
     Raises
@@ -315,15 +260,22 @@ class PatchShuffle(Shuffle):
         `patch` below 1.
     """
 
-    def __init__(self, patch: int, *key: int, in_training: bool = True, in_evaluation: bool = True) -> None:
-        super().__init__(*key, in_training=in_training, in_evaluation=in_evaluation)
+    def __init__(
+        self,
+        patch: int,
+        *key: int,
+        in_training: bool = True,
+        in_evaluation: bool = True,
+        per_image: bool = False,
+    ) -> None:
+        super().__init__(*key, in_training=in_training, in_evaluation=in_evaluation, per_image=per_image)
         if patch < 1:
             raise ValueError(f"patch must be at least 1 position, found {patch}")
         self.patch = patch
 
-    def permute(self, x: Tensor) -> Tensor:
+    def permute(self, x: Tensor, stream: Tensor) -> Tensor:
         """One draw applied to ``(N, C, H, W)``."""
-        return patch_shuffle(x, self.patch, self.stream)
+        return patch_shuffle(x, self.patch, stream, per_image=self.per_image)
 
     def extra_repr(self) -> str:
         """What printing the module shows."""

@@ -70,6 +70,8 @@ class YOLO(nn.Module):
         }.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, found {value}")
+        if stride := getattr(backbone, "stride", None):
+            self.image_size = (self.grid[0] * stride, self.grid[1] * stride)  # pixels, that fit the grid
         self.classes = classes
         self.boxes_per_cell = boxes_per_cell
         self.weights = weights or LossWeights()

@@ -11,18 +11,25 @@ from diagnosis.breakdown import (
     error_flags,
     verdicts,
 )
+from diagnosis.characteristics import Characteristics, Sensitivity, sensitivity
+from diagnosis.impact import Impact
 from diagnosis.matching import Matching, match
 from diagnosis.similar import similar_matrix
 from diagnosis.summary import Diagnosis, diagnose, sentences, table, to_json
+from diagnosis.tide import Tide
 
 __all__ = [
     "ERROR_TYPES",
     "APTable",
     "Assignment",
     "Breakdown",
+    "Characteristics",
     "Diagnosis",
     "ErrorType",
+    "Impact",
     "Matching",
+    "Sensitivity",
+    "Tide",
     "Verdicts",
     "assign",
     "assign_devkit",
@@ -32,6 +39,7 @@ __all__ = [
     "error_flags",
     "match",
     "precision_recall_curve",
+    "sensitivity",
     "sentences",
     "similar_matrix",
     "table",

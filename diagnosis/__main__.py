@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import shlex
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from data.formats.files import write_text
 from data.records import InputError
 from diagnosis import inputs
 from diagnosis.breakdown import STRONG, WEAK
+from diagnosis.compare import compare
 from diagnosis.provenance import provenance
-from diagnosis.summary import Diagnosis, diagnose, sentences, table, to_json
+from diagnosis.summary import diagnose
 
 PATIENCE = 2.0  # seconds without a word
+REPLICATES = 1000
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,13 +50,13 @@ def parser() -> Parser:
     result = Parser(
         prog="python -m diagnosis",
         description="Break down the errors of one or several detectors as Hoiem et al. (ECCV 2012) do: "
-        "correct, localization, similar, other, background. Writes diagnosis.json and figures.",
+        "correct, localization, similar, other, background. Writes a web page, figures, tables and numbers.",
         epilog="example: python -m diagnosis --ground-truth VOCdevkit/VOC2007:test "
         "--detections results/plain --detections results/shuffled --names plain shuffled --out report",
         allow_abbrev=False,
     )
     add = result.add_argument
-    add("--ground-truth", required=True, metavar="FOLDER:SPLIT", help=inputs.SPEC_FORM)
+    add("--ground-truth", required=True, metavar="SPEC", help=inputs.SPEC_FORM)
     add(
         "--detections",
         required=True,
@@ -65,7 +64,7 @@ def parser() -> Parser:
         action="extend",
         type=Path,
         metavar="PATH",
-        help="VOC detection text: a folder with a file for each class, or one file; one for each detector",
+        help=f"{inputs.FOUND_FORM}; one for each detector",
     )
     add(
         "--names",
@@ -76,9 +75,9 @@ def parser() -> Parser:
     )
     add(
         "--similar",
-        metavar="voc|none|FILE.yaml",
+        metavar="voc|coco|none|FILE.yaml",
         help="which classes are similar; a file holds 'similar: [[cat, dog], [bus, car]]' "
-        "(default: what the ground truth says; VOC's groups for VOC)",
+        "(default: what the ground truth says: VOC's groups for VOC, supercategories for COCO)",
     )
     add(
         "--iou",
@@ -99,7 +98,26 @@ def parser() -> Parser:
         metavar="DIR",
         help="folder of the photographs, for the sheet of examples (default: JPEGImages of the year folder)",
     )
-    add("--lenient", action="store_true", help="drop detections that cannot be used, and count them")
+    add(
+        "--replicates",
+        type=int,
+        default=REPLICATES,
+        metavar="R",
+        help="resamples of the images behind the intervals; 0: no intervals (default: %(default)s)",
+    )
+    add(
+        "--group",
+        nargs="+",
+        action="append",
+        metavar="NAME",
+        help="runs of one model, seeds for instance: a name for the group, then the names of its detectors",
+    )
+    add("--no-figures", action="store_true", help="write the numbers and tables alone, which is much faster")
+    add(
+        "--lenient",
+        action="store_true",
+        help="drop detections, and annotations of COCO and YOLO, that cannot be used, and count them",
+    )
     add("--out", required=True, type=Path, metavar="DIR", help="folder to write to")  # fmt: skip
     return result
 
@@ -133,10 +151,12 @@ def run(options: argparse.Namespace, progress: Progress, command: str) -> None:
     """Read, diagnose, write, and say what came out."""
     if not WEAK <= options.iou <= 1:
         raise InputError("--iou", f"{options.iou:g}", f"a number from {WEAK} to 1")
+    if options.replicates < 0:
+        raise InputError("--replicates", str(options.replicates), "a number of resamples, or 0")
     names = inputs.name_detectors(options.detections, options.names)
     top = inputs.parse_top(options.top)
     progress("reading the ground truth")
-    truth = inputs.read_truth(options.ground_truth)
+    truth = inputs.read_truth(options.ground_truth, options.lenient)
     if options.images is not None:
         truth = inputs.with_images(truth, options.images)
     similar = inputs.read_similar(options.similar, options.ground_truth, truth.classes)
@@ -148,46 +168,51 @@ def run(options: argparse.Namespace, progress: Progress, command: str) -> None:
         diagnoses.append(diagnose(truth, found, name, similar, top=top, iou=options.iou))
     why_no_sheet = inputs.missing_photographs(truth)
     origin = provenance(command, vars(options), diagnoses)
-    written = write(diagnoses, origin, options.out, progress, photographs=not why_no_sheet)
+    comparison = None
+    if options.replicates:
+        progress(f"resampling the images {options.replicates:,} times")
+        comparison = compare(
+            diagnoses,
+            replicates=options.replicates,
+            groups=read_groups_of_runs(options.group),
+            top=top,
+            progress=lambda done, total: progress(f"resampled {done:,} of {total:,} times"),
+        )
+    from diagnosis.results import (
+        in_words,
+        write_results,
+    )  # with matplotlib: not before the input has proved good
+
+    written = write_results(
+        diagnoses,
+        options.out,
+        comparison=comparison,
+        provenance=origin,
+        photographs=not why_no_sheet,
+        figures=not options.no_figures,
+        progress=progress,
+    )
     progress.end()
-    print(table(diagnoses))
-    print()
-    print("\n".join(sentences(diagnoses)))
-    if why_no_sheet:
-        print(f"\nno sheet of examples: {why_no_sheet}")
-    print("\nwritten:", *written, sep="\n  ")
+    print(in_words(diagnoses, comparison))
+    if why_no_sheet and not options.no_figures:
+        print(f"\nno photographs: {why_no_sheet}")
+    pictures = [file for file in written if file.suffix in (".png", ".svg")]
+    rest = [str(file) for file in written if file not in pictures]
+    if pictures:
+        rest.append(f"{options.out / '*.png'} and *.svg: {len(pictures)} figures")
+    print("\nwritten:", *rest, sep="\n  ")
 
 
-def write(
-    diagnoses: Sequence[Diagnosis], origin: dict[str, Any], out: Path, progress: Progress, photographs: bool
-) -> list[Path]:
-    """Figures, the sheet of examples where there are photographs, and the numbers; return the files.
-
-    They come into the folder together, when the last one is complete. Without photographs an earlier
-    run's sheet goes: it would show other numbers than those beside it.
-    """
-    progress("drawing the figures")
-    from diagnosis import plots, sheet  # they bring matplotlib: not before the input has proved good
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".part", dir=out) as name:
-            part = Path(name)
-            made = list(plots.save_figures(diagnoses, part))
-            if photographs:
-                progress("drawing the sheet of examples")
-                made.append(sheet.save_sheet(diagnoses, part))
-            numbers = json.dumps(to_json(diagnoses, origin), indent=1, ensure_ascii=False, allow_nan=False)
-            made.append(part / "summary.txt")
-            write_text(made[-1], "\n".join([table(diagnoses), "", *sentences(diagnoses), ""]))
-            made.append(part / "diagnosis.json")
-            write_text(made[-1], numbers + "\n")
-            written = [file.replace(out / file.relative_to(part)) for file in made]
-        if not photographs:
-            (out / sheet.FILE_NAME).unlink(missing_ok=True)
-        return written
-    except OSError as error:
-        raise InputError(out, error.strerror or "an error", "a folder to write to") from None
+def read_groups_of_runs(given: Sequence[Sequence[str]] | None) -> dict[str, list[str]] | None:
+    """The groups of ``--group NAME RUN RUN …``, by name."""
+    groups: dict[str, list[str]] = {}
+    for name, *runs in given or ():
+        if not runs:
+            raise InputError("--group", f"{name!r} alone", "a name for the group, then those of its runs")
+        if name in groups:
+            raise InputError("--group", f"{name!r} twice", "each group once")
+        groups[name] = runs
+    return groups or None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

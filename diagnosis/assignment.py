@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diagnosis.matching import Matching
+from diagnosis.ranking import indices
 
-__all__ = ["Assignment", "assign", "assign_devkit", "take_objects"]
+__all__ = ["Assignment", "assign", "assign_devkit", "greedy", "take_objects"]
 
 DENSE_SLOTS = 1 << 20
 """Up to so many slots a plain table is used, however few pairs there are."""
@@ -69,39 +70,88 @@ def take_objects(matching: Matching, threshold: float, groups: NDArray[np.int64]
     NDArray
         ``(K,)`` index of the pair that each group's detection took, or −1.
     """
+    able = np.flatnonzero(matching.group_iou[groups] >= threshold)
+    chosen = groups[able]
+    detection = matching.group_detection[chosen]
+    # The detections of each class walk by themselves, but an object's own class is alone there anyway.
+    view, views = matching.detections.labels[detection], len(matching.truth.classes)
+    if np.array_equal(view, matching.group_label[chosen]):
+        view, views = np.zeros_like(view), 1
+    slot, slots = matching.pair_object, len(matching.truth)
+    if slots * views > 4 * (len(slot) + len(groups)) + DENSE_SLOTS:  # keeps memory linear in the pairs
+        slot = slot * views + matching.detections.labels[matching.pair_detection]
+        unique, slot = np.unique(slot, return_inverse=True)
+        view, views, slots = np.zeros_like(view), 1, len(unique)
+    start, stop = matching.group_start[chosen], matching.group_start[chosen + 1]
     taken = np.full(len(groups), -1, dtype=np.int64)
-    active = np.flatnonzero(matching.group_iou[groups] >= threshold)  # indices into `groups`
-    start, stop = matching.group_start[groups], matching.group_start[groups + 1]
-    good = np.concatenate([[0], np.cumsum(matching.pair_iou >= threshold)])
-    stop = start + good[stop] - good[start]  # a group's pairs fall in IoU: the good ones come first
-    detection = matching.group_detection[groups]
-    labels = matching.detections.labels[detection]
-    rank = matching.rank[detection]
+    good = matching.pair_iou >= threshold
+    taken[able] = greedy(start, stop, good, slot, slots, matching.rank[detection], view, views)
+    return taken
 
-    # A slot is an object as the detections of one class see it.
-    classes = len(matching.truth.classes)
-    key = matching.pair_object * classes + matching.detections.labels[matching.pair_detection]
-    slots = len(matching.truth) * classes
-    if slots > 4 * (len(key) + len(labels)) + DENSE_SLOTS:  # keeps memory linear in the pairs
-        unique, key = np.unique(key, return_inverse=True)
-        slots = len(unique)
-    nobody = np.iinfo(np.int64).max
-    best_rank = np.full(slots, nobody)
-    holder = np.full(slots, -1, dtype=np.int64)
 
+def greedy(
+    start: NDArray[np.int64],
+    stop: NDArray[np.int64],
+    good: NDArray[np.bool_],
+    slot: NDArray[np.int64],
+    slots: int,
+    rank: NDArray[np.int64],
+    view: NDArray[np.int64],
+    views: int,
+) -> NDArray[np.int64]:
+    """Each of K choosers takes the first free slot on its list, the best ranked chooser first.
+
+    Parameters
+    ----------
+    start, stop
+        ``(K,)`` the list of a chooser is the run ``start:stop`` of the P pairs, the dearest slot first.
+    good
+        ``(P,)`` pairs that are worth taking: in each run they come first, and the first is one.
+    slot
+        ``(P,)`` the slot of each pair, below `slots`.
+    slots
+        Number of slots.
+    rank
+        ``(K,)`` the smaller, the sooner. Choosers that share a slot and a view differ in rank.
+    view, views
+        ``(K,)`` choosers of different views, below `views`, do not take slots from each other.
+
+    Returns
+    -------
+    NDArray
+        ``(K,)`` the pair that each chooser took, or −1.
+
+    Examples
+    --------
+    >>> first, last = np.array([0, 2]), np.array([2, 3])  # both love slot 7
+    >>> slots, rank, view = np.array([7, 5, 7]), np.array([1, 0]), np.zeros(2, int)
+    >>> greedy(first, last, np.ones(3, bool), slots, 8, rank, view, 1).tolist()
+    [1, 2]
+    """
+    taken = np.full(len(start), -1, dtype=np.int64)
+    if not len(start):
+        return taken
+    rank = rank.astype(np.int32)  # half the memory of the two tables, which is what takes time
+    best_rank = np.full(slots * views, np.iinfo(np.int32).max, dtype=np.int32)
+    holder = np.full(slots * views, -1, dtype=np.int32)
     choice = start.copy()
+    active = indices(len(start))
     while len(active):
-        slot = key[choice[active]]
-        np.minimum.at(best_rank, slot, rank[active])
-        won = best_rank[slot] == rank[active]
-        displaced = holder[slot[won]]
-        displaced = displaced[displaced >= 0]
-        holder[slot[won]] = active[won]
-        taken[active[won]] = choice[active[won]]
+        wanted, offer = slot[choice[active]], rank[active]
+        if views > 1:
+            wanted = wanted * views + view[active]
+        np.minimum.at(best_rank, wanted, offer)
+        won = best_rank[wanted] == offer
+        winner, gained = active[won], wanted[won]
+        displaced = holder[gained]
+        displaced = displaced[displaced >= 0].astype(np.int64)
+        holder[gained] = winner
+        taken[winner] = choice[winner]
         taken[displaced] = -1
         refused = np.concatenate([active[~won], displaced])
         choice[refused] += 1
-        active = refused[choice[refused] < stop[refused]]
+        refused = refused[choice[refused] < stop[refused]]
+        active = refused[good[choice[refused]]]
     return taken
 
 
@@ -114,11 +164,19 @@ def assign(matching: Matching, threshold: float) -> Assignment:
         The overlaps.
     threshold
         Smallest IoU, above 0: 0.5 is strong matching, 0.1 weak matching.
+
+    Returns
+    -------
+    Assignment
+        Read-only, and kept with the overlaps: several analyses ask for the same.
     """
-    own = matching.own_groups
-    return _assignment(
-        matching, threshold, own, take_objects(matching, threshold, own), matching.group_start[own]
-    )
+    known = matching.assignments
+    if threshold not in known:
+        own = matching.own_groups
+        known[threshold] = _assignment(
+            matching, threshold, own, take_objects(matching, threshold, own), matching.group_start[own]
+        )
+    return known[threshold]
 
 
 def assign_devkit(matching: Matching, threshold: float = 0.5) -> Assignment:
@@ -127,31 +185,16 @@ def assign_devkit(matching: Matching, threshold: float = 0.5) -> Assignment:
     A detection goes to the object with the largest IoU, taken or not; a second hit is a false
     positive, any number of hits of a difficult object is ignored. Boxes are not clipped.
     """
+    matching = matching.unclipped
     own = matching.own_groups
-    start, stop = matching.group_start[own], matching.group_start[own + 1]
-    favourite = _first_largest(matching.pair_iou_unclipped, matching.pair_object, start, stop)
-    hit = matching.pair_iou_unclipped[favourite] >= threshold
+    favourite = matching.group_start[own]  # of equal overlaps the one annotated first
+    hit = matching.pair_iou[favourite] >= threshold
     objects = matching.pair_object[favourite]
     rank = matching.rank[matching.group_detection[own]]
     first = np.full(len(matching.truth), np.iinfo(np.int64).max)
     np.minimum.at(first, objects[hit], rank[hit])
     takes = hit & ((rank == first[objects]) | matching.ignored[objects])
-    return _assignment(matching, threshold, own, np.where(takes, favourite, -1), favourite, clipped=False)
-
-
-def _first_largest(
-    values: NDArray[np.float64],
-    objects: NDArray[np.int64],
-    start: NDArray[np.int64],
-    stop: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """``(K,)`` the pair of largest value in each run ``start:stop``; of equals the lowest object."""
-    length = stop - start
-    run = np.repeat(np.arange(len(length)), length)
-    pairs = np.arange(len(run)) + np.repeat(start - (np.cumsum(length) - length), length)
-    by_value = pairs[np.lexsort((objects[pairs], -values[pairs], run))]
-    first: NDArray[np.int64] = by_value[np.cumsum(length) - length]
-    return first
+    return _assignment(matching, threshold, own, np.where(takes, favourite, -1), favourite)
 
 
 def _assignment(
@@ -160,10 +203,9 @@ def _assignment(
     groups: NDArray[np.int64],
     taken: NDArray[np.int64],
     largest: NDArray[np.int64],
-    clipped: bool = True,
 ) -> Assignment:
     """Per detection, from the pair that each of its own class's `groups` took and its largest pair."""
-    iou = matching.pair_iou if clipped else matching.pair_iou_unclipped
+    iou = matching.pair_iou
     detection = matching.group_detection[groups]
     count = len(matching.detections)
     labels = np.full(count, -1, dtype=np.int8)
@@ -175,4 +217,6 @@ def _assignment(
     objects[detection[took]] = matching.pair_object[taken[took]]
     labels[detection[took]] = np.where(matching.ignored[objects[detection[took]]], 0, 1)
     duplicates[detection] = ~took & (iou[largest] >= threshold)
+    for column in (labels, objects, overlaps, duplicates):
+        column.setflags(write=False)
     return Assignment(labels, objects, overlaps, duplicates)

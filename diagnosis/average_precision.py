@@ -2,7 +2,7 @@
 
 * VOC 2007's mean over 11 recalls and VOC 2010's area under the curve, matched as the devkit does.
 * Hoiem's average precision and its normalised form, matched and defined as in his tool (rules, section 1).
-* COCO's, at IoU 0.5 and from 0.5 to 0.95, by pycocotools (see :mod:`diagnosis.coco`).
+* COCO's, at IoU 0.5 and from 0.5 to 0.95, equal to pycocotools (see :mod:`diagnosis.coco`).
 
 A class without objects has no average precision (NaN); one whose objects are all missed has 0.
 """
@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from data.records import Detections, GroundTruth
 from diagnosis.assignment import Assignment, assign, assign_devkit
 from diagnosis.coco import coco_average_precision
+from diagnosis.hoiem import NORMAL_SHARE, HoiemAP, hoiem_ap, hoiem_scores, normal_objects
 from diagnosis.matching import Matching, match
 
 __all__ = [
     "AP_KINDS",
+    "NORMAL_SHARE",
     "APTable",
     "Curve",
     "HoiemAP",
@@ -34,9 +36,6 @@ __all__ = [
 
 AP_KINDS = ("voc07", "area", "coco", "coco50", "hoiem", "normalized")
 """Names of the columns of an :class:`APTable`."""
-
-NORMAL_SHARE = 0.15
-"""Normalised precision counts as if each class had this many objects an image (rules, section 1)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,20 +53,6 @@ class Curve:
     recall: NDArray[np.float64]
     precision: NDArray[np.float64]
     rows: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class HoiemAP:
-    """Average precision of a ranking by Hoiem's definition, with its standard errors.
-
-    NaN, all of it, for a class without objects.
-    """
-
-    ap: float
-    apn: float
-    ap_stderr: float
-    apn_stderr: float
-    recall: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +111,7 @@ def average_precision(
     iou
         Smallest IoU of a true positive, for all kinds but COCO's, which have their own.
     coco
-        Whether to compute COCO's, which takes most of the time; NaN otherwise.
+        Whether to compute COCO's; NaN otherwise.
 
     Examples
     --------
@@ -139,18 +124,17 @@ def average_precision(
     if matching is None:
         matching = match(truth, detections)
     objects = matching.objects
-    devkit, hoiem = assign_devkit(matching, iou), assign(matching, iou)
-    normal = NORMAL_SHARE * len(truth.images)
+    devkit = assign_devkit(matching, iou)
+    ranked = assign(matching, iou).labels[matching.order]
+    hoiem = hoiem_scores(ranked, matching.class_start, objects, normal_objects(len(truth.images)))
     columns = {kind: np.full(len(truth.classes), np.nan) for kind in AP_KINDS}
     for label in np.flatnonzero(objects):
         points = curve(matching, devkit, int(label))
         columns["voc07"][label] = voc07_ap(points.recall, points.precision)
         columns["area"][label] = area_ap(points.recall, points.precision)
-        score = hoiem_ap(hoiem.labels[matching.ranked(int(label))], int(objects[label]), normal)
-        columns["hoiem"][label] = score.ap
-        columns["normalized"][label] = score.apn
+    columns["hoiem"], columns["normalized"] = hoiem.ap, hoiem.apn
     if coco:
-        columns["coco"], columns["coco50"] = coco_average_precision(truth, detections)
+        columns["coco"], columns["coco50"] = coco_average_precision(truth, detections, matching)
     return APTable(truth.classes, objects, **columns)
 
 
@@ -203,41 +187,3 @@ def area_ap(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> floa
 def _best_from(precision: NDArray[np.float64]) -> NDArray[np.float64]:
     """The largest precision from each place on."""
     return np.maximum.accumulate(precision[::-1])[::-1]
-
-
-def hoiem_ap(labels: NDArray[np.int8], objects: int, normal: float) -> HoiemAP:
-    """Hoiem's average precision and normalised average precision of one ranking (rules, section 1).
-
-    Parameters
-    ----------
-    labels
-        ``(n,)`` by rank, 1: true positive, 0: don't care, −1: false positive.
-    objects
-        Number of objects, N_j.
-    normal
-        Number of objects that normalised precision supposes, N.
-
-    Examples
-    --------
-    >>> score = hoiem_ap(np.array([1, -1, 1]), objects=2, normal=4.0)
-    >>> round(score.ap, 4), round(score.apn, 4)  # (1 + 2/3) / 2 and (1 + 4/5) / 2
-    (0.8333, 0.9)
-    """
-    if objects == 0:
-        return HoiemAP(*[float("nan")] * 5)
-    hits = labels == 1
-    true, false = np.cumsum(hits), np.cumsum(labels == -1)
-    plain = _mean_and_error(true[hits], false[hits], objects)
-    normalized = _mean_and_error(true[hits] * (normal / objects), false[hits], objects)
-    return HoiemAP(plain[0], normalized[0], plain[1], normalized[1], recall=float(hits.sum() / objects))
-
-
-def _mean_and_error(true: NDArray[np.float64], false: NDArray[np.int64], objects: int) -> tuple[float, float]:
-    """Mean and standard error over all objects of the precision at which each is found, 0 if never.
-
-    Between two true positives precision only falls: the largest that follows is one at a true positive.
-    """
-    found = _best_from(true / (true + false))
-    precision = np.concatenate([found, np.zeros(objects - len(found))])
-    error = precision.std(ddof=1) / np.sqrt(objects) if objects > 1 else 0.0
-    return float(precision.mean()), float(error)

@@ -244,21 +244,23 @@ def verdicts(
     """
     types, undecided = _right_class(matching, strong, weak)
     confused_with = np.full(len(types), -1, dtype=np.int64)
-    groups = np.flatnonzero(matching.group_iou >= weak)
-    groups = groups[
-        matching.group_label[groups] != matching.detections.labels[matching.group_detection[groups]]
-    ]
+    foreign = matching.group_iou >= weak
+    foreign[matching.own_groups] = False
+    groups = np.flatnonzero(foreign)
     taken = take_objects(matching, weak, groups)
     pair = np.where(taken >= 0, taken, matching.group_start[groups])
 
     candidate = undecided[matching.group_detection[groups]]
-    detection = matching.group_detection[groups][candidate]
+    detection = matching.group_detection[groups][candidate]  # rises, and so does the label for each
     label = matching.group_label[groups][candidate]
-    by_overlap = np.lexsort((label, -matching.pair_iou[pair[candidate]], detection))  # ties: the lower class
-    detection, label = detection[by_overlap], label[by_overlap]
-    first = np.ones(len(detection), dtype=bool)
-    first[1:] = detection[1:] != detection[:-1]
-    detection, label = detection[first], label[first]
+    overlap = matching.pair_iou[pair[candidate]]
+    first = np.flatnonzero(np.diff(detection, prepend=-1))
+    if len(first):
+        largest = np.maximum.reduceat(overlap, first)
+        best = overlap == np.repeat(largest, np.diff(first, append=len(detection)))
+        detection, label = detection[best], label[best]
+        first = np.flatnonzero(np.diff(detection, prepend=-1))  # ties: the lower class
+        detection, label = detection[first], label[first]
 
     types[undecided] = BACKGROUND
     types[detection] = np.where(similar[matching.detections.labels[detection], label], SIMILAR, OTHER)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from data.formats import VOC_SIMILAR, read_classes, read_detections, read_voc_folder
+from data.formats import COCO_SIMILAR, VOC_SIMILAR, read_found, read_ground_truth, similar_groups
 from data.formats.files import read_text
-from data.records import Detections, GroundTruth, InputError
+from data.formats.photographs import IMAGE_SUFFIXES
+from data.formats.sources import DETECTION_FORMS, TRUTH_FORMS
+from data.records import GroundTruth, InputError
 from diagnosis.breakdown import Top
 
 __all__ = [
@@ -24,43 +26,21 @@ __all__ = [
     "with_images",
 ]
 
-SPEC_FORM = "a VOC year folder and one of its lists, such as VOCdevkit/VOC2007:test"
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-COMMON_FOLDER = "detections"  # what a run calls its folder of detections says nothing about the run
+SPEC_FORM = TRUTH_FORMS
+FOUND_FORM = DETECTION_FORMS
+NAMED_GROUPS = {"voc": VOC_SIMILAR, "coco": COCO_SIMILAR}
+COMMON_FOLDERS = ("detections", "labels")  # what a run calls these says nothing about the run
 
 
-def read_truth(spec: str) -> GroundTruth:
-    """Ground truth from ``FOLDER:SPLIT``.
+def read_truth(spec: str, lenient: bool = False) -> GroundTruth:
+    """Ground truth from whatever the command was given, see :func:`data.formats.read_ground_truth`.
 
     Raises
     ------
     InputError
-        If it is not of that form, or the reader finds fault with the files.
+        If nothing is there, or the reader finds fault with the files.
     """
-    folder, split = _parts(spec)
-    return read_voc_folder(folder, split)
-
-
-def _parts(spec: str) -> tuple[Path, str]:
-    folder, colon, split = spec.rpartition(":")
-    if not colon or not folder or not split or "/" in split or "\\" in split:
-        raise InputError("--ground-truth", repr(spec), SPEC_FORM)
-    return Path(folder), split
-
-
-def read_found(path: Path, truth: GroundTruth, lenient: bool = False) -> Detections:
-    """Detections over the images and classes of `truth`, from VOC detection text.
-
-    Parameters
-    ----------
-    path
-        A folder with a file for each class, or one such file.
-    truth
-        The ground truth.
-    lenient
-        Drop what cannot be used, with a warning that counts it, instead of raising.
-    """
-    return read_detections(path, truth.images, truth.classes, lenient=lenient, sizes=truth.sizes)
+    return read_ground_truth(spec, lenient)
 
 
 def read_similar(choice: str | None, spec: str, classes: Sequence[str]) -> list[list[str]]:
@@ -69,8 +49,9 @@ def read_similar(choice: str | None, spec: str, classes: Sequence[str]) -> list[
     Parameters
     ----------
     choice
-        ``voc``: VOC's groups, as far as their classes occur; ``none``; a YAML file; or None: what the
-        ground truth says itself, which for VOC's trees are VOC's groups.
+        ``voc`` or ``coco``: their groups, as far as their classes occur; ``none``; a YAML file; or None: what
+        the ground truth says itself: VOC's groups or those of a tree's ``classes.yaml``, COCO's
+        supercategories, none for YOLO's data sets.
     spec
         Where the ground truth is.
     classes
@@ -79,19 +60,19 @@ def read_similar(choice: str | None, spec: str, classes: Sequence[str]) -> list[
     Raises
     ------
     InputError
-        If the file cannot be used, or VOC's groups say nothing about these classes.
+        If the file cannot be used, or the groups say nothing about these classes.
     """
     if choice == "none":
         return []
     if choice is None:
-        return [list(group) for group in read_classes(_parts(spec)[0]).similar]
-    if choice != "voc":
+        return similar_groups(spec)
+    if choice not in NAMED_GROUPS:
         return read_groups(Path(choice))
-    groups = [[name for name in group if name in classes] for group in VOC_SIMILAR]
+    groups = [[name for name in group if name in classes] for group in NAMED_GROUPS[choice]]
     if not any(groups):
-        raise InputError(
-            "--similar voc", f"classes {', '.join(classes)}", "classes of VOC; or a YAML file of groups"
-        )
+        few = ", ".join(classes[:20]) + (", …" if len(classes) > 20 else "")
+        expected = f"classes of {choice.upper()}; or a YAML file of groups"
+        raise InputError(f"--similar {choice}", f"classes {few}", expected)
     return groups
 
 
@@ -153,8 +134,8 @@ def parse_top(text: str | None) -> Top:
 def name_detectors(paths: Sequence[Path], names: Sequence[str] | None) -> list[str]:
     """The names given, or those of the files; each once.
 
-    A folder ``detections`` is called as the one it is in, and so are files or folders of one name: as
-    the nearest folders by which they differ.
+    A folder ``detections`` or ``labels`` is called as the one it is in, and so are files or folders of one
+    name: as the nearest folders by which they differ.
 
     Raises
     ------
@@ -182,7 +163,7 @@ def _names_of(path: Path) -> list[str]:
     whole = path.resolve()
     names = [whole.stem if whole.is_file() else whole.name, *(folder.name for folder in whole.parents)]
     names = [name for name in names if name] or ["detections"]
-    return names[1:] if names[0] == COMMON_FOLDER and len(names) > 1 else names
+    return names[1:] if names[0] in COMMON_FOLDERS and not whole.is_file() and len(names) > 1 else names
 
 
 def _apart(candidates: Sequence[Sequence[str]]) -> list[str]:
@@ -199,26 +180,37 @@ def _apart(candidates: Sequence[Sequence[str]]) -> list[str]:
 
 
 def with_images(truth: GroundTruth, folder: Path) -> GroundTruth:
-    """The same ground truth with its image files taken from `folder`.
+    """The same ground truth with its image files taken from `folder`, or from folders within it.
 
     Raises
     ------
     InputError
-        If an image of the set is not there.
+        If an image of the set is not there, or there are two of its name in folders of equal depth.
     """
     present = _files(folder)
     for image in truth.images:
-        if image not in present:
-            suffixes = ", ".join(IMAGE_SUFFIXES)
+        found = present.get(image, [])
+        if not found:
+            suffixes = ", ".join(IMAGE_SUFFIXES[:3])
             raise InputError(folder, f"no image {image!r}", f"every image of the set, as {suffixes}")
-    return dataclasses.replace(truth, files=tuple(str(present[image]) for image in truth.images))
+        if len(found) > 1:
+            raise InputError(folder, f"both {found[0]} and {found[1]}", f"one image {image!r}")
+    return dataclasses.replace(truth, files=tuple(str(present[image][0]) for image in truth.images))
 
 
-def _files(folder: Path) -> dict[str, Path]:
+def _files(folder: Path) -> dict[str, list[Path]]:
+    """Image files by their names without ending, with the folders within `folder` and without."""
     if not folder.is_dir():
         raise InputError("--images", f"no folder {folder}", "a folder with the images of the set")
-    files: Iterable[Path] = sorted(folder.iterdir(), reverse=True)  # of a.jpg and a.png the former stays
-    return {file.stem: file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
+    images = (file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    present: dict[str, list[Path]] = {}
+    for file in sorted(images, key=lambda file: (len(file.parts), file)):
+        for name in {file.stem, file.relative_to(folder).with_suffix("").as_posix()}:
+            first = present.setdefault(name, [file])[0]
+            # Of a.jpg and a.png the former counts, of a.jpg and more/a.jpg also.
+            if len(file.parts) == len(first.parts) and file.parent != first.parent:
+                present[name].append(file)
+    return present
 
 
 def missing_photographs(truth: GroundTruth) -> str:

@@ -11,16 +11,26 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Detections, GroundTruth, InputError
+from diagnosis.ranking import by_falling, by_rising, indices
+
+if TYPE_CHECKING:
+    from diagnosis.assignment import Assignment
 
 __all__ = ["Matching", "match"]
 
-CANDIDATES_AT_ONCE = 1 << 20
-"""Pairs of a detection and any object of its image that are looked at together: bounds the memory."""
+CANDIDATES_AT_ONCE = 1 << 18
+"""Pairs of a detection and any object of its image that are looked at together: they fit in the cache."""
+
+SHARED = (
+    "by_score", "class_start", "ignored", "objects", "order", "own_groups", "pair_detection", "rank",
+)  # fmt: skip
+"""What does not depend on whether boxes are clipped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +41,6 @@ class Matching:
     ----------
     truth, detections
         What was matched.
-    order
-        ``(M,)`` indices of the detections by class, then by falling score; equal scores in the order
-        of the record, which is that of the file.
-    rank
-        ``(M,)`` place of each detection among those of its class, from 0.
     pair_object, pair_iou
         ``(P,)`` object and intersection over union of each pair, the detection clipped to the image
         (rules, section 1) if :func:`match` was told to.
@@ -50,14 +55,98 @@ class Matching:
 
     truth: GroundTruth
     detections: Detections
-    order: NDArray[np.int64]
-    rank: NDArray[np.int64]
     pair_object: NDArray[np.int64]
     pair_iou: NDArray[np.float64]
     pair_iou_unclipped: NDArray[np.float64]
     group_start: NDArray[np.int64]
     group_detection: NDArray[np.int64]
     group_label: NDArray[np.int64]
+
+    @cached_property
+    def by_score(self) -> NDArray[np.int64]:
+        """``(M,)`` indices of the detections by falling score; equal scores in the order of the record."""
+        return by_falling(self.detections.scores)
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """``(M,)`` indices of the detections by class, then by falling score.
+
+        Equal scores stay in the order of the record, which is that of the file.
+        """
+        return by_rising(self.detections.labels, self.by_score)
+
+    @cached_property
+    def rank(self) -> NDArray[np.int64]:
+        """``(M,)`` place of each detection among those of its class, from 0."""
+        rank = np.empty(len(self.order), dtype=np.int64)
+        rank[self.order] = indices(len(self.order))
+        rank -= self.class_start[self.detections.labels]
+        return rank
+
+    @cached_property
+    def score_level(self) -> NDArray[np.int64]:
+        """``(M,)`` how many different scores lie above each detection's."""
+        scores = self.detections.scores[self.by_score]
+        level = np.empty(len(scores), dtype=np.int64)
+        level[self.by_score] = np.cumsum(np.diff(scores, prepend=scores[:1]) != 0)
+        return level
+
+    @cached_property
+    def turn(self) -> NDArray[np.int64]:
+        """``(M,)`` place of each detection by image, then by falling score; equal scores as in the record."""
+        turn = np.empty(len(self.by_score), dtype=np.int64)
+        turn[by_rising(self.detections.image_index, self.by_score)] = indices(len(turn))
+        return turn
+
+    @cached_property
+    def rank_in_image(self) -> NDArray[np.int64]:
+        """``(M,)`` place of each detection among those of its image, of whichever class, from 0."""
+        counts = np.bincount(self.detections.image_index, minlength=len(self.truth.images))
+        return self.turn - (np.cumsum(counts) - counts)[self.detections.image_index]
+
+    @cached_property
+    def unclipped(self) -> Matching:
+        """The same overlaps, in each group sorted by the IoU of the boxes as the detector gave them.
+
+        Its `pair_iou` is `pair_iou_unclipped`; of equal ones the earlier annotated object comes first.
+        """
+        if self.pair_iou is self.pair_iou_unclipped:
+            return self
+        objects, iou = self.pair_object, self.pair_iou_unclipped
+        later = np.ones(len(iou), dtype=bool)
+        later[self.group_start[:-1]] = False
+        wrong = (iou[1:] > iou[:-1]) | ((iou[1:] == iou[:-1]) & (objects[1:] < objects[:-1]))
+        places, start = self._pairs_of(self.pair_group[1:][wrong & later[1:]])
+        if len(places):  # seldom: clipping changes all overlaps of a detection in much the same way
+            rows = places[_sort_within(start, -objects[places])]  # as annotated
+            rows = rows[_sort_within(start, iou[rows])]
+            objects, iou = objects.copy(), iou.copy()
+            objects[places], iou[places] = self.pair_object[rows], self.pair_iou_unclipped[rows]
+        result = Matching(
+            self.truth,
+            self.detections,
+            pair_object=objects,
+            pair_iou=iou,
+            pair_iou_unclipped=iou,
+            group_start=self.group_start,
+            group_detection=self.group_detection,
+            group_label=self.group_label,
+        )
+        # What does not depend on the boxes need not be found again.
+        result.__dict__.update({name: getattr(self, name) for name in SHARED})
+        return result
+
+    @cached_property
+    def assignments(self) -> dict[float, Assignment]:
+        """What :func:`diagnosis.assignment.assign` has found so far, by threshold."""
+        return {}
+
+    def _pairs_of(self, groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The pairs of some groups (sorted, each may be named several times), and where each group starts."""
+        chosen = groups[np.diff(groups, prepend=-1) > 0]
+        first, length = self.group_start[chosen], np.diff(self.group_start)[chosen]
+        start = np.concatenate([[0], np.cumsum(length)])
+        return indices(int(start[-1])) + np.repeat(first - start[:-1], length), start
 
     @cached_property
     def ignored(self) -> NDArray[np.bool_]:
@@ -131,104 +220,137 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
             raise InputError(
                 f"detections.{name}", f"other {name} than the ground truth's", "the same, in the same order"
             )
-    order = np.lexsort((-detections.scores, detections.labels))  # stable: equal scores stay as in the file
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    counts = np.bincount(detections.labels, minlength=len(truth.classes))
-    rank = place - (np.cumsum(counts) - counts)[detections.labels]
-
-    boxes = detections.boxes
-    limits = truth.sizes[detections.image_index].astype(np.float64)  # (M, 2)
-    corner = np.maximum(boxes[:, :2], 0.0)
-    # A box wholly outside is left without area, where the tool inverts it: neither overlaps anything.
-    clipped = np.concatenate([corner, np.maximum(np.minimum(boxes[:, 2:], limits), corner)], axis=1)
-    changed = clip and bool((clipped != boxes).any())
-    detection, object_, iou, iou_clipped = _overlapping_pairs(truth, detections, clipped if changed else None)
-
-    label = truth.labels[object_]
-    first = np.ones(len(detection), dtype=bool)
-    first[1:] = (detection[1:] != detection[:-1]) | (label[1:] != label[:-1])
-    start = np.flatnonzero(first)
-    group_start = np.append(start, len(detection))
-    by_iou = _sort_within(group_start, iou_clipped)
+    columns = _Columns(truth, detections, clip)
+    parts = [columns.groups(low, high) for low, high in itertools.pairwise(columns.bounds)]
+    object_, iou, clipped, start, detection, label = (
+        np.concatenate([part[number] for part in parts]) if parts else np.zeros(0, dtype)
+        for number, dtype in enumerate((np.int64, float, float, np.int64, np.int64, np.int64))
+    )
+    first = np.cumsum([0] + [len(part[0]) for part in parts])[:-1]
+    start += np.repeat(first, [len(part[3]) for part in parts])
     return Matching(
         truth,
         detections,
-        order,
-        rank,
-        pair_object=object_[by_iou],
-        pair_iou=iou_clipped[by_iou],
-        pair_iou_unclipped=iou[by_iou],
-        group_start=group_start,
-        group_detection=detection[start],
-        group_label=label[start],
+        pair_object=object_,
+        pair_iou=clipped if columns.clips else iou,
+        pair_iou_unclipped=iou,
+        group_start=np.append(start, len(object_)),
+        group_detection=detection,
+        group_label=label,
     )
 
 
-def _overlapping_pairs(
-    truth: GroundTruth, detections: Detections, clipped: NDArray[np.float64] | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Detection, object, IoU and IoU of the clipped detection; sorted by detection, class, object."""
-    objects = np.lexsort((truth.labels, truth.image_index))  # by image, then class, then as annotated
-    per_image = np.bincount(truth.image_index, minlength=len(truth.images))
-    image_start = np.cumsum(per_image) - per_image
-    candidates = per_image[detections.image_index]  # (M,)
-    ends = np.cumsum(candidates)
-    total = int(ends[-1]) if len(ends) else 0
-    cuts = np.searchsorted(ends, np.arange(CANDIDATES_AT_ONCE, total, CANDIDATES_AT_ONCE))
-    bounds = np.unique(np.concatenate([[0], cuts, [len(ends)]]))
+class _Columns:
+    """The boxes as columns, and groups for a few thousand detections at a time: those fit in the cache.
 
-    area, object_area = _area(detections.boxes), _area(truth.boxes)
-    clipped_area = area if clipped is None else _area(clipped)
+    Attributes
+    ----------
+    bounds
+        Where to cut the detections, for :meth:`groups`.
+    clips
+        Whether any detection reaches beyond its image, and that matters.
+    """
 
-    columns: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]] = []
-    for low, high in itertools.pairwise(bounds):
-        count = candidates[low:high]
-        detection = np.repeat(np.arange(low, high), count)
-        within = np.arange(len(detection)) - np.repeat(np.cumsum(count) - count, count)
-        object_ = objects[np.repeat(image_start[detections.image_index[low:high]], count) + within]
-        overlap = _intersection(detections.boxes, truth.boxes, detection, object_)
+    def __init__(self, truth: GroundTruth, detections: Detections, clip: bool) -> None:
+        # By image, then class, then as annotated.
+        self.objects = by_rising(truth.image_index, by_rising(truth.labels))
+        self.object_labels = truth.labels[self.objects]
+        self.object_boxes = truth.boxes[self.objects].T.copy()
+        self.object_area = _area(self.object_boxes)
+        per_image = np.bincount(truth.image_index, minlength=len(truth.images))
+        image_start = np.cumsum(per_image) - per_image
+        self.candidates = per_image[detections.image_index]  # (M,)
+        self.ends = np.cumsum(self.candidates)
+        total = int(self.ends[-1]) if len(self.ends) else 0
+        cuts = np.searchsorted(self.ends, np.arange(CANDIDATES_AT_ONCE, total, CANDIDATES_AT_ONCE))
+        self.bounds = np.unique(np.concatenate([[0], cuts, [len(self.ends)]]))
+        # What is to be added to the number of a candidate to get its object's place in `objects`.
+        self.shift = image_start[detections.image_index] - (self.ends - self.candidates)
+        self.boxes = detections.boxes.T
+        self.image_index = detections.image_index
+        self.limits = truth.sizes.astype(np.float64).T.copy()
+        self.clip = clip
+        self.clips = False
+
+    def groups(
+        self, low: int, high: int
+    ) -> tuple[
+        NDArray[np.int64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+    ]:
+        """Object, IoU and clipped IoU of each pair; first pair, detection and class of each group."""
+        boxes, others = self.boxes[:, low:high].copy(), self.object_boxes
+        count = self.candidates[low:high]
+        number = np.arange(self.ends[low] - self.candidates[low], self.ends[high - 1])
+        place = number + np.repeat(self.shift[low:high], count)
+        width = np.minimum(np.repeat(boxes[2], count), others[2][place])
+        width -= np.maximum(np.repeat(boxes[0], count), others[0][place])
+        kept = np.flatnonzero(width > 0)
+        detection, place = np.repeat(indices(high - low), count)[kept], place[kept]
+        height = np.minimum(boxes[3][detection], others[3][place])
+        height -= np.maximum(boxes[1][detection], others[1][place])
+        overlap = np.maximum(height, 0.0) * width[kept]
         kept = np.flatnonzero(overlap > 0)
-        detection, object_, overlap = detection[kept], object_[kept], overlap[kept]
-        iou = iou_clipped = overlap / (area[detection] + object_area[object_] - overlap)
-        if clipped is not None:
-            overlap = _intersection(clipped, truth.boxes, detection, object_)
-            iou_clipped = overlap / (clipped_area[detection] + object_area[object_] - overlap)
-        columns.append((detection, object_, iou, iou_clipped))
-    if not columns:
-        none = np.zeros(0, dtype=np.int64)
-        return none, none, np.zeros(0), np.zeros(0)
-    detection, object_, iou, iou_clipped = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    return detection, object_, iou, iou_clipped
+        detection, place, overlap = detection[kept], place[kept], overlap[kept]
+        iou = clipped = overlap / (_area(boxes)[detection] + self.object_area[place] - overlap)
+        if self.clip:
+            clipped = self._clipped(boxes, self.image_index[low:high], detection, place, iou)
+            self.clips = self.clips or clipped is not iou
+
+        label = self.object_labels[place]
+        new = np.ones(len(detection), dtype=bool)
+        new[1:] = (detection[1:] != detection[:-1]) | (label[1:] != label[:-1])
+        start = np.flatnonzero(new)
+        by_iou = _sort_within(np.append(start, len(detection)), clipped)
+        objects = self.objects[place[by_iou]]
+        return objects, iou[by_iou], clipped[by_iou], start, detection[start] + low, label[start]
+
+    def _clipped(
+        self,
+        boxes: NDArray[np.float64],
+        image: NDArray[np.int64],
+        detection: NDArray[np.int64],
+        place: NDArray[np.int64],
+        iou: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """``(P,)`` IoU with the detection clipped to its image; `iou` itself if nothing is clipped."""
+        wide, high = self.limits[0][image], self.limits[1][image]
+        beyond = (boxes[0] < 0) | (boxes[1] < 0) | (boxes[2] > wide) | (boxes[3] > high)
+        pairs = np.flatnonzero(beyond[detection])
+        if not len(pairs):
+            return iou
+        # A box wholly outside is left without area, where the tool inverts it: neither overlaps anything.
+        left, top = np.maximum(boxes[0], 0.0), np.maximum(boxes[1], 0.0)
+        right = np.maximum(np.minimum(boxes[2], wide), left)
+        inside = np.stack([left, top, right, np.maximum(np.minimum(boxes[3], high), top)])
+        mine, others = inside[:, detection[pairs]], self.object_boxes[:, place[pairs]]
+        sides = np.minimum(mine[2:], others[2:]) - np.maximum(mine[:2], others[:2])
+        overlap = np.maximum(sides[0], 0.0) * np.maximum(sides[1], 0.0)
+        result = iou.copy()
+        result[pairs] = overlap / (_area(mine) + self.object_area[place[pairs]] - overlap)
+        return result
 
 
-def _intersection(
-    boxes: NDArray[np.float64],
-    others: NDArray[np.float64],
-    rows: NDArray[np.int64],
-    other_rows: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """``(P,)`` area in common, square pixels, of ``boxes[rows]`` and ``others[other_rows]``."""
-    sides = [
-        np.minimum(boxes[rows, axis + 2], others[other_rows, axis + 2])
-        - np.maximum(boxes[rows, axis], others[other_rows, axis])
-        for axis in (0, 1)
-    ]
-    area: NDArray[np.float64] = np.maximum(sides[0], 0.0) * np.maximum(sides[1], 0.0)
+def _area(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(N,)`` area of boxes (4, N), square pixels."""
+    area: NDArray[np.float64] = (columns[2] - columns[0]) * (columns[3] - columns[1])
     return area
 
 
-def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``(N,)`` area of boxes (N, 4), square pixels."""
-    area: NDArray[np.float64] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return area
-
-
-def _sort_within(start: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.int64]:
+def _sort_within(
+    start: NDArray[np.int64], values: NDArray[np.float64] | NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Indices that sort each run ``start[g]:start[g + 1]`` by falling value, stable."""
+    order = indices(len(values))
     length = np.diff(start)
-    order = np.arange(len(values))
-    rows = np.flatnonzero(np.repeat(length > 1, length))  # most runs are of one and need no sorting
-    run = np.repeat(np.arange(len(length)), length)[rows]
-    order[rows] = rows[np.lexsort((-values[rows], run))]
+    several = np.flatnonzero(length > 1)
+    first, length = start[several], length[several]
+    for size in np.unique(length):  # as many rounds as there are different lengths, at most a few dozen
+        rows = first[length == size, None] + indices(size)  # (R, size)
+        by_value = np.argsort(-values[rows], axis=1, kind="stable")
+        order[rows] = np.take_along_axis(rows, by_value, axis=1)
     return order

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,12 @@ from numpy.typing import NDArray
 from data.records import Detections, GroundTruth
 from diagnosis.average_precision import AP_KINDS, APTable, average_precision
 from diagnosis.breakdown import ERROR_TYPES, STRONG, Breakdown, Top, break_down
+from diagnosis.characteristics import Characteristics, characteristics, characteristics_to_json
+from diagnosis.impact import Impact, impact, impact_to_json
 from diagnosis.matching import Matching, match
 from diagnosis.similar import similar_matrix
+from diagnosis.tide import Tide, tide
+from diagnosis.tide_json import tide_to_json
 
 __all__ = ["Diagnosis", "diagnose", "sentences", "table", "to_json"]
 
@@ -33,6 +38,8 @@ AP_HEADINGS = {
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
     """Everything found out about one detector.
+
+    What takes longer is computed when it is first asked for.
 
     Parameters
     ----------
@@ -61,6 +68,21 @@ class Diagnosis:
     similar: NDArray[np.bool_]
     iou: float = STRONG
 
+    @cached_property
+    def impact(self) -> Impact:
+        """What each type of error costs in average precision."""
+        return impact(self.matching, self.similar, strong=self.iou)
+
+    @cached_property
+    def characteristics(self) -> Characteristics:
+        """Which objects are found, by their size, their shape and what the annotations say of them."""
+        return characteristics(self.matching, iou=self.iou)
+
+    @cached_property
+    def tide(self) -> Tide:
+        """TIDE's six errors and what each costs, at TIDE's own smallest IoU of 0.5."""
+        return tide(self.matching)
+
 
 def diagnose(
     truth: GroundTruth,
@@ -87,7 +109,7 @@ def diagnose(
     iou
         Smallest IoU of a correct detection (COCO's average precision has its own).
     coco
-        Whether to compute COCO's average precision, which takes most of the time.
+        Whether to compute COCO's average precision.
 
     Raises
     ------
@@ -113,15 +135,33 @@ def diagnose(
 # ---- JSON ------------------------------------------------------------------------------------
 
 
-def to_json(diagnoses: Sequence[Diagnosis], provenance: Mapping[str, Any]) -> dict[str, Any]:
+def to_json(
+    diagnoses: Sequence[Diagnosis],
+    provenance: Mapping[str, Any],
+    comparison: Sequence[Mapping[str, Any]] = (),
+    intervals: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """The content of ``diagnosis.json``, schema 1: plain dicts, lists, strings and finite numbers.
 
     Shares are fractions. A quantity that does not exist is None, and the dict that holds it has a
     ``reason``.
+
+    Parameters
+    ----------
+    diagnoses
+        Of one or several detectors.
+    provenance
+        Where the numbers come from.
+    comparison
+        What :func:`diagnosis.comparison_text.comparison_to_json` says of each two of them.
+    intervals
+        What :func:`diagnosis.comparison_text.intervals_to_json` says of each.
     """
     return {
         "schema": SCHEMA,
         "detectors": [_detector(diagnosis) for diagnosis in diagnoses],
+        "comparison": [dict(pair) for pair in comparison],
+        "intervals": [dict(one) for one in intervals],
         "provenance": dict(provenance),
     }
 
@@ -129,6 +169,7 @@ def to_json(diagnoses: Sequence[Diagnosis], provenance: Mapping[str, Any]) -> di
 def _detector(diagnosis: Diagnosis) -> dict[str, Any]:
     breakdown, ap = diagnosis.breakdown, diagnosis.ap
     nothing = "no detection counts: there is none of a class that has objects"
+    impacts, bins = impact_to_json(diagnosis.impact), characteristics_to_json(diagnosis.characteristics)
     return {
         "name": diagnosis.name,
         "breakdown": {
@@ -136,7 +177,11 @@ def _detector(diagnosis: Diagnosis) -> dict[str, Any]:
             "pooled": _numbers(TYPE_NAMES, breakdown.pooled(), nothing),
         },
         "map": _numbers(AP_KINDS, ap.mean().values(), _why_no_ap(int(ap.objects.sum()))),
-        "classes": {name: _class(diagnosis, label) for label, name in enumerate(ap.classes)},
+        "tide": tide_to_json(diagnosis.tide),
+        "classes": {
+            name: _class(diagnosis, label) | {"impact": impacts[name], "characteristics": bins[name]}
+            for label, name in enumerate(ap.classes)
+        },
     }
 
 

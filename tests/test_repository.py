@@ -19,7 +19,9 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("data", "detector", "diagnosis", "training")
 
-HEAVY = ("torch", "torchvision", "lightning", "albumentations", "cv2", "scipy", "pandas", "matplotlib")
+HEAVY = (
+    "torch", "torchvision", "lightning", "albumentations", "cv2", "scipy", "pandas", "pyarrow", "matplotlib",
+)  # fmt: skip
 """What nobody should wait for, or have to install, who only reads files or error types."""
 
 

@@ -141,6 +141,10 @@ class Throughput(Callback):
         self.seconds_left = 0.0
         self._last = 0.0
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin to measure; a run that is resumed within an epoch has no start of one."""
+        self._last = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Do not count validation and saving as part of a step."""
         self._last = time.perf_counter()

@@ -10,10 +10,10 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from data.records import Detections, GroundTruth
+from data.records import GroundTruth
 from detector import YOLO, seek_shuffles
-from diagnosis import diagnose
-from training.columns import Columns, detections_from
+from diagnosis.metric import ErrorBreakdown
+from training.columns import Objects, in_original_pixels
 from training.options import EvaluationOptions, OptimizationOptions
 from training.schedule import learning_rate
 
@@ -76,17 +76,18 @@ class DetectorModule(L.LightningModule):
         self.optimization = optimization
         self.evaluation = evaluation
         self.validation = validation
+        # Holds no weights: the state dict is that of the network alone.
+        self.errors = None if validation is None else ErrorBreakdown(validation.classes, similar)
+        self._objects = None if validation is None else Objects(validation)
         self.train_names = train_names
         # The loader leaves the last, incomplete batch out.
         self.steps_per_epoch = len(train_names) // optimization.batch_size
-        self.similar = similar
         self.channels_last = channels_last
         self.save_hyperparameters(hyper_parameters or {})
         if channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Kept out of the module tree: a compiled wrapper must not rename the state dict.
         self._forward = [torch.compile(model) if compile_model else model]
-        self._validated: Columns = []
         self._spoilt: list[str] = []
 
     def outputs(self, batch: dict[str, Any]) -> Tensor:
@@ -132,7 +133,8 @@ class DetectorModule(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start a new collection of detections."""
-        self._validated = []
+        if self.errors is not None:
+            self.errors.reset()
         self._spoilt = []
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
@@ -149,14 +151,22 @@ class DetectorModule(L.LightningModule):
                 self.evaluation.iou_threshold,
                 self.evaluation.max_detections,
             )
-        self._validated += list(zip(batch["index"].tolist(), found, strict=True))
+        if self.validation is not None and self.errors is not None and self._objects is not None:
+            sizes, indices = self.validation.sizes.tolist(), batch["index"].tolist()
+            self.errors.update(
+                [
+                    in_original_pixels(image, sizes[index], (height, width))
+                    for index, image in zip(indices, found, strict=True)
+                ],
+                [self._objects[index] for index in indices],
+            )
         if self.validation is not None and not torch.isfinite(loss.total):
             self._spoilt += [self.validation.images[index] for index in batch["index"].tolist()]
         self.log("val/loss", loss.total, batch_size=len(batch["images"]), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Score the collected detections: mAP@0.5 and the five shares."""
-        if self.validation is None:
+        if self.errors is None:
             return
         spoilt = self._of_all(self._spoilt)
         if spoilt:  # now, before the checkpoint of this epoch takes the place of a good one
@@ -164,23 +174,11 @@ class DetectorModule(L.LightningModule):
                 f"the loss on validation images is not finite after step {self.global_step} "
                 f"(epoch {self.current_epoch + 1}); images of the batch: {', '.join(spoilt)}. {ADVICE}"
             )
-        detections = self.gathered(self._validated, self.validation)
-        self._validated = []
-        diagnosis = diagnose(self.validation, detections, similar=self.similar, coco=False)
+        values = {name: float(np.nan_to_num(value.item())) for name, value in self.errors.compute().items()}
+        self.errors.reset()
         # The same in every process; sync_dist, as Lightning would otherwise warn that it may not be.
-        self.log("val/map", float(np.nan_to_num(diagnosis.ap.mean()["area"])), prog_bar=True, sync_dist=True)
-        names = ("correct", "localization", "similar", "other", "background")
-        shares = np.nan_to_num(diagnosis.breakdown.mean_over_classes())
-        scored = {f"val/{name}": float(share) for name, share in zip(names, shares, strict=True)}
-        self.log_dict(scored, sync_dist=True)
-
-    def gathered(self, columns: Columns, truth: GroundTruth) -> Detections:
-        """The detections of all ranks as one record, in the order of the images."""
-        height = width = int(self.hparams["input_size"])
-        detections = [
-            (index, {key: value.float().cpu() for key, value in found.items()}) for index, found in columns
-        ]
-        return detections_from(self._of_all(detections), truth, (height, width))
+        self.log("val/map", values.pop("map"), prog_bar=True, sync_dist=True)
+        self.log_dict({f"val/{name}": value for name, value in values.items()}, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, with the learning rate set anew at each step."""

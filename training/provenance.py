@@ -20,7 +20,6 @@ PACKAGES = (
     "numpy",
     "opencv-python-headless",
     "pillow",
-    "pycocotools",
     "torch",
     "torchvision",
 )

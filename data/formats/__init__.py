@@ -1,6 +1,19 @@
 """Readers and writers of other people's file formats. Everything ends in :mod:`data.records`."""
 
-from data.formats.classes import VOC_CLASSES, VOC_SIMILAR, ClassList, read_classes, write_classes
+from data.formats.classes import (
+    COCO_SIMILAR,
+    VOC_CLASSES,
+    VOC_SIMILAR,
+    ClassList,
+    read_classes,
+    write_classes,
+)
+from data.formats.coco import write_coco_detections, write_coco_ground_truth
+from data.formats.coco_results import read_coco_detections
+from data.formats.coco_truth import coco_similar, read_coco
+from data.formats.memory import from_predictions
+from data.formats.sources import read_found, read_ground_truth, similar_groups
+from data.formats.table import from_table, read_table
 from data.formats.voc import (
     guard_test_set,
     read_detections,
@@ -9,17 +22,33 @@ from data.formats.voc import (
     voc_folder,
     write_detections,
 )
+from data.formats.yolo import read_yolo
+from data.formats.yolo_text import read_yolo_detections
 
 __all__ = [
+    "COCO_SIMILAR",
     "VOC_CLASSES",
     "VOC_SIMILAR",
     "ClassList",
+    "coco_similar",
+    "from_predictions",
+    "from_table",
     "guard_test_set",
     "read_classes",
+    "read_coco",
+    "read_coco_detections",
     "read_detections",
+    "read_found",
+    "read_ground_truth",
+    "read_table",
     "read_voc",
     "read_voc_folder",
+    "read_yolo",
+    "read_yolo_detections",
+    "similar_groups",
     "voc_folder",
     "write_classes",
+    "write_coco_detections",
+    "write_coco_ground_truth",
     "write_detections",
 ]

@@ -11,7 +11,7 @@ import yaml
 from data.formats.files import read_text, write_text
 from data.records import InputError
 
-__all__ = ["VOC_CLASSES", "VOC_SIMILAR", "ClassList", "read_classes", "write_classes"]
+__all__ = ["COCO_SIMILAR", "VOC_CLASSES", "VOC_SIMILAR", "ClassList", "read_classes", "write_classes"]
 
 VOC_CLASSES: tuple[str, ...] = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -28,6 +28,23 @@ VOC_SIMILAR: tuple[tuple[str, ...], ...] = (
     ("aeroplane", "bird"),
 )
 """Groups of similar classes of VOC, of Hoiem's analysis: bottle, pottedplant and tvmonitor are in none."""
+
+COCO_SIMILAR: tuple[tuple[str, ...], ...] = (
+    ("bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),
+    ("traffic light", "fire hydrant", "stop sign", "parking meter", "bench"),
+    ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
+    ("backpack", "umbrella", "handbag", "tie", "suitcase"),
+    ("frisbee", "skis", "snowboard", "sports ball", "kite",
+     "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket"),
+    ("bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl"),
+    ("banana", "apple", "sandwich", "orange", "broccoli",
+     "carrot", "hot dog", "pizza", "donut", "cake"),
+    ("chair", "couch", "potted plant", "bed", "dining table", "toilet"),
+    ("tv", "laptop", "mouse", "remote", "keyboard", "cell phone"),
+    ("microwave", "oven", "toaster", "sink", "refrigerator"),
+    ("book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush"),
+)  # fmt: skip
+"""COCO's supercategories, by the names of its 80 classes; person is the only one of its own."""
 
 FILE_NAME = "classes.yaml"
 

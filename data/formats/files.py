@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from data.records import InputError
 
-__all__ = ["decode", "read_bytes", "read_text", "write_text", "write_texts"]
+__all__ = ["decode", "read_bytes", "read_text", "replacing", "write_text", "write_texts"]
 
 
 def read_bytes(path: Path, what: str) -> bytes:
@@ -60,6 +61,38 @@ def read_text(path: Path, what: str) -> str:
     return decode(path, read_bytes(path, what))
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Another name beside `path` to write to; it becomes `path` when the block ends without an error.
+
+    Raises
+    ------
+    InputError
+        The folder is absent or not writable.
+
+    Examples
+    --------
+    >>> folder = getfixture("tmp_path")
+    >>> with replacing(folder / "table.csv") as part:
+    ...     size = part.write_text("a,b")
+    >>> [file.name for file in folder.iterdir()]
+    ['table.csv']
+    """
+    part = _part(path)
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise InputError(path, error.strerror or str(error), "a place to write to") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _part(path: Path) -> Path:
+    # In the same folder, because a rename is atomic only within one file system.
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file in one step; see :func:`write_texts`."""
     write_texts({path: text})
@@ -80,8 +113,7 @@ def write_texts(texts: Mapping[Path, str]) -> None:
     InputError
         A folder is absent or not writable.
     """
-    # In the same folder, because a rename is atomic only within one file system.
-    parts = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in texts}
+    parts = {path: _part(path) for path in texts}
     try:
         for path, part in parts.items():
             with part.open("w", encoding="utf-8", newline="\n") as file:

@@ -17,18 +17,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.formats.files import decode, read_bytes, write_texts
+from data.formats.rows import swapped
 from data.records import Detections, InputError
 
-__all__ = ["read_detections", "write_detections"]
+__all__ = ["class_of_file", "read_detections", "write_detections"]
 
 COLUMNS = "image score xmin ymin xmax ymax"
 WIDTH = len(COLUMNS.split())
 WHITE = np.isin(np.arange(256), list(b" \t\n\r\v\f"))  # what bytes.split() splits at
 MARK = b"\xef\xbb\xbf"  # UTF-8's byte order mark
 
-# Decimals written, and how far rounding to them may invert a box that has no width.
-DECIMALS = 7
-ROUNDING = 1e-6
+DECIMALS = 7  # written: rounding to them inverts a box by less than data.formats.rows.ROUNDING
 
 
 class _Lookup(NamedTuple):
@@ -137,7 +136,7 @@ def _files(path: Path, classes: Sequence[str], lenient: bool) -> dict[int, Path]
         raise InputError(path, "no such file or folder", f"detections: lines of {COLUMNS}, a file a class")
     files: dict[int, Path] = {}
     for file in candidates:
-        label = _class_of(file.stem, classes)
+        label = class_of_file(file.stem, classes)
         if label is None:
             expected = f"a name that is or ends in _ and one of the classes {', '.join(classes)}"
             fault = InputError(file, "a file of no known class", expected)
@@ -155,7 +154,7 @@ def _files(path: Path, classes: Sequence[str], lenient: bool) -> dict[int, Path]
     return files
 
 
-def _class_of(stem: str, classes: Sequence[str]) -> int | None:
+def class_of_file(stem: str, classes: Sequence[str]) -> int | None:
     """The class that a file's name ends in; the longest one, as in det_traffic_light."""
     fits = [i for i, name in enumerate(classes) if stem == name or stem.endswith(f"_{name}")]
     return max(fits, key=lambda i: len(classes[i]), default=None)
@@ -214,21 +213,10 @@ def _parse(content: bytes, lookup: _Lookup) -> tuple[NDArray[np.int64], NDArray[
     if (index < 0).any() or not np.isfinite(values).all():
         return None
     values[:, 1:3] -= 1
-    if _swapped(values[:, 1:], lookup.limits[index]).any():
+    if swapped(values[:, 1:], lookup.limits[index]).any():
         return None
     np.maximum(values[:, 3:], values[:, 1:3], out=values[:, 3:])
     return index, values
-
-
-def _swapped(boxes: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which boxes (M, 4) are inverted for no good reason; `limits` (M, 2) are the images' sizes.
-
-    A box beyond the image and clipped to it is inverted for a good reason: one end lies on the
-    border (to a pixel, as tools count from 0 or 1), the other still beyond it.
-    """
-    low, high = boxes[:, :2], boxes[:, 2:]
-    clipped = ((np.abs(low) <= 1) & (high <= 0)) | ((low >= limits) & (np.abs(high - limits) <= 1))
-    return np.asarray(((high < low - ROUNDING) & ~clipped).any(axis=1), dtype=np.bool_)
 
 
 def _fault(line: bytes, lookup: _Lookup) -> tuple[str, str] | None:
@@ -258,6 +246,6 @@ def _fault(line: bytes, lookup: _Lookup) -> tuple[str, str] | None:
             f"an image of the ground truth's list{hint}",
         )
     x1, y1, x2, y2 = values[1:]
-    if _swapped(np.array([[x1 - 1, y1 - 1, x2, y2]]), lookup.limits[[image]])[0]:
+    if swapped(np.array([[x1 - 1, y1 - 1, x2, y2]]), lookup.limits[[image]])[0]:
         return f"the inverted box {x1:g} {y1:g} {x2:g} {y2:g}", "xmin <= xmax and ymin <= ymax"
     return None

@@ -85,7 +85,7 @@ def _impact_words(kind: str) -> tuple[str, str, str]:
 def tide(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
     """TIDE's errors: what each costs, and how many there are."""
     tides: list[Json] = [detector.get("tide") or {} for detector in detectors]
-    kinds = ordered(kind for tide in tides for kind in tide.get("dap") or ())
+    kinds = ordered(kind for tide in tides for kind in tide.get("dap") or () if kind != "reason")
     if not kinds:
         return []
     words = [TIDE_TYPES.get(kind, (kind.replace("_", " "), "")) for kind in kinds]

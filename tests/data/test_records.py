@@ -23,6 +23,8 @@ def truth(**changes):
         "difficult": [False, True, False, False],
         "attributes": {"truncated": np.array([0, 1, -1, 0], np.int8), "pose": ["", "Left", "", "Rear"]},
         "files": ["a.jpg", "b.jpg", "c.jpg"],
+        "image_ids": [7, "x", 3],
+        "class_ids": [18, 1],
     }
     return GroundTruth(**{**columns, **changes})
 
@@ -52,6 +54,8 @@ def rows(record):
         "crowd": record.crowd.tolist(),
         "attributes": {name: values.tolist() for name, values in record.attributes.items()},
         "files": record.files,
+        "image_ids": record.image_ids,
+        "class_ids": record.class_ids,
     }
 
 
@@ -100,6 +104,20 @@ def test_nothing_can_be_changed():
         found.scores[0] = 1
     with pytest.raises(FrozenInstanceError):
         found.scores = np.zeros(2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_ids": [1, 2]}, "image_ids: found 2 ids; expected one for each of the 3 images, or none"),
+        ({"class_ids": [1]}, "class_ids: found 1 ids"),
+        ({"image_ids": [1, 2, "1"]}, "image_ids: found '1' twice"),
+    ],
+)
+def test_wrong_ids(changes, message):
+    with pytest.raises(InputError, match=message):
+        truth(**changes)
+    assert truth(image_ids=(), class_ids=()).select([2]).image_ids == ()
 
 
 def test_it_pickles():

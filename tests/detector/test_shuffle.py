@@ -5,12 +5,14 @@ import math
 import pickle
 from collections.abc import Callable
 from itertools import permutations, product
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from detector.shuffle import (
     ChannelShuffle,
@@ -278,6 +280,53 @@ def test_a_mode_that_is_off_uses_no_draw() -> None:
     assert module.eval()(x).equal(spatial_shuffle(x, stream_of(0, 5)))
 
 
+@each_module
+def test_each_process_draws_for_itself(make: Callable[..., Shuffle], monkeypatch: pytest.MonkeyPatch) -> None:
+    x = numbered(1, 16, 4, 4)
+    alone = make(7)
+    outputs = [alone(x)]
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    for rank in range(3):
+        monkeypatch.setattr("torch.distributed.get_rank", lambda rank=rank: rank)
+        module = make(7)
+        outputs += [module(x), module(x)]
+    assert outputs.pop(0).equal(outputs[0])
+    for one, other in permutations(outputs, 2):
+        assert not one.equal(other)
+
+
+# ---------------------------------------------------------------- a draw for each image
+
+
+PER_IMAGE: dict[str, Callable[[Tensor], Tensor]] = {
+    "spatial": lambda x: spatial_shuffle(x, 5, per_image=True),
+    "patch": lambda x: patch_shuffle(x, 2, 5, per_image=True),
+    "channel": lambda x: channel_shuffle(x, 5, per_image=True),
+}
+each_per_image = pytest.mark.parametrize(("name", "shuffle"), PER_IMAGE.items(), ids=PER_IMAGE)
+
+
+@each_per_image
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_images_have_their_own_permutations(
+    name: str, shuffle: Callable[[Tensor], Tensor], memory_format: torch.memory_format
+) -> None:
+    x = numbered(1, 6, 4, 5).repeat(3, 1, 1, 1).contiguous(memory_format=memory_format)
+    shuffled = shuffle(x)
+    assert shuffled.is_contiguous(memory_format=memory_format)
+    assert shuffled.equal(shuffle(x.contiguous()))
+    along = 1 if name == "channel" else 2
+    assert shuffled.flatten(2).sort(along).values.equal(x.flatten(2).sort(along).values)
+    assert shuffled[0].equal(FUNCTIONS[name](x[:1], 5)[0])  # the first image has what all would share
+    for one, other in permutations(shuffled, 2):
+        assert not one.equal(other)
+
+
+@each_per_image
+def test_no_images_of_their_own(name: str, shuffle: Callable[[Tensor], Tensor]) -> None:
+    assert shuffle(torch.zeros(0, 3, 4, 4)).shape == (0, 3, 4, 4)
+
+
 # ---------------------------------------------------------------- gradients
 
 
@@ -311,10 +360,65 @@ def test_gradient_of_the_channel_shuffle_is_that_of_the_permutation_matrix() -> 
 
 
 @each_function
-def test_gradients_numerically(shuffle: Callable[[Tensor, int], Tensor]) -> None:
-    x = torch.randn(2, 3, 3, 2, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_gradients_numerically(
+    shuffle: Callable[[Tensor, int], Tensor], memory_format: torch.memory_format
+) -> None:
+    x = torch.randn(2, 3, 3, 2, dtype=torch.float64).contiguous(memory_format=memory_format).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: shuffle(x, 4).sin(), x)
     assert torch.autograd.gradgradcheck(lambda x: shuffle(x, 4).sin(), x)
+
+
+@each_per_image
+def test_gradients_numerically_for_each_image(name: str, shuffle: Callable[[Tensor], Tensor]) -> None:
+    x = torch.randn(2, 3, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: shuffle(x).sin(), x)
+
+
+# ---------------------------------------------------------------- what it costs
+
+
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Lists the operations that run, and keeps what they return."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+        self.outputs: list[Tensor] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        self.names.append(func.overloadpacket.__name__)
+        self.outputs += [value for value in [output] if isinstance(value, Tensor)]
+        return output
+
+
+@each_function
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_one_gather_one_index_tensor_and_one_output(
+    shuffle: Callable[[Tensor, int], Tensor], memory_format: torch.memory_format
+) -> None:
+    counts = []
+    for channels in (4, 8):
+        kept: list[Tensor] = []
+        # of three images, so that the largest index (8 bytes a position) is smaller than they are
+        x = torch.zeros(3, channels, 4, 6).contiguous(memory_format=memory_format).requires_grad_()
+        with Operations() as ran, torch.autograd.graph.saved_tensors_hooks(kept.append, lambda _: _):
+            shuffle(x, 3)
+        assert sum(name in ("gather", "index_select") for name in ran.names) == 1
+        storages = {output.untyped_storage().data_ptr(): output.untyped_storage() for output in ran.outputs}
+        storages.pop(x.untyped_storage().data_ptr(), None)
+        assert sum(storage.nbytes() >= 4 * x.numel() for storage in storages.values()) == 1
+        assert [tensor.dtype for tensor in kept] == [torch.int64]
+        assert kept[0].numel() in (channels, channels * 4 * 6)
+        counts.append(len(ran.names))
+    assert counts[0] == counts[1]  # no loop over channels
+
+
+@each_function
+def test_nothing_is_read_back(shuffle: Callable[[Tensor, int], Tensor]) -> None:
+    # A meta tensor has no values: whatever looked at one, and on a GPU waited for it, would raise.
+    assert shuffle(torch.zeros(2, 3, 4, 4, device="meta"), 3).shape == (2, 3, 4, 4)
 
 
 # ---------------------------------------------------------------- as part of a network

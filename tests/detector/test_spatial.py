@@ -134,8 +134,8 @@ def test_of_a_detector_the_backbone_is_shuffled() -> None:
         (([1, 9],), "found 9"),
         (([1, "last"],), "found 'last'"),
         (([3, 5, 3],), "layer 3 is shuffled already"),
-        (("last", "patch"), "method 'patch' needs a patch size"),
-        (("last", "random"), "method must be one of spatial, channel, patch, found 'random'"),
+        (("last", "patch"), "patch: found None; expected a side of at least 1 position for method 'patch'"),
+        (("last", "random"), "method: found 'random'; expected one of channel, spatial, patch, gap_fc"),
     ],
 )
 def test_mistakes_leave_the_network_as_it_was(arguments: tuple[Any, ...], message: str) -> None:
@@ -153,7 +153,7 @@ def test_patch_size_where_none_belongs(method: Any) -> None:
 
 def test_patch_size_of_zero() -> None:
     network = on_meta(resnet18)
-    with pytest.raises(ValueError, match="patch must be at least 1 position, found 0"):
+    with pytest.raises(ValueError, match="patch: found 0; expected a side of at least 1 position"):
         shuffle_layers(network, "last", "patch", patch=0)
     assert not list(shuffles(network))
 

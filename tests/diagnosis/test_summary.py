@@ -28,7 +28,7 @@ SHIFTED = (0, 0.9, [4, 0, 14, 10]), (1, 0.8, [20, 0, 30, 10])
 def test_json_follows_the_schema():
     result = to_json([detector(*PLAIN), detector(*SHIFTED, name="shifted")], {"command": "this test"})
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert list(result) == ["schema", "detectors", "provenance"]
+    assert list(result) == ["schema", "detectors", "comparison", "intervals", "provenance"]
     assert result["schema"] == 1
     assert [entry["name"] for entry in result["detectors"]] == ["plain", "shifted"]
     shifted = result["detectors"][1]
@@ -43,6 +43,14 @@ def test_json_follows_the_schema():
     assert (cat["objects"], cat["detections"]) == (1, 1)
     assert cat["top"] == {"n": 1, **dict(zip(TYPES, [0.0, 1.0, 0.0, 0.0, 0.0], strict=True))}
     assert cat["ap"] == dict.fromkeys(KINDS, 0.0)
+    assert cat["impact"]["all"] == {"ap": 0.0, "apn": 0.0}
+    assert cat["impact"]["fix_localization"] == {"ap": 1.0, "apn": 1.0}
+    area = {entry["bin"]: entry["objects"] for entry in cat["characteristics"]["area"]}
+    assert list(area) == ["XS", "S", "M", "L", "XL"]
+    assert sum(area.values()) == 1
+    assert shifted["tide"]["ap50"] == 0.5
+    assert shifted["tide"]["dap"]["loc"] == 0.5
+    assert shifted["tide"]["counts"]["loc"] == 1
 
 
 def test_json_says_why_a_number_is_absent():

@@ -58,6 +58,22 @@ def test_best_score_is_that_of_the_best_at_hand(tmp_path):
     assert resumed.best_score == 0.5
 
 
+def test_speed_of_a_run_resumed_within_an_epoch(monkeypatch):
+    """No epoch starts there: the first step must not be measured from the machine's own start."""
+    now = iter([1000.0, 1002.0])
+    monkeypatch.setattr("training.callbacks.time.perf_counter", lambda: next(now))
+    trainer = SimpleNamespace(
+        world_size=2, current_epoch=1, max_epochs=2, max_steps=-1, num_training_batches=10
+    )
+    logged = {}
+    module = SimpleNamespace(log=lambda name, value, **_: logged.update({name: value}))
+    throughput = Throughput()
+    throughput.on_train_start(trainer, module)
+    throughput.on_train_batch_end(trainer, module, None, {"images": [0] * 4}, batch_idx=6)
+    assert logged["images_per_second"] == 4.0
+    assert throughput.seconds_left == 3 * 8 / 4.0
+
+
 def test_line_of_an_epoch_has_no_score_of_an_earlier_one(capsys):
     progress = LogProgress(Throughput())
     batches = SimpleNamespace(is_last_batch=True, current=SimpleNamespace(completed=3))

@@ -1,0 +1,212 @@
+"""CIFAR-100, in each form that it is found in. Files in, one array out; NumPy and Pillow only.
+
+* as published: ``cifar-100-python.tar.gz`` or ``cifar-100-binary.tar.gz``, or what they unpack to
+  (https://www.cs.toronto.edu/~kriz/cifar.html). The pickles are read without unpickling: :mod:`data._pickle`;
+* as sheets: folders ``train`` and ``test`` with one lossless image a class, ``00.webp`` to ``99.webp``, 20
+  images of 32×32 pixels a row.
+
+The test images are read when they are asked for, and not otherwise.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data._image_file import open_image
+from data._pickle import read_pickle
+from data.image_set import ImageSet
+from data.records import InputError
+
+__all__ = ["CIFAR100_CLASSES", "Split", "read_cifar100"]
+
+Split = Literal["train", "test"]
+
+CIFAR100_CLASSES: tuple[str, ...] = (
+    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle",
+    "bowl", "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle",
+    "chair", "chimpanzee", "clock", "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur",
+    "dolphin", "elephant", "flatfish", "forest", "fox", "girl", "hamster", "house", "kangaroo",
+    "keyboard", "lamp", "lawn_mower", "leopard", "lion", "lizard", "lobster", "man", "maple_tree",
+    "motorcycle", "mountain", "mouse", "mushroom", "oak_tree", "orange", "orchid", "otter", "palm_tree",
+    "pear", "pickup_truck", "pine_tree", "plain", "plate", "poppy", "porcupine", "possum", "rabbit",
+    "raccoon", "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper",
+    "snail", "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank",
+    "telephone", "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe",
+    "whale", "willow_tree", "wolf", "woman", "worm",
+)  # fmt: skip
+"""The fine labels, in the official order, which is that of the alphabet."""
+
+IMAGES_OF_A_CLASS: dict[Split, int] = {"train": 500, "test": 100}
+SIDE = 32  # pixels
+CHANNELS = 3
+PIXELS = CHANNELS * SIDE * SIDE  # values of an image
+SHEET_COLUMNS = 20
+SHEET = "{:02}.webp"
+
+PYTHON, BINARY = "cifar-100-python", "cifar-100-binary"
+FORMS = (
+    f"{PYTHON}.tar.gz, {BINARY}.tar.gz or what one of them unpacks to, or folders train and test "
+    f"with the sheets {SHEET.format(0)} to {SHEET.format(99)}"
+)
+
+
+def read_cifar100(root: Path | str, split: Split) -> ImageSet:
+    """The images of a split, in the order of the files.
+
+    Parameters
+    ----------
+    root
+        An archive, or a folder: with an archive in it, unpacked, or with sheets. What is unpacked goes before
+        an archive.
+    split
+        Only its files are opened.
+
+    Returns
+    -------
+    ImageSet
+        ``(50000, 3, 32, 32)`` or ``(10000, 3, 32, 32)``, RGB, and the fine labels.
+
+    Raises
+    ------
+    InputError
+        Nothing of the kind at `root`; an archive without the split, or damaged; a pickle that is truncated,
+        or would do more than hold arrays; a sheet that is missing, damaged or of another size; not all
+        images; a label that is no class.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise InputError(root, "no such file or folder", FORMS)
+    if root.is_file():
+        return _of_archive(root, split)
+    for folder in (root, root / PYTHON, root / BINARY):
+        if (folder / split).is_dir():
+            return _of_sheets(folder / split, split)
+        if (folder / split).is_file():
+            with _opened(folder / split) as stream:
+                return _of_pickle(stream, folder / split, split)
+        if (folder / f"{split}.bin").is_file():
+            return _of_binary((folder / f"{split}.bin").read_bytes(), folder / f"{split}.bin", split)
+    for name in (PYTHON, BINARY):
+        if (root / f"{name}.tar.gz").is_file():
+            return _of_archive(root / f"{name}.tar.gz", split)
+    raise InputError(root, f"no {split} images of CIFAR-100", FORMS)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        with path.open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise InputError(path, error.strerror or str(error), "a file to read") from None
+
+
+def _of_archive(file: Path, split: Split) -> ImageSet:
+    members = {f"{PYTHON}/{split}": _of_pickle, f"{BINARY}/{split}.bin": _of_stream}
+    try:
+        with tarfile.open(file, "r:*") as tar:
+            for member in tar:
+                read = members.get(member.name.removeprefix("./"))
+                if read is None or not member.isfile():
+                    continue
+                stream = tar.extractfile(member)
+                assert stream is not None  # it is a plain file
+                return read(io.BytesIO(stream.read()), f"{file}: {member.name}", split)
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            file, f"an archive that cannot be read ({reason})", "it whole: fetch it again"
+        ) from None
+    raise InputError(
+        file, f"an archive without {' or '.join(members)}", f"{PYTHON}.tar.gz or {BINARY}.tar.gz"
+    )
+
+
+def _of_pickle(stream: IO[bytes], where: object, split: Split) -> ImageSet:
+    content = read_pickle(stream, where)
+    for key in ("data", "fine_labels"):
+        if key not in content:
+            found = f"the keys {', '.join(sorted(content))}"
+            raise InputError(where, found, "data and fine_labels: CIFAR-100, not CIFAR-10 or another file")
+    return _checked(content["data"], content["fine_labels"], where, split)
+
+
+def _of_stream(stream: IO[bytes], where: object, split: Split) -> ImageSet:
+    return _of_binary(stream.read(), where, split)
+
+
+def _of_binary(content: bytes, where: object, split: Split) -> ImageSet:
+    """Records of a coarse label, a fine label and the pixels."""
+    if len(content) % (2 + PIXELS):
+        raise InputError(
+            where,
+            f"{len(content)} bytes",
+            f"records of {2 + PIXELS}: the binary form of CIFAR-100, whole",
+        )
+    records = np.frombuffer(bytearray(content), dtype=np.uint8).reshape(-1, 2 + PIXELS)
+    return _checked(np.ascontiguousarray(records[:, 2:]), records[:, 1], where, split)
+
+
+def _checked(data: object, labels: object, where: object, split: Split) -> ImageSet:
+    """The set, if its arrays are those of the official files."""
+    count = IMAGES_OF_A_CLASS[split] * len(CIFAR100_CLASSES)
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != (count, PIXELS):
+        found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
+        raise InputError(f"{where}: data", found, f"uint8 ({count}, {PIXELS}): all {split} images")
+    try:
+        numbers = np.asarray(labels, dtype=np.int64)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{where}: fine_labels", "what are no whole numbers", "whole numbers") from None
+    if numbers.shape != (count,):
+        raise InputError(
+            f"{where}: fine_labels", f"an array of {numbers.shape}", f"{count}: one for each image"
+        )
+    of_class = np.bincount(numbers.clip(0, len(CIFAR100_CLASSES)), minlength=len(CIFAR100_CLASSES))
+    if numbers.min() < 0 or len(of_class) > len(CIFAR100_CLASSES):
+        raise InputError(
+            f"{where}: fine_labels", f"labels from {numbers.min()} to {numbers.max()}", "labels from 0 to 99"
+        )
+    if (of_class != IMAGES_OF_A_CLASS[split]).any():
+        odd = int(np.flatnonzero(of_class != IMAGES_OF_A_CLASS[split])[0])
+        raise InputError(
+            f"{where}: fine_labels",
+            f"{of_class[odd]} images of class {odd}",
+            f"{IMAGES_OF_A_CLASS[split]} of each, as in CIFAR-100",
+        )
+    return ImageSet(data.reshape(count, CHANNELS, SIDE, SIDE), numbers, CIFAR100_CLASSES)
+
+
+def _of_sheets(folder: Path, split: Split) -> ImageSet:
+    number = IMAGES_OF_A_CLASS[split]
+    files = [folder / SHEET.format(label) for label in range(len(CIFAR100_CLASSES))]
+    for file, name in zip(files, CIFAR100_CLASSES, strict=True):  # before the first of them is decoded
+        if not file.is_file():
+            raise InputError(file, "no such file", f"the sheet of class {name}, as for all 100 classes")
+    images = np.empty((len(files) * number, CHANNELS, SIDE, SIDE), dtype=np.uint8)
+    for label, file in enumerate(files):
+        images[label * number : (label + 1) * number] = _sheet(file, number)
+    labels = np.repeat(np.arange(len(files), dtype=np.int64), number)
+    return ImageSet(images, labels, CIFAR100_CLASSES)
+
+
+def _sheet(file: Path, number: int) -> NDArray[np.uint8]:
+    """The images (number, C, H, W) of a sheet, row by row."""
+    rows = number // SHEET_COLUMNS
+    size = (SHEET_COLUMNS * SIDE, rows * SIDE)
+    with open_image(file, "a sheet of CIFAR-100") as image:
+        if image.size != size or image.mode != "RGB":
+            found = f"{image.mode} of {image.width}x{image.height} pixels"
+            expected = f"RGB of {size[0]}x{size[1]}: {rows} rows of {SHEET_COLUMNS} images of {SIDE}x{SIDE}"
+            raise InputError(file, found, expected)
+        pixels = np.asarray(image)
+    tiles = pixels.reshape(rows, SIDE, SHEET_COLUMNS, SIDE, CHANNELS)
+    return tiles.transpose(0, 2, 4, 1, 3).reshape(number, CHANNELS, SIDE, SIDE)

@@ -1,0 +1,173 @@
+"""Detections in memory, as detectors hand them out: torchvision's dictionaries, ``supervision.Detections``.
+
+Neither library is imported: whatever has these fields, as arrays or tensors, will do. For tables see
+:func:`data.formats.table.from_table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.formats.names import NO_INDEX, classes_by_name, images_by_id, images_by_name
+from data.formats.rows import Rows, Tally, checked
+from data.records import Detections, GroundTruth, InputError
+
+__all__ = ["from_predictions"]
+
+SOURCE = "predictions"
+EXPECTED = "a dict of boxes, scores and labels (torchvision), or xyxy, confidence and class_id (supervision)"
+BATCH = "images, each of it once: a list in the order of the ground truth's, or a dict by name"
+
+
+class _Prediction(NamedTuple):
+    """What was found on one image: n detections."""
+
+    boxes: NDArray[Any]
+    """``(n, 4)`` xyxy."""
+    scores: NDArray[Any]
+    """``(n,)``"""
+    labels: NDArray[Any]
+    """``(n,)`` numbers, or names."""
+
+
+def from_predictions(
+    predictions: Sequence[Any] | Mapping[Any, Any],
+    truth: GroundTruth,
+    names: Sequence[str] | Mapping[int, str] | None = None,
+    lenient: bool = False,
+) -> Detections:
+    """Detections from what a detector returned for each image.
+
+    Parameters
+    ----------
+    predictions
+        For each image either torchvision's dictionary (``boxes`` (n, 4) xyxy, ``scores`` (n,), ``labels``
+        (n,); NumPy arrays, lists, or tensors on any device) or a ``supervision.Detections`` (``xyxy``,
+        ``confidence``, ``class_id``). A list has one for every image of `truth`, in its order; a dictionary
+        has them by the name or COCO id of the image, and images that it lacks have no detections. Boxes are
+        in pixels of the image as it was annotated.
+    truth
+        The ground truth.
+    names
+        The class name of each label: ``weights.meta["categories"]`` of torchvision, where label 0 is the
+        background, ``model.names`` of Ultralytics. Default: the names that supervision keeps beside the
+        numbers (``data["class_name"]``), or else a label is the number of the class in ``truth.classes``,
+        from 0.
+    lenient
+        Drop the detections that are at fault, with a warning that counts them, instead of raising.
+
+    Raises
+    ------
+    InputError
+        Another number of predictions than images; or, with the image's place and the row: a field missing
+        or of another length, an unknown image or class, a score or box that is not finite, an inverted box.
+
+    Examples
+    --------
+    >>> truth = GroundTruth(["a", "b"], ["cat", "dog"], [[100, 80], [100, 80]], [], [], [])
+    >>> found = {"boxes": [[10, 10, 50, 60]], "scores": [0.9], "labels": [18]}
+    >>> from_predictions({"b": found}, truth, names={17: "cat", 18: "dog"}).labels.tolist()
+    [1]
+    """
+    keys: list[Any]
+    if isinstance(predictions, Mapping):
+        keys = list(predictions)
+        by_name, by_id = images_by_name(truth), images_by_id(truth)
+        image_of = [
+            by_id[int(key)] if isinstance(key, int | np.integer) else max(by_name[str(key)], by_id[str(key)])
+            for key in keys
+        ]
+        given = list(predictions.values())
+    else:
+        given = list(predictions)
+        if len(given) != len(truth.images):
+            raise InputError(SOURCE, f"{len(given)} of them", f"{len(truth.images)} {BATCH}")
+        keys = list(range(len(given)))
+        image_of = keys
+    parts = [
+        _prediction(f"{SOURCE}[{key!r}]", one, names is None) for key, one in zip(keys, given, strict=True)
+    ]
+    counts = np.array([len(part.scores) for part in parts], dtype=np.int64)
+    start = np.cumsum(counts) - counts
+    part_of = np.repeat(np.arange(len(parts)), counts)
+    raw: list[Any] = [value for part in parts for value in part.labels.tolist()]
+    rows = Rows(
+        np.array(image_of, dtype=np.int64)[part_of] if parts else np.zeros(0, np.int64),
+        _labels(raw, truth, names),
+        np.concatenate([part.scores for part in parts] or [np.zeros(0)]),
+        np.concatenate([part.boxes for part in parts] or [np.zeros((0, 4))]),
+        lambda row: f"{SOURCE}[{keys[part_of[row]]!r}], row {row - start[part_of[row]]}",
+        lambda row: keys[part_of[row]],
+        lambda row: raw[row] if isinstance(raw[row], str) else f"{raw[row]:g}",
+        f"a number from 0 to {len(truth.classes) - 1}, or names that say what the numbers mean",
+    )
+    return checked(truth, rows, Tally(SOURCE, lenient))
+
+
+def _labels(
+    raw: Sequence[Any], truth: GroundTruth, names: Sequence[str] | Mapping[int, str] | None
+) -> NDArray[np.int64]:
+    """``(M,)`` the class of each label, which is a number or a name."""
+    index = classes_by_name(truth)
+    if names is None:
+        numbers = {number: number for number in range(len(truth.classes))}
+    else:
+        listed = names.items() if isinstance(names, Mapping) else enumerate(names)
+        numbers = {int(number): index[str(name)] for number, name in listed}
+    known = {
+        value: index[value] if isinstance(value, str) else numbers.get(value, NO_INDEX) for value in set(raw)
+    }
+    return np.fromiter((known[value] for value in raw), np.int64, len(raw))
+
+
+def _prediction(where: str, one: Any, by_name: bool) -> _Prediction:
+    """The columns of one image's prediction; `by_name`: the classes' names, where they are there."""
+    if isinstance(one, Mapping):
+        fields = [one.get(name) for name in ("boxes", "scores", "labels")]
+        lacking = [name for name in ("boxes", "scores", "labels") if name not in one]
+    else:
+        extra = getattr(one, "data", None)
+        named = extra.get("class_name") if by_name and isinstance(extra, Mapping) else None
+        labels = getattr(one, "class_id", None)
+        fields = [
+            getattr(one, "xyxy", None),
+            getattr(one, "confidence", None),
+            labels if named is None else named,
+        ]
+        lacking = [
+            name
+            for name, field in zip(("xyxy", "confidence", "class_id"), fields, strict=True)
+            if field is None
+        ]
+        if fields[0] is not None and not len(fields[0]):  # supervision's empty one has no other field
+            return _Prediction(np.zeros((0, 4)), np.zeros(0), np.zeros(0))
+    if lacking:
+        found = f"a {type(one).__name__} without {', '.join(lacking)}"
+        raise InputError(where, found, EXPECTED)
+    boxes, scores, labels = (_array(where, field) for field in fields)
+    count = len(scores) if scores.ndim == 1 else -1
+    if boxes.size == 0:
+        boxes = boxes.reshape(-1, 4)
+    if scores.shape != (count,) or boxes.shape != (count, 4) or labels.shape != (count,):
+        shapes = ", ".join(str(array.shape) for array in (boxes, scores, labels))
+        raise InputError(where, f"arrays of shapes {shapes}", "boxes (n, 4), scores (n,), labels (n,)")
+    for name, array in (("boxes", boxes), ("scores", scores)):
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"{where}: {name}", f"values of type {array.dtype}", "numbers")
+    return _Prediction(boxes.astype(np.float64), scores.astype(np.float64), labels)
+
+
+def _array(where: str, values: Any) -> NDArray[Any]:
+    """`values` as an array; tensors are taken to the CPU first, without their history."""
+    try:
+        for step in ("detach", "double", "cpu") if hasattr(values, "detach") else ():
+            # NumPy has no bfloat16; whole numbers stay exact.
+            if step != "double" or values.is_floating_point():
+                values = getattr(values, step)()
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(where, f"what makes no array ({error})", EXPECTED) from None

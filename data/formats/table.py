@@ -1,0 +1,249 @@
+"""Detections as a table: CSV, Parquet, or in memory (pandas, Arrow, polars, a dictionary of columns).
+
+Which column is which is said by its name, in whatever case:
+
+=========  ==========================================================================================
+image      ``image``, ``image_name``, ``file_name``, ``filename``: the name, with or without folder and
+           extension; or ``image_id``: COCO's id
+class      ``class``, ``label``, ``class_name``, ``category``, ``category_name``: the name; or
+           ``category_id``: COCO's id; or ``class_id``: the number of the class, from 0
+score      ``score``, ``confidence``, ``conf``
+box        ``xmin ymin xmax ymax``, ``x1 y1 x2 y2``, ``x y w h`` or ``x y width height`` (x, y: left, top);
+           continuous pixels, from 0
+=========  ==========================================================================================
+
+Of each there must be exactly one; other columns are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.formats.files import read_bytes
+from data.formats.names import Lookup, classes_by_id, classes_by_name, images_by_id, images_by_name
+from data.formats.rows import Rows, Tally, checked
+from data.records import Detections, GroundTruth, InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["EXPECTED", "Columns", "detections_of", "find_columns", "from_table", "read_table"]
+
+EXPECTED = "columns such as image, class, score, xmin, ymin, xmax, ymax"
+IMAGE_NAMES = ("image", "image_name", "file_name", "filename")
+CLASS_NAMES = ("class", "label", "class_name", "category", "category_name")
+SCORES = ("score", "confidence", "conf")
+CORNERS = (("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"))
+EXTENTS = (("x", "y", "w", "h"), ("x", "y", "width", "height"))
+
+
+class Columns(NamedTuple):
+    """Names of the columns of a table, by what they hold."""
+
+    image: str
+    label: str
+    score: str
+    box: tuple[str, ...]
+    extent: bool
+    """Whether the box is x, y, width, height."""
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The columns of numbers: score, then box."""
+        return (self.score, *self.box)
+
+
+def read_table(path: Path | str, truth: GroundTruth, lenient: bool = False) -> Detections:
+    """Detections from a CSV or Parquet file, in its order.
+
+    Parameters
+    ----------
+    path
+        ``.csv``, with commas, semicolons or tabs, the first line naming the columns; or ``.parquet``. The
+        columns are those of :mod:`data.formats.table`.
+    truth
+        The ground truth.
+    lenient
+        Drop the rows that are at fault, with a warning that counts them, instead of raising.
+
+    Raises
+    ------
+    InputError
+        No such file, an empty one, one that is no Parquet, a column missing or there twice; or, with the
+        line (CSV) or the row (Parquet, from 0): another number of values, no number, NaN or infinity, an
+        unknown image or class, an inverted box, a byte that is not UTF-8.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".csv":
+        from data.formats.table_csv import read_csv
+
+        return read_csv(path, truth, lenient)
+    import pyarrow as pa  # not before it is needed: it takes as long to load as everything else
+    import pyarrow.parquet
+
+    content = read_bytes(path, "a Parquet file")
+    if not content:
+        raise InputError(path, "an empty file", "a Parquet file")
+    try:
+        source = pyarrow.parquet.ParquetFile(pa.BufferReader(content))
+        columns = find_columns(path, source.schema_arrow.names)
+        table = source.read(columns=[columns.image, columns.label, *columns.numbers])
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            path, f"no readable Parquet ({str(error).splitlines()[0]})", "a Parquet file"
+        ) from None
+    return detections_of(table, columns, truth, Tally(path, lenient), lambda row: f"{path}, row {row}")
+
+
+def from_table(table: object, truth: GroundTruth, lenient: bool = False) -> Detections:
+    """Detections from a table in memory, in its order.
+
+    Parameters
+    ----------
+    table
+        A pandas or polars data frame, an Arrow table or record batch, anything else that hands out an Arrow
+        stream, or a dictionary of columns. The columns are those of :mod:`data.formats.table`.
+    truth, lenient
+        As in :func:`read_table`.
+
+    Raises
+    ------
+    InputError
+        No table; else as :func:`read_table`, with the row, from 0.
+
+    Examples
+    --------
+    >>> truth = GroundTruth(["a"], ["dog"], [[100, 80]], [0], [0], [[10, 10, 50, 60]])
+    >>> table = {"image": ["a.jpg"], "class": ["dog"], "score": [0.9]}
+    >>> table |= {"x": [9], "y": [9], "w": [40], "h": [50]}
+    >>> from_table(table, truth).boxes.tolist()
+    [[9.0, 9.0, 49.0, 59.0]]
+    """
+    import pyarrow as pa
+
+    try:
+        arrow = pa.table(table)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        found = f"a {type(table).__name__} that makes no table ({str(error).splitlines()[0]})"
+        raise InputError("table", found, f"a data frame or Arrow table with {EXPECTED}") from None
+    columns = find_columns("table", arrow.column_names)
+    return detections_of(arrow, columns, truth, Tally("table", lenient), lambda row: f"table, row {row}")
+
+
+def find_columns(where: object, names: Sequence[str]) -> Columns:
+    """Which columns are which, if that is clear."""
+    known: dict[str, str] = {}
+    for name in names:
+        plain = name.strip().lower()
+        if plain in known and plain in _ALL:
+            raise InputError(where, f"the column {plain!r} twice", "each column once")
+        known[plain] = name
+
+    def one(what: str, choices: Sequence[str]) -> str:
+        found = [known[choice] for choice in choices if choice in known]
+        if len(found) == 1:
+            return found[0]
+        seen = f"several columns for it: {', '.join(found)}" if found else f"the columns {', '.join(names)}"
+        raise InputError(f"{where}: {what}", seen, f"one column of {', '.join(choices)}")
+
+    boxes = [box for box in (*CORNERS, *EXTENTS) if all(side in known for side in box)]
+    if len(boxes) != 1:
+        several = " and ".join(" ".join(box) for box in boxes)
+        seen = f"several boxes: {several}" if boxes else f"the columns {', '.join(names)}"
+        forms = ", ".join(" ".join(box) for box in (*CORNERS, *EXTENTS))
+        raise InputError(f"{where}: box", seen, f"four columns, one of {forms}")
+    return Columns(
+        one("image", (*IMAGE_NAMES, "image_id")),
+        one("class", (*CLASS_NAMES, "category_id", "class_id")),
+        one("score", SCORES),
+        tuple(known[side] for side in boxes[0]),
+        boxes[0] in EXTENTS,
+    )
+
+
+_ALL = {
+    *IMAGE_NAMES,
+    "image_id",
+    *CLASS_NAMES,
+    "category_id",
+    "class_id",
+    *SCORES,
+    *sum((*CORNERS, *EXTENTS), ()),
+}
+
+
+def detections_of(
+    table: pa.Table, columns: Columns, truth: GroundTruth, tally: Tally, where: Callable[[int], str]
+) -> Detections:
+    """The record of a table's rows."""
+    by_id = columns.image.strip().lower() == "image_id"
+    images = images_by_id(truth) if by_id else images_by_name(truth)
+    kind = columns.label.strip().lower()
+    classes = {"class_id": _class_numbers(truth), "category_id": classes_by_id(truth)}.get(
+        kind, classes_by_name(truth)
+    )
+    image_index, image = _indices(table[columns.image], images, by_id)
+    labels, label = _indices(table[columns.label], classes, kind.endswith("_id"))
+    numbers = np.stack([_numbers(table[name], name, tally) for name in columns.numbers], axis=1)
+    boxes = numbers[:, 1:]
+    if columns.extent:
+        with np.errstate(over="ignore", invalid="ignore"):
+            boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    meant = {
+        "class_id": f"a number from 0 to {len(truth.classes) - 1}",
+        "category_id": "",
+    }.get(
+        kind, "the name of a class; a column of numbers is called class_id (from 0) or category_id (COCO's)"
+    )
+    rows = Rows(image_index, labels, numbers[:, 0], boxes, where, image, label, meant)
+    return checked(truth, rows, tally)
+
+
+def _class_numbers(truth: GroundTruth) -> Lookup:
+    return Lookup((key, i) for i in range(len(truth.classes)) for key in (i, str(i)))
+
+
+def _indices(
+    column: pa.ChunkedArray, lookup: Lookup, ids: bool
+) -> tuple[NDArray[np.int64], Callable[[int], object]]:
+    """``(M,)`` what each value leads to, and the value of a row. Each distinct one is looked up once."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_string_view(column.type):
+        column = column.cast(pa.large_string())
+    encoded = column.combine_chunks().dictionary_encode()
+    values = [*encoded.dictionary.to_pylist(), None]
+    index = np.array([lookup[_key(value, ids)] for value in values], dtype=np.int64)
+    codes = np.asarray(encoded.indices.fill_null(len(values) - 1), dtype=np.int64)
+    return index[codes], lambda row: values[codes[row]]
+
+
+def _key(value: object, ids: bool) -> int | str:
+    """A value as it is looked up: numbers stay numbers only where ids are meant."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():  # what becomes of integers in a column with gaps
+        value = int(value)
+    return value if ids and isinstance(value, int) else str(value)
+
+
+def _numbers(column: pa.ChunkedArray, name: str, tally: Tally) -> NDArray[np.float64]:
+    """``(M,)`` float64; NaN where nothing stands."""
+    import pyarrow as pa
+
+    if not (
+        pa.types.is_floating(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)
+    ):
+        raise InputError(f"{tally.source}: column {name}", f"values of type {column.type}", "numbers")
+    return np.asarray(
+        column.cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False), dtype=np.float64
+    )

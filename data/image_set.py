@@ -1,0 +1,225 @@
+"""Images with one label each: in memory as one array, or as files; and shares of them, class by class.
+
+NumPy only. The readers end here: :mod:`data.cifar`, :mod:`data.small_imagenet`, :mod:`data.image_folders`,
+:mod:`data.shape_images`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.records import InputError
+
+__all__ = ["ImageFiles", "ImageSet", "Statistics", "statistics_of", "take_share"]
+
+_CHUNK = 4096  # images whose sums are formed at a time
+
+
+def _check(labels: NDArray[np.int64], count: int, classes: tuple[str, ...]) -> None:
+    if labels.dtype != np.int64 or labels.shape != (count,):
+        raise InputError(
+            "labels", f"{labels.dtype} {labels.shape}", f"int64 ({count},): one for each of {count} images"
+        )
+    if count and not 0 <= labels.min() <= labels.max() < len(classes):
+        raise InputError(
+            "labels",
+            f"labels from {labels.min()} to {labels.max()}",
+            f"labels from 0 to {len(classes) - 1}: one for each of {len(classes)} classes",
+        )
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A small data set, whole in memory.
+
+    Parameters
+    ----------
+    images
+        ``(N, C, H, W)`` uint8. Not copied, and not to be written to.
+    labels
+        ``(N,)`` int64, into `classes`.
+    classes
+        Their names.
+
+    Raises
+    ------
+    InputError
+        Another type or shape, a label that is no class.
+
+    Examples
+    --------
+    >>> few = ImageSet(np.zeros((2, 3, 8, 8), np.uint8), np.array([1, 0]), ("cat", "dog"))
+    >>> len(few), few.select([1]).labels
+    (2, array([0]))
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise InputError("images", f"{self.images.dtype} {self.images.shape}", "uint8 (N, C, H, W)")
+        _check(self.labels, len(self.images), self.classes)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> ImageSet:
+        """A copy of some of the images."""
+        return ImageSet(self.images[rows], self.labels[rows], self.classes)
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """A large data set: where its images are.
+
+    Parameters
+    ----------
+    root
+        The folder of all.
+    names
+        ``(N,)`` of bytes (NumPy's ``S``), file names below `root` as :func:`os.fsencode` writes them. A
+        million texts would be a million objects, which every worker process ends up with a copy of; this is
+        one.
+    labels
+        ``(N,)`` int64, into `classes`.
+    classes
+        Their names.
+
+    Raises
+    ------
+    InputError
+        Not as many labels as names, a label that is no class.
+    """
+
+    root: Path
+    names: NDArray[np.bytes_]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check(self.labels, len(self.names), self.classes)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def file(self, index: int) -> Path:
+        """Where an image is."""
+        return self.root / os.fsdecode(bytes(self.names[index]))
+
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> ImageFiles:
+        """Some of the images."""
+        return ImageFiles(self.root, self.names[rows], self.labels[rows], self.classes)
+
+
+Images = TypeVar("Images", ImageSet, ImageFiles)
+
+
+def take_share(images: Images, share: float, seed: int | Sequence[int], what: str) -> tuple[Images, Images]:
+    """Take a share of the images out, of each class alike.
+
+    Of a class with n images ``share * n`` go, rounded so that ``round(share * N)`` go in all: down, and up
+    for those classes that lose most by it. Which ones they are depends on the seed and on their place in the
+    data set.
+
+    Parameters
+    ----------
+    images
+        All of them.
+    share
+        Between 0 and 1.
+    seed
+        Not negative: one number, or several.
+    what
+        What the share is called in error messages.
+
+    Returns
+    -------
+    tuple
+        What is taken and what is left, each in the order of `images`.
+
+    Raises
+    ------
+    InputError
+        Nothing on one of the sides, a negative seed.
+
+    Examples
+    --------
+    >>> few = ImageSet(np.zeros((10, 3, 8, 8), np.uint8), np.arange(10) // 5, ("cat", "dog"))
+    >>> taken, left = take_share(few, 0.4, 0, "share")
+    >>> taken.labels, left.labels
+    (array([0, 0, 1, 1]), array([0, 0, 0, 1, 1, 1]))
+    """
+    numbers = [seed] if isinstance(seed, int) else list(seed)
+    if min(numbers) < 0:
+        raise InputError("seed", str(min(numbers)), "a number from 0")
+    count = len(images)
+    total = round(share * count) if 0 < share < 1 else 0
+    if not 0 < total < count:
+        raise InputError(what, f"{share:g} of {count} images", "at least one image on either side")
+    of_class = np.bincount(images.labels, minlength=len(images.classes))
+    exact = share * of_class
+    quota = np.floor(exact).astype(np.int64)
+    short = np.argsort(quota - exact, kind="stable")  # those first that lose most by rounding down
+    quota[short[: total - quota.sum()]] += 1
+    # Each class's images in a random order, one class after the other, and the place of each within its
+    # class.
+    order = np.lexsort((np.random.default_rng(numbers).random(count), images.labels))
+    place = np.arange(count) - (np.cumsum(of_class) - of_class)[images.labels[order]]
+    taken = np.zeros(count, dtype=bool)
+    taken[order] = place < quota[images.labels[order]]
+    return images.select(np.flatnonzero(taken)), images.select(np.flatnonzero(~taken))
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of each channel, of values from 0 to 255."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def statistics_of(images: NDArray[np.uint8]) -> Statistics:
+    """Mean and standard deviation of each channel over all pixels of all images.
+
+    The sums are of whole numbers, so the result does not depend on the order of the images. The deviation is
+    that of the whole population. A channel that never changes has a deviation of 1: it becomes 0 when
+    normalised, not NaN.
+
+    Parameters
+    ----------
+    images
+        ``(N, C, H, W)``, at least one.
+
+    Raises
+    ------
+    InputError
+        No image.
+
+    Examples
+    --------
+    >>> statistics_of(np.array([[[[0, 2]], [[7, 7]]]], np.uint8))
+    Statistics(mean=(1.0, 7.0), std=(1.0, 1.0))
+    """
+    if not images.size:
+        raise InputError("images", "none", "at least one image to compute mean and deviation of")
+    total = squares = np.zeros(images.shape[1], dtype=np.uint64)
+    for start in range(0, len(images), _CHUNK):
+        some = images[start : start + _CHUNK]
+        total = total + some.sum(axis=(0, 2, 3), dtype=np.uint64)
+        squares = squares + np.square(some, dtype=np.uint16).sum(axis=(0, 2, 3), dtype=np.uint64)
+    pixels = images.size // images.shape[1]
+    means, deviations = [], []
+    for first, second in zip(total.tolist(), squares.tolist(), strict=True):
+        means.append(first / pixels)
+        variance = (pixels * second - first * first) / pixels**2  # whole numbers of Python: nothing cancels
+        deviations.append(variance**0.5 or 1.0)
+    return Statistics(tuple(means), tuple(deviations))

@@ -1,0 +1,183 @@
+"""GAP+FC: global average pooling, and fully connected layers from there on (paper, section 3.1).
+
+The features that enter the first changed layer are averaged to one position. Every convolution from there on
+becomes a 1×1 one, which on one position is a fully connected layer; batch norm, ReLU and shortcuts stay, and
+pooling does nothing. No name in the state dict changes, but the shapes of the weights do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import skip_init
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from detector.probe import Example, inputs_seen, trunk
+
+__all__ = ["FullyConnected", "average_and_connect", "fully_connected"]
+
+_POOLING = (
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._LPPoolNd,
+)
+# The files of torch whose modules work on each position alone.
+_POINTWISE = {"activation", "batchnorm", "dropout", "linear", "normalization"}
+
+
+class FullyConnected(nn.Conv2d):
+    """A 1×1 convolution that stands where GAP+FC has taken a larger one away; it still counts as a layer."""
+
+
+def fully_connected(convolution: nn.Conv2d) -> FullyConnected:
+    """The 1×1 convolution that takes the place of a larger one.
+
+    Its weight is the sum of the taps: what the convolution computes on a constant map, away from its rim. Of
+    freshly drawn taps (kaiming, fan out) the sum is distributed as a freshly drawn 1×1 weight; so variants
+    of one network that are built from one seed start alike, and no random number is drawn here.
+
+    Parameters
+    ----------
+    convolution
+        Weight ``(O, I / groups, K, K)``.
+
+    Returns
+    -------
+    FullyConnected
+        Weight ``(O, I / groups, 1, 1)``; stride 1, no padding.
+
+    Examples
+    --------
+    >>> convolution = nn.Conv2d(3, 8, 3, bias=False)
+    >>> [tuple(value.shape) for value in fully_connected(convolution).parameters()]
+    [(8, 3, 1, 1)]
+    """
+    layer: Any = skip_init(  # type: ignore[no-untyped-call]
+        FullyConnected,
+        convolution.in_channels,
+        convolution.out_channels,
+        1,
+        groups=convolution.groups,
+        bias=convolution.bias is not None,
+        device=convolution.weight.device,
+        dtype=convolution.weight.dtype,
+    )
+    with torch.no_grad():
+        layer.weight.copy_(convolution.weight.sum((2, 3), keepdim=True))
+        if convolution.bias is not None:
+            layer.bias.copy_(convolution.bias)
+    for name, value in layer.named_parameters():
+        value.requires_grad_(convolution.get_parameter(name).requires_grad)
+    return layer.train(convolution.training)  # type: ignore[no-any-return]
+
+
+def average_and_connect(
+    network: nn.Module, layers: list[nn.Module], chosen: list[nn.Module], example: Example | None
+) -> None:
+    """GAP+FC from the first of the chosen layers to the network's last, in place.
+
+    Parameters
+    ----------
+    network
+        A ResNet, or a network whose last convolutions follow each other in an nn.Sequential as VGG's do.
+    layers
+        All its layers, in order.
+    chosen
+        Those to change: the last few.
+    example
+        An input to try the network with, see :func:`detector.list_layers`.
+
+    Raises
+    ------
+    ValueError
+        The chosen layers are not the last ones, or the network is built otherwise. It is then as it was.
+    """
+    if not chosen:
+        return
+    first = min((layers.index(layer) for layer in chosen if layer in layers), default=len(layers))
+    if set(chosen) != set(layers[first:]):
+        numbers = sorted(layers.index(layer) + 1 for layer in chosen if layer in layers)
+        raise ValueError(
+            f"method 'gap_fc': found layers {numbers or 'that do not count'} of {len(layers)}; expected "
+            "the last ones without a gap (last=k), as what is averaged away does not come back"
+        )
+    if trunk(network) is not network:
+        raise ValueError(
+            f"method 'gap_fc': found {type(network).__name__} over a backbone; expected a classifier, "
+            "as averaging leaves a map of one position: change a classifier, or shuffle instead"
+        )
+    names = {module: name for name, module in network.named_modules()}
+    if all(isinstance(layer, BasicBlock | Bottleneck) for layer in chosen):
+        inner = [module for layer in chosen for module in layer.modules()]
+        changes = {module: _replacement(module) for module in inner}
+    else:
+        changes = {module: _replacement(module) for module in _chain(network, layers[first])}
+    kept = {module: new for module, new in changes.items() if new is not None}
+    for old, new in kept.items():
+        _replace(network, names[old], new)
+    start = kept.get(layers[first]) or layers[first]
+    start.add_module("input_average", nn.AdaptiveAvgPool2d(1))
+    start.register_forward_pre_hook(_average_input)
+    if isinstance(layers[first], BasicBlock | Bottleneck):
+        return
+    try:  # what follows a chain may want a map
+        inputs_seen(network, example)
+    except ValueError as error:
+        for old in kept:
+            _replace(network, names[old], old)
+        raise ValueError(f"method 'gap_fc': {error}") from error
+
+
+def _average_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Forward pre-hook of the module at which GAP+FC begins."""
+    return (module.input_average(inputs[0]), *inputs[1:])  # type: ignore[operator]
+
+
+def _replacement(module: nn.Module) -> nn.Module | None:
+    """What stands for a module where the map has one position; None: the module itself."""
+    if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1:
+        return fully_connected(module)
+    return nn.Identity() if isinstance(module, _POOLING) else None
+
+
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, module)
+
+
+def _chain(network: nn.Module, first: nn.Module) -> list[nn.Module]:
+    """The modules from `first` to the end of the outermost nn.Sequential that has it, or to its Flatten."""
+    for module in network.modules():
+        if _is_sequence(module) and first in (leaves := _leaves(module)):
+            break
+    else:
+        raise ValueError(
+            f"method 'gap_fc': found {type(network).__name__}, whose convolutions stand in blocks of "
+            "its own; expected a ResNet of torchvision's blocks, or convolutions in one nn.Sequential as in "
+            "VGG; shuffle instead"
+        )
+    chain: list[nn.Module] = []
+    for leaf in leaves[leaves.index(first) :]:
+        file = type(leaf).__module__.removeprefix("torch.nn.modules.")
+        if isinstance(leaf, nn.Flatten | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
+            break
+        if not (isinstance(leaf, (nn.Conv2d, *_POOLING)) or file in _POINTWISE):
+            raise ValueError(
+                f"method 'gap_fc': found {type(leaf).__name__} behind the layer at which it begins; expected "
+                "convolutions, pooling and what works on each position alone; shuffle instead"
+            )
+        chain.append(leaf)
+    return chain
+
+
+def _is_sequence(module: nn.Module) -> bool:
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
+def _leaves(module: nn.Module) -> list[nn.Module]:
+    """The modules of nested sequences, in the order in which they are run."""
+    if not _is_sequence(module):
+        return [module]
+    return [leaf for child in module.children() for leaf in _leaves(child)]

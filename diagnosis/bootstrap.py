@@ -1,0 +1,144 @@
+"""The bootstrap over images: how far a number would move had other images been drawn.
+
+A resample draws as many images as there are, with replacement (Efron, 1979). It is kept as one whole
+number for each image: how often it was drawn. An image drawn w times stands for w copies of it, each with
+its own objects and its own detections. Which detection gets which object is settled within an image, so
+copies change no match: a statistic of the resample is the statistic with every object and every detection
+of the image counted w times. In the ranking the copies of one detection stand together, and detections of
+equal scores stay in their order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.records import InputError
+
+__all__ = ["Progress", "Statistic", "Weights", "bootstrap", "draw_runs", "resamples"]
+
+Weights = NDArray[np.int32]
+"""``(r, I)`` how often each of I images is drawn in each of r resamples; each row sums to I."""
+
+Progress = Callable[[int, int], None]
+"""Told how many replicates are done, and of how many."""
+
+CELLS_AT_ONCE = 1 << 20
+"""Numbers that a statistic handles together, over the replicates of a chunk: bounds the memory."""
+
+PATIENCE = 2.0  # seconds without a word
+
+
+class Statistic(Protocol):
+    """One or several quantities of a detector, as a function of how often each image counts.
+
+    Attributes
+    ----------
+    cells
+        How many numbers it handles for one replicate, such as the detections of its largest class. Chunks
+        of replicates are cut accordingly.
+    """
+
+    cells: int
+
+    def __call__(self, weights: Weights) -> Mapping[str, NDArray[np.float64]]:
+        """Values for each of the r rows of `weights`, by name ``section/quantity``.
+
+        Each is ``(r,)``, or ``(r, C)`` with one value for each class; NaN where there is none.
+        """
+        ...
+
+
+def resamples(images: int, replicates: range, seed: int = 0) -> Weights:
+    """How often each image is drawn, in some of the replicates.
+
+    Each replicate is a function of the seed and its own number: chunks of any size draw the same.
+
+    Examples
+    --------
+    >>> both = resamples(5, range(2))
+    >>> both.sum(axis=1).tolist(), bool((both[1] == resamples(5, range(1, 2))[0]).all())
+    ([5, 5], True)
+    """
+    weights = np.zeros((len(replicates), images), dtype=np.int32)
+    if images:
+        for row, replicate in enumerate(replicates):
+            drawn = np.random.default_rng((seed, replicate)).integers(images, size=images)
+            weights[row] = np.bincount(drawn, minlength=images)
+    return weights
+
+
+def draw_runs(runs: int, replicates: int, seed: int, group: int) -> NDArray[np.float64]:
+    """Weights of the runs (seeds) of one model in each replicate.
+
+    Of S runs S − 1 are drawn with replacement: the variance of their mean then is that of a mean of S
+    runs without bias, where S draws would make it too small by (S − 1)/S (Rao and Wu, 1988). A single run
+    always counts.
+
+    Returns
+    -------
+    NDArray
+        ``(replicates, runs)``; each row sums to 1.
+    """
+    if runs == 1:
+        return np.ones((replicates, 1))
+    # Three numbers in the key: no stream of images has it.
+    draw = np.random.default_rng((seed, group, runs)).integers(runs, size=(replicates, runs - 1))
+    counts: NDArray[np.float64] = (draw[:, :, None] == np.arange(runs)).sum(axis=1) / (runs - 1)
+    return counts
+
+
+def bootstrap(
+    statistics: Sequence[Statistic],
+    images: int,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[dict[str, NDArray[np.float64]]]:
+    """Values of statistics over resamples of the images, the same resamples for all.
+
+    Parameters
+    ----------
+    statistics
+        What to compute.
+    images
+        Number of images, I.
+    replicates
+        Number of resamples, R.
+    seed
+        Of the draws.
+    progress
+        Told after a chunk of replicates, at most every two seconds.
+
+    Returns
+    -------
+    list of dict
+        For each statistic its values by name, ``(R,)`` or ``(R, C)``.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than one replicate, or no image.
+    """
+    if replicates < 1:
+        raise InputError("replicates", str(replicates), "at least one")
+    if images < 1:
+        raise InputError("the ground truth", "no image", "images to draw from")
+    rows = max(1, CELLS_AT_ONCE // max(images, *(statistic.cells for statistic in statistics), 1))
+    parts: list[dict[str, list[NDArray[np.float64]]]] = [{} for _ in statistics]
+    told = time.monotonic()
+    for start in range(0, replicates, rows):
+        chunk = range(start, min(start + rows, replicates))
+        weights = resamples(images, chunk, seed)
+        for statistic, values in zip(statistics, parts, strict=True):
+            for name, value in statistic(weights).items():
+                values.setdefault(name, []).append(value)
+        if progress is not None and time.monotonic() - told > PATIENCE:
+            told = time.monotonic()
+            progress(chunk.stop, replicates)
+    return [{name: np.concatenate(value) for name, value in values.items()} for values in parts]

@@ -1,0 +1,205 @@
+"""A comparison as JSON, as a table and in words."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from diagnosis.comparison import Comparison, Difference
+
+__all__ = ["comparison_sentences", "comparison_table", "comparison_to_json", "intervals_to_json"]
+
+PHRASES = {
+    "share/localization": ("localization errors", "rise", "fall", "do"),
+    "share/correct_and_localization": ("correct + localization", "rises", "falls", "does"),
+    "share/correct": ("correct detections", "rise", "fall", "do"),
+    "share/similar": ("confusions with similar classes", "rise", "fall", "do"),
+    "share/other": ("confusions with other classes", "rise", "fall", "do"),
+    "share/background": ("detections on background", "rise", "fall", "do"),
+    "map/voc07": ("mean average precision (VOC 2007)", "rises", "falls", "does"),
+}
+"""What is told of a pair of detectors: the subject, and its verbs."""
+
+Json = dict[str, Any]
+
+
+# ---- JSON ------------------------------------------------------------------------------------
+
+
+def comparison_to_json(comparison: Comparison) -> list[Json]:
+    """The ``comparison`` of ``diagnosis.json``: an entry for each pair of detectors, the earlier one as `a`.
+
+    Each quantity is ``{"difference", "low", "high", "p"}``, `b` less `a`, in fractions; where it does not
+    exist all are None, with a ``reason``. Quantities stand under their section, ``share`` and ``map`` as the
+    mean over classes, and again for each class under ``classes``.
+    """
+    entries = []
+    for a, b in itertools.combinations(range(len(comparison.names)), 2):
+        entry: Json = {"a": comparison.names[a], "b": comparison.names[b], **_setting(comparison)}
+        for quantity in comparison.quantities:
+            section, name = quantity.split("/", 1)
+            entry.setdefault(section, {})[name] = _gap_of(comparison, a, b, quantity)
+        entry["classes"] = _by_class(comparison, partial(_gap_of, comparison, a, b))
+        entries.append(entry)
+    return entries
+
+
+def intervals_to_json(comparison: Comparison) -> list[Json]:
+    """An entry for each detector or group: every quantity with its interval, as a mean and by class.
+
+    Each is ``{"value", "low", "high", "error"}``, for groups of several runs with ``runs_deviation``, their
+    standard deviation.
+    """
+    entries = []
+    for detector, name in enumerate(comparison.names):
+        entry: Json = {"name": name, "runs": list(comparison.members[detector]), **_setting(comparison)}
+        for quantity in comparison.quantities:
+            section, short = quantity.split("/", 1)
+            entry.setdefault(section, {})[short] = _estimate_of(comparison, detector, quantity)
+        entry["classes"] = _by_class(comparison, partial(_estimate_of, comparison, detector))
+        entries.append(entry)
+    return entries
+
+
+def _setting(comparison: Comparison) -> Json:
+    return {
+        "images": comparison.images,
+        "replicates": comparison.replicates,
+        "seed": comparison.seed,
+        "level": comparison.level,
+    }
+
+
+def _by_class(comparison: Comparison, number: Callable[[str, int | None], Json]) -> Json:
+    """What `number` says of each class, by section and quantity."""
+    classes: Json = {name: {} for name in comparison.classes}
+    for label, entry in enumerate(classes.values()):
+        for quantity in comparison.quantities:
+            if quantity in comparison.by_class:
+                section, name = quantity.split("/", 1)
+                entry.setdefault(section, {})[name] = number(quantity, label)
+    return classes
+
+
+def _gap_of(comparison: Comparison, a: int, b: int, quantity: str, label: int | None = None) -> Json:
+    gap = comparison.difference(quantity, a, b, label)
+    numbers = {"difference": gap.difference, "low": gap.low, "high": gap.high, "p": gap.p}
+    return _defined(numbers, gap.undefined, "one of the two has no such number")
+
+
+def _estimate_of(comparison: Comparison, detector: int, quantity: str, label: int | None = None) -> Json:
+    estimate = comparison.estimate(quantity, detector, label)
+    numbers = {"value": estimate.value, "low": estimate.low, "high": estimate.high, "error": estimate.error}
+    if not math.isnan(estimate.runs):
+        numbers["runs_deviation"] = estimate.runs
+    return _defined(numbers, estimate.undefined, "there is no such number: no object, or nothing counted")
+
+
+def _defined(numbers: dict[str, float], undefined: int, reason: str) -> Json:
+    """NaN as None, with the reason; and how many replicates went without."""
+    entry: Json = {name: None if math.isnan(value) else value for name, value in numbers.items()}
+    if None in entry.values():
+        missing = math.isnan(next(iter(numbers.values())))
+        entry["reason"] = reason if missing else "too few replicates have it"
+    elif undefined:
+        entry["undefined_replicates"] = undefined
+    return entry
+
+
+# ---- a table for the terminal ----------------------------------------------------------------
+
+
+def comparison_table(comparison: Comparison) -> str:
+    """Mean shares and average precisions of each detector, in per cent, with intervals; then how the others
+    differ from the first, in points, with paired intervals and p-values.
+    """
+    quantities = [q for q in comparison.quantities if q.split("/")[0] in ("share", "map")]
+    others = range(1, len(comparison.names))
+    rows = [
+        ["", *comparison.names, *(f"{comparison.names[b]} − {comparison.names[0]}" for b in others)],
+    ]
+    for quantity in quantities:
+        estimates = [comparison.estimate(quantity, detector) for detector in range(len(comparison.names))]
+        gaps = [comparison.difference(quantity, 0, b) for b in others]
+        rows.append(
+            [
+                quantity.split("/", 1)[1].replace("_and_", " + "),
+                *(f"{_points(e.value):>5} {_range(e.low, e.high):<12}" for e in estimates),
+                *(_gap_cell(gap) for gap in gaps),
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    lines.insert(1, "-" * max(map(len, lines)))
+    title = (
+        f"Per cent (mean over classes) with {100 * comparison.level:g} % intervals: "
+        f"{comparison.replicates:,} resamples of {comparison.images:,} images"
+    )
+    return "\n".join([title, *lines])
+
+
+def _gap_cell(gap: Difference) -> str:
+    if math.isnan(gap.low):
+        return "    -"
+    return f"{_points(gap.difference, True):>5} {_range(gap.low, gap.high):<12} p = {_p(gap.p)}"
+
+
+def _points(value: float, sign: bool = False) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{100 * value + 0.0:{'+' if sign else ''}.1f}".replace("-", "−")
+
+
+def _range(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f"[{_points(low)}, {_points(high)}]"
+
+
+def _p(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"
+
+
+# ---- in words --------------------------------------------------------------------------------
+
+
+def comparison_sentences(comparison: Comparison) -> list[str]:
+    """How each further detector differs from the first, in points (hundredths) with intervals.
+
+    A difference whose interval holds zero is said not to differ: chance alone may have made it.
+    """
+    if len(comparison.names) < 2:
+        return []
+    first = comparison.names[0]
+    told = [
+        f"Differences in points, with {100 * comparison.level:g} % intervals of {comparison.replicates:,} "
+        f"resamples of the {comparison.images:,} images."
+    ]
+    for b in range(1, len(comparison.names)):
+        clauses = []
+        for quantity, words in PHRASES.items():
+            gap = comparison.difference(quantity, 0, b)
+            if not math.isnan(gap.low):
+                clauses.append(_clause(gap, *words))
+        name = comparison.names[b]
+        if not clauses:
+            told.append(f"From {first} to {name}: nothing to compare, they share no class with detections.")
+            continue
+        shared = comparison.shared_classes("share/correct", 0, b)
+        over = "" if shared.all() else f" (over {shared.sum()} classes in which both detect something)"
+        told.append(f"From {first} to {name}{over}: {'; '.join(clauses)}.")
+    return told
+
+
+def _clause(gap: Difference, subject: str, rises: str, falls: str, does: str) -> str:
+    interval = _range(gap.low, gap.high)
+    if not gap.differs:
+        return f"{subject} {does} not differ {interval}"
+    if gap.difference < 0:
+        interval = _range(-gap.high, -gap.low)
+    verb = rises if gap.difference > 0 else falls
+    return f"{subject} {verb} by {_points(abs(gap.difference))} points {interval}"

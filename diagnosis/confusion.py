@@ -1,0 +1,133 @@
+"""The confusion matrix of a detector at one score threshold, background included.
+
+Boxes are matched whatever their classes, then the classes are compared. Pairs of a detection and an object
+that overlap enough are formed from the largest IoU on, each box in one pair at most; of equal overlaps the
+pair of equal classes comes first, then the surer detection. What is left over of the detections lies on
+background, what is left over of the objects is missed. Detections that are left over and overlap a
+difficult object or a crowd as much are not counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.records import InputError
+from diagnosis.breakdown import STRONG
+from diagnosis.matching import Matching
+from diagnosis.operating_point import best_f1
+
+__all__ = ["ConfusionMatrix", "confusion_matrix"]
+
+
+@dataclass(frozen=True, eq=False)
+class ConfusionMatrix:
+    """How many objects of each class were taken for which.
+
+    Parameters
+    ----------
+    classes
+        Names of the C classes.
+    counts
+        ``(C + 1, C + 1)`` rows: what is there; columns: what was detected. The last row is background, the
+        last column objects that were missed; the cell of both is 0.
+    score
+        Detections of this score or more were kept; NaN: all were.
+    iou
+        Smallest IoU of a pair.
+    """
+
+    classes: tuple[str, ...]
+    counts: NDArray[np.int64]
+    score: float
+    iou: float
+
+    def shares(self) -> NDArray[np.float64]:
+        """``(C + 1, C + 1)`` each row as fractions of its sum; NaN where nothing is there."""
+        total = self.counts.sum(axis=1, keepdims=True)
+        return np.where(total > 0, self.counts / np.maximum(total, 1), np.nan)
+
+
+def confusion_matrix(
+    matching: Matching, *, score: float | None = None, iou: float = STRONG
+) -> ConfusionMatrix:
+    """Count which objects were taken for which classes.
+
+    Parameters
+    ----------
+    matching
+        The overlaps.
+    score
+        Lowest score of a detection that counts. Default: that of the largest F1 over all classes (see
+        :func:`diagnosis.operating_point.best_f1`); without a true positive, every one counts.
+    iou
+        Smallest IoU of a pair, boxes not clipped.
+
+    Raises
+    ------
+    InputError
+        If `iou` is not in (0, 1].
+
+    Examples
+    --------
+    >>> from data.records import Detections, GroundTruth
+    >>> from diagnosis.matching import match
+    >>> names = ["a"], ["cat", "dog"]
+    >>> truth = GroundTruth(*names, [[90, 90]], [0, 0], [0, 1], [[0, 0, 10, 10], [50, 50, 60, 60]])
+    >>> found = Detections(*names, [0, 0], [1, 1], [0.9, 0.8], [[0, 0, 10, 10], [80, 0, 90, 10]])
+    >>> confusion_matrix(match(truth, found), score=0.5).counts.tolist()  # a cat taken for a dog
+    [[0, 1, 0], [0, 0, 1], [0, 1, 0]]
+    """
+    if not 0 < iou <= 1:
+        raise InputError("iou", f"{iou:g}", "a number above 0, up to 1")
+    truth, found = matching.truth, matching.detections
+    cut = best_f1(matching, iou=iou).overall.score if score is None else float(score)
+    kept = np.ones(len(found), dtype=bool) if np.isnan(cut) else found.scores >= cut
+
+    overlap, detection, object_ = matching.pair_iou_unclipped, matching.pair_detection, matching.pair_object
+    good = (overlap >= iou) & kept[detection]
+    overlap, detection, object_ = overlap[good], detection[good], object_[good]
+    ignored = matching.ignored[object_]
+    pairs = np.flatnonzero(~ignored)
+    differ = found.labels[detection[pairs]] != truth.labels[object_[pairs]]
+    pairs = pairs[np.lexsort((detection[pairs], -found.scores[detection[pairs]], differ, -overlap[pairs]))]
+    partner = _pair_up(detection[pairs], object_[pairs], len(found), len(truth))
+
+    excused = np.zeros(len(found), dtype=bool)
+    excused[detection[ignored]] = True
+    paired = partner >= 0
+    alone = kept & ~paired & ~excused
+    missed = ~matching.ignored
+    missed[partner[paired]] = False
+    size = len(truth.classes) + 1
+    rows = np.concatenate(
+        [truth.labels[partner[paired]], np.full(alone.sum(), size - 1), truth.labels[missed]]
+    )
+    columns = np.concatenate([found.labels[paired], found.labels[alone], np.full(missed.sum(), size - 1)])
+    counts = np.bincount(rows * size + columns, minlength=size * size).reshape(size, size)
+    return ConfusionMatrix(truth.classes, counts, cut, iou)
+
+
+def _pair_up(
+    detection: NDArray[np.int64], object_: NDArray[np.int64], detections: int, objects: int
+) -> NDArray[np.int64]:
+    """``(detections,)`` the object of each, or −1, of pairs that are formed in the order given.
+
+    Each round forms every pair that is the first left of both its boxes, so there are few rounds.
+    """
+    partner = np.full(detections, -1, dtype=np.int64)
+    taken = np.zeros(objects, dtype=bool)
+    while len(detection):
+        place = np.arange(len(detection))
+        first_of_detection = np.full(detections, len(place))
+        first_of_object = np.full(objects, len(place))
+        np.minimum.at(first_of_detection, detection, place)
+        np.minimum.at(first_of_object, object_, place)
+        formed = (first_of_detection[detection] == place) & (first_of_object[object_] == place)
+        partner[detection[formed]] = object_[formed]
+        taken[object_[formed]] = True
+        left = (partner[detection] < 0) & ~taken[object_]
+        detection, object_ = detection[left], object_[left]
+    return partner

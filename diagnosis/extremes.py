@@ -1,0 +1,176 @@
+"""What to look at first: the surest errors of each type, the objects found last, and those never found.
+
+Everything is told as row numbers, into the detections or the ground truth, for a gallery to draw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.records import InputError
+from diagnosis.assignment import assign
+from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, verdicts
+from diagnosis.matching import Matching
+
+__all__ = ["Extremes", "extremes", "extremes_to_json"]
+
+
+@dataclass(frozen=True, eq=False)
+class Extremes:
+    """A few rows of each class that say most about a detector.
+
+    Parameters
+    ----------
+    errors
+        ``(E,)`` detections: by class, then by type, the surest first.
+    error_types
+        ``(E,)`` type of each, an index into :data:`diagnosis.breakdown.ERROR_TYPES`.
+    confused_with
+        ``(E,)`` the class of the object behind a similar or other error, else −1.
+    found_last
+        ``(F,)`` correct detections of objects: by class, the least sure first.
+    found_objects
+        ``(F,)`` the object that each of these found.
+    missed
+        ``(L,)`` objects that no detection found, difficult ones left out: by class, the largest first.
+    """
+
+    errors: NDArray[np.int64]
+    error_types: NDArray[np.int8]
+    confused_with: NDArray[np.int64]
+    found_last: NDArray[np.int64]
+    found_objects: NDArray[np.int64]
+    missed: NDArray[np.int64]
+
+
+def extremes(
+    matching: Matching,
+    similar: NDArray[np.bool_],
+    each: int = 10,
+    *,
+    strong: float = STRONG,
+    weak: float = WEAK,
+) -> Extremes:
+    """The most telling detections and objects of each class.
+
+    Errors are typed as in the pies (rules, section 3). Of equal scores the one that comes first in the file
+    is the surer. A class with fewer than asked for gives what it has; nothing at all gives empty columns.
+
+    Parameters
+    ----------
+    matching
+        The overlaps.
+    similar
+        ``(C, C)`` which classes are similar, from :func:`diagnosis.similar.similar_matrix`.
+    each
+        How many of each class and type at most.
+    strong, weak
+        Smallest IoU of a correct detection, and of one that has to do with an object at all.
+
+    Raises
+    ------
+    InputError
+        A number below 0; thresholds that are not ``0 < weak <= strong <= 1``.
+
+    Examples
+    --------
+    >>> from data.records import Detections, GroundTruth
+    >>> from diagnosis.matching import match
+    >>> truth = GroundTruth(["a"], ["dog"], [[90, 90]], [0, 0], [0, 0], [[0, 0, 9, 9], [20, 20, 80, 80]])
+    >>> found = Detections(["a"], ["dog"], [0, 0], [0, 0], [0.9, 0.8], [[60, 0, 69, 9], [0, 0, 9, 8]])
+    >>> worst = extremes(match(truth, found), np.zeros((1, 1), dtype=bool))
+    >>> worst.errors.tolist(), worst.found_last.tolist(), worst.missed.tolist()
+    ([0], [1], [1])
+    """
+    if each < 0:
+        raise InputError("each", str(each), "0 or more")
+    truth, labels, order = matching.truth, matching.detections.labels, matching.order
+    verdict = verdicts(matching, similar, strong=strong, weak=weak)
+    wrong = order[verdict.types[order] != CORRECT]
+    cell = labels[wrong] * len(ERROR_TYPES) + verdict.types[wrong]
+    errors = wrong[_first_of_each(cell, each)]
+
+    assignment = assign(matching, strong)
+    true = order[assignment.labels[order] == 1][::-1]  # the least sure first
+    found_last = true[_first_of_each(labels[true], each)]
+
+    never = ~matching.ignored
+    never[assignment.objects[true]] = False
+    rows = np.flatnonzero(never)
+    area = np.prod(truth.boxes[rows, 2:] - truth.boxes[rows, :2], axis=1)
+    rows = rows[np.argsort(-area, kind="stable")]
+    missed = rows[_first_of_each(truth.labels[rows], each)]
+    return Extremes(
+        errors,
+        verdict.types[errors],
+        verdict.confused_with[errors],
+        found_last,
+        assignment.objects[found_last],
+        missed,
+    )
+
+
+def _first_of_each(keys: NDArray[np.int64], each: int) -> NDArray[np.int64]:
+    """Indices of the first `each` of every key: by key, then in the order given.
+
+    Examples
+    --------
+    >>> _first_of_each(np.array([7, 3, 7, 7, 3]), 2).tolist()
+    [1, 4, 0, 2]
+    """
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    first = np.searchsorted(ordered, ordered)  # where each one's run begins
+    return order[np.arange(len(order)) - first < each]
+
+
+Row = dict[str, int | float | str | list[float] | None]
+
+
+def extremes_to_json(result: Extremes, matching: Matching) -> dict[str, dict[str, list[Row]]]:
+    """The same by class, with image, box (xyxy, continuous pixels) and score, for ``diagnosis.json``.
+
+    Row numbers count from 0 in the order of the records. An error's ``confused_with`` is None where it is
+    on no object of another class.
+
+    Parameters
+    ----------
+    result
+        What :func:`extremes` found.
+    matching
+        What it was found in.
+    """
+    truth, found = matching.truth, matching.detections
+    told: dict[str, dict[str, list[Row]]] = {
+        name: {"errors": [], "found_last": [], "missed": []} for name in truth.classes
+    }
+
+    def row(detection: int) -> Row:
+        return {
+            "detection": detection,
+            "image": truth.images[found.image_index[detection]],
+            "score": float(found.scores[detection]),
+            "box": found.boxes[detection].tolist(),
+        }
+
+    columns = (result.errors, result.error_types, result.confused_with)
+    for detection, kind, other in zip(*(column.tolist() for column in columns), strict=True):
+        extra: Row = {
+            "type": ERROR_TYPES[kind].name,
+            "confused_with": truth.classes[other] if other >= 0 else None,
+        }
+        told[truth.classes[found.labels[detection]]]["errors"].append(row(detection) | extra)
+    for detection, thing in zip(result.found_last.tolist(), result.found_objects.tolist(), strict=True):
+        told[truth.classes[found.labels[detection]]]["found_last"].append(row(detection) | {"object": thing})
+    for thing in result.missed.tolist():
+        told[truth.classes[truth.labels[thing]]]["missed"].append(
+            {
+                "object": thing,
+                "image": truth.images[truth.image_index[thing]],
+                "box": truth.boxes[thing].tolist(),
+            }
+        )
+    return told

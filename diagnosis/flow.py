@@ -1,0 +1,214 @@
+"""What became of each object under two detectors: found by one, misplaced, mistaken or missed by the other.
+
+An error breakdown counts detections; this counts objects. A detection speaks for one object of a class at
+most: a correct one for the object that it took, any other for the object of that class that it overlaps
+most. An object's fate is the best that a detection says of it, in the order of :data:`FATES`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.records import InputError
+from diagnosis.assignment import assign
+from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION, OTHER, SIMILAR, WEAK, verdicts
+from diagnosis.compare import check_same_truth
+from diagnosis.summary import Diagnosis
+
+__all__ = ["FATES", "Fate", "Flow", "fates", "flow", "flow_table", "flow_to_json"]
+
+Counted = Literal["top", "all"]
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What may become of an object: its name, its colour everywhere, and what it means."""
+
+    name: str
+    colour: str
+    explanation: str
+
+
+FATES: tuple[Fate, ...] = (
+    Fate("correct", ERROR_TYPES[CORRECT].colour, "A correct detection has taken it."),
+    Fate(
+        "localization",
+        ERROR_TYPES[LOCALIZATION].colour,
+        "Only localization errors of its class lie on it: seen, but in the wrong place.",
+    ),
+    Fate(
+        "similar",
+        ERROR_TYPES[SIMILAR].colour,
+        "Only detections of other classes lie on it, one of them of a similar class.",
+    ),
+    Fate("other", ERROR_TYPES[OTHER].colour, "Only detections of classes that are not similar lie on it."),
+    Fate("missed", "#222222", "No counted detection speaks for it."),
+)
+"""The first four are those error types of which the detection is that speaks for the object."""
+
+MISSED = len(FATES) - 1
+IGNORED = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """The fate of N objects under two detectors.
+
+    Parameters
+    ----------
+    names
+        Of the two detectors.
+    classes
+        Names of the C classes.
+    before, after
+        ``(N,)`` index into :data:`FATES` under the first and the second; −1 for ignored objects.
+    counts
+        ``(C, 5, 5)`` objects of each class by fate under the first, then under the second.
+    counted
+        Which detections spoke: ``top``, those that the breakdown counts, or ``all``.
+    """
+
+    names: tuple[str, str]
+    classes: tuple[str, ...]
+    before: NDArray[np.int8]
+    after: NDArray[np.int8]
+    counts: NDArray[np.int64]
+    counted: Counted
+
+    def total(self) -> NDArray[np.int64]:
+        """``(5, 5)`` over all classes."""
+        total: NDArray[np.int64] = self.counts.sum(axis=0)
+        return total
+
+    def moved(self, before: str, after: str) -> NDArray[np.int64]:
+        """The objects that went from one fate to another, as indices into the ground truth.
+
+        Raises
+        ------
+        InputError
+            For the name of no fate.
+        """
+        names = [fate.name for fate in FATES]
+        for name in (before, after):
+            if name not in names:
+                raise InputError("fate", repr(name), f"one of {', '.join(names)}")
+        return np.flatnonzero((self.before == names.index(before)) & (self.after == names.index(after)))
+
+
+def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
+    """What became of each object under one detector.
+
+    Parameters
+    ----------
+    diagnosis
+        Of the detector.
+    counted
+        Which detections speak: ``top``, those that its breakdown counts, by default as many of each class
+        as it has objects; or ``all``, among which low scores leave few objects missed.
+
+    Returns
+    -------
+    NDArray
+        ``(N,)`` index into :data:`FATES`; −1: difficult or crowd, not asked about.
+    """
+    if counted not in ("top", "all"):
+        raise InputError("counted", repr(counted), "'top' or 'all'")
+    matching = diagnosis.matching
+    found = verdicts(matching, diagnosis.similar, strong=diagnosis.iou)
+    speaks = np.ones(len(found.types), dtype=bool) if counted == "all" else diagnosis.breakdown.verdict >= 0
+
+    result = np.full(len(matching.truth), MISSED, dtype=np.int8)
+    # Each detection's group with the class it is about; the pairs of a group start with the largest IoU.
+    about = np.where(found.confused_with >= 0, found.confused_with, matching.detections.labels)
+    groups = np.flatnonzero(
+        (matching.group_label == about[matching.group_detection]) & (matching.group_iou >= WEAK)
+    )
+    detection = matching.group_detection[groups]
+    chosen = speaks[detection] & (found.types[detection] != CORRECT)
+    groups, detection = groups[chosen], detection[chosen]
+    np.minimum.at(result, matching.pair_object[matching.group_start[groups]], found.types[detection])
+    taken = assign(matching, diagnosis.iou).objects
+    result[taken[speaks & (taken >= 0)]] = CORRECT
+    result[matching.ignored] = IGNORED
+    return result
+
+
+def flow(before: Diagnosis, after: Diagnosis, *, counted: Counted = "top") -> Flow:
+    """What became of each object under two detectors, and how many went from which fate to which.
+
+    Parameters
+    ----------
+    before, after
+        Of two detectors on the same ground truth.
+    counted
+        Which detections speak, see :func:`fates`.
+
+    Raises
+    ------
+    InputError
+        Detectors on different ground truths or judged by different thresholds.
+
+    Examples
+    --------
+    >>> from data.records import Detections, GroundTruth
+    >>> from diagnosis import diagnose
+    >>> names = ["a"], ["dog"]
+    >>> truth = GroundTruth(*names, [[90, 90]], [0, 0], [0, 0], [[0, 0, 10, 10], [50, 50, 60, 60]])
+    >>> good = Detections(*names, [0, 0], [0, 0], [0.9, 0.8], [[0, 0, 10, 10], [50, 50, 60, 60]])
+    >>> poor = Detections(*names, [0], [0], [0.9], [[6, 0, 16, 10]])
+    >>> both = flow(diagnose(truth, good, "good"), diagnose(truth, poor, "poor"))
+    >>> both.moved("correct", "localization").tolist(), both.moved("correct", "missed").tolist()
+    ([0], [1])
+    """
+    check_same_truth([before, after])
+    truth = before.truth
+    first, second = fates(before, counted), fates(after, counted)
+    kept = first != IGNORED
+    kinds, classes = len(FATES), len(truth.classes)
+    cells = (truth.labels[kept] * kinds + first[kept]) * kinds + second[kept]
+    counts = np.bincount(cells, minlength=classes * kinds * kinds).reshape(classes, kinds, kinds)
+    return Flow((before.name, after.name), truth.classes, first, second, counts, counted)
+
+
+def flow_table(result: Flow) -> str:
+    """How many objects went from which fate (rows, the first detector) to which (columns, the second)."""
+    first, second = result.names
+    total = result.total()
+    names = [fate.name for fate in FATES]
+    rows = [[f"{first} \\ {second}", *names, "all"]]
+    for name, row in zip([*names, "all"], np.vstack([total, total.sum(axis=0)]), strict=True):
+        rows.append([name, *(f"{value:,}" for value in row), f"{row.sum():,}"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for head, *cells in rows:
+        line = "  ".join(
+            [f"{head:<{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(cells, widths[1:], strict=True))]
+        )
+        lines.append(line)
+    lines.insert(1, "-" * max(map(len, lines)))
+    which = "the top detections of each class" if result.counted == "top" else "all detections"
+    title = f"What became of {total.sum():,} objects, by {which}: rows under {first}, columns under {second}"
+    return "\n".join([title, *lines])
+
+
+def flow_to_json(result: Flow) -> dict[str, Any]:
+    """The counts over all classes and of each, as ``{from: {to: objects}}``."""
+
+    def nested(counts: NDArray[np.int64]) -> dict[str, dict[str, int]]:
+        return {
+            start.name: {end.name: int(number) for end, number in zip(FATES, row, strict=True)}
+            for start, row in zip(FATES, counts, strict=True)
+        }
+
+    return {
+        "a": result.names[0],
+        "b": result.names[1],
+        "counted": result.counted,
+        "objects": int(result.counts.sum()),
+        "all": nested(result.total()),
+        "classes": {name: nested(counts) for name, counts in zip(result.classes, result.counts, strict=True)},
+    }

@@ -1,0 +1,161 @@
+"""Small multiples: a page of equal charts under one title, measured in inches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from diagnosis.drawing import (
+    FAINT,
+    INK,
+    LINE,
+    MARGIN,
+    QUIET,
+    TEXT,
+    blank_axes,
+    new_figure,
+    put_text,
+    text_width,
+    wrap,
+)
+
+__all__ = ["Key", "Panel", "page_of_panels"]
+
+SMALL = 7.0  # points: ticks
+TITLE, UNDER = 0.34, 0.16  # inches for a panel's title and for the line below it
+LEFT, BELOW, GAP = 0.52, 0.5, 0.28  # inches around a panel for its axes
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart: its title, and what stands below the title in small letters."""
+
+    title: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of the legend; `look` is a patch's or, with `line`, a line's properties."""
+
+    text: str
+    look: dict[str, str | float]
+    line: bool = False
+
+
+def page_of_panels(
+    panels: Sequence[Panel],
+    size: tuple[float, float],
+    *,
+    title: str,
+    subtitle: str = "",
+    keys: Sequence[Key] = (),
+    note: str = "",
+    columns: int = 4,
+    left: float = LEFT,
+    below: float = BELOW,
+) -> tuple[Figure, list[Axes]]:
+    """A figure with empty charts in rows, a title above, the legend and a note below.
+
+    Parameters
+    ----------
+    panels
+        What the charts show, row by row.
+    size
+        Width and height of a chart's frame in inches.
+    title, subtitle
+        What the page shows, and of which detector.
+    keys
+        The legend.
+    note
+        What else the reader must know, in whole sentences.
+    columns
+        Charts in a row, at most.
+    left, below
+        Inches for the ticks and labels of a chart.
+    """
+    wide, high = size
+    columns = max(1, min(columns, len(panels)))
+    rows = math.ceil(len(panels) / columns)
+    titled = TITLE if any(panel.title for panel in panels) else 0.1
+    over = titled + (UNDER if any(panel.note for panel in panels) else 0.0)
+    cell_wide, cell_high = left + wide + GAP, over + high + below
+    width = max(columns * cell_wide, 5.4)
+    rows_of_keys = _key_rows(keys, width)
+    noted = wrap(note, 0.95 * width, TEXT) if note else []  # text is drawn wider in few dots an inch
+    head = 0.34 + (LINE + 0.04 if subtitle else 0.0)
+    foot = LINE * (len(rows_of_keys) + len(noted)) + 0.16
+    figure = new_figure(width + 2 * MARGIN, head + rows * cell_high + foot + 2 * MARGIN)
+    banner = blank_axes(figure, MARGIN, MARGIN, width, head)
+    put_text(banner, 0, 0.1, wrap(title, width, 11, lines=1, weight="bold")[0], 11, INK, weight="bold")
+    if subtitle:
+        put_text(banner, 0, 0.38, wrap(subtitle, width, 9, lines=1)[0], 9)
+    charts = []
+    for position, panel in enumerate(panels):
+        x = MARGIN + (position % columns) * cell_wide
+        y = MARGIN + head + (position // columns) * cell_high
+        label = blank_axes(figure, x + left, y, wide, over)
+        heading = wrap(panel.title, wide + GAP, 9, lines=1, weight="bold")[0]
+        put_text(label, 0, 0.18, heading, 9, INK, weight="bold")
+        put_text(label, 0, TITLE + 0.02, wrap(panel.note, wide + GAP, SMALL, lines=1)[0], SMALL)
+        charts.append(_chart(figure, x + left, y + over, wide, high))
+    base = MARGIN + head + rows * cell_high + 0.1
+    _draw_keys(blank_axes(figure, MARGIN, base, width, LINE * max(len(rows_of_keys), 1)), rows_of_keys)
+    text = blank_axes(
+        figure, MARGIN, base + 0.06 + LINE * len(rows_of_keys), width, LINE * max(len(noted), 1)
+    )
+    for line, words in enumerate(noted):
+        put_text(text, 0, LINE * (line + 0.5), words, TEXT)
+    return figure, charts
+
+
+def _chart(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes with a light frame, placed in inches from the upper left corner."""
+    page_width, page_height = figure.get_size_inches()
+    axes = figure.add_axes(
+        (left / page_width, 1 - (top + height) / page_height, width / page_width, height / page_height)
+    )
+    axes.tick_params(labelsize=SMALL, colors=QUIET, length=2.5, width=0.6, pad=2)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set(color=QUIET, linewidth=0.6)
+    axes.xaxis.label.set(size=SMALL + 0.5, color=QUIET)
+    axes.yaxis.label.set(size=SMALL + 0.5, color=QUIET)
+    axes.grid(True, axis="y", color=FAINT, linewidth=0.5)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def _key_width(key: Key) -> float:
+    return 0.34 + text_width(key.text, TEXT) + 0.3
+
+
+def _key_rows(keys: Sequence[Key], width: float) -> list[list[Key]]:
+    """The legend's entries, as many in a line as fit."""
+    rows: list[list[Key]] = []
+    used = width
+    for key in keys:
+        if used + _key_width(key) > width:
+            rows.append([])
+            used = 0.0
+        rows[-1].append(key)
+        used += _key_width(key)
+    return rows
+
+
+def _draw_keys(axes: Axes, rows: Sequence[Sequence[Key]]) -> None:
+    for line, keys in enumerate(rows):
+        x, y = 0.0, LINE * (line + 0.5)
+        for key in keys:
+            if key.line:
+                axes.plot([x, x + 0.24], [y, y], clip_on=False, **key.look)  # type: ignore[arg-type]
+            else:
+                axes.add_patch(Rectangle((x, y - 0.06), 0.24, 0.12, **key.look))  # type: ignore[arg-type]
+            put_text(axes, x + 0.34, y, key.text, TEXT, INK)
+            x += _key_width(key)

@@ -1,0 +1,297 @@
+"""How the kinds of detections change down the ranking (rules, section 4).
+
+Two views, both by the flag scheme (rules, section 3): the top multiples of a class's number of objects,
+with recall; and the first so many false positives of a group of classes.
+
+Hoiem's tool draws three such plots. Its ``dettrend2_area`` is :func:`detection_trend`. Its
+``fptrend_area`` and ``dettrend_area`` count background twice while they look for the depth, and so stop
+too early; ``dettrend_area`` also stops all classes of a group at one rank, though one has ten times the
+objects of another. They are not followed: :func:`false_positive_trend` is by the rules' words, and has no
+number of the tool's to equal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from data.records import InputError
+from diagnosis.assignment import assign
+from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, error_flags
+from diagnosis.groups import group_indices
+from diagnosis.matching import Matching
+
+__all__ = [
+    "FACTORS",
+    "FALSE_POSITIVES",
+    "DetectionTrend",
+    "FalsePositiveTrend",
+    "detection_trend",
+    "false_positive_trend",
+    "trends_to_json",
+]
+
+FALSE_POSITIVES = (25, 50, 100, 200, 400, 800, 1600, 3200)
+"""Numbers of false positives at which Hoiem's tool looks."""
+
+FACTORS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Multiples of a class's number of objects at which Hoiem's tool looks."""
+
+ERRORS = ERROR_TYPES[1:]
+
+Point = dict[str, float | str | None]
+"""One point of a trend in JSON."""
+
+
+@dataclass(frozen=True, eq=False)
+class FalsePositiveTrend:
+    """The types of the first false positives of a group of classes.
+
+    Parameters
+    ----------
+    members
+        Names of the classes.
+    wanted
+        ``(P,)`` numbers of false positives asked for.
+    depths
+        ``(P,)`` how many of the best detections of each class hold so many, or all.
+    counts
+        ``(P, 4)`` false positives of each type down to there, in the order of
+        :data:`diagnosis.breakdown.ERROR_TYPES` without *correct*. Their sum is at least what was wanted,
+        for several classes may have one at the last rank; or less, where there are no more.
+    """
+
+    members: tuple[str, ...]
+    wanted: NDArray[np.int64]
+    depths: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """``(P, 4)`` fractions of the false positives counted; NaN where there is none."""
+        return _shares(self.counts)
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionTrend:
+    """The kinds of the top detections of C classes, and how many objects these find.
+
+    Parameters
+    ----------
+    classes
+        Names of the classes.
+    objects
+        ``(C,)`` number of objects that are not difficult, N_j.
+    factors
+        ``(P,)`` multiples of N_j.
+    counts
+        ``(P, C, 5)`` top detections of each kind, in the order of
+        :data:`diagnosis.breakdown.ERROR_TYPES`: the first ⌈factor · N_j⌉ of the class, or all it has.
+    recall_strong, recall_weak
+        ``(P, C)`` share of the class's objects that the top finds at the strong and at the weak
+        threshold; NaN for a class without objects.
+    strong, weak
+        The thresholds.
+    """
+
+    classes: tuple[str, ...]
+    objects: NDArray[np.int64]
+    factors: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    recall_strong: NDArray[np.float64]
+    recall_weak: NDArray[np.float64]
+    strong: float = STRONG
+    weak: float = WEAK
+
+    def shares(self, members: Iterable[str] | None = None) -> NDArray[np.float64]:
+        """``(P, 5)`` fractions of the top detections of a group of classes, counted together.
+
+        NaN where there are none.
+        """
+        return _shares(self.counts[:, group_indices(self.classes, members)].sum(axis=1))
+
+    def recall(self, members: Iterable[str] | None = None, *, weak: bool = False) -> NDArray[np.float64]:
+        """``(P,)`` recall averaged over the classes of a group that have objects; NaN if none has."""
+        chosen = group_indices(self.classes, members)
+        chosen = chosen[self.objects[chosen] > 0]
+        values = (self.recall_weak if weak else self.recall_strong)[:, chosen]
+        mean: NDArray[np.float64] = values.mean(axis=1) if values.size else np.full(len(values), np.nan)
+        return mean
+
+
+def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    total = counts.sum(axis=-1, keepdims=True)
+    return np.where(total > 0, counts / np.maximum(total, 1), np.nan)
+
+
+def false_positive_trend(
+    matching: Matching,
+    kinds: NDArray[np.int8],
+    members: Iterable[str] | None = None,
+    wanted: ArrayLike = FALSE_POSITIVES,
+) -> FalsePositiveTrend:
+    """The types of the first false positives of a group of classes.
+
+    All classes are walked down together: the first rank of each, then the second of each, and so on,
+    until so many false positives have been met.
+
+    Parameters
+    ----------
+    matching
+        The overlaps.
+    kinds
+        ``(M,)`` the kind of each detection, from :func:`diagnosis.breakdown.error_flags`.
+    members
+        Names of the group's classes; None: all.
+    wanted
+        Numbers of false positives.
+
+    Raises
+    ------
+    InputError
+        An unknown class, or one twice; numbers that are not whole and above 0.
+    """
+    numbers = np.atleast_1d(np.asarray(wanted))
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or (numbers < 1).any():
+        raise InputError("wanted", repr(wanted), "numbers of false positives: whole, 1 or more")
+    classes = matching.truth.classes
+    chosen = group_indices(classes, members)
+    belongs = np.zeros(len(classes), dtype=bool)
+    belongs[chosen] = True
+    rows = np.flatnonzero(belongs[matching.detections.labels] & (kinds != CORRECT))
+    longest = int(np.diff(matching.class_start)[chosen].max(initial=0))
+    cells = (kinds[rows].astype(np.int64) - 1) * longest + matching.rank[rows]
+    at_rank = np.bincount(cells, minlength=len(ERRORS) * longest).reshape(len(ERRORS), longest)
+    met = np.concatenate(
+        [np.zeros((len(ERRORS), 1), np.int64), at_rank.cumsum(axis=1)], axis=1
+    )  # (4, ranks + 1)
+    depths = np.minimum(np.searchsorted(met.sum(axis=0), numbers), longest)
+    counts = met[:, depths].T
+    names = tuple(classes[label] for label in chosen)
+    return FalsePositiveTrend(names, numbers.astype(np.int64), depths, counts)
+
+
+def detection_trend(
+    matching: Matching,
+    similar: NDArray[np.bool_],
+    factors: ArrayLike = FACTORS,
+    *,
+    strong: float = STRONG,
+    weak: float = WEAK,
+) -> DetectionTrend:
+    """The kinds of each class's top detections, and their recall, at multiples of its number of objects.
+
+    Like the tool, it rounds a depth that is not whole up for the kinds and to the nearest for recall, and
+    looks for recall at the weak threshold in a ranking with the duplicates at its end. Unlike the tool,
+    which leaves a class out where it has fewer detections than asked for, it counts those present.
+
+    Parameters
+    ----------
+    matching
+        The overlaps.
+    similar
+        ``(C, C)`` which classes are similar, from :func:`diagnosis.similar.similar_matrix`.
+    factors
+        Multiples of the number of objects.
+    strong, weak
+        Smallest IoU of a correct detection, and of one that has to do with an object at all.
+
+    Raises
+    ------
+    InputError
+        Factors that are not finite and 0 or more; thresholds that are not ``0 < weak <= strong <= 1``.
+    """
+    multiples = np.atleast_1d(np.asarray(factors, dtype=np.float64))
+    if multiples.ndim != 1 or not np.isfinite(multiples).all() or (multiples < 0).any():
+        raise InputError("factors", repr(factors), "multiples of the number of objects: finite, 0 or more")
+    order, objects = matching.order, matching.objects
+    kinds = error_flags(matching, similar, strong=strong, weak=weak)[order]
+    depth = multiples[:, None] * objects  # (P, C)
+    rising = np.ceil(depth - 1e-9).astype(np.int64)
+    nearest = np.floor(depth + 0.5).astype(np.int64)
+    counts = np.stack(
+        [_among_first(kinds == kind, matching.class_start, rising) for kind in range(len(ERROR_TYPES))],
+        axis=-1,
+    )
+    found = _among_first(assign(matching, strong).labels[order] == 1, matching.class_start, nearest)
+    forgiving = assign(matching, weak)
+    kept = order[~forgiving.duplicates[order]]
+    per_class = np.bincount(matching.detections.labels[kept], minlength=len(objects))
+    kept_start = np.concatenate([[0], np.cumsum(per_class)])
+    touched = _among_first(forgiving.labels[kept] == 1, kept_start, nearest)
+    recall_strong, recall_weak = (
+        np.where(objects > 0, hits / np.maximum(objects, 1), np.nan) for hits in (found, touched)
+    )
+    return DetectionTrend(
+        matching.truth.classes, objects, multiples, counts, recall_strong, recall_weak, strong, weak
+    )
+
+
+def _among_first(
+    marked: NDArray[np.bool_], start: NDArray[np.int64], depth: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """``(P, C)`` how many of a class's first `depth` ``(P, C)`` detections are marked."""
+    running = np.concatenate([[0], np.cumsum(marked)])
+    stop = np.minimum(start[:-1] + depth, start[1:])
+    count: NDArray[np.int64] = running[stop] - running[start[:-1]]
+    return count
+
+
+def trends_to_json(
+    detections: DetectionTrend,
+    false_positives: Mapping[str, FalsePositiveTrend],
+    groups: Mapping[str, Sequence[str]],
+) -> dict[str, dict[str, list[Point]]]:
+    """Both trends of each group of classes, for ``diagnosis.json``.
+
+    A number that does not exist is None, and the dict that holds it has a ``reason``.
+
+    Parameters
+    ----------
+    detections
+        Of all classes.
+    false_positives
+        By name of the group.
+    groups
+        The names of each group's classes.
+    """
+    return {
+        group: {
+            "detections": _detection_points(detections, members),
+            "false_positives": _false_positive_points(false_positives[group]),
+        }
+        for group, members in groups.items()
+    }
+
+
+def _detection_points(trend: DetectionTrend, members: Sequence[str]) -> list[Point]:
+    counted = trend.counts[:, group_indices(trend.classes, members)].sum(axis=(1, 2))
+    columns = {kind.name: share for kind, share in zip(ERROR_TYPES, trend.shares(members).T, strict=True)}
+    columns |= {"recall": trend.recall(members), "recall_weak": trend.recall(members, weak=True)}
+    reason = "no detection, or no object that is not difficult"
+    return [
+        {"factor": float(factor), "n": int(counted[point]), **_numbers(columns, point, reason)}
+        for point, factor in enumerate(trend.factors)
+    ]
+
+
+def _false_positive_points(trend: FalsePositiveTrend) -> list[Point]:
+    columns = {kind.name: share for kind, share in zip(ERRORS, trend.shares.T, strict=True)}
+    return [
+        {
+            "wanted": int(wanted),
+            "n": int(trend.counts[point].sum()),
+            **_numbers(columns, point, "no false positive"),
+        }
+        for point, wanted in enumerate(trend.wanted)
+    ]
+
+
+def _numbers(columns: Mapping[str, NDArray[np.float64]], point: int, reason: str) -> Point:
+    values = {name: float(column[point]) for name, column in columns.items()}
+    numbers: Point = {name: None if math.isnan(value) else value for name, value in values.items()}
+    return numbers | {"reason": reason} if None in numbers.values() else numbers

@@ -1,0 +1,388 @@
+"""One way in to every data set, shares of it class by class, and the real CIFAR-100."""
+
+import hashlib
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from data import classification, download
+from data.cifar import CIFAR100_CLASSES
+from data.classification import (
+    IMAGENET_STATISTICS,
+    classification_loader,
+    read_classification,
+    read_classification_test,
+)
+from data.download import Archive, install, is_installed
+from data.image_set import ImageFiles, ImageSet, Statistics, statistics_of, take_share
+from data.records import InputError
+from data.shape_images import draw_shape, draw_shapes
+
+NAMES = tuple("abcdefgh")
+
+
+def labelled(labels: list[int], classes: int = 8) -> ImageSet:
+    images = np.zeros((len(labels), 1, 1, 2), np.uint8)
+    images[:, 0, 0] = np.stack(np.divmod(np.arange(len(labels)), 256), axis=1)  # its place, in two pixels
+    return ImageSet(images, np.array(labels, dtype=np.int64), NAMES[:classes])
+
+
+def places(images: ImageSet) -> list[int]:
+    high, low = images.images[:, 0, 0].T.astype(int)
+    return (256 * high + low).tolist()
+
+
+# ---------------------------------------------------------------- image sets
+
+
+def test_an_empty_set() -> None:
+    empty = labelled([])
+    assert len(empty) == 0
+    with pytest.raises(InputError, match="images: found none"):
+        statistics_of(empty.images)
+    with pytest.raises(InputError, match=r"validation: found 0\.5 of 0 images"):
+        take_share(empty, 0.5, 0, "validation")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (np.zeros((2, 3, 4)), np.zeros(2, np.int64), r"images: found float64 \(2, 3, 4\)"),
+        (np.zeros((2, 3, 4, 4), np.float32), np.zeros(2, np.int64), "images: found float32"),
+        (np.zeros((2, 3, 4, 4), np.uint8), np.zeros(3, np.int64), r"labels: found int64 \(3,\)"),
+        (np.zeros((2, 3, 4, 4), np.uint8), np.zeros(2, np.int32), "labels: found int32"),
+        (
+            np.zeros((2, 3, 4, 4), np.uint8),
+            np.array([0, 8]),
+            "labels: found labels from 0 to 8; expected .* 7",
+        ),
+        (np.zeros((2, 3, 4, 4), np.uint8), np.array([-1, 0]), "labels: found labels from -1 to 0"),
+    ],
+)
+def test_a_wrong_set(images: NDArray[Any], labels: NDArray[Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ImageSet(images, labels, NAMES)
+
+
+@given(st.lists(st.integers(0, 7), min_size=2, max_size=300), st.floats(0.02, 0.98), st.integers(0, 5))
+def test_a_share_takes_as_much_of_each_class(labels: list[int], share: float, seed: int) -> None:
+    images = labelled(labels)
+    total = round(share * len(labels))
+    if not 0 < total < len(labels):
+        with pytest.raises(InputError, match="at least one image on either side"):
+            take_share(images, share, seed, "share")
+        return
+    taken, left = take_share(images, share, seed, "share")
+    assert len(taken) == total
+    assert sorted(places(taken) + places(left)) == list(range(len(labels)))
+    assert places(taken) == sorted(places(taken))
+    for label in range(8):
+        wanted = share * labels.count(label)
+        assert abs(int((taken.labels == label).sum()) - wanted) < 1
+    assert [labels[place] for place in places(left)] == left.labels.tolist()
+
+
+def test_the_share_depends_on_the_seed_alone_and_is_spread() -> None:
+    images = labelled([0, 1] * 500, 2)
+    taken, _ = take_share(images, 0.1, 4, "share")
+    assert places(take_share(images, 0.1, 4, "share")[0]) == places(taken)
+    assert places(take_share(images, 0.1, 5, "share")[0]) != places(taken)
+    assert places(take_share(images, 0.1, [1, 4], "share")[0]) != places(taken)
+    assert abs(np.mean(places(taken)) - 500) < 100
+    smaller, _ = take_share(images, 0.05, 4, "share")
+    assert set(places(smaller)) < set(places(taken)), "a larger share contains a smaller one"
+
+
+def test_a_share_of_files() -> None:
+    files = ImageFiles(
+        Path("root"), np.array([b"a/1", b"a/2", b"b/1", b"b/2"]), np.array([0, 0, 1, 1]), NAMES
+    )
+    taken, left = take_share(files, 0.5, 0, "share")
+    assert taken.labels.tolist() == left.labels.tolist() == [0, 1]
+    assert {one.file(0) for one in (taken, left)} == {Path("root") / "a" / name for name in "12"}
+
+
+def test_statistics_are_numpys() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5000, 3, 4, 5), dtype=np.uint8)
+    images[:, 2] = 9
+    found = statistics_of(images)
+    np.testing.assert_allclose(found.mean, images.mean(axis=(0, 2, 3)), rtol=1e-13)
+    np.testing.assert_allclose(found.std[:2], images.std(axis=(0, 2, 3))[:2], rtol=1e-12)
+    assert found.std[2] == 1, "a constant channel"
+    assert statistics_of(images[::-1]) == found
+
+
+# ---------------------------------------------------------------- shapes
+
+
+def test_no_shapes() -> None:
+    assert len(draw_shapes("train", 0)) == 0
+
+
+def test_shapes_are_a_pure_function_of_their_key() -> None:
+    few, more = draw_shapes("train", 9, seed=3), draw_shapes("train", 12, seed=3)
+    np.testing.assert_array_equal(few.images, more.images[:9])
+    np.testing.assert_array_equal(draw_shape(3, "train", 7), few.images[7])
+    assert few.labels.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0]
+    assert few.classes == ("arrow", "cross", "disc", "hexagon", "ring", "square", "star", "triangle")
+    for other in (draw_shapes("test", 9, seed=3), draw_shapes("train", 9, seed=4)):
+        assert (np.abs(other.images.astype(int) - few.images).mean(axis=(1, 2, 3)) > 5).all()
+    assert draw_shapes("train", 1, side=48).images.shape == (1, 3, 48, 48)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"), [({"count": -1}, "count"), ({"seed": -1}, "seed"), ({"side": 15}, "side")]
+)
+def test_wrong_shapes(arguments: dict[str, int], where: str) -> None:
+    with pytest.raises(InputError, match=f"^{where}: found"):
+        draw_shapes("train", **{"count": 1, **arguments})
+
+
+# ---------------------------------------------------------------- the way in
+
+
+@pytest.fixture
+def few_shapes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(classification, "SHAPES", {"train": 80, "test": 16})
+    classification._shapes.cache_clear()
+    yield
+    classification._shapes.cache_clear()
+
+
+@pytest.mark.usefixtures("few_shapes")
+def test_reading_shapes() -> None:
+    data = read_classification("shapes", validation=0.2, seed=1)
+    assert isinstance(data.train, ImageSet)
+    assert isinstance(data.validation, ImageSet)
+    assert (len(data.train), len(data.validation), len(data.classes)) == (64, 16, 8)
+    assert np.bincount(data.validation.labels).tolist() == [2] * 8
+    assert data.statistics == statistics_of(data.train.images)
+    test = read_classification_test("shapes")
+    assert isinstance(test, ImageSet)
+    assert len(test) == 16
+    kinds = [{image.tobytes() for image in images.images} for images in (data.train, data.validation, test)]
+    assert len(set.union(*kinds)) == 64 + 16 + 16, "no image occurs twice"
+    assert len(list(classification_loader(data.train, 8, train=True))) == 8
+
+
+@pytest.mark.usefixtures("few_shapes")
+def test_validation_and_fraction() -> None:
+    everything = read_classification("shapes", validation=0)
+    assert everything.validation is None
+    assert len(everything.train) == 80
+    half = read_classification("shapes", validation=0.2, fraction=0.5, seed=1)
+    assert half.validation is not None
+    assert (len(half.train), len(half.validation)) == (32, 8)
+    again = read_classification("shapes", validation=0.2, fraction=0.5, seed=1)
+    other = read_classification("shapes", validation=0.2, fraction=0.5, seed=2)
+    assert isinstance(half.train, ImageSet)
+    np.testing.assert_array_equal(half.train.images, again.train.images)  # type: ignore[union-attr]
+    assert (half.train.images != other.train.images).any()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"name": "cifar10"},
+            "data set: found 'cifar10'; expected one of cifar100, small-imagenet, imagenet, shapes",
+        ),
+        ({"name": "cifar100"}, "root: found none; expected the folder of cifar100"),
+        ({"name": "cifar100", "root": "nowhere"}, "nowhere: found no such file or folder"),
+        ({"name": "small-imagenet", "root": "nowhere"}, "nowhere: found no such folder"),
+        ({"name": "imagenet", "root": "nowhere"}, "nowhere.train: found no such file"),
+        ({"validation": 1.0}, "validation: found 1"),
+        ({"validation": -0.1}, "validation: found -0.1"),
+        ({"validation": 0.001}, "validation: found 0.001 of 80 images; expected at least one"),
+        ({"fraction": 0.0}, "fraction: found 0"),
+        ({"fraction": 1.5}, "fraction: found 1.5"),
+        ({"seed": -1}, "seed: found -1"),
+    ],
+)
+@pytest.mark.usefixtures("few_shapes")
+def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_classification(**{"name": "shapes", **arguments})
+
+
+def test_imagenet_has_the_customary_statistics(tmp_path: Path) -> None:
+    for number in range(10):
+        folder = tmp_path / "train" / f"n{number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.JPEG").touch()
+    data = read_classification("imagenet", tmp_path, validation=0.2)
+    assert data.statistics is IMAGENET_STATISTICS
+    assert data.statistics.mean[0] == pytest.approx(123.675)
+    assert isinstance(data.validation, ImageFiles)
+    assert (len(data.train), data.validation.labels.tolist()) == (8, [0, 1])
+
+
+def test_training_data_are_read_where_there_are_no_test_images_and_the_other_way_round(
+    tmp_path: Path,
+) -> None:
+    """So a run that does not ask for the test images has not touched them."""
+    batch = {"data": np.zeros((2, 3072), np.uint8), "labels": [1, 2]}
+    for number in range(1, 11):
+        np.savez(tmp_path / f"train_data_batch_{number}.npz", **batch)
+    (tmp_path / "val_data.npz").write_bytes(b"broken")
+    assert len(read_classification("small-imagenet", tmp_path, validation=0).train) == 20
+    for file in tmp_path.glob("train*"):
+        file.write_bytes(b"broken")
+    np.savez(tmp_path / "val_data.npz", **batch)
+    assert len(read_classification_test("small-imagenet", tmp_path)) == 2
+
+
+# ---------------------------------------------------------------- download
+
+
+def cifar_archive(folder: Path, name: str = "cifar-100-python") -> Archive:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "cifar-100-python.tar.gz"
+    tree = folder / "tree" / name
+    tree.mkdir(parents=True)
+    for member in ("meta", "test", "train", "file.txt~"):
+        (tree / member).write_bytes(member.encode() * 99)
+    with tarfile.open(file, "w:gz") as tar:
+        tar.add(tree, name)
+    content = file.read_bytes()
+    real = download.DATASETS["cifar100"][0]
+    return Archive(
+        real.path,
+        len(content),
+        hashlib.sha256(content).hexdigest(),
+        real.folder,
+        real.image_set,
+        real.images,
+        real.source,
+        real.top,
+        real.files,
+    )
+
+
+def quiet(doing: str, done: int, total: int) -> None: ...
+
+
+def test_the_archive_of_cifar_is_unpacked_into_its_folder(tmp_path: Path) -> None:
+    archive = cifar_archive(tmp_path / "made")
+    (tmp_path / archive.name).write_bytes((tmp_path / "made" / archive.name).read_bytes())
+    assert not is_installed(archive, tmp_path)
+    assert install(archive, tmp_path, "http://nowhere", quiet)
+    assert (tmp_path / "cifar-100-python" / "train").read_bytes() == b"train" * 99
+    assert is_installed(archive, tmp_path)
+    assert not install(archive, tmp_path, "http://nowhere", quiet)
+    assert {path.name for path in (tmp_path / "cifar-100-python").iterdir()} == {
+        "file.txt~",
+        "meta",
+        "test",
+        "train",
+    }
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
+    archive = cifar_archive(tmp_path / "made", "cifar-10-batches-py")
+    (tmp_path / archive.name).write_bytes((tmp_path / "made" / archive.name).read_bytes())
+    with pytest.raises(InputError, match="paths below cifar-100-python only: do not use this file"):
+        install(archive, tmp_path, "http://nowhere", quiet)
+    assert not list((tmp_path).rglob("train.*"))
+
+
+def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
+    archive = cifar_archive(tmp_path / "made")
+    content = (tmp_path / "made" / archive.name).read_bytes()[:-100]
+    (tmp_path / archive.name).write_bytes(content)
+    damaged = Archive(
+        archive.path,
+        len(content),
+        hashlib.sha256(content).hexdigest(),
+        archive.folder,
+        "",
+        0,
+        "",
+        archive.top,
+    )
+    with pytest.raises(InputError, match=r"tar.gz: found an archive that cannot be unpacked"):
+        install(damaged, tmp_path, "http://nowhere", quiet)
+
+
+# ---------------------------------------------------------------- the real thing
+
+
+@pytest.fixture(scope="module")
+def cifar(shared_data: Path) -> Path:
+    folder = shared_data / "cifar100"
+    if not folder.is_dir():
+        pytest.skip(f"CIFAR-100 not at hand: {folder} is absent")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def training_images(cifar: Path) -> ImageSet:
+    images = read_classification("cifar100", cifar, validation=0).train
+    assert isinstance(images, ImageSet)
+    return images
+
+
+@pytest.fixture(scope="module")
+def images_for_testing(cifar: Path) -> ImageSet:
+    images = read_classification_test("cifar100", cifar)
+    assert isinstance(images, ImageSet)
+    return images
+
+
+def test_the_real_images_are_all_there(training_images: ImageSet, images_for_testing: ImageSet) -> None:
+    for images, number in ((training_images, 500), (images_for_testing, 100)):
+        assert images.images.shape == (100 * number, 3, 32, 32)
+        assert np.bincount(images.labels).tolist() == [number] * 100
+
+
+def test_the_real_images_are_cifars_pixel_by_pixel(
+    training_images: ImageSet, images_for_testing: ImageSet
+) -> None:
+    """Mean and deviation, as others have published them of the official files, to all their digits."""
+    train, test = statistics_of(training_images.images), statistics_of(images_for_testing.images)
+    assert np.divide(train.mean, 255) == pytest.approx(
+        [0.5070751592371323, 0.48654887331495095, 0.4409178433670343], rel=1e-14
+    )
+    assert np.divide(train.std, 255) == pytest.approx(
+        [0.2673342858792401, 0.2564384629170883, 0.27615047132568404], rel=1e-14
+    )
+    assert np.divide(test.std, 255) == pytest.approx(
+        [0.2682515741720801, 0.2573637364478126, 0.2770957707973042], rel=1e-14
+    )
+
+
+def test_the_real_classes_are_in_their_order(images_for_testing: ImageSet) -> None:
+    """By colours that nobody would mistake: what is most yellow, most blue, brightest …"""
+    red, green, blue = images_for_testing.images.reshape(100, 100, 3, 1024).astype(int).mean(axis=(1, 3)).T
+
+    def first(values: NDArray[np.float64], count: int) -> set[str]:
+        return {CIFAR100_CLASSES[label] for label in values.argsort()[::-1][:count]}
+
+    assert "orange" in first(red - blue, 2)
+    assert {"sunflower", "orange"} <= first(red + green - 2 * blue, 5)
+    assert {"dolphin", "shark", "whale"} <= first(blue - red, 6)
+    assert "willow_tree" in first(2 * green - red - blue, 8)
+
+
+def test_training_data_of_the_real_set(cifar: Path, training_images: ImageSet, monkeypatch: Any) -> None:
+    opened: list[Path] = []
+
+    def remember(root: Path, split: str) -> ImageSet:
+        opened.append(root / split)
+        return training_images
+
+    monkeypatch.setattr(classification, "read_cifar100", remember)
+    data = read_classification("cifar100", cifar, seed=5)
+    assert opened == [cifar / "train"]
+    assert isinstance(data.validation, ImageSet)
+    assert np.bincount(data.train.labels).tolist() == [450] * 100
+    assert np.bincount(data.validation.labels).tolist() == [50] * 100
+    assert data.statistics != Statistics((0.0,), (1.0,))
+    assert np.abs(np.divide(data.statistics.mean, 255) - [0.5071, 0.4865, 0.4409]).max() < 2e-3

@@ -1,0 +1,375 @@
+"""Batches: the same for the same (seed, epoch, index), wherever and with whomever they are made."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision import transforms
+from torchvision.transforms import functional
+
+from data.classification import classification_loader
+from data.file_batches import FileImages
+from data.image_batches import (
+    ArrayImages,
+    ClassificationBatch,
+    Normalization,
+    crop_and_flip,
+    draw_crops,
+)
+from data.image_crops import AREA, ASPECT, centre_crop, draw_crop, training_crop
+from data.image_folders import read_image_folders
+from data.image_set import ImageFiles, ImageSet, Statistics, statistics_of
+from data.loader import EpochLoader
+from data.records import InputError
+
+CLASSES = ("a", "b", "c")
+
+
+def noise(count: int, side: int = 8) -> ImageSet:
+    random = np.random.default_rng(count)
+    images = random.integers(1, 256, (count, 3, side, side), dtype=np.uint8)
+    return ImageSet(images, np.arange(count, dtype=np.int64) % 3, CLASSES)
+
+
+def epoch_of(loader: EpochLoader[ClassificationBatch], epoch: int) -> dict[int, NDArray[np.uint8]]:
+    """Each image of an epoch, by its index."""
+    loader.set_epoch(epoch)
+    found = {}
+    for batch in loader:
+        found.update(zip(batch["index"].tolist(), batch["images"].numpy(), strict=True))
+    return found
+
+
+def assert_same(one: dict[int, NDArray[np.uint8]], other: dict[int, NDArray[np.uint8]]) -> None:
+    assert one.keys() == other.keys()
+    for index, image in one.items():
+        np.testing.assert_array_equal(image, other[index])
+
+
+# ---------------------------------------------------------------- crop and flip
+
+
+@given(st.integers(0, 5), st.integers(1, 9), st.integers(1, 9), st.integers(0, 4))
+def test_the_crop_is_torchvisions(count: int, height: int, width: int, padding: int) -> None:
+    generator = torch.Generator().manual_seed(hash((count, height, width, padding)) % 2**31)
+    images = torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, generator=generator)
+    row, column = torch.randint(0, 2 * padding + 1, (2, count), generator=generator)
+    flip = torch.randint(0, 2, (count,), generator=generator)
+    found = crop_and_flip(images, row, column, flip, padding)
+    assert found.shape == images.shape
+    for image, y, x, mirrored, mine in zip(images, row, column, flip, found, strict=True):
+        padded = functional.pad(image, [padding] * 4)
+        crop = functional.crop(padded, int(y), int(x), height, width)
+        assert torch.equal(mine, functional.hflip(crop) if mirrored else crop)
+
+
+def test_the_draws_are_those_of_an_independent_splitmix() -> None:
+    start = int(np.random.SeedSequence([2, 5, 9]).generate_state(1, np.uint64)[0])
+
+    def draw(index: int) -> list[int]:
+        z = (start + (index + 1) * 0x9E3779B97F4A7C15) % 2**64
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        z ^= z >> 31
+        return [z % 2**20 * 9 // 2**20, (z >> 20) % 2**20 * 9 // 2**20, z >> 63]
+
+    index = np.array([0, 3, 49_999, 1_281_166])
+    assert draw_crops(5, 9, index).T.tolist() == [draw(int(i)) for i in index]
+
+
+def test_all_crops_occur_equally_often_and_independently() -> None:
+    row, column, flip = draw_crops(0, 0, np.arange(81_000))
+    for offsets in (row, column):
+        assert set(offsets.tolist()) == set(range(9))
+        assert np.abs(np.bincount(offsets) / 9000 - 1).max() < 0.04
+    assert abs(flip.mean() - 0.5) < 0.01
+    assert np.abs(np.bincount(9 * row + column) / 1000 - 1).max() < 0.15
+    assert np.abs(np.corrcoef([row, column, flip]) - np.eye(3)).max() < 0.02
+    later = draw_crops(0, 1, np.arange(81_000))
+    for one, other in zip((row, column, flip), later, strict=True):
+        assert abs(np.corrcoef(one, other)[0, 1]) < 0.02
+    assert (draw_crops(1, 0, np.arange(100)) != draw_crops(0, 0, np.arange(100))).any()
+
+
+# ---------------------------------------------------------------- normalisation
+
+
+def test_normalisation_is_torchvisions() -> None:
+    mean, std = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
+    statistics = Statistics(tuple(255 * x for x in mean), tuple(255 * x for x in std))
+    images = torch.from_numpy(noise(4).images)
+    found = Normalization(statistics)(images)
+    expected = transforms.Normalize(mean, std)(images.float() / 255)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert images.dtype == torch.uint8, "the batch is left as it is"
+
+
+def test_normalisation_has_no_state_and_leaves_alone_what_is_normalised() -> None:
+    module = Normalization(Statistics((1.0,), (2.0,)))
+    assert module.state_dict() == {}
+    assert list(module.parameters()) == []
+    images = torch.randn(2, 1, 3, 3)
+    assert module(images) is images
+
+
+def test_each_channel_has_mean_0_and_deviation_1() -> None:
+    images = noise(60)
+    found = Normalization(statistics_of(images.images))(torch.from_numpy(images.images))
+    torch.testing.assert_close(found.mean(dim=(0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.std(dim=(0, 2, 3), correction=0), torch.ones(3), rtol=0, atol=1e-5)
+
+
+# ---------------------------------------------------------------- arrays
+
+
+def test_one_image() -> None:
+    one = noise(1)
+    (batch,) = classification_loader(one, 128, train=True)
+    assert batch["images"].shape == (1, 3, 8, 8)
+    (batch,) = classification_loader(one, 128, train=False)
+    np.testing.assert_array_equal(batch["images"].numpy(), one.images)
+
+
+def test_no_image() -> None:
+    with pytest.raises(InputError, match="images: found 0 for 1 processes"):
+        classification_loader(noise(3).select([]), 2, train=False)
+
+
+def test_evaluation_is_in_order_and_unchanged() -> None:
+    images = noise(11)
+    batches = list(classification_loader(images, 4, train=False))
+    assert [len(batch["labels"]) for batch in batches] == [4, 4, 3]
+    np.testing.assert_array_equal(torch.cat([batch["images"] for batch in batches]).numpy(), images.images)
+    assert torch.cat([batch["labels"] for batch in batches]).tolist() == images.labels.tolist()
+    assert torch.cat([batch["index"] for batch in batches]).tolist() == list(range(11))
+
+
+def test_training_sees_each_image_once_cropped_as_drawn_with_its_label() -> None:
+    images = noise(12)
+    loader = classification_loader(images, 4, train=True, seed=3)
+    loader.set_epoch(5)
+    seen: list[int] = []
+    for batch in loader:
+        index = batch["index"].numpy()
+        seen += index.tolist()
+        row, column, flip = draw_crops(3, 5, index)
+        padded = np.pad(images.images, ((0, 0), (0, 0), (4, 4), (4, 4)))
+        for place, y, x, mirrored, image in zip(
+            index, row, column, flip, batch["images"].numpy(), strict=True
+        ):
+            crop = padded[place, :, y : y + 8, x : x + 8]
+            np.testing.assert_array_equal(image, crop[..., ::-1] if mirrored else crop)
+        assert batch["labels"].tolist() == images.labels[index].tolist()
+    assert sorted(seen) == list(range(12))
+    assert seen != sorted(seen)
+
+
+def test_an_image_is_the_same_in_every_batch_and_process_of_an_epoch() -> None:
+    images = noise(24)
+    whole = epoch_of(classification_loader(images, 24, train=True, seed=1), 2)
+    assert_same(epoch_of(classification_loader(images, 3, train=True, seed=1), 2), whole)
+    shared: dict[int, NDArray[np.uint8]] = {}
+    for rank in range(3):
+        shared |= epoch_of(classification_loader(images, 4, train=True, seed=1, rank=rank, world_size=3), 2)
+    assert_same(shared, whole)
+    for other in (
+        epoch_of(classification_loader(images, 24, train=True, seed=1), 3),
+        epoch_of(classification_loader(images, 24, train=True, seed=2), 2),
+    ):
+        assert any((other[index] != image).any() for index, image in whole.items())
+
+
+def test_a_resumed_epoch_equals_an_unbroken_one() -> None:
+    def loader() -> EpochLoader[ClassificationBatch]:
+        return classification_loader(noise(20), 4, train=True, seed=7)
+
+    unbroken = loader()
+    unbroken.set_epoch(3)
+    expected = list(unbroken)
+    stopped = loader()
+    stopped.set_epoch(3)
+    iterator = iter(stopped)
+    for _ in range(2):
+        next(iterator)
+    resumed = loader()
+    resumed.load_state_dict(stopped.state_dict())
+    rest = list(resumed)
+    assert len(rest) == 3
+    for found, wanted in zip(rest, expected[2:], strict=True):
+        assert all(torch.equal(found[key], wanted[key]) for key in ("images", "labels", "index"))
+
+
+def test_the_global_generators_are_left_alone() -> None:
+    np_state = np.random.get_state
+    before = torch.get_rng_state(), str(np_state())
+    list(classification_loader(noise(8), 4, train=True))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert str(np_state()) == before[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [({"seed": -1}, "seed"), ({"size": 0}, "input size"), ({"batch_size": 0}, "batch size")],
+)
+def test_wrong_arguments(arguments: dict[str, int], where: str) -> None:
+    options: dict[str, Any] = {"batch_size": 2, "train": False, **arguments}
+    with pytest.raises(InputError, match=f"^{where}: "):
+        classification_loader(noise(3), **options)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_makes_the_same_batches() -> None:
+    images, normalise = (
+        noise(64, side=32),
+        Normalization(Statistics((130.0, 120.0, 110.0), (60.0, 61.0, 63.0))),
+    )
+    keys = [(4, index) for index in range(64)]
+    here = ArrayImages(images, augment=True, seed=9)[keys[0]], ArrayImages(images, augment=True, seed=9)
+    there = ArrayImages(images, device="cuda", augment=True, seed=9)
+    mine, other = here[1].__getitems__(keys)[0], there.__getitems__(keys)[0]
+    assert other["images"].is_cuda
+    for key in ("images", "labels", "index"):
+        assert torch.equal(mine[key], other[key].cpu())  # type: ignore[literal-required]
+    expected = normalise(mine["images"])
+    assert torch.equal(expected, normalise.cuda()(other["images"]).cpu())
+
+
+# ---------------------------------------------------------------- files
+
+
+def photograph(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    random = np.random.default_rng(width)
+    coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    return coarse.resize((width, height), Image.Resampling.BICUBIC).convert(mode)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("imagenet")
+    for number, (width, height, mode) in enumerate(
+        [
+            (300, 200, "RGB"),
+            (180, 400, "L"),
+            (256, 256, "CMYK"),
+            (901, 600, "RGB"),
+            (40, 30, "RGB"),
+            (500, 60, "RGB"),
+        ]
+    ):
+        folder = root / "train" / f"n0{number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        photograph(width, height, mode).save(folder / f"{number}.JPEG", quality=90)
+    photograph(320, 240, "P").save(root / "train" / "n00" / "9.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def files(folders: Path) -> ImageFiles:
+    return read_image_folders(folders, "train")
+
+
+def test_evaluation_crops_are_torchvisions(files: ImageFiles) -> None:
+    reference = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])
+    for index in range(len(files)):
+        with Image.open(files.file(index)) as image:
+            expected = np.asarray(reference(image.convert("RGB")))
+        np.testing.assert_array_equal(centre_crop(files.file(index), 224), expected)
+
+
+def test_training_crops_are_torchvisions(files: ImageFiles) -> None:
+    for index in range(len(files)):
+        for seed in range(4):
+            with Image.open(files.file(index)) as image:
+                crop = draw_crop(*image.size, np.random.default_rng(seed))
+                box = (crop.top, crop.left, crop.bottom - crop.top, crop.right - crop.left)
+                expected = functional.resized_crop(image.convert("RGB"), *box, [96, 96])
+            expected = functional.hflip(expected) if crop.flip else expected
+            found = training_crop(files.file(index), 96, np.random.default_rng(seed))
+            if min(box[2:]) < 2 * 96 or files.file(index).suffix == ".png":
+                np.testing.assert_array_equal(found, np.asarray(expected))
+            else:  # decoded at half the size
+                assert np.abs(found.astype(int) - np.asarray(expected)).mean() < 2
+
+
+def test_a_large_jpeg_is_decoded_small(files: ImageFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    crop = Image.Image.crop
+
+    def spy(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+        sizes.append(image.size)
+        assert 0 <= box[0] < box[2] <= image.width
+        assert 0 <= box[1] < box[3] <= image.height
+        return crop(image, box)
+
+    monkeypatch.setattr(Image.Image, "crop", spy)
+    large = next(index for index in range(len(files)) if files.file(index).name == "3.JPEG")
+    for seed in range(20):
+        assert training_crop(files.file(large), 32, np.random.default_rng(seed)).shape == (32, 32, 3)
+    assert {(226, 150), (113, 75)} <= set(sizes) <= {(901, 600), (451, 300), (226, 150), (113, 75)}
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 10**6))
+def test_drawn_crops_lie_within_the_image(width: int, height: int, seed: int) -> None:
+    crop = draw_crop(width, height, np.random.default_rng(seed))
+    assert 0 <= crop.left < crop.right <= width
+    assert 0 <= crop.top < crop.bottom <= height
+    if min(width, height) > 100 and ASPECT[0] <= width / height <= ASPECT[1]:
+        w, h = crop.right - crop.left, crop.bottom - crop.top
+        assert AREA[0] * 0.9 <= w * h / (width * height) <= 1
+        assert ASPECT[0] * 0.95 <= w / h <= ASPECT[1] * 1.05
+
+
+def test_drawn_crops_are_spread_as_they_should_be() -> None:
+    crops = [draw_crop(400, 400, np.random.default_rng(seed)) for seed in range(3000)]
+    share = np.array([(c.right - c.left) * (c.bottom - c.top) for c in crops]) / 400**2
+    assert share.min() < 0.1
+    assert share.max() > 0.9
+    assert abs(np.mean([c.flip for c in crops]) - 0.5) < 0.04
+    assert abs(np.mean([c.left + c.right for c in crops]) - 400) < 10
+
+
+def test_batches_of_files(files: ImageFiles) -> None:
+    loader = classification_loader(files, 4, train=False, size=64)
+    batches = list(loader)
+    assert [tuple(batch["images"].shape) for batch in batches] == [(4, 3, 64, 64), (3, 3, 64, 64)]
+    assert torch.cat([batch["labels"] for batch in batches]).tolist() == files.labels.tolist()
+    first = batches[0]["images"]
+    assert first.dtype == torch.uint8
+    assert first.is_contiguous(memory_format=torch.channels_last)
+    np.testing.assert_array_equal(first[2].permute(1, 2, 0).numpy(), centre_crop(files.file(2), 64))
+
+
+def test_workers_and_batches_do_not_matter(files: ImageFiles) -> None:
+    here = epoch_of(classification_loader(files, 1, train=True, size=32, seed=5), 1)
+    there = epoch_of(classification_loader(files, 7, train=True, size=32, seed=5, workers=2), 1)
+    assert_same(here, there)
+    later = epoch_of(classification_loader(files, 1, train=True, size=32, seed=5), 2)
+    assert any((later[index] != image).any() for index, image in here.items())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_cannot_be_decoded_is_named(workers: int, tmp_path: Path) -> None:
+    folder = tmp_path / "train" / "n01"
+    folder.mkdir(parents=True)
+    stream = io.BytesIO()
+    photograph(300, 200).save(stream, "JPEG")
+    (folder / "0.JPEG").write_bytes(stream.getvalue())
+    (folder / "1.JPEG").write_bytes(stream.getvalue()[:2000])
+    images = read_image_folders(tmp_path, "train")
+    with pytest.raises(InputError, match=r"1.JPEG: found an image that cannot be decoded \(.*truncated"):
+        list(classification_loader(images, 1, train=False, size=32, workers=workers))
+    (folder / "1.JPEG").unlink()
+    with pytest.raises(InputError, match=r"1.JPEG: found no such file"):
+        list(classification_loader(images, 1, train=False, size=32, workers=workers))
+    Image.fromarray(np.zeros((9, 9), np.uint16)).save(folder / "1.png")
+    (folder / "1.png").rename(folder / "1.JPEG")
+    with pytest.raises(InputError, match="pixels of mode 'I;16'"):
+        FileImages(images, 32, augment=True)[0, 1]

@@ -1,0 +1,456 @@
+"""CIFAR-100 in its five forms, Small-ImageNet in its two, ImageNet's folders: what is read, and what is
+refused."""
+
+import io
+import pickle
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from data import cifar
+from data.cifar import CIFAR100_CLASSES, read_cifar100
+from data.image_folders import read_image_folders
+from data.image_set import ImageSet
+from data.records import InputError
+from data.small_imagenet import read_small_imagenet
+
+FEW = {"train": 40, "test": 20}  # of a class, instead of 500 and 100
+Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+
+def some_images(split: str) -> Arrays:
+    """(n, 3, 32, 32) and (n,): smooth, so that sheets are small; class by class, as sheets are."""
+    count = FEW[split] * 100
+    random = np.random.default_rng(len(split))
+    images = np.repeat(random.integers(0, 256, (count, 3, 4, 4), dtype=np.uint8), 8, axis=2).repeat(8, axis=3)
+    return images, np.repeat(np.arange(100), FEW[split])
+
+
+def mixed(arrays: Arrays) -> Arrays:
+    """In another order, as the official files are."""
+    order = np.random.default_rng(0).permutation(len(arrays[1]))
+    return arrays[0][order], arrays[1][order]
+
+
+def as_pickle(
+    images: NDArray[np.uint8], labels: NDArray[np.int64], changes: dict[str, Any] | None = None
+) -> bytes:
+    content = {
+        "data": images.reshape(len(images), -1),
+        "fine_labels": labels.tolist(),
+        "coarse_labels": (labels % 20).tolist(),
+        "filenames": [f"{number}.png" for number in range(len(labels))],
+        "batch_label": "training batch 1 of 1",
+    }
+    content.update(changes or {})
+    return pickle.dumps({key: value for key, value in content.items() if value is not None}, 2)
+
+
+def as_binary(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> bytes:
+    both = np.stack([labels % 20, labels], axis=1).astype(np.uint8)
+    return np.concatenate([both, images.reshape(len(images), -1)], axis=1).tobytes()
+
+
+def write_python(root: Path) -> Path:
+    folder = root / "cifar-100-python"
+    folder.mkdir(parents=True)
+    for split in FEW:
+        (folder / split).write_bytes(as_pickle(*mixed(some_images(split))))
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": list(CIFAR100_CLASSES)}, 2))
+    return root
+
+
+def write_binary(root: Path) -> Path:
+    folder = root / "cifar-100-binary"
+    folder.mkdir(parents=True)
+    for split in FEW:
+        (folder / f"{split}.bin").write_bytes(as_binary(*mixed(some_images(split))))
+    return root
+
+
+def write_sheets(root: Path) -> Path:
+    for split, number in FEW.items():
+        (root / split).mkdir(parents=True)
+        images, _ = some_images(split)
+        for label in range(100):
+            tiles = images[label * number : (label + 1) * number].reshape(-1, 20, 3, 32, 32)
+            sheet = tiles.transpose(0, 3, 1, 4, 2).reshape(-1, 640, 3)
+            Image.fromarray(sheet).save(root / split / f"{label:02}.webp", lossless=True, method=0)
+    return root
+
+
+def archived(write: Callable[[Path], Path], root: Path) -> Path:
+    folder = next(write(root / "unpacked").iterdir())
+    with tarfile.open(root / f"{folder.name}.tar.gz", "w:gz", compresslevel=1) as tar:
+        tar.add(folder, folder.name)
+    return root / f"{folder.name}.tar.gz"
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cifar, "IMAGES_OF_A_CLASS", FEW)
+
+
+@pytest.fixture(scope="module")
+def python_form(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_python(tmp_path_factory.mktemp("python"))
+
+
+@pytest.fixture(scope="module")
+def sheets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sheets(tmp_path_factory.mktemp("sheets"))
+
+
+def assert_images(found: ImageSet, expected: Arrays) -> None:
+    np.testing.assert_array_equal(found.images, expected[0])
+    np.testing.assert_array_equal(found.labels, expected[1])
+    assert found.images.flags.writeable, "torch warns of arrays that are not"
+
+
+def test_the_readers_need_no_torch() -> None:
+    modules = "cifar, image_crops, image_folders, image_set, shape_images, small_imagenet"
+    code = f"import sys; from data import {modules}; print(*sys.modules)"
+    root = Path(cifar.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert not {"torch", "torchvision", "cv2", "albumentations", "matplotlib"} & set(done.stdout.split())
+
+
+# ---------------------------------------------------------------- CIFAR-100
+
+
+def test_the_classes_are_in_the_order_of_the_alphabet() -> None:
+    assert list(CIFAR100_CLASSES) == sorted(set(CIFAR100_CLASSES))
+    assert len(CIFAR100_CLASSES) == 100
+
+
+def test_pickles(python_form: Path) -> None:
+    for root in (python_form, python_form / "cifar-100-python"):
+        assert_images(read_cifar100(root, "test"), mixed(some_images("test")))
+    assert_images(read_cifar100(str(python_form), "train"), mixed(some_images("train")))
+
+
+def test_the_binary_form(tmp_path: Path) -> None:
+    write_binary(tmp_path)
+    for root in (tmp_path, tmp_path / "cifar-100-binary"):
+        assert_images(read_cifar100(root, "test"), mixed(some_images("test")))
+
+
+@pytest.mark.parametrize("write", [write_python, write_binary])
+def test_archives(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    archive = archived(write, tmp_path)
+    for root in (archive, tmp_path):
+        assert_images(read_cifar100(root, "test"), mixed(some_images("test")))
+
+
+def test_sheets(sheets: Path) -> None:
+    for split in ("train", "test"):
+        assert_images(read_cifar100(sheets, split), some_images(split))  # type: ignore[arg-type]
+
+
+def test_only_the_split_that_is_asked_for_is_opened(tmp_path: Path) -> None:
+    folder = write_python(tmp_path) / "cifar-100-python"
+    (folder / "test").write_bytes(b"broken")
+    assert len(read_cifar100(tmp_path, "train")) == 4000
+    with pytest.raises(InputError, match=r"cifar-100-python.test: found a pickle that cannot be read"):
+        read_cifar100(tmp_path, "test")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root: None, "no such file or folder; expected cifar-100-python.tar.gz, cifar-100-binary"),
+        (lambda root: root.mkdir(), "no test images of CIFAR-100; expected cifar-100-python.tar.gz"),
+        (lambda root: root.write_bytes(b"x" * 9999), "an archive that cannot be read"),
+        (lambda root: root.write_bytes(b""), "an archive that cannot be read"),
+    ],
+)
+def test_nothing_of_the_kind(make: Callable[[Path], Any], message: str, tmp_path: Path) -> None:
+    root = tmp_path / "cifar"
+    make(root)
+    with pytest.raises(InputError, match=f"cifar: found {message}"):
+        read_cifar100(root, "test")
+
+
+def test_a_truncated_archive(tmp_path: Path) -> None:
+    archive = archived(write_python, tmp_path)
+    content = archive.read_bytes()
+    archive.write_bytes(content[: len(content) // 3])
+    with pytest.raises(InputError, match=r"tar.gz: found an archive that cannot be read"):
+        read_cifar100(archive, "test")
+
+
+def test_a_wrong_archive(tmp_path: Path) -> None:
+    file = tmp_path / "cifar-10-python.tar.gz"
+    with tarfile.open(file, "w:gz") as tar:
+        member = tarfile.TarInfo("cifar-10-batches-py/test_batch")
+        member.size = 3
+        tar.addfile(member, io.BytesIO(b"abc"))
+    with pytest.raises(
+        InputError, match=r"an archive without cifar-100-python/test or cifar-100-binary/test.bin"
+    ):
+        read_cifar100(file, "test")
+
+
+IMAGES, LABELS = some_images("test")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fine_labels": None, "labels": [1]}, "the keys .*labels; expected data and fine_labels: CIFAR-100"),
+        (
+            {"data": IMAGES[1:].reshape(-1, 3072)},
+            r"data: found uint8 \(1999, 3072\); expected uint8 \(2000, 307",
+        ),
+        ({"data": [1, 2]}, "test: data: found list"),
+        ({"data": np.zeros((2000, 3072), np.int8)}, "test: data: found int8"),
+        ({"fine_labels": LABELS[1:].tolist()}, r"test: fine_labels: found an array of \(1999,\)"),
+        ({"fine_labels": ["a"]}, "test: fine_labels: found what are no whole numbers"),
+        ({"fine_labels": [[1], [2, 3]]}, "test: fine_labels: found what are no whole numbers"),
+        (
+            {"fine_labels": (LABELS + 1).tolist()},
+            "fine_labels: found labels from 1 to 100; expected .* 0 to 99",
+        ),
+        (
+            {"fine_labels": (LABELS - 1).tolist()},
+            "fine_labels: found labels from -1 to 98; expected .* 0 to 99",
+        ),
+        ({"fine_labels": np.maximum(LABELS, 1)}, "fine_labels: found 0 images of class 0; expected 20"),
+    ],
+)
+def test_a_pickle_of_something_else(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    (tmp_path / "test").write_bytes(as_pickle(IMAGES, LABELS, changes))
+    with pytest.raises(InputError, match=message):
+        read_cifar100(tmp_path, "test")
+
+
+def test_a_truncated_pickle(tmp_path: Path) -> None:
+    (tmp_path / "test").write_bytes(as_pickle(IMAGES, LABELS)[:-50_000])
+    with pytest.raises(InputError, match=r"test: found a pickle that cannot be read .* fetch it again"):
+        read_cifar100(tmp_path, "test")
+
+
+def test_a_truncated_binary_file(tmp_path: Path) -> None:
+    (tmp_path / "test.bin").write_bytes(as_binary(IMAGES, LABELS)[:-1])
+    with pytest.raises(InputError, match=r"test.bin: found 6147999 bytes; expected records of 3074"):
+        read_cifar100(tmp_path, "test")
+    (tmp_path / "test.bin").write_bytes(as_binary(IMAGES[1:], LABELS[1:]))
+    with pytest.raises(InputError, match=r"test.bin: data: found uint8 \(1999, 3072\)"):
+        read_cifar100(tmp_path, "test")
+
+
+def test_a_missing_sheet_is_named_with_its_class(sheets: Path, tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    for file in (sheets / "test").iterdir():
+        if file.name != "82.webp":
+            (tmp_path / "test" / file.name).symlink_to(file)
+    with pytest.raises(
+        InputError, match=r"82.webp: found no such file; expected the sheet of class sunflower"
+    ):
+        read_cifar100(tmp_path, "test")
+    broken = tmp_path / "test" / "82.webp"
+    content = (sheets / "test" / "82.webp").read_bytes()
+    for change, message in (
+        (lambda: broken.write_bytes(content[:200]), "an image that cannot be decoded"),
+        (lambda: broken.write_bytes(b""), "an image that cannot be decoded"),
+        (
+            lambda: Image.new("RGB", (640, 64)).save(broken),
+            "RGB of 640x64 pixels; expected RGB of 640x32: 1 rows",
+        ),
+        (lambda: Image.new("RGBA", (640, 32)).save(broken, lossless=True, exact=True), "RGBA of 640x32"),
+    ):
+        change()
+        with pytest.raises(InputError, match=rf"82.webp: found {message}"):
+            read_cifar100(tmp_path, "test")
+
+
+# ---------------------------------------------------------------- Small-ImageNet
+
+COUNTS = (3, 1, 2, 4, 1, 1, 2, 1, 3, 2)  # images of the ten batches
+
+
+def small_batches() -> list[dict[str, Any]]:
+    random = np.random.default_rng(3)
+    batches = []
+    for count in COUNTS:
+        data = random.integers(0, 256, (count, 3072), dtype=np.uint8)
+        batches.append(
+            {"data": data, "labels": random.integers(1, 1001, count).tolist(), "mean": data.mean(axis=0)}
+        )
+    return batches
+
+
+def write_small(folder: Path, form: str, protocol: int = 2) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, batch in enumerate(small_batches(), start=1):
+        if form == "npz":
+            np.savez(folder / f"train_data_batch_{number}.npz", **batch)
+        else:
+            (folder / f"train_data_batch_{number}").write_bytes(pickle.dumps(batch, protocol))
+    return folder
+
+
+@pytest.mark.parametrize("form", ["npz", "pickle"])
+@pytest.mark.parametrize("folder", [".", "train"])
+def test_small_imagenet(form: str, folder: str, tmp_path: Path) -> None:
+    write_small(tmp_path / folder, form)
+    found = read_small_imagenet(tmp_path, "train")
+    data = np.concatenate([batch["data"] for batch in small_batches()])
+    labels = np.concatenate([batch["labels"] for batch in small_batches()])
+    np.testing.assert_array_equal(found.images, data.reshape(-1, 3, 32, 32))
+    np.testing.assert_array_equal(found.labels, labels - 1)
+    assert len(found.classes) == 1000
+    assert found.classes[found.labels[0]] == str(labels[0])
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_small_imagenet_in_every_protocol(protocol: int, tmp_path: Path) -> None:
+    write_small(tmp_path, "pickle", protocol)
+    assert len(read_small_imagenet(tmp_path, "train")) == sum(COUNTS)
+
+
+def test_its_test_images_are_the_validation_set(tmp_path: Path) -> None:
+    batch = small_batches()[0]
+    np.savez_compressed(tmp_path / "val_data.npz", data=batch["data"], labels=np.array(batch["labels"]))
+    assert len(read_small_imagenet(tmp_path, "test")) == COUNTS[0]
+    with pytest.raises(InputError, match="no train batch of Small-ImageNet; expected train_data_batch_1 or"):
+        read_small_imagenet(tmp_path, "train")
+
+
+def test_a_missing_batch(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent: found no such folder"):
+        read_small_imagenet(tmp_path / "absent", "train")
+    write_small(tmp_path, "npz")
+    (tmp_path / "train_data_batch_7.npz").unlink()
+    with pytest.raises(
+        InputError, match=r"train_data_batch_7.npz: found no such file; expected all 10 batches"
+    ):
+        read_small_imagenet(tmp_path, "train")
+
+
+LABELLED = {"data": np.zeros((2, 3072), np.uint8), "labels": [1, 1000]}
+
+
+@pytest.mark.parametrize("form", ["npz", "pickle"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": [0, 999]}, "labels: found labels from 0 to 999; expected labels from 1 to 1000"),
+        ({"labels": [1, 1001]}, "labels: found labels from 1 to 1001"),
+        ({"labels": [1]}, r"labels: found an array of shape \(1,\); expected \(2,\)"),
+        ({"labels": [1.5, 2.5]}, "labels: found what are no whole numbers"),
+        ({"labels": ["a", "b"]}, "labels: found what are no whole numbers"),
+        (
+            {"data": np.zeros((2, 12288), np.uint8)},
+            r"data: found uint8 \(2, 12288\); expected uint8 \(n, 3072\)",
+        ),
+        ({"data": np.zeros((2, 3072))}, "data: found float64"),
+    ],
+)
+def test_a_batch_of_something_else(form: str, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    content = {**LABELLED, **changes}
+    if form == "npz":
+        np.savez(tmp_path / "val_data.npz", **content)
+    else:
+        (tmp_path / "val_data").write_bytes(pickle.dumps(content))
+    with pytest.raises(InputError, match=rf"val_data(\.npz)?: {message}"):
+        read_small_imagenet(tmp_path, "test")
+
+
+class Evil:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.mkdir, (self.marker,))
+
+
+def test_a_malicious_batch_is_not_run(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    file = tmp_path / "val_data"
+    file.write_bytes(pickle.dumps({**LABELLED, "mean": Evil(marker)}))
+    with pytest.raises(
+        InputError, match=r"val_data: found a pickle that names pathlib.* nothing of it was run"
+    ):
+        read_small_imagenet(tmp_path, "test")
+    file.unlink()
+    np.savez(
+        tmp_path / "val_data.npz", data=LABELLED["data"], labels=np.array([Evil(marker), 1], dtype=object)
+    )
+    with pytest.raises(
+        InputError, match=r"val_data.npz: found an archive that cannot be read \(Object arrays"
+    ):
+        read_small_imagenet(tmp_path, "test")
+    assert not marker.exists()
+    np.load(tmp_path / "val_data.npz", allow_pickle=True)["labels"]
+    assert marker.exists(), "it does harm where it is let"
+
+
+@pytest.mark.parametrize("end", [0, 100, 3000, -30])
+@pytest.mark.parametrize("form", ["npz", "pickle"])
+def test_a_truncated_batch(form: str, end: int, tmp_path: Path) -> None:
+    write_small(tmp_path, form)
+    file = tmp_path / ("train_data_batch_4.npz" if form == "npz" else "train_data_batch_4")
+    file.write_bytes(file.read_bytes()[:end])
+    with pytest.raises(
+        InputError, match=r"train_data_batch_4(\.npz)?: found (an archive|a pickle) that cannot be"
+    ):
+        read_small_imagenet(tmp_path, "train")
+
+
+# ---------------------------------------------------------------- folders
+
+
+def write_folders(root: Path, names: dict[str, list[str]]) -> Path:
+    for folder, files in names.items():
+        (root / folder).mkdir(parents=True)
+        for file in files:
+            (root / folder / file).touch()
+    return root
+
+
+def test_folders(tmp_path: Path) -> None:
+    names = {
+        "train/n02": ["b.JPEG", "a.JPEG", "notes.txt"],
+        "train/n01": ["é.png", "z.jpg"],
+        "train/.cache": [],
+        "val/n01": ["1.JPEG"],
+        "val/n02": ["2.JPEG"],
+    }
+    write_folders(tmp_path, names)
+    train = read_image_folders(tmp_path, "train")
+    assert train.classes == ("n01", "n02")
+    files = [str(train.file(index).relative_to(tmp_path)) for index in range(len(train))]
+    assert files == ["train/n01/z.jpg", "train/n01/é.png", "train/n02/a.JPEG", "train/n02/b.JPEG"]
+    assert train.labels.tolist() == [0, 0, 1, 1]
+    assert read_image_folders(tmp_path, "test").labels.tolist() == [0, 1]
+    assert train.select([3]).file(0).name == "b.JPEG"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            {},
+            "val: found no such file or directory; expected the folder with a folder of images",
+        ),
+        ({"val": ["1.JPEG"]}, "val: found no folder in it"),
+        ({"val/n01": []}, "val.n01: found no image"),
+        ({"val/n01": ["1.JPEG"], "train/n02": []}, "val: found a class n01 in val alone"),
+        ({"val/n01": ["1.JPEG"], "train/n01": [], "train/n00": []}, "val: found a class n00 in train alone"),
+    ],
+)
+def test_folders_of_another_kind(names: dict[str, list[str]], message: str, tmp_path: Path) -> None:
+    write_folders(tmp_path, names)
+    with pytest.raises(InputError, match=message):
+        read_image_folders(tmp_path, "test")

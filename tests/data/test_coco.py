@@ -1,0 +1,405 @@
+"""COCO's JSON: what is read of it, however it was made, and what each mistake is answered with."""
+
+import contextlib
+import json
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from data.formats import (
+    coco_similar,
+    read_coco,
+    read_coco_detections,
+    write_coco_detections,
+    write_coco_ground_truth,
+)
+from data.formats.coco import coco_detections, coco_ground_truth
+from data.formats.photographs import UNKNOWN_SIZE
+from data.records import Detections, GroundTruth, InputError
+
+IMAGES = [
+    {"id": 7, "file_name": "val/one.jpg", "width": 100, "height": 80},
+    {"id": 3, "file_name": "val/two.jpg", "width": 60, "height": 90},
+]
+CATEGORIES = [{"id": 18, "name": "dog", "supercategory": "animal"}, {"id": 1, "name": "person"}]
+DOG = {"id": 1, "image_id": 3, "category_id": 18, "bbox": [10, 20, 30, 40]}
+FOUND = {"image_id": 3, "category_id": 18, "bbox": [11, 20, 30, 40], "score": 0.5}
+
+
+def write(path, content):
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def write_truth(folder, annotations=(DOG,), images=IMAGES, categories=CATEGORIES, **more):
+    content = {"images": images, "annotations": list(annotations), "categories": categories, **more}
+    return write(folder / "truth.json", content)
+
+
+@pytest.fixture
+def truth(tmp_path):
+    return read_coco(write_truth(tmp_path))
+
+
+# --- ground truth -------------------------------------------------------------------------------
+
+
+def test_boxes_alone(truth):
+    assert truth.images == ("one", "two")
+    assert truth.classes == ("dog", "person")
+    assert truth.sizes.tolist() == [[100, 80], [60, 90]]
+    assert truth.boxes.tolist() == [[10, 20, 40, 60]]
+    assert (truth.image_index.tolist(), truth.labels.tolist()) == ([1], [0])
+    assert (truth.image_ids, truth.class_ids) == ((7, 3), (18, 1))
+    assert not truth.difficult.any()
+    assert not truth.crowd.any()
+    assert dict(truth.attributes) == {}
+    assert truth.files == ()
+
+
+def test_ids_may_be_strings_and_be_written_either_way(tmp_path):
+    images = [{"id": "a/1", "file_name": "x.jpg", "width": 9, "height": 9}, IMAGES[0]]
+    categories = [{"id": "d", "name": "dog"}, {"id": 2.0, "name": "cat"}]
+    annotations = [
+        {"image_id": "a/1", "category_id": "d", "bbox": [0, 0, 1, 1]},
+        {"image_id": "7", "category_id": 2, "bbox": [0, 0, 2, 1]},
+        {"image_id": 7.0, "category_id": "2", "bbox": [0, 0, 3, 1]},
+    ]
+    truth = read_coco(write_truth(tmp_path, annotations, images, categories))
+    assert truth.image_index.tolist() == [0, 1, 1]
+    assert truth.labels.tolist() == [0, 1, 1]
+    assert truth.class_ids == ("d", 2)
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (("a/1.jpg", "b/2.jpg"), ("1", "2")),
+        (("a/1.jpg", "b/1.jpg"), ("a/1", "b/1")),
+        (("a\\1.jpg", "b\\1.jpg"), ("a/1", "b/1")),
+        (("1.jpg", "1.png"), ("7", "x")),
+        (("1.jpg", None), ("7", "x")),
+    ],
+)
+def test_names_of_images(tmp_path, files, names):
+    images = [
+        {"id": key, "file_name": file, "width": 9, "height": 9}
+        for key, file in zip((7, "x"), files, strict=True)
+    ]
+    assert read_coco(write_truth(tmp_path, [], images)).images == names
+
+
+def test_flags_and_attributes(tmp_path):
+    first = DOG | {"area": 700.5, "iscrowd": 0, "truncated": True, "weight": 1.5, "view": "left",
+                   "odd": None, "segmentation": [[1, 2, 3, 4]],
+                   "attributes": {"occluded": False, "note": "x"}}  # fmt: skip
+    second = DOG | {"id": 2, "iscrowd": 1, "ignore": 1}
+    third = DOG | {"id": 3, "iscrowd": 1, "difficult": 1, "truncated": 0, "attributes": {"occluded": True}}
+    truth = read_coco(write_truth(tmp_path, [first, second, third]))
+    assert truth.difficult.tolist() == [False, True, True]
+    assert truth.crowd.tolist() == [False, True, False]
+    columns = {name: values.tolist() for name, values in truth.attributes.items()}
+    assert columns.pop("weight")[0] == 1.5
+    assert np.isnan(truth.attributes["weight"][1:]).all()
+    assert columns == {
+        "area": [700.5, 1200.0, 1200.0],
+        "truncated": [1, -1, 0],
+        "view": ["left", "", ""],
+        "occluded": [0, -1, 1],
+        "note": ["x", "", ""],
+    }
+
+
+def test_no_annotation_and_no_image(tmp_path):
+    assert len(read_coco(write_truth(tmp_path, []))) == 0
+    truth = read_coco(write_truth(tmp_path, [], [], []))
+    assert (truth.images, truth.classes) == ((), ())
+
+
+def test_photographs_beside_the_annotations(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "val2017").mkdir()
+    images = [{"id": 1, "file_name": "one.png"}, {"id": 2, "file_name": "two.png", "width": 5, "height": 6}]
+    Image.new("L", (30, 20)).save(tmp_path / "val2017" / "one.png")
+    content = {"images": images, "annotations": [], "categories": CATEGORIES}
+    truth = read_coco(write(tmp_path / "annotations" / "instances_val2017.json", content))
+    assert truth.sizes.tolist() == [[30, 20], [5, 6]]
+    assert truth.files == tuple(str(tmp_path / "val2017" / name) for name in ("one.png", "two.png"))
+
+
+def test_sizes_that_nobody_knows(tmp_path):
+    images = [{"id": 3, "file_name": "one.jpg"}, IMAGES[0]]
+    with pytest.warns(UserWarning, match="1 of 2 images have neither width and height nor a file"):
+        truth = read_coco(write_truth(tmp_path, [DOG], images))
+    assert truth.sizes.tolist() == [[UNKNOWN_SIZE, UNKNOWN_SIZE], [100, 80]]
+
+
+@pytest.mark.parametrize(
+    ("supercategories", "groups"),
+    [
+        (("a", "a", "b"), [["x", "y"]]),
+        (("a", "a", "a"), []),
+        (("none", "none", "b"), []),
+        (("none", "x", "x"), []),  # how Roboflow exports: the first class is the data set
+        ((None, "b", "b"), [["y", "z"]]),
+        (("a", "b", "c"), []),
+    ],
+)
+def test_similar_classes(tmp_path, supercategories, groups):
+    categories = [
+        {"id": i, "name": name} | ({} if above is None else {"supercategory": above})
+        for i, (name, above) in enumerate(zip("xyz", supercategories, strict=True))
+    ]
+    assert coco_similar(write_truth(tmp_path, [], categories=categories)) == groups
+
+
+WRONG_TRUTH = [
+    ("", "truth.json: found an empty file; expected a COCO annotation file"),
+    ("[]", "truth.json: found a list of JSON; is it a results file"),
+    ('{"images": [],\n "annotations": [}', r"truth.json:2:18: found malformed JSON"),
+    ({"images": [], "annotations": []}, "truth.json: found no categories"),
+    ({"images": [], "annotation": [], "categories": []}, "found no annotations.*did you mean 'annotation'"),
+    ({"images": {}, "annotations": [], "categories": []}, "found no list as images"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), WRONG_TRUTH)
+def test_wrong_files(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
+        read_coco(write(tmp_path / "truth.json", content), lenient=True)
+
+
+@pytest.mark.parametrize(
+    ("part", "index", "change", "message"),
+    [
+        ("images", 1, {"id": 7}, r"images\[1\]: found the id 7 a second time \(first in images\[0\]\)"),
+        ("images", 1, {"id": "7"}, r"images\[1\]: found the id '7' a second time"),
+        ("images", 0, {"id": None}, r"images\[0\]: found null as id"),
+        ("images", 0, {"id": 1.5}, r"images\[0\]: found the id 1.5; expected a whole number or a string"),
+        ("categories", 1, {"id": 18}, r"categories\[1\]: found the id 18 a second time"),
+        ("categories", 1, {"name": "dog"}, r"categories\[1\]: found the name 'dog' a second time"),
+        ("categories", 1, {"name": 5}, r"categories\[1\]: found a whole number as name"),
+    ],
+)
+def test_wrong_images_and_categories(tmp_path, part, index, change, message):
+    content = json.loads(write_truth(tmp_path).read_text())
+    content[part][index] |= change
+    with pytest.raises(InputError, match=r"truth.json: " + message):
+        read_coco(write(tmp_path / "truth.json", content), lenient=True)
+
+
+WRONG_ANNOTATIONS = [
+    ({"image_id": 8}, "found the unknown image_id 8"),
+    ({"category_id": "dog"}, "found the unknown category_id 'dog'"),
+    ({"bbox": [1, 2, 3]}, "found not 4 values as bbox"),
+    ({"bbox": None}, "found null as bbox"),
+    ({"bbox": [1, 2, "3", 4]}, r"found a string as bbox\[2\]"),
+    ({"bbox": [1, 2, float("nan"), 4]}, "found the bbox 1 2 nan 4; expected four finite numbers"),
+    ({"bbox": [1, 2, 0, 4]}, "found the bbox 1 2 0 4, without area"),
+    ({"bbox": [1, 2, 3, -4]}, "found the bbox 1 2 3 -4, without area"),
+    ({"id": 1}, r"found the id 1 a second time \(first in annotations\[0\]\)"),
+    ({"iscrowd": "no"}, "found a string as iscrowd"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG_ANNOTATIONS)
+def test_wrong_annotations(tmp_path, change, message):
+    rows = [DOG, DOG | {"id": 2} | change, DOG | {"id": 3}]
+    path = write_truth(tmp_path, rows)
+    with pytest.raises(InputError, match=r"truth.json: annotations\[1\]: " + message):
+        read_coco(path)
+    with pytest.warns(
+        UserWarning, match=r"1 of 3 annotations left out \(1 .*\), the first at .*: " + message
+    ):
+        assert len(read_coco(path, lenient=True)) == 2
+
+
+def test_text_that_is_not_utf8(tmp_path):
+    path = tmp_path / "truth.json"
+    path.write_bytes(b'{"images": [],\n"annotations": ["\xff"], "categories": []}')
+    with pytest.raises(InputError, match=r"truth.json:2: found a byte that is not UTF-8 \(0xff\)"):
+        read_coco(path, lenient=True)
+
+
+def test_a_byte_order_mark(tmp_path):
+    path = write_truth(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(read_coco(path)) == 1
+
+
+# --- results ------------------------------------------------------------------------------------
+
+
+def test_results(tmp_path, truth):
+    more = {"image_id": "7", "category_id": 1.0, "bbox": [0, 0, 2.5, 0], "score": 1, "segmentation": "x"}
+    named = {"image_id": "one.jpg", "category_id": "person", "bbox": [0, 0, 1, 1], "score": 0}
+    found = read_coco_detections(write(tmp_path / "found.json", [FOUND, more, named]), truth)
+    assert found.image_index.tolist() == [1, 0, 0]
+    assert found.labels.tolist() == [0, 1, 1]
+    assert found.scores.tolist() == [0.5, 1.0, 0.0]
+    assert found.boxes.tolist() == [[11, 20, 41, 60], [0, 0, 2.5, 0], [0, 0, 1, 1]]
+
+
+def test_no_results(tmp_path, truth):
+    assert len(read_coco_detections(write(tmp_path / "found.json", []), truth)) == 0
+
+
+def test_ids_where_the_ground_truth_has_none(tmp_path):
+    """A number is then the image of that name, as Ultralytics writes it; which class, nobody knows."""
+    truth = GroundTruth(["000012", "a"], ["dog"], [[9, 9]] * 2, [], [], [])
+    rows = [
+        {"image_id": key, "category_id": "dog", "bbox": [0, 0, 1, 1], "score": 1} for key in (12, "a", "12")
+    ]
+    found = read_coco_detections(write(tmp_path / "found.json", rows), truth)
+    assert found.image_index.tolist() == [0, 1, 0]
+    rows[1]["category_id"] = 0
+    with pytest.raises(
+        InputError, match=r"\[1\]: found the unknown class 0; expected the name of a class: this"
+    ):
+        read_coco_detections(write(tmp_path / "found.json", rows), truth)
+
+
+WRONG_RESULTS = [
+    ({"image_id": 8}, "found the unknown image 8; expected an image of the ground truth",
+     "on an unknown image"),
+    ({"category_id": 2}, "found the unknown class 2; expected a category id of the ground truth: 18, 1",
+     "of an unknown class"),
+    ({"category_id": "dgo"}, "found the unknown class 'dgo'.*did you mean 'dog'", "of an unknown class"),
+    ({"score": float("nan")}, "found the score nan; expected a finite number", "a score that is not finite"),
+    ({"score": float("-inf")}, "found the score -inf", "a score that is not finite"),
+    ({"score": None}, "found null as score", "malformed"),
+    ({"score": "0.5"}, "found a string as score", "malformed"),
+    ({"bbox": [1, 2, float("inf"), 4]}, "found the box 1 2 inf 6; expected four", "a box that is not finite"),
+    ({"bbox": [10, 2, -3, 4]}, "found the inverted box 10 2 7 6", "an inverted box"),
+    ({"bbox": [10, 2, 3]}, "found not 4 values as bbox", "malformed"),
+    ({"bbox": {"x": 1}}, "found an object as bbox", "malformed"),
+    ({"image_id": True}, "found true or false as image_id", "malformed"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "message", "kind"), WRONG_RESULTS)
+def test_wrong_results(tmp_path, truth, change, message, kind):
+    path = write(tmp_path / "found.json", [FOUND, FOUND, FOUND | change, FOUND, FOUND | change])
+    with pytest.raises(InputError, match=r"found.json\[2\]: " + message):
+        read_coco_detections(path, truth)
+    counted = rf"2 of 5 detections left out \(2 .*{kind}\), the first at \S*found.json\[2\]: " + message
+    with pytest.warns(UserWarning, match=counted):
+        assert len(read_coco_detections(path, truth, lenient=True)) == 3
+
+
+def test_faults_of_several_kinds_are_counted_apart(tmp_path, truth):
+    rows = [FOUND, FOUND | {"score": float("nan")}, 5, {}, FOUND | {"image_id": 1, "category_id": 7}]
+    with pytest.warns(
+        UserWarning, match=r"4 of 5 detections left out \(2 malformed, 1 .*finite, 1 .*image\)"
+    ):
+        read_coco_detections(write(tmp_path / "found.json", rows), truth, lenient=True)
+    with pytest.raises(InputError, match=r"\[3\]: found no image_id"):
+        read_coco_detections(write(tmp_path / "found.json", [FOUND] * 3 + [{}]), truth)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "found an empty file"),
+        (" \n", "found an empty file"),
+        ("{}", "found an empty object; expected COCO results: a list of"),
+        ({"predictions": []}, "found an object with the keys 'predictions'"),
+        ({"images": [], "annotations": []}, "found an annotation file .*is it the ground truth"),
+        ("3", "found a single int"),
+        ("[" * 100_000, "found lists within lists without end"),
+        ('[{"image_id": 3,\n"category_id": 18,\n "bbox": [1,2,3', "found.json:3:16: found malformed JSON"),
+        ("[] x", "found.json:1:4: found malformed JSON"),
+    ],
+)
+def test_wrong_results_files(tmp_path, truth, content, message):
+    with pytest.raises(InputError, match=message):
+        read_coco_detections(write(tmp_path / "found.json", content), truth, lenient=True)
+
+
+def test_an_absent_file_and_a_folder(tmp_path, truth):
+    with pytest.raises(InputError, match=r"absent\.json: found no such file"):
+        read_coco_detections(tmp_path / "absent.json", truth)
+    with pytest.raises(InputError, match="found Is a directory"):
+        read_coco_detections(tmp_path, truth)
+
+
+@given(content=st.binary(max_size=40) | st.recursive(
+    st.none() | st.floats() | st.text(max_size=3), lambda x: st.lists(x, max_size=3) | st.dictionaries(
+        st.sampled_from(["image_id", "category_id", "bbox", "score"]), x, max_size=4), max_leaves=8,
+).map(lambda value: json.dumps(value).encode()))  # fmt: skip
+def test_rubbish_is_an_input_error(tmp_path_factory, content):
+    truth = GroundTruth(["a"], ["dog"], [[9, 9]], [], [], [])
+    path = tmp_path_factory.mktemp("rubbish") / "found.json"
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for lenient in (False, True):
+            with contextlib.suppress(InputError):
+                read_coco_detections(path, truth, lenient)
+            with contextlib.suppress(InputError):
+                read_coco(path, lenient)
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep_ids", [False, True])
+def test_what_is_written_is_read_back(tmp_path, truth, keep_ids):
+    found = Detections(truth.images, truth.classes, [1, 0], [0, 1], [0.25, 1], [[1, 2, 3, 4.5], [0, 0, 9, 9]])
+    write_coco_ground_truth(truth, tmp_path / "t.json", keep_ids)
+    write_coco_detections(found, tmp_path / "f.json", truth if keep_ids else None)
+    again = read_coco(tmp_path / "t.json")
+    assert again.image_ids == (truth.image_ids if keep_ids else (1, 2))
+    assert again.images == truth.images
+    np.testing.assert_array_equal(again.boxes, truth.boxes)
+    # The file of the user's own and ours say the same of detections with the ids kept.
+    for ground_truth in [again, truth] if keep_ids else [again]:
+        back = read_coco_detections(tmp_path / "f.json", ground_truth)
+        for column in ("image_index", "labels", "scores", "boxes"):
+            np.testing.assert_array_equal(getattr(back, column), getattr(found, column))
+
+
+def test_the_area_of_the_annotations_is_kept(tmp_path):
+    truth = read_coco(write_truth(tmp_path, [DOG | {"area": 5.5}, DOG | {"id": 2}]))
+    assert [row["area"] for row in coco_ground_truth(truth)["annotations"]] == [5.5, 1200.0]
+
+
+def test_pycocotools_scores_the_same_from_our_files_and_from_the_user_s(tmp_path):
+    """Sizes come from the annotations' area, which need not be that of the box."""
+    pycocotools = pytest.importorskip("pycocotools.coco")
+    from pycocotools.cocoeval import COCOeval
+
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 40, (60, 2))
+    boxes = np.concatenate([corners, rng.uniform(5, 40, (60, 2))], axis=1).round(2).tolist()
+    annotations = [
+        {"id": i + 1, "image_id": (7, 3)[i % 2], "category_id": (18, 1)[i % 3 == 0], "bbox": box,
+         "area": box[2] * box[3] * 0.6, "iscrowd": int(i % 11 == 0)}
+        for i, box in enumerate(boxes)
+    ]  # fmt: skip
+    results = [
+        {key: row[key] for key in ("image_id", "category_id")}
+        | {"bbox": (np.array(row["bbox"]) + rng.normal(0, 2, 4)).clip(0.5).tolist(), "score": rng.random()}
+        for row in annotations
+    ]
+    truth = read_coco(write_truth(tmp_path, annotations))
+    found = read_coco_detections(write(tmp_path / "found.json", results), truth)
+
+    def score(dataset, rows):
+        coco = pycocotools.COCO()
+        coco.dataset = dataset
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(rows), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        return evaluation.stats
+
+    theirs = score(json.loads((tmp_path / "truth.json").read_text()), results)
+    ours = score(coco_ground_truth(truth), coco_detections(found))
+    np.testing.assert_allclose(ours, theirs, atol=1e-9)
+    assert 0.1 < theirs[0] < 1

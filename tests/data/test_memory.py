@@ -1,0 +1,138 @@
+"""Detections in memory: torchvision's dictionaries and supervision's, as lists and by name."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from data.formats import from_predictions
+from data.records import GroundTruth, InputError
+
+
+@pytest.fixture
+def truth():
+    return GroundTruth(["a", "b", "c"], ["cat", "dog"], [[100, 80]] * 3, [], [], [], image_ids=[5, 6, "x"])
+
+
+BOX, OTHER = [1.0, 2, 30, 40], [5.0, 5, 6, 7]
+TWO = {"boxes": [BOX, OTHER], "scores": [0.5, 0.25], "labels": [1, 0]}
+ONE = {"boxes": np.array([BOX], np.float32), "scores": np.array([0.75], np.float32), "labels": np.array([1])}
+EMPTY = {"boxes": np.zeros((0, 4)), "scores": np.zeros(0), "labels": np.zeros(0, np.int64)}
+
+
+@dataclass
+class Supervised:
+    """The fields of a supervision.Detections."""
+
+    xyxy: np.ndarray
+    confidence: np.ndarray | None = None
+    class_id: np.ndarray | None = None
+    data: dict = field(default_factory=dict)
+
+
+def columns(found):
+    return found.image_index.tolist(), found.labels.tolist(), found.scores.tolist(), found.boxes.tolist()
+
+
+EXPECTED = ([0, 0, 2], [1, 0, 1], [0.5, 0.25, 0.75], [BOX, OTHER, BOX])
+
+
+def test_a_list_is_in_the_order_of_the_images(truth):
+    assert columns(from_predictions([TWO, EMPTY, ONE], truth)) == EXPECTED
+    assert columns(from_predictions((TWO, {"boxes": [], "scores": [], "labels": []}, ONE), truth)) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    "keys", [("a", "c"), ("photos/a.jpg", "c.png"), (5, "x"), (np.int64(5), "c"), ("5", "x")]
+)
+def test_a_dictionary_is_by_image(truth, keys):
+    assert columns(from_predictions(dict(zip(keys, (TWO, ONE), strict=True)), truth)) == EXPECTED
+
+
+def test_nothing_at_all(truth):
+    assert len(from_predictions({}, truth)) == 0
+    assert len(from_predictions([EMPTY] * 3, truth)) == 0
+    assert len(from_predictions([], GroundTruth([], ["cat"], [], [], [], []))) == 0
+
+
+def test_tensors(truth):
+    torch = pytest.importorskip("torch")
+    two = {name: torch.tensor(values) for name, values in TWO.items()}
+    two["boxes"] = two["boxes"].requires_grad_()
+    two["scores"] = two["scores"].to(torch.bfloat16)
+    assert columns(from_predictions([two, EMPTY, ONE], truth)) == EXPECTED
+    exact = {"boxes": torch.zeros(1, 4), "scores": torch.tensor([0.1], dtype=torch.float64), "labels": [0]}
+    assert from_predictions({"a": exact}, truth).scores.tolist() == [0.1]
+
+
+@pytest.mark.parametrize("names", [{3: "dog", 9: "cat"}, ["-", "N/A", "-", "dog", *"-----", "cat"]])
+def test_labels_by_names_of_one_s_own(truth, names):
+    given = [TWO | {"labels": [3, 9]}, EMPTY, TWO | {"labels": [3.0, 9.0]}]
+    assert from_predictions(given, truth, names).labels.tolist() == [1, 0, 1, 0]
+
+
+def test_supervision(truth):
+    two = Supervised(np.array([BOX, OTHER]), np.array([0.5, 0.25]), np.array([1, 0]))
+    one = Supervised(np.array([BOX]), np.array([0.75]), np.array([7]), {"class_name": np.array(["dog"])})
+    assert columns(from_predictions([two, Supervised(np.zeros((0, 4))), one], truth)) == EXPECTED
+    assert from_predictions({"a": one}, truth, names={7: "cat"}).labels.tolist() == [0]
+
+
+def test_supervision_itself(truth):
+    supervision = pytest.importorskip("supervision")
+    two = supervision.Detections(
+        np.array([BOX, OTHER]), confidence=np.array([0.5, 0.25]), class_id=np.array([1, 0])
+    )
+    one = supervision.Detections(np.array([BOX]), confidence=np.array([0.75]), class_id=np.array([1]))
+    assert columns(from_predictions([two, supervision.Detections.empty(), one], truth)) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"boxes": [BOX]}, r"found arrays of shapes \(1, 4\), \(2,\), \(2,\); expected boxes \(n, 4\)"),
+        ({"boxes": [BOX[:3], OTHER[:3]]}, "found arrays of shapes"),
+        ({"boxes": [BOX, [1]]}, "found what makes no array"),
+        ({"scores": ["high", "low"]}, "scores: found values of type"),
+    ],
+)
+def test_wrong_predictions(truth, change, message):
+    with pytest.raises(InputError, match=r"predictions\['b'\]: .*" + message.removeprefix("scores: ")):
+        from_predictions({"b": TWO | change}, truth, lenient=True)
+
+
+def test_missing_fields(truth):
+    with pytest.raises(
+        InputError, match=r"predictions\[1\]: found a dict without labels; expected a dict of boxes"
+    ):
+        from_predictions([TWO, {"boxes": [], "scores": []}, ONE], truth)
+    with pytest.raises(InputError, match="found a Supervised without confidence, class_id"):
+        from_predictions({"a": Supervised(np.array([BOX]))}, truth)
+    with pytest.raises(InputError, match="found a int without xyxy, confidence, class_id"):
+        from_predictions({"a": 5}, truth)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scores": [0.5, np.nan]}, "found the score nan"),
+        ({"boxes": [BOX, [0, 0, np.inf, 1]]}, "found the box 0 0 inf 1"),
+        ({"boxes": [BOX, [9, 0, 3, 1]]}, "found the inverted box 9 0 3 1"),
+        ({"labels": [0, 2]}, "found the unknown class '2'; expected a number from 0 to 1, or names"),
+        ({"labels": [0, -1]}, "found the unknown class '-1'"),
+        ({"labels": ["dog", "dgo"]}, "found the unknown class 'dgo'.*did you mean 'dog'"),
+    ],
+)
+def test_wrong_detections(truth, change, message):
+    given = [ONE, TWO | change, EMPTY]
+    with pytest.raises(InputError, match=r"predictions\[1\], row 1: " + message):
+        from_predictions(given, truth)
+    with pytest.warns(UserWarning, match=r"predictions: 1 of 3 detections left out .*row 1: " + message):
+        assert len(from_predictions(given, truth, lenient=True)) == 2
+
+
+def test_wrong_images(truth):
+    with pytest.raises(InputError, match="predictions: found 2 of them; expected 3 images"):
+        from_predictions([TWO, ONE], truth)
+    with pytest.raises(InputError, match=r"predictions\['z'\], row 0: found the unknown image 'z'"):
+        from_predictions({"z": TWO}, truth)

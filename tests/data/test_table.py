@@ -1,0 +1,208 @@
+"""Detections as CSV, Parquet and tables in memory: what is read, and what each mistake is answered with."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from data.formats import from_table, read_table
+from data.records import GroundTruth, InputError
+
+HEAD = "image,class,score,xmin,ymin,xmax,ymax\n"
+GOOD = "000012,dog,0.5,1,2,30,40\n"
+
+
+@pytest.fixture
+def truth():
+    return GroundTruth(
+        ["000012", "b"], ["dog", "7"], [[100, 80]] * 2, [], [], [], image_ids=[5, "x"], class_ids=[18, 3]
+    )
+
+
+def write(folder, text, name="found.csv"):
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def columns(found):
+    return found.image_index.tolist(), found.labels.tolist(), found.scores.tolist(), found.boxes.tolist()
+
+
+def test_csv(tmp_path, truth):
+    text = HEAD + GOOD + "\n" + "photos/b.jpg,7,1e-3,0,0,0,5\n"
+    expected = ([0, 1], [0, 1], [0.5, 0.001], [[1, 2, 30, 40], [0, 0, 0, 5]])
+    assert columns(read_table(write(tmp_path, text), truth)) == expected
+    for other in (
+        text.replace(",", ";"),
+        text.replace(",", "\t"),
+        text.replace("\n", "\r\n"),
+        "\ufeff" + text,
+    ):
+        assert columns(read_table(write(tmp_path, other), truth)) == expected
+
+
+@pytest.mark.parametrize(
+    ("head", "row"),
+    [
+        ("file_name,label,confidence,x1,y1,x2,y2", "000012.jpg,dog,0.5,1,2,30,40"),
+        ("image_id,category_id,score,x,y,width,height", "5,18,0.5,1,2,29,38"),
+        ("IMAGE_ID, Class_Id ,conf,x,y,w,h,comment", '5,0,0.5,1,2,29,38,"a, b"'),
+        ("y,x,h,w,score,category,filename,rank", "2,1,38,29,0.5,dog,000012,1"),
+    ],
+)
+def test_names_of_columns(tmp_path, truth, head, row):
+    found = read_table(write(tmp_path, f"{head}\n{row}\n"), truth)
+    assert columns(found) == ([0], [0], [0.5], [[1, 2, 30, 40]])
+
+
+def test_ids_of_a_ground_truth_without_any(tmp_path):
+    truth = GroundTruth(["000012"], ["dog"], [[100, 80]], [], [], [])
+    text = "image_id,class,score,xmin,ymin,xmax,ymax\n12,dog,0.5,1,2,30,40\n"
+    assert len(read_table(write(tmp_path, text), truth)) == 1
+
+
+@pytest.mark.parametrize("text", [HEAD, HEAD.strip(), HEAD + "\n\n"])
+def test_no_rows(tmp_path, truth, text):
+    assert len(read_table(write(tmp_path, text), truth)) == 0
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ("", "found an empty file; expected a first line"),
+        (
+            "class,score,xmin,ymin,xmax,ymax",
+            r"found.csv: image: found the columns class, .*expected one column of",
+        ),
+        ("image,image_id,class,score,xmin,ymin,xmax,ymax", "several columns for it: image, image_id"),
+        ("image,class,score,xmin,ymin,xmax,ymax,x,y,w,h", "box: found several boxes: xmin .* and x y w h"),
+        ("image,class,score,xmin,ymin,w,h", "box: found the columns .*expected four columns, one of"),
+        ("image,class,score,Score,xmin,ymin,xmax,ymax", "found the column 'score' twice"),
+        (GOOD, "found the columns 000012"),
+    ],
+)
+def test_wrong_columns(tmp_path, truth, head, message):
+    with pytest.raises(InputError, match=message):
+        read_table(write(tmp_path, head + "\n"), truth, lenient=True)
+
+
+WRONG_ROWS = [
+    ("000012,dog,0.5,1,2,30", "found 6 columns; expected 7: image,class,score"),
+    ("000012,dog,high,1,2,30,40", "found 'high' as score; expected a number"),
+    ("000012,dog,,1,2,30,40", "found '' as score; expected a number"),
+    ("000012,dog,nan,1,2,30,40", "found the score nan"),
+    ("000012,dog,0.5,1,2,inf,40", "found the box 1 2 inf 40"),
+    ("000012,dog,0.5,30,2,1,40", "found the inverted box 30 2 1 40"),
+    ("12,dog,0.5,1,2,30,40", "found the unknown image '12'"),
+    ("000012,dgo,0.5,1,2,30,40", "found the unknown class 'dgo'.*did you mean 'dog'"),
+    (
+        "000012,0,0.5,1,2,30,40",
+        "found the unknown class '0'; expected the name of a class; a column of numbers is called class_id",
+    ),
+    ("000012,dog,0.5,1,2,3_0,40", "found '3_0' as xmax"),
+    (",dog,0.5,1,2,30,40", "found the unknown image ''"),
+]
+
+
+@pytest.mark.parametrize(("row", "message"), WRONG_ROWS)
+def test_wrong_rows(tmp_path, truth, row, message):
+    path = write(tmp_path, HEAD + GOOD + "\n" + f"{row}\n" + GOOD + row)
+    with pytest.raises(InputError, match=r"found.csv:4: " + message):
+        read_table(path, truth)
+    with pytest.warns(UserWarning, match=r"2 of 4 detections left out .*found.csv:4: " + message):
+        assert len(read_table(path, truth, lenient=True)) == 2
+
+
+def test_text_that_is_not_utf8(tmp_path, truth):
+    path = write(tmp_path, HEAD.encode() + b"caf\xe9,dog,0.5,1,2,30,40\n")
+    with pytest.raises(InputError, match=r"found.csv:2: found a byte that is not UTF-8"):
+        read_table(path, truth)
+
+
+TABLE = {"image": ["000012", "b"], "class": ["dog", "7"], "score": [0.5, 1]} | {
+    name: [1.5, 2.0] for name in ("xmin", "ymin", "xmax", "ymax")
+}
+EXPECTED = ([0, 1], [0, 1], [0.5, 1.0], [[1.5] * 4, [2.0] * 4])
+
+
+def test_parquet(tmp_path, truth):
+    pyarrow.parquet.write_table(pa.table(TABLE | {"more": [[1], []]}), tmp_path / "found.parquet")
+    assert columns(read_table(tmp_path / "found.parquet", truth)) == EXPECTED
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"image,class\n" * 10])
+def test_files_that_are_no_parquet(tmp_path, truth, content):
+    with pytest.raises(InputError, match=r"found.parquet: found (an empty file|no readable Parquet)"):
+        read_table(write(tmp_path, content, "found.parquet"), truth)
+
+
+def arrow_kinds():
+    plain = pa.table(TABLE)
+    dictionary = pa.table(TABLE | {"image": plain["image"].dictionary_encode()})
+    parts = pa.concat_tables([plain.slice(0, 1), plain.slice(1)])
+    view = plain.set_column(0, "image", plain["image"].cast(pa.string_view()))
+    single = plain.set_column(2, "score", plain["score"].cast(pa.float32()))
+    return [TABLE, plain, dictionary, parts, view, single, plain.to_batches()[0]]
+
+
+@pytest.mark.parametrize("table", arrow_kinds())
+def test_tables_of_arrow(truth, table):
+    assert columns(from_table(table, truth)) == EXPECTED
+
+
+def test_data_frames_of_pandas(truth):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(TABLE, index=[5, 9])
+    assert columns(from_table(frame, truth)) == EXPECTED
+    numbered = frame.assign(image_id=[5.0, 5.0], category_id=[18, 3]).drop(columns=["image", "class"])
+    assert columns(from_table(numbered, truth))[:2] == ([0, 0], [0, 1])
+    assert len(from_table(frame[:0], truth)) == 0
+
+
+def test_data_frames_of_polars(truth):
+    polars = pytest.importorskip("polars")
+    assert columns(from_table(polars.DataFrame(TABLE), truth)) == EXPECTED
+
+
+class Stream:
+    """Whatever hands out an Arrow stream."""
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return pa.table(TABLE).__arrow_c_stream__(requested_schema)
+
+
+def test_any_arrow_stream(truth):
+    assert columns(from_table(Stream(), truth)) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"score": [0.5, None]}, "table, row 1: found the score nan"),
+        ({"score": ["a", "b"]}, "table: column score: found values of type string; expected numbers"),
+        ({"image": ["b", None]}, "table, row 1: found the unknown image None"),
+        ({"class": [None, "dog"]}, "table, row 0: found the unknown class None"),
+        ({"class": [0, 1]}, "table, row 0: found the unknown class 0"),
+        ({"xmin": [3, 1]}, "table, row 0: found the inverted box 3 1.5 1.5 1.5"),
+    ],
+)
+def test_wrong_tables(truth, change, message):
+    with pytest.raises(InputError, match=message):
+        from_table(TABLE | change, truth)
+
+
+@pytest.mark.parametrize("table", [5, [1, 2], {"image": [1], "class": [1, 2]}, None])
+def test_what_is_no_table(truth, table):
+    with pytest.raises(InputError, match="table: found"):
+        from_table(table, truth)
+
+
+def test_many_rows_keep_their_order(tmp_path, truth):
+    rng = np.random.default_rng(0)
+    scores = rng.random(5000).round(6)
+    rows = "".join(f"{'b' if i % 3 else '000012'},dog,{s},0,0,{i},1\n" for i, s in enumerate(scores))
+    found = read_table(write(tmp_path, HEAD + rows), truth)
+    assert found.scores.tolist() == scores.tolist()
+    assert found.boxes[:, 2].tolist() == list(range(5000))
+    assert found.image_index.tolist() == [int(bool(i % 3)) for i in range(5000)]

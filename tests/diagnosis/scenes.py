@@ -1,0 +1,49 @@
+"""Made-up scenes for tests: crowded ones, in which everything that can happen does."""
+
+import numpy as np
+
+from data.records import Detections, GroundTruth
+from diagnosis import match, similar_matrix
+from diagnosis.matching import Matching
+
+CLASSES = ("bird", "boat", "cat", "dog", "sofa")
+
+
+def crowded(seed: int = 0, objects: int = 40, detections: int = 160, images: int = 4) -> Matching:
+    """Objects of five classes, some difficult, and detections near them under right and wrong names."""
+    draw = np.random.default_rng(seed)
+    extent = draw.integers(8, 40, (objects, 2))
+    corner = draw.integers(0, 60, (objects, 2))
+    boxes = np.concatenate([corner, corner + extent], axis=1).reshape(-1, 4)
+    truth = GroundTruth(
+        [f"image{i}" for i in range(images)],
+        CLASSES,
+        np.full((images, 2), 100),
+        draw.integers(0, images, objects),
+        draw.integers(0, 4, objects),  # no sofa
+        boxes,
+        draw.random(objects) < 0.15,
+        attributes={
+            "truncated": draw.integers(-1, 2, objects),
+            "pose": draw.choice(["", "Left", "Right"], objects),
+            "weight": draw.normal(size=objects),
+        },
+    )
+    source = draw.integers(0, max(objects, 1), detections)
+    if objects:
+        near = boxes[source] + draw.normal(0, 4, (detections, 4))
+        labels = np.where(
+            draw.random(detections) < 0.3, draw.integers(0, 5, detections), truth.labels[source]
+        )
+        places = truth.image_index[source]
+    else:
+        near = draw.random((detections, 4)) * 90
+        labels, places = draw.integers(0, 5, detections), draw.integers(0, images, detections)
+    near = np.concatenate(
+        [np.minimum(near[:, :2], near[:, 2:]), np.maximum(near[:, :2], near[:, 2:])], axis=1
+    )
+    scores = np.round(draw.random(detections), 2)  # with equal ones
+    return match(truth, Detections(truth.images, CLASSES, places, labels, scores, near))
+
+
+SIMILAR = similar_matrix(CLASSES, [["cat", "dog", "bird"]])

@@ -1,0 +1,356 @@
+"""The bootstrap against records in which images are repeated, and what comparisons say."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.records import Detections, GroundTruth, InputError
+from diagnosis import diagnose
+from diagnosis.bootstrap import bootstrap, draw_runs, resamples
+from diagnosis.compare import compare
+from diagnosis.comparison_text import (
+    comparison_sentences,
+    comparison_table,
+    comparison_to_json,
+    intervals_to_json,
+)
+from diagnosis.resampled import RESAMPLED_AP, ResampledAP, ResampledBreakdown
+
+pytestmark = pytest.mark.filterwarnings("error")
+NAMES = ("correct", "localization", "similar", "other", "background")
+
+
+def scene(seed, images=6, objects=30, count=90, classes=3):
+    """A ground truth and detections near its objects, no two of equal score."""
+    random = np.random.default_rng(seed)
+    names = [f"{i}" for i in range(images)], [f"class {j}" for j in range(classes)]
+    corner = random.integers(0, 60, (objects, 2))
+    boxes = np.concatenate([corner, corner + random.integers(15, 40, (objects, 2))], axis=1)
+    index, labels = random.integers(0, images, objects), random.integers(0, classes, objects)
+    difficult, crowd = random.random((2, objects)) < 0.1
+    truth = GroundTruth(*names, [[100, 100]] * images, index, labels, boxes, difficult, crowd)
+    return truth, detected(truth, seed, count)
+
+
+def detected(truth, seed, count=90, scores=None):
+    random = np.random.default_rng(seed + 1000)
+    if not len(truth):
+        return Detections(truth.images, truth.classes, [], [], [], [])
+    near = random.integers(0, len(truth), count)
+    labels = np.where(
+        random.random(count) < 0.3, random.integers(0, len(truth.classes), count), truth.labels[near]
+    )
+    moved = truth.boxes[near] + np.tile(random.normal(0, 6, (count, 2)), 2)
+    scores = random.permutation(count) / count if scores is None else scores
+    return Detections(truth.images, truth.classes, truth.image_index[near], labels, scores, moved)
+
+
+def repeated(truth, detections, weights):
+    """The record in which each image stands as often as `weights` says, copies of a row side by side."""
+    copies = np.repeat(np.arange(len(weights)), weights)
+    number = np.arange(len(copies)) - np.searchsorted(copies, copies)
+    names = [f"{truth.images[i]} copy {n}" for i, n in zip(copies, number, strict=True)]
+    first = np.searchsorted(copies, np.arange(len(weights)))
+
+    def rows(index):
+        times = weights[index]
+        row = np.repeat(np.arange(len(index)), times)
+        return row, first[index[row]] + np.arange(len(row)) - np.searchsorted(row, row)
+
+    row, image = rows(truth.image_index)
+    record = GroundTruth(
+        names, truth.classes, truth.sizes[copies], image, truth.labels[row], truth.boxes[row],
+        truth.difficult[row], truth.crowd[row],
+    )  # fmt: skip
+    row, image = rows(detections.image_index)
+    return record, Detections(
+        names, truth.classes, image, detections.labels[row], detections.scores[row], detections.boxes[row]
+    )
+
+
+def same(values, expected):
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-9)
+
+
+# ---- against the record itself ---------------------------------------------------------------
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), top=st.sampled_from([None, 7, 0.5, 1.7, "all", [3, 0, 9]]))
+def test_a_resample_is_the_record_with_its_images_repeated(seed, top):
+    random = np.random.default_rng(seed)
+    truth, found = scene(seed, images=int(random.integers(1, 7)), objects=int(random.integers(1, 30)))
+    similar = [truth.classes[:2]]
+    whole = diagnose(truth, found, similar=similar, coco=False)
+    weights = resamples(len(truth.images), range(3), seed)
+    shares = ResampledBreakdown(whole.matching, whole.similar, top=top)
+    values = shares(weights) | ResampledAP(whole.matching)(weights)
+    for row, drawn in enumerate(weights):
+        expected = diagnose(*repeated(truth, found, drawn), similar=similar, top=top)
+        np.testing.assert_array_equal(shares.counts(weights)[row], expected.breakdown.counts)
+        for kind, name in enumerate(NAMES):
+            same(values[f"share/{name}"][row], expected.breakdown.shares[:, kind])
+            same(values[f"pooled/{name}"][row], expected.breakdown.pooled()[kind])
+        same(values["share/correct_and_localization"][row], expected.breakdown.shares[:, :2].sum(axis=1))
+        for kind in RESAMPLED_AP:
+            same(values[f"map/{kind}"][row], getattr(expected.ap, kind))
+
+
+def test_copies_of_equal_scores_stand_in_the_order_of_the_file():
+    truth, _ = scene(3)
+    found = detected(truth, 3, 90, np.random.default_rng(0).integers(0, 4, 90) / 4)
+    whole = diagnose(truth, found, coco=False)
+    for drawn in resamples(len(truth.images), range(5), 1):
+        expected = diagnose(*repeated(truth, found, drawn), coco=False)
+        counts = ResampledBreakdown(whole.matching, whole.similar).counts(drawn[None])[0]
+        np.testing.assert_array_equal(counts, expected.breakdown.counts)
+        values = ResampledAP(whole.matching)(drawn[None])
+        for kind in ("voc07", "area", "hoiem", "normalized"):
+            same(values[f"map/{kind}"][0], getattr(expected.ap, kind))
+
+
+@pytest.mark.parametrize("empty", ["detections", "objects", "class", "wrong"])
+def test_empty_cases(empty):
+    truth, found = scene(5)
+    if empty == "objects":
+        truth = GroundTruth(truth.images, truth.classes, truth.sizes, [], [], [])
+    kept = {"detections": found.scores < 0, "class": found.labels != 1}.get(empty, found.scores >= 0)
+    boxes = found.boxes[kept] + (1000 if empty == "wrong" else 0)
+    found = Detections(
+        truth.images, truth.classes, found.image_index[kept], found.labels[kept], found.scores[kept], boxes
+    )
+    whole = diagnose(truth, found, coco=False)
+    for drawn in resamples(len(truth.images), range(3)):
+        expected = diagnose(*repeated(truth, found, drawn))
+        values = ResampledBreakdown(whole.matching, whole.similar)(drawn[None])
+        values |= ResampledAP(whole.matching)(drawn[None])
+        same(values["share/localization"][0], expected.breakdown.shares[:, 1])
+        for kind in RESAMPLED_AP:
+            same(values[f"map/{kind}"][0], getattr(expected.ap, kind))
+    both = compare([whole, diagnose(truth, found, "again", coco=False)], replicates=20)
+    assert json.dumps([comparison_to_json(both), intervals_to_json(both)], allow_nan=False)
+    assert comparison_sentences(both)
+    assert comparison_table(both).count("\n") == 13
+
+
+def test_images_counted_once_give_the_diagnosis_itself(shared_data):
+    from data.formats import VOC_SIMILAR, read_detections, read_voc_folder
+
+    truth = read_voc_folder(shared_data / "VOCdevkit" / "VOC2007", "test")
+    found = read_detections(
+        shared_data / "detections" / "yolov3", truth.images, truth.classes, sizes=truth.sizes
+    )
+    whole = diagnose(truth, found, similar=VOC_SIMILAR)
+    once = np.ones((1, len(truth.images)), dtype=np.int32)
+    same(
+        ResampledBreakdown(whole.matching, whole.similar)(once)["share/localization"][0],
+        whole.breakdown.shares[:, 1],
+    )
+    values = ResampledAP(whole.matching)(once)
+    for kind in RESAMPLED_AP:
+        same(values[f"map/{kind}"][0], getattr(whole.ap, kind))
+
+
+# ---- the draws -------------------------------------------------------------------------------
+
+
+def test_draws_are_a_function_of_seed_and_replicate():
+    whole = resamples(50, range(20), 7)
+    np.testing.assert_array_equal(whole[13:], resamples(50, range(13, 20), 7))
+    assert (whole.sum(axis=1) == 50).all()
+    assert (whole != resamples(50, range(20), 8)).any()
+    assert whole.std() == pytest.approx(np.sqrt(1 - 1 / 50), rel=0.1)  # binomial: n = 50, p = 1/50
+
+
+def test_chunks_change_nothing(monkeypatch):
+    class Mean:
+        cells = 30
+
+        def __call__(self, weights):
+            return {"any/mean": weights @ np.arange(30) / 30}
+
+    whole = bootstrap([Mean()], 30, replicates=50)
+    monkeypatch.setattr("diagnosis.bootstrap.CELLS_AT_ONCE", 100)
+    chunks = bootstrap([Mean()], 30, replicates=50)
+    np.testing.assert_array_equal(whole[0]["any/mean"], chunks[0]["any/mean"])
+    # The standard error of a mean.
+    many = bootstrap([Mean()], 30, replicates=4000)[0]["any/mean"]
+    assert many.std() == pytest.approx(np.arange(30).std() / np.sqrt(30), rel=0.05)
+
+
+def test_progress_is_told_when_it_takes_long(monkeypatch):
+    class Slow:
+        cells = 1 << 20
+
+        def __call__(self, weights):
+            return {"any/thing": np.zeros(len(weights))}
+
+    told = []
+    bootstrap([Slow()], 3, replicates=4, progress=lambda *now: told.append(now))
+    assert told == []
+    monkeypatch.setattr("diagnosis.bootstrap.PATIENCE", -1.0)
+    bootstrap([Slow()], 3, replicates=4, progress=lambda *now: told.append(now))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_drawing_runs_gives_the_variance_of_their_mean():
+    runs = np.array([0.1, 0.4, 0.5, 0.9])
+    means = draw_runs(4, 20_000, seed=1, group=0) @ runs
+    assert means.std() == pytest.approx(runs.std(ddof=1) / np.sqrt(4), rel=0.02)
+    assert (draw_runs(1, 5, 0, 0) == 1).all()
+
+
+# ---- comparisons -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def three():
+    """Two good runs and a worse one."""
+    truth, _ = scene(11, images=80, objects=200)
+    runs = [("good 1", 1, 0.0), ("good 2", 2, 0.0), ("worse", 3, 9.0)]
+    return [diagnose(truth, moved(detected(truth, seed, 400), by), name) for name, seed, by in runs]
+
+
+def moved(found, by):
+    return Detections(
+        found.images, found.classes, found.image_index, found.labels, found.scores, found.boxes + by
+    )
+
+
+def test_the_same_detector_does_not_differ(three):
+    truth, found = three[0].truth, three[0].detections
+    both = compare([three[0], diagnose(truth, found, "twin")], replicates=50)
+    for quantity in both.quantities:
+        gap = both.difference(quantity, 0, 1)
+        assert (gap.difference, gap.low, gap.high, gap.p, gap.differs) == (0, 0, 0, 1, False)
+
+
+def test_a_paired_interval_is_narrower_than_its_parts(three):
+    both = compare([three[0], three[2]], replicates=300)
+    gap = both.difference("share/correct", 0, 1)
+    assert gap.differs
+    assert gap.p == pytest.approx(2 / 301)
+    assert gap.low < gap.difference < gap.high < 0
+    back = both.difference("share/correct", 1, 0)
+    assert (back.difference, back.p) == (-gap.difference, gap.p)
+    assert (back.low, back.high) == pytest.approx((-gap.high, -gap.low))
+    one = both.estimate("share/correct", 0)
+    assert one.low < one.value < one.high
+    assert one.value == pytest.approx(three[0].breakdown.mean_over_classes()[0])
+    assert np.isnan(one.runs)
+    by_class = [both.estimate("share/correct", 0, label).value for label in range(3)]
+    assert by_class == pytest.approx(three[0].breakdown.shares[:, 0].tolist())
+
+
+def test_runs_of_one_model_are_one_group(three):
+    grouped = compare(three, replicates=200, groups={"good": ["good 1", "good 2"]})
+    assert grouped.names == ("good", "worse")
+    assert grouped.members == (("good 1", "good 2"), ("worse",))
+    runs = [diagnosis.ap.mean()["area"] for diagnosis in three[:2]]
+    estimate = grouped.estimate("map/area", 0)
+    assert estimate.value == pytest.approx(np.mean(runs))
+    assert estimate.runs == pytest.approx(np.std(runs, ddof=1))
+    alone = compare(three[:1], replicates=200).estimate("map/area", 0)
+    assert estimate.error > np.std(runs, ddof=1) / np.sqrt(2) * 0.9
+    assert alone.error > 0
+    assert intervals_to_json(grouped)[0]["map"]["area"]["runs_deviation"] == estimate.runs
+
+
+def test_it_is_deterministic(three):
+    first, second, other = (compare(three[:2], replicates=30, seed=seed) for seed in (4, 4, 5))
+    for quantity in first.quantities:
+        np.testing.assert_array_equal(first.samples[quantity], second.samples[quantity])
+    assert (first.samples["map/area"] != other.samples["map/area"]).any()
+
+
+def test_a_statistic_of_ones_own(three):
+    class Images:
+        cells = 1
+
+        def __init__(self, diagnosis):
+            self.count = len(diagnosis.truth.images)
+
+        def __call__(self, weights):
+            return {"mine/drawn": (weights > 0).sum(axis=1) / self.count}
+
+    both = compare(three[:2], replicates=100, statistics=[Images])
+    assert both.estimate("mine/drawn", 0).value == 1
+    assert both.samples["mine/drawn"].mean() == pytest.approx(1 - np.exp(-1), abs=0.02)
+    assert comparison_to_json(both)[0]["mine"]["drawn"]["difference"] == 0
+    with pytest.raises(InputError, match="one number over all classes"):
+        both.estimate("mine/drawn", 0, 1)
+
+
+def test_json(three):
+    entries = comparison_to_json(compare(three, replicates=20))
+    assert [(entry["a"], entry["b"]) for entry in entries] == [
+        ("good 1", "good 2"), ("good 1", "worse"), ("good 2", "worse"),
+    ]  # fmt: skip
+    first = entries[0]
+    assert set(first["share"]) == {*NAMES, "correct_and_localization"}
+    assert set(first["map"]) == set(RESAMPLED_AP)
+    assert set(first["share"]["correct"]) == {"difference", "low", "high", "p"}
+    assert set(first["classes"]) == set(three[0].truth.classes)
+
+
+def test_a_class_that_one_detector_never_finds():
+    truth, found = scene(21, images=40, objects=100, count=300)
+    kept = found.labels != 2
+    fewer = Detections(
+        truth.images, truth.classes, found.image_index[kept], found.labels[kept], found.scores[kept],
+        found.boxes[kept],
+    )  # fmt: skip
+    both = compare([diagnose(truth, found, "all"), diagnose(truth, fewer, "two")], replicates=30)
+    assert both.difference("share/correct", 0, 1).difference == 0  # over the classes that both detect
+    assert both.shared_classes("share/correct", 0, 1).tolist() == [True, True, False]
+    entry = comparison_to_json(both)[0]["classes"]["class 2"]["share"]["correct"]
+    assert entry["difference"] is None
+    assert entry["p"] is None
+    assert entry["reason"]
+    assert "over 2 classes in which both detect something" in comparison_sentences(both)[1]
+
+
+def test_words(three):
+    lines = comparison_sentences(compare([three[0], three[2]], replicates=100))
+    assert "localization errors rise by" in lines[1]
+    assert "correct detections fall by" in lines[1]
+    twin = diagnose(three[0].truth, three[0].detections, "twin")
+    same_again = comparison_sentences(compare([three[0], twin], replicates=20))
+    assert "correct + localization does not differ [0.0, 0.0]" in same_again[1]
+    assert comparison_sentences(compare(three[:1], replicates=5)) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"groups": {"good": ["good 1", "nobody"]}}, "nobody"),
+        ({"groups": {"good": []}}, "list of names"),
+        ({"groups": {"a": ["good 1"], "b": ["good 1"]}}, "no other group"),
+        ({"groups": {"worse": ["good 1"]}}, "another name"),
+        ({"level": 95}, "between 0 and 1"),
+        ({"replicates": 0}, "at least one"),
+        ({"top": -1}, "none negative"),
+    ],
+)
+def test_mistakes(three, options, message):
+    with pytest.raises(InputError, match=message):
+        compare(three, **{"replicates": 2, **options})
+
+
+def test_detectors_that_cannot_be_compared(three):
+    with pytest.raises(InputError, match="no detector"):
+        compare([])
+    with pytest.raises(InputError, match="twice"):
+        compare([three[0], three[0]])
+    with pytest.raises(InputError, match="same ground truth"):
+        compare([three[0], diagnose(*scene(1), "elsewhere")])
+    with pytest.raises(InputError, match="one threshold"):
+        compare([three[0], diagnose(three[1].truth, three[1].detections, "strict", iou=0.75)])
+    truth = GroundTruth([], ["dog"], [], [], [], [])
+    with pytest.raises(InputError, match="no image"):
+        compare([diagnose(truth, Detections([], ["dog"], [], [], [], []))])
+    with pytest.raises(InputError, match="one of share/correct"):
+        compare(three, replicates=2).estimate("share/nothing", 0)

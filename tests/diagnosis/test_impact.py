@@ -1,0 +1,108 @@
+"""What error types cost: equal to moving the detections and scoring each ranking anew."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.records import InputError
+from diagnosis import assign, error_flags
+from diagnosis.hoiem import hoiem_ap, normal_objects
+from diagnosis.impact import VARIANTS, impact, impact_to_json
+from tests.diagnosis.scenes import CLASSES, SIMILAR, crowded
+
+LOC, SIM, OTHER, BG = range(1, 5)
+# Which detections are moved to the end, by type; rules, section 4.
+MOVED = {
+    "all": [],
+    "ignoreloc": [LOC],
+    "onlyloc": [SIM, OTHER, BG],
+    "ignoresimilar": [SIM],
+    "onlysimilar": [LOC, OTHER, BG],
+    "ignorebg": [OTHER, BG],
+    "onlybg": [LOC, SIM],
+}
+ROW = {variant.name: row for row, variant in enumerate(VARIANTS)}
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10**6), st.sampled_from([(0, 30), (3, 8), (30, 0), (40, 160)]))
+def test_counting_equals_moving(seed, size):
+    matching = crowded(seed, *size)
+    result = impact(matching, SIMILAR)
+    kinds = error_flags(matching, SIMILAR)
+    strong, weak = assign(matching, 0.5), assign(matching, 0.1)
+    normal = normal_objects(len(matching.truth.images))
+    for row, variant in enumerate(VARIANTS):
+        for label in range(len(CLASSES)):
+            ranked = matching.ranked(label)
+            if variant.tool_name in MOVED:
+                end, labels = np.isin(kinds[ranked], MOVED[variant.tool_name]), strong.labels
+            else:
+                end, labels = weak.duplicates[ranked], weak.labels_forgiving_duplicates
+                if variant.tool_name == "ignorelocsim":
+                    end = end | (kinds[ranked] == SIM)
+            moved = np.concatenate([ranked[~end], ranked[end]])
+            wanted = hoiem_ap(labels[moved], int(matching.objects[label]), normal)
+            for name in ("ap", "apn", "ap_stderr", "apn_stderr", "recall"):
+                found = getattr(result.scores, name)[row, label]
+                assert found == pytest.approx(getattr(wanted, name), abs=1e-12, nan_ok=True), variant.name
+
+
+def test_other_thresholds_are_used():
+    matching = crowded(2)
+    result = impact(matching, SIMILAR, strong=0.75, weak=0.3)
+    strong = assign(matching, 0.75).labels
+    for label in range(4):
+        wanted = hoiem_ap(strong[matching.ranked(label)], int(matching.objects[label]), normal_objects(4))
+        assert result.scores.ap[ROW["all"], label] == pytest.approx(wanted.ap)
+    with pytest.raises(InputError, match="thresholds"):
+        impact(matching, SIMILAR, strong=0.2, weak=0.3)
+
+
+def test_bars_average_gains_over_the_classes_with_objects():
+    result = impact(crowded(1), SIMILAR)
+    gains = result.gains()
+    assert (gains[:, :4] >= 0).all()
+    assert np.isnan(gains[:, 4]).all()  # no sofa
+    assert result.bars()[ROW["fix_localization"]] == pytest.approx(gains[ROW["fix_localization"], :4].mean())
+    row = ROW["only_background"]
+    pair = result.bars(["dog", "sofa", "cat"], normalized=True)[row]
+    assert pair == pytest.approx(result.gains(normalized=True)[row, [3, 2]].mean())
+    assert np.isnan(result.bars(["sofa"])).all()
+    assert np.isnan(result.bars([])).all()
+
+
+def test_a_group_of_unknown_classes_is_refused():
+    result = impact(crowded(1), SIMILAR)
+    with pytest.raises(
+        InputError, match="found 'dgo'; expected a class of the ground truth; did you mean 'dog'"
+    ):
+        result.bars(["dgo"])
+    with pytest.raises(InputError, match="'dog' twice"):
+        result.bars(["dog", "cat", "dog"])
+
+
+@pytest.mark.parametrize(("objects", "detections"), [(0, 0), (0, 20), (20, 0), (1, 1)])
+def test_empty_cases(objects, detections):
+    matching = crowded(0, objects, detections)
+    with np.errstate(all="raise"):
+        result = impact(matching, SIMILAR)
+        result.bars()
+    none = matching.objects == 0
+    assert np.isnan(result.scores.ap[:, none]).all()
+    assert not np.isnan(result.scores.ap[:, ~none]).any()
+    if not detections:
+        assert (result.scores.apn[:, ~none] == 0).all()
+        assert (result.scores.apn_stderr[:, ~none] == 0).all()
+
+
+def test_json_has_null_with_a_reason_where_there_are_no_objects():
+    told = json.loads(json.dumps(impact_to_json(impact(crowded(3), SIMILAR)), allow_nan=False))
+    assert set(told) == set(CLASSES)
+    assert list(told["dog"]) == [variant.name for variant in VARIANTS]
+    assert told["sofa"]["all"] == {"ap": None, "apn": None, "reason": "no object that is not difficult"}
+    assert all(math.isfinite(value) for value in told["dog"]["ignore_similar"].values())

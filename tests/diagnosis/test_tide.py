@@ -1,0 +1,368 @@
+"""TIDE's numbers are tidecv's, on real detections and where things are odd; the rest by hand."""
+
+import json
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from data.formats import read_detections, read_voc_folder
+from data.records import Detections, GroundTruth, InputError
+from diagnosis import match
+from diagnosis.tide import DAP_COLUMNS, tide, tide_range
+from diagnosis.tide_errors import BEYOND, CORRECT, TIDE_ERRORS, explain
+from diagnosis.tide_fixes import interpolated_ap
+from diagnosis.tide_json import tide_range_to_json, tide_to_json
+
+NAMES = [kind.name for kind in TIDE_ERRORS]
+
+
+def tidecv_of(truth, found, iou=0.5, background=0.1, max_detections=100, any_class=None):
+    """What tidecv says: AP and dAP in per cent, counts, AP by class, types of detections, missed objects."""
+    pytest.importorskip("tidecv", reason="tidecv is not installed: requirements-reference.lock has it")
+    from tidecv import Data
+    from tidecv.quantify import TIDE, TIDERun
+
+    annotated, detected = Data("truth", max_detections), Data("found")
+    for image, name in enumerate(truth.images):
+        annotated.add_image(image, name)
+    for label, name in enumerate(truth.classes):
+        annotated.add_class(label, name)
+    everywhere = np.zeros(len(truth), bool) if any_class is None else any_class
+    ignored = truth.difficult | truth.crowd
+    for row in range(len(truth)):
+        (x, y, right, bottom), label = truth.boxes[row].tolist(), int(truth.labels[row])
+        add = annotated.add_ignore_region if ignored[row] else annotated.add_ground_truth
+        add(int(truth.image_index[row]), -1 if everywhere[row] else label, [x, y, right - x, bottom - y])
+    columns = (found.image_index.tolist(), found.labels.tolist(), found.scores.tolist(), found.boxes.tolist())
+    for image, label, score, (x, y, right, bottom) in zip(*columns, strict=True):
+        detected.add_detection(image, label, score, [x, y, right - x, bottom - y])
+
+    run = TIDERun(annotated, detected, iou, background, TIDE.BOX, max_detections)
+    dap = run.fix_main_errors() | run.fix_special_errors()
+    types = np.full(len(found), BEYOND)
+    missed = np.zeros(len(truth), bool)
+    for error in run.errors:
+        kind = NAMES.index(error.short_name.lower())
+        if kind == NAMES.index("miss"):
+            missed[error.gt["_id"]] = True
+        else:
+            types[error.pred["_id"]] = kind
+    for row, prediction in enumerate(detected.annotations):
+        if prediction.get("used") and types[row] == BEYOND:
+            types[row] = CORRECT
+    return SimpleNamespace(
+        ap=run.ap,
+        dap=dict(zip(DAP_COLUMNS, dap.values(), strict=True)),
+        counts={error.short_name.lower(): count for error, count in run.count_errors().items()},
+        class_ap={label: data.get_ap() for label, data in run.ap_data.objs.items() if not data.is_empty()},
+        types=types,
+        missed=missed,
+    )
+
+
+def assert_same(truth, found, **options):
+    ours, theirs = tide(match(truth, found), **options), tidecv_of(truth, found, **options)
+    np.testing.assert_array_equal(ours.types, theirs.types)
+    np.testing.assert_array_equal(ours.missed, theirs.missed)
+    assert ours.counts == theirs.counts
+    exact = {"rel": 0, "abs": 1e-9}
+    assert 100 * ours.mean_ap == pytest.approx(theirs.ap, **exact)
+    assert {name: 100 * gain for name, gain in ours.dap.items()} == pytest.approx(theirs.dap, **exact)
+    by_class = {label: 100 * ap for label, ap in enumerate(ours.ap.tolist()) if not np.isnan(ap)}
+    assert by_class == pytest.approx(theirs.class_ap, **exact)
+
+
+def scene(seed, images=6, objects=25, found=60, levels=8, classes=4, side=10):
+    """A crowded set on a grid, where equal overlaps and scores, duplicates and ignore regions abound."""
+    random = np.random.default_rng(seed)
+
+    def boxes(count):
+        low = random.integers(0, side - 1, (count, 2))
+        return np.concatenate([low, low + random.integers(1, side // 2, (count, 2))], axis=1).astype(float)
+
+    # The last class has no objects, the first no detections; the last image may have neither.
+    labels = random.integers(0, classes - 1, objects)
+    ignored = random.random(objects) < 0.3
+    truth = GroundTruth(
+        [str(image) for image in range(images)],
+        [str(label) for label in range(classes)],
+        [[side, side]] * images,
+        random.integers(0, images - 1, objects),
+        labels,
+        boxes(objects),
+        difficult=ignored & (labels % 2 == 0),
+        crowd=ignored & (labels % 2 == 1),
+    )
+    near = random.random(found) < 0.6
+    model = random.integers(0, objects, found)
+    box = np.where(near[:, None], truth.boxes[model], boxes(found))
+    box[:, 2:] += random.integers(0, 3, (found, 2)) * (random.random((found, 1)) < 0.5)
+    detections = Detections(
+        truth.images,
+        truth.classes,
+        np.where(near, truth.image_index[model], random.integers(0, images, found)),
+        np.where(
+            near & (random.random(found) < 0.7),
+            np.maximum(labels[model], 1),
+            random.integers(1, classes, found),
+        ),
+        random.integers(1, levels + 1, found) / levels,
+        box,
+    )
+    return truth, detections, ignored & (random.random(objects) < 0.4)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_odd_scenes_are_as_in_tidecv(seed):
+    truth, found, any_class = scene(seed)
+    assert_same(truth, found)
+    assert_same(truth, found, any_class=any_class)
+    assert_same(truth, found, iou=0.7, background=0.2, max_detections=7)
+
+
+def test_odd_scenes_are_odd():
+    """Each corner that the comparison is meant to visit is visited."""
+    seen = Counter()
+    for seed in range(40):
+        truth, found, any_class = scene(seed)
+        result = tide(match(truth, found), any_class=any_class)
+        of_object = found.labels[result.targets >= 0] == truth.labels[result.targets[result.targets >= 0]]
+        seen.update(NAMES[kind] for kind in result.types[result.types >= 0])
+        seen["miss"] += result.missed.sum()
+        seen["own ignore region"] += tide(match(truth, found)).ignored.sum()
+        seen["any class's ignore region"] += (result.ignored & ~tide(match(truth, found)).ignored).sum()
+        seen["fixed in vain"] += sum(gain == 0 for name, gain in result.dap.items() if name in NAMES)
+        seen["beyond"] += (tide(match(truth, found), max_detections=7).types == BEYOND).sum()
+        seen["clipped"] += (found.boxes[:, 2:] > 10).any()
+        seen["of another class"] += (~of_object).sum()
+    assert min(seen.values()) > 5
+    assert set(NAMES) < set(seen)
+
+
+def test_more_than_a_hundred_detections_in_an_image_are_as_in_tidecv():
+    truth, found, any_class = scene(1, images=3, objects=80, found=700, levels=300, side=60)
+    assert (match(truth, found).rank_in_image >= 100).sum() > 200
+    assert_same(truth, found, any_class=any_class)
+
+
+def test_boxes_off_the_grid_and_scores_all_different_are_as_in_tidecv():
+    truth, found, _ = scene(2, images=40, objects=200, found=900, side=40)
+    random = np.random.default_rng(0)
+    boxes = np.sort((found.boxes + random.normal(0, 1.5, found.boxes.shape)).reshape(-1, 2, 2), axis=1)
+    scores = random.normal(0, 0.2, len(found))  # some below 0
+    moved = Detections(
+        found.images, found.classes, found.image_index, found.labels, scores, boxes.reshape(-1, 4)
+    )
+    assert_same(truth, moved)
+
+
+@pytest.mark.parametrize(("detector", "first"), [("darknet", 0), ("pytorch_yolo2", 1), ("yolov3", 2)])
+def test_real_detections_are_as_in_tidecv(shared_data, detector, first):
+    """A third of VOC 2007 test for each detector: tidecv takes its time."""
+    whole = read_voc_folder(shared_data / "VOCdevkit" / "VOC2007", "test")
+    folder = shared_data / "detections" / detector
+    found = read_detections(folder, whole.images, whole.classes, sizes=whole.sizes)
+    truth = whole.select(range(first, len(whole.images), 3))
+    rows = np.flatnonzero(found.image_index % 3 == first)
+    columns = (found.image_index[rows] // 3, found.labels[rows], found.scores[rows], found.boxes[rows])
+    assert_same(truth, Detections(truth.images, truth.classes, *columns))
+
+
+# ---- by hand ---------------------------------------------------------------------------------
+
+
+def truth_of(*objects, images=1, ignored=()):
+    """Objects as (image, class, box)."""
+    columns = ([o[i] for o in objects] for i in range(3))
+    flags = [row in ignored for row in range(len(objects))]
+    names = [str(image) for image in range(images)]
+    return GroundTruth(names, ["cat", "dog"], [[100, 100]] * images, *columns, difficult=flags)
+
+
+def found_of(truth, *found):
+    """Detections as (image, class, score, box)."""
+    return Detections(truth.images, truth.classes, *([f[i] for f in found] for i in range(4)))
+
+
+def test_each_error_once():
+    truth = truth_of((0, 0, [0, 0, 10, 10]), (0, 1, [20, 0, 30, 10]), (0, 1, [50, 0, 60, 10]))
+    found = found_of(
+        truth,
+        (0, 0, 0.9, [0, 0, 10, 10]),
+        (0, 0, 0.8, [0, 0, 10, 9]),  # again
+        (0, 0, 0.7, [20, 0, 30, 10]),  # a dog
+        (0, 1, 0.6, [20, 0, 30, 4]),  # too small, on the same dog, less sure
+        (0, 0, 0.5, [20, 0, 30, 4]),  # both
+        (0, 0, 0.4, [80, 80, 90, 90]),  # nothing there
+    )
+    result = tide(match(truth, found))
+    kinds = [NAMES[kind] if kind >= 0 else kind for kind in result.types]
+    assert kinds == [CORRECT, "dupe", "cls", "loc", "both", "bkg"]
+    assert result.targets.tolist() == [0, 0, 1, 1, -1, -1]
+    assert np.flatnonzero(result.missed).tolist() == [2]
+    assert result.counts == dict.fromkeys(NAMES, 1)
+    assert result.ap.tolist() == [1.0, 0.0]
+    # The surer cls error becomes a dog; the loc error stays one of the dogs' false positives, behind it.
+    assert result.fixed_ap[NAMES.index("cls")].tolist() == pytest.approx([1.0, 51 / 101])
+    assert result.fixed_ap[NAMES.index("loc")].tolist() == [1.0, 0.0]
+    assert result.dap["cls"] == pytest.approx(51 / 202)
+    assert result.class_dap["cls"].tolist() == pytest.approx([0.0, 51 / 101])
+    assert result.class_counts.tolist() == [[1, 0, 1, 1, 1, 0], [0, 1, 0, 0, 0, 1]]
+    assert result.confusion_matrix().tolist() == [[1, 1, 3], [0, 0, 1], [0, 2, 0]]
+    faint = result.confusion_matrix(found.scores < 0.85)
+    assert faint.tolist() == [[0, 1, 3], [0, 0, 1], [1, 2, 0]]
+
+
+def test_an_overlap_of_just_the_threshold():
+    """It finds a free object; with a taken one it is loc, not dupe."""
+    truth = truth_of((0, 0, [0, 0, 10, 10]))
+    half = [0, 0, 10, 5]
+    result = tide(match(truth, found_of(truth, (0, 0, 0.9, half), (0, 0, 0.8, half))))
+    assert result.types.tolist() == [CORRECT, NAMES.index("loc")]
+
+
+def test_whether_overlaps_were_clipped_makes_no_difference():
+    truth, found, _ = scene(3)
+    assert (match(truth, found).pair_iou != match(truth, found, clip=False).pair_iou).any()
+    clipped, unclipped = tide(match(truth, found)), tide(match(truth, found, clip=False))
+    np.testing.assert_array_equal(clipped.types, unclipped.types)
+    np.testing.assert_array_equal(clipped.fixed_ap, unclipped.fixed_ap)
+
+
+def test_range_is_the_mean_of_its_runs():
+    truth, found, any_class = scene(4)
+    overlaps = match(truth, found)
+    several = tide_range(overlaps, any_class=any_class)
+    assert several.thresholds == (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+    single = [tide(overlaps, iou=iou, any_class=any_class) for iou in several.thresholds]
+    assert several.mean_ap == pytest.approx(np.mean([run.mean_ap for run in single]))
+    assert several.dap["loc"] == pytest.approx(np.mean([run.dap["loc"] for run in single]))
+    tidecv_s = [tidecv_of(truth, found, iou=iou, any_class=any_class).ap for iou in several.thresholds]
+    assert 100 * several.mean_ap == pytest.approx(np.mean(tidecv_s), rel=0, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_interpolated_ap_is_that_of_a_loop(seed):
+    random = np.random.default_rng(seed)
+    expected, labels, before = [], [], []
+    objects = random.integers(0, 130, 6)
+    for label, count in enumerate(objects.tolist()):
+        true = np.sort(random.random(int(random.integers(0, count + 1))))
+        false = np.cumsum(random.integers(0, 3, len(true)))
+        labels += [label] * len(true)
+        before += false.tolist()
+        number = np.arange(1, len(true) + 1)
+        precision, recall = number / (number + false), number / max(count, 1)
+        points = [precision[recall >= r / 100].max(initial=0.0) for r in range(101)]
+        expected.append(np.mean(points) if count else 0.0)
+    ap = interpolated_ap(np.array(labels, int), np.array(before, int), objects)
+    assert ap.tolist() == pytest.approx(expected, rel=1e-14)
+
+
+# ---- where there is nothing ------------------------------------------------------------------
+
+
+def test_no_detections():
+    truth = truth_of((0, 0, [0, 0, 10, 10]), (0, 0, [20, 0, 30, 10]))
+    result = tide(match(truth, found_of(truth)))
+    assert result.mean_ap == 0
+    np.testing.assert_array_equal(result.ap, [0, np.nan])
+    assert result.counts == dict.fromkeys(NAMES, 0) | {"miss": 2}
+    assert result.dap["cls"] == result.dap["fp"] == 0
+    assert np.isnan(result.dap["miss"])  # no class is left that has objects or detections
+    assert np.isnan(result.dap["fn"])
+    assert result.confusion_matrix().tolist() == [[0, 0, 0], [0, 0, 0], [2, 0, 0]]
+    written = tide_to_json(result)
+    assert (written["ap50"], written["dap"]["miss"]) == (0, None)
+    assert "left" in written["dap"]["reason"]
+
+
+@pytest.mark.parametrize("images", [0, 2])
+def test_nothing_at_all(images):
+    truth = truth_of(images=images)
+    result = tide(match(truth, found_of(truth)))
+    assert np.isnan(result.mean_ap)
+    assert all(np.isnan(gain) for gain in result.dap.values())
+    assert sum(result.counts.values()) == result.confusion_matrix().sum() == 0
+    written = tide_to_json(result)
+    assert written["ap50"] is None
+    assert "reason" in written
+    assert "NaN" not in json.dumps([written, tide_range_to_json(tide_range(match(truth, found_of(truth))))])
+
+
+def test_detections_of_a_class_without_objects_lower_the_mean():
+    truth = truth_of((0, 0, [0, 0, 10, 10]))
+    found = found_of(truth, (0, 0, 0.9, [0, 0, 10, 10]), (0, 1, 0.8, [50, 0, 60, 10]))
+    result = tide(match(truth, found))
+    assert (result.ap.tolist(), result.mean_ap, result.dap["bkg"]) == ([1.0, 0.0], 0.5, 0.5)
+
+
+def test_only_ignore_regions():
+    truth = truth_of((0, 0, [0, 0, 10, 10]), ignored=[0])
+    result = tide(match(truth, found_of(truth, (0, 0, 0.9, [0, 0, 10, 10]), (0, 1, 0.8, [0, 0, 9, 9]))))
+    assert result.ignored.tolist() == [True, False]
+    assert result.counts["bkg"] == 2  # ignored, and yet counted
+    np.testing.assert_array_equal(result.ap, [np.nan, 0])
+    assert result.confusion_matrix().tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 0]]
+
+
+def test_no_true_positive():
+    truth = truth_of((0, 0, [0, 0, 10, 10]))
+    result = tide(match(truth, found_of(truth, (0, 0, 0.9, [0, 0, 10, 4]))))
+    assert (result.mean_ap, result.dap["loc"], result.dap["fp"], result.counts["miss"]) == (0, 1, 0, 0)
+
+
+# ---- what is refused, what is written --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"iou": 0.05}, "background"),
+        ({"background": 0.0}, "background"),
+        ({"iou": 1.5}, "iou"),
+        ({"max_detections": 0}, "max_detections"),
+        ({"max_detections": 1.5}, "max_detections"),
+        ({"any_class": [True]}, "any_class"),
+        ({"any_class": [0, 1]}, "any_class"),
+        ({"any_class": [False, True]}, r"any_class\[1\]"),
+    ],
+)
+def test_options_without_meaning_are_refused(options, named):
+    truth = truth_of((0, 0, [0, 0, 10, 10]), (0, 0, [20, 0, 30, 10]), ignored=[0])
+    with pytest.raises(InputError, match=named):
+        tide(match(truth, found_of(truth)), **options)
+
+
+def test_no_threshold_and_a_wrong_mask_are_refused():
+    truth = truth_of((0, 0, [0, 0, 10, 10]))
+    overlaps = match(truth, found_of(truth))
+    with pytest.raises(InputError, match="at least one IoU"):
+        tide_range(overlaps, [])
+    with pytest.raises(InputError, match="counted"):
+        tide(overlaps).confusion_matrix(np.zeros(3, bool))
+
+
+def test_json_follows_the_schema():
+    truth, found, _ = scene(5)
+    overlaps = match(truth, found)
+    result = tide(overlaps, iou=0.75)
+    written = json.loads(json.dumps(tide_to_json(result)))
+    assert written["ap75"] == result.mean_ap
+    assert list(written["dap"]) == ["cls", "loc", "both", "dupe", "bkg", "miss", "fp", "fn"]
+    assert written["counts"] == result.counts
+    assert written["classes"]["1"]["dap"]["loc"] == result.class_dap["loc"][1]
+    assert sum(of["counts"]["bkg"] for of in written["classes"].values()) == result.counts["bkg"]
+    assert written["confusion"]["counts"] == result.confusion_matrix().tolist()
+    several = json.loads(json.dumps(tide_range_to_json(tide_range(overlaps, [0.5, 0.75]))))
+    assert several["runs"][1]["ap75"] == result.mean_ap
+    assert several["ap"] == pytest.approx((several["runs"][0]["ap50"] + result.mean_ap) / 2)
+
+
+def test_explanations_name_the_overlaps_in_use():
+    texts = [explain(kind, 0.75, 0.2) for kind in TIDE_ERRORS]
+    assert texts[1].endswith("0.2 to 0.75.")
+    assert not any("0.5" in text or "0.1" in text for text in texts)
+    assert [explain(kind, 0.5, 0.1) for kind in TIDE_ERRORS] == [kind.explanation for kind in TIDE_ERRORS]
