@@ -13,8 +13,8 @@ from data.records import Detections, GroundTruth
 from detector import YOLO, seek_shuffles
 from detector.grid import Prediction, decode, non_maximum_suppression, split_outputs
 from detector.spatial import shuffles
-from training.columns import Columns, detections_from
-from training.options import EvaluationOptions
+from training.detection.columns import Columns, detections_from
+from training.detection.options import EvaluationOptions
 
 __all__ = ["Evaluated", "detect", "needs_passes"]
 
