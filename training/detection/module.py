@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from data.records import GroundTruth
 from detector import YOLO, seek_shuffles
 from diagnosis.metric import ErrorBreakdown
-from training.columns import Objects, in_original_pixels
-from training.options import EvaluationOptions, OptimizationOptions
+from training.callbacks import NonFiniteLossError
+from training.detection.columns import Objects, in_original_pixels
+from training.detection.options import EvaluationOptions, OptimizationOptions
 from training.schedule import learning_rate
 
-__all__ = ["DetectorModule", "NonFiniteLossError"]
+__all__ = ["DetectorModule"]
 
 LOSS_PARTS = ("centre", "size", "confidence", "background", "classes")
 
@@ -26,10 +27,6 @@ ADVICE = (
     "Checkpoints of earlier epochs are kept. Look at these images and their boxes; else lower "
     "--learning-rate, set --clip-gradient, or take --precision 32-true"
 )
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss of a step is NaN or infinite."""
 
 
 class DetectorModule(L.LightningModule):
@@ -51,7 +48,7 @@ class DetectorModule(L.LightningModule):
     similar
         Groups of similar classes.
     hyper_parameters
-        What the checkpoints carry along, see :func:`training.model.hyper_parameters`.
+        What the checkpoints carry along, see :func:`training.detection.model.hyper_parameters`.
     channels_last
         Whether images are laid out channels last.
     compile_model

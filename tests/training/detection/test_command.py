@@ -12,7 +12,8 @@ import torch
 import yaml
 
 from data.shapes import write_shapes
-from training.options import Options
+from training.detection.command import TASK
+from training.detection.options import Options
 from training.parser import make_parser
 
 
@@ -43,7 +44,7 @@ def test_help_documents_every_option(command):
     result = command("--help", base=False)
     assert (result.code, result.err) == (0, "")
     shown = " ".join(result.out.split())
-    for action in make_parser()._actions:
+    for action in make_parser(TASK)._actions:
         assert action.help, action.dest
         assert action.option_strings[-1] in result.out
     for group in fields(Options):
@@ -54,7 +55,7 @@ def test_help_documents_every_option(command):
 
 
 def test_every_option_is_a_key_of_the_yaml_file():
-    names = {action.dest for action in make_parser()._actions}
+    names = {action.dest for action in make_parser(TASK)._actions}
     assert Options().flat().keys() <= names
     groups = [getattr(Options(), group.name) for group in fields(Options)]
     assert len(Options().flat()) == sum(len(fields(group)) for group in groups)  # no name twice

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.records import InputError
-from training.options import DataOptions, ModelOptions, Options
+from training.detection.options import DataOptions, ModelOptions, Options
 from training.schedule import learning_rate
 
 

@@ -9,30 +9,32 @@ from typing import Any
 
 import lightning as L
 import torch
-import yaml
 
 from data.augment import eval_transform
 from data.detection import DetectionDataset, detection_loader
-from data.formats.files import read_text, write_text
+from data.formats.files import write_text
 from data.records import InputError
 from diagnosis import Diagnosis, sentences, table
-from training.data import DetectionData, RunData, object_count, read_run_data, read_test_data
-from training.evaluation import detect
-from training.folder import RunFolder, make_folder
-from training.model import build_detector, hyper_parameters, load_detector, load_state, read_checkpoint
-from training.module import DetectorModule
-from training.options import Options
+from training.detection.data import DetectionData, RunData, object_count, read_run_data, read_test_data
+from training.detection.evaluation import detect
+from training.detection.model import (
+    build_detector,
+    hyper_parameters,
+    load_detector,
+    load_weights,
+    read_checkpoint,
+)
+from training.detection.module import DetectorModule
+from training.detection.options import Options
+from training.detection.report import write_report
+from training.folder import make_folder
 from training.provenance import provenance
-from training.report import write_report
-from training.trainer import explained, is_first_process, make_device, make_trainer
+from training.sitting import Sitting
+from training.trainer import Length, make_device, make_trainer
 
-__all__ = ["RunFolder", "default_name", "evaluate", "train"]
+__all__ = ["default_name", "evaluate", "read_checkpoint", "train"]
 
-# Options that may change when a run is resumed: they do not change what it computes, or extend it.
-RESUMABLE = {
-    "accelerator", "channels_last", "compile", "deterministic", "devices", "epochs", "max_steps", "passes",
-    "precision", "root", "sheet", "validate_every", "weights", "workers",
-}  # fmt: skip
+RESUMABLE = frozenset({"sheet"})
 
 
 def default_name(options: Options) -> str:
@@ -46,43 +48,6 @@ def default_name(options: Options) -> str:
     model, data = options.model, options.data
     shuffled = "plain" if model.shuffle == "none" else f"{model.shuffle_method}-{model.shuffle}"
     return f"{data.data}-{model.arch}-{shuffled}-{data.input_size}-seed{options.optimization.seed}"
-
-
-def stored_options(folder: RunFolder) -> dict[str, Any]:
-    """The options that a run was started with; none where they are not known."""
-    if not folder.config.is_file():
-        return {}
-    try:
-        stored = yaml.safe_load(read_text(folder.config, "the options of the run"))
-    except yaml.YAMLError:
-        stored = None
-    if not isinstance(stored, dict):
-        raise InputError(folder.config, "no options", "those of the run, one in each line, or no such file")
-    return stored
-
-
-def check_resumed(options: Options, checkpoint: Path) -> dict[str, Any]:
-    """Read the checkpoint to go on from; raise InputError where the options differ from those of its run."""
-    state = read_checkpoint(checkpoint)
-    if "global_step" not in state:
-        raise InputError(checkpoint, "weights without the state of a training", "a last.ckpt or best.ckpt")
-    folder = RunFolder.of(checkpoint)
-    before = stored_options(folder)
-    for name, value in options.flat().items():
-        if name in before and name not in RESUMABLE and before[name] != value:
-            raise InputError(
-                f"--{name.replace('_', '-')}",
-                f"{value!r}",
-                f"{before[name]!r}, with which {folder.path} was started: leave it, or start a new run",
-            )
-    return state
-
-
-def check_epochs(options: Options, images: int, steps: int) -> None:
-    """Raise InputError where so many steps on so many images are more epochs than the run is to have."""
-    done = steps // max(images // options.optimization.batch_size, 1)
-    if options.optimization.epochs < done:
-        raise InputError("--epochs", str(options.optimization.epochs), f"at least the {done} that are done")
 
 
 def train(
@@ -116,22 +81,19 @@ def train(
         The run was stopped by a signal and its state saved.
     """
     options.check()
-    folder = RunFolder(out)
-    if resume is None and folder.last.exists() and is_first_process():
-        raise InputError(
-            out, "a run that has begun", "--resume to go on with it, or another --out for a new one"
-        )
-    state = check_resumed(options, resume) if resume is not None else None
+    sitting = Sitting.begin(options, out, resume, read_checkpoint, RESUMABLE)
     data = read_run_data(options.data, options.optimization.seed)
     L.seed_everything(options.optimization.seed, workers=False, verbose=False)
     start = replace(options.model, weights="none") if resume else options.model
     model = build_detector(start, len(data.train.classes), options.data.input_size)
-    if state is not None and resume is not None:
-        load_state(model, state["state_dict"], resume)  # names what does not fit, before Lightning does
+    if sitting.state is not None and resume is not None:
+        # Names what does not fit, before Lightning does.
+        load_weights(model, sitting.state["state_dict"], resume)
     loaders = detection_data(options, data)
-    steps = int(state["global_step"]) if state is not None else 0
-    check_epochs(options, len(data.train.images), steps)
-    make_folder(folder.checkpoints)
+    sitting.check_epochs(
+        options.optimization.epochs, len(data.train.images) // options.optimization.batch_size
+    )
+    sitting.make_folder()
     facts = provenance(
         seed=options.optimization.seed,
         images={
@@ -152,26 +114,26 @@ def train(
         channels_last=options.machine.channels_last,
         compile_model=options.machine.compile,
     )
-    trainer = make_trainer(options, folder, validates=data.validation is not None, resume_step=steps)
+    length = Length(
+        options.optimization.epochs,
+        options.optimization.max_steps,
+        options.evaluation.validate_every if data.validation is not None else 0,
+        "val/map",
+        options.optimization.clip_gradient,
+    )
+    trainer = make_trainer(options.machine, length, sitting.folder, resume_step=sitting.steps)
     loaders.check(trainer.world_size)
     if trainer.is_global_zero:
-        write_text(folder.config, yaml.safe_dump(options.flat(), sort_keys=False))
-        history = _history(folder) if resume else []
-        write_text(folder.path / "provenance.json", json.dumps([*history, facts], indent=1))
+        sitting.record(options, facts)
         print(
             f"{out}: {facts['images']['train']} images with {object_count(data.train)} objects to train on, "
             f"{facts['images']['validation']} to validate, {facts['images']['test']} to test",
             flush=True,
         )
-    with explained():
-        trainer.fit(module, datamodule=loaders, ckpt_path=resume, weights_only=True)
+    sitting.fit(trainer, module, loaders)
     if not trainer.is_global_zero:
         return None
-    if folder.best.is_file():
-        load_state(model, read_checkpoint(folder.best)["state_dict"], folder.best)
-        print(f"scoring the checkpoint that is best on the validation images: {folder.best}", flush=True)
-    else:
-        print("no validation took place: scoring the last state", flush=True)
+    sitting.load_best(model, read_checkpoint, load_weights)
     device = trainer.strategy.root_device
     return _score(model, options, loaders.test, data.similar, out, name, facts, device)
 
@@ -233,12 +195,6 @@ def detection_data(options: Options, data: RunData) -> DetectionData:
         seed=options.optimization.seed,
         workers=options.machine.workers,
     )
-
-
-def _history(folder: RunFolder) -> list[dict[str, Any]]:
-    """The provenance of the run's earlier sittings."""
-    file = folder.path / "provenance.json"
-    return list(json.loads(file.read_text())) if file.is_file() else []
 
 
 def _score(

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from data.shapes import write_shapes
-from training import run
-from training.command import main
+from training.detection import run
+from training.detection.command import main
 
 
 @dataclass(frozen=True)

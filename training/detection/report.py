@@ -14,7 +14,7 @@ from data.formats.coco import write_coco_detections, write_coco_ground_truth
 from data.formats.files import write_text
 from data.records import GroundTruth
 from diagnosis import Diagnosis, diagnose, sentences, table, to_json
-from training.evaluation import Evaluated
+from training.detection.evaluation import Evaluated
 
 __all__ = ["write_comparison", "write_report"]
 

@@ -7,14 +7,15 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from data.records import InputError
 from detector import YOLO, WeightsError, shuffle_layers
-from detector.backbone import resnet, what_is_wrong
-from training.options import ModelOptions
+from detector.backbone import resnet
+from training.checkpoint import CheckpointForm, load_state
+from training.detection.options import ModelOptions
 
-__all__ = ["build_detector", "load_detector", "read_checkpoint"]
+__all__ = ["build_detector", "hyper_parameters", "load_detector", "load_weights", "read_checkpoint"]
+
+FORM = CheckpointForm("train_detect.py", {"model": Mapping, "classes": list, "input_size": int})
 
 
 def build_detector(options: ModelOptions, classes: int, input_size: int) -> YOLO:
@@ -47,32 +48,14 @@ def build_detector(options: ModelOptions, classes: int, input_size: int) -> YOLO
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint of this package; nothing in the file is executed.
+    """The content of a detector's checkpoint; nothing in the file is executed.
 
     Raises
     ------
     InputError
         The file is absent, cut short, or no checkpoint of a detector.
     """
-    if not path.is_file():
-        raise InputError(path, "no such file", "a checkpoint, such as RUN/checkpoints/best.ckpt")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises half a dozen types for damaged files
-        found, _, expected = what_is_wrong(error).removeprefix("found ").partition("; expected ")
-        raise InputError(path, found, f"{expected}; here, a checkpoint that train_detect.py wrote") from None
-    wanted = ("state_dict", "hyper_parameters")
-    if not isinstance(content, Mapping) or any(name not in content for name in wanted):
-        raise InputError(
-            path, "a file without state_dict and hyper_parameters", "a checkpoint that train_detect.py wrote"
-        )
-    hyper = content["hyper_parameters"]
-    for name, kind in {"model": Mapping, "classes": list, "input_size": int}.items():
-        if not isinstance(hyper, Mapping) or not isinstance(hyper.get(name), kind):
-            raise InputError(
-                path, f"no {name} in its hyper_parameters", "a checkpoint that train_detect.py wrote"
-            )
-    return dict(content)
+    return FORM.read(path)
 
 
 def load_detector(
@@ -113,30 +96,13 @@ def load_detector(
     )
     options.check(hyper["input_size"])
     model = build_detector(options, len(hyper["classes"]), hyper["input_size"])
-    load_state(model, content["state_dict"], checkpoint)
+    load_weights(model, content["state_dict"], checkpoint)
     return model.eval(), tuple(hyper["classes"]), int(hyper["input_size"])
 
 
-def load_state(model: YOLO, state: Mapping[str, Any], source: Path) -> None:
-    """Load the ``model.`` part of a checkpoint's state dict, strictly.
-
-    Raises
-    ------
-    InputError
-        Names the first weight that is missing, superfluous or of another shape.
-    """
-    own = model.state_dict()
-    given = {name.removeprefix("model."): value for name, value in state.items()}
-    differing = [name for name in own if name not in given or given[name].shape != own[name].shape]
-    differing += [name for name in given if name not in own]
-    if differing:
-        name = differing[0]
-        found = f"{name} of shape {tuple(given[name].shape)}" if name in given else f"no {name}"
-        wanted = f"shape {tuple(own[name].shape)}" if name in own else "no such weight"
-        raise InputError(
-            source, found, f"{wanted}: the checkpoint is of another architecture, grid or set of classes"
-        )
-    model.load_state_dict(given, strict=True)
+def load_weights(model: YOLO, state: Mapping[str, Any], source: Path) -> None:
+    """Load the state dict of a checkpoint into a detector, strictly; InputError names what does not fit."""
+    load_state(model, state, source, "the checkpoint is of another architecture, grid or set of classes")
 
 
 def hyper_parameters(options: ModelOptions, classes: Sequence[str], input_size: int) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from data.augment import eval_transform
 from data.detection import DetectionDataset, detection_loader
 from data.formats import read_detections, read_voc
 from training import provenance, trainer
-from training.data import read_test_data
-from training.evaluation import detect
-from training.model import load_detector, read_checkpoint
-from training.module import DetectorModule
-from training.options import Options
+from training.detection.data import read_test_data
+from training.detection.evaluation import detect
+from training.detection.model import load_detector, read_checkpoint
+from training.detection.module import DetectorModule
+from training.detection.options import Options
 from training.schedule import learning_rate
 
 SHUFFLED = ("--shuffle", "last", "--passes", 2)

@@ -12,7 +12,7 @@ from data.augment import Augmentation, eval_transform, train_transform
 from data.detection import Batch, DetectionDataset, EpochLoader, detection_loader, split_validation
 from data.formats import guard_test_set, read_classes, read_voc, voc_folder
 from data.records import GroundTruth, InputError
-from training.options import DataOptions
+from training.detection.options import DataOptions
 
 __all__ = ["DetectionData", "RunData", "read_run_data", "read_test_data"]
 

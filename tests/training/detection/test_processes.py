@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from data.formats import read_detections, read_voc
-from training.model import read_checkpoint
+from training.detection.model import read_checkpoint
 
 SCRIPT = """
 import json, os, sys, time
 from pathlib import Path
-from training import module
-from training.command import main
+from training.detection import module
+from training.detection.command import main
 
 SEEN = {seen!r}  # a folder
 rank = int(os.environ.get("LOCAL_RANK", "0"))
