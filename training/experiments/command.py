@@ -120,10 +120,16 @@ def _seeds(given: Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def _results(plans: Sequence[Plan], out: Path, failed: dict[str, str]) -> int:
+    """Draw what there is; the exit code says whether that is all."""
+    from training.experiments.outputs import write_results  # matplotlib takes a second
+
     complete = not failed
     for plan in plans:
-        missing = [run.name for run in plan.runs if state_of(run, runs_folder(out)) != "done"]
+        rows, files = write_results(plan, out)
+        missing = [run.name for row in rows for run in row.missing]
+        print(f"\n{plan.experiment.name}: " + ", ".join(str(file) for file in files[:4]))
         for name in missing:
-            print(f"missing: {name}", file=sys.stderr)
+            why = failed.get(name, "not done yet")
+            print(f"missing in {plan.experiment.name}: {name}: {why}", file=sys.stderr)
         complete = complete and not missing
     return 0 if complete else 1

@@ -1,0 +1,162 @@
+"""Accuracy against what is modified: Figures 4 and 5 (share of layers), 6 (layer) and 7 (layer, by patch)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from diagnosis.drawing import QUIET
+from training.experiments.collect import Row
+from training.experiments.looks import (
+    MISSING,
+    colour_of,
+    draw_missing,
+    draw_paper,
+    draw_series,
+    entry_of,
+    paper_entries,
+)
+from training.experiments.notes import notes
+from training.experiments.page import Entry, make_page
+from training.experiments.paper import paper_accuracy, reported
+from training.experiments.plan import Plan
+from training.experiments.tables import ARCHITECTURES, baseline_of
+from training.experiments.variant import Variant, layer_count, modified_percent
+
+__all__ = ["against_layer", "against_percent", "data_name"]
+
+DATA = {
+    "cifar100": "CIFAR-100",
+    "small-imagenet": "Small-ImageNet 32×32",
+    "imagenet": "ImageNet",
+    "shapes": "shapes",
+}
+BASELINE: dict[str, Any] = {"color": QUIET, "linewidth": 0.9, "linestyle": (0, (1, 1.2))}
+Groups = list[tuple[Variant, list[Row]]]
+
+
+def data_name(name: str) -> str:
+    """A data set as a reader knows it."""
+    return DATA.get(name, name)
+
+
+def panels_of(rows: Sequence[Row]) -> Groups:
+    """The rows of each network on each data set, with that network unmodified."""
+    groups: dict[Variant, list[Row]] = {}
+    for row in rows:
+        variant = row.point.variant
+        groups.setdefault(Variant(variant.data, variant.arch), []).append(row)
+    return list(groups.items())
+
+
+def against_percent(plan: Plan, rows: Sequence[Row]) -> Figure:
+    """Accuracy against the percentage of modified layers, counted from the last (Figures 4 and 5)."""
+    figure, panels = _page(plan, rows, (4.6, 3.1), (3.3, 2.3))
+    for axes, (plain, group) in zip(panels, panels_of(rows), strict=True):
+        _draw(axes, group, plain, modified_percent, from_baseline=True)
+        axes.set(xlim=(-3, 103), xlabel="modified layers, counted from the last (%)")
+    return figure
+
+
+def against_layer(plan: Plan, rows: Sequence[Row]) -> Figure:
+    """Accuracy against the layer that is modified, or the first of those that are (Figures 6 and 7)."""
+    figure, panels = _page(plan, rows, (4.6, 3.1), (3.7, 2.7))
+    for axes, (plain, group) in zip(panels, panels_of(rows), strict=True):
+        count = layer_count(plain.arch)
+        _draw(axes, group, plain, partial(first_layer, count=count), from_baseline=False)
+        axes.set(xlim=(0.5, count + 0.5), xlabel="layer, counted from the input")
+        axes.set_xticks(range(1, count + 1))
+    return figure
+
+
+def first_layer(variant: Variant, count: int) -> float:
+    """The layer nearest the input that is modified, of `count`; NaN where none is.
+
+    Examples
+    --------
+    >>> first_layer(Variant("cifar100", "vgg16", "spatial", last=4), 13)
+    10
+    """
+    if variant.layer is not None:
+        return variant.layer
+    return math.nan if variant.last is None else count - variant.last + 1
+
+
+def _page(
+    plan: Plan, rows: Sequence[Row], alone: tuple[float, float], together: tuple[float, float]
+) -> tuple[Figure, list[Axes]]:
+    groups = panels_of(rows)
+    names = [
+        f"{ARCHITECTURES.get(plain.arch, plain.arch)}, {data_name(_data(group))}" for plain, group in groups
+    ]
+    size = alone if len(groups) == 1 else together
+    figure, panels = make_page(
+        names,
+        size,
+        title=f"{plan.experiment.name.capitalize()}: {plan.experiment.title}",
+        entries=_legend(rows),
+        notes=notes(plan, rows),
+    )
+    for axes in panels:
+        axes.set_ylabel("top-1 accuracy (%)")
+    return figure, panels
+
+
+def _data(group: Sequence[Row]) -> str:
+    """The data set that the runs have, which --set may have changed."""
+    return str(group[0].point.runs[0].options["data"])
+
+
+def _legend(rows: Sequence[Row]) -> list[Entry]:
+    """Each kind of series once, then the baseline and the paper's marks."""
+    entries: dict[tuple[object, ...], Entry] = {}
+    for row in rows:
+        variant = row.point.variant
+        key = (variant.method, variant.patch, variant.layer is None)
+        if variant.method != "none":
+            entries.setdefault(key, entry_of(row.point.series.split(":")[0], variant))
+    variants = [row.point.variant for row in rows]
+    drops = [variant for variant in variants if paper_accuracy(variant) is None and reported(variant, "drop")]
+    return [
+        Entry("baseline", line=BASELINE),
+        *entries.values(),
+        *paper_entries(numbers=any(paper_accuracy(variant) for variant in variants), drops=bool(drops)),
+        *([MISSING] if any(not row.results for row in rows) else []),
+    ]
+
+
+def _draw(
+    axes: Axes, rows: Sequence[Row], plain: Variant, place: Callable[[Variant], float], *, from_baseline: bool
+) -> None:
+    """The series of a panel over their places, the baseline as a level, the paper's numbers over both."""
+    baseline = baseline_of(rows, plain)
+    series: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.point.variant.method != "none":
+            series.setdefault(row.point.series, []).append(row)
+    if baseline is not None:
+        axes.axhline(baseline.mean(), zorder=1.5, **BASELINE)
+    for members in series.values():
+        points = sorted(members, key=lambda row: place(row.point.variant))
+        x = [place(row.point.variant) for row in points]
+        y, spread = [row.mean() for row in points], [row.std() for row in points]
+        if from_baseline and baseline is not None:
+            x, y, spread = [0.0, *x], [baseline.mean(), *y], [baseline.std(), *spread]
+        draw_series(axes, x, y, spread, points[-1].point.variant)
+    draw_missing(axes, sorted({place(row.point.variant) for row in rows if not row.results} - {math.nan}))
+    for row in rows:
+        variant = row.point.variant
+        x0 = place(variant)
+        known, drop = paper_accuracy(variant), reported(variant, "drop")
+        if known is not None:
+            if math.isnan(x0):
+                x0 = axes.get_xlim()[1]
+            draw_paper(axes, x0, known.value, colour_of(variant))
+        elif drop is not None and baseline is not None:
+            draw_paper(axes, x0, baseline.mean() - drop.value, colour_of(variant), drop=True)
+    axes.set_ylim(bottom=0)
