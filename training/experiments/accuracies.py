@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ from training.experiments.looks import (
     draw_paper,
     draw_series,
     entry_of,
+    mark_of,
     paper_entries,
 )
 from training.experiments.notes import notes
@@ -58,7 +58,7 @@ def against_percent(plan: Plan, rows: Sequence[Row]) -> Figure:
     """Accuracy against the percentage of modified layers, counted from the last (Figures 4 and 5)."""
     figure, panels = _page(plan, rows, (4.6, 3.1), (3.3, 2.3))
     for axes, (plain, group) in zip(panels, panels_of(rows), strict=True):
-        _draw(axes, group, plain, modified_percent, from_baseline=True)
+        _draw(axes, group, plain, modified_percent, from_baseline=True, numbered=len(panels) == 1)
         axes.set(xlim=(-3, 103), xlabel="modified layers, counted from the last (%)")
     return figure
 
@@ -68,14 +68,21 @@ def against_layer(plan: Plan, rows: Sequence[Row]) -> Figure:
     figure, panels = _page(plan, rows, (4.6, 3.1), (3.7, 2.7))
     for axes, (plain, group) in zip(panels, panels_of(rows), strict=True):
         count = layer_count(plain.arch)
-        _draw(axes, group, plain, partial(first_layer, count=count), from_baseline=False)
-        axes.set(xlim=(0.5, count + 0.5), xlabel="layer, counted from the input")
-        axes.set_xticks(range(1, count + 1))
+        _draw(
+            axes,
+            group,
+            plain,
+            partial(first_layer, count=count),
+            from_baseline=False,
+            numbered=len(panels) == 1,
+        )
+        axes.set(xlim=(0.5, count + 1.6), xlabel="layer, counted from the input")
+        axes.set_xticks(range(1, count + 2), [*map(str, range(1, count + 1)), "none"])
     return figure
 
 
 def first_layer(variant: Variant, count: int) -> float:
-    """The layer nearest the input that is modified, of `count`; NaN where none is.
+    """The layer nearest the input that is modified, of `count`; the one after the last where none is.
 
     Examples
     --------
@@ -84,7 +91,7 @@ def first_layer(variant: Variant, count: int) -> float:
     """
     if variant.layer is not None:
         return variant.layer
-    return math.nan if variant.last is None else count - variant.last + 1
+    return count + 1 - (variant.last or 0)
 
 
 def _page(
@@ -98,7 +105,7 @@ def _page(
     figure, panels = make_page(
         names,
         size,
-        title=f"{plan.experiment.name.capitalize()}: {plan.experiment.title}",
+        title=plan.experiment.heading,
         entries=_legend(rows),
         notes=notes(plan, rows),
     )
@@ -123,7 +130,7 @@ def _legend(rows: Sequence[Row]) -> list[Entry]:
     variants = [row.point.variant for row in rows]
     drops = [variant for variant in variants if paper_accuracy(variant) is None and reported(variant, "drop")]
     return [
-        Entry("baseline", line=BASELINE),
+        Entry("baseline", BASELINE, mark_of(rows[0].point.variant)),
         *entries.values(),
         *paper_entries(numbers=any(paper_accuracy(variant) for variant in variants), drops=bool(drops)),
         *([MISSING] if any(not row.results for row in rows) else []),
@@ -131,7 +138,13 @@ def _legend(rows: Sequence[Row]) -> list[Entry]:
 
 
 def _draw(
-    axes: Axes, rows: Sequence[Row], plain: Variant, place: Callable[[Variant], float], *, from_baseline: bool
+    axes: Axes,
+    rows: Sequence[Row],
+    plain: Variant,
+    place: Callable[[Variant], float],
+    *,
+    from_baseline: bool,
+    numbered: bool,
 ) -> None:
     """The series of a panel over their places, the baseline as a level, the paper's numbers over both."""
     baseline = baseline_of(rows, plain)
@@ -141,6 +154,7 @@ def _draw(
             series.setdefault(row.point.series, []).append(row)
     if baseline is not None:
         axes.axhline(baseline.mean(), zorder=1.5, **BASELINE)
+        draw_series(axes, [place(plain)], [baseline.mean()], [baseline.std()], plain)
     for members in series.values():
         points = sorted(members, key=lambda row: place(row.point.variant))
         x = [place(row.point.variant) for row in points]
@@ -148,15 +162,14 @@ def _draw(
         if from_baseline and baseline is not None:
             x, y, spread = [0.0, *x], [baseline.mean(), *y], [baseline.std(), *spread]
         draw_series(axes, x, y, spread, points[-1].point.variant)
-    draw_missing(axes, sorted({place(row.point.variant) for row in rows if not row.results} - {math.nan}))
+    draw_missing(axes, sorted({place(row.point.variant) for row in rows if not row.results}))
     for row in rows:
         variant = row.point.variant
         x0 = place(variant)
         known, drop = paper_accuracy(variant), reported(variant, "drop")
         if known is not None:
-            if math.isnan(x0):
-                x0 = axes.get_xlim()[1]
-            draw_paper(axes, x0, known.value, colour_of(variant))
+            text = f"{known.value:.2f}" if numbered else ""
+            draw_paper(axes, x0, known.value, colour_of(variant), text=text)
         elif drop is not None and baseline is not None:
             draw_paper(axes, x0, baseline.mean() - drop.value, colour_of(variant), drop=True)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.04 * axes.get_ylim()[1])

@@ -7,18 +7,22 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from diagnosis.drawing import QUIET
+from diagnosis.plots import spread
 from training.experiments.collect import Curve, Row, seed_spread
-from training.experiments.looks import PAPER, colour_of, draw_paper, mark_of, paper_entries
+from training.experiments.looks import colour_of, draw_paper, mark_of, paper_entries
 from training.experiments.notes import notes
 from training.experiments.page import Entry, make_page
 from training.experiments.paper import paper_accuracy
 from training.experiments.plan import Plan
 
 __all__ = ["training_curves"]
+
+LABEL_STEP = 4.5  # percent from one label to the next
 
 TRAINING: dict[str, Any] = {"linewidth": 0.9, "linestyle": (0, (2.5, 1.5)), "alpha": 0.75}
 
@@ -48,38 +52,35 @@ def training_curves(plan: Plan, rows: Sequence[Row], curves: Mapping[str, Curve]
     figure, (axes,) = make_page(
         [""],
         (5.6, 3.3),
-        title=f"{plan.experiment.name.capitalize()}: {plan.experiment.title}",
+        title=plan.experiment.heading,
         entries=entries,
         notes=notes(plan, rows),
+        right=0.9,
     )
     last = 1
     for row in rows:
         last = max(
             last, _draw(axes, [curves[run.name] for run in row.point.runs], colour_of(row.point.variant))
         )
-    beyond = last * 1.04  # to the right of the curves: the test set is looked at once, after the last epoch
+    end = last * 1.03  # to the right of the curves: the test set is looked at once, after the last epoch
+    papers = [(row, known) for row in rows for known in [paper_accuracy(row.point.variant)] if known]
     for row in rows:
-        variant = row.point.variant
         if row.results:
-            spread = row.std()
+            error = row.std()
             axes.errorbar(
-                [beyond], [row.mean()], None if math.isnan(spread) else [spread],
-                color=colour_of(variant), capsize=2.5, zorder=4, **mark_of(variant),
+                [end], [row.mean()], None if math.isnan(error) else [error],
+                color=colour_of(row.point.variant), capsize=2.5, zorder=4, **mark_of(row.point.variant),
             )  # fmt: skip
-        known = paper_accuracy(variant)
-        if known is not None:
-            draw_paper(axes, last * 1.09, known.value, colour_of(variant))
-            axes.annotate(
-                f"{known.value:.2f}",
-                (last * 1.09, known.value),
-                xytext=(PAPER["markersize"], 0),
-                textcoords="offset points",
-                size=7.5,
-                color=colour_of(variant),
-                va="center",
-                annotation_clip=False,
-            )
-    axes.set(xlim=(0, last * 1.13), xlabel="epoch", ylabel="top-1 accuracy (%)")
+    for row, known in papers:
+        draw_paper(axes, end, known.value, colour_of(row.point.variant))
+    papers.sort(key=lambda pair: pair[1].value)
+    places = spread(np.array([known.value for _, known in papers]), LABEL_STEP, 100.0)
+    for (row, known), y in zip(papers, places, strict=True):
+        axes.annotate(
+            f"paper {known.value:.2f}", (end, known.value), xytext=(last * 1.06, y), textcoords="data",
+            size=7.5, color=colour_of(row.point.variant), va="center_baseline", annotation_clip=False,
+        )  # fmt: skip
+    axes.set(xlim=(0, end), xlabel="epoch", ylabel="top-1 accuracy (%)")
     axes.set_ylim(bottom=0)
     return figure
 

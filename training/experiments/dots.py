@@ -35,7 +35,7 @@ def dots(plan: Plan, rows: Sequence[Row]) -> Figure:
     figure, (axes,) = make_page(
         [""],
         (3.4, STEP * (len(rows) + 0.5)),
-        title=f"{plan.experiment.name.capitalize()}: {plan.experiment.title}",
+        title=plan.experiment.heading,
         entries=entries,
         notes=notes(plan, rows),
         left=widest + 0.15,
@@ -68,9 +68,22 @@ def dots(plan: Plan, rows: Sequence[Row]) -> Figure:
         )  # fmt: skip
     axes.grid(True, axis="x", color=FAINT, linewidth=0.5)
     axes.grid(False, axis="y")
-    axes.set(xlim=(0, 100), ylim=(len(rows) - 0.4, -0.6), yticks=[], xlabel="top-1 accuracy (%)")
+    axes.set(
+        xlim=_limits(rows, plan.experiment.draw == "networks"),
+        ylim=(len(rows) - 0.4, -0.6),
+        yticks=[],
+        xlabel="top-1 accuracy (%)",
+    )
     axes.spines["left"].set_visible(False)
     return figure
+
+
+def _limits(rows: Sequence[Row], close: bool) -> tuple[float, float]:
+    """From 0 on, or `close` around the accuracies where all networks do well."""
+    papers = [paper_accuracy(row.point.variant) for row in rows]
+    values = [known.value for known in papers if known] + [row.mean() for row in rows if row.results]
+    values = values or [0.0, 100.0]
+    return (5 * math.floor(min(values) / 5 - 0.4) if close else 0.0), 5 * math.ceil(max(values) / 5 + 0.4)
 
 
 def _name(plan: Plan, row: Row) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from diagnosis.drawing import INK, QUIET
 from training.experiments.page import Entry
@@ -32,8 +33,8 @@ PATCH_MARKS = ("o", "s", "^", "D", "P")
 PAPER: Mapping[str, Any] = {
     "marker": "d",
     "markersize": 8,
-    "markerfacecolor": "white",
-    "markeredgewidth": 1.4,
+    "markerfacecolor": "none",
+    "markeredgewidth": 1.3,
 }
 """A number of the paper's; its edge has the colour of the series."""
 PAPER_DROP: Mapping[str, Any] = {**PAPER, "marker": "v", "markersize": 7}
@@ -94,10 +95,15 @@ def draw_series(
         )  # fmt: skip
 
 
-def draw_paper(axes: Axes, x: float, y: float, colour: str, *, drop: bool = False) -> None:
-    """A number of the paper's, above all lines."""
+def draw_paper(axes: Axes, x: float, y: float, colour: str, *, drop: bool = False, text: str = "") -> None:
+    """A number of the paper's, above all lines; `text` stands to the right of it."""
     look = PAPER_DROP if drop else PAPER
     axes.plot([x], [y], linestyle="none", zorder=5, clip_on=False, markeredgecolor=colour, **look)
+    if text:
+        axes.annotate(
+            text, (x, y), xytext=(5, 2.5), textcoords="offset points", size=7, color=colour,
+            annotation_clip=False, zorder=6, path_effects=[withStroke(linewidth=2, foreground="white")],
+        )  # fmt: skip
 
 
 def draw_missing(axes: Axes, x: Sequence[float]) -> None:

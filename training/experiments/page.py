@@ -54,6 +54,7 @@ def make_page(
     columns: int = 2,
     left: float = LEFT,
     right: float = GAP,
+    below: float = BELOW,
 ) -> tuple[Figure, list[Axes]]:
     """A figure with empty panels.
 
@@ -75,12 +76,14 @@ def make_page(
         Inches for the ticks and the label beside a panel.
     right
         Inches on its other side.
+    below
+        Inches for the ticks and the label below it.
     """
     wide, high = size
     columns = min(columns, len(names))
     rows = math.ceil(len(names) / columns)
     head = HEAD if any(names) else 0.1
-    cell_wide, cell_high = left + wide + right, head + high + BELOW
+    cell_wide, cell_high = left + wide + right, head + high + below
     width = columns * cell_wide
     titled = wrap(title, width, 11, weight="bold")
     keys = _in_rows(entries, width)

@@ -31,7 +31,7 @@ def error_pies(plan: Plan, rows: Sequence[Row]) -> Figure:
     figure, panels = make_page(
         [row.point.series for row in rows],
         PANEL,
-        title=f"{plan.experiment.name.capitalize()}: {plan.experiment.title}",
+        title=plan.experiment.heading,
         entries=(),
         notes=[
             "What became of the top N detections of each class, N its number of objects; shares averaged "
@@ -39,6 +39,7 @@ def error_pies(plan: Plan, rows: Sequence[Row]) -> Figure:
             *notes(plan, rows),
         ],
         left=0.1,
+        below=0.1,
     )
     for axes, row in zip(panels, rows, strict=True):
         axes.set(xlim=(0, PANEL[0]), ylim=(PANEL[1], 0))
