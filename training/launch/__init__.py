@@ -2,5 +2,6 @@
 
 from training.launch.job import Job, Launcher, Outcome
 from training.launch.local import LocalLauncher
+from training.launch.ray_cluster import RayLauncher
 
-__all__ = ["Job", "Launcher", "LocalLauncher", "Outcome"]
+__all__ = ["Job", "Launcher", "LocalLauncher", "Outcome", "RayLauncher"]

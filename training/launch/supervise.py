@@ -108,6 +108,7 @@ class Supervisor:
         pipe
             Closes when the launcher has gone.
         """
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # workers of Ray have SIGINT blocked
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         for number in (signal.SIGINT, signal.SIGTERM):
