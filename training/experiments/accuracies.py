@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from diagnosis.drawing import QUIET
 from training.experiments.collect import Row
+from training.experiments.labels import Label, place_labels
 from training.experiments.looks import (
     MISSING,
     colour_of,
@@ -37,6 +38,8 @@ DATA = {
     "shapes": "shapes",
 }
 BASELINE: dict[str, Any] = {"color": QUIET, "linewidth": 0.9, "linestyle": (0, (1, 1.2))}
+NONE = 1.5
+"""How far behind the last layer the place of the unmodified network is."""
 Groups = list[tuple[Variant, list[Row]]]
 
 
@@ -58,8 +61,9 @@ def against_percent(plan: Plan, rows: Sequence[Row]) -> Figure:
     """Accuracy against the percentage of modified layers, counted from the last (Figures 4 and 5)."""
     figure, panels = _page(plan, rows, (4.6, 3.1), (3.3, 2.3))
     for axes, (plain, group) in zip(panels, panels_of(rows), strict=True):
-        _draw(axes, group, plain, modified_percent, from_baseline=True, numbered=len(panels) == 1)
+        labels = _draw(axes, group, plain, modified_percent, from_baseline=True)
         axes.set(xlim=(-3, 103), xlabel="modified layers, counted from the last (%)")
+        _finish(axes, labels)
     return figure
 
 
@@ -68,21 +72,20 @@ def against_layer(plan: Plan, rows: Sequence[Row]) -> Figure:
     figure, panels = _page(plan, rows, (4.6, 3.1), (3.7, 2.7))
     for axes, (plain, group) in zip(panels, panels_of(rows), strict=True):
         count = layer_count(plain.arch)
-        _draw(
-            axes,
-            group,
-            plain,
-            partial(first_layer, count=count),
-            from_baseline=False,
-            numbered=len(panels) == 1,
-        )
-        axes.set(xlim=(0.5, count + 1.6), xlabel="layer, counted from the input")
-        axes.set_xticks(range(1, count + 2), [*map(str, range(1, count + 1)), "none"])
+        labels = _draw(axes, group, plain, partial(first_layer, count=count), from_baseline=False)
+        axes.set(xlim=(0.5, count + 2.2), xlabel="layer, counted from the input")
+        axes.set_xticks([*range(1, count + 1), count + NONE], [*map(str, range(1, count + 1)), "none"])
+        _finish(axes, labels)
     return figure
 
 
+def _finish(axes: Axes, labels: Sequence[Label]) -> None:
+    axes.set_ylim(0, 1.04 * axes.get_ylim()[1])
+    place_labels(axes, labels)
+
+
 def first_layer(variant: Variant, count: int) -> float:
-    """The layer nearest the input that is modified, of `count`; the one after the last where none is.
+    """The layer nearest the input that is modified, of `count`; a place after the last where none is.
 
     Examples
     --------
@@ -91,7 +94,7 @@ def first_layer(variant: Variant, count: int) -> float:
     """
     if variant.layer is not None:
         return variant.layer
-    return count + 1 - (variant.last or 0)
+    return count + NONE if variant.last is None else count - variant.last + 1
 
 
 def _page(
@@ -144,9 +147,11 @@ def _draw(
     place: Callable[[Variant], float],
     *,
     from_baseline: bool,
-    numbered: bool,
-) -> None:
-    """The series of a panel over their places, the baseline as a level, the paper's numbers over both."""
+) -> list[Label]:
+    """The series of a panel over their places, the baseline as a level, the paper's numbers over both.
+
+    Returns the paper's numbers as labels, to be placed once the limits are final.
+    """
     baseline = baseline_of(rows, plain)
     series: dict[str, list[Row]] = {}
     for row in rows:
@@ -163,13 +168,13 @@ def _draw(
             x, y, spread = [0.0, *x], [baseline.mean(), *y], [baseline.std(), *spread]
         draw_series(axes, x, y, spread, points[-1].point.variant)
     draw_missing(axes, sorted({place(row.point.variant) for row in rows if not row.results}))
+    labels = []
     for row in rows:
         variant = row.point.variant
-        x0 = place(variant)
         known, drop = paper_accuracy(variant), reported(variant, "drop")
         if known is not None:
-            text = f"{known.value:.2f}" if numbered else ""
-            draw_paper(axes, x0, known.value, colour_of(variant), text=text)
+            draw_paper(axes, place(variant), known.value, colour_of(variant))
+            labels.append(Label(place(variant), known.value, f"{known.value:.2f}", colour_of(variant)))
         elif drop is not None and baseline is not None:
-            draw_paper(axes, x0, baseline.mean() - drop.value, colour_of(variant), drop=True)
-    axes.set_ylim(0, 1.04 * axes.get_ylim()[1])
+            draw_paper(axes, place(variant), baseline.mean() - drop.value, colour_of(variant), drop=True)
+    return labels

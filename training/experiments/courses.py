@@ -80,7 +80,7 @@ def training_curves(plan: Plan, rows: Sequence[Row], curves: Mapping[str, Curve]
             f"paper {known.value:.2f}", (end, known.value), xytext=(last * 1.06, y), textcoords="data",
             size=7.5, color=colour_of(row.point.variant), va="center_baseline", annotation_clip=False,
         )  # fmt: skip
-    axes.set(xlim=(0, end), xlabel="epoch", ylabel="top-1 accuracy (%)")
+    axes.set(xlim=(0, last * 1.045), xlabel="epoch", ylabel="top-1 accuracy (%)")
     axes.set_ylim(bottom=0)
     return figure
 

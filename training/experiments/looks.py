@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.patheffects import withStroke
 
 from diagnosis.drawing import INK, QUIET
 from training.experiments.page import Entry
@@ -95,15 +94,10 @@ def draw_series(
         )  # fmt: skip
 
 
-def draw_paper(axes: Axes, x: float, y: float, colour: str, *, drop: bool = False, text: str = "") -> None:
-    """A number of the paper's, above all lines; `text` stands to the right of it."""
+def draw_paper(axes: Axes, x: float, y: float, colour: str, *, drop: bool = False) -> None:
+    """A number of the paper's, above all lines."""
     look = PAPER_DROP if drop else PAPER
     axes.plot([x], [y], linestyle="none", zorder=5, clip_on=False, markeredgecolor=colour, **look)
-    if text:
-        axes.annotate(
-            text, (x, y), xytext=(5, 2.5), textcoords="offset points", size=7, color=colour,
-            annotation_clip=False, zorder=6, path_effects=[withStroke(linewidth=2, foreground="white")],
-        )  # fmt: skip
 
 
 def draw_missing(axes: Axes, x: Sequence[float]) -> None:

@@ -46,7 +46,7 @@ def to_csv(plan: Plan, rows: Sequence[Row]) -> str:
     file = io.StringIO()
     head = ["series", *asdict(rows[0].point.variant), "modified_percent", "seeds"]
     for name in quantities:
-        head += [name, f"{name}_std"]
+        head += [name] if name == "pass_std" else [name, f"{name}_std"]
     head += ["parameters", "test_images", "passes", "drop", "paper", "paper_drop", "paper_where", "runs"]
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(head)
@@ -56,7 +56,11 @@ def to_csv(plan: Plan, rows: Sequence[Row]) -> str:
         line = [row.point.series, *asdict(ran).values(), _plain(modified_percent(variant), 1)]
         line.append(" ".join(map(str, row.results)))
         for name in quantities:
-            line += [_plain(row.mean(name)), _plain(row.std(name))]
+            line += (
+                [_plain(row.mean(name))]
+                if name == "pass_std"
+                else [_plain(row.mean(name)), _plain(row.std(name))]
+            )
         line += [_whole(row.mean(name)) for name in ("parameters", "test_images", "passes")]
         line.append(_plain(drop_of(rows, row)))
         paper, drop = (
