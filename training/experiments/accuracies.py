@@ -22,30 +22,19 @@ from training.experiments.looks import (
     mark_of,
     paper_entries,
 )
-from training.experiments.notes import notes
+from training.experiments.notes import DATA, notes
 from training.experiments.page import Entry, make_page
 from training.experiments.paper import paper_accuracy, reported
 from training.experiments.plan import Plan
 from training.experiments.tables import ARCHITECTURES, baseline_of
 from training.experiments.variant import Variant, layer_count, modified_percent
 
-__all__ = ["against_layer", "against_percent", "data_name"]
+__all__ = ["against_layer", "against_percent"]
 
-DATA = {
-    "cifar100": "CIFAR-100",
-    "small-imagenet": "Small-ImageNet 32×32",
-    "imagenet": "ImageNet",
-    "shapes": "shapes",
-}
 BASELINE: dict[str, Any] = {"color": QUIET, "linewidth": 0.9, "linestyle": (0, (1, 1.2))}
 NONE = 1.5
 """How far behind the last layer the place of the unmodified network is."""
 Groups = list[tuple[Variant, list[Row]]]
-
-
-def data_name(name: str) -> str:
-    """A data set as a reader knows it."""
-    return DATA.get(name, name)
 
 
 def panels_of(rows: Sequence[Row]) -> Groups:
@@ -101,9 +90,7 @@ def _page(
     plan: Plan, rows: Sequence[Row], alone: tuple[float, float], together: tuple[float, float]
 ) -> tuple[Figure, list[Axes]]:
     groups = panels_of(rows)
-    names = [
-        f"{ARCHITECTURES.get(plain.arch, plain.arch)}, {data_name(_data(group))}" for plain, group in groups
-    ]
+    names = [f"{ARCHITECTURES.get(plain.arch, plain.arch)}, {DATA[_data(group)]}" for plain, group in groups]
     size = alone if len(groups) == 1 else together
     figure, panels = make_page(
         names,
@@ -160,14 +147,15 @@ def _draw(
     if baseline is not None:
         axes.axhline(baseline.mean(), zorder=1.5, **BASELINE)
         draw_series(axes, [place(plain)], [baseline.mean()], [baseline.std()], plain)
-    for members in series.values():
+    for level, members in enumerate(series.values()):
         points = sorted(members, key=lambda row: place(row.point.variant))
         x = [place(row.point.variant) for row in points]
         y, spread = [row.mean() for row in points], [row.std() for row in points]
         if from_baseline and baseline is not None:
             x, y, spread = [0.0, *x], [baseline.mean(), *y], [baseline.std(), *spread]
         draw_series(axes, x, y, spread, points[-1].point.variant)
-    draw_missing(axes, sorted({place(row.point.variant) for row in rows if not row.results}))
+        missing = [place(row.point.variant) for row in points if not row.results]
+        draw_missing(axes, missing, colour_of(points[-1].point.variant), level)
     labels = []
     for row in rows:
         variant = row.point.variant
@@ -176,5 +164,7 @@ def _draw(
             draw_paper(axes, place(variant), known.value, colour_of(variant))
             labels.append(Label(place(variant), known.value, f"{known.value:.2f}", colour_of(variant)))
         elif drop is not None and baseline is not None:
-            draw_paper(axes, place(variant), baseline.mean() - drop.value, colour_of(variant), drop=True)
+            value = baseline.mean() - drop.value
+            draw_paper(axes, place(variant), value, colour_of(variant), drop=True)
+            labels.append(Label(place(variant), value, f"−{drop.value:.2f}", colour_of(variant)))
     return labels

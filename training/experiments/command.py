@@ -152,7 +152,14 @@ def _results(plans: Sequence[Plan], out: Path, failed: dict[str, str]) -> int:
         missing = [run.name for row in rows for run in row.missing]
         print(f"\n{plan.experiment.name}: " + ", ".join(str(file) for file in files[:4]))
         for name in missing:
-            why = failed.get(name, "not done yet")
-            print(f"missing in {plan.experiment.name}: {name}: {why}", file=sys.stderr)
+            if name in failed:
+                print(f"missing in {plan.experiment.name}: {name}: {failed[name]}", file=sys.stderr)
+        others = sum(name not in failed for name in missing)
+        if others:
+            runs = sum(len(row.point.runs) for row in rows)
+            print(
+                f"missing in {plan.experiment.name}: {others} of {runs} results are not there yet",
+                file=sys.stderr,
+            )
         complete = complete and not missing
     return 0 if complete else 1

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from diagnosis.drawing import QUIET
 from diagnosis.plots import spread
@@ -46,7 +47,7 @@ def training_curves(plan: Plan, rows: Sequence[Row], curves: Mapping[str, Curve]
     entries += [
         Entry("validation", line={"color": QUIET, "linewidth": 1.4}),
         Entry("training, on augmented images", line={"color": QUIET, **TRAINING}),
-        Entry("test, in the end", mark={"marker": "o", "markersize": 5, "color": QUIET}),
+        Entry("test, at the end", mark={"marker": "o", "markersize": 5, "color": QUIET}),
         *paper_entries(numbers=True, drops=False),
     ]
     figure, (axes,) = make_page(
@@ -81,6 +82,7 @@ def training_curves(plan: Plan, rows: Sequence[Row], curves: Mapping[str, Curve]
             size=7.5, color=colour_of(row.point.variant), va="center_baseline", annotation_clip=False,
         )  # fmt: skip
     axes.set(xlim=(0, last * 1.045), xlabel="epoch", ylabel="top-1 accuracy (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     return figure
 

@@ -19,11 +19,15 @@ SIDES = {  # horizontal and vertical alignment, offset in points
     "right": ("left", "center_baseline", (6.0, 0.0)),
     "above": ("center", "bottom", (0.0, 5.5)),
     "below": ("center", "top", (0.0, -5.5)),
-    "upper right": ("left", "bottom", (3.5, 2.0)),
-    "lower right": ("left", "top", (3.5, -2.0)),
+    "upper right": ("left", "bottom", (5.0, 2.0)),
+    "lower right": ("left", "top", (5.0, -2.0)),
     "left": ("right", "center_baseline", (-6.0, 0.0)),
 }
 """Where a number may stand; earlier ones are taken where several cover as little."""
+
+
+MARK = 3.5 * np.array([(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)])
+"""What a mark covers around its place, in points."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
             centre = box(side)
             inside = (np.abs(taken - centre) < half + per_point).all(axis=1).sum()  # noqa: B023
             outside = bool((centre - half < low).any() or (centre + half > high).any())  # noqa: B023
-            return float(inside) + 1000 * outside
+            return float(inside) + 1000 * outside + 20 * (_facing(label, labels) == SIDES[side][1])  # noqa: B023
 
         best = min(SIDES, key=cost)
         ha, va, offset = SIDES[best]
@@ -67,12 +71,19 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
         taken = np.concatenate([taken, corners])
 
 
+def _facing(label: Label, labels: Sequence[Label]) -> str:
+    """The alignment of a label that would stand where that of the next mark above or below should."""
+    above = any(other.x == label.x and other.y > label.y for other in labels)
+    below = any(other.x == label.x and other.y < label.y for other in labels)
+    return "" if above == below else "bottom" if above else "top"
+
+
 def _drawn(axes: Axes) -> NDArray[np.float64]:
     """Points along everything that is drawn, in pixels, a few pixels apart."""
     points = [np.zeros((0, 2))]
     for line in axes.lines:
         corners = line.get_transform().transform(np.column_stack(line.get_data()).astype(float))
-        points.append(np.repeat(corners, 3, axis=0))  # a mark weighs more than a line
+        points += [corners + shift for shift in MARK * axes.figure.dpi / 72]
         for start, end in itertools.pairwise(corners):
             steps = max(int(np.abs(end - start).max() / 3), 1)
             points.append(start + (end - start) * np.linspace(0, 1, steps)[:, None])

@@ -100,12 +100,12 @@ def draw_paper(axes: Axes, x: float, y: float, colour: str, *, drop: bool = Fals
     axes.plot([x], [y], linestyle="none", zorder=5, clip_on=False, markeredgecolor=colour, **look)
 
 
-def draw_missing(axes: Axes, x: Sequence[float]) -> None:
-    """A cross on the axis where a result is not there."""
+def draw_missing(axes: Axes, x: Sequence[float], colour: str, level: int) -> None:
+    """A cross above the axis where a result is not there; each series has its level."""
     if x:
         axes.plot(
-            x, [0.02] * len(x), transform=axes.get_xaxis_transform(), linestyle="none",
-            marker="x", markersize=4, color=QUIET, markeredgewidth=0.9, zorder=2,
+            x, [0.02 + 0.035 * level] * len(x), transform=axes.get_xaxis_transform(), linestyle="none",
+            marker="x", markersize=4, color=colour, markeredgewidth=0.9, zorder=2,
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from training.experiments.collect import Row
 from training.experiments.options import MACHINE, resolved
 from training.experiments.plan import Plan
 
-__all__ = ["differences", "notes"]
+__all__ = ["DATA", "differences", "notes"]
 
 WORDS = {
     "fraction": "share of the training images",
@@ -17,8 +17,17 @@ WORDS = {
     "input_size": "side of the images",
     "batch_size": "batch size",
     "data": "data set",
-    "root": "",
 }
+
+
+DATA = {
+    "cifar100": "CIFAR-100",
+    "small-imagenet": "Small-ImageNet 32×32",
+    "imagenet": "ImageNet",
+    "shapes": "the embedded shapes",
+    "voc": "PASCAL VOC",
+}
+"""The data sets as a reader knows them."""
 
 
 def differences(plan: Plan) -> list[str]:
@@ -38,7 +47,8 @@ def differences(plan: Plan) -> list[str]:
             ours = resolved(script, plan.changes.applied(declared, script))
             for name, value in ours.items():
                 if name not in MACHINE and value != paper[name]:
-                    found.setdefault(name, {})[_word(value), _word(paper[name])] = None
+                    pair = (_word(name, value), _word(name, paper[name]))
+                    found.setdefault(name, {})[pair] = None
     return [
         f"{WORDS.get(name, name.replace('_', ' '))} "
         + ", ".join(f"{ours} instead of {paper}" for ours, paper in pairs)
@@ -46,7 +56,9 @@ def differences(plan: Plan) -> list[str]:
     ]
 
 
-def _word(value: Any) -> str:
+def _word(name: str, value: Any) -> str:
+    if name == "data":
+        return DATA[value]
     if isinstance(value, float):
         return f"{value:g}"
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
