@@ -90,7 +90,10 @@ class RayLauncher:
         cpus: int | None = None,
         gpus: int | None = None,
     ) -> None:
-        for name, value, least in (("--retries", retries, 0), ("--parallel", parallel or 1, 1)):
+        for name, value, least in (
+            ("--retries", retries, 0),
+            ("--parallel", 1 if parallel is None else parallel, 1),
+        ):
             if value < least:
                 raise InputError(name, str(value), f"{least} or more")
         self.address = address
