@@ -138,7 +138,7 @@ def parser() -> Parser:
         "--bins",
         nargs="+",
         action="append",
-        metavar="NAME",
+        metavar=("NAME", "EDGE"),
         help="the same of another characteristic: its name (height, aspect_ratio, a column of numbers of the "
         "annotations), then the edges: --bins aspect_ratio 0.5 2; a value on an edge falls below it",
     )
