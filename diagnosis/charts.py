@@ -26,15 +26,14 @@ from diagnosis.drawing import (
     ap_name,
     blank_axes,
     check_comparable,
-    draw_legend,
     house_style,
     ink_on,
-    legend_size,
     new_figure,
     put_text,
     text_width,
     wrap,
 )
+from diagnosis.legend import draw_legend, explanations, legend_size
 from diagnosis.summary import Diagnosis
 
 __all__ = ["Order", "ap_dots", "class_bars"]
@@ -233,8 +232,8 @@ def _chart(
     each = math.ceil(len(labels) / columns)
     starts = range(0, len(labels), each)
     width = len(starts) * panel - 0.4
-    head = 0.36 + LINE * len(diagnoses) + 0.32
-    foot = 0.3 + (0.1 + _explanation_height(width, diagnoses[0].iou, note) if note else 0.0)
+    head, words = 0.36 + LINE * len(diagnoses) + 0.32, explanations(diagnoses[0])
+    foot = 0.3 + (0.1 + _explanation_height(width, words, note) if note else 0.0)
     figure = new_figure(width + 2 * MARGIN, head + each * step + foot + 2 * MARGIN)
     chart = Chart(figure, _heading(figure, diagnoses, title, width, letters), [], [])
     for column, start in enumerate(starts):
@@ -252,7 +251,7 @@ def _chart(
                 y = top + row * (detector + 0.5) / len(diagnoses)
                 put_text(axes, -0.08, y, LETTERS[detector], 6.5, ha="right")
     if note:
-        _explanation(figure, width, diagnoses[0].iou, note)
+        _explanation(figure, width, words, note)
     return chart
 
 
@@ -272,18 +271,18 @@ def _heading(figure: Figure, diagnoses: Sequence[Diagnosis], title: str, width: 
     return key
 
 
-def _explanation_height(width: float, iou: float, note: str) -> float:
+def _explanation_height(width: float, words: Sequence[str], note: str) -> float:
     width = min(width, LEGEND_WIDTH)
-    return legend_size(width, iou)[1] + 0.05 + LINE * len(wrap(note, width, TEXT))
+    return legend_size(width, words)[1] + 0.05 + LINE * len(wrap(note, width, TEXT))
 
 
-def _explanation(figure: Figure, width: float, iou: float, note: str) -> None:
+def _explanation(figure: Figure, width: float, words: Sequence[str], note: str) -> None:
     """Legend and note at the bottom of the figure."""
-    top = float(figure.get_figheight()) - MARGIN - _explanation_height(width, iou, note)
+    top = float(figure.get_figheight()) - MARGIN - _explanation_height(width, words, note)
     width = min(width, LEGEND_WIDTH)
-    draw_legend(figure, MARGIN, top, width, iou)
+    draw_legend(figure, MARGIN, top, width, words)
     lines = wrap(note, width, TEXT)
-    axes = blank_axes(figure, MARGIN, top + legend_size(width, iou)[1] + 0.05, width, LINE * len(lines))
+    axes = blank_axes(figure, MARGIN, top + legend_size(width, words)[1] + 0.05, width, LINE * len(lines))
     for line, text in enumerate(lines):
         put_text(axes, 0, LINE * (line + 0.5), text, TEXT)
 

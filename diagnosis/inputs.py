@@ -219,12 +219,12 @@ def missing_photographs(truth: GroundTruth) -> str:
     Examples
     --------
     >>> missing_photographs(GroundTruth(["a"], ["dog"], [[9, 9]], [], [], [], files=["absent/a.jpg"]))
-    'no photographs at absent'
+    'none at absent; give their folder with --images DIR'
     """
     if not truth.files:
-        return "no photographs given"
+        return "none given; give their folder with --images DIR"
     missing = [file for file in truth.files if not Path(file).is_file()]
     if len(missing) == len(truth.files):
-        return f"no photographs at {Path(missing[0]).parent}"
+        return f"none at {Path(missing[0]).parent}; give their folder with --images DIR"
     plural = "photograph" if len(missing) == 1 else "photographs"
     return f"{len(missing):,} {plural} missing, first {missing[0]}" if missing else ""

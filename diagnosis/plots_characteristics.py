@@ -23,6 +23,7 @@ DOT = ERROR_TYPES[0].colour
 
 OVERALL: dict[str, str | float] = {"color": INK, "linewidth": 1.0, "linestyle": "--"}
 BIN = 0.34  # inches for a bin, at least
+LOWEST = 8.0  # per cent from which a label has room below its dot
 NOTE = (
     "Normalised AP compares bins of different numbers of objects, which are written below each. "
     "Bars: one standard error."
@@ -249,14 +250,19 @@ def _span(axes: Axes, place: int, one: Sensitivity, look: dict[str, str | float]
     low, middle, high = (100 * value for value in (one.lowest, one.overall, one.highest))
     axes.plot([place - 0.28, place + 0.28], [middle, middle], **OVERALL)  # type: ignore[arg-type]
     axes.plot([place, place], [low, high], zorder=3, **look)  # type: ignore[arg-type]
-    for value, side, align in ((low, -4, "top"), (high, 4, "bottom")):
+    labels: list[tuple[float, tuple[int, int], str, str]] = [(high, (0, 4), "center", "bottom")]
+    if low > LOWEST:
+        labels.append((low, (0, -4), "center", "top"))
+    elif high > 2 * LOWEST:  # below, the label would stand on the axis
+        labels.append((low, (5, 1), "left", "bottom"))
+    for value, offset, across, align in labels:
         axes.annotate(
             f"{value:.1f}",
             (place, value),
-            xytext=(0, side),
+            xytext=offset,
             textcoords="offset points",
             size=7,
             color=INK,
-            ha="center",
+            ha=across,
             va=align,
         )

@@ -15,7 +15,8 @@ from diagnosis.drawing import LETTERS, check_comparable, count
 from diagnosis.report.classes import class_tables
 from diagnosis.report.content import PageFigure, ReportContent
 from diagnosis.report.gallery import Example, collect
-from diagnosis.report.overview import detector_table, error_kinds, overviews, score_table
+from diagnosis.report.legend import legend
+from diagnosis.report.overview import detector_table, overviews, score_table
 from diagnosis.report.rules import counting_rules, origin_rows, spoken, top_rule
 from diagnosis.report.sections import sections
 
@@ -98,7 +99,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
             "Correct from": f"IoU {diagnoses[0].iou:g}",
             "Counted of each class": f"its surest: {top_rule(numbers)}",
         },
-        "kinds": error_kinds(diagnoses[0].iou),
+        "kinds": legend(diagnoses[0]),
         "detectors": detector_table(diagnoses, numbers, letters),
         "overviews": overviews(diagnoses, numbers, letters),
         "scores": score_table(numbers),

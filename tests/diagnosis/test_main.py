@@ -239,7 +239,10 @@ def test_why_there_is_no_sheet_of_examples(voc, capsys, undrawn):
     """And no sheet of an earlier run is left beside numbers that are not its own."""
     assert main(arguments(voc)) == 0
     folder = voc / "VOC2007" / "JPEGImages"
-    assert f"\nno photographs: no photographs at {folder}\n" in capsys.readouterr().out
+    assert (
+        f"\nno photographs: none at {folder}; give their folder with --images DIR\n"
+        in capsys.readouterr().out
+    )
     photographs(folder)
     assert main(arguments(voc)) == 0
     assert "no photographs" not in capsys.readouterr().out
