@@ -1,4 +1,4 @@
-"""The legend of the error types: colour, name, and one sentence with an example from the data's own classes."""
+"""The legend of the error types: colour, name, and a sentence with an example from the data itself."""
 
 from __future__ import annotations
 

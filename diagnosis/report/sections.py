@@ -19,7 +19,7 @@ SHORT = {
     "comparison": "Differences",
     "flow": "Flow",
     "groups": "Groups",
-    "impact": "Cost in AP",
+    "impact": "Costs",
     "trends": "Ranking",
     "characteristics": "Characteristics",
     "tide": "TIDE",
