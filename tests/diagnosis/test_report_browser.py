@@ -263,7 +263,8 @@ def test_nothing_is_wider_than_the_window(browser, report, width):
     browser.js("document.querySelectorAll('details').forEach(e => e.open = true)")
     assert browser.js("document.documentElement.scrollWidth") <= width
     wide = "[...document.querySelectorAll('main *, header *')].filter(e => e.checkVisibility() && "
-    wide += f"!e.closest('.table-box, .paper, svg') && e.getBoundingClientRect().right > {width} + 1).map(e => e.outerHTML)"
+    wide += "!e.closest('.table-box, .paper, svg') && "
+    wide += f"e.getBoundingClientRect().right > {width} + 1).map(e => e.outerHTML)"
     assert [text for text in browser.js(wide) if "hidden-words" not in text] == []
 
 
