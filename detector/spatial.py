@@ -301,9 +301,9 @@ def _shuffle(module: nn.Module, make: Callable[[int], Shuffle], shortcut: bool) 
 
 def _put_before(module: nn.Module, shuffle: Shuffle | TokenShuffle) -> None:
     module.add_module("input_shuffle", shuffle.train(module.training))
-    module.register_forward_pre_hook(_shuffle_input)
+    module.register_forward_pre_hook(shuffle_input)
 
 
-def _shuffle_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def shuffle_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Forward pre-hook of a module that carries a shuffle."""
     return (module.input_shuffle(inputs[0]), *inputs[1:])  # type: ignore[operator]

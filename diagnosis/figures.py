@@ -21,6 +21,8 @@ from diagnosis.plots_curves import confusion_heatmap, precision_recall, reliabil
 from diagnosis.plots_flow import flow_sankey
 from diagnosis.plots_groups import class_groups, group_pies
 from diagnosis.plots_impact import detection_areas, false_positive_areas, impact_bars
+from diagnosis.plots_tide import tide_summary
+from diagnosis.plots_tide_confusion import confusion
 from diagnosis.summary import Diagnosis
 from diagnosis.trends import detection_trend, false_positive_trend
 
@@ -53,7 +55,12 @@ def illustrations(diagnoses: Sequence[Diagnosis], comparison: Comparison | None 
         Illustration("error_pies", "", "The five shares", "", lambda: pies(diagnoses)),
         Illustration("error_bars", "", "The five shares by class", "", lambda: class_bars(diagnoses)),
         Illustration("ap", "", "Average precision by class", "", lambda: ap_dots(diagnoses)),
-    ]
+        Illustration(
+            "tide", "", "What fixing each error would gain",
+            "TIDE's six errors, each fixed on its own, in points of average precision.",
+            lambda: tide_summary({diagnosis.name: diagnosis.tide for diagnosis in diagnoses}),
+        ),
+    ]  # fmt: skip
     if len(class_groups(diagnoses[0].truth.classes, diagnoses[0].similar)) > 1:
         title = "The five shares by group of similar classes"
         chosen.append(Illustration("error_groups", "groups", title, "", lambda: group_pies(diagnoses)))
@@ -148,6 +155,11 @@ def _of_one(diagnosis: Diagnosis, suffix: str) -> list[Illustration]:
             f"confusion{suffix}", "confusion", f"Which class {name} takes for which",
             "Rows: what is there; columns: what was found.",
             lambda: confusion_heatmap(confusion_matrix(matching), name),
+        ),
+        Illustration(
+            f"tide_confusion{suffix}", "", f"Which class {name} takes for which, by TIDE",
+            "Rows: class of the detection; columns: of the object. The surest detections of each class.",
+            lambda: confusion(name, diagnosis.tide),
         ),
     ]  # fmt: skip
 

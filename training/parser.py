@@ -15,10 +15,10 @@ from jsonargparse import ArgumentParser
 
 from data.formats.files import read_text
 from data.records import InputError
-from training.options import option_of
+from training.options import OptionGroups, option_of
 from training.task import Task
 
-__all__ = ["Parser", "is_first_of_machine", "make_parser"]
+__all__ = ["Parser", "add_options", "is_first_of_machine", "make_parser"]
 
 FOLDER = """\
 Everything of a run is in one folder. Exit codes: 0 done; 2 something in the input is wrong; 3 the loss is not
@@ -104,7 +104,11 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         text = " ".join(str(message).split())
         value = re.match(r'Parser key "(\w+)": .*(?:Got|Given) value: ?(.*)$', text)
         unknown = re.search(r"unrecognized arguments: (--[\w-]+)|Option '([\w.-]+)' is not accepted", text)
-        if value and value[1] in self.kinds:
+        element = re.search(r'(--[\w-]+|"\w+").*? element \d+: .*Got value: ?(.*)$', text)
+        if element:
+            name = element[1].strip('"-').replace("-", "_")
+            text = f"{option_of(name)}: found {element[2]!r}; expected {in_words(self.kinds[name])}"
+        elif value and value[1] in self.kinds:
             option = value[1] if self.source else option_of(value[1])
             text = f"{option}: found {value[2]!r}; expected {in_words(self.kinds[value[1]])}"
         elif unknown:
@@ -124,18 +128,8 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         self.exit(2, f"error: {self.source + ': ' if self.source else ''}{text}\n")
 
 
-def make_parser(task: Task) -> Parser:
-    """The parser: a field of the task's options is an option and a key of the YAML file."""
-    parser = Parser(
-        prog=task.script,
-        description=f"{task.description}\n\n{FOLDER}",
-        exit_on_error=True,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--config", action="config", help="YAML file of options; later ones on the line override it."
-    )
-    default = task.options()
+def add_options(parser: Parser, default: OptionGroups) -> None:
+    """Make an option of every field of every group, with the default that it has there."""
     for group in fields(default):
         values = getattr(default, group.name)
         section = parser.add_argument_group(group.name, description=type(values).__doc__)
@@ -157,6 +151,20 @@ def make_parser(task: Task) -> Parser:
                 help=item.metadata["help"],
                 **extra,
             )
+
+
+def make_parser(task: Task) -> Parser:
+    """The parser: a field of the task's options is an option and a key of the YAML file."""
+    parser = Parser(
+        prog=task.script,
+        description=f"{task.description}\n\n{FOLDER}",
+        exit_on_error=True,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config", action="config", help="YAML file of options; later ones on the line override it."
+    )
+    add_options(parser, task.options())
     section = parser.add_argument_group("run", description="Where it goes, and what is done.")
     section.add_argument(
         "--out",

@@ -97,15 +97,16 @@ class Gallery:
     quality
         Of the JPEG pictures, from 1 to 95.
     megabytes
-        Of all photographs as they stand in the page (1 MB: a million bytes). Beyond it, examples are left
-        out: first the least sure ones of each detector, class and type.
+        Of figures and photographs together, as they stand in the page (1 MB: a million bytes). Where the
+        photographs would exceed it, examples are left out: first the least sure ones of each detector, class
+        and type.
     """
 
     each: int = 4
     total: int = 480
     pixels: int = 240
     quality: int = 80
-    megabytes: float = 6.0
+    megabytes: float = 9.0
 
 
 @dataclass(frozen=True, eq=False)

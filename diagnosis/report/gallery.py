@@ -106,8 +106,11 @@ def choose(diagnosis: Diagnosis, each: int, total: int) -> NDArray[np.int64]:
     return rows[np.sort(kept[surest_first[: max(total, 0)]])]
 
 
-def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
-    """The examples of all detectors; each may have the same share of the total."""
+def collect(diagnoses: Sequence[Diagnosis], limits: Gallery, drawn: int = 0) -> Examples:
+    """The examples of all detectors; each may have the same share of the total.
+
+    `drawn` bytes of ``limits.megabytes`` are taken by figures.
+    """
     shown: list[Example] = []
     unread: dict[int, str] = {}
     for position, diagnosis in enumerate(diagnoses):
@@ -115,7 +118,7 @@ def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
         photographs = Photographs(diagnosis.truth)
         shown += _examples(diagnosis, position, rows, photographs, limits)
         unread |= photographs.unread
-    shown = _within(shown, 1e6 * limits.megabytes)
+    shown = _within(shown, 1e6 * limits.megabytes - drawn)
     errors = sum(int((diagnosis.breakdown.verdict > 0).sum()) for diagnosis in diagnoses)
     return Examples(tuple(shown), errors, tuple(unread[image] for image in sorted(unread)))
 

@@ -84,7 +84,8 @@ def _context(content: ReportContent) -> dict[str, Any]:
     truth, letters = diagnoses[0].truth, LETTERS[: len(diagnoses)]
     ignored = int(diagnoses[0].matching.ignored.sum())
     provenance: Mapping[str, Any] = numbers.get("provenance") or {}
-    examples = None if content.gallery is None else collect(diagnoses, content.gallery)
+    drawn = sum(len(image_address(figure)) for figure in content.figures)
+    examples = None if content.gallery is None else collect(diagnoses, content.gallery, drawn)
     return {
         "title": content.title,
         "names": [diagnosis.name for diagnosis in diagnoses],
@@ -154,4 +155,5 @@ def image_address(figure: PageFigure) -> str:
     """
     svg = figure.svg[max(figure.svg.find("<svg"), 0) :]
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\n\s+", "\n", svg)  # a tenth of it is indentation
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")

@@ -17,6 +17,7 @@ from PIL import Image
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.json_content import to_json
 from diagnosis.report import (
     SECTIONS,
     Gallery,
@@ -29,7 +30,7 @@ from diagnosis.report import (
 from diagnosis.report.cells import share
 from diagnosis.report.gallery import choose, collect
 from diagnosis.report.pictures import part_around
-from diagnosis.summary import Diagnosis, diagnose, sentences, to_json
+from diagnosis.summary import Diagnosis, diagnose, sentences
 
 VOID = {"meta", "link", "input", "img", "br", "hr"}
 EVIL = '<script>alert("1")</script> & $x_2$'

@@ -7,10 +7,11 @@ from PIL import Image
 from data.records import Detections, GroundTruth
 from diagnosis.compare import compare
 from diagnosis.comparison_text import comparison_to_json, intervals_to_json
+from diagnosis.json_content import to_json
 from diagnosis.report import Gallery, PageFigure, ReportContent, render_report
 from diagnosis.report.differences import few_images
 from diagnosis.report.gallery import collect
-from diagnosis.summary import diagnose, to_json
+from diagnosis.summary import diagnose
 from tests.diagnosis.test_report import SVG, Page, detector, truth_of
 
 
@@ -92,10 +93,11 @@ def test_photographs_keep_within_their_megabytes(tmp_path):
     one = detector(truth_of(images=12, files=files), jitter=9.0, extra=20)
     whole = collect([one], Gallery()).shown
     size = sum(len(example.photograph) for example in whole)
-    part = collect([one], Gallery(megabytes=size / 2e6)).shown
+    part = collect([one], Gallery(megabytes=size / 1e6), drawn=-(-size // 2)).shown
     assert 0 < sum(len(example.photograph) for example in part) <= size / 2
     assert set(part) < set(whole)
     groups = [(e.label, e.kind) for e in whole]
     place = {e: groups[:n].count(groups[n]) for n, e in enumerate(whole)}
     assert max(place[e] for e in part) <= min(place[e] for e in set(whole) - set(part))
+    assert collect([one], Gallery(megabytes=size / 1e6)).shown == whole
     assert collect([one], Gallery(megabytes=0.0)).shown == ()

@@ -15,10 +15,9 @@ from detector.grid import Prediction, decode, non_maximum_suppression, split_out
 from detector.spatial import shuffles
 from training.detection.columns import Columns, detections_from
 from training.detection.options import EvaluationOptions
+from training.precision import autocast
 
 __all__ = ["Evaluated", "detect", "needs_passes"]
-
-AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 class Evaluated(NamedTuple):
@@ -76,7 +75,7 @@ def detect(
         total: list[Tensor] | None = None
         for single in range(count):
             seek_shuffles(model, -1 - single, number)
-            with torch.autocast(device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST):
+            with autocast(device, precision):
                 outputs = model(images)
             prediction = split_outputs(outputs.float(), model.boxes_per_cell)
             singles[single] += list(zip(index, _suppress(prediction, size, options), strict=True))
