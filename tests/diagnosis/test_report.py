@@ -262,8 +262,8 @@ def test_eighty_classes_and_six_detectors_with_long_names():
 def test_no_detector_and_other_images_are_errors(pair):
     with pytest.raises(InputError, match="0 detectors"):
         render_report(ReportContent([], {}))
-    with pytest.raises(InputError, match="different images, classes or objects"):
-        render_report(content([pair[0], detector(truth_of(images=3))]))
+    with pytest.raises(InputError, match="different classes or images"):
+        render_report(ReportContent([pair[0], detector(truth_of(images=3))], {}))
 
 
 # ---- the page as such ----------------------------------------------------------------------------
