@@ -19,6 +19,7 @@ from diagnosis.report.legend import legend
 from diagnosis.report.overview import detector_table, overviews, score_table
 from diagnosis.report.rules import counting_rules, origin_rows, spoken, top_rule
 from diagnosis.report.sections import sections
+from diagnosis.tide_errors import TIDE_ERRORS
 
 __all__ = ["render_report", "write_report"]
 
@@ -101,6 +102,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
             "Counted of each class": f"its surest: {top_rule(numbers)}",
         },
         "kinds": legend(diagnoses[0]),
+        "tide_kinds": TIDE_ERRORS,
         "detectors": detector_table(diagnoses, numbers, letters),
         "overviews": overviews(diagnoses, numbers, letters),
         "scores": score_table(numbers),
