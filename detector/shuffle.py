@@ -75,15 +75,16 @@ def _reorder_positions(x: Tensor, order: Tensor) -> Tensor:
     """``(N, C, H, W)`` by ``(C, H * W)`` or ``(N, C, H * W)``, in the memory format of `x`.
 
     Each image is taken as one row of C * H * W values in the order of memory: that one gather is the fastest
-    for either memory format, and the convolution behind it finds the format that it was given.
+    for either memory format, and the convolution behind it finds the format that it was given. `order` is
+    written over, so that only one index tensor lies beside the output.
     """
     n, channels, height, width = x.shape
     channel = torch.arange(channels, device=x.device)
     if _has_channels_last(x):
-        order = (order.transpose(-1, -2) * channels).add_(channel)
+        order = order.transpose(-1, -2).contiguous().mul_(channels).add_(channel)
         rows = _gather(x.movedim(1, -1).flatten(1), order.flatten(-2), 1)
         return rows.view(n, height, width, channels).movedim(-1, 1)
-    order = order + (channel * (height * width))[:, None]
+    order += (channel * (height * width))[:, None]
     return _gather(x.flatten(1), order.flatten(-2), 1).view(x.shape)
 
 
@@ -165,8 +166,9 @@ def patch_shuffle(x: Tensor, patch: int, stream: Tensor | int, *, per_image: boo
 def _shuffle_positions(x: Tensor, patch: int | None, stream: Tensor | int, per_image: bool) -> Tensor:
     n, channels, height, width = x.shape
     images = n if per_image else None
-    order = spatial_permutation(channels, height, width, stream, patch, x.device, images=images)
-    return _reorder_positions(x, order)
+    return _reorder_positions(
+        x, spatial_permutation(channels, height, width, stream, patch, x.device, images=images)
+    )
 
 
 def _process_number() -> int:

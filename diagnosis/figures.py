@@ -20,6 +20,8 @@ from diagnosis.plots_compare import class_differences, differences, intervals
 from diagnosis.plots_curves import confusion_heatmap, precision_recall, reliability
 from diagnosis.plots_flow import flow_sankey
 from diagnosis.plots_impact import detection_areas, false_positive_areas, impact_bars
+from diagnosis.plots_tide import tide_summary
+from diagnosis.plots_tide_confusion import confusion
 from diagnosis.summary import Diagnosis
 from diagnosis.trends import detection_trend, false_positive_trend
 
@@ -52,7 +54,12 @@ def illustrations(diagnoses: Sequence[Diagnosis], comparison: Comparison | None 
         Illustration("error_pies", "", "The five shares", "", lambda: pies(diagnoses)),
         Illustration("error_bars", "", "The five shares by class", "", lambda: class_bars(diagnoses)),
         Illustration("ap", "", "Average precision by class", "", lambda: ap_dots(diagnoses)),
-    ]
+        Illustration(
+            "tide", "", "What fixing each error would gain",
+            "TIDE's six errors, each fixed on its own, in points of average precision.",
+            lambda: tide_summary({diagnosis.name: diagnosis.tide for diagnosis in diagnoses}),
+        ),
+    ]  # fmt: skip
     if comparison is not None:
         chosen += _compared(diagnoses, comparison)
     for number, diagnosis in enumerate(diagnoses, 1):
@@ -142,6 +149,11 @@ def _of_one(diagnosis: Diagnosis, suffix: str) -> list[Illustration]:
             f"confusion{suffix}", "confusion", f"Which class {name} takes for which",
             "Rows: what is there; columns: what was found.",
             lambda: confusion_heatmap(confusion_matrix(matching), name),
+        ),
+        Illustration(
+            f"tide_confusion{suffix}", "", f"Which class {name} takes for which, by TIDE",
+            "Rows: class of the detection; columns: of the object. The surest detections of each class.",
+            lambda: confusion(name, diagnosis.tide),
         ),
     ]  # fmt: skip
 

@@ -18,10 +18,11 @@ from diagnosis.comparison_text import (
     intervals_to_json,
 )
 from diagnosis.figures import Illustration, illustrations, save_illustrations
+from diagnosis.json_content import to_json
 from diagnosis.outputs import write_verdicts
 from diagnosis.report import Gallery, PageFigure, ReportContent, write_report
 from diagnosis.sheet import save_sheet
-from diagnosis.summary import Diagnosis, sentences, table, to_json
+from diagnosis.summary import Diagnosis, sentences, table
 
 __all__ = ["in_words", "write_results"]
 

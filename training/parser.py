@@ -104,7 +104,11 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         text = " ".join(str(message).split())
         value = re.match(r'Parser key "(\w+)": .*(?:Got|Given) value: ?(.*)$', text)
         unknown = re.search(r"unrecognized arguments: (--[\w-]+)|Option '([\w.-]+)' is not accepted", text)
-        if value and value[1] in self.kinds:
+        element = re.search(r'(--[\w-]+|"\w+").*? element \d+: .*Got value: ?(.*)$', text)
+        if element:
+            name = element[1].strip('"-').replace("-", "_")
+            text = f"{option_of(name)}: found {element[2]!r}; expected {in_words(self.kinds[name])}"
+        elif value and value[1] in self.kinds:
             option = value[1] if self.source else option_of(value[1])
             text = f"{option}: found {value[2]!r}; expected {in_words(self.kinds[value[1]])}"
         elif unknown:

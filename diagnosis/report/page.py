@@ -21,6 +21,7 @@ from diagnosis.report.sections import sections
 
 __all__ = ["render_report", "write_report"]
 
+NARROW = 480.0  # points
 ASSETS = resources.files(__package__) / "assets"
 
 
@@ -70,7 +71,7 @@ def render_report(content: ReportContent) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"image_address": image_address, "score": score}
+    environment.filters |= {"image_address": image_address, "is_narrow": is_narrow, "score": score}
     script = _asset("script.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     page = environment.get_template("page.html")
@@ -136,6 +137,12 @@ def score(value: float) -> str:
     ('0.94', '12.00', '0.0002', '0.00')
     """
     return f"{value:.2f}" if value == 0 or abs(value) >= 0.005 else f"{value:.1g}"
+
+
+def is_narrow(figure: PageFigure) -> bool:
+    """Whether two of such figures fit side by side: matplotlib gives the width in points."""
+    width = re.search(r'<svg\b[^>]*?\bwidth="([\d.]+)pt"', figure.svg)
+    return width is not None and float(width[1]) <= NARROW
 
 
 def image_address(figure: PageFigure) -> str:

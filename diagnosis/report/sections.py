@@ -32,8 +32,8 @@ NOTES = {
     "The gains overlap, so they do not add up to what is missing to 100 %.",
     "characteristics": "Normalised average precision of the objects in each bin: a bin of few objects can be "
     "compared with one of many.",
-    "tide": "The six errors of TIDE (Bolya et al., 2020) at an IoU of 0.5. Its rules differ from those of "
-    "the breakdown above: it looks at the 100 surest detections of each image, not at the top of each class.",
+    "tide": "The six errors of TIDE (Bolya et al., 2020). Its rules differ from those of the breakdown "
+    "above: it looks at the 100 surest detections of each image, not at the top of each class.",
     "comparison": "Intervals of the paired bootstrap over images: all detectors see the same resamples. "
     "Where an interval leaves out zero, the difference is more than the chance of which images were drawn.",
 }

@@ -150,7 +150,8 @@ def rich(diagnoses) -> dict:
             }
         kinds = ("cls", "loc", "both", "dupe", "bkg", "miss", "fp", "fn")
         detector_["tide"] = {
-            "ap50": 0.671875,
+            "ap75": 0.671875,
+            "iou": 0.75,
             "dap": {kind: n / 64 for n, kind in enumerate(kinds)},
             "counts": {kind: 1000 + n for n, kind in enumerate(kinds)},
         }
@@ -315,6 +316,14 @@ def test_figures_are_images_without_their_prologue(full):
         assert svg.startswith("<svg ")
         assert "<rect" in svg
         assert "example.org" not in svg
+
+
+def test_narrow_figures_stand_side_by_side(pair):
+    svgs = [SVG.replace('width="9"', f'width="{width}pt"') for width in ("431.9", "700")]
+    figures = [PageFigure(svg, "", svg, "trends") for svg in (*svgs, SVG)]
+    page = Page(render_report(content(pair, figures=figures, gallery=None)))
+    halves = [has["class"] for has, _ in page.find("figure", class_="drawn")]
+    assert halves == ["drawn half", "drawn", "drawn"]
 
 
 def test_names_are_escaped(full, full_text, pair):
@@ -531,7 +540,10 @@ def test_many_characteristics_become_a_table(pair):
 
 
 def test_tide_has_gains_and_counts(full):
-    assert "wrong place The right class, but an IoU of 0.1 to 0.5. 1.6 1,001 1.6 1,001" in rows_of(full)
+    assert (
+        "wrong place The right class in the wrong place: an overlap of 0.1 to 0.75. 1.6 1,001 1.6 1,001"
+        in rows_of(full)
+    )
     text = full.find("section", id="tide")[0][1]
     assert "all missed objects A +10.9 B +10.9" in text
     assert "A 67.2 %; B 67.2 %" in text

@@ -266,10 +266,8 @@ def test_nothing_is_wider_than_the_window(browser, report, width):
 
 
 def column(browser: Browser, place: int, table: str = "#further table") -> list[str]:
-    found: list[str] = browser.js(
-        f"[...document.querySelector('{table}').tBodies[0].rows]"
-        f".map(r => r.cells[{place}].textContent.trim())"
-    )
+    rows = f"[...document.querySelector('{table}').tBodies[0].rows]"
+    found: list[str] = browser.js(f"{rows}.map(row => row.cells[{place}].textContent.trim())")
     return found
 
 

@@ -1,0 +1,6 @@
+"""Commands carried out: one after another or several at a time, on this machine, a Ray cluster or Slurm."""
+
+from training.launch.job import Job, Launcher, Outcome
+from training.launch.local import LocalLauncher
+
+__all__ = ["Job", "Launcher", "LocalLauncher", "Outcome"]
