@@ -231,37 +231,28 @@ def _ticks(layers: Sequence[int], most: int) -> list[int]:
 def _sizes(axes: Axes, profile: Profile, chart: float) -> None:
     """Below the numbers of the layers, the size of the map that enters them."""
     sizes = {row.layer: (row.height, row.width) for row in profile.rows if row.layer != BASELINE}
-    shown = axes.get_xaxis_transform()
+    groups = [(size, list(group)) for size, group in groupby(profile.layers, key=sizes.__getitem__)]
     inch = 1 / MAIN_HEIGHT
-    span = profile.layers[-1] - profile.layers[0] + 1
-    for (height, width), group in groupby(profile.layers, key=sizes.__getitem__):
-        here = list(group)
-        left, right = here[0] - 0.4, here[-1] + 0.4
-        y = -0.27 * inch
-        axes.plot([left, right], [y, y], color=QUIET, linewidth=1, transform=shown, clip_on=False)
-        room = (right - left) / span * chart
-        label = f"{height}×{width}"
-        size = TEXT - 1 if text_width(label, TEXT - 1) < room + 0.1 else TEXT - 3
-        axes.text(
-            (left + right) / 2,
-            y - 0.03 * inch,
-            label,
-            size=size,
-            color=QUIET,
-            ha="center",
-            va="top",
-            transform=shown,
-        )
-    axes.text(
-        0.5,
-        -0.52 * inch,
-        "layer, and size of the map that enters it (positions)",
-        size=TEXT,
-        color=INK,
-        ha="center",
-        va="top",
-        transform=axes.transAxes,
+    step = chart / (profile.layers[-1] - profile.layers[0] + 1)  # inches from layer to layer
+    labels = [f"{height}×{width}" for (height, width), _ in groups]
+    narrow = any(
+        text_width(label, TEXT - 1) > (group[-1] - group[0] + 1) * step
+        for label, (_, group) in zip(labels, groups, strict=True)
     )
+    square = all(height == width for height, width in sizes.values())
+    if narrow and square:
+        labels = [str(height) for (height, _), _ in groups]
+    for label, (_, group) in zip(labels, groups, strict=True):
+        left, right, y = group[0] - 0.4, group[-1] + 0.4, -0.27 * inch
+        place = axes.get_xaxis_transform()
+        axes.plot([left, right], [y, y], color=QUIET, linewidth=1, transform=place, clip_on=False)
+        room = (group[-1] - group[0] + 1) * step + 0.05
+        size = TEXT - 1 if text_width(label, TEXT - 1) < room else TEXT - 3
+        look = {"ha": "center", "va": "top", "color": QUIET}
+        axes.text((left + right) / 2, y - 0.03 * inch, label, size=size, transform=place, **look)
+    words = f"layer, and {'side' if narrow and square else 'size'} of the map that enters it (positions)"
+    place = axes.transAxes
+    axes.text(0.5, -0.52 * inch, words, size=TEXT, color=INK, ha="center", va="top", transform=place)
 
 
 def _key(

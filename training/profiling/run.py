@@ -131,7 +131,7 @@ def _measure(subject: Subject, options: Options, known: Sequence[ProfileRow], ou
             raise
         what, _, wanted = str(error).partition("; expected ")
         name, _, value = what.partition(": found ")
-        raise InputError(f"--{name}" if value else subject.name, value or what, wanted) from error
+        raise InputError(f"--{name if value else 'layers'}", value or what, wanted) from error
 
 
 def _in_words(row: ProfileRow) -> str:
