@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
@@ -248,7 +248,7 @@ def _sizes(axes: Axes, profile: Profile, chart: float) -> None:
         axes.plot([left, right], [y, y], color=QUIET, linewidth=1, transform=place, clip_on=False)
         room = (group[-1] - group[0] + 1) * step + 0.05
         size = TEXT - 1 if text_width(label, TEXT - 1) < room else TEXT - 3
-        look = {"ha": "center", "va": "top", "color": QUIET}
+        look: dict[str, Any] = {"ha": "center", "va": "top", "color": QUIET}
         axes.text((left + right) / 2, y - 0.03 * inch, label, size=size, transform=place, **look)
     words = f"layer, and {'side' if narrow and square else 'size'} of the map that enters it (positions)"
     place = axes.transAxes

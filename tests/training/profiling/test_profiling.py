@@ -10,9 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torchvision
 import yaml
+from PIL import Image
 
 from data import classification
 from data.shapes import write_shapes
@@ -26,7 +29,7 @@ from training.detection.options import Options as DetectorRun
 from training.profiling import classifier, run
 from training.profiling.command import main
 from training.profiling.files import read_table, write_table
-from training.profiling.subject import KeptBatches
+from training.profiling.subject import KeptBatches, digest
 
 FILES = {"profile.csv", "profile.json", "profile.png", "profile.svg"}
 Call = Callable[..., Any]
@@ -145,6 +148,27 @@ def test_weights_from_a_file_are_the_same_network(trained: Path, profiled: Call,
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_network_of_torchvision_on_image_files(profiled: Call, tmp_path: Path) -> None:
+    for number in range(16):
+        folder = tmp_path / "images" / "train" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    torch.manual_seed(0)
+    network = torchvision.models.shufflenet_v2_x0_5(num_classes=2)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    words = ("--arch", "shufflenet_v2_x0_5", "--weights", tmp_path / "weights.pth", "--data", "imagenet")
+    words += ("--root", tmp_path / "images", "--input-size", 32, "--validation", 0.5, "--layers", 1, 2)
+    profiled(*words, "--methods", "spatial", "--out", tmp_path / "out")
+    assert rows_of(tmp_path / "out") == [(0, "none", None), (1, "spatial", None), (2, "spatial", None)]
+    summary = json.loads((tmp_path / "out" / "profile.json").read_text())
+    assert (summary["images"], summary["configuration"]["image_size"]) == (8, 32)
+    assert summary["network"] == "shufflenet_v2_x0_5, weights.pth"
+    # The network is left as the file has it: the same digest without any profile.
+    assert summary["configuration"]["weights_sha256"] == digest(network)
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_gap_fc_is_part_of_the_network(profiled: Call, tmp_path: Path) -> None:
     options = ClassifierOptions(width=0.03125, method="gap_fc", last=3)
     save_classifier(tmp_path, options)
@@ -178,7 +202,9 @@ def save(folder: Path, network: torch.nn.Module, hyper: dict[str, Any], config: 
 # ---------------------------------------------------------------- a detector
 
 
-def test_a_detector_with_map_and_the_five_shares(profiled: Call, tmp_path: Path) -> None:
+def test_a_detector_with_map_and_the_five_shares(
+    profiled: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = tmp_path / "VOCdevkit"
     write_shapes(root, train=8, val=3, test=3, size=(64, 64))
     options = DetectorRun()
@@ -212,9 +238,11 @@ def test_a_detector_with_map_and_the_five_shares(profiled: Call, tmp_path: Path)
     summary = json.loads((folder / "profile" / "profile.json").read_text())
     assert (summary["images"], summary["source"]) == (4, "validation images of voc")
 
-    result = profiled("--checkpoint", folder, "--split", "test", "--layers", 8, "--limit", 2)
+    monkeypatch.setattr(run, "_draw", lambda *arguments: None)
+    words = ("--split", "test", "--layers", 8, "--methods", "channel", "--passes", 1, "--limit", 2)
+    result = profiled("--checkpoint", folder, *words)
     assert "2 images, the test images of voc" in result.out
-    assert (folder / "profile-test" / "profile.svg").is_file()
+    assert (folder / "profile-test" / "profile.csv").is_file()
 
 
 def yaml_classes(root: Path) -> list[str]:
