@@ -71,7 +71,7 @@ format: $(STAMP)  ## put the code into ruff's format and mend what ruff can mend
 # Keeps the versions that are locked, as far as pyproject.toml still admits them; UPGRADE=1 takes the newest.
 lock: $(STAMP)  ## write both lock files anew from pyproject.toml (UPGRADE=1: newest versions)
 	$(INSTALL) "uv>=0.5"
-	$(LOCK) --extra train --extra report --extra dev --output-file requirements.lock
+	$(LOCK) --extra train --extra report --extra cluster --extra dev --output-file requirements.lock
 	$(LOCK) --extra reference --constraints requirements.lock --no-emit-package opencv-python \
 	  $$(sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package \1/p' requirements.lock) \
 	  --output-file requirements-reference.lock

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["put_average_before", "put_shuffle_before"]
+__all__ = ["put_average_before", "put_shuffle_before", "remove_shuffle_before"]
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -15,6 +15,13 @@ def put_shuffle_before(module: nn.Module, shuffle: nn.Module) -> None:
     """Let `module` see its first input shuffled; the shuffle becomes its child `input_shuffle`."""
     module.add_module("input_shuffle", shuffle.train(module.training))
     module.register_forward_pre_hook(_shuffle_input, with_kwargs=True)
+
+
+def remove_shuffle_before(module: nn.Module) -> None:
+    """The inverse of :func:`put_shuffle_before`."""
+    del module.input_shuffle
+    for number in [key for key, hook in module._forward_pre_hooks.items() if hook is _shuffle_input]:
+        del module._forward_pre_hooks[number], module._forward_pre_hooks_with_kwargs[number]
 
 
 def put_average_before(module: nn.Module) -> None:

@@ -19,7 +19,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = "requirements.lock"
 REFERENCE_LOCK = "requirements-reference.lock"
-LOCKED_EXTRAS = ("train", "report", "dev")
+LOCKED_EXTRAS = ("train", "report", "cluster", "dev")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 MALICIOUS = ("2.6.2", "2.6.3")
 

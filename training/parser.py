@@ -15,10 +15,10 @@ from jsonargparse import ArgumentParser
 
 from data.formats.files import read_text
 from data.records import InputError
-from training.options import option_of
+from training.options import OptionGroups, option_of
 from training.task import Task
 
-__all__ = ["Parser", "is_first_of_machine", "make_parser"]
+__all__ = ["Parser", "add_options", "is_first_of_machine", "make_parser"]
 
 FOLDER = """\
 Everything of a run is in one folder. Exit codes: 0 done; 2 something in the input is wrong; 3 the loss is not
@@ -128,18 +128,8 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         self.exit(2, f"error: {self.source + ': ' if self.source else ''}{text}\n")
 
 
-def make_parser(task: Task) -> Parser:
-    """The parser: a field of the task's options is an option and a key of the YAML file."""
-    parser = Parser(
-        prog=task.script,
-        description=f"{task.description}\n\n{FOLDER}",
-        exit_on_error=True,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--config", action="config", help="YAML file of options; later ones on the line override it."
-    )
-    default = task.options()
+def add_options(parser: Parser, default: OptionGroups) -> None:
+    """Make an option of every field of every group, with the default that it has there."""
     for group in fields(default):
         values = getattr(default, group.name)
         section = parser.add_argument_group(group.name, description=type(values).__doc__)
@@ -161,6 +151,20 @@ def make_parser(task: Task) -> Parser:
                 help=item.metadata["help"],
                 **extra,
             )
+
+
+def make_parser(task: Task) -> Parser:
+    """The parser: a field of the task's options is an option and a key of the YAML file."""
+    parser = Parser(
+        prog=task.script,
+        description=f"{task.description}\n\n{FOLDER}",
+        exit_on_error=True,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config", action="config", help="YAML file of options; later ones on the line override it."
+    )
+    add_options(parser, task.options())
     section = parser.add_argument_group("run", description="Where it goes, and what is done.")
     section.add_argument(
         "--out",
