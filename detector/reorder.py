@@ -24,7 +24,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(values: Tensor, order: Tensor, dim: int) -> Tensor:
         # One order for all images is (L,), one for each (N, L); values are (N, …) with L along `dim`.
-        if order.dim() == 1 and dim == 1:
+        if order.dim() == 1 and dim == 1 and values.dim() > 2:  # whole maps; gather alone uses all cores
             return values.index_select(dim, order)
         shape = [1] * values.dim()
         shape[dim] = order.shape[-1]
