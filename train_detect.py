@@ -2,7 +2,7 @@
 
 import sys
 
-from training.command import main
+from training.detection.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data._image_file import open_image
 from data.augment import Key, Transform
 from data.loader import EpochLoader, EpochSampler, epoch_loader, read_or_error
 from data.records import GroundTruth, InputError
@@ -32,10 +32,6 @@ __all__ = [
     "read_image",
     "split_validation",
 ]
-
-_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
-"""Pillow's modes of 8 bits a channel. Others do not survive the way to 8-bit RGB."""
-
 
 Target: TypeAlias = dict[str, Tensor]
 """What is known of one image with n objects: ``boxes`` (n, 4) float32, xyxy, pixels of the S×S input;
@@ -88,30 +84,14 @@ def read_image(file: str | Path, size: tuple[int, int] | None = None) -> NDArray
     InputError
         A missing, truncated or otherwise unreadable file, or one of another size than annotated.
     """
-    try:
-        with Image.open(file) as image:
-            if size is not None and image.size != size:
-                raise InputError(
-                    file,
-                    f"an image of {image.width}x{image.height} pixels",
-                    f"{size[0]}x{size[1]} as annotated: mend the annotation, or restore the image it is of",
-                )
-            if image.mode not in _MODES:
-                raise InputError(
-                    file, f"pixels of mode {image.mode!r}", "8 bits a channel: convert the image"
-                )
-            return np.asarray(image.convert("RGB"))
-    except FileNotFoundError:
-        raise InputError(file, "no such file", "the image that the annotation names") from None
-    except InputError:
-        raise
-    except (
-        Exception
-    ) as error:  # broken content makes Pillow raise SyntaxError, ValueError, struct.error and more
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            file, f"an image that cannot be decoded ({reason})", "a complete image file: fetch it again"
-        ) from None
+    with open_image(Path(file), "the image that the annotation names") as image:
+        if size is not None and image.size != size:
+            raise InputError(
+                file,
+                f"an image of {image.width}x{image.height} pixels",
+                f"{size[0]}x{size[1]} as annotated: mend the annotation, or restore the image it is of",
+            )
+        return np.asarray(image.convert("RGB"))
 
 
 class DetectionDataset(Dataset[Item]):

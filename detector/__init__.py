@@ -3,6 +3,8 @@
 from detector.backbone import ResNet, WeightsError, load_weights, normalize, resnet18, resnet50, resnet152
 from detector.layers import Layer, list_layers
 from detector.perceptron import Perceptron, perceptron
+from detector.profile import Profile, ProfileRow, profile
+from detector.removal import remove_shuffles
 from detector.shuffle import (
     ChannelShuffle,
     PatchShuffle,
@@ -22,6 +24,8 @@ __all__ = [
     "Layer",
     "PatchShuffle",
     "Perceptron",
+    "Profile",
+    "ProfileRow",
     "ResNet",
     "SpatialShuffle",
     "WeightsError",
@@ -32,6 +36,8 @@ __all__ = [
     "normalize",
     "patch_shuffle",
     "perceptron",
+    "profile",
+    "remove_shuffles",
     "resnet18",
     "resnet50",
     "resnet152",

@@ -213,10 +213,14 @@ def _assignment(
     overlaps = np.zeros(count)
     duplicates = np.zeros(count, dtype=bool)
     took = taken >= 0
-    overlaps[detection] = iou[np.where(took, taken, largest)]
-    objects[detection[took]] = matching.pair_object[taken[took]]
-    labels[detection[took]] = np.where(matching.ignored[objects[detection[took]]], 0, 1)
-    duplicates[detection] = ~took & (iou[largest] >= threshold)
+    best = iou[largest]
+    overlaps[detection] = best
+    duplicates[detection] = ~took & (best >= threshold)
+    rows = np.flatnonzero(took)
+    pairs, holders = taken[rows], detection[rows]
+    overlaps[holders] = iou[pairs]
+    objects[holders] = taken_objects = matching.pair_object[pairs]
+    labels[holders] = ~matching.ignored[taken_objects]
     for column in (labels, objects, overlaps, duplicates):
         column.setflags(write=False)
     return Assignment(labels, objects, overlaps, duplicates)

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from data.records import Detections, GroundTruth
 from diagnosis.assignment import Assignment, assign, assign_devkit
 from diagnosis.coco import coco_average_precision
-from diagnosis.hoiem import NORMAL_SHARE, HoiemAP, hoiem_ap, hoiem_scores, normal_objects
+from diagnosis.hoiem import (
+    NORMAL_SHARE,
+    HoiemAP,
+    hoiem_ap,
+    hoiem_scores,
+    normal_objects,
+    ranked_hits,
+)
 from diagnosis.matching import Matching, match
 
 __all__ = [
@@ -128,10 +135,15 @@ def average_precision(
     ranked = assign(matching, iou).labels[matching.order]
     hoiem = hoiem_scores(ranked, matching.class_start, objects, normal_objects(len(truth.images)))
     columns = {kind: np.full(len(truth.classes), np.nan) for kind in AP_KINDS}
-    for label in np.flatnonzero(objects):
-        points = curve(matching, devkit, int(label))
-        columns["voc07"][label] = voc07_ap(points.recall, points.precision)
-        columns["area"][label] = area_ap(points.recall, points.precision)
+    labels = devkit.labels[matching.order]
+    hits = ranked_hits(labels, matching.class_start)
+    false = hits.above(labels == -1)
+    for label in np.flatnonzero(objects):  # its true positives alone: both scores are told by them
+        run = slice(hits.start[label], hits.start[label + 1])
+        true = np.arange(1, len(false[run]) + 1)
+        precision = true / (true + false[run])
+        columns["voc07"][label] = voc07_ap(true / objects[label], precision)
+        columns["area"][label] = area_ap(true / objects[label], precision)
     columns["hoiem"], columns["normalized"] = hoiem.ap, hoiem.apn
     if coco:
         columns["coco"], columns["coco50"] = coco_average_precision(truth, detections, matching)

@@ -17,6 +17,7 @@ __all__ = [
     "MEASURES",
     "SIZE_BINS",
     "Characteristic",
+    "bins_to_json",
     "by_category",
     "by_edges",
     "by_quantile",
@@ -37,7 +38,9 @@ NAMES = 50
 OUTSIDE = -1
 
 MEASURES = ("area", "height", "aspect_ratio")
-"""What the boxes themselves say: square pixels, pixels, width / height."""
+"""What the boxes themselves say, in :data:`UNITS`."""
+
+UNITS = {"area": "square pixels", "height": "pixels", "aspect_ratio": "width / height"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +61,9 @@ class Characteristic:
         sides (rules, section 5).
     ordered
         Whether the bins follow on one another: sizes do, poses do not.
+    edges
+        The largest value of each bin but the last: ``(B − 1,)``, or ``(C, B − 1)`` where each class has its
+        own, with NaN for a class without objects. None: bins are values, not ranges.
     """
 
     name: str
@@ -65,6 +71,7 @@ class Characteristic:
     index: NDArray[np.int64]
     counts_ignored: bool = False
     ordered: bool = True
+    edges: NDArray[np.float64] | None = None
 
     @property
     def family(self) -> str:
@@ -110,11 +117,13 @@ def by_quantile(
     edges[filled] = numbers[rows][(start[:, None] + place)[filled]]
     index = np.full(len(numbers), OUTSIDE, dtype=np.int64)
     index[rows] = (numbers[rows, None] > edges[truth.labels[rows]]).sum(axis=1)
-    return Characteristic(name, bins, index)
+    return Characteristic(name, bins, index, edges=edges)
 
 
 def by_edges(truth: GroundTruth, name: str, values: ArrayLike, edges: Sequence[float]) -> Characteristic:
     """Bins of one's own, the same in all classes; a value on an edge falls below it.
+
+    Bins of ``area`` whose edges are all squares of whole numbers are named as such: ``≤ 32²``.
 
     Parameters
     ----------
@@ -134,23 +143,27 @@ def by_edges(truth: GroundTruth, name: str, values: ArrayLike, edges: Sequence[f
     >>> truth = GroundTruth(["a"], ["dog"], [[90, 90]], [0] * 3, [0] * 3, [[0, 0, n, n] for n in (9, 32, 70)])
     >>> sizes = by_edges(truth, "area", [81, 1024, 4900], edges=[32**2])
     >>> sizes.bins, sizes.index.tolist()
-    (('≤ 1024', '> 1024'), [0, 0, 1])
+    (('≤ 32²', '> 32²'), [0, 0, 1])
     """
     numbers = _numbers(truth, name, values)
     cuts = np.asarray(edges, dtype=np.float64)
     if cuts.ndim != 1 or not len(cuts) or not np.isfinite(cuts).all() or (np.diff(cuts) <= 0).any():
         raise InputError(f"edges of {name}", repr(list(edges)), "one or more finite numbers that rise")
-    texts = [f"{cut:.10g}" for cut in cuts]
+    sides = np.sqrt(np.maximum(cuts, 0.0))
+    squares = name == "area" and bool(((sides == np.floor(sides)) & (sides > 1)).all())
+    texts = [f"{side:g}²" for side in sides] if squares else [f"{cut:.10g}" for cut in cuts]
     between = [f"{low}–{high}" for low, high in itertools.pairwise(texts)]
     index = np.searchsorted(cuts, numbers, side="left")
     index[np.isnan(numbers)] = OUTSIDE
-    return Characteristic(name, (f"≤ {texts[0]}", *between, f"> {texts[-1]}"), index.astype(np.int64))
+    bins = (f"≤ {texts[0]}", *between, f"> {texts[-1]}")
+    return Characteristic(name, bins, index.astype(np.int64), edges=cuts)
 
 
 def by_category(truth: GroundTruth, name: str, values: ArrayLike) -> Characteristic:
     """One bin for each value that occurs, sorted; NaN, None, an integer −1 and the empty text are no value.
 
-    Difficult objects count in the bins of a ``part.…`` or ``side.…`` (rules, section 5).
+    ``truncated`` has the bins 0 and 1 also where one of them is empty. Difficult objects count in the bins
+    of a ``part.…`` or ``side.…`` (rules, section 5).
 
     Parameters
     ----------
@@ -169,6 +182,9 @@ def by_category(truth: GroundTruth, name: str, values: ArrayLike) -> Characteris
     kinds, places = np.unique(column[known], return_inverse=True)
     index = np.full(len(column), OUTSIDE, dtype=np.int64)
     index[known] = places
+    if name == "truncated" and kinds.dtype.kind != "U" and set(kinds.tolist()) <= {0, 1} and len(kinds):
+        kinds = np.array([0, 1])
+        index[known] = column[known].astype(np.int64)
     bins = tuple(f"{int(kind)}" if kinds.dtype.kind == "b" else str(kind) for kind in kinds)
     parts = name.startswith(("part.", "side."))
     return Characteristic(name, bins, index, counts_ignored=parts, ordered=kinds.dtype.kind != "U")
@@ -215,6 +231,26 @@ def standard_characteristics(
         elif 0 < len(np.unique(column[_known(column)])) <= NAMES:
             chosen.append(by_category(truth, name, column))
     return tuple(chosen)
+
+
+def bins_to_json(characteristic: Characteristic, classes: Sequence[str]) -> dict[str, Any]:
+    """How a characteristic sorts the objects, for ``diagnosis.json``.
+
+    ``by`` says whether by ``edges`` (the same for all classes), ``quantiles`` (``edges`` are then by class,
+    of those with objects) or ``value``. An edge is the largest value of its bin.
+    """
+    told: dict[str, Any] = {"bins": list(characteristic.bins)}
+    if characteristic.name in UNITS:
+        told["unit"] = UNITS[characteristic.name]
+    edges = characteristic.edges
+    if edges is None:
+        return told | {"by": "value"}
+    if edges.ndim == 1:
+        return told | {"by": "edges", "edges": edges.tolist()}
+    by_class = {
+        name: row.tolist() for name, row in zip(classes, edges, strict=True) if not np.isnan(row).any()
+    }
+    return told | {"by": "quantiles", "edges": by_class}
 
 
 def _is_measure(column: NDArray[Any]) -> bool:

@@ -163,7 +163,7 @@ def characteristics(
     >>> found = Detections(["a"], ["dog"], [0], [0], [0.9], boxes[1:])
     >>> table = characteristics(match(truth, found), edges={"area": [32**2]}).tables[0]
     >>> table.characteristic.bins, table.scores.apn.tolist(), table.missed.tolist()
-    (('≤ 1024', '> 1024'), [[0.0, 1.0]], [[1, 0]])
+    (('≤ 32²', '> 32²'), [[0.0, 1.0]], [[1, 0]])
     """
     truth, start, objects = matching.truth, matching.class_start, matching.objects
     if chosen is None:

@@ -8,6 +8,7 @@ region by the share of its own area that lies within. Detections of equal scores
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "CocoTable",
     "coco_average_precision",
     "coco_labels",
+    "coco_labels_at",
     "coco_order",
     "coco_table",
 ]
@@ -168,6 +170,12 @@ def coco_labels(
         Smallest and largest area of the objects that count.
     """
     return _Pairs.of(matching).labels(iou, size)
+
+
+def coco_labels_at(matching: Matching, ious: Iterable[float] = IOUS) -> NDArray[np.int8]:
+    """``(n, M)`` the same at several overlaps, objects of all sizes."""
+    pairs = _Pairs.of(matching)
+    return np.stack([pairs.labels(iou, SIZES["all"]) for iou in ious])
 
 
 def coco_order(matching: Matching) -> NDArray[np.int64]:

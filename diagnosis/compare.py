@@ -17,6 +17,8 @@ from diagnosis.bootstrap import Progress, Statistic, bootstrap, draw_runs
 from diagnosis.breakdown import Top
 from diagnosis.comparison import Comparison, mean_defined
 from diagnosis.resampled import ResampledAP, ResampledBreakdown
+from diagnosis.resampled_impact import ResampledImpact
+from diagnosis.resampled_tide import ResampledTide
 from diagnosis.summary import Diagnosis
 
 __all__ = ["StatisticOf", "check_same_truth", "compare"]
@@ -33,13 +35,16 @@ def compare(
     groups: Mapping[str, Sequence[str]] | None = None,
     level: float = 0.95,
     top: Top = None,
+    costs: bool = True,
     statistics: Sequence[StatisticOf] = (),
     progress: Progress | None = None,
 ) -> Comparison:
     """Bootstrap the numbers of detectors over the images they were run on.
 
     The quantities are those of :class:`diagnosis.resampled.ResampledBreakdown` (``share/…`` by class,
-    ``pooled/…``) and of :class:`diagnosis.resampled.ResampledAP` (``map/…`` by class), and those of
+    ``pooled/…``), of :class:`diagnosis.resampled.ResampledAP` (``map/…`` by class), of
+    :class:`diagnosis.resampled_impact.ResampledImpact` (``impact/…`` by class), of
+    :class:`diagnosis.resampled_tide.ResampledTide` (``tide/…`` and ``dap/…`` by class), and those of
     `statistics`.
 
     A group's number is the mean over its runs. In each replicate the images are drawn once, for all runs,
@@ -61,6 +66,8 @@ def compare(
         Of the intervals, between 0 and 1.
     top
         How many detections the breakdown counts, see :func:`diagnosis.breakdown.break_down`.
+    costs
+        Whether to bootstrap what each error type costs in average precision, Hoiem's and TIDE's.
     statistics
         What else to bootstrap, made from each detector.
     progress
@@ -93,6 +100,9 @@ def compare(
     for diagnosis in diagnoses:
         made.append(ResampledBreakdown(diagnosis.matching, diagnosis.similar, top=top, iou=diagnosis.iou))
         made.append(ResampledAP(diagnosis.matching, iou=diagnosis.iou))
+        if costs:
+            made.append(ResampledImpact(diagnosis.matching, diagnosis.similar, iou=diagnosis.iou))
+            made.append(ResampledTide(diagnosis.matching, diagnosis.tide))
         made += [statistic(diagnosis) for statistic in statistics]
     images = len(diagnoses[0].truth.images)
     drawn = bootstrap(made, images, replicates=replicates, seed=seed, progress=progress)

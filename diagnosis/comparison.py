@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from data.records import InputError
 
-__all__ = ["Comparison", "Difference", "Estimate", "mean_defined"]
+__all__ = ["OVER_ALL", "Comparison", "Difference", "Estimate", "mean_defined"]
+
+OVER_ALL = "/all"
+"""Ends the name of a number over all classes that is not the mean of the classes' numbers."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ class Comparison:
         Quantities that have a number for each class; the others have one over all.
     values
         By quantity, such as ``share/localization``: what was measured, ``(D, C)``, or ``(D, 1)`` where
-        there is one number over all classes. NaN where there is none.
+        there is one number over all classes. NaN where there is none. A quantity by class whose number over
+        all classes is not the mean of theirs has that one beside it, with ``/all`` behind its name.
     samples
         The same in each replicate: ``(R, D, C)`` or ``(R, D, 1)``.
     run_values
@@ -116,7 +120,7 @@ class Comparison:
     @property
     def quantities(self) -> tuple[str, ...]:
         """Names of all quantities, as ``section/quantity``."""
-        return tuple(self.values)
+        return tuple(name for name in self.values if not name.endswith(OVER_ALL))
 
     def estimate(self, quantity: str, detector: int, label: int | None = None) -> Estimate:
         """A number of a detector.
@@ -128,7 +132,8 @@ class Comparison:
         detector
             Index into :attr:`names`.
         label
-            A class; None: the mean over those classes that have a number.
+            A class; None: the number over all classes, which is the mean over those that have one, unless
+            the quantity says otherwise.
 
         Raises
         ------
@@ -136,6 +141,8 @@ class Comparison:
             For an unknown quantity, or a class of one that is not by class.
         """
         values = self._known(quantity, label)
+        if label is None and quantity + OVER_ALL in self.values:
+            return self.estimate(quantity + OVER_ALL, detector)
         value = _one(values[detector], label)
         samples = _one(self.samples[quantity][:, detector], label)
         low, high, undefined = self._interval(samples, float(value))
@@ -155,6 +162,8 @@ class Comparison:
             As :meth:`estimate`.
         """
         values, samples = self._known(quantity, label), self.samples[quantity]
+        if label is None and quantity + OVER_ALL in self.values:
+            return self.difference(quantity + OVER_ALL, a, b)
         value = float(_one(values[b] - values[a], label))
         gaps = _one(samples[:, b] - samples[:, a], label)
         low, high, undefined = self._interval(gaps, value)
@@ -172,7 +181,7 @@ class Comparison:
 
     def _known(self, quantity: str, label: int | None = None) -> NDArray[np.float64]:
         if quantity not in self.values:
-            raise InputError("quantity", repr(quantity), f"one of {', '.join(self.values)}")
+            raise InputError("quantity", repr(quantity), f"one of {', '.join(self.quantities)}")
         if label is not None and quantity not in self.by_class:
             raise InputError("label", f"{label} for {quantity!r}", "None: it has one number over all classes")
         return self.values[quantity]

@@ -23,6 +23,26 @@ PHRASES = {
 }
 """What is told of a pair of detectors: the subject, and its verbs."""
 
+COSTS = {
+    "dap": "What fixing errors would add to AP (TIDE's dAP)",
+    "impact": "What forgiving errors would add to Hoiem's AP",
+}
+"""What is told of the costs of error types: by section, what the numbers are."""
+
+TABLE_SECTIONS = {
+    "share": "",
+    "map": "",
+    "dap": "TIDE: AP gained by fixing",
+    "impact": "Hoiem: AP gained by",
+}
+"""Sections of the table, with the line above each."""
+
+WHY_NOT_100 = (
+    "Each gain is what fixing one error alone would add, all others left as they are. The gains overlap, and "
+    "none mends\nthe ranking, so they do not add up to what AP lacks to 100."
+)
+"""Below the costs of the error types."""
+
 Json = dict[str, Any]
 
 
@@ -33,8 +53,8 @@ def comparison_to_json(comparison: Comparison) -> list[Json]:
     """The ``comparison`` of ``diagnosis.json``: an entry for each pair of detectors, the earlier one as `a`.
 
     Each quantity is ``{"difference", "low", "high", "p"}``, `b` less `a`, in fractions; where it does not
-    exist all are None, with a ``reason``. Quantities stand under their section, ``share`` and ``map`` as the
-    mean over classes, and again for each class under ``classes``.
+    exist all are None, with a ``reason``. Quantities stand under their section (``share``, ``pooled``,
+    ``map``, ``impact``, ``tide``, ``dap``) over all classes, and again for each class under ``classes``.
     """
     entries = []
     for a, b in itertools.combinations(range(len(comparison.names)), 2):
@@ -113,24 +133,27 @@ def _defined(numbers: dict[str, float], undefined: int, reason: str) -> Json:
 
 
 def comparison_table(comparison: Comparison) -> str:
-    """Mean shares and average precisions of each detector, in per cent, with intervals; then how the others
-    differ from the first, in points, with paired intervals and p-values.
+    """Mean shares, average precisions and costs of the error types of each detector, in per cent, with
+    intervals; then how the others differ from the first, in points, with paired intervals and p-values.
     """
-    quantities = [q for q in comparison.quantities if q.split("/")[0] in ("share", "map")]
     others = range(1, len(comparison.names))
     rows = [
         ["", *comparison.names, *(f"{comparison.names[b]} − {comparison.names[0]}" for b in others)],
     ]
-    for quantity in quantities:
-        estimates = [comparison.estimate(quantity, detector) for detector in range(len(comparison.names))]
-        gaps = [comparison.difference(quantity, 0, b) for b in others]
-        rows.append(
-            [
-                quantity.split("/", 1)[1].replace("_and_", " + "),
-                *(f"{_points(e.value):>5} {_range(e.low, e.high):<12}" for e in estimates),
-                *(_gap_cell(gap) for gap in gaps),
-            ]
-        )
+    for section, heading in TABLE_SECTIONS.items():
+        quantities = [q for q in comparison.quantities if q.split("/")[0] == section]
+        if heading and quantities:
+            rows.append([heading] + [""] * (len(rows[0]) - 1))
+        for quantity in quantities:
+            estimates = [comparison.estimate(quantity, detector) for detector in range(len(comparison.names))]
+            gaps = [comparison.difference(quantity, 0, b) for b in others]
+            rows.append(
+                [
+                    "  " * bool(heading) + _in_words(quantity),
+                    *(f"{_points(e.value):>5} {_range(e.low, e.high):<12}" for e in estimates),
+                    *(_gap_cell(gap) for gap in gaps),
+                ]
+            )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -141,7 +164,12 @@ def comparison_table(comparison: Comparison) -> str:
         f"Per cent (mean over classes) with {100 * comparison.level:g} % intervals: "
         f"{comparison.replicates:,} resamples of {comparison.images:,} images"
     )
-    return "\n".join([title, *lines])
+    footnote = [WHY_NOT_100] if any(q.split("/")[0] in COSTS for q in comparison.quantities) else []
+    return "\n".join([title, *lines, *footnote])
+
+
+def _in_words(quantity: str) -> str:
+    return quantity.split("/", 1)[1].replace("_and_", " + ").replace("_", " ")
 
 
 def _gap_cell(gap: Difference) -> str:
@@ -192,7 +220,28 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
         shared = comparison.shared_classes("share/correct", 0, b)
         over = "" if shared.all() else f" (over {shared.sum()} classes in which both detect something)"
         told.append(f"From {first} to {name}{over}: {'; '.join(clauses)}.")
+        for section, what in COSTS.items():
+            costs = _costs(comparison, b, section)
+            told += [f"{what}, from {first} to {name}: {costs}."] if costs else []
     return told
+
+
+def _costs(comparison: Comparison, b: int, section: str) -> str:
+    """The error types whose cost differs from the first detector's, the largest change first; the rest."""
+    gaps = {
+        _in_words(quantity): comparison.difference(quantity, 0, b)
+        for quantity in comparison.quantities
+        if quantity.split("/")[0] == section
+    }
+    gaps = {name: gap for name, gap in gaps.items() if not math.isnan(gap.low)}
+    changed = sorted((name for name in gaps if gaps[name].differs), key=lambda n: -abs(gaps[n].difference))
+    clauses = [_clause(gaps[name], name, "rises", "falls", "does") for name in changed]
+    same = [name for name in gaps if name not in changed]
+    if same:
+        several = len(same) > 1
+        listed = " and ".join(filter(None, [", ".join(same[:-1]), same[-1]]))
+        clauses.append(f"{listed} {'do' if several else 'does'} not differ")
+    return "; ".join(clauses)
 
 
 def _clause(gap: Difference, subject: str, rises: str, falls: str, does: str) -> str:

@@ -9,15 +9,17 @@ class. Who gets which object depends on a threshold and a rule, and is cheap: se
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Detections, GroundTruth, InputError
-from diagnosis.ranking import by_falling, by_rising, indices
+from diagnosis.overlaps import Overlaps
+from diagnosis.ranking import by_falling, by_rising, indices, sort_within
 
 if TYPE_CHECKING:
     from diagnosis.assignment import Assignment
@@ -26,6 +28,8 @@ __all__ = ["Matching", "match"]
 
 CANDIDATES_AT_ONCE = 1 << 18
 """Pairs of a detection and any object of its image that are looked at together: they fit in the cache."""
+
+Number = TypeVar("Number", np.int64, np.float64)
 
 SHARED = (
     "by_score", "class_start", "ignored", "objects", "order", "own_groups", "pair_detection", "rank",
@@ -79,8 +83,9 @@ class Matching:
     def rank(self) -> NDArray[np.int64]:
         """``(M,)`` place of each detection among those of its class, from 0."""
         rank = np.empty(len(self.order), dtype=np.int64)
-        rank[self.order] = indices(len(self.order))
-        rank -= self.class_start[self.detections.labels]
+        rank[self.order] = indices(len(self.order)) - np.repeat(
+            self.class_start[:-1], np.diff(self.class_start)
+        )
         return rank
 
     @cached_property
@@ -116,10 +121,11 @@ class Matching:
         later = np.ones(len(iou), dtype=bool)
         later[self.group_start[:-1]] = False
         wrong = (iou[1:] > iou[:-1]) | ((iou[1:] == iou[:-1]) & (objects[1:] < objects[:-1]))
-        places, start = self._pairs_of(self.pair_group[1:][wrong & later[1:]])
+        behind = np.flatnonzero(wrong & later[1:]) + 1
+        places, start = self._pairs_of(np.searchsorted(self.group_start, behind, side="right") - 1)
         if len(places):  # seldom: clipping changes all overlaps of a detection in much the same way
-            rows = places[_sort_within(start, -objects[places])]  # as annotated
-            rows = rows[_sort_within(start, iou[rows])]
+            rows = places[sort_within(start, -objects[places])]  # as annotated
+            rows = rows[sort_within(start, iou[rows])]
             objects, iou = objects.copy(), iou.copy()
             objects[places], iou[places] = self.pair_object[rows], self.pair_iou_unclipped[rows]
         result = Matching(
@@ -220,137 +226,28 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
             raise InputError(
                 f"detections.{name}", f"other {name} than the ground truth's", "the same, in the same order"
             )
-    columns = _Columns(truth, detections, clip)
-    parts = [columns.groups(low, high) for low, high in itertools.pairwise(columns.bounds)]
-    object_, iou, clipped, start, detection, label = (
-        np.concatenate([part[number] for part in parts]) if parts else np.zeros(0, dtype)
-        for number, dtype in enumerate((np.int64, float, float, np.int64, np.int64, np.int64))
-    )
-    first = np.cumsum([0] + [len(part[0]) for part in parts])[:-1]
-    start += np.repeat(first, [len(part[3]) for part in parts])
+    overlaps = Overlaps(truth, detections, clip, CANDIDATES_AT_ONCE)
+    parts = [overlaps.groups(low, high) for low, high in itertools.pairwise(overlaps.bounds)]
+    objects, ious, clipped, starts, found, labels = zip(*parts, strict=True) if parts else [()] * 6
+    pairs = np.array([len(column) for column in objects], dtype=np.int64)
+    shift = np.repeat(np.cumsum(pairs) - pairs, [len(column) for column in starts])
+    start = np.append(_joined(starts, np.int64) + shift, pairs.sum())
+    iou = _joined(ious, np.float64)
+    inside = _joined(clipped, np.float64) if overlaps.clips else iou
+    by_iou = sort_within(start, inside)
+    iou = iou[by_iou]
     return Matching(
         truth,
         detections,
-        pair_object=object_,
-        pair_iou=clipped if columns.clips else iou,
+        pair_object=_joined(objects, np.int64)[by_iou],
+        pair_iou=inside[by_iou] if overlaps.clips else iou,
         pair_iou_unclipped=iou,
-        group_start=np.append(start, len(object_)),
-        group_detection=detection,
-        group_label=label,
+        group_start=start,
+        group_detection=_joined(found, np.int64),
+        group_label=_joined(labels, np.int64),
     )
 
 
-class _Columns:
-    """The boxes as columns, and groups for a few thousand detections at a time: those fit in the cache.
-
-    Attributes
-    ----------
-    bounds
-        Where to cut the detections, for :meth:`groups`.
-    clips
-        Whether any detection reaches beyond its image, and that matters.
-    """
-
-    def __init__(self, truth: GroundTruth, detections: Detections, clip: bool) -> None:
-        # By image, then class, then as annotated.
-        self.objects = by_rising(truth.image_index, by_rising(truth.labels))
-        self.object_labels = truth.labels[self.objects]
-        self.object_boxes = truth.boxes[self.objects].T.copy()
-        self.object_area = _area(self.object_boxes)
-        per_image = np.bincount(truth.image_index, minlength=len(truth.images))
-        image_start = np.cumsum(per_image) - per_image
-        self.candidates = per_image[detections.image_index]  # (M,)
-        self.ends = np.cumsum(self.candidates)
-        total = int(self.ends[-1]) if len(self.ends) else 0
-        cuts = np.searchsorted(self.ends, np.arange(CANDIDATES_AT_ONCE, total, CANDIDATES_AT_ONCE))
-        self.bounds = np.unique(np.concatenate([[0], cuts, [len(self.ends)]]))
-        # What is to be added to the number of a candidate to get its object's place in `objects`.
-        self.shift = image_start[detections.image_index] - (self.ends - self.candidates)
-        self.boxes = detections.boxes.T
-        self.image_index = detections.image_index
-        self.limits = truth.sizes.astype(np.float64).T.copy()
-        self.clip = clip
-        self.clips = False
-
-    def groups(
-        self, low: int, high: int
-    ) -> tuple[
-        NDArray[np.int64],
-        NDArray[np.float64],
-        NDArray[np.float64],
-        NDArray[np.int64],
-        NDArray[np.int64],
-        NDArray[np.int64],
-    ]:
-        """Object, IoU and clipped IoU of each pair; first pair, detection and class of each group."""
-        boxes, others = self.boxes[:, low:high].copy(), self.object_boxes
-        count = self.candidates[low:high]
-        number = np.arange(self.ends[low] - self.candidates[low], self.ends[high - 1])
-        place = number + np.repeat(self.shift[low:high], count)
-        width = np.minimum(np.repeat(boxes[2], count), others[2][place])
-        width -= np.maximum(np.repeat(boxes[0], count), others[0][place])
-        kept = np.flatnonzero(width > 0)
-        detection, place = np.repeat(indices(high - low), count)[kept], place[kept]
-        height = np.minimum(boxes[3][detection], others[3][place])
-        height -= np.maximum(boxes[1][detection], others[1][place])
-        overlap = np.maximum(height, 0.0) * width[kept]
-        kept = np.flatnonzero(overlap > 0)
-        detection, place, overlap = detection[kept], place[kept], overlap[kept]
-        iou = clipped = overlap / (_area(boxes)[detection] + self.object_area[place] - overlap)
-        if self.clip:
-            clipped = self._clipped(boxes, self.image_index[low:high], detection, place, iou)
-            self.clips = self.clips or clipped is not iou
-
-        label = self.object_labels[place]
-        new = np.ones(len(detection), dtype=bool)
-        new[1:] = (detection[1:] != detection[:-1]) | (label[1:] != label[:-1])
-        start = np.flatnonzero(new)
-        by_iou = _sort_within(np.append(start, len(detection)), clipped)
-        objects = self.objects[place[by_iou]]
-        return objects, iou[by_iou], clipped[by_iou], start, detection[start] + low, label[start]
-
-    def _clipped(
-        self,
-        boxes: NDArray[np.float64],
-        image: NDArray[np.int64],
-        detection: NDArray[np.int64],
-        place: NDArray[np.int64],
-        iou: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        """``(P,)`` IoU with the detection clipped to its image; `iou` itself if nothing is clipped."""
-        wide, high = self.limits[0][image], self.limits[1][image]
-        beyond = (boxes[0] < 0) | (boxes[1] < 0) | (boxes[2] > wide) | (boxes[3] > high)
-        pairs = np.flatnonzero(beyond[detection])
-        if not len(pairs):
-            return iou
-        # A box wholly outside is left without area, where the tool inverts it: neither overlaps anything.
-        left, top = np.maximum(boxes[0], 0.0), np.maximum(boxes[1], 0.0)
-        right = np.maximum(np.minimum(boxes[2], wide), left)
-        inside = np.stack([left, top, right, np.maximum(np.minimum(boxes[3], high), top)])
-        mine, others = inside[:, detection[pairs]], self.object_boxes[:, place[pairs]]
-        sides = np.minimum(mine[2:], others[2:]) - np.maximum(mine[:2], others[:2])
-        overlap = np.maximum(sides[0], 0.0) * np.maximum(sides[1], 0.0)
-        result = iou.copy()
-        result[pairs] = overlap / (_area(mine) + self.object_area[place[pairs]] - overlap)
-        return result
-
-
-def _area(columns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``(N,)`` area of boxes (4, N), square pixels."""
-    area: NDArray[np.float64] = (columns[2] - columns[0]) * (columns[3] - columns[1])
-    return area
-
-
-def _sort_within(
-    start: NDArray[np.int64], values: NDArray[np.float64] | NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Indices that sort each run ``start[g]:start[g + 1]`` by falling value, stable."""
-    order = indices(len(values))
-    length = np.diff(start)
-    several = np.flatnonzero(length > 1)
-    first, length = start[several], length[several]
-    for size in np.unique(length):  # as many rounds as there are different lengths, at most a few dozen
-        rows = first[length == size, None] + indices(size)  # (R, size)
-        by_value = np.argsort(-values[rows], axis=1, kind="stable")
-        order[rows] = np.take_along_axis(rows, by_value, axis=1)
-    return order
+def _joined(columns: Sequence[NDArray[Number]], dtype: type[Number]) -> NDArray[Number]:
+    """The parts one behind the other; there may be none."""
+    return np.concatenate(columns) if columns else np.zeros(0, dtype=dtype)

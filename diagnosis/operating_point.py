@@ -5,7 +5,8 @@ Matched as VOC's devkit does: hits of difficult objects and crowds are left out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from diagnosis.assignment import assign_devkit
 from diagnosis.breakdown import STRONG
 from diagnosis.matching import Matching
 
-__all__ = ["OperatingPoint", "OperatingPoints", "best_f1"]
+__all__ = ["OperatingPoint", "OperatingPoints", "best_f1", "operating_points_to_json"]
 
 
 @dataclass(frozen=True)
@@ -104,3 +105,22 @@ def _best(labels: NDArray[np.int8], scores: NDArray[np.float64], objects: int) -
     return OperatingPoint(
         float(scores[best]), float(f1.max()), float(true[best] / kept[best]), float(true[best] / objects)
     )
+
+
+def operating_points_to_json(result: OperatingPoints) -> dict[str, object]:
+    """The thresholds for ``diagnosis.json``: one for all classes, and each class's own.
+
+    What does not exist is None, with a ``reason`` beside it.
+    """
+    each = zip(result.classes, result.each, strict=True)
+    return {"overall": _plain(result.overall), "classes": {name: _plain(point) for name, point in each}}
+
+
+def _plain(point: OperatingPoint) -> dict[str, float | str | None]:
+    numbers: dict[str, float | str | None] = {
+        name: None if math.isnan(value) else value for name, value in asdict(point).items()
+    }
+    if None not in numbers.values():
+        return numbers
+    lacking = "no object that is not difficult" if math.isnan(point.f1) else "no true positive at any score"
+    return numbers | {"reason": lacking}

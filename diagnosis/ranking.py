@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["by_falling", "by_rising", "indices"]
+__all__ = ["by_falling", "by_rising", "indices", "sort_within"]
 
 DIGIT = 16
 """Bits of a digit."""
@@ -52,19 +52,45 @@ def by_falling(values: NDArray[np.float64]) -> NDArray[np.int64]:
     >>> by_falling(np.array([0.5, 2.0, -1.0, 0.5, -0.0, 0.0])).tolist()
     [1, 0, 3, 4, 5, 2]
     """
-    with np.errstate(over="ignore"):
-        short = values.astype(np.float32)
-    exact = bool((short == values).all())  # what most networks give out: half the digits
-    if exact:
-        bits = (-short + np.float32(0)).view(np.uint32)  # adding 0 makes −0 and 0 one
-        keys = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    else:
-        long = (-values + 0.0).view(np.uint64)
-        keys = np.where(long >> np.uint64(63), ~long, long | np.uint64(1 << 63))
-    order: NDArray[np.int64] | None = None
-    for digit in range(2 if exact else 4):
-        order = _next((keys >> keys.dtype.type(DIGIT * digit)).astype(np.uint16), order)
-    return indices(len(values)) if order is None else order
+    with np.errstate(over="ignore", under="ignore"):
+        short = (-values).astype(np.float32) + np.float32(0)  # adding 0 makes −0 and 0 one
+    bits = short.view(np.uint32)
+    keys = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    order = _next(keys.astype(np.uint16), None)
+    order = _next((keys >> np.uint32(DIGIT)).astype(np.uint16), order)
+    # Single precision, half the digits, is what networks give out. What it does not tell apart:
+    ranked = values[order]
+    if (ranked[1:] > ranked[:-1]).any():
+        short = short[order]
+        start = np.flatnonzero(short[1:] != short[:-1]) + 1
+        order = order[sort_within(np.concatenate([[0], start, [len(order)]]), ranked)]
+    return order
+
+
+def sort_within(
+    start: NDArray[np.int64], values: NDArray[np.float64] | NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Indices that sort each run ``start[g]:start[g + 1]`` by falling value; equal ones stay as they are.
+
+    Examples
+    --------
+    >>> sort_within(np.array([0, 2, 5]), np.array([1.0, 2.0, 5.0, 7.0, 7.0])).tolist()
+    [1, 0, 3, 4, 2]
+    """
+    order = indices(len(values))
+    length = np.diff(start)
+    several = np.flatnonzero(length > 1)
+    several = several[by_rising(length[several])]
+    first, length = start[several], length[several]
+    couples = first[: np.searchsorted(length, 3)]  # most of them
+    couples = couples[values[couples] < values[couples + 1]]
+    order[couples], order[couples + 1] = couples + 1, couples
+    for size in np.unique(length[length > 2]):  # as many rounds as different lengths
+        begin, end = np.searchsorted(length, [size, size + 1])
+        rows = first[begin:end, None] + indices(size)  # (R, size)
+        by_value = np.argsort(-values[rows], axis=1, kind="stable")
+        order[rows] = np.take_along_axis(rows, by_value, axis=1)
+    return order
 
 
 def _next(column: NDArray[np.uint16], order: NDArray[np.int64] | None) -> NDArray[np.int64]:

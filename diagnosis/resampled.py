@@ -13,15 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diagnosis.assignment import assign, assign_devkit
-from diagnosis.average_precision import NORMAL_SHARE
+from diagnosis.average_precision import AP_KINDS
 from diagnosis.bootstrap import Weights
 from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION, STRONG, Top, break_down, verdicts
-from diagnosis.coco import RECALLS, coco_labels, coco_order
+from diagnosis.coco import IOUS, RECALLS, coco_labels_at, coco_order
+from diagnosis.hoiem import normal_objects
 from diagnosis.matching import Matching
+from diagnosis.resampled_curve import (
+    Counts,
+    ObjectCounter,
+    best_from,
+    copies_down_to,
+    drawn,
+    mean_at,
+    over_objects,
+    places_of,
+    recalls_reached_by,
+    running_count,
+)
 
-__all__ = ["RESAMPLED_AP", "SHARE_NAMES", "ResampledAP", "ResampledBreakdown", "weighted_objects"]
+__all__ = ["RESAMPLED_AP", "SHARE_NAMES", "ResampledAP", "ResampledBreakdown", "largest_class"]
 
-RESAMPLED_AP = ("voc07", "area", "coco50", "hoiem", "normalized")
+RESAMPLED_AP = AP_KINDS
 """Kinds of average precision of :class:`ResampledAP`."""
 
 SHARE_NAMES = (*(kind.name for kind in ERROR_TYPES), "correct_and_localization")
@@ -31,19 +44,8 @@ ELEVEN = np.arange(11, dtype=np.float64) * 0.1  # VOC 2007's recalls
 SPARE = 1.25  # how much deeper than its top a ranking is looked at first: a resample may hold fewer of it
 
 
-def weighted_objects(matching: Matching, weights: Weights) -> NDArray[np.int64]:
-    """``(r, C)`` number of objects that are not ignored, each counted as often as its image."""
-    truth = matching.truth
-    rows = np.flatnonzero(~matching.ignored)
-    rows = rows[np.argsort(truth.labels[rows], kind="stable")]
-    starts = np.cumsum(matching.objects) - matching.objects
-    upto = np.zeros((len(weights), len(rows) + 1), dtype=np.int64)
-    np.cumsum(weights.take(truth.image_index[rows], axis=1), axis=1, out=upto[:, 1:])
-    objects: NDArray[np.int64] = upto[:, starts + matching.objects] - upto[:, starts]
-    return objects
-
-
-def _largest_class(matching: Matching) -> int:
+def largest_class(matching: Matching) -> int:
+    """Detections of the largest class, or all objects if they are more: what a statistic handles together."""
     return int(max(np.diff(matching.class_start).max(initial=0), len(matching.truth)))
 
 
@@ -76,8 +78,8 @@ class ResampledBreakdown:
         break_down(matching, similar, top, strong=iou)  # finds fault with `top`
         types = verdicts(matching, similar, strong=iou).types
         ranked = [matching.ranked(label) for label in range(len(matching.truth.classes))]
-        self.cells = _largest_class(matching)
-        self._matching = matching
+        self.cells = largest_class(matching)
+        self._objects = ObjectCounter(matching.truth, ~matching.ignored)
         self._top = top
         self._images = [matching.detections.image_index[rows] for rows in ranked]
         self._kinds = [np.eye(len(ERROR_TYPES))[types[rows]] for rows in ranked]  # (n, 5), one 1 in each row
@@ -105,7 +107,7 @@ class ResampledBreakdown:
 
     def _tops(self, weights: Weights) -> NDArray[np.int64]:
         """``(r, C)`` how many detections count, copies and all."""
-        top, objects = self._top, weighted_objects(self._matching, weights)
+        top, objects = self._top, self._objects(weights)
         if top is None:
             return objects
         if isinstance(top, str):
@@ -125,12 +127,12 @@ def _counted(weights: Weights, images: NDArray[np.int64], tops: NDArray[np.int64
     """
     depth = len(images) if len(tops) == 0 else int(min(len(images), SPARE * float(tops.max()) + 32))
     while True:
-        drawn = weights.take(images[:depth], axis=1)
-        upto = np.cumsum(drawn, axis=1)
+        copies = drawn(weights, images[:depth])
+        upto = np.cumsum(copies, axis=1, dtype=np.int32)
         if depth == len(images) or bool((upto[:, -1] >= tops).all()):
             break
         depth = min(len(images), 2 * depth)
-    return np.clip(tops[:, None] - (upto - drawn), 0, drawn).astype(np.float64)
+    return np.clip(tops[:, None] - (upto - copies), 0, copies).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,24 +156,57 @@ class _Ranking:
         true = np.flatnonzero(labels[rows] == 1)
         return _Ranking(images[rows[: true[-1] + 1 if len(true) else 0]], true)
 
-    def hits(self, weights: Weights) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """``(r, t)`` true positives and detections down to each true positive, it and its copies included."""
-        drawn = weights.take(self.images, axis=1)
-        true = np.cumsum(drawn.take(self.true, axis=1), axis=1, dtype=np.int64)
-        # Within int32: no more than images × detections of a class.
-        upto = np.cumsum(drawn, axis=1, dtype=np.int32, out=drawn).take(self.true, axis=1)
-        return true, upto.astype(np.int64)
+    def hits(self, weights: Weights) -> tuple[Counts, Counts]:
+        """``(r, t)`` true and false positives down to each true positive, it and its copies included."""
+        upto = copies_down_to(weights, self.images).take(self.true, axis=1, mode="wrap")
+        true = copies_down_to(weights, self.images[self.true])
+        return true, upto - true
+
+
+class _CocoRanking:
+    """One class's ranking at each of COCO's overlaps: they differ in little, so one count serves all.
+
+    Parameters
+    ----------
+    rows
+        ``(n,)`` the class's detections in COCO's order.
+    labels
+        ``(10, M)`` what each detection is at each overlap, from :func:`diagnosis.coco.coco_labels_at`.
+    images
+        ``(M,)`` the image of each detection.
+    """
+
+    def __init__(self, rows: NDArray[np.int64], labels: NDArray[np.int8], images: NDArray[np.int64]) -> None:
+        kinds = labels[:, rows]
+        kept = (kinds != 0).any(axis=0)  # what is don't-care throughout need not be looked at
+        kinds, rows = kinds[:, kept], rows[kept]
+        last = np.flatnonzero((kinds == 1).any(axis=0))
+        rows = rows[: last[-1] + 1 if len(last) else 0]
+        self._images = images[rows]
+        self._true = [np.flatnonzero(kind == 1) for kind in kinds[:, : len(rows)]]
+        self._excused = [np.flatnonzero(kind == 0) for kind in kinds[:, : len(rows)]]
+
+    def scores(self, weights: Weights, objects: NDArray[np.int64]) -> NDArray[np.float64]:
+        """``(10, r)`` average precision at each overlap."""
+        upto = copies_down_to(weights, self._images)
+        needed = recalls_reached_by(RECALLS, objects)
+        scores = np.zeros((len(self._true), len(weights)))
+        for row, (places, excused) in enumerate(zip(self._true, self._excused, strict=True)):
+            true = copies_down_to(weights, self._images[places])
+            false = upto.take(places, axis=1, mode="wrap") - true
+            if len(excused):
+                left_out = running_count(weights, self._images[excused])
+                false -= left_out.take(np.searchsorted(excused, places), axis=1, mode="wrap")
+            scores[row] = mean_at(places_of(true, needed), best_from(true, false))
+        return scores
 
 
 class ResampledAP:
     """Average precision of each class: ``map/<kind>`` for each of :data:`RESAMPLED_AP`.
 
-    Only true positives have to be looked at: between two of them precision falls, and among the copies of
-    one it rises, so that the largest precision from a place on stands at the last copy of some true
-    positive. NaN for a class that has no objects in the resample; 0 where no object is found.
-
-    COCO's is that at IoU 0.5, from :mod:`diagnosis.coco`. Its devkit walks through equal scores image by
-    image.
+    NaN for a class that has no objects in the resample; 0 where no object is found. How it is done:
+    :mod:`diagnosis.resampled_curve`. COCO's are those of :mod:`diagnosis.coco`, over IoU 0.5 to 0.95 and at
+    0.5; its devkit walks through equal scores image by image.
 
     Parameters
     ----------
@@ -188,68 +223,29 @@ class ResampledAP:
         order = coco_order(matching)
         by_coco = [order[matching.class_start[j] : matching.class_start[j + 1]] for j in labels]
         devkit, hoiem = assign_devkit(matching, iou).labels, assign(matching, iou).labels
-        coco = coco_labels(matching, 0.5)
-        self.cells = _largest_class(matching)
+        coco = coco_labels_at(matching, IOUS)
+        self.cells = largest_class(matching)
         self._matching = matching
+        self._objects = ObjectCounter(matching.truth, ~matching.ignored)
         self._devkit = [_Ranking.of(rows, devkit, images) for rows in ranked]
         self._hoiem = [_Ranking.of(rows, hoiem, images) for rows in ranked]
-        self._coco = [_Ranking.of(rows, coco, images) for rows in by_coco]
+        self._coco = [_CocoRanking(rows, coco, images) for rows in by_coco]
 
     def __call__(self, weights: Weights) -> dict[str, NDArray[np.float64]]:
         """The average precisions; see the class."""
-        objects = weighted_objects(self._matching, weights)
-        normal = NORMAL_SHARE * len(self._matching.truth.images)  # a resample has as many images
+        objects = self._objects(weights)
+        normal = normal_objects(len(self._matching.truth.images))  # a resample has as many images
         values = {kind: np.full(objects.shape, np.nan) for kind in RESAMPLED_AP}
         for label in np.flatnonzero(self._matching.objects):
             number = objects[:, label]
-            true, upto = self._devkit[label].hits(weights)
-            best = _best_from(true / np.maximum(upto, 1))
-            values["voc07"][:, label] = _at_recalls(best, true, number, ELEVEN)
-            values["area"][:, label] = _over_objects(best, true, number)
-            true, upto = self._hoiem[label].hits(weights)
-            best = _best_from(true / np.maximum(upto, 1))
-            values["hoiem"][:, label] = _over_objects(best, true, number)
+            true, false = self._devkit[label].hits(weights)
+            best = best_from(true, false)
+            values["voc07"][:, label] = mean_at(places_of(true, recalls_reached_by(ELEVEN, number)), best)
+            values["area"][:, label] = over_objects(best, true, number)
+            true, false = self._hoiem[label].hits(weights)
+            values["hoiem"][:, label] = over_objects(best_from(true, false), true, number)
             scaled = true * (normal / np.maximum(number, 1))[:, None]
-            best = _best_from(scaled / np.maximum(scaled + (upto - true), 1e-300))
-            values["normalized"][:, label] = _over_objects(best, true, number)
-            true, upto = self._coco[label].hits(weights)
-            best = _best_from(true / np.maximum(upto, 1))
-            values["coco50"][:, label] = _at_recalls(best, true, number, RECALLS)
+            values["normalized"][:, label] = over_objects(best_from(scaled, false), true, number)
+            coco = self._coco[label].scores(weights, number)
+            values["coco"][:, label], values["coco50"][:, label] = coco.mean(axis=0), coco[0]
         return {f"map/{kind}": np.where(objects > 0, value, np.nan) for kind, value in values.items()}
-
-
-def _best_from(precision: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The largest precision from each true positive on, ``(r, t)``."""
-    return np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-
-
-def _over_objects(
-    best: NDArray[np.float64], true: NDArray[np.int64], objects: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """``(r,)`` mean over the objects of the precision at which each is found, 0 if never."""
-    found = np.diff(true, axis=1, prepend=0)
-    total: NDArray[np.float64] = np.einsum("rt,rt->r", found.astype(np.float64), best)
-    return total / np.maximum(objects, 1)
-
-
-def _at_recalls(
-    best: NDArray[np.float64],
-    true: NDArray[np.int64],
-    objects: NDArray[np.int64],
-    recalls: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """``(r,)`` mean over `recalls` of the largest precision at that recall or beyond, 0 if never reached."""
-    rows, length = true.shape
-    number = np.maximum(objects, 1)[:, None]
-    # The fewest true positives whose recall, in floating point, is not below each of the recalls.
-    needed = np.floor(recalls * number).astype(np.int64) - 1
-    for _ in range(2):
-        needed += needed / number < recalls
-    # One search for all rows: each gets a range of numbers of its own.
-    stride = int(max(true.max(initial=0), needed.max(initial=0))) + 2
-    offset = stride * np.arange(rows)[:, None]
-    places = np.searchsorted((true + offset).ravel(), (needed + offset).ravel())
-    places = places.reshape(needed.shape) - length * np.arange(rows)[:, None]
-    padded = np.concatenate([best, np.zeros((rows, 1))], axis=1)
-    mean: NDArray[np.float64] = np.take_along_axis(padded, np.minimum(places, length), axis=1).mean(axis=1)
-    return mean

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data.records import InputError
 
-__all__ = ["similar_matrix"]
+__all__ = ["similar_matrix", "similar_to_json"]
 
 
 def similar_matrix(classes: Sequence[str], groups: Iterable[Iterable[str]] = ()) -> NDArray[np.bool_]:
@@ -51,3 +51,17 @@ def similar_matrix(classes: Sequence[str], groups: Iterable[Iterable[str]] = ())
         matrix[np.ix_(members, members)] = True
     np.fill_diagonal(matrix, False)
     return matrix
+
+
+def similar_to_json(classes: Sequence[str], matrix: NDArray[np.bool_]) -> dict[str, list[str]]:
+    """The classes that count as similar to each, for ``diagnosis.json``.
+
+    Examples
+    --------
+    >>> similar_to_json(["bird", "bus", "cat"], similar_matrix(["bird", "bus", "cat"], [["cat", "bird"]]))
+    {'bird': ['cat'], 'bus': [], 'cat': ['bird']}
+    """
+    return {
+        name: [classes[other] for other in np.flatnonzero(row).tolist()]
+        for name, row in zip(classes, matrix, strict=True)
+    }

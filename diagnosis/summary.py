@@ -1,4 +1,4 @@
-"""What one or several detectors get wrong, as a record, as JSON, as a table and in words."""
+"""What one or several detectors get wrong, as a record, as a table and in words."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Detections, GroundTruth
 from diagnosis.average_precision import AP_KINDS, APTable, average_precision
+from diagnosis.bins import standard_characteristics
 from diagnosis.breakdown import ERROR_TYPES, STRONG, Breakdown, Top, break_down
-from diagnosis.characteristics import Characteristics, characteristics, characteristics_to_json
-from diagnosis.impact import Impact, impact, impact_to_json
+from diagnosis.characteristics import Characteristics, characteristics
+from diagnosis.impact import Impact, impact
 from diagnosis.matching import Matching, match
 from diagnosis.similar import similar_matrix
 from diagnosis.tide import Tide, tide
-from diagnosis.tide_json import tide_to_json
 
-__all__ = ["Diagnosis", "diagnose", "sentences", "table", "to_json"]
+__all__ = ["Diagnosis", "diagnose", "sentences", "table"]
 
-SCHEMA = 1
 TYPE_NAMES = tuple(kind.name for kind in ERROR_TYPES)
 AP_HEADINGS = {
     "voc07": "VOC07",
@@ -57,6 +55,8 @@ class Diagnosis:
         ``(C, C)`` which classes counted as similar.
     iou
         Smallest IoU of a correct detection.
+    edges
+        Bins of one's own, see :func:`diagnosis.bins.standard_characteristics`.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Diagnosis:
     ap: APTable
     similar: NDArray[np.bool_]
     iou: float = STRONG
+    edges: Mapping[str, Sequence[float]] | None = None
 
     @cached_property
     def impact(self) -> Impact:
@@ -76,7 +77,7 @@ class Diagnosis:
     @cached_property
     def characteristics(self) -> Characteristics:
         """Which objects are found, by their size, their shape and what the annotations say of them."""
-        return characteristics(self.matching, iou=self.iou)
+        return characteristics(self.matching, edges=self.edges, iou=self.iou)
 
     @cached_property
     def tide(self) -> Tide:
@@ -93,6 +94,7 @@ def diagnose(
     top: Top = None,
     iou: float = STRONG,
     coco: bool = True,
+    edges: Mapping[str, Sequence[float]] | None = None,
 ) -> Diagnosis:
     """Break down a detector's errors and score it.
 
@@ -110,12 +112,15 @@ def diagnose(
         Smallest IoU of a correct detection (COCO's average precision has its own).
     coco
         Whether to compute COCO's average precision.
+    edges
+        Bins of one's own by name of the characteristic, in place of the quantiles of each class:
+        ``{"area": [32**2, 96**2]}`` are COCO's sizes. See :func:`diagnosis.bins.standard_characteristics`.
 
     Raises
     ------
     InputError
         Records of different images or classes, an unknown class in `similar`, a `top` or `iou` that
-        means nothing.
+        means nothing, edges that make no bins or of a characteristic that is not there.
 
     Examples
     --------
@@ -126,90 +131,12 @@ def diagnose(
     [[1, 0, 0, 0, 0], [0, 0, 1, 0, 0]]
     """
     matrix = similar if isinstance(similar, np.ndarray) else similar_matrix(truth.classes, similar)
+    if edges:
+        standard_characteristics(truth, edges)  # finds fault with them before anything is computed
     matching = match(truth, detections)
     breakdown = break_down(matching, matrix, top, strong=iou)
     table_ = average_precision(truth, detections, matching, iou=iou, coco=coco)
-    return Diagnosis(name, truth, detections, matching, breakdown, table_, matrix, iou)
-
-
-# ---- JSON ------------------------------------------------------------------------------------
-
-
-def to_json(
-    diagnoses: Sequence[Diagnosis],
-    provenance: Mapping[str, Any],
-    comparison: Sequence[Mapping[str, Any]] = (),
-    intervals: Sequence[Mapping[str, Any]] = (),
-) -> dict[str, Any]:
-    """The content of ``diagnosis.json``, schema 1: plain dicts, lists, strings and finite numbers.
-
-    Shares are fractions. A quantity that does not exist is None, and the dict that holds it has a
-    ``reason``.
-
-    Parameters
-    ----------
-    diagnoses
-        Of one or several detectors.
-    provenance
-        Where the numbers come from.
-    comparison
-        What :func:`diagnosis.comparison_text.comparison_to_json` says of each two of them.
-    intervals
-        What :func:`diagnosis.comparison_text.intervals_to_json` says of each.
-    """
-    return {
-        "schema": SCHEMA,
-        "detectors": [_detector(diagnosis) for diagnosis in diagnoses],
-        "comparison": [dict(pair) for pair in comparison],
-        "intervals": [dict(one) for one in intervals],
-        "provenance": dict(provenance),
-    }
-
-
-def _detector(diagnosis: Diagnosis) -> dict[str, Any]:
-    breakdown, ap = diagnosis.breakdown, diagnosis.ap
-    nothing = "no detection counts: there is none of a class that has objects"
-    impacts, bins = impact_to_json(diagnosis.impact), characteristics_to_json(diagnosis.characteristics)
-    return {
-        "name": diagnosis.name,
-        "breakdown": {
-            "mean_over_classes": _numbers(TYPE_NAMES, breakdown.mean_over_classes(), nothing),
-            "pooled": _numbers(TYPE_NAMES, breakdown.pooled(), nothing),
-        },
-        "map": _numbers(AP_KINDS, ap.mean().values(), _why_no_ap(int(ap.objects.sum()))),
-        "tide": tide_to_json(diagnosis.tide),
-        "classes": {
-            name: _class(diagnosis, label) | {"impact": impacts[name], "characteristics": bins[name]}
-            for label, name in enumerate(ap.classes)
-        },
-    }
-
-
-def _class(diagnosis: Diagnosis, label: int) -> dict[str, Any]:
-    breakdown, ap = diagnosis.breakdown, diagnosis.ap
-    objects = int(breakdown.objects[label])
-    detections = int((diagnosis.detections.labels == label).sum())
-    nothing = "no detection of this class" if detections == 0 else "none of its detections counts"
-    return {
-        "objects": objects,
-        "detections": detections,
-        "top": {
-            "n": int(breakdown.counts[label].sum()),
-            **_numbers(TYPE_NAMES, breakdown.shares[label], nothing),
-        },
-        "ap": _numbers(AP_KINDS, (getattr(ap, kind)[label] for kind in AP_KINDS), _why_no_ap(objects)),
-    }
-
-
-def _why_no_ap(objects: int) -> str:
-    return "COCO's average precision was not asked for" if objects else "no object that is not difficult"
-
-
-def _numbers(names: Iterable[str], values: Iterable[float], reason: str) -> dict[str, float | str | None]:
-    numbers: dict[str, float | str | None] = {
-        name: None if math.isnan(value) else float(value) for name, value in zip(names, values, strict=True)
-    }
-    return numbers | {"reason": reason} if None in numbers.values() else numbers
+    return Diagnosis(name, truth, detections, matching, breakdown, table_, matrix, iou, edges)
 
 
 # ---- a table for the terminal ----------------------------------------------------------------

@@ -62,6 +62,8 @@ class Tide:
         What was asked for, see :func:`tide`.
     labels
         ``(M,)`` class of each detection.
+    rank
+        ``(M,)`` place of each detection among those of its class, from 0.
     object_labels
         ``(N,)`` class of each object.
     types
@@ -86,6 +88,7 @@ class Tide:
     background: float
     max_detections: int
     labels: NDArray[np.int64]
+    rank: NDArray[np.int64]
     object_labels: NDArray[np.int64]
     types: NDArray[np.int8]
     targets: NDArray[np.int64]
@@ -131,6 +134,11 @@ class Tide:
         """Number of errors of each of the six types."""
         return dict(zip(DAP_COLUMNS, self.class_counts.sum(axis=0).tolist(), strict=False))
 
+    @property
+    def top(self) -> NDArray[np.bool_]:
+        """``(M,)`` the N surest detections of each class that has N objects."""
+        return self.rank < self.objects[self.labels]
+
     def confusion_matrix(self, counted: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """How often each class was taken for which.
 
@@ -138,7 +146,7 @@ class Tide:
         ----------
         counted
             ``(M,)`` which detections count. Default: all among the best of their image; many of them
-            are faint, so those of some score or rank are often more telling.
+            are faint, so :attr:`top` or those of some score are often more telling.
 
         Returns
         -------
@@ -285,6 +293,7 @@ def tide(
         float(background),
         int(max_detections),
         detections.labels,
+        matching.rank,
         truth.labels,
         types,
         targets,

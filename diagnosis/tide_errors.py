@@ -68,7 +68,8 @@ def type_errors(
     detection, object_ = matching.pair_detection[rows], matching.pair_object[rows]
     counted = considered[detection] & ~matching.ignored[object_]
     if not counted.all():
-        rows, detection, object_ = rows[counted], detection[counted], object_[counted]
+        kept = np.flatnonzero(counted)
+        rows, detection, object_ = rows[kept], detection[kept], object_[kept]
     overlap = matching.pair_iou[rows]
     own = matching.truth.labels[object_] == matching.detections.labels[detection]
     types = np.where(considered, np.int8(BKG), np.int8(BEYOND))
@@ -76,7 +77,8 @@ def type_errors(
     types[detection[~own & (overlap > background)]] = BOTH
 
     # With objects of its own class: the pairs of a detection fall in IoU.
-    mine, its, size = detection[own], object_[own], overlap[own]
+    with_own = np.flatnonzero(own)
+    mine, its, size = detection[with_own], object_[with_own], overlap[with_own]
     first = np.flatnonzero(np.diff(mine, prepend=-1))
     last = np.append(first[1:], len(mine))
     twice = first[size[first] > iou]  # the taken ones of them are overwritten below

@@ -53,6 +53,7 @@ class Ranking:
 
     def __init__(self, matching: Matching, false: NDArray[np.bool_], types: NDArray[np.int8]) -> None:
         self.matching = matching
+        self.within_class = matching.score_level * (2 * len(matching.detections)) + matching.turn
         rows = matching.order[false[matching.order]]
         labels = matching.detections.labels[rows]
         self.keys = self._key(rows, labels)
@@ -126,9 +127,7 @@ class Ranking:
 
     def _key(self, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Sorts detections, taken for class `labels`, by class, score and image, with gaps in between."""
-        count = len(self.matching.detections)
-        level = labels * count + self.matching.score_level[rows]
-        return level * (2 * count) + self.matching.turn[rows]
+        return labels * (2 * len(self.matching.detections) ** 2) + self.within_class[rows]
 
 
 def interpolated_ap(

@@ -12,7 +12,11 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 
-__all__ = ["Checkpoints", "LogProgress", "ProgressBar", "StoppedError", "Throughput"]
+__all__ = ["Checkpoints", "LogProgress", "NonFiniteLossError", "ProgressBar", "StoppedError", "Throughput"]
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss of a step is NaN or infinite."""
 
 
 class StoppedError(RuntimeError):
@@ -29,16 +33,18 @@ class Checkpoints(Callback):
 
     The last state is saved after each epoch, at the last step of a run cut short by a number of steps, and
     on a signal. A signal is acted upon between two steps, so that the checkpoint never holds half a step; a
-    second one ends the process at once. A file is replaced in one go. The best is the one with the largest
-    ``val/map``.
+    second one ends the process at once. A file is replaced in one go.
 
     Parameters
     ----------
     folder
         Where the checkpoints lie.
+    monitor
+        The logged score that is largest for the best.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, monitor: str = "val/map") -> None:
+        self.monitor = monitor
         self.last = folder / "last.ckpt"
         self.best = folder / "best.ckpt"
         self.best_score = -1.0
@@ -119,7 +125,7 @@ class Checkpoints(Callback):
         """Save after each whole epoch."""
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
-        score = float(trainer.callback_metrics["val/map"]) if self._validated else -1.0
+        score = float(trainer.callback_metrics[self.monitor]) if self._validated else -1.0
         self._validated = False
         better = score > self.best_score
         self.best_score = max(score, self.best_score)

@@ -1,4 +1,4 @@
-"""The command line of ``train_detect.py``: options in, exit code out."""
+"""The command line of a training script: options in, exit code out."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from typing import Any
 
 from data.records import InputError
 from training.folder import RunFolder
-from training.options import ModelOptions, Options
-from training.parser import make_parser, option_of
+from training.options import option_of
+from training.parser import make_parser
+from training.task import Task
 
-__all__ = ["main", "make_parser"]
-
-SHUFFLE_OPTIONS = {"shuffle", "shuffle_method", "patch", "shuffle_shortcut"}
+__all__ = ["exit_code", "run_command"]
 
 
-def parse(arguments: Sequence[str]) -> tuple[dict[str, Any], set[str]]:
+def parse(task: Task, arguments: Sequence[str]) -> tuple[dict[str, Any], set[str]]:
     """Options of a command line; those of a run that is resumed or evaluated stand below them.
 
     Returns
@@ -30,11 +29,11 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, Any], set[str]]:
     given
         The names of those that the command line, or a YAML file that it names, has.
     """
-    parser = make_parser()
+    parser = make_parser(task)
     names = [word.partition("=")[0] for word in arguments if word.startswith("--")]
-    for name in ("--train", "--test"):  # elsewhere the last one counts; here that would lose a list unseen
+    for name in parser.lists:  # elsewhere the last one counts; here that would lose some unseen
         if names.count(name) > 1:
-            parser.error(f"{name}: found twice; expected once, with all its lists in a row")
+            parser.error(f"{name}: found twice; expected once, with all its values in a row")
     words = [
         part for word in arguments for part in (word.split("=", 1) if word[:9] == "--config=" else [word])
     ]
@@ -56,23 +55,29 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, Any], set[str]]:
     return values, set(given)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
+def run_command(task: Task, arguments: Sequence[str] | None = None) -> int:
+    """Run a training command.
+
+    Parameters
+    ----------
+    task
+        Which.
+    arguments
+        Its command line. Default: that of this process.
 
     Returns
     -------
     int
         The exit code.
     """
-    values, given = parse(sys.argv[1:] if arguments is None else arguments)
-    return exit_code(lambda: _run(values, given))
+    values, given = parse(task, sys.argv[1:] if arguments is None else arguments)
+    return exit_code(lambda: _run(task, values, given))
 
 
 def exit_code(action: Callable[[], None]) -> int:
     """Do something, say in one line what went wrong with it, and return the command's exit code."""
     # Heavy imports after the options are known to be sound: --help and a misspelt option answer at once.
-    from training.callbacks import StoppedError
-    from training.module import NonFiniteLossError
+    from training.callbacks import NonFiniteLossError, StoppedError
     from training.trainer import is_first_here, is_first_process, lost_another
 
     try:
@@ -113,15 +118,15 @@ def quiet() -> None:
     ):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
     warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported.*")  # an error of our own
     warnings.filterwarnings("ignore", message=".*Previous log files in this directory will be deleted.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.. is deprecated.*")
 
 
-def _run(values: dict[str, Any], given: set[str]) -> None:
-    from training.run import default_name, evaluate, train
-
-    options = Options.from_flat(values)
+def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
+    runs = task.runs
+    options = task.options.from_flat(values)
     if values["evaluate"] is not None:
         if values["resume"] is not None:
             raise InputError("--evaluate", "--resume beside it", "one of the two")
@@ -130,17 +135,16 @@ def _run(values: dict[str, Any], given: set[str]) -> None:
             folder = RunFolder(checkpoint)
             checkpoint = folder.best if folder.best.is_file() else folder.last
         run = RunFolder.of(checkpoint)
-        overrides = _overrides(options.model, given, checkpoint)
-        changed = "-".join(f"{name}-{value}" for name, value in overrides.items())
-        evaluate(
+        changes = _changes(task, options, given, checkpoint)
+        runs.evaluate(
             options,
             checkpoint,
-            Path(values["out"] or run.path / f"evaluation{'-' if changed else ''}{changed}"),
-            overrides=overrides,
+            Path(values["out"] or run.path / "-".join(["evaluation", *map(_in_a_name, changes.items())])),
+            overrides=task.complete(changes),
             name=values["name"] or (None if values["out"] else run.path.resolve().name),
         )
         return
-    out = Path(values["out"] or f"runs/{default_name(options)}")
+    out = Path(values["out"] or f"runs/{runs.default_name(options)}")
     resume = None
     if values["resume"] is not None:
         named = Path(values["resume"] or out)
@@ -151,23 +155,26 @@ def _run(values: dict[str, Any], given: set[str]) -> None:
             raise InputError(
                 "--resume", f"no {resume}", "the folder of a run that has begun, or a checkpoint"
             )
-    train(options, out, resume=resume, name=values["name"])
+    runs.train(options, out, resume=resume, name=values["name"])
 
 
-def _overrides(model: ModelOptions, given: set[str], checkpoint: Path) -> dict[str, Any]:
-    """Model options given for an evaluation; only those of the shuffle may differ from the training's."""
-    from training.model import read_checkpoint
+def _in_a_name(change: tuple[str, Any]) -> str:
+    name, value = change
+    return f"{name}-{'-'.join(map(str, value)) if isinstance(value, list) else value}"
 
-    trained = read_checkpoint(checkpoint)["hyper_parameters"]["model"]
-    overrides: dict[str, Any] = {}
-    for item in fields(model):
+
+def _changes(task: Task, options: Any, given: set[str], checkpoint: Path) -> dict[str, Any]:
+    """Model options given for an evaluation; most may not differ from the training's."""
+    trained = task.runs.read_checkpoint(checkpoint)["hyper_parameters"]["model"]
+    changes: dict[str, Any] = {}
+    for item in fields(options.model):
         if item.name not in given:
             continue
-        value = getattr(model, item.name)
-        if item.name in SHUFFLE_OPTIONS:
-            overrides[item.name] = value
+        value = getattr(options.model, item.name)
+        if item.name in task.changeable:
+            changes[item.name] = value
         elif item.name != "weights" and value != trained.get(item.name):
             raise InputError(
                 option_of(item.name), repr(value), f"{trained.get(item.name)!r}, as {checkpoint} was trained"
             )
-    return overrides
+    return changes

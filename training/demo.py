@@ -17,17 +17,17 @@ from pathlib import Path
 from data.shapes import write_shapes
 from diagnosis import Diagnosis, sentences, table
 from training.command import exit_code
-from training.options import (
+from training.detection.options import (
     DataOptions,
     EvaluationOptions,
-    MachineOptions,
     ModelOptions,
     OptimizationOptions,
     Options,
 )
+from training.detection.report import write_comparison
+from training.detection.run import train
+from training.options import MachineOptions
 from training.provenance import provenance
-from training.report import write_comparison
-from training.run import train
 
 __all__ = ["demo_options", "main"]
 

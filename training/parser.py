@@ -15,16 +15,14 @@ from jsonargparse import ArgumentParser
 
 from data.formats.files import read_text
 from data.records import InputError
-from training.options import Options
+from training.options import OptionGroups, option_of
+from training.task import Task
 
-__all__ = ["Parser", "is_first_of_machine", "make_parser", "option_of"]
+__all__ = ["Parser", "add_options", "is_first_of_machine", "make_parser"]
 
-DESCRIPTION = """\
-Train a YOLO-style detector, score it on the test set and say what kind of mistakes it makes.
-
-Everything of a run is in one folder: config.yaml, provenance.json, checkpoints, logs, detections,
-scores.json, diagnosis. Exit codes: 0 done; 2 something in the input is wrong; 3 the loss is not finite;
-130 or 143 stopped by a signal, state saved.
+FOLDER = """\
+Everything of a run is in one folder. Exit codes: 0 done; 2 something in the input is wrong; 3 the loss is not
+finite; 130 or 143 stopped by a signal, state saved.
 """
 IN_WORDS: dict[Any, str] = {
     int: "a whole number",
@@ -68,7 +66,7 @@ def in_words(kind: Any) -> str:
     if get_origin(kind) is typing.Literal:
         return f"one of {', '.join(get_args(kind))}"
     if get_origin(kind) is list:
-        return "a list of words"
+        return "a list of words" if get_args(kind) == (str,) else "a list of whole numbers"
     if get_origin(kind) in (types.UnionType, typing.Union):
         return " or ".join(in_words(part) for part in get_args(kind))
     return IN_WORDS[kind]
@@ -81,6 +79,8 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         super().__init__(**arguments)
         self.kinds: dict[str, Any] = {}
         """The type of each option, by the name it has in the YAML file."""
+        self.lists: list[str] = []
+        """The options that take several values."""
         self.source = ""
         """The YAML file that is being read, or '' for the command line."""
 
@@ -104,7 +104,11 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         text = " ".join(str(message).split())
         value = re.match(r'Parser key "(\w+)": .*(?:Got|Given) value: ?(.*)$', text)
         unknown = re.search(r"unrecognized arguments: (--[\w-]+)|Option '([\w.-]+)' is not accepted", text)
-        if value and value[1] in self.kinds:
+        element = re.search(r'(--[\w-]+|"\w+").*? element \d+: .*Got value: ?(.*)$', text)
+        if element:
+            name = element[1].strip('"-').replace("-", "_")
+            text = f"{option_of(name)}: found {element[2]!r}; expected {in_words(self.kinds[name])}"
+        elif value and value[1] in self.kinds:
             option = value[1] if self.source else option_of(value[1])
             text = f"{option}: found {value[2]!r}; expected {in_words(self.kinds[value[1]])}"
         elif unknown:
@@ -124,25 +128,9 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         self.exit(2, f"error: {self.source + ': ' if self.source else ''}{text}\n")
 
 
-def option_of(name: str) -> str:
-    """The option of a field or of a key of the YAML file.
-
-    Examples
-    --------
-    >>> option_of("input_size")
-    '--input-size'
-    """
-    return f"--{name.replace('_', '-')}"
-
-
-def make_parser() -> Parser:
-    """The parser: a field of :class:`~training.options.Options` is an option and a key of the YAML file."""
-    parser = Parser(prog="train_detect.py", description=DESCRIPTION, exit_on_error=True, allow_abbrev=False)
-    parser.add_argument(
-        "--config", action="config", help="YAML file of options; later ones on the line override it."
-    )
-    default = Options()
-    for group in fields(Options):
+def add_options(parser: Parser, default: OptionGroups) -> None:
+    """Make an option of every field of every group, with the default that it has there."""
+    for group in fields(default):
         values = getattr(default, group.name)
         section = parser.add_argument_group(group.name, description=type(values).__doc__)
         hints = get_type_hints(type(values))
@@ -151,8 +139,10 @@ def make_parser() -> Parser:
             extra: dict[str, Any] = {"type": kind}
             if kind in (str, str | None):
                 extra = {"type": text}
-            elif kind == list[str]:
-                extra = {"type": text, "nargs": "+"}
+            elif get_origin(kind) is list:
+                (element,) = get_args(kind)
+                extra = {"type": text if element is str else element, "nargs": "+"}
+                parser.lists.append(option_of(item.name))
             elif kind is bool:
                 extra = {"type": bool, "nargs": "?", "const": True}  # --compile, or --compile false
             section.add_argument(
@@ -161,6 +151,20 @@ def make_parser() -> Parser:
                 help=item.metadata["help"],
                 **extra,
             )
+
+
+def make_parser(task: Task) -> Parser:
+    """The parser: a field of the task's options is an option and a key of the YAML file."""
+    parser = Parser(
+        prog=task.script,
+        description=f"{task.description}\n\n{FOLDER}",
+        exit_on_error=True,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config", action="config", help="YAML file of options; later ones on the line override it."
+    )
+    add_options(parser, task.options())
     section = parser.add_argument_group("run", description="Where it goes, and what is done.")
     section.add_argument(
         "--out",
@@ -183,13 +187,8 @@ def make_parser() -> Parser:
         default=None,
         metavar="CHECKPOINT",
         type=text,
-        help="Do not train: score and diagnose this checkpoint, or the best one of this run. The options of "
-        "its run are kept; --shuffle may be another.",
+        help=f"Do not train: {task.scoring} this checkpoint, or the best one of this run. The options of "
+        f"its run are kept; {task.changing} may be another.",
     )
-    section.add_argument(
-        "--name",
-        type=text,
-        default=None,
-        help="Name of the detector in tables and figures. Default: the folder's.",
-    )
+    section.add_argument("--name", type=text, default=None, help=task.naming)
     return parser

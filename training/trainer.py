@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
@@ -18,10 +19,18 @@ from lightning.pytorch.utilities import rank_zero_only
 from data.records import InputError
 from training.callbacks import Checkpoints, LogProgress, ProgressBar, Throughput
 from training.folder import RunFolder
-from training.options import MachineOptions, Options
+from training.options import MachineOptions
 from training.parser import is_first_of_machine
 
-__all__ = ["explained", "is_first_here", "is_first_process", "lost_another", "make_device", "make_trainer"]
+__all__ = [
+    "Length",
+    "explained",
+    "is_first_here",
+    "is_first_process",
+    "lost_another",
+    "make_device",
+    "make_trainer",
+]
 
 
 def is_first_process() -> bool:
@@ -44,16 +53,48 @@ def lost_another(error: RuntimeError) -> bool:
     return broken or (torch.distributed.is_available() and isinstance(error, torch.distributed.DistError))
 
 
-def make_trainer(options: Options, folder: RunFolder, *, validates: bool, resume_step: int = 0) -> L.Trainer:
-    """Lightning's trainer for a run, new or resumed after `resume_step` steps."""
+@dataclass(frozen=True)
+class Length:
+    """How long a run is, and what happens in it.
+
+    Parameters
+    ----------
+    epochs
+        Passes over the training images.
+    max_steps
+        Stop after so many steps; None: at the end of the last epoch.
+    validate_every
+        Epochs from one validation to the next; 0: there is none.
+    monitor
+        The validation score that is largest for the best checkpoint.
+    clip_gradient
+        Largest norm of the gradient; 0: not limited.
+    """
+
+    epochs: int
+    max_steps: int | None
+    validate_every: int
+    monitor: str
+    clip_gradient: float = 0.0
+
+
+def make_trainer(
+    machine: MachineOptions, length: Length, folder: RunFolder, *, resume_step: int = 0
+) -> L.Trainer:
+    """Lightning's trainer for a run, new or resumed after `resume_step` steps.
+
+    Raises
+    ------
+    InputError
+        What this machine cannot do.
+    """
     throughput = Throughput()
     bar = sys.stdout.isatty()  # where Lightning draws it
     callbacks: list[L.Callback] = [
         throughput,
         ProgressBar(throughput) if bar else LogProgress(throughput),
-        Checkpoints(folder.checkpoints),
+        Checkpoints(folder.checkpoints, length.monitor),
     ]
-    machine = options.machine
     devices, nodes = devices_and_nodes(machine.devices)
     with explained():
         trainer = L.Trainer(
@@ -61,11 +102,11 @@ def make_trainer(options: Options, folder: RunFolder, *, validates: bool, resume
             devices=devices,
             num_nodes=nodes,
             precision=machine.precision,
-            max_epochs=options.optimization.epochs,
-            max_steps=options.optimization.max_steps or -1,
-            gradient_clip_val=options.optimization.clip_gradient or None,
-            check_val_every_n_epoch=options.evaluation.validate_every,
-            limit_val_batches=None if validates else 0,
+            max_epochs=length.epochs,
+            max_steps=length.max_steps or -1,
+            gradient_clip_val=length.clip_gradient or None,
+            check_val_every_n_epoch=length.validate_every or 1,
+            limit_val_batches=None if length.validate_every else 0,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             deterministic="warn" if machine.deterministic else None,

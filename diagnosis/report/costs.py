@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.breakdown import ERROR_TYPES, STRONG, WEAK
 from diagnosis.drawing import count
+from diagnosis.impact import VARIANTS
 from diagnosis.report.cells import Cell, Column, Table, share, text, whole
 from diagnosis.report.reading import Json, classes_of, mean, ordered
 from diagnosis.report.shapes import Block, bars
+from diagnosis.tide_errors import TIDE_ERRORS, explain
 
 __all__ = ["impact", "tide"]
 
@@ -17,21 +19,24 @@ VERBS = {
     "fix": "{} corrected",
     "only": "all but {} removed",
 }
-MEANINGS = {
-    "ignore": "These errors are moved to the end of the ranking.",
-    "fix": "These errors count as correct, second detections of an object are removed.",
-    "only": "All other false positives are moved to the end of the ranking.",
+LABELS = {"ignore_localization_similar": "localization corrected and similar removed"}
+MEANINGS = {variant.name: variant.explanation for variant in VARIANTS}
+TIDE_LABELS = {
+    "cls": "wrong class",
+    "loc": "wrong place",
+    "both": "wrong class and place",
+    "dupe": "duplicate",
+    "bkg": "background",
+    "miss": "missed object",
+    "fp": "all false positives",
+    "fn": "all missed objects",
 }
-TIDE_TYPES = {
-    "cls": ("wrong class", "On an object, IoU of at least 0.5, but of another class."),
-    "loc": ("wrong place", "The right class, but an IoU of 0.1 to 0.5."),
-    "both": ("wrong class and place", "An IoU of 0.1 to 0.5 with an object of another class."),
-    "dupe": ("duplicate", "On an object that a surer detection has taken."),
-    "bkg": ("background", "An IoU of at most 0.1 with every object."),
-    "miss": ("missed object", "No detection on it, and no error that would be one if mended."),
-    "fp": ("all false positives", "What AP would gain without any false positive."),
-    "fn": ("all missed objects", "What AP would gain if no object were missed."),
+TIDE_SUMS = {
+    "fp": "What AP would gain without any false positive.",
+    "fn": "What AP would gain if no object were missed.",
 }
+SHARED = {"cls": "other", "loc": "localization", "bkg": "background"}  # error types of one colour
+TIDE_COLOURS = {kind.name: SHARED.get(kind.name, kind.name) for kind in TIDE_ERRORS}
 
 
 def impact(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
@@ -58,7 +63,7 @@ def impact(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
             )
             caption = (
                 f"Points of {name}, averaged over {count(counted, 'class', 'classes')} with objects; "
-                "a class that would lose counts as 0."
+                "a class that would lose counts as 0. Background includes other here, as in Hoiem's tool."
             )
             blocks.append(bars(f"Gain in {name}", groups, letters, caption))
     return blocks
@@ -77,9 +82,9 @@ def _gains(detector: Json, kind: str, key: str, base: str) -> list[float]:
 def _impact_words(kind: str) -> tuple[str, str, str]:
     """Label, meaning and colour of one of the changes."""
     verb, _, what = kind.partition("_")
-    words = what.replace("_", " ")
+    label = LABELS.get(kind) or VERBS.get(verb, verb + " {}").format(what.replace("_", " "))
     colour = next((kind.name for kind in ERROR_TYPES if what.startswith(kind.name)), "")
-    return VERBS.get(verb, verb + " {}").format(words), MEANINGS.get(verb, ""), colour
+    return label, MEANINGS.get(kind, ""), colour
 
 
 def tide(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
@@ -88,16 +93,21 @@ def tide(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
     kinds = ordered(kind for tide in tides for kind in tide.get("dap") or () if kind != "reason")
     if not kinds:
         return []
-    words = [TIDE_TYPES.get(kind, (kind.replace("_", " "), "")) for kind in kinds]
+    iou, background = (
+        next((tide[name] for tide in tides if name in tide), usual)
+        for name, usual in (("iou", STRONG), ("background", WEAK))
+    )
+    meanings = {kind.name: explain(kind, iou, background) for kind in TIDE_ERRORS} | TIDE_SUMS
+    words = [(TIDE_LABELS.get(kind, kind.replace("_", " ")), meanings.get(kind, "")) for kind in kinds]
     groups = [
-        (label, meaning, "", [(tide.get("dap") or {}).get(kind) for tide in tides])
+        (label, meaning, TIDE_COLOURS.get(kind, ""), [(tide.get("dap") or {}).get(kind) for tide in tides])
         for kind, (label, meaning) in zip(kinds, words, strict=True)
     ]
     chart = bars(
         "What average precision would gain",
         groups,
         letters,
-        "Points of AP at an IoU of 0.5 (dAP), each error type mended on its own; they do not add up.",
+        f"Points of AP at an IoU of {iou:g} (dAP), each error type mended on its own; they do not add up.",
     )
     columns = [Column("error", False), Column("what it is", False)]
     rows: list[list[Cell]] = [[text(label), text(meaning)] for label, meaning in words]
@@ -107,11 +117,11 @@ def tide(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
         for row, kind in zip(rows, kinds, strict=True):
             row += [share((tide.get("dap") or {}).get(kind)), whole((tide.get("counts") or {}).get(kind))]
     scores = "; ".join(
-        f"{letter + ' ' if len(detectors) > 1 else ''}{share(tide.get('ap50')).text} %"
+        f"{letter + ' ' if len(detectors) > 1 else ''}{share(tide.get(f'ap{100 * iou:g}')).text} %"
         for letter, tide in zip(letters, tides, strict=True)
     )
     caption = (
         "dAP in points; number: detections with this error, or objects missed. "
-        f"AP at an IoU of 0.5: {scores}."
+        f"AP at an IoU of {iou:g}: {scores}."
     )
     return [chart, Table("TIDE's errors", tuple(columns), tuple(tuple(row) for row in rows), caption)]

@@ -15,12 +15,15 @@ from diagnosis.drawing import LETTERS, check_comparable, count
 from diagnosis.report.classes import class_tables
 from diagnosis.report.content import PageFigure, ReportContent
 from diagnosis.report.gallery import Example, collect
-from diagnosis.report.overview import detector_table, error_kinds, overviews, score_table
+from diagnosis.report.legend import legend
+from diagnosis.report.overview import detector_table, overviews, score_table
 from diagnosis.report.rules import counting_rules, origin_rows, spoken, top_rule
 from diagnosis.report.sections import sections
+from diagnosis.tide_errors import TIDE_ERRORS
 
 __all__ = ["render_report", "write_report"]
 
+NARROW = 480.0  # points
 ASSETS = resources.files(__package__) / "assets"
 
 
@@ -70,7 +73,7 @@ def render_report(content: ReportContent) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"image_address": image_address, "score": score}
+    environment.filters |= {"image_address": image_address, "is_narrow": is_narrow, "score": score}
     script = _asset("script.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     page = environment.get_template("page.html")
@@ -82,7 +85,8 @@ def _context(content: ReportContent) -> dict[str, Any]:
     truth, letters = diagnoses[0].truth, LETTERS[: len(diagnoses)]
     ignored = int(diagnoses[0].matching.ignored.sum())
     provenance: Mapping[str, Any] = numbers.get("provenance") or {}
-    examples = None if content.gallery is None else collect(diagnoses, content.gallery)
+    drawn = sum(len(image_address(figure)) for figure in content.figures)
+    examples = None if content.gallery is None else collect(diagnoses, content.gallery, drawn)
     return {
         "title": content.title,
         "names": [diagnosis.name for diagnosis in diagnoses],
@@ -97,7 +101,8 @@ def _context(content: ReportContent) -> dict[str, Any]:
             "Correct from": f"IoU {diagnoses[0].iou:g}",
             "Counted of each class": f"its surest: {top_rule(numbers)}",
         },
-        "kinds": error_kinds(diagnoses[0].iou),
+        "kinds": legend(diagnoses[0]),
+        "tide_kinds": TIDE_ERRORS,
         "detectors": detector_table(diagnoses, numbers, letters),
         "overviews": overviews(diagnoses, numbers, letters),
         "scores": score_table(numbers),
@@ -138,6 +143,12 @@ def score(value: float) -> str:
     return f"{value:.2f}" if value == 0 or abs(value) >= 0.005 else f"{value:.1g}"
 
 
+def is_narrow(figure: PageFigure) -> bool:
+    """Whether two of such figures fit side by side: matplotlib gives the width in points."""
+    width = re.search(r'<svg\b[^>]*?\bwidth="([\d.]+)pt"', figure.svg)
+    return width is not None and float(width[1]) <= NARROW
+
+
 def image_address(figure: PageFigure) -> str:
     """An SVG file as a ``data:`` address.
 
@@ -146,4 +157,5 @@ def image_address(figure: PageFigure) -> str:
     """
     svg = figure.svg[max(figure.svg.find("<svg"), 0) :]
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\n\s+", "\n", svg)  # a tenth of it is indentation
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")

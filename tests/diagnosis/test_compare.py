@@ -17,7 +17,11 @@ from diagnosis.comparison_text import (
     comparison_to_json,
     intervals_to_json,
 )
+from diagnosis.impact import VARIANTS
 from diagnosis.resampled import RESAMPLED_AP, ResampledAP, ResampledBreakdown
+from diagnosis.resampled_impact import RESAMPLED_IMPACT, ResampledImpact
+from diagnosis.resampled_tide import ResampledTide
+from diagnosis.tide import DAP_COLUMNS
 
 pytestmark = pytest.mark.filterwarnings("error")
 NAMES = ("correct", "localization", "similar", "other", "background")
@@ -87,7 +91,7 @@ def test_a_resample_is_the_record_with_its_images_repeated(seed, top):
     whole = diagnose(truth, found, similar=similar, coco=False)
     weights = resamples(len(truth.images), range(3), seed)
     shares = ResampledBreakdown(whole.matching, whole.similar, top=top)
-    values = shares(weights) | ResampledAP(whole.matching)(weights)
+    values = shares(weights) | ResampledAP(whole.matching)(weights) | costs(whole, weights)
     for row, drawn in enumerate(weights):
         expected = diagnose(*repeated(truth, found, drawn), similar=similar, top=top)
         np.testing.assert_array_equal(shares.counts(weights)[row], expected.breakdown.counts)
@@ -97,6 +101,33 @@ def test_a_resample_is_the_record_with_its_images_repeated(seed, top):
         same(values["share/correct_and_localization"][row], expected.breakdown.shares[:, :2].sum(axis=1))
         for kind in RESAMPLED_AP:
             same(values[f"map/{kind}"][row], getattr(expected.ap, kind))
+        same_costs(values, row, expected)
+
+
+def costs(whole, weights):
+    impact = ResampledImpact(whole.matching, whole.similar, iou=whole.iou)
+    return impact(weights) | ResampledTide(whole.matching, whole.tide)(weights)
+
+
+def same_costs(values, row, expected):
+    """What each error costs in resample `row` is what it costs in that record."""
+    same(values["tide/ap50"][row], expected.tide.ap)
+    for name, gain in expected.tide.class_dap.items():
+        same(values[f"dap/{name}"][row], gain)
+        same(values[f"dap/{name}/all"][row], expected.tide.dap[name])
+    for variant, gain in zip(VARIANTS, expected.impact.gains(), strict=True):
+        if variant.name in RESAMPLED_IMPACT:
+            same(values[f"impact/{variant.name}"][row], gain)
+
+
+def test_errors_of_one_score_stand_before_the_true_positives_that_a_fix_leaves():
+    truth, _ = scene(8)
+    found = detected(truth, 8, 90, np.random.default_rng(1).integers(0, 5, 90) / 5)
+    whole = diagnose(truth, found, coco=False)
+    values = costs(whole, np.ones((2, len(truth.images)), dtype=np.int32))
+    assert len(np.unique(found.scores)) == 5
+    for row in range(2):
+        same_costs(values, row, whole)
 
 
 def test_copies_of_equal_scores_stand_in_the_order_of_the_file():
@@ -130,10 +161,12 @@ def test_empty_cases(empty):
         same(values["share/localization"][0], expected.breakdown.shares[:, 1])
         for kind in RESAMPLED_AP:
             same(values[f"map/{kind}"][0], getattr(expected.ap, kind))
+        same_costs(costs(whole, drawn[None]), 0, expected)
     both = compare([whole, diagnose(truth, found, "again", coco=False)], replicates=20)
     assert json.dumps([comparison_to_json(both), intervals_to_json(both)], allow_nan=False)
     assert comparison_sentences(both)
-    assert comparison_table(both).count("\n") == 13
+    rows = 2 + 6 + 6 + 1 + 8 + 1 + 5 + 2
+    assert comparison_table(both).count("\n") == rows
 
 
 def test_images_counted_once_give_the_diagnosis_itself(shared_data):
@@ -253,6 +286,13 @@ def test_runs_of_one_model_are_one_group(three):
     estimate = grouped.estimate("map/area", 0)
     assert estimate.value == pytest.approx(np.mean(runs))
     assert estimate.runs == pytest.approx(np.std(runs, ddof=1))
+    runs = [diagnosis.tide.dap["loc"] for diagnosis in three[:2]]
+    cost = grouped.estimate("dap/loc", 0)
+    assert (cost.value, cost.runs) == pytest.approx((np.mean(runs), np.std(runs, ddof=1)))
+    assert cost.low < cost.value < cost.high
+    runs = [diagnosis.impact.bars()[2] for diagnosis in three[:2]]
+    assert grouped.estimate("impact/fix_localization", 0).value == pytest.approx(np.mean(runs))
+    runs = [diagnosis.ap.mean()["area"] for diagnosis in three[:2]]
     alone = compare(three[:1], replicates=200).estimate("map/area", 0)
     assert estimate.error > np.std(runs, ddof=1) / np.sqrt(2) * 0.9
     assert alone.error > 0
@@ -292,7 +332,16 @@ def test_json(three):
     first = entries[0]
     assert set(first["share"]) == {*NAMES, "correct_and_localization"}
     assert set(first["map"]) == set(RESAMPLED_AP)
-    assert set(first["share"]["correct"]) == {"difference", "low", "high", "p"}
+    assert set(first["dap"]) == set(DAP_COLUMNS)
+    assert set(first["impact"]) == set(RESAMPLED_IMPACT)
+    assert first["tide"]["ap50"]["difference"] == pytest.approx(three[1].tide.mean_ap - three[0].tide.mean_ap)
+    gap = three[1].tide.dap["loc"] - three[0].tide.dap["loc"]
+    assert first["dap"]["loc"]["difference"] == pytest.approx(gap)
+    of_class = three[1].tide.class_dap["loc"][1] - three[0].tide.class_dap["loc"][1]
+    assert first["classes"]["class 1"]["dap"]["loc"]["difference"] == pytest.approx(of_class)
+    for kind in ("share", "map", "dap", "impact"):
+        for gap in first[kind].values():
+            assert set(gap) == {"difference", "low", "high", "p"}
     assert set(first["classes"]) == set(three[0].truth.classes)
 
 
@@ -320,7 +369,17 @@ def test_words(three):
     twin = diagnose(three[0].truth, three[0].detections, "twin")
     same_again = comparison_sentences(compare([three[0], twin], replicates=20))
     assert "correct + localization does not differ [0.0, 0.0]" in same_again[1]
+    assert lines[2].startswith("What fixing errors would add to AP (TIDE's dAP), from good 1 to worse: ")
+    assert "; cls falls by " in lines[2]
+    assert "fix localization" in lines[3]
+    assert same_again[2].endswith(": cls, loc, both, dupe, bkg, miss, fp and fn do not differ.")
     assert comparison_sentences(compare(three[:1], replicates=5)) == []
+
+
+def test_costs_may_be_left_out(three):
+    both = compare(three[:2], replicates=5, costs=False)
+    assert {quantity.split("/")[0] for quantity in both.quantities} == {"share", "pooled", "map"}
+    assert len(comparison_sentences(both)) == 2
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from PIL import Image
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.json_content import to_json
 from diagnosis.report import (
     SECTIONS,
     Gallery,
@@ -29,7 +30,8 @@ from diagnosis.report import (
 from diagnosis.report.cells import share
 from diagnosis.report.gallery import choose, collect
 from diagnosis.report.pictures import part_around
-from diagnosis.summary import Diagnosis, diagnose, sentences, to_json
+from diagnosis.summary import Diagnosis, diagnose, sentences
+from diagnosis.tide_errors import TIDE_ERRORS
 
 VOID = {"meta", "link", "input", "img", "br", "hr"}
 EVIL = '<script>alert("1")</script> & $x_2$'
@@ -150,7 +152,8 @@ def rich(diagnoses) -> dict:
             }
         kinds = ("cls", "loc", "both", "dupe", "bkg", "miss", "fp", "fn")
         detector_["tide"] = {
-            "ap50": 0.671875,
+            "ap75": 0.671875,
+            "iou": 0.75,
             "dap": {kind: n / 64 for n, kind in enumerate(kinds)},
             "counts": {kind: 1000 + n for n, kind in enumerate(kinds)},
         }
@@ -261,7 +264,7 @@ def test_no_detector_and_other_images_are_errors(pair):
     with pytest.raises(InputError, match="0 detectors"):
         render_report(ReportContent([], {}))
     with pytest.raises(InputError, match="different classes or images"):
-        render_report(content([pair[0], detector(truth_of(images=3))]))
+        render_report(ReportContent([pair[0], detector(truth_of(images=3))], {}))
 
 
 # ---- the page as such ----------------------------------------------------------------------------
@@ -315,6 +318,14 @@ def test_figures_are_images_without_their_prologue(full):
         assert svg.startswith("<svg ")
         assert "<rect" in svg
         assert "example.org" not in svg
+
+
+def test_narrow_figures_stand_side_by_side(pair):
+    svgs = [SVG.replace('width="9"', f'width="{width}pt"') for width in ("431.9", "700")]
+    figures = [PageFigure(svg, "", svg, "trends") for svg in (*svgs, SVG)]
+    page = Page(render_report(content(pair, figures=figures, gallery=None)))
+    halves = [has["class"] for has, _ in page.find("figure", class_="drawn")]
+    assert halves == ["drawn half", "drawn", "drawn"]
 
 
 def test_names_are_escaped(full, full_text, pair):
@@ -437,7 +448,7 @@ def test_legend_explains_each_type_with_a_picture(full):
     entries = full.find("div", class_="legend-entry")
     assert len(entries) == len(ERROR_TYPES)
     for kind, (_, text) in zip(ERROR_TYPES, entries, strict=True):
-        assert text.endswith(f"{kind.name} {kind.explanation}")
+        assert f"{kind.name} {kind.explanation.removesuffix(chr(46))}" in text
 
 
 def test_legend_gives_the_threshold_used(pair):
@@ -530,8 +541,19 @@ def test_many_characteristics_become_a_table(pair):
     assert "part: leg7 yes 3 18 25.0 25.0" in rows_of(page)
 
 
+def test_tide_has_the_colours_of_its_figures(full, full_text):
+    bars_ = [has["class"].split()[-1] for has, _ in full.find("rect", class_="bar") if "k-" in has["class"]]
+    for kind in TIDE_ERRORS:
+        name = {"cls": "other", "loc": "localization", "bkg": "background"}.get(kind.name, kind.name)
+        assert f"k-{name}" in bars_
+        assert re.search(rf"\.k-{name} {{ --kind: {kind.colour};", full_text)
+
+
 def test_tide_has_gains_and_counts(full):
-    assert "wrong place The right class, but an IoU of 0.1 to 0.5. 1.6 1,001 1.6 1,001" in rows_of(full)
+    assert (
+        "wrong place The right class in the wrong place: an overlap of 0.1 to 0.75. 1.6 1,001 1.6 1,001"
+        in rows_of(full)
+    )
     text = full.find("section", id="tide")[0][1]
     assert "all missed objects A +10.9 B +10.9" in text
     assert "A 67.2 %; B 67.2 %" in text

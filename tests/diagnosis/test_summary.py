@@ -28,7 +28,8 @@ SHIFTED = (0, 0.9, [4, 0, 14, 10]), (1, 0.8, [20, 0, 30, 10])
 def test_json_follows_the_schema():
     result = to_json([detector(*PLAIN), detector(*SHIFTED, name="shifted")], {"command": "this test"})
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert list(result) == ["schema", "detectors", "comparison", "intervals", "provenance"]
+    parts = ["schema", "detectors", "comparison", "intervals", "flow", "notes", "provenance"]
+    assert list(result) == parts
     assert result["schema"] == 1
     assert [entry["name"] for entry in result["detectors"]] == ["plain", "shifted"]
     shifted = result["detectors"][1]

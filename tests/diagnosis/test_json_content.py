@@ -1,0 +1,168 @@
+"""``diagnosis.json`` against the schema that was promised, in full and in the empty cases."""
+
+import json
+
+import pytest
+
+from data.records import Detections, GroundTruth
+from diagnosis import diagnose, to_json
+from diagnosis.compare import compare
+from diagnosis.comparison_text import comparison_to_json, intervals_to_json
+from diagnosis.json_content import ALL, EXTREMES
+from tests.diagnosis.scenes import SIMILAR, crowded
+
+SHARES = dict.fromkeys(["correct", "localization", "similar", "other", "background"], float)
+AP = dict.fromkeys(["voc07", "area", "coco", "coco50", "normalized"], float)
+ERRORS = ["cls", "loc", "both", "dupe", "bkg", "miss"]
+BIN = {"bin": str, "objects": int, "ap": float, "apn": float}
+FORGIVEN = ["ignore_localization", "fix_localization", "ignore_similar", "ignore_background"]
+DETECTOR = {
+    "name": str,
+    "breakdown": {"mean_over_classes": SHARES, "pooled": SHARES},
+    "map": AP,
+    "tide": {
+        "ap50": float,
+        "dap": dict.fromkeys([*ERRORS, "fp", "fn"], float),
+        "counts": dict.fromkeys(ERRORS, int),
+    },
+}
+CLASS = {
+    "objects": int,
+    "detections": int,
+    "top": {"n": int} | SHARES,
+    "ap": AP | {"hoiem": float},
+    "impact": {name: {"ap": float, "apn": float} for name in FORGIVEN},
+    "characteristics": {"area": [BIN], "aspect_ratio": [BIN], "truncated": [BIN]},
+}
+GAP = dict.fromkeys(["difference", "low", "high", "p"], float)
+PAIR = {
+    "a": str,
+    "b": str,
+    "share": dict.fromkeys([*SHARES, "correct_and_localization"], GAP),
+    "map": dict.fromkeys([*AP], GAP),
+    "dap": dict.fromkeys([*ERRORS, "fp", "fn"], GAP),
+}
+
+
+def fits(value, schema, where="$", reason=False):
+    """The value is of the schema: all its keys, integers where integers are due, None only with a reason."""
+    if isinstance(schema, dict):
+        assert isinstance(value, dict), where
+        assert schema.keys() <= value.keys(), f"{where}: no {schema.keys() - value.keys()}"
+        for name, part in schema.items():
+            fits(value[name], part, f"{where}.{name}", bool(value.get("reason")))
+    elif isinstance(schema, list):
+        assert isinstance(value, list), where
+        assert value, where
+        for place, entry in enumerate(value):
+            fits(entry, schema[0], f"{where}[{place}]")
+    elif value is None:
+        assert schema is float, f"{where}: None as a {schema.__name__}"
+        assert reason, f"{where}: None without a reason"
+    else:
+        kinds = (int, float) if schema is float else (schema,)
+        assert type(value) in kinds, f"{where}: {value!r}"
+
+
+def unexplained(value, where="$"):
+    """Where there is None without a reason beside it, but for what is no quantity."""
+    if isinstance(value, list):
+        return [place for i, entry in enumerate(value) for place in unexplained(entry, f"{where}[{i}]")]
+    if not isinstance(value, dict):
+        return []
+    found = [f"{where}.{name}" for name, part in value.items() if part is None and name != "confused_with"]
+    found = [] if value.get("reason") else found
+    return found + [place for name, part in value.items() for place in unexplained(part, f"{where}.{name}")]
+
+
+def content(diagnoses, replicates=20):
+    both = compare(diagnoses, replicates=replicates)
+    result = to_json(diagnoses, {}, comparison_to_json(both), intervals_to_json(both))
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    return result
+
+
+@pytest.fixture(scope="module")
+def two():
+    found = [crowded(seed=3), crowded(seed=3, detections=80)]
+    truth = found[0].truth
+    return [
+        diagnose(truth, matching.detections, name, SIMILAR)
+        for name, matching in zip(("a", "b"), found, strict=True)
+    ]
+
+
+def test_every_key_of_the_schema_is_there(two):
+    result = content(two)
+    assert result["schema"] == 1
+    for detector in result["detectors"]:
+        fits(detector, DETECTOR)
+        assert list(detector["classes"]) == list(two[0].truth.classes)
+        for name, one in detector["classes"].items():
+            fits(one, CLASS, name)
+            assert [bin_["bin"] for bin_ in one["characteristics"]["truncated"]] == ["0", "1"]
+            assert [bin_["bin"] for bin_ in one["characteristics"]["area"]] == ["XS", "S", "M", "L", "XL"]
+    (pair,) = result["comparison"]
+    fits(pair, PAIR)
+    assert isinstance(result["provenance"], dict)
+    assert unexplained(result) == []
+
+
+def test_and_further_parts(two):
+    result = content(two)
+    detector, diagnosis = result["detectors"][0], two[0]
+    fits(detector["trends"], {ALL: {"detections": [{"factor": float, "n": int, "recall": float} | SHARES]}})
+    fits(detector["trends"], {ALL: {"false_positives": [{"wanted": int, "n": int, "background": float}]}})
+    spread = {"lowest": float, "highest": float, "sensitivity": float, "impact": float, "classes": int}
+    fits(detector["sensitivity"], dict.fromkeys(["area", "aspect_ratio", "truncated", "pose"], spread))
+    names = [*diagnosis.truth.classes, "background"]
+    fits(detector["confusion"], {"rows": [str], "columns": [str], "counts": [[int]], "score": float})
+    assert detector["confusion"]["rows"] == names
+    fits(detector["calibration"], {"expected_error": float, "bins": [{"detections": int, "score": float}]})
+    fits(detector["calibration"]["classes"], {name: {"expected_error": float} for name in names[:-1]})
+    point = dict.fromkeys(["score", "f1", "precision", "recall"], float)
+    fits(detector["operating_points"], {"overall": point, "classes": dict.fromkeys(names[:-1], point)})
+    assert detector["similar"]["cat"] == ["bird", "dog"]
+    assert detector["similar"]["sofa"] == []
+    worst = detector["classes"]["cat"]["extremes"]
+    fits(worst, {"errors": [{"image": str, "score": float, "box": [float], "type": str}]})
+    fits(worst, {"found_last": [{"image": str, "object": int}], "missed": [{"image": str, "object": int}]})
+    kinds = [entry["type"] for entry in worst["errors"]]
+    assert max(map(kinds.count, kinds)) <= EXTREMES
+    (flow,) = result["flow"]
+    assert (flow["a"], flow["b"]) == ("a", "b")
+    assert flow["objects"] == int(diagnosis.matching.objects.sum())
+    assert len(content(two[:1])["flow"]) == 0
+
+
+def test_which_bins_were_used(two):
+    truth, found = two[0].truth, two[0].detections
+    bins = to_json(two[:1], {})["detectors"][0]["bins"]
+    assert bins["area"]["by"] == "quantiles"
+    assert bins["area"]["unit"] == "square pixels"
+    assert "sofa" not in bins["area"]["edges"]
+    edges = bins["area"]["edges"]["cat"]
+    assert edges == sorted(edges)
+    assert bins["pose"] == {"bins": ["Left", "Right"], "by": "value"}
+    own = diagnose(truth, found, edges={"area": [16**2, 32**2]}, coco=False)
+    detector = to_json([own], {})["detectors"][0]
+    assert detector["bins"]["area"]["edges"] == [256, 1024]
+    assert detector["bins"]["area"]["bins"] == ["≤ 16²", "16²–32²", "> 32²"]
+    entries = detector["classes"]["cat"]["characteristics"]["area"]
+    assert [entry["bin"] for entry in entries] == ["≤ 16²", "16²–32²", "> 32²"]
+    assert sum(entry["objects"] for entry in entries) == detector["classes"]["cat"]["objects"]
+
+
+@pytest.mark.parametrize("empty", ["detections", "objects", "both"])
+def test_the_empty_cases_have_reasons_in_place_of_numbers(empty):
+    names = ["a", "b"], ["cat", "dog"]
+    box = [[0, 0, 10, 10]]
+    truth = GroundTruth(*names, [[90, 90]] * 2, *([0], [0], box) if empty == "detections" else ([], [], []))
+    found = Detections(*names, *([0], [0], [0.5], box) if empty == "objects" else ([], [], [], []))
+    result = content([diagnose(truth, found, "a"), diagnose(truth, found, "b")], replicates=3)
+    assert unexplained(result) == []
+    for detector in result["detectors"]:
+        fits(detector, DETECTOR)
+        for name, one in detector["classes"].items():
+            fits(one, CLASS | {"characteristics": {"area": [BIN]}}, name)
+    fits(result["comparison"][0], PAIR)

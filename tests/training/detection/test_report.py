@@ -1,0 +1,118 @@
+"""From outputs of the network to records, and from records to files."""
+
+import json
+import math
+import statistics
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.records import Detections, GroundTruth
+from diagnosis import diagnose
+from training.detection.columns import detections_from
+from training.detection.evaluation import Evaluated
+from training.detection.report import summarize, write_report
+
+TRUTH = GroundTruth(
+    ["a", "b", "c"], ["cat", "dog"], [[100, 50], [64, 64], [30, 90]],
+    [0, 1], [0, 1], [[10, 10, 50, 40], [0, 0, 32, 32]],
+)  # fmt: skip
+
+
+def found_in(images: list[int], counts: list[int], seed: int) -> list[tuple[int, dict[str, torch.Tensor]]]:
+    draw = np.random.default_rng(seed)
+    columns = []
+    for image, count in zip(images, counts, strict=True):
+        corners = np.sort(draw.uniform(0, 64, (count, 2, 2)), axis=1).reshape(count, 4)
+        columns.append(
+            (
+                image,
+                {
+                    "boxes": torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
+                    "scores": torch.tensor(draw.uniform(size=count), dtype=torch.float32),
+                    "labels": torch.tensor(draw.integers(0, 2, count)),
+                },
+            )
+        )
+    return columns
+
+
+def test_no_image_no_detection():
+    assert len(detections_from([], TRUTH, (64, 64))) == 0
+    assert len(detections_from(found_in([1], [0], 0), TRUTH, (64, 64))) == 0
+
+
+@given(st.permutations([0, 1, 2]), st.lists(st.integers(0, 3), min_size=3, max_size=3), st.integers(0, 99))
+def test_detections_are_in_the_pixels_of_their_images(images, counts, seed):
+    columns = found_in(images, counts, seed)
+    detections = detections_from(columns, TRUTH, (64, 32))
+    expected = []
+    for image in range(3):
+        (found,) = (found for index, found in columns if index == image)
+        width, height = TRUTH.sizes[image]
+        for box, score, label in zip(found["boxes"], found["scores"], found["labels"], strict=True):
+            x1, y1, x2, y2 = box.double().tolist()
+            row = [x1 * width / 32, y1 * height / 64, x2 * width / 32, y2 * height / 64]
+            expected.append((image, int(label), float(score), row))
+    assert detections.image_index.tolist() == [row[0] for row in expected]
+    assert detections.labels.tolist() == [row[1] for row in expected]
+    assert detections.scores.tolist() == [row[2] for row in expected]
+    for box, row in zip(detections.boxes, expected, strict=True):
+        assert box.tolist() == pytest.approx(row[3])
+
+
+def test_an_image_that_comes_twice_counts_once():
+    columns = found_in([0, 1, 0], [2, 1, 2], 3)
+    once = detections_from(columns[:2], TRUTH, (64, 64))
+    twice = detections_from(columns, TRUTH, (64, 64))
+    assert twice.boxes.tolist() == once.boxes.tolist()
+
+
+def passes(*scores: float) -> list[Detections]:
+    """Passes that find the cat, with a box on nothing that scores more or less than it."""
+    boxes = [[10, 10, 50, 40], [60, 10, 90, 40]]
+    return [Detections(TRUTH.images, TRUTH.classes, [0, 0], [0, 0], [0.5, score], boxes) for score in scores]
+
+
+def test_summary_is_mean_and_deviation_over_passes():
+    diagnoses = [diagnose(TRUTH, found, name="x") for found in passes(0.1, 0.9, 0.9)]
+    summary = summarize(diagnoses)["map"]["area"]
+    values = [float(diagnosis.ap.mean()["area"]) for diagnosis in diagnoses]
+    assert values[0] > values[1]
+    assert summary["values"] == values
+    assert summary["mean"] == pytest.approx(statistics.mean(values))
+    assert summary["std"] == pytest.approx(statistics.stdev(values))
+    assert summarize(diagnoses[:1])["map"]["area"] == {"mean": values[0], "std": None, "values": values[:1]}
+
+
+def test_nothing_found_is_null_and_no_nan(tmp_path):
+    """No detection: there are no shares. Nothing in the files is a NaN, which would be no JSON."""
+    nothing = Detections(TRUTH.images, TRUTH.classes, [], [], [], [])
+    diagnosis = write_report(
+        Evaluated([nothing], nothing), TRUTH, (), tmp_path, name="empty", provenance={"seed": 1}, sheet=0
+    )
+    assert diagnosis.name == "empty"
+    for file in tmp_path.rglob("*.json"):
+        json.loads(file.read_text(), parse_constant=lambda word, file=file: pytest.fail(f"{file}: {word}"))
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["single_passes"]["map"]["area"]["mean"] == 0
+    share = scores["single_passes"]["shares"]["correct"]
+    assert share == {"mean": None, "std": None, "values": [None]} or share["mean"] == 0
+    assert json.loads((tmp_path / "detections" / "detections.json").read_text()) == []
+    assert not math.isnan(scores["test_images"])
+
+
+def test_first_pass_is_written_and_every_pass_scored(tmp_path):
+    singles = passes(0.1, 0.9)
+    write_report(Evaluated(singles, singles[0]), TRUTH, (), tmp_path, name="x", provenance={}, sheet=0)
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["passes"] == 2
+    assert len(scores["single_passes"]["map"]["area"]["values"]) == 2
+    assert scores["single_passes"]["map"]["area"]["std"] > 0
+    assert len(scores["averaged_prediction"]["map"]["area"]["values"]) == 1
+    written = json.loads((tmp_path / "detections" / "detections.json").read_text())
+    assert sorted(row["score"] for row in written) == pytest.approx(sorted(singles[0].scores))
+    assert not list((tmp_path / "diagnosis").glob("examples*"))

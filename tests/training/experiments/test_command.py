@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from training.experiments.command import main
+
+RUNS = Path("out/runs")
+
+
+def calls(pattern: str = "*") -> list[str]:
+    files = [*RUNS.glob(f"{pattern}/calls.txt"), *RUNS.glob(f"{pattern}/tested-*/calls.txt")]
+    return [line for file in files for line in file.read_text().splitlines()]
+
+
+def run(file: Path, *words: str) -> int:
+    return main([str(file), "--out", "out", *words])
+
+
+def test_what_is_done_is_not_done_again(
+    bench: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = bench()
+    assert run(file, "--list") == 0
+    listed = capsys.readouterr().out
+    assert "trial: A network, shuffled (4 runs, 0 done)" in listed
+    assert "to do: 4 runs, about" in listed
+    assert not RUNS.exists()
+    assert run(file) == 0
+    assert len(calls()) == 4
+    assert "[4/4] done in" in capsys.readouterr().out
+    assert run(file) == 0
+    assert len(calls()) == 4
+    assert "to do" not in capsys.readouterr().out
+
+
+def test_a_second_experiment_makes_only_what_the_first_has_not(bench: Callable[..., Path]) -> None:
+    assert run(bench()) == 0
+    more = bench(
+        "title: More\ndraw: curves\ncommon: {data: shapes, arch: vgg16, epochs: 3}\n"
+        "series: [{name: baseline}, {name: channel, options: {method: channel, last: 1}}]\n",
+        "more",
+    )
+    before = len(calls())
+    assert run(more) == 0
+    assert len(calls()) == before + 1
+
+
+def test_a_failed_run_is_told_and_takes_no_other_with_it(
+    bench: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = bench()
+    RUNS.mkdir(parents=True)
+    (RUNS / "break-last-1").touch()
+    assert run(file) == 1
+    told = capsys.readouterr()
+    assert "error: broken on purpose (exit code 2; out/runs/shapes-vgg16-spatial-last1" in told.out
+    assert "output.log" in told.out
+    assert told.out.count(" done in ") == 3
+    assert "missing" in told.err
+    (RUNS / "break-last-1").unlink()
+    assert run(file) == 0
+    assert len(calls()) == 5
+
+
+def test_a_failed_training_skips_only_its_own_scorings(
+    bench: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = bench()
+    RUNS.mkdir(parents=True)
+    (RUNS / "break-last-0").touch()
+    assert run(file) == 1
+    told = capsys.readouterr().out
+    assert told.count("] failed") == 1
+    assert told.count("] skipped") == 1
+    assert told.count("] done") == 2
+
+
+def test_a_stopped_run_goes_on_by_resume(bench: Callable[..., Path]) -> None:
+    file = bench()
+    RUNS.mkdir(parents=True)
+    (RUNS / "stop-last-1").touch()
+    assert run(file) == 130
+    assert run(file) == 0
+    spatial = calls("*spatial-last1*")
+    assert len(spatial) == 2
+    assert spatial[0].startswith(
+        "--data shapes --arch vgg16 --epochs 3 --method spatial --last 1 --seed 0 --out"
+    )
+    assert spatial[1].startswith("--resume out/runs/shapes-vgg16-spatial-last1")
+
+
+def test_finished_runs_tell_how_long_a_step_takes(
+    bench: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.provenance import provenance
+
+    file = bench()
+    assert run(file, "--list") == 0
+    assert "0.02 s a step (a probe)" in capsys.readouterr().out
+    kept = json.loads(Path("out/speeds.json").read_text())
+    assert next(iter(kept.values())) == {"train_classify vgg16 width 1 shapes batch 128 auto 32-true": 0.02}
+    folder = RUNS / "earlier"
+    folder.mkdir(parents=True)
+    (folder / "scores.json").write_text(json.dumps({"seconds_per_step": 0.5}))
+    (folder / "config.yaml").write_text("data: shapes\narch: vgg16\nmethod: none\n")
+    (folder / "provenance.json").write_text(json.dumps([provenance()]))
+    assert run(file, "--list") == 0
+    assert "0.5 s a step (a finished run)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--lsit"], "did you mean --list?"),
+        (["--scale", "2"], "--scale: found 2"),
+        (["--set", "widht=1"], "did you mean width?"),
+        (["--seeds", "1", "1"], "--seeds: found 1 1"),
+        (["--address", "here:1"], "--address: found"),
+        (["--on", "mars"], "invalid choice"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_code_2(
+    bench: Callable[..., Path], capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    try:
+        code = run(bench(), *words)
+    except SystemExit as error:
+        code = int(str(error.code))
+    assert code == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert message in told
+    assert not RUNS.exists()
+
+
+def test_two_commands_do_not_make_the_same_runs(
+    bench: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from training.experiments.execute import alone
+
+    file = bench()
+    Path("out").mkdir()
+    with alone(Path("out")):
+        assert run(file) == 2
+    assert "found another command that makes runs in out" in capsys.readouterr().err

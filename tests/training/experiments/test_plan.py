@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from data.records import InputError
+from training.experiments.changes import Changes, parse_overrides, parse_roots
+from training.experiments.cost import START, seconds_of, speed_key
+from training.experiments.declare import read_experiment
+from training.experiments.options import words
+from training.experiments.plan import Plan, Run, make_plan, state_of, training_name
+from training.experiments.variant import layer_count, modified_percent, variant_of
+
+
+def planned(root: Path, name: str, changes: Changes | None = None, seeds: tuple[int, ...] = (0,)) -> Plan:
+    changes = changes or Changes(roots={"": "data"})
+    return make_plan(read_experiment(root / "experiments" / f"{name}.yaml"), changes, seeds)
+
+
+def test_experiments_share_their_runs(root: Path) -> None:
+    names = {
+        name: {run.name for run in planned(root, name).runs} for name in ("figure1", "table1", "figure4")
+    }
+    assert len(names["figure1"]) == 2
+    assert names["figure1"] <= names["figure4"]
+    baseline = set.intersection(*names.values())
+    assert len(baseline) == 1
+    assert "plain" in baseline.pop()
+    trained = {name for name in names["table1"] if "/" not in name and "perceptron" not in name}
+    assert len(trained) == 3
+    assert trained <= names["figure4"]
+
+
+def test_table_1_has_seven_rows_from_three_trained_networks(root: Path) -> None:
+    plan = planned(root, "table1")
+    rows = [point for point in plan.points if point.variant.arch == "vgg16"]
+    assert len(rows) == 7
+    scored = [run for run in plan.runs if run.trained]
+    assert len(scored) == 4
+    order = [run.name for run in plan.runs]
+    assert all(order.index(str(run.trained)) < order.index(run.name) for run in scored)
+
+
+NAMED: dict[str, Any] = {"data": "cifar100", "arch": "vgg16", "method": "spatial", "last": 4, "epochs": 300}
+
+
+def test_a_name_changes_with_every_option_that_changes_the_result_and_with_no_other() -> None:
+    def name(**changes: Any) -> str:
+        return training_name("train_classify", {**NAMED, "seed": 0, **changes})
+
+    different = {
+        "data": "shapes", "arch": "resnet50", "width": 0.5, "method": "channel", "last": 5, "epochs": 299,
+        "batch_size": 64, "fraction": 0.5, "validation": 0.2, "train_shuffle": False, "eval_shuffle": False,
+        "seed": 1, "learning_rate": 0.2, "weight_decay": 0.0, "augment": False, "per_image": True,
+        "passes": 3, "validate_every": 2, "shuffle_shortcut": False, "max_steps": 7,
+    }  # fmt: skip
+    names = [name(), *(name(**{option: value}) for option, value in different.items())]
+    assert len(set(names)) == len(names)
+    same = {
+        "root": "elsewhere",
+        "accelerator": "cpu",
+        "workers": 7,
+        "precision": "bf16-mixed",
+        "compile": True,
+    }
+    assert {name(**{option: value}) for option, value in same.items()} == {name()}
+    assert name(width=1) == name(width=1.0) == name()
+    assert name(batch_size=128, weight_decay=0.0005) == name()  # what the data would choose
+
+
+def test_an_override_that_would_make_series_the_same_is_refused(root: Path) -> None:
+    with pytest.raises(InputError, match="--set: found last, in which the series of figure4 differ"):
+        planned(root, "figure4", Changes(overrides={"last": 3}))
+
+
+def test_scale_shrinks_epochs_data_and_width_and_an_override_wins(root: Path) -> None:
+    changes = Changes(0.1, {"epochs": 7}, {"": "data"})
+    options = planned(root, "figure1", changes).runs[0].options
+    assert (options["epochs"], options["fraction"], options["width"]) == (7, 0.1, 0.316)
+    # A detector has no width: its images shrink, by steps of 32 pixels.
+    detector = Changes(0.25).applied({"epochs": 500}, "train_detect")
+    assert detector == {"epochs": 125, "input_size": 224}
+
+
+def test_variants_stay_as_declared_whatever_is_overridden(root: Path) -> None:
+    plan = planned(root, "figure1", Changes(overrides={"data": "shapes"}))
+    assert {point.variant.data for point in plan.points} == {"cifar100"}
+    assert {run.options["data"] for run in plan.runs} == {"shapes"}
+
+
+def test_percentages_are_the_papers() -> None:
+    assert [layer_count(arch) for arch in ("vgg16", "resnet50", "resnet152")] == [13, 16, 50]
+    percents = [modified_percent(variant_of({**NAMED, "last": last})) for last in (1, 4, 7, 10)]
+    assert [round(percent) for percent in percents] == [8, 31, 54, 77]
+    assert modified_percent(variant_of({"data": "cifar100", "arch": "vgg16"})) == 0
+    tested = variant_of({"data": "cifar100", "arch": "vgg16"}, {"method": "spatial", "last": 4})
+    assert round(modified_percent(tested)) == 31
+
+
+def test_a_run_is_done_once_its_scores_are_there(tmp_path: Path) -> None:
+    run = Run("a", "train_classify", {**NAMED, "seed": 0})
+    folder = tmp_path / "a"
+    assert state_of(run, tmp_path) == "wanted"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "last.ckpt").touch()
+    assert state_of(run, tmp_path) == "begun"
+    (folder / "scores.json").write_text("{}")
+    assert state_of(run, tmp_path) == "done"
+    (folder / "config.yaml").write_text(yaml.safe_dump({**NAMED, "seed": 0, "new_option": 5}))
+    assert state_of(run, tmp_path) == "done"
+    (folder / "config.yaml").write_text(yaml.safe_dump({**NAMED, "seed": 0, "last": 5}))
+    with pytest.raises(InputError, match="found last: 5; expected 4"):
+        state_of(run, tmp_path)
+
+
+def test_overrides_and_roots_are_read_as_in_a_file() -> None:
+    assert parse_overrides(["width=0.25", "--batch-size=64", "layers=[1, 2]"], "train_classify") == {
+        "width": 0.25,
+        "batch_size": 64,
+        "layers": [1, 2],
+    }
+    for wrong, message in {
+        "widht=1": "did you mean width",
+        "width": "NAME=VALUE",
+        "seed=1": "seeds by --seeds",
+        "width=[": "a value as in a YAML file",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            parse_overrides([wrong], "train_classify")
+    with pytest.raises(InputError, match="one folder, or one for each"):
+        parse_roots(["a", "b"])
+
+
+def test_options_become_words_that_the_scripts_parser_reads_back() -> None:
+    from training.classification.command import TASK
+    from training.parser import make_parser
+
+    given = {**NAMED, "names": ["a", "b"], "train_shuffle": False, "weight_decay": None, "width": 0.25}
+    parsed = make_parser(TASK).parse_args(words(given)).as_dict()
+    assert {name: parsed[name] for name in given} == given
+
+
+def test_cost_grows_with_epochs_data_and_passes() -> None:
+    def seconds(**changes: Any) -> float:
+        return seconds_of(Run("a", "train_classify", {**NAMED, "seed": 0, **changes}), 0.1)
+
+    # 300 epochs of 351 steps, each with 5,000 images validated, then 10 passes over 10,000 images.
+    expected = START + 300 * (351 * 0.1 + 5000 / 128 * 0.1 / 3) + 10 * 10_000 / 128 * 0.1 / 3
+    assert seconds() == pytest.approx(expected)
+    assert seconds(epochs=150) == pytest.approx(expected / 2, rel=0.02)
+    assert seconds(passes=1) < seconds()
+    assert seconds(max_steps=351) == pytest.approx(seconds(epochs=1))
+    spatial = Run("a", "train_classify", NAMED)
+    channel = Run("b", "train_classify", {**NAMED, "method": "channel"})
+    averaged = Run("c", "train_classify", {**NAMED, "method": "gap_fc"})
+    assert speed_key(spatial) == speed_key(channel) != speed_key(averaged)
+
+
+def test_lists_of_ones_own_are_counted(tmp_path: Path) -> None:
+    lists = tmp_path / "VOC2012" / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("a\nb\n" * 80)
+    options = {
+        "root": str(tmp_path),
+        "train": ["2012:train"],
+        "epochs": 2,
+        "batch_size": 16,
+        "validation": 0.0,
+    }
+    test = START + 4952 / 16 / 3
+    assert seconds_of(Run("a", "train_detect", options), 1.0) == pytest.approx(2 * 10 + test)
+
+
+def bench_plan(write: Callable[..., Path], **changes: Any) -> Plan:
+    return make_plan(read_experiment(write()), Changes(**changes))
+
+
+def test_several_seeds_are_runs_of_their_own(bench: Callable[..., Path]) -> None:
+    plan = make_plan(read_experiment(bench()), Changes(), (0, 3))
+    assert [run.seed for run in plan.points[1].runs] == [0, 3]
+    assert len(plan.runs) == 2 * 4
+    assert bench_plan(bench).seeds == (0,)

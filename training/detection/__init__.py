@@ -1,0 +1,1 @@
+"""Training, evaluating and diagnosing detectors: ``train_detect.py``."""

@@ -1,0 +1,1 @@
+"""The paper's tables and figures as declared sets of runs: listed, executed, collected and drawn."""

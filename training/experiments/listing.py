@@ -1,0 +1,75 @@
+"""The runs of experiments in a list, with how far they are and what they will cost."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from training.experiments.cost import Speeds, duration, machine_of, measured_speeds, seconds_of, speed_key
+from training.experiments.jobs import runs_folder
+from training.experiments.plan import Plan, Run, State
+
+__all__ = ["show"]
+
+
+def show(plans: Sequence[Plan], states: Mapping[str, State], out: Path, *, parallel: int) -> None:
+    """Print each experiment's runs, and the cost of those that are not done.
+
+    Parameters
+    ----------
+    plans
+        The experiments.
+    states
+        Of each run, by its name.
+    out
+        Folder of runs and results.
+    parallel
+        Runs at a time.
+    """
+    wanted = {run.name: run for plan in plans for run in plan.runs if states[run.name] != "done"}
+    speeds = _speeds(out) if wanted else None
+    seconds: dict[str, float] = {}
+    steps: dict[str, tuple[float, str]] = {}
+    for run in wanted.values():
+        assert speeds is not None
+        key = speed_key(run)
+        if key not in steps:
+            print(f"how long does a step take? {key}", file=sys.stderr, flush=True)
+            steps[key] = speeds.step(run)
+        seconds[run.name] = seconds_of(run, steps[key][0])
+    for plan in plans:
+        done = sum(states[run.name] == "done" for run in plan.runs)
+        experiment = plan.experiment
+        print(f"{experiment.name}: {experiment.title} ({len(plan.runs)} runs, {done} done)")
+        for run in plan.runs:
+            cost = duration(seconds[run.name]) if run.name in seconds else ""
+            print(f"  {states[run.name]:6} {cost:>10}  {run.name}")
+    if not wanted:
+        return
+    total = sum(value for value in seconds.values() if not math.isnan(value))
+    print(f"to do: {len(wanted)} runs, about {duration(total)} on this machine, one after another")
+    if parallel > 1:
+        print(f"  {parallel} at a time: {duration(total / parallel)} at best, as they share the machine")
+    for key, (step, how) in steps.items():
+        print(f"  {step:.3g} s a step ({how}): {key}")
+    print(flush=True)
+
+
+def _speeds(out: Path) -> Speeds:
+    from training.provenance import provenance
+
+    machine = machine_of(provenance()["machine"])
+    return Speeds(out, machine, _probe, measured_speeds(runs_folder(out), _script_of, machine))
+
+
+def _probe(run: Run) -> float:
+    from training.experiments.probe import probe  # torch takes seconds
+
+    return probe(run)
+
+
+def _script_of(options: Mapping[str, Any]) -> str:
+    return "train_detect" if "shuffle" in options else "train_classify"

@@ -1,0 +1,112 @@
+"""What of a run's options the paper speaks about: the key by which its numbers find ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from detector import Layer
+
+__all__ = ["METHODS", "OWN", "Variant", "layer_count", "layers_of", "modified_percent", "variant_of"]
+
+OWN = frozenset({"vgg16", "resnet18", "resnet50", "resnet152"})
+"""Networks that :mod:`detector` defines and that have layers to modify."""
+
+METHODS = {
+    "none": "no shuffle",
+    "spatial": "spatial shuffle",
+    "patch": "patch-wise shuffle",
+    "channel": "channel shuffle",
+    "gap_fc": "GAP+FC",
+}
+"""The methods in the paper's words."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A network on a data set, with information taken away from some of its layers."""
+
+    data: str
+    arch: str
+    method: str = "none"
+    last: int | None = None
+    """This many layers, counted from the output."""
+    layer: int | None = None
+    """One layer, counted from 1 at the input."""
+    patch: int | None = None
+    """Side of the patches, in positions."""
+    tested: str | None = None
+    """Method at test time where it is another than in training."""
+
+
+def variant_of(options: Mapping[str, Any], test: Mapping[str, Any] | None = None) -> Variant:
+    """The variant that a run of these options is.
+
+    Parameters
+    ----------
+    options
+        Of either script, defaults left out or not.
+    test
+        Options that its network is scored with, where they are others.
+
+    Examples
+    --------
+    >>> variant_of({"data": "cifar100", "arch": "vgg16", "method": "spatial", "last": 4}, {"method": "none"})
+    Variant(data='cifar100', arch='vgg16', method='spatial', last=4, layer=None, patch=None, tested='none')
+    """
+    data, arch = options["data"], options["arch"]
+    if options.get("shuffle", "none") != "none":  # the detector's words
+        place = options["shuffle"]
+        last, layer = (1, None) if place == "last" else (None, int(place))
+        return Variant(
+            data, arch, options.get("shuffle_method", "spatial"), last, layer, options.get("patch")
+        )
+    described = {**options, **(test or {})}
+    last = described.get("last")
+    if test is not None and last is None:  # what was modified in training
+        last = options.get("last")
+    return Variant(
+        data,
+        arch,
+        options.get("method", "none"),
+        last,
+        described.get("layer"),
+        described.get("patch"),
+        None if test is None else test.get("method", "none" if test.get("eval_shuffle") is False else None),
+    )
+
+
+def modified_percent(variant: Variant) -> float:
+    """What part of its layers is modified, in percent; layers of a ResNet are its bottlenecks.
+
+    Examples
+    --------
+    >>> round(modified_percent(Variant("cifar100", "vgg16", "spatial", last=4)))
+    31
+    """
+    if variant.method == "none" and variant.tested in (None, "none"):
+        return 0.0
+    changed = 1 if variant.last is None else variant.last
+    return 100 * changed / layer_count(variant.arch)
+
+
+@cache
+def layers_of(arch: str) -> tuple[Layer, ...]:
+    """The layers of a network, as :func:`detector.list_layers` finds them; of our own for 32×32 images."""
+    import torch
+    import torchvision
+
+    import detector
+
+    extra = {"stem": "small"} if arch.startswith("resnet") and arch in OWN else {}
+    build = getattr(detector, arch) if arch in OWN else getattr(torchvision.models, arch)
+    with torch.device("meta"):
+        return tuple(detector.list_layers(build(num_classes=10, **extra)))
+
+
+def layer_count(arch: str) -> int:
+    """How many layers a network has."""
+    return len(layers_of(arch))
