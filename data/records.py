@@ -168,6 +168,8 @@ class GroundTruth:
     image_ids, class_ids
         What the annotation file calls its images and classes beside their names, as COCO's does: whole
         numbers or strings. Empty where it has names alone.
+    object_ids
+        What it calls its N objects, as the ids of COCO's annotations. Empty where it does not name them.
 
     Raises
     ------
@@ -193,6 +195,7 @@ class GroundTruth:
     files: tuple[str, ...] = ()
     image_ids: tuple[int | str, ...] = ()
     class_ids: tuple[int | str, ...] = ()
+    object_ids: tuple[int | str, ...] = ()
 
     def __init__(
         self,
@@ -208,6 +211,7 @@ class GroundTruth:
         files: Sequence[object] = (),
         image_ids: Iterable[int | str] = (),
         class_ids: Iterable[int | str] = (),
+        object_ids: Iterable[int | str] = (),
     ) -> None:
         image_names = _names("images", images)
         class_names = _names("classes", classes)
@@ -242,6 +246,7 @@ class GroundTruth:
             "files": tuple(str(file) for file in files),
             "image_ids": _ids("image_ids", image_ids, len(image_names), "images"),
             "class_ids": _ids("class_ids", class_ids, len(class_names), "classes"),
+            "object_ids": _ids("object_ids", object_ids, rows, "objects"),
         }
         for name, value in columns.items():
             object.__setattr__(self, name, value)
@@ -253,6 +258,7 @@ class GroundTruth:
             (
                 self.images, self.classes, self.sizes, self.image_index, self.labels, self.boxes,
                 self.difficult, self.crowd, dict(self.attributes), self.files, self.image_ids, self.class_ids,
+                self.object_ids,
             ),
         )  # fmt: skip
 
@@ -287,6 +293,7 @@ class GroundTruth:
             [self.files[i] for i in chosen] if self.files else (),
             [self.image_ids[i] for i in chosen] if self.image_ids else (),
             self.class_ids,
+            [self.object_ids[row] for row in rows] if self.object_ids else (),
         )
 
 

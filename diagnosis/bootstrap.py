@@ -48,7 +48,8 @@ class Statistic(Protocol):
     def __call__(self, weights: Weights) -> Mapping[str, NDArray[np.float64]]:
         """Values for each of the r rows of `weights`, by name ``section/quantity``.
 
-        Each is ``(r,)``, or ``(r, C)`` with one value for each class; NaN where there is none.
+        Each is ``(r,)``, or ``(r, C)`` with one value for each class; NaN where there is none. The number
+        over all classes is then their mean, or the one that stands under the same name with ``/all`` behind.
         """
         ...
 

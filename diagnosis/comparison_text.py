@@ -37,6 +37,12 @@ TABLE_SECTIONS = {
 }
 """Sections of the table, with the line above each."""
 
+WHY_NOT_100 = (
+    "Each gain is what fixing one error alone would add, all others left as they are. The gains overlap, and "
+    "none mends\nthe ranking, so they do not add up to what AP lacks to 100."
+)
+"""Below the costs of the error types."""
+
 Json = dict[str, Any]
 
 
@@ -158,7 +164,8 @@ def comparison_table(comparison: Comparison) -> str:
         f"Per cent (mean over classes) with {100 * comparison.level:g} % intervals: "
         f"{comparison.replicates:,} resamples of {comparison.images:,} images"
     )
-    return "\n".join([title, *lines])
+    footnote = [WHY_NOT_100] if any(q.split("/")[0] in COSTS for q in comparison.quantities) else []
+    return "\n".join([title, *lines, *footnote])
 
 
 def _in_words(quantity: str) -> str:

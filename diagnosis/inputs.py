@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
-from data.formats import COCO_SIMILAR, VOC_SIMILAR, read_found, read_ground_truth, similar_groups
-from data.formats.files import read_text
+from data.formats import read_found, read_ground_truth
+from data.formats.names import hint
 from data.formats.photographs import IMAGE_SUFFIXES
 from data.formats.sources import DETECTION_FORMS, TRUTH_FORMS
 from data.records import GroundTruth, InputError
+from diagnosis.bins import MEASURES
 from diagnosis.breakdown import Top
+from diagnosis.similar_choice import Similar, read_groups, read_similar
 
 __all__ = [
+    "Similar",
     "missing_photographs",
     "name_detectors",
+    "parse_bins",
     "parse_top",
     "read_found",
     "read_groups",
@@ -28,7 +32,6 @@ __all__ = [
 
 SPEC_FORM = TRUTH_FORMS
 FOUND_FORM = DETECTION_FORMS
-NAMED_GROUPS = {"voc": VOC_SIMILAR, "coco": COCO_SIMILAR}
 COMMON_FOLDERS = ("detections", "labels")  # what a run calls these says nothing about the run
 
 
@@ -41,75 +44,6 @@ def read_truth(spec: str, lenient: bool = False) -> GroundTruth:
         If nothing is there, or the reader finds fault with the files.
     """
     return read_ground_truth(spec, lenient)
-
-
-def read_similar(choice: str | None, spec: str, classes: Sequence[str]) -> list[list[str]]:
-    """Groups of similar classes.
-
-    Parameters
-    ----------
-    choice
-        ``voc`` or ``coco``: their groups, as far as their classes occur; ``none``; a YAML file; or None: what
-        the ground truth says itself: VOC's groups or those of a tree's ``classes.yaml``, COCO's
-        supercategories, none for YOLO's data sets.
-    spec
-        Where the ground truth is.
-    classes
-        Its classes.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be used, or the groups say nothing about these classes.
-    """
-    if choice == "none":
-        return []
-    if choice is None:
-        return similar_groups(spec)
-    if choice not in NAMED_GROUPS:
-        return read_groups(Path(choice))
-    groups = [[name for name in group if name in classes] for group in NAMED_GROUPS[choice]]
-    if not any(groups):
-        few = ", ".join(classes[:20]) + (", …" if len(classes) > 20 else "")
-        expected = f"classes of {choice.upper()}; or a YAML file of groups"
-        raise InputError(f"--similar {choice}", f"classes {few}", expected)
-    return groups
-
-
-def read_groups(path: Path) -> list[list[str]]:
-    """Groups of similar classes from a YAML file.
-
-    It holds a list of groups, each a list of class names; or that list under the key ``similar``, as in the
-    ``classes.yaml`` of a VOC tree, which will do too; or a mapping from a group's name to its classes::
-
-        animals: [cat, dog, horse]
-        vehicles: [bus, car]
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or holds something else.
-    """
-    expected = "'similar: [[class, class], …]', a list of groups, or 'name: [class, class]' lines"
-    try:
-        content = yaml.safe_load(read_text(path, expected))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise InputError(where, "malformed YAML", expected) from None
-    if isinstance(content, dict):
-        nested = isinstance(content.get("similar"), list) and any(
-            isinstance(group, list) for group in content["similar"]
-        )
-        groups = content["similar"] if nested else list(content.values())
-    else:
-        groups = content
-    if not isinstance(groups, list):
-        raise InputError(path, f"a {type(content).__name__}", expected)
-    for position, group in enumerate(groups, 1):
-        if not isinstance(group, list) or not all(isinstance(name, str) for name in group):
-            raise InputError(f"{path}, group {position}", repr(group), "a list of class names")
-    return groups
 
 
 def parse_top(text: str | None) -> Top:
@@ -129,6 +63,64 @@ def parse_top(text: str | None) -> Top:
     if not 0 < top < float("inf"):
         raise InputError("--top", repr(text), "a positive number (100), a factor of the objects (2x), or all")
     return top
+
+
+def parse_bins(
+    areas: Sequence[str] | None, others: Sequence[Sequence[str]] | None, attributes: Sequence[str]
+) -> dict[str, list[float]]:
+    """Edges of bins by characteristic.
+
+    Parameters
+    ----------
+    areas
+        Of ``--area-bins``: sides of squares in pixels, ``32 96`` for areas of 32² and 96². A 0 at the
+        beginning and an ``inf`` at the end may be there: they part nothing.
+    others
+        Of ``--bins``: a name, then edges.
+    attributes
+        Names of the columns that the annotations have.
+
+    Raises
+    ------
+    InputError
+        No edges, what are no numbers, numbers that do not rise or are not above 0; a characteristic that is
+        not there, or twice.
+
+    Examples
+    --------
+    >>> parse_bins(["0", "32", "96", "inf"], [["aspect_ratio", "0.5", "2"]], [])
+    {'area': [1024.0, 9216.0], 'aspect_ratio': [0.5, 2.0]}
+    """
+    edges: dict[str, list[float]] = {}
+    if areas is not None:
+        edges["area"] = [side**2 for side in _edges("--area-bins", areas, True)]
+    known = list(dict.fromkeys([*MEASURES, *attributes]))
+    for name, *texts in others or ():
+        if name not in known:
+            expected = f"a characteristic of the objects: {', '.join(known)}{hint(name, known)}"
+            raise InputError("--bins", repr(name), expected)
+        if name in edges:
+            raise InputError("--bins", f"{name!r} twice", "the bins of each characteristic once")
+        edges[name] = _edges(f"--bins {name}", texts, name in MEASURES)
+    return edges
+
+
+def _edges(option: str, texts: Sequence[str], positive: bool) -> list[float]:
+    expected = "rising numbers, where one bin ends and the next begins, such as 32 96"
+    try:
+        numbers = [float(text) for text in texts]
+    except ValueError:
+        raise InputError(option, " ".join(texts), expected) from None
+    if numbers and numbers[-1] == float("inf"):
+        numbers = numbers[:-1]
+    if positive and numbers and numbers[0] == 0:
+        numbers = numbers[1:]
+    rise = all(low < high for low, high in itertools.pairwise(numbers))
+    if not numbers or not rise or not all(map(math.isfinite, numbers)):
+        raise InputError(option, " ".join(texts) or "no edges", expected)
+    if positive and numbers[0] <= 0:
+        raise InputError(option, " ".join(texts), f"numbers above 0: {expected}")
+    return numbers
 
 
 def name_detectors(paths: Sequence[Path], names: Sequence[str] | None) -> list[str]:
@@ -219,12 +211,12 @@ def missing_photographs(truth: GroundTruth) -> str:
     Examples
     --------
     >>> missing_photographs(GroundTruth(["a"], ["dog"], [[9, 9]], [], [], [], files=["absent/a.jpg"]))
-    'none at absent; give their folder with --images DIR'
+    'none at absent'
     """
     if not truth.files:
-        return "none given; give their folder with --images DIR"
+        return "none given"
     missing = [file for file in truth.files if not Path(file).is_file()]
     if len(missing) == len(truth.files):
-        return f"none at {Path(missing[0]).parent}; give their folder with --images DIR"
+        return f"none at {Path(missing[0]).parent}"
     plural = "photograph" if len(missing) == 1 else "photographs"
     return f"{len(missing):,} {plural} missing, first {missing[0]}" if missing else ""

@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from data.records import InputError
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.bins import bins_to_json
 from diagnosis.breakdown import ERROR_TYPES, error_flags
 from diagnosis.calibration import calibration, calibration_to_json
 from diagnosis.characteristics import characteristics_to_json, sensitivity, sensitivity_to_json
+from diagnosis.compare import check_same_truth
 from diagnosis.confusion import confusion_matrix, confusion_to_json
 from diagnosis.extremes import extremes, extremes_to_json
 from diagnosis.flow import flow, flow_to_json
@@ -61,10 +63,19 @@ def to_json(
         "detectors": [_detector(diagnosis) for diagnosis in diagnoses],
         "comparison": [dict(pair) for pair in comparison],
         "intervals": [dict(one) for one in intervals],
-        "flow": [flow_to_json(flow(diagnoses[0], other)) for other in diagnoses[1:]],
+        "flow": _flows(diagnoses),
         "notes": list(notes),
         "provenance": dict(provenance),
     }
+
+
+def _flows(diagnoses: Sequence[Diagnosis]) -> list[dict[str, Any]]:
+    """What became of each object, from the first detector to each other; none on different ground truths."""
+    try:
+        check_same_truth(diagnoses)
+    except InputError:
+        return []
+    return [flow_to_json(flow(diagnoses[0], other)) for other in diagnoses[1:]]
 
 
 def _detector(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -109,6 +109,9 @@ def verdict_table(diagnoses: Sequence[Diagnosis]) -> pa.Table:
     ``difficult``      whether that object is difficult or a crowd; null without object
     =================  ==================================================================================
 
+    Where the ground truth is COCO's JSON also ``coco_image_id``, and ``coco_annotation_id`` of the object
+    concerned, null where none overlaps: whole numbers, or text if any is.
+
     The columns are such that :func:`data.formats.read_table` reads the detections back.
 
     Parameters
@@ -148,6 +151,11 @@ def _table(diagnosis: Diagnosis) -> pa.Table:
 
     sides = {name: pa.array(found.boxes[:, i]) for i, name in enumerate(("xmin", "ymin", "xmax", "ymax"))}
     kinds = [kind.name for kind in ERROR_TYPES]
+    ids = {}
+    if truth.image_ids:
+        ids["coco_image_id"] = _ids(truth.image_ids, found.image_index)
+    if truth.object_ids:
+        ids["coco_annotation_id"] = _ids(truth.object_ids, row, no_object)
     return pa.table(
         {
             "detector": named(np.zeros(len(found), dtype=np.int64), [diagnosis.name]),
@@ -164,8 +172,20 @@ def _table(diagnosis: Diagnosis) -> pa.Table:
             "object_class": named(object_class, truth.classes, no_object),
             "confused_with": named(verdict.confused_with, truth.classes, verdict.confused_with == NONE),
             "difficult": pa.array(ignored, mask=no_object),
+            **ids,
         }
     )
+
+
+def _ids(
+    known: Sequence[int | str], rows: NDArray[np.int64], absent: NDArray[np.bool_] | None = None
+) -> pa.Array:
+    """The ids of some rows: 64-bit integers if all known ids are, or text."""
+    import pyarrow as pa
+
+    whole = all(isinstance(key, int) and abs(key) < 1 << 63 for key in known)
+    column = np.array(known, dtype=np.int64) if whole else np.array([str(key) for key in known], dtype=object)
+    return pa.array(column[rows], pa.int64() if whole else pa.string(), mask=absent)
 
 
 def write_verdicts(diagnoses: Sequence[Diagnosis], path: Path | str) -> None:

@@ -14,7 +14,7 @@ from diagnosis.summary import Diagnosis
 
 __all__ = ["commit", "provenance"]
 
-PACKAGES = ("spatial-dependency", "matplotlib", "numpy", "pyarrow")
+PACKAGES = ("spatial-dependency", "matplotlib", "msgspec", "numpy", "pyarrow")
 
 
 def provenance(command: str, options: Mapping[str, Any], diagnoses: Sequence[Diagnosis]) -> dict[str, Any]:

@@ -29,14 +29,14 @@ __all__ = ["in_words", "write_results"]
 NUMBERS = "diagnosis.json"
 
 
-def in_words(diagnoses: Sequence[Diagnosis], comparison: Comparison | None) -> str:
-    """Tables and sentences for a terminal."""
+def in_words(diagnoses: Sequence[Diagnosis], comparison: Comparison | None, notes: Sequence[str] = ()) -> str:
+    """Tables and sentences for a terminal; at the end the `notes`, what to beware of."""
+    end = ["", *notes] if notes else []
     if comparison is None:
-        return "\n".join([table(diagnoses), "", *sentences(diagnoses)])
+        return "\n".join([table(diagnoses), "", *sentences(diagnoses), *end])
     told = [line for diagnosis in diagnoses for line in sentences([diagnosis])]
-    return "\n".join(
-        [table(diagnoses), "", comparison_table(comparison), "", *told, *comparison_sentences(comparison)]
-    )
+    told += comparison_sentences(comparison)
+    return "\n".join([table(diagnoses), "", comparison_table(comparison), "", *told, *end])
 
 
 def write_results(
@@ -47,7 +47,8 @@ def write_results(
     provenance: Mapping[str, Any],
     photographs: bool,
     figures: bool = True,
-    progress: Callable[[str], None],
+    notes: Sequence[str] = (),
+    progress: Callable[..., None],
 ) -> list[Path]:
     """Write figures, tables, the web page and the numbers; return the files.
 
@@ -68,8 +69,10 @@ def write_results(
         Whether the photographs are at hand.
     figures
         Whether to draw figures and write the web page; without, numbers and tables alone.
+    notes
+        What the reader should beware of, for the page, the summary and the numbers.
     progress
-        Told what is done next.
+        Told what is done next, and how far it is.
 
     Raises
     ------
@@ -84,8 +87,9 @@ def write_results(
             made: list[Path] = []
             chosen = illustrations(diagnoses, comparison) if figures else []
             if figures:
-                progress("drawing the figures")
-                made += save_illustrations(chosen, part)
+                for number, picture in enumerate(chosen, 1):
+                    progress("drawing the figures", f"{number} of {len(chosen)}, {picture.title}")
+                    made += save_illustrations([picture], part)
             if figures and photographs:
                 progress("drawing the sheet of examples")
                 made.append(save_sheet(diagnoses, part))
@@ -93,13 +97,15 @@ def write_results(
             made.append(part / "detections.parquet")
             write_verdicts(diagnoses, made[-1])
             made.append(part / "summary.txt")
-            write_text(made[-1], in_words(diagnoses, comparison) + "\n")
+            write_text(made[-1], in_words(diagnoses, comparison, notes) + "\n")
+            progress("writing the numbers")
             files = [file.name for file in made] + (["report.html"] if figures else []) + [NUMBERS]
             numbers = to_json(
                 diagnoses,
                 {**provenance, "files": files},
                 comparison_to_json(comparison) if comparison is not None else (),
                 intervals_to_json(comparison) if comparison is not None else (),
+                notes,
             )
             if figures:
                 progress("writing the report")
@@ -107,6 +113,9 @@ def write_results(
                 write_report(_content(diagnoses, comparison, numbers, chosen, part), made[-1])
             made.append(part / NUMBERS)
             write_text(made[-1], json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+            # Should moving fail halfway, nothing is to look as if it were complete.
+            for name in ("report.html", NUMBERS):
+                (out / name).unlink(missing_ok=True)
             written = [file.replace(out / file.name) for file in made]
         for left in before - {file.name for file in written}:
             (out / left).unlink(missing_ok=True)
@@ -141,5 +150,5 @@ def _content(
         for picture in chosen
         if picture.section
     ]
-    statements = comparison_sentences(comparison) if comparison is not None else []
+    statements = [*comparison_sentences(comparison), *numbers["notes"]] if comparison is not None else []
     return ReportContent(diagnoses, numbers, statements, figures, gallery=Gallery())

@@ -40,7 +40,7 @@ def coco_ground_truth(truth: GroundTruth, keep_ids: bool = False) -> dict[str, A
     truth
         What to write.
     keep_ids
-        Use its own ids of images and classes, where it has them, instead of numbers from 1.
+        Use its own ids of images, classes and objects, where it has them, instead of numbers from 1.
     """
     images, classes = _ids(truth, keep_ids)
     area = truth.attributes.get("area")
@@ -55,6 +55,7 @@ def coco_ground_truth(truth: GroundTruth, keep_ids: bool = False) -> dict[str, A
         area.tolist(),
         strict=True,
     )
+    objects = truth.object_ids if keep_ids and truth.object_ids else range(1, len(truth) + 1)
     return {
         "images": [
             {"id": key, "file_name": f"{name}.jpg", "width": width, "height": height}
@@ -63,7 +64,7 @@ def coco_ground_truth(truth: GroundTruth, keep_ids: bool = False) -> dict[str, A
         "categories": [{"id": key, "name": name} for key, name in zip(classes, truth.classes, strict=True)],
         "annotations": [
             {
-                "id": number,
+                "id": key,
                 "image_id": images[image],
                 "category_id": classes[label],
                 "bbox": box,
@@ -71,7 +72,7 @@ def coco_ground_truth(truth: GroundTruth, keep_ids: bool = False) -> dict[str, A
                 "iscrowd": int(crowd or difficult),
                 "difficult": int(difficult),
             }
-            for number, (image, label, box, difficult, crowd, size) in enumerate(rows, start=1)
+            for key, (image, label, box, difficult, crowd, size) in zip(objects, rows, strict=True)
         ],
     }
 

@@ -29,7 +29,7 @@ from data.formats.photographs import UNKNOWN_SIZE, image_size
 from data.formats.rows import Fault, Tally
 from data.records import GroundTruth, InputError
 
-__all__ = ["coco_similar", "read_coco"]
+__all__ = ["coco_similar", "coco_whole_groups", "read_coco"]
 
 EXPECTED = 'a COCO annotation file: {"images": […], "annotations": […], "categories": […]}'
 ANNOTATION = 'an annotation: {"image_id": …, "category_id": …, "bbox": [x, y, width, height]}'
@@ -109,6 +109,7 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
         files=photographs,
         image_ids=image_ids,
         class_ids=class_ids,
+        object_ids=_object_ids(kept),
     )
 
 
@@ -123,7 +124,24 @@ def coco_similar(path: Path | str) -> list[list[str]]:
     InputError
         As :func:`read_coco`, as far as the categories go.
     """
-    path = Path(path)
+    groups, everything = _supercategories(Path(path))
+    return [group for above, group in groups.items() if set(group) | {above} != everything | {above}]
+
+
+def coco_whole_groups(path: Path | str) -> list[str]:
+    """Names of the supercategories that hold all classes, which :func:`coco_similar` passes over.
+
+    Raises
+    ------
+    InputError
+        As :func:`coco_similar`.
+    """
+    groups, everything = _supercategories(Path(path))
+    return [above for above, group in groups.items() if set(group) | {above} == everything | {above}]
+
+
+def _supercategories(path: Path) -> tuple[dict[str, list[str]], set[str]]:
+    """The classes of each supercategory that has several, and all classes."""
     content = read_json(path, EXPECTED)
     try:
         categories = msgspec.json.decode(content, type=Categories).categories
@@ -134,12 +152,8 @@ def coco_similar(path: Path | str) -> list[list[str]]:
         above = category.supercategory or ""
         if above.strip().lower() not in NOTHING:
             groups.setdefault(above, []).append(category.name)
-    everything = {category.name for category in categories}
-    return [
-        group
-        for above, group in groups.items()
-        if len(group) > 1 and set(group) | {above} != everything | {above}
-    ]
+    several = {above: group for above, group in groups.items() if len(group) > 1}
+    return several, {category.name for category in categories}
 
 
 def _decode(
@@ -178,6 +192,17 @@ def _decode(
     kind = annotation_type(listed[0] if listed else None)
     annotations, indices = convert_each(listed, kind, place("annotations"), tally, ANNOTATION)
     return images, categories, annotations, indices
+
+
+def _object_ids(annotations: Sequence[Annotation]) -> list[int | str]:
+    """The ids of the annotations; none where any lacks one."""
+    ids = []
+    for annotation in annotations:
+        if annotation.id is None:
+            return []
+        whole = isinstance(annotation.id, float) and annotation.id.is_integer()
+        ids.append(int(annotation.id) if whole else annotation.id)
+    return [key if isinstance(key, int | str) else str(key) for key in ids]
 
 
 def _distinct(path: Path, part: str, ids: Sequence[Any]) -> list[int | str]:

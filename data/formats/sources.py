@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from data.formats.classes import FILE_NAME as CLASS_FILE
 from data.formats.classes import read_classes
 from data.formats.coco_results import read_coco_detections
-from data.formats.coco_truth import coco_similar, read_coco
+from data.formats.coco_truth import coco_similar, coco_whole_groups, read_coco
 from data.formats.names import NO_INDEX, images_by_name
 from data.formats.table import read_table
 from data.formats.voc import read_voc_folder
@@ -16,7 +17,14 @@ from data.formats.yolo import read_yolo, yolo_splits
 from data.formats.yolo_text import NOT_IMAGES, read_yolo_detections
 from data.records import Detections, GroundTruth, InputError
 
-__all__ = ["DETECTION_FORMS", "TRUTH_FORMS", "read_found", "read_ground_truth", "similar_groups"]
+__all__ = [
+    "DETECTION_FORMS",
+    "TRUTH_FORMS",
+    "read_found",
+    "read_ground_truth",
+    "similar_groups",
+    "similar_source",
+]
 
 TRUTH_FORMS = (
     "a VOC year folder and one of its lists (VOCdevkit/VOC2007:test), a COCO annotation file "
@@ -73,10 +81,23 @@ def similar_groups(spec: str | Path) -> list[list[str]]:
     InputError
         As :func:`read_ground_truth`.
     """
+    return similar_source(spec)[0]
+
+
+def similar_source(spec: str | Path) -> tuple[list[list[str]], str]:
+    """The same, and in a few words where they are from or why there are none."""
     kind, path, _ = _truth_source(str(spec))
-    if kind == "coco":
-        return coco_similar(path)
-    return [list(group) for group in read_classes(path).similar] if kind == "voc" else []
+    if kind == "yolo":
+        return [], "a YOLO data set names none"
+    if kind == "voc":
+        own = (path / CLASS_FILE).exists()
+        groups = [list(group) for group in read_classes(path).similar]
+        return groups, f"{path / CLASS_FILE}" if own else "VOC's groups"
+    groups, whole = coco_similar(path), coco_whole_groups(path)
+    if whole and not groups:
+        names = " and ".join(map(repr, whole))
+        return [], f"in {path.name} the supercategory {names} holds all classes, so it was passed over"
+    return groups, f"the supercategories of {path.name}" if groups else f"{path.name} has no supercategories"
 
 
 def read_found(path: Path | str, truth: GroundTruth, lenient: bool = False) -> Detections:

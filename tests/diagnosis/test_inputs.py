@@ -215,14 +215,14 @@ def test_wrong_files_of_detections(tmp_path):
 def test_similar_classes(tmp_path):
     voc, yolo, coco = as_voc(tmp_path / "v"), as_yolo(tmp_path / "y"), as_coco(tmp_path / "c")
     assert [similar_groups(spec) for spec in (voc, yolo, coco)] == [[["cat", "dog"]], [], [["cat", "dog"]]]
-    assert inputs.read_similar(None, coco, CLASSES) == [["cat", "dog"]]
-    assert inputs.read_similar("none", coco, CLASSES) == []
-    assert ["cat", "dog"] in inputs.read_similar("coco", yolo, CLASSES)
-    assert ["cat", "dog"] in inputs.read_similar("voc", yolo, CLASSES)
+    assert inputs.read_similar(None, coco, CLASSES).groups == [["cat", "dog"]]
+    assert inputs.read_similar("none", coco, CLASSES) == ([], "none were asked for")
+    assert ["cat", "dog"] in inputs.read_similar("coco", yolo, CLASSES).groups
+    assert ["cat", "dog"] in inputs.read_similar("voc", yolo, CLASSES).groups
     with pytest.raises(InputError, match="--similar coco: found classes round; expected classes of COCO"):
         inputs.read_similar("coco", yolo, ["round"])
     (tmp_path / "groups.yaml").write_text("pets: [cat, dog]\n")
-    assert inputs.read_similar(str(tmp_path / "groups.yaml"), yolo, CLASSES) == [["cat", "dog"]]
+    assert inputs.read_similar(str(tmp_path / "groups.yaml"), yolo, CLASSES).groups == [["cat", "dog"]]
 
 
 def test_coco_s_groups_are_disjoint_and_hold_all_classes_but_person():

@@ -1,5 +1,6 @@
 """The command, as a user runs it."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from PIL import Image
 
 from data.records import InputError
 from diagnosis import __main__ as command
-from diagnosis import inputs, provenance
+from diagnosis import inputs, options, progress, provenance
 from diagnosis.__main__ import main
 
 XML = """<annotation><size><width>100</width><height>80</height><depth>3</depth></size>
@@ -41,7 +42,7 @@ def undrawn(monkeypatch):
     from diagnosis import results
 
     monkeypatch.setattr(results, "illustrations", lambda *_: [])
-    monkeypatch.setattr(command, "REPLICATES", 20)
+    monkeypatch.setattr(options, "REPLICATES", 20)
 
 
 def write_found(folder, lines):
@@ -76,7 +77,7 @@ def refused(capsys, voc, *more):
 
 
 def test_one_detector(voc, capsys, monkeypatch):
-    monkeypatch.setattr(command, "PATIENCE", 600)  # the machine may be slow
+    monkeypatch.setattr(progress, "PATIENCE", 600)  # the machine may be slow
     assert main(arguments(voc)) == 0
     said = capsys.readouterr()
     assert said.err == ""
@@ -239,10 +240,8 @@ def test_why_there_is_no_sheet_of_examples(voc, capsys, undrawn):
     """And no sheet of an earlier run is left beside numbers that are not its own."""
     assert main(arguments(voc)) == 0
     folder = voc / "VOC2007" / "JPEGImages"
-    assert (
-        f"\nno photographs: none at {folder}; give their folder with --images DIR\n"
-        in capsys.readouterr().out
-    )
+    line = f"\nno photographs of the errors: none at {folder}; --images DIR names their folder\n"
+    assert line in capsys.readouterr().out
     photographs(folder)
     assert main(arguments(voc)) == 0
     assert "no photographs" not in capsys.readouterr().out
@@ -250,7 +249,7 @@ def test_why_there_is_no_sheet_of_examples(voc, capsys, undrawn):
     (folder / "two.jpg").unlink()
     assert main(arguments(voc)) == 0
     said = capsys.readouterr().out
-    assert f"\nno photographs: 1 photograph missing, first {folder / 'two.jpg'}\n" in said
+    assert f"\nno photographs of the errors: 1 photograph missing, first {folder / 'two.jpg'}; " in said
     assert not (voc / "out" / "examples.png").exists()
 
 
@@ -274,9 +273,16 @@ def test_lenient_drops_counts_and_says_so(voc, capsys, undrawn):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--ground-truths", "x"], "unknown option --ground-truths; did you mean --ground-truth?"),
-        (["--detection=x"], "unknown option --detection; did you mean --detections?"),
-        (["stray"], "unknown argument stray"),
+        (
+            ["--ground-truths", "x"],
+            "--ground-truths: found no such option; expected one of those in --help; "
+            "did you mean --ground-truth?",
+        ),
+        (
+            ["--detection=x"],
+            "--detection: found no such option; expected one of those in --help; did you mean --detections?",
+        ),
+        (["stray"], "stray: found a word that no option takes"),
         (["--iou", "much"], "--iou"),
         (["--iou", "0.05"], "--iou: found 0.05"),
         (["--top", "0"], "--top: found '0'"),
@@ -306,7 +312,12 @@ def test_an_unknown_option_is_named_before_those_that_are_missing(capsys):
     with pytest.raises(SystemExit) as leave:
         main(["--outt", "x"])
     assert leave.value.code == 2
-    assert capsys.readouterr().err == "error: unknown option --outt; did you mean --out?; see --help\n"
+    assert capsys.readouterr().err == (
+        "error: --outt: found no such option; expected one of those in --help; did you mean --out?\n"
+    )
+    with pytest.raises(SystemExit):
+        main(["--frobnicate", "x"])
+    assert "did you mean" not in capsys.readouterr().err
 
 
 def test_two_detectors_of_one_name(voc, capsys):
@@ -347,18 +358,51 @@ def test_nothing_is_said_to_be_there_when_drawing_fails(voc, monkeypatch):
     assert list((voc / "out").iterdir()) == []
 
 
-def test_progress_keeps_silent_for_a_while_and_then_names_each_step(capsys, monkeypatch):
-    monkeypatch.setattr(command, "PATIENCE", 0.05)
-    progress = command.Progress()
-    progress("reading")
-    assert capsys.readouterr().err == ""
-    deadline = time.monotonic() + 5
-    while not (said := capsys.readouterr().err) and time.monotonic() < deadline:
+class Screen(io.StringIO):
+    """A stream that is a terminal, or is not."""
+
+    def __init__(self, terminal):
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self):
+        return self.terminal
+
+
+def wait_for(stream, text):
+    deadline = time.monotonic() + 10
+    while text not in stream.getvalue() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert said == "… reading\n"
-    progress("drawing")
-    assert capsys.readouterr().err == "… drawing\n"
-    progress.end()
+    return stream.getvalue()
+
+
+def test_what_takes_long_is_told_in_a_line_now_and_then(monkeypatch):
+    monkeypatch.setattr(progress, "PATIENCE", 0.3)
+    stream = Screen(terminal=False)
+    said = progress.Progress(stream)
+    said("reading")
+    assert stream.getvalue() == ""
+    assert wait_for(stream, "reading") == "… reading\n"
+    said("drawing", "1 of 9")
+    said("drawing", "2 of 9")
+    assert wait_for(stream, "drawing") == "… reading\n… drawing: 2 of 9\n"
+    said("drawing", "3 of 9")  # too soon for another line
+    time.sleep(0.3)
+    said.end()
+    assert stream.getvalue() == "… reading\n… drawing: 2 of 9\n"
+
+
+def test_on_a_terminal_one_line_changes_and_goes(monkeypatch):
+    monkeypatch.setattr(progress, "PATIENCE", 0.1)
+    stream = Screen(terminal=True)
+    said = progress.Progress(stream)
+    said("drawing", "1 of 9")
+    wait_for(stream, "1 of 9")
+    said("drawing", "2 of 9")
+    assert wait_for(stream, "2 of 9").startswith(progress.ERASE)
+    said.end()
+    assert "\n" not in stream.getvalue()
+    assert stream.getvalue().endswith(progress.ERASE)
 
 
 def test_neither_torch_nor_matplotlib_is_imported(root, voc):
