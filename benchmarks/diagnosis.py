@@ -1,19 +1,21 @@
-"""What a whole diagnosis costs, beside tidecv's and hotcoco's TIDE on the same detections.
+"""What a whole diagnosis costs, beside TIDE by tidecv and by hotcoco on the same detections.
 
-    python benchmarks/diagnosis.py [--sizes voc coco] [--growth 10000 … 5000000] [--passes 5]
+    python benchmarks/diagnosis.py [--sizes voc coco] [--growth 10000 … 5000000] [--rounds 3] [--passes 5]
 
 Draws seeded detections of the size of VOC 2007 test (100,000) and of COCO val (500,000, 80 classes) and
-times, from arrays in memory, ours: all overlaps, the five-way breakdown, what each error type costs, TIDE,
-area AP; theirs: TIDE alone, without what they need to take the arrays in. Each tool runs in a process of
-its own, which also tells its peak memory; a tool that is not installed is skipped. Then our cost from 10⁴
-to 5·10⁶ detections. The best pass counts, since other programs only ever add to it: "CPU" sums the threads.
+times ours: all overlaps, the five-way breakdown, what each error type costs, TIDE, AP; theirs: TIDE alone.
+First from arrays in memory, without what the tools need to take them in, then from COCO's two files, with
+it. Then how our cost grows to 5 million detections, and 1,000 bootstrap replicates at the smaller size.
+
+Each tool runs in processes of its own, in turn with the others; these also tell its peak memory. The best
+pass counts, for other programs only ever add to it; CPU seconds sum the threads. A tool that is not
+installed is left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import io
 import json
 import os
@@ -21,210 +23,56 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # before this folder, where this file would be taken for the package
 
 import numpy as np  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
 
-from data.records import Detections, GroundTruth  # noqa: E402
+from benchmarks.diagnosis_tools import TOOLS, Laps, missing  # noqa: E402
+from benchmarks.synthetic import SIZES, Size, of_size, synthetic  # noqa: E402
+from data.formats.coco import write_coco_detections, write_coco_ground_truth  # noqa: E402
+from data.records import Detections  # noqa: E402
 
-TOOLS = ("ours", "hotcoco", "tidecv")
+REPLICATES = 1000
+COLUMNS = ("wall s", "CPU s", "× wall", "× CPU", "first s", "import s", "peak MB", "+MB", "AP50")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one tool: seconds of the best pass, CPU seconds of the first, megabytes at most, and of these on
-    top of what the data and the tool take before; CPU seconds of the parts."""
+    """Of one tool: wall and CPU seconds of the best pass, wall seconds of the first and of the import,
+    megabytes at most, and of these on top of what data and tool take before; mean AP; CPU seconds of the
+    parts."""
 
     wall: float
     cpu: float
     first: float
+    imports: float
     peak: float
     more: float
+    ap: float
     parts: dict[str, float]
 
-
-@dataclass(frozen=True)
-class Size:
-    """How large a set is drawn, and what it looks like."""
-
-    images: int
-    classes: int
-    objects: int
-    detections: int
-    shape: tuple[int, int]  # width and height of an image, in pixels
-    side: float  # median side of an object, as a share of the image's
-    difficult: float = 0.0
-    crowd: float = 0.0
-    by_class: bool = False  # in the order of VOC's text files; else by image and score
+    def better(self, other: Cost) -> Cost:
+        """The smaller of each, but of memory the larger."""
+        return Cost(
+            min(self.wall, other.wall),
+            min(self.cpu, other.cpu),
+            min(self.first, other.first),
+            min(self.imports, other.imports),
+            max(self.peak, other.peak),
+            max(self.more, other.more),
+            self.ap,
+            {name: min(seconds, other.parts[name]) for name, seconds in self.parts.items()},
+        )
 
 
-SIZES = {
-    "voc": Size(4952, 20, 14976, 100_000, (500, 375), 0.33, difficult=0.2, by_class=True),
-    "coco": Size(5000, 80, 36781, 500_000, (640, 480), 0.18, crowd=0.01),
-}
-
-
-def of_size(detections: int) -> Size:
-    """A set like COCO's with so many detections, a hundred an image."""
-    images = max(detections // 100, 1)
-    return Size(images, 80, 7 * images, detections, (640, 480), 0.18, crowd=0.01)
-
-
-def synthetic(size: Size, seed: int = 0) -> tuple[GroundTruth, Detections]:
-    """Objects crowd in some images and classes; half of the detections are near one, most of them badly."""
-    random = np.random.default_rng(seed)
-    shape = np.array(size.shape, dtype=np.float64)
-
-    def sides(count: int) -> NDArray[np.float64]:
-        common = random.normal(np.log(size.side), 0.8, (count, 1))
-        return np.clip(np.exp(common + random.normal(0, 0.3, (count, 2))) * shape, 4, shape)
-
-    crowding = random.gamma(1.0, size=size.images)
-    image = np.sort(random.choice(size.images, size.objects, p=crowding / crowding.sum()))
-    popularity = np.arange(1, size.classes + 1) ** -0.7
-    popularity /= popularity.sum()
-    theme = random.choice(size.classes, size.images, p=popularity)
-    label = random.choice(size.classes, size.objects, p=popularity)
-    label = np.where(random.random(size.objects) < 0.5, theme[image], label)
-    extent = sides(size.objects)
-    corner = random.random((size.objects, 2)) * (shape - extent)
-    truth = GroundTruth(
-        [f"{number:012}" for number in range(size.images)],
-        [f"class {number}" for number in range(size.classes)],
-        np.tile(shape.astype(np.int64), (size.images, 1)),
-        image,
-        label,
-        np.concatenate([corner, corner + extent], axis=1),
-        difficult=random.random(size.objects) < size.difficult,
-        crowd=random.random(size.objects) < size.crowd,
-    )
-
-    count = size.detections
-    where = np.sort(np.resize(np.arange(size.images), count))
-    present = np.bincount(image, minlength=size.images)
-    near = (random.random(count) < 0.55) & (present[where] > 0)
-    model = (np.cumsum(present) - present)[where] + (random.random(count) * present[where]).astype(np.int64)
-    model = np.minimum(model, size.objects - 1)
-    badness = random.beta(1.2, 2.0, count)  # 0: in place
-    shift = random.normal(0, 0.45, (count, 4)) * badness[:, None]
-    wide = np.where(near[:, None], extent[model] * np.exp(0.6 * shift[:, 2:]), sides(count))
-    centre = (corner + extent / 2)[model] + 0.6 * shift[:, :2] * extent[model]
-    centre = np.where(near[:, None], centre, random.random((count, 2)) * shape)
-    beyond = np.where(random.random((count, 1)) < 0.1, 6.0, 0.0)  # most detectors clip to the image
-    low = np.clip(centre - wide / 2, -beyond, shape + beyond).round(2)
-    high = np.clip(centre + wide / 2, low, shape + beyond).round(2)
-    named = near & (random.random(count) < 0.8)
-    labels = np.where(named, label[model], random.choice(size.classes, count, p=popularity))
-    faint, bright = random.beta(0.5, 6, count), (1 - badness) ** 3 * random.random(count) ** 0.3
-    scores = np.where(named, bright, faint).round(6)
-    order = np.lexsort((where, labels)) if size.by_class else np.lexsort((-scores, where))
-    columns = (where[order], labels[order], scores[order], np.concatenate([low, high], axis=1)[order])
-    return truth, Detections(truth.images, truth.classes, *columns)
-
-
-# ---- the tools -------------------------------------------------------------------------------
-
-
-def ours(truth: GroundTruth, found: Detections) -> tuple[Callable[[], object], dict[str, float]]:
-    """The whole diagnosis, and where its seconds go."""
-    from diagnosis import average_precision, break_down, match, similar_matrix
-    from diagnosis.tide import tide
-
-    similar = similar_matrix(truth.classes, [truth.classes[:6], truth.classes[6:12]])
-    parts: dict[str, float] = {}
-
-    def whole() -> object:
-        clock = Clock(parts)
-        matching = match(truth, found)
-        clock.lap("overlaps")
-        break_down(matching, similar)
-        clock.lap("breakdown")
-        if importlib.util.find_spec("diagnosis.impact"):
-            importlib.import_module("diagnosis.impact").impact(matching, similar)
-            clock.lap("impact")
-        tide(matching)
-        clock.lap("TIDE")
-        average_precision(truth, found, matching, coco=False)
-        clock.lap("AP")
-        return matching
-
-    return whole, parts
-
-
-class Clock:
-    """Adds to `laps` the CPU seconds since the last lap, where they are the fewest so far."""
-
-    def __init__(self, laps: dict[str, float]) -> None:
-        self.laps, self.last = laps, time.process_time()
-
-    def lap(self, name: str) -> None:
-        """A part is done."""
-        now = time.process_time()
-        self.laps[name] = min(self.laps.get(name, float("inf")), now - self.last)
-        self.last = now
-
-
-def hotcoco(truth: GroundTruth, found: Detections) -> tuple[Callable[[], object], dict[str, float]]:
-    """TIDE by hotcoco; its matching at ten overlaps, which its TIDE asks for, is part of it."""
-    import hotcoco as tool  # type: ignore[import-not-found]
-
-    from data.formats.coco import coco_ground_truth
-
-    annotated = tool.COCO(coco_ground_truth(truth))
-    boxes = found.boxes
-    columns = [
-        found.image_index + 1,
-        boxes[:, :2],
-        boxes[:, 2:] - boxes[:, :2],
-        found.scores,
-        found.labels + 1,
-    ]
-    detected = annotated.load_res(np.column_stack(columns))
-
-    def whole() -> object:
-        evaluation = tool.COCOeval(annotated, detected, "bbox")
-        evaluation.evaluate()
-        return evaluation.tide_errors()
-
-    return whole, {}
-
-
-def tidecv(truth: GroundTruth, found: Detections) -> tuple[Callable[[], object], dict[str, float]]:
-    """TIDE by tidecv."""
-    from tidecv import Data
-    from tidecv.quantify import TIDE, TIDERun
-
-    annotated, detected = Data("truth"), Data("found")
-    for number, name in enumerate(truth.images):
-        annotated.add_image(number, name)
-    for number, name in enumerate(truth.classes):
-        annotated.add_class(number, name)
-    for record, data in ((truth, annotated), (found, detected)):
-        sizes = record.boxes[:, 2:] - record.boxes[:, :2]
-        boxes = np.concatenate([record.boxes[:, :2], sizes], axis=1).tolist()
-        rows = zip(record.image_index.tolist(), record.labels.tolist(), boxes, strict=True)
-        for row, (image, label, box) in enumerate(rows):
-            if isinstance(record, Detections):
-                data.add_detection(image, label, float(record.scores[row]), box)
-            elif record.difficult[row] or record.crowd[row]:
-                data.add_ignore_region(image, label, box)
-            else:
-                data.add_ground_truth(image, label, box)
-
-    def whole() -> object:
-        run = TIDERun(annotated, detected, 0.5, 0.1, TIDE.BOX, 100)
-        return run.fix_main_errors(), run.fix_special_errors()
-
-    return whole, {}
-
-
-# ---- measuring -------------------------------------------------------------------------------
+# ---- in a process of its own -----------------------------------------------------------------
 
 
 def megabytes(field: str) -> float:
@@ -236,33 +84,124 @@ def megabytes(field: str) -> float:
     return float("nan")
 
 
-def one(tool: str, size: Size, passes: int) -> Cost:
-    """What one tool costs; runs in a process of its own."""
-    truth, found = synthetic(size)
-    whole, parts = {"ours": ours, "hotcoco": hotcoco, "tidecv": tidecv}[tool](truth, found)
+def one(name: str, size: Size, passes: int, folder: str) -> Cost:
+    """What one tool costs; from arrays if there is no `folder` of files."""
+    tool, laps = TOOLS[name], Laps()
+    clock = time.perf_counter()
+    for module in tool.modules:
+        import_module(module)
+    imports = time.perf_counter() - clock
+    if folder:
+        assert tool.from_files
+        whole = tool.from_files(*files_in(folder), laps)
+    else:
+        whole = tool.from_arrays(*synthetic(size), laps)
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # the peak so far was that of drawing the data
     before = megabytes("VmRSS")
-    wall, cpu = [], []
-    for _ in range(passes):
+    wall, cpu, ap = [], [], float("nan")
+    for _ in range(tool.passes or passes):
         clock, busy = time.perf_counter(), time.process_time()
         with contextlib.redirect_stdout(io.StringIO()):
-            whole()
+            ap = whole()
         wall.append(time.perf_counter() - clock)
         cpu.append(time.process_time() - busy)
     peak = megabytes("VmHWM")
-    return Cost(min(wall), min(cpu), cpu[0], peak, peak - before, parts)
+    return Cost(min(wall), min(cpu), wall[0], imports, peak, peak - before, ap, dict(laps))
 
 
-def measure(tool: str, size: Size, passes: int) -> Cost | None:
-    """:func:`one` in a new process; None where the tool is not installed."""
-    if tool != "ours" and importlib.util.find_spec(tool) is None:
-        return None
+def files_in(folder: str) -> tuple[Path, Path]:
+    return Path(folder) / "annotations.json", Path(folder) / "results.json"
+
+
+def resampling(size: Size) -> dict[str, tuple[float, float]]:
+    """Wall and CPU seconds of the bootstrap of one detector, and of two with their differences."""
+    from diagnosis import diagnose
+    from diagnosis.compare import compare
+
+    truth, found = synthetic(size)
+    unsure = found.scores * np.random.default_rng(1).random(len(found))
+    other = Detections(truth.images, truth.classes, found.image_index, found.labels, unsure, found.boxes)
+    both = [diagnose(truth, record, name, coco=False) for name, record in (("a", found), ("b", other))]
+    seconds = {}
+    for text, diagnoses in (("one detector", both[:1]), ("two, with paired differences", both)):
+        clock, busy = time.perf_counter(), time.process_time()
+        compare(diagnoses, replicates=REPLICATES)
+        seconds[text] = (time.perf_counter() - clock, time.process_time() - busy)
+    return seconds
+
+
+def in_a_process(*task: object) -> dict[str, Any]:
+    """Run a task of :func:`work` and return its answer."""
     with tempfile.NamedTemporaryFile("r", suffix=".json") as answer:
-        task = json.dumps([tool, vars(size), passes, answer.name])
-        command = [sys.executable, __file__, "--task", task]
+        command = [sys.executable, __file__, "--task", json.dumps([*task, answer.name])]
         subprocess.run(command, check=True, env=os.environ | {"MPLBACKEND": "agg"})
-        return Cost(**json.load(answer))
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def work(task: Sequence[Any]) -> None:
+    kind, size, *rest, answer = task
+    drawn = Size(**size)
+    if kind == "files":
+        truth, found = synthetic(drawn)
+        annotations, results = files_in(rest[0])
+        write_coco_ground_truth(truth, annotations)
+        write_coco_detections(found, results)
+        told: dict[str, Any] = {}
+    elif kind == "bootstrap":
+        told = dict(resampling(drawn))
+    else:
+        name, passes, folder = rest
+        told = vars(one(name, drawn, passes, folder))
+    Path(answer).write_text(json.dumps(told))
+
+
+def measure(name: str, size: Size, passes: int, folder: str = "") -> Cost:
+    return Cost(**in_a_process("tool", vars(size), name, passes, folder))
+
+
+# ---- tables ----------------------------------------------------------------------------------
+
+
+def side_by_side(size: Size, options: argparse.Namespace, folder: str = "") -> None:
+    """One table: the tools in turn, `rounds` times."""
+    names = [name for name in options.tools if TOOLS[name].from_files or not folder]
+    installed = [name for name in names if not missing(TOOLS[name])]
+    costs: dict[str, Cost] = {}
+    for turn in range(options.rounds):
+        for name in installed:
+            if turn and TOOLS[name].passes:
+                continue  # so slow that once is enough
+            cost = measure(name, size, options.passes, folder)
+            costs[name] = cost.better(costs[name]) if name in costs else cost
+    print(f"{'':24}" + "".join(f"{column:>9}" for column in COLUMNS))
+    reference = next(iter(costs.values()))
+    for name in names:
+        if name not in costs:
+            print(f"{name:24}is not installed: {TOOLS[name].install}")
+            continue
+        cost = costs[name]
+        ratios = f"{cost.wall / reference.wall:9.1f}{cost.cpu / reference.cpu:9.1f}"
+        spent = f"{cost.wall:9.3f}{cost.cpu:9.3f}{ratios}{cost.first:9.3f}{cost.imports:9.2f}"
+        print(f"{name:24}{spent}{memory(cost)}{cost.ap:9.4f}")
+        if cost.parts:
+            shares = ", ".join(f"{part} {seconds:.3f}" for part, seconds in cost.parts.items())
+            print(f"{'':24}CPU s of the parts: {shares}")
+    sys.stdout.flush()
+
+
+def memory(cost: Cost) -> str:
+    return f"{cost.peak:9.0f}{cost.more:9.0f}"
+
+
+def growth(sizes: Sequence[int]) -> None:
+    print("\nours, 100 detections an image, from arrays in memory")
+    print(f"{'detections':>12}{'wall s':>9}{'CPU s':>9}{'CPU µs each':>13}{'peak MB':>9}{'+MB':>9}")
+    for detections in sizes:
+        cost = measure("ours", of_size(detections), 3)
+        each = f"{1e6 * cost.cpu / detections:13.2f}"
+        print(f"{detections:12,}{cost.wall:9.3f}{cost.cpu:9.3f}{each}" + memory(cost), flush=True)
 
 
 def main() -> int:
@@ -270,46 +209,34 @@ def main() -> int:
     parser.add_argument("--sizes", nargs="*", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--growth", nargs="*", type=int, default=[10_000, 100_000, 1_000_000, 5_000_000])
     parser.add_argument("--tools", nargs="*", default=list(TOOLS), choices=list(TOOLS))
-    parser.add_argument("--passes", type=int, default=5, help="of the fast tools (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each tool (%(default)s)")
+    parser.add_argument("--passes", type=int, default=5, help="of the fast tools in a process (%(default)s)")
+    parser.add_argument("--no-bootstrap", action="store_true", help="leave the bootstrap out")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.task:
-        tool, size, passes, answer = json.loads(options.task)
-        Path(answer).write_text(json.dumps(vars(one(tool, Size(**size), passes))))
+        work(json.loads(options.task))
         return 0
-    head = f"{'tool':10}{'wall s':>9}{'CPU s':>9}{'to ours':>9}{'peak MB':>9}{'+MB':>7}"
+    load: Callable[[], tuple[float, float, float]] = getattr(os, "getloadavg", lambda: (float("nan"),) * 3)
+    print(f"{os.cpu_count()} cores, of which other programs keep {load()[0]:.1f} busy")
     for name in options.sizes:
         size = SIZES[name]
-        print(f"\n{name}: {size.detections:,} detections, {size.images:,} images, {size.classes} classes")
-        print(head)
-        reference = None
-        for tool in options.tools:
-            cost = measure(tool, size, 1 if tool == "tidecv" else options.passes)
-            if cost is None:
-                print(f"{tool:10} is not installed: skipped")
-                continue
-            reference = reference or cost
-            print(row(tool, cost) + f"{cost.wall / reference.wall:9.1f}" + memory(cost))
-            if cost.parts:
-                shares = ", ".join(f"{part} {seconds:.3f}" for part, seconds in cost.parts.items())
-                print(f"{'':10}CPU s of the parts: {shares}; of the first pass: {cost.first:.3f}")
+        what = f"{name}: {size.detections:,} detections, {size.images:,} images, {size.classes} classes"
+        print(f"\n{what}; from arrays in memory")
+        side_by_side(size, options)
+        with tempfile.TemporaryDirectory() as folder:
+            in_a_process("files", vars(size), folder)
+            megabytes_read = sum(file.stat().st_size for file in files_in(folder)) / 1e6
+            print(f"\n{what}; from files of {megabytes_read:.0f} MB")
+            side_by_side(size, options, folder)
     if options.growth:
-        print("\nours, 100 detections an image")
-        print(f"{'detections':10}{'wall s':>9}{'CPU s':>9}{'µs each':>9}{'peak MB':>9}{'+MB':>7}")
-    for detections in options.growth:
-        cost = measure("ours", of_size(detections), 3)
-        if cost:
-            each = f"{1e6 * cost.cpu / detections:9.2f}"
-            print(row(f"{detections:,}", cost) + each + memory(cost))
+        growth(options.growth)
+    if not options.no_bootstrap:
+        print(f"\nbootstrap of {REPLICATES:,} replicates, voc")
+        print(f"{'':32}{'wall s':>9}{'CPU s':>9}")
+        for text, (wall, cpu) in in_a_process("bootstrap", vars(SIZES["voc"])).items():
+            print(f"{text:32}{wall:9.1f}{cpu:9.1f}")
     return 0
-
-
-def row(name: str, cost: Cost) -> str:
-    return f"{name:10}{cost.wall:9.3f}{cost.cpu:9.3f}"
-
-
-def memory(cost: Cost) -> str:
-    return f"{cost.peak:9.0f}{cost.more:7.0f}"
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def read_image(file: str | Path, size: tuple[int, int] | None = None) -> NDArray
     InputError
         A missing, truncated or otherwise unreadable file, or one of another size than annotated.
     """
-    with open_image(file, "the image that the annotation names") as image:
+    with open_image(Path(file), "the image that the annotation names") as image:
         if size is not None and image.size != size:
             raise InputError(
                 file,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
+from typing import TypeGuard
 
 from torch import nn
+from torch.jit import ScriptModule
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from detector.gap_fc import FullyConnected
@@ -76,18 +79,23 @@ def choose_layers(
         # Only a network of an unknown kind has to be run for its layers to be found.
         known = find_layers(network, None if example is None else inputs_seen(network, example))
         if last is not None:
-            if not isinstance(last, int) or not 0 <= last <= len(known):
+            if not _is_number(last) or not 0 <= last <= len(known):
                 raise ValueError(f"last: found {last!r}; expected a number of layers from 0 to {len(known)}")
             chosen = known[len(known) - last :]
         else:
-            numbers = [layer] if layer is not None else [layers] if isinstance(layers, int) else layers
-            chosen = [_by_number(known, given[0], number) for number in numbers or []]
+            numbers = layers if isinstance(layers, Iterable) else [layers if layer is None else layer]
+            chosen = [_by_number(known, given[0], number) for number in numbers]
     _check_unchanged(network, known, chosen)
     return chosen, known
 
 
+def _is_number(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number, of Python's or of NumPy's."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def _by_number(known: list[nn.Module], word: str, number: object) -> nn.Module:
-    if not isinstance(number, int) or not 1 <= number <= len(known):
+    if not _is_number(number) or not 1 <= number <= len(known):
         raise ValueError(
             f"{word}: found {number!r}; expected a number from 1 to {len(known)}, counted from the input"
         )
@@ -95,7 +103,7 @@ def _by_number(known: list[nn.Module], word: str, number: object) -> nn.Module:
 
 
 def _by_name(network: nn.Module, names: list[str], seen: Seen) -> list[nn.Module]:
-    modules = dict(network.named_modules())
+    modules = dict(network.named_modules(remove_duplicate=False))  # a shared module by any of its names
     possible = [
         name
         for name, module in modules.items()
@@ -112,6 +120,7 @@ def _by_name(network: nn.Module, names: list[str], seen: Seen) -> list[nn.Module
             )
         module = modules[name]
         sees = f"that sees {'x'.join(map(str, seen[module]))}" if module in seen else "that is not run"
+        sees = "in TorchScript, which cannot be changed" if isinstance(module, ScriptModule) else sees
         raise ValueError(
             f"names: found {name!r}, a {type(module).__name__} {sees}; "
             f"expected a layer or a convolution that sees a 2-d map{nearest(name, possible)}"

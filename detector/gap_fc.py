@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils import skip_init
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from detector.entrance import put_average_before
 from detector.probe import Example, inputs_seen, trunk
 
 __all__ = ["FullyConnected", "average_and_connect", "fully_connected"]
@@ -118,8 +119,7 @@ def average_and_connect(
     for old, new in kept.items():
         _replace(network, names[old], new)
     start = kept.get(layers[first]) or layers[first]
-    start.add_module("input_average", nn.AdaptiveAvgPool2d(1))
-    start.register_forward_pre_hook(_average_input)
+    put_average_before(start)
     if isinstance(layers[first], BasicBlock | Bottleneck):
         return
     try:  # what follows a chain may want a map
@@ -128,11 +128,6 @@ def average_and_connect(
         for old in kept:
             _replace(network, names[old], old)
         raise ValueError(f"method 'gap_fc': {error}") from error
-
-
-def _average_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Forward pre-hook of the module at which GAP+FC begins."""
-    return (module.input_average(inputs[0]), *inputs[1:])  # type: ignore[operator]
 
 
 def _replacement(module: nn.Module) -> nn.Module | None:

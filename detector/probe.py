@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.jit import ScriptModule
+from torch.nn.parameter import is_lazy
 
 from detector.shuffle import Shuffle
 
@@ -32,7 +34,8 @@ def inputs_seen(network: nn.Module, example: Example | None = None) -> Seen:
     """The shape of what enters each module in one pass in evaluation mode, in the order of their running.
 
     The pass is on the meta device, where nothing is computed; a network that cannot be run there is run where
-    it is. A detector that cannot be run at all is run as far as its backbone. Shuffles draw nothing.
+    it is. What it leaves behind in the modules' attributes is taken back. A detector that cannot be run at
+    all is run as far as its backbone. Shuffles draw nothing.
 
     Parameters
     ----------
@@ -44,8 +47,13 @@ def inputs_seen(network: nn.Module, example: Example | None = None) -> Seen:
     Raises
     ------
     ValueError
-        The network cannot be run with that input.
+        The network cannot be run with that input, or its layers have no sizes yet.
     """
+    if any(is_lazy(parameter) for parameter in network.parameters()):
+        raise ValueError(
+            f"network: found {type(network).__name__} with lazy layers; expected one that has been run once, "
+            "so that they have their weights"
+        )
     images = _images(network, example)
     problem: Exception | None = None
     for part in dict.fromkeys([network, trunk(network)]):
@@ -70,7 +78,13 @@ def _images(network: nn.Module, example: Example | None) -> Tensor:
         return example
     own = getattr(network, "image_size", None) or getattr(trunk(network), "image_size", _DEFAULT_SIDE)
     size: Any = own if example is None else example
-    height, width = (size, size) if isinstance(size, int) else size
+    sides = (size, size) if isinstance(size, int) else size
+    if not isinstance(sides, tuple | list) or [type(side) for side in sides] != [int, int] or min(sides) < 1:
+        raise ValueError(
+            f"example: found {example!r}; expected images (N, C, H, W), or the height and width of one, "
+            "or its side, in pixels"
+        )
+    height, width = sides
     channels = next((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), 3)
     weight = next((value for value in network.parameters() if value.is_floating_point()), torch.empty(0))
     return torch.zeros(1, channels, height, width, dtype=weight.dtype, device="meta")
@@ -97,19 +111,24 @@ def _watched(network: nn.Module, seen: Seen) -> Iterator[None]:
                 seen.setdefault(module, tuple(value.shape))
                 return
 
-    modules = list(network.modules())
-    training = [module.training for module in modules]
-    active = {module: module.in_evaluation for module in modules if isinstance(module, Shuffle)}
-    handles = [module.register_forward_pre_hook(note, with_kwargs=True) for module in modules]
+    # TorchScript takes no hooks and has its attributes elsewhere: it runs along, and nothing in it is seen.
+    scripted = [module for module in network.modules() if isinstance(module, ScriptModule)]
+    modules = [module for module in network.modules() if not isinstance(module, ScriptModule)]
+    modes = {module: module.training for module in scripted if hasattr(module, "training")}
+    contents = [value for module in modules for value in (vars(module), *vars(module).values())]
+    before = [(value, value.copy()) for value in contents if isinstance(value, dict | list)]
     try:
-        network.eval()
-        for shuffle in active:
-            shuffle.in_evaluation = False
+        for module in (*modules, *modes):
+            module.training = False
+        for module in modules:
+            module.register_forward_pre_hook(note, with_kwargs=True)
+            if isinstance(module, Shuffle):
+                module.in_evaluation = False
         yield
     finally:
-        for handle in handles:
-            handle.remove()
-        for module, mode in zip(modules, training, strict=True):
+        for module, mode in modes.items():
             module.training = mode
-        for shuffle, mode in active.items():
-            shuffle.in_evaluation = mode
+        # Also what a pass leaves behind: torchvision's detectors keep anchors for the device that they saw.
+        for value, was in before:
+            value.clear()
+            (value.update if isinstance(value, dict) else value.extend)(was)

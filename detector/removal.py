@@ -13,8 +13,8 @@ from typing import TypeVar
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from detector.entrance import remove_shuffle_before
 from detector.shuffle import Shuffle
-from detector.spatial import shuffle_input
 from detector.tokens import TokenShuffle
 
 __all__ = ["remove_shuffles", "without_shuffles"]
@@ -69,7 +69,13 @@ def without_shuffles(network: Network) -> Iterator[Network]:
     )
     """
     before = [
-        (module, name, getattr(module, name), dict(module._forward_pre_hooks))
+        (
+            module,
+            name,
+            getattr(module, name),
+            dict(module._forward_pre_hooks),
+            dict(module._forward_pre_hooks_with_kwargs),
+        )
         for module, name in _places(network)
     ]
     remove_shuffles(network)
@@ -77,12 +83,13 @@ def without_shuffles(network: Network) -> Iterator[Network]:
         yield network
     finally:
         remove_shuffles(network)
-        for module, name, shuffle, hooks in before:
+        for module, name, shuffle, hooks, named in before:
             setattr(module, name, shuffle)
             # Each hook in its old place among others; those that came in meanwhile stay.
             hooks |= module._forward_pre_hooks
             module._forward_pre_hooks.clear()
             module._forward_pre_hooks.update(hooks)
+            module._forward_pre_hooks_with_kwargs.update(named)
 
 
 def _places(network: nn.Module) -> list[tuple[nn.Module, str]]:
@@ -103,10 +110,8 @@ def _is_shortcut(module: nn.Module, name: str) -> bool:
 
 
 def _take_out(module: nn.Module, name: str) -> None:
-    delattr(module, name)
     if _is_shortcut(module, name):
+        del module.downsample
         setattr(module, name, None)  # as torchvision has it where a shortcut is none
-        return
-    hooks = module._forward_pre_hooks
-    for number in [number for number, hook in hooks.items() if hook is shuffle_input]:
-        del hooks[number]
+    else:
+        remove_shuffle_before(module)

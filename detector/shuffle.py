@@ -7,12 +7,11 @@ parameters or buffers. :mod:`detector.permutation` says how they are drawn.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from detector.permutation import channel_permutation, inverse_permutation, spatial_permutation, stream_of
+from detector.permutation import channel_permutation, spatial_permutation, stream_of
+from detector.reorder import reorder_channels, reorder_positions
 
 __all__ = [
     "ChannelShuffle",
@@ -28,64 +27,6 @@ __all__ = [
 ]
 
 _RANK_STEP = 0x632BE59BD9B4E019  # odd and large: no two processes meet in one stream within any run
-
-
-class _Gather(torch.autograd.Function):
-    """Reorder a dimension by a permutation; the gradient is reordered by its inverse.
-
-    The backward of torch's own operations adds with atomics, as an index may occur twice there: slower, and
-    not deterministic on a GPU. In a permutation none does.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, order: Tensor, dim: int) -> Tensor:
-        # One order for all images is (L,), one for each (N, L); values are (N, …) with L along `dim`.
-        ctx.save_for_backward(order)
-        ctx.dim = dim
-        if order.dim() == 1 and dim == 1:
-            return values.index_select(dim, order)
-        shape = [1] * values.dim()
-        shape[dim] = order.shape[-1]
-        shape[0] = order.numel() // order.shape[-1]
-        return values.gather(dim, order.view(shape).expand_as(values))
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (order,) = ctx.saved_tensors
-        return _gather(gradients[0], inverse_permutation(order), ctx.dim), None, None
-
-
-def _gather(values: Tensor, order: Tensor, dim: int) -> Tensor:
-    gathered: Tensor = _Gather.apply(values, order, dim)  # type: ignore[no-untyped-call]
-    return gathered
-
-
-def _has_channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-
-
-def _reorder_channels(x: Tensor, order: Tensor) -> Tensor:
-    """``(N, C, H, W)`` by ``(C,)`` or ``(N, C)``, in the memory format of `x`."""
-    if _has_channels_last(x):
-        return _gather(x.movedim(1, -1), order, 3).movedim(-1, 1)
-    return _gather(x.contiguous(), order, 1)
-
-
-def _reorder_positions(x: Tensor, order: Tensor) -> Tensor:
-    """``(N, C, H, W)`` by ``(C, H * W)`` or ``(N, C, H * W)``, in the memory format of `x`.
-
-    Each image is taken as one row of C * H * W values in the order of memory: that one gather is the fastest
-    for either memory format, and the convolution behind it finds the format that it was given. `order` is
-    written over, so that only one index tensor lies beside the output.
-    """
-    n, channels, height, width = x.shape
-    channel = torch.arange(channels, device=x.device)
-    if _has_channels_last(x):
-        order = order.transpose(-1, -2).contiguous().mul_(channels).add_(channel)
-        rows = _gather(x.movedim(1, -1).flatten(1), order.flatten(-2), 1)
-        return rows.view(n, height, width, channels).movedim(-1, 1)
-    order += (channel * (height * width))[:, None]
-    return _gather(x.flatten(1), order.flatten(-2), 1).view(x.shape)
 
 
 def channel_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False) -> Tensor:
@@ -104,10 +45,15 @@ def channel_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False)
     -------
     Tensor
         Of the same shape.
+
+    Raises
+    ------
+    ValueError
+        `x` has not four dimensions.
     """
-    images = x.shape[0] if per_image else None
-    order = channel_permutation(x.shape[1], stream, x.device, images=images)
-    return _reorder_channels(x, order)
+    images, channels, _, _ = _sizes(x)
+    order = channel_permutation(channels, stream, x.device, images=images if per_image else None)
+    return reorder_channels(x, order)
 
 
 def spatial_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False) -> Tensor:
@@ -126,6 +72,11 @@ def spatial_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False)
     -------
     Tensor
         Of the same shape.
+
+    Raises
+    ------
+    ValueError
+        `x` has not four dimensions.
 
     Examples
     --------
@@ -158,17 +109,23 @@ def patch_shuffle(x: Tensor, patch: int, stream: Tensor | int, *, per_image: boo
     Raises
     ------
     ValueError
-        `patch` below 1.
+        `patch` below 1, or `x` has not four dimensions.
     """
     return _shuffle_positions(x, patch, stream, per_image)
 
 
 def _shuffle_positions(x: Tensor, patch: int | None, stream: Tensor | int, per_image: bool) -> Tensor:
-    n, channels, height, width = x.shape
+    n, channels, height, width = _sizes(x)
     images = n if per_image else None
-    return _reorder_positions(
+    return reorder_positions(
         x, spatial_permutation(channels, height, width, stream, patch, x.device, images=images)
     )
+
+
+def _sizes(x: Tensor) -> tuple[int, int, int, int]:
+    if x.dim() != 4:
+        raise ValueError(f"found an input of {'x'.join(map(str, x.shape))} to shuffle; expected (N, C, H, W)")
+    return x.shape[0], x.shape[1], x.shape[2], x.shape[3]
 
 
 def _process_number() -> int:
@@ -182,7 +139,9 @@ class Shuffle(nn.Module):
 
     The position in the stream of draws is a plain tensor, neither parameter nor buffer: a state dict
     has no trace of it, and torch.compile reads it as an input instead of compiling each step anew. Of
-    several processes (torch.distributed) each has draws of its own.
+    several processes (torch.distributed) each has draws of its own. Where activation checkpointing runs a
+    forward pass once more within the backward pass, the draw is repeated, provided that :meth:`seek` was
+    called before the pass.
 
     Parameters
     ----------
@@ -210,7 +169,8 @@ class Shuffle(nn.Module):
 
     def seek(self, seed: int, step: int) -> None:
         """Make the coming draws those of (seed, step): the first, the second … after this call."""
-        self.stream.fill_(stream_of(seed, step, *self.key))
+        self._start = stream_of(seed, step, *self.key)
+        self.stream.fill_(self._start)
 
     @property
     def active(self) -> bool:
@@ -222,12 +182,45 @@ class Shuffle(nn.Module):
         raise TypeError(f"{type(self).__name__} is no shuffle of its own: use one of its subclasses")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shuffle ``(N, C, H, W)``, or hand it on where this mode is not shuffled."""
+        """Shuffle ``(N, C, H, W)``, or hand it on where this mode is not shuffled.
+
+        Raises
+        ------
+        ValueError
+            `x` has not four dimensions.
+        RuntimeError
+            The draws could not be those of (seed, step): see the message.
+        """
         if not self.active:
             return x
-        shuffled = self.permute(x, self.stream + _process_number() * _RANK_STEP)
-        self.stream.add_(1)
+        again = not torch.compiler.is_compiling() and self._runs_again()
+        draw = self.stream - 1 if again else self.stream
+        shuffled = self.permute(x, draw + _process_number() * _RANK_STEP)
+        if not again:
+            self.stream.add_(1)
         return shuffled
+
+    def _runs_again(self) -> bool:
+        """Whether this pass repeats another, within a backward pass; refuses what cannot draw rightly."""
+        if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+            raise RuntimeError(
+                "found torch.jit.trace, which would keep one draw for all passes; expected torch.export or "
+                "torch.compile, or set_shuffling to have no shuffles in this mode"
+            )
+        if getattr(self, "_is_replica", False):
+            raise RuntimeError(
+                "found nn.DataParallel on several devices, whose threads would race for the draws; "
+                "expected DistributedDataParallel"
+            )
+        if torch._C._current_graph_task_id() == -1:  # as torch's own checkpointing asks: in no backward pass
+            return False
+        draws = (int(self.stream) - self._start) % 2**64
+        if draws != 1:
+            raise RuntimeError(
+                f"found a forward pass run again in the backward pass (checkpointing) after {draws} draws; "
+                "expected one draw of each shuffle since seek_shuffles, or it is not known which to repeat"
+            )
+        return True
 
 
 class ChannelShuffle(Shuffle):

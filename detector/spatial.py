@@ -12,16 +12,21 @@ the state dict, so that a checkpoint goes from the shuffled network to the plain
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, Literal, TypeVar, get_args
+from numbers import Integral
+from typing import Literal, TypeVar, get_args
 
+import torch
 from torch import nn
+from torch.jit import ScriptModule
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.vision_transformer import EncoderBlock
 
 from detector.choice import choose_layers, nearest
+from detector.entrance import put_shuffle_before
 from detector.gap_fc import average_and_connect
 from detector.layers import residual_blocks
 from detector.probe import Example
@@ -134,6 +139,7 @@ def modify_layers(
       its shortcut. The class token is left alone.
 
     Do this before DistributedDataParallel and torch.compile, and for ``gap_fc`` before the optimiser is made.
+    What torch.compile has made of a network before, it makes anew at the next pass.
 
     Parameters
     ----------
@@ -182,6 +188,9 @@ def modify_layers(
     chosen, known = choose_layers(
         network, last=last, layer=layer, layers=layers, names=names, example=example
     )
+    if "torch._dynamo" in sys.modules and chosen:
+        # torch.compile does not look for new hooks: what it made of a network before would go on as it was.
+        torch.compiler.reset()
     if method == "gap_fc":
         if not (shortcut and train and eval) or per_image:
             raise ValueError(
@@ -249,16 +258,18 @@ def _check_method(method: str, patch: int | None) -> None:
         )
     if method != "patch" and patch is not None:
         raise ValueError(f"patch: found {patch}; expected none, as method {method!r} takes no patch size")
-    if method == "patch" and (patch is None or patch < 1):
-        raise ValueError(f"patch: found {patch}; expected a side of at least 1 position for method 'patch'")
+    if method == "patch" and (not isinstance(patch, Integral) or patch < 1):
+        raise ValueError(f"patch: found {patch!r}; expected a side of at least 1 position for method 'patch'")
 
 
 def _check_unwrapped(network: nn.Module) -> None:
-    wrapped = isinstance(network, DataParallel | DistributedDataParallel) or hasattr(network, "_orig_mod")
-    if wrapped:
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"network: found {type(network).__name__}; expected an nn.Module")
+    wrapped = isinstance(network, DataParallel | DistributedDataParallel | ScriptModule)
+    if wrapped or hasattr(network, "_orig_mod") or network._compiled_call_impl is not None:
         raise ValueError(
-            f"network: found {type(network).__name__}; expected the network itself: "
-            "change it before it is wrapped"
+            f"network: found {type(network).__name__}, compiled, scripted or for several devices; expected "
+            "the network itself: change it before it is wrapped"
         )
 
 
@@ -282,28 +293,18 @@ def _shuffle(module: nn.Module, make: Callable[[int], Shuffle], shortcut: bool) 
     """Put shuffles before the branches of a layer."""
     if isinstance(module, EncoderBlock):
         # What the block is given is its shortcut, and the main branch draws once more on top.
-        _put_before(module.ln_1, TokenShuffle(make(_SHORTCUT + 1)))
+        put_shuffle_before(module.ln_1, TokenShuffle(make(_SHORTCUT + 1)))
         if shortcut:
-            _put_before(module, TokenShuffle(make(_SHORTCUT)))
+            put_shuffle_before(module, TokenShuffle(make(_SHORTCUT)))
     elif isinstance(module, BasicBlock | Bottleneck):
         spatial = [module.conv2] if isinstance(module, Bottleneck) else [module.conv1, module.conv2]
         for branch, convolution in enumerate(spatial, start=_SHORTCUT + 1):
-            _put_before(convolution, make(branch))
+            put_shuffle_before(convolution, make(branch))
         if shortcut and module.downsample is None:
             module.downsample = make(_SHORTCUT).train(module.training)
         elif shortcut:
-            _put_before(module.downsample[0], make(_SHORTCUT))
+            put_shuffle_before(module.downsample[0], make(_SHORTCUT))
     elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        _put_before(module, make(_SHORTCUT + 1))
+        put_shuffle_before(module, make(_SHORTCUT + 1))
     else:
-        _put_before(module, TokenShuffle(make(_SHORTCUT + 1)))
-
-
-def _put_before(module: nn.Module, shuffle: Shuffle | TokenShuffle) -> None:
-    module.add_module("input_shuffle", shuffle.train(module.training))
-    module.register_forward_pre_hook(shuffle_input)
-
-
-def shuffle_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Forward pre-hook of a module that carries a shuffle."""
-    return (module.input_shuffle(inputs[0]), *inputs[1:])  # type: ignore[operator]
+        put_shuffle_before(module, TokenShuffle(make(_SHORTCUT + 1)))

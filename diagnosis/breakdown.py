@@ -62,7 +62,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
     ErrorType(
         "similar",
         "#E69F00",
-        "An overlap of at least 0.1 with an object of a similar class, such as a dog taken for a cat.",
+        "An overlap of at least 0.1 with an object of a similar class.",
     ),
     ErrorType(
         "other",

@@ -26,15 +26,15 @@ from diagnosis.drawing import (
     ap_name,
     blank_axes,
     check_comparable,
-    draw_legend,
+    count,
     house_style,
     ink_on,
-    legend_size,
     new_figure,
     put_text,
     text_width,
     wrap,
 )
+from diagnosis.legend import draw_legend, explanations, legend_size
 from diagnosis.summary import Diagnosis
 
 __all__ = ["Order", "ap_dots", "class_bars"]
@@ -102,7 +102,9 @@ def class_bars(diagnoses: Sequence[Diagnosis], *, order: Order = "class") -> Fig
     if any(" of " in number for numbers in counted for number in numbers):
         note += " “7 of 10”: there are only 7 detections, for 10 objects."
     with house_style():
-        chart = _chart(diagnoses, title, order, bar * len(diagnoses), 0.25 + widest, letters=True, note=note)
+        chart = _chart(
+            diagnoses, title, order, bar * len(diagnoses), 0.25 + widest, letters=True, legend=True, note=note
+        )
         for axes in chart.columns:
             put_text(axes, CHART + 0.25, -0.1, "N", SMALL)
         for label, top, axes in chart.rows:
@@ -167,7 +169,9 @@ def ap_dots(diagnoses: Sequence[Diagnosis], *, ap: str = "voc07", order: Order =
     means = np.array([d.ap.mean()[ap] for d in diagnoses])
     heads = LETTERS[: len(diagnoses)] if len(diagnoses) > 1 else ["AP"]
     with house_style():
-        chart = _chart(diagnoses, title, order, 0.16, 0.1 + NUMBERS * len(diagnoses))
+        objects, images = int(diagnoses[0].breakdown.objects.sum()), len(diagnoses[0].truth.images)
+        note = f"In %, of N = {count(objects, 'object')} in {count(images, 'image')}."
+        chart = _chart(diagnoses, title, order, 0.16, 0.1 + NUMBERS * len(diagnoses), note=note)
         edges = [CHART + 0.1 + NUMBERS * (detector + 1) for detector in range(len(diagnoses))]
         for axes in chart.columns:
             for head, edge in zip(heads, edges, strict=True):
@@ -203,7 +207,8 @@ def _chart(
     right: float,
     *,
     letters: bool = False,
-    note: str = "",
+    legend: bool = False,
+    note: str,
 ) -> Chart:
     """Title, key, names and grid of all classes, in as many columns as needed to stay on a page.
 
@@ -213,8 +218,10 @@ def _chart(
         Inches: height of what a row holds, and room for what stands at its right.
     letters
         Put the detectors' letters before their bars.
+    legend
+        Explain the error types at the bottom.
     note
-        If given: explain the error types at the bottom, and this below.
+        What stands at the very bottom.
     """
     if order not in ("class", "correct"):
         raise InputError("order", repr(order), "'class' or 'correct'")
@@ -234,7 +241,8 @@ def _chart(
     starts = range(0, len(labels), each)
     width = len(starts) * panel - 0.4
     head = 0.36 + LINE * len(diagnoses) + 0.32
-    foot = 0.3 + (0.1 + _explanation_height(width, diagnoses[0].iou, note) if note else 0.0)
+    words = explanations(diagnoses[0]) if legend else ()
+    foot = 0.4 + _explanation_height(width, words, note)
     figure = new_figure(width + 2 * MARGIN, head + each * step + foot + 2 * MARGIN)
     chart = Chart(figure, _heading(figure, diagnoses, title, width, letters), [], [])
     for column, start in enumerate(starts):
@@ -251,8 +259,7 @@ def _chart(
             for detector in range(len(diagnoses) if letters else 0):
                 y = top + row * (detector + 0.5) / len(diagnoses)
                 put_text(axes, -0.08, y, LETTERS[detector], 6.5, ha="right")
-    if note:
-        _explanation(figure, width, diagnoses[0].iou, note)
+    _explanation(figure, width, words, note)
     return chart
 
 
@@ -272,18 +279,23 @@ def _heading(figure: Figure, diagnoses: Sequence[Diagnosis], title: str, width: 
     return key
 
 
-def _explanation_height(width: float, iou: float, note: str) -> float:
+def _explanation_height(width: float, words: Sequence[str], note: str) -> float:
     width = min(width, LEGEND_WIDTH)
-    return legend_size(width, iou)[1] + 0.05 + LINE * len(wrap(note, width, TEXT))
+    return _legend_height(width, words) + LINE * len(wrap(note, width, TEXT))
 
 
-def _explanation(figure: Figure, width: float, iou: float, note: str) -> None:
+def _legend_height(width: float, words: Sequence[str]) -> float:
+    return legend_size(width, words)[1] + 0.05 if words else 0.0
+
+
+def _explanation(figure: Figure, width: float, words: Sequence[str], note: str) -> None:
     """Legend and note at the bottom of the figure."""
-    top = float(figure.get_figheight()) - MARGIN - _explanation_height(width, iou, note)
+    top = float(figure.get_figheight()) - MARGIN - _explanation_height(width, words, note)
     width = min(width, LEGEND_WIDTH)
-    draw_legend(figure, MARGIN, top, width, iou)
+    if words:
+        draw_legend(figure, MARGIN, top, width, words)
     lines = wrap(note, width, TEXT)
-    axes = blank_axes(figure, MARGIN, top + legend_size(width, iou)[1] + 0.05, width, LINE * len(lines))
+    axes = blank_axes(figure, MARGIN, top + _legend_height(width, words), width, LINE * len(lines))
     for line, text in enumerate(lines):
         put_text(axes, 0, LINE * (line + 0.5), text, TEXT)
 

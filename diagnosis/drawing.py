@@ -1,4 +1,4 @@
-"""What all figures share: one style, sizes in inches, measured text, the legend, safe writing.
+"""What all figures share: one style, sizes in inches, measured text, safe writing.
 
 Everything is laid out on plain ``Figure`` objects: no pyplot, no global state, no display. An error
 type has one colour in all figures, that of :class:`ErrorType`; detectors are told apart by position,
@@ -21,11 +21,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
 
 from data.records import InputError
-from diagnosis.breakdown import ERROR_TYPES, STRONG
 from diagnosis.summary import Diagnosis
 
 INK, QUIET, FAINT = "#1a1a1a", "#555555", "#dddddd"
@@ -38,7 +36,7 @@ AP_NAMES = {
     "normalized": "Hoiem, normalised",
 }
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-MARGIN = 0.3  # inches around a figure
+MARGIN = 0.2  # inches around a figure
 LEGEND_WIDTH = 9.0  # inches, at most
 LINE, TEXT = 0.19, 8.5  # inches from line to line, points: legends and captions
 STYLE: dict[str, Any] = {
@@ -220,33 +218,3 @@ def count(number: int, thing: str, plural: str = "") -> str:
     ('1 image', '4,952 images', '20 classes')
     """
     return f"{number:,} {thing if number == 1 else plural or thing + 's'}"
-
-
-def legend_size(width: float, iou: float = STRONG) -> tuple[float, float]:
-    """Width and height in inches of :func:`draw_legend` where at most `width` inches are free."""
-    broken = _explanations(width, iou)
-    widest = max(text_width(line, TEXT) for lines in broken for line in lines)
-    return 1.3 + widest, sum(LINE * len(lines) + 0.04 for lines in broken)
-
-
-def draw_legend(figure: Figure, left: float, top: float, width: float, iou: float = STRONG) -> None:
-    """Colour, name and explanation of each error type, one below the other; places in inches.
-
-    The explanations speak of the usual smallest IoU of a correct detection; `iou` is put in its place.
-    """
-    axes = blank_axes(figure, left, top, *legend_size(width, iou))
-    y = LINE / 2
-    for kind, lines in zip(ERROR_TYPES, _explanations(width, iou), strict=True):
-        axes.add_patch(Rectangle((0, y - 0.06), 0.2, 0.12, facecolor=kind.colour, linewidth=0))
-        put_text(axes, 0.3, y, kind.name, TEXT, INK, weight="bold")
-        for line in lines:
-            put_text(axes, 1.3, y, line, TEXT)
-            y += LINE
-        y += 0.04
-
-
-def _explanations(width: float, iou: float) -> list[list[str]]:
-    """The lines of each explanation, in the order of :data:`ERROR_TYPES`."""
-    return [
-        wrap(kind.explanation.replace(f"{STRONG:g}", f"{iou:g}"), width - 1.3, TEXT) for kind in ERROR_TYPES
-    ]

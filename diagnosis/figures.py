@@ -19,6 +19,7 @@ from diagnosis.plots_characteristics import characteristic_by_class, sensitivity
 from diagnosis.plots_compare import class_differences, differences, intervals
 from diagnosis.plots_curves import confusion_heatmap, precision_recall, reliability
 from diagnosis.plots_flow import flow_sankey
+from diagnosis.plots_groups import class_groups, group_pies
 from diagnosis.plots_impact import detection_areas, false_positive_areas, impact_bars
 from diagnosis.plots_tide import tide_summary
 from diagnosis.plots_tide_confusion import confusion
@@ -60,6 +61,9 @@ def illustrations(diagnoses: Sequence[Diagnosis], comparison: Comparison | None 
             lambda: tide_summary({diagnosis.name: diagnosis.tide for diagnosis in diagnoses}),
         ),
     ]  # fmt: skip
+    if len(class_groups(diagnoses[0].truth.classes, diagnoses[0].similar)) > 1:
+        title = "The five shares by group of similar classes"
+        chosen.append(Illustration("error_groups", "groups", title, "", lambda: group_pies(diagnoses)))
     if comparison is not None:
         chosen += _compared(diagnoses, comparison)
     for number, diagnosis in enumerate(diagnoses, 1):
@@ -115,25 +119,27 @@ def _compared(diagnoses: Sequence[Diagnosis], comparison: Comparison) -> list[Il
 
 def _of_one(diagnosis: Diagnosis, suffix: str) -> list[Illustration]:
     name, matching = diagnosis.name, diagnosis.matching
+    groups = class_groups(diagnosis.truth.classes, diagnosis.similar)
 
     def first_errors() -> Figure:
         kinds = error_flags(matching, diagnosis.similar, strong=diagnosis.iou)
-        return false_positive_areas({"all classes": false_positive_trend(matching, kinds)}, name=name)
+        trends = {group: false_positive_trend(matching, kinds, members) for group, members in groups.items()}
+        return false_positive_areas(trends, name=name)
 
     return [
         Illustration(
-            f"impact{suffix}", "", f"What each error type costs {name}",
+            f"impact{suffix}", "groups" if len(groups) > 1 else "", f"What each error type costs {name}",
             "Points of Hoiem's average precision, averaged over the classes.",
-            lambda: impact_bars(diagnosis.impact, name=name),
+            lambda: impact_bars(diagnosis.impact, groups, name=name),
         ),
         Illustration(
             f"detection_trend{suffix}", "trends", f"What the top detections of {name} are",
             "Shares of the surest detections, the deeper one looks; N is the number of a class's objects.",
-            lambda: detection_areas(detection_trend(matching, diagnosis.similar), name=name),
+            lambda: detection_areas(detection_trend(matching, diagnosis.similar), groups, name=name),
         ),
         Illustration(
             f"false_positive_trend{suffix}", "trends", f"What the first false positives of {name} are",
-            "Shares of the surest false positives of all classes, the deeper one looks.", first_errors,
+            "Shares of the surest false positives, the deeper one looks.", first_errors,
         ),
         Illustration(
             f"sensitivity{suffix}", "characteristics", f"What {name} is sensitive to",

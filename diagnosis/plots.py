@@ -26,15 +26,14 @@ from diagnosis.drawing import (
     blank_axes,
     check_comparable,
     count,
-    draw_legend,
     house_style,
-    legend_size,
     new_figure,
     percent,
     put_text,
     save_figure,
     wrap,
 )
+from diagnosis.legend import draw_legend, explanations, legend_size
 from diagnosis.summary import Diagnosis
 
 __all__ = ["ap_dots", "class_bars", "pies", "save_figures"]
@@ -67,8 +66,8 @@ def pies(diagnoses: Sequence[Diagnosis], *, pooled: bool = False, ap: str = "voc
     header, caption = 0.6, 5 * LINE + 0.1
     width = max(len(diagnoses) * PIE_PANEL, 7.2) + 2 * MARGIN
     panel = (width - 2 * MARGIN) / len(diagnoses)
-    room, iou = min(width - 2 * MARGIN, LEGEND_WIDTH), diagnoses[0].iou
-    legend_width, below = legend_size(room, iou)
+    room, words = min(width - 2 * MARGIN, LEGEND_WIDTH), explanations(diagnoses[0])
+    legend_width, below = legend_size(room, words)
     height = header + PIE_HEIGHT + caption + below + 2 * MARGIN
     with house_style():
         figure = new_figure(width, height)
@@ -82,7 +81,7 @@ def pies(diagnoses: Sequence[Diagnosis], *, pooled: bool = False, ap: str = "voc
                 colour = INK if line == 0 else QUIET
                 y = 0.1 + LINE * (line + 0.5)
                 put_text(note, panel / 2, y, text, TEXT, colour, ha="center")
-        draw_legend(figure, (width - legend_width) / 2, height - MARGIN - below, room, iou)
+        draw_legend(figure, (width - legend_width) / 2, height - MARGIN - below, room, words)
     return figure
 
 

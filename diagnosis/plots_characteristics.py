@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from data.records import InputError
 from diagnosis.bins import ASPECT_BINS, SIZE_BINS
-from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.characteristics import BinScores, Characteristics, Sensitivity
 from diagnosis.drawing import INK, QUIET, count, house_style, text_width, wrap
 from diagnosis.groups import group_indices
@@ -18,11 +17,12 @@ from diagnosis.panels import Key, Panel, page_of_panels
 
 __all__ = ["characteristic_by_class", "class_characteristics", "sensitivity_chart"]
 
-DOT = ERROR_TYPES[0].colour
+DOT = "#33557a"  # of no error type: these numbers are of none
 """These figures are about objects that are found: they are in the colour of correct detections."""
 
 OVERALL: dict[str, str | float] = {"color": INK, "linewidth": 1.0, "linestyle": "--"}
 BIN = 0.34  # inches for a bin, at least
+LOWEST = 8.0  # per cent from which a label has room below its dot
 NOTE = (
     "Normalised AP compares bins of different numbers of objects, which are written below each. "
     "Bars: one standard error."
@@ -216,6 +216,11 @@ def sensitivity_chart(summary: Sequence[Sensitivity], *, name: str = "") -> Figu
     look: dict[str, str | float] = {"color": DOT, "marker": "o", "markersize": 5.0, "linewidth": 1.6}
     keys = [Key("lowest to highest bin", look, line=True), Key("all objects", OVERALL, line=True)]
     panel = Panel("", "")
+    labels = [
+        [*wrap(_title(one.name), 0.9, 7.0, lines=2), count(len(one.classes), "class", "classes")]
+        for one in summary
+    ]
+    deepest = max(map(len, labels), default=1)
     with house_style():
         figure, (axes,) = page_of_panels(
             [panel],
@@ -226,15 +231,9 @@ def sensitivity_chart(summary: Sequence[Sensitivity], *, name: str = "") -> Figu
             note="Normalised AP of the bin in which it is lowest and highest, averaged over classes. Only "
             "bins of at least 5 objects count. Sensitivity: the length of the line. Impact: from the dashed "
             "line to the highest.",
-            below=0.75,
+            below=0.3 + 0.13 * deepest,
         )
-        labels = [
-            "\n".join(
-                [*wrap(_title(one.name), 0.9, 7.0, lines=2), count(len(one.classes), "class", "classes")]
-            )
-            for one in summary
-        ]
-        axes.set_xticks(places, labels)
+        axes.set_xticks(places, ["\n".join(lines) for lines in labels])
         axes.set(xlim=(-0.6, max(len(summary), 1) - 0.4), ylim=(0, 105), yticks=[0, 25, 50, 75, 100])
         axes.set_ylabel("normalised AP (%)", labelpad=2)
         for place, one in zip(places.tolist(), summary, strict=True):
@@ -249,14 +248,19 @@ def _span(axes: Axes, place: int, one: Sensitivity, look: dict[str, str | float]
     low, middle, high = (100 * value for value in (one.lowest, one.overall, one.highest))
     axes.plot([place - 0.28, place + 0.28], [middle, middle], **OVERALL)  # type: ignore[arg-type]
     axes.plot([place, place], [low, high], zorder=3, **look)  # type: ignore[arg-type]
-    for value, side, align in ((low, -4, "top"), (high, 4, "bottom")):
+    labels: list[tuple[float, tuple[int, int], str, str]] = [(high, (0, 4), "center", "bottom")]
+    if low > LOWEST:
+        labels.append((low, (0, -4), "center", "top"))
+    elif high > 2 * LOWEST:  # below, the label would stand on the axis
+        labels.append((low, (5, 1), "left", "bottom"))
+    for value, offset, across, align in labels:
         axes.annotate(
             f"{value:.1f}",
             (place, value),
-            xytext=(0, side),
+            xytext=offset,
             textcoords="offset points",
             size=7,
             color=INK,
-            ha="center",
+            ha=across,
             va=align,
         )

@@ -109,7 +109,7 @@ def precision_recall(
             top = MARGIN + head + (place // columns) * (PANEL + STEP_Y) + STEP_Y - 0.2
             axes = _square(figure, left, top, ticks_left=place % columns == 0)
             values = [float(getattr(d.ap, ap)[label]) for d in diagnoses]
-            scores = " ".join(f"{100 * value:.0f}" if math.isfinite(value) else "–" for value in values)
+            scores = ", ".join(f"{100 * value:.0f}" if math.isfinite(value) else "–" for value in values)
             title = blank_axes(figure, left, top - 0.4, PANEL + 0.3, 0.4)
             put_text(
                 title, 0, 0.12, wrap(classes[label], PANEL + 0.2, 8.5, lines=1)[0], 8.5, INK, weight="bold"
@@ -118,7 +118,7 @@ def precision_recall(
                 title,
                 0,
                 0.28,
-                wrap(f"AP {scores}  N = {objects[label]:,}", PANEL + 0.3, SMALL, lines=1)[0],
+                wrap(f"AP {scores}; N = {objects[label]:,}", PANEL + 0.3, SMALL, lines=1)[0],
                 SMALL,
             )
             if objects[label] == 0:
@@ -133,6 +133,7 @@ def precision_recall(
                     color=INK,
                     linewidth=0.9,
                     linestyle=DASHES[detector % len(DASHES)],
+                    marker="." if len(recall) == 1 else "",  # a line of one point would not show
                     clip_on=False,
                     zorder=3,
                 )

@@ -28,6 +28,8 @@ BARS: tuple[tuple[str, str, str, bool], ...] = (
     ("ignore_similar", "similar removed", ERROR_TYPES[SIMILAR].colour, False),
     ("ignore_background", "background and other removed", ERROR_TYPES[BACKGROUND].colour, False),
 )
+AREA, BARRED = (1.75, 1.45), (1.9, 0.95)  # inches: charts of several groups
+AREA_ALONE, BARRED_ALONE = (4.3, 2.0), (4.6, 1.2)  # a single chart
 STRONG_LINE: dict[str, str | float] = {"color": INK, "linewidth": 1.4, "linestyle": "-"}
 WEAK_LINE: dict[str, str | float] = {"color": INK, "linewidth": 1.4, "linestyle": "--"}
 
@@ -78,7 +80,7 @@ def impact_bars(
     with house_style():
         figure, charts = page_of_panels(
             panels,
-            (1.9, 0.95),
+            BARRED if len(panels) > 1 else BARRED_ALONE,
             title=f"What each type of error costs: gain in {kind}",
             subtitle=name,
             keys=keys,
@@ -156,7 +158,7 @@ def detection_areas(trend: DetectionTrend, groups: Groups | None = None, *, name
     with house_style():
         figure, charts = page_of_panels(
             panels,
-            (1.75, 1.45),
+            AREA if len(panels) > 1 else AREA_ALONE,
             title="What the top detections are, the deeper one looks",
             subtitle=name,
             keys=keys,
@@ -203,7 +205,7 @@ def false_positive_areas(trends: Mapping[str, FalsePositiveTrend], *, name: str 
     with house_style():
         figure, charts = page_of_panels(
             panels,
-            (1.75, 1.45),
+            AREA if len(panels) > 1 else AREA_ALONE,
             title="What the first false positives are, the deeper one looks",
             subtitle=name,
             keys=[_type_key(kind) for kind in ERROR_TYPES[1:]],
@@ -239,8 +241,8 @@ def _areas(
     axes: Axes, depth: NDArray[np.float64], shares: NDArray[np.float64], kinds: Sequence[ErrorType], none: str
 ) -> None:
     """Shares ``(P, K)`` stacked over the depth ``(P,)``, on a logarithmic axis."""
-    axes.set(ylim=(0, 100), yticks=[0, 25, 50, 75, 100])
-    axes.set_ylabel("%", labelpad=0, rotation=0, va="center", ha="right")
+    axes.set(ylim=(0, 100))
+    axes.set_yticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100 %"])
     known = ~np.isnan(shares).any(axis=1) & (depth > 0)
     axes.set_xscale("log", base=2)
     axes.minorticks_off()

@@ -25,14 +25,13 @@ from diagnosis.drawing import (
     TEXT,
     blank_axes,
     check_comparable,
-    draw_legend,
     house_style,
-    legend_size,
     new_figure,
     put_text,
     save_figure,
     wrap,
 )
+from diagnosis.legend import draw_legend, explanations, legend_size
 from diagnosis.picture import Shown, draw_object, draw_picture, read_picture
 from diagnosis.summary import Diagnosis
 
@@ -106,7 +105,7 @@ def sheet(
         unknown image, an image file that is missing, broken, or of another size than annotated.
     """
     check_comparable(diagnoses)
-    truth, iou = diagnoses[0].truth, diagnoses[0].iou
+    truth, words = diagnoses[0].truth, explanations(diagnoses[0])
     images = _chosen(truth, count, image_names)
     pictures = [read_picture(truth, image) for image in images]
     shown = [Shown.counted(diagnosis, score_threshold) for diagnosis in diagnoses]
@@ -120,7 +119,7 @@ def sheet(
     heights = [max(sizes[index][1] for index in row) + ROW_GAP for row in rows]
     names = [wrap(one.diagnosis.name, column, 10, lines=2, weight="bold") for one in shown]
     head, notes = 0.13 + 0.17 * max(map(len, names)), _notes(width, score_threshold)
-    foot = legend_size(width, iou)[1] + KEY_LINE * len(OBJECT_KEY) + 2 * KEY_GAP + LINE * len(notes)
+    foot = legend_size(width, words)[1] + KEY_LINE * len(OBJECT_KEY) + 2 * KEY_GAP + LINE * len(notes)
     with house_style():
         figure = new_figure(width + 2 * MARGIN, head + sum(heights) + foot + 2 * MARGIN)
         top = MARGIN + head
@@ -136,8 +135,8 @@ def sheet(
                     draw_picture(axes, one, images[index], pictures[index], sizes[index])
                     left += column + GAP
             top += height
-        draw_legend(figure, MARGIN, top, width, iou)
-        top += legend_size(width, iou)[1] + KEY_GAP
+        draw_legend(figure, MARGIN, top, width, words)
+        top += legend_size(width, words)[1] + KEY_GAP
         _key(blank_axes(figure, MARGIN, top, width, foot), notes)
     return figure
 

@@ -13,6 +13,7 @@ __all__ = ["SECTIONS", "Gallery", "PageFigure", "PageTable", "ReportContent"]
 SECTIONS: dict[str, str] = {
     "comparison": "Differences between the detectors",
     "flow": "What became of each object",
+    "groups": "Groups of similar classes",
     "impact": "What each error type costs",
     "trends": "Error types down the ranking",
     "characteristics": "Characteristics of objects",
@@ -40,7 +41,9 @@ class PageFigure:
     section
         A key of :data:`SECTIONS`.
     description
-        What is to be seen, for those who cannot see it; default: the title.
+        What is to be seen, for those who cannot see it; default: title and caption.
+    titled
+        Whether the drawing bears a title itself, so that the page need not show `title` above it.
     """
 
     title: str
@@ -48,6 +51,7 @@ class PageFigure:
     svg: str
     section: str = "further"
     description: str = ""
+    titled: bool = True
     block: ClassVar[str] = "figure"
 
 
@@ -92,12 +96,17 @@ class Gallery:
         Longest side of a part of a photograph. At 240, most take 8 to 15 kB of the page.
     quality
         Of the JPEG pictures, from 1 to 95.
+    megabytes
+        Of figures and photographs together, as they stand in the page (1 MB: a million bytes). Where the
+        photographs would exceed it, examples are left out: first the least sure ones of each detector, class
+        and type.
     """
 
     each: int = 4
     total: int = 480
     pixels: int = 240
     quality: int = 80
+    megabytes: float = 9.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,8 @@ TIDE_SUMS = {
     "fp": "What AP would gain without any false positive.",
     "fn": "What AP would gain if no object were missed.",
 }
-TIDE_COLOURS = {"cls": "other", "loc": "localization", "bkg": "background"}  # error types that look alike
+SHARED = {"cls": "other", "loc": "localization", "bkg": "background"}  # error types of one colour
+TIDE_COLOURS = {kind.name: SHARED.get(kind.name, kind.name) for kind in TIDE_ERRORS}
 
 
 def impact(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:

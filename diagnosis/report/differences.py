@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from diagnosis.drawing import AP_NAMES
-from diagnosis.report.cells import Cell, Column, Table, points, text
+import numpy as np
+
+from diagnosis.drawing import AP_NAMES, count
+from diagnosis.report.cells import Cell, Column, Table, points, text, whole
 from diagnosis.report.reading import Json
 from diagnosis.report.shapes import Block, forest
+from diagnosis.summary import Diagnosis
 
-__all__ = ["differences"]
+__all__ = ["differences", "few_images"]
+
+FEW = 50  # images, below which an interval is rough
+NAMED = 6  # classes, of those that few images show
 
 QUANTITIES = {
     "share": "Shares of the detections counted (mean over classes)",
@@ -43,7 +49,46 @@ def differences(numbers: Json) -> list[Block]:
             headings = ("of", "quantity", "difference", "low", "high", "p")
             columns = tuple(Column(heading, place > 1) for place, heading in enumerate(headings))
             blocks.append(Table(f"{title}: all differences", columns, tuple(rows), caption, folded=True))
-    return [*blocks, *_intervals(numbers.get("intervals") or ())]
+    intervals = numbers.get("intervals") or ()
+    return [*_runs(intervals), *blocks, *_intervals(intervals, folded=bool(blocks))]
+
+
+def few_images(numbers: Json, diagnosis: Diagnosis) -> str:
+    """What to think of intervals that few images are behind; empty where there are no such intervals.
+
+    The bootstrap draws from the images at hand: of a few, it shows less than the chance there was.
+    """
+    entries = [*(numbers.get("comparison") or ()), *(numbers.get("intervals") or ())]
+    if not any(isinstance(entry, Mapping) and "replicates" in entry for entry in entries):
+        return ""
+    truth, counts = diagnosis.truth, ~diagnosis.matching.ignored
+    if len(truth.images) < FEW:
+        return (
+            f"There are only {count(len(truth.images), 'image')}: with fewer than {FEW} the intervals are "
+            "rough, and rather too short."
+        )
+    seen = np.unique(np.stack([truth.labels, truth.image_index])[:, counts], axis=1)[0]
+    images = np.bincount(seen, minlength=len(truth.classes))
+    few = [place for place in np.argsort(images, kind="stable").tolist() if 0 < images[place] < FEW]
+    if not few:
+        return ""
+    named = ", ".join(f"{truth.classes[place]} ({images[place]})" for place in few[:NAMED])
+    more = f" and {len(few) - NAMED} more" if len(few) > NAMED else ""
+    return (
+        f"{count(len(few), 'class has', 'classes have')} objects in fewer than {FEW} images: {named}{more}. "
+        "The intervals of such a class are rough, and widen those of the mean over classes."
+    )
+
+
+def _runs(entries: Sequence[Json]) -> list[Block]:
+    """Which runs each group is of; nothing where no run is grouped."""
+    groups = [(str(entry.get("name", "")), list(entry.get("runs") or ())) for entry in entries]
+    if all(len(runs) < 2 for _, runs in groups):
+        return []
+    rows = tuple((text(name), whole(len(runs)), text(", ".join(map(str, runs)))) for name, runs in groups)
+    columns = (Column("group", False), Column("number"), Column("runs", False))
+    caption = "A group's number is the mean of its runs'."
+    return [Table("Runs taken together", columns, rows, caption)]
 
 
 def _quantities(entry: Json, field: str) -> Iterator[tuple[str, str, Json]]:
@@ -57,7 +102,7 @@ def _quantities(entry: Json, field: str) -> Iterator[tuple[str, str, Json]]:
             )
 
 
-def _intervals(entries: Sequence[Json]) -> list[Block]:
+def _intervals(entries: Sequence[Json], *, folded: bool) -> list[Block]:
     found = [{(kind, name): value for kind, name, value in _quantities(entry, "value")} for entry in entries]
     keys = list(dict.fromkeys(key for values in found for key in values))
     if not keys:
@@ -65,7 +110,7 @@ def _intervals(entries: Sequence[Json]) -> list[Block]:
     rows = tuple(
         (
             text(_heading(kind)),
-            text(name.replace("_", " ")),
+            text(AP_NAMES.get(name, name.replace("_", " "))),
             *(_interval(values.get((kind, name))) for values in found),
         )
         for kind, name in keys
@@ -76,14 +121,19 @@ def _intervals(entries: Sequence[Json]) -> list[Block]:
         *(Column(str(entry.get("name", ""))) for entry in entries),
     )
     caption = f"Per cent, with intervals of {_level(entries[0])}."
-    return [Table("Each detector's numbers with intervals", columns, rows, caption, folded=True)]
+    if any("runs_deviation" in value for values in found for value in values.values()):
+        caption += " ±: standard deviation between the runs."
+    title = "Each detector's numbers with intervals" if len(entries) > 1 else "Numbers with intervals"
+    return [Table(title, columns, rows, caption, folded=folded)]
 
 
 def _interval(value: Json | None) -> Cell:
     middle, low, high = (value.get(key) for key in ("value", "low", "high")) if value else (None, None, None)
     if middle is None or low is None or high is None:
         return Cell("–", None, str(value.get("reason", "")) if value else "")
-    return Cell(f"{100 * middle:.1f} [{100 * low:.1f}, {100 * high:.1f}]", middle)
+    runs = value.get("runs_deviation") if value else None
+    spread = "" if runs is None else f" ± {100 * runs:.1f}"
+    return Cell(f"{100 * middle:.1f} [{100 * low:.1f}, {100 * high:.1f}]{spread}", middle)
 
 
 def _heading(kind: str) -> str:

@@ -106,8 +106,11 @@ def choose(diagnosis: Diagnosis, each: int, total: int) -> NDArray[np.int64]:
     return rows[np.sort(kept[surest_first[: max(total, 0)]])]
 
 
-def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
-    """The examples of all detectors; each may have the same share of the total."""
+def collect(diagnoses: Sequence[Diagnosis], limits: Gallery, drawn: int = 0) -> Examples:
+    """The examples of all detectors; each may have the same share of the total.
+
+    `drawn` bytes of ``limits.megabytes`` are taken by figures.
+    """
     shown: list[Example] = []
     unread: dict[int, str] = {}
     for position, diagnosis in enumerate(diagnoses):
@@ -115,8 +118,26 @@ def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
         photographs = Photographs(diagnosis.truth)
         shown += _examples(diagnosis, position, rows, photographs, limits)
         unread |= photographs.unread
+    shown = _within(shown, 1e6 * limits.megabytes - drawn)
     errors = sum(int((diagnosis.breakdown.verdict > 0).sum()) for diagnosis in diagnoses)
     return Examples(tuple(shown), errors, tuple(unread[image] for image in sorted(unread)))
+
+
+def _within(shown: list[Example], size: float) -> list[Example]:
+    """As many examples, in the same order, as have photographs of `size` bytes together.
+
+    The surest of each detector, class and type come first, then the second ones, and so on.
+    """
+    place: dict[tuple[int, int, int], int] = {}
+    ranked = []
+    for n, example in enumerate(shown):
+        group = example.detector, example.label, example.kind
+        place[group] = place.get(group, -1) + 1
+        ranked.append((place[group], -example.score, n))
+    ranked.sort()
+    total = np.cumsum([len(shown[n].photograph) for *_, n in ranked])
+    kept = sorted(n for (*_, n), so_far in zip(ranked, total.tolist(), strict=True) if so_far <= size)
+    return [shown[n] for n in kept]
 
 
 def _examples(

@@ -1,4 +1,4 @@
-"""The first parts of the page: the five shares of each detector, average precision, the legend."""
+"""The first parts of the page: the five shares of each detector, average precision."""
 
 from __future__ import annotations
 
@@ -7,26 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diagnosis.breakdown import ERROR_TYPES, STRONG
-from diagnosis.drawing import AP_NAMES, ink_on
+from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.drawing import AP_NAMES
 from diagnosis.report.cells import Cell, Column, Table, fraction, share, text, whole
 from diagnosis.report.shapes import Part, Slice, pie, stacked
 from diagnosis.summary import Diagnosis
 
-__all__ = ["ErrorKind", "Overview", "detector_table", "error_kinds", "overviews", "score_table", "shares_of"]
+__all__ = ["Overview", "detector_table", "overviews", "score_table", "shares_of"]
 
 Json = Mapping[str, Any]
 WAYS = {"mean_over_classes": "mean over classes", "pooled": "all classes pooled"}
-
-
-@dataclass(frozen=True)
-class ErrorKind:
-    """An error type, as the legend shows it: name, colour, text colour on it, what it means."""
-
-    name: str
-    colour: str
-    ink: str
-    explanation: str
 
 
 @dataclass(frozen=True)
@@ -95,8 +85,9 @@ def detector_table(diagnoses: Sequence[Diagnosis], numbers: Json, letters: Seque
         for source in (numbers.get("provenance") or {}).get("sources") or ()
         if isinstance(source, Mapping)
     }
+    several = len(diagnoses) > 1
     columns = [
-        Column("", False),
+        *([Column("", False)] if several else []),
         Column("detector", False),
         Column("detections"),
         Column("counted", meaning="The top detections of each class that the shares are of."),
@@ -106,11 +97,14 @@ def detector_table(diagnoses: Sequence[Diagnosis], numbers: Json, letters: Seque
     for diagnosis, letter in zip(diagnoses, letters, strict=True):
         found = diagnosis.detections
         images = len(set(found.image_index.tolist()))
-        cells = [text(letter), text(diagnosis.name), whole(len(found))]
+        cells = [*([text(letter)] if several else []), text(diagnosis.name), whole(len(found))]
         rows.append((*cells, whole(int(diagnosis.breakdown.counts.sum())), whole(images)))
     if any(sources.values()):
         columns.append(Column("from", False))
-        rows = [(*row, text(str(sources.get(row[1].text, "")))) for row in rows]
+        rows = [
+            (*row, text(str(sources.get(diagnosis.name, ""))))
+            for row, diagnosis in zip(rows, diagnoses, strict=True)
+        ]
     return Table("Detectors", tuple(columns), tuple(rows))
 
 
@@ -129,13 +123,3 @@ def score_table(numbers: Json) -> Table:
 def _kinds(numbers: Json, of: Any) -> list[str]:
     found = (kind for detector in numbers["detectors"] for kind in of(detector) if kind != "reason")
     return list(dict.fromkeys(found))
-
-
-def error_kinds(iou: float) -> list[ErrorKind]:
-    """The legend, with the smallest IoU of a correct detection put into the explanations."""
-    return [
-        ErrorKind(
-            kind.name, kind.colour, ink_on(kind.colour), kind.explanation.replace(f"{STRONG:g}", f"{iou:g}")
-        )
-        for kind in ERROR_TYPES
-    ]

@@ -15,9 +15,11 @@ from diagnosis.drawing import LETTERS, check_comparable, count
 from diagnosis.report.classes import class_tables
 from diagnosis.report.content import PageFigure, ReportContent
 from diagnosis.report.gallery import Example, collect
-from diagnosis.report.overview import detector_table, error_kinds, overviews, score_table
+from diagnosis.report.legend import legend
+from diagnosis.report.overview import detector_table, overviews, score_table
 from diagnosis.report.rules import counting_rules, origin_rows, spoken, top_rule
 from diagnosis.report.sections import sections
+from diagnosis.tide_errors import TIDE_ERRORS
 
 __all__ = ["render_report", "write_report"]
 
@@ -83,7 +85,8 @@ def _context(content: ReportContent) -> dict[str, Any]:
     truth, letters = diagnoses[0].truth, LETTERS[: len(diagnoses)]
     ignored = int(diagnoses[0].matching.ignored.sum())
     provenance: Mapping[str, Any] = numbers.get("provenance") or {}
-    examples = None if content.gallery is None else collect(diagnoses, content.gallery)
+    drawn = sum(len(image_address(figure)) for figure in content.figures)
+    examples = None if content.gallery is None else collect(diagnoses, content.gallery, drawn)
     return {
         "title": content.title,
         "names": [diagnosis.name for diagnosis in diagnoses],
@@ -98,7 +101,8 @@ def _context(content: ReportContent) -> dict[str, Any]:
             "Correct from": f"IoU {diagnoses[0].iou:g}",
             "Counted of each class": f"its surest: {top_rule(numbers)}",
         },
-        "kinds": error_kinds(diagnoses[0].iou),
+        "kinds": legend(diagnoses[0]),
+        "tide_kinds": TIDE_ERRORS,
         "detectors": detector_table(diagnoses, numbers, letters),
         "overviews": overviews(diagnoses, numbers, letters),
         "scores": score_table(numbers),
@@ -153,4 +157,5 @@ def image_address(figure: PageFigure) -> str:
     """
     svg = figure.svg[max(figure.svg.find("<svg"), 0) :]
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\n\s+", "\n", svg)  # a tenth of it is indentation
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,14 +15,27 @@ from diagnosis.summary import Diagnosis, sentences
 __all__ = ["counting_rules", "origin_rows", "spoken", "top_rule"]
 
 Json = Mapping[str, Any]
-NOT_GIVEN = "–"
+NOT_GIVEN, NO_BREAK = "–", "\u00a0"
 
 
 def spoken(diagnoses: Sequence[Diagnosis], statements: Sequence[str]) -> list[str]:
     """Each detector in a sentence; then the comparison's `statements`, or else plain differences."""
-    if not statements:
-        return sentences(diagnoses)
-    return [*(told for diagnosis in diagnoses for told in sentences([diagnosis])), *statements]
+    told = sentences(diagnoses)
+    if statements:
+        told = [*(told for diagnosis in diagnoses for told in sentences([diagnosis])), *statements]
+    return [_held_together(sentence) for sentence in told]
+
+
+def _held_together(sentence: str) -> str:
+    """A sentence that no browser breaks before a per cent sign or within an interval.
+
+    Examples
+    --------
+    >>> _held_together("It rises by 5.9 % [4.1, 7.6].")
+    'It rises by 5.9\\xa0% [4.1,\\xa07.6].'
+    """
+    within = re.sub(r"\[[^\]]*\]", lambda found: found[0].replace(" ", NO_BREAK), sentence)
+    return within.replace(" %", f"{NO_BREAK}%")
 
 
 def counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from diagnosis.report.cells import from_page_table
 from diagnosis.report.characteristics import characteristics
 from diagnosis.report.content import SECTIONS, ReportContent
 from diagnosis.report.costs import impact, tide
-from diagnosis.report.differences import differences
+from diagnosis.report.differences import differences, few_images
 from diagnosis.report.reading import Json
 from diagnosis.report.shapes import Block
 
@@ -18,7 +18,8 @@ __all__ = ["Section", "sections"]
 SHORT = {
     "comparison": "Differences",
     "flow": "Flow",
-    "impact": "Cost in AP",
+    "groups": "Groups",
+    "impact": "Costs",
     "trends": "Ranking",
     "characteristics": "Characteristics",
     "tide": "TIDE",
@@ -28,6 +29,8 @@ SHORT = {
     "further": "Further",
 }
 NOTES = {
+    "groups": "A class stands with those that it is similar to, each with each other; one that is similar to "
+    "none stands in no group. For the classes of VOC these are the groups of Hoiem's tool.",
     "impact": "By how much average precision would rise if one error type were mended and all else stayed. "
     "The gains overlap, so they do not add up to what is missing to 100 %.",
     "characteristics": "Normalised average precision of the objects in each bin: a bin of few objects can be "
@@ -37,6 +40,10 @@ NOTES = {
     "comparison": "Intervals of the paired bootstrap over images: all detectors see the same resamples. "
     "Where an interval leaves out zero, the difference is more than the chance of which images were drawn.",
 }
+ALONE = (
+    "Intervals of the bootstrap over images: how far the numbers go up and down with the chance of which "
+    "images were drawn."
+)
 
 
 @dataclass(frozen=True)
@@ -67,5 +74,14 @@ def sections(content: ReportContent, letters: Sequence[str]) -> tuple[Section, .
             *(from_page_table(table) for table in content.tables if table.section == key),
         ]
         if blocks:
-            found.append(Section(key, title, SHORT[key], NOTES.get(key, ""), tuple(blocks)))
+            found.append(_section(content, key, title, blocks))
     return tuple(found)
+
+
+def _section(content: ReportContent, key: str, title: str, blocks: Sequence[Block]) -> Section:
+    short, note = SHORT[key], NOTES.get(key, "")
+    if key == "comparison":
+        if not content.numbers.get("comparison"):
+            title, short, note = "How sure the numbers are", "Intervals", ALONE
+        note = f"{note} {few_images(content.numbers, content.diagnoses[0])}".strip()
+    return Section(key, title, short, note, tuple(blocks))

@@ -1,8 +1,12 @@
 """Taking information away from chosen layers: each method does what it says, and only where it says so."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -431,15 +435,43 @@ def test_compiled_as_one_graph_and_switched_at_run_time() -> None:
             assert found[0][0].equal(found[0][1]) != settings["eval"]
 
 
-def test_in_distributed_data_parallel(tmp_path: Any) -> None:
-    distributed = torch.distributed
-    distributed.init_process_group("gloo", f"file://{tmp_path}/store", rank=0, world_size=1)
+PROCESS = """
+import sys, torch
+from detector import modify_layers, seek_shuffles, vgg16
+from detector.spatial import shuffles
+
+rank, folder = int(sys.argv[1]), sys.argv[2]
+torch.set_num_threads(1)
+torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+torch.manual_seed(0)
+network = modify_layers(vgg16(5, width=1 / 16), "spatial", last=2)
+wrapped = torch.nn.parallel.DistributedDataParallel(network)
+images, seen = torch.randn(2, 3, 32, 32), []
+for shuffle in shuffles(network):
+    shuffle.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
+for step in (1, 2):
+    seek_shuffles(wrapped, 0, step)
+    wrapped(images).sum().backward()
+gradients = [parameter.grad for parameter in network.parameters()]
+torch.save({"seen": [seen[0], seen[2]], "gradients": gradients}, f"{folder}/rank{rank}.pt")
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_processes_draw_for_themselves_and_share_their_gradients(tmp_path: Path) -> None:
+    script = tmp_path / "process.py"
+    script.write_text(PROCESS)
+    commands = [[sys.executable, str(script), str(rank), str(tmp_path)] for rank in (0, 1)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    children = [subprocess.Popen(command, env=environment) for command in commands]
     try:
-        network = modify_layers(thin_resnet(), "spatial", last=2)
-        wrapped = nn.parallel.DistributedDataParallel(network)
-        seek_shuffles(wrapped, 0, 1)
-        assert set_shuffling(wrapped, eval=False) is wrapped
-        wrapped(torch.randn(2, 3, 32, 32)).sum().backward()
+        assert [child.wait(timeout=300) for child in children] == [0, 0]
     finally:
-        distributed.destroy_process_group()
-    assert all(parameter.grad is not None for parameter in network.parameters())
+        for child in children:
+            child.kill()
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    for (entering, shuffled), (same, other) in zip(first["seen"], second["seen"], strict=True):
+        assert entering.equal(same)  # the same images and weights …
+        assert not shuffled.equal(other)  # … in another order
+        assert shuffled.flatten(2).sort().values.equal(other.flatten(2).sort().values)
+    torch.testing.assert_close(first["gradients"], second["gradients"])

@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import weakref
 from collections.abc import Callable
 from itertools import permutations, product
 from typing import Any
@@ -207,19 +208,41 @@ def test_consecutive_draws_are_independent() -> None:
     assert abs(chi_square(pairs.bincount(minlength=36))) < 3
 
 
-def test_a_shuffled_layer_is_blind_to_the_order_of_its_input() -> None:
+@pytest.mark.parametrize(
+    ("shuffle", "shape", "reordered", "possible"),
+    [  # a map, the same in an order that the shuffle makes it blind to, and how many outputs there can be
+        (SpatialShuffle(1), (1, 1, 1, 3), [2, 0, 1], 6),
+        (PatchShuffle(2, 1), (1, 1, 1, 4), [1, 0, 3, 2], 4),
+        (ChannelShuffle(1), (1, 3, 1, 1), [2, 0, 1], 6),
+    ],
+)
+def test_a_shuffled_layer_is_blind_to_the_order_of_its_input(
+    shuffle: Shuffle, shape: tuple[int, ...], reordered: list[int], possible: int
+) -> None:
     torch.manual_seed(0)
-    layer = nn.Sequential(SpatialShuffle(1), nn.Conv2d(1, 1, 3, padding=1)).double()
-    plain = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64).view(1, 1, 1, 3)
-    reordered = plain[..., [2, 0, 1]]
-    draws = 6 * 150
+    layer = nn.Sequential(shuffle, nn.Conv2d(shape[1], 1, 3, padding=1)).double()
+    plain = torch.tensor([1.0, 2.0, 4.0, 8.0], dtype=torch.float64)[: len(reordered)]
+    draws = possible * 150
     with torch.no_grad():
-        seen = [torch.cat([layer(x).view(1, 3) for _ in range(draws)]) for x in (plain, reordered)]
+        inputs = (plain.view(shape), plain[reordered].view(shape))
+        seen = [torch.cat([layer(x).flatten(1) for _ in range(draws)]) for x in inputs]
     rounded = torch.cat(seen).round(decimals=9)
     outcomes, which = torch.unique(rounded, dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
-    assert len(outcomes) == 6  # of both inputs together: neither gives an output that the other cannot give
+    assert len(outcomes) == possible  # of both together: neither gives an output that the other cannot give
     for counts in (which[:draws], which[draws:]):
-        assert abs(chi_square(counts.bincount(minlength=6))) < 3
+        assert abs(chi_square(counts.bincount(minlength=possible))) < 3
+
+
+def test_draws_are_those_of_every_version_and_device() -> None:
+    # Results that were made with some seed stay reproducible: these must never change.
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    for device in map(torch.device, devices):
+        assert spatial_permutation(2, 2, 3, 7, device=device).tolist() == [
+            [0, 4, 3, 2, 1, 5],
+            [1, 2, 4, 3, 5, 0],
+        ]
+        assert spatial_permutation(1, 3, 3, 7, 2, device).tolist() == [[3, 0, 2, 1, 4, 5, 7, 6, 8]]
+        assert channel_permutation(8, stream_of(1, 2, 3), device).tolist() == [3, 0, 2, 7, 4, 6, 5, 1]
 
 
 def test_stream_depends_on_every_number_and_on_their_order() -> None:
@@ -415,10 +438,47 @@ def test_one_gather_one_index_tensor_and_one_output(
     assert counts[0] == counts[1]  # no loop over channels
 
 
+class Indices(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the index tensors that are there when the gather has made its output."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.size = size
+        self.made: list[weakref.ref[Tensor]] = []
+        self.there = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        several = output if isinstance(output, tuple) else (output,)
+        self.made += [weakref.ref(value) for value in several if isinstance(value, Tensor)]
+        if func.overloadpacket.__name__ in ("gather", "index_select"):
+            alive = [tensor for made in self.made if (tensor := made()) is not None]
+            storages = {tensor.untyped_storage().data_ptr(): tensor for tensor in alive}
+            self.there = sum(
+                tensor.dtype == torch.int64 and tensor.untyped_storage().nbytes() >= 8 * self.size
+                for tensor in storages.values()
+            )
+        return output
+
+
+@each_function
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_one_index_tensor_lies_beside_the_output(
+    shuffle: Callable[[Tensor, int], Tensor], memory_format: torch.memory_format
+) -> None:
+    x = torch.randn(2, 8, 4, 6).contiguous(memory_format=memory_format)
+    with Indices(8 if shuffle is channel_shuffle else 8 * 4 * 6) as ran:
+        shuffle(x, 3)
+    assert ran.there == 1
+
+
 @each_function
 def test_nothing_is_read_back(shuffle: Callable[[Tensor, int], Tensor]) -> None:
     # A meta tensor has no values: whatever looked at one, and on a GPU waited for it, would raise.
-    assert shuffle(torch.zeros(2, 3, 4, 4, device="meta"), 3).shape == (2, 3, 4, 4)
+    x = torch.zeros(2, 3, 4, 4, device="meta", requires_grad=True)
+    shuffled = shuffle(x, 3)
+    assert shuffled.shape == (2, 3, 4, 4)
+    assert torch.autograd.grad(shuffled, x, shuffled)[0].shape == (2, 3, 4, 4)
 
 
 # ---------------------------------------------------------------- as part of a network

@@ -31,6 +31,7 @@ from diagnosis.report.cells import share
 from diagnosis.report.gallery import choose, collect
 from diagnosis.report.pictures import part_around
 from diagnosis.summary import Diagnosis, diagnose, sentences
+from diagnosis.tide_errors import TIDE_ERRORS
 
 VOID = {"meta", "link", "input", "img", "br", "hr"}
 EVIL = '<script>alert("1")</script> & $x_2$'
@@ -263,7 +264,7 @@ def test_no_detector_and_other_images_are_errors(pair):
     with pytest.raises(InputError, match="0 detectors"):
         render_report(ReportContent([], {}))
     with pytest.raises(InputError, match="different classes or images"):
-        render_report(content([pair[0], detector(truth_of(images=3))]))
+        render_report(ReportContent([pair[0], detector(truth_of(images=3))], {}))
 
 
 # ---- the page as such ----------------------------------------------------------------------------
@@ -447,7 +448,7 @@ def test_legend_explains_each_type_with_a_picture(full):
     entries = full.find("div", class_="legend-entry")
     assert len(entries) == len(ERROR_TYPES)
     for kind, (_, text) in zip(ERROR_TYPES, entries, strict=True):
-        assert text.endswith(f"{kind.name} {kind.explanation}")
+        assert f"{kind.name} {kind.explanation.removesuffix(chr(46))}" in text
 
 
 def test_legend_gives_the_threshold_used(pair):
@@ -538,6 +539,14 @@ def test_many_characteristics_become_a_table(pair):
     page = Page(render_report(content(pair, numbers=numbers)))
     assert len(page.find("div", class_="panel")) == 2
     assert "part: leg7 yes 3 18 25.0 25.0" in rows_of(page)
+
+
+def test_tide_has_the_colours_of_its_figures(full, full_text):
+    bars_ = [has["class"].split()[-1] for has, _ in full.find("rect", class_="bar") if "k-" in has["class"]]
+    for kind in TIDE_ERRORS:
+        name = {"cls": "other", "loc": "localization", "bkg": "background"}.get(kind.name, kind.name)
+        assert f"k-{name}" in bars_
+        assert re.search(rf"\.k-{name} {{ --kind: {kind.colour};", full_text)
 
 
 def test_tide_has_gains_and_counts(full):

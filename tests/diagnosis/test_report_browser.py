@@ -6,6 +6,7 @@ Chromium is spoken to over a pair of pipes in its DevTools protocol, which needs
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import select
@@ -198,11 +199,15 @@ def report(diagnoses, tmp_path_factory) -> Path:
         '<svg xmlns="http://www.w3.org/2000/svg" width="90" height="50"><rect width="90" height="50"/></svg>'
     )
     table = PageTable("Numbers", ("name", "value"), (("b", 2.0), ("a", None), ("c", 10.0), ("d", -1.0)))
+    tall = PageTable("Tall", ("name", "value"), tuple((f"row {n}", n) for n in range(60)), section="flow")
     content = ReportContent(
         diagnoses,
         to_json(diagnoses, {"command": "python -m diagnosis"}),
-        figures=[PageFigure("A figure", "Its caption", svg, "curves")],
-        tables=[table],
+        figures=[
+            PageFigure("A figure", "Its caption", svg, "curves"),
+            PageFigure("A wide figure", "", svg.replace('width="90"', 'width="900"'), "trends"),
+        ],
+        tables=[table, tall],
     )
     return write_report(content, tmp_path_factory.mktemp("report") / "report.html")
 
@@ -258,8 +263,9 @@ def test_nothing_is_wider_than_the_window(browser, report, width):
     browser.open(report, (width, 844))
     browser.js("document.querySelectorAll('details').forEach(e => e.open = true)")
     assert browser.js("document.documentElement.scrollWidth") <= width
-    wide = "[...document.querySelectorAll('main *, header *')].filter(e => !e.closest('.table-box, svg') && "
-    wide += f"e.checkVisibility() && e.getBoundingClientRect().right > {width} + 1).map(e => e.outerHTML)"
+    wide = "[...document.querySelectorAll('main *, header *')].filter(e => e.checkVisibility() && "
+    wide += "!e.closest('.table-box, .paper, svg') && "
+    wide += f"e.getBoundingClientRect().right > {width} + 1).map(e => e.outerHTML)"
     assert [text for text in browser.js(wide) if "hidden-words" not in text] == []
 
 
@@ -414,7 +420,7 @@ def test_figures_stand_on_white_also_in_the_dark(browser, report):
     browser.open(report, scheme="dark")
     paper = "getComputedStyle(document.querySelector('.paper')).backgroundColor"
     assert browser.js(paper) == "rgb(255, 255, 255)"
-    assert browser.js("document.querySelector('.paper img').naturalWidth") == 90
+    assert browser.js("document.querySelector('#curves .paper img').naturalWidth") == 90
 
 
 def test_the_first_key_leads_to_the_content(browser, report):
@@ -460,3 +466,100 @@ def test_without_scripts_all_is_shown(browser, report):
         assert shown(browser, ".needs-script", "className") == []
     finally:
         browser("Emulation.setScriptExecutionDisabled", value=False)
+
+
+# ---- eyes and fingers ----------------------------------------------------------------------------
+
+CONTRAST = """(() => {
+  const parts = colour => colour.match(/[\\d.]+/g).map(Number);
+  const light = colour => {
+    const [r, g, b] = parts(colour).slice(0, 3).map(v => v / 255).map(
+      v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = e => {
+    for (; e; e = e.parentElement) {
+      const colour = getComputedStyle(e).backgroundColor, all = parts(colour);
+      if (all.length < 4 || all[3] > 0.99) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const words = e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+  return [...document.querySelectorAll("body *")].filter(
+    e => !e.closest("svg, .hidden-words, .skip, option, script") && e.checkVisibility() && words(e)
+  ).map(e => {
+    const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x);
+    return [(a + 0.05) / (b + 0.05), e.outerHTML.slice(0, 90)];
+  }).filter(([ratio]) => ratio < 4.5);
+})()"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_is_told_from_its_ground(browser, report, scheme):
+    browser.open(report, scheme=scheme)
+    browser.js("document.querySelectorAll('details').forEach(e => e.open = true)")
+    click(browser, "#gallery-controls [data-kind]")  # one that is switched off, too
+    assert browser.js(CONTRAST) == []
+
+
+def test_a_finger_hits_what_it_means(browser, report):
+    browser("Emulation.setTouchEmulationEnabled", enabled=True)
+    try:
+        browser.open(report, PHONE)
+        targets = "button, select, input, summary, nav a"
+        heights = shown(browser, targets, "getBoundingClientRect().height")
+        assert len(heights) > 20
+        assert min(heights) >= 44
+    finally:
+        browser("Emulation.setTouchEmulationEnabled", enabled=False)
+
+
+def test_wide_figures_keep_their_size_on_a_phone(browser, report):
+    browser.open(report, PHONE)
+    paper = "document.querySelector('#trends .paper')"
+    assert browser.js(f"{paper}.querySelector('img').getBoundingClientRect().width") == 900
+    assert browser.js(f"{paper}.scrollWidth > {paper}.clientWidth")
+    assert browser.js("document.documentElement.scrollWidth") <= PHONE[0]
+
+
+def test_the_head_of_a_tall_table_stays(browser, report):
+    browser.open(report)
+    box = "document.querySelector('#flow .table-box')"
+    assert browser.js(f"{box}.scrollHeight > {box}.clientHeight")
+    browser.js(f"{box}.scrollTop = 400")
+    top = browser.js(f"{box}.querySelector('thead th').getBoundingClientRect().top")
+    assert top == pytest.approx(browser.js(f"{box}.getBoundingClientRect().top"), abs=2)
+    browser.media("print")
+    assert browser.js(f"{box}.scrollHeight <= {box}.clientHeight")
+    browser.media("")
+
+
+def test_filters_by_key(browser, report):
+    browser.open(report)
+    browser.js("document.querySelector('#gallery-class').focus()")
+    browser.press("Tab")
+    assert browser.js("document.activeElement.dataset.kind") == "1"
+    before = shown(browser, ".gallery-type", "dataset.kind")
+    browser.press(" ")
+    assert browser.js("document.activeElement.ariaPressed") == "false"
+    assert shown(browser, ".gallery-type", "dataset.kind") == [kind for kind in before if kind != "1"]
+    browser.press(" ")
+    assert shown(browser, ".gallery-type", "dataset.kind") == before
+
+
+def test_headings_go_down_one_level_at_a_time(browser, report):
+    browser.open(report)
+    levels = browser.js("[...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].map(e => +e.tagName[1])")
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_what_can_be_used_has_a_name(browser, report):
+    browser.open(report)
+    unnamed = browser.js(
+        "[...document.querySelectorAll('button, select, input, img, [role=img], [role=region], nav')].filter("
+        "e => !(e.ariaLabel || e.alt || e.textContent.trim() || (e.labels && e.labels.length)))"
+        ".map(e => e.outerHTML.slice(0, 90))"
+    )
+    assert unnamed == []

@@ -23,6 +23,7 @@ from detector import (
     vgg16,
 )
 from detector.choice import nearest
+from detector.probe import inputs_seen
 from detector.spatial import shuffles
 from detector.weights import load_into, load_weights
 from training.checkpoint import CheckpointForm, load_state
@@ -89,7 +90,12 @@ def _plain(options: ModelOptions, classes: int, image_size: int) -> nn.Module:
         )
     if width != 1:
         raise InputError("--width", str(width), f"1 for {name}; others are for {', '.join(SCALABLE)}")
-    network: nn.Module = models.get_model(name, num_classes=classes)
+    settings: dict[str, Any] = {}
+    if name.startswith("vit"):
+        settings = {"image_size": image_size}
+    elif name in ("googlenet", "inception_v3"):
+        settings = {"aux_logits": False, "init_weights": True}  # one output, as of all others
+    network: nn.Module = models.get_model(name, num_classes=classes, **settings)
     if weights != "none":
         official = models.get_model_weights(name)
         state = network.state_dict()
@@ -146,6 +152,15 @@ def build_classifier(options: ModelOptions, classes: int, image_size: int) -> nn
         network = _plain(options, classes, image_size)
     except WeightsError as error:
         raise InputError("--weights", str(error), f"weights of {options.arch}") from error
+    try:
+        inputs_seen(network, image_size)
+    except ValueError as error:
+        reason = " ".join(str(error).partition("(")[2].rpartition(")")[0].split())
+        raise InputError(
+            f"--arch {options.arch}",
+            f"images of {image_size} pixels, with which it cannot be run ({reason})",
+            "an architecture for such images, or larger ones",
+        ) from error
     if options.method == "none":
         return network
     settings: dict[str, Any] = {"patch": options.patch}

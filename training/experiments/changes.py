@@ -11,14 +11,13 @@ import yaml
 
 from data.records import InputError
 from training.experiments.options import Script, check_names, resolved
+from training.experiments.variant import OWN
 
 __all__ = ["Changes", "parse_overrides", "parse_roots"]
 
 NARROWEST = 1 / 16
 SMALLEST_INPUT = 128
 DATA = ("cifar100", "small-imagenet", "imagenet", "voc", "shapes")
-WIDE = frozenset({"vgg16", "resnet18", "resnet50", "resnet152"})
-"""Architectures that --width makes narrower."""
 
 
 def parse_overrides(pairs: Sequence[str], script: Script) -> dict[str, Any]:
@@ -107,7 +106,7 @@ def scaled(options: Mapping[str, Any], script: Script, scale: float) -> dict[str
     smaller: dict[str, Any] = {"epochs": max(1, round(of("epochs") * scale))}
     if script == "train_classify":
         smaller["fraction"] = float(f"{of('fraction') * scale:.3g}")
-        if of("arch") in WIDE:
+        if of("arch") in OWN:
             smaller["width"] = float(f"{max(of('width') * math.sqrt(scale), NARROWEST):.3g}")
     else:
         side = 32 * round(of("input_size") * math.sqrt(scale) / 32)

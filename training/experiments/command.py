@@ -12,8 +12,8 @@ from typing import NoReturn
 from data.records import InputError
 from training.experiments.changes import Changes, parse_overrides, parse_roots
 from training.experiments.declare import read_experiment
-from training.experiments.execute import execute
-from training.experiments.jobs import runs_folder
+from training.experiments.execute import Where, execute
+from training.experiments.jobs import Needs, runs_folder
 from training.experiments.listing import show
 from training.experiments.plan import Plan, make_plan, state_of
 
@@ -57,8 +57,17 @@ def make_parser() -> Parser:
     add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="options of all runs")
     add("--seeds", nargs="+", type=int, metavar="N", help="instead of those in the file")
     add("--on", choices=("local", "ray", "slurm"), default="local", help="where (default: %(default)s)")
-    add("--parallel", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
+    add("--parallel", type=int, metavar="N", help="runs at a time (default: 1, on a cluster what it has)")
+    add("--cpus", type=float, default=1.0, metavar="N", help="a run's on a cluster (default: %(default)g)")
+    add(
+        "--gpus",
+        type=float,
+        metavar="N",
+        help="a run's on a cluster, 0.25 where four share one (default: by network)",
+    )
     add("--address", metavar="HOST:PORT", help="of a Ray cluster (default: one on this machine)")
+    add("--partition", metavar="NAME", help="of Slurm (default: the cluster's)")
+    add("--time", metavar="H:MM:SS", help="limit of a run under Slurm, which then goes on in a new one")
     return parser
 
 
@@ -83,8 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _reproduce(options: argparse.Namespace) -> int:
     if not 0 < options.scale <= 1:
         raise InputError("--scale", f"{options.scale:g}", "a number above 0, at most 1")
-    if options.address and options.on != "ray":
-        raise InputError("--address", f"--on {options.on} beside it", "--on ray")
+    where = _where(options)
     roots = parse_roots(options.root)
     plans: list[Plan] = []
     for file in options.experiments:
@@ -97,18 +105,33 @@ def _reproduce(options: argparse.Namespace) -> int:
     states = {run.name: state_of(run, folder) for run in runs}
     wanted = [run for run in runs if states[run.name] != "done"]
     if not options.draw:
-        show(plans, states, options.out, parallel=options.parallel)
+        show(plans, states, options.out, parallel=options.parallel or 1)
     if options.list:
         return 0
     failed: dict[str, str] = {}
     if wanted and not options.draw:
-        failed, stopped = execute(
-            wanted, options.out, on=options.on, parallel=options.parallel, address=options.address
-        )
+        failed, stopped = execute(wanted, options.out, where)
         if stopped:
             print("stopped; the same command goes on from there", file=sys.stderr)
             return 128 + stopped
     return _results(plans, options.out, failed)
+
+
+def _where(options: argparse.Namespace) -> Where:
+    for name, cluster in {"address": "ray", "partition": "slurm", "time": "slurm"}.items():
+        if getattr(options, name) and options.on != cluster:
+            raise InputError(f"--{name}", f"--on {options.on} beside it", f"--on {cluster}")
+    for name in ("parallel", "cpus", "gpus"):
+        value = getattr(options, name)
+        if value is not None and value < (name == "parallel"):
+            raise InputError(f"--{name}", f"{value:g}", "1 or more" if name == "parallel" else "0 or more")
+    gpus = options.gpus
+    if gpus is None and options.on == "ray" and not options.address:
+        import torch  # the Ray of this machine has what this machine has
+
+        gpus = None if torch.cuda.is_available() else 0.0
+    needs = Needs(gpus, options.cpus)
+    return Where(options.on, options.parallel, options.address, options.partition, options.time, needs)
 
 
 def _seeds(given: Sequence[int] | None) -> tuple[int, ...] | None:
@@ -120,10 +143,23 @@ def _seeds(given: Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def _results(plans: Sequence[Plan], out: Path, failed: dict[str, str]) -> int:
+    """Draw what there is; the exit code says whether that is all."""
+    from training.experiments.outputs import write_results  # matplotlib takes a second
+
     complete = not failed
     for plan in plans:
-        missing = [run.name for run in plan.runs if state_of(run, runs_folder(out)) != "done"]
+        rows, files = write_results(plan, out)
+        missing = [run.name for row in rows for run in row.missing]
+        print(f"\n{plan.experiment.name}: " + ", ".join(str(file) for file in files[:4]))
         for name in missing:
-            print(f"missing: {name}", file=sys.stderr)
+            if name in failed:
+                print(f"missing in {plan.experiment.name}: {name}: {failed[name]}", file=sys.stderr)
+        others = sum(name not in failed for name in missing)
+        if others:
+            runs = sum(len(row.point.runs) for row in rows)
+            print(
+                f"missing in {plan.experiment.name}: {others} of {runs} results are not there yet",
+                file=sys.stderr,
+            )
         complete = complete and not missing
     return 0 if complete else 1

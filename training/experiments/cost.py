@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import statistics
 from collections.abc import Callable, Mapping
@@ -25,6 +26,8 @@ IMAGES = {  # for training and for testing
     "voc": (16_551, 4_952),
     "shapes": (2_000, 500),
 }
+START = 10.0
+"""Seconds until a run's first step: imports, data, the network."""
 FORWARD = 1 / 3
 """What part of a training step its forward pass is."""
 FILE = "speeds.json"
@@ -60,7 +63,7 @@ def seconds_of(run: Run, step: float) -> float:
     passes = int(options["passes"]) if shuffled else 1
     scoring = passes * test / batch * step * FORWARD
     if run.trained is not None:
-        return scoring
+        return START + scoring
     used = train * float(options.get("fraction", 1))
     held_out = used * float(options["validation"])
     steps = max((used - held_out) // batch, 1)
@@ -68,7 +71,7 @@ def seconds_of(run: Run, step: float) -> float:
     epochs = float(options["epochs"])
     if options.get("max_steps"):
         epochs = min(epochs, options["max_steps"] / steps)
-    return epochs * epoch + scoring
+    return START + epochs * epoch + scoring
 
 
 def image_counts(options: Mapping[str, Any]) -> tuple[int, int]:
@@ -156,15 +159,25 @@ def measured_speeds(
     found: dict[str, list[float]] = {}
     for scores in sorted(folder.glob("*/scores.json")):
         try:
-            seconds = json.loads(scores.read_text(encoding="utf-8")).get("seconds_per_step")
             options = yaml.safe_load((scores.parent / "config.yaml").read_text(encoding="utf-8"))
             sittings = json.loads((scores.parent / "provenance.json").read_text(encoding="utf-8"))
+            seconds = json.loads(scores.read_text(encoding="utf-8")).get("seconds_per_step")
+            seconds = seconds or _logged_step(scores.parent, options)
             if seconds and machine_of(sittings[-1]["machine"]) == machine:
                 run = Run(scores.parent.name, script_of(options), options)
                 found.setdefault(speed_key(run), []).append(float(seconds))
         except (OSError, ValueError, KeyError, TypeError, IndexError, yaml.YAMLError):
             continue  # a folder of something else
     return {key: statistics.median(values) for key, values in found.items()}
+
+
+def _logged_step(folder: Path, options: Mapping[str, Any]) -> float | None:
+    """Seconds of a step, from the images per second in a run's log; None where it has none."""
+    with (folder / "logs" / "csv" / "metrics.csv").open(encoding="utf-8", newline="") as lines:
+        rates = [
+            float(row["images_per_second"]) for row in csv.DictReader(lines) if row.get("images_per_second")
+        ]
+    return float(options["batch_size"]) / statistics.median(rates) if rates else None
 
 
 def machine_of(facts: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ Options are those of the script, with underscores.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +75,12 @@ class Experiment:
     """Options of all runs."""
     series: tuple[Series, ...]
     seeds: tuple[int, ...]
+
+    @property
+    def heading(self) -> str:
+        """Name and title: ``figure4`` is Figure 4."""
+        name = re.sub(r"^(figure|table)(?=\d)", lambda word: f"{word[0].capitalize()} ", self.name)
+        return f"{name}: {self.title}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -6,22 +6,37 @@ import fcntl
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from data.records import InputError
 from training.experiments.cost import duration
-from training.experiments.jobs import make_jobs, runs_folder
+from training.experiments.jobs import Needs, make_jobs, runs_folder
 from training.experiments.plan import Run
 from training.folder import make_folder
-from training.launch import Launcher, LocalLauncher, Outcome
+from training.launch import Launcher, LocalLauncher, Outcome, RayLauncher
 
-__all__ = ["execute"]
+__all__ = ["Where", "alone", "execute"]
 
 
-def execute(
-    runs: Sequence[Run], out: Path, *, on: str, parallel: int, address: str | None
-) -> tuple[dict[str, str], int]:
+@dataclass(frozen=True)
+class Where:
+    """Where runs are executed."""
+
+    on: Literal["local", "ray", "slurm"] = "local"
+    parallel: int | None = None
+    """Runs at a time; None: one on this machine, on a cluster as many as it likes."""
+    address: str | None = None
+    """Of a Ray cluster; None: one on this machine."""
+    partition: str | None = None
+    """Of Slurm."""
+    time_limit: str | None = None
+    """Of a run under Slurm."""
+    needs: Needs = field(default_factory=Needs)
+
+
+def execute(runs: Sequence[Run], out: Path, where: Where) -> tuple[dict[str, str], int]:
     """Carry runs out that are not done.
 
     Parameters
@@ -30,17 +45,13 @@ def execute(
         Which.
     out
         Folder of runs and results.
-    on
-        ``local``, ``ray`` or ``slurm``.
-    parallel
-        How many at a time.
-    address
-        Of a Ray cluster.
+    where
+        On which machines.
 
     Returns
     -------
     failed
-        The name of each run that failed or was skipped, and why.
+        The name of each run that failed or was skipped, and why; or that a cluster has and nobody waits for.
     stopped
         The signal that ended it, or 0.
 
@@ -50,8 +61,8 @@ def execute(
         Another process executes runs in the same folder, or the launcher cannot be had.
     """
     make_folder(out)
-    launcher = make_launcher(on, parallel, address)
-    jobs = make_jobs(runs, runs_folder(out))
+    launcher = make_launcher(where, out)
+    jobs = make_jobs(runs, runs_folder(out), where.needs)
     failed: dict[str, str] = {}
     ended = 0
 
@@ -62,8 +73,8 @@ def execute(
         took = f" in {duration(outcome.seconds)}" if outcome.state == "done" else ""
         why = f"\n    {outcome.message}" if outcome.message else ""
         print(f"{words}{took}: {outcome.name}{why}", flush=True)
-        if outcome.state in ("failed", "skipped"):
-            failed[outcome.name] = outcome.message
+        if outcome.state in ("failed", "skipped", "submitted"):
+            failed[outcome.name] = outcome.message or outcome.state
 
     with alone(out):
         outcomes = launcher.run(jobs, report)
@@ -71,17 +82,20 @@ def execute(
     return failed, (launcher.stopped_by or 2) if stopped else 0
 
 
-def make_launcher(on: str, parallel: int, address: str | None) -> Launcher:
-    """What carries jobs out; the clusters' launchers are imported where they are asked for."""
-    if on == "ray":
-        from training.launch.ray import RayLauncher
-
-        return RayLauncher(address)
-    if on == "slurm":
+def make_launcher(where: Where, out: Path) -> Launcher:
+    """What carries jobs out."""
+    if where.on == "ray":
+        return RayLauncher(where.address, parallel=where.parallel)
+    if where.on == "slurm":
         from training.launch.slurm import SlurmLauncher
 
-        return SlurmLauncher()
-    return LocalLauncher(parallel)
+        return SlurmLauncher(
+            out / "slurm",
+            partition=where.partition,
+            time_limit=where.time_limit,
+            parallel=where.parallel,
+        )
+    return LocalLauncher(where.parallel or 1)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,19 @@ from training.experiments.options import MACHINE, Script, words
 from training.experiments.plan import Run
 from training.launch import Job
 
-__all__ = ["RUNS", "gpu_share", "make_jobs", "runs_folder"]
+__all__ = ["RUNS", "Needs", "gpu_share", "make_jobs", "runs_folder"]
 
 RUNS = "runs"
 """Below ``--out``: the folders of all runs."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run is to get on a cluster."""
+
+    gpus: float | None = None
+    """None: by its network, see :func:`gpu_share`."""
+    cpus: float = 1.0
 
 
 def runs_folder(out: Path) -> Path:
@@ -24,7 +34,7 @@ def runs_folder(out: Path) -> Path:
     return out / RUNS
 
 
-def make_jobs(runs: Sequence[Run], folder: Path) -> list[Job]:
+def make_jobs(runs: Sequence[Run], folder: Path, needs: Needs = Needs()) -> list[Job]:
     """The commands of runs that are not done.
 
     Parameters
@@ -33,27 +43,30 @@ def make_jobs(runs: Sequence[Run], folder: Path) -> list[Job]:
         A scoring after the training that it scores, if that one is not done either.
     folder
         That of all runs.
+    needs
+        What each run is to get.
     """
     names = {run.name for run in runs}
-    return [_job(run, folder, names) for run in runs]
+    return [_job(run, folder, names, needs) for run in runs]
 
 
-def _job(run: Run, folder: Path, names: Collection[str]) -> Job:
+def _job(run: Run, folder: Path, names: Collection[str], needs: Needs) -> Job:
     out = folder / run.name
     start = (sys.executable, _script(run.script))
     machine = {name: value for name, value in run.options.items() if name in MACHINE}
-    share = gpu_share(run)
+    share = gpu_share(run) if needs.gpus is None else needs.gpus
     if run.trained is not None:
         trained = str(folder / run.trained)
         test = words({**machine, **(run.test or {})})
         command = (*start, "--evaluate", trained, *test, "--out", str(out))
         after = (run.trained,) if run.trained in names else ()
-        return Job(run.name, command, out, after, share)
+        return Job(run.name, command, out, after, share, needs.cpus)
     return Job(
         run.name,
         (*start, *words(run.options), "--out", str(out)),
         out,
         gpus=share,
+        cpus=needs.cpus,
         resume=(*start, "--resume", str(out), *words(machine)),
     )
 

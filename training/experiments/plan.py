@@ -15,6 +15,7 @@ from data.records import InputError
 from training.experiments.changes import Changes
 from training.experiments.declare import Experiment, nearest
 from training.experiments.options import MACHINE, Script, check_values, defaults, resolved
+from training.experiments.same import plainest
 from training.experiments.variant import Variant, variant_of
 
 __all__ = ["Plan", "Point", "Run", "State", "make_plan", "state_of"]
@@ -119,6 +120,7 @@ def check_overrides(experiment: Experiment, changes: Changes) -> None:
 
 
 def _training(script: Script, options: Mapping[str, Any]) -> Run:
+    options = plainest(script, options)
     return Run(training_name(script, options), script, options)
 
 

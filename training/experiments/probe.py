@@ -37,7 +37,7 @@ def probe(run: Run) -> float:
     network, side = _network(run, options)
     images = min(batch, max(2, PROBED // side**2)) if device.type == "cpu" else batch
     layout = torch.channels_last if options["channels_last"] else torch.contiguous_format
-    network = network.to(device, memory_format=layout).train()
+    network = network.to(device, memory_format=layout).train()  # type: ignore[call-overload]
     noise = torch.randn(images, 3, side, side, device=device).to(memory_format=layout)
     mixed = options["precision"] != "32-true"
     kind = torch.float16 if options["precision"].startswith("16") else torch.bfloat16
@@ -47,7 +47,7 @@ def probe(run: Run) -> float:
         with torch.autocast(device.type, dtype=kind, enabled=mixed):
             loss = _total(network(noise))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -79,7 +79,14 @@ def _network(run: Run, options: Mapping[str, Any]) -> tuple[nn.Module, int]:
         return build_detector(detection.model, CLASSES["voc"], side), side
     side = int(options["input_size"]) if options["data"] == "imagenet" else SMALL
     shuffled = options["method"] not in ("none", "gap_fc")
-    plain = {"method": "none", "last": None, "layer": None, "layers": [], "names": [], "patch": None}
+    plain: dict[str, Any] = {
+        "method": "none",
+        "last": None,
+        "layer": None,
+        "layers": [],
+        "names": [],
+        "patch": None,
+    }
     described = {**options, "weights": "none", **(plain if shuffled else {})}
     model = ClassificationOptions.from_flat(described).model
     return build_classifier(model, CLASSES.get(options["data"], 1000), side), side

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Variant", "layer_count", "modified_percent", "variant_of"]
+if TYPE_CHECKING:
+    from detector import Layer
+
+__all__ = ["METHODS", "OWN", "Variant", "layer_count", "layers_of", "modified_percent", "variant_of"]
+
+OWN = frozenset({"vgg16", "resnet18", "resnet50", "resnet152"})
+"""Networks that :mod:`detector` defines and that have layers to modify."""
 
 METHODS = {
     "none": "no shuffle",
@@ -88,14 +94,19 @@ def modified_percent(variant: Variant) -> float:
 
 
 @cache
-def layer_count(arch: str) -> int:
-    """How many layers :func:`detector.list_layers` finds in a network."""
+def layers_of(arch: str) -> tuple[Layer, ...]:
+    """The layers of a network, as :func:`detector.list_layers` finds them; of our own for 32×32 images."""
     import torch
     import torchvision
 
     import detector
 
-    own = getattr(detector, arch, None)
+    extra = {"stem": "small"} if arch.startswith("resnet") and arch in OWN else {}
+    build = getattr(detector, arch) if arch in OWN else getattr(torchvision.models, arch)
     with torch.device("meta"):
-        network = (own or getattr(torchvision.models, arch))(num_classes=10)
-    return len(detector.list_layers(network))
+        return tuple(detector.list_layers(build(num_classes=10, **extra)))
+
+
+def layer_count(arch: str) -> int:
+    """How many layers a network has."""
+    return len(layers_of(arch))

@@ -2,5 +2,7 @@
 
 from training.launch.job import Job, Launcher, Outcome
 from training.launch.local import LocalLauncher
+from training.launch.ray_cluster import RayLauncher
+from training.launch.slurm import SlurmLauncher
 
-__all__ = ["Job", "Launcher", "LocalLauncher", "Outcome"]
+__all__ = ["Job", "Launcher", "LocalLauncher", "Outcome", "RayLauncher", "SlurmLauncher"]

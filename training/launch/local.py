@@ -20,7 +20,7 @@ from training.launch import supervise
 from training.launch.job import Job, Outcome, Record, outcome_of
 from training.launch.queue import JobQueue
 
-__all__ = ["LocalLauncher", "end_of", "on_signals", "start"]
+__all__ = ["LocalLauncher", "end_of", "hang_up", "on_signals", "start"]
 
 
 class LocalLauncher:
@@ -63,6 +63,8 @@ class LocalLauncher:
                         queue.end(outcome_of(job, record, asked=bool(self.stopped_by)))
                     self._begin(queue, selector)
             finally:  # also of an error in `report`: the closed pipes have the jobs save their state and end
+                for process in self._running.values():
+                    hang_up(process)
                 while self._running:
                     end_of(self._running.popitem()[1])
         return queue.outcomes()
@@ -125,8 +127,16 @@ def start(plan: Mapping[str, Any], environment: Mapping[str, str]) -> subprocess
 
 def end_of(process: subprocess.Popen[bytes]) -> Record | None:
     """Wait for a supervisor to end; how its command ended, or None if the supervisor was killed."""
-    text = process.communicate()[0]
+    with process:  # closes the pipes, and waits
+        assert process.stdout is not None
+        text = process.stdout.read()
     return cast(Record, json.loads(text)) if text.endswith(b"\n") else None
+
+
+def hang_up(process: subprocess.Popen[bytes]) -> None:
+    """Have a supervisor end its command, as if its launcher was killed."""
+    assert process.stdin is not None
+    process.stdin.close()
 
 
 @contextmanager

@@ -31,6 +31,8 @@ __all__ = ["Supervisor", "child_environment", "last_words", "main"]
 GRACE = 60.0
 """Seconds that a command has to save its state when nobody waits for it any more."""
 
+HANDED_ON = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
+
 FOREIGN = re.compile(
     r"(SLURM|SLURMD|SBATCH|SRUN|PMI|PMIX|OMPI|LSB|JSM|RAY|TORCHELASTIC)_\w*"
     r"|RANK|LOCAL_RANK|NODE_RANK|GROUP_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|MASTER_ADDR|MASTER_PORT"
@@ -63,8 +65,9 @@ def last_words(text: str) -> str:
     return (errors or lines or [""])[-1][:300]
 
 
-def end_with_parent() -> None:
-    """Have Linux send this process SIGTERM once the one that started it was killed."""
+def begin_child() -> None:
+    """In the new process: receive signals, and on Linux SIGTERM once the one that started it was killed."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
 
@@ -77,26 +80,29 @@ class Supervisor:
     plan
         ``command``, ``resume``, ``folder`` and ``directory``, as :meth:`Job.plan` gives them; ``grace``
         stands for `GRACE`.
+    handed_on
+        What the command is sent for each signal received here; 0: nothing, as it has received it too.
     """
 
-    def __init__(self, plan: Mapping[str, Any]) -> None:
+    def __init__(self, plan: Mapping[str, Any], handed_on: Mapping[int, int] = HANDED_ON) -> None:
         self.plan = plan
         self.folder = Path(plan["folder"])
         self.grace = float(plan.get("grace", GRACE))
+        self.handed_on = handed_on
+        self.received: list[int] = []
         self._process: subprocess.Popen[bytes] | None = None
-        self._signals: list[int] = []
         self._wakeup, self._waker = os.pipe()
         os.set_blocking(self._waker, False)
 
     def receive(self, number: int, frame: FrameType | None = None) -> None:
         """Hand a signal on; from the second one on, kill."""
-        self._signals.append(number)
+        self.received.append(number)
         if self._process is not None:
-            self._signal(number if len(self._signals) == 1 else signal.SIGKILL)
+            self._signal(self.handed_on[number] if len(self.received) == 1 else signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
         # A signal to save goes to the command alone: its data workers would die of it in mid-step.
-        if self._process is not None and self._process.returncode is None:
+        if number and self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 (os.killpg if number == signal.SIGKILL else os.kill)(self._process.pid, number)
 
@@ -108,9 +114,10 @@ class Supervisor:
         pipe
             Closes when the launcher has gone.
         """
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # workers of Ray have SIGINT blocked
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in self.handed_on:
             signal.signal(number, self.receive)
         self.folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
@@ -140,7 +147,7 @@ class Supervisor:
                 return True
             else:
                 return True
-            if self._signals:
+            if self.received:
                 break
         return False
 
@@ -149,8 +156,9 @@ class Supervisor:
         command = self.plan["resume" if resume else "command"]
         log.write(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}\n".encode())
         log.flush()
-        if self._signals:
-            return 128 + self._signals[0]
+        if self.received:
+            return 128 + signal.SIGTERM
+        signal.pthread_sigmask(signal.SIG_BLOCK, self.handed_on)  # received once it is known whom to tell
         try:
             self._process = subprocess.Popen(
                 command,
@@ -160,13 +168,13 @@ class Supervisor:
                 cwd=self.plan["directory"],
                 env=child_environment(os.environ),
                 process_group=0,
-                preexec_fn=end_with_parent,
+                preexec_fn=begin_child,
             )
         except OSError as error:
             log.write(f"error: {command[0]}: {error.strerror}\n".encode())
             return 127
-        for number in self._signals:  # came while it was started
-            self._signal(number)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self.handed_on)
         return self._wait(pipe)
 
     def _wait(self, pipe: int | None) -> int:
@@ -181,7 +189,7 @@ class Supervisor:
                 os.read(self._wakeup, 4096)
             if pipe in readable and not os.read(pipe, 4096):  # type: ignore[arg-type]
                 pipe, deadline = None, time.monotonic() + self.grace
-                if not self._signals:
+                if not self.received:
                     self.receive(signal.SIGTERM)
             if deadline is not None and time.monotonic() >= deadline:
                 self._signal(signal.SIGKILL)

@@ -22,7 +22,7 @@ from data.records import InputError
 from training.classification.data import image_size_of
 from training.classification.evaluation import evaluate_classifier
 from training.classification.model import build_classifier, load_classifier
-from training.classification.options import DataOptions, ModelOptions
+from training.classification.options import DataOptions, ModelOptions, OptimizationOptions
 from training.classification.options import Options as RunOptions
 from training.folder import RunFolder
 from training.profiling.options import Options
@@ -96,11 +96,12 @@ def classifier_of_weights(options: Options) -> Subject:
             root=asked.root,
             validation=0.1 if asked.validation is None else asked.validation,
             input_size=asked.input_size or 224,
-        )
+        ),
+        optimization=OptimizationOptions(seed=options.shuffles.seed),
     )
     if asked.data is None:
         raise InputError("--data", "none", "a data set: cifar100, small-imagenet, imagenet or shapes")
-    images, statistics = _read(run.data, asked.split, options.shuffles.seed, statistics=True)
+    images, statistics = _read(run.data, asked.split, run.optimization.seed, statistics=True)
     assert statistics is not None
     size = image_size_of(images, run.data.input_size)
     model = ModelOptions(arch=str(network.arch), weights=str(network.weights), width=network.width)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -32,11 +33,12 @@ from diagnosis.drawing import (
 __all__ = ["draw_profile"]
 
 # Light to dark, so that the order is seen without colour; the darkest is the whole map.
-PATCH_COLOURS = ("#a6d8c8", "#62bfc1", "#2f9fc0", "#2a7ab5", "#2f569f", "#333c86", "#2d2a68")
+PATCH_COLOURS = ("#9fd9c3", "#3fadc2", "#4a5ba6")
+MARKERS = "os^Dv<>"
 WHOLE, CHANNEL = "#1b1440", "#D55E00"
 NAMES = {"accuracy": "accuracy", "map_area": "mAP (area, IoU 0.5)"}
 LEFT, FOOT, HEAD = 0.62, 0.72, 0.34  # inches around a panel: its axis, layers and map sizes, title
-MAIN_HEIGHT, SMALL_HEIGHT, SMALL_WIDTH, GAP = 3.1, 1.55, 2.25, 0.62  # inches
+MAIN_HEIGHT, SMALL_HEIGHT, GAP = 3.1, 1.5, 0.42  # inches
 
 
 class Curve(NamedTuple):
@@ -50,21 +52,38 @@ class Curve(NamedTuple):
     marker: str
 
 
+class Level(NamedTuple):
+    """A score that is the same at every layer."""
+
+    label: str
+    value: float
+    dashes: Literal["-", ":"]
+
+
+def _levels(profile: Profile, measure: str, chance: Mapping[str, float]) -> list[Level]:
+    baseline = profile.baseline(measure)
+    found = [
+        Level("nothing", math.nan if baseline is None else baseline.mean, "-"),
+        Level("chance", chance.get(measure, math.nan), ":"),
+    ]
+    return [level for level in found if math.isfinite(level.value)]
+
+
 def curves_of(profile: Profile) -> list[Curve]:
     """The lines that a profile has, in the order of the legend."""
     measured = {row.method for row in profile.rows}
     patches = profile.patches
-    step = max(len(PATCH_COLOURS) - 1, 1) / max(len(patches), 1)
+    shades = LinearSegmentedColormap.from_list("patches", PATCH_COLOURS)
     found = [
         Curve(
             "patch",
             patch,
-            f"order within {patch}×{patch}",
-            PATCH_COLOURS[int(i * step)],
+            f"order in {patch}×{patch} patches",
+            to_hex(shades(number / max(len(patches) - 1, 1))),
             "-",
-            "os^Dv<>"[i % 7],
+            MARKERS[number % len(MARKERS)],
         )
-        for i, patch in enumerate(patches)
+        for number, patch in enumerate(patches)
     ]
     if "spatial" in measured:
         found.append(Curve("spatial", None, "order of the whole map", WHOLE, "-", "o"))
@@ -93,10 +112,12 @@ def draw_profile(
     """
     curves = curves_of(profile)
     layers = len(profile.layers)
-    key = 0.5 + max(text_width(curve.label, TEXT) for curve in curves)
+    levels = _levels(profile, measures[0], chance)
+    key = 0.5 + max([text_width(item.label, TEXT) for item in curves] + [1.1])
     small = measures[1:]
-    chart = min(max(4.4, 0.32 * layers, len(small) * (SMALL_WIDTH + GAP) - GAP - key - 0.2), 11.0)
-    width = LEFT + chart + 0.2 + max(key, 1.3)
+    chart = min(max(7.0 if small else 4.4, 0.32 * layers), 11.0)
+    width = LEFT + chart + 0.2 + key
+    each = (width - LEFT - GAP * (len(small) - 1)) / max(len(small), 1)
     lines = wrap(note, width, TEXT)
     panels = HEAD + SMALL_HEIGHT + 0.55 if small else 0.0
     height = 0.42 + MAIN_HEIGHT + FOOT + panels + LINE * len(lines) + 0.1
@@ -108,13 +129,17 @@ def draw_profile(
         main = _panel(figure, MARGIN + LEFT, top, chart, MAIN_HEIGHT)
         _draw(main, profile, measures[0], curves, chance, large=True)
         _sizes(main, profile, chart)
-        _key(figure, curves, MARGIN + LEFT + chart + 0.2, top + 0.05, max(key, 1.3))
+        _key(figure, curves, levels, MARGIN + LEFT + chart + 0.2, top + 0.05, key)
         top += MAIN_HEIGHT + FOOT + HEAD
+        shares: list[Axes] = []
         for number, measure in enumerate(small):
-            left = MARGIN + LEFT + number * (SMALL_WIDTH + GAP)
-            panel = _panel(figure, left, top, SMALL_WIDTH, SMALL_HEIGHT)
+            left = MARGIN + LEFT + number * (each + GAP)
+            panel = _panel(figure, left, top, each, SMALL_HEIGHT)
             _draw(panel, profile, measure, curves, chance, large=False)
-            _name(figure, measure, left, top)
+            _name(figure, measure, left, top, each)
+            shares.append(panel)
+        for panel in shares:  # one scale, so that they can be compared
+            panel.set_ylim(0, max(other.get_ylim()[1] for other in shares))
         caption = blank_axes(figure, MARGIN, MARGIN + height - LINE * len(lines), width, LINE * len(lines))
         for number, line in enumerate(lines):
             put_text(caption, 0, LINE * (number + 0.5), line, TEXT)
@@ -139,8 +164,8 @@ def _draw(
 ) -> None:
     """Lines and bands of one measure, in per cent."""
     layers = profile.layers
-    baseline = profile.baseline(measure)
-    tops = [baseline.mean] if baseline is not None else []
+    levels = _levels(profile, measure, chance)
+    tops = [level.value for level in levels]
     for order, curve in enumerate(curves, start=3):
         rows = _points(profile, curve, measure)
         if not rows:
@@ -161,22 +186,8 @@ def _draw(
         (line,) = axes.plot(x, mean, curve.dashes, color=curve.colour, linewidth=1.6, zorder=order)
         line.set(marker=curve.marker, markersize=4.2 if large else 2.6, clip_on=False)
         line.set(markeredgecolor="white", markeredgewidth=0.5 if large else 0.3)
-    for value, dashes, words in (
-        (baseline.mean if baseline is not None else math.nan, "-", "nothing taken away"),
-        (chance.get(measure, math.nan), ":", "chance"),
-    ):
-        if math.isfinite(value):
-            axes.axhline(100 * value, color=QUIET, linestyle=dashes, linewidth=1.1, zorder=1.5)
-            if large:
-                axes.annotate(
-                    f"{words}: {100 * value:.1f} %",
-                    (0, 100 * value),
-                    xycoords=("axes fraction", "data"),
-                    xytext=(3, 2.5),
-                    textcoords="offset points",
-                    size=TEXT - 0.5,
-                    color=QUIET,
-                )
+    for level in levels:
+        axes.axhline(100 * level.value, color=QUIET, linestyle=level.dashes, linewidth=1.1, zorder=1.5)
     top = 100 * max((value for value in tops if math.isfinite(value)), default=1.0)
     axes.set_ylim(0, max(top * 1.12, 1.0))
     axes.set_xlim(layers[0] - 0.5, layers[-1] + 0.5)
@@ -210,71 +221,64 @@ def _points(profile: Profile, curve: Curve, measure: str) -> list[ProfileRow]:
 
 
 def _ticks(layers: Sequence[int], most: int) -> list[int]:
-    """Numbers of layers for the axis: all, or every second, fifth, tenth …"""
+    """Numbers of layers for the axis: all, or every fifth, tenth …"""
     if len(layers) <= most:
         return list(layers)
-    step = next(step for step in (2, 5, 10, 20, 50, 100, 200, 500) if layers[-1] / step <= most)
+    step = next(step for step in (5, 10, 20, 50, 100, 200, 500) if layers[-1] / step <= most)
     return [layer for layer in layers if layer % step == 0 or layer == layers[0]]
 
 
 def _sizes(axes: Axes, profile: Profile, chart: float) -> None:
     """Below the numbers of the layers, the size of the map that enters them."""
     sizes = {row.layer: (row.height, row.width) for row in profile.rows if row.layer != BASELINE}
-    shown = axes.get_xaxis_transform()
+    groups = [(size, list(group)) for size, group in groupby(profile.layers, key=sizes.__getitem__)]
     inch = 1 / MAIN_HEIGHT
-    span = profile.layers[-1] - profile.layers[0] + 1
-    for (height, width), group in groupby(profile.layers, key=sizes.__getitem__):
-        here = list(group)
-        left, right = here[0] - 0.4, here[-1] + 0.4
-        y = -0.27 * inch
-        axes.plot([left, right], [y, y], color=QUIET, linewidth=1, transform=shown, clip_on=False)
-        room = (right - left) / span * chart
-        label = f"{height}×{width}"
-        size = TEXT - 1 if text_width(label, TEXT - 1) < room + 0.1 else TEXT - 3
-        axes.text(
-            (left + right) / 2,
-            y - 0.03 * inch,
-            label,
-            size=size,
-            color=QUIET,
-            ha="center",
-            va="top",
-            transform=shown,
-        )
-    axes.text(
-        0.5,
-        -0.52 * inch,
-        "layer, counted from the input, and size of the map that enters it in positions",
-        size=TEXT,
-        color=INK,
-        ha="center",
-        va="top",
-        transform=axes.transAxes,
+    step = chart / (profile.layers[-1] - profile.layers[0] + 1)  # inches from layer to layer
+    labels = [f"{height}×{width}" for (height, width), _ in groups]
+    narrow = any(
+        text_width(label, TEXT - 1) > (group[-1] - group[0] + 1) * step
+        for label, (_, group) in zip(labels, groups, strict=True)
     )
+    square = all(height == width for height, width in sizes.values())
+    if narrow and square:
+        labels = [str(height) for (height, _), _ in groups]
+    for label, (_, group) in zip(labels, groups, strict=True):
+        left, right, y = group[0] - 0.4, group[-1] + 0.4, -0.27 * inch
+        place = axes.get_xaxis_transform()
+        axes.plot([left, right], [y, y], color=QUIET, linewidth=1, transform=place, clip_on=False)
+        room = (group[-1] - group[0] + 1) * step + 0.05
+        size = TEXT - 1 if text_width(label, TEXT - 1) < room else TEXT - 3
+        look: dict[str, Any] = {"ha": "center", "va": "top", "color": QUIET}
+        axes.text((left + right) / 2, y - 0.03 * inch, label, size=size, transform=place, **look)
+    words = f"layer, and {'side' if narrow and square else 'size'} of the map that enters it (positions)"
+    place = axes.transAxes
+    axes.text(0.5, -0.52 * inch, words, size=TEXT, color=INK, ha="center", va="top", transform=place)
 
 
-def _key(figure: Figure, curves: Sequence[Curve], left: float, top: float, width: float) -> None:
-    axes = blank_axes(figure, left, top, width, LINE * (len(curves) + 1))
+def _key(
+    figure: Figure, curves: Sequence[Curve], levels: Sequence[Level], left: float, top: float, width: float
+) -> None:
+    axes = blank_axes(figure, left, top, width, LINE * (len(curves) + len(levels) + 1))
     put_text(axes, 0, LINE / 2, "taken away:", TEXT, INK)
-    for number, curve in enumerate(curves, start=1):
-        y = LINE * (number + 0.5)
-        line = Line2D([0.02, 0.34], [y, y], linestyle=curve.dashes, color=curve.colour, linewidth=1.6)
-        axes.add_line(line)
-        axes.plot(
-            [0.18],
-            [y],
-            curve.marker,
-            color=curve.colour,
-            markersize=4.2,
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-        )
+    y = LINE * 1.5
+    for level in levels[:1]:
+        axes.add_line(Line2D([0.02, 0.34], [y, y], linestyle=level.dashes, color=QUIET, linewidth=1.1))
+        put_text(axes, 0.44, y, f"{level.label}: {100 * level.value:.1f} %", TEXT, INK)
+        y += LINE
+    for curve in curves:
+        axes.add_line(Line2D([0.02, 0.34], [y, y], linestyle=curve.dashes, color=curve.colour, linewidth=1.6))
+        (dot,) = axes.plot([0.18], [y], curve.marker, color=curve.colour, markersize=4.2)
+        dot.set(markeredgecolor="white", markeredgewidth=0.5)
         put_text(axes, 0.44, y, curve.label, TEXT, INK)
+        y += LINE
+    for level in levels[1:]:
+        axes.add_line(Line2D([0.02, 0.34], [y, y], linestyle=level.dashes, color=QUIET, linewidth=1.1))
+        put_text(axes, 0.44, y, f"{level.label}: {100 * level.value:.1f} %", TEXT, INK)
 
 
-def _name(figure: Figure, measure: str, left: float, top: float) -> None:
+def _name(figure: Figure, measure: str, left: float, top: float, width: float) -> None:
     """Name of a small panel; an error type with its colour, as everywhere."""
-    axes = blank_axes(figure, left, top - HEAD + 0.06, SMALL_WIDTH, 0.2)
+    axes = blank_axes(figure, left, top - HEAD + 0.06, width, 0.2)
     colour = next((kind.colour for kind in ERROR_TYPES if kind.name == measure), None)
     if colour is not None:
         axes.add_patch(Rectangle((0, 0.04), 0.2, 0.12, facecolor=colour, linewidth=0))

@@ -131,13 +131,14 @@ def _measure(subject: Subject, options: Options, known: Sequence[ProfileRow], ou
             raise
         what, _, wanted = str(error).partition("; expected ")
         name, _, value = what.partition(": found ")
-        raise InputError(f"--{name}" if value else subject.name, value or what, wanted) from error
+        raise InputError(f"--{name if value else 'layers'}", value or what, wanted) from error
 
 
 def _in_words(row: ProfileRow) -> str:
-    what = "nothing shuffled" if row.method == "none" else f"layer {row.layer} {row.method}"
+    what = "nothing shuffled" if row.method == "none" else f"layer {row.layer}, {row.method}"
+    patch = "" if row.patch is None else f" {row.patch}"
     spread = "" if row.passes < 2 else f" ± {100 * row.std:.2f}"
-    return f"{what}{row.patch or '':>3}: {row.measure} {100 * row.mean:.2f}{spread} %"
+    return f"{what}{patch}: {row.measure} {100 * row.mean:.2f}{spread} %"
 
 
 def _left(seconds: float) -> str:
@@ -153,7 +154,8 @@ def _draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
     measures = ["map_area", *(kind.name for kind in ERROR_TYPES)] if detects else ["accuracy"]
     shares = " Small panels: shares of the top detections, averaged over the classes." if detects else ""
     note = (
-        f"Trained as it is; at test time the order of one layer's input is taken away at a time. "
+        "The network is not trained again: at test time the order of what enters one layer is taken away, "
+        "one layer at a time. "
         f"N = {count(subject.images, 'image')}, the {subject.source}. "
         f"Line: mean of {count(passes, 'pass', 'passes')} with other draws"
         f"{'; band: ± 1 standard deviation of a pass' if passes > 1 else ''}.{shares}"

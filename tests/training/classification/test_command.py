@@ -46,6 +46,8 @@ def test_help_documents_every_option(command):
         (("--arch", "perceptron", "--method", "spatial", "--last", 1), ["Perceptron", "2-d map"]),
         (("--arch", "convnext_tny"), ["convnext_tiny"]),
         (("--arch", "convnext_tiny"), ["--width", "1 for convnext_tiny"]),
+        (("--arch", "inception_v3", "--width", 1), ["--arch inception_v3", "images of 32 pixels"]),
+        (("--arch", "vit_b_16", "--width", 1, "--method", "spatial", "--last", 13), ["from 0 to 12"]),
         (("--width", -1), ["--width", "above 0"]),
         (("--weights", "nowhere.pt"), ["--weights", "nowhere.pt", "a file that exists"]),
         (("--fraction", 0), ["--fraction", "above 0"]),

@@ -15,7 +15,7 @@ import pytest
 
 from data.records import InputError
 from training.launch import Job, LocalLauncher, Outcome
-from training.launch.local import end_of, start
+from training.launch.local import end_of, hang_up, start
 from training.launch.supervise import child_environment
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -219,7 +219,8 @@ def test_deaf_jobs_of_a_killed_launcher_are_killed(
     job = make_job("deaf", 2000, "--deaf")
     supervisor = start({**job.plan(Path.cwd()), "grace": 0.2}, os.environ)
     wait_until(lambda: pid_of(job))
-    record = end_of(supervisor)  # closes its input
+    hang_up(supervisor)
+    record = end_of(supervisor)
     assert record is not None
     assert record["code"] == -signal.SIGKILL
     assert not alive(pid_of(job))

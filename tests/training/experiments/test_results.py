@@ -1,0 +1,223 @@
+"""From finished runs to rows, tables, notes and figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from data.records import InputError
+from training.experiments.changes import Changes
+from training.experiments.collect import SHARES, collect, read_curve, read_result
+from training.experiments.command import main
+from training.experiments.declare import read_experiment
+from training.experiments.figures import draw
+from training.experiments.notes import differences, notes
+from training.experiments.plan import Plan, Run, make_plan
+from training.experiments.tables import to_csv, to_markdown
+
+FILES = ["figure1", "table1", "figure4", "figure5", "table2", "figure6", "figure7", "figure9"]
+
+
+def scores_of(run: Run, value: float) -> Mapping[str, Any]:
+    if run.script == "train_detect":
+        shares = dict(zip(SHARES, (0.5, 0.2, 0.1, 0.05, 0.15), strict=True))
+        single = {
+            "map": {"voc07": {"mean": value}},
+            "shares": {name: {"mean": share} for name, share in shares.items()},
+        }
+        return {"test_images": 4952, "passes": 1, "single_passes": single}
+    score = {"mean": value, "std": None, "averaged": value, "single": [value]}
+    return {
+        "test_images": 10_000,
+        "passes": 10,
+        "parameters": 37_700_000,
+        "accuracy": score,
+        "accuracy_top5": score,
+    }
+
+
+def finish(plan: Plan, folder: Path, value: Callable[[Run], float | None]) -> None:
+    """Write scores for the runs that `value` gives one."""
+    for run in plan.runs:
+        number = value(run)
+        if number is not None:
+            (folder / run.name).mkdir(parents=True, exist_ok=True)
+            (folder / run.name / "scores.json").write_text(json.dumps(scores_of(run, number)))
+
+
+def planned(root: Path, name: str, seeds: tuple[int, ...] = (0,), **changes: Any) -> Plan:
+    experiment = read_experiment(root / "experiments" / f"{name}.yaml")
+    return make_plan(experiment, Changes(roots={"": "data"}, **changes), seeds)
+
+
+def test_rows_are_means_over_seeds_with_their_spread(root: Path, tmp_path: Path) -> None:
+    plan = planned(root, "figure1", (0, 1, 2))
+    finish(plan, tmp_path, lambda run: None if run.seed == 2 else 0.7 + 0.02 * run.seed)
+    row = collect(plan, tmp_path)[0]
+    assert row.mean() == pytest.approx(71.0)
+    assert row.std() == pytest.approx(math.sqrt(2))
+    assert [run.seed for run in row.missing] == [2]
+    assert math.isnan(row.std("pass_std"))
+
+
+def test_scores_that_are_none_are_one_clear_error(tmp_path: Path) -> None:
+    file = tmp_path / "scores.json"
+    for content in ("", "[]", '{"test_images": 3}'):
+        file.write_text(content)
+        with pytest.raises(InputError, match="found no scores"):
+            read_result(file)
+
+
+def test_a_curve_is_the_mean_of_each_epochs_steps(tmp_path: Path) -> None:
+    folder = tmp_path / "logs" / "csv"
+    assert read_curve(tmp_path).epochs == ()
+    folder.mkdir(parents=True)
+    (folder / "metrics.csv").write_text(
+        "step,epoch,accuracy,val/accuracy\n0,0,0.1,\n1,0,0.3,\n1,0,,0.25\n2,1,0.5,\n"
+    )
+    curve = read_curve(tmp_path)
+    assert curve.epochs == (1, 2)
+    assert curve.train == pytest.approx((20, 50))
+    assert curve.validation[0] == 25
+    assert math.isnan(curve.validation[1])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_tables_have_our_numbers_beside_the_papers(root: Path, tmp_path: Path, name: str) -> None:
+    plan = planned(root, name, (0, 1))
+    finish(plan, tmp_path, lambda run: 0.61 + 0.02 * run.seed)
+    rows = collect(plan, tmp_path)
+    lines = list(csv.DictReader(io.StringIO(to_csv(plan, rows))))
+    assert len(lines) == len(plan.points)
+    ours = "map" if name == "figure9" else "accuracy"
+    assert {float(line[ours]) for line in lines} == {62.0}
+    assert {line["seeds"] for line in lines} == {"0 1"}
+    papers = {line["paper"] for line in lines} | {line["paper_drop"] for line in lines}
+    markdown = to_markdown(plan, rows)
+    for number in papers - {""}:
+        assert f"{float(number):g}" in markdown or f"{float(number):.2f}" in markdown
+    assert "62.0" in markdown
+    widths = {len(line) for line in markdown.splitlines() if line.startswith("|")}
+    assert len(widths) == 1
+
+
+def test_what_is_not_there_is_empty_in_the_table_and_never_nought(root: Path, tmp_path: Path) -> None:
+    plan = planned(root, "table1")
+    finish(plan, tmp_path, lambda run: None)
+    rows = collect(plan, tmp_path)
+    lines = list(csv.DictReader(io.StringIO(to_csv(plan, rows))))
+    assert {(line["accuracy"], line["parameters"], line["drop"]) for line in lines} == {("", "", "")}
+    assert "Missing: 8 of 8 results." in notes(plan, rows)
+
+
+def test_notes_say_what_is_smaller_than_in_the_paper(root: Path, tmp_path: Path) -> None:
+    plan = planned(root, "figure4", scale=0.1, overrides={"width": 0.25, "precision": "bf16-mixed"})
+    assert differences(plan) == [
+        "share of the training images 0.1 instead of 1",
+        "width of the network 0.25 instead of 1",
+        "epochs 30 instead of 300",
+    ]
+    said = " ".join(notes(plan, collect(plan, tmp_path)))
+    assert "Not as in the paper: share of the training images 0.1 instead of 1;" in said
+    assert "Precision: bf16-mixed." in said
+    assert "One seed." in said
+    assert differences(planned(root, "figure4")) == []
+    several = differences(planned(root, "figure5", scale=0.1))
+    assert "epochs 30 instead of 300, 9 instead of 90" in several
+
+
+@pytest.mark.parametrize(
+    ("name", "share"), [(name, 0.6) for name in FILES] + [("figure4", 0.0), ("figure4", 1.0)]
+)
+def test_a_figure_is_drawn_of_what_there_is(root: Path, tmp_path: Path, name: str, share: float) -> None:
+    plan = planned(root, name, (0, 1))
+    numbers = iter(np.random.default_rng(0).random(len(plan.runs)))
+    finish(plan, tmp_path, lambda run: 0.5 if next(numbers) < share else None)
+    figure = draw(plan, collect(plan, tmp_path), tmp_path)
+    words = " ".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
+    assert plan.experiment.title.split()[0] in words
+    assert "paper" in words
+    assert ("Missing" in words) == (share < 1)
+    inked = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert min(inked.x0, inked.y0, width - inked.x1, height - inked.y1) > 0.1  # inches: nothing is cut off
+
+
+def test_papers_numbers_are_drawn_where_they_belong(root: Path, tmp_path: Path) -> None:
+    plan = planned(root, "figure4")
+    figure = draw(plan, collect(plan, tmp_path), tmp_path)
+    axes = figure.axes[-1] if figure.axes[-1].get_xlabel() else next(a for a in figure.axes if a.get_xlabel())
+    marks = {
+        (round(float(np.asarray(line.get_xdata())[0])), round(float(np.asarray(line.get_ydata())[0]), 2))
+        for line in axes.lines
+        if line.get_marker() == "d"
+    }
+    assert marks == {(0, 74.10), (31, 74.07), (54, 71.44), (77, 57.05), (31, 67.56), (77, 4.84), (8, 71.44)}
+
+
+def test_the_command_leaves_table_figure_and_provenance(
+    bench: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = bench()
+    assert main([str(file), "--out", "out", "--draw"]) == 1  # nothing is there, and it says so
+    assert "missing in trial: 4 of 4 results are not there yet" in capsys.readouterr().err
+    assert main([str(file), "--out", "out", "--seeds", "0", "1"]) == 0
+    names = {path.name for path in Path("out/trial").iterdir()}
+    assert names == {"table.csv", "table.md", "trial.png", "trial.svg", "provenance.json"}
+    facts = json.loads(Path("out/trial/provenance.json").read_text())
+    assert facts["seeds"] == [0, 1]
+    assert facts["missing"] == []
+    for run in facts["runs"].values():
+        assert not Path(run).is_absolute()
+        assert (Path("out/trial") / run / "scores.json").is_file()
+    assert "0.700" not in Path("out/trial/table.csv").read_text()
+    assert re.search(r"70\.05 ± 0\.07", Path("out/trial/table.md").read_text())
+
+
+def in_process(jobs: Sequence[Any], report: Callable[[Any], None]) -> list[Any]:
+    """Carry jobs out within the test's own process: to start one for each takes seconds."""
+    from training.classification.command import main as classify
+    from training.launch import Outcome
+
+    outcomes = []
+    for job in jobs:
+        assert job.command[1] == "train_classify.py" or job.command[1].endswith("/train_classify.py")
+        state = "done" if classify(list(job.command[2:])) == 0 else "failed"
+        outcomes.append(Outcome(job.name, state, 1.0, ""))
+        report(outcomes[-1])
+    return outcomes
+
+
+def test_a_true_training_and_its_scoring_from_end_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.experiments import execute, listing
+
+    class InProcess:
+        stopped_by = 0
+        run = staticmethod(in_process)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(execute, "LocalLauncher", lambda parallel: InProcess())
+    monkeypatch.setattr(listing, "_probe", lambda run: 0.02)
+    Path("tiny.yaml").write_text(
+        "title: Tiny\ndraw: train_test\n"
+        "common: {data: shapes, arch: vgg16, width: 0.03125, epochs: 1, fraction: 0.1, passes: 2}\n"
+        "series:\n  - name: no shuffle → no shuffle\n"
+        "  - name: no shuffle → spatial shuffle\n    test: {method: spatial, last: 4}\n"
+    )
+    words = ["tiny.yaml", "--out", "out", "--set", "workers=0", "accelerator=cpu"]
+    assert main(words) == 0
+    rows = list(csv.DictReader(io.StringIO(Path("out/tiny/table.csv").read_text())))
+    assert [row["passes"] for row in rows] == ["1", "2"]
+    assert all(0 <= float(row["accuracy"]) <= 100 for row in rows)

@@ -1,0 +1,153 @@
+"""What the runs of an experiment came to: one row for each point, over its seeds."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.records import InputError
+from training.experiments.plan import Plan, Point, Run, state_of
+
+__all__ = ["Curve", "Row", "collect", "read_curve", "read_result", "seed_spread"]
+
+SHARES = ("correct", "localization", "similar", "other", "background")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A point with what was found for it."""
+
+    point: Point
+    results: Mapping[int, Mapping[str, float]]
+    """By seed, of the seeds that are done: quantities by name, accuracies and shares in percent."""
+
+    @property
+    def missing(self) -> tuple[Run, ...]:
+        """Its runs that have no result."""
+        return tuple(run for run in self.point.runs if run.seed not in self.results)
+
+    def values(self, name: str) -> list[float]:
+        """A quantity of each seed."""
+        return [
+            result[name] for result in self.results.values() if not math.isnan(result.get(name, math.nan))
+        ]
+
+    def mean(self, name: str = "accuracy") -> float:
+        """Over the seeds; NaN where nothing is done."""
+        values = self.values(name)
+        return statistics.fmean(values) if values else math.nan
+
+    def std(self, name: str = "accuracy") -> float:
+        """Standard deviation over the seeds (n − 1); NaN of fewer than two."""
+        return seed_spread(self.values(name))
+
+
+def seed_spread(values: Sequence[float]) -> float:
+    """Standard deviation (n − 1), NaN of fewer than two values.
+
+    Examples
+    --------
+    >>> round(seed_spread([1.0, 2.0]), 3), seed_spread([1.0])
+    (0.707, nan)
+    """
+    return statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A training, epoch by epoch, counted from 1; accuracies in percent, NaN where there is none."""
+
+    epochs: tuple[int, ...]
+    train: tuple[float, ...]
+    """Mean over the epoch's steps, of augmented images and while the weights change."""
+    validation: tuple[float, ...]
+
+
+def collect(plan: Plan, folder: Path) -> list[Row]:
+    """The results of an experiment's points.
+
+    Parameters
+    ----------
+    plan
+        The experiment's.
+    folder
+        That of all runs.
+
+    Raises
+    ------
+    InputError
+        A ``scores.json`` that is none.
+    """
+    return [
+        Row(
+            point,
+            {
+                run.seed: read_result(folder / run.name / "scores.json")
+                for run in point.runs
+                if state_of(run, folder) == "done"
+            },
+        )
+        for point in plan.points
+    ]
+
+
+def read_result(file: Path) -> dict[str, float]:
+    """The numbers of a ``scores.json``, of a classifier or a detector.
+
+    Returns
+    -------
+    dict
+        Of a classifier ``accuracy``, ``averaged``, ``top5`` in percent, ``pass_std`` (over the passes, NaN
+        of one), ``parameters``; of a detector ``map`` and the five shares in percent; of both
+        ``test_images`` and ``passes``.
+    """
+    try:
+        scores = json.loads(file.read_text(encoding="utf-8"))
+        common = {"test_images": scores["test_images"], "passes": scores["passes"]}
+        if "accuracy" in scores:
+            accuracy = scores["accuracy"]
+            return {
+                **common,
+                "accuracy": 100 * accuracy["mean"],
+                "pass_std": _percent(accuracy["std"]),
+                "averaged": 100 * accuracy["averaged"],
+                "top5": 100 * scores["accuracy_top5"]["mean"],
+                "parameters": scores["parameters"],
+            }
+        single = scores["single_passes"]
+        shares = {name: _percent(single["shares"][name]["mean"]) for name in SHARES}
+        return {**common, "map": _percent(single["map"]["voc07"]["mean"]), **shares}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            file, f"no scores ({error})", "those that a run writes: move its folder away to make it again"
+        ) from None
+
+
+def _percent(value: float | None) -> float:
+    return math.nan if value is None else 100 * value
+
+
+def read_curve(run_folder: Path) -> Curve:
+    """The course of a training, from ``logs/csv/metrics.csv``; empty where that is absent."""
+    file = run_folder / "logs" / "csv" / "metrics.csv"
+    train: dict[int, list[float]] = defaultdict(list)
+    validation: dict[int, float] = {}
+    if file.is_file():
+        with file.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                if row.get("accuracy"):
+                    train[int(row["epoch"])].append(100 * float(row["accuracy"]))
+                if row.get("val/accuracy"):
+                    validation[int(row["epoch"])] = 100 * float(row["val/accuracy"])
+    epochs = sorted({*train, *validation})
+    return Curve(
+        tuple(epoch + 1 for epoch in epochs),
+        tuple(statistics.fmean(train[epoch]) if train[epoch] else math.nan for epoch in epochs),
+        tuple(validation.get(epoch, math.nan) for epoch in epochs),
+    )

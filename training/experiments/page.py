@@ -1,0 +1,156 @@
+"""A page of charts: a title, equal panels, a legend whose marks are those of the charts, and notes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from diagnosis.drawing import (
+    FAINT,
+    INK,
+    LINE,
+    MARGIN,
+    QUIET,
+    TEXT,
+    blank_axes,
+    new_figure,
+    put_text,
+    text_width,
+    wrap,
+)
+
+__all__ = ["Entry", "make_page"]
+
+TICKS = 8.0  # points
+TITLE = 0.24  # inches: a line of the title
+HEAD = 0.3  # inches above a panel, for its name
+LEFT, BELOW, GAP = 0.6, 0.52, 0.25  # inches around a panel for its axes
+SAMPLE, SPACE = 0.34, 0.28  # inches: a legend's line, and the room after its text
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the legend."""
+
+    text: str
+    line: Mapping[str, Any] | None = None
+    """How its line looks; None: it has none."""
+    mark: Mapping[str, Any] | None = None
+    """How its mark looks; None: it has none."""
+
+
+def make_page(
+    names: Sequence[str],
+    size: tuple[float, float],
+    *,
+    title: str,
+    entries: Sequence[Entry],
+    notes: Sequence[str],
+    columns: int = 2,
+    left: float = LEFT,
+    right: float = GAP,
+    below: float = BELOW,
+) -> tuple[Figure, list[Axes]]:
+    """A figure with empty panels.
+
+    Parameters
+    ----------
+    names
+        Of the panels, row by row; "" for one without.
+    size
+        Width and height of a panel's frame in inches.
+    title
+        What the page shows.
+    entries
+        The legend.
+    notes
+        Whole sentences.
+    columns
+        Panels in a row, at most.
+    left
+        Inches for the ticks and the label beside a panel.
+    right
+        Inches on its other side.
+    below
+        Inches for the ticks and the label below it.
+    """
+    wide, high = size
+    columns = min(columns, len(names))
+    rows = math.ceil(len(names) / columns)
+    head = HEAD if any(names) else 0.1
+    cell_wide, cell_high = left + wide + right, head + high + below
+    width = columns * cell_wide
+    titled = wrap(title, width, 11, weight="bold")
+    keys = _in_rows(entries, width)
+    noted = wrap(" ".join(notes), 0.97 * width, TEXT) if notes else []
+    top = MARGIN + TITLE * len(titled) + 0.06
+    foot = LINE * (len(keys) + len(noted)) + 0.12
+    figure = new_figure(width + 2 * MARGIN, top + rows * cell_high + foot + MARGIN)
+    banner = blank_axes(figure, MARGIN, MARGIN, width, TITLE * len(titled))
+    for line, words in enumerate(titled):
+        put_text(banner, 0, TITLE * (line + 0.4), words, 11, INK, weight="bold")
+    charts = []
+    for position, name in enumerate(names):
+        x = MARGIN + (position % columns) * cell_wide + left
+        y = top + (position // columns) * cell_high
+        if name:
+            label = blank_axes(figure, x, y, wide, head)
+            put_text(label, 0, head - 0.12, name, 9, INK, weight="bold")
+        charts.append(_chart(figure, x, y + head, wide, high))
+    base = top + rows * cell_high + 0.02
+    _draw_entries(blank_axes(figure, MARGIN, base, width, LINE * max(len(keys), 1)), keys)
+    text = blank_axes(figure, MARGIN, base + LINE * len(keys) + 0.08, width, LINE * max(len(noted), 1))
+    for line, words in enumerate(noted):
+        put_text(text, 0, LINE * (line + 0.5), words, TEXT)
+    return figure, charts
+
+
+def _chart(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    page_width, page_height = figure.get_size_inches()
+    axes = figure.add_axes(
+        (left / page_width, 1 - (top + height) / page_height, width / page_width, height / page_height)
+    )
+    axes.tick_params(labelsize=TICKS, colors=QUIET, length=2.5, width=0.6, pad=2)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set(color=QUIET, linewidth=0.6)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set(size=TICKS + 0.5, color=QUIET)
+    axes.grid(True, axis="y", color=FAINT, linewidth=0.5)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def _entry_width(entry: Entry) -> float:
+    return SAMPLE + 0.1 + text_width(entry.text, TEXT) * 1.02 + SPACE
+
+
+def _in_rows(entries: Sequence[Entry], width: float) -> list[list[Entry]]:
+    """The legend's entries, as many in a line as fit."""
+    rows: list[list[Entry]] = []
+    used = width
+    for entry in entries:
+        if used + _entry_width(entry) - SPACE > width:
+            rows.append([])
+            used = 0.0
+        rows[-1].append(entry)
+        used += _entry_width(entry)
+    return rows
+
+
+def _draw_entries(axes: Axes, rows: Sequence[Sequence[Entry]]) -> None:
+    for line, entries in enumerate(rows):
+        x, y = 0.0, LINE * (line + 0.5)
+        for entry in entries:
+            if entry.line is not None:
+                axes.plot([x, x + SAMPLE], [y, y], clip_on=False, **entry.line)
+            if entry.mark is not None:
+                axes.plot([x + SAMPLE / 2], [y], clip_on=False, linestyle="none", **entry.mark)
+            put_text(axes, x + SAMPLE + 0.1, y, entry.text, TEXT, INK)
+            x += _entry_width(entry)

@@ -1,0 +1,156 @@
+"""The numbers that the text of the paper gives, each with the place where it stands.
+
+Fan et al., *Analyzing the Dependency of ConvNets on Spatial Information*. What only its plots show is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from training.experiments.variant import Variant
+
+__all__ = ["REPORTED", "Quantity", "Reported", "paper_accuracy", "reported"]
+
+Quantity = Literal["accuracy", "drop", "parameters", "modified", "map", "correct", "localization"]
+"""``drop``: of the accuracy below the baseline's. In percent (points), but for millions of parameters."""
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A number of the paper's."""
+
+    variant: Variant
+    quantity: Quantity
+    value: float
+    where: str
+    """Where in the paper, and in which words if those leave room."""
+
+
+CIFAR_VGG = Variant("cifar100", "vgg16")
+CIFAR_RESNET = Variant("cifar100", "resnet50")
+SMALL_VGG = Variant("small-imagenet", "vgg16")
+SMALL_RESNET = Variant("small-imagenet", "resnet50")
+VOC = Variant("voc", "resnet50")
+
+
+def _cifar100() -> Iterator[Reported]:
+    """Sections 4.1, 4.2 and 4.4: Figures 1, 4, 5, 6, 7 and Table 1."""
+    vgg, resnet = CIFAR_VGG, CIFAR_RESNET
+    spatial, channel = replace(vgg, method="spatial"), replace(vgg, method="channel")
+    table = "Table 1"
+    yield Reported(vgg, "accuracy", 74.10, f"{table}; Figure 1; section 4.1")
+    yield Reported(replace(channel, last=4), "accuracy", 67.56, table)
+    yield Reported(replace(channel, last=4, tested="none"), "accuracy", 67.80, table)
+    yield Reported(replace(vgg, last=4, tested="channel"), "accuracy", 1.04, f"{table}; section 4.1")
+    yield Reported(replace(spatial, last=4), "accuracy", 74.07, f"{table}; section 4.1")
+    yield Reported(replace(spatial, last=4, tested="none"), "accuracy", 73.74, f"{table}; section 4.1")
+    yield Reported(replace(vgg, last=4, tested="spatial"), "accuracy", 23.49, f"{table}; section 4.1")
+    yield Reported(Variant("cifar100", "perceptron"), "accuracy", 25.61, "section 4.1")
+    yield Reported(replace(spatial, last=7), "accuracy", 71.44, "Figure 1, caption: the last 54 %")
+    yield Reported(replace(spatial, last=10), "accuracy", 57.05, "section 4.1: the last 77 %")
+    yield Reported(replace(channel, last=10), "accuracy", 4.84, "section 4.1: the last 77 %")
+    yield Reported(
+        replace(channel, last=1), "drop", 2.66, "Figure 4, caption: “the same … when the last layer”"
+    )
+    spatial = replace(resnet, method="spatial")
+    yield Reported(replace(spatial, last=5), "drop", 0.17, "section 4.2: “the last 30%”")
+    yield Reported(replace(spatial, last=8), "drop", 2.48, "Figure 5, caption: “latter half”; section 4.2")
+    yield Reported(replace(spatial, last=13), "drop", 8.58, "section 4.2: “at 77% to 81%”")
+    whole = "Figure 7, caption: layer 1, patch size 32"
+    yield Reported(replace(vgg, method="patch", layer=1, patch=32), "accuracy", 16.02, whole)
+    yield Reported(replace(resnet, method="patch", layer=1, patch=32), "accuracy", 40.76, whole)
+    yield Reported(
+        replace(resnet, method="patch", layer=1, patch=4),
+        "drop",
+        4.0,
+        "section 4.4: patch size 4 “on the input”",
+    )
+
+
+def _small_imagenet() -> Iterator[Reported]:
+    """Section 4.2: Figure 5."""
+    averaged = replace(SMALL_VGG, method="gap_fc")
+    where = "section 4.2"
+    yield Reported(SMALL_VGG, "accuracy", 46.59, where)
+    yield Reported(SMALL_VGG, "parameters", 37.70, where)
+    yield Reported(
+        replace(averaged, last=4), "accuracy", 46.05, f"{where}: the network of 29.31 M parameters"
+    )
+    yield Reported(replace(averaged, last=4), "parameters", 29.31, where)
+    yield Reported(replace(averaged, last=10), "drop", 20.21, f"{where}: “at 77% to 81%”")
+    yield Reported(replace(SMALL_VGG, method="spatial", last=4), "drop", 1.44, f"{where}: “the last 30%”")
+    half = "Figure 5, caption: “latter half”; section 4.2"
+    yield Reported(replace(SMALL_RESNET, method="gap_fc", last=8), "drop", 6.92, half)
+
+
+TABLE_2 = (
+    ("vgg16", "none", None, 72.96, None, 37.70),
+    ("vgg16", "spatial", 1, 73.51, 8, 37.70),
+    ("vgg16", "gap_fc", 1, 72.55, 8, 35.61),
+    ("resnet50", "none", None, 75.47, None, 25.56),
+    ("resnet50", "spatial", 1, 74.68, 6, 25.56),
+    ("resnet50", "gap_fc", 1, 74.57, 6, 23.46),
+    ("resnet152", "none", None, 77.66, None, 60.19),
+    ("resnet152", "spatial", 1, 76.64, 2, 60.19),
+    ("resnet152", "gap_fc", 5, 76.93, 10, 52.85),
+)
+"""Network, method, modified layers; top-1 accuracy in %, modified layers in %, parameters in millions."""
+
+
+def _imagenet() -> Iterator[Reported]:
+    for arch, method, last, accuracy, modified, parameters in TABLE_2:
+        variant = Variant("imagenet", arch, method, last)
+        yield Reported(variant, "accuracy", accuracy, "Table 2")
+        yield Reported(variant, "parameters", parameters, "Table 2")
+        if modified is not None:
+            yield Reported(variant, "modified", modified, "Table 2")
+
+
+def _detection() -> Iterator[Reported]:
+    where = "section 4.5"
+    shuffled = replace(VOC, method="spatial", last=1)
+    for variant, mean, correct, localization in ((VOC, 50, 59.1, 14.2), (shuffled, 34, 45.3, 28.4)):
+        yield Reported(variant, "map", mean, where)
+        yield Reported(variant, "correct", correct, where)
+        yield Reported(variant, "localization", localization, where)
+
+
+REPORTED: tuple[Reported, ...] = (*_cifar100(), *_small_imagenet(), *_imagenet(), *_detection())
+"""All of them."""
+
+
+def reported(variant: Variant, quantity: Quantity) -> Reported | None:
+    """The paper's number for a variant, if its text gives one.
+
+    Examples
+    --------
+    >>> found = reported(Variant("cifar100", "vgg16", "spatial", last=10), "accuracy")
+    >>> found.value, found.where
+    (57.05, 'section 4.1: the last 77 %')
+    """
+    return next((item for item in REPORTED if (item.variant, item.quantity) == (variant, quantity)), None)
+
+
+def paper_accuracy(variant: Variant) -> Reported | None:
+    """The paper's accuracy of a variant: as its text gives it, or the baseline's less the drop that it gives.
+
+    A layer shuffled by patches as large as its map and the spatial shuffle of the layer are the same.
+
+    Examples
+    --------
+    >>> found = paper_accuracy(Variant("small-imagenet", "vgg16", "gap_fc", last=10))
+    >>> round(found.value, 2), found.where
+    (26.38, '46.59 − 20.21, section 4.2: “at 77% to 81%”')
+    """
+    if variant == replace(CIFAR_VGG, method="spatial", layer=1):
+        variant = replace(CIFAR_VGG, method="patch", layer=1, patch=32)
+    found = reported(variant, "accuracy")
+    drop = reported(variant, "drop")
+    baseline = reported(Variant(variant.data, variant.arch), "accuracy")
+    if found is None and drop is not None and baseline is not None:
+        value = baseline.value - drop.value
+        where = f"{baseline.value:.2f} − {drop.value:.2f}, {drop.where}"
+        return Reported(variant, "accuracy", value, where)
+    return found
