@@ -63,7 +63,8 @@ def impact(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
             )
             caption = (
                 f"Points of {name}, averaged over {count(counted, 'class', 'classes')} with objects; "
-                "a class that would lose counts as 0. Background includes other here, as in Hoiem's tool."
+                "a class that would lose counts as 0. Background includes other, as in Hoiem's tool, unless "
+                "it is called pure."
             )
             blocks.append(bars(f"Gain in {name}", groups, letters, caption))
     return blocks
@@ -81,7 +82,7 @@ def _gains(detector: Json, kind: str, key: str, base: str) -> list[float]:
 
 def _impact_words(kind: str) -> tuple[str, str, str]:
     """Label, meaning and colour of one of the changes."""
-    what = kind.partition("_")[2]
+    what = kind.partition("_")[2].removeprefix("pure_")
     colour = next((kind.name for kind in ERROR_TYPES if what.startswith(kind.name)), "")
     return impact_label(kind), MEANINGS.get(kind, ""), colour
 
