@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from data.records import InputError
-from detector.profile import profile
+from detector import profile
 from detector.profile_table import Profile, ProfileRow
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.drawing import count, save_figure
