@@ -20,7 +20,7 @@ import training
 from data.formats.files import write_text
 from data.records import InputError
 from training.folder import make_folder
-from training.launch.job import Job, Outcome, check_jobs, outcome_of
+from training.launch.job import Job, Outcome, State, check_jobs, outcome_of
 from training.launch.local import on_signals
 from training.launch.slurm_task import read_record
 
@@ -46,9 +46,9 @@ class Task:
 class SlurmLauncher:
     """Carries jobs out as tasks of array jobs.
 
-    Jobs that need the same and wait for none of each other are one array job. An array job begins when those
-    before it have ended, and its tasks leave out jobs that wait for one that is not done. Some time before the
-    limit a task saves its state and goes back into the queue, as it does when Slurm needs its machine, or when
+    Jobs that need the same and wait for none of each other are an array job. An array job begins when those
+    before it have ended, and its tasks leave out jobs that wait for one that is not done. Some time before
+    the limit a task saves its state and goes back into the queue, as it does when Slurm needs its machine, or
     that fails. Then it goes on from its last checkpoint. All machines have to see the same folders.
 
     Parameters
@@ -193,7 +193,7 @@ class SlurmLauncher:
         if isinstance(record, str):
             return Outcome(task.job.name, "stopped" if self._signals else "skipped", 0.0, record)
         if record is None:
-            state = "stopped" if self._signals else "failed"
+            state: State = "stopped" if self._signals else "failed"
             what = f"Slurm has ended {task.number}: {state_of(task.number)}"
             return Outcome(task.job.name, state, 0.0, f"{what}; {task.job.folder / 'output.log'}")
         return outcome_of(task.job, record, asked=bool(self._signals))

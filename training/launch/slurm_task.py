@@ -49,12 +49,12 @@ def carry_out(plans: Path, index: int) -> int:
     if ended["code"] in STOPPED and supervisor.received[:1] == [signal.SIGUSR1] and requeue():
         return 0
     write_text(record, json.dumps(ended))
-    return min(abs(ended["code"]), 255)
+    return min(abs(int(ended["code"])), 255)
 
 
 def is_done(record: Path) -> bool:
     """Whether a job's record says that it has succeeded."""
-    return record.is_file() and json.loads(record.read_text()).get("code") == 0
+    return record.is_file() and bool(json.loads(record.read_text()).get("code") == 0)
 
 
 def requeue() -> bool:

@@ -31,7 +31,7 @@ __all__ = ["Supervisor", "child_environment", "last_words", "main"]
 GRACE = 60.0
 """Seconds that a command has to save its state when nobody waits for it any more."""
 
-HANDED_ON = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
+HANDED_ON: dict[int, int] = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
 
 FOREIGN = re.compile(
     r"(SLURM|SLURMD|SBATCH|SRUN|PMI|PMIX|OMPI|LSB|JSM|RAY|TORCHELASTIC)_\w*"
