@@ -3,7 +3,7 @@
 from detector.backbone import ResNet, WeightsError, load_weights, normalize, resnet18, resnet50, resnet152
 from detector.layers import Layer, list_layers
 from detector.perceptron import Perceptron, perceptron
-from detector.profile import Profile, ProfileRow, profile
+from detector.profiling import Profile, ProfileRow, profile
 from detector.removal import remove_shuffles
 from detector.shuffle import (
     ChannelShuffle,

@@ -40,7 +40,7 @@ class Variant:
     name
         Its name in results.
     tool_name
-        What Hoiem's tool calls it.
+        What Hoiem's tool calls it; None where the tool has no such thing.
     weak
         Whether a detection is right from the weak threshold on, duplicates forgiven.
     counted
@@ -51,7 +51,7 @@ class Variant:
     """
 
     name: str
-    tool_name: str
+    tool_name: str | None
     weak: bool
     counted: tuple[int, ...]
     explanation: str
@@ -121,8 +121,40 @@ VARIANTS: tuple[Variant, ...] = (
         (OTHER, BACKGROUND),
         "Localization errors are made correct; duplicates and confusions with similar classes are left out.",
     ),
+    Variant(
+        "ignore_other",
+        None,
+        False,
+        (LOCALIZATION, SIMILAR, BACKGROUND),
+        "Confusions with other classes are left out.",
+    ),
+    Variant(
+        "only_other",
+        None,
+        False,
+        (OTHER,),
+        "All errors but confusions with other classes are left out.",
+    ),
+    Variant(
+        "ignore_pure_background",
+        None,
+        False,
+        (LOCALIZATION, SIMILAR, OTHER),
+        "Detections on background are left out.",
+    ),
+    Variant(
+        "only_pure_background",
+        None,
+        False,
+        (BACKGROUND,),
+        "All errors but those on background are left out.",
+    ),
 )
-"""The variants, in the order of the rows of :class:`Impact`. *Background* includes *other* (rules, 3)."""
+"""The variants, in the order of the rows of :class:`Impact`.
+
+*Background* includes *other*, as in Hoiem's tool (rules, 3); the last four, which are not the tool's, tell
+the two apart.
+"""
 
 _ERRORS = (LOCALIZATION, SIMILAR, OTHER, BACKGROUND)
 _STRONG_ROWS = [row for row, variant in enumerate(VARIANTS) if not variant.weak]

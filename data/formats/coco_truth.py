@@ -195,14 +195,15 @@ def _decode(
 
 
 def _object_ids(annotations: Sequence[Annotation]) -> list[int | str]:
-    """The ids of the annotations; none where any lacks one."""
-    ids = []
+    """The ids of the annotations; none where any lacks one, or two differ only in being text."""
+    ids: list[int | str] = []
     for annotation in annotations:
         if annotation.id is None:
             return []
         whole = isinstance(annotation.id, float) and annotation.id.is_integer()
-        ids.append(int(annotation.id) if whole else annotation.id)
-    return [key if isinstance(key, int | str) else str(key) for key in ids]
+        plain = whole or isinstance(annotation.id, int)
+        ids.append(int(annotation.id) if plain else str(annotation.id))
+    return ids if len(set(map(str, ids))) == len(ids) else []
 
 
 def _distinct(path: Path, part: str, ids: Sequence[Any]) -> list[int | str]:

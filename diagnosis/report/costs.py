@@ -12,7 +12,7 @@ from diagnosis.report.reading import Json, classes_of, mean, ordered
 from diagnosis.report.shapes import Block, bars
 from diagnosis.tide_errors import TIDE_ERRORS, explain
 
-__all__ = ["impact", "tide"]
+__all__ = ["TIDE_LABELS", "impact", "impact_label", "tide"]
 
 VERBS = {
     "ignore": "{} removed",
@@ -63,7 +63,8 @@ def impact(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
             )
             caption = (
                 f"Points of {name}, averaged over {count(counted, 'class', 'classes')} with objects; "
-                "a class that would lose counts as 0. Background includes other here, as in Hoiem's tool."
+                "a class that would lose counts as 0. Background includes other, as in Hoiem's tool, unless "
+                "it is called pure."
             )
             blocks.append(bars(f"Gain in {name}", groups, letters, caption))
     return blocks
@@ -81,10 +82,21 @@ def _gains(detector: Json, kind: str, key: str, base: str) -> list[float]:
 
 def _impact_words(kind: str) -> tuple[str, str, str]:
     """Label, meaning and colour of one of the changes."""
-    verb, _, what = kind.partition("_")
-    label = LABELS.get(kind) or VERBS.get(verb, verb + " {}").format(what.replace("_", " "))
+    what = kind.partition("_")[2].removeprefix("pure_")
     colour = next((kind.name for kind in ERROR_TYPES if what.startswith(kind.name)), "")
-    return label, MEANINGS.get(kind, ""), colour
+    return impact_label(kind), MEANINGS.get(kind, ""), colour
+
+
+def impact_label(kind: str) -> str:
+    """What one of the changes is called.
+
+    Examples
+    --------
+    >>> impact_label("fix_localization"), impact_label("only_background")
+    ('localization corrected', 'all but background removed')
+    """
+    verb, _, what = kind.partition("_")
+    return LABELS.get(kind) or VERBS.get(verb, verb + " {}").format(what.replace("_", " "))
 
 
 def tide(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from diagnosis.drawing import AP_NAMES, count
 from diagnosis.report.cells import Cell, Column, Table, points, text, whole
+from diagnosis.report.costs import TIDE_LABELS, impact_label
 from diagnosis.report.reading import Json
 from diagnosis.report.shapes import Block, forest
 from diagnosis.summary import Diagnosis
@@ -21,7 +22,9 @@ QUANTITIES = {
     "share": "Shares of the detections counted (mean over classes)",
     "pooled": "Shares, all classes pooled",
     "map": "Mean average precision",
-    "dap": "TIDE's dAP",
+    "impact": "Gain in average precision (Hoiem)",
+    "tide": "Average precision (TIDE)",
+    "dap": "Gain in average precision (TIDE's dAP)",
 }
 
 
@@ -33,7 +36,7 @@ def differences(numbers: Json) -> list[Block]:
         drawn: dict[str, list[tuple[str, float, float, float, float]]] = {}
         rows = []
         for kind, quantity, gap in _quantities(entry, "difference"):
-            label = AP_NAMES.get(quantity, quantity.replace("_", " "))
+            label = _label(kind, quantity)
             values: list[float | None] = [gap.get(key) for key in ("difference", "low", "high", "p")]
             known = [value for value in values if value is not None]
             note = str(gap.get("reason", ""))
@@ -110,7 +113,7 @@ def _intervals(entries: Sequence[Json], *, folded: bool) -> list[Block]:
     rows = tuple(
         (
             text(_heading(kind)),
-            text(AP_NAMES.get(name, name.replace("_", " "))),
+            text(_label(kind, name)),
             *(_interval(values.get((kind, name))) for values in found),
         )
         for kind, name in keys
@@ -138,6 +141,13 @@ def _interval(value: Json | None) -> Cell:
 
 def _heading(kind: str) -> str:
     return QUANTITIES.get(kind, kind.replace("_", " "))
+
+
+def _label(kind: str, quantity: str) -> str:
+    if kind == "impact":
+        return impact_label(quantity)
+    named = TIDE_LABELS if kind == "dap" else AP_NAMES
+    return named.get(quantity, quantity.replace("_", " "))
 
 
 def _p(p: float) -> str:

@@ -93,6 +93,18 @@ def test_names_of_images(tmp_path, files, names):
     assert read_coco(write_truth(tmp_path, [], images)).images == names
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [((5, "x", -1.0), (5, "x", -1)), ((5, None, 6), ()), ((5, "5", 6), ())],
+)
+def test_ids_of_annotations(tmp_path, given, kept):
+    annotations = [DOG | {"id": key} for key in given]
+    truth = read_coco(write_truth(tmp_path, annotations))
+    assert truth.object_ids == kept
+    written = [entry["id"] for entry in coco_ground_truth(truth, keep_ids=True)["annotations"]]
+    assert written == list(kept or (1, 2, 3))
+
+
 def test_flags_and_attributes(tmp_path):
     first = DOG | {"area": 700.5, "iscrowd": 0, "truncated": True, "weight": 1.5, "view": "left",
                    "odd": None, "segmentation": [[1, 2, 3, 4]],
@@ -354,6 +366,7 @@ def test_what_is_written_is_read_back(tmp_path, truth, keep_ids):
     write_coco_detections(found, tmp_path / "f.json", truth if keep_ids else None)
     again = read_coco(tmp_path / "t.json")
     assert again.image_ids == (truth.image_ids if keep_ids else (1, 2))
+    assert again.object_ids == truth.object_ids == (1,)
     assert again.images == truth.images
     np.testing.assert_array_equal(again.boxes, truth.boxes)
     # The file of the user's own and ours say the same of detections with the ids kept.

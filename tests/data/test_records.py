@@ -25,6 +25,7 @@ def truth(**changes):
         "files": ["a.jpg", "b.jpg", "c.jpg"],
         "image_ids": [7, "x", 3],
         "class_ids": [18, 1],
+        "object_ids": [30, 10, "y", 20],
     }
     return GroundTruth(**{**columns, **changes})
 
@@ -56,6 +57,7 @@ def rows(record):
         "files": record.files,
         "image_ids": record.image_ids,
         "class_ids": record.class_ids,
+        "object_ids": record.object_ids,
     }
 
 
@@ -112,12 +114,15 @@ def test_nothing_can_be_changed():
         ({"image_ids": [1, 2]}, "image_ids: found 2 ids; expected one for each of the 3 images, or none"),
         ({"class_ids": [1]}, "class_ids: found 1 ids"),
         ({"image_ids": [1, 2, "1"]}, "image_ids: found '1' twice"),
+        ({"object_ids": [1, 2]}, "object_ids: found 2 ids; expected one for each of the 4 objects, or none"),
     ],
 )
 def test_wrong_ids(changes, message):
     with pytest.raises(InputError, match=message):
         truth(**changes)
     assert truth(image_ids=(), class_ids=()).select([2]).image_ids == ()
+    assert truth().select([2, 0]).object_ids == (10, 20, 30, "y")
+    assert truth(object_ids=()).select([2]).object_ids == ()
 
 
 def test_it_pickles():

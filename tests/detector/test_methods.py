@@ -1,10 +1,8 @@
 """Taking information away from chosen layers: each method does what it says, and only where it says so."""
 
 import copy
-import os
+import multiprocessing
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -435,37 +433,34 @@ def test_compiled_as_one_graph_and_switched_at_run_time() -> None:
             assert found[0][0].equal(found[0][1]) != settings["eval"]
 
 
-PROCESS = """
-import sys, torch
-from detector import modify_layers, seek_shuffles, vgg16
-from detector.spatial import shuffles
-
-rank, folder = int(sys.argv[1]), sys.argv[2]
-torch.set_num_threads(1)
-torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
-torch.manual_seed(0)
-network = modify_layers(vgg16(5, width=1 / 16), "spatial", last=2)
-wrapped = torch.nn.parallel.DistributedDataParallel(network)
-images, seen = torch.randn(2, 3, 32, 32), []
-for shuffle in shuffles(network):
-    shuffle.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
-for step in (1, 2):
-    seek_shuffles(wrapped, 0, step)
-    wrapped(images).sum().backward()
-gradients = [parameter.grad for parameter in network.parameters()]
-torch.save({"seen": [seen[0], seen[2]], "gradients": gradients}, f"{folder}/rank{rank}.pt")
-torch.distributed.destroy_process_group()
-"""
+def train_in_one_of_two(rank: int, folder: Path) -> None:
+    """One process of two that train together; saves what its first shuffle did and its gradients."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+    network = modify_layers(thin_vgg(), "spatial", last=2)
+    wrapped = nn.parallel.DistributedDataParallel(network)
+    seen: list[tuple[Tensor, Tensor]] = []
+    first = next(shuffles(network))
+    first.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
+    images = torch.randn(2, 3, 32, 32)
+    for step in (1, 2):
+        seek_shuffles(wrapped, 0, step)
+        wrapped(images).sum().backward()
+    gradients = [parameter.grad for parameter in network.parameters()]
+    torch.save({"seen": seen, "gradients": gradients}, folder / f"rank{rank}.pt")
+    torch.distributed.destroy_process_group()
 
 
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork()")
 def test_processes_draw_for_themselves_and_share_their_gradients(tmp_path: Path) -> None:
-    script = tmp_path / "process.py"
-    script.write_text(PROCESS)
-    commands = [[sys.executable, str(script), str(rank), str(tmp_path)] for rank in (0, 1)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    children = [subprocess.Popen(command, env=environment) for command in commands]
+    context = multiprocessing.get_context("fork")  # a new interpreter would import torch for seconds
+    children = [context.Process(target=train_in_one_of_two, args=(rank, tmp_path)) for rank in (0, 1)]
     try:
-        assert [child.wait(timeout=300) for child in children] == [0, 0]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join(timeout=300)
+        assert [child.exitcode for child in children] == [0, 0]
     finally:
         for child in children:
             child.kill()

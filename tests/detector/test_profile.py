@@ -10,8 +10,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.convnext import CNBlockConfig
 
-from detector import list_layers, modify_layers, resnet18, resnet50, seek_shuffles, vgg16
-from detector.profile import profile
+from detector import list_layers, modify_layers, profile, resnet18, resnet50, seek_shuffles, vgg16
 from detector.profile_table import Profile, ProfileRow
 from detector.removal import remove_shuffles, without_shuffles
 from detector.spatial import shuffles

@@ -165,7 +165,7 @@ def test_empty_cases(empty):
     both = compare([whole, diagnose(truth, found, "again", coco=False)], replicates=20)
     assert json.dumps([comparison_to_json(both), intervals_to_json(both)], allow_nan=False)
     assert comparison_sentences(both)
-    rows = 2 + 6 + 6 + 1 + 8 + 1 + 5 + 2
+    rows = 2 + 6 + 6 + 1 + 8 + 1 + len(RESAMPLED_IMPACT) + 2
     assert comparison_table(both).count("\n") == rows
 
 

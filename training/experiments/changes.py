@@ -13,7 +13,7 @@ from data.records import InputError
 from training.experiments.options import Script, check_names, resolved
 from training.experiments.variant import OWN
 
-__all__ = ["Changes", "parse_overrides", "parse_roots"]
+__all__ = ["Changes", "parse_only", "parse_overrides", "parse_roots"]
 
 NARROWEST = 1 / 16
 SMALLEST_INPUT = 128
@@ -42,6 +42,25 @@ def parse_overrides(pairs: Sequence[str], script: Script) -> dict[str, Any]:
         except yaml.YAMLError:
             raise InputError("--set", repr(pair), "a value as in a YAML file") from None
     return overrides
+
+
+def parse_only(pairs: Sequence[str], script: Script) -> dict[str, tuple[Any, ...]]:
+    """``["last=1,4"]`` as options with the values that are wanted.
+
+    Raises
+    ------
+    InputError
+        As of :func:`parse_overrides`.
+    """
+    only: dict[str, tuple[Any, ...]] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        name = name.strip().removeprefix("--").replace("-", "_")
+        if not equals or not text:
+            raise InputError("--only", repr(pair), "NAME=VALUE,VALUE, such as last=1,4,7")
+        check_names([name], script, "--only")
+        only[name] = tuple(yaml.safe_load(word) for word in text.split(","))
+    return only
 
 
 def parse_roots(words: Sequence[str]) -> dict[str, str]:
@@ -75,6 +94,19 @@ class Changes:
     """Options of all runs; they win over the scale."""
     roots: Mapping[str, str] = field(default_factory=dict)
     """The folder of each data set; that of ``""`` is for all others."""
+    only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Points are left out whose option of that name has another value; those that leave it open are kept."""
+
+    def keeps(self, options: Mapping[str, Any]) -> bool:
+        """Whether a point of these options, defaults included, is wanted.
+
+        Examples
+        --------
+        >>> some = Changes(only={"last": (4, 7)})
+        >>> [some.keeps({"last": last}) for last in (None, 4, 5)]
+        [True, True, False]
+        """
+        return all(options[name] in (None, *values) for name, values in self.only.items())
 
     def applied(self, options: Mapping[str, Any], script: Script) -> dict[str, Any]:
         """The options of a run that the file gives `options`.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from data.records import InputError
-from training.experiments.changes import Changes, parse_overrides, parse_roots
+from training.experiments.changes import Changes, parse_only, parse_overrides, parse_roots
 from training.experiments.declare import read_experiment
 from training.experiments.execute import Where, execute
 from training.experiments.jobs import Needs, runs_folder
@@ -55,6 +55,7 @@ def make_parser() -> Parser:
         "--scale", type=float, default=1.0, metavar="F", help="shrink epochs, data and width for a quick look"
     )
     add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="options of all runs")
+    add("--only", nargs="+", action="extend", default=[], metavar="NAME=V,V", help="leave the other runs out")
     add("--seeds", nargs="+", type=int, metavar="N", help="instead of those in the file")
     add("--on", choices=("local", "ray", "slurm"), default="local", help="where (default: %(default)s)")
     add("--parallel", type=int, metavar="N", help="runs at a time (default: 1, on a cluster what it has)")
@@ -98,7 +99,8 @@ def _reproduce(options: argparse.Namespace) -> int:
     for file in options.experiments:
         experiment = read_experiment(file)
         overrides = parse_overrides(options.set, experiment.script)
-        changes = Changes(options.scale, overrides, roots)
+        only = parse_only(options.only, experiment.script)
+        changes = Changes(options.scale, overrides, roots, only)
         plans.append(make_plan(experiment, changes, _seeds(options.seeds)))
     folder = runs_folder(options.out)
     runs = list({run.name: run for plan in plans for run in plan.runs}.values())

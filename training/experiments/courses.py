@@ -82,7 +82,7 @@ def training_curves(plan: Plan, rows: Sequence[Row], curves: Mapping[str, Curve]
             size=7.5, color=colour_of(row.point.variant), va="center_baseline", annotation_clip=False,
         )  # fmt: skip
     axes.set(xlim=(0, last * 1.045), xlabel="epoch", ylabel="top-1 accuracy (%)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set_ylim(bottom=0)
     return figure
 

@@ -70,6 +70,8 @@ def notes(plan: Plan, rows: Sequence[Row]) -> list[str]:
     changed = differences(plan)
     if changed:
         sentences.append(f"Not as in the paper: {'; '.join(changed)}.")
+    for name, values in plan.changes.only.items():
+        sentences.append(f"Only {WORDS.get(name, name)} {', '.join(_word(name, value) for value in values)}.")
     first = resolved(plan.experiment.script, plan.points[0].runs[0].options)
     if first["validation"]:
         sentences.append(

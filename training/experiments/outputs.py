@@ -55,6 +55,7 @@ def write_results(plan: Plan, out: Path) -> tuple[list[Row], list[Path]]:
         seeds=list(plan.seeds),
         scale=plan.changes.scale,
         set=dict(plan.changes.overrides),
+        only={name: list(values) for name, values in plan.changes.only.items()},
         differences=differences(plan),
         runs={run.name: os.path.relpath(runs_folder(out) / run.name, folder) for run in plan.runs},
         missing=[run.name for row in rows for run in row.missing],

@@ -91,6 +91,9 @@ def make_plan(experiment: Experiment, changes: Changes, seeds: tuple[int, ...] |
     for series in experiment.series:
         for member in series.members():
             declared = {**experiment.common, **member}
+            filled = {**defaults(experiment.script), **declared}
+            if not changes.keeps(filled):
+                continue
             options = changes.applied(declared, experiment.script)
             made: list[Run] = []
             check_values(experiment.script, options)
@@ -102,8 +105,10 @@ def make_plan(experiment: Experiment, changes: Changes, seeds: tuple[int, ...] |
                     run = _scoring(training, series.test)
                     runs.setdefault(run.name, run)
                 made.append(run)
-            filled = {**defaults(experiment.script), **declared}
             points.append(Point(series.name, variant_of(filled, series.test), tuple(made)))
+    if not points:
+        only = " ".join(f"{name}={','.join(map(str, values))}" for name, values in changes.only.items())
+        raise InputError("--only", only, f"values that some of {experiment.name} have")
     return Plan(experiment, changes, seeds, tuple(points), tuple(runs.values()))
 
 

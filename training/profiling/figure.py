@@ -173,7 +173,7 @@ def _draw(
         x = [row.layer for row in rows]
         mean = [100 * row.mean for row in rows]
         spread = [0.0 if math.isnan(row.std) else 100 * row.std for row in rows]
-        tops += [row.mean for row in rows]
+        tops += [(m + s) / 100 for m, s in zip(mean, spread, strict=True)]
         axes.fill_between(
             x,
             [m - s for m, s in zip(mean, spread, strict=True)],

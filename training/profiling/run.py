@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from data.records import InputError
-from detector.profile import profile
+from detector import profile
 from detector.profile_table import Profile, ProfileRow
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.drawing import count, save_figure
@@ -156,7 +156,7 @@ def _draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
     note = (
         "The network is not trained again: at test time the order of what enters one layer is taken away, "
         "one layer at a time. "
-        f"N = {count(subject.images, 'image')}, the {subject.source}. "
+        f"N={count(subject.images, 'image')}, the {subject.source}. "
         f"Line: mean of {count(passes, 'pass', 'passes')} with other draws"
         f"{'; band: ± 1 standard deviation of a pass' if passes > 1 else ''}.{shares}"
     )

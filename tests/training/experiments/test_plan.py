@@ -8,11 +8,12 @@ import pytest
 import yaml
 
 from data.records import InputError
-from training.experiments.changes import Changes, parse_overrides, parse_roots
+from training.experiments.changes import Changes, parse_only, parse_overrides, parse_roots
 from training.experiments.cost import START, seconds_of, speed_key
 from training.experiments.declare import read_experiment
 from training.experiments.options import words
 from training.experiments.plan import Plan, Run, make_plan, state_of, training_name
+from training.experiments.same import plainest
 from training.experiments.variant import layer_count, modified_percent, variant_of
 
 
@@ -75,6 +76,52 @@ def test_a_name_changes_with_every_option_that_changes_the_result_and_with_no_ot
 def test_an_override_that_would_make_series_the_same_is_refused(root: Path) -> None:
     with pytest.raises(InputError, match="--set: found last, in which the series of figure4 differ"):
         planned(root, "figure4", Changes(overrides={"last": 3}))
+
+
+def test_only_some_points_are_wanted_and_the_baseline_with_them(root: Path) -> None:
+    only = parse_only(["last=4,7", "method=none,spatial"], "train_classify")
+    plan = planned(root, "figure4", Changes(roots={"": "data"}, only=only))
+    assert [(point.variant.method, point.variant.last) for point in plan.points] == [
+        ("none", None),
+        ("spatial", 4),
+        ("spatial", 7),
+    ]
+    with pytest.raises(InputError, match="--only: found arch=alexnet; expected values that some of figure4"):
+        planned(root, "figure4", Changes(roots={"": "data"}, only={"arch": ("alexnet",)}))
+    for wrong in ("last", "lats=4"):
+        with pytest.raises(InputError, match="--only"):
+            parse_only([wrong], "train_classify")
+
+
+def test_other_words_for_the_same_computation_share_a_run(root: Path) -> None:
+    def name(**options: Any) -> str:
+        return make_run({"data": "cifar100", "arch": "vgg16", "epochs": 300, "seed": 0, **options})
+
+    def make_run(options: dict[str, Any]) -> str:
+        return training_name("train_classify", plainest("train_classify", options))
+
+    assert name(method="spatial", layer=13) == name(method="spatial", last=1)
+    assert name(method="patch", patch=8, layer=7) == name(method="spatial", layer=7)
+    assert name(method="patch", patch=4, layer=7) != name(method="spatial", layer=7)
+    assert name(method="channel", layer=7) != name(method="channel", last=7)
+    shared = [{run.name for run in planned(root, file).runs} for file in ("figure6", "figure7")]
+    assert len(shared[0] & shared[1]) == 14  # the baseline, and each layer with patches as large as its map
+
+
+def test_the_words_that_are_made_the_same_compute_the_same_to_the_last_bit() -> None:
+    import torch
+
+    from detector import modify_layers, seek_shuffles, vgg16
+
+    def output(**changes: Any) -> Any:
+        torch.manual_seed(0)
+        network = modify_layers(vgg16(10, width=0.125), **changes).eval()
+        seek_shuffles(network, 3, 5)
+        with torch.no_grad():
+            return network(torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)))
+
+    assert torch.equal(output(method="spatial", layer=10), output(method="patch", patch=4, layer=10))
+    assert torch.equal(output(method="spatial", layer=13), output(method="spatial", last=1))
 
 
 def test_scale_shrinks_epochs_data_and_width_and_an_override_wins(root: Path) -> None:
