@@ -65,6 +65,13 @@ def last_words(text: str) -> str:
     return (errors or lines or [""])[-1][:300]
 
 
+def has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process has ended; not reaped here, it keeps its number, and so that of its group."""
+    if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+        return process.poll() is not None
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def begin_child() -> None:
     """In the new process: receive signals, and on Linux SIGTERM once the one that started it was killed."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -125,6 +132,8 @@ class Supervisor:
             start = log.tell()
             if self._is_alone(log):
                 code = self._carry_out(log, pipe)
+            elif self.received:
+                code = 128 + signal.SIGTERM
             else:
                 log.write(f"error: another process works in {self.folder}\n".encode())
                 code = 2
@@ -154,10 +163,10 @@ class Supervisor:
     def _carry_out(self, log: BinaryIO, pipe: int | None) -> int:
         resume = self.plan["resume"] and (self.folder / "checkpoints" / "last.ckpt").exists()
         command = self.plan["resume" if resume else "command"]
-        log.write(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}\n".encode())
-        log.flush()
         if self.received:
             return 128 + signal.SIGTERM
+        log.write(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}\n".encode())
+        log.flush()
         signal.pthread_sigmask(signal.SIG_BLOCK, self.handed_on)  # received once it is known whom to tell
         try:
             self._process = subprocess.Popen(
@@ -171,7 +180,7 @@ class Supervisor:
                 preexec_fn=begin_child,
             )
         except OSError as error:
-            log.write(f"error: {command[0]}: {error.strerror}\n".encode())
+            log.write(f"error: {error.filename or command[0]}: {error.strerror}\n".encode())
             return 127
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self.handed_on)
@@ -180,8 +189,7 @@ class Supervisor:
     def _wait(self, pipe: int | None) -> int:
         assert self._process is not None
         deadline: float | None = None
-        # Not reaped here, the process keeps its number: it is no other group that is killed below.
-        while os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        while not has_ended(self._process):
             watched = [self._wakeup, *([] if pipe is None else [pipe])]
             timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
             readable = select.select(watched, [], [], timeout)[0]
