@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["SlurmError", "single_node"]
@@ -75,7 +75,7 @@ def daemon(folder: Path, *command: str) -> Iterator[None]:
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(2)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -125,17 +125,21 @@ def single_node(folder: Path) -> Iterator[Path]:
         wait(folder, lambda: (folder / "munge.socket").exists())
         stack.enter_context(daemon(folder, slurmctld, "-D", "-f", str(file)))
         stack.enter_context(daemon(folder, slurmd, "-D", "-f", str(file)))
-        wait(folder, lambda: "idle" in sinfo(file))
-        yield file
+        wait(folder, lambda: "idle" in ask(file, "sinfo", "--noheader", "--format=%T"))
+        try:
+            yield file
+        finally:  # what a failed test has left
+            ask(file, "scancel", "--quiet", f"--user={os.getuid()}")
+            with suppress(SlurmError):
+                wait(folder, lambda: not ask(file, "squeue", "--noheader").strip(), 10)
 
 
-def sinfo(file: Path) -> str:
+def ask(file: Path, *command: str) -> str:
     environment = {**os.environ, "SLURM_CONF": str(file)}
-    command = ["sinfo", "--noheader", "--format=%T"]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
 
 
-def wait(folder: Path, true, seconds: float = 40.0) -> None:  # type: ignore[no-untyped-def]
+def wait(folder: Path, true: Callable[[], bool], seconds: float = 40.0) -> None:
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:
