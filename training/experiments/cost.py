@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,24 +31,34 @@ START = 10.0
 """Seconds until a run's first step: imports, data, the network."""
 FORWARD = 1 / 3
 """What part of a training step its forward pass is."""
+SMALL = 32
+"""Side of the images of all data sets for classification but ImageNet's, in pixels."""
 FILE = "speeds.json"
 
 
-def speed_key(run: Run) -> str:
+def speed_key(run: Run, *, plain: bool = False) -> str:
     """What the time of a step depends on; a shuffle is too cheap to be told from none.
+
+    Parameters
+    ----------
+    run
+        Any.
+    plain
+        Leave out GAP+FC too, which is quicker than the network that it is made of.
 
     Examples
     --------
     >>> speed_key(Run("a", "train_classify", {"data": "cifar100", "arch": "vgg16", "width": 0.25}))
-    'train_classify vgg16 width 0.25 cifar100 batch 128 auto 32-true'
+    'train_classify vgg16 width 0.25, 32 pixels, batch 128, auto 32-true'
     """
     options = resolved(run.script, run.options)
     network = f"{options['arch']} width {options.get('width', 1):g}"
-    if options.get("method") == "gap_fc":
+    if options.get("method") == "gap_fc" and not plain:
         network += f" gap_fc {options['last'] or options['layer'] or options['layers']}"
-    size = options["data"] if run.script == "train_classify" else f"{options['input_size']} pixels"
+    own = run.script == "train_detect" or options["data"] == "imagenet"
+    side = options["input_size"] if own else SMALL
     return (
-        f"{run.script} {network} {size} batch {options['batch_size']} "
+        f"{run.script} {network}, {side} pixels, batch {options['batch_size']}, "
         f"{options['accelerator']} {options['precision']}"
     )
 
@@ -115,21 +126,26 @@ class Speeds:
     machine: str
     probe: Callable[[Run], float]
     from_runs: Mapping[str, float] = field(default_factory=dict)
+    _failed: dict[str, str] = field(default_factory=dict)
 
-    def step(self, run: Run) -> tuple[float, str]:
-        """Seconds of a step, and how they are known; NaN and why, where they are not."""
-        key = speed_key(run)
-        if key in self.from_runs:
-            return self.from_runs[key], "a finished run"
+    def step(self, run: Run) -> tuple[float, str, str]:
+        """Seconds of a step, how they are known, and of what; NaN and why not, where they are not known."""
+        key = speed_key(run, plain=True)
+        for known in (speed_key(run), key):
+            if known in self.from_runs:
+                return self.from_runs[known], "a finished run", known
         kept = self._kept()
+        if key in self._failed:
+            return math.nan, self._failed[key], key
         if key not in kept:
             try:
                 kept[key] = self.probe(run)
             except (InputError, RuntimeError, ValueError, MemoryError) as error:
-                return float("nan"), f"no probe: {str(error).splitlines()[0]}"
+                self._failed[key] = f"no probe: {str(error).splitlines()[0]}"
+                return math.nan, self._failed[key], key
             self.out.mkdir(parents=True, exist_ok=True)
             write_text(self.out / FILE, json.dumps({**self._all(), self.machine: kept}, indent=1) + "\n")
-        return kept[key], "a probe"
+        return kept[key], "a probe", key
 
     def _all(self) -> dict[str, dict[str, float]]:
         try:

@@ -35,11 +35,9 @@ def show(plans: Sequence[Plan], states: Mapping[str, State], out: Path, *, paral
     steps: dict[str, tuple[float, str]] = {}
     for run in wanted.values():
         assert speeds is not None
-        key = speed_key(run)
-        if key not in steps:
-            print(f"how long does a step take? {key}", file=sys.stderr, flush=True)
-            steps[key] = speeds.step(run)
-        seconds[run.name] = seconds_of(run, steps[key][0])
+        step, how, key = speeds.step(run)
+        steps[key] = (step, how)
+        seconds[run.name] = seconds_of(run, step)
     for plan in plans:
         done = sum(states[run.name] == "done" for run in plan.runs)
         experiment = plan.experiment
@@ -68,6 +66,7 @@ def _speeds(out: Path) -> Speeds:
 def _probe(run: Run) -> float:
     from training.experiments.probe import probe  # torch takes seconds
 
+    print(f"how long does a step take? {speed_key(run, plain=True)}", file=sys.stderr, flush=True)
     return probe(run)
 
 

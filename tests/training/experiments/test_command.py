@@ -102,7 +102,9 @@ def test_finished_runs_tell_how_long_a_step_takes(
     assert run(file, "--list") == 0
     assert "0.02 s a step (a probe)" in capsys.readouterr().out
     kept = json.loads(Path("out/speeds.json").read_text())
-    assert next(iter(kept.values())) == {"train_classify vgg16 width 1 shapes batch 128 auto 32-true": 0.02}
+    assert next(iter(kept.values())) == {
+        "train_classify vgg16 width 1, 32 pixels, batch 128, auto 32-true": 0.02
+    }
     folder = RUNS / "earlier"
     folder.mkdir(parents=True)
     (folder / "scores.json").write_text(json.dumps({"seconds_per_step": 0.5}))
