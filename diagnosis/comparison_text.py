@@ -173,7 +173,7 @@ def _gap_cell(gap: Difference, replicates: int) -> str:
     if math.isnan(gap.low):
         return "    -"
     p = p_value(gap.p, replicates - gap.undefined)
-    return f"{_points(gap.difference, True):>5} {_range(gap.low, gap.high):<12} p {p}"
+    return f"{_points(gap.difference, True):>5} {_range(gap.low, gap.high):<14} p {p}"
 
 
 def _points(value: float, sign: bool = False) -> str:

@@ -55,6 +55,7 @@ class _Dot:
     filled: bool
     head: str
     text: str
+    p: str = ""
 
 
 def _shown(comparison: Comparison) -> list[str]:
@@ -153,13 +154,14 @@ def _gap_key(comparison: Comparison) -> list[str]:
 def _gap(comparison: Comparison, quantity: str, other: int, label: int | None = None) -> _Dot:
     gap = comparison.difference(quantity, 0, other, label)
     text = _range(gap.difference, gap.low, gap.high, sign="+")
+    p = ""
     if not math.isnan(gap.p):
-        text += f"   p {p_value(gap.p, comparison.replicates - gap.undefined)}"
+        p = f"p {p_value(gap.p, comparison.replicates - gap.undefined)}"
     head = LETTERS[other] if len(comparison.names) > 2 else ""
     scaled = [100 * x for x in (gap.difference, gap.low, gap.high)]
     marker = MARKERS[other % len(MARKERS)]
     colour = SHARE_COLOURS.get(quantity, INK)
-    return _Dot(scaled[0], scaled[1], scaled[2], colour, marker, gap.differs, head, text)
+    return _Dot(scaled[0], scaled[1], scaled[2], colour, marker, gap.differs, head, text, p)
 
 
 def _range(value: float, low: float, high: float, sign: str = "") -> str:
@@ -196,6 +198,9 @@ def _forest(
     dots = [dot for _, some in blocks for dot in some]
     left = 0.35 + max((text_width(name, ROW_TEXT, "bold") for name in names), default=0.0)
     right = 0.3 + max((text_width(dot.text, SMALL) for dot in dots), default=0.0)
+    beside = right + 0.05  # where the p-values stand
+    if any(dot.p for dot in dots):
+        right = beside + 0.1 + max(text_width(dot.p, SMALL) for dot in dots if dot.p)
     width = left + CHART + right
     key = [wrap(line, width - 0.3, 9, lines=1)[0] for line in key]
     lines = wrap(note, width, TEXT)
@@ -238,6 +243,8 @@ def _forest(
                 y = top + ROW * (row + 0.5)
                 put_text(axes, -0.16, y, dot.head, 6.5, ha="center")
                 put_text(axes, CHART + 0.2, y, dot.text, SMALL, INK)
+                if dot.p:
+                    put_text(axes, CHART + beside, y, dot.p, SMALL, INK)
                 if math.isfinite(dot.low):
                     ends = [x(dot.low), x(dot.high)]
                     axes.plot(ends, [y, y], color=dot.colour, linewidth=1.6, zorder=2, clip_on=False)

@@ -263,8 +263,8 @@ def confusion_heatmap(matrix: ConfusionMatrix, name: str = "") -> Figure:
         f"Rows: what is there; columns: what was detected, in % of the row. {kept} Pairs of IoU "
         f"{matrix.iou:g} or more, whatever the class. "
         f"N = {count(int(matrix.counts[:-1].sum()), 'object')}; last row: "
-        f"{count(int(matrix.counts[-1].sum()), 'detection')} "
-        "without object: on background, or on an object that another detection has already taken."
+        f"{count(int(matrix.counts[-1].sum()), 'unmatched detection')}, "
+        "on background or on an object that another detection has already taken."
     )
     lines = wrap(text, width, TEXT)
     with house_style():

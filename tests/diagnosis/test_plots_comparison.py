@@ -182,7 +182,7 @@ def test_confusion(three):
     figure = confusion_heatmap(matrix, three[1].name)
     assert_tidy(figure)
     assert texts(figure).count(f"{100 * matrix.shares()[0, 0]:.0f}") >= 1
-    assert {"background", "missed"} < set(texts(figure))
+    assert {"unmatched", "missed"} < set(texts(figure))
 
 
 def test_nothing_to_draw(empty, tmp_path):

@@ -127,7 +127,7 @@ def test_matrix_shows_each_cell_and_the_largest_confusions(two):
     numbers = [text for text in words if text.isdigit()]
     assert sorted(map(int, numbers)) == sorted(matrix[matrix > 0].tolist())
     assert "1: dog taken for cat" in words
-    assert {"missed", "background", "cat", "a class of a rather long name"} <= set(words)
+    assert {"missed", "none of these", "cat", "a class of a rather long name"} <= set(words)
     (image,) = [image for axes in figure.axes for image in axes.images]
     shown = np.asarray(image.get_array())
     np.testing.assert_array_equal((shown == 1).all(axis=2), matrix == 0)
