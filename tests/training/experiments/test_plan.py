@@ -136,7 +136,7 @@ def test_scale_shrinks_epochs_data_and_width_and_an_override_wins(root: Path) ->
 
 def test_variants_stay_as_declared_but_for_the_data_and_the_network(root: Path) -> None:
     """The paper's numbers stand beside a narrower network on less data, not beside other data."""
-    plan = planned(root, "figure1", Changes(0.1, overrides={"weight_decay": 0.1}))
+    plan = planned(root, "figure1", Changes(0.1, {"weight_decay": 0.1}, {"": "data"}))
     assert {point.variant.data for point in plan.points} == {"cifar100"}
     assert plan.heading == plan.experiment.heading
     plan = planned(root, "figure1", Changes(overrides={"data": "shapes"}))
@@ -149,7 +149,7 @@ def test_variants_stay_as_declared_but_for_the_data_and_the_network(root: Path) 
 @pytest.mark.parametrize("only", [{"last": (99,)}, {"last": (4, 99)}])
 def test_only_a_value_that_is_there(root: Path, only: dict[str, tuple[int, ...]]) -> None:
     with pytest.raises(InputError, match="--only: found last=99"):
-        planned(root, "figure4", Changes(only=only))
+        planned(root, "figure4", Changes(roots={"": "data"}, only=only))
 
 
 def test_a_layer_that_the_network_lacks_is_told_at_once(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_networks_of_torchvision_have_layers(arch: str) -> None:
 
 @pytest.mark.parametrize("word", ["foo=bar", "cifar10=data"])
 def test_a_root_of_no_data_set(word: str) -> None:
-    with pytest.raises(InputError, match="--root: found '.*DATA=PATH"):
+    with pytest.raises(InputError, match=r"--root: found '.*DATA=PATH"):
         parse_roots([word])
 
 
