@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from diagnosis.comparison import Comparison, Difference
+from diagnosis.quantity_names import p_value, quantity_name
 
 __all__ = ["comparison_sentences", "comparison_table", "comparison_to_json", "intervals_to_json"]
 
@@ -33,7 +34,7 @@ TABLE_SECTIONS = {
     "share": "",
     "map": "",
     "dap": "TIDE: AP gained by fixing",
-    "impact": "Hoiem: AP gained by",
+    "impact": "Hoiem: AP gained with",
 }
 """Sections of the table, with the line above each."""
 
@@ -149,9 +150,9 @@ def comparison_table(comparison: Comparison) -> str:
             gaps = [comparison.difference(quantity, 0, b) for b in others]
             rows.append(
                 [
-                    "  " * bool(heading) + _in_words(quantity),
+                    "  " * bool(heading) + quantity_name(quantity),
                     *(f"{_points(e.value):>5} {_range(e.low, e.high):<12}" for e in estimates),
-                    *(_gap_cell(gap) for gap in gaps),
+                    *(_gap_cell(gap, comparison.replicates) for gap in gaps),
                 ]
             )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -168,14 +169,11 @@ def comparison_table(comparison: Comparison) -> str:
     return "\n".join([title, *lines, *footnote])
 
 
-def _in_words(quantity: str) -> str:
-    return quantity.split("/", 1)[1].replace("_and_", " + ").replace("_", " ")
-
-
-def _gap_cell(gap: Difference) -> str:
+def _gap_cell(gap: Difference, replicates: int) -> str:
     if math.isnan(gap.low):
         return "    -"
-    return f"{_points(gap.difference, True):>5} {_range(gap.low, gap.high):<12} p = {_p(gap.p)}"
+    p = p_value(gap.p, replicates - gap.undefined)
+    return f"{_points(gap.difference, True):>5} {_range(gap.low, gap.high):<12} p {p}"
 
 
 def _points(value: float, sign: bool = False) -> str:
@@ -186,10 +184,6 @@ def _points(value: float, sign: bool = False) -> str:
 
 def _range(low: float, high: float) -> str:
     return "" if math.isnan(low) else f"[{_points(low)}, {_points(high)}]"
-
-
-def _p(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"
 
 
 # ---- in words --------------------------------------------------------------------------------
@@ -229,19 +223,19 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
 def _costs(comparison: Comparison, b: int, section: str) -> str:
     """The error types whose cost differs from the first detector's, the largest change first; the rest."""
     gaps = {
-        _in_words(quantity): comparison.difference(quantity, 0, b)
+        quantity_name(quantity): comparison.difference(quantity, 0, b)
         for quantity in comparison.quantities
         if quantity.split("/")[0] == section
     }
     gaps = {name: gap for name, gap in gaps.items() if not math.isnan(gap.low)}
     changed = sorted((name for name in gaps if gaps[name].differs), key=lambda n: -abs(gaps[n].difference))
-    clauses = [_clause(gaps[name], name, "rises", "falls", "does") for name in changed]
     same = [name for name in gaps if name not in changed]
-    if same:
-        several = len(same) > 1
-        listed = " and ".join(filter(None, [", ".join(same[:-1]), same[-1]]))
-        clauses.append(f"{listed} {'do' if several else 'does'} not differ")
-    return "; ".join(clauses)
+    return "; ".join(_clause(gaps[name], name, *_verbs(name)) for name in [*changed, *same])
+
+
+def _verbs(name: str) -> tuple[str, str, str]:
+    """Of several (all false positives) or of one."""
+    return ("rise", "fall", "do") if name.startswith("all ") else ("rises", "falls", "does")
 
 
 def _clause(gap: Difference, subject: str, rises: str, falls: str, does: str) -> str:

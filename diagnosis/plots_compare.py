@@ -33,18 +33,11 @@ from diagnosis.drawing import (
 )
 from diagnosis.flow import Flow
 from diagnosis.plots_flow import flow_sankey
+from diagnosis.quantity_names import p_value, quantity_name
 
 __all__ = ["class_differences", "differences", "intervals", "save_comparison_figures"]
 
 SHARE_COLOURS = {f"share/{kind.name}": kind.colour for kind in ERROR_TYPES}
-NAMES = {
-    "share/correct_and_localization": "correct + localization",
-    "map/voc07": "mAP, VOC 2007",
-    "map/area": "mAP, area",
-    "map/coco50": "mAP, COCO at IoU 0.5",
-    "map/hoiem": "mAP, Hoiem",
-    "map/normalized": "mAP, normalised",
-}
 CHART = 4.2  # inches that the intervals have
 ROW, GAP = 0.19, 0.12  # inches: a row, and the room between two blocks of rows
 ROW_TEXT, SMALL = 8.0, 7.0  # points
@@ -62,10 +55,6 @@ class _Dot:
     filled: bool
     head: str
     text: str
-
-
-def _name(quantity: str) -> str:
-    return NAMES.get(quantity, quantity.split("/", 1)[-1].replace("_", " "))
 
 
 def _shown(comparison: Comparison) -> list[str]:
@@ -99,7 +88,7 @@ def intervals(comparison: Comparison) -> Figure:
             head = LETTERS[detector] if len(comparison.names) > 1 else ""
             scaled = [100 * x for x in (number.value, number.low, number.high)]
             dots.append(_Dot(scaled[0], scaled[1], scaled[2], colour, marker, True, head, text))
-        blocks.append((_name(quantity), dots))
+        blocks.append((quantity_name(quantity), dots))
     key = [f"{LETTERS[i]}  {name}" for i, name in enumerate(comparison.names)]
     key = key if len(key) > 1 else list(comparison.names)
     note = f"Shares of the top detections and mAP, averaged over the classes. {_setting(comparison)}"
@@ -116,7 +105,10 @@ def differences(comparison: Comparison) -> Figure:
     """
     _check(comparison, 2)
     blocks = [
-        (_name(quantity), [_gap(comparison, quantity, other) for other in range(1, len(comparison.names))])
+        (
+            quantity_name(quantity),
+            [_gap(comparison, quantity, other) for other in range(1, len(comparison.names))],
+        )
         for quantity in _shown(comparison)
     ]
     note = f"Averaged over the classes in which both have a number. {GAP_NOTE} {_setting(comparison)}"
@@ -145,7 +137,7 @@ def class_differences(comparison: Comparison, quantity: str = "share/localizatio
     rows: list[tuple[str, int | None]] = [("mean over classes", None)]
     rows += [(name, label) for label, name in enumerate(comparison.classes)]
     blocks = [(name, [_gap(comparison, quantity, other, label) for other in others]) for name, label in rows]
-    title = f"Difference from {comparison.names[0]}: {_name(quantity)}"
+    title = f"Difference from {comparison.names[0]}: {quantity_name(quantity)}"
     note = f"{GAP_NOTE} {_setting(comparison)}"
     return _forest(title, _gap_key(comparison), blocks, _around_zero(blocks), "points", note)
 
@@ -162,7 +154,7 @@ def _gap(comparison: Comparison, quantity: str, other: int, label: int | None = 
     gap = comparison.difference(quantity, 0, other, label)
     text = _range(gap.difference, gap.low, gap.high, sign="+")
     if not math.isnan(gap.p):
-        text += f"   p = {gap.p:.3f}" if gap.p >= 0.001 else f"   p = {gap.p:.1g}"
+        text += f"   p {p_value(gap.p, comparison.replicates - gap.undefined)}"
     head = LETTERS[other] if len(comparison.names) > 2 else ""
     scaled = [100 * x for x in (gap.difference, gap.low, gap.high)]
     marker = MARKERS[other % len(MARKERS)]

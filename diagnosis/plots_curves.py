@@ -253,7 +253,7 @@ def confusion_heatmap(matrix: ConfusionMatrix, name: str = "") -> Figure:
     cell = 0.3 if size <= 30 else max(0.09, 9.0 / size)
     letters = min(8.0, cell * 72 * 0.75)
     names = [wrap(text, 1.4, letters, lines=1)[0] for text in classes]
-    room = 0.2 + max(text_width(text, letters) for text in [*names, "background"])
+    room = 0.2 + max(text_width(text, letters) for text in [*names, "unmatched"])
     side, left, top = cell * size, room, 0.3 + room
     width = max(left + side + 0.75, 5.4)
     kept = (
@@ -263,7 +263,8 @@ def confusion_heatmap(matrix: ConfusionMatrix, name: str = "") -> Figure:
         f"Rows: what is there; columns: what was detected, in % of the row. {kept} Pairs of IoU "
         f"{matrix.iou:g} or more, whatever the class. "
         f"N = {count(int(matrix.counts[:-1].sum()), 'object')}; last row: "
-        f"{count(int(matrix.counts[-1].sum()), 'detection')} on background."
+        f"{count(int(matrix.counts[-1].sum()), 'detection')} "
+        "without object: on background, or on an object that another detection has already taken."
     )
     lines = wrap(text, width, TEXT)
     with house_style():
@@ -284,7 +285,7 @@ def confusion_heatmap(matrix: ConfusionMatrix, name: str = "") -> Figure:
             shade = to_hex(SHADES(share))
             place = ((column + 0.5) * cell, (row + 0.5) * cell)
             put_text(axes, *place, f"{100 * share:.0f}", 6.5, ink_on(shade), ha="center")
-        for position, label in enumerate([*names, "background"]):
+        for position, label in enumerate([*names, "unmatched"]):
             y = (position + 0.5) * cell
             put_text(axes, -0.08, y, label, letters, INK if position < len(names) else QUIET, ha="right")
             total = int(matrix.counts[position].sum())

@@ -163,7 +163,8 @@ def detection_areas(trend: DetectionTrend, groups: Groups | None = None, *, name
             subtitle=name,
             keys=keys,
             note="N: number of a class's objects. Each class gives so many times its own N of its surest "
-            "detections, or all it has; these are counted together. Recall is averaged over the classes.",
+            "detections, or all it has; these are counted together. Recall is averaged over the classes; "
+            "for it, duplicates first go to the end of the ranking, as in Hoiem's tool.",
         )
         for axes, members in zip(charts, chosen.values(), strict=True):
             shares = trend.shares(members)

@@ -59,7 +59,7 @@ def confusion(name: str, result: Tide, counted: NDArray[np.bool_] | None = None)
     cell = CELLS["colours" if classes > MANY else "numbers"]
     size = SMALL if classes <= MANY else 5.5
     names = [wrap(text, 1.6, size, lines=1)[0] for text in result.classes]
-    names_width = max(text_width(text, size) for text in [*names, "background", "missed"]) + 0.12
+    names_width = max(text_width(text, size) for text in [*names, "none of these", "missed"]) + 0.12
     extent = cell * (classes + 1)
     pairs = _largest_confusions(matrix)
     listed = max(2.9, max((text_width(_pair_text(result, *pair), TEXT) for pair in pairs), default=0) + 0.2)
@@ -106,7 +106,7 @@ def _matrix(
             axes.plot(xs, ys, color=colour, linewidth=0.5, zorder=1, clip_on=False)
     for position, text in enumerate([*names, "missed"]):
         put_text(axes, -0.06, cell * (position + 0.5), text, size, INK, ha="right")
-    for position, text in enumerate([*names, "background"]):
+    for position, text in enumerate([*names, "none of these"]):
         x = cell * (position + 0.5)
         axes.text(x, -0.06, text, size=size, color=INK, ha="center", va="bottom", rotation=90)
     if not numbers:
@@ -139,7 +139,7 @@ def _side(axes: Axes, result: Tide, pairs: Sequence[tuple[int, int, int]]) -> No
     entries = [
         (ERROR_TYPES[0].colour, "correct"),
         (TIDE_ERRORS[0].colour, "cls: on an object of another class"),
-        (TIDE_ERRORS[4].colour, "loc, both, dupe or bkg"),
+        (TIDE_ERRORS[4].colour, "none of these: loc, both, dupe or bkg"),
         (TIDE_ERRORS[5].colour, "objects without correct detection"),
     ]
     y = LINE / 2

@@ -32,13 +32,15 @@ def provenance(command: str, options: Mapping[str, Any], diagnoses: Sequence[Dia
     Returns
     -------
     dict
-        ``commit`` is None outside a git checkout; ``sources`` says how many detections each path gave
-        (one a line; with ``--lenient`` without the lines left out).
+        ``commit`` is None outside a git checkout, with a ``commit_reason`` beside it; ``sources`` says how
+        many detections each path gave (one a line; with ``--lenient`` without the lines left out).
     """
+    of = commit(Path(__file__).parent)
     return {
         "command": command,
         "options": {name: _plain(value) for name, value in options.items()},
-        "commit": commit(Path(__file__).parent),
+        "commit": of,
+        **({} if of else {"commit_reason": "not run from a git checkout"}),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "machine": {
             "system": platform.platform(),

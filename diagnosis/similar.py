@@ -13,7 +13,9 @@ from data.records import InputError
 __all__ = ["similar_matrix", "similar_to_json"]
 
 
-def similar_matrix(classes: Sequence[str], groups: Iterable[Iterable[str]] = ()) -> NDArray[np.bool_]:
+def similar_matrix(
+    classes: Sequence[str], groups: Iterable[Iterable[str]] = (), where: str = "similar classes"
+) -> NDArray[np.bool_]:
     """Classes that share a group.
 
     Parameters
@@ -22,6 +24,8 @@ def similar_matrix(classes: Sequence[str], groups: Iterable[Iterable[str]] = ())
         Names of the C classes.
     groups
         Groups of similar classes. A class may be in several, or in none.
+    where
+        What a mistake is laid to, such as the file of the groups.
 
     Returns
     -------
@@ -46,7 +50,7 @@ def similar_matrix(classes: Sequence[str], groups: Iterable[Iterable[str]] = ())
             if name not in index:
                 near = difflib.get_close_matches(name, index, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else f": {', '.join(index)}"
-                raise InputError("similar classes", f"{name!r}", f"a class of the ground truth{hint}")
+                raise InputError(where, f"{name!r}", f"a class of the ground truth{hint}")
         members = [index[name] for name in names]
         matrix[np.ix_(members, members)] = True
     np.fill_diagonal(matrix, False)

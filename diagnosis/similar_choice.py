@@ -12,6 +12,7 @@ from data.formats import COCO_SIMILAR, VOC_SIMILAR
 from data.formats.files import read_text
 from data.formats.sources import similar_source
 from data.records import InputError
+from diagnosis.similar import similar_matrix
 
 __all__ = ["Similar", "read_groups", "read_similar"]
 
@@ -71,7 +72,9 @@ def read_similar(choice: str | None, spec: str, classes: Sequence[str]) -> Simil
     if choice is None:
         return Similar(*similar_source(spec))
     if choice not in NAMED_GROUPS:
-        return Similar(read_groups(Path(choice)), choice)
+        named = read_groups(Path(choice))
+        similar_matrix(classes, named, where=choice)  # an unknown class is the file's mistake: so say it
+        return Similar(named, choice)
     groups = [[name for name in group if name in classes] for group in NAMED_GROUPS[choice]]
     if not any(groups):
         few = ", ".join(classes[:20]) + (", …" if len(classes) > 20 else "")
@@ -102,15 +105,14 @@ def read_groups(path: Path) -> list[list[str]]:
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise InputError(where, "malformed YAML", expected) from None
     if isinstance(content, dict):
-        nested = isinstance(content.get("similar"), list) and any(
-            isinstance(group, list) for group in content["similar"]
-        )
-        groups = content["similar"] if nested else list(content.values())
+        groups = content["similar"] if "similar" in content else list(content.values())
     else:
         groups = content
     if not isinstance(groups, list):
         raise InputError(path, f"a {type(content).__name__}", expected)
     for position, group in enumerate(groups, 1):
+        if isinstance(group, str) and isinstance(content, dict) and "similar" in content:
+            raise InputError(f"{path}, similar", repr(groups), f"groups within it: {expected}")
         if not isinstance(group, list) or not all(isinstance(name, str) for name in group):
             raise InputError(f"{path}, group {position}", repr(group), "a list of class names")
     return groups

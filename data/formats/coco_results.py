@@ -78,6 +78,7 @@ def read_coco_detections(path: Path | str, truth: GroundTruth, lenient: bool = F
         lambda row: f"{path}[{indices[row]}]",
         lambda row: results[row].image_id,
         lambda row: results[row].category_id,
+        sized=True,
     )
     return checked(truth, rows, tally)
 

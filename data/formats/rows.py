@@ -91,6 +91,8 @@ class Rows(NamedTuple):
     """What a row calls its class."""
     numbers: str = ""
     """What a class that is called by a number should be."""
+    sized: bool = False
+    """Whether the file gives width and height: no clipping to the image makes these negative."""
 
 
 def swapped(boxes: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -146,7 +148,10 @@ def checked(truth: GroundTruth, rows: Rows, tally: Tally) -> Detections:
     limits = np.full((len(known), 2), np.inf)
     limits[known] = truth.sizes[rows.image_index[known]]
     inverted = np.zeros(len(known), dtype=bool)
-    inverted[finite] = swapped(rows.boxes[finite], limits[finite])
+    if rows.sized:
+        inverted[finite] = (high < low)[finite].any(axis=1)
+    else:
+        inverted[finite] = swapped(rows.boxes[finite], limits[finite])
     bad = np.stack(
         [~known, rows.labels == NO_INDEX, ~np.isfinite(rows.scores), ~finite, inverted], axis=1
     )  # (M, 5): each kind of fault
@@ -186,7 +191,8 @@ def _fault(truth: GroundTruth, rows: Rows, row: int, number: int) -> Fault:
     box = " ".join(f"{value:g}" for value in rows.boxes[row].tolist())
     if number == 3:
         return Fault(where, f"the box {box}", "four finite numbers", "with a box that is not finite")
-    return Fault(where, f"the inverted box {box}", "xmin <= xmax and ymin <= ymax", "with an inverted box")
+    expected = "xmin <= xmax and ymin <= ymax" + ": no negative width or height" * rows.sized
+    return Fault(where, f"the inverted box {box}", expected, "with an inverted box")
 
 
 def _class_expected(truth: GroundTruth, key: object, numbers: str) -> str:

@@ -7,30 +7,15 @@ from collections.abc import Sequence
 from diagnosis.breakdown import ERROR_TYPES, STRONG, WEAK
 from diagnosis.drawing import count
 from diagnosis.impact import VARIANTS
+from diagnosis.quantity_names import TIDE_LABELS, impact_label
 from diagnosis.report.cells import Cell, Column, Table, share, text, whole
 from diagnosis.report.reading import Json, classes_of, mean, ordered
 from diagnosis.report.shapes import Block, bars
 from diagnosis.tide_errors import TIDE_ERRORS, explain
 
-__all__ = ["TIDE_LABELS", "impact", "impact_label", "tide"]
+__all__ = ["impact", "tide"]
 
-VERBS = {
-    "ignore": "{} removed",
-    "fix": "{} corrected",
-    "only": "all but {} removed",
-}
-LABELS = {"ignore_localization_similar": "localization corrected and similar removed"}
 MEANINGS = {variant.name: variant.explanation for variant in VARIANTS}
-TIDE_LABELS = {
-    "cls": "wrong class",
-    "loc": "wrong place",
-    "both": "wrong class and place",
-    "dupe": "duplicate",
-    "bkg": "background",
-    "miss": "missed object",
-    "fp": "all false positives",
-    "fn": "all missed objects",
-}
 TIDE_SUMS = {
     "fp": "What AP would gain without any false positive.",
     "fn": "What AP would gain if no object were missed.",
@@ -85,18 +70,6 @@ def _impact_words(kind: str) -> tuple[str, str, str]:
     what = kind.partition("_")[2].removeprefix("pure_")
     colour = next((kind.name for kind in ERROR_TYPES if what.startswith(kind.name)), "")
     return impact_label(kind), MEANINGS.get(kind, ""), colour
-
-
-def impact_label(kind: str) -> str:
-    """What one of the changes is called.
-
-    Examples
-    --------
-    >>> impact_label("fix_localization"), impact_label("only_background")
-    ('localization corrected', 'all but background removed')
-    """
-    verb, _, what = kind.partition("_")
-    return LABELS.get(kind) or VERBS.get(verb, verb + " {}").format(what.replace("_", " "))
 
 
 def tide(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:

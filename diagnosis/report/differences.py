@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from diagnosis.drawing import AP_NAMES, count
+from diagnosis.quantity_names import p_value, quantity_name
 from diagnosis.report.cells import Cell, Column, Table, points, text, whole
-from diagnosis.report.costs import TIDE_LABELS, impact_label
 from diagnosis.report.reading import Json
 from diagnosis.report.shapes import Block, forest
 from diagnosis.summary import Diagnosis
@@ -33,19 +34,24 @@ def differences(numbers: Json) -> list[Block]:
     blocks: list[Block] = []
     for entry in numbers.get("comparison") or ():
         title = f"{entry.get('b', 'b')} less {entry.get('a', 'a')}"
-        drawn: dict[str, list[tuple[str, float, float, float, float]]] = {}
+        drawn: dict[str, list[tuple[str, float, float, float, str]]] = {}
         rows = []
         for kind, quantity, gap in _quantities(entry, "difference"):
             label = _label(kind, quantity)
             values: list[float | None] = [gap.get(key) for key in ("difference", "low", "high", "p")]
             known = [value for value in values if value is not None]
             note = str(gap.get("reason", ""))
-            p = Cell("–", None, note) if values[3] is None else Cell(_p(values[3]), values[3])
+            replicates = entry.get("replicates", math.inf) - gap.get("undefined_replicates", 0)
+            p = Cell("–", None, note)
+            if values[3] is not None:
+                p = Cell(p_value(values[3], replicates).removeprefix("= "), values[3])
             rows.append(
                 (text(_heading(kind)), text(label), *(points(value, note) for value in values[:3]), p)
             )
             if len(known) == len(values):
-                drawn.setdefault(kind, []).append((label, known[0], known[1], known[2], known[3]))
+                drawn.setdefault(kind, []).append(
+                    (label, known[0], known[1], known[2], f"p {p_value(known[3], replicates)}")
+                )
         caption = f"Points, with intervals of {_level(entry)}."
         blocks += [forest(f"{title}: {_heading(kind)}", gaps, caption) for kind, gaps in drawn.items()]
         if rows:
@@ -144,14 +150,9 @@ def _heading(kind: str) -> str:
 
 
 def _label(kind: str, quantity: str) -> str:
-    if kind == "impact":
-        return impact_label(quantity)
-    named = TIDE_LABELS if kind == "dap" else AP_NAMES
-    return named.get(quantity, quantity.replace("_", " "))
-
-
-def _p(p: float) -> str:
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    return (
+        AP_NAMES[quantity] if kind == "map" and quantity in AP_NAMES else quantity_name(f"{kind}/{quantity}")
+    )
 
 
 def _level(entry: Json) -> str:

@@ -235,8 +235,8 @@ def bars(title: str, groups: Sequence[Group], letters: Sequence[str], caption: s
     return Bars(title, made, ticks, caption)
 
 
-def forest(title: str, gaps: Sequence[tuple[str, float, float, float, float]], caption: str = "") -> Forest:
-    """Differences: label, difference, low, high (fractions), p."""
+def forest(title: str, gaps: Sequence[tuple[str, float, float, float, str]], caption: str = "") -> Forest:
+    """Differences: label, difference, low, high (fractions), p in words."""
     low = 100 * min([0.0, *(gap[2] for gap in gaps)])
     high = 100 * max([0.0, *(gap[3] for gap in gaps)])
     step, _ = _axis(high - low, few=5)
@@ -253,7 +253,7 @@ def forest(title: str, gaps: Sequence[tuple[str, float, float, float, float]], c
             place(100 * start),
             place(100 * stop),
             f"{points(middle).text} [{points(start).text}, {points(stop).text}]",
-            "p < 0.001" if p < 0.001 else f"p = {p:.3f}",
+            p,
             start > 0 or stop < 0,
         )
         for label, middle, start, stop, p in gaps

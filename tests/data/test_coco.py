@@ -287,6 +287,7 @@ WRONG_RESULTS = [
     ({"score": "0.5"}, "found a string as score", "malformed"),
     ({"bbox": [1, 2, float("inf"), 4]}, "found the box 1 2 inf 6; expected four", "a box that is not finite"),
     ({"bbox": [10, 2, -3, 4]}, "found the inverted box 10 2 7 6", "an inverted box"),
+    ({"bbox": [1, 2, -5, 6]}, "found the inverted box 1 2 -4 8", "an inverted box"),  # also at the border
     ({"bbox": [10, 2, 3]}, "found not 4 values as bbox", "malformed"),
     ({"bbox": {"x": 1}}, "found an object as bbox", "malformed"),
     ({"image_id": True}, "found true or false as image_id", "malformed"),

@@ -225,6 +225,7 @@ def test_groups_from_a_file(tmp_path, text):
         (b"", "found a NoneType"),
         (b"pets: cat", "group 1: found 'cat'"),
         (b"- [cat]\n- [yes]", r"group 2: found \[True\]"),
+        (b"similar: [cat, dog]", r"similar.yaml, similar: found \['cat', 'dog'\]; expected groups within it"),
         (b"- [c\xe4t]", "not UTF-8"),
         (None, "no such file"),
     ],

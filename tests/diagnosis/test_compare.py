@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import diagnose
+from diagnosis.average_precision import AP_KINDS
 from diagnosis.bootstrap import bootstrap, draw_runs, resamples
 from diagnosis.compare import compare
 from diagnosis.comparison_text import (
@@ -18,6 +19,7 @@ from diagnosis.comparison_text import (
     intervals_to_json,
 )
 from diagnosis.impact import VARIANTS
+from diagnosis.quantity_names import quantity_name
 from diagnosis.resampled import RESAMPLED_AP, ResampledAP, ResampledBreakdown
 from diagnosis.resampled_impact import RESAMPLED_IMPACT, ResampledImpact
 from diagnosis.resampled_tide import ResampledTide
@@ -370,9 +372,12 @@ def test_words(three):
     same_again = comparison_sentences(compare([three[0], twin], replicates=20))
     assert "correct + localization does not differ [0.0, 0.0]" in same_again[1]
     assert lines[2].startswith("What fixing errors would add to AP (TIDE's dAP), from good 1 to worse: ")
-    assert "; cls falls by " in lines[2]
-    assert "fix localization" in lines[3]
-    assert same_again[2].endswith(": cls, loc, both, dupe, bkg, miss, fp and fn do not differ.")
+    assert "wrong class falls by " in lines[2]
+    assert "localization corrected" in lines[3]
+    assert (
+        ": wrong class does not differ [0.0, 0.0]; wrong place does not differ [0.0, 0.0]; " in same_again[2]
+    )
+    assert same_again[2].endswith("all missed objects do not differ [0.0, 0.0].")
     assert comparison_sentences(compare(three[:1], replicates=5)) == []
 
 
@@ -413,3 +418,11 @@ def test_detectors_that_cannot_be_compared(three):
         compare([diagnose(truth, Detections([], ["dog"], [], [], [], []))])
     with pytest.raises(InputError, match="one of share/correct"):
         compare(three, replicates=2).estimate("share/nothing", 0)
+
+
+def test_a_p_value_at_its_least_is_known_from_above_alone(three):
+    table = comparison_table(compare([three[0], three[2]], replicates=100))
+    assert "p ≤ 0.020" in table, "2 / 101, rounded up"
+    assert "p = 0.020" not in table
+    assert "wrong class and place" in table
+    assert {quantity_name(f"map/{kind}") for kind in AP_KINDS}.isdisjoint(AP_KINDS)

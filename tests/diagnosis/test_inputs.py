@@ -223,6 +223,9 @@ def test_similar_classes(tmp_path):
         inputs.read_similar("coco", yolo, ["round"])
     (tmp_path / "groups.yaml").write_text("pets: [cat, dog]\n")
     assert inputs.read_similar(str(tmp_path / "groups.yaml"), yolo, CLASSES).groups == [["cat", "dog"]]
+    (tmp_path / "groups.yaml").write_text("pets: [cat, dgo]\n")
+    with pytest.raises(InputError, match=r"groups\.yaml: found 'dgo'; .* did you mean 'dog'"):
+        inputs.read_similar(str(tmp_path / "groups.yaml"), yolo, CLASSES)
 
 
 def test_coco_s_groups_are_disjoint_and_hold_all_classes_but_person():

@@ -182,6 +182,11 @@ def test_where_the_numbers_come_from(root, voc, undrawn, monkeypatch):
     assert origin["options"]["detections"] == [str(voc / "plain"), str(voc / "shifted")]
     assert set(origin["machine"]) == {"system", "processor", "cores"}
     assert origin["commit"] == provenance.commit(root / "diagnosis")
+    assert ("commit_reason" in origin) == (origin["commit"] is None)
+    monkeypatch.setattr(provenance, "commit", lambda folder: None)
+    unknown = provenance.provenance("diagnose", {"detections": []}, [])
+    assert unknown["commit"] is None
+    assert unknown["commit_reason"] == "not run from a git checkout"
 
 
 def git(folder, *words):
