@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,13 @@ from hypothesis import settings
 # A deadline for each example would fail tests on a busy machine that pass on an idle one.
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C be Ctrl-C for the processes that tests start: one in the background would ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -70,16 +70,21 @@ def run_command(task: Task, arguments: Sequence[str] | None = None) -> int:
     int
         The exit code.
     """
-    values, given = parse(task, sys.argv[1:] if arguments is None else arguments)
+    try:
+        values, given = parse(task, sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        return _interrupted()
     return exit_code(lambda: _run(task, values, given))
 
 
 def exit_code(action: Callable[[], None]) -> int:
     """Do something, say in one line what went wrong with it, and return the command's exit code."""
     # Heavy imports after the options are known to be sound: --help and a misspelt option answer at once.
-    from training.callbacks import NonFiniteLossError, StoppedError
-    from training.trainer import is_first_here, is_first_process, lost_another
-
+    try:
+        from training.callbacks import NonFiniteLossError, StoppedError
+        from training.trainer import is_first_here, is_first_process, lost_another
+    except KeyboardInterrupt:
+        return _interrupted()
     try:
         quiet()
         action()
@@ -101,10 +106,15 @@ def exit_code(action: Callable[[], None]) -> int:
         if is_first_process():
             print("error: another process of this run has failed; it says why", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:  # before the first step or after the last: there is no state to save
-        print("stopped by SIGINT", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt:
+        return _interrupted()
     return 0
+
+
+def _interrupted() -> int:
+    """Before the first step or after the last: there is no state to save."""
+    print("stopped by SIGINT", file=sys.stderr)
+    return 130
 
 
 def quiet() -> None:

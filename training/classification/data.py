@@ -62,7 +62,7 @@ class ClassificationLoaders(L.LightningDataModule):
             raise InputError(
                 "--batch-size",
                 f"{self.batch_size} for {len(self.data.train)} training images",
-                "no more than there are images",
+                "no more than there are images: lower it, or raise --fraction",
             )
 
     def _loader(self, images: ImageSet | ImageFiles, *, train: bool) -> EpochLoader[ClassificationBatch]:

@@ -128,7 +128,7 @@ class DetectionData(L.LightningDataModule):
             raise InputError(
                 "--batch-size",
                 f"{self.batch_size} for {len(self.train)} training images",
-                "no more than there are images",
+                "no more than there are images: lower it",
             )
 
     def _loader(self, dataset: DetectionDataset, *, train: bool) -> EpochLoader[Batch]:

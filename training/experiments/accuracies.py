@@ -95,7 +95,7 @@ def _page(
     figure, panels = make_page(
         names,
         size,
-        title=plan.experiment.heading,
+        title=plan.heading,
         entries=_legend(rows),
         notes=notes(plan, rows),
     )

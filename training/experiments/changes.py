@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -77,6 +78,8 @@ def parse_roots(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         name, equals, path = word.partition("=")
         known = equals and name in DATA
+        if equals and not known and name.replace("-", "").isalnum() and not Path(word).exists():
+            raise InputError("--root", repr(word), f"PATH, or DATA=PATH with one of {', '.join(DATA)}")
         roots[name if known else ""] = path if known else word
     if len(roots) < len(words):
         raise InputError(

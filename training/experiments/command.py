@@ -112,6 +112,9 @@ def _reproduce(options: argparse.Namespace) -> int:
         return 0
     failed: dict[str, str] = {}
     if wanted and not options.draw:
+        for path in roots.values():
+            if not Path(path).is_dir():
+                raise InputError("--root", f"no folder {path}", "the folder of the data")
         failed, stopped = execute(wanted, options.out, where)
         if stopped:
             print("stopped; the same command goes on from there", file=sys.stderr)

@@ -53,7 +53,7 @@ def training_curves(plan: Plan, rows: Sequence[Row], curves: Mapping[str, Curve]
     figure, (axes,) = make_page(
         [""],
         (5.6, 3.3),
-        title=plan.experiment.heading,
+        title=plan.heading,
         entries=entries,
         notes=notes(plan, rows),
         right=0.9,

@@ -35,7 +35,7 @@ def dots(plan: Plan, rows: Sequence[Row]) -> Figure:
     figure, (axes,) = make_page(
         [""],
         (3.4, STEP * (len(rows) + 0.5)),
-        title=plan.experiment.heading,
+        title=plan.heading,
         entries=entries,
         notes=notes(plan, rows),
         left=widest + 0.15,

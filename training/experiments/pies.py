@@ -31,7 +31,7 @@ def error_pies(plan: Plan, rows: Sequence[Row]) -> Figure:
     figure, panels = make_page(
         [row.point.series for row in rows],
         PANEL,
-        title=plan.experiment.heading,
+        title=plan.heading,
         entries=(),
         notes=[
             "What became of the top N detections of each class, N its number of objects; shares averaged "

@@ -16,10 +16,12 @@ from training.experiments.changes import Changes
 from training.experiments.declare import Experiment, nearest
 from training.experiments.options import MACHINE, Script, check_values, defaults, resolved
 from training.experiments.same import plainest
-from training.experiments.variant import Variant, variant_of
+from training.experiments.variant import Variant, layer_count, variant_of
 
 __all__ = ["Plan", "Point", "Run", "State", "make_plan", "state_of"]
 
+REPLACING = ("data", "arch")
+"""Options whose overriding makes another experiment of it: the paper has no number for that."""
 State = Literal["done", "begun", "wanted"]
 
 
@@ -62,6 +64,12 @@ class Plan:
     points: tuple[Point, ...]
     runs: tuple[Run, ...]
 
+    @property
+    def heading(self) -> str:
+        """Of the figure or table: what the file says, and what was run instead."""
+        instead = [str(self.changes.overrides[name]) for name in REPLACING if name in self.changes.overrides]
+        return self.experiment.heading + (f" — here {', '.join(instead)} instead" if instead else "")
+
     def run_named(self, name: str) -> Run:
         """A run by its name."""
         return next(run for run in self.runs if run.name == name)
@@ -88,15 +96,19 @@ def make_plan(experiment: Experiment, changes: Changes, seeds: tuple[int, ...] |
     seeds = seeds or experiment.seeds
     points: list[Point] = []
     runs: dict[str, Run] = {}
+    met: dict[str, list[Any]] = {name: [] for name in changes.only}
     for series in experiment.series:
         for member in series.members():
             declared = {**experiment.common, **member}
             filled = {**defaults(experiment.script), **declared}
             if not changes.keeps(filled):
                 continue
+            for name in changes.only:
+                met[name].append(filled[name])
             options = changes.applied(declared, experiment.script)
             made: list[Run] = []
             check_values(experiment.script, options)
+            check_layers(experiment, series.name, {**options, **(series.test or {})})
             for seed in seeds:
                 training = _training(experiment.script, {**options, "seed": seed})
                 runs.setdefault(training.name, training)
@@ -105,11 +117,33 @@ def make_plan(experiment: Experiment, changes: Changes, seeds: tuple[int, ...] |
                     run = _scoring(training, series.test)
                     runs.setdefault(run.name, run)
                 made.append(run)
-            points.append(Point(series.name, variant_of(filled, series.test), tuple(made)))
-    if not points:
-        only = " ".join(f"{name}={','.join(map(str, values))}" for name, values in changes.only.items())
+            # The paper's number is that of the declared variant, but not of other data or another network.
+            elsewhere = {name: changes.overrides[name] for name in REPLACING if name in changes.overrides}
+            variant = variant_of({**filled, **elsewhere}, series.test)
+            points.append(Point(series.name, variant, tuple(made)))
+    unmet = {
+        name: value for name, values in changes.only.items() for value in values if value not in met[name]
+    }
+    if not points or unmet:
+        asked = unmet or {name: ",".join(map(str, values)) for name, values in changes.only.items()}
+        only = " ".join(f"{name}={value}" for name, value in asked.items())
         raise InputError("--only", only, f"values that some of {experiment.name} have")
     return Plan(experiment, changes, seeds, tuple(points), tuple(runs.values()))
+
+
+def check_layers(experiment: Experiment, series: str, options: Mapping[str, Any]) -> None:
+    """Raise InputError for a layer that the network of a run lacks: now, not when its turn comes."""
+    numbers = [options.get("last"), options.get("layer"), *(options.get("layers") or ())]
+    largest = max((number for number in numbers if isinstance(number, int)), default=0)
+    if experiment.script != "train_classify" or options.get("method", "none") == "none" or not largest:
+        return
+    count = layer_count(options["arch"])
+    if largest > count:
+        raise InputError(
+            f"{experiment.name}: {series}",
+            f"layer {largest}",
+            f"at most {count}, which {options['arch']} has",
+        )
 
 
 def check_overrides(experiment: Experiment, changes: Changes) -> None:

@@ -107,7 +107,7 @@ def to_markdown(plan: Plan, rows: Sequence[Row]) -> str:
     widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
     lines = [_line(head, widths), "|" + "|".join("-" * (width + 2) for width in widths) + "|"]
     lines += [_line(line, widths) for line in body]
-    return "\n".join([f"# {plan.experiment.heading}", "", *lines, "", " ".join(notes(plan, rows)), ""])
+    return "\n".join([f"# {plan.heading}", "", *lines, "", " ".join(notes(plan, rows)), ""])
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

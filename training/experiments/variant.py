@@ -103,8 +103,12 @@ def layers_of(arch: str) -> tuple[Layer, ...]:
 
     extra = {"stem": "small"} if arch.startswith("resnet") and arch in OWN else {}
     build = getattr(detector, arch) if arch in OWN else getattr(torchvision.models, arch)
-    with torch.device("meta"):
-        return tuple(detector.list_layers(build(num_classes=10, **extra)))
+    try:
+        with torch.device("meta"):
+            network = build(num_classes=10, **extra)
+    except NotImplementedError:  # RegNets compute their widths with tensors
+        network = build(num_classes=10, **extra)
+    return tuple(detector.list_layers(network))
 
 
 def layer_count(arch: str) -> int:

@@ -1,6 +1,7 @@
 """What the tests of classification runs share: the command on a few of the shapes, with a narrow VGG-16."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,28 @@ def arguments() -> list[str]:
     ]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def few_shapes() -> Any:
-    """Fewer images than the data set has."""
+@contextmanager
+def few_images() -> Iterator[None]:
+    """Fewer shapes than the data set has."""
     before = dict(classification.SHAPES)
     classification._shapes.cache_clear()
     classification.SHAPES.update(train=64, test=16)
-    yield
-    classification._shapes.cache_clear()
-    classification.SHAPES.update(before)
+    try:
+        yield
+    finally:
+        classification._shapes.cache_clear()
+        classification.SHAPES.update(before)
+
+
+@pytest.fixture(autouse=True)
+def few_shapes() -> Iterator[None]:
+    """In every test here; not beyond, as other tests of this process count the shapes."""
+    with few_images():
+        yield
 
 
 @pytest.fixture(scope="session")
-def command(within: Command, few_shapes: None) -> Command:
+def command(within: Command) -> Command:
     """Run ``train_classify.py`` with the arguments of a small run, and these; a traceback fails the test."""
 
     def execute(*further: object, base: bool = True) -> Any:
@@ -43,7 +53,8 @@ def command(within: Command, few_shapes: None) -> Command:
             pairs = arguments()
             for option, value in zip(pairs[::2], pairs[1::2], strict=True):
                 words = words if option in words else [option, value, *words]
-        return within(main, words)
+        with few_images():  # fixtures of the session run before those of a test
+            return within(main, words)
 
     return execute
 

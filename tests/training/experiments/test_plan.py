@@ -12,6 +12,7 @@ from training.experiments.changes import Changes, parse_only, parse_overrides, p
 from training.experiments.cost import START, seconds_of, speed_key
 from training.experiments.declare import read_experiment
 from training.experiments.options import words
+from training.experiments.paper import paper_accuracy
 from training.experiments.plan import Plan, Run, make_plan, state_of, training_name
 from training.experiments.same import plainest
 from training.experiments.variant import layer_count, modified_percent, variant_of
@@ -133,10 +134,43 @@ def test_scale_shrinks_epochs_data_and_width_and_an_override_wins(root: Path) ->
     assert detector == {"epochs": 125, "input_size": 224}
 
 
-def test_variants_stay_as_declared_whatever_is_overridden(root: Path) -> None:
-    plan = planned(root, "figure1", Changes(overrides={"data": "shapes"}))
+def test_variants_stay_as_declared_but_for_the_data_and_the_network(root: Path) -> None:
+    """The paper's numbers stand beside a narrower network on less data, not beside other data."""
+    plan = planned(root, "figure1", Changes(0.1, {"weight_decay": 0.1}, {"": "data"}))
     assert {point.variant.data for point in plan.points} == {"cifar100"}
+    assert plan.heading == plan.experiment.heading
+    plan = planned(root, "figure1", Changes(overrides={"data": "shapes"}))
+    assert {point.variant.data for point in plan.points} == {"shapes"}
     assert {run.options["data"] for run in plan.runs} == {"shapes"}
+    assert [paper_accuracy(point.variant) for point in plan.points] == [None, None]
+    assert plan.heading.endswith("— here shapes instead")
+
+
+@pytest.mark.parametrize("only", [{"last": (99,)}, {"last": (4, 99)}])
+def test_only_a_value_that_is_there(root: Path, only: dict[str, tuple[int, ...]]) -> None:
+    with pytest.raises(InputError, match="--only: found last=99"):
+        planned(root, "figure4", Changes(roots={"": "data"}, only=only))
+
+
+def test_a_layer_that_the_network_lacks_is_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "deep.yaml"
+    file.write_text(
+        "title: Too deep\ndraw: networks\ncommon: {data: shapes, arch: vgg16}\n"
+        "series:\n  - {name: far, options: {method: spatial, layer: 77}}\n"
+    )
+    with pytest.raises(InputError, match="layer 77; expected at most 13, which vgg16 has"):
+        make_plan(read_experiment(file), Changes())
+
+
+@pytest.mark.parametrize("arch", ["regnet_y_400mf", "mobilenet_v3_small", "densenet121", "vit_b_16"])
+def test_networks_of_torchvision_have_layers(arch: str) -> None:
+    assert layer_count(arch) > 5
+
+
+@pytest.mark.parametrize("word", ["foo=bar", "cifar10=data"])
+def test_a_root_of_no_data_set(word: str) -> None:
+    with pytest.raises(InputError, match=r"--root: found '.*DATA=PATH"):
+        parse_roots([word])
 
 
 def test_percentages_are_the_papers() -> None:
