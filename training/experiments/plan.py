@@ -147,10 +147,18 @@ def check_layers(experiment: Experiment, series: str, options: Mapping[str, Any]
 
 
 def check_overrides(experiment: Experiment, changes: Changes) -> None:
-    """Raise InputError where --set would make different series the same."""
+    """Raise InputError where --set would make different series the same; those left out do not count."""
+    usual = {**defaults(experiment.script), **experiment.common}
+    kept = [
+        series
+        for series in experiment.series
+        if any(changes.keeps({**usual, **member}) for member in series.members())
+    ]
     for name in changes.overrides:
-        for series in experiment.series:
-            if name in series.sweep or name in series.options or name in (series.test or {}):
+        differ = len({repr(series.options.get(name, usual.get(name))) for series in kept}) > 1
+        for series in kept:
+            told = name in series.sweep or name in (series.test or {})
+            if told or (differ and name in series.options):
                 raise InputError(
                     "--set",
                     f"{name}, in which the series of {experiment.name} differ ({series.name})",
