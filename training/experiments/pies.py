@@ -52,9 +52,10 @@ def error_pies(plan: Plan, rows: Sequence[Row]) -> Figure:
 def _pie(axes: Axes, row: Row) -> None:
     """The slices, clockwise from the top, the larger ones with their percentages."""
     centre = (PANEL[0] / 2, RADIUS + 0.05)
-    if not row.results:
+    if not row.results or math.isnan(row.mean(ERROR_TYPES[0].name)):
+        words = "nothing detected" if row.results else "not there yet"
         axes.add_patch(Wedge(centre, RADIUS, 0, 360, facecolor="#f4f4f4", edgecolor=FAINT))
-        axes.text(*centre, "not there yet", size=9, color=QUIET, ha="center", va="center")
+        axes.text(*centre, words, size=9, color=QUIET, ha="center", va="center")
         return
     angle = -90.0
     for kind in ERROR_TYPES:

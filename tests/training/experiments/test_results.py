@@ -198,6 +198,18 @@ def in_process(jobs: Sequence[Any], report: Callable[[Any], None]) -> list[Any]:
     return outcomes
 
 
+def test_a_detector_that_detects_nothing_has_no_pie(root: Path, tmp_path: Path) -> None:
+    plan = planned(root, "figure9")
+    finish(plan, tmp_path, lambda run: 0.0)
+    for file in tmp_path.rglob("scores.json"):
+        scores = json.loads(file.read_text())
+        scores["single_passes"]["shares"] = {name: {"mean": None} for name in SHARES}
+        file.write_text(json.dumps(scores))
+    figure = draw(plan, collect(plan, tmp_path), tmp_path)
+    words = [text.get_text() for text in figure.findobj(Text)]
+    assert words.count("nothing detected") == len(plan.points) == 2
+
+
 def test_a_true_training_and_its_scoring_from_end_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
