@@ -36,6 +36,7 @@ from detector.tokens import TokenShuffle
 __all__ = [
     "Method",
     "modify_layers",
+    "needs_passes",
     "residual_blocks",
     "seek_shuffles",
     "set_shuffling",
@@ -55,6 +56,11 @@ _SHORTCUT = 0  # the branch numbers that tell the draws of one layer apart; the 
 def shuffles(network: nn.Module) -> Iterator[Shuffle]:
     """All shuffles in a network."""
     return (module for module in network.modules() if isinstance(module, Shuffle))
+
+
+def needs_passes(network: nn.Module) -> bool:
+    """Whether two evaluations of the network differ, because something in it shuffles then."""
+    return any(shuffle.in_evaluation for shuffle in shuffles(network))
 
 
 def seek_shuffles(network: nn.Module, seed: int, step: int) -> None:

@@ -11,13 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from diagnosis.drawing import (
-    FAINT,
     INK,
     LINE,
     MARGIN,
-    QUIET,
     TEXT,
     blank_axes,
+    chart_axes,
     new_figure,
     put_text,
     text_width,
@@ -103,7 +102,7 @@ def page_of_panels(
         heading = wrap(panel.title, wide + GAP, 9, lines=1, weight="bold")[0]
         put_text(label, 0, 0.18, heading, 9, INK, weight="bold")
         put_text(label, 0, TITLE + 0.02, wrap(panel.note, wide + GAP, SMALL, lines=1)[0], SMALL)
-        charts.append(_chart(figure, x + left, y + over, wide, high))
+        charts.append(chart_axes(figure, x + left, y + over, wide, high, ticks=SMALL))
     base = MARGIN + head + rows * cell_high + 0.1
     _draw_keys(blank_axes(figure, MARGIN, base, width, LINE * max(len(rows_of_keys), 1)), rows_of_keys)
     text = blank_axes(
@@ -112,24 +111,6 @@ def page_of_panels(
     for line, words in enumerate(noted):
         put_text(text, 0, LINE * (line + 0.5), words, TEXT)
     return figure, charts
-
-
-def _chart(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes with a light frame, placed in inches from the upper left corner."""
-    page_width, page_height = figure.get_size_inches()
-    axes = figure.add_axes(
-        (left / page_width, 1 - (top + height) / page_height, width / page_width, height / page_height)
-    )
-    axes.tick_params(labelsize=SMALL, colors=QUIET, length=2.5, width=0.6, pad=2)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set(color=QUIET, linewidth=0.6)
-    axes.xaxis.label.set(size=SMALL + 0.5, color=QUIET)
-    axes.yaxis.label.set(size=SMALL + 0.5, color=QUIET)
-    axes.grid(True, axis="y", color=FAINT, linewidth=0.5)
-    axes.set_axisbelow(True)
-    return axes
 
 
 def _key_width(key: Key) -> float:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from data.records import InputError
 
-__all__ = ["MachineOptions", "OptionGroups", "option", "option_of", "require"]
+__all__ = ["MachineOptions", "OptionGroups", "check_batch_size", "option", "option_of", "require"]
 
 
 def option(default: Any, text: str) -> Any:
@@ -36,13 +36,42 @@ def require(condition: bool, name: str, found: object, expected: str) -> None:
         raise InputError(option_of(name), repr(found), expected)
 
 
+def check_batch_size(batch_size: int, images: int, world_size: int, advice: str) -> None:
+    """Raise InputError for a batch that cannot be shared, or that the images do not fill.
+
+    Parameters
+    ----------
+    batch_size
+        Images of a step, over all devices together.
+    images
+        To train on.
+    world_size
+        Devices.
+    advice
+        What to do where there are fewer images than a batch has.
+    """
+    if batch_size % world_size:
+        raise InputError(
+            "--batch-size",
+            str(batch_size),
+            f"a multiple of the {world_size} devices that share each batch",
+        )
+    if images < batch_size:
+        raise InputError(
+            "--batch-size",
+            f"{batch_size} for {images} training images",
+            f"no more than there are images: {advice}",
+        )
+
+
 @dataclass(frozen=True)
 class OptionGroups:
     """All of a run's options; every field of a subclass is one group."""
 
     def check(self) -> None:
-        """Raise InputError for values that cannot be meant, alone or together."""
-        raise NotImplementedError
+        """Raise InputError for values that cannot be meant; each group knows its own."""
+        for group in fields(self):
+            getattr(self, group.name).check()
 
     def flat(self) -> dict[str, Any]:
         """Every option by the name it has in the YAML file."""

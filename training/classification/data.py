@@ -9,8 +9,8 @@ from data.classification import ClassificationData, classification_loader, read_
 from data.image_batches import ClassificationBatch
 from data.image_set import ImageFiles, ImageSet
 from data.loader import EpochLoader
-from data.records import InputError
 from training.classification.options import DataOptions, Options
+from training.options import check_batch_size
 
 __all__ = ["ClassificationLoaders", "image_size_of", "read_training_images"]
 
@@ -52,18 +52,7 @@ class ClassificationLoaders(L.LightningDataModule):
 
     def check(self, world_size: int) -> None:
         """Raise InputError for a batch that cannot be shared, or that the images do not fill."""
-        if self.batch_size % world_size:
-            raise InputError(
-                "--batch-size",
-                str(self.batch_size),
-                f"a multiple of the {world_size} devices that share each batch",
-            )
-        if len(self.data.train) < self.batch_size:
-            raise InputError(
-                "--batch-size",
-                f"{self.batch_size} for {len(self.data.train)} training images",
-                "no more than there are images: lower it, or raise --fraction",
-            )
+        check_batch_size(self.batch_size, len(self.data.train), world_size, "lower it, or raise --fraction")
 
     def _loader(self, images: ImageSet | ImageFiles, *, train: bool) -> EpochLoader[ClassificationBatch]:
         world_size = self.trainer.world_size if self.trainer else 1

@@ -24,7 +24,6 @@ from detector import (
 )
 from detector.choice import nearest
 from detector.probe import inputs_seen
-from detector.spatial import shuffles
 from detector.weights import load_into, load_weights
 from training.checkpoint import CheckpointForm, load_state
 from training.classification.options import ModelOptions
@@ -179,11 +178,6 @@ def build_classifier(options: ModelOptions, classes: int, image_size: int) -> nn
     if options.method != "gap_fc":
         set_shuffling(network, train=options.train_shuffle, eval=options.eval_shuffle)
     return network
-
-
-def needs_passes(network: nn.Module) -> bool:
-    """Whether two evaluations of the network differ, because something in it shuffles."""
-    return any(shuffle.in_evaluation for shuffle in shuffles(network))
 
 
 def hyper_parameters(

@@ -220,11 +220,6 @@ class Options(OptionGroups):
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
     machine: MachineOptions = field(default_factory=MachineOptions)
 
-    def check(self) -> None:
-        """Raise InputError for values that cannot be meant, alone or together."""
-        for group in (self.data, self.model, self.optimization, self.evaluation, self.machine):
-            group.check()
-
     def resolved(self) -> Options:
         """The same, with the paper's values for the data set where an option was left out."""
         given = self.optimization

@@ -13,6 +13,7 @@ from data.detection import Batch, DetectionDataset, EpochLoader, detection_loade
 from data.formats import guard_test_set, read_classes, read_voc, voc_folder
 from data.records import GroundTruth, InputError
 from training.detection.options import DataOptions
+from training.options import check_batch_size
 
 __all__ = ["DetectionData", "RunData", "read_run_data", "read_test_data"]
 
@@ -118,18 +119,7 @@ class DetectionData(L.LightningDataModule):
 
     def check(self, world_size: int) -> None:
         """Raise InputError for a batch that cannot be shared, or that the images do not fill."""
-        if self.batch_size % world_size:
-            raise InputError(
-                "--batch-size",
-                str(self.batch_size),
-                f"a multiple of the {world_size} devices that share each batch",
-            )
-        if len(self.train) < self.batch_size:
-            raise InputError(
-                "--batch-size",
-                f"{self.batch_size} for {len(self.train)} training images",
-                "no more than there are images: lower it",
-            )
+        check_batch_size(self.batch_size, len(self.train), world_size, "lower it")
 
     def _loader(self, dataset: DetectionDataset, *, train: bool) -> EpochLoader[Batch]:
         world_size = self.trainer.world_size if self.trainer else 1

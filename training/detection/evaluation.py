@@ -12,12 +12,12 @@ from data.detection import Batch
 from data.records import Detections, GroundTruth
 from detector import YOLO, seek_shuffles
 from detector.grid import Prediction, decode, non_maximum_suppression, split_outputs
-from detector.spatial import shuffles
+from detector.spatial import needs_passes
 from training.detection.columns import Columns, detections_from
 from training.detection.options import EvaluationOptions
 from training.precision import autocast
 
-__all__ = ["Evaluated", "detect", "needs_passes"]
+__all__ = ["Evaluated", "detect"]
 
 
 class Evaluated(NamedTuple):
@@ -27,11 +27,6 @@ class Evaluated(NamedTuple):
     """Of each single forward pass."""
     averaged: Detections
     """Of the mean of the passes' outputs; with one pass, that pass."""
-
-
-def needs_passes(model: YOLO) -> bool:
-    """Whether two evaluations of the model differ, because something in it shuffles."""
-    return any(shuffle.in_evaluation for shuffle in shuffles(model))
 
 
 @torch.no_grad()

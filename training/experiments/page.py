@@ -11,13 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from diagnosis.drawing import (
-    FAINT,
     INK,
     LINE,
     MARGIN,
-    QUIET,
     TEXT,
     blank_axes,
+    chart_axes,
     new_figure,
     put_text,
     text_width,
@@ -101,30 +100,13 @@ def make_page(
         if name:
             label = blank_axes(figure, x, y, wide, head)
             put_text(label, 0, head - 0.12, name, 9, INK, weight="bold")
-        charts.append(_chart(figure, x, y + head, wide, high))
+        charts.append(chart_axes(figure, x, y + head, wide, high, ticks=TICKS))
     base = top + rows * cell_high + 0.02
     _draw_entries(blank_axes(figure, MARGIN, base, width, LINE * max(len(keys), 1)), keys)
     text = blank_axes(figure, MARGIN, base + LINE * len(keys) + 0.08, width, LINE * max(len(noted), 1))
     for line, words in enumerate(noted):
         put_text(text, 0, LINE * (line + 0.5), words, TEXT)
     return figure, charts
-
-
-def _chart(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    page_width, page_height = figure.get_size_inches()
-    axes = figure.add_axes(
-        (left / page_width, 1 - (top + height) / page_height, width / page_width, height / page_height)
-    )
-    axes.tick_params(labelsize=TICKS, colors=QUIET, length=2.5, width=0.6, pad=2)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set(color=QUIET, linewidth=0.6)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.label.set(size=TICKS + 0.5, color=QUIET)
-    axes.grid(True, axis="y", color=FAINT, linewidth=0.5)
-    axes.set_axisbelow(True)
-    return axes
 
 
 def _entry_width(entry: Entry) -> float:

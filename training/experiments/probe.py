@@ -16,6 +16,7 @@ from training.detection.options import Options as DetectionOptions
 from training.experiments.cost import SMALL
 from training.experiments.options import resolved
 from training.experiments.plan import Run
+from training.precision import autocast
 
 __all__ = ["probe"]
 
@@ -40,12 +41,10 @@ def probe(run: Run) -> float:
     layout = torch.channels_last if options["channels_last"] else torch.contiguous_format
     network = network.to(device, memory_format=layout).train()  # type: ignore[call-overload]
     noise = torch.randn(images, 3, side, side, device=device).to(memory_format=layout)
-    mixed = options["precision"] != "32-true"
-    kind = torch.float16 if options["precision"].startswith("16") else torch.bfloat16
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9)
 
     def step() -> None:
-        with torch.autocast(device.type, dtype=kind, enabled=mixed):
+        with autocast(device, options["precision"]):
             loss = _total(network(noise))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

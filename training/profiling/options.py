@@ -168,8 +168,3 @@ class Options(OptionGroups):
     images: ImageOptions = field(default_factory=ImageOptions)
     shuffles: ShuffleOptions = field(default_factory=ShuffleOptions)
     machine: ProfileMachineOptions = field(default_factory=ProfileMachineOptions)
-
-    def check(self) -> None:
-        """Raise InputError for values that cannot be meant, alone or together."""
-        for group in (self.network, self.images, self.shuffles, self.machine):
-            group.check()
