@@ -44,6 +44,7 @@ from training.classification.options import (
 )
 from training.command import quiet
 from training.folder import RunFolder
+from training.memory import keep_freed_memory
 from training.options import MachineOptions
 from training.precision import autocast
 from training.trainer import Length, make_trainer
@@ -187,6 +188,7 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=7, help="turns")
     chosen = parser.parse_args()
     quiet()
+    keep_freed_memory()  # as the training commands do
     device = torch.device(chosen.device)
     options = Options(
         DataOptions(data="imagenet" if chosen.files else "cifar100", root="."),

@@ -3,6 +3,7 @@
     python benchmarks/shuffle.py                 # on a GPU where there is one
     python benchmarks/shuffle.py --quick         # one round, and a step of a thin network
     python benchmarks/shuffle.py --part maps     # of maps, memory, step
+    python benchmarks/shuffle.py --hand-back     # without what the training commands tell the allocator
 
 The index of every draw is made within the time. All contenders take turns in every round and the best times
 are compared, since other programs only ever add to them. Two loops stand beside the shuffle: one as one
@@ -34,6 +35,7 @@ from torch.profiler import ProfilerActivity, profile
 from detector import channel_shuffle, modify_layers, patch_shuffle, spatial_shuffle, vgg16
 from detector.shuffle import Shuffle
 from detector.spatial import shuffles
+from training.memory import keep_freed_memory
 
 MAPS = ((64, 64, 32, 32), (128, 512, 4, 4), (16, 2048, 14, 14))
 LARGE = 1 << 22  # values of a map from which the loop's target counts
@@ -50,6 +52,8 @@ def main() -> int:
     options = arguments()
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
+    if not options.hand_back:
+        keep_freed_memory()  # as the training commands do
     device = torch.device(options.device)
     print(f"{where(device)}, torch {torch.__version__}, best of {options.repeat} rounds", flush=True)
     if device.type != "cuda":
@@ -358,6 +362,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--precision", choices=["32-true", "bf16-mixed"], default="32-true")
     parser.add_argument("--channels-last", action="store_true", help="maps that lie channels last")
     parser.add_argument("--compile", action="store_true", help="shuffles and steps under torch.compile")
+    parser.add_argument(
+        "--hand-back", action="store_true", help="hand freed memory back to the system, as plain PyTorch does"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the CPU")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()

@@ -30,6 +30,7 @@ from detector.backbone import ARCHITECTURES, resnet
 from detector.grid import decode, encode, gather_targets, split_outputs
 from detector.shuffle import Shuffle
 from detector.spatial import shuffles
+from training.memory import keep_freed_memory
 
 LOSS_CLAIM = 0.05
 SHUFFLE_CLAIM = 0.01
@@ -43,6 +44,7 @@ def main() -> int:
     options = arguments()
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as the training commands do
     device = torch.device(options.device)
     side, batch = options.input_size, options.batch_size
     images = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8, device=device)

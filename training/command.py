@@ -12,6 +12,7 @@ from typing import Any
 
 from data.records import InputError
 from training.folder import RunFolder
+from training.memory import keep_freed_memory
 from training.options import option_of
 from training.parser import make_parser
 from training.task import Task
@@ -87,6 +88,7 @@ def exit_code(action: Callable[[], None]) -> int:
         return _interrupted()
     try:
         quiet()
+        keep_freed_memory()
         action()
     except InputError as error:
         if is_first_here():

@@ -33,7 +33,7 @@ def option_of(name: str) -> str:
 def require(condition: bool, name: str, found: object, expected: str) -> None:
     """Raise InputError about the option of field `name` unless the condition holds."""
     if not condition:
-        raise InputError(option_of(name), repr(found), expected)
+        raise InputError(option_of(name), "nothing" if found is None else repr(found), expected)
 
 
 def check_batch_size(batch_size: int, images: int, world_size: int, advice: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -182,7 +183,7 @@ def evaluate(
         options,
         out,
         name,
-        {"checkpoint": str(checkpoint)},
+        {"checkpoint": os.path.relpath(checkpoint, out)},
         make_device(options.machine),
     )
 

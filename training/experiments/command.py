@@ -15,7 +15,8 @@ from training.experiments.declare import read_experiment
 from training.experiments.execute import Where, execute
 from training.experiments.jobs import Needs, runs_folder
 from training.experiments.listing import show
-from training.experiments.plan import Plan, make_plan, state_of
+from training.experiments.options import defaults
+from training.experiments.plan import Plan, Run, make_plan, state_of
 
 __all__ = ["main"]
 
@@ -107,19 +108,30 @@ def _reproduce(options: argparse.Namespace) -> int:
     states = {run.name: state_of(run, folder) for run in runs}
     wanted = [run for run in runs if states[run.name] != "done"]
     if not options.draw:
+        check_roots(wanted, needed=not options.list)
         show(plans, states, options.out, parallel=options.parallel or 1)
     if options.list:
         return 0
     failed: dict[str, str] = {}
     if wanted and not options.draw:
-        for path in roots.values():
-            if not Path(path).is_dir():
-                raise InputError("--root", f"no folder {path}", "the folder of the data")
         failed, stopped = execute(wanted, options.out, where)
         if stopped:
             print("stopped; the same command goes on from there", file=sys.stderr)
             return 128 + stopped
     return _results(plans, options.out, failed)
+
+
+def check_roots(runs: Sequence[Run], *, needed: bool) -> None:
+    """Raise InputError for a folder of data that is not there, or, where they are needed, was not given."""
+    for run in runs:
+        options = {**defaults(run.script), **run.options}
+        data, root = options["data"], options["root"]
+        if data == "shapes":  # drawn
+            continue
+        if root is None and needed:
+            raise InputError("--root", "none", f"the folder of {data}; without it, --list and --draw")
+        if root is not None and not Path(root).is_dir():
+            raise InputError("--root", f"no folder {root}", f"the folder of {data}")
 
 
 def _where(options: argparse.Namespace) -> Where:

@@ -126,6 +126,9 @@ class Speeds:
     machine: str
     probe: Callable[[Run], float]
     from_runs: Mapping[str, float] = field(default_factory=dict)
+    quiet: bool = True
+    """Whether nothing else is at work here: a probe beside other work is slow, and is not kept."""
+    _probed: dict[str, float] = field(default_factory=dict)
     _failed: dict[str, str] = field(default_factory=dict)
 
     def step(self, run: Run) -> tuple[float, str, str]:
@@ -135,17 +138,21 @@ class Speeds:
             if known in self.from_runs:
                 return self.from_runs[known], "a finished run", known
         kept = self._kept()
-        if key in self._failed:
-            return math.nan, self._failed[key], key
-        if key not in kept:
+        if key in kept:
+            return kept[key], "a probe", key
+        if key not in self._probed and key not in self._failed:
             try:
-                kept[key] = self.probe(run)
+                self._probed[key] = self.probe(run)
             except (InputError, RuntimeError, ValueError, MemoryError) as error:
                 self._failed[key] = f"no probe: {str(error).splitlines()[0]}"
-                return math.nan, self._failed[key], key
-            self.out.mkdir(parents=True, exist_ok=True)
-            write_text(self.out / FILE, json.dumps({**self._all(), self.machine: kept}, indent=1) + "\n")
-        return kept[key], "a probe", key
+        if key in self._failed:
+            return math.nan, self._failed[key], key
+        if not self.quiet:
+            return self._probed[key], "a probe while the machine is busy", key
+        self.out.mkdir(parents=True, exist_ok=True)
+        stored = {**self._all(), self.machine: {**kept, key: self._probed[key]}}
+        write_text(self.out / FILE, json.dumps(stored, indent=1) + "\n")
+        return self._probed[key], "a probe", key
 
     def _all(self) -> dict[str, dict[str, float]]:
         try:

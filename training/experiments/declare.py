@@ -113,7 +113,8 @@ def read_experiment(path: Path) -> Experiment:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise InputError(where, getattr(error, "problem", None) or "no YAML", "YAML") from None
+        problem = getattr(error, "problem", None) or "no text"
+        raise InputError(where, f"no valid YAML ({problem})", "an experiment as in experiments/") from None
     top = _mapping(content, str(path), {"title", "draw", "script", "common", "series", "seeds"})
     script: Script = _choice(top.get("script", "train_classify"), f"{path}: script", get_args(Script))
     common = _options(top.get("common", {}), f"{path}: common", script)

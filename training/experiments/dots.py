@@ -16,7 +16,7 @@ from training.experiments.page import Entry, make_page
 from training.experiments.paper import paper_accuracy, reported
 from training.experiments.plan import Plan
 from training.experiments.tables import ARCHITECTURES, with_spread
-from training.experiments.variant import modified_percent
+from training.experiments.variant import Variant, modified_percent
 
 __all__ = ["dots"]
 
@@ -29,7 +29,7 @@ def dots(plan: Plan, rows: Sequence[Row]) -> Figure:
     names = [_name(plan, row) for row in rows]
     widest = max(text_width(name, ROW_TEXT) for name in names)
     entries = [
-        Entry("ours", mark={**mark_of(rows[0].point.variant), "color": INK}),
+        Entry("ours", mark=_mark(Variant("", ""))),
         *paper_entries(numbers=any(paper_accuracy(row.point.variant) for row in rows), drops=False),
     ]
     figure, (axes,) = make_page(
@@ -52,7 +52,7 @@ def dots(plan: Plan, rows: Sequence[Row]) -> Figure:
             spread = row.std()
             axes.errorbar(
                 [row.mean()], [place], xerr=None if math.isnan(spread) else [spread],
-                color=colour_of(variant), capsize=2.5, zorder=4, **mark_of(variant),
+                color=colour_of(variant), capsize=2.5, zorder=4, **_mark(variant),
             )  # fmt: skip
         for x, text, colour in (
             (1.04, with_spread(row) if row.results else "not yet", INK if row.results else QUIET),
@@ -76,6 +76,11 @@ def dots(plan: Plan, rows: Sequence[Row]) -> Figure:
     )
     axes.spines["left"].set_visible(False)
     return figure
+
+
+def _mark(variant: Variant) -> dict[str, Any]:
+    """Of one shape in all rows: their names say what was modified."""
+    return {**mark_of(variant), "marker": "o"}
 
 
 def _limits(rows: Sequence[Row], close: bool) -> tuple[float, float]:

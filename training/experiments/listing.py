@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from training.experiments.jobs import runs_folder
 from training.experiments.plan import Plan, Run, State
 
 __all__ = ["show"]
+
+QUIET = 0.5
+"""Programs at work for each core, in the last minute, below which a machine is free to be measured."""
 
 
 def show(plans: Sequence[Plan], states: Mapping[str, State], out: Path, *, parallel: int) -> None:
@@ -59,8 +63,10 @@ def show(plans: Sequence[Plan], states: Mapping[str, State], out: Path, *, paral
 def _speeds(out: Path) -> Speeds:
     from training.provenance import provenance
 
-    machine = machine_of(provenance()["machine"])
-    return Speeds(out, machine, _probe, measured_speeds(runs_folder(out), _script_of, machine))
+    facts = provenance()["machine"]
+    machine = machine_of(facts)
+    quiet = os.getloadavg()[0] < QUIET * facts["cores"]
+    return Speeds(out, machine, _probe, measured_speeds(runs_folder(out), _script_of, machine), quiet)
 
 
 def _probe(run: Run) -> float:

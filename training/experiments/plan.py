@@ -107,7 +107,9 @@ def make_plan(experiment: Experiment, changes: Changes, seeds: tuple[int, ...] |
                 met[name].append(filled[name])
             options = changes.applied(declared, experiment.script)
             made: list[Run] = []
-            check_values(experiment.script, options)
+            check_values(
+                experiment.script, {"root": ".", **options}
+            )  # the data are looked at before runs begin
             check_layers(experiment, series.name, {**options, **(series.test or {})})
             for seed in seeds:
                 training = _training(experiment.script, {**options, "seed": seed})

@@ -39,7 +39,7 @@ def test_help_documents_every_option(command):
         (("--method", "spatial", "--last", 14), ["--last 14 of vgg16", "from 0 to 13"]),
         (("--method", "spatial", "--layer", 99), ["--layer 99 of vgg16", "a number from 1 to 13"]),
         (("--method", "channel", "--names", "feature.0"), ["feature.0", "features.0"]),
-        (("--method", "patch", "--last", 1), ["--patch", "found None"]),
+        (("--method", "patch", "--last", 1), ["--patch", "found nothing"]),
         (("--method", "patch", "--last", 1, "--patch", 0), ["--patch", "found 0", "at least 1"]),
         (("--method", "spatial", "--last", 1, "--patch", 2), ["--patch", "only then"]),
         (("--method", "gap_fc", "--last", 1, "--per-image"), ["--per-image", "gap_fc"]),

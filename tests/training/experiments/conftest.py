@@ -67,6 +67,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(jobs, "_script", lambda name: str(script))
     monkeypatch.setattr(listing, "_probe", lambda run: 0.02)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
 
     def write(content: str = EXPERIMENT, name: str = "trial") -> Path:
         file = tmp_path / f"{name}.yaml"

@@ -114,6 +114,35 @@ def test_finished_runs_tell_how_long_a_step_takes(
     assert "0.5 s a step (a finished run)" in capsys.readouterr().out
 
 
+def test_a_probe_beside_other_work_is_not_kept(
+    bench: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = bench()
+    monkeypatch.setattr("os.getloadavg", lambda: (1e3, 0.0, 0.0))
+    assert run(file, "--list") == 0
+    assert "0.02 s a step (a probe while the machine is busy)" in capsys.readouterr().out
+    assert not Path("out/speeds.json").exists()
+
+
+def test_runs_need_the_folder_of_their_data_and_a_list_does_not(
+    bench: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = bench(bench().read_text().replace("data: shapes", "data: cifar100"))
+    assert run(file, "--list") == 0
+    assert run(file, "--draw") == 1  # nothing is there to be drawn
+    capsys.readouterr()
+    for words, found in (
+        (["--root", "nowhere", "--list"], "no folder nowhere"),
+        (["--root", "imagenet=."], "none"),
+        ([], "none"),
+    ):
+        assert run(file, *words) == 2
+        assert capsys.readouterr().err.startswith(
+            f"error: --root: found {found}; expected the folder of cifar100"
+        )
+    assert not RUNS.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

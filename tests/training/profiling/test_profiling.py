@@ -354,8 +354,8 @@ def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "--arch: found None; expected an architecture, or a --checkpoint"),
-        (["--arch", "vgg16"], "--weights: found None; expected the weights of a trained network"),
+        ([], "--arch: found nothing; expected an architecture, or a --checkpoint"),
+        (["--arch", "vgg16"], "--weights: found nothing; expected the weights of a trained network"),
         (["--arch", "vgg16", "--weights", "none"], "--weights: found 'none'"),
         (["--arch", "resnet50", "--weights", "imagenet"], "--data: found none; expected a data set"),
         (["--checkpoint", "nowhere.ckpt"], "nowhere.ckpt: found no such file; expected a checkpoint"),
@@ -388,7 +388,7 @@ def test_a_mistake_is_one_line(within: Call, words: list[str], message: str) -> 
     [
         (["--layers", 14], "--layers: found 14; expected a number from 1 to 13"),
         (["--data", "voc"], "voc"),
-        (["--data", "cifar100"], "--root: found None; expected the folder of the data"),
+        (["--data", "cifar100"], "--root: found nothing; expected the folder of the data"),
         (["--data", "cifar100", "--root", "nowhere"], "nowhere"),
         (["--precision", "16-mixed"], "--precision: found '16-mixed' on a CPU"),
         (["--input-size", 64], "--input-size: found 64; expected none with --checkpoint"),
