@@ -9,6 +9,8 @@ __all__ = ["keep_freed_memory"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _NEVER = 2**31 - 1
+_LARGEST = 64 << 20
+"""Bytes of a block that is kept; of larger ones, gaps between them would cost more memory than time."""
 
 
 def keep_freed_memory() -> bool:
@@ -17,7 +19,8 @@ def keep_freed_memory() -> bool:
     The C library of Linux hands large blocks back to the system as soon as they are freed, and every step
     gets them anew, page by page, each filled with zeros. Where a network holds a few more large maps, as with
     shuffles in all of VGG-16's layers, that costs more than the shuffles themselves
-    (``benchmarks/shuffle.py --hand-back``). The process keeps what it needed at most, a few per cent more.
+    (``benchmarks/shuffle.py --hand-back``). Blocks of up to 64 MB are kept, and the process needs up to
+    10 % more memory.
 
     Returns
     -------
@@ -29,4 +32,4 @@ def keep_freed_memory() -> bool:
     tell = getattr(ctypes.CDLL(None), "mallopt", None)
     if tell is None:
         return False
-    return bool(tell(_TRIM_THRESHOLD, _NEVER)) and bool(tell(_MMAP_THRESHOLD, _NEVER))
+    return bool(tell(_TRIM_THRESHOLD, _NEVER)) and bool(tell(_MMAP_THRESHOLD, _LARGEST))
