@@ -130,8 +130,8 @@ def check_roots(runs: Sequence[Run], *, needed: bool) -> None:
             continue
         if root is None and needed:
             raise InputError("--root", "none", f"the folder of {data}; without it, --list and --draw")
-        if root is not None and not Path(root).is_dir():
-            raise InputError("--root", f"no folder {root}", f"the folder of {data}")
+        if root is not None and not Path(root).exists():
+            raise InputError("--root", f"no {root}", f"the folder of {data}")
 
 
 def _where(options: argparse.Namespace) -> Where:

@@ -132,7 +132,7 @@ def test_runs_need_the_folder_of_their_data_and_a_list_does_not(
     assert run(file, "--draw") == 1  # nothing is there to be drawn
     capsys.readouterr()
     for words, found in (
-        (["--root", "nowhere", "--list"], "no folder nowhere"),
+        (["--root", "nowhere", "--list"], "no nowhere"),
         (["--root", "imagenet=."], "none"),
         ([], "none"),
     ):
