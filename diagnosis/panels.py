@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from diagnosis.drawing import (
     INK,
@@ -19,11 +18,11 @@ from diagnosis.drawing import (
     chart_axes,
     new_figure,
     put_text,
-    text_width,
     wrap,
 )
+from diagnosis.keys import Entry, draw_keys, key_rows
 
-__all__ = ["Key", "Panel", "page_of_panels"]
+__all__ = ["Panel", "page_of_panels"]
 
 SMALL = 7.0  # points: ticks
 TITLE, UNDER = 0.34, 0.16  # inches for a panel's title and for the line below it
@@ -38,22 +37,13 @@ class Panel:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Key:
-    """One entry of the legend; `look` is a patch's or, with `line`, a line's properties."""
-
-    text: str
-    look: dict[str, str | float]
-    line: bool = False
-
-
 def page_of_panels(
     panels: Sequence[Panel],
     size: tuple[float, float],
     *,
     title: str,
     subtitle: str = "",
-    keys: Sequence[Key] = (),
+    keys: Sequence[Entry] = (),
     note: str = "",
     columns: int = 4,
     left: float = LEFT,
@@ -85,7 +75,7 @@ def page_of_panels(
     over = titled + (UNDER if any(panel.note for panel in panels) else 0.0)
     cell_wide, cell_high = left + wide + GAP, over + high + below
     width = max(columns * cell_wide, 5.4)
-    rows_of_keys = _key_rows(keys, width)
+    rows_of_keys = key_rows(keys, width)
     noted = wrap(note, 0.95 * width, TEXT) if note else []  # text is drawn wider in few dots an inch
     head = 0.34 + (LINE + 0.04 if subtitle else 0.0)
     foot = LINE * (len(rows_of_keys) + len(noted)) + 0.16
@@ -104,39 +94,10 @@ def page_of_panels(
         put_text(label, 0, TITLE + 0.02, wrap(panel.note, wide + GAP, SMALL, lines=1)[0], SMALL)
         charts.append(chart_axes(figure, x + left, y + over, wide, high, ticks=SMALL))
     base = MARGIN + head + rows * cell_high + 0.1
-    _draw_keys(blank_axes(figure, MARGIN, base, width, LINE * max(len(rows_of_keys), 1)), rows_of_keys)
+    draw_keys(blank_axes(figure, MARGIN, base, width, LINE * max(len(rows_of_keys), 1)), rows_of_keys)
     text = blank_axes(
         figure, MARGIN, base + 0.06 + LINE * len(rows_of_keys), width, LINE * max(len(noted), 1)
     )
     for line, words in enumerate(noted):
         put_text(text, 0, LINE * (line + 0.5), words, TEXT)
     return figure, charts
-
-
-def _key_width(key: Key) -> float:
-    return 0.34 + text_width(key.text, TEXT) + 0.3
-
-
-def _key_rows(keys: Sequence[Key], width: float) -> list[list[Key]]:
-    """The legend's entries, as many in a line as fit."""
-    rows: list[list[Key]] = []
-    used = width
-    for key in keys:
-        if used + _key_width(key) > width:
-            rows.append([])
-            used = 0.0
-        rows[-1].append(key)
-        used += _key_width(key)
-    return rows
-
-
-def _draw_keys(axes: Axes, rows: Sequence[Sequence[Key]]) -> None:
-    for line, keys in enumerate(rows):
-        x, y = 0.0, LINE * (line + 0.5)
-        for key in keys:
-            if key.line:
-                axes.plot([x, x + 0.24], [y, y], clip_on=False, **key.look)  # type: ignore[arg-type]
-            else:
-                axes.add_patch(Rectangle((x, y - 0.06), 0.24, 0.12, **key.look))  # type: ignore[arg-type]
-            put_text(axes, x + 0.34, y, key.text, TEXT, INK)
-            x += _key_width(key)

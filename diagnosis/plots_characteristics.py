@@ -13,7 +13,8 @@ from diagnosis.bins import ASPECT_BINS, SIZE_BINS
 from diagnosis.characteristics import BinScores, Characteristics, Sensitivity
 from diagnosis.drawing import INK, QUIET, count, house_style, text_width, wrap
 from diagnosis.groups import group_indices
-from diagnosis.panels import Key, Panel, page_of_panels
+from diagnosis.keys import Entry
+from diagnosis.panels import Panel, page_of_panels
 
 __all__ = ["characteristic_by_class", "class_characteristics", "sensitivity_chart"]
 
@@ -136,10 +137,8 @@ def _page(
     note = NOTE + SIZES_NOTE * bool(shown & {SIZE_BINS, ASPECT_BINS}) + ASPECTS_NOTE * (ASPECT_BINS in shown)
     wide = max(1.7, most * max(BIN, min(longest, 0.9) + 0.1))
     keys = [
-        Key(
-            "objects of a bin", {"color": DOT, "marker": "o", "markersize": 4.0, "linewidth": 1.2}, line=True
-        ),
-        Key("all objects of the class", OVERALL, line=True),
+        Entry("objects of a bin", line={"color": DOT, "marker": "o", "markersize": 4.0, "linewidth": 1.2}),
+        Entry("all objects of the class", line=OVERALL),
     ]
     with house_style():
         figure, charts = page_of_panels(
@@ -214,7 +213,7 @@ def sensitivity_chart(summary: Sequence[Sensitivity], *, name: str = "") -> Figu
     """
     places = np.arange(len(summary))
     look: dict[str, str | float] = {"color": DOT, "marker": "o", "markersize": 5.0, "linewidth": 1.6}
-    keys = [Key("lowest to highest bin", look, line=True), Key("all objects", OVERALL, line=True)]
+    keys = [Entry("lowest to highest bin", line=look), Entry("all objects", line=OVERALL)]
     panel = Panel("", "")
     labels = [
         [*wrap(_title(one.name), 0.9, 7.0, lines=2), count(len(one.classes), "class", "classes")]

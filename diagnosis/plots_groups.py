@@ -14,7 +14,8 @@ from data.formats import COCO_SIMILAR, VOC_SIMILAR
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.drawing import FAINT, LETTERS, QUIET, check_comparable, count, house_style, ink_on, put_text
 from diagnosis.groups import group_indices
-from diagnosis.panels import Key, Panel, page_of_panels
+from diagnosis.keys import Entry
+from diagnosis.panels import Panel, page_of_panels
 from diagnosis.summary import Diagnosis
 
 __all__ = ["class_groups", "group_pies"]
@@ -127,7 +128,7 @@ def group_pies(diagnoses: Sequence[Diagnosis]) -> Figure:
             subtitle="   ".join(f"{letter}: {one.name}" for letter, one in lettered)
             if several
             else diagnoses[0].name,
-            keys=[Key(kind.name, {"facecolor": kind.colour, "linewidth": 0}) for kind in ERROR_TYPES],
+            keys=[Entry(kind.name, patch={"facecolor": kind.colour, "linewidth": 0}) for kind in ERROR_TYPES],
             note=f"In %, averaged over the classes of a group; parts below {100 * LABELLED:.0f} % have no "
             "number. N: detections counted. A class stands in one group at most: those that are similar to "
             "each other.",

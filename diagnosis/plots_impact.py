@@ -14,7 +14,8 @@ from diagnosis.breakdown import BACKGROUND, ERROR_TYPES, LOCALIZATION, SIMILAR, 
 from diagnosis.drawing import INK, QUIET, count, house_style
 from diagnosis.groups import group_indices
 from diagnosis.impact import VARIANTS, Impact
-from diagnosis.panels import Key, Panel, page_of_panels
+from diagnosis.keys import Entry
+from diagnosis.panels import Panel, page_of_panels
 from diagnosis.trends import DetectionTrend, FalsePositiveTrend
 
 __all__ = ["detection_areas", "false_positive_areas", "impact_bars"]
@@ -76,7 +77,7 @@ def impact_bars(
         objects = int(result.scores.objects[0, group_indices(result.classes, members)].sum())
         panels.append(Panel(group, f"{mean}, {_size(objects, len(members))}"))
     largest = max((float(gain.max()) for gain in gains.values() if not np.isnan(gain).any()), default=0.0)
-    keys = [Key(text, _bar_look(colour, hatched)) for _, text, colour, hatched in BARS]
+    keys = [Entry(text, patch=_bar_look(colour, hatched)) for _, text, colour, hatched in BARS]
     with house_style():
         figure, charts = page_of_panels(
             panels,
@@ -152,7 +153,7 @@ def detection_areas(trend: DetectionTrend, groups: Groups | None = None, *, name
         panels.append(Panel(group, _size(objects, len(members))))
     keys = [_type_key(kind) for kind in ERROR_TYPES]
     keys += [
-        Key(f"recall, IoU {threshold:g}", look, line=True)
+        Entry(f"recall, IoU {threshold:g}", line=look)
         for threshold, look in ((trend.strong, STRONG_LINE), (trend.weak, WEAK_LINE))
     ]
     with house_style():
@@ -234,8 +235,8 @@ def false_positive_areas(trends: Mapping[str, FalsePositiveTrend], *, name: str 
     return figure
 
 
-def _type_key(kind: ErrorType) -> Key:
-    return Key(kind.name, {"facecolor": kind.colour, "linewidth": 0})
+def _type_key(kind: ErrorType) -> Entry:
+    return Entry(kind.name, patch={"facecolor": kind.colour, "linewidth": 0})
 
 
 def _areas(

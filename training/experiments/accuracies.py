@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from diagnosis.drawing import QUIET
+from diagnosis.keys import Entry
 from training.experiments.collect import Row
 from training.experiments.labels import Label, place_labels
 from training.experiments.looks import (
@@ -23,7 +24,7 @@ from training.experiments.looks import (
     paper_entries,
 )
 from training.experiments.notes import DATA, notes
-from training.experiments.page import Entry, make_page
+from training.experiments.page import make_page
 from training.experiments.paper import paper_accuracy, reported
 from training.experiments.plan import Plan
 from training.experiments.tables import ARCHITECTURES, baseline_of

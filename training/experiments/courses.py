@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from diagnosis.drawing import QUIET
+from diagnosis.keys import Entry
 from diagnosis.plots import spread
 from training.experiments.collect import Curve, Row, seed_spread
 from training.experiments.looks import colour_of, draw_paper, mark_of, paper_entries
 from training.experiments.notes import notes
-from training.experiments.page import Entry, make_page
+from training.experiments.page import make_page
 from training.experiments.paper import paper_accuracy
 from training.experiments.plan import Plan
 

@@ -9,10 +9,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from diagnosis.drawing import FAINT, INK, QUIET, text_width
+from diagnosis.keys import Entry
 from training.experiments.collect import Row
 from training.experiments.looks import colour_of, draw_paper, mark_of, paper_entries
 from training.experiments.notes import notes
-from training.experiments.page import Entry, make_page
+from training.experiments.page import make_page
 from training.experiments.paper import paper_accuracy, reported
 from training.experiments.plan import Plan
 from training.experiments.tables import ARCHITECTURES, with_spread

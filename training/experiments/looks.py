@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from diagnosis.drawing import INK, QUIET
-from training.experiments.page import Entry
+from diagnosis.keys import Entry
 from training.experiments.variant import Variant
 
 __all__ = [

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,28 +17,16 @@ from diagnosis.drawing import (
     chart_axes,
     new_figure,
     put_text,
-    text_width,
     wrap,
 )
+from diagnosis.keys import Entry, draw_keys, key_rows
 
-__all__ = ["Entry", "make_page"]
+__all__ = ["make_page"]
 
 TICKS = 8.0  # points
 TITLE = 0.24  # inches: a line of the title
 HEAD = 0.3  # inches above a panel, for its name
 LEFT, BELOW, GAP = 0.6, 0.52, 0.25  # inches around a panel for its axes
-SAMPLE, SPACE = 0.34, 0.28  # inches: a legend's line, and the room after its text
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One entry of the legend."""
-
-    text: str
-    line: Mapping[str, Any] | None = None
-    """How its line looks; None: it has none."""
-    mark: Mapping[str, Any] | None = None
-    """How its mark looks; None: it has none."""
 
 
 def make_page(
@@ -85,7 +71,7 @@ def make_page(
     cell_wide, cell_high = left + wide + right, head + high + below
     width = columns * cell_wide
     titled = wrap(title, width, 11, weight="bold")
-    keys = _in_rows(entries, width)
+    keys = key_rows(entries, width)
     noted = wrap(" ".join(notes), 0.97 * width, TEXT) if notes else []
     top = MARGIN + TITLE * len(titled) + 0.06
     foot = LINE * (len(keys) + len(noted)) + 0.12
@@ -102,37 +88,8 @@ def make_page(
             put_text(label, 0, head - 0.12, name, 9, INK, weight="bold")
         charts.append(chart_axes(figure, x, y + head, wide, high, ticks=TICKS))
     base = top + rows * cell_high + 0.02
-    _draw_entries(blank_axes(figure, MARGIN, base, width, LINE * max(len(keys), 1)), keys)
+    draw_keys(blank_axes(figure, MARGIN, base, width, LINE * max(len(keys), 1)), keys)
     text = blank_axes(figure, MARGIN, base + LINE * len(keys) + 0.08, width, LINE * max(len(noted), 1))
     for line, words in enumerate(noted):
         put_text(text, 0, LINE * (line + 0.5), words, TEXT)
     return figure, charts
-
-
-def _entry_width(entry: Entry) -> float:
-    return SAMPLE + 0.1 + text_width(entry.text, TEXT) * 1.02 + SPACE
-
-
-def _in_rows(entries: Sequence[Entry], width: float) -> list[list[Entry]]:
-    """The legend's entries, as many in a line as fit."""
-    rows: list[list[Entry]] = []
-    used = width
-    for entry in entries:
-        if used + _entry_width(entry) - SPACE > width:
-            rows.append([])
-            used = 0.0
-        rows[-1].append(entry)
-        used += _entry_width(entry)
-    return rows
-
-
-def _draw_entries(axes: Axes, rows: Sequence[Sequence[Entry]]) -> None:
-    for line, entries in enumerate(rows):
-        x, y = 0.0, LINE * (line + 0.5)
-        for entry in entries:
-            if entry.line is not None:
-                axes.plot([x, x + SAMPLE], [y, y], clip_on=False, **entry.line)
-            if entry.mark is not None:
-                axes.plot([x + SAMPLE / 2], [y], clip_on=False, linestyle="none", **entry.mark)
-            put_text(axes, x + SAMPLE + 0.1, y, entry.text, TEXT, INK)
-            x += _entry_width(entry)
