@@ -15,7 +15,6 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from numbers import Integral
 from typing import Literal, TypeVar, get_args
 
 import torch
@@ -25,7 +24,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.vision_transformer import EncoderBlock
 
-from detector.choice import choose_layers, nearest
+from detector.choice import choose_layers, is_number, nearest
 from detector.entrance import put_shuffle_before
 from detector.gap_fc import average_and_connect
 from detector.layers import residual_blocks
@@ -264,7 +263,7 @@ def _check_method(method: str, patch: int | None) -> None:
         )
     if method != "patch" and patch is not None:
         raise ValueError(f"patch: found {patch}; expected none, as method {method!r} takes no patch size")
-    if method == "patch" and (not isinstance(patch, Integral) or patch < 1):
+    if method == "patch" and (not is_number(patch) or patch < 1):
         raise ValueError(f"patch: found {patch!r}; expected a side of at least 1 position for method 'patch'")
 
 

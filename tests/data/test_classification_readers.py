@@ -421,7 +421,7 @@ def write_folders(root: Path, names: dict[str, list[str]]) -> Path:
 
 def test_folders(tmp_path: Path) -> None:
     names = {
-        "train/n02": ["b.JPEG", "a.JPEG", "notes.txt"],
+        "train/n02": ["b.JPEG", "a.JPEG", "notes.txt", "._a.JPEG"],
         "train/n01": ["é.png", "z.jpg"],
         "train/.cache": [],
         "val/n01": ["1.JPEG"],

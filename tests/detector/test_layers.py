@@ -311,6 +311,33 @@ def test_names_that_cannot_be_shuffled(family: str, name: str, message: str) -> 
     assert not list(shuffles(network))
 
 
+class Sequences(nn.Module):
+    """A convolution, then modules that take (N, C, L) and (L, N, C); 16 channels and 4 images look square."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3)
+        self.line = nn.Conv1d(16, 16, 3)
+        self.normalised = nn.BatchNorm1d(16)
+        self.pooled = nn.MaxPool1d(2)
+        self.attention = nn.TransformerEncoderLayer(16, 2, 8)
+        self.proper = nn.TransformerEncoderLayer(16, 2, 8, batch_first=True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.pooled(self.normalised(self.line(self.first(images).flatten(2))))
+        x = self.attention(x.permute(2, 0, 1)).transpose(0, 1)
+        return self.proper(x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", ["line", "normalised", "pooled", "attention", "attention.self_attn"])
+def test_dimensions_in_another_order_are_no_tokens(name: str) -> None:
+    network, example = Sequences(), torch.zeros(4, 3, 8, 7)
+    with pytest.raises(ValueError, match=f"names: found '{name}', a .* that sees"):
+        modify_layers(network, "spatial", names=[name], example=example)
+    modify_layers(network, "spatial", names=["first"], example=example)
+    assert len(list(shuffles(network))) == 1
+
+
 def test_gap_fc_is_not_for_any_network() -> None:
     for make in (convnext, regnet, vision_transformer, densenet):
         network = make()
