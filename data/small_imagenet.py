@@ -72,7 +72,9 @@ def read_small_imagenet(root: Path | str, split: Split) -> ImageSet:
         images = np.empty((room, CHANNELS, SIDE, SIDE), dtype=np.uint8)
         labels = np.empty(room, dtype=np.int64)
     except (MemoryError, ValueError):  # more than there is, or than can be addressed
-        raise InputError(root, f"batches with room for {room:,} images", "as many as go into memory") from None
+        raise InputError(
+            root, f"batches with room for {room:,} images", "as many as go into memory"
+        ) from None
     count = 0
     for file in files:
         data, numbers = _batch(file)

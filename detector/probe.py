@@ -54,6 +54,7 @@ def inputs_seen(network: nn.Module, example: Example | None = None) -> Seen:
             f"network: found {type(network).__name__} with lazy layers; expected one that has been run once, "
             "so that they have their weights"
         )
+    network = getattr(network, "_orig_mod", network)  # what torch.compile has made of it takes no hooks
     images = _images(network, example)
     problem: Exception | None = None
     for part in dict.fromkeys([network, trunk(network)]):

@@ -34,6 +34,7 @@ from detector.tokens import TokenShuffle
 
 __all__ = [
     "Method",
+    "check_unwrapped",
     "modify_layers",
     "needs_passes",
     "residual_blocks",
@@ -189,7 +190,7 @@ def modify_layers(
     torch.Size([512, 512, 1, 1])
     """
     _check_method(method, patch)
-    _check_unwrapped(network)
+    check_unwrapped(network)
     chosen, known = choose_layers(
         network, last=last, layer=layer, layers=layers, names=names, example=example
     )
@@ -267,7 +268,8 @@ def _check_method(method: str, patch: int | None) -> None:
         raise ValueError(f"patch: found {patch!r}; expected a side of at least 1 position for method 'patch'")
 
 
-def _check_unwrapped(network: nn.Module) -> None:
+def check_unwrapped(network: nn.Module) -> None:
+    """Raise ValueError for what cannot be changed any more: compiled, scripted, or for several devices."""
     if not isinstance(network, nn.Module):
         raise ValueError(f"network: found {type(network).__name__}; expected an nn.Module")
     wrapped = isinstance(network, DataParallel | DistributedDataParallel | ScriptModule)

@@ -421,7 +421,9 @@ def test_a_damaged_archive_of_a_batch(tmp_path: Path) -> None:
     assert cut != whole
     for content in (bytes(packed), cut):
         file.write_bytes(content)
-        with pytest.raises(InputError, match=r"train_data_batch_4\.npz: found an archive that cannot be read"):
+        with pytest.raises(
+            InputError, match=r"train_data_batch_4\.npz: found an archive that cannot be read"
+        ):
             read_small_imagenet(tmp_path, "train")
 
 

@@ -196,6 +196,16 @@ def test_looking_draws_nothing_and_leaves_modes_as_they_were() -> None:
     assert {name for name, module in network.named_children() if not module.training} == {"layer3"}
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+def test_layers_of_a_wrapped_network(prefix: str) -> None:
+    network = vgg16(5, width=1 / 16)
+    wrapped: Any = (
+        nn.DataParallel(network) if prefix == "module." else torch.compile(network, backend="eager")
+    )
+    names = [layer.name for layer in list_layers(wrapped)]
+    assert names == [prefix + layer.name for layer in list_layers(network)]
+
+
 def test_an_example_of_ones_own() -> None:
     layers = list_layers(Backwards(), torch.zeros(3, 1, 20, 12))
     assert [(layer.channels, layer.height, layer.width) for layer in layers] == [(1, 20, 12), (4, 20, 12)]
