@@ -239,6 +239,8 @@ def _called(function: str, arguments: tuple[Any, ...]) -> Any:
 def _array(content: Any, kind: Any, shape: Any, columns_first: Any) -> NDArray[Any]:
     if not isinstance(kind, _Type):
         raise _Malformed("an array without a type")
+    if not isinstance(content, str | bytes | bytearray):  # of a number, bytearray() would make so many zeros
+        raise _Malformed("an array whose values are no bytes")
     # A copy that is an array's own, so that it can be written to.
     own = bytearray(content, "latin-1") if isinstance(content, str) else bytearray(content)
     values: NDArray[Any] = np.frombuffer(own, dtype=np.dtype(kind.code))

@@ -163,7 +163,7 @@ def _checked(data: object, labels: object, where: object, split: Split) -> Image
         found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
         raise InputError(f"{where}: data", found, f"uint8 ({count}, {PIXELS}): all {split} images")
     try:
-        numbers = np.asarray(labels, dtype=np.int64)
+        numbers = np.asarray(labels).astype(np.int64, casting="same_kind")
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{where}: fine_labels", "what are no whole numbers", "whole numbers") from None
     if numbers.shape != (count,):

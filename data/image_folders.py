@@ -53,13 +53,17 @@ def read_image_folders(root: Path | str, split: Split) -> ImageFiles:
     counts = []
     for name in classes:
         with os.scandir(folder / name) as entries:
-            files = sorted(entry.name for entry in entries if entry.name.lower().endswith(ENDINGS))
+            files = sorted(entry.name for entry in entries if _is_image(entry.name))
         if not files:
             raise InputError(folder / name, "no image", f"files that end in {', '.join(ENDINGS)}")
         names += [os.fsencode(f"{name}/{file}") for file in files]
         counts.append(len(files))
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
     return ImageFiles(folder, np.array(names), labels, classes)
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(ENDINGS) and not name.startswith(".")  # macOS leaves ._photo.jpg beside it
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:

@@ -68,8 +68,13 @@ def read_small_imagenet(root: Path | str, split: Split) -> ImageSet:
     # Room for as many images as the files can hold at most: so nothing is copied twice, and what stays
     # untouched takes no memory.
     room = sum(_most_images(file) for file in files)
-    images = np.empty((room, CHANNELS, SIDE, SIDE), dtype=np.uint8)
-    labels = np.empty(room, dtype=np.int64)
+    try:
+        images = np.empty((room, CHANNELS, SIDE, SIDE), dtype=np.uint8)
+        labels = np.empty(room, dtype=np.int64)
+    except (MemoryError, ValueError):  # more than there is, or than can be addressed
+        raise InputError(
+            root, f"batches with room for {room:,} images", "as many as go into memory"
+        ) from None
     count = 0
     for file in files:
         data, numbers = _batch(file)
@@ -146,7 +151,7 @@ def _npz(file: Path) -> dict[str, Any]:
     try:
         with np.load(file, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files if key in ("data", "labels")}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, NotImplementedError) as error:
+    except Exception as error:  # also zlib.error, TokenError, RuntimeError and more, of what is damaged
         raise _broken(file, error) from None
 
 

@@ -16,7 +16,7 @@ from detector.layers import find_layers, sees_a_map
 from detector.probe import Example, Seen, inputs_seen
 from detector.shuffle import Shuffle
 
-__all__ = ["choose_layers", "nearest"]
+__all__ = ["choose_layers", "is_number", "nearest"]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -79,7 +79,7 @@ def choose_layers(
         # Only a network of an unknown kind has to be run for its layers to be found.
         known = find_layers(network, None if example is None else inputs_seen(network, example))
         if last is not None:
-            if not _is_number(last) or not 0 <= last <= len(known):
+            if not is_number(last) or not 0 <= last <= len(known):
                 raise ValueError(f"last: found {last!r}; expected a number of layers from 0 to {len(known)}")
             chosen = known[len(known) - last :]
         else:
@@ -89,13 +89,13 @@ def choose_layers(
     return chosen, known
 
 
-def _is_number(value: object) -> TypeGuard[int]:
+def is_number(value: object) -> TypeGuard[int]:
     """Whether it is a whole number, of Python's or of NumPy's."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _by_number(known: list[nn.Module], word: str, number: object) -> nn.Module:
-    if not _is_number(number) or not 1 <= number <= len(known):
+    if not is_number(number) or not 1 <= number <= len(known):
         raise ValueError(
             f"{word}: found {number!r}; expected a number from 1 to {len(known)}, counted from the input"
         )

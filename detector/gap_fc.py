@@ -109,24 +109,23 @@ def average_and_connect(
             f"method 'gap_fc': found {type(network).__name__} over a backbone; expected a classifier, "
             "as averaging leaves a map of one position: change a classifier, or shuffle instead"
         )
-    names = {module: name for name, module in network.named_modules()}
     if all(isinstance(layer, BasicBlock | Bottleneck) for layer in chosen):
-        inner = [module for layer in chosen for module in layer.modules()]
-        changes = {module: _replacement(module) for module in inner}
+        names = {module: name for name, module in network.named_modules()}
+        inner = [(names[module], module) for layer in chosen for module in layer.modules()]
     else:
-        changes = {module: _replacement(module) for module in _chain(network, layers[first])}
-    kept = {module: new for module, new in changes.items() if new is not None}
-    for old, new in kept.items():
-        _replace(network, names[old], new)
-    start = kept.get(layers[first]) or layers[first]
-    put_average_before(start)
+        inner = _chain(network, layers[first])
+    changes = {module: _replacement(module) for _, module in inner}  # one for all places of a module
+    kept = [(name, module, new) for name, module in inner if (new := changes[module]) is not None]
+    for name, _, new in kept:
+        _replace(network, name, new)
+    put_average_before(changes[layers[first]] or layers[first])
     if isinstance(layers[first], BasicBlock | Bottleneck):
         return
     try:  # what follows a chain may want a map
         inputs_seen(network, example)
     except ValueError as error:
-        for old in kept:
-            _replace(network, names[old], old)
+        for name, old, _ in kept:
+            _replace(network, name, old)
         raise ValueError(f"method 'gap_fc': {error}") from error
 
 
@@ -142,10 +141,15 @@ def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
     setattr(network.get_submodule(parent), own, module)
 
 
-def _chain(network: nn.Module, first: nn.Module) -> list[nn.Module]:
-    """The modules from `first` to the end of the outermost nn.Sequential that has it, or to its Flatten."""
-    for module in network.modules():
-        if _is_sequence(module) and first in (leaves := _leaves(module)):
+def _chain(network: nn.Module, first: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules from `first` to the end of the outermost nn.Sequential that has it, or to its Flatten.
+
+    With their names; one that stands in several places comes once for each.
+    """
+    for name, module in network.named_modules():
+        leaves = _leaves(module, name) if _is_sequence(module) else []
+        start = next((place for place, (_, leaf) in enumerate(leaves) if leaf is first), None)
+        if start is not None:
             break
     else:
         raise ValueError(
@@ -153,8 +157,8 @@ def _chain(network: nn.Module, first: nn.Module) -> list[nn.Module]:
             "its own; expected a ResNet of torchvision's blocks, or convolutions in one nn.Sequential as in "
             "VGG; shuffle instead"
         )
-    chain: list[nn.Module] = []
-    for leaf in leaves[leaves.index(first) :]:
+    chain: list[tuple[str, nn.Module]] = []
+    for name, leaf in leaves[start:]:
         file = type(leaf).__module__.removeprefix("torch.nn.modules.")
         if isinstance(leaf, nn.Flatten | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
             break
@@ -163,7 +167,7 @@ def _chain(network: nn.Module, first: nn.Module) -> list[nn.Module]:
                 f"method 'gap_fc': found {type(leaf).__name__} behind the layer at which it begins; expected "
                 "convolutions, pooling and what works on each position alone; shuffle instead"
             )
-        chain.append(leaf)
+        chain.append((name, leaf))
     return chain
 
 
@@ -171,8 +175,13 @@ def _is_sequence(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
-def _leaves(module: nn.Module) -> list[nn.Module]:
-    """The modules of nested sequences, in the order in which they are run."""
+def _leaves(module: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
+    """The modules of nested sequences with their names, in the order in which they are run."""
     if not _is_sequence(module):
-        return [module]
-    return [leaf for child in module.children() for leaf in _leaves(child)]
+        return [(name, module)]
+    return [
+        leaf
+        for own, child in module._modules.items()  # children() leaves out what has come before
+        if child is not None
+        for leaf in _leaves(child, f"{name}.{own}".lstrip("."))
+    ]

@@ -29,6 +29,18 @@ from detector.tokens import token_grid
 __all__ = ["Layer", "find_layers", "list_layers", "residual_blocks", "sees_a_map"]
 
 
+# Of torch's modules, those that take (N, C, L).
+_CHANNELS_FIRST = (
+    nn.modules.conv._ConvNd,
+    nn.modules.batchnorm._NormBase,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._LPPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+)
+
+
 @dataclass(frozen=True)
 class Layer:
     """A layer that :func:`detector.modify_layers` can change."""
@@ -148,13 +160,21 @@ def sees_a_map(module: nn.Module, shape: tuple[int, ...] | None) -> bool:
     """Whether the input of a module, of this shape, is a 2-d map whose positions can be told.
 
     That is ``(N, C, H, W)`` entering a convolution, or ``(N, L, C)`` tokens that form a square grid, with or
-    without a class token before them.
+    without a class token before them. What takes three dimensions in another order, ``(N, C, L)`` as Conv1d
+    or ``(L, N, C)`` as attention without ``batch_first``, sees no grid, whatever their numbers are.
     """
     if shape is None or isinstance(module, nn.Sequential):
         return False
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         return len(shape) == 4 and shape[2] * shape[3] > 1
-    return len(shape) == 3 and token_grid(shape[1]) is not None
+    return len(shape) == 3 and _takes_tokens(module) and token_grid(shape[1]) is not None
+
+
+def _takes_tokens(module: nn.Module) -> bool:
+    """Whether three dimensions that enter a module can be ``(N, L, C)``."""
+    return not isinstance(module, _CHANNELS_FIRST) and all(
+        getattr(part, "batch_first", True) for part in module.modules()
+    )
 
 
 def _has_extent(module: nn.Module) -> bool:

@@ -54,6 +54,7 @@ def inputs_seen(network: nn.Module, example: Example | None = None) -> Seen:
             f"network: found {type(network).__name__} with lazy layers; expected one that has been run once, "
             "so that they have their weights"
         )
+    network = getattr(network, "_orig_mod", network)  # what torch.compile has made of it takes no hooks
     images = _images(network, example)
     problem: Exception | None = None
     for part in dict.fromkeys([network, trunk(network)]):
@@ -81,13 +82,19 @@ def _images(network: nn.Module, example: Example | None) -> Tensor:
     sides = (size, size) if isinstance(size, int) else size
     if not isinstance(sides, tuple | list) or [type(side) for side in sides] != [int, int] or min(sides) < 1:
         raise ValueError(
-            f"example: found {example!r}; expected images (N, C, H, W), or the height and width of one, "
-            "or its side, in pixels"
+            f"example: found {_in_short(example)}; expected images (N, C, H, W), or the height and width of "
+            "one, or its side, in pixels"
         )
     height, width = sides
     channels = next((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), 3)
     weight = next((value for value in network.parameters() if value.is_floating_point()), torch.empty(0))
     return torch.zeros(1, channels, height, width, dtype=weight.dtype, device="meta")
+
+
+def _in_short(value: object) -> str:
+    """As it is written, or just its class where it holds tensors."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"a {type(value).__name__}"
 
 
 def _run_on_meta(network: nn.Module, images: Tensor) -> None:

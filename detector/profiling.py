@@ -22,13 +22,13 @@ from typing import Literal, TypeVar, get_args
 
 from torch import nn
 
-from detector.choice import choose_layers, nearest
+from detector.choice import choose_layers, is_number, nearest
 from detector.gap_fc import FullyConnected
 from detector.layers import Layer, list_layers
 from detector.probe import Example
 from detector.profile_table import BASELINE, Profile, ProfileMethod, ProfileRow
 from detector.removal import without_shuffles
-from detector.spatial import modify_layers, shuffles
+from detector.spatial import check_unwrapped, modify_layers, shuffles
 
 __all__ = ["Profile", "ProfileMethod", "ProfileRow", "profile"]
 
@@ -98,10 +98,11 @@ def profile(
     Raises
     ------
     ValueError
-        A method, a patch size or a layer that there is not; an `evaluate` that returns no number, or other
-        ones from time to time. Whatever `evaluate` raises.
+        A method, a patch size or a layer that there is not; a network that is compiled or wrapped; an
+        `evaluate` that returns no number, or other ones from time to time. Whatever `evaluate` raises.
     """
     _check(methods, patches, passes)
+    check_unwrapped(network)
     rows: dict[tuple[int, ProfileMethod, int | None], list[ProfileRow]] = {}
     for row in known:
         rows.setdefault((row.layer, row.method, row.patch), []).append(row)
@@ -149,12 +150,12 @@ def _check(methods: Sequence[str], patches: Sequence[int] | None, passes: int) -
                 f"{nearest(method, get_args(Taken))}"
             )
     for patch in patches or ():
-        if patch < 2:
-            raise ValueError(f"patches: found {patch}; expected sides of at least 2 positions")
+        if not is_number(patch) or patch < 2:
+            raise ValueError(f"patches: found {patch!r}; expected sides of at least 2 positions")
     if patches is not None and not patches:
         raise ValueError("patches: found none; expected sides of at least 2 positions, or None")
-    if passes < 1:
-        raise ValueError(f"passes: found {passes}; expected at least 1")
+    if not is_number(passes) or passes < 1:
+        raise ValueError(f"passes: found {passes!r}; expected a number of at least 1")
 
 
 def _plan(

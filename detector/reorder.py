@@ -28,7 +28,7 @@ class _Gather(torch.autograd.Function):
             return values.index_select(dim, order)
         shape = [1] * values.dim()
         shape[dim] = order.shape[-1]
-        shape[0] = order.numel() // order.shape[-1]
+        shape[0] = order.shape[0] if order.dim() > 1 else 1
         return values.gather(dim, order.view(shape).expand_as(values))
 
     @staticmethod
@@ -48,7 +48,8 @@ def _gather(values: Tensor, order: Tensor, dim: int) -> Tensor:
 
 
 def _has_channels_last(x: Tensor) -> bool:
-    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    # The same as is_contiguous(memory_format=torch.channels_last), which vmap does not know.
+    return not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
 
 
 def reorder_channels(x: Tensor, order: Tensor) -> Tensor:
@@ -95,6 +96,6 @@ def reorder_positions(x: Tensor, order: Tensor) -> Tensor:
     if _has_channels_last(x):
         order = order.transpose(-1, -2).contiguous().mul_(channels).add_(channel)
         rows = _gather(x.movedim(1, -1).flatten(1), order.flatten(-2), 1)
-        return rows.view(n, height, width, channels).movedim(-1, 1)
+        return rows.reshape(n, height, width, channels).movedim(-1, 1)
     order += (channel * (height * width))[:, None]
-    return _gather(x.flatten(1), order.flatten(-2), 1).view(x.shape)
+    return _gather(x.flatten(1), order.flatten(-2), 1).reshape(x.shape)

@@ -197,8 +197,16 @@ class Shuffle(nn.Module):
         draw = self.stream - 1 if again else self.stream
         shuffled = self.permute(x, draw + _process_number() * _RANK_STEP)
         if not again:
-            self.stream.add_(1)
+            self._advance()
         return shuffled
+
+    def _advance(self) -> None:
+        """To the next draw."""
+        if torch.compiler.is_compiling():
+            self.stream.add_(1)
+        else:  # torch.func's transforms forbid to change what they do not see as an argument
+            with torch._C._DisableFuncTorch():
+                self.stream.add_(1)
 
     def _runs_again(self) -> bool:
         """Whether this pass repeats another, within a backward pass; refuses what cannot draw rightly."""

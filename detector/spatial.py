@@ -15,7 +15,6 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from numbers import Integral
 from typing import Literal, TypeVar, get_args
 
 import torch
@@ -25,7 +24,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.vision_transformer import EncoderBlock
 
-from detector.choice import choose_layers, nearest
+from detector.choice import choose_layers, is_number, nearest
 from detector.entrance import put_shuffle_before
 from detector.gap_fc import average_and_connect
 from detector.layers import residual_blocks
@@ -35,6 +34,7 @@ from detector.tokens import TokenShuffle
 
 __all__ = [
     "Method",
+    "check_unwrapped",
     "modify_layers",
     "needs_passes",
     "residual_blocks",
@@ -190,7 +190,7 @@ def modify_layers(
     torch.Size([512, 512, 1, 1])
     """
     _check_method(method, patch)
-    _check_unwrapped(network)
+    check_unwrapped(network)
     chosen, known = choose_layers(
         network, last=last, layer=layer, layers=layers, names=names, example=example
     )
@@ -264,11 +264,12 @@ def _check_method(method: str, patch: int | None) -> None:
         )
     if method != "patch" and patch is not None:
         raise ValueError(f"patch: found {patch}; expected none, as method {method!r} takes no patch size")
-    if method == "patch" and (not isinstance(patch, Integral) or patch < 1):
+    if method == "patch" and (not is_number(patch) or patch < 1):
         raise ValueError(f"patch: found {patch!r}; expected a side of at least 1 position for method 'patch'")
 
 
-def _check_unwrapped(network: nn.Module) -> None:
+def check_unwrapped(network: nn.Module) -> None:
+    """Raise ValueError for what cannot be changed any more: compiled, scripted, or for several devices."""
     if not isinstance(network, nn.Module):
         raise ValueError(f"network: found {type(network).__name__}; expected an nn.Module")
     wrapped = isinstance(network, DataParallel | DistributedDataParallel | ScriptModule)

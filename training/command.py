@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import sys
 import warnings
@@ -18,6 +19,9 @@ from training.parser import make_parser
 from training.task import Task
 
 __all__ = ["exit_code", "run_command"]
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The errors of a disk, or of a user's share of it, that is full."""
 
 
 def parse(task: Task, arguments: Sequence[str]) -> tuple[dict[str, Any], set[str]]:
@@ -102,6 +106,13 @@ def exit_code(action: Callable[[], None]) -> int:
             return 3
         print(f"{error}; --resume goes on from there", file=sys.stderr)
         return 128 + error.number
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(
+            f"error: {error.strerror}; with room, --resume goes on from the last checkpoint", file=sys.stderr
+        )
+        return 1
     except RuntimeError as error:
         if not lost_another(error):
             raise

@@ -121,7 +121,8 @@ def write_texts(texts: Mapping[Path, str]) -> None:
         for path, part in parts.items():
             part.replace(path)
     except OSError as error:
-        raise InputError(error.filename, error.strerror or "an error", "a folder to write to") from None
+        where = error.filename or next(iter(texts))  # a full disk has no file name
+        raise InputError(where, error.strerror or "an error", "a folder to write to") from None
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)

@@ -167,6 +167,14 @@ def test_too_little_for_the_shape() -> None:
         read(content.replace(b"K\x02K\x03\x86", b"K\x02K\x04\x86"))
 
 
+def test_a_number_is_not_taken_for_so_many_zeros() -> None:
+    content = pickle.dumps({"data": np.arange(6, dtype=np.uint8)}, 4)
+    values = bytes(range(6))
+    assert content.count(b"C\x06" + values) == 1
+    with pytest.raises(InputError, match=r"cannot be read \(an array whose values are no bytes\)"):
+        read(content.replace(b"C\x06" + values, b"K\x06"))
+
+
 @given(st.integers(0, len(PYTHON_2) - 1))
 def test_wherever_it_is_cut_off_it_is_an_error(end: int) -> None:
     with pytest.raises(InputError, match="cannot be read"):

@@ -215,6 +215,8 @@ IMAGES, LABELS = some_images("test")
         ({"fine_labels": LABELS[1:].tolist()}, r"test: fine_labels: found an array of \(1999,\)"),
         ({"fine_labels": ["a"]}, "test: fine_labels: found what are no whole numbers"),
         ({"fine_labels": [[1], [2, 3]]}, "test: fine_labels: found what are no whole numbers"),
+        ({"fine_labels": LABELS + 0.5}, "test: fine_labels: found what are no whole numbers"),
+        ({"fine_labels": [0.5, *LABELS[1:].tolist()]}, "fine_labels: found what are no whole numbers"),
         (
             {"fine_labels": (LABELS + 1).tolist()},
             "fine_labels: found labels from 1 to 100; expected .* 0 to 99",
@@ -408,6 +410,30 @@ def test_a_truncated_batch(form: str, end: int, tmp_path: Path) -> None:
         read_small_imagenet(tmp_path, "train")
 
 
+def test_a_damaged_archive_of_a_batch(tmp_path: Path) -> None:
+    write_small(tmp_path, "npz")
+    file = tmp_path / "train_data_batch_4.npz"
+    whole, batch = file.read_bytes(), small_batches()[3]
+    np.savez_compressed(file, **batch)
+    packed = bytearray(file.read_bytes())
+    packed[200:230] = bytes(30)
+    cut = whole.replace(b"(4, 3072), }", b"(4, 3072, } ")
+    assert cut != whole
+    for content in (bytes(packed), cut):
+        file.write_bytes(content)
+        with pytest.raises(
+            InputError, match=r"train_data_batch_4\.npz: found an archive that cannot be read"
+        ):
+            read_small_imagenet(tmp_path, "train")
+
+
+def test_a_batch_that_claims_more_images_than_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_small(tmp_path, "npz")
+    monkeypatch.setattr("data.small_imagenet._most_images", lambda file: 1 << 50)
+    with pytest.raises(InputError, match=r"found batches with room for 11,2.* images; expected as many as"):
+        read_small_imagenet(tmp_path, "train")
+
+
 # ---------------------------------------------------------------- folders
 
 
@@ -421,7 +447,7 @@ def write_folders(root: Path, names: dict[str, list[str]]) -> Path:
 
 def test_folders(tmp_path: Path) -> None:
     names = {
-        "train/n02": ["b.JPEG", "a.JPEG", "notes.txt"],
+        "train/n02": ["b.JPEG", "a.JPEG", "notes.txt", "._a.JPEG"],
         "train/n01": ["é.png", "z.jpg"],
         "train/.cache": [],
         "val/n01": ["1.JPEG"],

@@ -196,6 +196,16 @@ def test_looking_draws_nothing_and_leaves_modes_as_they_were() -> None:
     assert {name for name, module in network.named_children() if not module.training} == {"layer3"}
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+def test_layers_of_a_wrapped_network(prefix: str) -> None:
+    network = vgg16(5, width=1 / 16)
+    wrapped: Any = (
+        nn.DataParallel(network) if prefix == "module." else torch.compile(network, backend="eager")
+    )
+    names = [layer.name for layer in list_layers(wrapped)]
+    assert names == [prefix + layer.name for layer in list_layers(network)]
+
+
 def test_an_example_of_ones_own() -> None:
     layers = list_layers(Backwards(), torch.zeros(3, 1, 20, 12))
     assert [(layer.channels, layer.height, layer.width) for layer in layers] == [(1, 20, 12), (4, 20, 12)]
@@ -309,6 +319,33 @@ def test_names_that_cannot_be_shuffled(family: str, name: str, message: str) -> 
     with pytest.raises(ValueError, match=f"names: .*{message}"):
         modify_layers(network, "spatial", names=[PARTS[family], name], example=EXAMPLES.get(family, 64))
     assert not list(shuffles(network))
+
+
+class Sequences(nn.Module):
+    """A convolution, then modules that take (N, C, L) and (L, N, C); 16 channels and 4 images look square."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3)
+        self.line = nn.Conv1d(16, 16, 3)
+        self.normalised = nn.BatchNorm1d(16)
+        self.pooled = nn.MaxPool1d(2)
+        self.attention = nn.TransformerEncoderLayer(16, 2, 8)
+        self.proper = nn.TransformerEncoderLayer(16, 2, 8, batch_first=True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.pooled(self.normalised(self.line(self.first(images).flatten(2))))
+        x = self.attention(x.permute(2, 0, 1)).transpose(0, 1)
+        return self.proper(x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", ["line", "normalised", "pooled", "attention", "attention.self_attn"])
+def test_dimensions_in_another_order_are_no_tokens(name: str) -> None:
+    network, example = Sequences(), torch.zeros(4, 3, 8, 7)
+    with pytest.raises(ValueError, match=f"names: found '{name}', a .* that sees"):
+        modify_layers(network, "spatial", names=[name], example=example)
+    modify_layers(network, "spatial", names=["first"], example=example)
+    assert len(list(shuffles(network))) == 1
 
 
 def test_gap_fc_is_not_for_any_network() -> None:

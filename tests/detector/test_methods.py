@@ -339,6 +339,23 @@ def test_gap_fc_in_a_network_of_ones_own() -> None:
     assert flat(torch.randn(1, 3, 16, 16)).shape == (1, 2)
 
 
+def test_gap_fc_where_a_module_stands_in_several_places() -> None:
+    torch.manual_seed(0)
+    pool, shared = nn.MaxPool2d(3, 2, 1), nn.Conv2d(4, 4, 3, padding=1)
+    first = nn.Conv2d(3, 4, 3, padding=1)
+    chain = [first, pool, nn.Sequential(shared, nn.ReLU(), pool), shared]
+    network = nn.Sequential(*chain, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    names = list(network.state_dict())
+    x = torch.randn(2, 3, 16, 16)
+    weight, averaged = shared.weight.sum((2, 3)), pool(first(x)).mean((2, 3))
+    expected = (averaged @ weight.T + shared.bias).relu() @ weight.T + shared.bias  # type: ignore[operator]
+    modify_layers(network, "gap_fc", last=1, example=16)
+    torch.testing.assert_close(network(x), expected)
+    assert network[1] is pool
+    assert network[2][0] is network[3]  # type: ignore[index]
+    assert list(network.state_dict()) == names
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])
 def test_copies(copied: Callable[[nn.Module], nn.Module]) -> None:
     network = modify_layers(modify_layers(thin_vgg(), "gap_fc", last=2), "spatial", layer=5).eval()

@@ -9,11 +9,12 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
-from torch.func import grad, vmap
+from torch.func import functional_call, grad, vmap
 from torch.utils.checkpoint import checkpoint
 
 from detector import (
     SpatialShuffle,
+    channel_shuffle,
     list_layers,
     modify_layers,
     resnet18,
@@ -180,7 +181,12 @@ def test_no_example(example: Any) -> None:
         list_layers(thin_vgg(), example)
 
 
-@pytest.mark.parametrize("patch", [2.5, "2", None, -3])
+def test_an_example_of_another_kind_is_told_in_one_line() -> None:
+    with pytest.raises(ValueError, match=r"^example: found a dict; expected images[^\n]*$"):
+        list_layers(thin_vgg(), {"images": torch.zeros(1, 3, 32, 32)})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("patch", [2.5, "2", None, -3, True])
 def test_no_patch(patch: Any) -> None:
     with pytest.raises(ValueError, match=f"patch: found {patch!r}; expected a side of at least 1 position"):
         modify_layers(thin_vgg(), "patch", last=1, patch=patch)
@@ -296,6 +302,33 @@ def test_gradients_image_by_image() -> None:
     assert torch.autograd.gradcheck(
         lambda x: spatial_shuffle(x, 4).sin(), x[:2].double().requires_grad_(), check_batched_grad=True
     )
+
+
+@pytest.mark.parametrize("method", ["spatial", "channel"])
+def test_functional_transforms_of_a_network(method: Any) -> None:
+    network = modify_layers(thin_vgg(), method, last=3).eval()
+    images, weights = torch.randn(2, 3, 32, 32), dict(network.named_parameters())
+
+    def loss(weights: dict[str, Tensor], image: Tensor) -> Tensor:
+        outputs: Tensor = functional_call(network, weights, (image[None],))
+        return outputs.square().sum()
+
+    seek_shuffles(network, 0, 7)
+    found = vmap(grad(loss), in_dims=(None, 0))(weights, images)
+    assert network(images).isfinite().all()  # nothing of the transforms is left in the network
+    for number, image in enumerate(images):
+        seek_shuffles(network, 0, 7)
+        expected = torch.autograd.grad(loss(weights, image), list(weights.values()))
+        for value, wanted in zip(found.values(), expected, strict=True):
+            torch.testing.assert_close(value[number], wanted, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("shuffle", [spatial_shuffle, channel_shuffle])
+def test_vmap_over_any_dimension(shuffle: Callable[[Tensor, int], Tensor]) -> None:
+    x = torch.randn(3, 2, 3, 4, 5)
+    for dim in range(5):
+        expected = torch.stack([shuffle(part, 5) for part in x.unbind(dim)])
+        assert vmap(lambda part: shuffle(part, 5), in_dims=dim)(x).equal(expected)
 
 
 def test_a_copy_of_a_compiled_network() -> None:

@@ -394,7 +394,9 @@ def test_averaged_layers_are_passed_over() -> None:
         ({"methods": []}, "methods: found"),
         ({"patches": [0]}, "patches: found 0; expected sides of at least 2"),
         ({"patches": []}, "patches: found none"),
+        ({"patches": [2.5]}, "patches: found 2.5; expected sides of at least 2"),
         ({"passes": 0}, "passes: found 0"),
+        ({"passes": 1.5}, "passes: found 1.5; expected a number of at least 1"),
         ({"layers": [14]}, "layers: found 14; expected a number from 1 to 13"),
     ],
 )
@@ -404,6 +406,16 @@ def test_mistakes_are_found_before_anything_is_measured(options: Any, message: s
 
     with pytest.raises(ValueError, match=message):
         profile(tiny("vgg16"), evaluate, **options)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.DataParallel, lambda network: torch.compile(network, backend="eager")],
+    ids=["parallel", "compiled"],
+)
+def test_a_wrapped_network_is_told_at_once(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    with pytest.raises(ValueError, match=r"network: found .*: change it before it is wrapped"):
+        profile(wrap(tiny("vgg16")), lambda network: 0.0)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,14 @@ def test_no_images(shuffle: Callable[[Tensor, int], Tensor]) -> None:
 
 
 @each_function
+@pytest.mark.parametrize("size", [(2, 0, 3, 4), (2, 3, 0, 4)])
+def test_no_channels_and_no_positions(
+    shuffle: Callable[[Tensor, int], Tensor], size: tuple[int, int, int, int]
+) -> None:
+    assert shuffle(torch.zeros(size), 1).shape == size
+
+
+@each_function
 def test_one_channel_of_one_position(shuffle: Callable[[Tensor, int], Tensor]) -> None:
     assert shuffle(torch.full((2, 1, 1, 1), 5.0), 1).equal(torch.full((2, 1, 1, 1), 5.0))
 

@@ -301,7 +301,8 @@ def slurm(*command: str) -> str:
         raise absent(command[0]) from None
     if done.returncode:
         words = " ".join(done.stderr.split()).removeprefix(f"{command[0]}: ").removeprefix("error: ")
-        raise InputError("--on slurm", f"{command[0]}: {words}", "a cluster that takes the jobs")
+        without = ", or --gpus 0 where it has no GPUs" if "gres" in words else ""
+        raise InputError("--on slurm", f"{command[0]}: {words}", f"a cluster that takes the jobs{without}")
     return done.stdout
 
 

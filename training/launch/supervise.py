@@ -212,7 +212,11 @@ def main() -> int:
     try:
         record = Supervisor(json.loads(sys.argv[1])).run(sys.stdin.fileno())
     except OSError as error:  # the folder
-        record = {"code": 2, "seconds": 0.0, "message": f"error: {error.filename}: {error.strerror}"}
+        record = {
+            "code": 2,
+            "seconds": 0.0,
+            "message": f"error: {error.filename or 'a file'}: {error.strerror}",
+        }
     with contextlib.suppress(BrokenPipeError):
         print(json.dumps(record), flush=True)
     return 0

@@ -179,6 +179,13 @@ def test_what_is_submitted_is_taken_back_if_the_rest_is_refused(
     assert (tmp_path / "cancelled").read_text() == "7\n"
 
 
+def test_a_cluster_without_gpus(tmp_path: Path, fake: Callable[[str, str], None], make_job: MakeJob) -> None:
+    fake("squeue", "")
+    fake("sbatch", 'echo "sbatch: error: Invalid generic resource (gres) specification" >&2; exit 1')
+    with pytest.raises(InputError, match=r"\(gres\) specification; .* or --gpus 0 where it has no GPUs"):
+        SlurmLauncher(tmp_path / "slurm").run([make_job("a", gpus=0.25)], lambda outcome: None)
+
+
 def test_parallel_must_be_positive() -> None:
     with pytest.raises(InputError, match="--parallel: found 0"):
         SlurmLauncher(parallel=0)
