@@ -37,6 +37,6 @@ def test_what_did_not_fit_is_named_and_the_old_file_stays(
     file.write_text("old")
     with monkeypatch.context() as patched:
         patched.setattr(Path, "open", full)  # its error has no file name, as that of a write
-        with pytest.raises(InputError, match="scores.json: found No space left on device"):
+        with pytest.raises(InputError, match=r"scores\.json: found No space left on device"):
             write_text(file, "new")
     assert file.read_text() == "old"

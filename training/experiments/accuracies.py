@@ -84,6 +84,9 @@ def first_layer(variant: Variant, count: int) -> float:
     """
     if variant.layer is not None:
         return variant.layer
+    numbers = [number for number in variant.several if isinstance(number, int)]
+    if numbers:
+        return min(numbers)
     return count + NONE if variant.last is None else count - variant.last + 1
 
 

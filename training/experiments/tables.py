@@ -192,6 +192,8 @@ def place(variant: Variant) -> str:
         return f"last {variant.last} ({modified_percent(variant):.0f} %)"
     if variant.layer is not None:
         return f"layer {variant.layer}" + (f", patch {variant.patch}" if variant.patch else "")
+    if variant.several:
+        return f"{', '.join(map(str, variant.several))} ({modified_percent(variant):.0f} %)"
     return NOTHING
 
 

@@ -40,6 +40,8 @@ class Variant:
     """Side of the patches, in positions."""
     tested: str | None = None
     """Method at test time where it is another than in training."""
+    several: tuple[int | str, ...] = ()
+    """Layers by their numbers, or modules by their names, where these are given."""
 
 
 def variant_of(options: Mapping[str, Any], test: Mapping[str, Any] | None = None) -> Variant:
@@ -55,7 +57,7 @@ def variant_of(options: Mapping[str, Any], test: Mapping[str, Any] | None = None
     Examples
     --------
     >>> variant_of({"data": "cifar100", "arch": "vgg16", "method": "spatial", "last": 4}, {"method": "none"})
-    Variant(data='cifar100', arch='vgg16', method='spatial', last=4, layer=None, patch=None, tested='none')
+    Variant(data='cifar100', arch='vgg16', method='spatial', last=4, layer=None, patch=None, tested='none', several=())
     """
     data, arch = options["data"], options["arch"]
     if options.get("shuffle", "none") != "none":  # the detector's words
@@ -76,6 +78,7 @@ def variant_of(options: Mapping[str, Any], test: Mapping[str, Any] | None = None
         described.get("layer"),
         described.get("patch"),
         None if test is None else test.get("method", "none" if test.get("eval_shuffle") is False else None),
+        tuple(described.get("layers") or described.get("names") or ()),
     )
 
 
@@ -89,7 +92,7 @@ def modified_percent(variant: Variant) -> float:
     """
     if variant.method == "none" and variant.tested in (None, "none"):
         return 0.0
-    changed = 1 if variant.last is None else variant.last
+    changed = len(variant.several) or (1 if variant.last is None else variant.last)
     return 100 * changed / layer_count(variant.arch)
 
 

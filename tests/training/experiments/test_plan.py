@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from data.records import InputError
+from training.experiments.accuracies import first_layer
 from training.experiments.changes import Changes, parse_only, parse_overrides, parse_roots
 from training.experiments.cost import START, seconds_of, speed_key
 from training.experiments.declare import read_experiment
@@ -15,6 +16,7 @@ from training.experiments.options import words
 from training.experiments.paper import paper_accuracy
 from training.experiments.plan import Plan, Run, make_plan, state_of, training_name
 from training.experiments.same import plainest
+from training.experiments.tables import place
 from training.experiments.variant import layer_count, modified_percent, variant_of
 
 
@@ -180,6 +182,10 @@ def test_percentages_are_the_papers() -> None:
     assert modified_percent(variant_of({"data": "cifar100", "arch": "vgg16"})) == 0
     tested = variant_of({"data": "cifar100", "arch": "vgg16"}, {"method": "spatial", "last": 4})
     assert round(modified_percent(tested)) == 31
+    several = variant_of({**NAMED, "layers": [3, 5, 13]})
+    assert round(modified_percent(several)) == 23
+    assert place(several) == "3, 5, 13 (23 %)"
+    assert first_layer(several, 13) == 3
 
 
 def test_a_run_is_done_once_its_scores_are_there(tmp_path: Path) -> None:
