@@ -56,8 +56,9 @@ def variant_of(options: Mapping[str, Any], test: Mapping[str, Any] | None = None
 
     Examples
     --------
-    >>> variant_of({"data": "cifar100", "arch": "vgg16", "method": "spatial", "last": 4}, {"method": "none"})
-    Variant(data='cifar100', arch='vgg16', method='spatial', last=4, layer=None, patch=None, tested='none', several=())
+    >>> trained = {"data": "cifar100", "arch": "vgg16", "method": "spatial", "last": 4}
+    >>> variant_of(trained, {"method": "none"}) == Variant("cifar100", "vgg16", "spatial", 4, tested="none")
+    True
     """
     data, arch = options["data"], options["arch"]
     if options.get("shuffle", "none") != "none":  # the detector's words

@@ -182,7 +182,7 @@ def test_percentages_are_the_papers() -> None:
     assert modified_percent(variant_of({"data": "cifar100", "arch": "vgg16"})) == 0
     tested = variant_of({"data": "cifar100", "arch": "vgg16"}, {"method": "spatial", "last": 4})
     assert round(modified_percent(tested)) == 31
-    several = variant_of({**NAMED, "layers": [3, 5, 13]})
+    several = variant_of({**NAMED, "last": None, "layers": [3, 5, 13]})
     assert round(modified_percent(several)) == 23
     assert place(several) == "3, 5, 13 (23 %)"
     assert first_layer(several, 13) == 3
