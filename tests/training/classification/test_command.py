@@ -93,6 +93,7 @@ def test_weights_that_do_not_fit_are_named(whole, command, tmp_path):
     file = whole[0] / "checkpoints" / "last.ckpt"
     result = command("--out", tmp_path / "run", "--width", 0.125, "--weights", file)
     assert_one_line(result, "--weights", "features.0.weight")
+    assert result.err.count("found") == result.err.count("expected") == 1, result.err
 
 
 def test_weights_of_a_run_start_another(whole, command, tmp_path, monkeypatch):
@@ -153,6 +154,13 @@ def test_bad_checkpoint(whole, command, tmp_path, kind):
     elif kind == "other":
         torch.save([1, 2, 3], file)
     assert_one_line(command("--evaluate", file, base=False), str(file), "a checkpoint")
+
+
+@pytest.mark.parametrize("option", ["--evaluate", "--resume"])
+def test_a_run_of_another_command(command, tmp_path, option):
+    (tmp_path / "config.yaml").write_text("data: voc\nboxes_per_cell: 2\n")
+    result = command(option, tmp_path, base=False)
+    assert_one_line(result, str(tmp_path), "'boxes_per_cell'", "a run that train_classify.py made")
 
 
 def test_checkpoint_of_other_classes(whole, command, tmp_path, sheets):
