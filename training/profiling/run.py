@@ -131,7 +131,8 @@ def _measure(subject: Subject, options: Options, known: Sequence[ProfileRow], ou
             raise
         what, _, wanted = str(error).partition("; expected ")
         name, _, value = what.partition(": found ")
-        raise InputError(f"--{name if value else 'layers'}", value or what, wanted) from error
+        where = subject.name if name == "network" else f"--{name if value else 'layers'}"
+        raise InputError(where, value or what, wanted) from error
 
 
 def _in_words(row: ProfileRow) -> str:

@@ -76,6 +76,12 @@ def test_a_folder_of_the_wrong_kind(command, tmp_path, data):
     assert not (tmp_path / "run").exists()
 
 
+def test_test_images_are_missed_before_training(command, tmp_path):
+    (tmp_path / "train").write_bytes(b"broken")
+    result = command("--data", "cifar100", "--root", tmp_path, "--out", tmp_path / "run")
+    assert_one_line(result, "no test images of CIFAR-100")
+
+
 def test_a_malicious_pickle_is_not_run(command, tmp_path):
     class Evil:
         def __reduce__(self):
