@@ -26,7 +26,7 @@ from data._pickle import read_pickle
 from data.image_set import ImageSet
 from data.records import InputError
 
-__all__ = ["CIFAR100_CLASSES", "Split", "read_cifar100"]
+__all__ = ["CIFAR100_CLASSES", "Split", "find_cifar100", "read_cifar100"]
 
 Split = Literal["train", "test"]
 
@@ -82,22 +82,40 @@ def read_cifar100(root: Path | str, split: Split) -> ImageSet:
         or would do more than hold arrays; a sheet that is missing, damaged or of another size; not all
         images; a label that is no class.
     """
+    file = find_cifar100(root, split)
+    if file.is_dir():
+        return _of_sheets(file, split)
+    if file == Path(root):
+        return _of_archive(file, split)
+    if file.name.endswith(".bin"):
+        return _of_binary(file.read_bytes(), file, split)
+    if file.name == split:
+        with _opened(file) as stream:
+            return _of_pickle(stream, file, split)
+    return _of_archive(file, split)
+
+
+def find_cifar100(root: Path | str, split: Split) -> Path:
+    """The file or folder that :func:`read_cifar100` reads; nothing is opened.
+
+    Raises
+    ------
+    InputError
+        Nothing of the kind at `root`.
+    """
     root = Path(root)
     if not root.exists():
         raise InputError(root, "no such file or folder", FORMS)
     if root.is_file():
-        return _of_archive(root, split)
+        return root
     for folder in (root, root / PYTHON, root / BINARY):
-        if (folder / split).is_dir():
-            return _of_sheets(folder / split, split)
-        if (folder / split).is_file():
-            with _opened(folder / split) as stream:
-                return _of_pickle(stream, folder / split, split)
+        if (folder / split).exists():
+            return folder / split
         if (folder / f"{split}.bin").is_file():
-            return _of_binary((folder / f"{split}.bin").read_bytes(), folder / f"{split}.bin", split)
+            return folder / f"{split}.bin"
     for name in (PYTHON, BINARY):
         if (root / f"{name}.tar.gz").is_file():
-            return _of_archive(root / f"{name}.tar.gz", split)
+            return root / f"{name}.tar.gz"
     raise InputError(root, f"no {split} images of CIFAR-100", FORMS)
 
 

@@ -15,15 +15,15 @@ from typing import Literal, TypeAlias, get_args
 
 import torch
 
-from data.cifar import Split, read_cifar100
+from data.cifar import Split, find_cifar100, read_cifar100
 from data.file_batches import FileImages, collate_files
 from data.image_batches import ArrayImages, ClassificationBatch, Normalization
-from data.image_folders import read_image_folders
+from data.image_folders import find_class_folders, read_image_folders
 from data.image_set import ImageFiles, ImageSet, Statistics, statistics_of, take_share
 from data.loader import EpochLoader, epoch_loader
 from data.records import InputError
 from data.shape_images import draw_shapes
-from data.small_imagenet import read_small_imagenet
+from data.small_imagenet import find_small_imagenet, read_small_imagenet
 
 __all__ = [
     "IMAGENET_STATISTICS",
@@ -32,6 +32,7 @@ __all__ = [
     "DataName",
     "Normalization",
     "classification_loader",
+    "find_classification",
     "read_classification",
     "read_classification_test",
 ]
@@ -74,6 +75,18 @@ class ClassificationData:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes."""
         return self.train.classes
+
+
+def find_classification(name: str, root: Path | str | None = None) -> None:
+    """Look whether the files of training and test images are there; none is opened.
+
+    Raises
+    ------
+    InputError
+        Names what is missing. What is in the files is looked at when they are read.
+    """
+    for split in get_args(Split):
+        _find(name, root, split)
 
 
 def read_classification(
@@ -142,13 +155,25 @@ def read_classification_test(name: str, root: Path | str | None = None) -> Image
     return _read(name, root, "test")
 
 
-def _read(name: str, root: Path | str | None, split: Split) -> Images:
+def _find(name: str, root: Path | str | None, split: Split) -> None:
     if name not in get_args(DataName):
         raise InputError("data set", repr(name), f"one of {', '.join(get_args(DataName))}")
     if name == "shapes":
-        return _shapes(split)
+        return
     if root is None:
         raise InputError("root", "none", f"the folder of {name}")
+    find = {
+        "cifar100": find_cifar100,
+        "small-imagenet": find_small_imagenet,
+        "imagenet": find_class_folders,
+    }[name]
+    find(root, split)
+
+
+def _read(name: str, root: Path | str | None, split: Split) -> Images:
+    _find(name, root, split)
+    if name == "shapes" or root is None:
+        return _shapes(split)
     if name == "cifar100":
         return read_cifar100(root, split)
     return read_small_imagenet(root, split) if name == "small-imagenet" else read_image_folders(root, split)

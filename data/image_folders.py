@@ -11,7 +11,7 @@ from data.cifar import Split
 from data.image_set import ImageFiles
 from data.records import InputError
 
-__all__ = ["read_image_folders"]
+__all__ = ["find_class_folders", "read_image_folders"]
 
 FOLDERS: dict[Split, str] = {"train": "train", "test": "val"}
 ENDINGS = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm")
@@ -38,17 +38,8 @@ def read_image_folders(root: Path | str, split: Split) -> ImageFiles:
         No such folder, no class folders in it, a class without an image, other classes in ``val`` than in
         ``train``.
     """
-    root = Path(root)
-    folder = root / FOLDERS[split]
-    classes = _class_names(folder)
-    if split == "test" and (root / FOLDERS["train"]).is_dir():
-        trained = _class_names(root / FOLDERS["train"])
-        if classes != trained:
-            odd = sorted(set(classes) ^ set(trained))[0]
-            only = FOLDERS["test"] if odd in classes else FOLDERS["train"]
-            raise InputError(
-                folder, f"a class {odd} in {only} alone", "the same class folders in train and val"
-            )
+    folder = Path(root) / FOLDERS[split]
+    classes = find_class_folders(root, split)
     names: list[bytes] = []
     counts = []
     for name in classes:
@@ -64,6 +55,28 @@ def read_image_folders(root: Path | str, split: Split) -> ImageFiles:
 
 def _is_image(name: str) -> bool:
     return name.lower().endswith(ENDINGS) and not name.startswith(".")  # macOS leaves ._photo.jpg beside it
+
+
+def find_class_folders(root: Path | str, split: Split) -> tuple[str, ...]:
+    """The classes that :func:`read_image_folders` reads; no image is looked for.
+
+    Raises
+    ------
+    InputError
+        No such folder, no class folders in it, other classes in ``val`` than in ``train``.
+    """
+    root = Path(root)
+    folder = root / FOLDERS[split]
+    classes = _class_names(folder)
+    if split == "test" and (root / FOLDERS["train"]).is_dir():
+        trained = _class_names(root / FOLDERS["train"])
+        if classes != trained:
+            odd = sorted(set(classes) ^ set(trained))[0]
+            only = FOLDERS["test"] if odd in classes else FOLDERS["train"]
+            raise InputError(
+                folder, f"a class {odd} in {only} alone", "the same class folders in train and val"
+            )
+    return classes
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from data.cifar import Split
 from data.image_set import ImageSet
 from data.records import InputError
 
-__all__ = ["SMALL_IMAGENET_CLASSES", "read_small_imagenet"]
+__all__ = ["SMALL_IMAGENET_CLASSES", "find_small_imagenet", "read_small_imagenet"]
 
 SMALL_IMAGENET_CLASSES = tuple(str(number) for number in range(1, 1001))
 """The official numbers, from 1. Their order is that of ILSVRC's development kit (1 is n02119789, a kit fox),
@@ -63,8 +63,7 @@ def read_small_imagenet(root: Path | str, split: Split) -> ImageSet:
         No such folder, a batch that is not there, truncated, or not one of Small-ImageNet 32×32; one that
         would do more than hold arrays; labels other than 1 to 1000.
     """
-    root = Path(root)
-    files = _files(root, split)
+    files = find_small_imagenet(root, split)
     # Room for as many images as the files can hold at most: so nothing is copied twice, and what stays
     # untouched takes no memory.
     room = sum(_most_images(file) for file in files)
@@ -84,8 +83,15 @@ def read_small_imagenet(root: Path | str, split: Split) -> ImageSet:
     return ImageSet(images[:count], labels[:count], SMALL_IMAGENET_CLASSES)
 
 
-def _files(root: Path, split: Split) -> list[Path]:
-    names = BATCHES[split]
+def find_small_imagenet(root: Path | str, split: Split) -> list[Path]:
+    """The batches that :func:`read_small_imagenet` reads; none is opened.
+
+    Raises
+    ------
+    InputError
+        No such folder, or a batch that is not there.
+    """
+    root, names = Path(root), BATCHES[split]
     if not root.is_dir():
         raise InputError(root, "no such folder", f"the folder of Small-ImageNet's batches: {names[0]} …")
     for folder in (root / name for name in FOLDERS[split]):

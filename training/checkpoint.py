@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from data.records import InputError
-from detector.weights import what_is_wrong
+from detector.weights import WeightsError, what_is_wrong
 
-__all__ = ["CheckpointForm", "load_state"]
+__all__ = ["CheckpointForm", "load_state", "weights_error"]
 
 
 @dataclass(frozen=True)
@@ -86,3 +86,17 @@ def load_state(model: nn.Module, state: Mapping[str, Any], source: Path, another
         wanted = f"shape {tuple(own[name].shape)}" if name in own else "no such weight"
         raise InputError(source, found, f"{wanted}: {another}")
     model.load_state_dict(given, strict=True)
+
+
+def weights_error(error: WeightsError, arch: str) -> InputError:
+    """What is wrong with ``--weights`` for an architecture, said once.
+
+    Examples
+    --------
+    >>> print(weights_error(WeightsError("w.pth: found no fc.bias; expected one"), "vgg16"))
+    --weights w.pth of vgg16: found no fc.bias; expected one
+    """
+    found, _, expected = str(error).partition("; expected ")
+    where, _, what = found.partition(": found ")
+    source = f"--weights {where}" if what and where != "weights" else "--weights"
+    return InputError(f"{source} of {arch}", what or found, expected)

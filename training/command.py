@@ -52,7 +52,7 @@ def parse(task: Task, arguments: Sequence[str]) -> tuple[dict[str, Any], set[str
         named = given.get("out")
     stored = RunFolder.of(Path(named)).config if named else None
     if stored is not None and stored.is_file():
-        parser.read(str(stored))
+        parser.read(str(stored), of_run=True)
         arguments = ["--config", str(stored), *arguments]
     values = parser.parse_args(arguments).as_dict()
     if values["resume"] is not None and "max_steps" not in given:

@@ -84,12 +84,21 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         self.source = ""
         """The YAML file that is being read, or '' for the command line."""
 
-    def read(self, file: str) -> None:
-        """Check a YAML file of options: an error names it, as one in the midst of a command line does not."""
+    def read(self, file: str, *, of_run: bool = False) -> None:
+        """Check a YAML file of options: an error names it, as one in the midst of a command line does not.
+
+        One that a run has stored may be of another command, which is then what is wrong with it.
+        """
         try:
             text = read_text(Path(file), "a YAML file of options")
         except InputError as error:
             self.exit(2, f"error: {error}\n")
+        if of_run:
+            known = {action.dest for action in self._actions}
+            foreign = [name for name in re.findall(r"^(\w+):", text, re.MULTILINE) if name not in known]
+            if foreign:
+                wrong = InputError(file, f"option {foreign[0]!r}", f"a run that {self.prog} made")
+                self.exit(2, f"error: {wrong}\n")
         self.source = file
         self.parse_string(text, defaults=False)
         self.source = ""

@@ -17,6 +17,7 @@ from data.cifar import CIFAR100_CLASSES
 from data.classification import (
     IMAGENET_STATISTICS,
     classification_loader,
+    find_classification,
     read_classification,
     read_classification_test,
 )
@@ -237,6 +238,29 @@ def test_training_data_are_read_where_there_are_no_test_images_and_the_other_way
         file.write_bytes(b"broken")
     np.savez(tmp_path / "val_data.npz", **batch)
     assert len(read_classification_test("small-imagenet", tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "present", "absent", "message"),
+    [
+        ("cifar100", ["train"], "test", "no test images of CIFAR-100"),
+        ("small-imagenet", [f"train_data_batch_{n}" for n in range(1, 11)], "val_data", "no test batch"),
+        ("imagenet", ["train/cat/1.png"], "val/cat/1.png", "val: found no such file"),
+    ],
+)
+def test_files_are_looked_for_and_not_opened(
+    tmp_path: Path, name: str, present: list[str], absent: str, message: str
+) -> None:
+    def put(path: str) -> None:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"broken")
+
+    for path in present:
+        put(path)
+    with pytest.raises(InputError, match=message):
+        find_classification(name, tmp_path)
+    put(absent)
+    find_classification(name, tmp_path)
 
 
 # ---------------------------------------------------------------- download

@@ -25,13 +25,14 @@ from detector import (
 from detector.choice import nearest
 from detector.probe import inputs_seen
 from detector.weights import load_into, load_weights
-from training.checkpoint import CheckpointForm, load_state
+from training.checkpoint import CheckpointForm, load_state, weights_error
 from training.classification.options import ModelOptions
 from training.options import option_of
 
 __all__ = [
     "Classifier",
     "build_classifier",
+    "check_architecture",
     "hyper_parameters",
     "load_classifier",
     "load_trained",
@@ -61,6 +62,18 @@ class Classifier(NamedTuple):
     """What it was made of."""
 
 
+def check_architecture(name: str) -> None:
+    """Raise InputError, naming the nearest, for an architecture that there is not."""
+    known = [*SCALABLE, *models.list_models(module=models)]
+    if name not in known:
+        raise InputError(
+            "--arch",
+            repr(name),
+            f"one of {', '.join(SCALABLE)}, or a classification network of torchvision.models"
+            f"{nearest(name, known)}",
+        )
+
+
 def _plain(options: ModelOptions, classes: int, image_size: int) -> nn.Module:
     """The network with nothing modified."""
     name, weights, width = options.arch, options.weights, options.width
@@ -78,15 +91,7 @@ def _plain(options: ModelOptions, classes: int, image_size: int) -> nn.Module:
         return _with_weights(
             perceptron(classes, hidden=max(1, round(512 * width)), image_size=image_size), weights
         )
-    known = models.list_models(module=models)
-    if name not in known:
-        names = [*SCALABLE, *known]
-        raise InputError(
-            "--arch",
-            repr(name),
-            f"one of {', '.join(SCALABLE)}, or a classification network of torchvision.models"
-            f"{nearest(name, names)}",
-        )
+    check_architecture(name)
     if width != 1:
         raise InputError("--width", str(width), f"1 for {name}; others are for {', '.join(SCALABLE)}")
     settings: dict[str, Any] = {}
@@ -150,7 +155,7 @@ def build_classifier(options: ModelOptions, classes: int, image_size: int) -> nn
     try:
         network = _plain(options, classes, image_size)
     except WeightsError as error:
-        raise InputError("--weights", str(error), f"weights of {options.arch}") from error
+        raise weights_error(error, options.arch) from error
     try:
         inputs_seen(network, image_size)
     except ValueError as error:

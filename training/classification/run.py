@@ -12,7 +12,7 @@ import lightning as L
 import torch
 from torch import nn
 
-from data.classification import classification_loader, read_classification_test
+from data.classification import classification_loader, find_classification, read_classification_test
 from data.formats.files import write_text
 from data.image_set import ImageFiles, ImageSet, Statistics
 from data.records import InputError
@@ -87,6 +87,7 @@ def train(
     options = options.resolved()
     options.check()
     sitting = Sitting.begin(options, out, resume, read_checkpoint)
+    find_classification(options.data.data, options.data.root)  # the test images too, before days of training
     data = read_training_images(options.data, options.optimization.seed)
     size = image_size_of(data.train, options.data.input_size)
     L.seed_everything(options.optimization.seed, workers=False, verbose=False)

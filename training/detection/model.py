@@ -10,7 +10,7 @@ from typing import Any
 from data.records import InputError
 from detector import YOLO, WeightsError, shuffle_layers
 from detector.backbone import resnet
-from training.checkpoint import CheckpointForm, load_state
+from training.checkpoint import CheckpointForm, load_state, weights_error
 from training.detection.options import ModelOptions
 
 __all__ = ["build_detector", "hyper_parameters", "load_detector", "load_weights", "read_checkpoint"]
@@ -31,7 +31,7 @@ def build_detector(options: ModelOptions, classes: int, input_size: int) -> YOLO
             options.arch, None, output_stride=options.stride(input_size), weights=options.weights
         )
     except WeightsError as error:
-        raise InputError("--weights", str(error), f"weights of {options.arch}") from error
+        raise weights_error(error, options.arch) from error
     if options.shuffle != "none":
         layer = "last" if options.shuffle == "last" else int(options.shuffle)
         try:

@@ -35,6 +35,8 @@ __all__ = ["against_layer", "against_percent"]
 BASELINE: dict[str, Any] = {"color": QUIET, "linewidth": 0.9, "linestyle": (0, (1, 1.2))}
 NONE = 1.5
 """How far behind the last layer the place of the unmodified network is."""
+NOTHING = 0.1
+"""Per cent; axes that end below it have no result in them, neither ours nor the paper's."""
 Groups = list[tuple[Variant, list[Row]]]
 
 
@@ -70,7 +72,8 @@ def against_layer(plan: Plan, rows: Sequence[Row]) -> Figure:
 
 
 def _finish(axes: Axes, labels: Sequence[Label]) -> None:
-    axes.set_ylim(0, 1.04 * axes.get_ylim()[1])
+    top = axes.get_ylim()[1]
+    axes.set_ylim(0, 1.04 * top if top > NOTHING else 100)
     place_labels(axes, labels)
 
 

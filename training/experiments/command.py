@@ -122,7 +122,8 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 
 def check_roots(runs: Sequence[Run], *, needed: bool) -> None:
-    """Raise InputError for a folder of data that is not there, or, where they are needed, was not given."""
+    """Raise InputError for data that are not there; unless `needed`, only a folder that was given."""
+    folders: set[tuple[str, str]] = set()
     for run in runs:
         options = {**defaults(run.script), **run.options}
         data, root = options["data"], options["root"]
@@ -132,6 +133,12 @@ def check_roots(runs: Sequence[Run], *, needed: bool) -> None:
             raise InputError("--root", "none", f"the folder of {data}; without it, --list and --draw")
         if root is not None and not Path(root).exists():
             raise InputError("--root", f"no {root}", f"the folder of {data}")
+        if needed and run.script == "train_classify":
+            folders.add((data, root))
+    for data, root in sorted(folders):
+        from data.classification import find_classification  # torch takes seconds
+
+        find_classification(data, root)
 
 
 def _where(options: argparse.Namespace) -> Where:

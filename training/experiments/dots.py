@@ -103,5 +103,5 @@ def _name(plan: Plan, row: Row) -> str:
     parameters, known = row.mean("parameters") / 1e6, reported(variant, "parameters")
     size = f"{parameters:.2f} M" if not math.isnan(parameters) else ""
     if known is not None and size != f"{known.value:.2f} M":
-        size += f" (paper {known.value:.2f} M)"
-    return ", ".join([*words, size.strip()] if size else words)
+        size = f"{size} (paper {known.value:.2f} M)" if size else f"paper {known.value:.2f} M"
+    return ", ".join([*words, size] if size else words)

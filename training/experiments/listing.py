@@ -52,7 +52,8 @@ def show(plans: Sequence[Plan], states: Mapping[str, State], out: Path, *, paral
     if not wanted:
         return
     total = sum(value for value in seconds.values() if not math.isnan(value))
-    print(f"to do: {len(wanted)} runs, about {duration(total)} on this machine, one after another")
+    runs = f"{len(wanted)} runs" if len(wanted) > 1 else "1 run"
+    print(f"to do: {runs}, about {duration(total)} on this machine, one after another")
     if parallel > 1:
         print(f"  {parallel} at a time: {duration(total / parallel)} at best, as they share the machine")
     for key, (step, how) in steps.items():

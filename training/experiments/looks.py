@@ -110,7 +110,8 @@ def draw_missing(axes: Axes, x: Sequence[float], colour: str, level: int) -> Non
 
 
 MISSING = Entry(
-    "not there yet", mark={"marker": "x", "markersize": 4, "color": QUIET, "markeredgewidth": 0.9}
+    "not there yet, at no height",
+    mark={"marker": "x", "markersize": 4, "color": QUIET, "markeredgewidth": 0.9},
 )
 
 

@@ -61,6 +61,8 @@ def _word(name: str, value: Any) -> str:
         return DATA[value]
     if isinstance(value, float):
         return f"{value:g}"
+    if value is None:
+        return "none"
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 

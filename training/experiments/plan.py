@@ -16,7 +16,7 @@ from training.experiments.changes import Changes
 from training.experiments.declare import Experiment, nearest
 from training.experiments.options import MACHINE, Script, check_values, defaults, resolved
 from training.experiments.same import plainest
-from training.experiments.variant import Variant, layer_count, variant_of
+from training.experiments.variant import OWN, Variant, layer_count, variant_of
 
 __all__ = ["Plan", "Point", "Run", "State", "make_plan", "state_of"]
 
@@ -107,9 +107,14 @@ def make_plan(experiment: Experiment, changes: Changes, seeds: tuple[int, ...] |
                 met[name].append(filled[name])
             options = changes.applied(declared, experiment.script)
             made: list[Run] = []
-            check_values(
-                experiment.script, {"root": ".", **options}
-            )  # the data are looked at before runs begin
+            try:
+                check_values(
+                    experiment.script, {"root": ".", **options}
+                )  # data are looked at before runs begin
+                check_network(experiment, options)
+            except InputError as error:
+                where = f"{experiment.name}: {series.name}: {error.where}"
+                raise InputError(where, error.found, error.expected) from None
             check_layers(experiment, series.name, {**options, **(series.test or {})})
             for seed in seeds:
                 training = _training(experiment.script, {**options, "seed": seed})
@@ -131,6 +136,15 @@ def make_plan(experiment: Experiment, changes: Changes, seeds: tuple[int, ...] |
         only = " ".join(f"{name}={value}" for name, value in asked.items())
         raise InputError("--only", only, f"values that some of {experiment.name} have")
     return Plan(experiment, changes, seeds, tuple(points), tuple(runs.values()))
+
+
+def check_network(experiment: Experiment, options: Mapping[str, Any]) -> None:
+    """Raise InputError for an architecture that there is not, before any run begins."""
+    arch = options.get("arch", defaults(experiment.script)["arch"])
+    if experiment.script == "train_classify" and arch not in OWN:
+        from training.classification.model import check_architecture  # torch takes seconds
+
+        check_architecture(arch)
 
 
 def check_layers(experiment: Experiment, series: str, options: Mapping[str, Any]) -> None:

@@ -201,7 +201,7 @@ def _draw(
     ticks = _ticks(layers, 34 if large else 6)
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     if large:
-        axes.set_ylabel(f"{NAMES.get(measure, measure)} [%]", size=TEXT + 0.5, color=INK)
+        axes.set_ylabel(f"{NAMES.get(measure, measure)} (%)", size=TEXT + 0.5, color=INK)
     else:
         axes.set_xlabel("layer", size=TEXT - 1, color=QUIET, labelpad=1.5)
 
@@ -282,4 +282,4 @@ def _name(figure: Figure, measure: str, left: float, top: float, width: float) -
     colour = next((kind.colour for kind in ERROR_TYPES if kind.name == measure), None)
     if colour is not None:
         axes.add_patch(Rectangle((0, 0.04), 0.2, 0.12, facecolor=colour, linewidth=0))
-    put_text(axes, 0.28 if colour else 0, 0.1, f"{measure} [%]", TEXT, INK, weight="bold")
+    put_text(axes, 0.28 if colour else 0, 0.1, f"{measure} (%)", TEXT, INK, weight="bold")

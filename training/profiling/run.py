@@ -131,7 +131,8 @@ def _measure(subject: Subject, options: Options, known: Sequence[ProfileRow], ou
             raise
         what, _, wanted = str(error).partition("; expected ")
         name, _, value = what.partition(": found ")
-        raise InputError(f"--{name if value else 'layers'}", value or what, wanted) from error
+        where = subject.name if name == "network" else f"--{name if value else 'layers'}"
+        raise InputError(where, value or what, wanted) from error
 
 
 def _in_words(row: ProfileRow) -> str:
@@ -153,12 +154,15 @@ def _draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
     detects = "map_area" in found.measures
     measures = ["map_area", *(kind.name for kind in ERROR_TYPES)] if detects else ["accuracy"]
     shares = " Small panels: shares of the top detections, averaged over the classes." if detects else ""
+    several = (
+        f"Line: mean of {passes} passes, each with its own draws; band: ± 1 standard deviation of a pass."
+    )
+    band = several if passes > 1 else "One pass each."
     note = (
         "The network is not trained again: at test time the order of what enters one layer is taken away, "
         "one layer at a time. "
         f"N={count(subject.images, 'image')}, the {subject.source}. "
-        f"Line: mean of {count(passes, 'pass', 'passes')} with other draws"
-        f"{'; band: ± 1 standard deviation of a pass' if passes > 1 else ''}.{shares}"
+        f"{band}{shares}"
     )
     figure = draw_profile(
         found,

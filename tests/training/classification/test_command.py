@@ -76,6 +76,12 @@ def test_a_folder_of_the_wrong_kind(command, tmp_path, data):
     assert not (tmp_path / "run").exists()
 
 
+def test_test_images_are_missed_before_training(command, tmp_path):
+    (tmp_path / "train").write_bytes(b"broken")
+    result = command("--data", "cifar100", "--root", tmp_path, "--out", tmp_path / "run")
+    assert_one_line(result, "no test images of CIFAR-100")
+
+
 def test_a_malicious_pickle_is_not_run(command, tmp_path):
     class Evil:
         def __reduce__(self):
@@ -93,6 +99,7 @@ def test_weights_that_do_not_fit_are_named(whole, command, tmp_path):
     file = whole[0] / "checkpoints" / "last.ckpt"
     result = command("--out", tmp_path / "run", "--width", 0.125, "--weights", file)
     assert_one_line(result, "--weights", "features.0.weight")
+    assert result.err.count("found") == result.err.count("expected") == 1, result.err
 
 
 def test_weights_of_a_run_start_another(whole, command, tmp_path, monkeypatch):
@@ -153,6 +160,13 @@ def test_bad_checkpoint(whole, command, tmp_path, kind):
     elif kind == "other":
         torch.save([1, 2, 3], file)
     assert_one_line(command("--evaluate", file, base=False), str(file), "a checkpoint")
+
+
+@pytest.mark.parametrize("option", ["--evaluate", "--resume"])
+def test_a_run_of_another_command(command, tmp_path, option):
+    (tmp_path / "config.yaml").write_text("data: voc\nboxes_per_cell: 2\n")
+    result = command(option, tmp_path, base=False)
+    assert_one_line(result, str(tmp_path), "'boxes_per_cell'", "a run that train_classify.py made")
 
 
 def test_checkpoint_of_other_classes(whole, command, tmp_path, sheets):

@@ -140,6 +140,8 @@ def test_runs_need_the_folder_of_their_data_and_a_list_does_not(
         assert capsys.readouterr().err.startswith(
             f"error: --root: found {found}; expected the folder of cifar100"
         )
+    assert run(file, "--root", ".") == 2
+    assert capsys.readouterr().err.startswith("error: .: found no train images of CIFAR-100")
     assert not RUNS.exists()
 
 

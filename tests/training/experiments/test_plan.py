@@ -164,6 +164,26 @@ def test_a_layer_that_the_network_lacks_is_told_at_once(tmp_path: Path) -> None:
         make_plan(read_experiment(file), Changes())
 
 
+@pytest.mark.parametrize(
+    ("common", "message"),
+    [
+        ("arch: vgg61", "wrong: far: --arch: found 'vgg61'; expected one of .*; did you mean 'vgg"),
+        ("arch: perceptron", "wrong: far: found layer 7; expected at most 0, which perceptron has"),
+        ("epochs: many", "wrong: far: --epochs: found 'many'; expected a whole number"),
+    ],
+)
+def test_a_network_or_a_value_that_cannot_be_is_told_at_once(
+    tmp_path: Path, common: str, message: str
+) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text(
+        f"title: Wrong\ndraw: networks\ncommon: {{data: shapes, {common}}}\n"
+        "series:\n  - {name: far, options: {method: spatial, layer: 7}}\n"
+    )
+    with pytest.raises(InputError, match=message):
+        make_plan(read_experiment(file), Changes())
+
+
 @pytest.mark.parametrize("arch", ["regnet_y_400mf", "mobilenet_v3_small", "densenet121", "vit_b_16"])
 def test_networks_of_torchvision_have_layers(arch: str) -> None:
     assert layer_count(arch) > 5

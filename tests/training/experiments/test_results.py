@@ -153,6 +153,14 @@ def test_a_figure_is_drawn_of_what_there_is(root: Path, tmp_path: Path, name: st
     assert min(inked.x0, inked.y0, width - inked.x1, height - inked.y1) > 0.1  # inches: nothing is cut off
 
 
+def test_a_panel_without_results_has_the_whole_scale(root: Path, tmp_path: Path) -> None:
+    plan = planned(root, "figure5")
+    figure = draw(plan, collect(plan, tmp_path), tmp_path)
+    tops = [axes.get_ylim()[1] for axes in figure.axes if axes.get_ylabel()]
+    assert 100 in tops
+    assert min(tops) > 40
+
+
 def test_papers_numbers_are_drawn_where_they_belong(root: Path, tmp_path: Path) -> None:
     plan = planned(root, "figure4")
     figure = draw(plan, collect(plan, tmp_path), tmp_path)

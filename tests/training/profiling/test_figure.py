@@ -63,7 +63,7 @@ def test_everything_can_be_read(sides: list[int]) -> None:
     texts = {text.get_text() for text in figure.findobj(Text)}
     assert {"nothing: 50.0 %", "order of the whole map", "order of the channels"} <= texts
     assert ("chance: 1.0 %" in texts) == (len(measures) == 1)
-    assert {f"{name} [%]" for name in measures[1:]} <= texts
+    assert {f"{name} (%)" for name in measures[1:]} <= texts
     assert texts & {f"{sides[-1]}×{sides[-1]}", str(sides[0])}
 
 

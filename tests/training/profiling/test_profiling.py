@@ -404,6 +404,17 @@ def test_a_mistake_about_a_run_is_one_line(
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_network_without_layers(profiled: Call, tmp_path: Path) -> None:
+    from detector import perceptron
+
+    torch.save(perceptron(8, hidden=4, image_size=32).state_dict(), tmp_path / "weights.pth")
+    words = ("--arch", "perceptron", "--width", 4 / 512, "--weights", tmp_path / "weights.pth")
+    result = profiled(*words, "--data", "shapes", code=2)
+    assert "error: perceptron" in result.err
+    assert "found Perceptron, no layer of which sees a 2-d map" in result.err
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_weights_without_a_classifier_for_these_classes(profiled: Call, tmp_path: Path) -> None:
     from detector import vgg16
 
