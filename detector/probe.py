@@ -74,11 +74,15 @@ def inputs_seen(network: nn.Module, example: Example | None = None) -> Seen:
     ) from problem
 
 
+def own_size(network: nn.Module) -> Any:
+    """The `image_size` that a network, or what it wraps, says that it is made for, in pixels; else None."""
+    return getattr(network, "image_size", None) or getattr(trunk(network), "image_size", None)
+
+
 def _images(network: nn.Module, example: Example | None) -> Tensor:
     if isinstance(example, Tensor):
         return example
-    own = getattr(network, "image_size", None) or getattr(trunk(network), "image_size", _DEFAULT_SIDE)
-    size: Any = own if example is None else example
+    size: Any = (own_size(network) or _DEFAULT_SIDE) if example is None else example
     sides = (size, size) if isinstance(size, int) else size
     if not isinstance(sides, tuple | list) or [type(side) for side in sides] != [int, int] or min(sides) < 1:
         raise ValueError(

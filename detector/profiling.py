@@ -20,12 +20,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, TypeVar, get_args
 
-from torch import nn
+from torch import Tensor, nn
 
 from detector.choice import choose_layers, is_number, nearest
 from detector.gap_fc import FullyConnected
 from detector.layers import Layer, list_layers
-from detector.probe import Example
+from detector.probe import Example, own_size
 from detector.profile_table import BASELINE, Profile, ProfileMethod, ProfileRow
 from detector.removal import without_shuffles
 from detector.spatial import check_unwrapped, modify_layers, shuffles
@@ -82,8 +82,11 @@ def profile(
     seed
         The draws are a pure function of seed, pass, layer and the number of the forward pass within
         `evaluate`. No training has them.
-    shortcut, per_image, example
+    shortcut, per_image
         As of :func:`detector.modify_layers`.
+    example
+        As of :func:`detector.modify_layers`. Default: for a network that does not say its `image_size`, the
+        first input that `evaluate` gives it.
     known
         Rows of an earlier call with the same arguments. What they tell is not measured again; those of layers
         and methods that are not asked for now stay in the table.
@@ -107,6 +110,11 @@ def profile(
     for row in known:
         rows.setdefault((row.layer, row.method, row.patch), []).append(row)
     with _kept(network):
+        baseline = None
+        if example is None and own_size(network) is None:
+            with without_shuffles(network), _inputs(network) as inputs:
+                baseline = _measure(network, evaluate, seed, 1)
+            example = inputs[0][:1] if inputs else None
         plan = _plan(network, methods, patches, layers, example)
         missing = [
             (layer, variant)
@@ -126,7 +134,10 @@ def profile(
                         per_image=per_image,
                         example=example,
                     )
-                numbers = _measure(network, evaluate, seed, 1 if layer is _NONE else passes)
+                if layer is not _NONE or baseline is None:
+                    numbers = _measure(network, evaluate, seed, 1 if layer is _NONE else passes)
+                else:
+                    numbers = baseline
             new = [_row(layer, variant, measure, values) for measure, values in numbers.items()]
             rows[(layer.number, *variant)] = new
             if progress is not None:
@@ -243,6 +254,22 @@ def _draws_of(network: nn.Module, seed: int, number: int) -> Iterator[None]:
         for shuffle, key, stream in before:
             shuffle.key = key
             shuffle.stream.copy_(stream)
+
+
+@contextmanager
+def _inputs(network: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect the first tensor that the network is called with."""
+    found: list[Tensor] = []
+
+    def keep(module: nn.Module, arguments: tuple[object, ...]) -> None:
+        if not found and arguments and isinstance(arguments[0], Tensor):
+            found.append(arguments[0].detach())
+
+    handle = network.register_forward_pre_hook(keep)
+    try:
+        yield found
+    finally:
+        handle.remove()
 
 
 @contextmanager

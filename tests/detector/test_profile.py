@@ -435,3 +435,21 @@ def test_an_evaluation_with_other_numbers_each_time() -> None:
     names = iter(["a", "a", "b"])
     with pytest.raises(ValueError, match="evaluate: found b; expected a, as the first time"):
         profile(tiny("vgg16"), lambda network: {next(names): 1.0})
+
+
+def test_sizes_are_those_of_the_images_that_evaluate_gives() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 3, stride=2, padding=1))
+    images, calls = torch.rand(2, 3, 12, 10), []
+
+    def evaluate(network: nn.Sequential) -> float:
+        calls.append(network(images).shape)
+        return network(images).std().item()
+
+    found = profile(network, evaluate, methods=["spatial", "patch"], passes=1)
+    sizes = {(row.layer, row.channels, row.height, row.width) for row in found.rows if row.layer}
+    assert sizes == {(1, 3, 12, 10), (2, 4, 12, 10)}
+    assert found.patches == (2, 4, 8)
+    assert len(calls) == len(found.rows)  # the baseline once too
+    assert not network._forward_pre_hooks
+    elsewhere = profile(network, evaluate, methods=["spatial"], passes=1, example=32)
+    assert elsewhere.rows[-1].width == 32

@@ -162,7 +162,7 @@ def _draw(
             x, y, spread = [0.0, *x], [baseline.mean(), *y], [baseline.std(), *spread]
         draw_series(axes, x, y, spread, points[-1].point.variant)
         missing = [place(row.point.variant) for row in points if not row.results]
-        draw_missing(axes, missing, colour_of(points[-1].point.variant), level)
+        draw_missing(axes, missing, colour_of(points[-1].point.variant), level - (len(series) - 1) / 2)
     labels = []
     for row in rows:
         variant = row.point.variant

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from data.records import InputError
+from training.classification.options import PLACES
 from training.experiments.options import Script, check_names, resolved
 from training.experiments.variant import OWN
 
@@ -98,7 +99,10 @@ class Changes:
     roots: Mapping[str, str] = field(default_factory=dict)
     """The folder of each data set; that of ``""`` is for all others."""
     only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Points are left out whose option of that name has another value; those that leave it open are kept."""
+    """Points are left out whose option of that name has another value; those that leave it open are kept.
+
+    A point that is modified by a place of another kind, as --layer is than --last, does not leave it open.
+    """
 
     def keeps(self, options: Mapping[str, Any]) -> bool:
         """Whether a point of these options, defaults included, is wanted.
@@ -108,7 +112,13 @@ class Changes:
         >>> some = Changes(only={"last": (4, 7)})
         >>> [some.keeps({"last": last}) for last in (None, 4, 5)]
         [True, True, False]
+        >>> some.keeps({"last": None, "layer": 4})
+        False
         """
+        places = [name for name in PLACES if options.get(name) not in (None, [])]
+        elsewhere = any(name in PLACES for name in self.only) and not self.only.keys() & places
+        if places and elsewhere:
+            return False
         return all(options[name] in (None, *values) for name, values in self.only.items())
 
     def applied(self, options: Mapping[str, Any], script: Script) -> dict[str, Any]:

@@ -62,9 +62,12 @@ def dots(plan: Plan, rows: Sequence[Row]) -> Figure:
             axes.annotate(text, (x, place), xycoords=axes.get_yaxis_transform(), color=colour, **beside)
         if paper is not None:
             draw_paper(axes, paper.value, place, colour_of(variant))
-    for x, text in ((1.04, "ours"), (1.36, "paper")):
+    columns = [(1.04, "ours", "left"), (1.36, "paper", "left")]
+    if plan.experiment.draw == "train_test":
+        columns.append((-0.03, "in training → in test", "right"))
+    for x, text, side in columns:
         axes.annotate(
-            text, (x, -0.85), xycoords=axes.get_yaxis_transform(), size=7.5, color=QUIET,
+            text, (x, -0.85), xycoords=axes.get_yaxis_transform(), size=7.5, color=QUIET, ha=side,
             va="center_baseline", annotation_clip=False,
         )  # fmt: skip
     axes.grid(True, axis="x", color=FAINT, linewidth=0.5)

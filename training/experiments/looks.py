@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.transforms import ScaledTranslation
 
 from diagnosis.drawing import INK, QUIET
 from diagnosis.keys import Entry
@@ -28,6 +29,8 @@ PATCH_COLOURS = ("#7FCDBB", "#41A9A0", "#2A7F8E", "#2B5A85", "#27306B")
 """Of patch sizes 2, 4, 8, 16 and 32: the darker, the less is left of where things are."""
 METHOD_MARKS = {"none": "o", "spatial": "o", "channel": "s", "gap_fc": "^"}
 PATCH_MARKS = ("o", "s", "^", "D", "P")
+
+BESIDE = 3.0  # points from the cross of a missing result to that of the next series
 
 PAPER: Mapping[str, Any] = {
     "marker": "d",
@@ -100,17 +103,18 @@ def draw_paper(axes: Axes, x: float, y: float, colour: str, *, drop: bool = Fals
     axes.plot([x], [y], linestyle="none", zorder=5, clip_on=False, markeredgecolor=colour, **look)
 
 
-def draw_missing(axes: Axes, x: Sequence[float], colour: str, level: int) -> None:
-    """A cross above the axis where a result is not there; each series has its level."""
-    if x:
+def draw_missing(axes: Axes, x: Sequence[float], colour: str, aside: float) -> None:
+    """A cross on the axis where a result is not there; those of a series stand a little `aside`."""
+    if x and axes.figure is not None:
+        shift = ScaledTranslation(aside * BESIDE / 72, 0, axes.figure.dpi_scale_trans)
         axes.plot(
-            x, [0.02 + 0.035 * level] * len(x), transform=axes.get_xaxis_transform(), linestyle="none",
-            marker="x", markersize=4, color=colour, markeredgewidth=0.9, zorder=2,
+            x, [0.0] * len(x), transform=axes.get_xaxis_transform() + shift, linestyle="none", marker="x",
+            markersize=3, color=colour, markeredgewidth=0.9, zorder=4, clip_on=False,
         )  # fmt: skip
 
 
 MISSING = Entry(
-    "not there yet, at no height",
+    "not there yet",
     mark={"marker": "x", "markersize": 4, "color": QUIET, "markeredgewidth": 0.9},
 )
 

@@ -96,6 +96,15 @@ def test_only_some_points_are_wanted_and_the_baseline_with_them(root: Path) -> N
             parse_only([wrong], "train_classify")
 
 
+def test_only_some_layers_leaves_out_what_is_modified_from_the_last_on(root: Path) -> None:
+    plan = planned(root, "figure6", Changes(roots={"": "data"}, only={"layer": (1, 8)}))
+    assert [point.variant.layer for point in plan.points] == [None, 1, 8]
+    both = planned(root, "figure6", Changes(roots={"": "data"}, only={"layer": (1,), "last": (13, 6)}))
+    assert [(point.variant.last, point.variant.layer) for point in both.points] == [
+        (None, None), (13, None), (6, None), (None, 1),
+    ]  # fmt: skip
+
+
 def test_other_words_for_the_same_computation_share_a_run(root: Path) -> None:
     def name(**options: Any) -> str:
         return make_run({"data": "cifar100", "arch": "vgg16", "epochs": 300, "seed": 0, **options})
