@@ -167,7 +167,7 @@ def test_printed_options_given_back_are_the_same(command, tmp_path):
         ("--shuffle foo", ["--shuffle", "'foo'", "'last'"]),
         ("--shuffle 0", ["--shuffle", "'0'"]),
         ("--patch 2", ["--patch", "2", "--shuffle-method patch"]),
-        ("--shuffle last --shuffle-method patch", ["--patch", "None", "--shuffle-method patch"]),
+        ("--shuffle last --shuffle-method patch", ["--patch", "nothing", "--shuffle-method patch"]),
         ("--shuffle last --shuffle-method patch --patch 0", ["--patch", "0", "at least 1"]),
         ("--devices 0", ["--devices", "'0'"]),
         ("--devices -1", ["--devices", "'-1'"]),
