@@ -15,8 +15,9 @@ from diagnosis.characteristics import Characteristics, Sensitivity, sensitivity
 from diagnosis.impact import Impact
 from diagnosis.json_content import to_json
 from diagnosis.matching import Matching, match
+from diagnosis.record import Diagnosis, diagnose
 from diagnosis.similar import similar_matrix
-from diagnosis.summary import Diagnosis, diagnose, sentences, table
+from diagnosis.summary import sentences, table
 from diagnosis.tide import Tide
 
 __all__ = [

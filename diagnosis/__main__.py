@@ -16,7 +16,7 @@ from diagnosis.notes import notes
 from diagnosis.options import parser
 from diagnosis.progress import Progress
 from diagnosis.provenance import provenance
-from diagnosis.summary import diagnose
+from diagnosis.record import diagnose
 
 
 def run(options: argparse.Namespace, progress: Progress, command: str) -> None:

@@ -16,10 +16,10 @@ from data.records import InputError
 from diagnosis.bootstrap import Progress, Statistic, bootstrap, draw_runs
 from diagnosis.breakdown import Top
 from diagnosis.comparison import Comparison, mean_defined
+from diagnosis.record import Diagnosis
 from diagnosis.resampled import ResampledAP, ResampledBreakdown
 from diagnosis.resampled_impact import ResampledImpact
 from diagnosis.resampled_tide import ResampledTide
-from diagnosis.summary import Diagnosis
 
 __all__ = ["StatisticOf", "check_same_truth", "compare"]
 

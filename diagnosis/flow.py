@@ -17,7 +17,7 @@ from data.records import InputError
 from diagnosis.assignment import assign
 from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION, OTHER, SIMILAR, WEAK, verdicts
 from diagnosis.compare import check_same_truth
-from diagnosis.summary import Diagnosis
+from diagnosis.record import Diagnosis
 
 __all__ = ["FATES", "Fate", "Flow", "fates", "flow", "flow_table", "flow_to_json"]
 

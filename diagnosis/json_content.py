@@ -18,8 +18,8 @@ from diagnosis.extremes import extremes, extremes_to_json
 from diagnosis.flow import flow, flow_to_json
 from diagnosis.impact import impact_to_json
 from diagnosis.operating_point import best_f1, operating_points_to_json
+from diagnosis.record import Diagnosis
 from diagnosis.similar import similar_to_json
-from diagnosis.summary import Diagnosis
 from diagnosis.tide_json import tide_to_json
 from diagnosis.trends import detection_trend, false_positive_trend, trends_to_json
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diagnosis.comparison import Comparison
-from diagnosis.summary import Diagnosis
+from diagnosis.record import Diagnosis
 
 __all__ = ["FEW_IMAGES", "FEW_OBJECTS", "notes"]
 

@@ -14,7 +14,7 @@ from data.records import InputError
 from diagnosis.assignment import assign
 from diagnosis.breakdown import ERROR_TYPES, UNCOUNTED, verdicts
 from diagnosis.matching import Matching
-from diagnosis.summary import Diagnosis
+from diagnosis.record import Diagnosis
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,12 +17,13 @@ from diagnosis.comparison_text import (
     comparison_to_json,
     intervals_to_json,
 )
-from diagnosis.figures import Illustration, illustrations, save_illustrations
+from diagnosis.figures.catalogue import Illustration, illustrations, save_illustrations
+from diagnosis.figures.sheet import save_sheet
 from diagnosis.json_content import to_json
 from diagnosis.outputs import write_verdicts
+from diagnosis.record import Diagnosis
 from diagnosis.report import Gallery, PageFigure, ReportContent, write_report
-from diagnosis.sheet import save_sheet
-from diagnosis.summary import Diagnosis, sentences, table
+from diagnosis.summary import sentences, table
 
 __all__ = ["in_words", "write_results"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.drawing import AP_NAMES
+from diagnosis.figures.style import AP_NAMES
 from diagnosis.report.cells import Cell, Column, Table, fraction, points, text, whole
 from diagnosis.report.overview import shares_of
 from diagnosis.summary import AP_HEADINGS

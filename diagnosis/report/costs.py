@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diagnosis.breakdown import ERROR_TYPES, STRONG, WEAK
-from diagnosis.drawing import count
+from diagnosis.figures.style import count
 from diagnosis.impact import VARIANTS
 from diagnosis.quantity_names import TIDE_LABELS, impact_label
 from diagnosis.report.cells import Cell, Column, Table, share, text, whole

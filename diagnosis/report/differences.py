@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from diagnosis.drawing import AP_NAMES, count
+from diagnosis.figures.style import AP_NAMES, count
 from diagnosis.quantity_names import p_value, quantity_name
+from diagnosis.record import Diagnosis
 from diagnosis.report.cells import Cell, Column, Table, points, text, whole
 from diagnosis.report.reading import Json
 from diagnosis.report.shapes import Block, forest
-from diagnosis.summary import Diagnosis
 
 __all__ = ["differences", "few_images"]
 

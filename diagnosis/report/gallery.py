@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from data.records import GroundTruth
 from diagnosis.breakdown import BACKGROUND, ERROR_TYPES, LOCALIZATION, WEAK, verdicts
+from diagnosis.record import Diagnosis
 from diagnosis.report.content import Gallery
 from diagnosis.report.pictures import Frame, Photographs, encode, frame, part_around
-from diagnosis.summary import Diagnosis
 
 __all__ = ["Example", "Examples", "choose", "collect"]
 

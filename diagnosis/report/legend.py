@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.drawing import ink_on
-from diagnosis.legend import example_classes, explanations
-from diagnosis.summary import Diagnosis
+from diagnosis.figures.explanations import example_classes, explanations
+from diagnosis.figures.style import ink_on
+from diagnosis.record import Diagnosis
 
 __all__ = ["LegendEntry", "Tag", "legend"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.drawing import AP_NAMES
+from diagnosis.figures.style import AP_NAMES
+from diagnosis.record import Diagnosis
 from diagnosis.report.cells import Cell, Column, Table, fraction, share, text, whole
 from diagnosis.report.shapes import Part, Slice, pie, stacked
-from diagnosis.summary import Diagnosis
 
 __all__ = ["Overview", "detector_table", "overviews", "score_table", "shares_of"]
 

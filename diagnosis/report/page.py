@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data.formats.files import write_text
-from diagnosis.drawing import LETTERS, check_comparable, count
+from diagnosis.figures.style import LETTERS, check_comparable, count
 from diagnosis.report.classes import class_tables
 from diagnosis.report.content import PageFigure, ReportContent
 from diagnosis.report.gallery import Example, collect

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data.records import GroundTruth, InputError
-from diagnosis.picture import read_picture
+from diagnosis.figures.picture import read_picture
 from diagnosis.report.content import Gallery
 
 __all__ = ["Frame", "Photographs", "encode", "frame", "part_around"]

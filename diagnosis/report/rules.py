@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from diagnosis.breakdown import WEAK
-from diagnosis.drawing import count
+from diagnosis.figures.style import count
+from diagnosis.record import Diagnosis
 from diagnosis.report.overview import shares_of
-from diagnosis.summary import Diagnosis, sentences
+from diagnosis.summary import sentences
 
 __all__ = ["counting_rules", "origin_rows", "spoken", "top_rule"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.drawing import ink_on
+from diagnosis.figures.style import ink_on
 from diagnosis.report.cells import Table, points
 from diagnosis.report.content import PageFigure
 

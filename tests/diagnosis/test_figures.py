@@ -3,9 +3,9 @@
 import pytest
 
 from data.records import Detections, GroundTruth
-from diagnosis.figures import illustrations, save_illustrations
+from diagnosis.figures.catalogue import illustrations, save_illustrations
+from diagnosis.record import diagnose
 from diagnosis.report import SECTIONS
-from diagnosis.summary import diagnose
 
 TRUTH = GroundTruth(["a"], ["cat", "dog"], [[90, 90]], [0, 0], [0, 1], [[0, 0, 30, 30], [40, 0, 70, 30]])
 FOUND = Detections(TRUTH.images, TRUTH.classes, [0, 0], [0, 0], [0.9, 0.8], TRUTH.boxes)

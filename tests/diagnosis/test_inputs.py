@@ -255,7 +255,7 @@ def test_photographs_from_a_folder_with_folders(tmp_path):
     ("write_truth", "write_found"), [(as_coco, found_coco), (as_yolo, found_yolo), (as_coco, found_csv)]
 )
 def test_the_command_on_one_s_own_files(tmp_path, capsys, monkeypatch, write_truth, write_found):
-    from diagnosis import plots
+    from diagnosis.figures import plots
 
     monkeypatch.setattr(plots, "save_figures", lambda *_: [])
     spec = write_truth(tmp_path / "truth")
@@ -269,7 +269,7 @@ def test_the_command_on_one_s_own_files(tmp_path, capsys, monkeypatch, write_tru
 
 
 def test_the_command_is_lenient_with_both(tmp_path, capsys, monkeypatch):
-    from diagnosis import plots
+    from diagnosis.figures import plots
 
     monkeypatch.setattr(plots, "save_figures", lambda *_: [])
     spec = as_coco(tmp_path / "truth")

@@ -18,10 +18,10 @@ from matplotlib.text import Text
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.charts import CHART, ap_dots, class_bars
-from diagnosis.drawing import blank_axes, house_style, new_figure, save_figure, text_width, wrap
-from diagnosis.plots import PIE_HEIGHT, PIE_PANEL, _pie, pies, save_figures, spread
-from diagnosis.summary import Diagnosis, diagnose
+from diagnosis.figures.charts import CHART, ap_dots, class_bars
+from diagnosis.figures.plots import PIE_HEIGHT, PIE_PANEL, _pie, pies, save_figures, spread
+from diagnosis.figures.style import blank_axes, house_style, new_figure, save_figure, text_width, wrap
+from diagnosis.record import Diagnosis, diagnose
 
 NAMES = [kind.name for kind in ERROR_TYPES]
 
@@ -358,5 +358,6 @@ def test_the_users_settings_neither_change_nor_matter(two, tmp_path):
 
 
 def test_pyplot_is_never_imported(root):
-    code = "import sys, diagnosis.plots, diagnosis.sheet; sys.exit('matplotlib.pyplot' in sys.modules)"
+    modules = "diagnosis.figures.plots, diagnosis.figures.sheet"
+    code = f"import sys, {modules}; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

@@ -7,12 +7,12 @@ from matplotlib.container import ErrorbarContainer
 from data.records import InputError
 from diagnosis.bins import Characteristic
 from diagnosis.characteristics import characteristics, sensitivity
-from diagnosis.drawing import save_figure
-from diagnosis.plots_characteristics import (
+from diagnosis.figures.plots_characteristics import (
     characteristic_by_class,
     class_characteristics,
     sensitivity_chart,
 )
+from diagnosis.figures.style import save_figure
 from tests.diagnosis.figures import assert_legible, texts
 from tests.diagnosis.scenes import crowded
 

@@ -9,16 +9,21 @@ from data.records import Detections, GroundTruth, InputError
 from diagnosis.calibration import calibration
 from diagnosis.compare import compare
 from diagnosis.confusion import confusion_matrix
-from diagnosis.flow import FATES, flow
-from diagnosis.plots_compare import (
+from diagnosis.figures.plots_compare import (
     class_differences,
     differences,
     intervals,
     save_comparison_figures,
 )
-from diagnosis.plots_curves import confusion_heatmap, precision_recall, reliability, save_curve_figures
-from diagnosis.plots_flow import flow_sankey
-from diagnosis.summary import diagnose
+from diagnosis.figures.plots_curves import (
+    confusion_heatmap,
+    precision_recall,
+    reliability,
+    save_curve_figures,
+)
+from diagnosis.figures.plots_flow import flow_sankey
+from diagnosis.flow import FATES, flow
+from diagnosis.record import diagnose
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -10,8 +10,9 @@ from data.formats import COCO_SIMILAR, VOC_CLASSES, VOC_SIMILAR
 from data.records import Detections, GroundTruth
 from diagnosis import diagnose
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.legend import example_classes, explanations
-from diagnosis.plots_groups import COCO_NAMES, LABELLED, class_groups, group_pies
+from diagnosis.figures.explanations import example_classes, explanations
+from diagnosis.figures.plots_groups import LABELLED, group_pies
+from diagnosis.groups import COCO_NAMES, class_groups
 from diagnosis.similar import similar_matrix
 from tests.diagnosis.figures import assert_legible, texts
 

@@ -7,9 +7,9 @@ from matplotlib.patches import Rectangle
 
 from data.records import InputError
 from diagnosis import ERROR_TYPES, error_flags
-from diagnosis.drawing import save_figure
+from diagnosis.figures.plots_impact import BARS, detection_areas, false_positive_areas, impact_bars
+from diagnosis.figures.style import save_figure
 from diagnosis.impact import VARIANTS, impact
-from diagnosis.plots_impact import BARS, detection_areas, false_positive_areas, impact_bars
 from diagnosis.trends import detection_trend, false_positive_trend
 from tests.diagnosis.figures import assert_legible, texts
 from tests.diagnosis.scenes import CLASSES, SIMILAR, crowded

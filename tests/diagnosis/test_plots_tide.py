@@ -10,9 +10,9 @@ from matplotlib.patches import Rectangle, Wedge
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import match
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.drawing import save_figure
-from diagnosis.plots_tide import tide_summary
-from diagnosis.plots_tide_confusion import confusion
+from diagnosis.figures.plots_tide import tide_summary
+from diagnosis.figures.plots_tide_confusion import confusion
+from diagnosis.figures.style import save_figure
 from diagnosis.tide import DAP_COLUMNS, tide
 from diagnosis.tide_errors import TIDE_ERRORS
 

@@ -18,6 +18,7 @@ from PIL import Image
 from data.records import Detections, GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.json_content import to_json
+from diagnosis.record import Diagnosis, diagnose
 from diagnosis.report import (
     SECTIONS,
     Gallery,
@@ -30,7 +31,7 @@ from diagnosis.report import (
 from diagnosis.report.cells import share
 from diagnosis.report.gallery import choose, collect
 from diagnosis.report.pictures import part_around
-from diagnosis.summary import Diagnosis, diagnose, sentences
+from diagnosis.summary import sentences
 from diagnosis.tide_errors import TIDE_ERRORS
 
 VOID = {"meta", "link", "input", "img", "br", "hr"}

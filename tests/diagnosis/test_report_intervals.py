@@ -8,10 +8,10 @@ from data.records import Detections, GroundTruth
 from diagnosis.compare import compare
 from diagnosis.comparison_text import comparison_to_json, intervals_to_json
 from diagnosis.json_content import to_json
+from diagnosis.record import diagnose
 from diagnosis.report import Gallery, PageFigure, ReportContent, render_report
 from diagnosis.report.differences import few_images
 from diagnosis.report.gallery import collect
-from diagnosis.summary import diagnose
 from tests.diagnosis.test_report import SVG, Page, detector, truth_of
 
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.picture import LABEL_HEIGHT, ROOM, label_place
-from diagnosis.sheet import save_sheet, sheet
-from diagnosis.summary import Diagnosis, diagnose
+from diagnosis.figures.picture import LABEL_HEIGHT, ROOM, label_place
+from diagnosis.figures.sheet import save_sheet, sheet
+from diagnosis.record import Diagnosis, diagnose
 
 COLOURS = {kind.name: to_rgba(kind.colour) for kind in ERROR_TYPES}
 SIZES = [(120, 80), (80, 120), (100, 100)]

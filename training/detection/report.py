@@ -97,8 +97,8 @@ def write_comparison(
     list of Path
         The figures.
     """
-    from diagnosis.plots import save_figures
-    from diagnosis.sheet import save_sheet
+    from diagnosis.figures.plots import save_figures
+    from diagnosis.figures.sheet import save_sheet
 
     out.mkdir(parents=True, exist_ok=True)
     files = save_figures(diagnoses, out)

@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from diagnosis.drawing import QUIET
-from diagnosis.keys import Entry
+from diagnosis.figures.legend import Entry
+from diagnosis.figures.style import QUIET
 from training.experiments.collect import Row
 from training.experiments.labels import Label, place_labels
 from training.experiments.looks import (

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from diagnosis.drawing import QUIET
-from diagnosis.keys import Entry
-from diagnosis.plots import spread
+from diagnosis.figures.legend import Entry
+from diagnosis.figures.plots import spread
+from diagnosis.figures.style import QUIET
 from training.experiments.collect import Curve, Row, seed_spread
 from training.experiments.looks import colour_of, draw_paper, mark_of, paper_entries
 from training.experiments.notes import notes

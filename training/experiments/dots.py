@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from diagnosis.drawing import FAINT, INK, QUIET, text_width
-from diagnosis.keys import Entry
+from diagnosis.figures.legend import Entry
+from diagnosis.figures.style import FAINT, INK, QUIET, text_width
 from training.experiments.collect import Row
 from training.experiments.looks import colour_of, draw_paper, mark_of, paper_entries
 from training.experiments.notes import notes

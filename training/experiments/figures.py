@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from diagnosis.drawing import house_style
+from diagnosis.figures.style import house_style
 from training.experiments.accuracies import against_layer, against_percent
 from training.experiments.collect import Row, read_curve
 from training.experiments.courses import training_curves

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from diagnosis.drawing import text_width
+from diagnosis.figures.style import text_width
 
 __all__ = ["Label", "place_labels"]
 

@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.transforms import ScaledTranslation
 
-from diagnosis.drawing import INK, QUIET
-from diagnosis.keys import Entry
+from diagnosis.figures.legend import Entry
+from diagnosis.figures.style import INK, QUIET
 from training.experiments.variant import Variant
 
 __all__ = [

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from data.formats.files import write_text
-from diagnosis.drawing import save_figure
+from diagnosis.figures.style import save_figure
 from training.experiments.collect import Row, collect
 from training.experiments.figures import draw
 from training.experiments.jobs import runs_folder

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from diagnosis.drawing import (
+from diagnosis.figures.legend import Entry, draw_keys, key_rows
+from diagnosis.figures.style import (
     INK,
     LINE,
     MARGIN,
@@ -19,7 +20,6 @@ from diagnosis.drawing import (
     put_text,
     wrap,
 )
-from diagnosis.keys import Entry, draw_keys, key_rows
 
 __all__ = ["make_page"]
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle, Wedge
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.drawing import FAINT, INK, QUIET, ink_on
+from diagnosis.figures.style import FAINT, INK, QUIET, ink_on
 from training.experiments.collect import Row
 from training.experiments.notes import notes
 from training.experiments.page import make_page

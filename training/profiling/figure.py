@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from detector.profile_table import BASELINE, Profile, ProfileMethod, ProfileRow
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.drawing import (
+from diagnosis.figures.style import (
     FAINT,
     INK,
     LINE,

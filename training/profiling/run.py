@@ -12,7 +12,7 @@ from data.records import InputError
 from detector import profile
 from detector.profile_table import Profile, ProfileRow
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.drawing import count, save_figure
+from diagnosis.figures.style import count, save_figure
 from training.folder import make_folder
 from training.profiling.figure import draw_profile
 from training.profiling.files import read_known, write_json, write_table

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.drawing import (
+from diagnosis.figures.style import (
     FAINT,
     INK,
     LINE,

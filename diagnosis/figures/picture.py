@@ -16,8 +16,8 @@ from PIL import Image, UnidentifiedImageError
 from data.records import GroundTruth, InputError
 from diagnosis.assignment import assign
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.drawing import ink_on, put_text, text_width, wrap
-from diagnosis.summary import Diagnosis
+from diagnosis.figures.style import ink_on, put_text, text_width, wrap
+from diagnosis.record import Diagnosis
 
 LABEL_TEXT, LABEL_HEIGHT, LABEL_PAD = 6.5, 0.125, 0.03  # points, inches, inches
 ROOM = 0.15  # share of a label that other labels may cover

@@ -17,7 +17,7 @@ from diagnosis.assignment import assign_devkit
 from diagnosis.average_precision import curve
 from diagnosis.calibration import Calibration, calibration
 from diagnosis.confusion import ConfusionMatrix, confusion_matrix
-from diagnosis.drawing import (
+from diagnosis.figures.style import (
     FAINT,
     INK,
     LINE,
@@ -37,7 +37,7 @@ from diagnosis.drawing import (
     text_width,
     wrap,
 )
-from diagnosis.summary import Diagnosis
+from diagnosis.record import Diagnosis
 
 __all__ = ["confusion_heatmap", "precision_recall", "reliability", "save_curve_figures"]
 

@@ -12,18 +12,19 @@ from diagnosis.breakdown import error_flags
 from diagnosis.characteristics import sensitivity
 from diagnosis.comparison import Comparison
 from diagnosis.confusion import confusion_matrix
-from diagnosis.drawing import save_figure
+from diagnosis.figures.plots import ap_dots, class_bars, pies
+from diagnosis.figures.plots_characteristics import characteristic_by_class, sensitivity_chart
+from diagnosis.figures.plots_compare import class_differences, differences, intervals
+from diagnosis.figures.plots_curves import confusion_heatmap, precision_recall, reliability
+from diagnosis.figures.plots_flow import flow_sankey
+from diagnosis.figures.plots_groups import group_pies
+from diagnosis.figures.plots_impact import detection_areas, false_positive_areas, impact_bars
+from diagnosis.figures.plots_tide import tide_summary
+from diagnosis.figures.plots_tide_confusion import confusion
+from diagnosis.figures.style import save_figure
 from diagnosis.flow import flow
-from diagnosis.plots import ap_dots, class_bars, pies
-from diagnosis.plots_characteristics import characteristic_by_class, sensitivity_chart
-from diagnosis.plots_compare import class_differences, differences, intervals
-from diagnosis.plots_curves import confusion_heatmap, precision_recall, reliability
-from diagnosis.plots_flow import flow_sankey
-from diagnosis.plots_groups import class_groups, group_pies
-from diagnosis.plots_impact import detection_areas, false_positive_areas, impact_bars
-from diagnosis.plots_tide import tide_summary
-from diagnosis.plots_tide_confusion import confusion
-from diagnosis.summary import Diagnosis
+from diagnosis.groups import class_groups
+from diagnosis.record import Diagnosis
 from diagnosis.trends import detection_trend, false_positive_trend
 
 __all__ = ["Illustration", "illustrations", "save_illustrations"]

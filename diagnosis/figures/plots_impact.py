@@ -11,11 +11,11 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from diagnosis.breakdown import BACKGROUND, ERROR_TYPES, LOCALIZATION, SIMILAR, ErrorType
-from diagnosis.drawing import INK, QUIET, count, house_style
+from diagnosis.figures.legend import Entry
+from diagnosis.figures.panels import Panel, page_of_panels
+from diagnosis.figures.style import INK, QUIET, count, house_style
 from diagnosis.groups import group_indices
 from diagnosis.impact import VARIANTS, Impact
-from diagnosis.keys import Entry
-from diagnosis.panels import Panel, page_of_panels
 from diagnosis.trends import DetectionTrend, FalsePositiveTrend
 
 __all__ = ["detection_areas", "false_positive_areas", "impact_bars"]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle, Wedge
 
 from data.records import InputError
-from diagnosis.drawing import (
+from diagnosis.figures.style import (
     FAINT,
     INK,
     LEGEND_WIDTH,

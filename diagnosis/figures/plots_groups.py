@@ -10,93 +10,34 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Wedge
 from numpy.typing import NDArray
 
-from data.formats import COCO_SIMILAR, VOC_SIMILAR
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.drawing import FAINT, LETTERS, QUIET, check_comparable, count, house_style, ink_on, put_text
+from diagnosis.figures.legend import Entry
+from diagnosis.figures.panels import Panel, page_of_panels
+from diagnosis.figures.style import (
+    FAINT,
+    LETTERS,
+    QUIET,
+    check_comparable,
+    count,
+    house_style,
+    ink_on,
+    put_text,
+)
 from diagnosis.groups import group_indices
-from diagnosis.keys import Entry
-from diagnosis.panels import Panel, page_of_panels
-from diagnosis.summary import Diagnosis
+from diagnosis.record import Diagnosis
 
-__all__ = ["class_groups", "group_pies"]
+__all__ = ["group_pies"]
 
 ALL = "all classes"
-COCO_NAMES = (
-    "vehicles", "outdoor", "animals", "accessories", "sports", "kitchen", "food", "furniture",
-    "electronics", "appliances", "indoor",
-)  # fmt: skip
-NAMES = (
-    ("animals", VOC_SIMILAR[0]),
-    ("vehicles", VOC_SIMILAR[1]),
-    ("furniture", VOC_SIMILAR[3]),
-    *zip(COCO_NAMES, COCO_SIMILAR, strict=True),
-)
-PERSON = "person"
-NAMED = 2  # classes that a group without a name of its own is called after
 SIDE, RADIUS = 1.85, 0.88  # inches
 LABELLED = 0.05  # smallest share that has room for its number
 MOST = 6  # charts in a row
 
 
-def class_groups(classes: Sequence[str], similar: NDArray[np.bool_]) -> dict[str, list[str]]:
-    """All classes, and groups in which each class is similar to each other one.
-
-    VOC's come out as in Hoiem's tool: animals (without the person), vehicles and furniture. A class is in
-    one group at most, and in none if it is similar to no other.
-
-    Parameters
-    ----------
-    classes
-        Names of the C classes.
-    similar
-        ``(C, C)`` from :func:`diagnosis.similar.similar_matrix`.
-
-    Returns
-    -------
-    dict
-        Names of the classes of each group, by its name.
-
-    Examples
-    --------
-    >>> from diagnosis.similar import similar_matrix
-    >>> names = ["bus", "cat", "cow", "person", "train", "vase"]
-    >>> groups = class_groups(names, similar_matrix(names, [["cat", "cow", "person"], ["bus", "train"]]))
-    >>> [f"{group}: {' '.join(members)}" for group, members in groups.items()]
-    ['all classes: bus cat cow person train vase', 'vehicles: bus train', 'animals: cat cow']
-    """
-    free = np.ones(len(classes), dtype=bool)
-    found: list[list[str]] = []
-    while (friends := (similar & free).sum(axis=1) * free).any():
-        # From the class with the most similar ones: always the one that most of those left are similar to.
-        members = [int(friends.argmax())]
-        left = similar[members[0]] & free
-        while left.any():
-            members.append(int(np.where(left, (similar & left).sum(axis=1), -1).argmax()))
-            left &= similar[members[-1]]
-        free[members] = False
-        found.append([classes[member] for member in sorted(members)])
-    groups = {ALL: list(classes)}
-    for members_ in sorted(found, key=lambda group: classes.index(group[0])):
-        name, kept = _named(members_)
-        groups[name if name not in groups else ", ".join(kept)] = kept
-    return groups
-
-
-def _named(members: list[str]) -> tuple[str, list[str]]:
-    """What a group is called, and its members without the person among animals."""
-    for name, known in NAMES:
-        if set(members) <= set(known):
-            kept = [member for member in members if member != PERSON] if name == "animals" else members
-            return (name, kept) if len(kept) > 1 else (", ".join(members), members)
-    rest = len(members) - NAMED
-    few = ", ".join(members if rest < 2 else members[:NAMED])
-    return (few if rest < 2 else f"{few} and {rest} more"), members
-
-
 def group_pies(diagnoses: Sequence[Diagnosis]) -> Figure:
     """What became of the top N detections, as a pie for each group of similar classes and each detector.
 
-    The shares are averaged over the classes of a group, as in :func:`diagnosis.plots.pies`.
+    The shares are averaged over the classes of a group, as in :func:`diagnosis.figures.plots.pies`.
 
     Raises
     ------
@@ -104,7 +45,7 @@ def group_pies(diagnoses: Sequence[Diagnosis]) -> Figure:
         No detector, or detectors on different ground truths.
     """
     check_comparable(diagnoses)
-    groups = class_groups(diagnoses[0].truth.classes, diagnoses[0].similar)
+    groups = diagnoses[0].groups
     several, wide = len(diagnoses) > 1, len(groups) > MOST
     lettered = list(zip(LETTERS, diagnoses, strict=False))
     # A row for each detector; or, where the groups are too many for one, the detectors side by side.

@@ -10,7 +10,8 @@ from matplotlib.path import Path as Outline
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.drawing import (
+from diagnosis.figures.plots import spread
+from diagnosis.figures.style import (
     INK,
     LINE,
     MARGIN,
@@ -23,7 +24,6 @@ from diagnosis.drawing import (
     wrap,
 )
 from diagnosis.flow import FATES, Flow
-from diagnosis.plots import spread
 
 __all__ = ["flow_sankey"]
 

@@ -13,8 +13,9 @@ from matplotlib.patches import Wedge
 from numpy.typing import NDArray
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.charts import ap_dots, class_bars
-from diagnosis.drawing import (
+from diagnosis.figures.charts import ap_dots, class_bars
+from diagnosis.figures.explanations import draw_legend, explanations, legend_size
+from diagnosis.figures.style import (
     FAINT,
     INK,
     LEGEND_WIDTH,
@@ -33,8 +34,7 @@ from diagnosis.drawing import (
     save_figure,
     wrap,
 )
-from diagnosis.legend import draw_legend, explanations, legend_size
-from diagnosis.summary import Diagnosis
+from diagnosis.record import Diagnosis
 
 __all__ = ["ap_dots", "class_bars", "pies", "save_figures"]
 

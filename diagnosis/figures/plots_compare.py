@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 
 from data.records import InputError
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.charts import MARKERS
 from diagnosis.comparison import Comparison
-from diagnosis.drawing import (
+from diagnosis.figures.charts import MARKERS
+from diagnosis.figures.plots_flow import flow_sankey
+from diagnosis.figures.style import (
     FAINT,
     INK,
     LETTERS,
@@ -32,7 +33,6 @@ from diagnosis.drawing import (
     wrap,
 )
 from diagnosis.flow import Flow
-from diagnosis.plots_flow import flow_sankey
 from diagnosis.quantity_names import p_value, quantity_name
 
 __all__ = ["class_differences", "differences", "intervals", "save_comparison_figures"]

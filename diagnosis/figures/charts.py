@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from data.records import InputError
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.drawing import (
+from diagnosis.figures.explanations import draw_legend, explanations, legend_size
+from diagnosis.figures.style import (
     FAINT,
     INK,
     LEGEND_WIDTH,
@@ -34,8 +35,7 @@ from diagnosis.drawing import (
     text_width,
     wrap,
 )
-from diagnosis.legend import draw_legend, explanations, legend_size
-from diagnosis.summary import Diagnosis
+from diagnosis.record import Diagnosis
 
 __all__ = ["Order", "ap_dots", "class_bars"]
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from diagnosis.breakdown import ERROR_TYPES, SIMILAR, STRONG
-from diagnosis.drawing import INK, LINE, TEXT, blank_axes, put_text, text_width, wrap
-from diagnosis.summary import Diagnosis
+from diagnosis.figures.style import INK, LINE, TEXT, blank_axes, put_text, text_width, wrap
+from diagnosis.record import Diagnosis
 
 __all__ = ["Example", "draw_legend", "example_classes", "explanations", "legend_size"]
 

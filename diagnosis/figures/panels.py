@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from diagnosis.drawing import (
+from diagnosis.figures.legend import Entry, draw_keys, key_rows
+from diagnosis.figures.style import (
     INK,
     LINE,
     MARGIN,
@@ -20,7 +21,6 @@ from diagnosis.drawing import (
     put_text,
     wrap,
 )
-from diagnosis.keys import Entry, draw_keys, key_rows
 
 __all__ = ["Panel", "page_of_panels"]
 

@@ -18,7 +18,9 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from data.records import GroundTruth, InputError
-from diagnosis.drawing import (
+from diagnosis.figures.explanations import draw_legend, explanations, legend_size
+from diagnosis.figures.picture import Shown, draw_object, draw_picture, read_picture
+from diagnosis.figures.style import (
     INK,
     LINE,
     MARGIN,
@@ -31,9 +33,7 @@ from diagnosis.drawing import (
     save_figure,
     wrap,
 )
-from diagnosis.legend import draw_legend, explanations, legend_size
-from diagnosis.picture import Shown, draw_object, draw_picture, read_picture
-from diagnosis.summary import Diagnosis
+from diagnosis.record import Diagnosis
 
 __all__ = ["save_sheet", "sheet"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from diagnosis.drawing import INK, LINE, TEXT, put_text, text_width
+from diagnosis.figures.style import INK, LINE, TEXT, put_text, text_width
 
 __all__ = ["Entry", "draw_keys", "key_rows"]
 

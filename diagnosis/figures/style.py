@@ -24,7 +24,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
 from data.records import InputError
-from diagnosis.summary import Diagnosis
+from diagnosis.record import Diagnosis
 
 INK, QUIET, FAINT = "#1a1a1a", "#555555", "#dddddd"
 AP_NAMES = {

@@ -1,0 +1,196 @@
+"""Everything found out about one detector, each analysis once, at the detector's own IoU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.records import Detections, GroundTruth
+from diagnosis.assignment import Assignment, assign, assign_devkit
+from diagnosis.average_precision import APTable, average_precision
+from diagnosis.bins import standard_characteristics
+from diagnosis.breakdown import STRONG, Breakdown, Top, Verdicts, break_down, error_flags, verdicts
+from diagnosis.calibration import Calibration, calibration
+from diagnosis.characteristics import Characteristics, Sensitivity, characteristics, sensitivity
+from diagnosis.confusion import ConfusionMatrix, confusion_matrix
+from diagnosis.extremes import Extremes, extremes
+from diagnosis.groups import class_groups
+from diagnosis.impact import Impact, impact
+from diagnosis.matching import Matching, match
+from diagnosis.operating_point import OperatingPoints, best_f1
+from diagnosis.similar import similar_matrix
+from diagnosis.tide import Tide, tide
+from diagnosis.trends import DetectionTrend, FalsePositiveTrend, detection_trend, false_positive_trend
+
+__all__ = ["Diagnosis", "diagnose"]
+
+WORST_CASES = 5
+"""Errors of each type, objects found last and objects missed that are named for each class."""
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """Everything found out about one detector.
+
+    What takes longer is computed when it is first asked for.
+
+    Parameters
+    ----------
+    name
+        What to call it.
+    truth, detections
+        What was compared.
+    matching
+        Their overlaps, for further analyses.
+    breakdown
+        The kinds of its top detections.
+    ap
+        Its average precision.
+    similar
+        ``(C, C)`` which classes counted as similar.
+    iou
+        Smallest IoU of a correct detection.
+    edges
+        Bins of one's own, see :func:`diagnosis.bins.standard_characteristics`.
+    """
+
+    name: str
+    truth: GroundTruth
+    detections: Detections
+    matching: Matching
+    breakdown: Breakdown
+    ap: APTable
+    similar: NDArray[np.bool_]
+    iou: float = STRONG
+    edges: Mapping[str, Sequence[float]] | None = None
+
+    @cached_property
+    def impact(self) -> Impact:
+        """What each type of error costs in average precision."""
+        return impact(self.matching, self.similar, strong=self.iou)
+
+    @cached_property
+    def characteristics(self) -> Characteristics:
+        """Which objects are found, by their size, their shape and what the annotations say of them."""
+        return characteristics(self.matching, edges=self.edges, iou=self.iou)
+
+    @cached_property
+    def tide(self) -> Tide:
+        """TIDE's six errors and what each costs, at TIDE's own smallest IoU of 0.5."""
+        return tide(self.matching)
+
+    @cached_property
+    def groups(self) -> dict[str, list[str]]:
+        """Names of the classes of each group of similar classes, ``all classes`` first."""
+        return class_groups(self.truth.classes, self.similar)
+
+    @cached_property
+    def assignment(self) -> Assignment:
+        """Which detection gets which object of its class, by Hoiem's rule."""
+        return assign(self.matching, self.iou)
+
+    @cached_property
+    def devkit_assignment(self) -> Assignment:
+        """The same by the rule of VOC's devkit."""
+        return assign_devkit(self.matching, self.iou)
+
+    @cached_property
+    def verdicts(self) -> Verdicts:
+        """The kind of every detection, counted or not."""
+        return verdicts(self.matching, self.similar, strong=self.iou)
+
+    @cached_property
+    def detection_trend(self) -> DetectionTrend:
+        """Error mix by rank, counted in multiples of a class's objects."""
+        return detection_trend(self.matching, self.similar, strong=self.iou)
+
+    @cached_property
+    def false_positive_trends(self) -> dict[str, FalsePositiveTrend]:
+        """Error mix of the first false positives, for each of :attr:`groups`."""
+        kinds = error_flags(self.matching, self.similar, strong=self.iou)
+        return {
+            name: false_positive_trend(self.matching, kinds, members) for name, members in self.groups.items()
+        }
+
+    @cached_property
+    def sensitivity(self) -> tuple[Sensitivity, ...]:
+        """Normalised average precision of the worst and the best bin of each characteristic."""
+        return sensitivity(self.characteristics)
+
+    @cached_property
+    def confusion(self) -> ConfusionMatrix:
+        """Which class is taken for which, at the score of the best F1."""
+        return confusion_matrix(self.matching, iou=self.iou)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Precision by score, all scores counted."""
+        return calibration(self.matching, iou=self.iou)
+
+    @cached_property
+    def operating_points(self) -> OperatingPoints:
+        """The score thresholds of the best F1."""
+        return best_f1(self.matching, iou=self.iou)
+
+    @cached_property
+    def worst_cases(self) -> Extremes:
+        """The most confident errors and the least confident hits of each class."""
+        return extremes(self.matching, self.similar, WORST_CASES, strong=self.iou)
+
+
+def diagnose(
+    truth: GroundTruth,
+    detections: Detections,
+    name: str = "detector",
+    similar: Iterable[Iterable[str]] | NDArray[np.bool_] = (),
+    *,
+    top: Top = None,
+    iou: float = STRONG,
+    coco: bool = True,
+    edges: Mapping[str, Sequence[float]] | None = None,
+) -> Diagnosis:
+    """Break down a detector's errors and score it.
+
+    Parameters
+    ----------
+    truth, detections
+        Of the same images and classes.
+    name
+        What to call the detector.
+    similar
+        Groups of names of similar classes, or the matrix of :func:`diagnosis.similar.similar_matrix`.
+    top
+        How many detections of a class the breakdown counts, see :func:`diagnosis.breakdown.break_down`.
+    iou
+        Smallest IoU of a correct detection (COCO's average precision has its own).
+    coco
+        Whether to compute COCO's average precision.
+    edges
+        Bins of one's own by name of the characteristic, in place of the quantiles of each class:
+        ``{"area": [32**2, 96**2]}`` are COCO's sizes. See :func:`diagnosis.bins.standard_characteristics`.
+
+    Raises
+    ------
+    InputError
+        Records of different images or classes, an unknown class in `similar`, a `top` or `iou` that
+        means nothing, edges that make no bins or of a characteristic that is not there.
+
+    Examples
+    --------
+    >>> truth = GroundTruth(["a"], ["cat", "dog"], [[90, 90]], [0, 0], [0, 1], [[0, 0, 9, 9], [20, 0, 29, 9]])
+    >>> found = Detections(["a"], ["cat", "dog"], [0, 0], [0, 1], [0.9, 0.8], [[0, 0, 9, 9], [0, 0, 9, 9]])
+    >>> diagnosis = diagnose(truth, found, similar=[["cat", "dog"]], coco=False)
+    >>> diagnosis.breakdown.counts.tolist()
+    [[1, 0, 0, 0, 0], [0, 0, 1, 0, 0]]
+    """
+    matrix = similar if isinstance(similar, np.ndarray) else similar_matrix(truth.classes, similar)
+    if edges:
+        standard_characteristics(truth, edges)  # finds fault with them before anything is computed
+    matching = match(truth, detections)
+    breakdown = break_down(matching, matrix, top, strong=iou)
+    table_ = average_precision(truth, detections, matching, iou=iou, coco=coco)
+    return Diagnosis(name, truth, detections, matching, breakdown, table_, matrix, iou, edges)
