@@ -30,7 +30,7 @@ from detector.backbone import ARCHITECTURES, resnet
 from detector.grid import decode, encode, gather_targets, split_outputs
 from detector.shuffle import Shuffle
 from detector.spatial import shuffles
-from training.memory import keep_freed_memory
+from training.command import keep_freed_memory
 
 LOSS_CLAIM = 0.05
 SHUFFLE_CLAIM = 0.01

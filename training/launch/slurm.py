@@ -19,10 +19,10 @@ from types import FrameType
 import training
 from data.formats.files import write_text
 from data.records import InputError
-from training.folder import make_folder
 from training.launch.job import Job, Outcome, State, check_jobs, outcome_of
 from training.launch.local import on_signals
 from training.launch.slurm_task import read_record
+from training.run_state import make_folder
 
 __all__ = ["SlurmLauncher", "array_script", "waves"]
 
