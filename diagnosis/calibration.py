@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.assignment import assign_devkit
 from diagnosis.breakdown import STRONG
-from diagnosis.matching import Matching
+from diagnosis.matching import Matching, assign_devkit
 
 __all__ = ["Calibration", "calibration", "calibration_to_json"]
 

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from diagnosis.comparison import Comparison, Difference
-from diagnosis.quantity_names import p_value, quantity_name
+from diagnosis.compare import Comparison, Difference, p_value, quantity_name
 
 __all__ = ["comparison_sentences", "comparison_table", "comparison_to_json", "intervals_to_json"]
 

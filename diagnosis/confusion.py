@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
+from diagnosis.average_precision import best_f1
 from diagnosis.breakdown import STRONG
 from diagnosis.matching import Matching
-from diagnosis.operating_point import best_f1
 
 __all__ = ["ConfusionMatrix", "confusion_matrix", "confusion_to_json"]
 
@@ -61,7 +61,7 @@ def confusion_matrix(
         The overlaps.
     score
         Lowest score of a detection that counts. Default: that of the largest F1 over all classes (see
-        :func:`diagnosis.operating_point.best_f1`); without a true positive, every one counts.
+        :func:`diagnosis.average_precision.best_f1`); without a true positive, every one counts.
     iou
         Smallest IoU of a pair, boxes not clipped.
 

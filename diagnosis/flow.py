@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.assignment import assign
 from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION, OTHER, SIMILAR, WEAK, verdicts
-from diagnosis.compare import check_same_truth
-from diagnosis.record import Diagnosis
+from diagnosis.matching import assign
+from diagnosis.record import Diagnosis, check_same_truth
 
 __all__ = ["FATES", "Fate", "Flow", "fates", "flow", "flow_table", "flow_to_json"]
 

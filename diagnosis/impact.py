@@ -14,19 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.assignment import assign
-from diagnosis.breakdown import (
-    BACKGROUND,
-    LOCALIZATION,
-    OTHER,
-    SIMILAR,
-    STRONG,
-    WEAK,
-    error_flags,
-)
-from diagnosis.groups import group_indices
-from diagnosis.hoiem import HoiemScores, normal_objects, ranked_hits, score_runs
-from diagnosis.matching import Matching
+from diagnosis.average_precision import HoiemScores, normal_objects, ranked_hits, score_runs
+from diagnosis.breakdown import BACKGROUND, LOCALIZATION, OTHER, SIMILAR, STRONG, WEAK, error_masks
+from diagnosis.matching import Matching, assign
+from diagnosis.similar import group_indices
 
 __all__ = ["VARIANTS", "Impact", "Variant", "impact", "impact_to_json"]
 
@@ -235,7 +226,7 @@ def impact(
     ([0.5, 0.0], np.float64(0.5))
     """
     order = matching.order
-    kinds = error_flags(matching, similar, strong=strong, weak=weak)[order]
+    kinds = error_masks(matching, similar, strong=strong, weak=weak)[order]
     at_strong, at_weak = assign(matching, strong).labels, assign(matching, weak).labels_forgiving_duplicates
     normal = normal_objects(len(matching.truth.images))
     parts = []

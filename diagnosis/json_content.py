@@ -7,21 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from data.records import InputError
-from diagnosis.average_precision import AP_KINDS
-from diagnosis.bins import bins_to_json
-from diagnosis.breakdown import ERROR_TYPES, error_flags
+from diagnosis.average_precision import AP_KINDS, best_f1, operating_points_to_json
+from diagnosis.breakdown import ERROR_TYPES, error_masks
 from diagnosis.calibration import calibration, calibration_to_json
-from diagnosis.characteristics import characteristics_to_json, sensitivity, sensitivity_to_json
-from diagnosis.compare import check_same_truth
+from diagnosis.characteristics import bins_to_json, characteristics_to_json, sensitivity, sensitivity_to_json
 from diagnosis.confusion import confusion_matrix, confusion_to_json
-from diagnosis.extremes import extremes, extremes_to_json
 from diagnosis.flow import flow, flow_to_json
 from diagnosis.impact import impact_to_json
-from diagnosis.operating_point import best_f1, operating_points_to_json
-from diagnosis.record import Diagnosis
+from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.similar import similar_to_json
 from diagnosis.tide_json import tide_to_json
 from diagnosis.trends import detection_trend, false_positive_trend, trends_to_json
+from diagnosis.worst_cases import extremes_to_json, worst_cases
 
 __all__ = ["SCHEMA", "to_json"]
 
@@ -83,7 +80,9 @@ def _detector(diagnosis: Diagnosis) -> dict[str, Any]:
     nothing = "no detection counts: there is none of a class that has objects"
     impacts, found = impact_to_json(diagnosis.impact), diagnosis.characteristics
     bins = characteristics_to_json(found)
-    worst = extremes_to_json(extremes(matching, diagnosis.similar, EXTREMES, strong=diagnosis.iou), matching)
+    worst = extremes_to_json(
+        worst_cases(matching, diagnosis.similar, EXTREMES, strong=diagnosis.iou), matching
+    )
     return {
         "name": diagnosis.name,
         "iou": diagnosis.iou,
@@ -113,7 +112,7 @@ def _detector(diagnosis: Diagnosis) -> dict[str, Any]:
 
 def _trends(diagnosis: Diagnosis) -> dict[str, Any]:
     matching, iou = diagnosis.matching, diagnosis.iou
-    kinds = error_flags(matching, diagnosis.similar, strong=iou)
+    kinds = error_masks(matching, diagnosis.similar, strong=iou)
     trend = detection_trend(matching, diagnosis.similar, strong=iou)
     return trends_to_json(trend, {ALL: false_positive_trend(matching, kinds)}, {ALL: matching.truth.classes})
 

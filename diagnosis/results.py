@@ -10,7 +10,7 @@ from typing import Any
 
 from data.formats.files import write_text
 from data.records import InputError
-from diagnosis.comparison import Comparison
+from diagnosis.compare import Comparison
 from diagnosis.comparison_text import (
     comparison_sentences,
     comparison_table,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from diagnosis.tide import Tide, TideRange
-from diagnosis.tide_errors import TIDE_ERRORS
+from diagnosis.tide import TIDE_ERRORS, Tide, TideRange
 
 __all__ = ["tide_range_to_json", "tide_to_json"]
 

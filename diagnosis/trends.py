@@ -20,10 +20,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import InputError
-from diagnosis.assignment import assign
-from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, error_flags
-from diagnosis.groups import group_indices
-from diagnosis.matching import Matching
+from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, error_masks
+from diagnosis.matching import Matching, assign
+from diagnosis.similar import group_indices
 
 __all__ = [
     "FACTORS",
@@ -144,7 +143,7 @@ def false_positive_trend(
     matching
         The overlaps.
     kinds
-        ``(M,)`` the kind of each detection, from :func:`diagnosis.breakdown.error_flags`.
+        ``(M,)`` the kind of each detection, from :func:`diagnosis.breakdown.error_masks`.
     members
         Names of the group's classes; None: all.
     wanted
@@ -209,7 +208,7 @@ def detection_trend(
     if multiples.ndim != 1 or not np.isfinite(multiples).all() or (multiples < 0).any():
         raise InputError("factors", repr(factors), "multiples of the number of objects: finite, 0 or more")
     order, objects = matching.order, matching.objects
-    kinds = error_flags(matching, similar, strong=strong, weak=weak)[order]
+    kinds = error_masks(matching, similar, strong=strong, weak=weak)[order]
     depth = multiples[:, None] * objects  # (P, C)
     rising = np.ceil(depth - 1e-9).astype(np.int64)
     nearest = np.floor(depth + 0.5).astype(np.int64)

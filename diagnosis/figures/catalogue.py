@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from diagnosis.breakdown import error_flags
+from diagnosis.breakdown import error_masks
 from diagnosis.characteristics import sensitivity
-from diagnosis.comparison import Comparison
+from diagnosis.compare import Comparison
 from diagnosis.confusion import confusion_matrix
 from diagnosis.figures.plots import ap_dots, class_bars, pies
 from diagnosis.figures.plots_characteristics import characteristic_by_class, sensitivity_chart
@@ -23,8 +23,8 @@ from diagnosis.figures.plots_tide import tide_summary
 from diagnosis.figures.plots_tide_confusion import confusion
 from diagnosis.figures.style import save_figure
 from diagnosis.flow import flow
-from diagnosis.groups import class_groups
 from diagnosis.record import Diagnosis
+from diagnosis.similar import class_groups
 from diagnosis.trends import detection_trend, false_positive_trend
 
 __all__ = ["Illustration", "illustrations", "save_illustrations"]
@@ -123,7 +123,7 @@ def _of_one(diagnosis: Diagnosis, suffix: str) -> list[Illustration]:
     groups = class_groups(diagnosis.truth.classes, diagnosis.similar)
 
     def first_errors() -> Figure:
-        kinds = error_flags(matching, diagnosis.similar, strong=diagnosis.iou)
+        kinds = error_masks(matching, diagnosis.similar, strong=diagnosis.iou)
         trends = {group: false_positive_trend(matching, kinds, members) for group, members in groups.items()}
         return false_positive_areas(trends, name=name)
 

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.assignment import assign_devkit
 from diagnosis.average_precision import curve
 from diagnosis.calibration import Calibration, calibration
 from diagnosis.confusion import ConfusionMatrix, confusion_matrix
@@ -37,6 +36,7 @@ from diagnosis.figures.style import (
     text_width,
     wrap,
 )
+from diagnosis.matching import assign_devkit
 from diagnosis.record import Diagnosis
 
 __all__ = ["confusion_heatmap", "precision_recall", "reliability", "save_curve_figures"]

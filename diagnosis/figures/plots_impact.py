@@ -14,8 +14,8 @@ from diagnosis.breakdown import BACKGROUND, ERROR_TYPES, LOCALIZATION, SIMILAR, 
 from diagnosis.figures.legend import Entry
 from diagnosis.figures.panels import Panel, page_of_panels
 from diagnosis.figures.style import INK, QUIET, count, house_style
-from diagnosis.groups import group_indices
 from diagnosis.impact import VARIANTS, Impact
+from diagnosis.similar import group_indices
 from diagnosis.trends import DetectionTrend, FalsePositiveTrend
 
 __all__ = ["detection_areas", "false_positive_areas", "impact_bars"]

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from diagnosis.compare import p_value, quantity_name
 from diagnosis.figures.style import AP_NAMES, count
-from diagnosis.quantity_names import p_value, quantity_name
 from diagnosis.record import Diagnosis
 from diagnosis.report.cells import Cell, Column, Table, points, text, whole
 from diagnosis.report.reading import Json

@@ -19,7 +19,7 @@ from diagnosis.report.legend import legend
 from diagnosis.report.overview import detector_table, overviews, score_table
 from diagnosis.report.rules import counting_rules, origin_rows, spoken, top_rule
 from diagnosis.report.sections import sections
-from diagnosis.tide_errors import TIDE_ERRORS
+from diagnosis.tide import TIDE_ERRORS
 
 __all__ = ["render_report", "write_report"]
 

@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 
 from data.records import InputError
 from diagnosis import assign
-from diagnosis.bins import Characteristic, by_category, standard_characteristics
+from diagnosis.average_precision import hoiem_ap, normal_objects
 from diagnosis.characteristics import (
     MISSED_BELOW,
+    Characteristic,
+    by_category,
     characteristics,
     characteristics_to_json,
     sensitivity,
     sensitivity_to_json,
+    standard_characteristics,
 )
-from diagnosis.hoiem import hoiem_ap, normal_objects
 from tests.diagnosis.scenes import CLASSES, crowded
 
 

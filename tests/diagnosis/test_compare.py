@@ -11,7 +11,7 @@ from data.records import Detections, GroundTruth, InputError
 from diagnosis import diagnose
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.bootstrap import bootstrap, draw_runs, resamples
-from diagnosis.compare import compare
+from diagnosis.compare import compare, quantity_name
 from diagnosis.comparison_text import (
     comparison_sentences,
     comparison_table,
@@ -19,7 +19,6 @@ from diagnosis.comparison_text import (
     intervals_to_json,
 )
 from diagnosis.impact import VARIANTS
-from diagnosis.quantity_names import quantity_name
 from diagnosis.resampled import RESAMPLED_AP, ResampledAP, ResampledBreakdown
 from diagnosis.resampled_impact import RESAMPLED_IMPACT, ResampledImpact
 from diagnosis.resampled_tide import ResampledTide

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from data.records import InputError
 from diagnosis import ERROR_TYPES, assign, verdicts
-from diagnosis.extremes import extremes, extremes_to_json
+from diagnosis.worst_cases import extremes_to_json, worst_cases
 from tests.diagnosis.scenes import CLASSES, SIMILAR, crowded
 
 
@@ -20,7 +20,7 @@ from tests.diagnosis.scenes import CLASSES, SIMILAR, crowded
 def test_the_rows_are_the_first_of_each_class_and_type(seed, size, each):
     matching = crowded(seed, *size)
     truth, found = matching.truth, matching.detections
-    result = extremes(matching, SIMILAR, each)
+    result = worst_cases(matching, SIMILAR, each)
     kinds, strong = verdicts(matching, SIMILAR), assign(matching, 0.5)
     by_score = sorted(range(len(found)), key=lambda row: (-found.scores[row], row))
     by_area = sorted(
@@ -45,12 +45,12 @@ def test_the_rows_are_the_first_of_each_class_and_type(seed, size, each):
 
 def test_a_negative_number_is_refused():
     with pytest.raises(InputError, match="each: found -1"):
-        extremes(crowded(), SIMILAR, -1)
+        worst_cases(crowded(), SIMILAR, -1)
 
 
 def test_json_names_images_and_classes():
     matching = crowded(1)
-    result = extremes(matching, SIMILAR, 2)
+    result = worst_cases(matching, SIMILAR, 2)
     told = json.loads(json.dumps(extremes_to_json(result, matching), allow_nan=False))
     assert list(told) == list(CLASSES)
     assert [len(told[name]["missed"]) for name in CLASSES][-1] == 0

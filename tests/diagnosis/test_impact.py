@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.records import InputError
-from diagnosis import assign, error_flags
-from diagnosis.hoiem import hoiem_ap, normal_objects
+from diagnosis import assign, error_masks
+from diagnosis.average_precision import hoiem_ap, normal_objects
 from diagnosis.impact import VARIANTS, impact, impact_to_json
 from tests.diagnosis.scenes import CLASSES, SIMILAR, crowded
 
@@ -40,7 +40,7 @@ ROW = {variant.name: row for row, variant in enumerate(VARIANTS)}
 def test_counting_equals_moving(seed, size):
     matching = crowded(seed, *size)
     result = impact(matching, SIMILAR)
-    kinds = error_flags(matching, SIMILAR)
+    kinds = error_masks(matching, SIMILAR)
     strong, weak = assign(matching, 0.5), assign(matching, 0.1)
     normal = normal_objects(len(matching.truth.images))
     for row, variant in enumerate(VARIANTS):

@@ -32,7 +32,7 @@ from diagnosis.report.cells import share
 from diagnosis.report.gallery import choose, collect
 from diagnosis.report.pictures import part_around
 from diagnosis.summary import sentences
-from diagnosis.tide_errors import TIDE_ERRORS
+from diagnosis.tide import TIDE_ERRORS
 
 VOID = {"meta", "link", "input", "img", "br", "hr"}
 EVIL = '<script>alert("1")</script> & $x_2$'

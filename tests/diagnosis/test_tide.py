@@ -10,9 +10,16 @@ import pytest
 from data.formats import read_detections, read_voc_folder
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import match
-from diagnosis.tide import DAP_COLUMNS, tide, tide_range
-from diagnosis.tide_errors import BEYOND, CORRECT, TIDE_ERRORS, explain
-from diagnosis.tide_fixes import interpolated_ap
+from diagnosis.tide import (
+    BEYOND,
+    CORRECT,
+    DAP_COLUMNS,
+    TIDE_ERRORS,
+    explain,
+    interpolated_ap,
+    tide,
+    tide_range,
+)
 from diagnosis.tide_json import tide_range_to_json, tide_to_json
 
 NAMES = [kind.name for kind in TIDE_ERRORS]
