@@ -8,7 +8,7 @@ from typing import Any
 
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.style import AP_NAMES
+from diagnosis.figures.style import AP_LABELS
 from diagnosis.report.cells import Cell, Column, Table, fraction, points, text, whole
 from diagnosis.report.overview import shares_of
 
@@ -33,7 +33,7 @@ def class_tables(numbers: Json) -> list[Table]:
     if len(detectors) > 1:
         measures = [
             *((kind.name, "top", kind.name, kind.name) for kind in ERROR_TYPES),
-            *((f"AP: {AP_NAMES.get(kind, kind)}", "ap", kind, "") for kind in kinds),
+            *((f"AP: {AP_LABELS.get(kind, kind)}", "ap", kind, "") for kind in kinds),
         ]
         tables += [_side_by_side(detectors, *measure) for measure in measures]
     return tables
@@ -52,7 +52,8 @@ def _all_of(detector: Json, kinds: Sequence[str], identifier: str) -> Table:
         ),
         *(
             Column(
-                f"AP {AP_KINDS[kind].heading if kind in AP_KINDS else kind}", meaning=AP_NAMES.get(kind, kind)
+                f"AP {AP_KINDS[kind].heading if kind in AP_KINDS else kind}",
+                meaning=AP_LABELS.get(kind, kind),
             )
             for kind in kinds
         ),
