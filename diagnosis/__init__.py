@@ -4,12 +4,12 @@ from diagnosis.average_precision import APTable, average_precision, precision_re
 from diagnosis.breakdown import ERROR_TYPES, Breakdown, ErrorType, Verdicts, break_down, error_masks, verdicts
 from diagnosis.characteristics import Characteristics, Sensitivity, sensitivity
 from diagnosis.impact import Impact
-from diagnosis.json_content import to_json
 from diagnosis.matching import Assignment, Matching, assign, assign_devkit, match
 from diagnosis.record import Diagnosis, diagnose
 from diagnosis.similar import similar_matrix
 from diagnosis.summary import sentences, table
 from diagnosis.tide import Tide
+from diagnosis.to_json import to_json
 
 error_flags = error_masks  # its name until version 2
 

@@ -9,9 +9,8 @@ A class without objects has no average precision (NaN); one whose objects are al
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +46,6 @@ __all__ = [
     "hoiem_ap",
     "hoiem_scores",
     "normal_objects",
-    "operating_points_to_json",
     "precision_recall_curve",
     "ranked_hits",
     "score_runs",
@@ -833,22 +831,3 @@ def _best_cut(labels: NDArray[np.int8], scores: NDArray[np.float64], objects: in
     return OperatingPoint(
         float(scores[best]), float(f1.max()), float(true[best] / kept[best]), float(true[best] / objects)
     )
-
-
-def operating_points_to_json(result: OperatingPoints) -> dict[str, object]:
-    """The thresholds for ``diagnosis.json``: one for all classes, and each class's own.
-
-    What does not exist is None, with a ``reason`` beside it.
-    """
-    each = zip(result.classes, result.each, strict=True)
-    return {"overall": _plain(result.overall), "classes": {name: _plain(point) for name, point in each}}
-
-
-def _plain(point: OperatingPoint) -> dict[str, float | str | None]:
-    numbers: dict[str, float | str | None] = {
-        name: None if math.isnan(value) else value for name, value in asdict(point).items()
-    }
-    if None not in numbers.values():
-        return numbers
-    lacking = "no object that is not difficult" if math.isnan(point.f1) else "no true positive at any score"
-    return numbers | {"reason": lacking}

@@ -38,14 +38,11 @@ __all__ = [
     "Characteristic",
     "Characteristics",
     "Sensitivity",
-    "bins_to_json",
     "by_category",
     "by_edges",
     "by_quantile",
     "characteristics",
-    "characteristics_to_json",
     "sensitivity",
-    "sensitivity_to_json",
     "standard_characteristics",
 ]
 
@@ -256,26 +253,6 @@ def standard_characteristics(
         elif 0 < len(np.unique(column[_known(column)])) <= NAMES:
             chosen.append(by_category(truth, name, column))
     return tuple(chosen)
-
-
-def bins_to_json(characteristic: Characteristic, classes: Sequence[str]) -> dict[str, Any]:
-    """How a characteristic sorts the objects, for ``diagnosis.json``.
-
-    ``by`` says whether by ``edges`` (the same for all classes), ``quantiles`` (``edges`` are then by class,
-    of those with objects) or ``value``. An edge is the largest value of its bin.
-    """
-    told: dict[str, Any] = {"bins": list(characteristic.bins)}
-    if characteristic.name in UNITS:
-        told["unit"] = UNITS[characteristic.name]
-    edges = characteristic.edges
-    if edges is None:
-        return told | {"by": "value"}
-    if edges.ndim == 1:
-        return told | {"by": "edges", "edges": edges.tolist()}
-    by_class = {
-        name: row.tolist() for name, row in zip(classes, edges, strict=True) if not np.isnan(row).any()
-    }
-    return told | {"by": "quantiles", "edges": by_class}
 
 
 def _is_measure(column: NDArray[Any]) -> bool:
@@ -520,49 +497,3 @@ def _summary(
     return Sensitivity(
         name, names, float(overall[counts].mean()), float(lowest.mean()), float(highest.mean())
     )
-
-
-# ---- JSON ------------------------------------------------------------------------------------
-
-Numbers = dict[str, float | str | None]
-
-
-def characteristics_to_json(result: Characteristics) -> dict[str, dict[str, list[Numbers]]]:
-    """The ``characteristics`` of each class, by class and characteristic, for ``diagnosis.json``.
-
-    A number that does not exist is None, and its dict has a ``reason``.
-    """
-    return {
-        name: {
-            table.characteristic.name: [
-                _bin(table, label, position, bin_) for position, bin_ in enumerate(table.characteristic.bins)
-            ]
-            for table in result.tables
-        }
-        for label, name in enumerate(result.classes)
-    }
-
-
-def _bin(table: BinScores, label: int, position: int, name: str) -> Numbers:
-    numbers: Numbers = {
-        "bin": name,
-        "objects": int(table.scores.objects[label, position]),
-        "missed": int(table.missed[label, position]),
-    }
-    for column in ("ap", "apn", "ap_stderr", "apn_stderr"):
-        value = float(getattr(table.scores, column)[label, position])
-        numbers[column] = None if math.isnan(value) else value
-    return numbers if numbers["objects"] else numbers | {"reason": "no object of this class in this bin"}
-
-
-def sensitivity_to_json(summary: Sequence[Sensitivity]) -> dict[str, dict[str, float | int | str | None]]:
-    """The summary of each characteristic over the classes, by its name, for ``diagnosis.json``."""
-    told: dict[str, dict[str, float | int | str | None]] = {}
-    for one in summary:
-        told[one.name] = {"classes": len(one.classes)}
-        for column in ("overall", "lowest", "highest", "sensitivity", "impact"):
-            value = float(getattr(one, column))
-            told[one.name][column] = None if math.isnan(value) else value
-        if not one.classes:
-            told[one.name]["reason"] = "no class has a bin of enough objects"
-    return told

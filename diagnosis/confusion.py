@@ -19,7 +19,7 @@ from diagnosis.average_precision import best_f1
 from diagnosis.breakdown import STRONG
 from diagnosis.matching import Matching
 
-__all__ = ["ConfusionMatrix", "confusion_matrix", "confusion_to_json"]
+__all__ = ["ConfusionMatrix", "confusion_matrix"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,17 +131,3 @@ def _pair_up(
         left = (partner[detection] < 0) & ~taken[object_]
         detection, object_ = detection[left], object_[left]
     return partner
-
-
-def confusion_to_json(result: ConfusionMatrix) -> dict[str, object]:
-    """The matrix for ``diagnosis.json``: ``counts`` by row (what is there) and column (what was detected)."""
-    kept: dict[str, object] = {"score": None if np.isnan(result.score) else result.score}
-    if kept["score"] is None:
-        kept["reason"] = "no score gives a true positive: all detections are kept"
-    return {
-        "rows": [*result.classes, "background"],
-        "columns": [*result.classes, "missed"],
-        "counts": result.counts.tolist(),
-        **kept,
-        "iou": result.iou,
-    }

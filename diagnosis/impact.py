@@ -7,7 +7,6 @@ not counting it: all variants follow from one ranking and a running count of eac
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from diagnosis.breakdown import BACKGROUND, LOCALIZATION, OTHER, SIMILAR, STRONG
 from diagnosis.matching import Matching, assign
 from diagnosis.similar import group_indices
 
-__all__ = ["VARIANTS", "Impact", "Variant", "impact", "impact_to_json"]
+__all__ = ["VARIANTS", "Impact", "Variant", "impact"]
 
 
 @dataclass(frozen=True)
@@ -238,23 +237,3 @@ def impact(
     scores = HoiemScores.joined(parts)
     place = np.argsort(_STRONG_ROWS + _WEAK_ROWS)
     return Impact(matching.truth.classes, scores.rows(place))
-
-
-def impact_to_json(result: Impact) -> dict[str, dict[str, dict[str, float | str | None]]]:
-    """The ``impact`` of each class, by class and variant, for ``diagnosis.json``.
-
-    A number that does not exist is None, and its dict has a ``reason``.
-    """
-    return {
-        name: {
-            variant.name: _numbers(float(result.scores.ap[row, label]), float(result.scores.apn[row, label]))
-            for row, variant in enumerate(VARIANTS)
-        }
-        for label, name in enumerate(result.classes)
-    }
-
-
-def _numbers(ap: float, apn: float) -> dict[str, float | str | None]:
-    if math.isnan(ap):
-        return {"ap": None, "apn": None, "reason": "no object that is not difficult"}
-    return {"ap": ap, "apn": apn}

@@ -23,7 +23,6 @@ __all__ = [
     "read_groups",
     "read_similar",
     "similar_matrix",
-    "similar_to_json",
 ]
 
 
@@ -69,20 +68,6 @@ def similar_matrix(
         matrix[np.ix_(members, members)] = True
     np.fill_diagonal(matrix, False)
     return matrix
-
-
-def similar_to_json(classes: Sequence[str], matrix: NDArray[np.bool_]) -> dict[str, list[str]]:
-    """The classes that count as similar to each, for ``diagnosis.json``.
-
-    Examples
-    --------
-    >>> similar_to_json(["bird", "bus", "cat"], similar_matrix(["bird", "bus", "cat"], [["cat", "bird"]]))
-    {'bird': ['cat'], 'bus': [], 'cat': ['bird']}
-    """
-    return {
-        name: [classes[other] for other in np.flatnonzero(row).tolist()]
-        for name, row in zip(classes, matrix, strict=True)
-    }
 
 
 def group_indices(classes: Sequence[str], members: Iterable[str] | None = None) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from data.records import InputError
 from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, verdicts
 from diagnosis.matching import Matching, assign
 
-__all__ = ["WorstCases", "extremes_to_json", "worst_cases"]
+__all__ = ["WorstCases", "worst_cases"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,52 +124,3 @@ def _first_of_each(keys: NDArray[np.int64], each: int) -> NDArray[np.int64]:
     ordered = keys[order]
     first = np.searchsorted(ordered, ordered)  # where each one's run begins
     return order[np.arange(len(order)) - first < each]
-
-
-Row = dict[str, int | float | str | list[float] | None]
-
-
-def extremes_to_json(result: WorstCases, matching: Matching) -> dict[str, dict[str, list[Row]]]:
-    """The same by class, with image, box (xyxy, continuous pixels) and score, for ``diagnosis.json``.
-
-    Row numbers count from 0 in the order of the records. An error's ``confused_with`` is None where it is
-    on no object of another class.
-
-    Parameters
-    ----------
-    result
-        What :func:`extremes` found.
-    matching
-        What it was found in.
-    """
-    truth, found = matching.truth, matching.detections
-    told: dict[str, dict[str, list[Row]]] = {
-        name: {"errors": [], "found_last": [], "missed": []} for name in truth.classes
-    }
-
-    def row(detection: int) -> Row:
-        return {
-            "detection": detection,
-            "image": truth.images[found.image_index[detection]],
-            "score": float(found.scores[detection]),
-            "box": found.boxes[detection].tolist(),
-        }
-
-    columns = (result.errors, result.error_types, result.confused_with)
-    for detection, kind, other in zip(*(column.tolist() for column in columns), strict=True):
-        extra: Row = {
-            "type": ERROR_TYPES[kind].name,
-            "confused_with": truth.classes[other] if other >= 0 else None,
-        }
-        told[truth.classes[found.labels[detection]]]["errors"].append(row(detection) | extra)
-    for detection, thing in zip(result.found_last.tolist(), result.found_objects.tolist(), strict=True):
-        told[truth.classes[found.labels[detection]]]["found_last"].append(row(detection) | {"object": thing})
-    for thing in result.missed.tolist():
-        told[truth.classes[truth.labels[thing]]]["missed"].append(
-            {
-                "object": thing,
-                "image": truth.images[truth.image_index[thing]],
-                "box": truth.boxes[thing].tolist(),
-            }
-        )
-    return told

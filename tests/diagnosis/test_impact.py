@@ -1,8 +1,5 @@
 """What error types cost: equal to moving the detections and scoring each ranking anew."""
 
-import json
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +8,7 @@ from hypothesis import strategies as st
 from data.records import InputError
 from diagnosis import assign, error_masks
 from diagnosis.average_precision import hoiem_ap, normal_objects
-from diagnosis.impact import VARIANTS, impact, impact_to_json
+from diagnosis.impact import VARIANTS, impact
 from tests.diagnosis.scenes import CLASSES, SIMILAR, crowded
 
 LOC, SIM, OTHER, BG = range(1, 5)
@@ -106,11 +103,3 @@ def test_empty_cases(objects, detections):
     if not detections:
         assert (result.scores.apn[:, ~none] == 0).all()
         assert (result.scores.apn_stderr[:, ~none] == 0).all()
-
-
-def test_json_has_null_with_a_reason_where_there_are_no_objects():
-    told = json.loads(json.dumps(impact_to_json(impact(crowded(3), SIMILAR)), allow_nan=False))
-    assert set(told) == set(CLASSES)
-    assert list(told["dog"]) == [variant.name for variant in VARIANTS]
-    assert told["sofa"]["all"] == {"ap": None, "apn": None, "reason": "no object that is not difficult"}
-    assert all(math.isfinite(value) for value in told["dog"]["ignore_similar"].values())

@@ -1,6 +1,5 @@
 """Kinds of detections down the ranking, against counting by hand."""
 
-import json
 import math
 
 import numpy as np
@@ -9,13 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.records import InputError
-from diagnosis import ERROR_TYPES, assign, error_masks
+from diagnosis import assign, error_masks
 from diagnosis.trends import (
     FACTORS,
     FALSE_POSITIVES,
     detection_trend,
     false_positive_trend,
-    trends_to_json,
 )
 from tests.diagnosis.scenes import CLASSES, SIMILAR, crowded
 
@@ -109,22 +107,3 @@ def test_wrong_numbers_of_false_positives_are_refused(wanted):
 def test_wrong_factors_are_refused(factors):
     with pytest.raises(InputError, match="factors"):
         detection_trend(crowded(1), SIMILAR, factors)
-
-
-def test_json():
-    matching = crowded(7)
-    trend, kinds = detection_trend(matching, SIMILAR), error_masks(matching, SIMILAR)
-    groups = {"pets": ["cat", "dog"], "sofas": ["sofa"]}
-    false = {group: false_positive_trend(matching, kinds, members) for group, members in groups.items()}
-    told = json.loads(json.dumps(trends_to_json(trend, false, groups), allow_nan=False))
-    one = told["pets"]["detections"][3]
-    assert (one["factor"], one["n"]) == (1.0, int(trend.counts[3, 2:4].sum()))
-    assert [one[kind.name] for kind in ERROR_TYPES] == pytest.approx(trend.shares(["cat", "dog"])[3].tolist())
-    assert "reason" not in one
-    none = told["sofas"]["detections"][0]
-    assert (none["n"], none["correct"], none["recall"]) == (0, None, None)
-    assert none["reason"] == "no detection, or no object that is not difficult"
-    first = told["pets"]["false_positives"][0]
-    assert first["wanted"] == 25
-    assert first["n"] == false["pets"].counts[0].sum()
-    assert "correct" not in first
