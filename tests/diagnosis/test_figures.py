@@ -5,9 +5,9 @@ import pytest
 
 from data.records import Detections, GroundTruth
 from diagnosis.figures.catalogue import illustrations, save_illustrations
-from diagnosis.json_content import to_json
 from diagnosis.record import diagnose
 from diagnosis.report import SECTIONS
+from diagnosis.to_json import to_json
 from tests.diagnosis.figures import texts
 from tests.diagnosis.scenes import SIMILAR, crowded
 
