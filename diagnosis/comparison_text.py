@@ -1,17 +1,12 @@
-"""A comparison as JSON, as a table and in words."""
+"""A comparison as a table and in words."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import Any
 
-from diagnosis.comparison import Comparison, Difference
-from diagnosis.quantity_names import p_value, quantity_name
+from diagnosis.compare import Comparison, Difference, p_value, quantity_name
 
-__all__ = ["comparison_sentences", "comparison_table", "comparison_to_json", "intervals_to_json"]
+__all__ = ["comparison_sentences", "comparison_table"]
 
 PHRASES = {
     "share/localization": ("localization errors", "rise", "fall", "do"),
@@ -43,91 +38,6 @@ WHY_NOT_100 = (
     "none mends\nthe ranking, so they do not add up to what AP lacks to 100."
 )
 """Below the costs of the error types."""
-
-Json = dict[str, Any]
-
-
-# ---- JSON ------------------------------------------------------------------------------------
-
-
-def comparison_to_json(comparison: Comparison) -> list[Json]:
-    """The ``comparison`` of ``diagnosis.json``: an entry for each pair of detectors, the earlier one as `a`.
-
-    Each quantity is ``{"difference", "low", "high", "p"}``, `b` less `a`, in fractions; where it does not
-    exist all are None, with a ``reason``. Quantities stand under their section (``share``, ``pooled``,
-    ``map``, ``impact``, ``tide``, ``dap``) over all classes, and again for each class under ``classes``.
-    """
-    entries = []
-    for a, b in itertools.combinations(range(len(comparison.names)), 2):
-        entry: Json = {"a": comparison.names[a], "b": comparison.names[b], **_setting(comparison)}
-        for quantity in comparison.quantities:
-            section, name = quantity.split("/", 1)
-            entry.setdefault(section, {})[name] = _gap_of(comparison, a, b, quantity)
-        entry["classes"] = _by_class(comparison, partial(_gap_of, comparison, a, b))
-        entries.append(entry)
-    return entries
-
-
-def intervals_to_json(comparison: Comparison) -> list[Json]:
-    """An entry for each detector or group: every quantity with its interval, as a mean and by class.
-
-    Each is ``{"value", "low", "high", "error"}``, for groups of several runs with ``runs_deviation``, their
-    standard deviation.
-    """
-    entries = []
-    for detector, name in enumerate(comparison.names):
-        entry: Json = {"name": name, "runs": list(comparison.members[detector]), **_setting(comparison)}
-        for quantity in comparison.quantities:
-            section, short = quantity.split("/", 1)
-            entry.setdefault(section, {})[short] = _estimate_of(comparison, detector, quantity)
-        entry["classes"] = _by_class(comparison, partial(_estimate_of, comparison, detector))
-        entries.append(entry)
-    return entries
-
-
-def _setting(comparison: Comparison) -> Json:
-    return {
-        "images": comparison.images,
-        "replicates": comparison.replicates,
-        "seed": comparison.seed,
-        "level": comparison.level,
-    }
-
-
-def _by_class(comparison: Comparison, number: Callable[[str, int | None], Json]) -> Json:
-    """What `number` says of each class, by section and quantity."""
-    classes: Json = {name: {} for name in comparison.classes}
-    for label, entry in enumerate(classes.values()):
-        for quantity in comparison.quantities:
-            if quantity in comparison.by_class:
-                section, name = quantity.split("/", 1)
-                entry.setdefault(section, {})[name] = number(quantity, label)
-    return classes
-
-
-def _gap_of(comparison: Comparison, a: int, b: int, quantity: str, label: int | None = None) -> Json:
-    gap = comparison.difference(quantity, a, b, label)
-    numbers = {"difference": gap.difference, "low": gap.low, "high": gap.high, "p": gap.p}
-    return _defined(numbers, gap.undefined, "one of the two has no such number")
-
-
-def _estimate_of(comparison: Comparison, detector: int, quantity: str, label: int | None = None) -> Json:
-    estimate = comparison.estimate(quantity, detector, label)
-    numbers = {"value": estimate.value, "low": estimate.low, "high": estimate.high, "error": estimate.error}
-    if not math.isnan(estimate.runs):
-        numbers["runs_deviation"] = estimate.runs
-    return _defined(numbers, estimate.undefined, "there is no such number: no object, or nothing counted")
-
-
-def _defined(numbers: dict[str, float], undefined: int, reason: str) -> Json:
-    """NaN as None, with the reason; and how many replicates went without."""
-    entry: Json = {name: None if math.isnan(value) else value for name, value in numbers.items()}
-    if None in entry.values():
-        missing = math.isnan(next(iter(numbers.values())))
-        entry["reason"] = reason if missing else "too few replicates have it"
-    elif undefined:
-        entry["undefined_replicates"] = undefined
-    return entry
 
 
 # ---- a table for the terminal ----------------------------------------------------------------

@@ -13,9 +13,9 @@ from data.formats.names import hint
 from data.formats.photographs import IMAGE_SUFFIXES
 from data.formats.sources import DETECTION_FORMS, TRUTH_FORMS
 from data.records import GroundTruth, InputError
-from diagnosis.bins import MEASURES
 from diagnosis.breakdown import Top
-from diagnosis.similar_choice import Similar, read_groups, read_similar
+from diagnosis.characteristics import MEASURES
+from diagnosis.similar import Similar, read_groups, read_similar
 
 __all__ = [
     "Similar",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diagnosis.comparison import Comparison
+from diagnosis.compare import Comparison
 from diagnosis.record import Diagnosis
 
 __all__ = ["FEW_IMAGES", "FEW_OBJECTS", "notes"]

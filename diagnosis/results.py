@@ -10,20 +10,18 @@ from typing import Any
 
 from data.formats.files import write_text
 from data.records import InputError
-from diagnosis.comparison import Comparison
+from diagnosis.compare import Comparison
 from diagnosis.comparison_text import (
     comparison_sentences,
     comparison_table,
-    comparison_to_json,
-    intervals_to_json,
 )
 from diagnosis.figures.catalogue import Illustration, illustrations, save_illustrations
 from diagnosis.figures.sheet import save_sheet
-from diagnosis.json_content import to_json
 from diagnosis.outputs import write_verdicts
 from diagnosis.record import Diagnosis
 from diagnosis.report import Gallery, PageFigure, ReportContent, write_report
 from diagnosis.summary import sentences, table
+from diagnosis.to_json import comparison_to_json, intervals_to_json, to_json
 
 __all__ = ["in_words", "write_results"]
 

@@ -14,14 +14,6 @@ from diagnosis.record import Diagnosis
 __all__ = ["sentences", "table"]
 
 TYPE_NAMES = tuple(kind.name for kind in ERROR_TYPES)
-AP_HEADINGS = {
-    "voc07": "VOC07",
-    "area": "area",
-    "coco": "COCO",
-    "coco50": "COCO50",
-    "hoiem": "Hoiem",
-    "normalized": "norm.",
-}
 
 
 # ---- a table for the terminal ----------------------------------------------------------------
@@ -29,7 +21,7 @@ AP_HEADINGS = {
 
 def table(diagnoses: Sequence[Diagnosis]) -> str:
     """Shares and average precision in per cent, of each detector and of each of its classes."""
-    headings = ["counted", *TYPE_NAMES, *AP_HEADINGS.values()]
+    headings = ["counted", *TYPE_NAMES, *(kind.heading for kind in AP_KINDS.values())]
     rows = [["all classes", *headings]]
     for diagnosis in diagnoses:
         breakdown = diagnosis.breakdown

@@ -8,8 +8,8 @@ import pytest
 from data.formats import VOC_SIMILAR, read_table
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import diagnose
-from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.outputs import concerned, verdict_table, write_verdicts
+from diagnosis.breakdown import ERROR_TYPES, referenced_objects
+from diagnosis.outputs import verdict_table, write_verdicts
 
 CLASSES = ["cat", "dog", "bus"]
 TRUTH = GroundTruth(
@@ -139,7 +139,7 @@ def test_the_object_concerned_against_a_slow_search():
         names, CLASSES, rng.integers(0, 5, 200), rng.integers(0, 3, 200), rng.random(200), boxes(200)
     )
     diagnosis = diagnose(truth, found, similar=[["cat", "dog"]], coco=False)
-    verdict = concerned(diagnosis.matching, diagnosis.similar, 0.5)
+    verdict = referenced_objects(diagnosis.matching, diagnosis.similar, 0.5)
     kinds = [ERROR_TYPES[kind].name for kind in verdict.types]
     assert set(kinds) == {kind.name for kind in ERROR_TYPES}
     for i, kind in enumerate(kinds):

@@ -97,8 +97,7 @@ def write_comparison(
     list of Path
         The figures.
     """
-    from diagnosis.figures.plots import save_figures
-    from diagnosis.figures.sheet import save_sheet
+    from diagnosis.figures import save_figures, save_sheet
 
     out.mkdir(parents=True, exist_ok=True)
     files = save_figures(diagnoses, out)
