@@ -3,7 +3,7 @@
 Everything goes through commands and public names, so that no restructuring has to touch this file. Values
 are in ``tests/golden/*.json``; ``UPDATE_GOLDEN=1 python -m pytest tests/test_golden.py`` rewrites them. They
 may change only where a fault is fixed on purpose, and the commit then names the fault. Fixed since the first
-values: figures of trends and confusion were drawn at an IoU of 0.5 with ``--iou 0.75``; the calibration figure
+values: with ``--iou 0.75`` the figures of trends and confusion were drawn at 0.5; the calibration figure
 counted scores from 0.05, the JSON from 0. Outside of what is compared here: a stream number that profiling
 shared with the shapes, and the process rank, which entered a shuffle's seed twice.
 
