@@ -1,24 +1,17 @@
 """Diagnose a detector: boxes and scores in, findings out. Neither torch nor matplotlib is imported."""
 
-from diagnosis.assignment import Assignment, assign, assign_devkit
 from diagnosis.average_precision import APTable, average_precision, precision_recall_curve
-from diagnosis.breakdown import (
-    ERROR_TYPES,
-    Breakdown,
-    ErrorType,
-    Verdicts,
-    break_down,
-    error_flags,
-    verdicts,
-)
+from diagnosis.breakdown import ERROR_TYPES, Breakdown, ErrorType, Verdicts, break_down, error_masks, verdicts
 from diagnosis.characteristics import Characteristics, Sensitivity, sensitivity
 from diagnosis.impact import Impact
-from diagnosis.json_content import to_json
-from diagnosis.matching import Matching, match
+from diagnosis.matching import Assignment, Matching, assign, assign_devkit, match
 from diagnosis.record import Diagnosis, diagnose
 from diagnosis.similar import similar_matrix
-from diagnosis.summary import sentences, table
 from diagnosis.tide import Tide
+from diagnosis.to_json import to_json
+from diagnosis.words import sentences, table
+
+error_flags = error_masks  # its name until version 2
 
 __all__ = [
     "ERROR_TYPES",
@@ -39,6 +32,7 @@ __all__ = [
     "break_down",
     "diagnose",
     "error_flags",
+    "error_masks",
     "match",
     "precision_recall_curve",
     "sensitivity",

@@ -7,14 +7,13 @@ and the way of counting over all classes are the YOLO paper's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import InputError
-from diagnosis.assignment import Assignment, assign, take_objects
-from diagnosis.matching import Matching
+from diagnosis.matching import Assignment, Matching, assign, take_objects
 
 __all__ = [
     "ERROR_TYPES",
@@ -22,10 +21,12 @@ __all__ = [
     "WEAK",
     "Breakdown",
     "ErrorType",
+    "ReferencedObjects",
     "Verdicts",
     "break_down",
     "down_to_false_positive",
-    "error_flags",
+    "error_masks",
+    "referenced_objects",
     "verdicts",
 ]
 
@@ -38,11 +39,30 @@ WEAK = 0.1
 
 @dataclass(frozen=True)
 class ErrorType:
-    """A kind of detection: its name, its colour everywhere, and what it means in one sentence."""
+    """A kind of detection, as all tables, figures and sentences name it.
+
+    Parameters
+    ----------
+    name
+        In results.
+    colour
+        Everywhere.
+    explanation
+        In one sentence.
+    label
+        In figures and tables.
+    subject
+        In a sentence, in the plural: "localization errors".
+    clause
+        In a sentence, after its share of the detections: "are correct".
+    """
 
     name: str
     colour: str
     explanation: str
+    label: str
+    subject: str
+    clause: str = ""
 
 
 # At least 30 apart (CIE76) from each other in normal, protan, deutan and tritan vision (Machado et al.,
@@ -53,31 +73,48 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
         "#117733",
         "The right class, with an overlap (IoU) of at least 0.5 with an object, difficult or not, "
         "that no surer detection has taken.",
+        "correct",
+        "correct detections",
+        "are correct",
     ),
     ErrorType(
         "localization",
         "#88CCEE",
         "The right class in the wrong place: an overlap of 0.1 to 0.5, or a second detection of one object.",
+        "localization",
+        "localization errors",
+        "localization errors",
     ),
     ErrorType(
         "similar",
         "#E69F00",
         "An overlap of at least 0.1 with an object of a similar class.",
+        "similar",
+        "confusions with similar classes",
+        "on objects of a similar class",
     ),
     ErrorType(
         "other",
         "#B5179E",
         "An overlap of at least 0.1 with an object of a class that is not similar.",
+        "other",
+        "confusions with other classes",
+        "of another class",
     ),
     ErrorType(
         "background",
         "#888888",
         "No overlap of 0.1 or more with any annotated object.",
+        "background",
+        "detections on background",
+        "on background",
     ),
 )
 
 CORRECT, LOCALIZATION, SIMILAR, OTHER, BACKGROUND = range(len(ERROR_TYPES))
 UNCOUNTED = -1
+NONE = -1
+"""Index of no object and no class."""
 
 Top = int | float | Literal["all"] | ArrayLike | None
 """How many detections of a class count: None: as many as it has objects; an int: so many; a float: so
@@ -268,7 +305,7 @@ def verdicts(
     return Verdicts(types, confused_with)
 
 
-def error_flags(
+def error_masks(
     matching: Matching, similar: NDArray[np.bool_], *, strong: float = STRONG, weak: float = WEAK
 ) -> NDArray[np.int8]:
     """The kind of every detection, by the scheme of Hoiem's AP impact (rules, section 3).
@@ -304,3 +341,65 @@ def _right_class(
     types[matching.group_detection[own]] = LOCALIZATION
     types[assign(matching, strong).labels >= 0] = CORRECT
     return types, types == UNCOUNTED
+
+
+class ReferencedObjects(NamedTuple):
+    """The verdict on each of M detections, and the object that it is about."""
+
+    types: NDArray[np.int8]
+    """``(M,)`` index into :data:`~diagnosis.breakdown.ERROR_TYPES`."""
+    confused_with: NDArray[np.int64]
+    """``(M,)`` the class of the object behind a similar or other error, else −1."""
+    duplicate: NDArray[np.bool_]
+    """``(M,)`` localization errors whose overlap would do, but the object has been taken."""
+    objects: NDArray[np.int64]
+    """``(M,)`` row of the object in the ground truth, or −1."""
+    overlaps: NDArray[np.float64]
+    """``(M,)`` IoU with that object; 0 where there is none."""
+
+
+def referenced_objects(matching: Matching, similar: NDArray[np.bool_], strong: float) -> ReferencedObjects:
+    """What each detection is, whatever its rank, and which object that has to do with.
+
+    A correct detection has taken its object. Of an error it is the object with the largest overlap (the
+    first in the annotations, of equals): among those of its own class for localization, of the class it was
+    confused with for similar and other, of all for background, where there may be none. Detections are
+    clipped to the image, as in the rules.
+
+    Parameters
+    ----------
+    matching
+        The overlaps.
+    similar
+        ``(C, C)`` which classes are similar.
+    strong
+        Smallest IoU of a correct detection.
+    """
+    found = verdicts(matching, similar, strong=strong)
+    types, confused_with = found.types, found.confused_with
+    own = assign(matching, strong)
+    count = len(matching.detections)
+    objects = np.full(count, NONE, dtype=np.int64)
+    overlaps = np.zeros(count)
+
+    # The class whose objects a detection is about; −1: any.
+    about = np.where(types == LOCALIZATION, matching.detections.labels, confused_with)
+    detection = matching.group_detection
+    fits = (about[detection] == NONE) | (matching.group_label == about[detection])
+    groups = np.flatnonzero(fits & (types[detection] != CORRECT))
+    first_pair = matching.group_start[groups]
+    by_overlap = np.lexsort(
+        (matching.pair_object[first_pair], -matching.group_iou[groups], detection[groups])
+    )
+    groups = groups[by_overlap]
+    largest = np.ones(len(groups), dtype=bool)
+    largest[1:] = detection[groups[1:]] != detection[groups[:-1]]
+    chosen = groups[largest]
+    objects[detection[chosen]] = matching.pair_object[matching.group_start[chosen]]
+    overlaps[detection[chosen]] = matching.group_iou[chosen]
+
+    correct = types == CORRECT
+    objects[correct], overlaps[correct] = own.objects[correct], own.overlaps[correct]
+    return ReferencedObjects(
+        types, confused_with, own.duplicates & (types == LOCALIZATION), objects, overlaps
+    )

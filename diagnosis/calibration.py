@@ -8,17 +8,16 @@ devkit does; hits of difficult objects and crowds are left out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.assignment import assign_devkit
 from diagnosis.breakdown import STRONG
-from diagnosis.matching import Matching
+from diagnosis.matching import Matching, assign_devkit
 
-__all__ = ["Calibration", "calibration", "calibration_to_json"]
+__all__ = ["Calibration", "calibration"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,33 +149,3 @@ def calibration(
         sums(scores),
         reason,
     )
-
-
-def calibration_to_json(result: Calibration) -> dict[str, Any]:
-    """The reliability curve over all classes and the errors of each, for ``diagnosis.json``.
-
-    What does not exist is None, with a ``reason`` beside it.
-    """
-    counts, (scores, precisions) = result.counts.sum(axis=0), result.curve()
-    bins = []
-    for place, count in enumerate(counts.tolist()):
-        entry: dict[str, Any] = {
-            "low": float(result.edges[place]),
-            "high": float(result.edges[place + 1]),
-            "detections": count,
-            "score": float(scores[place]) if count else None,
-            "precision": float(precisions[place]) if count else None,
-        }
-        bins.append(entry if count else entry | {"reason": result.reason or "no detection in this bin"})
-    return {
-        **_errors(result, None),
-        "bins": bins,
-        "classes": {name: _errors(result, label) for label, name in enumerate(result.classes)},
-    }
-
-
-def _errors(result: Calibration, label: int | None) -> dict[str, Any]:
-    if not result.counts[slice(None) if label is None else label].sum():
-        reason = result.reason or "no detection of this class"
-        return {"expected_error": None, "largest_error": None, "reason": reason}
-    return {"expected_error": result.expected_error(label), "largest_error": result.largest_error(label)}

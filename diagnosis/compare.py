@@ -7,21 +7,302 @@ Several runs of one model, from several seeds, form a group; in each replicate i
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.bootstrap import Progress, Statistic, bootstrap, draw_runs
+from diagnosis.average_precision import AP_KINDS
+from diagnosis.bootstrap import OVER_ALL, Progress, Statistic, bootstrap, draw_runs, mean_defined
 from diagnosis.breakdown import Top
-from diagnosis.comparison import Comparison, mean_defined
-from diagnosis.record import Diagnosis
+from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.resampled import ResampledAP, ResampledBreakdown
 from diagnosis.resampled_impact import ResampledImpact
 from diagnosis.resampled_tide import ResampledTide
+from diagnosis.tide import TIDE_LABELS
 
-__all__ = ["StatisticOf", "check_same_truth", "compare"]
+__all__ = [
+    "OVER_ALL",
+    "Comparison",
+    "Difference",
+    "Estimate",
+    "StatisticOf",
+    "ap_at",
+    "check_same_truth",
+    "compare",
+    "impact_label",
+    "mean_defined",
+    "p_value",
+    "quantity_name",
+]
+
+VERBS = {
+    "ignore": "{} removed",
+    "fix": "{} corrected",
+    "only": "all but {} removed",
+}
+IMPACT_LABELS = {"ignore_localization_similar": "localization corrected and similar removed"}
+NAMES = {
+    "share/correct_and_localization": "correct + localization",
+}
+
+
+def quantity_name(quantity: str) -> str:
+    """What a quantity of :attr:`diagnosis.compare.Comparison.quantities` is called.
+
+    Examples
+    --------
+    >>> quantity_name("share/similar"), quantity_name("map/coco"), quantity_name("dap/loc")
+    ('similar', 'mAP, COCO at IoU 0.5 to 0.95', 'wrong place')
+    >>> quantity_name("impact/fix_localization"), quantity_name("tide/ap50")
+    ('localization corrected', 'AP at IoU 0.5')
+    """
+    section, _, name = quantity.rpartition("/")
+    if section == "impact":
+        return impact_label(name)
+    if section == "dap":
+        return TIDE_LABELS.get(name, name)
+    if section == "tide":
+        return ap_at(name)
+    if section == "map":
+        return AP_KINDS[name].mean
+    return NAMES.get(quantity, name.replace("_", " "))
+
+
+def impact_label(kind: str) -> str:
+    """What one of the changes to the ranking is called.
+
+    Examples
+    --------
+    >>> impact_label("fix_localization"), impact_label("only_background")
+    ('localization corrected', 'all but background removed')
+    """
+    verb, _, what = kind.partition("_")
+    return IMPACT_LABELS.get(kind) or VERBS.get(verb, verb + " {}").format(what.replace("_", " "))
+
+
+def ap_at(key: str) -> str:
+    """What TIDE's average precision is called, by its key in ``diagnosis.json``.
+
+    Examples
+    --------
+    >>> ap_at("ap50"), ap_at("ap62.5"), ap_at("ap")
+    ('AP at IoU 0.5', 'AP at IoU 0.625', 'AP')
+    """
+    overlap = re.fullmatch(r"ap([\d.]*\d)", key)
+    return f"AP at IoU {float(overlap[1]) / 100:g}" if overlap else key.replace("ap", "AP", 1)
+
+
+def p_value(p: float, replicates: float) -> str:
+    """A p-value with its sign of relation, as wide for every one; "≤" where fewer replicates cannot tell.
+
+    `replicates` resamples cannot give less than 2 / (replicates + 1): there p is known from above alone.
+
+    Examples
+    --------
+    >>> p_value(0.0321, 1000), p_value(2 / 1001, 1000), p_value(0.0004, 100_000)
+    ('= 0.032', '≤ 0.002', '< 0.001')
+    """
+    least = 2 / (replicates + 1)
+    if 0 < p < 1 and p <= least * (1 + 1e-9):
+        return f"≤ {math.ceil(1000 * least - 1e-6) / 1000:.3f}"  # rounded up: rounded down it would not hold
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number of one detector, with its interval.
+
+    Parameters
+    ----------
+    value
+        As measured; NaN if it does not exist.
+    low, high
+        Ends of the interval.
+    error
+        Standard deviation of the replicates (n − 1), the standard error.
+    runs
+        Standard deviation between the runs of the group (n − 1); NaN for a single run.
+    undefined
+        In how many replicates it does not exist; the interval is that of the others.
+    """
+
+    value: float
+    low: float
+    high: float
+    error: float
+    runs: float
+    undefined: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much the second of two detectors exceeds the first.
+
+    Parameters
+    ----------
+    difference
+        As measured; NaN if either number does not exist.
+    low, high
+        Ends of the paired interval.
+    p
+        Two-sided: twice the share of replicates on the far side of zero, those at zero included, and one
+        added to both counts (Davison and Hinkley, 1997, section 4.2). 1 where nothing ever differs.
+    undefined
+        In how many replicates it does not exist; the rest is that of the others.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    undefined: int
+
+    @property
+    def differs(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """D detectors, or groups of runs, and R replicates of all their numbers.
+
+    Parameters
+    ----------
+    names
+        ``(D,)`` of the detectors or groups.
+    members
+        ``(D,)`` names of the runs of each.
+    classes
+        Names of the C classes.
+    images
+        Number of images.
+    level
+        Of the intervals: 0.95 leaves 2.5 per cent out at either end.
+    seed
+        Of the resampling.
+    by_class
+        Quantities that have a number for each class; the others have one over all.
+    values
+        By quantity, such as ``share/localization``: what was measured, ``(D, C)``, or ``(D, 1)`` where
+        there is one number over all classes. NaN where there is none. A quantity by class whose number over
+        all classes is not the mean of theirs has that one beside it, with ``/all`` behind its name.
+    samples
+        The same in each replicate: ``(R, D, C)`` or ``(R, D, 1)``.
+    run_values
+        The same for each run of each group: D arrays of ``(S, C)`` or ``(S, 1)``.
+    """
+
+    names: tuple[str, ...]
+    members: tuple[tuple[str, ...], ...]
+    classes: tuple[str, ...]
+    images: int
+    level: float
+    seed: int
+    by_class: frozenset[str]
+    values: Mapping[str, NDArray[np.float64]]
+    samples: Mapping[str, NDArray[np.float64]]
+    run_values: Mapping[str, tuple[NDArray[np.float64], ...]]
+
+    @property
+    def replicates(self) -> int:
+        """How many resamples there are, R."""
+        return len(next(iter(self.samples.values()))) if self.samples else 0
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Names of all quantities, as ``section/quantity``."""
+        return tuple(name for name in self.values if not name.endswith(OVER_ALL))
+
+    def estimate(self, quantity: str, detector: int, label: int | None = None) -> Estimate:
+        """A number of a detector.
+
+        Parameters
+        ----------
+        quantity
+            One of :attr:`quantities`.
+        detector
+            Index into :attr:`names`.
+        label
+            A class; None: the number over all classes, which is the mean over those that have one, unless
+            the quantity says otherwise.
+
+        Raises
+        ------
+        InputError
+            For an unknown quantity, or a class of one that is not by class.
+        """
+        values = self._known(quantity, label)
+        if label is None and quantity + OVER_ALL in self.values:
+            return self.estimate(quantity + OVER_ALL, detector)
+        value = _one(values[detector], label)
+        samples = _one(self.samples[quantity][:, detector], label)
+        low, high, undefined = self._interval(samples, float(value))
+        runs = _one(self.run_values[quantity][detector], label)
+        runs = runs[~np.isnan(runs)]
+        return Estimate(float(value), low, high, _deviation(samples), _deviation(runs), undefined)
+
+    def difference(self, quantity: str, a: int, b: int, label: int | None = None) -> Difference:
+        """By how much detector `b` exceeds detector `a`.
+
+        The mean over classes is over those in which both have a number: a class in which one of them
+        detects nothing would count for the other alone.
+
+        Raises
+        ------
+        InputError
+            As :meth:`estimate`.
+        """
+        values, samples = self._known(quantity, label), self.samples[quantity]
+        if label is None and quantity + OVER_ALL in self.values:
+            return self.difference(quantity + OVER_ALL, a, b)
+        value = float(_one(values[b] - values[a], label))
+        gaps = _one(samples[:, b] - samples[:, a], label)
+        low, high, undefined = self._interval(gaps, value)
+        gaps = gaps[~np.isnan(gaps)]
+        if np.isnan(low):
+            return Difference(value, low, high, float("nan"), undefined)
+        least = min(int((gaps <= 0).sum()), int((gaps >= 0).sum()))
+        return Difference(value, low, high, min(1.0, 2 * (least + 1) / (len(gaps) + 1)), undefined)
+
+    def shared_classes(self, quantity: str, a: int, b: int) -> NDArray[np.bool_]:
+        """``(C,)`` classes in which both detectors have a number."""
+        values = self._known(quantity, 0)
+        shared: NDArray[np.bool_] = ~np.isnan(values[a]) & ~np.isnan(values[b])
+        return shared
+
+    def _known(self, quantity: str, label: int | None = None) -> NDArray[np.float64]:
+        if quantity not in self.values:
+            raise InputError("quantity", repr(quantity), f"one of {', '.join(self.quantities)}")
+        if label is not None and quantity not in self.by_class:
+            raise InputError("label", f"{label} for {quantity!r}", "None: it has one number over all classes")
+        return self.values[quantity]
+
+    def _interval(self, samples: NDArray[np.float64], value: float) -> tuple[float, float, int]:
+        """Ends of the percentile interval, and how many replicates have no number."""
+        defined = samples[~np.isnan(samples)]
+        missing = len(samples) - len(defined)
+        if np.isnan(value) or not len(defined):
+            return float("nan"), float("nan"), missing
+        tail = (1 - self.level) / 2
+        low, high = np.quantile(defined, [tail, 1 - tail])
+        return float(low), float(high), missing
+
+
+def _deviation(values: NDArray[np.float64]) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.std(ddof=1)) if len(defined) > 1 else float("nan")
+
+
+def _one(values: NDArray[np.float64], label: int | None) -> NDArray[np.float64]:
+    """A class's column of ``(…, C)``, or the mean over the classes that have a number."""
+    return values[..., label] if label is not None else mean_defined(values, -1)
+
 
 StatisticOf = Callable[[Diagnosis], Statistic]
 """Makes a statistic of a detector, such as the cost of an error type in average precision."""
@@ -181,29 +462,3 @@ def _members(
             raise InputError(f"group {name!r}", "a detector of that name outside it", "another name")
         members[name] = [position]
     return members
-
-
-def check_same_truth(diagnoses: Sequence[Diagnosis]) -> None:
-    """Detectors to be compared were run on one ground truth and judged by one threshold.
-
-    Raises
-    ------
-    InputError
-        If they were not, or there is no detector.
-    """
-    if not diagnoses:
-        raise InputError("diagnoses", "no detector", "one or several")
-    first = diagnoses[0]
-    for other in diagnoses[1:]:
-        who = f"detectors {first.name!r} and {other.name!r}"
-        same = (other.truth.classes, other.truth.images) == (first.truth.classes, first.truth.images)
-        same = same and all(
-            np.array_equal(getattr(other.truth, column), getattr(first.truth, column))
-            for column in ("image_index", "labels", "boxes", "difficult", "crowd")
-        )
-        if not same:
-            raise InputError(who, "different images, classes or objects", "the same ground truth, to compare")
-        if other.iou != first.iou:
-            raise InputError(
-                who, f"IoU thresholds of {first.iou:g} and {other.iou:g}", "one threshold, to compare"
-            )

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
+from diagnosis.average_precision import best_f1
 from diagnosis.breakdown import STRONG
 from diagnosis.matching import Matching
-from diagnosis.operating_point import best_f1
 
-__all__ = ["ConfusionMatrix", "confusion_matrix", "confusion_to_json"]
+__all__ = ["ConfusionMatrix", "confusion_matrix"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ def confusion_matrix(
         The overlaps.
     score
         Lowest score of a detection that counts. Default: that of the largest F1 over all classes (see
-        :func:`diagnosis.operating_point.best_f1`); without a true positive, every one counts.
+        :func:`diagnosis.average_precision.best_f1`); without a true positive, every one counts.
     iou
         Smallest IoU of a pair, boxes not clipped.
 
@@ -131,17 +131,3 @@ def _pair_up(
         left = (partner[detection] < 0) & ~taken[object_]
         detection, object_ = detection[left], object_[left]
     return partner
-
-
-def confusion_to_json(result: ConfusionMatrix) -> dict[str, object]:
-    """The matrix for ``diagnosis.json``: ``counts`` by row (what is there) and column (what was detected)."""
-    kept: dict[str, object] = {"score": None if np.isnan(result.score) else result.score}
-    if kept["score"] is None:
-        kept["reason"] = "no score gives a true positive: all detections are kept"
-    return {
-        "rows": [*result.classes, "background"],
-        "columns": [*result.classes, "missed"],
-        "counts": result.counts.tolist(),
-        **kept,
-        "iou": result.iou,
-    }

@@ -8,18 +8,17 @@ most. An object's fate is the best that a detection says of it, in the order of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.assignment import assign
 from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION, OTHER, SIMILAR, WEAK, verdicts
-from diagnosis.compare import check_same_truth
-from diagnosis.record import Diagnosis
+from diagnosis.matching import assign
+from diagnosis.record import Diagnosis, check_same_truth
 
-__all__ = ["FATES", "Fate", "Flow", "fates", "flow", "flow_table", "flow_to_json"]
+__all__ = ["FATES", "Fate", "Flow", "fates", "flow", "flow_table"]
 
 Counted = Literal["top", "all"]
 
@@ -193,22 +192,3 @@ def flow_table(result: Flow) -> str:
     which = "the top detections of each class" if result.counted == "top" else "all detections"
     title = f"What became of {total.sum():,} objects, by {which}: rows under {first}, columns under {second}"
     return "\n".join([title, *lines])
-
-
-def flow_to_json(result: Flow) -> dict[str, Any]:
-    """The counts over all classes and of each, as ``{from: {to: objects}}``."""
-
-    def nested(counts: NDArray[np.int64]) -> dict[str, dict[str, int]]:
-        return {
-            start.name: {end.name: int(number) for end, number in zip(FATES, row, strict=True)}
-            for start, row in zip(FATES, counts, strict=True)
-        }
-
-    return {
-        "a": result.names[0],
-        "b": result.names[1],
-        "counted": result.counted,
-        "objects": int(result.counts.sum()),
-        "all": nested(result.total()),
-        "classes": {name: nested(counts) for name, counts in zip(result.classes, result.counts, strict=True)},
-    }

@@ -7,28 +7,18 @@ not counting it: all variants follow from one ranking and a running count of eac
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.assignment import assign
-from diagnosis.breakdown import (
-    BACKGROUND,
-    LOCALIZATION,
-    OTHER,
-    SIMILAR,
-    STRONG,
-    WEAK,
-    error_flags,
-)
-from diagnosis.groups import group_indices
-from diagnosis.hoiem import HoiemScores, normal_objects, ranked_hits, score_runs
-from diagnosis.matching import Matching
+from diagnosis.average_precision import HoiemScores, normal_objects, ranked_hits, score_runs
+from diagnosis.breakdown import BACKGROUND, LOCALIZATION, OTHER, SIMILAR, STRONG, WEAK, error_masks
+from diagnosis.matching import Matching, assign
+from diagnosis.similar import group_indices
 
-__all__ = ["VARIANTS", "Impact", "Variant", "impact", "impact_to_json"]
+__all__ = ["VARIANTS", "Impact", "Variant", "impact"]
 
 
 @dataclass(frozen=True)
@@ -235,7 +225,7 @@ def impact(
     ([0.5, 0.0], np.float64(0.5))
     """
     order = matching.order
-    kinds = error_flags(matching, similar, strong=strong, weak=weak)[order]
+    kinds = error_masks(matching, similar, strong=strong, weak=weak)[order]
     at_strong, at_weak = assign(matching, strong).labels, assign(matching, weak).labels_forgiving_duplicates
     normal = normal_objects(len(matching.truth.images))
     parts = []
@@ -247,23 +237,3 @@ def impact(
     scores = HoiemScores.joined(parts)
     place = np.argsort(_STRONG_ROWS + _WEAK_ROWS)
     return Impact(matching.truth.classes, scores.rows(place))
-
-
-def impact_to_json(result: Impact) -> dict[str, dict[str, dict[str, float | str | None]]]:
-    """The ``impact`` of each class, by class and variant, for ``diagnosis.json``.
-
-    A number that does not exist is None, and its dict has a ``reason``.
-    """
-    return {
-        name: {
-            variant.name: _numbers(float(result.scores.ap[row, label]), float(result.scores.apn[row, label]))
-            for row, variant in enumerate(VARIANTS)
-        }
-        for label, name in enumerate(result.classes)
-    }
-
-
-def _numbers(ap: float, apn: float) -> dict[str, float | str | None]:
-    if math.isnan(ap):
-        return {"ap": None, "apn": None, "reason": "no object that is not difficult"}
-    return {"ap": ap, "apn": apn}

@@ -3,7 +3,7 @@
 :func:`match` finds, once, every pair of a detection and an object of the same image that overlap,
 and keeps them as columns sorted into *groups*: the pairs of one detection with the objects of one
 class. Who gets which object depends on a threshold and a rule, and is cheap: see
-:mod:`diagnosis.assignment`.
+:mod:`diagnosis.matching`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,222 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Detections, GroundTruth, InputError
-from diagnosis.overlaps import Overlaps
-from diagnosis.ranking import by_falling, by_rising, indices, sort_within
 
-if TYPE_CHECKING:
-    from diagnosis.assignment import Assignment
+__all__ = [
+    "Assignment",
+    "Matching",
+    "Overlaps",
+    "argsort_ascending",
+    "argsort_descending",
+    "assign",
+    "assign_devkit",
+    "greedy",
+    "indices",
+    "match",
+    "sort_within",
+    "take_objects",
+]
 
-__all__ = ["Matching", "match"]
+DIGIT = 16
+"""Bits of a digit."""
+
+
+def indices(count: int) -> NDArray[np.int64]:
+    """0, 1, … `count` − 1."""
+    return np.arange(count, dtype=np.int64)
+
+
+def argsort_ascending(keys: NDArray[np.int64], order: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Indices that sort `keys`, the smallest first; equal ones stay in `order`, by default as they are.
+
+    Parameters
+    ----------
+    keys
+        ``(n,)`` integers, none negative.
+    order
+        ``(n,)`` indices in an order that equal keys keep.
+
+    Examples
+    --------
+    >>> argsort_ascending(np.array([3, 70000, 0, 3])).tolist()
+    [2, 0, 3, 1]
+    >>> argsort_ascending(np.array([3, 70000, 0, 3]), np.array([3, 2, 1, 0])).tolist()
+    [2, 3, 0, 1]
+    """
+    digits = max(1, -(-int(keys.max()).bit_length() // DIGIT)) if len(keys) else 0
+    for digit in range(digits):
+        column = (keys >> (DIGIT * digit)).astype(np.uint16)  # keeps the lowest bits
+        order = _next(column, order)
+    return indices(len(keys)) if order is None else order
+
+
+def argsort_descending(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices that sort finite `values`, the largest first; equal ones stay as they are.
+
+    Examples
+    --------
+    >>> argsort_descending(np.array([0.5, 2.0, -1.0, 0.5, -0.0, 0.0])).tolist()
+    [1, 0, 3, 4, 5, 2]
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        short = (-values).astype(np.float32) + np.float32(0)  # adding 0 makes −0 and 0 one
+    bits = short.view(np.uint32)
+    keys = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    order = _next(keys.astype(np.uint16), None)
+    order = _next((keys >> np.uint32(DIGIT)).astype(np.uint16), order)
+    # Single precision, half the digits, is what networks give out. What it does not tell apart:
+    ranked = values[order]
+    if (ranked[1:] > ranked[:-1]).any():
+        short = short[order]
+        start = np.flatnonzero(short[1:] != short[:-1]) + 1
+        order = order[sort_within(np.concatenate([[0], start, [len(order)]]), ranked)]
+    return order
+
+
+def sort_within(
+    start: NDArray[np.int64], values: NDArray[np.float64] | NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Indices that sort each run ``start[g]:start[g + 1]`` by falling value; equal ones stay as they are.
+
+    Examples
+    --------
+    >>> sort_within(np.array([0, 2, 5]), np.array([1.0, 2.0, 5.0, 7.0, 7.0])).tolist()
+    [1, 0, 3, 4, 2]
+    """
+    order = indices(len(values))
+    length = np.diff(start)
+    several = np.flatnonzero(length > 1)
+    several = several[argsort_ascending(length[several])]
+    first, length = start[several], length[several]
+    couples = first[: np.searchsorted(length, 3)]  # most of them
+    couples = couples[values[couples] < values[couples + 1]]
+    order[couples], order[couples + 1] = couples + 1, couples
+    for size in np.unique(length[length > 2]):  # as many rounds as different lengths
+        begin, end = np.searchsorted(length, [size, size + 1])
+        rows = first[begin:end, None] + indices(size)  # (R, size)
+        by_value = np.argsort(-values[rows], axis=1, kind="stable")
+        order[rows] = np.take_along_axis(rows, by_value, axis=1)
+    return order
+
+
+def _next(column: NDArray[np.uint16], order: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """`order` sorted by one more digit."""
+    if order is None:
+        return np.argsort(column, kind="stable")
+    return order[np.argsort(column[order], kind="stable")]
+
+
+class Overlaps:
+    """The boxes as columns, and groups for a few thousand detections at a time: those fit in the cache.
+
+    Parameters
+    ----------
+    truth, detections, clip
+        As in :func:`diagnosis.matching.match`.
+    at_once
+        Pairs of a detection and any object of its image that are looked at together.
+
+    Attributes
+    ----------
+    bounds
+        Where to cut the detections, for :meth:`groups`.
+    clips
+        Whether any detection reaches beyond its image, and that matters.
+    """
+
+    def __init__(self, truth: GroundTruth, detections: Detections, clip: bool, at_once: int) -> None:
+        # By image, then class, then as annotated.
+        self.objects = argsort_ascending(truth.image_index, argsort_ascending(truth.labels))
+        self.object_labels = truth.labels[self.objects]
+        self.object_boxes = truth.boxes[self.objects].T.copy()
+        self.object_area = _area(self.object_boxes)
+        per_image = np.bincount(truth.image_index, minlength=len(truth.images))
+        image_start = np.cumsum(per_image) - per_image
+        self.candidates = per_image[detections.image_index]  # (M,)
+        self.ends = np.cumsum(self.candidates)
+        total = int(self.ends[-1]) if len(self.ends) else 0
+        cuts = np.searchsorted(self.ends, np.arange(at_once, total, at_once))
+        self.bounds = np.unique(np.concatenate([[0], cuts, [len(self.ends)]]))
+        # What is to be added to the number of a candidate to get its object's place in `objects`.
+        self.shift = image_start[detections.image_index] - (self.ends - self.candidates)
+        self.boxes = detections.boxes.T
+        self.image_index = detections.image_index
+        self.limits = truth.sizes.astype(np.float64).T.copy()
+        self.clip = clip
+        self.clips = False
+
+    def groups(
+        self, low: int, high: int
+    ) -> tuple[
+        NDArray[np.int64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+    ]:
+        """Object, IoU and clipped IoU of each pair; first pair, detection and class of each group."""
+        boxes, others = self.boxes[:, low:high].copy(), self.object_boxes
+        count = self.candidates[low:high]
+        number = np.arange(self.ends[low] - self.candidates[low], self.ends[high - 1])
+        place = number + np.repeat(self.shift[low:high], count)
+        width = np.minimum(np.repeat(boxes[2], count), others[2][place])
+        width -= np.maximum(np.repeat(boxes[0], count), others[0][place])
+        kept = np.flatnonzero(width > 0)
+        detection, place = np.repeat(indices(high - low), count)[kept], place[kept]
+        height = np.minimum(boxes[3][detection], others[3][place])
+        height -= np.maximum(boxes[1][detection], others[1][place])
+        overlap = np.maximum(height, 0.0) * width[kept]
+        kept = np.flatnonzero(overlap > 0)
+        detection, place, overlap = detection[kept], place[kept], overlap[kept]
+        iou = clipped = overlap / (_area(boxes)[detection] + self.object_area[place] - overlap)
+        if self.clip:
+            clipped = self._clipped(boxes, self.image_index[low:high], detection, place, iou)
+            self.clips = self.clips or clipped is not iou
+
+        label = self.object_labels[place]
+        new = np.ones(len(detection), dtype=bool)
+        new[1:] = (detection[1:] != detection[:-1]) | (label[1:] != label[:-1])
+        start = np.flatnonzero(new)
+        return self.objects[place], iou, clipped, start, detection[start] + low, label[start]
+
+    def _clipped(
+        self,
+        boxes: NDArray[np.float64],
+        image: NDArray[np.int64],
+        detection: NDArray[np.int64],
+        place: NDArray[np.int64],
+        iou: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """``(P,)`` IoU with the detection clipped to its image; `iou` itself if nothing is clipped."""
+        wide, high = self.limits[0][image], self.limits[1][image]
+        beyond = (boxes[0] < 0) | (boxes[1] < 0) | (boxes[2] > wide) | (boxes[3] > high)
+        pairs = np.flatnonzero(beyond[detection])
+        if not len(pairs):
+            return iou
+        # A box wholly outside is left without area, where the tool inverts it: neither overlaps anything.
+        left, top = np.maximum(boxes[0], 0.0), np.maximum(boxes[1], 0.0)
+        right = np.maximum(np.minimum(boxes[2], wide), left)
+        inside = np.stack([left, top, right, np.maximum(np.minimum(boxes[3], high), top)])
+        mine, others = inside[:, detection[pairs]], self.object_boxes[:, place[pairs]]
+        sides = np.minimum(mine[2:], others[2:]) - np.maximum(mine[:2], others[:2])
+        overlap = np.maximum(sides[0], 0.0) * np.maximum(sides[1], 0.0)
+        result = iou.copy()
+        result[pairs] = overlap / (_area(mine) + self.object_area[place[pairs]] - overlap)
+        return result
+
+
+def _area(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(N,)`` area of boxes (4, N), square pixels."""
+    area: NDArray[np.float64] = (columns[2] - columns[0]) * (columns[3] - columns[1])
+    return area
+
 
 CANDIDATES_AT_ONCE = 1 << 18
 """Pairs of a detection and any object of its image that are looked at together: they fit in the cache."""
@@ -69,7 +272,7 @@ class Matching:
     @cached_property
     def by_score(self) -> NDArray[np.int64]:
         """``(M,)`` indices of the detections by falling score; equal scores in the order of the record."""
-        return by_falling(self.detections.scores)
+        return argsort_descending(self.detections.scores)
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
@@ -77,7 +280,7 @@ class Matching:
 
         Equal scores stay in the order of the record, which is that of the file.
         """
-        return by_rising(self.detections.labels, self.by_score)
+        return argsort_ascending(self.detections.labels, self.by_score)
 
     @cached_property
     def rank(self) -> NDArray[np.int64]:
@@ -100,7 +303,7 @@ class Matching:
     def turn(self) -> NDArray[np.int64]:
         """``(M,)`` place of each detection by image, then by falling score; equal scores as in the record."""
         turn = np.empty(len(self.by_score), dtype=np.int64)
-        turn[by_rising(self.detections.image_index, self.by_score)] = indices(len(turn))
+        turn[argsort_ascending(self.detections.image_index, self.by_score)] = indices(len(turn))
         return turn
 
     @cached_property
@@ -144,7 +347,7 @@ class Matching:
 
     @cached_property
     def assignments(self) -> dict[float, Assignment]:
-        """What :func:`diagnosis.assignment.assign` has found so far, by threshold."""
+        """What :func:`diagnosis.matching.assign` has found so far, by threshold."""
         return {}
 
     def _pairs_of(self, groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -251,3 +454,211 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
 def _joined(columns: Sequence[NDArray[Number]], dtype: type[Number]) -> NDArray[Number]:
     """The parts one behind the other; there may be none."""
     return np.concatenate(columns) if columns else np.zeros(0, dtype=dtype)
+
+
+DENSE_SLOTS = 1 << 20
+"""Up to so many slots a plain table is used, however few pairs there are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Assignment:
+    """What each of M detections got among the objects of its own class at one threshold.
+
+    Parameters
+    ----------
+    labels
+        ``(M,)`` 1: true positive; 0: don't care, it fell on a difficult object; −1: false positive.
+    objects
+        ``(M,)`` the object taken, or −1.
+    overlaps
+        ``(M,)`` IoU with the object taken, else the largest IoU with any object of the class, or 0.
+    duplicates
+        ``(M,)`` false positives whose object has been taken by a better ranked detection.
+    """
+
+    labels: NDArray[np.int8]
+    objects: NDArray[np.int64]
+    overlaps: NDArray[np.float64]
+    duplicates: NDArray[np.bool_]
+
+    @property
+    def labels_forgiving_duplicates(self) -> NDArray[np.int8]:
+        """``(M,)`` labels as weak matching counts them: a duplicate is 0 (rules, section 2)."""
+        return np.where(self.duplicates, np.int8(0), self.labels)
+
+
+def take_objects(matching: Matching, threshold: float, groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Hoiem's greedy walk, in many groups at once (rules, section 2).
+
+    The detections of one class, by rank, each take the free object of one class with the largest IoU
+    of at least `threshold`. Every combination of classes is a walk of its own.
+
+    Parameters
+    ----------
+    matching
+        The overlaps.
+    threshold
+        Smallest IoU, above 0.
+    groups
+        ``(K,)`` indices of groups to walk. They must hold, for each combination of classes wanted,
+        all of its groups.
+
+    Returns
+    -------
+    NDArray
+        ``(K,)`` index of the pair that each group's detection took, or −1.
+    """
+    able = np.flatnonzero(matching.group_iou[groups] >= threshold)
+    chosen = groups[able]
+    detection = matching.group_detection[chosen]
+    # The detections of each class walk by themselves, but an object's own class is alone there anyway.
+    view, views = matching.detections.labels[detection], len(matching.truth.classes)
+    if np.array_equal(view, matching.group_label[chosen]):
+        view, views = np.zeros_like(view), 1
+    slot, slots = matching.pair_object, len(matching.truth)
+    if slots * views > 4 * (len(slot) + len(groups)) + DENSE_SLOTS:  # keeps memory linear in the pairs
+        slot = slot * views + matching.detections.labels[matching.pair_detection]
+        unique, slot = np.unique(slot, return_inverse=True)
+        view, views, slots = np.zeros_like(view), 1, len(unique)
+    start, stop = matching.group_start[chosen], matching.group_start[chosen + 1]
+    taken = np.full(len(groups), -1, dtype=np.int64)
+    good = matching.pair_iou >= threshold
+    taken[able] = greedy(start, stop, good, slot, slots, matching.rank[detection], view, views)
+    return taken
+
+
+def greedy(
+    start: NDArray[np.int64],
+    stop: NDArray[np.int64],
+    good: NDArray[np.bool_],
+    slot: NDArray[np.int64],
+    slots: int,
+    rank: NDArray[np.int64],
+    view: NDArray[np.int64],
+    views: int,
+) -> NDArray[np.int64]:
+    """Each of K choosers takes the first free slot on its list, the best ranked chooser first.
+
+    Parameters
+    ----------
+    start, stop
+        ``(K,)`` the list of a chooser is the run ``start:stop`` of the P pairs, the dearest slot first.
+    good
+        ``(P,)`` pairs that are worth taking: in each run they come first, and the first is one.
+    slot
+        ``(P,)`` the slot of each pair, below `slots`.
+    slots
+        Number of slots.
+    rank
+        ``(K,)`` the smaller, the sooner. Choosers that share a slot and a view differ in rank.
+    view, views
+        ``(K,)`` choosers of different views, below `views`, do not take slots from each other.
+
+    Returns
+    -------
+    NDArray
+        ``(K,)`` the pair that each chooser took, or −1.
+
+    Examples
+    --------
+    >>> first, last = np.array([0, 2]), np.array([2, 3])  # both love slot 7
+    >>> slots, rank, view = np.array([7, 5, 7]), np.array([1, 0]), np.zeros(2, int)
+    >>> greedy(first, last, np.ones(3, bool), slots, 8, rank, view, 1).tolist()
+    [1, 2]
+    """
+    taken = np.full(len(start), -1, dtype=np.int64)
+    if not len(start):
+        return taken
+    rank = rank.astype(np.int32)  # half the memory of the two tables, which is what takes time
+    best_rank = np.full(slots * views, np.iinfo(np.int32).max, dtype=np.int32)
+    holder = np.full(slots * views, -1, dtype=np.int32)
+    choice = start.copy()
+    active = indices(len(start))
+    while len(active):
+        wanted, offer = slot[choice[active]], rank[active]
+        if views > 1:
+            wanted = wanted * views + view[active]
+        np.minimum.at(best_rank, wanted, offer)
+        won = best_rank[wanted] == offer
+        winner, gained = active[won], wanted[won]
+        displaced = holder[gained]
+        displaced = displaced[displaced >= 0].astype(np.int64)
+        holder[gained] = winner
+        taken[winner] = choice[winner]
+        taken[displaced] = -1
+        refused = np.concatenate([active[~won], displaced])
+        choice[refused] += 1
+        refused = refused[choice[refused] < stop[refused]]
+        active = refused[good[choice[refused]]]
+    return taken
+
+
+def assign(matching: Matching, threshold: float) -> Assignment:
+    """Detections to objects of their own class by Hoiem's rule (rules, section 2).
+
+    Parameters
+    ----------
+    matching
+        The overlaps.
+    threshold
+        Smallest IoU, above 0: 0.5 is strong matching, 0.1 weak matching.
+
+    Returns
+    -------
+    Assignment
+        Read-only, and kept with the overlaps: several analyses ask for the same.
+    """
+    known = matching.assignments
+    if threshold not in known:
+        own = matching.own_groups
+        known[threshold] = _assignment(
+            matching, threshold, own, take_objects(matching, threshold, own), matching.group_start[own]
+        )
+    return known[threshold]
+
+
+def assign_devkit(matching: Matching, threshold: float = 0.5) -> Assignment:
+    """Detections to objects of their own class by the rule of VOC's devkit.
+
+    A detection goes to the object with the largest IoU, taken or not; a second hit is a false
+    positive, any number of hits of a difficult object is ignored. Boxes are not clipped.
+    """
+    matching = matching.unclipped
+    own = matching.own_groups
+    favourite = matching.group_start[own]  # of equal overlaps the one annotated first
+    hit = matching.pair_iou[favourite] >= threshold
+    objects = matching.pair_object[favourite]
+    rank = matching.rank[matching.group_detection[own]]
+    first = np.full(len(matching.truth), np.iinfo(np.int64).max)
+    np.minimum.at(first, objects[hit], rank[hit])
+    takes = hit & ((rank == first[objects]) | matching.ignored[objects])
+    return _assignment(matching, threshold, own, np.where(takes, favourite, -1), favourite)
+
+
+def _assignment(
+    matching: Matching,
+    threshold: float,
+    groups: NDArray[np.int64],
+    taken: NDArray[np.int64],
+    largest: NDArray[np.int64],
+) -> Assignment:
+    """Per detection, from the pair that each of its own class's `groups` took and its largest pair."""
+    iou = matching.pair_iou
+    detection = matching.group_detection[groups]
+    count = len(matching.detections)
+    labels = np.full(count, -1, dtype=np.int8)
+    objects = np.full(count, -1, dtype=np.int64)
+    overlaps = np.zeros(count)
+    duplicates = np.zeros(count, dtype=bool)
+    took = taken >= 0
+    best = iou[largest]
+    overlaps[detection] = best
+    duplicates[detection] = ~took & (best >= threshold)
+    rows = np.flatnonzero(took)
+    pairs, holders = taken[rows], detection[rows]
+    overlaps[holders] = iou[pairs]
+    objects[holders] = taken_objects = matching.pair_object[pairs]
+    labels[holders] = ~matching.ignored[taken_objects]
+    for column in (labels, objects, overlaps, duplicates):
+        column.setflags(write=False)
+    return Assignment(labels, objects, overlaps, duplicates)

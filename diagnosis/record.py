@@ -9,24 +9,36 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from data.records import Detections, GroundTruth
-from diagnosis.assignment import Assignment, assign, assign_devkit
-from diagnosis.average_precision import APTable, average_precision
-from diagnosis.bins import standard_characteristics
-from diagnosis.breakdown import STRONG, Breakdown, Top, Verdicts, break_down, error_flags, verdicts
+from data.records import Detections, GroundTruth, InputError
+from diagnosis.average_precision import APTable, OperatingPoints, average_precision, best_f1
+from diagnosis.breakdown import (
+    STRONG,
+    Breakdown,
+    ReferencedObjects,
+    Top,
+    Verdicts,
+    break_down,
+    error_masks,
+    referenced_objects,
+    verdicts,
+)
 from diagnosis.calibration import Calibration, calibration
-from diagnosis.characteristics import Characteristics, Sensitivity, characteristics, sensitivity
+from diagnosis.characteristics import (
+    Characteristics,
+    Sensitivity,
+    characteristics,
+    sensitivity,
+    standard_characteristics,
+)
 from diagnosis.confusion import ConfusionMatrix, confusion_matrix
-from diagnosis.extremes import Extremes, extremes
-from diagnosis.groups import class_groups
 from diagnosis.impact import Impact, impact
-from diagnosis.matching import Matching, match
-from diagnosis.operating_point import OperatingPoints, best_f1
-from diagnosis.similar import similar_matrix
+from diagnosis.matching import Assignment, Matching, assign, assign_devkit, match
+from diagnosis.similar import class_groups, similar_matrix
 from diagnosis.tide import Tide, tide
 from diagnosis.trends import DetectionTrend, FalsePositiveTrend, detection_trend, false_positive_trend
+from diagnosis.worst_cases import WorstCases, worst_cases
 
-__all__ = ["Diagnosis", "diagnose"]
+__all__ = ["Diagnosis", "check_same_truth", "diagnose"]
 
 WORST_CASES = 5
 """Errors of each type, objects found last and objects missed that are named for each class."""
@@ -55,7 +67,7 @@ class Diagnosis:
     iou
         Smallest IoU of a correct detection.
     edges
-        Bins of one's own, see :func:`diagnosis.bins.standard_characteristics`.
+        Bins of one's own, see :func:`diagnosis.characteristics.standard_characteristics`.
     """
 
     name: str
@@ -104,6 +116,11 @@ class Diagnosis:
         return verdicts(self.matching, self.similar, strong=self.iou)
 
     @cached_property
+    def referenced_objects(self) -> ReferencedObjects:
+        """The object that each detection is about."""
+        return referenced_objects(self.matching, self.similar, self.iou)
+
+    @cached_property
     def detection_trend(self) -> DetectionTrend:
         """Error mix by rank, counted in multiples of a class's objects."""
         return detection_trend(self.matching, self.similar, strong=self.iou)
@@ -111,7 +128,7 @@ class Diagnosis:
     @cached_property
     def false_positive_trends(self) -> dict[str, FalsePositiveTrend]:
         """Error mix of the first false positives, for each of :attr:`groups`."""
-        kinds = error_flags(self.matching, self.similar, strong=self.iou)
+        kinds = error_masks(self.matching, self.similar, strong=self.iou)
         return {
             name: false_positive_trend(self.matching, kinds, members) for name, members in self.groups.items()
         }
@@ -137,9 +154,9 @@ class Diagnosis:
         return best_f1(self.matching, iou=self.iou)
 
     @cached_property
-    def worst_cases(self) -> Extremes:
+    def worst_cases(self) -> WorstCases:
         """The most confident errors and the least confident hits of each class."""
-        return extremes(self.matching, self.similar, WORST_CASES, strong=self.iou)
+        return worst_cases(self.matching, self.similar, WORST_CASES, strong=self.iou)
 
 
 def diagnose(
@@ -171,7 +188,8 @@ def diagnose(
         Whether to compute COCO's average precision.
     edges
         Bins of one's own by name of the characteristic, in place of the quantiles of each class:
-        ``{"area": [32**2, 96**2]}`` are COCO's sizes. See :func:`diagnosis.bins.standard_characteristics`.
+        ``{"area": [32**2, 96**2]}`` are COCO's sizes.
+        See :func:`diagnosis.characteristics.standard_characteristics`.
 
     Raises
     ------
@@ -194,3 +212,29 @@ def diagnose(
     breakdown = break_down(matching, matrix, top, strong=iou)
     table_ = average_precision(truth, detections, matching, iou=iou, coco=coco)
     return Diagnosis(name, truth, detections, matching, breakdown, table_, matrix, iou, edges)
+
+
+def check_same_truth(diagnoses: Sequence[Diagnosis]) -> None:
+    """Detectors to be compared were run on one ground truth and judged by one threshold.
+
+    Raises
+    ------
+    InputError
+        If they were not, or there is no detector.
+    """
+    if not diagnoses:
+        raise InputError("diagnoses", "no detector", "one or several")
+    first = diagnoses[0]
+    for other in diagnoses[1:]:
+        who = f"detectors {first.name!r} and {other.name!r}"
+        same = (other.truth.classes, other.truth.images) == (first.truth.classes, first.truth.images)
+        same = same and all(
+            np.array_equal(getattr(other.truth, column), getattr(first.truth, column))
+            for column in ("image_index", "labels", "boxes", "difficult", "crowd")
+        )
+        if not same:
+            raise InputError(who, "different images, classes or objects", "the same ground truth, to compare")
+        if other.iou != first.iou:
+            raise InputError(
+                who, f"IoU thresholds of {first.iou:g} and {other.iou:g}", "one threshold, to compare"
+            )

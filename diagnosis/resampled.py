@@ -12,13 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.assignment import assign, assign_devkit
-from diagnosis.average_precision import AP_KINDS
+from diagnosis.average_precision import AP_KINDS, IOUS, RECALLS, coco_labels_at, coco_order, normal_objects
 from diagnosis.bootstrap import Weights
 from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION, STRONG, Top, break_down, verdicts
-from diagnosis.coco import IOUS, RECALLS, coco_labels_at, coco_order
-from diagnosis.hoiem import normal_objects
-from diagnosis.matching import Matching
+from diagnosis.matching import Matching, assign, assign_devkit
 from diagnosis.resampled_curve import (
     Counts,
     ObjectCounter,
@@ -171,7 +168,7 @@ class _CocoRanking:
     rows
         ``(n,)`` the class's detections in COCO's order.
     labels
-        ``(10, M)`` what each detection is at each overlap, from :func:`diagnosis.coco.coco_labels_at`.
+        ``(10, M)`` what each detection is at each overlap, from :func:`coco_labels_at`.
     images
         ``(M,)`` the image of each detection.
     """
@@ -205,8 +202,8 @@ class ResampledAP:
     """Average precision of each class: ``map/<kind>`` for each of :data:`RESAMPLED_AP`.
 
     NaN for a class that has no objects in the resample; 0 where no object is found. How it is done:
-    :mod:`diagnosis.resampled_curve`. COCO's are those of :mod:`diagnosis.coco`, over IoU 0.5 to 0.95 and at
-    0.5; its devkit walks through equal scores image by image.
+    :mod:`diagnosis.resampled_curve`. COCO's are over IoU 0.5 to 0.95 and at 0.5; its devkit
+    walks through equal scores image by image.
 
     Parameters
     ----------

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.assignment import assign
 from diagnosis.bootstrap import Weights
-from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, error_flags
+from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, error_masks
 from diagnosis.impact import VARIANTS
-from diagnosis.matching import Matching
+from diagnosis.matching import Matching, assign
 from diagnosis.resampled import largest_class
 from diagnosis.resampled_curve import (
     FalseByKind,
@@ -51,7 +50,7 @@ class ResampledImpact:
     """
 
     def __init__(self, matching: Matching, similar: NDArray[np.bool_], *, iou: float = STRONG) -> None:
-        kinds = error_flags(matching, similar, strong=iou, weak=WEAK)
+        kinds = error_masks(matching, similar, strong=iou, weak=WEAK)
         at_strong, at_weak = assign(matching, iou).labels, assign(matching, WEAK).labels_forgiving_duplicates
         self.cells = largest_class(matching)
         self._objects = ObjectCounter(matching.truth, ~matching.ignored)

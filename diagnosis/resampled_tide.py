@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.bootstrap import Weights
-from diagnosis.comparison import OVER_ALL, mean_defined
+from diagnosis.bootstrap import OVER_ALL, Weights, mean_defined
 from diagnosis.matching import Matching
 from diagnosis.resampled import largest_class
 from diagnosis.resampled_curve import (
@@ -24,8 +23,7 @@ from diagnosis.resampled_curve import (
     mean_at,
     places_of,
 )
-from diagnosis.tide import DAP_COLUMNS, Tide
-from diagnosis.tide_errors import CLS, CORRECT, LOC, MISS
+from diagnosis.tide import CLS, CORRECT, DAP_COLUMNS, LOC, MISS, Tide
 
 __all__ = ["ResampledTide"]
 

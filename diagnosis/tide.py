@@ -31,21 +31,338 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import InputError
-from diagnosis.matching import Matching
-from diagnosis.tide_errors import BEYOND, CLS, CORRECT, LOC, MISS, TIDE_ERRORS, on_region, type_errors
-from diagnosis.tide_fixes import Ranking
+from diagnosis.breakdown import STRONG, WEAK, ErrorType
+from diagnosis.matching import Matching, greedy
 
 __all__ = [
+    "BEYOND",
+    "BKG",
+    "BOTH",
+    "CLS",
     "COCO_THRESHOLDS",
+    "CORRECT",
     "DAP_COLUMNS",
+    "DUPE",
+    "LOC",
+    "MISS",
+    "TIDE_ERRORS",
+    "TIDE_LABELS",
+    "Hits",
+    "Ranking",
     "Tide",
     "TideRange",
+    "explain",
+    "interpolated_ap",
+    "on_region",
     "tide",
     "tide_range",
+    "type_errors",
 ]
 
-DAP_COLUMNS = (*(kind.name for kind in TIDE_ERRORS), "fp", "fn")
-"""What can be fixed: the six, all false positives, all objects not found."""
+# At least 29 apart (CIE76) in normal, protan, deutan and tritan vision. *loc* and *bkg* have the colours of
+# localization and background, *cls* that of other.
+TIDE_ERRORS: tuple[ErrorType, ...] = (
+    ErrorType(
+        "cls",
+        "#B5179E",
+        "The wrong class: an overlap (IoU) of at least 0.5 with an object of another.",
+        "wrong class",
+        "wrong classes",
+    ),
+    ErrorType(
+        "loc",
+        "#88CCEE",
+        "The right class in the wrong place: an overlap of 0.1 to 0.5.",
+        "wrong place",
+        "wrong places",
+    ),
+    ErrorType(
+        "both",
+        "#A80000",
+        "Wrong class and wrong place: an overlap of 0.1 to 0.5 with another class.",
+        "wrong class and place",
+        "wrong classes and places",
+    ),
+    ErrorType(
+        "dupe",
+        "#DDCC77",
+        "Right class and place, but a surer detection has found the object already.",
+        "duplicate",
+        "duplicates",
+    ),
+    ErrorType(
+        "bkg",
+        "#888888",
+        "No overlap of more than 0.1 with any object.",
+        "background",
+        "detections on background",
+    ),
+    ErrorType(
+        "miss",
+        "#1A1A1A",
+        "An object that is not found, and at which no cls or loc error points.",
+        "missed object",
+        "missed objects",
+    ),
+)
+"""The six errors, in tidecv's order. The explanations speak of the usual overlaps, see :func:`explain`."""
+
+CLS, LOC, BOTH, DUPE, BKG, MISS = range(len(TIDE_ERRORS))
+CORRECT, BEYOND = -1, -2
+"""Types of a detection that is no error: it found an object; it is not among the best of its image."""
+
+
+def explain(kind: ErrorType, iou: float, background: float) -> str:
+    """The explanation of an error, for these overlaps.
+
+    Examples
+    --------
+    >>> explain(TIDE_ERRORS[LOC], 0.75, 0.1)
+    'The right class in the wrong place: an overlap of 0.1 to 0.75.'
+    """
+    words = {f"{STRONG:g}": f"{iou:g}", f"{WEAK:g}": f"{background:g}"}
+    return " ".join(
+        words.get(word.rstrip("."), word.rstrip(".")) + "." * word.endswith(".")
+        for word in kind.explanation.split(" ")
+    )
+
+
+def type_errors(
+    matching: Matching, considered: NDArray[np.bool_], iou: float, background: float
+) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+    """Type and target of each detection, those of an unclipped matching."""
+    rows = np.flatnonzero(matching.pair_iou >= background)
+    detection, object_ = matching.pair_detection[rows], matching.pair_object[rows]
+    counted = considered[detection] & ~matching.ignored[object_]
+    if not counted.all():
+        kept = np.flatnonzero(counted)
+        rows, detection, object_ = rows[kept], detection[kept], object_[kept]
+    overlap = matching.pair_iou[rows]
+    own = matching.truth.labels[object_] == matching.detections.labels[detection]
+    types = np.where(considered, np.int8(BKG), np.int8(BEYOND))
+    targets = np.full(len(types), -1, dtype=np.int64)
+    types[detection[~own & (overlap > background)]] = BOTH
+
+    # With objects of its own class: the pairs of a detection fall in IoU.
+    with_own = np.flatnonzero(own)
+    mine, its, size = detection[with_own], object_[with_own], overlap[with_own]
+    first = np.flatnonzero(np.diff(mine, prepend=-1))
+    last = np.append(first[1:], len(mine))
+    twice = first[size[first] > iou]  # the taken ones of them are overwritten below
+    types[mine[twice]], targets[mine[twice]] = DUPE, its[twice]
+
+    # With objects of other classes: the largest IoU; of equal ones the object annotated first.
+    strong = ~own & (overlap >= iou)
+    theirs, mistaken = detection[strong], object_[strong]
+    types[theirs] = CLS
+    targets[theirs] = _first_largest(theirs, overlap[strong], mistaken)
+
+    near = first[size[first] <= iou]
+    types[mine[near]], targets[mine[near]] = LOC, its[near]
+
+    able = size[first] >= iou
+    first, last = first[able], last[able]
+    rank, view = matching.rank[mine[first]], np.zeros_like(first)
+    taken = greedy(first, last, size >= iou, its, len(matching.truth), rank, view, 1)
+    taken = taken[taken >= 0]
+    types[mine[taken]], targets[mine[taken]] = CORRECT, its[taken]
+    return types, targets
+
+
+def _first_largest(
+    runs: NDArray[np.int64], values: NDArray[np.float64], objects: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """``(K,)`` in each run of equal `runs` the object of the largest value, of equal ones the lowest."""
+    if not len(runs):
+        return objects
+    start = np.flatnonzero(np.diff(runs, prepend=-1))
+    length = np.diff(start, append=len(runs))
+    largest = np.repeat(np.maximum.reduceat(values, start), length)
+    lowest = np.where(values == largest, objects, np.iinfo(np.int64).max)
+    chosen: NDArray[np.int64] = np.repeat(np.minimum.reduceat(lowest, start), length)
+    return chosen
+
+
+def on_region(matching: Matching, regions: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
+    """``(M,)`` more than `share` of its area lies within an ignore region of its class, or of any."""
+    result = np.zeros(len(matching.detections), dtype=bool)
+    if not matching.ignored.any():
+        return result
+    pairs = np.flatnonzero(matching.ignored[matching.pair_object])
+    detection, object_ = matching.pair_detection[pairs], matching.pair_object[pairs]
+    meant = regions[object_] | (matching.truth.labels[object_] == matching.detections.labels[detection])
+    detection, object_ = detection[meant], object_[meant]
+    box, region = matching.detections.boxes[detection], matching.truth.boxes[object_]
+    sides = np.minimum(box[:, 2:], region[:, 2:]) - np.maximum(box[:, :2], region[:, :2])
+    area = (box[:, 2:] - box[:, :2]).prod(axis=1)
+    result[detection[sides.prod(axis=1) / area > share]] = True
+    return result
+
+
+RECALLS = 100
+"""The recalls are 0, 1/100, … 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """True positives, by class, then best first.
+
+    Parameters
+    ----------
+    labels
+        ``(T,)`` the class for which each counts.
+    place
+        ``(T,)`` number of false positives before it in the order of :class:`Ranking`, all classes together.
+    """
+
+    labels: NDArray[np.int64]
+    place: NDArray[np.int64]
+
+
+class Ranking:
+    """The false positives of all classes in order, and what stands before any detection.
+
+    The order is by class, then score, then image. Once anything is mended, errors come before true
+    positives of the same score, as in tidecv.
+
+    Parameters
+    ----------
+    matching
+        Its detections.
+    false
+        ``(M,)`` false positives.
+    types
+        ``(M,)`` type of each detection.
+    """
+
+    def __init__(self, matching: Matching, false: NDArray[np.bool_], types: NDArray[np.int8]) -> None:
+        self.matching = matching
+        self.within_class = matching.score_level * (2 * len(matching.detections)) + matching.turn
+        rows = matching.order[false[matching.order]]
+        labels = matching.detections.labels[rows]
+        self.keys = self._key(rows, labels)
+        if (np.diff(self.keys) < 0).any():  # equal scores that are not in the order of their images
+            by_key = np.argsort(self.keys, kind="stable")
+            rows, self.keys = rows[by_key], self.keys[by_key]
+        self.types = types[rows]
+        counts = np.bincount(labels, minlength=len(matching.truth.classes))
+        self.start = np.concatenate([[0], np.cumsum(counts)])
+
+    def hits(
+        self,
+        correct: NDArray[np.int64],
+        *,
+        mended: bool = True,
+        new: NDArray[np.int64] | None = None,
+        new_labels: NDArray[np.int64] | None = None,
+    ) -> Hits:
+        """The place of detections among the false positives.
+
+        Parameters
+        ----------
+        correct
+            True positives.
+        mended
+            Whether this is the outcome of a fix, for the order of equal scores.
+        new, new_labels
+            Errors that become true positives, and the class for which they do.
+        """
+        labels = self.matching.detections.labels[correct]
+        keys = self._key(correct, labels)
+        if mended:
+            keys += len(self.matching.detections)  # after any error of the same score
+        if new is not None and new_labels is not None:
+            keys = np.concatenate([keys, self._key(new, new_labels)])
+            labels = np.concatenate([labels, new_labels])
+        by_key = np.argsort(keys, kind="stable")
+        return Hits(labels[by_key], np.searchsorted(self.keys, keys[by_key]))
+
+    def ap(
+        self,
+        hits: Hits,
+        objects: NDArray[np.int64],
+        *,
+        without: int | None = None,
+        false_last: bool = False,
+    ) -> NDArray[np.float64]:
+        """``(C,)`` average precision, a fraction; NaN for a class without objects and detections.
+
+        Parameters
+        ----------
+        hits
+            The true positives.
+        objects
+            ``(C,)`` number of objects.
+        without
+            Type of the false positives that are removed.
+        false_last
+            Whether all false positives go to the end.
+        """
+        start, number = self.start[hits.labels], np.diff(self.start)
+        before = hits.place - start
+        if without is not None:
+            removed = np.concatenate([[0], np.cumsum(self.types == without, dtype=np.int32)])
+            before -= removed[hits.place] - removed[start]
+            number = number - np.diff(removed[self.start])
+        if false_last:
+            before = np.zeros_like(before)
+        present = (objects + number + np.bincount(hits.labels, minlength=len(objects))) > 0
+        return np.where(present, interpolated_ap(hits.labels, before, objects), np.nan)
+
+    def _key(self, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Sorts detections, taken for class `labels`, by class, score and image, with gaps in between."""
+        return labels * (2 * len(self.matching.detections) ** 2) + self.within_class[rows]
+
+
+def interpolated_ap(
+    labels: NDArray[np.int64], false: NDArray[np.int64], objects: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """COCO's average precision, over 101 recalls, of all classes.
+
+    Parameters
+    ----------
+    labels
+        ``(T,)`` class of each true positive, by class, then best first.
+    false
+        ``(T,)`` number of false positives of the class before each.
+    objects
+        ``(C,)`` number of objects.
+
+    Returns
+    -------
+    NDArray
+        ``(C,)`` fractions; 0 for a class without objects.
+
+    Examples
+    --------
+    >>> interpolated_ap(np.array([0, 0]), np.array([0, 1]), np.array([2, 0, 1])).round(4).tolist()
+    [0.835, 0.0, 0.0]
+    >>> round((51 + 50 * 2 / 3) / 101, 4)
+    0.835
+    """
+    found = np.bincount(labels, minlength=len(objects))
+    end = np.cumsum(found)
+    start = end - found
+    number = np.arange(1, len(labels) + 1) - start[labels]
+    precision = np.append(number / (number + false), 0.0)
+    # The true positive with which a recall of r/100 is reached, counted from 1; the first for a recall of 0.
+    needed = np.maximum(-(-np.arange(RECALLS + 1) * objects[:, None] // RECALLS), 1)  # (C, 101)
+    reached = needed <= found[:, None]
+    edges = start[:, None] + np.minimum(needed - 1, found[:, None])
+    # The largest precision from the one to the next, then from each on.
+    best = np.maximum.reduceat(precision, np.column_stack([edges, end]).ravel())
+    best = np.where(reached, best.reshape(len(objects), RECALLS + 2)[:, :-1], 0.0)
+    best = np.maximum.accumulate(best[:, ::-1], axis=1)
+    return np.where(objects > 0, best.mean(axis=1), 0.0)
+
+
+TIDE_LABELS = {kind.name: kind.label for kind in TIDE_ERRORS} | {
+    "fp": "all false positives",
+    "fn": "all missed objects",
+}
+"""What can be fixed, by name: the six, all false positives, all objects not found."""
+
+DAP_COLUMNS = tuple(TIDE_LABELS)
 
 COCO_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 

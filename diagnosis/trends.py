@@ -12,18 +12,16 @@ number of the tool's to equal.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import InputError
-from diagnosis.assignment import assign
-from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, error_flags
-from diagnosis.groups import group_indices
-from diagnosis.matching import Matching
+from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, error_masks
+from diagnosis.matching import Matching, assign
+from diagnosis.similar import group_indices
 
 __all__ = [
     "FACTORS",
@@ -32,7 +30,6 @@ __all__ = [
     "FalsePositiveTrend",
     "detection_trend",
     "false_positive_trend",
-    "trends_to_json",
 ]
 
 FALSE_POSITIVES = (25, 50, 100, 200, 400, 800, 1600, 3200)
@@ -42,9 +39,6 @@ FACTORS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Multiples of a class's number of objects at which Hoiem's tool looks."""
 
 ERRORS = ERROR_TYPES[1:]
-
-Point = dict[str, float | str | None]
-"""One point of a trend in JSON."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +138,7 @@ def false_positive_trend(
     matching
         The overlaps.
     kinds
-        ``(M,)`` the kind of each detection, from :func:`diagnosis.breakdown.error_flags`.
+        ``(M,)`` the kind of each detection, from :func:`diagnosis.breakdown.error_masks`.
     members
         Names of the group's classes; None: all.
     wanted
@@ -209,7 +203,7 @@ def detection_trend(
     if multiples.ndim != 1 or not np.isfinite(multiples).all() or (multiples < 0).any():
         raise InputError("factors", repr(factors), "multiples of the number of objects: finite, 0 or more")
     order, objects = matching.order, matching.objects
-    kinds = error_flags(matching, similar, strong=strong, weak=weak)[order]
+    kinds = error_masks(matching, similar, strong=strong, weak=weak)[order]
     depth = multiples[:, None] * objects  # (P, C)
     rising = np.ceil(depth - 1e-9).astype(np.int64)
     nearest = np.floor(depth + 0.5).astype(np.int64)
@@ -239,59 +233,3 @@ def _among_first(
     stop = np.minimum(start[:-1] + depth, start[1:])
     count: NDArray[np.int64] = running[stop] - running[start[:-1]]
     return count
-
-
-def trends_to_json(
-    detections: DetectionTrend,
-    false_positives: Mapping[str, FalsePositiveTrend],
-    groups: Mapping[str, Sequence[str]],
-) -> dict[str, dict[str, list[Point]]]:
-    """Both trends of each group of classes, for ``diagnosis.json``.
-
-    A number that does not exist is None, and the dict that holds it has a ``reason``.
-
-    Parameters
-    ----------
-    detections
-        Of all classes.
-    false_positives
-        By name of the group.
-    groups
-        The names of each group's classes.
-    """
-    return {
-        group: {
-            "detections": _detection_points(detections, members),
-            "false_positives": _false_positive_points(false_positives[group]),
-        }
-        for group, members in groups.items()
-    }
-
-
-def _detection_points(trend: DetectionTrend, members: Sequence[str]) -> list[Point]:
-    counted = trend.counts[:, group_indices(trend.classes, members)].sum(axis=(1, 2))
-    columns = {kind.name: share for kind, share in zip(ERROR_TYPES, trend.shares(members).T, strict=True)}
-    columns |= {"recall": trend.recall(members), "recall_weak": trend.recall(members, weak=True)}
-    reason = "no detection, or no object that is not difficult"
-    return [
-        {"factor": float(factor), "n": int(counted[point]), **_numbers(columns, point, reason)}
-        for point, factor in enumerate(trend.factors)
-    ]
-
-
-def _false_positive_points(trend: FalsePositiveTrend) -> list[Point]:
-    columns = {kind.name: share for kind, share in zip(ERRORS, trend.shares.T, strict=True)}
-    return [
-        {
-            "wanted": int(wanted),
-            "n": int(trend.counts[point].sum()),
-            **_numbers(columns, point, "no false positive"),
-        }
-        for point, wanted in enumerate(trend.wanted)
-    ]
-
-
-def _numbers(columns: Mapping[str, NDArray[np.float64]], point: int, reason: str) -> Point:
-    values = {name: float(column[point]) for name, column in columns.items()}
-    numbers: Point = {name: None if math.isnan(value) else value for name, value in values.items()}
-    return numbers | {"reason": reason} if None in numbers.values() else numbers

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from data.records import InputError
-from detector.weights import WeightsError, what_is_wrong
+from detector.networks import WeightsError, describe_read_error
 from training.task import Task
 
 __all__ = ["Trained", "load_state", "load_trained", "read_checkpoint", "weights_error"]
@@ -40,7 +40,7 @@ def read_checkpoint(path: Path, script: str, hyper_parameters: Mapping[str, Any]
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises half a dozen types for damaged files
-        found, _, expected = what_is_wrong(error).removeprefix("found ").partition("; expected ")
+        found, _, expected = describe_read_error(error).removeprefix("found ").partition("; expected ")
         raise InputError(path, found, f"{expected}; here, {wanted}") from None
     if not isinstance(content, Mapping) or not {"state_dict", "hyper_parameters"} <= content.keys():
         raise InputError(path, "a file without state_dict and hyper_parameters", wanted)

@@ -23,7 +23,7 @@ class TrainingModule(L.LightningModule):
     """Trains a network.
 
     Every draw is a function of (seed, epoch, batch, rank), set before each step: a resumed run repeats those
-    of one that was never stopped. The rank enters within the shuffles, see :class:`detector.shuffle.Shuffle`.
+    of one that was never stopped.
 
     Parameters
     ----------
@@ -83,7 +83,8 @@ class TrainingModule(L.LightningModule):
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """One step's loss; a non-finite one ends the run before it reaches the weights."""
         step = self.current_epoch * self.steps_per_epoch + batch_index
-        seek_shuffles(self.model, self.options.optimization.seed, step)
+        # Counts the batches of all processes; the shuffles themselves add the process's rank.
+        seek_shuffles(self.model, self.options.optimization.seed, step * self.trainer.world_size)
         loss, shown, logged = self.losses(batch)
         finite = bool(torch.isfinite(loss))
         # All processes stop together: one alone would leave the others waiting for its gradients.

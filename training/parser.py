@@ -78,7 +78,7 @@ class Parser(ArgumentParser):  # type: ignore[misc]
     def unknown(self, name: str) -> InputError:
         """The error for an option or a key that there is not."""
         known = [text for action in self._actions for text in action.option_strings]
-        near = hint(option_of(name.removeprefix("--")), known)
+        near = hint(option_of(name.removeprefix("--")), known, cutoff=0.5)
         return InputError(name, "no such option", f"one of those in --help{near}")
 
     def parse_args(  # type: ignore[override]  # narrower than argparse's overloads

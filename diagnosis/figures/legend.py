@@ -11,14 +11,14 @@ from matplotlib.patches import Rectangle
 
 from diagnosis.figures.style import INK, LINE, TEXT, put_text, text_width
 
-__all__ = ["Entry", "draw_keys", "key_rows"]
+__all__ = ["LegendEntry", "draw_legend_entries", "legend_rows"]
 
 SAMPLE, BESIDE, SPACE = 0.34, 0.1, 0.28  # inches: what is shown, to its text, and after that
 PATCH = 0.12  # inches high
 
 
 @dataclass(frozen=True)
-class Entry:
+class LegendEntry:
     """One entry, with matplotlib's properties of what stands before its text."""
 
     text: str
@@ -27,9 +27,9 @@ class Entry:
     patch: Mapping[str, Any] | None = None
 
 
-def key_rows(entries: Sequence[Entry], width: float) -> list[list[Entry]]:
+def legend_rows(entries: Sequence[LegendEntry], width: float) -> list[list[LegendEntry]]:
     """The entries, as many in a line as fit into `width` inches."""
-    rows: list[list[Entry]] = []
+    rows: list[list[LegendEntry]] = []
     used = width
     for entry in entries:
         if used + _width(entry) - SPACE > width:
@@ -40,7 +40,7 @@ def key_rows(entries: Sequence[Entry], width: float) -> list[list[Entry]]:
     return rows
 
 
-def draw_keys(axes: Axes, rows: Sequence[Sequence[Entry]]) -> None:
+def draw_legend_entries(axes: Axes, rows: Sequence[Sequence[LegendEntry]]) -> None:
     """Draw them into axes that are measured in inches, a line's height each."""
     for number, entries in enumerate(rows):
         x, y = 0.0, LINE * (number + 0.5)
@@ -55,5 +55,8 @@ def draw_keys(axes: Axes, rows: Sequence[Sequence[Entry]]) -> None:
             x += _width(entry)
 
 
-def _width(entry: Entry) -> float:
+Entry, draw_keys, key_rows = LegendEntry, draw_legend_entries, legend_rows  # names of before
+
+
+def _width(entry: LegendEntry) -> float:
     return SAMPLE + BESIDE + text_width(entry.text, TEXT) * 1.02 + SPACE

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from data.records import GroundTruth, InputError
-from diagnosis.assignment import assign
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.style import ink_on, put_text, text_width, wrap
+from diagnosis.matching import assign
 from diagnosis.record import Diagnosis
 
 LABEL_TEXT, LABEL_HEIGHT, LABEL_PAD = 6.5, 0.125, 0.03  # points, inches, inches

@@ -9,12 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from data.records import InputError
-from diagnosis.bins import ASPECT_BINS, SIZE_BINS
-from diagnosis.characteristics import BinScores, Characteristics, Sensitivity
+from diagnosis.characteristics import ASPECT_BINS, SIZE_BINS, BinScores, Characteristics, Sensitivity
 from diagnosis.figures.legend import Entry
 from diagnosis.figures.panels import Panel, page_of_panels
 from diagnosis.figures.style import INK, QUIET, count, house_style, text_width, wrap
-from diagnosis.groups import group_indices
+from diagnosis.similar import group_indices
 
 __all__ = ["characteristic_by_class", "class_characteristics", "sensitivity_chart"]
 

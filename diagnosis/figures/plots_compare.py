@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from data.records import InputError
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.comparison import Comparison
+from diagnosis.compare import Comparison, p_value, quantity_name
 from diagnosis.figures.charts import MARKERS
 from diagnosis.figures.plots_flow import flow_sankey
 from diagnosis.figures.style import (
@@ -33,7 +33,6 @@ from diagnosis.figures.style import (
     wrap,
 )
 from diagnosis.flow import Flow
-from diagnosis.quantity_names import p_value, quantity_name
 
 __all__ = ["class_differences", "differences", "intervals", "save_comparison_figures"]
 

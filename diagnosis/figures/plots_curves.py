@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.assignment import assign_devkit
 from diagnosis.average_precision import curve
 from diagnosis.calibration import Calibration, calibration
 from diagnosis.confusion import ConfusionMatrix, confusion_matrix
@@ -37,6 +36,7 @@ from diagnosis.figures.style import (
     text_width,
     wrap,
 )
+from diagnosis.matching import assign_devkit
 from diagnosis.record import Diagnosis
 
 __all__ = ["confusion_heatmap", "precision_recall", "reliability", "save_curve_figures"]
@@ -150,7 +150,7 @@ def _thinned(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> tup
 
 
 def reliability(
-    diagnoses: Sequence[Diagnosis], *, bins: int = 10, lowest: float = 0.05, label: int | None = None
+    diagnoses: Sequence[Diagnosis], *, bins: int = 10, lowest: float = 0.0, label: int | None = None
 ) -> Figure:
     """Precision over score, a panel a detector: on the diagonal a score is the probability of being right.
 
@@ -181,8 +181,8 @@ def reliability(
         f"Upper: share of true positives (IoU {diagnoses[0].iou:g}) among the detections of each of "
         f"{bins} bins of the score, over their mean score; hits of difficult objects are left out. "
         f"Below the diagonal the detector is too sure. Lower: detections in each bin. "
-        f"Scores below {lowest:g} are left out. "
-        "ECE: expected calibration error, the mean distance from the diagonal."
+        + (f"Scores below {lowest:g} are left out. " if lowest > 0 else "")
+        + "ECE: expected calibration error, the mean distance from the diagonal."
     )
     lines = wrap(text, width, TEXT)
     title = "Reliability of the scores" + ("" if label is None else f": {classes[label]}")

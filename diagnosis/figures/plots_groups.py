@@ -23,8 +23,8 @@ from diagnosis.figures.style import (
     ink_on,
     put_text,
 )
-from diagnosis.groups import group_indices
 from diagnosis.record import Diagnosis
+from diagnosis.similar import group_indices
 
 __all__ = ["group_pies"]
 

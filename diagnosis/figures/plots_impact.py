@@ -11,11 +11,11 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from diagnosis.breakdown import BACKGROUND, ERROR_TYPES, LOCALIZATION, SIMILAR, ErrorType
-from diagnosis.figures.legend import Entry
+from diagnosis.figures.legend import Entry, LegendEntry
 from diagnosis.figures.panels import Panel, page_of_panels
 from diagnosis.figures.style import INK, QUIET, count, house_style
-from diagnosis.groups import group_indices
 from diagnosis.impact import VARIANTS, Impact
+from diagnosis.similar import group_indices
 from diagnosis.trends import DetectionTrend, FalsePositiveTrend
 
 __all__ = ["detection_areas", "false_positive_areas", "impact_bars"]
@@ -235,7 +235,7 @@ def false_positive_areas(trends: Mapping[str, FalsePositiveTrend], *, name: str 
     return figure
 
 
-def _type_key(kind: ErrorType) -> Entry:
+def _type_key(kind: ErrorType) -> LegendEntry:
     return Entry(kind.name, patch={"facecolor": kind.colour, "linewidth": 0})
 
 

@@ -29,8 +29,7 @@ from diagnosis.figures.style import (
     put_text,
     wrap,
 )
-from diagnosis.tide import DAP_COLUMNS, Tide
-from diagnosis.tide_errors import BEYOND, TIDE_ERRORS, explain
+from diagnosis.tide import BEYOND, DAP_COLUMNS, TIDE_ERRORS, Tide, explain
 
 __all__ = ["tide_summary"]
 

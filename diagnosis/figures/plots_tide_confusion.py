@@ -28,8 +28,7 @@ from diagnosis.figures.style import (
     text_width,
     wrap,
 )
-from diagnosis.tide import Tide
-from diagnosis.tide_errors import TIDE_ERRORS
+from diagnosis.tide import TIDE_ERRORS, Tide
 
 __all__ = ["confusion"]
 

@@ -26,8 +26,8 @@ from matplotlib.textpath import text_to_path
 from data.records import InputError
 from diagnosis.record import Diagnosis
 
-INK, QUIET, FAINT = "#1a1a1a", "#555555", "#dddddd"
-AP_NAMES = {
+TEXT_COLOUR, MUTED_COLOUR, GRID_COLOUR = "#1a1a1a", "#555555", "#dddddd"
+AP_LABELS = {
     "voc07": "VOC 2007, 11 points",
     "area": "area under the curve",
     "coco": "COCO, IoU 0.50 to 0.95",
@@ -35,22 +35,25 @@ AP_NAMES = {
     "hoiem": "Hoiem",
     "normalized": "Hoiem, normalised",
 }
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-MARGIN = 0.2  # inches around a figure
-LEGEND_WIDTH = 9.0  # inches, at most
-LINE, TEXT = 0.19, 8.5  # inches from line to line, points: legends and captions
-STYLE: dict[str, Any] = {
+DETECTOR_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+MARGIN_INCHES = 0.2
+"""Around a figure."""
+MAX_TEXT_INCHES = 9.0
+"""Longest line of a legend or caption."""
+LINE_INCHES, TEXT_POINTS = 0.19, 8.5
+"""Line height and font size of legends and captions."""
+RC_PARAMS: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],
-    "text.color": INK,
+    "text.color": TEXT_COLOUR,
     "text.parse_math": False,  # a "$" in the name of a class or a detector is just a "$"
     "svg.hashsalt": "diagnosis",  # the same figure gives the same bytes
 }
 
 
 @contextmanager
-def house_style() -> Iterator[None]:
-    """matplotlib's own defaults with :data:`STYLE`, whatever the user's matplotlibrc says."""
-    with matplotlib.style.context(["default", STYLE]):
+def figure_style() -> Iterator[None]:
+    """matplotlib's own defaults with :data:`RC_PARAMS`, whatever the user's matplotlibrc says."""
+    with matplotlib.style.context(["default", RC_PARAMS]):
         yield
 
 
@@ -78,20 +81,27 @@ def chart_axes(figure: Figure, left: float, top: float, width: float, height: fl
     axes = figure.add_axes(
         (left / page_width, 1 - (top + height) / page_height, width / page_width, height / page_height)
     )
-    axes.tick_params(labelsize=ticks, colors=QUIET, length=2.5, width=0.6, pad=2)
+    axes.tick_params(labelsize=ticks, colors=MUTED_COLOUR, length=2.5, width=0.6, pad=2)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
-        axes.spines[side].set(color=QUIET, linewidth=0.6)
-    axes.xaxis.label.set(size=ticks + 0.5, color=QUIET)
-    axes.yaxis.label.set(size=ticks + 0.5, color=QUIET)
-    axes.grid(True, axis="y", color=FAINT, linewidth=0.5)
+        axes.spines[side].set(color=MUTED_COLOUR, linewidth=0.6)
+    axes.xaxis.label.set(size=ticks + 0.5, color=MUTED_COLOUR)
+    axes.yaxis.label.set(size=ticks + 0.5, color=MUTED_COLOUR)
+    axes.grid(True, axis="y", color=GRID_COLOUR, linewidth=0.5)
     axes.set_axisbelow(True)
     return axes
 
 
-def put_text(
-    axes: Axes, x: float, y: float, text: str, size: float, colour: str = QUIET, ha: str = "left", **look: Any
+def draw_text(
+    axes: Axes,
+    x: float,
+    y: float,
+    text: str,
+    size: float,
+    colour: str = MUTED_COLOUR,
+    ha: str = "left",
+    **look: Any,
 ) -> None:
     """A line of text, `size` in points, whose small letters stand in the middle of height `y`."""
     axes.text(x, y, text, size=size, color=colour, ha=ha, va="center_baseline", **look)
@@ -121,7 +131,7 @@ def save_figure(figure: Figure, path: Path, dpi: int = 160) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with house_style():
+            with figure_style():
                 figure.savefig(part, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
             part.replace(path)
         finally:
@@ -133,9 +143,9 @@ def save_figure(figure: Figure, path: Path, dpi: int = 160) -> Path:
 
 def check_comparable(diagnoses: Sequence[Diagnosis]) -> None:
     """One figure shows detectors that were run on the same classes and images."""
-    if not 0 < len(diagnoses) <= len(LETTERS):
+    if not 0 < len(diagnoses) <= len(DETECTOR_LETTERS):
         raise InputError(
-            "diagnoses", f"{len(diagnoses)} detectors", f"1 to {len(LETTERS)} to draw in one figure"
+            "diagnoses", f"{len(diagnoses)} detectors", f"1 to {len(DETECTOR_LETTERS)} to draw in one figure"
         )
     first = diagnoses[0]
     for other in diagnoses[1:]:
@@ -155,15 +165,15 @@ def check_comparable(diagnoses: Sequence[Diagnosis]) -> None:
 
 def ap_name(diagnosis: Diagnosis, kind: str) -> str:
     """What the average precision `kind` of a detector is called, with its smallest overlap."""
-    if kind not in AP_NAMES:
-        raise InputError("ap", repr(kind), f"one of {', '.join(AP_NAMES)}")
-    return AP_NAMES[kind] + ("" if kind.startswith("coco") else f", IoU {diagnosis.iou:g}")
+    if kind not in AP_LABELS:
+        raise InputError("ap", repr(kind), f"one of {', '.join(AP_LABELS)}")
+    return AP_LABELS[kind] + ("" if kind.startswith("coco") else f", IoU {diagnosis.iou:g}")
 
 
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """Width of a line of text in inches, `size` in points."""
-    font = FontProperties(family=STYLE["font.family"], weight=weight, size=size)
+    font = FontProperties(family=RC_PARAMS["font.family"], weight=weight, size=size)
     return float(text_to_path.get_text_width_height_descent(text, font, False)[0]) / 72
 
 
@@ -201,17 +211,17 @@ def wrap(text: str, width: float, size: float, lines: int = 100, weight: str = "
     return [line.rstrip() for line in broken]
 
 
-def ink_on(colour: str) -> str:
+def text_colour_on(colour: str) -> str:
     """Black or white, whichever is read better on `colour` (WCAG's contrast ratio).
 
     Examples
     --------
-    >>> ink_on("#ffee88"), ink_on("#003366")
+    >>> text_colour_on("#ffee88"), text_colour_on("#003366")
     ('#1a1a1a', 'white')
     """
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return INK if (luminance + 0.05) / 0.06 > 1.05 / (luminance + 0.05) else "white"
+    return TEXT_COLOUR if (luminance + 0.05) / 0.06 > 1.05 / (luminance + 0.05) else "white"
 
 
 def percent(share: float) -> str:
@@ -236,3 +246,9 @@ def count(number: int, thing: str, plural: str = "") -> str:
     ('1 image', '4,952 images', '20 classes')
     """
     return f"{number:,} {thing if number == 1 else plural or thing + 's'}"
+
+
+# Names of before, for the figures that are still to be rewritten.
+INK, QUIET, FAINT, LETTERS, MARGIN = TEXT_COLOUR, MUTED_COLOUR, GRID_COLOUR, DETECTOR_LETTERS, MARGIN_INCHES
+LEGEND_WIDTH, LINE, TEXT, AP_NAMES = MAX_TEXT_INCHES, LINE_INCHES, TEXT_POINTS, AP_LABELS
+house_style, ink_on, put_text = figure_style, text_colour_on, draw_text

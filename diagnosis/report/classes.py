@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.style import AP_NAMES
+from diagnosis.figures.style import AP_LABELS
 from diagnosis.report.cells import Cell, Column, Table, fraction, points, text, whole
 from diagnosis.report.overview import shares_of
-from diagnosis.summary import AP_HEADINGS
 
 __all__ = ["class_tables"]
 
@@ -33,7 +33,7 @@ def class_tables(numbers: Json) -> list[Table]:
     if len(detectors) > 1:
         measures = [
             *((kind.name, "top", kind.name, kind.name) for kind in ERROR_TYPES),
-            *((f"AP: {AP_NAMES.get(kind, kind)}", "ap", kind, "") for kind in kinds),
+            *((f"AP: {AP_LABELS.get(kind, kind)}", "ap", kind, "") for kind in kinds),
         ]
         tables += [_side_by_side(detectors, *measure) for measure in measures]
     return tables
@@ -50,7 +50,13 @@ def _all_of(detector: Json, kinds: Sequence[str], identifier: str) -> Table:
             Column(kind.name, kind=kind.name, meaning="Per cent of the detections counted.")
             for kind in ERROR_TYPES
         ),
-        *(Column(f"AP {AP_HEADINGS.get(kind, kind)}", meaning=AP_NAMES.get(kind, kind)) for kind in kinds),
+        *(
+            Column(
+                f"AP {AP_KINDS[kind].heading if kind in AP_KINDS else kind}",
+                meaning=AP_LABELS.get(kind, kind),
+            )
+            for kind in kinds
+        ),
     )
     rows = []
     for name, entry in detector["classes"].items():

@@ -119,7 +119,7 @@ class ReportContent:
         One or several detectors on the same ground truth.
     numbers
         The content of ``diagnosis.json``, with the detectors in the same order: from
-        :func:`diagnosis.json_content.to_json`, with ``impact``, ``characteristics``, ``tide``, ``comparison``
+        :func:`diagnosis.to_json.to_json`, with ``impact``, ``characteristics``, ``tide``, ``comparison``
         and ``intervals`` where they were computed.
     statements
         Sentences of a comparison with intervals; they take the place of those that merely subtract.

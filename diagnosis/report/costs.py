@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diagnosis.breakdown import ERROR_TYPES, STRONG, WEAK
+from diagnosis.compare import impact_label
 from diagnosis.figures.style import count
 from diagnosis.impact import VARIANTS
-from diagnosis.quantity_names import TIDE_LABELS, impact_label
 from diagnosis.report.cells import Cell, Column, Table, share, text, whole
 from diagnosis.report.reading import Json, classes_of, mean, ordered
 from diagnosis.report.shapes import Block, bars
-from diagnosis.tide_errors import TIDE_ERRORS, explain
+from diagnosis.tide import TIDE_ERRORS, TIDE_LABELS, explain
 
 __all__ = ["impact", "tide"]
 

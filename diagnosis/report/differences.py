@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from diagnosis.figures.style import AP_NAMES, count
-from diagnosis.quantity_names import p_value, quantity_name
+from diagnosis.compare import p_value, quantity_name
+from diagnosis.figures.style import AP_LABELS, count
 from diagnosis.record import Diagnosis
 from diagnosis.report.cells import Cell, Column, Table, points, text, whole
 from diagnosis.report.reading import Json
@@ -151,7 +151,9 @@ def _heading(kind: str) -> str:
 
 def _label(kind: str, quantity: str) -> str:
     return (
-        AP_NAMES[quantity] if kind == "map" and quantity in AP_NAMES else quantity_name(f"{kind}/{quantity}")
+        AP_LABELS[quantity]
+        if kind == "map" and quantity in AP_LABELS
+        else quantity_name(f"{kind}/{quantity}")
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.explanations import example_classes, explanations
-from diagnosis.figures.style import ink_on
+from diagnosis.figures.style import text_colour_on
 from diagnosis.record import Diagnosis
 
 __all__ = ["LegendEntry", "Tag", "legend"]
@@ -72,7 +72,7 @@ def legend(diagnosis: Diagnosis) -> list[LegendEntry]:
             LegendEntry(
                 kind.name,
                 kind.colour,
-                ink_on(kind.colour),
+                text_colour_on(kind.colour),
                 words,
                 object_,
                 found,

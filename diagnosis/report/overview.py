@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.style import AP_NAMES
+from diagnosis.figures.style import AP_LABELS
 from diagnosis.record import Diagnosis
 from diagnosis.report.cells import Cell, Column, Table, fraction, share, text, whole
 from diagnosis.report.shapes import Part, Slice, pie, stacked
@@ -111,7 +111,7 @@ def detector_table(diagnoses: Sequence[Diagnosis], numbers: Json, letters: Seque
 def score_table(numbers: Json) -> Table:
     """Mean average precision of every kind."""
     kinds = _kinds(numbers, lambda detector: detector.get("map") or {})
-    columns = (Column("detector", False), *(Column(AP_NAMES.get(kind, kind)) for kind in kinds))
+    columns = (Column("detector", False), *(Column(AP_LABELS.get(kind, kind)) for kind in kinds))
     rows = tuple(
         (text(d["name"]), *(fraction(d.get("map") or {}, kind) for kind in kinds))
         for d in numbers["detectors"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data.formats.files import write_text
-from diagnosis.figures.style import LETTERS, check_comparable, count
+from diagnosis.figures.style import DETECTOR_LETTERS, check_comparable, count
 from diagnosis.report.classes import class_tables
 from diagnosis.report.content import PageFigure, ReportContent
 from diagnosis.report.gallery import Example, collect
@@ -19,7 +19,7 @@ from diagnosis.report.legend import legend
 from diagnosis.report.overview import detector_table, overviews, score_table
 from diagnosis.report.rules import counting_rules, origin_rows, spoken, top_rule
 from diagnosis.report.sections import sections
-from diagnosis.tide_errors import TIDE_ERRORS
+from diagnosis.tide import TIDE_ERRORS
 
 __all__ = ["render_report", "write_report"]
 
@@ -82,7 +82,7 @@ def render_report(content: ReportContent) -> str:
 
 def _context(content: ReportContent) -> dict[str, Any]:
     diagnoses, numbers = content.diagnoses, content.numbers
-    truth, letters = diagnoses[0].truth, LETTERS[: len(diagnoses)]
+    truth, letters = diagnoses[0].truth, DETECTOR_LETTERS[: len(diagnoses)]
     ignored = int(diagnoses[0].matching.ignored.sum())
     provenance: Mapping[str, Any] = numbers.get("provenance") or {}
     drawn = sum(len(image_address(figure)) for figure in content.figures)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.style import ink_on
+from diagnosis.figures.style import text_colour_on
 from diagnosis.report.cells import Table, points
 from diagnosis.report.content import PageFigure
 
@@ -167,7 +167,7 @@ def pie(shares: Sequence[float]) -> tuple[Slice, ...]:
         path, middle = _wedge(start, start + share), 2 * math.pi * (start + share / 2)
         reach = 0.0 if share > 0.999 else 0.62 * RADIUS
         label = (reach * math.sin(middle), -reach * math.cos(middle)) if share >= LABELLED else None
-        slices.append(Slice(kind.name, path, share, ink_on(kind.colour), label))
+        slices.append(Slice(kind.name, path, share, text_colour_on(kind.colour), label))
         start += share
     return tuple(slices)
 
@@ -198,7 +198,9 @@ def stacked(shares: Sequence[float]) -> tuple[Part, ...]:
     for kind, share in zip(ERROR_TYPES, shares, strict=True):
         if share > 0:
             label = f"{100 * share:.0f}" if share >= LABELLED else ""
-            parts.append(Part(kind.name, round(left, 3), round(100 * share, 3), label, ink_on(kind.colour)))
+            parts.append(
+                Part(kind.name, round(left, 3), round(100 * share, 3), label, text_colour_on(kind.colour))
+            )
         left += 100 * share
     return tuple(parts)
 

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from data.formats import read_detections, read_voc_folder
 from data.records import Detections, GroundTruth
 from diagnosis import average_precision, match, precision_recall_curve
-from diagnosis.average_precision import AP_KINDS, area_ap, hoiem_ap, voc07_ap
-from diagnosis.coco import coco_average_precision
+from diagnosis.average_precision import AP_KINDS, area_ap, coco_average_precision, hoiem_ap, voc07_ap
 
 CLASSES = ["cat", "dog"]
 BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.records import GroundTruth, InputError
-from diagnosis.bins import (
+from diagnosis.characteristics import (
     ASPECT_BINS,
     SIZE_BINS,
     by_category,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from data.records import Detections, GroundTruth, InputError
-from diagnosis import ERROR_TYPES, break_down, error_flags, match, similar_matrix, verdicts
-from diagnosis.inputs import read_groups
+from diagnosis import ERROR_TYPES, break_down, error_masks, match, similar_matrix, verdicts
+from diagnosis.similar import read_groups
 
 CLASSES = ["cat", "dog", "bus"]
 SIMILAR = similar_matrix(CLASSES, [["cat", "dog"]])
@@ -70,7 +70,7 @@ def test_the_largest_overlap_decides_between_similar_and_other_but_not_among_the
     overlaps = scene([(1, [0, 0, 10, 4]), (2, BOX)], [(0, 0.9, BOX)])
     result = verdicts(overlaps, SIMILAR)
     assert (result.types.tolist(), result.confused_with.tolist()) == ([OTHER], [2])
-    assert error_flags(overlaps, SIMILAR).tolist() == [SIMILAR_CLASS]
+    assert error_masks(overlaps, SIMILAR).tolist() == [SIMILAR_CLASS]
 
 
 def test_equal_overlaps_go_to_the_lower_class():

@@ -1,6 +1,5 @@
 """Average precision by bin, against scoring each bin's labels anew."""
 
-import json
 import math
 
 import numpy as np
@@ -10,15 +9,15 @@ from hypothesis import strategies as st
 
 from data.records import InputError
 from diagnosis import assign
-from diagnosis.bins import Characteristic, by_category, standard_characteristics
+from diagnosis.average_precision import hoiem_ap, normal_objects
 from diagnosis.characteristics import (
     MISSED_BELOW,
+    Characteristic,
+    by_category,
     characteristics,
-    characteristics_to_json,
     sensitivity,
-    sensitivity_to_json,
+    standard_characteristics,
 )
-from diagnosis.hoiem import hoiem_ap, normal_objects
 from tests.diagnosis.scenes import CLASSES, crowded
 
 
@@ -138,9 +137,6 @@ def test_empty_cases(objects, detections):
     with np.errstate(all="raise"):
         result = characteristics(matching)
         sensitivity(result)
-        json.dumps(
-            [characteristics_to_json(result), sensitivity_to_json(sensitivity(result))], allow_nan=False
-        )
     for table in result.tables:
         empty = table.scores.objects == 0
         assert np.isnan(table.scores.ap[empty]).all()
@@ -155,19 +151,3 @@ def test_a_characteristic_of_which_nothing_is_known():
     result = characteristics(matching, [nothing])
     assert result.tables[0].scores.ap.shape == (len(CLASSES), 0)
     assert sensitivity(result)[0].classes == ()
-
-
-def test_json():
-    result = characteristics(crowded(2))
-    told = json.loads(json.dumps(characteristics_to_json(result), allow_nan=False))
-    assert list(told["dog"]) == ["area", "height", "aspect_ratio", "truncated", "pose", "weight"]
-    assert [one["bin"] for one in told["dog"]["area"]] == ["XS", "S", "M", "L", "XL"]
-    assert [one["bin"] for one in told["dog"]["truncated"]] == ["0", "1"]
-    for place, one in enumerate(told["dog"]["area"]):
-        assert one["objects"] == result.tables[0].scores.objects[3, place]
-        assert one["apn"] == result.tables[0].scores.apn[3, place]
-    sofa = told["sofa"]["truncated"][1]
-    assert (sofa["objects"], sofa["ap"], sofa["reason"]) == (0, None, "no object of this class in this bin")
-    summary = sensitivity_to_json(sensitivity(result, fewest=10**6))
-    assert summary["area"]["lowest"] is None
-    assert summary["area"]["reason"] == "no class has a bin of enough objects"

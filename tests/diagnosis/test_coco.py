@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from data.formats import read_detections, read_voc_folder
 from data.records import Detections, GroundTruth
 from diagnosis import match
-from diagnosis.coco import coco_average_precision, coco_labels, coco_order, coco_table
+from diagnosis.average_precision import coco_average_precision, coco_labels, coco_order, coco_table
 
 pytestmark = pytest.mark.filterwarnings("error")
 SCORES = (

@@ -1,15 +1,13 @@
 """The surest errors, the objects found last and those never found, against sorting by hand."""
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.records import InputError
-from diagnosis import ERROR_TYPES, assign, verdicts
-from diagnosis.extremes import extremes, extremes_to_json
+from diagnosis import assign, verdicts
+from diagnosis.worst_cases import worst_cases
 from tests.diagnosis.scenes import CLASSES, SIMILAR, crowded
 
 
@@ -20,7 +18,7 @@ from tests.diagnosis.scenes import CLASSES, SIMILAR, crowded
 def test_the_rows_are_the_first_of_each_class_and_type(seed, size, each):
     matching = crowded(seed, *size)
     truth, found = matching.truth, matching.detections
-    result = extremes(matching, SIMILAR, each)
+    result = worst_cases(matching, SIMILAR, each)
     kinds, strong = verdicts(matching, SIMILAR), assign(matching, 0.5)
     by_score = sorted(range(len(found)), key=lambda row: (-found.scores[row], row))
     by_area = sorted(
@@ -45,25 +43,4 @@ def test_the_rows_are_the_first_of_each_class_and_type(seed, size, each):
 
 def test_a_negative_number_is_refused():
     with pytest.raises(InputError, match="each: found -1"):
-        extremes(crowded(), SIMILAR, -1)
-
-
-def test_json_names_images_and_classes():
-    matching = crowded(1)
-    result = extremes(matching, SIMILAR, 2)
-    told = json.loads(json.dumps(extremes_to_json(result, matching), allow_nan=False))
-    assert list(told) == list(CLASSES)
-    assert [len(told[name]["missed"]) for name in CLASSES][-1] == 0
-    rows = [one for name in CLASSES for one in told[name]["errors"]]
-    assert [one["detection"] for one in rows] == result.errors.tolist()
-    for one, kind, other in zip(rows, result.error_types, result.confused_with, strict=True):
-        row = one["detection"]
-        assert one["type"] == ERROR_TYPES[kind].name
-        assert one["confused_with"] == (CLASSES[other] if other >= 0 else None)
-        assert one["image"] == matching.truth.images[matching.detections.image_index[row]]
-        assert (one["score"], one["box"]) == (
-            matching.detections.scores[row],
-            matching.detections.boxes[row].tolist(),
-        )
-    last = [one for name in CLASSES for one in told[name]["found_last"]]
-    assert [one["object"] for one in last] == result.found_objects.tolist()
+        worst_cases(crowded(), SIMILAR, -1)

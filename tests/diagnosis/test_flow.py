@@ -1,7 +1,5 @@
 """What became of each object, against a walk over objects and detections one by one."""
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +7,7 @@ from hypothesis import strategies as st
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import assign, diagnose, verdicts
-from diagnosis.flow import FATES, fates, flow, flow_table, flow_to_json
+from diagnosis.flow import FATES, fates, flow, flow_table
 
 pytestmark = pytest.mark.filterwarnings("error")
 CLASSES = ["bus", "cat", "dog"]
@@ -134,10 +132,7 @@ def test_counts_table_and_json():
     lost = result.moved("correct", "missed")
     assert len(lost) == result.total()[0, 4] > 0
     assert (result.before[lost] == 0).all()
-    entry = flow_to_json(result)
-    assert entry["all"]["correct"]["missed"] == len(lost)
-    assert sum(entry["classes"][name]["correct"]["missed"] for name in CLASSES) == len(lost)
-    json.dumps(entry, allow_nan=False)
+    assert sum(result.counts[label, 0, 4] for label in range(len(CLASSES))) == len(lost)
     assert flow_table(result).splitlines()[3].split()[-2:] == [str(len(lost)), str(result.total()[0].sum())]
     with pytest.raises(InputError, match="one of correct"):
         result.moved("correct", "lost")

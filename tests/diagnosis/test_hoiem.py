@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diagnosis.hoiem import best_normalized_precision, hoiem_ap, hoiem_scores, normal_objects, ranked_hits
+from diagnosis.average_precision import (
+    best_normalized_precision,
+    hoiem_ap,
+    hoiem_scores,
+    normal_objects,
+    ranked_hits,
+)
 
 
 def walked(labels, objects, normal):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import assign, assign_devkit, match, matching
-from diagnosis.assignment import take_objects
+from diagnosis.matching import take_objects
 
 CLASSES = ["cat", "dog"]
 
@@ -205,7 +205,7 @@ def test_a_table_of_the_slots_in_use_changes_nothing(scene):
     dense = take_objects(overlaps, 0.2, groups)
     with pytest.MonkeyPatch.context() as patch:
         # Far below any real count, so that the table of all objects and classes always is too large.
-        patch.setattr("diagnosis.assignment.DENSE_SLOTS", -(10**9))
+        patch.setattr("diagnosis.matching.DENSE_SLOTS", -(10**9))
         np.testing.assert_array_equal(take_objects(overlaps, 0.2, groups), dense)
 
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import assign_devkit, match
+from diagnosis.average_precision import best_f1
 from diagnosis.calibration import calibration
 from diagnosis.confusion import confusion_matrix
-from diagnosis.operating_point import best_f1
 
 pytestmark = pytest.mark.filterwarnings("error")
 CLASSES = ["cat", "dog"]

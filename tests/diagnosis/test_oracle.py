@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.formats import VOC_SIMILAR, read_detections, read_voc_folder
-from diagnosis import assign, break_down, diagnose, error_flags, match, similar_matrix, verdicts
+from diagnosis import assign, break_down, diagnose, error_masks, match, similar_matrix, verdicts
 from diagnosis.average_precision import NORMAL_SHARE, hoiem_ap
 from diagnosis.breakdown import down_to_false_positive
 
@@ -48,7 +48,7 @@ def columns(matching, similar):
 
 def test_ranking_labels_and_flags(oracle, matching, similar):
     strong, weak = assign(matching, 0.5).labels, assign(matching, 0.1).labels_forgiving_duplicates
-    flags = error_flags(matching, similar)
+    flags = error_masks(matching, similar)
     for label, name in enumerate(matching.truth.classes):
         expected, ranked = oracle[name], matching.ranked(label)
         line = ranked - np.flatnonzero(matching.detections.labels == label)[0] + 1

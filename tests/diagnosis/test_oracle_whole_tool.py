@@ -10,10 +10,17 @@ import numpy as np
 import pytest
 
 from data.formats import VOC_SIMILAR, read_detections, read_voc_folder
-from diagnosis import error_flags, match, similar_matrix
-from diagnosis.bins import Characteristic, by_category, standard_characteristics
-from diagnosis.characteristics import BinScores, Characteristics, characteristics, sensitivity
-from diagnosis.hoiem import SCORE_COLUMNS, HoiemScores
+from diagnosis import error_masks, match, similar_matrix
+from diagnosis.average_precision import SCORE_COLUMNS, HoiemScores
+from diagnosis.characteristics import (
+    BinScores,
+    Characteristic,
+    Characteristics,
+    by_category,
+    characteristics,
+    sensitivity,
+    standard_characteristics,
+)
 from diagnosis.impact import VARIANTS, impact
 from diagnosis.trends import FACTORS, FALSE_POSITIVES, detection_trend, false_positive_trend
 
@@ -133,7 +140,7 @@ def by_rank(matching, kinds, name):
 
 def test_what_the_tool_does_wrong_with_detections(plots, matching, similar, groups):
     """Its first detection trend counts background twice, and adds the classes rank by rank."""
-    kinds = error_flags(matching, similar)
+    kinds = error_masks(matching, similar)
     for group, members in groups.items():
         counts = [by_rank(matching, kinds, name) for name in members]
         longest = max(map(len, counts))
@@ -155,7 +162,7 @@ def test_what_the_tool_does_wrong_with_false_positives(plots, matching, similar)
 
     Its numbers for groups of classes follow another rule, which is not known and not followed.
     """
-    kinds = error_flags(matching, similar)
+    kinds = error_masks(matching, similar)
     for name in matching.truth.classes:
         counts = by_rank(matching, kinds, name)[:, 1:]
         ours = false_positive_trend(matching, kinds, [name])

@@ -5,8 +5,7 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 
 from data.records import InputError
-from diagnosis.bins import Characteristic
-from diagnosis.characteristics import characteristics, sensitivity
+from diagnosis.characteristics import Characteristic, characteristics, sensitivity
 from diagnosis.figures.plots_characteristics import (
     characteristic_by_class,
     class_characteristics,

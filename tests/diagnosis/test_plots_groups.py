@@ -12,8 +12,7 @@ from diagnosis import diagnose
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.explanations import example_classes, explanations
 from diagnosis.figures.plots_groups import LABELLED, group_pies
-from diagnosis.groups import COCO_NAMES, class_groups
-from diagnosis.similar import similar_matrix
+from diagnosis.similar import COCO_NAMES, class_groups, similar_matrix
 from tests.diagnosis.figures import assert_legible, texts
 
 

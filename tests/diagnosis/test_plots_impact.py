@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
 from data.records import InputError
-from diagnosis import ERROR_TYPES, error_flags
+from diagnosis import ERROR_TYPES, error_masks
 from diagnosis.figures.plots_impact import BARS, detection_areas, false_positive_areas, impact_bars
 from diagnosis.figures.style import save_figure
 from diagnosis.impact import VARIANTS, impact
@@ -62,7 +62,7 @@ def test_areas_are_the_shares_in_the_colours_of_their_types():
 
 def test_false_positives_end_where_there_are_no_more():
     matching = crowded(3)
-    kinds = error_flags(matching, SIMILAR)
+    kinds = error_masks(matching, SIMILAR)
     trends = {group: false_positive_trend(matching, kinds, members) for group, members in GROUPS.items()}
     figure = false_positive_areas(trends, name="a detector")
     charts = [axes for axes in figure.axes if axes.collections]
@@ -79,7 +79,7 @@ def test_false_positives_end_where_there_are_no_more():
 def test_empty_cases_say_so(objects, detections, tmp_path):
     matching = crowded(0, objects, detections)
     trend = detection_trend(matching, SIMILAR)
-    false = {"all": false_positive_trend(matching, error_flags(matching, SIMILAR))}
+    false = {"all": false_positive_trend(matching, error_masks(matching, SIMILAR))}
     with np.errstate(all="raise"):
         figures = [
             impact_bars(impact(matching, SIMILAR)),

@@ -13,8 +13,7 @@ from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.plots_tide import tide_summary
 from diagnosis.figures.plots_tide_confusion import confusion
 from diagnosis.figures.style import save_figure
-from diagnosis.tide import DAP_COLUMNS, tide
-from diagnosis.tide_errors import TIDE_ERRORS
+from diagnosis.tide import DAP_COLUMNS, TIDE_ERRORS, tide
 
 NAMES = [kind.name for kind in TIDE_ERRORS]
 

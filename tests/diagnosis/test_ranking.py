@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from diagnosis.ranking import by_falling, by_rising, sort_within
+from diagnosis.matching import argsort_ascending, argsort_descending, sort_within
 
 ALIKE = 0.1 + np.arange(4) * 1e-12  # one number in single precision
 scores = st.one_of(
@@ -25,7 +25,7 @@ def rising(keys, order=None):
 @example([0.0, -0.0, 0.0])
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_falling_scores_of_any_size(values):
-    assert by_falling(np.array(values, dtype=float)).tolist() == rising([-value for value in values])
+    assert argsort_descending(np.array(values, dtype=float)).tolist() == rising([-value for value in values])
 
 
 @settings(max_examples=50, deadline=None)
@@ -33,8 +33,8 @@ def test_falling_scores_of_any_size(values):
 def test_rising_keys_keep_the_order_that_was(keys, random):
     order = random.sample(range(len(keys)), len(keys))
     column = np.array(keys, dtype=np.int64)
-    assert by_rising(column, np.array(order, dtype=np.int64)).tolist() == rising(keys, order)
-    assert by_rising(column).tolist() == rising(keys)
+    assert argsort_ascending(column, np.array(order, dtype=np.int64)).tolist() == rising(keys, order)
+    assert argsort_ascending(column).tolist() == rising(keys)
 
 
 @settings(max_examples=100, deadline=None)

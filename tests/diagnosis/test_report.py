@@ -17,7 +17,6 @@ from PIL import Image
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.json_content import to_json
 from diagnosis.record import Diagnosis, diagnose
 from diagnosis.report import (
     SECTIONS,
@@ -31,8 +30,9 @@ from diagnosis.report import (
 from diagnosis.report.cells import share
 from diagnosis.report.gallery import choose, collect
 from diagnosis.report.pictures import part_around
-from diagnosis.summary import sentences
-from diagnosis.tide_errors import TIDE_ERRORS
+from diagnosis.tide import TIDE_ERRORS
+from diagnosis.to_json import to_json
+from diagnosis.words import sentences
 
 VOID = {"meta", "link", "input", "img", "br", "hr"}
 EVIL = '<script>alert("1")</script> & $x_2$'

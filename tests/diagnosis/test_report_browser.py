@@ -22,10 +22,10 @@ from PIL import Image
 
 from data.records import Detections, GroundTruth
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.json_content import to_json
 from diagnosis.record import Diagnosis, diagnose
 from diagnosis.report import Gallery, PageFigure, PageTable, ReportContent, write_report
 from diagnosis.report.gallery import collect
+from diagnosis.to_json import to_json
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PATIENCE = 120.0  # seconds for an answer, on a busy machine

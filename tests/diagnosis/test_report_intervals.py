@@ -6,12 +6,11 @@ from PIL import Image
 
 from data.records import Detections, GroundTruth
 from diagnosis.compare import compare
-from diagnosis.comparison_text import comparison_to_json, intervals_to_json
-from diagnosis.json_content import to_json
 from diagnosis.record import diagnose
 from diagnosis.report import Gallery, PageFigure, ReportContent, render_report
 from diagnosis.report.differences import few_images
 from diagnosis.report.gallery import collect
+from diagnosis.to_json import comparison_to_json, intervals_to_json, to_json
 from tests.diagnosis.test_report import SVG, Page, detector, truth_of
 
 

@@ -11,7 +11,7 @@ from diagnosis import (
     assign_devkit,
     average_precision,
     break_down,
-    error_flags,
+    error_masks,
     match,
     similar_matrix,
     verdicts,
@@ -281,7 +281,7 @@ def test_breakdown_is_the_pie_scheme(scene, top):
 def test_flag_scheme_and_depth(scene):
     truth, detections = scene
     overlaps = match(truth, detections)
-    flags = error_flags(overlaps, similar_matrix(CLASSES, SIMILAR))
+    flags = error_masks(overlaps, similar_matrix(CLASSES, SIMILAR))
     strong = assign(overlaps, 0.5)
     depth = down_to_false_positive(strong, overlaps, count=2)
     for label in range(len(CLASSES)):

@@ -1,6 +1,5 @@
 """TIDE's numbers are tidecv's, on real detections and where things are odd; the rest by hand."""
 
-import json
 from collections import Counter
 from types import SimpleNamespace
 
@@ -10,10 +9,16 @@ import pytest
 from data.formats import read_detections, read_voc_folder
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import match
-from diagnosis.tide import DAP_COLUMNS, tide, tide_range
-from diagnosis.tide_errors import BEYOND, CORRECT, TIDE_ERRORS, explain
-from diagnosis.tide_fixes import interpolated_ap
-from diagnosis.tide_json import tide_range_to_json, tide_to_json
+from diagnosis.tide import (
+    BEYOND,
+    CORRECT,
+    DAP_COLUMNS,
+    TIDE_ERRORS,
+    explain,
+    interpolated_ap,
+    tide,
+    tide_range,
+)
 
 NAMES = [kind.name for kind in TIDE_ERRORS]
 
@@ -274,9 +279,6 @@ def test_no_detections():
     assert np.isnan(result.dap["miss"])  # no class is left that has objects or detections
     assert np.isnan(result.dap["fn"])
     assert result.confusion_matrix().tolist() == [[0, 0, 0], [0, 0, 0], [2, 0, 0]]
-    written = tide_to_json(result)
-    assert (written["ap50"], written["dap"]["miss"]) == (0, None)
-    assert "left" in written["dap"]["reason"]
 
 
 @pytest.mark.parametrize("images", [0, 2])
@@ -286,10 +288,6 @@ def test_nothing_at_all(images):
     assert np.isnan(result.mean_ap)
     assert all(np.isnan(gain) for gain in result.dap.values())
     assert sum(result.counts.values()) == result.confusion_matrix().sum() == 0
-    written = tide_to_json(result)
-    assert written["ap50"] is None
-    assert "reason" in written
-    assert "NaN" not in json.dumps([written, tide_range_to_json(tide_range(match(truth, found_of(truth))))])
 
 
 def test_detections_of_a_class_without_objects_lower_the_mean():
@@ -343,22 +341,6 @@ def test_no_threshold_and_a_wrong_mask_are_refused():
         tide_range(overlaps, [])
     with pytest.raises(InputError, match="counted"):
         tide(overlaps).confusion_matrix(np.zeros(3, bool))
-
-
-def test_json_follows_the_schema():
-    truth, found, _ = scene(5)
-    overlaps = match(truth, found)
-    result = tide(overlaps, iou=0.75)
-    written = json.loads(json.dumps(tide_to_json(result)))
-    assert written["ap75"] == result.mean_ap
-    assert list(written["dap"]) == ["cls", "loc", "both", "dupe", "bkg", "miss", "fp", "fn"]
-    assert written["counts"] == result.counts
-    assert written["classes"]["1"]["dap"]["loc"] == result.class_dap["loc"][1]
-    assert sum(of["counts"]["bkg"] for of in written["classes"].values()) == result.counts["bkg"]
-    assert written["confusion"]["counts"] == result.confusion_matrix().tolist()
-    several = json.loads(json.dumps(tide_range_to_json(tide_range(overlaps, [0.5, 0.75]))))
-    assert several["runs"][1]["ap75"] == result.mean_ap
-    assert several["ap"] == pytest.approx((several["runs"][0]["ap50"] + result.mean_ap) / 2)
 
 
 def test_explanations_name_the_overlaps_in_use():

@@ -1,6 +1,5 @@
 """Kinds of detections down the ranking, against counting by hand."""
 
-import json
 import math
 
 import numpy as np
@@ -9,13 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.records import InputError
-from diagnosis import ERROR_TYPES, assign, error_flags
+from diagnosis import assign, error_masks
 from diagnosis.trends import (
     FACTORS,
     FALSE_POSITIVES,
     detection_trend,
     false_positive_trend,
-    trends_to_json,
 )
 from tests.diagnosis.scenes import CLASSES, SIMILAR, crowded
 
@@ -27,7 +25,7 @@ SIZES = st.sampled_from([(0, 0), (0, 30), (3, 8), (30, 0), (40, 160)])
 def test_detections_are_counted_class_by_class(seed, size):
     matching = crowded(seed, *size)
     trend = detection_trend(matching, SIMILAR)
-    kinds, strong, weak = error_flags(matching, SIMILAR), assign(matching, 0.5), assign(matching, 0.1)
+    kinds, strong, weak = error_masks(matching, SIMILAR), assign(matching, 0.5), assign(matching, 0.1)
     for point, factor in enumerate(FACTORS):
         for label in range(len(CLASSES)):
             ranked, objects = matching.ranked(label), int(matching.objects[label])
@@ -46,7 +44,7 @@ def test_detections_are_counted_class_by_class(seed, size):
 @given(st.integers(0, 10**6), SIZES, st.sampled_from([None, ["dog"], ["sofa", "cat", "boat"], []]))
 def test_false_positives_are_met_rank_by_rank(seed, size, members):
     matching = crowded(seed, *size)
-    kinds = error_flags(matching, SIMILAR)
+    kinds = error_masks(matching, SIMILAR)
     trend = false_positive_trend(matching, kinds, members, wanted=[3, 1, 20, 500])
     rankings = [matching.ranked(CLASSES.index(name)) for name in (CLASSES if members is None else members)]
     for point, wanted in enumerate([3, 1, 20, 500]):
@@ -102,29 +100,10 @@ def test_nothing_is_nan_without_a_warning():
 def test_wrong_numbers_of_false_positives_are_refused(wanted):
     matching = crowded(1)
     with pytest.raises(InputError, match="wanted"):
-        false_positive_trend(matching, error_flags(matching, SIMILAR), wanted=wanted)
+        false_positive_trend(matching, error_masks(matching, SIMILAR), wanted=wanted)
 
 
 @pytest.mark.parametrize("factors", [[-1], [np.nan], [np.inf], [[1.0]]])
 def test_wrong_factors_are_refused(factors):
     with pytest.raises(InputError, match="factors"):
         detection_trend(crowded(1), SIMILAR, factors)
-
-
-def test_json():
-    matching = crowded(7)
-    trend, kinds = detection_trend(matching, SIMILAR), error_flags(matching, SIMILAR)
-    groups = {"pets": ["cat", "dog"], "sofas": ["sofa"]}
-    false = {group: false_positive_trend(matching, kinds, members) for group, members in groups.items()}
-    told = json.loads(json.dumps(trends_to_json(trend, false, groups), allow_nan=False))
-    one = told["pets"]["detections"][3]
-    assert (one["factor"], one["n"]) == (1.0, int(trend.counts[3, 2:4].sum()))
-    assert [one[kind.name] for kind in ERROR_TYPES] == pytest.approx(trend.shares(["cat", "dog"])[3].tolist())
-    assert "reason" not in one
-    none = told["sofas"]["detections"][0]
-    assert (none["n"], none["correct"], none["recall"]) == (0, None, None)
-    assert none["reason"] == "no detection, or no object that is not difficult"
-    first = told["pets"]["false_positives"][0]
-    assert first["wanted"] == 25
-    assert first["n"] == false["pets"].counts[0].sum()
-    assert "correct" not in first

@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from diagnosis.figures.legend import Entry
-from diagnosis.figures.style import QUIET
+from diagnosis.figures.legend import LegendEntry
+from diagnosis.figures.style import MUTED_COLOUR
 from training.experiments.collect import Row
 from training.experiments.labels import Label, place_labels
 from training.experiments.looks import (
@@ -32,7 +32,7 @@ from training.experiments.variant import Variant, layer_count, modified_percent
 
 __all__ = ["against_layer", "against_percent"]
 
-BASELINE: dict[str, Any] = {"color": QUIET, "linewidth": 0.9, "linestyle": (0, (1, 1.2))}
+BASELINE: dict[str, Any] = {"color": MUTED_COLOUR, "linewidth": 0.9, "linestyle": (0, (1, 1.2))}
 NONE = 1.5
 """How far behind the last layer the place of the unmodified network is."""
 NOTHING = 0.1
@@ -116,9 +116,9 @@ def _data(group: Sequence[Row]) -> str:
     return str(group[0].point.runs[0].options["data"])
 
 
-def _legend(rows: Sequence[Row]) -> list[Entry]:
+def _legend(rows: Sequence[Row]) -> list[LegendEntry]:
     """Each kind of series once, then the baseline and the paper's marks."""
-    entries: dict[tuple[object, ...], Entry] = {}
+    entries: dict[tuple[object, ...], LegendEntry] = {}
     for row in rows:
         variant = row.point.variant
         key = (variant.method, variant.patch, variant.layer is None)
@@ -127,7 +127,7 @@ def _legend(rows: Sequence[Row]) -> list[Entry]:
     variants = [row.point.variant for row in rows]
     drops = [variant for variant in variants if paper_accuracy(variant) is None and reported(variant, "drop")]
     return [
-        Entry("baseline", BASELINE, mark_of(rows[0].point.variant)),
+        LegendEntry("baseline", BASELINE, mark_of(rows[0].point.variant)),
         *entries.values(),
         *paper_entries(numbers=any(paper_accuracy(variant) for variant in variants), drops=bool(drops)),
         *([MISSING] if any(not row.results for row in rows) else []),

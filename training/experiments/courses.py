@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from diagnosis.figures.legend import Entry
+from diagnosis.figures.legend import LegendEntry
 from diagnosis.figures.plots import spread
-from diagnosis.figures.style import QUIET
+from diagnosis.figures.style import MUTED_COLOUR
 from training.experiments.collect import Curve, Row, seed_spread
 from training.experiments.looks import colour_of, draw_paper, mark_of, paper_entries
 from training.experiments.notes import notes
@@ -42,13 +42,13 @@ def training_curves(plan: Plan, rows: Sequence[Row], curves: Mapping[str, Curve]
         By the name of the run.
     """
     entries = [
-        Entry(row.point.series, line={"color": colour_of(row.point.variant), "linewidth": 1.4})
+        LegendEntry(row.point.series, line={"color": colour_of(row.point.variant), "linewidth": 1.4})
         for row in rows
     ]
     entries += [
-        Entry("validation", line={"color": QUIET, "linewidth": 1.4}),
-        Entry("training, on augmented images", line={"color": QUIET, **TRAINING}),
-        Entry("test, at the end", mark={"marker": "o", "markersize": 5, "color": QUIET}),
+        LegendEntry("validation", line={"color": MUTED_COLOUR, "linewidth": 1.4}),
+        LegendEntry("training, on augmented images", line={"color": MUTED_COLOUR, **TRAINING}),
+        LegendEntry("test, at the end", mark={"marker": "o", "markersize": 5, "color": MUTED_COLOUR}),
         *paper_entries(numbers=True, drops=False),
     ]
     figure, (axes,) = make_page(

@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from diagnosis.figures.legend import Entry
-from diagnosis.figures.style import FAINT, INK, QUIET, text_width
+from diagnosis.figures.legend import LegendEntry
+from diagnosis.figures.style import GRID_COLOUR, MUTED_COLOUR, TEXT_COLOUR, text_width
 from training.experiments.collect import Row
 from training.experiments.looks import colour_of, draw_paper, mark_of, paper_entries
 from training.experiments.notes import notes
@@ -30,7 +30,7 @@ def dots(plan: Plan, rows: Sequence[Row]) -> Figure:
     names = [_name(plan, row) for row in rows]
     widest = max(text_width(name, ROW_TEXT) for name in names)
     entries = [
-        Entry("ours", mark=_mark(Variant("", ""))),
+        LegendEntry("ours", mark=_mark(Variant("", ""))),
         *paper_entries(numbers=any(paper_accuracy(row.point.variant) for row in rows), drops=False),
     ]
     figure, (axes,) = make_page(
@@ -44,10 +44,10 @@ def dots(plan: Plan, rows: Sequence[Row]) -> Figure:
     )
     for place, (name, row) in enumerate(zip(names, rows, strict=True)):
         variant, paper = row.point.variant, paper_accuracy(row.point.variant)
-        axes.axhline(place, color=FAINT, linewidth=0.5, zorder=0)
+        axes.axhline(place, color=GRID_COLOUR, linewidth=0.5, zorder=0)
         beside: dict[str, Any] = {"size": ROW_TEXT, "va": "center_baseline", "annotation_clip": False}
         axes.annotate(
-            name, (-0.03, place), xycoords=axes.get_yaxis_transform(), ha="right", color=INK, **beside
+            name, (-0.03, place), xycoords=axes.get_yaxis_transform(), ha="right", color=TEXT_COLOUR, **beside
         )
         if row.results:
             spread = row.std()
@@ -56,8 +56,12 @@ def dots(plan: Plan, rows: Sequence[Row]) -> Figure:
                 color=colour_of(variant), capsize=2.5, zorder=4, **_mark(variant),
             )  # fmt: skip
         for x, text, colour in (
-            (1.04, with_spread(row) if row.results else "not yet", INK if row.results else QUIET),
-            (1.36, f"{paper.value:.2f}" if paper else "–", QUIET),
+            (
+                1.04,
+                with_spread(row) if row.results else "not yet",
+                TEXT_COLOUR if row.results else MUTED_COLOUR,
+            ),
+            (1.36, f"{paper.value:.2f}" if paper else "–", MUTED_COLOUR),
         ):
             axes.annotate(text, (x, place), xycoords=axes.get_yaxis_transform(), color=colour, **beside)
         if paper is not None:
@@ -67,10 +71,10 @@ def dots(plan: Plan, rows: Sequence[Row]) -> Figure:
         columns.append((-0.03, "in training → in test", "right"))
     for x, text, side in columns:
         axes.annotate(
-            text, (x, -0.85), xycoords=axes.get_yaxis_transform(), size=7.5, color=QUIET, ha=side,
+            text, (x, -0.85), xycoords=axes.get_yaxis_transform(), size=7.5, color=MUTED_COLOUR, ha=side,
             va="center_baseline", annotation_clip=False,
         )  # fmt: skip
-    axes.grid(True, axis="x", color=FAINT, linewidth=0.5)
+    axes.grid(True, axis="x", color=GRID_COLOUR, linewidth=0.5)
     axes.grid(False, axis="y")
     axes.set(
         xlim=_limits(rows, plan.experiment.draw == "networks"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from diagnosis.figures.style import house_style
+from diagnosis.figures.style import figure_style
 from training.experiments.accuracies import against_layer, against_percent
 from training.experiments.collect import Row, read_curve
 from training.experiments.courses import training_curves
@@ -40,7 +40,7 @@ def draw(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     folder
         That of all runs; training curves are read there.
     """
-    with house_style():
+    with figure_style():
         if plan.experiment.draw == "curves":
             curves = {run.name: read_curve(folder / run.name) for row in rows for run in row.point.runs}
             return training_curves(plan, rows, curves)

@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.transforms import ScaledTranslation
 
-from diagnosis.figures.legend import Entry
-from diagnosis.figures.style import INK, QUIET
+from diagnosis.figures.legend import LegendEntry
+from diagnosis.figures.style import MUTED_COLOUR, TEXT_COLOUR
 from training.experiments.variant import Variant
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "mark_of",
 ]
 
-METHOD_COLOURS = {"none": INK, "spatial": "#0072B2", "channel": "#D55E00", "gap_fc": "#7B3FA0"}
+METHOD_COLOURS = {"none": TEXT_COLOUR, "spatial": "#0072B2", "channel": "#D55E00", "gap_fc": "#7B3FA0"}
 PATCH_COLOURS = ("#7FCDBB", "#41A9A0", "#2A7F8E", "#2B5A85", "#27306B")
 """Of patch sizes 2, 4, 8, 16 and 32: the darker, the less is left of where things are."""
 METHOD_MARKS = {"none": "o", "spatial": "o", "channel": "s", "gap_fc": "^"}
@@ -76,9 +76,9 @@ def line_of(variant: Variant) -> dict[str, Any]:
     return {"color": colour_of(variant), "linewidth": 1.3, "linestyle": (0, (3, 1.5)) if hollow else "-"}
 
 
-def entry_of(name: str, variant: Variant) -> Entry:
+def entry_of(name: str, variant: Variant) -> LegendEntry:
     """A series in the legend."""
-    return Entry(name, line_of(variant), mark_of(variant))
+    return LegendEntry(name, line_of(variant), mark_of(variant))
 
 
 def draw_series(
@@ -113,18 +113,20 @@ def draw_missing(axes: Axes, x: Sequence[float], colour: str, aside: float) -> N
         )  # fmt: skip
 
 
-MISSING = Entry(
+MISSING = LegendEntry(
     "not there yet",
-    mark={"marker": "x", "markersize": 4, "color": QUIET, "markeredgewidth": 0.9},
+    mark={"marker": "x", "markersize": 4, "color": MUTED_COLOUR, "markeredgewidth": 0.9},
 )
 
 
-def paper_entries(*, numbers: bool, drops: bool) -> list[Entry]:
+def paper_entries(*, numbers: bool, drops: bool) -> list[LegendEntry]:
     """The paper's marks in the legend, those that the figure has."""
     entries = []
     if numbers:
-        entries.append(Entry("paper, in the colour of its series", mark={**PAPER, "markeredgecolor": QUIET}))
+        entries.append(
+            LegendEntry("paper, in the colour of its series", mark={**PAPER, "markeredgecolor": MUTED_COLOUR})
+        )
     if drops:
         text = "paper's drop, from our baseline"
-        entries.append(Entry(text, mark={**PAPER_DROP, "markeredgecolor": QUIET}))
+        entries.append(LegendEntry(text, mark={**PAPER_DROP, "markeredgecolor": MUTED_COLOUR}))
     return entries

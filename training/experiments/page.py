@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from diagnosis.figures.legend import Entry, draw_keys, key_rows
+from diagnosis.figures.legend import LegendEntry, draw_legend_entries, legend_rows
 from diagnosis.figures.style import (
-    INK,
-    LINE,
-    MARGIN,
-    TEXT,
+    LINE_INCHES,
+    MARGIN_INCHES,
+    TEXT_COLOUR,
+    TEXT_POINTS,
     blank_axes,
     chart_axes,
+    draw_text,
     new_figure,
-    put_text,
     wrap,
 )
 
@@ -34,7 +34,7 @@ def make_page(
     size: tuple[float, float],
     *,
     title: str,
-    entries: Sequence[Entry],
+    entries: Sequence[LegendEntry],
     notes: Sequence[str],
     columns: int = 2,
     left: float = LEFT,
@@ -71,25 +71,27 @@ def make_page(
     cell_wide, cell_high = left + wide + right, head + high + below
     width = columns * cell_wide
     titled = wrap(title, width, 11, weight="bold")
-    keys = key_rows(entries, width)
-    noted = wrap(" ".join(notes), 0.97 * width, TEXT) if notes else []
-    top = MARGIN + TITLE * len(titled) + 0.06
-    foot = LINE * (len(keys) + len(noted)) + 0.12
-    figure = new_figure(width + 2 * MARGIN, top + rows * cell_high + foot + MARGIN)
-    banner = blank_axes(figure, MARGIN, MARGIN, width, TITLE * len(titled))
+    keys = legend_rows(entries, width)
+    noted = wrap(" ".join(notes), 0.97 * width, TEXT_POINTS) if notes else []
+    top = MARGIN_INCHES + TITLE * len(titled) + 0.06
+    foot = LINE_INCHES * (len(keys) + len(noted)) + 0.12
+    figure = new_figure(width + 2 * MARGIN_INCHES, top + rows * cell_high + foot + MARGIN_INCHES)
+    banner = blank_axes(figure, MARGIN_INCHES, MARGIN_INCHES, width, TITLE * len(titled))
     for line, words in enumerate(titled):
-        put_text(banner, 0, TITLE * (line + 0.4), words, 11, INK, weight="bold")
+        draw_text(banner, 0, TITLE * (line + 0.4), words, 11, TEXT_COLOUR, weight="bold")
     charts = []
     for position, name in enumerate(names):
-        x = MARGIN + (position % columns) * cell_wide + left
+        x = MARGIN_INCHES + (position % columns) * cell_wide + left
         y = top + (position // columns) * cell_high
         if name:
             label = blank_axes(figure, x, y, wide, head)
-            put_text(label, 0, head - 0.12, name, 9, INK, weight="bold")
+            draw_text(label, 0, head - 0.12, name, 9, TEXT_COLOUR, weight="bold")
         charts.append(chart_axes(figure, x, y + head, wide, high, ticks=TICKS))
     base = top + rows * cell_high + 0.02
-    draw_keys(blank_axes(figure, MARGIN, base, width, LINE * max(len(keys), 1)), keys)
-    text = blank_axes(figure, MARGIN, base + LINE * len(keys) + 0.08, width, LINE * max(len(noted), 1))
+    draw_legend_entries(blank_axes(figure, MARGIN_INCHES, base, width, LINE_INCHES * max(len(keys), 1)), keys)
+    text = blank_axes(
+        figure, MARGIN_INCHES, base + LINE_INCHES * len(keys) + 0.08, width, LINE_INCHES * max(len(noted), 1)
+    )
     for line, words in enumerate(noted):
-        put_text(text, 0, LINE * (line + 0.5), words, TEXT)
+        draw_text(text, 0, LINE_INCHES * (line + 0.5), words, TEXT_POINTS)
     return figure, charts

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle, Wedge
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.style import FAINT, INK, QUIET, ink_on
+from diagnosis.figures.style import GRID_COLOUR, MUTED_COLOUR, TEXT_COLOUR, text_colour_on
 from training.experiments.collect import Row
 from training.experiments.notes import notes
 from training.experiments.page import make_page
@@ -54,8 +54,8 @@ def _pie(axes: Axes, row: Row) -> None:
     centre = (PANEL[0] / 2, RADIUS + 0.05)
     if not row.results or math.isnan(row.mean(ERROR_TYPES[0].name)):
         words = "nothing detected" if row.results else "not there yet"
-        axes.add_patch(Wedge(centre, RADIUS, 0, 360, facecolor="#f4f4f4", edgecolor=FAINT))
-        axes.text(*centre, words, size=9, color=QUIET, ha="center", va="center")
+        axes.add_patch(Wedge(centre, RADIUS, 0, 360, facecolor="#f4f4f4", edgecolor=GRID_COLOUR))
+        axes.text(*centre, words, size=9, color=MUTED_COLOUR, ha="center", va="center")
         return
     angle = -90.0
     for kind in ERROR_TYPES:
@@ -67,7 +67,12 @@ def _pie(axes: Axes, row: Row) -> None:
         if share >= INSIDE:
             middle = math.radians((angle + end) / 2)
             x, y = centre[0] + 0.65 * RADIUS * math.cos(middle), centre[1] + 0.65 * RADIUS * math.sin(middle)
-            look: dict[str, Any] = {"size": 8.5, "color": ink_on(kind.colour), "ha": "center", "va": "center"}
+            look: dict[str, Any] = {
+                "size": 8.5,
+                "color": text_colour_on(kind.colour),
+                "ha": "center",
+                "va": "center",
+            }
             axes.text(x, y, f"{share:.1f}", **look)
         angle = end
 
@@ -77,13 +82,13 @@ def _numbers(axes: Axes, row: Row) -> None:
     ours, paper = PANEL[0] - 0.95, PANEL[0] - 0.1
     y = 2 * RADIUS + 0.3
     for x, text in ((ours, "ours"), (paper, "paper")):
-        axes.text(x, y, text, size=7.5, color=QUIET, ha="right", va="center_baseline")
+        axes.text(x, y, text, size=7.5, color=MUTED_COLOUR, ha="right", va="center_baseline")
     kinds = [(kind.name, kind.name, kind.colour) for kind in ERROR_TYPES]
     for name, label, colour in [*kinds, ("map", "mAP", "none")]:
         y += STEP
         axes.add_patch(Rectangle((0.05, y - 0.06), 0.2, 0.12, facecolor=colour, linewidth=0))
         look: dict[str, Any] = {"size": 8.5, "va": "center_baseline"}
-        axes.text(0.35, y, f"{label} (%)", color=INK, **look)
-        axes.text(ours, y, with_spread(row, name, 1), color=INK, ha="right", **look)
+        axes.text(0.35, y, f"{label} (%)", color=TEXT_COLOUR, **look)
+        axes.text(ours, y, with_spread(row, name, 1), color=TEXT_COLOUR, ha="right", **look)
         known = reported(row.point.variant, DETECTED[name]) if name in DETECTED else None
-        axes.text(paper, y, f"{known.value:g}" if known else "–", color=QUIET, ha="right", **look)
+        axes.text(paper, y, f"{known.value:g}" if known else "–", color=MUTED_COLOUR, ha="right", **look)

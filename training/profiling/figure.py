@@ -13,19 +13,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from detector.profile_table import BASELINE, Profile, ProfileMethod, ProfileRow
+from detector.profiling import BASELINE, Profile, ProfileMethod, ProfileRow
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.style import (
-    FAINT,
-    INK,
-    LINE,
-    MARGIN,
-    QUIET,
-    TEXT,
+    GRID_COLOUR,
+    LINE_INCHES,
+    MARGIN_INCHES,
+    MUTED_COLOUR,
+    TEXT_COLOUR,
+    TEXT_POINTS,
     blank_axes,
-    house_style,
+    draw_text,
+    figure_style,
     new_figure,
-    put_text,
     text_width,
     wrap,
 )
@@ -113,36 +113,44 @@ def draw_profile(
     curves = curves_of(profile)
     layers = len(profile.layers)
     levels = _levels(profile, measures[0], chance)
-    key = 0.5 + max([text_width(item.label, TEXT) for item in curves] + [1.1])
+    key = 0.5 + max([text_width(item.label, TEXT_POINTS) for item in curves] + [1.1])
     small = measures[1:]
     chart = min(max(7.0 if small else 4.4, 0.32 * layers), 11.0)
     width = LEFT + chart + 0.2 + key
     each = (width - LEFT - GAP * (len(small) - 1)) / max(len(small), 1)
-    lines = wrap(note, width, TEXT)
+    lines = wrap(note, width, TEXT_POINTS)
     panels = HEAD + SMALL_HEIGHT + 0.55 if small else 0.0
-    height = 0.42 + MAIN_HEIGHT + FOOT + panels + LINE * len(lines) + 0.1
-    with house_style():
-        figure = new_figure(width + 2 * MARGIN, height + 2 * MARGIN)
-        heading = blank_axes(figure, MARGIN, MARGIN, width, 0.3)
-        put_text(heading, 0, 0.1, wrap(title, width, 11, lines=1, weight="bold")[0], 11, INK, weight="bold")
-        top = MARGIN + 0.42
-        main = _panel(figure, MARGIN + LEFT, top, chart, MAIN_HEIGHT)
+    height = 0.42 + MAIN_HEIGHT + FOOT + panels + LINE_INCHES * len(lines) + 0.1
+    with figure_style():
+        figure = new_figure(width + 2 * MARGIN_INCHES, height + 2 * MARGIN_INCHES)
+        heading = blank_axes(figure, MARGIN_INCHES, MARGIN_INCHES, width, 0.3)
+        draw_text(
+            heading, 0, 0.1, wrap(title, width, 11, lines=1, weight="bold")[0], 11, TEXT_COLOUR, weight="bold"
+        )
+        top = MARGIN_INCHES + 0.42
+        main = _panel(figure, MARGIN_INCHES + LEFT, top, chart, MAIN_HEIGHT)
         _draw(main, profile, measures[0], curves, chance, large=True)
         _sizes(main, profile, chart)
-        _key(figure, curves, levels, MARGIN + LEFT + chart + 0.2, top + 0.05, key)
+        _key(figure, curves, levels, MARGIN_INCHES + LEFT + chart + 0.2, top + 0.05, key)
         top += MAIN_HEIGHT + FOOT + HEAD
         shares: list[Axes] = []
         for number, measure in enumerate(small):
-            left = MARGIN + LEFT + number * (each + GAP)
+            left = MARGIN_INCHES + LEFT + number * (each + GAP)
             panel = _panel(figure, left, top, each, SMALL_HEIGHT)
             _draw(panel, profile, measure, curves, chance, large=False)
             _name(figure, measure, left, top, each)
             shares.append(panel)
         for panel in shares:  # one scale, so that they can be compared
             panel.set_ylim(0, max(other.get_ylim()[1] for other in shares))
-        caption = blank_axes(figure, MARGIN, MARGIN + height - LINE * len(lines), width, LINE * len(lines))
+        caption = blank_axes(
+            figure,
+            MARGIN_INCHES,
+            MARGIN_INCHES + height - LINE_INCHES * len(lines),
+            width,
+            LINE_INCHES * len(lines),
+        )
         for number, line in enumerate(lines):
-            put_text(caption, 0, LINE * (number + 0.5), line, TEXT)
+            draw_text(caption, 0, LINE_INCHES * (number + 0.5), line, TEXT_POINTS)
     return figure
 
 
@@ -187,23 +195,31 @@ def _draw(
         line.set(marker=curve.marker, markersize=4.2 if large else 2.6, clip_on=False)
         line.set(markeredgecolor="white", markeredgewidth=0.5 if large else 0.3)
     for level in levels:
-        axes.axhline(100 * level.value, color=QUIET, linestyle=level.dashes, linewidth=1.1, zorder=1.5)
+        axes.axhline(100 * level.value, color=MUTED_COLOUR, linestyle=level.dashes, linewidth=1.1, zorder=1.5)
     top = 100 * max((value for value in tops if math.isfinite(value)), default=1.0)
     axes.set_ylim(0, max(top * 1.12, 1.0))
     axes.set_xlim(layers[0] - 0.5, layers[-1] + 0.5)
     if not any(map(math.isfinite, tops)):
-        axes.text(0.5, 0.5, "not defined", transform=axes.transAxes, ha="center", size=TEXT, color=QUIET)
-    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+        axes.text(
+            0.5,
+            0.5,
+            "not defined",
+            transform=axes.transAxes,
+            ha="center",
+            size=TEXT_POINTS,
+            color=MUTED_COLOUR,
+        )
+    axes.grid(axis="y", color=GRID_COLOUR, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=TEXT - (0 if large else 1), colors=QUIET, length=2.5)
+    axes.tick_params(labelsize=TEXT_POINTS - (0 if large else 1), colors=MUTED_COLOUR, length=2.5)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(QUIET)
+    axes.spines[["left", "bottom"]].set_color(MUTED_COLOUR)
     ticks = _ticks(layers, 34 if large else 6)
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     if large:
-        axes.set_ylabel(f"{NAMES.get(measure, measure)} (%)", size=TEXT + 0.5, color=INK)
+        axes.set_ylabel(f"{NAMES.get(measure, measure)} (%)", size=TEXT_POINTS + 0.5, color=TEXT_COLOUR)
     else:
-        axes.set_xlabel("layer", size=TEXT - 1, color=QUIET, labelpad=1.5)
+        axes.set_xlabel("layer", size=TEXT_POINTS - 1, color=MUTED_COLOUR, labelpad=1.5)
 
 
 def _points(profile: Profile, curve: Curve, measure: str) -> list[ProfileRow]:
@@ -236,7 +252,7 @@ def _sizes(axes: Axes, profile: Profile, chart: float) -> None:
     step = chart / (profile.layers[-1] - profile.layers[0] + 1)  # inches from layer to layer
     labels = [f"{height}×{width}" for (height, width), _ in groups]
     narrow = any(
-        text_width(label, TEXT - 1) > (group[-1] - group[0] + 1) * step
+        text_width(label, TEXT_POINTS - 1) > (group[-1] - group[0] + 1) * step
         for label, (_, group) in zip(labels, groups, strict=True)
     )
     square = all(height == width for height, width in sizes.values())
@@ -245,35 +261,37 @@ def _sizes(axes: Axes, profile: Profile, chart: float) -> None:
     for label, (_, group) in zip(labels, groups, strict=True):
         left, right, y = group[0] - 0.4, group[-1] + 0.4, -0.27 * inch
         place = axes.get_xaxis_transform()
-        axes.plot([left, right], [y, y], color=QUIET, linewidth=1, transform=place, clip_on=False)
+        axes.plot([left, right], [y, y], color=MUTED_COLOUR, linewidth=1, transform=place, clip_on=False)
         room = (group[-1] - group[0] + 1) * step + 0.05
-        size = TEXT - 1 if text_width(label, TEXT - 1) < room else TEXT - 3
-        look: dict[str, Any] = {"ha": "center", "va": "top", "color": QUIET}
+        size = TEXT_POINTS - 1 if text_width(label, TEXT_POINTS - 1) < room else TEXT_POINTS - 3
+        look: dict[str, Any] = {"ha": "center", "va": "top", "color": MUTED_COLOUR}
         axes.text((left + right) / 2, y - 0.03 * inch, label, size=size, transform=place, **look)
     words = f"layer, and {'side' if narrow and square else 'size'} of the map that enters it (positions)"
     place = axes.transAxes
-    axes.text(0.5, -0.52 * inch, words, size=TEXT, color=INK, ha="center", va="top", transform=place)
+    axes.text(
+        0.5, -0.52 * inch, words, size=TEXT_POINTS, color=TEXT_COLOUR, ha="center", va="top", transform=place
+    )
 
 
 def _key(
     figure: Figure, curves: Sequence[Curve], levels: Sequence[Level], left: float, top: float, width: float
 ) -> None:
-    axes = blank_axes(figure, left, top, width, LINE * (len(curves) + len(levels) + 1))
-    put_text(axes, 0, LINE / 2, "taken away:", TEXT, INK)
-    y = LINE * 1.5
+    axes = blank_axes(figure, left, top, width, LINE_INCHES * (len(curves) + len(levels) + 1))
+    draw_text(axes, 0, LINE_INCHES / 2, "taken away:", TEXT_POINTS, TEXT_COLOUR)
+    y = LINE_INCHES * 1.5
     for level in levels[:1]:
-        axes.add_line(Line2D([0.02, 0.34], [y, y], linestyle=level.dashes, color=QUIET, linewidth=1.1))
-        put_text(axes, 0.44, y, f"{level.label}: {100 * level.value:.1f} %", TEXT, INK)
-        y += LINE
+        axes.add_line(Line2D([0.02, 0.34], [y, y], linestyle=level.dashes, color=MUTED_COLOUR, linewidth=1.1))
+        draw_text(axes, 0.44, y, f"{level.label}: {100 * level.value:.1f} %", TEXT_POINTS, TEXT_COLOUR)
+        y += LINE_INCHES
     for curve in curves:
         axes.add_line(Line2D([0.02, 0.34], [y, y], linestyle=curve.dashes, color=curve.colour, linewidth=1.6))
         (dot,) = axes.plot([0.18], [y], curve.marker, color=curve.colour, markersize=4.2)
         dot.set(markeredgecolor="white", markeredgewidth=0.5)
-        put_text(axes, 0.44, y, curve.label, TEXT, INK)
-        y += LINE
+        draw_text(axes, 0.44, y, curve.label, TEXT_POINTS, TEXT_COLOUR)
+        y += LINE_INCHES
     for level in levels[1:]:
-        axes.add_line(Line2D([0.02, 0.34], [y, y], linestyle=level.dashes, color=QUIET, linewidth=1.1))
-        put_text(axes, 0.44, y, f"{level.label}: {100 * level.value:.1f} %", TEXT, INK)
+        axes.add_line(Line2D([0.02, 0.34], [y, y], linestyle=level.dashes, color=MUTED_COLOUR, linewidth=1.1))
+        draw_text(axes, 0.44, y, f"{level.label}: {100 * level.value:.1f} %", TEXT_POINTS, TEXT_COLOUR)
 
 
 def _name(figure: Figure, measure: str, left: float, top: float, width: float) -> None:
@@ -282,4 +300,4 @@ def _name(figure: Figure, measure: str, left: float, top: float, width: float) -
     colour = next((kind.colour for kind in ERROR_TYPES if kind.name == measure), None)
     if colour is not None:
         axes.add_patch(Rectangle((0, 0.04), 0.2, 0.12, facecolor=colour, linewidth=0))
-    put_text(axes, 0.28 if colour else 0, 0.1, f"{measure} (%)", TEXT, INK, weight="bold")
+    draw_text(axes, 0.28 if colour else 0, 0.1, f"{measure} (%)", TEXT_POINTS, TEXT_COLOUR, weight="bold")

@@ -47,10 +47,6 @@ __all__ = [
 
 PLACES = ("last", "layer", "layers", "names")
 """The options that say which layers are modified; one of them is given."""
-SMALL_IMAGE_PIXELS = 64
-"""Up to this side a ResNet has the stem for small images (paper, section 3.2)."""
-HIDDEN_UNITS = 512
-"""Of the perceptron, times --width."""
 
 
 class Recipe(NamedTuple):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -20,30 +19,16 @@ from data.formats.names import hint
 from data.image_batches import ClassificationBatch
 from data.image_set import Statistics
 from data.records import InputError
-from detector import (
-    WeightsError,
-    modify_layers,
-    perceptron,
-    resnet18,
-    resnet50,
-    resnet152,
-    seek_shuffles,
-    set_shuffling,
-    vgg16,
-)  # fmt: skip
-from detector.probe import inputs_seen
-from detector.spatial import needs_passes
-from detector.weights import load_into, load_weights
-from training.checkpoint import load_state, weights_error
+from detector import WeightsError, modify_layers, seek_shuffles, set_shuffling
+from detector.input_hooks import input_shapes
+from detector.intervene import needs_passes
+from detector.networks import build_network, load_into
+from detector.tables import ARCHITECTURES
+from training.checkpoint import weights_error
 from training.module import TrainingModule
 from training.options import option_of
 from training.schedule import stepwise_rate
-from training.tasks.classification import (
-    HIDDEN_UNITS,
-    SMALL_IMAGE_PIXELS,
-    ModelOptions,
-    Options,
-)  # fmt: skip
+from training.tasks.classification import ModelOptions, Options
 from training.trainer import autocast
 
 __all__ = [
@@ -63,44 +48,11 @@ TOP = 5
 # The network
 
 
-def _resnet(make: Callable[..., nn.Module]) -> Callable[[ModelOptions, int, int], nn.Module]:
-    def build(options: ModelOptions, classes: int, image_size: int) -> nn.Module:
-        stem = "small" if image_size <= SMALL_IMAGE_PIXELS else "imagenet"
-        return make(classes, stem=stem, weights=options.weights, width=options.width)
-
-    return build
-
-
-def _perceptron(options: ModelOptions, classes: int, image_size: int) -> nn.Module:
-    """A perceptron; torchvision has no weights of one, a file may."""
-    hidden = max(1, round(HIDDEN_UNITS * options.width))
-    network, file = perceptron(classes, hidden=hidden, image_size=image_size), options.weights
-    if file != "none":
-        if not Path(file).is_file():
-            raise WeightsError(f"weights: found {file!r}; expected none, or a file that exists")
-        state = load_weights(file)
-        landmark = next(iter(network.state_dict()))
-        prefix = next((name.removesuffix(landmark) for name in state if name.endswith(landmark)), "")
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
-        load_state(network, state, Path(file), "the file is of another network")
-    return network
-
-
-OWN_NETWORKS: dict[str, Callable[[ModelOptions, int, int], nn.Module]] = {
-    "perceptron": _perceptron,
-    "resnet18": _resnet(resnet18),
-    "resnet50": _resnet(resnet50),
-    "resnet152": _resnet(resnet152),
-    "vgg16": lambda options, classes, _: vgg16(classes, weights=options.weights, width=options.width),
-}
-
-
 def check_architecture(name: str) -> None:
     """Raise InputError, naming the nearest, for an architecture that there is not."""
-    own = list(OWN_NETWORKS)
-    known = [*own, *models.list_models(module=models)]
+    known = [*ARCHITECTURES, *models.list_models(module=models)]
     if name not in known:
-        expected = f"one of {', '.join(own)}, or a classification network of torchvision.models"
+        expected = f"one of {', '.join(ARCHITECTURES)}, or a classification network of torchvision.models"
         raise InputError("--arch", repr(name), f"{expected}{hint(name, known)}")
 
 
@@ -109,7 +61,7 @@ def _torchvision_network(options: ModelOptions, classes: int, image_size: int) -
     name = options.arch
     check_architecture(name)
     if options.width != 1:
-        expected = f"1 for {name}; others are for {', '.join(OWN_NETWORKS)}"
+        expected = f"1 for {name}; others are for {', '.join(ARCHITECTURES)}"
         raise InputError("--width", str(options.width), expected)
     settings: dict[str, Any] = {}
     if name.startswith("vit"):
@@ -148,11 +100,15 @@ def build_classifier(options: ModelOptions, classes: int, image_size: int) -> nn
         a method that it cannot have there.
     """
     try:
-        network = OWN_NETWORKS.get(options.arch, _torchvision_network)(options, classes, image_size)
+        if options.arch in ARCHITECTURES:
+            settings: dict[str, Any] = {"weights": options.weights, "width": options.width}
+            network = build_network(options.arch, classes, image_size, **settings)
+        else:
+            network = _torchvision_network(options, classes, image_size)
     except WeightsError as error:
         raise weights_error(error, options.arch) from error
     try:
-        inputs_seen(network, image_size)
+        input_shapes(network, image_size)
     except ValueError as error:
         reason = " ".join(str(error).partition("(")[2].rpartition(")")[0].split())
         found = f"images of {image_size} pixels, with which it cannot be run ({reason})"
@@ -160,7 +116,7 @@ def build_classifier(options: ModelOptions, classes: int, image_size: int) -> nn
         raise InputError(f"--arch {options.arch}", found, expected) from error
     if options.method == "none":
         return network
-    settings: dict[str, Any] = {"patch": options.patch}
+    settings = {"patch": options.patch}
     if options.method != "gap_fc":
         settings |= {"shortcut": options.shuffle_shortcut, "per_image": options.per_image}
     try:

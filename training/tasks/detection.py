@@ -379,7 +379,7 @@ class DetectionTask(Task):
     def build(self, options: ModelOptions, hyper: Mapping[str, Any]) -> YOLO:
         """The detector, with its shuffle."""
         from detector import YOLO, WeightsError, shuffle_layers
-        from detector.backbone import resnet
+        from detector.networks import resnet
         from training.checkpoint import weights_error
 
         stride = options.stride(hyper["input_size"])

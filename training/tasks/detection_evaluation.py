@@ -20,7 +20,7 @@ from data.formats.files import write_text
 from data.records import Detections, GroundTruth
 from detector import seek_shuffles
 from detector.grid import Prediction, decode, non_maximum_suppression, split_outputs
-from detector.spatial import needs_passes
+from detector.intervene import needs_passes
 from diagnosis import Diagnosis, diagnose, sentences, table, to_json
 from diagnosis.breakdown import ERROR_TYPES
 from training.tasks.detection import EvaluationOptions
@@ -267,8 +267,7 @@ def write_comparison(
     list of Path
         The figures.
     """
-    from diagnosis.figures.plots import save_figures
-    from diagnosis.figures.sheet import save_sheet
+    from diagnosis.figures import save_figures, save_sheet
 
     out.mkdir(parents=True, exist_ok=True)
     files = save_figures(diagnoses, out)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from data import classification
 from data.shapes import write_shapes
-from detector.profile_table import Profile, ProfileRow
+from detector.profiling import Profile, ProfileRow
 from training.profiling import classifier, run
 from training.profiling.command import main
 from training.profiling.files import read_table, write_table

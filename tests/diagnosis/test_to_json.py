@@ -1,15 +1,22 @@
 """``diagnosis.json`` against the schema that was promised, in full and in the empty cases."""
 
 import json
+import math
 
 import pytest
 
 from data.records import Detections, GroundTruth
 from diagnosis import diagnose, to_json
+from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.compare import compare
-from diagnosis.comparison_text import comparison_to_json, intervals_to_json
-from diagnosis.json_content import ALL, EXTREMES
-from tests.diagnosis.scenes import SIMILAR, crowded
+from diagnosis.flow import flow
+from diagnosis.impact import VARIANTS
+from diagnosis.record import WORST_CASES
+from diagnosis.tide import DAP_COLUMNS
+from diagnosis.to_json import comparison_to_json, intervals_to_json
+from tests.diagnosis.scenes import CLASSES, SIMILAR, crowded
+
+ALL = "all classes"
 
 SHARES = dict.fromkeys(["correct", "localization", "similar", "other", "background"], float)
 AP = dict.fromkeys(["voc07", "area", "coco", "coco50", "normalized"], float)
@@ -128,7 +135,7 @@ def test_and_further_parts(two):
     fits(worst, {"errors": [{"image": str, "score": float, "box": [float], "type": str}]})
     fits(worst, {"found_last": [{"image": str, "object": int}], "missed": [{"image": str, "object": int}]})
     kinds = [entry["type"] for entry in worst["errors"]]
-    assert max(map(kinds.count, kinds)) <= EXTREMES
+    assert max(map(kinds.count, kinds)) <= WORST_CASES
     (flow,) = result["flow"]
     assert (flow["a"], flow["b"]) == ("a", "b")
     assert flow["objects"] == int(diagnosis.matching.objects.sum())
@@ -153,6 +160,83 @@ def test_which_bins_were_used(two):
     assert sum(entry["objects"] for entry in entries) == detector["classes"]["cat"]["objects"]
 
 
+def test_the_numbers_are_those_of_the_record(two):
+    one, dog, sofa = two[0], CLASSES.index("dog"), CLASSES.index("sofa")
+    content = json.loads(json.dumps(to_json(two, {}), allow_nan=False))
+    detector, truth, found = content["detectors"][0], one.truth, one.detections
+    classes = detector["classes"]
+    assert list(classes["dog"]["impact"]) == [variant.name for variant in VARIANTS]
+    for place, variant in enumerate(VARIANTS):
+        assert classes["dog"]["impact"][variant.name]["apn"] == one.impact.scores.apn[place, dog]
+    assert classes["sofa"]["impact"]["all"] == {
+        "ap": None, "apn": None, "reason": "no object that is not difficult"
+    }  # fmt: skip
+
+    for table in one.characteristics.tables:
+        for place, entry in enumerate(classes["dog"]["characteristics"][table.characteristic.name]):
+            assert entry["objects"] == table.scores.objects[dog, place]
+            assert entry["missed"] == table.missed[dog, place]
+            assert entry["apn"] == (table.scores.apn[dog, place] if entry["objects"] else None)
+    entry = classes["sofa"]["characteristics"]["truncated"][1]
+    assert (entry["objects"], entry["ap"]) == (0, None)
+    assert entry["reason"] == "no object of this class in this bin"
+    for each in one.sensitivity:
+        known = not math.isnan(each.lowest)
+        assert detector["sensitivity"][each.name]["lowest"] == (each.lowest if known else None)
+
+    trend, points = one.detection_trend, detector["trends"][ALL]["detections"]
+    for place, point in enumerate(points):
+        assert point["n"] == trend.counts[place].sum()
+        assert [point[kind.name] for kind in ERROR_TYPES] == trend.shares()[place].tolist()
+        assert (point["recall"], point["recall_weak"]) == (
+            trend.recall()[place],
+            trend.recall(weak=True)[place],
+        )
+    first = detector["trends"][ALL]["false_positives"][0]
+    assert (first["wanted"], first["n"]) == (25, one.false_positive_trends[ALL].counts[0].sum())
+    assert "correct" not in first
+
+    tide, costs = one.tide, detector["tide"]
+    assert (costs["ap50"], costs["dap"], costs["counts"]) == (tide.mean_ap, tide.dap, tide.counts)
+    assert list(costs["dap"]) == [*DAP_COLUMNS]
+    assert costs["classes"]["dog"]["dap"]["loc"] == tide.class_dap["loc"][dog]
+    assert sum(each["counts"]["bkg"] for each in costs["classes"].values()) == tide.counts["bkg"]
+    assert costs["confusion"]["counts"] == tide.confusion_matrix().tolist()
+    assert costs["confusion"]["rows"][-1] == "missed"
+    assert detector["confusion"]["counts"] == one.confusion.counts.tolist()
+    assert detector["calibration"]["expected_error"] == one.calibration.expected_error()
+    assert detector["operating_points"]["classes"]["dog"]["f1"] == one.operating_points.each[dog].f1
+
+    worst = one.worst_cases
+    errors = [entry for each in classes.values() for entry in each["extremes"]["errors"]]
+    assert [entry["detection"] for entry in errors] == worst.errors.tolist()
+    for entry, kind, other in zip(errors, worst.error_types, worst.confused_with, strict=True):
+        row = entry["detection"]
+        assert entry["type"] == ERROR_TYPES[kind].name
+        assert entry["confused_with"] == (CLASSES[other] if other >= 0 else None)
+        assert entry["image"] == truth.images[found.image_index[row]]
+        assert (entry["score"], entry["box"]) == (found.scores[row], found.boxes[row].tolist())
+    last = [entry for each in classes.values() for entry in each["extremes"]["found_last"]]
+    assert [entry["object"] for entry in last] == worst.found_objects.tolist()
+    missed = [entry["object"] for each in classes.values() for entry in each["extremes"]["missed"]]
+    assert missed == worst.missed.tolist()
+    assert classes["sofa"]["extremes"]["missed"] == []
+
+    change = flow(*two)
+    lost = change.moved("correct", "missed")
+    assert len(lost) > 0
+    assert content["flow"][0]["all"]["correct"]["missed"] == len(lost)
+    assert content["flow"][0]["classes"]["dog"]["correct"]["missed"] == (truth.labels[lost] == dog).sum()
+    assert one.matching.objects[sofa] == 0
+
+
+def test_few_objects_are_no_sensitivity():
+    few = crowded(seed=2, objects=6)
+    detector = to_json([diagnose(few.truth, few.detections, coco=False)], {})["detectors"][0]
+    assert detector["sensitivity"]["area"]["lowest"] is None
+    assert detector["sensitivity"]["area"]["reason"] == "no class has a bin of enough objects"
+
+
 @pytest.mark.parametrize("empty", ["detections", "objects", "both"])
 def test_the_empty_cases_have_reasons_in_place_of_numbers(empty):
     names = ["a", "b"], ["cat", "dog"]
@@ -166,3 +250,7 @@ def test_the_empty_cases_have_reasons_in_place_of_numbers(empty):
         for name, one in detector["classes"].items():
             fits(one, CLASS | {"characteristics": {"area": [BIN]}}, name)
     fits(result["comparison"][0], PAIR)
+    tide = result["detectors"][0]["tide"]
+    assert tide["ap50"] == {"detections": 0, "objects": 0, "both": None}[empty]
+    assert "left" in tide["dap"]["reason"]
+    assert tide["dap"]["miss"] == (0 if empty == "objects" else None)

@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.assignment import assign
 from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, verdicts
-from diagnosis.matching import Matching
+from diagnosis.matching import Matching, assign
 
-__all__ = ["Extremes", "extremes", "extremes_to_json"]
+__all__ = ["WorstCases", "worst_cases"]
 
 
 @dataclass(frozen=True, eq=False)
-class Extremes:
+class WorstCases:
     """A few rows of each class that say most about a detector.
 
     Parameters
@@ -46,14 +45,14 @@ class Extremes:
     missed: NDArray[np.int64]
 
 
-def extremes(
+def worst_cases(
     matching: Matching,
     similar: NDArray[np.bool_],
     each: int = 10,
     *,
     strong: float = STRONG,
     weak: float = WEAK,
-) -> Extremes:
+) -> WorstCases:
     """The most telling detections and objects of each class.
 
     Errors are typed as in the pies (rules, section 3). Of equal scores the one that comes first in the file
@@ -81,7 +80,7 @@ def extremes(
     >>> from diagnosis.matching import match
     >>> truth = GroundTruth(["a"], ["dog"], [[90, 90]], [0, 0], [0, 0], [[0, 0, 9, 9], [20, 20, 80, 80]])
     >>> found = Detections(["a"], ["dog"], [0, 0], [0, 0], [0.9, 0.8], [[60, 0, 69, 9], [0, 0, 9, 8]])
-    >>> worst = extremes(match(truth, found), np.zeros((1, 1), dtype=bool))
+    >>> worst = worst_cases(match(truth, found), np.zeros((1, 1), dtype=bool))
     >>> worst.errors.tolist(), worst.found_last.tolist(), worst.missed.tolist()
     ([0], [1], [1])
     """
@@ -103,7 +102,7 @@ def extremes(
     area = np.prod(truth.boxes[rows, 2:] - truth.boxes[rows, :2], axis=1)
     rows = rows[np.argsort(-area, kind="stable")]
     missed = rows[_first_of_each(truth.labels[rows], each)]
-    return Extremes(
+    return WorstCases(
         errors,
         verdict.types[errors],
         verdict.confused_with[errors],
@@ -125,52 +124,3 @@ def _first_of_each(keys: NDArray[np.int64], each: int) -> NDArray[np.int64]:
     ordered = keys[order]
     first = np.searchsorted(ordered, ordered)  # where each one's run begins
     return order[np.arange(len(order)) - first < each]
-
-
-Row = dict[str, int | float | str | list[float] | None]
-
-
-def extremes_to_json(result: Extremes, matching: Matching) -> dict[str, dict[str, list[Row]]]:
-    """The same by class, with image, box (xyxy, continuous pixels) and score, for ``diagnosis.json``.
-
-    Row numbers count from 0 in the order of the records. An error's ``confused_with`` is None where it is
-    on no object of another class.
-
-    Parameters
-    ----------
-    result
-        What :func:`extremes` found.
-    matching
-        What it was found in.
-    """
-    truth, found = matching.truth, matching.detections
-    told: dict[str, dict[str, list[Row]]] = {
-        name: {"errors": [], "found_last": [], "missed": []} for name in truth.classes
-    }
-
-    def row(detection: int) -> Row:
-        return {
-            "detection": detection,
-            "image": truth.images[found.image_index[detection]],
-            "score": float(found.scores[detection]),
-            "box": found.boxes[detection].tolist(),
-        }
-
-    columns = (result.errors, result.error_types, result.confused_with)
-    for detection, kind, other in zip(*(column.tolist() for column in columns), strict=True):
-        extra: Row = {
-            "type": ERROR_TYPES[kind].name,
-            "confused_with": truth.classes[other] if other >= 0 else None,
-        }
-        told[truth.classes[found.labels[detection]]]["errors"].append(row(detection) | extra)
-    for detection, thing in zip(result.found_last.tolist(), result.found_objects.tolist(), strict=True):
-        told[truth.classes[found.labels[detection]]]["found_last"].append(row(detection) | {"object": thing})
-    for thing in result.missed.tolist():
-        told[truth.classes[truth.labels[thing]]]["missed"].append(
-            {
-                "object": thing,
-                "image": truth.images[truth.image_index[thing]],
-                "box": truth.boxes[thing].tolist(),
-            }
-        )
-    return told

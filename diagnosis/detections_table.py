@@ -1,95 +1,26 @@
-"""The verdict on every detection, as columns: for a notebook, as Parquet or CSV."""
+"""The table of all detections with the verdict on each: for a notebook, as Parquet or CSV."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.formats.files import replacing
 from data.records import InputError
-from diagnosis.assignment import assign
-from diagnosis.breakdown import ERROR_TYPES, UNCOUNTED, verdicts
-from diagnosis.matching import Matching
+from diagnosis.breakdown import ERROR_TYPES, NONE, UNCOUNTED
 from diagnosis.record import Diagnosis
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["NONE", "Concerned", "concerned", "verdict_table", "write_verdicts"]
-
-NONE = -1
-"""Index of no object and no class."""
-
-CORRECT, LOCALIZATION = (
-    [kind.name for kind in ERROR_TYPES].index(name) for name in ("correct", "localization")
-)
+__all__ = ["detections_table", "write_detections_table"]
 
 
-class Concerned(NamedTuple):
-    """The verdict on each of M detections, and the object that it is about."""
-
-    types: NDArray[np.int8]
-    """``(M,)`` index into :data:`~diagnosis.breakdown.ERROR_TYPES`."""
-    confused_with: NDArray[np.int64]
-    """``(M,)`` the class of the object behind a similar or other error, else −1."""
-    duplicate: NDArray[np.bool_]
-    """``(M,)`` localization errors whose overlap would do, but the object has been taken."""
-    objects: NDArray[np.int64]
-    """``(M,)`` row of the object in the ground truth, or −1."""
-    overlaps: NDArray[np.float64]
-    """``(M,)`` IoU with that object; 0 where there is none."""
-
-
-def concerned(matching: Matching, similar: NDArray[np.bool_], strong: float) -> Concerned:
-    """What each detection is, whatever its rank, and which object that has to do with.
-
-    A correct detection has taken its object. Of an error it is the object with the largest overlap (the
-    first in the annotations, of equals): among those of its own class for localization, of the class it was
-    confused with for similar and other, of all for background, where there may be none. Detections are
-    clipped to the image, as in the rules.
-
-    Parameters
-    ----------
-    matching
-        The overlaps.
-    similar
-        ``(C, C)`` which classes are similar.
-    strong
-        Smallest IoU of a correct detection.
-    """
-    found = verdicts(matching, similar, strong=strong)
-    types, confused_with = found.types, found.confused_with
-    own = assign(matching, strong)
-    count = len(matching.detections)
-    objects = np.full(count, NONE, dtype=np.int64)
-    overlaps = np.zeros(count)
-
-    # The class whose objects a detection is about; −1: any.
-    about = np.where(types == LOCALIZATION, matching.detections.labels, confused_with)
-    detection = matching.group_detection
-    fits = (about[detection] == NONE) | (matching.group_label == about[detection])
-    groups = np.flatnonzero(fits & (types[detection] != CORRECT))
-    first_pair = matching.group_start[groups]
-    by_overlap = np.lexsort(
-        (matching.pair_object[first_pair], -matching.group_iou[groups], detection[groups])
-    )
-    groups = groups[by_overlap]
-    largest = np.ones(len(groups), dtype=bool)
-    largest[1:] = detection[groups[1:]] != detection[groups[:-1]]
-    chosen = groups[largest]
-    objects[detection[chosen]] = matching.pair_object[matching.group_start[chosen]]
-    overlaps[detection[chosen]] = matching.group_iou[chosen]
-
-    correct = types == CORRECT
-    objects[correct], overlaps[correct] = own.objects[correct], own.overlaps[correct]
-    return Concerned(types, confused_with, own.duplicates & (types == LOCALIZATION), objects, overlaps)
-
-
-def verdict_table(diagnoses: Sequence[Diagnosis]) -> pa.Table:
+def detections_table(diagnoses: Sequence[Diagnosis]) -> pa.Table:
     """One row for each detection of each detector, in the order in which they were read.
 
     =================  ==================================================================================
@@ -102,15 +33,15 @@ def verdict_table(diagnoses: Sequence[Diagnosis]) -> pa.Table:
     ``counted``        whether the breakdown counts it: it is among the top ones of its class
     ``error_type``     correct, localization, similar, other or background; also where it is not counted
     ``duplicate``      a localization error only because a surer detection has taken the object
-    ``overlap``        IoU with the object concerned; 0 where none overlaps
+    ``overlap``        IoU with the object that it is about; 0 where none overlaps
     ``object``         row of that object in the ground truth, from 0; null where none overlaps
     ``object_class``   its class
     ``confused_with``  the class it was confused with; null unless similar or other
     ``difficult``      whether that object is difficult or a crowd; null without object
     =================  ==================================================================================
 
-    Where the ground truth is COCO's JSON also ``coco_image_id``, and ``coco_annotation_id`` of the object
-    concerned, null where none overlaps: whole numbers, or text if any is.
+    Where the ground truth is COCO's JSON also ``coco_image_id``, and ``coco_annotation_id`` of that object,
+    null where none overlaps: whole numbers, or text if any is.
 
     The columns are such that :func:`data.formats.read_table` reads the detections back.
 
@@ -124,7 +55,7 @@ def verdict_table(diagnoses: Sequence[Diagnosis]) -> pa.Table:
     InputError
         None was given.
     """
-    import pyarrow as pa  # not before it is needed: it takes as long to load as everything else
+    import pyarrow as pa  # only where needed: it takes as long to import as everything else
 
     if not diagnoses:
         raise InputError("diagnoses", "none", "at least one")
@@ -137,7 +68,7 @@ def _table(diagnosis: Diagnosis) -> pa.Table:
     import pyarrow as pa
 
     truth, found, matching = diagnosis.truth, diagnosis.detections, diagnosis.matching
-    verdict = concerned(matching, diagnosis.similar, diagnosis.iou)
+    verdict = diagnosis.referenced_objects
     no_object = verdict.objects == NONE
     row = np.where(no_object, 0, verdict.objects)
     object_class = truth.labels[row] if len(truth) else np.zeros(len(row), dtype=np.int64)
@@ -188,8 +119,8 @@ def _ids(
     return pa.array(column[rows], pa.int64() if whole else pa.string(), mask=absent)
 
 
-def write_verdicts(diagnoses: Sequence[Diagnosis], path: Path | str) -> None:
-    """Write :func:`verdict_table` in one step: whoever looks sees the old file or the new, never a part.
+def write_detections_table(diagnoses: Sequence[Diagnosis], path: Path | str) -> None:
+    """Write :func:`detections_table` atomically.
 
     Parameters
     ----------
@@ -207,7 +138,7 @@ def write_verdicts(diagnoses: Sequence[Diagnosis], path: Path | str) -> None:
     suffix = path.suffix.lower()
     if suffix not in (".parquet", ".csv"):
         raise InputError(path, f"the ending {suffix or 'none'}", ".parquet or .csv")
-    table = verdict_table(diagnoses)
+    table = detections_table(diagnoses)
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet
@@ -216,8 +147,6 @@ def write_verdicts(diagnoses: Sequence[Diagnosis], path: Path | str) -> None:
         if suffix == ".parquet":
             pyarrow.parquet.write_table(table, part, compression="zstd")
         else:
-            plain = [
-                pa.string() if pa.types.is_dictionary(field.type) else field.type for field in table.schema
-            ]
-            names = zip(table.column_names, plain, strict=True)
-            pyarrow.csv.write_csv(table.cast(pa.schema(list(names))), part)
+            kinds = [pa.string() if pa.types.is_dictionary(kind) else kind for kind in table.schema.types]
+            plain = pa.schema(list(zip(table.column_names, kinds, strict=True)))
+            pyarrow.csv.write_csv(table.cast(plain), part)
