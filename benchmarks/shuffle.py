@@ -33,8 +33,8 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from detector import channel_shuffle, modify_layers, patch_shuffle, spatial_shuffle, vgg16
+from detector.intervene import shuffles
 from detector.shuffle import Shuffle
-from detector.spatial import shuffles
 from training.memory import keep_freed_memory
 
 MAPS = ((64, 64, 32, 32), (128, 512, 4, 4), (16, 2048, 14, 14))

@@ -26,10 +26,10 @@ import torch
 from torch import Tensor
 
 from detector import YOLO, shuffle_layers
-from detector.backbone import ARCHITECTURES, resnet
 from detector.grid import decode, encode, gather_targets, split_outputs
+from detector.intervene import shuffles
+from detector.networks import RESNETS, resnet
 from detector.shuffle import Shuffle
-from detector.spatial import shuffles
 from training.memory import keep_freed_memory
 
 LOSS_CLAIM = 0.05
@@ -242,7 +242,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="resnet50")
+    parser.add_argument("--architecture", choices=sorted(RESNETS), default="resnet50")
     parser.add_argument("--input-size", type=int, default=448, help="side of the images, in pixels")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--classes", type=int, default=20)

@@ -1,21 +1,45 @@
-"""Networks: backbones, shuffles, and the detector. Tensors in, tensors out."""
+"""Networks: backbones, shuffles, and the detector. Tensors in, tensors out.
 
-from detector.backbone import ResNet, WeightsError, load_weights, normalize, resnet18, resnet50, resnet152
-from detector.layers import Layer, list_layers
-from detector.perceptron import Perceptron, perceptron
-from detector.profiling import Profile, ProfileRow, profile
-from detector.removal import remove_shuffles
-from detector.shuffle import (
-    ChannelShuffle,
-    PatchShuffle,
-    SpatialShuffle,
-    channel_shuffle,
-    patch_shuffle,
-    spatial_shuffle,
-)
-from detector.spatial import modify_layers, seek_shuffles, set_shuffling, shuffle_layers
-from detector.vgg import VGG, vgg16
-from detector.yolo import YOLO
+The public names are imported at their first use, so that :mod:`detector.tables` can be read without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from detector.intervene import (
+        modify_layers,
+        remove_shuffles,
+        seek_shuffles,
+        set_shuffling,
+        shuffle_layers,
+    )
+    from detector.layers import Layer, list_layers
+    from detector.networks import (
+        VGG,
+        Perceptron,
+        ResNet,
+        WeightsError,
+        load_weights,
+        normalize,
+        perceptron,
+        resnet18,
+        resnet50,
+        resnet152,
+        vgg16,
+    )
+    from detector.profiling import Profile, ProfileRow, profile
+    from detector.shuffle import (
+        ChannelShuffle,
+        PatchShuffle,
+        SpatialShuffle,
+        channel_shuffle,
+        patch_shuffle,
+        spatial_shuffle,
+    )
+    from detector.yolo import YOLO
 
 __all__ = [
     "VGG",
@@ -47,3 +71,16 @@ __all__ = [
     "spatial_shuffle",
     "vgg16",
 ]
+
+if not TYPE_CHECKING:  # or a type checker would let any name pass
+
+    def __getattr__(name: str) -> object:
+        if name in __all__:
+            for module in ("shuffle", "networks", "layers", "intervene", "yolo", "profiling"):
+                home = import_module(f"detector.{module}")
+                if name in home.__all__:
+                    return globals().setdefault(name, getattr(home, name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return [*globals(), *__all__]

@@ -1,4 +1,4 @@
-"""What a layer of a network is, and what the networks' layers see.
+"""What a layer of a network is, how layers are numbered and chosen, and what they see.
 
 A layer is one convolution of VGG-16 and one residual block of a ResNet (paper, section 3.2), one encoder
 block of a vision transformer, and in any other network one convolution with spatial extent, that is with a
@@ -15,19 +15,35 @@ kernel larger than 1×1. Layers count from 1 at the input, in the order in which
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, NamedTuple, TypeGuard
 
 from torch import nn
+from torch.jit import ScriptModule
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.vision_transformer import EncoderBlock
 
-from detector.gap_fc import FullyConnected
-from detector.probe import Example, Seen, inputs_seen, trunk
-from detector.tokens import token_grid
+from detector.input_hooks import Example, InputShapes, input_shapes, trunk
+from detector.shuffle import Shuffle, token_grid
 
-__all__ = ["Layer", "find_layers", "list_layers", "residual_blocks", "sees_a_map"]
-
+__all__ = [
+    "Branches",
+    "FullyConnected",
+    "Layer",
+    "branches_of",
+    "find_layers",
+    "is_number",
+    "is_residual_block",
+    "list_layers",
+    "nearest",
+    "residual_blocks",
+    "select_layers",
+    "takes_tokens",
+]
 
 # Of torch's modules, those that take (N, C, L).
 _CHANNELS_FIRST = (
@@ -39,6 +55,80 @@ _CHANNELS_FIRST = (
     nn.modules.pooling._AdaptiveAvgPoolNd,
     nn.modules.pooling._AdaptiveMaxPoolNd,
 )
+
+
+# ---------------------------------------------------------------- what a layer is
+
+
+class FullyConnected(nn.Conv2d):
+    """A 1×1 convolution in place of a larger one that GAP+FC has taken away; it still counts as a layer."""
+
+
+def is_residual_block(module: nn.Module) -> bool:
+    """Whether a module is one residual block of a ResNet."""
+    return isinstance(module, BasicBlock | Bottleneck)
+
+
+def residual_blocks(network: nn.Module) -> list[nn.Module]:
+    """The residual blocks of a network in order from the input; of a detector, those of its backbone."""
+    return [module for module in trunk(network).modules() if is_residual_block(module)]
+
+
+def find_layers(network: nn.Module, shapes: InputShapes | None = None) -> list[nn.Module]:
+    """The modules that are the layers of a network, in the order in which they are run.
+
+    `shapes` are its :func:`detector.input_hooks.input_shapes`, where they are known already. ValueError where
+    there are no layers, or the network had to be run to find them and cannot be.
+    """
+    inside = list(trunk(network).modules())
+    layers = residual_blocks(network) or [module for module in inside if isinstance(module, EncoderBlock)]
+    if not layers and any(isinstance(module, nn.Conv2d) for module in inside):
+        # Only a network of an unknown kind has to be run for its layers to be found.
+        ran = input_shapes(network) if shapes is None else shapes
+        layers = [module for module in ran if module in set(inside) and _has_extent(module)]
+    if not layers:
+        raise ValueError(
+            f"network: found {type(network).__name__}, no layer of which sees a 2-d map; expected one with "
+            "convolutions larger than 1x1, residual blocks or the encoder blocks of a vision transformer"
+        )
+    return layers
+
+
+def _has_extent(module: nn.Module) -> bool:
+    larger = isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1
+    return larger or isinstance(module, FullyConnected)
+
+
+class Branches(NamedTuple):
+    """Where the branches of a layer begin, that is what a shuffle has to precede."""
+
+    main: list[nn.Module]
+    """The modules of the main branch whose input is shuffled, each by its own draw."""
+    shortcut: nn.Module | None = None
+    """What the shortcut enters; the layer itself where its input is the shortcut; None: no module."""
+    identity: str = ""
+    """Where the shortcut is the identity: the block's attribute that a module of the shortcut can take."""
+
+
+def branches_of(layer: nn.Module) -> Branches:
+    """The branches of a layer; any other convolution, or module that takes tokens, is its own one branch."""
+    if isinstance(layer, EncoderBlock):
+        # What the block is given is its shortcut, and the main branch draws once more on top.
+        return Branches([layer.ln_1], layer)
+    if isinstance(layer, BasicBlock | Bottleneck):
+        main = [layer.conv2] if isinstance(layer, Bottleneck) else [layer.conv1, layer.conv2]
+        if layer.downsample is None or isinstance(layer.downsample, Shuffle):
+            return Branches(main, identity="downsample")
+        return Branches(main, layer.downsample[0])
+    return Branches([layer])
+
+
+def takes_tokens(module: nn.Module) -> bool:
+    """Whether a module that a shuffle can precede takes tokens ``(N, L, C)`` and not a map."""
+    return not isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+
+
+# ---------------------------------------------------------------- the list of layers
 
 
 @dataclass(frozen=True)
@@ -69,20 +159,6 @@ class Layer:
         )
 
 
-def residual_blocks(network: nn.Module) -> list[nn.Module]:
-    """The layers of a ResNet: its residual blocks, in order from the input.
-
-    Of a detector, those of its backbone alone: the head has bottlenecks too.
-
-    Examples
-    --------
-    >>> from detector.backbone import resnet50
-    >>> len(residual_blocks(resnet50()))
-    16
-    """
-    return [module for module in trunk(network).modules() if isinstance(module, BasicBlock | Bottleneck)]
-
-
 def list_layers(network: nn.Module, example: Example | None = None) -> list[Layer]:
     """The layers of a network, in the order in which they are run.
 
@@ -98,92 +174,25 @@ def list_layers(network: nn.Module, example: Example | None = None) -> list[Laye
         `image_size`: 32×32 for :func:`detector.vgg16` and for ResNets with the small stem; 224×224 where
         there is none.
 
-    Returns
-    -------
-    list of Layer
-
     Raises
     ------
     ValueError
         The network has no layers or cannot be run with that input.
     """
-    seen = inputs_seen(network, example)
+    shapes = input_shapes(network, example)
     names = {module: name for name, module in network.named_modules()}
-    layers = find_layers(network, seen)
-    count = len(layers)
-    return [
-        Layer(
-            number,
-            count - number + 1,
-            (200 * (count - number + 1) + count) // (2 * count),  # a half is rounded up
-            names[module],
-            type(module).__name__,
-            *_size(seen.get(module, ())),
-        )
-        for number, module in enumerate(layers, start=1)
-    ]
+    modules = find_layers(network, shapes)
+    count = len(modules)
+    layers = []
+    for number, module in enumerate(modules, start=1):
+        last = count - number + 1
+        percent = (200 * last + count) // (2 * count)  # a half is rounded up
+        size = _map_size(shapes.get(module, ()))
+        layers.append(Layer(number, last, percent, names[module], type(module).__name__, *size))
+    return layers
 
 
-def find_layers(network: nn.Module, seen: Seen | None = None) -> list[nn.Module]:
-    """The modules that are the layers of a network, in the order in which they are run.
-
-    Parameters
-    ----------
-    network
-        Any.
-    seen
-        What :func:`inputs_seen` says of it, where that is known already.
-
-    Raises
-    ------
-    ValueError
-        There are none, or the network had to be run to find them and cannot be.
-    """
-    blocks = residual_blocks(network) or [
-        module for module in trunk(network).modules() if isinstance(module, EncoderBlock)
-    ]
-    if blocks:
-        return blocks
-    inside = set(trunk(network).modules())
-    if any(isinstance(module, nn.Conv2d) for module in inside):
-        seen = inputs_seen(network) if seen is None else seen
-        blocks = [module for module in seen if module in inside and _has_extent(module)]
-    if not blocks:
-        raise ValueError(
-            f"network: found {type(network).__name__}, no layer of which sees a 2-d map; expected one with "
-            "convolutions larger than 1x1, residual blocks or the encoder blocks of a vision transformer"
-        )
-    return blocks
-
-
-def sees_a_map(module: nn.Module, shape: tuple[int, ...] | None) -> bool:
-    """Whether the input of a module, of this shape, is a 2-d map whose positions can be told.
-
-    That is ``(N, C, H, W)`` entering a convolution, or ``(N, L, C)`` tokens that form a square grid, with or
-    without a class token before them. What takes three dimensions in another order, ``(N, C, L)`` as Conv1d
-    or ``(L, N, C)`` as attention without ``batch_first``, sees no grid, whatever their numbers are.
-    """
-    if shape is None or isinstance(module, nn.Sequential):
-        return False
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        return len(shape) == 4 and shape[2] * shape[3] > 1
-    return len(shape) == 3 and _takes_tokens(module) and token_grid(shape[1]) is not None
-
-
-def _takes_tokens(module: nn.Module) -> bool:
-    """Whether three dimensions that enter a module can be ``(N, L, C)``."""
-    return not isinstance(module, _CHANNELS_FIRST) and all(
-        getattr(part, "batch_first", True) for part in module.modules()
-    )
-
-
-def _has_extent(module: nn.Module) -> bool:
-    if isinstance(module, FullyConnected):
-        return True
-    return isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1
-
-
-def _size(shape: tuple[int, ...]) -> tuple[int, int, int]:
+def _map_size(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Channels, height and width of a map or of a grid of tokens."""
     if len(shape) == 4:
         return shape[1], shape[2], shape[3]
@@ -191,3 +200,127 @@ def _size(shape: tuple[int, ...]) -> tuple[int, int, int]:
         side = math.isqrt(shape[1])
         return shape[2], side, side
     return 0, 0, 0
+
+
+# ---------------------------------------------------------------- the layers that are meant
+
+
+def select_layers(
+    network: nn.Module,
+    *,
+    last: int | None = None,
+    layer: int | None = None,
+    layers: Iterable[int] | None = None,
+    names: Iterable[str] | None = None,
+    example: Example | None = None,
+) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The modules that are meant, in the order given, and all layers in the order in which they are run.
+
+    Parameters and errors are those of :func:`detector.modify_layers`.
+    """
+    words = {"last": last, "layer": layer, "layers": layers, "names": names}
+    given = [word for word, value in words.items() if value is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f"layers: found {' and '.join(given) or 'none'}; "
+            "expected one of last=k, layer=n, layers=[…], names=[…]"
+        )
+    if names is not None:
+        shapes = input_shapes(network, example)
+        chosen = _select_by_name(network, [names] if isinstance(names, str) else list(names), shapes)
+        try:
+            known = find_layers(network, shapes)
+        except ValueError:
+            known = []  # a network of 1×1 convolutions alone, say, has none that count
+    else:
+        known = find_layers(network, None if example is None else input_shapes(network, example))
+        if last is not None:
+            if not is_number(last) or not 0 <= last <= len(known):
+                raise ValueError(f"last: found {last!r}; expected a number of layers from 0 to {len(known)}")
+            chosen = known[len(known) - last :]
+        else:
+            chosen = []
+            for number in layers if isinstance(layers, Iterable) else [layers if layer is None else layer]:
+                if not is_number(number) or not 1 <= number <= len(known):
+                    raise ValueError(
+                        f"{given[0]}: found {number!r}; "
+                        f"expected a number from 1 to {len(known)}, counted from the input"
+                    )
+                chosen.append(known[number - 1])
+    _check_unchanged(network, known, chosen)
+    return chosen, known
+
+
+def _select_by_name(network: nn.Module, names: list[str], shapes: InputShapes) -> list[nn.Module]:
+    modules = dict(network.named_modules(remove_duplicate=False))  # a shared module by any of its names
+    possible = [
+        name
+        for name, module in modules.items()
+        if module in shapes and (is_residual_block(module) or _sees_a_map(module, shapes[module]))
+    ]
+    for name in names:
+        if name in possible:
+            continue
+        if name not in modules:
+            raise ValueError(
+                f"names: found {name!r}; "
+                f"expected the name of a layer or a convolution{nearest(name, possible)}"
+            )
+        module = modules[name]
+        sees = f"that sees {'x'.join(map(str, shapes[module]))}" if module in shapes else "that is not run"
+        sees = "in TorchScript, which cannot be changed" if isinstance(module, ScriptModule) else sees
+        raise ValueError(
+            f"names: found {name!r}, a {type(module).__name__} {sees}; "
+            f"expected a layer or a convolution that sees a 2-d map{nearest(name, possible)}"
+        )
+    return [modules[name] for name in names]
+
+
+def _sees_a_map(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether the input of a module, of this shape, is a 2-d map whose positions can be told.
+
+    That is ``(N, C, H, W)`` entering a convolution, or ``(N, L, C)`` tokens that form a square grid, with or
+    without a class token before them. What takes three dimensions in another order, ``(N, C, L)`` as Conv1d
+    or ``(L, N, C)`` as attention without ``batch_first``, sees no grid, whatever their numbers are.
+    """
+    if isinstance(module, nn.Sequential):
+        return False
+    if not takes_tokens(module):
+        return len(shape) == 4 and shape[2] * shape[3] > 1
+    batch_first = all(getattr(part, "batch_first", True) for part in module.modules())
+    tokens = len(shape) == 3 and batch_first and not isinstance(module, _CHANNELS_FIRST)
+    return tokens and token_grid(shape[1]) is not None
+
+
+def _check_unchanged(network: nn.Module, known: list[nn.Module], chosen: list[nn.Module]) -> None:
+    """Refuse a layer that is changed already, or that would be changed twice now."""
+    touched: set[nn.Module] = set()
+    for module in chosen:
+        inside = set(module.modules())
+        averaged = any(isinstance(part, FullyConnected) for part in inside)
+        if averaged or inside & touched or any(isinstance(part, Shuffle) for part in inside):
+            name = next(name for name, part in network.named_modules() if part is module)
+            number = f"layer {known.index(module) + 1}" if module in known else name
+            raise ValueError(
+                f"{number} is {'averaged' if averaged else 'shuffled'} already; expected each layer once"
+            )
+        touched |= inside
+
+
+def is_number(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number, of Python's or of NumPy's."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def nearest(name: Any, known: Iterable[str]) -> str:
+    """``; did you mean …?`` with the known name that is most like `name` or lies within it, or nothing.
+
+    Examples
+    --------
+    >>> nearest("spatail", ["channel", "spatial", "patch"])
+    "; did you mean 'spatial'?"
+    """
+    known = list(known)
+    within = [other for other in known if other.startswith(f"{name}.")]
+    found = within or difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    return f"; did you mean {found[0]!r}?" if found else ""

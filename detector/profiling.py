@@ -16,37 +16,190 @@ network.
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, TypeVar, get_args
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeVar
 
 from torch import Tensor, nn
 
-from detector.choice import choose_layers, is_number, nearest
-from detector.gap_fc import FullyConnected
-from detector.layers import Layer, list_layers
-from detector.probe import Example, own_size
-from detector.profile_table import BASELINE, Profile, ProfileMethod, ProfileRow
-from detector.removal import without_shuffles
-from detector.spatial import check_unwrapped, modify_layers, shuffles
+from detector.input_hooks import Example, own_image_size
+from detector.intervene import check_unwrapped, modify_layers, shuffles, without_shuffles
+from detector.layers import FullyConnected, Layer, is_number, list_layers, nearest, select_layers
+from detector.shuffle import SHUFFLES
+from detector.tables import ShuffleMethod
 
-__all__ = ["Profile", "ProfileMethod", "ProfileRow", "profile"]
+__all__ = ["BASELINE", "Profile", "ProfileMethod", "ProfileRow", "profile"]
 
-Taken = Literal["spatial", "patch", "channel"]
-"""What can be taken away from a layer at test time."""
-Variant = tuple[ProfileMethod, int | None]
+ProfileMethod = Literal["none"] | ShuffleMethod
+"""What is taken away; ``"none"``: nothing, the baseline."""
+
+BASELINE = 0
+"""In place of a layer's number in the rows where none is shuffled."""
+
+Variant = tuple[ProfileMethod, int | None]  # a method and its patch size
 Network = TypeVar("Network", bound=nn.Module)
 Evaluate = Callable[[Network], float | Mapping[str, float]]
 
-_SCORE = "score"  # what the number is called of an `evaluate` that returns just one
+_ROW_ORDER = ("none", "patch", "spatial", "channel")
+_SINGLE_MEASURE = "score"  # the name of the measure of an `evaluate` that returns just one number
 _STREAM = 0x70726F66  # keeps these draws apart from those of training and of other evaluations
+
+
+# ---------------------------------------------------------------- the table
+
+
+@dataclass(frozen=True)
+class ProfileRow:
+    """One measure of a network with one layer shuffled in one way."""
+
+    layer: int
+    """Number of the layer, counted from 1 at the input; 0: none, the baseline."""
+    name: str
+    """Of its module in the network."""
+    percent: int
+    """What part of all layers it and those after it are, in whole percent."""
+    channels: int
+    """Of the map that enters it."""
+    height: int
+    """Of that map, in positions."""
+    width: int
+    """Of that map, in positions."""
+    method: ProfileMethod
+    """What is taken away."""
+    patch: int | None
+    """Side of the patches of ``"patch"``, in positions."""
+    measure: str
+    """What is measured: a name that ``evaluate`` gives, or ``"score"`` where it returns one number."""
+    values: tuple[float, ...]
+    """What was measured in each pass."""
+
+    @property
+    def passes(self) -> int:
+        """How many there are."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        """Of the passes; NaN where one of them is."""
+        return statistics.fmean(self.values)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the passes (n − 1); NaN where there is only one, or one is NaN."""
+        if self.passes < 2 or not all(map(math.isfinite, self.values)):
+            return math.nan
+        return statistics.stdev(self.values)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What each layer's order is worth to a network.
+
+    Parameters
+    ----------
+    rows
+        In the order of the layers, the baseline first.
+
+    Examples
+    --------
+    >>> none = ProfileRow(0, "", 0, 0, 0, 0, "none", None, "accuracy", (0.75,))
+    >>> last = ProfileRow(13, "features.40", 8, 512, 2, 2, "spatial", None, "accuracy", (0.74, 0.72))
+    >>> found = Profile.of([last, none])
+    >>> found.at(13, "patch", 4).mean
+    0.73
+    >>> print(found)
+    layer  size       method      accuracy
+        -  -          none        0.7500
+       13  512x2x2    spatial     0.7300 ± 0.0141
+    """
+
+    rows: tuple[ProfileRow, ...]
+
+    @staticmethod
+    def of(rows: Iterable[ProfileRow]) -> Profile:
+        """A table of rows in any order."""
+        rows = list(rows)
+        measures = list(dict.fromkeys(row.measure for row in rows))
+
+        def place(row: ProfileRow) -> tuple[int, int, int, int]:
+            return row.layer, _ROW_ORDER.index(row.method), row.patch or 0, measures.index(row.measure)
+
+        return Profile(tuple(sorted(rows, key=place)))
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What was measured."""
+        return tuple(dict.fromkeys(row.measure for row in self.rows))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Numbers of the layers that were shuffled."""
+        return tuple(dict.fromkeys(row.layer for row in self.rows if row.layer != BASELINE))
+
+    @property
+    def patches(self) -> tuple[int, ...]:
+        """Sides of patches that were smaller than the map somewhere."""
+        return tuple(sorted({row.patch for row in self.rows if row.patch is not None}))
+
+    def baseline(self, measure: str | None = None) -> ProfileRow | None:
+        """The row with nothing shuffled; of the first measure where none is named."""
+        return self.at(BASELINE, "none", measure=measure)
+
+    def at(
+        self, layer: int, method: ProfileMethod, patch: int | None = None, measure: str | None = None
+    ) -> ProfileRow | None:
+        """The row of a layer and a method, or None where it was not measured.
+
+        A patch as large as the layer's map is the spatial shuffle there.
+        """
+        if measure is None:
+            measure = next(iter(self.measures), "")
+        if method == "patch" and patch is not None and patch >= self._sides.get(layer, patch + 1):
+            method, patch = "spatial", None
+        return self._places.get((layer, method, patch, measure))
+
+    @cached_property
+    def _sides(self) -> dict[int, int]:
+        return {row.layer: max(row.height, row.width) for row in self.rows}
+
+    @cached_property
+    def _places(self) -> dict[tuple[int, ProfileMethod, int | None, str], ProfileRow]:
+        return {(row.layer, row.method, row.patch, row.measure): row for row in self.rows}
+
+    def __str__(self) -> str:
+        """A table for reading: one line for each layer and method, one column for each measure."""
+        head = f"{'layer':>5}  {'size':9}  {'method':10}  " + "  ".join(f"{m:15}" for m in self.measures)
+        lines = [head.rstrip()]
+        for row in self.rows:
+            if row.measure != self.measures[0]:
+                continue
+            cells = [self.at(row.layer, row.method, row.patch, measure) for measure in self.measures]
+            numbers = "  ".join(f"{_mean_and_spread(cell):15}" for cell in cells)
+            what = f"patch {row.patch}" if row.method == "patch" else row.method
+            number = "-" if row.layer == BASELINE else str(row.layer)
+            size = "-" if row.layer == BASELINE else f"{row.channels}x{row.height}x{row.width}"
+            lines.append(f"{number:>5}  {size:9}  {what:10}  {numbers}".rstrip())
+        return "\n".join(lines)
+
+
+def _mean_and_spread(row: ProfileRow | None) -> str:
+    if row is None or math.isnan(row.mean):
+        return "-"
+    return f"{row.mean:.4f}" + ("" if math.isnan(row.std) else f" ± {row.std:.4f}")
+
+
+# ---------------------------------------------------------------- what is measured
 
 
 def profile(
     network: Network,
     evaluate: Evaluate[Network],
     *,
-    methods: Sequence[Taken] = ("spatial", "patch", "channel"),
+    methods: Sequence[ShuffleMethod] = ("spatial", "patch", "channel"),
     patches: Sequence[int] | None = None,
     layers: Iterable[int] | None = None,
     passes: int = 10,
@@ -88,8 +241,8 @@ def profile(
         As of :func:`detector.modify_layers`. Default: for a network that does not say its `image_size`, the
         first input that `evaluate` gives it.
     known
-        Rows of an earlier call with the same arguments. What they tell is not measured again; those of layers
-        and methods that are not asked for now stay in the table.
+        Rows of an earlier call with the same arguments, which are not measured again; those of layers and
+        methods that are not asked for now stay in the table.
     progress
         Called after each measurement with its rows, how many are done and how many there are.
 
@@ -104,61 +257,64 @@ def profile(
         A method, a patch size or a layer that there is not; a network that is compiled or wrapped; an
         `evaluate` that returns no number, or other ones from time to time. Whatever `evaluate` raises.
     """
-    _check(methods, patches, passes)
+    _check_arguments(methods, patches, passes)
     check_unwrapped(network)
     rows: dict[tuple[int, ProfileMethod, int | None], list[ProfileRow]] = {}
     for row in known:
         rows.setdefault((row.layer, row.method, row.patch), []).append(row)
-    with _kept(network):
+    with _modes_restored(network):
         baseline = None
-        if example is None and own_size(network) is None:
-            with without_shuffles(network), _inputs(network) as inputs:
+        if example is None and own_image_size(network) is None:
+            with without_shuffles(network), _first_input(network) as inputs:
                 baseline = _measure(network, evaluate, seed, 1)
             example = inputs[0][:1] if inputs else None
         plan = _plan(network, methods, patches, layers, example)
-        missing = [
-            (layer, variant)
-            for layer, variant in plan
-            if not _complete(rows.get((layer.number, *variant), []), layer, 1 if layer is _NONE else passes)
-        ]
+
+        def is_measured(layer: Layer, variant: Variant) -> bool:
+            found = rows.get((layer.number, *variant), [])
+            wanted = 1 if layer is _NO_LAYER else passes
+            return bool(found) and all(row.name == layer.name and row.passes == wanted for row in found)
+
+        missing = [item for item in plan if not is_measured(*item)]
         for count, (layer, variant) in enumerate(missing, start=len(plan) - len(missing) + 1):
             with without_shuffles(network):
-                if layer is not _NONE:
-                    method, patch = variant
+                method, patch = variant
+                if method != "none":
                     modify_layers(
                         network,
-                        method,  # type: ignore[arg-type]  # every one but "none" is one of its methods
+                        method,
                         layers=[layer.number],
                         patch=patch,
                         shortcut=shortcut,
                         per_image=per_image,
                         example=example,
                     )
-                if layer is not _NONE or baseline is None:
-                    numbers = _measure(network, evaluate, seed, 1 if layer is _NONE else passes)
+                    values_of = _measure(network, evaluate, seed, passes)
                 else:
-                    numbers = baseline
-            new = [_row(layer, variant, measure, values) for measure, values in numbers.items()]
+                    values_of = baseline or _measure(network, evaluate, seed, 1)
+            size = (layer.channels, layer.height, layer.width)
+            new = [
+                ProfileRow(layer.number, layer.name, layer.percent, *size, *variant, measure, values)
+                for measure, values in values_of.items()
+            ]
             rows[(layer.number, *variant)] = new
             if progress is not None:
                 progress(new, count, len(plan))
     return Profile.of(row for found in rows.values() for row in found)
 
 
-# ---------------------------------------------------------------- what is measured
-
-_NONE = Layer(BASELINE, 0, 0, "", "", 0, 0, 0)
-"""Stands for no layer: the baseline."""
+_NO_LAYER = Layer(BASELINE, 0, 0, "", "", 0, 0, 0)  # of the baseline
 
 
-def _check(methods: Sequence[str], patches: Sequence[int] | None, passes: int) -> None:
+def _check_arguments(methods: Sequence[str], patches: Sequence[int] | None, passes: int) -> None:
+    known = ", ".join(SHUFFLES)
     if isinstance(methods, str) or not methods:
-        raise ValueError(f"methods: found {methods!r}; expected a list of {', '.join(get_args(Taken))}")
+        raise ValueError(f"methods: found {methods!r}; expected a list of {known}")
     for method in methods:
-        if method not in get_args(Taken):
+        if method not in SHUFFLES:
             raise ValueError(
-                f"methods: found {method!r}; expected {', '.join(get_args(Taken))}, which need no training"
-                f"{nearest(method, get_args(Taken))}"
+                f"methods: found {method!r}; expected {known}, which need no training"
+                f"{nearest(method, SHUFFLES)}"
             )
     for patch in patches or ():
         if not is_number(patch) or patch < 2:
@@ -171,7 +327,7 @@ def _check(methods: Sequence[str], patches: Sequence[int] | None, passes: int) -
 
 def _plan(
     network: nn.Module,
-    methods: Sequence[Taken],
+    methods: Sequence[ShuffleMethod],
     patches: Sequence[int] | None,
     layers: Iterable[int] | None,
     example: Example | None,
@@ -183,9 +339,9 @@ def _plan(
             chosen = [layer for layer in listed if layer.height and not _is_averaged(network, layer)]
         else:
             numbers = sorted(set(layers))
-            choose_layers(network, layers=numbers, example=example)  # raises where one cannot be changed
+            select_layers(network, layers=numbers, example=example)  # raises where one cannot be changed
             chosen = [listed[number - 1] for number in numbers]
-    plan: list[tuple[Layer, Variant]] = [(_NONE, ("none", None))]
+    plan: list[tuple[Layer, Variant]] = [(_NO_LAYER, ("none", None))]
     return plan + [(layer, variant) for layer in chosen for variant in _variants(layer, methods, patches)]
 
 
@@ -193,7 +349,7 @@ def _is_averaged(network: nn.Module, layer: Layer) -> bool:
     return any(isinstance(module, FullyConnected) for module in network.get_submodule(layer.name).modules())
 
 
-def _variants(layer: Layer, methods: Sequence[Taken], patches: Sequence[int] | None) -> list[Variant]:
+def _variants(layer: Layer, methods: Sequence[ShuffleMethod], patches: Sequence[int] | None) -> list[Variant]:
     """Each once: a patch as large as the map is the spatial shuffle."""
     side = max(layer.height, layer.width)
     powers = [2**power for power in range(1, max(side - 1, 1).bit_length() + 1)]
@@ -207,10 +363,6 @@ def _variants(layer: Layer, methods: Sequence[Taken], patches: Sequence[int] | N
     return list(dict.fromkeys(found))
 
 
-def _complete(rows: list[ProfileRow], layer: Layer, passes: int) -> bool:
-    return bool(rows) and all(row.name == layer.name and row.passes == passes for row in rows)
-
-
 # ---------------------------------------------------------------- measuring
 
 
@@ -220,10 +372,10 @@ def _measure(
     """The values of each measure, one a pass."""
     found: list[dict[str, float]] = []
     for number in range(passes):
-        network.eval()  # each time: what an evaluation does to the mode is not the next one's matter
-        with _draws_of(network, seed, number):
+        network.eval()  # each time, as `evaluate` may have changed the mode
+        with _draws_of_pass(network, seed, number):
             result = evaluate(network)
-        numbers = result if isinstance(result, Mapping) else {_SCORE: result}
+        numbers = result if isinstance(result, Mapping) else {_SINGLE_MEASURE: result}
         try:
             found.append({str(name): float(value) for name, value in numbers.items()})
         except (TypeError, ValueError):
@@ -236,13 +388,8 @@ def _measure(
     return {name: tuple(numbers[name] for numbers in found) for name in found[0]}
 
 
-def _row(layer: Layer, variant: Variant, measure: str, values: tuple[float, ...]) -> ProfileRow:
-    size = (layer.channels, layer.height, layer.width)
-    return ProfileRow(layer.number, layer.name, layer.percent, *size, *variant, measure, values)
-
-
 @contextmanager
-def _draws_of(network: nn.Module, seed: int, number: int) -> Iterator[None]:
+def _draws_of_pass(network: nn.Module, seed: int, number: int) -> Iterator[None]:
     """Make all draws those of a pass, whatever (seed, step) the evaluation itself seeks."""
     before = [(shuffle, shuffle.key, shuffle.stream.clone()) for shuffle in shuffles(network)]
     for shuffle, key, _ in before:
@@ -257,7 +404,7 @@ def _draws_of(network: nn.Module, seed: int, number: int) -> Iterator[None]:
 
 
 @contextmanager
-def _inputs(network: nn.Module) -> Iterator[list[Tensor]]:
+def _first_input(network: nn.Module) -> Iterator[list[Tensor]]:
     """Collect the first tensor that the network is called with."""
     found: list[Tensor] = []
 
@@ -273,8 +420,7 @@ def _inputs(network: nn.Module) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def _kept(network: nn.Module) -> Iterator[None]:
-    """Give every module its mode back."""
+def _modes_restored(network: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in network.modules()]
     try:
         yield

@@ -2,31 +2,228 @@
 
 Every permutation is drawn anew at each forward pass, in training and in evaluation, is the same for
 all images of the batch unless asked otherwise, and is independent from channel to channel. None has
-parameters or buffers. :mod:`detector.permutation` says how they are drawn.
+parameters or buffers.
+
+A draw is a pure function of one 64-bit number, its *stream*: every (channel, position) gets a pseudo-random
+key by hashing its index with the stream, and the order of the keys is the permutation. So a draw needs no
+generator, is the same on every device, and can be repeated from (seed, step, layer) alone.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from detector.permutation import channel_permutation, spatial_permutation, stream_of
-from detector.reorder import reorder_channels, reorder_positions
+from detector.tables import ShuffleMethod
 
 __all__ = [
+    "SHUFFLES",
     "ChannelShuffle",
     "PatchShuffle",
     "Shuffle",
     "SpatialShuffle",
+    "TokenShuffle",
     "channel_permutation",
     "channel_shuffle",
     "patch_shuffle",
     "spatial_permutation",
     "spatial_shuffle",
     "stream_of",
+    "token_grid",
 ]
 
+# The constants of splitmix64 (Steele et al., 2014, "Fast splittable pseudorandom number generators"),
+# written as signed integers because torch has no unsigned 64-bit arithmetic; products wrap around.
+_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
+_FIRST_FACTOR = 0xBF58476D1CE4E5B9 - (1 << 64)
+_SECOND_FACTOR = 0x94D049BB133111EB - (1 << 64)
+_KEY_BITS = 43  # of a patch-wise key; the 20 bits above them hold the number of the patch
+_MAX_PATCHES = 1 << 20
 _RANK_STEP = 0x632BE59BD9B4E019  # odd and large: no two processes meet in one stream within any run
+
+
+# ---------------------------------------------------------------- draws
+
+
+def stream_of(*numbers: int) -> int:
+    """The stream of a tuple of integers such as (seed, step, layer): a well-mixed signed 64-bit number.
+
+    Examples
+    --------
+    >>> stream_of(0, 1) == stream_of(0, 1), stream_of(0, 1) == stream_of(1, 0)
+    (True, False)
+    """
+    text = ",".join(str(int(number)) for number in numbers)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def _process_offset() -> int:
+    """What a process of several that train together (torch.distributed) adds to its streams; 0 if alone.
+
+    This is the one place where the process's rank enters a draw.
+    """
+    distributed = torch.distributed
+    several = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_rank() * _RANK_STEP if several else 0
+
+
+def _mix(z: Tensor) -> Tensor:
+    """splitmix64's finaliser on int64, in place; the masks make each right shift a logical one."""
+    z ^= (z >> 30).bitwise_and_((1 << 34) - 1)
+    z *= _FIRST_FACTOR
+    z ^= (z >> 27).bitwise_and_((1 << 37) - 1)
+    z *= _SECOND_FACTOR
+    z ^= (z >> 31).bitwise_and_((1 << 33) - 1)
+    return z
+
+
+def _random_keys(shape: tuple[int, ...], stream: Tensor | int, device: torch.device | None) -> Tensor:
+    """Pseudo-random int64 keys of a stream."""
+    # 0-dim and on the CPU, so that a GPU is not waited for.
+    start = _mix(torch.as_tensor(stream, dtype=torch.int64, device="cpu").clone())
+    index = torch.arange(1, math.prod(shape) + 1, device=device)
+    return _mix(index.mul_(_GAMMA).add_(start)).view(shape)
+
+
+def channel_permutation(
+    channels: int, stream: Tensor | int, device: torch.device | None = None, *, images: int | None = None
+) -> Tensor:
+    """A random order of C channels: ``(C,)`` int64, or ``(N, C)`` with one for each of N `images`.
+
+    Output channel c is input channel ``order[..., c]``. The first image has the order that all would share.
+    """
+    shape = (channels,) if images is None else (images, channels)
+    return _random_keys(shape, stream, device).argsort(dim=-1)
+
+
+def spatial_permutation(
+    channels: int,
+    height: int,
+    width: int,
+    stream: Tensor | int,
+    patch: int | None = None,
+    device: torch.device | None = None,
+    *,
+    images: int | None = None,
+) -> Tensor:
+    """An independent random order of each channel's positions: ``(C, H * W)`` or ``(N, C, H * W)`` int64.
+
+    Output position i of channel c is input position ``order[..., c, i]``.
+
+    Parameters
+    ----------
+    channels, height, width
+        C, H and W of the feature map.
+    stream
+        What the draw depends on, see :func:`stream_of`.
+    patch
+        Side of the patches, in positions, that no value may leave; the last row and column of patches are
+        smaller where it does not divide the map. None: the whole map is one patch.
+    images
+        N, where each image has its own draw. None: one draw for all.
+
+    Raises
+    ------
+    ValueError
+        `patch` below 1, or more than 1,048,576 patches.
+    """
+    shape = (channels, height * width) if images is None else (images, channels, height * width)
+    keys = _random_keys(shape, stream, device)
+    if patch is None or patch >= max(height, width):
+        return keys.argsort(dim=-1)
+    _check_patch(patch)
+    columns = -(-width // patch)
+    if columns * -(-height // patch) > _MAX_PATCHES:
+        raise ValueError(f"a {height}x{width} map has too many patches of {patch}; take larger patches")
+    row = torch.arange(height, device=device) // patch
+    column = torch.arange(width, device=device) // patch
+    patch_of = (row[:, None] * columns + column).flatten()  # (H * W,)
+    # Sorting by (patch, random key) lists each patch's positions in random order; the stable sort by
+    # patch alone lists the same patch's places, in the same stretch of the list.
+    shuffled = ((patch_of << _KEY_BITS) | (keys & ((1 << _KEY_BITS) - 1))).argsort(dim=-1)
+    places = patch_of.argsort(stable=True)
+    return torch.empty_like(shuffled).scatter_(-1, places.expand_as(shuffled), shuffled)
+
+
+def _check_patch(patch: int) -> None:
+    if patch < 1:
+        raise ValueError(f"patch must be at least 1 position, found {patch}")
+
+
+# ---------------------------------------------------------------- one gather
+
+
+class _Gather(torch.autograd.Function):
+    """Reorder a dimension by a permutation; the gradient is reordered by its inverse.
+
+    The backward of torch's own operations adds with atomics, as an index may occur twice there: slower, and
+    not deterministic on a GPU. In a permutation none does.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(values: Tensor, order: Tensor, dim: int) -> Tensor:
+        # One order for all images is (L,), one for each (N, L); values are (N, …) with L along `dim`.
+        if order.dim() == 1 and dim == 1 and values.dim() > 2:  # whole maps; gather alone uses all cores
+            return values.index_select(dim, order)
+        shape = [1] * values.dim()
+        shape[dim] = order.shape[-1]
+        shape[0] = order.shape[0] if order.dim() > 1 else 1
+        return values.gather(dim, order.view(shape).expand_as(values))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
+        _, order, ctx.dim = inputs
+        ctx.save_for_backward(order)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (order,) = ctx.saved_tensors
+        places = torch.arange(order.shape[-1], device=order.device).expand_as(order)
+        inverse = torch.empty_like(order).scatter_(-1, order, places)
+        return _gather(gradients[0], inverse, ctx.dim), None, None
+
+
+def _gather(values: Tensor, order: Tensor, dim: int) -> Tensor:
+    gathered: Tensor = _Gather.apply(values, order, dim)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+def _has_channels_last(x: Tensor) -> bool:
+    # The same as is_contiguous(memory_format=torch.channels_last), which vmap does not know.
+    return not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
+
+
+def _reorder_channels(x: Tensor, order: Tensor) -> Tensor:
+    """Put the channels of (N, C, H, W) into the order (C,) or (N, C), in the memory format of `x`."""
+    if _has_channels_last(x):
+        return _gather(x.movedim(1, -1), order, 3).movedim(-1, 1)
+    return _gather(x.contiguous(), order, 1)
+
+
+def _reorder_positions(x: Tensor, order: Tensor) -> Tensor:
+    """Put each channel's positions into the order (C, H * W) or (N, C, H * W), in the memory format of `x`.
+
+    Each image is taken as one row of C * H * W values in the order of memory: that one gather is the fastest
+    for either memory format, and the convolution behind it finds the format that it was given. `order` is
+    written over, so that only one index tensor exists beside the output.
+    """
+    n, channels, height, width = x.shape
+    channel = torch.arange(channels, device=x.device)
+    if _has_channels_last(x):
+        order = order.transpose(-1, -2).contiguous().mul_(channels).add_(channel)
+        rows = _gather(x.movedim(1, -1).flatten(1), order.flatten(-2), 1)
+        return rows.reshape(n, height, width, channels).movedim(-1, 1)
+    order += (channel * (height * width))[:, None]
+    return _gather(x.flatten(1), order.flatten(-2), 1).reshape(x.shape)
+
+
+# ---------------------------------------------------------------- functions
 
 
 def channel_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False) -> Tensor:
@@ -35,48 +232,26 @@ def channel_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False)
     Parameters
     ----------
     x
-        ``(N, C, H, W)``.
+        ``(N, C, H, W)``; the result has the same shape. ValueError where it has not four dimensions.
     stream
         What the draw depends on, see :func:`stream_of`.
     per_image
-        Whether each image has a draw of its own; otherwise all share one.
+        Whether each image has its own draw; otherwise all share one.
 
-    Returns
-    -------
-    Tensor
-        Of the same shape.
-
-    Raises
-    ------
-    ValueError
-        `x` has not four dimensions.
+    Examples
+    --------
+    >>> channel_shuffle(torch.arange(3.0).view(1, 3, 1, 1), stream=7).flatten()
+    tensor([0., 2., 1.])
     """
     images, channels, _, _ = _sizes(x)
     order = channel_permutation(channels, stream, x.device, images=images if per_image else None)
-    return reorder_channels(x, order)
+    return _reorder_channels(x, order)
 
 
 def spatial_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False) -> Tensor:
-    """Spatial shuffle: each feature map's positions in a random order of its own.
+    """Spatial shuffle: the positions of each feature map in its own random order.
 
-    Parameters
-    ----------
-    x
-        ``(N, C, H, W)``.
-    stream
-        What the draw depends on, see :func:`stream_of`.
-    per_image
-        Whether each image has a draw of its own; otherwise all share one.
-
-    Returns
-    -------
-    Tensor
-        Of the same shape.
-
-    Raises
-    ------
-    ValueError
-        `x` has not four dimensions.
+    Parameters and result are those of :func:`channel_shuffle`.
 
     Examples
     --------
@@ -90,26 +265,8 @@ def spatial_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False)
 def patch_shuffle(x: Tensor, patch: int, stream: Tensor | int, *, per_image: bool = False) -> Tensor:
     """Patch-wise spatial shuffle: like :func:`spatial_shuffle`, but no value leaves its patch.
 
-    Parameters
-    ----------
-    x
-        ``(N, C, H, W)``.
-    patch
-        Side of a patch, in positions; one as large as the map makes this the spatial shuffle.
-    stream
-        What the draw depends on, see :func:`stream_of`.
-    per_image
-        Whether each image has a draw of its own; otherwise all share one.
-
-    Returns
-    -------
-    Tensor
-        Of the same shape.
-
-    Raises
-    ------
-    ValueError
-        `patch` below 1, or `x` has not four dimensions.
+    Parameters and result are those of :func:`channel_shuffle`; `patch` is the side of a patch, in positions,
+    at least 1. One as large as the map makes this the spatial shuffle.
     """
     return _shuffle_positions(x, patch, stream, per_image)
 
@@ -117,7 +274,7 @@ def patch_shuffle(x: Tensor, patch: int, stream: Tensor | int, *, per_image: boo
 def _shuffle_positions(x: Tensor, patch: int | None, stream: Tensor | int, per_image: bool) -> Tensor:
     n, channels, height, width = _sizes(x)
     images = n if per_image else None
-    return reorder_positions(
+    return _reorder_positions(  # which holds the only reference to the order, and frees it for its own
         x, spatial_permutation(channels, height, width, stream, patch, x.device, images=images)
     )
 
@@ -128,10 +285,7 @@ def _sizes(x: Tensor) -> tuple[int, int, int, int]:
     return x.shape[0], x.shape[1], x.shape[2], x.shape[3]
 
 
-def _process_number() -> int:
-    """Which of the processes that train together this one is; 0 where it is alone."""
-    distributed = torch.distributed
-    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+# ---------------------------------------------------------------- modules
 
 
 class Shuffle(nn.Module):
@@ -139,7 +293,7 @@ class Shuffle(nn.Module):
 
     The position in the stream of draws is a plain tensor, neither parameter nor buffer: a state dict
     has no trace of it, and torch.compile reads it as an input instead of compiling each step anew. Of
-    several processes (torch.distributed) each has draws of its own. Where activation checkpointing runs a
+    several processes (torch.distributed) each has its own draws. Where activation checkpointing runs a
     forward pass once more within the backward pass, the draw is repeated, provided that :meth:`seek` was
     called before the pass.
 
@@ -150,7 +304,7 @@ class Shuffle(nn.Module):
     in_training, in_evaluation
         Whether it shuffles in training mode and in evaluation mode. Both, as in the paper, by default.
     per_image
-        Whether each image of a batch has a draw of its own; otherwise all share one, as in the paper.
+        Whether each image of a batch has its own draw; otherwise all share one, as in the paper.
     """
 
     stream: Tensor
@@ -182,12 +336,10 @@ class Shuffle(nn.Module):
         raise TypeError(f"{type(self).__name__} is no shuffle of its own: use one of its subclasses")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shuffle ``(N, C, H, W)``, or hand it on where this mode is not shuffled.
+        """Shuffle ``(N, C, H, W)``, or return it as it is where this mode is not shuffled.
 
         Raises
         ------
-        ValueError
-            `x` has not four dimensions.
         RuntimeError
             The draws could not be those of (seed, step): see the message.
         """
@@ -195,18 +347,15 @@ class Shuffle(nn.Module):
             return x
         again = not torch.compiler.is_compiling() and self._runs_again()
         draw = self.stream - 1 if again else self.stream
-        shuffled = self.permute(x, draw + _process_number() * _RANK_STEP)
-        if not again:
-            self._advance()
-        return shuffled
-
-    def _advance(self) -> None:
-        """To the next draw."""
+        shuffled = self.permute(x, draw + _process_offset())
+        if again:
+            return shuffled
         if torch.compiler.is_compiling():
             self.stream.add_(1)
         else:  # torch.func's transforms forbid to change what they do not see as an argument
             with torch._C._DisableFuncTorch():
                 self.stream.add_(1)
+        return shuffled
 
     def _runs_again(self) -> bool:
         """Whether this pass repeats another, within a backward pass; refuses what cannot draw rightly."""
@@ -248,32 +397,11 @@ class SpatialShuffle(Shuffle):
 
 
 class PatchShuffle(Shuffle):
-    """:func:`patch_shuffle` as a module.
+    """:func:`patch_shuffle` as a module; `patch` is at least 1 position, the rest as of :class:`Shuffle`."""
 
-    Parameters
-    ----------
-    patch
-        Side of a patch, in positions.
-    key, in_training, in_evaluation, per_image
-        As of :class:`Shuffle`.
-
-    Raises
-    ------
-    ValueError
-        `patch` below 1.
-    """
-
-    def __init__(
-        self,
-        patch: int,
-        *key: int,
-        in_training: bool = True,
-        in_evaluation: bool = True,
-        per_image: bool = False,
-    ) -> None:
-        super().__init__(*key, in_training=in_training, in_evaluation=in_evaluation, per_image=per_image)
-        if patch < 1:
-            raise ValueError(f"patch must be at least 1 position, found {patch}")
+    def __init__(self, patch: int, *key: int, **options: bool) -> None:
+        super().__init__(*key, **options)
+        _check_patch(patch)
         self.patch = patch
 
     def permute(self, x: Tensor, stream: Tensor) -> Tensor:
@@ -283,3 +411,55 @@ class PatchShuffle(Shuffle):
     def extra_repr(self) -> str:
         """What printing the module shows."""
         return f"patch={self.patch}"
+
+
+SHUFFLES: dict[ShuffleMethod, type[Shuffle]] = {
+    "spatial": SpatialShuffle,
+    "patch": PatchShuffle,
+    "channel": ChannelShuffle,
+}
+"""The module of each method that draws; where the method needs a patch size, it is the first argument."""
+
+
+# ---------------------------------------------------------------- tokens of a vision transformer
+
+
+def token_grid(count: int) -> tuple[int, int] | None:
+    """How many of the tokens precede a square grid, 0 or 1 (the class token), and the grid's side.
+
+    None where `count` is neither a square above 1 nor one more.
+
+    Examples
+    --------
+    >>> token_grid(1 + 14 * 14), token_grid(7 * 7), token_grid(200)
+    ((1, 14), (0, 7), None)
+    """
+    for before in (0, 1):
+        side = math.isqrt(max(count - before, 0))
+        if side > 1 and side * side == count - before:
+            return before, side
+    return None
+
+
+class TokenShuffle(nn.Module):
+    """A shuffle of a vision transformer's tokens, as a map of one position a token; the class token stays."""
+
+    def __init__(self, shuffle: Shuffle) -> None:
+        super().__init__()
+        self.shuffle = shuffle
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Shuffle ``(N, L, C)``, where L is a square or one more."""
+        if not self.shuffle.active:
+            return tokens
+        grid = token_grid(tokens.shape[1])
+        if grid is None:
+            raise ValueError(
+                f"found {tokens.shape[1]} tokens; expected a square grid, with or without one more"
+            )
+        before, side = grid
+        # (N, L, C) is a channels-last map as it lies in memory.
+        n, _, channels = tokens.shape
+        laid = tokens[:, before:].reshape(n, side, side, channels).movedim(-1, 1)
+        shuffled = self.shuffle(laid).movedim(1, -1).flatten(1, 2)
+        return torch.cat([tokens[:, :before], shuffled], 1)

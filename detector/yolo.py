@@ -3,16 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck
 
 from detector.grid import decode, encode, gather_targets, non_maximum_suppression, split_outputs
-from detector.head import ConvHead
 from detector.loss import LossWeights, YOLOLoss, yolo_loss
 
-__all__ = ["YOLO"]
+__all__ = ["YOLO", "ConvHead", "covering_dilation", "receptive_field"]
+
+
+class ConvHead(nn.Module):
+    """Turns the backbone's last map into the grid's outputs, at the same resolution.
+
+    Each bottleneck is 1×1, 3×3 (dilated), 1×1, all of `channels` channels, stride 1. A convolution ends it
+    instead of YOLO's fully connected layer, so that an output does not see the whole map at once "which may
+    be exploited by the model to predict its location".
+
+    Parameters
+    ----------
+    in_channels, out_channels
+        Of the backbone's last map, and B·5 + C.
+    channels, blocks
+        Width, a multiple of 4, and number of the bottlenecks.
+    dilation
+        Of their 3×3 convolutions. An output of the default head sees a window of 15×15 positions around its
+        own (:func:`receptive_field`): just wider than a 14×14 map.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, channels: int = 256, blocks: int = 3, dilation: int = 2
+    ) -> None:
+        super().__init__()
+        if channels < 1 or channels % Bottleneck.expansion:
+            raise ValueError(f"head channels must be a multiple of {Bottleneck.expansion}, found {channels}")
+        shortcut = nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+        # torchvision's bottleneck puts out 4 × planes channels and is planes · base_width / 64 wide:
+        # these two make both equal to `channels`.
+        planes, base_width = channels // Bottleneck.expansion, 64 * Bottleneck.expansion
+        self.blocks = nn.Sequential(
+            *(
+                Bottleneck(
+                    channels if number else in_channels,
+                    planes,
+                    downsample=None if number else shortcut,
+                    base_width=base_width,
+                    dilation=dilation,
+                )
+                for number in range(blocks)
+            )
+        )
+        self.output = nn.Conv2d(channels, out_channels, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.normal_(self.output.weight, std=0.001)
+        nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(N, in_channels, S, S)`` to ``(N, out_channels, S, S)`` float32: scores and loss need it."""
+        outputs: Tensor = self.output(self.blocks(features))
+        return outputs.to(torch.float32)
+
+
+def receptive_field(dilation: int, blocks: int = 3) -> int:
+    """The side of the window that an output of the head sees, in positions."""
+    return 1 + 2 * dilation * blocks + 2
+
+
+def covering_dilation(grid: int, blocks: int = 3) -> int:
+    """The least dilation, but at least the paper's 2, whose window is as wide as a grid × grid map.
+
+    Examples
+    --------
+    >>> [covering_dilation(grid) for grid in (8, 14, 15, 19)]
+    [2, 2, 2, 3]
+    """
+    return next(dilation for dilation in count(2) if receptive_field(dilation, blocks) >= grid)
 
 
 class YOLO(nn.Module):
@@ -63,11 +133,8 @@ class YOLO(nn.Module):
     ) -> None:
         super().__init__()
         self.grid = (grid, grid) if isinstance(grid, int) else grid
-        for name, value in {
-            "classes": classes,
-            "boxes_per_cell": boxes_per_cell,
-            "grid": min(self.grid),
-        }.items():
+        sizes = {"classes": classes, "boxes_per_cell": boxes_per_cell, "grid": min(self.grid)}
+        for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, found {value}")
         if stride := getattr(backbone, "stride", None):
@@ -77,39 +144,23 @@ class YOLO(nn.Module):
         self.weights = weights or LossWeights()
         self.backbone = backbone
         in_channels: Any = backbone.out_channels
-        self.head = ConvHead(
-            in_channels,
-            boxes_per_cell * 5 + classes,
-            head_channels,
-            dilation=dilation or ConvHead.covering_dilation(max(self.grid)),
-        )
-        self._start_neutral()
-
-    def _start_neutral(self) -> None:
-        """Let an untrained network predict mid-cell, a quarter of each side, no object, any class alike.
-
-        The outputs are linear, so that the bias is the mean prediction; from zero, or worse from large random
-        outputs, the first steps of a training from scratch go into finding it.
-        """
-        bias = torch.full_like(self.head.output.bias, 1 / self.classes)  # type: ignore[arg-type]
-        bias[: self.boxes_per_cell * 5] = bias.new_tensor([0.5, 0.5, 0.5, 0.5, 0.0]).repeat(
-            self.boxes_per_cell
-        )
+        dilation = dilation or covering_dilation(max(self.grid))
+        self.head = ConvHead(in_channels, boxes_per_cell * 5 + classes, head_channels, dilation=dilation)
+        # An untrained network predicts mid-cell, a quarter of each side, no object, any class alike. The
+        # outputs are linear, so that the bias is the mean prediction; from zero, or worse from large random
+        # outputs, the first steps of a training from scratch go into finding it.
+        box = torch.tensor([0.5, 0.5, 0.5, 0.5, 0.0], device=self.head.output.weight.device)
         with torch.no_grad():
-            self.head.output.bias.copy_(bias)  # type: ignore[union-attr]
+            bias: Any = self.head.output.bias
+            bias.fill_(1 / classes)[: boxes_per_cell * 5] = box.repeat(boxes_per_cell)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Raw outputs of the grid.
+        """Raw outputs ``(N, B·5 + C, S, S)`` float32; :func:`detector.grid.split_outputs` takes them apart.
 
         Parameters
         ----------
         images
             ``(N, 3, H, W)``, uint8 RGB, or floating point and normalised (:func:`detector.normalize`).
-
-        Returns
-        -------
-        Tensor
-            ``(N, B·5 + C, S, S)`` float32; :func:`detector.grid.split_outputs` takes them apart.
 
         Raises
         ------
@@ -130,16 +181,8 @@ class YOLO(nn.Module):
         self, outputs: Tensor, targets: Sequence[dict[str, Tensor]], image_size: tuple[int, int]
     ) -> YOLOLoss:
         """The loss of outputs that are already computed; see :meth:`loss`."""
-        boxes, labels, image_index, difficult = gather_targets(targets, outputs.device)
-        laid = encode(
-            boxes,
-            labels,
-            image_index,
-            difficult,
-            images=len(targets),
-            image_size=image_size,
-            grid=self.grid,
-        )
+        columns = gather_targets(targets, outputs.device)
+        laid = encode(*columns, images=len(targets), image_size=image_size, grid=self.grid)
         return yolo_loss(split_outputs(outputs.float(), self.boxes_per_cell), laid, self.weights)
 
     def loss(self, images: Tensor, targets: Sequence[dict[str, Tensor]]) -> YOLOLoss:
@@ -184,10 +227,8 @@ class YOLO(nn.Module):
         ----------
         images
             As of :meth:`forward`. Call ``eval()`` first: batch norm is left as it is.
-        score_threshold
-            Detections that score less are left out.
-        iou_threshold
-            Of two detections of one class that overlap more than this the better one stays.
+        score_threshold, iou_threshold
+            Lower scores are left out; of two detections of a class that overlap more, the better one stays.
         max_detections
             Per image, the best.
 

@@ -59,7 +59,11 @@ def test_light_packages_import_nothing_heavy(module: str) -> None:
 
 def test_detector_imports_neither_files_nor_training() -> None:
     foreign = {"data", "diagnosis", "training", "lightning", "albumentations", "cv2", "pandas", "matplotlib"}
-    assert not loaded_by("detector") & foreign
+    assert not (loaded_by("detector.yolo") | loaded_by("detector.profiling")) & foreign
+
+
+def test_the_tables_of_networks_and_methods_need_no_torch() -> None:
+    assert not loaded_by("detector.tables") & set(HEAVY)
 
 
 def test_diagnosis_runs_where_training_is_not_installed() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from data.records import InputError
-from detector.weights import WeightsError, what_is_wrong
+from detector.networks import WeightsError, describe_read_error
 
 __all__ = ["CheckpointForm", "load_state", "weights_error"]
 
@@ -45,7 +45,7 @@ class CheckpointForm:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises half a dozen types for damaged files
-            found, _, expected = what_is_wrong(error).removeprefix("found ").partition("; expected ")
+            found, _, expected = describe_read_error(error).removeprefix("found ").partition("; expected ")
             raise InputError(path, found, f"{expected}; here, {mine}") from None
         wanted = ("state_dict", "hyper_parameters")
         if not isinstance(content, Mapping) or any(name not in content for name in wanted):

@@ -8,10 +8,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from diagnosis.breakdown import error_masks
-from diagnosis.characteristics import sensitivity
 from diagnosis.compare import Comparison
-from diagnosis.confusion import confusion_matrix
 from diagnosis.figures.plots import ap_dots, class_bars, pies
 from diagnosis.figures.plots_characteristics import characteristic_by_class, sensitivity_chart
 from diagnosis.figures.plots_compare import class_differences, differences, intervals
@@ -24,8 +21,6 @@ from diagnosis.figures.plots_tide_confusion import confusion
 from diagnosis.figures.style import save_figure
 from diagnosis.flow import flow
 from diagnosis.record import Diagnosis
-from diagnosis.similar import class_groups
-from diagnosis.trends import detection_trend, false_positive_trend
 
 __all__ = ["Illustration", "illustrations", "save_illustrations"]
 
@@ -62,7 +57,7 @@ def illustrations(diagnoses: Sequence[Diagnosis], comparison: Comparison | None 
             lambda: tide_summary({diagnosis.name: diagnosis.tide for diagnosis in diagnoses}),
         ),
     ]  # fmt: skip
-    if len(class_groups(diagnoses[0].truth.classes, diagnoses[0].similar)) > 1:
+    if len(diagnoses[0].groups) > 1:
         title = "The five shares by group of similar classes"
         chosen.append(Illustration("error_groups", "groups", title, "", lambda: group_pies(diagnoses)))
     if comparison is not None:
@@ -119,13 +114,7 @@ def _compared(diagnoses: Sequence[Diagnosis], comparison: Comparison) -> list[Il
 
 
 def _of_one(diagnosis: Diagnosis, suffix: str) -> list[Illustration]:
-    name, matching = diagnosis.name, diagnosis.matching
-    groups = class_groups(diagnosis.truth.classes, diagnosis.similar)
-
-    def first_errors() -> Figure:
-        kinds = error_masks(matching, diagnosis.similar, strong=diagnosis.iou)
-        trends = {group: false_positive_trend(matching, kinds, members) for group, members in groups.items()}
-        return false_positive_areas(trends, name=name)
+    name, groups = diagnosis.name, diagnosis.groups
 
     return [
         Illustration(
@@ -136,16 +125,17 @@ def _of_one(diagnosis: Diagnosis, suffix: str) -> list[Illustration]:
         Illustration(
             f"detection_trend{suffix}", "trends", f"What the top detections of {name} are",
             "Shares of the surest detections, the deeper one looks; N is the number of a class's objects.",
-            lambda: detection_areas(detection_trend(matching, diagnosis.similar), groups, name=name),
+            lambda: detection_areas(diagnosis.detection_trend, groups, name=name),
         ),
         Illustration(
             f"false_positive_trend{suffix}", "trends", f"What the first false positives of {name} are",
-            "Shares of the surest false positives, the deeper one looks.", first_errors,
+            "Shares of the surest false positives, the deeper one looks.",
+            lambda: false_positive_areas(diagnosis.false_positive_trends, name=name),
         ),
         Illustration(
             f"sensitivity{suffix}", "characteristics", f"What {name} is sensitive to",
             "Normalised average precision of the worst and the best bin, averaged over classes.",
-            lambda: sensitivity_chart(sensitivity(diagnosis.characteristics), name=name),
+            lambda: sensitivity_chart(diagnosis.sensitivity, name=name),
         ),
         Illustration(
             f"area{suffix}", "", f"Which objects {name} finds, by their size",
@@ -155,7 +145,7 @@ def _of_one(diagnosis: Diagnosis, suffix: str) -> list[Illustration]:
         Illustration(
             f"confusion{suffix}", "confusion", f"Which class {name} takes for which",
             "Rows: what is there; columns: what was found.",
-            lambda: confusion_heatmap(confusion_matrix(matching), name),
+            lambda: confusion_heatmap(diagnosis.confusion, name),
         ),
         Illustration(
             f"tide_confusion{suffix}", "", f"Which class {name} takes for which, by TIDE",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from diagnosis.figures.legend import Entry, draw_keys, key_rows
+from diagnosis.figures.legend import LegendEntry, draw_keys, key_rows
 from diagnosis.figures.style import (
     INK,
     LINE,
@@ -43,7 +43,7 @@ def page_of_panels(
     *,
     title: str,
     subtitle: str = "",
-    keys: Sequence[Entry] = (),
+    keys: Sequence[LegendEntry] = (),
     note: str = "",
     columns: int = 4,
     left: float = LEFT,

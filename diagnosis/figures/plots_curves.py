@@ -150,7 +150,7 @@ def _thinned(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> tup
 
 
 def reliability(
-    diagnoses: Sequence[Diagnosis], *, bins: int = 10, lowest: float = 0.05, label: int | None = None
+    diagnoses: Sequence[Diagnosis], *, bins: int = 10, lowest: float = 0.0, label: int | None = None
 ) -> Figure:
     """Precision over score, a panel a detector: on the diagonal a score is the probability of being right.
 
@@ -181,8 +181,8 @@ def reliability(
         f"Upper: share of true positives (IoU {diagnoses[0].iou:g}) among the detections of each of "
         f"{bins} bins of the score, over their mean score; hits of difficult objects are left out. "
         f"Below the diagonal the detector is too sure. Lower: detections in each bin. "
-        f"Scores below {lowest:g} are left out. "
-        "ECE: expected calibration error, the mean distance from the diagonal."
+        + (f"Scores below {lowest:g} are left out. " if lowest > 0 else "")
+        + "ECE: expected calibration error, the mean distance from the diagonal."
     )
     lines = wrap(text, width, TEXT)
     title = "Reliability of the scores" + ("" if label is None else f": {classes[label]}")

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from diagnosis.breakdown import BACKGROUND, ERROR_TYPES, LOCALIZATION, SIMILAR, ErrorType
-from diagnosis.figures.legend import Entry
+from diagnosis.figures.legend import Entry, LegendEntry
 from diagnosis.figures.panels import Panel, page_of_panels
 from diagnosis.figures.style import INK, QUIET, count, house_style
 from diagnosis.impact import VARIANTS, Impact
@@ -235,7 +235,7 @@ def false_positive_areas(trends: Mapping[str, FalsePositiveTrend], *, name: str 
     return figure
 
 
-def _type_key(kind: ErrorType) -> Entry:
+def _type_key(kind: ErrorType) -> LegendEntry:
     return Entry(kind.name, patch={"facecolor": kind.colour, "linewidth": 0})
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from detector import YOLO, ResNet, WeightsError, load_weights, normalize, resnet18, resnet50, resnet152
-from detector.backbone import resnet
+from detector.networks import resnet
 
 State = dict[str, Tensor]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from detector.head import ConvHead
+from detector.yolo import ConvHead, covering_dilation, receptive_field
 
 
 @pytest.mark.parametrize(
@@ -37,15 +37,15 @@ def test_field_is_what_the_middle_output_sees(dilation: int, blocks: int) -> Non
     assert x.grad is not None
     seen = x.grad.abs().sum((0, 1)) > 0
     rows, columns = seen.any(1).nonzero(), seen.any(0).nonzero()
-    assert rows.max() - rows.min() + 1 == head.field
-    assert columns.max() - columns.min() + 1 == head.field
+    assert rows.max() - rows.min() + 1 == receptive_field(dilation, blocks)
+    assert columns.max() - columns.min() + 1 == receptive_field(dilation, blocks)
 
 
 @pytest.mark.parametrize("grid", range(1, 40))
 def test_covering_dilation_is_the_least(grid: int) -> None:
-    dilation = ConvHead.covering_dilation(grid)
-    assert ConvHead(4, 1, 4, dilation=dilation).field >= grid
-    assert dilation == 2 or ConvHead(4, 1, 4, dilation=dilation - 1).field < grid
+    dilation = covering_dilation(grid)
+    assert receptive_field(dilation) >= grid
+    assert dilation == 2 or receptive_field(dilation - 1) < grid
 
 
 def test_outputs_are_float32_under_autocast() -> None:

@@ -12,8 +12,8 @@ from torchvision.models.efficientnet import MBConvConfig
 from torchvision.models.regnet import BlockParams
 
 from detector import YOLO, list_layers, modify_layers, resnet18, resnet50, resnet152, seek_shuffles, vgg16
+from detector.intervene import shuffles
 from detector.layers import Layer
-from detector.spatial import shuffles
 
 models = torchvision.models
 

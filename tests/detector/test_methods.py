@@ -22,9 +22,9 @@ from detector import (
     shuffle_layers,
     vgg16,
 )
-from detector.gap_fc import FullyConnected, fully_connected
+from detector.intervene import fully_connected, shuffles
+from detector.layers import FullyConnected, residual_blocks
 from detector.shuffle import Shuffle, spatial_shuffle, stream_of
-from detector.spatial import residual_blocks, shuffles
 
 THIN = 1 / 16
 METHODS: dict[str, dict[str, Any]] = {"spatial": {}, "patch": {"patch": 3}, "channel": {}}

@@ -23,7 +23,7 @@ from detector import (
     spatial_shuffle,
     vgg16,
 )
-from detector.spatial import shuffles
+from detector.intervene import shuffles
 
 THIN = 1 / 16
 

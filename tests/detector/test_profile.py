@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torchvision.models.convnext import CNBlockConfig
 
 from detector import list_layers, modify_layers, profile, resnet18, resnet50, seek_shuffles, vgg16
-from detector.profile_table import Profile, ProfileRow
-from detector.removal import remove_shuffles, without_shuffles
-from detector.spatial import shuffles
+from detector.intervene import remove_shuffles, shuffles, without_shuffles
+from detector.profiling import Profile, ProfileRow
 from detector.yolo import YOLO
 
 CLASSES, SIDE, IMAGES = 8, 8, 64

@@ -11,8 +11,9 @@ import torchvision
 from torch import Tensor, nn
 
 from detector import YOLO, resnet18, resnet50, seek_shuffles, shuffle_layers
+from detector.intervene import shuffles
+from detector.layers import residual_blocks
 from detector.shuffle import ChannelShuffle, PatchShuffle, SpatialShuffle, spatial_shuffle, stream_of
-from detector.spatial import residual_blocks, shuffles
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "resnet18": (resnet18, 8),

@@ -156,7 +156,7 @@ def test_official_weights_without_their_classifier(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         "torchvision.models._api.load_state_dict_from_url", lambda *_, **__: theirs.state_dict()
     )
-    monkeypatch.setattr("detector.vgg.cfgs", {"D": vgg_plan()})
+    monkeypatch.setattr("detector.networks.cfgs", {"D": vgg_plan()})
     ours = VGG(5)
     assert list(shapes(ours.features)) == list(shapes(theirs.features))
     loaded = vgg16(5, weights="imagenet")

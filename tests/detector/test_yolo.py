@@ -1,5 +1,7 @@
 """The whole detector: shapes, agreement of its sizes, learning, thresholds, repeatability."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -116,9 +118,10 @@ def test_label_that_is_no_class(label: int) -> None:
         tiny().loss(pictures(2), [NOTHING, wrong])
 
 
-@pytest.mark.parametrize(("grid", "field"), [(2, 15), (14, 15), (19, 21)])
-def test_the_head_covers_the_grid(grid: int, field: int) -> None:
-    assert tiny(0, 3, grid).head.field == field
+@pytest.mark.parametrize(("grid", "dilation"), [(2, 2), (14, 2), (19, 3)])
+def test_the_head_covers_the_grid(grid: int, dilation: int) -> None:
+    head: Any = tiny(0, 3, grid).head
+    assert [block.conv2.dilation for block in head.blocks] == [(dilation, dilation)] * 3
 
 
 # ---------------------------------------------------------------- inputs

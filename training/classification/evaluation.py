@@ -16,7 +16,7 @@ from data.classification import Normalization
 from data.image_batches import ClassificationBatch
 from data.image_set import Statistics
 from detector import seek_shuffles
-from detector.spatial import needs_passes
+from detector.intervene import needs_passes
 from training.precision import autocast
 
 __all__ = ["Score", "Scores", "evaluate_classifier"]

@@ -22,9 +22,9 @@ from detector import (
     set_shuffling,
     vgg16,
 )
-from detector.choice import nearest
-from detector.probe import inputs_seen
-from detector.weights import load_into, load_weights
+from detector.input_hooks import input_shapes
+from detector.layers import nearest
+from detector.networks import load_into, load_weights
 from training.checkpoint import CheckpointForm, load_state, weights_error
 from training.classification.options import ModelOptions
 from training.options import option_of
@@ -157,7 +157,7 @@ def build_classifier(options: ModelOptions, classes: int, image_size: int) -> nn
     except WeightsError as error:
         raise weights_error(error, options.arch) from error
     try:
-        inputs_seen(network, image_size)
+        input_shapes(network, image_size)
     except ValueError as error:
         reason = " ".join(str(error).partition("(")[2].rpartition(")")[0].split())
         raise InputError(

@@ -79,8 +79,8 @@ class ClassifierModule(L.LightningModule):
     def training_step(self, batch: ClassificationBatch, batch_index: int) -> Tensor:
         """One step's loss; a non-finite one ends the run before it reaches the weights."""
         step = self.current_epoch * self.steps_per_epoch + batch_index
-        rank = step * self.trainer.world_size + self.global_rank
-        seek_shuffles(self.model, self.options.optimization.seed, rank)
+        # Counts the batches of all processes; the shuffles themselves add the process's rank.
+        seek_shuffles(self.model, self.options.optimization.seed, step * self.trainer.world_size)
         logits = self.logits(batch["images"])
         loss = functional.cross_entropy(logits.float(), batch["labels"])
         # All processes stop together: one alone would leave the others waiting for its gradients.

@@ -12,7 +12,7 @@ from data.detection import Batch
 from data.records import Detections, GroundTruth
 from detector import YOLO, seek_shuffles
 from detector.grid import Prediction, decode, non_maximum_suppression, split_outputs
-from detector.spatial import needs_passes
+from detector.intervene import needs_passes
 from training.detection.columns import Columns, detections_from
 from training.detection.options import EvaluationOptions
 from training.precision import autocast

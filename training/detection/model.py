@@ -9,7 +9,7 @@ from typing import Any
 
 from data.records import InputError
 from detector import YOLO, WeightsError, shuffle_layers
-from detector.backbone import resnet
+from detector.networks import resnet
 from training.checkpoint import CheckpointForm, load_state, weights_error
 from training.detection.options import ModelOptions
 

@@ -98,7 +98,8 @@ class DetectorModule(L.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """One step's loss, logged by part; a non-finite one ends the run before it reaches the weights."""
         step = self.current_epoch * self.steps_per_epoch + batch_index
-        seek_shuffles(self.model, self.optimization.seed, step * self.trainer.world_size + self.global_rank)
+        # Counts the batches of all processes; the shuffles themselves add the process's rank.
+        seek_shuffles(self.model, self.optimization.seed, step * self.trainer.world_size)
         height, width = batch["images"].shape[2:]
         outputs = self.outputs(batch)
         with torch.autocast(self.device.type, enabled=False):

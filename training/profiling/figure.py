@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from detector.profile_table import BASELINE, Profile, ProfileMethod, ProfileRow
+from detector.profiling import BASELINE, Profile, ProfileMethod, ProfileRow
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.style import (
     GRID_COLOUR,

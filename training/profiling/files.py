@@ -13,7 +13,7 @@ from typing import Any
 
 from data.formats.files import read_text, write_text
 from data.records import InputError
-from detector.profile_table import Profile, ProfileRow
+from detector.profiling import Profile, ProfileRow
 
 __all__ = ["read_known", "read_table", "write_json", "write_table"]
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from data.records import InputError
 from detector import profile
-from detector.profile_table import Profile, ProfileRow
+from detector.profiling import Profile, ProfileRow
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.style import count, save_figure
 from training.folder import make_folder

@@ -17,7 +17,7 @@ from torch.nn import functional
 from data import classification
 from data.classification import Normalization, read_classification, read_classification_test
 from detector import seek_shuffles, vgg16
-from detector.weights import load_weights
+from detector.networks import load_weights
 from training.classification.model import load_classifier, read_checkpoint
 from training.classification.module import ClassifierModule
 from training.classification.options import Options

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
-from detector.profile_table import Profile, ProfileRow
+from detector.profiling import Profile, ProfileRow
 from training.profiling.figure import _points, curves_of, draw_profile
 
 SHARES = ("map_area", "correct", "localization", "similar", "other", "background")

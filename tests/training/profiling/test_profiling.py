@@ -19,7 +19,7 @@ from PIL import Image
 
 from data import classification
 from data.shapes import write_shapes
-from detector.profile_table import Profile, ProfileRow
+from detector.profiling import Profile, ProfileRow
 from training.classification import model as classifier_model
 from training.classification.command import main as train_classify
 from training.classification.options import ModelOptions as ClassifierOptions

@@ -1,4 +1,4 @@
-"""One pass through a network that computes nothing: in what order its modules run, and what enters them."""
+"""What enters the modules of a network: how to see it, and how to change it without touching their code."""
 
 from __future__ import annotations
 
@@ -14,14 +14,23 @@ from torch.nn.parameter import is_lazy
 
 from detector.shuffle import Shuffle
 
-__all__ = ["Example", "Seen", "inputs_seen", "trunk"]
+__all__ = [
+    "Example",
+    "InputShapes",
+    "average_input",
+    "input_shapes",
+    "own_image_size",
+    "shuffle_input",
+    "trunk",
+    "unshuffle_input",
+]
 
-Seen = dict[nn.Module, tuple[int, ...]]
+InputShapes = dict[nn.Module, tuple[int, ...]]
 """The shape of what enters each module that is run, in the order in which they are run."""
 Example = Tensor | int | tuple[int, int]
 """An input to run a network with: a batch of images, or the height and width (or the side) of an image."""
 
-_DEFAULT_SIDE = 224  # pixels, what nearly all of torchvision's networks are made for
+_DEFAULT_IMAGE_SIZE_PIXELS = 224  # what nearly all of torchvision's networks are made for
 
 
 def trunk(network: nn.Module) -> nn.Module:
@@ -30,24 +39,21 @@ def trunk(network: nn.Module) -> nn.Module:
     return inner if isinstance(inner, nn.Module) else network
 
 
-def inputs_seen(network: nn.Module, example: Example | None = None) -> Seen:
+def own_image_size(network: nn.Module) -> Any:
+    """The `image_size` that a network, or what it wraps, says that it is made for, in pixels; else None."""
+    return getattr(network, "image_size", None) or getattr(trunk(network), "image_size", None)
+
+
+# ---------------------------------------------------------------- seeing it
+
+
+def input_shapes(network: nn.Module, example: Example | None = None) -> InputShapes:
     """The shape of what enters each module in one pass in evaluation mode, in the order of their running.
 
     The pass is on the meta device, where nothing is computed; a network that cannot be run there is run where
     it is. What it leaves behind in the modules' attributes is taken back. A detector that cannot be run at
-    all is run as far as its backbone. Shuffles draw nothing.
-
-    Parameters
-    ----------
-    network
-        Any network that takes images.
-    example
-        As of :func:`detector.list_layers`.
-
-    Raises
-    ------
-    ValueError
-        The network cannot be run with that input, or its layers have no sizes yet.
+    all is run as far as its backbone. Shuffles draw nothing. ValueError where the network cannot be run with
+    the `example` (see :func:`detector.list_layers`), or its layers have no sizes yet.
     """
     if any(is_lazy(parameter) for parameter in network.parameters()):
         raise ValueError(
@@ -55,18 +61,18 @@ def inputs_seen(network: nn.Module, example: Example | None = None) -> Seen:
             "so that they have their weights"
         )
     network = getattr(network, "_orig_mod", network)  # what torch.compile has made of it takes no hooks
-    images = _images(network, example)
+    images = _example_images(network, example)
     problem: Exception | None = None
     for part in dict.fromkeys([network, trunk(network)]):
         for run in (_run_on_meta, _run):
-            seen: Seen = {}
+            shapes: InputShapes = {}
             try:
-                with _watched(part, seen), torch.no_grad():
+                with _watched(part, shapes), torch.no_grad():
                     run(part, images)
             except Exception as error:  # whatever a network of somebody's may raise
                 problem = problem or error
             else:
-                return seen
+                return shapes
     reason = str(problem).strip().split("\n")[0]
     raise ValueError(
         f"network: found {type(network).__name__}, which cannot be run with an input of "
@@ -74,31 +80,20 @@ def inputs_seen(network: nn.Module, example: Example | None = None) -> Seen:
     ) from problem
 
 
-def own_size(network: nn.Module) -> Any:
-    """The `image_size` that a network, or what it wraps, says that it is made for, in pixels; else None."""
-    return getattr(network, "image_size", None) or getattr(trunk(network), "image_size", None)
-
-
-def _images(network: nn.Module, example: Example | None) -> Tensor:
+def _example_images(network: nn.Module, example: Example | None) -> Tensor:
     if isinstance(example, Tensor):
         return example
-    size: Any = (own_size(network) or _DEFAULT_SIDE) if example is None else example
+    size: Any = (own_image_size(network) or _DEFAULT_IMAGE_SIZE_PIXELS) if example is None else example
     sides = (size, size) if isinstance(size, int) else size
     if not isinstance(sides, tuple | list) or [type(side) for side in sides] != [int, int] or min(sides) < 1:
+        text = repr(example)
         raise ValueError(
-            f"example: found {_in_short(example)}; expected images (N, C, H, W), or the height and width of "
-            "one, or its side, in pixels"
+            f"example: found {text if len(text) <= 40 else f'a {type(example).__name__}'}; expected images "
+            "(N, C, H, W), or the height and width of one, or its side, in pixels"
         )
-    height, width = sides
     channels = next((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), 3)
     weight = next((value for value in network.parameters() if value.is_floating_point()), torch.empty(0))
-    return torch.zeros(1, channels, height, width, dtype=weight.dtype, device="meta")
-
-
-def _in_short(value: object) -> str:
-    """As it is written, or just its class where it holds tensors."""
-    text = repr(value)
-    return text if len(text) <= 40 else f"a {type(value).__name__}"
+    return torch.zeros(1, channels, *sides, dtype=weight.dtype, device="meta")
 
 
 def _run_on_meta(network: nn.Module, images: Tensor) -> None:
@@ -113,13 +108,13 @@ def _run(network: nn.Module, images: Tensor) -> None:
 
 
 @contextmanager
-def _watched(network: nn.Module, seen: Seen) -> Iterator[None]:
+def _watched(network: nn.Module, shapes: InputShapes) -> Iterator[None]:
     """Note what enters each module, in evaluation mode and without draws; then leave all as it was."""
 
     def note(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         for value in (*inputs, *named.values()):
             if isinstance(value, Tensor):
-                seen.setdefault(module, tuple(value.shape))
+                shapes.setdefault(module, tuple(value.shape))
                 return
 
     # TorchScript takes no hooks and has its attributes elsewhere: it runs along, and nothing in it is seen.
@@ -143,3 +138,45 @@ def _watched(network: nn.Module, seen: Seen) -> Iterator[None]:
         for value, was in before:
             value.clear()
             (value.update if isinstance(value, dict) else value.extend)(was)
+
+
+# ---------------------------------------------------------------- changing it
+
+# The hooks are functions of this module, so that a network with hooks can be copied and pickled.
+
+
+def shuffle_input(module: nn.Module, shuffle: nn.Module) -> None:
+    """Let `module` see its first input shuffled; the shuffle becomes its child `input_shuffle`."""
+    module.add_module("input_shuffle", shuffle.train(module.training))
+    module.register_forward_pre_hook(_shuffle_hook, with_kwargs=True)
+
+
+def unshuffle_input(module: nn.Module) -> None:
+    """The inverse of :func:`shuffle_input`."""
+    del module.input_shuffle
+    for number in [key for key, hook in module._forward_pre_hooks.items() if hook is _shuffle_hook]:
+        del module._forward_pre_hooks[number], module._forward_pre_hooks_with_kwargs[number]
+
+
+def average_input(module: nn.Module) -> None:
+    """Let `module` see its first input averaged to one position, by its child `input_average`."""
+    module.add_module("input_average", nn.AdaptiveAvgPool2d(1))
+    module.register_forward_pre_hook(_average_hook, with_kwargs=True)
+
+
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def _shuffle_hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Inputs:
+    return _with_first_changed(module.input_shuffle, inputs, named)  # type: ignore[arg-type]
+
+
+def _average_hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Inputs:
+    return _with_first_changed(module.input_average, inputs, named)  # type: ignore[arg-type]
+
+
+def _with_first_changed(change: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Inputs:
+    if inputs:
+        return (change(inputs[0]), *inputs[1:]), named
+    name = next(name for name, value in named.items() if isinstance(value, Tensor))
+    return inputs, {**named, name: change(named[name])}

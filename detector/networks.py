@@ -1,0 +1,481 @@
+"""The networks: ResNets over torchvision's own blocks, the paper's VGG-16 and perceptron, and their weights.
+
+They keep torchvision's parameter names, so that its official weights load as they are, and each works as a
+classifier or, with ``num_classes=None``, as a feature extractor:
+
+>>> from detector import resnet50
+>>> network = resnet50(num_classes=100, stem="small")
+>>> network(torch.zeros(2, 3, 32, 32)).shape
+torch.Size([2, 100])
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file as load_safetensors
+from torch import Tensor, nn
+from torchvision.models import ResNet18_Weights, ResNet50_Weights, ResNet152_Weights, VGG16_BN_Weights
+from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.models.resnet import ResNet as TorchvisionResNet
+from torchvision.models.vgg import cfgs, make_layers
+
+from detector.tables import ARCHITECTURES
+
+__all__ = [
+    "RESNETS",
+    "VGG",
+    "Perceptron",
+    "ResNet",
+    "WeightsError",
+    "build_network",
+    "describe_read_error",
+    "load_into",
+    "load_weights",
+    "normalize",
+    "perceptron",
+    "resnet",
+    "resnet18",
+    "resnet50",
+    "resnet152",
+    "vgg16",
+]
+
+Stem = Literal["imagenet", "small"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+LARGEST_SMALL_IMAGE_PIXELS = 64  # up to here a ResNet has the stem for small images (paper, section 3.2)
+
+RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int], Any]] = {
+    "resnet18": (BasicBlock, [2, 2, 2, 2], ResNet18_Weights),
+    "resnet50": (Bottleneck, [3, 4, 6, 3], ResNet50_Weights),
+    "resnet152": (Bottleneck, [3, 8, 36, 3], ResNet152_Weights),
+}
+"""Of each ResNet: its block, the blocks of each stage, and torchvision's enumeration of its weights."""
+
+
+def normalize(images: Tensor) -> Tensor:
+    """Images ``(N, 3, H, W)`` less ImageNet's mean, over its standard deviation, as the networks take them.
+
+    Only uint8 RGB of 0 to 255 is changed: floating-point images are taken to be normalised already.
+    """
+    if images.dtype != torch.uint8:
+        return images
+    # Made on the host and sent without waiting: making it on a GPU would wait for all work queued there.
+    statistics = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device="cpu") * 255
+    mean, deviation = statistics.to(images.device, non_blocking=True).view(2, 3, 1, 1).unbind()
+    return (images - mean) / deviation
+
+
+def build_network(
+    name: str,
+    num_classes: int,
+    image_size: int,
+    *,
+    weights: str | Path | None = None,
+    width: float = 1.0,
+) -> nn.Module:
+    """A classifier by name, as the paper has it for images of this size (section 3.2).
+
+    Parameters
+    ----------
+    name
+        One of ``detector.tables.ARCHITECTURES``.
+    image_size
+        Side of the square images, in pixels. A ResNet for at most 64 has the stem for small images.
+    weights, width
+        As of :func:`resnet`; `width` is also a factor on the perceptron's hidden units.
+
+    Examples
+    --------
+    >>> build_network("resnet18", 10, image_size=32).stride
+    8
+    """
+    if name not in ARCHITECTURES:
+        raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}, found {name!r}")
+    if name in RESNETS:
+        stem: Stem = "small" if image_size <= LARGEST_SMALL_IMAGE_PIXELS else "imagenet"
+        return resnet(name, num_classes, stem=stem, weights=weights, width=width)
+    if name == "perceptron":
+        hidden = max(1, round(512 * width))
+        return perceptron(num_classes, hidden=hidden, image_size=image_size, weights=weights)
+    network: nn.Module = globals()[name](num_classes, weights=weights, width=width)
+    return network
+
+
+def _check_width(width: float) -> None:
+    if width <= 0:
+        raise ValueError(f"width must be above 0, found {width}")
+
+
+# ---------------------------------------------------------------- ResNets
+
+
+class ResNet(TorchvisionResNet):  # type: ignore[misc]  # torchvision has no types
+    """A ResNet with a choice of stem and of output stride, with or without its classifier.
+
+    Parameters
+    ----------
+    block, layers
+        torchvision's block class and the number of blocks in each of the four stages.
+    num_classes
+        Outputs of the classifier, or None for a feature extractor: no pooling, no fully connected layer.
+    stem
+        ``"imagenet"``: 7×7 convolution of stride 2 and max-pooling, for inputs of about 224 pixels.
+        ``"small"``: 3×3 convolution of stride 1 and no pooling, so that a 32×32 input ends as a 4×4 map
+        (paper, section 3.2).
+    output_stride
+        Input pixels per position of the last map. None: what the architecture has, 32 or, with the small
+        stem, 8. Half or a quarter of it: the last one or two stages keep their resolution and are dilated
+        instead, so that every second or fourth position has the very value that the plain network computes
+        there, and its weights stay valid.
+    width
+        Factor on the channels of every stage, for quick looks at small cost; the stem keeps its 64.
+
+    Raises
+    ------
+    ValueError
+        A stem or an output stride that it cannot have, or a width of 0 or less. The functions that build
+        networks raise it too.
+    """
+
+    def __init__(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        layers: list[int],
+        num_classes: int | None = 1000,
+        stem: Stem = "imagenet",
+        output_stride: int | None = None,
+        width: float = 1.0,
+    ) -> None:
+        _check_width(width)
+        self._width = width  # torchvision's __init__ makes the stages
+        super().__init__(block, layers, num_classes=1 if num_classes is None else num_classes)
+        self.out_channels = self.inplanes
+        if width != 1:
+            self.fc = nn.Linear(self.out_channels, 1 if num_classes is None else num_classes)
+        self.stride = 32
+        self.image_size = 32 if stem == "small" else 224  # pixels, what it is made for; it takes any
+        if stem == "small":
+            self.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+            self.maxpool: nn.Module = nn.Identity()
+            self.stride = 8
+        elif stem != "imagenet":
+            raise ValueError(f"stem must be 'imagenet' or 'small', found {stem!r}")
+        if output_stride is not None:
+            self._reduce_stride(output_stride)
+        if num_classes is None:
+            del self.avgpool, self.fc
+        self.num_classes = num_classes
+
+    def _make_layer(self, block: Any, planes: int, *arguments: Any, **options: Any) -> nn.Sequential:
+        planes = max(1, round(planes * self._width))
+        stage: nn.Sequential = super()._make_layer(block, planes, *arguments, **options)
+        return stage
+
+    def _reduce_stride(self, output_stride: int) -> None:
+        possible = [self.stride, self.stride // 2, self.stride // 4]
+        if output_stride not in possible:
+            raise ValueError(f"output_stride must be one of {possible}, found {output_stride}")
+        dilation = 1
+        for stage in (self.layer3, self.layer4)[2 - possible.index(output_stride) :]:
+            for convolution in (module for module in stage.modules() if isinstance(module, nn.Conv2d)):
+                strided = convolution.stride == (2, 2)
+                convolution.stride = (1, 1)
+                if convolution.kernel_size == (3, 3):
+                    convolution.dilation = convolution.padding = (dilation, dilation)
+                    # What follows the convolution that had the stride meets a map twice as fine.
+                    dilation = 2 * dilation if strided else dilation
+        self.stride = output_stride
+
+    def features(self, images: Tensor) -> Tensor:
+        """The last feature map ``(N, out_channels, H / stride, W / stride)``, rounded up."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(normalize(images)))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))  # type: ignore[no-any-return]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class logits ``(N, num_classes)``, or the last feature map where there is no classifier."""
+        x = self.features(images)
+        if self.num_classes is None:
+            return x
+        return self.fc(self.avgpool(x).flatten(1))  # type: ignore[no-any-return]
+
+
+def resnet(
+    architecture: str,
+    num_classes: int | None = 1000,
+    *,
+    stem: Stem = "imagenet",
+    output_stride: int | None = None,
+    weights: str | Path | None = None,
+    width: float = 1.0,
+) -> ResNet:
+    """A ResNet by name; :func:`resnet50` and its siblings call it.
+
+    Parameters
+    ----------
+    architecture
+        ``"resnet18"``, ``"resnet50"`` or ``"resnet152"``.
+    num_classes, stem, output_stride, width
+        As of :class:`ResNet`.
+    weights
+        None or ``"none"``: random, as torchvision draws them. ``"imagenet"``: torchvision's best official
+        ones. An official name, ``"IMAGENET1K_V1"`` or ``"ResNet50_Weights.IMAGENET1K_V1"``. Or a local file:
+        a state dict of torch.save or safetensors, or a checkpoint of this package or another that holds one
+        ResNet. The classifier's weights are left out where the number of classes differs or there is no
+        classifier. WeightsError where they are not there, cut short, or of another network.
+    """
+    if architecture not in RESNETS:
+        raise ValueError(f"architecture must be one of {', '.join(RESNETS)}, found {architecture!r}")
+    block, layers, official = RESNETS[architecture]
+    network = ResNet(block, layers, num_classes, stem, output_stride, width)
+    load_into(network, weights, official, landmark="layer1.0.conv1.weight", classifier="fc.")
+    return network
+
+
+def resnet18(num_classes: int | None = 1000, **options: Any) -> ResNet:
+    """ResNet-18: 8 basic blocks, 11.7 M parameters. See :func:`resnet` for the options."""
+    return resnet("resnet18", num_classes, **options)
+
+
+def resnet50(num_classes: int | None = 1000, **options: Any) -> ResNet:
+    """ResNet-50: 16 bottlenecks, 25.6 M parameters. See :func:`resnet` for the options."""
+    return resnet("resnet50", num_classes, **options)
+
+
+def resnet152(num_classes: int | None = 1000, **options: Any) -> ResNet:
+    """ResNet-152: 50 bottlenecks, 60.2 M parameters. See :func:`resnet` for the options."""
+    return resnet("resnet152", num_classes, **options)
+
+
+# ---------------------------------------------------------------- VGG-16 and the perceptron
+
+
+class VGG(nn.Module):
+    """Thirteen 3×3 convolutions, global average pooling, and 512–4096–4096–C fully connected layers.
+
+    With batch norm and without dropout: its 37.70 M parameters with 1000 classes are those of the paper's
+    Table 2. The convolutions are torchvision's.
+
+    Parameters
+    ----------
+    num_classes
+        Outputs of the classifier, C; None for a feature extractor: no pooling, no fully connected layer.
+    width
+        Factor on the number of channels and of hidden units, for quick looks at small cost.
+    """
+
+    def __init__(self, num_classes: int | None = 1000, width: float = 1.0) -> None:
+        super().__init__()
+        _check_width(width)
+        plan = [size if size == "M" else max(1, round(size * width)) for size in cfgs["D"]]
+        self.features: nn.Sequential = make_layers(plan, batch_norm=True)
+        self.num_classes = num_classes
+        self.stride = 32
+        self.out_channels = plan[-2]
+        self.image_size = 32  # pixels, CIFAR's; it takes any from there on
+        if num_classes is not None:
+            hidden = max(1, round(4096 * width))
+            self.avgpool = nn.AdaptiveAvgPool2d(1)
+            self.classifier = nn.Sequential(
+                nn.Linear(self.out_channels, hidden),
+                nn.ReLU(inplace=True),
+                nn.Linear(hidden, hidden),
+                nn.ReLU(inplace=True),
+                nn.Linear(hidden, num_classes),
+            )
+        for module in self.modules():  # torchvision's initialisation; batch norm's is torch's default
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, 0, 0.01)
+            if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class logits ``(N, num_classes)``, or the last feature map ``(N, out_channels, H / 32, W / 32)``.
+
+        Of images ``(N, 3, H, W)`` of at least 32×32 pixels, normalised or uint8.
+        """
+        x = self.features(normalize(images))
+        if self.num_classes is None:
+            return x  # type: ignore[no-any-return]
+        return self.classifier(self.avgpool(x).flatten(1))  # type: ignore[no-any-return]
+
+
+def vgg16(num_classes: int | None = 1000, *, weights: str | Path | None = None, width: float = 1.0) -> VGG:
+    """VGG-16 with batch norm, 37.7 M parameters. See :class:`VGG`, and :func:`resnet` for the weights.
+
+    torchvision's official weights have another classifier, which is left out.
+
+    Examples
+    --------
+    >>> vgg16(num_classes=100)(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 100])
+    """
+    network = VGG(num_classes, width)
+    load_into(network, weights, VGG16_BN_Weights, landmark="features.0.weight", classifier="classifier.")
+    return network
+
+
+class Perceptron(nn.Module):
+    """Pixels, one hidden layer with ReLU, classes (paper, section 4.1). No layer of it can be shuffled.
+
+    With the paper's 512 hidden units it reaches 25.61 % on CIFAR-100. `image_size` is the side of the square
+    RGB images, in pixels.
+    """
+
+    def __init__(self, num_classes: int = 100, hidden: int = 512, image_size: int = 32) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.num_classes = num_classes
+        self.hidden = nn.Linear(3 * image_size**2, hidden)
+        self.relu = nn.ReLU(inplace=True)
+        self.fc = nn.Linear(hidden, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class logits ``(N, num_classes)`` of images ``(N, 3, H, W)``, normalised or uint8."""
+        return self.fc(self.relu(self.hidden(normalize(images).flatten(1))))  # type: ignore[no-any-return]
+
+
+def perceptron(
+    num_classes: int = 100, *, hidden: int = 512, image_size: int = 32, weights: str | Path | None = None
+) -> Perceptron:
+    """The perceptron of section 4.1. See :class:`Perceptron`; `weights` may be a local file.
+
+    Examples
+    --------
+    >>> sum(parameter.numel() for parameter in perceptron().parameters())
+    1624676
+    """
+    network = Perceptron(num_classes, hidden, image_size)
+    load_into(network, weights, None, landmark="hidden.weight", classifier="fc.")
+    return network
+
+
+# ---------------------------------------------------------------- weights
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be read or is of another network."""
+
+
+def load_weights(file: str | Path) -> dict[str, Tensor]:
+    """The state dict in a file of torch.save, safetensors, or Lightning. Nothing in the file is executed.
+
+    WeightsError where the file is missing, cut short, or holds something else.
+    """
+    try:
+        if Path(file).suffix == ".safetensors":
+            return load_safetensors(file)
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{file}: found no such file; expected weights") from error
+    except Exception as error:  # a damaged file can make the readers raise nearly anything
+        raise WeightsError(f"{file}: {describe_read_error(error)}") from error
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if (
+        not isinstance(state, Mapping)
+        or not state
+        or not all(isinstance(value, Tensor) for value in state.values())
+    ):
+        raise WeightsError(f"{file}: found no state dict in it; expected a mapping of names to tensors")
+    return dict(state)
+
+
+def describe_read_error(error: Exception) -> str:
+    """Why torch.load refused a file; torch's own message advises to execute what is in it."""
+    if foreign := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return (
+            f"found a Python object, {foreign[1]}, which is not loaded since that could run foreign code; "
+            "expected tensors alone: save the state dict"
+        )
+    reason = str(error).strip().split("\n")[0][:160]
+    if reason.startswith("Weights only load failed"):
+        reason = "no tensors"
+    return (
+        f"found a file that is cut short, damaged or made by another program ({reason}); "
+        "expected weights of torch.save or safetensors: fetch or save the file again"
+    )
+
+
+def load_into(
+    network: nn.Module, weights: str | Path | None, official: Any, *, landmark: str, classifier: str
+) -> None:
+    """Load weights, as of :func:`resnet`, without the classifier's where those do not fit.
+
+    Parameters
+    ----------
+    official
+        torchvision's enumeration of this network's weights; None: it has none.
+    landmark
+        A weight that every such network has. What precedes it in a name is the prefix that a detector,
+        Lightning, DistributedDataParallel or torch.compile put there.
+    classifier
+        How the names of the classifier's weights begin.
+    """
+    if weights is None or str(weights) == "none":
+        return
+    state, source = _find_weights(weights, official)
+    prefixes = {name.removesuffix(landmark) for name in state if name.endswith(landmark)}
+    if len(prefixes) > 1:
+        raise WeightsError(
+            f"{source}: found several networks, named {sorted(prefixes)}; expected one: "
+            "save the state dict of the one you mean"
+        )
+    for prefix in prefixes:
+        state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    own = network.state_dict()
+    classifiers = [
+        {name: value.shape for name, value in weights.items() if name.startswith(classifier)}
+        for weights in (own, state)
+    ]
+    fits = classifiers[0] == classifiers[1]
+    given, wanted = (
+        {name: value for name, value in weights.items() if fits or not name.startswith(classifier)}
+        for weights in (state, own)
+    )
+    for name in wanted:
+        # Older files lack the number of batches that batch norm saw; torch takes it for 0.
+        if name not in given and not name.endswith("num_batches_tracked"):
+            raise WeightsError(
+                f"{source}: found no {name}; expected the weights of this architecture, which has it"
+            )
+    for name, value in given.items():
+        if name not in wanted:
+            raise WeightsError(
+                f"{source}: found {name}; expected the weights of this architecture, which lacks it"
+            )
+        if value.shape != wanted[name].shape:
+            raise WeightsError(
+                f"{source}: found {name} of shape {tuple(value.shape)}; "
+                f"expected {tuple(wanted[name].shape)}, the weights of this architecture and stem"
+            )
+    network.load_state_dict(given, strict=fits or not classifiers[0])
+
+
+def _find_weights(weights: str | Path, official: Any) -> tuple[dict[str, Tensor], str]:
+    """The state dict of an official name or of a file, and its source for messages."""
+    members = {} if official is None else {"imagenet": official.DEFAULT, **official.__members__}
+    name = str(weights) if official is None else str(weights).removeprefix(f"{official.__name__}.")
+    if name in members:
+        chosen = members[name]
+        try:
+            return chosen.get_state_dict(progress=True, check_hash=True), str(chosen)
+        except (OSError, RuntimeError) as error:
+            raise WeightsError(
+                f"official weights {chosen}: {error}; expected a connection to {chosen.url}, "
+                "or fetch that file by hand and give its path"
+            ) from error
+    if not Path(weights).is_file():
+        names = ["none"] if official is None else ["imagenet", "none", *official.__members__]
+        raise WeightsError(
+            f"weights: found {str(weights)!r}; expected {', '.join(names)}, or a file that exists"
+        )
+    return load_weights(weights), str(weights)
