@@ -12,13 +12,13 @@ from diagnosis import diagnose
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.bootstrap import bootstrap, draw_runs, resamples
 from diagnosis.compare import compare, quantity_name
-from diagnosis.comparison_text import comparison_sentences, comparison_table
 from diagnosis.impact import VARIANTS
 from diagnosis.resampled import RESAMPLED_AP, ResampledAP, ResampledBreakdown
 from diagnosis.resampled_impact import RESAMPLED_IMPACT, ResampledImpact
 from diagnosis.resampled_tide import ResampledTide
 from diagnosis.tide import DAP_COLUMNS
 from diagnosis.to_json import comparison_to_json, intervals_to_json
+from diagnosis.words import comparison_sentences, comparison_table
 
 pytestmark = pytest.mark.filterwarnings("error")
 NAMES = ("correct", "localization", "similar", "other", "background")
