@@ -7,9 +7,9 @@ from diagnosis.impact import Impact
 from diagnosis.matching import Assignment, Matching, assign, assign_devkit, match
 from diagnosis.record import Diagnosis, diagnose
 from diagnosis.similar import similar_matrix
-from diagnosis.summary import sentences, table
 from diagnosis.tide import Tide
 from diagnosis.to_json import to_json
+from diagnosis.words import sentences, table
 
 error_flags = error_masks  # its name until version 2
 

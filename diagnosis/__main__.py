@@ -8,38 +8,38 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from data.formats import read_found, read_ground_truth
 from data.records import InputError
-from diagnosis import inputs
+from diagnosis import options as given
 from diagnosis.breakdown import WEAK
 from diagnosis.compare import compare
-from diagnosis.notes import notes
-from diagnosis.options import parser
 from diagnosis.progress import Progress
 from diagnosis.provenance import provenance
 from diagnosis.record import diagnose
+from diagnosis.similar import read_similar
+from diagnosis.words import notes, summary
 
 
 def run(options: argparse.Namespace, progress: Progress, command: str) -> None:
-    """Read, diagnose, write, and say what came out."""
+    """Read, diagnose, write, and print the summary."""
     if not WEAK <= options.iou <= 1:
         raise InputError("--iou", f"{options.iou:g}", f"a number from {WEAK} to 1")
     if options.replicates < 0:
         raise InputError("--replicates", str(options.replicates), "a number of resamples, or 0")
-    names = inputs.name_detectors(options.detections, options.names)
-    top = inputs.parse_top(options.top)
+    names = given.name_detectors(options.detections, options.names)
+    top = given.parse_top(options.top)
     progress("reading the ground truth")
-    truth = inputs.read_truth(options.ground_truth, options.lenient)
+    truth = read_ground_truth(options.ground_truth, options.lenient)
     if options.images is not None:
-        truth = inputs.with_images(truth, options.images)
-    similar = inputs.read_similar(options.similar, options.ground_truth, truth.classes)
-    edges = inputs.parse_bins(options.area_bins, options.bins, list(truth.attributes))
+        truth = given.with_images(truth, options.images)
+    similar = read_similar(options.similar, options.ground_truth, truth.classes)
+    edges = given.parse_bins(options.area_bins, options.bins, list(truth.attributes))
     diagnoses = []
     for name, path in zip(names, options.detections, strict=True):
         progress(f"reading {path}")
-        found = inputs.read_found(path, truth, options.lenient)
+        found = read_found(path, truth, options.lenient)
         progress(f"diagnosing {name}: {len(found):,} detections, {len(truth):,} objects")
         diagnoses.append(diagnose(truth, found, name, similar.groups, top=top, iou=options.iou, edges=edges))
-    why_no_sheet = inputs.missing_photographs(truth)
     origin = provenance(command, vars(options), diagnoses)
     origin["similar"] = {"source": similar.source, "groups": similar.groups}
     comparison = None
@@ -49,67 +49,52 @@ def run(options: argparse.Namespace, progress: Progress, command: str) -> None:
         comparison = compare(
             diagnoses,
             replicates=options.replicates,
-            groups=read_groups_of_runs(options.group),
+            groups=given.parse_groups(options.group),
             top=top,
             progress=lambda done, total: progress(resampling, f"{done:,} done"),
         )
-    told = [similar.sentence(), *notes(diagnoses, comparison)]
-    from diagnosis.results import (
-        in_words,
-        write_results,
-    )  # with matplotlib: not before the input has proved good
+    remarks = [similar.sentence(), *notes(diagnoses, comparison)]
+    why_no_photographs = given.missing_photographs(truth)
+    from diagnosis.write_results import write_results  # imports matplotlib: not before the input is valid
 
     written = write_results(
         diagnoses,
         options.out,
         comparison=comparison,
         provenance=origin,
-        notes=told,
-        photographs=not why_no_sheet,
+        notes=remarks,
+        photographs=not why_no_photographs,
         figures=not options.no_figures,
         progress=progress,
     )
     progress.end()
-    print(in_words(diagnoses, comparison, told))
-    if why_no_sheet and not options.no_figures:
-        print(f"\nno photographs of the errors: {why_no_sheet}; --images DIR names their folder")
+    print(summary(diagnoses, comparison, remarks))
+    if why_no_photographs and not options.no_figures:
+        print(f"\nno photographs of the errors: {why_no_photographs}; --images DIR names their folder")
     pictures = [file for file in written if file.suffix in (".png", ".svg")]
-    rest = [str(file) for file in written if file not in pictures]
+    lines = [str(file) for file in written if file not in pictures]
     if pictures:
-        rest.append(f"{options.out / '*.png'} and *.svg: {len(pictures)} figures")
-    print("\nwritten:", *rest, sep="\n  ")
-
-
-def read_groups_of_runs(given: Sequence[Sequence[str]] | None) -> dict[str, list[str]] | None:
-    """The groups of ``--group NAME RUN RUN …``, by name."""
-    groups: dict[str, list[str]] = {}
-    for name, *runs in given or ():
-        if not runs:
-            raise InputError("--group", f"{name!r} alone", "a name for the group, then those of its runs")
-        if name in groups:
-            raise InputError("--group", f"{name!r} twice", "each group once")
-        groups[name] = runs
-    return groups or None
-
-
-def say(line: str, progress: Progress) -> None:
-    """A line on stderr, not in the midst of the one that tells the progress."""
-    progress.pause()
-    print(line, file=sys.stderr)
+        lines.append(f"{options.out / '*.png'} and *.svg: {len(pictures)} figures")
+    print("\nwritten:", *lines, sep="\n  ")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0, or 2 for something the user has to mend."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser().parse(given)
+    """Run the command and return its exit code: 0, or 2 for something the user has to correct."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = given.parser().parse(words)
     progress = Progress()
+
+    def say(line: str) -> None:
+        progress.pause()
+        print(line, file=sys.stderr)
+
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}", progress)
+        warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
         try:
-            run(options, progress, shlex.join(["python", "-m", "diagnosis", *given]))
+            run(options, progress, shlex.join(["python", "-m", "diagnosis", *words]))
         except InputError as error:
-            say(f"error: {error}", progress)
+            say(f"error: {error}")
             return 2
         finally:
             progress.end()

@@ -63,6 +63,8 @@ class ErrorType:
         In figures and tables.
     subject
         In a sentence, in the plural: "localization errors".
+    clause
+        In a sentence, after its share of the detections: "are correct".
     """
 
     name: str
@@ -70,6 +72,7 @@ class ErrorType:
     explanation: str
     label: str
     subject: str
+    clause: str = ""
 
 
 # At least 30 apart (CIE76) from each other in normal, protan, deutan and tritan vision (Machado et al.,
@@ -82,12 +85,14 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
         "that no surer detection has taken.",
         "correct",
         "correct detections",
+        "are correct",
     ),
     ErrorType(
         "localization",
         "#88CCEE",
         "The right class in the wrong place: an overlap of 0.1 to 0.5, or a second detection of one object.",
         "localization",
+        "localization errors",
         "localization errors",
     ),
     ErrorType(
@@ -96,6 +101,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
         "An overlap of at least 0.1 with an object of a similar class.",
         "similar",
         "confusions with similar classes",
+        "on objects of a similar class",
     ),
     ErrorType(
         "other",
@@ -103,6 +109,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
         "An overlap of at least 0.1 with an object of a class that is not similar.",
         "other",
         "confusions with other classes",
+        "of another class",
     ),
     ErrorType(
         "background",
@@ -110,6 +117,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
         "No overlap of 0.1 or more with any annotated object.",
         "background",
         "detections on background",
+        "on background",
     ),
 )
 

@@ -1,21 +1,40 @@
-"""The options of ``python -m diagnosis``."""
+"""The options of ``python -m diagnosis``, and what they mean."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
+import dataclasses
+import itertools
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from diagnosis import inputs
-from diagnosis.breakdown import STRONG, WEAK
+from data.formats.names import hint
+from data.formats.photographs import IMAGE_SUFFIXES
+from data.formats.sources import DETECTION_FORMS, TRUTH_FORMS
+from data.records import GroundTruth, InputError
+from diagnosis.breakdown import STRONG, WEAK, Top
+from diagnosis.characteristics import MEASURES
 
-__all__ = ["REPLICATES", "Parser", "parser"]
+__all__ = [
+    "Parser",
+    "missing_photographs",
+    "name_detectors",
+    "parse_bins",
+    "parse_groups",
+    "parse_top",
+    "parser",
+    "with_images",
+]
 
 REPLICATES = 1000
-NEAR, SHORT = 0.7, 2  # how like an option has to be to be named; letters that are too few to go by
+"""Resamples of the images, by default."""
+OPTION_LIKENESS, SHORTEST_WORD = 0.7, 3
+"""Of an unknown option: how like the one meant it is, or letters of the part of its name."""
+COMMON_FOLDERS = ("detections", "labels")
+"""What any run calls its folders: such a name does not tell one run from another."""
 
 EPILOG = """\
 a table of detections (.csv, .parquet) has the columns
@@ -43,41 +62,31 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, and which option was probably meant."""
 
     def error(self, message: str) -> NoReturn:
-        """Print ``error: …`` and leave with code 2."""
+        """Print ``error: …`` and exit with code 2."""
         end = "" if "--help" in message else "; see --help"
         print(f"error: {message}{end}", file=sys.stderr)
         sys.exit(2)
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """The options; an unknown one is answered with the nearest known, before any other fault."""
+        """The options; an unknown one is reported with the nearest known, before any other fault."""
         known = [name for name in self._option_string_actions if name.startswith("--")]
         for word in arguments:
             option = word.split("=")[0]
             if option.startswith("--") and option not in known:
-                self.error(
-                    f"{option}: found no such option; expected one of those in --help{nearest(option, known)}"
-                )
+                near = self._hint(option[2:].replace("_", "-"), [name[2:] for name in known])
+                self.error(f"{option}: found no such option; expected one of those in --help{near}")
         options, rest = self.parse_known_args(arguments)
         if rest:
             self.error(f"{rest[0]}: found a word that no option takes; expected those in --help")
         return options
 
-
-def nearest(option: str, known: Sequence[str]) -> str:
-    """``; did you mean …?`` with the known option that is most like it, or nothing where none is near.
-
-    Examples
-    --------
-    >>> nearest("--detection", ["--detections", "--names"]), nearest("--truth", ["--ground-truth"])
-    ('; did you mean --detections?', '; did you mean --ground-truth?')
-    >>> nearest("--frobnicate", ["--replicates", "--names"])
-    ''
-    """
-    word, names = option[2:].replace("_", "-"), [name[2:] for name in known]
-    found = difflib.get_close_matches(word, names, n=1, cutoff=NEAR)
-    if not found and len(word) > SHORT:
-        found = [name for name in names if word in name.split("-") or name.startswith(word)]
-    return f"; did you mean --{found[0]}?" if found else ""
+    @staticmethod
+    def _hint(word: str, names: Sequence[str]) -> str:
+        near = hint(word, names, OPTION_LIKENESS).replace("'", "--", 1).replace("'", "")
+        parts = [name for name in names if word in name.split("-") or name.startswith(word)]
+        if not near and parts and len(word) >= SHORTEST_WORD:
+            return f"; did you mean --{parts[0]}?"
+        return near
 
 
 def parser() -> Parser:
@@ -91,7 +100,7 @@ def parser() -> Parser:
         allow_abbrev=False,
     )
     add = result.add_argument
-    add("--ground-truth", required=True, metavar="SPEC", help=inputs.SPEC_FORM)
+    add("--ground-truth", required=True, metavar="SPEC", help=TRUTH_FORMS)
     add(
         "--detections",
         required=True,
@@ -99,7 +108,7 @@ def parser() -> Parser:
         action="extend",
         type=Path,
         metavar="PATH",
-        help=f"{inputs.FOUND_FORM}; one for each detector",
+        help=f"{DETECTION_FORMS}; one for each detector",
     )
     add(
         "--names",
@@ -168,5 +177,189 @@ def parser() -> Parser:
         action="store_true",
         help="drop detections, and annotations of COCO and YOLO, that cannot be used, and count them",
     )
-    add("--out", required=True, type=Path, metavar="DIR", help="folder to write to")  # fmt: skip
+    add("--out", required=True, type=Path, metavar="DIR", help="folder to write to")
     return result
+
+
+def parse_top(text: str | None) -> Top:
+    """Which detections count: ``100`` of each class, ``2x`` as many as it has objects, or ``all``.
+
+    Examples
+    --------
+    >>> parse_top("100"), parse_top("0.5x"), parse_top("all"), parse_top(None)
+    (100, 0.5, 'all', None)
+    """
+    if text is None or text == "all":
+        return text
+    try:
+        top = float(text[:-1]) if text.endswith("x") else int(text)
+    except ValueError:
+        top = -1
+    if not 0 < top < float("inf"):
+        raise InputError("--top", repr(text), "a positive number (100), a factor of the objects (2x), or all")
+    return top
+
+
+def parse_groups(given: Sequence[Sequence[str]] | None) -> dict[str, list[str]] | None:
+    """The groups of ``--group NAME RUN RUN …``, by name."""
+    groups: dict[str, list[str]] = {}
+    for name, *runs in given or ():
+        if not runs:
+            raise InputError("--group", f"{name!r} alone", "a name for the group, then those of its runs")
+        if name in groups:
+            raise InputError("--group", f"{name!r} twice", "each group once")
+        groups[name] = runs
+    return groups or None
+
+
+def parse_bins(
+    areas: Sequence[str] | None, others: Sequence[Sequence[str]] | None, attributes: Sequence[str]
+) -> dict[str, list[float]]:
+    """Edges of bins by characteristic.
+
+    Parameters
+    ----------
+    areas
+        Of ``--area-bins``: sides of squares in pixels, ``32 96`` for areas of 32² and 96². A 0 at the
+        beginning and an ``inf`` at the end make no bin.
+    others
+        Of ``--bins``: a name, then edges.
+    attributes
+        Names of the columns that the annotations have.
+
+    Raises
+    ------
+    InputError
+        No edges, edges that are no numbers, do not rise or are not above 0; a characteristic that is not
+        there, or twice.
+
+    Examples
+    --------
+    >>> parse_bins(["0", "32", "96", "inf"], [["aspect_ratio", "0.5", "2"]], [])
+    {'area': [1024.0, 9216.0], 'aspect_ratio': [0.5, 2.0]}
+    """
+    edges: dict[str, list[float]] = {}
+    if areas is not None:
+        edges["area"] = [side**2 for side in _parse_edges("--area-bins", areas, True)]
+    known = list(dict.fromkeys([*MEASURES, *attributes]))
+    for name, *texts in others or ():
+        if name not in known:
+            expected = f"a characteristic of the objects: {', '.join(known)}{hint(name, known)}"
+            raise InputError("--bins", repr(name), expected)
+        if name in edges:
+            raise InputError("--bins", f"{name!r} twice", "the bins of each characteristic once")
+        edges[name] = _parse_edges(f"--bins {name}", texts, name in MEASURES)
+    return edges
+
+
+def _parse_edges(option: str, texts: Sequence[str], positive: bool) -> list[float]:
+    expected = "rising numbers, where one bin ends and the next begins, such as 32 96"
+    try:
+        numbers = [float(text) for text in texts]
+    except ValueError:
+        raise InputError(option, " ".join(texts), expected) from None
+    if numbers and numbers[-1] == float("inf"):
+        numbers = numbers[:-1]
+    if positive and numbers and numbers[0] == 0:
+        numbers = numbers[1:]
+    rise = all(low < high for low, high in itertools.pairwise(numbers))
+    if not numbers or not rise or not all(map(math.isfinite, numbers)):
+        raise InputError(option, " ".join(texts) or "no edges", expected)
+    if positive and numbers[0] <= 0:
+        raise InputError(option, " ".join(texts), f"numbers above 0: {expected}")
+    return numbers
+
+
+def name_detectors(paths: Sequence[Path], names: Sequence[str] | None) -> list[str]:
+    """The names given, or those of the files; each once.
+
+    A folder ``detections`` or ``labels`` is called as the one it is in, and so are files or folders of one
+    name: as the nearest folders by which they differ.
+
+    Raises
+    ------
+    InputError
+        If there are more or fewer names than detectors, or two detectors share one.
+
+    Examples
+    --------
+    >>> name_detectors([Path("runs/a/detections"), Path("runs/b/detections"), Path("darknet")], None)
+    ['a', 'b', 'darknet']
+    >>> name_detectors([Path("a/fold1/best"), Path("b/fold1/best")], None)
+    ['a', 'b']
+    """
+    chosen = list(names) if names else _tell_apart([_possible_names(path) for path in paths])
+    if len(chosen) != len(paths):
+        raise InputError("--names", f"{len(chosen)}", f"{len(paths)}, one for each --detections")
+    for name in chosen:
+        if chosen.count(name) > 1:
+            raise InputError("--names", f"{name!r} twice", "a name of its own for each detector")
+    return chosen
+
+
+def _possible_names(path: Path) -> list[str]:
+    """The name of a file or folder, then those of the folders it is in."""
+    whole = path.resolve()
+    names = [whole.stem if whole.is_file() else whole.name, *(folder.name for folder in whole.parents)]
+    names = [name for name in names if name] or ["detections"]
+    return names[1:] if names[0] in COMMON_FOLDERS and not whole.is_file() and len(names) > 1 else names
+
+
+def _tell_apart(candidates: Sequence[Sequence[str]]) -> list[str]:
+    """The first name of each; where several share one, theirs from the first level on which all differ."""
+    first = [names[0] for names in candidates]
+    for level in range(max(map(len, candidates))):
+        trial = [
+            names[min(level, len(names) - 1)] if first.count(names[0]) > 1 else names[0]
+            for names in candidates
+        ]
+        if len(set(trial)) == len(trial):
+            return trial
+    return first
+
+
+def with_images(truth: GroundTruth, folder: Path) -> GroundTruth:
+    """The same ground truth with its image files taken from `folder`, or from folders within it.
+
+    Raises
+    ------
+    InputError
+        If an image of the set is not there, or there are two of its name in folders of equal depth.
+    """
+    if not folder.is_dir():
+        raise InputError("--images", f"no folder {folder}", "a folder with the images of the set")
+    files = [file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES]
+    present: dict[
+        str, list[Path]
+    ] = {}  # by name without ending, with the folders within `folder` and without
+    for file in sorted(files, key=lambda file: (len(file.parts), file)):
+        for name in {file.stem, file.relative_to(folder).with_suffix("").as_posix()}:
+            first = present.setdefault(name, [file])[0]
+            # Of a.jpg and a.png the former counts, of a.jpg and more/a.jpg also.
+            if len(file.parts) == len(first.parts) and file.parent != first.parent:
+                present[name].append(file)
+    for image in truth.images:
+        found = present.get(image, [])
+        if not found:
+            suffixes = ", ".join(IMAGE_SUFFIXES[:3])
+            raise InputError(folder, f"no image {image!r}", f"every image of the set, as {suffixes}")
+        if len(found) > 1:
+            raise InputError(folder, f"both {found[0]} and {found[1]}", f"one image {image!r}")
+    return dataclasses.replace(truth, files=tuple(str(present[image][0]) for image in truth.images))
+
+
+def missing_photographs(truth: GroundTruth) -> str:
+    """Why the image files of the ground truth are not all at hand; empty where they are.
+
+    Examples
+    --------
+    >>> missing_photographs(GroundTruth(["a"], ["dog"], [[9, 9]], [], [], [], files=["absent/a.jpg"]))
+    'none at absent'
+    """
+    if not truth.files:
+        return "none given"
+    missing = [file for file in truth.files if not Path(file).is_file()]
+    if len(missing) == len(truth.files):
+        return f"none at {Path(missing[0]).parent}"
+    plural = "photograph" if len(missing) == 1 else "photographs"
+    return f"{len(missing):,} {plural} missing, first {missing[0]}" if missing else ""

@@ -1,4 +1,4 @@
-"""Says on stderr what takes long: nothing of what is done within two seconds."""
+"""Shows on stderr which step is running, if it takes more than two seconds."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import TextIO
 
 __all__ = ["Progress"]
 
-PATIENCE = 2.0  # seconds of a step without a word
-SPARSE = 10.0  # seconds between two lines about one step, where lines stay
-TICK = 0.1
-ERASE = "\r\x1b[K"
+QUIET_SECONDS = 2.0
+"""Of a step before its first line."""
+LINE_INTERVAL_SECONDS = 10.0
+"""Between two lines about one step, in a log."""
+TICK_SECONDS = 0.1
+ERASE_LINE = "\r\x1b[K"
 
 
 class Progress:
     """One line that changes on a terminal; elsewhere, as in a log, a line now and then.
 
-    A step that takes less than two seconds is not mentioned. Tell what is done next by calling it.
+    Call it with the name of each step as it begins.
 
     Parameters
     ----------
@@ -31,44 +33,44 @@ class Progress:
         self._terminal = self._stream.isatty()
         self._lock = threading.Lock()
         self._step = self._detail = self._shown = ""
-        self._began = self._told = time.monotonic()
-        self._over = threading.Event()
+        self._began = self._last_line = time.monotonic()
+        self._ended = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def __call__(self, step: str, detail: str = "") -> None:
-        """Begin a step, or tell how far it is: the same `step` with another `detail`."""
+        """Begin a step, or say how far it is: the same `step` with another `detail`."""
         with self._lock:
             if step != self._step:
-                self._began, self._told = time.monotonic(), 0.0
+                self._began, self._last_line = time.monotonic(), 0.0
             self._step, self._detail = step, detail
 
     def pause(self) -> None:
         """Make room for another line."""
         with self._lock:
             if self._terminal and self._shown:
-                self._stream.write(ERASE)
+                self._stream.write(ERASE_LINE)
                 self._stream.flush()
             self._shown = ""
 
     def end(self) -> None:
-        """Say no more."""
-        self._over.set()
+        """Write no more."""
+        self._ended.set()
         self.pause()
 
     def _watch(self) -> None:
-        while not self._over.wait(TICK):
+        while not self._ended.wait(TICK_SECONDS):
             with self._lock:
-                self._tell(time.monotonic())
+                self._show(time.monotonic())
 
-    def _tell(self, now: float) -> None:
-        if not self._step or now - self._began < PATIENCE or self._over.is_set():
+    def _show(self, now: float) -> None:
+        if not self._step or now - self._began < QUIET_SECONDS or self._ended.is_set():
             return
         line = f"… {self._step}{': ' if self._detail else ''}{self._detail}"
         if self._terminal:
             line += f" ({now - self._began:.0f} s)"
-        elif now - self._told < SPARSE:
+        elif now - self._last_line < LINE_INTERVAL_SECONDS:
             return
         if line != self._shown:
-            self._stream.write(f"{ERASE}{line}" if self._terminal else f"{line}\n")
+            self._stream.write(f"{ERASE_LINE}{line}" if self._terminal else f"{line}\n")
             self._stream.flush()
-            self._shown, self._told = line, now
+            self._shown, self._last_line = line, now

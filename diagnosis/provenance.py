@@ -15,6 +15,7 @@ from diagnosis.record import Diagnosis
 __all__ = ["commit", "provenance"]
 
 PACKAGES = ("spatial-dependency", "matplotlib", "msgspec", "numpy", "pyarrow")
+GIT_TIMEOUT_SECONDS = 10
 
 
 def provenance(command: str, options: Mapping[str, Any], diagnoses: Sequence[Diagnosis]) -> dict[str, Any]:
@@ -35,12 +36,12 @@ def provenance(command: str, options: Mapping[str, Any], diagnoses: Sequence[Dia
         ``commit`` is None outside a git checkout, with a ``commit_reason`` beside it; ``sources`` says how
         many detections each path gave (one a line; with ``--lenient`` without the lines left out).
     """
-    of = commit(Path(__file__).parent)
+    checkout = commit(Path(__file__).parent)
     return {
         "command": command,
         "options": {name: _plain(value) for name, value in options.items()},
-        "commit": of,
-        **({} if of else {"commit_reason": "not run from a git checkout"}),
+        "commit": checkout,
+        **({} if checkout else {"commit_reason": "not run from a git checkout"}),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "machine": {
             "system": platform.platform(),
@@ -56,19 +57,19 @@ def provenance(command: str, options: Mapping[str, Any], diagnoses: Sequence[Dia
 
 def commit(folder: Path) -> str | None:
     """The commit of the checkout that `folder` belongs to; None where git tracks no file of it."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT_SECONDS
+            )
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        return done.stdout.strip()
+
     # A package installed below somebody's checkout lies in it without being part of it.
-    if not _git(folder, "ls-files", "--", "."):
-        return None
-    return _git(folder, "rev-parse", "HEAD") or None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    try:
-        return subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
+    return (git("ls-files", "--", ".") and git("rev-parse", "HEAD")) or None
 
 
 def _version(package: str) -> str | None:

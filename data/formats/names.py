@@ -125,7 +125,7 @@ def distinct_names(files: Sequence[str]) -> list[str] | None:
     return None
 
 
-def hint(key: object, known: Sequence[str]) -> str:
-    """``; did you mean 'dog'?``, or nothing where no name is near."""
-    near = difflib.get_close_matches(str(key), known, n=1)
+def hint(key: object, known: Sequence[str], cutoff: float = 0.6) -> str:
+    """``; did you mean 'dog'?``, or nothing where no name is at least `cutoff` alike (:mod:`difflib`)."""
+    near = difflib.get_close_matches(str(key), known, n=1, cutoff=cutoff)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -11,7 +11,7 @@ from diagnosis.breakdown import WEAK
 from diagnosis.figures.style import count
 from diagnosis.record import Diagnosis
 from diagnosis.report.overview import shares_of
-from diagnosis.summary import sentences
+from diagnosis.words import sentences
 
 __all__ = ["counting_rules", "origin_rows", "spoken", "top_rule"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import ERROR_TYPES, break_down, error_masks, match, similar_matrix, verdicts
-from diagnosis.inputs import read_groups
+from diagnosis.similar import read_groups
 
 CLASSES = ["cat", "dog", "bus"]
 SIMILAR = similar_matrix(CLASSES, [["cat", "dog"]])

@@ -13,10 +13,10 @@ from diagnosis.average_precision import AP_KINDS, APStatistic
 from diagnosis.bootstrap import bootstrap, draw_runs, resamples
 from diagnosis.breakdown import BreakdownStatistic
 from diagnosis.compare import compare, quantity_name
-from diagnosis.comparison_text import comparison_sentences, comparison_table
 from diagnosis.impact import VARIANTS, ImpactStatistic
 from diagnosis.tide import DAP_COLUMNS, TideStatistic
 from diagnosis.to_json import comparison_to_json, intervals_to_json
+from diagnosis.words import comparison_sentences, comparison_table
 
 pytestmark = pytest.mark.filterwarnings("error")
 COMPARED = [variant.name for variant in VARIANTS if variant.compared]

@@ -21,8 +21,9 @@ from data.formats import (
 )
 from data.formats.voc import AnnotatedObject, annotation_xml
 from data.records import Detections, GroundTruth, InputError
-from diagnosis import inputs
 from diagnosis.__main__ import main
+from diagnosis.options import with_images
+from diagnosis.similar import read_similar
 
 IMAGES, CLASSES = ("one", "two"), ("cat", "dog")
 SIZE = (100, 80)
@@ -215,17 +216,17 @@ def test_wrong_files_of_detections(tmp_path):
 def test_similar_classes(tmp_path):
     voc, yolo, coco = as_voc(tmp_path / "v"), as_yolo(tmp_path / "y"), as_coco(tmp_path / "c")
     assert [similar_groups(spec) for spec in (voc, yolo, coco)] == [[["cat", "dog"]], [], [["cat", "dog"]]]
-    assert inputs.read_similar(None, coco, CLASSES).groups == [["cat", "dog"]]
-    assert inputs.read_similar("none", coco, CLASSES) == ([], "none were asked for")
-    assert ["cat", "dog"] in inputs.read_similar("coco", yolo, CLASSES).groups
-    assert ["cat", "dog"] in inputs.read_similar("voc", yolo, CLASSES).groups
+    assert read_similar(None, coco, CLASSES).groups == [["cat", "dog"]]
+    assert read_similar("none", coco, CLASSES) == ([], "none were asked for")
+    assert ["cat", "dog"] in read_similar("coco", yolo, CLASSES).groups
+    assert ["cat", "dog"] in read_similar("voc", yolo, CLASSES).groups
     with pytest.raises(InputError, match="--similar coco: found classes round; expected classes of COCO"):
-        inputs.read_similar("coco", yolo, ["round"])
+        read_similar("coco", yolo, ["round"])
     (tmp_path / "groups.yaml").write_text("pets: [cat, dog]\n")
-    assert inputs.read_similar(str(tmp_path / "groups.yaml"), yolo, CLASSES).groups == [["cat", "dog"]]
+    assert read_similar(str(tmp_path / "groups.yaml"), yolo, CLASSES).groups == [["cat", "dog"]]
     (tmp_path / "groups.yaml").write_text("pets: [cat, dgo]\n")
     with pytest.raises(InputError, match=r"groups\.yaml: found 'dgo'; .* did you mean 'dog'"):
-        inputs.read_similar(str(tmp_path / "groups.yaml"), yolo, CLASSES)
+        read_similar(str(tmp_path / "groups.yaml"), yolo, CLASSES)
 
 
 def test_coco_s_groups_are_disjoint_and_hold_all_classes_but_person():
@@ -238,14 +239,14 @@ def test_coco_s_groups_are_disjoint_and_hold_all_classes_but_person():
 def test_photographs_from_a_folder_with_folders(tmp_path):
     as_yolo(tmp_path / "y")
     images = tmp_path / "y" / "images"
-    assert inputs.with_images(TRUTH, images).files == tuple(str(images / "val" / f"{n}.png") for n in IMAGES)
+    assert with_images(TRUTH, images).files == tuple(str(images / "val" / f"{n}.png") for n in IMAGES)
     nested = GroundTruth(["val/one"], CLASSES, [SIZE], [], [], [])
-    assert inputs.with_images(nested, images).files == (str(images / "val" / "one.png"),)
+    assert with_images(nested, images).files == (str(images / "val" / "one.png"),)
     (images / "more").mkdir()
     (images / "val" / "one.png").rename(images / "more" / "one.png")
     Image.new("L", SIZE).save(images / "val" / "one.jpg")
     with pytest.raises(InputError, match=r"images: found both .*more/one.png and .*val/one.jpg"):
-        inputs.with_images(TRUTH, images)
+        with_images(TRUTH, images)
 
 
 # --- the command --------------------------------------------------------------------------------

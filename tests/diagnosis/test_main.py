@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from data.records import InputError
-from diagnosis import __main__ as command
-from diagnosis import inputs, options, progress, provenance
+from diagnosis import options, progress, provenance, write_results
 from diagnosis.__main__ import main
 
 XML = """<annotation><size><width>100</width><height>80</height><depth>3</depth></size>
@@ -39,9 +38,7 @@ def voc(tmp_path):
 @pytest.fixture
 def undrawn(monkeypatch):
     """For tests of what is said and counted: figures take most of the time."""
-    from diagnosis import results
-
-    monkeypatch.setattr(results, "illustrations", lambda *_: [])
+    monkeypatch.setattr(write_results, "illustrations", lambda *_: [])
     monkeypatch.setattr(options, "REPLICATES", 20)
 
 
@@ -77,7 +74,7 @@ def refused(capsys, voc, *more):
 
 
 def test_one_detector(voc, capsys, monkeypatch):
-    monkeypatch.setattr(progress, "PATIENCE", 600)  # the machine may be slow
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 600)  # the machine may be slow
     assert main(arguments(voc)) == 0
     said = capsys.readouterr()
     assert said.err == ""
@@ -143,7 +140,7 @@ def test_lists_may_follow_one_option_or_several(voc, undrawn, names, again):
 
 
 def test_the_example_writes_beside_the_package():
-    assert "--out report" in command.parser().format_help()
+    assert "--out report" in options.parser().format_help()
 
 
 @pytest.mark.parametrize(
@@ -166,10 +163,10 @@ def test_detectors_are_named_by_what_tells_them_apart(tmp_path, paths, names):
         if path.suffix:
             path.write_text("")
     if len(set(names)) == len(names):
-        assert inputs.name_detectors([tmp_path / path for path in paths], None) == names
+        assert options.name_detectors([tmp_path / path for path in paths], None) == names
     else:
         with pytest.raises(InputError, match=f"--names: found '{names[0]}' twice"):
-            inputs.name_detectors([tmp_path / path for path in paths], None)
+            options.name_detectors([tmp_path / path for path in paths], None)
 
 
 def test_where_the_numbers_come_from(root, voc, undrawn, monkeypatch):
@@ -352,12 +349,10 @@ def test_a_place_that_cannot_be_written(voc, capsys):
 
 
 def test_nothing_is_said_to_be_there_when_drawing_fails(voc, monkeypatch):
-    from diagnosis import results
-
     def broken(*_):
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(results, "save_illustrations", broken)
+    monkeypatch.setattr(write_results, "save_illustrations", broken)
     with pytest.raises(RuntimeError, match="no ink"):
         main(arguments(voc))
     assert list((voc / "out").iterdir()) == []
@@ -382,7 +377,7 @@ def wait_for(stream, text):
 
 
 def test_what_takes_long_is_told_in_a_line_now_and_then(monkeypatch):
-    monkeypatch.setattr(progress, "PATIENCE", 0.3)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.3)
     stream = Screen(terminal=False)
     said = progress.Progress(stream)
     said("reading")
@@ -398,16 +393,16 @@ def test_what_takes_long_is_told_in_a_line_now_and_then(monkeypatch):
 
 
 def test_on_a_terminal_one_line_changes_and_goes(monkeypatch):
-    monkeypatch.setattr(progress, "PATIENCE", 0.1)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.1)
     stream = Screen(terminal=True)
     said = progress.Progress(stream)
     said("drawing", "1 of 9")
     wait_for(stream, "1 of 9")
     said("drawing", "2 of 9")
-    assert wait_for(stream, "2 of 9").startswith(progress.ERASE)
+    assert wait_for(stream, "2 of 9").startswith(progress.ERASE_LINE)
     said.end()
     assert "\n" not in stream.getvalue()
-    assert stream.getvalue().endswith(progress.ERASE)
+    assert stream.getvalue().endswith(progress.ERASE_LINE)
 
 
 def test_neither_torch_nor_matplotlib_is_imported(root, voc):

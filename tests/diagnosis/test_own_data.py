@@ -5,7 +5,7 @@ import json
 import pyarrow.parquet
 import pytest
 
-from diagnosis import results
+from diagnosis import write_results
 from diagnosis.__main__ import main
 from diagnosis.options import parser
 
@@ -241,19 +241,19 @@ def test_ids_that_come_twice(tmp_path, capsys, part, message):
 # ---- nothing half done looks finished ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", ["write_verdicts", "to_json", "write_text"])
+@pytest.mark.parametrize("step", ["write_detections_table", "to_json", "write_text"])
 def test_what_fails_on_the_way_leaves_nothing_that_looks_done(tmp_path, monkeypatch, step):
     def broken(*_, **__):
         raise RuntimeError("out of ink")
 
     with monkeypatch.context() as patch:
-        patch.setattr(results, step, broken)
+        patch.setattr(write_results, step, broken)
         with pytest.raises(RuntimeError, match="out of ink"):
             run(tmp_path, found())
     assert list((tmp_path / "out").iterdir()) == []
     run(tmp_path, found())
     before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
-    monkeypatch.setattr(results, step, broken)
+    monkeypatch.setattr(write_results, step, broken)
     with pytest.raises(RuntimeError, match="out of ink"):
         run(tmp_path, found()[:2])
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before

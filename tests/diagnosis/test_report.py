@@ -30,9 +30,9 @@ from diagnosis.report import (
 from diagnosis.report.cells import share
 from diagnosis.report.gallery import choose, collect
 from diagnosis.report.pictures import part_around
-from diagnosis.summary import sentences
 from diagnosis.tide import TIDE_ERRORS
 from diagnosis.to_json import to_json
+from diagnosis.words import sentences
 
 VOID = {"meta", "link", "input", "img", "br", "hr"}
 EVIL = '<script>alert("1")</script> & $x_2$'

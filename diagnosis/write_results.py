@@ -11,31 +11,17 @@ from typing import Any
 from data.formats.files import write_text
 from data.records import InputError
 from diagnosis.compare import Comparison
-from diagnosis.comparison_text import (
-    comparison_sentences,
-    comparison_table,
-)
+from diagnosis.detections_table import write_detections_table
 from diagnosis.figures.catalogue import Illustration, illustrations, save_illustrations
 from diagnosis.figures.sheet import save_sheet
-from diagnosis.outputs import write_verdicts
 from diagnosis.record import Diagnosis
-from diagnosis.report import Gallery, PageFigure, ReportContent, write_report
-from diagnosis.summary import sentences, table
+from diagnosis.report import PageFigure, ReportContent, write_report
 from diagnosis.to_json import comparison_to_json, intervals_to_json, to_json
+from diagnosis.words import comparison_sentences, summary
 
-__all__ = ["in_words", "write_results"]
+__all__ = ["write_results"]
 
-NUMBERS = "diagnosis.json"
-
-
-def in_words(diagnoses: Sequence[Diagnosis], comparison: Comparison | None, notes: Sequence[str] = ()) -> str:
-    """Tables and sentences for a terminal; at the end the `notes`, what to beware of."""
-    end = ["", *notes] if notes else []
-    if comparison is None:
-        return "\n".join([table(diagnoses), "", *sentences(diagnoses), *end])
-    told = [line for diagnosis in diagnoses for line in sentences([diagnosis])]
-    told += comparison_sentences(comparison)
-    return "\n".join([table(diagnoses), "", comparison_table(comparison), "", *told, *end])
+NUMBERS, PAGE = "diagnosis.json", "report.html"
 
 
 def write_results(
@@ -51,8 +37,8 @@ def write_results(
 ) -> list[Path]:
     """Write figures, tables, the web page and the numbers; return the files.
 
-    They come into the folder together, when the last one is complete. What an earlier run left there and
-    this one does not write goes: it would show other numbers than those beside it.
+    They come into the folder together, when the last one is complete. Files of an earlier run that this one
+    does not write are removed: they would show other numbers than those beside them.
 
     Parameters
     ----------
@@ -69,9 +55,9 @@ def write_results(
     figures
         Whether to draw figures and write the web page; without, numbers and tables alone.
     notes
-        What the reader should beware of, for the page, the summary and the numbers.
+        What makes the numbers uncertain: for the page, the summary and the numbers.
     progress
-        Told what is done next, and how far it is.
+        Called with each step, and how far it is.
 
     Raises
     ------
@@ -85,35 +71,33 @@ def write_results(
             part = Path(name)
             made: list[Path] = []
             chosen = illustrations(diagnoses, comparison) if figures else []
-            if figures:
-                for number, picture in enumerate(chosen, 1):
-                    progress("drawing the figures", f"{number} of {len(chosen)}, {picture.title}")
-                    made += save_illustrations([picture], part)
+            for number, picture in enumerate(chosen, 1):
+                progress("drawing the figures", f"{number} of {len(chosen)}, {picture.title}")
+                made += save_illustrations([picture], part)
             if figures and photographs:
                 progress("drawing the sheet of examples")
                 made.append(save_sheet(diagnoses, part))
             progress("writing the tables")
-            made.append(part / "detections.parquet")
-            write_verdicts(diagnoses, made[-1])
-            made.append(part / "summary.txt")
-            write_text(made[-1], in_words(diagnoses, comparison, notes) + "\n")
+            made += [part / "detections.parquet", part / "summary.txt"]
+            write_detections_table(diagnoses, made[-2])
+            write_text(made[-1], summary(diagnoses, comparison, notes) + "\n")
             progress("writing the numbers")
-            files = [file.name for file in made] + (["report.html"] if figures else []) + [NUMBERS]
+            made += [part / PAGE, part / NUMBERS] if figures else [part / NUMBERS]
             numbers = to_json(
                 diagnoses,
-                {**provenance, "files": files},
+                {**provenance, "files": [file.name for file in made]},
                 comparison_to_json(comparison) if comparison is not None else (),
                 intervals_to_json(comparison) if comparison is not None else (),
                 notes,
             )
             if figures:
                 progress("writing the report")
-                made.append(part / "report.html")
-                write_report(_content(diagnoses, comparison, numbers, chosen, part), made[-1])
-            made.append(part / NUMBERS)
+                statements = [*comparison_sentences(comparison), *notes] if comparison is not None else []
+                drawn = [_on_page(picture, part) for picture in chosen if picture.section]
+                write_report(ReportContent(diagnoses, numbers, statements, drawn), part / PAGE)
             write_text(made[-1], json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-            # Should moving fail halfway, nothing is to look as if it were complete.
-            for name in ("report.html", NUMBERS):
+            # Should moving fail halfway, nothing may look complete.
+            for name in (PAGE, NUMBERS):
                 (out / name).unlink(missing_ok=True)
             written = [file.replace(out / file.name) for file in made]
         for left in before - {file.name for file in written}:
@@ -132,22 +116,6 @@ def _written_before(out: Path) -> set[str]:
         return set()
 
 
-def _content(
-    diagnoses: Sequence[Diagnosis],
-    comparison: Comparison | None,
-    numbers: Mapping[str, Any],
-    chosen: Sequence[Illustration],
-    folder: Path,
-) -> ReportContent:
-    figures = [
-        PageFigure(
-            picture.title,
-            picture.caption,
-            (folder / f"{picture.file}.svg").read_text(encoding="utf-8"),
-            picture.section,
-        )
-        for picture in chosen
-        if picture.section
-    ]
-    statements = [*comparison_sentences(comparison), *numbers["notes"]] if comparison is not None else []
-    return ReportContent(diagnoses, numbers, statements, figures, gallery=Gallery())
+def _on_page(picture: Illustration, folder: Path) -> PageFigure:
+    svg = (folder / f"{picture.file}.svg").read_text(encoding="utf-8")
+    return PageFigure(picture.title, picture.caption, svg, picture.section)

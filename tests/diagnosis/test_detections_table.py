@@ -9,7 +9,7 @@ from data.formats import VOC_SIMILAR, read_table
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import diagnose
 from diagnosis.breakdown import ERROR_TYPES, referenced_objects
-from diagnosis.outputs import verdict_table, write_verdicts
+from diagnosis.detections_table import detections_table, write_detections_table
 
 CLASSES = ["cat", "dog", "bus"]
 TRUTH = GroundTruth(
@@ -30,7 +30,7 @@ def diagnosis():
 
 
 def test_each_kind(diagnosis):
-    rows = verdict_table([diagnosis]).to_pylist()
+    rows = detections_table([diagnosis]).to_pylist()
     assert [row["error_type"] for row in rows] == [
         "correct", "localization", "localization", "similar", "other", "background", "correct",
     ]  # fmt: skip
@@ -52,7 +52,7 @@ def test_each_kind(diagnosis):
 
 def test_a_slight_overlap_of_a_background_error():
     found = Detections(["a", "b"], CLASSES, [0], [0], [1], [[48, 0, 68, 10]])
-    (row,) = verdict_table([diagnose(TRUTH, found, coco=False)]).to_pylist()
+    (row,) = detections_table([diagnose(TRUTH, found, coco=False)]).to_pylist()
     assert (row["error_type"], row["object"], row["confused_with"]) == ("background", 2, None)
     assert row["overlap"] == pytest.approx(20 / 280)
 
@@ -62,15 +62,15 @@ def test_what_is_written(tmp_path, diagnosis, suffix):
     path = tmp_path / f"detections.{suffix}"
     path.write_text("old")
     other = diagnose(TRUTH, FOUND, "another", coco=False)
-    write_verdicts([diagnosis, other], path)
+    write_detections_table([diagnosis, other], path)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     read = {"parquet": pyarrow.parquet.read_table, "csv": pyarrow.csv.read_csv}[suffix]
     table = read(path)
     assert table["detector"].to_pylist() == ["mine"] * 7 + ["another"] * 7
     assert table["object"].to_pylist() == [0, 0, 0, 1, 2, None, 3] * 2
-    assert table.column_names == verdict_table([diagnosis]).column_names
+    assert table.column_names == detections_table([diagnosis]).column_names
     # And it is a table of detections that can be read again.
-    write_verdicts([diagnosis], path)
+    write_detections_table([diagnosis], path)
     again = read_table(path, TRUTH)
     for column in ("image_index", "labels", "scores", "boxes"):
         np.testing.assert_array_equal(getattr(again, column), getattr(FOUND, column))
@@ -81,15 +81,15 @@ def test_what_is_written(tmp_path, diagnosis, suffix):
 def test_no_detections_and_no_objects(tmp_path, suffix, truth):
     nothing = Detections(truth.images, truth.classes, [], [], [], [])
     path = tmp_path / f"detections.{suffix}"
-    write_verdicts([diagnose(truth, nothing, coco=False)], path)
+    write_detections_table([diagnose(truth, nothing, coco=False)], path)
     assert len(read_table(path, truth)) == 0
-    kinds = verdict_table([diagnose(truth, FOUND, coco=False)])["error_type"].to_pylist()
+    kinds = detections_table([diagnose(truth, FOUND, coco=False)])["error_type"].to_pylist()
     assert (set(kinds) == {"background"}) == (len(truth) == 0)
 
 
 def test_no_images():
     truth = GroundTruth([], CLASSES, [], [], [], [])
-    table = verdict_table([diagnose(truth, Detections([], CLASSES, [], [], [], []), coco=False)])
+    table = detections_table([diagnose(truth, Detections([], CLASSES, [], [], [], []), coco=False)])
     assert table.num_rows == 0
 
 
@@ -103,17 +103,17 @@ def test_nothing_half_written_is_left(tmp_path, diagnosis, monkeypatch):
 
     monkeypatch.setattr(pyarrow.parquet, "write_table", broken)
     with pytest.raises(InputError, match=r"detections.parquet: found No space left on device"):
-        write_verdicts([diagnosis], path)
+        write_detections_table([diagnosis], path)
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("detections.parquet", "old")]
 
 
 def test_what_cannot_be_written(tmp_path, diagnosis):
     with pytest.raises(InputError, match=r"found the ending .txt; expected .parquet or .csv"):
-        write_verdicts([diagnosis], tmp_path / "detections.txt")
+        write_detections_table([diagnosis], tmp_path / "detections.txt")
     with pytest.raises(InputError, match="diagnoses: found none"):
-        write_verdicts([], tmp_path / "detections.csv")
+        write_detections_table([], tmp_path / "detections.csv")
     with pytest.raises(InputError, match="No such file or directory"):
-        write_verdicts([diagnosis], tmp_path / "absent" / "detections.csv")
+        write_detections_table([diagnosis], tmp_path / "absent" / "detections.csv")
 
 
 def iou(a, b):
@@ -168,7 +168,7 @@ def test_real_detections(shared_data, tmp_path):
         shared_data / "detections" / "yolov3", truth.images, truth.classes, sizes=truth.sizes
     )
     diagnosis = diagnose(truth, found, similar=VOC_SIMILAR, coco=False)
-    write_verdicts([diagnosis], tmp_path / "detections.parquet")
+    write_detections_table([diagnosis], tmp_path / "detections.parquet")
     table = pyarrow.parquet.read_table(tmp_path / "detections.parquet")
     counted = table.filter(table["counted"])["error_type"].value_counts().to_pylist()
     sums = dict(zip([kind.name for kind in ERROR_TYPES], diagnosis.breakdown.counts.sum(axis=0), strict=True))

@@ -1,4 +1,4 @@
-"""The verdict on every detection, as columns: for a notebook, as Parquet or CSV."""
+"""The table of all detections with the verdict on each: for a notebook, as Parquet or CSV."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from diagnosis.record import Diagnosis
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["verdict_table", "write_verdicts"]
+__all__ = ["detections_table", "write_detections_table"]
 
 
-def verdict_table(diagnoses: Sequence[Diagnosis]) -> pa.Table:
+def detections_table(diagnoses: Sequence[Diagnosis]) -> pa.Table:
     """One row for each detection of each detector, in the order in which they were read.
 
     =================  ==================================================================================
@@ -33,15 +33,15 @@ def verdict_table(diagnoses: Sequence[Diagnosis]) -> pa.Table:
     ``counted``        whether the breakdown counts it: it is among the top ones of its class
     ``error_type``     correct, localization, similar, other or background; also where it is not counted
     ``duplicate``      a localization error only because a surer detection has taken the object
-    ``overlap``        IoU with the object concerned; 0 where none overlaps
+    ``overlap``        IoU with the object that it is about; 0 where none overlaps
     ``object``         row of that object in the ground truth, from 0; null where none overlaps
     ``object_class``   its class
     ``confused_with``  the class it was confused with; null unless similar or other
     ``difficult``      whether that object is difficult or a crowd; null without object
     =================  ==================================================================================
 
-    Where the ground truth is COCO's JSON also ``coco_image_id``, and ``coco_annotation_id`` of the object
-    concerned, null where none overlaps: whole numbers, or text if any is.
+    Where the ground truth is COCO's JSON also ``coco_image_id``, and ``coco_annotation_id`` of that object,
+    null where none overlaps: whole numbers, or text if any is.
 
     The columns are such that :func:`data.formats.read_table` reads the detections back.
 
@@ -55,7 +55,7 @@ def verdict_table(diagnoses: Sequence[Diagnosis]) -> pa.Table:
     InputError
         None was given.
     """
-    import pyarrow as pa  # not before it is needed: it takes as long to load as everything else
+    import pyarrow as pa  # only where needed: it takes as long to import as everything else
 
     if not diagnoses:
         raise InputError("diagnoses", "none", "at least one")
@@ -119,8 +119,8 @@ def _ids(
     return pa.array(column[rows], pa.int64() if whole else pa.string(), mask=absent)
 
 
-def write_verdicts(diagnoses: Sequence[Diagnosis], path: Path | str) -> None:
-    """Write :func:`verdict_table` in one step: whoever looks sees the old file or the new, never a part.
+def write_detections_table(diagnoses: Sequence[Diagnosis], path: Path | str) -> None:
+    """Write :func:`detections_table` atomically.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def write_verdicts(diagnoses: Sequence[Diagnosis], path: Path | str) -> None:
     suffix = path.suffix.lower()
     if suffix not in (".parquet", ".csv"):
         raise InputError(path, f"the ending {suffix or 'none'}", ".parquet or .csv")
-    table = verdict_table(diagnoses)
+    table = detections_table(diagnoses)
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet
@@ -147,8 +147,6 @@ def write_verdicts(diagnoses: Sequence[Diagnosis], path: Path | str) -> None:
         if suffix == ".parquet":
             pyarrow.parquet.write_table(table, part, compression="zstd")
         else:
-            plain = [
-                pa.string() if pa.types.is_dictionary(field.type) else field.type for field in table.schema
-            ]
-            names = zip(table.column_names, plain, strict=True)
-            pyarrow.csv.write_csv(table.cast(pa.schema(list(names))), part)
+            kinds = [pa.string() if pa.types.is_dictionary(kind) else kind for kind in table.schema.types]
+            plain = pa.schema(list(zip(table.column_names, kinds, strict=True)))
+            pyarrow.csv.write_csv(table.cast(plain), part)

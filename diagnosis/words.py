@@ -1,0 +1,327 @@
+"""What a terminal and ``summary.txt`` show: tables, sentences, and what makes the numbers uncertain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from diagnosis.average_precision import AP_KINDS
+from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION
+from diagnosis.compare import Comparison, Difference, p_value, quantity_name
+from diagnosis.record import Diagnosis
+
+__all__ = [
+    "FEW_IMAGES",
+    "comparison_sentences",
+    "comparison_table",
+    "notes",
+    "sentences",
+    "statements",
+    "summary",
+    "table",
+]
+
+FEW_IMAGES = 50
+"""Fewer images than these say little about those not seen: the bootstrap's intervals come out too narrow."""
+FEW_OBJECTS = 20
+"""Of a class with fewer objects, one more or less moves the recall by 5 points and more."""
+MAX_CLASSES_NAMED = 10
+"""In a note."""
+
+RISES, RISE = ("rises", "falls", "does"), ("rise", "fall", "do")
+"""Verbs of a subject in the singular and in the plural."""
+SUBJECTS = {
+    "share/localization": (ERROR_TYPES[LOCALIZATION].subject, RISE),
+    "share/correct_and_localization": ("correct + localization", RISES),
+    **{f"share/{kind.name}": (kind.subject, RISE) for kind in ERROR_TYPES},
+    "map/voc07": ("mean average precision (VOC 2007)", RISES),
+}
+"""Quantities in which a sentence compares two detectors: the subject and its verbs."""
+COSTS = {
+    "dap": "What fixing errors would add to AP (TIDE's dAP)",
+    "impact": "What forgiving errors would add to Hoiem's AP",
+}
+"""Sections of quantities on the costs of error types, with the beginning of their sentence."""
+TABLE_SECTIONS = {
+    "share": "",
+    "map": "",
+    "dap": "TIDE: AP gained by fixing",
+    "impact": "Hoiem: AP gained with",
+}
+"""Sections of the table of a comparison, with the line above each."""
+WHY_NOT_100 = (
+    "Each gain is what fixing one error alone would add, all others left as they are. The gains overlap, and "
+    "none mends\nthe ranking, so they do not add up to what AP lacks to 100."
+)
+
+
+def summary(diagnoses: Sequence[Diagnosis], comparison: Comparison | None, notes: Sequence[str] = ()) -> str:
+    """Everything: the tables, the sentences, and at the end the notes."""
+    tables = [table(diagnoses), ""] + ([comparison_table(comparison), ""] if comparison is not None else [])
+    return "\n".join([*tables, *statements(diagnoses, comparison), *(["", *notes] if notes else [])])
+
+
+def percent(fraction: float, sign: bool = False) -> str:
+    """Per cent with one decimal and a true minus; "-" where there is no number.
+
+    Examples
+    --------
+    >>> percent(0.142), percent(-0.05, sign=True), percent(math.nan)
+    ('14.2', '−5.0', '-')
+    """
+    if math.isnan(fraction):
+        return "-"
+    return f"{100 * fraction + 0.0:{'+' if sign else ''}.1f}".replace("-", "−")
+
+
+def aligned(rows: Sequence[Sequence[str]], align: str = ">") -> str:
+    """Columns as wide as needed, a line below the headings; all but the first column aligned by `align`."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            f"{cell:{align if place else '<'}{width}}"
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join(lines)
+
+
+# ---- tables ----------------------------------------------------------------------------------
+
+
+def table(diagnoses: Sequence[Diagnosis]) -> str:
+    """Shares and average precision in per cent, of each detector and of each of its classes."""
+    headings = [
+        "counted",
+        *(kind.name for kind in ERROR_TYPES),
+        *(kind.heading for kind in AP_KINDS.values()),
+    ]
+    rows = [["all classes", *headings]]
+    for diagnosis in diagnoses:
+        breakdown = diagnosis.breakdown
+        mean = [*breakdown.mean_over_classes(), *diagnosis.ap.mean().values()]
+        rows.append([diagnosis.name, f"{breakdown.counts.sum():,}", *map(percent, mean)])
+        rows.append(["  pooled", "", *map(percent, breakdown.pooled()), *[""] * len(AP_KINDS)])
+    parts = [
+        "Per cent of the detections counted (mean over classes) and mean average precision",
+        aligned(rows),
+    ]
+    for diagnosis in diagnoses:
+        breakdown, ap = diagnosis.breakdown, diagnosis.ap
+        rows = [["class", "objects", *headings]]
+        for label, name in enumerate(breakdown.classes):
+            counts = [f"{breakdown.objects[label]:,}", f"{breakdown.counts[label].sum():,}"]
+            numbers = [*breakdown.shares[label], *(getattr(ap, kind)[label] for kind in AP_KINDS)]
+            rows.append([name, *counts, *map(percent, numbers)])
+        parts += ["", diagnosis.name, aligned(rows)]
+    return "\n".join(parts)
+
+
+def comparison_table(comparison: Comparison) -> str:
+    """Mean shares, average precisions and costs of the error types of each detector, in per cent, with
+    intervals; then how the others differ from the first, in points, with paired intervals and p-values.
+    """
+    names, others = comparison.names, range(1, len(comparison.names))
+    rows = [["", *names, *(f"{names[b]} − {names[0]}" for b in others)]]
+    for section, heading in TABLE_SECTIONS.items():
+        quantities = _quantities(comparison, section)
+        if heading and quantities:
+            rows.append([heading] + [""] * (len(rows[0]) - 1))
+        for quantity in quantities:
+            estimates = [comparison.estimate(quantity, detector) for detector in range(len(names))]
+            rows.append(
+                [
+                    "  " * bool(heading) + quantity_name(quantity),
+                    *(f"{percent(e.value):>5} {_interval(e.low, e.high):<12}" for e in estimates),
+                    *(
+                        _gap_cell(comparison.difference(quantity, 0, b), comparison.replicates)
+                        for b in others
+                    ),
+                ]
+            )
+    title = (
+        f"Per cent (mean over classes) with {100 * comparison.level:g} % intervals: "
+        f"{comparison.replicates:,} resamples of {comparison.images:,} images"
+    )
+    footnote = [WHY_NOT_100] if any(_quantities(comparison, section) for section in COSTS) else []
+    return "\n".join([title, aligned(rows, "<"), *footnote])
+
+
+def _quantities(comparison: Comparison, section: str) -> list[str]:
+    return [quantity for quantity in comparison.quantities if quantity.split("/")[0] == section]
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f"[{percent(low)}, {percent(high)}]"
+
+
+def _gap_cell(gap: Difference, replicates: int) -> str:
+    if math.isnan(gap.low):
+        return "    -"
+    p = p_value(gap.p, replicates - gap.undefined)
+    return f"{percent(gap.difference, sign=True):>5} {_interval(gap.low, gap.high):<14} p {p}"
+
+
+# ---- sentences -------------------------------------------------------------------------------
+
+
+def statements(diagnoses: Sequence[Diagnosis], comparison: Comparison | None) -> list[str]:
+    """Each detector in a sentence, then how they differ: with intervals where there is a comparison."""
+    if comparison is None:
+        return sentences(diagnoses)
+    return [*map(_one_detector, diagnoses), *comparison_sentences(comparison)]
+
+
+def sentences(diagnoses: Sequence[Diagnosis]) -> list[str]:
+    """What the numbers say: each detector, then how each further one differs from the first.
+
+    Differences are those of the numbers measured; how far chance alone goes is another question.
+    """
+    return [
+        *map(_one_detector, diagnoses),
+        *(sentence for other in diagnoses[1:] for sentence in _two_detectors(diagnoses[0], other)),
+    ]
+
+
+def _one_detector(diagnosis: Diagnosis) -> str:
+    shares = diagnosis.breakdown.mean_over_classes()
+    if np.isnan(shares).any():
+        return f"{diagnosis.name}: no detection counts, so there is nothing to break down."
+    counted = diagnosis.breakdown.counts.sum(axis=1)
+    classes = int((counted > 0).sum())
+    *clauses, last = (
+        f"{100 * share:.1f} % {kind.clause}" for kind, share in zip(ERROR_TYPES, shares, strict=True)
+    )
+    mean = diagnosis.ap.mean()["voc07"]
+    score = "" if math.isnan(mean) else f"Mean average precision (VOC 2007, 11 points): {100 * mean:.1f} %."
+    return (
+        f"{diagnosis.name}: of the {counted.sum():,} detections counted, averaged over {classes} "
+        f"{'class' if classes == 1 else 'classes'}, {', '.join(clauses)}, and {last}. {score}"
+    )
+
+
+def _two_detectors(first: Diagnosis, other: Diagnosis) -> list[str]:
+    # A class in which one of them detects nothing would count for the other alone.
+    shares = [diagnosis.breakdown.shares for diagnosis in (first, other)]
+    detected = np.array([~np.isnan(share).any(axis=1) for share in shares])  # (2, C)
+    both = np.asarray(detected.all(axis=0))
+    if not both.any():
+        return []
+    told = []
+    if (detected != both).any():
+        names = ", ".join(name for name, counted in zip(first.truth.classes, both, strict=True) if counted)
+        told.append(f"Compared below over the classes in which both detect something: {names}.")
+    before, after = (share[both].mean(axis=0) for share in shares)
+
+    def change(before: float, after: float) -> str:
+        # Of the numbers as printed, so that the reader's own subtraction agrees.
+        points = round(round(100 * after, 1) - round(100 * before, 1), 1)
+        words = f"{abs(points):.1f} points {'more' if points > 0 else 'less'}" if points else "no difference"
+        return f"{100 * before:.1f} % with {first.name}, {100 * after:.1f} % with {other.name}: {words}"
+
+    times = f", {after[LOCALIZATION] / before[LOCALIZATION]:.2f} times the share"
+    told += [
+        f"Localization errors: {change(before[LOCALIZATION], after[LOCALIZATION])}"
+        f"{times if before[LOCALIZATION] > 0 else ''}.",
+        "Correct and localization together: "
+        f"{change(*(share[CORRECT] + share[LOCALIZATION] for share in (before, after)))}.",
+    ]
+    scores = [diagnosis.ap.mean()["voc07"] for diagnosis in (first, other)]
+    if not math.isnan(scores[0]):  # of the same objects: both are defined, or neither
+        told.append(f"Mean average precision (VOC 2007): {change(*scores)}.")
+    return told
+
+
+def comparison_sentences(comparison: Comparison) -> list[str]:
+    """How each further detector differs from the first, in points (hundredths) with intervals.
+
+    Of a difference whose interval holds zero it says that it does not differ: chance alone may have made it.
+    """
+    if len(comparison.names) < 2:
+        return []
+    first = comparison.names[0]
+    told = [
+        f"Differences in points, with {100 * comparison.level:g} % intervals of {comparison.replicates:,} "
+        f"resamples of the {comparison.images:,} images."
+    ]
+    for b, name in enumerate(comparison.names[1:], 1):
+        gaps = {quantity: comparison.difference(quantity, 0, b) for quantity in SUBJECTS}
+        clauses = [_clause(gap, *SUBJECTS[of]) for of, gap in gaps.items() if not math.isnan(gap.low)]
+        if not clauses:
+            told.append(f"From {first} to {name}: nothing to compare, they share no class with detections.")
+            continue
+        shared = comparison.shared_classes("share/correct", 0, b)
+        over = "" if shared.all() else f" (over {shared.sum()} classes in which both detect something)"
+        told.append(f"From {first} to {name}{over}: {'; '.join(clauses)}.")
+        for section, what in COSTS.items():
+            costs = _costs(
+                {
+                    quantity_name(quantity): comparison.difference(quantity, 0, b)
+                    for quantity in _quantities(comparison, section)
+                }
+            )
+            told += [f"{what}, from {first} to {name}: {costs}."] if costs else []
+    return told
+
+
+def _costs(gaps: Mapping[str, Difference]) -> str:
+    """The error types whose cost differs from the first detector's, the largest change first; the rest."""
+    known = [name for name, gap in gaps.items() if not math.isnan(gap.low)]
+    changed = sorted((name for name in known if gaps[name].differs), key=lambda n: -abs(gaps[n].difference))
+    ordered = [*changed, *(name for name in known if name not in changed)]
+    return "; ".join(
+        _clause(gaps[name], name, RISE if name.startswith("all ") else RISES) for name in ordered
+    )
+
+
+def _clause(gap: Difference, subject: str, verbs: tuple[str, str, str]) -> str:
+    rises, falls, does = verbs
+    interval = _interval(gap.low, gap.high)
+    if not gap.differs:
+        return f"{subject} {does} not differ {interval}"
+    if gap.difference < 0:
+        interval = _interval(-gap.high, -gap.low)
+    verb = rises if gap.difference > 0 else falls
+    return f"{subject} {verb} by {percent(abs(gap.difference))} points {interval}"
+
+
+# ---- notes -----------------------------------------------------------------------------------
+
+
+def notes(diagnoses: Sequence[Diagnosis], comparison: Comparison | None = None) -> list[str]:
+    """Sentences about what makes the numbers uncertain: few images, few objects.
+
+    Examples
+    --------
+    >>> from data.records import Detections, GroundTruth
+    >>> from diagnosis import diagnose
+    >>> truth = GroundTruth(["a"], ["dog"], [[90, 90]], [0], [0], [[0, 0, 9, 9]])
+    >>> notes([diagnose(truth, Detections(["a"], ["dog"], [], [], [], []), coco=False)])
+    ['Few objects that count, so a few more or less would change much: dog 1.']
+    """
+    told = []
+    if comparison is not None and comparison.images < FEW_IMAGES:
+        images = f"{comparison.images} image{'s' if comparison.images > 1 else ''}"
+        told.append(
+            f"The intervals come from {images}. With fewer than {FEW_IMAGES} they are rough, and rather too "
+            "narrow than too wide."
+        )
+    objects = dict(zip(diagnoses[0].truth.classes, diagnoses[0].matching.objects.tolist(), strict=True))
+    few = sorted((count, name) for name, count in objects.items() if 0 < count < FEW_OBJECTS)
+    if few:
+        listed = _listed([f"{name} {count}" for count, name in few], " classes")
+        told.append(f"Few objects that count, so a few more or less would change much: {listed}.")
+    absent = sorted(name for name, count in objects.items() if not count)
+    if absent:
+        told.append(f"No object that counts, so no average precision: {_listed(absent)}.")
+    return told
+
+
+def _listed(names: Sequence[str], things: str = "") -> str:
+    left = len(names) - MAX_CLASSES_NAMED
+    more = f" and {left} more{things}" if left > 0 else ""
+    return ", ".join(names[:MAX_CLASSES_NAMED]) + more
