@@ -35,9 +35,8 @@ class Prediction(NamedTuple):
 class GridTargets(NamedTuple):
     """What a grid should put out for a batch's objects.
 
-    A cell has room for one object: of several whose centres lie in it the largest stays, objects that are
-    not difficult before difficult ones. The smaller ones are counted in `dropped`; their cell trains on the
-    larger object, so they are neither matched nor taken for background.
+    A cell has room for one object: the largest whose centre lies in it, objects that are not difficult before
+    difficult ones. The others have no part in the loss: their cell trains on the larger object.
     """
 
     positive: Tensor
@@ -53,15 +52,7 @@ class GridTargets(NamedTuple):
 
 
 def split_outputs(outputs: Tensor, boxes_per_cell: int) -> Prediction:
-    """Take a grid's outputs apart.
-
-    Parameters
-    ----------
-    outputs
-        ``(N, B·5 + C, S, S)`` as the head puts them out.
-    boxes_per_cell
-        B.
-    """
+    """Take a grid's outputs ``(N, B·5 + C, S, S)`` apart; B is `boxes_per_cell`."""
     cells = outputs.permute(0, 2, 3, 1)  # (N, S, S, B·5 + C)
     boxes = cells[..., : boxes_per_cell * 5].reshape(*cells.shape[:3], boxes_per_cell, 5)
     classes = cells[..., boxes_per_cell * 5 :]
@@ -78,7 +69,9 @@ def encode(
     image_size: tuple[int, int],
     grid: tuple[int, int],
 ) -> GridTargets:
-    """Lay a batch's objects into the grid.
+    """Put a batch's objects into the grid, without a loop over objects and without waiting for a GPU.
+
+    A centre on the right or lower border of the image belongs to the last cell.
 
     Parameters
     ----------
@@ -88,19 +81,8 @@ def encode(
         ``(M,)`` class, image within the batch, and whether it is difficult.
     images
         N.
-    image_size
-        Height and width of the images, in pixels.
-    grid
-        Rows and columns.
-
-    Returns
-    -------
-    GridTargets
-
-    Notes
-    -----
-    No loop over objects, no synchronisation with the host. A centre on the right or lower border of the
-    image belongs to the last cell.
+    image_size, grid
+        Height and width of the images in pixels, and of the grid in cells.
     """
     rows, columns = grid
     height, width = image_size
@@ -137,7 +119,7 @@ def encode(
 
 
 def to_xyxy(xy: Tensor, wh: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Boxes of a grid's cells in pixels.
+    """Boxes ``(N, S, S, B, 4)`` xyxy in pixels, not clipped.
 
     Parameters
     ----------
@@ -145,11 +127,6 @@ def to_xyxy(xy: Tensor, wh: Tensor, image_size: tuple[int, int]) -> Tensor:
         ``(N, S, S, B, 2)`` centres within their cells; widths and heights as fractions of the image.
     image_size
         Height and width, in pixels.
-
-    Returns
-    -------
-    Tensor
-        ``(N, S, S, B, 4)`` xyxy, not clipped.
     """
     rows, columns = xy.shape[1:3]
     height, width = image_size
@@ -162,14 +139,7 @@ def to_xyxy(xy: Tensor, wh: Tensor, image_size: tuple[int, int]) -> Tensor:
 
 
 def decode(prediction: Prediction, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Boxes and class scores of every box of every cell.
-
-    Parameters
-    ----------
-    prediction
-        Of N images.
-    image_size
-        Height and width, in pixels.
+    """Boxes and class scores of every box of every cell, for images of a height and width in pixels.
 
     Returns
     -------
@@ -195,13 +165,11 @@ def non_maximum_suppression(
     Parameters
     ----------
     boxes, scores
-        ``(N, K, 4)`` and ``(N, K, C)`` as of :func:`decode`. Each box stands for every class it scores for.
-    score_threshold
-        Scores below it are left out.
-    iou_threshold
-        Of two boxes of one class that overlap more than this the better one stays.
+        ``(N, K, 4)`` and ``(N, K, C)`` as of :func:`decode`. Each box is a candidate for every class.
+    score_threshold, iou_threshold
+        Lower scores are left out; of two boxes of one class that overlap more, the better one stays.
     limit
-        Detections kept for an image, the best.
+        The most detections of an image, the best.
 
     Returns
     -------
@@ -220,14 +188,12 @@ def non_maximum_suppression(
 def gather_targets(
     targets: Sequence[dict[str, Tensor]], device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A batch's lists of objects as columns: boxes (M, 4), labels, image index and difficult (M,).
+    """A batch's lists of objects as columns on a device: boxes (M, 4), labels, image index, difficult (M,).
 
     Parameters
     ----------
     targets
         For each image ``boxes`` (n, 4) xyxy in pixels, ``labels`` (n,) and, where known, ``difficult`` (n,).
-    device
-        Where the columns are wanted.
 
     Raises
     ------
@@ -249,12 +215,6 @@ def gather_targets(
     image_index = torch.repeat_interleave(torch.arange(len(targets)), torch.tensor(counts, dtype=torch.int64))
     boxes = torch.cat([target["boxes"].reshape(-1, 4) for target in targets]).to(device, torch.float32)
     labels = torch.cat([target["labels"].reshape(-1) for target in targets]).to(device, torch.int64)
-    difficult = torch.cat(
-        [
-            target["difficult"].reshape(-1).bool()
-            if "difficult" in target
-            else torch.zeros(count, dtype=torch.bool, device=target["labels"].device)
-            for target, count in zip(targets, counts, strict=True)
-        ]
-    ).to(device)
+    marks = [target.get("difficult", torch.zeros_like(target["labels"])) for target in targets]
+    difficult = torch.cat([mark.reshape(-1).bool() for mark in marks]).to(device)
     return boxes, labels, image_index.to(device, non_blocking=True), difficult

@@ -52,19 +52,8 @@ def input_shapes(network: nn.Module, example: Example | None = None) -> InputSha
 
     The pass is on the meta device, where nothing is computed; a network that cannot be run there is run where
     it is. What it leaves behind in the modules' attributes is taken back. A detector that cannot be run at
-    all is run as far as its backbone. Shuffles draw nothing.
-
-    Parameters
-    ----------
-    network
-        Any network that takes images.
-    example
-        As of :func:`detector.list_layers`.
-
-    Raises
-    ------
-    ValueError
-        The network cannot be run with that input, or its layers have no sizes yet.
+    all is run as far as its backbone. Shuffles draw nothing. ValueError where the network cannot be run with
+    the `example` (see :func:`detector.list_layers`), or its layers have no sizes yet.
     """
     if any(is_lazy(parameter) for parameter in network.parameters()):
         raise ValueError(

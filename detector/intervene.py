@@ -89,19 +89,10 @@ def set_shuffling(network: Network, *, train: bool | None = None, eval: bool | N
     Parameters
     ----------
     network
-        One with shuffles, or around one with shuffles (a detector, DistributedDataParallel, torch.compile).
+        One with shuffles, or around one with shuffles (a detector, DistributedDataParallel, torch.compile);
+        it is returned. ValueError where nothing in it shuffles.
     train, eval
         Whether to shuffle in training mode, and in evaluation mode. None: as before.
-
-    Returns
-    -------
-    nn.Module
-        `network` itself.
-
-    Raises
-    ------
-    ValueError
-        Nothing in the network shuffles.
 
     Examples
     --------
@@ -237,21 +228,12 @@ def shuffle_layers(
     Parameters
     ----------
     network
-        A ResNet of :mod:`detector.networks` or of torchvision, or a detector with one as its `backbone`.
+        A ResNet of :mod:`detector.networks` or of torchvision, or a detector with one as its `backbone`; it
+        is returned.
     layers
         ``"last"``, or numbers of residual blocks, counted from 1 at the input.
     method, patch, shortcut
-        As of :func:`modify_layers`.
-
-    Returns
-    -------
-    nn.Module
-        `network` itself.
-
-    Raises
-    ------
-    ValueError
-        As :func:`modify_layers`; the network is then as it was.
+        As of :func:`modify_layers`, and so are the errors.
     """
     count = len(residual_blocks(network))
     if not count:
@@ -320,19 +302,9 @@ def _shuffle_layer(layer: nn.Module, make: Any, shortcut: bool) -> None:
 
 
 def remove_shuffles(network: Network) -> Network:
-    """Take out again, in place, the shuffles that :func:`modify_layers` put into a network.
+    """Take out again, in place, the shuffles that :func:`modify_layers` put into a network; it is returned.
 
     What ``gap_fc`` changed stays changed.
-
-    Parameters
-    ----------
-    network
-        With or without shuffles.
-
-    Returns
-    -------
-    nn.Module
-        `network` itself.
 
     Examples
     --------
@@ -409,16 +381,6 @@ def fully_connected(convolution: nn.Conv2d) -> FullyConnected:
     Its weight is the sum of the taps: what the convolution computes on a constant map, away from its rim. Of
     freshly drawn taps (kaiming, fan out) the sum is distributed as a freshly drawn 1×1 weight; so variants
     of one network that are built from one seed start alike, and no random number is drawn here.
-
-    Parameters
-    ----------
-    convolution
-        Weight ``(O, I / groups, K, K)``.
-
-    Returns
-    -------
-    FullyConnected
-        Weight ``(O, I / groups, 1, 1)``; stride 1, no padding.
     """
     layer: Any = skip_init(  # type: ignore[no-untyped-call]
         FullyConnected,
@@ -523,7 +485,7 @@ def _leaves(module: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
         return [(name, module)]
     return [
         leaf
-        for own, child in module._modules.items()  # children() leaves out what has come before
+        for own, child in module._modules.items()  # children() leaves out a module's second place
         if child is not None
         for leaf in _leaves(child, f"{name}.{own}".lstrip("."))
     ]

@@ -70,33 +70,15 @@ def is_residual_block(module: nn.Module) -> bool:
 
 
 def residual_blocks(network: nn.Module) -> list[nn.Module]:
-    """The layers of a ResNet: its residual blocks, in order from the input.
-
-    Of a detector, those of its backbone alone: the head has bottlenecks too.
-
-    Examples
-    --------
-    >>> from detector import resnet50
-    >>> len(residual_blocks(resnet50()))
-    16
-    """
+    """The residual blocks of a network in order from the input; of a detector, those of its backbone."""
     return [module for module in trunk(network).modules() if is_residual_block(module)]
 
 
 def find_layers(network: nn.Module, shapes: InputShapes | None = None) -> list[nn.Module]:
     """The modules that are the layers of a network, in the order in which they are run.
 
-    Parameters
-    ----------
-    network
-        Any.
-    shapes
-        What :func:`detector.input_hooks.input_shapes` says of it, where that is known already.
-
-    Raises
-    ------
-    ValueError
-        There are none, or the network had to be run to find them and cannot be.
+    `shapes` are its :func:`detector.input_hooks.input_shapes`, where they are known already. ValueError where
+    there are no layers, or the network had to be run to find them and cannot be.
     """
     inside = list(trunk(network).modules())
     layers = residual_blocks(network) or [module for module in inside if isinstance(module, EncoderBlock)]
@@ -129,13 +111,7 @@ class Branches(NamedTuple):
 
 
 def branches_of(layer: nn.Module) -> Branches:
-    """The branches of a layer: of a residual block its 3×3 convolutions, and what is added to them.
-
-    Parameters
-    ----------
-    layer
-        A layer, or any other convolution or module that takes tokens; these have one branch, themselves.
-    """
+    """The branches of a layer; any other convolution, or module that takes tokens, is its own one branch."""
     if isinstance(layer, EncoderBlock):
         # What the block is given is its shortcut, and the main branch draws once more on top.
         return Branches([layer.ln_1], layer)

@@ -14,12 +14,12 @@ __all__ = ["LossWeights", "YOLOLoss", "paired_iou", "yolo_loss"]
 
 
 class LossWeights(NamedTuple):
-    """How much the parts of the loss count; the defaults are YOLO v1's."""
+    """The weights of the parts of the loss; the defaults are YOLO v1's."""
 
     coordinates: float = 5.0
-    """λ_coord, on centres and sizes."""
+    """λ_coord, of centres and sizes."""
     background: float = 0.5
-    """λ_noobj, on the confidence of boxes that are responsible for no object."""
+    """λ_noobj, of the confidence of boxes that are responsible for no object."""
 
 
 class YOLOLoss(NamedTuple):
@@ -51,25 +51,11 @@ def paired_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def yolo_loss(prediction: Prediction, targets: GridTargets, weights: LossWeights | None = None) -> YOLOLoss:
-    """The loss of a batch.
+    """The loss of a batch, finite with finite gradients for outputs of up to 1e9, with and without objects.
 
     In a cell with an object the box with the largest IoU is responsible for it (where none overlaps it, the
     box with the smallest squared error, as in Darknet). Its confidence should equal that IoU, taken as a
     constant. Cells that hold difficult objects only count for nothing.
-
-    Parameters
-    ----------
-    prediction
-        Outputs for N images.
-    targets
-        Of the same grid.
-    weights
-        YOLO v1's by default.
-
-    Returns
-    -------
-    YOLOLoss
-        Finite, with finite gradients, for outputs of up to 1e9, whether or not the batch has objects.
     """
     weights = weights or LossWeights()
     images = len(prediction.xy)

@@ -60,17 +60,9 @@ RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int], Any]] =
 
 
 def normalize(images: Tensor) -> Tensor:
-    """Subtract ImageNet's mean from images and divide by its standard deviation, as the networks take them.
+    """Images ``(N, 3, H, W)`` less ImageNet's mean, over its standard deviation, as the networks take them.
 
-    Parameters
-    ----------
-    images
-        ``(N, 3, H, W)`` RGB, uint8 of 0 to 255. Floating-point images are taken to be normalised already.
-
-    Returns
-    -------
-    Tensor
-        ``(N, 3, H, W)`` floating point.
+    Only uint8 RGB of 0 to 255 is changed: floating-point images are taken to be normalised already.
     """
     if images.dtype != torch.uint8:
         return images
@@ -94,21 +86,10 @@ def build_network(
     ----------
     name
         One of ``detector.tables.ARCHITECTURES``.
-    num_classes
-        Outputs.
     image_size
         Side of the square images, in pixels. A ResNet for at most 64 has the stem for small images.
-    weights
-        As of :func:`resnet`.
-    width
-        Channels, or hidden units, times this.
-
-    Raises
-    ------
-    ValueError
-        An unknown name, or a width of 0 or less.
-    WeightsError
-        Weights that are not there, cut short, or of another network.
+    weights, width
+        As of :func:`resnet`; `width` is also a factor on the perceptron's hidden units.
 
     Examples
     --------
@@ -159,7 +140,8 @@ class ResNet(TorchvisionResNet):  # type: ignore[misc]  # torchvision has no typ
     Raises
     ------
     ValueError
-        A stem or an output stride that it cannot have, or a width of 0 or less.
+        A stem or an output stride that it cannot have, or a width of 0 or less. The functions that build
+        networks raise it too.
     """
 
     def __init__(
@@ -213,13 +195,7 @@ class ResNet(TorchvisionResNet):  # type: ignore[misc]  # torchvision has no typ
         self.stride = output_stride
 
     def features(self, images: Tensor) -> Tensor:
-        """The last feature map, ``(N, out_channels, H / stride, W / stride)``, rounded up.
-
-        Parameters
-        ----------
-        images
-            ``(N, 3, H, W)``, normalised or uint8.
-        """
+        """The last feature map ``(N, out_channels, H / stride, W / stride)``, rounded up."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(normalize(images)))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))  # type: ignore[no-any-return]
 
@@ -253,14 +229,7 @@ def resnet(
         ones. An official name, ``"IMAGENET1K_V1"`` or ``"ResNet50_Weights.IMAGENET1K_V1"``. Or a local file:
         a state dict of torch.save or safetensors, or a checkpoint of this package or another that holds one
         ResNet. The classifier's weights are left out where the number of classes differs or there is no
-        classifier.
-
-    Raises
-    ------
-    ValueError
-        An unknown architecture, stem or stride, or a width of 0 or less.
-    WeightsError
-        Weights that are not there, cut short, or of another network.
+        classifier. WeightsError where they are not there, cut short, or of another network.
     """
     if architecture not in RESNETS:
         raise ValueError(f"architecture must be one of {', '.join(RESNETS)}, found {architecture!r}")
@@ -300,11 +269,6 @@ class VGG(nn.Module):
         Outputs of the classifier, C; None for a feature extractor: no pooling, no fully connected layer.
     width
         Factor on the number of channels and of hidden units, for quick looks at small cost.
-
-    Raises
-    ------
-    ValueError
-        A width of 0 or less.
     """
 
     def __init__(self, num_classes: int | None = 1000, width: float = 1.0) -> None:
@@ -337,10 +301,7 @@ class VGG(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Class logits ``(N, num_classes)``, or the last feature map ``(N, out_channels, H / 32, W / 32)``.
 
-        Parameters
-        ----------
-        images
-            ``(N, 3, H, W)`` of at least 32×32 pixels, normalised or uint8.
+        Of images ``(N, 3, H, W)`` of at least 32×32 pixels, normalised or uint8.
         """
         x = self.features(normalize(images))
         if self.num_classes is None:
@@ -349,21 +310,9 @@ class VGG(nn.Module):
 
 
 def vgg16(num_classes: int | None = 1000, *, weights: str | Path | None = None, width: float = 1.0) -> VGG:
-    """VGG-16 with batch norm, 37.7 M parameters.
+    """VGG-16 with batch norm, 37.7 M parameters. See :class:`VGG`, and :func:`resnet` for the weights.
 
-    Parameters
-    ----------
-    num_classes, width
-        As of :class:`VGG`.
-    weights
-        As of :func:`resnet`. torchvision's official weights have another classifier, which is left out.
-
-    Raises
-    ------
-    ValueError
-        A width of 0 or less.
-    WeightsError
-        Weights that are not there, cut short, or of another network.
+    torchvision's official weights have another classifier, which is left out.
 
     Examples
     --------
@@ -378,14 +327,8 @@ def vgg16(num_classes: int | None = 1000, *, weights: str | Path | None = None, 
 class Perceptron(nn.Module):
     """Pixels, one hidden layer with ReLU, classes (paper, section 4.1). No layer of it can be shuffled.
 
-    Parameters
-    ----------
-    num_classes
-        Outputs.
-    hidden
-        Hidden units; the paper has 512 and reaches 25.61 % on CIFAR-100.
-    image_size
-        Side of the square RGB images, in pixels.
+    With the paper's 512 hidden units it reaches 25.61 % on CIFAR-100. `image_size` is the side of the square
+    RGB images, in pixels.
     """
 
     def __init__(self, num_classes: int = 100, hidden: int = 512, image_size: int = 32) -> None:
@@ -402,11 +345,7 @@ class Perceptron(nn.Module):
 
 
 def perceptron(
-    num_classes: int = 100,
-    *,
-    hidden: int = 512,
-    image_size: int = 32,
-    weights: str | Path | None = None,
+    num_classes: int = 100, *, hidden: int = 512, image_size: int = 32, weights: str | Path | None = None
 ) -> Perceptron:
     """The perceptron of section 4.1. See :class:`Perceptron`; `weights` may be a local file.
 
@@ -428,14 +367,9 @@ class WeightsError(ValueError):
 
 
 def load_weights(file: str | Path) -> dict[str, Tensor]:
-    """The state dict in a file of torch.save, safetensors, or Lightning.
+    """The state dict in a file of torch.save, safetensors, or Lightning. Nothing in the file is executed.
 
-    Nothing in the file is executed.
-
-    Raises
-    ------
-    WeightsError
-        The file is missing, cut short, or holds something else.
+    WeightsError where the file is missing, cut short, or holds something else.
     """
     try:
         if Path(file).suffix == ".safetensors":
@@ -474,14 +408,10 @@ def describe_read_error(error: Exception) -> str:
 def load_into(
     network: nn.Module, weights: str | Path | None, official: Any, *, landmark: str, classifier: str
 ) -> None:
-    """Load weights by torchvision's name or from a file, without the classifier's where those do not fit.
+    """Load weights, as of :func:`resnet`, without the classifier's where those do not fit.
 
     Parameters
     ----------
-    network
-        The network to load into.
-    weights
-        None or ``"none"``: nothing to load. ``"imagenet"``, an official name, or a local file.
     official
         torchvision's enumeration of this network's weights; None: it has none.
     landmark
@@ -489,11 +419,6 @@ def load_into(
         Lightning, DistributedDataParallel or torch.compile put there.
     classifier
         How the names of the classifier's weights begin.
-
-    Raises
-    ------
-    WeightsError
-        Weights that are not there, cut short, or of another network.
     """
     if weights is None or str(weights) == "none":
         return

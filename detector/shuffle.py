@@ -92,24 +92,9 @@ def _random_keys(shape: tuple[int, ...], stream: Tensor | int, device: torch.dev
 def channel_permutation(
     channels: int, stream: Tensor | int, device: torch.device | None = None, *, images: int | None = None
 ) -> Tensor:
-    """A random order of the channels.
+    """A random order of C channels: ``(C,)`` int64, or ``(N, C)`` with one for each of N `images`.
 
-    Parameters
-    ----------
-    channels
-        Their number C.
-    stream
-        What the draw depends on, see :func:`stream_of`.
-    device
-        Of the result.
-    images
-        None: one order for all images. Otherwise the number N of images, each with its own order; the first
-        has the order that all would share.
-
-    Returns
-    -------
-    Tensor
-        ``(C,)`` or ``(N, C)`` int64; output channel c is input channel ``order[..., c]``.
+    Output channel c is input channel ``order[..., c]``. The first image has the order that all would share.
     """
     shape = (channels,) if images is None else (images, channels)
     return _random_keys(shape, stream, device).argsort(dim=-1)
@@ -125,7 +110,9 @@ def spatial_permutation(
     *,
     images: int | None = None,
 ) -> Tensor:
-    """For each channel an independent random order of its positions.
+    """An independent random order of each channel's positions: ``(C, H * W)`` or ``(N, C, H * W)`` int64.
+
+    Output position i of channel c is input position ``order[..., c, i]``.
 
     Parameters
     ----------
@@ -136,16 +123,8 @@ def spatial_permutation(
     patch
         Side of the patches, in positions, that no value may leave; the last row and column of patches are
         smaller where it does not divide the map. None: the whole map is one patch.
-    device
-        Of the result.
     images
-        None: one draw for all images. Otherwise the number N of images, each with its own draw.
-
-    Returns
-    -------
-    Tensor
-        ``(C, H * W)`` or ``(N, C, H * W)`` int64; output position i of channel c is input position
-        ``order[..., c, i]``.
+        N, where each image has its own draw. None: one draw for all.
 
     Raises
     ------
@@ -253,21 +232,16 @@ def channel_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False)
     Parameters
     ----------
     x
-        ``(N, C, H, W)``.
+        ``(N, C, H, W)``; the result has the same shape. ValueError where it has not four dimensions.
     stream
         What the draw depends on, see :func:`stream_of`.
     per_image
         Whether each image has its own draw; otherwise all share one.
 
-    Returns
-    -------
-    Tensor
-        Of the same shape.
-
-    Raises
-    ------
-    ValueError
-        `x` has not four dimensions.
+    Examples
+    --------
+    >>> channel_shuffle(torch.arange(3.0).view(1, 3, 1, 1), stream=7).flatten()
+    tensor([0., 2., 1.])
     """
     images, channels, _, _ = _sizes(x)
     order = channel_permutation(channels, stream, x.device, images=images if per_image else None)
@@ -277,7 +251,7 @@ def channel_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False)
 def spatial_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False) -> Tensor:
     """Spatial shuffle: the positions of each feature map in its own random order.
 
-    Parameters, result and errors are those of :func:`channel_shuffle`.
+    Parameters and result are those of :func:`channel_shuffle`.
 
     Examples
     --------
@@ -291,22 +265,8 @@ def spatial_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False)
 def patch_shuffle(x: Tensor, patch: int, stream: Tensor | int, *, per_image: bool = False) -> Tensor:
     """Patch-wise spatial shuffle: like :func:`spatial_shuffle`, but no value leaves its patch.
 
-    Parameters
-    ----------
-    x, stream, per_image
-        As of :func:`channel_shuffle`.
-    patch
-        Side of a patch, in positions; one as large as the map makes this the spatial shuffle.
-
-    Returns
-    -------
-    Tensor
-        Of the same shape.
-
-    Raises
-    ------
-    ValueError
-        `patch` below 1, or `x` has not four dimensions.
+    Parameters and result are those of :func:`channel_shuffle`; `patch` is the side of a patch, in positions,
+    at least 1. One as large as the map makes this the spatial shuffle.
     """
     return _shuffle_positions(x, patch, stream, per_image)
 
@@ -380,8 +340,6 @@ class Shuffle(nn.Module):
 
         Raises
         ------
-        ValueError
-            `x` has not four dimensions.
         RuntimeError
             The draws could not be those of (seed, step): see the message.
         """
@@ -439,20 +397,7 @@ class SpatialShuffle(Shuffle):
 
 
 class PatchShuffle(Shuffle):
-    """:func:`patch_shuffle` as a module.
-
-    Parameters
-    ----------
-    patch
-        Side of a patch, in positions.
-    key, in_training, in_evaluation, per_image
-        As of :class:`Shuffle`.
-
-    Raises
-    ------
-    ValueError
-        `patch` below 1.
-    """
+    """:func:`patch_shuffle` as a module; `patch` is at least 1 position, the rest as of :class:`Shuffle`."""
 
     def __init__(self, patch: int, *key: int, **options: bool) -> None:
         super().__init__(*key, **options)
@@ -497,33 +442,14 @@ def token_grid(count: int) -> tuple[int, int] | None:
 
 
 class TokenShuffle(nn.Module):
-    """A shuffle of the grid of patches of a vision transformer; the class token stays as it is.
-
-    Parameters
-    ----------
-    shuffle
-        The shuffle for the tokens, taken as a map of one position a token.
-
-    Examples
-    --------
-    >>> tokens = torch.randn(2, 1 + 4 * 4, 8)
-    >>> shuffled = TokenShuffle(SpatialShuffle(1))(tokens)
-    >>> shuffled[:, 0].equal(tokens[:, 0]), shuffled[:, 1:].equal(tokens[:, 1:])
-    (True, False)
-    """
+    """A shuffle of a vision transformer's tokens, as a map of one position a token; the class token stays."""
 
     def __init__(self, shuffle: Shuffle) -> None:
         super().__init__()
         self.shuffle = shuffle
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Shuffle ``(N, L, C)``.
-
-        Raises
-        ------
-        ValueError
-            L is neither a square nor one more.
-        """
+        """Shuffle ``(N, L, C)``, where L is a square or one more."""
         if not self.shuffle.active:
             return tokens
         grid = token_grid(tokens.shape[1])

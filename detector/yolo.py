@@ -25,22 +25,13 @@ class ConvHead(nn.Module):
 
     Parameters
     ----------
-    in_channels
-        Channels of the backbone's last map.
-    out_channels
-        B·5 + C.
-    channels
-        Width of the bottlenecks, a multiple of 4.
-    blocks
-        Number of bottlenecks.
+    in_channels, out_channels
+        Of the backbone's last map, and B·5 + C.
+    channels, blocks
+        Width, a multiple of 4, and number of the bottlenecks.
     dilation
         Of their 3×3 convolutions. An output of the default head sees a window of 15×15 positions around its
         own (:func:`receptive_field`): just wider than a 14×14 map.
-
-    Raises
-    ------
-    ValueError
-        `channels` not a multiple of 4.
     """
 
     def __init__(
@@ -79,13 +70,7 @@ class ConvHead(nn.Module):
 
 
 def receptive_field(dilation: int, blocks: int = 3) -> int:
-    """The side of the window that an output of the head sees, in positions.
-
-    Examples
-    --------
-    >>> receptive_field(dilation=2)
-    15
-    """
+    """The side of the window that an output of the head sees, in positions."""
     return 1 + 2 * dilation * blocks + 2
 
 
@@ -148,11 +133,8 @@ class YOLO(nn.Module):
     ) -> None:
         super().__init__()
         self.grid = (grid, grid) if isinstance(grid, int) else grid
-        for name, value in {
-            "classes": classes,
-            "boxes_per_cell": boxes_per_cell,
-            "grid": min(self.grid),
-        }.items():
+        sizes = {"classes": classes, "boxes_per_cell": boxes_per_cell, "grid": min(self.grid)}
+        for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, found {value}")
         if stride := getattr(backbone, "stride", None):
@@ -162,39 +144,23 @@ class YOLO(nn.Module):
         self.weights = weights or LossWeights()
         self.backbone = backbone
         in_channels: Any = backbone.out_channels
-        self.head = ConvHead(
-            in_channels,
-            boxes_per_cell * 5 + classes,
-            head_channels,
-            dilation=dilation or covering_dilation(max(self.grid)),
-        )
-        self._start_neutral()
-
-    def _start_neutral(self) -> None:
-        """Let an untrained network predict mid-cell, a quarter of each side, no object, any class alike.
-
-        The outputs are linear, so that the bias is the mean prediction; from zero, or worse from large random
-        outputs, the first steps of a training from scratch go into finding it.
-        """
-        bias = torch.full_like(self.head.output.bias, 1 / self.classes)  # type: ignore[arg-type]
-        bias[: self.boxes_per_cell * 5] = bias.new_tensor([0.5, 0.5, 0.5, 0.5, 0.0]).repeat(
-            self.boxes_per_cell
-        )
+        dilation = dilation or covering_dilation(max(self.grid))
+        self.head = ConvHead(in_channels, boxes_per_cell * 5 + classes, head_channels, dilation=dilation)
+        # An untrained network predicts mid-cell, a quarter of each side, no object, any class alike. The
+        # outputs are linear, so that the bias is the mean prediction; from zero, or worse from large random
+        # outputs, the first steps of a training from scratch go into finding it.
+        box = torch.tensor([0.5, 0.5, 0.5, 0.5, 0.0], device=self.head.output.weight.device)
         with torch.no_grad():
-            self.head.output.bias.copy_(bias)  # type: ignore[union-attr]
+            bias: Any = self.head.output.bias
+            bias.fill_(1 / classes)[: boxes_per_cell * 5] = box.repeat(boxes_per_cell)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Raw outputs of the grid.
+        """Raw outputs ``(N, B·5 + C, S, S)`` float32; :func:`detector.grid.split_outputs` takes them apart.
 
         Parameters
         ----------
         images
             ``(N, 3, H, W)``, uint8 RGB, or floating point and normalised (:func:`detector.normalize`).
-
-        Returns
-        -------
-        Tensor
-            ``(N, B·5 + C, S, S)`` float32; :func:`detector.grid.split_outputs` takes them apart.
 
         Raises
         ------
@@ -215,16 +181,8 @@ class YOLO(nn.Module):
         self, outputs: Tensor, targets: Sequence[dict[str, Tensor]], image_size: tuple[int, int]
     ) -> YOLOLoss:
         """The loss of outputs that are already computed; see :meth:`loss`."""
-        boxes, labels, image_index, difficult = gather_targets(targets, outputs.device)
-        laid = encode(
-            boxes,
-            labels,
-            image_index,
-            difficult,
-            images=len(targets),
-            image_size=image_size,
-            grid=self.grid,
-        )
+        columns = gather_targets(targets, outputs.device)
+        laid = encode(*columns, images=len(targets), image_size=image_size, grid=self.grid)
         return yolo_loss(split_outputs(outputs.float(), self.boxes_per_cell), laid, self.weights)
 
     def loss(self, images: Tensor, targets: Sequence[dict[str, Tensor]]) -> YOLOLoss:
@@ -269,10 +227,8 @@ class YOLO(nn.Module):
         ----------
         images
             As of :meth:`forward`. Call ``eval()`` first: batch norm is left as it is.
-        score_threshold
-            Detections that score less are left out.
-        iou_threshold
-            Of two detections of one class that overlap more than this the better one stays.
+        score_threshold, iou_threshold
+            Lower scores are left out; of two detections of a class that overlap more, the better one stays.
         max_detections
             Per image, the best.
 
