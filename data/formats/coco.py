@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from data.boxes import area, xywh_to_xyxy, xyxy_to_xywh
 from data.formats.files import UNKNOWN_SIZE, image_size, parse_json, read_json, write_text
 from data.formats.names import (
-    NO_INDEX,
     Lookup,
     by_id,
     classes_by_id,

@@ -139,7 +139,7 @@ def valid_rows(rows: Rows, faults: Faults, sizes: NDArray[np.int64] | None = Non
     """
     count, boxes = len(rows.labels), rows.boxes
     low, high = boxes[:, :2], boxes[:, 2:]
-    upright = low <= high if rows.scores is not None else low < high
+    upright: NDArray[np.bool_] = np.asarray(low <= high if rows.scores is not None else low < high)
     fine = (
         (rows.image_index >= 0).all()
         and (rows.labels >= 0).all()
@@ -154,7 +154,7 @@ def valid_rows(rows: Rows, faults: Faults, sizes: NDArray[np.int64] | None = Non
 
     # Something is wrong somewhere, or a box was inverted by clipping: only now row by row.
     known, finite = rows.image_index >= 0, np.isfinite(boxes).all(axis=1)
-    wrong_extent = finite & ~upright.all(axis=1)
+    wrong_extent: NDArray[np.bool_] = np.asarray(finite & ~upright.all(axis=1))
     if rows.scores is not None and not rows.sized and sizes is not None:
         limits = np.full((count, 2), np.inf)
         limits[known] = sizes[rows.image_index[known]]
