@@ -19,6 +19,7 @@ from data.classification import (
 from data.image_batches import ClassificationBatch
 from data.image_set import ImageFiles, ImageSet, Statistics, take_share
 from data.records import InputError
+from data.streams import Stream, generator
 from training.checkpoint import load_trained
 from training.profiling.options import Options
 from training.profiling.subject import KeptBatches, Subject, digest, options_of_run
@@ -36,7 +37,6 @@ from training.trainer import make_device
 
 __all__ = ["classifier_of_checkpoint", "classifier_of_weights"]
 
-_LIMIT_STREAM = 6  # keeps the choice of images apart from other draws of the same seed
 UNSHUFFLED: dict[str, Any] = {
     "method": "none", "last": None, "layer": None, "layers": [], "names": [], "patch": None
 }  # fmt: skip
@@ -176,12 +176,12 @@ def _subject(
     asked, shuffles, machine = options.images, options.shuffles, options.machine
     seed = run.optimization.seed
     if asked.limit is not None and asked.limit < len(images):
-        share, what = asked.limit / len(images), [_LIMIT_STREAM, seed]
+        share, random = asked.limit / len(images), generator(seed, Stream.PROFILED_IMAGES_CLASSIFIER)
         # Two calls, so that the types of what comes out are those of what goes in.
         if isinstance(images, ImageSet):
-            images, _ = take_share(images, share, what, "--limit")
+            images, _ = take_share(images, share, random, "--limit")
         else:
-            images, _ = take_share(images, share, what, "--limit")
+            images, _ = take_share(images, share, random, "--limit")
     device = make_device(machine.as_machine())
     batch_size = shuffles.batch_size or 250
     batches: Iterable[ClassificationBatch] = classification_loader(

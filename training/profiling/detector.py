@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from data.augment import eval_transform
 from data.detection import DetectionDataset, detection_loader
 from data.records import GroundTruth, InputError
+from data.streams import Stream, generator
 from detector import YOLO
 from diagnosis import diagnose
 from diagnosis.breakdown import ERROR_TYPES
@@ -26,8 +26,6 @@ from training.tasks.detection_evaluation import detect
 from training.trainer import make_device
 
 __all__ = ["detector_of_checkpoint"]
-
-_LIMIT_STREAM = 6  # keeps the choice of images apart from other draws of the same seed
 
 
 def detector_of_checkpoint(options: Options, checkpoint: Path, hyper: Mapping[str, Any]) -> Subject:
@@ -61,7 +59,7 @@ def detector_of_checkpoint(options: Options, checkpoint: Path, hyper: Mapping[st
             f"those that {checkpoint} was trained on: {', '.join(classes)}",
         )
     if asked.limit is not None and asked.limit < len(truth.images):
-        order = np.random.default_rng([_LIMIT_STREAM, seed]).permutation(len(truth.images))
+        order = generator(seed, Stream.PROFILED_IMAGES_DETECTOR).permutation(len(truth.images))
         truth = truth.select(sorted(order[: asked.limit].tolist()))
     images = DetectionDataset(truth, eval_transform(input_size))
     batches = KeptBatches(
