@@ -44,7 +44,7 @@ from training.experiments.schema import (
     read_experiment,
     suggestion,
 )
-from training.folder import make_folder
+from training.run_state import make_folder
 from training.launch import Job, Launcher, LocalLauncher, Outcome, RayLauncher, SlurmLauncher
 from training.provenance import provenance
 

@@ -247,7 +247,7 @@ def probe(run: Run) -> float:
     """
     import torch
 
-    from training.precision import autocast
+    from training.trainer import autocast
 
     options = resolved(run.script, run.options)
     batch, side = int(options["batch_size"]), image_side(run, options)
@@ -291,13 +291,14 @@ def _device(accelerator: str) -> torch.device:
 def _unmodified(run: Run, options: Mapping[str, Any], side: int) -> nn.Module:
     """The network of a run with nothing modified."""
     if run.script == "train_detect":
-        from training.detection.model import build_detector
-        from training.detection.options import Options as DetectionOptions
+        from training.tasks.detection import DETECTION
+        from training.tasks.detection import Options as DetectionOptions
 
         detection = DetectionOptions.from_flat({**options, "weights": "none", "shuffle": "none"})
-        return build_detector(detection.model, CLASS_COUNTS["voc"], side)
-    from training.classification.model import build_classifier
-    from training.classification.options import Options as ClassificationOptions
+        facts = {"classes": range(CLASS_COUNTS["voc"]), "input_size": side}
+        return DETECTION.build(detection.model, facts)
+    from training.tasks.classification import Options as ClassificationOptions
+    from training.tasks.classification_module import build_classifier
 
     plain: dict[str, Any] = {
         "method": "none",

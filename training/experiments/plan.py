@@ -16,7 +16,6 @@ from typing import Any, Literal
 import yaml
 
 from data.records import InputError
-from training.classification.options import PLACES
 from training.experiments.schema import (
     MACHINE_OPTIONS,
     MODIFIABLE,
@@ -31,6 +30,7 @@ from training.experiments.schema import (
     suggestion,
     variant_of,
 )
+from training.tasks.classification import PLACES
 
 __all__ = [
     "Overrides",
@@ -308,7 +308,7 @@ def check_options(
     try:
         check_values(script, {"root": ".", **options})  # whether the data are there is checked later
         if script == "train_classify" and arch not in MODIFIABLE:
-            from training.classification.model import check_architecture  # torch takes seconds
+            from training.tasks.classification_module import check_architecture  # torch takes seconds
 
             check_architecture(arch)
     except InputError as error:

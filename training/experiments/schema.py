@@ -32,8 +32,7 @@ import yaml
 from data.formats.files import read_text
 from data.records import InputError
 from detector.tables import ARCHITECTURES
-from training.options import option_of
-from training.parser import in_words
+from training.options import in_words, option_of
 from training.task import Task
 
 if TYPE_CHECKING:
@@ -80,10 +79,10 @@ MODIFIABLE = frozenset(name for name, row in ARCHITECTURES.items() if row.has_la
 
 def task_of(script: Script) -> Task:
     """The command that a script is."""
-    from training.classification.command import TASK as CLASSIFY
-    from training.detection.command import TASK as DETECT
+    from training.tasks.classification import CLASSIFICATION
+    from training.tasks.detection import DETECTION
 
-    return CLASSIFY if script == "train_classify" else DETECT
+    return CLASSIFICATION if script == "train_classify" else DETECTION
 
 
 @cache
@@ -95,7 +94,7 @@ def defaults(script: Script) -> Mapping[str, Any]:
 def resolved(script: Script, options: Mapping[str, Any]) -> dict[str, Any]:
     """All options of a run, with the values that the script chooses where one depends on the data."""
     groups = task_of(script).options.from_flat({**defaults(script), **options})
-    return getattr(groups, "resolved", lambda: groups)().flat()  # type: ignore[no-any-return]
+    return groups.resolved().flat()
 
 
 def check_values(script: Script, options: Mapping[str, Any]) -> None:
