@@ -44,9 +44,9 @@ from training.experiments.schema import (
     read_experiment,
     suggestion,
 )
-from training.run_state import make_folder
 from training.launch import Job, Launcher, LocalLauncher, Outcome, RayLauncher, SlurmLauncher
 from training.provenance import provenance
+from training.run_state import make_folder
 
 __all__ = ["gpu_share", "lock", "main", "runs_folder"]
 

@@ -108,18 +108,18 @@ def make_page(
     base = top + rows * cell_high + 0.02
     foot = LINE_INCHES * (len(keys) + len(noted)) + 0.1
     figure = new_figure(width + 2 * MARGIN_INCHES, base + foot + MARGIN_INCHES)
-    page = blank_axes(figure, MARGIN_INCHES, 0, width, base + foot)
+    page = blank_axes(figure, MARGIN_INCHES, MARGIN_INCHES, width, base + foot - MARGIN_INCHES)
     for line, words in enumerate(titled):
-        y = MARGIN_INCHES + TITLE_LINE_INCHES * (line + 0.4)
-        draw_text(page, 0, y, words, 11, TEXT_COLOUR, weight="bold")
+        draw_text(page, 0, TITLE_LINE_INCHES * (line + 0.4), words, 11, TEXT_COLOUR, weight="bold")
     for line, words in enumerate(noted):
-        draw_text(page, 0, base + LINE_INCHES * (len(keys) + line + 0.5) + 0.08, words, TEXT_POINTS)
+        y = base - MARGIN_INCHES + LINE_INCHES * (len(keys) + line + 0.5) + 0.08
+        draw_text(page, 0, y, words, TEXT_POINTS)
     charts = []
     for position, name in enumerate(names):
         x = position % columns * cell_wide + left
         y = top + position // columns * cell_high + head
         if name:
-            draw_text(page, x, y - 0.12, name, 9, TEXT_COLOUR, weight="bold")
+            draw_text(page, x, y - MARGIN_INCHES - 0.12, name, 9, TEXT_COLOUR, weight="bold")
         charts.append(chart_axes(figure, MARGIN_INCHES + x, y, wide, high, ticks=TICK_LABEL_POINTS))
     draw_legend_entries(blank_axes(figure, MARGIN_INCHES, base, width, LINE_INCHES * max(len(keys), 1)), keys)
     return figure, charts
