@@ -207,13 +207,18 @@ def mean_over_objects(
     best: NDArray[np.float64], hits: Hits, objects: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """``(r, S)`` mean over the objects of the `best` precision at which each is found, 0 if never."""
-    values = best if hits.copies is None else best * hits.copies
-    return _sum_of_runs(values, hits.start) / np.maximum(objects, 1)
+    if hits.copies is None:
+        total = _sum_of_runs(best, hits.start)
+    else:
+        total = np.einsum("rt,rt->r", hits.copies.astype(np.float64), best)[:, None]
+    return total / np.maximum(objects, 1)
 
 
 def area_under_curve(hits: Hits, objects: NDArray[np.int64]) -> NDArray[np.float64]:
     """``(r, S)`` area under the curve of precision over recall, precision made to fall with recall."""
-    area = np.zeros((len(hits.true), len(hits.start) - 1))
+    if hits.copies is not None:  # each copy adds a step of recall of the same width
+        return mean_over_objects(envelope(hits.precision, hits.start), hits, objects)
+    area = np.zeros((1, len(hits.start) - 1))
     for run, (low, high) in enumerate(itertools.pairwise(hits.start)):
         best = envelope(hits.precision[:, low:high], hits.start[:2])
         recall = hits.true[:, low:high] / np.maximum(objects[:, run, None], 1)

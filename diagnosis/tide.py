@@ -561,8 +561,11 @@ class _Ranked(NamedTuple):
     ) -> NDArray[np.float64]:
         """``(r, S)`` over 101 recalls, with so many `objects`, and `number` false positives in all."""
         best = precision_at(Hits(self.true, false, self.start).precision, places, self.start)
-        mean = np.ascontiguousarray(best[..., ::-1]).mean(axis=2)  # the order of a sum decides its last digit
-        found = np.diff(self.start) if self.copies is None else self.copies.sum(axis=1, keepdims=True)
+        if self.copies is None:
+            # Summed from recall 1 down: the order decides the last digit.
+            mean, found = np.ascontiguousarray(best[..., ::-1]).mean(axis=2), np.diff(self.start)
+        else:
+            mean, found = best.mean(axis=2), self.copies.sum(axis=1, keepdims=True)
         return np.where(objects > 0, mean, np.where(number + found > 0, 0.0, np.nan))
 
 
