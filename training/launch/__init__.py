@@ -1,7 +1,6 @@
-"""Commands carried out: one after another or several at a time, on this machine, a Ray cluster or Slurm."""
+"""Launchers: commands executed on this machine, on a Ray cluster or on Slurm."""
 
-from training.launch.job import Job, Launcher, Outcome
-from training.launch.local import LocalLauncher
+from training.launch.jobs import Job, Launcher, LocalLauncher, Outcome
 from training.launch.ray_cluster import RayLauncher
 from training.launch.slurm import SlurmLauncher
 

@@ -10,58 +10,42 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from data.records import InputError
-from training.launch.job import Job, Outcome, outcome_of
-from training.launch.local import on_signals
-from training.launch.queue import JobQueue
-from training.launch.ray_host import MARK, JobHost
-from training.launch.supervise import last_words
+from training.launch.jobs import Execution, Job, Launcher, Outcome, Record, Supervised, outcome_of
+from training.launch.supervise import last_error
 
-__all__ = ["RayLauncher"]
+__all__ = ["JobActor", "RayLauncher", "check_address"]
 
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SCHEDULER_EVENTS": "0"}
-"""Nothing is sent anywhere; nothing is said of the cluster's own affairs."""
+QUIET_VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SCHEDULER_EVENTS": "0"}
+"""No usage statistics are sent, and no scheduler messages printed."""
 
-OWN = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0"}
-"""Has a Ray of this machine's own listen on 127.0.0.1 alone (the name is from systems where that is usual),
-and its jobs run with the priority that they have without it."""
+LOCAL_VARIABLES = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0"}
+"""A Ray on this machine listens on 127.0.0.1 alone (the name is from systems where that is the default), and
+its jobs run with normal priority."""
 
-PATIENCE = 60.0
-"""Seconds in which a cluster has to answer."""
-
-
-@dataclass
-class Attempt:
-    """A job that a worker of the cluster has, or will have."""
-
-    job: Job
-    host: Any
-    """The :class:`JobHost`, as an actor."""
-    waited: Any
-    """The reference of the answer that comes next: to ``begin``, then to ``end``."""
-    number: int
-    begun: bool = False
-    told: int = 0
-    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+ADDRESS_TIMEOUT_SECONDS = 60.0
+MARK_FILE = ".launched"
+"""Shows a worker whether the job's folder is the same as the launcher's."""
+MAX_RETURNED_FILE_BYTES = 4_000_000
+"""Larger files stay on a machine that does not share its folders."""
 
 
-class RayLauncher:
-    """Carries jobs out on a Ray cluster, each when and where the processors that it needs are free.
+class RayLauncher(Launcher):
+    """Executes jobs on a Ray cluster, each as soon as a machine has the processors that it needs.
 
-    A job whose worker dies, or whose command is killed by SIGKILL as by a lack of memory, is begun again, and
-    so goes on from its last checkpoint.
+    A job whose worker dies, or whose command is killed by SIGKILL as by a lack of memory, is started again,
+    and so continues from its last checkpoint.
 
-    Results lie in the jobs' folders, on a file system that all machines of the cluster see at the same place.
-    From a machine without it the worker hands back the small files: scores, logs and options, not the
-    checkpoints; there a job that is begun again begins anew.
+    Results are written into the jobs' folders, on a file system that all machines of the cluster mount at the
+    same path. From a machine without it the worker returns the small files: scores, logs and options, not the
+    checkpoints; there a job that is started again starts anew.
 
     Parameters
     ----------
@@ -69,11 +53,11 @@ class RayLauncher:
         ``host:port`` of a cluster's head, ``ray://host:port``, or ``auto`` for the one that this machine is
         part of. None: one is started on this machine, and ended afterwards.
     retries
-        How often a job is begun again.
+        How often a job is started again.
     parallel
-        How many jobs at a time at most. None: as many as there are processors for.
+        Most jobs at a time. None: as many as there are processors for.
     cpus, gpus
-        What a Ray on this machine counts with. None: what there is.
+        Resources of a Ray on this machine. None: all that it has.
 
     Raises
     ------
@@ -90,182 +74,201 @@ class RayLauncher:
         cpus: int | None = None,
         gpus: int | None = None,
     ) -> None:
-        for name, value, least in (
-            ("--retries", retries, 0),
-            ("--parallel", 1 if parallel is None else parallel, 1),
-        ):
-            if value < least:
-                raise InputError(name, str(value), f"{least} or more")
-        self.address = address
-        self.retries = retries
-        self.parallel = parallel
-        self.cpus, self.gpus = cpus, gpus
-        self.stopped_by = 0
-        self._signals: list[int] = []
-        self._attempts: list[Attempt] = []
-        with environment(QUIET | ({} if address else OWN)):
-            self._ray = import_ray()
+        if retries < 0:
+            raise InputError("--retries", str(retries), "0 or more")
+        super().__init__(parallel)
+        self.address, self.retries, self.cpus, self.gpus = address, retries, cpus, gpus
+        self._variables = QUIET_VARIABLES | ({} if address else LOCAL_VARIABLES)
+        with environment(self._variables):
+            try:
+                import ray
+            except ImportError:
+                expected = "it installed: pip install '.[cluster]', at the version of the cluster"
+                raise InputError("--on ray", "no Ray here", expected) from None
+        with suppress(
+            AttributeError
+        ):  # no option hides what it prints when a worker dies: that is reported here
+            ray._private.worker._worker_logs_enabled = False
+        self._ray: Any = ray
 
-    def run(self, jobs: Sequence[Job], report: Callable[[Outcome], None]) -> list[Outcome]:
-        """Carry jobs out (:meth:`Launcher.run <training.launch.job.Launcher.run>`).
+    def start(self, job: Job) -> Execution:
+        """Start a job."""
+        return RayExecution(self._ray, job, self.retries)
+
+    @contextmanager
+    def connected(self, jobs: Sequence[Job] = ()) -> Iterator[None]:
+        """Keep the cluster for several runs; otherwise each starts it, or joins it, anew.
 
         Raises
         ------
         InputError
-            Also when the address does not answer, or no machine of the cluster has what a job needs.
+            The address does not answer, or no machine of the cluster has what a job needs.
         """
-        queue = JobQueue(jobs, report)
-        self.stopped_by, self._signals, self._attempts = 0, [], []
-        if not jobs:
-            return []
-        with self.connected(), on_signals(self._receive):
-            self._check_resources(jobs)
-            try:
-                while self._begin(queue):
-                    waited = [attempt.waited for attempt in self._attempts]
-                    ready, _ = self._ray.wait(waited, num_returns=1, timeout=0.5)
-                    for attempt in [attempt for attempt in self._attempts if attempt.waited in ready]:
-                        self._proceed(attempt, queue)
-            finally:  # also of an error in `report`: the jobs save their state and end
-                for attempt in self._attempts:
-                    attempt.host.signal.remote(int(signal.SIGTERM))
-                if self._attempts:
-                    waited = [attempt.waited for attempt in self._attempts if attempt.begun]
-                    self._ray.wait(waited, num_returns=len(waited), timeout=60) if waited else None
-        return queue.outcomes()
-
-    @contextmanager
-    def connected(self) -> Iterator[None]:
-        """Keep the cluster for several runs; otherwise each starts it, or joins it, anew."""
-        ray = self._ray
-        if ray.is_initialized():  # the caller's own
-            yield
-            return
-        options: dict[str, Any] = {"address": self.address} if self.address else {"address": "local"}
         with ExitStack() as stack:
-            stack.enter_context(environment(QUIET | ({} if self.address else OWN)))
-            if self.address:
-                check_address(self.address)
-            else:
-                # A short name, as sockets lie in it. The object store is small, as no data goes through it.
-                base = "/tmp" if Path("/tmp").is_dir() else None
-                folder = tempfile.TemporaryDirectory(prefix="ray-", dir=base, ignore_cleanup_errors=True)
-                options |= {
-                    "num_cpus": self.cpus or os.cpu_count(),
-                    "include_dashboard": False,
-                    "object_store_memory": 80_000_000,
-                    "_temp_dir": stack.enter_context(folder),
-                }
-                if self.gpus is not None:
-                    options["num_gpus"] = self.gpus
-            handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-            stack.callback(restore, handlers)
-            stack.callback(ray.shutdown)
-            try:
-                ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
-            except Exception as error:
-                raise InputError(
-                    "--on ray",
-                    f"what Ray cannot start with ({last_words(str(error))})",
-                    "a cluster that answers at --address, or a machine where Ray runs",
-                ) from None
+            if not self._ray.is_initialized():
+                stack.enter_context(environment(self._variables))
+                stack.callback(
+                    restore_handlers, signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+                )
+                stack.callback(self._ray.shutdown)
+                options: dict[str, Any] = {"address": self.address}
+                if self.address:
+                    check_address(self.address)
+                else:
+                    # A short path, for its sockets. The object store is small: no data goes through it.
+                    base = "/tmp" if Path("/tmp").is_dir() else None
+                    folder = tempfile.TemporaryDirectory(prefix="ray-", dir=base, ignore_cleanup_errors=True)
+                    options = {
+                        "address": "local",
+                        "num_cpus": self.cpus or os.cpu_count(),
+                        "num_gpus": self.gpus,
+                        "include_dashboard": False,
+                        "object_store_memory": 80_000_000,
+                        "_temp_dir": stack.enter_context(folder),
+                    }
+                try:
+                    self._ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
+                except Exception as error:
+                    raise InputError(
+                        "--on ray",
+                        f"what Ray cannot start with ({last_error(str(error))})",
+                        "a cluster that answers at --address, or a machine where Ray runs",
+                    ) from None
+            machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+            for job in jobs:
+                if not any(
+                    job.cpus <= machine.get("CPU", 0) and job.gpus <= machine.get("GPU", 0)
+                    for machine in machines
+                ):
+                    most = "; ".join(
+                        f"{machine.get('CPU', 0):g} CPUs, {machine.get('GPU', 0):g} GPUs"
+                        for machine in machines
+                    )
+                    raise InputError(
+                        f"job {job.name}",
+                        f"{job.cpus:g} CPUs and {job.gpus:g} GPUs needed",
+                        f"what one machine of the cluster has ({most})",
+                    )
             yield
 
-    def _check_resources(self, jobs: Sequence[Job]) -> None:
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        for job in jobs:
-            if not any(job.cpus <= node.get("CPU", 0) and job.gpus <= node.get("GPU", 0) for node in nodes):
-                most = "; ".join(
-                    f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes
-                )
-                raise InputError(
-                    f"job {job.name}",
-                    f"{job.cpus:g} CPUs and {job.gpus:g} GPUs needed",
-                    f"what one machine of the cluster has ({most})",
-                )
 
-    def _begin(self, queue: JobQueue) -> bool:
-        """Place what can begin, hand signals on; whether there is anything to wait for."""
-        if self._signals:
-            queue.stop()
-            for attempt in tuple(self._attempts):
-                if not attempt.begun:
-                    self._finish(attempt)
-                    queue.end(Outcome(attempt.job.name, "stopped", 0.0, "not begun"))
-                for number in self._signals[attempt.told :]:
-                    attempt.host.signal.remote(number)
-                attempt.told = len(self._signals)
-        for job in queue.ready():
-            if self.parallel is None or len(self._attempts) < self.parallel:
-                queue.begin(job)
-                self._place(job, 1)
-        return bool(self._attempts)
+class RayExecution(Execution):
+    """A job that a worker of the cluster has, or will have.
 
-    def _place(self, job: Job, number: int) -> None:
-        actor = self._ray.remote(JobHost).options(
+    The retries are counted here rather than by Ray, which does not say how often it has started a task, and
+    gives no other reason after the last time than after the first.
+    """
+
+    def __init__(self, ray: Any, job: Job, retries: int) -> None:
+        self._ray, self._job, self._retries = ray, job, retries
+        self._signals: list[int] = []
+        self._actor: Any = None
+        """That of the command, once it has begun."""
+        self._lock = threading.Lock()
+
+    def signal(self, number: int) -> None:
+        """Hand a signal on to the worker."""
+        with self._lock:
+            self._signals.append(number)
+            if self._actor is not None:
+                self._actor.signal.remote(number)
+
+    def wait(self) -> Outcome:
+        """Wait for a worker to execute the job, again if it dies."""
+        for begun in range(1, self._retries + 2):
+            outcome = self._attempt(last=begun > self._retries)
+            if outcome is not None:
+                break
+        assert outcome is not None
+        if begun > 1:
+            message = f"{outcome.message}; begun {begun} times".removeprefix("; ")
+            outcome = outcome._replace(message=message)
+        return outcome
+
+    def _attempt(self, *, last: bool) -> Outcome | None:
+        """Execute the job once; None if it was killed, unless this is the `last` time."""
+        job, ray, mark = self._job, self._ray, uuid.uuid4().hex
+        actor = ray.remote(JobActor).options(
             num_cpus=job.cpus, num_gpus=job.gpus, max_concurrency=2, max_restarts=0
-        )
-        attempt = Attempt(job, actor.remote(), None, number)
+        ).remote()  # fmt: skip
         job.folder.mkdir(parents=True, exist_ok=True)
-        (job.folder / MARK).write_text(attempt.mark)
-        attempt.waited = attempt.host.begin.remote(job.plan(Path.cwd()), attempt.mark)
-        self._attempts.append(attempt)
-
-    def _proceed(self, attempt: Attempt, queue: JobQueue) -> None:
-        """Take an answer: the job has begun, or ended, or its worker has died."""
-        job = attempt.job
+        (job.folder / MARK_FILE).write_text(mark)
+        record: Record | None = None
+        cause = "its process was killed"
         try:
-            answer = self._ray.get(attempt.waited)
-        except self._ray.exceptions.RayError as error:
-            answer = None, {}
-            died = f"its worker died ({last_words(str(error))})"
-        else:
-            died = "its process was killed"
-        if not attempt.begun and answer is None:
-            attempt.begun, attempt.waited = True, attempt.host.end.remote()
-            return
-        record, files = answer
-        self._finish(attempt)
-        for name, content in files.items():
-            path = job.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            begun = actor.begin.remote(job.plan(Path.cwd()), mark)
+            while not ray.wait([begun], timeout=0.5)[0]:
+                if self._signals:
+                    return Outcome(job.name, "stopped", 0.0, "not begun")
+            ray.get(begun)
+            with self._lock:
+                self._actor = actor
+                for number in self._signals:
+                    actor.signal.remote(number)
+            record, files = ray.get(actor.end.remote())
+            for name, content in files.items():
+                (job.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (job.folder / name).write_bytes(content)
+        except ray.exceptions.RayError as error:
+            cause = f"its worker died ({last_error(str(error))})"
+        finally:
+            with self._lock:
+                self._actor = None
+            ray.kill(actor)
+            (job.folder / MARK_FILE).unlink(missing_ok=True)
         killed = record is None or record["code"] == -signal.SIGKILL
-        if killed and not self._signals and attempt.number <= self.retries:
-            self._place(job, attempt.number + 1)
-            return
+        if killed and not last and not self._signals:
+            return None
         outcome = outcome_of(job, record, asked=bool(self._signals))
-        if record is None:
-            outcome = outcome._replace(message=f"{died}; {job.folder / 'output.log'}")
-        if attempt.number > 1:
-            again = f"begun {attempt.number} times"
-            outcome = outcome._replace(message=f"{outcome.message}; {again}".removeprefix("; "))
-        queue.end(outcome)
-
-    def _finish(self, attempt: Attempt) -> None:
-        self._attempts.remove(attempt)
-        self._ray.kill(attempt.host)
-        with suppress(OSError):
-            (attempt.job.folder / MARK).unlink()
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.stopped_by = self.stopped_by or number
-        self._signals.append(number)
+        return outcome if record else outcome._replace(message=f"{cause}; {job.folder / 'output.log'}")
 
 
-def import_ray() -> Any:
-    """The module, without the messages that it has for the terminal."""
-    try:
-        import ray
-    except ImportError:
-        raise InputError(
-            "--on ray", "no Ray here", "it installed: pip install '.[cluster]', at the version of the cluster"
-        ) from None
-    with suppress(
-        AttributeError
-    ):  # no option turns off what it prints when a worker dies: that is reported here
-        ray._private.worker._worker_logs_enabled = False
-    return ray
+class JobActor:
+    """Executes one job on a worker, with one thread that waits and another that receives signals."""
+
+    def __init__(self) -> None:
+        self._process: Supervised | None = None
+        self._folder = Path()
+        self._shared = True
+
+    def begin(self, plan: Mapping[str, Any], mark: str) -> None:
+        """Start the job's command.
+
+        Parameters
+        ----------
+        plan
+            :meth:`Job.plan <training.launch.Job>`.
+        mark
+            What the launcher wrote into the file `MARK_FILE` of the job's folder.
+        """
+        self._folder = Path(plan["folder"])
+        file = self._folder / MARK_FILE
+        self._shared = file.is_file() and file.read_text() == mark
+        self._process = Supervised(plan, os.environ)
+
+    def signal(self, number: int) -> None:
+        """Hand a signal on to the command."""
+        assert self._process is not None
+        self._process.signal(number)
+
+    def end(self) -> tuple[Record | None, dict[str, bytes]]:
+        """Wait for the command to end.
+
+        Returns
+        -------
+        Record or None
+            How it ended; None if its supervisor was killed.
+        dict
+            The small files of the folder by their relative paths, if the launcher does not share the folder.
+        """
+        assert self._process is not None
+        record = self._process.wait()
+        files = () if self._shared else sorted(self._folder.rglob("*"))
+        return record, {
+            str(path.relative_to(self._folder)): path.read_bytes()
+            for path in files
+            if path.is_file() and path.suffix != ".ckpt" and path.stat().st_size <= MAX_RETURNED_FILE_BYTES
+        }
 
 
 def check_address(address: str) -> None:
@@ -282,23 +285,20 @@ def check_address(address: str) -> None:
     code = (
         "import logging, sys, ray; ray.init(sys.argv[1], log_to_driver=False, logging_level=logging.CRITICAL)"
     )
+    command = [sys.executable, "-c", code, address]
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code, address],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
+            command, capture_output=True, text=True, timeout=ADDRESS_TIMEOUT_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         raise InputError("--address", f"what is no Ray cluster at {address}", expected) from None
     if done.returncode:
-        raise InputError("--address", f"{address}, where {last_words(done.stderr)}", expected)
+        raise InputError("--address", f"{address}, where {last_error(done.stderr)}", expected)
 
 
 @contextmanager
-def environment(variables: dict[str, str]) -> Iterator[None]:
-    """Have these variables for a while, where the user has not set them."""
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for a while, except those that the user has set."""
     added = {name: value for name, value in variables.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -308,8 +308,8 @@ def environment(variables: dict[str, str]) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def restore(handlers: dict[signal.Signals, Any]) -> None:
-    """Give signals back that Ray has taken."""
-    with suppress(ValueError):  # not in the main thread: nobody took them
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+def restore_handlers(interrupt: Any, terminate: Any) -> None:
+    """Undo Ray's own signal handlers."""
+    with suppress(ValueError):  # not in the main thread: Ray has set none
+        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGTERM, terminate)

@@ -1,77 +1,82 @@
-"""Jobs as array jobs of a Slurm cluster."""
+"""Jobs as array jobs of a Slurm cluster, submitted with submitit."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import queue
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
 import training
 from data.formats.files import write_text
 from data.records import InputError
-from training.folder import make_folder
-from training.launch.job import Job, Outcome, State, check_jobs, outcome_of
-from training.launch.local import on_signals
-from training.launch.slurm_task import read_record
+from training.launch.jobs import Execution, Job, Launcher, Outcome, check_jobs, outcome_of, signal_events
+from training.launch.supervise import Supervisor
+from training.run_state import make_folder
 
-__all__ = ["SlurmLauncher", "array_script", "waves"]
+__all__ = ["SlurmLauncher", "SlurmTask"]
 
-TICKET = ".slurm"
-"""The file of a job's folder that names its task."""
+TICKET_FILE = ".slurm"
+"""In a job's folder: which task of Slurm executes it."""
 
-LARGEST_ARRAY = 1000
-"""Tasks of an array job; Slurm's own limit, where nobody has changed it, is 1001."""
+MAX_ARRAY_TASKS = 1000
+"""Slurm's own default limit is 1001."""
+
+STOPPED_CODES = (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
 @dataclass(frozen=True)
-class Task:
+class Ticket:
     """A job that Slurm has."""
 
     job: Job
     number: str
-    """As squeue and scancel name it: ``12_3``."""
+    """As squeue and scancel name the task: ``12_3``, or ``12`` for a job alone."""
     record: Path
 
 
-class SlurmLauncher:
-    """Carries jobs out as tasks of array jobs.
+class SlurmLauncher(Launcher):
+    """Executes jobs as tasks of array jobs.
 
-    Jobs that need the same and wait for none of each other are an array job. An array job begins when those
-    before it have ended, and its tasks leave out jobs that wait for one that is not done. Some time before
-    the limit a task saves its state and goes back into the queue, as it does when Slurm needs its machine, or
-    that fails. Then it goes on from its last checkpoint. All machines have to see the same folders.
+    Jobs that need the same resources and do not depend on each other form an array job. It begins when those
+    before it have ended, and its tasks skip jobs whose dependency is not done. Some time before the limit a
+    task saves its state and goes back into the queue, as it does when Slurm needs its machine, or that fails;
+    then it continues from its last checkpoint. All machines must share the folders. Jobs that are launched
+    again while Slurm has them are waited for, not submitted twice.
 
     Parameters
     ----------
     folder
-        Where scripts, plans and records go, in a folder of its own for each launch.
-    partition, account
-        Where it is carried out, and on whose account. None: what the cluster takes by itself.
+        Each launch puts its scripts, pickled tasks and records into a new folder in it.
+    partition
+        None: the cluster's default.
     time_limit
         Of one task, in Slurm's form, such as ``4:00:00``. None: the partition's.
-    notice
-        Seconds before the limit when a task begins to save its state.
+    notice_seconds
+        How long before the limit a task begins to save its state.
     parallel
-        How many tasks of an array job at a time. None: as many as Slurm likes.
-    options
-        Further options of sbatch, such as ``--mem=8G``.
-    setup
-        Lines of shell before the command, such as ``module load cuda``.
-    wait
-        Whether :meth:`run` waits for the jobs. If not, their outcomes are ``submitted``. Jobs that are
-        launched again while Slurm has them are not submitted twice.
-    poll
-        Seconds between two looks at the queue.
+        Most tasks of an array job at a time. None: as many as Slurm likes.
+    poll_seconds
+        Time between two calls of squeue.
+    parameters
+        Others of ``submitit.SlurmExecutor``, such as ``account="us"``, ``setup=["module load cuda"]`` or
+        ``additional_parameters={"mem": "8G"}``.
+
+    Raises
+    ------
+    InputError
+        submitit is not installed; `parallel` is below 1.
     """
 
     def __init__(
@@ -79,153 +84,204 @@ class SlurmLauncher:
         folder: Path = Path("runs/slurm"),
         *,
         partition: str | None = None,
-        account: str | None = None,
         time_limit: str | None = None,
-        notice: int = 120,
+        notice_seconds: int = 120,
         parallel: int | None = None,
-        options: Sequence[str] = (),
-        setup: Sequence[str] = (),
-        wait: bool = True,
-        poll: float = 5.0,
+        poll_seconds: float = 5.0,
+        **parameters: Any,
     ) -> None:
-        if parallel is not None and parallel < 1:
-            raise InputError("--parallel", str(parallel), "1 or more jobs at a time")
-        self.folder, self.setup, self.wait, self.poll = folder, tuple(setup), wait, poll
-        self.parallel = parallel
-        given = {"partition": partition, "account": account, "time": time_limit}
-        self.options = (
-            *(f"--{name}={value}" for name, value in given.items() if value is not None),
-            f"--signal=B:USR1@{notice}",
-            *options,
-        )
-        self.stopped_by = 0
-        self._signals: list[int] = []
-        self._told: set[str] = set()
-        self._cancelled: set[str] = set()
-        self._wake = threading.Event()
+        super().__init__(parallel)
+        try:
+            import submitit
+        except ImportError:
+            expected = "it installed: pip install '.[cluster]'"
+            raise InputError("--on slurm", "no submitit here", expected) from None
+        self._submitit: Any = submitit
+        self.folder, self.poll_seconds = folder, poll_seconds
+        package = Path(training.__file__).resolve().parents[1]
+        setup = [
+            *parameters.pop("setup", ()),
+            'export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"',
+            f"cd {shlex.quote(str(package))} || exit 1",
+        ]
+        further = {"requeue": True, "ntasks": 1, "signal": f"B:USR1@{notice_seconds}"}
+        self.parameters = {
+            "partition": partition,
+            "time": time_limit,  # submitit's own default is 5 minutes
+            "array_parallelism": parallel or MAX_ARRAY_TASKS,
+            "stderr_to_stdout": True,
+            # Without srun and instead of the shell: the task alone receives Slurm's signals, not its command.
+            "use_srun": False,
+            "setup": setup,
+            **parameters,
+            "additional_parameters": {**further, **parameters.get("additional_parameters", {})},
+        }
+
+    def start(self, job: Job) -> Execution:
+        """Not used: jobs are submitted all at once."""
+        raise NotImplementedError
 
     def run(self, jobs: Sequence[Job], report: Callable[[Outcome], None]) -> list[Outcome]:
-        """Carry jobs out (:meth:`Launcher.run <training.launch.job.Launcher.run>`).
+        """Execute jobs (:meth:`Launcher.run <training.launch.Launcher>`).
 
         Raises
         ------
         InputError
-            Also when Slurm is absent or does not accept the jobs.
+            Also if Slurm is absent or does not accept the jobs.
         """
         check_jobs(jobs)
-        self.stopped_by, self._signals, self._told, self._cancelled = 0, [], set(), set()
+        self.stopped_by = 0
+        signals: list[int] = []
+        cancelled: set[str] = set()
+        told: set[str] = set()
         outcomes: dict[str, Outcome] = {}
-        with on_signals(self._receive):
-            tasks = self._submit(jobs)
-            if not self.wait:
-                for task in tasks:
-                    words = f"Slurm has it as {task.number}; launch it again to collect what it has done"
-                    outcomes[task.job.name] = outcome = Outcome(task.job.name, "submitted", 0.0, words)
-                    report(outcome)
-            while len(outcomes) < len(tasks):
-                self._wake.wait(self.poll)
-                self._wake.clear()
-                left = [task for task in tasks if task.job.name not in outcomes]
+        with signal_events() as events:
+            tickets = self._submit(jobs)
+            while len(outcomes) < len(tickets):
+                try:
+                    event = events.get(timeout=self.poll_seconds)
+                    assert isinstance(event, int)
+                    signals.append(event)
+                    self.stopped_by = signals[0]
+                except queue.Empty:
+                    pass
                 queued = tasks_in_queue()
                 if queued is None:  # the controller does not answer: it will again
                     continue
-                self._hand_on({task.number: queued[task.number] for task in left if task.number in queued})
-                for task in left:
-                    if task.number not in queued:
-                        outcomes[task.job.name] = outcome = self._ended(task)
+                for ticket in [ticket for ticket in tickets if ticket.job.name not in outcomes]:
+                    number, state = ticket.number, queued.get(ticket.number)
+                    if state is None:
+                        outcome = self._outcome(ticket, bool(signals), number in cancelled)
+                        outcomes[outcome.name] = outcome
                         report(outcome)
+                    elif signals and (state == "PENDING" or len(signals) > 1):
+                        if state == "PENDING":
+                            cancelled.add(number)
+                        cancel(number)
+                    elif signals and number not in told:
+                        told.add(number)
+                        cancel(number, "--batch", "--signal=USR2")
         return [outcomes[job.name] for job in jobs]
 
-    def _submit(self, jobs: Sequence[Job]) -> list[Task]:
-        """Give Slurm the jobs that it has not got yet, and return what it has then."""
+    def _submit(self, jobs: Sequence[Job]) -> list[Ticket]:
+        """Submit the jobs that Slurm does not have yet; the tickets of all."""
         folder = (self.folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}").resolve()
         queued = tasks_in_queue()
         if queued is None:
             raise InputError("--on slurm", "no answer to squeue", "a controller of Slurm that runs")
-        tasks = {task.job.name: task for job in jobs if (task := task_of(job, queued)) is not None}
+        if shutil.which("srun") is None:
+            raise absent("srun")
+        tickets = {job.name: ticket for job in jobs if (ticket := ticket_of(job, queued)) is not None}
         submitted: list[str] = []
         try:
-            for count, group in enumerate(waves([job for job in jobs if job.name not in tasks]), start=1):
+            for group in arrays([job for job in jobs if job.name not in tickets]):
                 make_folder(folder)
-                plans, records = [], [folder / f"record-{count}-{index}.json" for index in range(len(group))]
-                for job, record in zip(group, records, strict=True):
-                    needs = {name: str(tasks[name].record) for name in job.after}
-                    plans.append({**job.plan(Path.cwd()), "record": str(record), "needs": needs})
-                write_text(folder / f"plans-{count}.json", json.dumps(plans, indent=1))
-                before = {tasks[name].number.partition("_")[0] for job in group for name in job.after}
-                script = folder / f"array-{count}.sh"
-                write_text(script, self._script(group, folder, count, sorted(before)))
-                number = slurm("sbatch", "--parsable", str(script)).partition(";")[0].strip()
-                submitted.append(number)
-                for index, (job, record) in enumerate(zip(group, records, strict=True)):
-                    tasks[job.name] = task = Task(job, f"{number}_{index}", record)
-                    make_folder(job.folder)
-                    ticket = {"task": task.number, "record": str(record)}
-                    write_text(job.folder / TICKET, json.dumps(ticket))
-        except InputError:
-            if submitted:  # all or none
-                slurm("scancel", *submitted)
-            raise
-        return [tasks[job.name] for job in jobs]
-
-    def _script(self, group: Sequence[Job], folder: Path, count: int, before: Sequence[str]) -> str:
-        job = group[0]
-        gpus = math.ceil(job.gpus)
-        at_a_time = f"%{self.parallel}" if self.parallel else ""
-        options = [
-            f"--job-name={job.name}" if len(group) == 1 else f"--job-name={folder.name}-{count}",
-            f"--array=0-{len(group) - 1}{at_a_time}",
-            f"--cpus-per-task={max(1, math.ceil(job.cpus))}",
-            *([f"--gres=gpu:{gpus}"] if gpus else []),
-            *([f"--dependency=afterany:{':'.join(before)}"] if before else []),
-            f"--output={folder}/array-{count}-%a.log",
-            *self.options,
-        ]
-        return array_script(options, self.setup, folder / f"plans-{count}.json")
-
-    def _ended(self, task: Task) -> Outcome:
-        record = read_record(task.record)
-        if record is None:
-            time.sleep(min(self.poll, 5.0))  # another machine's file may be late
-            record = read_record(task.record)
-        if record is None and task.number in self._cancelled:
-            return Outcome(task.job.name, "stopped", 0.0, "not begun")
-        if isinstance(record, str):
-            return Outcome(task.job.name, "stopped" if self._signals else "skipped", 0.0, record)
-        if record is None:
-            state: State = "stopped" if self._signals else "failed"
-            what = f"Slurm has ended {task.number}: {state_of(task.number)}"
-            return Outcome(task.job.name, state, 0.0, f"{what}; {task.job.folder / 'output.log'}")
-        return outcome_of(task.job, record, asked=bool(self._signals))
-
-    def _hand_on(self, states: Mapping[str, str]) -> None:
-        """Let tasks save their state after a first signal; cancel those not begun, and all after a second."""
-        if not self._signals or not states:
-            return
-        killed = [number for number, state in states.items() if len(self._signals) > 1 or state == "PENDING"]
-        told = [number for number in states if number not in self._told and number not in killed]
-        self._told.update(told)
-        self._cancelled.update(number for number, state in states.items() if state == "PENDING")
-        for options, numbers in (((), killed), (("--batch", "--signal=USR2"), told)):
-            if numbers:  # it may have ended by now, which is an error to scancel
-                subprocess.run(
-                    ["scancel", "--quiet", *options, *numbers], stderr=subprocess.DEVNULL, check=False
+                first = group[0]
+                before = {tickets[name].number.partition("_")[0] for job in group for name in job.after}
+                executor = self._submitit.SlurmExecutor(folder)
+                executor.update_parameters(
+                    job_name=first.name if len(group) == 1 else folder.name,
+                    cpus_per_task=max(1, math.ceil(first.cpus)),
+                    gres=f"gpu:{math.ceil(first.gpus)}" if first.gpus else None,
+                    dependency=f"afterany:{':'.join(sorted(before))}" if before else None,
+                    **self.parameters,
                 )
+                executor.python = f"exec {shlex.quote(sys.executable)}"
+                tasks = [
+                    SlurmTask(
+                        job.plan(Path.cwd()),
+                        folder / f"record-{len(tickets) + place}.json",
+                        {name: tickets[name].record for name in job.after},
+                    )
+                    for place, job in enumerate(group)
+                ]
+                try:
+                    with executor.batch():
+                        handles = [executor.submit(task) for task in tasks]
+                except self._submitit.core.utils.FailedJobError as error:
+                    words = " ".join(str(error).split())
+                    words = words.removeprefix("sbatch: ").removeprefix("error: ")
+                    without = ", or --gpus 0 where it has no GPUs" if "gres" in words else ""
+                    expected = f"a cluster that takes the jobs{without}"
+                    raise InputError("--on slurm", f"sbatch: {words}", expected) from None
+                submitted.append(handles[0].job_id.partition("_")[0])
+                for job, task, handle in zip(group, tasks, handles, strict=True):
+                    tickets[job.name] = Ticket(job, handle.job_id, task.record)
+                    make_folder(job.folder)
+                    content = {"task": handle.job_id, "record": str(task.record)}
+                    write_text(job.folder / TICKET_FILE, json.dumps(content))
+        except InputError:
+            for number in submitted:  # all or none
+                cancel(number)
+            raise
+        return [tickets[job.name] for job in jobs]
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.stopped_by = self.stopped_by or number
-        self._signals.append(number)
-        self._wake.set()
+    def _outcome(self, ticket: Ticket, asked: bool, cancelled: bool) -> Outcome:
+        name, record = ticket.job.name, ticket.record
+        if not record.is_file() and not cancelled:
+            time.sleep(min(self.poll_seconds, 5.0))  # another machine's file may be late
+        if record.is_file():
+            content = json.loads(record.read_text())
+            if "skipped" in content:
+                return Outcome(name, "stopped" if asked else "skipped", 0.0, content["skipped"])
+            return outcome_of(ticket.job, content, asked=asked)
+        if cancelled:
+            return Outcome(name, "stopped", 0.0, "not begun")
+        shown = subprocess.run(
+            ["scontrol", "show", "job", ticket.number], capture_output=True, text=True, check=False
+        ).stdout
+        state = re.search(r"JobState=(\w+)", shown)  # Slurm forgets it after some minutes
+        how = state[1] if state else "it no longer says how"
+        message = f"Slurm has ended {ticket.number}: {how}; {ticket.job.folder / 'output.log'}"
+        return Outcome(name, "stopped" if asked else "failed", 0.0, message)
 
 
-def waves(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Jobs in groups that can be one array each: alike in their needs, each group after those it waits for.
+@dataclass(frozen=True)
+class SlurmTask:
+    """What a task of an array job does: it executes a plan, and writes how that ended into a file.
+
+    SIGUSR1 is from Slurm, some time before the limit: the command saves its state, and the task goes back
+    into the queue. SIGUSR2 is from the launcher. SIGTERM is from Slurm, to all of the task's processes.
+
+    The handlers are not submitit's: its own requeue counts timeouts, and needs to know the limit in minutes.
+    """
+
+    plan: Mapping[str, Any]
+    record: Path
+    needs: Mapping[str, Path]
+    """The records of the jobs that this one depends on."""
+
+    def __call__(self) -> None:
+        """Execute the plan, and exit as its command has."""
+        self.record.unlink(missing_ok=True)  # of an execution before it went back into the queue
+        for name, file in self.needs.items():
+            if not file.is_file() or json.loads(file.read_text()).get("code") != 0:
+                write_text(self.record, json.dumps({"skipped": f"{name} is not done"}))
+                return
+        signals: dict[int, int] = {
+            signal.SIGUSR1: signal.SIGTERM,
+            signal.SIGUSR2: signal.SIGTERM,
+            signal.SIGTERM: 0,
+        }
+        supervisor = Supervisor(self.plan, signals)
+        ended = supervisor.run()
+        if ended["code"] in STOPPED_CODES and supervisor.received[:1] == [signal.SIGUSR1]:
+            command = ["scontrol", "requeue", os.environ.get("SLURM_JOB_ID", "")]
+            if subprocess.run(command, check=False).returncode == 0:
+                return
+        write_text(self.record, json.dumps(ended))
+        if ended["code"]:
+            sys.exit(min(abs(int(ended["code"])), 255))
+
+
+def arrays(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Groups of jobs that can be one array each: with equal needs, each group after those it depends on.
 
     Examples
     --------
     >>> a, b = Job("a", (), Path("a")), Job("b", (), Path("b"), after=("a",))
     >>> c, d = Job("c", (), Path("c")), Job("d", (), Path("d"), gpus=1)
-    >>> [[job.name for job in group] for group in waves([a, b, c, d])]
+    >>> [[job.name for job in group] for group in arrays([a, b, c, d])]
     [['a', 'c'], ['d'], ['b']]
     """
     names = {job.name for job in jobs}
@@ -239,44 +295,27 @@ def waves(jobs: Sequence[Job]) -> list[list[Job]]:
     for job in sorted(jobs, key=lambda job: depth[job.name]):
         groups.setdefault((depth[job.name], math.ceil(job.gpus), math.ceil(job.cpus)), []).append(job)
     return [
-        group[start : start + LARGEST_ARRAY]
+        group[start : start + MAX_ARRAY_TASKS]
         for group in groups.values()
-        for start in range(0, len(group), LARGEST_ARRAY)
+        for start in range(0, len(group), MAX_ARRAY_TASKS)
     ]
 
 
-def array_script(options: Sequence[str], setup: Sequence[str], plans: Path) -> str:
-    """The script of an array job whose tasks carry out the plans of a file."""
-    package = Path(training.__file__).resolve().parents[1]
-    return "\n".join(
-        [
-            "#!/bin/bash",
-            "#SBATCH --nodes=1 --ntasks=1 --requeue --open-mode=append",
-            *(f"#SBATCH {shlex.quote(option)}" for option in options),
-            "",
-            *setup,
-            'export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"',
-            f"cd {shlex.quote(str(package))} || exit 1",
-            "# exec: Slurm's signals are for the task, not for this shell.",
-            f"exec {shlex.quote(sys.executable)} -c 'from training.launch.slurm_task import main; main()' "
-            f'{shlex.quote(str(plans))} "$SLURM_ARRAY_TASK_ID"',
-            "",
-        ]
-    )
-
-
-def task_of(job: Job, queued: Mapping[str, str]) -> Task | None:
+def ticket_of(job: Job, queued: Mapping[str, str]) -> Ticket | None:
     """The task of an earlier launch that is still in the queue with this job."""
-    ticket = job.folder / TICKET
-    if not queued or not ticket.is_file():
+    file = job.folder / TICKET_FILE
+    if not queued or not file.is_file():
         return None
-    known: Mapping[str, str] = json.loads(ticket.read_text())
-    return Task(job, known["task"], Path(known["record"])) if known["task"] in queued else None
+    known: Mapping[str, str] = json.loads(file.read_text())
+    return Ticket(job, known["task"], Path(known["record"])) if known["task"] in queued else None
 
 
 def tasks_in_queue() -> dict[str, str] | None:
-    """The array tasks of this user that have not ended with their states; None if Slurm does not answer."""
-    command = ["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%F_%K %T"]
+    """The tasks of this user that have not ended, with their states; None if Slurm does not answer.
+
+    Not asked through submitit: it uses sacct, which many clusters, and the one of the tests, do not have.
+    """
+    command = ["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i %T"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -286,24 +325,10 @@ def tasks_in_queue() -> dict[str, str] | None:
     return dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
 
 
-def state_of(number: str) -> str:
-    """What Slurm says about a task that has ended, such as TIMEOUT; it forgets after some minutes."""
-    done = subprocess.run(["scontrol", "show", "job", number], capture_output=True, text=True, check=False)
-    state = re.search(r"JobState=(\w+)", done.stdout)
-    return state[1] if state else "it no longer says how"
-
-
-def slurm(*command: str) -> str:
-    """What a command of Slurm prints."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise absent(command[0]) from None
-    if done.returncode:
-        words = " ".join(done.stderr.split()).removeprefix(f"{command[0]}: ").removeprefix("error: ")
-        without = ", or --gpus 0 where it has no GPUs" if "gres" in words else ""
-        raise InputError("--on slurm", f"{command[0]}: {words}", f"a cluster that takes the jobs{without}")
-    return done.stdout
+def cancel(number: str, *options: str) -> None:
+    """Cancel or signal a task; one that has ended by now is an error to scancel, and none here."""
+    command = ["scancel", "--quiet", *options, number]
+    subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
 
 
 def absent(command: str) -> InputError:
