@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data._outlines import OUTLINES, Box, Outline, turned
 from data._painting import background, finish, paint, windows
-from data.formats.voc_xml import AnnotatedObject
+from data.formats.voc import AnnotatedObject
 
 __all__ = ["LABELS", "Scene", "draw_scene"]
 

@@ -21,8 +21,8 @@ from typing import IO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data._image_file import open_image
 from data._pickle import read_pickle
+from data.formats.files import open_image
 from data.image_set import ImageSet
 from data.records import InputError
 

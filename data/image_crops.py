@@ -16,7 +16,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from data._image_file import open_image
+from data.formats.files import open_image
 
 __all__ = ["Crop", "centre_crop", "draw_crop", "training_crop"]
 
@@ -75,7 +75,7 @@ def training_crop(file: Path, size: int, random: Generator) -> NDArray[np.uint8]
     Raises
     ------
     InputError
-        See :func:`data._image_file.open_image`.
+        See :func:`data.formats.files.open_image`.
     """
     with open_image(file, EXPECTED) as image:
         width, height = image.size
@@ -96,7 +96,7 @@ def centre_crop(file: Path, size: int) -> NDArray[np.uint8]:
     Raises
     ------
     InputError
-        See :func:`data._image_file.open_image`.
+        See :func:`data.formats.files.open_image`.
     """
     shorter = round(size * RESIZE)
     with open_image(file, EXPECTED) as image:

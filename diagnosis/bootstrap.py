@@ -18,20 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
+from diagnosis.matching import Weights
 
 __all__ = [
     "OVER_ALL",
     "Progress",
     "Statistic",
-    "Weights",
     "bootstrap",
     "draw_runs",
-    "mean_defined",
     "resamples",
 ]
-
-Weights = NDArray[np.int32]
-"""``(r, I)`` how often each of I images is drawn in each of r resamples; each row sums to I."""
 
 Progress = Callable[[int, int], None]
 """Told how many replicates are done, and of how many."""
@@ -155,12 +151,3 @@ def bootstrap(
             told = time.monotonic()
             progress(chunk.stop, replicates)
     return [{name: np.concatenate(value) for name, value in values.items()} for values in parts]
-
-
-def mean_defined(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """The mean of what is defined; NaN where nothing is."""
-    defined = ~np.isnan(values)
-    count = defined.sum(axis=axis)
-    total = np.where(defined, values, 0.0).sum(axis=axis)
-    mean: NDArray[np.float64] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return mean

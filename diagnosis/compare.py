@@ -16,14 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.average_precision import AP_KINDS
-from diagnosis.bootstrap import OVER_ALL, Progress, Statistic, bootstrap, draw_runs, mean_defined
-from diagnosis.breakdown import Top
+from diagnosis.average_precision import AP_KINDS, mean_defined
+from diagnosis.bootstrap import OVER_ALL, Progress, Statistic, bootstrap, draw_runs
+from diagnosis.breakdown import BreakdownStatistic, Top
+from diagnosis.impact import ImpactStatistic
 from diagnosis.record import Diagnosis, check_same_truth
-from diagnosis.resampled import ResampledAP, ResampledBreakdown
-from diagnosis.resampled_impact import ResampledImpact
-from diagnosis.resampled_tide import ResampledTide
-from diagnosis.tide import TIDE_LABELS
+from diagnosis.tide import TIDE_LABELS, TideStatistic
 
 __all__ = [
     "OVER_ALL",
@@ -379,16 +377,17 @@ def compare(
         raise InputError("level", f"{level:g}", "a number between 0 and 1, such as 0.95")
     made: list[Statistic] = []
     for diagnosis in diagnoses:
-        made.append(ResampledBreakdown(diagnosis.matching, diagnosis.similar, top=top, iou=diagnosis.iou))
-        made.append(ResampledAP(diagnosis.matching, iou=diagnosis.iou))
+        matching, similar, iou = diagnosis.matching, diagnosis.similar, diagnosis.iou
+        made += [BreakdownStatistic(matching, similar, top=top, strong=iou), diagnosis.ap_statistic]
         if costs:
-            made.append(ResampledImpact(diagnosis.matching, diagnosis.similar, iou=diagnosis.iou))
-            made.append(ResampledTide(diagnosis.matching, diagnosis.tide))
+            made += [
+                ImpactStatistic(matching, similar, strong=iou),
+                TideStatistic.of(matching, diagnosis.tide),
+            ]
         made += [statistic(diagnosis) for statistic in statistics]
     images = len(diagnoses[0].truth.images)
     drawn = bootstrap(made, images, replicates=replicates, seed=seed, progress=progress)
-    once = np.ones((1, images), dtype=np.int32)
-    measured = [statistic(once) for statistic in made]
+    measured = [statistic(np.ones((1, images), dtype=np.int32)) for statistic in made]
     each = len(made) // len(diagnoses)
 
     by_class, values, samples, run_values = set(), {}, {}, {}

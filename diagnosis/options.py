@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from data.formats.detect_format import DETECTION_FORMS, TRUTH_FORMS
+from data.formats.files import IMAGE_SUFFIXES
 from data.formats.names import hint
-from data.formats.photographs import IMAGE_SUFFIXES
-from data.formats.sources import DETECTION_FORMS, TRUTH_FORMS
 from data.records import GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES, STRONG, WEAK, Top
 from diagnosis.characteristics import MEASURES

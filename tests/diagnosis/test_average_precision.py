@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from data.formats import read_detections, read_voc_folder
 from data.records import Detections, GroundTruth
 from diagnosis import average_precision, match, precision_recall_curve
-from diagnosis.average_precision import AP_KINDS, area_ap, coco_average_precision, hoiem_ap, voc07_ap
+from diagnosis.average_precision import AP_KINDS
+from tests.diagnosis.scenes import hoiem_ap
 
 CLASSES = ["cat", "dog"]
 BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
@@ -28,6 +29,19 @@ def records(objects, found, images=1):
         [o[1] for o in objects], [bool(o[2:]) for o in objects],
     )  # fmt: skip
     return truth, Detections(names, CLASSES, [0] * len(found), *([f[i] for f in found] for i in range(3)))
+
+
+def ranked(labels, objects):
+    """The table of a class with so many objects and a ranking of true (1) and false (−1) positives."""
+    images = [f"{i}" for i in range(max(objects, len(labels)))]
+    truth = GroundTruth(
+        images, CLASSES, [[100, 100]] * len(images), range(objects), [0] * objects, [BOX] * objects
+    )
+    hits = np.cumsum(np.array(labels) == 1) - 1
+    where = [hits[i] if label == 1 else i for i, label in enumerate(labels)]
+    boxes = [BOX if label == 1 else FAR for label in labels]
+    scores = np.linspace(0.9, 0.1, len(labels))
+    return average_precision(truth, Detections(images, CLASSES, where, [0] * len(labels), scores, boxes))
 
 
 # ---- by hand ---------------------------------------------------------------------------------
@@ -46,16 +60,15 @@ def records(objects, found, images=1):
     ],
 )
 def test_voc(labels, objects, eleven, area):
-    true = np.cumsum(np.array(labels) == 1)
-    recall, precision = true / objects, true / np.arange(1, len(labels) + 1)
-    assert voc07_ap(recall, precision) == pytest.approx(eleven, abs=1e-15)
-    assert area_ap(recall, precision) == pytest.approx(area, abs=1e-15)
+    table = ranked(labels, objects)
+    assert table.voc07[0] == pytest.approx(eleven, abs=1e-15)
+    assert table.area[0] == pytest.approx(area, abs=1e-15)
 
 
 def test_voc07_asks_for_the_multiples_of_a_tenth_in_floating_point():
     # The devkit's loop over 0:0.1:1 reaches 0.30000000000000004, more than the recall of 3 in 10.
-    assert voc07_ap(np.arange(1, 4) / 10, np.ones(3)) == pytest.approx(3 / 11)
-    assert voc07_ap(np.arange(1, 5) / 10, np.ones(4)) == pytest.approx(5 / 11)
+    assert ranked([1, 1, 1], 10).voc07[0] == pytest.approx(3 / 11)
+    assert ranked([1, 1, 1, 1], 10).voc07[0] == pytest.approx(5 / 11)
 
 
 def test_hoiem_by_hand():
@@ -232,12 +245,11 @@ def test_coco_of_a_real_detector(shared_data, tmp_path):
 def test_coco_rounds_no_box():
     low, high = ([0, 0, 10, 5 + shift] for shift in (-1e-6, 1e-6))  # IoU 0.5 with BOX, but for 1e-7
     for box, expected in ((low, 0), (high, 1)):
-        _, half = coco_average_precision(*records([(0, BOX)], [(0, 0.9, box)]))
-        assert half[0] == pytest.approx(expected)
+        assert average_precision(*records([(0, BOX)], [(0, 0.9, box)])).coco50[0] == pytest.approx(expected)
 
 
 def test_coco_prints_nothing(capfd):
-    coco_average_precision(*records([(0, BOX)], [(0, 0.9, BOX)]))
+    average_precision(*records([(0, BOX)], [(0, 0.9, BOX)]))
     assert capfd.readouterr() == ("", "")
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from data.formats import read_detections, read_voc_folder
 from data.records import Detections, GroundTruth
-from diagnosis import match
-from diagnosis.average_precision import coco_average_precision, coco_labels, coco_order, coco_table
+from diagnosis import average_precision, match
+from diagnosis.average_precision import coco_labels, coco_order, coco_table
 
 pytestmark = pytest.mark.filterwarnings("error")
 SCORES = (
@@ -65,8 +65,8 @@ def compared(truth, detections, folder):
     np.testing.assert_allclose(list(table.mean().values()), stats, rtol=0, atol=1e-12)
     for size, expected in zip(("", "_small", "_medium", "_large"), by_class, strict=True):
         np.testing.assert_allclose(getattr(table, f"ap{size}"), expected, rtol=0, atol=1e-12)
-    whole = coco_average_precision(truth, detections)
-    np.testing.assert_array_equal(whole, [table.ap, table.ap50])
+    whole = average_precision(truth, detections)
+    np.testing.assert_array_equal([whole.coco, whole.coco50], [table.ap, table.ap50])
     return table
 
 

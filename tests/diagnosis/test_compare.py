@@ -9,18 +9,17 @@ from hypothesis import strategies as st
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import diagnose
-from diagnosis.average_precision import AP_KINDS
+from diagnosis.average_precision import AP_KINDS, APStatistic
 from diagnosis.bootstrap import bootstrap, draw_runs, resamples
+from diagnosis.breakdown import BreakdownStatistic
 from diagnosis.compare import compare, quantity_name
-from diagnosis.impact import VARIANTS
-from diagnosis.resampled import RESAMPLED_AP, ResampledAP, ResampledBreakdown
-from diagnosis.resampled_impact import RESAMPLED_IMPACT, ResampledImpact
-from diagnosis.resampled_tide import ResampledTide
-from diagnosis.tide import DAP_COLUMNS
+from diagnosis.impact import VARIANTS, ImpactStatistic
+from diagnosis.tide import DAP_COLUMNS, TideStatistic
 from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.words import comparison_sentences, comparison_table
 
 pytestmark = pytest.mark.filterwarnings("error")
+COMPARED = [variant.name for variant in VARIANTS if variant.compared]
 NAMES = ("correct", "localization", "similar", "other", "background")
 
 
@@ -87,8 +86,8 @@ def test_a_resample_is_the_record_with_its_images_repeated(seed, top):
     similar = [truth.classes[:2]]
     whole = diagnose(truth, found, similar=similar, coco=False)
     weights = resamples(len(truth.images), range(3), seed)
-    shares = ResampledBreakdown(whole.matching, whole.similar, top=top)
-    values = shares(weights) | ResampledAP(whole.matching)(weights) | costs(whole, weights)
+    shares = BreakdownStatistic(whole.matching, whole.similar, top=top)
+    values = shares(weights) | APStatistic(whole.matching)(weights) | costs(whole, weights)
     for row, drawn in enumerate(weights):
         expected = diagnose(*repeated(truth, found, drawn), similar=similar, top=top)
         np.testing.assert_array_equal(shares.counts(weights)[row], expected.breakdown.counts)
@@ -96,14 +95,14 @@ def test_a_resample_is_the_record_with_its_images_repeated(seed, top):
             same(values[f"share/{name}"][row], expected.breakdown.shares[:, kind])
             same(values[f"pooled/{name}"][row], expected.breakdown.pooled()[kind])
         same(values["share/correct_and_localization"][row], expected.breakdown.shares[:, :2].sum(axis=1))
-        for kind in RESAMPLED_AP:
+        for kind in AP_KINDS:
             same(values[f"map/{kind}"][row], getattr(expected.ap, kind))
         same_costs(values, row, expected)
 
 
 def costs(whole, weights):
-    impact = ResampledImpact(whole.matching, whole.similar, iou=whole.iou)
-    return impact(weights) | ResampledTide(whole.matching, whole.tide)(weights)
+    impact = ImpactStatistic(whole.matching, whole.similar, strong=whole.iou)
+    return impact(weights) | TideStatistic.of(whole.matching, whole.tide)(weights)
 
 
 def same_costs(values, row, expected):
@@ -113,7 +112,7 @@ def same_costs(values, row, expected):
         same(values[f"dap/{name}"][row], gain)
         same(values[f"dap/{name}/all"][row], expected.tide.dap[name])
     for variant, gain in zip(VARIANTS, expected.impact.gains(), strict=True):
-        if variant.name in RESAMPLED_IMPACT:
+        if variant.name in COMPARED:
             same(values[f"impact/{variant.name}"][row], gain)
 
 
@@ -133,9 +132,9 @@ def test_copies_of_equal_scores_stand_in_the_order_of_the_file():
     whole = diagnose(truth, found, coco=False)
     for drawn in resamples(len(truth.images), range(5), 1):
         expected = diagnose(*repeated(truth, found, drawn), coco=False)
-        counts = ResampledBreakdown(whole.matching, whole.similar).counts(drawn[None])[0]
+        counts = BreakdownStatistic(whole.matching, whole.similar).counts(drawn[None])[0]
         np.testing.assert_array_equal(counts, expected.breakdown.counts)
-        values = ResampledAP(whole.matching)(drawn[None])
+        values = APStatistic(whole.matching)(drawn[None])
         for kind in ("voc07", "area", "hoiem", "normalized"):
             same(values[f"map/{kind}"][0], getattr(expected.ap, kind))
 
@@ -153,16 +152,16 @@ def test_empty_cases(empty):
     whole = diagnose(truth, found, coco=False)
     for drawn in resamples(len(truth.images), range(3)):
         expected = diagnose(*repeated(truth, found, drawn))
-        values = ResampledBreakdown(whole.matching, whole.similar)(drawn[None])
-        values |= ResampledAP(whole.matching)(drawn[None])
+        values = BreakdownStatistic(whole.matching, whole.similar)(drawn[None])
+        values |= APStatistic(whole.matching)(drawn[None])
         same(values["share/localization"][0], expected.breakdown.shares[:, 1])
-        for kind in RESAMPLED_AP:
+        for kind in AP_KINDS:
             same(values[f"map/{kind}"][0], getattr(expected.ap, kind))
         same_costs(costs(whole, drawn[None]), 0, expected)
     both = compare([whole, diagnose(truth, found, "again", coco=False)], replicates=20)
     assert json.dumps([comparison_to_json(both), intervals_to_json(both)], allow_nan=False)
     assert comparison_sentences(both)
-    rows = 2 + 6 + 6 + 1 + 8 + 1 + len(RESAMPLED_IMPACT) + 2
+    rows = 2 + 6 + 6 + 1 + 8 + 1 + len(COMPARED) + 2
     assert comparison_table(both).count("\n") == rows
 
 
@@ -176,11 +175,11 @@ def test_images_counted_once_give_the_diagnosis_itself(shared_data):
     whole = diagnose(truth, found, similar=VOC_SIMILAR)
     once = np.ones((1, len(truth.images)), dtype=np.int32)
     same(
-        ResampledBreakdown(whole.matching, whole.similar)(once)["share/localization"][0],
+        BreakdownStatistic(whole.matching, whole.similar)(once)["share/localization"][0],
         whole.breakdown.shares[:, 1],
     )
-    values = ResampledAP(whole.matching)(once)
-    for kind in RESAMPLED_AP:
+    values = APStatistic(whole.matching)(once)
+    for kind in AP_KINDS:
         same(values[f"map/{kind}"][0], getattr(whole.ap, kind))
 
 
@@ -328,9 +327,9 @@ def test_json(three):
     ]  # fmt: skip
     first = entries[0]
     assert set(first["share"]) == {*NAMES, "correct_and_localization"}
-    assert set(first["map"]) == set(RESAMPLED_AP)
+    assert set(first["map"]) == set(AP_KINDS)
     assert set(first["dap"]) == set(DAP_COLUMNS)
-    assert set(first["impact"]) == set(RESAMPLED_IMPACT)
+    assert set(first["impact"]) == set(COMPARED)
     assert first["tide"]["ap50"]["difference"] == pytest.approx(three[1].tide.mean_ap - three[0].tide.mean_ap)
     gap = three[1].tide.dap["loc"] - three[0].tide.dap["loc"]
     assert first["dap"]["loc"]["difference"] == pytest.approx(gap)

@@ -7,13 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diagnosis.average_precision import (
-    best_normalized_precision,
-    hoiem_ap,
-    hoiem_scores,
-    normal_objects,
-    ranked_hits,
-)
+from diagnosis.average_precision import hoiem_scores, normal_objects
+from tests.diagnosis.scenes import hoiem_ap
 
 
 def walked(labels, objects, normal):
@@ -68,15 +63,6 @@ def test_nothing_at_all_raises_no_warning():
     assert np.isnan(scores.ap[0])
     assert (scores.ap[1:].tolist(), scores.apn_stderr[1:].tolist()) == ([0, 0], [0, 0])
     assert none.ap.shape == (0,)
-
-
-def test_best_precision_looks_only_within_its_run():
-    labels = np.array([-1, 1, 1, -1, 1], dtype=np.int8)
-    start = np.array([0, 2, 5])
-    hits = ranked_hits(labels, start)
-    assert hits.above(labels == -1).tolist() == [1, 0, 1]
-    best = best_normalized_precision(hits.above(labels == -1), hits.start, np.array([1, 2]), normal=2.0)
-    assert best.tolist() == pytest.approx([2 / 3, 1.0, 2 / 3])
 
 
 def test_one_image_supposes_fewer_than_one_object():

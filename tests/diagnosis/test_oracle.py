@@ -7,8 +7,8 @@ import pytest
 
 from data.formats import VOC_SIMILAR, read_detections, read_voc_folder
 from diagnosis import assign, break_down, diagnose, error_masks, match, similar_matrix, verdicts
-from diagnosis.average_precision import NORMAL_SHARE, hoiem_ap
-from diagnosis.breakdown import down_to_false_positive
+from diagnosis.average_precision import NORMAL_SHARE
+from tests.diagnosis.scenes import down_to_false_positive, forgiving, hoiem_ap
 
 KINDS = ("correct", "loc", "similarobj", "otherobj", "bg")
 ANIMALS = ("bird", "cat", "cow", "dog", "horse", "sheep")  # the tool's group leaves the person out
@@ -42,12 +42,12 @@ def similar(matching):
 @pytest.fixture(scope="module")
 def columns(matching, similar):
     """The tool's two columns: down to 100 false positives, and the top N_j."""
-    depth = down_to_false_positive(assign(matching, 0.5), matching, 100)
+    depth = down_to_false_positive(matching, 100)
     return [break_down(matching, similar, depth), break_down(matching, similar)]
 
 
 def test_ranking_labels_and_flags(oracle, matching, similar):
-    strong, weak = assign(matching, 0.5).labels, assign(matching, 0.1).labels_forgiving_duplicates
+    strong, weak = assign(matching, 0.5).labels, forgiving(assign(matching, 0.1))
     flags = error_masks(matching, similar)
     for label, name in enumerate(matching.truth.classes):
         expected, ranked = oracle[name], matching.ranked(label)
@@ -94,11 +94,7 @@ def test_pies_of_one_class_add_both_columns(oracle, columns):
 
 @pytest.mark.parametrize(("key", "threshold"), [("tp_strong", 0.5), ("tp_weak", 0.1)])
 def test_average_precision_and_its_error(oracle, matching, key, threshold):
-    labels = (
-        assign(matching, threshold).labels_forgiving_duplicates
-        if key == "tp_weak"
-        else assign(matching, 0.5).labels
-    )
+    labels = forgiving(assign(matching, threshold)) if key == "tp_weak" else assign(matching, 0.5).labels
     normal = NORMAL_SHARE * len(matching.truth.images)
     for label, name in enumerate(matching.truth.classes):
         expected = oracle[name][key]["all"]

@@ -11,7 +11,7 @@ import pytest
 
 from data.formats import VOC_SIMILAR, read_detections, read_voc_folder
 from diagnosis import error_masks, match, similar_matrix
-from diagnosis.average_precision import SCORE_COLUMNS, HoiemScores
+from diagnosis.average_precision import HOIEM_COLUMNS, HoiemScores
 from diagnosis.characteristics import (
     BinScores,
     Characteristic,
@@ -297,4 +297,4 @@ def scores_of(records) -> HoiemScores:
         np.array([[math.nan if one[key] is None else one[key] for one in row] for row in records])
         for key in ("npos", *NUMBERS)
     ]
-    return HoiemScores(**dict(zip(SCORE_COLUMNS, columns, strict=True)))
+    return HoiemScores(**dict(zip(HOIEM_COLUMNS, columns, strict=True)))

@@ -16,8 +16,7 @@ from diagnosis import (
     similar_matrix,
     verdicts,
 )
-from diagnosis.average_precision import hoiem_ap
-from diagnosis.breakdown import down_to_false_positive
+from tests.diagnosis.scenes import hoiem_ap
 
 CLASSES = ("cat", "dog", "bus", "car")
 SIMILAR = (("cat", "dog"), ("bus", "car"))
@@ -231,7 +230,6 @@ def test_assignment_is_the_greedy_walk(scene, threshold):
                 result.duplicates[d],
             )
             assert got == expected
-            assert result.labels_forgiving_duplicates[d] == weak_label(expected)
 
 
 @settings(deadline=None, max_examples=150)
@@ -278,18 +276,13 @@ def test_breakdown_is_the_pie_scheme(scene, top):
 
 @settings(deadline=None, max_examples=150)
 @given(scenes())
-def test_flag_scheme_and_depth(scene):
+def test_flag_scheme(scene):
     truth, detections = scene
     overlaps = match(truth, detections)
     flags = error_masks(overlaps, similar_matrix(CLASSES, SIMILAR))
-    strong = assign(overlaps, 0.5)
-    depth = down_to_false_positive(strong, overlaps, count=2)
     for label in range(len(CLASSES)):
         for d, kind in flag_kind(truth, detections, label).items():
             assert flags[d] == kind
-        ranked = ranking(detections, label)
-        false = [place for place, d in enumerate(ranked) if strong.labels[d] == -1]
-        assert depth[label] == (false[1] + 1 if len(false) > 1 else len(ranked))
 
 
 @settings(deadline=None, max_examples=150)

@@ -1,4 +1,4 @@
-"""Which format is it? Ground truth and detections from whatever a path leads to."""
+"""Which reader a path needs. Ground truth and detections from whatever a path leads to."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from typing import Literal, NamedTuple
 
 from data.formats.classes import FILE_NAME as CLASS_FILE
 from data.formats.classes import read_classes
-from data.formats.coco_results import read_coco_detections
-from data.formats.coco_truth import coco_similar, coco_whole_groups, read_coco
+from data.formats.coco import coco_similar, coco_whole_groups, read_coco, read_coco_detections
 from data.formats.names import NO_INDEX, images_by_name
 from data.formats.table import read_table
-from data.formats.voc import read_voc_folder
-from data.formats.voc_text import class_of_file, read_detections
-from data.formats.yolo import read_yolo, yolo_splits
-from data.formats.yolo_text import NOT_IMAGES, read_yolo_detections
+from data.formats.voc import class_of_file, read_detections, read_voc_folder
+from data.formats.yolo import label_files, read_yolo, read_yolo_detections, yolo_splits
 from data.records import Detections, GroundTruth, InputError
 
 __all__ = [
@@ -193,13 +190,11 @@ def _yolo_split(path: Path, split: str) -> str:
 
 def _folder_kind(folder: Path, truth: GroundTruth) -> Literal["voc", "yolo"]:
     """Whether the text files of a folder are one for each class or one for each image."""
-    files = _texts(folder) or _texts(folder / "labels")
+    files = label_files(folder)
     if not files:
-        others = sorted(
-            file for file in folder.iterdir() if file.suffix.lower() in (".json", ".csv", ".parquet")
-        )
-        hint = f"; did you mean {others[0]}?" if others else ""
-        raise InputError(folder, "no .txt file", f"{DETECTION_FORMS}{hint}")
+        others = [file for file in folder.iterdir() if file.suffix.lower() in (".json", ".csv", ".parquet")]
+        other = f"; did you mean {min(others)}?" if others else ""
+        raise InputError(folder, "no .txt file", f"{DETECTION_FORMS}{other}")
     images = images_by_name(truth)
     of_images = sum(images[file.stem] != NO_INDEX for file in files)
     of_classes = sum(class_of_file(file.stem, truth.classes) is not None for file in files)
@@ -215,9 +210,3 @@ def _folder_kind(folder: Path, truth: GroundTruth) -> Literal["voc", "yolo"]:
         return "voc"
     # Neither: the reader for which it looks more like says what is wrong.
     return "yolo" if len(files) > len(truth.classes) or files[0].parent != folder else "voc"
-
-
-def _texts(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(file for file in folder.iterdir() if file.suffix == ".txt" and file.name not in NOT_IMAGES)
