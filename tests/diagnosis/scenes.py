@@ -7,6 +7,25 @@ from diagnosis import assign, match, similar_matrix
 from diagnosis.average_precision import HoiemScores, hoiem_scores
 from diagnosis.matching import Assignment, Matching
 
+BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
+
+
+def one_image(objects, found, classes=("cat", "dog"), size=100):
+    """The records of one image: objects as (class, box[, difficult]), detections as (class, score, box)."""
+    truth = GroundTruth(
+        ["a"], classes, [[size, size]], [0] * len(objects), [o[0] for o in objects],
+        [o[1] for o in objects], [bool(o[2:]) for o in objects],
+    )  # fmt: skip
+    columns = ([f[i] for f in found] for i in range(3))
+    return truth, Detections(["a"], classes, [0] * len(found), *columns)
+
+
+def some(found: Detections, kept) -> Detections:
+    """Some of the detections."""
+    columns = (found.image_index[kept], found.labels[kept], found.scores[kept], found.boxes[kept])
+    return Detections(found.images, found.classes, *columns)
+
+
 CLASSES = ("bird", "boat", "cat", "dog", "sofa")
 
 
