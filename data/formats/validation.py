@@ -194,18 +194,8 @@ def detection_problems(
 ) -> dict[str, Callable[[int], Problem]]:
     """How to speak of detections that break a rule.
 
-    Parameters
-    ----------
-    truth
-        Whose images and classes are known.
-    scores, boxes
-        Of the detections.
-    image, label
-        What a row calls its image and its class.
-    numbers
-        What a class that is called by a number should be.
-    sized
-        As in :class:`Rows`.
+    `image` and `label` are what a row calls its image and its class, `numbers` what a class that is called by
+    a number should be; `sized` as in :class:`Rows`.
     """
 
     def box(row: int) -> str:
@@ -271,14 +261,8 @@ def box_in_image(
 ) -> tuple[float, float, float, float]:
     """xyxy of an annotation that counts pixels from 1 and has to lie in its image, clipped to it.
 
-    Parameters
-    ----------
-    where
-        What a message calls one of the corners' coordinates, or the box as a whole (the empty name).
-    corners
-        ``xmin``, ``ymin``, ``xmax`` and ``ymax``; the last pixel is included.
-    size
-        Width and height of the image.
+    `where` gives what a message calls one of the coordinates, or the box as a whole (the empty name);
+    `corners` are ``xmin``, ``ymin``, ``xmax`` and ``ymax``, the last pixel included; `size` is the image's.
 
     Raises
     ------

@@ -59,14 +59,7 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def voc_folder(root: Path | str, split: str) -> tuple[Path, str]:
-    """The tree and the list that a split ``YEAR:LIST`` means.
-
-    Parameters
-    ----------
-    root
-        The VOCdevkit folder, which holds the trees.
-    split
-        Such as ``2007:trainval``.
+    """The tree and the list that a split ``YEAR:LIST`` means; `root` holds the trees.
 
     Raises
     ------
@@ -280,18 +273,11 @@ def read_annotation(
 ) -> tuple[tuple[int, int], list[AnnotatedObject]]:
     """Size (width, height) of the image and its objects, in the order of the file.
 
-    Parameters
-    ----------
-    path
-        The XML file.
-    classes
-        The class names that may occur, as keys.
-
     Raises
     ------
     InputError
         Names the file and the field: malformed XML or XML with entities or external references, another
-        root than <annotation>, no size, a class that is not in `classes`, an object without a box or with
+        root than <annotation>, no size, a class that is no key of `classes`, an object without a box or with
         two, a coordinate that is missing or no number, a flag other than 0 and 1, and whatever
         :func:`~data.formats.validation.box_in_image` refuses.
     """
@@ -368,14 +354,8 @@ def annotation_xml(
 ) -> str:
     """The text of an annotation that :func:`read_annotation` reads back unchanged.
 
-    Parameters
-    ----------
-    folder, filename
-        Name of the tree (``VOC2007``) and of the image file.
-    size
-        Width and height of the image.
-    objects
-        The objects; fields that are not annotated are left out.
+    `folder` and `filename` are the names of the tree (``VOC2007``) and of the image file. Fields of the
+    objects that are not annotated are left out.
     """
     width, height = size
     lines = [
