@@ -136,7 +136,7 @@ def crop_and_flip(
 ) -> Tensor:
     """A crop of each image ``(N, C, H, W)`` as large as the image, out of the image with a black border.
 
-    The crop begins at `row` and `column` ``(N,)`` of the padded image; `flip` ``(N,)`` is 1 for a mirror image.
+    It begins at `row` and `column` ``(N,)`` of the padded image; `flip` ``(N,)`` is 1 for a mirror image.
 
     Examples
     --------

@@ -32,8 +32,9 @@ from data.formats.validation import (
     Rows,
     box_in_image,
     detection_problems,
-    detections_of,
     number_of,
+    upright,
+    valid_rows,
 )
 from data.records import UNKNOWN, Detections, GroundTruth, InputError
 
@@ -443,14 +444,8 @@ def read_detections(
     numbers = Lookup((name.encode(), i) for i, name in enumerate(names))
     files = _files_of_classes(path, truth.classes, lenient)
     tables = [_read_file(files[label], label, truth, numbers, lenient) for label in sorted(files)]
-    return Detections(
-        truth.images,
-        truth.classes,
-        np.concatenate([table.image_index for table in tables]),
-        np.concatenate([table.labels for table in tables]),
-        np.concatenate([table.scores for table in tables]),
-        np.concatenate([table.boxes for table in tables]),
-    )
+    image_index, labels, scores, boxes = (np.concatenate(column) for column in zip(*tables, strict=True))
+    return Detections(truth.images, truth.classes, image_index, labels, scores, boxes)
 
 
 def _files_of_classes(path: Path, classes: Sequence[str], lenient: bool) -> dict[int, Path]:
@@ -487,7 +482,10 @@ def class_of_file(stem: str, classes: Sequence[str]) -> int | None:
     return max(fits, key=lambda i: len(classes[i]), default=None)
 
 
-def _read_file(path: Path, label: int, truth: GroundTruth, numbers: Lookup, lenient: bool) -> Detections:
+def _read_file(
+    path: Path, label: int, truth: GroundTruth, numbers: Lookup, lenient: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Image index (M,), label (M,), score (M,) and box (M, 4) of the valid lines of a file."""
     content = read_utf8(path, LINES, lenient)
     faults = Faults(path, lenient, "lines")
     lines = _parse(content)
@@ -525,7 +523,8 @@ def _read_file(path: Path, label: int, truth: GroundTruth, numbers: Lookup, leni
         {**problems, "image": unknown_image, "extent": inverted},
         scores,
     )
-    return detections_of(truth, rows, faults)
+    keep = valid_rows(rows, faults, truth.sizes)
+    return rows.image_index[keep], rows.labels[keep], scores[keep], upright(boxes[keep])
 
 
 def _parse(content: bytes) -> Lines | None:
