@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data.boxes import intersection
 from data.records import Detections, GroundTruth
 from diagnosis.breakdown import STRONG
 from diagnosis.matching import (
@@ -532,11 +533,10 @@ class _CocoLabels:
         detection, object_ = matching.pair_detection[own], matching.pair_object[own]
         # As the devkit computes it, from corner and extent: the last bit may decide.
         extent, object_extent = (record.boxes[:, 2:] - record.boxes[:, :2] for record in (found, truth))
-        low, high = found.boxes[:, :2], found.boxes[:, :2] + extent
-        object_low, object_high = truth.boxes[:, :2], truth.boxes[:, :2] + object_extent
-        common = np.minimum(high[detection], object_high[object_])
-        common -= np.maximum(low[detection], object_low[object_])
-        inside = np.where((common > 0).all(axis=1), common.prod(axis=1), 0.0)
+        low, object_low = found.boxes[:, :2], truth.boxes[:, :2]
+        high, object_high = low + extent, object_low + object_extent
+        boxes, others = (np.concatenate(both, axis=1) for both in ((low, high), (object_low, object_high)))
+        inside = intersection(boxes[detection], others[object_])
         area, object_area = extent.prod(axis=1), object_extent.prod(axis=1)
         union = area[detection] + object_area[object_] - inside
         whole = np.where(matching.ignored[object_], area[detection], union)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
+from data.streams import Stream, generator
 from diagnosis.matching import Weights
 
 __all__ = [
@@ -76,7 +77,7 @@ def resamples(images: int, replicates: range, seed: int = 0) -> Weights:
     weights = np.zeros((len(replicates), images), dtype=np.int32)
     if images:
         for row, replicate in enumerate(replicates):
-            drawn = np.random.default_rng((seed, replicate)).integers(images, size=images)
+            drawn = generator(seed, Stream.BOOTSTRAP_IMAGES, replicate).integers(images, size=images)
             weights[row] = np.bincount(drawn, minlength=images)
     return weights
 
@@ -95,8 +96,7 @@ def draw_runs(runs: int, replicates: int, seed: int, group: int) -> NDArray[np.f
     """
     if runs == 1:
         return np.ones((replicates, 1))
-    # Three numbers in the key: no stream of images has it.
-    draw = np.random.default_rng((seed, group, runs)).integers(runs, size=(replicates, runs - 1))
+    draw = generator(seed, Stream.BOOTSTRAP_RUNS, group, runs).integers(runs, size=(replicates, runs - 1))
     counts: NDArray[np.float64] = (draw[:, :, None] == np.arange(runs)).sum(axis=1) / (runs - 1)
     return counts
 

@@ -31,6 +31,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from data.boxes import area, intersection
 from data.records import InputError
 from diagnosis.average_precision import (
     Hits,
@@ -674,7 +675,5 @@ def _on_region(matching: Matching, regions: NDArray[np.bool_], share: float) -> 
     meant = regions[object_] | (matching.truth.labels[object_] == matching.detections.labels[detection])
     detection, object_ = detection[meant], object_[meant]
     box, region = matching.detections.boxes[detection], matching.truth.boxes[object_]
-    sides = np.minimum(box[:, 2:], region[:, 2:]) - np.maximum(box[:, :2], region[:, :2])
-    area = (box[:, 2:] - box[:, :2]).prod(axis=1)
-    result[detection[sides.prod(axis=1) / area > share]] = True
+    result[detection[intersection(box, region) / area(box) > share]] = True
     return result

@@ -3,9 +3,28 @@
 import numpy as np
 
 from data.records import Detections, GroundTruth
-from diagnosis import assign, match, similar_matrix
+from diagnosis import match, similar_matrix
 from diagnosis.average_precision import HoiemScores, hoiem_scores
 from diagnosis.matching import Assignment, Matching
+
+BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
+
+
+def one_image(objects, found, classes=("cat", "dog"), size=100):
+    """The records of one image: objects as (class, box[, difficult]), detections as (class, score, box)."""
+    truth = GroundTruth(
+        ["a"], classes, [[size, size]], [0] * len(objects), [o[0] for o in objects],
+        [o[1] for o in objects], [bool(o[2:]) for o in objects],
+    )  # fmt: skip
+    columns = ([f[i] for f in found] for i in range(3))
+    return truth, Detections(["a"], classes, [0] * len(found), *columns)
+
+
+def some(found: Detections, kept) -> Detections:
+    """Some of the detections."""
+    columns = (found.image_index[kept], found.labels[kept], found.scores[kept], found.boxes[kept])
+    return Detections(found.images, found.classes, *columns)
+
 
 CLASSES = ("bird", "boat", "cat", "dog", "sofa")
 
@@ -60,12 +79,3 @@ def hoiem_ap(labels, objects: int, normal: float) -> HoiemScores:
 def forgiving(assignment: Assignment):
     """Labels as weak matching counts them: a duplicate is 0 (rules, section 2)."""
     return np.where(assignment.duplicates, 0, assignment.labels)
-
-
-def down_to_false_positive(matching: Matching, count: int):
-    """``(C,)`` how many detections of each class there are down to its `count`-th false positive, or all."""
-    depths = []
-    for label in range(len(matching.truth.classes)):
-        false = np.flatnonzero(assign(matching, 0.5).labels[matching.ranked(label)] == -1)
-        depths.append(false[count - 1] + 1 if len(false) >= count else len(matching.ranked(label)))
-    return np.array(depths)
