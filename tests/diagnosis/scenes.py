@@ -3,7 +3,7 @@
 import numpy as np
 
 from data.records import Detections, GroundTruth
-from diagnosis import assign, match, similar_matrix
+from diagnosis import match, similar_matrix
 from diagnosis.average_precision import HoiemScores, hoiem_scores
 from diagnosis.matching import Assignment, Matching
 
@@ -79,12 +79,3 @@ def hoiem_ap(labels, objects: int, normal: float) -> HoiemScores:
 def forgiving(assignment: Assignment):
     """Labels as weak matching counts them: a duplicate is 0 (rules, section 2)."""
     return np.where(assignment.duplicates, 0, assignment.labels)
-
-
-def down_to_false_positive(matching: Matching, count: int):
-    """``(C,)`` how many detections of each class there are down to its `count`-th false positive, or all."""
-    depths = []
-    for label in range(len(matching.truth.classes)):
-        false = np.flatnonzero(assign(matching, 0.5).labels[matching.ranked(label)] == -1)
-        depths.append(false[count - 1] + 1 if len(false) >= count else len(matching.ranked(label)))
-    return np.array(depths)

@@ -232,12 +232,8 @@ def _classifier(
     asked, shuffles, machine = options.images, options.shuffles, options.machine
     seed = run.optimization.seed
     if asked.limit is not None and asked.limit < len(images):
-        share, key = asked.limit / len(images), [Stream.PROFILED_IMAGES_CLASSIFIER.value, seed]
-        # Two calls, so that the type of the result is that of the argument.
-        if isinstance(images, ImageSet):
-            images, _ = take_share(images, share, key, "--limit")
-        else:
-            images, _ = take_share(images, share, key, "--limit")
+        random = generator(seed, Stream.PROFILED_IMAGES_CLASSIFIER)
+        images, _ = take_share(images, asked.limit / len(images), random, "--limit")
     device = make_device(machine.as_machine())
     batches: Iterable[ClassificationBatch] = classification_loader(
         images,

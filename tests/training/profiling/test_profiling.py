@@ -40,10 +40,8 @@ Call = Callable[..., Any]
 @pytest.fixture(scope="module", autouse=True)
 def few_shapes() -> Iterator[None]:
     before = dict(classification.SHAPES)
-    classification._shapes.cache_clear()
     classification.SHAPES.update(train=80, test=24)
     yield
-    classification._shapes.cache_clear()
     classification.SHAPES.update(before)
 
 
@@ -183,7 +181,7 @@ def test_gap_fc_is_part_of_the_network(profiled: Call, tmp_path: Path) -> None:
 def save_classifier(folder: Path, options: ClassifierOptions) -> None:
     torch.manual_seed(0)
     network = classifier_model.build_classifier(options, 8, 32)
-    names = list(classification._shapes("test").classes)
+    names = list(classification.read_classification_test("shapes").classes)
     statistics = {"mean": [128.0] * 3, "std": [64.0] * 3}
     hyper = {"model": asdict(options), "classes": names, "statistics": statistics, "image_size": 32}
     save(

@@ -16,11 +16,11 @@ from typing import Any
 
 from PIL import Image
 
-from data._scenes import LABELS, draw_scene
 from data.formats.classes import ClassList, write_classes
 from data.formats.files import write_text
 from data.formats.voc import annotation_xml
 from data.records import InputError
+from data.shapes.scenes import LABELS, draw_scene
 
 __all__ = ["shapes_classes", "write_shapes"]
 

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from data._outlines import OUTLINES, Box, Outline, turned
-from data._painting import background, finish, paint, windows
 from data.formats.voc import AnnotatedObject
+from data.shapes.outlines import OUTLINES, Box, Outline, turned
+from data.shapes.painting import background, finish, paint, windows
+from data.streams import Stream, generator
 
 __all__ = ["LABELS", "Scene", "draw_scene"]
 
@@ -79,7 +80,7 @@ def draw_scene(seed: int, split: str, index: int, size: tuple[int, int]) -> Scen
     >>> scene.image.shape, scene.image.dtype
     ((64, 96, 3), dtype('uint8'))
     """
-    random = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
+    random = generator(seed, Stream.SCENES, zlib.crc32(split.encode()), index)
     side = min(size)
     canvas = background(random, size)
     owner = np.full((size[1], size[0]), -1, dtype=np.int8)  # the object on top, at each pixel

@@ -7,7 +7,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from data._outlines import Box, Floats, Outline
+from data.shapes.outlines import Box, Floats, Outline
 
 __all__ = ["background", "finish", "paint"]
 

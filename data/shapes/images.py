@@ -1,7 +1,6 @@
 """The embedded shapes as a classification data set: one object an image, drawn in memory in seconds.
 
-The same eight outlines, colours and clutter as in the scenes of :mod:`data.shapes`, for tests and for a first
-look without a download. NumPy and Pillow only.
+The same eight outlines, colours and clutter as in the scenes. NumPy and Pillow only.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from data._outlines import turned
-from data._painting import background, finish, paint
-from data._scenes import HUES, LABELS
 from data.image_set import ImageSet
 from data.records import InputError
+from data.shapes.outlines import turned
+from data.shapes.painting import background, finish, paint
+from data.shapes.scenes import HUES, LABELS
+from data.streams import Stream, generator
 
 __all__ = ["draw_shape", "draw_shapes"]
 
-_STREAM = 6  # keeps these draws apart from others of the same seed
 SMALLEST_SIDE = 16  # pixels: below, a hexagon and a disc are the same
 EXTENT = (0.5, 0.85)  # longer side of the object over that of the image
 FAINT = 0.05  # how often an object hardly differs from what is behind it
@@ -45,7 +44,7 @@ def draw_shape(seed: int, split: str, index: int, side: int = 32) -> NDArray[np.
     >>> draw_shape(0, "train", 5).shape
     (3, 32, 32)
     """
-    random = np.random.default_rng([_STREAM, seed, zlib.crc32(split.encode()), index])
+    random = generator(seed, Stream.SHAPE_IMAGES, zlib.crc32(split.encode()), index)
     label = LABELS[index % len(LABELS)]
     canvas = background(random, (side, side))
     extent = side * random.uniform(*EXTENT)
