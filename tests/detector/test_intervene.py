@@ -27,7 +27,7 @@ from detector import (
 from detector.intervene import fully_connected, needs_passes, shuffles
 from detector.layers import residual_blocks
 from detector.shuffle import SHUFFLES, spatial_shuffle, stream_of
-from detector.tables import METHODS, Method
+from detector.tables import METHODS, Method, ShuffleMethod
 from tests.detector.helpers import changed_places, entering, is_reordered, on_meta, thin
 
 OPTIONS: dict[str, dict[str, Any]] = {"spatial": {}, "patch": {"patch": 3}, "channel": {}}
@@ -56,8 +56,10 @@ def inputs_of(network: nn.Module, modules: list[nn.Module], x: Tensor) -> list[T
 
 
 def test_one_table_has_every_method() -> None:
-    assert set(METHODS) == set(get_args(Method))
-    assert {name for name, row in METHODS.items() if row.draws} == set(SHUFFLES)
+    assert tuple(METHODS) == get_args(Method)
+    assert (
+        [name for name, row in METHODS.items() if row.draws] == list(SHUFFLES) == [*get_args(ShuffleMethod)]
+    )
 
 
 # ---------------------------------------------------------------- which layers, and where in them
@@ -419,8 +421,8 @@ def test_gap_fc_where_a_module_is_in_several_places() -> None:
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("spatail", {"last": 1}, "found 'spatail'; expected one of channel, .*; did you mean 'spatial'"),
-        ("random", {"last": 1}, "method: found 'random'; expected one of channel, spatial, patch, gap_fc"),
+        ("spatail", {"last": 1}, "found 'spatail'; expected one of spatial, .*; did you mean 'spatial'"),
+        ("random", {"last": 1}, "method: found 'random'; expected one of spatial, patch, channel, gap_fc"),
         ("gap+fc", {"last": 1}, "did you mean 'gap_fc'"),
         ("spatial", {"last": 14}, "last: found 14; expected a number of layers from 0 to 13"),
         ("spatial", {"last": -1}, "last: found -1"),

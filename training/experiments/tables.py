@@ -130,7 +130,7 @@ def _network_table(rows: Sequence[Row]) -> Table:
         body.append(
             [
                 architecture_label(variant.arch),
-                "baseline" if plain else METHODS[variant.method].label,  # type: ignore[index]
+                "baseline" if plain else METHODS[variant.method].label,
                 with_spread(row),
                 _paper(row)[0],
                 NOT_THERE if plain else f"{modified_percent(variant):.0f}",
