@@ -2,7 +2,7 @@
 
 import sys
 
-from training.classification.command import main
+from training.tasks.classification import main
 
 if __name__ == "__main__":
     sys.exit(main())

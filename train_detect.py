@@ -2,7 +2,7 @@
 
 import sys
 
-from training.detection.command import main
+from training.tasks.detection import main
 
 if __name__ == "__main__":
     sys.exit(main())

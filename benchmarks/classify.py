@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -32,22 +33,21 @@ from data.classification import ClassificationData, Normalization, classificatio
 from data.image_batches import ClassificationBatch
 from data.image_folders import read_image_folders
 from data.image_set import ImageFiles, ImageSet, Statistics
-from training.classification.data import ClassificationLoaders, image_size_of
-from training.classification.model import build_classifier
-from training.classification.module import ClassifierModule
-from training.classification.options import (
+from training.command import keep_freed_memory, quiet
+from training.options import MachineOptions
+from training.run import Loaders
+from training.run_state import RunFolder
+from training.tasks.classification import (
+    CLASSIFICATION,
     DataOptions,
     EvaluationOptions,
     ModelOptions,
     OptimizationOptions,
     Options,
+    image_size_of,
 )
-from training.command import quiet
-from training.folder import RunFolder
-from training.memory import keep_freed_memory
-from training.options import MachineOptions
-from training.precision import autocast
-from training.trainer import Length, make_trainer
+from training.tasks.classification_module import build_classifier
+from training.trainer import autocast, make_trainer
 
 TARGET = 0.95
 NOISE = Statistics((127.5,) * 3, (74.0,) * 3)
@@ -150,14 +150,13 @@ def in_the_loop(steps: Steps, count: int, folder: Path) -> tuple[list[float], li
     """Seconds of each step in train_classify.py's loop, with what it does besides, and of one alone."""
     options, images = steps.options, steps.images
     data = ClassificationData(images, None, NOISE)
-    size = image_size_of(images, options.data.input_size)
-    network = build_classifier(options.model, len(images.classes), size)
-    loaders = ClassificationLoaders(data, options)
-    module = ClassifierModule(network, options, NOISE, len(images) // loaders.batch_size)
-    trainer = make_trainer(options.machine, Length(1000, count, 0, "val/accuracy"), RunFolder(folder))
+    hyper = CLASSIFICATION.describe(options, data)
+    module = CLASSIFICATION.module(CLASSIFICATION.build(options.model, hyper), options, data, hyper)
+    length = replace(options.optimization, epochs=1000, max_steps=count)
+    trainer = make_trainer(options.machine, length, RunFolder(folder), CLASSIFICATION.monitor, 0)
     clock = Clock(steps)
     trainer.callbacks.append(clock)  # type: ignore[attr-defined]
-    trainer.fit(module, datamodule=loaders)
+    trainer.fit(module, datamodule=Loaders(CLASSIFICATION, options, data))
     return clock.alone[1:], clock.loop[1:]
 
 

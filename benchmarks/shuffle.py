@@ -35,7 +35,7 @@ from torch.profiler import ProfilerActivity, profile
 from detector import channel_shuffle, modify_layers, patch_shuffle, spatial_shuffle, vgg16
 from detector.intervene import shuffles
 from detector.shuffle import Shuffle
-from training.memory import keep_freed_memory
+from training.command import keep_freed_memory
 
 MAPS = ((64, 64, 32, 32), (128, 512, 4, 4), (16, 2048, 14, 14))
 LARGE = 1 << 22  # values of a map from which the loop's target counts

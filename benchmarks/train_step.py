@@ -30,7 +30,7 @@ from detector.grid import decode, encode, gather_targets, split_outputs
 from detector.intervene import shuffles
 from detector.networks import RESNETS, resnet
 from detector.shuffle import Shuffle
-from training.memory import keep_freed_memory
+from training.command import keep_freed_memory
 
 LOSS_CLAIM = 0.05
 SHUFFLE_CLAIM = 0.01

@@ -329,9 +329,8 @@ def with_images(truth: GroundTruth, folder: Path) -> GroundTruth:
     if not folder.is_dir():
         raise InputError("--images", f"no folder {folder}", "a folder with the images of the set")
     files = [file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES]
-    present: dict[
-        str, list[Path]
-    ] = {}  # by name without ending, with the folders within `folder` and without
+    # By name without ending, both with the folders within `folder` and without.
+    present: dict[str, list[Path]] = {}
     for file in sorted(files, key=lambda file: (len(file.parts), file)):
         for name in {file.stem, file.relative_to(folder).with_suffix("").as_posix()}:
             first = present.setdefault(name, [file])[0]

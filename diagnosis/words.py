@@ -223,12 +223,11 @@ def _two_detectors(first: Diagnosis, other: Diagnosis) -> list[str]:
         words = f"{abs(points):.1f} points {'more' if points > 0 else 'less'}" if points else "no difference"
         return f"{100 * before:.1f} % with {first.name}, {100 * after:.1f} % with {other.name}: {words}"
 
-    times = f", {after[LOCALIZATION] / before[LOCALIZATION]:.2f} times the share"
+    start, end = before[LOCALIZATION], after[LOCALIZATION]
+    times = f", {end / start:.2f} times the share" if start > 0 else ""
     told += [
-        f"Localization errors: {change(before[LOCALIZATION], after[LOCALIZATION])}"
-        f"{times if before[LOCALIZATION] > 0 else ''}.",
-        "Correct and localization together: "
-        f"{change(*(share[CORRECT] + share[LOCALIZATION] for share in (before, after)))}.",
+        f"Localization errors: {change(start, end)}{times}.",
+        f"Correct and localization together: {change(before[CORRECT] + start, after[CORRECT] + end)}.",
     ]
     scores = [diagnosis.ap.mean()["voc07"] for diagnosis in (first, other)]
     if not math.isnan(scores[0]):  # of the same objects: both are defined, or neither

@@ -1,4 +1,4 @@
-"""What accompanies a training run: its last checkpoint, a clean stop, and its progress."""
+"""What accompanies a training run: its checkpoints, a clean stop, and its progress."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+
+from training.run_state import RunFolder
 
 __all__ = ["Checkpoints", "LogProgress", "NonFiniteLossError", "ProgressBar", "StoppedError", "Throughput"]
 
@@ -25,40 +27,39 @@ class StoppedError(RuntimeError):
     def __init__(self, number: int, checkpoint: Path) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}; the state is kept in {checkpoint}")
         self.number = number
-        self.checkpoint = checkpoint
 
 
+# Lightning's ModelCheckpoint writes in place, so that a kill leaves half a file, and on SIGTERM its processes
+# do not agree on the step that is saved.
 class Checkpoints(Callback):
-    """Keeps ``last.ckpt`` and ``best.ckpt``, and stops cleanly on SIGINT and SIGTERM.
+    """Saves ``last.ckpt`` and ``best.ckpt``, and stops cleanly on SIGINT and SIGTERM.
 
     The last state is saved after each epoch, at the last step of a run cut short by a number of steps, and
     on a signal. A signal is acted upon between two steps, so that the checkpoint never holds half a step; a
-    second one ends the process at once. A file is replaced in one go.
+    second one ends the process at once. Files are written atomically.
 
     Parameters
     ----------
     folder
-        Where the checkpoints lie.
+        Of the run.
     monitor
         The logged score that is largest for the best.
     """
 
-    def __init__(self, folder: Path, monitor: str = "val/map") -> None:
-        self.monitor = monitor
-        self.last = folder / "last.ckpt"
-        self.best = folder / "best.ckpt"
+    def __init__(self, folder: RunFolder, monitor: str) -> None:
+        self.last, self.best, self.monitor = folder.last, folder.best, monitor
         self.best_score = -1.0
         self._validated = False
         self._signal = 0
         self._stopped = False
-        self._before: dict[int, Any] = {}
+        self._handlers: dict[int, Any] = {}
 
     def state_dict(self) -> dict[str, float]:
         """What a resumed run has to know."""
         return {"best_score": self.best_score}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """The inverse of :meth:`state_dict`; a run that goes on in another folder looks for its own best."""
+        """The inverse of :meth:`state_dict`; a run resumed in another folder looks for its own best."""
         self.best_score = state_dict["best_score"] if self.best.is_file() else -1.0
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -68,18 +69,18 @@ class Checkpoints(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Listen for signals, after Lightning has installed its own handlers."""
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._receive)
+            self._handlers[number] = signal.signal(number, self._receive)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Give the signals back."""
-        for number, handler in self._before.items():
+        """Restore the handlers of the signals."""
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._before = {}
+        self._handlers = {}
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Give the signals back; Lightning calls no teardown here."""
+        """Restore the handlers of the signals; Lightning calls no teardown here."""
         self.teardown(trainer, pl_module, "fit")
 
     def _save(self, trainer: L.Trainer, *, best: bool = False) -> None:
@@ -96,7 +97,7 @@ class Checkpoints(Callback):
         trainer.strategy.barrier()
 
     def _stop_if_asked(self, trainer: L.Trainer) -> None:
-        """Make this step the last if any process got a signal; they have to agree, as saving is a common act.
+        """Make this step the last if any process got a signal; all agree, as all take part in saving.
 
         An error raised here would come before Lightning logs the step.
         """
@@ -111,11 +112,10 @@ class Checkpoints(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save in the middle of an epoch where the run ends here; at its end, on_train_epoch_end does."""
-        if batch_idx + 1 >= trainer.num_training_batches:
-            return
-        self._stop_if_asked(trainer)
-        if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
-            self._save(trainer)
+        if batch_idx + 1 < trainer.num_training_batches:
+            self._stop_if_asked(trainer)
+            if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
+                self._save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember that this epoch has a score."""
@@ -138,6 +138,7 @@ class Checkpoints(Callback):
             raise StoppedError(self._signal or signal.SIGTERM, self.last)
 
 
+# Lightning's ThroughputMonitor logs under other names, over a window of steps, and knows no time left.
 class Throughput(Callback):
     """Measures images per second and the time that the run still takes; logs speed and learning rate."""
 
@@ -164,21 +165,18 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Update the running means."""
+        """Update the running mean over about twenty steps."""
         now = time.perf_counter()
         seconds, self._last = max(now - self._last, 1e-9), now
-        rate = len(batch["images"]) * trainer.world_size / seconds
-        # A running mean over about twenty steps.
-        self.images_per_second = (
-            0.95 * self.images_per_second + 0.05 * rate if self.images_per_second else rate
-        )
+        images = len(batch["images"]) * trainer.world_size
+        rate = images / seconds
+        mean = self.images_per_second
+        self.images_per_second = 0.95 * mean + 0.05 * rate if mean else rate
         done = trainer.current_epoch * int(trainer.num_training_batches) + batch_idx + 1
         steps = int(trainer.max_epochs or 0) * int(trainer.num_training_batches)
         if trainer.max_steps != -1:
             steps = min(steps, trainer.max_steps)
-        self.seconds_left = (
-            max(steps - done, 0) * len(batch["images"]) * trainer.world_size / self.images_per_second
-        )
+        self.seconds_left = max(steps - done, 0) * images / self.images_per_second
         pl_module.log("images_per_second", rate, batch_size=len(batch["images"]))
         pl_module.log("learning_rate", self.learning_rate)
 
@@ -196,12 +194,11 @@ def duration(seconds: float) -> str:
 
     Examples
     --------
-    >>> duration(3725)
-    '1:02:05'
+    >>> duration(90061.4)
+    '25:01:01'
     """
     minutes, second = divmod(round(seconds), 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{hour}:{minute:02}:{second:02}"
+    return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
 
 
 class ProgressBar(TQDMProgressBar):
@@ -230,15 +227,7 @@ class ProgressBar(TQDMProgressBar):
 
 
 class LogProgress(Callback):
-    """Progress where no terminal shows a bar: one line after each epoch, and one every so often within.
-
-    Parameters
-    ----------
-    throughput
-        Where rate and time left come from.
-    every
-        Seconds between two lines of an epoch.
-    """
+    """Progress without a terminal: a line after each epoch, and one every `every` seconds within."""
 
     def __init__(self, throughput: Throughput, every: float = 60.0) -> None:
         self.throughput = throughput
@@ -254,9 +243,8 @@ class LogProgress(Callback):
         names = ["loss", *(name for name in known if name.startswith(parts))]
         shown = [f"{name} {known[name]:.4g}" for name in names if name in known]
         shown += [f"{name} {value}" for name, value in self.throughput.metrics().items()]
-        print(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{where}: {', '.join(shown)}", flush=True
-        )
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        print(f"{epoch}{where}: {', '.join(shown)}", flush=True)
         self._printed = time.perf_counter()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -3,80 +3,106 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_type_hints
 
 import torch
 from torch import nn
 
 from data.records import InputError
 from detector.networks import WeightsError, describe_read_error
+from training.task import Task
 
-__all__ = ["CheckpointForm", "load_state", "weights_error"]
+__all__ = ["Trained", "load_state", "load_trained", "read_checkpoint", "weights_error"]
 
 
-@dataclass(frozen=True)
-class CheckpointForm:
-    """What the checkpoints of a command hold.
+def read_checkpoint(path: Path, script: str, hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a checkpoint of a command.
 
     Parameters
     ----------
+    path
+        The file.
     script
-        The command that writes them.
+        The command.
     hyper_parameters
-        What it stores beside the weights: names and types.
+        Names and types of what it stores beside the weights.
+
+    Raises
+    ------
+    InputError
+        The file is absent, cut short, or no checkpoint of this command.
     """
-
-    script: str
-    hyper_parameters: Mapping[str, type]
-
-    def read(self, path: Path) -> dict[str, Any]:
-        """The content of a checkpoint.
-
-        Raises
-        ------
-        InputError
-            The file is absent, cut short, or no checkpoint of this command.
-        """
-        mine = f"a checkpoint that {self.script} wrote"
-        if not path.is_file():
-            raise InputError(path, "no such file", "a checkpoint, such as RUN/checkpoints/best.ckpt")
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch.load raises half a dozen types for damaged files
-            found, _, expected = describe_read_error(error).removeprefix("found ").partition("; expected ")
-            raise InputError(path, found, f"{expected}; here, {mine}") from None
-        wanted = ("state_dict", "hyper_parameters")
-        if not isinstance(content, Mapping) or any(name not in content for name in wanted):
-            raise InputError(path, "a file without state_dict and hyper_parameters", mine)
-        hyper = content["hyper_parameters"]
-        for name, kind in self.hyper_parameters.items():
-            if not isinstance(hyper, Mapping) or not isinstance(hyper.get(name), kind):
-                raise InputError(path, f"no {name} in its hyper_parameters", mine)
-        return dict(content)
+    wanted = f"a checkpoint that {script} wrote"
+    if not path.is_file():
+        raise InputError(path, "no such file", "a checkpoint, such as RUN/checkpoints/best.ckpt")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises half a dozen types for damaged files
+        found, _, expected = describe_read_error(error).removeprefix("found ").partition("; expected ")
+        raise InputError(path, found, f"{expected}; here, {wanted}") from None
+    if not isinstance(content, Mapping) or not {"state_dict", "hyper_parameters"} <= content.keys():
+        raise InputError(path, "a file without state_dict and hyper_parameters", wanted)
+    hyper = content["hyper_parameters"]
+    for name, kind in hyper_parameters.items():
+        if not isinstance(hyper, Mapping) or not isinstance(hyper.get(name), kind):
+            raise InputError(path, f"no {name} in its hyper_parameters", wanted)
+    return dict(content)
 
 
-def load_state(model: nn.Module, state: Mapping[str, Any], source: Path, another: str) -> None:
+class Trained(NamedTuple):
+    """A trained network and what belongs to it."""
+
+    network: nn.Module
+    """In evaluation mode."""
+    hyper: dict[str, Any]
+    """What was stored beside the weights."""
+    options: Any
+    """The model options that it was made of."""
+
+
+def load_trained(task: Task, checkpoint: Path, changes: Mapping[str, Any] | None = None) -> Trained:
+    """The trained network of a checkpoint, with some of its model options changed.
+
+    Raises
+    ------
+    InputError
+        The checkpoint cannot be read, its weights are of another architecture, or a change does not fit.
+    """
+    content = read_checkpoint(checkpoint, task.script, task.hyper_parameters)
+    hyper = content["hyper_parameters"]
+    kind = get_type_hints(task.options)["model"]
+    known = {item.name for item in fields(kind)}
+    trained = {name: value for name, value in hyper["model"].items() if name in known}
+    task.check_changes(trained, changes or {}, checkpoint)
+    options = kind(**{**trained, "weights": "none", **(changes or {})})
+    options.check()
+    network = task.build(options, hyper)
+    load_state(network, content["state_dict"], checkpoint, task.other_weights)
+    return Trained(network.eval(), dict(hyper), options)
+
+
+def load_state(network: nn.Module, state: Mapping[str, Any], source: Path, other: str) -> None:
     """Load the ``model.`` part of a checkpoint's state dict, strictly.
 
     Parameters
     ----------
-    model
+    network
         Where to.
     state
         The state dict of the checkpoint.
     source
         Its file.
-    another
-        What is wrong where the weights do not fit, for the message: what the checkpoint is another of.
+    other
+        What the file is where the weights do not fit, for the message.
 
     Raises
     ------
     InputError
         Names the first weight that is missing, superfluous or of another shape.
     """
-    own = model.state_dict()
+    own = network.state_dict()
     given = {name.removeprefix("model."): value for name, value in state.items()}
     differing = [name for name in own if name not in given or given[name].shape != own[name].shape]
     differing += [name for name in given if name not in own]
@@ -84,12 +110,12 @@ def load_state(model: nn.Module, state: Mapping[str, Any], source: Path, another
         name = differing[0]
         found = f"{name} of shape {tuple(given[name].shape)}" if name in given else f"no {name}"
         wanted = f"shape {tuple(own[name].shape)}" if name in own else "no such weight"
-        raise InputError(source, found, f"{wanted}: {another}")
-    model.load_state_dict(given, strict=True)
+        raise InputError(source, found, f"{wanted}: {other}")
+    network.load_state_dict(given, strict=True)
 
 
 def weights_error(error: WeightsError, arch: str) -> InputError:
-    """What is wrong with ``--weights`` for an architecture, said once.
+    """What is wrong with ``--weights`` for an architecture.
 
     Examples
     --------

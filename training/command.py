@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
-import itertools
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,20 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from data.records import InputError
-from training.folder import RunFolder
-from training.memory import keep_freed_memory
 from training.options import option_of
 from training.parser import make_parser
+from training.run_state import RunFolder, is_global_zero, is_local_zero
 from training.task import Task
 
-__all__ = ["exit_code", "run_command"]
+__all__ = ["exit_code", "keep_freed_memory", "quiet", "run_command"]
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """The errors of a disk, or of a user's share of it, that is full."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Parameters of mallopt, from glibc's malloc.h."""
+LARGEST_KEPT_BYTES = 64 << 20
+"""Of a block of memory; of larger ones, gaps between them would cost more memory than time."""
 
 
 def parse(task: Task, arguments: Sequence[str]) -> tuple[dict[str, Any], set[str]]:
-    """Options of a command line; those of a run that is resumed or evaluated stand below them.
+    """Options of a command line; those of a run that is resumed or evaluated come before them.
 
     Returns
     -------
@@ -35,24 +39,14 @@ def parse(task: Task, arguments: Sequence[str]) -> tuple[dict[str, Any], set[str
         The names of those that the command line, or a YAML file that it names, has.
     """
     parser = make_parser(task)
-    names = [word.partition("=")[0] for word in arguments if word.startswith("--")]
-    for name in parser.lists:  # elsewhere the last one counts; here that would lose some unseen
-        if names.count(name) > 1:
-            parser.error(f"{name}: found twice; expected once, with all its values in a row")
-    words = [
-        part for word in arguments for part in (word.split("=", 1) if word[:9] == "--config=" else [word])
-    ]
-    for option, file in itertools.pairwise(words):
-        if option == "--config" and Path(file).is_file():
-            parser.read(file)
-    quietly = [word for word in arguments if not word.startswith("--print_config")]
-    given = parser.parse_args(quietly, defaults=False).as_dict()
+    silent = [text for text in arguments if not text.startswith("--print_config")]
+    given = parser.parse_args(silent, defaults=False).as_dict()
     named = given.get("evaluate") or given.get("resume")
     if not named and given.get("resume") is not None:
         named = given.get("out")
     stored = RunFolder.of(Path(named)).config if named else None
     if stored is not None and stored.is_file():
-        parser.read(str(stored), of_run=True)
+        parser.check_file(stored, of_run=True)
         arguments = ["--config", str(stored), *arguments]
     values = parser.parse_args(arguments).as_dict()
     if values["resume"] is not None and "max_steps" not in given:
@@ -61,20 +55,7 @@ def parse(task: Task, arguments: Sequence[str]) -> tuple[dict[str, Any], set[str
 
 
 def run_command(task: Task, arguments: Sequence[str] | None = None) -> int:
-    """Run a training command.
-
-    Parameters
-    ----------
-    task
-        Which.
-    arguments
-        Its command line. Default: that of this process.
-
-    Returns
-    -------
-    int
-        The exit code.
-    """
+    """Run a training command, by default on this process's command line; returns the exit code."""
     try:
         values, given = parse(task, sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
@@ -84,39 +65,42 @@ def run_command(task: Task, arguments: Sequence[str] | None = None) -> int:
 
 def exit_code(action: Callable[[], None]) -> int:
     """Do something, say in one line what went wrong with it, and return the command's exit code."""
-    # Heavy imports after the options are known to be sound: --help and a misspelt option answer at once.
     try:
+        # Torch takes seconds, so only after the options are known to be sound.
+        import torch
+
         from training.callbacks import NonFiniteLossError, StoppedError
-        from training.trainer import is_first_here, is_first_process, lost_another
+        from training.trainer import lost_another
+
+        quiet()
+        keep_freed_memory()
     except KeyboardInterrupt:
         return _interrupted()
     try:
-        quiet()
-        keep_freed_memory()
         action()
     except InputError as error:
-        if is_first_here():
+        # Before training, all processes of a machine find the same; in training, each has images of its own.
+        if is_local_zero() or (torch.distributed.is_available() and torch.distributed.is_initialized()):
             print(f"error: {error}", file=sys.stderr)
         return 2
     except (NonFiniteLossError, StoppedError) as error:
-        if not is_first_process():
-            return 0  # the first process tells, if Lightning does not kill it because another failed
+        if not is_global_zero():
+            return 0  # the first process says it, if Lightning does not kill it because another failed
         if isinstance(error, NonFiniteLossError):
             print(f"error: {error}", file=sys.stderr)
             return 3
         print(f"{error}; --resume goes on from there", file=sys.stderr)
         return 128 + error.number
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL:
             raise
-        print(
-            f"error: {error.strerror}; with room, --resume goes on from the last checkpoint", file=sys.stderr
-        )
+        advice = "with room, --resume goes on from the last checkpoint"
+        print(f"error: {error.strerror}; {advice}", file=sys.stderr)
         return 1
     except RuntimeError as error:
         if not lost_another(error):
             raise
-        if is_first_process():
+        if is_global_zero():
             print("error: another process of this run has failed; it says why", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -132,8 +116,6 @@ def _interrupted() -> int:
 
 def quiet() -> None:
     """Leave out what Lightning says about itself; a user can do nothing about it."""
-    import logging
-
     for name in (
         "lightning.pytorch.utilities.rank_zero",
         "lightning.pytorch.accelerators.cuda",
@@ -147,27 +129,49 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.. is deprecated.*")
 
 
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory of freed tensors for those of the next training step.
+
+    The C library of Linux hands large blocks back to the system as soon as they are freed, and every step
+    gets them anew, page by page, each filled with zeros. Where a network holds a few more large maps, as with
+    shuffles in all of VGG-16's layers, that costs more than the shuffles themselves
+    (``benchmarks/shuffle.py --hand-back``). Blocks of up to 64 MB are kept, and the process needs up to
+    10 % more memory.
+
+    Returns
+    -------
+    bool
+        Whether the C library is glibc, which can be set so.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
+    if mallopt is None:
+        return False
+    return bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1)) and bool(mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES))
+
+
 def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
-    runs = task.runs
+    from training.run import evaluate, train
+
     options = task.options.from_flat(values)
     if values["evaluate"] is not None:
         if values["resume"] is not None:
             raise InputError("--evaluate", "--resume beside it", "one of the two")
         checkpoint = Path(values["evaluate"])
-        if checkpoint.is_dir():
-            folder = RunFolder(checkpoint)
-            checkpoint = folder.best if folder.best.is_file() else folder.last
         run = RunFolder.of(checkpoint)
+        if checkpoint.is_dir():
+            checkpoint = run.best if run.best.is_file() else run.last
         changes = _changes(task, options, given, checkpoint)
-        runs.evaluate(
+        texts = [f"{name}-{'-'.join(map(str, _as_list(value)))}" for name, value in changes.items()]
+        evaluate(
+            task,
             options,
             checkpoint,
-            Path(values["out"] or run.path / "-".join(["evaluation", *map(_in_a_name, changes.items())])),
-            overrides=task.complete(changes),
+            Path(values["out"] or run.path / "-".join(["evaluation", *texts])),
+            changes=task.complete(changes),
             name=values["name"] or (None if values["out"] else run.path.resolve().name),
         )
         return
-    out = Path(values["out"] or f"runs/{runs.default_name(options)}")
+    out = Path(values["out"] or f"runs/{task.default_name(options)}")
     resume = None
     if values["resume"] is not None:
         named = Path(values["resume"] or out)
@@ -175,29 +179,27 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
         resume = run.last if named == run.path else named
         out = Path(values["out"] or run.path)
         if not resume.is_file():
-            raise InputError(
-                "--resume", f"no {resume}", "the folder of a run that has begun, or a checkpoint"
-            )
-    runs.train(options, out, resume=resume, name=values["name"])
+            expected = "the folder of a run that has begun, or a checkpoint"
+            raise InputError("--resume", f"no {resume}", expected)
+    train(task, options, out, resume=resume, name=values["name"])
 
 
-def _in_a_name(change: tuple[str, Any]) -> str:
-    name, value = change
-    return f"{name}-{'-'.join(map(str, value)) if isinstance(value, list) else value}"
+def _as_list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _changes(task: Task, options: Any, given: set[str], checkpoint: Path) -> dict[str, Any]:
     """Model options given for an evaluation; most may not differ from the training's."""
-    trained = task.runs.read_checkpoint(checkpoint)["hyper_parameters"]["model"]
+    from training.checkpoint import read_checkpoint
+
+    content = read_checkpoint(checkpoint, task.script, task.hyper_parameters)
+    trained = content["hyper_parameters"]["model"]
     changes: dict[str, Any] = {}
     for item in fields(options.model):
-        if item.name not in given:
-            continue
         value = getattr(options.model, item.name)
-        if item.name in task.changeable:
+        if item.name in given and item.name in task.changeable:
             changes[item.name] = value
-        elif item.name != "weights" and value != trained.get(item.name):
-            raise InputError(
-                option_of(item.name), repr(value), f"{trained.get(item.name)!r}, as {checkpoint} was trained"
-            )
+        elif item.name in given and item.name != "weights" and value != trained.get(item.name):
+            expected = f"{trained.get(item.name)!r}, as {checkpoint} was trained"
+            raise InputError(option_of(item.name), repr(value), expected)
     return changes

@@ -17,17 +17,18 @@ from pathlib import Path
 from data.shapes import write_shapes
 from diagnosis import Diagnosis, sentences, table
 from training.command import exit_code
-from training.detection.options import (
+from training.options import MachineOptions
+from training.provenance import provenance
+from training.run import train
+from training.tasks.detection import (
+    DETECTION,
     DataOptions,
     EvaluationOptions,
     ModelOptions,
     OptimizationOptions,
     Options,
 )
-from training.detection.report import write_comparison
-from training.detection.run import train
-from training.options import MachineOptions
-from training.provenance import provenance
+from training.tasks.detection_evaluation import write_comparison
 
 __all__ = ["demo_options", "main"]
 
@@ -86,9 +87,8 @@ def _demo(out: Path, epochs: int, seed: int) -> None:
             flush=True,
         )
         shutil.rmtree(out / name, ignore_errors=True)
-        diagnosis = train(
-            replace(options, model=replace(options.model, shuffle=shuffle)), out / name, name=name
-        )
+        chosen = replace(options, model=replace(options.model, shuffle=shuffle))
+        diagnosis = train(DETECTION, chosen, out / name, name=name)
         if diagnosis is not None:
             found.append(diagnosis)
     files = write_comparison(

@@ -1,22 +1,57 @@
-"""What the options of every command share: fields with help, groups of them, and those of the machine.
+"""What the options of every command share: typed fields with help and a rule; those of the machine.
 
-A group is handed to the code that needs it and to nothing else. The command line and the YAML file are flat:
+A group is passed to the code that needs it and to nothing else. The command line and the YAML file are flat:
 the field ``input_size`` of a group is ``--input-size`` there.
 """
 
 from __future__ import annotations
 
+import math
+import types
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+import yaml
 
 from data.records import InputError
 
-__all__ = ["MachineOptions", "OptionGroups", "check_batch_size", "option", "option_of", "require"]
+__all__ = [
+    "MachineOptions", "OptionGroup", "OptionGroups", "Rule", "check_batch_size", "convert", "described",
+    "in_words", "option", "option_of", "require",
+]  # fmt: skip
 
 
-def option(default: Any, text: str) -> Any:
-    """A field with its default and the sentence that ``--help`` shows."""
-    return field(default=default, metadata={"help": text})
+@dataclass(frozen=True)
+class Rule:
+    """Which values of an option can be meant."""
+
+    expected: str
+    """In words, for an error message."""
+    holds: Callable[[Any], bool]
+
+
+def _is_count(text: str) -> bool:
+    return text.isdigit() and int(text) >= 1
+
+
+AT_LEAST_1 = Rule("at least 1", lambda value: value >= 1)
+NOT_NEGATIVE = Rule("0 or more", lambda value: value >= 0)
+FINITE = Rule("a finite number, 0 or more", lambda value: math.isfinite(value) and value >= 0)
+POSITIVE = Rule("a positive number", lambda value: math.isfinite(value) and value > 0)
+HELD_OUT = Rule("a share of at least 0 and below 1", lambda value: 0 <= value < 1)
+PROBABILITY = Rule("a number from 0 to 1", lambda value: 0 <= value <= 1)
+SEED = Rule("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)
+
+
+def described(text: str, rule: Rule | None = None) -> dict[str, Any]:
+    """The metadata of a field: the sentence that ``--help`` shows, and what values other than None obey."""
+    return {"help": text, "rule": rule}
+
+
+def option(default: Any, text: str, rule: Rule | None = None) -> Any:
+    """A field with its default and :func:`described` metadata."""
+    return field(default=default, metadata=described(text, rule))
 
 
 def option_of(name: str) -> str:
@@ -37,69 +72,143 @@ def require(condition: bool, name: str, found: object, expected: str) -> None:
 
 
 def check_batch_size(batch_size: int, images: int, world_size: int, advice: str) -> None:
-    """Raise InputError for a batch that cannot be shared, or that the images do not fill.
-
-    Parameters
-    ----------
-    batch_size
-        Images of a step, over all devices together.
-    images
-        To train on.
-    world_size
-        Devices.
-    advice
-        What to do where there are fewer images than a batch has.
-    """
+    """Raise InputError for a batch that `world_size` devices cannot share, or that the images do not fill."""
     if batch_size % world_size:
-        raise InputError(
-            "--batch-size",
-            str(batch_size),
-            f"a multiple of the {world_size} devices that share each batch",
-        )
+        expected = f"a multiple of the {world_size} devices that share each batch"
+        raise InputError("--batch-size", str(batch_size), expected)
     if images < batch_size:
-        raise InputError(
-            "--batch-size",
-            f"{batch_size} for {images} training images",
-            f"no more than there are images: {advice}",
-        )
+        expected = f"no more than there are images: {advice}"
+        raise InputError("--batch-size", f"{batch_size} for {images} training images", expected)
+
+
+# Types
+
+
+def in_words(kind: Any) -> str:
+    """What values a type has, for an error message.
+
+    Examples
+    --------
+    >>> in_words(int | None), in_words(Literal["adamw", "sgd"])
+    ('a whole number or null', 'one of adamw, sgd')
+    """
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    if get_origin(kind) is list:
+        return "a list of words" if get_args(kind) == (str,) else "a list of whole numbers"
+    if get_origin(kind) in (types.UnionType, Union):
+        return " or ".join(in_words(part) for part in get_args(kind))
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+    return words.get(kind, "null")
+
+
+def convert(value: object, kind: Any) -> Any:
+    """A word of the command line, or a value of a YAML file, as the type of an option.
+
+    Raises
+    ------
+    ValueError
+        It is of another type.
+
+    Examples
+    --------
+    >>> convert("3", int | None), convert("1e-3", float), convert(2, str), convert(["1", 2], list[int])
+    (3, 0.001, '2', [1, 2])
+    """
+    parts = get_args(kind) if get_origin(kind) in (types.UnionType, Union) else (kind,)
+    if str in parts:
+        if isinstance(value, list | dict):
+            raise ValueError(value)
+        return None if value is None else str(value)
+    if get_origin(kind) is list:
+        if not isinstance(value, list):
+            raise ValueError(value)
+        return [convert(item, get_args(kind)[0]) for item in value]
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ValueError(value)
+        return value
+    if isinstance(value, str):
+        try:
+            value = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(value) from error
+        if isinstance(value, str) and float in parts:  # YAML 1.1 takes 1e-3 for a word
+            return float(value)
+    if value is None and types.NoneType in parts:
+        return value
+    if isinstance(value, bool) == (bool in parts) and isinstance(value, int | float):
+        if float in parts:
+            return float(value)
+        if isinstance(value, int):
+            return value
+    raise ValueError(value)
+
+
+# Groups
+
+
+class OptionGroup:
+    """Base of a group: a dataclass whose fields are made by :func:`option`."""
+
+    def check(self) -> None:
+        """Raise InputError for values that cannot be meant."""
+        for item in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
+            rule, value = item.metadata.get("rule"), getattr(self, item.name)
+            if rule is not None and value is not None:
+                require(rule.holds(value), item.name, value, rule.expected)
 
 
 @dataclass(frozen=True)
 class OptionGroups:
-    """All of a run's options; every field of a subclass is one group."""
+    """All of a command's options; every field of a subclass is one group."""
 
     def check(self) -> None:
-        """Raise InputError for values that cannot be meant; each group knows its own."""
+        """Raise InputError for values that cannot be meant."""
         for group in fields(self):
             getattr(self, group.name).check()
 
+    def resolved(self) -> Self:
+        """The same, with values for the options that were left to other options."""
+        return self
+
     def flat(self) -> dict[str, Any]:
         """Every option by the name it has in the YAML file."""
-        return {
-            item.name: getattr(getattr(self, group.name), item.name)
-            for group in fields(self)
-            for item in fields(getattr(self, group.name))
-        }
+        groups = [getattr(self, group.name) for group in fields(self)]
+        return {item.name: getattr(group, item.name) for group in groups for item in fields(group)}
 
     @classmethod
     def from_flat(cls, values: dict[str, Any]) -> Self:
         """The inverse of :meth:`flat`; names that are no option are passed over."""
-        default = cls()
-        groups = {}
-        for group in fields(cls):
-            kind = type(getattr(default, group.name))
-            groups[group.name] = kind(
-                **{item.name: values[item.name] for item in fields(kind) if item.name in values}
-            )
+        groups = {
+            name: kind(**{item.name: values[item.name] for item in fields(kind) if item.name in values})
+            for name, kind in get_type_hints(cls).items()
+        }
         return cls(**groups)
+
+    @classmethod
+    def kinds(cls) -> dict[str, Any]:
+        """The type of every option, by name."""
+        return {
+            name: kind
+            for group in get_type_hints(cls).values()
+            for name, kind in get_type_hints(group).items()
+        }
 
 
 @dataclass(frozen=True)
-class MachineOptions:
+class MachineOptions(OptionGroup):
     """What it runs on. None of these is meant to change the result by more than rounding."""
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = option("auto", "Kind of device.")
-    devices: str = option("1", "Number of devices, or 'auto' for all; torchrun's own number goes before it.")
+    devices: str = option(
+        "1",
+        "Number of devices, or 'auto' for all; torchrun's own number goes before it.",
+        Rule(
+            "a number of devices, or 'auto'",
+            lambda text: text == "auto" or _is_count(text),
+        ),
+    )
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = option(
         "32-true", "Precision of the arithmetic."
     )
@@ -107,13 +216,7 @@ class MachineOptions:
     channels_last: bool = option(
         True, "Whether feature maps are laid out channels last, which is mostly faster."
     )
-    workers: int = option(2, "Processes that load images; 0: the training process itself does.")
+    workers: int = option(2, "Processes that load images; 0: the training process itself does.", NOT_NEGATIVE)
     deterministic: bool = option(
         True, "Whether only deterministic GPU kernels are used where there is a choice."
     )
-
-    def check(self) -> None:
-        """Raise InputError for values that cannot be meant."""
-        number = self.devices.isdigit() and int(self.devices) >= 1
-        require(number or self.devices == "auto", "devices", self.devices, "a number of devices, or 'auto'")
-        require(self.workers >= 0, "workers", self.workers, "0 or more")

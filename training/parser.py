@@ -2,160 +2,166 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-import re
+import argparse
+import itertools
 import types
-import typing
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, get_args, get_origin
 
-from jsonargparse import ArgumentParser
+import yaml
+from jsonargparse import ArgumentParser, Namespace
 
 from data.formats.files import read_text
+from data.formats.names import hint
 from data.records import InputError
-from training.options import OptionGroups, option_of
+from training.options import OptionGroups, convert, in_words, option_of
+from training.run_state import is_local_zero
 from training.task import Task
 
-__all__ = ["Parser", "add_options", "is_first_of_machine", "make_parser"]
+__all__ = ["OptionType", "Parser", "add_options", "make_parser", "word"]
 
 FOLDER = """\
 Everything of a run is in one folder. Exit codes: 0 done; 2 something in the input is wrong; 3 the loss is not
 finite; 130 or 143 stopped by a signal, state saved.
 """
-IN_WORDS: dict[Any, str] = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "a word",
-    types.NoneType: "null",
-}
 
 
-def is_first_of_machine() -> bool:
-    """Whether no other process of this run on this machine stands before this one (torchrun's LOCAL_RANK)."""
-    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+class OptionType:
+    """The type of an option: converts a word, or a value of a YAML file; of a list, each element."""
 
+    def __init__(self, name: str, kind: Any) -> None:
+        self.name, self.kind = name, kind
+        self.many = get_origin(kind) is list
 
-class Word:
-    """The type of an option that is a word; in a YAML file a bare 2 is one too."""
+    def wrong(self, value: object, expected: str = "") -> InputError:
+        """The error for a value of another type."""
+        shown = "null" if value is None else str(value)
+        return InputError(self.name, repr(shown), expected or in_words(self.kind))
 
-    def __call__(self, value: object) -> str | None:
-        """The word, or None for null."""
-        if isinstance(value, list | dict):
-            raise ValueError(f"Got value: {value}")
-        return None if value is None else str(value)
+    def __call__(self, value: object) -> Any:
+        """The value as the option's type; InputError where it is of another."""
+        try:
+            return convert(value, get_args(self.kind)[0] if self.many else self.kind)
+        except ValueError:
+            raise self.wrong(value) from None
+
+    def check(self, name: str, value: object) -> None:
+        """Raise InputError for a value of the key `name` of a YAML file that is of another type."""
+        if self.many and not isinstance(value, list):
+            raise OptionType(name, self.kind).wrong(value, f"{in_words(self.kind)}, as in {name}: [{value}]")
+        for item in value if isinstance(value, list) and self.many else [value]:
+            OptionType(name, self.kind)(item)
 
     def __repr__(self) -> str:
         """What ``--help`` shows."""
-        return "word"
+        kind = get_args(self.kind)[0] if self.many else self.kind
+        if kind in (str, str | None):
+            return "word"
+        parts = get_args(kind) if get_origin(kind) is types.UnionType else [kind]
+        names = {types.NoneType: "null", int: "int", float: "float", bool: "bool"}
+        return " | ".join(names.get(part, str(part).removeprefix("typing.")) for part in parts)
 
 
-text = Word()
-
-
-def in_words(kind: Any) -> str:
-    """What values a type has, for an error message.
-
-    Examples
-    --------
-    >>> in_words(int | None), in_words(typing.Literal["adamw", "sgd"])
-    ('a whole number or null', 'one of adamw, sgd')
-    """
-    if get_origin(kind) is typing.Literal:
-        return f"one of {', '.join(get_args(kind))}"
-    if get_origin(kind) is list:
-        return "a list of words" if get_args(kind) == (str,) else "a list of whole numbers"
-    if get_origin(kind) in (types.UnionType, typing.Union):
-        return " or ".join(in_words(part) for part in get_args(kind))
-    return IN_WORDS[kind]
+def word(name: str) -> OptionType:
+    """The type of an option that is a word or null; in a YAML file a bare 2 is one too."""
+    return OptionType(option_of(name), str | None)
 
 
 class Parser(ArgumentParser):  # type: ignore[misc]
     """Says in one line what is wrong; answers an unknown option or key with the nearest known one."""
 
     def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.kinds: dict[str, Any] = {}
-        """The type of each option, by the name it has in the YAML file."""
-        self.lists: list[str] = []
-        """The options that take several values."""
-        self.source = ""
-        """The YAML file that is being read, or '' for the command line."""
+        super().__init__(exit_on_error=True, allow_abbrev=False, **arguments)
 
-    def read(self, file: str, *, of_run: bool = False) -> None:
-        """Check a YAML file of options: an error names it, as one in the midst of a command line does not.
+    def unknown(self, name: str) -> InputError:
+        """The error for an option or a key that there is not."""
+        known = [text for action in self._actions for text in action.option_strings]
+        near = hint(option_of(name.removeprefix("--")), known, cutoff=0.5)
+        return InputError(name, "no such option", f"one of those in --help{near}")
+
+    def parse_args(  # type: ignore[override]  # narrower than argparse's overloads
+        self, args: Sequence[str], *further: Any, **named: Any
+    ) -> Namespace:
+        """Parse a command line, after a look at its options and at the YAML files that it names."""
+        parts = [part for text in args for part in (text.split("=", 1) if text.startswith("--") else [text])]
+        options = [text for text in parts if text.startswith("--")]
+        known = {text: action.type for action in self._actions for text in action.option_strings}
+        for name in options:
+            if name not in known:
+                self.fail(self.unknown(name))
+            kind = known[name]
+            if isinstance(kind, OptionType) and kind.many and options.count(name) > 1:
+                # Of other options the last one counts; here that would lose some unseen.
+                self.fail(InputError(name, "twice", "once, with all its values in a row"))
+        for option, file in itertools.pairwise(parts):
+            if option == "--config" and Path(file).is_file():
+                self.check_file(Path(file))
+        return super().parse_args(args, *further, **named)
+
+    def check_file(self, file: Path, *, of_run: bool = False) -> None:
+        """Leave with an error that names the YAML file of options, where something in it is wrong.
 
         One that a run has stored may be of another command, which is then what is wrong with it.
         """
         try:
-            text = read_text(Path(file), "a YAML file of options")
+            content = yaml.safe_load(read_text(file, "a YAML file of options"))
+        except yaml.YAMLError as error:
+            self.fail(f"{file}: Problems parsing config: {' '.join(str(error).split())}")
         except InputError as error:
-            self.exit(2, f"error: {error}\n")
-        if of_run:
-            known = {action.dest for action in self._actions}
-            foreign = [name for name in re.findall(r"^(\w+):", text, re.MULTILINE) if name not in known]
-            if foreign:
-                wrong = InputError(file, f"option {foreign[0]!r}", f"a run that {self.prog} made")
-                self.exit(2, f"error: {wrong}\n")
-        self.source = file
-        self.parse_string(text, defaults=False)
-        self.source = ""
+            self.fail(error)
+        if not isinstance(content, dict):
+            self.fail(f"{file}: found no options; expected one in each line, such as epochs: 100")
+        known = {
+            action.dest: action.type for action in self._actions if action.type or action.dest == "config"
+        }
+        keys = {str(name).replace("-", "_"): str(name) for name in content}
+        for key, name in keys.items():
+            if key not in known:
+                foreign = InputError(file, f"option {name!r}", f"a run that {self.prog} made")
+                self.fail(foreign if of_run else f"{file}: {self.unknown(name)}")
+        for key, value in zip(keys, content.values(), strict=True):
+            kind = known[key]
+            try:
+                if isinstance(kind, OptionType):
+                    kind.check(key, value)
+            except InputError as error:
+                self.fail(f"{file}: {error}")
 
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """Leave; of several processes that find the same mistake one tells it."""
-        super().exit(status, message if is_first_of_machine() else None)
-        raise SystemExit(status)  # for the type checker: exit() does not return
+    def fail(self, message: object) -> NoReturn:
+        """Print one line and exit with code 2; of several processes that find the same, one prints."""
+        self.exit(2, f"error: {message}\n" if is_local_zero() else None)
+        raise SystemExit(2)  # for the type checker: exit() does not return
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print one line and exit with code 2."""
-        text = " ".join(str(message).split())
-        value = re.match(r'Parser key "(\w+)": .*(?:Got|Given) value: ?(.*)$', text)
-        unknown = re.search(r"unrecognized arguments: (--[\w-]+)|Option '([\w.-]+)' is not accepted", text)
-        element = re.search(r'(--[\w-]+|"\w+").*? element \d+: .*Got value: ?(.*)$', text)
-        if element:
-            name = element[1].strip('"-').replace("-", "_")
-            text = f"{option_of(name)}: found {element[2]!r}; expected {in_words(self.kinds[name])}"
-        elif value and value[1] in self.kinds:
-            option = value[1] if self.source else option_of(value[1])
-            text = f"{option}: found {value[2]!r}; expected {in_words(self.kinds[value[1]])}"
-        elif unknown:
-            text = f"{unknown[1] or unknown[2]}: found no such option; expected one of those in --help"
-            known = [option for action in self._actions for option in action.option_strings]
-            near = difflib.get_close_matches(
-                option_of((unknown[1] or unknown[2]).removeprefix("--")), known, n=1, cutoff=0.5
-            )
-            text += f"; did you mean {near[0]}?" if near else ""
-        elif "not support item assignment" in text:  # jsonargparse's words for a YAML string for a list
-            text = "found a word where a list is due; expected such as train: [2007:trainval]"
-        elif text.startswith("Unexpected config"):
-            text = "found no options; expected one in each line, such as epochs: 100"
-        else:
-            text = re.sub(r'^Parser key "(\w+)"', lambda key: option_of(key[1]), text)
-            text = re.sub(r"^argument (--)", r"\1", text)
-        self.exit(2, f"error: {self.source + ': ' if self.source else ''}{text}\n")
+        """What jsonargparse found: an InputError of a type if there is one, else its own words."""
+        cause: BaseException | None = ex
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None and isinstance(ex, argparse.ArgumentError) and ex.argument_name:
+            message = f"{ex.argument_name}: {ex.message}"
+        self.fail(cause or " ".join(message.replace('Parser key "config":', "--config:").split()))
 
 
 def add_options(parser: Parser, default: OptionGroups) -> None:
     """Make an option of every field of every group, with the default that it has there."""
+    kinds = default.kinds()
     for group in fields(default):
         values = getattr(default, group.name)
         section = parser.add_argument_group(group.name, description=type(values).__doc__)
-        hints = get_type_hints(type(values))
         for item in fields(values):
-            kind = parser.kinds[item.name] = hints[item.name]
-            extra: dict[str, Any] = {"type": kind}
-            if kind in (str, str | None):
-                extra = {"type": text}
-            elif get_origin(kind) is list:
-                (element,) = get_args(kind)
-                extra = {"type": text if element is str else element, "nargs": "+"}
-                parser.lists.append(option_of(item.name))
-            elif kind is bool:
-                extra = {"type": bool, "nargs": "?", "const": True}  # --compile, or --compile false
+            kind = kinds[item.name]
+            extra: dict[str, Any] = {}
+            if get_origin(kind) is list:
+                extra = {"nargs": "+"}
+            elif kind is bool:  # --compile, or --compile false
+                extra = {"nargs": "?", "const": True, "metavar": "{true,false}"}
+            elif get_args(kind) and isinstance(get_args(kind)[0], str):
+                extra = {"metavar": f"{{{','.join(get_args(kind))}}}"}
             section.add_argument(
                 option_of(item.name),
+                type=OptionType(option_of(item.name), kind),
                 default=getattr(values, item.name),
                 help=item.metadata["help"],
                 **extra,
@@ -164,40 +170,26 @@ def add_options(parser: Parser, default: OptionGroups) -> None:
 
 def make_parser(task: Task) -> Parser:
     """The parser: a field of the task's options is an option and a key of the YAML file."""
-    parser = Parser(
-        prog=task.script,
-        description=f"{task.description}\n\n{FOLDER}",
-        exit_on_error=True,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog=task.script, description=f"{task.description}\n\n{FOLDER}")
     parser.add_argument(
         "--config", action="config", help="YAML file of options; later ones on the line override it."
     )
     add_options(parser, task.options())
     section = parser.add_argument_group("run", description="Where it goes, and what is done.")
-    section.add_argument(
-        "--out",
-        type=text,
-        default=None,
-        help="Folder of the run. Default: runs/ and a name made of the options.",
-    )
-    section.add_argument(
-        "--resume",
-        nargs="?",
-        const="",
-        default=None,
-        type=text,
-        help="Go on with a run: the folder or checkpoint named here, or that of --out. Its options are kept, "
+    out = "Folder of the run. Default: runs/ and a name made of the options."
+    resume = (
+        "Go on with a run: the folder or checkpoint named here, or that of --out. Its options are kept, "
         "but for --max-steps; those of the machine may be changed. More --epochs stretch the decay "
-        "of the learning rate.",
+        "of the learning rate."
     )
+    evaluate = (
+        f"Do not train: {task.scoring} this checkpoint, or the best one of this run. The options of "
+        f"its run are kept; {task.changing} may be another."
+    )
+    section.add_argument("--out", type=word("out"), default=None, help=out)
+    section.add_argument("--resume", nargs="?", const="", default=None, type=word("resume"), help=resume)
     section.add_argument(
-        "--evaluate",
-        default=None,
-        metavar="CHECKPOINT",
-        type=text,
-        help=f"Do not train: {task.scoring} this checkpoint, or the best one of this run. The options of "
-        f"its run are kept; {task.changing} may be another.",
+        "--evaluate", default=None, metavar="CHECKPOINT", type=word("evaluate"), help=evaluate
     )
-    section.add_argument("--name", type=text, default=None, help=task.naming)
+    section.add_argument("--name", type=word("name"), default=None, help=task.naming)
     return parser

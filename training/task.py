@@ -1,64 +1,127 @@
-"""What distinguishes one training command from another; the rest of this package is the same for both."""
+"""What distinguishes one training command from another; :mod:`training.run` is the same for all."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from training.options import OptionGroups
 
-__all__ = ["Runs", "Task"]
+if TYPE_CHECKING:  # torch takes seconds: --help and a misspelt option answer without it
+    import torch
+    from torch import nn
+
+    from training.module import TrainingModule
+
+__all__ = ["Task"]
 
 
-class Runs(Protocol):
-    """What a task's module of runs has."""
+class Task(ABC):
+    """A training command: its words, its options, and the steps of a run in which it differs from others.
 
-    def default_name(self, options: Any) -> str:
-        """A folder name that tells runs apart."""
+    The data of a run are an object with ``train`` and ``validation`` (None: there is none), both sized. The
+    hyperparameters are what a checkpoint stores beside the weights, so that the network can be built again.
+    """
 
-    def train(self, options: Any, out: Path, *, resume: Path | None, name: str | None) -> object:
-        """Train, then score."""
-
-    def evaluate(
-        self, options: Any, checkpoint: Path, out: Path, *, overrides: dict[str, Any], name: str | None
-    ) -> object:
-        """Score a checkpoint, with some of its model options changed."""
-
-    def read_checkpoint(self, path: Path) -> dict[str, Any]:
-        """The content of a checkpoint."""
-
-
-def _as_given(changes: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(changes)
-
-
-@dataclass(frozen=True)
-class Task:
-    """A training command."""
-
-    script: str
+    script: ClassVar[str]
     """Its file."""
-    description: str
+    description: ClassVar[str]
     """What it does, in a sentence or two."""
-    options: type[OptionGroups]
-    """Its options; one of the groups is `model`."""
-    module: str
-    """Where its runs are. Imported late, as torch takes seconds: ``--help`` answers at once."""
-    changeable: frozenset[str]
+    options: ClassVar[type[OptionGroups]]
+    """Its groups of options, among them `model`, `optimization`, `evaluation` and `machine`."""
+    changeable: ClassVar[frozenset[str]]
     """Model options that an evaluation may change, as they have no weights."""
-    scoring: str
+    resumable: ClassVar[frozenset[str]] = frozenset()
+    """Options that may change when a run is resumed, besides those of ``training.run_state.RESUMABLE``."""
+    scoring: ClassVar[str]
     """What is done with a checkpoint, for ``--help``."""
-    changing: str
+    changing: ClassVar[str]
     """`changeable` in words."""
-    naming: str
+    naming: ClassVar[str]
     """The help of ``--name``."""
-    complete: Callable[[Mapping[str, Any]], dict[str, Any]] = _as_given
-    """From the changes that are asked for to all that follow from them."""
+    monitor: ClassVar[str]
+    """The validation score that is largest for the best checkpoint."""
+    hyper_parameters: ClassVar[Mapping[str, Any]]
+    """Names and types of what a checkpoint stores beside the weights."""
+    other_weights: ClassVar[str]
+    """What is wrong with a checkpoint whose weights do not fit."""
+    batch_advice: ClassVar[str] = "lower it"
+    """What to do where there are fewer images than a batch has."""
 
-    @property
-    def runs(self) -> Runs:
-        """The module of its runs."""
-        return cast(Runs, importlib.import_module(self.module))
+    @abstractmethod
+    def default_name(self, options: Any) -> str:
+        """A folder name that tells runs apart: the same for every process of a run."""
+
+    def complete(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """From the model options that an evaluation changes to all that follow from them."""
+        return dict(changes)
+
+    @abstractmethod
+    def check_changes(self, trained: Mapping[str, Any], changes: Mapping[str, Any], checkpoint: Path) -> None:
+        """Raise InputError for changes that the trained model does not allow."""
+
+    @abstractmethod
+    def read(self, options: Any) -> Any:
+        """The data of a run; InputError for anything wrong with them."""
+
+    @abstractmethod
+    def describe(self, options: Any, data: Any) -> dict[str, Any]:
+        """The hyperparameters of a run but for its model options, which are stored with them."""
+
+    @abstractmethod
+    def build(self, options: Any, hyper: Mapping[str, Any]) -> nn.Module:
+        """The network of model options; InputError for weights or layers that do not fit."""
+
+    @abstractmethod
+    def module(self, network: nn.Module, options: Any, data: Any, hyper: Mapping[str, Any]) -> TrainingModule:
+        """The network as it is trained."""
+
+    @abstractmethod
+    def loader(
+        self,
+        images: Any,
+        options: Any,
+        batch_size: int,
+        *,
+        train: bool,
+        device: torch.device,
+        **processes: int,
+    ) -> Any:
+        """Batches of images, `batch_size` on each of the processes (``rank``, ``world_size``)."""
+
+    @abstractmethod
+    def counts(self, data: Any) -> dict[str, int]:
+        """Numbers of images, for provenance.json."""
+
+    @abstractmethod
+    def announce(self, network: nn.Module, options: Any, data: Any) -> str:
+        """What a run trains, in a line."""
+
+    @abstractmethod
+    def read_test(self, options: Any, hyper: Mapping[str, Any], source: Path, data: Any | None) -> Any:
+        """The test images, after training with `data` or for a checkpoint alone, which is `source`."""
+
+    @abstractmethod
+    def test_facts(self, options: Any, test: Any) -> dict[str, Any]:
+        """What provenance.json says about the test images of an evaluation."""
+
+    @abstractmethod
+    def score(
+        self,
+        network: nn.Module,
+        options: Any,
+        hyper: Mapping[str, Any],
+        test: Any,
+        out: Path,
+        *,
+        name: str,
+        facts: dict[str, Any],
+        origin: dict[str, Any],
+        device: torch.device,
+    ) -> Any:
+        """Score on the test images in one process, write the results into `out` and print them.
+
+        `origin` says which checkpoint it is, as the task may write it beside the scores.
+        """

@@ -7,7 +7,7 @@ import pytest
 
 FAULTS = """\
 import resource, torch
-from training.memory import keep_freed_memory
+from training.command import keep_freed_memory
 
 def faults():
     for turn in range(30):

@@ -6,8 +6,8 @@ import pytest
 
 from data.records import InputError
 from training.callbacks import Checkpoints, LogProgress, Throughput, duration
-from training.folder import RunFolder
 from training.options import MachineOptions
+from training.run_state import RunFolder
 from training.trainer import csv_log, lost_another, make_device
 
 
@@ -48,12 +48,14 @@ def test_log_of_a_new_run_is_not_made_before_it_is_needed(tmp_path):
 
 
 def test_best_score_is_that_of_the_best_at_hand(tmp_path):
-    saved = Checkpoints(tmp_path)
+    folder = RunFolder(tmp_path)
+    saved = Checkpoints(folder, "val/map")
     saved.best_score = 0.5
-    resumed = Checkpoints(tmp_path)
+    resumed = Checkpoints(folder, "val/map")
     resumed.load_state_dict(saved.state_dict())
     assert resumed.best_score == -1
-    (tmp_path / "best.ckpt").touch()
+    folder.best.parent.mkdir()
+    folder.best.touch()
     resumed.load_state_dict(saved.state_dict())
     assert resumed.best_score == 0.5
 

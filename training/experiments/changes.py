@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from data.records import InputError
-from training.classification.options import PLACES
 from training.experiments.options import Script, check_names, resolved
 from training.experiments.variant import OWN
+from training.tasks.classification import PLACES
 
 __all__ = ["Changes", "parse_only", "parse_overrides", "parse_roots"]
 

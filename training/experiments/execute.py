@@ -14,8 +14,8 @@ from data.records import InputError
 from training.experiments.cost import duration
 from training.experiments.jobs import Needs, make_jobs, runs_folder
 from training.experiments.plan import Run
-from training.folder import make_folder
 from training.launch import Launcher, LocalLauncher, Outcome, RayLauncher
+from training.run_state import make_folder
 
 __all__ = ["Where", "alone", "execute"]
 

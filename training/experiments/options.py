@@ -10,8 +10,7 @@ from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from data.records import InputError
-from training.options import option_of
-from training.parser import in_words
+from training.options import in_words, option_of
 from training.task import Task
 
 __all__ = [
@@ -35,10 +34,10 @@ MACHINE = frozenset(
 
 def task_of(script: Script) -> Task:
     """The command that a script is."""
-    from training.classification.command import TASK as CLASSIFY
-    from training.detection.command import TASK as DETECT
+    from training.tasks.classification import CLASSIFICATION
+    from training.tasks.detection import DETECTION
 
-    return CLASSIFY if script == "train_classify" else DETECT
+    return CLASSIFICATION if script == "train_classify" else DETECTION
 
 
 @cache
@@ -50,7 +49,7 @@ def defaults(script: Script) -> Mapping[str, Any]:
 def resolved(script: Script, options: Mapping[str, Any]) -> dict[str, Any]:
     """All options of a run, with what the script puts where one is left to the data."""
     groups = task_of(script).options.from_flat({**defaults(script), **options})
-    return getattr(groups, "resolved", lambda: groups)().flat()  # type: ignore[no-any-return]
+    return groups.resolved().flat()
 
 
 def check_values(script: Script, options: Mapping[str, Any]) -> None:

@@ -14,8 +14,8 @@ from training.experiments.jobs import runs_folder
 from training.experiments.notes import differences
 from training.experiments.plan import Plan
 from training.experiments.tables import to_csv, to_markdown
-from training.folder import make_folder
 from training.provenance import provenance
+from training.run_state import make_folder
 
 __all__ = ["write_results"]
 

@@ -142,7 +142,7 @@ def check_network(experiment: Experiment, options: Mapping[str, Any]) -> None:
     """Raise InputError for an architecture that there is not, before any run begins."""
     arch = options.get("arch", defaults(experiment.script)["arch"])
     if experiment.script == "train_classify" and arch not in OWN:
-        from training.classification.model import check_architecture  # torch takes seconds
+        from training.tasks.classification_module import check_architecture  # torch takes seconds
 
         check_architecture(arch)
 

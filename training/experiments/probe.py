@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.classification.model import build_classifier
-from training.classification.options import Options as ClassificationOptions
-from training.detection.model import build_detector
-from training.detection.options import Options as DetectionOptions
 from training.experiments.cost import SMALL
 from training.experiments.options import resolved
 from training.experiments.plan import Run
-from training.precision import autocast
+from training.tasks.classification import Options as ClassificationOptions
+from training.tasks.classification_module import build_classifier
+from training.tasks.detection import DETECTION
+from training.tasks.detection import Options as DetectionOptions
+from training.trainer import autocast
 
 __all__ = ["probe"]
 
@@ -82,7 +82,7 @@ def _network(run: Run, options: Mapping[str, Any]) -> tuple[nn.Module, int]:
     if run.script == "train_detect":
         side = int(options["input_size"])
         detection = DetectionOptions.from_flat({**options, "weights": "none", "shuffle": "none"})
-        return build_detector(detection.model, CLASSES["voc"], side), side
+        return DETECTION.build(detection.model, {"classes": range(CLASSES["voc"]), "input_size": side}), side
     side = int(options["input_size"]) if options["data"] == "imagenet" else SMALL
     plain: dict[str, Any] = {
         "method": "none",

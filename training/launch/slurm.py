@@ -21,9 +21,9 @@ from typing import Any
 import training
 from data.formats.files import write_text
 from data.records import InputError
-from training.folder import make_folder
 from training.launch.jobs import Execution, Job, Launcher, Outcome, check_jobs, outcome_of, signal_events
 from training.launch.supervise import Supervisor
+from training.run_state import make_folder
 
 __all__ = ["SlurmLauncher", "SlurmTask"]
 

@@ -19,14 +19,19 @@ from data.classification import (
 from data.image_batches import ClassificationBatch
 from data.image_set import ImageFiles, ImageSet, Statistics, take_share
 from data.records import InputError
-from training.classification.data import image_size_of
-from training.classification.evaluation import evaluate_classifier
-from training.classification.model import build_classifier, load_classifier
-from training.classification.options import DataOptions, ModelOptions, OptimizationOptions
-from training.classification.options import Options as RunOptions
-from training.folder import RunFolder
+from training.checkpoint import load_trained
 from training.profiling.options import Options
 from training.profiling.subject import KeptBatches, Subject, digest, options_of_run
+from training.run_state import RunFolder
+from training.tasks.classification import (
+    CLASSIFICATION,
+    DataOptions,
+    ModelOptions,
+    OptimizationOptions,
+    image_size_of,
+)
+from training.tasks.classification import Options as RunOptions
+from training.tasks.classification_module import build_classifier, evaluate_classifier, statistics_of
 from training.trainer import make_device
 
 __all__ = ["classifier_of_checkpoint", "classifier_of_weights"]
@@ -47,7 +52,8 @@ def classifier_of_checkpoint(options: Options, checkpoint: Path, hyper: Mapping[
     """
     # GAP+FC is part of the trained weights; a shuffle is not.
     averaged = hyper["model"].get("method") == "gap_fc"
-    trained = load_classifier(checkpoint, {} if averaged else UNSHUFFLED)
+    network, trained, _ = load_trained(CLASSIFICATION, checkpoint, {} if averaged else UNSHUFFLED)
+    classes, image_size = tuple(trained["classes"]), int(trained["image_size"])
     given = {name: getattr(options.images, name) for name in ("data", "root", "validation")}
     values = options_of_run(checkpoint, given)
     if "data" not in values:
@@ -56,25 +62,25 @@ def classifier_of_checkpoint(options: Options, checkpoint: Path, hyper: Mapping[
     if options.images.input_size is not None:
         raise InputError("--input-size", str(options.images.input_size), "none with --checkpoint")
     images, _ = _read(run.data, options.images.split, run.optimization.seed)
-    if images.classes != trained.classes:
+    if images.classes != classes:
         raise InputError(
             f"--data {run.data.data}",
             f"{len(images.classes)} classes, the first {images.classes[0]!r}",
-            f"the {len(trained.classes)} that {checkpoint} was trained on, the first {trained.classes[0]!r}",
+            f"the {len(classes)} that {checkpoint} was trained on, the first {classes[0]!r}",
         )
-    if image_size_of(images, trained.image_size) != trained.image_size:
+    if image_size_of(images, image_size) != image_size:
         raise InputError(
             f"--data {run.data.data}",
-            f"images of {image_size_of(images, trained.image_size)} pixels",
-            f"{trained.image_size} pixels, with which {checkpoint} was trained",
+            f"images of {image_size_of(images, image_size)} pixels",
+            f"{image_size} pixels, with which {checkpoint} was trained",
         )
     return _subject(
         options,
         RunFolder.of(checkpoint).path.resolve().name,
-        trained.network,
-        trained.statistics,
+        network,
+        statistics_of(trained),
         images,
-        trained.image_size,
+        image_size,
         run,
         RunFolder.of(checkpoint).path / "profile",
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from training.command import exit_code
-from training.parser import Parser, add_options, text
+from training.parser import Parser, add_options, word
 from training.profiling.options import Options
 
 __all__ = ["main"]
@@ -26,13 +26,11 @@ Exit codes: 0 done; 2 something in the input is wrong; 130 or 143 stopped by a s
 
 def make_parser() -> Parser:
     """The parser: a field of :class:`~training.profiling.options.Options` is an option."""
-    parser = Parser(
-        prog="reproduce.py profile", description=DESCRIPTION, exit_on_error=True, allow_abbrev=False
-    )
+    parser = Parser(prog="reproduce.py profile", description=DESCRIPTION)
     add_options(parser, Options())
     parser.add_argument(
         "--out",
-        type=text,
+        type=word("out"),
         default=None,
         help="Folder of the profile. Default: profile in the folder of the checkpoint's run, or one below "
         "runs. What is there of the same configuration is kept.",

@@ -16,13 +16,13 @@ from data.records import GroundTruth, InputError
 from detector import YOLO
 from diagnosis import diagnose
 from diagnosis.breakdown import ERROR_TYPES
-from training.detection.data import read_run_data, read_test_data
-from training.detection.evaluation import detect
-from training.detection.model import load_detector
-from training.detection.options import Options as RunOptions
-from training.folder import RunFolder
+from training.checkpoint import load_trained
 from training.profiling.options import Options
 from training.profiling.subject import KeptBatches, Subject, digest, options_of_run
+from training.run_state import RunFolder
+from training.tasks.detection import DETECTION, read_run_data, read_test_data
+from training.tasks.detection import Options as RunOptions
+from training.tasks.detection_evaluation import detect
 from training.trainer import make_device
 
 __all__ = ["detector_of_checkpoint"]
@@ -38,9 +38,9 @@ def detector_of_checkpoint(options: Options, checkpoint: Path, hyper: Mapping[st
     InputError
         Anything wrong with options, data or checkpoint.
     """
-    model, classes, input_size = load_detector(
-        checkpoint, {"shuffle": "none", "shuffle_method": "spatial", "patch": None}
-    )
+    unshuffled = {"shuffle": "none", "shuffle_method": "spatial", "patch": None}
+    model, trained, _ = load_trained(DETECTION, checkpoint, unshuffled)
+    classes, input_size = tuple(trained["classes"]), int(trained["input_size"])
     asked, shuffles, machine = options.images, options.shuffles, options.machine
     given = {name: getattr(asked, name) for name in ("data", "root", "validation")}
     values = options_of_run(checkpoint, given)

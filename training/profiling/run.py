@@ -13,12 +13,12 @@ from detector import profile
 from detector.profiling import Profile, ProfileRow
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.style import count, save_figure
-from training.folder import make_folder
 from training.profiling.figure import draw_profile
 from training.profiling.files import read_known, write_json, write_table
 from training.profiling.options import Options
 from training.profiling.subject import Subject, checkpoint_of
 from training.provenance import provenance
+from training.run_state import make_folder
 
 __all__ = ["run"]
 

@@ -11,13 +11,11 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-from training.checkpoint import CheckpointForm
-from training.folder import RunFolder
-from training.sitting import stored_options
+from training.checkpoint import read_checkpoint
+from training.run_state import RunFolder, stored_options
 
 __all__ = ["KeptBatches", "Subject", "checkpoint_of", "digest", "options_of_run"]
 
-ANY_CHECKPOINT = CheckpointForm("train_classify.py or train_detect.py", {"model": Mapping, "classes": list})
 MEMORY = 4 << 30  # bytes of decoded images that are kept from one pass to the next
 
 BatchT = TypeVar("BatchT", bound=Mapping[str, Any])
@@ -59,7 +57,10 @@ def checkpoint_of(named: str) -> tuple[Path, Mapping[str, Any]]:
     if path.is_dir():
         folder = RunFolder(path)
         path = folder.best if folder.best.is_file() else folder.last
-    return path, ANY_CHECKPOINT.read(path)["hyper_parameters"]
+    content = read_checkpoint(
+        path, "train_classify.py or train_detect.py", {"model": Mapping, "classes": list}
+    )
+    return path, content["hyper_parameters"]
 
 
 def options_of_run(checkpoint: Path, given: Mapping[str, Any]) -> dict[str, Any]:

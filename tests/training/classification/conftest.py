@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from data import classification
-from training.classification.command import main
+from training.tasks.classification import main
 
 Command = Callable[..., Any]
 SHUFFLED = ("--method", "spatial", "--last", "3", "--passes", "2")

@@ -5,9 +5,9 @@ import pickle
 import pytest
 import torch
 
-from training.classification.command import TASK
-from training.classification.options import ModelOptions, Options
 from training.parser import make_parser
+from training.tasks.classification import CLASSIFICATION as TASK
+from training.tasks.classification import ModelOptions, Options
 
 
 def assert_one_line(result, *parts):
@@ -53,10 +53,11 @@ def test_help_documents_every_option(command):
         (("--fraction", 0), ["--fraction", "above 0"]),
         (("--fraction", 0.001), ["fraction", "at least one image"]),
         (("--validation", 1), ["--validation"]),
+        (("--batch-size", 8, "--devices", 3), ["--batch-size: found 8", "a multiple of the 3 devices"]),
         (("--batch-size", 25), ["--batch-size", "25 for 24 training images"]),
         (("--data", "cifar100"), ["--root", "the folder of the data"]),
         (("--data", "cifar10", "--root", "."), ["--data", "cifar10", "one of cifar100"]),
-        (("--epoch", 3), ["--epoch", "did you mean --epochs?"]),
+        (("--epoch", 3), ["--epoch", "did you mean '--epochs'?"]),
         (("--passes", "many"), ["--passes", "many", "a whole number"]),
         (("--layers", "1", "x"), ["--layers", "a list of whole numbers"]),
         (("--precision", "16-mixed"), ["--precision", "bf16-mixed"]),
@@ -103,7 +104,7 @@ def test_weights_that_do_not_fit_are_named(whole, command, tmp_path):
 
 
 def test_weights_of_a_run_start_another(whole, command, tmp_path, monkeypatch):
-    from training.classification.module import ClassifierModule
+    from training.tasks.classification_module import ClassifierModule
 
     file = whole[0] / "checkpoints" / "last.ckpt"
     begun = {}
@@ -202,7 +203,7 @@ def test_options_make_sense_of_the_data_set():
     assert imagenet.flat()["epochs"] == 90
     assert imagenet.flat()["batch_size"] == 256
     assert imagenet.flat()["weight_decay"] == 1e-4
-    assert imagenet.drops == (1 / 3, 2 / 3)
+    assert imagenet.recipe.drops == (1 / 3, 2 / 3)
     cifar = Options.from_flat({"data": "cifar100", "batch_size": 64}).resolved()
-    assert (cifar.flat()["epochs"], cifar.flat()["batch_size"], cifar.drops) == (300, 64, (0.5, 0.75))
+    assert (cifar.flat()["epochs"], cifar.flat()["batch_size"], cifar.recipe.drops) == (300, 64, (0.5, 0.75))
     assert ModelOptions().method == "none"

@@ -18,9 +18,16 @@ from data import classification
 from data.classification import Normalization, read_classification, read_classification_test
 from detector import seek_shuffles, vgg16
 from detector.networks import load_weights
-from training.classification.model import load_classifier, read_checkpoint
-from training.classification.module import ClassifierModule
-from training.classification.options import Options
+from training.checkpoint import load_trained
+from training.checkpoint import read_checkpoint as read_checkpoint_of
+from training.module import TrainingModule
+from training.tasks.classification import CLASSIFICATION, Options
+from training.tasks.classification_module import statistics_of
+
+
+def read_checkpoint(path):
+    return read_checkpoint_of(path, CLASSIFICATION.script, CLASSIFICATION.hyper_parameters)
+
 
 SHUFFLED = ("--method", "spatial", "--last", 3, "--passes", 2)
 
@@ -36,14 +43,14 @@ def strict_json(path):
 
 def at_step(monkeypatch, step, act):
     """Call `act` with the module at the beginning of a step."""
-    original = ClassifierModule.training_step
+    original = TrainingModule.training_step
 
     def training_step(self, batch, batch_index):
         if self.global_step == step:
             act(self)
         return original(self, batch, batch_index)
 
-    monkeypatch.setattr(ClassifierModule, "training_step", training_step)
+    monkeypatch.setattr(TrainingModule, "training_step", training_step)
 
 
 # What a run leaves behind
@@ -95,13 +102,13 @@ def test_scores_are_those_of_the_best_checkpoint_computed_apart(whole):
     """Every pass, its mean and deviation, and the averaged prediction."""
     out, _ = whole
     scores = strict_json(out / "scores.json")
-    trained = load_classifier(out / "checkpoints" / "best.ckpt")
+    trained = load_trained(CLASSIFICATION, out / "checkpoints" / "best.ckpt")
     assert scores["checkpoint"] == "checkpoints/best.ckpt"
     assert scores["epoch"] == read_checkpoint(out / "checkpoints" / "best.ckpt")["epoch"] + 1
     assert scores["parameters"] == sum(weight.numel() for weight in trained.network.parameters())
     test = read_classification_test("shapes")
     assert scores["test_images"] == len(test) == 16
-    pixels = Normalization(trained.statistics)(torch.from_numpy(test.images))
+    pixels = Normalization(statistics_of(trained.hyper))(torch.from_numpy(test.images))
     labels = torch.from_numpy(test.labels)
     single, likely, losses, logits = [], [], [], []
     for number in range(2):
@@ -136,8 +143,9 @@ def test_checkpoints_load_into_the_plain_network_and_carry_the_statistics(whole)
     for name, value in network.state_dict().items():
         assert torch.equal(value, state[f"model.{name}"])
     data = read_classification("shapes", validation=0.25, fraction=0.5)
-    assert load_classifier(file).statistics == data.statistics
-    assert load_classifier(file).classes == data.classes
+    hyper = load_trained(CLASSIFICATION, file).hyper
+    assert statistics_of(hyper) == data.statistics
+    assert tuple(hyper["classes"]) == data.classes
 
 
 def test_nothing_half_written_is_left(whole):
@@ -272,7 +280,7 @@ def test_two_processes_train_together(root, tmp_path, whole):
         "import sys\n"
         "from data import classification\n"
         "classification.SHAPES.update(train=64, test=16)\n"
-        "from training.classification.command import main\n"
+        "from training.tasks.classification import main\n"
         'if __name__ == "__main__":\n'
         "    sys.exit(main())\n"
     )

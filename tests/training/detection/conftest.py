@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from data.shapes import write_shapes
-from training.detection import run
-from training.detection.command import main
+from training.tasks.detection import DetectionTask, main
 
 Command = Callable[..., Any]
 SHUFFLED = ("--shuffle", "last", "--passes", "2")
@@ -73,4 +72,4 @@ def plain(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the scoring at the end of a run."""
-    monkeypatch.setattr(run, "_score", lambda *arguments: None)
+    monkeypatch.setattr(DetectionTask, "score", lambda *arguments, **named: None)

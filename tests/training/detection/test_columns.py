@@ -6,7 +6,7 @@ import torch
 from data.records import GroundTruth
 from diagnosis import diagnose
 from diagnosis.metric import ErrorBreakdown
-from training.detection.columns import Objects, detections_from, in_original_pixels
+from training.tasks.detection_evaluation import Objects, detections_from, in_original_pixels
 
 
 def scene():

@@ -12,9 +12,9 @@ import torch
 import yaml
 
 from data.shapes import write_shapes
-from training.detection.command import TASK
-from training.detection.options import Options
 from training.parser import make_parser
+from training.tasks.detection import DETECTION as TASK
+from training.tasks.detection import Options
 
 
 @pytest.fixture
@@ -64,9 +64,12 @@ def test_every_option_is_a_key_of_the_yaml_file():
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["--epoch", "3"], ["--epoch", "did you mean --epochs?"]),  # no abbreviations: they would hide a typo
-        (["--shuffle_method", "patch"], ["--shuffle_method", "did you mean --shuffle-method?"]),
-        (["--lerning-rate=3"], ["--lerning-rate", "did you mean --learning-rate?"]),
+        (
+            ["--epoch", "3"],
+            ["--epoch", "did you mean '--epochs'?"],
+        ),  # no abbreviations: they would hide a typo
+        (["--shuffle_method", "patch"], ["--shuffle_method", "did you mean '--shuffle-method'?"]),
+        (["--lerning-rate=3"], ["--lerning-rate", "did you mean '--learning-rate'?"]),
         (["--zzz"], ["--zzz", "--help"]),
         (["stray"], ["stray"]),
         (["--epochs", "two"], ["--epochs: found 'two'", "a whole number"]),
@@ -89,16 +92,17 @@ def test_wrong_word(command, words, parts):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("epoch: 3", ["epoch: found no such option", "did you mean --epochs?"]),
+        ("epoch: 3", ["epoch: found no such option", "did you mean '--epochs'?"]),
         ("epochs: two", ["epochs: found 'two'", "a whole number"]),
         ("epochs: 3\nnonsense: {a: 1}", ["nonsense"]),
-        ("train: 2012:train", ["train: [2007:trainval]"]),
+        ("train: 2012:train", ["train: [2012:train]"]),
         ("shuffle: [last]", ["shuffle"]),
         ("- epochs\n- 3", ["epochs: 100"]),
         ("only words", ["epochs: 100"]),
         ("", ["epochs: 100"]),
-        ("epochs: [", ["line 2"]),
-        ("epochs: \0", ["control characters"]),
+        ("epochs:", ["epochs: found 'null'", "a whole number"]),
+        ("epochs: [", ["line 1"]),
+        ("epochs: \0", ["characters are not allowed"]),
     ],
 )
 @pytest.mark.parametrize("form", ["--config {}", "--config={}"])
@@ -160,6 +164,7 @@ def test_printed_options_given_back_are_the_same(command, tmp_path):
         ("--validation 1", ["--validation", "below 1"]),
         ("--validation nan", ["--validation"]),
         ("--batch-size 13", ["--batch-size", "13 for 12 training images"]),
+        ("--batch-size 4 --devices 3", ["--batch-size: found 4", "a multiple of the 3 devices"]),
         ("--batch-size 0", ["--batch-size", "at least 1"]),
         ("--input-size 8", ["--input-size", "32"]),
         ("--grid 5", ["--grid", "5", "2, 4 or 8"]),
@@ -191,7 +196,7 @@ def test_printed_options_given_back_are_the_same(command, tmp_path):
 )
 def test_wrong_value(command, tmp_path, words, parts):
     assert refused(command(*words.split(), "--out", tmp_path / "out"), *parts)
-    assert not (tmp_path / "out" / "config.yaml").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_voc_needs_a_root(command):

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.records import InputError
-from training.detection.options import DataOptions, ModelOptions, Options
 from training.schedule import learning_rate
+from training.tasks.detection import DataOptions, ModelOptions, Options
 
 
 def test_flat_and_back():
@@ -43,7 +43,6 @@ def test_options_are_not_changed():
 @given(st.integers(32, 1024), st.sampled_from([32, 16, 8]))
 def test_every_grid_of_a_stride_is_accepted(size, stride):
     model = ModelOptions(grid=math.ceil(size / stride))
-    model.check(size)
     assert math.ceil(size / model.stride(size)) == model.grid
 
 
@@ -51,10 +50,10 @@ def test_every_grid_of_a_stride_is_accepted(size, stride):
 def test_a_grid_is_one_of_three_or_refused(size, grid):
     model = ModelOptions(grid=grid)
     if grid in [math.ceil(size / stride) for stride in (32, 16, 8)]:
-        model.check(size)
+        model.stride(size)
     else:
         with pytest.raises(InputError, match=f"--grid: found {grid}; expected "):
-            model.check(size)
+            model.stride(size)
 
 
 @given(

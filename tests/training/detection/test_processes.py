@@ -11,18 +11,22 @@ import pytest
 import torch
 
 from data.formats import read_detections, read_voc
-from training.detection.model import read_checkpoint
+from detector import SpatialShuffle, seek_shuffles
+from training.checkpoint import read_checkpoint as read_checkpoint_of
+from training.tasks.detection import DETECTION
 
 SCRIPT = """
 import json, os, sys, time
 from pathlib import Path
-from training.detection import module
-from training.detection.command import main
+import torch
+from detector import SpatialShuffle, seek_shuffles
+from training import module
+from training.tasks.detection import main
 
 SEEN = {seen!r}  # a folder
 rank = int(os.environ.get("LOCAL_RANK", "0"))
 shuffles = []
-seek, step = module.seek_shuffles, module.DetectorModule.training_step
+seek, step = module.seek_shuffles, module.TrainingModule.training_step
 
 def noted(model, seed, number):
     shuffles.append([seed, number])
@@ -37,14 +41,23 @@ def slow(self, batch, index):
 
 def ended(self):
     weights = sum(value.detach().double().abs().sum().item() for value in self.model.parameters())
-    Path(SEEN, f"rank{{rank}}.json").write_text(json.dumps([shuffles, weights]))
+    shuffle = SpatialShuffle(7)
+    seek_shuffles(shuffle, 0, 3)
+    drawn = shuffle(torch.arange(64.0).view(1, 1, 8, 8)).flatten().tolist()
+    Path(SEEN, f"rank{{rank}}.json").write_text(json.dumps([shuffles, weights, drawn]))
 
 module.seek_shuffles = noted
-module.DetectorModule.training_step = slow
-module.DetectorModule.on_train_end = ended
+module.TrainingModule.training_step = slow
+module.TrainingModule.on_train_end = ended
 if __name__ == "__main__":
     sys.exit(main())
 """
+
+
+def read_checkpoint(path):
+    return read_checkpoint_of(path, DETECTION.script, DETECTION.hyper_parameters)
+
+
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 LIMIT = 900  # seconds; a small run takes ten, but a busy machine may be many times slower
 
@@ -140,11 +153,15 @@ def test_two_processes_train_together(begin, command, scenes, log_of, tmp_path, 
     assert sorted(log_of(out)) == [0, 1, 2, 3, 4, 5]
     assert len(json.loads((out / "provenance.json").read_text())) == 1
 
-    # Each process draws shuffles that no other draws, and all keep the same weights.
+    # The rank enters once, within the shuffle: the first process draws what one alone would, the other
+    # something else; all keep the same weights.
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
-    drawn = [{number for seed, number in shuffles if seed == 0} for shuffles, _ in ranks]
-    assert drawn[0] | drawn[1] == set(range(12))
-    assert not drawn[0] & drawn[1]
+    for shuffles, _, _ in ranks:
+        assert [number for seed, number in shuffles if seed == 0] == list(range(0, 12, 2))
+    shuffle = SpatialShuffle(7)
+    seek_shuffles(shuffle, 0, 3)
+    assert ranks[0][2] == shuffle(torch.arange(64.0).view(1, 1, 8, 8)).flatten().tolist()
+    assert ranks[1][2] != ranks[0][2]
     assert ranks[0][1] == ranks[1][1] > 0
 
     # The detections are complete: those of one process that has the same checkpoint.

@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 
 from data.records import Detections, GroundTruth
 from diagnosis import diagnose
-from training.detection.columns import detections_from
-from training.detection.evaluation import Evaluated
-from training.detection.report import summarize, write_report
+from training.tasks.detection_evaluation import Evaluated, detections_from, summarize, write_report
 
 TRUTH = GroundTruth(
     ["a", "b", "c"], ["cat", "dog"], [[100, 50], [64, 64], [30, 90]],

@@ -18,14 +18,18 @@ from data.augment import eval_transform
 from data.detection import DetectionDataset, detection_loader
 from data.formats import read_detections, read_voc
 from training import provenance, trainer
-from training.detection.data import read_test_data
-from training.detection.evaluation import detect
-from training.detection.model import load_detector, read_checkpoint
-from training.detection.module import DetectorModule
-from training.detection.options import Options
+from training.checkpoint import load_trained
+from training.checkpoint import read_checkpoint as read_checkpoint_of
+from training.module import TrainingModule
 from training.schedule import learning_rate
+from training.tasks.detection import DETECTION, Options, read_test_data
+from training.tasks.detection_evaluation import detect
 
 SHUFFLED = ("--shuffle", "last", "--passes", 2)
+
+
+def read_checkpoint(path):
+    return read_checkpoint_of(path, DETECTION.script, DETECTION.hyper_parameters)
 
 
 def strict_json(path):
@@ -39,14 +43,14 @@ def strict_json(path):
 
 def at_step(monkeypatch, step, act):
     """Call `act` with the module at the beginning of a step."""
-    original = DetectorModule.training_step
+    original = TrainingModule.training_step
 
     def training_step(self, batch, batch_index):
         if self.global_step == step:
             act(self)
         return original(self, batch, batch_index)
 
-    monkeypatch.setattr(DetectorModule, "training_step", training_step)
+    monkeypatch.setattr(TrainingModule, "training_step", training_step)
 
 
 # What a run leaves behind
@@ -312,8 +316,8 @@ def test_passes_differ_and_can_be_repeated(plain):
     options = Options.from_flat(yaml.safe_load((plain / "config.yaml").read_text()) | {"passes": 2})
     test, _ = read_test_data(options.data)
     loader = detection_loader(DetectionDataset(test, eval_transform(64)), 4, train=False)
-    model, classes, size = load_detector(plain / "checkpoints" / "last.ckpt", {"shuffle": "last"})
-    assert (classes, size) == (test.classes, 64)
+    model, hyper, _ = load_trained(DETECTION, plain / "checkpoints" / "last.ckpt", {"shuffle": "last"})
+    assert (tuple(hyper["classes"]), hyper["input_size"]) == (test.classes, 64)
     first, again = (
         detect(model, loader, test, options.evaluation, device=torch.device("cpu")) for _ in range(2)
     )
@@ -321,7 +325,7 @@ def test_passes_differ_and_can_be_repeated(plain):
     assert scores[0] != scores[1]
     assert first.averaged.scores.tolist() not in scores
     assert scores == [found.scores.tolist() for found in again.passes]
-    model, _, _ = load_detector(plain / "checkpoints" / "last.ckpt")
+    model, _, _ = load_trained(DETECTION, plain / "checkpoints" / "last.ckpt")
     single = detect(model, loader, test, options.evaluation, device=torch.device("cpu"))
     assert len(single.passes) == 1
     assert single.averaged is single.passes[0]

@@ -252,8 +252,8 @@ def test_overrides_and_roots_are_read_as_in_a_file() -> None:
 
 
 def test_options_become_words_that_the_scripts_parser_reads_back() -> None:
-    from training.classification.command import TASK
     from training.parser import make_parser
+    from training.tasks.classification import CLASSIFICATION as TASK
 
     given = {**NAMED, "names": ["a", "b"], "train_shuffle": False, "weight_decay": None, "width": 0.25}
     parsed = make_parser(TASK).parse_args(words(given)).as_dict()

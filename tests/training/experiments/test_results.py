@@ -194,8 +194,8 @@ def test_the_command_leaves_table_figure_and_provenance(
 
 def in_process(jobs: Sequence[Any], report: Callable[[Any], None]) -> list[Any]:
     """Carry jobs out within the test's own process: to start one for each takes seconds."""
-    from training.classification.command import main as classify
     from training.launch import Outcome
+    from training.tasks.classification import main as classify
 
     outcomes = []
     for job in jobs:

@@ -6,7 +6,7 @@ import math
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,16 @@ from PIL import Image
 from data import classification
 from data.shapes import write_shapes
 from detector.profiling import Profile, ProfileRow
-from training.classification import model as classifier_model
-from training.classification.command import main as train_classify
-from training.classification.options import ModelOptions as ClassifierOptions
-from training.classification.options import Options as ClassifierRun
-from training.detection import model as detector_model
-from training.detection.options import Options as DetectorRun
 from training.profiling import classifier, run
 from training.profiling.command import main
 from training.profiling.files import read_table, write_table
 from training.profiling.subject import KeptBatches, digest
+from training.tasks import classification_module as classifier_model
+from training.tasks.classification import ModelOptions as ClassifierOptions
+from training.tasks.classification import Options as ClassifierRun
+from training.tasks.classification import main as train_classify
+from training.tasks.detection import DETECTION
+from training.tasks.detection import Options as DetectorRun
 
 FILES = {"profile.csv", "profile.json", "profile.png", "profile.svg"}
 Call = Callable[..., Any]
@@ -181,12 +181,13 @@ def test_gap_fc_is_part_of_the_network(profiled: Call, tmp_path: Path) -> None:
 def save_classifier(folder: Path, options: ClassifierOptions) -> None:
     torch.manual_seed(0)
     network = classifier_model.build_classifier(options, 8, 32)
-    statistics = classification.Statistics((128.0,) * 3, (64.0,) * 3)
     names = list(classification._shapes("test").classes)
+    statistics = {"mean": [128.0] * 3, "std": [64.0] * 3}
+    hyper = {"model": asdict(options), "classes": names, "statistics": statistics, "image_size": 32}
     save(
         folder,
         network,
-        classifier_model.hyper_parameters(options, names, statistics, 32),
+        hyper,
         replace(ClassifierRun(), model=options).flat() | {"data": "shapes"},
     )
 
@@ -211,7 +212,8 @@ def test_a_detector_with_map_and_the_five_shares(
     model = replace(options.model, arch="resnet18", shuffle="last", boxes_per_cell=1)
     torch.manual_seed(0)
     names = yaml_classes(root)
-    network = detector_model.build_detector(model, len(names), 64)
+    hyper = {"model": asdict(model), "classes": names, "input_size": 64}
+    network = DETECTION.build(model, hyper)
     config = {
         **options.flat(),
         **{"data": "voc", "root": str(root), "train": ["shapes:train"], "test": ["shapes:val"]},
@@ -225,7 +227,7 @@ def test_a_detector_with_map_and_the_five_shares(
     }
     folder = tmp_path / "run"
     folder.mkdir()
-    save(folder, network, detector_model.hyper_parameters(model, names, 64), config)
+    save(folder, network, hyper, config)
 
     profiled("--checkpoint", folder, "--layers", 1, 8, "--methods", "spatial")
     rows = read_table(folder / "profile")

@@ -1,0 +1,166 @@
+"""Ties and thresholds that are met exactly: who wins, and on which side a detection falls."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from data.records import Detections, GroundTruth
+from diagnosis import (
+    ERROR_TYPES,
+    assign,
+    assign_devkit,
+    average_precision,
+    break_down,
+    diagnose,
+    error_masks,
+    match,
+    verdicts,
+)
+from diagnosis.__main__ import main
+from diagnosis.breakdown import referenced_objects
+
+CLASSES = ("bird", "cat", "dog")
+BOX = [0, 0, 10, 10]
+HALF, TENTH = [0, 0, 10, 5], [0, 0, 10, 1]  # IoU with BOX exactly 0.5 and 0.1
+BELOW_HALF, BELOW_TENTH = [0, 0, 10, 4.999], [0, 0, 10, 0.999]
+
+
+def matching(objects, found, size=(100, 100)):
+    """Objects (class, box) and detections (class, box), the surest first, of one image."""
+    truth = GroundTruth(["a"], CLASSES, [size], [0] * len(objects), *zip(*objects, strict=True))
+    labels, boxes = zip(*found, strict=True)
+    scores = np.linspace(0.9, 0.5, len(found))
+    return match(truth, Detections(["a"], CLASSES, [0] * len(found), labels, scores, boxes))
+
+
+def similar(*pairs):
+    result = np.zeros((len(CLASSES), len(CLASSES)), dtype=bool)
+    for a, b in pairs:
+        result[a, b] = result[b, a] = True
+    return result
+
+
+@pytest.mark.parametrize(
+    ("label", "box", "kind"),
+    [
+        (0, HALF, "correct"),
+        (0, BELOW_HALF, "localization"),
+        (0, TENTH, "localization"),
+        (0, BELOW_TENTH, "background"),
+        (1, TENTH, "similar"),
+        (1, BELOW_TENTH, "background"),
+        (2, TENTH, "other"),
+        (2, BELOW_TENTH, "background"),
+    ],
+)
+def test_an_overlap_of_just_the_threshold_is_enough(label, box, kind):
+    pair = matching([(0, BOX)], [(label, box)])
+    for types in (verdicts(pair, similar((0, 1))).types, error_masks(pair, similar((0, 1)))):
+        assert ERROR_TYPES[types[0]].name == kind
+
+
+@pytest.mark.parametrize(("box", "duplicate"), [(HALF, True), (BELOW_HALF, False)])
+def test_a_second_detection_of_just_the_threshold_is_a_duplicate(box, duplicate):
+    pair = matching([(0, BOX)], [(0, BOX), (0, box)])
+    assert assign(pair, 0.5).duplicates.tolist() == [False, duplicate]
+    assert referenced_objects(pair, similar(), 0.5).duplicate.tolist() == [False, duplicate]
+    breakdown = break_down(pair, similar(), top="all")
+    assert breakdown.counts[0].tolist() == [1, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("box", "label"), [(HALF, 1), (BELOW_HALF, -1)])
+@pytest.mark.parametrize("rule", [assign, assign_devkit])
+def test_both_rules_take_an_object_at_just_the_threshold(rule, box, label):
+    assert rule(matching([(0, BOX)], [(0, box)]), 0.5).labels.tolist() == [label]
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_of_equal_overlaps_with_other_classes_the_lower_class_is_the_confused_one(first):
+    pair = matching([(first, BOX), (3 - first, BOX)], [(0, BOX)])
+    found = verdicts(pair, similar((0, 2)))
+    assert found.confused_with.tolist() == [1]
+    assert ERROR_TYPES[found.types[0]].name == "other"
+    # In the scheme of AP impact any overlap with a similar class wins.
+    assert ERROR_TYPES[error_masks(pair, similar((0, 2)))[0]].name == "similar"
+
+
+@pytest.mark.parametrize(
+    ("objects", "confused_with"),
+    [
+        ([(1, HALF), (2, [0, 0, 10, 8])], [2, 2]),  # the largest overlap
+        ([(1, [0, 0, 10, 8]), (2, [0, 0, 10, 6])], [1, 1]),  # also where all objects of a class are taken
+        ([(1, [0, 0, 10, 8]), (1, [0, 7, 10, 10]), (2, [0, 0, 10, 6])], [1, 2]),  # of the free cat: 0.3
+    ],
+)
+def test_what_a_detection_is_confused_with(objects, confused_with):
+    pair = matching(objects, [(0, BOX), (0, BOX)])
+    assert verdicts(pair, similar()).confused_with.tolist() == confused_with
+
+
+def test_of_equal_overlaps_the_object_annotated_first_is_meant():
+    objects = [(0, [0, 0, 10, 4]), (0, [0, 6, 10, 10])]  # IoU 0.4 each
+    assert referenced_objects(matching(objects, [(0, BOX)]), similar(), 0.5).objects.tolist() == [0]
+    # No class to be confused with: of all objects the nearest, here below 0.1 and of two classes.
+    objects = [(2, [0, 0, 10, 0.5]), (1, [0, 9.5, 10, 10])]
+    assert referenced_objects(matching(objects, [(0, BOX)]), similar(), 0.5).objects.tolist() == [0]
+
+
+def test_of_equal_unclipped_overlaps_the_object_annotated_first_is_taken():
+    """Clipped to the image the second overlaps more (0.6, not 0.5); unclipped both have 1/3."""
+    objects = [(0, [0, 0, 20, 10]), (0, [2.5, 0, 12.5, 10])]
+    pair = matching(objects, [(0, [-10, 0, 10, 10])])
+    assert pair.pair_iou.tolist() == [0.6, 0.5]
+    assert pair.unclipped.pair_iou.tolist() == [1 / 3, 1 / 3]
+    assert assign_devkit(pair, 0.3).objects.tolist() == [0]
+    assert assign(pair, 0.3).objects.tolist() == [1]
+
+
+@pytest.mark.parametrize(("rest", "score"), [(0, 1.0), (1, 0.5)])
+def test_of_equal_overlaps_coco_takes_the_object_annotated_last(rest, score):
+    """The first detection overlaps both alike, the second only one: that has to be the first object."""
+    left, right = [0, 0, 10, 10], [6, 0, 16, 10]
+    found = [(0, [0, 0, 16, 10]), (0, [left, right][rest])]
+    pair = matching([(0, left), (0, right)], found)
+    assert average_precision(pair.truth, pair.detections).coco50[0] == pytest.approx(score, abs=0.01)
+
+
+def test_voc07_asks_for_multiples_of_a_tenth_in_floating_point():
+    """Recall 3/10 lies below 3 · 0.1 = 0.30000000000000004: 3 of the 11 recalls are reached, not 4."""
+    places = [[20 * n, 0, 20 * n + 10, 10] for n in range(10)]
+    pair = matching([(0, place) for place in places], [(0, place) for place in places[:3]], (200, 10))
+    assert average_precision(pair.truth, pair.detections, coco=False).voc07[0] == 3 / 11
+
+
+def test_a_gain_is_never_negative():
+    pair = matching([(0, BOX)], [(0, BOX)])
+    whole = diagnose(pair.truth, pair.detections, "one").impact
+    lower = np.full_like(whole.scores.ap, 0.25)
+    lower[0] = 0.5
+    result = dataclasses.replace(whole, scores=dataclasses.replace(whole.scores, ap=lower, apn=lower))
+    for normalized in (False, True):
+        assert (result.gains(normalized=normalized) == 0).all()
+
+
+@pytest.mark.parametrize("place", ["a.jpg", "deep/down/a.png", "a.JPEG"])
+def test_a_photograph_is_found_by_its_name_alone_in_whichever_folder(place, tmp_path, capsys):
+    from PIL import Image
+
+    picture = tmp_path / "pictures" / place
+    picture.parent.mkdir(parents=True)
+    Image.new("RGB", (100, 80)).save(picture)
+    tree = tmp_path / "VOC2007"
+    for folder in ("Annotations", "ImageSets/Main"):
+        (tree / folder).mkdir(parents=True)
+    (tree / "ImageSets" / "Main" / "test.txt").write_text("a\n")
+    (tree / "Annotations" / "a.xml").write_text(
+        "<annotation><size><width>100</width><height>80</height><depth>3</depth></size><object><name>dog</name>"
+        "<bndbox><xmin>11</xmin><ymin>11</ymin><xmax>50</xmax><ymax>50</ymax></bndbox></object></annotation>"
+    )
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "comp4_det_test_dog.txt").write_text("a 0.9 11 11 50 50\n")
+    words = [
+        *("--ground-truth", f"{tree}:test", "--detections", tmp_path / "found", "--replicates", "0"),
+        *("--images", tmp_path / "pictures", "--no-figures", "--out", tmp_path / "out"),
+    ]
+    assert main(list(map(str, words))) == 0, capsys.readouterr().err

@@ -1,1 +1,0 @@
-"""Training and evaluating classifiers: ``train_classify.py``."""

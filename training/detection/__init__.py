@@ -1,1 +1,0 @@
-"""Training, evaluating and diagnosing detectors: ``train_detect.py``."""

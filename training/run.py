@@ -1,0 +1,189 @@
+"""A run from options to scores, in one folder: the same order of steps for every task.
+
+Begin or resume, data, network, training, best weights, score, report; a :class:`training.task.Task` says what
+differs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from data.formats.files import write_text
+from training.checkpoint import load_state, load_trained, read_checkpoint
+from training.options import check_batch_size
+from training.provenance import provenance
+from training.run_state import RunState, make_folder
+from training.task import Task
+from training.trainer import explained, make_device, make_trainer
+
+__all__ = ["Loaders", "evaluate", "train"]
+
+
+class Loaders(L.LightningDataModule):
+    """The batches of a run: training ones in an order of each epoch's own, validation ones in order."""
+
+    def __init__(self, task: Task, options: Any, data: Any) -> None:
+        super().__init__()
+        self.task, self.options, self.data = task, options, data
+
+    def _loader(self, images: Any, *, train: bool) -> Any:
+        world_size = self.trainer.world_size if self.trainer else 1
+        return self.task.loader(
+            images,
+            self.options,
+            self.options.optimization.batch_size // world_size,
+            train=train,
+            device=self.trainer.strategy.root_device if self.trainer else torch.device("cpu"),
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=world_size,
+        )
+
+    def train_dataloader(self) -> Any:
+        """Training batches, augmented."""
+        return self._loader(self.data.train, train=True)
+
+    def val_dataloader(self) -> Any:
+        """Validation batches; an empty list where nothing is held out."""
+        return [] if self.data.validation is None else self._loader(self.data.validation, train=False)
+
+
+def train(task: Task, options: Any, out: Path, *, resume: Path | None = None, name: str | None = None) -> Any:
+    """Train, then score on the test set.
+
+    Parameters
+    ----------
+    task
+        What is trained.
+    options
+        All of the run's options.
+    out
+        Its folder. It is made when everything is known to be in order.
+    resume
+        A checkpoint to resume from.
+    name
+        Of the network in what is printed and drawn. Default: the folder's name.
+
+    Returns
+    -------
+    Diagnosis or Scores or None
+        On the test set, as :meth:`~training.task.Task.score` of the task returns it; None in all processes
+        but the first.
+
+    Raises
+    ------
+    InputError
+        Anything wrong with options, data, weights or checkpoint.
+    NonFiniteLossError
+        The loss is not finite.
+    StoppedError
+        The run was stopped by a signal and its state saved.
+    """
+    options = options.resolved()
+    options.check()
+    optimization = options.optimization
+    state = RunState.begin(task, options, out, resume)
+    data = task.read(options)
+    L.seed_everything(optimization.seed, workers=False, verbose=False)
+    hyper = {"model": dict(vars(options.model)), **task.describe(options, data)}
+    network = task.build(replace(options.model, weights="none") if resume else options.model, hyper)
+    if state.checkpoint is not None and resume is not None:
+        # Names what does not fit, before Lightning does.
+        load_state(network, state.checkpoint["state_dict"], resume, task.other_weights)
+    state.check_epochs(optimization.epochs, len(data.train) // optimization.batch_size)
+    module = task.module(network, options, data, hyper)
+    validate_every = options.evaluation.validate_every if data.validation is not None else 0
+    trainer = make_trainer(
+        options.machine, optimization, state.folder, task.monitor, validate_every, resume_step=state.steps
+    )
+    check_batch_size(optimization.batch_size, len(data.train), trainer.world_size, task.batch_advice)
+    make_folder(state.folder.last.parent)
+    facts = provenance(
+        seed=optimization.seed, images=task.counts(data), resumed_from=str(resume) if resume else None
+    )
+    if trainer.is_global_zero:
+        state.record(options, facts)
+        print(f"{out}: {task.announce(network, options, data)}", flush=True)
+    with explained():
+        trainer.fit(module, datamodule=Loaders(task, options, data), ckpt_path=resume, weights_only=True)
+    if not trainer.is_global_zero:
+        return None
+    checkpoint, epochs = state.folder.last, trainer.current_epoch
+    if state.folder.best.is_file():
+        checkpoint = state.folder.best
+        content = read_checkpoint(checkpoint, task.script, task.hyper_parameters)
+        load_state(network, content["state_dict"], checkpoint, task.other_weights)
+        epochs = int(content["epoch"]) + 1  # a checkpoint counts from 0
+        print(f"scoring the checkpoint that is best on the validation images: {checkpoint}", flush=True)
+    else:
+        print("no validation took place: scoring the last state", flush=True)
+    return task.score(
+        network,
+        options,
+        hyper,
+        task.read_test(options, hyper, checkpoint, data),
+        out,
+        name=name or out.resolve().name,
+        facts=facts,
+        origin={"checkpoint": os.path.relpath(checkpoint, out), "epoch": epochs},
+        device=trainer.strategy.root_device,
+    )
+
+
+def evaluate(
+    task: Task,
+    options: Any,
+    checkpoint: Path,
+    out: Path,
+    *,
+    changes: Mapping[str, Any],
+    name: str | None = None,
+) -> Any:
+    """Score a checkpoint on the test set.
+
+    Parameters
+    ----------
+    task
+        What was trained.
+    options
+        Data, evaluation and machine; the network is the checkpoint's own.
+    checkpoint
+        A file that :func:`train` wrote.
+    out
+        Folder for what is written.
+    changes
+        Model options to change: those of the shuffles, which have no weights.
+    name
+        Of the network in what is printed and drawn. Default: the folder's name.
+
+    Raises
+    ------
+    InputError
+        Anything wrong with options, data or checkpoint.
+    """
+    options = options.resolved()
+    trained = load_trained(task, checkpoint, changes)
+    for group in (options.data, options.evaluation, options.machine):
+        group.check()
+    test = task.read_test(options, trained.hyper, checkpoint, None)
+    make_folder(out)
+    facts = provenance(**task.test_facts(options, test), checkpoint=str(checkpoint), changed=dict(changes))
+    write_text(out / "provenance.json", json.dumps([facts], indent=1))
+    return task.score(
+        trained.network,
+        options,
+        trained.hyper,
+        test,
+        out,
+        name=name or out.resolve().name,
+        facts=facts,
+        origin={"checkpoint": os.path.relpath(checkpoint, out)},
+        device=make_device(options.machine),
+    )
