@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path as Outline
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from data.records import InputError
@@ -192,6 +192,7 @@ def _forest(
     label_rows(axes, names, letters, offsets)
     axes.set(xlim=limits, ylim=(max(len(rows), 1) - 0.5, -0.5))
     axes.tick_params(axis="x", length=0, labeltop=True)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     if limits[0] < 0:
         axes.axvline(0, color=MUTED_COLOUR, linewidth=0.6, zorder=1)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g}".replace("-", "−") if x else "0"))

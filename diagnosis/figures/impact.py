@@ -254,7 +254,7 @@ def tide_summary(diagnoses: Sequence[Diagnosis]) -> Figure:
     blocks = DAP_COLUMNS[:six], DAP_COLUMNS[six:]
     limits = [_round_limit([one[kind] for one in gains for kind in block]) for block in blocks]
     for column, diagnosis, result, gain in zip(charts.T, diagnoses, results, gains, strict=True):
-        name = wrap(diagnosis.name, panel - 0.3, 10.5, lines=2, weight="bold")
+        name = wrap(diagnosis.name, panel - 0.8, 10.5, lines=2, weight="bold")
         column[0].set_title("\n".join(name), loc="left", size=10.5, weight="bold", color=TEXT_COLOUR, pad=8)
         known = np.array([gain[kind] for kind in blocks[0]])
         empty = "nothing to gain" if np.isfinite(known).all() else "no shares"
@@ -306,7 +306,8 @@ def _tide_bars(axes: Axes, result: Tide, gains: Mapping[str, float], limit: floa
             "facecolor": colours.get(name, "white"),
             "edgecolor": colours.get(name, TEXT_COLOUR),
         }
-        axes.barh(row, length, 0.63, label=name, linewidth=0.8 if length else 0.0, **bar)
+        (drawn,) = axes.barh(row, length, 0.63, linewidth=0.8 if length else 0.0, **bar)
+        drawn.set_label(name)
         text = f"{gain:.1f}" if math.isfinite(gain) else "–"
         write_beside(axes, row, text, 30, ha="right", size=TEXT_POINTS)
         if name in colours:

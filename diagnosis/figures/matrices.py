@@ -154,7 +154,7 @@ def _write_cells(
 
 
 def _tide_colours(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
-    """``(C + 1, C + 1, 3)`` the stronger, the larger a cell's share of its row; in the last row, of objects."""
+    """``(C + 1, C + 1, 3)`` stronger with a cell's share of its row, in the last row of the objects."""
     classes = len(matrix) - 1
     objects = np.append(matrix.diagonal()[:classes] + matrix[classes, :classes], 1)
     totals = np.where(np.arange(classes + 1)[:, None] == classes, objects, matrix.sum(axis=1, keepdims=True))

@@ -67,9 +67,9 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
         with figure_style():
             figure = draw(*args, **kwargs)
             engine = figure.get_layout_engine()
-            if engine is not None:
+            if engine is not None and any(axes.get_subplotspec() for axes in figure.axes):
                 engine.execute(figure)
-                figure.set_layout_engine("none")
+            figure.set_layout_engine(None)  # with an engine, matplotlib would draw twice for each file
         return figure
 
     return drawn

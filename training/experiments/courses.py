@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from diagnosis.figures.legend import LegendEntry
-from diagnosis.figures.plots import spread
-from diagnosis.figures.style import MUTED_COLOUR
+from diagnosis.figures.style import MUTED_COLOUR, spread
 from training.experiments.collect import Curve, Row, seed_spread
 from training.experiments.looks import colour_of, draw_paper, mark_of, paper_entries
 from training.experiments.notes import notes
