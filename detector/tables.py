@@ -16,7 +16,7 @@ Backbone = Literal["resnet18", "resnet50", "resnet152"]
 ShuffleMethod = Literal["spatial", "patch", "channel"]
 """The methods that draw permutations. They need no training, and several passes in evaluation."""
 
-Method = Literal["channel", "spatial", "patch", "gap_fc"]
+Method = Literal["spatial", "patch", "channel", "gap_fc"]
 """All methods that take information away."""
 
 
@@ -57,7 +57,7 @@ class MethodRow:
     """Whether it needs a patch size."""
 
 
-METHODS: dict[Method, MethodRow] = {
+METHODS: dict[str, MethodRow] = {
     "spatial": MethodRow("spatial shuffle", "order of the whole map", "#0072B2", "o"),
     "patch": MethodRow(
         "patch-wise shuffle", "order in {patch}×{patch} patches", "#2A7F8E", "o", needs_patch=True

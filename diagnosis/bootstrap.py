@@ -1,11 +1,11 @@
 """The bootstrap over images: how far a number would move had other images been drawn.
 
-A resample draws as many images as there are, with replacement (Efron, 1979). It is kept as one whole
-number for each image: how often it was drawn. An image drawn w times stands for w copies of it, each with
+A resample draws as many images as there are, with replacement (Efron, 1979): one whole number for each
+image, how often it was drawn. An image drawn w times means w copies of it, each with
 its own objects and its own detections. Which detection gets which object is settled within an image, so
 copies change no match: a statistic of the resample is the statistic with every object and every detection
-of the image counted w times. In the ranking the copies of one detection stand together, and detections of
-equal scores stay in their order.
+of the image counted w times. In the ranking the copies of one detection are next to each other, and
+detections of equal scores stay in their order.
 """
 
 from __future__ import annotations
@@ -18,23 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
+from data.streams import Stream, generator
+from diagnosis.matching import Weights
 
 __all__ = [
     "OVER_ALL",
     "Progress",
     "Statistic",
-    "Weights",
     "bootstrap",
     "draw_runs",
-    "mean_defined",
     "resamples",
 ]
 
-Weights = NDArray[np.int32]
-"""``(r, I)`` how often each of I images is drawn in each of r resamples; each row sums to I."""
-
 Progress = Callable[[int, int], None]
-"""Told how many replicates are done, and of how many."""
+"""Called with how many replicates are done, and of how many."""
 
 OVER_ALL = "/all"
 """Ends the name of a number over all classes that is not the mean of the classes' numbers."""
@@ -42,7 +39,7 @@ OVER_ALL = "/all"
 CELLS_AT_ONCE = 1 << 20
 """Numbers that a statistic handles together, over the replicates of a chunk: bounds the memory."""
 
-PATIENCE = 2.0  # seconds without a word
+SECONDS_BETWEEN_REPORTS = 2.0
 
 
 class Statistic(Protocol):
@@ -61,7 +58,7 @@ class Statistic(Protocol):
         """Values for each of the r rows of `weights`, by name ``section/quantity``.
 
         Each is ``(r,)``, or ``(r, C)`` with one value for each class; NaN where there is none. The number
-        over all classes is then their mean, or the one that stands under the same name with ``/all`` behind.
+        over all classes is then their mean, or the value named ``section/quantity/all``.
         """
         ...
 
@@ -80,7 +77,7 @@ def resamples(images: int, replicates: range, seed: int = 0) -> Weights:
     weights = np.zeros((len(replicates), images), dtype=np.int32)
     if images:
         for row, replicate in enumerate(replicates):
-            drawn = np.random.default_rng((seed, replicate)).integers(images, size=images)
+            drawn = generator(seed, Stream.BOOTSTRAP_IMAGES, replicate).integers(images, size=images)
             weights[row] = np.bincount(drawn, minlength=images)
     return weights
 
@@ -99,8 +96,7 @@ def draw_runs(runs: int, replicates: int, seed: int, group: int) -> NDArray[np.f
     """
     if runs == 1:
         return np.ones((replicates, 1))
-    # Three numbers in the key: no stream of images has it.
-    draw = np.random.default_rng((seed, group, runs)).integers(runs, size=(replicates, runs - 1))
+    draw = generator(seed, Stream.BOOTSTRAP_RUNS, group, runs).integers(runs, size=(replicates, runs - 1))
     counts: NDArray[np.float64] = (draw[:, :, None] == np.arange(runs)).sum(axis=1) / (runs - 1)
     return counts
 
@@ -126,7 +122,7 @@ def bootstrap(
     seed
         Of the draws.
     progress
-        Told after a chunk of replicates, at most every two seconds.
+        Called after a chunk of replicates, at most every two seconds.
 
     Returns
     -------
@@ -144,23 +140,14 @@ def bootstrap(
         raise InputError("the ground truth", "no image", "images to draw from")
     rows = max(1, CELLS_AT_ONCE // max(images, *(statistic.cells for statistic in statistics), 1))
     parts: list[dict[str, list[NDArray[np.float64]]]] = [{} for _ in statistics]
-    told = time.monotonic()
+    reported = time.monotonic()
     for start in range(0, replicates, rows):
         chunk = range(start, min(start + rows, replicates))
         weights = resamples(images, chunk, seed)
         for statistic, values in zip(statistics, parts, strict=True):
             for name, value in statistic(weights).items():
                 values.setdefault(name, []).append(value)
-        if progress is not None and time.monotonic() - told > PATIENCE:
-            told = time.monotonic()
+        if progress is not None and time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
+            reported = time.monotonic()
             progress(chunk.stop, replicates)
     return [{name: np.concatenate(value) for name, value in values.items()} for values in parts]
-
-
-def mean_defined(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """The mean of what is defined; NaN where nothing is."""
-    defined = ~np.isnan(values)
-    count = defined.sum(axis=axis)
-    total = np.where(defined, values, 0.0).sum(axis=axis)
-    mean: NDArray[np.float64] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return mean

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from diagnosis.average_precision import curve
+from diagnosis.average_precision import precision_recall_curve
 from diagnosis.figures.page import new_page
 from diagnosis.figures.style import (
     MUTED_COLOUR,
@@ -86,7 +86,7 @@ def precision_recall(diagnoses: Sequence[Diagnosis]) -> Figure:
             write_in_middle(axes, "no objects")
             continue
         for diagnosis, line in zip(diagnoses, lines, strict=True):
-            points = curve(diagnosis.matching, diagnosis.devkit_assignment, label)
+            points = precision_recall_curve(diagnosis.matching, label, diagnosis.iou)
             recall, precision = _thinned(points.recall, points.precision)
             marker = "." if len(recall) == 1 else ""  # a line of one point would not show
             axes.plot(100 * recall, 100 * precision, marker=marker, clip_on=False, zorder=3, **line)

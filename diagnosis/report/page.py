@@ -20,7 +20,7 @@ from diagnosis.report.content import Json, PageFigure, ReportContent
 from diagnosis.report.gallery import Example, collect
 from diagnosis.report.sections import sections
 from diagnosis.report.tables import Cell, class_tables, detector_table, score_table, share, shares_of
-from diagnosis.report.text import counting_rules, legend, origin_rows, spoken, top_rule
+from diagnosis.report.text import counting_rules, legend, origin_rows, page_sentences, top_rule
 from diagnosis.tide import TIDE_ERRORS
 
 __all__ = ["render_report", "write_report"]
@@ -113,7 +113,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
             for diagnosis, detector, letter in zip(diagnoses, numbers["detectors"], letters, strict=True)
         ],
         "scores": score_table(numbers["detectors"]),
-        "statements": spoken(diagnoses, content.statements),
+        "statements": page_sentences(diagnoses, content.statements),
         "rules": counting_rules(diagnoses, numbers),
         "class_tables": class_tables(numbers["detectors"]),
         "sections": sections(content, letters),

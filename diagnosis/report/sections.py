@@ -10,7 +10,7 @@ import numpy as np
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.characteristics import FEWEST_OBJECTS
-from diagnosis.compare import impact_label, p_value, quantity_name
+from diagnosis.compare import p_value, quantity_name
 from diagnosis.figures.style import count
 from diagnosis.impact import VARIANTS
 from diagnosis.record import Diagnosis
@@ -136,7 +136,7 @@ def impact(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
             if changed:  # all of them but "all", the detections as they are
                 kind = next((kind.name for kind in ERROR_TYPES if changed.startswith(kind.name)), "")
                 gains = [_mean(_gains(detector, variant.name, key, base)) for detector in detectors]
-                groups.append((impact_label(variant.name), variant.explanation, kind, gains))
+                groups.append((variant.label, variant.explanation, kind, gains))
         if any(value is not None for *_, values in groups for value in values):
             counted = sum(entry["objects"] > 0 for entry in detectors[0]["classes"].values())
             caption = (

@@ -11,6 +11,7 @@ from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.record import Diagnosis
 from diagnosis.report.content import Json, PageTable, Value
+from diagnosis.words import percent
 
 __all__ = [
     "Cell",
@@ -123,8 +124,7 @@ def points(value: float | None, note: str = "") -> Cell:
     """
     if value is None or math.isnan(value):
         return Cell(ABSENT, None, note)
-    rounded = round(100 * value, 1)
-    return Cell(f"{rounded:+.1f}".replace("-", "−") if rounded else "0.0", value)
+    return Cell(percent(value, sign=True) if round(100 * value, 1) else "0.0", value)
 
 
 def from_page_table(table: PageTable) -> Table:

@@ -16,7 +16,7 @@ from diagnosis.report.content import Json
 from diagnosis.report.tables import ABSENT, shares_of
 from diagnosis.words import sentences
 
-__all__ = ["counting_rules", "legend", "origin_rows", "spoken", "top_rule"]
+__all__ = ["counting_rules", "legend", "origin_rows", "page_sentences", "top_rule"]
 
 NO_BREAK_SPACE = "\u00a0"
 
@@ -38,12 +38,12 @@ SCENES: dict[int, tuple[Sides, Sides]] = {
 # ---- sentences -------------------------------------------------------------------------------
 
 
-def spoken(diagnoses: Sequence[Diagnosis], statements: Sequence[str]) -> list[str]:
+def page_sentences(diagnoses: Sequence[Diagnosis], statements: Sequence[str]) -> list[str]:
     """Each detector in a sentence; then the comparison's `statements`, or else plain differences."""
-    told = sentences(diagnoses)
+    said = sentences(diagnoses)
     if statements:
-        told = [*told[: len(diagnoses)], *statements]
-    return [_without_breaks(sentence) for sentence in told]
+        said = [*said[: len(diagnoses)], *statements]
+    return [_without_breaks(sentence) for sentence in said]
 
 
 def _without_breaks(sentence: str) -> str:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import ERROR_TYPES, diagnose
-from diagnosis.average_precision import curve
+from diagnosis.average_precision import precision_recall_curve
 from diagnosis.compare import compare, p_value
 from diagnosis.figures import illustrations, save_figures, save_illustrations
 from diagnosis.figures.breakdown import ap_dots, class_bars, group_pies, pies
@@ -430,7 +430,7 @@ def test_precision_and_recall_are_the_records_curves(two):
     charts = [axes for axes in precision_recall(two).axes if axes.axison]
     for label, axes in enumerate(charts):
         for diagnosis, line in zip(two, axes.lines, strict=True):
-            found = curve(diagnosis.matching, diagnosis.devkit_assignment, label)
+            found = precision_recall_curve(diagnosis.matching, label, diagnosis.iou)
             true = np.diff(found.recall, prepend=0.0) > 0
             wanted = 100 * np.stack([found.recall[true], found.precision[true]])
             assert np.stack(line.get_data()) == pytest.approx(wanted)

@@ -99,14 +99,3 @@ def test_photographs_keep_within_their_megabytes(tmp_path):
     assert max(place[e] for e in part) <= min(place[e] for e in set(whole) - set(part))
     assert collect([one], Gallery(megabytes=size / 1e6)).shown == whole
     assert collect([one], Gallery(megabytes=0.0)).shown == ()
-
-
-def test_what_errors_cost_is_called_the_same_with_intervals():
-    one = [detector(truth_of(images=60))]
-    number = {"value": 0.5, "low": 0.4, "high": 0.6}
-    entry = {"name": "one", "runs": ["one"], "level": 0.95, "replicates": 9, "images": 60}
-    entry |= {"impact": {"fix_localization": number}, "dap": {"cls": number}}
-    numbers = {**to_json(one, {}), "intervals": [entry]}
-    words = section(Page(render_report(ReportContent(one, numbers, gallery=None))))
-    assert "localization corrected 50.0 [40.0, 60.0]" in words
-    assert "wrong class 50.0 [40.0, 60.0]" in words

@@ -27,12 +27,10 @@ def arguments() -> list[str]:
 def few_images() -> Iterator[None]:
     """Fewer shapes than the data set has."""
     before = dict(classification.SHAPES)
-    classification._shapes.cache_clear()
     classification.SHAPES.update(train=64, test=16)
     try:
         yield
     finally:
-        classification._shapes.cache_clear()
         classification.SHAPES.update(before)
 
 
