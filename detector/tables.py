@@ -16,7 +16,7 @@ Backbone = Literal["resnet18", "resnet50", "resnet152"]
 ShuffleMethod = Literal["spatial", "patch", "channel"]
 """The methods that draw permutations. They need no training, and several passes in evaluation."""
 
-Method = Literal["channel", "spatial", "patch", "gap_fc"]
+Method = Literal["spatial", "patch", "channel", "gap_fc"]
 """All methods that take information away."""
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from data.formats.files import write_text
 from data.records import InputError
+from detector.tables import Method
 from training.command import run_command
 from training.options import (
     AT_LEAST_1,
@@ -29,7 +30,7 @@ from training.options import (
     option,
     require,
 )  # fmt: skip
-from training.task import Task
+from training.task import Report, Task
 
 if TYPE_CHECKING:
     import torch
@@ -118,7 +119,7 @@ class ModelOptions(OptionGroup):
         "Weights the network starts from: 'none' (random), 'imagenet' (torchvision's best), a torchvision "
         "name such as IMAGENET1K_V1, or a file.",
     )
-    method: Literal["none", "spatial", "patch", "channel", "gap_fc"] = option(
+    method: Literal["none", Method] = option(
         "none", "What takes information away: a shuffle, or GAP+FC (paper, section 3.1)."
     )
     last: int | None = option(None, "Modify the so many layers nearest the output.", AT_LEAST_1)
@@ -427,11 +428,7 @@ class ClassificationTask(Task):
         options: Options,
         hyper: Mapping[str, Any],
         test: ImageSet | ImageFiles,
-        out: Path,
-        *,
-        name: str,
-        facts: dict[str, Any],
-        origin: dict[str, Any],
+        report: Report,
         device: torch.device,
     ) -> Scores:
         """Accuracy and loss."""
@@ -454,10 +451,11 @@ class ClassificationTask(Task):
             "accuracy": scores.accuracy.to_json(),
             "accuracy_top5": scores.accuracy_top5.to_json(),
             "loss": scores.loss.to_json(),
-            **origin,
+            **report.origin,
         }
-        write_text(out / "scores.json", json.dumps(content, indent=1))
-        print(f"{name}: {scores.in_words()}\nscores: {out / 'scores.json'}", flush=True)
+        file = report.out / "scores.json"
+        write_text(file, json.dumps(content, indent=1))
+        print(f"{report.name}: {scores.in_words()}\nscores: {file}", flush=True)
         return scores
 
 
