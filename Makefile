@@ -16,10 +16,10 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint imports types format lock clean
+.PHONY: help setup demo test mutation lint imports types format lock clean
 
 help:  ## what this file can do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo 'ARGS="…" is handed on to demo and test; PYTHON=… chooses the interpreter; WORKERS=… the test processes.'
 
@@ -28,6 +28,12 @@ demo: $(STAMP)  ## train, score and diagnose a small detector and its shuffled t
 
 test: $(STAMP)  ## run the tests and the examples in the docstrings
 	OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+
+# ARGS names what to change, as in ARGS='diagnosis.breakdown*'; all of it takes hours. What survives is listed.
+mutation: $(STAMP)  ## change the code a little, again and again, and list what no test notices
+	$(INSTALL) "mutmut>=3.8,<4"
+	OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/mutmut run --max-children $(WORKERS) $(ARGS)
+	$(BIN)/mutmut results
 
 setup: $(STAMP)  ## install everything into .venv (the other commands do it by themselves)
 	@echo "$(VENV) is ready"
@@ -77,5 +83,5 @@ lock: $(STAMP)  ## write both lock files anew from pyproject.toml (UPGRADE=1: ne
 	  --output-file requirements-reference.lock
 
 clean:  ## remove .venv and everything that tools leave behind; runs/ stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist mutants *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(CODE) tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +

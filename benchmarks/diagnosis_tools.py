@@ -99,8 +99,7 @@ def _ours(truth: GroundTruth, found: Detections, laps: Laps) -> Work:
 
 
 def _ours_from_files(annotations: Path, results: Path, laps: Laps) -> Work:
-    from data.formats.coco_results import read_coco_detections
-    from data.formats.coco_truth import read_coco
+    from data.formats.coco import read_coco, read_coco_detections
 
     def whole() -> float:
         laps.start()

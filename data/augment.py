@@ -1,13 +1,11 @@
 """Augmentation: an image of any size in, a square of the network's size out, and the boxes that go with it.
 
-This is the one module that knows albumentations (2.0.8, which is no longer maintained). It does the colours
-and the blur. The geometry is done here, and for a reason: albumentations computes boxes as float32 fractions
-of the image, and would resample the image once for each of scale, translation and crop. All of these are one
-thing, a window over the image. So a window of whole pixels is drawn, cut out and resized once, and the boxes
-follow in float64.
+Only this module imports albumentations (2.0.8, no longer maintained), for the colours and the blur. The
+geometry is done here, because albumentations computes boxes as float32 fractions of the image, and would
+resample it once for each of scale, translation and crop. All of these are one window over the image: a window
+of whole pixels is drawn, cut out and resized once, and the boxes follow in float64.
 
-Nothing is drawn from a global generator: what happens to an image is a pure function of (seed, epoch, index),
-the same in every process and in every order.
+What happens to an image is a pure function of (seed, epoch, index), the same in every process and order.
 """
 
 from __future__ import annotations
@@ -23,7 +21,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data.boxes import area, clip
 from data.records import InputError
+from data.streams import Stream, check_seed, generator
 
 __all__ = ["Augmentation", "Key", "Transform", "eval_transform", "train_transform"]
 
@@ -39,8 +39,6 @@ pixels, (m,) which of the n boxes those are, ascending)."""
 
 FILL = (124, 116, 104)
 """RGB of what lies beyond the image: the mean colour of ImageNet, which is about 0 after normalisation."""
-
-_STREAM = 1  # keeps these draws apart from others of the same seed, such as the order of the images
 
 
 @dataclass(frozen=True)
@@ -97,17 +95,9 @@ class Augmentation:
     min_visibility: float = 0.3
 
     def __post_init__(self) -> None:
-        limits = {"translate": 1.0, "hue": 0.5}
-        for name in (
-            "translate",
-            "flip",
-            "brightness",
-            "contrast",
-            "saturation",
-            "hue",
-            "blur",
-            "min_visibility",
-        ):
+        limits = {"hue": 0.5}
+        shares = ("flip", "brightness", "contrast", "saturation", "blur", "min_visibility")
+        for name in ("translate", *shares, "hue"):
             value, high = getattr(self, name), limits.get(name, 1.0)
             if not 0 <= value <= high:
                 raise InputError(f"augmentation.{name}", str(value), f"a number from 0 to {high:g}")
@@ -131,9 +121,11 @@ class Window(NamedTuple):
     flip: bool = False
 
 
-def draw_window(width: int, height: int, strength: Augmentation, generator: np.random.Generator) -> Window:
+def draw_window(
+    width: int, height: int, strength: Augmentation, random_numbers: np.random.Generator
+) -> Window:
     """Crop, then scale about the crop's centre, then shift: one window. Always uses up eight draws."""
-    draws = generator.random(8)
+    draws = random_numbers.random(8)
     size = np.array([width, height], dtype=np.float64)
     kept = 1 - (1 - strength.crop) * draws[0:2]  # (2,) share of width and height
     centre = (1 - kept) * draws[2:4] + kept / 2 + strength.translate * (2 * draws[4:6] - 1)
@@ -166,10 +158,9 @@ def clip_boxes(
     boxes: NDArray[np.float64], size: int, min_visibility: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Boxes clipped to a size×size image, and which of them stay: those of which enough is visible."""
-    clipped = np.clip(boxes, 0, size)
-    visible = np.prod(clipped[:, 2:] - clipped[:, :2], axis=1)
-    whole = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    kept = np.flatnonzero((visible > 0) & (visible >= min_visibility * whole))
+    clipped = clip(boxes, (size, size))
+    visible = area(clipped)
+    kept = np.flatnonzero((visible > 0) & (visible >= min_visibility * area(boxes)))
     return clipped[kept], kept
 
 
@@ -215,14 +206,14 @@ class _Training:
         self, image: NDArray[np.uint8], boxes: NDArray[np.float64], key: Key
     ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.int64]]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        generator = np.random.default_rng([_STREAM, self.seed, epoch, index])
-        window = draw_window(image.shape[1], image.shape[0], self.strength, generator)
+        random_numbers = generator(self.seed, Stream.AUGMENTATION, epoch, index)
+        window = draw_window(image.shape[1], image.shape[0], self.strength, random_numbers)
         moved, kept = clip_boxes(
             move_boxes(boxes, window, self.size), self.size, self.strength.min_visibility
         )
         # One state for all: set_random_seed would give every transform the same numbers, so that a strong
         # change of colour always came with a blur.
-        self.colors.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+        self.colors.set_random_state(random_numbers, random.Random(int(random_numbers.integers(2**63))))
         return self.colors(image=cut(image, window, self.size))["image"], moved, kept
 
 
@@ -274,8 +265,7 @@ def train_transform(size: int, augmentation: Augmentation | None = None, seed: i
         A size that is not positive, a negative seed.
     """
     _check_size(size)
-    if seed < 0:
-        raise InputError("seed", str(seed), "a number from 0")
+    check_seed(seed)
     strength = augmentation or Augmentation()
     return _Training(size, strength, seed, _color_changes(strength))
 

@@ -1,7 +1,7 @@
 """CIFAR-100, in each form that it is found in. Files in, one array out; NumPy and Pillow only.
 
 * as published: ``cifar-100-python.tar.gz`` or ``cifar-100-binary.tar.gz``, or what they unpack to
-  (https://www.cs.toronto.edu/~kriz/cifar.html). The pickles are read without unpickling: :mod:`data._pickle`;
+  (https://www.cs.toronto.edu/~kriz/cifar.html). The pickles are not run: :mod:`data.pickles`;
 * as sheets: folders ``train`` and ``test`` with one lossless image a class, ``00.webp`` to ``99.webp``, 20
   images of 32×32 pixels a row.
 
@@ -13,22 +13,18 @@ from __future__ import annotations
 import io
 import tarfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data._image_file import open_image
-from data._pickle import read_pickle
-from data.image_set import ImageSet
+from data.formats.files import open_image, reason
+from data.image_set import ImageSet, Split, pixel_rows, whole_numbers
+from data.pickles import read_pickle
 from data.records import InputError
 
-__all__ = ["CIFAR100_CLASSES", "Split", "find_cifar100", "read_cifar100"]
-
-Split = Literal["train", "test"]
+__all__ = ["CIFAR100_CLASSES", "find_cifar100", "read_cifar100"]
 
 CIFAR100_CLASSES: tuple[str, ...] = (
     "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle",
@@ -85,14 +81,13 @@ def read_cifar100(root: Path | str, split: Split) -> ImageSet:
     file = find_cifar100(root, split)
     if file.is_dir():
         return _of_sheets(file, split)
-    if file == Path(root):
+    if file == Path(root) or file.name not in (split, f"{split}.bin"):
         return _of_archive(file, split)
-    if file.name.endswith(".bin"):
-        return _of_binary(file.read_bytes(), file, split)
-    if file.name == split:
-        with _opened(file) as stream:
-            return _of_pickle(stream, file, split)
-    return _of_archive(file, split)
+    try:
+        with file.open("rb") as stream:
+            return (_of_pickle if file.name == split else _of_binary)(stream, file, split)
+    except OSError as error:
+        raise InputError(file, error.strerror or str(error), "a file to read") from None
 
 
 def find_cifar100(root: Path | str, split: Split) -> Path:
@@ -119,17 +114,8 @@ def find_cifar100(root: Path | str, split: Split) -> Path:
     raise InputError(root, f"no {split} images of CIFAR-100", FORMS)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    try:
-        with path.open("rb") as stream:
-            yield stream
-    except OSError as error:
-        raise InputError(path, error.strerror or str(error), "a file to read") from None
-
-
 def _of_archive(file: Path, split: Split) -> ImageSet:
-    members = {f"{PYTHON}/{split}": _of_pickle, f"{BINARY}/{split}.bin": _of_stream}
+    members = {f"{PYTHON}/{split}": _of_pickle, f"{BINARY}/{split}.bin": _of_binary}
     try:
         with tarfile.open(file, "r:*") as tar:
             for member in tar:
@@ -140,13 +126,10 @@ def _of_archive(file: Path, split: Split) -> ImageSet:
                 assert stream is not None  # it is a plain file
                 return read(io.BytesIO(stream.read()), f"{file}: {member.name}", split)
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            file, f"an archive that cannot be read ({reason})", "it whole: fetch it again"
-        ) from None
-    raise InputError(
-        file, f"an archive without {' or '.join(members)}", f"{PYTHON}.tar.gz or {BINARY}.tar.gz"
-    )
+        found = f"an archive that cannot be read ({reason(error)})"
+        raise InputError(file, found, "it whole: fetch it again") from None
+    found = f"an archive without {' or '.join(members)}"
+    raise InputError(file, found, f"{PYTHON}.tar.gz or {BINARY}.tar.gz")
 
 
 def _of_pickle(stream: IO[bytes], where: object, split: Split) -> ImageSet:
@@ -158,18 +141,12 @@ def _of_pickle(stream: IO[bytes], where: object, split: Split) -> ImageSet:
     return _checked(content["data"], content["fine_labels"], where, split)
 
 
-def _of_stream(stream: IO[bytes], where: object, split: Split) -> ImageSet:
-    return _of_binary(stream.read(), where, split)
-
-
-def _of_binary(content: bytes, where: object, split: Split) -> ImageSet:
+def _of_binary(stream: IO[bytes], where: object, split: Split) -> ImageSet:
     """Records of a coarse label, a fine label and the pixels."""
+    content = stream.read()
     if len(content) % (2 + PIXELS):
-        raise InputError(
-            where,
-            f"{len(content)} bytes",
-            f"records of {2 + PIXELS}: the binary form of CIFAR-100, whole",
-        )
+        expected = f"records of {2 + PIXELS}: the binary form of CIFAR-100, whole"
+        raise InputError(where, f"{len(content)} bytes", expected)
     records = np.frombuffer(bytearray(content), dtype=np.uint8).reshape(-1, 2 + PIXELS)
     return _checked(np.ascontiguousarray(records[:, 2:]), records[:, 1], where, split)
 
@@ -177,30 +154,19 @@ def _of_binary(content: bytes, where: object, split: Split) -> ImageSet:
 def _checked(data: object, labels: object, where: object, split: Split) -> ImageSet:
     """The set, if its arrays are those of the official files."""
     count = IMAGES_OF_A_CLASS[split] * len(CIFAR100_CLASSES)
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != (count, PIXELS):
-        found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
-        raise InputError(f"{where}: data", found, f"uint8 ({count}, {PIXELS}): all {split} images")
-    try:
-        numbers = np.asarray(labels).astype(np.int64, casting="same_kind")
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{where}: fine_labels", "what are no whole numbers", "whole numbers") from None
+    images = pixel_rows(str(where), data, count, PIXELS, f"all {split} images")
+    where = f"{where}: fine_labels"
+    numbers = whole_numbers(where, labels, "whole numbers")
     if numbers.shape != (count,):
-        raise InputError(
-            f"{where}: fine_labels", f"an array of {numbers.shape}", f"{count}: one for each image"
-        )
+        raise InputError(where, f"an array of {numbers.shape}", f"{count}: one for each image")
     of_class = np.bincount(numbers.clip(0, len(CIFAR100_CLASSES)), minlength=len(CIFAR100_CLASSES))
     if numbers.min() < 0 or len(of_class) > len(CIFAR100_CLASSES):
-        raise InputError(
-            f"{where}: fine_labels", f"labels from {numbers.min()} to {numbers.max()}", "labels from 0 to 99"
-        )
-    if (of_class != IMAGES_OF_A_CLASS[split]).any():
-        odd = int(np.flatnonzero(of_class != IMAGES_OF_A_CLASS[split])[0])
-        raise InputError(
-            f"{where}: fine_labels",
-            f"{of_class[odd]} images of class {odd}",
-            f"{IMAGES_OF_A_CLASS[split]} of each, as in CIFAR-100",
-        )
-    return ImageSet(data.reshape(count, CHANNELS, SIDE, SIDE), numbers, CIFAR100_CLASSES)
+        raise InputError(where, f"labels from {numbers.min()} to {numbers.max()}", "labels from 0 to 99")
+    odd = np.flatnonzero(of_class != IMAGES_OF_A_CLASS[split])
+    if len(odd):
+        expected = f"{IMAGES_OF_A_CLASS[split]} of each, as in CIFAR-100"
+        raise InputError(where, f"{of_class[odd[0]]} images of class {odd[0]}", expected)
+    return ImageSet(images.reshape(count, CHANNELS, SIDE, SIDE), numbers, CIFAR100_CLASSES)
 
 
 def _of_sheets(folder: Path, split: Split) -> ImageSet:

@@ -1,4 +1,4 @@
-"""CIFAR-100, Small-ImageNet 32×32, ImageNet and the embedded shapes, for classification.
+"""The data sets for classification: CIFAR-100, Small-ImageNet 32×32, ImageNet and the embedded shapes.
 
 The training images are read by :func:`read_classification`, which holds a share of them out for validation,
 and the test images by :func:`read_classification_test` alone: a run that does not call it has not touched
@@ -7,26 +7,30 @@ them. :func:`classification_loader` makes batches of either.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import cast, get_args
 
 import torch
 
-from data.cifar import Split, find_cifar100, read_cifar100
-from data.file_batches import FileImages, collate_files
-from data.image_batches import ArrayImages, ClassificationBatch, Normalization
-from data.image_folders import find_class_folders, read_image_folders
-from data.image_set import ImageFiles, ImageSet, Statistics, statistics_of, take_share
+from data.datasets import DATASETS, IMAGENET_STATISTICS, SHAPES, DataName, ImageDataset
+from data.image_batches import (
+    ArrayImages,
+    ClassificationBatch,
+    FileImages,
+    Normalization,
+    collate_files,
+    only_batch,
+)
+from data.image_set import Images, ImageSet, Split, Statistics, statistics_of, take_share
 from data.loader import EpochLoader, epoch_loader
 from data.records import InputError
-from data.shape_images import draw_shapes
-from data.small_imagenet import find_small_imagenet, read_small_imagenet
+from data.streams import Stream, check_seed, generator
 
 __all__ = [
+    "DATASETS",
     "IMAGENET_STATISTICS",
+    "SHAPES",
     "ClassificationBatch",
     "ClassificationData",
     "DataName",
@@ -36,20 +40,6 @@ __all__ = [
     "read_classification",
     "read_classification_test",
 ]
-
-DataName = Literal["cifar100", "small-imagenet", "imagenet", "shapes"]
-Images: TypeAlias = ImageSet | ImageFiles
-
-IMAGENET_STATISTICS = Statistics(
-    tuple(255 * mean for mean in (0.485, 0.456, 0.406)), tuple(255 * std for std in (0.229, 0.224, 0.225))
-)
-"""Of ImageNet's training images, as everybody uses them. To compute them takes a pass over 140 GB."""
-
-SHAPES: dict[Split, int] = {"train": 2000, "test": 500}
-"""Images of the embedded data set."""
-
-# Keep these draws apart from each other and from others of the same seed.
-_VALIDATION_STREAM, _FRACTION_STREAM = 4, 5
 
 
 @dataclass(frozen=True)
@@ -102,11 +92,11 @@ def read_classification(
     Parameters
     ----------
     name
-        ``cifar100``, ``small-imagenet``, ``imagenet`` or ``shapes``.
+        A key of :data:`~data.datasets.DATASETS`.
     root
         The folder of the data: see :func:`data.cifar.read_cifar100`,
         :func:`data.small_imagenet.read_small_imagenet`, :func:`data.image_folders.read_image_folders`.
-        Not looked at for ``shapes``, which are drawn.
+        Ignored for ``shapes``, which are drawn.
     validation
         Share of the training images that is held out, of each class alike; 0: none.
     fraction
@@ -134,15 +124,15 @@ def read_classification(
         raise InputError("validation", f"{validation:g}", "a share from 0, less than 1")
     if not 0 < fraction <= 1:
         raise InputError("fraction", f"{fraction:g}", "a share above 0, at most 1")
-    if seed < 0:
-        raise InputError("seed", str(seed), "a number from 0")
-    images = _read(name, root, "train")
+    check_seed(seed)
+    dataset = _find(name, root, "train")
+    images, held_out = dataset.read(root or "", "train"), None
     if fraction < 1:
-        images, _ = _share(images, fraction, [_FRACTION_STREAM, seed], "fraction")
-    held_out = None
+        images, _ = take_share(images, fraction, generator(seed, Stream.FRACTION_OF_IMAGES), "fraction")
     if validation:
-        held_out, images = _share(images, validation, [_VALIDATION_STREAM, seed], "validation")
-    statistics = statistics_of(images.images) if isinstance(images, ImageSet) else IMAGENET_STATISTICS
+        random = generator(seed, Stream.VALIDATION_IMAGES)
+        held_out, images = take_share(images, validation, random, "validation")
+    statistics = dataset.statistics or statistics_of(cast(ImageSet, images).images)
     return ClassificationData(images, held_out, statistics)
 
 
@@ -152,47 +142,19 @@ def read_classification_test(name: str, root: Path | str | None = None) -> Image
     For Small-ImageNet and ImageNet these are the images of the official validation set. Parameters and errors
     as of :func:`read_classification`.
     """
-    return _read(name, root, "test")
+    return _find(name, root, "test").read(root or "", "test")
 
 
-def _find(name: str, root: Path | str | None, split: Split) -> None:
-    if name not in get_args(DataName):
-        raise InputError("data set", repr(name), f"one of {', '.join(get_args(DataName))}")
-    if name == "shapes":
-        return
-    if root is None:
-        raise InputError("root", "none", f"the folder of {name}")
-    find = {
-        "cifar100": find_cifar100,
-        "small-imagenet": find_small_imagenet,
-        "imagenet": find_class_folders,
-    }[name]
-    find(root, split)
-
-
-def _read(name: str, root: Path | str | None, split: Split) -> Images:
-    _find(name, root, split)
-    if name == "shapes" or root is None:
-        return _shapes(split)
-    if name == "cifar100":
-        return read_cifar100(root, split)
-    return read_small_imagenet(root, split) if name == "small-imagenet" else read_image_folders(root, split)
-
-
-@cache
-def _shapes(split: Split) -> ImageSet:
-    return draw_shapes(split, SHAPES[split])
-
-
-def _share(images: Images, share: float, seed: Sequence[int], what: str) -> tuple[Images, Images]:
-    # Two calls, so that the types of what comes out are those of what goes in.
-    if isinstance(images, ImageSet):
-        return take_share(images, share, seed, what)
-    return take_share(images, share, seed, what)
-
-
-def _only(batches: list[ClassificationBatch]) -> ClassificationBatch:
-    return batches[0]
+def _find(name: str, root: Path | str | None, split: Split) -> ImageDataset:
+    """The data set of that name, if its files of that split are there."""
+    if name not in DATASETS:
+        raise InputError("data set", repr(name), f"one of {', '.join(DATASETS)}")
+    dataset = DATASETS[name]
+    if dataset.find is not None:
+        if root is None:
+            raise InputError("root", "none", f"the folder of {name}")
+        dataset.find(root, split)
+    return dataset
 
 
 def classification_loader(
@@ -210,7 +172,7 @@ def classification_loader(
 ) -> EpochLoader[ClassificationBatch]:
     """Batches of a data set, resumable in the middle of an epoch: see :func:`data.loader.epoch_loader`.
 
-    What is in memory is kept whole on the device, and its batches are made there. Files are decoded by worker
+    An array is kept whole on the device, and its batches are made there. Files are decoded by worker
     processes; their batches come in pinned memory where the device is a GPU, and are the caller's to move.
 
     Parameters
@@ -226,7 +188,7 @@ def classification_loader(
     seed
         Of order and augmentation; not negative.
     size
-        S, the side of the network's input in pixels. Of files only: what is in memory keeps its size.
+        S, the side of the network's input in pixels. Of files only: an array keeps its size.
     device
         Where the network is.
     workers
@@ -242,19 +204,18 @@ def classification_loader(
 
     Examples
     --------
-    >>> shapes = draw_shapes("train", 6)
+    >>> shapes = read_classification_test("shapes").select(range(6))
     >>> [batch["labels"].tolist() for batch in classification_loader(shapes, 4, train=False)]
     [[0, 1, 2, 3], [4, 5]]
     """
     if size < 1:
         raise InputError("input size", str(size), "a positive number of pixels")
-    if seed < 0:
-        raise InputError("seed", str(seed), "a number from 0")
+    check_seed(seed)
     augment = train if augment is None else augment
     if isinstance(images, ImageSet):
         whole = ArrayImages(images, device=device, augment=augment, seed=seed)
         return epoch_loader(
-            whole, _only, batch_size, seed=seed, train=train, rank=rank, world_size=world_size
+            whole, only_batch, batch_size, seed=seed, train=train, rank=rank, world_size=world_size
         )
     return epoch_loader(
         FileImages(images, size, augment=augment, seed=seed),

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data._image_file import open_image
 from data.augment import Key, Transform
+from data.formats.files import open_image
 from data.loader import EpochLoader, EpochSampler, epoch_loader, read_or_error
 from data.records import GroundTruth, InputError
 

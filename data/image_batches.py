@@ -1,32 +1,63 @@
-"""A small data set whole on the device, cut into augmented batches there: no worker, no file, no waiting.
+"""Batches of images with one label each: of an array, made on the device, and of files, made by workers.
 
-The augmentation is the paper's for 32×32 images: a random crop of the image with 4 black pixels of padding
-around it, and a mirror image half of the time (section 3.2, after He et al., arXiv:1512.03385). What happens
-to an image is a pure function of (seed, epoch, index), so it does not depend on the batch it is in, on the
-number of processes, or on the device: batches on a CPU and on a GPU are equal, bit for bit.
+An array's images (32×32) are augmented as in the paper: a random crop of the image with 4 black pixels of
+padding around it, and a mirror image half of the time (section 3.2, after He et al., arXiv:1512.03385). Files
+are augmented as in ImageNet training: a random part of the image, resized, perhaps mirrored (Szegedy et al.,
+arXiv:1409.4842; the defaults are torchvision's); for evaluation the shorter side is resized to 8/7 of the
+network's input, and the centre taken (256 and 224). Without a reduced JPEG the pixels are those of
+torchvision's transforms on Pillow images.
+
+What happens to an image is a pure function of (seed, epoch, index), so it does not depend on the batch it is
+in, on the number of processes, or on the device: batches on a CPU and on a GPU are equal, bit for bit.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TypedDict
+from pathlib import Path
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.image_set import ImageSet, Statistics
+from data.formats.files import open_image
+from data.image_set import ImageFiles, ImageSet, Statistics
+from data.loader import read_or_error
+from data.records import InputError
+from data.streams import Stream, generator, seed_sequence
 
-__all__ = ["ArrayImages", "ClassificationBatch", "Normalization", "crop_and_flip", "draw_crops"]
+__all__ = [
+    "ArrayImages",
+    "ClassificationBatch",
+    "FileImages",
+    "Normalization",
+    "centre_crop",
+    "collate_files",
+    "crop_and_flip",
+    "draw_crop",
+    "draw_crops",
+    "only_batch",
+    "training_crop",
+]
 
 PADDING = 4  # pixels on each side
-
-_STREAM = 2  # keeps these draws apart from others of the same seed
-_BITS = 20  # of randomness for an offset
+OFFSET_BITS = 20  # of randomness for an offset
 # The constants of splitmix64 (Steele et al., 2014, "Fast splittable pseudorandom number generators").
-_GAMMA, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+GAMMA, FIRST_FACTOR, SECOND_FACTOR = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+AREA = (0.08, 1.0)  # share of the image
+ASPECT = (3 / 4, 4 / 3)  # width over height; log-uniform
+TRIES = 10  # to draw a crop that fits, before the centre is taken
+FLIP = 0.5
+RESIZE = 8 / 7  # shorter side over the network's input, in evaluation: 256 for 224
+
+EXPECTED = "an image of the data set"
 
 
 class ClassificationBatch(TypedDict):
@@ -74,6 +105,9 @@ class Normalization(nn.Module):
         return images.float().sub_(self.mean).mul_(self.scale)
 
 
+# ---------------------------------------------------------------- arrays
+
+
 def draw_crops(seed: int, epoch: int, index: NDArray[np.int64], padding: int = PADDING) -> NDArray[np.int64]:
     """Where the crop of each image begins, and whether it is mirrored.
 
@@ -99,14 +133,14 @@ def draw_crops(seed: int, epoch: int, index: NDArray[np.int64], padding: int = P
     >>> (draw_crops(0, 3, one)[:, 0] == draw_crops(0, 3, all)[:, 7]).all()
     np.True_
     """
-    start = np.random.SeedSequence([_STREAM, seed, epoch]).generate_state(1, np.uint64)
+    start = seed_sequence(seed, Stream.CROPS_OF_ARRAYS, epoch).generate_state(1, np.uint64)
     with np.errstate(over="ignore"):  # the products wrap around
-        z = start + (index.astype(np.uint64) + np.uint64(1)) * np.uint64(_GAMMA)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(_FIRST)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(_SECOND)
+        z = start + (index.astype(np.uint64) + np.uint64(1)) * np.uint64(GAMMA)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(FIRST_FACTOR)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(SECOND_FACTOR)
         z = (z ^ (z >> np.uint64(31))).view(np.int64)
-    mask, places = (1 << _BITS) - 1, 2 * padding + 1
-    row, column = (z & mask) * places >> _BITS, ((z >> _BITS) & mask) * places >> _BITS
+    mask, places = (1 << OFFSET_BITS) - 1, 2 * padding + 1
+    row, column = (z & mask) * places >> OFFSET_BITS, ((z >> OFFSET_BITS) & mask) * places >> OFFSET_BITS
     return np.stack([row, column, z < 0])
 
 
@@ -187,8 +221,156 @@ class ArrayImages:
         if not self.augment:
             places = torch.from_numpy(index).to(self.images.device, non_blocking=True)
             return [{"images": self.images[places], "labels": self.labels[places], "index": places}]
-        # One small copy to the device, which nothing waits for.
+        # One small copy to the device, asynchronous.
         numbers = np.concatenate([index[None], draw_crops(self.seed, epoch, index)])
         places, row, column, flip = torch.from_numpy(numbers).to(self.images.device, non_blocking=True)
         images = crop_and_flip(self.images[places], row, column, flip)
         return [{"images": images, "labels": self.labels[places], "index": places}]
+
+
+def only_batch(batches: list[ClassificationBatch]) -> ClassificationBatch:
+    """Collate for :class:`ArrayImages`."""
+    return batches[0]
+
+
+# ---------------------------------------------------------------- files
+
+
+class Crop(NamedTuple):
+    """A rectangle of whole pixels within an image. `flip`: seen in a mirror."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    flip: bool = False
+
+
+def draw_crop(width: int, height: int, random: Generator) -> Crop:
+    """Draw the crop of a training image. Always uses up as many draws.
+
+    Examples
+    --------
+    >>> draw_crop(100, 50, np.random.default_rng(0)) == draw_crop(100, 50, np.random.default_rng(0))
+    True
+    """
+    draws, flip = random.random((TRIES, 4)), bool(random.random() < FLIP)
+    area = width * height * (AREA[0] + (AREA[1] - AREA[0]) * draws[:, 0])
+    low, high = math.log(ASPECT[0]), math.log(ASPECT[1])
+    aspect = np.exp(low + (high - low) * draws[:, 1])
+    widths = np.rint(np.sqrt(area * aspect)).astype(int)
+    heights = np.rint(np.sqrt(area / aspect)).astype(int)
+    fits = np.flatnonzero((widths > 0) & (widths <= width) & (heights > 0) & (heights <= height))
+    if len(fits):
+        w, h = int(widths[fits[0]]), int(heights[fits[0]])
+        left = int(draws[fits[0], 2] * (width - w + 1))
+        top = int(draws[fits[0], 3] * (height - h + 1))
+        return Crop(left, top, left + w, top + h, flip)
+    # The largest part in the middle whose aspect is allowed.
+    w = min(width, max(1, round(height * ASPECT[1])))
+    h = min(height, max(1, round(width / ASPECT[0])))
+    left, top = (width - w) // 2, (height - h) // 2
+    return Crop(left, top, left + w, top + h, flip)
+
+
+def training_crop(file: Path, size: int, random: Generator) -> NDArray[np.uint8]:
+    """A random part of an image, resized to ``(size, size, 3)`` RGB and perhaps mirrored.
+
+    A JPEG is decoded at a half, a quarter or an eighth of its size where the part still has `size` pixels
+    then: libjpeg leaves the finest frequencies out, which is several times as fast on large photographs.
+
+    Raises
+    ------
+    InputError
+        See :func:`data.formats.files.open_image`.
+    """
+    with open_image(file, EXPECTED) as image:
+        width, height = image.size
+        crop = draw_crop(width, height, random)
+        wanted = max(size / (crop.right - crop.left), size / (crop.bottom - crop.top))
+        if wanted <= 1 / 2:
+            image.draft(None, (math.ceil(wanted * width), math.ceil(wanted * height)))
+        x, y = image.width / width, image.height / height  # 1, where nothing was reduced
+        box = (round(crop.left * x), round(crop.top * y), round(crop.right * x), round(crop.bottom * y))
+        part = _rgb(image).crop(box).resize((size, size), Image.Resampling.BILINEAR)
+    pixels = np.asarray(part)
+    return np.ascontiguousarray(pixels[:, ::-1]) if crop.flip else pixels
+
+
+def centre_crop(file: Path, size: int) -> NDArray[np.uint8]:
+    """The centre of an image, ``(size, size, 3)`` RGB, its shorter side resized to 8/7 of `size`.
+
+    Raises
+    ------
+    InputError
+        See :func:`data.formats.files.open_image`.
+    """
+    shorter = round(size * RESIZE)
+    with open_image(file, EXPECTED) as image:
+        width, height = image.size
+        if width <= height:
+            target = (shorter, int(shorter * height / width))
+        else:
+            target = (int(shorter * width / height), shorter)
+        whole = _rgb(image).resize(target, Image.Resampling.BILINEAR)
+    left, top = (round((length - size) / 2) for length in target)
+    return np.asarray(whole.crop((left, top, left + size, top + size)))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+class FileItem(TypedDict):
+    """One image of a data set of files."""
+
+    image: NDArray[np.uint8]
+    label: int
+    index: int
+
+
+class FileImages:
+    """A data set of image files, decoded and cropped; for worker processes.
+
+    Parameters
+    ----------
+    images
+        The files.
+    size
+        S: the crops are S×S pixels.
+    augment
+        Random crops and mirror images, a pure function of (seed, epoch, index); otherwise the centre.
+    seed
+        Of the augmentation; not negative.
+    """
+
+    def __init__(self, images: ImageFiles, size: int, *, augment: bool, seed: int = 0) -> None:
+        self.images, self.size, self.augment, self.seed = images, size, augment, seed
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: tuple[int, int]) -> FileItem:
+        """The image (S, S, 3) of a key (epoch, index)."""
+        epoch, index = key
+        file = self.images.file(index)
+        if self.augment:
+            random = generator(self.seed, Stream.CROPS_OF_FILES, epoch, index)
+            image = training_crop(file, self.size, random)
+        else:
+            image = centre_crop(file, self.size)
+        return {"image": image, "label": int(self.images.labels[index]), "index": index}
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[FileItem | InputError]:
+        """The items of a batch: see :func:`data.loader.read_or_error`."""
+        return read_or_error(self, keys)
+
+
+def collate_files(items: list[FileItem]) -> ClassificationBatch:
+    """Make a batch of items of one size."""
+    images = torch.from_numpy(np.stack([item["image"] for item in items]))
+    return {
+        "images": images.permute(0, 3, 1, 2),  # a view, in the order of memory that is called channels_last
+        "labels": torch.tensor([item["label"] for item in items]),
+        "index": torch.tensor([item["index"] for item in items]),
+    }

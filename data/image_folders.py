@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.cifar import Split
-from data.image_set import ImageFiles
+from data.image_set import ImageFiles, Split
 from data.records import InputError
 
 __all__ = ["find_class_folders", "read_image_folders"]
@@ -73,9 +72,8 @@ def find_class_folders(root: Path | str, split: Split) -> tuple[str, ...]:
         if classes != trained:
             odd = sorted(set(classes) ^ set(trained))[0]
             only = FOLDERS["test"] if odd in classes else FOLDERS["train"]
-            raise InputError(
-                folder, f"a class {odd} in {only} alone", "the same class folders in train and val"
-            )
+            expected = "the same class folders in train and val"
+            raise InputError(folder, f"a class {odd} in {only} alone", expected)
     return classes
 
 
@@ -83,9 +81,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     expected = "the folder with a folder of images for each class, such as n01440764"
     try:
         with os.scandir(folder) as entries:
-            names = sorted(
-                entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
-            )
+            names = sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
     except OSError as error:
         raise InputError(folder, (error.strerror or str(error)).lower(), expected) from None
     if not names:

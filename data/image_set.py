@@ -1,7 +1,6 @@
 """Images with one label each: in memory as one array, or as files; and shares of them, class by class.
 
-NumPy only. The readers end here: :mod:`data.cifar`, :mod:`data.small_imagenet`, :mod:`data.image_folders`,
-:mod:`data.shape_images`.
+NumPy only. The readers of :data:`data.datasets.DATASETS` end here.
 """
 
 from __future__ import annotations
@@ -10,29 +9,28 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
 
-__all__ = ["ImageFiles", "ImageSet", "Statistics", "statistics_of", "take_share"]
+__all__ = [
+    "ImageFiles",
+    "ImageSet",
+    "Images",
+    "Split",
+    "Statistics",
+    "pixel_rows",
+    "statistics_of",
+    "take_share",
+    "whole_numbers",
+]
 
-_CHUNK = 4096  # images whose sums are formed at a time
+Split = Literal["train", "test"]
 
-
-def _check(labels: NDArray[np.int64], count: int, classes: tuple[str, ...]) -> None:
-    if labels.dtype != np.int64 or labels.shape != (count,):
-        raise InputError(
-            "labels", f"{labels.dtype} {labels.shape}", f"int64 ({count},): one for each of {count} images"
-        )
-    if count and not 0 <= labels.min() <= labels.max() < len(classes):
-        raise InputError(
-            "labels",
-            f"labels from {labels.min()} to {labels.max()}",
-            f"labels from 0 to {len(classes) - 1}: one for each of {len(classes)} classes",
-        )
+IMAGES_AT_ONCE = 4096  # whose sums are formed together
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class ImageSet:
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
             raise InputError("images", f"{self.images.dtype} {self.images.shape}", "uint8 (N, C, H, W)")
-        _check(self.labels, len(self.images), self.classes)
+        _check_labels(self.labels, len(self.images), self.classes)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -86,9 +84,8 @@ class ImageFiles:
     root
         The folder of all.
     names
-        ``(N,)`` of bytes (NumPy's ``S``), file names below `root` as :func:`os.fsencode` writes them. A
-        million texts would be a million objects, which every worker process ends up with a copy of; this is
-        one.
+        ``(N,)`` of bytes (NumPy's ``S``), file names below `root` as :func:`os.fsencode` writes them. One
+        array, because every worker process would end up with a copy of a million strings.
     labels
         ``(N,)`` int64, into `classes`.
     classes
@@ -106,7 +103,7 @@ class ImageFiles:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _check(self.labels, len(self.names), self.classes)
+        _check_labels(self.labels, len(self.names), self.classes)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -120,15 +117,46 @@ class ImageFiles:
         return ImageFiles(self.root, self.names[rows], self.labels[rows], self.classes)
 
 
-Images = TypeVar("Images", ImageSet, ImageFiles)
+Images: TypeAlias = ImageSet | ImageFiles
+ImagesT = TypeVar("ImagesT", bound=Images)
 
 
-def take_share(images: Images, share: float, seed: int | Sequence[int], what: str) -> tuple[Images, Images]:
+def _check_labels(labels: NDArray[np.int64], count: int, classes: tuple[str, ...]) -> None:
+    if labels.dtype != np.int64 or labels.shape != (count,):
+        expected = f"int64 ({count},): one for each of {count} images"
+        raise InputError("labels", f"{labels.dtype} {labels.shape}", expected)
+    if count and not 0 <= labels.min() <= labels.max() < len(classes):
+        expected = f"labels from 0 to {len(classes) - 1}: one for each of {len(classes)} classes"
+        raise InputError("labels", f"labels from {labels.min()} to {labels.max()}", expected)
+
+
+def pixel_rows(where: str, values: object, rows: int | None, pixels: int, expected: str) -> NDArray[np.uint8]:
+    """`values` of a file, if they are uint8 (rows, pixels); None: any number of rows."""
+    if isinstance(values, np.ndarray):
+        if values.dtype == np.uint8 and values.ndim == 2 and values.shape == (rows or len(values), pixels):
+            return values
+        found = f"{values.dtype} {values.shape}"
+    else:
+        found = type(values).__name__
+    raise InputError(f"{where}: data", found, f"uint8 ({rows or 'n'}, {pixels}): {expected}")
+
+
+def whole_numbers(where: str, values: object, expected: str) -> NDArray[np.int64]:
+    """`values` of a file as int64, if none of them changes by it."""
+    try:
+        return np.asarray(values).astype(np.int64, casting="same_kind")
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(where, "what are no whole numbers", expected) from None
+
+
+def take_share(
+    images: ImagesT, share: float, random: np.random.Generator, what: str
+) -> tuple[ImagesT, ImagesT]:
     """Take a share of the images out, of each class alike.
 
     Of a class with n images ``share * n`` go, rounded so that ``round(share * N)`` go in all: down, and up
-    for those classes that lose most by it. Which ones they are depends on the seed and on their place in the
-    data set.
+    for those classes that lose most by it. Which ones they are depends on the random numbers and on their
+    place in the data set.
 
     Parameters
     ----------
@@ -136,8 +164,8 @@ def take_share(images: Images, share: float, seed: int | Sequence[int], what: st
         All of them.
     share
         Between 0 and 1.
-    seed
-        Not negative: one number, or several.
+    random
+        At its beginning: see :func:`data.streams.generator`.
     what
         What the share is called in error messages.
 
@@ -149,18 +177,15 @@ def take_share(images: Images, share: float, seed: int | Sequence[int], what: st
     Raises
     ------
     InputError
-        Nothing on one of the sides, a negative seed.
+        Nothing on one of the sides.
 
     Examples
     --------
     >>> few = ImageSet(np.zeros((10, 3, 8, 8), np.uint8), np.arange(10) // 5, ("cat", "dog"))
-    >>> taken, left = take_share(few, 0.4, 0, "share")
+    >>> taken, left = take_share(few, 0.4, np.random.default_rng(0), "share")
     >>> taken.labels, left.labels
     (array([0, 0, 1, 1]), array([0, 0, 0, 1, 1, 1]))
     """
-    numbers = [seed] if isinstance(seed, int) else list(seed)
-    if min(numbers) < 0:
-        raise InputError("seed", str(min(numbers)), "a number from 0")
     count = len(images)
     total = round(share * count) if 0 < share < 1 else 0
     if not 0 < total < count:
@@ -170,13 +195,13 @@ def take_share(images: Images, share: float, seed: int | Sequence[int], what: st
     quota = np.floor(exact).astype(np.int64)
     short = np.argsort(quota - exact, kind="stable")  # those first that lose most by rounding down
     quota[short[: total - quota.sum()]] += 1
-    # Each class's images in a random order, one class after the other, and the place of each within its
-    # class.
-    order = np.lexsort((np.random.default_rng(numbers).random(count), images.labels))
+    # Each class's images in a random order, one class after the other, and the place of each in its class.
+    order = np.lexsort((random.random(count), images.labels))
     place = np.arange(count) - (np.cumsum(of_class) - of_class)[images.labels[order]]
     taken = np.zeros(count, dtype=bool)
     taken[order] = place < quota[images.labels[order]]
-    return images.select(np.flatnonzero(taken)), images.select(np.flatnonzero(~taken))
+    parts = images.select(np.flatnonzero(taken)), images.select(np.flatnonzero(~taken))
+    return cast("tuple[ImagesT, ImagesT]", parts)
 
 
 @dataclass(frozen=True)
@@ -188,16 +213,11 @@ class Statistics:
 
 
 def statistics_of(images: NDArray[np.uint8]) -> Statistics:
-    """Mean and standard deviation of each channel over all pixels of all images.
+    """Mean and standard deviation of each channel over all pixels of all images ``(N, C, H, W)``.
 
     The sums are of whole numbers, so the result does not depend on the order of the images. The deviation is
     that of the whole population. A channel that never changes has a deviation of 1: it becomes 0 when
     normalised, not NaN.
-
-    Parameters
-    ----------
-    images
-        ``(N, C, H, W)``, at least one.
 
     Raises
     ------
@@ -212,8 +232,8 @@ def statistics_of(images: NDArray[np.uint8]) -> Statistics:
     if not images.size:
         raise InputError("images", "none", "at least one image to compute mean and deviation of")
     total = squares = np.zeros(images.shape[1], dtype=np.uint64)
-    for start in range(0, len(images), _CHUNK):
-        some = images[start : start + _CHUNK]
+    for start in range(0, len(images), IMAGES_AT_ONCE):
+        some = images[start : start + IMAGES_AT_ONCE]
         total = total + some.sum(axis=(0, 2, 3), dtype=np.uint64)
         squares = squares + np.square(some, dtype=np.uint16).sum(axis=(0, 2, 3), dtype=np.uint64)
     pixels = images.size // images.shape[1]

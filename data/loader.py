@@ -1,8 +1,7 @@
 """Batches in an order that is a pure function of (seed, epoch), resumable in the middle of an epoch.
 
-The sampler hands out (epoch, index) keys, so that a data set knows the epoch of an image without being told
-by other means: workers live on between epochs, and a resumed run needs to remember no more than the epoch
-and the number of batches done.
+The sampler hands out (epoch, index) keys: workers live on between epochs, and so they know the epoch of an
+image. A resumed run needs to remember no more than the epoch and the number of batches done.
 """
 
 from __future__ import annotations
@@ -19,10 +18,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
 from data.records import InputError
+from data.streams import Stream, check_seed, generator
 
 __all__ = ["EpochLoader", "EpochSampler", "KeyedDataset", "epoch_loader", "read_or_error"]
-
-_STREAM = 0  # keeps the draws of the order apart from those of data.augment with the same seed
 
 ItemT = TypeVar("ItemT")
 ItemT_co = TypeVar("ItemT_co", covariant=True)
@@ -95,8 +93,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         world_size: int = 1,
         drop_last: bool = False,
     ) -> None:
-        if seed < 0:
-            raise InputError("seed", str(seed), "a number from 0")
+        check_seed(seed)
         if not 0 <= rank < world_size:
             raise InputError("rank", str(rank), f"a number from 0 to {world_size - 1}: one for each process")
         if count < world_size:
@@ -115,7 +112,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         """Indices of this process's images in an epoch."""
         order = np.arange(self.count)
         if self.shuffle:
-            np.random.default_rng([_STREAM, self.seed, epoch]).shuffle(order)
+            generator(self.seed, Stream.ORDER_OF_IMAGES, epoch).shuffle(order)
         return order[self.rank : self._end : self.world_size]
 
     def __len__(self) -> int:
@@ -264,8 +261,6 @@ def epoch_loader(
     sampler = EpochSampler(
         len(dataset), seed=seed, shuffle=train, rank=rank, world_size=world_size, drop_last=train
     )
-    generator = torch.Generator()  # of its own: iterating must not move the global one on
-    generator.manual_seed(seed)
     return EpochLoader(
         cast(Any, dataset),
         batch_size=batch_size,
@@ -275,6 +270,6 @@ def epoch_loader(
         collate_fn=_Collate(collate),
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
-        generator=generator,
+        generator=torch.Generator().manual_seed(seed),  # iterating must not advance the global one
         persistent_workers=workers > 0,
     )

@@ -2,7 +2,7 @@
 batches.
 
 ``train_data_batch_1`` to ``train_data_batch_10`` and ``val_data``, as pickles or, with ``.npz`` at the end,
-as NumPy archives. Neither is allowed to run anything: the pickles are read by :mod:`data._pickle`, the
+as NumPy archives. Neither is allowed to run anything: the pickles are read by :mod:`data.pickles`, the
 archives without pickled objects. They come from https://image-net.org, which asks for an account, so nothing
 here fetches them. Files in, one array out; NumPy only.
 """
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data._pickle import read_pickle
-from data.cifar import Split
-from data.image_set import ImageSet
+from data.formats.files import reason
+from data.image_set import ImageSet, Split, pixel_rows, whole_numbers
+from data.pickles import read_pickle
 from data.records import InputError
 
 __all__ = ["SMALL_IMAGENET_CLASSES", "find_small_imagenet", "read_small_imagenet"]
@@ -64,16 +64,15 @@ def read_small_imagenet(root: Path | str, split: Split) -> ImageSet:
         would do more than hold arrays; labels other than 1 to 1000.
     """
     files = find_small_imagenet(root, split)
-    # Room for as many images as the files can hold at most: so nothing is copied twice, and what stays
-    # untouched takes no memory.
+    # Room for as many images as the files can hold at most: nothing is copied twice, and pages that are never
+    # written take no memory.
     room = sum(_most_images(file) for file in files)
     try:
         images = np.empty((room, CHANNELS, SIDE, SIDE), dtype=np.uint8)
         labels = np.empty(room, dtype=np.int64)
     except (MemoryError, ValueError):  # more than there is, or than can be addressed
-        raise InputError(
-            root, f"batches with room for {room:,} images", "as many as go into memory"
-        ) from None
+        found = f"batches with room for {room:,} images"
+        raise InputError(root, found, "as many as go into memory") from None
     count = 0
     for file in files:
         data, numbers = _batch(file)
@@ -107,7 +106,7 @@ def find_small_imagenet(root: Path | str, split: Split) -> list[Path]:
 
 
 def _most_images(file: Path) -> int:
-    """What the file has room for."""
+    """How many images the file has room for."""
     if file.suffix != ".npz":
         return file.stat().st_size // PIXELS
     try:
@@ -119,41 +118,29 @@ def _most_images(file: Path) -> int:
 
 def _batch(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images (n, 3072) and their numbers (n,) from 1 to 1000."""
-    content = _npz(file) if file.suffix == ".npz" else _pickled(file)
+    content = _content(file)
     for key in ("data", "labels"):
         if key not in content:
             raise InputError(file, f"the keys {', '.join(sorted(content))}", "data and labels")
-    data, labels = content["data"], content["labels"]
-    if (
-        not isinstance(data, np.ndarray)
-        or data.dtype != np.uint8
-        or data.ndim != 2
-        or data.shape[1] != PIXELS
-    ):
-        found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
-        raise InputError(f"{file}: data", found, f"uint8 (n, {PIXELS}): images of {SIDE}x{SIDE} pixels")
-    try:
-        numbers = np.asarray(labels).astype(np.int64, casting="same_kind")
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{file}: labels", "what are no whole numbers", "numbers from 1 to 1000") from None
+    data = pixel_rows(str(file), content["data"], None, PIXELS, f"images of {SIDE}x{SIDE} pixels")
+    where = f"{file}: labels"
+    numbers = whole_numbers(where, content["labels"], "numbers from 1 to 1000")
     if numbers.shape != (len(data),):
         found = f"an array of shape {numbers.shape}"
-        raise InputError(f"{file}: labels", found, f"({len(data)},): one for each image")
+        raise InputError(where, found, f"({len(data)},): one for each image")
     if len(numbers) and not 1 <= numbers.min() <= numbers.max() <= len(SMALL_IMAGENET_CLASSES):
         found = f"labels from {numbers.min()} to {numbers.max()}"
-        raise InputError(f"{file}: labels", found, "labels from 1 to 1000, as in the official files")
+        raise InputError(where, found, "labels from 1 to 1000, as in the official files")
     return data, numbers
 
 
-def _pickled(file: Path) -> dict[str, Any]:
-    try:
-        with file.open("rb") as stream:
-            return read_pickle(stream, file)
-    except OSError as error:
-        raise InputError(file, error.strerror or str(error), "a file to read") from None
-
-
-def _npz(file: Path) -> dict[str, Any]:
+def _content(file: Path) -> dict[str, Any]:
+    if file.suffix != ".npz":
+        try:
+            with file.open("rb") as stream:
+                return read_pickle(stream, file)
+        except OSError as error:
+            raise InputError(file, error.strerror or str(error), "a file to read") from None
     try:
         with np.load(file, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files if key in ("data", "labels")}
@@ -162,7 +149,5 @@ def _npz(file: Path) -> dict[str, Any]:
 
 
 def _broken(file: Path, error: Exception) -> InputError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return InputError(
-        file, f"an archive that cannot be read ({reason})", "a NumPy archive of plain arrays: fetch it again"
-    )
+    found = f"an archive that cannot be read ({reason(error)})"
+    return InputError(file, found, "a NumPy archive of plain arrays: fetch it again")

@@ -15,7 +15,7 @@ import hashlib
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -246,12 +246,11 @@ def shuffle_layers(
 
 
 def _check_method(method: str, patch: int | None) -> None:
-    known = get_args(Method)
-    if method not in known:
+    if method not in METHODS:
         raise ValueError(
-            f"method: found {method!r}; expected one of {', '.join(known)}{nearest(method, known)}"
+            f"method: found {method!r}; expected one of {', '.join(METHODS)}{nearest(method, METHODS)}"
         )
-    needs_patch = METHODS[method].needs_patch  # type: ignore[index]  # it is one of them
+    needs_patch = METHODS[method].needs_patch
     if not needs_patch and patch is not None:
         raise ValueError(f"patch: found {patch}; expected none, as method {method!r} takes no patch size")
     if needs_patch and (not is_number(patch) or patch < 1):

@@ -18,8 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detector.tables import ShuffleMethod
-
 __all__ = [
     "SHUFFLES",
     "ChannelShuffle",
@@ -413,7 +411,7 @@ class PatchShuffle(Shuffle):
         return f"patch={self.patch}"
 
 
-SHUFFLES: dict[ShuffleMethod, type[Shuffle]] = {
+SHUFFLES: dict[str, type[Shuffle]] = {
     "spatial": SpatialShuffle,
     "patch": PatchShuffle,
     "channel": ChannelShuffle,

@@ -57,7 +57,7 @@ class MethodRow:
     """Whether it needs a patch size."""
 
 
-METHODS: dict[Method, MethodRow] = {
+METHODS: dict[str, MethodRow] = {
     "spatial": MethodRow("spatial shuffle", "order of the whole map", "#0072B2", "o"),
     "patch": MethodRow(
         "patch-wise shuffle", "order in {patch}×{patch} patches", "#2A7F8E", "o", needs_patch=True

@@ -18,20 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
+from data.streams import Stream, generator
+from diagnosis.matching import Weights
 
 __all__ = [
     "OVER_ALL",
     "Progress",
     "Statistic",
-    "Weights",
     "bootstrap",
     "draw_runs",
-    "mean_defined",
     "resamples",
 ]
-
-Weights = NDArray[np.int32]
-"""``(r, I)`` how often each of I images is drawn in each of r resamples; each row sums to I."""
 
 Progress = Callable[[int, int], None]
 """Told how many replicates are done, and of how many."""
@@ -80,7 +77,7 @@ def resamples(images: int, replicates: range, seed: int = 0) -> Weights:
     weights = np.zeros((len(replicates), images), dtype=np.int32)
     if images:
         for row, replicate in enumerate(replicates):
-            drawn = np.random.default_rng((seed, replicate)).integers(images, size=images)
+            drawn = generator(seed, Stream.BOOTSTRAP_IMAGES, replicate).integers(images, size=images)
             weights[row] = np.bincount(drawn, minlength=images)
     return weights
 
@@ -99,8 +96,7 @@ def draw_runs(runs: int, replicates: int, seed: int, group: int) -> NDArray[np.f
     """
     if runs == 1:
         return np.ones((replicates, 1))
-    # Three numbers in the key: no stream of images has it.
-    draw = np.random.default_rng((seed, group, runs)).integers(runs, size=(replicates, runs - 1))
+    draw = generator(seed, Stream.BOOTSTRAP_RUNS, group, runs).integers(runs, size=(replicates, runs - 1))
     counts: NDArray[np.float64] = (draw[:, :, None] == np.arange(runs)).sum(axis=1) / (runs - 1)
     return counts
 
@@ -155,12 +151,3 @@ def bootstrap(
             told = time.monotonic()
             progress(chunk.stop, replicates)
     return [{name: np.concatenate(value) for name, value in values.items()} for values in parts]
-
-
-def mean_defined(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """The mean of what is defined; NaN where nothing is."""
-    defined = ~np.isnan(values)
-    count = defined.sum(axis=axis)
-    total = np.where(defined, values, 0.0).sum(axis=axis)
-    mean: NDArray[np.float64] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return mean

@@ -7,26 +7,36 @@ and the way of counting over all classes are the YOLO paper's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import InputError
-from diagnosis.matching import Assignment, Matching, assign, take_objects
+from diagnosis.matching import Matching, ObjectCounter, Weights, assign, copies, take_objects
 
 __all__ = [
+    "BACKGROUND",
+    "CORRECT",
     "ERROR_TYPES",
+    "LOCALIZATION",
+    "NONE",
+    "OTHER",
+    "SIMILAR",
     "STRONG",
+    "UNCOUNTED",
     "WEAK",
     "Breakdown",
+    "BreakdownStatistic",
     "ErrorType",
     "ReferencedObjects",
+    "Top",
     "Verdicts",
     "break_down",
-    "down_to_false_positive",
+    "check_thresholds",
     "error_masks",
     "referenced_objects",
+    "shares_of",
     "verdicts",
 ]
 
@@ -120,10 +130,16 @@ Top = int | float | Literal["all"] | ArrayLike | None
 """How many detections of a class count: None: as many as it has objects; an int: so many; a float: so
 many times its objects; an array: one number for each class; "all"."""
 
+DEPTH_MARGIN = 1.25
+"""How much deeper than its top a ranking is searched at first: a resample may hold fewer copies of it."""
+
+
+# ---- the kind of each detection --------------------------------------------------------------
+
 
 @dataclass(frozen=True, eq=False)
 class Verdicts:
-    """The kind of each of M detections, wherever it stands in the ranking.
+    """The kind of each of M detections, wherever it is in the ranking.
 
     Parameters
     ----------
@@ -135,6 +151,168 @@ class Verdicts:
 
     types: NDArray[np.int8]
     confused_with: NDArray[np.int64]
+
+
+def verdicts(
+    matching: Matching, similar: NDArray[np.bool_], *, strong: float = STRONG, weak: float = WEAK
+) -> Verdicts:
+    """The kind of every detection, by the scheme of Hoiem's pies (rules, section 3).
+
+    Where a false positive overlaps objects of several other classes, the largest overlap decides: the
+    one with the object taken in weak matching with that class or, where all are taken, the largest.
+    Cutting the ranking anywhere changes no verdict above the cut. Computed once for each of the arguments.
+    """
+    key = ("verdicts", similar.tobytes(), strong, weak)
+    return matching.once(key, lambda: _verdicts(matching, similar, strong, weak))
+
+
+def _verdicts(matching: Matching, similar: NDArray[np.bool_], strong: float, weak: float) -> Verdicts:
+    types, undecided = _right_class(matching, strong, weak)
+    confused_with = np.full(len(types), NONE, dtype=np.int64)
+    foreign = matching.group_iou >= weak
+    foreign[matching.own_groups] = False
+    groups = np.flatnonzero(foreign)
+    taken = take_objects(matching, weak, groups)
+    pair = np.where(taken >= 0, taken, matching.group_start[groups])
+
+    candidate = undecided[matching.group_detection[groups]]
+    detection = matching.group_detection[groups][candidate]  # rises, and so does the label for each
+    label = matching.group_label[groups][candidate]
+    overlap = matching.pair_iou[pair[candidate]]
+    first = np.flatnonzero(np.diff(detection, prepend=-1))
+    if len(first):
+        largest = np.maximum.reduceat(overlap, first)
+        best = overlap == np.repeat(largest, np.diff(first, append=len(detection)))
+        detection, label = detection[best], label[best]
+        first = np.flatnonzero(np.diff(detection, prepend=-1))  # ties: the lower class
+        detection, label = detection[first], label[first]
+
+    types[undecided] = BACKGROUND
+    types[detection] = np.where(similar[matching.detections.labels[detection], label], SIMILAR, OTHER)
+    confused_with[detection] = label
+    types.setflags(write=False)
+    confused_with.setflags(write=False)
+    return Verdicts(types, confused_with)
+
+
+def error_masks(
+    matching: Matching, similar: NDArray[np.bool_], *, strong: float = STRONG, weak: float = WEAK
+) -> NDArray[np.int8]:
+    """The kind of every detection, by the scheme of Hoiem's AP impact (rules, section 3).
+
+    Unlike in :func:`verdicts`, any overlap with a similar class wins over any with another. Computed once for
+    each of the arguments.
+
+    Returns
+    -------
+    NDArray
+        ``(M,)`` indices into :data:`ERROR_TYPES`.
+    """
+    key = ("error_masks", similar.tobytes(), strong, weak)
+    return matching.once(key, lambda: _error_masks(matching, similar, strong, weak))
+
+
+def _error_masks(
+    matching: Matching, similar: NDArray[np.bool_], strong: float, weak: float
+) -> NDArray[np.int8]:
+    types, undecided = _right_class(matching, strong, weak)
+    types[undecided] = BACKGROUND
+    # A weak label is 0 or more, by taking an object or as a duplicate, just where the largest IoU is at
+    # least `weak`: no walk is needed.
+    groups = np.flatnonzero((matching.group_iou >= weak) & undecided[matching.group_detection])
+    detection = matching.group_detection[groups]
+    resembles = similar[matching.detections.labels[detection], matching.group_label[groups]]
+    types[detection] = OTHER
+    types[detection[resembles]] = SIMILAR
+    types.setflags(write=False)
+    return types
+
+
+def _right_class(
+    matching: Matching, strong: float, weak: float
+) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """Kinds with correct and localization filled in, and which detections are neither."""
+    check_thresholds(strong, weak)
+    types = np.full(len(matching.detections), UNCOUNTED, dtype=np.int8)
+    # In weak matching, too, 0 or more just where the largest IoU with the own class is `weak` or more.
+    own = matching.own_groups[matching.group_iou[matching.own_groups] >= weak]
+    types[matching.group_detection[own]] = LOCALIZATION
+    types[assign(matching, strong).labels >= 0] = CORRECT
+    return types, types == UNCOUNTED
+
+
+def check_thresholds(strong: float, weak: float) -> None:
+    """Raise :class:`InputError` unless ``0 < weak <= strong <= 1``."""
+    if not 0 < weak <= strong <= 1:
+        raise InputError("thresholds", f"weak {weak}, strong {strong}", "0 < weak <= strong <= 1")
+
+
+@dataclass(frozen=True, eq=False)
+class ReferencedObjects:
+    """The verdict on each of M detections, and the object that it refers to.
+
+    Parameters
+    ----------
+    types
+        ``(M,)`` index into :data:`ERROR_TYPES`.
+    confused_with
+        ``(M,)`` the class of the object behind a similar or other error, else −1.
+    duplicate
+        ``(M,)`` localization errors whose overlap would do, but the object has been taken.
+    objects
+        ``(M,)`` row of the object in the ground truth, or −1.
+    overlaps
+        ``(M,)`` IoU with that object; 0 where there is none.
+    """
+
+    types: NDArray[np.int8]
+    confused_with: NDArray[np.int64]
+    duplicate: NDArray[np.bool_]
+    objects: NDArray[np.int64]
+    overlaps: NDArray[np.float64]
+
+
+def referenced_objects(
+    matching: Matching, similar: NDArray[np.bool_], strong: float = STRONG
+) -> ReferencedObjects:
+    """Which object each detection refers to, whatever its rank.
+
+    A correct detection has taken its object. For an error it is the object with the largest overlap (the
+    first in the annotations, of equals): among those of its own class for localization, of the class it was
+    confused with for similar and other, of all for background, where there may be none. Detections are
+    clipped to the image, as in the rules.
+
+    Parameters
+    ----------
+    matching
+        The overlaps.
+    similar
+        ``(C, C)`` which classes are similar.
+    strong
+        Smallest IoU of a correct detection.
+    """
+    found, own = verdicts(matching, similar, strong=strong), assign(matching, strong)
+    types = found.types
+    correct = types == CORRECT
+    objects = np.where(correct, own.objects, NONE)
+    overlaps = np.where(correct, own.overlaps, 0.0)
+
+    # The class whose objects a detection refers to; −1: any.
+    about = np.where(types == LOCALIZATION, matching.detections.labels, found.confused_with)
+    detection = matching.group_detection
+    fits = (about[detection] == NONE) | (matching.group_label == about[detection])
+    groups = np.flatnonzero(fits & ~correct[detection])
+    first_pair = matching.group_start[groups]
+    by_overlap = (matching.pair_object[first_pair], -matching.group_iou[groups], detection[groups])
+    groups = groups[np.lexsort(by_overlap)]
+    chosen = groups[np.diff(detection[groups], prepend=-1) > 0]
+    objects[detection[chosen]] = matching.pair_object[matching.group_start[chosen]]
+    overlaps[detection[chosen]] = matching.group_iou[chosen]
+    duplicate = own.duplicates & (types == LOCALIZATION)
+    return ReferencedObjects(types, found.confused_with, duplicate, objects, overlaps)
+
+
+# ---- how many of each kind are among the top -------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +346,7 @@ class Breakdown:
     @property
     def shares(self) -> NDArray[np.float64]:
         """``(C, 5)`` fractions of the class's top detections; NaN where it has none."""
-        return _shares(self.counts)
+        return shares_of(self.counts)
 
     def mean_over_classes(self) -> NDArray[np.float64]:
         """``(5,)`` the classes' shares averaged, as the YOLO paper does; NaN if nothing was counted."""
@@ -180,10 +358,11 @@ class Breakdown:
 
     def pooled(self) -> NDArray[np.float64]:
         """``(5,)`` shares of all classes' top detections taken together, as Hoiem's tool does."""
-        return _shares(self.counts.sum(axis=0))
+        return shares_of(self.counts.sum(axis=0))
 
 
-def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def shares_of(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Fractions along the last axis; NaN where all counts are 0."""
     total = counts.sum(axis=-1, keepdims=True)
     return np.where(total > 0, counts / np.maximum(total, 1), np.nan)
 
@@ -216,190 +395,110 @@ def break_down(
     InputError
         If `top` is none of these, or the thresholds are not ``0 < weak <= strong <= 1``.
     """
-    kinds = verdicts(matching, similar, strong=strong, weak=weak).types
-    counted = matching.rank < _tops(matching, top)[matching.detections.labels]
-    classes = len(matching.truth.classes)
-    cells = matching.detections.labels[counted] * len(ERROR_TYPES) + kinds[counted]
-    counts = np.bincount(cells, minlength=classes * len(ERROR_TYPES)).reshape(classes, len(ERROR_TYPES))
-    verdict = np.where(counted, kinds, np.int8(UNCOUNTED))
-    return Breakdown(matching.truth.classes, matching.objects, counts, verdict)
+    return BreakdownStatistic(matching, similar, top=top, strong=strong, weak=weak).breakdown()
 
 
-def _tops(matching: Matching, top: Top) -> NDArray[np.int64]:
-    """``(C,)`` how many detections of each class count."""
-    objects = matching.objects
-    wanted = (
-        "an integer, a factor of the objects (a float), one integer for each class, or 'all'; none negative"
-    )
-    if top is None:
-        return objects
-    if isinstance(top, str):
-        if top != "all":
-            raise InputError("top", repr(top), wanted)
-        return np.diff(matching.class_start)
-    numbers = np.asarray(top)
-    if numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all() or (numbers < 0).any():
-        raise InputError("top", repr(top), wanted)
-    if numbers.ndim == 0:
-        return (
-            np.floor(numbers * objects + 0.5).astype(np.int64)
-            if numbers.dtype.kind == "f"
-            else np.full_like(objects, top)
-        )
-    if numbers.shape != objects.shape or numbers.dtype.kind == "f":
-        raise InputError("top", f"{numbers.dtype} of shape {numbers.shape}", wanted)
-    return numbers.astype(np.int64)
+class BreakdownStatistic:
+    """The kinds among the top detections, as a function of how often each image counts.
 
-
-def down_to_false_positive(assignment: Assignment, matching: Matching, count: int = 100) -> NDArray[np.int64]:
-    """How many detections of each class there are down to its `count`-th false positive, that one included.
-
-    All of them where there are fewer false positives. The second column of Hoiem's tool; its pie of a
-    single class adds this column to the one of the top N_j, which :func:`break_down` does not.
-
-    Returns
-    -------
-    NDArray
-        ``(C,)`` numbers, fit for `top` of :func:`break_down`.
-    """
-    false = np.concatenate([[0], np.cumsum(assignment.labels[matching.order] == -1)])
-    start, stop = matching.class_start[:-1], matching.class_start[1:]
-    # The first place at which `count` false positives of the class lie behind.
-    reached = np.searchsorted(false, false[start] + count, side="left")
-    depth: NDArray[np.int64] = np.minimum(reached, stop) - start
-    return depth
-
-
-def verdicts(
-    matching: Matching, similar: NDArray[np.bool_], *, strong: float = STRONG, weak: float = WEAK
-) -> Verdicts:
-    """The kind of every detection, by the scheme of Hoiem's pies (rules, section 3).
-
-    Where a false positive overlaps objects of several other classes, the largest overlap decides: the
-    one with the object taken in weak matching with that class or, where all are taken, the largest.
-    Cutting the ranking anywhere changes no verdict above the cut.
-    """
-    types, undecided = _right_class(matching, strong, weak)
-    confused_with = np.full(len(types), -1, dtype=np.int64)
-    foreign = matching.group_iou >= weak
-    foreign[matching.own_groups] = False
-    groups = np.flatnonzero(foreign)
-    taken = take_objects(matching, weak, groups)
-    pair = np.where(taken >= 0, taken, matching.group_start[groups])
-
-    candidate = undecided[matching.group_detection[groups]]
-    detection = matching.group_detection[groups][candidate]  # rises, and so does the label for each
-    label = matching.group_label[groups][candidate]
-    overlap = matching.pair_iou[pair[candidate]]
-    first = np.flatnonzero(np.diff(detection, prepend=-1))
-    if len(first):
-        largest = np.maximum.reduceat(overlap, first)
-        best = overlap == np.repeat(largest, np.diff(first, append=len(detection)))
-        detection, label = detection[best], label[best]
-        first = np.flatnonzero(np.diff(detection, prepend=-1))  # ties: the lower class
-        detection, label = detection[first], label[first]
-
-    types[undecided] = BACKGROUND
-    types[detection] = np.where(similar[matching.detections.labels[detection], label], SIMILAR, OTHER)
-    confused_with[detection] = label
-    return Verdicts(types, confused_with)
-
-
-def error_masks(
-    matching: Matching, similar: NDArray[np.bool_], *, strong: float = STRONG, weak: float = WEAK
-) -> NDArray[np.int8]:
-    """The kind of every detection, by the scheme of Hoiem's AP impact (rules, section 3).
-
-    Unlike in :func:`verdicts`, any overlap with a similar class wins over any with another.
-
-    Returns
-    -------
-    NDArray
-        ``(M,)`` indices into :data:`ERROR_TYPES`.
-    """
-    types, undecided = _right_class(matching, strong, weak)
-    types[undecided] = BACKGROUND
-    # A weak label is 0 or more, by taking an object or as a duplicate, just where the largest IoU is at
-    # least `weak`: no walk is needed.
-    groups = np.flatnonzero((matching.group_iou >= weak) & undecided[matching.group_detection])
-    detection = matching.group_detection[groups]
-    resembles = similar[matching.detections.labels[detection], matching.group_label[groups]]
-    types[detection] = OTHER
-    types[detection[resembles]] = SIMILAR
-    return types
-
-
-def _right_class(
-    matching: Matching, strong: float, weak: float
-) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """Kinds with correct and localization filled in, and which detections are neither."""
-    if not 0 < weak <= strong <= 1:
-        raise InputError("thresholds", f"weak {weak}, strong {strong}", "0 < weak <= strong <= 1")
-    types = np.full(len(matching.detections), UNCOUNTED, dtype=np.int8)
-    # In weak matching, too, 0 or more just where the largest IoU with the own class is `weak` or more.
-    own = matching.own_groups[matching.group_iou[matching.own_groups] >= weak]
-    types[matching.group_detection[own]] = LOCALIZATION
-    types[assign(matching, strong).labels >= 0] = CORRECT
-    return types, types == UNCOUNTED
-
-
-class ReferencedObjects(NamedTuple):
-    """The verdict on each of M detections, and the object that it is about."""
-
-    types: NDArray[np.int8]
-    """``(M,)`` index into :data:`~diagnosis.breakdown.ERROR_TYPES`."""
-    confused_with: NDArray[np.int64]
-    """``(M,)`` the class of the object behind a similar or other error, else −1."""
-    duplicate: NDArray[np.bool_]
-    """``(M,)`` localization errors whose overlap would do, but the object has been taken."""
-    objects: NDArray[np.int64]
-    """``(M,)`` row of the object in the ground truth, or −1."""
-    overlaps: NDArray[np.float64]
-    """``(M,)`` IoU with that object; 0 where there is none."""
-
-
-def referenced_objects(matching: Matching, similar: NDArray[np.bool_], strong: float) -> ReferencedObjects:
-    """What each detection is, whatever its rank, and which object that has to do with.
-
-    A correct detection has taken its object. Of an error it is the object with the largest overlap (the
-    first in the annotations, of equals): among those of its own class for localization, of the class it was
-    confused with for similar and other, of all for background, where there may be none. Detections are
-    clipped to the image, as in the rules.
+    The top of a class follows the weights: as many detections, copies counted, as its objects (or what `top`
+    says of them). Where the cut falls among the copies of one detection, only those above it count.
 
     Parameters
     ----------
     matching
         The overlaps.
-    similar
-        ``(C, C)`` which classes are similar.
-    strong
-        Smallest IoU of a correct detection.
+    similar, top, strong, weak
+        As in :func:`break_down`, which raises the same errors.
     """
-    found = verdicts(matching, similar, strong=strong)
-    types, confused_with = found.types, found.confused_with
-    own = assign(matching, strong)
-    count = len(matching.detections)
-    objects = np.full(count, NONE, dtype=np.int64)
-    overlaps = np.zeros(count)
 
-    # The class whose objects a detection is about; −1: any.
-    about = np.where(types == LOCALIZATION, matching.detections.labels, confused_with)
-    detection = matching.group_detection
-    fits = (about[detection] == NONE) | (matching.group_label == about[detection])
-    groups = np.flatnonzero(fits & (types[detection] != CORRECT))
-    first_pair = matching.group_start[groups]
-    by_overlap = np.lexsort(
-        (matching.pair_object[first_pair], -matching.group_iou[groups], detection[groups])
-    )
-    groups = groups[by_overlap]
-    largest = np.ones(len(groups), dtype=bool)
-    largest[1:] = detection[groups[1:]] != detection[groups[:-1]]
-    chosen = groups[largest]
-    objects[detection[chosen]] = matching.pair_object[matching.group_start[chosen]]
-    overlaps[detection[chosen]] = matching.group_iou[chosen]
+    def __init__(
+        self,
+        matching: Matching,
+        similar: NDArray[np.bool_],
+        *,
+        top: Top = None,
+        strong: float = STRONG,
+        weak: float = WEAK,
+    ) -> None:
+        self.cells = matching.cells
+        self._matching, self._top = matching, _checked_top(matching, top)
+        self._types = verdicts(matching, similar, strong=strong, weak=weak).types
+        self._objects = ObjectCounter(matching.truth, ~matching.ignored)
 
-    correct = types == CORRECT
-    objects[correct], overlaps[correct] = own.objects[correct], own.overlaps[correct]
-    return ReferencedObjects(
-        types, confused_with, own.duplicates & (types == LOCALIZATION), objects, overlaps
+    def __call__(self, weights: Weights | None = None) -> dict[str, NDArray[np.float64]]:
+        """``share/<kind>`` ``(r, C)`` of each class and ``pooled/<kind>`` ``(r,)`` over all; NaN of nothing.
+
+        Also for ``correct_and_localization``.
+        """
+        counts = self.counts(weights)
+        values: dict[str, NDArray[np.float64]] = {}
+        for section, some in (("share", counts), ("pooled", counts.sum(axis=1))):
+            shares = np.moveaxis(shares_of(some), -1, 0)
+            values |= {
+                f"{section}/{kind.name}": share for kind, share in zip(ERROR_TYPES, shares, strict=True)
+            }
+            values[f"{section}/correct_and_localization"] = shares[CORRECT] + shares[LOCALIZATION]
+        return values
+
+    def counts(self, weights: Weights | None = None) -> NDArray[np.int64]:
+        """``(r, C, 5)`` top detections of each class and kind; without weights each image counts once."""
+        matching, tops = self._matching, self.tops(weights)
+        if weights is None:
+            weights = np.ones((1, len(matching.truth.images)), dtype=np.int32)
+        counts = np.zeros((*tops.shape, len(ERROR_TYPES)), dtype=np.int64)
+        for label in range(tops.shape[1]):
+            rows = matching.ranked(label)
+            counted = _counted(weights, matching.detections.image_index[rows], tops[:, label])
+            kinds = self._types[rows[: counted.shape[1]], None] == np.arange(len(ERROR_TYPES))
+            counts[:, label] = counted @ kinds.astype(np.float64)
+        return counts
+
+    def tops(self, weights: Weights | None = None) -> NDArray[np.int64]:
+        """``(r, C)`` how many detections count, copies and all."""
+        objects, top = self._objects(weights), self._top
+        if top is None:
+            return objects
+        if isinstance(top, str):
+            return np.full_like(objects, np.iinfo(np.int64).max)
+        if top.dtype.kind == "f":
+            scaled: NDArray[np.int64] = np.floor(top * objects + 0.5).astype(np.int64)
+            return scaled
+        tops: NDArray[np.int64] = np.broadcast_to(top.astype(np.int64), objects.shape)
+        return tops
+
+    def breakdown(self) -> Breakdown:
+        """With each image counted once."""
+        matching = self._matching
+        counted = matching.rank < self.tops()[0][matching.detections.labels]
+        verdict = np.where(counted, self._types, np.int8(UNCOUNTED))
+        return Breakdown(matching.truth.classes, matching.objects, self.counts()[0], verdict)
+
+
+def _checked_top(matching: Matching, top: Top) -> NDArray[np.number] | str | None:
+    wanted = (
+        "an integer, a factor of the objects (a float), one integer for each class, or 'all'; none negative"
     )
+    if top is None or (isinstance(top, str) and top == "all"):
+        return top
+    numbers = np.asarray(top)
+    if numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all() or (numbers < 0).any():
+        raise InputError("top", repr(top), wanted)
+    if numbers.ndim and (numbers.shape != matching.objects.shape or numbers.dtype.kind == "f"):
+        raise InputError("top", f"{numbers.dtype} of shape {numbers.shape}", wanted)
+    return numbers
+
+
+def _counted(weights: Weights, images: NDArray[np.int64], tops: NDArray[np.int64]) -> NDArray[np.float64]:
+    """``(r, n)`` how many copies of the first n detections of a ranking lie within the top.
+
+    n is what the deepest of the r tops needs, no more than twice over.
+    """
+    depth = len(images) if len(tops) == 0 else int(min(len(images), DEPTH_MARGIN * float(tops.max()) + 32))
+    while True:
+        mine = copies(weights, images[:depth])
+        upto = np.cumsum(mine, axis=1, dtype=np.int32)
+        if depth == len(images) or bool((upto[:, -1] >= tops).all()):
+            break
+        depth = min(len(images), 2 * depth)
+    return np.clip(tops[:, None] - (upto - mine), 0, mine).astype(np.float64)

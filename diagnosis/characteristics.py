@@ -17,13 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import UNKNOWN, GroundTruth, InputError
-from diagnosis.average_precision import (
-    HoiemScores,
-    best_normalized_precision,
-    normal_objects,
-    ranked_hits,
-    score_runs,
-)
+from diagnosis.average_precision import Hits, HoiemScores, Ranking, envelope, normal_objects, score_hits
 from diagnosis.breakdown import STRONG
 from diagnosis.matching import Matching, assign
 from diagnosis.similar import group_indices
@@ -409,26 +403,26 @@ def characteristics(
     >>> table.characteristic.bins, table.scores.apn.tolist(), table.missed.tolist()
     (('≤ 32²', '> 32²'), [[0.0, 1.0]], [[1, 0]])
     """
-    truth, start, objects = matching.truth, matching.class_start, matching.objects
+    truth, objects = matching.truth, matching.objects
     if chosen is None:
         chosen = standard_characteristics(truth, edges)
     assignment = assign(matching, iou)
-    labels = assignment.labels_forgiving_duplicates if forgive_duplicates else assignment.labels
-    ranked = labels[matching.order]
-    hits = ranked_hits(ranked, start)
-    false = hits.above(ranked == -1)
+    excused = assignment.duplicates & forgive_duplicates
+    labels = np.where(excused, np.int8(0), assignment.labels)
+    ((_, (hits,)),) = Ranking(matching, [labels], matching.order).hits()
     normal = normal_objects(len(truth.images))
-    found = assignment.objects[matching.order[hits.places]]  # (T,)
+    found = assignment.objects[matching.order[labels[matching.order] == 1]]  # (T,)
     precision = np.zeros(len(truth))
-    precision[found] = best_normalized_precision(false, hits.start, objects, normal)
+    normalized = hits.normalized_precision(objects[None], normal)
+    precision[found] = envelope(normalized, hits.start)[0]
     counted = ~matching.ignored
     lost = counted & (precision < MISSED_BELOW)
     return Characteristics(
         truth.classes,
-        score_runs(false, hits.start, objects, normal),
+        score_hits(hits, objects, normal).reshaped(len(objects)),
         np.bincount(truth.labels[lost], minlength=len(truth.classes)),
         precision,
-        tuple(_score_bins(kind, matching, found, false, normal, lost) for kind in chosen),
+        tuple(_score_bins(kind, matching, found, hits.false[0], normal, lost) for kind in chosen),
     )
 
 
@@ -451,7 +445,7 @@ def _score_bins(
     inside = np.flatnonzero(of_hit >= 0)
     inside = inside[np.argsort(of_hit[inside], kind="stable")]
     start = np.searchsorted(of_hit[inside], np.arange(math.prod(shape) + 1))
-    scores = score_runs(false[inside], start, objects, normal).reshaped(*shape)
+    scores = score_hits(Hits.once(false[inside], start), objects, normal).reshaped(*shape)
     return BinScores(kind, scores, missed.reshape(shape))
 
 

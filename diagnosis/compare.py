@@ -8,7 +8,6 @@ Several runs of one model, from several seeds, form a group; in each replicate i
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,85 +15,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.average_precision import AP_KINDS
-from diagnosis.bootstrap import OVER_ALL, Progress, Statistic, bootstrap, draw_runs, mean_defined
-from diagnosis.breakdown import Top
+from diagnosis.average_precision import AP_KINDS, mean_defined
+from diagnosis.bootstrap import OVER_ALL, Progress, Statistic, bootstrap, draw_runs
+from diagnosis.breakdown import BreakdownStatistic, Top
+from diagnosis.impact import VARIANTS, ImpactStatistic
 from diagnosis.record import Diagnosis, check_same_truth
-from diagnosis.resampled import ResampledAP, ResampledBreakdown
-from diagnosis.resampled_impact import ResampledImpact
-from diagnosis.resampled_tide import ResampledTide
-from diagnosis.tide import TIDE_LABELS
+from diagnosis.tide import TIDE_LABELS, TideStatistic
 
-__all__ = [
-    "OVER_ALL",
-    "Comparison",
-    "Difference",
-    "Estimate",
-    "StatisticOf",
-    "ap_at",
-    "check_same_truth",
-    "compare",
-    "impact_label",
-    "mean_defined",
-    "p_value",
-    "quantity_name",
-]
+__all__ = ["Comparison", "Difference", "Estimate", "StatisticOf", "compare", "p_value", "quantity_name"]
 
-VERBS = {
-    "ignore": "{} removed",
-    "fix": "{} corrected",
-    "only": "all but {} removed",
-}
-IMPACT_LABELS = {"ignore_localization_similar": "localization corrected and similar removed"}
-NAMES = {
+LABELS: dict[str, str] = {
     "share/correct_and_localization": "correct + localization",
+    **{f"dap/{name}": label for name, label in TIDE_LABELS.items()},
+    **{f"impact/{variant.name}": variant.label for variant in VARIANTS},
+    **{f"map/{name}": kind.mean for name, kind in AP_KINDS.items()},
 }
+"""What quantities are called whose name does not say it."""
 
 
 def quantity_name(quantity: str) -> str:
-    """What a quantity of :attr:`diagnosis.compare.Comparison.quantities` is called.
+    """What a quantity of :attr:`Comparison.quantities` is called, in words, tables and figures.
 
     Examples
     --------
     >>> quantity_name("share/similar"), quantity_name("map/coco"), quantity_name("dap/loc")
     ('similar', 'mAP, COCO at IoU 0.5 to 0.95', 'wrong place')
-    >>> quantity_name("impact/fix_localization"), quantity_name("tide/ap50")
-    ('localization corrected', 'AP at IoU 0.5')
+    >>> quantity_name("impact/fix_localization"), quantity_name("tide/ap62.5")
+    ('localization corrected', 'AP at IoU 0.625')
     """
     section, _, name = quantity.rpartition("/")
-    if section == "impact":
-        return impact_label(name)
-    if section == "dap":
-        return TIDE_LABELS.get(name, name)
-    if section == "tide":
-        return ap_at(name)
-    if section == "map":
-        return AP_KINDS[name].mean
-    return NAMES.get(quantity, name.replace("_", " "))
-
-
-def impact_label(kind: str) -> str:
-    """What one of the changes to the ranking is called.
-
-    Examples
-    --------
-    >>> impact_label("fix_localization"), impact_label("only_background")
-    ('localization corrected', 'all but background removed')
-    """
-    verb, _, what = kind.partition("_")
-    return IMPACT_LABELS.get(kind) or VERBS.get(verb, verb + " {}").format(what.replace("_", " "))
-
-
-def ap_at(key: str) -> str:
-    """What TIDE's average precision is called, by its key in ``diagnosis.json``.
-
-    Examples
-    --------
-    >>> ap_at("ap50"), ap_at("ap62.5"), ap_at("ap")
-    ('AP at IoU 0.5', 'AP at IoU 0.625', 'AP')
-    """
-    overlap = re.fullmatch(r"ap([\d.]*\d)", key)
-    return f"AP at IoU {float(overlap[1]) / 100:g}" if overlap else key.replace("ap", "AP", 1)
+    if section == "tide" and name != "ap":
+        return f"AP at IoU {float(name.removeprefix('ap')) / 100:g}"
+    return LABELS.get(quantity, name.replace("_", " "))
 
 
 def p_value(p: float, replicates: float) -> str:
@@ -322,11 +274,8 @@ def compare(
 ) -> Comparison:
     """Bootstrap the numbers of detectors over the images they were run on.
 
-    The quantities are those of :class:`diagnosis.resampled.ResampledBreakdown` (``share/…`` by class,
-    ``pooled/…``), of :class:`diagnosis.resampled.ResampledAP` (``map/…`` by class), of
-    :class:`diagnosis.resampled_impact.ResampledImpact` (``impact/…`` by class), of
-    :class:`diagnosis.resampled_tide.ResampledTide` (``tide/…`` and ``dap/…`` by class), and those of
-    `statistics`.
+    The quantities are ``share/…``, ``map/…``, ``impact/…``, ``tide/…`` and ``dap/…`` of each class,
+    ``pooled/…`` over all, and those of `statistics`.
 
     A group's number is the mean over its runs. In each replicate the images are drawn once, for all runs,
     and of the group's S runs S − 1 with replacement (:func:`diagnosis.bootstrap.draw_runs`): its interval
@@ -377,29 +326,30 @@ def compare(
     members = _members(diagnoses, groups)
     if not 0 < level < 1:
         raise InputError("level", f"{level:g}", "a number between 0 and 1, such as 0.95")
-    made: list[Statistic] = []
+    made: list[list[Statistic]] = []  # of each detector
     for diagnosis in diagnoses:
-        made.append(ResampledBreakdown(diagnosis.matching, diagnosis.similar, top=top, iou=diagnosis.iou))
-        made.append(ResampledAP(diagnosis.matching, iou=diagnosis.iou))
+        matching, similar, iou = diagnosis.matching, diagnosis.similar, diagnosis.iou
+        mine: list[Statistic] = [BreakdownStatistic(matching, similar, top=top, strong=iou)]
+        mine.append(diagnosis.ap_statistic)
         if costs:
-            made.append(ResampledImpact(diagnosis.matching, diagnosis.similar, iou=diagnosis.iou))
-            made.append(ResampledTide(diagnosis.matching, diagnosis.tide))
-        made += [statistic(diagnosis) for statistic in statistics]
+            mine.append(ImpactStatistic(matching, similar, strong=iou))
+            mine.append(TideStatistic.of(matching, diagnosis.tide))
+        made.append([*mine, *(statistic(diagnosis) for statistic in statistics)])
     images = len(diagnoses[0].truth.images)
-    drawn = bootstrap(made, images, replicates=replicates, seed=seed, progress=progress)
-    once = np.ones((1, images), dtype=np.int32)
-    measured = [statistic(once) for statistic in made]
-    each = len(made) // len(diagnoses)
+    every = [statistic for mine in made for statistic in mine]
+    samples_of = bootstrap(every, images, replicates=replicates, seed=seed, progress=progress)
+    values_of = [statistic(np.ones((1, images), dtype=np.int32)) for statistic in every]
+    each = len(made[0])
 
     by_class, values, samples, run_values = set(), {}, {}, {}
     for kind in range(each):
-        for quantity, example in measured[kind].items():
+        for quantity, example in values_of[kind].items():
             if example.ndim == 2:
                 by_class.add(quantity)
             # (S, 1, K) and (S, R, K) of the S detectors
             exact, redrawn = (
-                np.stack([_with_classes(part[quantity]) for part in parts[kind::each]])
-                for parts in (measured, drawn)
+                np.stack([part[quantity].reshape(len(part[quantity]), -1) for part in parts[kind::each]])
+                for parts in (values_of, samples_of)
             )
             run_values[quantity] = tuple(exact[list(runs), 0] for runs in members.values())
             values[quantity] = np.stack([mean_defined(runs, 0) for runs in run_values[quantity]])
@@ -422,10 +372,6 @@ def compare(
         samples=samples,
         run_values=run_values,
     )
-
-
-def _with_classes(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return values if values.ndim == 2 else values[:, None]
 
 
 def _of_group(runs: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:

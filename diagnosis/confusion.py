@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from data.records import InputError
 from diagnosis.average_precision import best_f1
 from diagnosis.breakdown import STRONG
-from diagnosis.matching import Matching
+from diagnosis.matching import Matching, greedy
 
 __all__ = ["ConfusionMatrix", "confusion_matrix"]
 
@@ -93,7 +93,15 @@ def confusion_matrix(
     pairs = np.flatnonzero(~ignored)
     differ = found.labels[detection[pairs]] != truth.labels[object_[pairs]]
     pairs = pairs[np.lexsort((detection[pairs], -found.scores[detection[pairs]], differ, -overlap[pairs]))]
-    partner = _pair_up(detection[pairs], object_[pairs], len(found), len(truth))
+    # The best pair first, whoever else wants either box: each detection has a list in this order.
+    by_detection = np.argsort(detection[pairs], kind="stable")
+    mine, its = detection[pairs][by_detection], object_[pairs][by_detection]
+    start = np.flatnonzero(np.diff(mine, prepend=-1))
+    stop = np.append(start[1:], len(mine)).astype(np.int64)
+    taken = greedy(start, stop, its, len(truth), by_detection.astype(np.int32))
+    taken = taken[taken >= 0]
+    partner = np.full(len(found), -1, dtype=np.int64)
+    partner[mine[taken]] = its[taken]
 
     excused = np.zeros(len(found), dtype=bool)
     excused[detection[ignored]] = True
@@ -108,26 +116,3 @@ def confusion_matrix(
     columns = np.concatenate([found.labels[paired], found.labels[alone], np.full(missed.sum(), size - 1)])
     counts = np.bincount(rows * size + columns, minlength=size * size).reshape(size, size)
     return ConfusionMatrix(truth.classes, counts, cut, iou)
-
-
-def _pair_up(
-    detection: NDArray[np.int64], object_: NDArray[np.int64], detections: int, objects: int
-) -> NDArray[np.int64]:
-    """``(detections,)`` the object of each, or −1, of pairs that are formed in the order given.
-
-    Each round forms every pair that is the first left of both its boxes, so there are few rounds.
-    """
-    partner = np.full(detections, -1, dtype=np.int64)
-    taken = np.zeros(objects, dtype=bool)
-    while len(detection):
-        place = np.arange(len(detection))
-        first_of_detection = np.full(detections, len(place))
-        first_of_object = np.full(objects, len(place))
-        np.minimum.at(first_of_detection, detection, place)
-        np.minimum.at(first_of_object, object_, place)
-        formed = (first_of_detection[detection] == place) & (first_of_object[object_] == place)
-        partner[detection[formed]] = object_[formed]
-        taken[object_[formed]] = True
-        left = (partner[detection] < 0) & ~taken[object_]
-        detection, object_ = detection[left], object_[left]
-    return partner

@@ -7,35 +7,56 @@ not counting it: all variants follow from one ranking and a running count of eac
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.average_precision import HoiemScores, normal_objects, ranked_hits, score_runs
-from diagnosis.breakdown import BACKGROUND, LOCALIZATION, OTHER, SIMILAR, STRONG, WEAK, error_masks
-from diagnosis.matching import Matching, assign
+from diagnosis.average_precision import (
+    HOIEM_COLUMNS,
+    Hits,
+    HoiemScores,
+    RankedErrors,
+    envelope,
+    mean_over_objects,
+    normal_objects,
+    score_hits,
+)
+from diagnosis.breakdown import (
+    BACKGROUND,
+    CORRECT,
+    ERROR_TYPES,
+    LOCALIZATION,
+    OTHER,
+    SIMILAR,
+    STRONG,
+    WEAK,
+    error_masks,
+)
+from diagnosis.matching import Matching, ObjectCounter, Weights, assign, copies
 from diagnosis.similar import group_indices
 
-__all__ = ["VARIANTS", "Impact", "Variant", "impact"]
+__all__ = ["VARIANTS", "Impact", "ImpactStatistic", "Variant", "impact"]
 
 
 @dataclass(frozen=True)
 class Variant:
     """One way to score a ranking as if some errors had not been made.
 
-    Attributes
+    Parameters
     ----------
     name
         Its name in results.
     tool_name
         What Hoiem's tool calls it; None where the tool has no such thing.
     weak
-        Whether a detection is right from the weak threshold on, duplicates forgiven.
+        Whether a detection is right from the weak threshold on, duplicates left out.
     counted
         The types of error, indices into :data:`diagnosis.breakdown.ERROR_TYPES`, that count as false
         positives.
+    label
+        In figures and tables.
     explanation
         What it is, in one sentence.
     """
@@ -44,111 +65,87 @@ class Variant:
     tool_name: str | None
     weak: bool
     counted: tuple[int, ...]
+    label: str
     explanation: str
+
+    @property
+    def compared(self) -> bool:
+        """Whether comparisons of detectors tell it: errors left out or corrected, not all the others."""
+        return self.name != "all" and not self.name.startswith("only_")
 
 
 VARIANTS: tuple[Variant, ...] = (
     Variant(
-        "all",
-        "all",
-        False,
-        (LOCALIZATION, SIMILAR, OTHER, BACKGROUND),
-        "The detections as they are.",
+        "all", "all", False, (LOCALIZATION, SIMILAR, OTHER, BACKGROUND), "all", "The detections as they are."
     ),
     Variant(
-        "ignore_localization",
-        "ignoreloc",
-        False,
-        (SIMILAR, OTHER, BACKGROUND),
+        "ignore_localization", "ignoreloc", False, (SIMILAR, OTHER, BACKGROUND),
+        "localization removed",
         "Localization errors and duplicates are left out.",
     ),
     Variant(
-        "fix_localization",
-        "fixloc",
-        True,
-        (SIMILAR, OTHER, BACKGROUND),
+        "fix_localization", "fixloc", True, (SIMILAR, OTHER, BACKGROUND),
+        "localization corrected",
         "Localization errors are made correct, duplicates are left out.",
     ),
     Variant(
-        "only_localization",
-        "onlyloc",
-        False,
-        (LOCALIZATION,),
+        "only_localization", "onlyloc", False, (LOCALIZATION,),
+        "all but localization removed",
         "All errors but localization errors and duplicates are left out.",
     ),
     Variant(
-        "ignore_similar",
-        "ignoresimilar",
-        False,
-        (LOCALIZATION, OTHER, BACKGROUND),
+        "ignore_similar", "ignoresimilar", False, (LOCALIZATION, OTHER, BACKGROUND),
+        "similar removed",
         "Confusions with similar classes are left out.",
     ),
     Variant(
-        "only_similar",
-        "onlysimilar",
-        False,
-        (SIMILAR,),
+        "only_similar", "onlysimilar", False, (SIMILAR,),
+        "all but similar removed",
         "All errors but confusions with similar classes are left out.",
     ),
     Variant(
-        "ignore_background",
-        "ignorebg",
-        False,
-        (LOCALIZATION, SIMILAR),
+        "ignore_background", "ignorebg", False, (LOCALIZATION, SIMILAR),
+        "background removed",
         "Detections on background and confusions with other classes are left out.",
     ),
     Variant(
-        "only_background",
-        "onlybg",
-        False,
-        (OTHER, BACKGROUND),
+        "only_background", "onlybg", False, (OTHER, BACKGROUND),
+        "all but background removed",
         "All errors but those on background and on other classes are left out.",
     ),
     Variant(
-        "ignore_localization_similar",
-        "ignorelocsim",
-        True,
-        (OTHER, BACKGROUND),
+        "ignore_localization_similar", "ignorelocsim", True, (OTHER, BACKGROUND),
+        "localization corrected and similar removed",
         "Localization errors are made correct; duplicates and confusions with similar classes are left out.",
     ),
     Variant(
-        "ignore_other",
-        None,
-        False,
-        (LOCALIZATION, SIMILAR, BACKGROUND),
+        "ignore_other", None, False, (LOCALIZATION, SIMILAR, BACKGROUND),
+        "other removed",
         "Confusions with other classes are left out.",
     ),
     Variant(
-        "only_other",
-        None,
-        False,
-        (OTHER,),
+        "only_other", None, False, (OTHER,),
+        "all but other removed",
         "All errors but confusions with other classes are left out.",
     ),
     Variant(
-        "ignore_pure_background",
-        None,
-        False,
-        (LOCALIZATION, SIMILAR, OTHER),
+        "ignore_pure_background", None, False, (LOCALIZATION, SIMILAR, OTHER),
+        "pure background removed",
         "Detections on background are left out.",
     ),
     Variant(
-        "only_pure_background",
-        None,
-        False,
-        (BACKGROUND,),
+        "only_pure_background", None, False, (BACKGROUND,),
+        "all but pure background removed",
         "All errors but those on background are left out.",
     ),
-)
+)  # fmt: skip
 """The variants, in the order of the rows of :class:`Impact`.
 
 *Background* includes *other*, as in Hoiem's tool (rules, 3); the last four, which are not the tool's, tell
 the two apart.
 """
 
-_ERRORS = (LOCALIZATION, SIMILAR, OTHER, BACKGROUND)
-_STRONG_ROWS = [row for row, variant in enumerate(VARIANTS) if not variant.weak]
-_WEAK_ROWS = [row for row, variant in enumerate(VARIANTS) if variant.weak]
+FIRST_ERROR = LOCALIZATION  # of those that count as false positives
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,16 +221,92 @@ def impact(
     >>> cost.scores.ap[0].tolist(), cost.bars(["cat"])[4]  # without the confusion the cat is found first
     ([0.5, 0.0], np.float64(0.5))
     """
-    order = matching.order
-    kinds = error_masks(matching, similar, strong=strong, weak=weak)[order]
-    at_strong, at_weak = assign(matching, strong).labels, assign(matching, weak).labels_forgiving_duplicates
-    normal = normal_objects(len(matching.truth.images))
-    parts = []
-    for labels, variants in ((at_strong, _STRONG_ROWS), (at_weak, _WEAK_ROWS)):
-        hits = ranked_hits(labels[order], matching.class_start)
-        counted = np.array([[kind in VARIANTS[row].counted for kind in _ERRORS] for row in variants])
-        above = np.stack([hits.above(kinds == kind) for kind in _ERRORS])  # (4, T)
-        parts.append(score_runs(counted.astype(np.int64) @ above, hits.start, matching.objects, normal))
-    scores = HoiemScores.joined(parts)
-    place = np.argsort(_STRONG_ROWS + _WEAK_ROWS)
-    return Impact(matching.truth.classes, scores.rows(place))
+    return ImpactStatistic(matching, similar, strong=strong, weak=weak).impact()
+
+
+class ImpactStatistic:
+    """What leaving out or correcting each error type adds to Hoiem's AP, as a function of image weights.
+
+    Parameters
+    ----------
+    matching
+        The overlaps.
+    similar, strong, weak
+        As in :func:`impact`, which raises the same errors.
+    """
+
+    def __init__(
+        self, matching: Matching, similar: NDArray[np.bool_], *, strong: float = STRONG, weak: float = WEAK
+    ) -> None:
+        kinds = error_masks(matching, similar, strong=strong, weak=weak)
+        self.cells = matching.cells
+        self._matching = matching
+        self._objects = ObjectCounter(matching.truth, ~matching.ignored)
+        order, images = matching.order, matching.detections.image_index
+        wrong = kinds[order] != CORRECT
+        before = np.concatenate([[0], np.cumsum(wrong)])
+        rows = order[wrong]
+        self._errors = RankedErrors(
+            before[matching.class_start],
+            kinds[rows] - np.int8(FIRST_ERROR),
+            images[rows],
+            len(ERROR_TYPES) - FIRST_ERROR,
+        )
+        # The hits at the strong and at the weak threshold.
+        self._start, self._images, self._above = [], [], []
+        for threshold in (strong, weak):
+            places = np.flatnonzero(assign(matching, threshold).labels[order] == 1)
+            start = np.searchsorted(places, matching.class_start)
+            self._start.append(start)
+            self._images.append(images[order[places]])
+            self._above.append(self._errors.above(before[places], start))
+
+    def __call__(self, weights: Weights | None = None) -> dict[str, NDArray[np.float64]]:
+        """``impact/<variant>`` ``(r, C)`` gains, at least 0, of the variants compared; NaN without objects.
+
+        Their means over the classes are the bars of :meth:`Impact.bars`.
+        """
+        objects = self._objects(weights)
+        variants = [variant for variant in VARIANTS if variant.compared]
+        ap = np.zeros((1 + len(variants), *objects.shape))
+        for classes, hits in self._hits(weights, [VARIANTS[0], *variants]):
+            for row, some in enumerate(hits):
+                best = envelope(some.precision, some.start)
+                ap[row, :, classes] = mean_over_objects(best, some, objects[:, classes])
+        gains = np.where(objects > 0, np.maximum(ap - ap[0], 0.0), np.nan)
+        return {f"impact/{variant.name}": gain for variant, gain in zip(variants, gains[1:], strict=True)}
+
+    def impact(self) -> Impact:
+        """With each image counted once."""
+        matching = self._matching
+        normal = normal_objects(len(matching.truth.images))
+        ((_, hits),) = self._hits(None, VARIANTS)
+        scores = [score_hits(some, matching.objects, normal) for some in hits]
+        columns = (np.concatenate([getattr(part, name) for part in scores]) for name in HOIEM_COLUMNS)
+        return Impact(matching.truth.classes, HoiemScores(*columns))
+
+    def _hits(
+        self, weights: Weights | None, variants: Sequence[Variant]
+    ) -> Iterator[tuple[slice, list[Hits]]]:
+        """Some classes, and their hits in each variant: all classes at once if each image counts once."""
+        if weights is None:
+            yield slice(None), [
+                Hits.once(self._above[v.weak][[kind - FIRST_ERROR for kind in v.counted]].sum(axis=0),
+                          self._start[v.weak])
+                for v in variants
+            ]  # fmt: skip
+            return
+        for label in range(len(self._matching.truth.classes)):
+            errors = self._errors.running(weights, label)
+            parts = []
+            for start, images, above in zip(self._start, self._images, self._above, strict=True):
+                hits = slice(start[label], start[label + 1])
+                mine = copies(weights, images[hits])
+                true = np.cumsum(mine, axis=1, dtype=np.int32)
+                parts.append((mine, true, errors.above(above[:, hits])))
+            some = []
+            for variant in variants:
+                mine, true, false = parts[variant.weak]
+                counted = sum(false[kind - FIRST_ERROR] for kind in variant.counted)
+                some.append(Hits(true, np.asarray(counted), np.array([0, true.shape[1]]), mine))
+            yield slice(label, label + 1), some

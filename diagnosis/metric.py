@@ -41,7 +41,7 @@ class ErrorBreakdown(Metric):
     similar
         Groups of names of similar classes, as for :func:`diagnosis.similar.similar_matrix`.
     top, iou
-        As in :func:`diagnosis.summary.diagnose`.
+        As in :func:`diagnosis.diagnose`.
     ap
         Which average precision ``map`` is: a column of :class:`diagnosis.average_precision.APTable`.
     pooled
@@ -160,7 +160,7 @@ class ErrorBreakdown(Metric):
         truth, found, clip = self._records()
         matching = match(truth, found, clip=clip)
         breakdown = break_down(matching, self.similar, self.top, strong=self.iou)
-        scores = average_precision(truth, found, matching, iou=self.iou, coco=self.ap.startswith("coco"))
+        scores = average_precision(truth, found, matching, iou=self.iou, coco=AP_KINDS[self.ap].own_iou)
         shares = breakdown.pooled() if self.pooled else breakdown.mean_over_classes()
         names = [kind.name for kind in ERROR_TYPES]
         values = dict(zip(names, shares.tolist(), strict=True)) | {"map": scores.mean()[self.ap]}

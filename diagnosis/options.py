@@ -7,15 +7,16 @@ import dataclasses
 import itertools
 import math
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from data.formats.detect_format import DETECTION_FORMS, TRUTH_FORMS
+from data.formats.files import IMAGE_SUFFIXES
 from data.formats.names import hint
-from data.formats.photographs import IMAGE_SUFFIXES
-from data.formats.sources import DETECTION_FORMS, TRUTH_FORMS
 from data.records import GroundTruth, InputError
-from diagnosis.breakdown import STRONG, WEAK, Top
+from diagnosis.breakdown import ERROR_TYPES, STRONG, WEAK, Top
 from diagnosis.characteristics import MEASURES
 
 __all__ = [
@@ -33,10 +34,17 @@ REPLICATES = 1000
 """Resamples of the images, by default."""
 OPTION_LIKENESS, SHORTEST_WORD = 0.7, 3
 """Of an unknown option: how like the one meant it is, or letters of the part of its name."""
+LINE_WIDTH = 110
+"""Of the description in ``--help``, in letters."""
 COMMON_FOLDERS = ("detections", "labels")
 """What any run calls its folders: such a name does not tell one run from another."""
 
-EPILOG = """\
+TYPE_NAMES = ", ".join(kind.name for kind in ERROR_TYPES)
+DESCRIPTION = (
+    "Break down the errors of one or several detectors as Hoiem et al. (ECCV 2012) do: "
+    f"{TYPE_NAMES}. Writes a web page, figures, tables and numbers."
+)
+EPILOG = f"""\
 a table of detections (.csv, .parquet) has the columns
   image   or image_name, file_name: with or without folder and extension; or image_id: COCO's id
   class   or label, class_name, category: the name; or category_id: COCO's; or class_id: from 0
@@ -46,7 +54,7 @@ detections.parquet, which is written, has a row for each detection:
   detector image class score xmin ymin xmax ymax
   rank            place among the detector's detections of the class, from 1
   counted         whether it is among those that the breakdown counts
-  error_type      correct, localization, similar, other, background
+  error_type      {TYPE_NAMES}
   duplicate       a localization error only because a surer detection has the object
   overlap         IoU with the object that it has to do with
   object          row of that object in the ground truth, from 0; object_class: its class
@@ -93,8 +101,7 @@ def parser() -> Parser:
     """All options."""
     result = Parser(
         prog="python -m diagnosis",
-        description="Break down the errors of one or several detectors as Hoiem et al. (ECCV 2012) do: "
-        "correct, localization,\nsimilar, other, background. Writes a web page, figures, tables and numbers.",
+        description=textwrap.fill(DESCRIPTION, LINE_WIDTH),
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -329,9 +336,8 @@ def with_images(truth: GroundTruth, folder: Path) -> GroundTruth:
     if not folder.is_dir():
         raise InputError("--images", f"no folder {folder}", "a folder with the images of the set")
     files = [file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES]
-    present: dict[
-        str, list[Path]
-    ] = {}  # by name without ending, with the folders within `folder` and without
+    # By name without ending, both with the folders within `folder` and without.
+    present: dict[str, list[Path]] = {}
     for file in sorted(files, key=lambda file: (len(file.parts), file)):
         for name in {file.stem, file.relative_to(folder).with_suffix("").as_posix()}:
             first = present.setdefault(name, [file])[0]

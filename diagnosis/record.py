@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Detections, GroundTruth, InputError
-from diagnosis.average_precision import APTable, OperatingPoints, average_precision, best_f1
+from diagnosis.average_precision import APStatistic, APTable, OperatingPoints, best_f1
 from diagnosis.breakdown import (
     STRONG,
     Breakdown,
@@ -58,14 +58,14 @@ class Diagnosis:
         What was compared.
     matching
         Their overlaps, for further analyses.
-    breakdown
-        The kinds of its top detections.
-    ap
-        Its average precision.
     similar
         ``(C, C)`` which classes counted as similar.
     iou
         Smallest IoU of a correct detection.
+    top
+        How many detections of a class the breakdown counts, see :func:`diagnosis.breakdown.break_down`.
+    coco
+        Whether to compute COCO's average precision.
     edges
         Bins of one's own, see :func:`diagnosis.characteristics.standard_characteristics`.
     """
@@ -74,11 +74,26 @@ class Diagnosis:
     truth: GroundTruth
     detections: Detections
     matching: Matching
-    breakdown: Breakdown
-    ap: APTable
     similar: NDArray[np.bool_]
     iou: float = STRONG
+    top: Top = None
+    coco: bool = True
     edges: Mapping[str, Sequence[float]] | None = None
+
+    @cached_property
+    def breakdown(self) -> Breakdown:
+        """The kinds of its top detections."""
+        return break_down(self.matching, self.similar, self.top, strong=self.iou)
+
+    @cached_property
+    def ap_statistic(self) -> APStatistic:
+        """Its average precision, as a function of how often each image counts."""
+        return APStatistic(self.matching, iou=self.iou)
+
+    @cached_property
+    def ap(self) -> APTable:
+        """Its average precision."""
+        return self.ap_statistic.table(self.coco)
 
     @cached_property
     def impact(self) -> Impact:
@@ -141,7 +156,7 @@ class Diagnosis:
     @cached_property
     def confusion(self) -> ConfusionMatrix:
         """Which class is taken for which, at the score of the best F1."""
-        return confusion_matrix(self.matching, iou=self.iou)
+        return confusion_matrix(self.matching, score=self.operating_points.overall.score, iou=self.iou)
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -209,9 +224,9 @@ def diagnose(
     if edges:
         standard_characteristics(truth, edges)  # finds fault with them before anything is computed
     matching = match(truth, detections)
-    breakdown = break_down(matching, matrix, top, strong=iou)
-    table_ = average_precision(truth, detections, matching, iou=iou, coco=coco)
-    return Diagnosis(name, truth, detections, matching, breakdown, table_, matrix, iou, edges)
+    diagnosis = Diagnosis(name, truth, detections, matching, matrix, iou, top, coco, edges)
+    _ = diagnosis.breakdown, diagnosis.ap  # what most are here for; finds fault with `top` and `iou`
+    return diagnosis
 
 
 def check_same_truth(diagnoses: Sequence[Diagnosis]) -> None:

@@ -12,8 +12,8 @@ import yaml
 from numpy.typing import NDArray
 
 from data.formats import COCO_SIMILAR, VOC_SIMILAR
+from data.formats.detect_format import similar_source
 from data.formats.files import read_text
-from data.formats.sources import similar_source
 from data.records import InputError
 
 __all__ = [

@@ -24,39 +24,40 @@ as any other score.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from data.boxes import area, intersection
 from data.records import InputError
+from diagnosis.average_precision import (
+    Hits,
+    RankedErrors,
+    RunningErrors,
+    mean_defined,
+    mean_over_classes,
+    precision_at,
+)
+from diagnosis.bootstrap import OVER_ALL
 from diagnosis.breakdown import STRONG, WEAK, ErrorType
-from diagnosis.matching import Matching, greedy
+from diagnosis.matching import Matching, ObjectCounter, Weights, copies, greedy
 
 __all__ = [
     "BEYOND",
-    "BKG",
-    "BOTH",
-    "CLS",
     "COCO_THRESHOLDS",
     "CORRECT",
     "DAP_COLUMNS",
-    "DUPE",
-    "LOC",
-    "MISS",
     "TIDE_ERRORS",
     "TIDE_LABELS",
-    "Hits",
-    "Ranking",
     "Tide",
     "TideRange",
+    "TideStatistic",
     "explain",
-    "interpolated_ap",
-    "on_region",
     "tide",
     "tide_range",
-    "type_errors",
 ]
 
 # At least 29 apart (CIE76) in normal, protan, deutan and tritan vision. *loc* and *bkg* have the colours of
@@ -111,6 +112,19 @@ CLS, LOC, BOTH, DUPE, BKG, MISS = range(len(TIDE_ERRORS))
 CORRECT, BEYOND = -1, -2
 """Types of a detection that is no error: it found an object; it is not among the best of its image."""
 
+TIDE_LABELS = {kind.name: kind.label for kind in TIDE_ERRORS} | {
+    "fp": "all false positives",
+    "fn": "all missed objects",
+}
+"""What can be fixed, by name: the six, all false positives, all objects not found."""
+
+DAP_COLUMNS = tuple(TIDE_LABELS)
+
+COCO_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
+
+RECALL_STEPS = 100
+"""The recalls are 0, 1/100, … 1."""
+
 
 def explain(kind: ErrorType, iou: float, background: float) -> str:
     """The explanation of an error, for these overlaps.
@@ -127,244 +141,7 @@ def explain(kind: ErrorType, iou: float, background: float) -> str:
     )
 
 
-def type_errors(
-    matching: Matching, considered: NDArray[np.bool_], iou: float, background: float
-) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    """Type and target of each detection, those of an unclipped matching."""
-    rows = np.flatnonzero(matching.pair_iou >= background)
-    detection, object_ = matching.pair_detection[rows], matching.pair_object[rows]
-    counted = considered[detection] & ~matching.ignored[object_]
-    if not counted.all():
-        kept = np.flatnonzero(counted)
-        rows, detection, object_ = rows[kept], detection[kept], object_[kept]
-    overlap = matching.pair_iou[rows]
-    own = matching.truth.labels[object_] == matching.detections.labels[detection]
-    types = np.where(considered, np.int8(BKG), np.int8(BEYOND))
-    targets = np.full(len(types), -1, dtype=np.int64)
-    types[detection[~own & (overlap > background)]] = BOTH
-
-    # With objects of its own class: the pairs of a detection fall in IoU.
-    with_own = np.flatnonzero(own)
-    mine, its, size = detection[with_own], object_[with_own], overlap[with_own]
-    first = np.flatnonzero(np.diff(mine, prepend=-1))
-    last = np.append(first[1:], len(mine))
-    twice = first[size[first] > iou]  # the taken ones of them are overwritten below
-    types[mine[twice]], targets[mine[twice]] = DUPE, its[twice]
-
-    # With objects of other classes: the largest IoU; of equal ones the object annotated first.
-    strong = ~own & (overlap >= iou)
-    theirs, mistaken = detection[strong], object_[strong]
-    types[theirs] = CLS
-    targets[theirs] = _first_largest(theirs, overlap[strong], mistaken)
-
-    near = first[size[first] <= iou]
-    types[mine[near]], targets[mine[near]] = LOC, its[near]
-
-    able = size[first] >= iou
-    first, last = first[able], last[able]
-    rank, view = matching.rank[mine[first]], np.zeros_like(first)
-    taken = greedy(first, last, size >= iou, its, len(matching.truth), rank, view, 1)
-    taken = taken[taken >= 0]
-    types[mine[taken]], targets[mine[taken]] = CORRECT, its[taken]
-    return types, targets
-
-
-def _first_largest(
-    runs: NDArray[np.int64], values: NDArray[np.float64], objects: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """``(K,)`` in each run of equal `runs` the object of the largest value, of equal ones the lowest."""
-    if not len(runs):
-        return objects
-    start = np.flatnonzero(np.diff(runs, prepend=-1))
-    length = np.diff(start, append=len(runs))
-    largest = np.repeat(np.maximum.reduceat(values, start), length)
-    lowest = np.where(values == largest, objects, np.iinfo(np.int64).max)
-    chosen: NDArray[np.int64] = np.repeat(np.minimum.reduceat(lowest, start), length)
-    return chosen
-
-
-def on_region(matching: Matching, regions: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
-    """``(M,)`` more than `share` of its area lies within an ignore region of its class, or of any."""
-    result = np.zeros(len(matching.detections), dtype=bool)
-    if not matching.ignored.any():
-        return result
-    pairs = np.flatnonzero(matching.ignored[matching.pair_object])
-    detection, object_ = matching.pair_detection[pairs], matching.pair_object[pairs]
-    meant = regions[object_] | (matching.truth.labels[object_] == matching.detections.labels[detection])
-    detection, object_ = detection[meant], object_[meant]
-    box, region = matching.detections.boxes[detection], matching.truth.boxes[object_]
-    sides = np.minimum(box[:, 2:], region[:, 2:]) - np.maximum(box[:, :2], region[:, :2])
-    area = (box[:, 2:] - box[:, :2]).prod(axis=1)
-    result[detection[sides.prod(axis=1) / area > share]] = True
-    return result
-
-
-RECALLS = 100
-"""The recalls are 0, 1/100, … 1."""
-
-
-@dataclass(frozen=True, eq=False)
-class Hits:
-    """True positives, by class, then best first.
-
-    Parameters
-    ----------
-    labels
-        ``(T,)`` the class for which each counts.
-    place
-        ``(T,)`` number of false positives before it in the order of :class:`Ranking`, all classes together.
-    """
-
-    labels: NDArray[np.int64]
-    place: NDArray[np.int64]
-
-
-class Ranking:
-    """The false positives of all classes in order, and what stands before any detection.
-
-    The order is by class, then score, then image. Once anything is mended, errors come before true
-    positives of the same score, as in tidecv.
-
-    Parameters
-    ----------
-    matching
-        Its detections.
-    false
-        ``(M,)`` false positives.
-    types
-        ``(M,)`` type of each detection.
-    """
-
-    def __init__(self, matching: Matching, false: NDArray[np.bool_], types: NDArray[np.int8]) -> None:
-        self.matching = matching
-        self.within_class = matching.score_level * (2 * len(matching.detections)) + matching.turn
-        rows = matching.order[false[matching.order]]
-        labels = matching.detections.labels[rows]
-        self.keys = self._key(rows, labels)
-        if (np.diff(self.keys) < 0).any():  # equal scores that are not in the order of their images
-            by_key = np.argsort(self.keys, kind="stable")
-            rows, self.keys = rows[by_key], self.keys[by_key]
-        self.types = types[rows]
-        counts = np.bincount(labels, minlength=len(matching.truth.classes))
-        self.start = np.concatenate([[0], np.cumsum(counts)])
-
-    def hits(
-        self,
-        correct: NDArray[np.int64],
-        *,
-        mended: bool = True,
-        new: NDArray[np.int64] | None = None,
-        new_labels: NDArray[np.int64] | None = None,
-    ) -> Hits:
-        """The place of detections among the false positives.
-
-        Parameters
-        ----------
-        correct
-            True positives.
-        mended
-            Whether this is the outcome of a fix, for the order of equal scores.
-        new, new_labels
-            Errors that become true positives, and the class for which they do.
-        """
-        labels = self.matching.detections.labels[correct]
-        keys = self._key(correct, labels)
-        if mended:
-            keys += len(self.matching.detections)  # after any error of the same score
-        if new is not None and new_labels is not None:
-            keys = np.concatenate([keys, self._key(new, new_labels)])
-            labels = np.concatenate([labels, new_labels])
-        by_key = np.argsort(keys, kind="stable")
-        return Hits(labels[by_key], np.searchsorted(self.keys, keys[by_key]))
-
-    def ap(
-        self,
-        hits: Hits,
-        objects: NDArray[np.int64],
-        *,
-        without: int | None = None,
-        false_last: bool = False,
-    ) -> NDArray[np.float64]:
-        """``(C,)`` average precision, a fraction; NaN for a class without objects and detections.
-
-        Parameters
-        ----------
-        hits
-            The true positives.
-        objects
-            ``(C,)`` number of objects.
-        without
-            Type of the false positives that are removed.
-        false_last
-            Whether all false positives go to the end.
-        """
-        start, number = self.start[hits.labels], np.diff(self.start)
-        before = hits.place - start
-        if without is not None:
-            removed = np.concatenate([[0], np.cumsum(self.types == without, dtype=np.int32)])
-            before -= removed[hits.place] - removed[start]
-            number = number - np.diff(removed[self.start])
-        if false_last:
-            before = np.zeros_like(before)
-        present = (objects + number + np.bincount(hits.labels, minlength=len(objects))) > 0
-        return np.where(present, interpolated_ap(hits.labels, before, objects), np.nan)
-
-    def _key(self, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Sorts detections, taken for class `labels`, by class, score and image, with gaps in between."""
-        return labels * (2 * len(self.matching.detections) ** 2) + self.within_class[rows]
-
-
-def interpolated_ap(
-    labels: NDArray[np.int64], false: NDArray[np.int64], objects: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """COCO's average precision, over 101 recalls, of all classes.
-
-    Parameters
-    ----------
-    labels
-        ``(T,)`` class of each true positive, by class, then best first.
-    false
-        ``(T,)`` number of false positives of the class before each.
-    objects
-        ``(C,)`` number of objects.
-
-    Returns
-    -------
-    NDArray
-        ``(C,)`` fractions; 0 for a class without objects.
-
-    Examples
-    --------
-    >>> interpolated_ap(np.array([0, 0]), np.array([0, 1]), np.array([2, 0, 1])).round(4).tolist()
-    [0.835, 0.0, 0.0]
-    >>> round((51 + 50 * 2 / 3) / 101, 4)
-    0.835
-    """
-    found = np.bincount(labels, minlength=len(objects))
-    end = np.cumsum(found)
-    start = end - found
-    number = np.arange(1, len(labels) + 1) - start[labels]
-    precision = np.append(number / (number + false), 0.0)
-    # The true positive with which a recall of r/100 is reached, counted from 1; the first for a recall of 0.
-    needed = np.maximum(-(-np.arange(RECALLS + 1) * objects[:, None] // RECALLS), 1)  # (C, 101)
-    reached = needed <= found[:, None]
-    edges = start[:, None] + np.minimum(needed - 1, found[:, None])
-    # The largest precision from the one to the next, then from each on.
-    best = np.maximum.reduceat(precision, np.column_stack([edges, end]).ravel())
-    best = np.where(reached, best.reshape(len(objects), RECALLS + 2)[:, :-1], 0.0)
-    best = np.maximum.accumulate(best[:, ::-1], axis=1)
-    return np.where(objects > 0, best.mean(axis=1), 0.0)
-
-
-TIDE_LABELS = {kind.name: kind.label for kind in TIDE_ERRORS} | {
-    "fp": "all false positives",
-    "fn": "all missed objects",
-}
-"""What can be fixed, by name: the six, all false positives, all objects not found."""
-
-DAP_COLUMNS = tuple(TIDE_LABELS)
-
-COCO_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
+# ---- what was found --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -419,21 +196,22 @@ class Tide:
     @property
     def mean_ap(self) -> float:
         """Mean over the classes with objects or detections; NaN if there is none."""
-        return _mean(self.ap)
+        return mean_over_classes(self.ap)
 
     @property
     def dap(self) -> dict[str, float]:
         """What is gained in mean AP, a fraction, by fixing each error (:data:`DAP_COLUMNS`)."""
         gain = {
-            name: _mean(fixed) - self.mean_ap for name, fixed in zip(DAP_COLUMNS, self.fixed_ap, strict=True)
+            name: mean_over_classes(fixed) - self.mean_ap
+            for name, fixed in zip(DAP_COLUMNS, self.fixed_ap, strict=True)
         }
-        return {name: _gain(name, value) for name, value in gain.items()}
+        return {name: max(value, _least_gain(name)) for name, value in gain.items()}
 
     @property
     def class_dap(self) -> dict[str, NDArray[np.float64]]:
         """``(C,)`` for each error: what is gained in the class's AP; NaN where either AP is not defined."""
         return {
-            name: fixed - self.ap if name in ("fp", "fn") else np.maximum(fixed - self.ap, 0.0)
+            name: np.maximum(fixed - self.ap, _least_gain(name))
             for name, fixed in zip(DAP_COLUMNS, self.fixed_ap, strict=True)
         }
 
@@ -489,6 +267,11 @@ class Tide:
         matrix = np.bincount(cells, minlength=(classes + 1) ** 2).reshape(classes + 1, classes + 1)
         matrix[classes, :classes] = self.objects - np.diagonal(matrix)[:classes]
         return matrix
+
+
+def _least_gain(name: str) -> float:
+    """Fixing one of the six never costs anything; fixing all false positives or all missed objects may."""
+    return -np.inf if name in ("fp", "fn") else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -572,55 +355,219 @@ def tide(
         raise InputError("max_detections", repr(max_detections), "a positive integer")
     regions = _regions(matching, any_class)
     matching = matching.unclipped
-    truth, detections = matching.truth, matching.detections
     considered = matching.rank_in_image < max_detections
-    types, targets = type_errors(matching, considered, iou, background)
-    correct = types == CORRECT
-    ignored = considered & ~correct & on_region(matching, regions, iou)
-
-    found = np.zeros(len(truth), dtype=bool)
-    found[targets[correct]] = True
-    pointing = np.flatnonzero((types == CLS) | (types == LOC))
-    pointing = pointing[~found[targets[pointing]]]
-    missed = ~found & ~matching.ignored
-    missed[targets[pointing]] = False
-
-    # Of those that point to one object the best scored; of equal ones the first in the record.
-    best = pointing[np.lexsort((matching.turn[pointing], targets[pointing]))]
-    best = best[np.diff(targets[best], prepend=-1) > 0]
-    ranking = Ranking(matching, (types >= 0) & ~ignored, types)
-    right = matching.order[correct[matching.order]]
-    hits = ranking.hits(right)
-    objects, labels = matching.objects, truth.labels
-    fixed = []
-    for kind in range(MISS):
-        new = best[types[best] == kind]  # cls and loc alone have any
-        mended = ranking.hits(right, new=new, new_labels=labels[targets[new]]) if len(new) else hits
-        fixed.append(ranking.ap(mended, objects, without=kind))
-    unfound = np.bincount(labels[~found & ~matching.ignored], minlength=len(truth.classes))
-    fixed += [
-        ranking.ap(hits, objects - np.bincount(labels[missed], minlength=len(truth.classes))),
-        ranking.ap(hits, objects, false_last=True),
-        ranking.ap(hits, objects - unfound),
-    ]
-    ap = ranking.ap(ranking.hits(right, mended=False), objects)
+    types, targets = _type_errors(matching, considered, iou, background)
+    ignored = considered & (types != CORRECT) & _on_region(matching, regions, iou)
+    statistic = TideStatistic(matching, types, targets, ignored, iou)
+    ap = statistic.ap()[:, 0]
     return Tide(
-        truth.classes,
-        float(iou),
-        float(background),
-        int(max_detections),
-        detections.labels,
-        matching.rank,
-        truth.labels,
-        types,
-        targets,
-        ignored,
-        found,
-        missed,
-        objects,
-        ap,
-        np.stack(fixed),
-    )
+        matching.truth.classes, float(iou), float(background), int(max_detections),
+        matching.detections.labels, matching.rank, matching.truth.labels, types, targets, ignored,
+        statistic.found, statistic.missed, matching.objects, ap[0], ap[1:],
+    )  # fmt: skip
+
+
+class TideStatistic:
+    """TIDE's average precision, and with each error fixed, as a function of how often each image counts.
+
+    Errors are typed within an image, whatever the others hold, so weights change no type.
+
+    Parameters
+    ----------
+    matching
+        The overlaps.
+    types, targets, ignored
+        ``(M,)`` as in :class:`Tide`.
+    iou
+        Smallest IoU with which an object is found.
+    """
+
+    def __init__(
+        self,
+        matching: Matching,
+        types: NDArray[np.int8],
+        targets: NDArray[np.int64],
+        ignored: NDArray[np.bool_],
+        iou: float,
+    ) -> None:
+        truth, labels, order = matching.truth, matching.detections.labels, matching.order
+        correct = types == CORRECT
+        self.found = np.zeros(len(truth), dtype=bool)
+        self.found[targets[correct]] = True
+        unfound = ~self.found & ~matching.ignored
+        pointing = np.flatnonzero((types == CLS) | (types == LOC))
+        pointing = pointing[~self.found[targets[pointing]]]
+        self.missed = unfound.copy()
+        self.missed[targets[pointing]] = False
+        self.cells = matching.cells
+        self._name = f"tide/ap{100 * iou:g}"
+        self._matching = matching
+        counted = (~matching.ignored, self.missed, unfound)
+        self._counters = [ObjectCounter(truth, some) for some in counted]
+
+        # False positives by class, then score, then image; the record's order is nearly that already.
+        wrong = ((types >= 0) & ~ignored)[order]
+        false = order[wrong]
+        self._keys = self._key(false, labels[false])
+        if (np.diff(self._keys) < 0).any():
+            by_key = np.argsort(self._keys, kind="stable")
+            false, self._keys = false[by_key], self._keys[by_key]
+        start = np.concatenate([[0], np.cumsum(wrong)])[matching.class_start]
+        images = matching.detections.image_index
+        self._errors = RankedErrors(start, types[false], images[false], MISS)
+
+        # Of those that point to one object the best scored; of equal ones the first in the record.
+        best = pointing[np.lexsort((matching.place_by_image[pointing], targets[pointing]))]
+        best = best[np.diff(targets[best], prepend=-1) > 0]
+        right = order[correct[order]]
+        of, keys = labels[right], self._key(right, labels[right])
+        self._plain = self._places(right, of, keys)
+        keys += len(labels)  # once anything is fixed: after any error of the same score
+        self._fixed = self._places(right, of, keys)
+        self._new = {}
+        for kind in (CLS, LOC):
+            new = best[types[best] == kind]
+            if len(new):
+                of_new = truth.labels[targets[new]]
+                self._new[kind] = self._places(
+                    np.concatenate([right, new]),
+                    np.concatenate([of, of_new]),
+                    np.concatenate([keys, self._key(new, of_new)]),
+                )
+
+    @staticmethod
+    def of(matching: Matching, found: Tide) -> TideStatistic:
+        """That of what :func:`tide` found."""
+        return TideStatistic(matching, found.types, found.targets, found.ignored, found.iou)
+
+    def _key(self, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Sorts detections, taken for class `labels`, by class, score and image, with gaps in between."""
+        count = len(self._matching.detections)
+        within = self._matching.score_level[rows] * (2 * count) + self._matching.place_by_image[rows]
+        return labels * (2 * count**2) + within
+
+    def _places(self, rows: NDArray[np.int64], labels: NDArray[np.int64], keys: NDArray[np.int64]) -> _Places:
+        by_key = np.argsort(keys, kind="stable")
+        start = np.searchsorted(labels[by_key], np.arange(len(self._matching.truth.classes) + 1))
+        above = self._errors.above(np.searchsorted(self._keys, keys[by_key]), start)
+        return _Places(self._matching.detections.image_index[rows[by_key]], start, above)
+
+    def __call__(self, weights: Weights | None = None) -> dict[str, NDArray[np.float64]]:
+        """``tide/ap…`` ``(r, C)``, and what fixing each error adds to it, ``dap/<error>``.
+
+        Over all classes that is ``dap/<error>/all`` ``(r,)``, not the mean of the classes: a fix may leave a
+        class neither objects nor detections, and it is the gain of the mean that never falls below 0.
+        """
+        ap, *fixed = self.ap(weights)
+        values = {self._name: ap}
+        whole = mean_defined(ap)
+        for name, some in zip(DAP_COLUMNS, fixed, strict=True):
+            values[f"dap/{name}"] = np.maximum(some - ap, _least_gain(name))
+            values[f"dap/{name}{OVER_ALL}"] = np.maximum(mean_defined(some) - whole, _least_gain(name))
+        return values
+
+    def ap(self, weights: Weights | None = None) -> NDArray[np.float64]:
+        """``(1 + 8, r, C)`` average precision as it is, and with each of :data:`DAP_COLUMNS` fixed.
+
+        NaN for a class without objects, hits and false positives.
+        """
+        counts = [count(weights) for count in self._counters]
+        ap = np.full((1 + len(DAP_COLUMNS), *counts[0].shape), np.nan)
+        for classes, plain, fixed, new, totals in self._ranked(weights):
+            objects, missed, unfound = (count[:, classes] for count in counts)
+            number = totals.sum(axis=2)
+            false, places = fixed.all_false(), fixed.places(objects)
+            usual = fixed.ap(false, places, objects, number)
+            ap[1:, :, classes] = usual
+            same = plain is fixed
+            ap[0, :, classes] = usual if same else plain.ap(plain.all_false(), places, objects, number)
+            for kind in range(MISS):
+                rest = number - totals[..., kind]
+                if kind in new:
+                    others, its = new[kind].all_false(without=kind), new[kind].places(objects)
+                    ap[1 + kind, :, classes] = new[kind].ap(others, its, objects, rest)
+                elif totals[..., kind].any():
+                    ap[1 + kind, :, classes] = fixed.ap(false - fixed.false[kind], places, objects, rest)
+            left = objects - missed, objects - unfound
+            ap[1 + MISS, :, classes] = fixed.ap(false, fixed.places(left[0]), left[0], number)
+            ap[2 + MISS, :, classes] = fixed.ap(np.zeros_like(false), places, objects, number)
+            ap[3 + MISS, :, classes] = fixed.ap(false, fixed.places(left[1]), left[1], number)
+        return ap
+
+    def _ranked(
+        self, weights: Weights | None
+    ) -> Iterator[tuple[slice, _Ranked, _Ranked, dict[int, _Ranked], NDArray[np.integer]]]:
+        """Some classes: their true positives as they are, once anything is fixed, and with new ones, by the
+        kind that is fixed; ``(r, S, K)`` false positives. All classes at once if each image counts once."""
+        if weights is None:
+            plain, fixed = self._plain.once(), self._fixed.once()
+            new = {kind: some.once() for kind, some in self._new.items()}
+            yield slice(None), plain, fixed, new, self._errors.count[None]
+            return
+        differ = (self._plain.above != self._fixed.above).any(axis=0)
+        moved = np.diff(np.concatenate([[0], np.cumsum(differ)])[self._fixed.start]) > 0
+        for label in range(len(self._matching.truth.classes)):
+            errors = self._errors.running(weights, label)
+            fixed = self._fixed.weighted(weights, label, errors)
+            plain = self._plain.weighted(weights, label, errors) if moved[label] else fixed
+            new = {
+                kind: some.weighted(weights, label, errors)
+                for kind, some in self._new.items()
+                if some.start[label + 1] - some.start[label] > fixed.start[1]
+            }
+            yield slice(label, label + 1), plain, fixed, new, errors.totals()[:, None]
+
+
+class _Places(NamedTuple):
+    """The true positives of all classes, by class, then best first."""
+
+    images: NDArray[np.int64]  # (T,) the image of each
+    start: NDArray[np.int64]  # (C + 1,) of each class
+    above: NDArray[np.int32]  # (K, T) from `RankedErrors.above`
+
+    def once(self) -> _Ranked:
+        hits = Hits.once(self.above[0], self.start)
+        return _Ranked(hits.true, self.start, None, [row[None] for row in self.above])
+
+    def weighted(self, weights: Weights, label: int, errors: RunningErrors) -> _Ranked:
+        hits = slice(self.start[label], self.start[label + 1])
+        mine = copies(weights, self.images[hits])
+        true = np.cumsum(mine, axis=1, dtype=np.int32)
+        return _Ranked(true, np.array([0, true.shape[1]]), mine, errors.above(self.above[:, hits]))
+
+
+class _Ranked(NamedTuple):
+    """True positives of some classes as in :class:`Hits`, and the false positives of each kind above them."""
+
+    true: NDArray[np.integer]
+    start: NDArray[np.int64]
+    copies: Weights | None
+    false: Sequence[NDArray[np.integer]]
+
+    def all_false(self, without: int | None = None) -> NDArray[np.integer]:
+        """``(r, T)`` of all kinds, or all but one."""
+        return np.asarray(sum(some for kind, some in enumerate(self.false) if kind != without))
+
+    def places(self, objects: NDArray[np.int64]) -> NDArray[np.int64]:
+        """``(r, S, 101)`` the hit that reaches each recall; the first for a recall of 0."""
+        needed = np.maximum(-(-np.arange(RECALL_STEPS + 1) * objects[..., None] // RECALL_STEPS), 1)
+        return Hits(self.true, self.true, self.start, self.copies).places_of(needed)
+
+    def ap(
+        self,
+        false: NDArray[np.integer],
+        places: NDArray[np.int64],
+        objects: NDArray[np.int64],
+        number: NDArray[np.integer],
+    ) -> NDArray[np.float64]:
+        """``(r, S)`` over 101 recalls, with so many `objects`, and `number` false positives in all."""
+        best = precision_at(Hits(self.true, false, self.start).precision, places, self.start)
+        if self.copies is None:
+            # Summed from recall 1 down: the order decides the last digit.
+            mean, found = np.ascontiguousarray(best[..., ::-1]).mean(axis=2), np.diff(self.start)
+        else:
+            mean, found = best.mean(axis=2), self.copies.sum(axis=1, keepdims=True)
+        return np.where(objects > 0, mean, np.where(number + found > 0, 0.0, np.nan))
 
 
 def tide_range(
@@ -662,11 +609,71 @@ def _regions(matching: Matching, any_class: ArrayLike | None) -> NDArray[np.bool
     return regions.astype(bool)
 
 
-def _mean(values: NDArray[np.float64]) -> float:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else float("nan")
+def _type_errors(
+    matching: Matching, considered: NDArray[np.bool_], iou: float, background: float
+) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+    """Type and target of each detection, those of an unclipped matching."""
+    rows = np.flatnonzero(matching.pair_iou >= background)
+    detection, object_ = matching.pair_detection[rows], matching.pair_object[rows]
+    counted = considered[detection] & ~matching.ignored[object_]
+    if not counted.all():
+        kept = np.flatnonzero(counted)
+        rows, detection, object_ = rows[kept], detection[kept], object_[kept]
+    overlap = matching.pair_iou[rows]
+    own = matching.truth.labels[object_] == matching.detections.labels[detection]
+    types = np.where(considered, np.int8(BKG), np.int8(BEYOND))
+    targets = np.full(len(types), -1, dtype=np.int64)
+    types[detection[~own & (overlap > background)]] = BOTH
+
+    # With objects of its own class: the pairs of a detection fall in IoU.
+    with_own = np.flatnonzero(own)
+    mine, its, size = detection[with_own], object_[with_own], overlap[with_own]
+    first = np.flatnonzero(np.diff(mine, prepend=-1))
+    last = np.append(first[1:], len(mine))
+    twice = first[size[first] > iou]  # the taken ones of them are overwritten below
+    types[mine[twice]], targets[mine[twice]] = DUPE, its[twice]
+
+    # With objects of other classes: the largest IoU; of equal ones the object annotated first.
+    strong = ~own & (overlap >= iou)
+    theirs, mistaken = detection[strong], object_[strong]
+    types[theirs] = CLS
+    targets[theirs] = _first_largest(theirs, overlap[strong], mistaken)
+
+    near = first[size[first] <= iou]
+    types[mine[near]], targets[mine[near]] = LOC, its[near]
+
+    able = size[first] >= iou
+    first, last = first[able], last[able]
+    rank = matching.pair_rank[rows[with_own]]
+    taken = greedy(first, last, its, len(matching.truth), rank, size >= iou)
+    taken = taken[taken >= 0]
+    types[mine[taken]], targets[mine[taken]] = CORRECT, its[taken]
+    return types, targets
 
 
-def _gain(name: str, value: float) -> float:
-    """Not below 0, but for `fp` and `fn`."""
-    return value if name in ("fp", "fn") or not value < 0 else 0.0
+def _first_largest(
+    runs: NDArray[np.int64], values: NDArray[np.float64], objects: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """``(K,)`` in each run of equal `runs` the object of the largest value, of equal ones the lowest."""
+    if not len(runs):
+        return objects
+    start = np.flatnonzero(np.diff(runs, prepend=-1))
+    length = np.diff(start, append=len(runs))
+    largest = np.repeat(np.maximum.reduceat(values, start), length)
+    lowest = np.where(values == largest, objects, np.iinfo(np.int64).max)
+    chosen: NDArray[np.int64] = np.repeat(np.minimum.reduceat(lowest, start), length)
+    return chosen
+
+
+def _on_region(matching: Matching, regions: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
+    """``(M,)`` more than `share` of its area lies within an ignore region of its class, or of any."""
+    result = np.zeros(len(matching.detections), dtype=bool)
+    if not matching.ignored.any():
+        return result
+    pairs = np.flatnonzero(matching.ignored[matching.pair_object])
+    detection, object_ = matching.pair_detection[pairs], matching.pair_object[pairs]
+    meant = regions[object_] | (matching.truth.labels[object_] == matching.detections.labels[detection])
+    detection, object_ = detection[meant], object_[meant]
+    box, region = matching.detections.boxes[detection], matching.truth.boxes[object_]
+    result[detection[intersection(box, region) / area(box) > share]] = True
+    return result

@@ -133,14 +133,12 @@ def comparison_table(comparison: Comparison) -> str:
             rows.append([heading] + [""] * (len(rows[0]) - 1))
         for quantity in quantities:
             estimates = [comparison.estimate(quantity, detector) for detector in range(len(names))]
+            gaps = [comparison.difference(quantity, 0, b) for b in others]
             rows.append(
                 [
                     "  " * bool(heading) + quantity_name(quantity),
                     *(f"{percent(e.value):>5} {_interval(e.low, e.high):<12}" for e in estimates),
-                    *(
-                        _gap_cell(comparison.difference(quantity, 0, b), comparison.replicates)
-                        for b in others
-                    ),
+                    *(_gap_cell(gap, comparison.replicates) for gap in gaps),
                 ]
             )
     title = (
@@ -194,10 +192,10 @@ def _one_detector(diagnosis: Diagnosis) -> str:
     counted = diagnosis.breakdown.counts.sum(axis=1)
     classes = int((counted > 0).sum())
     *clauses, last = (
-        f"{100 * share:.1f} % {kind.clause}" for kind, share in zip(ERROR_TYPES, shares, strict=True)
+        f"{percent(share)} % {kind.clause}" for kind, share in zip(ERROR_TYPES, shares, strict=True)
     )
     mean = diagnosis.ap.mean()["voc07"]
-    score = "" if math.isnan(mean) else f"Mean average precision (VOC 2007, 11 points): {100 * mean:.1f} %."
+    score = "" if math.isnan(mean) else f"Mean average precision (VOC 2007, 11 points): {percent(mean)} %."
     return (
         f"{diagnosis.name}: of the {counted.sum():,} detections counted, averaged over {classes} "
         f"{'class' if classes == 1 else 'classes'}, {', '.join(clauses)}, and {last}. {score}"
@@ -211,29 +209,28 @@ def _two_detectors(first: Diagnosis, other: Diagnosis) -> list[str]:
     both = np.asarray(detected.all(axis=0))
     if not both.any():
         return []
-    told = []
+    lines = []
     if (detected != both).any():
         names = ", ".join(name for name, counted in zip(first.truth.classes, both, strict=True) if counted)
-        told.append(f"Compared below over the classes in which both detect something: {names}.")
+        lines.append(f"Compared below over the classes in which both detect something: {names}.")
     before, after = (share[both].mean(axis=0) for share in shares)
 
     def change(before: float, after: float) -> str:
         # Of the numbers as printed, so that the reader's own subtraction agrees.
         points = round(round(100 * after, 1) - round(100 * before, 1), 1)
         words = f"{abs(points):.1f} points {'more' if points > 0 else 'less'}" if points else "no difference"
-        return f"{100 * before:.1f} % with {first.name}, {100 * after:.1f} % with {other.name}: {words}"
+        return f"{percent(before)} % with {first.name}, {percent(after)} % with {other.name}: {words}"
 
-    times = f", {after[LOCALIZATION] / before[LOCALIZATION]:.2f} times the share"
-    told += [
-        f"Localization errors: {change(before[LOCALIZATION], after[LOCALIZATION])}"
-        f"{times if before[LOCALIZATION] > 0 else ''}.",
-        "Correct and localization together: "
-        f"{change(*(share[CORRECT] + share[LOCALIZATION] for share in (before, after)))}.",
+    start, end = before[LOCALIZATION], after[LOCALIZATION]
+    times = f", {end / start:.2f} times the share" if start > 0 else ""
+    lines += [
+        f"Localization errors: {change(start, end)}{times}.",
+        f"Correct and localization together: {change(before[CORRECT] + start, after[CORRECT] + end)}.",
     ]
     scores = [diagnosis.ap.mean()["voc07"] for diagnosis in (first, other)]
     if not math.isnan(scores[0]):  # of the same objects: both are defined, or neither
-        told.append(f"Mean average precision (VOC 2007): {change(*scores)}.")
-    return told
+        lines.append(f"Mean average precision (VOC 2007): {change(*scores)}.")
+    return lines
 
 
 def comparison_sentences(comparison: Comparison) -> list[str]:
@@ -244,7 +241,7 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
     if len(comparison.names) < 2:
         return []
     first = comparison.names[0]
-    told = [
+    lines = [
         f"Differences in points, with {100 * comparison.level:g} % intervals of {comparison.replicates:,} "
         f"resamples of the {comparison.images:,} images."
     ]
@@ -252,20 +249,16 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
         gaps = {quantity: comparison.difference(quantity, 0, b) for quantity in SUBJECTS}
         clauses = [_clause(gap, *SUBJECTS[of]) for of, gap in gaps.items() if not math.isnan(gap.low)]
         if not clauses:
-            told.append(f"From {first} to {name}: nothing to compare, they share no class with detections.")
+            lines.append(f"From {first} to {name}: nothing to compare, they share no class with detections.")
             continue
         shared = comparison.shared_classes("share/correct", 0, b)
         over = "" if shared.all() else f" (over {shared.sum()} classes in which both detect something)"
-        told.append(f"From {first} to {name}{over}: {'; '.join(clauses)}.")
+        lines.append(f"From {first} to {name}{over}: {'; '.join(clauses)}.")
         for section, what in COSTS.items():
-            costs = _costs(
-                {
-                    quantity_name(quantity): comparison.difference(quantity, 0, b)
-                    for quantity in _quantities(comparison, section)
-                }
-            )
-            told += [f"{what}, from {first} to {name}: {costs}."] if costs else []
-    return told
+            quantities = _quantities(comparison, section)
+            costs = _costs({quantity_name(of): comparison.difference(of, 0, b) for of in quantities})
+            lines += [f"{what}, from {first} to {name}: {costs}."] if costs else []
+    return lines
 
 
 def _costs(gaps: Mapping[str, Difference]) -> str:
@@ -303,10 +296,10 @@ def notes(diagnoses: Sequence[Diagnosis], comparison: Comparison | None = None) 
     >>> notes([diagnose(truth, Detections(["a"], ["dog"], [], [], [], []), coco=False)])
     ['Few objects that count, so a few more or less would change much: dog 1.']
     """
-    told = []
+    lines = []
     if comparison is not None and comparison.images < FEW_IMAGES:
         images = f"{comparison.images} image{'s' if comparison.images > 1 else ''}"
-        told.append(
+        lines.append(
             f"The intervals come from {images}. With fewer than {FEW_IMAGES} they are rough, and rather too "
             "narrow than too wide."
         )
@@ -314,11 +307,11 @@ def notes(diagnoses: Sequence[Diagnosis], comparison: Comparison | None = None) 
     few = sorted((count, name) for name, count in objects.items() if 0 < count < FEW_OBJECTS)
     if few:
         listed = _listed([f"{name} {count}" for count, name in few], " classes")
-        told.append(f"Few objects that count, so a few more or less would change much: {listed}.")
+        lines.append(f"Few objects that count, so a few more or less would change much: {listed}.")
     absent = sorted(name for name, count in objects.items() if not count)
     if absent:
-        told.append(f"No object that counts, so no average precision: {_listed(absent)}.")
-    return told
+        lines.append(f"No object that counts, so no average precision: {_listed(absent)}.")
+    return lines
 
 
 def _listed(names: Sequence[str], things: str = "") -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data.boxes import area
 from data.records import InputError
 from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, verdicts
 from diagnosis.matching import Matching, assign
@@ -99,8 +100,7 @@ def worst_cases(
     never = ~matching.ignored
     never[assignment.objects[true]] = False
     rows = np.flatnonzero(never)
-    area = np.prod(truth.boxes[rows, 2:] - truth.boxes[rows, :2], axis=1)
-    rows = rows[np.argsort(-area, kind="stable")]
+    rows = rows[np.argsort(-area(truth.boxes[rows]), kind="stable")]
     missed = rows[_first_of_each(truth.labels[rows], each)]
     return WorstCases(
         errors,

@@ -1,4 +1,9 @@
-"""Readers and writers of other people's file formats. Everything ends in :mod:`data.records`."""
+"""Readers and writers of other people's file formats. Everything ends in :mod:`data.records`.
+
+A format is one file here, over :mod:`data.formats.validation` (what a row may be), :mod:`data.formats.names`
+(which image or class a name means) and :mod:`data.formats.files`; :mod:`data.formats.detect_format` chooses
+the reader.
+"""
 
 from data.formats.classes import (
     COCO_SIMILAR,
@@ -8,11 +13,15 @@ from data.formats.classes import (
     read_classes,
     write_classes,
 )
-from data.formats.coco import write_coco_detections, write_coco_ground_truth
-from data.formats.coco_results import read_coco_detections
-from data.formats.coco_truth import coco_similar, read_coco
+from data.formats.coco import (
+    coco_similar,
+    read_coco,
+    read_coco_detections,
+    write_coco_detections,
+    write_coco_ground_truth,
+)
+from data.formats.detect_format import read_found, read_ground_truth, similar_groups
 from data.formats.memory import from_predictions
-from data.formats.sources import read_found, read_ground_truth, similar_groups
 from data.formats.table import from_table, read_table
 from data.formats.voc import (
     guard_test_set,
@@ -22,8 +31,7 @@ from data.formats.voc import (
     voc_folder,
     write_detections,
 )
-from data.formats.yolo import read_yolo
-from data.formats.yolo_text import read_yolo_detections
+from data.formats.yolo import read_yolo, read_yolo_detections
 
 __all__ = [
     "COCO_SIMILAR",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from data.formats.files import read_text, write_text
+from data.formats.files import read_yaml, write_text
 from data.records import InputError
 
 __all__ = ["COCO_SIMILAR", "VOC_CLASSES", "VOC_SIMILAR", "ClassList", "read_classes", "write_classes"]
@@ -44,7 +44,7 @@ COCO_SIMILAR: tuple[tuple[str, ...], ...] = (
     ("microwave", "oven", "toaster", "sink", "refrigerator"),
     ("book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush"),
 )  # fmt: skip
-"""COCO's supercategories, by the names of its 80 classes; person is the only one of its own."""
+"""COCO's supercategories, by the names of its 80 classes; person, the only one in its own, is left out."""
 
 FILE_NAME = "classes.yaml"
 
@@ -65,7 +65,7 @@ class ClassList(NamedTuple):
 def read_classes(folder: Path | str) -> ClassList:
     """The classes of the VOC tree `folder`: those of its ``classes.yaml``, or else VOC's 20.
 
-    A tree with classes of its own says so in ``classes.yaml``: ``classes: [cat, dog, sofa]`` and,
+    A tree with other classes names them in ``classes.yaml``: ``classes: [cat, dog, sofa]`` and,
     optional, ``similar: [[cat, dog]]``.
 
     Raises
@@ -76,15 +76,12 @@ def read_classes(folder: Path | str) -> ClassList:
     path = Path(folder) / FILE_NAME
     if not path.exists():
         return ClassList(VOC_CLASSES, VOC_SIMILAR)
-    text = read_text(path, "the classes of the tree")
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else path
-        raise InputError(where, "malformed YAML", "classes: [name, …] and similar: [[name, …], …]") from None
-    if not isinstance(content, dict):
-        raise InputError(path, "no keys", "the key classes, with a list of names, and optionally similar")
+    content = read_yaml(
+        path,
+        "the classes of the tree",
+        "classes: [name, …] and similar: [[name, …], …]",
+        "the key classes, with a list of names, and optionally similar",
+    )
     for key in content:
         if key not in ("classes", "similar"):
             nearest = difflib.get_close_matches(str(key), ("classes", "similar"), n=1)
@@ -116,7 +113,7 @@ def write_classes(folder: Path | str, classes: ClassList) -> None:
 
 
 def _names(where: str, values: Any) -> tuple[str, ...]:
-    """A list of distinct class names, or an error that says what stands there instead."""
+    """A list of distinct class names, or an error that says what is there instead."""
     if not isinstance(values, list):
         raise InputError(where, "nothing" if values is None else repr(values), "a list of class names")
     for value in values:

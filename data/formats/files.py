@@ -1,26 +1,55 @@
-"""Text files, read with clear errors and written so that nothing half-written looks finished."""
+"""Files: text, JSON and images read with clear errors, text written atomically."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from data.records import InputError
 
-__all__ = ["decode", "read_bytes", "read_text", "replacing", "write_text", "write_texts"]
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "UNKNOWN_SIZE",
+    "decode",
+    "image_size",
+    "open_image",
+    "parse_json",
+    "read_bytes",
+    "read_json",
+    "read_text",
+    "read_utf8",
+    "read_yaml",
+    "replacing",
+    "write_text",
+    "write_texts",
+]
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # UTF-8's
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".mpo", ".dng", ".pfm")
+"""Endings of image files, in small letters."""
+
+UNKNOWN_SIZE = 1 << 24
+"""Width and height of an image of unknown size: nothing is clipped by it."""
+
+EXIF_ORIENTATION = 0x0112  # a tag
+QUARTER_TURNS = (5, 6, 7, 8)  # its values that exchange width and height
+
+EIGHT_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+"""Pillow's modes of 8 bits a channel. Others do not survive the way to 8-bit RGB."""
 
 
 def read_bytes(path: Path, what: str) -> bytes:
-    """All bytes of a file.
-
-    Parameters
-    ----------
-    path
-        The file.
-    what
-        What it should hold, for the error message.
+    """All bytes of a file; `what` it should hold is for the error message.
 
     Raises
     ------
@@ -61,6 +90,65 @@ def read_text(path: Path, what: str) -> str:
     return decode(path, read_bytes(path, what))
 
 
+def read_utf8(path: Path, what: str, lenient: bool = False) -> bytes:
+    """The bytes of a text file without a byte order mark, checked to be UTF-8 unless `lenient`."""
+    content = read_bytes(path, what).removeprefix(BYTE_ORDER_MARK)
+    if not (lenient or content.isascii()):
+        decode(path, content)
+    return content
+
+
+def read_json(path: Path, what: str) -> bytes:
+    """The content of a JSON file, not yet parsed: UTF-8, without a byte order mark, not empty."""
+    content = read_utf8(path, what)
+    if not content.strip():
+        raise InputError(path, "an empty file", what)
+    return content
+
+
+def parse_json(path: Path, content: bytes) -> Any:
+    """What the JSON text says, in Python's own types; NaN and Infinity are numbers here.
+
+    Raises
+    ------
+    InputError
+        Malformed JSON, with line and column.
+    """
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        where = f"{path}:{error.lineno}:{error.colno}"
+        raise InputError(where, f"malformed JSON ({error.msg})", "JSON; is the file complete?") from None
+    except RecursionError:
+        raise InputError(path, "lists within lists without end", "JSON as COCO's files have it") from None
+
+
+def read_yaml(path: Path, what: str, malformed: str, keys: str) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what, malformed, keys
+        What to expect, for the messages of a file that is absent, malformed, or without keys.
+    """
+    try:
+        content = yaml.safe_load(read_text(path, what))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else path
+        raise InputError(where, "malformed YAML", malformed) from None
+    if not isinstance(content, dict):
+        raise InputError(path, "no keys", keys)
+    return content
+
+
+def _part(path: Path) -> Path:
+    # In the same folder, because a rename is atomic only within one file system.
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Another name beside `path` to write to; it becomes `path` when the block ends without an error.
@@ -88,25 +176,13 @@ def replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _part(path: Path) -> Path:
-    # In the same folder, because a rename is atomic only within one file system.
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
-
-
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file in one step; see :func:`write_texts`."""
+    """Write a UTF-8 file atomically; see :func:`write_texts`."""
     write_texts({path: text})
 
 
 def write_texts(texts: Mapping[Path, str]) -> None:
-    """Write UTF-8 files: whoever looks sees the old content or the new, never a part.
-
-    All files are written under other names first and renamed when the last one is complete.
-
-    Parameters
-    ----------
-    texts
-        The text of each file.
+    """Write UTF-8 files atomically: all under other names first, renamed when the last one is complete.
 
     Raises
     ------
@@ -126,3 +202,55 @@ def write_texts(texts: Mapping[Path, str]) -> None:
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height as shown, that is turned as EXIF says, from the file's header.
+
+    Raises
+    ------
+    InputError
+        The file is absent or no image that Pillow knows.
+    """
+    from PIL import Image, UnidentifiedImageError  # slow to import, and most formats do without
+
+    try:
+        with Image.open(path) as image:  # reads the header alone
+            width, height = image.size
+            turned = image.getexif().get(EXIF_ORIENTATION) in QUARTER_TURNS
+    except FileNotFoundError:
+        raise InputError(path, "no such file", "an image, for its size") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(path, f"no readable image ({error})", "an image, for its size") from None
+    return (height, width) if turned else (width, height)
+
+
+@contextmanager
+def open_image(file: Path, expected: str) -> Iterator[Image.Image]:
+    """A Pillow image whose header has been read. Errors of decoding it in the block become InputErrors too.
+
+    Raises
+    ------
+    InputError
+        A missing, truncated or otherwise unreadable file; one of more than 8 bits a channel.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            if image.mode not in EIGHT_BIT_MODES:
+                found = f"pixels of mode {image.mode!r}"
+                raise InputError(file, found, "8 bits a channel: convert the image")
+            yield image
+    except FileNotFoundError:
+        raise InputError(file, "no such file", expected) from None
+    except InputError:
+        raise
+    except Exception as error:  # broken content: SyntaxError, ValueError, struct.error and more
+        found = f"an image that cannot be decoded ({reason(error)})"
+        raise InputError(file, found, f"{expected}, whole: fetch it again") from None
+
+
+def reason(error: Exception) -> str:
+    """What an exception says, in one line; its type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.formats.names import NO_INDEX, classes_by_name, images_by_id, images_by_name
-from data.formats.rows import Rows, Tally, checked
+from data.formats.validation import Faults, Rows, detection_problems, detections_of
 from data.records import Detections, GroundTruth, InputError
 
 __all__ = ["from_predictions"]
@@ -23,7 +23,7 @@ EXPECTED = "a dict of boxes, scores and labels (torchvision), or xyxy, confidenc
 BATCH = "images, each of it once: a list in the order of the ground truth's, or a dict by name"
 
 
-class _Prediction(NamedTuple):
+class Prediction(NamedTuple):
     """What was found on one image: n detections."""
 
     boxes: NDArray[Any]
@@ -75,19 +75,17 @@ def from_predictions(
     """
     keys: list[Any]
     if isinstance(predictions, Mapping):
-        keys = list(predictions)
+        keys, given = list(predictions), list(predictions.values())
         by_name, by_id = images_by_name(truth), images_by_id(truth)
         image_of = [
             by_id[int(key)] if isinstance(key, int | np.integer) else max(by_name[str(key)], by_id[str(key)])
             for key in keys
         ]
-        given = list(predictions.values())
     else:
         given = list(predictions)
         if len(given) != len(truth.images):
             raise InputError(SOURCE, f"{len(given)} of them", f"{len(truth.images)} {BATCH}")
-        keys = list(range(len(given)))
-        image_of = keys
+        keys = image_of = list(range(len(given)))
     parts = [
         _prediction(f"{SOURCE}[{key!r}]", one, names is None) for key, one in zip(keys, given, strict=True)
     ]
@@ -95,17 +93,24 @@ def from_predictions(
     start = np.cumsum(counts) - counts
     part_of = np.repeat(np.arange(len(parts)), counts)
     raw: list[Any] = [value for part in parts for value in part.labels.tolist()]
+    scores = np.concatenate([part.scores for part in parts] or [np.zeros(0)])
+    boxes = np.concatenate([part.boxes for part in parts] or [np.zeros((0, 4))])
     rows = Rows(
         np.array(image_of, dtype=np.int64)[part_of] if parts else np.zeros(0, np.int64),
         _labels(raw, truth, names),
-        np.concatenate([part.scores for part in parts] or [np.zeros(0)]),
-        np.concatenate([part.boxes for part in parts] or [np.zeros((0, 4))]),
+        boxes,
         lambda row: f"{SOURCE}[{keys[part_of[row]]!r}], row {row - start[part_of[row]]}",
-        lambda row: keys[part_of[row]],
-        lambda row: raw[row] if isinstance(raw[row], str) else f"{raw[row]:g}",
-        f"a number from 0 to {len(truth.classes) - 1}, or names that say what the numbers mean",
+        detection_problems(
+            truth,
+            scores,
+            boxes,
+            lambda row: keys[part_of[row]],
+            lambda row: raw[row] if isinstance(raw[row], str) else f"{raw[row]:g}",
+            f"a number from 0 to {len(truth.classes) - 1}, or names that say what the numbers mean",
+        ),
+        scores,
     )
-    return checked(truth, rows, Tally(SOURCE, lenient))
+    return detections_of(truth, rows, Faults(SOURCE, lenient))
 
 
 def _labels(
@@ -124,31 +129,23 @@ def _labels(
     return np.fromiter((known[value] for value in raw), np.int64, len(raw))
 
 
-def _prediction(where: str, one: Any, by_name: bool) -> _Prediction:
+def _prediction(where: str, one: Any, by_name: bool) -> Prediction:
     """The columns of one image's prediction; `by_name`: the classes' names, where they are there."""
     if isinstance(one, Mapping):
-        fields = [one.get(name) for name in ("boxes", "scores", "labels")]
-        lacking = [name for name in ("boxes", "scores", "labels") if name not in one]
+        fields = {name: one.get(name) for name in ("boxes", "scores", "labels")}
+        lacking = [name for name in fields if name not in one]
     else:
+        fields = {name: getattr(one, name, None) for name in ("xyxy", "confidence", "class_id")}
         extra = getattr(one, "data", None)
         named = extra.get("class_name") if by_name and isinstance(extra, Mapping) else None
-        labels = getattr(one, "class_id", None)
-        fields = [
-            getattr(one, "xyxy", None),
-            getattr(one, "confidence", None),
-            labels if named is None else named,
-        ]
-        lacking = [
-            name
-            for name, field in zip(("xyxy", "confidence", "class_id"), fields, strict=True)
-            if field is None
-        ]
-        if fields[0] is not None and not len(fields[0]):  # supervision's empty one has no other field
-            return _Prediction(np.zeros((0, 4)), np.zeros(0), np.zeros(0))
+        if named is not None:
+            fields["class_id"] = named
+        lacking = [name for name, value in fields.items() if value is None]
+        if fields["xyxy"] is not None and not len(fields["xyxy"]):  # supervision's empty one has only that
+            return Prediction(np.zeros((0, 4)), np.zeros(0), np.zeros(0))
     if lacking:
-        found = f"a {type(one).__name__} without {', '.join(lacking)}"
-        raise InputError(where, found, EXPECTED)
-    boxes, scores, labels = (_array(where, field) for field in fields)
+        raise InputError(where, f"a {type(one).__name__} without {', '.join(lacking)}", EXPECTED)
+    boxes, scores, labels = (_array(where, field) for field in fields.values())
     count = len(scores) if scores.ndim == 1 else -1
     if boxes.size == 0:
         boxes = boxes.reshape(-1, 4)
@@ -158,16 +155,17 @@ def _prediction(where: str, one: Any, by_name: bool) -> _Prediction:
     for name, array in (("boxes", boxes), ("scores", scores)):
         if array.dtype.kind not in "biuf":
             raise InputError(f"{where}: {name}", f"values of type {array.dtype}", "numbers")
-    return _Prediction(boxes.astype(np.float64), scores.astype(np.float64), labels)
+    return Prediction(boxes.astype(np.float64), scores.astype(np.float64), labels)
 
 
 def _array(where: str, values: Any) -> NDArray[Any]:
     """`values` as an array; tensors are taken to the CPU first, without their history."""
     try:
-        for step in ("detach", "double", "cpu") if hasattr(values, "detach") else ():
-            # NumPy has no bfloat16; whole numbers stay exact.
-            if step != "double" or values.is_floating_point():
-                values = getattr(values, step)()
+        if hasattr(values, "detach"):
+            values = values.detach()
+            if values.is_floating_point():  # NumPy has no bfloat16; whole numbers stay exact
+                values = values.double()
+            values = values.cpu()
         return np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(where, f"what makes no array ({error})", EXPECTED) from None

@@ -1,4 +1,4 @@
-"""How the files of detections call images and classes: by name, by COCO's id, by number."""
+"""How files call images and classes: by name, by COCO's id, by number. One lookup for all formats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from data.records import GroundTruth
 
 __all__ = [
     "NO_INDEX",
-    "Key",
     "Lookup",
     "by_id",
     "classes_by_id",
@@ -22,7 +21,7 @@ __all__ = [
     "images_by_name",
 ]
 
-Key: TypeAlias = int | str
+Key: TypeAlias = int | str | bytes
 
 NO_INDEX = -1
 """The index of what is not there."""
@@ -85,13 +84,13 @@ def classes_by_id(truth: GroundTruth) -> Lookup:
 
     Where the annotations have no ids, numbers mean nothing: some tools count classes from 0, others from 1.
     """
-    index = by_id(truth.class_ids, truth.classes, loosely=False)
-    if not truth.class_ids:
-        return Lookup((key, i) for key, i in index.items() if isinstance(key, str))
-    return index
+    index = by_id(truth.class_ids, truth.classes)
+    if truth.class_ids:
+        return index
+    return Lookup((key, i) for key, i in index.items() if isinstance(key, str))
 
 
-def by_id(ids: Sequence[Key], names: Sequence[str] = (), loosely: bool = False) -> Lookup:
+def by_id(ids: Sequence[int | str], names: Sequence[str] = (), loosely: bool = False) -> Lookup:
     """Indices by id, as a number or as text, then by name."""
     index: dict[Key, int] = {}
     for i, key in enumerate(ids):
@@ -105,8 +104,8 @@ def by_id(ids: Sequence[Key], names: Sequence[str] = (), loosely: bool = False) 
     for i, name in enumerate(names):
         index.setdefault(name, i)
         if not ids and unique and name.isdecimal():
-            for key in (int(name), str(int(name))):
-                index.setdefault(key, i)
+            for number in (int(name), str(int(name))):
+                index.setdefault(number, i)
     return Lookup(index.items(), loosely)
 
 
@@ -125,7 +124,7 @@ def distinct_names(files: Sequence[str]) -> list[str] | None:
     return None
 
 
-def hint(key: object, known: Sequence[str], cutoff: float = 0.6) -> str:
+def hint(key: object, known: Iterable[str], cutoff: float = 0.6) -> str:
     """``; did you mean 'dog'?``, or nothing where no name is at least `cutoff` alike (:mod:`difflib`)."""
-    near = difflib.get_close_matches(str(key), known, n=1, cutoff=cutoff)
+    near = difflib.get_close_matches(str(key), list(known), n=1, cutoff=cutoff)
     return f"; did you mean {near[0]!r}?" if near else ""

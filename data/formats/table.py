@@ -1,6 +1,6 @@
 """Detections as a table: CSV, Parquet, or in memory (pandas, Arrow, polars, a dictionary of columns).
 
-Which column is which is said by its name, in whatever case:
+Which column is which is known by its name, in whatever case:
 
 =========  ==========================================================================================
 image      ``image``, ``image_name``, ``file_name``, ``filename``: the name, with or without folder and
@@ -17,29 +17,41 @@ Of each there must be exactly one; other columns are left alone.
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.formats.files import read_bytes
+from data.boxes import xywh_to_xyxy
+from data.formats.files import read_bytes, read_utf8
 from data.formats.names import Lookup, classes_by_id, classes_by_name, images_by_id, images_by_name
-from data.formats.rows import Rows, Tally, checked
+from data.formats.validation import (
+    Fault,
+    Faults,
+    Problem,
+    Rows,
+    detection_problems,
+    detections_of,
+    number_of,
+)
 from data.records import Detections, GroundTruth, InputError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    import pyarrow as pa  # imported where it is used: it takes as long as everything else
 
-__all__ = ["EXPECTED", "Columns", "detections_of", "find_columns", "from_table", "read_table"]
+__all__ = ["from_table", "read_table"]
 
 EXPECTED = "columns such as image, class, score, xmin, ymin, xmax, ymax"
-IMAGE_NAMES = ("image", "image_name", "file_name", "filename")
-CLASS_NAMES = ("class", "label", "class_name", "category", "category_name")
+IMAGES = ("image", "image_name", "file_name", "filename", "image_id")
+CLASSES = ("class", "label", "class_name", "category", "category_name", "category_id", "class_id")
 SCORES = ("score", "confidence", "conf")
 CORNERS = (("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"))
 EXTENTS = (("x", "y", "w", "h"), ("x", "y", "width", "height"))
+KNOWN_COLUMNS = {*IMAGES, *CLASSES, *SCORES, *sum((*CORNERS, *EXTENTS), ())}
 
 
 class Columns(NamedTuple):
@@ -80,10 +92,8 @@ def read_table(path: Path | str, truth: GroundTruth, lenient: bool = False) -> D
     """
     path = Path(path)
     if path.suffix.lower() == ".csv":
-        from data.formats.table_csv import read_csv
-
-        return read_csv(path, truth, lenient)
-    import pyarrow as pa  # not before it is needed: it takes as long to load as everything else
+        return _read_csv(path, truth, lenient)
+    import pyarrow as pa
     import pyarrow.parquet
 
     content = read_bytes(path, "a Parquet file")
@@ -91,15 +101,14 @@ def read_table(path: Path | str, truth: GroundTruth, lenient: bool = False) -> D
         raise InputError(path, "an empty file", "a Parquet file")
     try:
         source = pyarrow.parquet.ParquetFile(pa.BufferReader(content))
-        columns = find_columns(path, source.schema_arrow.names)
+        columns = _find_columns(path, source.schema_arrow.names)
         table = source.read(columns=[columns.image, columns.label, *columns.numbers])
+    except InputError:
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            path, f"no readable Parquet ({str(error).splitlines()[0]})", "a Parquet file"
-        ) from None
-    return detections_of(table, columns, truth, Tally(path, lenient), lambda row: f"{path}, row {row}")
+        found = f"no readable Parquet ({str(error).splitlines()[0]})"
+        raise InputError(path, found, "a Parquet file") from None
+    return _detections(table, columns, truth, Faults(path, lenient), lambda row: f"{path}, row {row}")
 
 
 def from_table(table: object, truth: GroundTruth, lenient: bool = False) -> Detections:
@@ -133,16 +142,16 @@ def from_table(table: object, truth: GroundTruth, lenient: bool = False) -> Dete
     except (pa.ArrowException, TypeError, ValueError) as error:
         found = f"a {type(table).__name__} that makes no table ({str(error).splitlines()[0]})"
         raise InputError("table", found, f"a data frame or Arrow table with {EXPECTED}") from None
-    columns = find_columns("table", arrow.column_names)
-    return detections_of(arrow, columns, truth, Tally("table", lenient), lambda row: f"table, row {row}")
+    columns = _find_columns("table", arrow.column_names)
+    return _detections(arrow, columns, truth, Faults("table", lenient), lambda row: f"table, row {row}")
 
 
-def find_columns(where: object, names: Sequence[str]) -> Columns:
+def _find_columns(where: object, names: Sequence[str]) -> Columns:
     """Which columns are which, if that is clear."""
     known: dict[str, str] = {}
     for name in names:
         plain = name.strip().lower()
-        if plain in known and plain in _ALL:
+        if plain in known and plain in KNOWN_COLUMNS:
             raise InputError(where, f"the column {plain!r} twice", "each column once")
         known[plain] = name
 
@@ -160,54 +169,37 @@ def find_columns(where: object, names: Sequence[str]) -> Columns:
         forms = ", ".join(" ".join(box) for box in (*CORNERS, *EXTENTS))
         raise InputError(f"{where}: box", seen, f"four columns, one of {forms}")
     return Columns(
-        one("image", (*IMAGE_NAMES, "image_id")),
-        one("class", (*CLASS_NAMES, "category_id", "class_id")),
+        one("image", IMAGES),
+        one("class", CLASSES),
         one("score", SCORES),
         tuple(known[side] for side in boxes[0]),
         boxes[0] in EXTENTS,
     )
 
 
-_ALL = {
-    *IMAGE_NAMES,
-    "image_id",
-    *CLASS_NAMES,
-    "category_id",
-    "class_id",
-    *SCORES,
-    *sum((*CORNERS, *EXTENTS), ()),
-}
-
-
-def detections_of(
-    table: pa.Table, columns: Columns, truth: GroundTruth, tally: Tally, where: Callable[[int], str]
+def _detections(
+    table: pa.Table, columns: Columns, truth: GroundTruth, faults: Faults, where: Callable[[int], str]
 ) -> Detections:
     """The record of a table's rows."""
     by_id = columns.image.strip().lower() == "image_id"
     images = images_by_id(truth) if by_id else images_by_name(truth)
     kind = columns.label.strip().lower()
-    classes = {"class_id": _class_numbers(truth), "category_id": classes_by_id(truth)}.get(
-        kind, classes_by_name(truth)
-    )
+    if kind == "class_id":
+        classes = Lookup((key, i) for i in range(len(truth.classes)) for key in (i, str(i)))
+        meant = f"a number from 0 to {len(truth.classes) - 1}"
+    elif kind == "category_id":
+        classes, meant = classes_by_id(truth), ""
+    else:
+        classes = classes_by_name(truth)
+        meant = "the name of a class; a column of numbers is called class_id (from 0) or category_id (COCO's)"
     image_index, image = _indices(table[columns.image], images, by_id)
     labels, label = _indices(table[columns.label], classes, kind.endswith("_id"))
-    numbers = np.stack([_numbers(table[name], name, tally) for name in columns.numbers], axis=1)
-    boxes = numbers[:, 1:]
+    numbers = np.stack([_numbers(table[name], name, faults) for name in columns.numbers], axis=1)
+    scores, boxes = numbers[:, 0], numbers[:, 1:]
     if columns.extent:
-        with np.errstate(over="ignore", invalid="ignore"):
-            boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    meant = {
-        "class_id": f"a number from 0 to {len(truth.classes) - 1}",
-        "category_id": "",
-    }.get(
-        kind, "the name of a class; a column of numbers is called class_id (from 0) or category_id (COCO's)"
-    )
-    rows = Rows(image_index, labels, numbers[:, 0], boxes, where, image, label, meant)
-    return checked(truth, rows, tally)
-
-
-def _class_numbers(truth: GroundTruth) -> Lookup:
-    return Lookup((key, i) for i in range(len(truth.classes)) for key in (i, str(i)))
+        boxes = xywh_to_xyxy(boxes)
+    problems = detection_problems(truth, scores, boxes, image, label, meant)
+    return detections_of(truth, Rows(image_index, labels, boxes, where, problems, scores), faults)
 
 
 def _indices(
@@ -236,14 +228,83 @@ def _key(value: object, ids: bool) -> int | str:
     return value if ids and isinstance(value, int) else str(value)
 
 
-def _numbers(column: pa.ChunkedArray, name: str, tally: Tally) -> NDArray[np.float64]:
-    """``(M,)`` float64; NaN where nothing stands."""
+def _numbers(column: pa.ChunkedArray, name: str, faults: Faults) -> NDArray[np.float64]:
+    """``(M,)`` float64; NaN for null."""
+    from pyarrow import float64, types
+
+    kind = column.type
+    if not (types.is_floating(kind) or types.is_integer(kind) or types.is_null(kind)):
+        raise InputError(f"{faults.source}: column {name}", f"values of type {kind}", "numbers")
+    values = column.cast(float64()).combine_chunks().to_numpy(zero_copy_only=False)
+    return np.asarray(values, dtype=np.float64)
+
+
+# ---------------------------------------------------------------- CSV
+
+
+def _read_csv(path: Path, truth: GroundTruth, lenient: bool) -> Detections:
+    """Read by Arrow and, where anything is wrong, again line by line."""
+    import pyarrow as pa
+    import pyarrow.csv
+
+    content = read_utf8(path, EXPECTED)
+    header = content.lstrip().split(b"\n", 1)[0].decode()
+    if not header.strip():
+        raise InputError(path, "an empty file", f"a first line that names the columns: {EXPECTED}")
+    comma = max(",;\t", key=header.count)
+    columns = _find_columns(path, next(csv.reader([header], delimiter=comma)))
+    types = {name: pa.float64() for name in columns.numbers}
+    types |= {name: pa.dictionary(pa.int32(), pa.string()) for name in (columns.image, columns.label)}
+    try:
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(content),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=comma, newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=types, include_columns=list(types), strings_can_be_null=False, null_values=[]
+            ),
+        )
+        return _detections(table, columns, truth, Faults(path, False), str)
+    except (pa.ArrowException, ValueError):  # of which InputError is one: the line is found below
+        return _read_csv_lines(path, content.decode(), comma, columns, truth, Faults(path, lenient))
+
+
+def _read_csv_lines(
+    path: Path, text: str, comma: str, columns: Columns, truth: GroundTruth, faults: Faults
+) -> Detections:
     import pyarrow as pa
 
-    if not (
-        pa.types.is_floating(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)
-    ):
-        raise InputError(f"{tally.source}: column {name}", f"values of type {column.type}", "numbers")
-    return np.asarray(
-        column.cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False), dtype=np.float64
-    )
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=comma)
+    names = next(row for row in reader if any(row))
+    wanted = (columns.image, columns.label, *columns.numbers)
+    places = [names.index(name) for name in wanted]
+    kept: list[list[Any]] = []
+    lines: list[int] = []
+    for row in reader:
+        if not row:
+            continue
+        read = _read_cells(row, places, names, comma)
+        if isinstance(read, list):
+            kept.append(read)
+            lines.append(reader.line_num)
+        else:
+            faults.add(Fault(f"{path}:{reader.line_num}", *read))
+    cells = [list(column) for column in zip(*kept, strict=True)] or [[] for _ in wanted]
+    types = [pa.string(), pa.string(), *(pa.float64() for _ in columns.numbers)]
+    arrays = [pa.array(column, kind) for column, kind in zip(cells, types, strict=True)]
+    table = pa.table(arrays, list(wanted))
+    return _detections(table, columns, truth, faults, lambda row: f"{path}:{lines[row]}")
+
+
+def _read_cells(
+    row: Sequence[str], places: Sequence[int], names: Sequence[str], comma: str
+) -> list[Any] | Problem:
+    """The cells that are wanted, image and class first, or what is wrong with the row."""
+    if len(row) != len(names):
+        return f"{len(row)} columns", f"{len(names)}: {comma.join(names)}", "of other columns"
+    values: list[Any] = [row[place] for place in places[:2]]
+    for place in places[2:]:
+        value = number_of(row[place].strip(), names[place], finite=False)
+        if not isinstance(value, float):
+            return value
+        values.append(value)
+    return values

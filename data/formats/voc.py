@@ -1,42 +1,61 @@
-"""PASCAL VOC trees: ``VOCdevkit/VOC2007`` with Annotations, ImageSets/Main and JPEGImages.
+"""PASCAL VOC: trees with Annotations, ImageSets/Main and JPEGImages, and detection text.
 
 A *split* is written ``YEAR:LIST``: ``2007:trainval`` is ``VOC2007/ImageSets/Main/trainval.txt``. The year may
 be any word, so that a tree of one's own, ``VOCshapes``, is ``shapes:train``.
+
+VOC counts pixels from 1 and includes the last one, in annotations and in detection text: its box
+(xmin, ymin, xmax, ymax) is (xmin − 1, ymin − 1, xmax, ymax) in the continuous pixels used everywhere else.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
+from xml.etree.ElementTree import Element, ParseError
+from xml.sax.saxutils import escape
 
+import defusedxml.ElementTree as SafeTree
 import numpy as np
+from defusedxml.common import DefusedXmlException
+from numpy.typing import ArrayLike, NDArray
 
-from data.formats.classes import VOC_CLASSES, VOC_SIMILAR, ClassList, read_classes, write_classes
-from data.formats.files import read_text
-from data.formats.voc_text import read_detections, write_detections
-from data.formats.voc_xml import AnnotatedObject, annotation_xml, read_annotation
-from data.records import GroundTruth, InputError
+from data.formats.classes import ClassList, read_classes
+from data.formats.files import UNKNOWN_SIZE, read_bytes, read_text, read_utf8, write_texts
+from data.formats.names import Lookup
+from data.formats.validation import (
+    Fault,
+    Faults,
+    Problem,
+    Rows,
+    box_in_image,
+    detection_problems,
+    detections_of,
+    number_of,
+)
+from data.records import UNKNOWN, Detections, GroundTruth, InputError
 
 __all__ = [
-    "VOC_CLASSES",
-    "VOC_SIMILAR",
     "AnnotatedObject",
-    "ClassList",
     "annotation_xml",
+    "class_of_file",
     "guard_test_set",
     "read_annotation",
-    "read_classes",
     "read_detections",
     "read_image_list",
     "read_voc",
     "read_voc_folder",
     "voc_folder",
-    "write_classes",
     "write_detections",
 ]
 
 OFFICIAL_TREE = re.compile(r"VOC\d{4}")
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+# ---------------------------------------------------------------- trees
 
 
 def voc_folder(root: Path | str, split: str) -> tuple[Path, str]:
@@ -64,20 +83,18 @@ def voc_folder(root: Path | str, split: str) -> tuple[Path, str]:
     root = Path(root)
     year, colon, name = split.partition(":")
     if not colon or not year or not name:
-        raise InputError(
-            f"split {split!r}",
-            "no year" if colon and not year else "no list",
-            "YEAR:LIST, such as 2007:trainval",
-        )
+        found = "no year" if colon and not year else "no list"
+        raise InputError(f"split {split!r}", found, "YEAR:LIST, such as 2007:trainval")
     folder = root / f"VOC{year}"
     if not folder.is_dir():
         trees = sorted(tree.name for tree in root.glob("VOC*") if tree.is_dir())
-        hint = (
-            f"one of {', '.join(trees)} of {root}" if trees else "the folder that holds VOC2007 and the like"
-        )
         if "VOCdevkit" in trees:
-            hint = f"the folder of the trees themselves: {root / 'VOCdevkit'}?"
-        raise InputError(folder, "no such folder", hint)
+            expected = f"the folder of the trees themselves: {root / 'VOCdevkit'}?"
+        elif trees:
+            expected = f"one of {', '.join(trees)} of {root}"
+        else:
+            expected = "the folder that holds VOC2007 and the like"
+        raise InputError(folder, "no such folder", expected)
     return folder, name
 
 
@@ -99,7 +116,7 @@ def read_voc(
     ------
     InputError
         An absent tree, list or annotation, an image that is listed twice, trees whose classes differ,
-        and whatever :func:`~data.formats.voc_xml.read_annotation` refuses.
+        and whatever :func:`read_annotation` refuses.
     """
     chosen = [splits] if isinstance(splits, str) else list(splits)
     if not chosen:
@@ -110,7 +127,7 @@ def read_voc(
         for folder, _ in folders[1:]:
             if read_classes(folder) != classes:
                 raise InputError(folder, f"other classes than those of {first}", "trees of the same classes")
-    return _read(folders, _class_names(classes))
+    return _read(folders, classes)
 
 
 def read_voc_folder(
@@ -120,7 +137,43 @@ def read_voc_folder(
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "a VOC tree: Annotations and ImageSets/Main")
-    return _read([(folder, split)], _class_names(read_classes(folder) if classes is None else classes))
+    return _read([(folder, split)], read_classes(folder) if classes is None else classes)
+
+
+def _read(folders: Sequence[tuple[Path, str]], classes: ClassList | Sequence[str]) -> GroundTruth:
+    """Ground truth of (tree, list) pairs."""
+    names = classes.names if isinstance(classes, ClassList) else tuple(classes)
+    number = {name: i for i, name in enumerate(names)}
+    files: dict[str, Path] = {}
+    sizes: list[tuple[int, int]] = []
+    image_index: list[int] = []
+    objects: list[AnnotatedObject] = []
+    for folder, split in folders:
+        for image in read_image_list(folder, split):
+            if image in files:
+                where = folder / "ImageSets" / "Main" / f"{split}.txt"
+                found = f"image {image!r}, already listed in a split before"
+                raise InputError(where, found, "splits without common images")
+            size, things = read_annotation(folder / "Annotations" / f"{image}.xml", number)
+            image_index += [len(sizes)] * len(things)
+            sizes.append(size)
+            objects += things
+            files[image] = folder / "JPEGImages" / f"{image}.jpg"
+    return GroundTruth(
+        images=files,
+        classes=names,
+        sizes=sizes,
+        image_index=image_index,
+        labels=[number[thing.label] for thing in objects],
+        boxes=np.array([thing.box for thing in objects], dtype=np.float64).reshape(-1, 4),
+        difficult=[thing.difficult for thing in objects],
+        attributes={
+            "truncated": np.array([thing.truncated for thing in objects], dtype=np.int8),
+            "occluded": np.array([thing.occluded for thing in objects], dtype=np.int8),
+            "pose": np.array([thing.pose for thing in objects], dtype=np.str_),
+        },
+        files=tuple(files.values()),
+    )
 
 
 def read_image_list(folder: Path | str, split: str) -> list[str]:
@@ -202,43 +255,373 @@ def guard_test_set(root: Path | str, train: GroundTruth, test_splits: Iterable[s
             )
 
 
-def _class_names(classes: ClassList | Sequence[str]) -> tuple[str, ...]:
-    return classes.names if isinstance(classes, ClassList) else tuple(classes)
+# ---------------------------------------------------------------- annotations
 
 
-def _read(folders: Sequence[tuple[Path, str]], classes: tuple[str, ...]) -> GroundTruth:
-    """Ground truth of (tree, list) pairs."""
-    number = {name: i for i, name in enumerate(classes)}
-    place: dict[str, Path] = {}
-    sizes: list[tuple[int, int]] = []
-    image_index: list[int] = []
-    objects: list[AnnotatedObject] = []
-    for folder, split in folders:
-        for image in read_image_list(folder, split):
-            if image in place:
-                where = folder / "ImageSets" / "Main" / f"{split}.txt"
-                raise InputError(
-                    where,
-                    f"image {image!r}, already listed in a split before",
-                    "splits without common images",
-                )
-            size, found = read_annotation(folder / "Annotations" / f"{image}.xml", number)
-            image_index += [len(sizes)] * len(found)
-            sizes.append(size)
-            objects += found
-            place[image] = folder / "JPEGImages" / f"{image}.jpg"
-    return GroundTruth(
-        images=place,
-        classes=classes,
-        sizes=sizes,
-        image_index=image_index,
-        labels=[number[thing.label] for thing in objects],
-        boxes=np.array([thing.box for thing in objects], dtype=np.float64).reshape(-1, 4),
-        difficult=[thing.difficult for thing in objects],
-        attributes={
-            "truncated": np.array([thing.truncated for thing in objects], dtype=np.int8),
-            "occluded": np.array([thing.occluded for thing in objects], dtype=np.int8),
-            "pose": np.array([thing.pose for thing in objects], dtype=np.str_),
-        },
-        files=tuple(place.values()),
+class AnnotatedObject(NamedTuple):
+    """One object of an annotation."""
+
+    label: str
+    """Name of its class."""
+    box: tuple[float, float, float, float]
+    """xyxy, continuous pixels, inside the image."""
+    difficult: bool = False
+    """VOC's flag for objects that are neither rewarded nor punished."""
+    truncated: int = UNKNOWN
+    """1, 0, or −1 where the file does not say."""
+    occluded: int = UNKNOWN
+    """The same."""
+    pose: str = ""
+    """``Frontal``, ``Left``, …; empty where the file does not say."""
+
+
+def read_annotation(
+    path: Path, classes: Mapping[str, object]
+) -> tuple[tuple[int, int], list[AnnotatedObject]]:
+    """Size (width, height) of the image and its objects, in the order of the file.
+
+    Parameters
+    ----------
+    path
+        The XML file.
+    classes
+        The class names that may occur, as keys.
+
+    Raises
+    ------
+    InputError
+        Names the file and the field: malformed XML or XML with entities or external references, another
+        root than <annotation>, no size, a class that is not in `classes`, an object without a box or with
+        two, a coordinate that is missing or no number, a flag other than 0 and 1, and whatever
+        :func:`~data.formats.validation.box_in_image` refuses.
+    """
+    content = read_bytes(path, "the annotation of an image that the list names")
+    try:
+        root: Element = SafeTree.fromstring(content, forbid_dtd=True)
+    except ParseError as error:
+        where = f"{path}:{error.position[0]}"
+        raise InputError(where, f"malformed XML ({error})", "a whole VOC annotation") from None
+    except DefusedXmlException as error:
+        found = f"XML that declares entities or a document type ({type(error).__name__})"
+        raise InputError(path, found, "plain XML") from None
+    except (ValueError, LookupError) as error:  # an encoding that the parser does not know
+        raise InputError(path, f"unreadable XML ({error})", "XML in UTF-8") from None
+    if root.tag != "annotation":
+        raise InputError(path, f"the root element <{root.tag}>", "<annotation>, as VOC's files have it")
+    element = root.find("size")
+    if element is None:
+        raise InputError(path, "no <size>", "<size> with <width> and <height> of the image in pixels")
+    lengths = []
+    for tag in ("width", "height"):
+        text = _text(element, tag)
+        length = number_of(text, tag)
+        if not isinstance(length, float) or length <= 0 or not length.is_integer():
+            expected = "the image's size: a whole number above 0"
+            raise InputError(f"{path}: <size><{tag}>", repr(text), expected)
+        lengths.append(int(length))
+    size = (lengths[0], lengths[1])
+    objects = [
+        _object(f"{path}: object {number}", thing, classes, size)
+        for number, thing in enumerate(root.findall("object"), start=1)
+    ]
+    return size, objects
+
+
+def _object(
+    where: str, element: Element, classes: Mapping[str, object], size: tuple[int, int]
+) -> AnnotatedObject:
+    label = _text(element, "name")
+    if label not in classes:
+        raise InputError(f"{where}: <name>", repr(label), f"one of the classes {', '.join(classes)}")
+    named = f"{where} ({label})"
+    found = element.findall("bndbox")
+    if len(found) != 1:
+        number = f"{len(found)} <bndbox>" if found else "no <bndbox>"
+        raise InputError(named, number, "one <bndbox> with <xmin>, <ymin>, <xmax> and <ymax>")
+    corners: dict[str, float] = {}
+    for tag in CORNERS:
+        text = _text(found[0], tag)
+        value = number_of(text, tag)
+        if not isinstance(value, float):
+            found_text = repr(text) if text else "nothing"
+            raise InputError(f"{named}: <bndbox><{tag}>", found_text, "a number of pixels")
+        corners[tag] = value
+    box = box_in_image(lambda tag: f"{named}: <bndbox>" + f"<{tag}>" * bool(tag), corners, size)
+    flags = {}
+    for tag, absent in (("difficult", 0), ("truncated", UNKNOWN), ("occluded", UNKNOWN)):
+        text = _text(element, tag)
+        if text not in ("", "0", "1"):
+            raise InputError(f"{where}: <{tag}>", repr(text), "0 or 1")
+        flags[tag] = int(text) if text else absent
+    return AnnotatedObject(
+        label, box, flags["difficult"] == 1, flags["truncated"], flags["occluded"], _text(element, "pose")
     )
+
+
+def _text(parent: Element, tag: str) -> str:
+    """The text of a child, without white space around it; empty where there is none."""
+    return (parent.findtext(tag) or "").strip()
+
+
+def annotation_xml(
+    folder: str, filename: str, size: tuple[int, int], objects: Iterable[AnnotatedObject]
+) -> str:
+    """The text of an annotation that :func:`read_annotation` reads back unchanged.
+
+    Parameters
+    ----------
+    folder, filename
+        Name of the tree (``VOC2007``) and of the image file.
+    size
+        Width and height of the image.
+    objects
+        The objects; fields that are not annotated are left out.
+    """
+    width, height = size
+    lines = [
+        "<annotation>",
+        f"\t<folder>{escape(folder)}</folder>",
+        f"\t<filename>{escape(filename)}</filename>",
+        f"\t<size>\n\t\t<width>{width}</width>\n\t\t<height>{height}</height>\n\t\t<depth>3</depth>\n\t</size>",
+    ]
+    for thing in objects:
+        fields = [("name", escape(thing.label))]
+        if thing.pose:
+            fields.append(("pose", escape(thing.pose)))
+        for tag, flag in (("truncated", thing.truncated), ("occluded", thing.occluded)):
+            if flag != UNKNOWN:
+                fields.append((tag, str(int(flag))))
+        fields.append(("difficult", str(int(thing.difficult))))
+        x1, y1, x2, y2 = thing.box
+        lines.append("\t<object>")
+        lines += [f"\t\t<{tag}>{text}</{tag}>" for tag, text in fields]
+        lines.append("\t\t<bndbox>")
+        for tag, value in zip(CORNERS, (x1 + 1, y1 + 1, x2, y2), strict=True):
+            # The shortest text that reads back as the value; whole numbers as VOC has them, without a point.
+            text = str(int(value)) if value == int(value) else repr(float(value))
+            lines.append(f"\t\t\t<{tag}>{text}</{tag}>")
+        lines.append("\t\t</bndbox>\n\t</object>")
+    lines.append("</annotation>\n")
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------- detection text
+
+COLUMNS = ("image", "score", *CORNERS)
+LINES = f"detections: lines of {' '.join(COLUMNS)}"
+WHITE = np.isin(np.arange(256), list(b" \t\n\r\v\f"))  # what bytes.split() splits at
+DECIMALS = 7  # written: rounding to them inverts a box by less than validation.ROUNDING_PIXELS
+
+
+class Lines(NamedTuple):
+    """M lines of a file."""
+
+    numbers: NDArray[np.int64]
+    """``(M,)`` the number of each in the file, from 1."""
+    images: list[bytes]
+    """The name in the first column of each."""
+    values: NDArray[np.float64]
+    """``(M, 5)`` score and box, xyxy in continuous pixels."""
+
+
+def read_detections(
+    path: Path | str,
+    images: Iterable[str],
+    classes: Iterable[str],
+    lenient: bool = False,
+    sizes: ArrayLike | None = None,
+) -> Detections:
+    """Read VOC detection text, in the order of the classes and, within a class, of the file.
+
+    A file for each class, a line for each detection: ``image score xmin ymin xmax ymax``.
+
+    Parameters
+    ----------
+    path
+        A folder of text files, or one file. The file's name says the class: ``dog.txt``, or anything
+        that ends in it after an underscore, ``comp4_det_test_dog.txt``. A class without a file has no
+        detections; files that are not ``.txt`` are not read.
+    images, classes
+        The names of the ground truth's images and classes.
+    lenient
+        Drop the lines and files that are at fault, with a warning that counts them, instead of raising.
+    sizes
+        ``(I, 2)`` width and height of the images. Some detectors clip boxes that lie beyond the image, which
+        inverts them: with the sizes such a box is recognised and kept, without area, at its rank.
+
+    Raises
+    ------
+    InputError
+        No file for any of the classes, a ``.txt`` file or two of no or the same class; or, with file
+        and line: a wrong number of columns, no number, NaN or infinity, an inverted box, an image that
+        is not in `images`, a byte that is not UTF-8.
+    """
+    path = Path(path)
+    names = tuple(images)
+    known = np.full((len(names), 2), UNKNOWN_SIZE) if sizes is None else sizes
+    truth = GroundTruth(names, classes, known, [], [], [])
+    numbers = Lookup((name.encode(), i) for i, name in enumerate(names))
+    files = _files_of_classes(path, truth.classes, lenient)
+    tables = [_read_file(files[label], label, truth, numbers, lenient) for label in sorted(files)]
+    return Detections(
+        truth.images,
+        truth.classes,
+        np.concatenate([table.image_index for table in tables]),
+        np.concatenate([table.labels for table in tables]),
+        np.concatenate([table.scores for table in tables]),
+        np.concatenate([table.boxes for table in tables]),
+    )
+
+
+def _files_of_classes(path: Path, classes: Sequence[str], lenient: bool) -> dict[int, Path]:
+    """The file of each class that has one."""
+    if path.is_dir():
+        candidates = sorted(file for file in path.iterdir() if file.suffix == ".txt")
+    elif path.is_file():
+        candidates = [path]
+    else:
+        raise InputError(path, "no such file or folder", f"{LINES}, a file a class")
+    files: dict[int, Path] = {}
+    for file in candidates:
+        label = class_of_file(file.stem, classes)
+        if label is None:
+            expected = f"a name that is or ends in _ and one of the classes {', '.join(classes)}"
+            fault = InputError(file, "a file of no known class", expected)
+        elif label in files:
+            fault = InputError(file, f"a second file of class {classes[label]}", f"only {files[label].name}")
+        else:
+            files[label] = file
+            continue
+        if not lenient:
+            raise fault
+        warnings.warn(f"file left out: {fault}", stacklevel=3)
+    if not files:
+        expected = "a file for each class, such as comp4_det_test_dog.txt"
+        raise InputError(path, "no detection file of any of the classes", expected)
+    return files
+
+
+def class_of_file(stem: str, classes: Sequence[str]) -> int | None:
+    """The class that a file's name ends in; the longest one, as in det_traffic_light."""
+    fits = [i for i, name in enumerate(classes) if stem == name or stem.endswith(f"_{name}")]
+    return max(fits, key=lambda i: len(classes[i]), default=None)
+
+
+def _read_file(path: Path, label: int, truth: GroundTruth, numbers: Lookup, lenient: bool) -> Detections:
+    content = read_utf8(path, LINES, lenient)
+    faults = Faults(path, lenient, "lines")
+    lines = _parse(content)
+    if lines is None:  # something is wrong somewhere: only now go through the lines one by one
+        good: dict[int, bytes] = {}
+        for number, line in enumerate(content.split(b"\n"), start=1):
+            problem = _problem(line.split())
+            if problem is None:
+                good[number] = line
+            else:
+                faults.add(Fault(f"{path}:{number}", *problem))
+        lines = _parse(b"\n".join(good.values()))
+        assert lines is not None, "a line without fault was not read"
+        lines = lines._replace(numbers=np.array(list(good))[lines.numbers - 1])
+    found = lines
+    scores, boxes = found.values[:, 0], found.values[:, 1:]
+    problems = detection_problems(truth, scores, boxes, lambda row: "", lambda row: "")
+
+    def unknown_image(row: int) -> Problem:
+        name = found.images[row]
+        bare = name.rpartition(b".")[0]
+        more = f"; leave the file extension out: {bare.decode()}" if bare in numbers else ""
+        text = f"the unknown image {name.decode(errors='replace')!r}"
+        return text, f"an image of the ground truth's list{more}", "on an unknown image"
+
+    def inverted(row: int) -> Problem:
+        box = " ".join(f"{value:g}" for value in (boxes[row] + [1, 1, 0, 0]).tolist())
+        return f"the inverted box {box}", "xmin <= xmax and ymin <= ymax", "with an inverted box"
+
+    rows = Rows(
+        np.fromiter(map(numbers.__getitem__, found.images), np.int64, len(found.images)),
+        np.full(len(found.images), label),
+        boxes,
+        lambda row: f"{path}:{found.numbers[row]}",
+        {**problems, "image": unknown_image, "extent": inverted},
+        scores,
+    )
+    return detections_of(truth, rows, faults)
+
+
+def _parse(content: bytes) -> Lines | None:
+    """The columns of a text in one go, or None where a line is not an image and five finite numbers."""
+    letters = np.frombuffer(content, dtype=np.uint8)
+    inside = ~WHITE[letters]
+    inside[1:] &= ~inside[:-1]  # now: where a word begins
+    begins = np.flatnonzero(inside)
+    words_before = np.searchsorted(begins, np.flatnonzero(letters == ord("\n")))
+    per_line = np.diff(words_before, prepend=0, append=len(begins))
+    if not np.isin(per_line, (0, len(COLUMNS))).all():
+        return None
+    words = content.split()
+    images = words[:: len(COLUMNS)]
+    del words[:: len(COLUMNS)]
+    if content.count(b"_") != b"".join(images).count(b"_"):  # 1_0 is no number, though Python reads it
+        return None
+    try:
+        values = np.fromiter(map(float, words), np.float64, len(words)).reshape(-1, len(COLUMNS) - 1)
+    except ValueError:
+        return None
+    if not np.isfinite(values).all():
+        return None
+    values[:, 1:3] -= 1
+    return Lines(np.flatnonzero(per_line) + 1, images, values)
+
+
+def _problem(words: Sequence[bytes]) -> Problem | None:
+    """What is wrong with the words of a line by themselves."""
+    if words and len(words) != len(COLUMNS):
+        return f"{len(words)} columns", f"{len(COLUMNS)}: {' '.join(COLUMNS)}", "of other columns"
+    values = (number_of(word, name) for name, word in zip(COLUMNS[1:], words[1:], strict=False))
+    return next((value for value in values if not isinstance(value, float)), None)
+
+
+def write_detections(
+    detections: Detections, folder: Path | str, prefix: str = "comp4_det_test_"
+) -> tuple[Path, ...]:
+    """Write VOC detection text, also an empty file for a class without detections; return the files.
+
+    Reading them back gives the same scores, and the same boxes to 1e-6 pixels.
+
+    Parameters
+    ----------
+    detections
+        What to write.
+    folder
+        Made where it is absent.
+    prefix
+        What a file's name has before the class. The default is that of the devkit.
+
+    Raises
+    ------
+    InputError
+        A name that the format has no place for, a folder that cannot be written.
+    """
+    folder = Path(folder)
+    for name in detections.images:
+        if name.split() != [name]:
+            expected = "none: the columns are split at it"
+            raise InputError(f"image {name!r}", "white space in its name", expected)
+    for name in detections.classes:
+        if not name or "/" in name or "\\" in name:
+            raise InputError(f"class {name!r}", "a name that no file can have", "one without a slash")
+    corners = detections.boxes + np.array([1, 1, 0, 0])
+    texts = {}
+    for label, name in enumerate(detections.classes):
+        rows = np.flatnonzero(detections.labels == label)
+        images = (detections.images[i] for i in detections.image_index[rows])
+        scores = (np.format_float_positional(score, min_digits=6) for score in detections.scores[rows])
+        boxes = (" ".join(f"{x:.{DECIMALS}f}" for x in box) for box in corners[rows].tolist())
+        lines = [f"{row[0]} {row[1]} {row[2]}\n" for row in zip(images, scores, boxes, strict=True)]
+        texts[folder / f"{prefix}{name}.txt"] = "".join(lines)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(folder, error.strerror or "an error", "a folder to write detections to") from None
+    write_texts(texts)
+    return tuple(texts)

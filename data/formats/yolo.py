@@ -1,36 +1,49 @@
-"""YOLO's data sets, in Ultralytics' layout: ``data.yaml``, images, and a text file of labels for each."""
+"""YOLO's text: a file for each image, a line for each object or detection, places as fractions of the image.
+
+A data set in Ultralytics' layout is ``data.yaml``, images, and a text file of labels for each. A label is
+``class x_center y_center width height``, a detection has a ``confidence`` after it, as Ultralytics' and
+YOLOv5's ``save_txt`` with ``save_conf`` write it.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from data.formats.files import read_text
-from data.formats.names import distinct_names
-from data.formats.photographs import IMAGE_SUFFIXES, image_size
-from data.formats.rows import Fault, Tally
-from data.formats.yolo_text import Lines, read_lines, xyxy_of_fractions
-from data.records import GroundTruth, InputError
+from data.boxes import cxcywh_to_xyxy
+from data.formats.files import IMAGE_SUFFIXES, UNKNOWN_SIZE, image_size, read_text, read_utf8, read_yaml
+from data.formats.names import NO_INDEX, distinct_names, images_by_name
+from data.formats.validation import (
+    Fault,
+    Faults,
+    Problem,
+    Rows,
+    detection_problems,
+    detections_of,
+    number_of,
+    valid_rows,
+)
+from data.records import Detections, GroundTruth, InputError
 
-__all__ = ["read_yolo", "yolo_splits"]
+__all__ = ["label_files", "read_yolo", "read_yolo_detections", "yolo_splits"]
 
 SPLITS = ("train", "val", "test")
 EXPECTED = "a YOLO data set: path, train, val, test, and names"
+NAMES = "a list of class names, or a number from 0 for each: {0: cat, 1: dog}"
 LABEL_COLUMNS = "class x_center y_center width height"
-POLYGON = 7  # columns of the smallest one: a class and three points
+COLUMNS = f"{LABEL_COLUMNS} confidence"
+DETECTIONS = f"detections: lines of {COLUMNS}, a file an image"
+SMALLEST_POLYGON = 7  # columns: a class and three points
+LARGEST_FRACTION = 2.0  # a place beyond this is no fraction of the image but a pixel
+NOT_IMAGES = ("classes.txt",)  # what labelling tools leave beside the labels
 
 
-def yolo_splits(path: Path) -> dict[str, list[str]]:
-    """The lists of images that ``data.yaml`` names, and where each is said to be."""
-    content = _content(path)
-    places = {name: content[name] for name in SPLITS if content.get(name)}
-    return {name: [value] if isinstance(value, str) else value for name, value in places.items()}
+# ---------------------------------------------------------------- ground truth
 
 
 def read_yolo(path: Path | str, split: str = "val", lenient: bool = False) -> GroundTruth:
@@ -39,7 +52,7 @@ def read_yolo(path: Path | str, split: str = "val", lenient: bool = False) -> Gr
     A split is a folder of images (with those in it), a text file that lists them, or several of either. The
     labels of ``…/images/…/a.jpg`` are ``…/labels/…/a.txt``, those of an image elsewhere lie beside it; an
     image without such a file shows no object. Places are relative to ``path``, and that to the folder of the
-    YAML file. A label that is a polygon stands for the box around it. Images are called as their files,
+    YAML file. Of a label that is a polygon, the box around it is taken. Images are called as their files,
     without folder and extension; with the folder where two share a name. One that is listed twice counts
     once. Sizes come from the headers of the image files.
 
@@ -59,57 +72,61 @@ def read_yolo(path: Path | str, split: str = "val", lenient: bool = False) -> Gr
         other columns, no number, a class without a name, a box without area or in pixels.
     """
     path = Path(path)
-    names = _class_names(path)
-    splits = yolo_splits(path)
+    content = _content(path)
+    names = _class_names(path, content)
+    splits = _splits(content)
     if split not in splits:
         raise InputError(path, f"no {split}", f"one of {', '.join(splits) or ', '.join(SPLITS)}")
-    images = _images(path, split, splits[split])
-    labels = [_label_file(image) for image in images]
-    present = [i for i, file in enumerate(labels) if file.is_file()]
+    images = _images(path, content, split, splits[split])
+    files = [_label_file(image) for image in images]
+    present = [i for i, file in enumerate(files) if file.is_file()]
     if not present:
-        raise InputError(labels[0], "no such file, nor any other label file", "labels beside the images")
+        raise InputError(files[0], "no such file, nor any other label file", "labels beside the images")
     sizes = np.array([image_size(image) for image in images], dtype=np.int64)
-    tally = Tally(path, lenient, "objects")
-    lines = read_lines([labels[i] for i in present], tally, LABEL_COLUMNS, polygons=POLYGON)
-    keep = _checked(lines, len(names), tally)
-    image_index = np.array(present, dtype=np.int64)[lines.file_index[keep]]
+    faults = Faults(path, lenient, "objects")
+    lines = _read_lines([files[i] for i in present], faults, LABEL_COLUMNS, polygons=True)
+    image_index = np.array(present, dtype=np.int64)[lines.file_index]
+
+    def box(row: int) -> Problem:
+        fractions = " ".join(f"{value:g}" for value in lines.values[row, 1:5].tolist())
+        return f"the box {fractions}", "a width and height above 0", "with a box without area"
+
+    number = lines.values[:, 0]
+    rows = Rows(
+        image_index,
+        _labels(number, len(names)),
+        _boxes(lines, sizes[image_index]),
+        lines.where,
+        {
+            "class": lambda row: (
+                f"the class {number[row]:g}",
+                f"a number from 0 to {len(names) - 1}, as names has {len(names)}",
+                "of an unknown class",
+            ),
+            "extent": box,
+        },
+    )
+    keep = valid_rows(rows, faults)
+    common = os.path.commonpath([image.parent for image in images])
+    relative = [os.path.relpath(image, common) for image in images]
     return GroundTruth(
-        _image_names(images),
+        distinct_names(relative) or relative,
         names,
         sizes,
-        image_index,
-        lines.values[keep, 0],
-        xyxy_of_fractions(lines.values[keep, 1:5], sizes[image_index]),
+        rows.image_index[keep],
+        rows.labels[keep],
+        rows.boxes[keep],
         files=images,
     )
 
 
-def _checked(lines: Lines, classes: int, tally: Tally) -> NDArray[np.int64]:
-    """The rows whose class is known and whose box has an area."""
-    number, extent = lines.values[:, 0], lines.values[:, 3:5]
-    unknown = ~np.isin(number, np.arange(classes))
-    empty = (extent <= 0).any(axis=1)
-    for row in np.flatnonzero(unknown | empty).tolist():
-        where = lines.where(row)
-        if unknown[row]:
-            expected = f"a number from 0 to {classes - 1}, as names has {classes}"
-            tally.add(Fault(where, f"the class {number[row]:g}", expected, "of an unknown class"))
-        else:
-            box = " ".join(f"{value:g}" for value in lines.values[row, 1:5].tolist())
-            tally.add(Fault(where, f"the box {box}", "a width and height above 0", "with a box without area"))
-    keep = np.flatnonzero(~(unknown | empty))
-    tally.warn(len(keep))
-    return keep
+def yolo_splits(path: Path) -> dict[str, list[str]]:
+    """The lists of images that ``data.yaml`` names, and where each is said to be."""
+    return _splits(_content(path))
 
 
 def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(read_text(path, EXPECTED))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise InputError(f"{path}:{mark.line + 1}" if mark else path, "malformed YAML", EXPECTED) from None
-    if not isinstance(content, dict):
-        raise InputError(path, "no keys", EXPECTED)
+    content = read_yaml(path, EXPECTED, EXPECTED, EXPECTED)
     for name in SPLITS:
         value = content.get(name)
         listed = value if isinstance(value, list) else [value]
@@ -118,16 +135,19 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _class_names(path: Path) -> tuple[str, ...]:
-    content = _content(path)
+def _splits(content: dict[str, Any]) -> dict[str, list[str]]:
+    places = {name: content[name] for name in SPLITS if content.get(name)}
+    return {name: [value] if isinstance(value, str) else value for name, value in places.items()}
+
+
+def _class_names(path: Path, content: dict[str, Any]) -> tuple[str, ...]:
     names, where = content.get("names"), f"{path}: names"
-    expected = "a list of class names, or a number from 0 for each: {0: cat, 1: dog}"
     if isinstance(names, dict):
         if set(names) != set(range(len(names))):
-            raise InputError(where, f"the numbers {', '.join(map(str, names))}", expected)
+            raise InputError(where, f"the numbers {', '.join(map(str, names))}", NAMES)
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
-        raise InputError(where, "nothing" if not names else repr(names), expected)
+        raise InputError(where, "nothing" if not names else repr(names), NAMES)
     listed = [str(name) for name in names]
     if len(set(listed)) != len(listed):
         twice = next(name for i, name in enumerate(listed) if name in listed[:i])
@@ -137,38 +157,26 @@ def _class_names(path: Path) -> tuple[str, ...]:
     return tuple(listed)
 
 
-def _images(path: Path, split: str, places: Sequence[str]) -> list[Path]:
+def _images(path: Path, content: dict[str, Any], split: str, places: Sequence[str]) -> list[Path]:
     """All images of a split, sorted within each place."""
     images: list[Path] = []
     for place in places:
-        source = _place(path, place)
+        base = path.parent
+        # Roboflow writes ../valid/images for what lies in valid/images; `path` may be another machine's.
+        root = base / str(content.get("path") or "")
+        trials = [root / place, base / place, base / place.removeprefix("../")]
+        source = next((trial for trial in trials if trial.exists()), None)
+        if source is None:
+            expected = f"the images that {path.name} names"
+            raise InputError(trials[0], f"nothing there, nor at {trials[1]}", expected)
         if source.is_dir():
-            found = (file for file in source.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-            images += sorted(found)
+            images += sorted(file for file in source.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
         else:
             lines = filter(None, map(str.strip, read_text(source, "a list of images").splitlines()))
-            images += [Path(line) if Path(line).is_absolute() else source.parent / line for line in lines]
+            images += [source.parent / line for line in lines]  # an absolute line replaces the parent
     if not images:
         raise InputError(f"{path}: {split}", f"no image in {', '.join(places)}", "a folder or list of images")
     return list(dict.fromkeys(images))
-
-
-def _place(path: Path, place: str) -> Path:
-    """The folder or file that a value of ``data.yaml`` means."""
-    base = path.parent
-    root = base / str(_content(path).get("path") or "")
-    # Roboflow writes ../valid/images for what lies in valid/images; `path` may be that of another machine.
-    trials = [root / place, base / place, base / place.removeprefix("../")]
-    for trial in trials:
-        if trial.exists():
-            return trial
-    raise InputError(trials[0], f"nothing there, nor at {trials[1]}", f"the images that {path.name} names")
-
-
-def _image_names(images: Sequence[Path]) -> list[str]:
-    common = os.path.commonpath([image.parent for image in images])
-    files = [os.path.relpath(image, common) for image in images]
-    return distinct_names(files) or files
 
 
 def _label_file(image: Path) -> Path:
@@ -178,3 +186,158 @@ def _label_file(image: Path) -> Path:
             parts[index] = "labels"
             break
     return Path(*parts).with_suffix(".txt")
+
+
+# ---------------------------------------------------------------- detections
+
+
+def read_yolo_detections(folder: Path | str, truth: GroundTruth, lenient: bool = False) -> Detections:
+    """Detections from YOLO text files, those of an image in the file of its name, in the order of the files.
+
+    A class is its number from 0. An image without a file has no detections.
+
+    Parameters
+    ----------
+    folder
+        Of the ``.txt`` files, or the one above it that has them in ``labels``, as Ultralytics' runs do.
+    truth
+        The ground truth.
+    lenient
+        Drop the lines and files that are at fault, with a warning that counts them, instead of raising.
+
+    Raises
+    ------
+    InputError
+        No such folder, no file in it, images of unknown size; a file of no image; or, with file and line:
+        other columns (five: written without the confidence), no number, NaN or infinity, a class that has no
+        name, an inverted box, a place in pixels, a byte that is not UTF-8.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder", DETECTIONS)
+    files = label_files(folder)
+    if not files:
+        raise InputError(folder, "no .txt file", DETECTIONS)
+    if (truth.sizes == UNKNOWN_SIZE).any():
+        raise InputError(folder, "places as fractions", "images whose width and height are known")
+    faults = Faults(folder, lenient)
+    lines = _read_lines(files, faults, COLUMNS)
+    images = images_by_name(truth)
+    image_of_file = np.array([images[file.stem] for file in files], dtype=np.int64)
+    for file, image in zip(files, image_of_file, strict=True):
+        if image == NO_INDEX and not lenient:  # an empty file, too, would be a sign of the wrong folder
+            raise InputError(file, f"the unknown image {file.stem!r}", "files named as the images")
+    image_index = image_of_file[lines.file_index]
+    boxes = _boxes(lines, truth.sizes[image_index])  # of an unknown image with any size: it is dropped
+    number, scores = lines.values[:, 0], lines.values[:, 5]
+    problems = detection_problems(
+        truth,
+        scores,
+        boxes,
+        lambda row: lines.files[lines.file_index[row]].stem,
+        lambda row: f"{number[row]:g}",
+        f"a number from 0 to {len(truth.classes) - 1}",
+    )
+    labels = _labels(number, len(truth.classes))
+    return detections_of(truth, Rows(image_index, labels, boxes, lines.where, problems, scores), faults)
+
+
+def label_files(folder: Path) -> list[Path]:
+    """The ``.txt`` files of a folder, or else of the folder ``labels`` in it."""
+    for place in (folder, folder / "labels"):
+        if place.is_dir():
+            files = [
+                file for file in place.iterdir() if file.suffix == ".txt" and file.name not in NOT_IMAGES
+            ]
+            if files:
+                return sorted(files)
+    return []
+
+
+# ---------------------------------------------------------------- lines
+
+
+class Lines(NamedTuple):
+    """M lines of several files."""
+
+    files: Sequence[Path]
+    file_index: NDArray[np.int64]
+    """``(M,)`` the file of each line."""
+    numbers: NDArray[np.int64]
+    """``(M,)`` its number in the file, from 1."""
+    values: NDArray[np.float64]
+    """``(M, columns)``"""
+
+    def where(self, row: int) -> str:
+        """File and line."""
+        return f"{self.files[self.file_index[row]]}:{self.numbers[row]}"
+
+
+def _labels(numbers: NDArray[np.float64], classes: int) -> NDArray[np.int64]:
+    """``(M,)`` the class of each number."""
+    return np.where(np.isin(numbers, np.arange(classes)), numbers, NO_INDEX).astype(np.int64)
+
+
+def _boxes(lines: Lines, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """``(M, 4)`` xyxy in pixels; `sizes` (M, 2) are those of each line's image."""
+    return cxcywh_to_xyxy(lines.values[:, 1:5] * np.tile(sizes, 2))
+
+
+def _read_lines(files: Sequence[Path], faults: Faults, columns: str, polygons: bool = False) -> Lines:
+    """The numbers of all lines of all files, `columns` of each; empty lines are left out.
+
+    Faults are another number of columns, no finite number, a place in pixels, a byte that is not UTF-8.
+    `polygons`: more columns may be a class and the points of a polygon; it becomes the box around them.
+    """
+    width = len(columns.split())
+    contents = [read_utf8(file, f"lines of {columns}", faults.lenient) for file in files]
+    per_file = [content.splitlines() for content in contents]
+    file_index = np.repeat(np.arange(len(files)), [len(lines) for lines in per_file])
+    numbers = np.concatenate([np.arange(1, len(lines) + 1) for lines in per_file] or [np.zeros(0, np.int64)])
+    words = [line.split() for lines in per_file for line in lines]
+    lengths = np.fromiter(map(len, words), np.int64, len(words))
+    filled = np.flatnonzero(lengths)
+    values = np.zeros((len(words), width))
+    try:
+        if (lengths[filled] != width).any() or any(b"_" in content for content in contents):
+            raise ValueError
+        flat = np.fromiter((float(word) for row in words for word in row), np.float64)
+        values[filled] = flat.reshape(-1, width)
+        if not np.isfinite(values).all() or (np.abs(values[:, 1:5]) > LARGEST_FRACTION).any():
+            raise ValueError
+        return Lines(files, file_index[filled], numbers[filled], values[filled])
+    except ValueError:  # something is wrong somewhere: only now go through the lines one by one
+        pass
+    good = []
+    for row in filled.tolist():
+        read = _read_line(words[row], columns.split(), polygons)
+        if isinstance(read, list):
+            values[row] = read
+            good.append(row)
+        else:
+            faults.add(Fault(f"{files[file_index[row]]}:{numbers[row]}", *read))
+    keep = np.array(good, dtype=np.int64)
+    return Lines(files, file_index[keep], numbers[keep], values[keep])
+
+
+def _read_line(words: Sequence[bytes], columns: Sequence[str], polygons: bool) -> list[float] | Problem:
+    """The numbers of a line, or what is wrong with it."""
+    polygon = polygons and len(words) >= SMALLEST_POLYGON and len(words) % 2 == 1
+    if len(words) != len(columns) and not polygon:
+        lacking = "; no confidence (save_conf=True writes it)" if len(words) == len(columns) - 1 == 5 else ""
+        return f"{len(words)} columns{lacking}", f"{len(columns)}: {' '.join(columns)}", "of other columns"
+    values: list[float] = []
+    for place, word in enumerate(words):
+        name = "a point" if polygon and place else columns[place]
+        value = number_of(word, name)
+        if not isinstance(value, float):
+            return value
+        if 0 < place < 5 and abs(value) > LARGEST_FRACTION:
+            found = f"{word.decode(errors='replace')} as {name}"
+            return found, "a fraction of the image's size, not pixels", "in pixels"
+        values.append(value)
+    if polygon:
+        x, y = values[1::2], values[2::2]
+        left, top, right, bottom = min(x), min(y), max(x), max(y)
+        return [values[0], (left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
+    return values

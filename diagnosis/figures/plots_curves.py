@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.average_precision import curve
+from diagnosis.average_precision import precision_recall_curve
 from diagnosis.calibration import Calibration, calibration
 from diagnosis.confusion import ConfusionMatrix, confusion_matrix
 from diagnosis.figures.style import (
@@ -36,7 +36,6 @@ from diagnosis.figures.style import (
     text_width,
     wrap,
 )
-from diagnosis.matching import assign_devkit
 from diagnosis.record import Diagnosis
 
 __all__ = ["confusion_heatmap", "precision_recall", "reliability", "save_curve_figures"]
@@ -99,7 +98,6 @@ def precision_recall(
     )
     lines = wrap(text, width, TEXT)
     head = 0.36 + LINE * len(diagnoses) + 0.1
-    labelled = [assign_devkit(diagnosis.matching, diagnosis.iou) for diagnosis in diagnoses]
     with house_style():
         height = head + rows * (PANEL + STEP_Y) + 0.15 + LINE * len(lines)
         figure = new_figure(width + 2 * MARGIN, height + 2 * MARGIN)
@@ -124,8 +122,8 @@ def precision_recall(
             if objects[label] == 0:
                 axes.text(50, 50, "no objects", size=SMALL, color=QUIET, ha="center", va="center")
                 continue
-            for detector, (diagnosis, assignment) in enumerate(zip(diagnoses, labelled, strict=True)):
-                points = curve(diagnosis.matching, assignment, label)
+            for detector, diagnosis in enumerate(diagnoses):
+                points = precision_recall_curve(diagnosis.matching, label, diagnosis.iou)
                 recall, precision = _thinned(points.recall, points.precision)
                 axes.plot(
                     100 * recall,

@@ -8,7 +8,10 @@ from typing import Any, ClassVar
 
 from diagnosis.record import Diagnosis
 
-__all__ = ["SECTIONS", "Gallery", "PageFigure", "PageTable", "ReportContent"]
+__all__ = ["SECTIONS", "Gallery", "Json", "PageFigure", "PageTable", "ReportContent"]
+
+Json = Mapping[str, Any]
+"""A part of ``diagnosis.json``."""
 
 SECTIONS: dict[str, str] = {
     "comparison": "Differences between the detectors",
@@ -37,7 +40,7 @@ class PageFigure:
     title, caption
         Above and below it. The caption gives the units and N.
     svg
-        The whole text of an SVG file, which names nothing outside itself.
+        The whole text of an SVG file, which refers to nothing outside itself.
     section
         A key of :data:`SECTIONS`.
     description
@@ -97,7 +100,7 @@ class Gallery:
     quality
         Of the JPEG pictures, from 1 to 95.
     megabytes
-        Of figures and photographs together, as they stand in the page (1 MB: a million bytes). Where the
+        Of figures and photographs together, as they are in the page (1 MB: a million bytes). Where the
         photographs would exceed it, examples are left out: first the least sure ones of each detector, class
         and type.
     """
@@ -118,9 +121,8 @@ class ReportContent:
     diagnoses
         One or several detectors on the same ground truth.
     numbers
-        The content of ``diagnosis.json``, with the detectors in the same order: from
-        :func:`diagnosis.to_json.to_json`, with ``impact``, ``characteristics``, ``tide``, ``comparison``
-        and ``intervals`` where they were computed.
+        The content of ``diagnosis.json`` with the detectors in the same order, from
+        :func:`diagnosis.to_json.to_json`.
     statements
         Sentences of a comparison with intervals; they take the place of those that merely subtract.
     figures, tables
@@ -132,7 +134,7 @@ class ReportContent:
     """
 
     diagnoses: Sequence[Diagnosis]
-    numbers: Mapping[str, Any]
+    numbers: Json
     statements: Sequence[str] = ()
     figures: Sequence[PageFigure] = ()
     tables: Sequence[PageTable] = ()

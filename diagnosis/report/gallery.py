@@ -1,25 +1,59 @@
 """The surest errors of each detector, class and error type, with their boxes on the photographs.
 
-Where there is no photograph the boxes stand on an empty ground of the image's shape.
+Where there is no photograph the boxes are drawn on an empty ground of the image's shape.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from data.records import GroundTruth
-from diagnosis.breakdown import BACKGROUND, ERROR_TYPES, LOCALIZATION, WEAK, verdicts
+from data.records import GroundTruth, InputError
+from diagnosis.breakdown import BACKGROUND, CORRECT, ERROR_TYPES, LOCALIZATION, NONE, WEAK
+from diagnosis.figures.picture import read_picture
 from diagnosis.record import Diagnosis
 from diagnosis.report.content import Gallery
-from diagnosis.report.pictures import Frame, Photographs, encode, frame, part_around
 
-__all__ = ["Example", "Examples", "choose", "collect"]
+__all__ = ["Example", "Examples", "choose", "collect", "part_around"]
 
-MOST_OBJECTS = 25  # other objects drawn in one picture
+MAX_OTHER_OBJECTS = 25
+"""Drawn in one picture."""
+MARGIN = 0.2
+"""Around the boxes, of their longer side."""
+SMALLEST_SIDE_PIXELS = 40.0
+"""Of a part of an image."""
+LANDSCAPE = 4 / 3
+"""Shape that a part is widened to, as far as the image reaches."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A box in a picture.
+
+    Parameters
+    ----------
+    left, top, width, height
+        In units of the picture.
+    kind
+        ``found``: the detection; ``wanted``: the object that its error is about; ``beside``: another object;
+        ``ignored``: one that is neither rewarded nor punished.
+    label
+        Its class.
+    """
+
+    left: float
+    top: float
+    width: float
+    height: float
+    kind: str
+    label: str
 
 
 @dataclass(frozen=True)
@@ -95,7 +129,7 @@ def choose(diagnosis: Diagnosis, each: int, total: int) -> NDArray[np.int64]:
     NDArray
         Indices of detections, by class, then error type, then rank.
     """
-    rows = np.flatnonzero(diagnosis.breakdown.verdict > 0)
+    rows = np.flatnonzero(diagnosis.breakdown.verdict > CORRECT)
     kinds = diagnosis.breakdown.verdict[rows].astype(np.int64)
     group = diagnosis.detections.labels[rows] * len(ERROR_TYPES) + kinds
     order = np.lexsort((diagnosis.matching.rank[rows], group))
@@ -119,7 +153,7 @@ def collect(diagnoses: Sequence[Diagnosis], limits: Gallery, drawn: int = 0) -> 
         shown += _examples(diagnosis, position, rows, photographs, limits)
         unread |= photographs.unread
     shown = _within(shown, 1e6 * limits.megabytes - drawn)
-    errors = sum(int((diagnosis.breakdown.verdict > 0).sum()) for diagnosis in diagnoses)
+    errors = sum(int((diagnosis.breakdown.verdict > CORRECT).sum()) for diagnosis in diagnoses)
     return Examples(tuple(shown), errors, tuple(unread[image] for image in sorted(unread)))
 
 
@@ -147,22 +181,22 @@ def _examples(
     photographs: Photographs,
     limits: Gallery,
 ) -> list[Example]:
-    about, overlap, again = _about(diagnosis, rows)
-    detections, truth = diagnosis.detections, diagnosis.truth
+    detections, truth, verdict = diagnosis.detections, diagnosis.truth, diagnosis.referenced_objects
     made: dict[int, Example] = {}
     # Image by image, so that each photograph is read once.
     for n in np.argsort(detections.image_index[rows], kind="stable").tolist():
-        row, object_ = int(rows[n]), int(about[n])
+        row = int(rows[n])
         image, label = int(detections.image_index[row]), int(detections.labels[row])
-        kind, size = int(diagnosis.breakdown.verdict[row]), truth.sizes[image].astype(np.float64)
+        kind, size = int(verdict.types[row]), truth.sizes[image].astype(np.float64)
+        object_ = NONE if kind == BACKGROUND else int(verdict.objects[row])
         box = np.clip(detections.boxes[row], 0, np.tile(size, 2))
         pixels = photographs.read(image)
-        wanted = [truth.boxes[object_]] if object_ >= 0 else []
+        wanted = [] if object_ == NONE else [truth.boxes[object_]]
         part = np.append([0.0, 0.0], size) if pixels is None else part_around([box, *wanted], size)
         scale = limits.pixels / float((part[2:] - part[:2]).max())
         width, height = ((part[2:] - part[:2]) * scale).round(1).tolist()
         frames = _beside(diagnosis, image, object_, part, scale)
-        if object_ >= 0:
+        if wanted:
             frames.append(frame(wanted[0], part, scale, "wanted", truth.classes[truth.labels[object_]]))
         made[n] = Example(
             position,
@@ -170,7 +204,7 @@ def _examples(
             kind,
             float(detections.scores[row]),
             int(diagnosis.matching.rank[row]) + 1,
-            _words(truth, kind, object_, float(overlap[n]), bool(again[n])),
+            _words(truth, kind, object_, float(verdict.overlaps[row]), bool(verdict.duplicate[row])),
             truth.images[image],
             width,
             height,
@@ -180,33 +214,11 @@ def _examples(
     return [made[n] for n in range(len(rows))]
 
 
-def _about(
-    diagnosis: Diagnosis, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
-    """For each error: the object it is about or −1, the largest IoU with that class (of a background error:
-    with any), and whether it found what another detection had found before.
-    """
-    matching, kinds = diagnosis.matching, diagnosis.breakdown.verdict[rows]
-    if not len(rows) or not len(matching.group_label):
-        return np.full(len(rows), -1), np.zeros(len(rows)), np.zeros(len(rows), dtype=bool)
-    confused = verdicts(matching, diagnosis.similar, strong=diagnosis.iou).confused_with[rows]
-    label = np.where(kinds == LOCALIZATION, diagnosis.detections.labels[rows], confused)
-    classes = len(matching.truth.classes)
-    keys = matching.group_detection * classes + matching.group_label  # rises
-    group = np.minimum(np.searchsorted(keys, rows * classes + label), len(keys) - 1)
-    exists = (kinds != BACKGROUND) & (keys[group] == rows * classes + label)
-    about = np.where(exists, matching.pair_object[matching.group_start[group]], -1)
-    largest = np.zeros(len(matching.detections))
-    np.maximum.at(largest, matching.group_detection, matching.group_iou)
-    overlap = np.where(exists, matching.group_iou[group], largest[rows])
-    return about, overlap, exists & (kinds == LOCALIZATION) & (overlap >= diagnosis.iou)
-
-
-def _words(truth: GroundTruth, kind: int, object_: int, overlap: float, again: bool) -> str:
-    if object_ < 0:
+def _words(truth: GroundTruth, kind: int, object_: int, overlap: float, duplicate: bool) -> str:
+    if object_ == NONE:
         return f"IoU below {WEAK:g} with any object" if overlap > 0 else "touches no object"
     if kind == LOCALIZATION:
-        return f"IoU {overlap:.2f}" + (", but found before" if again else "")
+        return f"IoU {overlap:.2f}" + (", but found before" if duplicate else "")
     return f"truth: {truth.classes[truth.labels[object_]]}, IoU {overlap:.2f}"
 
 
@@ -228,5 +240,72 @@ def _beside(
             "ignored" if diagnosis.matching.ignored[index] else "beside",
             truth.classes[truth.labels[index]],
         )
-        for index in here[:MOST_OBJECTS].tolist()
+        for index in here[:MAX_OTHER_OBJECTS].tolist()
     ]
+
+
+# ---- photographs -----------------------------------------------------------------------------
+
+
+class Photographs:
+    """Reads the photographs of a ground truth, one after the other; notes those it could not read."""
+
+    def __init__(self, truth: GroundTruth) -> None:
+        self._truth = truth
+        self._image = -1
+        self._pixels: NDArray[np.uint8] | None = None
+        self.unread: dict[int, str] = {}
+
+    def read(self, image: int) -> NDArray[np.uint8] | None:
+        """``(height, width, 3)`` pixels, or None if the photograph is absent, damaged or of another size."""
+        if not self._truth.files:
+            return None
+        if image != self._image:
+            self._image, self._pixels = image, None
+            if not Path(self._truth.files[image]).is_file():
+                self.unread[image] = f"{self._truth.images[image]}: no such file"
+                return None
+            try:
+                self._pixels = read_picture(self._truth, image)
+            except InputError as error:
+                self.unread[image] = f"{self._truth.images[image]}: {error.found}"
+        return self._pixels
+
+
+def part_around(boxes: Sequence[NDArray[np.float64]], size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(4,)`` xyxy of the part of an image that shows `boxes` with a margin, in whole pixels.
+
+    Examples
+    --------
+    >>> part_around([np.array([40.0, 40, 60, 60])], np.array([500.0, 375])).tolist()
+    [23.0, 30.0, 77.0, 70.0]
+    >>> part_around([np.array([0.0, 0, 500, 375])], np.array([500.0, 375])).tolist()
+    [0.0, 0.0, 500.0, 375.0]
+    """
+    corners = np.stack(boxes)
+    low, high = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
+    extent = np.maximum(high - low + 2 * MARGIN * float((high - low).max()), SMALLEST_SIDE_PIXELS)
+    extent = np.maximum(extent, [extent[1] * LANDSCAPE, extent[0] / LANDSCAPE])
+    extent = np.minimum(extent, size)
+    start = np.clip((low + high) / 2 - extent / 2, 0, size - extent)
+    return np.concatenate([np.floor(start), np.minimum(np.ceil(start + extent), size)])
+
+
+def frame(box: NDArray[np.float64], part: NDArray[np.float64], scale: float, kind: str, label: str) -> Frame:
+    """A box (xyxy) where it lies in a picture of `part` of the image, `scale` units a pixel."""
+    left, top = ((box[:2] - part[:2]) * scale).round(1).tolist()
+    width, height = ((box[2:] - box[:2]) * scale).round(1).tolist()
+    return Frame(left, top, width, height, kind, label)
+
+
+def encode(pixels: NDArray[np.uint8], part: NDArray[np.float64], limits: Gallery) -> str:
+    """The part of a photograph as a ``data:`` address of a JPEG, at most ``limits.pixels`` long.
+
+    The same pixels give the same text: nothing but the picture is in it.
+    """
+    left, top, right, bottom = part.astype(int).tolist()
+    picture = Image.fromarray(pixels[top:bottom, left:right])
+    picture.thumbnail((limits.pixels, limits.pixels), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=limits.quality, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

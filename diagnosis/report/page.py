@@ -5,30 +5,33 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from data.formats.files import write_text
+from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.style import DETECTOR_LETTERS, check_comparable, count
-from diagnosis.report.classes import class_tables
-from diagnosis.report.content import PageFigure, ReportContent
+from diagnosis.record import Diagnosis
+from diagnosis.report.charts import Part, Slice, pie, stacked
+from diagnosis.report.content import Json, PageFigure, ReportContent
 from diagnosis.report.gallery import Example, collect
-from diagnosis.report.legend import legend
-from diagnosis.report.overview import detector_table, overviews, score_table
-from diagnosis.report.rules import counting_rules, origin_rows, spoken, top_rule
 from diagnosis.report.sections import sections
+from diagnosis.report.tables import Cell, class_tables, detector_table, score_table, share, shares_of
+from diagnosis.report.text import counting_rules, legend, origin_rows, page_sentences, top_rule
 from diagnosis.tide import TIDE_ERRORS
 
 __all__ = ["render_report", "write_report"]
 
-NARROW = 480.0  # points
+HALF_WIDTH_POINTS = 480.0
+"""Of a figure of which two fit side by side."""
 ASSETS = resources.files(__package__) / "assets"
 
 
 def write_report(content: ReportContent, path: Path) -> Path:
-    """Write the page in one step: whoever looks sees a whole page or none.
+    """Write the page atomically.
 
     Parameters
     ----------
@@ -74,6 +77,7 @@ def render_report(content: ReportContent) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"image_address": image_address, "is_narrow": is_narrow, "score": score}
+    environment.globals["type_names"] = [kind.name for kind in ERROR_TYPES]
     script = _asset("script.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     page = environment.get_template("page.html")
@@ -84,7 +88,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
     diagnoses, numbers = content.diagnoses, content.numbers
     truth, letters = diagnoses[0].truth, DETECTOR_LETTERS[: len(diagnoses)]
     ignored = int(diagnoses[0].matching.ignored.sum())
-    provenance: Mapping[str, Any] = numbers.get("provenance") or {}
+    provenance = numbers["provenance"]
     drawn = sum(len(image_address(figure)) for figure in content.figures)
     examples = None if content.gallery is None else collect(diagnoses, content.gallery, drawn)
     return {
@@ -93,7 +97,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
         "letters": letters,
         "classes": truth.classes,
         "facts": {
-            "Ground truth": str((provenance.get("options") or {}).get("ground_truth") or ""),
+            "Ground truth": provenance.get("options", {}).get("ground_truth", ""),
             "Images": f"{len(truth.images):,}",
             "Classes": f"{len(truth.classes):,}",
             "Objects": f"{len(truth) - ignored:,}"
@@ -103,12 +107,15 @@ def _context(content: ReportContent) -> dict[str, Any]:
         },
         "kinds": legend(diagnoses[0]),
         "tide_kinds": TIDE_ERRORS,
-        "detectors": detector_table(diagnoses, numbers, letters),
-        "overviews": overviews(diagnoses, numbers, letters),
-        "scores": score_table(numbers),
-        "statements": spoken(diagnoses, content.statements),
+        "detectors": detector_table(diagnoses, provenance, letters),
+        "overviews": [
+            _overview(diagnosis, detector["breakdown"], letter)
+            for diagnosis, detector, letter in zip(diagnoses, numbers["detectors"], letters, strict=True)
+        ],
+        "scores": score_table(numbers["detectors"]),
+        "statements": page_sentences(diagnoses, content.statements),
         "rules": counting_rules(diagnoses, numbers),
-        "class_tables": class_tables(numbers),
+        "class_tables": class_tables(numbers["detectors"]),
         "sections": sections(content, letters),
         "origin": origin_rows(provenance),
         "examples": examples,
@@ -117,14 +124,56 @@ def _context(content: ReportContent) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Overview:
+    """The shares of one detector, drawn and in figures.
+
+    Parameters
+    ----------
+    letter, name
+        Of the detector.
+    counted, classes
+        How many detections are counted, and of how many classes.
+    slices
+        Pie of the mean over classes.
+    bars
+        Stacked bars: heading and parts.
+    shares
+        Error type, mean over classes and pooled.
+    """
+
+    letter: str
+    name: str
+    counted: int
+    classes: int
+    slices: tuple[Slice, ...]
+    bars: tuple[tuple[str, tuple[Part, ...]], ...]
+    shares: tuple[tuple[str, Cell, Cell], ...]
+
+
+def _overview(diagnosis: Diagnosis, breakdown: Json, letter: str) -> Overview:
+    mean, pooled = (shares_of(breakdown[way]) for way in ("mean_over_classes", "pooled"))
+    counted = diagnosis.breakdown.counts.sum(axis=1)
+    return Overview(
+        letter,
+        diagnosis.name,
+        int(counted.sum()),
+        int((counted > 0).sum()),
+        pie(mean),
+        (("mean over classes", stacked(mean)), ("all classes pooled", stacked(pooled))),
+        tuple(
+            (kind.name, share(one), share(other))
+            for kind, one, other in zip(ERROR_TYPES, mean, pooled, strict=True)
+        ),
+    )
+
+
 def _grouped(shown: Sequence[Example], detectors: int) -> dict[int, dict[int, list[list[Example]]]]:
     """Examples by class, error type and detector; only classes and types that have some."""
     groups: dict[int, dict[int, list[list[Example]]]] = {}
     for example in sorted(shown, key=lambda one: (one.label, one.kind)):
-        columns = groups.setdefault(example.label, {}).setdefault(
-            example.kind, [[] for _ in range(detectors)]
-        )
-        columns[example.detector].append(example)
+        kinds = groups.setdefault(example.label, {})
+        kinds.setdefault(example.kind, [[] for _ in range(detectors)])[example.detector].append(example)
     return groups
 
 
@@ -146,7 +195,7 @@ def score(value: float) -> str:
 def is_narrow(figure: PageFigure) -> bool:
     """Whether two of such figures fit side by side: matplotlib gives the width in points."""
     width = re.search(r'<svg\b[^>]*?\bwidth="([\d.]+)pt"', figure.svg)
-    return width is not None and float(width[1]) <= NARROW
+    return width is not None and float(width[1]) <= HALF_WIDTH_POINTS
 
 
 def image_address(figure: PageFigure) -> str:

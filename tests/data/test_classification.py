@@ -2,7 +2,7 @@
 
 import hashlib
 import tarfile
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from data.classification import (
 from data.download import Archive, install, is_installed
 from data.image_set import ImageFiles, ImageSet, Statistics, statistics_of, take_share
 from data.records import InputError
-from data.shape_images import draw_shape, draw_shapes
+from data.shapes.images import draw_shape, draw_shapes
 
 NAMES = tuple("abcdefgh")
 
@@ -49,7 +49,7 @@ def test_an_empty_set() -> None:
     with pytest.raises(InputError, match="images: found none"):
         statistics_of(empty.images)
     with pytest.raises(InputError, match=r"validation: found 0\.5 of 0 images"):
-        take_share(empty, 0.5, 0, "validation")
+        take_share(empty, 0.5, np.random.default_rng(0), "validation")
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_a_share_takes_as_much_of_each_class(labels: list[int], share: float, se
     total = round(share * len(labels))
     if not 0 < total < len(labels):
         with pytest.raises(InputError, match="at least one image on either side"):
-            take_share(images, share, seed, "share")
+            take_share(images, share, np.random.default_rng(seed), "share")
         return
-    taken, left = take_share(images, share, seed, "share")
+    taken, left = take_share(images, share, np.random.default_rng(seed), "share")
     assert len(taken) == total
     assert sorted(places(taken) + places(left)) == list(range(len(labels)))
     assert places(taken) == sorted(places(taken))
@@ -92,12 +92,12 @@ def test_a_share_takes_as_much_of_each_class(labels: list[int], share: float, se
 
 def test_the_share_depends_on_the_seed_alone_and_is_spread() -> None:
     images = labelled([0, 1] * 500, 2)
-    taken, _ = take_share(images, 0.1, 4, "share")
-    assert places(take_share(images, 0.1, 4, "share")[0]) == places(taken)
-    assert places(take_share(images, 0.1, 5, "share")[0]) != places(taken)
-    assert places(take_share(images, 0.1, [1, 4], "share")[0]) != places(taken)
+    taken, _ = take_share(images, 0.1, np.random.default_rng(4), "share")
+    assert places(take_share(images, 0.1, np.random.default_rng(4), "share")[0]) == places(taken)
+    assert places(take_share(images, 0.1, np.random.default_rng(5), "share")[0]) != places(taken)
+    assert places(take_share(images, 0.1, np.random.default_rng([1, 4]), "share")[0]) != places(taken)
     assert abs(np.mean(places(taken)) - 500) < 100
-    smaller, _ = take_share(images, 0.05, 4, "share")
+    smaller, _ = take_share(images, 0.05, np.random.default_rng(4), "share")
     assert set(places(smaller)) < set(places(taken)), "a larger share contains a smaller one"
 
 
@@ -105,7 +105,7 @@ def test_a_share_of_files() -> None:
     files = ImageFiles(
         Path("root"), np.array([b"a/1", b"a/2", b"b/1", b"b/2"]), np.array([0, 0, 1, 1]), NAMES
     )
-    taken, left = take_share(files, 0.5, 0, "share")
+    taken, left = take_share(files, 0.5, np.random.default_rng(0), "share")
     assert taken.labels.tolist() == left.labels.tolist() == [0, 1]
     assert {one.file(0) for one in (taken, left)} == {Path("root") / "a" / name for name in "12"}
 
@@ -150,11 +150,9 @@ def test_wrong_shapes(arguments: dict[str, int], where: str) -> None:
 
 
 @pytest.fixture
-def few_shapes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(classification, "SHAPES", {"train": 80, "test": 16})
-    classification._shapes.cache_clear()
-    yield
-    classification._shapes.cache_clear()
+def few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(classification.SHAPES, "train", 80)
+    monkeypatch.setitem(classification.SHAPES, "test", 16)
 
 
 @pytest.mark.usefixtures("few_shapes")
@@ -402,7 +400,8 @@ def test_training_data_of_the_real_set(cifar: Path, training_images: ImageSet, m
         opened.append(root / split)
         return training_images
 
-    monkeypatch.setattr(classification, "read_cifar100", remember)
+    row = replace(classification.DATASETS["cifar100"], read=remember)
+    monkeypatch.setitem(classification.DATASETS, "cifar100", row)
     data = read_classification("cifar100", cifar, seed=5)
     assert opened == [cifar / "train"]
     assert isinstance(data.validation, ImageSet)

@@ -15,15 +15,19 @@ from torchvision import transforms
 from torchvision.transforms import functional
 
 from data.classification import classification_loader
-from data.file_batches import FileImages
 from data.image_batches import (
+    AREA,
+    ASPECT,
     ArrayImages,
     ClassificationBatch,
+    FileImages,
     Normalization,
+    centre_crop,
     crop_and_flip,
+    draw_crop,
     draw_crops,
+    training_crop,
 )
-from data.image_crops import AREA, ASPECT, centre_crop, draw_crop, training_crop
 from data.image_folders import read_image_folders
 from data.image_set import ImageFiles, ImageSet, Statistics, statistics_of
 from data.loader import EpochLoader

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data._pickle import read_pickle
+from data.pickles import read_pickle
 from data.records import InputError
 
 CONTENT: dict[str, Any] = {

@@ -116,7 +116,7 @@ def assert_images(found: ImageSet, expected: Arrays) -> None:
 
 
 def test_the_readers_need_no_torch() -> None:
-    modules = "cifar, image_crops, image_folders, image_set, shape_images, small_imagenet"
+    modules = "cifar, datasets, image_folders, image_set, shapes, small_imagenet"
     code = f"import sys; from data import {modules}; print(*sys.modules)"
     root = Path(cifar.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)

@@ -18,7 +18,7 @@ from data.formats import (
     write_coco_ground_truth,
 )
 from data.formats.coco import coco_detections, coco_ground_truth
-from data.formats.photographs import UNKNOWN_SIZE
+from data.formats.files import UNKNOWN_SIZE
 from data.records import Detections, GroundTruth, InputError
 
 IMAGES = [

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data._outlines import OUTLINES, SUPERSAMPLING, turned
-from data._scenes import APART, HUES, draw_scene
 from data.formats.voc import read_classes, read_image_list, read_voc, read_voc_folder
 from data.records import InputError
 from data.shapes import shapes_classes, write_shapes
+from data.shapes.outlines import OUTLINES, SUPERSAMPLING, turned
+from data.shapes.scenes import APART, HUES, draw_scene
 
 SIZE = (96, 80)
 
@@ -116,7 +116,7 @@ def test_an_interrupted_run_leaves_no_tree(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return draw_scene(seed, split, index, size)
 
-    monkeypatch.setattr("data.shapes.draw_scene", fail)
+    monkeypatch.setattr("data.shapes.tree.draw_scene", fail)
     with pytest.raises(KeyboardInterrupt):
         write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE)
     assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from data.formats import read_yolo, read_yolo_detections
-from data.formats.photographs import ORIENTATION, UNKNOWN_SIZE, image_size
+from data.formats.files import EXIF_ORIENTATION, UNKNOWN_SIZE, image_size
 from data.records import GroundTruth, InputError
 
 YAML = "path: .\ntrain: images/train\nval: images/val\nnames: {0: cat, 1: dog}\n"
@@ -84,7 +84,7 @@ def test_a_polygon_stands_for_the_box_around_it(tree):
 
 def test_the_size_of_an_image_as_it_is_shown(tmp_path):
     exif = Image.Exif()
-    exif[ORIENTATION] = 6
+    exif[EXIF_ORIENTATION] = 6
     Image.new("L", (30, 20)).save(tmp_path / "turned.jpg", exif=exif)
     assert image_size(tmp_path / "turned.jpg") == (20, 30)
 

@@ -7,20 +7,15 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
-from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.efficientnet import MBConvConfig
 from torchvision.models.regnet import BlockParams
 
-from detector import YOLO, list_layers, modify_layers, resnet18, resnet50, resnet152, seek_shuffles, vgg16
+from detector import YOLO, list_layers, modify_layers, resnet50, resnet152, seek_shuffles, vgg16
 from detector.intervene import shuffles
 from detector.layers import Layer
+from tests.detector.helpers import entering, is_reordered, on_meta, thin
 
 models = torchvision.models
-
-
-def on_meta(make: Callable[[], nn.Module]) -> nn.Module:
-    with torch.device("meta"):
-        return make()
 
 
 class Detector(nn.Module):
@@ -54,8 +49,22 @@ class Backwards(nn.Module):
         return self.single(x.mean((2, 3), keepdim=True))  # type: ignore[no-any-return]
 
 
-def convnext() -> Any:
-    return models.ConvNeXt([CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)])
+class Sequences(nn.Module):
+    """A convolution, then modules that take (N, C, L) and (L, N, C); 16 channels and 4 images look square."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3)
+        self.line = nn.Conv1d(16, 16, 3)
+        self.normalised = nn.BatchNorm1d(16)
+        self.pooled = nn.MaxPool1d(2)
+        self.attention = nn.TransformerEncoderLayer(16, 2, 8)
+        self.proper = nn.TransformerEncoderLayer(16, 2, 8, batch_first=True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.pooled(self.normalised(self.line(self.first(images).flatten(2))))
+        x = self.attention(x.permute(2, 0, 1)).transpose(0, 1)
+        return self.proper(x)  # type: ignore[no-any-return]
 
 
 def regnet() -> Any:
@@ -71,59 +80,37 @@ def densenet() -> Any:
     return models.DenseNet(8, (1, 2), 8, bn_size=2)
 
 
-def vision_transformer() -> Any:
-    network = models.VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=8)
-    nn.init.normal_(network.heads.head.weight)  # zero in torchvision: nothing would reach the output
-    return network
-
-
-FAMILIES: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
+# A network, the names of its layers, and something that has a name but no number.
+FAMILIES: dict[str, tuple[Callable[[], nn.Module], list[str], str]] = {
     "convnext": (
-        convnext,
+        lambda: thin("convnext"),
         ["features.0.0", "features.1.0.block.0", "features.2.1", "features.3.0.block.0"],
+        "features.2.1",
     ),
     "regnet": (
         regnet,
         ["stem.0", *(f"trunk_output.block{n}.block{n}-0.f.b.0" for n in (1, 2))],
+        "trunk_output.block1.block1-0.f.a.0",
     ),
     "efficientnet": (
         efficientnet,
         ["features.0.0", "features.1.0.block.0.0", "features.2.0.block.1.0"],
+        "features.2.0.block.0.0",
     ),
     "densenet": (
         densenet,
         ["features.conv0"]
         + [f"features.denseblock{n}.denselayer{m}.conv2" for n, m in ((1, 1), (2, 1), (2, 2))],
+        "features.transition1.conv",
     ),
-    "detector": (Detector, ["backbone.layer1.0"]),
-    "backwards": (Backwards, ["first", "second"]),
+    "detector": (Detector, ["backbone.layer1.0"], "head"),
+    "backwards": (Backwards, ["first", "second"], "between"),
 }
-PARTS = {  # something that has a name but no number
-    "convnext": "features.2.1",
-    "regnet": "trunk_output.block1.block1-0.f.a.0",
-    "efficientnet": "features.2.0.block.0.0",
-    "densenet": "features.transition1.conv",
-    "detector": "head",
-    "backwards": "between",
-}
-EXAMPLES: dict[str, Any] = {"backwards": torch.zeros(2, 1, 64, 64)}
 each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
-def entering(network: nn.Module, name: str, images: Tensor) -> tuple[Tensor, Tensor]:
-    """What enters a module of a network before and after any shuffle there, in one pass."""
-    seen: list[Tensor] = []
-    module = network.get_submodule(name)
-
-    def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        seen.append(inputs[0].clone())
-
-    handles = [module.register_forward_pre_hook(keep, prepend=True), module.register_forward_pre_hook(keep)]
-    with torch.no_grad():
-        network(images)
-    for handle in handles:
-        handle.remove()
-    return seen[0], seen[1]
+def images_for(family: str) -> Tensor:
+    return torch.randn(2, 1 if family == "backwards" else 3, 64, 64)
 
 
 # ---------------------------------------------------------------- lists
@@ -149,28 +136,21 @@ def test_layers_of_resnets() -> None:
     assert layers[-1] == Layer(16, 1, 6, "layer4.2", "Bottleneck", 2048, 4, 4)
     layers = list_layers(on_meta(resnet152), (224, 160))
     assert len(layers) == 50
-    assert (layers[-5].percent, layers[-5].channels, layers[-5].height, layers[-5].width) == (
-        10,
-        1024,
-        14,
-        10,
-    )
+    assert layers[-5] == Layer(46, 5, 10, "layer3.34", "Bottleneck", 1024, 14, 10)
 
 
 def test_layers_of_detectors_are_their_backbones() -> None:
-    detector = on_meta(lambda: YOLO(vgg16(None), classes=2, grid=(2, 4)))
-    layers = list_layers(detector)
+    layers = list_layers(on_meta(lambda: YOLO(vgg16(None), classes=2, grid=(2, 4))))
     assert len(layers) == 13
     assert (layers[0].name, layers[0].height, layers[0].width) == ("backbone.features.0", 64, 128)
 
 
 @each_family
 def test_layers_of_any_network(family: str) -> None:
-    make, names = FAMILIES[family]
-    torch.manual_seed(0)
+    make, names, _ = FAMILIES[family]
     network = make().train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    layers = list_layers(network, EXAMPLES.get(family, 64))
+    layers = list_layers(network, images_for(family))
     assert [layer.name for layer in layers] == names
     assert all(layer.height > 1 and layer.width > 1 for layer in layers)
     assert all(module.training for module in network.modules())
@@ -179,15 +159,14 @@ def test_layers_of_any_network(family: str) -> None:
 
 
 def test_layers_of_a_vision_transformer() -> None:
-    layers = list_layers(on_meta(vision_transformer))
-    assert [str(layer) for layer in layers] == [
+    assert [str(layer) for layer in list_layers(on_meta(lambda: thin("vit")))] == [
         " 1  last=2  100 %   16x4x4        encoder.layers.encoder_layer_0  EncoderBlock",
         " 2  last=1   50 %   16x4x4        encoder.layers.encoder_layer_1  EncoderBlock",
     ]
 
 
 def test_looking_draws_nothing_and_leaves_modes_as_they_were() -> None:
-    network = modify_layers(resnet18(5, width=0.0625), "spatial", last=2).train()
+    network = modify_layers(thin("resnet18"), "spatial", last=2).train()
     network.layer3.eval()
     streams = [int(shuffle.stream) for shuffle in shuffles(network)]
     list_layers(network)
@@ -196,17 +175,17 @@ def test_looking_draws_nothing_and_leaves_modes_as_they_were() -> None:
     assert {name for name, module in network.named_children() if not module.training} == {"layer3"}
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
-def test_layers_of_a_wrapped_network(prefix: str) -> None:
-    network = vgg16(5, width=1 / 16)
-    wrapped: Any = (
-        nn.DataParallel(network) if prefix == "module." else torch.compile(network, backend="eager")
-    )
-    names = [layer.name for layer in list_layers(wrapped)]
+@pytest.mark.parametrize(
+    ("prefix", "wrap"),
+    [("module.", nn.DataParallel), ("_orig_mod.", lambda network: torch.compile(network, backend="eager"))],
+)
+def test_layers_of_a_wrapped_network(prefix: str, wrap: Callable[[nn.Module], Any]) -> None:
+    network = thin("vgg16")
+    names = [layer.name for layer in list_layers(wrap(network))]
     assert names == [prefix + layer.name for layer in list_layers(network)]
 
 
-def test_an_example_of_ones_own() -> None:
+def test_an_example_as_a_batch() -> None:
     layers = list_layers(Backwards(), torch.zeros(3, 1, 20, 12))
     assert [(layer.channels, layer.height, layer.width) for layer in layers] == [(1, 20, 12), (4, 20, 12)]
 
@@ -221,11 +200,19 @@ def test_an_example_of_ones_own() -> None:
             nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2)),
             r"cannot be run with an input of 1x1x224x224 \(.*\); expected example=, an input that it takes",
         ),
+        (nn.Sequential(nn.LazyConv2d(4, 3)), "found Sequential with lazy layers; expected one that has been"),
     ],
 )
 def test_networks_without_layers(network: nn.Module, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         list_layers(network)
+
+
+@pytest.mark.parametrize("example", ["32", (3, 32, 32), 0, (32, 2.5), [32], {"images": torch.zeros(9, 9)}])
+def test_no_example(example: Any) -> None:
+    with pytest.raises(ValueError, match=r"^example: found [^\n]*; expected images[^\n]*$") as raised:
+        list_layers(thin("vgg16"), example)
+    assert ("a dict" in str(raised.value)) == isinstance(example, dict)
 
 
 # ---------------------------------------------------------------- shuffles
@@ -234,71 +221,53 @@ def test_networks_without_layers(network: nn.Module, message: str) -> None:
 @each_family
 @pytest.mark.parametrize("by_name", [True, False])
 def test_shuffles_in_any_network(family: str, by_name: bool) -> None:
-    make, names = FAMILIES[family]
+    make, names, part = FAMILIES[family]
     torch.manual_seed(0)
     plain, network = make().eval(), make().eval()
-    channels = 1 if family == "backwards" else 3
-    images = torch.randn(2, channels, 64, 64)
-    name = PARTS[family] if by_name else names[-1]
-    if by_name:
-        modify_layers(network, "spatial", names=[name], example=EXAMPLES.get(family, 64))
-    else:
-        modify_layers(network, "spatial", last=1, shortcut=False, example=EXAMPLES.get(family, 64))
-        name += ".conv1" if family == "detector" else ""
-    assert len(list(shuffles(network))) == (2 if family == "detector" and not by_name else 1)
+    images = images_for(family)
+    chosen: dict[str, Any] = {"names": [part]} if by_name else {"last": 1, "shortcut": False}
+    modify_layers(network, "spatial", **chosen, example=images)
+    in_block = family == "detector" and not by_name
+    assert len(list(shuffles(network))) == (2 if in_block else 1)
+    name = part if by_name else names[-1] + (".conv1" if in_block else "")
     before, after = entering(network, name, images)
-    assert after.flatten(2).sort().values.equal(before.flatten(2).sort().values)
-    assert not after.equal(before)
+    assert is_reordered(before, after)
     assert not entering(network, name, images)[1].equal(after)
     network.load_state_dict(plain.state_dict(), strict=True)
     plain.load_state_dict(network.state_dict(), strict=True)
 
 
 @pytest.mark.parametrize("method", ["spatial", "patch", "channel"])
-def test_tokens_of_a_vision_transformer(method: Any) -> None:
-    torch.manual_seed(0)
-    network = vision_transformer().eval()
-    modify_layers(network, method, last=1, patch=2 if method == "patch" else None)
+@pytest.mark.parametrize("shortcut", [True, False])
+def test_tokens_of_a_vision_transformer(method: Any, shortcut: bool) -> None:
+    network = thin("vit").eval()
+    patch = 2 if method == "patch" else None
+    modify_layers(network, method, last=1, patch=patch, shortcut=shortcut)
     images, block = torch.randn(2, 3, 32, 32), "encoder.layers.encoder_layer_1"
     given, taken = entering(network, block, images)  # (2, 1 + 4 · 4, 16)
-    assert taken[:, 0].equal(given[:, 0])  # the class token
-    assert not taken[:, 1:].equal(given[:, 1:])
-    along = 2 if method == "channel" else 1
-    maps = [tokens[:, 1:].unflatten(1, (4, 4)) for tokens in (given, taken)]  # type: ignore[no-untyped-call]
-    if method == "patch":
-        maps = [laid.unfold(1, 2, 2).unfold(2, 2, 2).flatten(4).flatten(0, 2) for laid in maps]
-        along = 2
-    else:
-        maps = [laid.flatten(1, 2) for laid in maps]
-    assert maps[0].sort(along).values.equal(maps[1].sort(along).values)
-    shortcut, main = entering(network, f"{block}.ln_1", images)
-    assert main[:, 0].equal(shortcut[:, 0])
-    assert not main.equal(shortcut)  # a draw of its own
-
-
-def test_a_transformers_shortcut_can_be_left_alone() -> None:
-    network = modify_layers(vision_transformer(), "spatial", layer=2, shortcut=False).eval()
-    images, block = torch.randn(2, 3, 32, 32), "encoder.layers.encoder_layer_1"
-    given, taken = entering(network, block, images)
-    assert taken.equal(given)
-    shortcut, main = entering(network, f"{block}.ln_1", images)
-    assert not main.equal(shortcut)
+    entered, main = entering(network, f"{block}.ln_1", images)
+    assert taken.equal(given) != shortcut
+    for before, after in ((given, taken), (entered, main)) if shortcut else ((entered, main),):
+        assert after[:, 0].equal(before[:, 0])  # the class token
+        # As maps (N, C, L), or of patches (N · 4, C, 4); the main branch has its own draw, on top.
+        maps = [x[:, 1:].mT.reshape(2, 16, 4, 4) for x in (before, after)]
+        if method == "patch":
+            maps = [x.unfold(2, 2, 2).unfold(3, 2, 2).permute(0, 2, 3, 1, 4, 5).flatten(0, 2) for x in maps]
+        assert is_reordered(*maps, along=1 if method == "channel" else 2)
 
 
 def test_tokens_by_the_name_of_their_module() -> None:
-    network = modify_layers(vision_transformer(), "spatial", names=["encoder.ln"]).eval()
-    given, taken = entering(network, "encoder.ln", torch.randn(1, 3, 32, 32))
-    assert taken[:, 1:].sort(1).values.equal(given[:, 1:].sort(1).values)
-    assert not taken.equal(given)
+    network = modify_layers(thin("vit"), "spatial", names=["encoder.ln"]).eval()
+    given, taken = (x[:, 1:].mT for x in entering(network, "encoder.ln", torch.randn(1, 3, 32, 32)))
+    assert is_reordered(given, taken)
 
 
 def test_a_name_and_its_number_draw_alike() -> None:
-    by_name = modify_layers(densenet(), "spatial", names=["features.conv0"], example=32)
-    by_number = modify_layers(densenet(), "spatial", layer=1, example=32)
-    other = modify_layers(densenet(), "spatial", names=["features.transition1.conv"], example=32)
-    for network in (by_name, by_number, other):
+    streams = []
+    for chosen in ({"names": ["features.conv0"]}, {"layer": 1}, {"names": ["features.transition1.conv"]}):
+        network = modify_layers(densenet(), "spatial", **chosen, example=32)  # type: ignore[arg-type]
         seek_shuffles(network, 3, 4)
-    streams = [int(next(shuffles(network)).stream) for network in (by_name, by_number, other)]
+        streams += [int(shuffle.stream) for shuffle in shuffles(network)]
     assert streams[0] == streams[1] != streams[2]
 
 
@@ -308,35 +277,18 @@ def test_a_name_and_its_number_draw_alike() -> None:
         ("backwards", "secnd", "found 'secnd'; expected the name of .*; did you mean 'second'"),
         ("backwards", "never", "found 'never', a Conv2d that is not run; expected .* that sees a 2-d map"),
         ("backwards", "single", "found 'single', a Conv2d that sees 2x4x1x1"),
-        ("efficientnet", "features.1.0.block.1.fc1", "a Conv2d that sees 1x8x1x1"),
-        ("efficientnet", "classifier.1", "a Linear that sees 1x16"),
-        ("efficientnet", "features.0", "a Conv2dNormActivation that sees 1x3x64x64; .* 'features.0.0'"),
+        ("efficientnet", "features.1.0.block.1.fc1", "a Conv2d that sees 2x8x1x1"),
+        ("efficientnet", "classifier.1", "a Linear that sees 2x16"),
+        ("efficientnet", "features.0", "a Conv2dNormActivation that sees 2x3x64x64; .* 'features.0.0'"),
         ("detector", "backbone.layer2.0", "found 'backbone.layer2.0'; .* did you mean 'backbone.layer1.0'"),
     ],
 )
 def test_names_that_cannot_be_shuffled(family: str, name: str, message: str) -> None:
-    network = FAMILIES[family][0]()
+    make, _, part = FAMILIES[family]
+    network = make()
     with pytest.raises(ValueError, match=f"names: .*{message}"):
-        modify_layers(network, "spatial", names=[PARTS[family], name], example=EXAMPLES.get(family, 64))
+        modify_layers(network, "spatial", names=[part, name], example=images_for(family))
     assert not list(shuffles(network))
-
-
-class Sequences(nn.Module):
-    """A convolution, then modules that take (N, C, L) and (L, N, C); 16 channels and 4 images look square."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(3, 16, 3)
-        self.line = nn.Conv1d(16, 16, 3)
-        self.normalised = nn.BatchNorm1d(16)
-        self.pooled = nn.MaxPool1d(2)
-        self.attention = nn.TransformerEncoderLayer(16, 2, 8)
-        self.proper = nn.TransformerEncoderLayer(16, 2, 8, batch_first=True)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.pooled(self.normalised(self.line(self.first(images).flatten(2))))
-        x = self.attention(x.permute(2, 0, 1)).transpose(0, 1)
-        return self.proper(x)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("name", ["line", "normalised", "pooled", "attention", "attention.self_attn"])
@@ -348,10 +300,10 @@ def test_dimensions_in_another_order_are_no_tokens(name: str) -> None:
     assert len(list(shuffles(network))) == 1
 
 
-def test_gap_fc_is_not_for_any_network() -> None:
-    for make in (convnext, regnet, vision_transformer, densenet):
-        network = make()
-        with pytest.raises(ValueError, match=r"method 'gap_fc': found .*; expected .*shuffle instead"):
-            modify_layers(network, "gap_fc", last=1)
+@pytest.mark.parametrize("make", [*(FAMILIES[name][0] for name in ("convnext", "regnet", "densenet")), None])
+def test_gap_fc_is_not_for_any_network(make: Callable[[], nn.Module] | None) -> None:
+    network = thin("vit") if make is None else make()
+    with pytest.raises(ValueError, match=r"method 'gap_fc': found .*; expected .*shuffle instead"):
+        modify_layers(network, "gap_fc", last=1)
     with pytest.raises(ValueError, match="found Detector over a backbone; expected a classifier"):
         modify_layers(Detector(), "gap_fc", last=1)

@@ -26,11 +26,13 @@ from detector.shuffle import (
     spatial_permutation,
     spatial_shuffle,
     stream_of,
+    token_grid,
 )
 
-FUNCTIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
+Function = Callable[..., Tensor]
+FUNCTIONS: dict[str, Function] = {
     "spatial": spatial_shuffle,
-    "patch": lambda x, stream: patch_shuffle(x, 2, stream),
+    "patch": lambda x, stream, **options: patch_shuffle(x, 2, stream, **options),
     "channel": channel_shuffle,
 }
 MODULES: dict[str, Callable[..., Shuffle]] = {
@@ -38,8 +40,10 @@ MODULES: dict[str, Callable[..., Shuffle]] = {
     "patch": lambda *key, **modes: PatchShuffle(2, *key, **modes),
     "channel": ChannelShuffle,
 }
-each_function = pytest.mark.parametrize("shuffle", FUNCTIONS.values(), ids=FUNCTIONS)
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
+each_method = pytest.mark.parametrize("method", FUNCTIONS)
 each_module = pytest.mark.parametrize("make", MODULES.values(), ids=MODULES)
+each_layout = pytest.mark.parametrize("layout", LAYOUTS, ids=["contiguous", "channels_last"])
 quick = settings(deadline=None, max_examples=30)
 sizes = st.tuples(*(st.integers(1, 7),) * 3)
 
@@ -49,11 +53,16 @@ def numbered(*shape: int) -> Tensor:
     return torch.arange(float(math.prod(shape))).view(shape)
 
 
-def chi_square(counts: Tensor) -> float:
-    """How many standard deviations the chi-square statistic against equal counts lies above its mean."""
+def all_differ(outputs: Any) -> bool:
+    return not any(one.equal(other) for one, other in permutations(outputs, 2))
+
+
+def excess(counts: Tensor) -> float:
+    """How many standard deviations the chi-square statistic against equal counts is from its mean."""
     expected = counts.sum() / counts.numel()
     freedom = counts.numel() - 1
-    return float((((counts - expected) ** 2 / expected).sum() - freedom) / math.sqrt(2 * freedom))
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    return abs(float(statistic - freedom)) / math.sqrt(2 * freedom)
 
 
 def arrangement(orders: Tensor) -> Tensor:
@@ -62,47 +71,30 @@ def arrangement(orders: Tensor) -> Tensor:
     return torch.tensor([rank[tuple(order)] for order in orders.tolist()])
 
 
-# ---------------------------------------------------------------- nothing to shuffle
-
-
-@each_function
-def test_no_images(shuffle: Callable[[Tensor, int], Tensor]) -> None:
-    assert shuffle(torch.zeros(0, 3, 4, 4), 1).shape == (0, 3, 4, 4)
-
-
-@each_function
-@pytest.mark.parametrize("size", [(2, 0, 3, 4), (2, 3, 0, 4)])
-def test_no_channels_and_no_positions(
-    shuffle: Callable[[Tensor, int], Tensor], size: tuple[int, int, int, int]
-) -> None:
-    assert shuffle(torch.zeros(size), 1).shape == size
-
-
-@each_function
-def test_one_channel_of_one_position(shuffle: Callable[[Tensor, int], Tensor]) -> None:
-    assert shuffle(torch.full((2, 1, 1, 1), 5.0), 1).equal(torch.full((2, 1, 1, 1), 5.0))
-
-
 # ---------------------------------------------------------------- what stays and what changes
+
+
+@each_method
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("size", [(0, 3, 4, 4), (2, 0, 3, 4), (2, 3, 0, 4), (2, 1, 1, 1)])
+def test_nothing_to_shuffle(method: str, per_image: bool, size: tuple[int, ...]) -> None:
+    assert FUNCTIONS[method](torch.full(size, 5.0), 1, per_image=per_image).equal(torch.full(size, 5.0))
 
 
 @quick
 @given(sizes, st.integers(-(2**63), 2**63 - 1))
 def test_spatial_keeps_each_channels_values(size: tuple[int, int, int], stream: int) -> None:
     x = numbered(2, *size)
-    shuffled = spatial_shuffle(x, stream)
-    assert shuffled.flatten(2).sort().values.equal(x.flatten(2))
+    assert spatial_shuffle(x, stream).flatten(2).sort().values.equal(x.flatten(2))
 
 
 @quick
 @given(sizes, st.integers(0, 2**62))
 def test_channel_moves_whole_maps(size: tuple[int, int, int], stream: int) -> None:
     x = numbered(2, *size)
-    shuffled = channel_shuffle(x, stream)
     source = channel_permutation(size[0], stream)
     assert source.sort().values.equal(torch.arange(size[0]))
-    for channel in range(size[0]):
-        assert shuffled[:, channel].equal(x[:, source[channel]])
+    assert channel_shuffle(x, stream).equal(x[:, source])
 
 
 @quick
@@ -115,14 +107,26 @@ def test_patch_keeps_each_patchs_values(size: tuple[int, int, int], patch: int, 
         assert shuffled[window].flatten(2).sort().values.equal(x[window].flatten(2).sort().values)
 
 
-@each_function
-def test_order_changes(shuffle: Callable[[Tensor, int], Tensor]) -> None:
-    x = numbered(1, 8, 6, 6)
-    shuffled = shuffle(x, 3)
-    for channel in range(8):
-        assert not shuffled[0, channel].equal(x[0, channel])
-    moved = (shuffled != x).double().mean()
-    assert moved > 0.6  # a patch of 4 positions keeps one in four
+@each_method
+def test_order_changes_and_is_the_same_for_all_images(method: str) -> None:
+    x = numbered(1, 8, 6, 6).repeat(3, 1, 1, 1)
+    shuffled = FUNCTIONS[method](x, 3)
+    assert not any(shuffled[0, channel].equal(x[0, channel]) for channel in range(8))
+    assert (shuffled != x).double().mean() > 0.6  # a patch of 4 positions keeps one in four
+    assert shuffled.equal(shuffled[:1].expand_as(x))
+
+
+@each_method
+@each_layout
+def test_images_with_their_own_permutations(method: str, layout: torch.memory_format) -> None:
+    x = numbered(1, 6, 4, 5).repeat(3, 1, 1, 1).contiguous(memory_format=layout)
+    shuffled = FUNCTIONS[method](x, 5, per_image=True)
+    assert shuffled.is_contiguous(memory_format=layout)
+    assert shuffled.equal(FUNCTIONS[method](x.contiguous(), 5, per_image=True))
+    along = 1 if method == "channel" else 2
+    assert shuffled.flatten(2).sort(along).values.equal(x.flatten(2).sort(along).values)
+    assert shuffled[0].equal(FUNCTIONS[method](x[:1], 5)[0])  # the first image has what all would share
+    assert all_differ(shuffled)
 
 
 def test_patches_that_do_not_divide_the_map_are_shuffled_to_the_rim() -> None:
@@ -131,10 +135,10 @@ def test_patches_that_do_not_divide_the_map_are_shuffled_to_the_rim() -> None:
     assert moved.min() > 0.6  # 2×2 in the corner: three of four move
 
 
-@pytest.mark.parametrize("patch", [5, 6, 100])
-def test_patch_as_large_as_the_map_is_the_spatial_shuffle(patch: int) -> None:
+@pytest.mark.parametrize(("patch", "same_as"), [(1, "identity"), (5, "spatial"), (100, "spatial")])
+def test_smallest_and_largest_patches(patch: int, same_as: str) -> None:
     x = torch.randn(2, 3, 4, 5)
-    assert patch_shuffle(x, patch, 9).equal(spatial_shuffle(x, 9))
+    assert patch_shuffle(x, patch, 9).equal(x if same_as == "identity" else spatial_shuffle(x, 9))
 
 
 def test_patch_as_large_as_one_side_only_still_holds_the_other() -> None:
@@ -143,30 +147,14 @@ def test_patch_as_large_as_one_side_only_still_holds_the_other() -> None:
     assert (shuffled[..., 2:] >= 2).all()
 
 
-def test_patch_of_one_position_is_the_identity() -> None:
-    x = torch.randn(2, 3, 4, 5)
-    assert patch_shuffle(x, 1, 9).equal(x)
-
-
-@pytest.mark.parametrize("patch", [0, -1])
-def test_patch_below_one(patch: int) -> None:
-    with pytest.raises(ValueError, match=f"patch must be at least 1 position, found {patch}"):
-        patch_shuffle(torch.zeros(1, 1, 4, 4), patch, 0)
-    with pytest.raises(ValueError, match=f"patch must be at least 1 position, found {patch}"):
-        PatchShuffle(patch)
-
-
-def test_too_many_patches() -> None:
+def test_patch_sizes_that_cannot_be() -> None:
+    for patch in (0, -1):
+        for make in (lambda patch: patch_shuffle(torch.zeros(1, 1, 4, 4), patch, 0), PatchShuffle):
+            with pytest.raises(ValueError, match=f"patch must be at least 1 position, found {patch}"):
+                make(patch)
     with pytest.raises(ValueError, match="too many patches of 1"):
         spatial_permutation(1, 1025, 1025, 0, patch=1)
-
-
-@each_function
-def test_same_for_all_images(shuffle: Callable[[Tensor, int], Tensor]) -> None:
-    x = torch.randn(1, 4, 4, 4).expand(3, -1, -1, -1)
-    shuffled = shuffle(x, 5)
-    assert shuffled[0].equal(shuffled[1])
-    assert shuffled[0].equal(shuffled[2])
+    assert repr(PatchShuffle(3)) == "PatchShuffle(patch=3)"
 
 
 @pytest.mark.parametrize("patch", [None, 2])
@@ -178,22 +166,14 @@ def test_channels_have_their_own_permutations(patch: int | None) -> None:
 # ---------------------------------------------------------------- how they are drawn
 
 
-def test_all_arrangements_are_equally_frequent_among_channels() -> None:
-    orders = spatial_permutation(24 * 400, 2, 2, 11)
-    assert abs(chi_square(arrangement(orders).bincount(minlength=24))) < 3
-
-
-def test_all_arrangements_are_equally_frequent_among_draws() -> None:
-    orders = torch.stack([channel_permutation(4, stream) for stream in range(24 * 100)])
-    assert abs(chi_square(arrangement(orders).bincount(minlength=24))) < 3
-
-
-def test_all_arrangements_of_a_patch_are_equally_frequent() -> None:
-    orders = spatial_permutation(24 * 200, 4, 4, 12, patch=2)
+def test_all_arrangements_are_equally_frequent() -> None:
+    among_channels = spatial_permutation(24 * 400, 2, 2, 11)
+    among_draws = torch.stack([channel_permutation(4, stream) for stream in range(24 * 100)])
+    patchwise = spatial_permutation(24 * 200, 4, 4, 12, patch=2)
     patches = torch.arange(16).view(2, 2, 2, 2).transpose(1, 2).reshape(4, 4)
-    for places in patches:
-        inside = torch.searchsorted(places, orders[:, places])
-        assert abs(chi_square(arrangement(inside).bincount(minlength=24))) < 3
+    inside = [torch.searchsorted(places, patchwise[:, places]) for places in patches]
+    for orders in (among_channels, among_draws, *inside):
+        assert excess(arrangement(orders).bincount(minlength=24)) < 3
 
 
 def test_every_position_goes_everywhere_equally_often() -> None:
@@ -204,16 +184,11 @@ def test_every_position_goes_everywhere_equally_often() -> None:
     assert abs(statistic - 14**2) / math.sqrt(2 * 14**2) < 3
 
 
-def test_neighbouring_channels_are_independent() -> None:
-    number = arrangement(spatial_permutation(2 * 36 * 300, 1, 3, 14))
-    pairs = number[0::2] * 6 + number[1::2]
-    assert abs(chi_square(pairs.bincount(minlength=36))) < 3
-
-
-def test_consecutive_draws_are_independent() -> None:
-    number = arrangement(torch.stack([channel_permutation(3, stream) for stream in range(36 * 60 + 1)]))
-    pairs = number[:-1] * 6 + number[1:]
-    assert abs(chi_square(pairs.bincount(minlength=36))) < 3
+def test_neighbouring_channels_and_consecutive_draws_are_independent() -> None:
+    channels = arrangement(spatial_permutation(2 * 36 * 300, 1, 3, 14))
+    draws = arrangement(torch.stack([channel_permutation(3, stream) for stream in range(36 * 60 + 1)]))
+    for pairs in (channels[0::2] * 6 + channels[1::2], draws[:-1] * 6 + draws[1:]):
+        assert excess(pairs.bincount(minlength=36)) < 3
 
 
 @pytest.mark.parametrize(
@@ -238,13 +213,12 @@ def test_a_shuffled_layer_is_blind_to_the_order_of_its_input(
     outcomes, which = torch.unique(rounded, dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
     assert len(outcomes) == possible  # of both together: neither gives an output that the other cannot give
     for counts in (which[:draws], which[draws:]):
-        assert abs(chi_square(counts.bincount(minlength=possible))) < 3
+        assert excess(counts.bincount(minlength=possible)) < 3
 
 
 def test_draws_are_those_of_every_version_and_device() -> None:
     # Results that were made with some seed stay reproducible: these must never change.
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    for device in map(torch.device, devices):
+    for device in map(torch.device, ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]):
         assert spatial_permutation(2, 2, 3, 7, device=device).tolist() == [
             [0, 4, 3, 2, 1, 5],
             [1, 2, 4, 3, 5, 0],
@@ -261,230 +235,145 @@ def test_stream_depends_on_every_number_and_on_their_order() -> None:
 
 
 @each_module
-def test_draws_anew_at_each_pass_in_both_modes(make: Callable[..., Shuffle]) -> None:
+def test_draws_of_a_module(make: Callable[..., Shuffle]) -> None:
     x = numbered(1, 16, 4, 4)
     module = make(7)
-    outputs = [module.train(training)(x) for training in (True, True, True, False, False, False)]
-    for one, other in permutations(outputs, 2):
-        assert not one.equal(other)
-
-
-@each_module
-def test_seek_repeats_draws(make: Callable[..., Shuffle]) -> None:
-    x = numbered(1, 16, 4, 4)
-    module = make(7)
+    modes = (True, True, True, False, False, False)
+    assert all_differ([module.train(training)(x) for training in modes])  # anew at each pass, in both modes
     module.seek(3, 20)
     first = [module(x) for _ in range(3)]
     module.seek(3, 20)
     assert all(module(x).equal(output) for output in first)
-    another = make(7)
-    another.seek(3, 20)
-    assert another(x).equal(first[0])
-
-
-@each_module
-def test_draws_differ_by_seed_step_and_key(make: Callable[..., Shuffle]) -> None:
-    x = numbered(1, 16, 4, 4)
     outputs = []
-    for key, seed, step in [((7, 0), 0, 0), ((7, 1), 0, 0), ((8, 0), 0, 0), ((7, 0), 1, 0), ((7, 0), 0, 1)]:
-        module = make(*key)
-        module.seek(seed, step)
-        outputs.append(module(x))
-    for one, other in permutations(outputs, 2):
-        assert not one.equal(other)
+    for key, seed, step in [((7,), 3, 20), ((7, 1), 0, 0), ((8, 1), 0, 0), ((7, 1), 1, 0), ((7, 1), 0, 1)]:
+        another = make(*key)
+        another.seek(seed, step)
+        outputs.append(another(x))
+    assert outputs[0].equal(first[0])
+    assert all_differ(outputs)
 
 
 @each_module
 @pytest.mark.parametrize(("in_training", "in_evaluation"), list(product([True, False], repeat=2)))
 def test_modes(make: Callable[..., Shuffle], in_training: bool, in_evaluation: bool) -> None:
     x = numbered(1, 16, 4, 4)
-    module = make(in_training=in_training, in_evaluation=in_evaluation)
-    assert module.train()(x).equal(x) != in_training
+    module, always = make(in_training=in_training, in_evaluation=in_evaluation), make()
+    first = always(x)
+    assert module.train()(x).equal(first if in_training else x)
     assert module.eval()(x).equal(x) != in_evaluation
-
-
-def test_a_mode_that_is_off_uses_no_draw() -> None:
-    x = numbered(1, 16, 4, 4)
-    module = SpatialShuffle(in_training=False)
-    module.seek(0, 5)
-    module.train()(x)
-    assert module.eval()(x).equal(spatial_shuffle(x, stream_of(0, 5)))
+    if in_evaluation and not in_training:
+        module.seek(0, 0)
+        module.train()(x)  # a mode that is off uses no draw
+        assert module.eval()(x).equal(first)
 
 
 @each_module
 def test_each_process_draws_for_itself(make: Callable[..., Shuffle], monkeypatch: pytest.MonkeyPatch) -> None:
     x = numbered(1, 16, 4, 4)
-    alone = make(7)
-    outputs = [alone(x)]
+    outputs = [make(7)(x)]
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
     for rank in range(3):
         monkeypatch.setattr("torch.distributed.get_rank", lambda rank=rank: rank)
         module = make(7)
         outputs += [module(x), module(x)]
     assert outputs.pop(0).equal(outputs[0])
-    for one, other in permutations(outputs, 2):
-        assert not one.equal(other)
-
-
-# ---------------------------------------------------------------- a draw for each image
-
-
-PER_IMAGE: dict[str, Callable[[Tensor], Tensor]] = {
-    "spatial": lambda x: spatial_shuffle(x, 5, per_image=True),
-    "patch": lambda x: patch_shuffle(x, 2, 5, per_image=True),
-    "channel": lambda x: channel_shuffle(x, 5, per_image=True),
-}
-each_per_image = pytest.mark.parametrize(("name", "shuffle"), PER_IMAGE.items(), ids=PER_IMAGE)
-
-
-@each_per_image
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_images_have_their_own_permutations(
-    name: str, shuffle: Callable[[Tensor], Tensor], memory_format: torch.memory_format
-) -> None:
-    x = numbered(1, 6, 4, 5).repeat(3, 1, 1, 1).contiguous(memory_format=memory_format)
-    shuffled = shuffle(x)
-    assert shuffled.is_contiguous(memory_format=memory_format)
-    assert shuffled.equal(shuffle(x.contiguous()))
-    along = 1 if name == "channel" else 2
-    assert shuffled.flatten(2).sort(along).values.equal(x.flatten(2).sort(along).values)
-    assert shuffled[0].equal(FUNCTIONS[name](x[:1], 5)[0])  # the first image has what all would share
-    for one, other in permutations(shuffled, 2):
-        assert not one.equal(other)
-
-
-@each_per_image
-def test_no_images_of_their_own(name: str, shuffle: Callable[[Tensor], Tensor]) -> None:
-    assert shuffle(torch.zeros(0, 3, 4, 4)).shape == (0, 3, 4, 4)
+    assert all_differ(outputs)
 
 
 # ---------------------------------------------------------------- gradients
 
 
-def permutation_matrix(order: Tensor) -> Tensor:
-    """``(…, L)`` to ``(…, L, L)``: the matrix whose product with a vector reorders it."""
-    return nn.functional.one_hot(order, order.shape[-1]).double()
-
-
-@pytest.mark.parametrize("patch", [None, 2])
-def test_gradient_is_that_of_the_permutation_matrix(patch: int | None) -> None:
+@pytest.mark.parametrize("method", ["spatial", "patch", "channel"])
+def test_gradient_is_that_of_the_permutation_matrix(method: str) -> None:
     x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
     weight = torch.randn_like(x)
-    matrix = permutation_matrix(spatial_permutation(3, 4, 5, 6, patch=patch))
-    expected = torch.einsum("cij,ncj->nci", matrix, x.flatten(2)).view_as(x)
-    shuffled = spatial_shuffle(x, 6) if patch is None else patch_shuffle(x, patch, 6)
+    if method == "channel":
+        order, product_of = channel_permutation(3, 6), "cd,ndhw->nchw"
+    else:
+        order = spatial_permutation(3, 4, 5, 6, patch=2 if method == "patch" else None)
+        product_of = "cij,ncj->nci"
+    matrix = nn.functional.one_hot(order, order.shape[-1]).double()
+    expected = torch.einsum(product_of, matrix, x if method == "channel" else x.flatten(2)).view_as(x)
+    shuffled = FUNCTIONS[method](x, 6)
     assert shuffled.equal(expected)
-    (wanted,) = torch.autograd.grad((expected * weight).sum(), x)
-    (found,) = torch.autograd.grad((shuffled * weight).sum(), x)
+    found, wanted = (torch.autograd.grad((y * weight).sum(), x)[0] for y in (shuffled, expected))
     assert found.equal(wanted)
 
 
-def test_gradient_of_the_channel_shuffle_is_that_of_the_permutation_matrix() -> None:
-    x = torch.randn(2, 5, 3, 4, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn_like(x)
-    expected = torch.einsum("cd,ndhw->nchw", permutation_matrix(channel_permutation(5, 6)), x)
-    shuffled = channel_shuffle(x, 6)
-    assert shuffled.equal(expected)
-    (wanted,) = torch.autograd.grad((expected * weight).sum(), x)
-    (found,) = torch.autograd.grad((shuffled * weight).sum(), x)
-    assert found.equal(wanted)
+@each_method
+@pytest.mark.parametrize("per_image", [False, True])
+def test_gradients_numerically(method: str, per_image: bool) -> None:
+    for layout in LAYOUTS:
+        x = torch.randn(2, 3, 3, 2, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
 
+        def run(x: Tensor) -> Tensor:
+            return FUNCTIONS[method](x, 4, per_image=per_image).sin()
 
-@each_function
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_gradients_numerically(
-    shuffle: Callable[[Tensor, int], Tensor], memory_format: torch.memory_format
-) -> None:
-    x = torch.randn(2, 3, 3, 2, dtype=torch.float64).contiguous(memory_format=memory_format).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: shuffle(x, 4).sin(), x)
-    assert torch.autograd.gradgradcheck(lambda x: shuffle(x, 4).sin(), x)
-
-
-@each_per_image
-def test_gradients_numerically_for_each_image(name: str, shuffle: Callable[[Tensor], Tensor]) -> None:
-    x = torch.randn(2, 3, 3, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: shuffle(x).sin(), x)
+        assert torch.autograd.gradcheck(run, x)
+        assert per_image or torch.autograd.gradgradcheck(run, x)
 
 
 # ---------------------------------------------------------------- what it costs
 
 
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Lists the operations that run, and keeps what they return."""
+    """Lists the operations that run and their outputs, and counts the index tensors alive at the gather."""
 
-    def __init__(self) -> None:
+    def __init__(self, index_size: int, *, keep: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.index_bytes, self.keep = 8 * index_size, keep
         self.names: list[str] = []
         self.outputs: list[Tensor] = []
+        self.made: list[weakref.ref[Tensor]] = []
+        self.indices_at_gather = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
         self.names.append(func.overloadpacket.__name__)
-        self.outputs += [value for value in [output] if isinstance(value, Tensor)]
-        return output
-
-
-@each_function
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_one_gather_one_index_tensor_and_one_output(
-    shuffle: Callable[[Tensor, int], Tensor], memory_format: torch.memory_format
-) -> None:
-    counts = []
-    for channels in (4, 8):
-        kept: list[Tensor] = []
-        # of three images, so that the largest index (8 bytes a position) is smaller than they are
-        x = torch.zeros(3, channels, 4, 6).contiguous(memory_format=memory_format).requires_grad_()
-        with Operations() as ran, torch.autograd.graph.saved_tensors_hooks(kept.append, lambda _: _):
-            shuffle(x, 3)
-        assert sum(name in ("gather", "index_select") for name in ran.names) == 1
-        storages = {output.untyped_storage().data_ptr(): output.untyped_storage() for output in ran.outputs}
-        storages.pop(x.untyped_storage().data_ptr(), None)
-        assert sum(storage.nbytes() >= 4 * x.numel() for storage in storages.values()) == 1
-        assert [tensor.dtype for tensor in kept] == [torch.int64]
-        assert kept[0].numel() in (channels, channels * 4 * 6)
-        counts.append(len(ran.names))
-    assert counts[0] == counts[1]  # no loop over channels
-
-
-class Indices(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the index tensors that are there when the gather has made its output."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.size = size
-        self.made: list[weakref.ref[Tensor]] = []
-        self.there = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        several = output if isinstance(output, tuple) else (output,)
-        self.made += [weakref.ref(value) for value in several if isinstance(value, Tensor)]
-        if func.overloadpacket.__name__ in ("gather", "index_select"):
+        tensors = [value for value in torch.utils._pytree.tree_leaves(output) if isinstance(value, Tensor)]
+        self.made += map(weakref.ref, tensors)
+        self.outputs += tensors if self.keep else []
+        if self.names[-1] in ("gather", "index_select"):
             alive = [tensor for made in self.made if (tensor := made()) is not None]
             storages = {tensor.untyped_storage().data_ptr(): tensor for tensor in alive}
-            self.there = sum(
-                tensor.dtype == torch.int64 and tensor.untyped_storage().nbytes() >= 8 * self.size
+            self.indices_at_gather = sum(
+                tensor.dtype == torch.int64 and tensor.untyped_storage().nbytes() >= self.index_bytes
                 for tensor in storages.values()
             )
         return output
 
 
-@each_function
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_one_index_tensor_lies_beside_the_output(
-    shuffle: Callable[[Tensor, int], Tensor], memory_format: torch.memory_format
-) -> None:
-    x = torch.randn(2, 8, 4, 6).contiguous(memory_format=memory_format)
-    with Indices(8 if shuffle is channel_shuffle else 8 * 4 * 6) as ran:
-        shuffle(x, 3)
-    assert ran.there == 1
+@each_method
+@each_layout
+def test_one_gather_one_index_tensor_and_one_output(method: str, layout: torch.memory_format) -> None:
+    counts = []
+    for channels in (4, 8):
+        index_size = channels if method == "channel" else channels * 4 * 6
+        kept: list[Tensor] = []
+        # of three images, so that the largest index (8 bytes a position) is smaller than they are
+        x = torch.zeros(3, channels, 4, 6).contiguous(memory_format=layout).requires_grad_()
+        with (
+            Operations(index_size, keep=True) as ran,
+            torch.autograd.graph.saved_tensors_hooks(kept.append, lambda _: _),
+        ):
+            FUNCTIONS[method](x, 3)
+        assert sum(name in ("gather", "index_select") for name in ran.names) == 1
+        storages = {output.untyped_storage().data_ptr(): output.untyped_storage() for output in ran.outputs}
+        storages.pop(x.untyped_storage().data_ptr(), None)
+        assert sum(storage.nbytes() >= 4 * x.numel() for storage in storages.values()) == 1
+        assert [(tensor.dtype, tensor.numel()) for tensor in kept] == [(torch.int64, index_size)]
+        counts.append(len(ran.names))
+        with Operations(index_size, keep=False) as ran:
+            FUNCTIONS[method](x.detach(), 3)
+        assert ran.indices_at_gather == 1
+    assert counts[0] == counts[1]  # no loop over channels
 
 
-@each_function
-def test_nothing_is_read_back(shuffle: Callable[[Tensor, int], Tensor]) -> None:
+@each_method
+def test_nothing_is_read_back(method: str) -> None:
     # A meta tensor has no values: whatever looked at one, and on a GPU waited for it, would raise.
     x = torch.zeros(2, 3, 4, 4, device="meta", requires_grad=True)
-    shuffled = shuffle(x, 3)
+    shuffled = FUNCTIONS[method](x, 3)
     assert shuffled.shape == (2, 3, 4, 4)
     assert torch.autograd.grad(shuffled, x, shuffled)[0].shape == (2, 3, 4, 4)
 
@@ -493,25 +382,18 @@ def test_nothing_is_read_back(shuffle: Callable[[Tensor, int], Tensor]) -> None:
 
 
 @each_module
-def test_no_parameters_and_no_buffers(make: Callable[..., Shuffle]) -> None:
-    module = make(3)
-    module(torch.zeros(1, 2, 2, 2))
-    assert not list(module.parameters())
-    assert not list(module.buffers())
-    assert not module.state_dict()
-
-
-@each_module
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
-def test_a_copy_goes_on_by_itself(make: Callable[..., Shuffle], copied: Callable[[Shuffle], Shuffle]) -> None:
+def test_no_state_and_copies_that_go_on_by_themselves(
+    make: Callable[..., Shuffle], copied: Callable[[Shuffle], Shuffle]
+) -> None:
     x = numbered(1, 16, 4, 4)
     module = make(3)
     module.seek(1, 2)
     module(x)
+    assert not [*module.parameters(), *module.buffers(), *module.state_dict()]
     twin = copied(module)
     ahead = [twin(x) for _ in range(2)]
-    assert module(x).equal(ahead[0])
-    assert module(x).equal(ahead[1])
+    assert all(module(x).equal(output) for output in ahead)
 
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])
@@ -534,21 +416,16 @@ def test_inference_mode_does_not_hinder_training() -> None:
     assert x.grad is not None
 
 
-@each_function
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_keeps_the_memory_format(
-    shuffle: Callable[[Tensor, int], Tensor], memory_format: torch.memory_format
-) -> None:
+@each_method
+@each_layout
+def test_keeps_the_memory_format_and_takes_views(method: str, layout: torch.memory_format) -> None:
+    shuffle = FUNCTIONS[method]
     x = torch.randn(2, 6, 4, 5)
-    shuffled = shuffle(x.contiguous(memory_format=memory_format), 8)
-    assert shuffled.is_contiguous(memory_format=memory_format)
+    shuffled = shuffle(x.contiguous(memory_format=layout), 8)
+    assert shuffled.is_contiguous(memory_format=layout)
     assert shuffled.equal(shuffle(x, 8))
-
-
-@each_function
-def test_takes_views(shuffle: Callable[[Tensor, int], Tensor]) -> None:
-    x = torch.randn(2, 6, 8, 5)[:, :, ::2].transpose(2, 3)
-    assert shuffle(x, 8).equal(shuffle(x.clone(memory_format=torch.contiguous_format), 8))
+    view = torch.randn(2, 6, 8, 5)[:, :, ::2].transpose(2, 3)
+    assert shuffle(view, 8).equal(shuffle(view.clone(memory_format=torch.contiguous_format), 8))
 
 
 @each_module
@@ -591,8 +468,7 @@ def test_compiled_draws_are_the_eager_ones_without_compiling_again(backend: str,
     ours = passes(compiled)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
     torch.testing.assert_close(ours, passes(eager), rtol=1e-4, atol=1e-5)
-    assert not ours[0][0].equal(ours[1][0])
-    assert not ours[1][0].equal(ours[2][0])
+    assert all_differ([output for output, _ in ours])
 
 
 def test_the_base_class_is_no_shuffle() -> None:
@@ -600,5 +476,12 @@ def test_the_base_class_is_no_shuffle() -> None:
         Shuffle()(torch.zeros(1, 1, 1, 1))
 
 
-def test_repr_says_the_patch() -> None:
-    assert repr(PatchShuffle(3)) == "PatchShuffle(patch=3)"
+def test_tokens_that_form_a_grid() -> None:
+    assert {count: grid for count in range(18) if (grid := token_grid(count))} == {
+        4: (0, 2),
+        5: (1, 2),
+        9: (0, 3),
+        10: (1, 3),
+        16: (0, 4),
+        17: (1, 4),
+    }

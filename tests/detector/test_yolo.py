@@ -1,4 +1,4 @@
-"""The whole detector: shapes, agreement of its sizes, learning, thresholds, repeatability."""
+"""The whole detector: shapes, agreement of its sizes, its head, learning, thresholds, repeatability."""
 
 from typing import Any
 
@@ -10,16 +10,21 @@ from torchvision.models.resnet import BasicBlock
 from detector import YOLO, ResNet, normalize, resnet18, seek_shuffles, shuffle_layers
 from detector.grid import decode, non_maximum_suppression, split_outputs
 from detector.loss import LossWeights, YOLOLoss
+from detector.yolo import ConvHead, covering_dilation, receptive_field
+from tests.detector.helpers import THIN
 
 Target = dict[str, Tensor]
 NOTHING: Target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
 SOMETHING: Target = {"boxes": torch.tensor([[10.0, 6.0, 44.0, 30.0]]), "labels": torch.tensor([1])}
 
 
-def tiny(seed: int = 0, classes: int = 3, grid: int | tuple[int, int] = 2, boxes: int = 2) -> YOLO:
-    """A detector of 64-pixel images, on half a ResNet-18."""
+def tiny(
+    seed: int = 0, classes: int = 3, grid: int | tuple[int, int] = 2, boxes: int = 2, **options: Any
+) -> Any:
+    """A detector of 64-pixel images, on half a narrow ResNet-18."""
     torch.manual_seed(seed)
-    return YOLO(ResNet(BasicBlock, [1, 1, 1, 1], None), classes, grid, boxes, head_channels=16)
+    backbone = ResNet(BasicBlock, [1, 1, 1, 1], None, width=0.25)
+    return YOLO(backbone, classes, grid, boxes, head_channels=16, **options)
 
 
 def step_back(loss: YOLOLoss) -> None:
@@ -34,7 +39,7 @@ def pictures(count: int = 1, side: int = 64) -> Tensor:
 def trained(model: YOLO, steps: int) -> list[float]:
     """Losses of some steps on one image with one object."""
     images = pictures().repeat(2, 1, 1, 1)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     losses = []
     for step in range(steps):
         seek_shuffles(model, 0, step)
@@ -46,21 +51,57 @@ def trained(model: YOLO, steps: int) -> list[float]:
     return losses
 
 
-# ---------------------------------------------------------------- no objects, no detections
+# ---------------------------------------------------------------- the head
 
 
-def test_images_without_objects() -> None:
-    loss = tiny().loss(pictures(2), [NOTHING, NOTHING])
-    assert loss.total.isfinite()
-    assert loss.total == loss.background
-    step_back(loss)
+@pytest.mark.parametrize(
+    ("channels", "outputs", "size"), [(256, 30, (14, 14)), (4, 1, (1, 1)), (8, 6, (3, 5))]
+)
+def test_shapes_and_precision_of_the_head(channels: int, outputs: int, size: tuple[int, int]) -> None:
+    head = ConvHead(12, outputs, channels).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = head(torch.randn(2, 12, *size))
+    assert (found.shape, found.dtype) == ((2, outputs, *size), torch.float32)
 
 
-def test_nothing_found() -> None:
-    found = tiny().eval().predict(pictures(2), score_threshold=1.1)
-    assert [{name: tuple(value.shape) for name, value in image.items()} for image in found] == [
-        {"boxes": (0, 4), "scores": (0,), "labels": (0,)}
-    ] * 2
+def test_three_bottlenecks_of_one_width() -> None:
+    head = ConvHead(2048, 30)
+    convolutions = [module for module in head.modules() if isinstance(module, nn.Conv2d)]
+    inner = [(256, 256, 1, 1), (256, 256, 3, 3), (256, 256, 1, 1)]
+    expected = [(256, 2048, 1, 1), *inner[1:], (256, 2048, 1, 1), *inner, *inner, (30, 256, 3, 3)]
+    assert sorted(tuple(module.weight.shape) for module in convolutions) == sorted(expected)
+    assert {module.stride for module in convolutions} == {(1, 1)}
+
+
+@pytest.mark.parametrize(("dilation", "blocks"), [(2, 3), (1, 3), (3, 2)])
+def test_the_middle_output_sees_the_receptive_field(dilation: int, blocks: int) -> None:
+    torch.manual_seed(0)
+    head = ConvHead(3, 4, 8, blocks, dilation).double().eval()
+    for module in head.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.constant_(module.bias, 5.0)  # keeps every ReLU open
+    x = torch.randn(1, 3, 25, 25, dtype=torch.float64, requires_grad=True)
+    head(x)[0, :, 12, 12].sum().backward()
+    assert x.grad is not None
+    seen = x.grad.abs().sum((0, 1)) > 0
+    for along in (0, 1):
+        places = seen.any(along).nonzero()
+        assert places.max() - places.min() + 1 == receptive_field(dilation, blocks)
+
+
+def test_covering_dilation_is_the_least_and_the_detectors() -> None:
+    for grid in range(1, 40):
+        dilation = covering_dilation(grid)
+        assert receptive_field(dilation) >= grid
+        assert dilation == 2 or receptive_field(dilation - 1) < grid
+    for grid, dilation in ((2, 2), (14, 2), (19, 3)):
+        assert [block.conv2.dilation for block in tiny(0, 3, grid).head.blocks] == [(dilation, dilation)] * 3
+
+
+@pytest.mark.parametrize("channels", [0, 2, 30, -4])
+def test_width_that_bottlenecks_cannot_have(channels: int) -> None:
+    with pytest.raises(ValueError, match=f"head channels must be a multiple of 4, found {channels}"):
+        ConvHead(8, 5, channels)
 
 
 # ---------------------------------------------------------------- sizes
@@ -88,48 +129,62 @@ def test_shapes(boxes: int, classes: int, grid: int | tuple[int, int], size: tup
 
 
 def test_output_stride_gives_a_finer_grid() -> None:
-    model = YOLO(resnet18(None, output_stride=16), 2, grid=4, head_channels=8).eval()
+    model = YOLO(resnet18(None, output_stride=16, width=THIN), 2, grid=4, head_channels=8).eval()
     assert model(pictures()).shape == (1, 12, 4, 4)
 
 
-def test_images_of_another_size() -> None:
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((0, 2, 2), "classes must be at least 1, found 0"),
+        ((3, 0, 2), "grid must be at least 1, found 0"),
+        ((3, 2, 0), "boxes_per_cell must be at least 1, found 0"),
+    ],
+)
+def test_impossible_sizes(sizes: tuple[int, int, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny(0, *sizes)
     with pytest.raises(ValueError, match=r"images of 96x64 pixels give a map of 3x2 cells, .* grid is 2x2"):
         tiny()(torch.zeros(1, 3, 96, 64))
 
 
 @pytest.mark.parametrize(
-    ("argument", "options"), [("classes", (0, 2, 2)), ("grid", (3, 0, 2)), ("boxes_per_cell", (3, 2, 0))]
+    ("targets", "message"),
+    [
+        ([NOTHING], "2 images need as many targets, found 1"),
+        (
+            [NOTHING, SOMETHING | {"labels": torch.tensor([-1])}],
+            r"targets\[1\] has labels \[-1\]; expected 0 to 2",
+        ),
+        (
+            [NOTHING, SOMETHING | {"labels": torch.tensor([3])}],
+            r"targets\[1\] has labels \[3\]; expected 0 to 2",
+        ),
+        ([NOTHING, SOMETHING | {"boxes": torch.zeros(2, 4)}], "2 boxes and 1 labels"),
+    ],
 )
-def test_impossible_sizes(argument: str, options: tuple[int, int, int]) -> None:
-    classes, grid, boxes = options
-    with pytest.raises(ValueError, match=f"{argument} must be at least 1, found 0"):
-        tiny(0, classes, grid, boxes)
+def test_targets_that_cannot_be_are_named(targets: list[Target], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny().loss(pictures(2), targets)
 
 
-def test_as_many_targets_as_images() -> None:
-    with pytest.raises(ValueError, match="2 images need as many targets, found 1"):
-        tiny().loss(pictures(2), [NOTHING])
-
-
-@pytest.mark.parametrize("label", [-1, 3])
-def test_label_that_is_no_class(label: int) -> None:
-    wrong = SOMETHING | {"labels": torch.tensor([label])}
-    with pytest.raises(ValueError, match=rf"targets\[1\] has labels \[{label}\]; expected 0 to 2"):
-        tiny().loss(pictures(2), [NOTHING, wrong])
-
-
-@pytest.mark.parametrize(("grid", "dilation"), [(2, 2), (14, 2), (19, 3)])
-def test_the_head_covers_the_grid(grid: int, dilation: int) -> None:
-    head: Any = tiny(0, 3, grid).head
-    assert [block.conv2.dilation for block in head.blocks] == [(dilation, dilation)] * 3
-
-
-# ---------------------------------------------------------------- inputs
+# ---------------------------------------------------------------- inputs, and nothing in them
 
 
 def test_bytes_and_normalised_images_are_the_same() -> None:
     model = tiny().eval()
     assert model(pictures(2)).equal(model(normalize(pictures(2))))
+
+
+def test_images_without_objects_and_detections() -> None:
+    loss = tiny().loss(pictures(2), [NOTHING, NOTHING])
+    assert loss.total.isfinite()
+    assert loss.total == loss.background
+    step_back(loss)
+    for image in tiny().eval().predict(pictures(2), score_threshold=1.1):
+        shapes = {name: tuple(value.shape) for name, value in image.items()}
+        assert shapes == {"boxes": (0, 4), "scores": (0,), "labels": (0,)}
+    assert tiny().loss_of(torch.zeros(0, 13, 2, 2), [], (64, 64)).total.item() == 0
 
 
 def test_height_and_width_are_not_mixed_up() -> None:
@@ -138,28 +193,20 @@ def test_height_and_width_are_not_mixed_up() -> None:
     right = {"boxes": torch.tensor([[96.0, 0.0, 128.0, 64.0]]), "labels": torch.tensor([0])}
     with torch.no_grad():  # every cell: a box as high as the image, a quarter as wide, around its upper edge
         model.head.output.weight.zero_()
-        model.head.output.bias.copy_(  # type: ignore[union-attr]
-            torch.tensor([0.5, 0.0, 0.5, 1.0, 1.0] * 2 + [1 / 3] * 3)
-        )
+        model.head.output.bias.copy_(torch.tensor([0.5, 0.0, 0.5, 1.0, 1.0] * 2 + [1 / 3] * 3))
     loss = model.loss(images, [right])  # its centre lies on the upper edge of the last cell
     assert loss.centre == loss.size == loss.confidence == 0
     (found,) = model.predict(images, score_threshold=0.1, iou_threshold=1.0)
     assert right["boxes"][0].tolist() in found["boxes"].tolist()
 
 
-def test_difficult_may_be_left_out() -> None:
+def test_difficult_may_be_left_out_and_weights_are_used() -> None:
     model = tiny().eval()
     given = model.loss(pictures(), [SOMETHING | {"difficult": torch.tensor([False])}])
-    left_out = model.loss(pictures(), [SOMETHING])
-    assert given.total == left_out.total
+    assert given.total == model.loss(pictures(), [SOMETHING]).total
     hard = model.loss(pictures(), [SOMETHING | {"difficult": torch.tensor([True])}])
     assert hard.centre == hard.classes == 0
-
-
-def test_loss_weights_are_used() -> None:
-    torch.manual_seed(0)
-    model = YOLO(resnet18(None), 3, 2, head_channels=16, weights=LossWeights(0.0, 0.0)).eval()
-    loss = model.loss(pictures(), [SOMETHING])
+    loss = tiny(weights=LossWeights(0.0, 0.0)).eval().loss(pictures(), [SOMETHING])
     assert loss.centre == loss.size == loss.background == 0
     assert loss.total > 0
 
@@ -186,9 +233,8 @@ def test_gradient_reaches_every_parameter(shuffled: bool) -> None:
 
 
 def test_learns_one_image_by_heart() -> None:
-    torch.manual_seed(0)
-    model = YOLO(resnet18(None), 3, 2, head_channels=16)
-    losses = trained(model, 30)
+    model = tiny()
+    losses = trained(model, 60)
     assert losses[-1] < 0.1 * losses[0]
     (found,) = model.train().predict(pictures().repeat(2, 1, 1, 1), score_threshold=0.5)[:1]
     assert found["labels"].tolist() == [1]
@@ -196,10 +242,7 @@ def test_learns_one_image_by_heart() -> None:
 
 
 def test_one_seed_gives_the_same_losses() -> None:
-    first, second, other = (
-        trained(shuffle_layers(tiny(seed), "last"), 3)  # type: ignore[arg-type]
-        for seed in (0, 0, 1)
-    )
+    first, second, other = (trained(shuffle_layers(tiny(seed), "last"), 3) for seed in (0, 0, 1))
     assert first == second
     assert first != other
 
@@ -209,7 +252,7 @@ def test_one_seed_gives_the_same_losses() -> None:
 
 def test_thresholds() -> None:
     model = tiny(classes=5).eval()
-    nn.init.uniform_(model.head.output.bias, 0.2, 0.9)  # type: ignore[arg-type]
+    nn.init.uniform_(model.head.output.bias, 0.2, 0.9)
     nn.init.normal_(model.head.output.weight, std=1e-4)
     every = model.predict(pictures(), score_threshold=0.0, iou_threshold=1.0)[0]
     assert len(every["scores"]) == 2 * 2 * 2 * 5
@@ -222,20 +265,16 @@ def test_thresholds() -> None:
     assert 0 < len(apart["scores"]) < len(every["scores"])
 
 
-def test_predict_is_decoding_and_suppression() -> None:
+def test_predict_and_loss_of_computed_outputs() -> None:
     model = tiny().eval()
-    boxes, scores = decode(split_outputs(model(pictures(2)), 2), (64, 64))
+    outputs = model(pictures(2))
+    boxes, scores = decode(split_outputs(outputs, 2), (64, 64))
     wanted = non_maximum_suppression(boxes, scores, 0.0, 0.5, 300)
-    found = model.predict(pictures(2), 0.0, 0.5, 300)
-    for one, other in zip(found, wanted, strict=True):
+    for one, other in zip(model.predict(pictures(2), 0.0, 0.5, 300), wanted, strict=True):
         assert all(one[name].equal(other[name]) for name in one)
         assert not one["boxes"].requires_grad
-
-
-def test_loss_of_computed_outputs() -> None:
-    model = tiny().eval()
-    outputs = model(pictures())
-    assert model.loss(pictures(), [SOMETHING]).total == model.loss_of(outputs, [SOMETHING], (64, 64)).total
+    targets = [SOMETHING, NOTHING]
+    assert model.loss(pictures(2), targets).total == model.loss_of(outputs, targets, (64, 64)).total
 
 
 def test_bfloat16_autocast() -> None:
@@ -245,21 +284,3 @@ def test_bfloat16_autocast() -> None:
     assert loss.total.dtype == torch.float32
     step_back(loss)
     assert all(parameter.grad is not None for parameter in model.parameters())
-
-
-def test_a_batch_without_images_has_a_loss_of_zero() -> None:
-    model = tiny().eval()
-    loss = model.loss_of(torch.zeros(0, 13, 2, 2), [], (64, 64))
-    assert loss.total.item() == 0
-
-
-@pytest.mark.parametrize(
-    ("target", "message"),
-    [
-        ({"boxes": torch.zeros(2, 4), "labels": torch.tensor([0])}, "2 boxes and 1 labels"),
-        ({"boxes": torch.ones(1, 4), "labels": torch.tensor([3])}, r"labels \[3\]; expected 0 to 2"),
-    ],
-)
-def test_targets_that_cannot_be_are_named(target: dict[str, torch.Tensor], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        tiny().loss(torch.zeros(1, 3, 64, 64), [target])

@@ -4,7 +4,27 @@ import numpy as np
 
 from data.records import Detections, GroundTruth
 from diagnosis import match, similar_matrix
-from diagnosis.matching import Matching
+from diagnosis.average_precision import HoiemScores, hoiem_scores
+from diagnosis.matching import Assignment, Matching
+
+BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
+
+
+def one_image(objects, found, classes=("cat", "dog"), size=100):
+    """The records of one image: objects as (class, box[, difficult]), detections as (class, score, box)."""
+    truth = GroundTruth(
+        ["a"], classes, [[size, size]], [0] * len(objects), [o[0] for o in objects],
+        [o[1] for o in objects], [bool(o[2:]) for o in objects],
+    )  # fmt: skip
+    columns = ([f[i] for f in found] for i in range(3))
+    return truth, Detections(["a"], classes, [0] * len(found), *columns)
+
+
+def some(found: Detections, kept) -> Detections:
+    """Some of the detections."""
+    columns = (found.image_index[kept], found.labels[kept], found.scores[kept], found.boxes[kept])
+    return Detections(found.images, found.classes, *columns)
+
 
 CLASSES = ("bird", "boat", "cat", "dog", "sofa")
 
@@ -47,3 +67,15 @@ def crowded(seed: int = 0, objects: int = 40, detections: int = 160, images: int
 
 
 SIMILAR = similar_matrix(CLASSES, [["cat", "dog", "bird"]])
+
+
+def hoiem_ap(labels, objects: int, normal: float) -> HoiemScores:
+    """Hoiem's scores of one ranking, each an array without axes."""
+    return hoiem_scores(
+        np.asarray(labels), np.array([0, len(labels)]), np.array([objects]), normal
+    ).reshaped()
+
+
+def forgiving(assignment: Assignment):
+    """Labels as weak matching counts them: a duplicate is 0 (rules, section 2)."""
+    return np.where(assignment.duplicates, 0, assignment.labels)

@@ -1,8 +1,9 @@
-"""Average precision: by hand, and against pycocotools fed with files."""
+"""Average precision: by hand, against loops that follow the rules, and against pycocotools fed with files."""
 
 import contextlib
 import io
 import json
+import statistics
 import subprocess
 import sys
 
@@ -14,20 +15,34 @@ from hypothesis import strategies as st
 from data.formats import read_detections, read_voc_folder
 from data.records import Detections, GroundTruth
 from diagnosis import average_precision, match, precision_recall_curve
-from diagnosis.average_precision import AP_KINDS, area_ap, coco_average_precision, hoiem_ap, voc07_ap
+from diagnosis.average_precision import (
+    AP_KINDS,
+    coco_labels,
+    coco_order,
+    coco_table,
+    hoiem_scores,
+)
+from tests.diagnosis.scenes import BOX, FAR, hoiem_ap, one_image
 
+pytestmark = pytest.mark.filterwarnings("error")
 CLASSES = ["cat", "dog"]
-BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
+SCORES = (
+    "ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
+    "ar1", "ar10", "ar", "ar_small", "ar_medium", "ar_large",
+)  # fmt: skip
 
 
-def records(objects, found, images=1):
-    """Objects as (class, box, difficult?), detections as (class, score, box), all on the first image."""
-    names = [f"image{i}" for i in range(images)]
+def ranked(labels, objects, images=0):
+    """The table of a class with so many objects and a ranking of true (1) and false (−1) positives."""
+    images = [f"{i}" for i in range(max(objects, len(labels), images))]
     truth = GroundTruth(
-        names, CLASSES, [[100, 100]] * images, [0] * len(objects), [o[0] for o in objects],
-        [o[1] for o in objects], [bool(o[2:]) for o in objects],
-    )  # fmt: skip
-    return truth, Detections(names, CLASSES, [0] * len(found), *([f[i] for f in found] for i in range(3)))
+        images, CLASSES, [[100, 100]] * len(images), range(objects), [0] * objects, [BOX] * objects
+    )
+    hits = np.cumsum(np.array(labels) == 1) - 1
+    where = [hits[i] if label == 1 else i for i, label in enumerate(labels)]
+    boxes = [BOX if label == 1 else FAR for label in labels]
+    scores = np.linspace(0.9, 0.1, len(labels))
+    return average_precision(truth, Detections(images, CLASSES, where, [0] * len(labels), scores, boxes))
 
 
 # ---- by hand ---------------------------------------------------------------------------------
@@ -46,36 +61,18 @@ def records(objects, found, images=1):
     ],
 )
 def test_voc(labels, objects, eleven, area):
-    true = np.cumsum(np.array(labels) == 1)
-    recall, precision = true / objects, true / np.arange(1, len(labels) + 1)
-    assert voc07_ap(recall, precision) == pytest.approx(eleven, abs=1e-15)
-    assert area_ap(recall, precision) == pytest.approx(area, abs=1e-15)
-
-
-def test_voc07_asks_for_the_multiples_of_a_tenth_in_floating_point():
-    # The devkit's loop over 0:0.1:1 reaches 0.30000000000000004, more than the recall of 3 in 10.
-    assert voc07_ap(np.arange(1, 4) / 10, np.ones(3)) == pytest.approx(3 / 11)
-    assert voc07_ap(np.arange(1, 5) / 10, np.ones(4)) == pytest.approx(5 / 11)
-
-
-def test_hoiem_by_hand():
-    # Precision 1 and 2/3 at the two found of four objects.
-    score = hoiem_ap(np.array([1, 0, -1, 1]), objects=4, normal=8.0)
-    assert score.ap == pytest.approx((1 + 2 / 3) / 4)
-    assert score.apn == pytest.approx((1 + 4 / 5) / 4)  # 2 true positives weigh as 4
-    assert score.ap_stderr == pytest.approx(np.std([1, 2 / 3, 0, 0], ddof=1) / 2)
-    assert score.recall == 0.5
+    table = ranked(labels, objects)
+    assert table.voc07[0] == pytest.approx(eleven, abs=1e-15)
+    assert table.area[0] == pytest.approx(area, abs=1e-15)
 
 
 def test_normalised_precision_supposes_a_share_of_the_images():
-    truth, found = records([(0, BOX)], [(0, 0.9, FAR), (0, 0.8, BOX)], images=20)  # N = 3
-    table = average_precision(truth, found, coco=False)
-    assert table.hoiem[0] == pytest.approx(1 / 2)
-    assert table.normalized[0] == pytest.approx(3 / 4)
+    table = ranked([-1, 1], 1, images=20)  # N = 3
+    assert (table.hoiem[0], table.normalized[0]) == pytest.approx((1 / 2, 3 / 4))
 
 
 def test_the_mean_is_over_classes_with_objects():
-    truth, found = records([(0, BOX)], [(0, 0.9, BOX), (1, 0.9, BOX)])
+    truth, found = one_image([(0, BOX)], [(0, 0.9, BOX), (1, 0.9, BOX)])
     table = average_precision(truth, found)
     assert set(table.mean()) == set(AP_KINDS)
     for kind, mean in table.mean().items():
@@ -84,13 +81,13 @@ def test_the_mean_is_over_classes_with_objects():
 
 
 def test_another_threshold():
-    truth, found = records([(0, BOX)], [(0, 0.9, [0, 0, 10, 7])])
+    truth, found = one_image([(0, BOX)], [(0, 0.9, [0, 0, 10, 7])])
     table = average_precision(truth, found, iou=0.75)
     assert (table.voc07[0], table.area[0], table.hoiem[0], table.coco50[0]) == (0, 0, 0, pytest.approx(1))
 
 
 def test_the_precision_recall_curve_leaves_out_hits_of_difficult_objects():
-    truth, found = records(
+    truth, found = one_image(
         [(0, BOX), (0, FAR, True), (0, [20, 20, 30, 30])],
         [(0, 0.5, BOX), (0, 0.9, FAR), (0, 0.7, [80, 80, 90, 90]), (0, 0.6, [20, 20, 30, 30])],
     )
@@ -104,7 +101,7 @@ def test_the_precision_recall_curve_leaves_out_hits_of_difficult_objects():
 
 
 def test_no_object_at_all():
-    truth, found = records([], [(0, 0.9, BOX)])
+    truth, found = one_image([], [(0, 0.9, BOX)])
     table = average_precision(truth, found)
     for kind, mean in table.mean().items():
         assert np.isnan(mean)
@@ -116,14 +113,14 @@ def test_no_object_at_all():
     "found", [[], [(0, 0.9, FAR)], [(1, 0.9, BOX)]], ids=["nothing", "missed", "wrong class"]
 )
 def test_no_true_positive_is_zero_and_not_undefined(found):
-    table = average_precision(*records([(0, BOX)], found))
+    table = average_precision(*one_image([(0, BOX)], found))
     for kind in AP_KINDS:
         assert getattr(table, kind)[0] == 0
         assert np.isnan(getattr(table, kind)[1])
 
 
 def test_difficult_objects_alone_are_no_objects():
-    table = average_precision(*records([(0, BOX, True)], [(0, 0.9, BOX), (0, 0.8, BOX)]))
+    table = average_precision(*one_image([(0, BOX, True)], [(0, 0.9, BOX), (0, 0.8, BOX)]))
     assert all(np.isnan(getattr(table, kind)[0]) for kind in AP_KINDS)
 
 
@@ -136,18 +133,75 @@ def test_no_image():
 
 def test_difficult_objects_are_neither_rewarded_nor_punished():
     objects = [(0, BOX), (0, FAR, True)]
-    with_hits = records(objects, [(0, 0.9, FAR), (0, 0.8, BOX)])
-    with_misses = records(objects, [(0, 0.8, BOX)])
+    with_hits = one_image(objects, [(0, 0.9, FAR), (0, 0.8, BOX)])
+    with_misses = one_image(objects, [(0, 0.8, BOX)])
     for scene in (with_hits, with_misses):
         table = average_precision(*scene)
         assert [getattr(table, kind)[0] for kind in AP_KINDS] == pytest.approx([1] * len(AP_KINDS))
 
 
-# ---- COCO's, against pycocotools fed with files ----------------------------------------------
+# ---- Hoiem's, of many rankings at once, against one walked by hand ---
+
+
+def walked(labels, objects, normal):
+    """AP, APn, their errors and recall of one ranking, by the words of the rules."""
+    plain, normalized, true, false = [], [], 0, 0
+    for label in labels:
+        true, false = true + (label == 1), false + (label == -1)
+        if label == 1:
+            weighted = true * normal / objects
+            plain.append(true / (true + false))
+            normalized.append(weighted / (weighted + false))
+    lists = [
+        [max(kind[i:]) for i in range(len(kind))] + [0.0] * (objects - true) for kind in (plain, normalized)
+    ]
+    means = [sum(values) / objects for values in lists]
+    errors = [statistics.stdev(values) / objects**0.5 if objects > 1 else 0.0 for values in lists]
+    return [*means, *errors, true / objects]
+
+
+rankings = st.lists(
+    st.tuples(st.lists(st.sampled_from([1, 0, -1]), max_size=30), st.integers(0, 5)), min_size=1, max_size=8
+)
+
+
+@given(rankings, st.floats(0.1, 1000))
+def test_equals_the_walk_down_each_ranking(drawn, normal):
+    sizes = [labels.count(1) + missed for labels, missed in drawn]
+    start = np.cumsum([0] + [len(labels) for labels, _ in drawn])
+    together = np.array([label for labels, _ in drawn for label in labels], dtype=np.int8)
+    scores = hoiem_scores(together, start, np.array(sizes), normal)
+    columns = [scores.ap, scores.apn, scores.ap_stderr, scores.apn_stderr, scores.recall]
+    for run, (labels, _) in enumerate(drawn):
+        found = [float(column[run]) for column in columns]
+        if sizes[run]:
+            assert found == pytest.approx(walked(labels, sizes[run], normal), rel=1e-9, abs=1e-9)
+        else:
+            assert np.isnan(found).all()
+
+
+def test_many_runs_cost_no_accuracy():
+    labels = np.tile(np.array([1, -1, 1, -1, -1, 1], dtype=np.int8), 5000)
+    scores = hoiem_scores(labels, np.arange(5001) * 6, np.full(5000, 7), 30.0)
+    alone = hoiem_ap(labels[:6], 7, 30.0)
+    assert np.abs(scores.apn - alone.apn).max() < 1e-11
+    assert np.abs(scores.ap_stderr - alone.ap_stderr).max() < 1e-11
+
+
+def test_nothing_at_all_raises_no_warning():
+    with np.errstate(all="raise"):
+        scores = hoiem_scores(np.zeros(0, np.int8), np.zeros(4, np.int64), np.array([0, 1, 2]), 0.0)
+        none = hoiem_scores(np.zeros(0, np.int8), np.zeros(1, np.int64), np.zeros(0, np.int64), 0.0)
+    assert np.isnan(scores.ap[0])
+    assert (scores.ap[1:].tolist(), scores.apn_stderr[1:].tolist()) == ([0, 0], [0, 0])
+    assert none.ap.shape == (0,)
+
+
+# ---- COCO's twelve scores, against pycocotools with its default parameters ---
 
 
 def by_pycocotools(truth, detections, folder):
-    """What a user of pycocotools gets from JSON files and its default parameters."""
+    """Its twelve numbers, and AP by class in each range of sizes, ``(4, C)``."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -156,8 +210,12 @@ def by_pycocotools(truth, detections, folder):
         where = {"image_id": int(record.image_index[i]) + 100, "category_id": int(record.labels[i]) + 7}
         return where | {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
 
+    areas = truth.attributes.get("area")
     annotations = [
-        {"id": i + 1, "iscrowd": int(truth.difficult[i]), **entry(truth, i)} for i in range(len(truth))
+        entry(truth, i)
+        | {"id": i + 1, "iscrowd": int(truth.crowd[i] or truth.difficult[i])}
+        | ({} if areas is None else {"area": float(areas[i])})
+        for i in range(len(truth))
     ]
     found = [{"score": float(detections.scores[i]), **entry(detections, i)} for i in range(len(detections))]
     content = {
@@ -173,71 +231,114 @@ def by_pycocotools(truth, detections, folder):
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    precision = np.where(evaluation.eval["precision"] < 0, np.nan, evaluation.eval["precision"])[..., 0, -1]
-    return evaluation.stats[:2], precision.mean(axis=(0, 1)), precision[0].mean(axis=0)
+    precision = np.where(evaluation.eval["precision"] < 0, np.nan, evaluation.eval["precision"])[..., -1]
+    return np.where(evaluation.stats < 0, np.nan, evaluation.stats), precision.mean(axis=(0, 1)).T
+
+
+def compared(truth, detections, folder):
+    stats, by_class = by_pycocotools(truth, detections, folder)
+    table = coco_table(match(truth, detections))
+    assert tuple(table.mean()) == SCORES
+    np.testing.assert_allclose(list(table.mean().values()), stats, rtol=0, atol=1e-12)
+    for size, expected in zip(("", "_small", "_medium", "_large"), by_class, strict=True):
+        np.testing.assert_allclose(getattr(table, f"ap{size}"), expected, rtol=0, atol=1e-12)
+    whole = average_precision(truth, detections)
+    np.testing.assert_array_equal([whole.coco, whole.coco50], [table.ap, table.ap50])
+    return table
 
 
 @st.composite
 def scenes(draw):
+    """Crowded images of few classes: ties of score, ties of overlap, crowds, sizes around the edges."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    objects, images = int(random.integers(1, 20)), int(random.integers(1, 4))
+    objects, images, count = int(random.integers(1, 30)), int(random.integers(1, 4)), 60
     corner = random.integers(0, 60, (objects, 2))
-    boxes = np.concatenate([corner, corner + random.integers(10, 30, (objects, 2))], axis=1)
-    near = random.integers(0, objects, 30)
-    names, index, labels = (
-        [f"{i}" for i in range(images)],
-        random.integers(0, images, objects),
-        random.integers(0, 2, objects),
-    )
-    difficult = random.random(objects) < 0.2
-    return GroundTruth(names, CLASSES, [[90, 90]] * images, index, labels, boxes, difficult), Detections(
-        names,
-        CLASSES,
-        index[near],
-        labels[near],
-        random.random(30),
-        boxes[near] + random.normal(0, 2, (30, 4)),
-    )
+    extent = random.choice([8, 16, 32, 48, 96, 120], (objects, 2))
+    boxes = np.concatenate([corner, corner + extent], axis=1)
+    near = random.integers(0, objects, count)
+    names, index = [f"{i}" for i in range(images)], random.integers(0, images, objects)
+    labels = random.integers(0, 2, objects)
+    moved = boxes[near] + np.round(random.normal(0, 3, (count, 4)))
+    moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2])  # some have no area
+    attributes = {"area": extent.prod(axis=1) * 0.7} if random.random() < 0.5 else {}
+    truth = GroundTruth(
+        names, CLASSES, [[200, 200]] * images, index, labels, boxes,
+        random.random(objects) < 0.15, random.random(objects) < 0.15, attributes,
+    )  # fmt: skip
+    scores = random.integers(0, 12, count) / 12
+    return truth, Detections(names, CLASSES, index[near], labels[near], scores, moved)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=20)
 @given(scenes())
-def test_coco_of_random_scenes(tmp_path_factory, scene):
-    stats, coco, coco50 = by_pycocotools(*scene, tmp_path_factory.mktemp("coco"))
-    table = average_precision(*scene)
-    assert table.coco.tolist() == pytest.approx(coco.tolist(), abs=1e-12, nan_ok=True)
-    assert table.coco50.tolist() == pytest.approx(coco50.tolist(), abs=1e-12, nan_ok=True)
-    if stats[0] >= 0:  # −1 is its word for undefined
-        assert (table.mean()["coco"], table.mean()["coco50"]) == pytest.approx(tuple(stats), abs=1e-12)
+def test_random_scenes(tmp_path_factory, scene):
+    compared(*scene, tmp_path_factory.mktemp("coco"))
 
 
-def test_coco_of_a_real_detector(shared_data, tmp_path):
+def test_a_real_detector(shared_data, tmp_path):
     whole = read_voc_folder(shared_data / "VOCdevkit" / "VOC2007", "test")
     everything = read_detections(
-        shared_data / "detections" / "pytorch_yolo2", whole.images, whole.classes, sizes=whole.sizes
+        shared_data / "detections" / "darknet", whole.images, whole.classes, sizes=whole.sizes
     )
-    few = 400
-    truth, kept = whole.select(range(few)), everything.image_index < few
-    detections = Detections(
-        truth.images, truth.classes, everything.image_index[kept], everything.labels[kept],
-        everything.scores[kept], everything.boxes[kept],
-    )  # fmt: skip
-    stats, coco, coco50 = by_pycocotools(truth, detections, tmp_path)
-    table = average_precision(truth, detections)
-    assert table.coco.tolist() == pytest.approx(coco.tolist(), abs=1e-12)
-    assert table.coco50.tolist() == pytest.approx(coco50.tolist(), abs=1e-12)
-    assert (table.mean()["coco"], table.mean()["coco50"]) == pytest.approx(tuple(stats), abs=1e-12)
+    truth = whole.select(range(500))
+    near = everything.image_index < 500
+    columns = (everything.image_index[near], everything.labels[near], everything.scores[near])
+    detections = Detections(truth.images, truth.classes, *columns, everything.boxes[near])
+    assert compared(truth, detections, tmp_path).mean()["ap50"] > 0.5
+
+
+def test_a_hundred_detections_of_a_class_in_an_image_count(tmp_path):
+    random = np.random.default_rng(0)
+    corner = random.uniform(0, 80, (150, 2))
+    boxes = np.concatenate([corner, corner + random.uniform(10, 40, (150, 2))], axis=1)
+    truth = GroundTruth(["a"], CLASSES, [[200, 200]], [0] * 150, [0] * 150, boxes)
+    scores = random.random(300)
+    found = Detections(["a"], CLASSES, [0] * 300, [0] * 300, scores, np.concatenate([boxes, boxes + 1]))
+    table = compared(truth, found, tmp_path)
+    assert table.ar[0] <= 100 / 150
+    labels = coco_labels(match(truth, found))
+    assert (labels[np.argsort(-scores)[100:]] == 0).all()
+
+
+def test_equal_scores_stand_image_by_image():
+    truth = GroundTruth(["a", "b"], CLASSES, [[99, 99]] * 2, [0], [0], [BOX])
+    found = Detections(["a", "b"], CLASSES, [1, 0, 1], [0, 0, 0], [0.5, 0.5, 0.7], [FAR, BOX, FAR])
+    assert coco_order(match(truth, found)).tolist() == [2, 1, 0]
+
+
+def test_a_crowd_is_hit_any_number_of_times_and_is_not_to_be_found():
+    truth = GroundTruth(
+        ["a"], CLASSES, [[99, 99]], [0, 0], [0, 0], [[0, 0, 90, 90], FAR], None, [True, False]
+    )
+    found = Detections(["a"], CLASSES, [0] * 3, [0] * 3, [0.9, 0.8, 0.7], [BOX, [20, 20, 30, 30], FAR])
+    assert coco_labels(match(truth, found)).tolist() == [0, 0, 1]  # FAR lies in the crowd, and is an object
+
+
+@pytest.mark.parametrize(
+    ("objects", "found", "expected"),
+    [(0, 2, np.nan), (2, 0, 0.0), (0, 0, np.nan)],
+    ids=["no object", "no detection", "nothing"],
+)
+def test_empty(objects, found, expected):
+    truth = GroundTruth(["a"], CLASSES, [[99, 99]], [0] * objects, [0] * objects, [BOX] * objects)
+    detections = Detections(["a"], CLASSES, [0] * found, [0] * found, [0.5] * found, [BOX] * found)
+    table = coco_table(match(truth, detections))
+    for name in ("ap", "ap50", "ap75", "ap_small", "ar1", "ar", "ar_small"):
+        np.testing.assert_array_equal(getattr(table, name), [expected, np.nan])
+    assert np.isnan(table.ap_large).all()
+    np.testing.assert_array_equal(table.mean()["ap"], expected)
+    none = GroundTruth([], CLASSES, [], [], [], [])
+    assert np.isnan(coco_table(match(none, Detections([], CLASSES, [], [], [], []))).ar).all()
 
 
 def test_coco_rounds_no_box():
     low, high = ([0, 0, 10, 5 + shift] for shift in (-1e-6, 1e-6))  # IoU 0.5 with BOX, but for 1e-7
     for box, expected in ((low, 0), (high, 1)):
-        _, half = coco_average_precision(*records([(0, BOX)], [(0, 0.9, box)]))
-        assert half[0] == pytest.approx(expected)
+        assert average_precision(*one_image([(0, BOX)], [(0, 0.9, box)])).coco50[0] == pytest.approx(expected)
 
 
 def test_coco_prints_nothing(capfd):
-    coco_average_precision(*records([(0, BOX)], [(0, 0.9, BOX)]))
+    average_precision(*one_image([(0, BOX)], [(0, 0.9, BOX)]))
     assert capfd.readouterr() == ("", "")
 
 

@@ -4,25 +4,23 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from data.records import Detections, GroundTruth, InputError
-from diagnosis import ERROR_TYPES, break_down, error_masks, match, similar_matrix, verdicts
+from data.records import InputError
+from diagnosis import ERROR_TYPES, assign, break_down, error_masks, match, similar_matrix, verdicts
 from diagnosis.similar import read_groups
+from diagnosis.worst_cases import worst_cases
+from tests.diagnosis import scenes
+from tests.diagnosis.scenes import BOX, FAR, crowded, one_image
 
 CLASSES = ["cat", "dog", "bus"]
 SIMILAR = similar_matrix(CLASSES, [["cat", "dog"]])
-BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
 CORRECT, LOCALIZATION, SIMILAR_CLASS, OTHER, BACKGROUND = range(5)
 
 
 def scene(objects, found):
-    """Objects as (class, box, difficult?), detections as (class, score, box), on one image."""
-    truth = GroundTruth(
-        ["a"], CLASSES, [[100, 100]], [0] * len(objects), [o[0] for o in objects], [o[1] for o in objects],
-        [bool(o[2:]) for o in objects],
-    )  # fmt: skip
-    columns = ([f[i] for f in found] for i in range(3))
-    return match(truth, Detections(["a"], CLASSES, [0] * len(found), *columns))
+    return match(*one_image(objects, found, CLASSES))
 
 
 def kinds(objects, found):
@@ -163,12 +161,6 @@ def test_no_detections_at_all():
     assert np.isnan(result.pooled()).all()
 
 
-def test_fewer_detections_than_objects():
-    result = break_down(scene([(0, BOX), (0, FAR)], [(0, 0.9, BOX)]), SIMILAR)
-    assert result.objects[0] == 2
-    assert result.shares[0].tolist() == [1, 0, 0, 0, 0]
-
-
 def test_a_class_without_objects_has_no_top():
     result = break_down(scene([(0, BOX)], [(0, 0.9, BOX), (1, 0.9, BOX)]), SIMILAR)
     assert result.verdict.tolist() == [CORRECT, -1]
@@ -180,11 +172,6 @@ def test_a_class_of_difficult_objects_alone_has_no_top():
     result = break_down(scene([(0, BOX, True)], [(0, 0.9, BOX)]), SIMILAR)
     assert (result.objects[0], result.counts[0].sum()) == (0, 0)
     assert break_down(scene([(0, BOX, True)], [(0, 0.9, BOX)]), SIMILAR, "all").counts[0, CORRECT] == 1
-
-
-def test_no_true_positive():
-    result = break_down(scene([(0, BOX)], [(0, 0.9, FAR)]), SIMILAR)
-    assert result.shares[0].tolist() == [0, 0, 0, 0, 1]
 
 
 # ---- similar classes -------------------------------------------------------------------------
@@ -236,3 +223,41 @@ def test_a_file_of_groups_that_cannot_be_used(tmp_path, content, message):
         file.write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_groups(file)
+
+
+# ---- worst cases, against sorting by hand ---
+
+
+@settings(max_examples=15)
+@given(
+    st.integers(0, 10**6), st.sampled_from([(0, 0), (0, 30), (3, 8), (30, 0), (40, 160)]), st.integers(0, 4)
+)
+def test_the_rows_are_the_first_of_each_class_and_type(seed, size, each):
+    matching = crowded(seed, *size)
+    truth, found = matching.truth, matching.detections
+    result = worst_cases(matching, scenes.SIMILAR, each)
+    kinds, strong = verdicts(matching, scenes.SIMILAR), assign(matching, 0.5)
+    by_score = sorted(range(len(found)), key=lambda row: (-found.scores[row], row))
+    by_area = sorted(
+        range(len(truth)), key=lambda row: (-float(np.prod(truth.boxes[row, 2:] - truth.boxes[row, :2])), row)
+    )
+    errors, last, missed = [], [], []
+    for label in range(len(scenes.CLASSES)):
+        mine = [row for row in by_score if found.labels[row] == label]
+        for kind in range(1, 5):
+            errors += [row for row in mine if kinds.types[row] == kind][:each]
+        last += [row for row in reversed(mine) if strong.labels[row] == 1][:each]
+        taken = set(strong.objects[mine])
+        mine = [row for row in by_area if truth.labels[row] == label and not matching.ignored[row]]
+        missed += [row for row in mine if row not in taken][:each]
+    assert result.errors.tolist() == errors
+    assert result.error_types.tolist() == kinds.types[errors].tolist()
+    assert result.confused_with.tolist() == kinds.confused_with[errors].tolist()
+    assert result.found_last.tolist() == last
+    assert result.found_objects.tolist() == strong.objects[last].tolist()
+    assert result.missed.tolist() == missed
+
+
+def test_a_negative_number_is_refused():
+    with pytest.raises(InputError, match="each: found -1"):
+        worst_cases(crowded(), scenes.SIMILAR, -1)

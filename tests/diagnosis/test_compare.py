@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import diagnose
-from diagnosis.average_precision import AP_KINDS
+from diagnosis.average_precision import AP_KINDS, APStatistic
 from diagnosis.bootstrap import bootstrap, draw_runs, resamples
+from diagnosis.breakdown import BreakdownStatistic
 from diagnosis.compare import compare, quantity_name
-from diagnosis.impact import VARIANTS
-from diagnosis.resampled import RESAMPLED_AP, ResampledAP, ResampledBreakdown
-from diagnosis.resampled_impact import RESAMPLED_IMPACT, ResampledImpact
-from diagnosis.resampled_tide import ResampledTide
-from diagnosis.tide import DAP_COLUMNS
+from diagnosis.impact import VARIANTS, ImpactStatistic
+from diagnosis.tide import DAP_COLUMNS, TideStatistic
 from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.words import comparison_sentences, comparison_table
+from tests.diagnosis.scenes import some
 
 pytestmark = pytest.mark.filterwarnings("error")
+COMPARED = [variant.name for variant in VARIANTS if variant.compared]
 NAMES = ("correct", "localization", "similar", "other", "background")
 
 
@@ -72,8 +72,37 @@ def repeated(truth, detections, weights):
     )
 
 
-def same(values, expected):
-    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-9)
+def numbers(whole, weights, top=None):
+    """All that a comparison knows of a detector, with these weights of the images."""
+    statistics = [
+        BreakdownStatistic(whole.matching, whole.similar, top=top, strong=whole.iou),
+        APStatistic(whole.matching, iou=whole.iou),
+        ImpactStatistic(whole.matching, whole.similar, strong=whole.iou),
+        TideStatistic.of(whole.matching, whole.tide),
+    ]
+    return {name: value for one in statistics for name, value in one(weights).items()}
+
+
+def assert_equal(values, row, expected, coco=True):
+    """What `numbers` says in one row is what is said of a record."""
+
+    def same(name, wanted):
+        np.testing.assert_allclose(values[name][row], wanted, rtol=0, atol=1e-9, err_msg=name)
+
+    for kind, name in enumerate(NAMES):
+        same(f"share/{name}", expected.breakdown.shares[:, kind])
+        same(f"pooled/{name}", expected.breakdown.pooled()[kind])
+    same("share/correct_and_localization", expected.breakdown.shares[:, :2].sum(axis=1))
+    for kind, row_of in AP_KINDS.items():
+        if coco or not row_of.own_iou:
+            same(f"map/{kind}", getattr(expected.ap, kind))
+    same("tide/ap50", expected.tide.ap)
+    for name, gain in expected.tide.class_dap.items():
+        same(f"dap/{name}", gain)
+        same(f"dap/{name}/all", expected.tide.dap[name])
+    for variant, gain in zip(VARIANTS, expected.impact.gains(), strict=True):
+        if variant.compared:
+            same(f"impact/{variant.name}", gain)
 
 
 # ---- against the record itself ---------------------------------------------------------------
@@ -85,59 +114,34 @@ def test_a_resample_is_the_record_with_its_images_repeated(seed, top):
     random = np.random.default_rng(seed)
     truth, found = scene(seed, images=int(random.integers(1, 7)), objects=int(random.integers(1, 30)))
     similar = [truth.classes[:2]]
-    whole = diagnose(truth, found, similar=similar, coco=False)
+    whole = diagnose(truth, found, similar=similar, top=top)
     weights = resamples(len(truth.images), range(3), seed)
-    shares = ResampledBreakdown(whole.matching, whole.similar, top=top)
-    values = shares(weights) | ResampledAP(whole.matching)(weights) | costs(whole, weights)
+    values = numbers(whole, weights, top)
+    counts = BreakdownStatistic(whole.matching, whole.similar, top=top).counts(weights)
     for row, drawn in enumerate(weights):
         expected = diagnose(*repeated(truth, found, drawn), similar=similar, top=top)
-        np.testing.assert_array_equal(shares.counts(weights)[row], expected.breakdown.counts)
-        for kind, name in enumerate(NAMES):
-            same(values[f"share/{name}"][row], expected.breakdown.shares[:, kind])
-            same(values[f"pooled/{name}"][row], expected.breakdown.pooled()[kind])
-        same(values["share/correct_and_localization"][row], expected.breakdown.shares[:, :2].sum(axis=1))
-        for kind in RESAMPLED_AP:
-            same(values[f"map/{kind}"][row], getattr(expected.ap, kind))
-        same_costs(values, row, expected)
+        np.testing.assert_array_equal(counts[row], expected.breakdown.counts)
+        assert_equal(values, row, expected)
+    # Each image once, said so or not, is the diagnosis.
+    assert_equal(numbers(whole, None, top), 0, whole)
+    assert_equal(numbers(whole, np.ones((2, len(truth.images)), dtype=np.int32), top), 1, whole)
 
 
-def costs(whole, weights):
-    impact = ResampledImpact(whole.matching, whole.similar, iou=whole.iou)
-    return impact(weights) | ResampledTide(whole.matching, whole.tide)(weights)
-
-
-def same_costs(values, row, expected):
-    """What each error costs in resample `row` is what it costs in that record."""
-    same(values["tide/ap50"][row], expected.tide.ap)
-    for name, gain in expected.tide.class_dap.items():
-        same(values[f"dap/{name}"][row], gain)
-        same(values[f"dap/{name}/all"][row], expected.tide.dap[name])
-    for variant, gain in zip(VARIANTS, expected.impact.gains(), strict=True):
-        if variant.name in RESAMPLED_IMPACT:
-            same(values[f"impact/{variant.name}"][row], gain)
-
-
-def test_errors_of_one_score_stand_before_the_true_positives_that_a_fix_leaves():
-    truth, _ = scene(8)
-    found = detected(truth, 8, 90, np.random.default_rng(1).integers(0, 5, 90) / 5)
-    whole = diagnose(truth, found, coco=False)
-    values = costs(whole, np.ones((2, len(truth.images)), dtype=np.int32))
-    assert len(np.unique(found.scores)) == 5
-    for row in range(2):
-        same_costs(values, row, whole)
-
-
-def test_copies_of_equal_scores_stand_in_the_order_of_the_file():
+@pytest.mark.parametrize("levels", [4, 5])
+def test_copies_of_equal_scores_are_in_the_order_of_the_file(levels):
+    """And errors come before the true positives of their score that a fix leaves."""
     truth, _ = scene(3)
-    found = detected(truth, 3, 90, np.random.default_rng(0).integers(0, 4, 90) / 4)
-    whole = diagnose(truth, found, coco=False)
+    found = detected(truth, 3, 90, np.random.default_rng(levels).integers(0, levels, 90) / levels)
+    whole = diagnose(truth, found)
+    assert_equal(numbers(whole, np.ones((2, len(truth.images)), dtype=np.int32)), 1, whole)
     for drawn in resamples(len(truth.images), range(5), 1):
+        # The copies of an image are images of their own, by which COCO and TIDE would sort equal scores.
         expected = diagnose(*repeated(truth, found, drawn), coco=False)
-        counts = ResampledBreakdown(whole.matching, whole.similar).counts(drawn[None])[0]
-        np.testing.assert_array_equal(counts, expected.breakdown.counts)
-        values = ResampledAP(whole.matching)(drawn[None])
+        values = numbers(whole, drawn[None])
         for kind in ("voc07", "area", "hoiem", "normalized"):
-            same(values[f"map/{kind}"][0], getattr(expected.ap, kind))
+            np.testing.assert_allclose(values[f"map/{kind}"][0], getattr(expected.ap, kind), atol=1e-9)
+        counts = BreakdownStatistic(whole.matching, whole.similar).counts(drawn[None])[0]
+        np.testing.assert_array_equal(counts, expected.breakdown.counts)
 
 
 @pytest.mark.parametrize("empty", ["detections", "objects", "class", "wrong"])
@@ -145,28 +149,21 @@ def test_empty_cases(empty):
     truth, found = scene(5)
     if empty == "objects":
         truth = GroundTruth(truth.images, truth.classes, truth.sizes, [], [], [])
-    kept = {"detections": found.scores < 0, "class": found.labels != 1}.get(empty, found.scores >= 0)
-    boxes = found.boxes[kept] + (1000 if empty == "wrong" else 0)
-    found = Detections(
-        truth.images, truth.classes, found.image_index[kept], found.labels[kept], found.scores[kept], boxes
-    )
-    whole = diagnose(truth, found, coco=False)
+    found = some(found, {"detections": found.scores < 0, "class": found.labels != 1}.get(empty, slice(None)))
+    if empty == "wrong":
+        found = moved(found, 1000)
+    whole = diagnose(truth, found)
     for drawn in resamples(len(truth.images), range(3)):
-        expected = diagnose(*repeated(truth, found, drawn))
-        values = ResampledBreakdown(whole.matching, whole.similar)(drawn[None])
-        values |= ResampledAP(whole.matching)(drawn[None])
-        same(values["share/localization"][0], expected.breakdown.shares[:, 1])
-        for kind in RESAMPLED_AP:
-            same(values[f"map/{kind}"][0], getattr(expected.ap, kind))
-        same_costs(costs(whole, drawn[None]), 0, expected)
+        assert_equal(numbers(whole, drawn[None]), 0, diagnose(*repeated(truth, found, drawn)))
+    assert_equal(numbers(whole, None), 0, whole)
     both = compare([whole, diagnose(truth, found, "again", coco=False)], replicates=20)
     assert json.dumps([comparison_to_json(both), intervals_to_json(both)], allow_nan=False)
     assert comparison_sentences(both)
-    rows = 2 + 6 + 6 + 1 + 8 + 1 + len(RESAMPLED_IMPACT) + 2
+    rows = 2 + 6 + 6 + 1 + 8 + 1 + len(COMPARED) + 2
     assert comparison_table(both).count("\n") == rows
 
 
-def test_images_counted_once_give_the_diagnosis_itself(shared_data):
+def test_images_counted_once_give_the_diagnosis_of_a_real_detector(shared_data):
     from data.formats import VOC_SIMILAR, read_detections, read_voc_folder
 
     truth = read_voc_folder(shared_data / "VOCdevkit" / "VOC2007", "test")
@@ -174,14 +171,7 @@ def test_images_counted_once_give_the_diagnosis_itself(shared_data):
         shared_data / "detections" / "yolov3", truth.images, truth.classes, sizes=truth.sizes
     )
     whole = diagnose(truth, found, similar=VOC_SIMILAR)
-    once = np.ones((1, len(truth.images)), dtype=np.int32)
-    same(
-        ResampledBreakdown(whole.matching, whole.similar)(once)["share/localization"][0],
-        whole.breakdown.shares[:, 1],
-    )
-    values = ResampledAP(whole.matching)(once)
-    for kind in RESAMPLED_AP:
-        same(values[f"map/{kind}"][0], getattr(whole.ap, kind))
+    assert_equal(numbers(whole, np.ones((1, len(truth.images)), dtype=np.int32)), 0, whole)
 
 
 # ---- the draws -------------------------------------------------------------------------------
@@ -328,9 +318,9 @@ def test_json(three):
     ]  # fmt: skip
     first = entries[0]
     assert set(first["share"]) == {*NAMES, "correct_and_localization"}
-    assert set(first["map"]) == set(RESAMPLED_AP)
+    assert set(first["map"]) == set(AP_KINDS)
     assert set(first["dap"]) == set(DAP_COLUMNS)
-    assert set(first["impact"]) == set(RESAMPLED_IMPACT)
+    assert set(first["impact"]) == set(COMPARED)
     assert first["tide"]["ap50"]["difference"] == pytest.approx(three[1].tide.mean_ap - three[0].tide.mean_ap)
     gap = three[1].tide.dap["loc"] - three[0].tide.dap["loc"]
     assert first["dap"]["loc"]["difference"] == pytest.approx(gap)
@@ -345,11 +335,7 @@ def test_json(three):
 def test_a_class_that_one_detector_never_finds():
     truth, found = scene(21, images=40, objects=100, count=300)
     kept = found.labels != 2
-    fewer = Detections(
-        truth.images, truth.classes, found.image_index[kept], found.labels[kept], found.scores[kept],
-        found.boxes[kept],
-    )  # fmt: skip
-    both = compare([diagnose(truth, found, "all"), diagnose(truth, fewer, "two")], replicates=30)
+    both = compare([diagnose(truth, found, "all"), diagnose(truth, some(found, kept), "two")], replicates=30)
     assert both.difference("share/correct", 0, 1).difference == 0  # over the classes that both detect
     assert both.shared_classes("share/correct", 0, 1).tolist() == [True, True, False]
     entry = comparison_to_json(both)[0]["classes"]["class 2"]["share"]["correct"]

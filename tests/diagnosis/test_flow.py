@@ -8,20 +8,15 @@ from hypothesis import strategies as st
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import assign, diagnose, verdicts
 from diagnosis.flow import FATES, fates, flow, flow_table
+from tests.diagnosis.scenes import BOX, one_image, some
 
 pytestmark = pytest.mark.filterwarnings("error")
 CLASSES = ["bus", "cat", "dog"]
 NAMES = [fate.name for fate in FATES]
-BOX = [0, 0, 10, 10]
 
 
 def records(objects, found):
-    """Objects as (class, box, difficult?), detections as (class, score, box), of one image."""
-    truth = GroundTruth(
-        ["a"], CLASSES, [[200, 200]], [0] * len(objects), [o[0] for o in objects], [o[1] for o in objects],
-        [bool(o[2:]) for o in objects],
-    )  # fmt: skip
-    return truth, Detections(["a"], CLASSES, [0] * len(found), *([f[i] for f in found] for i in range(3)))
+    return one_image(objects, found, CLASSES, size=200)
 
 
 def fate_of_first(objects, found, **options):
@@ -118,11 +113,8 @@ def test_against_a_walk(seed, counted):
 
 def test_counts_table_and_json():
     truth, found = scene(4)
-    less = Detections(
-        truth.images, truth.classes, found.image_index[::2], found.labels[::2], found.scores[::2],
-        found.boxes[::2],
-    )  # fmt: skip
-    both = [diagnose(truth, some, name, coco=False) for some, name in ((found, "all"), (less, "half"))]
+    less = some(found, slice(None, None, 2))
+    both = [diagnose(truth, found_, name, coco=False) for found_, name in ((found, "all"), (less, "half"))]
     result = flow(*both, counted="all")
     assert result.counts.sum() == (~truth.difficult).sum()
     np.testing.assert_array_equal(

@@ -249,30 +249,26 @@ def test_photographs_from_a_folder_with_folders(tmp_path):
         with_images(TRUTH, images)
 
 
+QUICK = ("--no-figures", "--replicates", "0")
+
 # --- the command --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("write_truth", "write_found"), [(as_coco, found_coco), (as_yolo, found_yolo), (as_coco, found_csv)]
 )
-def test_the_command_on_one_s_own_files(tmp_path, capsys, monkeypatch, write_truth, write_found):
-    from diagnosis.figures import plots
-
-    monkeypatch.setattr(plots, "save_figures", lambda *_: [])
+def test_the_command_on_one_s_own_files(tmp_path, capsys, write_truth, write_found):
     spec = write_truth(tmp_path / "truth")
     path = write_found(tmp_path, read_ground_truth(spec))
     out = tmp_path / "out"
-    assert main(["--ground-truth", spec, "--detections", str(path), "--out", str(out)]) == 0
+    assert main(["--ground-truth", spec, "--detections", str(path), "--out", str(out), *QUICK]) == 0
     result = json.loads((out / "diagnosis.json").read_text())["detectors"][0]["classes"]
     assert result["dog"]["top"]["correct"] == 1.0
     assert result["cat"]["top"]["n"] == 1
     assert "warning" not in capsys.readouterr().err
 
 
-def test_the_command_is_lenient_with_both(tmp_path, capsys, monkeypatch):
-    from diagnosis.figures import plots
-
-    monkeypatch.setattr(plots, "save_figures", lambda *_: [])
+def test_the_command_is_lenient_with_both(tmp_path, capsys):
     spec = as_coco(tmp_path / "truth")
     path = found_coco(tmp_path, read_ground_truth(spec))
     for file, place in ((tmp_path / "truth" / "truth.json", ("annotations", 0)), (path, (0,))):
@@ -282,7 +278,7 @@ def test_the_command_is_lenient_with_both(tmp_path, capsys, monkeypatch):
             row = row[step]
         row["bbox"] = [1, 2, float("nan"), 4]
         file.write_text(json.dumps(content))
-    given = ["--ground-truth", spec, "--detections", str(path), "--out", str(tmp_path / "out")]
+    given = ["--ground-truth", spec, "--detections", str(path), "--out", str(tmp_path / "out"), *QUICK]
     assert main(given) == 2
     assert "annotations[0]: found the bbox 1 2 nan 4" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

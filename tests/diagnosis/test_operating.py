@@ -10,21 +10,14 @@ from diagnosis import assign_devkit, match
 from diagnosis.average_precision import best_f1
 from diagnosis.calibration import calibration
 from diagnosis.confusion import confusion_matrix
+from tests.diagnosis.scenes import BOX, FAR, one_image
 
 pytestmark = pytest.mark.filterwarnings("error")
 CLASSES = ["cat", "dog"]
-BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
 
 
 def matched(objects, found):
-    """Objects as (class, box, difficult?), detections as (class, score, box), of one image."""
-    truth = GroundTruth(
-        ["a"], CLASSES, [[100, 100]], [0] * len(objects), [o[0] for o in objects], [o[1] for o in objects],
-        [bool(o[2:]) for o in objects],
-    )  # fmt: skip
-    return match(
-        truth, Detections(["a"], CLASSES, [0] * len(found), *([f[i] for f in found] for i in range(3)))
-    )
+    return match(*one_image(objects, found))
 
 
 @st.composite
@@ -97,7 +90,7 @@ def test_calibration_by_hand():
         0,
         2,
         1,
-    ]  # a hit of a difficult one is out
+    ]  # no hit of a difficult one
     assert result.true.sum(axis=0).tolist() == [0, 0, 0, 0, 0, 0, 0, 0, 1, 1]
     score, precision = result.curve()
     assert (score[8], precision[8]) == (pytest.approx(0.85), 0.5)

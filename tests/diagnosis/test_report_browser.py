@@ -1,167 +1,80 @@
-"""The web page in headless Chromium: filters, sorting, colours, print, and that nothing leaves the page.
-
-Chromium is spoken to over a pair of pipes in its DevTools protocol, which needs no further package.
-"""
+"""The web page in headless Chromium: filters, sorting, colours, print, and that nothing leaves the page."""
 
 from __future__ import annotations
 
 import base64
 import itertools
 import json
-import os
-import select
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from selenium import webdriver
+from selenium.webdriver import ActionChains, Keys
 
 from data.records import Detections, GroundTruth
-from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.record import Diagnosis, diagnose
+from diagnosis import ERROR_TYPES, Diagnosis, diagnose, to_json
 from diagnosis.report import Gallery, PageFigure, PageTable, ReportContent, write_report
 from diagnosis.report.gallery import collect
-from diagnosis.to_json import to_json
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PATIENCE = 120.0  # seconds for an answer, on a busy machine
 CLASSES = ("dog", "cat", "bus", "unseen <class>")
 DESKTOP, PHONE = (1280, 900), (390, 844)
-
-# Chromium reads commands from descriptor 3 and writes to 4.
-LAUNCH = """
-import fcntl, os, sys
-read, write = (fcntl.fcntl(int(one), fcntl.F_DUPFD, 20) for one in sys.argv[1:3])
-os.dup2(read, 3)
-os.dup2(write, 4)
-os.execv(sys.argv[3], sys.argv[3:])
-"""
+KEYS = {"Tab": Keys.TAB, "Enter": Keys.ENTER, " ": Keys.SPACE}
 
 
 class Browser:
-    """One page of a headless Chromium."""
+    """A page, as a window of some size and a system of some colour scheme show it."""
 
-    def __init__(self, executable: str, folder: Path) -> None:
-        read, self._commands = os.pipe()
-        self._answers, write = os.pipe()
-        flags = [
-            "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--remote-debugging-pipe", f"--user-data-dir={folder}",
-        ]  # fmt: skip
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, str(read), str(write), executable, *flags],
-            pass_fds=(read, write),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(read)
-        os.close(write)
-        self._rest, self._number, self._session = b"", 0, ""
-        self.events: list[dict[str, Any]] = []
-        target = self("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Network", "Log"):
-            self(f"{domain}.enable")
-
-    def __call__(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send a command and return its result."""
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": parameters}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._commands, json.dumps(message).encode() + b"\0")
-        while (answer := self._read()).get("id") != self._number:
-            self.events.append(answer)
-        assert "error" not in answer, answer
-        result: dict[str, Any] = answer["result"]
-        return result
-
-    def _read(self) -> dict[str, Any]:
-        while b"\0" not in self._rest:
-            ready, _, _ = select.select([self._answers], [], [], PATIENCE)
-            assert ready, f"no answer from Chromium within {PATIENCE:g} seconds"
-            part = os.read(self._answers, 1 << 20)
-            assert part, "Chromium has ended"
-            self._rest += part
-        message, self._rest = self._rest.split(b"\0", 1)
-        answer: dict[str, Any] = json.loads(message)
-        return answer
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver, self.cdp = driver, driver.execute_cdp_cmd
 
     def open(self, path: Path, size: tuple[int, int] = DESKTOP, scheme: str = "light") -> None:
-        """Load a page anew, as a window of this size and a system of this colour scheme show it."""
-        self.events.clear()
-        width, height = size
-        self(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=size == PHONE,
-        )
+        """Load the page anew; the logs start anew, too."""
+        shape = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
+        self.cdp("Emulation.setDeviceMetricsOverride", shape)
         self.media("", scheme)
-        self("Page.navigate", url=path.as_uri())
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.events.append(self._read())
+        for log in ("browser", "performance"):
+            self.driver.get_log(log)
+        self.driver.get(path.as_uri())
 
     def media(self, media: str, scheme: str = "light") -> None:
-        """Show the page on ``screen`` or in ``print``, to a system of this colour scheme."""
+        """Show the page on ``screen`` or in ``print``."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self("Emulation.setEmulatedMedia", media=media, features=features)
+        self.cdp("Emulation.setEmulatedMedia", {"media": media, "features": features})
 
     def js(self, code: str) -> Any:
         """The value of an expression in the page; promises are waited for."""
-        answer = self("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
+        return self.driver.execute_script(f"return {code}")
+
+    def open_details(self) -> None:
+        self.js("document.querySelectorAll('details').forEach(e => e.open = true)")
 
     def press(self, key: str) -> None:
-        """A key down and up."""
-        text = {"Enter": "\r", " ": " "}.get(key, "")
-        code = {"Tab": 9, "Enter": 13, " ": 32}[key]
-        both = {"key": key, "windowsVirtualKeyCode": code}
-        self("Input.dispatchKeyEvent", type="keyDown", text=text, **both)
-        self("Input.dispatchKeyEvent", type="keyUp", **both)
-
-    def complaints(self) -> list[dict[str, Any]]:
-        """What went to the console, and exceptions."""
-        bad = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
-        return [event for event in self.events if event.get("method") in bad]
+        ActionChains(self.driver).send_keys(KEYS[key]).perform()
 
     def requests(self) -> list[str]:
         """Addresses that the page asked for, those within it (``data:``) left out."""
-        asked = [
-            event["params"]["request"]["url"]
-            for event in self.events
-            if event.get("method") == "Network.requestWillBeSent"
-        ]
-        return [address for address in asked if not address.startswith("data:")]
-
-    def close(self) -> None:
-        try:
-            self("Browser.close")
-            self._process.wait(20)
-        except (AssertionError, OSError, subprocess.TimeoutExpired):
-            self._process.kill()
-            self._process.wait()
-        for end in (self._commands, self._answers):
-            os.close(end)
+        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+        return [one["request"]["url"] for one in sent if not one["request"]["url"].startswith("data:")]
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    executable = next(filter(None, map(shutil.which, NAMES)), None)
-    if executable is None:
-        pytest.skip("Chromium is not installed")
-    if os.name != "posix":
-        pytest.skip("Chromium's pipes are set up the POSIX way")
-    one = Browser(executable, tmp_path_factory.mktemp("profile"))
-    yield one
-    one.close()
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("Chromium or its driver is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as page:
+        yield Browser(page)
 
 
 @pytest.fixture(scope="module")
@@ -238,9 +151,9 @@ def choose(browser: Browser, selector: str, value: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_console_is_silent_and_nothing_is_requested(browser, report, size, scheme):
     browser.open(report, size, scheme)
-    browser.js("document.querySelectorAll('details').forEach(e => e.open = true)")
+    browser.open_details()
     browser.js("Promise.all([...document.images].map(e => e.decode()))")
-    assert browser.complaints() == []
+    assert browser.driver.get_log("browser") == []
     assert browser.requests() == [report.as_uri()]
 
 
@@ -261,7 +174,7 @@ def test_the_page_cannot_fetch_anything(browser, report):
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
 def test_nothing_is_wider_than_the_window(browser, report, width):
     browser.open(report, (width, 844))
-    browser.js("document.querySelectorAll('details').forEach(e => e.open = true)")
+    browser.open_details()
     assert browser.js("document.documentElement.scrollWidth") <= width
     wide = "[...document.querySelectorAll('main *, header *')].filter(e => e.checkVisibility() && "
     wide += "!e.closest('.table-box, .paper, svg') && "
@@ -452,12 +365,12 @@ def test_on_paper_all_is_open_and_controls_are_gone(browser, report):
     browser.media("")
     browser.js("dispatchEvent(new Event('afterprint'))")
     assert browser.js("document.querySelectorAll('details:not([open])').length") == closed
-    paper = base64.b64decode(browser("Page.printToPDF", printBackground=False)["data"])
+    paper = base64.b64decode(browser.driver.print_page())
     assert paper.startswith(b"%PDF")
 
 
 def test_without_scripts_all_is_shown(browser, report):
-    browser("Emulation.setScriptExecutionDisabled", value=True)
+    browser.cdp("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser.open(report)
         assert len(shown(browser, ".class-table", "id")) == browser.js(
@@ -465,7 +378,7 @@ def test_without_scripts_all_is_shown(browser, report):
         )
         assert shown(browser, ".needs-script", "className") == []
     finally:
-        browser("Emulation.setScriptExecutionDisabled", value=False)
+        browser.cdp("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
 # ---- eyes and fingers ----------------------------------------------------------------------------
@@ -497,13 +410,13 @@ CONTRAST = """(() => {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_is_told_from_its_ground(browser, report, scheme):
     browser.open(report, scheme=scheme)
-    browser.js("document.querySelectorAll('details').forEach(e => e.open = true)")
+    browser.open_details()
     click(browser, "#gallery-controls [data-kind]")  # one that is switched off, too
     assert browser.js(CONTRAST) == []
 
 
 def test_a_finger_hits_what_it_means(browser, report):
-    browser("Emulation.setTouchEmulationEnabled", enabled=True)
+    browser.cdp("Emulation.setTouchEmulationEnabled", {"enabled": True})
     try:
         browser.open(report, PHONE)
         targets = "button, select, input, summary, nav a"
@@ -511,7 +424,7 @@ def test_a_finger_hits_what_it_means(browser, report):
         assert len(heights) > 20
         assert min(heights) >= 44
     finally:
-        browser("Emulation.setTouchEmulationEnabled", enabled=False)
+        browser.cdp("Emulation.setTouchEmulationEnabled", {"enabled": False})
 
 
 def test_wide_figures_keep_their_size_on_a_phone(browser, report):

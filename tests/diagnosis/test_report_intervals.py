@@ -8,7 +8,6 @@ from data.records import Detections, GroundTruth
 from diagnosis.compare import compare
 from diagnosis.record import diagnose
 from diagnosis.report import Gallery, PageFigure, ReportContent, render_report
-from diagnosis.report.differences import few_images
 from diagnosis.report.gallery import collect
 from diagnosis.to_json import comparison_to_json, intervals_to_json, to_json
 from tests.diagnosis.test_report import SVG, Page, detector, truth_of
@@ -66,11 +65,11 @@ def test_classes_that_few_images_show_are_named():
     truth = GroundTruth([f"{n}" for n in range(images)], classes, [[99, 99]] * images, image, labels, boxes,
                         labels == 3)  # fmt: skip
     one = diagnose(truth, Detections(truth.images, classes, image, labels, labels + 1.0, boxes), coco=False)
-    numbers = {"intervals": [{"name": "one", "replicates": 20, "images": images}]}
-    assert "1 class has objects in fewer than 50 images: rare (2)." in few_images(numbers, one)
-    assert few_images({"intervals": []}, one) == ""
-    many = truth_of(images=300)
-    assert few_images(numbers, detector(many)) == ""
+    assert "1 class has objects in fewer than 50 images: rare (2)." in section(page_of([one]))
+    figures = [PageFigure("Seen", "", SVG, "comparison")]
+    unsampled = ReportContent([one], to_json([one], {}), figures=figures, gallery=None)
+    assert "fewer than 50" not in section(Page(render_report(unsampled)))
+    assert "fewer than" not in section(page_of([detector(truth_of(images=300))]))
 
 
 def test_a_titled_figure_is_named_once_to_the_eye():
@@ -100,13 +99,3 @@ def test_photographs_keep_within_their_megabytes(tmp_path):
     assert max(place[e] for e in part) <= min(place[e] for e in set(whole) - set(part))
     assert collect([one], Gallery(megabytes=size / 1e6)).shown == whole
     assert collect([one], Gallery(megabytes=0.0)).shown == ()
-
-
-def test_what_errors_cost_is_called_the_same_with_intervals():
-    one = [detector(truth_of(images=60))]
-    number = {"value": 0.5, "low": 0.4, "high": 0.6}
-    entry = {"name": "one", "impact": {"fix_localization": number}, "dap": {"cls": number}}
-    numbers = {**to_json(one, {}), "intervals": [entry]}
-    words = section(Page(render_report(ReportContent(one, numbers, gallery=None))))
-    assert "localization corrected 50.0 [40.0, 60.0]" in words
-    assert "wrong class 50.0 [40.0, 60.0]" in words

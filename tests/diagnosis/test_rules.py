@@ -16,8 +16,6 @@ from diagnosis import (
     similar_matrix,
     verdicts,
 )
-from diagnosis.average_precision import hoiem_ap
-from diagnosis.breakdown import down_to_false_positive
 
 CLASSES = ("cat", "dog", "bus", "car")
 SIMILAR = (("cat", "dog"), ("bus", "car"))
@@ -195,22 +193,6 @@ def devkit_ap(labels, objects):
     return eleven, area
 
 
-def hoiem_by_hand(labels, objects, normal):
-    """Section 1: AP, APn and their standard errors."""
-    numbers = []
-    for factor in (1.0, normal / objects):
-        precision, true, false = [], 0, 0
-        for label in labels:
-            true, false = true + (label == 1), false + (label == -1)
-            precision.append(true * factor / (true * factor + false) if true + false else 0.0)
-        found = [max(precision[i:]) for i, label in enumerate(labels) if label == 1]
-        mean = sum(found) / len(found) * (len(found) / objects) if found else 0.0
-        every = found + [0.0] * (objects - len(found))
-        error = np.std(every, ddof=1) / np.sqrt(objects) if objects > 1 else 0.0
-        numbers.append((mean, error))
-    return numbers
-
-
 # ---- against the columns ---------------------------------------------------------------------
 
 
@@ -231,7 +213,6 @@ def test_assignment_is_the_greedy_walk(scene, threshold):
                 result.duplicates[d],
             )
             assert got == expected
-            assert result.labels_forgiving_duplicates[d] == weak_label(expected)
 
 
 @settings(deadline=None, max_examples=150)
@@ -278,30 +259,10 @@ def test_breakdown_is_the_pie_scheme(scene, top):
 
 @settings(deadline=None, max_examples=150)
 @given(scenes())
-def test_flag_scheme_and_depth(scene):
+def test_flag_scheme(scene):
     truth, detections = scene
     overlaps = match(truth, detections)
     flags = error_masks(overlaps, similar_matrix(CLASSES, SIMILAR))
-    strong = assign(overlaps, 0.5)
-    depth = down_to_false_positive(strong, overlaps, count=2)
     for label in range(len(CLASSES)):
         for d, kind in flag_kind(truth, detections, label).items():
             assert flags[d] == kind
-        ranked = ranking(detections, label)
-        false = [place for place, d in enumerate(ranked) if strong.labels[d] == -1]
-        assert depth[label] == (false[1] + 1 if len(false) > 1 else len(ranked))
-
-
-@settings(deadline=None, max_examples=150)
-@given(
-    st.lists(st.sampled_from([1, 0, -1]), max_size=12), st.integers(1, 5), st.sampled_from([0.3, 4.0, 20.0])
-)
-def test_hoiems_average_precision(labels, missed, normal):
-    objects = labels.count(1) + missed - 1
-    if objects == 0:
-        objects = 1
-    score = hoiem_ap(np.array(labels, dtype=np.int8), objects, normal)
-    (ap, error), (apn, error_n) = hoiem_by_hand(labels, objects, normal)
-    assert (score.ap, score.ap_stderr) == pytest.approx((ap, error), abs=1e-12)
-    assert (score.apn, score.apn_stderr) == pytest.approx((apn, error_n), abs=1e-12)
-    assert score.recall == labels.count(1) / objects

@@ -15,7 +15,6 @@ from diagnosis.tide import (
     DAP_COLUMNS,
     TIDE_ERRORS,
     explain,
-    interpolated_ap,
     tide,
     tide_range,
 )
@@ -246,24 +245,6 @@ def test_range_is_the_mean_of_its_runs():
     assert several.dap["loc"] == pytest.approx(np.mean([run.dap["loc"] for run in single]))
     tidecv_s = [tidecv_of(truth, found, iou=iou, any_class=any_class).ap for iou in several.thresholds]
     assert 100 * several.mean_ap == pytest.approx(np.mean(tidecv_s), rel=0, abs=1e-9)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_interpolated_ap_is_that_of_a_loop(seed):
-    random = np.random.default_rng(seed)
-    expected, labels, before = [], [], []
-    objects = random.integers(0, 130, 6)
-    for label, count in enumerate(objects.tolist()):
-        true = np.sort(random.random(int(random.integers(0, count + 1))))
-        false = np.cumsum(random.integers(0, 3, len(true)))
-        labels += [label] * len(true)
-        before += false.tolist()
-        number = np.arange(1, len(true) + 1)
-        precision, recall = number / (number + false), number / max(count, 1)
-        points = [precision[recall >= r / 100].max(initial=0.0) for r in range(101)]
-        expected.append(np.mean(points) if count else 0.0)
-    ap = interpolated_ap(np.array(labels, int), np.array(before, int), objects)
-    assert ap.tolist() == pytest.approx(expected, rel=1e-14)
 
 
 # ---- where there is nothing ------------------------------------------------------------------

@@ -17,11 +17,12 @@ from diagnosis.to_json import comparison_to_json, intervals_to_json
 from tests.diagnosis.scenes import CLASSES, SIMILAR, crowded
 
 ALL = "all classes"
-
 SHARES = dict.fromkeys(["correct", "localization", "similar", "other", "background"], float)
 AP = dict.fromkeys(["voc07", "area", "coco", "coco50", "normalized"], float)
 ERRORS = ["cls", "loc", "both", "dupe", "bkg", "miss"]
 BIN = {"bin": str, "objects": int, "ap": float, "apn": float}
+POINT = dict.fromkeys(["score", "f1", "precision", "recall"], float)
+SPREAD = {"classes": int} | dict.fromkeys(["lowest", "highest", "sensitivity", "impact"], float)
 FORGIVEN = ["ignore_localization", "fix_localization", "ignore_similar", "ignore_background"]
 DETECTOR = {
     "name": str,
@@ -32,6 +33,16 @@ DETECTOR = {
         "dap": dict.fromkeys([*ERRORS, "fp", "fn"], float),
         "counts": dict.fromkeys(ERRORS, int),
     },
+    "trends": {
+        ALL: {
+            "detections": [{"factor": float, "n": int, "recall": float} | SHARES],
+            "false_positives": [{"wanted": int, "n": int, "background": float}],
+        }
+    },
+    "confusion": {"rows": [str], "columns": [str], "counts": [[int]], "score": float},
+    "calibration": {"expected_error": float, "bins": [{"detections": int, "score": float}]},
+    "operating_points": {"overall": POINT},
+    "sensitivity": {"area": SPREAD, "aspect_ratio": SPREAD},
 }
 CLASS = {
     "objects": int,
@@ -109,37 +120,29 @@ def test_every_key_of_the_schema_is_there(two):
             fits(one, CLASS, name)
             assert [bin_["bin"] for bin_ in one["characteristics"]["truncated"]] == ["0", "1"]
             assert [bin_["bin"] for bin_ in one["characteristics"]["area"]] == ["XS", "S", "M", "L", "XL"]
+            fits(detector["calibration"]["classes"][name], {"expected_error": float})
+            fits(detector["operating_points"]["classes"][name], POINT)
+        fits(detector["sensitivity"], {"truncated": SPREAD, "pose": SPREAD})
+        assert detector["confusion"]["rows"] == [*two[0].truth.classes, "background"]
+        assert detector["similar"]["cat"] == ["bird", "dog"]
+        assert detector["similar"]["sofa"] == []
+        worst = detector["classes"]["cat"]["extremes"]
+        fits(worst, {"errors": [{"image": str, "score": float, "box": [float], "type": str}]})
+        fits(
+            worst, {"found_last": [{"image": str, "object": int}], "missed": [{"image": str, "object": int}]}
+        )
+        kinds = [entry["type"] for entry in worst["errors"]]
+        assert max(map(kinds.count, kinds)) <= WORST_CASES
+    (flow,) = result["flow"]
+    assert (flow["a"], flow["b"]) == ("a", "b")
+    assert flow["objects"] == int(two[0].matching.objects.sum())
+    assert to_json(two[:1], {})["flow"] == []
+    elsewhere = crowded(seed=4)
+    assert to_json([two[0], diagnose(elsewhere.truth, elsewhere.detections)], {})["flow"] == []
     (pair,) = result["comparison"]
     fits(pair, PAIR)
     assert isinstance(result["provenance"], dict)
     assert unexplained(result) == []
-
-
-def test_and_further_parts(two):
-    result = content(two)
-    detector, diagnosis = result["detectors"][0], two[0]
-    fits(detector["trends"], {ALL: {"detections": [{"factor": float, "n": int, "recall": float} | SHARES]}})
-    fits(detector["trends"], {ALL: {"false_positives": [{"wanted": int, "n": int, "background": float}]}})
-    spread = {"lowest": float, "highest": float, "sensitivity": float, "impact": float, "classes": int}
-    fits(detector["sensitivity"], dict.fromkeys(["area", "aspect_ratio", "truncated", "pose"], spread))
-    names = [*diagnosis.truth.classes, "background"]
-    fits(detector["confusion"], {"rows": [str], "columns": [str], "counts": [[int]], "score": float})
-    assert detector["confusion"]["rows"] == names
-    fits(detector["calibration"], {"expected_error": float, "bins": [{"detections": int, "score": float}]})
-    fits(detector["calibration"]["classes"], {name: {"expected_error": float} for name in names[:-1]})
-    point = dict.fromkeys(["score", "f1", "precision", "recall"], float)
-    fits(detector["operating_points"], {"overall": point, "classes": dict.fromkeys(names[:-1], point)})
-    assert detector["similar"]["cat"] == ["bird", "dog"]
-    assert detector["similar"]["sofa"] == []
-    worst = detector["classes"]["cat"]["extremes"]
-    fits(worst, {"errors": [{"image": str, "score": float, "box": [float], "type": str}]})
-    fits(worst, {"found_last": [{"image": str, "object": int}], "missed": [{"image": str, "object": int}]})
-    kinds = [entry["type"] for entry in worst["errors"]]
-    assert max(map(kinds.count, kinds)) <= WORST_CASES
-    (flow,) = result["flow"]
-    assert (flow["a"], flow["b"]) == ("a", "b")
-    assert flow["objects"] == int(diagnosis.matching.objects.sum())
-    assert len(content(two[:1])["flow"]) == 0
 
 
 def test_which_bins_were_used(two):

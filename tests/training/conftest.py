@@ -72,12 +72,10 @@ def within() -> Callable[[Main, Sequence[object]], Result]:
 def few_images() -> Iterator[None]:
     """Fewer shapes to classify than the embedded data set has."""
     before = dict(classification.SHAPES)
-    classification._shapes.cache_clear()
     classification.SHAPES.update(train=64, test=16)
     try:
         yield
     finally:
-        classification._shapes.cache_clear()
         classification.SHAPES.update(before)
 
 

@@ -1,4 +1,4 @@
-"""What the runs of an experiment came to: one row for each point, over its seeds."""
+"""The results of an experiment's runs: one row for each point, over its seeds."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.records import InputError
+from diagnosis.breakdown import ERROR_TYPES
 from training.experiments.plan import Plan, Point, Run, state_of
+from training.experiments.schema import Variant
 
-__all__ = ["Curve", "Row", "collect", "read_curve", "read_result", "seed_spread"]
+__all__ = ["SHARES", "Curve", "Row", "baseline_of", "collect", "read_curve", "read_result", "seed_spread"]
 
-SHARES = ("correct", "localization", "similar", "other", "background")
+SHARES = tuple(kind.name for kind in ERROR_TYPES)
+"""Of a detector's detections, by what became of them."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A point with what was found for it."""
+    """A point with its results."""
 
     point: Point
     results: Mapping[int, Mapping[str, float]]
@@ -34,12 +37,11 @@ class Row:
 
     def values(self, name: str) -> list[float]:
         """A quantity of each seed."""
-        return [
-            result[name] for result in self.results.values() if not math.isnan(result.get(name, math.nan))
-        ]
+        values = [result.get(name, math.nan) for result in self.results.values()]
+        return [value for value in values if not math.isnan(value)]
 
     def mean(self, name: str = "accuracy") -> float:
-        """Over the seeds; NaN where nothing is done."""
+        """Over the seeds; NaN if none is done."""
         values = self.values(name)
         return statistics.fmean(values) if values else math.nan
 
@@ -59,9 +61,14 @@ def seed_spread(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else math.nan
 
 
+def baseline_of(rows: Sequence[Row], variant: Variant) -> Row | None:
+    """The row of the same network on the same data with nothing modified, if it is done."""
+    return next((row for row in rows if row.point.variant == variant.baseline and row.results), None)
+
+
 @dataclass(frozen=True)
 class Curve:
-    """A training, epoch by epoch, counted from 1; accuracies in percent, NaN where there is none."""
+    """Accuracies of a training in percent by epoch, counted from 1; NaN if an epoch has none."""
 
     epochs: tuple[int, ...]
     train: tuple[float, ...]
@@ -134,7 +141,7 @@ def _percent(value: float | None) -> float:
 
 
 def read_curve(run_folder: Path) -> Curve:
-    """The course of a training, from ``logs/csv/metrics.csv``; empty where that is absent."""
+    """The curve of a training, from ``logs/csv/metrics.csv``; empty if that is absent."""
     file = run_folder / "logs" / "csv" / "metrics.csv"
     train: dict[int, list[float]] = defaultdict(list)
     validation: dict[int, float] = {}

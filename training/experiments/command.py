@@ -3,22 +3,52 @@
 from __future__ import annotations
 
 import argparse
-import difflib
+import fcntl
+import json
+import math
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import training
+from data.formats.files import write_text
 from data.records import InputError
-from training.experiments.changes import Changes, parse_only, parse_overrides, parse_roots
-from training.experiments.declare import read_experiment
-from training.experiments.execute import Where, execute
-from training.experiments.jobs import Needs, runs_folder
-from training.experiments.listing import show
-from training.experiments.options import defaults
-from training.experiments.plan import Plan, Run, make_plan, state_of
+from training.experiments.cost import (
+    Speeds,
+    duration,
+    machine_of,
+    measured_speeds,
+    probe,
+    seconds_of,
+    speed_key,
+)
+from training.experiments.plan import (
+    Overrides,
+    Plan,
+    Run,
+    State,
+    make_plan,
+    parse_only,
+    parse_options,
+    parse_roots,
+    state_of,
+)
+from training.experiments.schema import (
+    MACHINE_OPTIONS,
+    Script,
+    command_words,
+    defaults,
+    read_experiment,
+    suggestion,
+)
+from training.launch import Job, Launcher, LocalLauncher, Outcome, RayLauncher, SlurmLauncher
+from training.provenance import provenance
+from training.run_state import make_folder
 
-__all__ = ["main"]
+__all__ = ["gpu_share", "lock", "main", "runs_folder"]
 
 DESCRIPTION = """\
 Make a figure or a table of the paper again: list its runs with what they will cost, execute those that are
@@ -26,17 +56,19 @@ not done, collect their scores, and draw them with the paper's numbers. Interrup
 Exit codes: 0 all there; 1 something is missing, and said; 2 the input is wrong; 130 or 143 stopped.
 """
 EPILOG = "python reproduce.py profile --help: where in a trained network does space matter?"
+STOPPED = "stopped; the same command goes on from there"
+MAX_IDLE_LOAD = 0.5
+"""Running programs per core, averaged over a minute, below which a machine counts as idle."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and which option was probably meant."""
+    """Reports an error in one line, with the option that was probably meant."""
 
     def error(self, message: str) -> NoReturn:
         """Print ``error: …`` and leave with code 2."""
-        unknown = next((word for word in message.split() if word.startswith("--")), "")
         if message.startswith("unrecognized"):
-            near = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
-            message += f"; did you mean {near[0]}?" if near else ""
+            unknown = next((word for word in message.split() if word.startswith("--")), "")
+            message += suggestion(unknown, self._option_string_actions)
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
 
@@ -51,6 +83,7 @@ def make_parser() -> Parser:
     )
     add("--out", type=Path, default=Path("runs/reproduce"), help="folder (default: %(default)s)")
     add("--list", action="store_true", help="list the runs and what they will cost, and do nothing")
+    add("--probe", action="store_true", help="for the costs, measure a step of each network not yet measured")
     add("--draw", action="store_true", help="run nothing: draw what there is")
     add(
         "--scale", type=float, default=1.0, metavar="F", help="shrink epochs, data and width for a quick look"
@@ -58,7 +91,7 @@ def make_parser() -> Parser:
     add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="options of all runs")
     add("--only", nargs="+", action="extend", default=[], metavar="NAME=V,V", help="leave the other runs out")
     add("--seeds", nargs="+", type=int, metavar="N", help="instead of those in the file")
-    add("--on", choices=("local", "ray", "slurm"), default="local", help="where (default: %(default)s)")
+    add("--on", choices=tuple(LAUNCHERS), default="local", help="where (default: %(default)s)")
     add("--parallel", type=int, metavar="N", help="runs at a time (default: 1, on a cluster what it has)")
     add("--cpus", type=float, default=1.0, metavar="N", help="a run's on a cluster (default: %(default)g)")
     add(
@@ -73,6 +106,22 @@ def make_parser() -> Parser:
     return parser
 
 
+LAUNCHERS: dict[str, Callable[[argparse.Namespace], Launcher]] = {
+    "local": lambda options: LocalLauncher(options.parallel or 1),
+    "ray": lambda options: RayLauncher(options.address, parallel=options.parallel),
+    "slurm": lambda options: SlurmLauncher(
+        options.out / "slurm",
+        partition=options.partition,
+        time_limit=options.time,
+        parallel=options.parallel,
+    ),
+}
+"""By ``--on``."""
+
+LAUNCHER_OPTIONS = {"address": "ray", "partition": "slurm", "time": "slurm"}
+"""Options that only one launcher has."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -82,47 +131,65 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(profile(words[1:]))
     options = make_parser().parse_args(words)
     try:
-        return _reproduce(options)
+        return reproduce(options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from there", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         return 130
 
 
-def _reproduce(options: argparse.Namespace) -> int:
-    if not 0 < options.scale <= 1:
-        raise InputError("--scale", f"{options.scale:g}", "a number above 0, at most 1")
-    where = _where(options)
+def reproduce(options: argparse.Namespace) -> int:
+    """List, execute, collect and draw, as the options say; returns the exit code."""
+    check_options(options)
     roots = parse_roots(options.root)
     plans: list[Plan] = []
     for file in options.experiments:
         experiment = read_experiment(file)
-        overrides = parse_overrides(options.set, experiment.script)
+        given = parse_options(options.set, experiment.script)
         only = parse_only(options.only, experiment.script)
-        changes = Changes(options.scale, overrides, roots, only)
-        plans.append(make_plan(experiment, changes, _seeds(options.seeds)))
+        seeds = tuple(options.seeds) if options.seeds else None
+        plans.append(make_plan(experiment, Overrides(options.scale, given, roots, only), seeds))
     folder = runs_folder(options.out)
     runs = list({run.name: run for plan in plans for run in plan.runs}.values())
     states = {run.name: state_of(run, folder) for run in runs}
     wanted = [run for run in runs if states[run.name] != "done"]
     if not options.draw:
         check_roots(wanted, needed=not options.list)
-        show(plans, states, options.out, parallel=options.parallel or 1)
+        show(plans, states, options)
     if options.list:
         return 0
     failed: dict[str, str] = {}
     if wanted and not options.draw:
-        failed, stopped = execute(wanted, options.out, where)
+        failed, stopped = execute(wanted, options)
         if stopped:
-            print("stopped; the same command goes on from there", file=sys.stderr)
+            print(STOPPED, file=sys.stderr)
             return 128 + stopped
-    return _results(plans, options.out, failed)
+    complete = not failed
+    for plan in plans:
+        complete = write_results(plan, options.out, failed) and complete
+    return 0 if complete else 1
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raise InputError for values that are not possible."""
+    if not 0 < options.scale <= 1:
+        raise InputError("--scale", f"{options.scale:g}", "a number above 0, at most 1")
+    for name, launcher in LAUNCHER_OPTIONS.items():
+        if getattr(options, name) and options.on != launcher:
+            raise InputError(f"--{name}", f"--on {options.on} beside it", f"--on {launcher}")
+    for name, least in (("parallel", 1), ("cpus", 0), ("gpus", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name}", f"{value:g}", f"{least} or more")
+    seeds = options.seeds
+    if seeds is not None and (len(set(seeds)) < len(seeds) or min(seeds) < 0):
+        raise InputError("--seeds", " ".join(map(str, seeds)), "different whole numbers from 0")
 
 
 def check_roots(runs: Sequence[Run], *, needed: bool) -> None:
-    """Raise InputError for data that are not there; unless `needed`, only a folder that was given."""
+    """Raise InputError for data that are not there; unless `needed`, only for a folder that was given."""
     folders: set[tuple[str, str]] = set()
     for run in runs:
         options = {**defaults(run.script), **run.options}
@@ -141,49 +208,212 @@ def check_roots(runs: Sequence[Run], *, needed: bool) -> None:
         find_classification(data, root)
 
 
-def _where(options: argparse.Namespace) -> Where:
-    for name, cluster in {"address": "ray", "partition": "slurm", "time": "slurm"}.items():
-        if getattr(options, name) and options.on != cluster:
-            raise InputError(f"--{name}", f"--on {options.on} beside it", f"--on {cluster}")
-    for name in ("parallel", "cpus", "gpus"):
-        value = getattr(options, name)
-        if value is not None and value < (name == "parallel"):
-            raise InputError(f"--{name}", f"{value:g}", "1 or more" if name == "parallel" else "0 or more")
+# ---------------------------------------------------------------- the list
+
+
+def show(plans: Sequence[Plan], states: Mapping[str, State], options: argparse.Namespace) -> None:
+    """Print each experiment's runs, and the cost of those that are not done."""
+    wanted = {run.name: run for plan in plans for run in plan.runs if states[run.name] != "done"}
+    seconds: dict[str, float] = {}
+    steps: dict[str, tuple[float, str]] = {}
+    if wanted:
+        facts = provenance()["machine"]
+        machine = machine_of(facts)
+        idle = os.getloadavg()[0] < MAX_IDLE_LOAD * facts["cores"]
+        known = measured_speeds(runs_folder(options.out), machine)
+        speeds = Speeds(options.out, machine, known, announced_probe if options.probe else None, idle)
+        for run in wanted.values():
+            step, source, key = speeds.step(run)
+            steps[key] = (step, source)
+            seconds[run.name] = seconds_of(run, step)
+    for plan in plans:
+        done = sum(states[run.name] == "done" for run in plan.runs)
+        experiment = plan.experiment
+        print(f"{experiment.name}: {experiment.title} ({len(plan.runs)} runs, {done} done)")
+        for run in plan.runs:
+            cost = duration(seconds[run.name]) if run.name in seconds else ""
+            print(f"  {states[run.name]:6} {cost:>10}  {run.name}")
+    if not wanted:
+        return
+    costs = [value for value in seconds.values() if not math.isnan(value)]
+    runs = f"{len(wanted)} runs" if len(wanted) > 1 else "1 run"
+    about = f"about {duration(sum(costs))}" if costs else "for an unknown time"
+    unknown = f", {len(seconds) - len(costs)} of them not counted" if 0 < len(costs) < len(seconds) else ""
+    print(f"to do: {runs}, {about} on this machine, one after another{unknown}")
+    if costs and (options.parallel or 1) > 1:
+        at_best = duration(sum(costs) / options.parallel)
+        print(f"  {options.parallel} at a time: {at_best} at best, as they share the machine")
+    for key, (step, source) in steps.items():
+        print(f"  {'?' if math.isnan(step) else f'{step:.3g}'} s a step ({source}): {key}")
+    print(flush=True)
+
+
+def announced_probe(run: Run) -> float:
+    """Measure a step of a run's network, and say so."""
+    print(f"how long does a step take? {speed_key(run, plain=True)}", file=sys.stderr, flush=True)
+    return probe(run)
+
+
+# ---------------------------------------------------------------- execution
+
+
+def execute(runs: Sequence[Run], options: argparse.Namespace) -> tuple[dict[str, str], int]:
+    """Execute runs.
+
+    Returns
+    -------
+    failed
+        The name of each run that failed or was skipped, and why.
+    stopped
+        The signal that ended it, or 0.
+
+    Raises
+    ------
+    InputError
+        Another process executes runs in the same folder, or the launcher is not available.
+    """
+    make_folder(options.out)
+    launcher = LAUNCHERS[options.on](options)
+    jobs = make_jobs(runs, options)
+    failed: dict[str, str] = {}
+    ended = 0
+
+    def report(outcome: Outcome) -> None:
+        nonlocal ended
+        ended += 1
+        took = f" in {duration(outcome.seconds)}" if outcome.state == "done" else ""
+        why = f"\n    {outcome.message}" if outcome.message else ""
+        print(f"[{ended}/{len(jobs)}] {outcome.state}{took}: {outcome.name}{why}", flush=True)
+        if outcome.state in ("failed", "skipped"):
+            failed[outcome.name] = outcome.message or outcome.state
+
+    with lock(options.out):
+        outcomes = launcher.run(jobs, report)
+    stopped = any(outcome.state == "stopped" for outcome in outcomes)
+    return failed, (launcher.stopped_by or 2) if stopped else 0
+
+
+@contextmanager
+def lock(out: Path) -> Iterator[None]:
+    """Keep a second command from making the same runs; the lock ends with the process."""
+    with (out / ".lock").open("w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                "--out", f"another command that makes runs in {out}", "to wait for it, or another folder"
+            ) from None
+        except OSError as error:  # a file system without locks
+            print(f"warning: {out} cannot be locked ({error.strerror})", file=sys.stderr)
+        yield
+
+
+def runs_folder(out: Path) -> Path:
+    """The folder of the runs of all experiments."""
+    return out / "runs"
+
+
+def make_jobs(runs: Sequence[Run], options: argparse.Namespace) -> list[Job]:
+    """The commands of runs that are not done; a scoring after the training that it scores."""
+    names = {run.name for run in runs}
     gpus = options.gpus
     if gpus is None and options.on == "ray" and not options.address:
         import torch  # the Ray of this machine has what this machine has
 
         gpus = None if torch.cuda.is_available() else 0.0
-    needs = Needs(gpus, options.cpus)
-    return Where(options.on, options.parallel, options.address, options.partition, options.time, needs)
+    jobs = []
+    for run in runs:
+        out = runs_folder(options.out) / run.name
+        start = (sys.executable, script_file(run.script))
+        machine = {name: value for name, value in run.options.items() if name in MACHINE_OPTIONS}
+        after: tuple[str, ...] = ()
+        resume: tuple[str, ...] = ()
+        if run.trained is None:
+            command = (*start, *command_words(run.options), "--out", str(out))
+            resume = (*start, "--resume", str(out), *command_words(machine))
+        else:
+            trained = str(runs_folder(options.out) / run.trained)
+            test = command_words({**machine, **(run.test or {})})
+            command = (*start, "--evaluate", trained, *test, "--out", str(out))
+            after = (run.trained,) if run.trained in names else ()
+        share = gpu_share(run) if gpus is None else gpus
+        jobs.append(Job(run.name, command, out, after, share, options.cpus, resume))
+    return jobs
 
 
-def _seeds(given: Sequence[int] | None) -> tuple[int, ...] | None:
-    if given is None:
-        return None
-    if len(set(given)) < len(given) or min(given) < 0:
-        raise InputError("--seeds", " ".join(map(str, given)), "different whole numbers from 0")
-    return tuple(given)
+def script_file(script: Script) -> str:
+    """The script's file; relative if it is below this folder, so that no log names this machine."""
+    file = Path(training.__file__).resolve().parent.parent / f"{script}.py"
+    here = Path.cwd().resolve()
+    return os.path.relpath(file, here) if file.is_relative_to(here) else str(file)
 
 
-def _results(plans: Sequence[Plan], out: Path, failed: dict[str, str]) -> int:
-    """Draw what there is; the exit code says whether that is all."""
-    from training.experiments.outputs import write_results  # matplotlib takes a second
+def gpu_share(run: Run) -> float:
+    """How much of a GPU a run needs: networks on 32×32 images leave most of one idle.
 
-    complete = not failed
-    for plan in plans:
-        rows, files = write_results(plan, out)
-        missing = [run.name for row in rows for run in row.missing]
-        print(f"\n{plan.experiment.name}: " + ", ".join(str(file) for file in files[:4]))
-        for name in missing:
-            if name in failed:
-                print(f"missing in {plan.experiment.name}: {name}: {failed[name]}", file=sys.stderr)
-        others = sum(name not in failed for name in missing)
-        if others:
-            runs = sum(len(row.point.runs) for row in rows)
-            print(
-                f"missing in {plan.experiment.name}: {others} of {runs} results are not there yet",
-                file=sys.stderr,
-            )
-        complete = complete and not missing
-    return 0 if complete else 1
+    Examples
+    --------
+    >>> gpu_share(Run("a", "train_classify", {"data": "cifar100", "arch": "vgg16"}))
+    0.25
+    """
+    options: dict[str, Any] = dict(run.options)
+    if options.get("accelerator") == "cpu":
+        return 0.0
+    if run.script == "train_detect" or options.get("data") == "imagenet":
+        return 1.0
+    return 0.5 if options.get("arch") in ("resnet50", "resnet152") else 0.25
+
+
+# ---------------------------------------------------------------- results
+
+
+def write_results(plan: Plan, out: Path, failed: Mapping[str, str]) -> bool:
+    """Write an experiment's table, figure and provenance, with the results that there are.
+
+    They go into a folder of the experiment's name: ``table.csv``, ``table.md``, the figure as PNG and SVG,
+    and ``provenance.json``. What is missing is printed.
+
+    Returns
+    -------
+    bool
+        Whether all results are there.
+
+    Raises
+    ------
+    InputError
+        A run's scores cannot be read, the folder cannot be written to.
+    """
+    from diagnosis.figures.style import save_figure  # matplotlib takes a second
+    from training.experiments.collect import collect
+    from training.experiments.figures import draw
+    from training.experiments.tables import differences, to_csv, to_markdown
+
+    name, folder, runs = plan.experiment.name, out / plan.experiment.name, runs_folder(out)
+    rows = collect(plan, runs)
+    missing = [run.name for row in rows for run in row.missing]
+    make_folder(folder)
+    files = [folder / "table.csv", folder / "table.md"]
+    write_text(files[0], to_csv(plan, rows))
+    write_text(files[1], to_markdown(plan, rows))
+    figure = draw(plan, rows, runs)
+    files += [save_figure(figure, folder / f"{name}.{kind}") for kind in ("png", "svg")]
+    facts = provenance(
+        experiment=name,
+        seeds=list(plan.seeds),
+        scale=plan.overrides.scale,
+        set=dict(plan.overrides.options),
+        only={option: list(values) for option, values in plan.overrides.only.items()},
+        differences=differences(plan),
+        runs={run.name: os.path.relpath(runs / run.name, folder) for run in plan.runs},
+        missing=missing,
+    )
+    write_text(folder / "provenance.json", json.dumps(facts, indent=1, default=str) + "\n")
+    print(f"\n{name}: " + ", ".join(map(str, files)))
+    for run in missing:
+        if run in failed:
+            print(f"missing in {name}: {run}: {failed[run]}", file=sys.stderr)
+    others = sum(run not in failed for run in missing)
+    if others:
+        total = sum(len(row.point.runs) for row in rows)
+        print(f"missing in {name}: {others} of {total} results are not there yet", file=sys.stderr)
+    return not missing

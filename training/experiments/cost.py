@@ -1,4 +1,7 @@
-"""What runs will cost: steps, times seconds that a step took on this machine."""
+"""What runs will cost: the number of steps times the seconds that a step has taken on this machine.
+
+A step's time is known from finished runs, or from a probe, which runs a few steps on noise if asked to.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +9,62 @@ import csv
 import json
 import math
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from data.formats.files import write_text
 from data.records import InputError
-from training.experiments.options import resolved
 from training.experiments.plan import Run
+from training.experiments.schema import Script, resolved
 
-__all__ = ["Speeds", "duration", "measured_speeds", "seconds_of", "speed_key"]
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
-IMAGES = {  # for training and for testing
+__all__ = ["Speeds", "duration", "machine_of", "measured_speeds", "probe", "seconds_of", "speed_key"]
+
+IMAGE_COUNTS = {  # for training and for testing
     "cifar100": (50_000, 10_000),
     "small-imagenet": (1_281_167, 50_000),
     "imagenet": (1_281_167, 50_000),
     "voc": (16_551, 4_952),
     "shapes": (2_000, 500),
 }
-START = 10.0
-"""Seconds until a run's first step: imports, data, the network."""
-FORWARD = 1 / 3
-"""What part of a training step its forward pass is."""
-SMALL = 32
-"""Side of the images of all data sets for classification but ImageNet's, in pixels."""
-FILE = "speeds.json"
+CLASS_COUNTS = {"cifar100": 100, "shapes": 8, "voc": 20}
+"""Of the data sets; else 1000."""
+START_SECONDS = 10.0
+"""Until a run's first step: imports, data, the network."""
+FORWARD_SHARE = 1 / 3
+"""Of a training step's time: its forward pass."""
+SMALL_IMAGE_PIXELS = 32
+"""Side of the images of all data sets for classification but ImageNet's."""
+PROBE_STEPS, PROBE_SECONDS = 4, 2.0
+"""Steps of a probe, and the time after which it begins no further one."""
+CPU_PROBE_PIXELS = 2**15
+"""In a probe's step on a CPU, where time grows with the images: 32 of 32×32 pixels."""
+SPEEDS_FILE = "speeds.json"
+
+
+def image_side(run: Run, options: Mapping[str, Any]) -> int:
+    """Side of the images that a run's network sees, in pixels."""
+    own = run.script == "train_detect" or options["data"] == "imagenet"
+    return int(options["input_size"]) if own else SMALL_IMAGE_PIXELS
 
 
 def speed_key(run: Run, *, plain: bool = False) -> str:
-    """What the time of a step depends on; a shuffle is too cheap to be told from none.
+    """What the time of a step depends on; the time that a shuffle adds is too small to count.
 
     Parameters
     ----------
     run
         Any.
     plain
-        Leave out GAP+FC too, which is quicker than the network that it is made of.
+        Leave out GAP+FC too, which is faster than the network that it is made of.
 
     Examples
     --------
@@ -55,147 +75,130 @@ def speed_key(run: Run, *, plain: bool = False) -> str:
     network = f"{options['arch']} width {options.get('width', 1):g}"
     if options.get("method") == "gap_fc" and not plain:
         network += f" gap_fc {options['last'] or options['layer'] or options['layers']}"
-    own = run.script == "train_detect" or options["data"] == "imagenet"
-    side = options["input_size"] if own else SMALL
     return (
-        f"{run.script} {network}, {side} pixels, batch {options['batch_size']}, "
+        f"{run.script} {network}, {image_side(run, options)} pixels, batch {options['batch_size']}, "
         f"{options['accelerator']} {options['precision']}"
     )
 
 
 def seconds_of(run: Run, step: float) -> float:
-    """Seconds that a run takes in all where a training step takes `step`."""
+    """Seconds that a run takes in all if a training step takes `step`."""
     options = resolved(run.script, run.options)
-    train, test = image_counts(options)
+    train, test = IMAGE_COUNTS[options["data"]]
+    if options["data"] == "voc" and options["root"]:
+        train, test = _listed_images(options, "train", train), _listed_images(options, "test", test)
     batch = int(options["batch_size"])
-    shuffled = options.get("method", options.get("shuffle")) not in ("none", "gap_fc")
+    method = options.get("method", options.get("shuffle"))
     if run.test is not None:
-        shuffled = run.test.get("method", "spatial") not in ("none", "gap_fc")
-    passes = int(options["passes"]) if shuffled else 1
-    scoring = passes * test / batch * step * FORWARD
+        method = run.test.get("method", "spatial")
+    passes = 1 if method in ("none", "gap_fc") else int(options["passes"])
+    scoring = passes * test / batch * step * FORWARD_SHARE
     if run.trained is not None:
-        return START + scoring
+        return START_SECONDS + scoring
     used = train * float(options.get("fraction", 1))
     held_out = used * float(options["validation"])
     steps = max((used - held_out) // batch, 1)
-    epoch = steps * step + held_out / batch * step * FORWARD / int(options["validate_every"])
+    epoch = steps * step + held_out / batch * step * FORWARD_SHARE / int(options["validate_every"])
     epochs = float(options["epochs"])
     if options.get("max_steps"):
         epochs = min(epochs, options["max_steps"] / steps)
-    return START + epochs * epoch + scoring
+    return START_SECONDS + epochs * epoch + scoring
 
 
-def image_counts(options: Mapping[str, Any]) -> tuple[int, int]:
-    """Images for training and for testing: the official ones, or for VOC lists of one's own their lines."""
-    train, test = IMAGES[options["data"]]
-    if options["data"] == "voc" and options["root"]:
-        return _lines(options, "train", train), _lines(options, "test", test)
-    return train, test
-
-
-def _lines(options: Mapping[str, Any], name: str, usual: int) -> int:
-    if not options[name]:
-        return usual
+def _listed_images(options: Mapping[str, Any], name: str, usual: int) -> int:
+    """The number of images in the lists of VOC that a run has, or the usual number."""
     total = 0
-    for item in options[name]:
+    for item in options[name] or ():
         year, _, split = item.partition(":")
         file = Path(options["root"]) / f"VOC{year}" / "ImageSets" / "Main" / f"{split}.txt"
         if not file.is_file():
             return usual
         total += len(file.read_text(encoding="utf-8").splitlines())
-    return total
+    return total if options[name] else usual
 
 
 @dataclass
 class Speeds:
-    """Seconds of a training step of each network: from finished runs, or else from a probe, which is kept.
+    """Seconds of a training step of each network: from finished runs, an earlier probe, or a new one.
 
     Parameters
     ----------
     out
         Folder of ``speeds.json``.
     machine
-        Words for this machine; what was measured on another one does not count here.
-    probe
-        Measures a step of a run's network.
+        This machine, as :func:`machine_of` describes it; what was measured on another one does not count.
     from_runs
-        What finished runs took.
+        What finished runs took, by :func:`speed_key`.
+    probe
+        Measures a step of a run's network; None: nothing is measured.
+    idle
+        Whether nothing else runs on this machine; otherwise a probe is too slow, and is not stored.
     """
 
     out: Path
     machine: str
-    probe: Callable[[Run], float]
     from_runs: Mapping[str, float] = field(default_factory=dict)
-    quiet: bool = True
-    """Whether nothing else is at work here: a probe beside other work is slow, and is not kept."""
-    _probed: dict[str, float] = field(default_factory=dict)
-    _failed: dict[str, str] = field(default_factory=dict)
+    probe: Callable[[Run], float] | None = None
+    idle: bool = True
+    _probed: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def step(self, run: Run) -> tuple[float, str, str]:
-        """Seconds of a step, how they are known, and of what; NaN and why not, where they are not known."""
+        """Seconds of a step, their source, and what they are of; NaN and the reason if they are not known."""
         key = speed_key(run, plain=True)
         for known in (speed_key(run), key):
             if known in self.from_runs:
                 return self.from_runs[known], "a finished run", known
-        kept = self._kept()
-        if key in kept:
-            return kept[key], "a probe", key
-        if key not in self._probed and key not in self._failed:
-            try:
-                self._probed[key] = self.probe(run)
-            except (InputError, RuntimeError, ValueError, MemoryError) as error:
-                self._failed[key] = f"no probe: {str(error).splitlines()[0]}"
-        if key in self._failed:
-            return math.nan, self._failed[key], key
-        if not self.quiet:
-            return self._probed[key], "a probe while the machine is busy", key
-        self.out.mkdir(parents=True, exist_ok=True)
-        stored = {**self._all(), self.machine: {**kept, key: self._probed[key]}}
-        write_text(self.out / FILE, json.dumps(stored, indent=1) + "\n")
-        return self._probed[key], "a probe", key
-
-    def _all(self) -> dict[str, dict[str, float]]:
         try:
-            stored = json.loads((self.out / FILE).read_text(encoding="utf-8"))
+            stored = json.loads((self.out / SPEEDS_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return {}
-        return stored if isinstance(stored, dict) else {}
+            stored = {}
+        here = stored.get(self.machine, {})
+        if key in here:
+            return here[key], "a probe", key
+        if self.probe is None:
+            return math.nan, "not measured yet: --probe measures it", key
+        if key not in self._probed:
+            try:
+                seconds = self.probe(run)
+            except (InputError, RuntimeError, ValueError, MemoryError) as error:
+                self._probed[key] = math.nan, f"no probe: {str(error).splitlines()[0]}"
+            else:
+                self._probed[key] = seconds, "a probe" if self.idle else "a probe while the machine is busy"
+                if self.idle:
+                    self.out.mkdir(parents=True, exist_ok=True)
+                    stored[self.machine] = {**here, key: seconds}
+                    write_text(self.out / SPEEDS_FILE, json.dumps(stored, indent=1) + "\n")
+        return *self._probed[key], key
 
-    def _kept(self) -> dict[str, float]:
-        return dict(self._all().get(self.machine, {}))
 
-
-def measured_speeds(
-    folder: Path, script_of: Callable[[Mapping[str, Any]], Any], machine: str
-) -> dict[str, float]:
+def measured_speeds(folder: Path, machine: str) -> dict[str, float]:
     """Seconds of a step of the networks of finished runs: the median of those that ran on this machine.
 
     Parameters
     ----------
     folder
         That of all runs.
-    script_of
-        Which script a run's options are of.
     machine
-        As :func:`machine_of` words it.
+        As :func:`machine_of` describes it.
     """
     found: dict[str, list[float]] = {}
     for scores in sorted(folder.glob("*/scores.json")):
         try:
             options = yaml.safe_load((scores.parent / "config.yaml").read_text(encoding="utf-8"))
-            sittings = json.loads((scores.parent / "provenance.json").read_text(encoding="utf-8"))
+            sessions = json.loads((scores.parent / "provenance.json").read_text(encoding="utf-8"))
             seconds = json.loads(scores.read_text(encoding="utf-8")).get("seconds_per_step")
             seconds = seconds or _logged_step(scores.parent, options)
-            if seconds and machine_of(sittings[-1]["machine"]) == machine:
-                run = Run(scores.parent.name, script_of(options), options)
-                found.setdefault(speed_key(run), []).append(float(seconds))
+            if seconds and machine_of(sessions[-1]["machine"]) == machine:
+                script: Script = "train_detect" if "shuffle" in options else "train_classify"
+                key = speed_key(Run(scores.parent.name, script, options))
+                found.setdefault(key, []).append(float(seconds))
         except (OSError, ValueError, KeyError, TypeError, IndexError, yaml.YAMLError):
             continue  # a folder of something else
     return {key: statistics.median(values) for key, values in found.items()}
 
 
 def _logged_step(folder: Path, options: Mapping[str, Any]) -> float | None:
-    """Seconds of a step, from the images per second in a run's log; None where it has none."""
+    """Seconds of a step, from the images per second in a run's log; None if it has none."""
     with (folder / "logs" / "csv" / "metrics.csv").open(encoding="utf-8", newline="") as lines:
         rates = [
             float(row["images_per_second"]) for row in csv.DictReader(lines) if row.get("images_per_second")
@@ -204,7 +207,7 @@ def _logged_step(folder: Path, options: Mapping[str, Any]) -> float | None:
 
 
 def machine_of(facts: Mapping[str, Any]) -> str:
-    """Words for a machine, from what a provenance says of it.
+    """A machine in words, from what a provenance says of it.
 
     Examples
     --------
@@ -223,7 +226,7 @@ def duration(seconds: float) -> str:
     >>> [duration(value) for value in (4, 95, 8000, 200_000, float("nan"))]
     ['4 s', '2 min', '2 h 13 min', '2 d 8 h', '?']
     """
-    if seconds != seconds:
+    if math.isnan(seconds):
         return "?"
     if seconds < 60:
         return f"{seconds:.0f} s"
@@ -235,3 +238,75 @@ def duration(seconds: float) -> str:
         return f"{hours} h {minutes:02} min"
     days, hours = divmod(round(seconds / 3600), 24)
     return f"{days} d {hours} h"
+
+
+def probe(run: Run) -> float:
+    """Seconds of a training step, from a few steps on noise.
+
+    On a CPU each has a few images, and the time is extrapolated; on a GPU it has a whole batch.
+    """
+    import torch
+
+    from training.trainer import autocast
+
+    options = resolved(run.script, run.options)
+    batch, side = int(options["batch_size"]), image_side(run, options)
+    device = _device(options["accelerator"])
+    images = min(batch, max(2, CPU_PROBE_PIXELS // side**2)) if device.type == "cpu" else batch
+    layout = torch.channels_last if options["channels_last"] else torch.contiguous_format
+    network = _unmodified(run, options, side).to(device, memory_format=layout).train()  # type: ignore[call-overload]
+    noise = torch.randn(images, 3, side, side, device=device).to(memory_format=layout)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9)
+
+    def step() -> float:
+        began = time.perf_counter()
+        with autocast(device, options["precision"]):
+            output = network(noise)
+            values = output.values() if isinstance(output, Mapping) else [output]
+            loss = torch.stack([value.float().square().mean() for value in values]).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - began
+
+    step()  # allocations, the choice of kernels
+    times = [step()]
+    while len(times) < PROBE_STEPS and sum(times) < PROBE_SECONDS:
+        times.append(step())
+    return min(times) * batch / images  # the fastest: other programs may be at work
+
+
+def _device(accelerator: str) -> torch.device:
+    import torch
+
+    if accelerator in ("auto", "gpu") and torch.cuda.is_available():
+        return torch.device("cuda")
+    if accelerator in ("auto", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def _unmodified(run: Run, options: Mapping[str, Any], side: int) -> nn.Module:
+    """The network of a run with nothing modified."""
+    if run.script == "train_detect":
+        from training.tasks.detection import DETECTION
+        from training.tasks.detection import Options as DetectionOptions
+
+        detection = DetectionOptions.from_flat({**options, "weights": "none", "shuffle": "none"})
+        facts = {"classes": range(CLASS_COUNTS["voc"]), "input_size": side}
+        return DETECTION.build(detection.model, facts)
+    from training.tasks.classification import Options as ClassificationOptions
+    from training.tasks.classification_module import build_classifier
+
+    plain: dict[str, Any] = {
+        "method": "none",
+        "last": None,
+        "layer": None,
+        "layers": [],
+        "names": [],
+        "patch": None,
+    }
+    model = ClassificationOptions.from_flat({**options, **plain, "weights": "none"}).model
+    return build_classifier(model, CLASS_COUNTS.get(options["data"], 1000), side)

@@ -1,35 +1,70 @@
-"""The figure of an experiment, in the paper's form with the paper's numbers over ours."""
+"""The figure of an experiment, in the paper's form, with the paper's numbers over ours."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle, Wedge
+from matplotlib.ticker import MaxNLocator
 
-from diagnosis.figures.style import figure_style
-from training.experiments.accuracies import against_layer, against_percent
-from training.experiments.collect import Row, read_curve
-from training.experiments.courses import training_curves
-from training.experiments.declare import Form
-from training.experiments.dots import dots
-from training.experiments.pies import error_pies
+from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.figures.legend import LegendEntry
+from diagnosis.figures.plots import spread
+from diagnosis.figures.style import (
+    GRID_COLOUR,
+    MUTED_COLOUR,
+    TEXT_COLOUR,
+    figure_style,
+    text_colour_on,
+    text_width,
+)
+from training.experiments.collect import Curve, Row, baseline_of, read_curve
+from training.experiments.paper import paper_accuracy, reported
 from training.experiments.plan import Plan
+from training.experiments.schema import Variant, architecture_label, layers_of, modified_percent
+from training.experiments.style import (
+    MISSING_ENTRY,
+    Label,
+    colour_of,
+    draw_missing,
+    draw_paper,
+    draw_series,
+    error_bar,
+    line_of,
+    make_page,
+    mark_of,
+    paper_entries,
+    place_labels,
+)
+from training.experiments.tables import DATA_LABELS, REPORTED_SHARES, notes, with_spread
 
 __all__ = ["draw"]
 
-DRAWN: dict[Form, Callable[[Plan, Sequence[Row]], Figure]] = {
-    "percent": against_percent,
-    "single_layer": against_layer,
-    "patches": against_layer,
-    "train_test": dots,
-    "networks": dots,
-    "pies": error_pies,
-}
+BASELINE_LINE: dict[str, Any] = {"color": MUTED_COLOUR, "linewidth": 0.9, "linestyle": (0, (1, 1.2))}
+UNMODIFIED_OFFSET = 1.5
+"""From the last layer to the place of the unmodified network, in layers."""
+EMPTY_PERCENT = 0.1
+"""Axes that end below it have no result in them, neither ours nor the paper's."""
+VALIDATION_LINE: dict[str, Any] = {"linewidth": 1.4}
+TRAINING_LINE: dict[str, Any] = {"linewidth": 0.9, "linestyle": (0, (2.5, 1.5)), "alpha": 0.75}
+MIN_LABEL_DISTANCE_PERCENT = 4.5
+"""Between two of the paper's numbers beside training curves."""
+ROW_INCHES, ROW_TEXT_POINTS = 0.27, 8.5
+"""Of a table that is drawn as dots."""
+PIE_RADIUS_INCHES, PIE_ROW_INCHES = 1.0, 0.2
+PIE_PANEL_INCHES = (3.3, 2 * PIE_RADIUS_INCHES + 0.25 + PIE_ROW_INCHES * 7.2)
+MIN_LABELLED_PERCENT = 6.0
+"""A slice of a pie from there on has room for its number."""
 
 
 def draw(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
-    """The figure of an experiment, of what there is.
+    """The figure of an experiment, with the results that there are.
 
     Parameters
     ----------
@@ -41,7 +76,387 @@ def draw(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
         That of all runs; training curves are read there.
     """
     with figure_style():
-        if plan.experiment.draw == "curves":
-            curves = {run.name: read_curve(folder / run.name) for row in rows for run in row.point.runs}
-            return training_curves(plan, rows, curves)
-        return DRAWN[plan.experiment.draw](plan, rows)
+        return FIGURES[plan.experiment.draw](plan, rows, folder)
+
+
+# ---------------------------------------------------------------- accuracy against what is modified
+
+
+def against_percent(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
+    """Accuracy against the percentage of modified layers, counted from the last (Figures 4 and 5)."""
+    figure, panels = _accuracy_page(plan, rows, (3.3, 2.3))
+    for axes, (plain, group) in zip(panels, _groups(rows), strict=True):
+        labels = _draw_group(axes, group, plain, modified_percent, from_baseline=True)
+        axes.set(xlim=(-3, 103), xlabel="modified layers, counted from the last (%)")
+        _finish(axes, labels)
+    return figure
+
+
+def against_layer(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
+    """Accuracy against the layer that is modified, or the first of those that are (Figures 6 and 7)."""
+    figure, panels = _accuracy_page(plan, rows, (3.7, 2.7))
+    for axes, (plain, group) in zip(panels, _groups(rows), strict=True):
+        layers = range(1, len(layers_of(plain.arch)) + 1)
+        count = len(layers)
+
+        def place(variant: Variant, count: int = count) -> float:
+            return first_layer(variant, count)
+
+        labels = _draw_group(axes, group, plain, place, from_baseline=False)
+        axes.set(xlim=(0.5, count + 2.2), xlabel="layer, counted from the input")
+        axes.set_xticks([*layers, count + UNMODIFIED_OFFSET], [*map(str, layers), "none"])
+        _finish(axes, labels)
+    return figure
+
+
+def first_layer(variant: Variant, count: int) -> float:
+    """The layer nearest the input that is modified, of `count`; a place after the last if none is.
+
+    Examples
+    --------
+    >>> first_layer(Variant("cifar100", "vgg16", "spatial", last=4), 13)
+    10
+    """
+    numbers = [number for number in (variant.layer, *variant.several) if isinstance(number, int)]
+    if numbers:
+        return min(numbers)
+    return count + UNMODIFIED_OFFSET if variant.last is None else count - variant.last + 1
+
+
+def _groups(rows: Sequence[Row]) -> list[tuple[Variant, list[Row]]]:
+    """The rows of each network on each data set, with that network unmodified."""
+    groups: dict[Variant, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.point.variant.baseline, []).append(row)
+    return list(groups.items())
+
+
+def _accuracy_page(
+    plan: Plan, rows: Sequence[Row], size_of_several: tuple[float, float]
+) -> tuple[Figure, list[Axes]]:
+    """A panel for each network on each data set; each kind of series is in the legend once."""
+    names = []
+    for plain, group in _groups(rows):
+        data = str(group[0].point.runs[0].options["data"])  # --set may have changed it
+        names.append(f"{architecture_label(plain.arch)}, {DATA_LABELS[data]}")
+    variants = [row.point.variant for row in rows]
+    entries: dict[tuple[object, ...], LegendEntry] = {}
+    for row in rows:
+        variant = row.point.variant
+        key = (variant.method, variant.patch, variant.layer is None)
+        if variant.method != "none":
+            name = row.point.series.split(":")[0]
+            entries.setdefault(key, LegendEntry(name, line_of(variant), mark_of(variant)))
+    drops = [variant for variant in variants if paper_accuracy(variant) is None and reported(variant, "drop")]
+    figure, panels = make_page(
+        names,
+        (4.6, 3.1) if len(names) == 1 else size_of_several,
+        title=plan.heading,
+        entries=[
+            LegendEntry("baseline", BASELINE_LINE, mark_of(variants[0])),
+            *entries.values(),
+            *paper_entries(numbers=any(map(paper_accuracy, variants)), drops=bool(drops)),
+            *([MISSING_ENTRY] if any(not row.results for row in rows) else []),
+        ],
+        notes=notes(plan, rows),
+    )
+    for axes in panels:
+        axes.set_ylabel("top-1 accuracy (%)")
+    return figure, panels
+
+
+def _draw_group(
+    axes: Axes,
+    rows: Sequence[Row],
+    plain: Variant,
+    place: Callable[[Variant], float],
+    *,
+    from_baseline: bool,
+) -> list[Label]:
+    """The series of a panel over their places, the baseline as a level, the paper's numbers over both.
+
+    Returns the paper's numbers as labels, to be placed once the limits are final.
+    """
+    baseline = baseline_of(rows, plain)
+    series: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.point.variant.method != "none":
+            series.setdefault(row.point.series, []).append(row)
+    if baseline is not None:
+        axes.axhline(baseline.mean(), zorder=1.5, **BASELINE_LINE)
+        draw_series(axes, [place(plain)], [baseline.mean()], [baseline.std()], plain)
+    for number, members in enumerate(series.values()):
+        points = sorted(members, key=lambda row: place(row.point.variant))
+        variant = points[-1].point.variant
+        missing = [place(row.point.variant) for row in points if not row.results]
+        if from_baseline and baseline is not None:
+            points.insert(0, baseline)
+        draw_series(
+            axes,
+            [place(row.point.variant) for row in points],
+            [row.mean() for row in points],
+            [row.std() for row in points],
+            variant,
+        )
+        draw_missing(axes, missing, colour_of(variant), number - (len(series) - 1) / 2)
+    labels = []
+    for row in rows:
+        variant = row.point.variant
+        known, drop = paper_accuracy(variant), reported(variant, "drop")
+        if known is not None:
+            value, text = known.value, f"{known.value:.2f}"
+        elif drop is not None and baseline is not None:
+            value, text = baseline.mean() - drop.value, f"−{drop.value:.2f}"
+        else:
+            continue
+        draw_paper(axes, place(variant), value, colour_of(variant), drop=known is None)
+        labels.append(Label(place(variant), value, text, colour_of(variant)))
+    return labels
+
+
+def _finish(axes: Axes, labels: Sequence[Label]) -> None:
+    top = axes.get_ylim()[1]
+    axes.set_ylim(0, 1.04 * top if top > EMPTY_PERCENT else 100)
+    place_labels(axes, labels)
+
+
+# ---------------------------------------------------------------- training curves
+
+
+def training_curves(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
+    """Accuracy over epochs; at the right end the accuracy on the test set, and the paper's (Figure 1)."""
+    entries = [
+        LegendEntry(row.point.series, line={"color": colour_of(row.point.variant), **VALIDATION_LINE})
+        for row in rows
+    ]
+    entries += [
+        LegendEntry("validation", line={"color": MUTED_COLOUR, **VALIDATION_LINE}),
+        LegendEntry("training, on augmented images", line={"color": MUTED_COLOUR, **TRAINING_LINE}),
+        LegendEntry("test, at the end", mark={"marker": "o", "markersize": 5, "color": MUTED_COLOUR}),
+        *paper_entries(numbers=True, drops=False),
+    ]
+    figure, (axes,) = make_page(
+        [""], (5.6, 3.3), title=plan.heading, entries=entries, notes=notes(plan, rows), right=0.9
+    )
+    last = 1
+    for row in rows:
+        curves = [read_curve(folder / run.name) for run in row.point.runs]
+        last = max(last, _draw_curves(axes, curves, colour_of(row.point.variant)))
+    end = last * 1.03  # to the right of the curves: the test set is used once, after the last epoch
+    papers = []
+    for row in rows:
+        variant, known = row.point.variant, paper_accuracy(row.point.variant)
+        if row.results:
+            axes.errorbar(
+                [end],
+                [row.mean()],
+                error_bar(row.std()),
+                color=colour_of(variant),
+                capsize=2.5,
+                zorder=4,
+                **mark_of(variant),
+            )
+        if known is not None:
+            draw_paper(axes, end, known.value, colour_of(variant))
+            papers.append((known.value, colour_of(variant)))
+    papers.sort(key=lambda paper: paper[0])
+    heights = spread(np.array([value for value, _ in papers]), MIN_LABEL_DISTANCE_PERCENT, 100.0)
+    for (value, colour), y in zip(papers, heights, strict=True):
+        axes.text(
+            last * 1.06, y, f"paper {value:.2f}", size=7.5, color=colour, va="center_baseline", clip_on=False
+        )
+    axes.set(xlim=(0, last * 1.045), xlabel="epoch", ylabel="top-1 accuracy (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.set_ylim(bottom=0)
+    return figure
+
+
+def _draw_curves(axes: Axes, curves: Sequence[Curve], colour: str) -> int:
+    """The mean curve of several seeds, with their standard deviation as a band; returns the last epoch."""
+    curves = [curve for curve in curves if curve.epochs]
+    if not curves:
+        return 1
+    shortest = min(len(curve.epochs) for curve in curves)
+    epochs = np.array(curves[0].epochs[:shortest])
+    for name, line in (("train", TRAINING_LINE), ("validation", VALIDATION_LINE)):
+        values = np.array([getattr(curve, name)[:shortest] for curve in curves])  # (seeds, epochs)
+        there = ~np.isnan(values).any(axis=0)
+        if not there.any():
+            continue
+        x, mean = epochs[there], values[:, there].mean(axis=0)
+        axes.plot(x, mean, color=colour, zorder=3, **line)
+        if len(curves) > 1:
+            std = values[:, there].std(axis=0, ddof=1)
+            axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.15, linewidth=0, zorder=2)
+    return int(epochs.max())
+
+
+# ---------------------------------------------------------------- tables as dots
+
+
+def dots(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
+    """Tables 1 and 2: a line for each row, with our accuracy, the paper's, and both in numbers."""
+    networks = plan.experiment.draw == "networks"
+    names = [_row_name(row) if networks else row.point.series for row in rows]
+    papers = [paper_accuracy(row.point.variant) for row in rows]
+
+    def mark(variant: Variant) -> dict[str, Any]:
+        """Of one shape in all rows: their names say what was modified."""
+        return {**mark_of(variant), "marker": "o"}
+
+    figure, (axes,) = make_page(
+        [""],
+        (3.4, ROW_INCHES * (len(rows) + 0.5)),
+        title=plan.heading,
+        entries=[
+            LegendEntry("ours", mark=mark(Variant("", ""))),
+            *paper_entries(numbers=any(papers), drops=False),
+        ],
+        notes=notes(plan, rows),
+        left=max(text_width(name, ROW_TEXT_POINTS) for name in names) + 0.15,
+        right=1.75,
+    )
+
+    def write(x: float, y: float, text: str, colour: str, size: float = ROW_TEXT_POINTS) -> None:
+        axes.text(
+            x,
+            y,
+            text,
+            transform=axes.get_yaxis_transform(),
+            size=size,
+            color=colour,
+            ha="right" if x < 0 else "left",
+            va="center_baseline",
+            clip_on=False,
+        )
+
+    for place, (name, row, paper) in enumerate(zip(names, rows, papers, strict=True)):
+        variant = row.point.variant
+        axes.axhline(place, color=GRID_COLOUR, linewidth=0.5, zorder=0)
+        write(-0.03, place, name, TEXT_COLOUR)
+        if row.results:
+            axes.errorbar(
+                [row.mean()],
+                [place],
+                xerr=error_bar(row.std()),
+                color=colour_of(variant),
+                capsize=2.5,
+                zorder=4,
+                **mark(variant),
+            )
+            write(1.04, place, with_spread(row), TEXT_COLOUR)
+        else:
+            write(1.04, place, "not yet", MUTED_COLOUR)
+        write(1.36, place, f"{paper.value:.2f}" if paper else "–", MUTED_COLOUR)
+        if paper is not None:
+            draw_paper(axes, paper.value, place, colour_of(variant))
+    write(1.04, -0.85, "ours", MUTED_COLOUR, 7.5)
+    write(1.36, -0.85, "paper", MUTED_COLOUR, 7.5)
+    if plan.experiment.draw == "train_test":
+        write(-0.03, -0.85, "in training → in test", MUTED_COLOUR, 7.5)
+    axes.grid(True, axis="x", color=GRID_COLOUR, linewidth=0.5)
+    axes.grid(False, axis="y")
+    values = [paper.value for paper in papers if paper] + [row.mean() for row in rows if row.results]
+    values = values or [0.0, 100.0]
+    low = 5 * math.floor(min(values) / 5 - 0.4) if networks else 0.0  # where all networks do well
+    axes.set(
+        xlim=(low, 5 * math.ceil(max(values) / 5 + 0.4)),
+        ylim=(len(rows) - 0.4, -0.6),
+        yticks=[],
+        xlabel="top-1 accuracy (%)",
+    )
+    axes.spines["left"].set_visible(False)
+    return figure
+
+
+def _row_name(row: Row) -> str:
+    """Of a row of Table 2: network, method, its modified layers and its size."""
+    variant = row.point.variant
+    words = [architecture_label(variant.arch), row.point.series.split(": ")[-1]]
+    if variant.method != "none":
+        words.append(f"{modified_percent(variant):.0f} %")
+    parameters, known = row.mean("parameters") / 1e6, reported(variant, "parameters")
+    size = f"{parameters:.2f} M" if not math.isnan(parameters) else ""
+    if known is not None and size != f"{known.value:.2f} M":
+        size = f"{size} (paper {known.value:.2f} M)" if size else f"paper {known.value:.2f} M"
+    return ", ".join([*words, size] if size else words)
+
+
+# ---------------------------------------------------------------- errors of detectors as pies
+
+
+def error_pies(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
+    """Figure 9: a pie for each detector, and below it the shares and mAP beside those that the text gives."""
+    figure, panels = make_page(
+        [row.point.series for row in rows],
+        PIE_PANEL_INCHES,
+        title=plan.heading,
+        entries=(),
+        notes=[
+            "What became of the top N detections of each class, N its number of objects; shares averaged "
+            "over the classes. mAP: VOC 2007, 11 points.",
+            *notes(plan, rows),
+        ],
+        left=0.1,
+        below=0.1,
+    )
+    for axes, row in zip(panels, rows, strict=True):
+        axes.set(xlim=(0, PIE_PANEL_INCHES[0]), ylim=(PIE_PANEL_INCHES[1], 0))
+        axes.axis("off")
+        _draw_pie(axes, row)
+        _write_shares(axes, row)
+    return figure
+
+
+def _draw_pie(axes: Axes, row: Row) -> None:
+    """The slices, clockwise from the top, the larger ones with their percentages."""
+    centre = (PIE_PANEL_INCHES[0] / 2, PIE_RADIUS_INCHES + 0.05)
+    if not row.results or math.isnan(row.mean(ERROR_TYPES[0].name)):
+        words = "nothing detected" if row.results else "not there yet"
+        axes.add_patch(Wedge(centre, PIE_RADIUS_INCHES, 0, 360, facecolor="#f4f4f4", edgecolor=GRID_COLOUR))
+        axes.text(*centre, words, size=9, color=MUTED_COLOUR, ha="center", va="center")
+        return
+    angle = -90.0
+    for kind in ERROR_TYPES:
+        share = row.mean(kind.name)
+        end = angle + 3.6 * share  # the axis of y points down: clockwise
+        slice_ = Wedge(
+            centre, PIE_RADIUS_INCHES, angle, end, facecolor=kind.colour, edgecolor="white", linewidth=0.8
+        )
+        axes.add_patch(slice_)
+        if share >= MIN_LABELLED_PERCENT:
+            middle = math.radians((angle + end) / 2)
+            x = centre[0] + 0.65 * PIE_RADIUS_INCHES * math.cos(middle)
+            y = centre[1] + 0.65 * PIE_RADIUS_INCHES * math.sin(middle)
+            colour = text_colour_on(kind.colour)
+            axes.text(x, y, f"{share:.1f}", size=8.5, color=colour, ha="center", va="center")
+        angle = end
+
+
+def _write_shares(axes: Axes, row: Row) -> None:
+    """A line for each error type and for mAP: ours and the paper's, in percent."""
+    ours, paper = PIE_PANEL_INCHES[0] - 0.95, PIE_PANEL_INCHES[0] - 0.1
+    y = 2 * PIE_RADIUS_INCHES + 0.3
+    for x, head in ((ours, "ours"), (paper, "paper")):
+        axes.text(x, y, head, size=7.5, color=MUTED_COLOUR, ha="right", va="center_baseline")
+    kinds = [(kind.name, kind.name, kind.colour) for kind in ERROR_TYPES]
+    for name, label, colour in [*kinds, ("map", "mAP", "none")]:
+        y += PIE_ROW_INCHES
+        axes.add_patch(Rectangle((0.05, y - 0.06), 0.2, 0.12, facecolor=colour, linewidth=0))
+        style: dict[str, Any] = {"size": 8.5, "va": "center_baseline"}
+        axes.text(0.35, y, f"{label} (%)", color=TEXT_COLOUR, **style)
+        axes.text(ours, y, with_spread(row, name, 1), color=TEXT_COLOUR, ha="right", **style)
+        known = reported(row.point.variant, REPORTED_SHARES[name]) if name in REPORTED_SHARES else None
+        axes.text(paper, y, f"{known.value:g}" if known else "–", color=MUTED_COLOUR, ha="right", **style)
+
+
+FIGURES: dict[str, Callable[[Plan, Sequence[Row], Path], Figure]] = {
+    "curves": training_curves,
+    "percent": against_percent,
+    "single_layer": against_layer,
+    "patches": against_layer,
+    "train_test": dots,
+    "networks": dots,
+    "pies": error_pies,
+}
+"""By form: a new one is a function here and a name in `schema.FORMS`."""

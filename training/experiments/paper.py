@@ -1,4 +1,4 @@
-"""The numbers that the text of the paper gives, each with the place where it stands.
+"""The numbers that the text of the paper gives, each with its place in the text.
 
 Fan et al., *Analyzing the Dependency of ConvNets on Spatial Information*. What only its plots show is absent.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from training.experiments.variant import Variant
+from training.experiments.schema import Variant
 
 __all__ = ["REPORTED", "Quantity", "Reported", "paper_accuracy", "reported"]
 
@@ -148,7 +148,7 @@ def paper_accuracy(variant: Variant) -> Reported | None:
         variant = replace(CIFAR_VGG, method="patch", layer=1, patch=32)
     found = reported(variant, "accuracy")
     drop = reported(variant, "drop")
-    baseline = reported(Variant(variant.data, variant.arch), "accuracy")
+    baseline = reported(variant.baseline, "accuracy")
     if found is None and drop is not None and baseline is not None:
         value = baseline.value - drop.value
         where = f"{baseline.value:.2f} − {drop.value:.2f}, {drop.where}"

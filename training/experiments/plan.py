@@ -1,10 +1,14 @@
-"""From a declared experiment to the runs that it wants, each with a folder that experiments share."""
+"""From a declared experiment to its runs, each in a folder that experiments share.
+
+A run's folder is named after its options. They are made canonical first, so that equal runs share a folder.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,17 +16,182 @@ from typing import Any, Literal
 import yaml
 
 from data.records import InputError
-from training.experiments.changes import Changes
-from training.experiments.declare import Experiment, nearest
-from training.experiments.options import MACHINE, Script, check_values, defaults, resolved
-from training.experiments.same import plainest
-from training.experiments.variant import OWN, Variant, layer_count, variant_of
+from training.experiments.schema import (
+    MACHINE_OPTIONS,
+    MODIFIABLE,
+    Experiment,
+    Script,
+    Variant,
+    check_names,
+    check_values,
+    defaults,
+    layers_of,
+    resolved,
+    suggestion,
+    variant_of,
+)
+from training.tasks.classification import PLACES
 
-__all__ = ["Plan", "Point", "Run", "State", "make_plan", "state_of"]
+__all__ = [
+    "Overrides",
+    "Plan",
+    "Point",
+    "Run",
+    "State",
+    "canonical",
+    "make_plan",
+    "parse_only",
+    "parse_options",
+    "parse_roots",
+    "state_of",
+    "training_name",
+]
 
-REPLACING = ("data", "arch")
-"""Options whose overriding makes another experiment of it: the paper has no number for that."""
+DATA_SETS = ("cifar100", "small-imagenet", "imagenet", "voc", "shapes")
+MIN_WIDTH = 1 / 16
+"""Of a network that ``--scale`` makes narrower."""
+MIN_INPUT_PIXELS = 128
+"""Side of the images of a detector that ``--scale`` makes smaller."""
+IDENTITY_OPTIONS = ("data", "arch")
+"""Overriding one of these makes another experiment of it: the paper has no number for that."""
+
 State = Literal["done", "begun", "wanted"]
+
+
+# ---------------------------------------------------------------- overrides
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What is done differently from an experiment file: ``--scale``, ``--set``, ``--root`` and ``--only``."""
+
+    scale: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of all runs; they win over the scale."""
+    roots: Mapping[str, str] = field(default_factory=dict)
+    """The folder of each data set; that of ``""`` is for all others."""
+    only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Points are left out whose option of that name has another value; those that leave it open are kept.
+
+    A point that is modified by another kind of place, ``--layer`` for ``--last``, does not leave it open.
+    """
+
+    def keeps(self, options: Mapping[str, Any]) -> bool:
+        """Whether a point of these options, defaults included, is wanted.
+
+        Examples
+        --------
+        >>> some = Overrides(only={"last": (4, 7)})
+        >>> [some.keeps({"last": last}) for last in (None, 4, 5)]
+        [True, True, False]
+        >>> some.keeps({"last": None, "layer": 4})
+        False
+        """
+        places = [name for name in PLACES if options.get(name) not in (None, [])]
+        elsewhere = any(name in PLACES for name in self.only) and not self.only.keys() & places
+        if places and elsewhere:
+            return False
+        return all(options[name] in (None, *values) for name, values in self.only.items())
+
+    def applied(self, options: Mapping[str, Any], script: Script) -> dict[str, Any]:
+        """The options of a run for which the file gives `options`.
+
+        The scale multiplies epochs and the share of the training images. The width of the network is
+        multiplied by the square root of the scale, which divides its cost alike; a detector, which has no
+        width, gets smaller images in the same way.
+
+        Examples
+        --------
+        >>> wanted = {"data": "cifar100", "arch": "vgg16", "epochs": 300}
+        >>> Overrides(0.1).applied(wanted, "train_classify")["epochs"]
+        30
+        """
+        changed = dict(options)
+        if self.scale != 1:
+            full, root_of_scale = resolved(script, options), math.sqrt(self.scale)
+            changed["epochs"] = max(1, round(full["epochs"] * self.scale))
+            if script == "train_detect":
+                side = 32 * round(full["input_size"] * root_of_scale / 32)
+                changed["input_size"] = max(MIN_INPUT_PIXELS, side)
+            else:
+                changed["fraction"] = float(f"{full['fraction'] * self.scale:.3g}")
+                if full["arch"] in MODIFIABLE:
+                    changed["width"] = float(f"{max(full['width'] * root_of_scale, MIN_WIDTH):.3g}")
+        changed |= self.options
+        root = self.roots.get(str(changed.get("data")), self.roots.get(""))
+        return changed if root is None else {**changed, "root": root}
+
+
+def parse_options(pairs: Sequence[str], script: Script) -> dict[str, Any]:
+    """``["width=0.25", "batch-size=64"]``, of ``--set``, as options with values.
+
+    Raises
+    ------
+    InputError
+        No ``=``, an unknown option, a value that is no YAML; ``seed``, which has its own option.
+    """
+    options: dict[str, Any] = {}
+    for pair, name, text in _pairs(pairs):
+        if text is None or not name:
+            raise InputError("--set", repr(pair), "NAME=VALUE, such as width=0.25")
+        if name == "seed":
+            raise InputError("--set", repr(pair), "seeds by --seeds")
+        check_names([name], script, "--set")
+        try:
+            options[name] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError("--set", repr(pair), "a value as in a YAML file") from None
+    return options
+
+
+def parse_only(pairs: Sequence[str], script: Script) -> dict[str, tuple[Any, ...]]:
+    """``["last=1,4"]``, of ``--only``, as options with the values that are wanted.
+
+    Raises
+    ------
+    InputError
+        No ``=``, an unknown option.
+    """
+    only: dict[str, tuple[Any, ...]] = {}
+    for pair, name, text in _pairs(pairs):
+        if not text:
+            raise InputError("--only", repr(pair), "NAME=VALUE,VALUE, such as last=1,4,7")
+        check_names([name], script, "--only")
+        only[name] = tuple(yaml.safe_load(word) for word in text.split(","))
+    return only
+
+
+def _pairs(pairs: Sequence[str]) -> Iterator[tuple[str, str, str | None]]:
+    """Each pair as given, its option, and its value; None without ``=``."""
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        yield pair, name.strip().removeprefix("--").replace("-", "_"), text if equals else None
+
+
+def parse_roots(words: Sequence[str]) -> dict[str, str]:
+    """The folder of each data set; that of ``""`` is for those that are not named.
+
+    Examples
+    --------
+    >>> parse_roots(["cifar100=data/cifar", "imagenet=data/imagenet"])
+    {'cifar100': 'data/cifar', 'imagenet': 'data/imagenet'}
+    >>> parse_roots(["data/cifar"])
+    {'': 'data/cifar'}
+    """
+    roots: dict[str, str] = {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        known = equals and name in DATA_SETS
+        if equals and not known and name.replace("-", "").isalnum() and not Path(word).exists():
+            raise InputError("--root", repr(word), f"PATH, or DATA=PATH with one of {', '.join(DATA_SETS)}")
+        roots[name if known else ""] = path if known else word
+    if len(roots) < len(words):
+        expected = f"one folder, or one for each of {', '.join(DATA_SETS)} as DATA=PATH"
+        raise InputError("--root", " ".join(words), expected)
+    return roots
+
+
+# ---------------------------------------------------------------- plans
 
 
 @dataclass(frozen=True)
@@ -50,7 +219,7 @@ class Point:
 
     series: str
     variant: Variant
-    """As declared, whatever --set and --scale make of it: by this the paper's number is found."""
+    """As declared, without --set and --scale: the key of the paper's number."""
     runs: tuple[Run, ...]
 
 
@@ -59,7 +228,7 @@ class Plan:
     """The runs of an experiment, in an order in which they can be done."""
 
     experiment: Experiment
-    changes: Changes
+    overrides: Overrides
     seeds: tuple[int, ...]
     points: tuple[Point, ...]
     runs: tuple[Run, ...]
@@ -67,164 +236,173 @@ class Plan:
     @property
     def heading(self) -> str:
         """Of the figure or table: what the file says, and what was run instead."""
-        instead = [str(self.changes.overrides[name]) for name in REPLACING if name in self.changes.overrides]
+        options = self.overrides.options
+        instead = [str(options[name]) for name in IDENTITY_OPTIONS if name in options]
         return self.experiment.heading + (f" — here {', '.join(instead)} instead" if instead else "")
 
-    def run_named(self, name: str) -> Run:
-        """A run by its name."""
-        return next(run for run in self.runs if run.name == name)
 
-
-def make_plan(experiment: Experiment, changes: Changes, seeds: tuple[int, ...] | None = None) -> Plan:
-    """The runs that an experiment wants.
+def make_plan(experiment: Experiment, overrides: Overrides, seeds: tuple[int, ...] | None = None) -> Plan:
+    """The runs of an experiment.
 
     Parameters
     ----------
     experiment
         As declared.
-    changes
-        What is to be done otherwise.
+    overrides
+        What is done differently.
     seeds
         Instead of the experiment's own.
 
     Raises
     ------
     InputError
-        An option that makes the experiment what it is would be overridden.
+        An override would make different series the same; a value, network or layer that does not exist;
+        ``--only`` leaves nothing.
     """
-    check_overrides(experiment, changes)
+    script = experiment.script
+    check_overrides(experiment, overrides)
     seeds = seeds or experiment.seeds
     points: list[Point] = []
     runs: dict[str, Run] = {}
-    met: dict[str, list[Any]] = {name: [] for name in changes.only}
+    met: dict[str, list[Any]] = {name: [] for name in overrides.only}
+    # The paper's number is that of the declared variant, but not of other data or another network.
+    elsewhere = {name: value for name, value in overrides.options.items() if name in IDENTITY_OPTIONS}
     for series in experiment.series:
         for member in series.members():
             declared = {**experiment.common, **member}
-            filled = {**defaults(experiment.script), **declared}
-            if not changes.keeps(filled):
+            filled = {**defaults(script), **declared}
+            if not overrides.keeps(filled):
                 continue
-            for name in changes.only:
+            for name in overrides.only:
                 met[name].append(filled[name])
-            options = changes.applied(declared, experiment.script)
+            options = overrides.applied(declared, script)
+            check_options(experiment, series.name, options, series.test or {})
             made: list[Run] = []
-            try:
-                check_values(
-                    experiment.script, {"root": ".", **options}
-                )  # data are looked at before runs begin
-                check_network(experiment, options)
-            except InputError as error:
-                where = f"{experiment.name}: {series.name}: {error.where}"
-                raise InputError(where, error.found, error.expected) from None
-            check_layers(experiment, series.name, {**options, **(series.test or {})})
             for seed in seeds:
-                training = _training(experiment.script, {**options, "seed": seed})
-                runs.setdefault(training.name, training)
-                run = training
+                trained = canonical(script, {**options, "seed": seed})
+                run = Run(training_name(script, trained), script, trained)
+                runs.setdefault(run.name, run)
                 if series.test is not None:
-                    run = _scoring(training, series.test)
+                    words = [f"{key if key != 'method' else ''}{value}" for key, value in series.test.items()]
+                    name = f"{run.name}/tested-{'-'.join(words).replace('_', '')}"
+                    run = Run(name, script, run.options, series.test, run.name)
                     runs.setdefault(run.name, run)
                 made.append(run)
-            # The paper's number is that of the declared variant, but not of other data or another network.
-            elsewhere = {name: changes.overrides[name] for name in REPLACING if name in changes.overrides}
-            variant = variant_of({**filled, **elsewhere}, series.test)
-            points.append(Point(series.name, variant, tuple(made)))
+            points.append(Point(series.name, variant_of({**filled, **elsewhere}, series.test), tuple(made)))
     unmet = {
-        name: value for name, values in changes.only.items() for value in values if value not in met[name]
+        name: value for name, values in overrides.only.items() for value in values if value not in met[name]
     }
     if not points or unmet:
-        asked = unmet or {name: ",".join(map(str, values)) for name, values in changes.only.items()}
+        asked = unmet or {name: ",".join(map(str, values)) for name, values in overrides.only.items()}
         only = " ".join(f"{name}={value}" for name, value in asked.items())
         raise InputError("--only", only, f"values that some of {experiment.name} have")
-    return Plan(experiment, changes, seeds, tuple(points), tuple(runs.values()))
+    return Plan(experiment, overrides, seeds, tuple(points), tuple(runs.values()))
 
 
-def check_network(experiment: Experiment, options: Mapping[str, Any]) -> None:
-    """Raise InputError for an architecture that there is not, before any run begins."""
-    arch = options.get("arch", defaults(experiment.script)["arch"])
-    if experiment.script == "train_classify" and arch not in OWN:
-        from training.tasks.classification_module import check_architecture  # torch takes seconds
+def check_options(
+    experiment: Experiment, series: str, options: Mapping[str, Any], test: Mapping[str, Any]
+) -> None:
+    """Raise InputError for a value, a network or a layer that does not exist, before any run begins."""
+    where, script = f"{experiment.name}: {series}", experiment.script
+    arch = options.get("arch", defaults(script)["arch"])
+    try:
+        check_values(script, {"root": ".", **options})  # whether the data are there is checked later
+        if script == "train_classify" and arch not in MODIFIABLE:
+            from training.tasks.classification_module import check_architecture  # torch takes seconds
 
-        check_architecture(arch)
-
-
-def check_layers(experiment: Experiment, series: str, options: Mapping[str, Any]) -> None:
-    """Raise InputError for a layer that the network of a run lacks: now, not when its turn comes."""
-    numbers = [options.get("last"), options.get("layer"), *(options.get("layers") or ())]
+            check_architecture(arch)
+    except InputError as error:
+        raise InputError(f"{where}: {error.where}", error.found, error.expected) from None
+    tested = {**options, **test}
+    numbers = [tested.get("last"), tested.get("layer"), *(tested.get("layers") or ())]
     largest = max((number for number in numbers if isinstance(number, int)), default=0)
-    if experiment.script != "train_classify" or options.get("method", "none") == "none" or not largest:
+    if script != "train_classify" or tested.get("method", "none") == "none" or not largest:
         return
-    count = layer_count(options["arch"])
+    count = len(layers_of(arch))
     if largest > count:
-        raise InputError(
-            f"{experiment.name}: {series}",
-            f"layer {largest}",
-            f"at most {count}, which {options['arch']} has",
-        )
+        raise InputError(where, f"layer {largest}", f"at most {count}, which {arch} has")
 
 
-def check_overrides(experiment: Experiment, changes: Changes) -> None:
-    """Raise InputError where --set would make different series the same; those left out do not count."""
+def check_overrides(experiment: Experiment, overrides: Overrides) -> None:
+    """Raise InputError if --set would make different series the same; those left out do not count."""
     usual = {**defaults(experiment.script), **experiment.common}
     kept = [
         series
         for series in experiment.series
-        if any(changes.keeps({**usual, **member}) for member in series.members())
+        if any(overrides.keeps({**usual, **member}) for member in series.members())
     ]
-    for name in changes.overrides:
+    for name in overrides.options:
         differ = len({repr(series.options.get(name, usual.get(name))) for series in kept}) > 1
         for series in kept:
-            told = name in series.sweep or name in (series.test or {})
-            if told or (differ and name in series.options):
+            varied = name in series.sweep or name in (series.test or {})
+            if varied or (differ and name in series.options):
                 raise InputError(
                     "--set",
                     f"{name}, in which the series of {experiment.name} differ ({series.name})",
-                    f"an option that all runs share{nearest(name, experiment.common)}",
+                    f"an option that all runs share{suggestion(name, experiment.common)}",
                 )
 
 
-def _training(script: Script, options: Mapping[str, Any]) -> Run:
-    options = plainest(script, options)
-    return Run(training_name(script, options), script, options)
+def canonical(script: Script, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the same run in one form, so that equal runs share a folder.
 
+    The last layer alone is the last 1 of the layers, and patches as large as the map are the spatial shuffle:
+    both to the last bit, as a shuffle's draws depend on the layer's number alone.
 
-def _scoring(training: Run, test: Mapping[str, Any]) -> Run:
-    words = [f"{name}{value}" if name != "method" else str(value) for name, value in test.items()]
-    name = f"{training.name}/tested-{'-'.join(words).replace('_', '')}"
-    return Run(name, training.script, training.options, test, training.name)
+    Examples
+    --------
+    >>> canonical("train_classify", {"arch": "vgg16", "method": "patch", "patch": 2, "layer": 13})
+    {'arch': 'vgg16', 'method': 'spatial', 'last': 1}
+    """
+    same = dict(options)
+    full = resolved(script, options)
+    if script != "train_classify" or full["arch"] not in MODIFIABLE or full["data"] == "imagenet":
+        return same
+    number = full["layer"]
+    layers = layers_of(full["arch"]) if number is not None else ()
+    if number is None or not 1 <= number <= len(layers):
+        return same
+    layer = layers[number - 1]
+    if full["method"] == "patch" and full["patch"] >= max(layer.height, layer.width):
+        del same["patch"]
+        same["method"] = "spatial"
+    if number == len(layers):
+        del same["layer"]
+        same["last"] = 1
+    return same
 
 
 def training_name(script: Script, options: Mapping[str, Any]) -> str:
     """A folder name that is the same for runs that compute the same, and only for them.
 
-    It ends in a hash of every option that changes the result and is not the default, so that an option that
-    the script learns later renames nothing.
+    It ends in a hash of every option that changes the result and is not the default, so that an option added
+    to the script later renames nothing.
 
     Examples
     --------
     >>> training_name("train_classify", {"data": "shapes", "arch": "vgg16", "seed": 1, "epochs": 3})
     'shapes-vgg16-plain-e3-seed1-e3e9b338'
     """
-    described, usual = resolved(script, options), defaults(script)
-    telling = {name: _number(value, usual[name]) for name, value in described.items() if name not in MACHINE}
-    telling = {name: value for name, value in telling.items() if value != usual[name]}
-    digest = hashlib.sha256(json.dumps([script, telling], sort_keys=True).encode()).hexdigest()[:8]
-    parts = [described["data"], described["arch"]]
-    if described.get("width", 1) != 1:
-        parts.append(f"w{described['width']:g}")
-    parts.append(_modification(described))
+    full, usual = resolved(script, options), defaults(script)
+    hashed: dict[str, Any] = {}
+    for name, value in full.items():
+        if isinstance(usual[name], float) and type(value) is int:  # 1 and 1.0 are the same width
+            value = float(value)
+        if name not in MACHINE_OPTIONS and value != usual[name]:
+            hashed[name] = value
+    digest = hashlib.sha256(json.dumps([script, hashed], sort_keys=True).encode()).hexdigest()[:8]
+    parts = [full["data"], full["arch"]]
+    if full.get("width", 1) != 1:
+        parts.append(f"w{full['width']:g}")
+    parts.append(_modification(full))
     if script == "train_detect":
-        parts.append(str(described["input_size"]))
-    parts.append(f"e{described['epochs']}")
-    if described.get("fraction", 1) != 1:
-        parts.append(f"f{described['fraction']:g}")
-    if described.get("max_steps") is not None:
-        parts.append(f"s{described['max_steps']}")
-    return "-".join([*map(str, parts), f"seed{described['seed']}", digest])
-
-
-def _number(value: Any, usual: Any) -> Any:
-    """A whole number where a broken one is usual, as such: 1 and 1.0 are the same width."""
-    return float(value) if isinstance(usual, float) and type(value) is int else value
+        parts.append(str(full["input_size"]))
+    parts.append(f"e{full['epochs']}")
+    if full.get("fraction", 1) != 1:
+        parts.append(f"f{full['fraction']:g}")
+    if full.get("max_steps") is not None:
+        parts.append(f"s{full['max_steps']}")
+    return "-".join([*map(str, parts), f"seed{full['seed']}", digest])
 
 
 def _modification(options: Mapping[str, Any]) -> str:
@@ -234,9 +412,7 @@ def _modification(options: Mapping[str, Any]) -> str:
         return "plain" if shuffle == "none" else f"{options['shuffle_method']}-{shuffle}"
     if options["method"] == "none":
         return "plain"
-    words = [options["method"].replace("_", "")]
-    if options["patch"] is not None:
-        words[0] += str(options["patch"])
+    words = [options["method"].replace("_", "") + str(options["patch"] or "")]
     for key in ("last", "layer", "layers", "names"):
         value = options[key]
         if value:
@@ -266,29 +442,22 @@ def state_of(run: Run, folder: Path) -> State:
     """
     path = folder / run.name
     if run.trained is None:
-        check_same(run, path)
+        check_stored_options(run, path / "config.yaml")
     if (path / "scores.json").is_file():
         return "done"
     return "begun" if (path / "checkpoints" / "last.ckpt").is_file() else "wanted"
 
 
-def check_same(run: Run, path: Path) -> None:
-    """Raise InputError where a run's folder says that it was made with other options."""
-    config = path / "config.yaml"
-    if not config.is_file():
-        return
+def check_stored_options(run: Run, config: Path) -> None:
+    """Raise InputError if the options stored in a run's folder differ from those that are given."""
     try:
-        stored = yaml.safe_load(config.read_text(encoding="utf-8"))
+        stored = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else None
     except (OSError, yaml.YAMLError):
         return  # cut short: the run has not begun
     if not isinstance(stored, dict):
         return
-    wanted = {**defaults(run.script), **run.options}
-    for name, value in wanted.items():
-        # The default of an option that is not given may have changed since.
-        if name in MACHINE or name not in stored or stored[name] == value:
-            continue
-        if name in run.options and value is not None:
-            raise InputError(
-                config, f"{name}: {stored[name]}", f"{value}, as {run.name} wants: move that folder away"
-            )
+    # The default of an option that is not given may have changed since.
+    for name, value in run.options.items():
+        if name not in MACHINE_OPTIONS and value is not None and stored.get(name, value) != value:
+            expected = f"{value}, as {run.name} wants: move that folder away"
+            raise InputError(config, f"{name}: {stored[name]}", expected)

@@ -5,128 +5,124 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
-from training.experiments.collect import SHARES, Row
-from training.experiments.notes import notes
+from detector.tables import METHODS
+from training.experiments.collect import SHARES, Row, baseline_of
 from training.experiments.paper import Quantity, paper_accuracy, reported
 from training.experiments.plan import Plan
-from training.experiments.variant import METHODS, Variant, modified_percent
+from training.experiments.schema import (
+    MACHINE_OPTIONS,
+    Variant,
+    architecture_label,
+    modified_percent,
+    resolved,
+)
 
-__all__ = ["ARCHITECTURES", "DETECTED", "baseline_of", "to_csv", "to_markdown", "with_spread"]
+__all__ = ["DATA_LABELS", "REPORTED_SHARES", "differences", "notes", "to_csv", "to_markdown", "with_spread"]
 
-ARCHITECTURES = {
-    "vgg16": "VGG-16",
-    "resnet18": "ResNet-18",
-    "resnet50": "ResNet-50",
-    "resnet152": "ResNet-152",
-    "perceptron": "perceptron",
+CLASSIFIER_QUANTITIES = ("accuracy", "averaged", "top5", "pass_std")
+DETECTOR_QUANTITIES = ("map", *SHARES)
+REPORTED_SHARES: dict[str, Quantity] = {
+    "map": "map",
+    "correct": "correct",
+    "localization": "localization",
 }
-CLASSIFIER = ("accuracy", "averaged", "top5", "pass_std")
-DETECTOR = ("map", *SHARES)
-DETECTED: dict[str, Quantity] = {"map": "map", "correct": "correct", "localization": "localization"}
-"""What the text gives of Figure 9."""
-NOTHING = "–"
-
-
-def baseline_of(rows: Sequence[Row], variant: Variant) -> Row | None:
-    """The row of the same network on the same data with nothing modified, if it is done."""
-    plain = Variant(variant.data, variant.arch)
-    return next((row for row in rows if row.point.variant == plain and row.results), None)
+"""The quantities of Figure 9 that the paper's text gives."""
+NOT_THERE = "–"
+OPTION_LABELS = {
+    "fraction": "share of the training images",
+    "width": "width of the network",
+    "input_size": "side of the images",
+    "batch_size": "batch size",
+    "data": "data set",
+}
+DATA_LABELS = {
+    "cifar100": "CIFAR-100",
+    "small-imagenet": "Small-ImageNet 32×32",
+    "imagenet": "ImageNet",
+    "shapes": "the embedded shapes",
+    "voc": "PASCAL VOC",
+}
 
 
 def to_csv(plan: Plan, rows: Sequence[Row]) -> str:
-    """A line for each point: what it is, what it came to over the seeds, the paper's numbers.
+    """A line for each point: what it is, its results over the seeds, the paper's numbers.
 
     Accuracies and shares are in percent, empty where there is none; `parameters` is a number.
     """
     detection = plan.experiment.script == "train_detect"
-    quantities = DETECTOR if detection else CLASSIFIER
+    quantities = DETECTOR_QUANTITIES if detection else CLASSIFIER_QUANTITIES
     file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
     head = ["series", *asdict(rows[0].point.variant), "modified_percent", "seeds"]
     for name in quantities:
         head += [name] if name == "pass_std" else [name, f"{name}_std"]
     head += ["parameters", "test_images", "passes", "drop", "paper", "paper_drop", "paper_where", "runs"]
-    writer = csv.writer(file, lineterminator="\n")
     writer.writerow(head)
     for row in rows:
         variant, options = row.point.variant, row.point.runs[0].options
         ran = replace(variant, data=str(options["data"]), arch=str(options["arch"]))
-        line = [row.point.series, *asdict(ran).values(), _plain(modified_percent(variant), 1)]
+        line = [row.point.series, *asdict(ran).values(), _decimal(modified_percent(variant), 1)]
         line.append(" ".join(map(str, row.results)))
         for name in quantities:
-            line += (
-                [_plain(row.mean(name))]
-                if name == "pass_std"
-                else [_plain(row.mean(name)), _plain(row.std(name))]
-            )
-        line += [_whole(row.mean(name)) for name in ("parameters", "test_images", "passes")]
-        line.append(_plain(drop_of(rows, row)))
-        paper, drop = (
-            (reported(variant, "map") if detection else paper_accuracy(variant)),
-            reported(variant, "drop"),
-        )
+            line.append(_decimal(row.mean(name)))
+            if name != "pass_std":
+                line.append(_decimal(row.std(name)))
+        line += [_decimal(row.mean(name), 0) for name in ("parameters", "test_images", "passes")]
+        line.append(_decimal(drop_of(rows, row)))
+        paper = reported(variant, "map") if detection else paper_accuracy(variant)
+        drop = reported(variant, "drop")
         where = paper or drop
-        line += [
-            _plain(paper.value if paper else math.nan),
-            _plain(drop.value if drop else math.nan),
-            where.where if where else "",
-            " ".join(run.name for run in row.point.runs),
-        ]
+        line += [_decimal(number.value) if number else "" for number in (paper, drop)]
+        line += [where.where if where else "", " ".join(run.name for run in row.point.runs)]
         writer.writerow(["" if value is None else value for value in line])
     return file.getvalue()
 
 
 def drop_of(rows: Sequence[Row], row: Row) -> float:
-    """How far our accuracy lies below our baseline's, in percent points; NaN where one is not there."""
+    """How far our accuracy is below our baseline's, in percent points; NaN if one is not there."""
     baseline = baseline_of(rows, row.point.variant)
     return math.nan if baseline is None else baseline.mean() - row.mean()
 
 
-def _plain(value: float, digits: int = 3) -> str:
+def _decimal(value: float, digits: int = 3) -> str:
     return "" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _whole(value: float) -> str:
-    return "" if math.isnan(value) else str(round(value))
-
-
 def with_spread(row: Row, name: str = "accuracy", digits: int = 2) -> str:
-    """A quantity with its spread over seeds, where there are several."""
-    mean, std = row.mean(name), row.std(name)
-    if math.isnan(mean):
-        return NOTHING
-    return f"{mean:.{digits}f}" + ("" if math.isnan(std) else f" ± {std:.{digits}f}")
-
-
-def to_markdown(plan: Plan, rows: Sequence[Row]) -> str:
-    """The table in the paper's form, with the paper's own numbers, and the notes below it."""
-    makers = {"train_test": _train_test, "networks": _networks, "pies": _detectors}
-    head, body = makers.get(plan.experiment.draw, _points)(rows)
-    widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
-    lines = [_line(head, widths), "|" + "|".join("-" * (width + 2) for width in widths) + "|"]
-    lines += [_line(line, widths) for line in body]
-    return "\n".join([f"# {plan.heading}", "", *lines, "", " ".join(notes(plan, rows)), ""])
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+    """A quantity with its spread over seeds, if there are several."""
+    mean, std = _decimal(row.mean(name), digits), _decimal(row.std(name), digits)
+    return f"{mean} ± {std}" if std else mean or NOT_THERE
 
 
 Table = tuple[list[str], list[list[str]]]
 
 
-def _train_test(rows: Sequence[Row]) -> Table:
+def to_markdown(plan: Plan, rows: Sequence[Row]) -> str:
+    """The table in the paper's form, with the paper's own numbers, and the notes below it."""
+    head, body = TABLES.get(plan.experiment.draw, _point_table)(rows)
+    widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+        for cells in (head, *body)
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join([f"# {plan.heading}", "", *lines, "", " ".join(notes(plan, rows)), ""])
+
+
+def _train_test_table(rows: Sequence[Row]) -> Table:
     """Table 1."""
     body = []
     for row in rows:
         train, arrow, test = row.point.series.partition(" → ")
-        body.append([train, test if arrow else NOTHING, with_spread(row), *_paper(rows, row)])
+        body.append([train, test if arrow else NOT_THERE, with_spread(row), *_paper(row)])
     return ["train", "test", "top-1 (%)", "paper (%)", "where"], body
 
 
-def _networks(rows: Sequence[Row]) -> Table:
+def _network_table(rows: Sequence[Row]) -> Table:
     """Table 2."""
     body = []
     for row in rows:
@@ -135,57 +131,66 @@ def _networks(rows: Sequence[Row]) -> Table:
         number = reported(variant, "parameters")
         body.append(
             [
-                ARCHITECTURES.get(variant.arch, variant.arch),
-                "baseline" if plain else METHODS[variant.method],
+                architecture_label(variant.arch),
+                "baseline" if plain else METHODS[variant.method].label,  # type: ignore[index]
                 with_spread(row),
-                _paper(rows, row)[0],
-                NOTHING if plain else f"{modified_percent(variant):.0f}",
-                NOTHING if math.isnan(parameters) else f"{parameters / 1e6:.2f}",
-                f"{number.value:.2f}" if number else NOTHING,
+                _paper(row)[0],
+                NOT_THERE if plain else f"{modified_percent(variant):.0f}",
+                NOT_THERE if math.isnan(parameters) else f"{parameters / 1e6:.2f}",
+                f"{number.value:.2f}" if number else NOT_THERE,
             ]
         )
     columns = ["top-1 (%)", "paper (%)", "modified layers (%)", "parameters (M)", "paper (M)"]
     return ["model", "method", *columns], body
 
 
-def _detectors(rows: Sequence[Row]) -> Table:
+def _detector_table(rows: Sequence[Row]) -> Table:
     """Figure 9, of which the text gives mAP, correct and localization."""
     body = []
     for row in rows:
         cells = [row.point.series]
-        for name in DETECTOR:
-            number = reported(row.point.variant, DETECTED[name]) if name in DETECTED else None
+        for name in DETECTOR_QUANTITIES:
+            known = name in REPORTED_SHARES
+            number = reported(row.point.variant, REPORTED_SHARES[name]) if known else None
             cells.append(with_spread(row, name, 1) + (f" (paper {number.value:g})" if number else ""))
         body.append(cells)
     return ["detector", "mAP (%)", *(f"{name} (%)" for name in SHARES)], body
 
 
-def _points(rows: Sequence[Row]) -> Table:
-    """What a figure shows: the accuracy of every point, and what it has lost against the baseline."""
+def _point_table(rows: Sequence[Row]) -> Table:
+    """What a figure shows: the accuracy of every point, and its drop from the baseline."""
     body = []
     for row in rows:
         variant = row.point.variant
         drop = drop_of(rows, row)
         body.append(
             [
-                ARCHITECTURES.get(variant.arch, variant.arch),
+                architecture_label(variant.arch),
                 str(row.point.runs[0].options["data"]),
                 row.point.series,
-                place(variant),
+                modified_layers(variant),
                 with_spread(row),
-                NOTHING if math.isnan(drop) or variant.method == "none" else f"{drop:.2f}",
-                *_paper(rows, row),
+                NOT_THERE if math.isnan(drop) or variant.method == "none" else f"{drop:.2f}",
+                *_paper(row),
             ]
         )
     return ["network", "data", "series", "modified", "top-1 (%)", "drop", "paper (%)", "where"], body
 
 
-def place(variant: Variant) -> str:
+TABLES: dict[str, Callable[[Sequence[Row]], Table]] = {
+    "train_test": _train_test_table,
+    "networks": _network_table,
+    "pies": _detector_table,
+}
+"""By form; for all others the table of points."""
+
+
+def modified_layers(variant: Variant) -> str:
     """Which layers are modified, in words.
 
     Examples
     --------
-    >>> place(Variant("cifar100", "vgg16", "spatial", last=4))
+    >>> modified_layers(Variant("cifar100", "vgg16", "spatial", last=4))
     'last 4 (31 %)'
     """
     if variant.last is not None:
@@ -194,14 +199,83 @@ def place(variant: Variant) -> str:
         return f"layer {variant.layer}" + (f", patch {variant.patch}" if variant.patch else "")
     if variant.several:
         return f"{', '.join(map(str, variant.several))} ({modified_percent(variant):.0f} %)"
-    return NOTHING
+    return NOT_THERE
 
 
-def _paper(rows: Sequence[Row], row: Row) -> list[str]:
-    """The paper's accuracy, or else its drop, and where that stands."""
+def _paper(row: Row) -> list[str]:
+    """The paper's accuracy, or else its drop, and its place in the text."""
     accuracy, drop = paper_accuracy(row.point.variant), reported(row.point.variant, "drop")
     if accuracy is not None:
         return [f"{accuracy.value:.2f}", accuracy.where]
-    if drop is not None:
-        return [f"drop {drop.value:.2f}", drop.where]
-    return [NOTHING, ""]
+    return [f"drop {drop.value:.2f}", drop.where] if drop is not None else [NOT_THERE, ""]
+
+
+# ---------------------------------------------------------------- notes below tables and figures
+
+
+def differences(plan: Plan) -> list[str]:
+    """Options that --scale or --set gave another value than the paper's, in words.
+
+    Returns
+    -------
+    list of str
+        Such as ``"epochs 60 instead of 300"``, in the order of the options.
+    """
+    found: dict[str, list[str]] = {}
+    script = plan.experiment.script
+    for series in plan.experiment.series:
+        for member in series.members():
+            declared = {**plan.experiment.common, **member}
+            paper = resolved(script, declared)
+            for name, value in resolved(script, plan.overrides.applied(declared, script)).items():
+                if name not in MACHINE_OPTIONS and value != paper[name]:
+                    words = f"{_in_words(name, value)} instead of {_in_words(name, paper[name])}"
+                    if words not in found.setdefault(name, []):
+                        found[name].append(words)
+    return [
+        f"{OPTION_LABELS.get(name, name.replace('_', ' '))} {', '.join(words)}"
+        for name, words in found.items()
+    ]
+
+
+def _in_words(name: str, value: Any) -> str:
+    if name == "data":
+        return DATA_LABELS[value]
+    if isinstance(value, float):
+        return f"{value:g}"
+    if value is None:
+        return "none"
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def notes(plan: Plan, rows: Sequence[Row]) -> list[str]:
+    """What a reader must know, in sentences: differences from the paper, seeds, images, missing results."""
+    sentences = []
+    changed = differences(plan)
+    if changed:
+        sentences.append(f"Not as in the paper: {'; '.join(changed)}.")
+    for name, values in plan.overrides.only.items():
+        wanted = ", ".join(_in_words(name, value) for value in values)
+        sentences.append(f"Only {OPTION_LABELS.get(name, name)} {wanted}.")
+    first = resolved(plan.experiment.script, plan.points[0].runs[0].options)
+    if first["validation"]:
+        sentences.append(
+            f"{100 * first['validation']:g} % of the training images are held out to choose the epoch by."
+        )
+    images = sorted({int(value) for row in rows for value in row.values("test_images")})
+    if images:
+        sentences.append(f"Scored on {' or '.join(f'{count:,}' for count in images)} test images.")
+    passes = max((int(value) for row in rows for value in row.values("passes")), default=1)
+    if passes > 1:
+        sentences.append(f"Where something shuffles: mean of {passes} passes.")
+    if first["precision"] != "32-true":
+        sentences.append(f"Precision: {first['precision']}.")
+    if len(plan.seeds) > 1:
+        sentences.append(f"Mean and standard deviation of {len(plan.seeds)} seeds.")
+    else:
+        sentences.append("One seed.")
+    missing = sum(len(row.missing) for row in rows)
+    if missing:
+        total = sum(len(row.point.runs) for row in rows)
+        sentences.append(f"Missing: {missing} of {total} results.")
+    return sentences

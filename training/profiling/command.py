@@ -1,18 +1,21 @@
-"""The command line of ``python reproduce.py profile``."""
+"""``python reproduce.py profile``: its options, and the command itself."""
 
 from __future__ import annotations
 
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
+from detector.tables import METHODS
 from training.command import exit_code
+from training.options import MachineOptions, OptionGroups, option, require
 from training.parser import Parser, add_options, word
-from training.profiling.options import Options
 
-__all__ = ["main"]
+__all__ = ["Options", "main"]
 
 DESCRIPTION = """\
 Take a trained classifier or detector, and measure for each of its layers what it scores with the spatial
@@ -23,9 +26,173 @@ Writes profile.csv, profile.json, profile.png and profile.svg. Stopped at any ti
 Exit codes: 0 done; 2 something in the input is wrong; 130 or 143 stopped by a signal.
 """
 
+PROFILE_METHODS = tuple(name for name, row in METHODS.items() if row.draws)
+"""What can be taken away from a network that is not trained again."""
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The trained network: a checkpoint of this package, or an architecture with weights."""
+
+    checkpoint: str | None = option(
+        None,
+        "A checkpoint of train_classify.py or train_detect.py, or the folder of a run, of which the best one "
+        "is taken. Its own shuffles are switched off.",
+    )
+    arch: str | None = option(
+        None,
+        "With --weights, the architecture: vgg16, resnet18, resnet50, resnet152 or any classification "
+        "network of torchvision.models.",
+    )
+    weights: str | None = option(
+        None,
+        "With --arch, the weights: 'imagenet' (torchvision's best), a torchvision name such as "
+        "IMAGENET1K_V1, or a file.",
+    )
+    width: float = option(1.0, "With --arch, the channels of vgg16 and the ResNets times this.")
+
+    def check(self) -> None:
+        """Raise InputError for values that cannot be meant."""
+        if self.checkpoint is not None:
+            for name in ("arch", "weights"):
+                require(getattr(self, name) is None, name, getattr(self, name), "none with --checkpoint")
+            require(self.width == 1, "width", self.width, "none with --checkpoint")
+            return
+        require(self.arch is not None, "arch", self.arch, "an architecture, or a --checkpoint")
+        require(
+            self.weights not in (None, "none"),
+            "weights",
+            self.weights,
+            "the weights of a trained network: a name or a file",
+        )
+        require(self.width > 0, "width", self.width, "a number above 0")
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """The images that it is scored on. Of a checkpoint, its run says what is not given here."""
+
+    data: str | None = option(
+        None,
+        "The data set: cifar100, small-imagenet, imagenet or shapes; for a detector voc or shapes. "
+        "Default: that of the checkpoint's run.",
+    )
+    root: str | None = option(None, "Folder of the data. Default: that of the checkpoint's run.")
+    split: Literal["validation", "test"] = option(
+        "validation",
+        "The images held out of the training images, or the test images. Weights from elsewhere may have "
+        "been trained on the former.",
+    )
+    validation: float | None = option(
+        None,
+        "Share of the training images that is held out. Default: that of the checkpoint's run, else 0.1.",
+    )
+    input_size: int | None = option(
+        None, "With --arch, side of the square that images are cropped to; of imagenet only. Default: 224."
+    )
+    limit: int | None = option(
+        None, "Take so many of the images at most, of each class alike; of a detector's, at random."
+    )
+
+    def check(self) -> None:
+        """Raise InputError for values that cannot be meant."""
+        require(
+            self.validation is None or 0 < self.validation < 1,
+            "validation",
+            self.validation,
+            "a share above 0 and below 1; for the test images --split test",
+        )
+        require(
+            self.input_size is None or self.input_size >= 1, "input_size", self.input_size, "at least 1 pixel"
+        )
+        require(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1 image")
+
+
+@dataclass(frozen=True)
+class ShuffleOptions:
+    """What is taken away from each layer in turn, and how often."""
+
+    methods: list[str] = field(
+        default_factory=lambda: list(PROFILE_METHODS),
+        metadata={"help": f"What is taken away: {', '.join(PROFILE_METHODS)}. Default: all three."},
+    )
+    patches: list[int] = field(
+        default_factory=list,
+        metadata={
+            "help": "Sides of the patches within which positions are shuffled. Default: 2, 4, 8 … up to the "
+            "size of each layer's map. As large as the map, it is the spatial shuffle."
+        },
+    )
+    layers: list[int] = field(
+        default_factory=list,
+        metadata={"help": "Numbers of layers, counted from 1 at the input. Default: all."},
+    )
+    passes: int = option(
+        10, "T: forward passes over the images for each layer and method, each with other draws."
+    )
+    seed: int = option(0, "Seed of the draws; with --arch also of the images held out.")
+    shuffle_shortcut: bool = option(
+        True, "Whether a residual block's shortcut is shuffled too, by its own draw."
+    )
+    per_image: bool = option(False, "Whether each image of a batch is shuffled in its own way.")
+    batch_size: int | None = option(
+        None, "Images that share a draw. Default: 250, for a detector 16; the last batch may be smaller."
+    )
+
+    def check(self) -> None:
+        """Raise InputError for values that cannot be meant."""
+        for method in self.methods:
+            require(method in PROFILE_METHODS, "methods", method, f"some of {', '.join(PROFILE_METHODS)}")
+        for name, least in (("patches", 2), ("layers", 1)):
+            for value in getattr(self, name):
+                require(value >= least, name, value, f"numbers from {least}")
+        require(self.passes >= 1, "passes", self.passes, "at least 1")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
+        require(self.batch_size is None or self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+
+
+@dataclass(frozen=True)
+class ProfileMachineOptions:
+    """What it runs on."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = option("auto", "Kind of device.")
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = option(
+        "32-true", "Precision of the arithmetic."
+    )
+    channels_last: bool = option(
+        True, "Whether feature maps are laid out channels last, which is mostly faster."
+    )
+    workers: int = option(2, "Processes that load image files; 0: this process itself does.")
+
+    def check(self) -> None:
+        """Raise InputError for values that cannot be meant."""
+        self.as_machine().check()
+
+    def as_machine(self) -> MachineOptions:
+        """The same among all options of a machine."""
+        return MachineOptions(
+            accelerator=self.accelerator,
+            precision=self.precision,
+            channels_last=self.channels_last,
+            workers=self.workers,
+        )
+
+
+@dataclass(frozen=True)
+class Options(OptionGroups):
+    """All of a profile's options, by group."""
+
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    images: ImageOptions = field(default_factory=ImageOptions)
+    shuffles: ShuffleOptions = field(default_factory=ShuffleOptions)
+    machine: ProfileMachineOptions = field(default_factory=ProfileMachineOptions)
+
+
+# ---------------------------------------------------------------- the command
+
 
 def make_parser() -> Parser:
-    """The parser: a field of :class:`~training.profiling.options.Options` is an option."""
+    """The parser: a field of :class:`Options` is an option."""
     parser = Parser(prog="reproduce.py profile", description=DESCRIPTION)
     add_options(parser, Options())
     parser.add_argument(

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from detector.profiling import BASELINE, Profile, ProfileMethod, ProfileRow
+from detector.tables import METHODS
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.style import (
     GRID_COLOUR,
@@ -35,7 +36,7 @@ __all__ = ["draw_profile"]
 # Light to dark, so that the order is seen without colour; the darkest is the whole map.
 PATCH_COLOURS = ("#9fd9c3", "#3fadc2", "#4a5ba6")
 MARKERS = "os^Dv<>"
-WHOLE, CHANNEL = "#1b1440", "#D55E00"
+WHOLE_MAP_COLOUR = "#1b1440"
 NAMES = {"accuracy": "accuracy", "map_area": "mAP (area, IoU 0.5)"}
 LEFT, FOOT, HEAD = 0.62, 0.72, 0.34  # inches around a panel: its axis, layers and map sizes, title
 MAIN_HEIGHT, SMALL_HEIGHT, GAP = 3.1, 1.5, 0.42  # inches
@@ -78,7 +79,7 @@ def curves_of(profile: Profile) -> list[Curve]:
         Curve(
             "patch",
             patch,
-            f"order in {patch}×{patch} patches",
+            METHODS["patch"].removes.format(patch=patch),
             to_hex(shades(number / max(len(patches) - 1, 1))),
             "-",
             MARKERS[number % len(MARKERS)],
@@ -86,9 +87,10 @@ def curves_of(profile: Profile) -> list[Curve]:
         for number, patch in enumerate(patches)
     ]
     if "spatial" in measured:
-        found.append(Curve("spatial", None, "order of the whole map", WHOLE, "-", "o"))
+        found.append(Curve("spatial", None, METHODS["spatial"].removes, WHOLE_MAP_COLOUR, "-", "o"))
     if "channel" in measured:
-        found.append(Curve("channel", None, "order of the channels", CHANNEL, "--", "s"))
+        row = METHODS["channel"]
+        found.append(Curve("channel", None, row.removes, row.colour, "--", row.marker))
     return found
 
 

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any, get_args
 
 from torch import nn
 
+from data.formats.files import read_text, write_text
 from data.records import InputError
 from detector import profile
 from detector.profiling import Profile, ProfileRow
+from detector.tables import ShuffleMethod
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.style import count, save_figure
+from training.profiling.command import Options
 from training.profiling.figure import draw_profile
-from training.profiling.files import read_known, write_json, write_table
-from training.profiling.options import Options
-from training.profiling.subject import Subject, checkpoint_of
+from training.profiling.subjects import Subject, make_subject
 from training.provenance import provenance
 from training.run_state import make_folder
 
-__all__ = ["run"]
+__all__ = ["draw", "read_table", "run", "write_table"]
+
+SCHEMA = 1
+TABLE_FILE, SUMMARY_FILE = "profile.csv", "profile.json"
+COMPUTED_COLUMNS = ("passes", "mean", "std")
+NUMBER_COLUMNS = ("layer", "percent", "channels", "height", "width")
 
 
 def run(options: Options, out: Path | None = None) -> Profile:
@@ -36,7 +48,7 @@ def run(options: Options, out: Path | None = None) -> Profile:
     Returns
     -------
     Profile
-        With what earlier calls left in the folder.
+        Including what earlier calls left in the folder.
 
     Raises
     ------
@@ -44,7 +56,7 @@ def run(options: Options, out: Path | None = None) -> Profile:
         Anything wrong with options, data, weights, checkpoint or folder.
     """
     options.check()
-    subject = _subject(options)
+    subject = make_subject(options)
     out = subject.out if out is None else out
     shuffles = options.shuffles
     configuration = {
@@ -58,7 +70,7 @@ def run(options: Options, out: Path | None = None) -> Profile:
     }
     known, earlier = read_known(out, configuration)
     make_folder(out)
-    sittings = [*earlier, provenance(images={options.images.split: subject.images}, rows_known=len(known))]
+    sessions = [*earlier, provenance(images={options.images.split: subject.images}, rows_known=len(known))]
     facts = {
         "network": subject.name,
         "images": subject.images,
@@ -71,25 +83,14 @@ def run(options: Options, out: Path | None = None) -> Profile:
         f"{count(shuffles.passes, 'pass', 'passes')} for each layer and method; {out}",
         flush=True,
     )
-    write_json(Profile.of(known), out, facts, configuration, sittings, finished=False)
+    write_json(Profile.of(known), out, facts, configuration, sessions, finished=False)
     found = _measure(subject, options, known, out)
     write_table(found.rows, out)
-    _draw(found, subject, shuffles.passes, out)
-    # Last: whoever finds it finished finds the rest complete.
-    write_json(found, out, facts, configuration, sittings, finished=True)
+    draw(found, subject, shuffles.passes, out)
+    # Last: once it says finished, the rest is complete.
+    write_json(found, out, facts, configuration, sessions, finished=True)
     print(f"\n{found}\n\ntable: {out / 'profile.csv'}\nfigure: {out / 'profile.png'}", flush=True)
     return found
-
-
-def _subject(options: Options) -> Subject:
-    from training.profiling.classifier import classifier_of_checkpoint, classifier_of_weights
-    from training.profiling.detector import detector_of_checkpoint
-
-    if options.network.checkpoint is None:
-        return classifier_of_weights(options)
-    checkpoint, hyper = checkpoint_of(options.network.checkpoint)
-    make = classifier_of_checkpoint if "statistics" in hyper else detector_of_checkpoint
-    return make(options, checkpoint, hyper)
 
 
 def _measure(subject: Subject, options: Options, known: Sequence[ProfileRow], out: Path) -> Profile:
@@ -148,7 +149,8 @@ def _left(seconds: float) -> str:
     return f"about {seconds:.0f} s left" if seconds < 90 else f"about {seconds / 60:.0f} min left"
 
 
-def _draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
+def draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
+    """Draw the profile as ``profile.png`` and ``profile.svg``."""
     if not found.layers:
         return
     detects = "map_area" in found.measures
@@ -173,3 +175,115 @@ def _draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
     )
     for kind in ("png", "svg"):
         save_figure(figure, out / f"profile.{kind}")
+
+
+# ---------------------------------------------------------------- files
+
+
+def write_table(rows: Iterable[ProfileRow], folder: Path) -> None:
+    """Write ``profile.csv``: a line for each layer, method and measure, with the value of each pass."""
+    names = [item.name for item in fields(ProfileRow) if item.name != "values"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*names, *COMPUTED_COLUMNS, "values"])
+    for row in rows:
+        cells = ["" if (value := getattr(row, name)) is None else value for name in names]
+        numbers = [row.passes, *("" if math.isnan(x) else repr(x) for x in (row.mean, row.std))]
+        writer.writerow([*cells, *numbers, " ".join(map(repr, row.values))])
+    write_text(folder / TABLE_FILE, text.getvalue())
+
+
+def read_table(folder: Path) -> list[ProfileRow]:
+    """The rows of ``profile.csv``; none where it is not there.
+
+    Raises
+    ------
+    InputError
+        Names the line that is none.
+    """
+    file = folder / TABLE_FILE
+    if not file.is_file():
+        return []
+    rows = []
+    for number, cells in enumerate(csv.DictReader(read_text(file, "a profile").splitlines()), start=2):
+        try:
+            known: dict[str, Any] = {item.name: cells[item.name] for item in fields(ProfileRow)}
+            known |= {name: int(known[name]) for name in NUMBER_COLUMNS}
+            known["patch"] = int(known["patch"]) if known["patch"] else None
+            known["values"] = tuple(map(float, known["values"].split()))
+            if known["method"] not in ("none", *get_args(ShuffleMethod)) or not known["values"]:
+                raise ValueError
+        except (KeyError, ValueError, AttributeError, TypeError):
+            raise InputError(
+                f"{file}:{number}", "no row of a profile", "the file as it was written"
+            ) from None
+        rows.append(ProfileRow(**known))
+    return rows
+
+
+def read_known(
+    folder: Path, configuration: Mapping[str, Any]
+) -> tuple[list[ProfileRow], list[dict[str, Any]]]:
+    """What an earlier call with the same configuration left: its rows, and the provenance of its sessions.
+
+    Raises
+    ------
+    InputError
+        What is in the folder is of another configuration, or cannot be read.
+    """
+    file = folder / SUMMARY_FILE
+    if not file.is_file():
+        if (folder / TABLE_FILE).exists():
+            raise InputError(
+                folder, f"a {TABLE_FILE} without {SUMMARY_FILE}", "both, or another --out for a new one"
+            )
+        return [], []
+    try:
+        summary = json.loads(read_text(file, "a profile"))
+        before, sessions = dict(summary["configuration"]), list(summary["provenance"])
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(file, "no profile", "the file as it was written, or another --out") from None
+    now = json.loads(json.dumps(configuration))
+    for name in dict.fromkeys([*now, *before]):
+        if now.get(name) != before.get(name):
+            raise InputError(
+                folder,
+                f"a profile with {name} {before.get(name)!r}",
+                f"{now.get(name)!r} as now, or another --out for a new one",
+            )
+    return read_table(folder), sessions
+
+
+def write_json(
+    profile: Profile,
+    folder: Path,
+    facts: Mapping[str, Any],
+    configuration: Mapping[str, Any],
+    sessions: Sequence[Mapping[str, Any]],
+    *,
+    finished: bool,
+) -> None:
+    """Write ``profile.json``: the table with what it is of, and where it comes from."""
+    content = {
+        "schema": SCHEMA,
+        **facts,
+        "finished": finished,
+        "configuration": configuration,
+        "rows": [_row(row) for row in profile.rows],
+        "provenance": sessions,
+    }
+    write_text(folder / SUMMARY_FILE, json.dumps(content, indent=1, allow_nan=False))
+
+
+def _row(row: ProfileRow) -> dict[str, Any]:
+    content: dict[str, Any] = asdict(row) | {"passes": row.passes}
+    content["values"] = [None if math.isnan(value) else value for value in row.values]
+    content["mean"] = None if math.isnan(row.mean) else row.mean
+    content["std"] = None if math.isnan(row.std) else row.std
+    if None in content["values"]:
+        content["reason"] = "not defined in every pass: there was nothing to count"
+    elif row.passes == 1:
+        content["reason"] = "one pass has no standard deviation"
+    return content

@@ -1,4 +1,4 @@
-"""A stand-in for the training script, so that the runner is tested without training."""
+"""A stand-in for the training scripts, so that the runner is tested without training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from training.experiments import jobs, listing
+from training.experiments import command
 
 STAND_IN = """
 import json, os, pathlib, sys, time
@@ -65,8 +65,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
     script = tmp_path / "stand_in.py"
     script.write_text(STAND_IN, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(jobs, "_script", lambda name: str(script))
-    monkeypatch.setattr(listing, "_probe", lambda run: 0.02)
+    monkeypatch.setattr(command, "script_file", lambda name: str(script))
+    monkeypatch.setattr(command, "probe", lambda run: 0.02)
     monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
 
     def write(content: str = EXPERIMENT, name: str = "trial") -> Path:

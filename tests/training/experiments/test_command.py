@@ -24,7 +24,7 @@ def test_what_is_done_is_not_done_again(
     bench: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = bench()
-    assert run(file, "--list") == 0
+    assert run(file, "--list", "--probe") == 0
     listed = capsys.readouterr().out
     assert "trial: A network, shuffled (4 runs, 0 done)" in listed
     assert "to do: 4 runs, about" in listed
@@ -100,6 +100,15 @@ def test_finished_runs_tell_how_long_a_step_takes(
 
     file = bench()
     assert run(file, "--list") == 0
+    listed = capsys.readouterr()
+    assert "to do: 4 runs, for an unknown time on this machine" in listed.out
+    assert "? s a step (not measured yet: --probe measures it)" in listed.out
+    assert listed.err == ""
+    assert run(file, "--list", "--probe") == 0
+    listed = capsys.readouterr()
+    assert "0.02 s a step (a probe)" in listed.out
+    assert listed.err.count("how long does a step take?") == 1
+    assert run(file, "--list") == 0
     assert "0.02 s a step (a probe)" in capsys.readouterr().out
     kept = json.loads(Path("out/speeds.json").read_text())
     assert next(iter(kept.values())) == {
@@ -119,7 +128,7 @@ def test_a_probe_beside_other_work_is_not_kept(
 ) -> None:
     file = bench()
     monkeypatch.setattr("os.getloadavg", lambda: (1e3, 0.0, 0.0))
-    assert run(file, "--list") == 0
+    assert run(file, "--list", "--probe") == 0
     assert "0.02 s a step (a probe while the machine is busy)" in capsys.readouterr().out
     assert not Path("out/speeds.json").exists()
 
@@ -173,10 +182,10 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(
 def test_two_commands_do_not_make_the_same_runs(
     bench: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from training.experiments.execute import alone
+    from training.experiments.command import lock
 
     file = bench()
     Path("out").mkdir()
-    with alone(Path("out")):
+    with lock(Path("out")):
         assert run(file) == 2
     assert "found another command that makes runs in out" in capsys.readouterr().err

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from data.records import InputError
-from training.experiments.changes import Changes
-from training.experiments.declare import read_experiment
-from training.experiments.plan import make_plan
+from training.experiments.plan import Overrides, make_plan
+from training.experiments.schema import read_experiment
 
 START = "title: A\ndraw: percent\n"
 
@@ -23,7 +22,7 @@ def test_every_experiment_of_the_paper_is_sound_and_says_command_cost_and_score(
         assert f"python reproduce.py experiments/{file.name}" in comment
         assert "GPU" in comment
         assert "To expect (paper" in comment
-        make_plan(read_experiment(file), Changes(roots={"": "data"}))
+        make_plan(read_experiment(file), Overrides(roots={"": "data"}))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +40,10 @@ def test_every_experiment_of_the_paper_is_sound_and_says_command_cost_and_score(
         (START + "series: [{name: a}, {name: a}]\n", "found 'a' 2 times"),
         (START + "series: [{name: a, sweep: {last: 3}}]\n", "sweep: last: found 3; expected a list"),
         (START + "seeds: [0, 0]\nseries: [{name: a}]\n", "seeds: found"),
-        (START + "common: {seed: 3}\nseries: [{name: a}]\n", "found seed; expected the seeds of all runs"),
+        (
+            START + "common: {seed: 3}\nseries: [{name: a}]\n",
+            "found seed; expected the seeds of all runs",
+        ),
     ],
 )
 def test_a_wrong_file_is_one_clear_error(bench: Callable[..., Path], content: str, message: str) -> None:
@@ -61,7 +63,7 @@ def test_a_wrong_file_is_one_clear_error(bench: Callable[..., Path], content: st
 def test_values_are_checked_before_any_run(bench: Callable[..., Path], options: str, message: str) -> None:
     content = START + f"common: {{data: shapes}}\nseries: [{{name: a, options: {options}}}]\n"
     with pytest.raises(InputError, match=message):
-        make_plan(read_experiment(bench(content)), Changes())
+        make_plan(read_experiment(bench(content)), Overrides())
 
 
 def test_a_missing_file_is_named() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from training.experiments.paper import REPORTED, Reported, paper_accuracy, reported
-from training.experiments.variant import Variant, modified_percent
+from training.experiments.schema import Variant, modified_percent
 
 
 @pytest.fixture(scope="module")

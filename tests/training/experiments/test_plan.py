@@ -8,20 +8,33 @@ import pytest
 import yaml
 
 from data.records import InputError
-from training.experiments.accuracies import first_layer
-from training.experiments.changes import Changes, parse_only, parse_overrides, parse_roots
-from training.experiments.cost import START, seconds_of, speed_key
-from training.experiments.declare import read_experiment
-from training.experiments.options import words
+from training.experiments.cost import START_SECONDS, seconds_of, speed_key
+from training.experiments.figures import first_layer
 from training.experiments.paper import paper_accuracy
-from training.experiments.plan import Plan, Run, make_plan, state_of, training_name
-from training.experiments.same import plainest
-from training.experiments.tables import place
-from training.experiments.variant import layer_count, modified_percent, variant_of
+from training.experiments.plan import (
+    Overrides,
+    Plan,
+    Run,
+    canonical,
+    make_plan,
+    parse_only,
+    parse_options,
+    parse_roots,
+    state_of,
+    training_name,
+)
+from training.experiments.schema import (
+    command_words,
+    layers_of,
+    modified_percent,
+    read_experiment,
+    variant_of,
+)
+from training.experiments.tables import modified_layers
 
 
-def planned(root: Path, name: str, changes: Changes | None = None, seeds: tuple[int, ...] = (0,)) -> Plan:
-    changes = changes or Changes(roots={"": "data"})
+def planned(root: Path, name: str, changes: Overrides | None = None, seeds: tuple[int, ...] = (0,)) -> Plan:
+    changes = changes or Overrides(roots={"": "data"})
     return make_plan(read_experiment(root / "experiments" / f"{name}.yaml"), changes, seeds)
 
 
@@ -78,28 +91,28 @@ def test_a_name_changes_with_every_option_that_changes_the_result_and_with_no_ot
 
 def test_an_override_that_would_make_series_the_same_is_refused(root: Path) -> None:
     with pytest.raises(InputError, match="--set: found last, in which the series of figure4 differ"):
-        planned(root, "figure4", Changes(overrides={"last": 3}))
+        planned(root, "figure4", Overrides(options={"last": 3}))
 
 
 def test_only_some_points_are_wanted_and_the_baseline_with_them(root: Path) -> None:
     only = parse_only(["last=4,7", "method=none,spatial"], "train_classify")
-    plan = planned(root, "figure4", Changes(roots={"": "data"}, only=only))
+    plan = planned(root, "figure4", Overrides(roots={"": "data"}, only=only))
     assert [(point.variant.method, point.variant.last) for point in plan.points] == [
         ("none", None),
         ("spatial", 4),
         ("spatial", 7),
     ]
     with pytest.raises(InputError, match="--only: found arch=alexnet; expected values that some of figure4"):
-        planned(root, "figure4", Changes(roots={"": "data"}, only={"arch": ("alexnet",)}))
+        planned(root, "figure4", Overrides(roots={"": "data"}, only={"arch": ("alexnet",)}))
     for wrong in ("last", "lats=4"):
         with pytest.raises(InputError, match="--only"):
             parse_only([wrong], "train_classify")
 
 
 def test_only_some_layers_leaves_out_what_is_modified_from_the_last_on(root: Path) -> None:
-    plan = planned(root, "figure6", Changes(roots={"": "data"}, only={"layer": (1, 8)}))
+    plan = planned(root, "figure6", Overrides(roots={"": "data"}, only={"layer": (1, 8)}))
     assert [point.variant.layer for point in plan.points] == [None, 1, 8]
-    both = planned(root, "figure6", Changes(roots={"": "data"}, only={"layer": (1,), "last": (13, 6)}))
+    both = planned(root, "figure6", Overrides(roots={"": "data"}, only={"layer": (1,), "last": (13, 6)}))
     assert [(point.variant.last, point.variant.layer) for point in both.points] == [
         (None, None), (13, None), (6, None), (None, 1),
     ]  # fmt: skip
@@ -110,7 +123,7 @@ def test_other_words_for_the_same_computation_share_a_run(root: Path) -> None:
         return make_run({"data": "cifar100", "arch": "vgg16", "epochs": 300, "seed": 0, **options})
 
     def make_run(options: dict[str, Any]) -> str:
-        return training_name("train_classify", plainest("train_classify", options))
+        return training_name("train_classify", canonical("train_classify", options))
 
     assert name(method="spatial", layer=13) == name(method="spatial", last=1)
     assert name(method="patch", patch=8, layer=7) == name(method="spatial", layer=7)
@@ -137,20 +150,20 @@ def test_the_words_that_are_made_the_same_compute_the_same_to_the_last_bit() -> 
 
 
 def test_scale_shrinks_epochs_data_and_width_and_an_override_wins(root: Path) -> None:
-    changes = Changes(0.1, {"epochs": 7}, {"": "data"})
+    changes = Overrides(0.1, {"epochs": 7}, {"": "data"})
     options = planned(root, "figure1", changes).runs[0].options
     assert (options["epochs"], options["fraction"], options["width"]) == (7, 0.1, 0.316)
     # A detector has no width: its images shrink, by steps of 32 pixels.
-    detector = Changes(0.25).applied({"epochs": 500}, "train_detect")
+    detector = Overrides(0.25).applied({"epochs": 500}, "train_detect")
     assert detector == {"epochs": 125, "input_size": 224}
 
 
 def test_variants_stay_as_declared_but_for_the_data_and_the_network(root: Path) -> None:
     """The paper's numbers stand beside a narrower network on less data, not beside other data."""
-    plan = planned(root, "figure1", Changes(0.1, {"weight_decay": 0.1}, {"": "data"}))
+    plan = planned(root, "figure1", Overrides(0.1, {"weight_decay": 0.1}, {"": "data"}))
     assert {point.variant.data for point in plan.points} == {"cifar100"}
     assert plan.heading == plan.experiment.heading
-    plan = planned(root, "figure1", Changes(overrides={"data": "shapes"}))
+    plan = planned(root, "figure1", Overrides(options={"data": "shapes"}))
     assert {point.variant.data for point in plan.points} == {"shapes"}
     assert {run.options["data"] for run in plan.runs} == {"shapes"}
     assert [paper_accuracy(point.variant) for point in plan.points] == [None, None]
@@ -160,7 +173,7 @@ def test_variants_stay_as_declared_but_for_the_data_and_the_network(root: Path) 
 @pytest.mark.parametrize("only", [{"last": (99,)}, {"last": (4, 99)}])
 def test_only_a_value_that_is_there(root: Path, only: dict[str, tuple[int, ...]]) -> None:
     with pytest.raises(InputError, match="--only: found last=99"):
-        planned(root, "figure4", Changes(roots={"": "data"}, only=only))
+        planned(root, "figure4", Overrides(roots={"": "data"}, only=only))
 
 
 def test_a_layer_that_the_network_lacks_is_told_at_once(tmp_path: Path) -> None:
@@ -170,7 +183,7 @@ def test_a_layer_that_the_network_lacks_is_told_at_once(tmp_path: Path) -> None:
         "series:\n  - {name: far, options: {method: spatial, layer: 77}}\n"
     )
     with pytest.raises(InputError, match="layer 77; expected at most 13, which vgg16 has"):
-        make_plan(read_experiment(file), Changes())
+        make_plan(read_experiment(file), Overrides())
 
 
 @pytest.mark.parametrize(
@@ -190,12 +203,12 @@ def test_a_network_or_a_value_that_cannot_be_is_told_at_once(
         "series:\n  - {name: far, options: {method: spatial, layer: 7}}\n"
     )
     with pytest.raises(InputError, match=message):
-        make_plan(read_experiment(file), Changes())
+        make_plan(read_experiment(file), Overrides())
 
 
 @pytest.mark.parametrize("arch", ["regnet_y_400mf", "mobilenet_v3_small", "densenet121", "vit_b_16"])
 def test_networks_of_torchvision_have_layers(arch: str) -> None:
-    assert layer_count(arch) > 5
+    assert len(layers_of(arch)) > 5
 
 
 @pytest.mark.parametrize("word", ["foo=bar", "cifar10=data"])
@@ -205,7 +218,7 @@ def test_a_root_of_no_data_set(word: str) -> None:
 
 
 def test_percentages_are_the_papers() -> None:
-    assert [layer_count(arch) for arch in ("vgg16", "resnet50", "resnet152")] == [13, 16, 50]
+    assert [len(layers_of(arch)) for arch in ("vgg16", "resnet50", "resnet152")] == [13, 16, 50]
     percents = [modified_percent(variant_of({**NAMED, "last": last})) for last in (1, 4, 7, 10)]
     assert [round(percent) for percent in percents] == [8, 31, 54, 77]
     assert modified_percent(variant_of({"data": "cifar100", "arch": "vgg16"})) == 0
@@ -213,7 +226,7 @@ def test_percentages_are_the_papers() -> None:
     assert round(modified_percent(tested)) == 31
     several = variant_of({**NAMED, "last": None, "layers": [3, 5, 13]})
     assert round(modified_percent(several)) == 23
-    assert place(several) == "3, 5, 13 (23 %)"
+    assert modified_layers(several) == "3, 5, 13 (23 %)"
     assert first_layer(several, 13) == 3
 
 
@@ -234,7 +247,7 @@ def test_a_run_is_done_once_its_scores_are_there(tmp_path: Path) -> None:
 
 
 def test_overrides_and_roots_are_read_as_in_a_file() -> None:
-    assert parse_overrides(["width=0.25", "--batch-size=64", "layers=[1, 2]"], "train_classify") == {
+    assert parse_options(["width=0.25", "--batch-size=64", "layers=[1, 2]"], "train_classify") == {
         "width": 0.25,
         "batch_size": 64,
         "layers": [1, 2],
@@ -246,7 +259,7 @@ def test_overrides_and_roots_are_read_as_in_a_file() -> None:
         "width=[": "a value as in a YAML file",
     }.items():
         with pytest.raises(InputError, match=message):
-            parse_overrides([wrong], "train_classify")
+            parse_options([wrong], "train_classify")
     with pytest.raises(InputError, match="one folder, or one for each"):
         parse_roots(["a", "b"])
 
@@ -256,7 +269,7 @@ def test_options_become_words_that_the_scripts_parser_reads_back() -> None:
     from training.tasks.classification import CLASSIFICATION as TASK
 
     given = {**NAMED, "names": ["a", "b"], "train_shuffle": False, "weight_decay": None, "width": 0.25}
-    parsed = make_parser(TASK).parse_args(words(given)).as_dict()
+    parsed = make_parser(TASK).parse_args(command_words(given)).as_dict()
     assert {name: parsed[name] for name in given} == given
 
 
@@ -265,7 +278,7 @@ def test_cost_grows_with_epochs_data_and_passes() -> None:
         return seconds_of(Run("a", "train_classify", {**NAMED, "seed": 0, **changes}), 0.1)
 
     # 300 epochs of 351 steps, each with 5,000 images validated, then 10 passes over 10,000 images.
-    expected = START + 300 * (351 * 0.1 + 5000 / 128 * 0.1 / 3) + 10 * 10_000 / 128 * 0.1 / 3
+    expected = START_SECONDS + 300 * (351 * 0.1 + 5000 / 128 * 0.1 / 3) + 10 * 10_000 / 128 * 0.1 / 3
     assert seconds() == pytest.approx(expected)
     assert seconds(epochs=150) == pytest.approx(expected / 2, rel=0.02)
     assert seconds(passes=1) < seconds()
@@ -287,16 +300,16 @@ def test_lists_of_ones_own_are_counted(tmp_path: Path) -> None:
         "batch_size": 16,
         "validation": 0.0,
     }
-    test = START + 4952 / 16 / 3
+    test = START_SECONDS + 4952 / 16 / 3
     assert seconds_of(Run("a", "train_detect", options), 1.0) == pytest.approx(2 * 10 + test)
 
 
 def bench_plan(write: Callable[..., Path], **changes: Any) -> Plan:
-    return make_plan(read_experiment(write()), Changes(**changes))
+    return make_plan(read_experiment(write()), Overrides(**changes))
 
 
 def test_several_seeds_are_runs_of_their_own(bench: Callable[..., Path]) -> None:
-    plan = make_plan(read_experiment(bench()), Changes(), (0, 3))
+    plan = make_plan(read_experiment(bench()), Overrides(), (0, 3))
     assert [run.seed for run in plan.points[1].runs] == [0, 3]
     assert len(plan.runs) == 2 * 4
     assert bench_plan(bench).seeds == (0,)

@@ -18,12 +18,14 @@ import yaml
 from PIL import Image
 
 from data import classification
+from data.image_set import take_share
 from data.shapes import write_shapes
+from data.streams import Stream
 from detector.profiling import Profile, ProfileRow
-from training.profiling import classifier, run
+from training.profiling import run, subjects
 from training.profiling.command import main
-from training.profiling.files import read_table, write_table
-from training.profiling.subject import KeptBatches, digest
+from training.profiling.run import read_table, write_table
+from training.profiling.subjects import KeptBatches, digest, make_subject
 from training.tasks import classification_module as classifier_model
 from training.tasks.classification import ModelOptions as ClassifierOptions
 from training.tasks.classification import Options as ClassifierRun
@@ -38,10 +40,8 @@ Call = Callable[..., Any]
 @pytest.fixture(scope="module", autouse=True)
 def few_shapes() -> Iterator[None]:
     before = dict(classification.SHAPES)
-    classification._shapes.cache_clear()
     classification.SHAPES.update(train=80, test=24)
     yield
-    classification._shapes.cache_clear()
     classification.SHAPES.update(before)
 
 
@@ -72,7 +72,7 @@ def profiled(within: Call) -> Call:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the figure."""
-    monkeypatch.setattr(run, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(run, "draw", lambda *arguments: None)
 
 
 def rows_of(out: Path) -> list[tuple[int, str, int | None]]:
@@ -88,7 +88,7 @@ def test_a_run_is_profiled_on_the_images_that_it_held_out(
     def read_test(*arguments: object) -> None:
         raise AssertionError("the test images were read")
 
-    monkeypatch.setattr(classifier, "read_classification_test", read_test)
+    monkeypatch.setattr(subjects, "read_classification_test", read_test)
     result = profiled("--checkpoint", trained, "--layers", 9, 13, "--patches", 2, 4)
     out = trained / "profile"
     assert {file.name for file in out.iterdir()} == FILES
@@ -181,7 +181,7 @@ def test_gap_fc_is_part_of_the_network(profiled: Call, tmp_path: Path) -> None:
 def save_classifier(folder: Path, options: ClassifierOptions) -> None:
     torch.manual_seed(0)
     network = classifier_model.build_classifier(options, 8, 32)
-    names = list(classification._shapes("test").classes)
+    names = list(classification.read_classification_test("shapes").classes)
     statistics = {"mean": [128.0] * 3, "std": [64.0] * 3}
     hyper = {"model": asdict(options), "classes": names, "statistics": statistics, "image_size": 32}
     save(
@@ -240,7 +240,7 @@ def test_a_detector_with_map_and_the_five_shares(
     summary = json.loads((folder / "profile" / "profile.json").read_text())
     assert (summary["images"], summary["source"]) == (4, "validation images of voc")
 
-    monkeypatch.setattr(run, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(run, "draw", lambda *arguments: None)
     words = ("--split", "test", "--layers", 8, "--methods", "channel", "--passes", 1, "--limit", 2)
     result = profiled("--checkpoint", folder, *words)
     assert "2 images, the test images of voc" in result.out
@@ -265,11 +265,10 @@ def test_an_interrupted_profile_goes_on_to_the_same_table(
     figure = (tmp_path / "whole" / "profile.svg").read_bytes()
 
     calls = 0
-    subject = run._subject
 
     def stopped(options: Any) -> Any:
         """Its scoring is cut short by one signal, then by the other."""
-        found = subject(options)
+        found = make_subject(options)
 
         def evaluate(network: torch.nn.Module) -> Any:
             nonlocal calls
@@ -280,7 +279,7 @@ def test_an_interrupted_profile_goes_on_to_the_same_table(
 
         return replace(found, evaluate=evaluate)
 
-    monkeypatch.setattr(run, "_subject", stopped)
+    monkeypatch.setattr(run, "make_subject", stopped)
     out = tmp_path / "stopped"
     assert profiled(*words, "--out", out, code=130).err.strip() == "stopped by SIGINT"
     assert rows_of(out) == [(0, "none", None), (12, "spatial", None)]
@@ -454,3 +453,19 @@ def test_batches_are_decoded_once_as_far_as_memory_allows() -> None:
         for _ in range(3):
             assert [int(batch["images"].max()) for batch in batches] == [0, 1, 2]
         assert reads == expected
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_limited_images_are_drawn_by_a_stream_of_their_own(
+    trained: Path, profiled: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keys: list[Any] = []
+
+    def noted(images: Any, share: float, seed: Any, what: str) -> Any:
+        keys.append(tuple(seed))
+        return take_share(images, share, seed, what)
+
+    monkeypatch.setattr("training.profiling.subjects.take_share", noted)
+    words = ("--checkpoint", trained, "--layers", 13, "--methods", "channel", "--limit", 9, "--passes", 1)
+    profiled(*words, "--out", tmp_path / "out")
+    assert keys == [(Stream.PROFILED_IMAGES_CLASSIFIER.value, 3)], "no other stream has this number"

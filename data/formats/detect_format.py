@@ -1,0 +1,212 @@
+"""Which reader a path needs. Ground truth and detections from whatever a path leads to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from data.formats.classes import FILE_NAME as CLASS_FILE
+from data.formats.classes import read_classes
+from data.formats.coco import coco_similar, coco_whole_groups, read_coco, read_coco_detections
+from data.formats.names import NO_INDEX, images_by_name
+from data.formats.table import read_table
+from data.formats.voc import class_of_file, read_detections, read_voc_folder
+from data.formats.yolo import label_files, read_yolo, read_yolo_detections, yolo_splits
+from data.records import Detections, GroundTruth, InputError
+
+__all__ = [
+    "DETECTION_FORMS",
+    "TRUTH_FORMS",
+    "read_found",
+    "read_ground_truth",
+    "similar_groups",
+    "similar_source",
+]
+
+TRUTH_FORMS = (
+    "a VOC year folder and one of its lists (VOCdevkit/VOC2007:test), a COCO annotation file "
+    "(instances_val2017.json), or a YOLO data set (data.yaml, or data.yaml:test; by itself: val)"
+)
+DETECTION_FORMS = (
+    "a folder of VOC detection text (a file a class) or of YOLO text with confidences (a file an image), "
+    "a COCO results file (.json), or a table (.csv, .parquet)"
+)
+YAML = (".yaml", ".yml")
+
+
+class _Source(NamedTuple):
+    """Where ground truth is, in which format, and which part of it is meant."""
+
+    kind: Literal["voc", "coco", "yolo"]
+    path: Path
+    split: str
+
+
+def read_ground_truth(spec: str | Path, lenient: bool = False) -> GroundTruth:
+    """Ground truth of any format.
+
+    Parameters
+    ----------
+    spec
+        A COCO annotation file; ``data.yaml`` of a YOLO data set or its folder, with ``:train``, ``:val`` or
+        ``:test`` after it (default ``val``, or the only one there is); a VOC tree with one of its lists
+        after it, ``VOC2007:test``.
+    lenient
+        Drop annotations of COCO and YOLO files that are at fault, with a warning that counts them, instead of
+        raising. (In a VOC tree every fault is an error.)
+
+    Raises
+    ------
+    InputError
+        Nothing is there, it is of no known format or could be of two, or the reader finds fault with it.
+    """
+    kind, path, split = _truth_source(str(spec))
+    if kind == "coco":
+        return read_coco(path, lenient)
+    if kind == "yolo":
+        return read_yolo(path, split, lenient)
+    return read_voc_folder(path, split)
+
+
+def similar_groups(spec: str | Path) -> list[list[str]]:
+    """Groups of similar classes that the ground truth itself knows of.
+
+    COCO's supercategories; of a VOC tree those of its ``classes.yaml``, or VOC's; none of a YOLO data set.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_ground_truth`.
+    """
+    return similar_source(spec)[0]
+
+
+def similar_source(spec: str | Path) -> tuple[list[list[str]], str]:
+    """The same, and in a few words where they are from or why there are none."""
+    kind, path, _ = _truth_source(str(spec))
+    if kind == "yolo":
+        return [], "a YOLO data set names none"
+    if kind == "voc":
+        own = (path / CLASS_FILE).exists()
+        groups = [list(group) for group in read_classes(path).similar]
+        return groups, f"{path / CLASS_FILE}" if own else "VOC's groups"
+    groups, whole = coco_similar(path), coco_whole_groups(path)
+    if whole and not groups:
+        names = " and ".join(map(repr, whole))
+        return [], f"in {path.name} the supercategory {names} holds all classes, so it was passed over"
+    return groups, f"the supercategories of {path.name}" if groups else f"{path.name} has no supercategories"
+
+
+def read_found(path: Path | str, truth: GroundTruth, lenient: bool = False) -> Detections:
+    """Detections of any format, over the images and classes of `truth`.
+
+    Parameters
+    ----------
+    path
+        ``.json``: COCO results; ``.csv``, ``.parquet``: a table; ``.txt``: VOC text of the class that its
+        name ends in; a folder (or its ``labels``): VOC text, a file a class, or YOLO text, a file an image,
+        whichever the names of the files fit.
+    truth
+        The ground truth.
+    lenient
+        Drop what cannot be used, with a warning that counts it, instead of raising.
+
+    Raises
+    ------
+    InputError
+        Nothing is there, it is of no known format or could be of two, or the reader finds fault with it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if _folder_kind(path, truth) == "yolo":
+            return read_yolo_detections(path, truth, lenient)
+        return read_detections(path, truth.images, truth.classes, lenient=lenient, sizes=truth.sizes)
+    if not path.exists():
+        raise InputError(path, "no such file or folder", DETECTION_FORMS)
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return read_coco_detections(path, truth, lenient)
+    if suffix in (".csv", ".parquet"):
+        return read_table(path, truth, lenient)
+    if suffix == ".txt":
+        return read_detections(path, truth.images, truth.classes, lenient=lenient, sizes=truth.sizes)
+    raise InputError(path, f"a file of the unknown kind {suffix or 'without an ending'}", DETECTION_FORMS)
+
+
+def _truth_source(spec: str) -> _Source:
+    """What `spec` means."""
+    whole = Path(spec)
+    if whole.exists():
+        path, split = whole, ""
+    else:
+        before, colon, split = spec.rpartition(":")
+        if not colon or not before or not split or "/" in split or "\\" in split:
+            if whole.suffix.lower() in (".json", *YAML):
+                raise InputError(whole, "no such file", TRUTH_FORMS)
+            raise InputError("--ground-truth", repr(spec), TRUTH_FORMS)
+        path = Path(before)
+    if path.suffix.lower() == ".json" and path.is_file():
+        if split:
+            raise InputError(
+                "--ground-truth", repr(spec), f"the file alone, {path}: it is one list of images"
+            )
+        return _Source("coco", path, "")
+    if path.suffix.lower() in YAML and path.is_file():
+        return _Source("yolo", path, _yolo_split(path, split))
+    if path.is_dir():
+        return _folder_source(path, split)
+    if path.exists():
+        raise InputError(path, "a file of an unknown kind", TRUTH_FORMS)
+    raise InputError(path, "no such folder" if not path.suffix else "no such file", TRUTH_FORMS)
+
+
+def _folder_source(path: Path, split: str) -> _Source:
+    voc = (path / "ImageSets" / "Main").is_dir() or (path / "Annotations").is_dir()
+    files = [path / f"data{suffix}" for suffix in YAML if (path / f"data{suffix}").is_file()]
+    if voc and files:
+        raise InputError(
+            path, f"both a VOC tree and {files[0].name}", f"one of them: name {files[0]} for YOLO"
+        )
+    if files:
+        return _Source("yolo", files[0], _yolo_split(files[0], split))
+    annotations = sorted(path.glob("*.json")) or sorted(path.glob("annotations/*.json"))
+    if not voc and annotations:
+        raise InputError(path, "a folder of JSON files", f"one of them, such as {annotations[0]}")
+    if not split:
+        lists = sorted(file.stem for file in (path / "ImageSets" / "Main").glob("*.txt"))
+        if voc and len(lists) == 1:
+            return _Source("voc", path, lists[0])
+        found = f"a VOC tree with the lists {', '.join(lists[:8])}" if voc else "a folder of no known kind"
+        raise InputError(path, found, f"the one that is meant, {path}:test" if voc else TRUTH_FORMS)
+    return _Source("voc", path, split)
+
+
+def _yolo_split(path: Path, split: str) -> str:
+    if split:
+        return split
+    splits = list(yolo_splits(path))
+    return splits[0] if len(splits) == 1 else "val"
+
+
+def _folder_kind(folder: Path, truth: GroundTruth) -> Literal["voc", "yolo"]:
+    """Whether the text files of a folder are one for each class or one for each image."""
+    files = label_files(folder)
+    if not files:
+        others = [file for file in folder.iterdir() if file.suffix.lower() in (".json", ".csv", ".parquet")]
+        other = f"; did you mean {min(others)}?" if others else ""
+        raise InputError(folder, "no .txt file", f"{DETECTION_FORMS}{other}")
+    images = images_by_name(truth)
+    of_images = sum(images[file.stem] != NO_INDEX for file in files)
+    of_classes = sum(class_of_file(file.stem, truth.classes) is not None for file in files)
+    if of_images == of_classes > 0:
+        raise InputError(
+            folder,
+            f"files named both as images and as classes, such as {files[0].name}",
+            "VOC text in files as comp4_det_test_CLASS.txt, or YOLO text in files named as the images",
+        )
+    if of_images > of_classes:
+        return "yolo"
+    if of_classes:
+        return "voc"
+    # Neither: the reader for which it looks more like says what is wrong.
+    return "yolo" if len(files) > len(truth.classes) or files[0].parent != folder else "voc"

@@ -1,0 +1,9 @@
+"""The embedded data set: textured shapes, drawn on demand; needs no download.
+
+``scenes`` draws images of several objects, ``tree`` writes them as a VOC tree, ``images`` draws one object an
+image for classification; ``outlines`` and ``painting`` are what they are made of.
+"""
+
+from data.shapes.tree import shapes_classes, write_shapes
+
+__all__ = ["shapes_classes", "write_shapes"]

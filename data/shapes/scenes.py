@@ -1,0 +1,182 @@
+"""Scenes of textured objects on cluttered backgrounds, each a pure function of its key.
+
+An object's class is its outline. Its colour leans towards the class, as it does in nature: similar classes
+have neighbouring hues that run into each other, so that colour tells a group and the outline the class.
+Texture, size and place are drawn alike for all classes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from data.formats.voc import AnnotatedObject
+from data.shapes.outlines import OUTLINES, Box, Outline, turned
+from data.shapes.painting import background, finish, paint, windows
+from data.streams import Stream, generator
+
+__all__ = ["LABELS", "Scene", "draw_scene"]
+
+LABELS = tuple(OUTLINES)
+
+HUES = {  # degrees on the colour circle
+    "ring": 0,
+    "disc": 35,
+    "hexagon": 70,
+    "square": 105,
+    "triangle": 145,
+    "cross": 205,
+    "star": 243,
+    "arrow": 300,
+}
+
+OBJECTS = (0.5, 0.27, 0.14, 0.06, 0.03)  # how often an image has 1, 2, 3, 4 or 5; in VOC 60 % have 1 or 2
+LARGEST = (0.62, 0.54, 0.48, 0.44, 0.4)  # longer side of an object over the image's shorter, by their number
+SMALLEST = 0.3
+TINY = (0.07, 0.11)
+# How often an object is so. Truncated and hidden ones come out a little more frequent, by chance.
+TRUNCATED, OCCLUDING, FAINT_OR_TINY = 0.1, 0.2, 0.07
+ATTEMPTS = 20  # to place an object before it is left out
+
+COMMON = 0.05  # of the smaller of two boxes: this much overlap happens without intent
+APART = 1 / 8  # of the image's side, between centres: so two objects seldom share a cell of a coarse grid
+HIDDEN_MOST = 0.75  # share of an object that may be hidden by others and the border
+HIDDEN_DIFFICULT = 0.55  # from here on it is difficult
+HIDDEN_NOTED = 0.03  # from here on it is truncated, or occluded
+VISIBLE_LEAST = 12  # pixels
+
+
+class Scene(NamedTuple):
+    """An image (H, W, 3), 8 bit RGB, and what it shows."""
+
+    image: NDArray[np.uint8]
+    objects: list[AnnotatedObject]
+
+
+class _Placed(NamedTuple):
+    label: str
+    pose: str
+    outline: Outline
+    difficult: bool
+
+
+def draw_scene(seed: int, split: str, index: int, size: tuple[int, int]) -> Scene:
+    """Draw one scene.
+
+    Parameters
+    ----------
+    seed, split, index
+        The key: the same key gives the same scene, whatever else is drawn.
+    size
+        Width and height of the image in pixels.
+
+    Examples
+    --------
+    >>> scene = draw_scene(0, "train", 3, (96, 64))
+    >>> scene.image.shape, scene.image.dtype
+    ((64, 96, 3), dtype('uint8'))
+    """
+    random = generator(seed, Stream.SCENES, zlib.crc32(split.encode()), index)
+    side = min(size)
+    canvas = background(random, size)
+    owner = np.full((size[1], size[0]), -1, dtype=np.int8)  # the object on top, at each pixel
+    placed: list[_Placed] = []
+    count = 1 + int(random.choice(len(OBJECTS), p=OBJECTS))
+    for _ in range(count):
+        label = LABELS[random.integers(len(LABELS))]
+        # The first one is plain to see, so that every image has something to find.
+        difficult = bool(placed) and random.random() < FAINT_OR_TINY
+        tiny = difficult and random.random() < 0.5
+        extent = side * (random.uniform(*TINY) if tiny else random.uniform(SMALLEST, LARGEST[count - 1]))
+        outline, pose = turned(random, label)
+        truncated, occluding = random.random(2) < (TRUNCATED, OCCLUDING)
+        for _ in range(ATTEMPTS):
+            boxes = [thing.outline.box for thing in placed]
+            centre = _centre(random, extent, size, boxes, truncated, occluding)
+            fitted = outline.fitted(extent, centre)
+            if not _free(fitted.box, boxes, side, occluding):
+                continue
+            changed = _on_top(owner, fitted, len(placed))
+            if _visible(changed, [*(thing.outline.area for thing in placed), fitted.area]):
+                owner = changed
+                placed.append(_Placed(label, pose, fitted, difficult))
+                paint(random, canvas, fitted, HUES[label], faint=difficult and not tiny)
+                break
+    return Scene(finish(random, canvas), _annotate(owner, placed))
+
+
+def _centre(
+    random: Generator,
+    extent: float,
+    size: tuple[int, int],
+    boxes: list[Box],
+    truncated: bool,
+    occluding: bool,
+) -> NDArray[np.float64]:
+    """Where an object's centre (x, y) goes: on another's side, across the border, or anywhere inside."""
+    half = extent / 2
+    centre = random.uniform(half, np.array(size) - half)
+    if occluding and boxes:
+        left, top, right, bottom = boxes[random.integers(len(boxes))]
+        angle = random.uniform(0, 2 * np.pi)
+        reach = random.uniform(0.5, 0.85) * (max(right - left, bottom - top) / 2 + half)
+        middle = np.array([left + right, top + bottom]) / 2
+        centre = middle + reach * np.array([np.cos(angle), np.sin(angle)])
+    elif truncated:
+        axis = random.integers(2)
+        inside = random.uniform(-0.3, 0.7) * half  # of the centre, from the border
+        centre[axis] = inside if random.random() < 0.5 else size[axis] - inside
+    return centre
+
+
+def _free(box: Box, boxes: list[Box], side: int, occluding: bool) -> bool:
+    """Whether an object may lie at `box`: off the others, unless it is to hide one, and off their centres."""
+    left, top, right, bottom = box
+    area = (right - left) * (bottom - top)
+    for x1, y1, x2, y2 in boxes:
+        common = max(0, min(right, x2) - max(left, x1)) * max(0, min(bottom, y2) - max(top, y1))
+        if not occluding and common > COMMON * min(area, (x2 - x1) * (y2 - y1)):
+            return False
+        if max(abs(left + right - x1 - x2), abs(top + bottom - y1 - y2)) / 2 < APART * side:
+            return False
+    return True
+
+
+def _on_top(owner: NDArray[np.int8], outline: Outline, number: int) -> NDArray[np.int8]:
+    there, here = windows(outline.box, *owner.shape)
+    changed = owner.copy()
+    changed[there][outline.cover[here] > 0.5] = number
+    return changed
+
+
+def _visible(owner: NDArray[np.int8], areas: list[int]) -> bool:
+    """Whether enough is seen of each object; `areas` are those of the whole objects."""
+    seen = np.bincount(owner.ravel() + 1, minlength=len(areas) + 1)[1:]
+    return bool((seen >= np.maximum(VISIBLE_LEAST, (1 - HIDDEN_MOST) * np.array(areas))).all())
+
+
+def _annotate(owner: NDArray[np.int8], things: list[_Placed]) -> list[AnnotatedObject]:
+    """The visible extent of each object, which is what VOC's annotators draw, and its flags."""
+    objects = []
+    for number, thing in enumerate(things):
+        seen = owner == number
+        columns, rows = np.flatnonzero(seen.any(axis=0)), np.flatnonzero(seen.any(axis=1))
+        box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+        _, here = windows(thing.outline.box, *owner.shape)
+        area, shown = thing.outline.area, int(seen.sum())
+        within = int((thing.outline.cover[here] > 0.5).sum())
+        objects.append(
+            AnnotatedObject(
+                thing.label,
+                box,
+                difficult=thing.difficult or shown < (1 - HIDDEN_DIFFICULT) * area,
+                truncated=int(area - within > HIDDEN_NOTED * area),
+                occluded=int(within - shown > HIDDEN_NOTED * area),
+                pose=thing.pose,
+            )
+        )
+    return objects

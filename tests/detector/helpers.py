@@ -1,0 +1,70 @@
+"""Small networks, and what enters their modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.convnext import CNBlockConfig
+
+from detector import resnet18, resnet50, vgg16
+from detector.layers import FullyConnected
+from detector.shuffle import Shuffle
+
+THIN = 1 / 16  # a width at which a network runs in milliseconds
+
+
+def on_meta(make: Callable[[], Any]) -> Any:
+    """A network without memory, for tests that do not run it."""
+    with torch.device("meta"):
+        return make()
+
+
+def thin(kind: str, classes: int = 5) -> Any:
+    """A thin network for 32×32 images; the same weights at every call."""
+    torch.manual_seed(0)
+    if kind == "vit":
+        network = torchvision.models.VisionTransformer(
+            32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=8
+        )
+        nn.init.normal_(network.heads.head.weight)  # zero in torchvision: nothing would reach the output
+        return network
+    if kind == "convnext":
+        return torchvision.models.ConvNeXt([CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)], 0.0, 1.0)
+    if kind == "vgg16":
+        return vgg16(classes, width=THIN)
+    return {"resnet18": resnet18, "resnet50": resnet50}[kind](classes, stem="small", width=THIN)
+
+
+def changed_places(network: nn.Module) -> list[str]:
+    """Where something shuffles or averages, or has become fully connected."""
+    return [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, Shuffle | FullyConnected) or name.endswith("input_average")
+    ]
+
+
+def entering(network: nn.Module, name: str, images: Tensor) -> tuple[Tensor, Tensor]:
+    """What enters a module before and after what was put there, in one pass."""
+    seen: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        seen.append(inputs[0].clone())
+
+    module = network.get_submodule(name)
+    handles = [module.register_forward_pre_hook(keep, prepend=True), module.register_forward_pre_hook(keep)]
+    with torch.no_grad():
+        network(images)
+    for handle in handles:
+        handle.remove()
+    return seen[0], seen[1]
+
+
+def is_reordered(a: Tensor, b: Tensor, along: int = 2) -> bool:
+    """Whether two maps have the same values along a dimension (2: the positions), in another order."""
+    a, b = a.flatten(2), b.flatten(2)
+    return a.sort(along).values.equal(b.sort(along).values) and not a.equal(b)

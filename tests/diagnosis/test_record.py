@@ -1,0 +1,82 @@
+"""A diagnosis, with all that the command writes of it, computes each analysis once for each detector."""
+
+import functools
+import sys
+import types
+from collections import Counter
+from pathlib import Path
+
+import matplotlib.figure
+import numpy as np
+
+import diagnosis.write_results  # noqa: F401  # so that all modules are there to be counted in
+from data.formats import read_ground_truth, write_detections
+from data.records import Detections
+from data.shapes import write_shapes
+from diagnosis import breakdown, matching, record
+from diagnosis.__main__ import main
+
+FUNCTIONS = [
+    matching.match,
+    matching._assignment,
+    breakdown.break_down,
+    breakdown._verdicts,
+    breakdown._error_masks,
+    breakdown.referenced_objects,
+    record.best_f1,
+    record.characteristics,
+    record.class_groups,
+    record.confusion_matrix,
+    record.detection_trend,
+    record.impact,
+    record.sensitivity,
+    record.tide,
+    record.worst_cases,
+]
+CLASSES = sys.modules["diagnosis.average_precision"]  # the package has a function of this name
+METHODS = [CLASSES.APStatistic.table, CLASSES._CocoLabels.__init__]
+
+
+def count_calls(monkeypatch):
+    """Count how often each is called, under whichever name a module knows it."""
+    calls = Counter()
+
+    def counting(function):
+        @functools.wraps(function)
+        def wrapper(*args, **kwargs):
+            calls[function.__qualname__] += 1
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    wrappers = {function: counting(function) for function in FUNCTIONS}
+    for module in [module for name, module in sys.modules.items() if name.startswith("diagnosis")]:
+        for name, value in list(vars(module).items()):
+            if isinstance(value, types.FunctionType) and value in wrappers:
+                monkeypatch.setattr(module, name, wrappers[value])
+    for method in METHODS:
+        owner = getattr(CLASSES, method.__qualname__.split(".")[0])
+        monkeypatch.setattr(owner, method.__name__, counting(method))
+    return calls
+
+
+def test_each_analysis_is_computed_once_for_each_detector(tmp_path, monkeypatch):
+    write_shapes(tmp_path, train=1, val=1, test=6, size=(96, 96), seed=3)
+    truth = read_ground_truth(f"{tmp_path / 'VOCshapes'}:test")
+    draw = np.random.default_rng(0)
+    for name in "ab":
+        boxes = truth.boxes + np.tile(draw.integers(0, 8, (len(truth), 2)), 2)
+        scores = draw.random(len(truth))
+        found = Detections(truth.images, truth.classes, truth.image_index, truth.labels, scores, boxes)
+        write_detections(found, tmp_path / name)
+    monkeypatch.setattr(
+        matplotlib.figure.Figure, "savefig", lambda _, path, **__: Path(path).write_text("<svg/>")
+    )
+    calls = count_calls(monkeypatch)
+    words = ["--ground-truth", f"{tmp_path / 'VOCshapes'}:test", "--out", tmp_path / "out", "--iou", "0.6"]
+    words += ["--detections", tmp_path / "a", tmp_path / "b", "--replicates", "3"]
+    assert main(list(map(str, words))) == 0
+    # Detections are matched by Hoiem's rule at both thresholds, and by the devkit's.
+    assert calls.pop("_assignment") == 3 * 2
+    names = [function.__qualname__ for function in [*FUNCTIONS, *METHODS]]
+    assert calls == dict.fromkeys(set(names) - {"_assignment"}, 2)

@@ -1,0 +1,309 @@
+"""What all figures of experiments share: pages of panels, colours and marks, the paper's marks, labels."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
+from numpy.typing import NDArray
+
+from detector.tables import METHODS
+from diagnosis.figures.legend import LegendEntry, draw_legend_entries, legend_rows
+from diagnosis.figures.style import (
+    LINE_INCHES,
+    MARGIN_INCHES,
+    MUTED_COLOUR,
+    TEXT_COLOUR,
+    TEXT_POINTS,
+    blank_axes,
+    chart_axes,
+    draw_text,
+    new_figure,
+    text_width,
+    wrap,
+)
+from training.experiments.schema import Variant
+
+__all__ = [
+    "MISSING_ENTRY",
+    "Label",
+    "colour_of",
+    "draw_missing",
+    "draw_paper",
+    "draw_series",
+    "error_bar",
+    "line_of",
+    "make_page",
+    "mark_of",
+    "paper_entries",
+    "place_labels",
+]
+
+TICK_LABEL_POINTS = 8.0
+TITLE_LINE_INCHES = 0.24
+PANEL_NAME_INCHES = 0.3
+PATCH_COLOURS = ("#7FCDBB", "#41A9A0", "#2A7F8E", "#2B5A85", "#27306B")
+"""Of patch sizes 2, 4, 8, 16 and 32: the larger the patches, the less order is left, the darker."""
+PATCH_MARKERS = ("o", "s", "^", "D", "P")
+MISSING_OFFSET_POINTS = 3.0
+"""Between the crosses of missing results of two series."""
+LABEL_POINTS = 7.0
+
+PAPER_MARK: Mapping[str, Any] = {
+    "marker": "d",
+    "markersize": 8,
+    "markerfacecolor": "none",
+    "markeredgewidth": 1.3,
+}
+"""A number of the paper; its edge has the colour of the series."""
+PAPER_DROP_MARK: Mapping[str, Any] = {**PAPER_MARK, "marker": "v", "markersize": 7}
+"""A drop that the paper gives without the accuracy, subtracted from our baseline."""
+
+
+def make_page(
+    names: Sequence[str],
+    size: tuple[float, float],
+    *,
+    title: str,
+    entries: Sequence[LegendEntry],
+    notes: Sequence[str],
+    left: float = 0.6,
+    right: float = 0.25,
+    below: float = 0.52,
+) -> tuple[Figure, list[Axes]]:
+    """A figure with a title, empty panels of equal size in at most two columns, a legend, and notes.
+
+    Parameters
+    ----------
+    names
+        Of the panels, row by row; "" for one without.
+    size
+        Width and height of a panel's frame in inches.
+    title
+        What the page shows.
+    entries
+        The legend.
+    notes
+        Whole sentences.
+    left, right, below
+        Inches beside and below a panel, for its ticks and labels.
+    """
+    wide, high = size
+    columns = min(2, len(names))
+    rows = math.ceil(len(names) / columns)
+    head = PANEL_NAME_INCHES if any(names) else 0.1
+    cell_wide, cell_high = left + wide + right, head + high + below
+    width = columns * cell_wide
+    titled = wrap(title, width, 11, weight="bold")
+    keys = legend_rows(entries, width)
+    noted = wrap(" ".join(notes), 0.97 * width, TEXT_POINTS) if notes else []
+    top = MARGIN_INCHES + TITLE_LINE_INCHES * len(titled) + 0.06
+    base = top + rows * cell_high + 0.02
+    foot = LINE_INCHES * (len(keys) + len(noted)) + 0.1
+    figure = new_figure(width + 2 * MARGIN_INCHES, base + foot + MARGIN_INCHES)
+    page = blank_axes(figure, MARGIN_INCHES, MARGIN_INCHES, width, base + foot - MARGIN_INCHES)
+    for line, words in enumerate(titled):
+        draw_text(page, 0, TITLE_LINE_INCHES * (line + 0.4), words, 11, TEXT_COLOUR, weight="bold")
+    for line, words in enumerate(noted):
+        y = base - MARGIN_INCHES + LINE_INCHES * (len(keys) + line + 0.5) + 0.08
+        draw_text(page, 0, y, words, TEXT_POINTS)
+    charts = []
+    for position, name in enumerate(names):
+        x = position % columns * cell_wide + left
+        y = top + position // columns * cell_high + head
+        if name:
+            draw_text(page, x, y - MARGIN_INCHES - 0.12, name, 9, TEXT_COLOUR, weight="bold")
+        charts.append(chart_axes(figure, MARGIN_INCHES + x, y, wide, high, ticks=TICK_LABEL_POINTS))
+    draw_legend_entries(blank_axes(figure, MARGIN_INCHES, base, width, LINE_INCHES * max(len(keys), 1)), keys)
+    return figure, charts
+
+
+# ---------------------------------------------------------------- colours and marks
+
+
+def _patch_place(patch: int) -> int:
+    return min(max(round(math.log2(patch)) - 1, 0), len(PATCH_COLOURS) - 1)
+
+
+def colour_of(variant: Variant) -> str:
+    """Of a method; of patches, by their size."""
+    if variant.patch is not None:
+        return PATCH_COLOURS[_patch_place(variant.patch)]
+    method = variant.method if variant.tested in (None, "none") else variant.tested
+    return METHODS[method].colour if method in METHODS else TEXT_COLOUR  # type: ignore[index]
+
+
+def mark_of(variant: Variant) -> dict[str, Any]:
+    """The mark of a result of ours; hollow if one layer alone is modified by a whole shuffle."""
+    colour = colour_of(variant)
+    hollow = variant.layer is not None and variant.patch is None
+    marker = METHODS[variant.method].marker if variant.method in METHODS else "o"  # type: ignore[index]
+    return {
+        "marker": marker if variant.patch is None else PATCH_MARKERS[_patch_place(variant.patch)],
+        "markersize": 4.5,
+        "markerfacecolor": "white" if hollow else colour,
+        "markeredgecolor": colour,
+        "markeredgewidth": 1.1,
+    }
+
+
+def line_of(variant: Variant) -> dict[str, Any]:
+    """The line through the results of a series."""
+    hollow = variant.layer is not None and variant.patch is None
+    return {"color": colour_of(variant), "linewidth": 1.3, "linestyle": (0, (3, 1.5)) if hollow else "-"}
+
+
+MISSING_ENTRY = LegendEntry(
+    "not there yet",
+    mark={"marker": "x", "markersize": 4, "color": MUTED_COLOUR, "markeredgewidth": 0.9},
+)
+
+
+def paper_entries(*, numbers: bool, drops: bool) -> list[LegendEntry]:
+    """The paper's marks in the legend, those that the figure has."""
+    marks = (
+        (numbers, "paper, in the colour of its series", PAPER_MARK),
+        (drops, "paper's drop, from our baseline", PAPER_DROP_MARK),
+    )
+    return [
+        LegendEntry(text, mark={**mark, "markeredgecolor": MUTED_COLOUR})
+        for there, text, mark in marks
+        if there
+    ]
+
+
+def draw_series(
+    axes: Axes, x: Sequence[float], y: Sequence[float], spread: Sequence[float], variant: Variant
+) -> None:
+    """A line with marks, and the spread over seeds if there is one; points that are NaN are left out."""
+    known = [(a, b, c) for a, b, c in zip(x, y, spread, strict=True) if not math.isnan(b)]
+    if not known:
+        return
+    across, up, error = zip(*known, strict=True)
+    axes.plot(across, up, zorder=3, **line_of(variant), **mark_of(variant))
+    if any(not math.isnan(value) for value in error):
+        axes.errorbar(
+            across,
+            up,
+            [0 if math.isnan(value) else value for value in error],
+            fmt="none",
+            ecolor=colour_of(variant),
+            elinewidth=1.0,
+            capsize=2.5,
+            zorder=2.5,
+        )
+
+
+def draw_paper(axes: Axes, x: float, y: float, colour: str, *, drop: bool = False) -> None:
+    """A number of the paper, above all lines."""
+    mark = PAPER_DROP_MARK if drop else PAPER_MARK
+    axes.plot([x], [y], linestyle="none", zorder=5, clip_on=False, markeredgecolor=colour, **mark)
+
+
+def draw_missing(axes: Axes, x: Sequence[float], colour: str, offset: float) -> None:
+    """A cross on the axis for each missing result, shifted by `offset` times the distance of two series."""
+    if not x:
+        return
+    assert axes.figure is not None
+    shift = ScaledTranslation(offset * MISSING_OFFSET_POINTS / 72, 0, axes.figure.dpi_scale_trans)
+    axes.plot(
+        x,
+        [0.0] * len(x),
+        transform=axes.get_xaxis_transform() + shift,
+        linestyle="none",
+        marker="x",
+        markersize=3,
+        color=colour,
+        markeredgewidth=0.9,
+        zorder=4,
+        clip_on=False,
+    )
+
+
+def error_bar(std: float) -> list[float] | None:
+    """A standard deviation for ``Axes.errorbar``; None if it is NaN."""
+    return None if math.isnan(std) else [std]
+
+
+# ---------------------------------------------------------------- numbers beside marks
+
+LABEL_SIDES = {  # horizontal and vertical alignment, offset in points
+    "right": ("left", "center_baseline", (6.0, 0.0)),
+    "above": ("center", "bottom", (0.0, 5.5)),
+    "below": ("center", "top", (0.0, -5.5)),
+    "upper right": ("left", "bottom", (5.0, 2.0)),
+    "lower right": ("left", "top", (5.0, -2.0)),
+    "left": ("right", "center_baseline", (-6.0, 0.0)),
+}
+"""Where a label can be beside its mark; the first of those that cover least is taken."""
+
+MARK_EXTENT_POINTS = 3.5 * np.array([(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)])
+"""What a mark covers around its centre."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A number beside a mark."""
+
+    x: float
+    y: float
+    text: str
+    colour: str
+
+
+def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
+    """Write labels, each on the side of its mark with the fewest lines and marks; limits must be final."""
+    taken = _drawn_points(axes)
+    per_point = axes.figure.dpi / 72
+    low, high = (np.array(corner) for corner in (axes.bbox.min, axes.bbox.max))
+    for label in labels:
+        mark = axes.transData.transform((label.x, label.y))
+        half = np.array([text_width(label.text, LABEL_POINTS) * 72 / 2, LABEL_POINTS / 2]) * per_point
+        # A label faces away from that of the next mark above or below.
+        above = any(other.x == label.x and other.y > label.y for other in labels)
+        below = any(other.x == label.x and other.y < label.y for other in labels)
+        avoided = "" if above == below else "bottom" if above else "top"
+        best: tuple[float, str, NDArray[np.float64]] | None = None
+        for side, (ha, va, offset) in LABEL_SIDES.items():
+            shift = np.array([{"left": 1, "center": 0, "right": -1}[ha], {"bottom": 1, "top": -1}.get(va, 0)])
+            centre = mark + np.array(offset) * per_point + shift * half
+            covered = (np.abs(taken - centre) < half + per_point).all(axis=1).sum()
+            outside = bool((centre - half < low).any() or (centre + half > high).any())
+            cost = float(covered) + 1000 * outside + 20 * (avoided == va)
+            if best is None or cost < best[0]:
+                best = cost, side, centre
+        assert best is not None
+        ha, va, offset = LABEL_SIDES[best[1]]
+        axes.annotate(
+            label.text,
+            (label.x, label.y),
+            xytext=offset,
+            textcoords="offset points",
+            size=LABEL_POINTS,
+            color=label.colour,
+            ha=ha,
+            va=va,
+            annotation_clip=False,
+            zorder=6,
+        )
+        corners = [best[2] + half * np.array([a, b]) for a in np.linspace(-1, 1, 5) for b in (-1, 0, 1)]
+        taken = np.concatenate([taken, corners])
+
+
+def _drawn_points(axes: Axes) -> NDArray[np.float64]:
+    """Points along everything that is drawn, in pixels, a few pixels apart."""
+    points = [np.zeros((0, 2))]
+    for line in axes.lines:
+        corners = line.get_transform().transform(np.column_stack(line.get_data()).astype(float))
+        points += [corners + shift for shift in MARK_EXTENT_POINTS * axes.figure.dpi / 72]
+        for start, end in itertools.pairwise(corners):
+            steps = max(int(np.abs(end - start).max() / 3), 1)
+            points.append(start + (end - start) * np.linspace(0, 1, steps)[:, None])
+    return np.concatenate(points)

@@ -1,0 +1,424 @@
+"""What is profiled: a trained classifier or detector, its images, and how it is scored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import nn
+from torchvision import models
+
+from data.augment import eval_transform
+from data.classification import (
+    IMAGENET_STATISTICS,
+    classification_loader,
+    read_classification,
+    read_classification_test,
+)
+from data.detection import DetectionDataset, detection_loader
+from data.image_batches import ClassificationBatch
+from data.image_set import ImageFiles, ImageSet, Statistics, take_share
+from data.records import InputError
+from data.streams import Stream, generator
+from detector import YOLO
+from diagnosis import diagnose
+from diagnosis.breakdown import ERROR_TYPES
+from training.checkpoint import load_trained, read_checkpoint
+from training.profiling.command import Options
+from training.run_state import RunFolder, stored_options
+from training.tasks import classification, detection
+from training.tasks.classification import CLASSIFICATION, image_size_of
+from training.tasks.classification_module import build_classifier, evaluate_classifier, statistics_of
+from training.tasks.detection import DETECTION
+from training.tasks.detection_evaluation import detect
+from training.trainer import make_device
+
+__all__ = ["KeptBatches", "Subject", "digest", "make_subject"]
+
+MAX_KEPT_BYTES = 4 << 30
+"""Of decoded images that are kept from one pass to the next."""
+UNSHUFFLED: dict[str, Any] = {
+    "method": "none",
+    "last": None,
+    "layer": None,
+    "layers": [],
+    "names": [],
+    "patch": None,
+}
+
+BatchT = TypeVar("BatchT", bound=Mapping[str, Any])
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is profiled."""
+
+    name: str
+    """Of the network, for people."""
+    network: nn.Module
+    """In evaluation mode, with nothing shuffled."""
+    evaluate: Callable[[nn.Module], Mapping[str, float]]
+    """Scores it: fractions by name, the most important one first."""
+    chance: Mapping[str, float]
+    """What guessing would score, if that is known."""
+    images: int
+    """How many it is scored on."""
+    source: str
+    """Which they are, for people: ``validation images of cifar100``."""
+    example: int | tuple[int, int]
+    """Size of the images, in pixels."""
+    out: Path
+    """Default folder of its profile."""
+    configuration: Mapping[str, Any]
+    """What its numbers depend on, ready for JSON."""
+
+
+def make_subject(options: Options) -> Subject:
+    """The subject that options describe.
+
+    Raises
+    ------
+    InputError
+        Anything wrong with options, data, weights or checkpoint.
+    """
+    if options.network.checkpoint is None:
+        return _classifier_of_weights(options)
+    path = Path(options.network.checkpoint)
+    if path.is_dir():
+        folder = RunFolder(path)
+        path = folder.best if folder.best.is_file() else folder.last
+    expected = {"model": Mapping, "classes": list}
+    hyper = read_checkpoint(path, "train_classify.py or train_detect.py", expected)["hyper_parameters"]
+    if "statistics" in hyper:
+        return _classifier_of_checkpoint(options, path, hyper)
+    return _detector_of_checkpoint(options, path)
+
+
+def _options_of_run(options: Options, checkpoint: Path, data_sets: str) -> dict[str, Any]:
+    """The options of a checkpoint's run, as far as they are known, with those that are given over them."""
+    given = {name: getattr(options.images, name) for name in ("data", "root", "validation")}
+    values = stored_options(RunFolder.of(checkpoint))
+    values |= {name: value for name, value in given.items() if value is not None}
+    if "data" not in values:
+        raise InputError("--data", "none", f"{data_sets}, as no config.yaml belongs to {checkpoint}")
+    if options.images.input_size is not None:
+        raise InputError("--input-size", str(options.images.input_size), "none with --checkpoint")
+    return values
+
+
+def _no_validation_images() -> InputError:
+    return InputError(
+        "--split validation", "a run that held no images out", "--split test, or a share by --validation"
+    )
+
+
+# ---------------------------------------------------------------- classifiers
+
+
+def _classifier_of_checkpoint(options: Options, checkpoint: Path, hyper: Mapping[str, Any]) -> Subject:
+    """The network of a checkpoint of ``train_classify.py``, on the images that its run held out."""
+    # GAP+FC is part of the trained weights; a shuffle is not.
+    averaged = hyper["model"].get("method") == "gap_fc"
+    network, trained, _ = load_trained(CLASSIFICATION, checkpoint, {} if averaged else UNSHUFFLED)
+    classes, image_size = tuple(trained["classes"]), int(trained["image_size"])
+    run = classification.Options.from_flat(_options_of_run(options, checkpoint, "the data set"))
+    images, _ = _classification_images(run, options.images.split)
+    if images.classes != classes:
+        raise InputError(
+            f"--data {run.data.data}",
+            f"{len(images.classes)} classes, the first {images.classes[0]!r}",
+            f"the {len(classes)} that {checkpoint} was trained on, the first {classes[0]!r}",
+        )
+    if image_size_of(images, image_size) != image_size:
+        raise InputError(
+            f"--data {run.data.data}",
+            f"images of {image_size_of(images, image_size)} pixels",
+            f"{image_size} pixels, with which {checkpoint} was trained",
+        )
+    folder = RunFolder.of(checkpoint).path
+    name, out = folder.resolve().name, folder / "profile"
+    return _classifier(options, name, network, statistics_of(trained), images, image_size, run, out)
+
+
+def _classifier_of_weights(options: Options) -> Subject:
+    """An architecture with weights by name or from a file."""
+    asked = options.images
+    run = classification.Options(
+        data=classification.DataOptions(
+            data=asked.data or "cifar100",  # type: ignore[arg-type]
+            root=asked.root,
+            validation=0.1 if asked.validation is None else asked.validation,
+            input_size=asked.input_size or 224,
+        ),
+        optimization=classification.OptimizationOptions(seed=options.shuffles.seed),
+    )
+    if asked.data is None:
+        raise InputError("--data", "none", "a data set: cifar100, small-imagenet, imagenet or shapes")
+    images, statistics = _classification_images(run, asked.split, statistics=True)
+    assert statistics is not None
+    size = image_size_of(images, run.data.input_size)
+    model = classification.ModelOptions(
+        arch=str(options.network.arch), weights=str(options.network.weights), width=options.network.width
+    )
+    network = _with_all_weights(model, len(images.classes), size)
+    name = f"{model.arch}, {Path(model.weights).name}"
+    out = Path("runs") / f"profile-{run.data.data}-{model.arch}"
+    return _classifier(options, name, network, statistics, images, size, run, out)
+
+
+def _with_all_weights(model: classification.ModelOptions, classes: int, size: int) -> nn.Module:
+    """The network; InputError if its weights leave a part of it untrained, such as another classifier."""
+    known = models.list_models(module=models)
+    official = models.get_model_weights(model.arch).__members__ if model.arch in known else {}
+    categories = official[model.weights].meta["categories"] if model.weights in official else None
+    if categories is not None and len(categories) != classes:
+        raise InputError(
+            f"--weights {model.weights}",
+            f"weights for {len(categories)} classes",
+            f"{classes}, as --data has",
+        )
+    networks = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        networks.append(build_classifier(model, classes, size))
+    first, second = (dict(network.named_parameters()) for network in networks)
+    for name, value in first.items():
+        # Random weights differ from seed to seed; some classifiers of torchvision begin at zero.
+        if value.dim() > 1 and not (value.any() and value.equal(second[name])):
+            raise InputError(
+                f"--weights {model.weights}",
+                f"no {name} for {classes} classes",
+                "all weights of a network that was trained on the classes of --data",
+            )
+    return networks[0].eval()
+
+
+def _classification_images(
+    run: classification.Options, split: str, *, statistics: bool = False
+) -> tuple[ImageSet | ImageFiles, Statistics | None]:
+    """The images of a split, and if asked for the statistics of the training images."""
+    data = run.data
+    data.check()
+    if split == "test" and (not statistics or data.data == "imagenet"):
+        return read_classification_test(data.data, data.root), IMAGENET_STATISTICS
+    training = read_classification(
+        data.data,
+        data.root,
+        validation=data.validation,
+        fraction=data.fraction,
+        seed=run.optimization.seed,
+    )
+    if split == "test":
+        return read_classification_test(data.data, data.root), training.statistics
+    if training.validation is None:
+        raise _no_validation_images()
+    return training.validation, training.statistics
+
+
+def _classifier(
+    options: Options,
+    name: str,
+    network: nn.Module,
+    statistics: Statistics,
+    images: ImageSet | ImageFiles,
+    size: int,
+    run: classification.Options,
+    out: Path,
+) -> Subject:
+    asked, shuffles, machine = options.images, options.shuffles, options.machine
+    seed = run.optimization.seed
+    if asked.limit is not None and asked.limit < len(images):
+        random = generator(seed, Stream.PROFILED_IMAGES_CLASSIFIER)
+        images, _ = take_share(images, asked.limit / len(images), random, "--limit")
+    device = make_device(machine.as_machine())
+    batches: Iterable[ClassificationBatch] = classification_loader(
+        images,
+        shuffles.batch_size or 250,
+        train=False,
+        size=size,
+        device=device,
+        workers=machine.workers,
+    )
+    if isinstance(images, ImageFiles):
+        batches = KeptBatches(batches)
+
+    def evaluate(network: nn.Module) -> dict[str, float]:
+        scores = evaluate_classifier(
+            network,
+            batches,
+            statistics,
+            passes=1,  # the profile counts the passes
+            device=device,
+            precision=machine.precision,
+            channels_last=machine.channels_last,
+        )
+        return {
+            "accuracy": scores.accuracy.mean,
+            "accuracy_top5": scores.accuracy_top5.mean,
+            "loss": scores.loss.mean,
+        }
+
+    classes = len(images.classes)
+    held_out = asked.split == "validation"
+    return Subject(
+        name=name,
+        network=network,
+        evaluate=evaluate,
+        chance={"accuracy": 1 / classes, "accuracy_top5": min(5 / classes, 1.0)},
+        images=len(images),
+        source=f"{asked.split} images of {run.data.data}",
+        example=size,
+        out=out if held_out else out.with_name(f"{out.name}-test"),
+        configuration={
+            "weights_sha256": digest(network),
+            "data": run.data.data,
+            "split": asked.split,
+            "split_seed": seed,
+            "validation": run.data.validation if held_out else None,
+            "fraction": run.data.fraction if held_out else None,
+            "images": len(images),
+            "image_size": size,
+        },
+    )
+
+
+# ---------------------------------------------------------------- detectors
+
+
+def _detector_of_checkpoint(options: Options, checkpoint: Path) -> Subject:
+    """The detector of a checkpoint of ``train_detect.py``, on the images that its run held out."""
+    unshuffled = {"shuffle": "none", "shuffle_method": "spatial", "patch": None}
+    network, trained, _ = load_trained(DETECTION, checkpoint, unshuffled)
+    classes, input_size = tuple(trained["classes"]), int(trained["input_size"])
+    asked, machine = options.images, options.machine
+    values = _options_of_run(options, checkpoint, "voc or shapes")
+    if values["data"] not in ("voc", "shapes"):
+        raise InputError("--data", repr(values["data"]), "voc or shapes, for a detector")
+    run = detection.Options.from_flat(values)
+    run.data.check()
+    seed = run.optimization.seed
+    if asked.split == "test":
+        truth, similar = detection.read_test_data(run.data)
+    else:
+        data = detection.read_run_data(run.data, seed)
+        if data.validation is None:
+            raise _no_validation_images()
+        truth, similar = data.validation, data.similar
+    if truth.classes != classes:
+        raise InputError(
+            f"--data {run.data.data}",
+            f"the classes {', '.join(truth.classes)}",
+            f"those that {checkpoint} was trained on: {', '.join(classes)}",
+        )
+    if asked.limit is not None and asked.limit < len(truth.images):
+        order = generator(seed, Stream.PROFILED_IMAGES_DETECTOR).permutation(len(truth.images))
+        truth = truth.select(sorted(order[: asked.limit].tolist()))
+    batches = KeptBatches(
+        detection_loader(
+            DetectionDataset(truth, eval_transform(input_size)),
+            options.shuffles.batch_size or 16,
+            train=False,
+            workers=machine.workers,
+        )
+    )
+    device = make_device(machine.as_machine())
+    thresholds = replace(run.evaluation, passes=1)  # the profile counts the passes
+
+    def evaluate(network: nn.Module) -> dict[str, float]:
+        assert isinstance(network, YOLO)
+        found = detect(
+            network,
+            batches,
+            truth,
+            thresholds,
+            device=device,
+            precision=machine.precision,
+            channels_last=machine.channels_last,
+        )
+        diagnosis = diagnose(truth, found.passes[0], similar=similar, coco=False)
+        shares = diagnosis.breakdown.mean_over_classes()
+        return {
+            "map_area": diagnosis.ap.mean()["area"],
+            **{kind.name: float(share) for kind, share in zip(ERROR_TYPES, shares, strict=True)},
+        }
+
+    held_out = asked.split == "validation"
+    folder = RunFolder.of(checkpoint).path
+    return Subject(
+        name=folder.resolve().name,
+        network=network,
+        evaluate=evaluate,
+        chance={},
+        images=len(truth.images),
+        source=f"{asked.split} images of {run.data.data}",
+        example=input_size,
+        out=folder / ("profile" if held_out else "profile-test"),
+        configuration={
+            "weights_sha256": digest(network),
+            "data": run.data.data,
+            "lists": run.data.train_lists if held_out else run.data.test_lists,
+            "split": asked.split,
+            "split_seed": seed,
+            "validation": run.data.validation if held_out else None,
+            "images": len(truth.images),
+            "image_size": input_size,
+            "score_threshold": thresholds.score_threshold,
+            "iou_threshold": thresholds.iou_threshold,
+            "max_detections": thresholds.max_detections,
+        },
+    )
+
+
+# ---------------------------------------------------------------- both
+
+
+def digest(network: nn.Module) -> str:
+    """A checksum of a network's weights, whichever file they are from."""
+    total = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        total.update(name.encode())
+        total.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
+
+
+class KeptBatches(Generic[BatchT]):
+    """Batches that are decoded once and kept, as far as memory allows: each pass gets the same ones.
+
+    Parameters
+    ----------
+    loader
+        Yields the same batches each time.
+    memory
+        Bytes of images to keep. If there are more, all are read again in each pass.
+
+    Examples
+    --------
+    >>> batches = [{"images": torch.zeros(2, 3, dtype=torch.uint8)}]
+    >>> [batch["images"].shape for batch in KeptBatches(batches)]
+    [torch.Size([2, 3])]
+    """
+
+    def __init__(self, loader: Iterable[BatchT], memory: int = MAX_KEPT_BYTES) -> None:
+        self._loader, self._memory = loader, memory
+        self._kept: list[BatchT] | None = None
+
+    def __iter__(self) -> Iterator[BatchT]:
+        """The batches, in order."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[BatchT] = []
+        free = self._memory
+        for batch in self._loader:
+            free -= batch["images"].numel() * batch["images"].element_size()
+            if free >= 0:
+                kept.append(batch)
+            else:
+                kept.clear()
+            yield batch
+        if free >= 0:
+            self._kept = kept
