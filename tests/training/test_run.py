@@ -1,5 +1,7 @@
 """Whole runs, small ones: what they leave behind, and that they can be repeated, stopped and resumed."""
 
+import copy
+import dataclasses
 import json
 import math
 import re
@@ -264,9 +266,7 @@ def test_every_kind_of_network_and_method_trains(small, tmp_path, words):
 def test_all_variants_begin_with_the_same_weights(small, tmp_path, at_step):
     """But for those that GAP+FC replaces; or with those of another run."""
     begun, file = {}, small.whole[0] / "checkpoints" / "last.ckpt"
-    at_step(
-        0, lambda module: begun.setdefault(name, {k: v.clone() for k, v in module.model.state_dict().items()})
-    )
+    at_step(0, lambda module: begun.setdefault(name, copy.deepcopy(module.model.state_dict())))
     for name, words in {
         "plain": (),
         "spatial": ("--method", "spatial", "--last", 4),
@@ -289,13 +289,13 @@ def test_all_variants_begin_with_the_same_weights(small, tmp_path, at_step):
 
 @classifier
 def test_the_test_images_are_read_once_and_only_after_training(small, tmp_path, monkeypatch, at_step):
-    read, original = [], classification._read
+    read, shapes = [], classification.DATASETS["shapes"]
 
-    def noted(name, root, split):
+    def noted(root, split):
         read.append(split)
-        return original(name, root, split)
+        return shapes.read(root, split)
 
-    monkeypatch.setattr(classification, "_read", noted)
+    monkeypatch.setitem(classification.DATASETS, "shapes", dataclasses.replace(shapes, read=noted))
     at_step(2, lambda module: read.append("step"))
     assert small("--out", tmp_path / "run", "--max-steps", 3, "--passes", 1).code == 0
     assert read == ["train", "step", "test"]
@@ -459,9 +459,9 @@ def test_detections_with_another_shuffle(small, tmp_path):
     for file in plain.iterdir():
         if file.is_file():
             shutil.copy(file, tmp_path)
-    copy = tmp_path / "kept.ckpt"  # elsewhere than where the run put it, beside its config.yaml
-    shutil.copy(plain / "checkpoints" / "last.ckpt", copy)
-    result = small("--evaluate", copy, "--shuffle", "last", "--passes", 3, "--sheet", 0, base=False)
+    kept = tmp_path / "kept.ckpt"  # elsewhere than where the run put it, beside its config.yaml
+    shutil.copy(plain / "checkpoints" / "last.ckpt", kept)
+    result = small("--evaluate", kept, "--shuffle", "last", "--passes", 3, "--sheet", 0, base=False)
     assert result.code == 0, result.err
     scores = strict_json(tmp_path / "evaluation-shuffle-last" / "scores.json")
     assert (scores["name"], scores["passes"]) == (tmp_path.name, 3)
@@ -484,15 +484,15 @@ def test_classification_with_another_shuffle(small, tmp_path, words, passes):
 @classifier
 def test_an_unshuffled_evaluation_equals_the_plain_network(small, tmp_path):
     """Table 1's row "shuffled in training → not in test", in a folder whose name says so."""
-    copy = tmp_path / "run"
-    shutil.copytree(small.whole[0], copy, ignore=shutil.ignore_patterns("last.ckpt", "logs"))
+    run = tmp_path / "run"
+    shutil.copytree(small.whole[0], run, ignore=shutil.ignore_patterns("last.ckpt", "logs"))
     scores = []
     for words, name in (("--method none", "method-none"), ("--eval-shuffle false", "eval_shuffle-False")):
-        assert small("--evaluate", copy, *words.split(), base=False).code == 0
-        scores.append(strict_json(copy / f"evaluation-{name}" / "scores.json"))
+        assert small("--evaluate", run, *words.split(), base=False).code == 0
+        scores.append(strict_json(run / f"evaluation-{name}" / "scores.json"))
     assert scores[0]["passes"] == 1
     assert scores[0]["loss"] == scores[1]["loss"]
-    assert scores[0]["loss"]["single"] != strict_json(copy / "scores.json")["loss"]["single"]
+    assert scores[0]["loss"]["single"] != strict_json(run / "scores.json")["loss"]["single"]
 
 
 @detection

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
+from data.datasets import DATASETS, DataName
 from data.formats.files import write_text
 from data.records import InputError
 from detector.tables import Method
@@ -71,8 +72,9 @@ RECIPES = {"imagenet": Recipe(90, 256, 1e-4, (1 / 3, 2 / 3)), "shapes": Recipe(e
 class DataOptions(OptionGroup):
     """Which images are trained on, validated on and tested on."""
 
-    data: Literal["cifar100", "small-imagenet", "imagenet", "shapes"] = option(
-        "cifar100", "The data set; 'shapes' is the embedded one, drawn in memory."
+    data: DataName = field(
+        default="cifar100",
+        metadata=described("The data set; 'shapes' is the embedded one, drawn in memory."),
     )
     root: str | None = option(None, "Folder of the data, for all but shapes.")
     fraction: float = option(
@@ -95,7 +97,7 @@ class DataOptions(OptionGroup):
 
     def check(self) -> None:
         """Raise InputError for values that cannot be meant."""
-        found = self.data == "shapes" or self.root is not None
+        found = DATASETS[self.data].find is None or self.root is not None
         require(found, "root", self.root, f"the folder of the data, for --data {self.data}")
         super().check()
 
