@@ -1,11 +1,11 @@
 """The bootstrap over images: how far a number would move had other images been drawn.
 
-A resample draws as many images as there are, with replacement (Efron, 1979). It is kept as one whole
-number for each image: how often it was drawn. An image drawn w times stands for w copies of it, each with
+A resample draws as many images as there are, with replacement (Efron, 1979): one whole number for each
+image, how often it was drawn. An image drawn w times means w copies of it, each with
 its own objects and its own detections. Which detection gets which object is settled within an image, so
 copies change no match: a statistic of the resample is the statistic with every object and every detection
-of the image counted w times. In the ranking the copies of one detection stand together, and detections of
-equal scores stay in their order.
+of the image counted w times. In the ranking the copies of one detection are next to each other, and
+detections of equal scores stay in their order.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 Progress = Callable[[int, int], None]
-"""Told how many replicates are done, and of how many."""
+"""Called with how many replicates are done, and of how many."""
 
 OVER_ALL = "/all"
 """Ends the name of a number over all classes that is not the mean of the classes' numbers."""
@@ -39,7 +39,7 @@ OVER_ALL = "/all"
 CELLS_AT_ONCE = 1 << 20
 """Numbers that a statistic handles together, over the replicates of a chunk: bounds the memory."""
 
-PATIENCE = 2.0  # seconds without a word
+SECONDS_BETWEEN_REPORTS = 2.0
 
 
 class Statistic(Protocol):
@@ -58,7 +58,7 @@ class Statistic(Protocol):
         """Values for each of the r rows of `weights`, by name ``section/quantity``.
 
         Each is ``(r,)``, or ``(r, C)`` with one value for each class; NaN where there is none. The number
-        over all classes is then their mean, or the one that stands under the same name with ``/all`` behind.
+        over all classes is then their mean, or the value named ``section/quantity/all``.
         """
         ...
 
@@ -122,7 +122,7 @@ def bootstrap(
     seed
         Of the draws.
     progress
-        Told after a chunk of replicates, at most every two seconds.
+        Called after a chunk of replicates, at most every two seconds.
 
     Returns
     -------
@@ -140,14 +140,14 @@ def bootstrap(
         raise InputError("the ground truth", "no image", "images to draw from")
     rows = max(1, CELLS_AT_ONCE // max(images, *(statistic.cells for statistic in statistics), 1))
     parts: list[dict[str, list[NDArray[np.float64]]]] = [{} for _ in statistics]
-    told = time.monotonic()
+    reported = time.monotonic()
     for start in range(0, replicates, rows):
         chunk = range(start, min(start + rows, replicates))
         weights = resamples(images, chunk, seed)
         for statistic, values in zip(statistics, parts, strict=True):
             for name, value in statistic(weights).items():
                 values.setdefault(name, []).append(value)
-        if progress is not None and time.monotonic() - told > PATIENCE:
-            told = time.monotonic()
+        if progress is not None and time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
+            reported = time.monotonic()
             progress(chunk.stop, replicates)
     return [{name: np.concatenate(value) for name, value in values.items()} for values in parts]

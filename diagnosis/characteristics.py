@@ -66,7 +66,7 @@ class Characteristic:
     Parameters
     ----------
     name
-        Its name. What stands before a dot, as in ``part.tail`` and ``part.wing``, is its family: together
+        Its name. What is before a dot, as in ``part.tail`` and ``part.wing``, is its family: together
         they are one characteristic in the summary.
     bins
         Names of the B bins.
@@ -91,7 +91,7 @@ class Characteristic:
 
     @property
     def family(self) -> str:
-        """The characteristic that it is a part of: itself, or what stands before the dot of its name."""
+        """The characteristic that it is a part of: itself, or what is before the dot of its name."""
         return self.name.partition(".")[0]
 
 
@@ -137,7 +137,7 @@ def by_quantile(
 
 
 def by_edges(truth: GroundTruth, name: str, values: ArrayLike, edges: Sequence[float]) -> Characteristic:
-    """Bins of one's own, the same in all classes; a value on an edge falls below it.
+    """Bins with given edges, the same in all classes; a value on an edge falls below it.
 
     Bins of ``area`` whose edges are all squares of whole numbers are named as such: ``≤ 32²``.
 
@@ -220,7 +220,7 @@ def standard_characteristics(
     truth
         The objects.
     edges
-        Edges of one's own instead of quantiles, by name of the characteristic, see :func:`by_edges`:
+        Edges instead of quantiles, by name of the characteristic, see :func:`by_edges`:
         ``{"area": [32**2, 96**2]}`` are COCO's sizes.
 
     Raises
@@ -381,7 +381,7 @@ def characteristics(
     chosen
         The characteristics. Default: :func:`diagnosis.characteristics.standard_characteristics`.
     edges
-        Edges of one's own for some of the default ones.
+        Edges for some of the default ones.
     iou
         Smallest IoU at which an object is found.
     forgive_duplicates

@@ -290,8 +290,8 @@ def compare(
     seed
         Of the resampling: the same seed gives the same numbers.
     groups
-        Runs of one model: a name for the group and the names of its runs. Detectors in no group stand for
-        themselves, after the groups.
+        Runs of one model: a name for the group and the names of its runs. Detectors in no group are
+        compared as they are, after the groups.
     level
         Of the intervals, between 0 and 1.
     top
@@ -301,7 +301,7 @@ def compare(
     statistics
         What else to bootstrap, made from each detector.
     progress
-        Told how far it is, at most every two seconds.
+        Called with how far it is, at most every two seconds.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """What became of each object under two detectors: found by one, misplaced, mistaken or missed by the other.
 
-An error breakdown counts detections; this counts objects. A detection speaks for one object of a class at
-most: a correct one for the object that it took, any other for the object of that class that it overlaps
-most. An object's fate is the best that a detection says of it, in the order of :data:`FATES`.
+An error breakdown counts detections; this counts objects. A detection refers to one object at most: a correct
+one to the object that it took, any other to the object of the class in question that it overlaps most. An
+object's fate is the best of the detections that refer to it, in the order of :data:`FATES`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION, OTHER, SIMIL
 from diagnosis.matching import assign
 from diagnosis.record import Diagnosis, check_same_truth
 
-__all__ = ["FATES", "Fate", "Flow", "fates", "flow", "flow_table"]
+__all__ = ["FATES", "Fate", "Flow", "fates", "flow"]
 
 Counted = Literal["top", "all"]
 
@@ -47,7 +47,7 @@ FATES: tuple[Fate, ...] = (
     Fate("other", ERROR_TYPES[OTHER].colour, "Only detections of classes that are not similar lie on it."),
     Fate("missed", "#222222", "No counted detection speaks for it."),
 )
-"""The first four are those error types of which the detection is that speaks for the object."""
+"""The first four are the error types of the detection that refers to the object."""
 
 MISSED = len(FATES) - 1
 IGNORED = -1
@@ -106,7 +106,7 @@ def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
     diagnosis
         Of the detector.
     counted
-        Which detections speak: ``top``, those that its breakdown counts, by default as many of each class
+        Which detections count: ``top``, those that its breakdown counts, by default as many of each class
         as it has objects; or ``all``, among which low scores leave few objects missed.
 
     Returns
@@ -118,7 +118,7 @@ def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
         raise InputError("counted", repr(counted), "'top' or 'all'")
     matching = diagnosis.matching
     found = verdicts(matching, diagnosis.similar, strong=diagnosis.iou)
-    speaks = np.ones(len(found.types), dtype=bool) if counted == "all" else diagnosis.breakdown.verdict >= 0
+    counts = np.ones(len(found.types), dtype=bool) if counted == "all" else diagnosis.breakdown.verdict >= 0
 
     result = np.full(len(matching.truth), MISSED, dtype=np.int8)
     # Each detection's group with the class it is about; the pairs of a group start with the largest IoU.
@@ -127,11 +127,11 @@ def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
         (matching.group_label == about[matching.group_detection]) & (matching.group_iou >= WEAK)
     )
     detection = matching.group_detection[groups]
-    chosen = speaks[detection] & (found.types[detection] != CORRECT)
+    chosen = counts[detection] & (found.types[detection] != CORRECT)
     groups, detection = groups[chosen], detection[chosen]
     np.minimum.at(result, matching.pair_object[matching.group_start[groups]], found.types[detection])
     taken = assign(matching, diagnosis.iou).objects
-    result[taken[speaks & (taken >= 0)]] = CORRECT
+    result[taken[counts & (taken >= 0)]] = CORRECT
     result[matching.ignored] = IGNORED
     return result
 
@@ -144,7 +144,7 @@ def flow(before: Diagnosis, after: Diagnosis, *, counted: Counted = "top") -> Fl
     before, after
         Of two detectors on the same ground truth.
     counted
-        Which detections speak, see :func:`fates`.
+        Which detections count, see :func:`fates`.
 
     Raises
     ------
@@ -171,24 +171,3 @@ def flow(before: Diagnosis, after: Diagnosis, *, counted: Counted = "top") -> Fl
     cells = (truth.labels[kept] * kinds + first[kept]) * kinds + second[kept]
     counts = np.bincount(cells, minlength=classes * kinds * kinds).reshape(classes, kinds, kinds)
     return Flow((before.name, after.name), truth.classes, first, second, counts, counted)
-
-
-def flow_table(result: Flow) -> str:
-    """How many objects went from which fate (rows, the first detector) to which (columns, the second)."""
-    first, second = result.names
-    total = result.total()
-    names = [fate.name for fate in FATES]
-    rows = [[f"{first} \\ {second}", *names, "all"]]
-    for name, row in zip([*names, "all"], np.vstack([total, total.sum(axis=0)]), strict=True):
-        rows.append([name, *(f"{value:,}" for value in row), f"{row.sum():,}"])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for head, *cells in rows:
-        line = "  ".join(
-            [f"{head:<{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(cells, widths[1:], strict=True))]
-        )
-        lines.append(line)
-    lines.insert(1, "-" * max(map(len, lines)))
-    which = "the top detections of each class" if result.counted == "top" else "all detections"
-    title = f"What became of {total.sum():,} objects, by {which}: rows under {first}, columns under {second}"
-    return "\n".join([title, *lines])

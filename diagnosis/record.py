@@ -67,7 +67,7 @@ class Diagnosis:
     coco
         Whether to compute COCO's average precision.
     edges
-        Bins of one's own, see :func:`diagnosis.characteristics.standard_characteristics`.
+        Edges of bins by characteristic, see :func:`diagnosis.characteristics.standard_characteristics`.
     """
 
     name: str
@@ -202,7 +202,7 @@ def diagnose(
     coco
         Whether to compute COCO's average precision.
     edges
-        Bins of one's own by name of the characteristic, in place of the quantiles of each class:
+        Edges of bins by name of the characteristic, in place of the quantiles of each class:
         ``{"area": [32**2, 96**2]}`` are COCO's sizes.
         See :func:`diagnosis.characteristics.standard_characteristics`.
 
@@ -222,10 +222,10 @@ def diagnose(
     """
     matrix = similar if isinstance(similar, np.ndarray) else similar_matrix(truth.classes, similar)
     if edges:
-        standard_characteristics(truth, edges)  # finds fault with them before anything is computed
+        standard_characteristics(truth, edges)  # raises before anything is computed
     matching = match(truth, detections)
     diagnosis = Diagnosis(name, truth, detections, matching, matrix, iou, top, coco, edges)
-    _ = diagnosis.breakdown, diagnosis.ap  # what most are here for; finds fault with `top` and `iou`
+    _ = diagnosis.breakdown, diagnosis.ap  # raise if `top` or `iou` means nothing
     return diagnosis
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from data.formats import COCO_SIMILAR, VOC_SIMILAR
 from data.formats.detect_format import similar_source
 from data.formats.files import read_text
+from data.formats.names import hint
 from data.records import InputError
 
 __all__ = [
@@ -38,7 +38,7 @@ def similar_matrix(
     groups
         Groups of similar classes. A class may be in several, or in none.
     where
-        What a mistake is laid to, such as the file of the groups.
+        Where an unknown class is said to be, such as the file of the groups.
 
     Returns
     -------
@@ -58,13 +58,7 @@ def similar_matrix(
     index = {name: i for i, name in enumerate(classes)}
     matrix = np.zeros((len(index), len(index)), dtype=bool)
     for group in groups:
-        names = list(group)
-        for name in names:
-            if name not in index:
-                near = difflib.get_close_matches(name, index, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f": {', '.join(index)}"
-                raise InputError(where, f"{name!r}", f"a class of the ground truth{hint}")
-        members = [index[name] for name in names]
+        members = [_index_of(name, index, where) for name in group]
         matrix[np.ix_(members, members)] = True
     np.fill_diagonal(matrix, False)
     return matrix
@@ -94,14 +88,18 @@ def group_indices(classes: Sequence[str], members: Iterable[str] | None = None) 
         return np.arange(len(classes))
     names = list(members)
     index = {name: i for i, name in enumerate(classes)}
+    chosen = [_index_of(name, index, "group of classes") for name in names]
     for position, name in enumerate(names):
-        if name not in index:
-            near = difflib.get_close_matches(name, index, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f": {', '.join(index)}"
-            raise InputError("group of classes", f"{name!r}", f"a class of the ground truth{hint}")
         if name in names[:position]:
             raise InputError("group of classes", f"{name!r} twice", "each class once")
-    return np.array([index[name] for name in names], dtype=np.int64)
+    return np.array(chosen, dtype=np.int64)
+
+
+def _index_of(name: str, index: Mapping[str, int], where: str) -> int:
+    if name not in index:
+        near = hint(name, index) or f": {', '.join(index)}"
+        raise InputError(where, f"{name!r}", f"a class of the ground truth{near}")
+    return index[name]
 
 
 ALL = "all classes"
@@ -116,7 +114,8 @@ NAMES = (
     *zip(COCO_NAMES, COCO_SIMILAR, strict=True),
 )
 PERSON = "person"
-NAMED = 2  # classes that a group without a name of its own is called after
+NAMED = 2
+"""Classes that a group is called after which has no name."""
 
 
 def class_groups(classes: Sequence[str], similar: NDArray[np.bool_]) -> dict[str, list[str]]:

@@ -106,7 +106,7 @@ TIDE_ERRORS: tuple[ErrorType, ...] = (
         "missed objects",
     ),
 )
-"""The six errors, in tidecv's order. The explanations speak of the usual overlaps, see :func:`explain`."""
+"""The six errors, in tidecv's order. The explanations name the usual overlaps, see :func:`explain`."""
 
 CLS, LOC, BOTH, DUPE, BKG, MISS = range(len(TIDE_ERRORS))
 CORRECT, BEYOND = -1, -2
@@ -331,7 +331,7 @@ def tide(
     max_detections
         How many detections of an image count, the best scored of all classes.
     any_class
-        ``(N,)`` ignore regions that stand for all classes (class −1 in tidecv). Default: none does.
+        ``(N,)`` ignore regions of all classes (class −1 in tidecv). Default: none does.
 
     Raises
     ------
@@ -596,7 +596,7 @@ def tide_range(
 
 
 def _regions(matching: Matching, any_class: ArrayLike | None) -> NDArray[np.bool_]:
-    """``(N,)`` ignore regions that stand for all classes."""
+    """``(N,)`` ignore regions of all classes."""
     if any_class is None:
         return np.zeros(len(matching.truth), dtype=bool)
     regions = np.asarray(any_class)

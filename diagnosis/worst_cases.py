@@ -1,6 +1,6 @@
-"""What to look at first: the surest errors of each type, the objects found last, and those never found.
+"""The worst cases of each class: its surest errors, the objects found last, and those never found.
 
-Everything is told as row numbers, into the detections or the ground truth, for a gallery to draw.
+All are row numbers, of detections or of objects in the ground truth, for a gallery to draw.
 """
 
 from __future__ import annotations

@@ -211,7 +211,7 @@ def test_progress_is_told_when_it_takes_long(monkeypatch):
     told = []
     bootstrap([Slow()], 3, replicates=4, progress=lambda *now: told.append(now))
     assert told == []
-    monkeypatch.setattr("diagnosis.bootstrap.PATIENCE", -1.0)
+    monkeypatch.setattr("diagnosis.bootstrap.SECONDS_BETWEEN_REPORTS", -1.0)
     bootstrap([Slow()], 3, replicates=4, progress=lambda *now: told.append(now))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
