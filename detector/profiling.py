@@ -30,7 +30,7 @@ from detector.input_hooks import Example, own_image_size
 from detector.intervene import check_unwrapped, modify_layers, shuffles, without_shuffles
 from detector.layers import FullyConnected, Layer, is_number, list_layers, nearest, select_layers
 from detector.shuffle import SHUFFLES
-from detector.tables import ShuffleMethod
+from detector.tables import METHODS, ShuffleMethod
 
 __all__ = ["BASELINE", "Profile", "ProfileMethod", "ProfileRow", "profile"]
 
@@ -44,7 +44,7 @@ Variant = tuple[ProfileMethod, int | None]  # a method and its patch size
 Network = TypeVar("Network", bound=nn.Module)
 Evaluate = Callable[[Network], float | Mapping[str, float]]
 
-_ROW_ORDER = ("none", "patch", "spatial", "channel")
+_ROW_ORDER = ["none", *sorted(SHUFFLES, key=lambda name: not METHODS[name].needs_patch)]  # patches first
 _SINGLE_MEASURE = "score"  # the name of the measure of an `evaluate` that returns just one number
 _STREAM = 0x70726F66  # keeps these draws apart from those of training and of other evaluations
 
@@ -179,7 +179,7 @@ class Profile:
                 continue
             cells = [self.at(row.layer, row.method, row.patch, measure) for measure in self.measures]
             numbers = "  ".join(f"{_mean_and_spread(cell):15}" for cell in cells)
-            what = f"patch {row.patch}" if row.method == "patch" else row.method
+            what = row.method if row.patch is None else f"{row.method} {row.patch}"
             number = "-" if row.layer == BASELINE else str(row.layer)
             size = "-" if row.layer == BASELINE else f"{row.channels}x{row.height}x{row.width}"
             lines.append(f"{number:>5}  {size:9}  {what:10}  {numbers}".rstrip())

@@ -137,14 +137,14 @@ def colour_of(variant: Variant) -> str:
     if variant.patch is not None:
         return PATCH_COLOURS[_patch_place(variant.patch)]
     method = variant.method if variant.tested in (None, "none") else variant.tested
-    return METHODS[method].colour if method in METHODS else TEXT_COLOUR  # type: ignore[index]
+    return METHODS[method].colour if method in METHODS else TEXT_COLOUR
 
 
 def mark_of(variant: Variant) -> dict[str, Any]:
     """The mark of a result of ours; hollow if one layer alone is modified by a whole shuffle."""
     colour = colour_of(variant)
     hollow = variant.layer is not None and variant.patch is None
-    marker = METHODS[variant.method].marker if variant.method in METHODS else "o"  # type: ignore[index]
+    marker = METHODS[variant.method].marker if variant.method in METHODS else "o"
     return {
         "marker": marker if variant.patch is None else PATCH_MARKERS[_patch_place(variant.patch)],
         "markersize": 4.5,

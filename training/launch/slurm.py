@@ -133,7 +133,7 @@ class SlurmLauncher(Launcher):
         self.stopped_by = 0
         signals: list[int] = []
         cancelled: set[str] = set()
-        told: set[str] = set()
+        signalled: set[str] = set()
         outcomes: dict[str, Outcome] = {}
         with signal_events() as events:
             tickets = self._submit(jobs)
@@ -158,8 +158,8 @@ class SlurmLauncher(Launcher):
                         if state == "PENDING":
                             cancelled.add(number)
                         cancel(number)
-                    elif signals and number not in told:
-                        told.add(number)
+                    elif signals and number not in signalled:
+                        signalled.add(number)
                         cancel(number, "--batch", "--signal=USR2")
         return [outcomes[job.name] for job in jobs]
 

@@ -176,31 +176,20 @@ def test_only_a_value_that_is_there(root: Path, only: dict[str, tuple[int, ...]]
         planned(root, "figure4", Overrides(roots={"": "data"}, only=only))
 
 
-def test_a_layer_that_the_network_lacks_is_told_at_once(tmp_path: Path) -> None:
-    file = tmp_path / "deep.yaml"
-    file.write_text(
-        "title: Too deep\ndraw: networks\ncommon: {data: shapes, arch: vgg16}\n"
-        "series:\n  - {name: far, options: {method: spatial, layer: 77}}\n"
-    )
-    with pytest.raises(InputError, match="layer 77; expected at most 13, which vgg16 has"):
-        make_plan(read_experiment(file), Overrides())
-
-
 @pytest.mark.parametrize(
     ("common", "message"),
     [
+        ("arch: vgg16", "wrong: far: found layer 77; expected at most 13, which vgg16 has"),
         ("arch: vgg61", "wrong: far: --arch: found 'vgg61'; expected one of .*; did you mean 'vgg"),
-        ("arch: perceptron", "wrong: far: found layer 7; expected at most 0, which perceptron has"),
+        ("arch: perceptron", "wrong: far: found layer 77; expected at most 0, which perceptron has"),
         ("epochs: many", "wrong: far: --epochs: found 'many'; expected a whole number"),
     ],
 )
-def test_a_network_or_a_value_that_cannot_be_is_told_at_once(
-    tmp_path: Path, common: str, message: str
-) -> None:
+def test_what_cannot_be_is_an_error_before_any_run(tmp_path: Path, common: str, message: str) -> None:
     file = tmp_path / "wrong.yaml"
     file.write_text(
         f"title: Wrong\ndraw: networks\ncommon: {{data: shapes, {common}}}\n"
-        "series:\n  - {name: far, options: {method: spatial, layer: 7}}\n"
+        "series:\n  - {name: far, options: {method: spatial, layer: 77}}\n"
     )
     with pytest.raises(InputError, match=message):
         make_plan(read_experiment(file), Overrides())

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from detector.profiling import Profile, ProfileRow
-from training.profiling.figure import _points, curves_of, draw_profile
+from training.profiling.figure import curves_of, draw_profile, points_of
 
 SHARES = ("map_area", "correct", "localization", "similar", "other", "background")
 
@@ -70,7 +70,7 @@ def test_everything_can_be_read(sides: list[int]) -> None:
 def test_a_line_of_patches_ends_on_that_of_the_whole_map() -> None:
     found = table([16, 8, 4, 4])
     ends = {
-        curve.patch: [(row.layer, row.method) for row in _points(found, curve, "accuracy")]
+        curve.patch: [(row.layer, row.method) for row in points_of(found, curve, "accuracy")]
         for curve in curves_of(found)
         if curve.method == "patch"
     }
@@ -83,8 +83,8 @@ def test_a_line_of_patches_ends_on_that_of_the_whole_map() -> None:
 
 def test_lines_are_told_apart_without_colour() -> None:
     curves = curves_of(table([112]))
-    assert len({(curve.marker, curve.dashes) for curve in curves[:6]}) == 6
-    light = [sum(to_rgb(curve.colour)) for curve in curves[:-1]]
+    assert len({(curve.line["marker"], curve.line["linestyle"]) for curve in curves[:6]}) == 6
+    light = [sum(to_rgb(curve.line["color"])) for curve in curves[:-1]]
     assert all(one - other > 0.1 for one, other in pairwise(light))
 
 
