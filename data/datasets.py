@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from data.cifar import CIFAR100_CLASSES, find_cifar100, read_cifar100
 from data.image_folders import find_class_folders, read_image_folders
@@ -74,7 +74,7 @@ def _drawn(split: Split, count: int) -> ImageSet:
     return draw_shapes(split, count)
 
 
-DATASETS: dict[DataName, ImageDataset] = {
+DATASETS: dict[str, ImageDataset] = {
     "cifar100": ImageDataset(
         "CIFAR-100",
         read_cifar100,
@@ -102,3 +102,4 @@ DATASETS: dict[DataName, ImageDataset] = {
     ),
     "shapes": ImageDataset("the embedded shapes", read_shapes, SHAPES, 8, 32, None),
 }
+assert tuple(DATASETS) == get_args(DataName)

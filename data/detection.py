@@ -64,33 +64,22 @@ class Batch(TypedDict):
 
 
 def read_image(file: str | Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """Decode an image file completely, or say why it cannot be.
+    """The pixels of an image file, ``(H, W, 3)`` uint8 RGB, decoded completely.
 
-    Parameters
-    ----------
-    file
-        Anything Pillow reads. Grey, palette, transparent and CMYK images become RGB. The pixels are taken as
-        stored: a rotation noted in EXIF is not applied, since VOC and COCO annotate the stored pixels.
-    size
-        Width and height that the annotation states.
-
-    Returns
-    -------
-    ndarray
-        ``(H, W, 3)`` uint8, RGB.
+    Grey, palette, transparent and CMYK images become RGB. The pixels are taken as stored: a rotation noted in
+    EXIF is not applied, since VOC and COCO annotate the stored pixels.
 
     Raises
     ------
     InputError
-        A missing, truncated or otherwise unreadable file, or one of another size than annotated.
+        A missing, truncated or otherwise unreadable file, or one of another size (width, height) than `size`,
+        that of the annotation.
     """
     with open_image(Path(file), "the image that the annotation names") as image:
         if size is not None and image.size != size:
-            raise InputError(
-                file,
-                f"an image of {image.width}x{image.height} pixels",
-                f"{size[0]}x{size[1]} as annotated: mend the annotation, or restore the image it is of",
-            )
+            found = f"an image of {image.width}x{image.height} pixels"
+            annotated = f"{size[0]}x{size[1]} as annotated"
+            raise InputError(file, found, f"{annotated}: mend the annotation, or restore the image it is of")
         return np.asarray(image.convert("RGB"))
 
 
@@ -139,9 +128,7 @@ class DetectionDataset(Dataset[Item]):
         image, boxes, kept = self.transform(pixels, truth.boxes[rows], (epoch, index))
         rows = rows[kept]
         channels = np.empty((3, *image.shape[:2]), dtype=np.uint8)
-        cv2.split(
-            image, list(channels)
-        )  # into the rows of `channels`: ten times as fast as a transposed copy
+        cv2.split(image, list(channels))  # ten times as fast as a transposed copy
         return {
             "image": torch.from_numpy(channels),
             "boxes": torch.from_numpy(boxes.astype(np.float32)),
@@ -202,24 +189,11 @@ def detection_loader(
 
 
 def split_validation(truth: GroundTruth, share: float, seed: int = 0) -> tuple[GroundTruth, GroundTruth]:
-    """Take a share of the images out for validation.
+    """Training and validation images: a `share` (0 to 1) of the images is taken out for validation.
 
     The images are put in the order of a hash of seed and name, and the first go. So the choice does not
     depend on their order in the list, and k images more, or fewer, make no more than k others change sides.
-
-    Parameters
-    ----------
-    truth
-        All images.
-    share
-        Fraction of the images that validate, between 0 and 1; rounded to whole images.
-    seed
-        Another seed, another choice.
-
-    Returns
-    -------
-    tuple of GroundTruth
-        Training and validation images, each in the order of `truth`.
+    Each side is in the order of `truth`.
 
     Raises
     ------
@@ -229,9 +203,8 @@ def split_validation(truth: GroundTruth, share: float, seed: int = 0) -> tuple[G
     count = len(truth.images)
     chosen = round(share * count) if 0 < share < 1 else 0
     if not 0 < chosen < count:
-        raise InputError(
-            "validation share", f"{share:g} of {count} images", "at least one image on either side"
-        )
+        found = f"{share:g} of {count} images"
+        raise InputError("validation share", found, "at least one image on either side")
     digests = [hashlib.sha256(f"{seed} {name}".encode()).digest() for name in truth.images]
     order = sorted(range(count), key=digests.__getitem__)
     return truth.select(sorted(order[chosen:])), truth.select(sorted(order[:chosen]))

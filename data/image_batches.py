@@ -109,23 +109,10 @@ class Normalization(nn.Module):
 
 
 def draw_crops(seed: int, epoch: int, index: NDArray[np.int64], padding: int = PADDING) -> NDArray[np.int64]:
-    """Where the crop of each image begins, and whether it is mirrored.
+    """Where the crop of each image begins, and whether it is mirrored: ``(3, n)`` int64.
 
-    Parameters
-    ----------
-    seed
-        Not negative.
-    epoch
-        From 0.
-    index
-        ``(n,)``, places of the images in their data set.
-    padding
-        Pixels on each side.
-
-    Returns
-    -------
-    ndarray
-        ``(3, n)`` int64: row and column of the padded image, 0 to ``2 * padding``; 1 for a mirror image.
+    The rows are row and column of the padded image, 0 to ``2 * padding``, and 1 for a mirror image. `index`
+    ``(n,)`` are the places of the images in their data set.
 
     Examples
     --------
@@ -147,23 +134,9 @@ def draw_crops(seed: int, epoch: int, index: NDArray[np.int64], padding: int = P
 def crop_and_flip(
     images: Tensor, row: Tensor, column: Tensor, flip: Tensor, padding: int = PADDING
 ) -> Tensor:
-    """A crop of each image as large as the image, out of the image with a black border around it.
+    """A crop of each image ``(N, C, H, W)`` as large as the image, out of the image with a black border.
 
-    Parameters
-    ----------
-    images
-        ``(N, C, H, W)``.
-    row, column
-        ``(N,)`` int64, first row and column of the crop in the padded image, 0 to ``2 * padding``.
-    flip
-        ``(N,)``, 1 where the crop is mirrored.
-    padding
-        Pixels on each side.
-
-    Returns
-    -------
-    Tensor
-        ``(N, C, H, W)``.
+    It begins at `row` and `column` ``(N,)`` of the padded image; `flip` ``(N,)`` is 1 for a mirror image.
 
     Examples
     --------
@@ -188,17 +161,8 @@ def crop_and_flip(
 class ArrayImages:
     """A data set for :func:`data.loader.epoch_loader` that makes a whole batch at once, on the device.
 
-    Parameters
-    ----------
-    images
-        Copied to the device once, as uint8: CIFAR-100's training images take 154 MB there, Small-ImageNet's
-        3.9 GB. On the CPU they are shared.
-    device
-        Where the batches are made.
-    augment
-        Crop and flip.
-    seed
-        Of the augmentation; not negative.
+    The images are copied to the device once, as uint8: CIFAR-100's training images take 154 MB there,
+    Small-ImageNet's 3.9 GB. On the CPU they are shared.
     """
 
     def __init__(
@@ -247,13 +211,7 @@ class Crop(NamedTuple):
 
 
 def draw_crop(width: int, height: int, random: Generator) -> Crop:
-    """Draw the crop of a training image. Always uses up as many draws.
-
-    Examples
-    --------
-    >>> draw_crop(100, 50, np.random.default_rng(0)) == draw_crop(100, 50, np.random.default_rng(0))
-    True
-    """
+    """Draw the crop of a training image. Always uses up as many draws."""
     draws, flip = random.random((TRIES, 4)), bool(random.random() < FLIP)
     area = width * height * (AREA[0] + (AREA[1] - AREA[0]) * draws[:, 0])
     low, high = math.log(ASPECT[0]), math.log(ASPECT[1])
@@ -278,11 +236,6 @@ def training_crop(file: Path, size: int, random: Generator) -> NDArray[np.uint8]
 
     A JPEG is decoded at a half, a quarter or an eighth of its size where the part still has `size` pixels
     then: libjpeg leaves the finest frequencies out, which is several times as fast on large photographs.
-
-    Raises
-    ------
-    InputError
-        See :func:`data.formats.files.open_image`.
     """
     with open_image(file, EXPECTED) as image:
         width, height = image.size
@@ -298,13 +251,7 @@ def training_crop(file: Path, size: int, random: Generator) -> NDArray[np.uint8]
 
 
 def centre_crop(file: Path, size: int) -> NDArray[np.uint8]:
-    """The centre of an image, ``(size, size, 3)`` RGB, its shorter side resized to 8/7 of `size`.
-
-    Raises
-    ------
-    InputError
-        See :func:`data.formats.files.open_image`.
-    """
+    """The centre of an image, ``(size, size, 3)`` RGB, its shorter side resized to 8/7 of `size`."""
     shorter = round(size * RESIZE)
     with open_image(file, EXPECTED) as image:
         width, height = image.size
@@ -330,18 +277,9 @@ class FileItem(TypedDict):
 
 
 class FileImages:
-    """A data set of image files, decoded and cropped; for worker processes.
+    """A data set of image files, decoded and cropped to `size` pixels; for worker processes.
 
-    Parameters
-    ----------
-    images
-        The files.
-    size
-        S: the crops are S×S pixels.
-    augment
-        Random crops and mirror images, a pure function of (seed, epoch, index); otherwise the centre.
-    seed
-        Of the augmentation; not negative.
+    `augment`: random crops and mirror images, a pure function of (seed, epoch, index); otherwise the centre.
     """
 
     def __init__(self, images: ImageFiles, size: int, *, augment: bool, seed: int = 0) -> None:

@@ -35,16 +35,7 @@ IMAGES_AT_ONCE = 4096  # whose sums are formed together
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A small data set, whole in memory.
-
-    Parameters
-    ----------
-    images
-        ``(N, C, H, W)`` uint8. Not copied, and not to be written to.
-    labels
-        ``(N,)`` int64, into `classes`.
-    classes
-        Their names.
+    """A small data set, whole in memory. The images are not copied, and not to be written to.
 
     Raises
     ------
@@ -59,7 +50,9 @@ class ImageSet:
     """
 
     images: NDArray[np.uint8]
+    """``(N, C, H, W)``"""
     labels: NDArray[np.int64]
+    """``(N,)``, into `classes`."""
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -77,29 +70,14 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """A large data set: where its images are.
-
-    Parameters
-    ----------
-    root
-        The folder of all.
-    names
-        ``(N,)`` of bytes (NumPy's ``S``), file names below `root` as :func:`os.fsencode` writes them. One
-        array, because every worker process would end up with a copy of a million strings.
-    labels
-        ``(N,)`` int64, into `classes`.
-    classes
-        Their names.
-
-    Raises
-    ------
-    InputError
-        Not as many labels as names, a label that is no class.
-    """
+    """A large data set: where its images are. A label that is no class is an InputError."""
 
     root: Path
     names: NDArray[np.bytes_]
+    """``(N,)`` file names below `root`, as :func:`os.fsencode` writes them. One array, because every worker
+    process would end up with a copy of a million strings."""
     labels: NDArray[np.int64]
+    """``(N,)``, into `classes`."""
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -152,27 +130,11 @@ def whole_numbers(where: str, values: object, expected: str) -> NDArray[np.int64
 def take_share(
     images: ImagesT, share: float, random: np.random.Generator, what: str
 ) -> tuple[ImagesT, ImagesT]:
-    """Take a share of the images out, of each class alike.
+    """Take a share (0 to 1) of the images out, of each class alike: what is taken, and what is left.
 
     Of a class with n images ``share * n`` go, rounded so that ``round(share * N)`` go in all: down, and up
     for those classes that lose most by it. Which ones they are depends on the random numbers and on their
-    place in the data set.
-
-    Parameters
-    ----------
-    images
-        All of them.
-    share
-        Between 0 and 1.
-    random
-        At its beginning: see :func:`data.streams.generator`.
-    what
-        What the share is called in error messages.
-
-    Returns
-    -------
-    tuple
-        What is taken and what is left, each in the order of `images`.
+    place in the data set. `what` the share is called is for the error message.
 
     Raises
     ------

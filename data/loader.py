@@ -51,19 +51,9 @@ def read_or_error(dataset: KeyedDataset[ItemT], keys: Sequence[tuple[int, int]])
 class EpochSampler(Sampler[tuple[int, int]]):
     """(epoch, index) keys of one process, in an order that depends on (seed, epoch) alone.
 
-    Parameters
-    ----------
-    count
-        Number of images.
-    seed
-        Not negative. Looked at only where `shuffle` is.
-    shuffle
-        Draw a new order every epoch; otherwise that of the images.
-    rank, world_size
-        This process, and how many there are: each gets every `world_size`-th image of the common order.
-    drop_last
-        Leave out the last ``count % world_size`` images of the order, so that every process gets as many.
-        Otherwise some get one more: every image occurs exactly once.
+    Each process gets every `world_size`-th image of the common order. `drop_last` leaves out the last
+    ``count % world_size`` images of the order, so that every process gets as many; otherwise some get one
+    more: every image occurs exactly once.
 
     Attributes
     ----------

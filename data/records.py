@@ -8,8 +8,9 @@ Boxes are float64 ``(N, 4)``, xyxy, in continuous pixels: the left edge of the f
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -64,15 +65,13 @@ def _column(name: str, values: ArrayLike, dtype: Any, shape: tuple[int | None, .
         if dtype is not None and array.dtype.kind == "O":
             array = array.astype(np.float64)
     except (ValueError, TypeError, OverflowError) as error:
-        raise InputError(
-            name, f"what makes no array ({error})", "numbers, equally many in each row"
-        ) from None
-    if array.size == 0 and not all(shape):  # an empty list has no second dimension of its own
+        found = f"what makes no array ({error})"
+        raise InputError(name, found, "numbers, equally many in each row") from None
+    if array.size == 0 and not all(shape):  # an empty list has no second dimension
         array = array.reshape(tuple(length or 0 for length in shape))
-    fits = array.ndim == len(shape) and all(
-        want is None or have == want for have, want in zip(array.shape, shape, strict=True)
-    )
-    if not fits:
+    if array.ndim != len(shape) or any(
+        want not in (None, have) for have, want in zip(array.shape, shape, strict=True)
+    ):
         wanted = ", ".join("any" if length is None else str(length) for length in shape)
         raise InputError(name, f"an array of shape {array.shape}", f"shape ({wanted})")
     if dtype is not None:
@@ -110,8 +109,7 @@ def _indices(name: str, values: ArrayLike, rows: int, count: int, of: str) -> ND
 def _names(name: str, values: Iterable[str]) -> tuple[str, ...]:
     names = tuple(str(value) for value in values)
     if len(set(names)) != len(names):
-        seen: set[str] = set()
-        twice = next(value for value in names if value in seen or seen.add(value))  # type: ignore[func-returns-value]
+        twice = next(value for value, count in Counter(names).items() if count > 1)
         raise InputError(name, f"{twice!r} twice", "each name once")
     return names
 
@@ -221,15 +219,11 @@ class GroundTruth:
         size_column = _column("sizes", sizes, np.int64, (len(image_names), 2))
         if (size_column <= 0).any():
             row = int(np.flatnonzero((size_column <= 0).any(axis=1))[0])
-            raise InputError(
-                f"sizes of image {image_names[row]!r}",
-                str(size_column[row].tolist()),
-                "a positive width and height",
-            )
+            where = f"sizes of image {image_names[row]!r}"
+            raise InputError(where, str(size_column[row].tolist()), "a positive width and height")
         if files and len(files) != len(image_names):
-            raise InputError(
-                "files", f"{len(files)} files", f"one for each image, or none: {len(image_names)}"
-            )
+            expected = f"one for each image, or none: {len(image_names)}"
+            raise InputError("files", f"{len(files)} files", expected)
         none = np.zeros(rows, dtype=bool)
         columns = {
             "images": image_names,
@@ -253,14 +247,9 @@ class GroundTruth:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A MappingProxyType does not pickle, and worker processes receive the record.
-        return (
-            GroundTruth,
-            (
-                self.images, self.classes, self.sizes, self.image_index, self.labels, self.boxes,
-                self.difficult, self.crowd, dict(self.attributes), self.files, self.image_ids, self.class_ids,
-                self.object_ids,
-            ),
-        )  # fmt: skip
+        columns = {column.name: getattr(self, column.name) for column in fields(self)}
+        columns["attributes"] = dict(self.attributes)
+        return GroundTruth, tuple(columns.values())
 
     def __len__(self) -> int:
         """Number of objects."""

@@ -18,7 +18,17 @@ from numpy.typing import NDArray
 from data.formats.names import hint
 from data.records import Detections, GroundTruth, InputError
 
-__all__ = ["Fault", "Faults", "Problem", "Rows", "box_in_image", "detections_of", "number_of", "valid_rows"]
+__all__ = [
+    "Fault",
+    "Faults",
+    "Problem",
+    "Rows",
+    "box_in_image",
+    "detections_of",
+    "number_of",
+    "upright",
+    "valid_rows",
+]
 
 ROUNDING_PIXELS = 1e-6
 """How far rounding in a file may invert a detection's box that has no width."""
@@ -139,13 +149,13 @@ def valid_rows(rows: Rows, faults: Faults, sizes: NDArray[np.int64] | None = Non
     """
     count, boxes = len(rows.labels), rows.boxes
     low, high = boxes[:, :2], boxes[:, 2:]
-    upright: NDArray[np.bool_] = np.asarray(low <= high if rows.scores is not None else low < high)
+    ordered: NDArray[np.bool_] = np.asarray(low <= high if rows.scores is not None else low < high)
     fine = (
         (rows.image_index >= 0).all()
         and (rows.labels >= 0).all()
         and (rows.scores is None or np.isfinite(rows.scores).all())
         and np.isfinite(boxes).all()
-        and upright.all()
+        and ordered.all()
         and (rows.repeated is None or not rows.repeated.any())
     )
     if fine:
@@ -154,7 +164,7 @@ def valid_rows(rows: Rows, faults: Faults, sizes: NDArray[np.int64] | None = Non
 
     # Something is wrong somewhere, or a box was inverted by clipping: only now row by row.
     known, finite = rows.image_index >= 0, np.isfinite(boxes).all(axis=1)
-    wrong_extent: NDArray[np.bool_] = np.asarray(finite & ~upright.all(axis=1))
+    wrong_extent: NDArray[np.bool_] = np.asarray(finite & ~ordered.all(axis=1))
     if rows.scores is not None and not rows.sized and sizes is not None:
         limits = np.full((count, 2), np.inf)
         limits[known] = sizes[rows.image_index[known]]
@@ -194,18 +204,8 @@ def detection_problems(
 ) -> dict[str, Callable[[int], Problem]]:
     """How to speak of detections that break a rule.
 
-    Parameters
-    ----------
-    truth
-        Whose images and classes are known.
-    scores, boxes
-        Of the detections.
-    image, label
-        What a row calls its image and its class.
-    numbers
-        What a class that is called by a number should be.
-    sized
-        As in :class:`Rows`.
+    `image` and `label` are what a row calls its image and its class, `numbers` what a class that is called by
+    a number should be; `sized` as in :class:`Rows`.
     """
 
     def box(row: int) -> str:
@@ -231,7 +231,7 @@ def detection_problems(
             expected = f"a class of the ground truth{near or ': ' + names}"
         return f"the unknown class {_shown(key)}", expected, "of an unknown class"
 
-    upright = "xmin <= xmax and ymin <= ymax" + ": no negative width or height" * sized
+    expected_corners = "xmin <= xmax and ymin <= ymax" + ": no negative width or height" * sized
     return {
         "image": unknown_image,
         "class": unknown_class,
@@ -241,7 +241,7 @@ def detection_problems(
             "with a score that is not finite",
         ),
         "finite": lambda row: (f"the box {box(row)}", "four finite numbers", "with a box that is not finite"),
-        "extent": lambda row: (f"the inverted box {box(row)}", upright, "with an inverted box"),
+        "extent": lambda row: (f"the inverted box {box(row)}", expected_corners, "with an inverted box"),
     }
 
 
@@ -255,15 +255,20 @@ def detections_of(truth: GroundTruth, rows: Rows, faults: Faults) -> Detections:
     """
     assert rows.scores is not None
     keep = valid_rows(rows, faults, truth.sizes)
-    low, high = rows.boxes[keep, :2], rows.boxes[keep, 2:]
     return Detections(
         truth.images,
         truth.classes,
         rows.image_index[keep],
         rows.labels[keep],
         rows.scores[keep],
-        np.concatenate([low, np.maximum(low, high)], axis=1),
+        upright(rows.boxes[keep]),
     )
+
+
+def upright(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Boxes ``(M, 4)`` of which those inverted by clipping are left without area. Changed in place."""
+    np.maximum(boxes[:, :2], boxes[:, 2:], out=boxes[:, 2:])
+    return boxes
 
 
 def box_in_image(
@@ -271,14 +276,8 @@ def box_in_image(
 ) -> tuple[float, float, float, float]:
     """xyxy of an annotation that counts pixels from 1 and has to lie in its image, clipped to it.
 
-    Parameters
-    ----------
-    where
-        What a message calls one of the corners' coordinates, or the box as a whole (the empty name).
-    corners
-        ``xmin``, ``ymin``, ``xmax`` and ``ymax``; the last pixel is included.
-    size
-        Width and height of the image.
+    `where` gives what a message calls one of the coordinates, or the box as a whole (the empty name);
+    `corners` are ``xmin``, ``ymin``, ``xmax`` and ``ymax``, the last pixel included; `size` is the image's.
 
     Raises
     ------

@@ -32,8 +32,9 @@ from data.formats.validation import (
     Rows,
     box_in_image,
     detection_problems,
-    detections_of,
     number_of,
+    upright,
+    valid_rows,
 )
 from data.records import UNKNOWN, Detections, GroundTruth, InputError
 
@@ -59,14 +60,7 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def voc_folder(root: Path | str, split: str) -> tuple[Path, str]:
-    """The tree and the list that a split ``YEAR:LIST`` means.
-
-    Parameters
-    ----------
-    root
-        The VOCdevkit folder, which holds the trees.
-    split
-        Such as ``2007:trainval``.
+    """The tree and the list that a split ``YEAR:LIST`` means; `root` holds the trees.
 
     Raises
     ------
@@ -280,18 +274,11 @@ def read_annotation(
 ) -> tuple[tuple[int, int], list[AnnotatedObject]]:
     """Size (width, height) of the image and its objects, in the order of the file.
 
-    Parameters
-    ----------
-    path
-        The XML file.
-    classes
-        The class names that may occur, as keys.
-
     Raises
     ------
     InputError
         Names the file and the field: malformed XML or XML with entities or external references, another
-        root than <annotation>, no size, a class that is not in `classes`, an object without a box or with
+        root than <annotation>, no size, a class that is no key of `classes`, an object without a box or with
         two, a coordinate that is missing or no number, a flag other than 0 and 1, and whatever
         :func:`~data.formats.validation.box_in_image` refuses.
     """
@@ -368,14 +355,8 @@ def annotation_xml(
 ) -> str:
     """The text of an annotation that :func:`read_annotation` reads back unchanged.
 
-    Parameters
-    ----------
-    folder, filename
-        Name of the tree (``VOC2007``) and of the image file.
-    size
-        Width and height of the image.
-    objects
-        The objects; fields that are not annotated are left out.
+    `folder` and `filename` are the names of the tree (``VOC2007``) and of the image file. Fields of the
+    objects that are not annotated are left out.
     """
     width, height = size
     lines = [
@@ -463,14 +444,8 @@ def read_detections(
     numbers = Lookup((name.encode(), i) for i, name in enumerate(names))
     files = _files_of_classes(path, truth.classes, lenient)
     tables = [_read_file(files[label], label, truth, numbers, lenient) for label in sorted(files)]
-    return Detections(
-        truth.images,
-        truth.classes,
-        np.concatenate([table.image_index for table in tables]),
-        np.concatenate([table.labels for table in tables]),
-        np.concatenate([table.scores for table in tables]),
-        np.concatenate([table.boxes for table in tables]),
-    )
+    image_index, labels, scores, boxes = (np.concatenate(column) for column in zip(*tables, strict=True))
+    return Detections(truth.images, truth.classes, image_index, labels, scores, boxes)
 
 
 def _files_of_classes(path: Path, classes: Sequence[str], lenient: bool) -> dict[int, Path]:
@@ -507,7 +482,10 @@ def class_of_file(stem: str, classes: Sequence[str]) -> int | None:
     return max(fits, key=lambda i: len(classes[i]), default=None)
 
 
-def _read_file(path: Path, label: int, truth: GroundTruth, numbers: Lookup, lenient: bool) -> Detections:
+def _read_file(
+    path: Path, label: int, truth: GroundTruth, numbers: Lookup, lenient: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Image index (M,), label (M,), score (M,) and box (M, 4) of the valid lines of a file."""
     content = read_utf8(path, LINES, lenient)
     faults = Faults(path, lenient, "lines")
     lines = _parse(content)
@@ -545,7 +523,8 @@ def _read_file(path: Path, label: int, truth: GroundTruth, numbers: Lookup, leni
         {**problems, "image": unknown_image, "extent": inverted},
         scores,
     )
-    return detections_of(truth, rows, faults)
+    keep = valid_rows(rows, faults, truth.sizes)
+    return rows.image_index[keep], rows.labels[keep], scores[keep], upright(boxes[keep])
 
 
 def _parse(content: bytes) -> Lines | None:

@@ -25,19 +25,9 @@ FAINT = 0.05  # how often an object hardly differs from what is behind it
 
 
 def draw_shape(seed: int, split: str, index: int, side: int = 32) -> NDArray[np.uint8]:
-    """Draw one image. Its class is ``index % 8``.
+    """Draw one image ``(3, side, side)`` uint8, RGB; its class is ``index % 8``.
 
-    Parameters
-    ----------
-    seed, split, index
-        The key: the same key gives the same image, whatever else is drawn.
-    side
-        Of the image, in pixels.
-
-    Returns
-    -------
-    ndarray
-        ``(3, side, side)`` uint8, RGB.
+    The same key (seed, split, index) gives the same image, whatever else is drawn.
 
     Examples
     --------
@@ -57,16 +47,7 @@ def draw_shape(seed: int, split: str, index: int, side: int = 32) -> NDArray[np.
 def draw_shapes(split: str, count: int, seed: int = 0, side: int = 32) -> ImageSet:
     """Draw a data set: the classes in turn, so that each has as many images, or one more.
 
-    Parameters
-    ----------
-    split
-        Another name, other images: ``train``, ``test``.
-    count
-        Number of images. More of them do not change the first.
-    seed
-        Not negative. Another seed, another data set of the same kind.
-    side
-        Of the images, in pixels.
+    Another `split` or `seed`, other images; more of them do not change the first.
 
     Raises
     ------

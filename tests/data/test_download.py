@@ -17,10 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import download, transfer
-from data.download import Archive, install, is_installed, main, unpack
+from data import download
+from data.download import Archive, ProgressLine, fetch, install, is_installed, main, unpack
 from data.records import InputError
-from data.transfer import ProgressLine, fetch
 
 IMAGES = ["000001", "000002", "000003"]
 
@@ -116,7 +115,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(transfer, "PAUSE", 0.001)
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.001)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     server = Server()
@@ -196,7 +195,7 @@ def test_a_server_that_never_answers_is_given_up_and_the_part_stays(server: Serv
         fetch_it(server, tmp_path / "a.tar")
     assert (tmp_path / "a.tar.part").read_bytes() == CONTENT[:20_000]
     assert not (tmp_path / "a.tar").exists()
-    assert len(server.requests) == transfer.TRIES
+    assert len(server.requests) == download.TRIES
 
 
 def test_no_server_at_all(server: Server, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from data.datasets import DATASETS
 from data.formats.files import write_text
 from data.records import InputError
 from training.experiments.plan import Run
@@ -29,14 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["Speeds", "duration", "machine_of", "measured_speeds", "probe", "seconds_of", "speed_key"]
 
 IMAGE_COUNTS = {  # for training and for testing
-    "cifar100": (50_000, 10_000),
-    "small-imagenet": (1_281_167, 50_000),
-    "imagenet": (1_281_167, 50_000),
+    **{name: (dataset.images["train"], dataset.images["test"]) for name, dataset in DATASETS.items()},
     "voc": (16_551, 4_952),
-    "shapes": (2_000, 500),
 }
-CLASS_COUNTS = {"cifar100": 100, "shapes": 8, "voc": 20}
-"""Of the data sets; else 1000."""
+CLASS_COUNTS = {**{name: dataset.classes for name, dataset in DATASETS.items()}, "voc": 20}
 START_SECONDS = 10.0
 """Until a run's first step: imports, data, the network."""
 FORWARD_SHARE = 1 / 3

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
+from data.datasets import DATASETS
 from data.records import InputError
 from training.experiments.schema import (
     MACHINE_OPTIONS,
@@ -47,7 +48,7 @@ __all__ = [
     "training_name",
 ]
 
-DATA_SETS = ("cifar100", "small-imagenet", "imagenet", "voc", "shapes")
+DATA_SETS = (*DATASETS, "voc")
 MIN_WIDTH = 1 / 16
 """Of a network that ``--scale`` makes narrower."""
 MIN_INPUT_PIXELS = 128

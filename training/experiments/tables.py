@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from data.datasets import DATASETS
 from detector.tables import METHODS
 from training.experiments.collect import SHARES, Row, baseline_of
 from training.experiments.paper import Quantity, paper_accuracy, reported
@@ -39,11 +40,8 @@ OPTION_LABELS = {
     "batch_size": "batch size",
     "data": "data set",
 }
-DATA_LABELS = {
-    "cifar100": "CIFAR-100",
-    "small-imagenet": "Small-ImageNet 32×32",
-    "imagenet": "ImageNet",
-    "shapes": "the embedded shapes",
+DATA_LABELS: dict[str, str] = {
+    **{name: dataset.title for name, dataset in DATASETS.items()},
     "voc": "PASCAL VOC",
 }
 

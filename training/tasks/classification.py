@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
+from data.datasets import DataName
 from data.formats.files import write_text
 from data.records import InputError
 from training.command import run_command
@@ -70,7 +71,7 @@ RECIPES = {"imagenet": Recipe(90, 256, 1e-4, (1 / 3, 2 / 3)), "shapes": Recipe(e
 class DataOptions(OptionGroup):
     """Which images are trained on, validated on and tested on."""
 
-    data: Literal["cifar100", "small-imagenet", "imagenet", "shapes"] = option(
+    data: DataName = option(  # noqa: RUF009 (a Literal)
         "cifar100", "The data set; 'shapes' is the embedded one, drawn in memory."
     )
     root: str | None = option(None, "Folder of the data, for all but shapes.")
