@@ -12,8 +12,7 @@ from data.formats.files import write_text
 from data.records import InputError
 from diagnosis.compare import Comparison
 from diagnosis.detections_table import write_detections_table
-from diagnosis.figures.catalogue import Illustration, illustrations, save_illustrations
-from diagnosis.figures.sheet import save_sheet
+from diagnosis.figures import Illustration, illustrations, save_illustrations, save_sheet
 from diagnosis.record import Diagnosis
 from diagnosis.report import PageFigure, ReportContent, write_report
 from diagnosis.to_json import comparison_to_json, intervals_to_json, to_json

@@ -250,9 +250,12 @@ def shown(figure):
     figure.draw_without_rendering()
     kind_of = {to_hex(kind.colour): kind.name for kind in ERROR_TYPES}
     curves, maps, areas = [], [], {}
-    ticks = {
-        text for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for text in axis.get_ticklabels()
-    }
+    hidden, ticks = set(), set()  # ticks of axes that are off, or of a side without labels, are not shown
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            hidden |= set(axis.findobj(Text)) - {axis.label}
+            ticks |= set(axis.get_ticklabels() + axis.get_ticklabels(minor=True)) if axes.axison else set()
+    hidden -= ticks
     for axes in figure.axes:
         for line in axes.lines:
             points = line.get_xydata()
@@ -281,7 +284,7 @@ def shown(figure):
     for artist, some in areas.items():
         total = sum(size for _, size in some)
         shares[artist] = sorted([kind, round(size / total, 5)] for kind, size in some if size / total > 5e-5)
-    texts = figure.findobj(Text)
+    texts = [text for text in figure.findobj(Text) if text not in hidden]
     numbers = numbers_of(text for text in texts if text not in ticks) - ROUND
     on_ticks = numbers_of(ticks) - numbers
     return {

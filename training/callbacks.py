@@ -44,9 +44,12 @@ class Checkpoints(Callback):
         Of the run.
     monitor
         The logged score that is largest for the best.
+    max_steps
+        Stop after so many steps of the run; None: at its end.
     """
 
-    def __init__(self, folder: RunFolder, monitor: str) -> None:
+    def __init__(self, folder: RunFolder, monitor: str, max_steps: int | None = None) -> None:
+        self.max_steps = max_steps
         self.last, self.best, self.monitor = folder.last, folder.best, monitor
         self.best_score = -1.0
         self._validated = False
@@ -67,7 +70,12 @@ class Checkpoints(Callback):
         signal.signal(number, signal.SIG_DFL)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listen for signals, after Lightning has installed its own handlers."""
+        """Listen for signals, after Lightning has installed its own handlers; limit the number of steps.
+
+        A limit that the trainer knows from the start has it resume at the end of an epoch with no step done.
+        """
+        if self.max_steps is not None:
+            trainer.fit_loop.epoch_loop.max_steps = self.max_steps
         for number in (signal.SIGINT, signal.SIGTERM):
             self._handlers[number] = signal.signal(number, self._receive)
 

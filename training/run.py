@@ -21,7 +21,7 @@ from training.checkpoint import load_state, load_trained, read_checkpoint
 from training.options import check_batch_size
 from training.provenance import provenance
 from training.run_state import RunState, make_folder
-from training.task import Task
+from training.task import Report, Task
 from training.trainer import explained, make_device, make_trainer
 
 __all__ = ["Loaders", "evaluate", "train"]
@@ -124,17 +124,10 @@ def train(task: Task, options: Any, out: Path, *, resume: Path | None = None, na
         print(f"scoring the checkpoint that is best on the validation images: {checkpoint}", flush=True)
     else:
         print("no validation took place: scoring the last state", flush=True)
-    return task.score(
-        network,
-        options,
-        hyper,
-        task.read_test(options, hyper, checkpoint, data),
-        out,
-        name=name or out.resolve().name,
-        facts=facts,
-        origin={"checkpoint": os.path.relpath(checkpoint, out), "epoch": epochs},
-        device=trainer.strategy.root_device,
-    )
+    test = task.read_test(options, hyper, checkpoint, data)
+    origin = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": epochs}
+    report = Report(out, name or out.resolve().name, facts, origin)
+    return task.score(network, options, hyper, test, report, trainer.strategy.root_device)
 
 
 def evaluate(
@@ -176,14 +169,6 @@ def evaluate(
     make_folder(out)
     facts = provenance(**task.test_facts(options, test), checkpoint=str(checkpoint), changed=dict(changes))
     write_text(out / "provenance.json", json.dumps([facts], indent=1))
-    return task.score(
-        trained.network,
-        options,
-        trained.hyper,
-        test,
-        out,
-        name=name or out.resolve().name,
-        facts=facts,
-        origin={"checkpoint": os.path.relpath(checkpoint, out)},
-        device=make_device(options.machine),
-    )
+    origin = {"checkpoint": os.path.relpath(checkpoint, out)}
+    report = Report(out, name or out.resolve().name, facts, origin)
+    return task.score(trained.network, options, trained.hyper, test, report, make_device(options.machine))

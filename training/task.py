@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +16,21 @@ if TYPE_CHECKING:  # torch takes seconds: --help and a misspelt option answer wi
 
     from training.module import TrainingModule
 
-__all__ = ["Task"]
+__all__ = ["Report", "Task"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where the results of scoring go, and what is said beside them."""
+
+    out: Path
+    """The folder."""
+    name: str
+    """Of the network, in what is printed and drawn."""
+    facts: dict[str, Any]
+    """Where the results come from."""
+    origin: dict[str, Any]
+    """Which checkpoint was scored, for a task that writes it beside the scores."""
 
 
 class Task(ABC):
@@ -114,14 +129,7 @@ class Task(ABC):
         options: Any,
         hyper: Mapping[str, Any],
         test: Any,
-        out: Path,
-        *,
-        name: str,
-        facts: dict[str, Any],
-        origin: dict[str, Any],
+        report: Report,
         device: torch.device,
     ) -> Any:
-        """Score on the test images in one process, write the results into `out` and print them.
-
-        `origin` says which checkpoint it is, as the task may write it beside the scores.
-        """
+        """Score on the test images in one process, write the results and print them."""

@@ -123,7 +123,6 @@ def make_trainer(
             num_nodes=nodes,
             precision=machine.precision,
             max_epochs=optimization.epochs,
-            max_steps=optimization.max_steps or -1,
             gradient_clip_val=optimization.clip_gradient or None,
             check_val_every_n_epoch=validate_every or 1,
             limit_val_batches=None if validate_every else 0,
@@ -133,7 +132,7 @@ def make_trainer(
             callbacks=[
                 throughput,
                 ProgressBar(throughput) if bar else LogProgress(throughput),
-                Checkpoints(folder, monitor),
+                Checkpoints(folder, monitor, optimization.max_steps),
             ],
             logger=[make(folder, resume_step) for make in LOGGERS.values()],
             log_every_n_steps=1,

@@ -1,6 +1,199 @@
-"""Figures of a diagnosis, by matplotlib: one file a family, over one style."""
+"""Figures of a diagnosis, by matplotlib: each is a function in the file of its family and a row of `FIGURES`.
 
-from diagnosis.figures.plots import save_figures
-from diagnosis.figures.sheet import save_sheet
+Figures draw what :class:`diagnosis.record.Diagnosis` and :class:`diagnosis.compare.Comparison` hold, and
+compute no analysis of their own.
+"""
 
-__all__ = ["save_figures", "save_sheet"]
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from matplotlib.figure import Figure
+
+from diagnosis.compare import Comparison
+from diagnosis.figures.breakdown import ap_dots, class_bars, group_pies, pies
+from diagnosis.figures.characteristics import characteristic_by_class, sensitivity_chart
+from diagnosis.figures.compare import class_differences, differences, flow_sankey, intervals
+from diagnosis.figures.curves import precision_recall, reliability
+from diagnosis.figures.examples import save_sheet
+from diagnosis.figures.impact import detection_areas, false_positive_areas, impact_bars, tide_summary
+from diagnosis.figures.matrices import confusion_heatmap, tide_confusion
+from diagnosis.figures.style import check_comparable, save_figure
+from diagnosis.flow import flow
+from diagnosis.record import Diagnosis
+
+__all__ = ["FIGURES", "Illustration", "illustrations", "save_figures", "save_illustrations", "save_sheet"]
+
+Subject = Literal["detectors", "groups", "comparison", "differences", "pair", "detector"]
+
+
+class FigureKind(NamedTuple):
+    """A row of :data:`FIGURES`."""
+
+    file: str
+    """Name of its files, without suffix; where there is one a detector, its number is added."""
+    subject: Subject
+    """What it is drawn of: all detectors; all, where there are groups of classes; a comparison; one of
+    several detectors; the first and each further detector; each detector."""
+    section: str
+    """Of the report, a key of :data:`diagnosis.report.SECTIONS`; empty: the report has its own drawing."""
+    title: str
+    caption: str
+    draw: Callable[[Any], Figure]
+
+
+RESAMPLES = "{replicates:,} resamples of {images:,} images"
+PAIRED = f"In percentage points, paired: the same {RESAMPLES} for all detectors."
+
+FIGURES: tuple[FigureKind, ...] = (
+    FigureKind("error_pies", "detectors", "", "The five shares", "", pies),
+    FigureKind("error_bars", "detectors", "", "The five shares by class", "", class_bars),
+    FigureKind("ap", "detectors", "", "Average precision by class", "", ap_dots),
+    FigureKind(
+        "tide", "detectors", "", "What fixing each error would gain",
+        "TIDE's six errors, each fixed on its own, in points of average precision.", tide_summary,
+    ),
+    FigureKind(
+        "error_groups", "groups", "groups", "The five shares by group of similar classes", "", group_pies
+    ),
+    FigureKind(
+        "intervals", "comparison", "", "Shares and average precision with intervals",
+        f"Intervals of {{level:g}} %: {RESAMPLES}.", intervals,
+    ),
+    FigureKind("differences", "differences", "", "Differences from {first}", PAIRED, differences),
+    FigureKind(
+        "class_differences", "differences", "comparison",
+        "Localization errors by class: differences from {first}", PAIRED, class_differences,
+    ),
+    FigureKind(
+        "flow", "pair", "flow", "From {first} to {name}",
+        "What became of each object that counts, judged by the top detections of each class.",
+        lambda pair: flow_sankey(flow(*pair)),
+    ),
+    FigureKind(
+        "impact", "detector", "groups", "What each error type costs {name}",
+        "Points of Hoiem's average precision, averaged over the classes.", impact_bars,
+    ),
+    FigureKind(
+        "detection_trend", "detector", "trends", "What the top detections of {name} are",
+        "Shares of the surest detections, the deeper one looks; N is the number of a class's objects.",
+        detection_areas,
+    ),
+    FigureKind(
+        "false_positive_trend", "detector", "trends", "What the first false positives of {name} are",
+        "Shares of the surest false positives, the deeper one looks.", false_positive_areas,
+    ),
+    FigureKind(
+        "sensitivity", "detector", "characteristics", "What {name} is sensitive to",
+        "Normalised average precision of the worst and the best bin, averaged over classes.",
+        sensitivity_chart,
+    ),
+    FigureKind(
+        "area", "detector", "", "Which objects {name} finds, by their size",
+        "Normalised average precision by box area, from the smallest tenth (XS) to the largest (XL).",
+        characteristic_by_class,
+    ),
+    FigureKind(
+        "confusion", "detector", "confusion", "Which class {name} takes for which",
+        "Rows: what is there; columns: what was found.", confusion_heatmap,
+    ),
+    FigureKind(
+        "tide_confusion", "detector", "", "Which class {name} takes for which, by TIDE",
+        "Rows: class of the detection; columns: of the object. The surest detections of each class.",
+        tide_confusion,
+    ),
+    FigureKind(
+        "precision_recall", "detectors", "curves", "Precision over recall",
+        "By class, matched as VOC's devkit does; difficult objects count neither way.", precision_recall,
+    ),
+    FigureKind(
+        "reliability", "detectors", "calibration", "Precision over score",
+        "On the diagonal a score is the probability of a correct detection.", reliability,
+    ),
+)  # fmt: skip
+"""All figures, in the order of the report."""
+
+
+class Illustration(NamedTuple):
+    """A figure that is drawn when it is asked for; see :class:`FigureKind` for its texts."""
+
+    file: str
+    section: str
+    title: str
+    caption: str
+    draw: Callable[[], Figure]
+
+
+def illustrations(diagnoses: Sequence[Diagnosis], comparison: Comparison | None = None) -> list[Illustration]:
+    """All figures, in the order of the report.
+
+    Parameters
+    ----------
+    diagnoses
+        One or several detectors on the same ground truth.
+    comparison
+        Their bootstrap, for the figures that show intervals.
+    """
+    check_comparable(diagnoses)
+    numbered, grouped = list(enumerate(diagnoses, 1)), len(diagnoses[0].groups) > 1
+    # For each subject what to draw: the ending of the file's name, the argument, words for the texts.
+    subjects: dict[Subject, list[tuple[str, Any, dict[str, Any]]]] = {
+        "detectors": [("", diagnoses, {})],
+        "groups": [("", diagnoses, {})] if grouped else [],
+        "detector": [
+            (f"_{number}" if len(diagnoses) > 1 else "", one, {"name": one.name}) for number, one in numbered
+        ],
+    }
+    if comparison is not None:
+        words = {
+            "level": 100 * comparison.level, "replicates": comparison.replicates, "images": comparison.images,
+            "first": comparison.names[0],
+        }  # fmt: skip
+        subjects["comparison"] = [("", comparison, words)]
+        if len(comparison.names) > 1:
+            subjects["differences"] = subjects["comparison"]
+            subjects["pair"] = [
+                (f"_{number}", (diagnoses[0], one), {"first": diagnoses[0].name, "name": one.name})
+                for number, one in numbered[1:]
+            ]
+    chosen = []
+    for subject, kinds in groupby(FIGURES, lambda kind: kind.subject):
+        rows = list(kinds)
+        for ending, argument, words in subjects.get(subject, ()):
+            for kind in rows:
+                section = kind.section if grouped or kind.section != "groups" else ""
+                title, caption = kind.title.format(**words), kind.caption.format(**words)
+                draw = partial(kind.draw, argument)
+                chosen.append(Illustration(kind.file + ending, section, title, caption, draw))
+    return chosen
+
+
+def save_illustrations(chosen: Sequence[Illustration], folder: Path) -> list[Path]:
+    """Write figures as PNG and SVG, and return the files.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written to.
+    """
+    written = []
+    for illustration in chosen:
+        figure = illustration.draw()
+        written += [save_figure(figure, folder / f"{illustration.file}.{kind}") for kind in ("png", "svg")]
+    return written
+
+
+def save_figures(diagnoses: Sequence[Diagnosis], out_dir: Path) -> list[Path]:
+    """Write ``error_pies``, ``error_bars`` and ``ap``, each as PNG and SVG, and return the files.
+
+    Raises
+    ------
+    InputError
+        No detector, detectors on different ground truths, or a folder that cannot be written to.
+    """
+    wanted = ("error_pies", "error_bars", "ap")
+    return save_illustrations([one for one in illustrations(diagnoses) if one.file in wanted], out_dir)

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from diagnosis.figures.style import INK, LINE, TEXT, put_text, text_width
+from diagnosis.figures.style import LINE_INCHES, TEXT_COLOUR, TEXT_POINTS, draw_text, text_width
 
 __all__ = ["LegendEntry", "draw_legend_entries", "legend_rows"]
 
@@ -43,7 +43,7 @@ def legend_rows(entries: Sequence[LegendEntry], width: float) -> list[list[Legen
 def draw_legend_entries(axes: Axes, rows: Sequence[Sequence[LegendEntry]]) -> None:
     """Draw them into axes that are measured in inches, a line's height each."""
     for number, entries in enumerate(rows):
-        x, y = 0.0, LINE * (number + 0.5)
+        x, y = 0.0, LINE_INCHES * (number + 0.5)
         for entry in entries:
             if entry.patch is not None:
                 axes.add_patch(Rectangle((x, y - PATCH / 2), SAMPLE, PATCH, **entry.patch))
@@ -51,12 +51,9 @@ def draw_legend_entries(axes: Axes, rows: Sequence[Sequence[LegendEntry]]) -> No
                 axes.plot([x, x + SAMPLE], [y, y], clip_on=False, **entry.line)
             if entry.mark is not None:
                 axes.plot([x + SAMPLE / 2], [y], clip_on=False, linestyle="none", **entry.mark)
-            put_text(axes, x + SAMPLE + BESIDE, y, entry.text, TEXT, INK)
+            draw_text(axes, x + SAMPLE + BESIDE, y, entry.text, TEXT_POINTS, TEXT_COLOUR)
             x += _width(entry)
 
 
-Entry, draw_keys, key_rows = LegendEntry, draw_legend_entries, legend_rows  # names of before
-
-
 def _width(entry: LegendEntry) -> float:
-    return SAMPLE + BESIDE + text_width(entry.text, TEXT) * 1.02 + SPACE
+    return SAMPLE + BESIDE + text_width(entry.text, TEXT_POINTS) * 1.02 + SPACE

@@ -1,40 +1,38 @@
-"""What all figures share: one style, sizes in inches, measured text, safe writing.
+"""What all figures share: colours, fonts, words, sizes in inches, measured text, safe writing.
 
-Everything is laid out on plain ``Figure`` objects: no pyplot, no global state, no display. An error
-type has one colour in all figures, that of :class:`ErrorType`; detectors are told apart by position,
-letter and marker, never by colour.
+Figures are plain ``Figure`` objects: no pyplot, no global state, no display. An error type has one colour
+in all figures, that of :class:`ErrorType`; detectors are told apart by position, letter, marker and line,
+never by colour.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import text_to_path
+from numpy.typing import NDArray
 
 from data.records import InputError
+from diagnosis.average_precision import AP_KINDS
 from diagnosis.record import Diagnosis
 
 TEXT_COLOUR, MUTED_COLOUR, GRID_COLOUR = "#1a1a1a", "#555555", "#dddddd"
-AP_LABELS = {
-    "voc07": "VOC 2007, 11 points",
-    "area": "area under the curve",
-    "coco": "COCO, IoU 0.50 to 0.95",
-    "coco50": "COCO, IoU 0.5",
-    "hoiem": "Hoiem",
-    "normalized": "Hoiem, normalised",
-}
+EMPTY_COLOUR = "#f4f4f4"
+"""Of a pie without slices."""
 DETECTOR_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MARGIN_INCHES = 0.2
 """Around a figure."""
@@ -42,12 +40,16 @@ MAX_TEXT_INCHES = 9.0
 """Longest line of a legend or caption."""
 LINE_INCHES, TEXT_POINTS = 0.19, 8.5
 """Line height and font size of legends and captions."""
+SMALL_POINTS = 7.0
+"""Font size of ticks and of numbers within a chart."""
 RC_PARAMS: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],
     "text.color": TEXT_COLOUR,
     "text.parse_math": False,  # a "$" in the name of a class or a detector is just a "$"
     "svg.hashsalt": "diagnosis",  # the same figure gives the same bytes
 }
+
+Arguments = ParamSpec("Arguments")
 
 
 @contextmanager
@@ -57,6 +59,22 @@ def figure_style() -> Iterator[None]:
         yield
 
 
+def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Draw a figure in :func:`figure_style`, and lay it out once, not for each file that it is saved to."""
+
+    @wraps(draw)
+    def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+        with figure_style():
+            figure = draw(*args, **kwargs)
+            engine = figure.get_layout_engine()
+            if engine is not None and any(axes.get_subplotspec() for axes in figure.axes):
+                engine.execute(figure)
+            figure.set_layout_engine(None)  # with an engine, matplotlib would draw twice for each file
+        return figure
+
+    return drawn
+
+
 def new_figure(width: float, height: float) -> Figure:
     """A white figure of this size in inches that can be drawn without a display."""
     figure = Figure(figsize=(width, height), facecolor="white")
@@ -64,12 +82,17 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def blank_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes without frame, placed and measured in inches from the figure's upper left corner."""
+def place_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes placed in inches from the figure's upper left corner."""
     page_width, page_height = figure.get_size_inches()
-    axes = figure.add_axes(
+    return figure.add_axes(
         (left / page_width, 1 - (top + height) / page_height, width / page_width, height / page_height)
     )
+
+
+def blank_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes without frame, placed and measured in inches from the figure's upper left corner."""
+    axes = place_axes(figure, left, top, width, height)
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
     return axes
@@ -77,20 +100,20 @@ def blank_axes(figure: Figure, left: float, top: float, width: float, height: fl
 
 def chart_axes(figure: Figure, left: float, top: float, width: float, height: float, *, ticks: float) -> Axes:
     """Axes with a light frame, placed in inches from the upper left corner; `ticks` in points."""
-    page_width, page_height = figure.get_size_inches()
-    axes = figure.add_axes(
-        (left / page_width, 1 - (top + height) / page_height, width / page_width, height / page_height)
-    )
-    axes.tick_params(labelsize=ticks, colors=MUTED_COLOUR, length=2.5, width=0.6, pad=2)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set(color=MUTED_COLOUR, linewidth=0.6)
-    axes.xaxis.label.set(size=ticks + 0.5, color=MUTED_COLOUR)
-    axes.yaxis.label.set(size=ticks + 0.5, color=MUTED_COLOUR)
-    axes.grid(True, axis="y", color=GRID_COLOUR, linewidth=0.5)
-    axes.set_axisbelow(True)
+    axes = place_axes(figure, left, top, width, height)
+    frame_lightly(axes, ticks)
     return axes
+
+
+def frame_lightly(axes: Axes, points: float = SMALL_POINTS, *, grid: str = "y") -> None:
+    """Muted ticks of this font size, no frame above and at the right, grid lines of the axis `grid`."""
+    axes.tick_params(labelsize=points, colors=MUTED_COLOUR, length=2.5, width=0.6, pad=2)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set(color=MUTED_COLOUR, linewidth=0.6)
+    axes.xaxis.label.set(size=points + 0.5, color=MUTED_COLOUR)
+    axes.yaxis.label.set(size=points + 0.5, color=MUTED_COLOUR)
+    axes.grid(True, axis=grid, color=GRID_COLOUR, linewidth=0.5)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
 
 
 def draw_text(
@@ -101,16 +124,65 @@ def draw_text(
     size: float,
     colour: str = MUTED_COLOUR,
     ha: str = "left",
-    **look: Any,
+    **properties: Any,
 ) -> None:
-    """A line of text, `size` in points, whose small letters stand in the middle of height `y`."""
-    axes.text(x, y, text, size=size, color=colour, ha=ha, va="center_baseline", **look)
+    """A line of text, `size` in points, the middle of its small letters at height `y`."""
+    axes.text(x, y, text, size=size, color=colour, ha=ha, va="center_baseline", **properties)
+
+
+def write_in_middle(axes: Axes, text: str) -> None:
+    """Say in an empty chart why it is empty."""
+    axes.text(0.5, 0.5, text, size=8, color=MUTED_COLOUR, ha="center", va="center", transform=axes.transAxes)
+
+
+def title_panel(axes: Axes, title: str, note: str = "", *, width: float) -> None:
+    """Title of a panel, and a smaller line below it, cut to `width` inches."""
+    axes.set_title(
+        wrap(title, width, 9, lines=1, weight="bold")[0],
+        loc="left", size=9, weight="bold", color=TEXT_COLOUR, pad=15 if note else 5,
+    )  # fmt: skip
+    axes.annotate(
+        wrap(note, width, SMALL_POINTS, lines=1)[0], (0, 1), xycoords="axes fraction", xytext=(0, 5),
+        textcoords="offset points", size=SMALL_POINTS, color=MUTED_COLOUR,
+    )  # fmt: skip
+
+
+def label_rows(
+    axes: Axes, names: Sequence[str], letters: Sequence[str] = (), offsets: Sequence[float] = ()
+) -> None:
+    """Names at rows 0, 1, … downwards, and beside each the letters of its bars, which lie at the offsets."""
+    rows = np.arange(len(names))
+    axes.set_yticks(rows, names)
+    axes.tick_params(axis="y", length=0, labelsize=8, labelcolor=TEXT_COLOUR, pad=15 if letters else 5)
+    if letters:
+        axes.yaxis.remove_overlapping_locs = False  # a letter may be at the height of its row's name
+        axes.set_yticks((rows[:, None] + np.array(offsets)).ravel(), list(letters) * len(rows), minor=True)
+        axes.tick_params(axis="y", which="minor", length=0, labelsize=6.5, labelcolor=MUTED_COLOUR, pad=4)
+
+
+def write_beside(axes: Axes, y: float, text: str, points: float, **properties: Any) -> None:
+    """Text at the right of a chart, at height `y` of its data, so many points from the frame."""
+    look: dict[str, Any] = {
+        "size": SMALL_POINTS,
+        "color": TEXT_COLOUR,
+        "va": "center_baseline",
+        "annotation_clip": False,
+    }
+    axes.annotate(
+        text, (1, y), xycoords=("axes fraction", "data"), xytext=(points, 0), textcoords="offset points",
+        **(look | properties),
+    )  # fmt: skip
+
+
+def spread_columns(figure: Figure, inches: float = 0.15) -> None:
+    """Leave so much room at either side of each column of charts."""
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(w_pad=inches)
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 160) -> Path:
-    """Write a figure in one step, so that nothing half-written looks finished.
-
-    The same figure gives the same bytes: an SVG carries no date.
+    """Write a figure atomically; the same figure gives the same bytes, for an SVG carries no date.
 
     Parameters
     ----------
@@ -164,10 +236,8 @@ def check_comparable(diagnoses: Sequence[Diagnosis]) -> None:
 
 
 def ap_name(diagnosis: Diagnosis, kind: str) -> str:
-    """What the average precision `kind` of a detector is called, with its smallest overlap."""
-    if kind not in AP_LABELS:
-        raise InputError("ap", repr(kind), f"one of {', '.join(AP_LABELS)}")
-    return AP_LABELS[kind] + ("" if kind.startswith("coco") else f", IoU {diagnosis.iou:g}")
+    """What the average precision `kind` is called, with the smallest overlap of a correct detection."""
+    return AP_KINDS[kind].label + ("" if AP_KINDS[kind].own_iou else f", IoU {diagnosis.iou:g}")
 
 
 @lru_cache(maxsize=4096)
@@ -211,7 +281,32 @@ def wrap(text: str, width: float, size: float, lines: int = 100, weight: str = "
     return [line.rstrip() for line in broken]
 
 
-def text_colour_on(colour: str) -> str:
+def spread(wanted: NDArray[np.float64], step: float, limit: float) -> NDArray[np.float64]:
+    """Move sorted positions as little as needed to be at least `step` apart and within ±`limit`.
+
+    Examples
+    --------
+    >>> spread(np.array([0.0, 0.1, 2.0]), step=1.0, limit=3.0).tolist()
+    [-0.45, 0.55, 2.0]
+    >>> spread(np.array([2.9, 3.0]), step=1.0, limit=3.0).tolist()
+    [2.0, 3.0]
+    """
+
+    def first_of(block: NDArray[np.float64]) -> float:
+        offsets = step * np.arange(len(block))
+        return float(np.clip(np.mean(block - offsets), -limit, max(-limit, limit - offsets[-1])))
+
+    # Positions that touch form a block around the mean of what they want; blocks that then touch merge.
+    blocks: list[tuple[float, NDArray[np.float64]]] = []  # first position, the positions wanted
+    for value in wanted:
+        block = np.array([value])
+        while blocks and first_of(block) < blocks[-1][0] + len(blocks[-1][1]) * step:
+            block = np.concatenate([blocks.pop()[1], block])
+        blocks.append((first_of(block), block))
+    return np.array([first + step * i for first, block in blocks for i in range(len(block))])
+
+
+def text_colour_on(colour: str | tuple[float, float, float]) -> str:
     """Black or white, whichever is read better on `colour` (WCAG's contrast ratio).
 
     Examples
@@ -246,9 +341,3 @@ def count(number: int, thing: str, plural: str = "") -> str:
     ('1 image', '4,952 images', '20 classes')
     """
     return f"{number:,} {thing if number == 1 else plural or thing + 's'}"
-
-
-# Names of before, for the figures that are still to be rewritten.
-INK, QUIET, FAINT, LETTERS, MARGIN = TEXT_COLOUR, MUTED_COLOUR, GRID_COLOUR, DETECTOR_LETTERS, MARGIN_INCHES
-LEGEND_WIDTH, LINE, TEXT, AP_NAMES = MAX_TEXT_INCHES, LINE_INCHES, TEXT_POINTS, AP_LABELS
-house_style, ink_on, put_text = figure_style, text_colour_on, draw_text

@@ -17,7 +17,7 @@ from PIL import Image
 
 from data.records import GroundTruth, InputError
 from diagnosis.breakdown import BACKGROUND, CORRECT, ERROR_TYPES, LOCALIZATION, NONE, WEAK
-from diagnosis.figures.picture import read_picture
+from diagnosis.figures.examples import read_picture
 from diagnosis.record import Diagnosis
 from diagnosis.report.content import Gallery
 

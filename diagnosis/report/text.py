@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diagnosis.breakdown import BACKGROUND, ERROR_TYPES, LOCALIZATION, OTHER, SIMILAR, WEAK
-from diagnosis.figures.explanations import example_classes, explanations
+from diagnosis.figures.page import example_classes, explanations
 from diagnosis.figures.style import count, text_colour_on
 from diagnosis.record import Diagnosis
 from diagnosis.report.content import Json

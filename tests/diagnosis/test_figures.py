@@ -1,50 +1,178 @@
-"""The list of figures: each has files and a caption of its own, and those of TIDE are written."""
+"""Every figure draws the record's numbers in the colours of their types, legibly, also in the empty cases."""
 
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch, Rectangle, Wedge
+from PIL import Image
 
-from data.records import Detections, GroundTruth
-from diagnosis.figures.catalogue import illustrations, save_illustrations
-from diagnosis.record import diagnose
+from data.records import Detections, GroundTruth, InputError
+from diagnosis import ERROR_TYPES, diagnose
+from diagnosis.average_precision import precision_recall_curve
+from diagnosis.compare import compare, p_value
+from diagnosis.figures import illustrations, save_figures, save_illustrations
+from diagnosis.figures.breakdown import ap_dots, class_bars, group_pies, pies
+from diagnosis.figures.characteristics import characteristic_by_class, sensitivity_chart
+from diagnosis.figures.compare import class_differences, differences, flow_sankey, intervals
+from diagnosis.figures.curves import precision_recall, reliability
+from diagnosis.figures.impact import detection_areas, false_positive_areas, impact_bars, tide_summary
+from diagnosis.figures.matrices import confusion_heatmap, tide_confusion
+from diagnosis.figures.page import example_classes, explanations
+from diagnosis.figures.style import save_figure, spread, text_width, wrap
+from diagnosis.flow import FATES, flow
+from diagnosis.impact import VARIANTS
 from diagnosis.report import SECTIONS
+from diagnosis.tide import DAP_COLUMNS, TIDE_ERRORS
 from diagnosis.to_json import to_json
-from tests.diagnosis.figures import texts
-from tests.diagnosis.scenes import SIMILAR, crowded
+from tests.diagnosis.figures import assert_legible, patches, texts
+from tests.diagnosis.scenes import CLASSES, SIMILAR, crowded
 
-TRUTH = GroundTruth(["a"], ["cat", "dog"], [[90, 90]], [0, 0], [0, 1], [[0, 0, 30, 30], [40, 0, 70, 30]])
-FOUND = Detections(TRUTH.images, TRUTH.classes, [0, 0], [0, 0], [0.9, 0.8], TRUTH.boxes)
-NOTHING = Detections(TRUTH.images, TRUTH.classes, [], [], [], [])
+pytestmark = pytest.mark.filterwarnings("error")
 
-
-@pytest.mark.parametrize("detectors", [1, 2])
-def test_every_figure_has_a_name_of_its_own(detectors):
-    chosen = illustrations([diagnose(TRUTH, FOUND, f"number {n}") for n in range(detectors)])
-    files = [one.file for one in chosen]
-    assert len(set(files)) == len(files)
-    assert {one.section for one in chosen} <= {"", *SECTIONS}
-    assert "tide" in files
-    assert ("tide_confusion" if detectors == 1 else "tide_confusion_2") in files
+NAMES = [kind.name for kind in ERROR_TYPES]
+COLOURS = [kind.colour.lower() for kind in ERROR_TYPES]
+LONG = "runs/resnet50_spatial_shuffle_last_without_shortcut_and_more_that_does_not_fit_anywhere"
 
 
-@pytest.mark.parametrize("found", [FOUND, NOTHING], ids=["some", "nothing found"])
-def test_tide_is_written(found, tmp_path):
-    chosen = [one for one in illustrations([diagnose(TRUTH, found)]) if one.file.startswith("tide")]
-    names = {file.name for file in save_illustrations(chosen, tmp_path)}
-    assert names == {"tide.png", "tide.svg", "tide_confusion.png", "tide_confusion.svg"}
-    assert all((tmp_path / name).stat().st_size > 1000 for name in names)
+def made_up(classes=4, objects=60, images=20):
+    """Objects of all classes in turn."""
+    draw = np.random.default_rng(0)
+    extent = draw.uniform(20, 60, (objects, 2))
+    corner = draw.uniform(0, 200 - extent)
+    return GroundTruth(
+        [f"image{i}" for i in range(images)],
+        [f"class {i}" if i % 7 else f"class {i} with a rather long name of its own" for i in range(classes)],
+        np.full((images, 2), 200), draw.integers(0, images, objects), np.arange(objects) % classes,
+        np.concatenate([corner, corner + extent], axis=1),
+    )  # fmt: skip
 
 
-def drawn(diagnosis, file):
-    return next(one.draw() for one in illustrations([diagnosis]) if one.file == file)
+def detected(truth, seed=0, shift=12.0, share=1.0):
+    """The objects, moved about, some under another class, and as many boxes anywhere."""
+    draw = np.random.default_rng(seed)
+    count, classes = round(share * len(truth)), len(truth.classes)
+    labels = np.where(draw.random(count) < 0.2, draw.integers(0, classes, count), truth.labels[:count])
+    boxes = truth.boxes[:count] + np.tile(draw.normal(0, shift, (count, 2)), 2)
+    corner = draw.uniform(0, 150, (count, 2))
+    return Detections(
+        truth.images, truth.classes,
+        np.concatenate([truth.image_index[:count], draw.integers(0, len(truth.images), count)]),
+        np.concatenate([labels, draw.integers(0, classes, count)]),
+        np.concatenate([draw.uniform(0.4, 1, count), draw.uniform(0, 0.6, count)]),
+        np.concatenate([boxes, np.concatenate([corner, corner + 30], axis=1)]),
+    )  # fmt: skip
+
+
+def nothing(truth):
+    return Detections(truth.images, truth.classes, [], [], [], [])
+
+
+def record(matching, name="a detector", **options):
+    options = {"similar": SIMILAR, "coco": False} | options
+    return diagnose(matching.truth, matching.detections, name, **options)
+
+
+@pytest.fixture(scope="module")
+def one():
+    return record(crowded(4, objects=90, detections=300))
+
+
+@pytest.fixture(scope="module")
+def two():
+    """Two detectors with different numbers of detections; the second too few of some class."""
+    truth = made_up()
+    found = detected(truth, 1), detected(truth, 2, shift=25, share=0.4)
+    names = "plain", "$shuffled$_1"
+    return [
+        diagnose(truth, some, name, [truth.classes[:2]], coco=False)
+        for some, name in zip(found, names, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def comparison(two):
+    truth = two[0].truth
+    third = diagnose(truth, nothing(truth), LONG, [truth.classes[:2]], coco=False)
+    return compare([*two, third], replicates=40)
+
+
+# ---- every figure of the catalogue --------------------------------------------------------------
+
+
+def scene(name):
+    """Diagnoses, and their comparison."""
+    if name == "two":
+        truth = made_up(8)
+        found = [detected(truth, 1), detected(truth, 2, shift=25, share=0.4)]
+        diagnoses = [diagnose(truth, some, str(n), [truth.classes[:3]]) for n, some in enumerate(found)]
+    elif name == "three":  # long names, "$", a detector that finds nothing, a class without objects
+        matching = crowded(1)
+        named = {LONG: matching.detections, "$x_1$": nothing(matching.truth), "c": matching.detections}
+        diagnoses = [diagnose(matching.truth, found, name, SIMILAR) for name, found in named.items()]
+    elif name == "many classes":
+        truth = made_up(80, 240)
+        groups = [truth.classes[start : start + 10] for start in range(0, 80, 10)]
+        return [diagnose(truth, detected(truth, 1, share=0.7), LONG, groups, coco=False)], None
+    else:
+        objects, found = {"empty": (0, 0), "no objects": (0, 9), "blind": (30, 0), "single": (1, 1)}[name]
+        diagnoses = [record(crowded(0, objects, found))]
+    return diagnoses, compare(diagnoses, replicates=5)
+
+
+@pytest.mark.parametrize("name", ["two", "three", "many classes", "empty", "no objects", "blind", "single"])
+def test_every_figure_is_legible_and_written(name, tmp_path):
+    diagnoses, comparison = scene(name)
+    with np.errstate(all="raise"):
+        chosen = illustrations(diagnoses, comparison)
+        figures = {illustration.file: illustration.draw() for illustration in chosen}
+    assert len(figures) == len(chosen)  # each under a name of its own
+    for file, figure in figures.items():
+        assert_legible(figure)
+        assert save_figure(figure, tmp_path / f"{file}.svg").stat().st_size > 1000
+        assert figure.get_size_inches().max() < 55
+
+
+def test_the_catalogue_names_figures_sections_and_texts(two, comparison):
+    both = compare(two, replicates=3)
+    chosen = illustrations(two, both)
+    assert [figure.file for figure in chosen] == [
+        "error_pies", "error_bars", "ap", "tide", "error_groups", "intervals", "differences",
+        "class_differences", "flow_2", *(
+            f"{file}_{number}" for number in (1, 2) for file in (
+                "impact", "detection_trend", "false_positive_trend", "sensitivity", "area", "confusion",
+                "tide_confusion",
+            )
+        ), "precision_recall", "reliability",
+    ]  # fmt: skip
+    assert {figure.section for figure in chosen} <= {"", *SECTIONS}
+    by_file = {figure.file: figure for figure in chosen}
+    assert by_file["flow_2"].title == "From plain to $shuffled$_1"
+    assert by_file["impact_2"].title == "What each error type costs $shuffled$_1"
+    assert by_file["differences"].title == "Differences from plain"
+    assert by_file["intervals"].caption == "Intervals of 95 %: 3 resamples of 20 images."
+    assert not any("{" in figure.title + figure.caption for figure in chosen)
+    alone = diagnose(two[0].truth, two[0].detections, coco=False)  # without groups of similar classes
+    sections = {figure.file: figure.section for figure in illustrations([alone])}
+    assert sections["impact"] == ""
+    assert not {"error_groups", "intervals", "impact_1"} & set(sections)
 
 
 def test_figures_show_the_numbers_of_the_json_at_another_iou():
-    matching = crowded(2)
-    diagnosis = diagnose(matching.truth, matching.detections, similar=SIMILAR, iou=0.75, coco=False)
+    diagnosis = record(crowded(2), iou=0.75)
     numbers = to_json([diagnosis], {})["detectors"][0]
+    figures = {illustration.file: illustration.draw() for illustration in illustrations([diagnosis])}
 
     points = numbers["trends"]["all classes"]["detections"]
-    axes = next(axes for axes in drawn(diagnosis, "detection_trend").axes if axes.collections)
+    axes = next(axes for axes in figures["detection_trend"].axes if axes.collections)
     strong, weak = (line.get_ydata() for line in axes.lines)
     assert strong == pytest.approx([100 * point["recall"] for point in points])
     assert weak == pytest.approx([100 * point["recall_weak"] for point in points])
@@ -53,11 +181,484 @@ def test_figures_show_the_numbers_of_the_json_at_another_iou():
         assert correct[np.isclose(correct[:, 0], x), 1].max() == pytest.approx(100 * point["correct"])
 
     counts = np.array(numbers["confusion"]["counts"])
-    (image,) = (image for axes in drawn(diagnosis, "confusion").axes for image in axes.images)
+    (image,) = (image for axes in figures["confusion"].axes for image in axes.images)
     np.testing.assert_allclose(image.get_array(), counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
+    assert any("Pairs of IoU 0.75" in text for text in texts(figures["confusion"]))
 
     calibration = numbers["calibration"]
-    figure = drawn(diagnosis, "reliability")
-    bars = next(axes.patches for axes in figure.axes if axes.patches)
+    bars = next(axes.patches for axes in figures["reliability"].axes if axes.patches)
     assert [bar.get_height() for bar in bars] == [one["detections"] for one in calibration["bins"]]
-    assert any(text.startswith(f"ECE {calibration['expected_error']:.1%}, N = ") for text in texts(figure))
+    error = f"ECE {calibration['expected_error']:.1%}, N = "
+    assert any(text.startswith(error) for text in texts(figures["reliability"]))
+    assert "0.5 " not in " ".join(texts(figures["error_pies"]))  # the explanations speak of 0.75
+
+
+# ---- the breakdown ------------------------------------------------------------------------------
+
+
+def test_wedges_are_the_shares_in_the_colours_of_their_types(two):
+    figure = pies(two)
+    for diagnosis, axes in zip(
+        two, [axes for axes in figure.axes if axes.patches and axes.axison], strict=True
+    ):
+        shares = diagnosis.breakdown.mean_over_classes()
+        parts = {part.get_label(): part for part in axes.patches}
+        angles = {name: (part.theta2 - part.theta1) / 360 for name, part in parts.items()}
+        assert angles == pytest.approx(dict(zip(NAMES, shares, strict=True)))
+        assert [to_hex(part.get_facecolor()) for part in parts.values()] == COLOURS
+        assert {f"{100 * share:.1f}%" for share in shares} <= {text.get_text() for text in axes.texts}
+        caption = axes.get_xlabel().split("\n")
+        assert caption == [
+            f"mAP {100 * diagnosis.ap.mean()['voc07']:.1f}% (VOC 2007, 11 points, IoU 0.5)",
+            f"N = {diagnosis.breakdown.counts.sum()} detections counted, of {len(diagnosis.detections)}",
+            "shares averaged over 4 classes",
+            "60 objects in 20 images",
+        ]
+        assert axes.get_title() == diagnosis.name
+        assert not axes.title.get_parse_math()  # a "$" is just a "$"
+
+
+def test_an_all_correct_detector_is_one_whole_pie(two):
+    truth = two[0].truth
+    scores = np.linspace(1, 0.5, len(truth))
+    perfect = Detections(truth.images, truth.classes, truth.image_index, truth.labels, scores, truth.boxes)
+    figure = pies([diagnose(truth, perfect, coco=False)])
+    (whole,) = patches(figure, Wedge)
+    assert (whole.get_label(), whole.theta2 - whole.theta1) == ("correct", 360)
+    assert "100.0%" in texts(figure)
+
+
+@settings(max_examples=15, deadline=None)
+@given(counts=st.lists(st.integers(0, 400), min_size=5, max_size=5).filter(sum))
+def test_labels_of_slices_never_overlap(counts):
+    plain = record(crowded(0, 1, 1))
+    shares = replace(plain.breakdown, counts=np.array([counts] + [[0] * 5] * 4))
+    assert_legible(pies([replace(plain, breakdown=shares)]))
+
+
+@pytest.mark.parametrize("detectors", [1, 2])
+def test_group_pies_are_the_mean_shares_of_a_group(one, detectors):
+    figure = group_pies([one] * detectors)
+    wanted = [
+        one.breakdown.shares[[one.truth.classes.index(name) for name in members if name != "sofa"]].mean(
+            axis=0
+        )
+        for members in one.groups.values()
+    ] * detectors  # there is no sofa
+    charts = [axes for axes in figure.axes if any(isinstance(patch, Wedge) for patch in axes.patches)]
+    for axes, shares in zip(charts, wanted, strict=True):
+        drawn = {patch.get_label(): (patch.theta2 - patch.theta1) / 360 for patch in axes.patches}
+        kinds = zip(NAMES, shares, strict=True)
+        assert drawn == pytest.approx({name: share for name, share in kinds if share > 0})
+        numbers = [text.get_text() for text in axes.texts if text.get_text().isdigit()]
+        assert numbers == [f"{100 * share:.0f}" for share in shares if share >= 0.05]
+    assert set(one.groups) <= set(texts(figure))
+
+
+def test_bars_are_the_shares_of_each_class_and_detector(two):
+    figure = class_bars(two)
+    bars = patches(figure, Rectangle, NAMES)
+    drawn = (
+        np.array([bar.get_width() for bar in bars]).reshape(5, -1).T
+    )  # (10, 5): the mean, then the classes
+    wanted = [d.breakdown.mean_over_classes() for d in two]
+    wanted += [d.breakdown.shares[label] for label in range(4) for d in two]
+    assert drawn == pytest.approx(100 * np.array(wanted))
+    starts = np.array([bar.get_x() for bar in bars]).reshape(5, -1).T
+    assert starts == pytest.approx(drawn.cumsum(axis=1) - drawn)
+    assert [to_hex(bar.get_facecolor()) for bar in bars[:: len(drawn)]] == COLOURS
+    short = two[1].breakdown.counts.sum(axis=1)
+    assert (short < 15).any()
+    assert {"15" if counted == 15 else f"{counted} of 15" for counted in short} <= set(texts(figure))
+
+
+def test_bars_do_not_blame_missing_detections_on_a_small_top(two):
+    shown = texts(class_bars([diagnose(two[0].truth, two[0].detections, top=5, coco=False)]))
+    assert shown.count("5") == 4
+    assert not any(" of " in text and text[0].isdigit() for text in shown)
+
+
+def test_dots_are_the_average_precision(two):
+    figure = ap_dots(two)
+    (axes,) = (axes for axes in figure.axes if axes.axison)
+    for diagnosis, line in zip(two, axes.lines, strict=True):
+        values = 100 * np.array([diagnosis.ap.mean()["voc07"], *diagnosis.ap.voc07])
+        assert line.get_xdata() == pytest.approx(values)
+        assert {f"{value:.1f}" for value in values} <= set(texts(figure))
+
+
+# ---- what errors cost, trends, characteristics --------------------------------------------------
+
+
+def test_impact_bars_are_the_points_gained(one):
+    figure = impact_bars(one)
+    names = {
+        "localization corrected": "fix_localization", "localization removed": "ignore_localization",
+        "similar removed": "ignore_similar", "background and other removed": "ignore_background",
+    }  # fmt: skip
+    rows = [[variant.name for variant in VARIANTS].index(name) for name in names.values()]
+    wanted = 100 * np.concatenate([one.impact.bars(members)[rows] for members in one.groups.values()])
+    bars = [bar for axes in figure.axes if axes.axison for bar in axes.patches]
+    assert [bar.get_width() for bar in bars] == pytest.approx(wanted)
+    assert [to_hex(bar.get_edgecolor()) for bar in bars[:4]] == [COLOURS[kind] for kind in (1, 1, 2, 4)]
+    assert [bar.get_hatch() is not None for bar in bars[:4]] == [False, True, False, False]
+    shown = texts(figure)
+    assert {*names, "a detector", *(f"{value:.1f}" for value in wanted)} <= set(shown)
+    assert any(f"N = {one.impact.scores.objects[0].sum()}, 5 classes" in text for text in shown)
+
+
+def test_areas_are_the_shares_in_the_colours_of_their_types(one):
+    figure, trend = detection_areas(one), one.detection_trend
+    charts = [axes for axes in figure.axes if axes.collections]
+    for axes, members in zip(charts, one.groups.values(), strict=True):
+        assert [to_hex(area.get_facecolor()[0]) for area in axes.collections] == COLOURS
+        middle = axes.collections[1].get_paths()[0].vertices  # localization, from correct up
+        at, shares = middle[np.isclose(middle[:, 0], 1.0), 1], 100 * trend.shares(members)[3]
+        assert (at.min(), at.max()) == pytest.approx((shares[0], shares[:2].sum()))
+        strong, weak = (line.get_ydata() for line in axes.lines)
+        assert strong == pytest.approx(100 * trend.recall(members))
+        assert weak == pytest.approx(100 * trend.recall(members, weak=True))
+    assert {"recall, IoU 0.5", "recall, IoU 0.1", "1/8", "detections (× N)"} <= set(texts(figure))
+
+
+def test_false_positives_end_where_there_are_no_more(one):
+    figure = false_positive_areas(one)
+    charts = [axes for axes in figure.axes if axes.collections]
+    for axes, trend in zip(charts, one.false_positive_trends.values(), strict=True):
+        ends = [path.vertices[:, 0].max() for area in axes.collections for path in area.get_paths()]
+        assert max(ends) == trend.counts[-1].sum() < 3200
+        assert [to_hex(area.get_facecolor()[0]) for area in axes.collections] == COLOURS[1:]
+        assert any(text.startswith(f"N = {trend.counts[-1].sum()}") for text in texts(figure))
+
+
+@pytest.mark.parametrize("name", ["area", "aspect_ratio", "truncated", "pose"])
+def test_bins_carry_their_numbers(one, name):
+    (table,) = (table for table in one.characteristics.tables if table.characteristic.name == name)
+    figure = characteristic_by_class(one, name)
+    charts = [axes for axes in figure.axes if axes.containers]
+    assert len(charts) == 4  # there is no sofa
+    for label, axes in enumerate(charts):
+        line, _, (stems,) = axes.containers[0].lines
+        known = np.flatnonzero(table.scores.objects[label])
+        assert line.get_xdata().tolist() == known.tolist()
+        assert line.get_ydata() == pytest.approx(100 * table.scores.apn[label, known])
+        errors = [np.ptp(stem[:, 1]) / 2 for stem in stems.get_segments()]
+        assert errors == pytest.approx(100 * table.scores.apn_stderr[label, known])
+        assert axes.lines[0].get_ydata()[0] == pytest.approx(100 * one.characteristics.overall.apn[label])
+        assert (line.get_linewidth() > 0) == (name != "pose")  # poses do not follow on one another
+    shown = texts(figure)
+    assert (
+        f"{ {'area': 'XS', 'truncated': 'no'}.get(name, table.characteristic.bins[0]) }\n"
+        f"{table.scores.objects[0, 0]}" in shown
+    )
+    assert any("tall" in text for text in shown) == (name == "aspect_ratio")
+    assert_legible(figure)
+
+
+def test_the_summary_spans_the_lowest_to_the_highest(one):
+    figure = sensitivity_chart(one)
+    lines = [line.get_ydata() for axes in figure.axes for line in axes.lines if line.get_marker() == "o"]
+    for span, characteristic in zip(lines, one.sensitivity, strict=True):
+        assert span == pytest.approx([100 * characteristic.lowest, 100 * characteristic.highest])
+        assert f"{100 * characteristic.highest:.1f}" in texts(figure)
+    assert "aspect ratio\n4 classes" in texts(figure)
+
+
+def test_bins_of_ones_own_with_long_names_are_legible():
+    wide = record(crowded(4), edges={"area": [10**n for n in range(9)]})
+    assert_legible(characteristic_by_class(wide))
+
+
+# ---- TIDE ---------------------------------------------------------------------------------------
+
+
+def test_tides_bars_and_pies_are_the_gains(two):
+    figure, names = tide_summary(two), [kind.name for kind in TIDE_ERRORS]
+    colours = {kind.name: kind.colour.lower() for kind in TIDE_ERRORS}
+    bars = patches(figure, Rectangle, DAP_COLUMNS)
+    drawn = {name: [bar.get_width() for bar in bars if bar.get_label() == name] for name in DAP_COLUMNS}
+    for name, widths in drawn.items():
+        assert widths == pytest.approx([100 * diagnosis.tide.dap[name] for diagnosis in two])
+    wedges = patches(figure, Wedge)
+    for part in [*wedges, *(bar for bar in bars if bar.get_label() in names)]:
+        assert to_hex(part.get_facecolor()) == colours[part.get_label()]
+    gains = np.array([[d.tide.dap[name] for name in names] for d in two])
+    shares = (gains / gains.sum(axis=1, keepdims=True)).ravel()
+    assert [(wedge.theta2 - wedge.theta1) / 360 for wedge in wedges] == pytest.approx(shares[shares > 0])
+    shown = texts(figure)
+    assert {*(d.name for d in two), f"{100 * two[0].tide.dap['cls']:.1f}", "points of AP gained"} <= set(
+        shown
+    )
+    assert any("N = 60 objects, 120 detections:" in text for text in shown)
+    score = f"mAP {two[0].tide.mean_ap:.1%} (101 recalls, IoU 0.5)"
+    assert any(score in text for text in shown)
+
+
+def test_a_gain_that_does_not_exist_is_no_nought(two):
+    truth = two[0].truth
+    shown = texts(tide_summary([diagnose(truth, nothing(truth), coco=False)]))
+    assert shown.count("–") == 3  # miss, FN and what it means
+    assert any(text.startswith("No class with objects or detections") for text in shown)
+    scores = np.linspace(1, 0.5, len(truth))
+    perfect = Detections(truth.images, truth.classes, truth.image_index, truth.labels, scores, truth.boxes)
+    shown = texts(tide_summary([diagnose(truth, perfect, coco=False)]))
+    assert "nothing to gain" in shown
+    assert "–" not in shown
+
+
+def test_tides_matrix_shows_each_cell_and_the_largest_confusions(one):
+    figure = tide_confusion(one)
+    matrix = one.tide.confusion_matrix(one.tide.top)
+    (axes,) = (axes for axes in figure.axes if axes.images)
+    numbers = [int(text.get_text()) for text in axes.texts if text.get_text().isdigit()]
+    assert numbers == matrix[matrix > 0].tolist()
+    shown = np.asarray(axes.images[0].get_array())
+    np.testing.assert_array_equal((shown == 1).all(axis=2), matrix == 0)
+    share = matrix[0, 0] / matrix[0].sum()
+    correct = 1 - (0.06 + 0.94 * share**0.7) * (1 - np.array(to_rgb(ERROR_TYPES[0].colour)))
+    np.testing.assert_allclose(shown[0, 0], correct)
+    mistakes = matrix[:-1, :-1] * (1 - np.eye(5, dtype=int))
+    row, column = np.unravel_index(mistakes.argmax(), mistakes.shape)
+    assert f"{mistakes.max()}: {CLASSES[column]} taken for {CLASSES[row]}" in texts(figure)
+    assert {"missed", "none of these", *CLASSES} <= set(texts(figure))
+
+
+# ---- curves and confusion -----------------------------------------------------------------------
+
+
+def test_precision_and_recall_are_the_records_curves(two):
+    charts = [axes for axes in precision_recall(two).axes if axes.axison]
+    for label, axes in enumerate(charts):
+        for diagnosis, line in zip(two, axes.lines, strict=True):
+            found = precision_recall_curve(diagnosis.matching, label, diagnosis.iou)
+            true = np.diff(found.recall, prepend=0.0) > 0
+            wanted = 100 * np.stack([found.recall[true], found.precision[true]])
+            assert np.stack(line.get_data()) == pytest.approx(wanted)
+    scores = ", ".join(f"{100 * diagnosis.ap.area[1]:.0f}" for diagnosis in two)
+    assert f"AP {scores}; N = 15" in texts(charts[1].figure)
+
+
+def test_many_classes_are_cut_to_those_of_the_most_objects():
+    truth = made_up(30, 70)  # the first ten have three objects
+    figure = precision_recall([diagnose(truth, detected(truth), coco=False)])
+    assert len([axes for axes in figure.axes if axes.axison]) == 24
+    assert {"class 1", "class 9"} <= set(texts(figure))
+    assert "class 26" not in texts(figure)
+    assert "24 classes of most objects, of 30" in " ".join(texts(figure))
+
+
+def test_reliability_is_the_records_calibration(two):
+    figure = reliability(two)
+    charts = [axes for axes in figure.axes if axes.axison and axes.lines]
+    for diagnosis, axes in zip(two, charts, strict=True):
+        drawn = np.stack(axes.lines[-1].get_data())
+        np.testing.assert_allclose(drawn, 100 * np.stack(diagnosis.calibration.curve()))
+
+
+def test_cells_are_the_shares_of_the_row(one):
+    figure, matrix = confusion_heatmap(one), one.confusion
+    (axes,) = (axes for axes in figure.axes if axes.images)
+    numbers = [text.get_text() for text in axes.texts]
+    shares = np.nan_to_num(matrix.shares())
+    assert numbers[: (shares >= 0.005).sum()] == [f"{100 * share:.0f}" for share in shares[shares >= 0.005]]
+    assert numbers[(shares >= 0.005).sum() :] == [f"{n:,}" for n in matrix.counts.sum(axis=1)] + ["number"]
+    assert {"unmatched", "missed", *CLASSES} < set(texts(figure))
+
+
+# ---- comparisons --------------------------------------------------------------------------------
+
+
+def percent_range(value, low, high, sign=""):
+    return f"{100 * value:{sign}.1f}  [{100 * low + 0.0:.1f}, {100 * high + 0.0:.1f}]".replace("-", "−")
+
+
+def test_intervals_are_those_of_the_comparison(comparison):
+    figure = intervals(comparison)
+    number = comparison.estimate("share/localization", 1)
+    assert percent_range(number.value, number.low, number.high) in texts(figure)
+    lines = [line for axes in figure.axes if axes.axison for line in axes.lines]
+    ends = pytest.approx([100 * number.low, 100 * number.high])
+    assert any(len(line.get_xdata()) == 2 and line.get_xdata() == ends for line in lines)
+    assert {"A", "B", "C", LONG, "correct + localization", "mAP, VOC 2007"} <= set(texts(figure))
+    assert any("intervals of 40 resamples of N = 20 images" in text for text in texts(figure))
+
+
+@pytest.mark.parametrize("quantity", ["share/localization", "map/hoiem"])
+def test_differences_are_paired_and_say_what_differs(comparison, quantity):
+    gap, figure = comparison.difference(quantity, 0, 1), differences(comparison)
+    assert percent_range(gap.difference, gap.low, gap.high, "+") in texts(figure)
+    assert f"p {p_value(gap.p, comparison.replicates - gap.undefined)}" in texts(figure)
+    (axes,) = (axes for axes in figure.axes if axes.axison)
+    dot = next(line for line in axes.lines if list(line.get_xdata()) == [100 * gap.difference])
+    assert (to_hex(dot.get_markerfacecolor()) == "#ffffff") == (not gap.differs)
+
+    figure = class_differences(comparison, quantity)
+    gap = comparison.difference(quantity, 0, 1, 2)
+    assert percent_range(gap.difference, gap.low, gap.high, "+") in texts(figure)
+    names = {text[:10] for text in texts(figure)}  # long ones are cut
+    assert {"mean over classes", *comparison.classes[1:]} <= set(texts(figure))
+    assert comparison.classes[0][:10] in names
+    assert_legible(figure)
+
+
+def test_what_cannot_be_compared_is_refused(two, comparison):
+    alone = compare(two[:1], replicates=3)
+    with pytest.raises(InputError, match="2 to"):
+        differences(alone)
+    with pytest.raises(InputError, match=r"one of .*map/area"):
+        class_differences(comparison, "pooled/correct")
+    with pytest.raises(InputError, match="characteristic: found 'colour'; expected one of area"):
+        characteristic_by_class(two[0], "colour")
+
+
+def test_bands_are_what_became_of_the_objects(two):
+    result = flow(*two, counted="all")
+    figure, total = flow_sankey(result), result.total()
+    assert len(patches(figure, PathPatch)) == (total > 0).sum()
+    (axes,) = (axes for axes in figure.axes if any(isinstance(patch, PathPatch) for patch in axes.patches))
+    sums = np.concatenate([total.sum(axis=1), total.sum(axis=0)])
+    heights = np.array([patch.get_height() for patch in axes.patches if isinstance(patch, Rectangle)])
+    np.testing.assert_allclose(heights / heights.sum(), sums[sums > 0] / sums.sum())
+    assert f"correct: {sums[0]:,} ({sums[0] / total.sum():.1%})" in texts(figure)
+    assert len({fate.colour for fate in FATES}) == len(FATES)
+    truth = GroundTruth(["a"], ["dog"], [[9, 9]], [], [], [])
+    bare = diagnose(truth, nothing(truth))
+    assert "no objects" in texts(flow_sankey(flow(bare, bare)))
+
+
+# ---- nothing to draw ----------------------------------------------------------------------------
+
+
+def test_empty_figures_say_why(two):
+    truth = two[0].truth
+    blind = diagnose(truth, nothing(truth), similar=[truth.classes[:2]], coco=False)
+    assert {"no detections\nto count"} <= set(texts(pies([blind])))
+    assert any("N = 0 detections counted, of 0\n60 objects" in text for text in texts(pies([blind])))
+    assert texts(class_bars([blind])).count("no detections") == 1 + len(truth.classes)
+    assert "0 of 15" in texts(class_bars([blind]))
+    assert texts(ap_dots([blind])).count("0.0") == 1 + len(truth.classes)
+    assert texts(group_pies([blind])).count("nothing counted") == 2
+    assert "no false positives" in texts(false_positive_areas(blind))
+    assert "No confusions" in texts(tide_confusion(blind))
+    assert "no detection to count" in " ".join(texts(reliability([blind])))
+
+    bare = record(crowded(0, 0, 0))
+    assert any("no mAP: there are no objects" in text for text in texts(pies([bare])))
+    assert texts(class_bars([bare])).count("no objects") == 5
+    assert "–" in texts(ap_dots([bare]))
+    assert "no objects" in texts(impact_bars(bare))
+    assert "no detections" in texts(detection_areas(bare))
+    assert "no objects" in texts(characteristic_by_class(bare))
+    assert "not\nknown" in texts(sensitivity_chart(bare))
+    assert any("no mAP" in text for text in texts(tide_summary([bare])))
+    assert "no shares" in texts(tide_summary([bare]))
+    assert texts(precision_recall([bare])).count("no objects") == 5
+
+
+@pytest.mark.parametrize(
+    "draw", [pies, class_bars, ap_dots, group_pies, tide_summary, precision_recall, reliability]
+)
+def test_detectors_that_cannot_share_a_figure_are_refused(draw, two):
+    with pytest.raises(InputError, match="diagnoses: found 0 detectors"):
+        draw([])
+    other = made_up(images=21)
+    with pytest.raises(InputError, match="'plain' and 'x': found different classes or images"):
+        draw([two[0], diagnose(other, nothing(other), "x", coco=False)])
+    strict = diagnose(two[0].truth, two[0].detections, "strict", iou=0.75, coco=False)
+    with pytest.raises(InputError, match=r"IoU thresholds of 0.5 and 0.75"):
+        draw([two[0], strict])
+
+
+# ---- words --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "similar", "wanted"),
+    [
+        (["bus", "cat", "dog"], [["cat", "dog"]], ("dog", "cat", "bus")),
+        (["bus", "cat", "dog", "tram"], [["bus", "tram"]], ("bus", "tram", "cat")),
+        (["cat", "dog"], [["cat", "dog"]], ("dog", "cat", "")),
+        (["bolt", "nut"], [], ("bolt", "", "nut")),
+        (["bolt"], [], ("bolt", "", "")),
+        ([], [], ("", "", "")),
+        (list("abcdef"), ["ab", "cd"], ("c", "d", "f")),  # classes with objects make the better example
+    ],
+)
+def test_the_legend_takes_its_example_from_the_data(names, similar, wanted):
+    labels = [2, 3, 5] if len(names) == 6 else range(len(names))
+    truth = GroundTruth(["i"], names, [[9, 9]], [0] * len(labels), labels, [[0, 0, 5, 5]] * len(labels))
+    diagnosis = diagnose(truth, nothing(truth), similar=similar, coco=False)
+    example = example_classes(diagnosis)
+    assert (example.detected, example.similar, example.other) == wanted
+    end = (
+        f"class, such as {wanted[0]} instead of {wanted[1]}." if wanted[1] else "no classes are similar here."
+    )
+    assert explanations(diagnosis)[2].endswith(end)
+
+
+@given(st.text("ab _-/", max_size=40), st.floats(0.3, 2.0), st.integers(1, 3))
+def test_wrapped_lines_fit_and_lose_nothing_but_what_is_cut(text, width, lines):
+    broken = wrap(text, width, 8.0, lines)
+    assert len(broken) <= lines
+    assert all(text_width(line, 8.0) <= width for line in broken)
+    if not broken[-1].endswith("…"):
+        assert "".join(broken).replace(" ", "") == text.replace(" ", "")
+
+
+@given(st.lists(st.floats(-1.3, 1.3), max_size=5).map(sorted))
+def test_spread_keeps_the_order_the_distance_and_the_limits(wanted):
+    places = spread(np.array(wanted), step=0.4, limit=1.4)
+    assert len(places) == len(wanted)
+    assert (np.diff(places) >= 0.4 - 1e-9).all()
+    assert (np.abs(places) <= 1.4 + 1e-9).all()
+    if len(wanted) == 1 or (len(wanted) and (np.diff(wanted) >= 0.4 + 1e-9).all()):
+        assert places == pytest.approx(wanted)
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+def test_files_are_written_and_the_same_bytes_each_time(two, tmp_path):
+    paths = save_figures(two, tmp_path / "new" / "one")
+    names = {f"{stem}.{kind}" for stem in ("error_pies", "error_bars", "ap") for kind in ("png", "svg")}
+    assert {path.name for path in paths} == names
+    assert {path.name for path in (tmp_path / "new" / "one").iterdir()} == names  # no leftovers
+    again = save_figures(two, tmp_path / "two")
+    for one, other in zip(paths, again, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+        if one.suffix == ".svg":
+            assert b"<dc:date>" not in one.read_bytes()
+        else:
+            with Image.open(one) as image:
+                assert image.width >= 150 * 5.4  # dots an inch
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_part(two, tmp_path, monkeypatch):
+    path = tmp_path / "error_pies.png"
+    path.write_text("old")
+
+    def fail(self, part, **kwargs):
+        Path(part).write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", fail)
+    chosen = illustrations(two)[:1]
+    with pytest.raises(InputError, match="No space left on device"):
+        save_illustrations(chosen, tmp_path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(InputError, match="expected a folder to write to"):
+        save_figures(two, path)
+
+
+def test_the_users_settings_neither_change_nor_matter(two, tmp_path):
+    plain = save_figure(pies(two), tmp_path / "plain.svg").read_bytes()
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "none"}):
+        before = dict(matplotlib.rcParams)
+        assert save_figure(pies(two), tmp_path / "other.svg").read_bytes() == plain
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_pyplot_is_never_imported(root):
+    code = "import sys, diagnosis.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""What the tests of training share: a command run within this process, and a reader of its log."""
+"""What the tests of training share: a small run of each task, within this process; a reader of logs."""
 
 import contextlib
 import csv
@@ -8,10 +8,24 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+
+from data import classification
+from data.shapes import write_shapes
+from training.checkpoint import read_checkpoint
+from training.module import TrainingModule
+from training.task import Task
+from training.tasks.classification import CLASSIFICATION
+from training.tasks.classification import main as train_classify
+from training.tasks.detection import DETECTION
+from training.tasks.detection import main as train_detect
+
+Main = Callable[[Sequence[str]], int]
 
 
 @dataclass(frozen=True)
@@ -22,8 +36,14 @@ class Result:
     out: str
     err: str
 
-
-Main = Callable[[Sequence[str]], int]
+    def is_refused(self, *parts: object) -> bool:
+        """It ended with code 2 and one line of error, which has these parts."""
+        assert self.code == 2, self
+        assert self.err.startswith("error: ")
+        assert self.err.count("\n") == 1, self.err
+        for part in parts:
+            assert str(part) in self.err, (part, self.err)
+        return True
 
 
 def run_within(main: Main, words: Sequence[object]) -> Result:
@@ -46,6 +66,130 @@ def run_within(main: Main, words: Sequence[object]) -> Result:
 def within() -> Callable[[Main, Sequence[object]], Result]:
     """Runs a command in this process."""
     return run_within
+
+
+@contextlib.contextmanager
+def few_images() -> Iterator[None]:
+    """Fewer shapes to classify than the embedded data set has."""
+    before = dict(classification.SHAPES)
+    classification.SHAPES.update(train=64, test=16)
+    try:
+        yield
+    finally:
+        classification.SHAPES.update(before)
+
+
+@dataclass
+class SmallRun:
+    """A command with the arguments of a small run: six steps in two epochs, shuffled where asked for."""
+
+    name: str
+    task: Task
+    main: Main
+    base: list[str]
+    shuffled: tuple[str, ...]
+    folder: Path
+
+    def __call__(self, *further: object, base: bool = True) -> Result:
+        """Run it with these words; of two that say the same, these count."""
+        words = list(map(str, further))
+        if base:
+            for option, value in zip(self.base[::2], self.base[1::2], strict=True):
+                words = words if option in words else [option, value, *words]
+        with few_images():
+            return run_within(self.main, words)
+
+    @cached_property
+    def whole(self) -> tuple[Path, Result]:
+        """A run with something shuffled, never stopped. Not to be changed."""
+        out = self.folder / self.name / "shuffled"
+        result = self("--out", out, *self.shuffled)
+        assert result.code == 0, result.err
+        return out, result
+
+    @cached_property
+    def plain(self) -> Path:
+        """A run of one step, nothing shuffled, nothing held out. Not to be changed."""
+        out = self.folder / self.name / "plain"
+        result = self("--out", out, "--max-steps", 1, "--validation", 0)
+        assert result.code == 0, result.err
+        return out
+
+    def read(self, checkpoint: Path) -> dict[str, Any]:
+        """The content of a checkpoint."""
+        return read_checkpoint(checkpoint, self.task.script, self.task.hyper_parameters)
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VOCdevkit with the tree VOCshapes. Not to be changed."""
+    root = tmp_path_factory.mktemp("scenes")
+    write_shapes(root, train=16, val=6, test=6, size=(64, 64))
+    return root
+
+
+@pytest.fixture(scope="session")
+def small_runs(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, SmallRun]:
+    """Both tasks: 12 scenes to train on, 4 to validate, 6 to test; 24 images, 8 and 16 of a narrow VGG-16."""
+    folder = tmp_path_factory.mktemp("runs")
+    common = "--epochs 2 --validation 0.25 --accelerator cpu --workers 0"
+    detect = f"--data voc --root {scenes} --train shapes:train --test shapes:val --arch resnet18 --sheet 3"
+    classify = "--data shapes --fraction 0.5 --width 0.0625 --batch-size 8 --learning-rate 0.01"
+    runs = [
+        SmallRun(
+            "detection",
+            DETECTION,
+            train_detect,
+            f"{detect} --input-size 64 --batch-size 4 {common}".split(),
+            ("--shuffle", "last", "--passes", "2"),
+            folder,
+        ),
+        SmallRun(
+            "classification",
+            CLASSIFICATION,
+            train_classify,
+            f"{classify} {common}".split(),
+            ("--method", "spatial", "--last", "3", "--passes", "2"),
+            folder,
+        ),
+    ]
+    return {run.name: run for run in runs}
+
+
+@pytest.fixture(params=["detection", "classification"])
+def small(request: pytest.FixtureRequest, small_runs: dict[str, SmallRun]) -> SmallRun:
+    """Each task in turn."""
+    return small_runs[request.param]
+
+
+@pytest.fixture
+def few_shapes() -> Iterator[None]:
+    """The images of the small classification run, for what a test reads itself."""
+    with few_images():
+        yield
+
+
+@pytest.fixture
+def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the scoring at the end of a detection run, which takes longer than the run."""
+    monkeypatch.setattr(type(DETECTION), "score", lambda *arguments, **named: None)
+
+
+@pytest.fixture
+def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Call a function with the module at the beginning of a step, in the runs that follow."""
+
+    def install(step: int, act: Callable[[TrainingModule], None], patch: Any = monkeypatch) -> None:
+        original = TrainingModule.training_step
+
+        def training_step(self: Any, batch: Any, batch_index: int) -> Any:
+            if self.global_step == step:
+                act(self)
+            return original(self, batch, batch_index)
+
+        patch.setattr(TrainingModule, "training_step", training_step)
+
+    return install
 
 
 @pytest.fixture(autouse=True, scope="session")

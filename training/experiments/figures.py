@@ -15,12 +15,12 @@ from matplotlib.ticker import MaxNLocator
 
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.legend import LegendEntry
-from diagnosis.figures.plots import spread
 from diagnosis.figures.style import (
     GRID_COLOUR,
     MUTED_COLOUR,
     TEXT_COLOUR,
     figure_style,
+    spread,
     text_colour_on,
     text_width,
 )

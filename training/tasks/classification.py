@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from data.datasets import DataName
+from data.datasets import DATASETS, DataName
 from data.formats.files import write_text
 from data.records import InputError
+from detector.tables import Method
 from training.command import run_command
 from training.options import (
     AT_LEAST_1,
@@ -30,7 +31,7 @@ from training.options import (
     option,
     require,
 )  # fmt: skip
-from training.task import Task
+from training.task import Report, Task
 
 if TYPE_CHECKING:
     import torch
@@ -71,8 +72,9 @@ RECIPES = {"imagenet": Recipe(90, 256, 1e-4, (1 / 3, 2 / 3)), "shapes": Recipe(e
 class DataOptions(OptionGroup):
     """Which images are trained on, validated on and tested on."""
 
-    data: DataName = option(  # noqa: RUF009 (a Literal)
-        "cifar100", "The data set; 'shapes' is the embedded one, drawn in memory."
+    data: DataName = field(
+        default="cifar100",
+        metadata=described("The data set; 'shapes' is the embedded one, drawn in memory."),
     )
     root: str | None = option(None, "Folder of the data, for all but shapes.")
     fraction: float = option(
@@ -95,7 +97,7 @@ class DataOptions(OptionGroup):
 
     def check(self) -> None:
         """Raise InputError for values that cannot be meant."""
-        found = self.data == "shapes" or self.root is not None
+        found = DATASETS[self.data].find is None or self.root is not None
         require(found, "root", self.root, f"the folder of the data, for --data {self.data}")
         super().check()
 
@@ -119,7 +121,7 @@ class ModelOptions(OptionGroup):
         "Weights the network starts from: 'none' (random), 'imagenet' (torchvision's best), a torchvision "
         "name such as IMAGENET1K_V1, or a file.",
     )
-    method: Literal["none", "spatial", "patch", "channel", "gap_fc"] = option(
+    method: Literal["none", Method] = option(
         "none", "What takes information away: a shuffle, or GAP+FC (paper, section 3.1)."
     )
     last: int | None = option(None, "Modify the so many layers nearest the output.", AT_LEAST_1)
@@ -428,11 +430,7 @@ class ClassificationTask(Task):
         options: Options,
         hyper: Mapping[str, Any],
         test: ImageSet | ImageFiles,
-        out: Path,
-        *,
-        name: str,
-        facts: dict[str, Any],
-        origin: dict[str, Any],
+        report: Report,
         device: torch.device,
     ) -> Scores:
         """Accuracy and loss."""
@@ -455,10 +453,11 @@ class ClassificationTask(Task):
             "accuracy": scores.accuracy.to_json(),
             "accuracy_top5": scores.accuracy_top5.to_json(),
             "loss": scores.loss.to_json(),
-            **origin,
+            **report.origin,
         }
-        write_text(out / "scores.json", json.dumps(content, indent=1))
-        print(f"{name}: {scores.in_words()}\nscores: {out / 'scores.json'}", flush=True)
+        file = report.out / "scores.json"
+        write_text(file, json.dumps(content, indent=1))
+        print(f"{report.name}: {scores.in_words()}\nscores: {file}", flush=True)
         return scores
 
 

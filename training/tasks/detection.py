@@ -15,6 +15,7 @@ import numpy as np
 
 from data.formats import guard_test_set, read_classes, read_voc, voc_folder
 from data.records import GroundTruth, InputError
+from detector.tables import Backbone, ShuffleMethod
 from training.command import run_command
 from training.options import (
     AT_LEAST_1,
@@ -32,7 +33,7 @@ from training.options import (
     option,
     require,
 )  # fmt: skip
-from training.task import Task
+from training.task import Report, Task
 
 if TYPE_CHECKING:
     import torch
@@ -124,7 +125,7 @@ class DataOptions(OptionGroup):
 class ModelOptions(OptionGroup):
     """The detector."""
 
-    arch: Literal["resnet18", "resnet50", "resnet152"] = option("resnet50", "Architecture of the backbone.")
+    arch: Backbone = field(default="resnet50", metadata=described("Architecture of the backbone."))
     weights: str = option(
         "none",
         "Weights the backbone starts from: 'none' (random), 'imagenet' (torchvision's best), a torchvision "
@@ -144,7 +145,7 @@ class ModelOptions(OptionGroup):
             lambda layer: layer in ("none", "last") or (layer.isdigit() and int(layer) >= 1),
         ),
     )
-    shuffle_method: Literal["spatial", "patch", "channel"] = option("spatial", "What the shuffle permutes.")
+    shuffle_method: ShuffleMethod = field(default="spatial", metadata=described("What the shuffle permutes."))
     patch: int | None = option(
         None, "Side of the patches of --shuffle-method patch, in positions.", AT_LEAST_1
     )
@@ -477,11 +478,7 @@ class DetectionTask(Task):
         options: Options,
         hyper: Mapping[str, Any],
         test: Images,
-        out: Path,
-        *,
-        name: str,
-        facts: dict[str, Any],
-        origin: dict[str, Any],
+        report: Report,
         device: torch.device,
     ) -> Diagnosis:
         """Detections, scores and diagnosis."""
@@ -498,16 +495,13 @@ class DetectionTask(Task):
             precision=options.machine.precision,
             channels_last=options.machine.channels_last,
         )
-        sheet = options.evaluation.sheet
         diagnosis = write_report(
-            found, images.truth, test.similar, out, name=name, provenance=facts, sheet=sheet
-        )
-        print("\n".join(["", table([diagnosis]), "", *sentences([diagnosis])]))
-        print(
-            f"\nscores: {out / 'scores.json'}\ndetections: {out / 'detections'}\n"
-            f"diagnosis: {out / 'diagnosis'}",
-            flush=True,
-        )
+            found, images.truth, test.similar, report.out, name=report.name, provenance=report.facts,
+            sheet=options.evaluation.sheet,
+        )  # fmt: skip
+        print("\n".join(["", table([diagnosis]), "", *sentences([diagnosis]), ""]))
+        files = {"scores": "scores.json", "detections": "detections", "diagnosis": "diagnosis"}
+        print("\n".join(f"{what}: {report.out / file}" for what, file in files.items()), flush=True)
         return diagnosis
 
 

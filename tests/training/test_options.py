@@ -1,4 +1,4 @@
-"""Options by group, and the learning rate that they describe."""
+"""Options by group, and the learning rates that they describe."""
 
 import dataclasses
 import math
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from data.records import InputError
 from training.schedule import learning_rate
-from training.tasks.detection import DataOptions, ModelOptions, Options
+from training.tasks import classification, detection
+from training.tasks.detection import ModelOptions, Options
 
 
 def test_flat_and_back():
@@ -17,6 +18,9 @@ def test_flat_and_back():
     assert Options.from_flat(options.flat()) == options
     assert Options.from_flat({}) == Options()
     assert options.flat()["arch"] == "resnet18"
+    assert Options().data.train is not Options().data.train  # two never share their lists
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Options().model.arch = "resnet18"  # type: ignore[misc]
 
 
 def test_the_defaults_are_those_of_the_paper():
@@ -26,31 +30,32 @@ def test_the_defaults_are_those_of_the_paper():
     options.check()
     assert options.data.train_lists == ["2007:trainval", "2012:trainval"]
     assert options.data.test_lists == ["2007:test"]
-    assert DataOptions(data="shapes").train_lists == ["shapes:trainval"]
+    assert detection.DataOptions(data="shapes").train_lists == ["shapes:trainval"]
     assert (options.optimization.epochs, options.optimization.learning_rate) == (500, 0.001)
     assert options.model.cells(448) == 14
 
 
-def test_two_options_never_share_their_lists():
-    assert Options().data.train is not Options().data.train
+@pytest.mark.parametrize(
+    ("data", "given_batch", "expected"),
+    [
+        ("imagenet", None, (90, 256, 1e-4, (1 / 3, 2 / 3))),
+        ("cifar100", 64, (300, 64, 5e-4, (0.5, 0.75))),
+        ("shapes", None, (30, 128, 5e-4, (0.5, 0.75))),
+    ],
+)
+def test_what_is_left_out_is_the_papers_for_the_data_set(data, given_batch, expected):
+    options = classification.Options.from_flat({"data": data, "batch_size": given_batch}).resolved()
+    chosen = options.optimization
+    found = (chosen.epochs, chosen.batch_size, chosen.weight_decay, options.recipe.drops)
+    assert found == expected
 
 
-def test_options_are_not_changed():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Options().model.arch = "resnet18"  # type: ignore[misc]
-
-
-@given(st.integers(32, 1024), st.sampled_from([32, 16, 8]))
-def test_every_grid_of_a_stride_is_accepted(size, stride):
-    model = ModelOptions(grid=math.ceil(size / stride))
-    assert math.ceil(size / model.stride(size)) == model.grid
-
-
-@given(st.integers(32, 1024), st.integers(-1, 200))
-def test_a_grid_is_one_of_three_or_refused(size, grid):
+@given(st.integers(32, 1024), st.integers(-1, 200), st.sampled_from([None, 32, 16, 8]))
+def test_a_grid_is_one_of_three_or_refused(size, grid, stride):
+    grid = grid if stride is None else math.ceil(size / stride)
     model = ModelOptions(grid=grid)
     if grid in [math.ceil(size / stride) for stride in (32, 16, 8)]:
-        model.stride(size)
+        assert math.ceil(size / model.stride(size)) == grid
     else:
         with pytest.raises(InputError, match=f"--grid: found {grid}; expected "):
             model.stride(size)
@@ -62,7 +67,7 @@ def test_a_grid_is_one_of_three_or_refused(size, grid):
     steps=st.integers(1, 1000),
     warmup=st.integers(0, 50),
 )
-def test_learning_rate(start, share, steps, warmup):
+def test_exponential_learning_rate(start, share, steps, warmup):
     rates = [
         learning_rate(step, start=start, end=start * share, steps=steps, warmup=warmup)
         for step in range(steps + 1)

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from data.records import Detections, GroundTruth
 from diagnosis import diagnose
-from training.tasks.detection_evaluation import Evaluated, detections_from, summarize, write_report
+from diagnosis.metric import ErrorBreakdown
+from training.tasks.detection_evaluation import (
+    Evaluated,
+    Objects,
+    detections_from,
+    in_original_pixels,
+    summarize,
+    write_report,
+)
 
 TRUTH = GroundTruth(
     ["a", "b", "c"], ["cat", "dog"], [[100, 50], [64, 64], [30, 90]],
@@ -25,22 +33,13 @@ def found_in(images: list[int], counts: list[int], seed: int) -> list[tuple[int,
     columns = []
     for image, count in zip(images, counts, strict=True):
         corners = np.sort(draw.uniform(0, 64, (count, 2, 2)), axis=1).reshape(count, 4)
-        columns.append(
-            (
-                image,
-                {
-                    "boxes": torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
-                    "scores": torch.tensor(draw.uniform(size=count), dtype=torch.float32),
-                    "labels": torch.tensor(draw.integers(0, 2, count)),
-                },
-            )
-        )
+        found = {
+            "boxes": torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
+            "scores": torch.tensor(draw.uniform(size=count), dtype=torch.float32),
+            "labels": torch.tensor(draw.integers(0, 2, count)),
+        }
+        columns.append((image, found))
     return columns
-
-
-def test_no_image_no_detection():
-    assert len(detections_from([], TRUTH, (64, 64))) == 0
-    assert len(detections_from(found_in([1], [0], 0), TRUTH, (64, 64))) == 0
 
 
 @given(st.permutations([0, 1, 2]), st.lists(st.integers(0, 3), min_size=3, max_size=3), st.integers(0, 99))
@@ -60,13 +59,57 @@ def test_detections_are_in_the_pixels_of_their_images(images, counts, seed):
     assert detections.scores.tolist() == [row[2] for row in expected]
     for box, row in zip(detections.boxes, expected, strict=True):
         assert box.tolist() == pytest.approx(row[3])
+    twice = detections_from([*columns, columns[0]], TRUTH, (64, 32))  # an image that comes twice counts once
+    assert twice.boxes.tolist() == detections.boxes.tolist()
+    assert len(detections_from([], TRUTH, (64, 64))) == 0
 
 
-def test_an_image_that_comes_twice_counts_once():
-    columns = found_in([0, 1, 0], [2, 1, 2], 3)
-    once = detections_from(columns[:2], TRUTH, (64, 64))
-    twice = detections_from(columns, TRUTH, (64, 64))
-    assert twice.boxes.tolist() == once.boxes.tolist()
+def scene():
+    random = np.random.default_rng(0)
+    images, objects = 7, 30
+    corner = random.integers(0, 60, (objects, 2))
+    boxes = np.concatenate([corner, corner + random.integers(15, 40, (objects, 2))], axis=1)
+    return GroundTruth(
+        [f"{i}" for i in range(images)], ["cat", "dog"], random.integers(101, 140, (images, 2)),
+        random.integers(0, images, objects), random.integers(0, 2, objects), boxes,
+        random.random(objects) < 0.2, random.random(objects) < 0.1,
+    )  # fmt: skip
+
+
+def test_objects_image_by_image():
+    truth = scene()
+    objects = Objects(truth)
+    for index in range(len(truth.images)):
+        rows, image = np.flatnonzero(truth.image_index == index), objects[index]
+        columns = {"labels": truth.labels, "difficult": truth.difficult, "iscrowd": truth.crowd}
+        for name, column in {"boxes": truth.boxes, **columns}.items():
+            np.testing.assert_array_equal(image[name], column[rows])
+        assert image["size"].tolist() == truth.sizes[index, ::-1].tolist()
+        assert int(image["image_id"]) == index
+
+
+def test_a_validation_gives_the_numbers_of_the_whole_record():
+    truth, random, size = scene(), np.random.default_rng(1), (64, 96)
+    columns = []
+    for index in random.permutation(len(truth.images)).tolist():
+        boxes = truth.boxes[truth.image_index == index].repeat(3, axis=0)
+        boxes = boxes + np.tile(random.normal(0, 6, (len(boxes), 2)), 2)
+        boxes = boxes / np.tile(truth.sizes[index] / np.array(size[::-1]), 2)
+        found = {
+            "boxes": torch.tensor(boxes, dtype=torch.float32),
+            "scores": torch.tensor(random.integers(0, 9, len(boxes)) / 9, dtype=torch.float32),
+            "labels": torch.tensor(random.integers(0, 2, len(boxes))),
+        }
+        columns.append((index, found))
+    columns.append(columns[0])  # as where two processes are padded to equal lengths
+    whole = diagnose(truth, detections_from(columns, truth, size), similar=[["cat", "dog"]], coco=False)
+    errors, objects = ErrorBreakdown(truth.classes, [["cat", "dog"]]), Objects(truth)
+    for index, found in columns:
+        errors.update([in_original_pixels(found, truth.sizes[index].tolist(), size)], [objects[index]])
+    values = {name: value.item() for name, value in errors.compute().items()}
+    expected = [*whole.breakdown.mean_over_classes(), whole.ap.mean()["area"]]
+    np.testing.assert_array_equal(np.float32(list(values.values())), np.float32(expected))
+    assert values["map"] > 0
 
 
 def passes(*scores: float) -> list[Detections]:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.picture import LABEL_HEIGHT, ROOM, label_place
-from diagnosis.figures.sheet import save_sheet, sheet
+from diagnosis.figures import save_sheet
+from diagnosis.figures.examples import LABEL_INCHES, MAX_COVERED, label_place, sheet
 from diagnosis.record import Diagnosis, diagnose
 
 COLOURS = {kind.name: to_rgba(kind.colour) for kind in ERROR_TYPES}
@@ -214,7 +214,7 @@ def test_labels_stay_inside_and_clear_of_each_other_in_a_crowd(truth):
 def test_places_of_labels(box, width, corners):
     left, top = min(box[0], 2.9), min(box[1], 1.9)
     box = (left, top, min(3.0, left + box[2]), min(2.0, top + box[3]))
-    taken = [(x, y, x + 1.0, y + LABEL_HEIGHT) for x, y in corners]
+    taken = [(x, y, x + 1.0, y + LABEL_INCHES) for x, y in corners]
     place = label_place(box, width, (3.0, 2.0), taken)
     if place is None:
         assert taken
@@ -228,7 +228,7 @@ def test_places_of_labels(box, width, corners):
         max(0, min(x1, other[2]) - max(x0, other[0])) * max(0, min(y1, other[3]) - max(y0, other[1]))
         for other in taken
     )
-    assert covered <= ROOM * width * LABEL_HEIGHT + 1e-9
+    assert covered <= MAX_COVERED * width * LABEL_INCHES + 1e-9
 
 
 # ---- bad images ---------------------------------------------------------------------------------

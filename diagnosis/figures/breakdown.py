@@ -1,0 +1,321 @@
+"""The error breakdown and the average precision: pies (the paper's Figure 9), bars and dots by class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.figures.page import draw_pie, explained_types, new_page, type_entries
+from diagnosis.figures.style import (
+    DETECTOR_LETTERS,
+    GRID_COLOUR,
+    MUTED_COLOUR,
+    SMALL_POINTS,
+    TEXT_COLOUR,
+    TEXT_POINTS,
+    ap_name,
+    check_comparable,
+    count,
+    draw_text,
+    frame_lightly,
+    label_rows,
+    percent,
+    spread,
+    spread_columns,
+    styled,
+    text_colour_on,
+    text_width,
+    title_panel,
+    wrap,
+    write_beside,
+)
+from diagnosis.record import Diagnosis
+from diagnosis.similar import group_indices
+
+__all__ = ["MARKERS", "ap_dots", "class_bars", "group_pies", "pies"]
+
+AP = "voc07"
+"""The average precision that the pies and the dots give: the paper's."""
+MARKERS = "oDs^vo"
+FILLINGS = (TEXT_COLOUR, "white", "#9a9a9a", "white", TEXT_COLOUR, "white")
+"""Of the markers of the detectors, with :data:`MARKERS`."""
+
+PIE_WIDTH_INCHES, PIE_HEIGHT_INCHES, RADIUS_INCHES = 4.45, 3.1, 1.05
+LABEL_INCHES = 0.36
+"""From label to label on one side of a pie."""
+CHART_INCHES = 3.4
+"""Of the axis from 0 to 100 per cent."""
+ROW_GAP_INCHES = 0.12
+NUMBER_INCHES = 0.46
+"""Width of a column of numbers."""
+PORTRAIT = 1.2
+"""Height over width that a chart of many classes approaches by going on in further columns."""
+GROUPS_IN_A_ROW = 6
+LABELLED_SHARE = 0.05
+"""Smallest share of a group's pie that has room for its number."""
+
+
+@styled
+def pies(diagnoses: Sequence[Diagnosis]) -> Figure:
+    """What became of the top N detections of each class, as one pie a detector (the paper's Figure 9).
+
+    Raises
+    ------
+    InputError
+        No detector, or detectors on different ground truths.
+    """
+    check_comparable(diagnoses)
+    width = max(len(diagnoses) * PIE_WIDTH_INCHES, 7.2)
+    panel = width / len(diagnoses)
+    figure = new_page(width, PIE_HEIGHT_INCHES + 1.5, explained=explained_types(diagnoses[0]))
+    for axes, diagnosis in zip(figure.subplots(1, len(diagnoses), squeeze=False)[0], diagnoses, strict=True):
+        _labelled_pie(axes, np.nan_to_num(diagnosis.breakdown.mean_over_classes()), panel - 0.1)
+        name = wrap(diagnosis.name, panel - 0.3, 12, lines=2, weight="bold")
+        axes.set_title("\n".join(name), size=12, weight="bold", color=TEXT_COLOUR)
+        axes.set_xlabel(
+            "\n".join(_pie_caption(diagnosis)), size=TEXT_POINTS, color=MUTED_COLOUR, linespacing=1.6
+        )
+    return figure
+
+
+def _pie_caption(diagnosis: Diagnosis) -> list[str]:
+    """The lines below a pie: mAP, what was counted, of what."""
+    breakdown, mean = diagnosis.breakdown, diagnosis.ap.mean()[AP]
+    classes = count(int((breakdown.counts.sum(axis=1) > 0).sum()), "class", "classes")
+    counted = int(breakdown.counts.sum())
+    score = f"mAP {percent(mean)} ({ap_name(diagnosis, AP)})"
+    return [
+        score if math.isfinite(mean) else "no mAP: there are no objects",
+        f"N = {count(counted, 'detection')} counted, of {len(diagnosis.detections):,}",
+        *([f"shares averaged over {classes}"] if counted else []),
+        f"{count(int(breakdown.objects.sum()), 'object')} in {count(len(diagnosis.truth.images), 'image')}",
+    ]
+
+
+def _labelled_pie(axes: Axes, shares: NDArray[np.float64], width: float) -> None:
+    """A pie with a label outside each slice; the axes are measured in radii.
+
+    The slices run clockwise from half past ten: the errors, small and last, then lie at the left, where
+    labels stack best.
+    """
+    slices = draw_pie(axes, shares, ERROR_TYPES, start=135, empty="no detections\nto count")
+    high, step = PIE_HEIGHT_INCHES / 2 / RADIUS_INCHES, LABEL_INCHES / RADIUS_INCHES
+    axes.set(xlim=np.array([-1, 1]) * width / 2 / RADIUS_INCHES, ylim=(-high, high))
+    for side in (1, -1):  # right, left
+        labels = [
+            (np.array([math.cos(math.radians(angle)), math.sin(math.radians(angle))]), kind, share)
+            for kind, share, angle in slices
+        ]
+        labels = sorted((one for one in labels if (one[0][0] >= 0) == (side > 0)), key=lambda one: one[0][1])
+        places = spread(np.array([1.19 * rim[1] for rim, *_ in labels]), step, high - 0.15)
+        for (rim, kind, share), y in zip(labels, places.tolist(), strict=True):
+            # Beside the circle; labels that crowd stand in a column, clear of each other's lines.
+            crowded = (np.abs(places - y) < step + 1e-6).sum() > 1
+            x = side * (1.27 if crowded else math.sqrt(max(0.21**2, 1.19**2 - y**2)))
+            axes.plot(*np.transpose([0.96 * rim, 1.1 * rim, (x, y)]), color=MUTED_COLOUR, linewidth=0.7)
+            align = "left" if side > 0 else "right"
+            draw_text(axes, x + 0.05 * side, y + 0.08, percent(share), 10, TEXT_COLOUR, align, weight="bold")
+            draw_text(axes, x + 0.05 * side, y - 0.08, kind.name, 8, ha=align)
+
+
+@styled
+def group_pies(diagnoses: Sequence[Diagnosis]) -> Figure:
+    """What became of the top N detections, as a pie for each group of similar classes and each detector.
+
+    The shares are averaged over the classes of a group, as in :func:`pies`.
+
+    Raises
+    ------
+    InputError
+        No detector, or detectors on different ground truths.
+    """
+    check_comparable(diagnoses)
+    groups, several = diagnoses[0].groups, len(diagnoses) > 1
+    lettered = list(zip(DETECTOR_LETTERS, diagnoses, strict=False))
+    # A row for each detector; or, where the groups are too many for one, the detectors side by side.
+    panels, columns = [(group, *one) for one in lettered for group in groups], len(groups)
+    if columns > GROUPS_IN_A_ROW:
+        panels = [(group, *one) for group in groups for one in lettered]
+        columns = GROUPS_IN_A_ROW // len(diagnoses) * len(diagnoses) or GROUPS_IN_A_ROW
+    rows = math.ceil(len(panels) / columns)
+    figure = new_page(
+        2.25 * columns,
+        2.35 * rows,
+        title="What became of the top detections of each class, by group of classes",
+        names=[diagnosis.name for diagnosis in diagnoses],
+        legend=type_entries(),
+        note=f"In %, averaged over the classes of a group; parts below {100 * LABELLED_SHARE:.0f} % have no "
+        "number. N: detections counted. A class is in one group at most: the classes of a group are all "
+        "similar to each other.",
+    )
+    charts = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in charts[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (group, letter, diagnosis) in zip(charts, panels, strict=False):
+        members = group_indices(diagnosis.truth.classes, groups[group])
+        counts = diagnosis.breakdown.counts[members]
+        known = counts.sum(axis=1) > 0
+        shares = diagnosis.breakdown.shares[members][known].mean(axis=0) if known.any() else np.zeros(5)
+        draw_pie(
+            axes, shares, ERROR_TYPES, lambda share: f"{100 * share:.0f}" if share >= LABELLED_SHARE else ""
+        )
+        number = f"N = {counts.sum():,}, {count(int(known.sum()), 'class', 'classes')}"
+        title_panel(axes, group, f"{letter}: {number}" if several else number, width=2.1)
+    return figure
+
+
+@styled
+def class_bars(diagnoses: Sequence[Diagnosis]) -> Figure:
+    """The five shares of each class as stacked bars, one bar a detector, the mean over classes on top.
+
+    Raises
+    ------
+    InputError
+        No detector, or detectors on different ground truths.
+    """
+    check_comparable(diagnoses)
+    means = [np.nan_to_num(d.breakdown.mean_over_classes())[None] for d in diagnoses]
+    shares = [np.nan_to_num(d.breakdown.shares) for d in diagnoses]
+    values = 100 * np.stack([np.concatenate(pair) for pair in zip(means, shares, strict=True)], axis=1)
+    objects = diagnoses[0].breakdown.objects
+    numbers = [[], *(_counted(diagnoses, label) for label in range(len(objects)))]
+    widest = max((text_width(number, SMALL_POINTS) for row in numbers for number in row), default=0.0)
+    note = "N: how many of the class's detections are counted, its surest ones."
+    if any(" of " in number for row in numbers for number in row):
+        note += " “7 of 10”: there are only 7 detections, for 10 objects."
+    bar = 0.2 if len(diagnoses) == 1 else 0.165  # inches
+    row_inches = bar * len(diagnoses) + ROW_GAP_INCHES
+    offsets = (np.arange(len(diagnoses)) - (len(diagnoses) - 1) / 2) * bar / row_inches
+    figure, charts = _class_rows(
+        diagnoses, "What became of the top N detections of each class", row_inches, 0.35 + widest,
+        letters=DETECTOR_LETTERS[: len(diagnoses)] if len(diagnoses) > 1 else "", offsets=offsets.tolist(),
+        explained=explained_types(diagnoses[0]), note=note,
+    )  # fmt: skip
+    for axes, rows in charts:
+        write_beside(axes, -0.75, "N", 16, color=MUTED_COLOUR)
+        y = (np.arange(len(rows))[:, None] + offsets).ravel()
+        left = np.zeros(len(y))
+        for kind, widths in zip(ERROR_TYPES, values[rows].reshape(len(y), -1).T, strict=True):
+            bars = axes.barh(y, widths, bar / row_inches, left, color=kind.colour, edgecolor="white")
+            for patch in bars:
+                patch.set(linewidth=0.5, label=kind.name)
+            for row in np.flatnonzero(widths > 7).tolist():
+                middle, colour = left[row] + widths[row] / 2, text_colour_on(kind.colour)
+                draw_text(axes, middle, y[row], f"{widths[row]:.0f}", 6.5, colour, "center", in_layout=False)
+            left += widths
+        for place, row in enumerate(rows):
+            for detector in np.flatnonzero(values[row].sum(axis=1) == 0).tolist():
+                reason = "no detections" if row == 0 or objects[row - 1] else "no objects"
+                draw_text(axes, 1, place + offsets[detector], reason, SMALL_POINTS)
+            heights = offsets if len(numbers[row]) > 1 else [0.0]
+            for text, offset in zip(numbers[row], heights, strict=False):
+                write_beside(axes, place + offset, text, 16, color=MUTED_COLOUR)
+    return figure
+
+
+def _counted(diagnoses: Sequence[Diagnosis], label: int) -> list[str]:
+    """N, once if all detectors have the same; where detections are fewer than objects, of how many."""
+    notes = []
+    for diagnosis in diagnoses:
+        counted, objects = diagnosis.breakdown.counts[label].sum(), diagnosis.breakdown.objects[label]
+        all_there_are = counted == (diagnosis.detections.labels == label).sum()
+        notes.append(f"{counted:,} of {objects:,}" if all_there_are and counted < objects else f"{counted:,}")
+    return notes[:1] if len(set(notes)) == 1 else notes
+
+
+@styled
+def ap_dots(diagnoses: Sequence[Diagnosis]) -> Figure:
+    """Average precision of each class, one dot a detector, the mean over classes on top.
+
+    Raises
+    ------
+    InputError
+        No detector, or detectors on different ground truths.
+    """
+    check_comparable(diagnoses)
+    columns = [np.append(diagnosis.ap.mean()[AP], getattr(diagnosis.ap, AP)) for diagnosis in diagnoses]
+    values = 100 * np.stack(columns, axis=1)  # (1 + C, D)
+    heads = DETECTOR_LETTERS[: len(diagnoses)] if len(diagnoses) > 1 else ["AP"]
+    objects, images = int(diagnoses[0].breakdown.objects.sum()), len(diagnoses[0].truth.images)
+    marks = [_marker(detector) for detector in range(len(diagnoses))]
+    figure, charts = _class_rows(
+        diagnoses, f"Average precision ({ap_name(diagnoses[0], AP)})", 0.16 + ROW_GAP_INCHES,
+        0.15 + NUMBER_INCHES * len(diagnoses), marks=marks if len(diagnoses) > 1 else (),
+        note=f"In %, of N = {count(objects, 'object')} in {count(images, 'image')}.",
+    )  # fmt: skip
+    for axes, rows in charts:
+        shown, y = values[rows], np.arange(len(rows))
+        axes.hlines(y, 0, 100, color=GRID_COLOUR, linewidth=0.6, zorder=1)
+        several = np.isfinite(shown).sum(axis=1) > 1
+        ends = np.nanmin(shown[several], axis=1), np.nanmax(shown[several], axis=1)
+        axes.hlines(y[several], *ends, color="#b0b0b0", linewidth=2.2, zorder=2)
+        for detector, (column, head) in enumerate(zip(shown.T, heads, strict=True)):
+            axes.plot(column, y, clip_on=False, zorder=3 + detector, **marks[detector])
+            points = 72 * (0.1 + NUMBER_INCHES * (detector + 1))
+            write_beside(axes, -0.9, head, points, ha="right", color=MUTED_COLOUR)
+            for place, value in enumerate(column.tolist()):
+                text = f"{value:.1f}" if math.isfinite(value) else "–"
+                weight = "bold" if rows[place] == 0 else "normal"
+                write_beside(axes, place, text, points, ha="right", weight=weight)
+    return figure
+
+
+def _marker(detector: int) -> dict[str, Any]:
+    """How a detector's dots look, as properties of a line."""
+    place = detector % len(MARKERS)
+    return {
+        "marker": MARKERS[place], "markersize": 5.5, "markeredgewidth": 0.9, "markeredgecolor": TEXT_COLOUR,
+        "markerfacecolor": FILLINGS[place], "linestyle": "none",
+    }  # fmt: skip
+
+
+def _class_rows(
+    diagnoses: Sequence[Diagnosis],
+    title: str,
+    row_inches: float,
+    beside_inches: float,
+    *,
+    letters: Sequence[str] = (),
+    offsets: Sequence[float] = (),
+    **page: Any,
+) -> tuple[Figure, list[tuple[Axes, list[int]]]]:
+    """A figure with a row for the mean over classes (row 0) and for each class, in as many columns as needed.
+
+    Returns
+    -------
+    Figure, list
+        The figure, and of each column its axes and the rows in it; a row is one unit high, from 0 down.
+    """
+    names = ["mean over classes", *(wrap(name, 1.9, 8, lines=1)[0] for name in diagnoses[0].truth.classes)]
+    left = (0.3 if letters else 0.15) + max(text_width(name, 8, "bold") for name in names)
+    panel = left + CHART_INCHES + beside_inches + 0.3
+    columns = min(
+        range(1, 9), key=lambda n: abs(math.log(len(names) * row_inches / n / (n * panel) / PORTRAIT))
+    )
+    each = math.ceil(len(names) / columns)
+    starts = range(0, len(names), each)
+    figure = new_page(
+        len(starts) * panel, each * row_inches + 0.5, title=title, names=[d.name for d in diagnoses], **page
+    )
+    spread_columns(figure)
+    charts = []
+    for axes, start in zip(figure.subplots(1, len(starts), squeeze=False)[0], starts, strict=True):
+        rows = list(range(start, min(start + each, len(names))))
+        frame_lightly(axes, grid="x")
+        axes.spines[:].set_visible(False)
+        label_rows(axes, [names[row] for row in rows], letters, offsets)
+        if start == 0:
+            axes.get_yticklabels()[0].set_fontweight("bold")
+        quarters = [0, 25, 50, 75, 100]
+        axes.set(xlim=(0, 100), ylim=(each - 0.5, -0.5))
+        axes.set_xticks(quarters, [f"{quarter}%" for quarter in quarters])
+        axes.tick_params(axis="x", length=0, labeltop=True, labelbottom=len(rows) == each)
+        charts.append((axes, rows))
+    return figure, charts

@@ -1,0 +1,283 @@
+"""A comparison of detectors: numbers and differences with intervals, and what became of each object."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path as Outline
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from data.records import InputError
+from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.compare import Comparison, p_value, quantity_name
+from diagnosis.figures.breakdown import MARKERS
+from diagnosis.figures.page import Explained, new_page
+from diagnosis.figures.style import (
+    DETECTOR_LETTERS,
+    MUTED_COLOUR,
+    SMALL_POINTS,
+    TEXT_COLOUR,
+    count,
+    draw_text,
+    frame_lightly,
+    label_rows,
+    percent,
+    spread,
+    styled,
+    text_width,
+    wrap,
+    write_beside,
+    write_in_middle,
+)
+from diagnosis.flow import FATES, Flow
+
+__all__ = ["class_differences", "differences", "flow_sankey", "intervals"]
+
+SHARE_COLOURS = {f"share/{kind.name}": kind.colour for kind in ERROR_TYPES}
+CHART_INCHES, ROW_INCHES, GAP_INCHES = 4.2, 0.19, 0.12
+"""Width of the axis; height of a row, and of the gap between two quantities."""
+PAIRED = "Paired over the images; filled where the interval leaves zero out."
+
+
+class Number(NamedTuple):
+    """A number with its interval, in per cent (NaN where there is none), and its texts."""
+
+    value: float
+    low: float
+    high: float
+    text: str
+    filled: bool = True
+    p: str = ""
+
+
+@styled
+def intervals(comparison: Comparison) -> Figure:
+    """Mean share of each error type and mean average precision of each detector, with intervals.
+
+    Raises
+    ------
+    InputError
+        More detectors than there are letters for.
+    """
+    _check(comparison, 1)
+    detectors = range(len(comparison.names))
+    rows = {}
+    for quantity in _shown(comparison):
+        found = [comparison.estimate(quantity, detector) for detector in detectors]
+        rows[quantity_name(quantity)] = (
+            SHARE_COLOURS.get(quantity, TEXT_COLOUR),
+            [_number(one.value, one.low, one.high) for one in found],
+        )
+    note = f"Shares of the top detections and mAP, averaged over the classes. {_resamples(comparison)}"
+    return _forest("Error types and average precision", comparison, detectors, rows, (0.0, 100.0), "%", note)
+
+
+@styled
+def differences(comparison: Comparison) -> Figure:
+    """How the further detectors differ from the first in each mean share and average precision.
+
+    Raises
+    ------
+    InputError
+        A single detector, or more than there are letters for.
+    """
+    _check(comparison, 2)
+    rows = {quantity_name(quantity): _gaps(comparison, quantity) for quantity in _shown(comparison)}
+    note = f"Averaged over the classes in which both have a number. {PAIRED} {_resamples(comparison)}"
+    return _differences(f"Difference from {comparison.names[0]}", comparison, rows, note)
+
+
+@styled
+def class_differences(comparison: Comparison, quantity: str = "share/localization") -> Figure:
+    """How the further detectors differ from the first in one quantity, class by class.
+
+    Raises
+    ------
+    InputError
+        A single detector, more than there are letters for, or a quantity that is unknown or not by class.
+    """
+    _check(comparison, 2)
+    if quantity not in comparison.by_class:
+        raise InputError("quantity", repr(quantity), f"one of {', '.join(sorted(comparison.by_class))}")
+    rows = {"mean over classes": _gaps(comparison, quantity)}
+    rows |= {name: _gaps(comparison, quantity, label) for label, name in enumerate(comparison.classes)}
+    title = f"Difference from {comparison.names[0]}: {quantity_name(quantity)}"
+    return _differences(title, comparison, rows, f"{PAIRED} {_resamples(comparison)}")
+
+
+Rows = dict[str, tuple[str, list[Number]]]
+"""By its name the colour of a quantity and its number of each detector."""
+
+
+def _check(comparison: Comparison, least: int) -> None:
+    detectors = len(comparison.names)
+    if not least <= detectors <= len(DETECTOR_LETTERS):
+        wanted = f"{least} to {len(DETECTOR_LETTERS)} to draw"
+        raise InputError("comparison", count(detectors, "detector"), wanted)
+
+
+def _shown(comparison: Comparison) -> list[str]:
+    return [quantity for quantity in comparison.quantities if quantity.split("/")[0] in ("share", "map")]
+
+
+def _resamples(comparison: Comparison) -> str:
+    return (
+        f"Lines: {100 * comparison.level:g}% intervals of {comparison.replicates:,} resamples "
+        f"of N = {count(comparison.images, 'image')}."
+    )
+
+
+def _gaps(comparison: Comparison, quantity: str, label: int | None = None) -> tuple[str, list[Number]]:
+    numbers = []
+    for other in range(1, len(comparison.names)):
+        gap = comparison.difference(quantity, 0, other, label)
+        p = "" if math.isnan(gap.p) else f"p {p_value(gap.p, comparison.replicates - gap.undefined)}"
+        numbers.append(_number(gap.difference, gap.low, gap.high, "+", gap.differs, p))
+    return SHARE_COLOURS.get(quantity, TEXT_COLOUR), numbers
+
+
+def _number(
+    value: float, low: float, high: float, sign: str = "", filled: bool = True, p: str = ""
+) -> Number:
+    text = "–" if math.isnan(value) else f"{100 * value + 0.0:{sign}.1f}"
+    if not math.isnan(value) and not math.isnan(low):
+        text += f"  [{100 * low + 0.0:.1f}, {100 * high + 0.0:.1f}]"
+    return Number(100 * value, 100 * low, 100 * high, text.replace("-", "−"), filled, p)
+
+
+def _differences(title: str, comparison: Comparison, rows: Rows, note: str) -> Figure:
+    ends = [abs(end) for _, numbers in rows.values() for number in numbers for end in number[:3]]
+    most = 1.08 * max((end for end in ends if math.isfinite(end)), default=0.0) or 1.0
+    return _forest(title, comparison, range(1, len(comparison.names)), rows, (-most, most), "points", note)
+
+
+def _forest(
+    title: str,
+    comparison: Comparison,
+    detectors: range,
+    rows: Rows,
+    limits: tuple[float, float],
+    unit: str,
+    note: str,
+) -> Figure:
+    """A dot with its interval for each quantity and detector; names at the left, numbers at the right."""
+    numbers = [number for _, found in rows.values() for number in found]
+    names = [wrap(name, 2.2, 8, lines=1)[0] for name in rows]
+    beside = 0.25 + max((text_width(number.text, SMALL_POINTS) for number in numbers), default=0.0)
+    p_width = max((text_width(number.p, SMALL_POINTS) for number in numbers), default=0.0)
+    left = 0.3 + max((text_width(name, 8) for name in names), default=0.0)
+    row_inches = ROW_INCHES * len(detectors) + GAP_INCHES
+    mark: dict[str, Any] = {"markersize": 5.5, "markeredgewidth": 0.9, "linestyle": "none"}
+    marks = [mark | {"marker": MARKERS[detector % len(MARKERS)]} for detector in detectors]
+    letters = [DETECTOR_LETTERS[detector] for detector in detectors] if len(detectors) > 1 else []
+    figure = new_page(
+        left + CHART_INCHES + beside + p_width + 0.2,
+        row_inches * len(rows) + 0.5,
+        title=title,
+        names=[comparison.names[detector] for detector in detectors],
+        letters=letters,
+        marks=[mark | {"color": TEXT_COLOUR} for mark in marks],
+        note=note,
+    )
+    axes = figure.subplots()
+    frame_lightly(axes, grid="x")
+    axes.spines[:].set_visible(False)
+    offsets = ((np.arange(len(detectors)) - (len(detectors) - 1) / 2) * ROW_INCHES / row_inches).tolist()
+    label_rows(axes, names, letters, offsets)
+    axes.set(xlim=limits, ylim=(max(len(rows), 1) - 0.5, -0.5))
+    axes.tick_params(axis="x", length=0, labeltop=True)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    if limits[0] < 0:
+        axes.axvline(0, color=MUTED_COLOUR, linewidth=0.6, zorder=1)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g}".replace("-", "−") if x else "0"))
+    write_beside(axes, -0.5, unit, 14, color=MUTED_COLOUR, va="bottom")
+    for row, (colour, found) in enumerate(rows.values()):
+        for number, mark, offset in zip(found, marks, offsets, strict=True):
+            y = row + offset
+            line: dict[str, Any] = {"color": colour, "linewidth": 1.6, "markersize": 7, "clip_on": False}
+            axes.plot([number.low, number.high], [y, y], "|-", **line)
+            face, edge = (colour, TEXT_COLOUR) if number.filled else ("white", colour)
+            colours: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": edge}
+            axes.plot([number.value], [y], zorder=3, clip_on=False, **mark, **colours)
+            write_beside(axes, y, number.text, 14)
+            write_beside(axes, y, number.p, 14 + 72 * beside)
+    return figure
+
+
+# ---- what became of each object ----------------------------------------------------------------
+
+BAR_INCHES, BAND_INCHES, NAME_INCHES, SANKEY_INCHES = 0.28, 3.6, 2.25, 4.2
+"""Widths of a bar, between the bars and beside them; height of the bars."""
+PART_GAP_INCHES = 0.15
+
+
+@styled
+def flow_sankey(flow: Flow) -> Figure:
+    """What became of the objects under two detectors: a band for each change, as wide as its objects."""
+    counts = flow.total()
+    total = int(counts.sum())
+    width = 2 * (NAME_INCHES + BAR_INCHES) + BAND_INCHES
+    which = "the top detections of each class" if flow.counted == "top" else "all detections"
+    same = f"{percent(float(np.trace(counts)) / total)} keep their fate. " if total else ""
+    figure = new_page(
+        width,
+        SANKEY_INCHES + 0.4,
+        title=f"What became of {total:,} objects",
+        explained=[Explained(fate.name, fate.colour, fate.explanation) for fate in FATES],
+        note=f"N = {total:,} objects, judged by {which}. {same}Colours: fate under {flow.names[0]}.",
+    )
+    axes = figure.subplots()
+    axes.set(xlim=(0, width), ylim=(SANKEY_INCHES, 0))
+    axes.set_axis_off()
+    ends = NAME_INCHES + BAR_INCHES, NAME_INCHES + BAR_INCHES + BAND_INCHES
+    for name, x, align in zip(flow.names, ends, ("right", "left"), strict=True):
+        text = wrap(name, NAME_INCHES + BAR_INCHES, 9, lines=1, weight="bold")[0]
+        axes.text(x, -0.1, text, size=9, color=TEXT_COLOUR, ha=align, weight="bold")
+    if total:
+        _draw_bands(axes, counts, ends)
+    else:
+        write_in_middle(axes, "no objects")
+    return figure
+
+
+def _draw_bands(axes: Axes, counts: NDArray[np.int64], ends: tuple[float, float]) -> None:
+    """Two stacked bars and the bands between their inner edges, in axes in inches."""
+    scale = (SANKEY_INCHES - PART_GAP_INCHES * (len(FATES) - 1)) / counts.sum()
+    tops = []
+    for side, sums in enumerate((counts.sum(axis=1), counts.sum(axis=0))):
+        tops.append(np.concatenate([[0], np.cumsum(sums[:-1] * scale + PART_GAP_INCHES)]))
+        shown = np.flatnonzero(sums)
+        middles = tops[side][shown] + sums[shown] * scale / 2 - SANKEY_INCHES / 2
+        left = ends[0] - BAR_INCHES if side == 0 else ends[1]
+        x, align = (left - 0.08, "right") if side == 0 else (left + BAR_INCHES + 0.08, "left")
+        for fate, y in zip(shown.tolist(), spread(middles, 0.17, SANKEY_INCHES / 2 - 0.05), strict=True):
+            bar = Rectangle((left, tops[side][fate]), BAR_INCHES, sums[fate] * scale)
+            bar.set(facecolor=FATES[fate].colour, linewidth=0)
+            axes.add_patch(bar)
+            share = percent(float(sums[fate] / counts.sum()))
+            text = f"{FATES[fate].name}: {sums[fate]:,} ({share})"
+            draw_text(axes, x, y + SANKEY_INCHES / 2, text, 8.5, TEXT_COLOUR, align)
+    starts, stops = (edges.copy() for edges in tops)
+    for before, after in np.argwhere(counts).tolist():
+        height = counts[before, after] * scale
+        axes.add_patch(_band(ends, starts[before], stops[after], height, FATES[before].colour))
+        starts[before] += height
+        stops[after] += height
+
+
+def _band(ends: tuple[float, float], start: float, end: float, height: float, colour: str) -> PathPatch:
+    left, right = ends
+    middle = (left + right) / 2
+    points = [
+        (left, start), (middle, start), (middle, end), (right, end),
+        (right, end + height), (middle, end + height), (middle, start + height), (left, start + height),
+        (left, start),
+    ]  # fmt: skip
+    curve = [Outline.MOVETO, *[Outline.CURVE4] * 3, Outline.LINETO, *[Outline.CURVE4] * 3, Outline.CLOSEPOLY]
+    return PathPatch(Outline(points, curve), facecolor=colour, alpha=0.45, linewidth=0)

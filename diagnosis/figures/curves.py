@@ -1,0 +1,166 @@
+"""Curves: precision over recall, and precision over score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from diagnosis.average_precision import precision_recall_curve
+from diagnosis.figures.page import new_page
+from diagnosis.figures.style import (
+    MUTED_COLOUR,
+    TEXT_COLOUR,
+    ap_name,
+    check_comparable,
+    count,
+    frame_lightly,
+    percent,
+    styled,
+    title_panel,
+    write_in_middle,
+)
+from diagnosis.record import Diagnosis
+
+__all__ = ["precision_recall", "reliability"]
+
+AP = "area"
+"""The average precision that belongs to the curves: the area under them."""
+DASHES: tuple[tuple[float, tuple[float, ...]], ...] = (
+    (0, ()),
+    (0, (4, 1.5)),
+    (0, (1, 1)),
+    (0, (5, 1, 1, 1)),
+    (0, (7, 2)),
+    (0, (3, 1, 1, 1, 1, 1)),
+)
+"""Detectors are told apart by their lines, never by colour."""
+MAX_PANELS = 24
+MAX_POINTS = 400
+"""That a curve is drawn with."""
+
+
+@styled
+def precision_recall(diagnoses: Sequence[Diagnosis]) -> Figure:
+    """Precision over recall of each class, a panel a class and a line a detector.
+
+    Matched as VOC's devkit does; drawn are the points at true positives. Of many classes those of the most
+    objects are shown.
+
+    Raises
+    ------
+    InputError
+        No detector, or detectors on different ground truths.
+    """
+    check_comparable(diagnoses)
+    classes, objects = diagnoses[0].truth.classes, diagnoses[0].breakdown.objects
+    labels = np.sort(np.argsort(-objects, kind="stable")[:MAX_PANELS]).tolist()
+    cut = (
+        f" The {MAX_PANELS} classes of most objects, of {len(classes)}." if len(classes) > MAX_PANELS else ""
+    )
+    columns = max(1, min(5, len(labels)))
+    rows = max(1, math.ceil(len(labels) / columns))
+    lines = [
+        {"color": TEXT_COLOUR, "linewidth": 0.9, "linestyle": DASHES[detector % len(DASHES)]}
+        for detector in range(len(diagnoses))
+    ]
+    figure = new_page(
+        1.87 * columns, 2.15 * rows + 0.1, title="Precision and recall", names=[d.name for d in diagnoses],
+        letters=(), marks=lines if len(diagnoses) > 1 else (),
+        note=f"Along: recall, up: precision, both in %. AP: {ap_name(diagnoses[0], AP)}, in %, in the order "
+        f"of the lines. N: objects, in {count(len(diagnoses[0].truth.images), 'image')}.{cut}",
+    )  # fmt: skip
+    charts = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    for axes in charts[len(labels) :]:
+        axes.set_axis_off()
+    for axes, label in zip(charts, labels, strict=False):
+        _frame_per_cent(axes)
+        values = [float(getattr(diagnosis.ap, AP)[label]) for diagnosis in diagnoses]
+        scores = ", ".join(f"{100 * value:.0f}" if math.isfinite(value) else "–" for value in values)
+        title_panel(axes, classes[label], f"AP {scores}; N = {objects[label]:,}", width=1.6)
+        if objects[label] == 0:
+            write_in_middle(axes, "no objects")
+            continue
+        for diagnosis, line in zip(diagnoses, lines, strict=True):
+            points = precision_recall_curve(diagnosis.matching, label, diagnosis.iou)
+            recall, precision = _thinned(points.recall, points.precision)
+            marker = "." if len(recall) == 1 else ""  # a line of one point would not show
+            axes.plot(100 * recall, 100 * precision, marker=marker, clip_on=False, zorder=3, **line)
+    return figure
+
+
+def _thinned(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """The points at true positives, where there are too many those evenly apart."""
+    true = np.flatnonzero(np.diff(recall, prepend=0.0) > 0)
+    if len(true) > MAX_POINTS:
+        true = true[np.linspace(0, len(true) - 1, MAX_POINTS).round().astype(np.int64)]
+    return recall[true], precision[true]
+
+
+def _frame_per_cent(axes: Axes) -> None:
+    """Square axes from 0 to 100 per cent."""
+    frame_lightly(axes, 6.5, grid="both")
+    axes.spines[:].set(visible=True, color=MUTED_COLOUR, linewidth=0.6)
+    axes.set(xlim=(0, 100), ylim=(0, 100), xticks=[0, 50, 100], yticks=[0, 50, 100])
+    axes.set_box_aspect(1)
+
+
+@styled
+def reliability(diagnoses: Sequence[Diagnosis]) -> Figure:
+    """Precision over score, a panel a detector: on the diagonal a score is the probability of being right.
+
+    Raises
+    ------
+    InputError
+        No detector, or detectors on different ground truths.
+    """
+    check_comparable(diagnoses)
+    columns = min(4, len(diagnoses))
+    rows = math.ceil(len(diagnoses) / columns)
+    bins = diagnoses[0].calibration.counts.shape[1]
+    figure = new_page(
+        2.95 * columns, 4.15 * rows, title="Reliability of the scores",
+        note=f"Upper: share of true positives (IoU {diagnoses[0].iou:g}) among the detections of each of "
+        f"{bins} bins of the score, over their mean score; hits of difficult objects are left out. Below the "
+        "diagonal the detector is too sure. Lower: detections in each bin; all scores are counted. ECE: "
+        "expected calibration error, the mean distance from the diagonal.",
+    )  # fmt: skip
+    charts = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[3, 1] * rows)
+    for axes in charts.ravel():
+        axes.set_axis_off()
+    for place, diagnosis in enumerate(diagnoses):
+        row, column = divmod(place, columns)
+        upper, lower = charts[2 * row : 2 * row + 2, column]
+        result = diagnosis.calibration
+        counts = result.counts.sum(axis=0)
+        detections = f"N = {count(int(counts.sum()), 'detection')}"
+        summary = f"ECE {percent(result.expected_error())}, {detections}" if counts.any() else result.reason
+        title_panel(upper, diagnosis.name, summary or "no detection to count", width=2.3)
+        for axes in (upper, lower):
+            axes.set_axis_on()
+            _frame_per_cent(axes)
+        upper.set_ylabel("true positives, %", labelpad=2)
+        upper.tick_params(labelbottom=False)
+        upper.axline((0, 0), slope=1, color=MUTED_COLOUR, linewidth=0.7, linestyle=(0, (3, 2)))
+        score, precision = result.curve()
+        upper.plot(
+            100 * score,
+            100 * precision,
+            "o-",
+            color=TEXT_COLOUR,
+            linewidth=1.0,
+            markersize=3.5,
+            clip_on=False,
+            zorder=3,
+        )
+        widths, most = 100 * np.diff(result.edges), int(counts.max(initial=0))
+        lower.bar(100 * result.edges[:-1] + widths / 2, counts, 0.9 * widths, color="#9a9a9a")
+        lower.set_ylim(0, 1.05 * max(1, most))
+        lower.set_yticks([0, most] if most else [0], [f"{tick:,}" for tick in ([0, most] if most else [0])])
+        lower.set_box_aspect(1 / 3)
+        lower.set_xlabel("score, %", labelpad=2)
+    return figure

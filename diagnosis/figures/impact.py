@@ -1,0 +1,326 @@
+"""What errors cost, Hoiem's types and TIDE's, and how the types change down the ranking."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from diagnosis.breakdown import BACKGROUND, ERROR_TYPES, LOCALIZATION, SIMILAR, ErrorType
+from diagnosis.figures.page import Explained, LegendEntry, draw_pie, new_page, type_entries
+from diagnosis.figures.style import (
+    LINE_INCHES,
+    MUTED_COLOUR,
+    SMALL_POINTS,
+    TEXT_COLOUR,
+    TEXT_POINTS,
+    check_comparable,
+    count,
+    frame_lightly,
+    percent,
+    spread_columns,
+    styled,
+    title_panel,
+    wrap,
+    write_beside,
+    write_in_middle,
+)
+from diagnosis.impact import VARIANTS
+from diagnosis.record import Diagnosis
+from diagnosis.similar import group_indices
+from diagnosis.tide import BEYOND, DAP_COLUMNS, TIDE_ERRORS, Tide, explain
+
+__all__ = ["detection_areas", "false_positive_areas", "impact_bars", "tide_summary"]
+
+# Name of the variant, what its bar is called, its colour, whether it is hatched.
+IMPACT_BARS: tuple[tuple[str, str, str, bool], ...] = (
+    ("fix_localization", "localization corrected", ERROR_TYPES[LOCALIZATION].colour, False),
+    ("ignore_localization", "localization removed", ERROR_TYPES[LOCALIZATION].colour, True),
+    ("ignore_similar", "similar removed", ERROR_TYPES[SIMILAR].colour, False),
+    ("ignore_background", "background and other removed", ERROR_TYPES[BACKGROUND].colour, False),
+)
+RECALL_LINES: tuple[Mapping[str, Any], ...] = (
+    {"color": TEXT_COLOUR, "linewidth": 1.4, "linestyle": "-"},
+    {"color": TEXT_COLOUR, "linewidth": 1.4, "linestyle": "--"},
+)
+"""Of recall at the strong and at the weak IoU."""
+PANELS_IN_A_ROW = 4
+
+
+def _group_page(
+    diagnosis: Diagnosis,
+    panels: Mapping[str, str],
+    height: float,
+    *,
+    title: str,
+    legend: Sequence[LegendEntry],
+    note: str,
+) -> tuple[Figure, list[Axes]]:
+    """A chart for each group of classes, by its name what to write below; a single chart is larger."""
+    columns = min(PANELS_IN_A_ROW, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    wide = 2.5 if len(panels) > 1 else 5.0
+    figure = new_page(
+        wide * columns,
+        height * rows * (1.0 if len(panels) > 1 else 1.25),
+        title=title,
+        names=[diagnosis.name],
+        legend=legend,
+        note=note,
+    )
+    charts = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for axes in charts[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (group, text) in zip(charts, panels.items(), strict=False):
+        title_panel(axes, group, text, width=wide - 0.3)
+    return figure, charts[: len(panels)]
+
+
+def _size(objects: int, classes: int) -> str:
+    return f"N = {objects:,}" + (f", {count(classes, 'class', 'classes')}" if classes > 1 else "")
+
+
+@styled
+def impact_bars(diagnosis: Diagnosis) -> Figure:
+    """How much average precision there is to gain from each type of error, by group of classes."""
+    result = diagnosis.impact
+    rows = [[variant.name for variant in VARIANTS].index(bar[0]) for bar in IMPACT_BARS]
+    gains = {group: 100 * result.bars(members)[rows] for group, members in diagnosis.groups.items()}
+    panels = {}
+    for group, members in diagnosis.groups.items():
+        chosen = group_indices(result.classes, members)
+        known = result.scores.ap[0, chosen]
+        known = known[~np.isnan(known)]
+        mean = f"AP {100 * known.mean():.1f} %" if len(known) else "no objects"
+        panels[group] = f"{mean}, {_size(int(result.scores.objects[0, chosen].sum()), len(members))}"
+    legend: list[LegendEntry] = [
+        (text, Patch(**_bar_colours(colour, hatched))) for _, text, colour, hatched in IMPACT_BARS
+    ]
+    figure, charts = _group_page(
+        diagnosis, panels, 1.85, legend=legend,
+        title="What each type of error costs: gain in average precision",
+        note="N: number of objects. Points of Hoiem's average precision, averaged over the classes. "
+        "Corrected: errors become correct detections, second ones of an object are removed. "
+        "Removed: errors are moved below all other detections.",
+    )  # fmt: skip
+    largest = max((float(gain.max()) for gain in gains.values() if not np.isnan(gain).any()), default=0.0)
+    for axes, gain in zip(charts, gains.values(), strict=True):
+        frame_lightly(axes, grid="x")
+        axes.set(xlim=(0, 1.25 * max(largest, 1.0)), ylim=(len(gain) - 0.4, -0.6), yticks=[])
+        axes.set_xlabel("points gained", labelpad=2)
+        if np.isnan(gain).any():
+            write_in_middle(axes, "no objects")
+            continue
+        for row, (value, (_, text, colour, hatched)) in enumerate(zip(gain, IMPACT_BARS, strict=True)):
+            bar = axes.barh(row, value, 0.72, label=text, **_bar_colours(colour, hatched))
+            axes.bar_label(bar, fmt="%.1f", padding=3, size=SMALL_POINTS, color=TEXT_COLOUR)
+    return figure
+
+
+def _bar_colours(colour: str, hatched: bool) -> dict[str, Any]:
+    hatch = {"facecolor": "white", "hatch": "//////"} if hatched else {"facecolor": colour}
+    return {"edgecolor": colour, "linewidth": 0.8, **hatch}
+
+
+@styled
+def detection_areas(diagnosis: Diagnosis) -> Figure:
+    """What the top detections are, as a stacked area over their number, with recall as lines."""
+    trend, panels = diagnosis.detection_trend, {}
+    for group, members in diagnosis.groups.items():
+        objects = int(trend.objects[group_indices(trend.classes, members)].sum())
+        panels[group] = _size(objects, len(members))
+    recalls = zip((trend.strong, trend.weak), RECALL_LINES, strict=True)
+    legend = type_entries()
+    legend += [(f"recall, IoU {iou:g}", Line2D([], [], **line)) for iou, line in recalls]
+    figure, charts = _group_page(
+        diagnosis, panels, 2.5, title="What the top detections are, the deeper one looks", legend=legend,
+        note="N: number of a class's objects. Each class gives so many times its own N of its surest "
+        "detections, or all it has; these are counted together. Recall is averaged over the classes; "
+        "for it, duplicates first go to the end of the ranking, as in Hoiem's tool.",
+    )  # fmt: skip
+    for axes, members in zip(charts, diagnosis.groups.values(), strict=True):
+        _stack_areas(axes, trend.factors, trend.shares(members), ERROR_TYPES, "no detections")
+        axes.set_xticks(trend.factors, [_multiple(factor) for factor in trend.factors.tolist()])
+        axes.set_xlabel("detections (× N)", labelpad=2)
+        for weak, line in zip((False, True), RECALL_LINES, strict=True):
+            axes.plot(trend.factors, 100 * trend.recall(members, weak=weak), **line)
+    return figure
+
+
+def _multiple(factor: float) -> str:
+    """A factor as a label: ⅛ as 1/8.
+
+    Examples
+    --------
+    >>> _multiple(0.125), _multiple(2.0), _multiple(0.3)
+    ('1/8', '2', '0.3')
+    """
+    below = 1 / factor if factor else 0.0
+    return f"1/{below:.0f}" if below > 1 and below.is_integer() else f"{factor:g}"
+
+
+@styled
+def false_positive_areas(diagnosis: Diagnosis) -> Figure:
+    """What the first false positives are, as a stacked area over their number."""
+    trends = diagnosis.false_positive_trends
+    panels = {
+        group: _size(int(trend.counts.sum(axis=1).max(initial=0)), len(trend.members))
+        for group, trend in trends.items()
+    }
+    figure, charts = _group_page(
+        diagnosis, panels, 2.5, title="What the first false positives are, the deeper one looks",
+        legend=type_entries(ERROR_TYPES[1:]),
+        note="N: how many are shown at most. The classes of a group are walked down together, the surest "
+        "detection of each first. An area ends where there are no more false positives.",
+    )  # fmt: skip
+    for axes, trend in zip(charts, trends.values(), strict=True):
+        numbers, known = np.unique(trend.counts.sum(axis=1), return_index=True)
+        _stack_areas(axes, numbers.astype(float), trend.shares[known], ERROR_TYPES[1:], "no false positives")
+        first, last = int(trend.wanted.min()), int(trend.wanted.max())
+        ticks = trend.wanted[:: 2 if len(trend.wanted) > 5 else 1].tolist()
+        axes.set_xlim(first, max(last, first + 1))
+        axes.set_xticks(ticks, [f"{number:,}" for number in ticks])
+        axes.set_xlabel("false positives", labelpad=2)
+    return figure
+
+
+def _stack_areas(
+    axes: Axes,
+    depths: NDArray[np.float64],
+    shares: NDArray[np.float64],
+    kinds: Sequence[ErrorType],
+    empty: str,
+) -> None:
+    """Shares ``(P, K)`` stacked over the depths ``(P,)``, on a logarithmic axis."""
+    frame_lightly(axes)
+    axes.set(ylim=(0, 100))
+    axes.set_yticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100 %"])
+    axes.set_xscale("log", base=2)
+    axes.minorticks_off()
+    known = ~np.isnan(shares).any(axis=1) & (depths > 0)
+    if not known.any():
+        write_in_middle(axes, empty)
+        return
+    areas = axes.stackplot(depths[known], *(100 * shares[known]).T, colors=[kind.colour for kind in kinds])
+    for area, kind in zip(areas, kinds, strict=True):
+        area.set(label=kind.name, edgecolor="white", linewidth=0.4)
+    if known.sum() > 1:
+        axes.set_xlim(depths[known].min(), depths[known].max())
+
+
+# ---- TIDE --------------------------------------------------------------------------------------
+
+TIDE_PANEL_INCHES = 4.1
+WHOLE_TEXTS = {
+    "fp": "All false positives at the end of the ranking: how much precision would gain.",
+    "fn": "No object missed, the ranking as it is: how much recall would gain.",
+}
+"""All false positives or all false negatives together are no single type: their bars are white."""
+
+
+@styled
+def tide_summary(diagnoses: Sequence[Diagnosis]) -> Figure:
+    """What fixing each error would gain, and its share of the sum; a column a detector.
+
+    Raises
+    ------
+    InputError
+        No detector, or detectors on different ground truths.
+    """
+    check_comparable(diagnoses)
+    results = [diagnosis.tide for diagnosis in diagnoses]
+    gains = [{kind: 100 * gain for kind, gain in result.dap.items()} for result in results]
+    first, six = results[0], len(TIDE_ERRORS)
+    explained = [
+        Explained(kind.name, kind.colour, explain(kind, first.iou, first.background)) for kind in TIDE_ERRORS
+    ]
+    explained += [Explained(kind.upper(), "white", text) for kind, text in WHOLE_TEXTS.items()]
+    if any(not math.isfinite(gain) for one in gains for gain in one.values()):
+        explained.append(Explained("–", "", "No class with objects or detections is left to be scored."))
+    panel = max(TIDE_PANEL_INCHES, 6.6 / len(results))
+    figure = new_page(
+        panel * len(results), 6.2, title="What fixing each error would gain (TIDE)", explained=explained,
+        note="Each is fixed on its own: the gains do not add up to what is lacking.",
+    )  # fmt: skip
+    spread_columns(figure)
+    charts = figure.subplots(3, len(results), squeeze=False, height_ratios=[6, 6, 2])
+    blocks = DAP_COLUMNS[:six], DAP_COLUMNS[six:]
+    limits = [_round_limit([one[kind] for one in gains for kind in block]) for block in blocks]
+    for column, diagnosis, result, gain in zip(charts.T, diagnoses, results, gains, strict=True):
+        name = wrap(diagnosis.name, panel - 0.8, 10.5, lines=2, weight="bold")
+        column[0].set_title("\n".join(name), loc="left", size=10.5, weight="bold", color=TEXT_COLOUR, pad=8)
+        known = np.array([gain[kind] for kind in blocks[0]])
+        empty = "nothing to gain" if np.isfinite(known).all() else "no shares"
+        draw_pie(
+            column[0], np.nan_to_num(known), TIDE_ERRORS,
+            lambda share: f"{share:.0%}" if share >= 0.07 else "", empty=empty,
+        )  # fmt: skip
+        column[0].set_anchor("W")
+        column[0].annotate(
+            "share of the sum\nof the six gains", (1, 1), xycoords="axes fraction", va="top",
+            size=SMALL_POINTS, color=MUTED_COLOUR, linespacing=1.6,
+        )  # fmt: skip
+        for axes, block, limit in zip(column[1:], blocks, limits, strict=True):
+            _tide_bars(axes, result, {kind: gain[kind] for kind in block}, limit)
+        column[2].annotate(
+            _tide_caption(result), (0, 0), xycoords="axes fraction", xytext=(0, -32), va="top",
+            textcoords="offset points", size=TEXT_POINTS, color=MUTED_COLOUR,
+            linespacing=72 * LINE_INCHES / TEXT_POINTS / 1.2,
+        )  # fmt: skip
+    return figure
+
+
+def _round_limit(values: Sequence[float]) -> float:
+    """A round number that no bar exceeds."""
+    largest = max((value for value in values if math.isfinite(value)), default=0.0)
+    if largest <= 0:
+        return 1.0
+    unit = 10.0 ** math.floor(math.log10(largest))
+    return next(unit * step for step in (1, 2, 5, 10) if unit * step >= largest)
+
+
+def _tide_bars(axes: Axes, result: Tide, gains: Mapping[str, float], limit: float) -> None:
+    """Bars with what is gained and, of the six, the number of errors at their right."""
+    colours = {kind.name: kind.colour for kind in TIDE_ERRORS}
+    frame_lightly(axes, grid="x")
+    axes.spines[:].set_visible(False)
+    names = [name if name in colours else name.upper() for name in gains]
+    axes.set_yticks(range(len(gains)), names)
+    axes.set(xlim=(0, limit), xticks=[0, limit / 2, limit], ylim=(len(gains) - 0.5, -0.5))
+    axes.tick_params(axis="y", length=0, labelsize=TEXT_POINTS, labelcolor=TEXT_COLOUR)
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlabel("points of AP gained", labelpad=2)
+    write_beside(axes, -0.75, "gain", 30, ha="right", color=MUTED_COLOUR)
+    if all(name in colours for name in gains):
+        write_beside(axes, -0.75, "errors", 84, ha="right", color=MUTED_COLOUR)
+    for row, (name, gain) in enumerate(gains.items()):
+        length = max(gain, 0.0) if math.isfinite(gain) else 0.0
+        bar: dict[str, Any] = {
+            "facecolor": colours.get(name, "white"),
+            "edgecolor": colours.get(name, TEXT_COLOUR),
+        }
+        (drawn,) = axes.barh(row, length, 0.63, linewidth=0.8 if length else 0.0, **bar)
+        drawn.set_label(name)
+        text = f"{gain:.1f}" if math.isfinite(gain) else "–"
+        write_beside(axes, row, text, 30, ha="right", size=TEXT_POINTS)
+        if name in colours:
+            errors = f"{result.counts[name]:,}"
+            write_beside(axes, row, errors, 84, ha="right", size=TEXT_POINTS, color=MUTED_COLOUR)
+
+
+def _tide_caption(result: Tide) -> str:
+    mean = result.mean_ap
+    score = f"mAP {percent(mean)}" if math.isfinite(mean) else "no mAP: neither objects nor detections"
+    considered = int((result.types != BEYOND).sum())
+    return (
+        f"{score} (101 recalls, IoU {result.iou:g})\n"
+        f"N = {count(int(result.objects.sum()), 'object')}, {count(considered, 'detection')}:\n"
+        f"of each image the {result.max_detections} surest"
+    )

@@ -1,0 +1,180 @@
+"""Confusion matrices: at one score threshold, and by TIDE's rules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.figures.page import Explained, new_page
+from diagnosis.figures.style import (
+    GRID_COLOUR,
+    LINE_INCHES,
+    MUTED_COLOUR,
+    SMALL_POINTS,
+    TEXT_COLOUR,
+    TEXT_POINTS,
+    count,
+    draw_text,
+    styled,
+    text_colour_on,
+    text_width,
+    wrap,
+    write_beside,
+)
+from diagnosis.record import Diagnosis
+from diagnosis.tide import BKG, CLS, MISS, TIDE_ERRORS, Tide
+
+__all__ = ["confusion_heatmap", "tide_confusion"]
+
+SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9fb3d1", "#1f3864"])
+MAX_NUMBERED = 30
+"""Classes up to which cells are large enough for numbers."""
+LISTED_PAIRS = 12
+"""The most frequent confusions that are listed."""
+
+
+@styled
+def confusion_heatmap(diagnosis: Diagnosis) -> Figure:
+    """The confusion matrix, each row as shares of what is there."""
+    matrix = diagnosis.confusion
+    shares, totals = np.nan_to_num(matrix.shares()), matrix.counts.sum(axis=1)
+    kept = (
+        "All detections." if math.isnan(matrix.score) else f"Detections of score {matrix.score:.3g} or more."
+    )
+    cell, points = _cell(len(totals))
+    names = [wrap(name, 1.4, points, lines=1)[0] for name in matrix.classes]
+    room = 0.2 + max(text_width(name, points) for name in [*names, "unmatched"])
+    figure = new_page(
+        room + cell * len(totals) + 0.75, room + cell * len(totals) + 0.1,
+        title=f"Confusion matrix: {diagnosis.name}",
+        note=f"Rows: what is there; columns: what was detected, in % of the row. {kept} Pairs of IoU "
+        f"{matrix.iou:g} or more, whatever the class. N = {count(int(totals[:-1].sum()), 'object')}; last "
+        f"row: {count(int(totals[-1]), 'unmatched detection')}, on background or on an object that another "
+        "detection has already taken.",
+    )  # fmt: skip
+    axes = figure.subplots()
+    axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest")
+    colours = SHADES(shares)[..., :3]
+    _frame_matrix(axes, [*names, "unmatched"], [*names, "missed"], points)
+    if len(names) <= MAX_NUMBERED:
+        _write_cells(axes, colours, np.round(100 * shares).astype(np.int64), shares >= 0.005, "{}".format)
+    for row, total in enumerate(totals.tolist()):
+        write_beside(axes, row, f"{total:,}", 6, size=min(points, SMALL_POINTS), color=MUTED_COLOUR)
+    write_beside(axes, -1, "number", 6, size=min(points, SMALL_POINTS), color=MUTED_COLOUR)
+    return figure
+
+
+@styled
+def tide_confusion(diagnosis: Diagnosis) -> Figure:
+    """Which class is taken for which by TIDE's rules, as a matrix; the most frequent confusions as a list.
+
+    Counted are the N surest detections of each class that has N objects.
+    """
+    result = diagnosis.tide
+    matrix = result.confusion_matrix(result.top)
+    cell, points = _cell(len(matrix))
+    names = [wrap(name, 1.6, points, lines=1)[0] for name in result.classes]
+    room = 0.2 + max(text_width(name, points) for name in [*names, "none of these"])
+    pairs = _largest_confusions(result, matrix)
+    listed = max([1.8, *(text_width(text, TEXT_POINTS) for text in pairs)]) + 0.4
+    figure = new_page(
+        room + cell * len(matrix) + listed,
+        max(room + cell * len(matrix), LINE_INCHES * (len(pairs) + 2)) + 0.1,
+        title=f"Which class is taken for which: {diagnosis.name}",
+        explained=[
+            Explained("correct", ERROR_TYPES[0].colour, "On an object of its class."),
+            Explained("cls", TIDE_ERRORS[CLS].colour, "On an object of another class."),
+            Explained("none of these", TIDE_ERRORS[BKG].colour, "loc, both, dupe or bkg."),
+            Explained("missed", TIDE_ERRORS[MISS].colour, "Objects without a correct detection."),
+        ],
+        note="Row: class of the detection. Column: class of the object. Full colour: all detections of the "
+        f"row; in the last row, all objects of the column. {count(int(matrix[:-1].sum()), 'detection')}: the "
+        "surest of each class, as many as it has objects. "
+        f"{count(int(result.objects.sum()), 'object')}. IoU {result.iou:g}.",
+    )
+    axes = figure.subplots()
+    colours = _tide_colours(matrix)
+    axes.imshow(colours, interpolation="nearest")
+    _frame_matrix(axes, [*names, "missed"], [*names, "none of these"], points)
+    if len(names) <= MAX_NUMBERED:
+        _write_cells(
+            axes, colours, matrix, matrix > 0, lambda n: f"{n:,}" if n < 10_000 else f"{n / 1000:.0f}k"
+        )
+    title = "Most frequent confusions" if pairs else "No confusions"
+    for line, text in enumerate([title, *pairs]):
+        axes.annotate(
+            text, (1, 1), xycoords="axes fraction", xytext=(18, -72 * LINE_INCHES * line), va="top",
+            textcoords="offset points", size=TEXT_POINTS, weight="normal" if line else "bold",
+            color=MUTED_COLOUR if line else TEXT_COLOUR,
+        )  # fmt: skip
+    return figure
+
+
+def _cell(size: int) -> tuple[float, float]:
+    """Inches of a cell of a matrix of so many rows, and the font size of their names."""
+    cell = 0.33 if size <= MAX_NUMBERED + 1 else max(0.09, 9.0 / size)
+    return cell, min(8.0, cell * 72 * 0.75)
+
+
+def _frame_matrix(axes: Axes, rows: Sequence[str], columns: Sequence[str], points: float) -> None:
+    """Names at the left and on top, lines between cells, stronger before the last row and column."""
+    size = len(rows)
+    axes.set_yticks(range(size), rows)
+    axes.set_xticks(range(size), columns, rotation=90)
+    axes.tick_params(length=0, labelsize=points, labelcolor=TEXT_COLOUR, pad=4)
+    axes.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False)
+    between = np.arange(size + 1) - 0.5
+    axes.hlines(between, -0.5, size - 0.5, color=GRID_COLOUR, linewidth=0.4)
+    axes.vlines(between, -0.5, size - 0.5, color=GRID_COLOUR, linewidth=0.4)
+    axes.axhline(size - 1.5, color=MUTED_COLOUR, linewidth=0.6)
+    axes.axvline(size - 1.5, color=MUTED_COLOUR, linewidth=0.6)
+    axes.spines[:].set(color=MUTED_COLOUR, linewidth=0.6)
+
+
+def _write_cells(
+    axes: Axes,
+    colours: NDArray[np.float64],
+    numbers: NDArray[np.int64],
+    shown: NDArray[np.bool_],
+    text_of: Callable[[int], str],
+) -> None:
+    for row, column in np.argwhere(shown).tolist():
+        text = text_of(int(numbers[row, column]))
+        size = 6.0 if len(text) > 4 else 6.5
+        red, green, blue = colours[row, column].tolist()
+        colour = text_colour_on((red, green, blue))
+        draw_text(axes, column, row, text, size, colour, "center", in_layout=False)
+
+
+def _tide_colours(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    """``(C + 1, C + 1, 3)`` stronger with a cell's share of its row, in the last row of the objects."""
+    classes = len(matrix) - 1
+    objects = np.append(matrix.diagonal()[:classes] + matrix[classes, :classes], 1)
+    totals = np.where(np.arange(classes + 1)[:, None] == classes, objects, matrix.sum(axis=1, keepdims=True))
+    colours = np.empty((*matrix.shape, 3))
+    colours[:] = to_rgb(TIDE_ERRORS[CLS].colour)
+    colours[np.arange(classes), np.arange(classes)] = to_rgb(ERROR_TYPES[0].colour)
+    colours[:, classes] = to_rgb(TIDE_ERRORS[BKG].colour)
+    colours[classes] = to_rgb(TIDE_ERRORS[MISS].colour)
+    strength = np.where(matrix > 0, 0.06 + 0.94 * (matrix / np.maximum(totals, 1)) ** 0.7, 0.0)[..., None]
+    shown: NDArray[np.float64] = 1 - strength * (1 - colours)
+    return shown
+
+
+def _largest_confusions(result: Tide, matrix: NDArray[np.int64]) -> list[str]:
+    """The most frequent confusions of two classes, in words."""
+    mistakes = matrix[:-1, :-1].copy()
+    np.fill_diagonal(mistakes, 0)
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:LISTED_PAIRS]
+    return [
+        f"{mistakes[row, column]:,}: {result.classes[column]} taken for {result.classes[row]}"
+        for row, column in zip(*np.unravel_index(order, mistakes.shape), strict=True)
+        if mistakes[row, column] > 0
+    ]

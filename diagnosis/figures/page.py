@@ -1,0 +1,291 @@
+"""The page around the charts of a figure: title and detectors above; legend, explanations and notes below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch, Rectangle, Wedge
+from numpy.typing import NDArray
+
+from diagnosis.breakdown import ERROR_TYPES, SIMILAR, STRONG, ErrorType
+from diagnosis.figures.style import (
+    DETECTOR_LETTERS,
+    EMPTY_COLOUR,
+    GRID_COLOUR,
+    LINE_INCHES,
+    MARGIN_INCHES,
+    MAX_TEXT_INCHES,
+    MUTED_COLOUR,
+    TEXT_COLOUR,
+    TEXT_POINTS,
+    blank_axes,
+    draw_text,
+    new_figure,
+    text_colour_on,
+    text_width,
+    wrap,
+)
+from diagnosis.record import Diagnosis
+
+__all__ = [
+    "Example",
+    "Explained",
+    "LegendEntry",
+    "draw_pie",
+    "example_classes",
+    "explained_types",
+    "explanations",
+    "new_page",
+    "type_entries",
+]
+
+TITLE_POINTS, TITLE_INCHES = 11.0, 0.22
+NAME_POINTS = 9.0
+HANDLE_INCHES, HANDLE_GAP_INCHES, ENTRY_GAP_INCHES = 0.34, 0.1, 0.28
+"""Of a legend: what is explained, the gap to its text, the gap to the next entry."""
+
+LegendEntry = tuple[str, Any]
+"""Text of an entry, and the artist before it, as matplotlib's legends take it; several lie on each other."""
+
+
+class Explained(NamedTuple):
+    """A line of explanation: a coloured patch (none without a colour), a bold name, and what it means."""
+
+    name: str
+    colour: str
+    text: str
+
+
+def new_page(
+    width: float,
+    height: float,
+    *,
+    title: str = "",
+    names: Sequence[str] = (),
+    letters: Sequence[str] | None = None,
+    marks: Sequence[Mapping[str, Any]] = (),
+    legend: Sequence[LegendEntry] = (),
+    explained: Sequence[Explained] = (),
+    note: str = "",
+) -> Figure:
+    """A figure whose middle is still empty; ``figure.subplots`` fills it, laid out by matplotlib.
+
+    Parameters
+    ----------
+    width, height
+        Of the middle, in inches.
+    title
+        What the figure shows; at most two lines.
+    names
+        Of the detectors, a line each below the title.
+    letters
+        That stand for them in the charts. Default: A, B, … for several detectors.
+    marks
+        For each name the properties of the line or marker that the detector has in the charts.
+    legend
+        Short entries, side by side in columns.
+    explained
+        Entries with a sentence each, one below the other.
+    note
+        What else the reader must know, in whole sentences.
+    """
+    width = max(width, 5.4)
+    if letters is None:
+        letters = DETECTOR_LETTERS[: len(names)] if len(names) > 1 else ""
+    text_inches = min(width, MAX_TEXT_INCHES)
+    titles = wrap(title, width, TITLE_POINTS, lines=2, weight="bold") if title else []
+    head = TITLE_INCHES * len(titles) + LINE_INCHES * len(names) + (0.14 if titles else 0.0)
+    columns, rows = _columns([text for text, _ in legend], text_inches)
+    name_inches = 0.5 + max((text_width(name, TEXT_POINTS, "bold") for name, *_ in explained), default=0.0)
+    # A little narrower: text is drawn wider in few dots an inch.
+    texts = [wrap(entry.text, 0.97 * (text_inches - name_inches), TEXT_POINTS) for entry in explained]
+    notes = wrap(note, 0.97 * text_inches, TEXT_POINTS) if note else []
+    blocks = [
+        LINE_INCHES * rows,
+        sum(LINE_INCHES * len(text) + 0.04 for text in texts),
+        LINE_INCHES * len(notes),
+    ]
+    foot = sum(block + 0.06 for block in blocks if block)
+    page = width + 2 * MARGIN_INCHES, head + height + foot + 2 * MARGIN_INCHES
+    figure = new_figure(*page)
+    middle = (MARGIN_INCHES / page[0], (MARGIN_INCHES + foot) / page[1], width / page[0], height / page[1])
+    figure.set_layout_engine(ConstrainedLayoutEngine(rect=middle, w_pad=0.05, h_pad=0.05, wspace=0, hspace=0))
+    if titles:
+        _draw_head(
+            blank_axes(figure, MARGIN_INCHES, MARGIN_INCHES, width, head), titles, names, letters, marks
+        )
+
+    top = MARGIN_INCHES + head + height + 0.06
+    if legend:
+        figure.legend(
+            [artist for _, artist in legend], [text for text, _ in legend], ncols=columns, loc="upper left",
+            bbox_to_anchor=(MARGIN_INCHES / page[0], 1 - top / page[1]), frameon=False, borderpad=0,
+            borderaxespad=0, fontsize=TEXT_POINTS, handlelength=72 * HANDLE_INCHES / TEXT_POINTS,
+            handletextpad=72 * HANDLE_GAP_INCHES / TEXT_POINTS, handleheight=1.0,
+            columnspacing=72 * ENTRY_GAP_INCHES / TEXT_POINTS, labelspacing=0.55,
+        )  # fmt: skip
+        top += blocks[0] + 0.06
+    if explained or notes:
+        axes = blank_axes(figure, MARGIN_INCHES, top, text_inches, blocks[1] + blocks[2] + 0.06)
+        y = LINE_INCHES / 2
+        for entry, lines in zip(explained, texts, strict=True):
+            if entry.colour:
+                edge = TEXT_COLOUR if entry.colour == "white" else entry.colour
+                patch = Rectangle(
+                    (0, y - 0.06), 0.2, 0.12, facecolor=entry.colour, edgecolor=edge, linewidth=0.8
+                )
+                axes.add_patch(patch)
+            draw_text(axes, 0.3, y, entry.name, TEXT_POINTS, TEXT_COLOUR, weight="bold")
+            for line in lines:
+                draw_text(axes, name_inches, y, line, TEXT_POINTS)
+                y += LINE_INCHES
+            y += 0.04
+        y += 0.06 if explained else 0.0
+        for number, line in enumerate(notes):
+            draw_text(axes, 0, y + LINE_INCHES * number, line, TEXT_POINTS)
+    return figure
+
+
+def _columns(texts: Sequence[str], room: float) -> tuple[int, int]:
+    """In how many columns entries fit into `room` inches, filled one after the other, and their rows."""
+    widths = [HANDLE_INCHES + HANDLE_GAP_INCHES + 1.02 * text_width(text, TEXT_POINTS) for text in texts]
+    for columns in range(len(widths), 1, -1):
+        parts = np.array_split(widths, columns)
+        if sum(part.max() + ENTRY_GAP_INCHES for part in parts) - ENTRY_GAP_INCHES <= room:
+            return columns, len(parts[0])
+    return 1, len(texts)
+
+
+def _draw_head(
+    axes: Axes,
+    titles: Sequence[str],
+    names: Sequence[str],
+    letters: Sequence[str],
+    marks: Sequence[Mapping[str, Any]],
+) -> None:
+    width = axes.get_xlim()[1]
+    for number, line in enumerate(titles):
+        draw_text(axes, 0, 0.1 + TITLE_INCHES * number, line, TITLE_POINTS, TEXT_COLOUR, weight="bold")
+    for number, name in enumerate(names):
+        y = 0.06 + TITLE_INCHES * len(titles) + LINE_INCHES * (number + 0.5)
+        x = HANDLE_INCHES + HANDLE_GAP_INCHES if marks else 0.0
+        if marks:
+            axes.plot([0, HANDLE_INCHES / 2, HANDLE_INCHES], [y] * 3, markevery=[1], **marks[number])
+        if letters:
+            draw_text(axes, x, y, letters[number], NAME_POINTS)
+            x += 0.22
+        draw_text(axes, x, y, wrap(name, 0.97 * (width - x), NAME_POINTS, lines=1)[0], NAME_POINTS)
+
+
+def draw_pie(
+    axes: Axes,
+    shares: NDArray[np.float64],
+    kinds: Sequence[ErrorType],
+    label: Callable[[float], str] = lambda share: "",
+    *,
+    start: float = 90.0,
+    empty: str = "nothing counted",
+) -> list[tuple[ErrorType, float, float]]:
+    """A pie of radius 1 in axes of equal scales, clockwise from `start` degrees; `label` goes into a slice.
+
+    Returns
+    -------
+    list
+        Of each slice its kind, its share and the angle of its middle in degrees.
+    """
+    axes.set(aspect="equal", xlim=(-1.02, 1.02), ylim=(-1.02, 1.02), xticks=[], yticks=[], frame_on=False)
+    if not shares.sum() > 0:
+        axes.add_patch(Wedge((0, 0), 1, 0, 360, facecolor=EMPTY_COLOUR, edgecolor=GRID_COLOUR))
+        axes.text(0, 0, empty, size=TEXT_POINTS, color=MUTED_COLOUR, ha="center", va="center")
+        return []
+    slices = []
+    ends = start - 360 * np.cumsum(shares / shares.sum())
+    for kind, share, end in zip(kinds, (shares / shares.sum()).tolist(), ends.tolist(), strict=True):
+        if share == 0:
+            continue
+        wedge = Wedge((0, 0), 1, end, end + 360 * share, label=kind.name)
+        wedge.set(facecolor=kind.colour, edgecolor="white" if share < 1 else "none", linewidth=0.8)
+        axes.add_patch(wedge)
+        middle = end + 180 * share
+        reach = 0.0 if share > 0.999 else 0.67
+        x, y = reach * np.cos(np.radians(middle)), reach * np.sin(np.radians(middle))
+        draw_text(axes, x, y, label(share), 8, text_colour_on(kind.colour), ha="center", weight="bold")
+        slices.append((kind, share, middle))
+    return slices
+
+
+# ---- the error types in words ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Example:
+    """Classes to explain the error types with; empty where the data have none that would do.
+
+    Parameters
+    ----------
+    detected
+        What the detector says there is.
+    similar, other
+        A class that is similar to it, and one that is not.
+    """
+
+    detected: str
+    similar: str
+    other: str
+
+
+def example_classes(diagnosis: Diagnosis) -> Example:
+    """A class, one that counts as similar to it and one that does not, of those that have objects.
+
+    Dog and cat where these are similar, for everybody knows them; else the first two similar classes.
+    """
+    classes, similar = diagnosis.truth.classes, diagnosis.similar
+    if not classes:
+        return Example("", "", "")
+    present = np.bincount(diagnosis.truth.labels, minlength=len(classes)) > 0
+    pairs = np.argwhere(similar & present & present[:, None])
+    pairs = pairs if len(pairs) else np.argwhere(similar)
+    detected, like = pairs[0].tolist() if len(pairs) else (int(present.argmax()), -1)
+    if {"dog", "cat"} <= set(classes) and similar[classes.index("dog"), classes.index("cat")]:
+        detected, like = classes.index("dog"), classes.index("cat")
+    unlike = ~similar[detected] & (np.arange(len(classes)) != detected)
+    others = np.flatnonzero(unlike & present if (unlike & present).any() else unlike)
+    return Example(
+        classes[detected],
+        classes[like] if like >= 0 else "",
+        classes[others[0]] if len(others) else "",
+    )
+
+
+def explanations(diagnosis: Diagnosis) -> tuple[str, ...]:
+    """What each error type means, in the order of :data:`ERROR_TYPES`.
+
+    The types speak of the usual smallest IoU of a correct detection: the one in use takes its place. An
+    example of similar classes is added, or that there are none.
+    """
+    words = [kind.explanation.replace(f"{STRONG:g}", f"{diagnosis.iou:g}") for kind in ERROR_TYPES]
+    example = example_classes(diagnosis)
+    instance = (
+        f", such as {example.detected} instead of {example.similar}."
+        if example.similar
+        else "; no classes are similar here."
+    )
+    words[SIMILAR] = words[SIMILAR].removesuffix(".") + instance
+    return tuple(words)
+
+
+def explained_types(diagnosis: Diagnosis) -> list[Explained]:
+    """The error types with their explanations, for :func:`new_page`."""
+    words = explanations(diagnosis)
+    return [Explained(kind.name, kind.colour, text) for kind, text in zip(ERROR_TYPES, words, strict=True)]
+
+
+def type_entries(kinds: Sequence[ErrorType] = ERROR_TYPES) -> list[LegendEntry]:
+    """The colours of error types as entries of a legend."""
+    return [(kind.name, Patch(facecolor=kind.colour, linewidth=0)) for kind in kinds]

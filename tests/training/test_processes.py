@@ -1,0 +1,206 @@
+"""Runs in processes of their own: two that train together, and some that are killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from data.formats import read_detections, read_voc
+from data.image_set import Statistics
+from detector import modify_layers, vgg16
+from detector.intervene import shuffles
+from detector.shuffle import spatial_shuffle, stream_of
+from training.tasks.classification import Options
+from training.tasks.classification_module import ClassifierModule
+
+SCRIPT = """
+import json, os, sys, time
+from pathlib import Path
+from data import classification
+from training.module import TrainingModule
+from training.tasks.{task} import main
+
+classification.SHAPES.update(train=64, test=16)
+SEEN = {seen!r}  # a folder
+rank = int(os.environ.get("LOCAL_RANK", "0"))
+step = TrainingModule.training_step
+
+def slow(self, batch, index):
+    loss = step(self, batch, index)
+    if self.global_step == {pause!r}:
+        Path(SEEN, "reached").touch()
+        time.sleep(float({seconds!r}))
+    return loss
+
+def ended(self):
+    weights = sum(value.detach().double().abs().sum().item() for value in self.model.parameters())
+    Path(SEEN, f"rank{{rank}}.json").write_text(json.dumps(weights))
+
+TrainingModule.training_step = slow
+TrainingModule.on_train_end = ended
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+LIMIT = 900  # seconds; a small run takes ten, but a busy machine may be many times slower
+
+
+@pytest.fixture
+def begin(root, small, tmp_path):
+    """Start a small run as a group of processes; it can pause in one of its steps."""
+    started = []
+
+    def start(*further, pause=-1, seconds=0, launcher=()):
+        script = tmp_path / "train.py"
+        script.write_text(SCRIPT.format(task=small.name, seen=str(tmp_path), pause=pause, seconds=seconds))
+        (tmp_path / "reached").unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, *launcher, script, *small.base, *small.shuffled, *map(str, further)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def await_pause(process, folder):
+    """Wait until the run has reached the step in which it pauses."""
+    end = time.monotonic() + LIMIT
+    while not (folder / "reached").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("small", ["detection"], indirect=True)
+@pytest.mark.usefixtures("unscored")
+def test_terminated_then_killed_then_resumed_equals_unbroken(small, begin, log_of, tmp_path):
+    """SIGTERM to all of its processes, as ``timeout`` and clusters send it; then SIGKILL."""
+    out = tmp_path / "out"
+    last = out / "checkpoints" / "last.ckpt"
+    process = begin("--out", out, "--workers", 1, pause=1, seconds=1)
+    await_pause(process, tmp_path)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 143, err
+    assert err == f"stopped by SIGTERM; the state is kept in {last}; --resume goes on from there\n"
+    assert small.read(last)["global_step"] == 2
+
+    process = begin("--out", out, "--resume", "--workers", 1, pause=4, seconds=LIMIT)
+    await_pause(process, tmp_path)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=LIMIT)
+    assert process.returncode == -signal.SIGKILL
+    assert small.read(last)["global_step"] == 3
+    assert small.read(out / "checkpoints" / "best.ckpt")["global_step"] == 3
+    assert list(log_of(out))[:3] == [0, 1, 2]  # no gap, though nothing was left to close the log
+
+    assert small("--resume", out, base=False).code == 0
+    assert log_of(out) == log_of(small.whole[0])
+
+
+two_processes = pytest.mark.skipif(
+    not (torch.distributed.is_available() and torch.distributed.is_gloo_available()),
+    reason="torch without gloo, by which processes on a CPU talk",
+)
+
+
+@two_processes
+@pytest.mark.parametrize(
+    ("small", "launcher"),
+    [("detection", ()), ("detection", TORCHRUN), ("classification", ())],
+    indirect=["small"],
+    ids=["detection-devices", "detection-torchrun", "classification-devices"],
+)
+def test_two_processes_train_together(small, begin, scenes, log_of, tmp_path, launcher):
+    out = tmp_path / "out"
+    process = begin("--out", out, *(() if launcher else ("--devices", 2)), launcher=launcher)
+    printed, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, err
+    assert err == ""
+    lines = printed.splitlines()
+    assert len([line for line in lines if line.startswith(("epoch 1/2: ", "epoch 2/2: "))]) == 2
+    assert len([line for line in lines if line.startswith("scores: ")]) == 1
+    assert sorted(log_of(out)) == [0, 1, 2, 3, 4, 5]
+    assert len(json.loads((out / "provenance.json").read_text())) == 1
+    weights = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert weights[0] == weights[1] > 0  # the same in all
+    alone, both = (small.read(run / "checkpoints" / "last.ckpt") for run in (small.whole[0], out))
+    assert both["global_step"] == alone["global_step"] == 6
+    assert both["state_dict"].keys() == alone["state_dict"].keys()
+    if small.name == "detection":
+        # The detections are complete: those of one process that has the same checkpoint.
+        again = small("--evaluate", out, "--out", tmp_path / "again", "--devices", 1, base=False)
+        assert again.code == 0, again.err
+        truth = read_voc(scenes, "shapes:val")
+        found, single = (
+            read_detections(folder / "detections", truth.images, truth.classes)
+            for folder in (out, tmp_path / "again")
+        )
+        assert found.image_index.tolist() == single.image_index.tolist() != []
+        assert found.scores == pytest.approx(single.scores, rel=1e-4)
+        assert found.boxes == pytest.approx(single.boxes, abs=1e-3)
+
+
+@two_processes
+@pytest.mark.parametrize("small", ["detection"], indirect=True)
+@pytest.mark.parametrize(
+    "mistake", [("--root", "nowhere"), ("--batch-sise", "4")], ids=["data", "command line"]
+)
+def test_torchrun_prints_a_mistake_once(begin, tmp_path, mistake):
+    process = begin("--out", tmp_path / "out", *mistake, launcher=TORCHRUN)
+    _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode != 0
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, err
+    assert mistake[0] in errors[0] or mistake[1] in errors[0]
+
+
+SEED, EPOCH, STEPS_PER_EPOCH, BATCH, PROCESSES = 5, 2, 10, 3, 2
+
+
+def test_the_rank_enters_a_draw_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of several processes draws its own permutations, from the same (seed, step)."""
+    torch.manual_seed(0)
+    network = modify_layers(vgg16(3, width=1 / 16), "spatial", layer=9)
+    options = Options.from_flat({"seed": SEED, "batch_size": 2})
+    statistics = Statistics((0.5,) * 3, (0.25,) * 3)
+    module: Any = ClassifierModule(network, options, 2 * STEPS_PER_EPOCH, {}, statistics=statistics)
+    module.log = module.log_dict = lambda *_, **__: None
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    batch = {"images": images, "labels": torch.tensor([0, 2])}
+    strategy = SimpleNamespace(reduce_boolean_decision=bool)
+    shuffle = next(shuffles(module))
+    streams: list[int] = []
+    outputs: list[tuple[torch.Tensor, torch.Tensor]] = []
+    shuffle.register_forward_pre_hook(lambda module, _: streams.append(int(module.stream)))
+    shuffle.register_forward_hook(lambda _, inputs, output: outputs.append((inputs[0], output)))
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    for rank in range(PROCESSES):
+        monkeypatch.setattr("torch.distributed.get_rank", lambda rank=rank: rank)
+        module._trainer = SimpleNamespace(
+            current_epoch=EPOCH, global_rank=rank, global_step=0, world_size=PROCESSES, strategy=strategy
+        )
+        module.training_step(batch, BATCH)
+    # In all processes the same place in the stream of draws, to which the shuffle adds the rank.
+    step = (EPOCH * STEPS_PER_EPOCH + BATCH) * PROCESSES
+    assert streams == [stream_of(SEED, step, *shuffle.key)] * PROCESSES
+    assert outputs[0][1].equal(spatial_shuffle(outputs[0][0], streams[0]))
+    assert not outputs[1][1].equal(spatial_shuffle(outputs[1][0], streams[0]))
