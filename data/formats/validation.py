@@ -254,7 +254,8 @@ def detections_of(truth: GroundTruth, rows: Rows, faults: Faults) -> Detections:
         As :func:`valid_rows`.
     """
     assert rows.scores is not None
-    keep = valid_rows(rows, faults, truth.sizes)
+    valid = valid_rows(rows, faults, truth.sizes)
+    keep = slice(None) if len(valid) == len(rows.labels) else valid  # a slice copies nothing
     return Detections(
         truth.images,
         truth.classes,
