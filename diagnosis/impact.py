@@ -13,16 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.average_precision import (
-    HOIEM_COLUMNS,
-    Hits,
-    HoiemScores,
-    RankedErrors,
-    envelope,
-    mean_over_objects,
-    normal_objects,
-    score_hits,
-)
+from diagnosis.average_precision import HOIEM_COLUMNS, HoiemScores, normal_objects, score_hits
 from diagnosis.breakdown import (
     BACKGROUND,
     CORRECT,
@@ -35,6 +26,7 @@ from diagnosis.breakdown import (
     error_masks,
 )
 from diagnosis.matching import Matching, ObjectCounter, Weights, assign, copies
+from diagnosis.rankings import Hits, RankedErrors, envelope, mean_over_objects
 from diagnosis.similar import group_indices
 
 __all__ = ["VARIANTS", "Impact", "ImpactStatistic", "Variant", "impact"]
