@@ -78,10 +78,14 @@ def characteristic_by_class(diagnosis: Diagnosis, characteristic: str = "area") 
     charts = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in charts[len(labels) :]:
         axes.set_axis_off()
-    for axes, label in zip(charts, labels, strict=False):
+    for place, (axes, label) in enumerate(zip(charts, labels, strict=False)):
         objects = count(int(result.overall.objects[label]), "object")
         title_panel(axes, result.classes[label], f"N = {objects}", width=wide - 0.5)
         _draw_bins(axes, table, label, 100 * float(result.overall.apn[label]))
+        if place % columns:
+            axes.tick_params(labelleft=False)
+        else:
+            axes.set_ylabel("normalised AP (%)", labelpad=2)
     return figure
 
 
@@ -109,7 +113,6 @@ def _draw_bins(axes: Axes, table: BinScores, label: int, overall: float) -> None
         ],
     )
     axes.set(xlim=(-0.6, max(len(names), 1) - 0.4), ylim=(0, 105), yticks=[0, 25, 50, 75, 100])
-    axes.set_ylabel("normalised AP (%)", labelpad=2)
     if not math.isnan(overall):
         axes.axhline(overall, **OVERALL_LINE)
         write_beside(axes, overall, f"{overall:.0f}", 2)

@@ -75,7 +75,8 @@ def _group_page(
         legend=legend,
         note=note,
     )
-    charts = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    spread_columns(figure, 0.1)
+    charts = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel().tolist()
     for axes in charts[len(panels) :]:
         axes.set_axis_off()
     for axes, (group, text) in zip(charts, panels.items(), strict=False):
