@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION, OTHER, SIMILAR, WEAK, verdicts
-from diagnosis.matching import assign
+from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION, OTHER, SIMILAR, WEAK
 from diagnosis.record import Diagnosis, check_same_truth
 
 __all__ = ["FATES", "Fate", "Flow", "fates", "flow"]
@@ -117,7 +116,7 @@ def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
     if counted not in ("top", "all"):
         raise InputError("counted", repr(counted), "'top' or 'all'")
     matching = diagnosis.matching
-    found = verdicts(matching, diagnosis.similar, strong=diagnosis.iou)
+    found = diagnosis.verdicts
     counts = np.ones(len(found.types), dtype=bool) if counted == "all" else diagnosis.breakdown.verdict >= 0
 
     result = np.full(len(matching.truth), MISSED, dtype=np.int8)
@@ -130,7 +129,7 @@ def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
     chosen = counts[detection] & (found.types[detection] != CORRECT)
     groups, detection = groups[chosen], detection[chosen]
     np.minimum.at(result, matching.pair_object[matching.group_start[groups]], found.types[detection])
-    taken = assign(matching, diagnosis.iou).objects
+    taken = diagnosis.assignment.objects
     result[taken[counts & (taken >= 0)]] = CORRECT
     result[matching.ignored] = IGNORED
     return result
