@@ -46,9 +46,13 @@ FATES: tuple[Fate, ...] = (
     Fate("other", ERROR_TYPES[OTHER].colour, "Only detections of classes that are not similar lie on it."),
     Fate("missed", "#222222", "No counted detection speaks for it."),
 )
-"""The first four are the error types of the detection that refers to the object."""
+"""All but the last have the name of the error type of the detection that refers to the object."""
 
 MISSED = len(FATES) - 1
+_NAMES = [fate.name for fate in FATES]
+FATE_OF_TYPE = np.array(
+    [_NAMES.index(kind.name) if kind.name in _NAMES else MISSED for kind in ERROR_TYPES], dtype=np.int8
+)
 IGNORED = -1
 
 
@@ -128,7 +132,8 @@ def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
     detection = matching.group_detection[groups]
     chosen = counts[detection] & (found.types[detection] != CORRECT)
     groups, detection = groups[chosen], detection[chosen]
-    np.minimum.at(result, matching.pair_object[matching.group_start[groups]], found.types[detection])
+    seen = FATE_OF_TYPE[found.types[detection]]
+    np.minimum.at(result, matching.pair_object[matching.group_start[groups]], seen)
     taken = diagnosis.assignment.objects
     result[taken[counts & (taken >= 0)]] = CORRECT
     result[matching.ignored] = IGNORED
