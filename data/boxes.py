@@ -1,6 +1,6 @@
 """Box arithmetic in NumPy. Boxes are xyxy ``(..., 4)``, continuous pixels, unless a name says otherwise.
 
-Functions of two arrays broadcast: ``iou(a, b)`` pairs row with row, ``iou(a[:, None], b)`` each with each.
+Functions of two arrays broadcast: ``f(a, b)`` pairs row with row, ``f(a[:, None], b)`` each with each.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["area", "clip", "cxcywh_to_xyxy", "intersection", "iou", "xywh_to_xyxy", "xyxy_to_xywh"]
+__all__ = ["area", "clip", "cxcywh_to_xyxy", "intersection", "xywh_to_xyxy", "xyxy_to_xywh"]
 
 Boxes = NDArray[np.float64]
 
@@ -40,20 +40,6 @@ def intersection(boxes: Boxes, others: Boxes) -> Boxes:
     sides = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2])
     sides = np.maximum(sides, 0.0)
     result: Boxes = sides[..., 0] * sides[..., 1]
-    return result
-
-
-def iou(boxes: Boxes, others: Boxes) -> Boxes:
-    """``(...)`` intersection over union; 0 where neither box has an area.
-
-    Examples
-    --------
-    >>> iou(np.array([[0.0, 0, 10, 10]]), np.array([[0.0, 5, 10, 10]]))
-    array([0.5])
-    """
-    common = intersection(boxes, others)
-    union = area(boxes) + area(others) - common
-    result: Boxes = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
     return result
 
 

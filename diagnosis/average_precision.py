@@ -87,11 +87,6 @@ class HoiemScores:
     apn_stderr: NDArray[np.float64]
     recall: NDArray[np.float64]
 
-    def __post_init__(self) -> None:
-        shapes = {getattr(self, name).shape for name in HOIEM_COLUMNS}
-        if len(shapes) != 1:
-            raise ValueError(f"columns of shapes {shapes}")
-
     def reshaped(self, *shape: int) -> HoiemScores:
         """The same numbers in another shape."""
         return HoiemScores(*(getattr(self, name).reshape(shape) for name in HOIEM_COLUMNS))

@@ -135,17 +135,9 @@ def calibration(
     last = len(edges) - 2
     place = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, last)
     shape = (len(matching.truth.classes), last + 1)
-    cells = found.labels[rows] * (last + 1) + place
-
-    def sums(weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        total = np.bincount(cells, weights, minlength=shape[0] * shape[1])
-        return total.astype(np.float64).reshape(shape)
-
+    cells, size = found.labels[rows] * shape[1] + place, shape[0] * shape[1]
+    counts, true = (np.bincount(some, minlength=size) for some in (cells, cells[labels[rows] == 1]))
+    sums = np.bincount(cells, scores, minlength=size).astype(np.float64)  # of nothing it gives integers
     return Calibration(
-        matching.truth.classes,
-        edges,
-        sums().astype(np.int64),
-        sums((labels[rows] == 1).astype(np.float64)).astype(np.int64),
-        sums(scores),
-        reason,
+        matching.truth.classes, edges, counts.reshape(shape), true.reshape(shape), sums.reshape(shape), reason
     )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data.records import InputError
 from diagnosis.average_precision import best_f1
-from diagnosis.breakdown import STRONG
+from diagnosis.breakdown import STRONG, shares_of
 from diagnosis.matching import Matching, greedy
 
 __all__ = ["ConfusionMatrix", "confusion_matrix"]
@@ -46,8 +46,7 @@ class ConfusionMatrix:
 
     def shares(self) -> NDArray[np.float64]:
         """``(C + 1, C + 1)`` each row as fractions of its sum; NaN where nothing is there."""
-        total = self.counts.sum(axis=1, keepdims=True)
-        return np.where(total > 0, self.counts / np.maximum(total, 1), np.nan)
+        return shares_of(self.counts)
 
 
 def confusion_matrix(

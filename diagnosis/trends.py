@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import InputError
-from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, error_masks
+from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, error_masks, shares_of
 from diagnosis.matching import Matching, assign
 from diagnosis.similar import group_indices
 
@@ -67,7 +67,7 @@ class FalsePositiveTrend:
     @property
     def shares(self) -> NDArray[np.float64]:
         """``(P, 4)`` fractions of the false positives counted; NaN where there is none."""
-        return _shares(self.counts)
+        return shares_of(self.counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ class DetectionTrend:
 
         NaN where there are none.
         """
-        return _shares(self.counts[:, group_indices(self.classes, members)].sum(axis=1))
+        return shares_of(self.counts[:, group_indices(self.classes, members)].sum(axis=1))
 
     def recall(self, members: Iterable[str] | None = None, *, weak: bool = False) -> NDArray[np.float64]:
         """``(P,)`` recall averaged over the classes of a group that have objects; NaN if none has."""
@@ -115,11 +115,6 @@ class DetectionTrend:
         values = (self.recall_weak if weak else self.recall_strong)[:, chosen]
         mean: NDArray[np.float64] = values.mean(axis=1) if values.size else np.full(len(values), np.nan)
         return mean
-
-
-def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    total = counts.sum(axis=-1, keepdims=True)
-    return np.where(total > 0, counts / np.maximum(total, 1), np.nan)
 
 
 def false_positive_trend(

@@ -19,6 +19,7 @@ from data.formats.names import hint
 from data.records import Detections, GroundTruth, InputError
 
 __all__ = [
+    "Columns",
     "Fault",
     "Faults",
     "Problem",
@@ -26,7 +27,7 @@ __all__ = [
     "box_in_image",
     "detections_of",
     "number_of",
-    "upright",
+    "valid_detections",
     "valid_rows",
 ]
 
@@ -119,7 +120,7 @@ RULES = ("image", "class", "score", "finite", "extent", "id")
 annotated objects: with an area), its id new. A row counts for the first rule that it breaks."""
 
 
-def inverted(boxes: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.bool_]:
+def inverted(boxes: NDArray[np.float64], limits: NDArray[np.int64]) -> NDArray[np.bool_]:
     """``(M,)`` which boxes (M, 4) are inverted, other than by clipping.
 
     A detector that clips a box beyond its image inverts it: one end lies on the border (to a pixel, as tools
@@ -163,26 +164,24 @@ def valid_rows(rows: Rows, faults: Faults, sizes: NDArray[np.int64] | None = Non
         return np.arange(count)
 
     # Something is wrong somewhere, or a box was inverted by clipping: only now row by row.
-    known, finite = rows.image_index >= 0, np.isfinite(boxes).all(axis=1)
-    wrong_extent: NDArray[np.bool_] = np.asarray(finite & ~ordered.all(axis=1))
-    if rows.scores is not None and not rows.sized and sizes is not None:
-        limits = np.full((count, 2), np.inf)
-        limits[known] = sizes[rows.image_index[known]]
-        wrong_extent[wrong_extent] = inverted(boxes[wrong_extent], limits[wrong_extent])
+    wrong_extent = ~(ordered[:, 0] & ordered[:, 1])
+    if rows.scores is not None and not rows.sized and sizes is not None and len(sizes):
+        suspects = np.flatnonzero(wrong_extent)
+        limits = sizes[rows.image_index[suspects]]  # of an unknown image any: that rule comes first
+        wrong_extent[suspects] = inverted(boxes[suspects], limits)
     nothing = np.zeros(count, dtype=bool)
     broken = np.stack(
         [
-            ~known,
+            rows.image_index < 0,
             rows.labels < 0,
             nothing if rows.scores is None else ~np.isfinite(rows.scores),
-            ~finite,
+            ~np.isfinite(boxes).all(axis=1),
             wrong_extent,
             nothing if rows.repeated is None else rows.repeated,
-        ],
-        axis=1,
-    )  # (M, 6): in the order of RULES
-    faulty = np.flatnonzero(broken.any(axis=1))
-    rules = broken[faulty].argmax(axis=1)
+        ]
+    )  # (6, M): in the order of RULES
+    faulty = np.flatnonzero(broken.any(axis=0))
+    rules = broken[:, faulty].argmax(axis=0)
     _, first, counts = np.unique(rules, return_index=True, return_counts=True)
     for place in np.argsort(first).tolist():
         row = int(faulty[first[place]])
@@ -245,31 +244,23 @@ def detection_problems(
     }
 
 
-def detections_of(truth: GroundTruth, rows: Rows, faults: Faults) -> Detections:
-    """The record of the valid rows, in their order; boxes inverted by clipping are left without area.
+Columns: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+"""Image index (M,), label (M,), score (M,) and box (M, 4) of detections."""
 
-    Raises
-    ------
-    InputError
-        As :func:`valid_rows`.
-    """
+
+def valid_detections(rows: Rows, faults: Faults, sizes: NDArray[np.int64]) -> Columns:
+    """The columns of the :func:`valid_rows`; boxes inverted by clipping are left without area, in place."""
     assert rows.scores is not None
-    valid = valid_rows(rows, faults, truth.sizes)
+    valid = valid_rows(rows, faults, sizes)
     keep = slice(None) if len(valid) == len(rows.labels) else valid  # a slice copies nothing
-    return Detections(
-        truth.images,
-        truth.classes,
-        rows.image_index[keep],
-        rows.labels[keep],
-        rows.scores[keep],
-        upright(rows.boxes[keep]),
-    )
-
-
-def upright(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Boxes ``(M, 4)`` of which those inverted by clipping are left without area. Changed in place."""
+    boxes = rows.boxes[keep]
     np.maximum(boxes[:, :2], boxes[:, 2:], out=boxes[:, 2:])
-    return boxes
+    return rows.image_index[keep], rows.labels[keep], rows.scores[keep], boxes
+
+
+def detections_of(truth: GroundTruth, rows: Rows, faults: Faults) -> Detections:
+    """The record of the :func:`valid_detections`, in their order."""
+    return Detections(truth.images, truth.classes, *valid_detections(rows, faults, truth.sizes))
 
 
 def box_in_image(

@@ -26,6 +26,7 @@ from data.formats.classes import ClassList, read_classes
 from data.formats.files import UNKNOWN_SIZE, read_bytes, read_text, read_utf8, write_texts
 from data.formats.names import Lookup
 from data.formats.validation import (
+    Columns,
     Fault,
     Faults,
     Problem,
@@ -33,8 +34,7 @@ from data.formats.validation import (
     box_in_image,
     detection_problems,
     number_of,
-    upright,
-    valid_rows,
+    valid_detections,
 )
 from data.records import UNKNOWN, Detections, GroundTruth, InputError
 
@@ -482,10 +482,8 @@ def class_of_file(stem: str, classes: Sequence[str]) -> int | None:
     return max(fits, key=lambda i: len(classes[i]), default=None)
 
 
-def _read_file(
-    path: Path, label: int, truth: GroundTruth, numbers: Lookup, lenient: bool
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Image index (M,), label (M,), score (M,) and box (M, 4) of the valid lines of a file."""
+def _read_file(path: Path, label: int, truth: GroundTruth, numbers: Lookup, lenient: bool) -> Columns:
+    """The valid lines of a file."""
     content = read_utf8(path, LINES, lenient)
     faults = Faults(path, lenient, "lines")
     lines = _parse(content)
@@ -523,8 +521,7 @@ def _read_file(
         {**problems, "image": unknown_image, "extent": inverted},
         scores,
     )
-    keep = valid_rows(rows, faults, truth.sizes)
-    return rows.image_index[keep], rows.labels[keep], scores[keep], upright(boxes[keep])
+    return valid_detections(rows, faults, truth.sizes)
 
 
 def _parse(content: bytes) -> Lines | None:

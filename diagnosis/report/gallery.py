@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,19 +33,11 @@ LANDSCAPE = 4 / 3
 """Shape that a part is widened to, as far as the image reaches."""
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A box in a picture.
+class Frame(NamedTuple):
+    """A box in a picture, in its units, and the class it is of.
 
-    Parameters
-    ----------
-    left, top, width, height
-        In units of the picture.
-    kind
-        ``found``: the detection; ``wanted``: the object that its error is about; ``beside``: another object;
-        ``ignored``: one that is neither rewarded nor punished.
-    label
-        Its class.
+    `kind` is ``found`` for the detection, ``wanted`` for the object that its error is about, ``beside`` for
+    another object, ``ignored`` for one that is neither rewarded nor punished.
     """
 
     left: float
@@ -56,28 +48,13 @@ class Frame:
     label: str
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """One error: whose, of which class and type, how sure, what it overlaps, and its picture.
 
-    Parameters
-    ----------
-    detector, label, kind
-        Indices into the detectors, the classes and :data:`diagnosis.breakdown.ERROR_TYPES`.
-    score
-        Confidence.
-    place
-        In the ranking of its class, from 1.
-    words
-        What it overlaps.
-    image
-        Name of the image.
-    width, height
-        Of the picture, the longer one ``Gallery.pixels``.
-    photograph
-        ``data:`` address of the part of the photograph, or empty.
-    frames
-        The boxes; the object that the error is about, and then the detection, come last.
+    `detector`, `label` and `kind` are indices into the detectors, the classes and
+    :data:`diagnosis.breakdown.ERROR_TYPES`; `place` is that in the ranking of the class, from 1;
+    `photograph` a ``data:`` address of the part around the boxes, or empty. Of `frames`, the object that the
+    error is about, and then the detection, come last.
     """
 
     detector: int
@@ -93,18 +70,9 @@ class Example:
     frames: tuple[Frame, ...]
 
 
-@dataclass(frozen=True)
-class Examples:
-    """What the gallery shows, and why photographs are missing.
-
-    Parameters
-    ----------
-    shown
-        By detector, class, error type and rank.
-    errors
-        How many errors there are among the detections counted, of all detectors.
-    unread
-        For each image whose photograph could not be read, why; empty if there are no photographs at all.
+class Examples(NamedTuple):
+    """What the gallery shows, by detector, class, error type and rank; of how many errors that are counted;
+    and, for each image whose photograph could not be read, why.
     """
 
     shown: tuple[Example, ...]
@@ -113,21 +81,10 @@ class Examples:
 
 
 def choose(diagnosis: Diagnosis, each: int, total: int) -> NDArray[np.int64]:
-    """The surest errors among the detections that the breakdown counts.
+    """The surest errors among the detections counted, as indices by class, error type and rank.
 
-    Parameters
-    ----------
-    diagnosis
-        The detector.
-    each
-        At most so many of each class and error type.
-    total
-        At most so many in all: first the surest of each class and type, then the second, and so on.
-
-    Returns
-    -------
-    NDArray
-        Indices of detections, by class, then error type, then rank.
+    At most `each` of a class and type, and `total` in all: first the surest of each class and type, then the
+    second, and so on.
     """
     rows = np.flatnonzero(diagnosis.breakdown.verdict > CORRECT)
     kinds = diagnosis.breakdown.verdict[rows].astype(np.int64)
@@ -149,9 +106,7 @@ def collect(diagnoses: Sequence[Diagnosis], limits: Gallery, drawn: int = 0) -> 
     unread: dict[int, str] = {}
     for position, diagnosis in enumerate(diagnoses):
         rows = choose(diagnosis, limits.each, limits.total // len(diagnoses))
-        photographs = Photographs(diagnosis.truth)
-        shown += _examples(diagnosis, position, rows, photographs, limits)
-        unread |= photographs.unread
+        shown += _examples(diagnosis, position, rows, limits, unread)
     shown = _within(shown, 1e6 * limits.megabytes - drawn)
     errors = sum(int((diagnosis.breakdown.verdict > CORRECT).sum()) for diagnosis in diagnoses)
     return Examples(tuple(shown), errors, tuple(unread[image] for image in sorted(unread)))
@@ -175,29 +130,31 @@ def _within(shown: list[Example], size: float) -> list[Example]:
 
 
 def _examples(
-    diagnosis: Diagnosis,
-    position: int,
-    rows: NDArray[np.int64],
-    photographs: Photographs,
-    limits: Gallery,
+    diagnosis: Diagnosis, position: int, rows: NDArray[np.int64], limits: Gallery, unread: dict[int, str]
 ) -> list[Example]:
+    """The errors `rows` of the detector at `position`; notes in `unread` what could not be read, and why."""
     detections, truth, verdict = diagnosis.detections, diagnosis.truth, diagnosis.referenced_objects
     made: dict[int, Example] = {}
+    last, pixels = -1, None
     # Image by image, so that each photograph is read once.
     for n in np.argsort(detections.image_index[rows], kind="stable").tolist():
         row = int(rows[n])
         image, label = int(detections.image_index[row]), int(detections.labels[row])
+        if image != last:
+            last, (pixels, reason) = image, _photograph(truth, image)
+            if reason:
+                unread[image] = f"{truth.images[image]}: {reason}"
         kind, size = int(verdict.types[row]), truth.sizes[image].astype(np.float64)
         object_ = NONE if kind == BACKGROUND else int(verdict.objects[row])
         box = np.clip(detections.boxes[row], 0, np.tile(size, 2))
-        pixels = photographs.read(image)
         wanted = [] if object_ == NONE else [truth.boxes[object_]]
         part = np.append([0.0, 0.0], size) if pixels is None else part_around([box, *wanted], size)
         scale = limits.pixels / float((part[2:] - part[:2]).max())
         width, height = ((part[2:] - part[:2]) * scale).round(1).tolist()
         frames = _beside(diagnosis, image, object_, part, scale)
         if wanted:
-            frames.append(frame(wanted[0], part, scale, "wanted", truth.classes[truth.labels[object_]]))
+            frames.append(_frame(wanted[0], part, scale, "wanted", truth.classes[truth.labels[object_]]))
+        frames.append(_frame(box, part, scale, "found", truth.classes[label]))
         made[n] = Example(
             position,
             label,
@@ -208,8 +165,8 @@ def _examples(
             truth.images[image],
             width,
             height,
-            "" if pixels is None else encode(pixels, part, limits),
-            (*frames, frame(box, part, scale, "found", truth.classes[label])),
+            "" if pixels is None else _encode(pixels, part, limits),
+            tuple(frames),
         )
     return [made[n] for n in range(len(rows))]
 
@@ -232,44 +189,26 @@ def _beside(
     reach = np.minimum(boxes[here, 2:], part[2:]) - np.maximum(boxes[here, :2], part[:2])  # (n, 2)
     here = here[(reach > 0).all(axis=1) & (here != object_)]
     here = here[np.argsort(-np.prod(boxes[here, 2:] - boxes[here, :2], axis=1), kind="stable")]
+    kinds = np.where(diagnosis.matching.ignored[here], "ignored", "beside")
     return [
-        frame(
-            boxes[index],
-            part,
-            scale,
-            "ignored" if diagnosis.matching.ignored[index] else "beside",
-            truth.classes[truth.labels[index]],
-        )
-        for index in here[:MAX_OTHER_OBJECTS].tolist()
+        _frame(boxes[index], part, scale, str(kind), truth.classes[truth.labels[index]])
+        for index, kind in zip(here[:MAX_OTHER_OBJECTS], kinds, strict=False)
     ]
 
 
 # ---- photographs -----------------------------------------------------------------------------
 
 
-class Photographs:
-    """Reads the photographs of a ground truth, one after the other; notes those it could not read."""
-
-    def __init__(self, truth: GroundTruth) -> None:
-        self._truth = truth
-        self._image = -1
-        self._pixels: NDArray[np.uint8] | None = None
-        self.unread: dict[int, str] = {}
-
-    def read(self, image: int) -> NDArray[np.uint8] | None:
-        """``(height, width, 3)`` pixels, or None if the photograph is absent, damaged or of another size."""
-        if not self._truth.files:
-            return None
-        if image != self._image:
-            self._image, self._pixels = image, None
-            if not Path(self._truth.files[image]).is_file():
-                self.unread[image] = f"{self._truth.images[image]}: no such file"
-                return None
-            try:
-                self._pixels = read_picture(self._truth, image)
-            except InputError as error:
-                self.unread[image] = f"{self._truth.images[image]}: {error.found}"
-        return self._pixels
+def _photograph(truth: GroundTruth, image: int) -> tuple[NDArray[np.uint8] | None, str]:
+    """``(height, width, 3)`` pixels; or None and why: it is absent, damaged or of another size."""
+    if not truth.files:
+        return None, ""
+    if not Path(truth.files[image]).is_file():
+        return None, "no such file"
+    try:
+        return read_picture(truth, image), ""
+    except InputError as error:
+        return None, error.found
 
 
 def part_around(boxes: Sequence[NDArray[np.float64]], size: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -291,14 +230,14 @@ def part_around(boxes: Sequence[NDArray[np.float64]], size: NDArray[np.float64])
     return np.concatenate([np.floor(start), np.minimum(np.ceil(start + extent), size)])
 
 
-def frame(box: NDArray[np.float64], part: NDArray[np.float64], scale: float, kind: str, label: str) -> Frame:
+def _frame(box: NDArray[np.float64], part: NDArray[np.float64], scale: float, kind: str, label: str) -> Frame:
     """A box (xyxy) where it lies in a picture of `part` of the image, `scale` units a pixel."""
     left, top = ((box[:2] - part[:2]) * scale).round(1).tolist()
     width, height = ((box[2:] - box[:2]) * scale).round(1).tolist()
     return Frame(left, top, width, height, kind, label)
 
 
-def encode(pixels: NDArray[np.uint8], part: NDArray[np.float64], limits: Gallery) -> str:
+def _encode(pixels: NDArray[np.uint8], part: NDArray[np.float64], limits: Gallery) -> str:
     """The part of a photograph as a ``data:`` address of a JPEG, at most ``limits.pixels`` long.
 
     The same pixels give the same text: nothing but the picture is in it.

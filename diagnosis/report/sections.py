@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +14,27 @@ from diagnosis.compare import p_value, quantity_name
 from diagnosis.figures.style import count
 from diagnosis.impact import VARIANTS
 from diagnosis.record import Diagnosis
-from diagnosis.report.charts import Block, Panels, bars, forest, lines
+from diagnosis.report.blocks import (
+    ABSENT,
+    Block,
+    Cell,
+    Column,
+    Table,
+    bars,
+    forest,
+    from_page_table,
+    lines,
+    points,
+    reported,
+    share,
+    text,
+    whole,
+)
 from diagnosis.report.content import SECTIONS, Json, ReportContent
-from diagnosis.report.tables import Cell, Column, Table, from_page_table, points, reported, share, text, whole
 from diagnosis.tide import TIDE_ERRORS, TIDE_LABELS, explain
 from diagnosis.words import FEW_IMAGES
 
-__all__ = ["Section", "sections"]
+__all__ = ["sections"]
 
 SHORT_TITLES = {
     "comparison": "Differences",
@@ -60,6 +74,7 @@ QUANTITY_HEADINGS = {
     "dap": "Gain in average precision (TIDE's dAP)",
 }
 """By section of :class:`diagnosis.compare.Comparison`."""
+QUANTITY_COLUMNS = (Column("of", False), Column("quantity", False))
 CHARACTERISTIC_NAMES = {
     "area": "size (area of the box)",
     "height": "height of the box",
@@ -78,42 +93,33 @@ TIDE_SUMS = {
 ERROR_TYPE_OF_COLOUR = {kind.colour: kind.name for kind in ERROR_TYPES}
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the page."""
-
-    key: str
-    title: str
-    short: str
-    note: str
-    blocks: tuple[Block, ...]
-
-
-def sections(content: ReportContent, letters: Sequence[str]) -> tuple[Section, ...]:
-    """All sections for which there is something, in the order of :data:`SECTIONS`."""
+def sections(content: ReportContent, letters: Sequence[str]) -> list[dict[str, Any]]:
+    """All sections for which there is something, in the order of :data:`SECTIONS`, as the template reads
+    them: key, title, short title, note and blocks.
+    """
     numbers, detectors = content.numbers, content.numbers["detectors"]
     own = {
-        "comparison": differences(numbers),
-        "impact": impact(detectors, letters),
-        "characteristics": characteristics(detectors, letters),
-        "tide": tide(detectors, letters),
+        "comparison": _differences(numbers),
+        "impact": _impact(detectors, letters),
+        "characteristics": _characteristics(detectors, letters),
+        "tide": _tide(detectors, letters),
     }
     found = []
     for key, title in SECTIONS.items():
         short, note = SHORT_TITLES[key], NOTES.get(key, "")
-        blocks = (
+        blocks = [
             *own.get(key, ()),
             *(figure for figure in content.figures if figure.section == key),
             *(from_page_table(table) for table in content.tables if table.section == key),
-        )
+        ]
         if key == "comparison":
             if not numbers["comparison"]:
                 title, short, note = "How sure the numbers are", "Intervals", NOTE_OF_ONE_DETECTOR
             if numbers["intervals"]:
-                note = f"{note} {few_images(content.diagnoses[0])}".strip()
+                note = f"{note} {_few_images(content.diagnoses[0])}".strip()
         if blocks:
-            found.append(Section(key, title, short, note, blocks))
-    return tuple(found)
+            found.append({"key": key, "title": title, "short": short, "note": note, "blocks": blocks})
+    return found
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -123,7 +129,7 @@ def _mean(values: Sequence[float]) -> float | None:
 # ---- what errors cost ------------------------------------------------------------------------
 
 
-def impact(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
+def _impact(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
     """What average precision, plain and normalised, would gain: the changes of the rules, section 4."""
     blocks: list[Block] = []
     for key, base, name in (
@@ -153,7 +159,7 @@ def _gains(detector: Json, variant: str, key: str, base: str) -> list[float]:
     return [max(after - before, 0.0) for after, before in pairs if after is not None and before is not None]
 
 
-def tide(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
+def _tide(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
     """TIDE's errors: what each costs, and how many there are."""
     results: list[Json] = [detector["tide"] for detector in detectors]
     iou, several = results[0]["iou"], len(detectors) > 1
@@ -172,18 +178,12 @@ def tide(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
     for detector, letter in zip(detectors, letters, strict=True):
         prefix = f"{letter}: " if several else ""
         columns += [Column(f"{prefix}{what}", meaning=detector["name"]) for what in ("dAP", "number")]
-    rows = [
-        [
-            text(label),
-            text(meanings[kind]),
-            *(
-                cell
-                for result in results
-                for cell in (share(result["dap"][kind]), whole(result["counts"].get(kind)))
-            ),
-        ]
-        for kind, label in TIDE_LABELS.items()
-    ]
+    rows = []
+    for kind, label in TIDE_LABELS.items():
+        cells = [text(label), text(meanings[kind])]
+        for result in results:
+            cells += [share(result["dap"][kind]), whole(result["counts"].get(kind))]
+        rows.append(cells)
     scores = "; ".join(
         f"{letter + ' ' if several else ''}{share(result[f'ap{100 * iou:g}']).text} %"
         for letter, result in zip(letters, results, strict=True)
@@ -192,7 +192,7 @@ def tide(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
         "dAP in points; number: detections with this error, or objects missed. "
         f"AP at an IoU of {iou:g}: {scores}."
     )
-    return [chart, Table("TIDE's errors", tuple(columns), tuple(map(tuple, rows)), caption)]
+    return [chart, Table("TIDE's errors", columns, rows, caption)]
 
 
 # ---- characteristics of objects --------------------------------------------------------------
@@ -201,7 +201,7 @@ Bins = Mapping[tuple[str, str], Json]
 """Entries of one characteristic of a detector, by class and bin."""
 
 
-def characteristics(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
+def _characteristics(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
     """Normalised average precision over the bins of each characteristic: charts and tables."""
     names = list(dict.fromkeys(name for detector in detectors for name in detector["bins"]))
     panels, tables, further = [], [], []
@@ -221,7 +221,7 @@ def characteristics(detectors: Sequence[Json], letters: Sequence[str]) -> list[B
             for place, (label, word) in enumerate(zip(labels, words, strict=True)):
                 objects = [entry["objects"] for entry in _counted(found[0], label)]
                 means = (share(values[place]) for values in series)
-                further.append((text(title), text(word), whole(len(objects)), whole(sum(objects)), *means))
+                further.append([text(title), text(word), whole(len(objects)), whole(sum(objects)), *means])
     averaged = f"averaged over the classes with at least {FEWEST_OBJECTS} objects in the bin"
     blocks: list[Block] = [*tables]
     if panels:
@@ -229,14 +229,13 @@ def characteristics(detectors: Sequence[Json], letters: Sequence[str]) -> list[B
             f"Per cent, {averaged}: which classes these are changes from bin to bin, so a step between two "
             "bins can also come of the classes."
         )
-        blocks.insert(0, Panels("Normalised average precision by bin", tuple(panels), caption))
+        title = "Normalised average precision by bin"
+        blocks.insert(0, {"block": "panels", "title": title, "panels": panels, "caption": caption})
     if further:
-        columns = (
-            *(Column("characteristic", False), Column("bin", False), Column("classes"), Column("objects")),
-            *(Column(heading) for heading in _score_headings(letters)),
-        )
+        columns = [Column("characteristic", False), Column("bin", False)]
+        columns += map(Column, ("classes", "objects", *_score_headings(letters)))
         caption = f"APn: normalised average precision, per cent, {averaged}."
-        blocks.append(Table("Further characteristics", columns, tuple(further), caption))
+        blocks.append(Table("Further characteristics", columns, further, caption))
     return blocks
 
 
@@ -273,18 +272,18 @@ def _bin_table(
         for label in words:
             entries = [bins[name, label] for bins in found]
             cells += [whole(entries[0]["objects"]), *(reported(entry, "apn") for entry in entries)]
-        rows.append(tuple(cells))
+        rows.append(cells)
     columns = [Column("class", False)]
     for word in words.values():
         columns += [Column(f"{word}: {heading}") for heading in ("N", *_score_headings(letters))]
     caption = "N: objects in the bin. APn: normalised average precision, per cent."
-    return Table(f"{title}: all classes", tuple(columns), tuple(rows), caption, folded=True)
+    return Table(f"{title}: all classes", columns, rows, caption, folded=True)
 
 
 # ---- differences and intervals ---------------------------------------------------------------
 
 
-def differences(numbers: Json) -> list[Block]:
+def _differences(numbers: Json) -> list[Block]:
     """Each pair of detectors with paired intervals, and each detector with its own."""
     blocks: list[Block] = []
     for entry in numbers["comparison"]:
@@ -294,7 +293,7 @@ def differences(numbers: Json) -> list[Block]:
         for section, quantity, gap in _quantities(entry):
             label, note = _label(section, quantity), gap.get("reason", "")
             replicates = entry["replicates"] - gap.get("undefined_replicates", 0)
-            p = Cell("–", None, note)
+            p = Cell(ABSENT, None, note)
             if gap["p"] is not None:
                 words = p_value(gap["p"], replicates)
                 p = Cell(words.removeprefix("= "), gap["p"])
@@ -302,16 +301,15 @@ def differences(numbers: Json) -> list[Block]:
                     (label, gap["difference"], gap["low"], gap["high"], f"p {words}")
                 )
             cells = (points(gap[name], note) for name in ("difference", "low", "high"))
-            rows.append((text(_heading(section)), text(label), *cells, p))
-        blocks += [forest(f"{title}: {_heading(section)}", gaps, caption) for section, gaps in drawn.items()]
-        headings = ("of", "quantity", "difference", "low", "high", "p")
-        columns = tuple(Column(heading, place > 1) for place, heading in enumerate(headings))
-        blocks.append(Table(f"{title}: all differences", columns, tuple(rows), caption, folded=True))
+            rows.append([text(QUANTITY_HEADINGS[section]), text(label), *cells, p])
+        blocks += [forest(f"{title}: {QUANTITY_HEADINGS[of]}", gaps, caption) for of, gaps in drawn.items()]
+        columns = [*QUANTITY_COLUMNS, *map(Column, ("difference", "low", "high", "p"))]
+        blocks.append(Table(f"{title}: all differences", columns, rows, caption, folded=True))
     intervals = numbers["intervals"]
     return [*_runs(intervals), *blocks, *_intervals(intervals, folded=bool(blocks))]
 
 
-def few_images(diagnosis: Diagnosis) -> str:
+def _few_images(diagnosis: Diagnosis) -> str:
     """What to think of intervals that few images are behind; empty where there are no such intervals.
 
     The bootstrap draws from the images at hand: of a few, it shows less than the chance there was.
@@ -339,10 +337,10 @@ def _runs(entries: Sequence[Json]) -> list[Block]:
     """Which runs each group is of; nothing where no run is grouped."""
     if all(len(entry["runs"]) < 2 for entry in entries):
         return []
-    rows = tuple(
-        (text(entry["name"]), whole(len(entry["runs"])), text(", ".join(entry["runs"]))) for entry in entries
-    )
-    columns = (Column("group", False), Column("number"), Column("runs", False))
+    rows = [
+        [text(entry["name"]), whole(len(entry["runs"])), text(", ".join(entry["runs"]))] for entry in entries
+    ]
+    columns = [Column("group", False), Column("number"), Column("runs", False)]
     return [Table("Runs taken together", columns, rows, "A group's number is the mean of its runs'.")]
 
 
@@ -357,18 +355,11 @@ def _intervals(entries: Sequence[Json], *, folded: bool) -> list[Block]:
     found = [{(section, name): value for section, name, value in _quantities(entry)} for entry in entries]
     if not entries or not found[0]:
         return []
-    rows = tuple(
-        (
-            text(_heading(section)),
-            text(_label(section, name)),
-            *(_interval(values[section, name]) for values in found),
-        )
-        for section, name in found[0]
-    )
-    columns = (
-        *(Column("of", False), Column("quantity", False)),
-        *(Column(entry["name"]) for entry in entries),
-    )
+    rows = [
+        [text(QUANTITY_HEADINGS[key[0]]), text(_label(*key)), *(_interval(values[key]) for values in found)]
+        for key in found[0]
+    ]
+    columns = [*QUANTITY_COLUMNS, *(Column(entry["name"]) for entry in entries)]
     caption = f"Per cent, with intervals of {_level(entries[0])}."
     if any("runs_deviation" in value for values in found for value in values.values()):
         caption += " ±: standard deviation between the runs."
@@ -378,14 +369,10 @@ def _intervals(entries: Sequence[Json], *, folded: bool) -> list[Block]:
 
 def _interval(entry: Json) -> Cell:
     if entry["value"] is None or entry["low"] is None:
-        return Cell("–", None, entry["reason"])
+        return Cell(ABSENT, None, entry["reason"])
     value, low, high = (f"{100 * entry[name]:.1f}" for name in ("value", "low", "high"))
     spread = f" ± {100 * entry['runs_deviation']:.1f}" if "runs_deviation" in entry else ""
     return Cell(f"{value} [{low}, {high}]{spread}", entry["value"])
-
-
-def _heading(section: str) -> str:
-    return QUANTITY_HEADINGS.get(section, section.replace("_", " "))
 
 
 def _label(section: str, quantity: str) -> str:

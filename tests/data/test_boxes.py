@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torchvision.ops import box_convert, box_iou
 
-from data.boxes import area, clip, cxcywh_to_xyxy, intersection, iou, xywh_to_xyxy, xyxy_to_xywh
+from data.boxes import area, clip, cxcywh_to_xyxy, intersection, xywh_to_xyxy, xyxy_to_xywh
 
 
 def random_boxes(count: int, seed: int) -> np.ndarray:
@@ -17,8 +17,9 @@ def test_equal_to_torchvision() -> None:
     each = box_iou(torch.from_numpy(boxes), torch.from_numpy(others)).numpy()
     assert (each > 0).any()
     assert (each == 0).any()
-    np.testing.assert_allclose(iou(boxes[:, None], others), each, rtol=1e-12)
-    np.testing.assert_array_equal(iou(boxes[:30], others), iou(boxes[:, None], others)[range(30), range(30)])
+    common = intersection(boxes[:, None], others)
+    np.testing.assert_allclose(common / (area(boxes)[:, None] + area(others) - common), each, rtol=1e-12)
+    np.testing.assert_array_equal(intersection(boxes[:30], others), common[range(30), range(30)])
     for convert, before, after in ((xyxy_to_xywh, "xyxy", "xywh"), (xywh_to_xyxy, "xywh", "xyxy"),
                                    (cxcywh_to_xyxy, "cxcywh", "xyxy")):  # fmt: skip
         expected = box_convert(torch.from_numpy(boxes), before, after).numpy()
@@ -29,13 +30,13 @@ def test_no_boxes() -> None:
     none, some = np.zeros((0, 4)), random_boxes(3, 0)
     assert area(none).shape == (0,)
     assert clip(none, (5, 5)).shape == (0, 4)
-    assert iou(none[:, None], some).shape == (0, 3)
+    assert intersection(none[:, None], some).shape == (0, 3)
     assert xywh_to_xyxy(none).shape == (0, 4)
 
 
 def test_without_area() -> None:
     point = np.array([[5.0, 5, 5, 5]])
-    assert iou(point, point) == 0
+    assert area(point) == intersection(point, point) == 0
     assert intersection(point, random_boxes(1, 0) * 0) == 0
 
 

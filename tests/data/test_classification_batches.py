@@ -134,15 +134,11 @@ def test_each_channel_has_mean_0_and_deviation_1() -> None:
 # ---------------------------------------------------------------- arrays
 
 
-def test_one_image() -> None:
-    one = noise(1)
-    (batch,) = classification_loader(one, 128, train=True)
+def test_one_image_and_none() -> None:
+    (batch,) = classification_loader(noise(1), 128, train=True)
     assert batch["images"].shape == (1, 3, 8, 8)
-    (batch,) = classification_loader(one, 128, train=False)
-    np.testing.assert_array_equal(batch["images"].numpy(), one.images)
-
-
-def test_no_image() -> None:
+    (batch,) = classification_loader(noise(1), 128, train=False)
+    np.testing.assert_array_equal(batch["images"].numpy(), noise(1).images)
     with pytest.raises(InputError, match="images: found 0 for 1 processes"):
         classification_loader(noise(3).select([]), 2, train=False)
 
@@ -177,33 +173,25 @@ def test_training_sees_each_image_once_cropped_as_drawn_with_its_label() -> None
 
 
 def test_an_image_is_the_same_in_every_batch_and_process_of_an_epoch() -> None:
-    images = noise(24)
-    whole = epoch_of(classification_loader(images, 24, train=True, seed=1), 2)
-    assert_same(epoch_of(classification_loader(images, 3, train=True, seed=1), 2), whole)
-    shared: dict[int, NDArray[np.uint8]] = {}
-    for rank in range(3):
-        shared |= epoch_of(classification_loader(images, 4, train=True, seed=1, rank=rank, world_size=3), 2)
-    assert_same(shared, whole)
-    for other in (
-        epoch_of(classification_loader(images, 24, train=True, seed=1), 3),
-        epoch_of(classification_loader(images, 24, train=True, seed=2), 2),
-    ):
+    def epoch(epoch: int = 2, size: int = 24, **options: int) -> dict[int, NDArray[np.uint8]]:
+        loader = classification_loader(noise(24), size, train=True, **{"seed": 1, **options})
+        return epoch_of(loader, epoch)
+
+    whole = epoch()
+    assert_same(epoch(size=3), whole)
+    parts = [epoch(size=4, rank=rank, world_size=3) for rank in range(3)]
+    assert_same(parts[0] | parts[1] | parts[2], whole)
+    for other in (epoch(3), epoch(seed=2)):
         assert any((other[index] != image).any() for index, image in whole.items())
 
 
 def test_a_resumed_epoch_equals_an_unbroken_one() -> None:
-    def loader() -> EpochLoader[ClassificationBatch]:
-        return classification_loader(noise(20), 4, train=True, seed=7)
-
-    unbroken = loader()
+    unbroken, stopped, resumed = (classification_loader(noise(20), 4, train=True, seed=7) for _ in range(3))
     unbroken.set_epoch(3)
     expected = list(unbroken)
-    stopped = loader()
     stopped.set_epoch(3)
-    iterator = iter(stopped)
-    for _ in range(2):
-        next(iterator)
-    resumed = loader()
+    for _ in zip(range(2), stopped, strict=False):
+        pass
     resumed.load_state_dict(stopped.state_dict())
     rest = list(resumed)
     assert len(rest) == 3
@@ -231,14 +219,11 @@ def test_wrong_arguments(arguments: dict[str, int], where: str) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_makes_the_same_batches() -> None:
-    images, normalise = (
-        noise(64, side=32),
-        Normalization(Statistics((130.0, 120.0, 110.0), (60.0, 61.0, 63.0))),
-    )
+    images = noise(64, side=32)
+    normalise = Normalization(Statistics((130.0, 120.0, 110.0), (60.0, 61.0, 63.0)))
     keys = [(4, index) for index in range(64)]
-    here = ArrayImages(images, augment=True, seed=9)[keys[0]], ArrayImages(images, augment=True, seed=9)
-    there = ArrayImages(images, device="cuda", augment=True, seed=9)
-    mine, other = here[1].__getitems__(keys)[0], there.__getitems__(keys)[0]
+    mine = ArrayImages(images, augment=True, seed=9).__getitems__(keys)[0]
+    other = ArrayImages(images, device="cuda", augment=True, seed=9).__getitems__(keys)[0]
     assert other["images"].is_cuda
     for key in ("images", "labels", "index"):
         assert torch.equal(mine[key], other[key].cpu())  # type: ignore[literal-required]
@@ -258,19 +243,12 @@ def photograph(width: int, height: int, mode: str = "RGB") -> Image.Image:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("imagenet")
-    for number, (width, height, mode) in enumerate(
-        [
-            (300, 200, "RGB"),
-            (180, 400, "L"),
-            (256, 256, "CMYK"),
-            (901, 600, "RGB"),
-            (40, 30, "RGB"),
-            (500, 60, "RGB"),
-        ]
-    ):
+    sizes = [(300, 200), (180, 400), (256, 256), (901, 600), (40, 30), (500, 60)]
+    modes = ["RGB", "L", "CMYK", "RGB", "RGB", "RGB"]
+    for number, (size, mode) in enumerate(zip(sizes, modes, strict=True)):
         folder = root / "train" / f"n0{number % 2}"
         folder.mkdir(parents=True, exist_ok=True)
-        photograph(width, height, mode).save(folder / f"{number}.JPEG", quality=90)
+        photograph(*size, mode).save(folder / f"{number}.JPEG", quality=90)
     photograph(320, 240, "P").save(root / "train" / "n00" / "9.png")
     return root
 

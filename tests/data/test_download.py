@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,77 +125,60 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server.httpd.server_close()
 
 
-def fetch_it(server: Server, file: Path, archive: Archive = ARCHIVE) -> None:
-    fetch(f"{server.url}/{archive.path}", file, archive.size, archive.sha256, quiet)
+def fetch_it(server: Server, folder: Path, archive: Archive = ARCHIVE) -> None:
+    url = f"{server.url}/{archive.path}"
+    fetch(url, folder / archive.name, archive.size, archive.sha256, quiet)
 
 
 # ---------------------------------------------------------------- fetching
 
 
 def test_an_empty_file(server: Server, tmp_path: Path) -> None:
-    server.files["/empty"] = b""
-    fetch(f"{server.url}/empty", tmp_path / "empty", 0, hashlib.sha256(b"").hexdigest(), quiet)
-    assert (tmp_path / "empty").read_bytes() == b""
-
-
-def test_a_whole_file(server: Server, tmp_path: Path) -> None:
-    fetch_it(server, tmp_path / "a.tar")
-    assert (tmp_path / "a.tar").read_bytes() == CONTENT
-    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
-    assert server.requests == [("/voc2007/a.tar", None)]
+    server.files["/empty.tar"] = b""
+    fetch_it(server, tmp_path, archive_of(b"", "empty.tar"))
+    assert (tmp_path / "empty.tar").read_bytes() == b""
 
 
 @pytest.mark.parametrize("lengths", [True, False])
-def test_a_broken_transfer_goes_on_where_it_stopped(server: Server, tmp_path: Path, lengths: bool) -> None:
+@pytest.mark.parametrize(
+    ("part", "behaviour", "ranges"),
+    [
+        (b"", {}, [None]),
+        # A broken transfer goes on where it stopped, also in a later run.
+        (b"", {"break_after": [30_000, 40_000]}, [None, "bytes=30000-", "bytes=70000-"]),
+        (CONTENT[:50_000], {}, ["bytes=50000-"]),
+        # A part that is whole is only checked, one that is too long begun anew.
+        (CONTENT, {}, []),
+        (CONTENT + b"more", {}, [None]),
+        (b"", {"ranges": False, "break_after": [30_000]}, [None, "bytes=30000-"]),
+        # A busy server is asked again.
+        (b"", {"answers": [503, 429, 500]}, [None] * 4),
+    ],
+)
+def test_a_file_arrives_whole(
+    server: Server,
+    tmp_path: Path,
+    part: bytes,
+    behaviour: dict[str, Any],
+    ranges: list[str | None],
+    lengths: bool,
+) -> None:
     server.lengths = lengths
-    server.break_after = [30_000, 40_000]
-    fetch_it(server, tmp_path / "a.tar")
-    assert (tmp_path / "a.tar").read_bytes() == CONTENT
-    assert [wanted for _, wanted in server.requests] == [None, "bytes=30000-", "bytes=70000-"]
-
-
-def test_a_later_run_goes_on_with_the_part(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "a.tar.part").write_bytes(CONTENT[:50_000])
-    fetch_it(server, tmp_path / "a.tar")
-    assert (tmp_path / "a.tar").read_bytes() == CONTENT
-    assert server.requests == [("/voc2007/a.tar", "bytes=50000-")]
-
-
-def test_a_part_that_is_whole_is_only_checked(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "a.tar.part").write_bytes(CONTENT)
-    fetch_it(server, tmp_path / "a.tar")
-    assert (tmp_path / "a.tar").read_bytes() == CONTENT
-    assert server.requests == []
-
-
-def test_a_part_that_is_too_long_is_begun_anew(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "a.tar.part").write_bytes(CONTENT + b"more")
-    fetch_it(server, tmp_path / "a.tar")
-    assert (tmp_path / "a.tar").read_bytes() == CONTENT
-
-
-def test_a_server_that_knows_no_ranges(server: Server, tmp_path: Path) -> None:
-    server.ranges = False
-    server.break_after = [30_000]
-    fetch_it(server, tmp_path / "a.tar")
-    assert (tmp_path / "a.tar").read_bytes() == CONTENT
-    assert len(server.requests) == 2
-
-
-def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path) -> None:
-    server.answers = [503, 429, 500]
-    fetch_it(server, tmp_path / "a.tar")
-    assert (tmp_path / "a.tar").read_bytes() == CONTENT
-    assert len(server.requests) == 4
+    for name, value in behaviour.items():
+        setattr(server, name, list(value) if isinstance(value, list) else value)
+    if part:
+        (tmp_path / "a.tar.part").write_bytes(part)
+    fetch_it(server, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.tar": CONTENT}
+    assert server.requests == [("/voc2007/a.tar", wanted) for wanted in ranges]
 
 
 def test_a_server_that_never_answers_is_given_up_and_the_part_stays(server: Server, tmp_path: Path) -> None:
     server.break_after = [20_000]
     server.answers = [0, *[503] * 100]
     with pytest.raises(InputError, match=r"no way to fetch it \(the server's answer 503 .*run it again"):
-        fetch_it(server, tmp_path / "a.tar")
-    assert (tmp_path / "a.tar.part").read_bytes() == CONTENT[:20_000]
-    assert not (tmp_path / "a.tar").exists()
+        fetch_it(server, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.tar.part": CONTENT[:20_000]}
     assert len(server.requests) == download.TRIES
 
 
@@ -202,13 +186,13 @@ def test_no_server_at_all(server: Server, tmp_path: Path) -> None:
     server.httpd.shutdown()
     server.httpd.server_close()
     with pytest.raises(InputError, match=r"no way to fetch it \(.*[Rr]efused"):
-        fetch_it(server, tmp_path / "a.tar")
+        fetch_it(server, tmp_path)
 
 
 def test_a_missing_file_is_not_asked_for_twice(server: Server, tmp_path: Path) -> None:
     server.files.clear()
     with pytest.raises(InputError, match="404"):
-        fetch_it(server, tmp_path / "a.tar")
+        fetch_it(server, tmp_path)
     assert len(server.requests) == 1
 
 
@@ -217,11 +201,10 @@ def test_a_missing_file_is_not_asked_for_twice(server: Server, tmp_path: Path) -
 def test_a_file_of_another_size_is_refused(server: Server, tmp_path: Path, part: int, lengths: bool) -> None:
     server.lengths = lengths
     (tmp_path / "a.tar.part").write_bytes(CONTENT[:part])
-    server.files["/voc2007/a.tar"] = CONTENT + b"more" if not lengths else CONTENT[:90_000]
-    with pytest.raises(
-        InputError, match=r"a file of (90000|more than \d+) bytes; expected the official one's"
-    ):
-        fetch_it(server, tmp_path / "a.tar")
+    server.files["/voc2007/a.tar"] = CONTENT[:90_000] if lengths else CONTENT + b"more"
+    expected = r"a file of (90000|more than \d+) bytes; expected the official one's"
+    with pytest.raises(InputError, match=expected):
+        fetch_it(server, tmp_path)
     assert not (tmp_path / "a.tar").exists()
 
 
@@ -231,7 +214,7 @@ def test_a_wrong_checksum_is_refused_and_the_part_removed(server: Server, tmp_pa
     if not part:
         server.files["/voc2007/a.tar"] = b"x" * len(CONTENT)
     with pytest.raises(InputError, match=rf"SHA-256 \w+; expected {ARCHIVE.sha256}: .* was removed"):
-        fetch_it(server, tmp_path / "a.tar")
+        fetch_it(server, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -324,15 +307,19 @@ def test_a_wrong_archive_at_hand_is_named_and_left(server: Server, tmp_path: Pat
     assert (tmp_path / "a.tar").read_bytes() == b"mine"
 
 
-def test_too_little_room(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"GB of free space; expected 2000000000.0 GB, for a.tar"):
-        install(replace(ARCHIVE, size=10**18), tmp_path, server.url, quiet)
-    assert server.requests == []
-
-
-def test_an_archive_that_lacks_images_is_named(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected the 4 images of its list trainval"):
-        install(replace(ARCHIVE, images=4), tmp_path, server.url, quiet)
+@pytest.mark.parametrize(
+    ("changes", "message", "requests"),
+    [
+        ({"size": 10**18}, r"GB of free space; expected 2000000000.0 GB, for a.tar", 0),
+        ({"images": 4}, "expected the 4 images of its list trainval", 1),
+    ],
+)
+def test_too_little_room_and_too_few_images(
+    server: Server, tmp_path: Path, changes: dict[str, Any], message: str, requests: int
+) -> None:
+    with pytest.raises(InputError, match=message):
+        install(replace(ARCHIVE, **changes), tmp_path, server.url, quiet)
+    assert len(server.requests) == requests
 
 
 def test_the_command(
@@ -352,30 +339,29 @@ def test_the_command(
     ("arguments", "message"),
     [
         (["--source", "ftp://x"], "error: --source: found ftp://x; expected an address"),
+        (["--root", "{}/file/root"], "error: {}/file/root: found Not a directory; expected a place"),
+        # The real archives are not to be replaced by others.
         (
-            ["--root", "{tmp_path}/file/root"],
-            "error: {tmp_path}/file/root: found Not a directory; expected a place",
+            ["--source", "{url}"],
+            "error: {url}/voc2007/VOCtrainval_06-Nov-2007.tar: found a file of {size} bytes; "
+            "expected the official one's 460032000",
         ),
     ],
 )
 def test_errors_of_the_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
-) -> None:
-    (tmp_path / "file").touch()
-    message = message.format(tmp_path=tmp_path)
-    arguments = [argument.format(tmp_path=tmp_path) for argument in arguments]
-    assert main(["voc2007", "--root", str(tmp_path), *arguments]) == 2
-    printed = capsys.readouterr()
-    assert printed.err.startswith(message)
-    assert "Traceback" not in printed.err
-
-
-def test_the_real_archives_are_not_to_be_replaced_by_others(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Server,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
 ) -> None:
     server.files["/voc2007/VOCtrainval_06-Nov-2007.tar"] = CONTENT
-    assert main(["voc2007", "--root", str(tmp_path), "--source", server.url]) == 2
-    assert "expected the official one's 460032000" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    arguments = [argument.format(tmp_path, url=server.url) for argument in arguments]
+    assert main(["voc2007", "--root", str(tmp_path), *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(message.format(tmp_path, url=server.url, size=len(CONTENT)))
+    assert "Traceback" not in printed.err
 
 
 def test_an_unknown_data_set_is_an_error_with_the_known_ones(

@@ -110,15 +110,13 @@ def test_skipping_is_for_one_epoch(skip: int) -> None:
     assert list(sampler) == whole
 
 
-@pytest.mark.parametrize("rank", [-1, 2])
-def test_a_rank_beyond_the_processes_is_refused(rank: int) -> None:
-    with pytest.raises(InputError, match="rank"):
-        EpochSampler(5, rank=rank, world_size=2)
-
-
-def test_a_negative_seed_is_refused() -> None:
-    with pytest.raises(InputError, match="seed"):
-        EpochSampler(5, seed=-1)
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [({"rank": -1, "world_size": 2}, "rank"), ({"rank": 2, "world_size": 2}, "rank"), ({"seed": -1}, "seed")],
+)
+def test_wrong_options(options: dict[str, int], where: str) -> None:
+    with pytest.raises(InputError, match=where):
+        EpochSampler(5, **options)  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- the loader
@@ -166,16 +164,11 @@ def test_a_loader_goes_on_where_another_stopped(stop: int, workers: int) -> None
     assert batches(second, 5) == batches(make(), 5)
 
 
-def test_leaving_an_epoch_early_does_not_touch_the_next() -> None:
+def test_an_epoch_left_early_or_finished_does_not_touch_the_next() -> None:
     loader = make(workers=2)
     next(iter(loader))
     assert batches(loader, 1) == batches(make(), 1)
     assert batches(loader, 0) == batches(make(), 0)
-
-
-def test_a_state_of_a_finished_epoch_says_nothing_about_the_next() -> None:
-    loader = make()
-    batches(loader, 0)
     other = make(batch_size=3)  # between epochs the batch size may change
     other.load_state_dict(loader.state_dict())
     assert batches(other, 1) == batches(make(batch_size=3), 1)
@@ -231,7 +224,6 @@ def test_workers_start_although_opencv_has_threads() -> None:
 # ---------------------------------------------------------------- under Lightning
 
 
-SAVES = {"steps": {"every_n_train_steps": 1}, "epochs": {"every_n_epochs": 1}}
 QUIET = pytest.mark.filterwarnings(
     "ignore:.*callbacks used to create", "ignore:.*Skipping val loop", "ignore:.*many workers"
 )
@@ -306,11 +298,6 @@ class Fit:
         return model.seen, folder
 
 
-def saved(folder: Path) -> dict[int, Path]:
-    """The checkpoints by step."""
-    return dict(sorted((int(file.stem.split("=")[1]), file) for file in folder.iterdir()))
-
-
 @pytest.fixture(scope="module")
 def fit(tmp_path_factory: pytest.TempPathFactory) -> Fit:
     return Fit(tmp_path_factory)
@@ -325,25 +312,26 @@ def unbroken(fit: Fit) -> list[Step]:
 
 
 @QUIET
-@pytest.mark.parametrize("validate", [True, False])
-@pytest.mark.parametrize("save", SAVES)
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"save": {"every_n_train_steps": 1}}, range(1, 16)),
+        ({"save": {"every_n_train_steps": 1}, "validate": False}, range(1, 16)),
+        ({"save": {"every_n_epochs": 1}}, (5, 10, 15)),
+        ({"save": {"every_n_epochs": 1}, "validate": False}, (5, 10, 15)),
+        # After a validation within an epoch.
+        ({"save": {"every_n_epochs": 1}, "val_every": 2}, (2, 4, 7, 9, 12, 14)),
+    ],
+)
 def test_lightning_resumes_with_precisely_the_batches_left(
-    fit: Fit, unbroken: list[Step], save: str, validate: bool
+    fit: Fit, unbroken: list[Step], options: dict[str, Any], steps: Sequence[int]
 ) -> None:
-    _, folder = fit(save=SAVES[save], validate=validate)
-    files = saved(folder)
-    assert list(files) == {"steps": list(range(1, 16)), "epochs": [5, 10, 15]}[save]
-    for step, file in files.items():
-        assert fit(resume=file, validate=validate)[0] == unbroken[step:], file.name
-
-
-@QUIET
-def test_lightning_resumes_after_a_validation_within_an_epoch(fit: Fit, unbroken: list[Step]) -> None:
-    _, folder = fit(save={"every_n_epochs": 1}, val_every=2)
-    files = saved(folder)
-    assert list(files) == [2, 4, 7, 9, 12, 14]
-    for step, file in files.items():
-        assert fit(resume=file, val_every=2)[0] == unbroken[step:], file.name
+    _, folder = fit(**options)
+    files = sorted(folder.iterdir(), key=lambda file: int(file.stem.split("=")[1]))
+    assert [file.stem for file in files] == [f"step={step}" for step in steps]
+    same = {name: value for name, value in options.items() if name != "save"}
+    for step, file in zip(steps, files, strict=True):
+        assert fit(resume=file, **same)[0] == unbroken[step:], file.name
 
 
 @QUIET

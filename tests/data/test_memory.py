@@ -88,28 +88,24 @@ def test_supervision_itself(truth):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("given", "message"),
     [
-        ({"boxes": [BOX]}, r"found arrays of shapes \(1, 4\), \(2,\), \(2,\); expected boxes \(n, 4\)"),
-        ({"boxes": [BOX[:3], OTHER[:3]]}, "found arrays of shapes"),
-        ({"boxes": [BOX, [1]]}, "found what makes no array"),
-        ({"scores": ["high", "low"]}, "scores: found values of type"),
+        ({"b": TWO | {"boxes": [BOX]}},
+         r"\['b'\]: found arrays of shapes \(1, 4\), \(2,\), \(2,\); expected boxes \(n, 4\)"),
+        ({"b": TWO | {"boxes": [BOX[:3], OTHER[:3]]}}, r"\['b'\]: found arrays of shapes"),
+        ({"b": TWO | {"boxes": [BOX, [1]]}}, r"\['b'\]: found what makes no array"),
+        ({"b": TWO | {"scores": ["high", "low"]}}, r"\['b'\]: scores: found values of type"),
+        ([TWO, {"boxes": [], "scores": []}, ONE],
+         r"\[1\]: found a dict without labels; expected a dict of boxes"),
+        ({"a": Supervised(np.array([BOX]))}, r"\['a'\]: found a Supervised without confidence, class_id"),
+        ({"a": 5}, r"\['a'\]: found a int without xyxy, confidence, class_id"),
+        ([TWO, ONE], ": found 2 of them; expected 3 images"),
     ],
-)
-def test_wrong_predictions(truth, change, message):
-    with pytest.raises(InputError, match=r"predictions\['b'\]: .*" + message.removeprefix("scores: ")):
-        from_predictions({"b": TWO | change}, truth, lenient=True)
-
-
-def test_missing_fields(truth):
-    with pytest.raises(
-        InputError, match=r"predictions\[1\]: found a dict without labels; expected a dict of boxes"
-    ):
-        from_predictions([TWO, {"boxes": [], "scores": []}, ONE], truth)
-    with pytest.raises(InputError, match="found a Supervised without confidence, class_id"):
-        from_predictions({"a": Supervised(np.array([BOX]))}, truth)
-    with pytest.raises(InputError, match="found a int without xyxy, confidence, class_id"):
-        from_predictions({"a": 5}, truth)
+)  # fmt: skip
+def test_wrong_predictions(truth, given, message):
+    for lenient in (False, True):
+        with pytest.raises(InputError, match=f"predictions{message}"):
+            from_predictions(given, truth, lenient=lenient)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +127,6 @@ def test_wrong_detections(truth, change, message):
         assert len(from_predictions(given, truth, lenient=True)) == 2
 
 
-def test_wrong_images(truth):
-    with pytest.raises(InputError, match="predictions: found 2 of them; expected 3 images"):
-        from_predictions([TWO, ONE], truth)
+def test_an_unknown_image(truth):
     with pytest.raises(InputError, match=r"predictions\['z'\], row 0: found the unknown image 'z'"):
         from_predictions({"z": TWO}, truth)

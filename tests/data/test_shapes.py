@@ -43,7 +43,9 @@ def test_no_images_at_all(tmp_path):
 def test_it_is_a_voc_tree(tree):
     root = tree.parent
     truth = read_voc(root, ["shapes:trainval", "shapes:test"])
-    assert truth.classes == shapes_classes().names
+    names, similar = shapes_classes()
+    assert truth.classes == names
+    assert {name for group in similar for name in group} < set(names), "and at least one is in no group"
     assert len(truth.images) == 13
     assert (truth.sizes == SIZE).all()
     assert len(truth) >= 13
@@ -52,6 +54,8 @@ def test_it_is_a_voc_tree(tree):
             assert (image.size, image.mode, image.format) == (SIZE, "RGB", "JPEG")
     assert read_image_list(tree, "trainval") == read_image_list(tree, "train") + read_image_list(tree, "val")
     assert read_voc_folder(tree, "val").images == read_voc(root, "shapes:val").images
+    marker = json.loads((tree / "shapes.json").read_text())
+    assert {"seed": 7, "size": list(SIZE), "train": 6}.items() <= marker.items()
 
 
 def test_the_tree_holds_the_scenes(tree):
@@ -92,22 +96,16 @@ def test_a_complete_tree_is_kept(tmp_path):
     assert {file: file.stat().st_mtime_ns for file in tree.rglob("*")} == before
 
 
-def test_a_tree_of_other_parameters_is_drawn_anew(tmp_path):
-    tree = write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE)
-    first = contents(tree)
-    write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE, seed=1)
-    assert contents(tree)["JPEGImages/train_000000.jpg"] != first["JPEGImages/train_000000.jpg"]
-    write_shapes(tmp_path, train=1, val=1, test=1, size=SIZE)
-    assert read_image_list(tree, "train") == ["train_000000"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["VOCshapes"], "nothing is left lying about"
-
-
-def test_a_tree_with_a_file_missing_is_drawn_anew(tmp_path):
+def test_a_tree_of_other_parameters_or_with_a_file_missing_is_drawn_anew(tmp_path):
     tree = write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE)
     first = contents(tree)
     (tree / "JPEGImages/val_000000.jpg").unlink()
     write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE)
     assert contents(tree) == first
+    write_shapes(tmp_path, train=1, val=1, test=1, size=SIZE, seed=1)
+    assert contents(tree)["JPEGImages/train_000000.jpg"] != first["JPEGImages/train_000000.jpg"]
+    assert read_image_list(tree, "train") == ["train_000000"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["VOCshapes"], "nothing is left lying about"
 
 
 def test_an_interrupted_run_leaves_no_tree(tmp_path, monkeypatch):
@@ -157,11 +155,6 @@ def test_a_root_that_is_a_file(tmp_path):
     (tmp_path / "root").write_text("")
     with pytest.raises(InputError, match="expected a folder to write to"):
         write_shapes(tmp_path / "root", train=1, val=1, test=1, size=SIZE)
-
-
-def test_the_marker_says_what_was_drawn(tree):
-    marker = json.loads((tree / "shapes.json").read_text())
-    assert {"seed": 7, "size": list(SIZE), "train": 6}.items() <= marker.items()
 
 
 def test_what_the_scenes_hold(scenes):
@@ -251,9 +244,3 @@ def test_the_raster_is_the_outline(label):
         assert spread.max() == pytest.approx(extent)
         rim = outline.rim(2.0)
         assert 0 < rim.sum() <= outline.cover.sum()
-
-
-def test_similar_classes_are_classes():
-    names, similar = shapes_classes()
-    grouped = {name for group in similar for name in group}
-    assert grouped < set(names), "and at least one class is in no group"

@@ -117,40 +117,18 @@ def test_wrong_data_sets(tree, yaml, message):
         read(tree)
 
 
-def test_a_data_set_without_any_label_file(tree):
-    for file in (tree / "labels" / "val").iterdir():
-        file.unlink()
-    with pytest.raises(InputError, match=r"one.txt: found no such file, nor any other label file"):
+@pytest.mark.parametrize(
+    ("remove", "message"),
+    [
+        ("labels/val/*.txt", r"one.txt: found no such file, nor any other label file"),
+        ("images/val/two.png", r"two.png: found no readable image"),
+    ],
+)
+def test_no_label_file_and_no_readable_image(tree, remove, message):
+    for file in list(tree.glob(remove)):
+        file.unlink() if file.suffix == ".txt" else file.write_text("no image")
+    with pytest.raises(InputError, match=message):
         read(tree)
-
-
-def test_images_that_cannot_be_read(tree):
-    (tree / "images" / "val" / "two.png").write_text("no image")
-    with pytest.raises(InputError, match=r"two.png: found no readable image"):
-        read(tree)
-
-
-WRONG_LABELS = [
-    ("1 0.5 0.5 0.5", "found 4 columns; expected 5: class x_center y_center width height"),
-    ("1 0.5 0.5 0.5 0.5 0.9", "found 6 columns"),
-    ("dog 0.5 0.5 0.5 0.5", "found 'dog' as class; expected a number"),
-    ("1 0.5 0.5 x 0.5", "found 'x' as width; expected a number"),
-    ("1 0.5 nan 0.5 0.5", "found nan as y_center; expected a finite number"),
-    ("1 0.5 0.5 100 0.5", "found 100 as width; expected a fraction"),
-    ("1 0.5 0.5 0 0.5", "found the box 0.5 0.5 0 0.5; expected a width and height above 0"),
-    ("2 0.5 0.5 0.5 0.5", "found the class 2; expected a number from 0 to 1"),
-    ("0.5 0.5 0.5 0.5 0.5", "found the class 0.5"),
-    ("1 0.5 0.5 0_1 0.5", "found '0_1' as width"),
-]
-
-
-@pytest.mark.parametrize(("line", "message"), WRONG_LABELS)
-def test_wrong_labels(tree, line, message):
-    (tree / "labels" / "val" / "one.txt").write_text(f"1 0.5 0.5 1 1\n\n{line}\n{line}\n")
-    with pytest.raises(InputError, match=r"one.txt:3: " + message):
-        read(tree)
-    with pytest.warns(UserWarning, match=r"2 of 4 objects left out .*one.txt:3: " + message):
-        assert len(read(tree, lenient=True)) == 2
 
 
 # --- detections ---------------------------------------------------------------------------------
@@ -180,29 +158,6 @@ def test_no_detections(tmp_path, truth):
 
 
 GOOD = "0 0.5 0.5 1 1 0.9\n"
-WRONG_LINES = [
-    (
-        "0 0.5 0.5 1 1",
-        "found 5 columns; no confidence .save_conf=True writes it.; expected 6: class x_center",
-    ),
-    ("0 0.5 0.5 1 1 0.5 3", "found 7 columns; expected 6"),
-    ("cat 0.5 0.5 1 1 0.5", "found 'cat' as class"),
-    ("0 0.5 0.5 1 1 inf", "found inf as confidence; expected a finite number"),
-    ("0 0.5 0.5 -1 1 0.5", "found the inverted box 200 0 0 100"),
-    ("0 99 0.5 1 1 0.5", "found 99 as x_center; expected a fraction of the image's size, not pixels"),
-    ("7 0.5 0.5 1 1 0.5", "found the unknown class '7'; expected a number from 0 to 1"),
-    ("-1 0.5 0.5 1 1 0.5", "found the unknown class '-1'"),
-]
-
-
-@pytest.mark.parametrize(("line", "message"), WRONG_LINES)
-def test_wrong_lines(tmp_path, truth, line, message):
-    (tmp_path / "one.txt").write_text(GOOD + "\n" + GOOD + line + "\n" + GOOD + line)
-    (tmp_path / "two.txt").write_text(GOOD)
-    with pytest.raises(InputError, match=r"one.txt:4: " + message):
-        read_yolo_detections(tmp_path, truth)
-    with pytest.warns(UserWarning, match=r"2 of 6 detections left out .*one.txt:4: " + message):
-        assert len(read_yolo_detections(tmp_path, truth, lenient=True)) == 4
 
 
 def test_files_of_no_image(tmp_path, truth):
@@ -211,14 +166,6 @@ def test_files_of_no_image(tmp_path, truth):
     with pytest.raises(InputError, match=r"tow.txt: found the unknown image 'tow'"):
         read_yolo_detections(tmp_path, truth)
     with pytest.warns(UserWarning, match=r"3 of 4 detections left out \(3 on an unknown image\).*tow.txt:1"):
-        assert len(read_yolo_detections(tmp_path, truth, lenient=True)) == 1
-
-
-def test_text_that_is_not_utf8(tmp_path, truth):
-    (tmp_path / "one.txt").write_bytes(GOOD.encode() + b"\xff 0.5 0.5 1 1 0.5\n")
-    with pytest.raises(InputError, match=r"one.txt:2: found a byte that is not UTF-8"):
-        read_yolo_detections(tmp_path, truth)
-    with pytest.warns(UserWarning, match="1 of 2"):
         assert len(read_yolo_detections(tmp_path, truth, lenient=True)) == 1
 
 

@@ -78,9 +78,10 @@ def test_both_rules_take_an_object_at_just_the_threshold(rule, box, label):
 @pytest.mark.parametrize("first", [1, 2])
 def test_of_equal_overlaps_with_other_classes_the_lower_class_is_the_confused_one(first):
     pair = matching([(first, BOX), (3 - first, BOX)], [(0, BOX)])
-    found = verdicts(pair, similar((0, 2)))
-    assert found.confused_with.tolist() == [1]
-    assert ERROR_TYPES[found.types[0]].name == "other"
+    for alike, kind in ((1, "similar"), (2, "other")):
+        found = verdicts(pair, similar((0, alike)))
+        assert found.confused_with.tolist() == [1]
+        assert ERROR_TYPES[found.types[0]].name == kind
     # In the scheme of AP impact any overlap with a similar class wins.
     assert ERROR_TYPES[error_masks(pair, similar((0, 2)))[0]].name == "similar"
 
@@ -94,8 +95,10 @@ def test_of_equal_overlaps_with_other_classes_the_lower_class_is_the_confused_on
     ],
 )
 def test_what_a_detection_is_confused_with(objects, confused_with):
-    pair = matching(objects, [(0, BOX), (0, BOX)])
-    assert verdicts(pair, similar()).confused_with.tolist() == confused_with
+    found = verdicts(matching(objects, [(0, BOX), (0, BOX)]), similar((0, 1)))
+    assert found.confused_with.tolist() == confused_with
+    kinds = {1: "similar", 2: "other"}
+    assert [ERROR_TYPES[kind].name for kind in found.types] == [kinds[label] for label in confused_with]
 
 
 def test_of_equal_overlaps_the_object_annotated_first_is_meant():

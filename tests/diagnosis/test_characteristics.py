@@ -189,13 +189,7 @@ def test_quantiles_are_those_of_the_class_itself(drawn):
 
 def test_places_are_rounded_after_the_product_in_floating_point():
     found = by_quantile(objects_of([0] * 325), "height", np.arange(325))
-    assert np.bincount(found.index).tolist() == [
-        33,
-        65,
-        129,
-        66,
-        32,
-    ]  # 0.7 · 325 is below 227.5
+    assert np.bincount(found.index).tolist() == [33, 65, 129, 66, 32]  # 0.7 · 325 is below 227.5
 
 
 def test_edges_of_ones_own_are_the_same_in_all_classes():

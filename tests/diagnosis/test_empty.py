@@ -54,6 +54,7 @@ def test_every_number_is_defined(case):
     np.testing.assert_array_equal(np.isnan(shares.shares).any(axis=1), counted == 0)
 
     costs = impact(matching, similar)
+    assert np.isnan(costs.bars()).all() == (not exists.any())
     for column in (costs.scores.ap, costs.scores.apn, costs.scores.recall):
         np.testing.assert_array_equal(np.isnan(column).any(axis=0), ~exists)
 
@@ -74,5 +75,8 @@ def test_objects_that_are_all_missed_score_nothing(case):
     table = average_precision(truth, found, matching)
     there = matching.objects > 0
     assert all((getattr(table, kind)[there] == 0).all() for kind in AP_KINDS)
+    costs = impact(matching, np.zeros((2, 2), dtype=bool)).scores
+    for column in (costs.ap, costs.apn, costs.ap_stderr, costs.apn_stderr, costs.recall):
+        assert (column[:, there] == 0).all()
     assert tide(matching).mean_ap == 0
     assert tide(matching).counts["miss"] == matching.objects.sum()

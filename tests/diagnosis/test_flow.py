@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import assign, diagnose, verdicts
 from diagnosis.flow import FATES, fates, flow
-from tests.diagnosis.scenes import BOX, one_image, some
+from tests.diagnosis.scenes import BOX, crowded, one_image, some
 
 pytestmark = pytest.mark.filterwarnings("error")
 CLASSES = ["bus", "cat", "dog"]
@@ -59,18 +59,8 @@ def test_only_the_top_speaks_unless_all_are_asked():
 
 def scene(seed):
     random = np.random.default_rng(seed)
-    objects, count = int(random.integers(0, 25)), int(random.integers(0, 60)) if seed % 5 else 0
-    names = [f"{i}" for i in range(3)], CLASSES
-    corner = random.integers(0, 60, (objects, 2))
-    boxes = np.concatenate([corner, corner + random.integers(15, 40, (objects, 2))], axis=1)
-    index, labels = random.integers(0, 3, objects), random.integers(0, 3, objects)
-    truth = GroundTruth(*names, [[100, 100]] * 3, index, labels, boxes, random.random(objects) < 0.15)
-    if not objects:
-        count = 0
-    near = random.integers(0, max(objects, 1), count)
-    moved = boxes[near] + np.tile(random.normal(0, 7, (count, 2)), 2)
-    found = Detections(*names, index[near], random.integers(0, 3, count), random.random(count), moved)
-    return truth, found
+    overlaps = crowded(seed, int(random.integers(0, 25)), int(random.integers(0, 60)) if seed % 5 else 0, 3)
+    return overlaps.truth, overlaps.detections
 
 
 def one_by_one(diagnosis, counted):
@@ -124,7 +114,7 @@ def test_counts():
     lost = result.moved("correct", "missed")
     assert len(lost) == result.total()[0, 4] > 0
     assert (result.before[lost] == 0).all()
-    assert sum(result.counts[label, 0, 4] for label in range(len(CLASSES))) == len(lost)
+    assert sum(result.counts[label, 0, 4] for label in range(len(truth.classes))) == len(lost)
     with pytest.raises(InputError, match="one of correct"):
         result.moved("correct", "lost")
 

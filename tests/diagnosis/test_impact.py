@@ -89,17 +89,3 @@ def test_a_group_of_unknown_classes_is_refused():
         result.bars(["dgo"])
     with pytest.raises(InputError, match="'dog' twice"):
         result.bars(["dog", "cat", "dog"])
-
-
-@pytest.mark.parametrize(("objects", "detections"), [(0, 0), (0, 20), (20, 0), (1, 1)])
-def test_empty_cases(objects, detections):
-    matching = crowded(0, objects, detections)
-    with np.errstate(all="raise"):
-        result = impact(matching, SIMILAR)
-        result.bars()
-    none = matching.objects == 0
-    assert np.isnan(result.scores.ap[:, none]).all()
-    assert not np.isnan(result.scores.ap[:, ~none]).any()
-    if not detections:
-        assert (result.scores.apn[:, ~none] == 0).all()
-        assert (result.scores.apn_stderr[:, ~none] == 0).all()

@@ -18,6 +18,7 @@ XML = """<annotation><size><width>100</width><height>80</height><depth>3</depth>
 <object><name>{name}</name><difficult>0</difficult><truncated>0</truncated><pose>Left</pose>
 <bndbox><xmin>11</xmin><ymin>11</ymin><xmax>50</xmax><ymax>50</ymax></bndbox></object></annotation>
 """
+QUICK = ("--no-figures", "--replicates", "0")
 LINES = {"dog": ["one 0.9 11 11 50 50", "two 0.8 11 11 50 50"], "cat": ["two 0.7 31 11 70 50"]}
 
 
@@ -37,7 +38,7 @@ def voc(tmp_path):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """For tests of what is said and counted: figures take most of the time."""
+    """For tests that need the page, but no figures: these take most of the time."""
     monkeypatch.setattr(write_results, "illustrations", lambda *_: [])
     monkeypatch.setattr(options, "REPLICATES", 20)
 
@@ -51,6 +52,12 @@ def write_found(folder, lines):
 def arguments(voc, *more):
     given = {"--ground-truth": f"{voc / 'VOC2007'}:test", "--detections": voc / "plain", "--out": voc / "out"}
     return [str(word) for pair in given.items() for word in pair] + [str(word) for word in more]
+
+
+def run(voc, *more):
+    """What the command writes to diagnosis.json."""
+    assert main(arguments(voc, *more)) == 0
+    return json.loads((voc / "out" / "diagnosis.json").read_text())
 
 
 def photographs(folder):
@@ -75,11 +82,10 @@ def refused(capsys, voc, *more):
 
 def test_one_detector(voc, capsys, monkeypatch):
     monkeypatch.setattr(progress, "QUIET_SECONDS", 600)  # the machine may be slow
-    assert main(arguments(voc)) == 0
+    result = run(voc, "--replicates", "20")
     said = capsys.readouterr()
     assert said.err == ""
     assert "plain: of the 2 detections counted" in said.out
-    result = json.loads((voc / "out" / "diagnosis.json").read_text())
     assert result["schema"] == 1
     dog = result["detectors"][0]["classes"]["dog"]
     assert (dog["objects"], dog["detections"], dog["top"]["n"], dog["top"]["correct"]) == (1, 2, 1, 1.0)
@@ -93,46 +99,40 @@ def test_one_detector(voc, capsys, monkeypatch):
     assert [file for file in (voc / "out").iterdir() if file.name.startswith(".")] == []
 
 
-def test_two_detectors_by_name(voc, capsys, undrawn):
-    two = "--detections", voc / "shifted", "--names", "A", "B"
-    assert main(arguments(voc, *two, "--replicates", "0")) == 0
+def test_two_detectors_by_name(voc, capsys):
+    two = "--detections", voc / "shifted", "--names", "A", "B", "--no-figures", "--replicates"
+    result = run(voc, *two, "0")
     said = capsys.readouterr().out
     assert "over the classes in which both detect something: dog." in said
     assert "Localization errors: 0.0 % with A, 100.0 % with B: 100.0 points more." in said
-    result = json.loads((voc / "out" / "diagnosis.json").read_text())
     assert [entry["name"] for entry in result["detectors"]] == ["A", "B"]
     assert result["comparison"] == []
 
-    assert main(arguments(voc, *two)) == 0
-    said = capsys.readouterr().out
-    assert "20 resamples of 2 images" in said
-    (pair,) = json.loads((voc / "out" / "diagnosis.json").read_text())["comparison"]
+    result = run(voc, *two, "20", "--group", "both", "A", "B")
+    (group,) = result["intervals"]
+    assert (group["name"], group["runs"]) == ("both", ["A", "B"])
+
+    result = run(voc, *two, "20")
+    assert "20 resamples of 2 images" in capsys.readouterr().out
+    (pair,) = result["comparison"]
     assert (pair["a"], pair["b"], pair["share"]["localization"]["difference"]) == ("A", "B", 1.0)
 
 
-def test_groups_of_runs(voc, undrawn):
-    two = "--detections", voc / "shifted", "--names", "A", "B"
-    assert main(arguments(voc, *two, "--group", "both", "A", "B")) == 0
-    (group,) = json.loads((voc / "out" / "diagnosis.json").read_text())["intervals"]
-    assert (group["name"], group["runs"]) == ("both", ["A", "B"])
-
-
 def test_numbers_alone_and_nothing_stale(voc, undrawn):
-    assert main(arguments(voc, "--replicates", "0")) == 0
+    run(voc, "--replicates", "0")
     assert (voc / "out" / "report.html").is_file()
     (voc / "out" / "notes.txt").write_text("mine")
-    assert main(arguments(voc, "--replicates", "0", "--no-figures")) == 0
+    run(voc, *QUICK)
     left = sorted(file.name for file in (voc / "out").iterdir())
     assert left == ["detections.parquet", "diagnosis.json", "notes.txt", "summary.txt"]
 
 
 @pytest.mark.parametrize("names", [("--names", "A", "B"), ("--names", "A", "--names", "B")])
 @pytest.mark.parametrize("again", [(), ("--detections",)])
-def test_lists_may_follow_one_option_or_several(voc, undrawn, names, again):
-    given = ["--ground-truth", f"{voc / 'VOC2007'}:test", "--out", str(voc / "out"), *names]
-    assert main([*given, "--detections", str(voc / "plain"), *again, str(voc / "shifted")]) == 0
-    entries = json.loads((voc / "out" / "diagnosis.json").read_text())["detectors"]
-    assert [entry["name"] for entry in entries] == ["A", "B"]
+def test_lists_may_follow_one_option_or_several(names, again):
+    given = ["--ground-truth", "truth", "--out", "out", *names, "--detections", "a", *again, "b"]
+    found = options.parser().parse(given)
+    assert (found.names, list(map(str, found.detections))) == (["A", "B"], ["a", "b"])
 
 
 def test_the_help_has_an_example_and_the_columns_of_tables():
@@ -167,21 +167,19 @@ def test_detectors_are_named_by_what_tells_them_apart(tmp_path, paths, names):
             options.name_detectors([tmp_path / path for path in paths], None)
 
 
-def test_where_the_numbers_come_from(root, voc, undrawn, monkeypatch):
-    assert main(arguments(voc, "--detections", voc / "shifted")) == 0
-    origin = json.loads((voc / "out" / "diagnosis.json").read_text())["provenance"]
+def test_where_the_numbers_come_from(root, voc, monkeypatch):
+    origin = run(voc, "--detections", voc / "shifted", *QUICK)["provenance"]
     assert origin["sources"] == [
-        {"name": "plain", "path": str(voc / "plain"), "detections": 3},
-        {"name": "shifted", "path": str(voc / "shifted"), "detections": 1},
+        {"name": name, "path": str(voc / name), "detections": count}
+        for name, count in (("plain", 3), ("shifted", 1))
     ]
     assert origin["options"]["detections"] == [str(voc / "plain"), str(voc / "shifted")]
     assert set(origin["machine"]) == {"system", "processor", "cores"}
     assert origin["commit"] == provenance.commit(root / "diagnosis")
     assert ("commit_reason" in origin) == (origin["commit"] is None)
-    monkeypatch.setattr(provenance, "commit", lambda folder: None)
+    monkeypatch.setenv("PATH", "")  # without git
     unknown = provenance.provenance("diagnose", {"detections": []}, [])
-    assert unknown["commit"] is None
-    assert unknown["commit_reason"] == "not run from a git checkout"
+    assert (unknown["commit"], unknown["commit_reason"]) == (None, "not run from a git checkout")
 
 
 def git(folder, *words):
@@ -202,26 +200,21 @@ def test_the_commit_is_that_of_the_checkout_the_package_is_part_of(tmp_path):
     assert provenance.commit(package) == git(tmp_path, "rev-parse", "HEAD")
 
 
-def test_without_git_there_is_no_commit(root, monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    assert provenance.commit(root / "diagnosis") is None
-
-
-def test_similar_top_and_threshold(voc, undrawn):
-    def kinds(*more):
-        assert main(arguments(voc, *more)) == 0
-        top = json.loads((voc / "out" / "diagnosis.json").read_text())["detectors"][0]["classes"]["dog"][
-            "top"
-        ]
-        return {name: value for name, value in top.items() if value}
-
-    assert kinds("--top", "2x") == {"n": 2, "correct": 0.5, "similar": 0.5}
-    assert kinds("--top", "all", "--similar", "none") == {"n": 2, "correct": 0.5, "other": 0.5}
-    assert kinds("--top", "5", "--similar", "voc") == {"n": 2, "correct": 0.5, "similar": 0.5}
-    groups = voc / "groups.yaml"
-    groups.write_text("- [dog, sofa]\n")
-    assert kinds("--top", "2", "--similar", groups) == {"n": 2, "correct": 0.5, "other": 0.5}
-    assert kinds("--top", "1", "--iou", "1") == {"n": 1, "correct": 1.0}
+@pytest.mark.parametrize(
+    ("more", "top"),
+    [
+        (["--top", "2x"], {"n": 2, "correct": 0.5, "similar": 0.5}),
+        (["--top", "all", "--similar", "none"], {"n": 2, "correct": 0.5, "other": 0.5}),
+        (["--top", "5", "--similar", "voc"], {"n": 2, "correct": 0.5, "similar": 0.5}),
+        (["--top", "2", "--similar", "{voc}/groups.yaml"], {"n": 2, "correct": 0.5, "other": 0.5}),
+        (["--top", "1", "--iou", "1"], {"n": 1, "correct": 1.0}),
+    ],
+)
+def test_similar_top_and_threshold(voc, more, top):
+    (voc / "groups.yaml").write_text("- [dog, sofa]\n")
+    result = run(voc, *(word.format(voc=voc) for word in more), *QUICK)
+    found = result["detectors"][0]["classes"]["dog"]["top"]
+    assert {name: value for name, value in found.items() if value} == top
 
 
 def test_the_sheet_of_examples_needs_all_photographs(voc, capsys, undrawn):
@@ -229,7 +222,7 @@ def test_the_sheet_of_examples_needs_all_photographs(voc, capsys, undrawn):
     sheet, folder = voc / "out" / "examples.png", voc / "VOC2007" / "JPEGImages"
 
     def said(*more):
-        assert main(arguments(voc, *more)) == 0
+        run(voc, "--replicates", "0", *more)
         return capsys.readouterr().out
 
     line = f"\nno photographs of the errors: none at {folder}; --images DIR names their folder\n"
@@ -249,17 +242,16 @@ def test_the_sheet_of_examples_needs_all_photographs(voc, capsys, undrawn):
 def test_no_detections_at_all(voc, capsys):
     (voc / "plain" / "comp4_det_test_dog.txt").write_text("")
     (voc / "plain" / "comp4_det_test_cat.txt").write_text("")
-    assert main(arguments(voc)) == 0
+    (result,) = run(voc, *QUICK)["detectors"]
     assert "nothing to break down" in capsys.readouterr().out
-    result = json.loads((voc / "out" / "diagnosis.json").read_text())["detectors"][0]
     assert result["breakdown"]["pooled"]["correct"] is None
     assert result["map"]["area"] == 0
 
 
-def test_lenient_drops_counts_and_says_so(voc, capsys, undrawn):
+def test_lenient_drops_counts_and_says_so(voc, capsys):
     (voc / "plain" / "comp4_det_test_cat.txt").write_text("three 0.7 1 1 9 9\ntwo 0.7 11 11 50 50\n")
     assert "three" in refused(capsys, voc)
-    assert main(arguments(voc, "--lenient")) == 0
+    run(voc, "--lenient", *QUICK)
     assert "warning: " in capsys.readouterr().err
 
 
@@ -268,13 +260,9 @@ def test_lenient_drops_counts_and_says_so(voc, capsys, undrawn):
     [
         (
             ["--ground-truths", "x"],
-            "--ground-truths: found no such option; expected one of those in --help; "
-            "did you mean --ground-truth?",
+            "--ground-truths: found no such option; {0}; did you mean --ground-truth?",
         ),
-        (
-            ["--detection=x"],
-            "--detection: found no such option; expected one of those in --help; did you mean --detections?",
-        ),
+        (["--detection=x"], "--detection: found no such option; {0}; did you mean --detections?"),
         (["stray"], "stray: found a word that no option takes"),
         (["--iou", "much"], "--iou"),
         (["--iou", "0.05"], "--iou: found 0.05"),
@@ -284,6 +272,7 @@ def test_lenient_drops_counts_and_says_so(voc, capsys, undrawn):
         (["--names", "A", "B"], "--names: found 2; expected 1"),
         (["--similar", "absent.yaml"], "absent.yaml: found no such file"),
         (["--images", "absent"], "--images: found no folder absent"),
+        (["--images", "{voc}/photos"], "photos: found no image 'two'"),
         (["--ground-truth", "nowhere"], "--ground-truth: found 'nowhere'"),
         (["--ground-truth", "nowhere:test"], "nowhere: found no such folder"),
         (["--detections", "nowhere"], "nowhere: found no such file"),
@@ -295,7 +284,10 @@ def test_lenient_drops_counts_and_says_so(voc, capsys, undrawn):
     ],
 )
 def test_what_cannot_work_is_said_in_one_line(voc, capsys, more, message):
-    assert message in refused(capsys, voc, *(word.format(voc=voc) for word in more))
+    photographs(voc / "photos")
+    (voc / "photos" / "two.jpg").unlink()
+    said = refused(capsys, voc, *(word.format(voc=voc) for word in more))
+    assert message.format("expected one of those in --help") in said
     assert not (voc / "out").exists()
 
 
@@ -315,20 +307,14 @@ def test_an_unknown_option_is_named_before_those_that_are_missing(capsys, words,
     assert capsys.readouterr().err == f"error: {message.format('expected one of those in --help')}\n"
 
 
-def test_an_absent_image_is_named(voc, capsys):
-    photographs(voc / "photos")
-    (voc / "photos" / "two.jpg").unlink()
-    assert "photos: found no image 'two'" in refused(capsys, voc, "--images", voc / "photos")
-
-
-def test_vocs_groups_need_vocs_classes(voc, capsys, undrawn):
+def test_vocs_groups_need_vocs_classes(voc, capsys):
     (voc / "VOC2007" / "classes.yaml").write_text("classes: [round, square]\n")
     for image in ("one", "two"):
         (voc / "VOC2007" / "Annotations" / f"{image}.xml").write_text(XML.format(name="round"))
     (voc / "plain" / "comp4_det_test_dog.txt").unlink()
     (voc / "plain" / "comp4_det_test_cat.txt").rename(voc / "plain" / "square.txt")
     assert "--similar voc: found classes round, square" in refused(capsys, voc, "--similar", "voc")
-    assert main(arguments(voc)) == 0
+    run(voc, *QUICK)
 
 
 def test_a_place_that_cannot_be_written(voc, capsys):
@@ -343,7 +329,7 @@ def test_nothing_is_said_to_be_there_when_drawing_fails(voc, monkeypatch):
 
     monkeypatch.setattr(write_results, "save_illustrations", broken)
     with pytest.raises(RuntimeError, match="no ink"):
-        main(arguments(voc))
+        main(arguments(voc, "--replicates", "0"))
     assert list((voc / "out").iterdir()) == []
 
 
@@ -352,10 +338,7 @@ class Screen(io.StringIO):
 
     def __init__(self, terminal):
         super().__init__()
-        self.terminal = terminal
-
-    def isatty(self):
-        return self.terminal
+        self.isatty = lambda: terminal
 
 
 def wait_for(stream, text):

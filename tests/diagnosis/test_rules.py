@@ -36,36 +36,14 @@ def scenes(draw):
         image, label, x, y, w, h, _ = objects[near]
         shift, other = draw(st.integers(-1, 2)), draw(st.integers(0, len(CLASSES) - 1))
         chosen = draw(st.sampled_from([label, label, other]))
-        found.append(
-            (
-                image,
-                chosen,
-                x + shift,
-                y,
-                min(w, SIZE - x),
-                min(h, SIZE - y),
-                draw(st.sampled_from([0.5, 0.7])),
-            )
-        )
+        score = draw(st.sampled_from([0.5, 0.7]))
+        found.append((image, chosen, x + shift, y, min(w, SIZE - x), min(h, SIZE - y), score))
     names = [f"image{i}" for i in range(images)]
-    truth = GroundTruth(
-        names,
-        CLASSES,
-        [[SIZE, SIZE]] * images,
-        [o[0] for o in objects],
-        [o[1] for o in objects],
-        [[x, y, min(x + w, SIZE), min(y + h, SIZE)] for _, _, x, y, w, h, _ in objects],
-        [o[6] for o in objects],
-    )
-    detections = Detections(
-        names,
-        CLASSES,
-        [f[0] for f in found],
-        [f[1] for f in found],
-        [f[6] for f in found],
-        [[x, y, x + w, y + h] for _, _, x, y, w, h, _ in found],
-    )
-    return truth, detections
+    boxes = [[x, y, min(x + w, SIZE), min(y + h, SIZE)] for _, _, x, y, w, h, _ in objects]
+    index, labels, difficult = ([o[column] for o in objects] for column in (0, 1, 6))
+    truth = GroundTruth(names, CLASSES, [[SIZE, SIZE]] * images, index, labels, boxes, difficult)
+    boxes = [[x, y, x + w, y + h] for _, _, x, y, w, h, _ in found]
+    return truth, Detections(names, CLASSES, *([f[column] for f in found] for column in (0, 1, 6)), boxes)
 
 
 # ---- the rules as loops ----------------------------------------------------------------------
@@ -101,9 +79,7 @@ def walk(truth, detections, ranked, label, threshold):
         ]
         free = [o for o in objects if o not in taken and overlap(truth, detections, d, o) >= threshold]
         if free:
-            best = max(
-                free, key=lambda o: overlap(truth, detections, d, o)
-            )  # max() keeps the first of equals
+            best = max(free, key=lambda o: overlap(truth, detections, d, o))  # of equals the first
             taken.add(best)
             result[d] = (0 if truth.difficult[best] else 1, overlap(truth, detections, d, best), best, False)
         else:
@@ -206,13 +182,8 @@ def test_assignment_is_the_greedy_walk(scene, threshold):
         ranked = ranking(detections, label)
         assert overlaps.ranked(label).tolist() == ranked
         for d, expected in walk(truth, detections, ranked, label, threshold).items():
-            got = (
-                result.labels[d],
-                pytest.approx(result.overlaps[d]),
-                result.objects[d],
-                result.duplicates[d],
-            )
-            assert got == expected
+            overlap_ = pytest.approx(result.overlaps[d])
+            assert (result.labels[d], overlap_, result.objects[d], result.duplicates[d]) == expected
 
 
 @settings(deadline=None, max_examples=150)
@@ -244,15 +215,11 @@ def test_breakdown_is_the_pie_scheme(scene, top):
         objects = int(((truth.labels == label) & ~truth.difficult).sum())
         count = {"objects": objects, "all": len(detections)}.get(top, top)
         kinds = pie_kinds(truth, detections, label, count)
-        assert (
-            result.counts[label].tolist() == np.bincount([k for k, _ in kinds.values()], minlength=5).tolist()
-        )
+        expected = np.bincount([kind for kind, _ in kinds.values()], minlength=5)
+        assert result.counts[label].tolist() == expected.tolist()
         for d, (kind, other) in kinds.items():
-            assert (result.verdict[d], everywhere.types[d], everywhere.confused_with[d]) == (
-                kind,
-                kind,
-                other,
-            )
+            found = (result.verdict[d], everywhere.types[d], everywhere.confused_with[d])
+            assert found == (kind, kind, other)
             below[d] = False
     assert (result.verdict[below] == -1).all()
 
