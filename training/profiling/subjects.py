@@ -19,6 +19,7 @@ from data.classification import (
     read_classification,
     read_classification_test,
 )
+from data.datasets import DATASETS
 from data.detection import DetectionDataset, detection_loader
 from data.image_batches import ClassificationBatch
 from data.image_set import ImageFiles, ImageSet, Statistics, take_share
@@ -189,6 +190,8 @@ def _classification_images(
 ) -> tuple[ImageSet | ImageFiles, Statistics | None]:
     """The images of a split, and if asked for the statistics of the training images."""
     data = run.data
+    if data.data not in DATASETS:
+        raise InputError("--data", repr(data.data), f"one of {', '.join(DATASETS)}, for a classifier")
     data.check()
     if split == "test" and (not statistics or data.data == "imagenet"):
         return read_classification_test(data.data, data.root), IMAGENET_STATISTICS

@@ -400,7 +400,7 @@ def test_a_network_without_layers(profiled: Call, tmp_path: Path) -> None:
 
     torch.save(perceptron(8, hidden=4, image_size=32).state_dict(), tmp_path / "weights.pth")
     words = ("--arch", "perceptron", "--width", 4 / 512, "--weights", tmp_path / "weights.pth")
-    result = profiled(*words, "--data", "shapes", code=2)
+    result = profiled(*words, "--data", "shapes", "--out", tmp_path / "out", code=2)
     assert "error: perceptron" in result.err
     assert "found Perceptron, no layer of which sees a 2-d map" in result.err
 
