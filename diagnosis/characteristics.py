@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import UNKNOWN, GroundTruth, InputError
-from diagnosis.average_precision import Hits, HoiemScores, Ranking, envelope, normal_objects, score_hits
+from diagnosis.average_precision import HoiemScores, normal_objects, score_hits
 from diagnosis.breakdown import STRONG
 from diagnosis.matching import Matching, assign
+from diagnosis.rankings import Hits, Ranking, envelope
 from diagnosis.similar import group_indices
 
 __all__ = [

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.average_precision import AP_KINDS, mean_defined
+from diagnosis.average_precision import AP_KINDS
 from diagnosis.bootstrap import OVER_ALL, Progress, Statistic, bootstrap, draw_runs
 from diagnosis.breakdown import BreakdownStatistic, Top
 from diagnosis.impact import VARIANTS, ImpactStatistic
+from diagnosis.rankings import mean_defined
 from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.tide import TIDE_LABELS, TideStatistic
 

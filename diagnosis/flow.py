@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION, OTHER, SIMILAR, WEAK, verdicts
-from diagnosis.matching import assign
+from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION, OTHER, SIMILAR, WEAK
 from diagnosis.record import Diagnosis, check_same_truth
 
 __all__ = ["FATES", "Fate", "Flow", "fates", "flow"]
@@ -47,9 +46,13 @@ FATES: tuple[Fate, ...] = (
     Fate("other", ERROR_TYPES[OTHER].colour, "Only detections of classes that are not similar lie on it."),
     Fate("missed", "#222222", "No counted detection speaks for it."),
 )
-"""The first four are the error types of the detection that refers to the object."""
+"""All but the last have the name of the error type of the detection that refers to the object."""
 
 MISSED = len(FATES) - 1
+_NAMES = [fate.name for fate in FATES]
+FATE_OF_TYPE = np.array(
+    [_NAMES.index(kind.name) if kind.name in _NAMES else MISSED for kind in ERROR_TYPES], dtype=np.int8
+)
 IGNORED = -1
 
 
@@ -117,7 +120,7 @@ def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
     if counted not in ("top", "all"):
         raise InputError("counted", repr(counted), "'top' or 'all'")
     matching = diagnosis.matching
-    found = verdicts(matching, diagnosis.similar, strong=diagnosis.iou)
+    found = diagnosis.verdicts
     counts = np.ones(len(found.types), dtype=bool) if counted == "all" else diagnosis.breakdown.verdict >= 0
 
     result = np.full(len(matching.truth), MISSED, dtype=np.int8)
@@ -129,8 +132,9 @@ def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
     detection = matching.group_detection[groups]
     chosen = counts[detection] & (found.types[detection] != CORRECT)
     groups, detection = groups[chosen], detection[chosen]
-    np.minimum.at(result, matching.pair_object[matching.group_start[groups]], found.types[detection])
-    taken = assign(matching, diagnosis.iou).objects
+    seen = FATE_OF_TYPE[found.types[detection]]
+    np.minimum.at(result, matching.pair_object[matching.group_start[groups]], seen)
+    taken = diagnosis.assignment.objects
     result[taken[counts & (taken >= 0)]] = CORRECT
     result[matching.ignored] = IGNORED
     return result

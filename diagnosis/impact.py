@@ -13,16 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.average_precision import (
-    HOIEM_COLUMNS,
-    Hits,
-    HoiemScores,
-    RankedErrors,
-    envelope,
-    mean_over_objects,
-    normal_objects,
-    score_hits,
-)
+from diagnosis.average_precision import HOIEM_COLUMNS, HoiemScores, normal_objects, score_hits
 from diagnosis.breakdown import (
     BACKGROUND,
     CORRECT,
@@ -35,6 +26,7 @@ from diagnosis.breakdown import (
     error_masks,
 )
 from diagnosis.matching import Matching, ObjectCounter, Weights, assign, copies
+from diagnosis.rankings import Hits, RankedErrors, envelope, mean_over_objects
 from diagnosis.similar import group_indices
 
 __all__ = ["VARIANTS", "Impact", "ImpactStatistic", "Variant", "impact"]
@@ -74,17 +66,20 @@ class Variant:
         return self.name != "all" and not self.name.startswith("only_")
 
 
+def _errors(*removed: int) -> tuple[int, ...]:
+    """All error types but the removed ones: a new type counts as a false positive without further ado."""
+    return tuple(kind for kind in range(len(ERROR_TYPES)) if kind not in (CORRECT, *removed))
+
+
 VARIANTS: tuple[Variant, ...] = (
+    Variant("all", "all", False, _errors(), "all", "The detections as they are."),
     Variant(
-        "all", "all", False, (LOCALIZATION, SIMILAR, OTHER, BACKGROUND), "all", "The detections as they are."
-    ),
-    Variant(
-        "ignore_localization", "ignoreloc", False, (SIMILAR, OTHER, BACKGROUND),
+        "ignore_localization", "ignoreloc", False, _errors(LOCALIZATION),
         "localization removed",
         "Localization errors and duplicates are left out.",
     ),
     Variant(
-        "fix_localization", "fixloc", True, (SIMILAR, OTHER, BACKGROUND),
+        "fix_localization", "fixloc", True, _errors(LOCALIZATION),
         "localization corrected",
         "Localization errors are made correct, duplicates are left out.",
     ),
@@ -94,7 +89,7 @@ VARIANTS: tuple[Variant, ...] = (
         "All errors but localization errors and duplicates are left out.",
     ),
     Variant(
-        "ignore_similar", "ignoresimilar", False, (LOCALIZATION, OTHER, BACKGROUND),
+        "ignore_similar", "ignoresimilar", False, _errors(SIMILAR),
         "similar removed",
         "Confusions with similar classes are left out.",
     ),
@@ -104,7 +99,7 @@ VARIANTS: tuple[Variant, ...] = (
         "All errors but confusions with similar classes are left out.",
     ),
     Variant(
-        "ignore_background", "ignorebg", False, (LOCALIZATION, SIMILAR),
+        "ignore_background", "ignorebg", False, _errors(OTHER, BACKGROUND),
         "background removed",
         "Detections on background and confusions with other classes are left out.",
     ),
@@ -114,12 +109,12 @@ VARIANTS: tuple[Variant, ...] = (
         "All errors but those on background and on other classes are left out.",
     ),
     Variant(
-        "ignore_localization_similar", "ignorelocsim", True, (OTHER, BACKGROUND),
+        "ignore_localization_similar", "ignorelocsim", True, _errors(LOCALIZATION, SIMILAR),
         "localization corrected and similar removed",
         "Localization errors are made correct; duplicates and confusions with similar classes are left out.",
     ),
     Variant(
-        "ignore_other", None, False, (LOCALIZATION, SIMILAR, BACKGROUND),
+        "ignore_other", None, False, _errors(OTHER),
         "other removed",
         "Confusions with other classes are left out.",
     ),
@@ -129,7 +124,7 @@ VARIANTS: tuple[Variant, ...] = (
         "All errors but confusions with other classes are left out.",
     ),
     Variant(
-        "ignore_pure_background", None, False, (LOCALIZATION, SIMILAR, OTHER),
+        "ignore_pure_background", None, False, _errors(BACKGROUND),
         "pure background removed",
         "Detections on background are left out.",
     ),

@@ -1,20 +1,20 @@
-"""Which classes are similar: a dog taken for a cat is a lesser mistake than one taken for a bus."""
+"""Which classes are similar: a dog taken for a cat is a lesser mistake than one taken for a bus.
+
+The formats are imported where they are used, so that ``import diagnosis`` waits for no reader of files.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from data.formats import COCO_SIMILAR, VOC_SIMILAR
-from data.formats.detect_format import similar_source
-from data.formats.files import read_text
-from data.formats.names import hint
 from data.records import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "Similar",
@@ -97,6 +97,8 @@ def group_indices(classes: Sequence[str], members: Iterable[str] | None = None) 
 
 def _index_of(name: str, index: Mapping[str, int], where: str) -> int:
     if name not in index:
+        from data.formats.names import hint
+
         near = hint(name, index) or f": {', '.join(index)}"
         raise InputError(where, f"{name!r}", f"a class of the ground truth{near}")
     return index[name]
@@ -107,12 +109,6 @@ COCO_NAMES = (
     "vehicles", "outdoor", "animals", "accessories", "sports", "kitchen", "food", "furniture",
     "electronics", "appliances", "indoor",
 )  # fmt: skip
-NAMES = (
-    ("animals", VOC_SIMILAR[0]),
-    ("vehicles", VOC_SIMILAR[1]),
-    ("furniture", VOC_SIMILAR[3]),
-    *zip(COCO_NAMES, COCO_SIMILAR, strict=True),
-)
 PERSON = "person"
 NAMED = 2
 """Classes that a group is called after which has no name."""
@@ -164,7 +160,10 @@ def class_groups(classes: Sequence[str], similar: NDArray[np.bool_]) -> dict[str
 
 def _named(members: list[str]) -> tuple[str, list[str]]:
     """What a group is called, and its members without the person among animals."""
-    for name, known in NAMES:
+    from data.formats.classes import COCO_SIMILAR, VOC_SIMILAR
+
+    voc = {"animals": VOC_SIMILAR[0], "vehicles": VOC_SIMILAR[1], "furniture": VOC_SIMILAR[3]}
+    for name, known in (*voc.items(), *zip(COCO_NAMES, COCO_SIMILAR, strict=True)):
         if set(members) <= set(known):
             kept = [member for member in members if member != PERSON] if name == "animals" else members
             return (name, kept) if len(kept) > 1 else (", ".join(members), members)
@@ -173,7 +172,6 @@ def _named(members: list[str]) -> tuple[str, list[str]]:
     return (few if rest < 2 else f"{few} and {rest} more"), members
 
 
-NAMED_GROUPS = {"voc": VOC_SIMILAR, "coco": COCO_SIMILAR}
 SHOWN = 200  # characters of the groups in a sentence
 
 
@@ -224,15 +222,21 @@ def read_similar(choice: str | None, spec: str, classes: Sequence[str]) -> Simil
     InputError
         If the file cannot be used, or the groups say nothing about these classes.
     """
+    from pathlib import Path
+
+    from data.formats.classes import COCO_SIMILAR, VOC_SIMILAR
+    from data.formats.detect_format import similar_source
+
     if choice == "none":
         return Similar([], "none were asked for")
     if choice is None:
         return Similar(*similar_source(spec))
-    if choice not in NAMED_GROUPS:
+    known = {"voc": VOC_SIMILAR, "coco": COCO_SIMILAR}
+    if choice not in known:
         named = read_groups(Path(choice))
         similar_matrix(classes, named, where=choice)  # an unknown class is the file's mistake: so say it
         return Similar(named, choice)
-    groups = [[name for name in group if name in classes] for group in NAMED_GROUPS[choice]]
+    groups = [[name for name in group if name in classes] for group in known[choice]]
     if not any(groups):
         few = ", ".join(classes[:20]) + (", …" if len(classes) > 20 else "")
         expected = f"classes of {choice.upper()}; or a YAML file of groups"
@@ -254,6 +258,10 @@ def read_groups(path: Path) -> list[list[str]]:
     InputError
         If the file cannot be read or holds something else.
     """
+    import yaml
+
+    from data.formats.files import read_text
+
     expected = "'similar: [[class, class], …]', a list of groups, or 'name: [class, class]' lines"
     try:
         content = yaml.safe_load(read_text(path, expected))

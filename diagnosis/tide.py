@@ -33,7 +33,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from data.boxes import area, intersection
 from data.records import InputError
-from diagnosis.average_precision import (
+from diagnosis.bootstrap import OVER_ALL
+from diagnosis.breakdown import STRONG, WEAK, ErrorType
+from diagnosis.matching import Matching, ObjectCounter, Weights, copies, greedy
+from diagnosis.rankings import (
     Hits,
     RankedErrors,
     RunningErrors,
@@ -41,23 +44,17 @@ from diagnosis.average_precision import (
     mean_over_classes,
     precision_at,
 )
-from diagnosis.bootstrap import OVER_ALL
-from diagnosis.breakdown import STRONG, WEAK, ErrorType
-from diagnosis.matching import Matching, ObjectCounter, Weights, copies, greedy
 
 __all__ = [
     "BEYOND",
-    "COCO_THRESHOLDS",
     "CORRECT",
     "DAP_COLUMNS",
     "TIDE_ERRORS",
     "TIDE_LABELS",
     "Tide",
-    "TideRange",
     "TideStatistic",
     "explain",
     "tide",
-    "tide_range",
 ]
 
 # At least 29 apart (CIE76) in normal, protan, deutan and tritan vision. *loc* and *bkg* have the colours of
@@ -119,8 +116,6 @@ TIDE_LABELS = {kind.name: kind.label for kind in TIDE_ERRORS} | {
 """What can be fixed, by name: the six, all false positives, all objects not found."""
 
 DAP_COLUMNS = tuple(TIDE_LABELS)
-
-COCO_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 
 RECALL_STEPS = 100
 """The recalls are 0, 1/100, … 1."""
@@ -272,38 +267,6 @@ class Tide:
 def _least_gain(name: str) -> float:
     """Fixing one of the six never costs anything; fixing all false positives or all missed objects may."""
     return -np.inf if name in ("fp", "fn") else 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class TideRange:
-    """TIDE at several overlaps.
-
-    tidecv's ``evaluate_range`` averages the AP and types the errors at its one threshold alone, 0.5; that is
-    ``runs[0]`` for the default thresholds. The means of the dAP are those of as many single evaluations.
-
-    Parameters
-    ----------
-    runs
-        One for each threshold.
-    """
-
-    runs: tuple[Tide, ...]
-
-    @property
-    def thresholds(self) -> tuple[float, ...]:
-        """The IoU of each run."""
-        return tuple(run.iou for run in self.runs)
-
-    @property
-    def mean_ap(self) -> float:
-        """Mean AP, averaged over the thresholds."""
-        return float(np.mean([run.mean_ap for run in self.runs]))
-
-    @property
-    def dap(self) -> dict[str, float]:
-        """The dAP of each error, averaged over the thresholds."""
-        gains = [run.dap for run in self.runs]
-        return {name: float(np.mean([gain[name] for gain in gains])) for name in DAP_COLUMNS}
 
 
 def tide(
@@ -568,31 +531,6 @@ class _Ranked(NamedTuple):
         else:
             mean, found = best.mean(axis=2), self.copies.sum(axis=1, keepdims=True)
         return np.where(objects > 0, mean, np.where(number + found > 0, 0.0, np.nan))
-
-
-def tide_range(
-    matching: Matching,
-    thresholds: Sequence[float] = COCO_THRESHOLDS,
-    *,
-    background: float = 0.1,
-    max_detections: int = 100,
-    any_class: ArrayLike | None = None,
-) -> TideRange:
-    """:func:`tide` at several overlaps, by default COCO's 0.5, 0.55, … 0.95.
-
-    Raises
-    ------
-    InputError
-        As :func:`tide`; if there is no threshold.
-    """
-    if not len(thresholds):
-        raise InputError("thresholds", "none", "at least one IoU")
-    return TideRange(
-        tuple(
-            tide(matching, iou=iou, background=background, max_detections=max_detections, any_class=any_class)
-            for iou in thresholds
-        )
-    )
 
 
 def _regions(matching: Matching, any_class: ArrayLike | None) -> NDArray[np.bool_]:

@@ -6,8 +6,6 @@ import difflib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from data.formats.files import read_yaml, write_text
 from data.records import InputError
 
@@ -105,6 +103,8 @@ def read_classes(folder: Path | str) -> ClassList:
 
 def write_classes(folder: Path | str, classes: ClassList) -> None:
     """Write the ``classes.yaml`` that makes `folder` a VOC tree with classes of its own."""
+    import yaml  # late, as in `read_yaml`
+
     content = {"classes": list(classes.names), "similar": [list(group) for group in classes.similar]}
     write_text(
         Path(folder) / FILE_NAME,

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from data.records import InputError
 
 if TYPE_CHECKING:
@@ -133,6 +131,8 @@ def read_yaml(path: Path, what: str, malformed: str, keys: str) -> dict[str, Any
     what, malformed, keys
         What to expect, for the messages of a file that is absent, malformed, or without keys.
     """
+    import yaml  # late: takes as long to import as all else that the formats' lists of classes need
+
     try:
         content = yaml.safe_load(read_text(path, what))
     except yaml.YAMLError as error:

@@ -215,14 +215,16 @@ def _fit(pixels: NDArray[np.uint8], column: float) -> tuple[float, float]:
 
 def _object_entries() -> list[LegendEntry]:
     """How objects are marked."""
-    look: dict[str, Any] = {"facecolor": "#8a8a8a", "edgecolor": "white"}
+
+    def box(line: float, dashes: tuple[int, tuple[float, ...]], *more: Line2D) -> tuple[Patch | Line2D, ...]:
+        below = Patch(facecolor="#8a8a8a", edgecolor="black", linewidth=line + 0.5)
+        return below, Patch(fill=False, edgecolor="white", linewidth=line, linestyle=dashes), *more
+
     cross = Line2D([], [], color="white", marker="x", linestyle="none", markersize=5, markeredgewidth=1.4)
-    missed = "annotated object without a correct detection among those drawn"
-    ignored = "object that is neither rewarded nor punished (difficult, crowd)"
     return [
-        ("annotated object", Patch(linestyle=DASHES, **look)),
-        (missed, (Patch(linestyle=DASHES, linewidth=1.2, **look), cross)),
-        (ignored, Patch(linestyle=DOTS, **look)),
+        ("annotated object", box(0.7, DASHES)),
+        ("annotated object without a correct detection among those drawn", box(1.2, DASHES, cross)),
+        ("object that is neither rewarded nor punished (difficult, crowd)", box(0.7, DOTS)),
     ]
 
 

@@ -79,7 +79,7 @@ def _group_page(
     for axes in charts[len(panels) :]:
         axes.set_axis_off()
     for axes, (group, text) in zip(charts, panels.items(), strict=False):
-        title_panel(axes, group, text, width=wide - 0.3)
+        title_panel(axes, group, text, width=wide - 0.6)
     return figure, charts[: len(panels)]
 
 

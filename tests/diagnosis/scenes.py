@@ -4,8 +4,9 @@ import numpy as np
 
 from data.records import Detections, GroundTruth
 from diagnosis import match, similar_matrix
-from diagnosis.average_precision import HoiemScores, hoiem_scores
+from diagnosis.average_precision import HoiemScores, score_hits
 from diagnosis.matching import Assignment, Matching
+from diagnosis.rankings import Hits
 
 BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
 
@@ -67,6 +68,15 @@ def crowded(seed: int = 0, objects: int = 40, detections: int = 160, images: int
 
 
 SIMILAR = similar_matrix(CLASSES, [["cat", "dog", "bird"]])
+
+
+def hoiem_scores(labels, class_start, objects, normal: float) -> HoiemScores:
+    """Hoiem's scores of rankings that are end to end, each a run of labels as `class_start` says."""
+    places = np.flatnonzero(labels == 1)
+    start = np.searchsorted(places, class_start)
+    false = np.concatenate([[0], np.cumsum(labels == -1)])
+    above = false[places] - np.repeat(false[class_start[:-1]], np.diff(start))
+    return score_hits(Hits.once(above, start), objects, normal).reshaped(len(objects))
 
 
 def hoiem_ap(labels, objects: int, normal: float) -> HoiemScores:

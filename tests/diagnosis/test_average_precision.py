@@ -15,14 +15,9 @@ from hypothesis import strategies as st
 from data.formats import read_detections, read_voc_folder
 from data.records import Detections, GroundTruth
 from diagnosis import average_precision, match, precision_recall_curve
-from diagnosis.average_precision import (
-    AP_KINDS,
-    coco_labels,
-    coco_order,
-    coco_table,
-    hoiem_scores,
-)
-from tests.diagnosis.scenes import BOX, FAR, hoiem_ap, one_image
+from diagnosis.average_precision import AP_KINDS
+from diagnosis.coco_ap import CocoLabels, coco_order, coco_table
+from tests.diagnosis.scenes import BOX, FAR, hoiem_ap, hoiem_scores, one_image
 
 pytestmark = pytest.mark.filterwarnings("error")
 CLASSES = ["cat", "dog"]
@@ -296,7 +291,7 @@ def test_a_hundred_detections_of_a_class_in_an_image_count(tmp_path):
     found = Detections(["a"], CLASSES, [0] * 300, [0] * 300, scores, np.concatenate([boxes, boxes + 1]))
     table = compared(truth, found, tmp_path)
     assert table.ar[0] <= 100 / 150
-    labels = coco_labels(match(truth, found))
+    labels = CocoLabels(match(truth, found)).at(0.5)
     assert (labels[np.argsort(-scores)[100:]] == 0).all()
 
 
@@ -311,7 +306,8 @@ def test_a_crowd_is_hit_any_number_of_times_and_is_not_to_be_found():
         ["a"], CLASSES, [[99, 99]], [0, 0], [0, 0], [[0, 0, 90, 90], FAR], None, [True, False]
     )
     found = Detections(["a"], CLASSES, [0] * 3, [0] * 3, [0.9, 0.8, 0.7], [BOX, [20, 20, 30, 30], FAR])
-    assert coco_labels(match(truth, found)).tolist() == [0, 0, 1]  # FAR lies in the crowd, and is an object
+    labels = CocoLabels(match(truth, found)).at(0.5)
+    assert labels.tolist() == [0, 0, 1]  # FAR lies in the crowd, and is an object
 
 
 @pytest.mark.parametrize(

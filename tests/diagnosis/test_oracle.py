@@ -8,7 +8,7 @@ import pytest
 
 from data.formats import VOC_SIMILAR, read_detections, read_voc_folder
 from diagnosis import assign, break_down, diagnose, error_masks, match, similar_matrix, verdicts
-from diagnosis.average_precision import HOIEM_COLUMNS, NORMAL_SHARE, HoiemScores, hoiem_scores
+from diagnosis.average_precision import HOIEM_COLUMNS, NORMAL_SHARE, HoiemScores
 from diagnosis.characteristics import (
     BinScores,
     Characteristic,
@@ -20,7 +20,7 @@ from diagnosis.characteristics import (
 )
 from diagnosis.impact import VARIANTS, impact
 from diagnosis.trends import FACTORS, FALSE_POSITIVES, detection_trend, false_positive_trend
-from tests.diagnosis.scenes import forgiving
+from tests.diagnosis.scenes import forgiving, hoiem_scores
 
 KINDS = ("correct", "loc", "similarobj", "otherobj", "bg")
 ANIMALS = ("bird", "cat", "cow", "dog", "horse", "sheep")  # the tool's group leaves the person out

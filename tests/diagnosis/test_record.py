@@ -13,8 +13,9 @@ import diagnosis.write_results  # noqa: F401  # so that all modules are there to
 from data.formats import read_ground_truth, write_detections
 from data.records import Detections
 from data.shapes import write_shapes
-from diagnosis import breakdown, matching, record
+from diagnosis import breakdown, coco_ap, matching, record
 from diagnosis.__main__ import main
+from diagnosis.average_precision import APStatistic
 
 FUNCTIONS = [
     matching.match,
@@ -24,6 +25,7 @@ FUNCTIONS = [
     breakdown._error_masks,
     breakdown.referenced_objects,
     record.best_f1,
+    record.calibration,
     record.characteristics,
     record.class_groups,
     record.confusion_matrix,
@@ -33,8 +35,7 @@ FUNCTIONS = [
     record.tide,
     record.worst_cases,
 ]
-CLASSES = sys.modules["diagnosis.average_precision"]  # the package has a function of this name
-METHODS = [CLASSES.APStatistic.table, CLASSES._CocoLabels.__init__]
+METHODS = [(APStatistic, "table"), (coco_ap.CocoLabels, "__init__")]
 
 
 def count_calls(monkeypatch):
@@ -54,9 +55,8 @@ def count_calls(monkeypatch):
         for name, value in list(vars(module).items()):
             if isinstance(value, types.FunctionType) and value in wrappers:
                 monkeypatch.setattr(module, name, wrappers[value])
-    for method in METHODS:
-        owner = getattr(CLASSES, method.__qualname__.split(".")[0])
-        monkeypatch.setattr(owner, method.__name__, counting(method))
+    for owner, name in METHODS:
+        monkeypatch.setattr(owner, name, counting(getattr(owner, name)))
     return calls
 
 
@@ -78,5 +78,6 @@ def test_each_analysis_is_computed_once_for_each_detector(tmp_path, monkeypatch)
     assert main(list(map(str, words))) == 0
     # Detections are matched by Hoiem's rule at both thresholds, and by the devkit's.
     assert calls.pop("_assignment") == 3 * 2
-    names = [function.__qualname__ for function in [*FUNCTIONS, *METHODS]]
+    names = [function.__qualname__ for function in FUNCTIONS]
+    names += [f"{owner.__name__}.{name}" for owner, name in METHODS]
     assert calls == dict.fromkeys(set(names) - {"_assignment"}, 2)

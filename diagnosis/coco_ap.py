@@ -1,0 +1,186 @@
+"""COCO's average precision, equal to pycocotools: at IoU 0.5 and from 0.5 to 0.95, and its recalls and sizes.
+
+It follows pycocotools' rules, without a loop over images. The 100 best detections of a class in an image
+count, and boxes are not clipped. COCO has no difficult objects: they count as crowd regions, the way
+converters from VOC write them. So, as in VOC's devkit, they are neither to be found nor is it an error to
+find them, any number of times; a detection belongs to a region by the share of its own area within it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.boxes import intersection
+from diagnosis.matching import Matching, argsort_ascending, greedy
+from diagnosis.rankings import Hits, Ranking, interpolated_precision, mean_over_classes
+
+__all__ = ["COCO_IOUS", "CocoLabels", "CocoTable", "coco_ap", "coco_order", "coco_ranking", "coco_table"]
+
+COCO_RECALLS: NDArray[np.float64] = np.linspace(0, 1, 101)
+
+COCO_IOUS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
+"""Smallest IoUs of a true positive, that COCO averages over."""
+
+COCO_SIZES = {
+    "all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10),
+}  # fmt: skip
+"""Smallest and largest area of an object, square pixels, both included."""
+
+COCO_MOST_DETECTIONS = 100
+"""Detections of a class in one image that count."""
+
+
+class CocoLabels:
+    """Pairs of a detection and an object of its class with COCO's overlaps.
+
+    Parameters
+    ----------
+    matching
+        The overlaps.
+    size
+        Smallest and largest area of the objects that count.
+    """
+
+    def __init__(self, matching: Matching, size: tuple[float, float] = COCO_SIZES["all"]) -> None:
+        truth, found = matching.truth, matching.detections
+        by_image = argsort_ascending(found.labels, argsort_ascending(found.image_index, matching.by_score))
+        key = found.labels[by_image] * max(1, len(truth.images)) + found.image_index[by_image]
+        self.place = np.empty_like(by_image)  # of each detection among those of its class and image
+        self.place[by_image] = np.arange(len(key)) - np.searchsorted(key, key)
+        own = found.labels[matching.pair_detection] == truth.labels[matching.pair_object]
+        own &= self.place[matching.pair_detection] < COCO_MOST_DETECTIONS
+        detection, object_ = matching.pair_detection[own], matching.pair_object[own]
+        # As the devkit computes it, from corner and extent: the last bit may decide.
+        extent, object_extent = (record.boxes[:, 2:] - record.boxes[:, :2] for record in (found, truth))
+        low, object_low = found.boxes[:, :2], truth.boxes[:, :2]
+        high, object_high = low + extent, object_low + object_extent
+        boxes, others = (np.concatenate(both, axis=1) for both in ((low, high), (object_low, object_high)))
+        inside = intersection(boxes[detection], others[object_])
+        area, object_area = extent.prod(axis=1), object_extent.prod(axis=1)
+        union = area[detection] + object_area[object_] - inside
+        whole = np.where(matching.ignored[object_], area[detection], union)
+        overlap = inside / np.where(whole > 0, whole, 1.0)
+
+        size_of = np.asarray(truth.attributes.get("area", object_area), dtype=np.float64)
+        self.counted: NDArray[np.bool_] = ~matching.ignored & (size_of >= size[0]) & (size_of <= size[1])
+        outside = (area < size[0]) | (area > size[1]) | (self.place >= COCO_MOST_DETECTIONS)
+        self.objects = np.bincount(truth.labels[self.counted], minlength=len(truth.classes))
+        self._unmatched = np.where(outside, np.int8(0), np.int8(-1))
+        # Objects that count before all others, then the largest overlap, of equals the last one.
+        order = np.lexsort((-object_, -overlap, ~self.counted[object_], detection))
+        self._detection, self._object, self._overlap = detection[order], object_[order], overlap[order]
+        self._rank = matching.pair_rank[own][order]
+        # A crowd region is always free: each detection on it gets a slot that nobody else wants.
+        crowd = matching.ignored[self._object]
+        self._slot = np.where(crowd, len(truth) + np.cumsum(crowd) - 1, self._object)
+        self._slots = len(truth) + int(crowd.sum())
+
+    def at(self, iou: float) -> NDArray[np.int8]:
+        """``(M,)`` 1 true positive, 0 don't care or not counted, −1 false positive, of this smallest IoU."""
+        good = np.flatnonzero(self._overlap >= min(iou, 1 - 1e-10))
+        detection = self._detection[good]
+        start = np.flatnonzero(np.diff(detection, prepend=-1))
+        stop = np.append(start[1:], len(detection)).astype(np.int64)
+        taken = greedy(start, stop, self._slot[good], self._slots, self._rank[good])
+        taken = taken[taken >= 0]
+        labels = self._unmatched.copy()
+        labels[detection[taken]] = self.counted[self._object[good[taken]]]
+        return labels
+
+
+def coco_order(matching: Matching) -> NDArray[np.int64]:
+    """``(M,)`` detections by class, falling score, and image; within an image as in the record."""
+    found = matching.detections
+    by_image = argsort_ascending(matching.score_level, argsort_ascending(found.image_index))
+    return argsort_ascending(found.labels, by_image)
+
+
+def coco_ranking(matching: Matching) -> Ranking:
+    """The detections labelled at each of :data:`COCO_IOUS`."""
+    pairs = CocoLabels(matching)
+    return Ranking(matching, [pairs.at(iou) for iou in COCO_IOUS], coco_order(matching))
+
+
+def coco_ap(hits: Hits, objects: NDArray[np.int64]) -> NDArray[np.float64]:
+    """``(r, S)`` mean precision at 101 recalls."""
+    return interpolated_precision(hits, COCO_RECALLS, objects)
+
+
+@dataclass(frozen=True, eq=False)
+class CocoTable:
+    """COCO's twelve scores of C classes; NaN for a class without objects that count.
+
+    Parameters
+    ----------
+    classes
+        Names of the classes.
+    ap, ap50, ap75
+        ``(C,)`` average precision over :data:`COCO_IOUS`, at 0.5 and at 0.75.
+    ap_small, ap_medium, ap_large
+        ``(C,)`` over :data:`COCO_IOUS`, of objects of an area up to 32², between, and from 96² square pixels.
+    ar1, ar10, ar
+        ``(C,)`` recall over :data:`COCO_IOUS` with up to 1, 10 and 100 detections of a class in an image.
+    ar_small, ar_medium, ar_large
+        ``(C,)`` recall with up to 100, by size.
+    """
+
+    classes: tuple[str, ...]
+    ap: NDArray[np.float64]
+    ap50: NDArray[np.float64]
+    ap75: NDArray[np.float64]
+    ap_small: NDArray[np.float64]
+    ap_medium: NDArray[np.float64]
+    ap_large: NDArray[np.float64]
+    ar1: NDArray[np.float64]
+    ar10: NDArray[np.float64]
+    ar: NDArray[np.float64]
+    ar_small: NDArray[np.float64]
+    ar_medium: NDArray[np.float64]
+    ar_large: NDArray[np.float64]
+
+    def mean(self) -> dict[str, float]:
+        """Mean of each score over the classes that have it, NaN if none has; pycocotools' own order."""
+        return {name: mean_over_classes(value) for name, value in vars(self).items() if name != "classes"}
+
+
+def coco_table(matching: Matching) -> CocoTable:
+    """All twelve of COCO's scores, of each class, as pycocotools computes them.
+
+    An object's size is its ``area`` attribute, which COCO's files have, or else that of its box.
+
+    Examples
+    --------
+    >>> from data.records import Detections, GroundTruth
+    >>> from diagnosis.matching import match
+    >>> truth = GroundTruth(["a"], ["dog"], [[90, 90]], [0], [0], [[0, 0, 40, 40]])
+    >>> found = Detections(["a"], ["dog"], [0], [0], [0.9], [[0, 0, 40, 40]])
+    >>> mean = coco_table(match(truth, found)).mean()
+    >>> round(mean["ap"], 6), mean["ap_small"], round(mean["ap_medium"], 6), mean["ar"]
+    (1.0, nan, 1.0, 1.0)
+    """
+    order = coco_order(matching)
+    scores: dict[str, NDArray[np.float64]] = {}
+    for name, size in COCO_SIZES.items():
+        suffix = "" if name == "all" else f"_{name}"
+        pairs = CocoLabels(matching, size)
+        objects = pairs.objects[None]
+        labels = [pairs.at(iou) for iou in COCO_IOUS]
+        ((_, hits),) = Ranking(matching, labels, order).hits()
+        ap = np.where(objects > 0, np.stack([coco_ap(some, objects)[0] for some in hits]), np.nan)
+        scores[f"ap{suffix}"], scores[f"ar{suffix}"] = ap.mean(axis=0), _coco_recall(hits, pairs.objects)
+        if name == "all":
+            scores["ap50"], scores["ap75"] = ap[0], ap[5]
+            for most in (1, 10):
+                few = [np.where(pairs.place < most, some, np.int8(0)) for some in labels]
+                ((_, hits),) = Ranking(matching, few, order).hits()
+                scores[f"ar{most}"] = _coco_recall(hits, pairs.objects)
+    return CocoTable(matching.truth.classes, **scores)
+
+
+def _coco_recall(hits: Sequence[Hits], objects: NDArray[np.int64]) -> NDArray[np.float64]:
+    recall = np.stack([np.diff(some.start) / np.maximum(objects, 1) for some in hits])
+    return np.where(objects > 0, recall.mean(axis=0), np.nan)
