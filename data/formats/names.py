@@ -124,7 +124,7 @@ def distinct_names(files: Sequence[str]) -> list[str] | None:
     return None
 
 
-def hint(key: object, known: Iterable[str], cutoff: float = 0.6) -> str:
+def hint(key: object, known: Iterable[str], cutoff: float = 0.6, *, quoted: bool = True) -> str:
     """``; did you mean 'dog'?``, or nothing where no name is at least `cutoff` alike (:mod:`difflib`)."""
     near = difflib.get_close_matches(str(key), list(known), n=1, cutoff=cutoff)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f"; did you mean {repr(near[0]) if quoted else near[0]}?" if near else ""

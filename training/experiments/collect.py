@@ -16,7 +16,7 @@ from diagnosis.breakdown import ERROR_TYPES
 from training.experiments.plan import Plan, Point, Run, state_of
 from training.experiments.schema import Variant
 
-__all__ = ["SHARES", "Curve", "Row", "baseline_of", "collect", "read_curve", "read_result", "seed_spread"]
+__all__ = ["SHARES", "Curve", "Row", "baseline_of", "collect", "read_curve", "read_result"]
 
 SHARES = tuple(kind.name for kind in ERROR_TYPES)
 """Of a detector's detections, by what became of them."""
@@ -47,18 +47,8 @@ class Row:
 
     def std(self, name: str = "accuracy") -> float:
         """Standard deviation over the seeds (n − 1); NaN of fewer than two."""
-        return seed_spread(self.values(name))
-
-
-def seed_spread(values: Sequence[float]) -> float:
-    """Standard deviation (n − 1), NaN of fewer than two values.
-
-    Examples
-    --------
-    >>> round(seed_spread([1.0, 2.0]), 3), seed_spread([1.0])
-    (0.707, nan)
-    """
-    return statistics.stdev(values) if len(values) > 1 else math.nan
+        values = self.values(name)
+        return statistics.stdev(values) if len(values) > 1 else math.nan
 
 
 def baseline_of(rows: Sequence[Row], variant: Variant) -> Row | None:
@@ -77,42 +67,19 @@ class Curve:
 
 
 def collect(plan: Plan, folder: Path) -> list[Row]:
-    """The results of an experiment's points.
-
-    Parameters
-    ----------
-    plan
-        The experiment's.
-    folder
-        That of all runs.
-
-    Raises
-    ------
-    InputError
-        A ``scores.json`` that is none.
-    """
-    return [
-        Row(
-            point,
-            {
-                run.seed: read_result(folder / run.name / "scores.json")
-                for run in point.runs
-                if state_of(run, folder) == "done"
-            },
-        )
-        for point in plan.points
-    ]
+    """The results of an experiment's points, from the folder of all runs."""
+    rows = []
+    for point in plan.points:
+        done = [run for run in point.runs if state_of(run, folder) == "done"]
+        rows.append(Row(point, {run.seed: read_result(folder / run.name / "scores.json") for run in done}))
+    return rows
 
 
 def read_result(file: Path) -> dict[str, float]:
-    """The numbers of a ``scores.json``, of a classifier or a detector.
+    """The numbers of a ``scores.json``, accuracies and shares in percent; InputError if it is none.
 
-    Returns
-    -------
-    dict
-        Of a classifier ``accuracy``, ``averaged``, ``top5`` in percent, ``pass_std`` (over the passes, NaN
-        of one), ``parameters``; of a detector ``map`` and the five shares in percent; of both
-        ``test_images`` and ``passes``.
+    Of a classifier ``accuracy``, ``averaged``, ``top5``, ``pass_std`` (over the passes, NaN of one) and
+    ``parameters``; of a detector ``map`` and the five shares; of both ``test_images`` and ``passes``.
     """
     try:
         scores = json.loads(file.read_text(encoding="utf-8"))

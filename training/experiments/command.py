@@ -11,20 +11,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import training
 from data.formats.files import write_text
 from data.records import InputError
-from training.experiments.cost import (
-    Speeds,
-    duration,
-    machine_of,
-    measured_speeds,
-    probe,
-    seconds_of,
-    speed_key,
-)
+from training.experiments.cost import Speeds, duration, probe, seconds_of
 from training.experiments.plan import (
     Overrides,
     Plan,
@@ -48,7 +40,7 @@ from training.launch import Job, Launcher, LocalLauncher, Outcome, RayLauncher, 
 from training.provenance import provenance
 from training.run_state import make_folder
 
-__all__ = ["gpu_share", "lock", "main", "runs_folder"]
+__all__ = ["gpu_share", "lock", "main"]
 
 DESCRIPTION = """\
 Make a figure or a table of the paper again: list its runs with what they will cost, execute those that are
@@ -57,8 +49,6 @@ Exit codes: 0 all there; 1 something is missing, and said; 2 the input is wrong;
 """
 EPILOG = "python reproduce.py profile --help: where in a trained network does space matter?"
 STOPPED = "stopped; the same command goes on from there"
-MAX_IDLE_LOAD = 0.5
-"""Running programs per core, averaged over a minute, below which a machine counts as idle."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -110,10 +100,7 @@ LAUNCHERS: dict[str, Callable[[argparse.Namespace], Launcher]] = {
     "local": lambda options: LocalLauncher(options.parallel or 1),
     "ray": lambda options: RayLauncher(options.address, parallel=options.parallel),
     "slurm": lambda options: SlurmLauncher(
-        options.out / "slurm",
-        partition=options.partition,
-        time_limit=options.time,
-        parallel=options.parallel,
+        options.out / "slurm", partition=options.partition, time_limit=options.time, parallel=options.parallel
     ),
 }
 """By ``--on``."""
@@ -151,7 +138,7 @@ def reproduce(options: argparse.Namespace) -> int:
         only = parse_only(options.only, experiment.script)
         seeds = tuple(options.seeds) if options.seeds else None
         plans.append(make_plan(experiment, Overrides(options.scale, given, roots, only), seeds))
-    folder = runs_folder(options.out)
+    folder = options.out / "runs"  # of all experiments
     runs = list({run.name: run for plan in plans for run in plan.runs}.values())
     states = {run.name: state_of(run, folder) for run in runs}
     wanted = [run for run in runs if states[run.name] != "done"]
@@ -217,11 +204,7 @@ def show(plans: Sequence[Plan], states: Mapping[str, State], options: argparse.N
     seconds: dict[str, float] = {}
     steps: dict[str, tuple[float, str]] = {}
     if wanted:
-        facts = provenance()["machine"]
-        machine = machine_of(facts)
-        idle = os.getloadavg()[0] < MAX_IDLE_LOAD * facts["cores"]
-        known = measured_speeds(runs_folder(options.out), machine)
-        speeds = Speeds(options.out, machine, known, announced_probe if options.probe else None, idle)
+        speeds = Speeds(options.out, probe if options.probe else None)
         for run in wanted.values():
             step, source, key = speeds.step(run)
             steps[key] = (step, source)
@@ -248,30 +231,11 @@ def show(plans: Sequence[Plan], states: Mapping[str, State], options: argparse.N
     print(flush=True)
 
 
-def announced_probe(run: Run) -> float:
-    """Measure a step of a run's network, and say so."""
-    print(f"how long does a step take? {speed_key(run, plain=True)}", file=sys.stderr, flush=True)
-    return probe(run)
-
-
 # ---------------------------------------------------------------- execution
 
 
 def execute(runs: Sequence[Run], options: argparse.Namespace) -> tuple[dict[str, str], int]:
-    """Execute runs.
-
-    Returns
-    -------
-    failed
-        The name of each run that failed or was skipped, and why.
-    stopped
-        The signal that ended it, or 0.
-
-    Raises
-    ------
-    InputError
-        Another process executes runs in the same folder, or the launcher is not available.
-    """
+    """Execute runs: why each one failed or was skipped, by name, and the signal that ended it, or 0."""
     make_folder(options.out)
     launcher = LAUNCHERS[options.on](options)
     jobs = make_jobs(runs, options)
@@ -308,11 +272,6 @@ def lock(out: Path) -> Iterator[None]:
         yield
 
 
-def runs_folder(out: Path) -> Path:
-    """The folder of the runs of all experiments."""
-    return out / "runs"
-
-
 def make_jobs(runs: Sequence[Run], options: argparse.Namespace) -> list[Job]:
     """The commands of runs that are not done; a scoring after the training that it scores."""
     names = {run.name for run in runs}
@@ -323,7 +282,7 @@ def make_jobs(runs: Sequence[Run], options: argparse.Namespace) -> list[Job]:
         gpus = None if torch.cuda.is_available() else 0.0
     jobs = []
     for run in runs:
-        out = runs_folder(options.out) / run.name
+        out = options.out / "runs" / run.name
         start = (sys.executable, script_file(run.script))
         machine = {name: value for name, value in run.options.items() if name in MACHINE_OPTIONS}
         after: tuple[str, ...] = ()
@@ -332,7 +291,7 @@ def make_jobs(runs: Sequence[Run], options: argparse.Namespace) -> list[Job]:
             command = (*start, *command_words(run.options), "--out", str(out))
             resume = (*start, "--resume", str(out), *command_words(machine))
         else:
-            trained = str(runs_folder(options.out) / run.trained)
+            trained = str(options.out / "runs" / run.trained)
             test = command_words({**machine, **(run.test or {})})
             command = (*start, "--evaluate", trained, *test, "--out", str(out))
             after = (run.trained,) if run.trained in names else ()
@@ -356,7 +315,7 @@ def gpu_share(run: Run) -> float:
     >>> gpu_share(Run("a", "train_classify", {"data": "cifar100", "arch": "vgg16"}))
     0.25
     """
-    options: dict[str, Any] = dict(run.options)
+    options = run.options
     if options.get("accelerator") == "cpu":
         return 0.0
     if run.script == "train_detect" or options.get("data") == "imagenet":
@@ -368,27 +327,13 @@ def gpu_share(run: Run) -> float:
 
 
 def write_results(plan: Plan, out: Path, failed: Mapping[str, str]) -> bool:
-    """Write an experiment's table, figure and provenance, with the results that there are.
-
-    They go into a folder of the experiment's name: ``table.csv``, ``table.md``, the figure as PNG and SVG,
-    and ``provenance.json``. What is missing is printed.
-
-    Returns
-    -------
-    bool
-        Whether all results are there.
-
-    Raises
-    ------
-    InputError
-        A run's scores cannot be read, the folder cannot be written to.
-    """
+    """Write an experiment's tables, figure and provenance into a folder of its name; whether all is there."""
     from diagnosis.figures.style import save_figure  # matplotlib takes a second
     from training.experiments.collect import collect
     from training.experiments.figures import draw
     from training.experiments.tables import differences, to_csv, to_markdown
 
-    name, folder, runs = plan.experiment.name, out / plan.experiment.name, runs_folder(out)
+    name, folder, runs = plan.experiment.name, out / plan.experiment.name, out / "runs"
     rows = collect(plan, runs)
     missing = [run.name for row in rows for run in row.missing]
     make_folder(folder)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,13 @@ from data.formats.files import write_text
 from data.records import InputError
 from training.experiments.plan import Run
 from training.experiments.schema import Script, resolved
+from training.provenance import provenance
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Speeds", "duration", "machine_of", "measured_speeds", "probe", "seconds_of", "speed_key"]
+__all__ = ["Speeds", "duration", "probe", "seconds_of", "speed_key"]
 
 IMAGE_COUNTS = {  # for training and for testing
     **{name: (dataset.images["train"], dataset.images["test"]) for name, dataset in DATASETS.items()},
@@ -44,7 +46,8 @@ PROBE_STEPS, PROBE_SECONDS = 4, 2.0
 """Steps of a probe, and the time after which it begins no further one."""
 CPU_PROBE_PIXELS = 2**15
 """In a probe's step on a CPU, where time grows with the images: 32 of 32×32 pixels."""
-SPEEDS_FILE = "speeds.json"
+MAX_IDLE_LOAD = 0.5
+"""Running programs per core, averaged over a minute, below which a machine counts as idle."""
 
 
 def image_side(run: Run, options: Mapping[str, Any]) -> int:
@@ -56,17 +59,7 @@ def image_side(run: Run, options: Mapping[str, Any]) -> int:
 def speed_key(run: Run, *, plain: bool = False) -> str:
     """What the time of a step depends on; the time that a shuffle adds is too small to count.
 
-    Parameters
-    ----------
-    run
-        Any.
-    plain
-        Leave out GAP+FC too, which is faster than the network that it is made of.
-
-    Examples
-    --------
-    >>> speed_key(Run("a", "train_classify", {"data": "cifar100", "arch": "vgg16", "width": 0.25}))
-    'train_classify vgg16 width 0.25, 32 pixels, batch 128, auto 32-true'
+    `plain` leaves out GAP+FC too, which is faster than the network that it is made of.
     """
     options = resolved(run.script, run.options)
     network = f"{options['arch']} width {options.get('width', 1):g}"
@@ -114,70 +107,54 @@ def _listed_images(options: Mapping[str, Any], name: str, usual: int) -> int:
     return total if options[name] else usual
 
 
-@dataclass
 class Speeds:
-    """Seconds of a training step of each network: from finished runs, an earlier probe, or a new one.
+    """Seconds of a training step of each network on this machine, from finished runs or from probes.
 
-    Parameters
-    ----------
-    out
-        Folder of ``speeds.json``.
-    machine
-        This machine, as :func:`machine_of` describes it; what was measured on another one does not count.
-    from_runs
-        What finished runs took, by :func:`speed_key`.
-    probe
-        Measures a step of a run's network; None: nothing is measured.
-    idle
-        Whether nothing else runs on this machine; otherwise a probe is too slow, and is not stored.
+    ``speeds.json`` in the folder `out` has what was probed. `probe` measures a step of a run's network; None:
+    nothing is measured.
     """
 
-    out: Path
-    machine: str
-    from_runs: Mapping[str, float] = field(default_factory=dict)
-    probe: Callable[[Run], float] | None = None
-    idle: bool = True
-    _probed: dict[str, tuple[float, str]] = field(default_factory=dict)
+    def __init__(self, out: Path, probe: Callable[[Run], float] | None) -> None:
+        facts = provenance()["machine"]
+        self._file, self._probe = out / "speeds.json", probe
+        self._machine = machine_of(facts)
+        # While something else runs, a probe is too slow, and is not stored.
+        self._idle = os.getloadavg()[0] < MAX_IDLE_LOAD * facts["cores"]
+        self._from_runs = measured_speeds(out / "runs", self._machine)
+        self._probed: dict[str, tuple[float, str]] = {}
 
     def step(self, run: Run) -> tuple[float, str, str]:
         """Seconds of a step, their source, and what they are of; NaN and the reason if they are not known."""
         key = speed_key(run, plain=True)
         for known in (speed_key(run), key):
-            if known in self.from_runs:
-                return self.from_runs[known], "a finished run", known
+            if known in self._from_runs:
+                return self._from_runs[known], "a finished run", known
         try:
-            stored = json.loads((self.out / SPEEDS_FILE).read_text(encoding="utf-8"))
+            stored = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             stored = {}
-        here = stored.get(self.machine, {})
+        here = stored.get(self._machine, {})
         if key in here:
             return here[key], "a probe", key
-        if self.probe is None:
+        if self._probe is None:
             return math.nan, "not measured yet: --probe measures it", key
         if key not in self._probed:
+            print(f"how long does a step take? {key}", file=sys.stderr, flush=True)
             try:
-                seconds = self.probe(run)
+                seconds = self._probe(run)
             except (InputError, RuntimeError, ValueError, MemoryError) as error:
                 self._probed[key] = math.nan, f"no probe: {str(error).splitlines()[0]}"
             else:
-                self._probed[key] = seconds, "a probe" if self.idle else "a probe while the machine is busy"
-                if self.idle:
-                    self.out.mkdir(parents=True, exist_ok=True)
-                    stored[self.machine] = {**here, key: seconds}
-                    write_text(self.out / SPEEDS_FILE, json.dumps(stored, indent=1) + "\n")
+                self._probed[key] = seconds, "a probe" if self._idle else "a probe while the machine is busy"
+                if self._idle:
+                    self._file.parent.mkdir(parents=True, exist_ok=True)
+                    stored[self._machine] = {**here, key: seconds}
+                    write_text(self._file, json.dumps(stored, indent=1) + "\n")
         return *self._probed[key], key
 
 
 def measured_speeds(folder: Path, machine: str) -> dict[str, float]:
-    """Seconds of a step of the networks of finished runs: the median of those that ran on this machine.
-
-    Parameters
-    ----------
-    folder
-        That of all runs.
-    machine
-        As :func:`machine_of` describes it.
-    """
+    """Seconds of a step of the networks of finished runs: the median of those that ran on `machine`."""
     found: dict[str, list[float]] = {}
     for scores in sorted(folder.glob("*/scores.json")):
         try:
@@ -204,13 +181,7 @@ def _logged_step(folder: Path, options: Mapping[str, Any]) -> float | None:
 
 
 def machine_of(facts: Mapping[str, Any]) -> str:
-    """A machine in words, from what a provenance says of it.
-
-    Examples
-    --------
-    >>> machine_of({"processor": "EPYC", "cores": 2, "gpus": []})
-    'EPYC, 2 cores'
-    """
+    """A machine in words, from what a provenance says of it."""
     gpus = facts.get("gpus") or []
     return f"{facts['processor']}, {facts['cores']} cores" + "".join(f", {gpu}" for gpu in gpus)
 
@@ -289,21 +260,12 @@ def _unmodified(run: Run, options: Mapping[str, Any], side: int) -> nn.Module:
     """The network of a run with nothing modified."""
     if run.script == "train_detect":
         from training.tasks.detection import DETECTION
-        from training.tasks.detection import Options as DetectionOptions
 
-        detection = DetectionOptions.from_flat({**options, "weights": "none", "shuffle": "none"})
-        facts = {"classes": range(CLASS_COUNTS["voc"]), "input_size": side}
-        return DETECTION.build(detection.model, facts)
-    from training.tasks.classification import Options as ClassificationOptions
-    from training.tasks.classification_module import build_classifier
+        detection = DETECTION.options.from_flat({**options, "weights": "none", "shuffle": "none"})
+        return DETECTION.build(detection.model, {"classes": range(CLASS_COUNTS["voc"]), "input_size": side})
+    from training.tasks.classification import CLASSIFICATION
 
-    plain: dict[str, Any] = {
-        "method": "none",
-        "last": None,
-        "layer": None,
-        "layers": [],
-        "names": [],
-        "patch": None,
-    }
-    model = ClassificationOptions.from_flat({**options, **plain, "weights": "none"}).model
-    return build_classifier(model, CLASS_COUNTS.get(options["data"], 1000), side)
+    plain = CLASSIFICATION.complete({"method": "none", "weights": "none"})
+    classification = CLASSIFICATION.options.from_flat({**options, **plain})
+    facts = {"classes": range(CLASS_COUNTS[options["data"]]), "image_size": side}
+    return CLASSIFICATION.build(classification.model, facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from diagnosis.figures.style import (
     GRID_COLOUR,
     MUTED_COLOUR,
     TEXT_COLOUR,
+    TEXT_POINTS,
+    draw_text,
     figure_style,
     spread,
     text_colour_on,
@@ -34,8 +37,8 @@ from training.experiments.style import (
     colour_of,
     draw_missing,
     draw_paper,
+    draw_result,
     draw_series,
-    error_bar,
     line_of,
     make_page,
     mark_of,
@@ -64,17 +67,7 @@ MIN_LABELLED_PERCENT = 6.0
 
 
 def draw(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
-    """The figure of an experiment, with the results that there are.
-
-    Parameters
-    ----------
-    plan
-        The experiment's.
-    rows
-        Its results.
-    folder
-        That of all runs; training curves are read there.
-    """
+    """The figure of an experiment, with the results that there are; training curves are read in `folder`."""
     with figure_style():
         return FIGURES[plan.experiment.draw](plan, rows, folder)
 
@@ -96,13 +89,9 @@ def against_layer(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     """Accuracy against the layer that is modified, or the first of those that are (Figures 6 and 7)."""
     figure, panels = _accuracy_page(plan, rows, (3.7, 2.7))
     for axes, (plain, group) in zip(panels, _groups(rows), strict=True):
-        layers = range(1, len(layers_of(plain.arch)) + 1)
-        count = len(layers)
-
-        def place(variant: Variant, count: int = count) -> float:
-            return first_layer(variant, count)
-
-        labels = _draw_group(axes, group, plain, place, from_baseline=False)
+        count = len(layers_of(plain.arch))
+        layers = range(1, count + 1)
+        labels = _draw_group(axes, group, plain, partial(first_layer, count=count), from_baseline=False)
         axes.set(xlim=(0.5, count + 2.2), xlabel="layer, counted from the input")
         axes.set_xticks([*layers, count + UNMODIFIED_OFFSET], [*map(str, layers), "none"])
         _finish(axes, labels)
@@ -110,13 +99,7 @@ def against_layer(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
 
 
 def first_layer(variant: Variant, count: int) -> float:
-    """The layer nearest the input that is modified, of `count`; a place after the last if none is.
-
-    Examples
-    --------
-    >>> first_layer(Variant("cifar100", "vgg16", "spatial", last=4), 13)
-    10
-    """
+    """The layer nearest the input that is modified, of `count`; a place after the last if none is."""
     numbers = [number for number in (variant.layer, *variant.several) if isinstance(number, int)]
     if numbers:
         return min(numbers)
@@ -166,12 +149,7 @@ def _accuracy_page(
 
 
 def _draw_group(
-    axes: Axes,
-    rows: Sequence[Row],
-    plain: Variant,
-    place: Callable[[Variant], float],
-    *,
-    from_baseline: bool,
+    axes: Axes, rows: Sequence[Row], plain: Variant, place: Callable[[Variant], float], *, from_baseline: bool
 ) -> list[Label]:
     """The series of a panel over their places, the baseline as a level, the paper's numbers over both.
 
@@ -247,24 +225,14 @@ def training_curves(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     for row in rows:
         variant, known = row.point.variant, paper_accuracy(row.point.variant)
         if row.results:
-            axes.errorbar(
-                [end],
-                [row.mean()],
-                error_bar(row.std()),
-                color=colour_of(variant),
-                capsize=2.5,
-                zorder=4,
-                **mark_of(variant),
-            )
+            draw_result(axes, end, row)
         if known is not None:
             draw_paper(axes, end, known.value, colour_of(variant))
             papers.append((known.value, colour_of(variant)))
     papers.sort(key=lambda paper: paper[0])
     heights = spread(np.array([value for value, _ in papers]), MIN_LABEL_DISTANCE_PERCENT, 100.0)
     for (value, colour), y in zip(papers, heights, strict=True):
-        axes.text(
-            last * 1.06, y, f"paper {value:.2f}", size=7.5, color=colour, va="center_baseline", clip_on=False
-        )
+        draw_text(axes, last * 1.06, y, f"paper {value:.2f}", 7.5, colour, clip_on=False)
     axes.set(xlim=(0, last * 1.045), xlabel="epoch", ylabel="top-1 accuracy (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set_ylim(bottom=0)
@@ -300,16 +268,13 @@ def dots(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     names = [_row_name(row) if networks else row.point.series for row in rows]
     papers = [paper_accuracy(row.point.variant) for row in rows]
 
-    def mark(variant: Variant) -> dict[str, Any]:
-        """Of one shape in all rows: their names say what was modified."""
-        return {**mark_of(variant), "marker": "o"}
-
+    # One marker in all rows: their names say what was modified.
     figure, (axes,) = make_page(
         [""],
         (3.4, ROW_INCHES * (len(rows) + 0.5)),
         title=plan.heading,
         entries=[
-            LegendEntry("ours", mark=mark(Variant("", ""))),
+            LegendEntry("ours", mark=mark_of(Variant("", ""))),
             *paper_entries(numbers=any(papers), drops=False),
         ],
         notes=notes(plan, rows),
@@ -318,32 +283,15 @@ def dots(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     )
 
     def write(x: float, y: float, text: str, colour: str, size: float = ROW_TEXT_POINTS) -> None:
-        axes.text(
-            x,
-            y,
-            text,
-            transform=axes.get_yaxis_transform(),
-            size=size,
-            color=colour,
-            ha="right" if x < 0 else "left",
-            va="center_baseline",
-            clip_on=False,
-        )
+        side, place = "right" if x < 0 else "left", axes.get_yaxis_transform()
+        draw_text(axes, x, y, text, size, colour, side, transform=place, clip_on=False)
 
     for place, (name, row, paper) in enumerate(zip(names, rows, papers, strict=True)):
         variant = row.point.variant
         axes.axhline(place, color=GRID_COLOUR, linewidth=0.5, zorder=0)
         write(-0.03, place, name, TEXT_COLOUR)
         if row.results:
-            axes.errorbar(
-                [row.mean()],
-                [place],
-                xerr=error_bar(row.std()),
-                color=colour_of(variant),
-                capsize=2.5,
-                zorder=4,
-                **mark(variant),
-            )
+            draw_result(axes, place, row, across=True, marker="o")
             write(1.04, place, with_spread(row), TEXT_COLOUR)
         else:
             write(1.04, place, "not yet", MUTED_COLOUR)
@@ -438,16 +386,15 @@ def _write_shares(axes: Axes, row: Row) -> None:
     ours, paper = PIE_PANEL_INCHES[0] - 0.95, PIE_PANEL_INCHES[0] - 0.1
     y = 2 * PIE_RADIUS_INCHES + 0.3
     for x, head in ((ours, "ours"), (paper, "paper")):
-        axes.text(x, y, head, size=7.5, color=MUTED_COLOUR, ha="right", va="center_baseline")
+        draw_text(axes, x, y, head, 7.5, ha="right")
     kinds = [(kind.name, kind.name, kind.colour) for kind in ERROR_TYPES]
     for name, label, colour in [*kinds, ("map", "mAP", "none")]:
         y += PIE_ROW_INCHES
         axes.add_patch(Rectangle((0.05, y - 0.06), 0.2, 0.12, facecolor=colour, linewidth=0))
-        style: dict[str, Any] = {"size": 8.5, "va": "center_baseline"}
-        axes.text(0.35, y, f"{label} (%)", color=TEXT_COLOUR, **style)
-        axes.text(ours, y, with_spread(row, name, 1), color=TEXT_COLOUR, ha="right", **style)
+        draw_text(axes, 0.35, y, f"{label} (%)", TEXT_POINTS, TEXT_COLOUR)
+        draw_text(axes, ours, y, with_spread(row, name, 1), TEXT_POINTS, TEXT_COLOUR, "right")
         known = reported(row.point.variant, REPORTED_SHARES[name]) if name in REPORTED_SHARES else None
-        axes.text(paper, y, f"{known.value:g}" if known else "–", color=MUTED_COLOUR, ha="right", **style)
+        draw_text(axes, paper, y, f"{known.value:g}" if known else "–", TEXT_POINTS, ha="right")
 
 
 FIGURES: dict[str, Callable[[Plan, Sequence[Row], Path], Figure]] = {

@@ -137,12 +137,6 @@ def paper_accuracy(variant: Variant) -> Reported | None:
     """The paper's accuracy of a variant: as its text gives it, or the baseline's less the drop that it gives.
 
     A layer shuffled by patches as large as its map and the spatial shuffle of the layer are the same.
-
-    Examples
-    --------
-    >>> found = paper_accuracy(Variant("small-imagenet", "vgg16", "gap_fc", last=10))
-    >>> round(found.value, 2), found.where
-    (26.38, '46.59 − 20.21, section 4.2: “at 77% to 81%”')
     """
     if variant == replace(CIFAR_VGG, method="spatial", layer=1):
         variant = replace(CIFAR_VGG, method="patch", layer=1, patch=32)

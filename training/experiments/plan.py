@@ -78,16 +78,7 @@ class Overrides:
     """
 
     def keeps(self, options: Mapping[str, Any]) -> bool:
-        """Whether a point of these options, defaults included, is wanted.
-
-        Examples
-        --------
-        >>> some = Overrides(only={"last": (4, 7)})
-        >>> [some.keeps({"last": last}) for last in (None, 4, 5)]
-        [True, True, False]
-        >>> some.keeps({"last": None, "layer": 4})
-        False
-        """
+        """Whether a point of these options, defaults included, is wanted."""
         places = [name for name in PLACES if options.get(name) not in (None, [])]
         elsewhere = any(name in PLACES for name in self.only) and not self.only.keys() & places
         if places and elsewhere:
@@ -100,12 +91,6 @@ class Overrides:
         The scale multiplies epochs and the share of the training images. The width of the network is
         multiplied by the square root of the scale, which divides its cost alike; a detector, which has no
         width, gets smaller images in the same way.
-
-        Examples
-        --------
-        >>> wanted = {"data": "cifar100", "arch": "vgg16", "epochs": 300}
-        >>> Overrides(0.1).applied(wanted, "train_classify")["epochs"]
-        30
         """
         changed = dict(options)
         if self.scale != 1:
@@ -124,13 +109,7 @@ class Overrides:
 
 
 def parse_options(pairs: Sequence[str], script: Script) -> dict[str, Any]:
-    """``["width=0.25", "batch-size=64"]``, of ``--set``, as options with values.
-
-    Raises
-    ------
-    InputError
-        No ``=``, an unknown option, a value that is no YAML; ``seed``, which has its own option.
-    """
+    """``["width=0.25", "batch-size=64"]``, of ``--set``, as options with values."""
     options: dict[str, Any] = {}
     for pair, name, text in _pairs(pairs):
         if text is None or not name:
@@ -146,13 +125,7 @@ def parse_options(pairs: Sequence[str], script: Script) -> dict[str, Any]:
 
 
 def parse_only(pairs: Sequence[str], script: Script) -> dict[str, tuple[Any, ...]]:
-    """``["last=1,4"]``, of ``--only``, as options with the values that are wanted.
-
-    Raises
-    ------
-    InputError
-        No ``=``, an unknown option.
-    """
+    """``["last=1,4"]``, of ``--only``, as options with the values that are wanted."""
     only: dict[str, tuple[Any, ...]] = {}
     for pair, name, text in _pairs(pairs):
         if not text:
@@ -243,16 +216,7 @@ class Plan:
 
 
 def make_plan(experiment: Experiment, overrides: Overrides, seeds: tuple[int, ...] | None = None) -> Plan:
-    """The runs of an experiment.
-
-    Parameters
-    ----------
-    experiment
-        As declared.
-    overrides
-        What is done differently.
-    seeds
-        Instead of the experiment's own.
+    """The runs of an experiment, with other `seeds` than its own if these are given.
 
     Raises
     ------
@@ -290,13 +254,12 @@ def make_plan(experiment: Experiment, overrides: Overrides, seeds: tuple[int, ..
                     runs.setdefault(run.name, run)
                 made.append(run)
             points.append(Point(series.name, variant_of({**filled, **elsewhere}, series.test), tuple(made)))
-    unmet = {
-        name: value for name, values in overrides.only.items() for value in values if value not in met[name]
-    }
+    only = overrides.only.items()
+    unmet = {name: value for name, values in only for value in values if value not in met[name]}
     if not points or unmet:
-        asked = unmet or {name: ",".join(map(str, values)) for name, values in overrides.only.items()}
-        only = " ".join(f"{name}={value}" for name, value in asked.items())
-        raise InputError("--only", only, f"values that some of {experiment.name} have")
+        asked = unmet or {name: ",".join(map(str, values)) for name, values in only}
+        found = " ".join(f"{name}={value}" for name, value in asked.items())
+        raise InputError("--only", found, f"values that some of {experiment.name} have")
     return Plan(experiment, overrides, seeds, tuple(points), tuple(runs.values()))
 
 
@@ -349,11 +312,6 @@ def canonical(script: Script, options: Mapping[str, Any]) -> dict[str, Any]:
 
     The last layer alone is the last 1 of the layers, and patches as large as the map are the spatial shuffle:
     both to the last bit, as a shuffle's draws depend on the layer's number alone.
-
-    Examples
-    --------
-    >>> canonical("train_classify", {"arch": "vgg16", "method": "patch", "patch": 2, "layer": 13})
-    {'arch': 'vgg16', 'method': 'spatial', 'last': 1}
     """
     same = dict(options)
     full = resolved(script, options)
@@ -427,24 +385,11 @@ def _modification(options: Mapping[str, Any]) -> str:
 
 
 def state_of(run: Run, folder: Path) -> State:
-    """How far a run is: ``scores.json`` is written last.
-
-    Parameters
-    ----------
-    run
-        Any.
-    folder
-        That of all runs.
-
-    Raises
-    ------
-    InputError
-        The folder of that name holds a run of other options.
-    """
+    """How far a run is; InputError if its folder, among those of all runs, holds one of other options."""
     path = folder / run.name
     if run.trained is None:
         check_stored_options(run, path / "config.yaml")
-    if (path / "scores.json").is_file():
+    if (path / "scores.json").is_file():  # it is written last
         return "done"
     return "begun" if (path / "checkpoints" / "last.ckpt").is_file() else "wanted"
 

@@ -18,18 +18,18 @@ Options are those of the script, with underscores.
 
 from __future__ import annotations
 
-import difflib
 import re
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import yaml
 
 from data.formats.files import read_text
+from data.formats.names import hint
 from data.records import InputError
 from detector.tables import ARCHITECTURES
 from training.options import in_words, option_of
@@ -100,11 +100,7 @@ def resolved(script: Script, options: Mapping[str, Any]) -> dict[str, Any]:
 def check_values(script: Script, options: Mapping[str, Any]) -> None:
     """Raise InputError for values that the script would not take, before any run begins."""
     groups = task_of(script).options
-    kinds = {
-        item.name: get_type_hints(group)[item.name]
-        for group in get_type_hints(groups).values()
-        for item in fields(group)
-    }
+    kinds = groups.kinds()
     for name, value in options.items():
         if not fits(value, kinds[name]):
             raise InputError(option_of(name), repr(value), in_words(kinds[name]))
@@ -112,13 +108,7 @@ def check_values(script: Script, options: Mapping[str, Any]) -> None:
 
 
 def fits(value: object, kind: Any) -> bool:
-    """Whether a value from a YAML file is of an option's type.
-
-    Examples
-    --------
-    >>> fits(1, float), fits("a", int | None), fits([1], list[int]), fits(True, int)
-    (True, False, True, False)
-    """
+    """Whether a value from a YAML file is of an option's type; :func:`convert` would take "1" for 1 too."""
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if get_origin(kind) is list:
@@ -132,16 +122,7 @@ def fits(value: object, kind: Any) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
-def suggestion(word: object, known: Iterable[str]) -> str:
-    """``"; did you mean …?"`` for a misspelt word, or nothing.
-
-    Examples
-    --------
-    >>> suggestion("epoch", ["epochs", "seed"])
-    '; did you mean epochs?'
-    """
-    near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
+suggestion = partial(hint, cutoff=0.5, quoted=False)
 
 
 def check_names(names: Iterable[str], script: Script, where: str) -> None:
@@ -154,13 +135,7 @@ def check_names(names: Iterable[str], script: Script, where: str) -> None:
 
 
 def command_words(options: Mapping[str, Any]) -> list[str]:
-    """Options as a command line.
-
-    Examples
-    --------
-    >>> command_words({"arch": "vgg16", "train_shuffle": False, "layers": [1, 2]})
-    ['--arch', 'vgg16', '--train-shuffle', 'false', '--layers', '1', '2']
-    """
+    """Options as a command line."""
     words: list[str] = []
     for name, value in options.items():
         words.append(option_of(name))
@@ -199,14 +174,7 @@ class Variant:
 
 
 def variant_of(options: Mapping[str, Any], test: Mapping[str, Any] | None = None) -> Variant:
-    """The variant that a run of these options is.
-
-    Parameters
-    ----------
-    options
-        Of either script, with or without defaults.
-    test
-        Options that its network is scored with, if these are others.
+    """The variant that a run of these options is; `test` are those its network is scored with, if others.
 
     Examples
     --------
@@ -237,13 +205,7 @@ def variant_of(options: Mapping[str, Any], test: Mapping[str, Any] | None = None
 
 
 def modified_percent(variant: Variant) -> float:
-    """The percentage of a network's layers that is modified; layers of a ResNet are its bottlenecks.
-
-    Examples
-    --------
-    >>> round(modified_percent(Variant("cifar100", "vgg16", "spatial", last=4)))
-    31
-    """
+    """The percentage of a network's layers that is modified; layers of a ResNet are its bottlenecks."""
     if variant.method == "none" and variant.tested in (None, "none"):
         return 0.0
     changed = len(variant.several) or (1 if variant.last is None else variant.last)
@@ -291,13 +253,7 @@ class Series:
     """Options that the trained network is scored with instead of its own; None: it is scored as trained."""
 
     def members(self) -> list[dict[str, Any]]:
-        """The options of each run.
-
-        Examples
-        --------
-        >>> Series("spatial", {"method": "spatial"}, {"last": (1, 4)}).members()
-        [{'method': 'spatial', 'last': 1}, {'method': 'spatial', 'last': 4}]
-        """
+        """The options of each run."""
         for name, values in self.sweep.items():
             return [{**self.options, name: value} for value in values]
         return [dict(self.options)]

@@ -29,6 +29,7 @@ from diagnosis.figures.style import (
     text_width,
     wrap,
 )
+from training.experiments.collect import Row
 from training.experiments.schema import Variant
 
 __all__ = [
@@ -37,8 +38,8 @@ __all__ = [
     "colour_of",
     "draw_missing",
     "draw_paper",
+    "draw_result",
     "draw_series",
-    "error_bar",
     "line_of",
     "make_page",
     "mark_of",
@@ -78,22 +79,10 @@ def make_page(
     right: float = 0.25,
     below: float = 0.52,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with a title, empty panels of equal size in at most two columns, a legend, and notes.
+    """A figure with a title, empty panels in at most two columns, a legend, and notes in whole sentences.
 
-    Parameters
-    ----------
-    names
-        Of the panels, row by row; "" for one without.
-    size
-        Width and height of a panel's frame in inches.
-    title
-        What the page shows.
-    entries
-        The legend.
-    notes
-        Whole sentences.
-    left, right, below
-        Inches beside and below a panel, for its ticks and labels.
+    A panel has a name, or "", and a frame of `size` (width, height) inches; `left`, `right` and `below` are
+    inches around it for ticks and labels.
     """
     wide, high = size
     columns = min(2, len(names))
@@ -161,8 +150,7 @@ def line_of(variant: Variant) -> dict[str, Any]:
 
 
 MISSING_ENTRY = LegendEntry(
-    "not there yet",
-    mark={"marker": "x", "markersize": 4, "color": MUTED_COLOUR, "markeredgewidth": 0.9},
+    "not there yet", mark={"marker": "x", "markersize": 4, "color": MUTED_COLOUR, "markeredgewidth": 0.9}
 )
 
 
@@ -227,9 +215,15 @@ def draw_missing(axes: Axes, x: Sequence[float], colour: str, offset: float) -> 
     )
 
 
-def error_bar(std: float) -> list[float] | None:
-    """A standard deviation for ``Axes.errorbar``; None if it is NaN."""
-    return None if math.isnan(std) else [std]
+def draw_result(axes: Axes, place: float, row: Row, *, across: bool = False, **mark: Any) -> None:
+    """A result with its spread over seeds if there is one, at a place on the other axis; `across`: on x."""
+    mean, error = [row.mean()], None if math.isnan(row.std()) else [row.std()]
+    colour = colour_of(row.point.variant)
+    style = {"color": colour, "capsize": 2.5, "zorder": 4, **mark_of(row.point.variant), **mark}
+    if across:
+        axes.errorbar(mean, [place], xerr=error, **style)
+    else:
+        axes.errorbar([place], mean, error, **style)
 
 
 # ---------------------------------------------------------------- numbers beside marks

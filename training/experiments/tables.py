@@ -26,11 +26,7 @@ __all__ = ["DATA_LABELS", "REPORTED_SHARES", "differences", "notes", "to_csv", "
 
 CLASSIFIER_QUANTITIES = ("accuracy", "averaged", "top5", "pass_std")
 DETECTOR_QUANTITIES = ("map", *SHARES)
-REPORTED_SHARES: dict[str, Quantity] = {
-    "map": "map",
-    "correct": "correct",
-    "localization": "localization",
-}
+REPORTED_SHARES: dict[str, Quantity] = {"map": "map", "correct": "correct", "localization": "localization"}
 """The quantities of Figure 9 that the paper's text gives."""
 NOT_THERE = "–"
 OPTION_LABELS = {
@@ -184,13 +180,7 @@ TABLES: dict[str, Callable[[Sequence[Row]], Table]] = {
 
 
 def modified_layers(variant: Variant) -> str:
-    """Which layers are modified, in words.
-
-    Examples
-    --------
-    >>> modified_layers(Variant("cifar100", "vgg16", "spatial", last=4))
-    'last 4 (31 %)'
-    """
+    """Which layers are modified, in words, such as ``last 4 (31 %)``."""
     if variant.last is not None:
         return f"last {variant.last} ({modified_percent(variant):.0f} %)"
     if variant.layer is not None:
@@ -212,13 +202,7 @@ def _paper(row: Row) -> list[str]:
 
 
 def differences(plan: Plan) -> list[str]:
-    """Options that --scale or --set gave another value than the paper's, in words.
-
-    Returns
-    -------
-    list of str
-        Such as ``"epochs 60 instead of 300"``, in the order of the options.
-    """
+    """Options with another value than the paper's, such as ``"epochs 60 instead of 300"``."""
     found: dict[str, list[str]] = {}
     script = plan.experiment.script
     for series in plan.experiment.series:

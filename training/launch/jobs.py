@@ -16,7 +16,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal, NamedTuple, TypedDict, cast
 
-from data.records import InputError
 from training.launch import supervise
 
 __all__ = ["Execution", "Job", "Launcher", "LocalLauncher", "Outcome", "Record", "Supervised", "outcome_of"]
@@ -87,23 +86,7 @@ class Record(TypedDict):
 
 
 def outcome_of(job: Job, record: Record | None, *, asked: bool = False) -> Outcome:
-    """The outcome of a job.
-
-    Parameters
-    ----------
-    job
-        Which.
-    record
-        How its command ended; None if that is unknown.
-    asked
-        Whether it was asked to stop.
-
-    Examples
-    --------
-    >>> job = Job("seed-0", ("python", "train.py"), Path("runs/seed-0"))
-    >>> outcome_of(job, {"code": 2, "seconds": 1.5, "message": "error: no data"}).message
-    'error: no data (exit code 2; runs/seed-0/output.log)'
-    """
+    """The outcome of a job; `record` is None if its process was killed, `asked` if it was asked to stop."""
     log = job.folder / "output.log"
     if record is None:
         what = "its process was killed before it began" if asked else "its process was killed"
@@ -135,22 +118,9 @@ class Execution(ABC):
 
 
 class Launcher(ABC):
-    """Executes jobs. A subclass says how a single one is started.
-
-    Parameters
-    ----------
-    parallel
-        Most jobs at a time; None: no limit.
-
-    Raises
-    ------
-    InputError
-        `parallel` is below 1.
-    """
+    """Executes jobs, `parallel` at a time; None: no limit. A subclass says how a single one is started."""
 
     def __init__(self, parallel: int | None = None) -> None:
-        if parallel is not None and parallel < 1:
-            raise InputError("--parallel", str(parallel), "1 or more jobs at a time")
         self.parallel = parallel
         self.stopped_by = 0
         """The first signal that the last :meth:`run` received, or 0."""
@@ -172,7 +142,7 @@ class Launcher(ABC):
         Parameters
         ----------
         jobs
-            With different names and different folders.
+            With different names and folders; each can depend on others of them, not in a circle.
         report
             Called with each outcome as soon as it is known.
 
@@ -184,10 +154,8 @@ class Launcher(ABC):
         Raises
         ------
         InputError
-            Jobs that share a name or a folder, or that depend on each other or on one that does not exist;
-            the launcher's cluster cannot be reached.
+            The launcher's cluster cannot be reached.
         """
-        check_jobs(jobs)
         self.stopped_by = 0
         if not jobs:
             return []
@@ -270,35 +238,10 @@ def signal_events() -> Iterator[SimpleQueue[Event]]:
             signal.signal(number, handler)
 
 
-def check_jobs(jobs: Sequence[Job]) -> None:
-    """Raise InputError unless all jobs can be executed in some order."""
-    names = [job.name for job in jobs]
-    for what, values in (("name", names), ("folder", [str(job.folder.resolve()) for job in jobs])):
-        twice = next((value for value in values if values.count(value) > 1), None)
-        if twice is not None:
-            raise InputError("jobs", f"two of the {what} {twice}", f"a {what} for each")
-    missing = next(((job.name, name) for job in jobs for name in job.after if name not in names), None)
-    if missing is not None:
-        raise InputError(f"job {missing[0]}", f"after: {missing[1]}", "one of the jobs launched with it")
-    left = {job.name: set(job.after) for job in jobs}
-    while free := [name for name, before in left.items() if not before & left.keys()]:
-        for name in free:
-            del left[name]
-    if left:
-        raise InputError(
-            "jobs", f"{', '.join(left)}: each waits for another of them", "an order to do them in"
-        )
-
-
 class Supervised:
-    """A job's command with its supervisor (``supervise.py``), in a session of its own.
+    """A job's command with its supervisor (``supervise.py``), in its own session.
 
-    Parameters
-    ----------
-    plan
-        :meth:`Job.plan`.
-    environment
-        Of the command; the supervisor removes a cluster's own variables.
+    The supervisor removes a cluster's variables from the environment.
     """
 
     def __init__(self, plan: Mapping[str, Any], environment: Mapping[str, str]) -> None:
@@ -350,13 +293,7 @@ class LocalExecution(Execution):
 
 
 class LocalLauncher(Launcher):
-    """Executes jobs as processes of this machine.
-
-    Parameters
-    ----------
-    parallel
-        How many at a time. They share the cores: each computes with as many threads as that leaves it.
-    """
+    """Executes jobs as processes of this machine, which share its cores."""
 
     parallel: int
 

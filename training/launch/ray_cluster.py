@@ -30,6 +30,8 @@ LOCAL_VARIABLES = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_nicenes
 """A Ray on this machine listens on 127.0.0.1 alone (the name is from systems where that is the default), and
 its jobs run with normal priority."""
 
+RETRIES = 2
+"""How often a job is started again."""
 ADDRESS_TIMEOUT_SECONDS = 60.0
 MARK_FILE = ".launched"
 """Shows a worker whether the job's folder is the same as the launcher's."""
@@ -52,8 +54,6 @@ class RayLauncher(Launcher):
     address
         ``host:port`` of a cluster's head, ``ray://host:port``, or ``auto`` for the one that this machine is
         part of. None: one is started on this machine, and ended afterwards.
-    retries
-        How often a job is started again.
     parallel
         Most jobs at a time. None: as many as there are processors for.
     cpus, gpus
@@ -62,22 +62,19 @@ class RayLauncher(Launcher):
     Raises
     ------
     InputError
-        Ray is not installed; a number is negative.
+        Ray is not installed.
     """
 
     def __init__(
         self,
         address: str | None = None,
         *,
-        retries: int = 2,
         parallel: int | None = None,
         cpus: int | None = None,
         gpus: int | None = None,
     ) -> None:
-        if retries < 0:
-            raise InputError("--retries", str(retries), "0 or more")
         super().__init__(parallel)
-        self.address, self.retries, self.cpus, self.gpus = address, retries, cpus, gpus
+        self.address, self.cpus, self.gpus = address, cpus, gpus
         self._variables = QUIET_VARIABLES | ({} if address else LOCAL_VARIABLES)
         with environment(self._variables):
             try:
@@ -85,15 +82,13 @@ class RayLauncher(Launcher):
             except ImportError:
                 expected = "it installed: pip install '.[cluster]', at the version of the cluster"
                 raise InputError("--on ray", "no Ray here", expected) from None
-        with suppress(
-            AttributeError
-        ):  # no option hides what it prints when a worker dies: that is reported here
+        with suppress(AttributeError):  # no option hides what it prints of a dead worker: reported here
             ray._private.worker._worker_logs_enabled = False
         self._ray: Any = ray
 
     def start(self, job: Job) -> Execution:
         """Start a job."""
-        return RayExecution(self._ray, job, self.retries)
+        return RayExecution(self._ray, job)
 
     @contextmanager
     def connected(self, jobs: Sequence[Job] = ()) -> Iterator[None]:
@@ -134,16 +129,11 @@ class RayLauncher(Launcher):
                         f"what Ray cannot start with ({last_error(str(error))})",
                         "a cluster that answers at --address, or a machine where Ray runs",
                     ) from None
-            machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+            nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+            machines = [(node.get("CPU", 0), node.get("GPU", 0)) for node in nodes]
             for job in jobs:
-                if not any(
-                    job.cpus <= machine.get("CPU", 0) and job.gpus <= machine.get("GPU", 0)
-                    for machine in machines
-                ):
-                    most = "; ".join(
-                        f"{machine.get('CPU', 0):g} CPUs, {machine.get('GPU', 0):g} GPUs"
-                        for machine in machines
-                    )
+                if not any(job.cpus <= cpus and job.gpus <= gpus for cpus, gpus in machines):
+                    most = "; ".join(f"{cpus:g} CPUs, {gpus:g} GPUs" for cpus, gpus in machines)
                     raise InputError(
                         f"job {job.name}",
                         f"{job.cpus:g} CPUs and {job.gpus:g} GPUs needed",
@@ -159,8 +149,8 @@ class RayExecution(Execution):
     gives no other reason after the last time than after the first.
     """
 
-    def __init__(self, ray: Any, job: Job, retries: int) -> None:
-        self._ray, self._job, self._retries = ray, job, retries
+    def __init__(self, ray: Any, job: Job) -> None:
+        self._ray, self._job = ray, job
         self._signals: list[int] = []
         self._actor: Any = None
         """That of the command, once it has begun."""
@@ -175,11 +165,9 @@ class RayExecution(Execution):
 
     def wait(self) -> Outcome:
         """Wait for a worker to execute the job, again if it dies."""
-        for begun in range(1, self._retries + 2):
-            outcome = self._attempt(last=begun > self._retries)
-            if outcome is not None:
-                break
-        assert outcome is not None
+        begun = 1
+        while (outcome := self._attempt(last=begun > RETRIES)) is None:
+            begun += 1
         if begun > 1:
             message = f"{outcome.message}; begun {begun} times".removeprefix("; ")
             outcome = outcome._replace(message=message)
@@ -232,15 +220,7 @@ class JobActor:
         self._shared = True
 
     def begin(self, plan: Mapping[str, Any], mark: str) -> None:
-        """Start the job's command.
-
-        Parameters
-        ----------
-        plan
-            :meth:`Job.plan <training.launch.Job>`.
-        mark
-            What the launcher wrote into the file `MARK_FILE` of the job's folder.
-        """
+        """Start the job's command; `mark` is what the launcher wrote into the folder's `MARK_FILE`."""
         self._folder = Path(plan["folder"])
         file = self._folder / MARK_FILE
         self._shared = file.is_file() and file.read_text() == mark
@@ -252,15 +232,7 @@ class JobActor:
         self._process.signal(number)
 
     def end(self) -> tuple[Record | None, dict[str, bytes]]:
-        """Wait for the command to end.
-
-        Returns
-        -------
-        Record or None
-            How it ended; None if its supervisor was killed.
-        dict
-            The small files of the folder by their relative paths, if the launcher does not share the folder.
-        """
+        """How the command ended; small files by relative paths, if the launcher does not share the folder."""
         assert self._process is not None
         record = self._process.wait()
         files = () if self._shared else sorted(self._folder.rglob("*"))

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 import training
 from data.formats.files import write_text
 from data.records import InputError
-from training.launch.jobs import Execution, Job, Launcher, Outcome, check_jobs, outcome_of, signal_events
+from training.launch.jobs import Execution, Job, Launcher, Outcome, outcome_of, signal_events
 from training.launch.supervise import Supervisor
 from training.run_state import make_folder
 
@@ -30,6 +31,8 @@ __all__ = ["SlurmLauncher", "SlurmTask"]
 TICKET_FILE = ".slurm"
 """In a job's folder: which task of Slurm executes it."""
 
+NOTICE_SECONDS = 120
+"""How long before its limit a task begins to save its state."""
 MAX_ARRAY_TASKS = 1000
 """Slurm's own default limit is 1001."""
 
@@ -63,8 +66,6 @@ class SlurmLauncher(Launcher):
         None: the cluster's default.
     time_limit
         Of one task, in Slurm's form, such as ``4:00:00``. None: the partition's.
-    notice_seconds
-        How long before the limit a task begins to save its state.
     parallel
         Most tasks of an array job at a time. None: as many as Slurm likes.
     poll_seconds
@@ -76,7 +77,7 @@ class SlurmLauncher(Launcher):
     Raises
     ------
     InputError
-        submitit is not installed; `parallel` is below 1.
+        submitit is not installed.
     """
 
     def __init__(
@@ -85,7 +86,6 @@ class SlurmLauncher(Launcher):
         *,
         partition: str | None = None,
         time_limit: str | None = None,
-        notice_seconds: int = 120,
         parallel: int | None = None,
         poll_seconds: float = 5.0,
         **parameters: Any,
@@ -104,7 +104,7 @@ class SlurmLauncher(Launcher):
             'export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"',
             f"cd {shlex.quote(str(package))} || exit 1",
         ]
-        further = {"requeue": True, "ntasks": 1, "signal": f"B:USR1@{notice_seconds}"}
+        further = {"requeue": True, "ntasks": 1, "signal": f"B:USR1@{NOTICE_SECONDS}"}
         self.parameters = {
             "partition": partition,
             "time": time_limit,  # submitit's own default is 5 minutes
@@ -129,7 +129,6 @@ class SlurmLauncher(Launcher):
         InputError
             Also if Slurm is absent or does not accept the jobs.
         """
-        check_jobs(jobs)
         self.stopped_by = 0
         signals: list[int] = []
         cancelled: set[str] = set()
@@ -138,13 +137,11 @@ class SlurmLauncher(Launcher):
         with signal_events() as events:
             tickets = self._submit(jobs)
             while len(outcomes) < len(tickets):
-                try:
+                with suppress(queue.Empty):
                     event = events.get(timeout=self.poll_seconds)
                     assert isinstance(event, int)
                     signals.append(event)
                     self.stopped_by = signals[0]
-                except queue.Empty:
-                    pass
                 queued = tasks_in_queue()
                 if queued is None:  # the controller does not answer: it will again
                     continue
@@ -258,12 +255,8 @@ class SlurmTask:
             if not file.is_file() or json.loads(file.read_text()).get("code") != 0:
                 write_text(self.record, json.dumps({"skipped": f"{name} is not done"}))
                 return
-        signals: dict[int, int] = {
-            signal.SIGUSR1: signal.SIGTERM,
-            signal.SIGUSR2: signal.SIGTERM,
-            signal.SIGTERM: 0,
-        }
-        supervisor = Supervisor(self.plan, signals)
+        save = signal.SIGTERM
+        supervisor = Supervisor(self.plan, {signal.SIGUSR1: save, signal.SIGUSR2: save, signal.SIGTERM: 0})
         ended = supervisor.run()
         if ended["code"] in STOPPED_CODES and supervisor.received[:1] == [signal.SIGUSR1]:
             command = ["scontrol", "requeue", os.environ.get("SLURM_JOB_ID", "")]

@@ -42,13 +42,7 @@ starts no processes for ``--devices``, and waits for those that srun has started
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a command, without the variables of a cluster.
-
-    Examples
-    --------
-    >>> child_environment({"PATH": "/bin", "SLURM_NTASKS": "1", "RANK": "0", "CUDA_VISIBLE_DEVICES": "3"})
-    {'PATH': '/bin', 'CUDA_VISIBLE_DEVICES': '3'}
-    """
+    """The environment of a command, without the variables of a cluster."""
     return {name: value for name, value in environment.items() if not CLUSTER_VARIABLES.fullmatch(name)}
 
 
@@ -114,13 +108,7 @@ class Supervisor:
                 (os.killpg if number == signal.SIGKILL else os.kill)(self._process.pid, number)
 
     def run(self, pipe: int | None = None) -> dict[str, Any]:
-        """Execute the command, and return how it ended: a ``Record``.
-
-        Parameters
-        ----------
-        pipe
-            Closes when the launcher is gone.
-        """
+        """Execute the command, and return its ``Record``; `pipe` closes when the launcher is gone."""
         signal.pthread_sigmask(signal.SIG_SETMASK, ())  # workers of Ray have SIGINT blocked
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)

@@ -12,7 +12,18 @@ from typing import Literal
 
 from detector.tables import METHODS
 from training.command import exit_code
-from training.options import MachineOptions, OptionGroups, option, require
+from training.options import (
+    AT_LEAST_1,
+    NOT_NEGATIVE,
+    SEED,
+    MachineOptions,
+    OptionGroup,
+    OptionGroups,
+    Rule,
+    described,
+    option,
+    require,
+)
 from training.parser import Parser, add_options, word
 
 __all__ = ["Options", "main"]
@@ -31,7 +42,7 @@ PROFILE_METHODS = tuple(name for name, row in METHODS.items() if row.draws)
 
 
 @dataclass(frozen=True)
-class NetworkOptions:
+class NetworkOptions(OptionGroup):
     """The trained network: a checkpoint of this package, or an architecture with weights."""
 
     checkpoint: str | None = option(
@@ -49,7 +60,11 @@ class NetworkOptions:
         "With --arch, the weights: 'imagenet' (torchvision's best), a torchvision name such as "
         "IMAGENET1K_V1, or a file.",
     )
-    width: float = option(1.0, "With --arch, the channels of vgg16 and the ResNets times this.")
+    width: float = option(
+        1.0,
+        "With --arch, the channels of vgg16 and the ResNets times this.",
+        Rule("a number above 0", lambda width: width > 0),
+    )
 
     def check(self) -> None:
         """Raise InputError for values that cannot be meant."""
@@ -65,11 +80,11 @@ class NetworkOptions:
             self.weights,
             "the weights of a trained network: a name or a file",
         )
-        require(self.width > 0, "width", self.width, "a number above 0")
+        super().check()
 
 
 @dataclass(frozen=True)
-class ImageOptions:
+class ImageOptions(OptionGroup):
     """The images that it is scored on. Of a checkpoint, its run says what is not given here."""
 
     data: str | None = option(
@@ -86,57 +101,51 @@ class ImageOptions:
     validation: float | None = option(
         None,
         "Share of the training images that is held out. Default: that of the checkpoint's run, else 0.1.",
+        Rule("a share above 0 and below 1; for the test images --split test", lambda share: 0 < share < 1),
     )
     input_size: int | None = option(
-        None, "With --arch, side of the square that images are cropped to; of imagenet only. Default: 224."
+        None,
+        "With --arch, side of the square that images are cropped to; of imagenet only. Default: 224.",
+        Rule("at least 1 pixel", AT_LEAST_1.holds),
     )
     limit: int | None = option(
-        None, "Take so many of the images at most, of each class alike; of a detector's, at random."
+        None,
+        "Take so many of the images at most, of each class alike; of a detector's, at random.",
+        Rule("at least 1 image", AT_LEAST_1.holds),
     )
-
-    def check(self) -> None:
-        """Raise InputError for values that cannot be meant."""
-        require(
-            self.validation is None or 0 < self.validation < 1,
-            "validation",
-            self.validation,
-            "a share above 0 and below 1; for the test images --split test",
-        )
-        require(
-            self.input_size is None or self.input_size >= 1, "input_size", self.input_size, "at least 1 pixel"
-        )
-        require(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1 image")
 
 
 @dataclass(frozen=True)
-class ShuffleOptions:
+class ShuffleOptions(OptionGroup):
     """What is taken away from each layer in turn, and how often."""
 
     methods: list[str] = field(
         default_factory=lambda: list(PROFILE_METHODS),
-        metadata={"help": f"What is taken away: {', '.join(PROFILE_METHODS)}. Default: all three."},
+        metadata=described(f"What is taken away: {', '.join(PROFILE_METHODS)}. Default: all three."),
     )
     patches: list[int] = field(
         default_factory=list,
-        metadata={
-            "help": "Sides of the patches within which positions are shuffled. Default: 2, 4, 8 … up to the "
+        metadata=described(
+            "Sides of the patches within which positions are shuffled. Default: 2, 4, 8 … up to the "
             "size of each layer's map. As large as the map, it is the spatial shuffle."
-        },
+        ),
     )
     layers: list[int] = field(
         default_factory=list,
-        metadata={"help": "Numbers of layers, counted from 1 at the input. Default: all."},
+        metadata=described("Numbers of layers, counted from 1 at the input. Default: all."),
     )
     passes: int = option(
-        10, "T: forward passes over the images for each layer and method, each with other draws."
+        10, "T: forward passes over the images for each layer and method, each with other draws.", AT_LEAST_1
     )
-    seed: int = option(0, "Seed of the draws; with --arch also of the images held out.")
+    seed: int = option(0, "Seed of the draws; with --arch also of the images held out.", SEED)
     shuffle_shortcut: bool = option(
         True, "Whether a residual block's shortcut is shuffled too, by its own draw."
     )
     per_image: bool = option(False, "Whether each image of a batch is shuffled in its own way.")
     batch_size: int | None = option(
-        None, "Images that share a draw. Default: 250, for a detector 16; the last batch may be smaller."
+        None,
+        "Images that share a draw. Default: 250, for a detector 16; the last batch may be smaller.",
+        AT_LEAST_1,
     )
 
     def check(self) -> None:
@@ -146,13 +155,11 @@ class ShuffleOptions:
         for name, least in (("patches", 2), ("layers", 1)):
             for value in getattr(self, name):
                 require(value >= least, name, value, f"numbers from {least}")
-        require(self.passes >= 1, "passes", self.passes, "at least 1")
-        require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
-        require(self.batch_size is None or self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        super().check()
 
 
 @dataclass(frozen=True)
-class ProfileMachineOptions:
+class ProfileMachineOptions(OptionGroup):
     """What it runs on."""
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = option("auto", "Kind of device.")
@@ -162,20 +169,11 @@ class ProfileMachineOptions:
     channels_last: bool = option(
         True, "Whether feature maps are laid out channels last, which is mostly faster."
     )
-    workers: int = option(2, "Processes that load image files; 0: this process itself does.")
-
-    def check(self) -> None:
-        """Raise InputError for values that cannot be meant."""
-        self.as_machine().check()
+    workers: int = option(2, "Processes that load image files; 0: this process itself does.", NOT_NEGATIVE)
 
     def as_machine(self) -> MachineOptions:
         """The same among all options of a machine."""
-        return MachineOptions(
-            accelerator=self.accelerator,
-            precision=self.precision,
-            channels_last=self.channels_last,
-            workers=self.workers,
-        )
+        return MachineOptions(**vars(self))
 
 
 @dataclass(frozen=True)
@@ -191,8 +189,8 @@ class Options(OptionGroups):
 # ---------------------------------------------------------------- the command
 
 
-def make_parser() -> Parser:
-    """The parser: a field of :class:`Options` is an option."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, without the word ``profile``; returns the exit code."""
     parser = Parser(prog="reproduce.py profile", description=DESCRIPTION)
     add_options(parser, Options())
     parser.add_argument(
@@ -202,23 +200,7 @@ def make_parser() -> Parser:
         help="Folder of the profile. Default: profile in the folder of the checkpoint's run, or one below "
         "runs. What is there of the same configuration is kept.",
     )
-    return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Parameters
-    ----------
-    arguments
-        Its command line, without ``profile``. Default: that of this process.
-
-    Returns
-    -------
-    int
-        The exit code.
-    """
-    values = make_parser().parse_args(sys.argv[1:] if arguments is None else list(arguments)).as_dict()
+    values = parser.parse_args(sys.argv[1:] if arguments is None else list(arguments)).as_dict()
 
     def action() -> None:
         options = Options.from_flat(values)

@@ -80,20 +80,10 @@ def curves_of(profile: Profile) -> list[Curve]:
 def draw_profile(
     profile: Profile, *, title: str, note: str, chance: Mapping[str, float], measures: Sequence[str]
 ) -> Figure:
-    """Draw a profile.
+    """Draw a profile of at least one layer.
 
-    Parameters
-    ----------
-    profile
-        At least one layer.
-    title
-        Of the figure.
-    note
-        What it shows: how many images and passes.
-    chance
-        What guessing would score, by measure.
-    measures
-        The first in a large panel, the others in small ones below it.
+    The first of `measures` is in a large panel, the others are in small ones below it; `chance` is what
+    guessing would score, by measure.
     """
     curves, small = curves_of(profile), measures[1:]
     chart = min(max(7.0 if small else 4.4, 0.32 * len(profile.layers)), 11.0)

@@ -41,7 +41,7 @@ def run(options: Options, out: Path | None = None) -> Profile:
     Parameters
     ----------
     options
-        All of them.
+        Checked ones.
     out
         Folder of the profile. Default: ``profile`` in that of the checkpoint's run, or one below ``runs``.
 
@@ -53,9 +53,8 @@ def run(options: Options, out: Path | None = None) -> Profile:
     Raises
     ------
     InputError
-        Anything wrong with options, data, weights, checkpoint or folder.
+        Anything wrong with data, weights, checkpoint or folder.
     """
-    options.check()
     subject = make_subject(options)
     out = subject.out if out is None else out
     shuffles = options.shuffles
@@ -78,17 +77,28 @@ def run(options: Options, out: Path | None = None) -> Profile:
         "passes": shuffles.passes,
         "chance": dict(subject.chance),
     }
+
+    def write_summary(found: Profile, *, finished: bool) -> None:
+        content = {
+            "schema": SCHEMA,
+            **facts,
+            "finished": finished,
+            "configuration": configuration,
+            "rows": [_row(row) for row in found.rows],
+            "provenance": sessions,
+        }
+        write_text(out / SUMMARY_FILE, json.dumps(content, indent=1, allow_nan=False))
+
     print(
         f"{subject.name}: {count(subject.images, 'image')}, the {subject.source}; "
         f"{count(shuffles.passes, 'pass', 'passes')} for each layer and method; {out}",
         flush=True,
     )
-    write_json(Profile.of(known), out, facts, configuration, sessions, finished=False)
+    write_summary(Profile.of(known), finished=False)
     found = _measure(subject, options, known, out)
     write_table(found.rows, out)
     draw(found, subject, shuffles.passes, out)
-    # Last: once it says finished, the rest is complete.
-    write_json(found, out, facts, configuration, sessions, finished=True)
+    write_summary(found, finished=True)  # last: once it says finished, the rest is complete
     print(f"\n{found}\n\ntable: {out / 'profile.csv'}\nfigure: {out / 'profile.png'}", flush=True)
     return found
 
@@ -108,7 +118,9 @@ def _measure(subject: Subject, options: Options, known: Sequence[ProfileRow], ou
         rows.extend(new)
         write_table(Profile.of(rows).rows, out)
         seconds = (time.perf_counter() - begun) / evaluated * shuffles.passes * (total - done)
-        print(f"{done} of {total}  {_in_words(new[0])}  {_left(seconds)}".rstrip(), flush=True)
+        left = f"about {seconds:.0f} s left" if seconds < 90 else f"about {seconds / 60:.0f} min left"
+        line = f"{done} of {total}  {_in_words(new[0])}  {left if seconds >= 1 else ''}"
+        print(line.rstrip(), flush=True)
 
     try:
         return profile(
@@ -143,12 +155,6 @@ def _in_words(row: ProfileRow) -> str:
     return f"{what}{patch}: {row.measure} {100 * row.mean:.2f}{spread} %"
 
 
-def _left(seconds: float) -> str:
-    if seconds < 1:
-        return ""
-    return f"about {seconds:.0f} s left" if seconds < 90 else f"about {seconds / 60:.0f} min left"
-
-
 def draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
     """Draw the profile as ``profile.png`` and ``profile.svg``."""
     if not found.layers:
@@ -156,15 +162,14 @@ def draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
     detects = "map_area" in found.measures
     measures = ["map_area", *(kind.name for kind in ERROR_TYPES)] if detects else ["accuracy"]
     shares = " Small panels: shares of the top detections, averaged over the classes." if detects else ""
-    several = (
-        f"Line: mean of {passes} passes, each with its own draws; band: ± 1 standard deviation of a pass."
-    )
-    band = several if passes > 1 else "One pass each."
+    band = "One pass each."
+    if passes > 1:
+        band = (
+            f"Line: mean of {passes} passes, each with its own draws; band: ± 1 standard deviation of a pass."
+        )
     note = (
         "The network is not trained again: at test time the order of what enters one layer is taken away, "
-        "one layer at a time. "
-        f"N={count(subject.images, 'image')}, the {subject.source}. "
-        f"{band}{shares}"
+        f"one layer at a time. N={count(subject.images, 'image')}, the {subject.source}. {band}{shares}"
     )
     figure = draw_profile(
         found,
@@ -194,13 +199,7 @@ def write_table(rows: Iterable[ProfileRow], folder: Path) -> None:
 
 
 def read_table(folder: Path) -> list[ProfileRow]:
-    """The rows of ``profile.csv``; none where it is not there.
-
-    Raises
-    ------
-    InputError
-        Names the line that is none.
-    """
+    """The rows of ``profile.csv``, none where it is not there; InputError names the line that is none."""
     file = folder / TABLE_FILE
     if not file.is_file():
         return []
@@ -224,12 +223,9 @@ def read_table(folder: Path) -> list[ProfileRow]:
 def read_known(
     folder: Path, configuration: Mapping[str, Any]
 ) -> tuple[list[ProfileRow], list[dict[str, Any]]]:
-    """What an earlier call with the same configuration left: its rows, and the provenance of its sessions.
+    """What an earlier call left: its rows, and the provenance of its sessions.
 
-    Raises
-    ------
-    InputError
-        What is in the folder is of another configuration, or cannot be read.
+    InputError where they are of another configuration, or cannot be read.
     """
     file = folder / SUMMARY_FILE
     if not file.is_file():
@@ -254,27 +250,6 @@ def read_known(
                 f"{now.get(name)!r} as now, or another --out for a new one",
             )
     return read_table(folder), sessions
-
-
-def write_json(
-    profile: Profile,
-    folder: Path,
-    facts: Mapping[str, Any],
-    configuration: Mapping[str, Any],
-    sessions: Sequence[Mapping[str, Any]],
-    *,
-    finished: bool,
-) -> None:
-    """Write ``profile.json``: the table with what it is of, and where it comes from."""
-    content = {
-        "schema": SCHEMA,
-        **facts,
-        "finished": finished,
-        "configuration": configuration,
-        "rows": [_row(row) for row in profile.rows],
-        "provenance": sessions,
-    }
-    write_text(folder / SUMMARY_FILE, json.dumps(content, indent=1, allow_nan=False))
 
 
 def _row(row: ProfileRow) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from data.classification import (
     read_classification,
     read_classification_test,
 )
+from data.datasets import DATASETS
 from data.detection import DetectionDataset, detection_loader
 from data.image_batches import ClassificationBatch
 from data.image_set import ImageFiles, ImageSet, Statistics, take_share
@@ -41,14 +42,6 @@ __all__ = ["KeptBatches", "Subject", "digest", "make_subject"]
 
 MAX_KEPT_BYTES = 4 << 30
 """Of decoded images that are kept from one pass to the next."""
-UNSHUFFLED: dict[str, Any] = {
-    "method": "none",
-    "last": None,
-    "layer": None,
-    "layers": [],
-    "names": [],
-    "patch": None,
-}
 
 BatchT = TypeVar("BatchT", bound=Mapping[str, Any])
 
@@ -78,13 +71,7 @@ class Subject:
 
 
 def make_subject(options: Options) -> Subject:
-    """The subject that options describe.
-
-    Raises
-    ------
-    InputError
-        Anything wrong with options, data, weights or checkpoint.
-    """
+    """The subject that options describe; InputError for anything wrong with data, weights or checkpoint."""
     if options.network.checkpoint is None:
         return _classifier_of_weights(options)
     path = Path(options.network.checkpoint)
@@ -123,7 +110,8 @@ def _classifier_of_checkpoint(options: Options, checkpoint: Path, hyper: Mapping
     """The network of a checkpoint of ``train_classify.py``, on the images that its run held out."""
     # GAP+FC is part of the trained weights; a shuffle is not.
     averaged = hyper["model"].get("method") == "gap_fc"
-    network, trained, _ = load_trained(CLASSIFICATION, checkpoint, {} if averaged else UNSHUFFLED)
+    changes = {} if averaged else CLASSIFICATION.complete({"method": "none"})
+    network, trained, _ = load_trained(CLASSIFICATION, checkpoint, changes)
     classes, image_size = tuple(trained["classes"]), int(trained["image_size"])
     run = classification.Options.from_flat(_options_of_run(options, checkpoint, "the data set"))
     images, _ = _classification_images(run, options.images.split)
@@ -202,15 +190,13 @@ def _classification_images(
 ) -> tuple[ImageSet | ImageFiles, Statistics | None]:
     """The images of a split, and if asked for the statistics of the training images."""
     data = run.data
+    if data.data not in DATASETS:
+        raise InputError("--data", repr(data.data), f"one of {', '.join(DATASETS)}, for a classifier")
     data.check()
     if split == "test" and (not statistics or data.data == "imagenet"):
         return read_classification_test(data.data, data.root), IMAGENET_STATISTICS
     training = read_classification(
-        data.data,
-        data.root,
-        validation=data.validation,
-        fraction=data.fraction,
-        seed=run.optimization.seed,
+        data.data, data.root, validation=data.validation, fraction=data.fraction, seed=run.optimization.seed
     )
     if split == "test":
         return read_classification_test(data.data, data.root), training.statistics
@@ -236,12 +222,7 @@ def _classifier(
         images, _ = take_share(images, asked.limit / len(images), random, "--limit")
     device = make_device(machine.as_machine())
     batches: Iterable[ClassificationBatch] = classification_loader(
-        images,
-        shuffles.batch_size or 250,
-        train=False,
-        size=size,
-        device=device,
-        workers=machine.workers,
+        images, shuffles.batch_size or 250, train=False, size=size, device=device, workers=machine.workers
     )
     if isinstance(images, ImageFiles):
         batches = KeptBatches(batches)
@@ -386,20 +367,9 @@ def digest(network: nn.Module) -> str:
 
 
 class KeptBatches(Generic[BatchT]):
-    """Batches that are decoded once and kept, as far as memory allows: each pass gets the same ones.
+    """Batches of a loader that are decoded once and kept for the next passes.
 
-    Parameters
-    ----------
-    loader
-        Yields the same batches each time.
-    memory
-        Bytes of images to keep. If there are more, all are read again in each pass.
-
-    Examples
-    --------
-    >>> batches = [{"images": torch.zeros(2, 3, dtype=torch.uint8)}]
-    >>> [batch["images"].shape for batch in KeptBatches(batches)]
-    [torch.Size([2, 3])]
+    If their images take more bytes than `memory`, all are read again in each pass.
     """
 
     def __init__(self, loader: Iterable[BatchT], memory: int = MAX_KEPT_BYTES) -> None:

@@ -49,34 +49,23 @@ def test_a_second_experiment_makes_only_what_the_first_has_not(bench: Callable[.
     assert len(calls()) == before + 1
 
 
-def test_a_failed_run_is_told_and_takes_no_other_with_it(
-    bench: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("broken", "states"), [(1, (1, 0, 3)), (0, (1, 1, 2))])
+def test_a_failed_training_takes_only_its_own_scoring_with_it(
+    bench: Callable[..., Path], capsys: pytest.CaptureFixture[str], broken: int, states: tuple[int, ...]
 ) -> None:
     file = bench()
     RUNS.mkdir(parents=True)
-    (RUNS / "break-last-1").touch()
+    (RUNS / f"break-last-{broken}").touch()
     assert run(file) == 1
     told = capsys.readouterr()
-    assert "error: broken on purpose (exit code 2; out/runs/shapes-vgg16-spatial-last1" in told.out
+    assert tuple(told.out.count(f"] {state}") for state in ("failed", "skipped", "done")) == states
+    name = "spatial-last1" if broken else "plain"
+    assert f"error: broken on purpose (exit code 2; out/runs/shapes-vgg16-{name}" in told.out
     assert "output.log" in told.out
-    assert told.out.count(" done in ") == 3
     assert "missing" in told.err
-    (RUNS / "break-last-1").unlink()
+    (RUNS / f"break-last-{broken}").unlink()
     assert run(file) == 0
     assert len(calls()) == 5
-
-
-def test_a_failed_training_skips_only_its_own_scorings(
-    bench: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = bench()
-    RUNS.mkdir(parents=True)
-    (RUNS / "break-last-0").touch()
-    assert run(file) == 1
-    told = capsys.readouterr().out
-    assert told.count("] failed") == 1
-    assert told.count("] skipped") == 1
-    assert told.count("] done") == 2
 
 
 def test_a_stopped_run_goes_on_by_resume(bench: Callable[..., Path]) -> None:
@@ -161,6 +150,7 @@ def test_runs_need_the_folder_of_their_data_and_a_list_does_not(
         (["--scale", "2"], "--scale: found 2"),
         (["--set", "widht=1"], "did you mean width?"),
         (["--seeds", "1", "1"], "--seeds: found 1 1"),
+        (["--parallel", "0"], "--parallel: found 0"),
         (["--address", "here:1"], "--address: found"),
         (["--on", "mars"], "invalid choice"),
     ],

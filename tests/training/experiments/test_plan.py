@@ -96,23 +96,31 @@ def test_an_override_that_would_make_series_the_same_is_refused(root: Path) -> N
 
 def test_only_some_points_are_wanted_and_the_baseline_with_them(root: Path) -> None:
     only = parse_only(["last=4,7", "method=none,spatial"], "train_classify")
-    plan = planned(root, "figure4", Overrides(roots={"": "data"}, only=only))
-    assert [(point.variant.method, point.variant.last) for point in plan.points] == [
-        ("none", None),
-        ("spatial", 4),
-        ("spatial", 7),
-    ]
-    with pytest.raises(InputError, match="--only: found arch=alexnet; expected values that some of figure4"):
-        planned(root, "figure4", Overrides(roots={"": "data"}, only={"arch": ("alexnet",)}))
+    plan = planned(root, "figure4", Overrides(only=only))
+    modified = [(point.variant.method, point.variant.last) for point in plan.points]
+    assert modified == [("none", None), ("spatial", 4), ("spatial", 7)]
     for wrong in ("last", "lats=4"):
         with pytest.raises(InputError, match="--only"):
             parse_only([wrong], "train_classify")
 
 
+@pytest.mark.parametrize(
+    ("only", "found"),
+    [
+        ({"last": (99,)}, "last=99"),
+        ({"last": (4, 99)}, "last=99"),
+        ({"arch": ("alexnet",)}, "arch=alexnet"),
+    ],
+)
+def test_only_a_value_that_is_there(root: Path, only: dict[str, Any], found: str) -> None:
+    with pytest.raises(InputError, match=f"--only: found {found}; expected values that some of figure4"):
+        planned(root, "figure4", Overrides(only=only))
+
+
 def test_only_some_layers_leaves_out_what_is_modified_from_the_last_on(root: Path) -> None:
-    plan = planned(root, "figure6", Overrides(roots={"": "data"}, only={"layer": (1, 8)}))
+    plan = planned(root, "figure6", Overrides(only={"layer": (1, 8)}))
     assert [point.variant.layer for point in plan.points] == [None, 1, 8]
-    both = planned(root, "figure6", Overrides(roots={"": "data"}, only={"layer": (1,), "last": (13, 6)}))
+    both = planned(root, "figure6", Overrides(only={"layer": (1,), "last": (13, 6)}))
     assert [(point.variant.last, point.variant.layer) for point in both.points] == [
         (None, None), (13, None), (6, None), (None, 1),
     ]  # fmt: skip
@@ -120,10 +128,8 @@ def test_only_some_layers_leaves_out_what_is_modified_from_the_last_on(root: Pat
 
 def test_other_words_for_the_same_computation_share_a_run(root: Path) -> None:
     def name(**options: Any) -> str:
-        return make_run({"data": "cifar100", "arch": "vgg16", "epochs": 300, "seed": 0, **options})
-
-    def make_run(options: dict[str, Any]) -> str:
-        return training_name("train_classify", canonical("train_classify", options))
+        given = {"data": "cifar100", "arch": "vgg16", "epochs": 300, "seed": 0, **options}
+        return training_name("train_classify", canonical("train_classify", given))
 
     assert name(method="spatial", layer=13) == name(method="spatial", last=1)
     assert name(method="patch", patch=8, layer=7) == name(method="spatial", layer=7)
@@ -170,12 +176,6 @@ def test_variants_stay_as_declared_but_for_the_data_and_the_network(root: Path) 
     assert plan.heading.endswith("— here shapes instead")
 
 
-@pytest.mark.parametrize("only", [{"last": (99,)}, {"last": (4, 99)}])
-def test_only_a_value_that_is_there(root: Path, only: dict[str, tuple[int, ...]]) -> None:
-    with pytest.raises(InputError, match="--only: found last=99"):
-        planned(root, "figure4", Overrides(roots={"": "data"}, only=only))
-
-
 @pytest.mark.parametrize(
     ("common", "message"),
     [
@@ -200,10 +200,17 @@ def test_networks_of_torchvision_have_layers(arch: str) -> None:
     assert len(layers_of(arch)) > 5
 
 
-@pytest.mark.parametrize("word", ["foo=bar", "cifar10=data"])
-def test_a_root_of_no_data_set(word: str) -> None:
-    with pytest.raises(InputError, match=r"--root: found '.*DATA=PATH"):
-        parse_roots([word])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["foo=bar"], "'foo=bar'.*DATA=PATH"),
+        (["cifar10=data"], "'cifar10=data'.*DATA=PATH"),
+        (["a", "b"], "a b; expected one folder, or one for each"),
+    ],
+)
+def test_roots_that_are_none(words: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=f"--root: found {message}"):
+        parse_roots(words)
 
 
 def test_percentages_are_the_papers() -> None:
@@ -216,7 +223,8 @@ def test_percentages_are_the_papers() -> None:
     several = variant_of({**NAMED, "last": None, "layers": [3, 5, 13]})
     assert round(modified_percent(several)) == 23
     assert modified_layers(several) == "3, 5, 13 (23 %)"
-    assert first_layer(several, 13) == 3
+    assert modified_layers(variant_of(NAMED)) == "last 4 (31 %)"
+    assert (first_layer(several, 13), first_layer(variant_of(NAMED), 13)) == (3, 10)
 
 
 def test_a_run_is_done_once_its_scores_are_there(tmp_path: Path) -> None:
@@ -241,16 +249,14 @@ def test_overrides_and_roots_are_read_as_in_a_file() -> None:
         "batch_size": 64,
         "layers": [1, 2],
     }
-    for wrong, message in {
-        "widht=1": "did you mean width",
-        "width": "NAME=VALUE",
-        "seed=1": "seeds by --seeds",
-        "width=[": "a value as in a YAML file",
-    }.items():
+    for wrong, message in (
+        ("widht=1", "did you mean width"),
+        ("width", "NAME=VALUE"),
+        ("seed=1", "seeds by --seeds"),
+        ("width=[", "a value as in a YAML file"),
+    ):
         with pytest.raises(InputError, match=message):
             parse_options([wrong], "train_classify")
-    with pytest.raises(InputError, match="one folder, or one for each"):
-        parse_roots(["a", "b"])
 
 
 def test_options_become_words_that_the_scripts_parser_reads_back() -> None:
@@ -282,23 +288,13 @@ def test_lists_of_ones_own_are_counted(tmp_path: Path) -> None:
     lists = tmp_path / "VOC2012" / "ImageSets" / "Main"
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("a\nb\n" * 80)
-    options = {
-        "root": str(tmp_path),
-        "train": ["2012:train"],
-        "epochs": 2,
-        "batch_size": 16,
-        "validation": 0.0,
-    }
+    options = {"root": str(tmp_path), "train": ["2012:train"], "epochs": 2, "batch_size": 16, "validation": 0}
     test = START_SECONDS + 4952 / 16 / 3
     assert seconds_of(Run("a", "train_detect", options), 1.0) == pytest.approx(2 * 10 + test)
-
-
-def bench_plan(write: Callable[..., Path], **changes: Any) -> Plan:
-    return make_plan(read_experiment(write()), Overrides(**changes))
 
 
 def test_several_seeds_are_runs_of_their_own(bench: Callable[..., Path]) -> None:
     plan = make_plan(read_experiment(bench()), Overrides(), (0, 3))
     assert [run.seed for run in plan.points[1].runs] == [0, 3]
     assert len(plan.runs) == 2 * 4
-    assert bench_plan(bench).seeds == (0,)
+    assert make_plan(read_experiment(bench()), Overrides()).seeds == (0,)

@@ -40,10 +40,7 @@ def test_every_experiment_of_the_paper_is_sound_and_says_command_cost_and_score(
         (START + "series: [{name: a}, {name: a}]\n", "found 'a' 2 times"),
         (START + "series: [{name: a, sweep: {last: 3}}]\n", "sweep: last: found 3; expected a list"),
         (START + "seeds: [0, 0]\nseries: [{name: a}]\n", "seeds: found"),
-        (
-            START + "common: {seed: 3}\nseries: [{name: a}]\n",
-            "found seed; expected the seeds of all runs",
-        ),
+        (START + "common: {seed: 3}\nseries: [{name: a}]\n", "found seed; expected the seeds of all runs"),
     ],
 )
 def test_a_wrong_file_is_one_clear_error(bench: Callable[..., Path], content: str, message: str) -> None:
@@ -55,6 +52,8 @@ def test_a_wrong_file_is_one_clear_error(bench: Callable[..., Path], content: st
     ("options", "message"),
     [
         ("{method: spatial, last: four}", "--last: found 'four'; expected a whole number or null"),
+        ("{method: spatial, last: true}", "--last: found True; expected a whole number or null"),
+        ("{layers: [a]}", r"--layers: found \['a'\]; expected a list of whole numbers"),
         ("{method: spatial}", "--method: found 'spatial'; expected one of --last"),
         ("{fraction: 2}", "--fraction: found 2"),
         ("{method: spatail}", "--method: found 'spatail'; expected one of none, spatial"),

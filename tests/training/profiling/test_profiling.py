@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from data import classification
+from data.formats import read_voc
 from data.image_set import take_share
 from data.shapes import write_shapes
 from data.streams import Stream, generator
@@ -184,12 +185,7 @@ def save_classifier(folder: Path, options: ClassifierOptions) -> None:
     names = list(classification.read_classification_test("shapes").classes)
     statistics = {"mean": [128.0] * 3, "std": [64.0] * 3}
     hyper = {"model": asdict(options), "classes": names, "statistics": statistics, "image_size": 32}
-    save(
-        folder,
-        network,
-        hyper,
-        replace(ClassifierRun(), model=options).flat() | {"data": "shapes"},
-    )
+    save(folder, network, hyper, replace(ClassifierRun(), model=options).flat() | {"data": "shapes"})
 
 
 def save(folder: Path, network: torch.nn.Module, hyper: dict[str, Any], config: dict[str, Any]) -> None:
@@ -211,7 +207,7 @@ def test_a_detector_with_map_and_the_five_shares(
     options = DetectorRun()
     model = replace(options.model, arch="resnet18", shuffle="last", boxes_per_cell=1)
     torch.manual_seed(0)
-    names = yaml_classes(root)
+    names = list(read_voc(root, ["shapes:val"]).classes)
     hyper = {"model": asdict(model), "classes": names, "input_size": 64}
     network = DETECTION.build(model, hyper)
     config = {
@@ -245,12 +241,6 @@ def test_a_detector_with_map_and_the_five_shares(
     result = profiled("--checkpoint", folder, *words)
     assert "2 images, the test images of voc" in result.out
     assert (folder / "profile-test" / "profile.csv").is_file()
-
-
-def yaml_classes(root: Path) -> list[str]:
-    from data.formats import read_voc
-
-    return list(read_voc(root, ["shapes:val"]).classes)
 
 
 # ---------------------------------------------------------------- going on
@@ -410,7 +400,7 @@ def test_a_network_without_layers(profiled: Call, tmp_path: Path) -> None:
 
     torch.save(perceptron(8, hidden=4, image_size=32).state_dict(), tmp_path / "weights.pth")
     words = ("--arch", "perceptron", "--width", 4 / 512, "--weights", tmp_path / "weights.pth")
-    result = profiled(*words, "--data", "shapes", code=2)
+    result = profiled(*words, "--data", "shapes", "--out", tmp_path / "out", code=2)
     assert "error: perceptron" in result.err
     assert "found Perceptron, no layer of which sees a 2-d map" in result.err
 
