@@ -10,7 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-from detector.tables import METHODS
+from data.datasets import DATASETS
+from detector.tables import ARCHITECTURES, METHODS
 from training.command import exit_code
 from training.options import MachineOptions, OptionGroups, option, require
 from training.parser import Parser, add_options, word
@@ -26,8 +27,13 @@ Writes profile.csv, profile.json, profile.png and profile.svg. Stopped at any ti
 Exit codes: 0 done; 2 something in the input is wrong; 130 or 143 stopped by a signal.
 """
 
-PROFILE_METHODS = tuple(name for name, row in METHODS.items() if row.draws)
-"""What can be taken away from a network that is not trained again."""
+
+def profile_methods() -> list[str]:
+    """What can be taken away from a network that is not trained again."""
+    return [name for name, row in METHODS.items() if row.draws]
+
+
+MODIFIABLE = [name for name, row in ARCHITECTURES.items() if row.has_layers]
 
 
 @dataclass(frozen=True)
@@ -41,15 +47,15 @@ class NetworkOptions:
     )
     arch: str | None = option(
         None,
-        "With --weights, the architecture: vgg16, resnet18, resnet50, resnet152 or any classification "
-        "network of torchvision.models.",
+        f"With --weights, the architecture: {', '.join(MODIFIABLE)} or any classification network of "
+        "torchvision.models.",
     )
     weights: str | None = option(
         None,
         "With --arch, the weights: 'imagenet' (torchvision's best), a torchvision name such as "
         "IMAGENET1K_V1, or a file.",
     )
-    width: float = option(1.0, "With --arch, the channels of vgg16 and the ResNets times this.")
+    width: float = option(1.0, "With --arch, a factor on the channels of vgg16 and the ResNets.")
 
     def check(self) -> None:
         """Raise InputError for values that cannot be meant."""
@@ -74,7 +80,7 @@ class ImageOptions:
 
     data: str | None = option(
         None,
-        "The data set: cifar100, small-imagenet, imagenet or shapes; for a detector voc or shapes. "
+        f"The data set: {', '.join(DATASETS)}; for a detector voc or shapes. "
         "Default: that of the checkpoint's run.",
     )
     root: str | None = option(None, "Folder of the data. Default: that of the checkpoint's run.")
@@ -113,8 +119,8 @@ class ShuffleOptions:
     """What is taken away from each layer in turn, and how often."""
 
     methods: list[str] = field(
-        default_factory=lambda: list(PROFILE_METHODS),
-        metadata={"help": f"What is taken away: {', '.join(PROFILE_METHODS)}. Default: all three."},
+        default_factory=profile_methods,
+        metadata={"help": f"What is taken away: {', '.join(profile_methods())}. Default: all."},
     )
     patches: list[int] = field(
         default_factory=list,
@@ -142,7 +148,8 @@ class ShuffleOptions:
     def check(self) -> None:
         """Raise InputError for values that cannot be meant."""
         for method in self.methods:
-            require(method in PROFILE_METHODS, "methods", method, f"some of {', '.join(PROFILE_METHODS)}")
+            known = profile_methods()
+            require(method in known, "methods", method, f"some of {', '.join(known)}")
         for name, least in (("patches", 2), ("layers", 1)):
             for value in getattr(self, name):
                 require(value >= least, name, value, f"numbers from {least}")
