@@ -75,9 +75,9 @@ METHODS: dict[str, MethodRow] = {
     "gap_fc": MethodRow("GAP+FC", "all positions", "#7B3FA0", "^", draws=False),
 }
 
-PATCH_COLOURS = ("#7FCDBB", "#41A9A0", "#2A7F8E", "#2B5A85", "#27306B", "#6A4C93", "#A0527F")
-"""Of patch sizes 2, 4, 8, 16, 32, 64 and 128; up to 32, the larger the patches, the darker."""
-PATCH_MARKERS = ("o", "s", "^", "D", "P", "v", "X")
+PATCH_COLOURS = ("#9fd9c3", "#5fbcc2", "#4392b9", "#4a5ba6", "#3a3d80", "#2e2a66", "#241c50")
+"""Of patch sizes 2, 4, 8, 16, 32, 64 and 128, from light to dark."""
+PATCH_MARKERS = ("o", "s", "^", "D", "v", "<", ">")
 
 
 def patch_style(patch: int) -> tuple[str, str]:
@@ -86,7 +86,7 @@ def patch_style(patch: int) -> tuple[str, str]:
     Examples
     --------
     >>> patch_style(4)
-    ('#41A9A0', 's')
+    ('#5fbcc2', 's')
     """
     number = min(max(round(math.log2(patch)) - 1, 0), len(PATCH_COLOURS) - 1)
     return PATCH_COLOURS[number], PATCH_MARKERS[number]

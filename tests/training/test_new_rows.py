@@ -15,7 +15,7 @@ from detector import list_layers, modify_layers
 from detector.networks import RESNETS, VGG, build_network
 from detector.profiling import profile
 from detector.shuffle import Shuffle
-from detector.tables import ARCHITECTURES, METHODS, Architecture, MethodRow
+from detector.tables import ARCHITECTURES, METHODS, Architecture, MethodRow, patch_style
 from training.experiments.plan import canonical
 from training.experiments.schema import architecture_label, check_values, layers_of, variant_of
 from training.experiments.style import colour_of, mark_of
@@ -50,7 +50,7 @@ class Flip(Shuffle):
 @pytest.fixture
 def methods(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS, "flip", MethodRow("flip", "direction", "#123456", "p", dashes=":"))
-    roll = MethodRow("roll", "place in {patch}", "#654321", "h", needs_patch=True, whole_map="flip")
+    roll = MethodRow("roll", "place in {patch}", "#654321", "h", needs_patch=True, whole_map="spatial")
     monkeypatch.setitem(METHODS, "roll", roll)
     monkeypatch.setitem(detector.shuffle.SHUFFLES, "flip", Flip)
     monkeypatch.setitem(detector.shuffle.SHUFFLES, "roll", Roll)
@@ -123,7 +123,7 @@ def test_a_new_method_is_measured_stored_and_drawn(tmp_path: Path) -> None:
     last = {(row.method, row.patch) for row in found.rows if row.layer == 13}
     assert last == {("spatial", None), ("channel", None), ("flip", None)}
     where: Any = found.at(13, "roll", 2)  # type: ignore[arg-type]
-    assert where.method == "flip"
+    assert where.method == "spatial"
     write_table(found.rows, tmp_path)
     assert read_table(tmp_path) == list(found.rows)
 
@@ -131,6 +131,7 @@ def test_a_new_method_is_measured_stored_and_drawn(tmp_path: Path) -> None:
     assert [(curve.method, curve.patch) for curve in curves] == expected
     assert curves[1].label == "place in 2"
     assert curves[4].line["color"] == "#123456"
+    assert curves[0].line["color"] == curves[1].line["color"] == patch_style(2)[0]
     assert [len(points_of(found, curve, "score")) for curve in curves] == [2] * 5
     (axes,) = draw_profile(found, title="t", note="n", chance={}, measures=["score"]).axes[1:]
     assert {"direction", "place in 2"} <= {text.get_text() for text in axes.get_legend().get_texts()}
@@ -144,11 +145,13 @@ def test_a_new_method_is_measured_stored_and_drawn(tmp_path: Path) -> None:
 def test_an_experiment_knows_a_new_method() -> None:
     run = {"data": "cifar100", "arch": "vgg16", "method": "roll", "patch": 8, "layer": 13}
     assert canonical("train_classify", run) == {
-        "data": "cifar100", "arch": "vgg16", "method": "flip", "last": 1,
+        "data": "cifar100", "arch": "vgg16", "method": "spatial", "last": 1,
     }  # fmt: skip
     variant = variant_of({"data": "cifar100", "arch": "vgg16", "method": "flip", "last": 2})
     assert colour_of(variant) == "#123456"
     assert mark_of(variant)["marker"] == "p"
+    patches = variant_of({"data": "cifar100", "arch": "vgg16", "method": "patch", "patch": 2, "layer": 1})
+    assert (colour_of(patches), mark_of(patches)["marker"]) == patch_style(2)  # as in a profile
 
 
 @pytest.mark.usefixtures("networks")

@@ -32,6 +32,8 @@ from diagnosis.figures.style import (
 
 __all__ = ["curves_of", "draw_profile", "points_of"]
 
+WHOLE_MAP_COLOUR = "#1b1440"
+"""Of what a patch-wise shuffle is where a patch is the whole map: the dark end of the patches' colours."""
 MEASURE_LABELS = {"map_area": "mAP (area, IoU 0.5)"}
 LEFT_INCHES, BELOW_INCHES, ABOVE_INCHES = 0.62, 0.72, 0.34
 """Around a panel: its axis; layers and map sizes; its name."""
@@ -55,10 +57,12 @@ def curves_of(profile: Profile) -> list[Curve]:
     """The lines that a profile has, in the order of the legend: patches by size, then other methods."""
     variants = {(row.method, row.patch) for row in profile.rows if row.layer != BASELINE}
     methods = sorted(METHODS.items(), key=lambda item: not item[1].needs_patch)
+    whole_maps = {row.whole_map for row in METHODS.values()}
     curves = []
     for name, row in methods:
         for method, patch in sorted((v for v in variants if v[0] == name), key=lambda v: v[1] or 0):
             colour, marker = (row.colour, row.marker) if patch is None else patch_style(patch)
+            colour = WHOLE_MAP_COLOUR if name in whole_maps else colour
             line = {"color": colour, "linestyle": row.dashes, "marker": marker, "linewidth": 1.6}
             curves.append(Curve(method, patch, row.removes.format(patch=patch), line))
     return curves
