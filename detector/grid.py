@@ -3,8 +3,8 @@
 Each cell predicts B boxes of five numbers and C class probabilities. The channels of an output are
 ``x, y, √w, √h, confidence`` of the first box, of the second …, then the classes: x and y within the cell, w
 and h as fractions of the image. The outputs are linear, as YOLO v1's are: squared errors of a squashed output
-have next to no gradient where it saturates, and confidence, whose targets are nearly all 0, would stay there.
-The network puts out √w itself, not w, so that the loss on it has a finite gradient at zero width.
+have almost no gradient where it saturates, and confidence, whose targets are nearly all 0, would saturate.
+The network predicts √w, not w, so that the loss has a finite gradient at zero width.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["GridTargets", "Prediction", "decode", "encode", "non_maximum_suppres
 
 
 class Prediction(NamedTuple):
-    """The outputs of a grid, taken apart. Trained towards 0 to 1, but not confined to it."""
+    """The outputs of a grid by kind. Targets are within 0 to 1; outputs need not be."""
 
     xy: Tensor
     """(N, S, S, B, 2) centre within the cell."""
@@ -33,26 +33,26 @@ class Prediction(NamedTuple):
 
 
 class GridTargets(NamedTuple):
-    """What a grid should put out for a batch's objects.
+    """The targets of a grid for a batch's objects.
 
-    A cell has room for one object: the largest whose centre lies in it, objects that are not difficult before
-    difficult ones. The others have no part in the loss: their cell trains on the larger object.
+    A cell takes one object: the largest whose centre lies in it, objects that are not difficult before
+    difficult ones. The others are ignored by the loss.
     """
 
     positive: Tensor
     """(N, S, S) bool: the cell holds an object."""
     ignored: Tensor
-    """(N, S, S) bool: the cell holds difficult objects only, and has no part in the loss."""
+    """(N, S, S) bool: the cell holds difficult objects only, and is ignored by the loss."""
     xywh: Tensor
     """(N, S, S, 4): x and y within the cell, w and h as fractions of the image."""
     labels: Tensor
     """(N, S, S) int64, 0 where there is no object."""
     dropped: Tensor
-    """() int64: objects, not difficult, that had to give way to a larger one in their cell."""
+    """() int64: objects, not difficult, replaced by a larger one in their cell."""
 
 
 def split_outputs(outputs: Tensor, boxes_per_cell: int) -> Prediction:
-    """Take a grid's outputs ``(N, B·5 + C, S, S)`` apart; B is `boxes_per_cell`."""
+    """Split a grid's outputs ``(N, B·5 + C, S, S)`` by kind; B is `boxes_per_cell`."""
     cells = outputs.permute(0, 2, 3, 1)  # (N, S, S, B·5 + C)
     boxes = cells[..., : boxes_per_cell * 5].reshape(*cells.shape[:3], boxes_per_cell, 5)
     classes = cells[..., boxes_per_cell * 5 :]
@@ -69,7 +69,7 @@ def encode(
     image_size: tuple[int, int],
     grid: tuple[int, int],
 ) -> GridTargets:
-    """Put a batch's objects into the grid, without a loop over objects and without waiting for a GPU.
+    """Put a batch's objects into the grid, without a loop over objects and without a GPU synchronisation.
 
     A centre on the right or lower border of the image belongs to the last cell.
 
@@ -93,14 +93,14 @@ def encode(
     column, row = x.floor().long().clamp(0, columns - 1), y.floor().long().clamp(0, rows - 1)
     cell = (image_index * rows + row) * columns + column
 
-    # Order by cell, then difficult before plain, then by area: a cell's last object is the one that stays.
+    # Order by cell, then difficult before plain, then by area: a cell's last object is its target.
     order = (w * h).argsort(stable=True)
     order = order[(~difficult[order]).to(torch.uint8).argsort(stable=True)]
     order = order[cell[order].argsort(stable=True)]
     by_cell = cell[order]
     stays = torch.ones_like(difficult)
     stays[order[:-1]] = by_cell[1:] != by_cell[:-1]
-    place = torch.where(stays, cell, cells)  # the others land in a spare cell that is cut off below
+    place = torch.where(stays, cell, cells)  # the others go to an extra cell, cut off below
 
     def lay(values: Tensor) -> Tensor:
         laid = values.new_zeros((cells + 1, *values.shape[1:]))
@@ -167,9 +167,9 @@ def non_maximum_suppression(
     boxes, scores
         ``(N, K, 4)`` and ``(N, K, C)`` as of :func:`decode`. Each box is a candidate for every class.
     score_threshold, iou_threshold
-        Lower scores are left out; of two boxes of one class that overlap more, the better one stays.
+        Lower scores are dropped; of two boxes of one class that overlap more, the better one remains.
     limit
-        The most detections of an image, the best.
+        Largest number of detections for an image; the best remain.
 
     Returns
     -------
@@ -211,7 +211,7 @@ def gather_targets(
     if not targets:
         none = torch.zeros(0, dtype=torch.int64, device=device)
         return torch.zeros(0, 4, device=device), none, none, none.bool()
-    # The indices are built on the host from sizes that it knows, so that a GPU is not waited for.
+    # Built on the CPU from known sizes: no synchronisation with a GPU.
     image_index = torch.repeat_interleave(torch.arange(len(targets)), torch.tensor(counts, dtype=torch.int64))
     boxes = torch.cat([target["boxes"].reshape(-1, 4) for target in targets]).to(device, torch.float32)
     labels = torch.cat([target["labels"].reshape(-1) for target in targets]).to(device, torch.int64)

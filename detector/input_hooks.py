@@ -1,4 +1,4 @@
-"""What enters the modules of a network: how to see it, and how to change it without touching their code."""
+"""Observe and change the inputs of a network's modules by hooks, without touching their code."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ def trunk(network: nn.Module) -> nn.Module:
 
 
 def own_image_size(network: nn.Module) -> Any:
-    """The `image_size` that a network, or what it wraps, says that it is made for, in pixels; else None."""
+    """The `image_size` attribute of a network or of its backbone, in pixels; None where there is none."""
     return getattr(network, "image_size", None) or getattr(trunk(network), "image_size", None)
 
 
-# ---------------------------------------------------------------- seeing it
+# ---------------------------------------------------------------- observing
 
 
 def input_shapes(network: nn.Module, example: Example | None = None) -> InputShapes:
-    """The shape of what enters each module in one pass in evaluation mode, in the order of their running.
+    """The input shape of each module in one forward pass in evaluation mode, in execution order.
 
-    The pass is on the meta device, where nothing is computed; a network that cannot be run there is run where
-    it is. What it leaves behind in the modules' attributes is taken back. A detector that cannot be run at
-    all is run as far as its backbone. Shuffles draw nothing. ValueError where the network cannot be run with
-    the `example` (see :func:`detector.list_layers`), or its layers have no sizes yet.
+    The pass runs on the meta device, where nothing is computed, or else on the network's own device. Changes
+    that it makes to the modules' attributes are reverted. Of a detector that cannot be run at all, the
+    backbone alone is run. Shuffles draw nothing. ValueError where the network cannot be run with the
+    `example` (see :func:`detector.list_layers`), or its layers have no sizes yet.
     """
     if any(is_lazy(parameter) for parameter in network.parameters()):
         raise ValueError(
             f"network: found {type(network).__name__} with lazy layers; expected one that has been run once, "
             "so that they have their weights"
         )
-    network = getattr(network, "_orig_mod", network)  # what torch.compile has made of it takes no hooks
+    network = getattr(network, "_orig_mod", network)  # a compiled network takes no hooks
     images = _example_images(network, example)
     problem: Exception | None = None
     for part in dict.fromkeys([network, trunk(network)]):
@@ -69,7 +69,7 @@ def input_shapes(network: nn.Module, example: Example | None = None) -> InputSha
             try:
                 with _watched(part, shapes), torch.no_grad():
                     run(part, images)
-            except Exception as error:  # whatever a network of somebody's may raise
+            except Exception as error:  # a user's network can raise anything
                 problem = problem or error
             else:
                 return shapes
@@ -109,7 +109,7 @@ def _run(network: nn.Module, images: Tensor) -> None:
 
 @contextmanager
 def _watched(network: nn.Module, shapes: InputShapes) -> Iterator[None]:
-    """Note what enters each module, in evaluation mode and without draws; then leave all as it was."""
+    """Record each module's input shape, in evaluation mode and without draws; restore everything after."""
 
     def note(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         for value in (*inputs, *named.values()):
@@ -117,7 +117,7 @@ def _watched(network: nn.Module, shapes: InputShapes) -> Iterator[None]:
                 shapes.setdefault(module, tuple(value.shape))
                 return
 
-    # TorchScript takes no hooks and has its attributes elsewhere: it runs along, and nothing in it is seen.
+    # TorchScript modules take no hooks and have no ordinary attributes: they run, and are not recorded.
     scripted = [module for module in network.modules() if isinstance(module, ScriptModule)]
     modules = [module for module in network.modules() if not isinstance(module, ScriptModule)]
     modes = {module: module.training for module in scripted if hasattr(module, "training")}
@@ -134,13 +134,13 @@ def _watched(network: nn.Module, shapes: InputShapes) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-        # Also what a pass leaves behind: torchvision's detectors keep anchors for the device that they saw.
+        # Also state from the pass: torchvision's detectors cache anchors for the device.
         for value, was in before:
             value.clear()
             (value.update if isinstance(value, dict) else value.extend)(was)
 
 
-# ---------------------------------------------------------------- changing it
+# ---------------------------------------------------------------- changing
 
 # The hooks are functions of this module, so that a network with hooks can be copied and pickled.
 

@@ -1,8 +1,8 @@
-"""Takes information away from layers of a network, and gives it back.
+"""Take information away from layers of a network, and undo it.
 
-The network's definition stays plain. A shuffle is a child of the module whose input it permutes, or takes the
-place of a block's shortcut where that is the identity; having no parameters it renames nothing in the state
-dict, so that a checkpoint goes from the shuffled network to the plain one and back.
+A shuffle is a child of the module whose input it permutes, or replaces a block's shortcut where that is the
+identity. It has no parameters and changes no name in the state dict, so that checkpoints of the shuffled and
+of the plain network are interchangeable.
 
 >>> from detector import modify_layers, resnet18, set_shuffling
 >>> network = modify_layers(resnet18(100, stem="small"), "spatial", last=3)
@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -52,7 +53,7 @@ __all__ = [
 
 Network = TypeVar("Network", bound=nn.Module)
 
-_SHORTCUT_BRANCH = 0  # tells the draws of one layer apart; the modules of the main branch count from 1
+_SHORTCUT_BRANCH = 0  # each branch of a layer has its own draws; the main branch's modules count from 1
 
 
 # ---------------------------------------------------------------- at run time
@@ -72,27 +73,26 @@ def seek_shuffles(network: nn.Module, seed: int, step: int) -> None:
     """Make the network's next draws those of (seed, step), whatever was drawn before.
 
     A training loop calls it before each step, an evaluation before each pass. Of several processes
-    (torch.distributed) each draws for itself: the same (seed, step) gives each of them other draws.
+    (torch.distributed) each has its own draws for the same (seed, step).
     """
     for shuffle in shuffles(network):
         shuffle.seek(seed, step)
 
 
 def set_shuffling(network: Network, *, train: bool | None = None, eval: bool | None = None) -> Network:
-    """Say in which of the two modes a network's shuffles shuffle, at any time and in place.
+    """Choose whether a network's shuffles act in training mode and in evaluation mode, in place.
 
-    A shuffle acts where the mode that it is in says so: ``network.train()`` and ``network.eval()`` choose the
-    mode as for dropout, and this says what each of them means. A part of the network that was put into
-    evaluation mode by itself follows that mode. So the seven rows of the paper's Table 1 come from three
+    The mode is that of each shuffle's module: ``network.train()`` and ``network.eval()`` set it as for
+    dropout, also for a part of the network alone. So the seven rows of the paper's Table 1 come from three
     trained networks: load each one's weights, then evaluate with ``eval=True`` and with ``eval=False``.
 
     Parameters
     ----------
     network
-        One with shuffles, or around one with shuffles (a detector, DistributedDataParallel, torch.compile);
-        it is returned. ValueError where nothing in it shuffles.
+        One that contains shuffles (also a detector, DistributedDataParallel or a compiled network); it is
+        returned. ValueError where it contains none.
     train, eval
-        Whether to shuffle in training mode, and in evaluation mode. None: as before.
+        Whether to shuffle in training mode, and in evaluation mode. None: unchanged.
 
     Examples
     --------
@@ -141,7 +141,7 @@ def modify_layers(
       class token is left alone.
 
     Do this before DistributedDataParallel and torch.compile, and for ``gap_fc`` before the optimiser is made.
-    What torch.compile has made of a network before, it makes anew at the next pass.
+    Compiled graphs are reset.
 
     Parameters
     ----------
@@ -174,8 +174,8 @@ def modify_layers(
     Raises
     ------
     ValueError
-        A method, a layer or a name that there is not, one that is changed already or sees no 2-d map, an
-        option that the method needs or does not take. The network is then as it was.
+        An unknown method, layer or name; a layer that is changed already or sees no 2-d map; an option that
+        the method needs or does not take. The network is then unchanged.
 
     Examples
     --------
@@ -191,7 +191,7 @@ def modify_layers(
         network, last=last, layer=layer, layers=layers, names=names, example=example
     )
     if "torch._dynamo" in sys.modules and chosen:
-        # torch.compile does not look for new hooks: what it made of a network before would go on as it was.
+        # torch.compile does not notice new hooks and would run the old graph.
         torch.compiler.reset()
     if method == "gap_fc":
         if not (shortcut and train and eval) or per_image:
@@ -205,12 +205,9 @@ def modify_layers(
     size = (patch,) if METHODS[method].needs_patch else ()
     for module in chosen:
         key = _draw_key(known, module, name_of[module])
-
-        def make(branch: int, key: int = key) -> Shuffle:
-            return SHUFFLES[method](
-                *size, key, branch, in_training=train, in_evaluation=eval, per_image=per_image
-            )
-
+        make = partial(
+            SHUFFLES[method], *size, key, in_training=train, in_evaluation=eval, per_image=per_image
+        )
         _shuffle_layer(module, make, shortcut)
     return network
 
@@ -260,7 +257,7 @@ def _check_method(method: str, patch: int | None) -> None:
 
 
 def check_unwrapped(network: nn.Module) -> None:
-    """Raise ValueError for what cannot be changed any more: compiled, scripted, or for several devices."""
+    """Raise ValueError for a network that is compiled, scripted or wrapped for several devices."""
     if not isinstance(network, nn.Module):
         raise ValueError(f"network: found {type(network).__name__}; expected an nn.Module")
     wrapped = isinstance(network, DataParallel | DistributedDataParallel | ScriptModule)
@@ -275,35 +272,29 @@ def check_unwrapped(network: nn.Module) -> None:
 
 
 def _draw_key(known: list[nn.Module], module: nn.Module, name: str) -> int:
-    """What tells the draws of a module from those of others under the same seed and step.
-
-    Of a layer its number, from 1; of any other module a hash of its name, below 0.
-    """
+    """A number that gives a module its own draws: the layer's number, else a negative hash of its name."""
     if module in known:
         return known.index(module) + 1
     return -1 - int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest(), "big")
 
 
-def _shuffle_layer(layer: nn.Module, make: Any, shortcut: bool) -> None:
+def _shuffle_layer(layer: nn.Module, make: Callable[[int], Shuffle], shortcut: bool) -> None:
     """Put a shuffle, made for the number of its branch, before each branch of a layer."""
     branches = branches_of(layer)
-
-    def put(module: nn.Module, branch: int) -> None:
-        shuffle = make(branch)
-        shuffle_input(module, TokenShuffle(shuffle) if takes_tokens(module) else shuffle)
-
-    for branch, module in enumerate(branches.main, start=_SHORTCUT_BRANCH + 1):
-        put(module, branch)
+    entries = list(enumerate(branches.main, start=_SHORTCUT_BRANCH + 1))
     if shortcut and branches.identity:
         setattr(layer, branches.identity, make(_SHORTCUT_BRANCH).train(layer.training))
     elif shortcut and branches.shortcut is not None:
-        put(branches.shortcut, _SHORTCUT_BRANCH)
+        entries.append((_SHORTCUT_BRANCH, branches.shortcut))
+    for branch, module in entries:
+        shuffle = make(branch)
+        shuffle_input(module, TokenShuffle(shuffle) if takes_tokens(module) else shuffle)
 
 
 def remove_shuffles(network: Network) -> Network:
-    """Take out again, in place, the shuffles that :func:`modify_layers` put into a network; it is returned.
+    """Remove, in place, the shuffles that :func:`modify_layers` put into a network, and return it.
 
-    What ``gap_fc`` changed stays changed.
+    Changes made by ``gap_fc`` remain.
 
     Examples
     --------
@@ -325,8 +316,8 @@ def remove_shuffles(network: Network) -> Network:
 def without_shuffles(network: Network) -> Iterator[Network]:
     """A network without its shuffles for the duration of a ``with`` block.
 
-    Those that :func:`modify_layers` puts into it meanwhile are gone afterwards, and its own are back, in the
-    midst of their draws.
+    Shuffles that :func:`modify_layers` adds inside the block are removed at its end; the network's own are
+    restored with their random state.
     """
     before = [
         (
@@ -345,7 +336,7 @@ def without_shuffles(network: Network) -> Iterator[Network]:
         remove_shuffles(network)
         for module, name, shuffle, hooks, named in before:
             setattr(module, name, shuffle)
-            # Each hook in its old place among others; those that came in meanwhile stay.
+            # Restore the order of the hooks; hooks registered in the meantime follow them.
             hooks |= module._forward_pre_hooks
             module._forward_pre_hooks.clear()
             module._forward_pre_hooks.update(hooks)
@@ -353,7 +344,7 @@ def without_shuffles(network: Network) -> Iterator[Network]:
 
 
 def _shuffled_places(network: nn.Module) -> list[tuple[nn.Module, str]]:
-    """Where :func:`modify_layers` put shuffles: the module that carries one, and its name there."""
+    """Where :func:`modify_layers` put shuffles: the parent module, and the shuffle's attribute name."""
     return [
         (module, name)
         for module in network.modules()
@@ -377,9 +368,9 @@ _POINTWISE_FILES = {"activation", "batchnorm", "dropout", "linear", "normalizati
 def fully_connected(convolution: nn.Conv2d) -> FullyConnected:
     """The 1×1 convolution that takes the place of a larger one.
 
-    Its weight is the sum of the taps: what the convolution computes on a constant map, away from its rim. Of
-    freshly drawn taps (kaiming, fan out) the sum is distributed as a freshly drawn 1×1 weight; so variants
-    of one network that are built from one seed start alike, and no random number is drawn here.
+    Its weight is the sum over the kernel: what the convolution computes on a constant map, away from the
+    border. The sum of an initial kernel (kaiming, fan out) is distributed as an initial 1×1 weight; so
+    variants of a network built from one seed start alike, and no random number is drawn here.
     """
     layer: Any = skip_init(  # type: ignore[no-untyped-call]
         FullyConnected,
@@ -403,7 +394,7 @@ def fully_connected(convolution: nn.Conv2d) -> FullyConnected:
 def _average_and_connect(
     network: nn.Module, layers: list[nn.Module], chosen: list[nn.Module], example: Example | None
 ) -> None:
-    """GAP+FC from the first of the chosen layers to the network's last; as it was where that is refused."""
+    """GAP+FC from the first of the chosen layers to the network's last; unchanged where that is refused."""
     if not chosen:
         return
     first = min((layers.index(layer) for layer in chosen if layer in layers), default=len(layers))
@@ -424,7 +415,7 @@ def _average_and_connect(
         inner = [(names[module], module) for layer in chosen for module in layer.modules()]
     else:
         inner = _chain_from(network, layers[first])
-    new_of: dict[nn.Module, nn.Module] = {}  # one for all places of a module
+    new_of: dict[nn.Module, nn.Module] = {}  # a module used in several places is replaced by one
     for _, module in inner:
         if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1:
             new_of.setdefault(module, fully_connected(module))
@@ -436,7 +427,7 @@ def _average_and_connect(
     average_input(new_of.get(layers[first], layers[first]))
     if in_blocks:
         return
-    try:  # what follows a chain may want a map
+    try:  # the module after the chain may need a larger map
         input_shapes(network, example)
     except ValueError as error:
         for name, module in changes:
@@ -445,9 +436,9 @@ def _average_and_connect(
 
 
 def _chain_from(network: nn.Module, first: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The modules from `first` to the end of the outermost nn.Sequential that has it, or to its Flatten.
+    """The modules from `first` to the end of the outermost nn.Sequential that contains it, or to its Flatten.
 
-    With their names; one that is in several places comes once for each.
+    With their names; a module used in several places is listed for each.
     """
     for name, module in network.named_modules():
         leaves = _leaves(module, name) if _is_sequence(module) else []
@@ -484,7 +475,7 @@ def _leaves(module: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
         return [(name, module)]
     return [
         leaf
-        for own, child in module._modules.items()  # children() leaves out a module's second place
+        for own, child in module._modules.items()  # children() skips a module's second use
         if child is not None
         for leaf in _leaves(child, f"{name}.{own}".lstrip("."))
     ]

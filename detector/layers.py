@@ -1,4 +1,4 @@
-"""What a layer of a network is, how layers are numbered and chosen, and what they see.
+"""What a layer of a network is; how layers are numbered, listed and selected.
 
 A layer is one convolution of VGG-16 and one residual block of a ResNet (paper, section 3.2), one encoder
 block of a vision transformer, and in any other network one convolution with spatial extent, that is with a
@@ -45,7 +45,7 @@ __all__ = [
     "takes_tokens",
 ]
 
-# Of torch's modules, those that take (N, C, L).
+# torch's modules that take (N, C, L).
 _CHANNELS_FIRST = (
     nn.modules.conv._ConvNd,
     nn.modules.batchnorm._NormBase,
@@ -77,13 +77,13 @@ def residual_blocks(network: nn.Module) -> list[nn.Module]:
 def find_layers(network: nn.Module, shapes: InputShapes | None = None) -> list[nn.Module]:
     """The modules that are the layers of a network, in the order in which they are run.
 
-    `shapes` are its :func:`detector.input_hooks.input_shapes`, where they are known already. ValueError where
-    there are no layers, or the network had to be run to find them and cannot be.
+    `shapes` are its :func:`detector.input_hooks.input_shapes`, if they are known already. ValueError where
+    there are no layers, or the network must be run to find them and cannot be.
     """
     inside = list(trunk(network).modules())
     layers = residual_blocks(network) or [module for module in inside if isinstance(module, EncoderBlock)]
     if not layers and any(isinstance(module, nn.Conv2d) for module in inside):
-        # Only a network of an unknown kind has to be run for its layers to be found.
+        # Only networks of an unknown kind need a forward pass.
         ran = input_shapes(network) if shapes is None else shapes
         layers = [module for module in ran if module in set(inside) and _has_extent(module)]
     if not layers:
@@ -100,20 +100,20 @@ def _has_extent(module: nn.Module) -> bool:
 
 
 class Branches(NamedTuple):
-    """Where the branches of a layer begin, that is what a shuffle has to precede."""
+    """Where the branches of a layer begin: the modules whose input a shuffle permutes."""
 
     main: list[nn.Module]
-    """The modules of the main branch whose input is shuffled, each by its own draw."""
+    """In the main branch; each has its own draw."""
     shortcut: nn.Module | None = None
-    """What the shortcut enters; the layer itself where its input is the shortcut; None: no module."""
+    """In the shortcut: its first module, or the layer itself where the layer's input is the shortcut."""
     identity: str = ""
-    """Where the shortcut is the identity: the block's attribute that a module of the shortcut can take."""
+    """Where the shortcut is the identity: the block's attribute in which a shortcut module can be put."""
 
 
 def branches_of(layer: nn.Module) -> Branches:
-    """The branches of a layer; any other convolution, or module that takes tokens, is its own one branch."""
+    """The branches of a layer; any other module is a single branch."""
     if isinstance(layer, EncoderBlock):
-        # What the block is given is its shortcut, and the main branch draws once more on top.
+        # The block's input is its shortcut; the main branch is shuffled again.
         return Branches([layer.ln_1], layer)
     if isinstance(layer, BasicBlock | Bottleneck):
         main = [layer.conv2] if isinstance(layer, Bottleneck) else [layer.conv1, layer.conv2]
@@ -124,7 +124,7 @@ def branches_of(layer: nn.Module) -> Branches:
 
 
 def takes_tokens(module: nn.Module) -> bool:
-    """Whether a module that a shuffle can precede takes tokens ``(N, L, C)`` and not a map."""
+    """Whether a module that can be shuffled takes tokens ``(N, L, C)`` and not a map."""
     return not isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
 
 
@@ -138,9 +138,9 @@ class Layer:
     number: int
     """Counted from 1 at the input."""
     last: int
-    """How many layers there are from this one to the output, itself included: the k of ``last=k``."""
+    """Number of layers from this one to the output, inclusive: the k of ``last=k``."""
     percent: int
-    """What part of all layers those are, in whole percent: the x axis of the paper's Figures 4 and 5."""
+    """Their share of all layers, in whole percent: the x axis of the paper's Figures 4 and 5."""
     name: str
     """Of its module in the network."""
     kind: str
@@ -162,13 +162,12 @@ class Layer:
 def list_layers(network: nn.Module, example: Example | None = None) -> list[Layer]:
     """The layers of a network, in the order in which they are run.
 
-    Besides these, every convolution can be named to :func:`detector.modify_layers`, also those of 1×1.
+    :func:`detector.modify_layers` also takes the name of any other convolution, including 1×1.
 
     Parameters
     ----------
     network
-        Any network that takes images. It is run once, on the meta device where it can be: nothing in it
-        changes.
+        Any network that takes images. It is run once, if possible on the meta device, and not changed.
     example
         Images ``(N, C, H, W)`` to run it with, or the size of an image in pixels. Otherwise the network's own
         `image_size`: 32×32 for :func:`detector.vgg16` and for ResNets with the small stem; 224×224 where
@@ -202,7 +201,7 @@ def _map_size(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return 0, 0, 0
 
 
-# ---------------------------------------------------------------- the layers that are meant
+# ---------------------------------------------------------------- selecting layers
 
 
 def select_layers(
@@ -214,7 +213,7 @@ def select_layers(
     names: Iterable[str] | None = None,
     example: Example | None = None,
 ) -> tuple[list[nn.Module], list[nn.Module]]:
-    """The modules that are meant, in the order given, and all layers in the order in which they are run.
+    """The selected modules in the order given, and all layers in the order in which they are run.
 
     Parameters and errors are those of :func:`detector.modify_layers`.
     """
@@ -231,7 +230,7 @@ def select_layers(
         try:
             known = find_layers(network, shapes)
         except ValueError:
-            known = []  # a network of 1×1 convolutions alone, say, has none that count
+            known = []  # for example a network of 1×1 convolutions alone
     else:
         known = find_layers(network, None if example is None else input_shapes(network, example))
         if last is not None:
@@ -252,7 +251,7 @@ def select_layers(
 
 
 def _select_by_name(network: nn.Module, names: list[str], shapes: InputShapes) -> list[nn.Module]:
-    modules = dict(network.named_modules(remove_duplicate=False))  # a shared module by any of its names
+    modules = dict(network.named_modules(remove_duplicate=False))  # a shared module has several names
     possible = [
         name
         for name, module in modules.items()
@@ -277,11 +276,11 @@ def _select_by_name(network: nn.Module, names: list[str], shapes: InputShapes) -
 
 
 def _sees_a_map(module: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Whether the input of a module, of this shape, is a 2-d map whose positions can be told.
+    """Whether the input of a module, of this shape, is a 2-d map.
 
-    That is ``(N, C, H, W)`` entering a convolution, or ``(N, L, C)`` tokens that form a square grid, with or
-    without a class token before them. What takes three dimensions in another order, ``(N, C, L)`` as Conv1d
-    or ``(L, N, C)`` as attention without ``batch_first``, sees no grid, whatever their numbers are.
+    That is ``(N, C, H, W)`` into a convolution, or ``(N, L, C)`` tokens that form a square grid, with or
+    without a class token. Inputs of another order, ``(N, C, L)`` as of Conv1d or ``(L, N, C)`` as of
+    attention without ``batch_first``, are no maps, whatever their sizes.
     """
     if isinstance(module, nn.Sequential):
         return False
@@ -293,7 +292,7 @@ def _sees_a_map(module: nn.Module, shape: tuple[int, ...]) -> bool:
 
 
 def _check_unchanged(network: nn.Module, known: list[nn.Module], chosen: list[nn.Module]) -> None:
-    """Refuse a layer that is changed already, or that would be changed twice now."""
+    """Raise ValueError for a layer that is changed already, or selected twice."""
     touched: set[nn.Module] = set()
     for module in chosen:
         inside = set(module.modules())
@@ -308,12 +307,12 @@ def _check_unchanged(network: nn.Module, known: list[nn.Module], chosen: list[nn
 
 
 def is_number(value: object) -> TypeGuard[int]:
-    """Whether it is a whole number, of Python's or of NumPy's."""
+    """Whether it is a whole number of Python or NumPy."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def nearest(name: Any, known: Iterable[str]) -> str:
-    """``; did you mean …?`` with the known name that is most like `name` or lies within it, or nothing.
+    """``; did you mean …?`` with the known name most similar to `name` or inside it, or an empty string.
 
     Examples
     --------

@@ -38,7 +38,7 @@ class YOLOLoss(NamedTuple):
     classes: Tensor
     """Squared errors of the class probabilities of cells with an object."""
     dropped: Tensor
-    """How many objects the grid had no room for (:class:`~detector.grid.GridTargets`); not in `total`."""
+    """Number of objects that no cell took (:class:`~detector.grid.GridTargets`); not in `total`."""
 
 
 def paired_iou(a: Tensor, b: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def yolo_loss(prediction: Prediction, targets: GridTargets, weights: LossWeights
 
     In a cell with an object the box with the largest IoU is responsible for it (where none overlaps it, the
     box with the smallest squared error, as in Darknet). Its confidence should equal that IoU, taken as a
-    constant. Cells that hold difficult objects only count for nothing.
+    constant. Cells that hold difficult objects only are ignored.
     """
     weights = weights or LossWeights()
     images = len(prediction.xy)
@@ -64,7 +64,7 @@ def yolo_loss(prediction: Prediction, targets: GridTargets, weights: LossWeights
     root_wh = targets.xywh[..., None, 2:].clamp(min=0).sqrt()
 
     with torch.no_grad():
-        unit = (1, 1)  # IoU does not depend on the unit: the image's sides serve
+        unit = (1, 1)  # IoU does not depend on the unit
         iou = paired_iou(
             to_xyxy(prediction.xy, prediction.root_wh.clamp(min=0).square(), unit),
             to_xyxy(xy, root_wh.square(), unit).expand(*prediction.confidence.shape, 4),

@@ -1,7 +1,7 @@
 """The networks: ResNets over torchvision's own blocks, the paper's VGG-16 and perceptron, and their weights.
 
-They keep torchvision's parameter names, so that its official weights load as they are, and each works as a
-classifier or, with ``num_classes=None``, as a feature extractor:
+Parameter names are torchvision's, so that its official weights load unchanged. VGG-16 and the ResNets are
+classifiers or, with ``num_classes=None``, feature extractors:
 
 >>> from detector import resnet50
 >>> network = resnet50(num_classes=100, stem="small")
@@ -12,7 +12,8 @@ torch.Size([2, 100])
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,9 +25,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 from torchvision.models.vgg import cfgs, make_layers
 
-from detector.tables import ARCHITECTURES
-
 __all__ = [
+    "NETWORKS",
     "RESNETS",
     "VGG",
     "Perceptron",
@@ -56,17 +56,20 @@ RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int], Any]] =
     "resnet50": (Bottleneck, [3, 4, 6, 3], ResNet50_Weights),
     "resnet152": (Bottleneck, [3, 8, 36, 3], ResNet152_Weights),
 }
-"""Of each ResNet: its block, the blocks of each stage, and torchvision's enumeration of its weights."""
+"""Of each ResNet: its block, the blocks of each stage, and torchvision's enumeration of its weights.
+
+Each can be the backbone of a detector.
+"""
 
 
 def normalize(images: Tensor) -> Tensor:
-    """Images ``(N, 3, H, W)`` less ImageNet's mean, over its standard deviation, as the networks take them.
+    """Subtract ImageNet's mean from images ``(N, 3, H, W)`` and divide by its standard deviation.
 
-    Only uint8 RGB of 0 to 255 is changed: floating-point images are taken to be normalised already.
+    For uint8 RGB of 0 to 255; floating-point images are assumed to be normalised already and returned.
     """
     if images.dtype != torch.uint8:
         return images
-    # Made on the host and sent without waiting: making it on a GPU would wait for all work queued there.
+    # Made on the CPU and sent asynchronously: making it on a GPU would wait for all work queued there.
     statistics = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device="cpu") * 255
     mean, deviation = statistics.to(images.device, non_blocking=True).view(2, 3, 1, 1).unbind()
     return (images - mean) / deviation
@@ -80,12 +83,12 @@ def build_network(
     weights: str | Path | None = None,
     width: float = 1.0,
 ) -> nn.Module:
-    """A classifier by name, as the paper has it for images of this size (section 3.2).
+    """A classifier by name, in the paper's variant for images of this size (section 3.2).
 
     Parameters
     ----------
     name
-        One of ``detector.tables.ARCHITECTURES``.
+        A key of :data:`NETWORKS`.
     image_size
         Side of the square images, in pixels. A ResNet for at most 64 has the stem for small images.
     weights, width
@@ -96,16 +99,9 @@ def build_network(
     >>> build_network("resnet18", 10, image_size=32).stride
     8
     """
-    if name not in ARCHITECTURES:
-        raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}, found {name!r}")
-    if name in RESNETS:
-        stem: Stem = "small" if image_size <= LARGEST_SMALL_IMAGE_PIXELS else "imagenet"
-        return resnet(name, num_classes, stem=stem, weights=weights, width=width)
-    if name == "perceptron":
-        hidden = max(1, round(512 * width))
-        return perceptron(num_classes, hidden=hidden, image_size=image_size, weights=weights)
-    network: nn.Module = globals()[name](num_classes, weights=weights, width=width)
-    return network
+    if name not in NETWORKS:
+        raise ValueError(f"architecture must be one of {', '.join(NETWORKS)}, found {name!r}")
+    return NETWORKS[name](num_classes, image_size, weights, width)
 
 
 def _check_width(width: float) -> None:
@@ -127,21 +123,19 @@ class ResNet(TorchvisionResNet):  # type: ignore[misc]  # torchvision has no typ
         Outputs of the classifier, or None for a feature extractor: no pooling, no fully connected layer.
     stem
         ``"imagenet"``: 7×7 convolution of stride 2 and max-pooling, for inputs of about 224 pixels.
-        ``"small"``: 3×3 convolution of stride 1 and no pooling, so that a 32×32 input ends as a 4×4 map
+        ``"small"``: 3×3 convolution of stride 1 and no pooling, so that a 32×32 input gives a 4×4 map
         (paper, section 3.2).
     output_stride
-        Input pixels per position of the last map. None: what the architecture has, 32 or, with the small
-        stem, 8. Half or a quarter of it: the last one or two stages keep their resolution and are dilated
-        instead, so that every second or fourth position has the very value that the plain network computes
-        there, and its weights stay valid.
+        Input pixels per position of the last map. None: 32 or, with the small stem, 8. Half or a quarter of
+        it: the last one or two stages are dilated instead of strided, so that every second or fourth position
+        has exactly the plain network's value, and its weights stay valid.
     width
-        Factor on the channels of every stage, for quick looks at small cost; the stem keeps its 64.
+        Factor on the channels of every stage, for cheap tests; the stem always has 64.
 
     Raises
     ------
     ValueError
-        A stem or an output stride that it cannot have, or a width of 0 or less. The functions that build
-        networks raise it too.
+        An unknown stem, an impossible output stride, or a width of 0 or less.
     """
 
     def __init__(
@@ -160,7 +154,7 @@ class ResNet(TorchvisionResNet):  # type: ignore[misc]  # torchvision has no typ
         if width != 1:
             self.fc = nn.Linear(self.out_channels, 1 if num_classes is None else num_classes)
         self.stride = 32
-        self.image_size = 32 if stem == "small" else 224  # pixels, what it is made for; it takes any
+        self.image_size = 32 if stem == "small" else 224  # pixels, by default; any size works
         if stem == "small":
             self.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
             nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -190,7 +184,7 @@ class ResNet(TorchvisionResNet):  # type: ignore[misc]  # torchvision has no typ
                 convolution.stride = (1, 1)
                 if convolution.kernel_size == (3, 3):
                     convolution.dilation = convolution.padding = (dilation, dilation)
-                    # What follows the convolution that had the stride meets a map twice as fine.
+                    # After the convolution that had the stride, the map is twice as fine.
                     dilation = 2 * dilation if strided else dilation
         self.stride = output_stride
 
@@ -225,11 +219,11 @@ def resnet(
     num_classes, stem, output_stride, width
         As of :class:`ResNet`.
     weights
-        None or ``"none"``: random, as torchvision draws them. ``"imagenet"``: torchvision's best official
-        ones. An official name, ``"IMAGENET1K_V1"`` or ``"ResNet50_Weights.IMAGENET1K_V1"``. Or a local file:
-        a state dict of torch.save or safetensors, or a checkpoint of this package or another that holds one
-        ResNet. The classifier's weights are left out where the number of classes differs or there is no
-        classifier. WeightsError where they are not there, cut short, or of another network.
+        None or ``"none"``: random, as in torchvision. ``"imagenet"``: torchvision's best official ones. An
+        official name, ``"IMAGENET1K_V1"`` or ``"ResNet50_Weights.IMAGENET1K_V1"``. Or a local file: a state
+        dict of torch.save or safetensors, or a checkpoint that contains one ResNet. The classifier's weights
+        are not loaded where the number of classes differs or there is no classifier. WeightsError where the
+        weights are missing, cut short, or of another network.
     """
     if architecture not in RESNETS:
         raise ValueError(f"architecture must be one of {', '.join(RESNETS)}, found {architecture!r}")
@@ -268,7 +262,7 @@ class VGG(nn.Module):
     num_classes
         Outputs of the classifier, C; None for a feature extractor: no pooling, no fully connected layer.
     width
-        Factor on the number of channels and of hidden units, for quick looks at small cost.
+        Factor on the number of channels and of hidden units, for cheap tests.
     """
 
     def __init__(self, num_classes: int | None = 1000, width: float = 1.0) -> None:
@@ -279,7 +273,7 @@ class VGG(nn.Module):
         self.num_classes = num_classes
         self.stride = 32
         self.out_channels = plan[-2]
-        self.image_size = 32  # pixels, CIFAR's; it takes any from there on
+        self.image_size = 32  # pixels, CIFAR's; any larger size works
         if num_classes is not None:
             hidden = max(1, round(4096 * width))
             self.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -312,7 +306,7 @@ class VGG(nn.Module):
 def vgg16(num_classes: int | None = 1000, *, weights: str | Path | None = None, width: float = 1.0) -> VGG:
     """VGG-16 with batch norm, 37.7 M parameters. See :class:`VGG`, and :func:`resnet` for the weights.
 
-    torchvision's official weights have another classifier, which is left out.
+    torchvision's official weights have another classifier, which is not loaded.
 
     Examples
     --------
@@ -359,17 +353,47 @@ def perceptron(
     return network
 
 
+# ---------------------------------------------------------------- by name
+
+
+def _vgg16(num_classes: int, image_size: int, weights: str | Path | None, width: float) -> nn.Module:
+    return vgg16(num_classes, weights=weights, width=width)
+
+
+def _resnet(
+    name: str, num_classes: int, image_size: int, weights: str | Path | None, width: float
+) -> nn.Module:
+    stem: Stem = "small" if image_size <= LARGEST_SMALL_IMAGE_PIXELS else "imagenet"
+    return resnet(name, num_classes, stem=stem, weights=weights, width=width)
+
+
+def _perceptron(num_classes: int, image_size: int, weights: str | Path | None, width: float) -> nn.Module:
+    hidden = max(1, round(512 * width))
+    return perceptron(num_classes, hidden=hidden, image_size=image_size, weights=weights)
+
+
+NETWORKS: dict[str, Callable[[int, int, str | Path | None, float], nn.Module]] = {
+    "vgg16": _vgg16,
+    **{name: partial(_resnet, name) for name in RESNETS},
+    "perceptron": _perceptron,
+}
+"""Of each network a function of the number of classes, the image size in pixels, weights and width.
+
+What else is known of each is in :data:`detector.tables.ARCHITECTURES`.
+"""
+
+
 # ---------------------------------------------------------------- weights
 
 
 class WeightsError(ValueError):
-    """A weights file that cannot be read or is of another network."""
+    """A weights file that cannot be read, or of another network."""
 
 
 def load_weights(file: str | Path) -> dict[str, Tensor]:
     """The state dict in a file of torch.save, safetensors, or Lightning. Nothing in the file is executed.
 
-    WeightsError where the file is missing, cut short, or holds something else.
+    WeightsError where the file is missing, cut short, or contains something else.
     """
     try:
         if Path(file).suffix == ".safetensors":
@@ -377,7 +401,7 @@ def load_weights(file: str | Path) -> dict[str, Tensor]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise WeightsError(f"{file}: found no such file; expected weights") from error
-    except Exception as error:  # a damaged file can make the readers raise nearly anything
+    except Exception as error:  # a damaged file can raise nearly anything
         raise WeightsError(f"{file}: {describe_read_error(error)}") from error
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if (
@@ -390,7 +414,7 @@ def load_weights(file: str | Path) -> dict[str, Tensor]:
 
 
 def describe_read_error(error: Exception) -> str:
-    """Why torch.load refused a file; torch's own message advises to execute what is in it."""
+    """Why torch.load refused a file; torch's own message suggests unsafe loading."""
     if foreign := re.search(r"GLOBAL ([\w.]+)", str(error)):
         return (
             f"found a Python object, {foreign[1]}, which is not loaded since that could run foreign code; "
@@ -408,17 +432,17 @@ def describe_read_error(error: Exception) -> str:
 def load_into(
     network: nn.Module, weights: str | Path | None, official: Any, *, landmark: str, classifier: str
 ) -> None:
-    """Load weights, as of :func:`resnet`, without the classifier's where those do not fit.
+    """Load weights, as of :func:`resnet`; those of the classifier only if they fit.
 
     Parameters
     ----------
     official
         torchvision's enumeration of this network's weights; None: it has none.
     landmark
-        A weight that every such network has. What precedes it in a name is the prefix that a detector,
-        Lightning, DistributedDataParallel or torch.compile put there.
+        A weight that every such network has. What precedes it in a name is a prefix added by a detector,
+        Lightning, DistributedDataParallel or torch.compile.
     classifier
-        How the names of the classifier's weights begin.
+        Prefix of the names of the classifier's weights.
     """
     if weights is None or str(weights) == "none":
         return
@@ -442,7 +466,7 @@ def load_into(
         for weights in (state, own)
     )
     for name in wanted:
-        # Older files lack the number of batches that batch norm saw; torch takes it for 0.
+        # Older files lack batch norm's number of batches; torch sets it to 0.
         if name not in given and not name.endswith("num_batches_tracked"):
             raise WeightsError(
                 f"{source}: found no {name}; expected the weights of this architecture, which has it"

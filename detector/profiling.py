@@ -1,9 +1,8 @@
-"""Where in a trained network does space matter? Each layer's order taken away in turn, at test time alone.
+"""Where in a trained network does space matter? Each layer is shuffled in turn, at test time alone.
 
-The network is not trained again: one layer at a time is shuffled as :func:`detector.modify_layers` does it,
-the network is scored, and the shuffle is taken out again. The paper asks this of networks that were trained
-with the shuffle (Table 1 has the last layers of one that was not); here it is asked of every layer of any
-network.
+One layer at a time is shuffled by :func:`detector.modify_layers`, the network is scored, and the shuffle is
+removed. The paper does this with networks that were trained with the shuffle (and, in Table 1, with the last
+layers of one that was not); here it is done with every layer of any network.
 
 >>> import torch
 >>> from detector import vgg16
@@ -22,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from torch import Tensor, nn
 
@@ -38,15 +37,14 @@ ProfileMethod = Literal["none"] | ShuffleMethod
 """What is taken away; ``"none"``: nothing, the baseline."""
 
 BASELINE = 0
-"""In place of a layer's number in the rows where none is shuffled."""
+"""The layer number of rows where no layer is shuffled."""
 
 Variant = tuple[ProfileMethod, int | None]  # a method and its patch size
 Network = TypeVar("Network", bound=nn.Module)
 Evaluate = Callable[[Network], float | Mapping[str, float]]
 
-_ROW_ORDER = ["none", *sorted(SHUFFLES, key=lambda name: not METHODS[name].needs_patch)]  # patches first
 _SINGLE_MEASURE = "score"  # the name of the measure of an `evaluate` that returns just one number
-_STREAM = 0x70726F66  # keeps these draws apart from those of training and of other evaluations
+_STREAM = 0x70726F66  # gives these draws other streams than training and other evaluations have
 
 
 # ---------------------------------------------------------------- the table
@@ -61,7 +59,7 @@ class ProfileRow:
     name: str
     """Of its module in the network."""
     percent: int
-    """What part of all layers it and those after it are, in whole percent."""
+    """Share of all layers from this one on, in whole percent."""
     channels: int
     """Of the map that enters it."""
     height: int
@@ -71,15 +69,15 @@ class ProfileRow:
     method: ProfileMethod
     """What is taken away."""
     patch: int | None
-    """Side of the patches of ``"patch"``, in positions."""
+    """Side of the patches of a method that has them, in positions."""
     measure: str
-    """What is measured: a name that ``evaluate`` gives, or ``"score"`` where it returns one number."""
+    """What is measured: a name from ``evaluate``, or ``"score"`` where it returns one number."""
     values: tuple[float, ...]
-    """What was measured in each pass."""
+    """One for each pass."""
 
     @property
     def passes(self) -> int:
-        """How many there are."""
+        """Number of passes."""
         return len(self.values)
 
     @property
@@ -97,7 +95,7 @@ class ProfileRow:
 
 @dataclass(frozen=True)
 class Profile:
-    """What each layer's order is worth to a network.
+    """The scores of a network with each of its layers shuffled in turn.
 
     Parameters
     ----------
@@ -124,15 +122,16 @@ class Profile:
         """A table of rows in any order."""
         rows = list(rows)
         measures = list(dict.fromkeys(row.measure for row in rows))
+        methods = ["none", *sorted(SHUFFLES, key=lambda name: not METHODS[name].needs_patch)]  # patches first
 
         def place(row: ProfileRow) -> tuple[int, int, int, int]:
-            return row.layer, _ROW_ORDER.index(row.method), row.patch or 0, measures.index(row.measure)
+            return row.layer, methods.index(row.method), row.patch or 0, measures.index(row.measure)
 
         return Profile(tuple(sorted(rows, key=place)))
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """What was measured."""
+        """Names of the measures."""
         return tuple(dict.fromkeys(row.measure for row in self.rows))
 
     @property
@@ -146,7 +145,7 @@ class Profile:
         return tuple(sorted({row.patch for row in self.rows if row.patch is not None}))
 
     def baseline(self, measure: str | None = None) -> ProfileRow | None:
-        """The row with nothing shuffled; of the first measure where none is named."""
+        """The row with nothing shuffled; by default of the first measure."""
         return self.at(BASELINE, "none", measure=measure)
 
     def at(
@@ -154,12 +153,12 @@ class Profile:
     ) -> ProfileRow | None:
         """The row of a layer and a method, or None where it was not measured.
 
-        A patch as large as the layer's map is the spatial shuffle there.
+        Patches as large as the layer's map are the spatial shuffle there.
         """
         if measure is None:
             measure = next(iter(self.measures), "")
-        if method == "patch" and patch is not None and patch >= self._sides.get(layer, patch + 1):
-            method, patch = "spatial", None
+        if patch is not None and patch >= self._sides.get(layer, patch + 1):
+            method, patch = _on_whole_map(method, patch)
         return self._places.get((layer, method, patch, measure))
 
     @cached_property
@@ -171,7 +170,7 @@ class Profile:
         return {(row.layer, row.method, row.patch, row.measure): row for row in self.rows}
 
     def __str__(self) -> str:
-        """A table for reading: one line for each layer and method, one column for each measure."""
+        """A text table: one line for each layer and method, one column for each measure."""
         head = f"{'layer':>5}  {'size':9}  {'method':10}  " + "  ".join(f"{m:15}" for m in self.measures)
         lines = [head.rstrip()]
         for row in self.rows:
@@ -186,20 +185,26 @@ class Profile:
         return "\n".join(lines)
 
 
+def _on_whole_map(method: ProfileMethod, patch: int) -> Variant:
+    """What a method equals where a patch is as large as the map."""
+    whole: Any = METHODS[method].whole_map
+    return (whole, None) if whole else (method, patch)
+
+
 def _mean_and_spread(row: ProfileRow | None) -> str:
     if row is None or math.isnan(row.mean):
         return "-"
     return f"{row.mean:.4f}" + ("" if math.isnan(row.std) else f" ± {row.std:.4f}")
 
 
-# ---------------------------------------------------------------- what is measured
+# ---------------------------------------------------------------- the profile
 
 
 def profile(
     network: Network,
     evaluate: Evaluate[Network],
     *,
-    methods: Sequence[ShuffleMethod] = ("spatial", "patch", "channel"),
+    methods: Sequence[ShuffleMethod] | None = None,
     patches: Sequence[int] | None = None,
     layers: Iterable[int] | None = None,
     passes: int = 10,
@@ -210,41 +215,40 @@ def profile(
     known: Iterable[ProfileRow] = (),
     progress: Callable[[Sequence[ProfileRow], int, int], None] | None = None,
 ) -> Profile:
-    """Score a trained network with the spatial or channel order of one layer at a time taken away.
+    """Score a trained network with one layer at a time shuffled.
 
     Parameters
     ----------
     network
-        Any that :func:`detector.list_layers` lists. Shuffles that :func:`detector.modify_layers` put into it
-        are taken out for the duration: the baseline shuffles nothing. In the end it is exactly as it was,
-        also where `evaluate` raises.
+        Any that :func:`detector.list_layers` lists. Its own shuffles are removed for the duration: the
+        baseline shuffles nothing. Afterwards it is restored, also where `evaluate` raises.
     evaluate
-        Scores the network that it is given, in evaluation mode: one number, or several by name. It is called
-        once for the baseline and `passes` times for each layer and method. It may call
-        :func:`detector.seek_shuffles`: the draws differ from pass to pass nevertheless.
+        Scores the network, in evaluation mode: one number, or several by name. It is called once for the
+        baseline and `passes` times for each layer and method. It may call :func:`detector.seek_shuffles`: the
+        draws still differ from pass to pass.
     methods
-        ``"spatial"``, ``"patch"``, ``"channel"``.
+        Some of ``"spatial"``, ``"patch"``, ``"channel"``. Default: all.
     patches
         Sides of the patches of ``"patch"``, in positions. One as large as a layer's map is the spatial
         shuffle there, and measured as such, once. Default: 2, 4, 8 … up to the size of each map.
     layers
-        Numbers of layers, counted from 1 at the input. Default: all whose map has positions; those that
-        GAP+FC has averaged have none.
+        Numbers of layers, counted from 1 at the input. Default: all but those that are averaged by GAP+FC or
+        not run.
     passes
         How often each is scored, every time with other draws.
     seed
         The draws are a pure function of seed, pass, layer and the number of the forward pass within
-        `evaluate`. No training has them.
+        `evaluate`, and differ from all draws of training.
     shortcut, per_image
         As of :func:`detector.modify_layers`.
     example
-        As of :func:`detector.modify_layers`. Default: for a network that does not say its `image_size`, the
-        first input that `evaluate` gives it.
+        As of :func:`detector.modify_layers`. Default: for a network without `image_size`, its first input
+        from `evaluate`.
     known
-        Rows of an earlier call with the same arguments, which are not measured again; those of layers and
-        methods that are not asked for now stay in the table.
+        Rows of an earlier call with the same arguments, which are not measured again; those of other layers
+        and methods remain in the table.
     progress
-        Called after each measurement with its rows, how many are done and how many there are.
+        Called after each measurement with its rows, the number of measurements done, and of all.
 
     Returns
     -------
@@ -254,9 +258,11 @@ def profile(
     Raises
     ------
     ValueError
-        A method, a patch size or a layer that there is not; a network that is compiled or wrapped; an
-        `evaluate` that returns no number, or other ones from time to time. Whatever `evaluate` raises.
+        An unknown method, patch size or layer; a network that is compiled or wrapped; an `evaluate` that
+        returns no number, or varying names. Errors of `evaluate` are passed on.
     """
+    if methods is None:
+        methods = cast("list[ShuffleMethod]", list(SHUFFLES))
     _check_arguments(methods, patches, passes)
     check_unwrapped(network)
     rows: dict[tuple[int, ProfileMethod, int | None], list[ProfileRow]] = {}
@@ -303,7 +309,7 @@ def profile(
     return Profile.of(row for found in rows.values() for row in found)
 
 
-_NO_LAYER = Layer(BASELINE, 0, 0, "", "", 0, 0, 0)  # of the baseline
+_NO_LAYER = Layer(BASELINE, 0, 0, "", "", 0, 0, 0)  # for the baseline
 
 
 def _check_arguments(methods: Sequence[str], patches: Sequence[int] | None, passes: int) -> None:
@@ -332,14 +338,16 @@ def _plan(
     layers: Iterable[int] | None,
     example: Example | None,
 ) -> list[tuple[Layer, Variant]]:
-    """The baseline, and what is measured at each layer."""
+    """The baseline, then every method at each layer."""
     with without_shuffles(network):
         listed = list_layers(network, example)
         if layers is None:
             chosen = [layer for layer in listed if layer.height and not _is_averaged(network, layer)]
         else:
             numbers = sorted(set(layers))
-            select_layers(network, layers=numbers, example=example)  # raises where one cannot be changed
+            select_layers(
+                network, layers=numbers, example=example
+            )  # raises ValueError for a layer that cannot be changed
             chosen = [listed[number - 1] for number in numbers]
     plan: list[tuple[Layer, Variant]] = [(_NO_LAYER, ("none", None))]
     return plan + [(layer, variant) for layer in chosen for variant in _variants(layer, methods, patches)]
@@ -350,14 +358,14 @@ def _is_averaged(network: nn.Module, layer: Layer) -> bool:
 
 
 def _variants(layer: Layer, methods: Sequence[ShuffleMethod], patches: Sequence[int] | None) -> list[Variant]:
-    """Each once: a patch as large as the map is the spatial shuffle."""
+    """Each once: a patch as large as the map can be another method (:data:`detector.tables.METHODS`)."""
     side = max(layer.height, layer.width)
     powers = [2**power for power in range(1, max(side - 1, 1).bit_length() + 1)]
     found: list[Variant] = []
     for method in methods:
-        if method == "patch":
+        if METHODS[method].needs_patch:
             sides = sorted(powers if patches is None else patches)
-            found += [("patch", patch) if patch < side else ("spatial", None) for patch in sides]
+            found += [(method, patch) if patch < side else _on_whole_map(method, patch) for patch in sides]
         else:
             found.append((method, None))
     return list(dict.fromkeys(found))
@@ -369,7 +377,7 @@ def _variants(layer: Layer, methods: Sequence[ShuffleMethod], patches: Sequence[
 def _measure(
     network: Network, evaluate: Evaluate[Network], seed: int, passes: int
 ) -> dict[str, tuple[float, ...]]:
-    """The values of each measure, one a pass."""
+    """The values of each measure, one for each pass."""
     found: list[dict[str, float]] = []
     for number in range(passes):
         network.eval()  # each time, as `evaluate` may have changed the mode
@@ -390,7 +398,7 @@ def _measure(
 
 @contextmanager
 def _draws_of_pass(network: nn.Module, seed: int, number: int) -> Iterator[None]:
-    """Make all draws those of a pass, whatever (seed, step) the evaluation itself seeks."""
+    """Set all draws by the pass, independently of :func:`detector.seek_shuffles` in the evaluation."""
     before = [(shuffle, shuffle.key, shuffle.stream.clone()) for shuffle in shuffles(network)]
     for shuffle, key, _ in before:
         shuffle.key = (*key, _STREAM, seed, number)

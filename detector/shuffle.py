@@ -1,8 +1,7 @@
 """The shuffles that take spatial or channel information away (paper, section 3.1 and Figure 3).
 
-Every permutation is drawn anew at each forward pass, in training and in evaluation, is the same for
-all images of the batch unless asked otherwise, and is independent from channel to channel. None has
-parameters or buffers.
+Every permutation is drawn anew at each forward pass, in training and in evaluation, is by default the same
+for all images of the batch, and is independent from channel to channel. None has parameters or buffers.
 
 A draw is a pure function of one 64-bit number, its *stream*: every (channel, position) gets a pseudo-random
 key by hashing its index with the stream, and the order of the keys is the permutation. So a draw needs no
@@ -41,7 +40,7 @@ _FIRST_FACTOR = 0xBF58476D1CE4E5B9 - (1 << 64)
 _SECOND_FACTOR = 0x94D049BB133111EB - (1 << 64)
 _KEY_BITS = 43  # of a patch-wise key; the 20 bits above them hold the number of the patch
 _MAX_PATCHES = 1 << 20
-_RANK_STEP = 0x632BE59BD9B4E019  # odd and large: no two processes meet in one stream within any run
+_RANK_STEP = 0x632BE59BD9B4E019  # odd and large: the streams of two processes do not overlap in any run
 
 
 # ---------------------------------------------------------------- draws
@@ -60,9 +59,9 @@ def stream_of(*numbers: int) -> int:
 
 
 def _process_offset() -> int:
-    """What a process of several that train together (torch.distributed) adds to its streams; 0 if alone.
+    """What each of several processes (torch.distributed) adds to its streams; 0 for a single process.
 
-    This is the one place where the process's rank enters a draw.
+    Nothing else in a draw depends on the rank.
     """
     distributed = torch.distributed
     several = distributed.is_available() and distributed.is_initialized()
@@ -81,7 +80,7 @@ def _mix(z: Tensor) -> Tensor:
 
 def _random_keys(shape: tuple[int, ...], stream: Tensor | int, device: torch.device | None) -> Tensor:
     """Pseudo-random int64 keys of a stream."""
-    # 0-dim and on the CPU, so that a GPU is not waited for.
+    # 0-dim and on the CPU: no synchronisation with a GPU.
     start = _mix(torch.as_tensor(stream, dtype=torch.int64, device="cpu").clone())
     index = torch.arange(1, math.prod(shape) + 1, device=device)
     return _mix(index.mul_(_GAMMA).add_(start)).view(shape)
@@ -140,8 +139,8 @@ def spatial_permutation(
     row = torch.arange(height, device=device) // patch
     column = torch.arange(width, device=device) // patch
     patch_of = (row[:, None] * columns + column).flatten()  # (H * W,)
-    # Sorting by (patch, random key) lists each patch's positions in random order; the stable sort by
-    # patch alone lists the same patch's places, in the same stretch of the list.
+    # Sorting by (patch, random key) gives each patch's positions in random order; the stable sort by patch
+    # alone gives the same patches' positions in their original order.
     shuffled = ((patch_of << _KEY_BITS) | (keys & ((1 << _KEY_BITS) - 1))).argsort(dim=-1)
     places = patch_of.argsort(stable=True)
     return torch.empty_like(shuffled).scatter_(-1, places.expand_as(shuffled), shuffled)
@@ -158,8 +157,8 @@ def _check_patch(patch: int) -> None:
 class _Gather(torch.autograd.Function):
     """Reorder a dimension by a permutation; the gradient is reordered by its inverse.
 
-    The backward of torch's own operations adds with atomics, as an index may occur twice there: slower, and
-    not deterministic on a GPU. In a permutation none does.
+    The backward of torch's own gather adds with atomics, as an index may occur twice: slower, and not
+    deterministic on a GPU. In a permutation each index occurs once.
     """
 
     generate_vmap_rule = True
@@ -193,7 +192,7 @@ def _gather(values: Tensor, order: Tensor, dim: int) -> Tensor:
 
 
 def _has_channels_last(x: Tensor) -> bool:
-    # The same as is_contiguous(memory_format=torch.channels_last), which vmap does not know.
+    # The same as is_contiguous(memory_format=torch.channels_last), which vmap does not support.
     return not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
 
 
@@ -207,9 +206,8 @@ def _reorder_channels(x: Tensor, order: Tensor) -> Tensor:
 def _reorder_positions(x: Tensor, order: Tensor) -> Tensor:
     """Put each channel's positions into the order (C, H * W) or (N, C, H * W), in the memory format of `x`.
 
-    Each image is taken as one row of C * H * W values in the order of memory: that one gather is the fastest
-    for either memory format, and the convolution behind it finds the format that it was given. `order` is
-    written over, so that only one index tensor exists beside the output.
+    One gather over C * H * W values in memory order is the fastest for either format, and the convolution
+    after it gets the format it expects. `order` is overwritten, so that only one index tensor exists.
     """
     n, channels, height, width = x.shape
     channel = torch.arange(channels, device=x.device)
@@ -225,12 +223,12 @@ def _reorder_positions(x: Tensor, order: Tensor) -> Tensor:
 
 
 def channel_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False) -> Tensor:
-    """Channel-wise shuffle: the feature maps in random order, every position where it was.
+    """Channel-wise shuffle: the feature maps in random order, positions unchanged.
 
     Parameters
     ----------
     x
-        ``(N, C, H, W)``; the result has the same shape. ValueError where it has not four dimensions.
+        ``(N, C, H, W)``; the result has the same shape. ValueError for another number of dimensions.
     stream
         What the draw depends on, see :func:`stream_of`.
     per_image
@@ -272,7 +270,7 @@ def patch_shuffle(x: Tensor, patch: int, stream: Tensor | int, *, per_image: boo
 def _shuffle_positions(x: Tensor, patch: int | None, stream: Tensor | int, per_image: bool) -> Tensor:
     n, channels, height, width = _sizes(x)
     images = n if per_image else None
-    return _reorder_positions(  # which holds the only reference to the order, and frees it for its own
+    return _reorder_positions(  # passed inline so that the index tensor is freed early
         x, spatial_permutation(channels, height, width, stream, patch, x.device, images=images)
     )
 
@@ -289,16 +287,15 @@ def _sizes(x: Tensor) -> tuple[int, int, int, int]:
 class Shuffle(nn.Module):
     """Base of the shuffles: decides when to shuffle and draws anew at each forward pass.
 
-    The position in the stream of draws is a plain tensor, neither parameter nor buffer: a state dict
-    has no trace of it, and torch.compile reads it as an input instead of compiling each step anew. Of
-    several processes (torch.distributed) each has its own draws. Where activation checkpointing runs a
-    forward pass once more within the backward pass, the draw is repeated, provided that :meth:`seek` was
-    called before the pass.
+    The position in the stream of draws is a plain tensor, neither parameter nor buffer: it is not in the
+    state dict, and torch.compile treats it as an input instead of recompiling at each step. Each of several
+    processes (torch.distributed) has its own draws. Where activation checkpointing repeats a forward pass
+    within the backward pass, the draw is repeated, provided that :meth:`seek` was called before the pass.
 
     Parameters
     ----------
     key
-        Tells this shuffle's draws from those of others under the same seed: its layer, and its branch.
+        Numbers that give this shuffle its own draws under a shared seed: its layer, and its branch.
     in_training, in_evaluation
         Whether it shuffles in training mode and in evaluation mode. Both, as in the paper, by default.
     per_image
@@ -315,12 +312,12 @@ class Shuffle(nn.Module):
         self.in_training = in_training
         self.in_evaluation = in_evaluation
         self.per_image = per_image
-        # On the CPU also where the network is built under another default device.
+        # On the CPU even under another default device.
         self.stream = torch.zeros((), dtype=torch.int64, device="cpu")
         self.seek(seed=0, step=0)
 
     def seek(self, seed: int, step: int) -> None:
-        """Make the coming draws those of (seed, step): the first, the second … after this call."""
+        """Make the next draws those of (seed, step)."""
         self._start = stream_of(seed, step, *self.key)
         self.stream.fill_(self._start)
 
@@ -331,15 +328,15 @@ class Shuffle(nn.Module):
 
     def permute(self, x: Tensor, stream: Tensor) -> Tensor:
         """One draw applied to ``(N, C, H, W)``; each kind of shuffle defines it."""
-        raise TypeError(f"{type(self).__name__} is no shuffle of its own: use one of its subclasses")
+        raise TypeError(f"{type(self).__name__} cannot shuffle: use one of its subclasses")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shuffle ``(N, C, H, W)``, or return it as it is where this mode is not shuffled.
+        """Shuffle ``(N, C, H, W)``, or return it unchanged where this mode is not shuffled.
 
         Raises
         ------
         RuntimeError
-            The draws could not be those of (seed, step): see the message.
+            The draws could not be reproduced from (seed, step): see the message.
         """
         if not self.active:
             return x
@@ -350,13 +347,13 @@ class Shuffle(nn.Module):
             return shuffled
         if torch.compiler.is_compiling():
             self.stream.add_(1)
-        else:  # torch.func's transforms forbid to change what they do not see as an argument
+        else:  # torch.func's transforms forbid in-place changes of tensors that are no arguments
             with torch._C._DisableFuncTorch():
                 self.stream.add_(1)
         return shuffled
 
     def _runs_again(self) -> bool:
-        """Whether this pass repeats another, within a backward pass; refuses what cannot draw rightly."""
+        """Whether checkpointing repeats this pass in a backward pass; RuntimeError for wrong draws."""
         if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
             raise RuntimeError(
                 "found torch.jit.trace, which would keep one draw for all passes; expected torch.export or "
@@ -367,7 +364,7 @@ class Shuffle(nn.Module):
                 "found nn.DataParallel on several devices, whose threads would race for the draws; "
                 "expected DistributedDataParallel"
             )
-        if torch._C._current_graph_task_id() == -1:  # as torch's own checkpointing asks: in no backward pass
+        if torch._C._current_graph_task_id() == -1:  # as in torch.utils.checkpoint: no backward pass runs
             return False
         draws = (int(self.stream) - self._start) % 2**64
         if draws != 1:
@@ -456,7 +453,7 @@ class TokenShuffle(nn.Module):
                 f"found {tokens.shape[1]} tokens; expected a square grid, with or without one more"
             )
         before, side = grid
-        # (N, L, C) is a channels-last map as it lies in memory.
+        # (N, L, C) has the memory layout of a channels-last map.
         n, _, channels = tokens.shape
         laid = tokens[:, before:].reshape(n, side, side, channels).movedim(-1, 1)
         shuffled = self.shuffle(laid).movedim(1, -1).flatten(1, 2)

@@ -1,40 +1,40 @@
 """The networks and the methods that can be chosen by name.
 
-No torch is imported here: options, tables and figures read these at once.
+No torch is imported here, so that options, tables and figures can read these without waiting for it.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["ARCHITECTURES", "METHODS", "Architecture", "Backbone", "Method", "MethodRow", "ShuffleMethod"]
-
-Backbone = Literal["resnet18", "resnet50", "resnet152"]
-"""The networks that a detector can stand on, with an output stride that can be reduced."""
+__all__ = ["ARCHITECTURES", "METHODS", "Architecture", "Method", "MethodRow", "ShuffleMethod", "patch_style"]
 
 ShuffleMethod = Literal["spatial", "patch", "channel"]
-"""The methods that draw permutations. They need no training, and several passes in evaluation."""
+"""The methods that draw permutations, for type checkers; options and figures read :data:`METHODS`."""
 
 Method = Literal["spatial", "patch", "channel", "gap_fc"]
-"""All methods that take information away."""
+"""All methods, for type checkers."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network that :mod:`detector.networks` defines by a function of the same name."""
+    """A network of :mod:`detector.networks`, where a row of ``NETWORKS`` builds it."""
 
     label: str
     """Its name in tables and figures."""
     has_layers: bool = True
     """Whether something in it can be shuffled."""
+    is_backbone: bool = False
+    """Whether a detector can be built on it: it is a row of :data:`detector.networks.RESNETS`."""
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     "vgg16": Architecture("VGG-16"),
-    "resnet18": Architecture("ResNet-18"),
-    "resnet50": Architecture("ResNet-50"),
-    "resnet152": Architecture("ResNet-152"),
+    "resnet18": Architecture("ResNet-18", is_backbone=True),
+    "resnet50": Architecture("ResNet-50", is_backbone=True),
+    "resnet152": Architecture("ResNet-152", is_backbone=True),
     "perceptron": Architecture("perceptron", has_layers=False),
 }
 
@@ -46,22 +46,47 @@ class MethodRow:
     label: str
     """Its name in tables and figures, in the paper's words."""
     removes: str
-    """What it takes away; ``{patch}`` stands for the side of a patch, in positions."""
+    """What it takes away; ``{patch}`` is replaced by the side of a patch, in positions."""
     colour: str
-    """Of its results in figures; those of patches are shaded by their size."""
+    """Of its results in figures; those of patches have :func:`patch_style`."""
     marker: str
     """Matplotlib's marker of its results."""
+    dashes: str = "-"
+    """Matplotlib's line style in profiles."""
     draws: bool = True
     """Whether it draws permutations: a trained network can be tested with it, in several passes."""
     needs_patch: bool = False
     """Whether it needs a patch size."""
+    whole_map: str = ""
+    """The method that it equals where a patch is as large as the map, if there is one."""
 
 
 METHODS: dict[str, MethodRow] = {
     "spatial": MethodRow("spatial shuffle", "order of the whole map", "#0072B2", "o"),
     "patch": MethodRow(
-        "patch-wise shuffle", "order in {patch}×{patch} patches", "#2A7F8E", "o", needs_patch=True
+        "patch-wise shuffle",
+        "order in {patch}×{patch} patches",
+        "#2A7F8E",
+        "o",
+        needs_patch=True,
+        whole_map="spatial",
     ),
-    "channel": MethodRow("channel shuffle", "order of the channels", "#D55E00", "s"),
+    "channel": MethodRow("channel shuffle", "order of the channels", "#D55E00", "s", dashes="--"),
     "gap_fc": MethodRow("GAP+FC", "all positions", "#7B3FA0", "^", draws=False),
 }
+
+PATCH_COLOURS = ("#9fd9c3", "#5fbcc2", "#4392b9", "#4a5ba6", "#3a3d80", "#2e2a66", "#241c50")
+"""Of patch sizes 2, 4, 8, 16, 32, 64 and 128, from light to dark."""
+PATCH_MARKERS = ("o", "s", "^", "D", "v", "<", ">")
+
+
+def patch_style(patch: int) -> tuple[str, str]:
+    """Colour and Matplotlib's marker of results of a patch size, the same in every figure.
+
+    Examples
+    --------
+    >>> patch_style(4)
+    ('#5fbcc2', 's')
+    """
+    number = min(max(round(math.log2(patch)) - 1, 0), len(PATCH_COLOURS) - 1)
+    return PATCH_COLOURS[number], PATCH_MARKERS[number]

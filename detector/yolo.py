@@ -17,11 +17,11 @@ __all__ = ["YOLO", "ConvHead", "covering_dilation", "receptive_field"]
 
 
 class ConvHead(nn.Module):
-    """Turns the backbone's last map into the grid's outputs, at the same resolution.
+    """Turn the backbone's last map into the grid's outputs, at the same resolution.
 
-    Each bottleneck is 1×1, 3×3 (dilated), 1×1, all of `channels` channels, stride 1. A convolution ends it
-    instead of YOLO's fully connected layer, so that an output does not see the whole map at once "which may
-    be exploited by the model to predict its location".
+    Each bottleneck is 1×1, 3×3 (dilated), 1×1, all of `channels` channels, stride 1. The last layer is a
+    convolution instead of YOLO's fully connected layer, so that an output does not see the whole map at once
+    "which may be exploited by the model to predict its location".
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ class ConvHead(nn.Module):
     channels, blocks
         Width, a multiple of 4, and number of the bottlenecks.
     dilation
-        Of their 3×3 convolutions. An output of the default head sees a window of 15×15 positions around its
-        own (:func:`receptive_field`): just wider than a 14×14 map.
+        Of their 3×3 convolutions. An output of the default head sees 15×15 positions
+        (:func:`receptive_field`): just more than a 14×14 map.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class ConvHead(nn.Module):
         if channels < 1 or channels % Bottleneck.expansion:
             raise ValueError(f"head channels must be a multiple of {Bottleneck.expansion}, found {channels}")
         shortcut = nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
-        # torchvision's bottleneck puts out 4 × planes channels and is planes · base_width / 64 wide:
-        # these two make both equal to `channels`.
+        # torchvision's bottleneck outputs 4 × planes channels and is planes · base_width / 64 wide:
+        # with these values both equal `channels`.
         planes, base_width = channels // Bottleneck.expansion, 64 * Bottleneck.expansion
         self.blocks = nn.Sequential(
             *(
@@ -64,7 +64,7 @@ class ConvHead(nn.Module):
         nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> Tensor:
-        """``(N, in_channels, S, S)`` to ``(N, out_channels, S, S)`` float32: scores and loss need it."""
+        """``(N, in_channels, S, S)`` to ``(N, out_channels, S, S)`` float32, as scores and loss need it."""
         outputs: Tensor = self.output(self.blocks(features))
         return outputs.to(torch.float32)
 
@@ -75,7 +75,7 @@ def receptive_field(dilation: int, blocks: int = 3) -> int:
 
 
 def covering_dilation(grid: int, blocks: int = 3) -> int:
-    """The least dilation, but at least the paper's 2, whose window is as wide as a grid × grid map.
+    """The smallest dilation, at least the paper's 2, whose receptive field covers a grid × grid map.
 
     Examples
     --------
@@ -91,14 +91,13 @@ class YOLO(nn.Module):
     Parameters
     ----------
     backbone
-        Maps ``(N, 3, H, W)`` images to ``(N, out_channels, S, S)`` and says `out_channels`:
-        ``resnet50(num_classes=None)``, say. The paper shuffles its last layer with
-        :func:`detector.shuffle_layers`.
+        Maps ``(N, 3, H, W)`` images to ``(N, out_channels, S, S)`` and has the attribute `out_channels`, for
+        example ``resnet50(num_classes=None)``. The paper shuffles its last layer
+        (:func:`detector.shuffle_layers`).
     classes
         C.
     grid
-        S, or rows and columns: the size of the backbone's map for the images to come. 14 for ResNet-50 at
-        448 pixels.
+        S, or rows and columns: the size of the backbone's map. 14 for ResNet-50 at 448 pixels.
     boxes_per_cell
         B.
     head_channels
@@ -146,9 +145,9 @@ class YOLO(nn.Module):
         in_channels: Any = backbone.out_channels
         dilation = dilation or covering_dilation(max(self.grid))
         self.head = ConvHead(in_channels, boxes_per_cell * 5 + classes, head_channels, dilation=dilation)
-        # An untrained network predicts mid-cell, a quarter of each side, no object, any class alike. The
-        # outputs are linear, so that the bias is the mean prediction; from zero, or worse from large random
-        # outputs, the first steps of a training from scratch go into finding it.
+        # The initial prediction is mid-cell, a quarter of each side, no object, all classes equally likely.
+        # The outputs are linear, so that the bias is the mean prediction; otherwise the first steps of a
+        # training from scratch are spent on learning it.
         box = torch.tensor([0.5, 0.5, 0.5, 0.5, 0.0], device=self.head.output.weight.device)
         with torch.no_grad():
             bias: Any = self.head.output.bias
@@ -206,7 +205,7 @@ class YOLO(nn.Module):
             raise ValueError(f"{len(images)} images need as many targets, found {len(targets)}")
         for number, target in enumerate(targets):
             labels = target["labels"]
-            # On a GPU looking would mean waiting for it.
+            # On a GPU this check would wait for it.
             if labels.device.type == "cpu" and bool(((labels < 0) | (labels >= self.classes)).any()):
                 raise ValueError(
                     f"targets[{number}] has labels {labels.tolist()}; expected 0 to {self.classes - 1}"
@@ -228,7 +227,7 @@ class YOLO(nn.Module):
         images
             As of :meth:`forward`. Call ``eval()`` first: batch norm is left as it is.
         score_threshold, iou_threshold
-            Lower scores are left out; of two detections of a class that overlap more, the better one stays.
+            Lower scores are dropped; of two detections of a class that overlap more, the better one remains.
         max_detections
             Per image, the best.
 

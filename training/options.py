@@ -1,4 +1,4 @@
-"""What the options of every command share: typed fields with help and a rule; those of the machine.
+"""What the options of every command share: typed fields with help and a rule; the machine's options.
 
 A group is passed to the code that needs it and to nothing else. The command line and the YAML file are flat:
 the field ``input_size`` of a group is ``--input-size`` there.
@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from data.records import InputError
+from detector.tables import METHODS
 
 __all__ = [
-    "MachineOptions", "OptionGroup", "OptionGroups", "Rule", "check_batch_size", "convert", "described",
-    "in_words", "option", "option_of", "require",
+    "MachineOptions", "OptionGroup", "OptionGroups", "Rule", "check_batch_size", "check_patch", "convert",
+    "described", "in_words", "needs_patch", "option", "option_of", "patch_methods", "require",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Which values of an option can be meant."""
+    """Which values of an option are valid."""
 
     expected: str
     """In words, for an error message."""
@@ -44,9 +45,21 @@ PROBABILITY = Rule("a number from 0 to 1", lambda value: 0 <= value <= 1)
 SEED = Rule("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)
 
 
-def described(text: str, rule: Rule | None = None) -> dict[str, Any]:
-    """The metadata of a field: the sentence that ``--help`` shows, and what values other than None obey."""
-    return {"help": text, "rule": rule}
+def described(
+    text: str, rule: Rule | None = None, names: Callable[[], Iterable[str]] | None = None
+) -> dict[str, Any]:
+    """The metadata of a field.
+
+    Parameters
+    ----------
+    text
+        The sentence that ``--help`` shows.
+    rule
+        What values other than None obey.
+    names
+        The values that there are, from a table that is read when the options are parsed.
+    """
+    return {"help": text, "rule": rule, "names": names}
 
 
 def option(default: Any, text: str, rule: Rule | None = None) -> Any:
@@ -79,6 +92,25 @@ def check_batch_size(batch_size: int, images: int, world_size: int, advice: str)
     if images < batch_size:
         expected = f"no more than there are images: {advice}"
         raise InputError("--batch-size", f"{batch_size} for {images} training images", expected)
+
+
+# Methods
+
+
+def patch_methods() -> str:
+    """The methods that need a patch size, in words."""
+    return " or ".join(name for name, row in METHODS.items() if row.needs_patch)
+
+
+def needs_patch(method: str) -> bool:
+    """Whether a method, or ``"none"``, needs a patch size."""
+    return method in METHODS and METHODS[method].needs_patch
+
+
+def check_patch(name: str, method: str, patch: int | None) -> None:
+    """Raise InputError unless there is a patch size exactly where the method of option `name` needs one."""
+    expected = f"a size with {option_of(name)} {patch_methods()}, and only then"
+    require((patch is not None) == needs_patch(method), "patch", patch, expected)
 
 
 # Types
@@ -133,7 +165,7 @@ def convert(value: object, kind: Any) -> Any:
             value = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise ValueError(value) from error
-        if isinstance(value, str) and float in parts:  # YAML 1.1 takes 1e-3 for a word
+        if isinstance(value, str) and float in parts:  # YAML 1.1 reads 1e-3 as a word
             return float(value)
     if value is None and types.NoneType in parts:
         return value
@@ -152,7 +184,7 @@ class OptionGroup:
     """Base of a group: a dataclass whose fields are made by :func:`option`."""
 
     def check(self) -> None:
-        """Raise InputError for values that cannot be meant."""
+        """Raise InputError for invalid values."""
         for item in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
             rule, value = item.metadata.get("rule"), getattr(self, item.name)
             if rule is not None and value is not None:
@@ -164,12 +196,12 @@ class OptionGroups:
     """All of a command's options; every field of a subclass is one group."""
 
     def check(self) -> None:
-        """Raise InputError for values that cannot be meant."""
+        """Raise InputError for invalid values."""
         for group in fields(self):
             getattr(self, group.name).check()
 
     def resolved(self) -> Self:
-        """The same, with values for the options that were left to other options."""
+        """The same, with values for the options whose defaults depend on others."""
         return self
 
     def flat(self) -> dict[str, Any]:
@@ -179,7 +211,7 @@ class OptionGroups:
 
     @classmethod
     def from_flat(cls, values: dict[str, Any]) -> Self:
-        """The inverse of :meth:`flat`; names that are no option are passed over."""
+        """The inverse of :meth:`flat`; unknown names are ignored."""
         groups = {
             name: kind(**{item.name: values[item.name] for item in fields(kind) if item.name in values})
             for name, kind in get_type_hints(cls).items()
@@ -188,17 +220,20 @@ class OptionGroups:
 
     @classmethod
     def kinds(cls) -> dict[str, Any]:
-        """The type of every option, by name."""
-        return {
-            name: kind
-            for group in get_type_hints(cls).values()
-            for name, kind in get_type_hints(group).items()
-        }
+        """The type of every option, by name; where a table has the values, those."""
+        found: dict[str, Any] = {}
+        literal: Any = Literal
+        for group in get_type_hints(cls).values():
+            hints = get_type_hints(group)
+            for item in fields(group):
+                names = item.metadata.get("names")
+                found[item.name] = literal[tuple(names())] if names else hints[item.name]
+        return found
 
 
 @dataclass(frozen=True)
 class MachineOptions(OptionGroup):
-    """What it runs on. None of these is meant to change the result by more than rounding."""
+    """What it runs on. None of these changes the result by more than rounding."""
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = option("auto", "Kind of device.")
     devices: str = option(

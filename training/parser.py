@@ -1,4 +1,4 @@
-"""The command line's parser: every option typed, wrong ones answered in one line."""
+"""The command line's parser: typed options, errors in one line."""
 
 from __future__ import annotations
 
@@ -65,18 +65,18 @@ class OptionType:
 
 
 def word(name: str) -> OptionType:
-    """The type of an option that is a word or null; in a YAML file a bare 2 is one too."""
+    """The type of an option that is a word or null; a number in a YAML file is taken as a word."""
     return OptionType(option_of(name), str | None)
 
 
 class Parser(ArgumentParser):  # type: ignore[misc]
-    """Says in one line what is wrong; answers an unknown option or key with the nearest known one."""
+    """A parser with one-line errors, and suggestions for unknown options and keys."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(exit_on_error=True, allow_abbrev=False, **arguments)
 
     def unknown(self, name: str) -> InputError:
-        """The error for an option or a key that there is not."""
+        """The error for an unknown option or key."""
         known = [text for action in self._actions for text in action.option_strings]
         near = hint(option_of(name.removeprefix("--")), known, cutoff=0.5)
         return InputError(name, "no such option", f"one of those in --help{near}")
@@ -84,7 +84,7 @@ class Parser(ArgumentParser):  # type: ignore[misc]
     def parse_args(  # type: ignore[override]  # narrower than argparse's overloads
         self, args: Sequence[str], *further: Any, **named: Any
     ) -> Namespace:
-        """Parse a command line, after a look at its options and at the YAML files that it names."""
+        """Parse a command line, after a check of its options and YAML files."""
         parts = [part for text in args for part in (text.split("=", 1) if text.startswith("--") else [text])]
         options = [text for text in parts if text.startswith("--")]
         known = {text: action.type for action in self._actions for text in action.option_strings}
@@ -93,7 +93,7 @@ class Parser(ArgumentParser):  # type: ignore[misc]
                 self.fail(self.unknown(name))
             kind = known[name]
             if isinstance(kind, OptionType) and kind.many and options.count(name) > 1:
-                # Of other options the last one counts; here that would lose some unseen.
+                # Repeated, a list would silently lose its first values.
                 self.fail(InputError(name, "twice", "once, with all its values in a row"))
         for option, file in itertools.pairwise(parts):
             if option == "--config" and Path(file).is_file():
@@ -101,9 +101,9 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         return super().parse_args(args, *further, **named)
 
     def check_file(self, file: Path, *, of_run: bool = False) -> None:
-        """Leave with an error that names the YAML file of options, where something in it is wrong.
+        """Exit with an error that names the YAML file, if something in it is wrong.
 
-        One that a run has stored may be of another command, which is then what is wrong with it.
+        The stored file of a run (`of_run`) may be of another command; the error then says so.
         """
         try:
             content = yaml.safe_load(read_text(file, "a YAML file of options"))
@@ -130,12 +130,12 @@ class Parser(ArgumentParser):  # type: ignore[misc]
                 self.fail(f"{file}: {error}")
 
     def fail(self, message: object) -> NoReturn:
-        """Print one line and exit with code 2; of several processes that find the same, one prints."""
+        """Print one line, in one of several processes, and exit with code 2."""
         self.exit(2, f"error: {message}\n" if is_local_zero() else None)
         raise SystemExit(2)  # for the type checker: exit() does not return
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """What jsonargparse found: an InputError of a type if there is one, else its own words."""
+        """Report jsonargparse's error: the InputError that caused it, if any, else its message."""
         cause: BaseException | None = ex
         while cause is not None and not isinstance(cause, InputError):
             cause = cause.__cause__ or cause.__context__

@@ -28,7 +28,7 @@ __all__ = ["Loaders", "evaluate", "train"]
 
 
 class Loaders(L.LightningDataModule):
-    """The batches of a run: training ones in an order of each epoch's own, validation ones in order."""
+    """The batches of a run: training images reshuffled each epoch, validation images in order."""
 
     def __init__(self, task: Task, options: Any, data: Any) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def train(task: Task, options: Any, out: Path, *, resume: Path | None = None, na
     options
         All of the run's options.
     out
-        Its folder. It is made when everything is known to be in order.
+        Its folder. It is made after all checks.
     resume
         A checkpoint to resume from.
     name
@@ -95,7 +95,7 @@ def train(task: Task, options: Any, out: Path, *, resume: Path | None = None, na
     hyper = {"model": dict(vars(options.model)), **task.describe(options, data)}
     network = task.build(replace(options.model, weights="none") if resume else options.model, hyper)
     if state.checkpoint is not None and resume is not None:
-        # Names what does not fit, before Lightning does.
+        # For a clearer error than Lightning's.
         load_state(network, state.checkpoint["state_dict"], resume, task.other_weights)
     state.check_epochs(optimization.epochs, len(data.train) // optimization.batch_size)
     module = task.module(network, options, data, hyper)

@@ -17,15 +17,16 @@ import yaml
 
 from data.datasets import DATASETS
 from data.records import InputError
+from detector.tables import METHODS
 from training.experiments.schema import (
     MACHINE_OPTIONS,
-    MODIFIABLE,
     Experiment,
     Script,
     Variant,
     check_names,
     check_values,
     defaults,
+    is_modifiable,
     layers_of,
     resolved,
     suggestion,
@@ -101,7 +102,7 @@ class Overrides:
                 changed["input_size"] = max(MIN_INPUT_PIXELS, side)
             else:
                 changed["fraction"] = float(f"{full['fraction'] * self.scale:.3g}")
-                if full["arch"] in MODIFIABLE:
+                if is_modifiable(full["arch"]):
                     changed["width"] = float(f"{max(full['width'] * root_of_scale, MIN_WIDTH):.3g}")
         changed |= self.options
         root = self.roots.get(str(changed.get("data")), self.roots.get(""))
@@ -271,7 +272,7 @@ def check_options(
     arch = options.get("arch", defaults(script)["arch"])
     try:
         check_values(script, {"root": ".", **options})  # whether the data are there is checked later
-        if script == "train_classify" and arch not in MODIFIABLE:
+        if script == "train_classify" and not is_modifiable(arch):
             from training.tasks.classification_module import check_architecture  # torch takes seconds
 
             check_architecture(arch)
@@ -315,16 +316,17 @@ def canonical(script: Script, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     same = dict(options)
     full = resolved(script, options)
-    if script != "train_classify" or full["arch"] not in MODIFIABLE or full["data"] == "imagenet":
+    if script != "train_classify" or not is_modifiable(full["arch"]) or full["data"] == "imagenet":
         return same
     number = full["layer"]
     layers = layers_of(full["arch"]) if number is not None else ()
     if number is None or not 1 <= number <= len(layers):
         return same
     layer = layers[number - 1]
-    if full["method"] == "patch" and full["patch"] >= max(layer.height, layer.width):
+    whole = METHODS[full["method"]].whole_map if full["method"] in METHODS else ""
+    if whole and full["patch"] >= max(layer.height, layer.width):
         del same["patch"]
-        same["method"] = "spatial"
+        same["method"] = whole
     if number == len(layers):
         del same["layer"]
         same["last"] = 1

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMS",
     "MACHINE_OPTIONS",
-    "MODIFIABLE",
     "Experiment",
     "Script",
     "Series",
@@ -51,6 +50,7 @@ __all__ = [
     "check_values",
     "command_words",
     "defaults",
+    "is_modifiable",
     "layers_of",
     "modified_percent",
     "read_experiment",
@@ -69,9 +69,6 @@ MACHINE_OPTIONS = frozenset(
     {"accelerator", "channels_last", "compile", "deterministic", "devices", "precision", "root", "workers"}
 )
 """Options that say where and how fast, not what: they change neither the name of a run nor its result."""
-
-MODIFIABLE = frozenset(name for name, row in ARCHITECTURES.items() if row.has_layers)
-"""Networks that :mod:`detector` defines and that have layers to modify."""
 
 
 # ---------------------------------------------------------------- options of the scripts
@@ -212,24 +209,34 @@ def modified_percent(variant: Variant) -> float:
     return 100 * changed / len(layers_of(variant.arch))
 
 
+def is_modifiable(arch: str) -> bool:
+    """Whether it is a network that :mod:`detector` defines and that has layers to modify."""
+    return arch in ARCHITECTURES and ARCHITECTURES[arch].has_layers
+
+
 @cache
 def layers_of(arch: str) -> tuple[Layer, ...]:
     """The layers of a network, as :func:`detector.list_layers` finds them; of our own for 32×32 images."""
-    if arch in ARCHITECTURES and arch not in MODIFIABLE:
+    if arch in ARCHITECTURES and not is_modifiable(arch):
         return ()
     import torch
     import torchvision
 
-    import detector
+    from detector import list_layers
+    from detector.networks import build_network
 
-    extra = {"stem": "small"} if arch.startswith("resnet") and arch in MODIFIABLE else {}
-    build = getattr(detector, arch) if arch in MODIFIABLE else getattr(torchvision.models, arch)
+    def build() -> torch.nn.Module:
+        if arch in ARCHITECTURES:
+            return build_network(arch, 10, image_size=32)
+        network: torch.nn.Module = getattr(torchvision.models, arch)(num_classes=10)
+        return network
+
     try:
         with torch.device("meta"):
-            network = build(num_classes=10, **extra)
+            network = build()
     except NotImplementedError:  # RegNets compute their widths with tensors
-        network = build(num_classes=10, **extra)
-    return tuple(detector.list_layers(network))
+        network = build()
+    return tuple(list_layers(network))
 
 
 def architecture_label(arch: str) -> str:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
-from detector.tables import METHODS
+from detector.tables import METHODS, patch_style
 from diagnosis.figures.legend import LegendEntry, draw_legend_entries, legend_rows
 from diagnosis.figures.style import (
     LINE_INCHES,
@@ -50,9 +50,6 @@ __all__ = [
 TICK_LABEL_POINTS = 8.0
 TITLE_LINE_INCHES = 0.24
 PANEL_NAME_INCHES = 0.3
-PATCH_COLOURS = ("#7FCDBB", "#41A9A0", "#2A7F8E", "#2B5A85", "#27306B")
-"""Of patch sizes 2, 4, 8, 16 and 32: the larger the patches, the less order is left, the darker."""
-PATCH_MARKERS = ("o", "s", "^", "D", "P")
 MISSING_OFFSET_POINTS = 3.0
 """Between the crosses of missing results of two series."""
 LABEL_POINTS = 7.0
@@ -117,14 +114,10 @@ def make_page(
 # ---------------------------------------------------------------- colours and marks
 
 
-def _patch_place(patch: int) -> int:
-    return min(max(round(math.log2(patch)) - 1, 0), len(PATCH_COLOURS) - 1)
-
-
 def colour_of(variant: Variant) -> str:
     """Of a method; of patches, by their size."""
     if variant.patch is not None:
-        return PATCH_COLOURS[_patch_place(variant.patch)]
+        return patch_style(variant.patch)[0]
     method = variant.method if variant.tested in (None, "none") else variant.tested
     return METHODS[method].colour if method in METHODS else TEXT_COLOUR
 
@@ -135,7 +128,7 @@ def mark_of(variant: Variant) -> dict[str, Any]:
     hollow = variant.layer is not None and variant.patch is None
     marker = METHODS[variant.method].marker if variant.method in METHODS else "o"
     return {
-        "marker": marker if variant.patch is None else PATCH_MARKERS[_patch_place(variant.patch)],
+        "marker": marker if variant.patch is None else patch_style(variant.patch)[1],
         "markersize": 4.5,
         "markerfacecolor": "white" if hollow else colour,
         "markeredgecolor": colour,

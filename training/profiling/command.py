@@ -10,7 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-from detector.tables import METHODS
+from data.datasets import DATASETS
+from detector.tables import ARCHITECTURES, METHODS
 from training.command import exit_code
 from training.options import (
     AT_LEAST_1,
@@ -37,8 +38,13 @@ Writes profile.csv, profile.json, profile.png and profile.svg. Stopped at any ti
 Exit codes: 0 done; 2 something in the input is wrong; 130 or 143 stopped by a signal.
 """
 
-PROFILE_METHODS = tuple(name for name, row in METHODS.items() if row.draws)
-"""What can be taken away from a network that is not trained again."""
+
+def profile_methods() -> list[str]:
+    """What can be taken away from a network that is not trained again."""
+    return [name for name, row in METHODS.items() if row.draws]
+
+
+MODIFIABLE = [name for name, row in ARCHITECTURES.items() if row.has_layers]
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,8 @@ class NetworkOptions(OptionGroup):
     )
     arch: str | None = option(
         None,
-        "With --weights, the architecture: vgg16, resnet18, resnet50, resnet152 or any classification "
-        "network of torchvision.models.",
+        f"With --weights, the architecture: {', '.join(MODIFIABLE)} or any classification network of "
+        "torchvision.models.",
     )
     weights: str | None = option(
         None,
@@ -89,7 +95,7 @@ class ImageOptions(OptionGroup):
 
     data: str | None = option(
         None,
-        "The data set: cifar100, small-imagenet, imagenet or shapes; for a detector voc or shapes. "
+        f"The data set: {', '.join(DATASETS)}; for a detector voc or shapes. "
         "Default: that of the checkpoint's run.",
     )
     root: str | None = option(None, "Folder of the data. Default: that of the checkpoint's run.")
@@ -120,8 +126,8 @@ class ShuffleOptions(OptionGroup):
     """What is taken away from each layer in turn, and how often."""
 
     methods: list[str] = field(
-        default_factory=lambda: list(PROFILE_METHODS),
-        metadata=described(f"What is taken away: {', '.join(PROFILE_METHODS)}. Default: all three."),
+        default_factory=profile_methods,
+        metadata=described(f"What is taken away: {', '.join(profile_methods())}. Default: all."),
     )
     patches: list[int] = field(
         default_factory=list,
@@ -151,7 +157,8 @@ class ShuffleOptions(OptionGroup):
     def check(self) -> None:
         """Raise InputError for values that cannot be meant."""
         for method in self.methods:
-            require(method in PROFILE_METHODS, "methods", method, f"some of {', '.join(PROFILE_METHODS)}")
+            known = profile_methods()
+            require(method in known, "methods", method, f"some of {', '.join(known)}")
         for name, least in (("patches", 2), ("layers", 1)):
             for value in getattr(self, name):
                 require(value >= least, name, value, f"numbers from {least}")

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from detector.profiling import BASELINE, Profile, ProfileMethod, ProfileRow
-from detector.tables import METHODS
+from detector.tables import METHODS, patch_style
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.style import (
     LINE_INCHES,
@@ -33,10 +32,8 @@ from diagnosis.figures.style import (
 
 __all__ = ["curves_of", "draw_profile", "points_of"]
 
-# Light to dark, so that the order is seen without colour; the darkest is the whole map.
-PATCH_COLOURS = LinearSegmentedColormap.from_list("patches", ("#9fd9c3", "#3fadc2", "#4a5ba6"))
-PATCH_MARKERS = "os^Dv<>"
 WHOLE_MAP_COLOUR = "#1b1440"
+"""Of what a patch-wise shuffle is where a patch is the whole map: the dark end of the patches' colours."""
 MEASURE_LABELS = {"map_area": "mAP (area, IoU 0.5)"}
 LEFT_INCHES, BELOW_INCHES, ABOVE_INCHES = 0.62, 0.72, 0.34
 """Around a panel: its axis; layers and map sizes; its name."""
@@ -57,24 +54,18 @@ class Curve(NamedTuple):
 
 
 def curves_of(profile: Profile) -> list[Curve]:
-    """The lines that a profile has, in the order of the legend."""
-    measured = {row.method for row in profile.rows}
-    styles: list[tuple[ProfileMethod, int | None, str, str, str]] = []
-    for number, patch in enumerate(profile.patches):
-        colour = to_hex(PATCH_COLOURS(number / max(len(profile.patches) - 1, 1)))
-        styles.append(("patch", patch, colour, "-", PATCH_MARKERS[number % len(PATCH_MARKERS)]))
-    styles += [("spatial", None, WHOLE_MAP_COLOUR, "-", METHODS["spatial"].marker)]
-    styles += [("channel", None, METHODS["channel"].colour, "--", METHODS["channel"].marker)]
-    return [
-        Curve(
-            method,
-            patch,
-            METHODS[method].removes.format(patch=patch),  # type: ignore[index]
-            {"color": colour, "linestyle": dashes, "marker": marker, "linewidth": 1.6},
-        )
-        for method, patch, colour, dashes, marker in styles
-        if method in measured
-    ]
+    """The lines that a profile has, in the order of the legend: patches by size, then other methods."""
+    variants = {(row.method, row.patch) for row in profile.rows if row.layer != BASELINE}
+    methods = sorted(METHODS.items(), key=lambda item: not item[1].needs_patch)
+    whole_maps = {row.whole_map for row in METHODS.values()}
+    curves = []
+    for name, row in methods:
+        for method, patch in sorted((v for v in variants if v[0] == name), key=lambda v: v[1] or 0):
+            colour, marker = (row.colour, row.marker) if patch is None else patch_style(patch)
+            colour = WHOLE_MAP_COLOUR if name in whole_maps else colour
+            line = {"color": colour, "linestyle": row.dashes, "marker": marker, "linewidth": 1.6}
+            curves.append(Curve(method, patch, row.removes.format(patch=patch), line))
+    return curves
 
 
 def draw_profile(
@@ -194,8 +185,8 @@ def points_of(profile: Profile, curve: Curve, measure: str) -> list[ProfileRow]:
     """The rows of a line; that of a patch size ends with the first map that is no larger."""
     found = [profile.at(layer, curve.method, curve.patch, measure) for layer in profile.layers]
     rows = [row for row in found if row is not None and not math.isnan(row.mean)]
-    if curve.method == "patch":
-        own = [number for number, row in enumerate(rows) if row.method == "patch"]
+    if curve.patch is not None:
+        own = [number for number, row in enumerate(rows) if row.method == curve.method]
         rows = rows[: own[-1] + 2] if own else []
     return rows
 

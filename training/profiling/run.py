@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from torch import nn
 
@@ -18,7 +18,7 @@ from data.formats.files import read_text, write_text
 from data.records import InputError
 from detector import profile
 from detector.profiling import Profile, ProfileRow
-from detector.tables import ShuffleMethod
+from detector.tables import METHODS
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.style import count, save_figure
 from training.profiling.command import Options
@@ -204,13 +204,14 @@ def read_table(folder: Path) -> list[ProfileRow]:
     if not file.is_file():
         return []
     rows = []
+    draws = [name for name, row in METHODS.items() if row.draws]
     for number, cells in enumerate(csv.DictReader(read_text(file, "a profile").splitlines()), start=2):
         try:
             known: dict[str, Any] = {item.name: cells[item.name] for item in fields(ProfileRow)}
             known |= {name: int(known[name]) for name in NUMBER_COLUMNS}
             known["patch"] = int(known["patch"]) if known["patch"] else None
             known["values"] = tuple(map(float, known["values"].split()))
-            if known["method"] not in ("none", *get_args(ShuffleMethod)) or not known["values"]:
+            if known["method"] not in ("none", *draws) or not known["values"]:
                 raise ValueError
         except (KeyError, ValueError, AttributeError, TypeError):
             raise InputError(

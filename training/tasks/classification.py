@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from data.datasets import DATASETS, DataName
 from data.formats.files import write_text
 from data.records import InputError
-from detector.tables import Method
+from detector.tables import ARCHITECTURES, METHODS, Method
 from training.command import run_command
 from training.options import (
     AT_LEAST_1,
@@ -27,8 +27,11 @@ from training.options import (
     OptionGroup,
     OptionGroups,
     Rule,
+    check_patch,
     described,
+    needs_patch,
     option,
+    patch_methods,
     require,
 )  # fmt: skip
 from training.task import Report, Task
@@ -48,7 +51,7 @@ __all__ = [
 ]  # fmt: skip
 
 PLACES = ("last", "layer", "layers", "names")
-"""The options that say which layers are modified; one of them is given."""
+"""The options that select layers; exactly one of them is given."""
 
 
 class Recipe(NamedTuple):
@@ -58,11 +61,11 @@ class Recipe(NamedTuple):
     batch_size: int = 128
     weight_decay: float = 5e-4
     drops: tuple[float, ...] = (1 / 2, 3 / 4)
-    """At what parts of the run the learning rate is divided by 10."""
+    """Fractions of the run after which the learning rate is divided by 10."""
 
 
 RECIPES = {"imagenet": Recipe(90, 256, 1e-4, (1 / 3, 2 / 3)), "shapes": Recipe(epochs=30)}
-"""Of the data sets whose recipe is another than that of CIFAR-100."""
+"""Of the data sets with another recipe than CIFAR-100."""
 
 
 # Options
@@ -96,7 +99,7 @@ class DataOptions(OptionGroup):
     augment: bool = option(True, "Whether training images are randomly cropped and mirrored.")
 
     def check(self) -> None:
-        """Raise InputError for values that cannot be meant."""
+        """Raise InputError for invalid values."""
         found = DATASETS[self.data].find is None or self.root is not None
         require(found, "root", self.root, f"the folder of the data, for --data {self.data}")
         super().check()
@@ -104,16 +107,17 @@ class DataOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class ModelOptions(OptionGroup):
-    """The network, and what is taken away from which of its layers."""
+    """The network, which of its layers are modified, and how."""
 
     arch: str = option(
         "vgg16",
-        "Architecture: vgg16, resnet18, resnet50 or resnet152 as the paper has them, perceptron, or any "
-        "classification network of torchvision.models, such as convnext_tiny.",
+        f"Architecture: {', '.join(ARCHITECTURES)} as the paper has them, or any classification network of "
+        "torchvision.models, such as convnext_tiny.",
     )
     width: float = option(
         1.0,
-        "The channels of vgg16 and the ResNets times this, for quick looks; hidden units of perceptron.",
+        "Factor on the channels of vgg16 and the ResNets and on the hidden units of perceptron, for quick "
+        "tests.",
         Rule("a number above 0", POSITIVE.holds),
     )
     weights: str = option(
@@ -121,8 +125,12 @@ class ModelOptions(OptionGroup):
         "Weights the network starts from: 'none' (random), 'imagenet' (torchvision's best), a torchvision "
         "name such as IMAGENET1K_V1, or a file.",
     )
-    method: Literal["none", Method] = option(
-        "none", "What takes information away: a shuffle, or GAP+FC (paper, section 3.1)."
+    method: Literal["none", Method] = field(
+        default="none",
+        metadata=described(
+            "What takes information away: a shuffle, or GAP+FC (paper, section 3.1).",
+            names=lambda: ("none", *METHODS),
+        ),
     )
     last: int | None = option(None, "Modify the so many layers nearest the output.", AT_LEAST_1)
     layer: int | None = option(
@@ -139,7 +147,9 @@ class ModelOptions(OptionGroup):
         default_factory=list,
         metadata=described("Modify the modules of these names, such as features.3.0.block.0."),
     )
-    patch: int | None = option(None, "Side of the patches of --method patch, in positions.", AT_LEAST_1)
+    patch: int | None = option(
+        None, f"Side of the patches of --method {patch_methods()}, in positions.", AT_LEAST_1
+    )
     shuffle_shortcut: bool = option(
         True, "Whether a modified residual block's shortcut is shuffled too, by its own draw."
     )
@@ -148,7 +158,7 @@ class ModelOptions(OptionGroup):
     eval_shuffle: bool = option(True, "Whether the shuffle acts in validation and test.")
 
     def check(self) -> None:
-        """Raise InputError for values that cannot be meant."""
+        """Raise InputError for invalid values."""
         super().check()
         places = self.place
         if self.method == "none":
@@ -159,8 +169,7 @@ class ModelOptions(OptionGroup):
             found = " and ".join(f"--{name}" for name in places) or "none"
             expected = f"one of {asked} beside it, found {found}"
             require(len(places) == 1, "method", self.method, expected)
-        given = (self.patch is not None) == (self.method == "patch")
-        require(given, "patch", self.patch, "a size with --method patch, and only then")
+        check_patch("method", self.method, self.patch)
         if self.method == "gap_fc":
             for name in ("shuffle_shortcut", "per_image", "train_shuffle", "eval_shuffle"):
                 value, default = getattr(self, name), getattr(ModelOptions, name)
@@ -168,7 +177,7 @@ class ModelOptions(OptionGroup):
 
     @property
     def place(self) -> dict[str, Any]:
-        """Which layers are modified, as :func:`detector.modify_layers` takes it.
+        """The selected layers, as an argument of :func:`detector.modify_layers`.
 
         Examples
         --------
@@ -180,7 +189,7 @@ class ModelOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class OptimizationOptions(OptionGroup):
-    """How the weights are found: SGD with momentum 0.9; the learning rate falls to a tenth twice."""
+    """Optimiser settings: SGD with momentum 0.9; the learning rate is divided by 10 twice."""
 
     epochs: int | None = option(
         None, "Passes over the training images. Default: 300, for imagenet 90, for shapes 30.", AT_LEAST_1
@@ -288,7 +297,7 @@ class ClassificationTask(Task):
     batch_advice = "lower it, or raise --fraction"
 
     def default_name(self, options: Options) -> str:
-        """A folder name that tells runs apart.
+        """A folder name that differs between runs.
 
         Examples
         --------
@@ -305,7 +314,7 @@ class ClassificationTask(Task):
         return "-".join([*parts, f"seed{options.optimization.seed}"])
 
     def complete(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Another place replaces all places; without a method there is none.
+        """Reset options that a change makes invalid: other layer selections, a patch size.
 
         Examples
         --------
@@ -315,7 +324,7 @@ class ClassificationTask(Task):
         whole = dict(changes)
         if whole.get("method") == "none" or any(name in whole for name in PLACES):
             whole = {"last": None, "layer": None, "layers": [], "names": [], **whole}
-        if whole.get("method", "patch") != "patch":
+        if "method" in whole and not needs_patch(whole["method"]):
             whole = {"patch": None, **whole}
         return whole
 
@@ -331,11 +340,11 @@ class ClassificationTask(Task):
             )
 
     def read(self, options: Options) -> ClassificationData:
-        """The training images; no test image is read, but a look shows that they are there."""
+        """The training images; the test images are checked to exist, not read."""
         from data.classification import find_classification, read_classification
 
         data, seed = options.data, options.optimization.seed
-        find_classification(data.data, data.root)  # before days of training
+        find_classification(data.data, data.root)  # so that it fails now, not after the training
         return read_classification(
             data.data, data.root, validation=data.validation, fraction=data.fraction, seed=seed
         )

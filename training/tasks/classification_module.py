@@ -42,14 +42,14 @@ __all__ = [
 ]
 
 TOP = 5
-"""A prediction counts for the top-5 accuracy if the label is among so many of the likeliest classes."""
+"""Classes of a prediction that count for the top-5 accuracy."""
 
 
 # The network
 
 
 def check_architecture(name: str) -> None:
-    """Raise InputError, naming the nearest, for an architecture that there is not."""
+    """Raise InputError for an unknown architecture, with the nearest known name."""
     known = [*ARCHITECTURES, *models.list_models(module=models)]
     if name not in known:
         expected = f"one of {', '.join(ARCHITECTURES)}, or a classification network of torchvision.models"
@@ -57,7 +57,7 @@ def check_architecture(name: str) -> None:
 
 
 def _torchvision_network(options: ModelOptions, classes: int, image_size: int) -> nn.Module:
-    """Any classification network of torchvision, with one output."""
+    """A classification network of torchvision, without auxiliary outputs."""
     name = options.arch
     check_architecture(name)
     if options.width != 1:
@@ -96,8 +96,8 @@ def build_classifier(options: ModelOptions, classes: int, image_size: int) -> nn
     Raises
     ------
     InputError
-        An unknown architecture; weights that are not there or do not fit; a layer that the network lacks, or
-        a method that it cannot have there.
+        An unknown architecture; weights that are missing or do not fit; a layer that the network does not
+        have, or a method that is impossible there.
     """
     try:
         if options.arch in ARCHITECTURES:
@@ -167,7 +167,7 @@ class ClassifierModule(TrainingModule):
         statistics: Statistics,
     ) -> None:
         super().__init__(model, options, images, hyper)
-        self.normalization = Normalization(statistics)  # has nothing in the state dict
+        self.normalization = Normalization(statistics)  # not in the state dict
         # Over all validation images, of all processes: the last batch may be smaller.
         self.validation_loss, self.validation_accuracy = MeanMetric(), MeanMetric()
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from data.formats import guard_test_set, read_classes, read_voc, voc_folder
 from data.records import GroundTruth, InputError
-from detector.tables import Backbone, ShuffleMethod
+from detector.tables import ARCHITECTURES, METHODS, ShuffleMethod
 from training.command import run_command
 from training.options import (
     AT_LEAST_1,
@@ -29,8 +29,10 @@ from training.options import (
     OptionGroup,
     OptionGroups,
     Rule,
+    check_patch,
     described,
     option,
+    patch_methods,
     require,
 )  # fmt: skip
 from training.task import Report, Task
@@ -53,7 +55,7 @@ VOC_TRAIN, VOC_TEST = ["2007:trainval", "2012:trainval"], ["2007:test"]
 SHAPES_TRAIN, SHAPES_TEST = ["shapes:trainval"], ["shapes:test"]
 SHAPES_ROOT = Path("runs/shapes")
 STRIDES = (32, 16, 8)
-"""Input pixels per cell that the backbones can be built for."""
+"""Output strides that the backbones support, in input pixels per cell."""
 
 
 # Options
@@ -105,7 +107,7 @@ class DataOptions(OptionGroup):
     )
 
     def check(self) -> None:
-        """Raise InputError for values that cannot be meant."""
+        """Raise InputError for invalid values."""
         found = self.data != "voc" or self.root is not None
         require(found, "root", self.root, "the VOCdevkit folder, for --data voc")
         super().check()
@@ -125,7 +127,13 @@ class DataOptions(OptionGroup):
 class ModelOptions(OptionGroup):
     """The detector."""
 
-    arch: Backbone = field(default="resnet50", metadata=described("Architecture of the backbone."))
+    arch: str = field(
+        default="resnet50",
+        metadata=described(
+            "Architecture of the backbone.",
+            names=lambda: (name for name, row in ARCHITECTURES.items() if row.is_backbone),
+        ),
+    )
     weights: str = option(
         "none",
         "Weights the backbone starts from: 'none' (random), 'imagenet' (torchvision's best), a torchvision "
@@ -145,36 +153,40 @@ class ModelOptions(OptionGroup):
             lambda layer: layer in ("none", "last") or (layer.isdigit() and int(layer) >= 1),
         ),
     )
-    shuffle_method: ShuffleMethod = field(default="spatial", metadata=described("What the shuffle permutes."))
+    shuffle_method: ShuffleMethod = field(
+        default="spatial",
+        metadata=described(
+            "What the shuffle permutes.", names=lambda: (name for name, row in METHODS.items() if row.draws)
+        ),
+    )
     patch: int | None = option(
-        None, "Side of the patches of --shuffle-method patch, in positions.", AT_LEAST_1
+        None, f"Side of the patches of --shuffle-method {patch_methods()}, in positions.", AT_LEAST_1
     )
     shuffle_shortcut: bool = option(
         True, "Whether the shuffled layer's shortcut is shuffled too, by its own draw."
     )
 
     def check(self) -> None:
-        """Raise InputError for values that cannot be meant."""
+        """Raise InputError for invalid values."""
         super().check()
-        given = (self.patch is not None) == (self.shuffle_method == "patch")
-        require(given, "patch", self.patch, "a size with --shuffle-method patch, and only then")
+        check_patch("shuffle_method", self.shuffle_method, self.patch)
 
     def cells(self, input_size: int) -> int:
         """S for an input size."""
         return math.ceil(input_size / STRIDES[0]) if self.grid is None else self.grid
 
     def stride(self, input_size: int) -> int:
-        """Input pixels per cell; InputError for a grid that no backbone has."""
-        grids = {math.ceil(input_size / stride): stride for stride in reversed(STRIDES)}
-        *others, last = [math.ceil(input_size / stride) for stride in STRIDES]
-        expected = f"{', '.join(map(str, others))} or {last} for --input-size {input_size}"
-        require(self.cells(input_size) in grids, "grid", self.grid, expected)
-        return grids[self.cells(input_size)]
+        """Input pixels per cell; InputError for a grid that no output stride gives."""
+        grids = [math.ceil(input_size / stride) for stride in STRIDES]
+        cells = self.cells(input_size)
+        expected = f"{', '.join(map(str, grids[:-1]))} or {grids[-1]} for --input-size {input_size}"
+        require(cells in grids, "grid", self.grid, expected)
+        return STRIDES[grids.index(cells)]
 
 
 @dataclass(frozen=True)
 class OptimizationOptions(OptionGroup):
-    """How the weights are found."""
+    """Optimiser settings."""
 
     epochs: int = option(500, "Passes over the training images.", AT_LEAST_1)
     max_steps: int | None = option(
@@ -241,7 +253,7 @@ class Options(OptionGroups):
     machine: MachineOptions = field(default_factory=MachineOptions)
 
     def check(self) -> None:
-        """Raise InputError for values that cannot be meant, alone or together."""
+        """Raise InputError for invalid values and combinations."""
         super().check()
         self.model.stride(self.data.input_size)
 
@@ -286,7 +298,7 @@ def read_run_data(options: DataOptions, seed: int) -> RunData:
 
 
 def read_test_data(options: DataOptions) -> tuple[GroundTruth, tuple[tuple[str, ...], ...]]:
-    """The test images' ground truth and the groups of similar classes; no training data need be there.
+    """The test images' ground truth and the groups of similar classes; no training data is needed.
 
     Raises
     ------
@@ -343,10 +355,10 @@ class DetectionTask(Task):
     other_weights = "the checkpoint is of another architecture, grid or set of classes"
 
     def check_changes(self, trained: Mapping[str, Any], changes: Mapping[str, Any], checkpoint: Path) -> None:
-        """All that is changeable may be changed: a shuffle has no weights."""
+        """Accept every change: a shuffle has no weights."""
 
     def default_name(self, options: Options) -> str:
-        """A folder name that tells runs apart.
+        """A folder name that differs between runs.
 
         Examples
         --------

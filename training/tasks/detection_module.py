@@ -56,7 +56,7 @@ class DetectorModule(TrainingModule):
         self.train_names = train_names
         self.validation = validation
         if validation is not None:
-            # Holds no weights: the state dict is that of the network alone.
+            # Has no weights: the state dict is that of the network alone.
             self.errors = ErrorBreakdown(validation.classes, similar)
             self._objects = Objects(validation)
         self._spoilt: list[str] = []
@@ -80,7 +80,7 @@ class DetectorModule(TrainingModule):
         return f"; parts: {parts}; images of the batch: {', '.join(self._of_all(names))}"
 
     def _of_all(self, rows: list[Any]) -> list[Any]:
-        """The rows of all processes."""
+        """Gather rows from all processes."""
         if self.trainer.world_size == 1:
             return rows
         parts: list[list[Any]] = [[] for _ in range(self.trainer.world_size)]
@@ -118,7 +118,7 @@ class DetectorModule(TrainingModule):
     def on_validation_epoch_end(self) -> None:
         """Score the collected detections: mAP@0.5 and the five shares."""
         spoilt = self._of_all(self._spoilt)
-        if spoilt:  # now, before the checkpoint of this epoch takes the place of a good one
+        if spoilt:  # fail before the checkpoint of this epoch replaces a good one
             found = f"the loss on validation images is not finite after step {self.global_step}"
             self.fail(found, f"; images of the batch: {', '.join(spoilt)}")
         values = {name: float(np.nan_to_num(value.item())) for name, value in self.errors.compute().items()}
@@ -136,7 +136,7 @@ class DetectorModule(TrainingModule):
         ]
         if chosen.optimizer == "sgd":
             return torch.optim.SGD(groups, lr=chosen.learning_rate, momentum=0.9)
-        fused = self.device.type == "cpu"  # there it halves the optimizer's time
+        fused = self.device.type == "cpu"  # halves the optimizer's time there
         return torch.optim.AdamW(groups, lr=chosen.learning_rate, fused=fused)
 
     def learning_rate(self, step: int) -> float:
