@@ -291,7 +291,9 @@ def test_files_that_predate_the_batch_counts(thin_file: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("make", "saved"), [(vgg16, "module."), (perceptron, ""), (perceptron, "model.")], ids=str
+    ("make", "saved"),
+    [(vgg16, "module."), (perceptron, ""), (perceptron, "model.")],
+    ids=["vgg16-module.", "perceptron", "perceptron-model."],
 )
 def test_weights_of_the_other_networks(make: Make, saved: str, tmp_path: Path) -> None:
     small, large = ({"width": THIN}, {"width": 2 * THIN}) if make is vgg16 else ({"hidden": 4}, {"hidden": 8})
