@@ -136,7 +136,7 @@ def test_a_new_method_is_measured_stored_and_drawn(tmp_path: Path) -> None:
     (axes,) = draw_profile(found, title="t", note="n", chance={}, measures=["score"]).axes[1:]
     assert {"direction", "place in 2"} <= {text.get_text() for text in axes.get_legend().get_texts()}
 
-    options = command.Options.from_flat(command.make_parser().parse_args([]).as_dict())
+    options = command.Options()
     assert options.shuffles.methods == ["spatial", "patch", "channel", "flip", "roll"]
     options.shuffles.check()
 
