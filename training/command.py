@@ -15,7 +15,7 @@ from typing import Any
 from data.records import InputError
 from training.options import option_of
 from training.parser import make_parser
-from training.run_state import RunFolder, is_global_zero, is_local_zero
+from training.run_state import RunFolder, is_global_zero, print_once
 from training.task import Task
 
 __all__ = ["exit_code", "keep_freed_memory", "quiet", "run_command"]
@@ -80,8 +80,10 @@ def exit_code(action: Callable[[], None]) -> int:
         action()
     except InputError as error:
         # Before training, all processes of a machine find the same; in training, each has images of its own.
-        if is_local_zero() or (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
             print(f"error: {error}", file=sys.stderr)
+        else:
+            print_once(f"error: {error}")
         return 2
     except (NonFiniteLossError, StoppedError) as error:
         if not is_global_zero():

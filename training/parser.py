@@ -17,7 +17,7 @@ from data.formats.files import read_text
 from data.formats.names import hint
 from data.records import InputError
 from training.options import OptionGroups, convert, in_words, option_of
-from training.run_state import is_local_zero
+from training.run_state import print_once
 from training.task import Task
 
 __all__ = ["OptionType", "Parser", "add_options", "make_parser", "word"]
@@ -131,7 +131,8 @@ class Parser(ArgumentParser):  # type: ignore[misc]
 
     def fail(self, message: object) -> NoReturn:
         """Print one line, in one of several processes, and exit with code 2."""
-        self.exit(2, f"error: {message}\n" if is_local_zero() else None)
+        print_once(f"error: {message}")
+        self.exit(2)
         raise SystemExit(2)  # for the type checker: exit() does not return
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +17,18 @@ from data.records import InputError
 from training.options import OptionGroups, option_of
 from training.task import Task
 
-__all__ = ["RunFolder", "RunState", "is_global_zero", "is_local_zero", "make_folder", "stored_options"]
+__all__ = [
+    "RunFolder",
+    "RunState",
+    "is_global_zero",
+    "is_local_zero",
+    "make_folder",
+    "print_once",
+    "stored_options",
+]
+
+SECONDS_TO_PRINT = 10.0
+"""How long the other processes of a machine leave the first one to print an error that all of them found."""
 
 RESUMABLE = frozenset(
     {
@@ -36,6 +49,17 @@ def is_global_zero() -> bool:
 def is_local_zero() -> bool:
     """Whether this is the first process of the run on this machine (torchrun's LOCAL_RANK)."""
     return int(os.environ.get("LOCAL_RANK", "0")) == 0
+
+
+def print_once(error: str) -> None:
+    """Print an error that every process of the machine has found, in the first of them alone.
+
+    A launcher ends all processes with the first that fails, so the others wait until this one has printed.
+    """
+    if is_local_zero():
+        print(error, file=sys.stderr, flush=True)
+    else:
+        time.sleep(SECONDS_TO_PRINT)
 
 
 @dataclass(frozen=True)
