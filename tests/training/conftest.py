@@ -170,8 +170,9 @@ def few_shapes() -> Iterator[None]:
 
 
 @pytest.fixture
-def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
+def unscored(small_runs: dict[str, SmallRun], monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the scoring at the end of a detection run, which takes longer than the run."""
+    assert small_runs["detection"].whole  # made before, so that it is scored
     monkeypatch.setattr(type(DETECTION), "score", lambda *arguments, **named: None)
 
 
