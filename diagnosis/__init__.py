@@ -1,7 +1,15 @@
 """Diagnose a detector: boxes and scores in, findings out. Neither torch nor matplotlib is imported."""
 
 from diagnosis.average_precision import APTable, average_precision, precision_recall_curve
-from diagnosis.breakdown import ERROR_TYPES, Breakdown, ErrorType, Verdicts, break_down, error_masks, verdicts
+from diagnosis.breakdown import (
+    ERROR_TYPES,
+    Breakdown,
+    ErrorType,
+    PieErrorTypes,
+    break_down,
+    flag_error_types,
+    pie_error_types,
+)
 from diagnosis.characteristics import Characteristics, Sensitivity, sensitivity
 from diagnosis.impact import Impact
 from diagnosis.matching import Assignment, Matching, assign, assign_devkit, match
@@ -11,7 +19,9 @@ from diagnosis.tide import Tide
 from diagnosis.to_json import to_json
 from diagnosis.words import sentences, table
 
-error_flags = error_masks  # its name until version 2
+# Names of earlier versions.
+error_flags = error_masks = flag_error_types
+verdicts, Verdicts = pie_error_types, PieErrorTypes
 
 __all__ = [
     "ERROR_TYPES",
@@ -23,6 +33,7 @@ __all__ = [
     "ErrorType",
     "Impact",
     "Matching",
+    "PieErrorTypes",
     "Sensitivity",
     "Tide",
     "Verdicts",
@@ -33,7 +44,9 @@ __all__ = [
     "diagnose",
     "error_flags",
     "error_masks",
+    "flag_error_types",
     "match",
+    "pie_error_types",
     "precision_recall_curve",
     "sensitivity",
     "sentences",
