@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["Detections", "GroundTruth", "InputError"]
 
 UNKNOWN = -1
-"""Value of an integer attribute column (``truncated``, ``occluded``) that was not annotated."""
+"""In an integer attribute column (``truncated``, ``occluded``): not annotated."""
 
 
 class InputError(ValueError):
@@ -56,9 +56,9 @@ class InputError(ValueError):
 
 
 def _column(name: str, values: ArrayLike, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """Copy `values` into a read-only array of `dtype`; None in `shape` stands for any length.
+    """Copy `values` into a read-only array of `dtype`; None in `shape` means any length.
 
-    A `dtype` of None keeps the type of the values; no other changes a value.
+    With `dtype` None the values keep their type. No conversion changes a value.
     """
     try:
         array = np.array(values)
@@ -81,10 +81,10 @@ def _column(name: str, values: ArrayLike, dtype: Any, shape: tuple[int | None, .
 
 
 def _as_type(name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """`array` as `dtype`, float64, int64 or bool, where that changes no value."""
+    """Convert to `dtype` (float64, int64 or bool); raise InputError where a value would change."""
     if array.size and array.dtype.kind not in "biuf":
         raise InputError(name, f"values such as {array.flat[0]!s}", "numbers")
-    with np.errstate(invalid="ignore"):  # NaN and what is too large: found below
+    with np.errstate(invalid="ignore"):  # NaN and overflow are reported below
         result = array.astype(dtype, copy=False)
     if dtype.kind == "f":
         return result

@@ -1,5 +1,10 @@
 """Diagnose a detector: boxes and scores in, findings out. Neither torch nor matplotlib is imported."""
 
+from spatial_dependency import check_siblings
+
+check_siblings("diagnosis", "data")
+
+# ruff: noqa: E402
 from diagnosis.average_precision import APTable, average_precision, precision_recall_curve
 from diagnosis.breakdown import (
     ERROR_TYPES,

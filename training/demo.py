@@ -20,15 +20,15 @@ from training.command import exit_code
 from training.options import MachineOptions
 from training.provenance import provenance
 from training.run import train
-from training.tasks.detection import (
-    DETECTION,
+from training.tasks.detection import DETECTION
+from training.tasks.detection_module import write_comparison
+from training.tasks.detection_options import (
     DataOptions,
     EvaluationOptions,
     ModelOptions,
     OptimizationOptions,
     Options,
 )
-from training.tasks.detection_evaluation import write_comparison
 
 __all__ = ["demo_options", "main"]
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from data.formats.files import read_yaml, write_text
+from data.formats.names import hint
 from data.records import InputError
 
-__all__ = ["COCO_SIMILAR", "VOC_CLASSES", "VOC_SIMILAR", "ClassList", "read_classes", "write_classes"]
+__all__ = [
+    "COCO_SIMILAR",
+    "VOC_CLASSES",
+    "VOC_SIMILAR",
+    "ClassList",
+    "class_names",
+    "read_classes",
+    "write_classes",
+]
 
 VOC_CLASSES: tuple[str, ...] = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -82,16 +91,15 @@ def read_classes(folder: Path | str) -> ClassList:
     )
     for key in content:
         if key not in ("classes", "similar"):
-            nearest = difflib.get_close_matches(str(key), ("classes", "similar"), n=1)
-            hint = f" (did you mean {nearest[0]}?)" if nearest else ""
-            raise InputError(path, f"the unknown key {key!r}{hint}", "the keys classes and similar")
-    names = _names(f"{path}: classes", content.get("classes"))
+            expected = f"the keys classes and similar{hint(key, ('classes', 'similar'))}"
+            raise InputError(path, f"the unknown key {key!r}", expected)
+    names = _listed(f"{path}: classes", content.get("classes"))
     if not names:
         raise InputError(f"{path}: classes", "no class", "at least one class name")
     groups = content.get("similar") or []
     if not isinstance(groups, list):
         raise InputError(f"{path}: similar", repr(groups), "a list of groups, each a list of class names")
-    similar = tuple(_names(f"{path}: similar[{i}]", group) for i, group in enumerate(groups))
+    similar = tuple(_listed(f"{path}: similar[{i}]", group) for i, group in enumerate(groups))
     for i, group in enumerate(similar):
         for name in group:
             if name not in names:
@@ -112,14 +120,30 @@ def write_classes(folder: Path | str, classes: ClassList) -> None:
     )
 
 
-def _names(where: str, values: Any) -> tuple[str, ...]:
-    """A list of distinct class names, or an error that says what is there instead."""
+def _listed(where: str, values: Any) -> tuple[str, ...]:
+    """The class names of a list in YAML."""
     if not isinstance(values, list):
         raise InputError(where, "nothing" if values is None else repr(values), "a list of class names")
-    for value in values:
-        if not isinstance(value, str) or not value or value != value.strip():
-            raise InputError(where, repr(value), "a class name (in quotes where YAML reads it otherwise)")
-    if len(set(values)) != len(values):
-        twice = next(value for i, value in enumerate(values) if value in values[:i])
-        raise InputError(where, f"{twice!r} twice", "each class once")
-    return tuple(values)
+    return class_names(values, lambda index: f"{where}[{index}]")
+
+
+def class_names(values: Sequence[Any], where: Callable[[int], str]) -> tuple[str, ...]:
+    """The names of classes, whatever format they come from: texts, not blank, each once.
+
+    `where` says where the name of an index stands. Whole numbers are names too, as in ``names: [0, 1, 2]``.
+
+    Raises
+    ------
+    InputError
+        Something else, such as the truth value that YAML makes of an unquoted ``no``; a name twice.
+    """
+    first: dict[str, int] = {}
+    for index, value in enumerate(values):
+        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+            expected = "a class name (in quotes where YAML reads it otherwise)"
+            raise InputError(where(index), f"{value!r}", expected)
+        before = first.setdefault(str(value), index)
+        if before != index:
+            found = f"the name {value!r} a second time (first in {where(before)})"
+            raise InputError(where(index), found, "each class once")
+    return tuple(first)

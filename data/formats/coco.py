@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.boxes import area, xywh_to_xyxy, xyxy_to_xywh
+from data.formats.classes import class_names
 from data.formats.files import UNKNOWN_SIZE, image_size, parse_json, read_json, write_text
 from data.formats.names import (
     Lookup,
@@ -162,11 +163,7 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
     images, categories, annotations, indices = _decode(path, content, faults)
     image_ids = _distinct(path, "images", [image.id for image in images])
     class_ids = _distinct(path, "categories", [category.id for category in categories])
-    names = [category.name for category in categories]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            found = f"the name {name!r} a second time (first in categories[{names.index(name)}])"
-            raise InputError(f"{path}: categories[{index}]", found, "each class once")
+    names = class_names([category.name for category in categories], lambda i: f"{path}: categories[{i}]")
 
     first_row: dict[object, int] = {}
     repeated = [a.id is not None and first_row.setdefault(a.id, i) != i for i, a in enumerate(annotations)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, assert_never
 
 from data.formats.classes import FILE_NAME as CLASS_FILE
 from data.formats.classes import read_classes
@@ -61,11 +61,14 @@ def read_ground_truth(spec: str | Path, lenient: bool = False) -> GroundTruth:
         Nothing is there, it is of no known format or could be of two, or the reader finds fault with it.
     """
     kind, path, split = _truth_source(str(spec))
-    if kind == "coco":
-        return read_coco(path, lenient)
-    if kind == "yolo":
-        return read_yolo(path, split, lenient)
-    return read_voc_folder(path, split)
+    match kind:
+        case "coco":
+            return read_coco(path, lenient)
+        case "yolo":
+            return read_yolo(path, split, lenient)
+        case "voc":
+            return read_voc_folder(path, split)
+    assert_never(kind)
 
 
 def similar_groups(spec: str | Path) -> list[list[str]]:
@@ -84,17 +87,22 @@ def similar_groups(spec: str | Path) -> list[list[str]]:
 def similar_source(spec: str | Path) -> tuple[list[list[str]], str]:
     """The same, and in a few words where they are from or why there are none."""
     kind, path, _ = _truth_source(str(spec))
-    if kind == "yolo":
-        return [], "a YOLO data set names none"
-    if kind == "voc":
-        own = (path / CLASS_FILE).exists()
-        groups = [list(group) for group in read_classes(path).similar]
-        return groups, f"{path / CLASS_FILE}" if own else "VOC's groups"
-    groups, whole = coco_similar(path), coco_whole_groups(path)
-    if whole and not groups:
-        names = " and ".join(map(repr, whole))
-        return [], f"in {path.name} the supercategory {names} holds all classes, so it was passed over"
-    return groups, f"the supercategories of {path.name}" if groups else f"{path.name} has no supercategories"
+    match kind:
+        case "yolo":
+            return [], "a YOLO data set names none"
+        case "voc":
+            own = (path / CLASS_FILE).exists()
+            groups = [list(group) for group in read_classes(path).similar]
+            return groups, f"{path / CLASS_FILE}" if own else "VOC's groups"
+        case "coco":
+            groups, whole = coco_similar(path), coco_whole_groups(path)
+            if groups:
+                return groups, f"the supercategories of {path.name}"
+            if not whole:
+                return [], f"{path.name} has no supercategories"
+            names = " and ".join(map(repr, whole))
+            return [], f"in {path.name} the supercategory {names} holds all classes, so it was passed over"
+    assert_never(kind)
 
 
 def read_found(path: Path | str, truth: GroundTruth, lenient: bool = False) -> Detections:

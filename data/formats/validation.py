@@ -32,16 +32,16 @@ __all__ = [
 ]
 
 ROUNDING_PIXELS = 1e-6
-"""How far rounding in a file may invert a detection's box that has no width."""
+"""Rounding may invert a box without width by this much."""
 
 BORDER_ROUNDING_PIXELS = 0.5
-"""How far coordinates that were scaled and rounded may end beyond the image, in annotations that have to lie
-in it. It is less than 1 so that a file that counts from 0 is noticed, not silently read one pixel off."""
+"""How far rounded coordinates may exceed the image in annotations that must lie inside it. Less than 1, so
+that a file that counts from 0 is noticed instead of being read one pixel off."""
 
 LONGEST_VALUE = 60  # characters of a value in a message
 
 Problem: TypeAlias = tuple[str, str, str]
-"""What was found; what was expected; and in a few words, for counting: ``on an unknown image``."""
+"""What was found, what was expected, and the kind of fault for the counts: ``on an unknown image``."""
 
 
 class Fault(NamedTuple):
@@ -95,7 +95,7 @@ class Faults:
 
 
 class Rows(NamedTuple):
-    """M detections or annotated objects as read, and how to speak of them."""
+    """M detections or annotated objects as read, and the texts for messages about them."""
 
     image_index: NDArray[np.int64]
     """``(M,)`` −1: an unknown image."""
@@ -104,13 +104,13 @@ class Rows(NamedTuple):
     boxes: NDArray[np.float64]
     """``(M, 4)`` xyxy, continuous pixels."""
     where: Callable[[int], str]
-    """File and line or index of a row."""
+    """Place of a row in messages: file and line, or index."""
     problems: Mapping[str, Callable[[int], Problem]]
-    """How to speak of a row that breaks a rule, by the rule's name; see :data:`RULES`."""
+    """The message about a row that breaks a rule, by the name of the rule; see :data:`RULES`."""
     scores: NDArray[np.float64] | None = None
-    """``(M,)`` of detections. None: annotated objects, whose boxes must have an area."""
+    """``(M,)`` scores of detections. None: annotated objects, whose boxes must have an area."""
     sized: bool = False
-    """Whether the file gives width and height: no clipping to the image makes these negative."""
+    """The file gives width and height, so a negative one is a fault and never the result of clipping."""
     repeated: NDArray[np.bool_] | None = None
     """``(M,)`` which ids were there before."""
 
@@ -163,11 +163,11 @@ def valid_rows(rows: Rows, faults: Faults, sizes: NDArray[np.int64] | None = Non
         faults.warn(count)
         return np.arange(count)
 
-    # Something is wrong somewhere, or a box was inverted by clipping: only now row by row.
+    # Something is wrong, or clipping inverted a box: check row by row.
     wrong_extent = ~(ordered[:, 0] & ordered[:, 1])
     if rows.scores is not None and not rows.sized and sizes is not None and len(sizes):
         suspects = np.flatnonzero(wrong_extent)
-        limits = sizes[rows.image_index[suspects]]  # of an unknown image any: that rule comes first
+        limits = sizes[rows.image_index[suspects]]  # unknown images (-1) fail an earlier rule
         wrong_extent[suspects] = inverted(boxes[suspects], limits)
     nothing = np.zeros(count, dtype=bool)
     broken = np.stack(
@@ -201,10 +201,10 @@ def detection_problems(
     numbers: str = "",
     sized: bool = False,
 ) -> dict[str, Callable[[int], Problem]]:
-    """How to speak of detections that break a rule.
+    """The messages about detections that break a rule, for :attr:`Rows.problems`.
 
-    `image` and `label` are what a row calls its image and its class, `numbers` what a class that is called by
-    a number should be; `sized` as in :class:`Rows`.
+    `image` and `label` give the image and class of a row as the file has them; `numbers` says which numbers
+    are classes, for formats that use numbers; `sized` as in :class:`Rows`.
     """
 
     def box(row: int) -> str:
@@ -266,10 +266,10 @@ def detections_of(truth: GroundTruth, rows: Rows, faults: Faults) -> Detections:
 def box_in_image(
     where: Callable[[str], str], corners: Mapping[str, float], size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """xyxy of an annotation that counts pixels from 1 and has to lie in its image, clipped to it.
+    """xyxy of an annotation that counts pixels from 1 and must lie in its image; clipped to the image.
 
-    `where` gives what a message calls one of the coordinates, or the box as a whole (the empty name);
-    `corners` are ``xmin``, ``ymin``, ``xmax`` and ``ymax``, the last pixel included; `size` is the image's.
+    `where` gives the place of a coordinate for messages, or of the whole box for an empty name; `corners`
+    has ``xmin``, ``ymin``, ``xmax`` and ``ymax``, the last pixel included; `size` is the image's.
 
     Raises
     ------

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.boxes import cxcywh_to_xyxy
+from data.formats.classes import class_names
 from data.formats.files import IMAGE_SUFFIXES, UNKNOWN_SIZE, image_size, read_text, read_utf8, read_yaml
 from data.formats.names import NO_INDEX, distinct_names, images_by_name
 from data.formats.validation import (
@@ -148,13 +149,10 @@ def _class_names(path: Path, content: dict[str, Any]) -> tuple[str, ...]:
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
         raise InputError(where, "nothing" if not names else repr(names), NAMES)
-    listed = [str(name) for name in names]
-    if len(set(listed)) != len(listed):
-        twice = next(name for i, name in enumerate(listed) if name in listed[:i])
-        raise InputError(where, f"{twice!r} twice", "each class once")
+    listed = class_names(names, lambda index: f"{where}[{index}]")
     if content.get("nc") not in (None, len(listed)):
         raise InputError(f"{path}: nc", repr(content["nc"]), f"{len(listed)}, as many as there are names")
-    return tuple(listed)
+    return listed
 
 
 def _images(path: Path, content: dict[str, Any], split: str, places: Sequence[str]) -> list[Path]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from data.records import Detections, GroundTruth
 from diagnosis import diagnose
 from diagnosis.metric import ErrorBreakdown
-from training.tasks.detection_evaluation import (
+from training.tasks.detection_module import (
     Evaluated,
     Objects,
     detections_from,

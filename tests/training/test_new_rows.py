@@ -20,13 +20,14 @@ from training.experiments.plan import canonical
 from training.experiments.schema import architecture_label, check_values, layers_of, variant_of
 from training.experiments.style import colour_of, mark_of
 from training.parser import make_parser
-from training.profiling import command
+from training.profiling import options as profile_options
 from training.profiling.figure import curves_of, draw_profile, points_of
 from training.profiling.run import read_table, write_table
-from training.tasks.classification import CLASSIFICATION, ModelOptions
+from training.tasks.classification import CLASSIFICATION
 from training.tasks.classification_module import build_classifier
+from training.tasks.classification_options import ModelOptions
 from training.tasks.detection import DETECTION
-from training.tasks.detection import ModelOptions as DetectorOptions
+from training.tasks.detection_options import ModelOptions as DetectorOptions
 
 
 class Roll(Shuffle):
@@ -136,7 +137,7 @@ def test_a_new_method_is_measured_stored_and_drawn(tmp_path: Path) -> None:
     (axes,) = draw_profile(found, title="t", note="n", chance={}, measures=["score"]).axes[1:]
     assert {"direction", "place in 2"} <= {text.get_text() for text in axes.get_legend().get_texts()}
 
-    options = command.Options()
+    options = profile_options.Options()
     assert options.shuffles.methods == ["spatial", "patch", "channel", "flip", "roll"]
     options.shuffles.check()
 

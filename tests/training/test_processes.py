@@ -17,8 +17,8 @@ from data.image_set import Statistics
 from detector import modify_layers, vgg16
 from detector.intervene import shuffles
 from detector.shuffle import spatial_shuffle, stream_of
-from training.tasks.classification import Options
 from training.tasks.classification_module import ClassifierModule
+from training.tasks.classification_options import Options
 
 SCRIPT = """
 import json, os, sys, time
