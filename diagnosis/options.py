@@ -40,7 +40,7 @@ LINE_WIDTH = 110
 COMMON_FOLDERS = ("detections", "labels")
 """What any run calls its folders: such a name does not tell one run from another."""
 
-TYPE_NAMES = ", ".join(kind.name for kind in ERROR_TYPES)
+TYPE_NAMES = ", ".join(error.name for error in ERROR_TYPES)
 DESCRIPTION = (
     "Break down the errors of one or several detectors as Hoiem et al. (ECCV 2012) do: "
     f"{TYPE_NAMES}. Writes a web page, figures, tables and numbers."
