@@ -38,10 +38,10 @@ __all__ = [
     "APKind",
     "APStatistic",
     "APTable",
-    "Curve",
     "HoiemScores",
     "OperatingPoint",
     "OperatingPoints",
+    "PrecisionRecallCurve",
     "average_precision",
     "best_f1",
     "normal_objects",
@@ -133,7 +133,7 @@ def _voc07(hits: Sequence[Hits], objects: NDArray[np.int64], normal: float) -> N
 
 def _area(hits: Sequence[Hits], objects: NDArray[np.int64], normal: float) -> NDArray[np.float64]:
     ranked = hits[0]
-    if ranked.copies is not None:  # each copy adds a step of recall of the same width
+    if ranked.weights is not None:  # each unit of weight adds a step of recall of the same width
         return mean_over_objects(envelope(ranked.precision, ranked.start), ranked, objects)
     area = np.zeros((1, len(ranked.start) - 1))
     for run, (low, high) in enumerate(itertools.pairwise(ranked.start)):
@@ -286,7 +286,10 @@ class APStatistic:
     def __call__(
         self, weights: Weights | None = None, kinds: Sequence[str] = tuple(AP_KINDS)
     ) -> dict[str, NDArray[np.float64]]:
-        """``map/<kind>`` ``(r, C)``; NaN for a class that has no objects, 0 where none is found.
+        """AP of each class, ``(r, C)``, as ``map/voc07``, ``map/area`` …: a key of :data:`AP_KINDS` each.
+
+        ``map/`` is also the prefix in diagnosis.json and TensorBoard, which show the means over the classes.
+        NaN for a class that has no objects, 0 where none is found.
 
         Without weights each image counts once, and r is 1.
         """
@@ -323,7 +326,7 @@ class APStatistic:
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class PrecisionRecallCurve:
     """Precision and recall after each counted detection of a class, best first.
 
     Parameters
@@ -339,7 +342,7 @@ class Curve:
     rows: NDArray[np.int64]
 
 
-def precision_recall_curve(matching: Matching, label: int, iou: float = STRONG) -> Curve:
+def precision_recall_curve(matching: Matching, label: int, iou: float = STRONG) -> PrecisionRecallCurve:
     """Precision over recall of class `label`, matched as VOC's devkit does.
 
     Recall is NaN throughout if the class has no objects.
@@ -349,7 +352,7 @@ def precision_recall_curve(matching: Matching, label: int, iou: float = STRONG) 
     true = np.cumsum(labels[rows] == 1)
     objects = int(matching.objects[label])
     recall = true / objects if objects else np.full(len(rows), np.nan)
-    return Curve(recall, true / np.arange(1, len(rows) + 1), rows)
+    return PrecisionRecallCurve(recall, true / np.arange(1, len(rows) + 1), rows)
 
 
 @dataclass(frozen=True)

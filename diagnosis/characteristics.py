@@ -412,7 +412,7 @@ def characteristics(
     labels = np.where(excused, np.int8(0), assignment.labels)
     ((_, (hits,)),) = Ranking(matching, [labels], matching.order).hits()
     normal = normal_objects(len(truth.images))
-    found = assignment.objects[matching.order[labels[matching.order] == 1]]  # (T,)
+    found = assignment.object_rows[matching.order[labels[matching.order] == 1]]  # (T,)
     precision = np.zeros(len(truth))
     normalized = hits.normalized_precision(objects[None], normal)
     precision[found] = envelope(normalized, hits.start)[0]

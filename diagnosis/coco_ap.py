@@ -74,10 +74,10 @@ class CocoLabels:
         order = np.lexsort((-object_, -overlap, ~self.counted[object_], detection))
         self._detection, self._object, self._overlap = detection[order], object_[order], overlap[order]
         self._rank = matching.pair_rank[own][order]
-        # A crowd region is always free: each detection on it gets a slot that nobody else wants.
+        # A crowd region matches any number of detections: each pair with one gets an object of its own.
         crowd = matching.ignored[self._object]
-        self._slot = np.where(crowd, len(truth) + np.cumsum(crowd) - 1, self._object)
-        self._slots = len(truth) + int(crowd.sum())
+        self._pair_object = np.where(crowd, len(truth) + np.cumsum(crowd) - 1, self._object)
+        self._objects = len(truth) + int(crowd.sum())
 
     def at(self, iou: float) -> NDArray[np.int8]:
         """``(M,)`` 1 true positive, 0 don't care or not counted, −1 false positive, of this smallest IoU."""
@@ -85,10 +85,10 @@ class CocoLabels:
         detection = self._detection[good]
         start = np.flatnonzero(np.diff(detection, prepend=-1))
         stop = np.append(start[1:], len(detection)).astype(np.int64)
-        taken = greedy(start, stop, self._slot[good], self._slots, self._rank[good])
-        taken = taken[taken >= 0]
+        matched = greedy(start, stop, self._pair_object[good], self._objects, self._rank[good])
+        matched = matched[matched >= 0]
         labels = self._unmatched.copy()
-        labels[detection[taken]] = self.counted[self._object[good[taken]]]
+        labels[detection[matched]] = self.counted[self._object[good[matched]]]
         return labels
 
 

@@ -18,7 +18,7 @@ from data.records import InputError
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.bootstrap import OVER_ALL, Progress, Statistic, bootstrap, draw_runs
 from diagnosis.breakdown import BreakdownStatistic, Top
-from diagnosis.impact import VARIANTS, ImpactStatistic
+from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
 from diagnosis.rankings import mean_defined
 from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.tide import TIDE_LABELS, TideStatistic
@@ -28,7 +28,7 @@ __all__ = ["Comparison", "Difference", "Estimate", "StatisticOf", "compare", "p_
 LABELS: dict[str, str] = {
     "share/correct_and_localization": "correct + localization",
     **{f"dap/{name}": label for name, label in TIDE_LABELS.items()},
-    **{f"impact/{variant.name}": variant.label for variant in VARIANTS},
+    **{f"impact/{variant.name}": variant.label for variant in IMPACT_VARIANTS},
     **{f"map/{name}": kind.mean for name, kind in AP_KINDS.items()},
 }
 """What quantities are called whose name does not say it."""
@@ -343,13 +343,13 @@ def compare(
     each = len(made[0])
 
     by_class, values, samples, run_values = set(), {}, {}, {}
-    for kind in range(each):
-        for quantity, example in values_of[kind].items():
+    for place in range(each):
+        for quantity, example in values_of[place].items():
             if example.ndim == 2:
                 by_class.add(quantity)
             # (S, 1, K) and (S, R, K) of the S detectors
             exact, redrawn = (
-                np.stack([part[quantity].reshape(len(part[quantity]), -1) for part in parts[kind::each]])
+                np.stack([part[quantity].reshape(len(part[quantity]), -1) for part in parts[place::each]])
                 for parts in (values_of, samples_of)
             )
             run_values[quantity] = tuple(exact[list(runs), 0] for runs in members.values())

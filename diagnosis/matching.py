@@ -1,4 +1,4 @@
-"""One pass over all overlaps, and which detection gets which object; every analysis reads it.
+"""All overlaps, computed once, and which detection is matched to which object; every analysis reads it.
 
 :func:`match` finds, once, every pair of a detection and an object of the same image that overlap, as columns
 sorted into *groups*: the pairs of one detection with the objects of one class. :func:`assign` and
@@ -28,19 +28,19 @@ __all__ = [
     "argsort_descending",
     "assign",
     "assign_devkit",
-    "copies",
     "greedy",
     "match",
-    "running_copies",
+    "running_weights",
     "sort_within",
     "take_objects",
+    "weights_of",
 ]
 
 CANDIDATES_AT_ONCE = 1 << 18
 """Pairs of a detection and any object of its image that are looked at together: they fit in the cache."""
 
-DENSE_SLOTS = 1 << 20
-"""Up to so many slots a plain table is used, however few pairs there are."""
+DENSE_ENTRIES = 1 << 20
+"""Up to so many entries (an object and a class each) a plain table is used, however few pairs there are."""
 
 RADIX_BITS = 16
 
@@ -251,7 +251,7 @@ class Matching:
         return np.flatnonzero(self.group_label == self.detections.labels[self.group_detection])
 
     def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
-        """What `compute` returns; computed once for each `key`, since several analyses ask for the same."""
+        """What `compute` returns, cached by `key`: several analyses ask for the same."""
         if key not in self._known:
             self._known[key] = compute()
         known: Result = self._known[key]
@@ -263,14 +263,17 @@ class Matching:
 
     @property
     def cells(self) -> int:
-        """Detections of the largest class, or all objects if they are more: what is counted together."""
+        """Columns of the widest array, one row a resample, in which a statistic counts: it bounds the memory.
+
+        That is the detections of the largest class, or all objects if they are more.
+        """
         return int(max(np.diff(self.class_start).max(initial=0), len(self.truth)))
 
     @cached_property
     def unclipped(self) -> Matching:
         """The same overlaps, in each group sorted by the IoU of the boxes as the detector gave them.
 
-        Its `pair_iou` is `pair_iou_unclipped`; of equal ones the earlier annotated object comes first.
+        Its `pair_iou` is `pair_iou_unclipped`; of equal ones the one annotated first comes first.
         """
         if self.pair_iou is self.pair_iou_unclipped:
             return self
@@ -356,9 +359,9 @@ class _Overlaps:
 
     def __init__(self, truth: GroundTruth, detections: Detections, clip: bool) -> None:
         # By image, then class, then as annotated.
-        self.objects = argsort_ascending(truth.image_index, argsort_ascending(truth.labels))
-        self.object_labels = truth.labels[self.objects]
-        self.object_boxes = truth.boxes[self.objects].T.copy()
+        self.object_order = argsort_ascending(truth.image_index, argsort_ascending(truth.labels))
+        self.object_labels = truth.labels[self.object_order]
+        self.object_boxes = truth.boxes[self.object_order].T.copy()
         self.object_area = _area(self.object_boxes)
         per_image = np.bincount(truth.image_index, minlength=len(truth.images))
         self.candidates = per_image[detections.image_index]  # (M,)
@@ -366,7 +369,7 @@ class _Overlaps:
         total = int(self.ends[-1]) if len(self.ends) else 0
         cuts = np.searchsorted(self.ends, np.arange(CANDIDATES_AT_ONCE, total, CANDIDATES_AT_ONCE))
         self.bounds = np.unique(np.concatenate([[0], cuts, [len(self.ends)]]))
-        # Added to the number of a candidate it gives its object's place in `objects`.
+        # What to add to the number of a candidate pair to get its object's place in `object_order`.
         first = (np.cumsum(per_image) - per_image)[detections.image_index]
         self.shift = first - (self.ends - self.candidates)
         self.boxes = detections.boxes.T
@@ -408,7 +411,7 @@ class _Overlaps:
         new = np.ones(len(detection), dtype=bool)
         new[1:] = (detection[1:] != detection[:-1]) | (label[1:] != label[:-1])
         start = np.flatnonzero(new)
-        return self.objects[place], iou, clipped, start, detection[start] + low, label[start]
+        return self.object_order[place], iou, clipped, start, detection[start] + low, label[start]
 
     def _clipped(
         self,
@@ -442,27 +445,27 @@ def _area(columns: NDArray[np.float64]) -> NDArray[np.float64]:
     return area
 
 
-# ---- who gets which object -------------------------------------------------------------------
+# ---- which detection is matched to which object ----------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
-    """What each of M detections got among the objects of its own class at one threshold.
+    """What each of M detections is matched to among the objects of its own class, at one threshold.
 
     Parameters
     ----------
     labels
         ``(M,)`` 1: true positive; 0: don't care, it fell on a difficult object; −1: false positive.
-    objects
-        ``(M,)`` the object taken, or −1.
+    object_rows
+        ``(M,)`` row of the matched object in the ground truth, or −1.
     overlaps
-        ``(M,)`` IoU with the object taken, else the largest IoU with any object of the class, or 0.
+        ``(M,)`` IoU with the matched object, else the largest IoU with any object of the class, or 0.
     duplicates
-        ``(M,)`` false positives whose object has been taken by a better ranked detection.
+        ``(M,)`` false positives of enough overlap with an object that a higher-ranked detection matches.
     """
 
     labels: NDArray[np.int8]
-    objects: NDArray[np.int64]
+    object_rows: NDArray[np.int64]
     overlaps: NDArray[np.float64]
     duplicates: NDArray[np.bool_]
 
@@ -470,80 +473,80 @@ class Assignment:
 def greedy(
     start: NDArray[np.int64],
     stop: NDArray[np.int64],
-    slot: NDArray[np.int64],
-    slots: int,
+    pair_object: NDArray[np.int64],
+    objects: int,
     rank: NDArray[np.int32],
     good: NDArray[np.bool_] | None = None,
-    view: NDArray[np.int64] | None = None,
-    views: int = 1,
+    ranking: NDArray[np.int64] | None = None,
+    rankings: int = 1,
 ) -> NDArray[np.int64]:
-    """Each of K choosers takes the first free slot on its list, the best ranked chooser first.
+    """Match each of K detections, by rank, to the first object of its list that is still free.
 
-    Here all choose at once, a slot keeps the best ranked of those that chose it, and the others choose again
-    among what is left to them (deferred acceptance, Gale and Shapley 1962). Since all slots rank the
-    choosers alike the outcome is the greedy one, after as many rounds as the longest chain of second
-    choices, a handful.
+    All detections choose at once, each object keeps the best ranked one that chose it, and the others move on
+    to their next object (deferred acceptance, Gale and Shapley 1962). Since all objects rank the detections
+    alike, the outcome is the greedy one, after a handful of rounds: the longest chain of second choices.
 
     Parameters
     ----------
     start, stop
-        ``(K,)`` the list of a chooser is the run ``start:stop`` of the P pairs, the dearest slot first.
-    slot
-        ``(P,)`` the slot of each pair, below `slots`.
-    slots
-        Number of slots.
+        ``(K,)`` the list of a detection is the run ``start:stop`` of the P pairs, the preferred object first.
+    pair_object
+        ``(P,)`` the object of each pair, below `objects`.
+    objects
+        Number of objects.
     rank
-        ``(P,)`` the smaller, the sooner. Pairs that share a slot and a view differ in rank.
+        ``(P,)`` rank of the pair's detection, the smallest first. Pairs that share an object and a ranking
+        differ in rank.
     good
-        ``(P,)`` pairs that are worth taking: in each run they come first, and the first is one. Default: all.
-    view, views
-        ``(K,)`` choosers of different views, below `views`, do not take slots from each other.
+        ``(P,)`` pairs that may be matched: in each run they come first, and the first is one. Default: all.
+    ranking, rankings
+        ``(K,)`` detections of different rankings, numbered below `rankings`, may match the same object.
 
     Returns
     -------
     NDArray
-        ``(K,)`` the pair that each chooser took, or −1.
+        ``(K,)`` the pair by which each detection is matched, or −1.
 
     Examples
     --------
-    >>> first, last = np.array([0, 2]), np.array([2, 3])  # both prefer slot 7
+    >>> first, last = np.array([0, 2]), np.array([2, 3])  # both prefer object 7
     >>> greedy(first, last, np.array([7, 5, 7]), 8, np.array([1, 1, 0], dtype=np.int32)).tolist()
     [1, 2]
     """
-    taken = np.full(len(start), -1, dtype=np.int64)
+    matched = np.full(len(start), -1, dtype=np.int64)
     if not len(start):
-        return taken
+        return matched
     # 32 bits: half the memory of the two tables, which is what takes time.
-    best_rank = np.full(slots * views, np.iinfo(np.int32).max, dtype=np.int32)
-    holder = np.full(slots * views, -1, dtype=np.int32)
+    best_rank = np.full(objects * rankings, np.iinfo(np.int32).max, dtype=np.int32)
+    holder = np.full(objects * rankings, -1, dtype=np.int32)
     choice = start.copy()
     active = _indices(len(start))
     while len(active):
         chosen = choice[active]
-        wanted, offer = slot[chosen], rank[chosen]
-        if view is not None and views > 1:
-            wanted = wanted * views + view[active]
+        wanted, offer = pair_object[chosen], rank[chosen]
+        if ranking is not None and rankings > 1:
+            wanted = wanted * rankings + ranking[active]
         np.minimum.at(best_rank, wanted, offer)
         won = best_rank[wanted] == offer
         winner, gained = active[won], wanted[won]
         displaced = holder[gained]
         displaced = displaced[displaced >= 0].astype(np.int64)
         holder[gained] = winner
-        taken[winner] = choice[winner]
-        taken[displaced] = -1
+        matched[winner] = choice[winner]
+        matched[displaced] = -1
         refused = np.concatenate([active[~won], displaced])
         choice[refused] += 1
         active = refused[choice[refused] < stop[refused]]
         if good is not None:
             active = active[good[choice[active]]]
-    return taken
+    return matched
 
 
 def take_objects(matching: Matching, threshold: float, groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Hoiem's greedy walk, in many groups at once (rules, section 2).
+    """Hoiem's greedy matching, in many groups at once (rules, section 2).
 
-    The detections of one class, by rank, each take the free object of one class with the largest IoU
-    of at least `threshold`. Every combination of classes is a walk by itself.
+    The detections of one class, by rank, are each matched to the free object of one class with the largest
+    IoU of at least `threshold`. Every combination of two classes is matched separately.
 
     Parameters
     ----------
@@ -552,30 +555,35 @@ def take_objects(matching: Matching, threshold: float, groups: NDArray[np.int64]
     threshold
         Smallest IoU, above 0.
     groups
-        ``(K,)`` indices of groups to walk. They must hold, for each combination of classes wanted,
+        ``(K,)`` indices of the groups to match. They must hold, for each combination of classes wanted,
         all of its groups.
 
     Returns
     -------
     NDArray
-        ``(K,)`` index of the pair that each group's detection took, or −1.
+        ``(K,)`` index of the pair by which each group's detection is matched, or −1.
     """
     able = np.flatnonzero(matching.group_iou[groups] >= threshold)
     chosen = groups[able]
-    # The detections of each class walk by themselves, but with objects of their own class no other walks.
-    view, views = matching.detections.labels[matching.group_detection[chosen]], len(matching.truth.classes)
-    if np.array_equal(view, matching.group_label[chosen]):
-        views = 1
-    slot, slots = matching.pair_object, len(matching.truth)
-    if slots * views > 4 * (len(slot) + len(groups)) + DENSE_SLOTS:  # keeps memory linear in the pairs
-        slot = slot * views + matching.detections.labels[matching.pair_detection]
-        unique, slot = np.unique(slot, return_inverse=True)
-        views, slots = 1, len(unique)
+    # The detections of each class are a ranking. Only one ranking competes for objects of its own class.
+    ranking, rankings = (
+        matching.detections.labels[matching.group_detection[chosen]],
+        len(matching.truth.classes),
+    )
+    if np.array_equal(ranking, matching.group_label[chosen]):
+        rankings = 1
+    pair_object, objects = matching.pair_object, len(matching.truth)
+    if (
+        objects * rankings > 4 * (len(pair_object) + len(groups)) + DENSE_ENTRIES
+    ):  # memory linear in the pairs
+        pair_object = pair_object * rankings + matching.detections.labels[matching.pair_detection]
+        unique, pair_object = np.unique(pair_object, return_inverse=True)
+        rankings, objects = 1, len(unique)
     start, stop = matching.group_start[chosen], matching.group_start[chosen + 1]
-    taken = np.full(len(groups), -1, dtype=np.int64)
+    matched = np.full(len(groups), -1, dtype=np.int64)
     good = matching.pair_iou >= threshold
-    taken[able] = greedy(start, stop, slot, slots, matching.pair_rank, good, view, views)
-    return taken
+    matched[able] = greedy(start, stop, pair_object, objects, matching.pair_rank, good, ranking, rankings)
+    return matched
 
 
 def assign(matching: Matching, threshold: float) -> Assignment:
@@ -591,13 +599,13 @@ def assign(matching: Matching, threshold: float) -> Assignment:
     Returns
     -------
     Assignment
-        Read-only, and computed once for each threshold.
+        Read-only, and cached by threshold.
     """
 
     def compute() -> Assignment:
         own = matching.own_groups
-        taken = take_objects(matching, threshold, own)
-        return _assignment(matching, threshold, own, taken, matching.group_start[own])
+        matched = take_objects(matching, threshold, own)
+        return _assignment(matching, threshold, own, matched, matching.group_start[own])
 
     return matching.once(("assign", threshold), compute)
 
@@ -605,20 +613,20 @@ def assign(matching: Matching, threshold: float) -> Assignment:
 def assign_devkit(matching: Matching, threshold: float = 0.5) -> Assignment:
     """Detections to objects of their own class by the rule of VOC's devkit.
 
-    A detection goes to the object with the largest IoU, taken or not; a second hit is a false
+    A detection belongs to the object with the largest IoU, matched already or not; a second hit is a false
     positive, any number of hits of a difficult object is ignored. Boxes are not clipped.
     """
 
     def compute() -> Assignment:
         unclipped, own = matching.unclipped, matching.own_groups
-        favourite = unclipped.group_start[own]  # of equal overlaps the one annotated first
-        hit = unclipped.pair_iou[favourite] >= threshold
-        objects = unclipped.pair_object[favourite]
+        largest = unclipped.group_start[own]  # of equal overlaps the one annotated first
+        hit = unclipped.pair_iou[largest] >= threshold
+        objects = unclipped.pair_object[largest]
         rank = matching.rank[matching.group_detection[own]]
         first = np.full(len(matching.truth), np.iinfo(np.int64).max)
         np.minimum.at(first, objects[hit], rank[hit])
-        takes = hit & ((rank == first[objects]) | matching.ignored[objects])
-        return _assignment(unclipped, threshold, own, np.where(takes, favourite, -1), favourite)
+        matched = hit & ((rank == first[objects]) | matching.ignored[objects])
+        return _assignment(unclipped, threshold, own, np.where(matched, largest, -1), largest)
 
     return matching.once(("assign_devkit", threshold), compute)
 
@@ -627,44 +635,44 @@ def _assignment(
     matching: Matching,
     threshold: float,
     groups: NDArray[np.int64],
-    taken: NDArray[np.int64],
+    matched: NDArray[np.int64],
     largest: NDArray[np.int64],
 ) -> Assignment:
-    """Per detection, from the pair that each of its own class's `groups` took and its largest pair."""
+    """From the pair that matches the detection of each of `groups`, or −1, and its pair of largest IoU."""
     iou = matching.pair_iou
     detection = matching.group_detection[groups]
     count = len(matching.detections)
     labels = np.full(count, -1, dtype=np.int8)
-    objects = np.full(count, -1, dtype=np.int64)
+    object_rows = np.full(count, -1, dtype=np.int64)
     overlaps = np.zeros(count)
     duplicates = np.zeros(count, dtype=bool)
-    took = taken >= 0
+    has_object = matched >= 0
     overlaps[detection] = best = iou[largest]
-    duplicates[detection] = ~took & (best >= threshold)
-    pairs, holders = taken[took], detection[took]
-    overlaps[holders] = iou[pairs]
-    objects[holders] = taken_objects = matching.pair_object[pairs]
-    labels[holders] = ~matching.ignored[taken_objects]
-    for column in (labels, objects, overlaps, duplicates):
+    duplicates[detection] = ~has_object & (best >= threshold)
+    pairs, rows = matched[has_object], detection[has_object]
+    overlaps[rows] = iou[pairs]
+    object_rows[rows] = objects = matching.pair_object[pairs]
+    labels[rows] = ~matching.ignored[objects]
+    for column in (labels, object_rows, overlaps, duplicates):
         column.setflags(write=False)
-    return Assignment(labels, objects, overlaps, duplicates)
+    return Assignment(labels, object_rows, overlaps, duplicates)
 
 
 # ---- counting with weights of the images -----------------------------------------------------
 #
-# An image of weight w stands for w copies of it, each with its objects and its detections. Which detection
-# gets which object is settled within an image, so weights change no match, only how often each thing counts.
+# An image of weight w counts as w images, each with its objects and its detections. Detections are matched
+# within an image, so weights change no match, only how often each object and detection counts.
 
 
-def copies(weights: Weights, images: NDArray[np.int64]) -> Weights:
+def weights_of(weights: Weights, images: NDArray[np.int64]) -> Weights:
     """``(r, n)`` the weight of each of `images` ``(n,)``."""
     return weights.take(images, axis=1, mode="wrap")  # they are known to be indices: no need to check
 
 
-def running_copies(weights: Weights, images: NDArray[np.int64]) -> Weights:
-    """``(r, n + 1)`` copies before each of `images` ``(n,)``, and of all."""
+def running_weights(weights: Weights, images: NDArray[np.int64]) -> Weights:
+    """``(r, n + 1)`` total weight of the `images` ``(n,)`` before each, and of all."""
     count = np.zeros((len(weights), len(images) + 1), dtype=np.int32)  # four times as fast to sum as 64 bits
-    np.cumsum(copies(weights, images), axis=1, dtype=np.int32, out=count[:, 1:])
+    np.cumsum(weights_of(weights, images), axis=1, dtype=np.int32, out=count[:, 1:])
     return count
 
 
@@ -690,5 +698,5 @@ class ObjectCounter:
         if weights is None:
             return self._number[None]
         end = np.concatenate([[0], np.cumsum(self._number)])
-        number: NDArray[np.int64] = np.diff(running_copies(weights, self._images)[:, end], axis=1)
+        number: NDArray[np.int64] = np.diff(running_weights(weights, self._images)[:, end], axis=1)
         return number.astype(np.int64)

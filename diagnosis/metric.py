@@ -162,7 +162,7 @@ class ErrorBreakdown(Metric):
         breakdown = break_down(matching, self.similar, self.top, strong=self.iou)
         scores = average_precision(truth, found, matching, iou=self.iou, coco=AP_KINDS[self.ap].own_iou)
         shares = breakdown.pooled() if self.pooled else breakdown.mean_over_classes()
-        names = [kind.name for kind in ERROR_TYPES]
+        names = [error.name for error in ERROR_TYPES]
         values = dict(zip(names, shares.tolist(), strict=True)) | {"map": scores.mean()[self.ap]}
         if self.per_class:
             each = np.column_stack([breakdown.shares, getattr(scores, self.ap)])

@@ -1,4 +1,4 @@
-"""Everything found out about one detector, each analysis once, at the detector's own IoU."""
+"""All analyses of one detector, each computed once, when first asked for, at the IoU of the diagnosis."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from diagnosis.average_precision import APStatistic, APTable, OperatingPoints, b
 from diagnosis.breakdown import (
     STRONG,
     Breakdown,
+    PieErrorTypes,
     ReferencedObjects,
     Top,
-    Verdicts,
     break_down,
-    error_masks,
+    flag_error_types,
+    pie_error_types,
     referenced_objects,
-    verdicts,
 )
 from diagnosis.calibration import Calibration, calibration
 from diagnosis.characteristics import (
@@ -32,7 +32,7 @@ from diagnosis.characteristics import (
 )
 from diagnosis.confusion import ConfusionMatrix, confusion_matrix
 from diagnosis.impact import Impact, impact
-from diagnosis.matching import Assignment, Matching, assign, assign_devkit, match
+from diagnosis.matching import Assignment, Matching, assign, match
 from diagnosis.similar import class_groups, similar_matrix
 from diagnosis.tide import Tide, tide
 from diagnosis.trends import DetectionTrend, FalsePositiveTrend, detection_trend, false_positive_trend
@@ -82,7 +82,7 @@ class Diagnosis:
 
     @cached_property
     def breakdown(self) -> Breakdown:
-        """The kinds of its top detections."""
+        """The error types of its top detections."""
         return break_down(self.matching, self.similar, self.top, strong=self.iou)
 
     @cached_property
@@ -117,22 +117,17 @@ class Diagnosis:
 
     @cached_property
     def assignment(self) -> Assignment:
-        """Which detection gets which object of its class, by Hoiem's rule."""
+        """Which detection is matched to which object of its class, by Hoiem's rule."""
         return assign(self.matching, self.iou)
 
     @cached_property
-    def devkit_assignment(self) -> Assignment:
-        """The same by the rule of VOC's devkit."""
-        return assign_devkit(self.matching, self.iou)
-
-    @cached_property
-    def verdicts(self) -> Verdicts:
-        """The kind of every detection, counted or not."""
-        return verdicts(self.matching, self.similar, strong=self.iou)
+    def pie_error_types(self) -> PieErrorTypes:
+        """The error type of every detection, counted or not."""
+        return pie_error_types(self.matching, self.similar, strong=self.iou)
 
     @cached_property
     def referenced_objects(self) -> ReferencedObjects:
-        """The object that each detection is about."""
+        """The object that each detection refers to."""
         return referenced_objects(self.matching, self.similar, self.iou)
 
     @cached_property
@@ -143,9 +138,9 @@ class Diagnosis:
     @cached_property
     def false_positive_trends(self) -> dict[str, FalsePositiveTrend]:
         """Error mix of the first false positives, for each of :attr:`groups`."""
-        kinds = error_masks(self.matching, self.similar, strong=self.iou)
+        types = flag_error_types(self.matching, self.similar, strong=self.iou)
         return {
-            name: false_positive_trend(self.matching, kinds, members) for name, members in self.groups.items()
+            name: false_positive_trend(self.matching, types, members) for name, members in self.groups.items()
         }
 
     @cached_property

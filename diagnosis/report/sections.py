@@ -12,7 +12,7 @@ from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.characteristics import FEWEST_OBJECTS
 from diagnosis.compare import p_value, quantity_name
 from diagnosis.figures.style import count
-from diagnosis.impact import VARIANTS
+from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis
 from diagnosis.report.blocks import (
     ABSENT,
@@ -137,7 +137,7 @@ def _impact(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
         ("apn", "normalized", "normalised average precision (Hoiem)"),
     ):
         groups = []
-        for variant in VARIANTS:
+        for variant in IMPACT_VARIANTS:
             changed = variant.name.partition("_")[2].removeprefix("pure_")
             if changed:  # all of them but "all", the detections as they are
                 kind = next((kind.name for kind in ERROR_TYPES if changed.startswith(kind.name)), "")

@@ -13,14 +13,14 @@ from diagnosis.average_precision import AP_KINDS, APStatistic
 from diagnosis.bootstrap import bootstrap, draw_runs, resamples
 from diagnosis.breakdown import BreakdownStatistic
 from diagnosis.compare import compare, quantity_name
-from diagnosis.impact import VARIANTS, ImpactStatistic
+from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
 from diagnosis.tide import DAP_COLUMNS, TideStatistic
 from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.words import comparison_sentences, comparison_table
 from tests.diagnosis.scenes import some
 
 pytestmark = pytest.mark.filterwarnings("error")
-COMPARED = [variant.name for variant in VARIANTS if variant.compared]
+COMPARED = [variant.name for variant in IMPACT_VARIANTS if variant.compared]
 NAMES = ("correct", "localization", "similar", "other", "background")
 
 
@@ -100,7 +100,7 @@ def assert_equal(values, row, expected, coco=True):
     for name, gain in expected.tide.class_dap.items():
         same(f"dap/{name}", gain)
         same(f"dap/{name}/all", expected.tide.dap[name])
-    for variant, gain in zip(VARIANTS, expected.impact.gains(), strict=True):
+    for variant, gain in zip(IMPACT_VARIANTS, expected.impact.gains(), strict=True):
         if variant.compared:
             same(f"impact/{variant.name}", gain)
 
