@@ -8,6 +8,7 @@ that fits two by equally trusted routes means neither: messages name both.
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import TypeAlias
@@ -32,6 +33,9 @@ Routes: TypeAlias = list[tuple[str, int]]
 
 NO_INDEX = -1
 """The index of what is unknown or ambiguous."""
+
+MOST_COMPARED, LONGEST_COMPARED = 20_000, 200
+"""Names, and characters of one, that are searched for the one that was probably meant."""
 
 FILE_NAME, NAME, ID = "the file name", "the name", "the id"
 
@@ -203,5 +207,6 @@ def distinct_names(files: Sequence[str]) -> list[str] | None:
 
 def hint(key: object, known: Iterable[str], cutoff: float = 0.6, *, quoted: bool = True) -> str:
     """``; did you mean 'dog'?``, or nothing where no name is at least `cutoff` alike (:mod:`difflib`)."""
-    near = difflib.get_close_matches(str(key), list(known), n=1, cutoff=cutoff)
+    some = list(itertools.islice(known, MOST_COMPARED))
+    near = difflib.get_close_matches(str(key)[:LONGEST_COMPARED], some, n=1, cutoff=cutoff)
     return f"; did you mean {repr(near[0]) if quoted else near[0]}?" if near else ""
