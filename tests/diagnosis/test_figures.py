@@ -118,28 +118,20 @@ def scene(name):
         matching = crowded(1)
         named = {LONG: matching.detections, "$x_1$": nothing(matching.truth), "c": matching.detections}
         diagnoses = [diagnose(matching.truth, found, name, SIMILAR) for name, found in named.items()]
-    elif name == "many classes":
-        truth = made_up(80, 240)
-        groups = [truth.classes[start : start + 10] for start in range(0, 80, 10)]
-        return [diagnose(truth, detected(truth, 1, share=0.7), LONG, groups, coco=False)], None
     else:
         objects, found = {"empty": (0, 0), "no objects": (0, 9), "blind": (30, 0), "single": (1, 1)}[name]
         diagnoses = [record(crowded(0, objects, found))]
     return diagnoses, compare(diagnoses, replicates=5)
 
 
-@pytest.mark.parametrize("name", ["two", "three", "many classes", "empty", "no objects", "blind", "single"])
-def test_every_figure_is_legible_and_written(name, tmp_path):
+@pytest.mark.parametrize("name", ["two", "three", "empty", "no objects", "blind", "single"])
+def test_every_figure_is_legible(name):
     diagnoses, comparison = scene(name)
-    with np.errstate(all="raise"):
-        chosen = illustrations(diagnoses, comparison)
-        figures = {illustration.file: illustration.draw() for illustration in chosen}
-    assert len(figures) == len(chosen)  # each under a name of its own
-    for file, figure in figures.items():
+    kinds = {one.file.rstrip("_123"): one for one in reversed(illustrations(diagnoses, comparison))}
+    for illustration in kinds.values():  # of each kind the first detector's: the others' are alike
+        with np.errstate(all="raise"):
+            figure = illustration.draw()
         assert_legible(figure)
-        if name != "many classes":  # a minute for files that are like the others'
-            assert save_figure(figure, tmp_path / f"{file}.svg").stat().st_size > 1000
-        assert figure.get_size_inches().max() < 55
 
 
 def test_the_catalogue_names_figures_sections_and_texts(two, comparison):
