@@ -44,6 +44,7 @@ def confusion_heatmap(diagnosis: Diagnosis) -> Figure:
     """The confusion matrix, each row as shares of what is there."""
     matrix = diagnosis.confusion
     labels, cut = most_frequent(diagnosis.breakdown.objects)
+    cut += " A row adds up to 100 with the classes that are not shown." if cut else ""
     shown = [*labels, len(matrix.classes)]
     shares, totals = np.nan_to_num(matrix.shares())[np.ix_(shown, shown)], matrix.counts.sum(axis=1)
     kept = (

@@ -72,6 +72,10 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
             engine = figure.get_layout_engine()
             if engine is not None and any(axes.get_subplotspec() for axes in figure.axes):
                 engine.execute(figure)
+                for (
+                    axes
+                ) in figure.axes:  # the last digits change from run to run, and a file's bytes with them
+                    axes.set_position(np.round(axes.get_position(original=True).bounds, 6).tolist())
             figure.set_layout_engine(None)  # with an engine, matplotlib would draw twice for each file
         return figure
 

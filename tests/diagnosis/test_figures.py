@@ -221,13 +221,14 @@ def test_an_all_correct_detector_is_one_whole_pie(two):
     assert "100.0%" in texts(figure)
 
 
-@settings(max_examples=15, deadline=None)
-@given(counts=st.lists(st.integers(0, 400), min_size=5, max_size=5).filter(sum))
-def test_labels_of_slices_never_overlap(counts):
-    diagnosis = record(crowded(0, 1, 1))
-    shares = replace(diagnosis.breakdown, counts=np.array([counts] + [[0] * 5] * 4))
-    vars(diagnosis)["breakdown"] = shares  # in place of what the record would compute
-    assert_legible(pies([diagnosis]))
+@settings(max_examples=5)
+@given(st.lists(st.lists(st.integers(0, 400), min_size=5, max_size=5).filter(sum), min_size=3, max_size=3))
+def test_labels_of_slices_never_overlap(several):
+    diagnoses = [record(crowded(0, 1, 1)) for _ in several]
+    for diagnosis, counts in zip(diagnoses, several, strict=True):
+        shares = replace(diagnosis.breakdown, counts=np.array([counts] + [[0] * 5] * 4))
+        vars(diagnosis)["breakdown"] = shares  # in place of what the record would compute
+    assert_legible(pies(diagnoses))
 
 
 @pytest.mark.parametrize("detectors", [1, 2])
@@ -432,15 +433,6 @@ def test_precision_and_recall_are_the_records_curves(two):
     assert f"AP {scores}; N = 15" in texts(charts[1].figure)
 
 
-def test_many_classes_are_cut_to_those_of_the_most_objects():
-    truth = made_up(30, 70)  # the first ten have three objects
-    figure = precision_recall([diagnose(truth, detected(truth), coco=False)])
-    assert len([axes for axes in figure.axes if axes.axison]) == 24
-    assert {"class 1", "class 9"} <= set(texts(figure))
-    assert "class 26" not in texts(figure)
-    assert "24 classes of most objects, of 30" in " ".join(texts(figure))
-
-
 def test_reliability_is_the_records_calibration(two):
     figure = reliability(two)
     charts = [axes for axes in figure.axes if axes.axison and axes.lines]
@@ -617,7 +609,12 @@ def test_files_are_written_and_the_same_bytes_each_time(two, tmp_path):
     names = {f"{stem}.{kind}" for stem in ("error_pies", "error_bars", "ap") for kind in ("png", "svg")}
     assert {path.name for path in paths} == names
     assert {path.name for path in (tmp_path / "new" / "one").iterdir()} == names  # no leftovers
+    paths += save_illustrations(
+        [one for one in illustrations(two) if one.file == "precision_recall"], tmp_path
+    )
     again = save_figures(two, tmp_path / "two")
+    again.append(save_figure(precision_recall(two), tmp_path / "again.png"))
+    again.append(save_figure(precision_recall(two), tmp_path / "again.svg"))
     for one, other in zip(paths, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
         if one.suffix == ".svg":
@@ -625,6 +622,10 @@ def test_files_are_written_and_the_same_bytes_each_time(two, tmp_path):
         else:
             with Image.open(one) as image:
                 assert image.width >= 150 * 5.4  # dots an inch
+    for axes in precision_recall(two).axes:  # the layout's last digits change from process to process
+        assert axes.get_position(original=True).bounds == pytest.approx(
+            np.round(axes.get_position(original=True).bounds, 6), abs=1e-13
+        )
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_part(two, tmp_path, monkeypatch):
