@@ -123,6 +123,12 @@ def _ids(name: str, values: Iterable[int | str], count: int, of: str) -> tuple[i
     return ids
 
 
+def _extents(values: ArrayLike | None, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(N, 2)`` width and height; not below 0."""
+    given = boxes[:, 2:] - boxes[:, :2] if values is None else np.maximum(values, 0.0)
+    return _column("extents", given, np.float64, (len(boxes), 2))
+
+
 def _check_boxes(boxes: NDArray[np.float64], *, allow_empty: bool) -> None:
     finite = np.isfinite(boxes).all(axis=1)
     if not finite.all():
@@ -168,6 +174,9 @@ class GroundTruth:
         numbers or strings. Empty where it has names alone.
     object_ids
         What it calls its N objects, as the ids of COCO's annotations. Empty where it does not name them.
+    extents
+        ``(N, 2)`` width and height as in the file: (x + w) − x may differ from w in the last digit, which
+        decides equal overlaps and sizes in COCO's scores. Default: those of the boxes.
 
     Raises
     ------
@@ -194,6 +203,7 @@ class GroundTruth:
     image_ids: tuple[int | str, ...] = ()
     class_ids: tuple[int | str, ...] = ()
     object_ids: tuple[int | str, ...] = ()
+    extents: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
 
     def __init__(
         self,
@@ -210,6 +220,7 @@ class GroundTruth:
         image_ids: Iterable[int | str] = (),
         class_ids: Iterable[int | str] = (),
         object_ids: Iterable[int | str] = (),
+        extents: ArrayLike | None = None,
     ) -> None:
         image_names = _names("images", images)
         class_names = _names("classes", classes)
@@ -241,6 +252,7 @@ class GroundTruth:
             "image_ids": _ids("image_ids", image_ids, len(image_names), "images"),
             "class_ids": _ids("class_ids", class_ids, len(class_names), "classes"),
             "object_ids": _ids("object_ids", object_ids, rows, "objects"),
+            "extents": _extents(extents, box_column),
         }
         for name, value in columns.items():
             object.__setattr__(self, name, value)
@@ -283,6 +295,7 @@ class GroundTruth:
             [self.image_ids[i] for i in chosen] if self.image_ids else (),
             self.class_ids,
             [self.object_ids[row] for row in rows] if self.object_ids else (),
+            self.extents[rows],
         )
 
 
@@ -302,6 +315,8 @@ class Detections:
         ``(M,)`` confidence, finite; larger is surer.
     boxes
         ``(M, 4)`` xyxy, continuous pixels; may reach beyond the image and may have no area.
+    extents
+        ``(M, 2)`` width and height as in the file, see :class:`GroundTruth`. Default: those of the boxes.
 
     Raises
     ------
@@ -322,6 +337,7 @@ class Detections:
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
     boxes: NDArray[np.float64]
+    extents: NDArray[np.float64]
 
     def __init__(
         self,
@@ -331,6 +347,7 @@ class Detections:
         labels: ArrayLike,
         scores: ArrayLike,
         boxes: ArrayLike,
+        extents: ArrayLike | None = None,
     ) -> None:
         image_names = _names("images", images)
         class_names = _names("classes", classes)
@@ -348,6 +365,7 @@ class Detections:
             "labels": _indices("labels", labels, rows, len(class_names), "classes"),
             "scores": score_column,
             "boxes": box_column,
+            "extents": _extents(extents, box_column),
         }
         for name, value in columns.items():
             object.__setattr__(self, name, value)

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from data.boxes import area, xywh_to_xyxy, xyxy_to_xywh
+from data.boxes import area, xywh_to_xyxy
 from data.formats.classes import class_names
 from data.formats.files import UNKNOWN_SIZE, image_size, parse_json, read_json, write_text
 from data.formats.names import (
@@ -176,8 +176,11 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
         found = f"the id {annotations[row].id!r} a second time (first in annotations[{first}])"
         return found, "each id once", "of an id that was there before"
 
+    image_index, labels, boxes, extents = _columns(annotations, by_id(image_ids), by_id(class_ids))
     rows = Rows(
-        *_columns(annotations, by_id(image_ids), by_id(class_ids)),
+        image_index,
+        labels,
+        boxes,
         lambda row: f"{path}: annotations[{indices[row]}]",
         {
             "image": lambda row: (
@@ -222,6 +225,7 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
         image_ids=image_ids,
         class_ids=class_ids,
         object_ids=_object_ids(kept),
+        extents=extents[keep],
     )
 
 
@@ -443,7 +447,7 @@ def read_coco_detections(path: Path | str, truth: GroundTruth, lenient: bool = F
         if not isinstance(elements, list):
             raise InputError(path, _not_a_list(elements), RESULTS) from None
         results, indices = _convert(elements, Result, lambda i: f"{path}[{i}]", faults, RESULT)
-    image_index, labels, boxes = _columns(results, images_by_id(truth), classes_by_id(truth))
+    image_index, labels, boxes, extents = _columns(results, images_by_id(truth), classes_by_id(truth))
     scores = np.fromiter(map(attrgetter("score"), results), np.float64, len(results))
     problems = detection_problems(
         truth,
@@ -454,7 +458,7 @@ def read_coco_detections(path: Path | str, truth: GroundTruth, lenient: bool = F
         sized=True,
     )
     where = lambda row: f"{path}[{indices[row]}]"  # noqa: E731
-    rows = Rows(image_index, labels, boxes, where, problems, scores, sized=True)
+    rows = Rows(image_index, labels, boxes, where, problems, scores, sized=True, extents=extents)
     return detections_of(truth, rows, faults)
 
 
@@ -472,14 +476,16 @@ def _not_a_list(content: Any) -> str:
 
 def _columns(
     records: Sequence[Annotation] | Sequence[Result], images: Lookup, classes: Lookup
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Image index (M,), label (M,) and box (M, 4) xyxy of annotations or results."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Image index (M,), label (M,), box (M, 4) xyxy, width and height (M, 2) of annotations or results."""
     count = len(records)
-    boxes = itertools.chain.from_iterable(map(attrgetter("bbox"), records))
+    numbers = itertools.chain.from_iterable(map(attrgetter("bbox"), records))
+    boxes = np.fromiter(numbers, np.float64, 4 * count).reshape(count, 4)
     return (
         np.fromiter(map(images.__getitem__, map(attrgetter("image_id"), records)), np.int64, count),
         np.fromiter(map(classes.__getitem__, map(attrgetter("category_id"), records)), np.int64, count),
-        xywh_to_xyxy(np.fromiter(boxes, np.float64, 4 * count).reshape(count, 4)),
+        xywh_to_xyxy(boxes),
+        boxes[:, 2:],
     )
 
 
@@ -546,7 +552,7 @@ def coco_ground_truth(truth: GroundTruth, keep_ids: bool = False) -> dict[str, A
         truth.object_ids if keep_ids and truth.object_ids else range(1, len(truth) + 1),
         truth.image_index.tolist(),
         truth.labels.tolist(),
-        xyxy_to_xywh(truth.boxes).tolist(),
+        np.concatenate([truth.boxes[:, :2], truth.extents], axis=1).tolist(),
         truth.attributes.get("area", area(truth.boxes)).tolist(),
         truth.crowd.tolist(),
         truth.difficult.tolist(),
@@ -579,7 +585,7 @@ def coco_detections(detections: Detections, truth: GroundTruth | None = None) ->
     rows = zip(
         detections.image_index.tolist(),
         detections.labels.tolist(),
-        xyxy_to_xywh(detections.boxes).tolist(),
+        np.concatenate([detections.boxes[:, :2], detections.extents], axis=1).tolist(),
         detections.scores.tolist(),
         strict=True,
     )

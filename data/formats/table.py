@@ -196,10 +196,13 @@ def _detections(
     labels, label = _indices(table[columns.label], classes, kind.endswith("_id"))
     numbers = np.stack([_numbers(table[name], name, faults) for name in columns.numbers], axis=1)
     scores, boxes = numbers[:, 0], numbers[:, 1:]
+    extents = boxes[:, 2:] if columns.extent else None
     if columns.extent:
         boxes = xywh_to_xyxy(boxes)
     problems = detection_problems(truth, scores, boxes, image, label, meant)
-    return detections_of(truth, Rows(image_index, labels, boxes, where, problems, scores), faults)
+    return detections_of(
+        truth, Rows(image_index, labels, boxes, where, problems, scores, extents=extents), faults
+    )
 
 
 def _indices(

@@ -113,6 +113,8 @@ class Rows(NamedTuple):
     """The file gives width and height, so a negative one is a fault and never the result of clipping."""
     repeated: NDArray[np.bool_] | None = None
     """``(M,)`` which ids were there before."""
+    extents: NDArray[np.float64] | None = None
+    """``(M, 2)`` width and height, where the file gives them."""
 
 
 RULES = ("image", "class", "score", "finite", "extent", "id")
@@ -250,8 +252,11 @@ Columns: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floa
 
 def valid_detections(rows: Rows, faults: Faults, sizes: NDArray[np.int64]) -> Columns:
     """The columns of the :func:`valid_rows`; boxes inverted by clipping are left without area, in place."""
+    return _kept(rows, valid_rows(rows, faults, sizes))
+
+
+def _kept(rows: Rows, valid: NDArray[np.int64]) -> Columns:
     assert rows.scores is not None
-    valid = valid_rows(rows, faults, sizes)
     keep = slice(None) if len(valid) == len(rows.labels) else valid  # a slice copies nothing
     boxes = rows.boxes[keep]
     np.maximum(boxes[:, :2], boxes[:, 2:], out=boxes[:, 2:])
@@ -260,7 +265,9 @@ def valid_detections(rows: Rows, faults: Faults, sizes: NDArray[np.int64]) -> Co
 
 def detections_of(truth: GroundTruth, rows: Rows, faults: Faults) -> Detections:
     """The record of the :func:`valid_detections`, in their order."""
-    return Detections(truth.images, truth.classes, *valid_detections(rows, faults, truth.sizes))
+    valid = valid_rows(rows, faults, truth.sizes)
+    extents = None if rows.extents is None else rows.extents[valid]
+    return Detections(truth.images, truth.classes, *_kept(rows, valid), extents)
 
 
 def box_in_image(
