@@ -17,10 +17,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Detections", "GroundTruth", "InputError"]
+__all__ = ["Detections", "GroundTruth", "InputError", "InputWarning"]
 
 UNKNOWN = -1
 """In an integer attribute column (``truncated``, ``occluded``): not annotated."""
+
+
+LONGEST_TEXT = 2000
+"""Characters of each part of a message: a file must not fill the terminal."""
+
+
+class InputWarning(UserWarning):
+    """Something the user gave is odd, was read all the same, and may make the numbers wrong.
+
+    ``python -m diagnosis`` prints it and repeats it in ``diagnosis.json`` and on the page; with ``--strict``
+    it is an error.
+    """
 
 
 class InputError(ValueError):
@@ -44,15 +56,20 @@ class InputError(ValueError):
     """
 
     def __init__(self, where: object, found: str, expected: str) -> None:
-        super().__init__(f"{where}: found {found}; expected {expected}")
-        self.where = str(where)
-        self.found = found
-        self.expected = expected
+        self.where, self.found, self.expected = (_printable(str(text)) for text in (where, found, expected))
+        super().__init__(f"{self.where}: found {self.found}; expected {self.expected}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         # An exception pickles with the one string it was made of, but this one is made of three: worker
         # processes hand it on.
         return (type(self), (self.where, self.found, self.expected))
+
+
+def _printable(text: str) -> str:
+    """`text` shortened, and without halves of surrogate pairs, which cannot be printed."""
+    if len(text) > LONGEST_TEXT:
+        text = text[:LONGEST_TEXT] + "…"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _column(name: str, values: ArrayLike, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
@@ -174,6 +191,9 @@ class GroundTruth:
         numbers or strings. Empty where it has names alone.
     object_ids
         What it calls its N objects, as the ids of COCO's annotations. Empty where it does not name them.
+    file_names
+        The name of each image's file as the annotations have it, whether the file is at hand or not. Empty
+        where they name no files.
     extents
         ``(N, 2)`` width and height as in the file: (x + w) − x may differ from w in the last digit, which
         decides equal overlaps and sizes in COCO's scores. Default: those of the boxes.
@@ -203,6 +223,7 @@ class GroundTruth:
     image_ids: tuple[int | str, ...] = ()
     class_ids: tuple[int | str, ...] = ()
     object_ids: tuple[int | str, ...] = ()
+    file_names: tuple[str, ...] = ()
     extents: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
 
     def __init__(
@@ -220,6 +241,7 @@ class GroundTruth:
         image_ids: Iterable[int | str] = (),
         class_ids: Iterable[int | str] = (),
         object_ids: Iterable[int | str] = (),
+        file_names: Sequence[str] = (),
         extents: ArrayLike | None = None,
     ) -> None:
         image_names = _names("images", images)
@@ -232,9 +254,10 @@ class GroundTruth:
             row = int(np.flatnonzero((size_column <= 0).any(axis=1))[0])
             where = f"sizes of image {image_names[row]!r}"
             raise InputError(where, str(size_column[row].tolist()), "a positive width and height")
-        if files and len(files) != len(image_names):
-            expected = f"one for each image, or none: {len(image_names)}"
-            raise InputError("files", f"{len(files)} files", expected)
+        for what, listed in (("files", files), ("file_names", file_names)):
+            if listed and len(listed) != len(image_names):
+                expected = f"one for each image, or none: {len(image_names)}"
+                raise InputError(what, f"{len(listed)} files", expected)
         none = np.zeros(rows, dtype=bool)
         columns = {
             "images": image_names,
@@ -252,6 +275,7 @@ class GroundTruth:
             "image_ids": _ids("image_ids", image_ids, len(image_names), "images"),
             "class_ids": _ids("class_ids", class_ids, len(class_names), "classes"),
             "object_ids": _ids("object_ids", object_ids, rows, "objects"),
+            "file_names": tuple(map(str, file_names)),
             "extents": _extents(extents, box_column),
         }
         for name, value in columns.items():
@@ -295,6 +319,7 @@ class GroundTruth:
             [self.image_ids[i] for i in chosen] if self.image_ids else (),
             self.class_ids,
             [self.object_ids[row] for row in rows] if self.object_ids else (),
+            [self.file_names[i] for i in chosen] if self.file_names else (),
             self.extents[rows],
         )
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 from data.formats import read_found, read_ground_truth
-from data.records import InputError
+from data.records import InputError, InputWarning
 from diagnosis import options as given
 from diagnosis.breakdown import WEAK
 from diagnosis.compare import compare
@@ -19,9 +19,12 @@ from diagnosis.record import diagnose
 from diagnosis.similar import read_similar
 from diagnosis.words import notes, summary
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as in shells."""
 
-def run(options: argparse.Namespace, progress: Progress, command: str) -> None:
-    """Read, diagnose, write, and print the summary."""
+
+def run(options: argparse.Namespace, progress: Progress, command: str, warned: Sequence[str] = ()) -> None:
+    """Read, diagnose, write, and print the summary. `warned` is what readers have warned of meanwhile."""
     if not WEAK <= options.iou <= 1:
         raise InputError("--iou", f"{options.iou:g}", f"a number from {WEAK} to 1")
     if options.replicates < 0:
@@ -29,7 +32,7 @@ def run(options: argparse.Namespace, progress: Progress, command: str) -> None:
     names = given.name_detectors(options.detections, options.names)
     top = given.parse_top(options.top)
     progress("reading the ground truth")
-    truth = read_ground_truth(options.ground_truth, options.lenient)
+    truth = read_ground_truth(options.ground_truth, options.lenient, options.pixels_from)
     if options.images is not None:
         truth = given.with_images(truth, options.images)
     similar = read_similar(options.similar, options.ground_truth, truth.classes)
@@ -37,7 +40,7 @@ def run(options: argparse.Namespace, progress: Progress, command: str) -> None:
     diagnoses = []
     for name, path in zip(names, options.detections, strict=True):
         progress(f"reading {path}")
-        found = read_found(path, truth, options.lenient)
+        found = read_found(path, truth, options.lenient, options.box_format, options.normalized)
         progress(f"diagnosing {name}: {len(found):,} detections, {len(truth):,} objects")
         diagnoses.append(diagnose(truth, found, name, similar.groups, top=top, iou=options.iou, edges=edges))
     origin = provenance(command, vars(options), diagnoses)
@@ -53,7 +56,7 @@ def run(options: argparse.Namespace, progress: Progress, command: str) -> None:
             top=top,
             progress=lambda done, total: progress(resampling, f"{done:,} done"),
         )
-    remarks = [similar.sentence(), *notes(diagnoses, comparison)]
+    remarks = [similar.sentence(), *notes(diagnoses, comparison), *(f"Warning: {line}" for line in warned)]
     why_no_photographs = given.missing_photographs(truth)
     from diagnosis.write_results import write_results  # imports matplotlib: not before the input is valid
 
@@ -84,18 +87,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = given.parser().parse(words)
     progress = Progress()
 
+    warned: list[str] = []
+
     def say(line: str) -> None:
         progress.pause()
         print(line, file=sys.stderr)
 
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if isinstance(message, InputWarning):
+            warned.append(str(message))
+        say(f"warning: {message}")
+
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
+        if options.strict:
+            warnings.simplefilter("error", InputWarning)
+        warnings.showwarning = show
         try:
-            run(options, progress, shlex.join(["python", "-m", "diagnosis", *words]))
+            run(options, progress, shlex.join(["python", "-m", "diagnosis", *words]), warned)
         except InputError as error:
             say(f"error: {error}")
             return 2
+        except InputWarning as warning:
+            say(f"error: {warning} (--strict)")
+            return 2
+        except KeyboardInterrupt:
+            say("interrupted: nothing was changed")
+            return INTERRUPTED
         finally:
             progress.end()
     return 0

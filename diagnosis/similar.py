@@ -230,7 +230,7 @@ def read_similar(choice: str | None, spec: str, classes: Sequence[str]) -> Simil
     if choice == "none":
         return Similar([], "none were asked for")
     if choice is None:
-        return Similar(*similar_source(spec))
+        return Similar(*similar_source(spec, classes))
     known = {"voc": VOC_SIMILAR, "coco": COCO_SIMILAR}
     if choice not in known:
         named = read_groups(Path(choice))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.formats.files import read_yaml, write_text
+from data.formats.files import read_text, read_yaml, write_text
 from data.formats.names import hint
 from data.records import InputError
 
@@ -16,6 +16,7 @@ __all__ = [
     "VOC_SIMILAR",
     "ClassList",
     "class_names",
+    "has_classes",
     "read_classes",
     "write_classes",
 ]
@@ -53,7 +54,7 @@ COCO_SIMILAR: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 """COCO's supercategories, by the names of its 80 classes; person, the only one in its own, is left out."""
 
-FILE_NAME = "classes.yaml"
+FILE_NAME, LABEL_MAP = "classes.yaml", "labelmap.txt"
 
 
 class ClassList(NamedTuple):
@@ -70,10 +71,10 @@ class ClassList(NamedTuple):
 
 
 def read_classes(folder: Path | str) -> ClassList:
-    """The classes of the VOC tree `folder`: those of its ``classes.yaml``, or else VOC's 20.
+    """The classes of the VOC tree `folder`: those of its ``classes.yaml`` or ``labelmap.txt``, or VOC's 20.
 
     A tree with other classes names them in ``classes.yaml``: ``classes: [cat, dog, sofa]`` and,
-    optional, ``similar: [[cat, dog]]``.
+    optional, ``similar: [[cat, dog]]``. CVAT writes ``labelmap.txt``, lines of ``name:color:parts:actions``.
 
     Raises
     ------
@@ -82,7 +83,8 @@ def read_classes(folder: Path | str) -> ClassList:
     """
     path = Path(folder) / FILE_NAME
     if not path.exists():
-        return ClassList(VOC_CLASSES, VOC_SIMILAR)
+        label_map = Path(folder) / LABEL_MAP
+        return ClassList(_label_map(label_map) if label_map.exists() else VOC_CLASSES, VOC_SIMILAR)
     content = read_yaml(
         path,
         "the classes of the tree",
@@ -107,6 +109,18 @@ def read_classes(folder: Path | str) -> ClassList:
                     f"{path}: similar[{i}]", f"the unknown class {name!r}", f"one of {', '.join(names)}"
                 )
     return ClassList(names, similar)
+
+
+def has_classes(folder: Path) -> bool:
+    """Whether the VOC tree names its classes."""
+    return (folder / FILE_NAME).exists() or (folder / LABEL_MAP).exists()
+
+
+def _label_map(path: Path) -> tuple[str, ...]:
+    """The classes of CVAT's ``labelmap.txt``, without the background, which has no objects."""
+    lines = (line.strip() for line in read_text(path, "CVAT's list of classes").splitlines())
+    names = [line.split(":")[0] for line in lines if line and not line.startswith("#")]
+    return class_names([name for name in names if name != "background"], lambda index: f"{path}")
 
 
 def write_classes(folder: Path | str, classes: ClassList) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "UNKNOWN_SIZE",
     "decode",
     "image_size",
+    "is_file",
     "open_image",
     "parse_json",
     "read_bytes",
@@ -58,8 +59,16 @@ def read_bytes(path: Path, what: str) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise InputError(path, "no such file", what) from None
-    except OSError as error:
-        raise InputError(path, error.strerror or "an unreadable file", what) from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        raise InputError(path, getattr(error, "strerror", None) or "an unreadable file", what) from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; no for names that no file can have, too long or with a zero byte."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def decode(path: Path, content: bytes) -> str:
@@ -113,10 +122,16 @@ def parse_json(path: Path, content: bytes) -> Any:
         Malformed JSON, with line and column.
     """
     try:
-        return json.loads(content)
+        return json.loads(decode(path, content))  # of bytes it would guess the encoding
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}:{error.colno}"
         raise InputError(where, f"malformed JSON ({error.msg})", "JSON; is the file complete?") from None
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(
+            path, f"a number of too many digits ({reason(error)})", "numbers of a size"
+        ) from None
     except RecursionError:
         raise InputError(path, "lists within lists without end", "JSON as COCO's files have it") from None
 
