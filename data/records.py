@@ -125,6 +125,11 @@ def _indices(name: str, values: ArrayLike, rows: int, count: int, of: str) -> ND
 
 def _names(name: str, values: Iterable[str]) -> tuple[str, ...]:
     names = tuple(str(value) for value in values)
+    try:
+        "".join(names).encode("utf-8")
+    except UnicodeEncodeError:
+        odd = next(value for value in names if any("\ud800" <= letter <= "\udfff" for letter in value))
+        raise InputError(name, f"the name {odd!r}", "text that can be written as UTF-8") from None
     if len(set(names)) != len(names):
         twice = next(value for value, count in Counter(names).items() if count > 1)
         raise InputError(name, f"{twice!r} twice", "each name once")
@@ -246,6 +251,8 @@ class GroundTruth:
     ) -> None:
         image_names = _names("images", images)
         class_names = _names("classes", classes)
+        if any(not class_name.strip() for class_name in class_names):
+            raise InputError("classes", "a blank name", "the name of a class")
         box_column = _column("boxes", boxes, np.float64, (None, 4))
         _check_boxes(box_column, allow_empty=False)
         rows = len(box_column)

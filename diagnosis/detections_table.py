@@ -127,7 +127,8 @@ def write_detections_table(diagnoses: Sequence[Diagnosis], path: Path | str) -> 
     diagnoses
         One or several.
     path
-        ``….parquet``, or ``….csv`` in UTF-8 with commas, where null is an empty cell.
+        ``….parquet``, or ``….csv`` in UTF-8 with commas, where null is an empty cell and a text that a
+        spreadsheet would take for a formula begins with an apostrophe.
 
     Raises
     ------
@@ -140,6 +141,7 @@ def write_detections_table(diagnoses: Sequence[Diagnosis], path: Path | str) -> 
         raise InputError(path, f"the ending {suffix or 'none'}", ".parquet or .csv")
     table = detections_table(diagnoses)
     import pyarrow as pa
+    import pyarrow.compute
     import pyarrow.csv
     import pyarrow.parquet
 
@@ -149,4 +151,9 @@ def write_detections_table(diagnoses: Sequence[Diagnosis], path: Path | str) -> 
         else:
             column_types = [pa.string() if pa.types.is_dictionary(one) else one for one in table.schema.types]
             plain = pa.schema(list(zip(table.column_names, column_types, strict=True)))
-            pyarrow.csv.write_csv(table.cast(plain), part)
+            plain_table = table.cast(plain)
+            for place, column in enumerate(plain_table.columns):
+                if pa.types.is_string(column.type):  # a spreadsheet would take =1+1 for a formula
+                    guarded = pa.compute.replace_substring_regex(column, "^([=+@\t\r-])", "'\\1")
+                    plain_table = plain_table.set_column(place, plain_table.column_names[place], guarded)
+            pyarrow.csv.write_csv(plain_table, part)

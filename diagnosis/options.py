@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from data.formats.detect_format import DETECTION_FORMS, TRUTH_FORMS
-from data.formats.files import IMAGE_SUFFIXES
+from data.formats.files import IMAGE_SUFFIXES, is_file
 from data.formats.names import hint
 from data.formats.validation import BOX_FORMATS
 from data.records import GroundTruth, InputError
@@ -381,7 +381,7 @@ def missing_photographs(truth: GroundTruth) -> str:
     """
     if not truth.files:
         return "none given"
-    missing = [file for file in truth.files if not Path(file).is_file()]
+    missing = [file for file in truth.files if not is_file(Path(file))]
     if len(missing) == len(truth.files):
         return f"none at {Path(missing[0]).parent}"
     plural = "photograph" if len(missing) == 1 else "photographs"

@@ -33,7 +33,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from data.boxes import area, intersection
 from data.records import InputError
-from diagnosis.bootstrap import OVER_ALL
 from diagnosis.breakdown import STRONG, WEAK, ErrorType
 from diagnosis.matching import Matching, ObjectCounter, Weights, greedy, weights_of
 from diagnosis.rankings import (
@@ -44,6 +43,7 @@ from diagnosis.rankings import (
     mean_over_classes,
     precision_at,
 )
+from diagnosis.resampling import OVER_ALL
 
 __all__ = [
     "BEYOND",

@@ -68,6 +68,8 @@ ANNOTATION = 'an annotation: {"image_id": …, "category_id": …, "bbox": [x, y
 RESULT = '{"image_id": …, "category_id": …, "bbox": [x, y, width, height], "score": …}'
 RESULTS = f"COCO results: a list of {RESULT}"
 NO_SUPERCATEGORY = ("", "none")
+LONGEST_ATTRIBUTE = 200
+"""Characters of an attribute that is text: the column has room for its longest value in every row."""
 XYWH = BoxFormat("xywh")
 FLAGS = ("iscrowd", "ignore", "difficult")
 PARTIAL_FIELDS = ("neg_category_ids", "not_exhaustive_category_ids")
@@ -276,7 +278,7 @@ def _supercategories(path: Path) -> dict[str, tuple[list[str], bool]]:
     content = read_json(path, TRUTH)
     try:
         categories = msgspec.json.decode(content, type=Categories).categories
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         categories = _decode(path, content, Faults(path, True))[1]
     groups: dict[str, list[str]] = {}
     for category in categories:
@@ -394,8 +396,13 @@ def _attribute(name: str, values: Sequence[Any]) -> dict[str, NDArray[Any]]:
     if kinds <= {bool, int} and all(value is None or abs(value) < 1 << 62 for value in values):
         return {name: np.array([UNKNOWN if value is None else value for value in values], dtype=np.int64)}
     if kinds <= {bool, int, float}:
-        return {name: np.array([np.nan if value is None else value for value in values], dtype=np.float64)}
-    if kinds == {str}:
+        try:
+            return {
+                name: np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+            }
+        except OverflowError:  # a whole number of hundreds of digits
+            return {}
+    if kinds == {str} and all(len(value or "") <= LONGEST_ATTRIBUTE for value in values):
         return {name: np.array([value or "" for value in values], dtype=np.str_)}
     return {}
 
@@ -632,6 +639,8 @@ def _convert(
             indices.append(index)
         except msgspec.ValidationError as error:
             faults.add(Fault(where(index), _found(str(error)), expected, "malformed"))
+        except UnicodeEncodeError:
+            faults.add(Fault(where(index), "half of a surrogate pair", f"text: {expected}", "malformed"))
     return records, indices
 
 

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, assert_never
 from data.formats.classes import FILE_NAME as CLASS_FILE
 from data.formats.classes import read_classes
 from data.formats.coco import coco_similar, coco_whole_groups, read_coco, read_coco_detections
+from data.formats.files import path_errors
 from data.formats.names import NO_INDEX, images_by_name
 from data.formats.table import read_table
 from data.formats.validation import BoxFormat, check_box_format
@@ -66,14 +67,15 @@ def read_ground_truth(spec: str | Path, lenient: bool = False, pixels_from: int 
     InputError
         Nothing is there, it is of no known format or could be of two, or the reader finds fault with it.
     """
-    kind, path, split = _truth_source(str(spec))
-    match kind:
-        case "coco":
-            return read_coco(path, lenient)
-        case "yolo":
-            return read_yolo(path, split, lenient)
-        case "voc":
-            return read_voc_folder(path, split, pixels_from=pixels_from)
+    with path_errors(spec):
+        kind, path, split = _truth_source(str(spec))
+        match kind:
+            case "coco":
+                return read_coco(path, lenient)
+            case "yolo":
+                return read_yolo(path, split, lenient)
+            case "voc":
+                return read_voc_folder(path, split, pixels_from=pixels_from)
     assert_never(kind)
 
 
@@ -146,7 +148,14 @@ def read_found(
     InputError
         Nothing is there, it is of no known format or could be of two, or the reader finds fault with it.
     """
-    path = Path(path)
+    with path_errors(path):
+        return _read_found(Path(path), truth, lenient, box_format, normalized)
+
+
+def _read_found(
+    path: Path, truth: GroundTruth, lenient: bool, box_format: str | None, normalized: bool
+) -> Detections:
+    """The same, where the name of the path may be one that no file can have."""
     if path.is_dir():
         if _folder_kind(path, truth) == "yolo":
             return read_yolo_detections(path, truth, lenient, box_format)

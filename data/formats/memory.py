@@ -6,7 +6,7 @@ Neither library is imported: whatever has these fields, as arrays or tensors, wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,6 +103,8 @@ def from_predictions(
                 )
                 raise InputError(SOURCE, found, "each image once")
     else:
+        if not isinstance(predictions, Iterable):
+            raise InputError(SOURCE, f"a {type(predictions).__name__}", BATCH)
         given = list(predictions)
         if len(given) != len(truth.images):
             raise InputError(SOURCE, f"{len(given)} of them", f"{len(truth.images)} {BATCH}")

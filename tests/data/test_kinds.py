@@ -4,7 +4,12 @@ The numbers are those of the list of kinds; the rules stand in ``docs/input-rule
 """
 
 import contextlib
+import io
 import json
+import os
+import pickle
+import struct
+import tarfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data.download import unpack
 from data.formats import (
     from_predictions,
     from_table,
@@ -24,6 +30,7 @@ from data.formats import (
     read_yolo_detections,
 )
 from data.formats.voc import read_voc_folder
+from data.pickles import read_pickle
 from data.records import GroundTruth, InputError, InputWarning
 from tests.data.scenes import (
     coco_image,
@@ -494,3 +501,283 @@ def test_kind_25_files_swapped_and_a_log_in_place_of_results(tmp_path):
         read_coco_detections(tmp_path / "truth.json", truth)
     with pytest.raises(InputError, match="an object with the keys 'epoch', 'mAP'"):
         read_coco_detections(write_json(tmp_path / "log.json", {"epoch": 3, "mAP": 0.5}), truth)
+
+
+# --- hostile and broken files ---------------------------------------------------------------------
+
+
+HUGE = "9" * 5000
+BOMB = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 8)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "yaml",
+    [
+        "names: [cat]\ndate: 2001-99-99",
+        "names: [cat]\ndate: !!timestamp x",
+        f"names: [cat, {HUGE}]",
+        f"names: {{0: cat, {HUGE}: dog}}",
+        f"names: [cat]\nkpt_shape: [{HUGE}, 3]",
+        f"{BOMB}names: *i",
+        "names: " + "[" * 20_000,
+        "names: {? [a] : b}",
+        "names: [cat]\nval: " + "x" * 300,
+        'names: [cat]\nval: "a\\0b"',
+    ],
+)
+def test_kind_31_yaml(tmp_path, yaml):
+    (tmp_path / "data.yaml").write_text(yaml)
+    with pytest.raises(InputError, match=r"data.yaml|xxxx") as caught:
+        read_ground_truth(tmp_path / "data.yaml")
+    assert len(str(caught.value)) < 5000
+
+
+FIRST = coco_object(1, 1, BOX, id=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (f'[{{"image_id": {HUGE}}}]', "digits"),
+        ('[{"\\ud800": 1}]', r"found.json\[0\]: found half of a surrogate pair"),
+        ('[{"image_id": "\\ud800", "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "unknown image"),
+        (b"[\0]\0", "malformed JSON"),
+        ("\ufeff[]".encode("utf-16-le"), "UTF-8"),
+        ("[" * 100_000, "lists within lists"),
+        (json.dumps([coco_result("x" * 10_000_000, 1, BOX)]), "the unknown image 'xxxx"),
+        (json.dumps([coco_result(1, "x" * 10_000_000, BOX)]), "the unknown class 'xxxx"),
+    ],
+)
+def test_kind_31_json_results(tmp_path, content, message):
+    truth = read_coco(write_coco(tmp_path))
+    path = tmp_path / "found.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=message) as caught:
+        read_coco_detections(path, truth)
+    assert len(str(caught.value)) < 5000
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize("name", ["__dict__", "__slots__", "__init__", "__class__", "mro", "self"])
+def test_kind_31_fields_with_names_of_python(tmp_path, name):
+    truth = read_coco(write_coco(tmp_path, [FIRST | {name: 1}, FIRST | {"id": 2, "bbox": [1, 2, 3, 4]}]))
+    assert len(truth) == 2
+
+
+@pytest.mark.parametrize("file_name", [".", "..", "/", "", "x" * 300, "a\0b", "./", "val/."])
+def test_kind_31_file_names_that_are_none(tmp_path, file_name):
+    for size in ((640, 480), (0, 0)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            truth = read_coco(
+                write_coco(
+                    tmp_path, [FIRST], [coco_image(1) | {"file_name": file_name}, coco_image(2, size=size)]
+                )
+            )
+        assert found_in(tmp_path, truth, coco_result(1, 1, BOX)).image_index.tolist() == [0]
+
+
+def test_kind_31_attributes_that_would_fill_the_memory(tmp_path):
+    rows = [coco_object(1, 1, [i % 500, i // 500, 9, 9], note="") for i in range(2000)]
+    rows[3]["note"] = "x" * 3_000_000
+    rows[4]["weight"] = rows[0]["weight"] = 10**300
+    truth = read_coco(write_coco(tmp_path, rows))
+    assert "note" not in truth.attributes
+
+
+HEAD = "image,class,score,xmin,ymin,xmax,ymax"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("\r", "found an empty file"),
+        (f'"{HEAD}\n1,cat,0.9,1,2,3,4\n', "found.csv:1: found a malformed first line"),
+        (f'{HEAD}\n"1,cat,0.9,1,2,3,4\n', r"found.csv:\d+: found malformed CSV"),
+        (f"{HEAD}\n{'x' * 200_000},cat,0.9,1,2,3,4\n", "found.csv:2?"),
+        (f"{HEAD}\n0001,cat,{HUGE}e9999,1,2,3,4\n", "the score inf"),
+    ],
+)
+def test_kind_31_csv(tmp_path, content, message):
+    truth = read_coco(write_coco(tmp_path))
+    (tmp_path / "found.csv").write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_table(tmp_path / "found.csv", truth)
+    assert len(str(caught.value)) < 5000
+
+
+def test_kind_31_csv_with_the_line_ends_of_old(tmp_path):
+    truth = read_coco(write_coco(tmp_path))
+    (tmp_path / "found.csv").write_bytes(f"{HEAD}\r0001,cat,0.9,1,2,30,40\r".encode())
+    assert len(read_table(tmp_path / "found.csv", truth)) == 1
+
+
+def test_kind_31_parquet(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    truth = read_coco(write_coco(tmp_path))
+    numbers = {
+        name: [value] for name, value in zip(("xmin", "ymin", "xmax", "ymax"), (1, 2, 30, 40), strict=True)
+    }
+    good = {"image": ["0001"], "class": ["cat"], "score": [0.9]} | numbers
+    odd = pa.Array.from_buffers(
+        pa.string(), 1, [*pa.array(["\xe9"]).buffers()[:2], pa.py_buffer(b"\xff\xfe")]
+    )
+    for column, value, message in (
+        ("image", [["0001"]], r"column image: found values of type list"),
+        ("class", [{"a": 1}], r"column class: found values of type struct"),
+        ("image", odd, "column image: found text that is not UTF-8"),
+        ("image", pa.array([b"0001"]), "column image: found values of type binary"),
+        ("score", [True], "column score: found values of type bool"),
+    ):
+        pyarrow.parquet.write_table(pa.table(good | {column: value}), tmp_path / "found.parquet")
+        with pytest.raises(InputError, match=message):
+            read_table(tmp_path / "found.parquet", truth)
+    large = {"score": pa.array([2**53 + 1], pa.int64())}
+    pyarrow.parquet.write_table(pa.table(good | large), tmp_path / "found.parquet")
+    assert read_table(tmp_path / "found.parquet", truth).scores.tolist() == [2.0**53]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({}, {"names": {None: "cat"}}, "names: found"),
+        ({}, {"names": {"x": "cat"}}, "names: found"),
+        ({"labels": [["cat"]]}, {}, "found arrays of shapes"),
+        ({"labels": [{"a": 1}]}, {}, "labels: found"),
+        ({"labels": [None]}, {}, "labels: found"),
+        ({"labels": [True]}, {}, "labels: found values of type bool"),
+        ({"scores": [True]}, {}, "scores: found values of type bool"),
+        ({"boxes": [[True, False, True, True]]}, {}, "boxes: found values of type bool"),
+        ({"labels": [float("nan")]}, {}, "the unknown class 'nan'"),
+    ],
+)
+def test_kind_31_predictions(tmp_path, change, options, message):
+    truth = read_coco(write_coco(tmp_path))
+    with pytest.raises(InputError, match=message):
+        from_predictions([PREDICTION | change], truth, **options)
+
+
+@pytest.mark.parametrize("keys", [("a", "a.jpg"), ("a.jpg", "val/a.jpg"), (1, "a"), (1, "1")])
+def test_kind_31_an_image_under_two_keys(tmp_path, keys):
+    truth = read_coco(write_coco(tmp_path, images=[coco_image(1, "a.jpg"), coco_image(2, "b.jpg")]))
+    with pytest.raises(InputError, match=f"found the keys {keys[0]!r} and {keys[1]!r} for the image 'a'"):
+        from_predictions(dict.fromkeys(keys, PREDICTION), truth)
+
+
+@pytest.mark.parametrize("given", [5, None])
+def test_kind_31_what_is_no_list_of_predictions(tmp_path, given):
+    with pytest.raises(InputError, match="predictions: found a"):
+        from_predictions(given, read_coco(write_coco(tmp_path)))
+
+
+def archive(path: Path, mode: str, size: int) -> bytes:
+    with tarfile.open(path, mode) as tar:
+        entry = tarfile.TarInfo("VOCdevkit/VOC2007/a")
+        entry.size = size
+        tar.addfile(entry, Zeros())
+    return path.read_bytes()
+
+
+class Zeros(io.RawIOBase):
+    """A file of zeros without end."""
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(size)
+
+
+def test_kind_31_archives(tmp_path):
+    path = tmp_path / "a.tar"
+    content = archive(path, "w:xz", 1000)
+    path.write_bytes(content[:40] + b"\xff" * 20 + content[60:])
+    with pytest.raises(InputError, match="an archive that cannot be unpacked"):
+        unpack(path, tmp_path / "out", lambda *_: None)
+    archive(path, "w:gz", 100 << 20)
+    with pytest.raises(InputError, match=r"MB of files in an archive of 0.1 MB"):
+        unpack(path, tmp_path / "out", lambda *_: None)
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_kind_31_pickles():
+    """A text that the file has once is made into bytes again and again."""
+    text = "x" * 1_000_000
+    start = b"\x80\x02]" + pickle.BINUNICODE + struct.pack("<I", len(text)) + text.encode() + b"q\x010"
+    encode = b"c_codecs\nencode\nq\x02h\x01X\x06\x00\x00\x00latin1\x86Ra"
+    bomb = start + encode * 50 + b"."
+    with pytest.raises(InputError, match="values of more bytes than the file has"):
+        read_pickle(io.BytesIO(bomb), "batch")
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        ("names: [yes, no]", r"names\[0\]: found True; expected a class name \(in quotes"),
+        ("names: {0: cat, 1: no}", r"names\[1\]: found False"),
+        ("names: {no: cat, yes: dog}", "names: found the numbers False, True"),
+        ("names: [cat, null]", r"names\[1\]: found None"),
+        ("names: [cat, ' ']", r"names\[1\]: found ' '"),
+        ("names: [cat, 1.5]", r"names\[1\]: found 1.5"),
+        (
+            "names: [cat, dog, cat]",
+            r"names\[2\]: found the name 'cat' a second time \(first in .*names\[0\]\)",
+        ),
+        ("names: [1, '1']", "a second time"),
+    ],
+)
+def test_kind_32_names_of_classes(tmp_path, yaml, message):
+    path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.1 0.1"}, yaml=yaml)
+    with pytest.raises(InputError, match=message):
+        read_yolo(path)
+
+
+def test_kind_32_numbers_are_names(tmp_path):
+    path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.1 0.1"}, yaml="names: [0, 1, 'no']")
+    assert read_yolo(path).classes == ("0", "1", "no")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"iscrowd": 5}, r"annotations\[0\]: found 5 as iscrowd; expected 0 or 1"),
+        ({"iscrowd": float("nan")}, "found nan as iscrowd"),
+        ({"ignore": -1}, "found -1 as ignore"),
+        ({"difficult": 0.5}, "found 0.5 as difficult"),
+        ({"area": -5}, "found the area -5"),
+        ({"area": float("inf")}, "found the area inf"),
+    ],
+)
+def test_kind_32_flags_and_areas(tmp_path, change, message):
+    path = write_coco(tmp_path, [coco_object(1, 1, BOX) | change, coco_object(1, 1, [1, 2, 3, 4])])
+    with pytest.raises(InputError, match=message):
+        read_coco(path)
+    with pytest.warns(InputWarning, match=r"1 of 2 annotations left out"):
+        assert len(read_coco(path, lenient=True)) == 1
+
+
+@pytest.mark.parametrize("name", ["", "  ", None])
+def test_kind_32_classes_without_a_name(tmp_path, name):
+    with pytest.raises(InputError, match=r"categories\[0\]: found"):
+        read_coco(write_coco(tmp_path, categories=[{"id": 1, "name": name}]))
+    with pytest.raises(InputError, match="classes: found a blank name"):
+        GroundTruth(["a"], [name or ""], [[9, 9]], [], [], [])
+
+
+def test_kind_30_names_that_are_not_utf8(tmp_path):
+    path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.1 0.1"})
+    try:
+        write_image(Path(os.fsdecode(os.fsencode(tmp_path) + b"/images/\xff.png")), (9, 9))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(InputError, match=r"found the name .* expected text that can be written as UTF-8"):
+        read_yolo(path)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" + "y" * 300 + ".json", "a\0b"])
+def test_kind_30_names_that_no_file_can_have(tmp_path, name):
+    truth = read_coco(write_coco(tmp_path))
+    for read in (lambda: read_ground_truth(name), lambda: read_found(name, truth)):
+        with pytest.raises(InputError):
+            read()

@@ -176,8 +176,9 @@ class DetectionTask(Task):
         if options.shuffle != "none":
             layer: Any = "last" if options.shuffle == "last" else int(options.shuffle)
             method, shortcut = options.shuffle_method, options.shuffle_shortcut
+            size = hyper["input_size"]
             try:
-                shuffle_layers(backbone, layer, method, patch=options.patch, shortcut=shortcut)
+                shuffle_layers(backbone, layer, method, patch=options.patch, shortcut=shortcut, example=size)
             except ValueError as error:
                 expected = f"a layer of {options.arch}: {error}"
                 raise InputError("--shuffle", options.shuffle, expected) from error
