@@ -37,16 +37,15 @@ from training.command import keep_freed_memory, quiet
 from training.options import MachineOptions
 from training.run import Loaders
 from training.run_state import RunFolder
-from training.tasks.classification import (
-    CLASSIFICATION,
+from training.tasks.classification import CLASSIFICATION, image_size_of
+from training.tasks.classification_module import build_classifier
+from training.tasks.classification_options import (
     DataOptions,
     EvaluationOptions,
     ModelOptions,
     OptimizationOptions,
     Options,
-    image_size_of,
 )
-from training.tasks.classification_module import build_classifier
 from training.trainer import autocast, make_trainer
 
 TARGET = 0.95

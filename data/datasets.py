@@ -1,7 +1,7 @@
 """The data sets for classification, one row each: what a reader, an option or a table has to know of them.
 
 A new data set is a reader, a name in :data:`DataName` and a row of :data:`DATASETS`; and, where the defaults
-of CIFAR-100 do not suit it, a recipe in :mod:`training.tasks.classification`. No torch.
+of CIFAR-100 do not suit it, a recipe in :mod:`training.tasks.classification_options`. No torch.
 """
 
 from __future__ import annotations

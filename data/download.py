@@ -10,6 +10,7 @@ import argparse
 import gzip
 import hashlib
 import http.client
+import lzma
 import shutil
 import sys
 import tarfile
@@ -249,6 +250,9 @@ def fetch(url: str, file: Path, size: int, sha256: str, report: Report) -> None:
 
 # ---------------------------------------------------------------- unpacking
 
+LARGEST_EXPANSION = 20  # times the size of the archive
+ROOM_FOR_TEXT_BYTES = 64 << 20  # annotations compress well
+
 
 def is_installed(archive: Archive, root: Path) -> bool:
     """Whether the images and annotations of the archive's list are all below `root`, by whatever way.
@@ -269,9 +273,18 @@ def is_installed(archive: Archive, root: Path) -> bool:
 
 
 def _members(tar: tarfile.TarFile, file: Path, top: str) -> list[tarfile.TarInfo]:
-    """All members, if each is a plain file or folder below `top`."""
-    members = tar.getmembers()
-    for member in members:
+    """All members, if each is a plain file or folder below `top`, and they are not many times as large.
+
+    Images hardly compress: a small file that becomes a large one is meant to fill the disk.
+    """
+    most, total = LARGEST_EXPANSION * _size(file) + ROOM_FOR_TEXT_BYTES, 0
+    members = []
+    for member in tar:
+        members.append(member)
+        total += member.size
+        if total > most:
+            found = f"more than {most / 1e6:,.0f} MB of files in an archive of {_size(file) / 1e6:,.1f} MB"
+            raise InputError(file, found, "images, which hardly compress: do not use this file")
         parts = PurePosixPath(member.name).parts
         if parts[:1] != (top,) or ".." in parts:
             expected = f"paths below {top} only: do not use this file"
@@ -310,7 +323,7 @@ def unpack(file: Path, root: Path, report: Report, top: str = "VOCdevkit") -> No
         for path in sorted(files, key=lambda path: "ImageSets" in path.parts):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (unpacked / path).replace(root / path)
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
         found = f"an archive that cannot be unpacked ({error})"
         raise InputError(file, found, f"a tar file of {top}") from None
     finally:

@@ -29,6 +29,7 @@ __all__ = ["read_pickle"]
 EXPECTED = "a pickle of numbers, texts, lists and arrays, as it was published"
 NUMBER_TYPE = re.compile(r"[<>|=]?[biuf][1248]")
 ROOM_FOR_EMPTY_ARRAYS = 1 << 20  # bytes
+BYTES_OF_AN_OBJECT = 100  # at least: what a call makes takes so much memory, even an empty array
 
 
 class Unsafe(Exception):  # noqa: N818
@@ -116,11 +117,11 @@ class ArrayUnpickler(pickle._Unpickler):
     def __init__(self, stream: IO[bytes]) -> None:
         super().__init__(stream, encoding="latin-1")
         self._stream = stream
-        self._array_bytes = 0
+        self._made_bytes = 0
         self._functions: dict[str, Function] = {
             "numpy.dtype": Function(_type),
             "numpy.ndarray": Function(_refuse("calls numpy.ndarray")),
-            "_codecs.encode": Function(lambda text, _: text.encode("latin-1")),  # bytes in protocols 0 to 2
+            "_codecs.encode": Function(self._encode),  # bytes in protocols 0 to 2
         }
         for module in ("numpy.core", "numpy._core"):
             # The arguments say no more than that it is an array; the state will say what is in it.
@@ -146,6 +147,7 @@ class ArrayUnpickler(pickle._Unpickler):
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, Function) or type(arguments) is not tuple:
             raise Unsafe("calls what is no function")
+        self._count(BYTES_OF_AN_OBJECT)
         self.append(function.call(*arguments))
 
     def load_build(self) -> None:
@@ -190,6 +192,17 @@ class ArrayUnpickler(pickle._Unpickler):
             raise ValueError("a key that is neither a text nor a number")
         target.update(zip(items[::2], items[1::2], strict=True))
 
+    def _count(self, size: int) -> None:
+        """Values that the file has once must not fill the memory by being used again and again."""
+        self._made_bytes += size
+        if self._made_bytes > 2 * self._stream.tell() + ROOM_FOR_EMPTY_ARRAYS:
+            raise ValueError("values of more bytes than the file has")
+
+    def _encode(self, text: Any, _: Any) -> bytes:
+        self._count(len(text))
+        encoded: bytes = text.encode("latin-1")
+        return encoded
+
     def _from_buffer(self, content: Any, kind: Any, shape: Any, order: Any) -> Array:
         return Array(self._array(content, kind, shape, order == "F"))
 
@@ -198,10 +211,7 @@ class ArrayUnpickler(pickle._Unpickler):
             raise ValueError("an array without a type")
         if not isinstance(content, str | bytes | bytearray):  # of a number, bytearray() would make zeros
             raise ValueError("an array whose values are no bytes")
-        # Values that the file has once must not fill the memory by being made an array again and again.
-        self._array_bytes += len(content)
-        if self._array_bytes > self._stream.tell() + ROOM_FOR_EMPTY_ARRAYS:
-            raise ValueError("arrays of more bytes than the file has")
+        self._count(len(content))
         # A copy that is the array's own, so that it can be written to.
         own = bytearray(content, "latin-1") if isinstance(content, str) else bytearray(content)
         values: NDArray[Any] = np.frombuffer(own, dtype=np.dtype(kind.code))

@@ -17,10 +17,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Detections", "GroundTruth", "InputError"]
+__all__ = ["Detections", "GroundTruth", "InputError", "InputWarning"]
 
 UNKNOWN = -1
-"""Value of an integer attribute column (``truncated``, ``occluded``) that was not annotated."""
+"""In an integer attribute column (``truncated``, ``occluded``): not annotated."""
+
+
+LONGEST_TEXT = 2000
+"""Characters of each part of a message: a file must not fill the terminal."""
+
+
+class InputWarning(UserWarning):
+    """Something the user gave is odd, was read all the same, and may make the numbers wrong.
+
+    ``python -m diagnosis`` prints it and repeats it in ``diagnosis.json`` and on the page; with ``--strict``
+    it is an error.
+    """
 
 
 class InputError(ValueError):
@@ -44,10 +56,8 @@ class InputError(ValueError):
     """
 
     def __init__(self, where: object, found: str, expected: str) -> None:
-        super().__init__(f"{where}: found {found}; expected {expected}")
-        self.where = str(where)
-        self.found = found
-        self.expected = expected
+        self.where, self.found, self.expected = (_printable(str(text)) for text in (where, found, expected))
+        super().__init__(f"{self.where}: found {self.found}; expected {self.expected}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         # An exception pickles with the one string it was made of, but this one is made of three: worker
@@ -55,10 +65,17 @@ class InputError(ValueError):
         return (type(self), (self.where, self.found, self.expected))
 
 
-def _column(name: str, values: ArrayLike, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """Copy `values` into a read-only array of `dtype`; None in `shape` stands for any length.
+def _printable(text: str) -> str:
+    """`text` shortened, and without halves of surrogate pairs, which cannot be printed."""
+    if len(text) > LONGEST_TEXT:
+        text = text[:LONGEST_TEXT] + "…"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
-    A `dtype` of None keeps the type of the values; no other changes a value.
+
+def _column(name: str, values: ArrayLike, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """Copy `values` into a read-only array of `dtype`; None in `shape` means any length.
+
+    With `dtype` None the values keep their type. No conversion changes a value.
     """
     try:
         array = np.array(values)
@@ -81,10 +98,10 @@ def _column(name: str, values: ArrayLike, dtype: Any, shape: tuple[int | None, .
 
 
 def _as_type(name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """`array` as `dtype`, float64, int64 or bool, where that changes no value."""
+    """Convert to `dtype` (float64, int64 or bool); raise InputError where a value would change."""
     if array.size and array.dtype.kind not in "biuf":
         raise InputError(name, f"values such as {array.flat[0]!s}", "numbers")
-    with np.errstate(invalid="ignore"):  # NaN and what is too large: found below
+    with np.errstate(invalid="ignore"):  # NaN and overflow are reported below
         result = array.astype(dtype, copy=False)
     if dtype.kind == "f":
         return result
@@ -108,6 +125,11 @@ def _indices(name: str, values: ArrayLike, rows: int, count: int, of: str) -> ND
 
 def _names(name: str, values: Iterable[str]) -> tuple[str, ...]:
     names = tuple(str(value) for value in values)
+    try:
+        "".join(names).encode("utf-8")
+    except UnicodeEncodeError:
+        odd = next(value for value in names if any("\ud800" <= letter <= "\udfff" for letter in value))
+        raise InputError(name, f"the name {odd!r}", "text that can be written as UTF-8") from None
     if len(set(names)) != len(names):
         twice = next(value for value, count in Counter(names).items() if count > 1)
         raise InputError(name, f"{twice!r} twice", "each name once")
@@ -121,6 +143,12 @@ def _ids(name: str, values: Iterable[int | str], count: int, of: str) -> tuple[i
         raise InputError(name, f"{len(ids)} ids", f"one for each of the {count} {of}, or none")
     _names(name, map(str, ids))
     return ids
+
+
+def _extents(values: ArrayLike | None, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(N, 2)`` width and height; not below 0."""
+    given = boxes[:, 2:] - boxes[:, :2] if values is None else np.maximum(values, 0.0)
+    return _column("extents", given, np.float64, (len(boxes), 2))
 
 
 def _check_boxes(boxes: NDArray[np.float64], *, allow_empty: bool) -> None:
@@ -168,6 +196,12 @@ class GroundTruth:
         numbers or strings. Empty where it has names alone.
     object_ids
         What it calls its N objects, as the ids of COCO's annotations. Empty where it does not name them.
+    file_names
+        The name of each image's file as the annotations have it, whether the file is at hand or not. Empty
+        where they name no files.
+    extents
+        ``(N, 2)`` width and height as in the file: (x + w) − x may differ from w in the last digit, which
+        decides equal overlaps and sizes in COCO's scores. Default: those of the boxes.
 
     Raises
     ------
@@ -194,6 +228,8 @@ class GroundTruth:
     image_ids: tuple[int | str, ...] = ()
     class_ids: tuple[int | str, ...] = ()
     object_ids: tuple[int | str, ...] = ()
+    file_names: tuple[str, ...] = ()
+    extents: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
 
     def __init__(
         self,
@@ -210,9 +246,13 @@ class GroundTruth:
         image_ids: Iterable[int | str] = (),
         class_ids: Iterable[int | str] = (),
         object_ids: Iterable[int | str] = (),
+        file_names: Sequence[str] = (),
+        extents: ArrayLike | None = None,
     ) -> None:
         image_names = _names("images", images)
         class_names = _names("classes", classes)
+        if any(not class_name.strip() for class_name in class_names):
+            raise InputError("classes", "a blank name", "the name of a class")
         box_column = _column("boxes", boxes, np.float64, (None, 4))
         _check_boxes(box_column, allow_empty=False)
         rows = len(box_column)
@@ -221,9 +261,10 @@ class GroundTruth:
             row = int(np.flatnonzero((size_column <= 0).any(axis=1))[0])
             where = f"sizes of image {image_names[row]!r}"
             raise InputError(where, str(size_column[row].tolist()), "a positive width and height")
-        if files and len(files) != len(image_names):
-            expected = f"one for each image, or none: {len(image_names)}"
-            raise InputError("files", f"{len(files)} files", expected)
+        for what, listed in (("files", files), ("file_names", file_names)):
+            if listed and len(listed) != len(image_names):
+                expected = f"one for each image, or none: {len(image_names)}"
+                raise InputError(what, f"{len(listed)} files", expected)
         none = np.zeros(rows, dtype=bool)
         columns = {
             "images": image_names,
@@ -241,6 +282,8 @@ class GroundTruth:
             "image_ids": _ids("image_ids", image_ids, len(image_names), "images"),
             "class_ids": _ids("class_ids", class_ids, len(class_names), "classes"),
             "object_ids": _ids("object_ids", object_ids, rows, "objects"),
+            "file_names": tuple(map(str, file_names)),
+            "extents": _extents(extents, box_column),
         }
         for name, value in columns.items():
             object.__setattr__(self, name, value)
@@ -283,6 +326,8 @@ class GroundTruth:
             [self.image_ids[i] for i in chosen] if self.image_ids else (),
             self.class_ids,
             [self.object_ids[row] for row in rows] if self.object_ids else (),
+            [self.file_names[i] for i in chosen] if self.file_names else (),
+            self.extents[rows],
         )
 
 
@@ -302,6 +347,8 @@ class Detections:
         ``(M,)`` confidence, finite; larger is surer.
     boxes
         ``(M, 4)`` xyxy, continuous pixels; may reach beyond the image and may have no area.
+    extents
+        ``(M, 2)`` width and height as in the file, see :class:`GroundTruth`. Default: those of the boxes.
 
     Raises
     ------
@@ -322,6 +369,7 @@ class Detections:
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
     boxes: NDArray[np.float64]
+    extents: NDArray[np.float64]
 
     def __init__(
         self,
@@ -331,6 +379,7 @@ class Detections:
         labels: ArrayLike,
         scores: ArrayLike,
         boxes: ArrayLike,
+        extents: ArrayLike | None = None,
     ) -> None:
         image_names = _names("images", images)
         class_names = _names("classes", classes)
@@ -348,6 +397,7 @@ class Detections:
             "labels": _indices("labels", labels, rows, len(class_names), "classes"),
             "scores": score_column,
             "boxes": box_column,
+            "extents": _extents(extents, box_column),
         }
         for name, value in columns.items():
             object.__setattr__(self, name, value)

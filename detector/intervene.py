@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -26,10 +27,13 @@ from torch.nn.utils import skip_init
 
 from detector.input_hooks import Example, average_input, input_shapes, shuffle_input, trunk, unshuffle_input
 from detector.layers import (
+    PLACES,
     FullyConnected,
+    Selection,
     branches_of,
     is_number,
     is_residual_block,
+    map_size,
     nearest,
     residual_blocks,
     select_layers,
@@ -174,8 +178,14 @@ def modify_layers(
     Raises
     ------
     ValueError
-        An unknown method, layer or name; a layer that is changed already or sees no 2-d map; an option that
-        the method needs or does not take. The network is then unchanged.
+        An unknown method, layer or name; a layer that is changed already or sees no 2-d map; layers of which
+        none has anything to shuffle, as maps of 1×1 have not; an option that the method needs or does not
+        take. The network is then unchanged.
+
+    Warns
+    -----
+    UserWarning
+        Some of the layers, but not all, have nothing to shuffle.
 
     Examples
     --------
@@ -187,10 +197,8 @@ def modify_layers(
     """
     _check_method(method, patch)
     check_unwrapped(network)
-    chosen, known = select_layers(
-        network, last=last, layer=layer, layers=layers, names=names, example=example
-    )
-    if "torch._dynamo" in sys.modules and chosen:
+    selection = select_layers(network, last=last, layer=layer, layers=layers, names=names, example=example)
+    if "torch._dynamo" in sys.modules and selection.chosen:
         # torch.compile does not notice new hooks and would run the old graph.
         torch.compiler.reset()
     if method == "gap_fc":
@@ -199,16 +207,23 @@ def modify_layers(
                 "method 'gap_fc': found shortcut, per_image, train or eval; expected none of them, "
                 "as nothing is drawn"
             )
-        _average_and_connect(network, known, chosen, example)
+        _average_and_connect(network, selection, example)
         return network
     name_of = {module: name for name, module in network.named_modules()}
     size = (patch,) if METHODS[method].needs_patch else ()
-    for module in chosen:
-        key = _draw_key(known, module, name_of[module])
-        make = partial(
-            SHUFFLES[method], *size, key, in_training=train, in_evaluation=eval, per_image=per_image
-        )
-        _shuffle_layer(module, make, shortcut)
+    options = {"in_training": train, "in_evaluation": eval, "per_image": per_image}
+    placed = {}
+    for module in selection.chosen:
+        key = _draw_key(selection.known, module, name_of[module])
+        placed[module] = _entries(module, partial(SHUFFLES[method], *size, key, **options), shortcut)
+    word = next(w for w, v in zip(PLACES, (last, layer, layers, names), strict=True) if v is not None)
+    _check_effect(selection, placed, f"method {method!r}: {word}")
+    for entries in placed.values():
+        for module, attribute, shuffle in entries:
+            if attribute:
+                setattr(module, attribute, shuffle.train(module.training))
+            else:
+                shuffle_input(module, TokenShuffle(shuffle) if takes_tokens(module) else shuffle)
     return network
 
 
@@ -219,6 +234,7 @@ def shuffle_layers(
     *,
     patch: int | None = None,
     shortcut: bool = True,
+    example: Example | None = None,
 ) -> Network:
     """Shuffle what enters some layers of a ResNet, in place: :func:`modify_layers` in fewer words.
 
@@ -229,7 +245,7 @@ def shuffle_layers(
         is returned.
     layers
         ``"last"``, or numbers of residual blocks, counted from 1 at the input.
-    method, patch, shortcut
+    method, patch, shortcut, example
         As of :func:`modify_layers`, and so are the errors.
     """
     count = len(residual_blocks(network))
@@ -239,7 +255,14 @@ def shuffle_layers(
     for number in numbers:
         if not isinstance(number, int) or not 1 <= number <= count:
             raise ValueError(f"layer must be 'last' or a number from 1 to {count}, found {number!r}")
-    return modify_layers(network, method, layers=numbers, patch=patch, shortcut=shortcut)  # type: ignore[arg-type]
+    return modify_layers(
+        network,
+        method,
+        layers=numbers,
+        patch=patch,
+        shortcut=shortcut,
+        example=example,  # type: ignore[arg-type]
+    )
 
 
 def _check_method(method: str, patch: int | None) -> None:
@@ -248,6 +271,11 @@ def _check_method(method: str, patch: int | None) -> None:
             f"method: found {method!r}; expected one of {', '.join(METHODS)}{nearest(method, METHODS)}"
         )
     needs_patch = METHODS[method].needs_patch
+    if needs_patch and is_number(patch) and patch == 1:
+        raise ValueError(
+            "patch: found 1, in which nothing can move; expected a side of at least 2 positions for method "
+            f"{method!r}"
+        )
     if not needs_patch and patch is not None:
         raise ValueError(f"patch: found {patch}; expected none, as method {method!r} takes no patch size")
     if needs_patch and (not is_number(patch) or patch < 1):
@@ -278,17 +306,54 @@ def _draw_key(known: list[nn.Module], module: nn.Module, name: str) -> int:
     return -1 - int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest(), "big")
 
 
-def _shuffle_layer(layer: nn.Module, make: Callable[[int], Shuffle], shortcut: bool) -> None:
-    """Put a shuffle, made for the number of its branch, before each branch of a layer."""
+Entry = tuple[nn.Module, str, Shuffle]
+"""A module, the attribute that becomes the shuffle (empty: its input is shuffled), and the shuffle."""
+
+
+def _entries(layer: nn.Module, make: Callable[[int], Shuffle], shortcut: bool) -> list[Entry]:
+    """A shuffle for each branch of a layer, made for the branch's number."""
     branches = branches_of(layer)
-    entries = list(enumerate(branches.main, start=_SHORTCUT_BRANCH + 1))
+    entries = [
+        (module, "", make(branch)) for branch, module in enumerate(branches.main, start=_SHORTCUT_BRANCH + 1)
+    ]
     if shortcut and branches.identity:
-        setattr(layer, branches.identity, make(_SHORTCUT_BRANCH).train(layer.training))
+        entries.insert(0, (layer, branches.identity, make(_SHORTCUT_BRANCH)))
     elif shortcut and branches.shortcut is not None:
-        entries.append((_SHORTCUT_BRANCH, branches.shortcut))
-    for branch, module in entries:
-        shuffle = make(branch)
-        shuffle_input(module, TokenShuffle(shuffle) if takes_tokens(module) else shuffle)
+        entries.append((branches.shortcut, "", make(_SHORTCUT_BRANCH)))
+    return entries
+
+
+def _check_effect(selection: Selection, placed: dict[nn.Module, list[Entry]], where: str) -> None:
+    """Refuse layers of which none has anything to shuffle, as maps of 1×1; warn where only some have not."""
+    shapes = selection.shapes
+    if shapes is None:  # it is not known what the layers see; the shuffles warn when they run
+        return
+    idle = {
+        layer: "x".join(map(str, map_size(shapes[layer]))) if layer in shapes else "not run"
+        for layer, entries in placed.items()
+        if not any(
+            module in shapes and shuffle.has_effect(*map_size(shapes[module]))
+            for module, _, shuffle in entries
+        )
+    }
+    if not idle:
+        return
+    numbers = [
+        f"{selection.known.index(layer) + 1} ({size})" if layer in selection.known else size
+        for layer, size in idle.items()
+    ]
+    layers = "layer" if len(idle) == 1 else "layers"
+    found = f"{where}: found {layers} {', '.join(numbers)} with nothing to shuffle"
+    shuffle = next(shuffle for entries in placed.values() for _, _, shuffle in entries)
+    useful = [
+        n
+        for n, layer in enumerate(selection.known, 1)
+        if layer in shapes and shuffle.has_effect(*map_size(shapes[layer]))
+    ]
+    expected = f"; expected {f'layers up to {useful[-1]}' if useful else 'another network'}, or larger images"
+    if len(idle) == len(placed):
+        raise ValueError(found + expected)
+    warnings.warn(f"{found}: the network does there what it did before{expected}", stacklevel=3)
 
 
 def remove_shuffles(network: Network) -> Network:
@@ -391,10 +456,9 @@ def fully_connected(convolution: nn.Conv2d) -> FullyConnected:
     return layer.train(convolution.training)  # type: ignore[no-any-return]
 
 
-def _average_and_connect(
-    network: nn.Module, layers: list[nn.Module], chosen: list[nn.Module], example: Example | None
-) -> None:
+def _average_and_connect(network: nn.Module, selection: Selection, example: Example | None) -> None:
     """GAP+FC from the first of the chosen layers to the network's last; unchanged where that is refused."""
+    chosen, layers = selection.chosen, selection.known
     if not chosen:
         return
     first = min((layers.index(layer) for layer in chosen if layer in layers), default=len(layers))
@@ -447,9 +511,9 @@ def _chain_from(network: nn.Module, first: nn.Module) -> list[tuple[str, nn.Modu
             break
     else:
         raise ValueError(
-            f"method 'gap_fc': found {type(network).__name__}, whose convolutions stand in blocks of "
-            "its own; expected a ResNet of torchvision's blocks, or convolutions in one nn.Sequential as in "
-            "VGG; shuffle instead"
+            f"method 'gap_fc': found {type(network).__name__}, whose convolutions are in blocks of "
+            "an unknown kind; expected a ResNet of torchvision's blocks, or convolutions in one "
+            "nn.Sequential as in VGG; shuffle instead"
         )
     chain: list[tuple[str, nn.Module]] = []
     for name, leaf in leaves[start:]:

@@ -31,14 +31,17 @@ from detector.input_hooks import Example, InputShapes, input_shapes, trunk
 from detector.shuffle import Shuffle, token_grid
 
 __all__ = [
+    "PLACES",
     "Branches",
     "FullyConnected",
     "Layer",
+    "Selection",
     "branches_of",
     "find_layers",
     "is_number",
     "is_residual_block",
     "list_layers",
+    "map_size",
     "nearest",
     "residual_blocks",
     "select_layers",
@@ -186,12 +189,12 @@ def list_layers(network: nn.Module, example: Example | None = None) -> list[Laye
     for number, module in enumerate(modules, start=1):
         last = count - number + 1
         percent = (200 * last + count) // (2 * count)  # a half is rounded up
-        size = _map_size(shapes.get(module, ()))
+        size = map_size(shapes.get(module, ()))
         layers.append(Layer(number, last, percent, names[module], type(module).__name__, *size))
     return layers
 
 
-def _map_size(shape: tuple[int, ...]) -> tuple[int, int, int]:
+def map_size(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Channels, height and width of a map or of a grid of tokens."""
     if len(shape) == 4:
         return shape[1], shape[2], shape[3]
@@ -204,6 +207,21 @@ def _map_size(shape: tuple[int, ...]) -> tuple[int, int, int]:
 # ---------------------------------------------------------------- selecting layers
 
 
+PLACES = ("last", "layer", "layers", "names")
+"""The arguments that choose layers."""
+
+
+class Selection(NamedTuple):
+    """Layers of a network that have been chosen."""
+
+    chosen: list[nn.Module]
+    """In the order given."""
+    known: list[nn.Module]
+    """All layers, in the order in which they are run."""
+    shapes: InputShapes | None
+    """What enters the modules; None where the network cannot be run."""
+
+
 def select_layers(
     network: nn.Module,
     *,
@@ -212,27 +230,31 @@ def select_layers(
     layers: Iterable[int] | None = None,
     names: Iterable[str] | None = None,
     example: Example | None = None,
-) -> tuple[list[nn.Module], list[nn.Module]]:
-    """The selected modules in the order given, and all layers in the order in which they are run.
-
-    Parameters and errors are those of :func:`detector.modify_layers`.
-    """
-    words = {"last": last, "layer": layer, "layers": layers, "names": names}
-    given = [word for word, value in words.items() if value is not None]
+) -> Selection:
+    """Find the layers that were chosen; parameters and errors are those of :func:`detector.modify_layers`."""
+    given = [
+        word for word, value in zip(PLACES, (last, layer, layers, names), strict=True) if value is not None
+    ]
     if len(given) != 1:
         raise ValueError(
             f"layers: found {' and '.join(given) or 'none'}; "
             "expected one of last=k, layer=n, layers=[…], names=[…]"
         )
-    if names is not None:
+    shapes: InputShapes | None = None
+    try:
         shapes = input_shapes(network, example)
+    except ValueError:
+        if example is not None or names is not None or not residual_blocks(network):
+            raise
+    if names is not None:
+        assert shapes is not None
         chosen = _select_by_name(network, [names] if isinstance(names, str) else list(names), shapes)
         try:
             known = find_layers(network, shapes)
         except ValueError:
             known = []  # for example a network of 1×1 convolutions alone
     else:
-        known = find_layers(network, None if example is None else input_shapes(network, example))
+        known = find_layers(network, shapes)
         if last is not None:
             if not is_number(last) or not 0 <= last <= len(known):
                 raise ValueError(f"last: found {last!r}; expected a number of layers from 0 to {len(known)}")
@@ -247,7 +269,7 @@ def select_layers(
                     )
                 chosen.append(known[number - 1])
     _check_unchanged(network, known, chosen)
-    return chosen, known
+    return Selection(chosen, known, shapes)
 
 
 def _select_by_name(network: nn.Module, names: list[str], shapes: InputShapes) -> list[nn.Module]:

@@ -349,6 +349,12 @@ def _plan(
                 network, layers=numbers, example=example
             )  # raises ValueError for a layer that cannot be changed
             chosen = [listed[number - 1] for number in numbers]
+            idle = [layer for layer in chosen if not _variants(layer, methods, patches)]
+            if idle:
+                sizes = ", ".join(f"{x.number} ({x.channels}x{x.height}x{x.width})" for x in idle)
+                raise ValueError(
+                    f"layers: found {sizes} with nothing to shuffle; expected larger maps or other methods"
+                )
     plan: list[tuple[Layer, Variant]] = [(_NO_LAYER, ("none", None))]
     return plan + [(layer, variant) for layer in chosen for variant in _variants(layer, methods, patches)]
 
@@ -358,7 +364,10 @@ def _is_averaged(network: nn.Module, layer: Layer) -> bool:
 
 
 def _variants(layer: Layer, methods: Sequence[ShuffleMethod], patches: Sequence[int] | None) -> list[Variant]:
-    """Each once: a patch as large as the map can be another method (:data:`detector.tables.METHODS`)."""
+    """Each once: a patch as large as the map can be another method (:data:`detector.tables.METHODS`).
+
+    Methods that have nothing to shuffle in a map of this size, as of 1×1, are left out.
+    """
     side = max(layer.height, layer.width)
     powers = [2**power for power in range(1, max(side - 1, 1).bit_length() + 1)]
     found: list[Variant] = []
@@ -368,7 +377,12 @@ def _variants(layer: Layer, methods: Sequence[ShuffleMethod], patches: Sequence[
             found += [(method, patch) if patch < side else _on_whole_map(method, patch) for patch in sides]
         else:
             found.append((method, None))
-    return list(dict.fromkeys(found))
+    size = (layer.channels, layer.height, layer.width)
+    return [
+        (method, patch)
+        for method, patch in dict.fromkeys(found)
+        if method != "none" and SHUFFLES[method](*(() if patch is None else (patch,))).has_effect(*size)
+    ]
 
 
 # ---------------------------------------------------------------- measuring

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from typing import Any
 
 import torch
@@ -312,6 +313,7 @@ class Shuffle(nn.Module):
         self.in_training = in_training
         self.in_evaluation = in_evaluation
         self.per_image = per_image
+        self._warned = False
         # On the CPU even under another default device.
         self.stream = torch.zeros((), dtype=torch.int64, device="cpu")
         self.seek(seed=0, step=0)
@@ -325,6 +327,10 @@ class Shuffle(nn.Module):
     def active(self) -> bool:
         """Whether the next forward pass shuffles."""
         return self.in_training if self.training else self.in_evaluation
+
+    def has_effect(self, channels: int, height: int, width: int) -> bool:
+        """Whether a map of this size has anything that can change places."""
+        return height * width > 1
 
     def permute(self, x: Tensor, stream: Tensor) -> Tensor:
         """One draw applied to ``(N, C, H, W)``; each kind of shuffle defines it."""
@@ -340,6 +346,13 @@ class Shuffle(nn.Module):
         """
         if not self.active:
             return x
+        if not (self._warned or torch.compiler.is_compiling() or self.has_effect(*_sizes(x)[1:])):
+            self._warned = True
+            warnings.warn(
+                f"{type(self).__name__}: found a map of {'x'.join(map(str, x.shape[1:]))}, in which nothing "
+                "can move: the layer does what it does without the shuffle",
+                stacklevel=2,
+            )
         again = not torch.compiler.is_compiling() and self._runs_again()
         draw = self.stream - 1 if again else self.stream
         shuffled = self.permute(x, draw + _process_offset())
@@ -378,6 +391,10 @@ class Shuffle(nn.Module):
 class ChannelShuffle(Shuffle):
     """:func:`channel_shuffle` as a module."""
 
+    def has_effect(self, channels: int, height: int, width: int) -> bool:
+        """Whether there are several channels."""
+        return channels > 1
+
     def permute(self, x: Tensor, stream: Tensor) -> Tensor:
         """One draw applied to ``(N, C, H, W)``."""
         return channel_shuffle(x, stream, per_image=self.per_image)
@@ -398,6 +415,10 @@ class PatchShuffle(Shuffle):
         super().__init__(*key, **options)
         _check_patch(patch)
         self.patch = patch
+
+    def has_effect(self, channels: int, height: int, width: int) -> bool:
+        """Whether a patch has several positions."""
+        return self.patch > 1 and height * width > 1
 
     def permute(self, x: Tensor, stream: Tensor) -> Tensor:
         """One draw applied to ``(N, C, H, W)``."""

@@ -6,7 +6,15 @@ check_siblings("diagnosis", "data")
 
 # ruff: noqa: E402
 from diagnosis.average_precision import APTable, average_precision, precision_recall_curve
-from diagnosis.breakdown import ERROR_TYPES, Breakdown, ErrorType, Verdicts, break_down, error_masks, verdicts
+from diagnosis.breakdown import (
+    ERROR_TYPES,
+    Breakdown,
+    ErrorType,
+    PieErrorTypes,
+    break_down,
+    flag_error_types,
+    pie_error_types,
+)
 from diagnosis.characteristics import Characteristics, Sensitivity, sensitivity
 from diagnosis.impact import Impact
 from diagnosis.matching import Assignment, Matching, assign, assign_devkit, match
@@ -16,7 +24,9 @@ from diagnosis.tide import Tide
 from diagnosis.to_json import to_json
 from diagnosis.words import sentences, table
 
-error_flags = error_masks  # its name until version 2
+# Names of earlier versions.
+error_flags = error_masks = flag_error_types
+verdicts, Verdicts = pie_error_types, PieErrorTypes
 
 __all__ = [
     "ERROR_TYPES",
@@ -28,6 +38,7 @@ __all__ = [
     "ErrorType",
     "Impact",
     "Matching",
+    "PieErrorTypes",
     "Sensitivity",
     "Tide",
     "Verdicts",
@@ -38,7 +49,9 @@ __all__ = [
     "diagnose",
     "error_flags",
     "error_masks",
+    "flag_error_types",
     "match",
+    "pie_error_types",
     "precision_recall_curve",
     "sensitivity",
     "sentences",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from data.formats import read_found, read_ground_truth
-from data.records import InputError
+from data.formats.files import path_errors
+from data.records import InputError, InputWarning
 from diagnosis import options as given
 from diagnosis.breakdown import WEAK
 from diagnosis.compare import compare
@@ -19,17 +23,23 @@ from diagnosis.record import diagnose
 from diagnosis.similar import read_similar
 from diagnosis.words import notes, summary
 
+MOST_REPLICATES = 100_000
+"""More would say no more, and take memory and days."""
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes after Ctrl-C and after SIGTERM, as in shells."""
 
-def run(options: argparse.Namespace, progress: Progress, command: str) -> None:
-    """Read, diagnose, write, and print the summary."""
+
+def run(options: argparse.Namespace, progress: Progress, command: str, warned: Sequence[str] = ()) -> None:
+    """Read, diagnose, write, and print the summary. `warned` is what readers have warned of meanwhile."""
     if not WEAK <= options.iou <= 1:
         raise InputError("--iou", f"{options.iou:g}", f"a number from {WEAK} to 1")
-    if options.replicates < 0:
-        raise InputError("--replicates", str(options.replicates), "a number of resamples, or 0")
+    if not 0 <= options.replicates <= MOST_REPLICATES:
+        expected = f"a number of resamples, or 0, and at most {MOST_REPLICATES:,}"
+        raise InputError("--replicates", f"{options.replicates:,}", expected)
     names = given.name_detectors(options.detections, options.names)
     top = given.parse_top(options.top)
     progress("reading the ground truth")
-    truth = read_ground_truth(options.ground_truth, options.lenient)
+    truth = read_ground_truth(options.ground_truth, options.lenient, options.pixels_from)
     if options.images is not None:
         truth = given.with_images(truth, options.images)
     similar = read_similar(options.similar, options.ground_truth, truth.classes)
@@ -37,7 +47,7 @@ def run(options: argparse.Namespace, progress: Progress, command: str) -> None:
     diagnoses = []
     for name, path in zip(names, options.detections, strict=True):
         progress(f"reading {path}")
-        found = read_found(path, truth, options.lenient)
+        found = read_found(path, truth, options.lenient, options.box_format, options.normalized)
         progress(f"diagnosing {name}: {len(found):,} detections, {len(truth):,} objects")
         diagnoses.append(diagnose(truth, found, name, similar.groups, top=top, iou=options.iou, edges=edges))
     origin = provenance(command, vars(options), diagnoses)
@@ -53,7 +63,7 @@ def run(options: argparse.Namespace, progress: Progress, command: str) -> None:
             top=top,
             progress=lambda done, total: progress(resampling, f"{done:,} done"),
         )
-    remarks = [similar.sentence(), *notes(diagnoses, comparison)]
+    remarks = [similar.sentence(), *notes(diagnoses, comparison), *(f"Warning: {line}" for line in warned)]
     why_no_photographs = given.missing_photographs(truth)
     from diagnosis.write_results import write_results  # imports matplotlib: not before the input is valid
 
@@ -78,24 +88,59 @@ def run(options: argparse.Namespace, progress: Progress, command: str) -> None:
     print("\nwritten:", *lines, sep="\n  ")
 
 
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM ends the block as an exit does, so that nothing half-written stays behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0, or 2 for something the user has to correct."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(map(str, sys.argv[1:] if arguments is None else arguments))
+    for word in words:
+        try:
+            word.encode("utf-8")
+        except UnicodeEncodeError:
+            print(f"error: {InputError(word, 'a name that is not UTF-8', 'names in UTF-8')}", file=sys.stderr)
+            return 2
     options = given.parser().parse(words)
     progress = Progress()
+
+    warned: list[str] = []
 
     def say(line: str) -> None:
         progress.pause()
         print(line, file=sys.stderr)
 
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if isinstance(message, InputWarning):
+            warned.append(str(message))
+        say(f"warning: {message}")
+
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
+        if options.strict:
+            warnings.simplefilter("error", InputWarning)
+        warnings.showwarning = show
         try:
-            run(options, progress, shlex.join(["python", "-m", "diagnosis", *words]))
+            with path_errors("a path"), terminable():
+                run(options, progress, shlex.join(["python", "-m", "diagnosis", *words]), warned)
         except InputError as error:
             say(f"error: {error}")
             return 2
+        except InputWarning as warning:
+            say(f"error: {warning} (--strict)")
+            return 2
+        except KeyboardInterrupt:
+            say("interrupted; an earlier report in the folder is as it was")
+            return INTERRUPTED
         finally:
             progress.end()
     return 0

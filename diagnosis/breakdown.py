@@ -1,4 +1,4 @@
-"""Correct, localization, similar, other or background: what kind of error each detection is.
+"""Correct, localization, similar, other or background: the error type of each detection.
 
 The rules are those of Hoiem, Chodpathumwan and Dai (ECCV 2012), section 3 of the rules; the five names
 and the way of counting over all classes are the YOLO paper's.
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import InputError
-from diagnosis.matching import Matching, ObjectCounter, Weights, assign, copies, take_objects
+from diagnosis.matching import Matching, ObjectCounter, Weights, assign, take_objects, weights_of
 
 __all__ = [
     "BACKGROUND",
@@ -29,15 +29,15 @@ __all__ = [
     "Breakdown",
     "BreakdownStatistic",
     "ErrorType",
+    "PieErrorTypes",
     "ReferencedObjects",
     "Top",
-    "Verdicts",
     "break_down",
     "check_thresholds",
-    "error_masks",
+    "flag_error_types",
+    "pie_error_types",
     "referenced_objects",
     "shares_of",
-    "verdicts",
 ]
 
 STRONG = 0.5
@@ -49,7 +49,7 @@ WEAK = 0.1
 
 @dataclass(frozen=True)
 class ErrorType:
-    """A kind of detection, as all tables, figures and sentences name it.
+    """An error type (*correct* is one), as all tables, figures and sentences name it.
 
     Parameters
     ----------
@@ -134,17 +134,17 @@ DEPTH_MARGIN = 1.25
 """How much deeper than its top a ranking is searched at first: a resample may hold fewer copies of it."""
 
 
-# ---- the kind of each detection --------------------------------------------------------------
+# ---- the error type of each detection --------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
-class Verdicts:
-    """The kind of each of M detections, wherever it is in the ranking.
+class PieErrorTypes:
+    """The error type of each of M detections, wherever it is in the ranking.
 
     Parameters
     ----------
     types
-        ``(M,)`` index into :data:`ERROR_TYPES`.
+        ``(M,)`` index into :data:`ERROR_TYPES`; −1: none, for it is in a crowd region and counts for nothing.
     confused_with
         ``(M,)`` the class of the object behind a similar or other error, else −1.
     """
@@ -153,27 +153,29 @@ class Verdicts:
     confused_with: NDArray[np.int64]
 
 
-def verdicts(
+def pie_error_types(
     matching: Matching, similar: NDArray[np.bool_], *, strong: float = STRONG, weak: float = WEAK
-) -> Verdicts:
-    """The kind of every detection, by the scheme of Hoiem's pies (rules, section 3).
+) -> PieErrorTypes:
+    """The error type of every detection by the pie scheme, for counts and shares (rules, section 3).
 
     Where a false positive overlaps objects of several other classes, the largest overlap decides: the
-    one with the object taken in weak matching with that class or, where all are taken, the largest.
-    Cutting the ranking anywhere changes no verdict above the cut. Computed once for each of the arguments.
+    one with the object matched weakly in that class or, where none is free, the largest.
+    A detection's type does not depend on those ranked below it. Cached by the arguments.
     """
-    key = ("verdicts", similar.tobytes(), strong, weak)
-    return matching.once(key, lambda: _verdicts(matching, similar, strong, weak))
+    key = ("pie_error_types", similar.tobytes(), strong, weak)
+    return matching.once(key, lambda: _pie_error_types(matching, similar, strong, weak))
 
 
-def _verdicts(matching: Matching, similar: NDArray[np.bool_], strong: float, weak: float) -> Verdicts:
+def _pie_error_types(
+    matching: Matching, similar: NDArray[np.bool_], strong: float, weak: float
+) -> PieErrorTypes:
     types, undecided = _right_class(matching, strong, weak)
     confused_with = np.full(len(types), NONE, dtype=np.int64)
-    foreign = matching.group_iou >= weak
+    foreign = (matching.group_iou >= weak) & (undecided | (types >= 0))[matching.group_detection]
     foreign[matching.own_groups] = False
     groups = np.flatnonzero(foreign)
-    taken = take_objects(matching, weak, groups)
-    pair = np.where(taken >= 0, taken, matching.group_start[groups])
+    matched = take_objects(matching, weak, groups)
+    pair = np.where(matched >= 0, matched, matching.group_start[groups])
 
     candidate = undecided[matching.group_detection[groups]]
     detection = matching.group_detection[groups][candidate]  # rises, and so does the label for each
@@ -192,33 +194,33 @@ def _verdicts(matching: Matching, similar: NDArray[np.bool_], strong: float, wea
     confused_with[detection] = label
     types.setflags(write=False)
     confused_with.setflags(write=False)
-    return Verdicts(types, confused_with)
+    return PieErrorTypes(types, confused_with)
 
 
-def error_masks(
+def flag_error_types(
     matching: Matching, similar: NDArray[np.bool_], *, strong: float = STRONG, weak: float = WEAK
 ) -> NDArray[np.int8]:
-    """The kind of every detection, by the scheme of Hoiem's AP impact (rules, section 3).
+    """The error type of every detection by the flag scheme, for AP impact and trends (rules, section 3).
 
-    Unlike in :func:`verdicts`, any overlap with a similar class wins over any with another. Computed once for
-    each of the arguments.
+    Unlike in :func:`pie_error_types`, any overlap with a similar class wins over any with another.
+    Cached by the arguments.
 
     Returns
     -------
     NDArray
-        ``(M,)`` indices into :data:`ERROR_TYPES`.
+        ``(M,)`` indices into :data:`ERROR_TYPES`; −1 as in :class:`PieErrorTypes`.
     """
-    key = ("error_masks", similar.tobytes(), strong, weak)
-    return matching.once(key, lambda: _error_masks(matching, similar, strong, weak))
+    key = ("flag_error_types", similar.tobytes(), strong, weak)
+    return matching.once(key, lambda: _flag_error_types(matching, similar, strong, weak))
 
 
-def _error_masks(
+def _flag_error_types(
     matching: Matching, similar: NDArray[np.bool_], strong: float, weak: float
 ) -> NDArray[np.int8]:
     types, undecided = _right_class(matching, strong, weak)
     types[undecided] = BACKGROUND
-    # A weak label is 0 or more, by taking an object or as a duplicate, just where the largest IoU is at
-    # least `weak`: no walk is needed.
+    # Weak matching labels a detection 0 or 1 exactly where its largest IoU is at least `weak`: it matches an
+    # object, or is a duplicate. So the matching itself is not needed.
     groups = np.flatnonzero((matching.group_iou >= weak) & undecided[matching.group_detection])
     detection = matching.group_detection[groups]
     resembles = similar[matching.detections.labels[detection], matching.group_label[groups]]
@@ -231,14 +233,17 @@ def _error_masks(
 def _right_class(
     matching: Matching, strong: float, weak: float
 ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """Kinds with correct and localization filled in, and which detections are neither."""
+    """Error types with correct and localization filled in, and which detections are neither."""
     check_thresholds(strong, weak)
     types = np.full(len(matching.detections), UNCOUNTED, dtype=np.int8)
-    # In weak matching, too, 0 or more just where the largest IoU with the own class is `weak` or more.
+    # The weak label is 0 or 1 exactly where the largest IoU with the own class is at least `weak`.
     own = matching.own_groups[matching.group_iou[matching.own_groups] >= weak]
     types[matching.group_detection[own]] = LOCALIZATION
-    types[assign(matching, strong).labels >= 0] = CORRECT
-    return types, types == UNCOUNTED
+    matched = assign(matching, strong).object_rows >= 0
+    types[matched] = CORRECT
+    excused = matching.in_crowd & ~matched
+    types[excused] = UNCOUNTED
+    return types, (types == UNCOUNTED) & ~excused
 
 
 def check_thresholds(strong: float, weak: float) -> None:
@@ -249,7 +254,7 @@ def check_thresholds(strong: float, weak: float) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ReferencedObjects:
-    """The verdict on each of M detections, and the object that it refers to.
+    """The error type of each of M detections, and the object that it refers to.
 
     Parameters
     ----------
@@ -258,8 +263,8 @@ class ReferencedObjects:
     confused_with
         ``(M,)`` the class of the object behind a similar or other error, else −1.
     duplicate
-        ``(M,)`` localization errors whose overlap would do, but the object has been taken.
-    objects
+        ``(M,)`` localization errors of enough overlap, but a higher-ranked detection has the object.
+    object_rows
         ``(M,)`` row of the object in the ground truth, or −1.
     overlaps
         ``(M,)`` IoU with that object; 0 where there is none.
@@ -268,7 +273,7 @@ class ReferencedObjects:
     types: NDArray[np.int8]
     confused_with: NDArray[np.int64]
     duplicate: NDArray[np.bool_]
-    objects: NDArray[np.int64]
+    object_rows: NDArray[np.int64]
     overlaps: NDArray[np.float64]
 
 
@@ -277,7 +282,7 @@ def referenced_objects(
 ) -> ReferencedObjects:
     """Which object each detection refers to, whatever its rank.
 
-    A correct detection has taken its object. For an error it is the object with the largest overlap (the
+    A correct detection refers to the object it is matched to, an error to the one of the largest overlap (the
     first in the annotations, of equals): among those of its own class for localization, of the class it was
     confused with for similar and other, of all for background, where there may be none. Detections are
     clipped to the image, as in the rules.
@@ -291,17 +296,17 @@ def referenced_objects(
     strong
         Smallest IoU of a correct detection.
     """
-    found, own = verdicts(matching, similar, strong=strong), assign(matching, strong)
+    found, own = pie_error_types(matching, similar, strong=strong), assign(matching, strong)
     types = found.types
     correct = types == CORRECT
-    objects = np.where(correct, own.objects, NONE)
+    objects = np.where(correct, own.object_rows, NONE)
     overlaps = np.where(correct, own.overlaps, 0.0)
 
     # The class whose objects a detection refers to; −1: any.
     about = np.where(types == LOCALIZATION, matching.detections.labels, found.confused_with)
     detection = matching.group_detection
     fits = (about[detection] == NONE) | (matching.group_label == about[detection])
-    groups = np.flatnonzero(fits & ~correct[detection])
+    groups = np.flatnonzero(fits & (types > CORRECT)[detection])
     first_pair = matching.group_start[groups]
     by_overlap = (matching.pair_object[first_pair], -matching.group_iou[groups], detection[groups])
     groups = groups[np.lexsort(by_overlap)]
@@ -312,12 +317,12 @@ def referenced_objects(
     return ReferencedObjects(types, found.confused_with, duplicate, objects, overlaps)
 
 
-# ---- how many of each kind are among the top -------------------------------------------------
+# ---- how many of each error type are among the top -------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Breakdown:
-    """The kinds of the top detections of each of C classes.
+    """The error types of the top detections of each of C classes.
 
     Parameters
     ----------
@@ -326,14 +331,14 @@ class Breakdown:
     objects
         ``(C,)`` number of objects that are not difficult, N_j.
     counts
-        ``(C, 5)`` number of top detections of each kind, in the order of :data:`ERROR_TYPES`.
-    verdict
-        ``(M,)`` kind of each detection, an index into :data:`ERROR_TYPES`; −1: below the top, not counted.
+        ``(C, 5)`` number of top detections of each error type, in the order of :data:`ERROR_TYPES`.
+    counted_types
+        ``(M,)`` error type of each counted detection, an index into :data:`ERROR_TYPES`; −1: not counted.
 
     Examples
     --------
-    >>> counts, verdict = np.array([[2, 1, 1, 0, 0], [0] * 5]), np.zeros(0, np.int8)
-    >>> two = Breakdown(("cat", "dog"), np.array([4, 0]), counts, verdict)
+    >>> counts = np.array([[2, 1, 1, 0, 0], [0] * 5])
+    >>> two = Breakdown(("cat", "dog"), np.array([4, 0]), counts, np.zeros(0, np.int8))
     >>> two.shares[0].tolist(), two.mean_over_classes().tolist()
     ([0.5, 0.25, 0.25, 0.0, 0.0], [0.5, 0.25, 0.25, 0.0, 0.0])
     """
@@ -341,7 +346,7 @@ class Breakdown:
     classes: tuple[str, ...]
     objects: NDArray[np.int64]
     counts: NDArray[np.int64]
-    verdict: NDArray[np.int8]
+    counted_types: NDArray[np.int8]
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -375,7 +380,7 @@ def break_down(
     strong: float = STRONG,
     weak: float = WEAK,
 ) -> Breakdown:
-    """Count the kinds of the top detections of each class.
+    """Count the error types of the top detections of each class.
 
     Parameters
     ----------
@@ -399,7 +404,7 @@ def break_down(
 
 
 class BreakdownStatistic:
-    """The kinds among the top detections, as a function of how often each image counts.
+    """The error types among the top detections, as a function of how often each image counts.
 
     The top of a class follows the weights: as many detections, copies counted, as its objects (or what `top`
     says of them). Where the cut falls among the copies of one detection, only those above it count.
@@ -423,11 +428,12 @@ class BreakdownStatistic:
     ) -> None:
         self.cells = matching.cells
         self._matching, self._top = matching, _checked_top(matching, top)
-        self._types = verdicts(matching, similar, strong=strong, weak=weak).types
+        self._types = pie_error_types(matching, similar, strong=strong, weak=weak).types
+        self._order, self._start = matching.ranking_of(self._types >= 0)
         self._objects = ObjectCounter(matching.truth, ~matching.ignored)
 
     def __call__(self, weights: Weights | None = None) -> dict[str, NDArray[np.float64]]:
-        """``share/<kind>`` ``(r, C)`` of each class and ``pooled/<kind>`` ``(r,)`` over all; NaN of nothing.
+        """``share/<type>`` ``(r, C)`` of each class and ``pooled/<type>`` ``(r,)`` over all; NaN of nothing.
 
         Also for ``correct_and_localization``.
         """
@@ -436,22 +442,22 @@ class BreakdownStatistic:
         for section, some in (("share", counts), ("pooled", counts.sum(axis=1))):
             shares = np.moveaxis(shares_of(some), -1, 0)
             values |= {
-                f"{section}/{kind.name}": share for kind, share in zip(ERROR_TYPES, shares, strict=True)
+                f"{section}/{error.name}": share for error, share in zip(ERROR_TYPES, shares, strict=True)
             }
             values[f"{section}/correct_and_localization"] = shares[CORRECT] + shares[LOCALIZATION]
         return values
 
     def counts(self, weights: Weights | None = None) -> NDArray[np.int64]:
-        """``(r, C, 5)`` top detections of each class and kind; without weights each image counts once."""
+        """``(r, C, 5)`` top detections of each class and type; without weights each image counts once."""
         matching, tops = self._matching, self.tops(weights)
         if weights is None:
             weights = np.ones((1, len(matching.truth.images)), dtype=np.int32)
         counts = np.zeros((*tops.shape, len(ERROR_TYPES)), dtype=np.int64)
         for label in range(tops.shape[1]):
-            rows = matching.ranked(label)
+            rows = self._order[self._start[label] : self._start[label + 1]]
             counted = _counted(weights, matching.detections.image_index[rows], tops[:, label])
-            kinds = self._types[rows[: counted.shape[1]], None] == np.arange(len(ERROR_TYPES))
-            counts[:, label] = counted @ kinds.astype(np.float64)
+            of_type = self._types[rows[: counted.shape[1]], None] == np.arange(len(ERROR_TYPES))
+            counts[:, label] = counted @ of_type.astype(np.float64)
         return counts
 
     def tops(self, weights: Weights | None = None) -> NDArray[np.int64]:
@@ -470,9 +476,11 @@ class BreakdownStatistic:
     def breakdown(self) -> Breakdown:
         """With each image counted once."""
         matching = self._matching
-        counted = matching.rank < self.tops()[0][matching.detections.labels]
-        verdict = np.where(counted, self._types, np.int8(UNCOUNTED))
-        return Breakdown(matching.truth.classes, matching.objects, self.counts()[0], verdict)
+        rank = np.arange(len(self._order)) - np.repeat(self._start[:-1], np.diff(self._start))
+        counted = self._order[rank < self.tops()[0][matching.detections.labels[self._order]]]
+        counted_types = np.full(len(self._types), UNCOUNTED, dtype=np.int8)
+        counted_types[counted] = self._types[counted]
+        return Breakdown(matching.truth.classes, matching.objects, self.counts()[0], counted_types)
 
 
 def _checked_top(matching: Matching, top: Top) -> NDArray[np.number] | str | None:
@@ -492,11 +500,11 @@ def _checked_top(matching: Matching, top: Top) -> NDArray[np.number] | str | Non
 def _counted(weights: Weights, images: NDArray[np.int64], tops: NDArray[np.int64]) -> NDArray[np.float64]:
     """``(r, n)`` how many copies of the first n detections of a ranking lie within the top.
 
-    n is what the deepest of the r tops needs, no more than twice over.
+    The ranking is searched only as deep as the deepest of the r tops needs: n is at most twice that.
     """
     depth = len(images) if len(tops) == 0 else int(min(len(images), DEPTH_MARGIN * float(tops.max()) + 32))
     while True:
-        mine = copies(weights, images[:depth])
+        mine = weights_of(weights, images[:depth])
         upto = np.cumsum(mine, axis=1, dtype=np.int32)
         if depth == len(images) or bool((upto[:, -1] >= tops).all()):
             break

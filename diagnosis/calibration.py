@@ -8,16 +8,16 @@ devkit does; hits of difficult objects and crowds are left out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.records import InputError
 from diagnosis.breakdown import STRONG
 from diagnosis.matching import Matching, assign_devkit
 
 __all__ = ["Calibration", "calibration"]
+
+BINS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +75,8 @@ class Calibration:
         return self.counts[label], self.true[label], self.score_sums[label]
 
 
-def calibration(
-    matching: Matching,
-    *,
-    iou: float = STRONG,
-    bins: int = 10,
-    spacing: Literal["width", "count"] = "width",
-    lowest: float = 0.0,
-) -> Calibration:
-    """Sort the detections into bins by their scores, and count how many of each are right.
+def calibration(matching: Matching, *, iou: float = STRONG) -> Calibration:
+    """Sort the detections into ten bins of equal width by their scores, and count how many of each are right.
 
     Parameters
     ----------
@@ -91,19 +84,6 @@ def calibration(
         The overlaps.
     iou
         Smallest IoU of a true positive.
-    bins
-        How many.
-    spacing
-        ``width``: bins of equal width from `lowest` to 1; ``count``: of about equally many detections, the
-        classes taken together, of which equal scores share one.
-    lowest
-        Detections of lower scores are left out. Where a detector keeps thousands of very low scores, these
-        otherwise decide the error, for each bin weighs as many as it holds.
-
-    Raises
-    ------
-    InputError
-        If `bins` is not positive, `spacing` is unknown, or `lowest` is not in [0, 1).
 
     Examples
     --------
@@ -111,31 +91,19 @@ def calibration(
     >>> from diagnosis.matching import match
     >>> truth = GroundTruth(["a"], ["dog"], [[90, 90]], [0], [0], [[0, 0, 10, 10]])
     >>> found = Detections(["a"], ["dog"], [0, 0], [0, 0], [0.75, 0.25], [[0, 0, 10, 10], [50, 0, 60, 10]])
-    >>> calibration(match(truth, found), bins=2).expected_error()
+    >>> calibration(match(truth, found)).expected_error()
     0.25
     """
-    if bins < 1:
-        raise InputError("bins", str(bins), "at least one")
-    if spacing not in ("width", "count"):
-        raise InputError("spacing", repr(spacing), "'width' or 'count'")
-    if not 0 <= lowest < 1:
-        raise InputError("lowest", f"{lowest:g}", "a score from 0 to below 1")
     labels, found = assign_devkit(matching, iou).labels, matching.detections
-    rows = np.flatnonzero((labels != 0) & (found.scores >= lowest))
-    scores = found.scores[rows]
-    edges = np.linspace(lowest, 1.0, bins + 1)
-    reason = ""
+    rows = np.flatnonzero(labels != 0)
+    reason = "" if len(rows) else "no detection to count"
     if len(found.scores) and (found.scores.min() < 0 or found.scores.max() > 1):
-        reason, rows, scores = "scores lie beyond 0 and 1: they are no probabilities", rows[:0], scores[:0]
-    elif not len(rows):
-        reason = "no detection to count"
-    elif spacing == "count":
-        inner = np.quantile(scores, np.arange(1, bins) / bins, method="higher")
-        edges = np.unique(np.concatenate([[lowest], inner, [1.0]]))
-    last = len(edges) - 2
-    place = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, last)
-    shape = (len(matching.truth.classes), last + 1)
-    cells, size = found.labels[rows] * shape[1] + place, shape[0] * shape[1]
+        reason, rows = "scores lie beyond 0 and 1: they are no probabilities", rows[:0]
+    edges = np.linspace(0.0, 1.0, BINS + 1)
+    scores = found.scores[rows]
+    place = np.minimum(np.searchsorted(edges, scores, side="right") - 1, BINS - 1)
+    shape = (len(matching.truth.classes), BINS)
+    cells, size = found.labels[rows] * BINS + place, shape[0] * BINS
     counts, true = (np.bincount(some, minlength=size) for some in (cells, cells[labels[rows] == 1]))
     sums = np.bincount(cells, scores, minlength=size).astype(np.float64)  # of nothing it gives integers
     return Calibration(

@@ -2,9 +2,9 @@
 
 Boxes are matched whatever their classes, then the classes are compared. Pairs of a detection and an object
 that overlap enough are formed from the largest IoU on, each box in one pair at most; of equal overlaps the
-pair of equal classes comes first, then the surer detection. What is left over of the detections lies on
-background, what is left over of the objects is missed. Detections that are left over and overlap a
-difficult object or a crowd as much are not counted.
+pair of equal classes comes first, then the higher-scoring detection. Detections that are left over lie on
+background, objects that are left over are missed. Detections that are left over and overlap a difficult
+object as much, or lie in a crowd region of their class, are not counted.
 """
 
 from __future__ import annotations
@@ -92,17 +92,17 @@ def confusion_matrix(
     pairs = np.flatnonzero(~ignored)
     differ = found.labels[detection[pairs]] != truth.labels[object_[pairs]]
     pairs = pairs[np.lexsort((detection[pairs], -found.scores[detection[pairs]], differ, -overlap[pairs]))]
-    # The best pair first, whoever else wants either box: each detection has a list in this order.
+    # The best pair first: each detection has its list of objects in this order.
     by_detection = np.argsort(detection[pairs], kind="stable")
     mine, its = detection[pairs][by_detection], object_[pairs][by_detection]
     start = np.flatnonzero(np.diff(mine, prepend=-1))
     stop = np.append(start[1:], len(mine)).astype(np.int64)
-    taken = greedy(start, stop, its, len(truth), by_detection.astype(np.int32))
-    taken = taken[taken >= 0]
+    matched = greedy(start, stop, its, len(truth), by_detection.astype(np.int32))
+    matched = matched[matched >= 0]
     partner = np.full(len(found), -1, dtype=np.int64)
-    partner[mine[taken]] = its[taken]
+    partner[mine[matched]] = its[matched]
 
-    excused = np.zeros(len(found), dtype=bool)
+    excused = matching.in_crowd.copy()
     excused[detection[ignored]] = True
     paired = partner >= 0
     alone = kept & ~paired & ~excused

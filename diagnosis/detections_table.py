@@ -1,4 +1,4 @@
-"""The table of all detections with the verdict on each: for a notebook, as Parquet or CSV."""
+"""The table of all detections with the error type of each: for a notebook, as Parquet or CSV."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def detections_table(diagnoses: Sequence[Diagnosis]) -> pa.Table:
     ``xmin`` … ``ymax``  the box as it was read, continuous pixels from 0
     ``rank``           place among the detector's detections of that class, from 1
     ``counted``        whether the breakdown counts it: it is among the top ones of its class
-    ``error_type``     name of one of :data:`~diagnosis.breakdown.ERROR_TYPES`; also where it is not counted
-    ``duplicate``      a localization error only because a surer detection has taken the object
+    ``error_type``     name of one of :data:`~diagnosis.breakdown.ERROR_TYPES`, null in a crowd region
+    ``duplicate``      a localization error only because a higher-ranked detection matches the object
     ``overlap``        IoU with the object that it is about; 0 where none overlaps
     ``object``         row of that object in the ground truth, from 0; null where none overlaps
     ``object_class``   its class
@@ -68,9 +68,9 @@ def _table(diagnosis: Diagnosis) -> pa.Table:
     import pyarrow as pa
 
     truth, found, matching = diagnosis.truth, diagnosis.detections, diagnosis.matching
-    verdict = diagnosis.referenced_objects
-    no_object = verdict.objects == NONE
-    row = np.where(no_object, 0, verdict.objects)
+    refers = diagnosis.referenced_objects
+    no_object = refers.object_rows == NONE
+    row = np.where(no_object, 0, refers.object_rows)
     object_class = truth.labels[row] if len(truth) else np.zeros(len(row), dtype=np.int64)
     ignored = matching.ignored[row] if len(truth) else np.zeros(len(row), dtype=bool)
 
@@ -81,7 +81,7 @@ def _table(diagnosis: Diagnosis) -> pa.Table:
         return pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string()))
 
     sides = {name: pa.array(found.boxes[:, i]) for i, name in enumerate(("xmin", "ymin", "xmax", "ymax"))}
-    kinds = [kind.name for kind in ERROR_TYPES]
+    type_names = [error.name for error in ERROR_TYPES]
     ids = {}
     if truth.image_ids:
         ids["coco_image_id"] = _ids(truth.image_ids, found.image_index)
@@ -95,13 +95,13 @@ def _table(diagnosis: Diagnosis) -> pa.Table:
             "score": pa.array(found.scores),
             **sides,
             "rank": pa.array(matching.rank + 1),
-            "counted": pa.array(diagnosis.breakdown.verdict != UNCOUNTED),
-            "error_type": named(verdict.types.astype(np.int64), kinds),
-            "duplicate": pa.array(verdict.duplicate),
-            "overlap": pa.array(verdict.overlaps),
-            "object": pa.array(verdict.objects, mask=no_object),
+            "counted": pa.array(diagnosis.breakdown.counted_types != UNCOUNTED),
+            "error_type": named(refers.types.astype(np.int64), type_names, refers.types == UNCOUNTED),
+            "duplicate": pa.array(refers.duplicate),
+            "overlap": pa.array(refers.overlaps),
+            "object": pa.array(refers.object_rows, mask=no_object),
             "object_class": named(object_class, truth.classes, no_object),
-            "confused_with": named(verdict.confused_with, truth.classes, verdict.confused_with == NONE),
+            "confused_with": named(refers.confused_with, truth.classes, refers.confused_with == NONE),
             "difficult": pa.array(ignored, mask=no_object),
             **ids,
         }
@@ -127,7 +127,8 @@ def write_detections_table(diagnoses: Sequence[Diagnosis], path: Path | str) -> 
     diagnoses
         One or several.
     path
-        ``….parquet``, or ``….csv`` in UTF-8 with commas, where null is an empty cell.
+        ``….parquet``, or ``….csv`` in UTF-8 with commas, where null is an empty cell and a text that a
+        spreadsheet would take for a formula begins with an apostrophe.
 
     Raises
     ------
@@ -140,6 +141,7 @@ def write_detections_table(diagnoses: Sequence[Diagnosis], path: Path | str) -> 
         raise InputError(path, f"the ending {suffix or 'none'}", ".parquet or .csv")
     table = detections_table(diagnoses)
     import pyarrow as pa
+    import pyarrow.compute
     import pyarrow.csv
     import pyarrow.parquet
 
@@ -147,6 +149,11 @@ def write_detections_table(diagnoses: Sequence[Diagnosis], path: Path | str) -> 
         if suffix == ".parquet":
             pyarrow.parquet.write_table(table, part, compression="zstd")
         else:
-            kinds = [pa.string() if pa.types.is_dictionary(kind) else kind for kind in table.schema.types]
-            plain = pa.schema(list(zip(table.column_names, kinds, strict=True)))
-            pyarrow.csv.write_csv(table.cast(plain), part)
+            column_types = [pa.string() if pa.types.is_dictionary(one) else one for one in table.schema.types]
+            plain = pa.schema(list(zip(table.column_names, column_types, strict=True)))
+            plain_table = table.cast(plain)
+            for place, column in enumerate(plain_table.columns):
+                if pa.types.is_string(column.type):  # a spreadsheet would take =1+1 for a formula
+                    guarded = pa.compute.replace_substring_regex(column, "^([=+@\t\r-])", "'\\1")
+                    plain_table = plain_table.set_column(place, plain_table.column_names[place], guarded)
+            pyarrow.csv.write_csv(plain_table, part)

@@ -51,7 +51,7 @@ FATES: tuple[Fate, ...] = (
 MISSED = len(FATES) - 1
 _NAMES = [fate.name for fate in FATES]
 FATE_OF_TYPE = np.array(
-    [_NAMES.index(kind.name) if kind.name in _NAMES else MISSED for kind in ERROR_TYPES], dtype=np.int8
+    [_NAMES.index(error.name) if error.name in _NAMES else MISSED for error in ERROR_TYPES], dtype=np.int8
 )
 IGNORED = -1
 
@@ -120,8 +120,10 @@ def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
     if counted not in ("top", "all"):
         raise InputError("counted", repr(counted), "'top' or 'all'")
     matching = diagnosis.matching
-    found = diagnosis.verdicts
-    counts = np.ones(len(found.types), dtype=bool) if counted == "all" else diagnosis.breakdown.verdict >= 0
+    found = diagnosis.pie_error_types
+    counts = (
+        np.ones(len(found.types), dtype=bool) if counted == "all" else diagnosis.breakdown.counted_types >= 0
+    )
 
     result = np.full(len(matching.truth), MISSED, dtype=np.int8)
     # Each detection's group with the class it is about; the pairs of a group start with the largest IoU.
@@ -130,12 +132,12 @@ def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
         (matching.group_label == about[matching.group_detection]) & (matching.group_iou >= WEAK)
     )
     detection = matching.group_detection[groups]
-    chosen = counts[detection] & (found.types[detection] != CORRECT)
+    chosen = counts[detection] & (found.types[detection] > CORRECT)
     groups, detection = groups[chosen], detection[chosen]
     seen = FATE_OF_TYPE[found.types[detection]]
     np.minimum.at(result, matching.pair_object[matching.group_start[groups]], seen)
-    taken = diagnosis.assignment.objects
-    result[taken[counts & (taken >= 0)]] = CORRECT
+    matched = diagnosis.assignment.object_rows
+    result[matched[counts & (matched >= 0)]] = CORRECT
     result[matching.ignored] = IGNORED
     return result
 
@@ -171,7 +173,7 @@ def flow(before: Diagnosis, after: Diagnosis, *, counted: Counted = "top") -> Fl
     truth = before.truth
     first, second = fates(before, counted), fates(after, counted)
     kept = first != IGNORED
-    kinds, classes = len(FATES), len(truth.classes)
-    cells = (truth.labels[kept] * kinds + first[kept]) * kinds + second[kept]
-    counts = np.bincount(cells, minlength=classes * kinds * kinds).reshape(classes, kinds, kinds)
+    number, classes = len(FATES), len(truth.classes)
+    cells = (truth.labels[kept] * number + first[kept]) * number + second[kept]
+    counts = np.bincount(cells, minlength=classes * number**2).reshape(classes, number, number)
     return Flow((before.name, after.name), truth.classes, first, second, counts, counted)

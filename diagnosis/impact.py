@@ -23,25 +23,23 @@ from diagnosis.breakdown import (
     SIMILAR,
     STRONG,
     WEAK,
-    error_masks,
+    flag_error_types,
 )
-from diagnosis.matching import Matching, ObjectCounter, Weights, assign, copies
+from diagnosis.matching import Matching, ObjectCounter, Weights, assign, weights_of
 from diagnosis.rankings import Hits, RankedErrors, envelope, mean_over_objects
 from diagnosis.similar import group_indices
 
-__all__ = ["VARIANTS", "Impact", "ImpactStatistic", "Variant", "impact"]
+__all__ = ["IMPACT_VARIANTS", "Impact", "ImpactStatistic", "ImpactVariant", "impact"]
 
 
 @dataclass(frozen=True)
-class Variant:
+class ImpactVariant:
     """One way to score a ranking as if some errors had not been made.
 
     Parameters
     ----------
     name
         Its name in results.
-    tool_name
-        What Hoiem's tool calls it; None where the tool has no such thing.
     weak
         Whether a detection is right from the weak threshold on, duplicates left out.
     counted
@@ -54,7 +52,6 @@ class Variant:
     """
 
     name: str
-    tool_name: str | None
     weak: bool
     counted: tuple[int, ...]
     label: str
@@ -62,74 +59,74 @@ class Variant:
 
     @property
     def compared(self) -> bool:
-        """Whether comparisons of detectors tell it: errors left out or corrected, not all the others."""
+        """Whether comparisons of detectors show it: not if it removes all errors but some."""
         return self.name != "all" and not self.name.startswith("only_")
 
 
 def _errors(*removed: int) -> tuple[int, ...]:
-    """All error types but the removed ones: a new type counts as a false positive without further ado."""
-    return tuple(kind for kind in range(len(ERROR_TYPES)) if kind not in (CORRECT, *removed))
+    """All error types but the removed ones: a new type counts as a false positive by itself."""
+    return tuple(error for error in range(len(ERROR_TYPES)) if error not in (CORRECT, *removed))
 
 
-VARIANTS: tuple[Variant, ...] = (
-    Variant("all", "all", False, _errors(), "all", "The detections as they are."),
-    Variant(
-        "ignore_localization", "ignoreloc", False, _errors(LOCALIZATION),
+IMPACT_VARIANTS: tuple[ImpactVariant, ...] = (
+    ImpactVariant("all", False, _errors(), "all", "The detections as they are."),
+    ImpactVariant(
+        "ignore_localization", False, _errors(LOCALIZATION),
         "localization removed",
         "Localization errors and duplicates are left out.",
     ),
-    Variant(
-        "fix_localization", "fixloc", True, _errors(LOCALIZATION),
+    ImpactVariant(
+        "fix_localization", True, _errors(LOCALIZATION),
         "localization corrected",
         "Localization errors are made correct, duplicates are left out.",
     ),
-    Variant(
-        "only_localization", "onlyloc", False, (LOCALIZATION,),
+    ImpactVariant(
+        "only_localization", False, (LOCALIZATION,),
         "all but localization removed",
         "All errors but localization errors and duplicates are left out.",
     ),
-    Variant(
-        "ignore_similar", "ignoresimilar", False, _errors(SIMILAR),
+    ImpactVariant(
+        "ignore_similar", False, _errors(SIMILAR),
         "similar removed",
         "Confusions with similar classes are left out.",
     ),
-    Variant(
-        "only_similar", "onlysimilar", False, (SIMILAR,),
+    ImpactVariant(
+        "only_similar", False, (SIMILAR,),
         "all but similar removed",
         "All errors but confusions with similar classes are left out.",
     ),
-    Variant(
-        "ignore_background", "ignorebg", False, _errors(OTHER, BACKGROUND),
+    ImpactVariant(
+        "ignore_background", False, _errors(OTHER, BACKGROUND),
         "background removed",
         "Detections on background and confusions with other classes are left out.",
     ),
-    Variant(
-        "only_background", "onlybg", False, (OTHER, BACKGROUND),
+    ImpactVariant(
+        "only_background", False, (OTHER, BACKGROUND),
         "all but background removed",
         "All errors but those on background and on other classes are left out.",
     ),
-    Variant(
-        "ignore_localization_similar", "ignorelocsim", True, _errors(LOCALIZATION, SIMILAR),
+    ImpactVariant(
+        "ignore_localization_similar", True, _errors(LOCALIZATION, SIMILAR),
         "localization corrected and similar removed",
         "Localization errors are made correct; duplicates and confusions with similar classes are left out.",
     ),
-    Variant(
-        "ignore_other", None, False, _errors(OTHER),
+    ImpactVariant(
+        "ignore_other", False, _errors(OTHER),
         "other removed",
         "Confusions with other classes are left out.",
     ),
-    Variant(
-        "only_other", None, False, (OTHER,),
+    ImpactVariant(
+        "only_other", False, (OTHER,),
         "all but other removed",
         "All errors but confusions with other classes are left out.",
     ),
-    Variant(
-        "ignore_pure_background", None, False, _errors(BACKGROUND),
+    ImpactVariant(
+        "ignore_pure_background", False, _errors(BACKGROUND),
         "pure background removed",
         "Detections on background are left out.",
     ),
-    Variant(
-        "only_pure_background", None, False, (BACKGROUND,),
+    ImpactVariant(
+        "only_pure_background", False, (BACKGROUND,),
         "all but pure background removed",
         "All errors but those on background are left out.",
     ),
@@ -145,7 +142,7 @@ FIRST_ERROR = LOCALIZATION  # of those that count as false positives
 
 @dataclass(frozen=True, eq=False)
 class Impact:
-    """Average precision of C classes in each of the V variants of :data:`VARIANTS`.
+    """Average precision of C classes in each of the V variants of :data:`IMPACT_VARIANTS`.
 
     A class without objects has NaN throughout, one whose objects are all missed has 0.
 
@@ -183,7 +180,9 @@ class Impact:
         """
         gains = self.gains(normalized=normalized)[:, group_indices(self.classes, members)]
         gains = gains[:, ~np.isnan(gains[0])]
-        mean: NDArray[np.float64] = gains.mean(axis=1) if gains.size else np.full(len(VARIANTS), np.nan)
+        mean: NDArray[np.float64] = (
+            gains.mean(axis=1) if gains.size else np.full(len(IMPACT_VARIANTS), np.nan)
+        )
         return mean
 
 
@@ -233,24 +232,24 @@ class ImpactStatistic:
     def __init__(
         self, matching: Matching, similar: NDArray[np.bool_], *, strong: float = STRONG, weak: float = WEAK
     ) -> None:
-        kinds = error_masks(matching, similar, strong=strong, weak=weak)
+        types = flag_error_types(matching, similar, strong=strong, weak=weak)
         self.cells = matching.cells
         self._matching = matching
         self._objects = ObjectCounter(matching.truth, ~matching.ignored)
         order, images = matching.order, matching.detections.image_index
-        wrong = kinds[order] != CORRECT
+        wrong = types[order] > CORRECT
         before = np.concatenate([[0], np.cumsum(wrong)])
         rows = order[wrong]
         self._errors = RankedErrors(
             before[matching.class_start],
-            kinds[rows] - np.int8(FIRST_ERROR),
+            types[rows] - np.int8(FIRST_ERROR),
             images[rows],
             len(ERROR_TYPES) - FIRST_ERROR,
         )
         # The hits at the strong and at the weak threshold.
         self._start, self._images, self._above = [], [], []
         for threshold in (strong, weak):
-            places = np.flatnonzero(assign(matching, threshold).labels[order] == 1)
+            places = np.flatnonzero(((assign(matching, threshold).labels == 1) & (types >= 0))[order])
             start = np.searchsorted(places, matching.class_start)
             self._start.append(start)
             self._images.append(images[order[places]])
@@ -262,9 +261,9 @@ class ImpactStatistic:
         Their means over the classes are the bars of :meth:`Impact.bars`.
         """
         objects = self._objects(weights)
-        variants = [variant for variant in VARIANTS if variant.compared]
+        variants = [variant for variant in IMPACT_VARIANTS if variant.compared]
         ap = np.zeros((1 + len(variants), *objects.shape))
-        for classes, hits in self._hits(weights, [VARIANTS[0], *variants]):
+        for classes, hits in self._hits(weights, [IMPACT_VARIANTS[0], *variants]):
             for row, some in enumerate(hits):
                 best = envelope(some.precision, some.start)
                 ap[row, :, classes] = mean_over_objects(best, some, objects[:, classes])
@@ -275,18 +274,18 @@ class ImpactStatistic:
         """With each image counted once."""
         matching = self._matching
         normal = normal_objects(len(matching.truth.images))
-        ((_, hits),) = self._hits(None, VARIANTS)
+        ((_, hits),) = self._hits(None, IMPACT_VARIANTS)
         scores = [score_hits(some, matching.objects, normal) for some in hits]
         columns = (np.concatenate([getattr(part, name) for part in scores]) for name in HOIEM_COLUMNS)
         return Impact(matching.truth.classes, HoiemScores(*columns))
 
     def _hits(
-        self, weights: Weights | None, variants: Sequence[Variant]
+        self, weights: Weights | None, variants: Sequence[ImpactVariant]
     ) -> Iterator[tuple[slice, list[Hits]]]:
         """Some classes, and their hits in each variant: all classes at once if each image counts once."""
         if weights is None:
             yield slice(None), [
-                Hits.once(self._above[v.weak][[kind - FIRST_ERROR for kind in v.counted]].sum(axis=0),
+                Hits.once(self._above[v.weak][[error - FIRST_ERROR for error in v.counted]].sum(axis=0),
                           self._start[v.weak])
                 for v in variants
             ]  # fmt: skip
@@ -296,12 +295,12 @@ class ImpactStatistic:
             parts = []
             for start, images, above in zip(self._start, self._images, self._above, strict=True):
                 hits = slice(start[label], start[label + 1])
-                mine = copies(weights, images[hits])
+                mine = weights_of(weights, images[hits])
                 true = np.cumsum(mine, axis=1, dtype=np.int32)
                 parts.append((mine, true, errors.above(above[:, hits])))
             some = []
             for variant in variants:
                 mine, true, false = parts[variant.weak]
-                counted = sum(false[kind - FIRST_ERROR] for kind in variant.counted)
+                counted = sum(false[error - FIRST_ERROR] for error in variant.counted)
                 some.append(Hits(true, np.asarray(counted), np.array([0, true.shape[1]]), mine))
             yield slice(label, label + 1), some

@@ -1,4 +1,4 @@
-"""One pass over all overlaps, and which detection gets which object; every analysis reads it.
+"""All overlaps, computed once, and which detection is matched to which object; every analysis reads it.
 
 :func:`match` finds, once, every pair of a detection and an object of the same image that overlap, as columns
 sorted into *groups*: the pairs of one detection with the objects of one class. :func:`assign` and
@@ -8,6 +8,7 @@ cheap, and so is counting anything again with other weights of the images.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from data.boxes import intersection
 from data.records import Detections, GroundTruth, InputError
 
 __all__ = [
@@ -28,21 +30,24 @@ __all__ = [
     "argsort_descending",
     "assign",
     "assign_devkit",
-    "copies",
     "greedy",
     "match",
-    "running_copies",
+    "running_weights",
     "sort_within",
     "take_objects",
+    "weights_of",
 ]
 
 CANDIDATES_AT_ONCE = 1 << 18
 """Pairs of a detection and any object of its image that are looked at together: they fit in the cache."""
 
-DENSE_SLOTS = 1 << 20
-"""Up to so many slots a plain table is used, however few pairs there are."""
+DENSE_ENTRIES = 1 << 20
+"""Up to so many entries (an object and a class each) a plain table is used, however few pairs there are."""
 
 RADIX_BITS = 16
+
+CROWD_SHARE = 0.5
+"""Share of a detection's area in a crowd region of its class from which it belongs to the crowd."""
 
 Number = TypeVar("Number", np.int64, np.float64)
 Result = TypeVar("Result")
@@ -133,8 +138,8 @@ def _indices(count: int) -> NDArray[np.int64]:
 # ---- all overlaps ----------------------------------------------------------------------------
 
 INDEPENDENT_OF_BOXES = (
-    "by_score", "class_start", "ignored", "objects", "order", "own_groups", "pair_detection", "pair_rank",
-    "rank",
+    "by_score", "class_start", "ignored", "in_crowd", "objects", "order", "own_groups",
+    "pair_detection", "pair_rank", "rank",
 )  # fmt: skip
 """Properties of a :class:`Matching` that are the same whether boxes are clipped or not."""
 
@@ -157,6 +162,8 @@ class Matching:
         first, equal ones in the order of the annotations.
     group_detection, group_label
         ``(G,)`` the detection of each group and the class of its objects. Groups are sorted by both.
+    crowd_detection, crowd_object
+        ``(K,)`` overlapping pairs of a detection and a crowd region, which is in no group.
     """
 
     truth: GroundTruth
@@ -167,6 +174,8 @@ class Matching:
     group_start: NDArray[np.int64]
     group_detection: NDArray[np.int64]
     group_label: NDArray[np.int64]
+    crowd_detection: NDArray[np.int64]
+    crowd_object: NDArray[np.int64]
 
     @cached_property
     def by_score(self) -> NDArray[np.int64]:
@@ -190,6 +199,11 @@ class Matching:
     def ranked(self, label: int) -> NDArray[np.int64]:
         """Indices of the detections of class `label`, best first."""
         return self.order[self.class_start[label] : self.class_start[label + 1]]
+
+    def ranking_of(self, kept: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """:attr:`order` and :attr:`class_start` of the detections that are `kept` ``(M,)``."""
+        order = self.order[kept[self.order]]
+        return order, np.searchsorted(self.detections.labels[order], np.arange(len(self.truth.classes) + 1))
 
     @cached_property
     def rank(self) -> NDArray[np.int64]:
@@ -226,6 +240,20 @@ class Matching:
         return self.truth.difficult | self.truth.crowd
 
     @cached_property
+    def in_crowd(self) -> NDArray[np.bool_]:
+        """``(M,)`` at least half of its area, not clipped, is in a crowd region of its class.
+
+        Unless such a detection is matched to an object it counts for nothing, as in COCO.
+        """
+        result = np.zeros(len(self.detections), dtype=bool)
+        detection, crowd = self.crowd_detection, self.crowd_object
+        inside = intersection(self.detections.boxes[detection], self.truth.boxes[crowd])
+        share = inside / self.detections.extents[detection].prod(axis=1)
+        own = self.detections.labels[detection] == self.truth.labels[crowd]
+        result[detection[own & (share >= CROWD_SHARE)]] = True
+        return result
+
+    @cached_property
     def objects(self) -> NDArray[np.int64]:
         """``(C,)`` number of objects of each class that are not ignored, N_j."""
         return np.bincount(self.truth.labels[~self.ignored], minlength=len(self.truth.classes))
@@ -251,7 +279,7 @@ class Matching:
         return np.flatnonzero(self.group_label == self.detections.labels[self.group_detection])
 
     def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
-        """What `compute` returns; computed once for each `key`, since several analyses ask for the same."""
+        """What `compute` returns, cached by `key`: several analyses ask for the same."""
         if key not in self._known:
             self._known[key] = compute()
         known: Result = self._known[key]
@@ -263,14 +291,17 @@ class Matching:
 
     @property
     def cells(self) -> int:
-        """Detections of the largest class, or all objects if they are more: what is counted together."""
+        """Columns of the widest array, one row a resample, in which a statistic counts: it bounds the memory.
+
+        That is the detections of the largest class, or all objects if they are more.
+        """
         return int(max(np.diff(self.class_start).max(initial=0), len(self.truth)))
 
     @cached_property
     def unclipped(self) -> Matching:
         """The same overlaps, in each group sorted by the IoU of the boxes as the detector gave them.
 
-        Its `pair_iou` is `pair_iou_unclipped`; of equal ones the earlier annotated object comes first.
+        Its `pair_iou` is `pair_iou_unclipped`; of equal ones the one annotated first comes first.
         """
         if self.pair_iou is self.pair_iou_unclipped:
             return self
@@ -288,8 +319,7 @@ class Matching:
             rows = rows[sort_within(start, iou[rows])]
             objects, iou = objects.copy(), iou.copy()
             objects[places], iou[places] = self.pair_object[rows], self.pair_iou_unclipped[rows]
-        groups_ = self.group_start, self.group_detection, self.group_label
-        result = Matching(self.truth, self.detections, objects, iou, iou, *groups_)
+        result = dataclasses.replace(self, pair_object=objects, pair_iou=iou, pair_iou_unclipped=iou)
         result.__dict__.update({name: getattr(self, name) for name in INDEPENDENT_OF_BOXES})
         return result
 
@@ -304,7 +334,7 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
     truth, detections
         Of the same images and classes.
     clip
-        Clip the detections to the image first, as Hoiem's tool does (rules, section 1).
+        Clip the boxes to the image first, as Hoiem's tool does with detections (rules, section 1).
 
     Raises
     ------
@@ -325,25 +355,24 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
             raise InputError(
                 f"detections.{name}", f"other {name} than the ground truth's", "the same, in the same order"
             )
-    overlaps = _Overlaps(truth, detections, clip)
-    parts = [overlaps.groups(low, high) for low, high in itertools.pairwise(overlaps.bounds)]
-    objects, ious, clipped, starts, found, labels = zip(*parts, strict=True) if parts else [()] * 6
-    pairs = np.array([len(column) for column in objects], dtype=np.int64)
-    shift = np.repeat(np.cumsum(pairs) - pairs, [len(column) for column in starts])
-    start = np.append(_joined(starts, np.int64) + shift, pairs.sum())
-    iou = _joined(ious, np.float64)
-    inside = _joined(clipped, np.float64) if overlaps.clips else iou
+    overlaps = _Overlaps(truth, detections, clip, np.flatnonzero(~truth.crowd))
+    objects, ious, clipped, start, found, labels = overlaps.all_groups()
+    inside = clipped if overlaps.clips else ious
     by_iou = sort_within(start, inside)
-    iou = iou[by_iou]
+    iou = ious[by_iou]
+    crowds = _Overlaps(truth, detections, False, np.flatnonzero(truth.crowd))
+    crowd_object, _, _, crowd_start, near, _ = crowds.all_groups()
     return Matching(
         truth,
         detections,
-        pair_object=_joined(objects, np.int64)[by_iou],
+        pair_object=objects[by_iou],
         pair_iou=inside[by_iou] if overlaps.clips else iou,
         pair_iou_unclipped=iou,
         group_start=start,
-        group_detection=_joined(found, np.int64),
-        group_label=_joined(labels, np.int64),
+        group_detection=found,
+        group_label=labels,
+        crowd_detection=np.repeat(near, np.diff(crowd_start)),
+        crowd_object=crowd_object,
     )
 
 
@@ -354,19 +383,22 @@ def _joined(columns: Sequence[NDArray[Number]], dtype: type[Number]) -> NDArray[
 class _Overlaps:
     """The boxes as columns, and the groups of a few thousand detections at a time: those fit in the cache."""
 
-    def __init__(self, truth: GroundTruth, detections: Detections, clip: bool) -> None:
-        # By image, then class, then as annotated.
-        self.objects = argsort_ascending(truth.image_index, argsort_ascending(truth.labels))
-        self.object_labels = truth.labels[self.objects]
-        self.object_boxes = truth.boxes[self.objects].T.copy()
+    def __init__(
+        self, truth: GroundTruth, detections: Detections, clip: bool, objects: NDArray[np.int64]
+    ) -> None:
+        # The rows `objects` by image, then class, then as annotated.
+        by_label = argsort_ascending(truth.labels[objects])
+        self.object_order = objects[argsort_ascending(truth.image_index[objects], by_label)]
+        self.object_labels = truth.labels[self.object_order]
+        self.object_boxes = truth.boxes[self.object_order].T.copy()
         self.object_area = _area(self.object_boxes)
-        per_image = np.bincount(truth.image_index, minlength=len(truth.images))
+        per_image = np.bincount(truth.image_index[objects], minlength=len(truth.images))
         self.candidates = per_image[detections.image_index]  # (M,)
         self.ends = np.cumsum(self.candidates)
         total = int(self.ends[-1]) if len(self.ends) else 0
         cuts = np.searchsorted(self.ends, np.arange(CANDIDATES_AT_ONCE, total, CANDIDATES_AT_ONCE))
         self.bounds = np.unique(np.concatenate([[0], cuts, [len(self.ends)]]))
-        # Added to the number of a candidate it gives its object's place in `objects`.
+        # What to add to the number of a candidate pair to get its object's place in `object_order`.
         first = (np.cumsum(per_image) - per_image)[detections.image_index]
         self.shift = first - (self.ends - self.candidates)
         self.boxes = detections.boxes.T
@@ -374,6 +406,35 @@ class _Overlaps:
         self.limits = truth.sizes.astype(np.float64).T.copy()
         self.clip = clip
         self.clips = False  # whether any box reaches beyond its image
+        if clip:
+            limits = self.limits[:, truth.image_index[self.object_order]]
+            self.object_beyond = _beyond(self.object_boxes, limits)
+            self.objects_inside = _inside(self.object_boxes, limits)
+
+    def all_groups(
+        self,
+    ) -> tuple[
+        NDArray[np.int64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+    ]:
+        """:meth:`groups` of all detections; the first pairs end with the number of pairs."""
+        parts = [self.groups(low, high) for low, high in itertools.pairwise(self.bounds)]
+        objects, ious, clipped, starts, found, labels = zip(*parts, strict=True) if parts else [()] * 6
+        pairs = np.array([len(column) for column in objects], dtype=np.int64)
+        shift = np.repeat(np.cumsum(pairs) - pairs, [len(column) for column in starts])
+        start = np.append(_joined(starts, np.int64) + shift, pairs.sum())
+        return (
+            _joined(objects, np.int64),
+            _joined(ious, np.float64),
+            _joined(clipped, np.float64) if self.clips else _joined([], np.float64),
+            start,
+            _joined(found, np.int64),
+            _joined(labels, np.int64),
+        )
 
     def groups(
         self, low: int, high: int
@@ -408,7 +469,7 @@ class _Overlaps:
         new = np.ones(len(detection), dtype=bool)
         new[1:] = (detection[1:] != detection[:-1]) | (label[1:] != label[:-1])
         start = np.flatnonzero(new)
-        return self.objects[place], iou, clipped, start, detection[start] + low, label[start]
+        return self.object_order[place], iou, clipped, start, detection[start] + low, label[start]
 
     def _clipped(
         self,
@@ -418,22 +479,29 @@ class _Overlaps:
         place: NDArray[np.int64],
         iou: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """``(P,)`` IoU with the detection clipped to its image; `iou` itself if nothing is clipped."""
-        wide, high = self.limits[0][image], self.limits[1][image]
-        beyond = (boxes[0] < 0) | (boxes[1] < 0) | (boxes[2] > wide) | (boxes[3] > high)
-        pairs = np.flatnonzero(beyond[detection])
+        """``(P,)`` IoU of the boxes clipped to their image; `iou` itself if nothing is clipped."""
+        limits = self.limits[:, image]
+        pairs = np.flatnonzero(_beyond(boxes, limits)[detection] | self.object_beyond[place])
         if not len(pairs):
             return iou
-        # A box wholly outside is left without area, where the tool inverts it: neither overlaps anything.
-        left, top = np.maximum(boxes[0], 0.0), np.maximum(boxes[1], 0.0)
-        right = np.maximum(np.minimum(boxes[2], wide), left)
-        inside = np.stack([left, top, right, np.maximum(np.minimum(boxes[3], high), top)])
-        mine, others = inside[:, detection[pairs]], self.object_boxes[:, place[pairs]]
+        mine, others = _inside(boxes, limits)[:, detection[pairs]], self.objects_inside[:, place[pairs]]
         sides = np.minimum(mine[2:], others[2:]) - np.maximum(mine[:2], others[:2])
         overlap = np.maximum(sides[0], 0.0) * np.maximum(sides[1], 0.0)
+        union = _area(mine) + _area(others) - overlap
         result = iou.copy()
-        result[pairs] = overlap / (_area(mine) + self.object_area[place[pairs]] - overlap)
+        result[pairs] = overlap / np.where(union > 0, union, 1.0)
         return result
+
+
+def _beyond(columns: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """``(N,)`` which boxes (4, N) reach beyond an image of width and height `limits` (2, N)."""
+    return np.asarray((columns[:2] < 0).any(axis=0) | (columns[2:] > limits).any(axis=0))
+
+
+def _inside(columns: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(4, N)`` the boxes clipped; one wholly outside is left without area (Hoiem's tool inverts it)."""
+    low = np.maximum(columns[:2], 0.0)
+    return np.concatenate([low, np.maximum(np.minimum(columns[2:], limits), low)])
 
 
 def _area(columns: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -442,27 +510,28 @@ def _area(columns: NDArray[np.float64]) -> NDArray[np.float64]:
     return area
 
 
-# ---- who gets which object -------------------------------------------------------------------
+# ---- which detection is matched to which object ----------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
-    """What each of M detections got among the objects of its own class at one threshold.
+    """What each of M detections is matched to among the objects of its own class, at one threshold.
 
     Parameters
     ----------
     labels
-        ``(M,)`` 1: true positive; 0: don't care, it fell on a difficult object; −1: false positive.
-    objects
-        ``(M,)`` the object taken, or −1.
+        ``(M,)`` 1: true positive; 0: don't care, matched to a difficult object or, without a match, inside a
+        crowd region; −1: false positive.
+    object_rows
+        ``(M,)`` row of the matched object in the ground truth, or −1.
     overlaps
-        ``(M,)`` IoU with the object taken, else the largest IoU with any object of the class, or 0.
+        ``(M,)`` IoU with the matched object, else the largest IoU with any object of the class, or 0.
     duplicates
-        ``(M,)`` false positives whose object has been taken by a better ranked detection.
+        ``(M,)`` false positives of enough overlap with an object that a higher-ranked detection matches.
     """
 
     labels: NDArray[np.int8]
-    objects: NDArray[np.int64]
+    object_rows: NDArray[np.int64]
     overlaps: NDArray[np.float64]
     duplicates: NDArray[np.bool_]
 
@@ -470,80 +539,80 @@ class Assignment:
 def greedy(
     start: NDArray[np.int64],
     stop: NDArray[np.int64],
-    slot: NDArray[np.int64],
-    slots: int,
+    pair_object: NDArray[np.int64],
+    objects: int,
     rank: NDArray[np.int32],
     good: NDArray[np.bool_] | None = None,
-    view: NDArray[np.int64] | None = None,
-    views: int = 1,
+    ranking: NDArray[np.int64] | None = None,
+    rankings: int = 1,
 ) -> NDArray[np.int64]:
-    """Each of K choosers takes the first free slot on its list, the best ranked chooser first.
+    """Match each of K detections, by rank, to the first object of its list that is still free.
 
-    Here all choose at once, a slot keeps the best ranked of those that chose it, and the others choose again
-    among what is left to them (deferred acceptance, Gale and Shapley 1962). Since all slots rank the
-    choosers alike the outcome is the greedy one, after as many rounds as the longest chain of second
-    choices, a handful.
+    All detections choose at once, each object keeps the best ranked one that chose it, and the others move on
+    to their next object (deferred acceptance, Gale and Shapley 1962). Since all objects rank the detections
+    alike, the outcome is the greedy one, after a handful of rounds: the longest chain of second choices.
 
     Parameters
     ----------
     start, stop
-        ``(K,)`` the list of a chooser is the run ``start:stop`` of the P pairs, the dearest slot first.
-    slot
-        ``(P,)`` the slot of each pair, below `slots`.
-    slots
-        Number of slots.
+        ``(K,)`` the list of a detection is the run ``start:stop`` of the P pairs, the preferred object first.
+    pair_object
+        ``(P,)`` the object of each pair, below `objects`.
+    objects
+        Number of objects.
     rank
-        ``(P,)`` the smaller, the sooner. Pairs that share a slot and a view differ in rank.
+        ``(P,)`` rank of the pair's detection, the smallest first. Pairs that share an object and a ranking
+        differ in rank.
     good
-        ``(P,)`` pairs that are worth taking: in each run they come first, and the first is one. Default: all.
-    view, views
-        ``(K,)`` choosers of different views, below `views`, do not take slots from each other.
+        ``(P,)`` pairs that may be matched: in each run they come first, and the first is one. Default: all.
+    ranking, rankings
+        ``(K,)`` detections of different rankings, numbered below `rankings`, may match the same object.
 
     Returns
     -------
     NDArray
-        ``(K,)`` the pair that each chooser took, or −1.
+        ``(K,)`` the pair by which each detection is matched, or −1.
 
     Examples
     --------
-    >>> first, last = np.array([0, 2]), np.array([2, 3])  # both prefer slot 7
+    >>> first, last = np.array([0, 2]), np.array([2, 3])  # both prefer object 7
     >>> greedy(first, last, np.array([7, 5, 7]), 8, np.array([1, 1, 0], dtype=np.int32)).tolist()
     [1, 2]
     """
-    taken = np.full(len(start), -1, dtype=np.int64)
+    matched = np.full(len(start), -1, dtype=np.int64)
     if not len(start):
-        return taken
+        return matched
     # 32 bits: half the memory of the two tables, which is what takes time.
-    best_rank = np.full(slots * views, np.iinfo(np.int32).max, dtype=np.int32)
-    holder = np.full(slots * views, -1, dtype=np.int32)
+    best_rank = np.full(objects * rankings, np.iinfo(np.int32).max, dtype=np.int32)
+    holder = np.full(objects * rankings, -1, dtype=np.int32)
     choice = start.copy()
     active = _indices(len(start))
     while len(active):
         chosen = choice[active]
-        wanted, offer = slot[chosen], rank[chosen]
-        if view is not None and views > 1:
-            wanted = wanted * views + view[active]
+        wanted, offer = pair_object[chosen], rank[chosen]
+        if ranking is not None and rankings > 1:
+            wanted = wanted * rankings + ranking[active]
         np.minimum.at(best_rank, wanted, offer)
         won = best_rank[wanted] == offer
         winner, gained = active[won], wanted[won]
         displaced = holder[gained]
         displaced = displaced[displaced >= 0].astype(np.int64)
         holder[gained] = winner
-        taken[winner] = choice[winner]
-        taken[displaced] = -1
+        matched[winner] = choice[winner]
+        matched[displaced] = -1
         refused = np.concatenate([active[~won], displaced])
         choice[refused] += 1
         active = refused[choice[refused] < stop[refused]]
         if good is not None:
             active = active[good[choice[active]]]
-    return taken
+    return matched
 
 
 def take_objects(matching: Matching, threshold: float, groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Hoiem's greedy walk, in many groups at once (rules, section 2).
+    """Hoiem's greedy matching, in many groups at once (rules, section 2).
 
-    The detections of one class, by rank, each take the free object of one class with the largest IoU
-    of at least `threshold`. Every combination of classes is a walk by itself.
+    The detections of one class, by rank, are each matched to the free object of one class with the largest
+    IoU of at least `threshold`. Every combination of two classes is matched separately.
 
     Parameters
     ----------
@@ -552,30 +621,35 @@ def take_objects(matching: Matching, threshold: float, groups: NDArray[np.int64]
     threshold
         Smallest IoU, above 0.
     groups
-        ``(K,)`` indices of groups to walk. They must hold, for each combination of classes wanted,
+        ``(K,)`` indices of the groups to match. They must hold, for each combination of classes wanted,
         all of its groups.
 
     Returns
     -------
     NDArray
-        ``(K,)`` index of the pair that each group's detection took, or −1.
+        ``(K,)`` index of the pair by which each group's detection is matched, or −1.
     """
     able = np.flatnonzero(matching.group_iou[groups] >= threshold)
     chosen = groups[able]
-    # The detections of each class walk by themselves, but with objects of their own class no other walks.
-    view, views = matching.detections.labels[matching.group_detection[chosen]], len(matching.truth.classes)
-    if np.array_equal(view, matching.group_label[chosen]):
-        views = 1
-    slot, slots = matching.pair_object, len(matching.truth)
-    if slots * views > 4 * (len(slot) + len(groups)) + DENSE_SLOTS:  # keeps memory linear in the pairs
-        slot = slot * views + matching.detections.labels[matching.pair_detection]
-        unique, slot = np.unique(slot, return_inverse=True)
-        views, slots = 1, len(unique)
+    # The detections of each class are a ranking. Only one ranking competes for objects of its own class.
+    ranking, rankings = (
+        matching.detections.labels[matching.group_detection[chosen]],
+        len(matching.truth.classes),
+    )
+    if np.array_equal(ranking, matching.group_label[chosen]):
+        rankings = 1
+    pair_object, objects = matching.pair_object, len(matching.truth)
+    if (
+        objects * rankings > 4 * (len(pair_object) + len(groups)) + DENSE_ENTRIES
+    ):  # memory linear in the pairs
+        pair_object = pair_object * rankings + matching.detections.labels[matching.pair_detection]
+        unique, pair_object = np.unique(pair_object, return_inverse=True)
+        rankings, objects = 1, len(unique)
     start, stop = matching.group_start[chosen], matching.group_start[chosen + 1]
-    taken = np.full(len(groups), -1, dtype=np.int64)
+    matched = np.full(len(groups), -1, dtype=np.int64)
     good = matching.pair_iou >= threshold
-    taken[able] = greedy(start, stop, slot, slots, matching.pair_rank, good, view, views)
-    return taken
+    matched[able] = greedy(start, stop, pair_object, objects, matching.pair_rank, good, ranking, rankings)
+    return matched
 
 
 def assign(matching: Matching, threshold: float) -> Assignment:
@@ -591,13 +665,13 @@ def assign(matching: Matching, threshold: float) -> Assignment:
     Returns
     -------
     Assignment
-        Read-only, and computed once for each threshold.
+        Read-only, and cached by threshold.
     """
 
     def compute() -> Assignment:
         own = matching.own_groups
-        taken = take_objects(matching, threshold, own)
-        return _assignment(matching, threshold, own, taken, matching.group_start[own])
+        matched = take_objects(matching, threshold, own)
+        return _assignment(matching, threshold, own, matched, matching.group_start[own])
 
     return matching.once(("assign", threshold), compute)
 
@@ -605,20 +679,20 @@ def assign(matching: Matching, threshold: float) -> Assignment:
 def assign_devkit(matching: Matching, threshold: float = 0.5) -> Assignment:
     """Detections to objects of their own class by the rule of VOC's devkit.
 
-    A detection goes to the object with the largest IoU, taken or not; a second hit is a false
+    A detection belongs to the object with the largest IoU, matched already or not; a second hit is a false
     positive, any number of hits of a difficult object is ignored. Boxes are not clipped.
     """
 
     def compute() -> Assignment:
         unclipped, own = matching.unclipped, matching.own_groups
-        favourite = unclipped.group_start[own]  # of equal overlaps the one annotated first
-        hit = unclipped.pair_iou[favourite] >= threshold
-        objects = unclipped.pair_object[favourite]
+        largest = unclipped.group_start[own]  # of equal overlaps the one annotated first
+        hit = unclipped.pair_iou[largest] >= threshold
+        objects = unclipped.pair_object[largest]
         rank = matching.rank[matching.group_detection[own]]
         first = np.full(len(matching.truth), np.iinfo(np.int64).max)
         np.minimum.at(first, objects[hit], rank[hit])
-        takes = hit & ((rank == first[objects]) | matching.ignored[objects])
-        return _assignment(unclipped, threshold, own, np.where(takes, favourite, -1), favourite)
+        matched = hit & ((rank == first[objects]) | matching.ignored[objects])
+        return _assignment(unclipped, threshold, own, np.where(matched, largest, -1), largest)
 
     return matching.once(("assign_devkit", threshold), compute)
 
@@ -627,44 +701,47 @@ def _assignment(
     matching: Matching,
     threshold: float,
     groups: NDArray[np.int64],
-    taken: NDArray[np.int64],
+    matched: NDArray[np.int64],
     largest: NDArray[np.int64],
 ) -> Assignment:
-    """Per detection, from the pair that each of its own class's `groups` took and its largest pair."""
+    """From the pair that matches the detection of each of `groups`, or −1, and its pair of largest IoU."""
     iou = matching.pair_iou
     detection = matching.group_detection[groups]
     count = len(matching.detections)
     labels = np.full(count, -1, dtype=np.int8)
-    objects = np.full(count, -1, dtype=np.int64)
+    object_rows = np.full(count, -1, dtype=np.int64)
     overlaps = np.zeros(count)
     duplicates = np.zeros(count, dtype=bool)
-    took = taken >= 0
+    has_object = matched >= 0
     overlaps[detection] = best = iou[largest]
-    duplicates[detection] = ~took & (best >= threshold)
-    pairs, holders = taken[took], detection[took]
-    overlaps[holders] = iou[pairs]
-    objects[holders] = taken_objects = matching.pair_object[pairs]
-    labels[holders] = ~matching.ignored[taken_objects]
-    for column in (labels, objects, overlaps, duplicates):
+    duplicates[detection] = ~has_object & (best >= threshold)
+    pairs, rows = matched[has_object], detection[has_object]
+    overlaps[rows] = iou[pairs]
+    object_rows[rows] = objects = matching.pair_object[pairs]
+    labels[rows] = ~matching.ignored[objects]
+    if len(matching.crowd_object):
+        excused = matching.in_crowd & (object_rows < 0)
+        labels[excused], duplicates[excused] = 0, False
+    for column in (labels, object_rows, overlaps, duplicates):
         column.setflags(write=False)
-    return Assignment(labels, objects, overlaps, duplicates)
+    return Assignment(labels, object_rows, overlaps, duplicates)
 
 
 # ---- counting with weights of the images -----------------------------------------------------
 #
-# An image of weight w stands for w copies of it, each with its objects and its detections. Which detection
-# gets which object is settled within an image, so weights change no match, only how often each thing counts.
+# An image of weight w counts as w images, each with its objects and its detections. Detections are matched
+# within an image, so weights change no match, only how often each object and detection counts.
 
 
-def copies(weights: Weights, images: NDArray[np.int64]) -> Weights:
+def weights_of(weights: Weights, images: NDArray[np.int64]) -> Weights:
     """``(r, n)`` the weight of each of `images` ``(n,)``."""
     return weights.take(images, axis=1, mode="wrap")  # they are known to be indices: no need to check
 
 
-def running_copies(weights: Weights, images: NDArray[np.int64]) -> Weights:
-    """``(r, n + 1)`` copies before each of `images` ``(n,)``, and of all."""
+def running_weights(weights: Weights, images: NDArray[np.int64]) -> Weights:
+    """``(r, n + 1)`` total weight of the `images` ``(n,)`` before each, and of all."""
     count = np.zeros((len(weights), len(images) + 1), dtype=np.int32)  # four times as fast to sum as 64 bits
-    np.cumsum(copies(weights, images), axis=1, dtype=np.int32, out=count[:, 1:])
+    np.cumsum(weights_of(weights, images), axis=1, dtype=np.int32, out=count[:, 1:])
     return count
 
 
@@ -690,5 +767,5 @@ class ObjectCounter:
         if weights is None:
             return self._number[None]
         end = np.concatenate([[0], np.cumsum(self._number)])
-        number: NDArray[np.int64] = np.diff(running_copies(weights, self._images)[:, end], axis=1)
+        number: NDArray[np.int64] = np.diff(running_weights(weights, self._images)[:, end], axis=1)
         return number.astype(np.int64)

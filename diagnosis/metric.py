@@ -6,7 +6,7 @@ The one module here that imports torch. It only collects; the numbers are those 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from diagnosis.similar import similar_matrix
 __all__ = ["ErrorBreakdown"]
 
 UNNAMED = -1  # an image without `image_id`
-FLAGS = ("difficult", "iscrowd")
+FLAGS = {1: "difficult", 2: "iscrowd"}  # bits of `object_flags`
 
 
 class ErrorBreakdown(Metric):
@@ -123,7 +123,8 @@ class ErrorBreakdown(Metric):
         Raises
         ------
         InputError
-            Lists of different lengths, a missing key, columns of different lengths.
+            Lists of different lengths, a missing key, columns of different lengths; a label that is no class,
+            a score or box that is not finite, an inverted box or an object without area.
         """
         if len(preds) != len(target):
             raise InputError("preds", f"{len(preds)} images", f"as many as in target: {len(target)}")
@@ -135,19 +136,33 @@ class ErrorBreakdown(Metric):
             columns["found_labels"].append(labels)
             columns["found_scores"].append(scores)
             boxes, labels = _columns(f"target[{index}]", truth, ("boxes", "labels"))
-            ignored = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-            for flag in FLAGS:
+            flags = torch.zeros(len(boxes), device=boxes.device)
+            for bit, flag in FLAGS.items():
                 if flag in truth:
-                    ignored |= _column(f"target[{index}]", truth, flag, len(boxes)).to(ignored)
+                    flags += bit * _column(f"target[{index}]", truth, flag, len(boxes)).bool().to(flags)
             columns["object_counts"].append(torch.tensor([len(boxes)]))
             columns["object_boxes"].append(boxes.reshape(-1))
             columns["object_labels"].append(labels)
-            columns["object_flags"].append(ignored)
+            columns["object_flags"].append(flags)
             size = torch.as_tensor(truth.get("size", (0, 0))).reshape(-1)
             if len(size) != 2:
                 raise InputError(f"target[{index}]['size']", f"{len(size)} numbers", "height and width")
             columns["sizes"].append(size)
             columns["image_ids"].append(torch.as_tensor(truth.get("image_id", UNNAMED)).reshape(-1)[:1])
+        count = len(self.classes)
+        for where, name in (("preds", "found"), ("target", "object")):
+            boxes_, labels_ = (columns[f"{name}_{part}"] for part in ("boxes", "labels"))
+            by_image = [part.reshape(-1, 4) for part in boxes_]
+            _refuse(
+                where,
+                "labels",
+                labels_,
+                lambda a: (a < 0) | (a >= count) | (a != a.floor()),
+                f"0 to {count - 1}",
+            )
+            _refuse(where, "boxes", by_image, lambda a: ~a.isfinite().all(1), "finite numbers")
+            _refuse(where, "boxes", by_image, INVERTED[where], WANTED[where])
+        _refuse("preds", "scores", columns["found_scores"], lambda a: ~a.isfinite(), "a finite number")
         # A device without float64 holds what it can.
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
         for name, parts in columns.items():
@@ -162,7 +177,7 @@ class ErrorBreakdown(Metric):
         breakdown = break_down(matching, self.similar, self.top, strong=self.iou)
         scores = average_precision(truth, found, matching, iou=self.iou, coco=AP_KINDS[self.ap].own_iou)
         shares = breakdown.pooled() if self.pooled else breakdown.mean_over_classes()
-        names = [kind.name for kind in ERROR_TYPES]
+        names = [error.name for error in ERROR_TYPES]
         values = dict(zip(names, shares.tolist(), strict=True)) | {"map": scores.mean()[self.ap]}
         if self.per_class:
             each = np.column_stack([breakdown.shares, getattr(scores, self.ap)])
@@ -192,6 +207,7 @@ class ErrorBreakdown(Metric):
         boxes = self._state("object_boxes").reshape(-1, 4)[objects]
         sized = bool(len(ids)) and bool((sizes > 0).all())
         pixels = sizes[kept, ::-1] if sized else np.ones((len(kept), 2))
+        flags = self._state("object_flags")[objects].astype(np.int64)
         truth = GroundTruth(
             [str(number) for number in range(len(kept))],
             self.classes,
@@ -199,7 +215,8 @@ class ErrorBreakdown(Metric):
             image,
             self._state("object_labels")[objects],
             boxes,
-            self._state("object_flags")[objects],
+            (flags & 1) > 0,
+            (flags & 2) > 0,
         )
         detections, image = rows("found_counts")
         found = Detections(
@@ -217,6 +234,31 @@ class ErrorBreakdown(Metric):
         value: list[Tensor] | Tensor = getattr(self, name)
         parts = [value] if isinstance(value, Tensor) else value
         return np.concatenate([np.zeros(0), *(part.double().cpu().numpy() for part in parts)])
+
+
+INVERTED: dict[str, Callable[[Tensor], Tensor]] = {
+    "preds": lambda boxes: (boxes[:, 2:] < boxes[:, :2]).any(1),
+    "target": lambda boxes: (boxes[:, 2:] <= boxes[:, :2]).any(1),
+}
+WANTED = {"preds": "xyxy with xmin <= xmax and ymin <= ymax", "target": "xyxy with a box of positive area"}
+
+
+def _refuse(
+    where: str, name: str, parts: Sequence[Tensor], wrong: Callable[[Tensor], Tensor], expected: str
+) -> None:
+    """Raise an InputError for the first row of a batch (a tensor an image) that is `wrong`."""
+    for index, part in enumerate(parts):
+        if part.dtype == torch.bool:
+            raise InputError(f"{where}[{index}]['{name}']", "truth values", "numbers")
+    whole = torch.cat(list(parts)) if parts else torch.zeros(0)
+    bad = wrong(whole).nonzero() if len(whole) else torch.zeros(0)
+    if not len(bad):
+        return
+    row = int(bad[0])
+    for index, part in enumerate(parts):
+        if row < len(part):
+            raise InputError(f"{where}[{index}]['{name}'][{row}]", str(part[row].tolist()), expected)
+        row -= len(part)
 
 
 def _columns(where: str, image: Mapping[str, Any], names: tuple[str, ...]) -> list[Tensor]:

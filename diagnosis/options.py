@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from data.formats.detect_format import DETECTION_FORMS, TRUTH_FORMS
-from data.formats.files import IMAGE_SUFFIXES
+from data.formats.files import IMAGE_SUFFIXES, is_file
 from data.formats.names import hint
+from data.formats.validation import BOX_FORMATS
 from data.records import GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES, STRONG, WEAK, Top
 from diagnosis.characteristics import MEASURES
@@ -39,7 +40,7 @@ LINE_WIDTH = 110
 COMMON_FOLDERS = ("detections", "labels")
 """What any run calls its folders: such a name does not tell one run from another."""
 
-TYPE_NAMES = ", ".join(kind.name for kind in ERROR_TYPES)
+TYPE_NAMES = ", ".join(error.name for error in ERROR_TYPES)
 DESCRIPTION = (
     "Break down the errors of one or several detectors as Hoiem et al. (ECCV 2012) do: "
     f"{TYPE_NAMES}. Writes a web page, figures, tables and numbers."
@@ -49,7 +50,8 @@ a table of detections (.csv, .parquet) has the columns
   image   or image_name, file_name: with or without folder and extension; or image_id: COCO's id
   class   or label, class_name, category: the name; or category_id: COCO's; or class_id: from 0
   score   or confidence, conf
-  xmin ymin xmax ymax   or x1 y1 x2 y2, or x y width height: continuous pixels from 0
+  xmin ymin xmax ymax   or x1 y1 x2 y2, or x y width height, or x_center y_center width height:
+          continuous pixels from 0 (--box-format and --normalized say otherwise)
 detections.parquet, which is written, has a row for each detection:
   detector image class score xmin ymin xmax ymax
   rank            place among the detector's detections of the class, from 1
@@ -183,6 +185,21 @@ def parser() -> Parser:
         "--lenient",
         action="store_true",
         help="drop detections, and annotations of COCO and YOLO, that cannot be used, and count them",
+    )
+    add("--strict", action="store_true", help="stop at whatever else would only be warned of")
+    add(
+        "--box-format",
+        choices=BOX_FORMATS,
+        help="what the four numbers of a detection's box are: corners; left, top, width, height; or centre, "
+        "width, height (default: as usual in the format; in a table, as the columns are called)",
+    )
+    add("--normalized", action="store_true", help="boxes of detections are fractions of their image's size")
+    add(
+        "--pixels-from",
+        type=int,
+        choices=(0, 1),
+        default=1,
+        help="what VOC's XML calls the first pixel (default: %(default)s, as VOC does)",
     )
     add("--out", required=True, type=Path, metavar="DIR", help="folder to write to")
     return result
@@ -364,7 +381,7 @@ def missing_photographs(truth: GroundTruth) -> str:
     """
     if not truth.files:
         return "none given"
-    missing = [file for file in truth.files if not Path(file).is_file()]
+    missing = [file for file in truth.files if not is_file(Path(file))]
     if len(missing) == len(truth.files):
         return f"none at {Path(missing[0]).parent}"
     plural = "photograph" if len(missing) == 1 else "photographs"

@@ -1,8 +1,7 @@
 """Precision down rankings: what every average precision, and the cost of every error, is computed from.
 
 :class:`Hits` counts how many false positives are above each true positive: between two true positives
-precision only falls, and among the copies of one it only rises, so nothing else matters. With weights of the
-images counts hold all copies of a detection, which are next to each other in the ranking.
+precision only falls, so nothing else matters. With image weights each detection counts as often as its image.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.matching import Matching, Weights, argsort_ascending, copies, running_copies
+from diagnosis.matching import Matching, Weights, argsort_ascending, running_weights, weights_of
 
 __all__ = [
     "Hits",
@@ -31,6 +30,9 @@ __all__ = [
     "sum_of_runs",
 ]
 
+Normal = float | NDArray[np.float64]
+"""How many objects of each class normalised precision supposes; ``(r, 1)`` where replicates differ."""
+
 
 @dataclass(frozen=True, eq=False)
 class Hits:
@@ -43,14 +45,14 @@ class Hits:
         positives above it, in its ranking; r resamples or variants (1 fits any number).
     start
         ``(S + 1,)`` the true positives of ranking s are ``start[s]:start[s + 1]``.
-    copies
-        ``(r, T)`` how often each counts; S is then 1. None: once.
+    weights
+        ``(r, T)`` the image weight of each; S is then 1. None: 1.
     """
 
     true: NDArray[np.integer]
     false: NDArray[np.integer]
     start: NDArray[np.int64]
-    copies: Weights | None = None
+    weights: Weights | None = None
 
     @staticmethod
     def once(false: NDArray[np.integer], start: NDArray[np.int64]) -> Hits:
@@ -65,7 +67,7 @@ class Hits:
         precision: NDArray[np.float64] = self.true / np.maximum(found, 1, out=found)
         return precision
 
-    def normalized_precision(self, objects: NDArray[np.int64], normal: float) -> NDArray[np.float64]:
+    def normalized_precision(self, objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
         """``(r, T)`` the same as if each ranking had `normal` objects and not its `objects` ``(r, S)``."""
         factor = normal / np.maximum(objects, 1)
         if len(self.start) != 2:
@@ -77,7 +79,7 @@ class Hits:
 
     def places_of(self, needed: NDArray[np.int64]) -> NDArray[np.int64]:
         """``(r, S, p)`` the first hit by which `needed` ``(r, S, p)`` are reached; its run's end if none."""
-        if self.copies is None:
+        if self.weights is None:
             inside: NDArray[np.int64] = np.clip(needed - 1, 0, np.diff(self.start)[:, None])
             return self.start[:-1, None] + inside
         rows, length = self.true.shape
@@ -152,10 +154,10 @@ def mean_over_objects(
     best: NDArray[np.float64], hits: Hits, objects: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """``(r, S)`` mean over the objects of the `best` precision at which each is found, 0 if never."""
-    if hits.copies is None:
+    if hits.weights is None:
         total = sum_of_runs(best, hits.start)
     else:
-        total = np.einsum("rt,rt->r", hits.copies.astype(np.float64), best)[:, None]
+        total = np.einsum("rt,rt->r", hits.weights.astype(np.float64), best)[:, None]
     return total / np.maximum(objects, 1)
 
 
@@ -226,7 +228,7 @@ class Ranking:
             return
         for label, (low, high) in enumerate(itertools.pairwise(self.start)):
             if low < high:
-                upto = copies(weights, self.images[low:high])
+                upto = weights_of(weights, self.images[low:high])
                 np.cumsum(upto, axis=1, dtype=np.int32, out=upto)
                 both = zip(self.places, self.excused, strict=True)
                 some = [self._weighted(weights, upto, low, _within(a, low, high), _within(b, low, high))
@@ -251,11 +253,11 @@ class Ranking:
         places: NDArray[np.int64],
         excused: NDArray[np.int64],
     ) -> Hits:
-        mine = copies(weights, self.images[places])
+        mine = weights_of(weights, self.images[places])
         true = np.cumsum(mine, axis=1, dtype=np.int32)
         false = upto.take(places - first, axis=1, mode="wrap") - true
         if len(excused):
-            left_out = running_copies(weights, self.images[excused])
+            left_out = running_weights(weights, self.images[excused])
             false -= left_out.take(np.searchsorted(excused, places), axis=1, mode="wrap")
         return Hits(true, false, np.array([0, len(places)]), mine)
 
@@ -266,37 +268,37 @@ def _within(sorted_: NDArray[np.int64], low: int, high: int) -> NDArray[np.int64
 
 
 class RankedErrors:
-    """The false positives of C classes by rank, each of one of K kinds.
+    """The false positives of C classes by rank, each of one of K error types.
 
     Parameters
     ----------
     start
         ``(C + 1,)`` those of class j are ``start[j]:start[j + 1]``.
-    kinds
-        ``(F,)`` the kind of each, from 0.
+    types
+        ``(F,)`` the error type of each, from 0.
     images
         ``(F,)`` the image of each.
     number
-        How many kinds there are, K.
+        How many types there are, K.
     """
 
     def __init__(
-        self, start: NDArray[np.int64], kinds: NDArray[np.int8], images: NDArray[np.int64], number: int
+        self, start: NDArray[np.int64], types: NDArray[np.int8], images: NDArray[np.int64], number: int
     ) -> None:
         self.start = start
         labels = np.repeat(np.arange(len(start) - 1), np.diff(start))
-        cells = labels * number + kinds
-        self._images = images[argsort_ascending(cells)]  # by class, then kind, then rank
+        cells = labels * number + types
+        self._images = images[argsort_ascending(cells)]  # by class, then type, then rank
         count = np.bincount(cells, minlength=number * (len(start) - 1)).reshape(-1, number)
         self.count = count
         """``(C, K)`` how many there are."""
-        self._before = np.zeros((number, len(kinds) + 1), dtype=np.int32)
-        for kind, row in enumerate(self._before):
-            np.cumsum(kinds == kind, out=row[1:])
+        self._before = np.zeros((number, len(types) + 1), dtype=np.int32)
+        for error, row in enumerate(self._before):
+            np.cumsum(types == error, out=row[1:])
         self._first = np.cumsum(count).reshape(count.shape) - count  # of each cell in `_images`
 
     def above(self, places: NDArray[np.int64], hit_start: NDArray[np.int64]) -> NDArray[np.int32]:
-        """``(K, T)`` how many of each kind are among the first of their class.
+        """``(K, T)`` how many of each type are among the first of their class.
 
         Parameters
         ----------
@@ -311,7 +313,7 @@ class RankedErrors:
     def running(self, weights: Weights, label: int) -> RunningErrors:
         """Those of class `label`, counted with weights."""
         first = np.append(self._first[label], self._first[label, -1] + self.count[label, -1])
-        count = running_copies(weights, self._images[first[0] : first[-1]])
+        count = running_weights(weights, self._images[first[0] : first[-1]])
         return RunningErrors(count, first - first[0])
 
 
@@ -322,22 +324,22 @@ class RunningErrors:
     Parameters
     ----------
     count
-        ``(r, F_j + 1)`` copies before each, sorted by kind, then rank.
+        ``(r, F_j + 1)`` total weight before each, sorted by type, then rank.
     start
-        ``(K + 1,)`` where each kind begins.
+        ``(K + 1,)`` where each type begins.
     """
 
     count: Weights
     start: NDArray[np.int64]
 
     def above(self, above: NDArray[np.int32]) -> list[Weights]:
-        """``(r, t)`` copies of each of the K kinds above hits, from :meth:`RankedErrors.above` ``(K, t)``."""
+        """``(r, t)`` weight of each of the K types above hits, from :meth:`RankedErrors.above` ``(K, t)``."""
         return [
             self.count.take(first + mine, axis=1, mode="wrap") - self.count[:, first, None]
             for first, mine in zip(self.start[:-1], above, strict=True)
         ]
 
     def totals(self) -> NDArray[np.int32]:
-        """``(r, K)`` copies of each kind in all."""
+        """``(r, K)`` total weight of each type."""
         totals: NDArray[np.int32] = np.diff(self.count[:, self.start], axis=1)
         return totals

@@ -1,4 +1,4 @@
-"""Everything found out about one detector, each analysis once, at the detector's own IoU."""
+"""All analyses of one detector, each computed once, when first asked for, at the IoU of the diagnosis."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from diagnosis.average_precision import APStatistic, APTable, OperatingPoints, b
 from diagnosis.breakdown import (
     STRONG,
     Breakdown,
+    PieErrorTypes,
     ReferencedObjects,
     Top,
-    Verdicts,
     break_down,
-    error_masks,
+    flag_error_types,
+    pie_error_types,
     referenced_objects,
-    verdicts,
 )
 from diagnosis.calibration import Calibration, calibration
 from diagnosis.characteristics import (
@@ -30,9 +30,10 @@ from diagnosis.characteristics import (
     sensitivity,
     standard_characteristics,
 )
+from diagnosis.coco_ap import MAX_DETECTIONS, CocoTable, coco_table
 from diagnosis.confusion import ConfusionMatrix, confusion_matrix
 from diagnosis.impact import Impact, impact
-from diagnosis.matching import Assignment, Matching, assign, assign_devkit, match
+from diagnosis.matching import Assignment, Matching, assign, match
 from diagnosis.similar import class_groups, similar_matrix
 from diagnosis.tide import Tide, tide
 from diagnosis.trends import DetectionTrend, FalsePositiveTrend, detection_trend, false_positive_trend
@@ -68,6 +69,8 @@ class Diagnosis:
         Whether to compute COCO's average precision.
     edges
         Edges of bins by characteristic, see :func:`diagnosis.characteristics.standard_characteristics`.
+    max_detections
+        How many detections of an image count for COCO's scores (of each class) and TIDE (of all together).
     """
 
     name: str
@@ -79,21 +82,27 @@ class Diagnosis:
     top: Top = None
     coco: bool = True
     edges: Mapping[str, Sequence[float]] | None = None
+    max_detections: int = MAX_DETECTIONS
 
     @cached_property
     def breakdown(self) -> Breakdown:
-        """The kinds of its top detections."""
+        """The error types of its top detections."""
         return break_down(self.matching, self.similar, self.top, strong=self.iou)
 
     @cached_property
     def ap_statistic(self) -> APStatistic:
         """Its average precision, as a function of how often each image counts."""
-        return APStatistic(self.matching, iou=self.iou)
+        return APStatistic(self.matching, iou=self.iou, max_detections=self.max_detections)
 
     @cached_property
     def ap(self) -> APTable:
         """Its average precision."""
         return self.ap_statistic.table(self.coco)
+
+    @cached_property
+    def coco_scores(self) -> CocoTable:
+        """COCO's twelve scores."""
+        return coco_table(self.matching, self.max_detections)
 
     @cached_property
     def impact(self) -> Impact:
@@ -108,7 +117,7 @@ class Diagnosis:
     @cached_property
     def tide(self) -> Tide:
         """TIDE's six errors and what each costs, at TIDE's own smallest IoU of 0.5."""
-        return tide(self.matching)
+        return tide(self.matching, max_detections=self.max_detections, crowd_errors=False)
 
     @cached_property
     def groups(self) -> dict[str, list[str]]:
@@ -117,22 +126,17 @@ class Diagnosis:
 
     @cached_property
     def assignment(self) -> Assignment:
-        """Which detection gets which object of its class, by Hoiem's rule."""
+        """Which detection is matched to which object of its class, by Hoiem's rule."""
         return assign(self.matching, self.iou)
 
     @cached_property
-    def devkit_assignment(self) -> Assignment:
-        """The same by the rule of VOC's devkit."""
-        return assign_devkit(self.matching, self.iou)
-
-    @cached_property
-    def verdicts(self) -> Verdicts:
-        """The kind of every detection, counted or not."""
-        return verdicts(self.matching, self.similar, strong=self.iou)
+    def pie_error_types(self) -> PieErrorTypes:
+        """The error type of every detection, counted or not."""
+        return pie_error_types(self.matching, self.similar, strong=self.iou)
 
     @cached_property
     def referenced_objects(self) -> ReferencedObjects:
-        """The object that each detection is about."""
+        """The object that each detection refers to."""
         return referenced_objects(self.matching, self.similar, self.iou)
 
     @cached_property
@@ -143,9 +147,9 @@ class Diagnosis:
     @cached_property
     def false_positive_trends(self) -> dict[str, FalsePositiveTrend]:
         """Error mix of the first false positives, for each of :attr:`groups`."""
-        kinds = error_masks(self.matching, self.similar, strong=self.iou)
+        types = flag_error_types(self.matching, self.similar, strong=self.iou)
         return {
-            name: false_positive_trend(self.matching, kinds, members) for name, members in self.groups.items()
+            name: false_positive_trend(self.matching, types, members) for name, members in self.groups.items()
         }
 
     @cached_property
@@ -184,6 +188,7 @@ def diagnose(
     iou: float = STRONG,
     coco: bool = True,
     edges: Mapping[str, Sequence[float]] | None = None,
+    max_detections: int = MAX_DETECTIONS,
 ) -> Diagnosis:
     """Break down a detector's errors and score it.
 
@@ -205,12 +210,15 @@ def diagnose(
         Edges of bins by name of the characteristic, in place of the quantiles of each class:
         ``{"area": [32**2, 96**2]}`` are COCO's sizes.
         See :func:`diagnosis.characteristics.standard_characteristics`.
+    max_detections
+        How many detections of an image count for COCO's scores (of each class) and TIDE (of all together).
 
     Raises
     ------
     InputError
         Records of different images or classes, an unknown class in `similar`, a `top` or `iou` that
-        means nothing, edges that make no bins or of a characteristic that is not there.
+        means nothing, edges that make no bins or of a characteristic that is not there, no positive whole
+        number of `max_detections`.
 
     Examples
     --------
@@ -223,8 +231,10 @@ def diagnose(
     matrix = similar if isinstance(similar, np.ndarray) else similar_matrix(truth.classes, similar)
     if edges:
         standard_characteristics(truth, edges)  # raises before anything is computed
+    if max_detections != int(max_detections) or max_detections < 1:
+        raise InputError("max_detections", repr(max_detections), "a positive whole number")
     matching = match(truth, detections)
-    diagnosis = Diagnosis(name, truth, detections, matching, matrix, iou, top, coco, edges)
+    diagnosis = Diagnosis(name, truth, detections, matching, matrix, iou, top, coco, edges, max_detections)
     _ = diagnosis.breakdown, diagnosis.ap  # raise if `top` or `iou` means nothing
     return diagnosis
 

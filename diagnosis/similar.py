@@ -230,7 +230,7 @@ def read_similar(choice: str | None, spec: str, classes: Sequence[str]) -> Simil
     if choice == "none":
         return Similar([], "none were asked for")
     if choice is None:
-        return Similar(*similar_source(spec))
+        return Similar(*similar_source(spec, classes))
     known = {"voc": VOC_SIMILAR, "coco": COCO_SIMILAR}
     if choice not in known:
         named = read_groups(Path(choice))
@@ -258,17 +258,10 @@ def read_groups(path: Path) -> list[list[str]]:
     InputError
         If the file cannot be read or holds something else.
     """
-    import yaml
-
-    from data.formats.files import read_text
+    from data.formats.files import parse_yaml, read_text
 
     expected = "'similar: [[class, class], …]', a list of groups, or 'name: [class, class]' lines"
-    try:
-        content = yaml.safe_load(read_text(path, expected))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise InputError(where, "malformed YAML", expected) from None
+    content = parse_yaml(path, read_text(path, expected), expected)
     if isinstance(content, dict):
         groups = content["similar"] if "similar" in content else list(content.values())
     else:

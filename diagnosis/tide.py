@@ -4,8 +4,8 @@ Bolya, Foley, Hays and Hoffman, "TIDE: A General Toolbox for Identifying Object 
 2020); rules, section 7. The numbers are those of tidecv 1.0.1, its habits included:
 
 * The `max_detections` best scored detections of an image count, over all its classes together.
-* An object is taken by IoU >= `iou`, but an overlap of exactly `iou` with an object that another detection
-  has taken is *loc*, not *dupe*; *loc* comes before *cls*, whichever overlap is larger.
+* An object is matched by IoU >= `iou`, but an overlap of exactly `iou` with an object that another
+  detection matches is *loc*, not *dupe*; *loc* comes before *cls*, whichever overlap is larger.
 * A detection on an ignore region is left out of the average precision and yet typed and counted as an
   error; where that error is fixed it appears as a new true positive.
 * Of the *loc* and *cls* errors that point to one free object only the best scored becomes a true positive.
@@ -33,9 +33,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from data.boxes import area, intersection
 from data.records import InputError
-from diagnosis.bootstrap import OVER_ALL
 from diagnosis.breakdown import STRONG, WEAK, ErrorType
-from diagnosis.matching import Matching, ObjectCounter, Weights, copies, greedy
+from diagnosis.matching import Matching, ObjectCounter, Weights, greedy, weights_of
 from diagnosis.rankings import (
     Hits,
     RankedErrors,
@@ -44,6 +43,7 @@ from diagnosis.rankings import (
     mean_over_classes,
     precision_at,
 )
+from diagnosis.resampling import OVER_ALL
 
 __all__ = [
     "BEYOND",
@@ -109,7 +109,7 @@ CLS, LOC, BOTH, DUPE, BKG, MISS = range(len(TIDE_ERRORS))
 CORRECT, BEYOND = -1, -2
 """Types of a detection that is no error: it found an object; it is not among the best of its image."""
 
-TIDE_LABELS = {kind.name: kind.label for kind in TIDE_ERRORS} | {
+TIDE_LABELS = {error.name: error.label for error in TIDE_ERRORS} | {
     "fp": "all false positives",
     "fn": "all missed objects",
 }
@@ -121,7 +121,7 @@ RECALL_STEPS = 100
 """The recalls are 0, 1/100, … 1."""
 
 
-def explain(kind: ErrorType, iou: float, background: float) -> str:
+def explain(error: ErrorType, iou: float, background: float) -> str:
     """The explanation of an error, for these overlaps.
 
     Examples
@@ -132,7 +132,7 @@ def explain(kind: ErrorType, iou: float, background: float) -> str:
     words = {f"{STRONG:g}": f"{iou:g}", f"{WEAK:g}": f"{background:g}"}
     return " ".join(
         words.get(word.rstrip("."), word.rstrip(".")) + "." * word.endswith(".")
-        for word in kind.explanation.split(" ")
+        for word in error.explanation.split(" ")
     )
 
 
@@ -156,7 +156,8 @@ class Tide:
     object_labels
         ``(N,)`` class of each object.
     types
-        ``(M,)`` index into :data:`TIDE_ERRORS`; −1: it found an object; −2: not among the best of its image.
+        ``(M,)`` index into :data:`TIDE_ERRORS`; −1: it found an object; −2: not among the best of its image,
+        or in a crowd region.
     targets
         ``(M,)`` the object that a detection found, should have hit (loc), mistook (cls) or found again
         (dupe), else −1.
@@ -213,11 +214,11 @@ class Tide:
     @property
     def class_counts(self) -> NDArray[np.int64]:
         """``(C, 6)`` errors by class: that of the detection, for *miss* that of the object."""
-        classes, kinds = len(self.classes), len(TIDE_ERRORS)
+        classes, number = len(self.classes), len(TIDE_ERRORS)
         wrong = self.types >= 0
-        cells = self.labels[wrong] * kinds + self.types[wrong]
-        cells = np.concatenate([cells, self.object_labels[self.missed] * kinds + MISS])
-        return np.bincount(cells, minlength=classes * kinds).reshape(classes, kinds)
+        cells = self.labels[wrong] * number + self.types[wrong]
+        cells = np.concatenate([cells, self.object_labels[self.missed] * number + MISS])
+        return np.bincount(cells, minlength=classes * number).reshape(classes, number)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -226,7 +227,7 @@ class Tide:
 
     @property
     def top(self) -> NDArray[np.bool_]:
-        """``(M,)`` the N surest detections of each class that has N objects."""
+        """``(M,)`` the N highest-scoring detections of each class that has N objects."""
         return self.rank < self.objects[self.labels]
 
     def confusion_matrix(self, counted: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
@@ -276,6 +277,7 @@ def tide(
     background: float = 0.1,
     max_detections: int = 100,
     any_class: ArrayLike | None = None,
+    crowd_errors: bool = True,
 ) -> Tide:
     """Type all errors, and find what fixing each type would gain (rules, section 7).
 
@@ -294,7 +296,9 @@ def tide(
     max_detections
         How many detections of an image count, the best scored of all classes.
     any_class
-        ``(N,)`` ignore regions of all classes (class −1 in tidecv). Default: none does.
+        ``(N,)`` ignore regions of all classes (class −1 in tidecv). Default: none is.
+    crowd_errors
+        Whether unmatched detections in crowd regions of their class are typed as errors, as tidecv does.
 
     Raises
     ------
@@ -320,6 +324,9 @@ def tide(
     matching = matching.unclipped
     considered = matching.rank_in_image < max_detections
     types, targets = _type_errors(matching, considered, iou, background)
+    if not crowd_errors:
+        excused = matching.in_crowd & (types >= 0)
+        types[excused], targets[excused] = BEYOND, -1
     ignored = considered & (types != CORRECT) & _on_region(matching, regions, iou)
     statistic = TideStatistic(matching, types, targets, ignored, iou)
     ap = statistic.ap()[:, 0]
@@ -388,11 +395,11 @@ class TideStatistic:
         keys += len(labels)  # once anything is fixed: after any error of the same score
         self._fixed = self._places(right, of, keys)
         self._new = {}
-        for kind in (CLS, LOC):
-            new = best[types[best] == kind]
+        for error in (CLS, LOC):
+            new = best[types[best] == error]
             if len(new):
                 of_new = truth.labels[targets[new]]
-                self._new[kind] = self._places(
+                self._new[error] = self._places(
                     np.concatenate([right, new]),
                     np.concatenate([of, of_new]),
                     np.concatenate([keys, self._key(new, of_new)]),
@@ -404,7 +411,7 @@ class TideStatistic:
         return TideStatistic(matching, found.types, found.targets, found.ignored, found.iou)
 
     def _key(self, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Sorts detections, taken for class `labels`, by class, score and image, with gaps in between."""
+        """Sorts detections, as of class `labels`, by class, score and image, with gaps in between."""
         count = len(self._matching.detections)
         within = self._matching.score_level[rows] * (2 * count) + self._matching.place_by_image[rows]
         return labels * (2 * count**2) + within
@@ -444,13 +451,13 @@ class TideStatistic:
             ap[1:, :, classes] = usual
             same = plain is fixed
             ap[0, :, classes] = usual if same else plain.ap(plain.all_false(), places, objects, number)
-            for kind in range(MISS):
-                rest = number - totals[..., kind]
-                if kind in new:
-                    others, its = new[kind].all_false(without=kind), new[kind].places(objects)
-                    ap[1 + kind, :, classes] = new[kind].ap(others, its, objects, rest)
-                elif totals[..., kind].any():
-                    ap[1 + kind, :, classes] = fixed.ap(false - fixed.false[kind], places, objects, rest)
+            for error in range(MISS):
+                rest = number - totals[..., error]
+                if error in new:
+                    others, its = new[error].all_false(without=error), new[error].places(objects)
+                    ap[1 + error, :, classes] = new[error].ap(others, its, objects, rest)
+                elif totals[..., error].any():
+                    ap[1 + error, :, classes] = fixed.ap(false - fixed.false[error], places, objects, rest)
             left = objects - missed, objects - unfound
             ap[1 + MISS, :, classes] = fixed.ap(false, fixed.places(left[0]), left[0], number)
             ap[2 + MISS, :, classes] = fixed.ap(np.zeros_like(false), places, objects, number)
@@ -461,10 +468,10 @@ class TideStatistic:
         self, weights: Weights | None
     ) -> Iterator[tuple[slice, _Ranked, _Ranked, dict[int, _Ranked], NDArray[np.integer]]]:
         """Some classes: their true positives as they are, once anything is fixed, and with new ones, by the
-        kind that is fixed; ``(r, S, K)`` false positives. All classes at once if each image counts once."""
+        type that is fixed; ``(r, S, K)`` false positives. All classes at once if each image counts once."""
         if weights is None:
             plain, fixed = self._plain.once(), self._fixed.once()
-            new = {kind: some.once() for kind, some in self._new.items()}
+            new = {error: some.once() for error, some in self._new.items()}
             yield slice(None), plain, fixed, new, self._errors.count[None]
             return
         differ = (self._plain.above != self._fixed.above).any(axis=0)
@@ -474,8 +481,8 @@ class TideStatistic:
             fixed = self._fixed.weighted(weights, label, errors)
             plain = self._plain.weighted(weights, label, errors) if moved[label] else fixed
             new = {
-                kind: some.weighted(weights, label, errors)
-                for kind, some in self._new.items()
+                error: some.weighted(weights, label, errors)
+                for error, some in self._new.items()
                 if some.start[label + 1] - some.start[label] > fixed.start[1]
             }
             yield slice(label, label + 1), plain, fixed, new, errors.totals()[:, None]
@@ -494,27 +501,27 @@ class _Places(NamedTuple):
 
     def weighted(self, weights: Weights, label: int, errors: RunningErrors) -> _Ranked:
         hits = slice(self.start[label], self.start[label + 1])
-        mine = copies(weights, self.images[hits])
+        mine = weights_of(weights, self.images[hits])
         true = np.cumsum(mine, axis=1, dtype=np.int32)
         return _Ranked(true, np.array([0, true.shape[1]]), mine, errors.above(self.above[:, hits]))
 
 
 class _Ranked(NamedTuple):
-    """True positives of some classes as in :class:`Hits`, and the false positives of each kind above them."""
+    """True positives of some classes as in :class:`Hits`, and the false positives of each type above them."""
 
     true: NDArray[np.integer]
     start: NDArray[np.int64]
-    copies: Weights | None
+    weights: Weights | None
     false: Sequence[NDArray[np.integer]]
 
     def all_false(self, without: int | None = None) -> NDArray[np.integer]:
-        """``(r, T)`` of all kinds, or all but one."""
-        return np.asarray(sum(some for kind, some in enumerate(self.false) if kind != without))
+        """``(r, T)`` of all types, or all but one."""
+        return np.asarray(sum(some for error, some in enumerate(self.false) if error != without))
 
     def places(self, objects: NDArray[np.int64]) -> NDArray[np.int64]:
         """``(r, S, 101)`` the hit that reaches each recall; the first for a recall of 0."""
         needed = np.maximum(-(-np.arange(RECALL_STEPS + 1) * objects[..., None] // RECALL_STEPS), 1)
-        return Hits(self.true, self.true, self.start, self.copies).places_of(needed)
+        return Hits(self.true, self.true, self.start, self.weights).places_of(needed)
 
     def ap(
         self,
@@ -525,11 +532,11 @@ class _Ranked(NamedTuple):
     ) -> NDArray[np.float64]:
         """``(r, S)`` over 101 recalls, with so many `objects`, and `number` false positives in all."""
         best = precision_at(Hits(self.true, false, self.start).precision, places, self.start)
-        if self.copies is None:
+        if self.weights is None:
             # Summed from recall 1 down: the order decides the last digit.
             mean, found = np.ascontiguousarray(best[..., ::-1]).mean(axis=2), np.diff(self.start)
         else:
-            mean, found = best.mean(axis=2), self.copies.sum(axis=1, keepdims=True)
+            mean, found = best.mean(axis=2), self.weights.sum(axis=1, keepdims=True)
         return np.where(objects > 0, mean, np.where(number + found > 0, 0.0, np.nan))
 
 
@@ -568,7 +575,7 @@ def _type_errors(
     mine, its, size = detection[with_own], object_[with_own], overlap[with_own]
     first = np.flatnonzero(np.diff(mine, prepend=-1))
     last = np.append(first[1:], len(mine))
-    twice = first[size[first] > iou]  # the taken ones of them are overwritten below
+    twice = first[size[first] > iou]  # those that are matched are overwritten below
     types[mine[twice]], targets[mine[twice]] = DUPE, its[twice]
 
     # With objects of other classes: the largest IoU; of equal ones the object annotated first.
@@ -583,9 +590,9 @@ def _type_errors(
     able = size[first] >= iou
     first, last = first[able], last[able]
     rank = matching.pair_rank[rows[with_own]]
-    taken = greedy(first, last, its, len(matching.truth), rank, size >= iou)
-    taken = taken[taken >= 0]
-    types[mine[taken]], targets[mine[taken]] = CORRECT, its[taken]
+    matched = greedy(first, last, its, len(matching.truth), rank, size >= iou)
+    matched = matched[matched >= 0]
+    types[mine[matched]], targets[mine[matched]] = CORRECT, its[matched]
     return types, targets
 
 
@@ -609,7 +616,8 @@ def _on_region(matching: Matching, regions: NDArray[np.bool_], share: float) -> 
     if not matching.ignored.any():
         return result
     pairs = np.flatnonzero(matching.ignored[matching.pair_object])
-    detection, object_ = matching.pair_detection[pairs], matching.pair_object[pairs]
+    detection = np.concatenate([matching.pair_detection[pairs], matching.crowd_detection])
+    object_ = np.concatenate([matching.pair_object[pairs], matching.crowd_object])
     meant = regions[object_] | (matching.truth.labels[object_] == matching.detections.labels[detection])
     detection, object_ = detection[meant], object_[meant]
     box, region = matching.detections.boxes[detection], matching.truth.boxes[object_]

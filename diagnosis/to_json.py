@@ -23,7 +23,7 @@ from diagnosis.calibration import Calibration
 from diagnosis.characteristics import UNITS, BinScores
 from diagnosis.compare import Comparison
 from diagnosis.flow import FATES, flow
-from diagnosis.impact import VARIANTS
+from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.similar import ALL
 from diagnosis.tide import TIDE_ERRORS, Tide
@@ -33,7 +33,7 @@ __all__ = ["SCHEMA", "comparison_to_json", "intervals_to_json", "to_json"]
 SCHEMA = 1
 """Version of the layout of ``diagnosis.json``."""
 
-TYPE_NAMES = tuple(kind.name for kind in ERROR_TYPES)
+TYPE_NAMES = tuple(error.name for error in ERROR_TYPES)
 
 Json = dict[str, Any]
 
@@ -144,7 +144,7 @@ def _class(diagnosis: Diagnosis, label: int) -> Json:
             variant.name: _numbers(
                 {"ap": cost.ap[row, label], "apn": cost.apn[row, label]}, "no object that is not difficult"
             )
-            for row, variant in enumerate(VARIANTS)
+            for row, variant in enumerate(IMPACT_VARIANTS)
         },
         "characteristics": {
             table.characteristic.name: _bin_scores(table, label) for table in diagnosis.characteristics.tables
@@ -158,7 +158,7 @@ def _why_no_ap(objects: int) -> str:
 
 def _tide(result: Tide) -> Json:
     """TIDE's findings; the AP is named after its overlap, ``ap50``."""
-    ap_name, names = f"ap{100 * result.iou:g}", [kind.name for kind in TIDE_ERRORS]
+    ap_name, names = f"ap{100 * result.iou:g}", [error.name for error in TIDE_ERRORS]
     gains, counts = result.class_dap, result.class_counts.tolist()
     return {
         **_numbers({ap_name: result.mean_ap}, "no class has objects or detections"),
@@ -173,7 +173,7 @@ def _tide(result: Tide) -> Json:
             name: {
                 **_numbers({ap_name: result.ap[label]}, "neither objects nor detections"),
                 "dap": _numbers(
-                    {kind: gain[label] for kind, gain in gains.items()},
+                    {error: gain[label] for error, gain in gains.items()},
                     "the class has neither objects nor detections, or none are left once this is fixed",
                 ),
                 "counts": dict(zip(names, counts[label], strict=True)),
@@ -329,8 +329,8 @@ def _worst_cases(diagnosis: Diagnosis) -> dict[str, Json]:
         name: {"errors": [], "found_last": [], "missed": []} for name in truth.classes
     }
 
-    def add(kind: str, detection: int, more: Json) -> None:
-        classes[truth.classes[found.labels[detection]]][kind].append(
+    def add(section: str, detection: int, more: Json) -> None:
+        classes[truth.classes[found.labels[detection]]][section].append(
             {
                 "detection": detection,
                 "image": truth.images[found.image_index[detection]],
@@ -341,9 +341,9 @@ def _worst_cases(diagnosis: Diagnosis) -> dict[str, Json]:
         )
 
     columns = (result.errors, result.error_types, result.confused_with)
-    for detection, kind, other in zip(*(column.tolist() for column in columns), strict=True):
+    for detection, error, other in zip(*(column.tolist() for column in columns), strict=True):
         confused_with = truth.classes[other] if other >= 0 else None
-        add("errors", detection, {"type": TYPE_NAMES[kind], "confused_with": confused_with})
+        add("errors", detection, {"type": TYPE_NAMES[error], "confused_with": confused_with})
     for detection, row in zip(result.found_last.tolist(), result.found_objects.tolist(), strict=True):
         add("found_last", detection, {"object": row})
     for row in result.missed.tolist():
@@ -412,7 +412,7 @@ def intervals_to_json(comparison: Comparison) -> list[Json]:
 
 
 def _quantities(comparison: Comparison, number: Callable[[str, int | None], Json]) -> Json:
-    """Every quantity by section, over all classes and for each; with the settings of the bootstrap."""
+    """Every quantity by section, over all classes and for each; with the settings of the resampling."""
     entry: Json = {
         "images": comparison.images,
         "replicates": comparison.replicates,

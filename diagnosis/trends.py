@@ -1,4 +1,4 @@
-"""How the kinds of detections change down the ranking (rules, section 4).
+"""How the error types of detections change down the ranking (rules, section 4).
 
 Two views, both by the flag scheme (rules, section 3): the top multiples of a class's number of objects,
 with recall; and the first so many false positives of a group of classes.
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import InputError
-from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, error_masks, shares_of
+from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, flag_error_types, shares_of
 from diagnosis.matching import Matching, assign
 from diagnosis.similar import group_indices
 
@@ -72,7 +72,7 @@ class FalsePositiveTrend:
 
 @dataclass(frozen=True, eq=False)
 class DetectionTrend:
-    """The kinds of the top detections of C classes, and how many objects these find.
+    """The error types of the top detections of C classes, and how many objects these find.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class DetectionTrend:
     factors
         ``(P,)`` multiples of N_j.
     counts
-        ``(P, C, 5)`` top detections of each kind, in the order of
+        ``(P, C, 5)`` top detections of each type, in the order of
         :data:`diagnosis.breakdown.ERROR_TYPES`: the first ⌈factor · N_j⌉ of the class, or all it has.
     recall_strong, recall_weak
         ``(P, C)`` share of the class's objects that the top finds at the strong and at the weak
@@ -119,21 +119,21 @@ class DetectionTrend:
 
 def false_positive_trend(
     matching: Matching,
-    kinds: NDArray[np.int8],
+    types: NDArray[np.int8],
     members: Iterable[str] | None = None,
     wanted: ArrayLike = FALSE_POSITIVES,
 ) -> FalsePositiveTrend:
     """The types of the first false positives of a group of classes.
 
-    All classes are walked down together: the first rank of each, then the second of each, and so on,
+    All classes are counted down together: the first rank of each, then the second of each, and so on,
     until so many false positives have been met.
 
     Parameters
     ----------
     matching
         The overlaps.
-    kinds
-        ``(M,)`` the kind of each detection, from :func:`diagnosis.breakdown.error_masks`.
+    types
+        ``(M,)`` the error type of each detection, from :func:`diagnosis.breakdown.flag_error_types`.
     members
         Names of the group's classes; None: all.
     wanted
@@ -151,9 +151,11 @@ def false_positive_trend(
     chosen = group_indices(classes, members)
     belongs = np.zeros(len(classes), dtype=bool)
     belongs[chosen] = True
-    rows = np.flatnonzero(belongs[matching.detections.labels] & (kinds != CORRECT))
-    longest = int(np.diff(matching.class_start)[chosen].max(initial=0))
-    cells = (kinds[rows].astype(np.int64) - 1) * longest + matching.rank[rows]
+    order, start = matching.ranking_of(types >= 0)
+    longest = int(np.diff(start)[chosen].max(initial=0))
+    rank = np.arange(len(order)) - np.repeat(start[:-1], np.diff(start))
+    wrong = belongs[matching.detections.labels[order]] & (types[order] > CORRECT)
+    cells = (types[order[wrong]].astype(np.int64) - 1) * longest + rank[wrong]
     at_rank = np.bincount(cells, minlength=len(ERRORS) * longest).reshape(len(ERRORS), longest)
     met = np.concatenate(
         [np.zeros((len(ERRORS), 1), np.int64), at_rank.cumsum(axis=1)], axis=1
@@ -172,9 +174,9 @@ def detection_trend(
     strong: float = STRONG,
     weak: float = WEAK,
 ) -> DetectionTrend:
-    """The kinds of each class's top detections, and their recall, at multiples of its number of objects.
+    """Error types of each class's top detections, and their recall, at multiples of its number of objects.
 
-    Like the tool, it rounds a depth that is not whole up for the kinds and to the nearest for recall, and
+    Like the tool, it rounds a depth that is not whole up for the types and to the nearest for recall, and
     looks for recall at the weak threshold in a ranking with the duplicates at its end. Unlike the tool,
     which leaves a class out where it has fewer detections than asked for, it counts those present.
 
@@ -197,16 +199,16 @@ def detection_trend(
     multiples = np.atleast_1d(np.asarray(factors, dtype=np.float64))
     if multiples.ndim != 1 or not np.isfinite(multiples).all() or (multiples < 0).any():
         raise InputError("factors", repr(factors), "multiples of the number of objects: finite, 0 or more")
-    order, objects = matching.order, matching.objects
-    kinds = error_masks(matching, similar, strong=strong, weak=weak)[order]
+    types, objects = flag_error_types(matching, similar, strong=strong, weak=weak), matching.objects
+    order, class_start = matching.ranking_of(types >= 0)
     depth = multiples[:, None] * objects  # (P, C)
     rising = np.ceil(depth - 1e-9).astype(np.int64)
     nearest = np.floor(depth + 0.5).astype(np.int64)
     counts = np.stack(
-        [_among_first(kinds == kind, matching.class_start, rising) for kind in range(len(ERROR_TYPES))],
+        [_among_first(types[order] == error, class_start, rising) for error in range(len(ERROR_TYPES))],
         axis=-1,
     )
-    found = _among_first(assign(matching, strong).labels[order] == 1, matching.class_start, nearest)
+    found = _among_first(assign(matching, strong).labels[order] == 1, class_start, nearest)
     forgiving = assign(matching, weak)
     kept = order[~forgiving.duplicates[order]]
     per_class = np.bincount(matching.detections.labels[kept], minlength=len(objects))

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 FEW_IMAGES = 50
-"""Fewer images than these say little about those not seen: the bootstrap's intervals come out too narrow."""
+"""Fewer images than these say little about those not seen: intervals come out too narrow."""
 FEW_OBJECTS = 20
 """Of a class with fewer objects, one more or less moves the recall by 5 points and more."""
 MAX_CLASSES_NAMED = 10
@@ -35,7 +35,7 @@ RISES, RISE = ("rises", "falls", "does"), ("rise", "fall", "do")
 SUBJECTS = {
     "share/localization": (ERROR_TYPES[LOCALIZATION].subject, RISE),
     "share/correct_and_localization": ("correct + localization", RISES),
-    **{f"share/{kind.name}": (kind.subject, RISE) for kind in ERROR_TYPES},
+    **{f"share/{error.name}": (error.subject, RISE) for error in ERROR_TYPES},
     "map/voc07": ("mean average precision (VOC 2007)", RISES),
 }
 """Quantities in which a sentence compares two detectors: the subject and its verbs."""
@@ -97,7 +97,7 @@ def table(diagnoses: Sequence[Diagnosis]) -> str:
     """Shares and average precision in per cent, of each detector and of each of its classes."""
     headings = [
         "counted",
-        *(kind.name for kind in ERROR_TYPES),
+        *(error.name for error in ERROR_TYPES),
         *(kind.heading for kind in AP_KINDS.values()),
     ]
     rows = [["all classes", *headings]]
@@ -192,7 +192,7 @@ def _one_detector(diagnosis: Diagnosis) -> str:
     counted = diagnosis.breakdown.counts.sum(axis=1)
     classes = int((counted > 0).sum())
     *clauses, last = (
-        f"{percent(share)} % {kind.clause}" for kind, share in zip(ERROR_TYPES, shares, strict=True)
+        f"{percent(share)} % {error.clause}" for error, share in zip(ERROR_TYPES, shares, strict=True)
     )
     mean = diagnosis.ap.mean()["voc07"]
     score = "" if math.isnan(mean) else f"Mean average precision (VOC 2007, 11 points): {percent(mean)} %."

@@ -1,4 +1,4 @@
-"""The worst cases of each class: its surest errors, the objects found last, and those never found.
+"""The worst cases of each class: the errors of highest score, the hits of lowest score, the missed objects.
 
 All are row numbers, of detections or of objects in the ground truth, for a gallery to draw.
 """
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data.boxes import area
 from data.records import InputError
-from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, verdicts
+from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, pie_error_types
 from diagnosis.matching import Matching, assign
 
 __all__ = ["WorstCases", "worst_cases"]
@@ -25,13 +25,13 @@ class WorstCases:
     Parameters
     ----------
     errors
-        ``(E,)`` detections: by class, then by type, the surest first.
+        ``(E,)`` detections: by class, then by type, the highest score first.
     error_types
         ``(E,)`` type of each, an index into :data:`diagnosis.breakdown.ERROR_TYPES`.
     confused_with
         ``(E,)`` the class of the object behind a similar or other error, else −1.
     found_last
-        ``(F,)`` correct detections of objects: by class, the least sure first.
+        ``(F,)`` correct detections of objects: by class, the lowest score first.
     found_objects
         ``(F,)`` the object that each of these found.
     missed
@@ -57,7 +57,7 @@ def worst_cases(
     """The most telling detections and objects of each class.
 
     Errors are typed as in the pies (rules, section 3). Of equal scores the one that comes first in the file
-    is the surer. A class with fewer than asked for gives what it has; nothing at all gives empty columns.
+    ranks higher. A class with fewer than asked for gives what it has; nothing at all gives empty columns.
 
     Parameters
     ----------
@@ -88,26 +88,26 @@ def worst_cases(
     if each < 0:
         raise InputError("each", str(each), "0 or more")
     truth, labels, order = matching.truth, matching.detections.labels, matching.order
-    verdict = verdicts(matching, similar, strong=strong, weak=weak)
-    wrong = order[verdict.types[order] != CORRECT]
-    cell = labels[wrong] * len(ERROR_TYPES) + verdict.types[wrong]
+    error_types = pie_error_types(matching, similar, strong=strong, weak=weak)
+    wrong = order[error_types.types[order] > CORRECT]
+    cell = labels[wrong] * len(ERROR_TYPES) + error_types.types[wrong]
     errors = wrong[_first_of_each(cell, each)]
 
     assignment = assign(matching, strong)
-    true = order[assignment.labels[order] == 1][::-1]  # the least sure first
+    true = order[assignment.labels[order] == 1][::-1]  # the lowest score first
     found_last = true[_first_of_each(labels[true], each)]
 
     never = ~matching.ignored
-    never[assignment.objects[true]] = False
+    never[assignment.object_rows[true]] = False
     rows = np.flatnonzero(never)
     rows = rows[np.argsort(-area(truth.boxes[rows]), kind="stable")]
     missed = rows[_first_of_each(truth.labels[rows], each)]
     return WorstCases(
         errors,
-        verdict.types[errors],
-        verdict.confused_with[errors],
+        error_types.types[errors],
+        error_types.confused_with[errors],
         found_last,
-        assignment.objects[found_last],
+        assignment.object_rows[found_last],
         missed,
     )
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import os
+import shutil
+import socket
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +21,13 @@ from diagnosis.figures import Illustration, illustrations, save_illustrations, s
 from diagnosis.record import Diagnosis
 from diagnosis.report import PageFigure, ReportContent, write_report
 from diagnosis.to_json import comparison_to_json, intervals_to_json, to_json
-from diagnosis.words import comparison_sentences, summary
+from diagnosis.words import comparison_sentences, sentences, summary
 
 __all__ = ["write_results"]
 
 NUMBERS, PAGE = "diagnosis.json", "report.html"
+PART, OWNER, EARLIER = ".part", "written-by.json", "earlier"
+"""The folder, within that of the report, in which a run writes; what says whose it is; the earlier report."""
 
 
 def write_results(
@@ -36,8 +43,10 @@ def write_results(
 ) -> list[Path]:
     """Write figures, tables, the web page and the numbers; return the files.
 
-    They come into the folder together, when the last one is complete. Files of an earlier run that this one
-    does not write are removed: they would show other numbers than those beside them.
+    They come into the folder together, when the last one is complete; should that fail, or the run be ended
+    in the middle of it, the earlier report stays or comes back. Files of an earlier run that this one does
+    not write are removed, as they would show other numbers than those beside them: only those whose content
+    is still what that run wrote, by the checksums in its numbers.
 
     Parameters
     ----------
@@ -46,7 +55,7 @@ def write_results(
     out
         The folder; made if absent.
     comparison
-        Their bootstrap, if it was asked for.
+        Their comparison, if it was asked for.
     provenance
         Where the numbers come from.
     photographs
@@ -61,13 +70,13 @@ def write_results(
     Raises
     ------
     InputError
-        The folder cannot be written to, or a photograph cannot be read.
+        The folder cannot be written to or has a folder with the name of one of the files, or a photograph
+        cannot be read.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        before = _written_before(out)
-        with tempfile.TemporaryDirectory(prefix=".part", dir=out) as name:
-            part = Path(name)
+        _clean_up(out)
+        with _part(out) as part:
             made: list[Path] = []
             chosen = illustrations(diagnoses, comparison) if figures else []
             for number, picture in enumerate(chosen, 1):
@@ -91,28 +100,108 @@ def write_results(
             )
             if figures:
                 progress("writing the report")
-                statements = [*comparison_sentences(comparison), *notes] if comparison is not None else []
+                compared = (
+                    comparison_sentences(comparison)
+                    if comparison is not None
+                    else sentences(diagnoses)[len(diagnoses) :]
+                )
+                statements = [*compared, *notes]
                 drawn = [_on_page(picture, part) for picture in chosen if picture.section]
                 write_report(ReportContent(diagnoses, numbers, statements, drawn), part / PAGE)
+            numbers["provenance"]["sha256"] = {file.name: _digest(file) for file in made[:-1]}
             write_text(made[-1], json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-            # Should moving fail halfway, nothing may look complete.
-            for name in (PAGE, NUMBERS):
-                (out / name).unlink(missing_ok=True)
-            written = [file.replace(out / file.name) for file in made]
-        for left in before - {file.name for file in written}:
-            (out / left).unlink(missing_ok=True)
-        return written
+            return _swap(out, part, made)
     except OSError as error:
         raise InputError(out, error.strerror or "an error", "a folder to write to") from None
 
 
-def _written_before(out: Path) -> set[str]:
-    """Names of the files that an earlier run says it wrote."""
+@contextlib.contextmanager
+def _part(out: Path) -> Iterator[Path]:
+    """A folder to write to, within `out` because a move is atomic only within one file system."""
+    with tempfile.TemporaryDirectory(prefix=PART, dir=out) as name:
+        owner = {"host": socket.gethostname(), "process": os.getpid()}
+        write_text(Path(name) / OWNER, json.dumps(owner))
+        yield Path(name)
+
+
+def _swap(out: Path, part: Path, made: Sequence[Path]) -> list[Path]:
+    """Put the files that were `made` in place of the earlier report, or leave that as it is.
+
+    The numbers and the page go first and come last: a report that is not whole does not look complete.
+    """
+    for file in made:
+        if (out / file.name).is_dir():
+            expected = f"no folder of the name of a result: move it, or choose another folder than {out}"
+            raise InputError(out / file.name, "a folder", expected)
+    names = [file.name for file in made]
+    stale = [
+        name
+        for name, digest in _written_before(out).items()
+        if name not in names and digest and _digest(out / name) == digest
+    ]
+    earlier = part / EARLIER
+    earlier.mkdir()
+    write_text(part / "names.json", json.dumps(names))
     try:
-        files = json.loads((out / NUMBERS).read_text(encoding="utf-8"))["provenance"]["files"]
-        return {Path(str(name)).name for name in files}
-    except (OSError, ValueError, KeyError, TypeError):  # there was none, or the file is somebody else's
-        return set()
+        for name in sorted([*names, *stale], key=lambda name: name not in (NUMBERS, PAGE)):
+            if os.path.lexists(out / name):
+                (out / name).replace(earlier / name)
+        return [file.replace(out / file.name) for file in made]
+    except BaseException:
+        _restore(out, part, names)
+        raise
+
+
+def _restore(out: Path, part: Path, names: Iterable[str]) -> None:
+    """Bring the earlier report back, and take away what has replaced it of `names`."""
+    earlier = part / EARLIER
+    for name in names:
+        if not os.path.lexists(part / name):
+            (out / name).unlink(missing_ok=True)
+    for file in earlier.iterdir():
+        file.replace(out / file.name)
+
+
+def _clean_up(out: Path) -> None:
+    """Remove what runs that were killed left in `out`, and bring back the report that one was replacing."""
+    for part in out.glob(f"{PART}*"):
+        try:
+            owner = json.loads((part / OWNER).read_text(encoding="utf-8"))
+            if owner["host"] != socket.gethostname() or _is_running(owner["process"]):
+                continue
+            if (part / EARLIER).is_dir():
+                _restore(out, part, json.loads((part / "names.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError):  # not a folder of ours, or one just begun
+            continue
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _written_before(out: Path) -> dict[str, str]:
+    """The files that an earlier run says it wrote, and their checksums."""
+    try:
+        numbers = json.loads((out / NUMBERS).read_text(encoding="utf-8"))
+        written = numbers["provenance"]["sha256"].items()
+        return {str(name): str(digest) for name, digest in written if name == Path(name).name}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}  # there was none, or the file is somebody else's
+
+
+def _digest(file: Path) -> str:
+    """SHA-256 of a file; empty where there is none, or a link in its place."""
+    if file.is_symlink() or not file.is_file():
+        return ""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _on_page(picture: Illustration, folder: Path) -> PageFigure:

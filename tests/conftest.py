@@ -1,6 +1,8 @@
 """Fixtures that every test may use."""
 
+import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,14 +12,16 @@ from hypothesis import settings
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
 
+ROOT = Path(__file__).resolve().parent.parent
+
 
 def pytest_configure() -> None:
     """Let Ctrl-C be Ctrl-C for the processes that tests start: one in the background would ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-ROOT = Path(__file__).resolve().parent.parent
+    if sys.dont_write_bytecode:  # the interpreters that tests start would compile torch anew each time
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = str(ROOT / ".pytest_cache" / "bytecode")
 
 
 @pytest.fixture(scope="session")

@@ -151,6 +151,7 @@ class Throughput(Callback):
     """Measures images per second and the time that the run still takes; logs speed and learning rate."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.learning_rate = 0.0
         self.images_per_second = 0.0
         self.seconds_left = 0.0
@@ -158,10 +159,12 @@ class Throughput(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin to measure; a run that is resumed within an epoch has no start of one."""
+        super().on_train_start(trainer, pl_module)
         self._last = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Do not count validation and saving as part of a step."""
+        super().on_train_epoch_start(trainer, pl_module)
         self._last = time.perf_counter()
 
     def on_train_batch_start(
@@ -173,7 +176,7 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Update the running mean over about twenty steps."""
+        """Update the running mean over about twenty steps, then what is displayed."""
         now = time.perf_counter()
         seconds, self._last = max(now - self._last, 1e-9), now
         images = len(batch["images"]) * trainer.world_size
@@ -187,9 +190,10 @@ class Throughput(Callback):
         self.seconds_left = max(steps - done, 0) * images / self.images_per_second
         pl_module.log("images_per_second", rate, batch_size=len(batch["images"]))
         pl_module.log("learning_rate", self.learning_rate)
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
-    def metrics(self) -> dict[str, str]:
-        """What a progress display adds to the losses."""
+    def shown(self) -> dict[str, str]:
+        """What a display adds to the losses."""
         return {
             "left": duration(self.seconds_left),
             "img/s": f"{self.images_per_second:.1f}",
@@ -209,7 +213,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
 
 
-class ProgressBar(TQDMProgressBar):
+class ProgressBar(Throughput, TQDMProgressBar):
     """Lightning's bar with the time that the whole run still takes, images per second and learning rate.
 
     They come before the losses: what a narrow terminal has no room for is cut off at the right.
@@ -217,16 +221,12 @@ class ProgressBar(TQDMProgressBar):
 
     BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix}"
 
-    def __init__(self, throughput: Throughput) -> None:
-        super().__init__()
-        self.throughput = throughput
-
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         """Time left, speed and rate, then the losses by their short names."""
         items = super().get_metrics(trainer, pl_module)
         items.pop("v_num", None)
         losses = {name.removeprefix("loss/"): value for name, value in items.items()}
-        return {**self.throughput.metrics(), **losses}
+        return {**self.shown(), **losses}
 
     def on_train_epoch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
         """Count the epochs from 1, as everywhere else."""
@@ -234,11 +234,11 @@ class ProgressBar(TQDMProgressBar):
         self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
 
-class LogProgress(Callback):
+class LogProgress(Throughput):
     """Progress without a terminal: a line after each epoch, and one every `every` seconds within."""
 
-    def __init__(self, throughput: Throughput, every: float = 60.0) -> None:
-        self.throughput = throughput
+    def __init__(self, every: float = 60.0) -> None:
+        super().__init__()
         self.every = every
         self._printed = 0.0
         self._validated = False
@@ -249,23 +249,25 @@ class LogProgress(Callback):
         known = trainer.progress_bar_metrics  # also the scores of earlier epochs
         parts = ("loss/", "val/") if self._validated else ("loss/",)
         names = ["loss", *(name for name in known if name.startswith(parts))]
-        shown = [f"{name} {known[name]:.4g}" for name in names if name in known]
-        shown += [f"{name} {value}" for name, value in self.throughput.metrics().items()]
+        values = [f"{name} {known[name]:.4g}" for name in names if name in known]
+        values += [f"{name} {value}" for name, value in self.shown().items()]
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        print(f"{epoch}{where}: {', '.join(shown)}", flush=True)
+        print(f"{epoch}{where}: {', '.join(values)}", flush=True)
         self._printed = time.perf_counter()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock."""
-        self._printed = time.perf_counter()
+        """Start the clocks."""
+        super().on_train_start(trainer, pl_module)
+        self._printed = self._last
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """A line now and then, but not where that of the epoch follows."""
-        waited = time.perf_counter() - self._printed > self.every
-        if waited and batch_idx + 1 < trainer.num_training_batches:
-            self._line(trainer, f" step {batch_idx + 1}/{trainer.num_training_batches}")
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        step, steps = batch_idx + 1, trainer.num_training_batches
+        if self._last - self._printed > self.every and step < steps:
+            self._line(trainer, f" step {step}/{steps}")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The line of this epoch has a score to show."""

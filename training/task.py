@@ -12,9 +12,8 @@ from training.options import OptionGroups
 
 if TYPE_CHECKING:  # torch takes seconds: --help and a misspelt option answer without it
     import torch
+    from lightning import LightningModule
     from torch import nn
-
-    from training.module import TrainingModule
 
 __all__ = ["Report", "Task"]
 
@@ -90,7 +89,9 @@ class Task(ABC):
         """The network of model options; InputError for weights or layers that do not fit."""
 
     @abstractmethod
-    def module(self, network: nn.Module, options: Any, data: Any, hyper: Mapping[str, Any]) -> TrainingModule:
+    def module(
+        self, network: nn.Module, options: Any, data: Any, hyper: Mapping[str, Any]
+    ) -> LightningModule:
         """The network as it is trained."""
 
     @abstractmethod

@@ -16,7 +16,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from data.records import InputError
-from training.callbacks import Checkpoints, LogProgress, ProgressBar, Throughput
+from training.callbacks import Checkpoints, LogProgress, ProgressBar
 from training.options import MachineOptions
 from training.run_state import RunFolder, is_global_zero
 
@@ -74,7 +74,7 @@ def tensorboard_log(folder: RunFolder, resume_step: int) -> TensorBoardLogger:
     )
 
 
-LOGGERS: dict[str, Callable[[RunFolder, int], Logger]] = {"csv": csv_log, "tensorboard": tensorboard_log}
+LOGGERS: tuple[Callable[[RunFolder, int], Logger], ...] = (csv_log, tensorboard_log)
 """Where a run logs to: each from its folder and the step that it is resumed after (0: it is new)."""
 
 
@@ -109,7 +109,6 @@ def make_trainer(
     InputError
         What this machine cannot do.
     """
-    throughput = Throughput()
     bar = sys.stdout.isatty()  # where Lightning draws it
     devices: int | str = machine.devices if machine.devices == "auto" else int(machine.devices)
     nodes = 1
@@ -130,11 +129,10 @@ def make_trainer(
             use_distributed_sampler=False,
             deterministic="warn" if machine.deterministic else None,
             callbacks=[
-                throughput,
-                ProgressBar(throughput) if bar else LogProgress(throughput),
+                ProgressBar() if bar else LogProgress(),
                 Checkpoints(folder, monitor, optimization.max_steps),
             ],
-            logger=[make(folder, resume_step) for make in LOGGERS.values()],
+            logger=[make(folder, resume_step) for make in LOGGERS],
             log_every_n_steps=1,
             enable_progress_bar=bar,
             enable_model_summary=False,

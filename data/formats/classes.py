@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.formats.files import read_yaml, write_text
+from data.formats.files import read_text, read_yaml, write_text
+from data.formats.names import hint
 from data.records import InputError
 
-__all__ = ["COCO_SIMILAR", "VOC_CLASSES", "VOC_SIMILAR", "ClassList", "read_classes", "write_classes"]
+__all__ = [
+    "COCO_SIMILAR",
+    "VOC_CLASSES",
+    "VOC_SIMILAR",
+    "ClassList",
+    "class_names",
+    "has_classes",
+    "read_classes",
+    "write_classes",
+]
 
 VOC_CLASSES: tuple[str, ...] = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -44,7 +54,7 @@ COCO_SIMILAR: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 """COCO's supercategories, by the names of its 80 classes; person, the only one in its own, is left out."""
 
-FILE_NAME = "classes.yaml"
+FILE_NAME, LABEL_MAP = "classes.yaml", "labelmap.txt"
 
 
 class ClassList(NamedTuple):
@@ -61,10 +71,10 @@ class ClassList(NamedTuple):
 
 
 def read_classes(folder: Path | str) -> ClassList:
-    """The classes of the VOC tree `folder`: those of its ``classes.yaml``, or else VOC's 20.
+    """The classes of the VOC tree `folder`: those of its ``classes.yaml`` or ``labelmap.txt``, or VOC's 20.
 
     A tree with other classes names them in ``classes.yaml``: ``classes: [cat, dog, sofa]`` and,
-    optional, ``similar: [[cat, dog]]``.
+    optional, ``similar: [[cat, dog]]``. CVAT writes ``labelmap.txt``, lines of ``name:color:parts:actions``.
 
     Raises
     ------
@@ -73,7 +83,8 @@ def read_classes(folder: Path | str) -> ClassList:
     """
     path = Path(folder) / FILE_NAME
     if not path.exists():
-        return ClassList(VOC_CLASSES, VOC_SIMILAR)
+        label_map = Path(folder) / LABEL_MAP
+        return ClassList(_label_map(label_map) if label_map.exists() else VOC_CLASSES, VOC_SIMILAR)
     content = read_yaml(
         path,
         "the classes of the tree",
@@ -82,16 +93,15 @@ def read_classes(folder: Path | str) -> ClassList:
     )
     for key in content:
         if key not in ("classes", "similar"):
-            nearest = difflib.get_close_matches(str(key), ("classes", "similar"), n=1)
-            hint = f" (did you mean {nearest[0]}?)" if nearest else ""
-            raise InputError(path, f"the unknown key {key!r}{hint}", "the keys classes and similar")
-    names = _names(f"{path}: classes", content.get("classes"))
+            expected = f"the keys classes and similar{hint(key, ('classes', 'similar'))}"
+            raise InputError(path, f"the unknown key {key!r}", expected)
+    names = _listed(f"{path}: classes", content.get("classes"))
     if not names:
         raise InputError(f"{path}: classes", "no class", "at least one class name")
     groups = content.get("similar") or []
     if not isinstance(groups, list):
         raise InputError(f"{path}: similar", repr(groups), "a list of groups, each a list of class names")
-    similar = tuple(_names(f"{path}: similar[{i}]", group) for i, group in enumerate(groups))
+    similar = tuple(_listed(f"{path}: similar[{i}]", group) for i, group in enumerate(groups))
     for i, group in enumerate(similar):
         for name in group:
             if name not in names:
@@ -99,6 +109,18 @@ def read_classes(folder: Path | str) -> ClassList:
                     f"{path}: similar[{i}]", f"the unknown class {name!r}", f"one of {', '.join(names)}"
                 )
     return ClassList(names, similar)
+
+
+def has_classes(folder: Path) -> bool:
+    """Whether the VOC tree names its classes."""
+    return (folder / FILE_NAME).exists() or (folder / LABEL_MAP).exists()
+
+
+def _label_map(path: Path) -> tuple[str, ...]:
+    """The classes of CVAT's ``labelmap.txt``, without the background, which has no objects."""
+    lines = (line.strip() for line in read_text(path, "CVAT's list of classes").splitlines())
+    names = [line.split(":")[0] for line in lines if line and not line.startswith("#")]
+    return class_names([name for name in names if name != "background"], lambda index: f"{path}")
 
 
 def write_classes(folder: Path | str, classes: ClassList) -> None:
@@ -112,14 +134,30 @@ def write_classes(folder: Path | str, classes: ClassList) -> None:
     )
 
 
-def _names(where: str, values: Any) -> tuple[str, ...]:
-    """A list of distinct class names, or an error that says what is there instead."""
+def _listed(where: str, values: Any) -> tuple[str, ...]:
+    """The class names of a list in YAML."""
     if not isinstance(values, list):
         raise InputError(where, "nothing" if values is None else repr(values), "a list of class names")
-    for value in values:
-        if not isinstance(value, str) or not value or value != value.strip():
-            raise InputError(where, repr(value), "a class name (in quotes where YAML reads it otherwise)")
-    if len(set(values)) != len(values):
-        twice = next(value for i, value in enumerate(values) if value in values[:i])
-        raise InputError(where, f"{twice!r} twice", "each class once")
-    return tuple(values)
+    return class_names(values, lambda index: f"{where}[{index}]")
+
+
+def class_names(values: Sequence[Any], where: Callable[[int], str]) -> tuple[str, ...]:
+    """The names of classes, whatever format they come from: texts, not blank, each once.
+
+    `where` says where the name of an index stands. Whole numbers are names too, as in ``names: [0, 1, 2]``.
+
+    Raises
+    ------
+    InputError
+        Something else, such as the truth value that YAML makes of an unquoted ``no``; a name twice.
+    """
+    first: dict[str, int] = {}
+    for index, value in enumerate(values):
+        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+            expected = "a class name (in quotes where YAML reads it otherwise)"
+            raise InputError(where(index), f"{value!r}", expected)
+        before = first.setdefault(str(value), index)
+        if before != index:
+            found = f"the name {value!r} a second time (first in {where(before)})"
+            raise InputError(where(index), found, "each class once")
+    return tuple(first)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 import keyword
+import math
 import re
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -21,24 +21,34 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from data.boxes import area, xywh_to_xyxy, xyxy_to_xywh
-from data.formats.files import UNKNOWN_SIZE, image_size, parse_json, read_json, write_text
+from data.boxes import area, xywh_to_xyxy
+from data.formats.classes import class_names
+from data.formats.files import UNKNOWN_SIZE, image_size, is_file, parse_json, read_json, write_text
 from data.formats.names import (
+    NO_INDEX,
     Lookup,
     by_id,
     classes_by_id,
+    classes_by_name,
     distinct_names,
     hint,
     images_by_id,
+    images_by_name,
 )
 from data.formats.validation import (
+    BoxFormat,
     Fault,
     Faults,
     Problem,
     Rows,
+    as_xyxy,
+    check_objects,
     detection_problems,
     detections_of,
+    extents_of,
+    shown,
     valid_rows,
+    warn,
 )
 from data.records import UNKNOWN, Detections, GroundTruth, InputError
 
@@ -58,8 +68,15 @@ ANNOTATION = 'an annotation: {"image_id": …, "category_id": …, "bbox": [x, y
 RESULT = '{"image_id": …, "category_id": …, "bbox": [x, y, width, height], "score": …}'
 RESULTS = f"COCO results: a list of {RESULT}"
 NO_SUPERCATEGORY = ("", "none")
+LONGEST_ATTRIBUTE = 200
+"""Characters of an attribute that is text: the column has room for its longest value in every row."""
+XYWH = BoxFormat("xywh")
+FLAGS = ("iscrowd", "ignore", "difficult")
+PARTIAL_FIELDS = ("neg_category_ids", "not_exhaustive_category_ids")
+"""LVIS's lists for each image: classes that are not in it, and classes that were not annotated in full."""
 
 Number: TypeAlias = int | float
+Flag: TypeAlias = bool | int | float  # several writers have true and false
 Id: TypeAlias = int | float | str  # 12.0 is what becomes of the id 12 in a table with gaps
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -89,19 +106,21 @@ class Annotation(msgspec.Struct):
     bbox: tuple[float, float, float, float]
     id: Id | None = None
     area: float | None = None
-    iscrowd: Number | None = None
-    ignore: Number | None = None
-    difficult: Number | None = None
+    iscrowd: Flag | None = None
+    ignore: Flag | None = None
+    difficult: Flag | None = None
     attributes: dict[str, Any] | None = None
 
 
 class Result(msgspec.Struct, gc=False):
-    """A detection."""
+    """A detection. Names beside the ids must not contradict them."""
 
     image_id: Id
     category_id: Id
     bbox: tuple[float, float, float, float]
     score: float
+    file_name: str | None = None
+    category_name: str | None = None
 
 
 class Parts(msgspec.Struct):
@@ -140,7 +159,11 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
 
     An image without ``width`` and ``height`` takes them from its file, if that lies beside the annotations;
     otherwise they are :data:`~data.formats.files.UNKNOWN_SIZE`, with a warning, and detections are not
-    clipped to it.
+    clipped to it. So do sizes that are not above 0, as VIA writes −1; without a file these are an error.
+
+    Warnings (:class:`~data.records.InputWarning`) count annotation ids that occur twice, objects beyond the
+    border of their image, objects that are there twice, and say that LVIS's lists of classes that were not
+    annotated everywhere have no effect.
 
     Parameters
     ----------
@@ -152,9 +175,10 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
     Raises
     ------
     InputError
-        The file is absent, empty, not UTF-8, no JSON (with line and column) or another kind of it; an id or a
-        class name twice; or, with the index of the annotation: a field is missing or of another type, an
-        image or category is unknown, a box is not finite or has no area.
+        The file is absent, empty, not UTF-8, no JSON (with line and column) or another kind of it; an id of
+        images or categories or a class name twice; a size that is no whole number; or, with the index of the
+        annotation: a field is missing or of another type, an image or category is unknown, a box is not
+        finite or has no area, a flag is neither 0 nor 1, an area is negative.
     """
     path = Path(path)
     content = read_json(path, TRUTH)
@@ -162,26 +186,20 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
     images, categories, annotations, indices = _decode(path, content, faults)
     image_ids = _distinct(path, "images", [image.id for image in images])
     class_ids = _distinct(path, "categories", [category.id for category in categories])
-    names = [category.name for category in categories]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            found = f"the name {name!r} a second time (first in categories[{names.index(name)}])"
-            raise InputError(f"{path}: categories[{index}]", found, "each class once")
+    names = class_names([category.name for category in categories], lambda i: f"{path}: categories[{i}]")
 
-    first_row: dict[object, int] = {}
-    repeated = [a.id is not None and first_row.setdefault(a.id, i) != i for i, a in enumerate(annotations)]
+    def place(row: int) -> str:
+        return f"{path}: annotations[{indices[row]}]"
 
     def box(row: int) -> str:
         return f"the bbox {' '.join(f'{value:g}' for value in annotations[row].bbox)}"
 
-    def again(row: int) -> Problem:
-        first = indices[first_row[annotations[row].id]]
-        found = f"the id {annotations[row].id!r} a second time (first in annotations[{first}])"
-        return found, "each id once", "of an id that was there before"
-
+    image_index, labels, given = _columns(annotations, by_id(image_ids), by_id(class_ids))
     rows = Rows(
-        *_columns(annotations, by_id(image_ids), by_id(class_ids)),
-        lambda row: f"{path}: annotations[{indices[row]}]",
+        image_index,
+        labels,
+        xywh_to_xyxy(given),
+        place,
         {
             "image": lambda row: (
                 f"the unknown image_id {annotations[row].image_id!r}",
@@ -199,18 +217,22 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
                 "a width and height above 0",
                 "with a box without area",
             ),
-            "id": again,
         },
-        repeated=np.array(repeated, dtype=bool),
     )
     keep = valid_rows(rows, faults)
     kept = [annotations[row] for row in keep]
+    _note_repeated_ids(path, annotations, place)
+    if any(f'"{name}"'.encode() in content for name in PARTIAL_FIELDS):
+        warn(
+            f"{path}: LVIS's {' and '.join(PARTIAL_FIELDS)} have no effect: every class counts as annotated "
+            "on every image, so detections of objects that were not annotated are errors here"
+        )
 
     files = [image.file_name for image in images if image.file_name]
     named = len(files) == len(images)
     folder = _image_folder(path, files[0]) if named and files else None
     photographs = [folder / file for file in files] if folder else []
-    return GroundTruth(
+    truth = GroundTruth(
         (distinct_names(files) if named else None) or map(str, image_ids),
         names,
         _sizes(path, images, photographs),
@@ -225,7 +247,11 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
         image_ids=image_ids,
         class_ids=class_ids,
         object_ids=_object_ids(kept),
+        file_names=[image.file_name or "" for image in images] if files else (),
+        extents=given[keep, 2:],
     )
+    check_objects(path, truth, lambda row: place(int(keep[row])))
+    return truth
 
 
 def coco_similar(path: Path | str) -> list[list[str]]:
@@ -252,7 +278,7 @@ def _supercategories(path: Path) -> dict[str, tuple[list[str], bool]]:
     content = read_json(path, TRUTH)
     try:
         categories = msgspec.json.decode(content, type=Categories).categories
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         categories = _decode(path, content, Faults(path, True))[1]
     groups: dict[str, list[str]] = {}
     for category in categories:
@@ -276,8 +302,9 @@ def _decode(
         kind = _annotation_type(msgspec.json.decode(parts.annotations[0]) if parts.annotations else None)
         decoder = msgspec.json.Decoder(kind)
         annotations = [decoder.decode(raw) for raw in parts.annotations]
-        return parts.images, parts.categories, annotations, range(len(annotations))
-    except msgspec.DecodeError:  # something is wrong somewhere: only now go through all elements
+        if not _any_odd(annotations):
+            return parts.images, parts.categories, annotations, range(len(annotations))
+    except (msgspec.DecodeError, RecursionError):  # something is wrong: only now go through all elements
         pass
     whole = parse_json(path, content)
     if not isinstance(whole, dict):
@@ -298,7 +325,34 @@ def _decode(
     categories, _ = convert("categories", Category, strict, 'a category: {"id": …, "name": …}')
     kind = _annotation_type(whole["annotations"][0] if whole["annotations"] else None)
     annotations, indices = convert("annotations", kind, faults, ANNOTATION)
-    return images, categories, annotations, indices
+    good = []
+    for row, annotation in enumerate(annotations):
+        if odd := _odd_values(annotation):
+            faults.add(Fault(f"{path}: annotations[{indices[row]}]", *odd))
+        else:
+            good.append(row)
+    return images, categories, [annotations[row] for row in good], [indices[row] for row in good]
+
+
+def _any_odd(annotations: Sequence[Annotation]) -> bool:
+    """Whether :func:`_odd_values` finds fault with any, in a fraction of the time."""
+    areas = [area for area in map(attrgetter("area"), annotations) if area is not None]
+    return not (
+        all(set(map(attrgetter(name), annotations)) <= {None, 0, 1} for name in FLAGS)
+        and min(areas, default=0) >= 0
+        and max(areas, default=0) < math.inf
+    )
+
+
+def _odd_values(annotation: Annotation) -> Problem | None:
+    """What is wrong with the flags and the area of an annotation."""
+    for name in FLAGS:
+        flag = getattr(annotation, name)
+        if flag not in (None, 0, 1):
+            return f"{flag:g} as {name}", "0 or 1, or false or true", "malformed"
+    if annotation.area is not None and (annotation.area < 0 or annotation.area == math.inf):
+        return f"the area {annotation.area:g}", "a number of pixels from 0", "malformed"
+    return None
 
 
 def _annotation_type(first: Any) -> type[Annotation]:
@@ -310,6 +364,7 @@ def _annotation_type(first: Any) -> type[Annotation]:
         for name, value in first.items()
         if name not in OTHER_FIELDS
         and name.isidentifier()
+        and not name.startswith("__")  # of Python's own
         and not keyword.iskeyword(name)
         and not isinstance(value, list | dict)
     ]
@@ -341,8 +396,13 @@ def _attribute(name: str, values: Sequence[Any]) -> dict[str, NDArray[Any]]:
     if kinds <= {bool, int} and all(value is None or abs(value) < 1 << 62 for value in values):
         return {name: np.array([UNKNOWN if value is None else value for value in values], dtype=np.int64)}
     if kinds <= {bool, int, float}:
-        return {name: np.array([np.nan if value is None else value for value in values], dtype=np.float64)}
-    if kinds == {str}:
+        try:
+            return {
+                name: np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+            }
+        except OverflowError:  # a whole number of hundreds of digits
+            return {}
+    if kinds == {str} and all(len(value or "") <= LONGEST_ATTRIBUTE for value in values):
         return {name: np.array([value or "" for value in values], dtype=np.str_)}
     return {}
 
@@ -382,41 +442,70 @@ def _image_folder(path: Path, file: str) -> Path | None:
     split = path.stem.rpartition("_")[2]  # instances_val2017.json
     near, above = path.parent, path.parent.parent
     for folder in (near, near / "images", above, above / "images", above / split, above / "images" / split):
-        if (folder / file).is_file():
+        if is_file(folder / file):
             return folder
     return None
 
 
-def _sizes(path: Path, images: Sequence[Image], photographs: Sequence[Path]) -> list[tuple[Number, Number]]:
+def _sizes(path: Path, images: Sequence[Image], photographs: Sequence[Path]) -> list[tuple[int, int]]:
     """Width and height of each image."""
-    sizes: list[tuple[Number, Number]] = []
+    sizes: list[tuple[int, int]] = []
     for index, image in enumerate(images):
-        if image.width and image.height:
-            sizes.append((image.width, image.height))
-        elif photographs and photographs[index].is_file():
+        width, height = image.width or 0, image.height or 0
+        if width > 0 and height > 0:
+            if not (width < UNKNOWN_SIZE and height < UNKNOWN_SIZE and width % 1 == height % 1 == 0):
+                found = f"a size of {width:g}×{height:g}"
+                raise InputError(f"{path}: images[{index}]", found, "whole numbers of pixels")
+            sizes.append((int(width), int(height)))
+        elif photographs and is_file(photographs[index]):
             sizes.append(image_size(photographs[index]))
+        elif width or height:  # not missing, but −1 or NaN
+            found = f"a size of {width:g}×{height:g}, and no such image file beside the annotations"
+            raise InputError(
+                f"{path}: images[{index}]", found, "width and height in pixels, or the image file"
+            )
         else:
             sizes.append((UNKNOWN_SIZE, UNKNOWN_SIZE))
     unknown = sum(width == UNKNOWN_SIZE for width, _ in sizes)
     if unknown:
-        warnings.warn(
+        warn(
             f"{path}: {unknown:,} of {len(images):,} images have neither width and height nor a file beside "
             "the annotations: detections on them are not clipped to the image",
-            stacklevel=3,
         )
     return sizes
+
+
+def _note_repeated_ids(path: Path, annotations: Sequence[Annotation], place: Callable[[int], str]) -> None:
+    """Ids of annotations are not needed to be unique: files that were merged repeat them."""
+    first: dict[object, int] = {}
+    repeated = [i for i, a in enumerate(annotations) if a.id is not None and first.setdefault(a.id, i) != i]
+    if repeated:
+        row = repeated[0]
+        count = f"{len(repeated):,} annotation{'s have' if len(repeated) > 1 else ' has'}"
+        warn(
+            f"{path}: {count} an id that another has, the first at {place(row)}: the id "
+            f"{shown(annotations[row].id)}, already at {place(first[annotations[row].id])}; none is left out"
+        )
 
 
 # ---------------------------------------------------------------- results
 
 
-def read_coco_detections(path: Path | str, truth: GroundTruth, lenient: bool = False) -> Detections:
+def read_coco_detections(
+    path: Path | str,
+    truth: GroundTruth,
+    lenient: bool = False,
+    box_format: str | None = None,
+    normalized: bool = False,
+) -> Detections:
     """Detections from a COCO results file, in its order.
 
     ``image_id`` and ``category_id`` are those of the annotation file that `truth` was read from, numbers or
-    strings; strings may also be the names of image and class. Where the ground truth knows no ids (VOC,
-    YOLO) a number is the image of that name, 12 that of ``000012``, and classes go by name. Boxes are in
-    continuous pixels, from 0. Other fields are not read.
+    strings; strings may also be the names of image and class, see :mod:`data.formats.names`. Where the ground
+    truth knows no ids (VOC, YOLO) a number is the image of that name, 12 that of ``000012``, and classes go
+    by name. A row that also has a ``file_name`` or ``category_name`` is of the image and class that these
+    name, with a warning where the id means another. Boxes are in continuous pixels, from 0. Other fields are
+    not read.
 
     Parameters
     ----------
@@ -426,6 +515,9 @@ def read_coco_detections(path: Path | str, truth: GroundTruth, lenient: bool = F
         The ground truth.
     lenient
         Drop the elements that are at fault, with a warning that counts them, instead of raising.
+    box_format, normalized
+        What the numbers of a box are, see :data:`~data.formats.validation.BOX_FORMATS` (default: xywh), and
+        whether they are fractions of the image's size.
 
     Raises
     ------
@@ -437,16 +529,28 @@ def read_coco_detections(path: Path | str, truth: GroundTruth, lenient: bool = F
     path = Path(path)
     content = read_json(path, RESULTS)
     faults = Faults(path, lenient)
+    read_as = BoxFormat.chosen(box_format, normalized, XYWH)
     indices: Sequence[int]
     try:
         results = msgspec.json.decode(content, type=list[Result])
         indices = range(len(results))
-    except msgspec.DecodeError:  # something is wrong somewhere: only now go through the elements one by one
+    except (msgspec.DecodeError, RecursionError):  # something is wrong: only now go through the elements
         elements = parse_json(path, content)
         if not isinstance(elements, list):
             raise InputError(path, _not_a_list(elements), RESULTS) from None
         results, indices = _convert(elements, Result, lambda i: f"{path}[{i}]", faults, RESULT)
-    image_index, labels, boxes = _columns(results, images_by_id(truth), classes_by_id(truth))
+    images, classes = images_by_id(truth), classes_by_id(truth)
+    image_index, labels, given = _columns(results, images, classes)
+    where = lambda row: f"{path}[{indices[row]}]"  # noqa: E731
+    if b'"file_name"' in content:
+        names = [result.file_name for result in results]
+        keys = [result.image_id for result in results]
+        _prefer_names(image_index, names, keys, images_by_name(truth), truth.images, "file_name", where)
+    if b'"category_name"' in content:
+        names = [result.category_name for result in results]
+        keys = [result.category_id for result in results]
+        _prefer_names(labels, names, keys, classes_by_name(truth), truth.classes, "category_name", where)
+    boxes = as_xyxy(given, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
     scores = np.fromiter(map(attrgetter("score"), results), np.float64, len(results))
     problems = detection_problems(
         truth,
@@ -454,11 +558,44 @@ def read_coco_detections(path: Path | str, truth: GroundTruth, lenient: bool = F
         boxes,
         lambda row: results[row].image_id,
         lambda row: results[row].category_id,
-        sized=True,
+        sized=read_as.form != "xyxy",
+        images=images,
+        classes=classes,
     )
-    where = lambda row: f"{path}[{indices[row]}]"  # noqa: E731
-    rows = Rows(image_index, labels, boxes, where, problems, scores, sized=True)
+    sized = read_as.form != "xyxy"
+    told = None if box_format or normalized else (given, read_as)
+    extents = extents_of(given, read_as)
+    rows = Rows(image_index, labels, boxes, where, problems, scores, sized, told, extents)
     return detections_of(truth, rows, faults)
+
+
+def _prefer_names(
+    index: NDArray[np.int64],
+    names: Sequence[str | None],
+    keys: Sequence[Id],
+    lookup: Lookup,
+    known: Sequence[str],
+    field: str,
+    where: Callable[[int], str],
+) -> None:
+    """Let rows that have a name and an id mean what the name says, in place, and warn where they differ.
+
+    `index` (M,) is what the ids mean. A name that fits nothing, or two, leaves it to the id.
+    """
+    named = np.fromiter((NO_INDEX if name is None else lookup[name] for name in names), np.int64, len(names))
+    present = np.fromiter((name is not None for name in names), np.bool_, len(names))
+    other = np.flatnonzero(present & (named != index))
+    if not len(other):
+        return
+    row = int(other[0])
+    by_id = repr(known[index[row]]) if index[row] >= 0 else "nothing known"
+    id_field = field.replace("file", "image").replace("_name", "_id")
+    used = f"{field} was used where it fits exactly one, else {id_field}"
+    warn(
+        f"{where(row)}: {id_field} {shown(keys[row])}, which is {by_id}, contradicts {field} "
+        f"{shown(names[row])}; so do {len(other):,} of {len(names):,} rows: {used}"
+    )
+    index[:] = np.where(named >= 0, named, index)
 
 
 def _not_a_list(content: Any) -> str:
@@ -476,13 +613,13 @@ def _not_a_list(content: Any) -> str:
 def _columns(
     records: Sequence[Annotation] | Sequence[Result], images: Lookup, classes: Lookup
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Image index (M,), label (M,) and box (M, 4) xyxy of annotations or results."""
+    """Image index (M,), label (M,) and box (M, 4) of annotations or results, as the file has it."""
     count = len(records)
     boxes = itertools.chain.from_iterable(map(attrgetter("bbox"), records))
     return (
         np.fromiter(map(images.__getitem__, map(attrgetter("image_id"), records)), np.int64, count),
         np.fromiter(map(classes.__getitem__, map(attrgetter("category_id"), records)), np.int64, count),
-        xywh_to_xyxy(np.fromiter(boxes, np.float64, 4 * count).reshape(count, 4)),
+        np.fromiter(boxes, np.float64, 4 * count).reshape(count, 4),
     )
 
 
@@ -502,6 +639,8 @@ def _convert(
             indices.append(index)
         except msgspec.ValidationError as error:
             faults.add(Fault(where(index), _found(str(error)), expected, "malformed"))
+        except UnicodeEncodeError:
+            faults.add(Fault(where(index), "half of a surrogate pair", f"text: {expected}", "malformed"))
     return records, indices
 
 
@@ -549,7 +688,7 @@ def coco_ground_truth(truth: GroundTruth, keep_ids: bool = False) -> dict[str, A
         truth.object_ids if keep_ids and truth.object_ids else range(1, len(truth) + 1),
         truth.image_index.tolist(),
         truth.labels.tolist(),
-        xyxy_to_xywh(truth.boxes).tolist(),
+        np.concatenate([truth.boxes[:, :2], truth.extents], axis=1).tolist(),
         truth.attributes.get("area", area(truth.boxes)).tolist(),
         truth.crowd.tolist(),
         truth.difficult.tolist(),
@@ -582,7 +721,7 @@ def coco_detections(detections: Detections, truth: GroundTruth | None = None) ->
     rows = zip(
         detections.image_index.tolist(),
         detections.labels.tolist(),
-        xyxy_to_xywh(detections.boxes).tolist(),
+        np.concatenate([detections.boxes[:, :2], detections.extents], axis=1).tolist(),
         detections.scores.tolist(),
         strict=True,
     )

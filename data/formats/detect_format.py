@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, assert_never
 
 from data.formats.classes import FILE_NAME as CLASS_FILE
 from data.formats.classes import read_classes
 from data.formats.coco import coco_similar, coco_whole_groups, read_coco, read_coco_detections
+from data.formats.files import path_errors
 from data.formats.names import NO_INDEX, images_by_name
 from data.formats.table import read_table
-from data.formats.voc import class_of_file, read_detections, read_voc_folder
+from data.formats.validation import BoxFormat, check_box_format
+from data.formats.voc import annotation_folder, class_of_file, read_detections, read_voc_folder, voc_lists
 from data.formats.yolo import label_files, read_yolo, read_yolo_detections, yolo_splits
 from data.records import Detections, GroundTruth, InputError
 
@@ -24,12 +27,14 @@ __all__ = [
 ]
 
 TRUTH_FORMS = (
-    "a VOC year folder and one of its lists (VOCdevkit/VOC2007:test), a COCO annotation file "
-    "(instances_val2017.json), or a YOLO data set (data.yaml, or data.yaml:test; by itself: val)"
+    "a VOC year folder and one of its lists (VOCdevkit/VOC2007:test), or a folder of VOC XML without lists; "
+    "a COCO annotation file (instances_val2017.json); or a YOLO data set (data.yaml, or data.yaml:test; by "
+    "itself: val)"
 )
 DETECTION_FORMS = (
-    "a folder of VOC detection text (a file a class) or of YOLO text with confidences (a file an image), "
-    "a COCO results file (.json), or a table (.csv, .parquet)"
+    "a folder of VOC detection text (a file a class: image score xmin ymin xmax ymax) or of YOLO text (a "
+    "file an image: class x_center y_center width height confidence), a COCO results file (.json), or a "
+    "table (.csv, .parquet)"
 )
 YAML = (".yaml", ".yml")
 
@@ -42,7 +47,7 @@ class _Source(NamedTuple):
     split: str
 
 
-def read_ground_truth(spec: str | Path, lenient: bool = False) -> GroundTruth:
+def read_ground_truth(spec: str | Path, lenient: bool = False, pixels_from: int = 1) -> GroundTruth:
     """Ground truth of any format.
 
     Parameters
@@ -50,22 +55,28 @@ def read_ground_truth(spec: str | Path, lenient: bool = False) -> GroundTruth:
     spec
         A COCO annotation file; ``data.yaml`` of a YOLO data set or its folder, with ``:train``, ``:val`` or
         ``:test`` after it (default ``val``, or the only one there is); a VOC tree with one of its lists
-        after it, ``VOC2007:test``.
+        after it, ``VOC2007:test``, or a folder of VOC XML without lists.
     lenient
         Drop annotations of COCO and YOLO files that are at fault, with a warning that counts them, instead of
         raising. (In a VOC tree every fault is an error.)
+    pixels_from
+        Of VOC's XML: see :func:`~data.formats.voc.read_voc_folder`.
 
     Raises
     ------
     InputError
         Nothing is there, it is of no known format or could be of two, or the reader finds fault with it.
     """
-    kind, path, split = _truth_source(str(spec))
-    if kind == "coco":
-        return read_coco(path, lenient)
-    if kind == "yolo":
-        return read_yolo(path, split, lenient)
-    return read_voc_folder(path, split)
+    with path_errors(spec):
+        kind, path, split = _truth_source(str(spec))
+        match kind:
+            case "coco":
+                return read_coco(path, lenient)
+            case "yolo":
+                return read_yolo(path, split, lenient)
+            case "voc":
+                return read_voc_folder(path, split, pixels_from=pixels_from)
+    assert_never(kind)
 
 
 def similar_groups(spec: str | Path) -> list[list[str]]:
@@ -81,23 +92,40 @@ def similar_groups(spec: str | Path) -> list[list[str]]:
     return similar_source(spec)[0]
 
 
-def similar_source(spec: str | Path) -> tuple[list[list[str]], str]:
-    """The same, and in a few words where they are from or why there are none."""
+def similar_source(spec: str | Path, classes: Sequence[str] | None = None) -> tuple[list[list[str]], str]:
+    """The same, and in a few words where they are from or why there are none.
+
+    Of VOC's own groups only those of `classes`, if given: the tree may have others.
+    """
     kind, path, _ = _truth_source(str(spec))
-    if kind == "yolo":
-        return [], "a YOLO data set names none"
-    if kind == "voc":
-        own = (path / CLASS_FILE).exists()
-        groups = [list(group) for group in read_classes(path).similar]
-        return groups, f"{path / CLASS_FILE}" if own else "VOC's groups"
-    groups, whole = coco_similar(path), coco_whole_groups(path)
-    if whole and not groups:
-        names = " and ".join(map(repr, whole))
-        return [], f"in {path.name} the supercategory {names} holds all classes, so it was passed over"
-    return groups, f"the supercategories of {path.name}" if groups else f"{path.name} has no supercategories"
+    match kind:
+        case "yolo":
+            return [], "a YOLO data set names none"
+        case "voc":
+            groups = [list(group) for group in read_classes(path).similar]
+            if (path / CLASS_FILE).exists():
+                return groups, f"{path / CLASS_FILE}"
+            groups = [[name for name in group if classes is None or name in classes] for group in groups]
+            groups = [group for group in groups if len(group) > 1]
+            return groups, "VOC's groups" if groups else f"{path} names none"
+        case "coco":
+            groups, whole = coco_similar(path), coco_whole_groups(path)
+            if groups:
+                return groups, f"the supercategories of {path.name}"
+            if not whole:
+                return [], f"{path.name} has no supercategories"
+            names = " and ".join(map(repr, whole))
+            return [], f"in {path.name} the supercategory {names} holds all classes, so it was passed over"
+    assert_never(kind)
 
 
-def read_found(path: Path | str, truth: GroundTruth, lenient: bool = False) -> Detections:
+def read_found(
+    path: Path | str,
+    truth: GroundTruth,
+    lenient: bool = False,
+    box_format: str | None = None,
+    normalized: bool = False,
+) -> Detections:
     """Detections of any format, over the images and classes of `truth`.
 
     Parameters
@@ -110,27 +138,47 @@ def read_found(path: Path | str, truth: GroundTruth, lenient: bool = False) -> D
         The ground truth.
     lenient
         Drop what cannot be used, with a warning that counts it, instead of raising.
+    box_format, normalized
+        What the four numbers of a box are, see :data:`~data.formats.validation.BOX_FORMATS` (default: as
+        usual in the format), and whether they are fractions of the image's size. Without these a warning
+        says where the boxes of the whole set look like boxes of another form.
 
     Raises
     ------
     InputError
         Nothing is there, it is of no known format or could be of two, or the reader finds fault with it.
     """
-    path = Path(path)
+    with path_errors(path):
+        return _read_found(Path(path), truth, lenient, box_format, normalized)
+
+
+def _read_found(
+    path: Path, truth: GroundTruth, lenient: bool, box_format: str | None, normalized: bool
+) -> Detections:
+    """The same, where the name of the path may be one that no file can have."""
     if path.is_dir():
         if _folder_kind(path, truth) == "yolo":
-            return read_yolo_detections(path, truth, lenient)
-        return read_detections(path, truth.images, truth.classes, lenient=lenient, sizes=truth.sizes)
+            return read_yolo_detections(path, truth, lenient, box_format)
+        return _read_voc_text(path, truth, lenient, box_format, normalized)
     if not path.exists():
         raise InputError(path, "no such file or folder", DETECTION_FORMS)
     suffix = path.suffix.lower()
     if suffix == ".json":
-        return read_coco_detections(path, truth, lenient)
+        return read_coco_detections(path, truth, lenient, box_format, normalized)
     if suffix in (".csv", ".parquet"):
-        return read_table(path, truth, lenient)
+        return read_table(path, truth, lenient, box_format, normalized)
     if suffix == ".txt":
-        return read_detections(path, truth.images, truth.classes, lenient=lenient, sizes=truth.sizes)
+        return _read_voc_text(path, truth, lenient, box_format, normalized)
     raise InputError(path, f"a file of the unknown kind {suffix or 'without an ending'}", DETECTION_FORMS)
+
+
+def _read_voc_text(
+    path: Path, truth: GroundTruth, lenient: bool, box_format: str | None, normalized: bool
+) -> Detections:
+    found = read_detections(path, truth.images, truth.classes, lenient, truth.sizes, box_format, normalized)
+    if box_format is None and not normalized:
+        check_box_format(path, truth, found.boxes, BoxFormat("xyxy"), found.image_index, found.scores)
+    return found
 
 
 def _truth_source(spec: str) -> _Source:
@@ -161,7 +209,10 @@ def _truth_source(spec: str) -> _Source:
 
 
 def _folder_source(path: Path, split: str) -> _Source:
-    voc = (path / "ImageSets" / "Main").is_dir() or (path / "Annotations").is_dir()
+    if split and annotation_folder(path / split) is not None and split not in voc_lists(path):
+        return _Source("voc", path / split, "")  # Roboflow's train, valid and test
+    voc = any((path / place).is_dir() for place in ("ImageSets/Main", "Annotations"))
+    voc = voc or annotation_folder(path) is not None
     files = [path / f"data{suffix}" for suffix in YAML if (path / f"data{suffix}").is_file()]
     if voc and files:
         raise InputError(
@@ -173,10 +224,14 @@ def _folder_source(path: Path, split: str) -> _Source:
     if not voc and annotations:
         raise InputError(path, "a folder of JSON files", f"one of them, such as {annotations[0]}")
     if not split:
-        lists = sorted(file.stem for file in (path / "ImageSets" / "Main").glob("*.txt"))
-        if voc and len(lists) == 1:
-            return _Source("voc", path, lists[0])
-        found = f"a VOC tree with the lists {', '.join(lists[:8])}" if voc else "a folder of no known kind"
+        lists = voc_lists(path)
+        if voc and (len(lists) == 1 or (not lists and annotation_folder(path) is not None)):
+            return _Source("voc", path, lists[0] if lists else "")
+        found = (
+            f"a VOC tree with the lists {', '.join(lists[:8]) or 'none at all'}"
+            if voc
+            else "a folder of no known kind"
+        )
         raise InputError(path, found, f"the one that is meant, {path}:test" if voc else TRUTH_FORMS)
     return _Source("voc", path, split)
 

@@ -19,8 +19,11 @@ __all__ = [
     "UNKNOWN_SIZE",
     "decode",
     "image_size",
+    "is_file",
     "open_image",
     "parse_json",
+    "parse_yaml",
+    "path_errors",
     "read_bytes",
     "read_json",
     "read_text",
@@ -58,8 +61,36 @@ def read_bytes(path: Path, what: str) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise InputError(path, "no such file", what) from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        raise InputError(path, getattr(error, "strerror", None) or "an unreadable file", what) from None
+
+
+@contextmanager
+def path_errors(path: object) -> Iterator[None]:
+    """Errors of the system about a name in the block, too long or with a zero byte, become InputErrors.
+
+    Raises
+    ------
+    InputError
+        In place of an OSError or of what Python says of a zero byte.
+    """
+    expected = "the name of a file or folder"
+    try:
+        yield
     except OSError as error:
-        raise InputError(path, error.strerror or "an unreadable file", what) from None
+        raise InputError(error.filename or path, error.strerror or "an error", expected) from None
+    except ValueError as error:
+        if "null" not in str(error):
+            raise
+        raise InputError(path, "a name with a zero byte", expected) from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; no for names that no file can have, too long or with a zero byte."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def decode(path: Path, content: bytes) -> str:
@@ -113,10 +144,16 @@ def parse_json(path: Path, content: bytes) -> Any:
         Malformed JSON, with line and column.
     """
     try:
-        return json.loads(content)
+        return json.loads(decode(path, content))  # of bytes it would guess the encoding
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}:{error.colno}"
         raise InputError(where, f"malformed JSON ({error.msg})", "JSON; is the file complete?") from None
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(
+            path, f"a number of too many digits ({reason(error)})", "numbers of a size"
+        ) from None
     except RecursionError:
         raise InputError(path, "lists within lists without end", "JSON as COCO's files have it") from None
 
@@ -131,17 +168,39 @@ def read_yaml(path: Path, what: str, malformed: str, keys: str) -> dict[str, Any
     what, malformed, keys
         What to expect, for the messages of a file that is absent, malformed, or without keys.
     """
-    import yaml  # late: takes as long to import as all else that the formats' lists of classes need
-
-    try:
-        content = yaml.safe_load(read_text(path, what))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else path
-        raise InputError(where, "malformed YAML", malformed) from None
+    content = parse_yaml(path, read_text(path, what), malformed)
     if not isinstance(content, dict):
         raise InputError(path, "no keys", keys)
     return content
+
+
+def parse_yaml(path: Path, text: str, expected: str) -> Any:
+    """What the YAML text says. Aliases are refused: a few lines of them make gigabytes.
+
+    Raises
+    ------
+    InputError
+        Malformed YAML, with the line; a value that cannot be, such as the date 2001-99-99.
+    """
+    import yaml  # late: takes as long to import as all else that the formats' lists of classes need
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+                raise InputError(f"{path}:{mark.line + 1}", "an alias (*name)", "the value itself")
+            return super().compose_node(parent, index)
+
+    try:
+        return yaml.load(text, Loader)
+    except InputError:
+        raise
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else path
+        raise InputError(where, "malformed YAML", expected) from None
+    except Exception as error:  # values that cannot be, lists without end: almost anything
+        raise InputError(path, f"malformed YAML ({reason(error)})", expected) from None
 
 
 def _part(path: Path) -> Path:

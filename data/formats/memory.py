@@ -6,14 +6,23 @@ Neither library is imported: whatever has these fields, as arrays or tensors, wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.formats.names import NO_INDEX, classes_by_name, images_by_id, images_by_name
-from data.formats.validation import Faults, Rows, detection_problems, detections_of
+from data.formats.names import NO_INDEX, classes_by_name, images_by_id
+from data.formats.validation import (
+    BoxFormat,
+    Faults,
+    Rows,
+    as_xyxy,
+    detection_problems,
+    detections_of,
+    extents_of,
+    shown,
+)
 from data.records import Detections, GroundTruth, InputError
 
 __all__ = ["from_predictions"]
@@ -39,6 +48,8 @@ def from_predictions(
     truth: GroundTruth,
     names: Sequence[str] | Mapping[int, str] | None = None,
     lenient: bool = False,
+    box_format: str | None = None,
+    normalized: bool = False,
 ) -> Detections:
     """Detections from what a detector returned for each image.
 
@@ -48,23 +59,29 @@ def from_predictions(
         For each image either torchvision's dictionary (``boxes`` (n, 4) xyxy, ``scores`` (n,), ``labels``
         (n,); NumPy arrays, lists, or tensors on any device) or a ``supervision.Detections`` (``xyxy``,
         ``confidence``, ``class_id``). A list has one for every image of `truth`, in its order; a dictionary
-        has them by the name or COCO id of the image, and images that it lacks have no detections. Boxes are
-        in pixels of the image as it was annotated.
+        has them by the file name, name or COCO id of the image, see :mod:`data.formats.names`, and images
+        that it lacks have no detections. Boxes are in pixels of the image as it was annotated.
     truth
         The ground truth.
     names
         The class name of each label: ``weights.meta["categories"]`` of torchvision, where label 0 is the
         background, ``model.names`` of Ultralytics. Default: the names that supervision keeps beside the
-        numbers (``data["class_name"]``), or else a label is the number of the class in ``truth.classes``,
-        from 0.
+        numbers (``data["class_name"]``), or else a label is a category id where all labels are ids of
+        ``truth.class_ids`` and some are no numbers of classes, and the number of the class in
+        ``truth.classes``, from 0, where some are no ids. Where the labels fit both and mean different
+        classes, `names` has to say.
     lenient
         Drop the detections that are at fault, with a warning that counts them, instead of raising.
+    box_format, normalized
+        What the four numbers of a box are, see :data:`~data.formats.validation.BOX_FORMATS` (default: xyxy),
+        and whether they are fractions of the image's size.
 
     Raises
     ------
     InputError
-        Another number of predictions than images; or, with the image's place and the row: a field missing
-        or of another length, an unknown image or class, a score or box that is not finite, an inverted box.
+        Another number of predictions than images; two keys of one image; labels that may mean two things;
+        or, with the image's place and the row: a field missing, of another length or type, an unknown image
+        or class, a score or box that is not finite, an inverted box.
 
     Examples
     --------
@@ -74,41 +91,54 @@ def from_predictions(
     [1]
     """
     keys: list[Any]
+    images = images_by_id(truth)
     if isinstance(predictions, Mapping):
         keys, given = list(predictions), list(predictions.values())
-        by_name, by_id = images_by_name(truth), images_by_id(truth)
-        image_of = [
-            by_id[int(key)] if isinstance(key, int | np.integer) else max(by_name[str(key)], by_id[str(key)])
-            for key in keys
-        ]
+        image_of = [images[_key(key)] for key in keys]
+        first: dict[int, Any] = {}
+        for key, image in zip(keys, image_of, strict=True):
+            if first.setdefault(image, key) is not key and image != NO_INDEX:
+                found = (
+                    f"the keys {shown(first[image])} and {shown(key)} for the image {truth.images[image]!r}"
+                )
+                raise InputError(SOURCE, found, "each image once")
     else:
+        if not isinstance(predictions, Iterable):
+            raise InputError(SOURCE, f"a {type(predictions).__name__}", BATCH)
         given = list(predictions)
         if len(given) != len(truth.images):
             raise InputError(SOURCE, f"{len(given)} of them", f"{len(truth.images)} {BATCH}")
         keys = image_of = list(range(len(given)))
     parts = [
-        _prediction(f"{SOURCE}[{key!r}]", one, names is None) for key, one in zip(keys, given, strict=True)
+        _prediction(f"{SOURCE}[{shown(key)}]", one, names is None)
+        for key, one in zip(keys, given, strict=True)
     ]
     counts = np.array([len(part.scores) for part in parts], dtype=np.int64)
     start = np.cumsum(counts) - counts
     part_of = np.repeat(np.arange(len(parts)), counts)
     raw: list[Any] = [value for part in parts for value in part.labels.tolist()]
     scores = np.concatenate([part.scores for part in parts] or [np.zeros(0)])
-    boxes = np.concatenate([part.boxes for part in parts] or [np.zeros((0, 4))])
+    values = np.concatenate([part.boxes for part in parts] or [np.zeros((0, 4))])
+    image_index = np.array(image_of, dtype=np.int64)[part_of] if parts else np.zeros(0, np.int64)
+    read_as = BoxFormat.chosen(box_format, normalized, BoxFormat("xyxy"))
+    boxes = as_xyxy(values, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
     rows = Rows(
-        np.array(image_of, dtype=np.int64)[part_of] if parts else np.zeros(0, np.int64),
+        image_index,
         _labels(raw, truth, names),
         boxes,
-        lambda row: f"{SOURCE}[{keys[part_of[row]]!r}], row {row - start[part_of[row]]}",
+        lambda row: f"{SOURCE}[{shown(keys[part_of[row]])}], row {row - start[part_of[row]]}",
         detection_problems(
             truth,
             scores,
             boxes,
-            lambda row: keys[part_of[row]],
+            lambda row: _key(keys[part_of[row]]),
             lambda row: raw[row] if isinstance(raw[row], str) else f"{raw[row]:g}",
             f"a number from 0 to {len(truth.classes) - 1}, or names that say what the numbers mean",
+            images=images,
         ),
         scores,
+        given=None if box_format or normalized else (values, read_as),
+        extents=extents_of(values, read_as),
     )
     return detections_of(truth, rows, Faults(SOURCE, lenient))
 
@@ -119,14 +149,40 @@ def _labels(
     """``(M,)`` the class of each label, which is a number or a name."""
     index = classes_by_name(truth)
     if names is None:
-        numbers = {number: number for number in range(len(truth.classes))}
+        numbers = _meaning(raw, truth)
     else:
         listed = names.items() if isinstance(names, Mapping) else enumerate(names)
-        numbers = {int(number): index[str(name)] for number, name in listed}
+        try:
+            numbers = {int(number): index[str(name)] for number, name in listed}
+        except (TypeError, ValueError):
+            raise InputError("names", shown(names), "a list of class names, or names by number") from None
     known = {
         value: index[value] if isinstance(value, str) else numbers.get(value, NO_INDEX) for value in set(raw)
     }
     return np.fromiter((known[value] for value in raw), np.int64, len(raw))
+
+
+def _meaning(raw: Sequence[Any], truth: GroundTruth) -> dict[int, int]:
+    """The class of each number, where nobody says: its place in the ground truth, or its category id."""
+    places = {number: number for number in range(len(truth.classes))}
+    ids = {key: i for i, key in enumerate(truth.class_ids) if isinstance(key, int)}
+    labels = {value for value in raw if not isinstance(value, str)}
+    if not labels or not labels <= ids.keys() or all(ids[label] == places.get(label) for label in labels):
+        return places
+    if labels <= places.keys():
+        label = min(label for label in labels if ids[label] != label)
+        found = (
+            f"the label {label:g}, which may be the category id of {truth.classes[ids[label]]!r} or the "
+            f"number of {truth.classes[places[label]]!r}, counted from 0"
+        )
+        expected = "names=dict(zip(truth.class_ids, truth.classes)) for ids, names=truth.classes for numbers"
+        raise InputError(SOURCE, found, expected)
+    return ids
+
+
+def _key(key: Any) -> int | str:
+    """An image's key as it is looked up."""
+    return int(key) if isinstance(key, int | np.integer) and not isinstance(key, bool) else str(key)
 
 
 def _prediction(where: str, one: Any, by_name: bool) -> Prediction:
@@ -153,8 +209,11 @@ def _prediction(where: str, one: Any, by_name: bool) -> Prediction:
         shapes = ", ".join(str(array.shape) for array in (boxes, scores, labels))
         raise InputError(where, f"arrays of shapes {shapes}", "boxes (n, 4), scores (n,), labels (n,)")
     for name, array in (("boxes", boxes), ("scores", scores)):
-        if array.dtype.kind not in "biuf":
+        if array.dtype.kind not in "iuf":
             raise InputError(f"{where}: {name}", f"values of type {array.dtype}", "numbers")
+    if labels.dtype.kind not in "iufUT" and not all(isinstance(label, str) for label in labels):
+        found = f"values of type {labels.dtype}" if labels.dtype.kind != "O" else shown(labels.tolist())
+        raise InputError(f"{where}: labels", found, "numbers or names of classes")
     return Prediction(boxes.astype(np.float64), scores.astype(np.float64), labels)
 
 

@@ -1,9 +1,16 @@
-"""How files call images and classes: by name, by COCO's id, by number. One lookup for all formats."""
+"""Which image and which class a row of a file means: one lookup for all formats.
+
+The order of trust (``docs/input-rules.md``): the exact file name of an image or the exact name of a class,
+the exact id of the same type, then the path or stem of a file name and a number that reads as an id. A key
+that fits two by equally trusted routes means neither: messages name both.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import PurePosixPath
 from typing import TypeAlias
 
@@ -22,56 +29,145 @@ __all__ = [
 ]
 
 Key: TypeAlias = int | str | bytes
+Routes: TypeAlias = list[tuple[str, int]]
+"""How a key leads to an index, in words, and the index: ``("the file name", 3)``."""
 
 NO_INDEX = -1
-"""The index of what is not there."""
+"""The index of what is unknown or ambiguous."""
+
+MOST_COMPARED, LONGEST_COMPARED = 20_000, 200
+"""Names, and characters of one, that are searched for the one that was probably meant."""
+
+FILE_NAME, NAME, ID = "the file name", "the name", "the id"
 
 
 class Lookup(dict[Key, int]):
-    """Index of each name or id; of an unknown one :data:`NO_INDEX`.
+    """Index of each name or id; :data:`NO_INDEX` for one that is unknown or means two things.
 
     Parameters
     ----------
     index
         What is known.
-    loosely
-        Find the name of an image file, too, by the name without its folders or its extension.
+    routes
+        The ways in which any other key leads to indices, those that are trusted most alone.
 
     Examples
     --------
-    >>> images = Lookup([("000012", 0)], loosely=True)
-    >>> images["000012"], images["photos/000012.jpg"], images[12]
+    >>> truth = GroundTruth(["000012"], ["dog"], [[90, 90]], [], [], [])
+    >>> images = images_by_name(truth)
+    >>> images["000012"], images["photos/000012.jpg"], images["12"]
     (0, 0, -1)
     """
 
-    def __init__(self, index: Iterable[tuple[Key, int]], loosely: bool = False) -> None:
+    def __init__(
+        self, index: Iterable[tuple[Key, int]] = (), routes: Callable[[Key], Routes] | None = None
+    ) -> None:
         super().__init__(index)
-        self._loosely = loosely
+        self._routes = routes
 
     def __missing__(self, key: Key) -> int:
-        index = NO_INDEX
-        if self._loosely and isinstance(key, str):
-            path = PurePosixPath(key.replace("\\", "/"))
-            for name in (str(path.with_suffix("")) if path.name else "", path.name, path.stem):
-                index = self.get(name, NO_INDEX)
-                if index != NO_INDEX:
-                    break
-        self[key] = index  # the next time it is known
-        return index
+        index = {index for _, index in self.routes(key)}
+        self[key] = found = index.pop() if len(index) == 1 else NO_INDEX
+        return found
+
+    def routes(self, key: Key) -> Routes:
+        """The ways in which a key leads to indices; several indices where it is ambiguous."""
+        return self._routes(key) if self._routes is not None else []
 
 
 def images_by_name(truth: GroundTruth) -> Lookup:
-    """Images by their names, with or without folder and extension."""
-    return Lookup(((name, i) for i, name in enumerate(truth.images)), loosely=True)
+    """Images by their names and file names, with or without folder and extension."""
+    return Lookup(routes=_image_routes(truth, ids=False))
 
 
 def images_by_id(truth: GroundTruth) -> Lookup:
-    """Images by the ids of the annotation file, and strings also by name.
+    """Images by file name, by the ids of the annotation file, and by path or stem.
 
     Where the annotations have no ids a whole number is the image whose name it is, as Ultralytics writes it:
     12 for ``000012``.
     """
-    return by_id(truth.image_ids, truth.images, loosely=True)
+    numbers = ((key, i) for i, key in enumerate(truth.image_ids) if isinstance(key, int))  # never ambiguous
+    return Lookup(numbers, _image_routes(truth, ids=True))
+
+
+def _image_routes(truth: GroundTruth, ids: bool) -> Callable[[Key], Routes]:
+    files = [file.replace("\\", "/") for file in truth.file_names]
+    # Without names of files an image is called by its id, which is another route.
+    named = not truth.image_ids or truth.images != tuple(map(str, truth.image_ids))
+    names = {name: i for i, name in enumerate(truth.images)} if named else {}
+    exact = {file: i for i, file in enumerate(files)} if len(set(files)) == len(files) else {}
+    by_number = _id_routes(truth.image_ids) if ids else None
+    numbers = [(int(name), i) for i, name in enumerate(truth.images) if _is_number(name)]
+    number_of_name = dict(numbers) if ids and not truth.image_ids else {}
+    if len(number_of_name) < len(numbers):
+        number_of_name = {}
+
+    @cache
+    def parts_of_files() -> tuple[dict[str, list[int]], ...]:
+        """Files by path without extension, by name and by stem; made when it is first asked for."""
+        indices = dict[str, list[int]](), dict[str, list[int]](), dict[str, list[int]]()
+        for i, file in enumerate(files):
+            path = PurePosixPath(file)
+            for index, part in zip(indices, (_without_suffix(path), path.name, path.stem), strict=True):
+                index.setdefault(part, []).append(i)
+        return indices
+
+    def loose(key: str) -> Routes:
+        """By path or stem, the longest part of the path first."""
+        by_path, by_name, by_stem = parts_of_files()
+        parts = PurePosixPath(key).parts
+        for start in range(len(parts)):
+            tail = PurePosixPath(*parts[start:])
+            for text in (str(tail), _without_suffix(tail)):
+                if text in names:
+                    return [(NAME, names[text])]
+                if text in by_path:
+                    return [(FILE_NAME, i) for i in by_path[text]]
+        name, stem = (parts[-1], PurePosixPath(parts[-1]).stem) if parts else ("", "")
+        found = by_name.get(name) or by_stem.get(stem) or []
+        return [(FILE_NAME, i) for i in found]
+
+    def routes(key: Key) -> Routes:
+        text = key.replace("\\", "/") if isinstance(key, str) else None
+        certain = [(FILE_NAME, exact[text])] if text in exact else []
+        trusted, read = by_number(key) if by_number is not None else ([], [])
+        if certain or trusted:
+            return certain + trusted
+        found = (loose(text) if text else []) + read
+        number = int(key) if _is_number(key) else None
+        if not found and number in number_of_name:
+            found = [(NAME, number_of_name[number])]
+        return found
+
+    return routes
+
+
+def _id_routes(ids: Sequence[int | str]) -> Callable[[Key], tuple[Routes, Routes]]:
+    """By id: the routes of one of the same type, and of one that is the same number as text or vice versa."""
+    index: dict[Key, int] = {key: i for i, key in enumerate(ids)}
+    numbers = {int(key): i for i, key in enumerate(ids) if isinstance(key, str) and _is_number(key)}
+
+    def routes(key: Key) -> tuple[Routes, Routes]:
+        if key in index:
+            return [(ID, index[key])], []
+        found = None
+        if isinstance(key, str):
+            found = index.get(int(key)) if _is_number(key) and str(int(key)) == key else None
+        elif not isinstance(key, bytes):
+            found = index.get(str(int(key)), numbers.get(key)) if key == int(key) else None
+        return [], [] if found is None else [(ID, found)]
+
+    return routes
+
+
+def _is_number(key: Key) -> bool:
+    if isinstance(key, str):
+        return key.isdecimal() and len(key) < 19
+    return isinstance(key, int)
+
+
+def _without_suffix(path: PurePosixPath) -> str:
+    return str(path.with_suffix("")) if path.name else str(path)
 
 
 def classes_by_name(truth: GroundTruth) -> Lookup:
@@ -80,37 +176,28 @@ def classes_by_name(truth: GroundTruth) -> Lookup:
 
 
 def classes_by_id(truth: GroundTruth) -> Lookup:
-    """Classes by the ids of the annotation file, and strings also by name.
+    """Classes by name and by the ids of the annotation file.
 
     Where the annotations have no ids, numbers mean nothing: some tools count classes from 0, others from 1.
     """
-    index = by_id(truth.class_ids, truth.classes)
-    if truth.class_ids:
-        return index
-    return Lookup((key, i) for key, i in index.items() if isinstance(key, str))
+    return by_id(truth.class_ids, truth.classes)
 
 
-def by_id(ids: Sequence[int | str], names: Sequence[str] = (), loosely: bool = False) -> Lookup:
-    """Indices by id, as a number or as text, then by name."""
-    index: dict[Key, int] = {}
-    for i, key in enumerate(ids):
-        index[key] = i
-        index[str(key)] = i  # ids are distinct also when written as text
-    for i, key in enumerate(ids):
-        if isinstance(key, str) and key.isdecimal():
-            index.setdefault(int(key), i)
-    numbers = [int(name) for name in names if name.isdecimal()] if not ids else []
-    unique = len(set(numbers)) == len(numbers)
-    for i, name in enumerate(names):
-        index.setdefault(name, i)
-        if not ids and unique and name.isdecimal():
-            for number in (int(name), str(int(name))):
-                index.setdefault(number, i)
-    return Lookup(index.items(), loosely)
+def by_id(ids: Sequence[int | str], names: Sequence[str] = ()) -> Lookup:
+    """Indices by exact name, by id, and by an id that is written as a number or as text."""
+    index = {name: i for i, name in enumerate(names)}
+    by_number = _id_routes(ids)
+
+    def routes(key: Key) -> Routes:
+        trusted, read = by_number(key)
+        certain = [(NAME, index[key])] if isinstance(key, str) and key in index else []
+        return certain + trusted or read
+
+    return Lookup(routes=routes)
 
 
 def distinct_names(files: Sequence[str]) -> list[str] | None:
-    """Names for images from those of their files, or None where two files share one.
+    """Names for images from those of their files, or None where two files share one or one has none.
 
     Examples
     --------
@@ -118,6 +205,8 @@ def distinct_names(files: Sequence[str]) -> list[str] | None:
     (['a', 'b'], ['left/1', 'right/1'])
     """
     paths = [PurePosixPath(file.replace("\\", "/")) for file in files]
+    if not all(path.name for path in paths):
+        return None
     for names in ([path.stem for path in paths], [str(path.with_suffix("")) for path in paths]):
         if len(set(names)) == len(names):
             return names
@@ -126,5 +215,6 @@ def distinct_names(files: Sequence[str]) -> list[str] | None:
 
 def hint(key: object, known: Iterable[str], cutoff: float = 0.6, *, quoted: bool = True) -> str:
     """``; did you mean 'dog'?``, or nothing where no name is at least `cutoff` alike (:mod:`difflib`)."""
-    near = difflib.get_close_matches(str(key), list(known), n=1, cutoff=cutoff)
+    some = list(itertools.islice(known, MOST_COMPARED))
+    near = difflib.get_close_matches(str(key)[:LONGEST_COMPARED], some, n=1, cutoff=cutoff)
     return f"; did you mean {repr(near[0]) if quoted else near[0]}?" if near else ""

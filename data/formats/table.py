@@ -8,8 +8,8 @@ image      ``image``, ``image_name``, ``file_name``, ``filename``: the name, wit
 class      ``class``, ``label``, ``class_name``, ``category``, ``category_name``: the name; or
            ``category_id``: COCO's id; or ``class_id``: the number of the class, from 0
 score      ``score``, ``confidence``, ``conf``
-box        ``xmin ymin xmax ymax``, ``x1 y1 x2 y2``, ``x y w h`` or ``x y width height`` (x, y: left, top);
-           continuous pixels, from 0
+box        ``xmin ymin xmax ymax``, ``x1 y1 x2 y2``, ``x y w h`` or ``x y width height`` (x, y: left, top),
+           ``cx cy w h`` or ``x_center y_center width height``; continuous pixels, from 0
 =========  ==========================================================================================
 
 Of each there must be exactly one; other columns are left alone.
@@ -19,24 +19,28 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.boxes import xywh_to_xyxy
 from data.formats.files import read_bytes, read_utf8
 from data.formats.names import Lookup, classes_by_id, classes_by_name, images_by_id, images_by_name
 from data.formats.validation import (
+    BoxFormat,
     Fault,
     Faults,
     Problem,
     Rows,
+    as_xyxy,
     detection_problems,
     detections_of,
+    extents_of,
     number_of,
+    warn,
 )
 from data.records import Detections, GroundTruth, InputError
 
@@ -49,9 +53,15 @@ EXPECTED = "columns such as image, class, score, xmin, ymin, xmax, ymax"
 IMAGES = ("image", "image_name", "file_name", "filename", "image_id")
 CLASSES = ("class", "label", "class_name", "category", "category_name", "category_id", "class_id")
 SCORES = ("score", "confidence", "conf")
-CORNERS = (("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"))
-EXTENTS = (("x", "y", "w", "h"), ("x", "y", "width", "height"))
-KNOWN_COLUMNS = {*IMAGES, *CLASSES, *SCORES, *sum((*CORNERS, *EXTENTS), ())}
+BOXES = {
+    ("xmin", "ymin", "xmax", "ymax"): "xyxy",
+    ("x1", "y1", "x2", "y2"): "xyxy",
+    ("x", "y", "w", "h"): "xywh",
+    ("x", "y", "width", "height"): "xywh",
+    ("cx", "cy", "w", "h"): "cxcywh",
+    ("x_center", "y_center", "width", "height"): "cxcywh",
+}
+KNOWN_COLUMNS = {*IMAGES, *CLASSES, *SCORES, *sum(BOXES, ())}
 
 
 class Columns(NamedTuple):
@@ -61,8 +71,10 @@ class Columns(NamedTuple):
     label: str
     score: str
     box: tuple[str, ...]
-    extent: bool
-    """Whether the box is x, y, width, height."""
+    read_as: BoxFormat
+    """What the numbers of the box are."""
+    told: bool
+    """Whether the user said so."""
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -70,7 +82,13 @@ class Columns(NamedTuple):
         return (self.score, *self.box)
 
 
-def read_table(path: Path | str, truth: GroundTruth, lenient: bool = False) -> Detections:
+def read_table(
+    path: Path | str,
+    truth: GroundTruth,
+    lenient: bool = False,
+    box_format: str | None = None,
+    normalized: bool = False,
+) -> Detections:
     """Detections from a CSV or Parquet file, in its order.
 
     Parameters
@@ -82,6 +100,9 @@ def read_table(path: Path | str, truth: GroundTruth, lenient: bool = False) -> D
         The ground truth.
     lenient
         Drop the rows that are at fault, with a warning that counts them, instead of raising.
+    box_format, normalized
+        What the four columns of the box are, see :data:`~data.formats.validation.BOX_FORMATS` (default: what
+        their names say), and whether they are fractions of the image's size.
 
     Raises
     ------
@@ -90,9 +111,9 @@ def read_table(path: Path | str, truth: GroundTruth, lenient: bool = False) -> D
         line (CSV) or the row (Parquet, from 0): another number of values, no number, NaN or infinity, an
         unknown image or class, an inverted box, a byte that is not UTF-8.
     """
-    path = Path(path)
+    path, told = Path(path), (box_format, normalized)
     if path.suffix.lower() == ".csv":
-        return _read_csv(path, truth, lenient)
+        return _read_csv(path, truth, lenient, told)
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -101,7 +122,7 @@ def read_table(path: Path | str, truth: GroundTruth, lenient: bool = False) -> D
         raise InputError(path, "an empty file", "a Parquet file")
     try:
         source = pyarrow.parquet.ParquetFile(pa.BufferReader(content))
-        columns = _find_columns(path, source.schema_arrow.names)
+        columns = _find_columns(path, source.schema_arrow.names, *told)
         table = source.read(columns=[columns.image, columns.label, *columns.numbers])
     except InputError:
         raise
@@ -111,7 +132,13 @@ def read_table(path: Path | str, truth: GroundTruth, lenient: bool = False) -> D
     return _detections(table, columns, truth, Faults(path, lenient), lambda row: f"{path}, row {row}")
 
 
-def from_table(table: object, truth: GroundTruth, lenient: bool = False) -> Detections:
+def from_table(
+    table: object,
+    truth: GroundTruth,
+    lenient: bool = False,
+    box_format: str | None = None,
+    normalized: bool = False,
+) -> Detections:
     """Detections from a table in memory, in its order.
 
     Parameters
@@ -119,7 +146,7 @@ def from_table(table: object, truth: GroundTruth, lenient: bool = False) -> Dete
     table
         A pandas or polars data frame, an Arrow table or record batch, anything else that hands out an Arrow
         stream, or a dictionary of columns. The columns are those of :mod:`data.formats.table`.
-    truth, lenient
+    truth, lenient, box_format, normalized
         As in :func:`read_table`.
 
     Raises
@@ -142,11 +169,11 @@ def from_table(table: object, truth: GroundTruth, lenient: bool = False) -> Dete
     except (pa.ArrowException, TypeError, ValueError) as error:
         found = f"a {type(table).__name__} that makes no table ({str(error).splitlines()[0]})"
         raise InputError("table", found, f"a data frame or Arrow table with {EXPECTED}") from None
-    columns = _find_columns("table", arrow.column_names)
+    columns = _find_columns("table", arrow.column_names, box_format, normalized)
     return _detections(arrow, columns, truth, Faults("table", lenient), lambda row: f"table, row {row}")
 
 
-def _find_columns(where: object, names: Sequence[str]) -> Columns:
+def _find_columns(where: object, names: Sequence[str], box_format: str | None, normalized: bool) -> Columns:
     """Which columns are which, if that is clear."""
     known: dict[str, str] = {}
     for name in names:
@@ -162,25 +189,31 @@ def _find_columns(where: object, names: Sequence[str]) -> Columns:
         seen = f"several columns for it: {', '.join(found)}" if found else f"the columns {', '.join(names)}"
         raise InputError(f"{where}: {what}", seen, f"one column of {', '.join(choices)}")
 
-    boxes = [box for box in (*CORNERS, *EXTENTS) if all(side in known for side in box)]
+    boxes = [box for box in BOXES if all(side in known for side in box)]
     if len(boxes) != 1:
         several = " and ".join(" ".join(box) for box in boxes)
         seen = f"several boxes: {several}" if boxes else f"the columns {', '.join(names)}"
-        forms = ", ".join(" ".join(box) for box in (*CORNERS, *EXTENTS))
+        forms = ", ".join(map(" ".join, BOXES))
         raise InputError(f"{where}: box", seen, f"four columns, one of {forms}")
     return Columns(
         one("image", IMAGES),
         one("class", CLASSES),
         one("score", SCORES),
         tuple(known[side] for side in boxes[0]),
-        boxes[0] in EXTENTS,
+        BoxFormat.chosen(box_format, normalized, BoxFormat(BOXES[boxes[0]])),
+        box_format is not None or normalized,
     )
 
 
 def _detections(
-    table: pa.Table, columns: Columns, truth: GroundTruth, faults: Faults, where: Callable[[int], str]
+    table: pa.Table,
+    columns: Columns,
+    truth: GroundTruth,
+    faults: Faults,
+    where: Callable[[int], str],
+    typed: bool = True,
 ) -> Detections:
-    """The record of a table's rows."""
+    """The record of a table's rows. Not `typed`: numbers may be there as text, as in CSV."""
     by_id = columns.image.strip().lower() == "image_id"
     images = images_by_id(truth) if by_id else images_by_name(truth)
     kind = columns.label.strip().lower()
@@ -192,39 +225,55 @@ def _detections(
     else:
         classes = classes_by_name(truth)
         meant = "the name of a class; a column of numbers is called class_id (from 0) or category_id (COCO's)"
-    image_index, image = _indices(table[columns.image], images, by_id)
-    labels, label = _indices(table[columns.label], classes, kind.endswith("_id"))
+    image_index, image = _indices(table, columns.image, images, by_id, typed, faults)
+    labels, label = _indices(table, columns.label, classes, kind.endswith("_id"), typed, faults)
     numbers = np.stack([_numbers(table[name], name, faults) for name in columns.numbers], axis=1)
-    scores, boxes = numbers[:, 0], numbers[:, 1:]
-    if columns.extent:
-        boxes = xywh_to_xyxy(boxes)
-    problems = detection_problems(truth, scores, boxes, image, label, meant)
-    return detections_of(truth, Rows(image_index, labels, boxes, where, problems, scores), faults)
+    scores, given, read_as = numbers[:, 0], numbers[:, 1:], columns.read_as
+    boxes = as_xyxy(given, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
+    problems = detection_problems(truth, scores, boxes, image, label, meant, images=images, classes=classes)
+    told = None if columns.told else (given, read_as)
+    extents = extents_of(given, read_as)
+    rows = Rows(image_index, labels, boxes, where, problems, scores, given=told, extents=extents)
+    return detections_of(truth, rows, faults)
 
 
 def _indices(
-    column: pa.ChunkedArray, lookup: Lookup, ids: bool
+    table: pa.Table, name: str, lookup: Lookup, ids: bool, typed: bool, faults: Faults
 ) -> tuple[NDArray[np.int64], Callable[[int], object]]:
     """``(M,)`` what each value leads to, and the value of a row. Each distinct one is looked up once."""
     import pyarrow as pa
 
+    column = table[name]
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_string_view(column.type):
         column = column.cast(pa.large_string())
+    kind, of = column.type, pa.types
+    tests = (of.is_string, of.is_large_string, of.is_integer, of.is_floating, of.is_null)
+    if not any(test(kind) for test in tests):
+        raise InputError(
+            f"{faults.source}: column {name}", f"values of type {kind}", "texts or whole numbers"
+        )
     encoded = column.combine_chunks().dictionary_encode()
-    values = [*encoded.dictionary.to_pylist(), None]
-    index = np.array([lookup[_key(value, ids)] for value in values], dtype=np.int64)
+    try:
+        values = [*encoded.dictionary.to_pylist(), None]
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{faults.source}: column {name}", "text that is not UTF-8", "text in UTF-8"
+        ) from None
+    index = np.array([lookup[_key(value, ids, typed)] for value in values], dtype=np.int64)
     codes = np.asarray(encoded.indices.fill_null(len(values) - 1), dtype=np.int64)
     return index[codes], lambda row: values[codes[row]]
 
 
-def _key(value: object, ids: bool) -> int | str:
+def _key(value: object, ids: bool, typed: bool) -> int | str:
     """A value as it is looked up: numbers stay numbers only where ids are meant."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():  # what becomes of integers in a column with gaps
         value = int(value)
+    if ids and not typed and isinstance(value, str) and value.isdecimal() and len(value) < 19:
+        return int(value) if str(int(value)) == value else value
     return value if ids and isinstance(value, int) else str(value)
 
 
@@ -235,24 +284,31 @@ def _numbers(column: pa.ChunkedArray, name: str, faults: Faults) -> NDArray[np.f
     kind = column.type
     if not (types.is_floating(kind) or types.is_integer(kind) or types.is_null(kind)):
         raise InputError(f"{faults.source}: column {name}", f"values of type {kind}", "numbers")
-    values = column.cast(float64()).combine_chunks().to_numpy(zero_copy_only=False)
+    # Not safe: whole numbers beyond 2^53 are rounded, as they are in any other file.
+    values = column.cast(float64(), safe=False).combine_chunks().to_numpy(zero_copy_only=False)
     return np.asarray(values, dtype=np.float64)
 
 
 # ---------------------------------------------------------------- CSV
 
 
-def _read_csv(path: Path, truth: GroundTruth, lenient: bool) -> Detections:
+def _read_csv(path: Path, truth: GroundTruth, lenient: bool, told: tuple[str | None, bool]) -> Detections:
     """Read by Arrow and, where anything is wrong, again line by line."""
     import pyarrow as pa
     import pyarrow.csv
 
     content = read_utf8(path, EXPECTED)
+    if b"\n" not in content:
+        content = content.replace(b"\r", b"\n")
     header = content.lstrip().split(b"\n", 1)[0].decode()
     if not header.strip():
         raise InputError(path, "an empty file", f"a first line that names the columns: {EXPECTED}")
     comma = max(",;\t", key=header.count)
-    columns = _find_columns(path, next(csv.reader([header], delimiter=comma)))
+    try:
+        names = next(csv.reader([header], delimiter=comma, strict=True))
+    except csv.Error as error:  # a quotation mark without its second
+        raise InputError(f"{path}:1", f"a malformed first line ({error})", EXPECTED) from None
+    columns = _find_columns(path, names, *told)
     types = {name: pa.float64() for name in columns.numbers}
     types |= {name: pa.dictionary(pa.int32(), pa.string()) for name in (columns.image, columns.label)}
     try:
@@ -263,9 +319,14 @@ def _read_csv(path: Path, truth: GroundTruth, lenient: bool) -> Detections:
                 column_types=types, include_columns=list(types), strings_can_be_null=False, null_values=[]
             ),
         )
-        return _detections(table, columns, truth, Faults(path, False), str)
+        with warnings.catch_warnings(record=True) as caught:  # or a second reading would warn again
+            warnings.simplefilter("always")
+            found = _detections(table, columns, truth, Faults(path, False), str, typed=False)
     except (pa.ArrowException, ValueError):  # of which InputError is one: the line is found below
         return _read_csv_lines(path, content.decode(), comma, columns, truth, Faults(path, lenient))
+    for warning in caught:
+        warn(str(warning.message))
+    return found
 
 
 def _read_csv_lines(
@@ -273,15 +334,14 @@ def _read_csv_lines(
 ) -> Detections:
     import pyarrow as pa
 
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=comma)
-    names = next(row for row in reader if any(row))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=comma, strict=True)
+    rows = _csv_rows(path, reader)
+    names = next(row for row in rows if any(row))
     wanted = (columns.image, columns.label, *columns.numbers)
     places = [names.index(name) for name in wanted]
     kept: list[list[Any]] = []
     lines: list[int] = []
-    for row in reader:
-        if not row:
-            continue
+    for row in rows:
         read = _read_cells(row, places, names, comma)
         if isinstance(read, list):
             kept.append(read)
@@ -292,7 +352,16 @@ def _read_csv_lines(
     types = [pa.string(), pa.string(), *(pa.float64() for _ in columns.numbers)]
     arrays = [pa.array(column, kind) for column, kind in zip(cells, types, strict=True)]
     table = pa.table(arrays, list(wanted))
-    return _detections(table, columns, truth, faults, lambda row: f"{path}:{lines[row]}")
+    where = lambda row: f"{path}:{lines[row]}"  # noqa: E731
+    return _detections(table, columns, truth, faults, where, typed=False)
+
+
+def _csv_rows(path: Path, reader: Any) -> Iterator[list[str]]:
+    """The rows that are not empty."""
+    try:
+        yield from filter(None, reader)
+    except csv.Error as error:
+        raise InputError(f"{path}:{reader.line_num}", f"malformed CSV ({error})", EXPECTED) from None
 
 
 def _read_cells(

@@ -1,47 +1,74 @@
 """What a row of a file may be: one rule for its image, one for its class, one for its box, for all formats.
 
 Rows are checked all at once. What is wrong is named and raised or, in lenient reading, dropped and counted.
-Which image or class a name means is the matter of :mod:`data.formats.names`.
+What is odd, but can be read, is an :class:`~data.records.InputWarning` with a count and the first place.
+Which image or class a name means is the matter of :mod:`data.formats.names`. The rules, for users:
+``docs/input-rules.md``.
 """
 
 from __future__ import annotations
 
 import math
+import reprlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.formats.names import hint
-from data.records import Detections, GroundTruth, InputError
+from data.boxes import area, cxcywh_to_xyxy, intersection, xywh_to_xyxy
+from data.formats.files import UNKNOWN_SIZE
+from data.formats.names import Lookup, hint
+from data.records import Detections, GroundTruth, InputError, InputWarning
 
 __all__ = [
+    "BOX_FORMATS",
+    "BoxFormat",
     "Columns",
     "Fault",
     "Faults",
     "Problem",
     "Rows",
+    "as_xyxy",
     "box_in_image",
+    "check_box_format",
+    "check_objects",
     "detections_of",
+    "extents_of",
     "number_of",
+    "shown",
     "valid_detections",
     "valid_rows",
+    "warn",
 ]
 
+BOX_FORMATS = ("xyxy", "xywh", "cxcywh")
+"""Left, top, right, bottom; left, top, width, height; centre, width, height."""
+
 ROUNDING_PIXELS = 1e-6
-"""How far rounding in a file may invert a detection's box that has no width."""
+"""Rounding may invert a box without width by this much."""
 
 BORDER_ROUNDING_PIXELS = 0.5
-"""How far coordinates that were scaled and rounded may end beyond the image, in annotations that have to lie
-in it. It is less than 1 so that a file that counts from 0 is noticed, not silently read one pixel off."""
+"""How far rounded coordinates may exceed the image in annotations that must lie inside it. Less than 1, so
+that a file that counts from 0 is noticed instead of being read one pixel off."""
 
 LONGEST_VALUE = 60  # characters of a value in a message
 
+SAMPLED_BOXES = 2000
+"""The surest detections, by which the form of the boxes is judged."""
+SMALLEST_IMAGE_PIXELS = 8
+"""In a larger image a set of boxes whose coordinates are all at most 1 is one of fractions."""
+OVERHANG = 0.02
+"""Share of the image's size by which a box may leave it and still count as one inside."""
+FEW_FIT, NEARLY_ALL_FIT = 0.5, 0.95
+"""Shares of boxes inside their images by which one form of boxes is implausible, another plausible."""
+FOUND_IOU, FOUND_SHARE, FOUND_FACTOR = 0.5, 0.2, 3
+"""Another form of boxes is plausible where it finds so large a share of objects, so many times as many."""
+
 Problem: TypeAlias = tuple[str, str, str]
-"""What was found; what was expected; and in a few words, for counting: ``on an unknown image``."""
+"""What was found, what was expected, and the kind of fault for the counts: ``on an unknown image``."""
 
 
 class Fault(NamedTuple):
@@ -87,15 +114,182 @@ class Faults:
         dropped = sum(self.counts.values())
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.counts.items())
         where, found, expected, _ = self.first
-        warnings.warn(
+        warn(
             f"{self.source}: {dropped:,} of {dropped + kept:,} {self.things} left out ({kinds}), "
             f"the first at {where}: found {found}; expected {expected}",
-            stacklevel=4,
         )
 
 
+def warn(text: str) -> None:
+    """Say that something odd was read all the same."""
+    warnings.warn(text, InputWarning, stacklevel=5)
+
+
+class BoxFormat(NamedTuple):
+    """What the four numbers of a box are."""
+
+    form: str
+    """One of :data:`BOX_FORMATS`."""
+    normalized: bool = False
+    """Whether they are fractions of the image's width and height."""
+
+    def __str__(self) -> str:
+        return self.form + ", fractions of the image" * self.normalized
+
+    @classmethod
+    def chosen(cls, form: str | None, normalized: bool, usual: BoxFormat) -> BoxFormat:
+        """What the user says it is, or else the `usual` one of the file's format."""
+        if form is not None and form not in BOX_FORMATS:
+            raise InputError("box format", shown(form), f"one of {', '.join(BOX_FORMATS)}")
+        return cls(form or usual.form, normalized or usual.normalized)
+
+
+def as_xyxy(
+    values: NDArray[np.float64], box_format: BoxFormat, sizes: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """``(M, 4)`` xyxy in pixels of boxes in another form; `sizes` (M, 2) are those of their images."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is a fault of its row
+        if box_format.normalized:
+            values = values * np.tile(sizes, 2)
+        if box_format.form == "xywh":
+            return xywh_to_xyxy(values)
+        return cxcywh_to_xyxy(values) if box_format.form == "cxcywh" else values
+
+
+def extents_of(values: NDArray[np.float64], box_format: BoxFormat) -> NDArray[np.float64] | None:
+    """``(M, 2)`` width and height in pixels, where the file gives just these."""
+    return values[:, 2:] if box_format.form == "xywh" and not box_format.normalized else None
+
+
+def check_box_format(
+    source: object,
+    truth: GroundTruth,
+    values: NDArray[np.float64],
+    read_as: BoxFormat,
+    image_index: NDArray[np.int64],
+    scores: NDArray[np.float64],
+) -> None:
+    """Warn where the boxes of a whole set look like boxes of another form.
+
+    Judged by the surest detections: which form leaves boxes inside their images, and which finds objects.
+
+    Parameters
+    ----------
+    source
+        The file, for the warning.
+    truth
+        The ground truth.
+    values
+        ``(M, 4)`` boxes as the file has them.
+    read_as
+        How they were read.
+    image_index, scores
+        ``(M,)`` of the detections; −1: an unknown image.
+    """
+    fine = np.flatnonzero((image_index >= 0) & np.isfinite(values).all(axis=1) & np.isfinite(scores))
+    if len(fine) > SAMPLED_BOXES:
+        surest = np.argpartition(-scores[fine], SAMPLED_BOXES)[:SAMPLED_BOXES]
+        fine = fine[np.sort(surest)]
+    values, images = values[fine], image_index[fine]
+    sizes = truth.sizes[images]
+    if not len(fine) or (sizes >= UNKNOWN_SIZE).any():
+        return
+    fractions = (
+        not read_as.normalized
+        and float(np.abs(values).max()) <= 1
+        and int(sizes.min()) > SMALLEST_IMAGE_PIXELS
+        and bool(values.any())
+    )
+    objects = _objects_of(truth, images)
+    quality = {}
+    for form in BOX_FORMATS:
+        trial = BoxFormat(form, read_as.normalized or fractions)
+        boxes = as_xyxy(values, trial, sizes)
+        quality[trial] = (_share_found(truth, boxes, objects), _share_inside(boxes, sizes))
+    found, inside = (0.0, 0.0) if fractions else quality[read_as]
+    usual = BoxFormat(read_as.form, fractions or read_as.normalized)
+    best = max(quality, key=lambda trial: (*quality[trial], trial == usual))
+    found_best, inside_best = quality[best]
+    finds_more = found_best >= FOUND_SHARE and found_best >= FOUND_FACTOR * found
+    fits_alone = inside < FEW_FIT and inside_best >= NEARLY_ALL_FIT
+    if best == read_as or not (fractions or finds_more or fits_alone):
+        return
+    why = (
+        "all coordinates are at most 1"
+        if fractions
+        else f"so read, {inside:.0%} of the boxes lie inside their images and {found:.0%} find an object, "
+        f"as {best} {inside_best:.0%} and {found_best:.0%}"
+    )
+    options = f"--box-format {best.form}" * (best.form != read_as.form)
+    options += " --normalized" * (best.normalized and not read_as.normalized)
+    warn(f"{source}: the boxes, read as {read_as}, look like {best} ({why}): {options.strip()} reads them so")
+
+
+def _objects_of(truth: GroundTruth, images: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of a box, by the place of its image in `images`, and an object of its image."""
+    order = np.argsort(truth.image_index, kind="stable")
+    bounds = np.searchsorted(truth.image_index[order], np.stack([images, images + 1]))
+    counts = bounds[1] - bounds[0]
+    box = np.repeat(np.arange(len(images)), counts)
+    place = np.arange(len(box)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return box, order[bounds[0][box] + place]
+
+
+def _share_found(
+    truth: GroundTruth, boxes: NDArray[np.float64], pairs: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> float:
+    """Share of the boxes (K, 4) that overlap an object of their image by :data:`FOUND_IOU`."""
+    box, thing = pairs
+    common = intersection(boxes[box], truth.boxes[thing])
+    union = area(boxes[box]) + area(truth.boxes[thing]) - common
+    found = (common >= FOUND_IOU * union) & (common > 0)
+    return len(np.unique(box[found])) / len(boxes)
+
+
+def _share_inside(boxes: NDArray[np.float64], sizes: NDArray[np.int64]) -> float:
+    """Share of the boxes (K, 4) that are upright and inside their images (sizes (K, 2))."""
+    slack = OVERHANG * np.tile(sizes, 2) + 1
+    inside = (boxes >= -slack) & (boxes <= np.tile(sizes, 2) + slack)
+    return float((inside.all(axis=1) & (boxes[:, :2] <= boxes[:, 2:]).all(axis=1)).mean())
+
+
+def check_objects(source: object, truth: GroundTruth, where: Callable[[int], str]) -> None:
+    """Warn of annotated objects that leave their images or are there twice; `where` as in :class:`Rows`."""
+    boxes, limits = truth.boxes, np.tile(truth.sizes, 2)[truth.image_index]
+    beyond = ((boxes < -BORDER_ROUNDING_PIXELS) | (boxes > limits + BORDER_ROUNDING_PIXELS)).any(axis=1)
+    if beyond.any():
+        row = int(beyond.argmax())
+        box = " ".join(f"{value:g}" for value in boxes[row].tolist())
+        size = "×".join(map(str, truth.sizes[truth.image_index[row]].tolist()))
+        warn(
+            f"{source}: {_objects(int(beyond.sum()))} beyond the border of the image, the first at "
+            f"{where(row)}: the box {box} in an image of {size} pixels"
+        )
+    # Rows that are equal have equal sums; only rows of equal sums are compared.
+    columns = [truth.image_index, truth.labels, *boxes.T]
+    sums = sum(
+        column * factor for column, factor in zip(columns, (1e6, 1e3, 3.7, 5.1, 7.3, 11.9), strict=True)
+    )
+    order = np.argsort(sums, kind="stable")
+    repeats = np.ones(max(len(order) - 1, 0), dtype=bool)
+    for column in columns:
+        repeats &= column[order[1:]] == column[order[:-1]]
+    if repeats.any():
+        again = order[1:][repeats]
+        place = int(again.argmin())
+        first = int(order[:-1][repeats][place])
+        warn(
+            f"{source}: {_objects(int(repeats.sum()))} there twice (the same image, class and box), "
+            f"the first at {where(int(again[place]))}, already at {where(first)}"
+        )
+
+
+def _objects(count: int) -> str:
+    return f"{count:,} object is" if count == 1 else f"{count:,} objects are"
+
+
 class Rows(NamedTuple):
-    """M detections or annotated objects as read, and how to speak of them."""
+    """M detections or annotated objects as read, and the texts for messages about them."""
 
     image_index: NDArray[np.int64]
     """``(M,)`` −1: an unknown image."""
@@ -104,20 +298,22 @@ class Rows(NamedTuple):
     boxes: NDArray[np.float64]
     """``(M, 4)`` xyxy, continuous pixels."""
     where: Callable[[int], str]
-    """File and line or index of a row."""
+    """Place of a row in messages: file and line, or index."""
     problems: Mapping[str, Callable[[int], Problem]]
-    """How to speak of a row that breaks a rule, by the rule's name; see :data:`RULES`."""
+    """The message about a row that breaks a rule, by the name of the rule; see :data:`RULES`."""
     scores: NDArray[np.float64] | None = None
-    """``(M,)`` of detections. None: annotated objects, whose boxes must have an area."""
+    """``(M,)`` scores of detections. None: annotated objects, whose boxes must have an area."""
     sized: bool = False
-    """Whether the file gives width and height: no clipping to the image makes these negative."""
-    repeated: NDArray[np.bool_] | None = None
-    """``(M,)`` which ids were there before."""
+    """The file gives width and height, so a negative one is a fault and never the result of clipping."""
+    given: tuple[NDArray[np.float64], BoxFormat] | None = None
+    """``(M, 4)`` the boxes as the file has them, and how they were read: to notice other forms of boxes."""
+    extents: NDArray[np.float64] | None = None
+    """``(M, 2)`` width and height, where the file gives them."""
 
 
-RULES = ("image", "class", "score", "finite", "extent", "id")
+RULES = ("image", "class", "score", "finite", "extent")
 """A row must be on a known image and of a known class, its score and box finite, its box not inverted (of
-annotated objects: with an area), its id new. A row counts for the first rule that it breaks."""
+annotated objects: with an area). A row counts for the first rule that it breaks."""
 
 
 def inverted(boxes: NDArray[np.float64], limits: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -157,17 +353,16 @@ def valid_rows(rows: Rows, faults: Faults, sizes: NDArray[np.int64] | None = Non
         and (rows.scores is None or np.isfinite(rows.scores).all())
         and np.isfinite(boxes).all()
         and ordered.all()
-        and (rows.repeated is None or not rows.repeated.any())
     )
     if fine:
         faults.warn(count)
         return np.arange(count)
 
-    # Something is wrong somewhere, or a box was inverted by clipping: only now row by row.
+    # Something is wrong, or clipping inverted a box: check row by row.
     wrong_extent = ~(ordered[:, 0] & ordered[:, 1])
     if rows.scores is not None and not rows.sized and sizes is not None and len(sizes):
         suspects = np.flatnonzero(wrong_extent)
-        limits = sizes[rows.image_index[suspects]]  # of an unknown image any: that rule comes first
+        limits = sizes[rows.image_index[suspects]]  # unknown images (-1) fail an earlier rule
         wrong_extent[suspects] = inverted(boxes[suspects], limits)
     nothing = np.zeros(count, dtype=bool)
     broken = np.stack(
@@ -177,9 +372,8 @@ def valid_rows(rows: Rows, faults: Faults, sizes: NDArray[np.int64] | None = Non
             nothing if rows.scores is None else ~np.isfinite(rows.scores),
             ~np.isfinite(boxes).all(axis=1),
             wrong_extent,
-            nothing if rows.repeated is None else rows.repeated,
         ]
-    )  # (6, M): in the order of RULES
+    )  # (5, M): in the order of RULES
     faulty = np.flatnonzero(broken.any(axis=0))
     rules = broken[:, faulty].argmax(axis=0)
     _, first, counts = np.unique(rules, return_index=True, return_counts=True)
@@ -200,23 +394,41 @@ def detection_problems(
     label: Callable[[int], object],
     numbers: str = "",
     sized: bool = False,
+    images: Lookup | None = None,
+    classes: Lookup | None = None,
 ) -> dict[str, Callable[[int], Problem]]:
-    """How to speak of detections that break a rule.
+    """The messages about detections that break a rule, for :attr:`Rows.problems`.
 
-    `image` and `label` are what a row calls its image and its class, `numbers` what a class that is called by
-    a number should be; `sized` as in :class:`Rows`.
+    `image` and `label` give the image and class of a row as the file has them; `numbers` says which numbers
+    are classes, for formats that use numbers; `sized` as in :class:`Rows`; `images` and `classes` know why
+    one is ambiguous.
     """
+
+    def ambiguous(what: str, key: object, lookup: Lookup | None, names: Sequence[str]) -> Problem | None:
+        routes = lookup.routes(key) if lookup is not None and isinstance(key, int | str | bytes) else []
+        if len({index for _, index in routes}) < 2:
+            return None
+        ids = truth.image_ids if names is truth.images else truth.class_ids
+        each = (f"{route} of {names[i]!r}" + (f" (id {ids[i]!r})" if ids else "") for route, i in routes[:3])
+        expected = (
+            f"a name or id that fits one {what}: its whole file name" if what == "image" else "one name"
+        )
+        return f"the {what} {shown(key)}, {' and '.join(each)}", expected, f"of an ambiguous {what}"
 
     def box(row: int) -> str:
         return " ".join(f"{value:g}" for value in boxes[row].tolist())
 
     def unknown_image(row: int) -> Problem:
         key = image(row)
+        if problem := ambiguous("image", key, images, truth.images):
+            return problem
         expected = f"an image of the ground truth{hint(key, truth.images)}"
-        return f"the unknown image {_shown(key)}", expected, "on an unknown image"
+        return f"the unknown image {shown(key)}", expected, "on an unknown image"
 
     def unknown_class(row: int) -> Problem:
         key = label(row)
+        if problem := ambiguous("class", key, classes, truth.classes):
+            return problem
         if numbers and str(key).lstrip("-").isdecimal():
             expected = numbers
         elif isinstance(key, int) and not truth.class_ids:
@@ -228,9 +440,10 @@ def detection_problems(
             near = hint(key, truth.classes)
             names = _shortened(", ".join(truth.classes), 200, " …")
             expected = f"a class of the ground truth{near or ': ' + names}"
-        return f"the unknown class {_shown(key)}", expected, "of an unknown class"
+        return f"the unknown class {shown(key)}", expected, "of an unknown class"
 
     expected_corners = "xmin <= xmax and ymin <= ymax" + ": no negative width or height" * sized
+    expected_corners += "" if sized else " (--box-format says what the columns are)"
     return {
         "image": unknown_image,
         "class": unknown_class,
@@ -250,8 +463,11 @@ Columns: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floa
 
 def valid_detections(rows: Rows, faults: Faults, sizes: NDArray[np.int64]) -> Columns:
     """The columns of the :func:`valid_rows`; boxes inverted by clipping are left without area, in place."""
+    return _kept(rows, valid_rows(rows, faults, sizes))
+
+
+def _kept(rows: Rows, valid: NDArray[np.int64]) -> Columns:
     assert rows.scores is not None
-    valid = valid_rows(rows, faults, sizes)
     keep = slice(None) if len(valid) == len(rows.labels) else valid  # a slice copies nothing
     boxes = rows.boxes[keep]
     np.maximum(boxes[:, :2], boxes[:, 2:], out=boxes[:, 2:])
@@ -260,16 +476,22 @@ def valid_detections(rows: Rows, faults: Faults, sizes: NDArray[np.int64]) -> Co
 
 def detections_of(truth: GroundTruth, rows: Rows, faults: Faults) -> Detections:
     """The record of the :func:`valid_detections`, in their order."""
-    return Detections(truth.images, truth.classes, *valid_detections(rows, faults, truth.sizes))
+    if rows.given is not None and rows.scores is not None:
+        check_box_format(faults.source, truth, *rows.given, rows.image_index, rows.scores)
+    valid = valid_rows(rows, faults, truth.sizes)
+    extents = None if rows.extents is None else rows.extents[valid]
+    return Detections(truth.images, truth.classes, *_kept(rows, valid), extents)
 
 
 def box_in_image(
-    where: Callable[[str], str], corners: Mapping[str, float], size: tuple[int, int]
+    where: Callable[[str], str], corners: Mapping[str, float], size: tuple[int, int], pixels_from: int = 1
 ) -> tuple[float, float, float, float]:
-    """xyxy of an annotation that counts pixels from 1 and has to lie in its image, clipped to it.
+    """xyxy of a VOC annotation, which must lie in its image; clipped to the image.
 
-    `where` gives what a message calls one of the coordinates, or the box as a whole (the empty name);
-    `corners` are ``xmin``, ``ymin``, ``xmax`` and ``ymax``, the last pixel included; `size` is the image's.
+    Pixels count from 1, the last one included; or, with `pixels_from` 0, coordinates are continuous.
+
+    `where` gives the place of a coordinate for messages, or of the whole box for an empty name; `corners`
+    has ``xmin``, ``ymin``, ``xmax`` and ``ymax``, the last pixel included; `size` is the image's.
 
     Raises
     ------
@@ -281,18 +503,18 @@ def box_in_image(
     for axis, limit in (("x", width), ("y", height)):
         low, high = corners[f"{axis}min"], corners[f"{axis}max"]
         for name, value in ((f"{axis}min", low), (f"{axis}max", high)):
-            if not 1 - BORDER_ROUNDING_PIXELS <= value <= limit + BORDER_ROUNDING_PIXELS:
+            if not pixels_from - BORDER_ROUNDING_PIXELS <= value <= limit + BORDER_ROUNDING_PIXELS:
+                expected = f"{pixels_from} to {limit}"
+                expected += " (VOC counts pixels from 1; --pixels-from 0 for others)" * pixels_from
                 raise InputError(
-                    where(name),
-                    f"{value:g}, outside the image of {width}×{height} pixels",
-                    f"1 to {limit} (VOC counts pixels from 1)",
+                    where(name), f"{value:g}, outside the image of {width}×{height} pixels", expected
                 )
         if low >= high:
             found = f"{axis}min {low:g} and {axis}max {high:g}, a box of zero area"
             raise InputError(where(""), found, f"{axis}min below {axis}max")
     return (
-        max(corners["xmin"] - 1, 0.0),
-        max(corners["ymin"] - 1, 0.0),
+        max(corners["xmin"] - pixels_from, 0.0),
+        max(corners["ymin"] - pixels_from, 0.0),
         min(corners["xmax"], float(width)),
         min(corners["ymax"], float(height)),
     )
@@ -312,8 +534,14 @@ def number_of(word: str | bytes, name: str, *, finite: bool = True) -> float | P
     return value
 
 
-def _shown(value: object) -> str:
-    return _shortened(repr(value), LONGEST_VALUE, "…")
+def shown(value: object) -> str:
+    """A value of a file in a message: as Python writes it, but short."""
+    try:
+        return _shortened(
+            reprlib.repr(value) if isinstance(value, list | dict) else repr(value), LONGEST_VALUE, "…"
+        )
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists without end
+        return f"a {type(value).__name__} too long to show"
 
 
 def _shortened(text: str, length: int, mark: str) -> str:

@@ -5,12 +5,14 @@ be any word, so that a tree of one's own, ``VOCshapes``, is ``shapes:train``.
 
 VOC counts pixels from 1 and includes the last one, in annotations and in detection text: its box
 (xmin, ymin, xmax, ymax) is (xmin − 1, ymin − 1, xmax, ymax) in the continuous pixels used everywhere else.
+
+Other tools write VOC's XML without lists, beside the pictures, with other classes or with coordinates from 0:
+:func:`read_voc_folder` reads these too.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,24 +24,38 @@ import numpy as np
 from defusedxml.common import DefusedXmlException
 from numpy.typing import ArrayLike, NDArray
 
-from data.formats.classes import ClassList, read_classes
-from data.formats.files import UNKNOWN_SIZE, read_bytes, read_text, read_utf8, write_texts
+from data.formats.classes import VOC_CLASSES, ClassList, has_classes, read_classes
+from data.formats.files import (
+    IMAGE_SUFFIXES,
+    UNKNOWN_SIZE,
+    image_size,
+    is_file,
+    read_bytes,
+    read_text,
+    read_utf8,
+    write_texts,
+)
 from data.formats.names import Lookup
 from data.formats.validation import (
+    BoxFormat,
     Columns,
     Fault,
     Faults,
     Problem,
     Rows,
+    as_xyxy,
     box_in_image,
+    check_objects,
     detection_problems,
     number_of,
     valid_detections,
+    warn,
 )
 from data.records import UNKNOWN, Detections, GroundTruth, InputError
 
 __all__ = [
     "AnnotatedObject",
+    "annotation_folder",
     "annotation_xml",
     "class_of_file",
     "guard_test_set",
@@ -49,6 +65,7 @@ __all__ = [
     "read_voc",
     "read_voc_folder",
     "voc_folder",
+    "voc_lists",
     "write_detections",
 ]
 
@@ -125,36 +142,92 @@ def read_voc(
 
 
 def read_voc_folder(
-    folder: Path | str, split: str, classes: ClassList | Sequence[str] | None = None
+    folder: Path | str,
+    split: str = "",
+    classes: ClassList | Sequence[str] | None = None,
+    pixels_from: int = 1,
 ) -> GroundTruth:
-    """Ground truth of one list of one tree, ``…/VOC2007`` and ``test``; see :func:`read_voc`."""
+    """Ground truth of one list of one tree, ``…/VOC2007`` and ``test``; see :func:`read_voc`.
+
+    A tree without lists (`split` empty) is all of its annotations: those in ``Annotations``, or else those in
+    the folder itself, beside their pictures, as Label Studio, Roboflow and LabelImg write them.
+
+    Parameters
+    ----------
+    folder
+        The tree.
+    split
+        One of its lists.
+    classes
+        The classes that may occur, in order. Default: those that the tree names (``classes.yaml``, or CVAT's
+        ``labelmap.txt``); or else VOC's, if no other occurs; or else those that occur, sorted, with a
+        warning.
+    pixels_from
+        What the first pixel is called in the annotations: 1, as VOC does, or 0, as gluon and VoTT do. From 0,
+        coordinates are continuous pixels: a box that ends at the border ends at the image's width.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "a VOC tree: Annotations and ImageSets/Main")
-    return _read([(folder, split)], read_classes(folder) if classes is None else classes)
+    if classes is None and has_classes(folder):
+        classes = read_classes(folder)
+    return _read([(folder, split)], classes, pixels_from)
 
 
-def _read(folders: Sequence[tuple[Path, str]], classes: ClassList | Sequence[str]) -> GroundTruth:
-    """Ground truth of (tree, list) pairs."""
-    names = classes.names if isinstance(classes, ClassList) else tuple(classes)
-    number = {name: i for i, name in enumerate(names)}
-    files: dict[str, Path] = {}
+def voc_lists(folder: Path) -> list[str]:
+    """The lists of images of a tree."""
+    return sorted(file.stem for file in (folder / "ImageSets" / "Main").glob("*.txt"))
+
+
+def annotation_folder(folder: Path) -> Path | None:
+    """Where the annotations of a tree without lists are; None where there are none."""
+    for place in (folder / "Annotations", folder):
+        if place.is_dir() and any(place.glob("*.xml")):
+            return place
+    return None
+
+
+def _read(
+    folders: Sequence[tuple[Path, str]], classes: ClassList | Sequence[str] | None, pixels_from: int = 1
+) -> GroundTruth:
+    """Ground truth of (tree, list) pairs. `classes` of None: VOC's, or else those that occur."""
+    names = classes.names if isinstance(classes, ClassList) else None if classes is None else tuple(classes)
+    number = None if names is None else {name: i for i, name in enumerate(names)}
+    sources: dict[str, Path] = {}
+    files: list[Path] = []
     sizes: list[tuple[int, int]] = []
     image_index: list[int] = []
     objects: list[AnnotatedObject] = []
     for folder, split in folders:
-        for image in read_image_list(folder, split):
-            if image in files:
+        place = folder / "Annotations" if split else annotation_folder(folder) or folder
+        listed = (
+            read_image_list(folder, split) if split else sorted(file.stem for file in place.glob("*.xml"))
+        )
+        pictures = _pictures(folder, place)
+        for image in listed:
+            if image in sources:
                 where = folder / "ImageSets" / "Main" / f"{split}.txt"
                 found = f"image {image!r}, already listed in a split before"
                 raise InputError(where, found, "splits without common images")
-            size, things = read_annotation(folder / "Annotations" / f"{image}.xml", number)
+            sources[image] = place / f"{image}.xml"
+            files.append(pictures.get(image) or folder / "JPEGImages" / f"{image}.jpg")
+            size, things = read_annotation(sources[image], number, pixels_from, files[-1])
             image_index += [len(sizes)] * len(things)
             sizes.append(size)
             objects += things
-            files[image] = folder / "JPEGImages" / f"{image}.jpg"
-    return GroundTruth(
-        images=files,
+    source = folders[0][0]
+    if names is None:
+        names = _occurring_classes(source, objects, image_index, list(sources.values()))
+        number = {name: i for i, name in enumerate(names)}
+    assert number is not None
+    unknown = sum(width == UNKNOWN_SIZE for width, _ in sizes)
+    if unknown:
+        warn(
+            f"{source}: {unknown:,} of {len(sizes):,} images have neither a size in their annotation nor a "
+            "file: detections on them are not clipped to the image"
+        )
+    truth = GroundTruth(
+        images=sources,
         classes=names,
         sizes=sizes,
         image_index=image_index,
@@ -166,8 +239,36 @@ def _read(folders: Sequence[tuple[Path, str]], classes: ClassList | Sequence[str
             "occluded": np.array([thing.occluded for thing in objects], dtype=np.int8),
             "pose": np.array([thing.pose for thing in objects], dtype=np.str_),
         },
-        files=tuple(files.values()),
+        files=files,
     )
+    check_objects(source, truth, lambda row: str(list(sources.values())[image_index[row]]))
+    return truth
+
+
+def _pictures(folder: Path, annotations: Path) -> dict[str, Path]:
+    """The image files of a tree, by name: those in VOC's folder, or else in the usual places."""
+    found: dict[str, Path] = {}
+    for place in (folder / "JPEGImages", folder / "images", annotations):
+        for file in sorted(place.iterdir()) if place.is_dir() else ():
+            if file.suffix.lower() in IMAGE_SUFFIXES:
+                found.setdefault(file.stem, file)
+    return found
+
+
+def _occurring_classes(
+    folder: Path, objects: Sequence[AnnotatedObject], image_index: Sequence[int], files: Sequence[Path]
+) -> tuple[str, ...]:
+    """VOC's classes if no other occurs, or else those that do. Of an official tree others are mistakes."""
+    occurring = sorted({thing.label for thing in objects})
+    others = [name for name in occurring if name not in VOC_CLASSES]
+    if not others:
+        return VOC_CLASSES
+    if OFFICIAL_TREE.fullmatch(folder.name) and len(others) < len(occurring) - len(others):
+        row = next(row for row, thing in enumerate(objects) if thing.label == others[0])
+        expected = f"one of the classes {', '.join(VOC_CLASSES)}; or others in {folder / 'classes.yaml'}"
+        raise InputError(f"{files[image_index[row]]}: <name>", repr(others[0]), expected)
+    warn(f"{folder}: the classes are those that occur, as no classes.yaml names any: {', '.join(occurring)}")
+    return tuple(occurring)
 
 
 def read_image_list(folder: Path | str, split: str) -> list[str]:
@@ -183,7 +284,7 @@ def read_image_list(folder: Path | str, split: str) -> list[str]:
     lists = Path(folder) / "ImageSets" / "Main"
     path = lists / f"{split}.txt"
     if not path.is_file():
-        there = ", ".join(sorted(file.stem for file in lists.glob("*.txt"))) or "none at all"
+        there = ", ".join(voc_lists(Path(folder))) or "none at all"
         raise InputError(path, "no such list", f"one of the lists in {lists}: {there}")
     lines: dict[str, int] = {}
     for number, line in enumerate(read_text(path, "a list of images").split("\n"), start=1):
@@ -270,9 +371,12 @@ class AnnotatedObject(NamedTuple):
 
 
 def read_annotation(
-    path: Path, classes: Mapping[str, object]
+    path: Path, classes: Mapping[str, object] | None, pixels_from: int = 1, picture: Path | None = None
 ) -> tuple[tuple[int, int], list[AnnotatedObject]]:
     """Size (width, height) of the image and its objects, in the order of the file.
+
+    `classes` of None: any. `pixels_from` 0: coordinates are continuous pixels. A size that is missing or 0 is
+    that of the `picture`, where it is at hand, else :data:`~data.formats.files.UNKNOWN_SIZE`.
 
     Raises
     ------
@@ -295,30 +399,43 @@ def read_annotation(
         raise InputError(path, f"unreadable XML ({error})", "XML in UTF-8") from None
     if root.tag != "annotation":
         raise InputError(path, f"the root element <{root.tag}>", "<annotation>, as VOC's files have it")
-    element = root.find("size")
-    if element is None:
-        raise InputError(path, "no <size>", "<size> with <width> and <height> of the image in pixels")
-    lengths = []
-    for tag in ("width", "height"):
-        text = _text(element, tag)
-        length = number_of(text, tag)
-        if not isinstance(length, float) or length <= 0 or not length.is_integer():
-            expected = "the image's size: a whole number above 0"
-            raise InputError(f"{path}: <size><{tag}>", repr(text), expected)
-        lengths.append(int(length))
-    size = (lengths[0], lengths[1])
+    size = _size(path, root.find("size"), picture)
     objects = [
-        _object(f"{path}: object {number}", thing, classes, size)
+        _object(f"{path}: object {number}", thing, classes, size, pixels_from)
         for number, thing in enumerate(root.findall("object"), start=1)
     ]
     return size, objects
 
 
+def _size(path: Path, element: Element | None, picture: Path | None) -> tuple[int, int]:
+    """Width and height, those of the picture where the annotation has none."""
+    lengths: list[int] = []
+    at_hand = picture is not None and is_file(picture)
+    for tag in ("width", "height"):
+        text = "" if element is None else _text(element, tag)
+        length = number_of(text or "0", tag)
+        if isinstance(length, float) and length < 0 and at_hand:
+            length = 0.0
+        if not isinstance(length, float) or length < 0 or not length.is_integer() or length > UNKNOWN_SIZE:
+            expected = "the image's size: a whole number above 0"
+            raise InputError(f"{path}: <size><{tag}>", repr(text), expected)
+        lengths.append(int(length))
+    if all(lengths):
+        return lengths[0], lengths[1]
+    return image_size(picture) if picture is not None and at_hand else (UNKNOWN_SIZE, UNKNOWN_SIZE)
+
+
 def _object(
-    where: str, element: Element, classes: Mapping[str, object], size: tuple[int, int]
+    where: str,
+    element: Element,
+    classes: Mapping[str, object] | None,
+    size: tuple[int, int],
+    pixels_from: int,
 ) -> AnnotatedObject:
     label = _text(element, "name")
-    if label not in classes:
+    if classes is None and not label:
+        raise InputError(f"{where}: <name>", "nothing", "the name of a class")
+    if classes is not None and label not in classes:
         raise InputError(f"{where}: <name>", repr(label), f"one of the classes {', '.join(classes)}")
     named = f"{where} ({label})"
     found = element.findall("bndbox")
@@ -333,7 +450,8 @@ def _object(
             found_text = repr(text) if text else "nothing"
             raise InputError(f"{named}: <bndbox><{tag}>", found_text, "a number of pixels")
         corners[tag] = value
-    box = box_in_image(lambda tag: f"{named}: <bndbox>" + f"<{tag}>" * bool(tag), corners, size)
+    place = lambda tag: f"{named}: <bndbox>" + f"<{tag}>" * bool(tag)  # noqa: E731
+    box = box_in_image(place, corners, size, pixels_from)
     flags = {}
     for tag, absent in (("difficult", 0), ("truncated", UNKNOWN), ("occluded", UNKNOWN)):
         text = _text(element, tag)
@@ -411,6 +529,8 @@ def read_detections(
     classes: Iterable[str],
     lenient: bool = False,
     sizes: ArrayLike | None = None,
+    box_format: str | None = None,
+    normalized: bool = False,
 ) -> Detections:
     """Read VOC detection text, in the order of the classes and, within a class, of the file.
 
@@ -429,6 +549,9 @@ def read_detections(
     sizes
         ``(I, 2)`` width and height of the images. Some detectors clip boxes that lie beyond the image, which
         inverts them: with the sizes such a box is recognised and kept, without area, at its rank.
+    box_format, normalized
+        What the last four columns are, see :data:`~data.formats.validation.BOX_FORMATS` (default: xyxy), and
+        whether they are fractions of the image's size, not pixels from 1.
 
     Raises
     ------
@@ -443,7 +566,8 @@ def read_detections(
     truth = GroundTruth(names, classes, known, [], [], [])
     numbers = Lookup((name.encode(), i) for i, name in enumerate(names))
     files = _files_of_classes(path, truth.classes, lenient)
-    tables = [_read_file(files[label], label, truth, numbers, lenient) for label in sorted(files)]
+    read_as = BoxFormat.chosen(box_format, normalized, BoxFormat("xyxy"))
+    tables = [_read_file(files[label], label, truth, numbers, lenient, read_as) for label in sorted(files)]
     image_index, labels, scores, boxes = (np.concatenate(column) for column in zip(*tables, strict=True))
     return Detections(truth.images, truth.classes, image_index, labels, scores, boxes)
 
@@ -469,7 +593,7 @@ def _files_of_classes(path: Path, classes: Sequence[str], lenient: bool) -> dict
             continue
         if not lenient:
             raise fault
-        warnings.warn(f"file left out: {fault}", stacklevel=3)
+        warn(f"file left out: {fault}")
     if not files:
         expected = "a file for each class, such as comp4_det_test_dog.txt"
         raise InputError(path, "no detection file of any of the classes", expected)
@@ -482,7 +606,9 @@ def class_of_file(stem: str, classes: Sequence[str]) -> int | None:
     return max(fits, key=lambda i: len(classes[i]), default=None)
 
 
-def _read_file(path: Path, label: int, truth: GroundTruth, numbers: Lookup, lenient: bool) -> Columns:
+def _read_file(
+    path: Path, label: int, truth: GroundTruth, numbers: Lookup, lenient: bool, read_as: BoxFormat
+) -> Columns:
     """The valid lines of a file."""
     content = read_utf8(path, LINES, lenient)
     faults = Faults(path, lenient, "lines")
@@ -500,6 +626,11 @@ def _read_file(path: Path, label: int, truth: GroundTruth, numbers: Lookup, leni
         lines = lines._replace(numbers=np.array(list(good))[lines.numbers - 1])
     found = lines
     scores, boxes = found.values[:, 0], found.values[:, 1:]
+    image_index = np.fromiter(map(numbers.__getitem__, found.images), np.int64, len(found.images))
+    if read_as != BoxFormat("xyxy"):
+        if read_as.normalized:
+            boxes[:, :2] += 1  # no fractions count from 1
+        boxes = as_xyxy(boxes, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
     problems = detection_problems(truth, scores, boxes, lambda row: "", lambda row: "")
 
     def unknown_image(row: int) -> Problem:
@@ -511,10 +642,11 @@ def _read_file(path: Path, label: int, truth: GroundTruth, numbers: Lookup, leni
 
     def inverted(row: int) -> Problem:
         box = " ".join(f"{value:g}" for value in (boxes[row] + [1, 1, 0, 0]).tolist())
-        return f"the inverted box {box}", "xmin <= xmax and ymin <= ymax", "with an inverted box"
+        expected = "xmin <= xmax and ymin <= ymax (--box-format says what the columns are)"
+        return f"the inverted box {box}", expected, "with an inverted box"
 
     rows = Rows(
-        np.fromiter(map(numbers.__getitem__, found.images), np.int64, len(found.images)),
+        image_index,
         np.full(len(found.images), label),
         boxes,
         lambda row: f"{path}:{found.numbers[row]}",

@@ -2,7 +2,8 @@
 
 A data set in Ultralytics' layout is ``data.yaml``, images, and a text file of labels for each. A label is
 ``class x_center y_center width height``, a detection has a ``confidence`` after it, as Ultralytics' and
-YOLOv5's ``save_txt`` with ``save_conf`` write it.
+YOLOv5's ``save_txt`` with ``save_conf`` write it. A label may go on with the points of a pose, as many as
+``kpt_shape`` in ``data.yaml`` says, or be a polygon: a class and three or more points.
 """
 
 from __future__ import annotations
@@ -15,18 +16,32 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.boxes import cxcywh_to_xyxy
-from data.formats.files import IMAGE_SUFFIXES, UNKNOWN_SIZE, image_size, read_text, read_utf8, read_yaml
+from data.formats.classes import class_names
+from data.formats.files import (
+    IMAGE_SUFFIXES,
+    UNKNOWN_SIZE,
+    image_size,
+    is_file,
+    read_text,
+    read_utf8,
+    read_yaml,
+)
 from data.formats.names import NO_INDEX, distinct_names, images_by_name
 from data.formats.validation import (
+    FEW_FIT,
+    BoxFormat,
     Fault,
     Faults,
     Problem,
     Rows,
+    as_xyxy,
+    check_objects,
     detection_problems,
     detections_of,
     number_of,
+    shown,
     valid_rows,
+    warn,
 )
 from data.records import Detections, GroundTruth, InputError
 
@@ -40,6 +55,8 @@ COLUMNS = f"{LABEL_COLUMNS} confidence"
 DETECTIONS = f"detections: lines of {COLUMNS}, a file an image"
 SMALLEST_POLYGON = 7  # columns: a class and three points
 LARGEST_FRACTION = 2.0  # a place beyond this is no fraction of the image but a pixel
+POLYGON_SLACK = 0.01  # share of the image by which rounding may take the points of a polygon out of it
+FRACTIONS = BoxFormat("cxcywh", normalized=True)
 NOT_IMAGES = ("classes.txt",)  # what labelling tools leave beside the labels
 
 
@@ -52,9 +69,10 @@ def read_yolo(path: Path | str, split: str = "val", lenient: bool = False) -> Gr
     A split is a folder of images (with those in it), a text file that lists them, or several of either. The
     labels of ``…/images/…/a.jpg`` are ``…/labels/…/a.txt``, those of an image elsewhere lie beside it; an
     image without such a file shows no object. Places are relative to ``path``, and that to the folder of the
-    YAML file. Of a label that is a polygon, the box around it is taken. Images are called as their files,
-    without folder and extension; with the folder where two share a name. One that is listed twice counts
-    once. Sizes come from the headers of the image files.
+    YAML file. Of a label with the points of a pose the box is taken, of a polygon the box around it. Images
+    are called as their files, without folder and extension; with the folder where two share a name. One that
+    is listed twice counts once. Sizes come from the headers of the image files. Objects beyond the border of
+    their image, and those that are there twice, are counted in a warning.
 
     Parameters
     ----------
@@ -69,22 +87,24 @@ def read_yolo(path: Path | str, split: str = "val", lenient: bool = False) -> Gr
     ------
     InputError
         No such file, folder or split, an unreadable image, no label file at all; or, with file and line:
-        other columns, no number, a class without a name, a box without area or in pixels.
+        other columns, no number, a class without a name, a box without area or in pixels, a polygon that
+        leaves the image; with the line of its list, an image that is not there.
     """
     path = Path(path)
     content = _content(path)
     names = _class_names(path, content)
+    pose_columns = _pose_columns(path, content)
     splits = _splits(content)
     if split not in splits:
         raise InputError(path, f"no {split}", f"one of {', '.join(splits) or ', '.join(SPLITS)}")
     images = _images(path, content, split, splits[split])
     files = [_label_file(image) for image in images]
-    present = [i for i, file in enumerate(files) if file.is_file()]
+    present = [i for i, file in enumerate(files) if is_file(file)]
     if not present:
         raise InputError(files[0], "no such file, nor any other label file", "labels beside the images")
     sizes = np.array([image_size(image) for image in images], dtype=np.int64)
     faults = Faults(path, lenient, "objects")
-    lines = _read_lines([files[i] for i in present], faults, LABEL_COLUMNS, polygons=True)
+    lines = _read_lines([files[i] for i in present], faults, LABEL_COLUMNS, True, pose_columns)
     image_index = np.array(present, dtype=np.int64)[lines.file_index]
 
     def box(row: int) -> Problem:
@@ -95,7 +115,7 @@ def read_yolo(path: Path | str, split: str = "val", lenient: bool = False) -> Gr
     rows = Rows(
         image_index,
         _labels(number, len(names)),
-        _boxes(lines, sizes[image_index]),
+        as_xyxy(lines.values[:, 1:5], FRACTIONS, sizes[image_index]),
         lines.where,
         {
             "class": lambda row: (
@@ -109,7 +129,7 @@ def read_yolo(path: Path | str, split: str = "val", lenient: bool = False) -> Gr
     keep = valid_rows(rows, faults)
     common = os.path.commonpath([image.parent for image in images])
     relative = [os.path.relpath(image, common) for image in images]
-    return GroundTruth(
+    truth = GroundTruth(
         distinct_names(relative) or relative,
         names,
         sizes,
@@ -117,7 +137,10 @@ def read_yolo(path: Path | str, split: str = "val", lenient: bool = False) -> Gr
         rows.labels[keep],
         rows.boxes[keep],
         files=images,
+        file_names=relative,
     )
+    check_objects(path, truth, lambda row: lines.where(int(keep[row])))
+    return truth
 
 
 def yolo_splits(path: Path) -> dict[str, list[str]]:
@@ -131,7 +154,7 @@ def _content(path: Path) -> dict[str, Any]:
         value = content.get(name)
         listed = value if isinstance(value, list) else [value]
         if value is not None and not all(isinstance(place, str) and place for place in listed):
-            raise InputError(f"{path}: {name}", repr(value), "a folder, a text file, or a list of them")
+            raise InputError(f"{path}: {name}", shown(value), "a folder, a text file, or a list of them")
     return content
 
 
@@ -143,18 +166,28 @@ def _splits(content: dict[str, Any]) -> dict[str, list[str]]:
 def _class_names(path: Path, content: dict[str, Any]) -> tuple[str, ...]:
     names, where = content.get("names"), f"{path}: names"
     if isinstance(names, dict):
-        if set(names) != set(range(len(names))):
-            raise InputError(where, f"the numbers {', '.join(map(str, names))}", NAMES)
+        numbers = {number for number in names if isinstance(number, int) and not isinstance(number, bool)}
+        if numbers != set(range(len(names))):
+            raise InputError(where, f"the numbers {', '.join(map(shown, list(names)[:20]))}", NAMES)
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
-        raise InputError(where, "nothing" if not names else repr(names), NAMES)
-    listed = [str(name) for name in names]
-    if len(set(listed)) != len(listed):
-        twice = next(name for i, name in enumerate(listed) if name in listed[:i])
-        raise InputError(where, f"{twice!r} twice", "each class once")
+        raise InputError(where, "nothing" if not names else shown(names), NAMES)
+    listed = class_names(names, lambda index: f"{where}[{index}]")
     if content.get("nc") not in (None, len(listed)):
-        raise InputError(f"{path}: nc", repr(content["nc"]), f"{len(listed)}, as many as there are names")
-    return tuple(listed)
+        raise InputError(f"{path}: nc", shown(content["nc"]), f"{len(listed)}, as many as there are names")
+    return listed
+
+
+def _pose_columns(path: Path, content: dict[str, Any]) -> int:
+    """The columns of a label with the points of a pose; 0 where ``kpt_shape`` does not speak of any."""
+    shape = content.get("kpt_shape")
+    if shape is None:
+        return 0
+    whole = isinstance(shape, list) and all(type(length) is int for length in shape)
+    if not whole or len(shape) != 2 or shape[0] < 1 or shape[1] not in (2, 3):
+        expected = "the number of points of a pose and of their values, 2 or 3: [17, 3]"
+        raise InputError(f"{path}: kpt_shape", shown(shape), expected)
+    return 5 + int(shape[0]) * int(shape[1])
 
 
 def _images(path: Path, content: dict[str, Any], split: str, places: Sequence[str]) -> list[Path]:
@@ -172,8 +205,12 @@ def _images(path: Path, content: dict[str, Any], split: str, places: Sequence[st
         if source.is_dir():
             images += sorted(file for file in source.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
         else:
-            lines = filter(None, map(str.strip, read_text(source, "a list of images").splitlines()))
-            images += [source.parent / line for line in lines]  # an absolute line replaces the parent
+            for number, line in enumerate(read_text(source, "a list of images").splitlines(), start=1):
+                if line.strip():
+                    images.append(source.parent / line.strip())  # an absolute line replaces the parent
+                    if not is_file(images[-1]):
+                        found = f"the image {shown(line.strip())}, which is not there"
+                        raise InputError(f"{source}:{number}", found, f"an image, such as {images[-1]}")
     if not images:
         raise InputError(f"{path}: {split}", f"no image in {', '.join(places)}", "a folder or list of images")
     return list(dict.fromkeys(images))
@@ -191,10 +228,18 @@ def _label_file(image: Path) -> Path:
 # ---------------------------------------------------------------- detections
 
 
-def read_yolo_detections(folder: Path | str, truth: GroundTruth, lenient: bool = False) -> Detections:
+def read_yolo_detections(
+    folder: Path | str,
+    truth: GroundTruth,
+    lenient: bool = False,
+    box_format: str | None = None,
+    normalized: bool = True,
+) -> Detections:
     """Detections from YOLO text files, those of an image in the file of its name, in the order of the files.
 
-    A class is its number from 0. An image without a file has no detections.
+    A line is ``class x_center y_center width height confidence``; a class is its number from 0. An image
+    without a file has no detections. Files in which the confidence is before the box are read as such, with
+    a warning, where the boxes of most lines would leave the image otherwise and none does so.
 
     Parameters
     ----------
@@ -204,6 +249,10 @@ def read_yolo_detections(folder: Path | str, truth: GroundTruth, lenient: bool =
         The ground truth.
     lenient
         Drop the lines and files that are at fault, with a warning that counts them, instead of raising.
+    box_format
+        What the numbers of a box are, see :data:`~data.formats.validation.BOX_FORMATS` (default: cxcywh).
+    normalized
+        They always are fractions of the image's size.
 
     Raises
     ------
@@ -228,8 +277,15 @@ def read_yolo_detections(folder: Path | str, truth: GroundTruth, lenient: bool =
         if image == NO_INDEX and not lenient:  # an empty file, too, would be a sign of the wrong folder
             raise InputError(file, f"the unknown image {file.stem!r}", "files named as the images")
     image_index = image_of_file[lines.file_index]
-    boxes = _boxes(lines, truth.sizes[image_index])  # of an unknown image with any size: it is dropped
-    number, scores = lines.values[:, 0], lines.values[:, 5]
+    number, scores, given = lines.values[:, 0], lines.values[:, 5], lines.values[:, 1:5]
+    if box_format is None and _confidence_first(lines.values):
+        warn(
+            f"{folder}: the confidence was read as the column before the box, because most boxes of "
+            f"{COLUMNS} would leave their image and none of class confidence x_center y_center width height"
+        )
+        scores, given = lines.values[:, 1], lines.values[:, 2:6]
+    read_as = BoxFormat.chosen(box_format, normalized, FRACTIONS)
+    boxes = as_xyxy(given, read_as, truth.sizes[image_index])  # of an unknown image with any size: dropped
     problems = detection_problems(
         truth,
         scores,
@@ -237,9 +293,24 @@ def read_yolo_detections(folder: Path | str, truth: GroundTruth, lenient: bool =
         lambda row: lines.files[lines.file_index[row]].stem,
         lambda row: f"{number[row]:g}",
         f"a number from 0 to {len(truth.classes) - 1}",
+        images=images,
     )
     labels = _labels(number, len(truth.classes))
-    return detections_of(truth, Rows(image_index, labels, boxes, lines.where, problems, scores), faults)
+    told = (given, read_as) if box_format is None else None
+    rows = Rows(image_index, labels, boxes, lines.where, problems, scores, given=told)
+    return detections_of(truth, rows, faults)
+
+
+def _confidence_first(values: NDArray[np.float64]) -> bool:
+    """Whether lines (M, 6) hold class, confidence, box: most boxes leave the image else, and none does so."""
+
+    def inside(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+        half = boxes[:, 2:] / 2
+        within = (boxes[:, :2] - half >= -POLYGON_SLACK) & (boxes[:, :2] + half <= 1 + POLYGON_SLACK)
+        return np.asarray((within & (half >= 0)).all(axis=1), dtype=np.bool_)
+
+    usual = inside(values[:, 1:5])
+    return len(values) > 0 and float(usual.mean()) < FEW_FIT and bool(inside(values[:, 2:6]).all())
 
 
 def label_files(folder: Path) -> list[Path]:
@@ -278,16 +349,14 @@ def _labels(numbers: NDArray[np.float64], classes: int) -> NDArray[np.int64]:
     return np.where(np.isin(numbers, np.arange(classes)), numbers, NO_INDEX).astype(np.int64)
 
 
-def _boxes(lines: Lines, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """``(M, 4)`` xyxy in pixels; `sizes` (M, 2) are those of each line's image."""
-    return cxcywh_to_xyxy(lines.values[:, 1:5] * np.tile(sizes, 2))
-
-
-def _read_lines(files: Sequence[Path], faults: Faults, columns: str, polygons: bool = False) -> Lines:
+def _read_lines(
+    files: Sequence[Path], faults: Faults, columns: str, polygons: bool = False, pose_columns: int = 0
+) -> Lines:
     """The numbers of all lines of all files, `columns` of each; empty lines are left out.
 
     Faults are another number of columns, no finite number, a place in pixels, a byte that is not UTF-8.
     `polygons`: more columns may be a class and the points of a polygon; it becomes the box around them.
+    `pose_columns`: of a line that goes on with the points of a pose, where there are any; no polygons then.
     """
     width = len(columns.split())
     contents = [read_utf8(file, f"lines of {columns}", faults.lenient) for file in files]
@@ -310,7 +379,7 @@ def _read_lines(files: Sequence[Path], faults: Faults, columns: str, polygons: b
         pass
     good = []
     for row in filled.tolist():
-        read = _read_line(words[row], columns.split(), polygons)
+        read = _read_line(words[row], columns.split(), polygons, pose_columns)
         if isinstance(read, list):
             values[row] = read
             good.append(row)
@@ -320,15 +389,19 @@ def _read_lines(files: Sequence[Path], faults: Faults, columns: str, polygons: b
     return Lines(files, file_index[keep], numbers[keep], values[keep])
 
 
-def _read_line(words: Sequence[bytes], columns: Sequence[str], polygons: bool) -> list[float] | Problem:
+def _read_line(
+    words: Sequence[bytes], columns: Sequence[str], polygons: bool, pose_columns: int
+) -> list[float] | Problem:
     """The numbers of a line, or what is wrong with it."""
-    polygon = polygons and len(words) >= SMALLEST_POLYGON and len(words) % 2 == 1
-    if len(words) != len(columns) and not polygon:
+    polygon = polygons and not pose_columns and len(words) >= SMALLEST_POLYGON and len(words) % 2 == 1
+    if len(words) not in (len(columns), pose_columns) and not polygon:
         lacking = "; no confidence (save_conf=True writes it)" if len(words) == len(columns) - 1 == 5 else ""
-        return f"{len(words)} columns{lacking}", f"{len(columns)}: {' '.join(columns)}", "of other columns"
+        pose = f", or {pose_columns} with the points that kpt_shape says" if pose_columns else ""
+        expected = f"{len(columns)}: {' '.join(columns)}{pose}"
+        return f"{len(words)} columns{lacking}", expected, "of other columns"
     values: list[float] = []
     for place, word in enumerate(words):
-        name = "a point" if polygon and place else columns[place]
+        name = "a point" if polygon and place else columns[place] if place < len(columns) else "a point"
         value = number_of(word, name)
         if not isinstance(value, float):
             return value
@@ -337,7 +410,13 @@ def _read_line(words: Sequence[bytes], columns: Sequence[str], polygons: bool) -
             return found, "a fraction of the image's size, not pixels", "in pixels"
         values.append(value)
     if polygon:
+        if not all(-POLYGON_SLACK <= value <= 1 + POLYGON_SLACK for value in values[1:]):
+            found = f"{len(words)} columns that make no polygon inside the image"
+            expected = (
+                "a class and points from 0 to 1; kpt_shape in data.yaml where they are a box and a pose"
+            )
+            return found, expected, "of a polygon beyond the image"
         x, y = values[1::2], values[2::2]
         left, top, right, bottom = min(x), min(y), max(x), max(y)
         return [values[0], (left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
-    return values
+    return values[: len(columns)]

@@ -142,7 +142,7 @@ def illustrations(diagnoses: Sequence[Diagnosis], comparison: Comparison | None 
     diagnoses
         One or several detectors on the same ground truth.
     comparison
-        Their bootstrap, for the figures that show intervals.
+        Their comparison, for the figures that show intervals.
     """
     check_comparable(diagnoses)
     numbered, grouped = list(enumerate(diagnoses, 1)), len(diagnoses[0].groups) > 1

@@ -197,10 +197,10 @@ def read_picture(truth: GroundTruth, image: int) -> NDArray[np.uint8]:
 
 def _counted(diagnosis: Diagnosis, score_threshold: float | None) -> Shown:
     """The detections that the breakdown counts, those below a score left out."""
-    drawn = diagnosis.breakdown.verdict >= 0
+    drawn = diagnosis.breakdown.counted_types >= 0
     if score_threshold is not None:
         drawn &= diagnosis.detections.scores >= score_threshold
-    taken = diagnosis.assignment.objects
+    taken = diagnosis.assignment.object_rows
     found = np.zeros(len(diagnosis.truth), dtype=bool)
     found[taken[drawn & (taken >= 0)]] = True
     return Shown(diagnosis, drawn, found)
@@ -243,7 +243,7 @@ def _draw_picture(
 
     rows = np.flatnonzero(shown.drawn & (detections.image_index == image))
     rows = rows[np.argsort(-detections.scores[rows], kind="stable")]
-    kinds = [ERROR_TYPES[verdict] for verdict in shown.diagnosis.breakdown.verdict[rows]]
+    kinds = [ERROR_TYPES[verdict] for verdict in shown.diagnosis.breakdown.counted_types[rows]]
     boxes = [_inside(box * scale, size) for box in detections.boxes[rows]]
     for kind, box in zip(kinds[::-1], boxes[::-1], strict=True):  # the surest on top
         frame = _rectangle(box, fill=False, edgecolor=kind.colour, linewidth=1.8, label=kind.name)

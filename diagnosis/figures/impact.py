@@ -32,7 +32,7 @@ from diagnosis.figures.style import (
     write_beside,
     write_in_middle,
 )
-from diagnosis.impact import VARIANTS
+from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis
 from diagnosis.similar import group_indices
 from diagnosis.tide import BEYOND, DAP_COLUMNS, TIDE_ERRORS, Tide, explain
@@ -92,7 +92,7 @@ def _size(objects: int, classes: int) -> str:
 def impact_bars(diagnosis: Diagnosis) -> Figure:
     """How much average precision there is to gain from each type of error, by group of classes."""
     result, (groups, cut) = diagnosis.impact, shown_groups(diagnosis)
-    rows = [[variant.name for variant in VARIANTS].index(bar[0]) for bar in IMPACT_BARS]
+    rows = [[variant.name for variant in IMPACT_VARIANTS].index(bar[0]) for bar in IMPACT_BARS]
     gains = {group: 100 * result.bars(members)[rows] for group, members in groups.items()}
     panels = {}
     for group, members in groups.items():

@@ -86,8 +86,8 @@ def choose(diagnosis: Diagnosis, each: int, total: int) -> NDArray[np.int64]:
     At most `each` of a class and type, and `total` in all: first the surest of each class and type, then the
     second, and so on.
     """
-    rows = np.flatnonzero(diagnosis.breakdown.verdict > CORRECT)
-    kinds = diagnosis.breakdown.verdict[rows].astype(np.int64)
+    rows = np.flatnonzero(diagnosis.breakdown.counted_types > CORRECT)
+    kinds = diagnosis.breakdown.counted_types[rows].astype(np.int64)
     group = diagnosis.detections.labels[rows] * len(ERROR_TYPES) + kinds
     order = np.lexsort((diagnosis.matching.rank[rows], group))
     rows, group = rows[order], group[order]
@@ -108,7 +108,7 @@ def collect(diagnoses: Sequence[Diagnosis], limits: Gallery, drawn: int = 0) -> 
         rows = choose(diagnosis, limits.each, limits.total // len(diagnoses))
         shown += _examples(diagnosis, position, rows, limits, unread)
     shown = _within(shown, 1e6 * limits.megabytes - drawn)
-    errors = sum(int((diagnosis.breakdown.verdict > CORRECT).sum()) for diagnosis in diagnoses)
+    errors = sum(int((diagnosis.breakdown.counted_types > CORRECT).sum()) for diagnosis in diagnoses)
     return Examples(tuple(shown), errors, tuple(unread[image] for image in sorted(unread)))
 
 
@@ -145,7 +145,7 @@ def _examples(
             if reason:
                 unread[image] = f"{truth.images[image]}: {reason}"
         kind, size = int(verdict.types[row]), truth.sizes[image].astype(np.float64)
-        object_ = NONE if kind == BACKGROUND else int(verdict.objects[row])
+        object_ = NONE if kind == BACKGROUND else int(verdict.object_rows[row])
         box = np.clip(detections.boxes[row], 0, np.tile(size, 2))
         wanted = [] if object_ == NONE else [truth.boxes[object_]]
         part = np.append([0.0, 0.0], size) if pixels is None else part_around([box, *wanted], size)

@@ -12,7 +12,7 @@ from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.characteristics import FEWEST_OBJECTS
 from diagnosis.compare import p_value, quantity_name
 from diagnosis.figures.style import count
-from diagnosis.impact import VARIANTS
+from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis
 from diagnosis.report.blocks import (
     ABSENT,
@@ -58,11 +58,11 @@ NOTES = {
     "compared with one of many.",
     "tide": "The six errors of TIDE (Bolya et al., 2020). Its rules differ from those of the breakdown "
     "above: it looks at the 100 surest detections of each image, not at the top of each class.",
-    "comparison": "Intervals of the paired bootstrap over images: all detectors see the same resamples. "
+    "comparison": "Intervals from random halves of the images, the same for all detectors (paired). "
     "Where an interval leaves out zero, the difference is more than the chance of which images were drawn.",
 }
 NOTE_OF_ONE_DETECTOR = (
-    "Intervals of the bootstrap over images: how far the numbers go up and down with the chance of which "
+    "Intervals from random halves of the images: how far the numbers go up and down with the chance of which "
     "images were drawn."
 )
 QUANTITY_HEADINGS = {
@@ -137,7 +137,7 @@ def _impact(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
         ("apn", "normalized", "normalised average precision (Hoiem)"),
     ):
         groups = []
-        for variant in VARIANTS:
+        for variant in IMPACT_VARIANTS:
             changed = variant.name.partition("_")[2].removeprefix("pure_")
             if changed:  # all of them but "all", the detections as they are
                 kind = next((kind.name for kind in ERROR_TYPES if changed.startswith(kind.name)), "")
@@ -312,7 +312,7 @@ def _differences(numbers: Json) -> list[Block]:
 def _few_images(diagnosis: Diagnosis) -> str:
     """What to think of intervals that few images are behind; empty where there are no such intervals.
 
-    The bootstrap draws from the images at hand: of a few, it shows less than the chance there was.
+    Halves of a few images show less than the chance there was.
     """
     truth, counts = diagnosis.truth, ~diagnosis.matching.ignored
     if len(truth.images) < FEW_IMAGES:
@@ -345,7 +345,7 @@ def _runs(entries: Sequence[Json]) -> list[Block]:
 
 
 def _quantities(entry: Json) -> Iterator[tuple[str, str, Json]]:
-    """Section, name and numbers of what was bootstrapped over all classes."""
+    """Section, name and numbers of what was resampled over all classes."""
     for section, members in entry.items():
         if isinstance(members, Mapping) and section != "classes":
             yield from ((section, name, numbers) for name, numbers in members.items())

@@ -96,12 +96,12 @@ def test_classes_without_groups(tmp_path):
         ("classes: [cat\nsimilar: []", r"classes.yaml:2: found malformed YAML"),
         ("", "found no keys"),
         ("- cat\n- dog\n", "found no keys"),
-        ("clases: [cat]", r"unknown key 'clases' \(did you mean classes\?\)"),
+        ("clases: [cat]", r"unknown key .clases.; .*did you mean .classes.\?"),
         ("similar: []", "classes.yaml: classes: found nothing"),
         ("classes: []", "found no class"),
         ("classes: cat", "classes: found 'cat'; expected a list"),
-        ("classes: [cat, no]", "classes: found False; expected a class name"),
-        ("classes: [cat, cat]", "found 'cat' twice"),
+        ("classes: [cat, no]", r"classes\[1\]: found False; expected a class name"),
+        ("classes: [cat, cat]", "the name 'cat' a second time"),
         ("classes: [cat]\nsimilar: cat", "similar: found 'cat'"),
         ("classes: [cat]\nsimilar: [cat]", r"similar\[0\]: found 'cat'"),
         ("classes: [cat]\nsimilar: [[cat], [cow]]", r"similar\[1\]: found the unknown class 'cow'"),
@@ -195,16 +195,14 @@ def test_annotations_survive_writing_and_reading(tmp_path_factory, objects):
         ({"truncated": "0.5"}, "object 1: <truncated>: found '0.5'; expected 0 or 1"),
         ({"occluded": "2"}, "object 1: <occluded>: found '2'; expected 0 or 1"),
         ({"xmin": "4_8"}, "<bndbox><xmin>: found '4_8'; expected a number"),
-        ({"size": ""}, "000001.xml: found no <size>"),
         *(
             (
                 {"size": f"<size><width>{value}</width><height>5</height></size>"},
                 f"<size><width>: found '{value}'",
             )
-            for value in ("5.5", "inf", "1_0", "0", "wide")
+            for value in ("5.5", "inf", "1_0", "wide")
         ),
         ({"size": "<size><width>5</width><height>-1</height></size>"}, "<size><height>: found '-1'"),
-        ({"size": "<size><width>5</width></size>"}, "<size><height>: found ''"),
     ],
 )
 def test_wrong_annotations(tmp_path, fields, message):
@@ -227,7 +225,6 @@ OUTSIDE = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:/etc/passwd">]><annotation>&x;</
         (BOMB, "a.xml: found XML that declares entities or a document type"),
         (OUTSIDE, "a.xml: found XML that declares entities or a document type"),
         ('<?xml version="1.0" encoding="klingon"?><annotation/>', "a.xml.*found (unreadable|malformed) XML"),
-        ("<annotation/>", "a.xml: found no <size>"),
         ("<html><size/></html>", "a.xml: found the root element <html>; expected <annotation>"),
         (f"<annotation>{SIZE}<object><name>dog</name></object></annotation>",
          r"a.xml: object 1 \(dog\): found no <bndbox>"),

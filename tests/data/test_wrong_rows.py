@@ -154,7 +154,9 @@ WRONG = {
         ({"bbox": [1, 2, float("nan"), 4]}, "the bbox 1 2 nan 4; expected four finite numbers", ""),
         ({"bbox": [1, 2, 0, 4]}, "the bbox 1 2 0 4, without area", ""),
         ({"bbox": [1, 2, 3, -4]}, "the bbox 1 2 3 -4, without area", ""),
-        ({"id": 0}, r"the id 0 a second time \(first in annotations\[0\]\)", ""),
+        ({"iscrowd": 5}, "5 as iscrowd; expected 0 or 1", ""),
+        ({"iscrowd": float("nan")}, "nan as iscrowd", ""),
+        ({"area": -5}, "the area -5; expected a number of pixels from 0", ""),
         ({"iscrowd": "no"}, "a string as iscrowd", ""),
     ],
 }  # fmt: skip

@@ -102,7 +102,7 @@ def test_images_without_objects(tree):
         ("names: [\n", "data.yaml:2: found malformed YAML"),
         ("val: images/val\n", "data.yaml: names: found nothing; expected a list of class names"),
         ("names: {1: cat, 2: dog}\n", "names: found the numbers 1, 2"),
-        ("names: [cat, cat]\n", "names: found 'cat' twice"),
+        ("names: [cat, cat]\n", r"names\[1\]: found the name 'cat' a second time"),
         ("names: [cat]\nnc: 2\n", "nc: found 2; expected 1"),
         ("names: [cat]\nval: 3\n", "val: found 3; expected a folder"),
         ("names: [cat]\ntrain: x\n", "found no val; expected one of train"),

@@ -22,7 +22,7 @@ from detector import (
     spatial_shuffle,
 )
 from detector.intervene import shuffles
-from tests.detector.helpers import is_reordered, thin
+from tests.detector.helpers import changed_places, is_reordered, on_meta, thin
 
 
 class Around(nn.Module):
@@ -119,11 +119,51 @@ def test_odd_sizes(size: tuple[int, int, int], method: Any, per_image: bool) -> 
     assert outputs.isfinite().all()
 
 
-def test_maps_of_one_position_stay() -> None:
+def torchvisions(kind: str) -> nn.Module:
+    return getattr(torchvision.models, kind)(num_classes=5)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("method", ["spatial", "patch"])
+@pytest.mark.parametrize("chosen", [{"last": 2}, {"layer": 16}, {"layers": [15, 16]}])
+def test_layers_with_nothing_to_shuffle_are_refused(method: Any, chosen: dict[str, Any]) -> None:
+    network = on_meta(lambda: torchvisions("resnet34"))
+    patch = 2 if method == "patch" else None
+    message = (
+        rf"method '{method}': {next(iter(chosen))}: found layers? .*16 \(512x1x1\) with nothing to shuffle; "
+        "expected layers up to 14, or larger images"
+    )
+    with pytest.raises(ValueError, match=message):
+        modify_layers(network, method, **chosen, patch=patch, example=32)
+    assert not changed_places(network)
+    modify_layers(network, "channel", **chosen, example=32)  # 512 channels have an order
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["resnet101", "mobilenet_v2", "densenet121", "efficientnet_b0", "regnet_x_400mf", "convnext_tiny"],
+)
+def test_in_any_network(kind: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"found layers .*x1x1\) with nothing to shuffle; expected layers up"
+    ):
+        modify_layers(torchvisions(kind), "spatial", last=2, example=32)
+
+
+def test_of_some_layers_with_nothing_to_shuffle_it_is_said() -> None:
+    with pytest.warns(UserWarning, match=r"last: found layers 15 \(512x1x1\), 16 \(512x1x1\) with nothing"):
+        modify_layers(on_meta(lambda: torchvisions("resnet34")), "spatial", last=4, example=32)
+    with pytest.raises(ValueError, match="patch: found 1, in which nothing can move; expected a side of at"):
+        modify_layers(thin("vgg16"), "patch", last=4, patch=1)
+    with pytest.raises(ValueError, match=r"layer: found layer 1 \(1x8x8\) with nothing .*; expected another"):
+        modify_layers(nn.Sequential(nn.Conv2d(1, 2, 3)), "channel", layer=1, example=8)
+
+
+def test_maps_of_one_position_at_run_time() -> None:
     plain = thin("resnet18").eval()
     network = modify_layers(copy.deepcopy(plain), "spatial", last=1)
     x = torch.randn(2, 3, 8, 8)
-    assert network(x).equal(plain(x))
+    with pytest.warns(UserWarning, match="SpatialShuffle: found a map of 32x1x1, in which nothing can move"):
+        assert network(x).equal(plain(x))
     assert {(layer.height, layer.width) for layer in list_layers(network, 8)[-1:]} == {(1, 1)}
 
 

@@ -115,14 +115,15 @@ def test_any_network(kind: str) -> None:
     found: Any = profile(network, spread, patches=[2], passes=2, example=32)
     assert math.isnan(found.baseline().std)
     for layer in list_layers(network, 32):
-        row = found.at(layer.number, "spatial")
+        row = found.at(layer.number, "channel")
         assert (row.name, row.percent) == (layer.name, layer.percent)
         assert (row.channels, row.height, row.width) == (layer.channels, layer.height, layer.width)
-        for method in ("spatial", "channel"):
+        for method in ("spatial", "channel") if layer.height > 1 else ("channel",):
             values = found.at(layer.number, method).values
-            # One position has no order to lose; else each draw is another, and none leaves all as it was.
-            same = method == "spatial" and layer.height == 1
-            assert len({found.baseline().mean, *values}) == (1 if same else 3), (layer, method)
+            # Each draw is another, and none leaves all as it was.
+            assert len({found.baseline().mean, *values}) == 3, (layer, method)
+        # One position has no order to lose.
+        assert (found.at(layer.number, "spatial") is None) == (layer.height == 1)
         assert (layer.number, "patch") in {(r.layer, r.method) for r in found.rows} or layer.height <= 2
 
 
@@ -322,6 +323,19 @@ def test_a_patch_as_large_as_the_map_is_measured_once_as_the_spatial_shuffle() -
     assert list_layers(network)[4].height == 8
     assert [(row.method, row.patch) for row in found.rows[1:]] == [("patch", 4), ("spatial", None)]
     assert found.at(5, "patch", 8) is found.at(5, "patch", 16) is found.at(5, "spatial")
+
+
+def test_maps_of_one_position_are_passed_over() -> None:
+    network, options = (
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3, padding=1)),
+        {"methods": ["spatial"]},
+    )
+    found = profile(network, spread, passes=1, example=3, **options)  # type: ignore[arg-type]
+    assert found.layers == (1,)
+    with pytest.raises(
+        ValueError, match=r"layers: found 2 \(4x1x1\) with nothing to shuffle; expected larger"
+    ):
+        profile(network, spread, layers=[1, 2], example=3, **options)  # type: ignore[arg-type]
 
 
 def test_averaged_layers_are_passed_over() -> None:

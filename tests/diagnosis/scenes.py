@@ -67,6 +67,19 @@ def crowded(seed: int = 0, objects: int = 40, detections: int = 160, images: int
     return match(truth, Detections(truth.images, CLASSES, places, labels, scores, near))
 
 
+TOOL_NAMES = {
+    "all": "all",
+    "ignore_localization": "ignoreloc",
+    "fix_localization": "fixloc",
+    "only_localization": "onlyloc",
+    "ignore_similar": "ignoresimilar",
+    "only_similar": "onlysimilar",
+    "ignore_background": "ignorebg",
+    "only_background": "onlybg",
+    "ignore_localization_similar": "ignorelocsim",
+}
+"""What Hoiem's tool calls the variants of AP impact that it has."""
+
 SIMILAR = similar_matrix(CLASSES, [["cat", "dog", "bird"]])
 
 

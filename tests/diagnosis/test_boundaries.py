@@ -13,9 +13,9 @@ from diagnosis import (
     average_precision,
     break_down,
     diagnose,
-    error_masks,
+    flag_error_types,
     match,
-    verdicts,
+    pie_error_types,
 )
 from diagnosis.__main__ import main
 from diagnosis.breakdown import referenced_objects
@@ -56,7 +56,7 @@ def similar(*pairs):
 )
 def test_an_overlap_of_just_the_threshold_is_enough(label, box, kind):
     pair = matching([(0, BOX)], [(label, box)])
-    for types in (verdicts(pair, similar((0, 1))).types, error_masks(pair, similar((0, 1)))):
+    for types in (pie_error_types(pair, similar((0, 1))).types, flag_error_types(pair, similar((0, 1)))):
         assert ERROR_TYPES[types[0]].name == kind
 
 
@@ -79,11 +79,11 @@ def test_both_rules_take_an_object_at_just_the_threshold(rule, box, label):
 def test_of_equal_overlaps_with_other_classes_the_lower_class_is_the_confused_one(first):
     pair = matching([(first, BOX), (3 - first, BOX)], [(0, BOX)])
     for alike, kind in ((1, "similar"), (2, "other")):
-        found = verdicts(pair, similar((0, alike)))
+        found = pie_error_types(pair, similar((0, alike)))
         assert found.confused_with.tolist() == [1]
         assert ERROR_TYPES[found.types[0]].name == kind
     # In the scheme of AP impact any overlap with a similar class wins.
-    assert ERROR_TYPES[error_masks(pair, similar((0, 2)))[0]].name == "similar"
+    assert ERROR_TYPES[flag_error_types(pair, similar((0, 2)))[0]].name == "similar"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_of_equal_overlaps_with_other_classes_the_lower_class_is_the_confused_on
     ],
 )
 def test_what_a_detection_is_confused_with(objects, confused_with):
-    found = verdicts(matching(objects, [(0, BOX), (0, BOX)]), similar((0, 1)))
+    found = pie_error_types(matching(objects, [(0, BOX), (0, BOX)]), similar((0, 1)))
     assert found.confused_with.tolist() == confused_with
     kinds = {1: "similar", 2: "other"}
     assert [ERROR_TYPES[kind].name for kind in found.types] == [kinds[label] for label in confused_with]
@@ -103,10 +103,10 @@ def test_what_a_detection_is_confused_with(objects, confused_with):
 
 def test_of_equal_overlaps_the_object_annotated_first_is_meant():
     objects = [(0, [0, 0, 10, 4]), (0, [0, 6, 10, 10])]  # IoU 0.4 each
-    assert referenced_objects(matching(objects, [(0, BOX)]), similar(), 0.5).objects.tolist() == [0]
+    assert referenced_objects(matching(objects, [(0, BOX)]), similar(), 0.5).object_rows.tolist() == [0]
     # No class to be confused with: of all objects the nearest, here below 0.1 and of two classes.
     objects = [(2, [0, 0, 10, 0.5]), (1, [0, 9.5, 10, 10])]
-    assert referenced_objects(matching(objects, [(0, BOX)]), similar(), 0.5).objects.tolist() == [0]
+    assert referenced_objects(matching(objects, [(0, BOX)]), similar(), 0.5).object_rows.tolist() == [0]
 
 
 def test_of_equal_unclipped_overlaps_the_object_annotated_first_is_taken():
@@ -115,8 +115,8 @@ def test_of_equal_unclipped_overlaps_the_object_annotated_first_is_taken():
     pair = matching(objects, [(0, [-10, 0, 10, 10])])
     assert pair.pair_iou.tolist() == [0.6, 0.5]
     assert pair.unclipped.pair_iou.tolist() == [1 / 3, 1 / 3]
-    assert assign_devkit(pair, 0.3).objects.tolist() == [0]
-    assert assign(pair, 0.3).objects.tolist() == [1]
+    assert assign_devkit(pair, 0.3).object_rows.tolist() == [0]
+    assert assign(pair, 0.3).object_rows.tolist() == [1]
 
 
 @pytest.mark.parametrize(("rest", "score"), [(0, 1.0), (1, 0.5)])

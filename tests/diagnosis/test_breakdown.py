@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.records import InputError
-from diagnosis import ERROR_TYPES, assign, break_down, error_masks, match, similar_matrix, verdicts
+from diagnosis import (
+    ERROR_TYPES,
+    assign,
+    break_down,
+    flag_error_types,
+    match,
+    pie_error_types,
+    similar_matrix,
+)
 from diagnosis.similar import read_groups
 from diagnosis.worst_cases import worst_cases
 from tests.diagnosis import scenes
@@ -24,7 +32,7 @@ def scene(objects, found):
 
 
 def kinds(objects, found):
-    return verdicts(scene(objects, found), SIMILAR).types.tolist()
+    return pie_error_types(scene(objects, found), SIMILAR).types.tolist()
 
 
 def test_the_five_types_in_order_with_colours_of_their_own():
@@ -57,9 +65,9 @@ def test_one_detection(objects, found, kind):
 
 def test_the_largest_overlap_decides_between_similar_and_other_but_not_among_the_flags():
     overlaps = scene([(1, [0, 0, 10, 4]), (2, BOX)], [(0, 0.9, BOX)])
-    result = verdicts(overlaps, SIMILAR)
+    result = pie_error_types(overlaps, SIMILAR)
     assert (result.types.tolist(), result.confused_with.tolist()) == ([OTHER], [2])
-    assert error_masks(overlaps, SIMILAR).tolist() == [SIMILAR_CLASS]
+    assert flag_error_types(overlaps, SIMILAR).tolist() == [SIMILAR_CLASS]
 
 
 # ---- counting --------------------------------------------------------------------------------
@@ -93,7 +101,7 @@ def two_classes():
 def test_what_counts_as_top(top, cat, dog):
     result = break_down(two_classes(), SIMILAR, top)
     assert result.counts.tolist() == [cat, dog, [0] * 5]
-    assert (result.verdict >= 0).sum() == sum(cat) + sum(dog)
+    assert (result.counted_types >= 0).sum() == sum(cat) + sum(dog)
 
 
 @pytest.mark.parametrize("top", ["most", -1, -0.5, float("nan"), float("inf"), [1, 2], [1.5, 1.0, 1.0], True])
@@ -131,7 +139,7 @@ def test_another_threshold():
 def test_no_detections_at_all():
     result = break_down(scene([(0, BOX)], []), SIMILAR)
     assert result.counts.tolist() == [[0] * 5] * 3
-    assert result.verdict.shape == (0,)
+    assert result.counted_types.shape == (0,)
     assert np.isnan(result.shares).all()
     assert np.isnan(result.mean_over_classes()).all()
     assert np.isnan(result.pooled()).all()
@@ -139,7 +147,7 @@ def test_no_detections_at_all():
 
 def test_a_class_without_objects_has_no_top():
     result = break_down(scene([(0, BOX)], [(0, 0.9, BOX), (1, 0.9, BOX)]), SIMILAR)
-    assert result.verdict.tolist() == [CORRECT, -1]
+    assert result.counted_types.tolist() == [CORRECT, -1]
     assert np.isnan(result.shares[1]).all()
     assert result.mean_over_classes().tolist() == [1, 0, 0, 0, 0]
 
@@ -212,7 +220,7 @@ def test_the_rows_are_the_first_of_each_class_and_type(seed, size, each):
     matching = crowded(seed, *size)
     truth, found = matching.truth, matching.detections
     result = worst_cases(matching, scenes.SIMILAR, each)
-    kinds, strong = verdicts(matching, scenes.SIMILAR), assign(matching, 0.5)
+    kinds, strong = pie_error_types(matching, scenes.SIMILAR), assign(matching, 0.5)
     by_score = sorted(range(len(found)), key=lambda row: (-found.scores[row], row))
     by_area = sorted(
         range(len(truth)), key=lambda row: (-float(np.prod(truth.boxes[row, 2:] - truth.boxes[row, :2])), row)
@@ -223,14 +231,14 @@ def test_the_rows_are_the_first_of_each_class_and_type(seed, size, each):
         for kind in range(1, 5):
             errors += [row for row in mine if kinds.types[row] == kind][:each]
         last += [row for row in reversed(mine) if strong.labels[row] == 1][:each]
-        taken = set(strong.objects[mine])
+        taken = set(strong.object_rows[mine])
         mine = [row for row in by_area if truth.labels[row] == label and not matching.ignored[row]]
         missed += [row for row in mine if row not in taken][:each]
     assert result.errors.tolist() == errors
     assert result.error_types.tolist() == kinds.types[errors].tolist()
     assert result.confused_with.tolist() == kinds.confused_with[errors].tolist()
     assert result.found_last.tolist() == last
-    assert result.found_objects.tolist() == strong.objects[last].tolist()
+    assert result.found_objects.tolist() == strong.object_rows[last].tolist()
     assert result.missed.tolist() == missed
 
 

@@ -43,7 +43,9 @@ def test_a_bin_is_the_ranking_with_other_objects_made_dont_care(seed, size, weak
             for bin_ in range(len(kind.bins)):
                 inside = (kind.index == bin_) & (truth.labels == label)
                 objects = int((inside & (~matching.ignored | (kind.name == "part.tail"))).sum())
-                outside = (labels[ranked] == 1) & ~inside[assignment.objects[ranked]] if len(truth) else False
+                outside = (
+                    (labels[ranked] == 1) & ~inside[assignment.object_rows[ranked]] if len(truth) else False
+                )
                 wanted = hoiem_ap(np.where(outside, 0, labels[ranked]), objects, normal_objects(4))
                 assert table.scores.objects[label, bin_] == objects
                 for name in ("ap", "apn", "ap_stderr", "apn_stderr", "recall"):
@@ -64,7 +66,7 @@ def test_missed_objects_are_those_below_a_precision():
             rest = np.flatnonzero(labels == 1)
             rest = rest[rest >= place]
             weighted = true[rest] * normal_objects(4) / objects
-            precision[assignment.objects[ranked[place]]] = (weighted / (weighted + false[rest])).max()
+            precision[assignment.object_rows[ranked[place]]] = (weighted / (weighted + false[rest])).max()
         mine = np.flatnonzero((truth.labels == label) & ~matching.ignored)
         wanted = [precision.get(row, 0.0) for row in mine]
         assert result.precision[mine] == pytest.approx(wanted)

@@ -148,7 +148,7 @@ def test_the_object_concerned_against_a_slow_search():
             for j in range(len(truth))
         ])  # fmt: skip
         if kind == "correct":
-            taken = verdict.objects[i]
+            taken = verdict.object_rows[i]
             assert truth.labels[taken] == found.labels[i]
             assert verdict.overlaps[i] == pytest.approx(overlaps[taken])
             assert overlaps[taken] >= 0.5
@@ -156,7 +156,7 @@ def test_the_object_concerned_against_a_slow_search():
         about = found.labels[i] if kind == "localization" else verdict.confused_with[i]
         overlaps[(truth.labels != about) & (about >= 0)] = 0
         assert verdict.overlaps[i] == pytest.approx(overlaps.max())
-        assert verdict.objects[i] == (overlaps.argmax() if overlaps.max() > 0 else -1)
+        assert verdict.object_rows[i] == (overlaps.argmax() if overlaps.max() > 0 else -1)
         assert verdict.duplicate[i] == (kind == "localization" and overlaps.max() >= 0.5)
 
 

@@ -29,7 +29,7 @@ from diagnosis.figures.matrices import confusion_heatmap, tide_confusion
 from diagnosis.figures.page import example_classes, explanations
 from diagnosis.figures.style import save_figure, spread, text_width, wrap
 from diagnosis.flow import FATES, flow
-from diagnosis.impact import VARIANTS
+from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.report import SECTIONS
 from diagnosis.tide import DAP_COLUMNS, TIDE_ERRORS
 from diagnosis.to_json import to_json
@@ -291,7 +291,7 @@ def test_impact_bars_are_the_points_gained(one):
         "localization corrected": "fix_localization", "localization removed": "ignore_localization",
         "similar removed": "ignore_similar", "background and other removed": "ignore_background",
     }  # fmt: skip
-    rows = [[variant.name for variant in VARIANTS].index(name) for name in names.values()]
+    rows = [[variant.name for variant in IMPACT_VARIANTS].index(name) for name in names.values()]
     wanted = 100 * np.concatenate([one.impact.bars(members)[rows] for members in one.groups.values()])
     bars = [bar for axes in figure.axes if axes.axison for bar in axes.patches]
     assert [bar.get_width() for bar in bars] == pytest.approx(wanted)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.records import Detections, GroundTruth, InputError
-from diagnosis import assign, diagnose, verdicts
+from diagnosis import assign, diagnose, pie_error_types
 from diagnosis.flow import FATES, fates, flow
 from tests.diagnosis.scenes import BOX, crowded, one_image, some
 
@@ -66,8 +66,8 @@ def scene(seed):
 def one_by_one(diagnosis, counted):
     """The fate of each object by two loops over plain overlaps."""
     truth, found, matching = diagnosis.truth, diagnosis.detections, diagnosis.matching
-    kinds = verdicts(matching, diagnosis.similar)
-    taken = assign(matching, 0.5).objects
+    kinds = pie_error_types(matching, diagnosis.similar)
+    taken = assign(matching, 0.5).object_rows
 
     def overlap(d, o):
         if found.image_index[d] != truth.image_index[o]:
@@ -83,7 +83,7 @@ def one_by_one(diagnosis, counted):
     for o in range(len(truth)):
         said = ["missed"]
         for d in range(len(found)):
-            if counted == "top" and diagnosis.breakdown.verdict[d] < 0:
+            if counted == "top" and diagnosis.breakdown.counted_types[d] < 0:
                 continue
             kind = ("correct", "localization", "similar", "other", "background")[kinds.types[d]]
             about = found.labels[d] if kind == "localization" else kinds.confused_with[d]

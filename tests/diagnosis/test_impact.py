@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.records import InputError
-from diagnosis import assign, error_masks
+from diagnosis import assign, diagnose, flag_error_types
 from diagnosis.average_precision import normal_objects
-from diagnosis.impact import VARIANTS, impact
-from tests.diagnosis.scenes import CLASSES, SIMILAR, crowded, forgiving, hoiem_ap
+from diagnosis.compare import compare
+from diagnosis.impact import IMPACT_VARIANTS, impact
+from tests.diagnosis.scenes import CLASSES, SIMILAR, TOOL_NAMES, crowded, forgiving, hoiem_ap
 
 LOC, SIM, OTHER, BG = range(1, 5)
 # Which detections are moved to the end, by type; rules, section 4.
@@ -29,7 +30,7 @@ MOVED |= {
     "ignore_pure_background": [BG],
     "only_pure_background": [LOC, SIM, OTHER],
 }
-ROW = {variant.name: row for row, variant in enumerate(VARIANTS)}
+ROW = {variant.name: row for row, variant in enumerate(IMPACT_VARIANTS)}
 
 
 @settings(max_examples=15)
@@ -37,18 +38,18 @@ ROW = {variant.name: row for row, variant in enumerate(VARIANTS)}
 def test_counting_equals_moving(seed, size):
     matching = crowded(seed, *size)
     result = impact(matching, SIMILAR)
-    kinds = error_masks(matching, SIMILAR)
+    kinds = flag_error_types(matching, SIMILAR)
     strong, weak = assign(matching, 0.5), assign(matching, 0.1)
     normal = normal_objects(len(matching.truth.images))
-    for row, variant in enumerate(VARIANTS):
+    for row, variant in enumerate(IMPACT_VARIANTS):
         for label in range(len(CLASSES)):
             ranked = matching.ranked(label)
-            name = variant.tool_name or variant.name
+            name = TOOL_NAMES.get(variant.name, variant.name)
             if name in MOVED:
                 end, labels = np.isin(kinds[ranked], MOVED[name]), strong.labels
             else:
                 end, labels = weak.duplicates[ranked], forgiving(weak)
-                if variant.tool_name == "ignorelocsim":
+                if name == "ignorelocsim":
                     end = end | (kinds[ranked] == SIM)
             moved = np.concatenate([ranked[~end], ranked[end]])
             wanted = hoiem_ap(labels[moved], int(matching.objects[label]), normal)
@@ -79,6 +80,16 @@ def test_bars_average_gains_over_the_classes_with_objects():
     assert pair == pytest.approx(result.gains(normalized=True)[row, [3, 2]].mean())
     assert np.isnan(result.bars(["sofa"])).all()
     assert np.isnan(result.bars([])).all()
+
+
+def test_a_comparison_estimates_the_gains_of_each_class():
+    matching = crowded(1)
+    whole = diagnose(matching.truth, matching.detections, similar=SIMILAR, coco=False)
+    both = compare([whole], replicates=2)
+    for variant, gains in zip(IMPACT_VARIANTS, whole.impact.gains(), strict=True):
+        if variant.compared:
+            found = [both.estimate(f"impact/{variant.name}", 0, label).value for label in range(len(CLASSES))]
+            assert found == pytest.approx(gains, abs=1e-12, nan_ok=True)
 
 
 def test_a_group_of_unknown_classes_is_refused():

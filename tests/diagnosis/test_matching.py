@@ -41,7 +41,7 @@ def test_nothing_overlaps(truth, found):
     assert overlaps.group_start.tolist() == [0]
     for result in (assign(overlaps, 0.5), assign_devkit(overlaps)):
         assert result.labels.tolist() == [-1] * len(found)
-        assert result.objects.tolist() == [-1] * len(found)
+        assert result.object_rows.tolist() == [-1] * len(found)
         assert result.overlaps.tolist() == [0.0] * len(found)
         assert not result.duplicates.any()
 
@@ -90,7 +90,7 @@ def test_a_second_hit_takes_the_next_object_for_hoiem_and_is_false_for_the_devki
     overlaps = match(truth, found_of((0, 0, 0.9, [0, 0, 10, 10]), (0, 0, 0.8, [0, 0, 10, 10])))
     hoiem, devkit = assign(overlaps, 0.5), assign_devkit(overlaps)
     assert hoiem.labels.tolist() == [1, 1]
-    assert hoiem.objects.tolist() == [0, 1]
+    assert hoiem.object_rows.tolist() == [0, 1]
     assert hoiem.overlaps.tolist() == pytest.approx([1.0, 0.8])
     assert devkit.labels.tolist() == [1, -1]
     assert devkit.duplicates.tolist() == [False, True]
@@ -103,7 +103,7 @@ def test_a_chain_of_second_choices():
         *((0, 0, 0.9 - 0.1 * i, [max(i - 1, 0) + 0.1, 0, max(i - 1, 0) + 10.1, 10]) for i in range(7))
     )
     result = assign(match(truth, found), 0.75)
-    assert result.objects.tolist() == [0, 1, 2, 3, 4, 5, -1]
+    assert result.object_rows.tolist() == [0, 1, 2, 3, 4, 5, -1]
     assert result.duplicates.tolist() == [False] * 6 + [True]
 
 
@@ -126,8 +126,8 @@ def test_the_devkit_chooses_by_the_overlap_of_the_box_as_given():
     # Clipped, the detection covers the first object best (0.6, 0.5); as given, the second (0.3, 0.308).
     truth = truth_of((0, 0, [0, 0, 10, 6]), (0, 0, [0, 2, 10, 16]))
     overlaps = match(truth, found_of((0, 0, 0.9, [-10, 0, 10, 10])))
-    assert assign(overlaps, 0.305).objects.tolist() == [0]
-    assert assign_devkit(overlaps, 0.305).objects.tolist() == [1]
+    assert assign(overlaps, 0.305).object_rows.tolist() == [0]
+    assert assign_devkit(overlaps, 0.305).object_rows.tolist() == [1]
 
 
 def test_a_box_wholly_outside_the_image_overlaps_nothing():
@@ -190,7 +190,7 @@ def test_a_table_of_the_slots_in_use_changes_nothing(scene):
     dense = take_objects(overlaps, 0.2, groups)
     with pytest.MonkeyPatch.context() as patch:
         # Far below any real count, so that the table of all objects and classes always is too large.
-        patch.setattr("diagnosis.matching.DENSE_SLOTS", -(10**9))
+        patch.setattr("diagnosis.matching.DENSE_ENTRIES", -(10**9))
         np.testing.assert_array_equal(take_objects(overlaps, 0.2, groups), dense)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.formats import VOC_SIMILAR, read_detections, read_voc_folder
-from diagnosis import assign, break_down, diagnose, error_masks, match, similar_matrix, verdicts
+from diagnosis import assign, break_down, diagnose, flag_error_types, match, pie_error_types, similar_matrix
 from diagnosis.average_precision import HOIEM_COLUMNS, NORMAL_SHARE, HoiemScores
 from diagnosis.characteristics import (
     BinScores,
@@ -18,9 +18,9 @@ from diagnosis.characteristics import (
     sensitivity,
     standard_characteristics,
 )
-from diagnosis.impact import VARIANTS, impact
+from diagnosis.impact import IMPACT_VARIANTS, impact
 from diagnosis.trends import FACTORS, FALSE_POSITIVES, detection_trend, false_positive_trend
-from tests.diagnosis.scenes import forgiving, hoiem_scores
+from tests.diagnosis.scenes import TOOL_NAMES, forgiving, hoiem_scores
 
 KINDS = ("correct", "loc", "similarobj", "otherobj", "bg")
 ANIMALS = ("bird", "cat", "cow", "dog", "horse", "sheep")  # the tool's group leaves the person out
@@ -85,7 +85,7 @@ def columns(matching, similar):
 
 def test_ranking_labels_and_flags(oracle, matching, similar):
     strong, weak = assign(matching, 0.5).labels, forgiving(assign(matching, 0.1))
-    flags = error_masks(matching, similar)
+    flags = flag_error_types(matching, similar)
     for label, name in enumerate(matching.truth.classes):
         expected, ranked = oracle[name], matching.ranked(label)
         line = ranked - np.flatnonzero(matching.detections.labels == label)[0] + 1
@@ -101,13 +101,13 @@ def test_similar_classes(oracle, matching, similar):
 
 
 def test_counts_and_confusions(oracle, matching, similar, columns):
-    confused = verdicts(matching, similar).confused_with
+    confused = pie_error_types(matching, similar).confused_with
     for label, name in enumerate(matching.truth.classes):
         expected = oracle[name]["fp"]["confuse_count"]
         for column, breakdown in enumerate(columns):
             assert breakdown.counts[label].tolist() == [expected[kind][column] for kind in KINDS]
             assert breakdown.counts[label].sum() == expected["total"][column]
-            rows = (breakdown.verdict >= 0) & (matching.detections.labels == label) & (confused >= 0)
+            rows = (breakdown.counted_types >= 0) & (matching.detections.labels == label) & (confused >= 0)
             by_class = np.bincount(confused[rows], minlength=len(matching.truth.classes))
             assert by_class.tolist() == expected["object"][column]
 
@@ -158,11 +158,11 @@ def test_the_whole_diagnosis(oracle, matching):
 def test_impact(oracle, matching, similar):
     result = impact(matching, similar)
     compared = 0
-    for row, variant in enumerate(VARIANTS):
+    for row, variant in enumerate(IMPACT_VARIANTS):
         for label, name in enumerate(result.classes):
-            if variant.tool_name is None:
+            if variant.name not in TOOL_NAMES:
                 continue
-            expected = oracle[name]["fp"].get(variant.tool_name)
+            expected = oracle[name]["fp"].get(TOOL_NAMES[variant.name])
             if expected is None:  # the tool leaves out similar classes where there are none
                 assert not similar[label].any()
                 continue
@@ -175,7 +175,7 @@ def test_impact(oracle, matching, similar):
 def test_impact_bars(plots, matching, similar, groups):
     result = impact(matching, similar)
     bars = ["fix_localization", "ignore_localization", "ignore_similar", "ignore_background"]
-    rows = [[variant.name for variant in VARIANTS].index(name) for name in bars]
+    rows = [[variant.name for variant in IMPACT_VARIANTS].index(name) for name in bars]
     for group, members in groups.items():
         expected = [value for _, value in plots["impact_bar"][group]]
         assert result.bars(members)[rows].tolist() == pytest.approx(expected, **EXACT)
@@ -222,7 +222,7 @@ def by_rank(matching, kinds, name):
 
 def test_what_the_tool_does_wrong_with_detections(plots, matching, similar, groups):
     """Its first detection trend counts background twice, and adds the classes rank by rank."""
-    kinds = error_masks(matching, similar)
+    kinds = flag_error_types(matching, similar)
     for group, members in groups.items():
         counts = [by_rank(matching, kinds, name) for name in members]
         longest = max(map(len, counts))
@@ -244,7 +244,7 @@ def test_what_the_tool_does_wrong_with_false_positives(plots, matching, similar)
 
     Its numbers for groups of classes follow another rule, which is not known and not followed.
     """
-    kinds = error_masks(matching, similar)
+    kinds = flag_error_types(matching, similar)
     for name in matching.truth.classes:
         counts = by_rank(matching, kinds, name)[:, 1:]
         ours = false_positive_trend(matching, kinds, [name])

@@ -19,7 +19,7 @@ from PIL import Image
 from data.records import Detections, GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.compare import compare
-from diagnosis.impact import VARIANTS
+from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis, diagnose
 from diagnosis.report import (
     SECTIONS,
@@ -151,7 +151,7 @@ def rich(diagnoses) -> dict:
     for one in numbers["detectors"]:
         for entry in one["classes"].values():
             ap, apn = ((entry["ap"][kind] or 0) for kind in ("hoiem", "normalized"))
-            entry["impact"] = {each.name: {"ap": ap + 0.0625, "apn": apn + 0.125} for each in VARIANTS}
+            entry["impact"] = {each.name: {"ap": ap + 0.0625, "apn": apn + 0.125} for each in IMPACT_VARIANTS}
             entry["characteristics"] = {
                 "area": [{"bin": name, "objects": 9, "ap": 0.5, "apn": 0.4375} for name in ("XS", "S", "M")],
                 "truncated": [
@@ -526,7 +526,7 @@ def test_impact_never_counts_a_loss(pair, numbers):
     one = copy.deepcopy(numbers["detectors"][0])
     for n, entry in enumerate(one["classes"].values()):
         after = {"ap": entry["ap"]["hoiem"] + (0.3 if n == 0 else -0.1), "apn": None}
-        entry["impact"] = {variant.name: after for variant in VARIANTS}
+        entry["impact"] = {variant.name: after for variant in IMPACT_VARIANTS}
     alone = numbers | {"detectors": [one], "intervals": [], "comparison": []}
     text = page_of(pair[:1], numbers=alone).text("section", id="impact")
     assert "localization corrected +10.0" in text  # 0.3 and two losses, over three classes
@@ -606,7 +606,9 @@ def test_gallery_chooses_the_surest_errors_of_each_class_and_type(pair, each):
     expected = []
     for label in range(3):
         for kind in range(1, len(ERROR_TYPES)):
-            mine = [row for row in one.matching.ranked(label).tolist() if one.breakdown.verdict[row] == kind]
+            mine = [
+                row for row in one.matching.ranked(label).tolist() if one.breakdown.counted_types[row] == kind
+            ]
             expected += mine[:each]
     assert chosen == expected
     assert expected
@@ -756,7 +758,7 @@ def uncertainty(page: Page) -> str:
 
 def test_one_detector_has_intervals_and_no_differences():
     words = uncertainty(sampled([detector(truth_of(images=60))]))
-    assert words.startswith("How sure the numbers are Intervals of the bootstrap")
+    assert words.startswith("How sure the numbers are Intervals from random halves")
     assert "Numbers with intervals" in words
     assert "Differences" not in words
     assert "VOC 2007, 11 points" in words
@@ -765,7 +767,7 @@ def test_one_detector_has_intervals_and_no_differences():
 def test_two_detectors_are_compared():
     truth = truth_of(images=60)
     page = sampled([detector(truth, "a"), detector(truth, "b", seed=2)])
-    assert uncertainty(page).startswith("Differences between the detectors Intervals of the paired bootstrap")
+    assert uncertainty(page).startswith("Differences between the detectors Intervals from random halves")
     assert "Runs taken together" not in uncertainty(page)
     assert "±" not in uncertainty(page)
 

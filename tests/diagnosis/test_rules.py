@@ -11,10 +11,10 @@ from diagnosis import (
     assign_devkit,
     average_precision,
     break_down,
-    error_masks,
+    flag_error_types,
     match,
+    pie_error_types,
     similar_matrix,
-    verdicts,
 )
 
 CLASSES = ("cat", "dog", "bus", "car")
@@ -183,7 +183,7 @@ def test_assignment_is_the_greedy_walk(scene, threshold):
         assert overlaps.ranked(label).tolist() == ranked
         for d, expected in walk(truth, detections, ranked, label, threshold).items():
             overlap_ = pytest.approx(result.overlaps[d])
-            assert (result.labels[d], overlap_, result.objects[d], result.duplicates[d]) == expected
+            assert (result.labels[d], overlap_, result.object_rows[d], result.duplicates[d]) == expected
 
 
 @settings(deadline=None, max_examples=150)
@@ -209,7 +209,7 @@ def test_breakdown_is_the_pie_scheme(scene, top):
     overlaps = match(truth, detections)
     similar = similar_matrix(CLASSES, SIMILAR)
     result = break_down(overlaps, similar, None if top == "objects" else top)
-    everywhere = verdicts(overlaps, similar)
+    everywhere = pie_error_types(overlaps, similar)
     below = np.ones(len(detections), dtype=bool)
     for label in range(len(CLASSES)):
         objects = int(((truth.labels == label) & ~truth.difficult).sum())
@@ -218,10 +218,10 @@ def test_breakdown_is_the_pie_scheme(scene, top):
         expected = np.bincount([kind for kind, _ in kinds.values()], minlength=5)
         assert result.counts[label].tolist() == expected.tolist()
         for d, (kind, other) in kinds.items():
-            found = (result.verdict[d], everywhere.types[d], everywhere.confused_with[d])
+            found = (result.counted_types[d], everywhere.types[d], everywhere.confused_with[d])
             assert found == (kind, kind, other)
             below[d] = False
-    assert (result.verdict[below] == -1).all()
+    assert (result.counted_types[below] == -1).all()
 
 
 @settings(deadline=None, max_examples=150)
@@ -229,7 +229,7 @@ def test_breakdown_is_the_pie_scheme(scene, top):
 def test_flag_scheme(scene):
     truth, detections = scene
     overlaps = match(truth, detections)
-    flags = error_masks(overlaps, similar_matrix(CLASSES, SIMILAR))
+    flags = flag_error_types(overlaps, similar_matrix(CLASSES, SIMILAR))
     for label in range(len(CLASSES)):
         for d, kind in flag_kind(truth, detections, label).items():
             assert flags[d] == kind

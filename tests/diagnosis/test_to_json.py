@@ -10,7 +10,7 @@ from diagnosis import diagnose, to_json
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.compare import compare
 from diagnosis.flow import flow
-from diagnosis.impact import VARIANTS
+from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import WORST_CASES
 from diagnosis.tide import DAP_COLUMNS
 from diagnosis.to_json import comparison_to_json, intervals_to_json
@@ -168,8 +168,8 @@ def test_the_numbers_are_those_of_the_record(two):
     content = json.loads(json.dumps(to_json(two, {}), allow_nan=False))
     detector, truth, found = content["detectors"][0], one.truth, one.detections
     classes = detector["classes"]
-    assert list(classes["dog"]["impact"]) == [variant.name for variant in VARIANTS]
-    for place, variant in enumerate(VARIANTS):
+    assert list(classes["dog"]["impact"]) == [variant.name for variant in IMPACT_VARIANTS]
+    for place, variant in enumerate(IMPACT_VARIANTS):
         assert classes["dog"]["impact"][variant.name]["apn"] == one.impact.scores.apn[place, dog]
     assert classes["sofa"]["impact"]["all"] == {
         "ap": None, "apn": None, "reason": "no object that is not difficult"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.records import InputError
-from diagnosis import assign, error_masks
+from diagnosis import assign, flag_error_types
 from diagnosis.trends import (
     FACTORS,
     FALSE_POSITIVES,
@@ -25,7 +25,7 @@ SIZES = st.sampled_from([(0, 0), (0, 30), (3, 8), (30, 0), (40, 160)])
 def test_detections_are_counted_class_by_class(seed, size):
     matching = crowded(seed, *size)
     trend = detection_trend(matching, SIMILAR)
-    kinds, strong, weak = error_masks(matching, SIMILAR), assign(matching, 0.5), assign(matching, 0.1)
+    kinds, strong, weak = flag_error_types(matching, SIMILAR), assign(matching, 0.5), assign(matching, 0.1)
     for point, factor in enumerate(FACTORS):
         for label in range(len(CLASSES)):
             ranked, objects = matching.ranked(label), int(matching.objects[label])
@@ -44,7 +44,7 @@ def test_detections_are_counted_class_by_class(seed, size):
 @given(st.integers(0, 10**6), SIZES, st.sampled_from([None, ["dog"], ["sofa", "cat", "boat"], []]))
 def test_false_positives_are_met_rank_by_rank(seed, size, members):
     matching = crowded(seed, *size)
-    kinds = error_masks(matching, SIMILAR)
+    kinds = flag_error_types(matching, SIMILAR)
     trend = false_positive_trend(matching, kinds, members, wanted=[3, 1, 20, 500])
     rankings = [matching.ranked(CLASSES.index(name)) for name in (CLASSES if members is None else members)]
     for point, wanted in enumerate([3, 1, 20, 500]):
@@ -100,7 +100,7 @@ def test_nothing_is_nan_without_a_warning():
 def test_wrong_numbers_of_false_positives_are_refused(wanted):
     matching = crowded(1)
     with pytest.raises(InputError, match="wanted"):
-        false_positive_trend(matching, error_masks(matching, SIMILAR), wanted=wanted)
+        false_positive_trend(matching, flag_error_types(matching, SIMILAR), wanted=wanted)
 
 
 @pytest.mark.parametrize("factors", [[-1], [np.nan], [np.inf], [[1.0]]])

@@ -90,20 +90,22 @@ class SmallRun:
     shuffled: tuple[str, ...]
     folder: Path
 
-    def __call__(self, *further: object, base: bool = True) -> Result:
-        """Run it with these words; of two that say the same, these count."""
+    def __call__(self, *further: object, base: bool = True, figures: bool = False) -> Result:
+        """Run it with these words, which replace those of the base; figures take longer than the run."""
         words = list(map(str, further))
         if base:
             for option, value in zip(self.base[::2], self.base[1::2], strict=True):
                 words = words if option in words else [option, value, *words]
-        with few_images():
+        with few_images(), pytest.MonkeyPatch.context() as patch:
+            if not figures:
+                patch.setattr("diagnosis.figures.save_figures", lambda *arguments: [])
             return run_within(self.main, words)
 
     @cached_property
     def whole(self) -> tuple[Path, Result]:
         """A run with something shuffled, never stopped. Not to be changed."""
         out = self.folder / self.name / "shuffled"
-        result = self("--out", out, *self.shuffled)
+        result = self("--out", out, *self.shuffled, figures=True)
         assert result.code == 0, result.err
         return out, result
 
@@ -220,3 +222,9 @@ def read_log(folder: Path) -> dict[int, dict[str, float]]:
             assert not step.keys() & values.keys() - {"epoch"}, "a step is logged twice"
             step.update(values)
     return log
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the figures of diagnoses."""
+    monkeypatch.setattr("diagnosis.figures.save_figures", lambda *arguments: [])

@@ -130,6 +130,10 @@ WRONG_WORDS = {
         ("--method spatial --layer 99", ["--layer 99 of vgg16", "a number from 1 to 13"]),
         ("--method spatial --layers 0", ["--layers", "found [0]", "numbers from 1"]),
         ("--method channel --names feature.0", ["feature.0", "features.0"]),
+        (
+            "--arch resnet34 --width 1 --method spatial --last 2",
+            ["16 (512x1x1)", "up to 14, or larger images"],
+        ),
         ("--method patch --last 1", ["--patch", "found nothing"]),
         ("--method patch --last 1 --patch 0", ["--patch", "found 0", "at least 1"]),
         ("--method spatial --last 1 --patch 2", ["--patch", "only then"]),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from data.records import Detections, GroundTruth
 from diagnosis import diagnose
 from diagnosis.metric import ErrorBreakdown
-from training.tasks.detection_evaluation import (
+from training.tasks.detection_module import (
     Evaluated,
     Objects,
     detections_from,
@@ -129,6 +129,7 @@ def test_summary_is_mean_and_deviation_over_passes():
     assert summarize(diagnoses[:1])["map"]["area"] == {"mean": values[0], "std": None, "values": values[:1]}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nothing_found_is_null_and_no_nan(tmp_path):
     """No detection: there are no shares. Nothing in the files is a NaN, which would be no JSON."""
     nothing = Detections(TRUTH.images, TRUTH.classes, [], [], [], [])
@@ -146,6 +147,7 @@ def test_nothing_found_is_null_and_no_nan(tmp_path):
     assert not math.isnan(scores["test_images"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_first_pass_is_written_and_every_pass_scored(tmp_path):
     singles = passes(0.1, 0.9)
     write_report(Evaluated(singles, singles[0]), TRUTH, (), tmp_path, name="x", provenance={}, sheet=0)

@@ -20,13 +20,14 @@ from training.experiments.plan import canonical
 from training.experiments.schema import architecture_label, check_values, layers_of, variant_of
 from training.experiments.style import colour_of, mark_of
 from training.parser import make_parser
-from training.profiling import command
+from training.profiling import options as profile_options
 from training.profiling.figure import curves_of, draw_profile, points_of
 from training.profiling.run import read_table, write_table
-from training.tasks.classification import CLASSIFICATION, ModelOptions
+from training.tasks.classification import CLASSIFICATION
 from training.tasks.classification_module import build_classifier
+from training.tasks.classification_options import ModelOptions
 from training.tasks.detection import DETECTION
-from training.tasks.detection import ModelOptions as DetectorOptions
+from training.tasks.detection_options import ModelOptions as DetectorOptions
 
 
 class Roll(Shuffle):
@@ -133,10 +134,11 @@ def test_a_new_method_is_measured_stored_and_drawn(tmp_path: Path) -> None:
     assert curves[4].line["color"] == "#123456"
     assert curves[0].line["color"] == curves[1].line["color"] == patch_style(2)[0]
     assert [len(points_of(found, curve, "score")) for curve in curves] == [2] * 5
-    (axes,) = draw_profile(found, title="t", note="n", chance={}, measures=["score"]).axes[1:]
-    assert {"direction", "place in 2"} <= {text.get_text() for text in axes.get_legend().get_texts()}
+    figure = draw_profile(found, title="t", note="n", chance={}, measures=["score"])
+    (legend,) = (axes.get_legend() for axes in figure.axes if axes.get_legend())
+    assert {"direction", "place in 2"} <= {text.get_text() for text in legend.get_texts()}
 
-    options = command.Options()
+    options = profile_options.Options()
     assert options.shuffles.methods == ["spatial", "patch", "channel", "flip", "roll"]
     options.shuffles.check()
 

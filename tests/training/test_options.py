@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from data.records import InputError
 from training.schedule import learning_rate
-from training.tasks import classification, detection
-from training.tasks.detection import ModelOptions, Options
+from training.tasks import classification_options
+from training.tasks.detection_options import DataOptions, ModelOptions, Options
 
 
 def test_flat_and_back():
@@ -30,7 +30,7 @@ def test_the_defaults_are_those_of_the_paper():
     options.check()
     assert options.data.train_lists == ["2007:trainval", "2012:trainval"]
     assert options.data.test_lists == ["2007:test"]
-    assert detection.DataOptions(data="shapes").train_lists == ["shapes:trainval"]
+    assert DataOptions(data="shapes").train_lists == ["shapes:trainval"]
     assert (options.optimization.epochs, options.optimization.learning_rate) == (500, 0.001)
     assert options.model.cells(448) == 14
 
@@ -44,7 +44,7 @@ def test_the_defaults_are_those_of_the_paper():
     ],
 )
 def test_what_is_left_out_is_the_papers_for_the_data_set(data, given_batch, expected):
-    options = classification.Options.from_flat({"data": data, "batch_size": given_batch}).resolved()
+    options = classification_options.Options.from_flat({"data": data, "batch_size": given_batch}).resolved()
     chosen = options.optimization
     found = (chosen.epochs, chosen.batch_size, chosen.weight_decay, options.recipe.drops)
     assert found == expected

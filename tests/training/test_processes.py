@@ -1,11 +1,13 @@
 """Runs in processes of their own: two that train together, and some that are killed."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,33 +19,25 @@ from data.image_set import Statistics
 from detector import modify_layers, vgg16
 from detector.intervene import shuffles
 from detector.shuffle import spatial_shuffle, stream_of
-from training.tasks.classification import Options
+from training.module import TrainingModule
 from training.tasks.classification_module import ClassifierModule
+from training.tasks.classification_options import Options
 
 SCRIPT = """
-import json, os, sys, time
+import json, os, sys
 from pathlib import Path
+import diagnosis.figures
 from data import classification
 from training.module import TrainingModule
 from training.tasks.{task} import main
 
 classification.SHAPES.update(train=64, test=16)
-SEEN = {seen!r}  # a folder
-rank = int(os.environ.get("LOCAL_RANK", "0"))
-step = TrainingModule.training_step
-
-def slow(self, batch, index):
-    loss = step(self, batch, index)
-    if self.global_step == {pause!r}:
-        Path(SEEN, "reached").touch()
-        time.sleep(float({seconds!r}))
-    return loss
+diagnosis.figures.save_figures = lambda *arguments: []
 
 def ended(self):
     weights = sum(value.detach().double().abs().sum().item() for value in self.model.parameters())
-    Path(SEEN, f"rank{{rank}}.json").write_text(json.dumps(weights))
+    Path({folder!r}, f"rank{{os.environ.get('LOCAL_RANK', 0)}}.json").write_text(json.dumps(weights))
 
-TrainingModule.training_step = slow
 TrainingModule.on_train_end = ended
 if __name__ == "__main__":
     sys.exit(main())
@@ -53,15 +47,13 @@ LIMIT = 900  # seconds; a small run takes ten, but a busy machine may be many ti
 
 
 @pytest.fixture
-def begin(root, small, tmp_path):
-    """Start a small run as a group of processes; it can pause in one of its steps."""
-    started = []
+def ended(root, small, tmp_path):
+    """Run the small script in fresh interpreters to its end; its exit code and what it printed."""
 
-    def start(*further, pause=-1, seconds=0, launcher=()):
+    def run(*further, launcher=()):
         script = tmp_path / "train.py"
-        script.write_text(SCRIPT.format(task=small.name, seen=str(tmp_path), pause=pause, seconds=seconds))
-        (tmp_path / "reached").unlink(missing_ok=True)
-        process = subprocess.Popen(
+        script.write_text(SCRIPT.format(task=small.name, folder=str(tmp_path)))
+        with subprocess.Popen(
             [sys.executable, *launcher, script, *small.base, *small.shuffled, *map(str, further)],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"},
@@ -69,45 +61,78 @@ def begin(root, small, tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-        )
+        ) as process:
+            try:
+                out, err = process.communicate(timeout=LIMIT)
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return process.returncode, out, err
+
+    return run
+
+
+@pytest.fixture
+def paused(small, tmp_path):
+    """Fork a small run, the leader of a process group, and wait until it pauses in one of its steps."""
+    started = []
+
+    def start(*words, step, seconds):
+        reached, err = tmp_path / "reached", tmp_path / "err"
+        reached.unlink(missing_ok=True)
+
+        def run():
+            os.setsid()
+            torch.set_num_threads(1)  # threads of the parent are not in the fork
+            original = TrainingModule.training_step
+
+            def training_step(self, batch, index):
+                loss = original(self, batch, index)
+                if self.global_step == step:
+                    reached.touch()
+                    time.sleep(seconds)
+                return loss
+
+            TrainingModule.training_step = training_step
+            with err.open("w") as sys.stderr, Path(os.devnull).open("w") as sys.stdout:
+                code = small.main([*small.base, *small.shuffled, *map(str, words)])
+            sys.exit(code)
+
+        process = multiprocessing.get_context("fork").Process(target=run)
+        process.start()
         started.append(process)
-        return process
+        end = time.monotonic() + LIMIT
+        while not reached.exists():
+            assert process.is_alive(), err.read_text()
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        return process, err
 
     yield start
     for process in started:
-        if process.poll() is None:
+        if process.is_alive():
             os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-
-
-def await_pause(process, folder):
-    """Wait until the run has reached the step in which it pauses."""
-    end = time.monotonic() + LIMIT
-    while not (folder / "reached").exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
+            process.join()
 
 
 @pytest.mark.parametrize("small", ["detection"], indirect=True)
 @pytest.mark.usefixtures("unscored")
-def test_terminated_then_killed_then_resumed_equals_unbroken(small, begin, log_of, tmp_path):
+def test_terminated_then_killed_then_resumed_equals_unbroken(small, paused, log_of, tmp_path):
     """SIGTERM to all of its processes, as ``timeout`` and clusters send it; then SIGKILL."""
     out = tmp_path / "out"
     last = out / "checkpoints" / "last.ckpt"
-    process = begin("--out", out, "--workers", 1, pause=1, seconds=1)
-    await_pause(process, tmp_path)
+    process, err = paused("--out", out, "--workers", 1, step=1, seconds=1)
     os.killpg(process.pid, signal.SIGTERM)
-    _, err = process.communicate(timeout=LIMIT)
-    assert process.returncode == 143, err
-    assert err == f"stopped by SIGTERM; the state is kept in {last}; --resume goes on from there\n"
+    process.join(LIMIT)
+    assert process.exitcode == 143, err.read_text()
+    message = f"stopped by SIGTERM; the state is kept in {last}; --resume goes on from there\n"
+    assert err.read_text() == message
     assert small.read(last)["global_step"] == 2
 
-    process = begin("--out", out, "--resume", "--workers", 1, pause=4, seconds=LIMIT)
-    await_pause(process, tmp_path)
+    process, _ = paused("--out", out, "--resume", "--workers", 1, step=4, seconds=LIMIT)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=LIMIT)
-    assert process.returncode == -signal.SIGKILL
+    process.join(LIMIT)
+    assert process.exitcode == -signal.SIGKILL
     assert small.read(last)["global_step"] == 3
     assert small.read(out / "checkpoints" / "best.ckpt")["global_step"] == 3
     assert list(log_of(out))[:3] == [0, 1, 2]  # no gap, though nothing was left to close the log
@@ -125,16 +150,15 @@ two_processes = pytest.mark.skipif(
 @two_processes
 @pytest.mark.parametrize(
     ("small", "launcher"),
-    [("detection", ()), ("detection", TORCHRUN), ("classification", ())],
+    [("detection", TORCHRUN), ("classification", ())],
     indirect=["small"],
-    ids=["detection-devices", "detection-torchrun", "classification-devices"],
+    ids=["detection-torchrun", "classification-devices"],
 )
-def test_two_processes_train_together(small, begin, scenes, log_of, tmp_path, launcher):
+def test_two_processes_train_together(small, ended, scenes, log_of, tmp_path, launcher):
+    """Each task, and each way to start the processes."""
     out = tmp_path / "out"
-    process = begin("--out", out, *(() if launcher else ("--devices", 2)), launcher=launcher)
-    printed, err = process.communicate(timeout=LIMIT)
-    assert process.returncode == 0, err
-    assert err == ""
+    code, printed, err = ended("--out", out, *(() if launcher else ("--devices", 2)), launcher=launcher)
+    assert (code, err) == (0, "")
     lines = printed.splitlines()
     assert len([line for line in lines if line.startswith(("epoch 1/2: ", "epoch 2/2: "))]) == 2
     assert len([line for line in lines if line.startswith("scores: ")]) == 1
@@ -161,16 +185,30 @@ def test_two_processes_train_together(small, begin, scenes, log_of, tmp_path, la
 
 @two_processes
 @pytest.mark.parametrize("small", ["detection"], indirect=True)
-@pytest.mark.parametrize(
-    "mistake", [("--root", "nowhere"), ("--batch-sise", "4")], ids=["data", "command line"]
-)
-def test_torchrun_prints_a_mistake_once(begin, tmp_path, mistake):
-    process = begin("--out", tmp_path / "out", *mistake, launcher=TORCHRUN)
-    _, err = process.communicate(timeout=LIMIT)
-    assert process.returncode != 0
-    errors = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, err
-    assert mistake[0] in errors[0] or mistake[1] in errors[0]
+def test_torchrun_prints_a_mistake_once(ended, tmp_path):
+    code, _, err = ended("--out", tmp_path / "out", "--batch-sise", "4", launcher=TORCHRUN)
+    assert code != 0
+    (error,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "--batch-sise" in error
+
+
+@pytest.mark.parametrize("small", ["detection"], indirect=True)
+@pytest.mark.parametrize("mistake", [("--root", "nowhere"), ("--batch-sise", "4")], ids=["data", "words"])
+def test_the_other_processes_wait_until_the_first_has_printed_a_mistake(
+    small, monkeypatch, tmp_path, mistake
+):
+    waits = []
+    monkeypatch.setattr("training.run_state.time.sleep", waits.append)
+    for rank in (0, 1):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        result = small("--out", tmp_path, *mistake)
+        assert result.code == 2
+        if rank == 0:
+            assert result.is_refused(mistake[0])
+            assert waits == []
+    assert result.err == ""
+    assert len(waits) == 1
+    assert waits[0] >= 5  # seconds
 
 
 SEED, EPOCH, STEPS_PER_EPOCH, BATCH, PROCESSES = 5, 2, 10, 3, 2

@@ -29,8 +29,9 @@ from training import provenance, trainer
 from training.checkpoint import load_trained
 from training.tasks.classification import CLASSIFICATION
 from training.tasks.classification_module import statistics_of
-from training.tasks.detection import DETECTION, Options, read_test_data
-from training.tasks.detection_evaluation import detect
+from training.tasks.detection import DETECTION, read_test_data
+from training.tasks.detection_module import detect
+from training.tasks.detection_options import Options
 
 detection = pytest.mark.parametrize("small", ["detection"], indirect=True)
 classifier = pytest.mark.parametrize("small", ["classification"], indirect=True)

@@ -77,7 +77,7 @@ def test_speed_of_a_run_resumed_within_an_epoch(monkeypatch):
 
 
 def test_line_of_an_epoch_has_no_score_of_an_earlier_one(capsys):
-    progress = LogProgress(Throughput())
+    progress = LogProgress()
     batches = SimpleNamespace(is_last_batch=True, current=SimpleNamespace(completed=3))
     trainer = SimpleNamespace(
         is_global_zero=True,

@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["profile"]:
-        from training.profiling.command import main as profile
+        from training.profiling.__main__ import main as profile
 
         return int(profile(words[1:]))
     options = make_parser().parse_args(words)

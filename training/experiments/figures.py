@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,19 @@ from matplotlib.patches import Rectangle, Wedge
 from matplotlib.ticker import MaxNLocator
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.legend import LegendEntry
+from diagnosis.figures.page import LegendEntry
 from diagnosis.figures.style import (
     GRID_COLOUR,
     MUTED_COLOUR,
     TEXT_COLOUR,
     TEXT_POINTS,
     draw_text,
-    figure_style,
+    label_rows,
     spread,
+    styled,
     text_colour_on,
     text_width,
+    write_beside,
 )
 from training.experiments.collect import Curve, Row, baseline_of, read_curve
 from training.experiments.paper import paper_accuracy, reported
@@ -39,6 +41,7 @@ from training.experiments.style import (
     draw_paper,
     draw_result,
     draw_series,
+    legend_entry,
     line_of,
     make_page,
     mark_of,
@@ -54,12 +57,12 @@ UNMODIFIED_OFFSET = 1.5
 """From the last layer to the place of the unmodified network, in layers."""
 EMPTY_PERCENT = 0.1
 """Axes that end below it have no result in them, neither ours nor the paper's."""
-VALIDATION_LINE: dict[str, Any] = {"linewidth": 1.4}
+VALIDATION_LINE: dict[str, Any] = {"linewidth": 1.4, "linestyle": "-"}
 TRAINING_LINE: dict[str, Any] = {"linewidth": 0.9, "linestyle": (0, (2.5, 1.5)), "alpha": 0.75}
 MIN_LABEL_DISTANCE_PERCENT = 4.5
 """Between two of the paper's numbers beside training curves."""
-ROW_INCHES, ROW_TEXT_POINTS = 0.27, 8.5
-"""Of a table that is drawn as dots."""
+ROW_INCHES, ROW_TEXT_POINTS, COLUMN_POINTS = 0.27, 8.5, 87.0
+"""Of a table that is drawn as dots: heights of a row and its text, width of the column of our numbers."""
 PIE_RADIUS_INCHES, PIE_ROW_INCHES = 1.0, 0.2
 PIE_PANEL_INCHES = (3.3, 2 * PIE_RADIUS_INCHES + 0.25 + PIE_ROW_INCHES * 7.2)
 MIN_LABELLED_PERCENT = 6.0
@@ -68,8 +71,7 @@ MIN_LABELLED_PERCENT = 6.0
 
 def draw(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     """The figure of an experiment, with the results that there are; training curves are read in `folder`."""
-    with figure_style():
-        return FIGURES[plan.experiment.draw](plan, rows, folder)
+    return styled(FIGURES[plan.experiment.draw])(plan, rows, folder)
 
 
 # ---------------------------------------------------------------- accuracy against what is modified
@@ -77,25 +79,25 @@ def draw(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
 
 def against_percent(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     """Accuracy against the percentage of modified layers, counted from the last (Figures 4 and 5)."""
-    figure, panels = _accuracy_page(plan, rows, (3.3, 2.3))
+    figure, panels = _accuracy_page(plan, rows, (4.15, 3.1))
+    labels: dict[Axes, list[Label]] = {}
     for axes, (plain, group) in zip(panels, _groups(rows), strict=True):
-        labels = _draw_group(axes, group, plain, modified_percent, from_baseline=True)
+        labels[axes] = _draw_group(axes, group, plain, modified_percent, from_baseline=True)
         axes.set(xlim=(-3, 103), xlabel="modified layers, counted from the last (%)")
-        _finish(axes, labels)
-    return figure
+    return _finished(figure, labels)
 
 
 def against_layer(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     """Accuracy against the layer that is modified, or the first of those that are (Figures 6 and 7)."""
-    figure, panels = _accuracy_page(plan, rows, (3.7, 2.7))
+    figure, panels = _accuracy_page(plan, rows, (4.55, 3.5))
+    labels: dict[Axes, list[Label]] = {}
     for axes, (plain, group) in zip(panels, _groups(rows), strict=True):
         count = len(layers_of(plain.arch))
         layers = range(1, count + 1)
-        labels = _draw_group(axes, group, plain, partial(first_layer, count=count), from_baseline=False)
+        labels[axes] = _draw_group(axes, group, plain, partial(first_layer, count=count), from_baseline=False)
         axes.set(xlim=(0.5, count + 2.2), xlabel="layer, counted from the input")
         axes.set_xticks([*layers, count + UNMODIFIED_OFFSET], [*map(str, layers), "none"])
-        _finish(axes, labels)
-    return figure
+    return _finished(figure, labels)
 
 
 def first_layer(variant: Variant, count: int) -> float:
@@ -129,14 +131,14 @@ def _accuracy_page(
         key = (variant.method, variant.patch, variant.layer is None)
         if variant.method != "none":
             name = row.point.series.split(":")[0]
-            entries.setdefault(key, LegendEntry(name, line_of(variant), mark_of(variant)))
+            entries.setdefault(key, legend_entry(name, **line_of(variant), **mark_of(variant)))
     drops = [variant for variant in variants if paper_accuracy(variant) is None and reported(variant, "drop")]
     figure, panels = make_page(
         names,
-        (4.6, 3.1) if len(names) == 1 else size_of_several,
+        (5.45, 3.8) if len(names) == 1 else size_of_several,
         title=plan.heading,
-        entries=[
-            LegendEntry("baseline", BASELINE_LINE, mark_of(variants[0])),
+        legend=[
+            legend_entry("baseline", **BASELINE_LINE, **mark_of(variants[0])),
             *entries.values(),
             *paper_entries(numbers=any(map(paper_accuracy, variants)), drops=bool(drops)),
             *([MISSING_ENTRY] if any(not row.results for row in rows) else []),
@@ -192,10 +194,16 @@ def _draw_group(
     return labels
 
 
-def _finish(axes: Axes, labels: Sequence[Label]) -> None:
-    top = axes.get_ylim()[1]
-    axes.set_ylim(0, 1.04 * top if top > EMPTY_PERCENT else 100)
-    place_labels(axes, labels)
+def _finished(figure: Figure, labels: Mapping[Axes, Sequence[Label]]) -> Figure:
+    """The figure with its panels' limits, then their places, then the labels, which depend on both."""
+    for axes in labels:
+        top = axes.get_ylim()[1]
+        axes.set_ylim(0, 1.04 * top if top > EMPTY_PERCENT else 100)
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)
+    for axes, numbers in labels.items():
+        place_labels(axes, numbers)
+    return figure
 
 
 # ---------------------------------------------------------------- training curves
@@ -204,18 +212,15 @@ def _finish(axes: Axes, labels: Sequence[Label]) -> None:
 def training_curves(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     """Accuracy over epochs; at the right end the accuracy on the test set, and the paper's (Figure 1)."""
     entries = [
-        LegendEntry(row.point.series, line={"color": colour_of(row.point.variant), **VALIDATION_LINE})
-        for row in rows
+        legend_entry(row.point.series, color=colour_of(row.point.variant), **VALIDATION_LINE) for row in rows
     ]
     entries += [
-        LegendEntry("validation", line={"color": MUTED_COLOUR, **VALIDATION_LINE}),
-        LegendEntry("training, on augmented images", line={"color": MUTED_COLOUR, **TRAINING_LINE}),
-        LegendEntry("test, at the end", mark={"marker": "o", "markersize": 5, "color": MUTED_COLOUR}),
+        legend_entry("validation", color=MUTED_COLOUR, **VALIDATION_LINE),
+        legend_entry("training, on augmented images", color=MUTED_COLOUR, **TRAINING_LINE),
+        legend_entry("test, at the end", marker="o", markersize=5, color=MUTED_COLOUR),
         *paper_entries(numbers=True, drops=False),
     ]
-    figure, (axes,) = make_page(
-        [""], (5.6, 3.3), title=plan.heading, entries=entries, notes=notes(plan, rows), right=0.9
-    )
+    figure, (axes,) = make_page([""], (7.1, 3.9), title=plan.heading, legend=entries, notes=notes(plan, rows))
     last = 1
     for row in rows:
         curves = [read_curve(folder / run.name) for run in row.point.runs]
@@ -271,37 +276,40 @@ def dots(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     # One marker in all rows: their names say what was modified.
     figure, (axes,) = make_page(
         [""],
-        (3.4, ROW_INCHES * (len(rows) + 0.5)),
+        (
+            max(text_width(name, ROW_TEXT_POINTS) for name in names) + 5.3,
+            ROW_INCHES * (len(rows) + 0.5) + 0.6,
+        ),
         title=plan.heading,
-        entries=[
-            LegendEntry("ours", mark=mark_of(Variant("", ""))),
+        legend=[
+            legend_entry("ours", **mark_of(Variant("", ""))),
             *paper_entries(numbers=any(papers), drops=False),
         ],
         notes=notes(plan, rows),
-        left=max(text_width(name, ROW_TEXT_POINTS) for name in names) + 0.15,
-        right=1.75,
     )
 
-    def write(x: float, y: float, text: str, colour: str, size: float = ROW_TEXT_POINTS) -> None:
-        side, place = "right" if x < 0 else "left", axes.get_yaxis_transform()
-        draw_text(axes, x, y, text, size, colour, side, transform=place, clip_on=False)
+    def write(y: float, ours: str, paper: str, colour: str, points: float = ROW_TEXT_POINTS) -> None:
+        write_beside(axes, y, ours, 9, size=points, color=colour)
+        write_beside(axes, y, paper, 9 + COLUMN_POINTS, size=points, color=MUTED_COLOUR)
 
-    for place, (name, row, paper) in enumerate(zip(names, rows, papers, strict=True)):
-        variant = row.point.variant
+    write(-0.85, "ours", "paper", MUTED_COLOUR, 7.5)
+    for place, (row, paper) in enumerate(zip(rows, papers, strict=True)):
         axes.axhline(place, color=GRID_COLOUR, linewidth=0.5, zorder=0)
-        write(-0.03, place, name, TEXT_COLOUR)
+        known = f"{paper.value:.2f}" if paper else "–"
         if row.results:
             draw_result(axes, place, row, across=True, marker="o")
-            write(1.04, place, with_spread(row), TEXT_COLOUR)
+            write(place, with_spread(row), known, TEXT_COLOUR)
         else:
-            write(1.04, place, "not yet", MUTED_COLOUR)
-        write(1.36, place, f"{paper.value:.2f}" if paper else "–", MUTED_COLOUR)
+            write(place, "not yet", known, MUTED_COLOUR)
         if paper is not None:
-            draw_paper(axes, paper.value, place, colour_of(variant))
-    write(1.04, -0.85, "ours", MUTED_COLOUR, 7.5)
-    write(1.36, -0.85, "paper", MUTED_COLOUR, 7.5)
+            draw_paper(axes, paper.value, place, colour_of(row.point.variant))
+    label_rows(axes, names)
     if plan.experiment.draw == "train_test":
-        write(-0.03, -0.85, "in training → in test", MUTED_COLOUR, 7.5)
+        axes.annotate(
+            "in training → in test", (0, -0.85), xycoords=axes.get_yaxis_transform(), xytext=(-6, 0),
+            textcoords="offset points", size=7.5, color=MUTED_COLOUR, ha="right", va="center_baseline",
+            annotation_clip=False,
+        )  # fmt: skip
     axes.grid(True, axis="x", color=GRID_COLOUR, linewidth=0.5)
     axes.grid(False, axis="y")
     values = [paper.value for paper in papers if paper] + [row.mean() for row in rows if row.results]
@@ -310,7 +318,6 @@ def dots(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     axes.set(
         xlim=(low, 5 * math.ceil(max(values) / 5 + 0.4)),
         ylim=(len(rows) - 0.4, -0.6),
-        yticks=[],
         xlabel="top-1 accuracy (%)",
     )
     axes.spines["left"].set_visible(False)
@@ -337,19 +344,17 @@ def error_pies(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     """Figure 9: a pie for each detector, and below it the shares and mAP beside those that the text gives."""
     figure, panels = make_page(
         [row.point.series for row in rows],
-        PIE_PANEL_INCHES,
+        (PIE_PANEL_INCHES[0] + 0.5, PIE_PANEL_INCHES[1] + 0.4),
         title=plan.heading,
-        entries=(),
+        legend=(),
         notes=[
             "What became of the top N detections of each class, N its number of objects; shares averaged "
             "over the classes. mAP: VOC 2007, 11 points.",
             *notes(plan, rows),
         ],
-        left=0.1,
-        below=0.1,
     )
     for axes, row in zip(panels, rows, strict=True):
-        axes.set(xlim=(0, PIE_PANEL_INCHES[0]), ylim=(PIE_PANEL_INCHES[1], 0))
+        axes.set(xlim=(0, PIE_PANEL_INCHES[0]), ylim=(PIE_PANEL_INCHES[1], 0), aspect="equal")
         axes.axis("off")
         _draw_pie(axes, row)
         _write_shares(axes, row)

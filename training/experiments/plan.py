@@ -32,7 +32,7 @@ from training.experiments.schema import (
     suggestion,
     variant_of,
 )
-from training.tasks.classification import PLACES
+from training.tasks.classification_options import PLACES
 
 __all__ = [
     "Overrides",

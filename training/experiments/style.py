@@ -11,24 +11,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from detector.tables import METHODS, patch_style
-from diagnosis.figures.legend import LegendEntry, draw_legend_entries, legend_rows
-from diagnosis.figures.style import (
-    LINE_INCHES,
-    MARGIN_INCHES,
-    MUTED_COLOUR,
-    TEXT_COLOUR,
-    TEXT_POINTS,
-    blank_axes,
-    chart_axes,
-    draw_text,
-    new_figure,
-    text_width,
-    wrap,
-)
+from diagnosis.figures.page import LegendEntry, new_page
+from diagnosis.figures.style import MUTED_COLOUR, TEXT_COLOUR, frame_lightly, text_width
 from training.experiments.collect import Row
 from training.experiments.schema import Variant
 
@@ -40,6 +30,7 @@ __all__ = [
     "draw_paper",
     "draw_result",
     "draw_series",
+    "legend_entry",
     "line_of",
     "make_page",
     "mark_of",
@@ -48,8 +39,7 @@ __all__ = [
 ]
 
 TICK_LABEL_POINTS = 8.0
-TITLE_LINE_INCHES = 0.24
-PANEL_NAME_INCHES = 0.3
+PANEL_GAP_INCHES = 0.2
 MISSING_OFFSET_POINTS = 3.0
 """Between the crosses of missing results of two series."""
 LABEL_POINTS = 7.0
@@ -70,45 +60,26 @@ def make_page(
     size: tuple[float, float],
     *,
     title: str,
-    entries: Sequence[LegendEntry],
+    legend: Sequence[LegendEntry],
     notes: Sequence[str],
-    left: float = 0.6,
-    right: float = 0.25,
-    below: float = 0.52,
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a title, empty panels in at most two columns, a legend, and notes in whole sentences.
 
-    A panel has a name, or "", and a frame of `size` (width, height) inches; `left`, `right` and `below` are
-    inches around it for ticks and labels.
+    A panel has a name, or "", and `size` (width, height) in inches for its chart with ticks and labels.
     """
-    wide, high = size
     columns = min(2, len(names))
     rows = math.ceil(len(names) / columns)
-    head = PANEL_NAME_INCHES if any(names) else 0.1
-    cell_wide, cell_high = left + wide + right, head + high + below
-    width = columns * cell_wide
-    titled = wrap(title, width, 11, weight="bold")
-    keys = legend_rows(entries, width)
-    noted = wrap(" ".join(notes), 0.97 * width, TEXT_POINTS) if notes else []
-    top = MARGIN_INCHES + TITLE_LINE_INCHES * len(titled) + 0.06
-    base = top + rows * cell_high + 0.02
-    foot = LINE_INCHES * (len(keys) + len(noted)) + 0.1
-    figure = new_figure(width + 2 * MARGIN_INCHES, base + foot + MARGIN_INCHES)
-    page = blank_axes(figure, MARGIN_INCHES, MARGIN_INCHES, width, base + foot - MARGIN_INCHES)
-    for line, words in enumerate(titled):
-        draw_text(page, 0, TITLE_LINE_INCHES * (line + 0.4), words, 11, TEXT_COLOUR, weight="bold")
-    for line, words in enumerate(noted):
-        y = base - MARGIN_INCHES + LINE_INCHES * (len(keys) + line + 0.5) + 0.08
-        draw_text(page, 0, y, words, TEXT_POINTS)
-    charts = []
-    for position, name in enumerate(names):
-        x = position % columns * cell_wide + left
-        y = top + position // columns * cell_high + head
-        if name:
-            draw_text(page, x, y - MARGIN_INCHES - 0.12, name, 9, TEXT_COLOUR, weight="bold")
-        charts.append(chart_axes(figure, MARGIN_INCHES + x, y, wide, high, ticks=TICK_LABEL_POINTS))
-    draw_legend_entries(blank_axes(figure, MARGIN_INCHES, base, width, LINE_INCHES * max(len(keys), 1)), keys)
-    return figure, charts
+    figure = new_page(columns * size[0], rows * size[1], title=title, legend=legend, note=" ".join(notes))
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(h_pad=PANEL_GAP_INCHES / 2)
+    charts = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in charts[len(names) :]:
+        spare.remove()
+    for axes, name in zip(charts, names, strict=False):
+        axes.set_title(name, loc="left", size=9, weight="bold", color=TEXT_COLOUR)
+        frame_lightly(axes, TICK_LABEL_POINTS)
+    return figure, charts[: len(names)]
 
 
 # ---------------------------------------------------------------- colours and marks
@@ -142,8 +113,13 @@ def line_of(variant: Variant) -> dict[str, Any]:
     return {"color": colour_of(variant), "linewidth": 1.3, "linestyle": (0, (3, 1.5)) if hollow else "-"}
 
 
-MISSING_ENTRY = LegendEntry(
-    "not there yet", mark={"marker": "x", "markersize": 4, "color": MUTED_COLOUR, "markeredgewidth": 0.9}
+def legend_entry(text: str, **properties: Any) -> LegendEntry:
+    """An entry with the properties of a line, a mark or both."""
+    return text, Line2D([], [], **({"linestyle": "none"} | properties))
+
+
+MISSING_ENTRY = legend_entry(
+    "not there yet", marker="x", markersize=4, color=MUTED_COLOUR, markeredgewidth=0.9
 )
 
 
@@ -153,11 +129,7 @@ def paper_entries(*, numbers: bool, drops: bool) -> list[LegendEntry]:
         (numbers, "paper, in the colour of its series", PAPER_MARK),
         (drops, "paper's drop, from our baseline", PAPER_DROP_MARK),
     )
-    return [
-        LegendEntry(text, mark={**mark, "markeredgecolor": MUTED_COLOUR})
-        for there, text, mark in marks
-        if there
-    ]
+    return [legend_entry(text, **mark, markeredgecolor=MUTED_COLOUR) for there, text, mark in marks if there]
 
 
 def draw_series(

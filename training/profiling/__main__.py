@@ -1,8 +1,66 @@
-"""``python -m training.profiling``: what ``python reproduce.py profile`` runs."""
+"""The command ``python reproduce.py profile``, or ``python -m training.profiling``."""
 
+from __future__ import annotations
+
+import signal
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
 
-from training.profiling.command import main
+from training.command import exit_code
+from training.parser import Parser, add_options, word
+from training.profiling.options import Options
+
+__all__ = ["main"]
+
+DESCRIPTION = """\
+Take a trained classifier or detector, and measure for each of its layers what it scores with the spatial
+order, the order within patches and the order of the channels of what enters the layer taken away at test
+time: where in this network does space matter?
+
+Writes profile.csv, profile.json, profile.png and profile.svg. Stopped at any time, the same command goes on.
+Exit codes: 0 done; 2 something in the input is wrong; 130 or 143 stopped by a signal.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, without the word ``profile``; returns the exit code."""
+    parser = Parser(prog="reproduce.py profile", description=DESCRIPTION)
+    add_options(parser, Options())
+    parser.add_argument(
+        "--out",
+        type=word("out"),
+        default=None,
+        help="Folder of the profile. Default: profile in the folder of the checkpoint's run, or one below "
+        "runs. What is there of the same configuration is kept.",
+    )
+    values = parser.parse_args(sys.argv[1:] if arguments is None else list(arguments)).as_dict()
+
+    def action() -> None:
+        options = Options.from_flat(values)
+        options.check()  # before torch is imported
+        from training.profiling.run import run
+
+        run(options, Path(values["out"]) if values["out"] else None)
+
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        return exit_code(action)
+    except _StoppedError:
+        print("stopped by SIGTERM; the same command goes on from there", file=sys.stderr)
+        return 128 + signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _StoppedError(BaseException):
+    """Not an error of anything: as KeyboardInterrupt is for SIGINT."""
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise _StoppedError
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -21,8 +21,8 @@ from detector.profiling import Profile, ProfileRow
 from detector.tables import METHODS
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.style import count, save_figure
-from training.profiling.command import Options
 from training.profiling.figure import draw_profile
+from training.profiling.options import Options
 from training.profiling.subjects import Subject, make_subject
 from training.provenance import provenance
 from training.run_state import make_folder

@@ -29,13 +29,13 @@ from detector import YOLO
 from diagnosis import diagnose
 from diagnosis.breakdown import ERROR_TYPES
 from training.checkpoint import load_trained, read_checkpoint
-from training.profiling.command import Options
+from training.profiling.options import Options
 from training.run_state import RunFolder, stored_options
-from training.tasks import classification, detection
+from training.tasks import classification_options, detection, detection_options
 from training.tasks.classification import CLASSIFICATION, image_size_of
 from training.tasks.classification_module import build_classifier, evaluate_classifier, statistics_of
 from training.tasks.detection import DETECTION
-from training.tasks.detection_evaluation import detect
+from training.tasks.detection_module import detect
 from training.trainer import make_device
 
 __all__ = ["KeptBatches", "Subject", "digest", "make_subject"]
@@ -113,7 +113,7 @@ def _classifier_of_checkpoint(options: Options, checkpoint: Path, hyper: Mapping
     changes = {} if averaged else CLASSIFICATION.complete({"method": "none"})
     network, trained, _ = load_trained(CLASSIFICATION, checkpoint, changes)
     classes, image_size = tuple(trained["classes"]), int(trained["image_size"])
-    run = classification.Options.from_flat(_options_of_run(options, checkpoint, "the data set"))
+    run = classification_options.Options.from_flat(_options_of_run(options, checkpoint, "the data set"))
     images, _ = _classification_images(run, options.images.split)
     if images.classes != classes:
         raise InputError(
@@ -135,21 +135,21 @@ def _classifier_of_checkpoint(options: Options, checkpoint: Path, hyper: Mapping
 def _classifier_of_weights(options: Options) -> Subject:
     """An architecture with weights by name or from a file."""
     asked = options.images
-    run = classification.Options(
-        data=classification.DataOptions(
+    run = classification_options.Options(
+        data=classification_options.DataOptions(
             data=asked.data or "cifar100",  # type: ignore[arg-type]
             root=asked.root,
             validation=0.1 if asked.validation is None else asked.validation,
             input_size=asked.input_size or 224,
         ),
-        optimization=classification.OptimizationOptions(seed=options.shuffles.seed),
+        optimization=classification_options.OptimizationOptions(seed=options.shuffles.seed),
     )
     if asked.data is None:
         raise InputError("--data", "none", "a data set: cifar100, small-imagenet, imagenet or shapes")
     images, statistics = _classification_images(run, asked.split, statistics=True)
     assert statistics is not None
     size = image_size_of(images, run.data.input_size)
-    model = classification.ModelOptions(
+    model = classification_options.ModelOptions(
         arch=str(options.network.arch), weights=str(options.network.weights), width=options.network.width
     )
     network = _with_all_weights(model, len(images.classes), size)
@@ -158,7 +158,7 @@ def _classifier_of_weights(options: Options) -> Subject:
     return _classifier(options, name, network, statistics, images, size, run, out)
 
 
-def _with_all_weights(model: classification.ModelOptions, classes: int, size: int) -> nn.Module:
+def _with_all_weights(model: classification_options.ModelOptions, classes: int, size: int) -> nn.Module:
     """The network; InputError if its weights leave a part of it untrained, such as another classifier."""
     known = models.list_models(module=models)
     official = models.get_model_weights(model.arch).__members__ if model.arch in known else {}
@@ -186,7 +186,7 @@ def _with_all_weights(model: classification.ModelOptions, classes: int, size: in
 
 
 def _classification_images(
-    run: classification.Options, split: str, *, statistics: bool = False
+    run: classification_options.Options, split: str, *, statistics: bool = False
 ) -> tuple[ImageSet | ImageFiles, Statistics | None]:
     """The images of a split, and if asked for the statistics of the training images."""
     data = run.data
@@ -212,7 +212,7 @@ def _classifier(
     statistics: Statistics,
     images: ImageSet | ImageFiles,
     size: int,
-    run: classification.Options,
+    run: classification_options.Options,
     out: Path,
 ) -> Subject:
     asked, shuffles, machine = options.images, options.shuffles, options.machine
@@ -279,7 +279,7 @@ def _detector_of_checkpoint(options: Options, checkpoint: Path) -> Subject:
     values = _options_of_run(options, checkpoint, "voc or shapes")
     if values["data"] not in ("voc", "shapes"):
         raise InputError("--data", repr(values["data"]), "voc or shapes, for a detector")
-    run = detection.Options.from_flat(values)
+    run = detection_options.Options.from_flat(values)
     run.data.check()
     seed = run.optimization.seed
     if asked.split == "test":

@@ -28,7 +28,7 @@ from training.checkpoint import weights_error
 from training.module import TrainingModule
 from training.options import option_of
 from training.schedule import stepwise_rate
-from training.tasks.classification import ModelOptions, Options
+from training.tasks.classification_options import ModelOptions, Options
 from training.trainer import autocast
 
 __all__ = [

@@ -1,24 +1,50 @@
-"""The detector as a LightningModule: its loss, its validation, its optimizer."""
+"""The detector as a LightningModule, and what it finds on a set of images, as records, scores and files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from data.records import GroundTruth
+from data.detection import Batch
+from data.formats import write_detections
+from data.formats.coco import write_coco_detections, write_coco_ground_truth
+from data.formats.files import write_text
+from data.records import Detections, GroundTruth
+from detector import seek_shuffles
+from detector.grid import Prediction, decode, non_maximum_suppression, split_outputs
+from detector.intervene import needs_passes
+from diagnosis import Diagnosis, diagnose, sentences, table, to_json
+from diagnosis.average_precision import AP_KINDS
+from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.metric import ErrorBreakdown
 from training.module import TrainingModule
 from training.schedule import learning_rate
-from training.tasks.detection import Options
-from training.tasks.detection_evaluation import Objects, in_original_pixels
+from training.tasks.detection_options import EvaluationOptions, Options
+from training.trainer import autocast
 
-__all__ = ["DetectorModule"]
+__all__ = [
+    "DetectorModule", "Evaluated", "Objects", "detect", "detections_from", "in_original_pixels", "summarize",
+    "write_comparison", "write_report",
+]  # fmt: skip
 
 LOSS_PARTS = ("centre", "size", "confidence", "background", "classes")
+
+Columns = list[tuple[int, dict[str, Tensor]]]
+"""Pairs of an image's index and its boxes, scores and labels."""
+
+SCORES = [name for name, kind in AP_KINDS.items() if kind.rule != "hoiem"]
+"""The average precisions of benchmarks; Hoiem's are of the diagnosis alone."""
+
+
+# Training
 
 
 class DetectorModule(TrainingModule):
@@ -149,3 +175,248 @@ class DetectorModule(TrainingModule):
             steps=chosen.epochs * self.steps_per_epoch,
             warmup=round(chosen.warmup_epochs * self.steps_per_epoch),
         )
+
+
+# Evaluation
+
+
+class Evaluated(NamedTuple):
+    """What a detector found."""
+
+    passes: list[Detections]
+    """Of each single forward pass."""
+    averaged: Detections
+    """Of the mean of the passes' outputs; with one pass, that pass."""
+
+
+@torch.no_grad()
+def detect(
+    model: Any,
+    loader: Iterable[Batch],
+    truth: GroundTruth,
+    options: EvaluationOptions,
+    *,
+    device: torch.device,
+    precision: str = "32-true",
+    channels_last: bool = False,
+) -> Evaluated:
+    """Run a detector over images.
+
+    The draws of pass p are those of seed −1 − p, which no training has.
+
+    Parameters
+    ----------
+    model
+        The :class:`~detector.YOLO`; put into evaluation mode and on the device.
+    loader
+        Batches of the images, in order.
+    truth
+        Names and sizes of the images.
+    options
+        Thresholds, and how many passes where something is shuffled.
+    device, precision, channels_last
+        How to compute.
+    """
+    memory = torch.channels_last if channels_last else torch.contiguous_format
+    model = model.to(device, memory_format=memory).eval()
+    count = options.passes if needs_passes(model) else 1
+    columns: list[Columns] = [[] for _ in range(count + 1)]  # of the passes, then of their average
+    size = (0, 0)
+
+    def keep(into: Columns, indices: list[int], prediction: Prediction) -> None:
+        boxes, scores = decode(prediction, size)
+        thresholds = options.score_threshold, options.iou_threshold, options.max_detections
+        found = non_maximum_suppression(boxes, scores, *thresholds)
+        images = ({name: value.cpu() for name, value in image.items()} for image in found)
+        into.extend(zip(indices, images, strict=True))
+
+    for number, batch in enumerate(loader):
+        images = batch["images"].to(device).contiguous(memory_format=memory)
+        size = (images.shape[2], images.shape[3])
+        indices = batch["index"].tolist()
+        total: list[Tensor] = []
+        for single in range(count):
+            seek_shuffles(model, -1 - single, number)
+            with autocast(device, precision):
+                outputs = model(images)
+            prediction = split_outputs(outputs.float(), model.boxes_per_cell)
+            keep(columns[single], indices, prediction)
+            total = [a + b for a, b in zip(total, prediction, strict=True)] if total else list(prediction)
+        if count > 1:
+            keep(columns[count], indices, Prediction(*(part / count for part in total)))
+    passes = [detections_from(part, truth, size) for part in columns[:count]]
+    return Evaluated(passes, detections_from(columns[count], truth, size) if count > 1 else passes[0])
+
+
+# Records
+
+
+def detections_from(
+    columns: Sequence[tuple[int, dict[str, Tensor]]], truth: GroundTruth, input_size: tuple[int, int]
+) -> Detections:
+    """Detections in the pixels of the original images.
+
+    Parameters
+    ----------
+    columns
+        For each image its index and ``boxes`` (n, 4) in pixels of the resized image, ``scores`` and
+        ``labels``. An image that occurs twice, as when ranks are padded to equal lengths, counts once.
+    truth
+        Names and sizes of the images.
+    input_size
+        Height and width that the images were resized to, in pixels.
+
+    Returns
+    -------
+    Detections
+        In the order of the images, within an image as given.
+    """
+    first = dict(reversed(columns))
+    order = sorted(first)
+    counts = [len(first[index]["scores"]) for index in order]
+    image_index = np.repeat(np.array(order, dtype=np.int64), counts)
+
+    def column(name: str) -> np.ndarray:
+        parts = [first[index][name].double().numpy() for index in order]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    height, width = input_size
+    scale = np.tile(truth.sizes[image_index] / np.array([width, height]), 2)  # (M, 4)
+    return Detections(
+        truth.images,
+        truth.classes,
+        image_index,
+        column("labels").astype(np.int64),
+        column("scores"),
+        column("boxes").reshape(-1, 4) * scale,
+    )
+
+
+def in_original_pixels(
+    found: dict[str, Tensor], size: tuple[int, int], input_size: tuple[int, int]
+) -> dict[str, Tensor]:
+    """An image's ``boxes`` (n, 4), ``scores`` and ``labels`` with the boxes in pixels of the original image.
+
+    `size` is that image's width and height, `input_size` the height and width that it was resized to.
+    """
+    height, width = input_size
+    found = {name: value.detach().cpu().double() for name, value in found.items()}
+    scale = torch.tensor([size[0] / width, size[1] / height] * 2, dtype=torch.float64)
+    return found | {"boxes": found["boxes"] * scale}
+
+
+class Objects:
+    """The objects of a ground truth image by image, as torchmetrics takes them.
+
+    Examples
+    --------
+    >>> truth = GroundTruth(["a", "b"], ["dog"], [[90, 60]] * 2, [1], [0], [[0, 0, 9, 9]])
+    >>> Objects(truth)[1]["size"].tolist(), len(Objects(truth)[0]["boxes"])
+    ([60, 90], 0)
+    """
+
+    def __init__(self, truth: GroundTruth) -> None:
+        self._truth = truth
+        self._rows = np.argsort(truth.image_index, kind="stable")
+        self._starts = np.searchsorted(truth.image_index[self._rows], np.arange(len(truth.images) + 1))
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Boxes in original pixels, labels, flags, size and number of an image."""
+        truth = self._truth
+        rows = self._rows[self._starts[index] : self._starts[index + 1]]
+        columns = {
+            "boxes": truth.boxes[rows],
+            "labels": truth.labels[rows],
+            "difficult": truth.difficult[rows],
+            "iscrowd": truth.crowd[rows],
+            "size": truth.sizes[index, ::-1].copy(),  # height, width
+            "image_id": np.array(index),
+        }
+        return {name: torch.from_numpy(np.array(value)) for name, value in columns.items()}
+
+
+# Report
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and standard deviation (n − 1) of several values; null where there is none."""
+    known = not any(math.isnan(value) for value in values)
+    return {
+        "mean": statistics.fmean(values) if known else None,
+        "std": statistics.stdev(values) if known and len(values) > 1 else None,
+        "values": [None if math.isnan(value) else value for value in values],
+    }
+
+
+def summarize(diagnoses: Sequence[Diagnosis]) -> dict[str, Any]:
+    """Scores and mean shares of several passes or seeds, each as mean and standard deviation."""
+    means = [diagnosis.ap.mean() for diagnosis in diagnoses]
+    shares = [diagnosis.breakdown.mean_over_classes() for diagnosis in diagnoses]
+    names = [kind.name for kind in ERROR_TYPES]
+    return {
+        "map": {name: _spread([float(mean[name]) for mean in means]) for name in SCORES},
+        "shares": {name: _spread([float(share[i]) for share in shares]) for i, name in enumerate(names)},
+    }
+
+
+def write_report(
+    evaluated: Evaluated,
+    truth: GroundTruth,
+    similar: Sequence[Sequence[str]],
+    out: Path,
+    *,
+    name: str,
+    provenance: dict[str, Any],
+    sheet: int,
+) -> Diagnosis:
+    """Write detections, ``scores.json`` and ``diagnosis/`` into a run's folder.
+
+    The detections and the diagnosis are those of the first single pass; ``scores.json`` has every pass and
+    the averaged prediction.
+
+    Returns
+    -------
+    Diagnosis
+        Of the first pass.
+    """
+    diagnoses = [diagnose(truth, found, name=name, similar=similar) for found in evaluated.passes]
+    averaged = diagnoses[0]
+    if len(diagnoses) > 1:
+        averaged = diagnose(truth, evaluated.averaged, name=name, similar=similar)
+    folder = out / "detections"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_detections(evaluated.passes[0], folder)
+    write_coco_detections(evaluated.passes[0], folder / "detections.json")
+    write_coco_ground_truth(truth, folder / "ground_truth.json")
+    scores = {
+        "name": name,
+        "test_images": len(truth.images),
+        "passes": len(diagnoses),
+        "single_passes": summarize(diagnoses),
+        "averaged_prediction": summarize([averaged]),
+    }
+    write_text(out / "scores.json", json.dumps(scores, indent=1))
+    write_comparison([diagnoses[0]], out / "diagnosis", provenance=provenance, sheet=sheet)
+    return diagnoses[0]
+
+
+def write_comparison(
+    diagnoses: Sequence[Diagnosis], out: Path, *, provenance: dict[str, Any], sheet: int
+) -> list[Path]:
+    """Write ``diagnosis.json``, ``summary.txt``, the figures and the sheet of one or several detectors.
+
+    Returns
+    -------
+    list of Path
+        The figures.
+    """
+    from diagnosis.figures import save_figures, save_sheet
+
+    out.mkdir(parents=True, exist_ok=True)
+    files = save_figures(diagnoses, out)
+    if sheet:
+        files.append(save_sheet(diagnoses, out, count=sheet))
+    write_text(out / "summary.txt", "\n".join([table(diagnoses), "", *sentences(diagnoses), ""]))
+    # Last: where diagnosis.json exists, the rest is complete.
+    write_text(out / "diagnosis.json", json.dumps(to_json(diagnoses, provenance), indent=1))
+    return files

@@ -24,15 +24,15 @@ from data.shapes import write_shapes
 from data.streams import Stream, generator
 from detector.profiling import Profile, ProfileRow
 from training.profiling import run, subjects
-from training.profiling.command import main
+from training.profiling.__main__ import main
 from training.profiling.run import read_table, write_table
 from training.profiling.subjects import KeptBatches, digest, make_subject
 from training.tasks import classification_module as classifier_model
-from training.tasks.classification import ModelOptions as ClassifierOptions
-from training.tasks.classification import Options as ClassifierRun
 from training.tasks.classification import main as train_classify
+from training.tasks.classification_options import ModelOptions as ClassifierOptions
+from training.tasks.classification_options import Options as ClassifierRun
 from training.tasks.detection import DETECTION
-from training.tasks.detection import Options as DetectorRun
+from training.tasks.detection_options import Options as DetectorRun
 
 FILES = {"profile.csv", "profile.json", "profile.png", "profile.svg"}
 Call = Callable[..., Any]

@@ -1,0 +1,79 @@
+"""Small data sets as files: COCO, YOLO and VOC, each written by one function."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+CATEGORIES = ({"id": 1, "name": "cat"}, {"id": 2, "name": "dog"})
+
+
+def coco_image(key: Any, file_name: str | None = None, size: tuple[Any, Any] = (640, 480)) -> dict[str, Any]:
+    """An entry of ``images``; its file is called as the id, if nothing else is said."""
+    return {"id": key, "file_name": file_name or f"{key:04}.jpg", "width": size[0], "height": size[1]}
+
+
+def coco_object(image: Any, category: Any, box: Sequence[float], **more: Any) -> dict[str, Any]:
+    """An entry of ``annotations``."""
+    return {"image_id": image, "category_id": category, "bbox": list(box), **more}
+
+
+def coco_result(
+    image: Any, category: Any, box: Sequence[float], score: float = 0.9, **more: Any
+) -> dict[str, Any]:
+    """A detection of a results file."""
+    return {"image_id": image, "category_id": category, "bbox": list(box), "score": score, **more}
+
+
+def write_json(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def write_coco(
+    folder: Path,
+    annotations: Iterable[Mapping[str, Any]] = (),
+    images: Iterable[Mapping[str, Any]] | None = None,
+    categories: Iterable[Mapping[str, Any]] = CATEGORIES,
+    **more: Any,
+) -> Path:
+    """An annotation file; without `images` one of 640×480 pixels with the id 1."""
+    listed = [coco_image(1)] if images is None else list(images)
+    rows = [{"id": i, **row} for i, row in enumerate(annotations, start=1)]
+    content = {"images": listed, "annotations": rows, "categories": list(categories), **more}
+    return write_json(folder / "truth.json", content)
+
+
+def write_image(path: Path, size: tuple[int, int]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size).save(path)
+    return path
+
+
+def write_yolo(
+    folder: Path,
+    labels: Mapping[str, str],
+    size: tuple[int, int] = (640, 480),
+    yaml: str = "names: [cat, dog]",
+) -> Path:
+    """A data set with an image for each text of labels; returns ``data.yaml``."""
+    for name, text in labels.items():
+        write_image(folder / "images" / f"{name}.png", size)
+        (folder / "labels").mkdir(exist_ok=True)
+        (folder / "labels" / f"{name}.txt").write_text(text)
+    path = folder / "data.yaml"
+    path.write_text(f"{yaml}\nval: images\n")
+    return path
+
+
+def voc_xml(objects: Iterable[tuple[str, Sequence[float]]], size: tuple[int, int] | None = (640, 480)) -> str:
+    """An annotation; `size` of None: without ``<size>``."""
+    text = "" if size is None else f"<size><width>{size[0]}</width><height>{size[1]}</height></size>"
+    for name, box in objects:
+        tags = zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+        corners = "".join(f"<{tag}>{value}</{tag}>" for tag, value in tags)
+        text += f"<object><name>{name}</name><bndbox>{corners}</bndbox></object>"
+    return f"<annotation>{text}</annotation>"

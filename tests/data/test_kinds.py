@@ -1,0 +1,783 @@
+"""Files of the kinds that people have: read rightly, refused with a reason, or read with a warning.
+
+The numbers are those of the list of kinds; the rules stand in ``docs/input-rules.md``.
+"""
+
+import contextlib
+import io
+import json
+import os
+import pickle
+import struct
+import tarfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.download import unpack
+from data.formats import (
+    from_predictions,
+    from_table,
+    read_coco,
+    read_coco_detections,
+    read_found,
+    read_ground_truth,
+    read_table,
+    read_yolo,
+    read_yolo_detections,
+)
+from data.formats.voc import read_voc_folder
+from data.pickles import read_pickle
+from data.records import GroundTruth, InputError, InputWarning
+from tests.data.scenes import (
+    coco_image,
+    coco_object,
+    coco_result,
+    voc_xml,
+    write_coco,
+    write_image,
+    write_json,
+    write_yolo,
+)
+
+BOX = [100, 100, 50, 40]
+PREDICTION = {"boxes": [[100.0, 100, 150, 140]], "scores": [0.9], "labels": ["cat"]}
+SWAPPED = [coco_image(1, "2.jpg"), coco_image(2, "1.jpg")]
+
+
+@contextlib.contextmanager
+def silently():
+    """Without any word."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def found_in(folder: Path, truth: GroundTruth, *rows: dict[str, Any], **options: Any):
+    return read_coco_detections(write_json(folder / "found.json", list(rows)), truth, **options)
+
+
+# --- which image a row belongs to ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "image"),
+    [("2.jpg", 0), ("1.jpg", 1), (2, 1), (1, 0), ("val/2.jpg", 0), ("2.png", 0), (2.0, 1)],
+)
+def test_kind_01_file_names_that_are_numbers(tmp_path, key, image):
+    """Exact file name, exact id of the same type, path or stem, then a number that reads as an id."""
+    truth = read_coco(write_coco(tmp_path, images=SWAPPED))
+    with silently():
+        assert found_in(tmp_path, truth, coco_result(key, 1, BOX)).image_index.tolist() == [image]
+        if key != 2.0:
+            assert from_predictions({key: PREDICTION}, truth).image_index.tolist() == [image]
+
+
+def test_kind_01_both_keys_reach_their_own_image(tmp_path):
+    truth = read_coco(write_coco(tmp_path, images=SWAPPED))
+    assert from_predictions({"2.jpg": PREDICTION, "1.jpg": PREDICTION}, truth).image_index.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("key", ["2", "photos/2"])
+def test_kind_01_a_key_that_fits_two_images(tmp_path, key):
+    truth = read_coco(write_coco(tmp_path, images=SWAPPED))
+    row = coco_result(key, 1, BOX)
+    if "/" in key:  # no number: the name alone fits
+        assert found_in(tmp_path, truth, row).image_index.tolist() == [0]
+        return
+    message = r"the image '2', the name of '2' \(id 1\) and the id of '1' \(id 2\)"
+    with pytest.raises(InputError, match=message):
+        found_in(tmp_path, truth, row)
+    with pytest.raises(InputError, match=message):
+        from_predictions({key: PREDICTION}, truth)
+    with pytest.warns(InputWarning, match="1 of 2 detections left out .1 of an ambiguous image"):
+        assert len(found_in(tmp_path, truth, row, coco_result(1, 1, BOX), lenient=True)) == 1
+
+
+def test_kind_01_ids_in_text_are_ids_in_a_table(tmp_path):
+    """CSV does not tell 2 from "2"."""
+    truth = read_coco(write_coco(tmp_path, images=SWAPPED))
+    path = tmp_path / "found.csv"
+    for column, image in (("image_id", 1), ("image", 0)):
+        path.write_text(f"{column},class,score,xmin,ymin,xmax,ymax\n2,cat,0.9,100,100,150,140\n")
+        assert read_table(path, truth).image_index.tolist() == [image]
+
+
+@pytest.mark.parametrize(
+    ("images", "key", "image"),
+    [
+        # Files of one stem are called by their ids; their names are known all the same.
+        ([coco_image(7, "1.jpg"), coco_image(8, "1.png")], "1.png", 1),
+        ([coco_image(7, "1.jpg"), coco_image(8, "1.png")], 7, 0),
+        ([coco_image(7, "a/1.jpg"), coco_image(8, "b/1.jpg")], "/data/b/1.jpg", 1),
+        ([coco_image("b", "a.jpg"), coco_image("a", "b.jpg")], "a", 1),  # ids that are names of others
+        ([coco_image("b", "a.jpg"), coco_image("a", "b.jpg")], "a.jpg", 0),
+        ([coco_image("1", "2.jpg"), coco_image("2", "1.jpg")], 2, 1),
+        ([coco_image(17, "000012.jpg"), coco_image(12, "000017.jpg")], "000012", 0),
+    ],
+)
+def test_kind_01_further_values(tmp_path, images, key, image):
+    truth = read_coco(write_coco(tmp_path, images=images))
+    assert found_in(tmp_path, truth, coco_result(key, 1, BOX)).image_index.tolist() == [image]
+
+
+def test_kind_01_one_stem_in_two_folders(tmp_path):
+    truth = read_coco(write_coco(tmp_path, images=[coco_image(7, "a/1.jpg"), coco_image(8, "b/1.jpg")]))
+    with pytest.raises(
+        InputError, match=r"'1.jpg', the file name of 'a/1' \(id 7\) and the file name of 'b/1'"
+    ):
+        found_in(tmp_path, truth, coco_result("1.jpg", 1, BOX))
+
+
+def test_kind_01_classes_alike(tmp_path):
+    categories = [{"id": 1, "name": "2"}, {"id": 2, "name": "1"}]
+    truth = read_coco(write_coco(tmp_path, categories=categories))
+    rows = [coco_result(1, key, BOX) for key in ("2", "1", 2, 1)]
+    assert found_in(tmp_path, truth, *rows).labels.tolist() == [0, 1, 1, 0]
+
+
+def test_kind_02_a_file_name_that_contradicts_the_id(tmp_path):
+    images = [coco_image(0, "0001.jpg"), coco_image(1, "0002.jpg")]
+    truth = read_coco(write_coco(tmp_path, images=images))
+    rows = [coco_result(1, 1, BOX, file_name="0001.jpg"), coco_result(1, 1, BOX), coco_result(0, 1, BOX)]
+    message = (
+        r"found.json\[0\]: image_id 1, which is '0002', contradicts file_name '0001.jpg'; so do 1 of 3 rows: "
+        "file_name was used"
+    )
+    with pytest.warns(InputWarning, match=message) as caught:
+        assert found_in(tmp_path, truth, *rows).image_index.tolist() == [0, 1, 0]
+    assert len(caught) == 1
+    with silently():
+        agreeing = [row | {"file_name": images[row["image_id"]]["file_name"]} for row in rows]
+        assert found_in(tmp_path, truth, *agreeing).image_index.tolist() == [1, 1, 0]
+
+
+def test_kind_02_a_file_name_of_no_image_and_a_name_of_a_class(tmp_path):
+    truth = read_coco(write_coco(tmp_path))
+    with pytest.warns(InputWarning, match="contradicts file_name 'x.jpg'"):
+        found = found_in(tmp_path, truth, coco_result(1, 1, BOX, file_name="x.jpg"))
+    assert found.image_index.tolist() == [0]
+    with pytest.warns(InputWarning, match="category_id 1, which is 'cat', contradicts category_name 'dog'"):
+        found = found_in(tmp_path, truth, coco_result(1, 1, BOX, category_name="dog"))
+    assert found.labels.tolist() == [1]
+
+
+# --- YOLO's columns -----------------------------------------------------------------------------
+
+POSE_3 = "0 0.50 0.50 0.10 0.06 0.46 0.48 2 0.54 0.48 2 0.54 0.52 2 0.46 0.52 2"
+POSE_2 = "0 0.68 0.60 0.20 0.07 0.58 0.63 0.69 0.61 0.75 0.59 0.78 0.56 0.63 0.62"
+
+
+@pytest.mark.parametrize(
+    ("shape", "line", "box"),
+    [
+        ([4, 3], POSE_3, [288, 225.6, 352, 254.4]),
+        ([5, 2], POSE_2, [371.2, 271.2, 499.2, 304.8]),
+        ([1, 3], "1 0.5 0.5 0.5 0.5 0.4 0.4 1", [160, 120, 480, 360]),
+        ([4, 3], "0 0.5 0.5 0.5 0.5", [160, 120, 480, 360]),  # one without its pose
+        (None, "0 0.1 0.1 0.5 0.1 0.5 0.5", [64, 48, 320, 240]),  # a polygon
+    ],
+)
+def test_kind_03_pose_labels(tmp_path, shape, line, box):
+    yaml = "names: [cat, dog]" + (f"\nkpt_shape: {shape}" if shape else "")
+    with silently():
+        np.testing.assert_allclose(read_yolo(write_yolo(tmp_path, {"a": line}, yaml=yaml)).boxes, [box])
+
+
+@pytest.mark.parametrize(
+    ("shape", "line", "message"),
+    [
+        (None, POSE_3, r"a.txt:1: found 17 columns that make no polygon inside .*kpt_shape in data.yaml"),
+        (None, "0 0.5 0.5 0.1 0.1 1.2 0.5", "make no polygon inside"),
+        (
+            [4, 3],
+            POSE_2,
+            r"a.txt:1: found 15 columns; expected 5: .*, or 17 with the points that kpt_shape says",
+        ),
+        ("17", POSE_2, "kpt_shape: found '17'; expected the number of points"),
+        ([17, 4], POSE_2, r"kpt_shape: found \[17, 4\]"),
+    ],
+)
+def test_kind_03_columns_that_fit_no_pose(tmp_path, shape, line, message):
+    yaml = "names: [cat, dog]" + (f"\nkpt_shape: {json.dumps(shape)}" if shape else "")
+    with pytest.raises(InputError, match=message):
+        read_yolo(write_yolo(tmp_path, {"a": line}, yaml=yaml))
+
+
+@pytest.mark.parametrize(
+    "lines", [["7 0.94 0.475 0.525 0.885 0.874"], ["0 0.9 0.5 0.5 0.2 0.2", "1 0.05 0.4 0.3 0.6 0.1"]]
+)
+def test_kind_04_confidence_before_the_box(tmp_path, lines):
+    truth = GroundTruth(["a"], [f"c{i}" for i in range(8)], [[1000, 1000]], [], [], [])
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    with pytest.warns(InputWarning, match="the confidence was read as the column before the box"):
+        found = read_yolo_detections(tmp_path, truth)
+    values = np.array([list(map(float, line.split())) for line in lines])
+    assert found.scores.tolist() == values[:, 1].tolist()
+    np.testing.assert_allclose(found.boxes[:, 0], 1000 * (values[:, 2] - values[:, 4] / 2))
+    right = values[:, [0, 2, 3, 4, 5, 1]]
+    (tmp_path / "a.txt").write_text("\n".join(" ".join(map(str, row)) for row in right.tolist()))
+    with silently():
+        np.testing.assert_allclose(read_yolo_detections(tmp_path, truth).boxes, found.boxes)
+
+
+# --- boxes --------------------------------------------------------------------------------------
+
+OBJECTS = np.array([[20.0, 30, 120, 90], [300, 200, 420, 330], [500, 350, 620, 460], [240, 40, 300, 180]])
+SIZE = np.array([640.0, 480, 640, 480])
+
+
+def in_form(boxes, form):
+    low, extent = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+    return {
+        "xyxy": boxes,
+        "xywh": np.concatenate([low, extent], axis=1),
+        "cxcywh": np.concatenate([low + extent / 2, extent], axis=1),
+    }[form]
+
+
+@pytest.fixture
+def four(tmp_path):
+    rows = [coco_object(1, 1, box) for box in in_form(OBJECTS, "xywh").tolist()]
+    return read_coco(write_coco(tmp_path, rows))
+
+
+def read_boxes(folder, truth, values, reader, **options):
+    if reader == "coco":
+        return found_in(folder, truth, *(coco_result(1, 1, box) for box in values.tolist()), **options)
+    if reader == "predictions":
+        given = {"boxes": values, "scores": [0.9] * len(values), "labels": ["cat"] * len(values)}
+        return from_predictions([given], truth, **options)
+    if reader == "voc":
+        lines = (
+            f"0001 0.9 {' '.join(map(str, box))}\n" for box in (values + np.array([1, 1, 0, 0])).tolist()
+        )
+        (folder / "voc").mkdir(exist_ok=True)
+        (folder / "voc" / "det_cat.txt").write_text("".join(lines))
+        return read_found(folder / "voc", truth, **options)
+    columns = dict(zip(("xmin", "ymin", "xmax", "ymax"), values.T.tolist(), strict=True))
+    table = {"image": ["0001"] * len(values), "class": ["cat"] * len(values), "score": [0.9] * len(values)}
+    return from_table(table | columns, truth, **options)
+
+
+USUAL = {"coco": "xywh", "predictions": "xyxy", "table": "xyxy"}
+
+
+@pytest.mark.parametrize("reader", USUAL)
+@pytest.mark.parametrize("form", ["xyxy", "xywh", "cxcywh"])
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize("count", [1, 4])
+def test_kind_05_boxes_of_another_convention(tmp_path, four, reader, form, normalized, count):
+    values = in_form(OBJECTS[-count:], form) / (SIZE if normalized else 1)
+    options = " ".join([f"--box-format {form}"] * (form != USUAL[reader]) + ["--normalized"] * normalized)
+    if not options:
+        with silently():
+            assert len(read_boxes(tmp_path, four, values, reader)) == count
+        return
+    told = pytest.warns(InputWarning, match=f"look like {form}.*: {options} reads them so")
+    with told, contextlib.suppress(InputError):  # inverted boxes are refused besides
+        read_boxes(tmp_path, four, values, reader)
+    with silently():
+        found = read_boxes(tmp_path, four, values, reader, box_format=form, normalized=normalized)
+    np.testing.assert_allclose(found.boxes, OBJECTS[-count:], atol=1e-9)
+
+
+def test_kind_05_the_command_line_s_reader(tmp_path, four):
+    values = in_form(OBJECTS, "cxcywh")
+    path = write_json(tmp_path / "found.json", [coco_result(1, 1, box) for box in values.tolist()])
+    with pytest.warns(InputWarning, match="look like cxcywh"):
+        read_found(path, four)
+    np.testing.assert_allclose(read_found(path, four, box_format="cxcywh").boxes, OBJECTS)
+    with pytest.warns(InputWarning, match="look like xywh"), pytest.raises(InputError, match="--box-format"):
+        read_boxes(tmp_path, four, in_form(OBJECTS, "xywh"), "table")
+    with silently():
+        found = read_boxes(tmp_path, four, OBJECTS / SIZE - [1, 1, 0, 0], "voc", normalized=True)
+        assert len(found) == 4
+        assert len(read_boxes(tmp_path, four, OBJECTS, "voc")) == 4
+
+
+def test_kind_05_a_poor_detector_is_no_other_convention(tmp_path, four):
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(0, 1, (300, 2)) * [500, 380]
+    boxes = np.concatenate([corner, corner + rng.uniform(10, 140, (300, 2)).clip(0, 100)], axis=1)
+    for reader, form in USUAL.items():
+        with silently():
+            read_boxes(tmp_path, four, in_form(boxes, form), reader)
+
+
+def test_kind_15_objects_twice_and_beyond_the_border(tmp_path):
+    rows = [coco_object(1, 1, box) for box in ([600, 10, 50, 20], BOX, [10, 10, 5, 5], BOX, BOX)]
+    with pytest.warns(InputWarning) as caught:
+        truth = read_coco(write_coco(tmp_path, rows))
+    assert len(truth) == 5
+    messages = [str(warning.message) for warning in caught]
+    assert len(messages) == 2
+    assert "1 object is beyond the border" in messages[0]
+    assert "annotations[0]: the box 600 10 650 30 in an image of 640×480" in messages[0]
+    assert "2 objects are there twice" in messages[1]
+    assert "annotations[3], already at" in messages[1]
+    yolo = write_yolo(tmp_path, {"a": "0 0.95 0.5 0.3 0.2\n1 0.5 0.5 0.1 0.1\n1 0.5 0.5 0.1 0.1\n"})
+    twice = pytest.warns(InputWarning, match="1 object is there twice.*a.txt:3, already at .*a.txt:2")
+    with twice, pytest.warns(InputWarning, match="1 object is beyond the border .*a.txt:1: the box 512 "):
+        assert len(read_yolo(yolo)) == 3
+
+
+@pytest.mark.parametrize("box", [[590, 430, 50.3, 50.4], [-0.4, 0, 10, 10], [0, 0, 640, 480]])
+def test_kind_26_rounding_at_the_border_is_not_told(tmp_path, box):
+    with silently():
+        read_coco(write_coco(tmp_path, [coco_object(1, 1, box)]))
+
+
+# --- what else is read of the annotations ---------------------------------------------------------
+
+
+def test_kind_14_lvis_lists_of_classes(tmp_path):
+    for name in ("neg_category_ids", "not_exhaustive_category_ids"):
+        path = write_coco(tmp_path, [coco_object(1, 1, BOX)], [coco_image(1) | {name: [2]}])
+        with pytest.warns(InputWarning, match=f"LVIS's .*{name}.* no effect"):
+            read_coco(path)
+
+
+@pytest.mark.parametrize(
+    ("ids", "labels", "expected"),
+    [
+        ((1, 2, 3), [1, 2, 3], [0, 1, 2]),  # 3 can only be an id
+        ((1, 2, 3), [3], [2]),
+        ((1, 2, 3), [0, 2], [0, 2]),  # 0 can only be a number
+        ((0, 1, 2), [1, 2], [1, 2]),
+        ((18, 3, 7), [7, 18], [2, 0]),
+        ((1, 2, 3), [1, 2], None),
+        ((2, 1, 0), [2], None),
+    ],
+)
+def test_kind_16_labels_that_are_category_ids(ids, labels, expected):
+    truth = GroundTruth(["a"], ["x", "y", "z"], [[90, 90]], [], [], [], class_ids=ids)
+    given = [{"boxes": [[1, 2, 30, 40]] * len(labels), "scores": [0.5] * len(labels), "labels": labels}]
+    if expected is None:
+        with pytest.raises(InputError, match=r"may be the category id of .* or the number of .*names=dict"):
+            from_predictions(given, truth)
+    else:
+        assert from_predictions(given, truth).labels.tolist() == expected
+    names = dict(zip(ids, truth.classes, strict=True))
+    if 0 not in labels or 0 in ids:
+        by_id = from_predictions(given, truth, names=names).labels.tolist()
+        assert by_id == [ids.index(label) for label in labels]
+
+
+@pytest.mark.parametrize(("value", "crowd"), [(False, False), (True, True), (0.0, False), (None, False)])
+def test_kind_18_crowd_flags_as_truth_values(tmp_path, value, crowd):
+    rows = [coco_object(1, 1, BOX, iscrowd=value), coco_object(1, 1, [1, 2, 3, 4], iscrowd=0)]
+    for lenient in (False, True):
+        with silently():
+            assert read_coco(write_coco(tmp_path, rows), lenient).crowd.tolist() == [crowd, False]
+
+
+def test_kind_19_annotation_ids_twice(tmp_path):
+    rows = [coco_object(1, 1, [10 * i, 10, 9, 9], id=key) for i, key in enumerate((5, 6, 5, 5))]
+    with pytest.warns(
+        InputWarning, match=r"2 annotations have an id that another has, .*\[2\]: the id 5, al"
+    ):
+        truth = read_coco(write_coco(tmp_path, rows))
+    assert len(truth) == 4
+    assert truth.object_ids == ()
+
+
+# --- VOC as other tools write it -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("annotations", "images", "spec"),
+    [
+        ("Annotations", "images", ""),  # Label Studio
+        ("Annotations", "JPEGImages", ""),
+        (".", ".", ""),  # LabelImg
+        ("valid", "valid", ":valid"),  # Roboflow
+    ],
+)
+@pytest.mark.parametrize(
+    "labels", [None, "# label:color_rgb:parts:actions\nbackground:0,0,0::\nhat:1,2,3::\nbag:::\n"]
+)
+def test_kind_20_voc_without_lists_and_with_other_classes(tmp_path, annotations, images, spec, labels):
+    for name, box in (("a", [1, 1, 20, 20]), ("b", [5, 5, 9, 9])):
+        (tmp_path / annotations).mkdir(exist_ok=True)
+        (tmp_path / annotations / f"{name}.xml").write_text(voc_xml([("hat", box)]))
+        write_image(tmp_path / images / f"{name}.png", (640, 480))
+    (tmp_path / annotations / "a.xml").write_text(voc_xml([("hat", [1, 1, 20, 20]), ("bag", [2, 2, 9, 9])]))
+    if labels is not None:
+        (tmp_path / spec.removeprefix(":") / "labelmap.txt").write_text(labels)
+    said = (
+        pytest.warns(InputWarning, match="the classes are those that occur.*: bag, hat")
+        if labels is None
+        else silently()
+    )
+    with said:
+        truth = read_ground_truth(f"{tmp_path}{spec}")
+    assert truth.images == ("a", "b")
+    assert truth.classes == (("bag", "hat") if labels is None else ("hat", "bag"))
+    assert [truth.classes[label] for label in truth.labels] == ["hat", "bag", "hat"]
+    assert truth.files == tuple(str(tmp_path / images / f"{name}.png") for name in "ab")
+
+
+def test_kind_20_voc_s_own_classes_stay(tmp_path):
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "a.xml").write_text(voc_xml([("dog", [1, 1, 20, 20])]))
+    with silently():
+        assert len(read_ground_truth(tmp_path).classes) == 20
+    official = tmp_path / "VOC2007"
+    (official / "Annotations").mkdir(parents=True)
+    (official / "Annotations" / "a.xml").write_text(
+        voc_xml([("dog", [1, 1, 20, 20]), ("cat", [1, 1, 20, 20]), ("dgo", [1, 1, 20, 20])])
+    )
+    with pytest.raises(
+        InputError, match=r"a.xml: <name>: found 'dgo'; expected one of the classes aeroplane"
+    ):
+        read_ground_truth(official)
+
+
+def test_kind_21_voc_that_counts_from_0(tmp_path):
+    (tmp_path / "Annotations").mkdir()
+    path = tmp_path / "Annotations" / "a.xml"
+    path.write_text(voc_xml([("dog", [0, 0, 640, 480]), ("dog", [10, 20, 30.5, 40])]))
+    with pytest.raises(InputError, match=r"<xmin>: found 0, outside .*--pixels-from 0"):
+        read_ground_truth(tmp_path)
+    assert read_ground_truth(tmp_path, pixels_from=0).boxes.tolist() == [[0, 0, 640, 480], [10, 20, 30.5, 40]]
+    path.write_text(voc_xml([("dog", [-1, 0, 640, 480])]))
+    with pytest.raises(InputError, match=r"<xmin>: found -1, outside .*expected 0 to 640$"):
+        read_voc_folder(tmp_path, pixels_from=0)
+
+
+@pytest.mark.parametrize("size", [None, (0, 0), (-1, -1), ("", ""), (0, 480)])
+def test_kind_21_voc_without_a_size(tmp_path, size):
+    (tmp_path / "a.xml").write_text(voc_xml([("dog", [1, 1, 20, 20])], size))
+    if size != (-1, -1):
+        with pytest.warns(
+            InputWarning, match="1 of 1 images have neither a size in their annotation nor a file"
+        ):
+            read_ground_truth(tmp_path)
+    else:
+        with pytest.raises(InputError, match=r"a.xml: <size><width>: found '-1'"):
+            read_ground_truth(tmp_path)
+    write_image(tmp_path / "a.jpg", (64, 48))
+    with silently():
+        assert read_ground_truth(tmp_path).sizes.tolist() == [[64, 48]]
+
+
+@pytest.mark.parametrize("size", [(-1, -1), (None, None), (0, 480), (-1, 480)])
+def test_kind_22_sizes_that_are_none(tmp_path, size):
+    path = write_coco(tmp_path, [coco_object(1, 1, [1, 2, 3, 4])], [coco_image(1, "a.png", size)])
+    if min(value or 0 for value in size) < 0:
+        with pytest.raises(InputError, match=r"truth.json: images\[0\]: found a size of -1×"):
+            read_coco(path)
+    write_image(tmp_path / "a.png", (64, 48))
+    with silently():
+        assert read_coco(path).sizes.tolist() == [[64, 48]]
+
+
+@pytest.mark.parametrize("size", [(640.5, 480), (float("inf"), 480), (float("nan"), 480), (1e300, 5)])
+def test_kind_22_sizes_that_are_no_numbers_of_pixels(tmp_path, size):
+    path = write_coco(tmp_path, [], [coco_image(1), coco_image(2, "a.png", size)])
+    with pytest.raises(InputError, match=r"truth.json: images\[1\]: found a size of"):
+        read_coco(path)
+
+
+def test_kind_23_a_list_of_images_that_are_not_there(tmp_path):
+    path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.1 0.1"})
+    (tmp_path / "list.txt").write_text("images/a.png\n\nimages/gone.png\n")
+    path.write_text("names: [cat]\nval: list.txt\n")
+    with pytest.raises(
+        InputError, match=r"list.txt:3: found the image 'images/gone.png', which is not there"
+    ):
+        read_yolo(path)
+
+
+def test_kind_25_files_swapped_and_a_log_in_place_of_results(tmp_path):
+    truth = read_coco(write_coco(tmp_path))
+    with pytest.raises(InputError, match="is it a results file"):
+        read_coco(write_json(tmp_path / "found.json", [coco_result(1, 1, BOX)]))
+    with pytest.raises(InputError, match="is it the ground truth"):
+        read_coco_detections(tmp_path / "truth.json", truth)
+    with pytest.raises(InputError, match="an object with the keys 'epoch', 'mAP'"):
+        read_coco_detections(write_json(tmp_path / "log.json", {"epoch": 3, "mAP": 0.5}), truth)
+
+
+# --- hostile and broken files ---------------------------------------------------------------------
+
+
+HUGE = "9" * 5000
+BOMB = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 8)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "yaml",
+    [
+        "names: [cat]\ndate: 2001-99-99",
+        "names: [cat]\ndate: !!timestamp x",
+        f"names: [cat, {HUGE}]",
+        f"names: {{0: cat, {HUGE}: dog}}",
+        f"names: [cat]\nkpt_shape: [{HUGE}, 3]",
+        f"{BOMB}names: *i",
+        "names: " + "[" * 20_000,
+        "names: {? [a] : b}",
+        "names: [cat]\nval: " + "x" * 300,
+        'names: [cat]\nval: "a\\0b"',
+    ],
+)
+def test_kind_31_yaml(tmp_path, yaml):
+    (tmp_path / "data.yaml").write_text(yaml)
+    with pytest.raises(InputError, match=r"data.yaml|xxxx") as caught:
+        read_ground_truth(tmp_path / "data.yaml")
+    assert len(str(caught.value)) < 5000
+
+
+FIRST = coco_object(1, 1, BOX, id=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (f'[{{"image_id": {HUGE}}}]', "digits"),
+        ('[{"\\ud800": 1}]', r"found.json\[0\]: found half of a surrogate pair"),
+        ('[{"image_id": "\\ud800", "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "unknown image"),
+        (b"[\0]\0", "malformed JSON"),
+        ("\ufeff[]".encode("utf-16-le"), "UTF-8"),
+        ("[" * 100_000, "lists within lists"),
+        (json.dumps([coco_result("x" * 10_000_000, 1, BOX)]), "the unknown image 'xxxx"),
+        (json.dumps([coco_result(1, "x" * 10_000_000, BOX)]), "the unknown class 'xxxx"),
+    ],
+)
+def test_kind_31_json_results(tmp_path, content, message):
+    truth = read_coco(write_coco(tmp_path))
+    path = tmp_path / "found.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=message) as caught:
+        read_coco_detections(path, truth)
+    assert len(str(caught.value)) < 5000
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize("name", ["__dict__", "__slots__", "__init__", "__class__", "mro", "self"])
+def test_kind_31_fields_with_names_of_python(tmp_path, name):
+    truth = read_coco(write_coco(tmp_path, [FIRST | {name: 1}, FIRST | {"id": 2, "bbox": [1, 2, 3, 4]}]))
+    assert len(truth) == 2
+
+
+@pytest.mark.parametrize("file_name", [".", "..", "/", "", "x" * 300, "a\0b", "./", "val/."])
+def test_kind_31_file_names_that_are_none(tmp_path, file_name):
+    for size in ((640, 480), (0, 0)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            truth = read_coco(
+                write_coco(
+                    tmp_path, [FIRST], [coco_image(1) | {"file_name": file_name}, coco_image(2, size=size)]
+                )
+            )
+        assert found_in(tmp_path, truth, coco_result(1, 1, BOX)).image_index.tolist() == [0]
+
+
+def test_kind_31_attributes_that_would_fill_the_memory(tmp_path):
+    rows = [coco_object(1, 1, [i % 500, i // 500, 9, 9], note="") for i in range(2000)]
+    rows[3]["note"] = "x" * 3_000_000
+    rows[4]["weight"] = rows[0]["weight"] = 10**300
+    truth = read_coco(write_coco(tmp_path, rows))
+    assert "note" not in truth.attributes
+
+
+HEAD = "image,class,score,xmin,ymin,xmax,ymax"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("\r", "found an empty file"),
+        (f'"{HEAD}\n1,cat,0.9,1,2,3,4\n', "found.csv:1: found a malformed first line"),
+        (f'{HEAD}\n"1,cat,0.9,1,2,3,4\n', r"found.csv:\d+: found malformed CSV"),
+        (f"{HEAD}\n{'x' * 200_000},cat,0.9,1,2,3,4\n", "found.csv:2?"),
+        (f"{HEAD}\n0001,cat,{HUGE}e9999,1,2,3,4\n", "the score inf"),
+    ],
+)
+def test_kind_31_csv(tmp_path, content, message):
+    truth = read_coco(write_coco(tmp_path))
+    (tmp_path / "found.csv").write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_table(tmp_path / "found.csv", truth)
+    assert len(str(caught.value)) < 5000
+
+
+def test_kind_31_csv_with_the_line_ends_of_old(tmp_path):
+    truth = read_coco(write_coco(tmp_path))
+    (tmp_path / "found.csv").write_bytes(f"{HEAD}\r0001,cat,0.9,1,2,30,40\r".encode())
+    assert len(read_table(tmp_path / "found.csv", truth)) == 1
+
+
+def test_kind_31_parquet(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    truth = read_coco(write_coco(tmp_path))
+    numbers = {
+        name: [value] for name, value in zip(("xmin", "ymin", "xmax", "ymax"), (1, 2, 30, 40), strict=True)
+    }
+    good = {"image": ["0001"], "class": ["cat"], "score": [0.9]} | numbers
+    odd = pa.Array.from_buffers(
+        pa.string(), 1, [*pa.array(["\xe9"]).buffers()[:2], pa.py_buffer(b"\xff\xfe")]
+    )
+    for column, value, message in (
+        ("image", [["0001"]], r"column image: found values of type list"),
+        ("class", [{"a": 1}], r"column class: found values of type struct"),
+        ("image", odd, "column image: found text that is not UTF-8"),
+        ("image", pa.array([b"0001"]), "column image: found values of type binary"),
+        ("score", [True], "column score: found values of type bool"),
+    ):
+        pyarrow.parquet.write_table(pa.table(good | {column: value}), tmp_path / "found.parquet")
+        with pytest.raises(InputError, match=message):
+            read_table(tmp_path / "found.parquet", truth)
+    large = {"score": pa.array([2**53 + 1], pa.int64())}
+    pyarrow.parquet.write_table(pa.table(good | large), tmp_path / "found.parquet")
+    assert read_table(tmp_path / "found.parquet", truth).scores.tolist() == [2.0**53]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({}, {"names": {None: "cat"}}, "names: found"),
+        ({}, {"names": {"x": "cat"}}, "names: found"),
+        ({"labels": [["cat"]]}, {}, "found arrays of shapes"),
+        ({"labels": [{"a": 1}]}, {}, "labels: found"),
+        ({"labels": [None]}, {}, "labels: found"),
+        ({"labels": [True]}, {}, "labels: found values of type bool"),
+        ({"scores": [True]}, {}, "scores: found values of type bool"),
+        ({"boxes": [[True, False, True, True]]}, {}, "boxes: found values of type bool"),
+        ({"labels": [float("nan")]}, {}, "the unknown class 'nan'"),
+    ],
+)
+def test_kind_31_predictions(tmp_path, change, options, message):
+    truth = read_coco(write_coco(tmp_path))
+    with pytest.raises(InputError, match=message):
+        from_predictions([PREDICTION | change], truth, **options)
+
+
+@pytest.mark.parametrize("keys", [("a", "a.jpg"), ("a.jpg", "val/a.jpg"), (1, "a"), (1, "1")])
+def test_kind_31_an_image_under_two_keys(tmp_path, keys):
+    truth = read_coco(write_coco(tmp_path, images=[coco_image(1, "a.jpg"), coco_image(2, "b.jpg")]))
+    with pytest.raises(InputError, match=f"found the keys {keys[0]!r} and {keys[1]!r} for the image 'a'"):
+        from_predictions(dict.fromkeys(keys, PREDICTION), truth)
+
+
+@pytest.mark.parametrize("given", [5, None])
+def test_kind_31_what_is_no_list_of_predictions(tmp_path, given):
+    with pytest.raises(InputError, match="predictions: found a"):
+        from_predictions(given, read_coco(write_coco(tmp_path)))
+
+
+def archive(path: Path, mode: str, size: int) -> bytes:
+    with tarfile.open(path, mode) as tar:
+        entry = tarfile.TarInfo("VOCdevkit/VOC2007/a")
+        entry.size = size
+        tar.addfile(entry, Zeros())
+    return path.read_bytes()
+
+
+class Zeros(io.RawIOBase):
+    """A file of zeros without end."""
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(size)
+
+
+def test_kind_31_archives(tmp_path):
+    path = tmp_path / "a.tar"
+    content = archive(path, "w:xz", 1000)
+    path.write_bytes(content[:40] + b"\xff" * 20 + content[60:])
+    with pytest.raises(InputError, match="an archive that cannot be unpacked"):
+        unpack(path, tmp_path / "out", lambda *_: None)
+    archive(path, "w:gz", 100 << 20)
+    with pytest.raises(InputError, match=r"MB of files in an archive of 0.1 MB"):
+        unpack(path, tmp_path / "out", lambda *_: None)
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_kind_31_pickles():
+    """A text that the file has once is made into bytes again and again."""
+    text = "x" * 1_000_000
+    start = b"\x80\x02]" + pickle.BINUNICODE + struct.pack("<I", len(text)) + text.encode() + b"q\x010"
+    encode = b"c_codecs\nencode\nq\x02h\x01X\x06\x00\x00\x00latin1\x86Ra"
+    bomb = start + encode * 50 + b"."
+    with pytest.raises(InputError, match="values of more bytes than the file has"):
+        read_pickle(io.BytesIO(bomb), "batch")
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        ("names: [yes, no]", r"names\[0\]: found True; expected a class name \(in quotes"),
+        ("names: {0: cat, 1: no}", r"names\[1\]: found False"),
+        ("names: {no: cat, yes: dog}", "names: found the numbers False, True"),
+        ("names: [cat, null]", r"names\[1\]: found None"),
+        ("names: [cat, ' ']", r"names\[1\]: found ' '"),
+        ("names: [cat, 1.5]", r"names\[1\]: found 1.5"),
+        (
+            "names: [cat, dog, cat]",
+            r"names\[2\]: found the name 'cat' a second time \(first in .*names\[0\]\)",
+        ),
+        ("names: [1, '1']", "a second time"),
+    ],
+)
+def test_kind_32_names_of_classes(tmp_path, yaml, message):
+    path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.1 0.1"}, yaml=yaml)
+    with pytest.raises(InputError, match=message):
+        read_yolo(path)
+
+
+def test_kind_32_numbers_are_names(tmp_path):
+    path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.1 0.1"}, yaml="names: [0, 1, 'no']")
+    assert read_yolo(path).classes == ("0", "1", "no")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"iscrowd": 5}, r"annotations\[0\]: found 5 as iscrowd; expected 0 or 1"),
+        ({"iscrowd": float("nan")}, "found nan as iscrowd"),
+        ({"ignore": -1}, "found -1 as ignore"),
+        ({"difficult": 0.5}, "found 0.5 as difficult"),
+        ({"area": -5}, "found the area -5"),
+        ({"area": float("inf")}, "found the area inf"),
+    ],
+)
+def test_kind_32_flags_and_areas(tmp_path, change, message):
+    path = write_coco(tmp_path, [coco_object(1, 1, BOX) | change, coco_object(1, 1, [1, 2, 3, 4])])
+    with pytest.raises(InputError, match=message):
+        read_coco(path)
+    with pytest.warns(InputWarning, match=r"1 of 2 annotations left out"):
+        assert len(read_coco(path, lenient=True)) == 1
+
+
+@pytest.mark.parametrize("name", ["", "  ", None])
+def test_kind_32_classes_without_a_name(tmp_path, name):
+    with pytest.raises(InputError, match=r"categories\[0\]: found"):
+        read_coco(write_coco(tmp_path, categories=[{"id": 1, "name": name}]))
+    with pytest.raises(InputError, match="classes: found a blank name"):
+        GroundTruth(["a"], [name or ""], [[9, 9]], [], [], [])
+
+
+def test_kind_30_names_that_are_not_utf8(tmp_path):
+    path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.1 0.1"})
+    try:
+        write_image(Path(os.fsdecode(os.fsencode(tmp_path) + b"/images/\xff.png")), (9, 9))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(InputError, match=r"found the name .* expected text that can be written as UTF-8"):
+        read_yolo(path)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" + "y" * 300 + ".json", "a\0b"])
+def test_kind_30_names_that_no_file_can_have(tmp_path, name):
+    truth = read_coco(write_coco(tmp_path))
+    for read in (lambda: read_ground_truth(name), lambda: read_found(name, truth)):
+        with pytest.raises(InputError):
+            read()

@@ -1,0 +1,231 @@
+"""The options of ``train_detect.py``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from detector.tables import ARCHITECTURES, METHODS, ShuffleMethod
+from training.options import (
+    AT_LEAST_1,
+    FINITE,
+    HELD_OUT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    PROBABILITY,
+    SEED,
+    MachineOptions,
+    OptionGroup,
+    OptionGroups,
+    Rule,
+    check_patch,
+    described,
+    option,
+    patch_methods,
+    require,
+)
+
+__all__ = ["DataOptions", "EvaluationOptions", "ModelOptions", "OptimizationOptions", "Options"]
+
+VOC_TRAIN, VOC_TEST = ["2007:trainval", "2012:trainval"], ["2007:test"]
+SHAPES_TRAIN, SHAPES_TEST = ["shapes:trainval"], ["shapes:test"]
+STRIDES = (32, 16, 8)
+"""Output strides that the backbones support, in input pixels per cell."""
+
+
+@dataclass(frozen=True)
+class DataOptions(OptionGroup):
+    """Which images are trained on, validated on and tested on, and what augmentation does to them."""
+
+    data: Literal["voc", "shapes"] = option(
+        "voc",
+        "The data set: a VOC tree under --root, or 'shapes', the embedded one, drawn where it is absent.",
+    )
+    root: str | None = option(
+        None,
+        "Folder of the data: the VOCdevkit that holds VOC2007, VOC2012 …; for shapes where to draw them.",
+    )
+    train: list[str] = field(
+        default_factory=list,
+        metadata=described(
+            f"Training lists as YEAR:SPLIT, joined. Default for voc: {' '.join(VOC_TRAIN)}; for "
+            f"shapes: {' '.join(SHAPES_TRAIN)}."
+        ),
+    )
+    test: list[str] = field(
+        default_factory=list,
+        metadata=described(
+            f"Test lists as YEAR:SPLIT. Default for voc: {' '.join(VOC_TEST)}; for shapes: "
+            f"{' '.join(SHAPES_TEST)}."
+        ),
+    )
+    validation: float = option(
+        0.1,
+        "Share of the training images that is held out for validation, chosen by --seed; 0: no validation.",
+        HELD_OUT,
+    )
+    input_size: int = option(
+        448,
+        "Side of the square that images are resized to, in pixels.",
+        Rule("at least 32 pixels", lambda side: side >= 32),
+    )
+    min_visible: float = option(
+        0.3,
+        "An object whose box keeps less than this fraction of its area in an augmented image is dropped.",
+        Rule("a fraction from 0 to 1", PROBABILITY.holds),
+    )
+    augment: bool = option(
+        True, "Whether training images are scaled, moved, cropped, flipped, recoloured, blurred."
+    )
+
+    def check(self) -> None:
+        """Raise InputError for invalid values."""
+        found = self.data != "voc" or self.root is not None
+        require(found, "root", self.root, "the VOCdevkit folder, for --data voc")
+        super().check()
+
+    @property
+    def train_lists(self) -> list[str]:
+        """The training lists, defaults filled in."""
+        return self.train or (VOC_TRAIN if self.data == "voc" else SHAPES_TRAIN)
+
+    @property
+    def test_lists(self) -> list[str]:
+        """The test lists, defaults filled in."""
+        return self.test or (VOC_TEST if self.data == "voc" else SHAPES_TEST)
+
+
+@dataclass(frozen=True)
+class ModelOptions(OptionGroup):
+    """The detector."""
+
+    arch: str = field(
+        default="resnet50",
+        metadata=described(
+            "Architecture of the backbone.",
+            names=lambda: (name for name, row in ARCHITECTURES.items() if row.is_backbone),
+        ),
+    )
+    weights: str = option(
+        "none",
+        "Weights the backbone starts from: 'none' (random), 'imagenet' (torchvision's best), a torchvision "
+        "name such as IMAGENET1K_V1, or a file.",
+    )
+    grid: int | None = option(
+        None,
+        "S: the image is divided into S×S cells. Default input size / 32; twice or four times that dilates.",
+    )
+    boxes_per_cell: int = option(2, "B: boxes that each cell predicts.", AT_LEAST_1)
+    shuffle: str = option(
+        "none",
+        "Layer of the backbone whose input is shuffled, in training and evaluation: 'last', a number counted "
+        "from 1 at the input (a residual block is one layer), or 'none'.",
+        Rule(
+            "'none', 'last' or the number of a layer, counted from 1",
+            lambda layer: layer in ("none", "last") or (layer.isdigit() and int(layer) >= 1),
+        ),
+    )
+    shuffle_method: ShuffleMethod = field(
+        default="spatial",
+        metadata=described(
+            "What the shuffle permutes.", names=lambda: (name for name, row in METHODS.items() if row.draws)
+        ),
+    )
+    patch: int | None = option(
+        None, f"Side of the patches of --shuffle-method {patch_methods()}, in positions.", AT_LEAST_1
+    )
+    shuffle_shortcut: bool = option(
+        True, "Whether the shuffled layer's shortcut is shuffled too, by its own draw."
+    )
+
+    def check(self) -> None:
+        """Raise InputError for invalid values."""
+        super().check()
+        check_patch("shuffle_method", self.shuffle_method, self.patch)
+
+    def cells(self, input_size: int) -> int:
+        """S for an input size."""
+        return math.ceil(input_size / STRIDES[0]) if self.grid is None else self.grid
+
+    def stride(self, input_size: int) -> int:
+        """Input pixels per cell; InputError for a grid that no output stride gives."""
+        grids = [math.ceil(input_size / stride) for stride in STRIDES]
+        cells = self.cells(input_size)
+        expected = f"{', '.join(map(str, grids[:-1]))} or {grids[-1]} for --input-size {input_size}"
+        require(cells in grids, "grid", self.grid, expected)
+        return STRIDES[grids.index(cells)]
+
+
+@dataclass(frozen=True)
+class OptimizationOptions(OptionGroup):
+    """Optimiser settings."""
+
+    epochs: int = option(500, "Passes over the training images.", AT_LEAST_1)
+    max_steps: int | None = option(
+        None,
+        "Stop after this many steps of the run, as if interrupted there: --resume goes on. The learning rate "
+        "ignores it.",
+        AT_LEAST_1,
+    )
+    batch_size: int = option(16, "Images of one step, over all devices together.", AT_LEAST_1)
+    learning_rate: float = option(
+        0.001, "Learning rate at the start; it decays exponentially over the run.", POSITIVE
+    )
+    final_learning_rate: float = option(
+        0.00001, "Learning rate that the decay reaches at the end of the last epoch.", POSITIVE
+    )
+    warmup_epochs: float = option(
+        1.0, "Epochs over which the learning rate first rises linearly from near 0.", FINITE
+    )
+    optimizer: Literal["adamw", "sgd"] = option("adamw", "AdamW, or SGD with momentum 0.9.")
+    weight_decay: float = option(
+        0.0005, "Weight decay of convolutions; biases and batch norms have none.", FINITE
+    )
+    clip_gradient: float = option(0.0, "Largest norm of the gradient; 0: not limited.", FINITE)
+    seed: int = option(0, "Seed of weights, order, augmentation and shuffles.", SEED)
+
+
+@dataclass(frozen=True)
+class EvaluationOptions(OptionGroup):
+    """How detections are made and scored."""
+
+    validate_every: int = option(1, "Epochs from one validation to the next.", AT_LEAST_1)
+    score_threshold: float = option(0.01, "Detections that score less are left out.", PROBABILITY)
+    iou_threshold: float = option(
+        0.5,
+        "Non-maximum suppression: of two boxes of a class that overlap more the better stays.",
+        PROBABILITY,
+    )
+    max_detections: int = option(100, "Detections kept for an image.", AT_LEAST_1)
+    passes: int = option(
+        10,
+        "Forward passes over the test set where something is shuffled, each with draws that training never "
+        "saw.",
+        AT_LEAST_1,
+    )
+    sheet: int = option(11, "Images on the qualitative sheet; 0: no sheet.", NOT_NEGATIVE)
+
+
+@dataclass(frozen=True)
+class Options(OptionGroups):
+    """All of a detection run's options, by group.
+
+    Examples
+    --------
+    >>> Options().flat()["input_size"]
+    448
+    >>> Options.from_flat({"epochs": 3}).optimization.epochs
+    3
+    """
+
+    data: DataOptions = field(default_factory=DataOptions)
+    model: ModelOptions = field(default_factory=ModelOptions)
+    optimization: OptimizationOptions = field(default_factory=OptimizationOptions)
+    evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
+    machine: MachineOptions = field(default_factory=MachineOptions)
+
+    def check(self) -> None:
+        """Raise InputError for invalid values and combinations."""
+        super().check()
+        self.model.stride(self.data.input_size)
