@@ -5,7 +5,7 @@
 Draws seeded detections of the size of VOC 2007 test (100,000) and of COCO val (500,000, 80 classes) and
 times ours: all overlaps, the five-way breakdown, what each error type costs, TIDE, AP; theirs: TIDE alone.
 First from arrays in memory, without what the tools need to take them in, then from COCO's two files, with
-it. Then how our cost grows to 5 million detections, and 1,000 bootstrap replicates at the smaller size.
+it. Then how our cost grows to 5 million detections, and the intervals (1,000 replicates) at the smaller size.
 
 Each tool runs in processes of its own, in turn with the others; these also tell its peak memory. The best
 pass counts, for other programs only ever add to it; CPU seconds sum the threads. A tool that is not
@@ -115,7 +115,7 @@ def files_in(folder: str) -> tuple[Path, Path]:
 
 
 def resampling(size: Size) -> dict[str, tuple[float, float]]:
-    """Wall and CPU seconds of the bootstrap of one detector, and of two with their differences."""
+    """Wall and CPU seconds of the intervals of one detector, and of two with their differences."""
     from diagnosis import diagnose
     from diagnosis.compare import compare
 
@@ -149,7 +149,7 @@ def work(task: Sequence[Any]) -> None:
         write_coco_ground_truth(truth, annotations)
         write_coco_detections(found, results)
         told: dict[str, Any] = {}
-    elif kind == "bootstrap":
+    elif kind == "intervals":
         told = dict(resampling(drawn))
     else:
         name, passes, folder = rest
@@ -211,7 +211,7 @@ def main() -> int:
     parser.add_argument("--tools", nargs="*", default=list(TOOLS), choices=list(TOOLS))
     parser.add_argument("--rounds", type=int, default=3, help="processes of each tool (%(default)s)")
     parser.add_argument("--passes", type=int, default=5, help="of the fast tools in a process (%(default)s)")
-    parser.add_argument("--no-bootstrap", action="store_true", help="leave the bootstrap out")
+    parser.add_argument("--no-intervals", action="store_true", help="leave the intervals out")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.task:
@@ -231,10 +231,10 @@ def main() -> int:
             side_by_side(size, options, folder)
     if options.growth:
         growth(options.growth)
-    if not options.no_bootstrap:
-        print(f"\nbootstrap of {REPLICATES:,} replicates, voc")
+    if not options.no_intervals:
+        print(f"\nintervals of {REPLICATES:,} replicates, voc")
         print(f"{'':32}{'wall s':>9}{'CPU s':>9}")
-        for text, (wall, cpu) in in_a_process("bootstrap", vars(SIZES["voc"])).items():
+        for text, (wall, cpu) in in_a_process("intervals", vars(SIZES["voc"])).items():
             print(f"{text:32}{wall:9.1f}{cpu:9.1f}")
     return 0
 

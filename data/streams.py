@@ -39,9 +39,9 @@ class Stream(Enum):
     PROFILED_IMAGES_DETECTOR = 8
     SCENES = "scenes"
     """Key: CRC-32 of the split, image."""
-    BOOTSTRAP_IMAGES = "bootstrap, images"
-    """Key: replicate."""
-    BOOTSTRAP_RUNS = "bootstrap, runs"
+    RESAMPLED_IMAGES = "resampled images"
+    """Key: pair of replicates."""
+    RESAMPLED_RUNS = "resampled runs"
     """Key: group, number of runs."""
 
 

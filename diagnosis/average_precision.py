@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from data.records import Detections, GroundTruth
 from diagnosis.breakdown import STRONG
-from diagnosis.coco_ap import coco_ap, coco_ranking
+from diagnosis.coco_ap import MAX_DETECTIONS, coco_ap, coco_ranking
 from diagnosis.matching import Matching, ObjectCounter, Weights, assign, assign_devkit, match
 from diagnosis.rankings import (
     Hits,
+    Normal,
     Ranking,
     envelope,
     interpolated_precision,
@@ -92,12 +93,12 @@ class HoiemScores:
         return HoiemScores(*(getattr(self, name).reshape(shape) for name in HOIEM_COLUMNS))
 
 
-def normal_objects(images: int) -> float:
+def normal_objects(images: float | NDArray[np.integer]) -> Normal:
     """N, the number of objects that normalised precision supposes of each class, in so many images."""
-    return NORMAL_SHARE * images
+    return NORMAL_SHARE * np.asarray(images, dtype=np.float64)
 
 
-def score_hits(hits: Hits, objects: NDArray[np.int64], normal: float) -> HoiemScores:
+def score_hits(hits: Hits, objects: NDArray[np.int64], normal: Normal) -> HoiemScores:
     """Hoiem's average precision of S rankings, ``(r, S)``; each hit counts once.
 
     Parameters
@@ -122,16 +123,16 @@ def score_hits(hits: Hits, objects: NDArray[np.int64], normal: float) -> HoiemSc
 
 # ---- all kinds -------------------------------------------------------------------------------
 
-Score = Callable[[Sequence[Hits], NDArray[np.int64], float], NDArray[np.float64]]
+Score = Callable[[Sequence[Hits], NDArray[np.int64], Normal], NDArray[np.float64]]
 """``(r, S)`` of the hits by each labelling, the numbers of objects ``(r, S)``, and the one that normalised
 precision supposes."""
 
 
-def _voc07(hits: Sequence[Hits], objects: NDArray[np.int64], normal: float) -> NDArray[np.float64]:
+def _voc07(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
     return interpolated_precision(hits[0], VOC07_RECALLS, objects)
 
 
-def _area(hits: Sequence[Hits], objects: NDArray[np.int64], normal: float) -> NDArray[np.float64]:
+def _area(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
     ranked = hits[0]
     if ranked.weights is not None:  # each unit of weight adds a step of recall of the same width
         return mean_over_objects(envelope(ranked.precision, ranked.start), ranked, objects)
@@ -143,20 +144,20 @@ def _area(hits: Sequence[Hits], objects: NDArray[np.int64], normal: float) -> ND
     return area
 
 
-def _coco(hits: Sequence[Hits], objects: NDArray[np.int64], normal: float) -> NDArray[np.float64]:
+def _coco(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
     mean: NDArray[np.float64] = np.stack([coco_ap(some, objects) for some in hits]).mean(axis=0)
     return mean
 
 
-def _coco50(hits: Sequence[Hits], objects: NDArray[np.int64], normal: float) -> NDArray[np.float64]:
+def _coco50(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
     return coco_ap(hits[0], objects)
 
 
-def _hoiem(hits: Sequence[Hits], objects: NDArray[np.int64], normal: float) -> NDArray[np.float64]:
+def _hoiem(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
     return mean_over_objects(envelope(hits[0].precision, hits[0].start), hits[0], objects)
 
 
-def _normalized(hits: Sequence[Hits], objects: NDArray[np.int64], normal: float) -> NDArray[np.float64]:
+def _normalized(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
     precision = hits[0].normalized_precision(objects, normal)
     return mean_over_objects(envelope(precision, hits[0].start), hits[0], objects)
 
@@ -241,6 +242,7 @@ def average_precision(
     *,
     iou: float = STRONG,
     coco: bool = True,
+    max_detections: int = MAX_DETECTIONS,
 ) -> APTable:
     """All kinds of average precision of each class.
 
@@ -254,6 +256,8 @@ def average_precision(
         Smallest IoU of a true positive, for all kinds but COCO's, which have their own.
     coco
         Whether to compute COCO's; NaN otherwise.
+    max_detections
+        How many detections of a class in an image count for COCO's.
 
     Examples
     --------
@@ -263,7 +267,8 @@ def average_precision(
     >>> table.area.tolist(), table.mean()["area"]
     ([0.5, nan], 0.5)
     """
-    return APStatistic(match(truth, detections) if matching is None else matching, iou=iou).table(coco)
+    matching = match(truth, detections) if matching is None else matching
+    return APStatistic(matching, iou=iou, max_detections=max_detections).table(coco)
 
 
 class APStatistic:
@@ -275,11 +280,15 @@ class APStatistic:
         The overlaps.
     iou
         Smallest IoU of a true positive, for all kinds but COCO's.
+    max_detections
+        How many detections of a class in an image count for COCO's.
     """
 
-    def __init__(self, matching: Matching, *, iou: float = STRONG) -> None:
+    def __init__(
+        self, matching: Matching, *, iou: float = STRONG, max_detections: int = MAX_DETECTIONS
+    ) -> None:
         self.cells = matching.cells
-        self._matching, self._iou = matching, iou
+        self._matching, self._iou, self._max_detections = matching, iou, max_detections
         self._objects = ObjectCounter(matching.truth, ~matching.ignored)
         self._rankings: dict[str, Ranking] = {}
 
@@ -294,7 +303,8 @@ class APStatistic:
         Without weights each image counts once, and r is 1.
         """
         objects = self._objects(weights)
-        normal = normal_objects(len(self._matching.truth.images))  # a resample has as many images
+        images = len(self._matching.truth.images) if weights is None else weights.sum(axis=1, keepdims=True)
+        normal = normal_objects(images)
         values = {kind: np.zeros(objects.shape) for kind in kinds}
         for rule in dict.fromkeys(AP_KINDS[kind].rule for kind in kinds):
             for classes, hits in self._ranking(rule).hits(weights):
@@ -307,7 +317,7 @@ class APStatistic:
         if rule not in self._rankings:
             matching = self._matching
             if rule == "coco":
-                ranking = coco_ranking(matching)
+                ranking = coco_ranking(matching, self._max_detections)
             else:
                 assignment = (assign if rule == "hoiem" else assign_devkit)(matching, self._iou)
                 ranking = Ranking(matching, [assignment.labels], matching.order)

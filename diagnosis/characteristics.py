@@ -20,7 +20,7 @@ from data.records import UNKNOWN, GroundTruth, InputError
 from diagnosis.average_precision import HoiemScores, normal_objects, score_hits
 from diagnosis.breakdown import STRONG
 from diagnosis.matching import Matching, assign
-from diagnosis.rankings import Hits, Ranking, envelope
+from diagnosis.rankings import Hits, Normal, Ranking, envelope
 from diagnosis.similar import group_indices
 
 __all__ = [
@@ -432,7 +432,7 @@ def _score_bins(
     matching: Matching,
     found: NDArray[np.int64],
     false: NDArray[np.int64],
-    normal: float,
+    normal: Normal,
     lost: NDArray[np.bool_],
 ) -> BinScores:
     """Scores by bin, from the object behind each true positive and the false positives above it."""

@@ -1,8 +1,9 @@
 """Two or more detectors on the same images: every number with an interval, every difference with a p-value.
 
-Intervals are percentile intervals of the bootstrap over images (:mod:`diagnosis.bootstrap`). All detectors
-see the same resamples, so that a difference does not carry the chance of which images were drawn twice.
-Several runs of one model, from several seeds, form a group; in each replicate its runs are drawn as well.
+Intervals come from half-samples of the images (:mod:`diagnosis.resampling`): the quantiles of the halves'
+deviations from their mean, around the number itself. All detectors see the same halves, so a difference does
+not carry the chance of which images were drawn. Several runs of one model, from several seeds, form a group;
+in each replicate its runs are drawn as well. `benchmarks/intervals.py` measures what the intervals cover.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from numpy.typing import NDArray
 
 from data.records import InputError
 from diagnosis.average_precision import AP_KINDS
-from diagnosis.bootstrap import OVER_ALL, Progress, Statistic, bootstrap, draw_runs
 from diagnosis.breakdown import BreakdownStatistic, Top
 from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
 from diagnosis.rankings import mean_defined
 from diagnosis.record import Diagnosis, check_same_truth
+from diagnosis.resampling import OVER_ALL, Progress, Statistic, draw_runs, resample
 from diagnosis.tide import TIDE_LABELS, TideStatistic
 
 __all__ = ["Comparison", "Difference", "Estimate", "StatisticOf", "compare", "p_value", "quantity_name"]
@@ -32,6 +33,20 @@ LABELS: dict[str, str] = {
     **{f"map/{name}": kind.mean for name, kind in AP_KINDS.items()},
 }
 """What quantities are called whose name does not say it."""
+
+
+BIASED = ("map", "tide", "impact", "dap")
+"""Sections of average precision, which is too high on few images: the envelope picks the best of the noise.
+Differences of two detectors have it twice, and it cancels."""
+BIAS_OF_ALL = 1 / (math.sqrt(2) - 1)
+"""Bias of all images, as a multiple of what it grows by from all images to their halves. Bias that falls with
+the square root of the number of images grows by a factor of √2."""
+COSTS = ("impact", "dap")
+"""Sections of gains: near zero and skewed as counts of rare events are, so that the way up is a ratio."""
+LONGEST_RATIO = 4.0
+"""By how much the ratio makes the way up longer, at most."""
+FRACTIONS = ("share", "pooled", "map", "tide")
+"""Sections of numbers from 0 to 1."""
 
 
 def quantity_name(quantity: str) -> str:
@@ -103,8 +118,9 @@ class Difference:
     low, high
         Ends of the paired interval.
     p
-        Two-sided: twice the share of replicates on the far side of zero, those at zero included, and one
-        added to both counts (Davison and Hinkley, 1997, section 4.2). 1 where nothing ever differs.
+        Two-sided: twice the share of replicates, moved to have the difference as their mean, on the far
+        side of zero, those at zero included, and one added to both counts (Davison and Hinkley, 1997,
+        section 4.2). 1 where nothing ever differs.
     undefined
         In how many replicates it does not exist; the rest is that of the others.
     """
@@ -193,12 +209,12 @@ class Comparison:
         values = self._known(quantity, label)
         if label is None and quantity + OVER_ALL in self.values:
             return self.estimate(quantity + OVER_ALL, detector)
-        value = _one(values[detector], label)
+        value = float(_one(values[detector], label))
         samples = _one(self.samples[quantity][:, detector], label)
-        low, high, undefined = self._interval(samples, float(value))
+        low, high, undefined = self._interval(samples, value, quantity.partition("/")[0])
         runs = _one(self.run_values[quantity][detector], label)
         runs = runs[~np.isnan(runs)]
-        return Estimate(float(value), low, high, _deviation(samples), _deviation(runs), undefined)
+        return Estimate(value, low, high, _deviation(samples), _deviation(runs), undefined)
 
     def difference(self, quantity: str, a: int, b: int, label: int | None = None) -> Difference:
         """By how much detector `b` exceeds detector `a`.
@@ -217,9 +233,9 @@ class Comparison:
         value = float(_one(values[b] - values[a], label))
         gaps = _one(samples[:, b] - samples[:, a], label)
         low, high, undefined = self._interval(gaps, value)
-        gaps = gaps[~np.isnan(gaps)]
         if np.isnan(low):
             return Difference(value, low, high, float("nan"), undefined)
+        gaps = _around(gaps, value)
         least = min(int((gaps <= 0).sum()), int((gaps >= 0).sum()))
         return Difference(value, low, high, min(1.0, 2 * (least + 1) / (len(gaps) + 1)), undefined)
 
@@ -236,15 +252,31 @@ class Comparison:
             raise InputError("label", f"{label} for {quantity!r}", "None: it has one number over all classes")
         return self.values[quantity]
 
-    def _interval(self, samples: NDArray[np.float64], value: float) -> tuple[float, float, int]:
-        """Ends of the percentile interval, and how many replicates have no number."""
-        defined = samples[~np.isnan(samples)]
-        missing = len(samples) - len(defined)
-        if np.isnan(value) or not len(defined):
+    def _interval(
+        self, samples: NDArray[np.float64], value: float, section: str = ""
+    ) -> tuple[float, float, int]:
+        """Ends of the interval of a number of this section, and how many replicates have no number."""
+        around = _around(samples, value)
+        missing = len(samples) - len(around)
+        if np.isnan(value) or not len(around):
             return float("nan"), float("nan"), missing
         tail = (1 - self.level) / 2
-        low, high = np.quantile(defined, [tail, 1 - tail])
-        return float(low), float(high), missing
+        low, high = map(float, np.quantile(around, [tail, 1 - tail]))
+        if section in BIASED:  # hold both the number and what it would be without bias
+            bias = BIAS_OF_ALL * (float(np.nanmean(samples)) - value)
+            low, high = low - max(bias, 0.0), high - min(bias, 0.0)
+        if section in COSTS and value > 0:
+            up = high - value
+            high = value + min(value * math.expm1(min(up / value, LONGEST_RATIO)), LONGEST_RATIO * up)
+        if section in FRACTIONS:
+            low, high = max(low, 0.0), min(high, 1.0)
+        return low, high, missing
+
+
+def _around(samples: NDArray[np.float64], value: float) -> NDArray[np.float64]:
+    """Those that have a number, moved so that `value` is their mean."""
+    defined = samples[~np.isnan(samples)]
+    return defined - defined.mean() + value if len(defined) else defined
 
 
 def _deviation(values: NDArray[np.float64]) -> float:
@@ -273,13 +305,13 @@ def compare(
     statistics: Sequence[StatisticOf] = (),
     progress: Progress | None = None,
 ) -> Comparison:
-    """Bootstrap the numbers of detectors over the images they were run on.
+    """Numbers of detectors, and how far they would move on other images.
 
     The quantities are ``share/…``, ``map/…``, ``impact/…``, ``tide/…`` and ``dap/…`` of each class,
     ``pooled/…`` over all, and those of `statistics`.
 
     A group's number is the mean over its runs. In each replicate the images are drawn once, for all runs,
-    and of the group's S runs S − 1 with replacement (:func:`diagnosis.bootstrap.draw_runs`): its interval
+    and of the group's S runs S − 1 with replacement (:func:`diagnosis.resampling.draw_runs`): its interval
     holds both the chance of the images and that of the seeds.
 
     Parameters
@@ -298,9 +330,9 @@ def compare(
     top
         How many detections the breakdown counts, see :func:`diagnosis.breakdown.break_down`.
     costs
-        Whether to bootstrap what each error type costs in average precision, Hoiem's and TIDE's.
+        Whether to resample what each error type costs in average precision, Hoiem's and TIDE's.
     statistics
-        What else to bootstrap, made from each detector.
+        What else to resample, made from each detector.
     progress
         Called with how far it is, at most every two seconds.
 
@@ -338,7 +370,7 @@ def compare(
         made.append([*mine, *(statistic(diagnosis) for statistic in statistics)])
     images = len(diagnoses[0].truth.images)
     every = [statistic for mine in made for statistic in mine]
-    samples_of = bootstrap(every, images, replicates=replicates, seed=seed, progress=progress)
+    samples_of = resample(every, images, replicates=replicates, seed=seed, progress=progress)
     values_of = [statistic(np.ones((1, images), dtype=np.int32)) for statistic in every]
     each = len(made[0])
 

@@ -30,6 +30,9 @@ __all__ = [
     "sum_of_runs",
 ]
 
+Normal = float | NDArray[np.float64]
+"""How many objects of each class normalised precision supposes; ``(r, 1)`` where replicates differ."""
+
 
 @dataclass(frozen=True, eq=False)
 class Hits:
@@ -64,7 +67,7 @@ class Hits:
         precision: NDArray[np.float64] = self.true / np.maximum(found, 1, out=found)
         return precision
 
-    def normalized_precision(self, objects: NDArray[np.int64], normal: float) -> NDArray[np.float64]:
+    def normalized_precision(self, objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
         """``(r, T)`` the same as if each ranking had `normal` objects and not its `objects` ``(r, S)``."""
         factor = normal / np.maximum(objects, 1)
         if len(self.start) != 2:

@@ -412,7 +412,7 @@ def intervals_to_json(comparison: Comparison) -> list[Json]:
 
 
 def _quantities(comparison: Comparison, number: Callable[[str, int | None], Json]) -> Json:
-    """Every quantity by section, over all classes and for each; with the settings of the bootstrap."""
+    """Every quantity by section, over all classes and for each; with the settings of the resampling."""
     entry: Json = {
         "images": comparison.images,
         "replicates": comparison.replicates,

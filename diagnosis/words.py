@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 FEW_IMAGES = 50
-"""Fewer images than these say little about those not seen: the bootstrap's intervals come out too narrow."""
+"""Fewer images than these say little about those not seen: intervals come out too narrow."""
 FEW_OBJECTS = 20
 """Of a class with fewer objects, one more or less moves the recall by 5 points and more."""
 MAX_CLASSES_NAMED = 10

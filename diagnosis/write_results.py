@@ -55,7 +55,7 @@ def write_results(
     out
         The folder; made if absent.
     comparison
-        Their bootstrap, if it was asked for.
+        Their comparison, if it was asked for.
     provenance
         Where the numbers come from.
     photographs

@@ -17,18 +17,11 @@ from pathlib import Path
 from data.shapes import write_shapes
 from diagnosis import Diagnosis, sentences, table
 from training.command import exit_code
-from training.options import MachineOptions
 from training.provenance import provenance
 from training.run import train
 from training.tasks.detection import DETECTION
 from training.tasks.detection_module import write_comparison
-from training.tasks.detection_options import (
-    DataOptions,
-    EvaluationOptions,
-    ModelOptions,
-    OptimizationOptions,
-    Options,
-)
+from training.tasks.detection_options import Options
 
 __all__ = ["demo_options", "main"]
 
@@ -42,23 +35,12 @@ def demo_options(root: Path, *, epochs: int, seed: int) -> Options:
 
     The scenes are not augmented: so many are drawn that the detector sees each only a few times.
     """
-    return Options(
-        DataOptions(
-            data="voc",
-            root=str(root),
-            train=["shapes:trainval"],
-            test=["shapes:test"],
-            validation=VALIDATION,
-            input_size=SIDE,
-            augment=False,
-        ),
-        ModelOptions(arch="resnet18", grid=SIDE // 16),
-        OptimizationOptions(
-            epochs=epochs, batch_size=16, seed=seed, warmup_epochs=0.33, final_learning_rate=0.00005
-        ),
-        EvaluationOptions(passes=5, sheet=0),
-        MachineOptions(accelerator="cpu", precision="bf16-mixed", workers=0),
-    )
+    data = {"data": "voc", "root": str(root), "train": ["shapes:trainval"], "test": ["shapes:test"]}
+    images = {"validation": VALIDATION, "input_size": SIDE, "augment": False}
+    model = {"arch": "resnet18", "grid": SIDE // 16}
+    steps = {"epochs": epochs, "seed": seed, "warmup_epochs": 0.33, "final_learning_rate": 0.00005}
+    machine = {"accelerator": "cpu", "precision": "bf16-mixed", "workers": 0}
+    return Options.from_flat({**data, **images, **model, **steps, **machine, "passes": 5, "sheet": 0})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

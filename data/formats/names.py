@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import PurePosixPath
 from typing import TypeAlias
 
@@ -85,7 +86,8 @@ def images_by_id(truth: GroundTruth) -> Lookup:
     Where the annotations have no ids a whole number is the image whose name it is, as Ultralytics writes it:
     12 for ``000012``.
     """
-    return Lookup(routes=_image_routes(truth, ids=True))
+    numbers = ((key, i) for i, key in enumerate(truth.image_ids) if isinstance(key, int))  # never ambiguous
+    return Lookup(numbers, _image_routes(truth, ids=True))
 
 
 def _image_routes(truth: GroundTruth, ids: bool) -> Callable[[Key], Routes]:
@@ -94,19 +96,25 @@ def _image_routes(truth: GroundTruth, ids: bool) -> Callable[[Key], Routes]:
     named = not truth.image_ids or truth.images != tuple(map(str, truth.image_ids))
     names = {name: i for i, name in enumerate(truth.images)} if named else {}
     exact = {file: i for i, file in enumerate(files)} if len(set(files)) == len(files) else {}
-    by_path, by_name, by_stem = dict[str, list[int]](), dict[str, list[int]](), dict[str, list[int]]()
-    for i, file in enumerate(files):
-        path = PurePosixPath(file)
-        for index, key in ((by_path, _without_suffix(path)), (by_name, path.name), (by_stem, path.stem)):
-            index.setdefault(key, []).append(i)
     by_number = _id_routes(truth.image_ids) if ids else None
     numbers = [(int(name), i) for i, name in enumerate(truth.images) if _is_number(name)]
     number_of_name = dict(numbers) if ids and not truth.image_ids else {}
     if len(number_of_name) < len(numbers):
         number_of_name = {}
 
+    @cache
+    def parts_of_files() -> tuple[dict[str, list[int]], ...]:
+        """Files by path without extension, by name and by stem; made when it is first asked for."""
+        indices = dict[str, list[int]](), dict[str, list[int]](), dict[str, list[int]]()
+        for i, file in enumerate(files):
+            path = PurePosixPath(file)
+            for index, part in zip(indices, (_without_suffix(path), path.name, path.stem), strict=True):
+                index.setdefault(part, []).append(i)
+        return indices
+
     def loose(key: str) -> Routes:
         """By path or stem, the longest part of the path first."""
+        by_path, by_name, by_stem = parts_of_files()
         parts = PurePosixPath(key).parts
         for start in range(len(parts)):
             tail = PurePosixPath(*parts[start:])

@@ -58,11 +58,11 @@ NOTES = {
     "compared with one of many.",
     "tide": "The six errors of TIDE (Bolya et al., 2020). Its rules differ from those of the breakdown "
     "above: it looks at the 100 surest detections of each image, not at the top of each class.",
-    "comparison": "Intervals of the paired bootstrap over images: all detectors see the same resamples. "
+    "comparison": "Intervals from random halves of the images, the same for all detectors (paired). "
     "Where an interval leaves out zero, the difference is more than the chance of which images were drawn.",
 }
 NOTE_OF_ONE_DETECTOR = (
-    "Intervals of the bootstrap over images: how far the numbers go up and down with the chance of which "
+    "Intervals from random halves of the images: how far the numbers go up and down with the chance of which "
     "images were drawn."
 )
 QUANTITY_HEADINGS = {
@@ -312,7 +312,7 @@ def _differences(numbers: Json) -> list[Block]:
 def _few_images(diagnosis: Diagnosis) -> str:
     """What to think of intervals that few images are behind; empty where there are no such intervals.
 
-    The bootstrap draws from the images at hand: of a few, it shows less than the chance there was.
+    Halves of a few images show less than the chance there was.
     """
     truth, counts = diagnosis.truth, ~diagnosis.matching.ignored
     if len(truth.images) < FEW_IMAGES:
@@ -345,7 +345,7 @@ def _runs(entries: Sequence[Json]) -> list[Block]:
 
 
 def _quantities(entry: Json) -> Iterator[tuple[str, str, Json]]:
-    """Section, name and numbers of what was bootstrapped over all classes."""
+    """Section, name and numbers of what was resampled over all classes."""
     for section, members in entry.items():
         if isinstance(members, Mapping) and section != "classes":
             yield from ((section, name, numbers) for name, numbers in members.items())

@@ -18,8 +18,8 @@ def test_draws_as_before() -> None:
         Stream.FRACTION_OF_IMAGES: ([5, 5], ()),
         Stream.SHAPE_IMAGES: ([6, 5, 77, 9], (77, 9)),
         Stream.SCENES: ([5, 77, 9], (77, 9)),
-        Stream.BOOTSTRAP_IMAGES: ([5, 31], (31,)),
-        Stream.BOOTSTRAP_RUNS: ([5, 1, 4], (1, 4)),
+        Stream.RESAMPLED_IMAGES: ([5, 31], (31,)),
+        Stream.RESAMPLED_RUNS: ([5, 1, 4], (1, 4)),
     }
     for stream, (numbers, key) in keys.items():
         expected = np.random.default_rng(numbers).random(4)

@@ -1,4 +1,4 @@
-"""The bootstrap against records in which images are repeated, and what comparisons say."""
+"""Statistics of weighted images against records in which images are repeated, and what comparisons say."""
 
 import json
 
@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import diagnose
 from diagnosis.average_precision import AP_KINDS, APStatistic
-from diagnosis.bootstrap import bootstrap, draw_runs, resamples
 from diagnosis.breakdown import BreakdownStatistic
 from diagnosis.compare import compare, quantity_name
 from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
+from diagnosis.resampling import draw_runs, resample, resamples
 from diagnosis.tide import DAP_COLUMNS, TideStatistic
 from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.words import comparison_sentences, comparison_table
@@ -72,6 +72,14 @@ def repeated(truth, detections, weights):
     )
 
 
+def redrawn(images, rows, seed=0):
+    """``(rows, images)`` weights: rows with repetitions, but for the second, a half."""
+    random = np.random.default_rng(seed)
+    weights = random.integers(0, 4, (rows, images)).astype(np.int32)
+    weights[1:2] = resamples(images, range(1), seed)
+    return weights
+
+
 def numbers(whole, weights, top=None):
     """All that a comparison knows of a detector, with these weights of the images."""
     statistics = [
@@ -115,7 +123,7 @@ def test_a_resample_is_the_record_with_its_images_repeated(seed, top):
     truth, found = scene(seed, images=int(random.integers(1, 7)), objects=int(random.integers(1, 30)))
     similar = [truth.classes[:2]]
     whole = diagnose(truth, found, similar=similar, top=top)
-    weights = resamples(len(truth.images), range(3), seed)
+    weights = redrawn(len(truth.images), 3, seed)
     values = numbers(whole, weights, top)
     counts = BreakdownStatistic(whole.matching, whole.similar, top=top).counts(weights)
     for row, drawn in enumerate(weights):
@@ -134,7 +142,7 @@ def test_copies_of_equal_scores_are_in_the_order_of_the_file(levels):
     found = detected(truth, 3, 90, np.random.default_rng(levels).integers(0, levels, 90) / levels)
     whole = diagnose(truth, found)
     assert_equal(numbers(whole, np.ones((2, len(truth.images)), dtype=np.int32)), 1, whole)
-    for drawn in resamples(len(truth.images), range(5), 1):
+    for drawn in redrawn(len(truth.images), 5, 1):
         # The copies of an image are images of their own, by which COCO and TIDE would sort equal scores.
         expected = diagnose(*repeated(truth, found, drawn), coco=False)
         values = numbers(whole, drawn[None])
@@ -153,7 +161,7 @@ def test_empty_cases(empty):
     if empty == "wrong":
         found = moved(found, 1000)
     whole = diagnose(truth, found)
-    for drawn in resamples(len(truth.images), range(3)):
+    for drawn in redrawn(len(truth.images), 3):
         assert_equal(numbers(whole, drawn[None]), 0, diagnose(*repeated(truth, found, drawn)))
     assert_equal(numbers(whole, None), 0, whole)
     both = compare([whole, diagnose(truth, found, "again", coco=False)], replicates=20)
@@ -180,9 +188,11 @@ def test_images_counted_once_give_the_diagnosis_of_a_real_detector(shared_data):
 def test_draws_are_a_function_of_seed_and_replicate():
     whole = resamples(50, range(20), 7)
     np.testing.assert_array_equal(whole[13:], resamples(50, range(13, 20), 7))
-    assert (whole.sum(axis=1) == 50).all()
+    assert (whole.sum(axis=1) == 25).all()
+    assert (whole[::2] + whole[1::2] == 1).all()  # two halves
+    assert len(np.unique(whole, axis=0)) == 20
     assert (whole != resamples(50, range(20), 8)).any()
-    assert whole.std() == pytest.approx(np.sqrt(1 - 1 / 50), rel=0.1)  # binomial: n = 50, p = 1/50
+    assert resamples(5, range(2)).sum(axis=1).tolist() == [2, 3]
 
 
 def test_chunks_change_nothing(monkeypatch):
@@ -190,15 +200,15 @@ def test_chunks_change_nothing(monkeypatch):
         cells = 30
 
         def __call__(self, weights):
-            return {"any/mean": weights @ np.arange(30) / 30}
+            return {"any/mean": weights @ np.arange(30) / weights.sum(axis=1)}
 
-    whole = bootstrap([Mean()], 30, replicates=50)
-    monkeypatch.setattr("diagnosis.bootstrap.CELLS_AT_ONCE", 100)
-    chunks = bootstrap([Mean()], 30, replicates=50)
+    whole = resample([Mean()], 30, replicates=50)
+    monkeypatch.setattr("diagnosis.resampling.CELLS_AT_ONCE", 100)
+    chunks = resample([Mean()], 30, replicates=50)
     np.testing.assert_array_equal(whole[0]["any/mean"], chunks[0]["any/mean"])
-    # The standard error of a mean.
-    many = bootstrap([Mean()], 30, replicates=4000)[0]["any/mean"]
-    assert many.std() == pytest.approx(np.arange(30).std() / np.sqrt(30), rel=0.05)
+    # The standard error of a mean; without replacement it has n - 1.
+    many = resample([Mean()], 30, replicates=4000)[0]["any/mean"]
+    assert many.std() == pytest.approx(np.arange(30).std(ddof=1) / np.sqrt(30), rel=0.05)
 
 
 def test_progress_is_told_when_it_takes_long(monkeypatch):
@@ -209,10 +219,10 @@ def test_progress_is_told_when_it_takes_long(monkeypatch):
             return {"any/thing": np.zeros(len(weights))}
 
     told = []
-    bootstrap([Slow()], 3, replicates=4, progress=lambda *now: told.append(now))
+    resample([Slow()], 3, replicates=4, progress=lambda *now: told.append(now))
     assert told == []
-    monkeypatch.setattr("diagnosis.bootstrap.SECONDS_BETWEEN_REPORTS", -1.0)
-    bootstrap([Slow()], 3, replicates=4, progress=lambda *now: told.append(now))
+    monkeypatch.setattr("diagnosis.resampling.SECONDS_BETWEEN_REPORTS", -1.0)
+    resample([Slow()], 3, replicates=4, progress=lambda *now: told.append(now))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
@@ -230,7 +240,7 @@ def test_drawing_runs_gives_the_variance_of_their_mean():
 def three():
     """Two good runs and a worse one."""
     truth, _ = scene(11, images=80, objects=200)
-    runs = [("good 1", 1, 0.0), ("good 2", 2, 0.0), ("worse", 3, 9.0)]
+    runs = [("good 1", 1, 0.0), ("good 2", 2, 0.0), ("worse", 3, 8.0)]
     return [diagnose(truth, moved(detected(truth, seed, 400), by), name) for name, seed, by in runs]
 
 
@@ -305,10 +315,48 @@ def test_a_statistic_of_ones_own(three):
 
     both = compare(three[:2], replicates=100, statistics=[Images])
     assert both.estimate("mine/drawn", 0).value == 1
-    assert both.samples["mine/drawn"].mean() == pytest.approx(1 - np.exp(-1), abs=0.02)
+    assert both.samples["mine/drawn"].mean() == pytest.approx(0.5, abs=0.02)
     assert comparison_to_json(both)[0]["mine"]["drawn"]["difference"] == 0
     with pytest.raises(InputError, match="one number over all classes"):
         both.estimate("mine/drawn", 0, 1)
+
+
+class Biased:
+    """A mean over the images that is too high by 1 / √n, and a gain of the same values."""
+
+    cells = 1
+
+    def __init__(self, diagnosis):
+        self.values = np.random.default_rng(5).normal(0.3, 0.2, len(diagnosis.truth.images))
+
+    def __call__(self, weights):
+        count = weights.sum(axis=1)
+        mean = weights @ self.values / count
+        return {"map/mine": mean + 0.5 / np.sqrt(count), "dap/mine": np.abs(mean) / 10, "mine/mean": mean}
+
+
+def test_kind_34_an_interval_holds_the_number_without_its_bias(three):
+    both = compare(three[:2], replicates=400, statistics=[Biased], costs=False)
+    biased, plain, gain = (both.estimate(name, 0) for name in ("map/mine", "mine/mean", "dap/mine"))
+    error = Biased(three[0]).values.std(ddof=1) / np.sqrt(80)
+    assert plain.error == pytest.approx(error, rel=0.1)
+    assert plain.high - plain.low == pytest.approx(2 * 1.96 * error, rel=0.15)
+    assert plain.low < plain.value < plain.high
+    corrected = biased.value - 0.5 / np.sqrt(80)
+    assert biased.low == pytest.approx(corrected - 1.96 * error, rel=0.1)
+    assert biased.high == pytest.approx(biased.value + 1.96 * error, rel=0.1)
+    assert gain.high - gain.value > 1.02 * (gain.value - gain.low) > 0
+    assert both.difference("map/mine", 0, 1).high == 0
+
+
+def test_kind_09_every_estimate_is_within_its_own_interval(three):
+    both = compare(three, replicates=60)
+    for quantity in both.quantities:
+        for label in (None, 0, 1, 2) if quantity in both.by_class else (None,):
+            one = both.estimate(quantity, 2, label)
+            assert one.low <= one.value <= one.high, (quantity, label)
+            if quantity.startswith(("share", "map")):
+                assert 0 <= one.low <= one.high <= 1
 
 
 def test_json(three):

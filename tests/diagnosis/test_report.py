@@ -758,7 +758,7 @@ def uncertainty(page: Page) -> str:
 
 def test_one_detector_has_intervals_and_no_differences():
     words = uncertainty(sampled([detector(truth_of(images=60))]))
-    assert words.startswith("How sure the numbers are Intervals of the bootstrap")
+    assert words.startswith("How sure the numbers are Intervals from random halves")
     assert "Numbers with intervals" in words
     assert "Differences" not in words
     assert "VOC 2007, 11 points" in words
@@ -767,7 +767,7 @@ def test_one_detector_has_intervals_and_no_differences():
 def test_two_detectors_are_compared():
     truth = truth_of(images=60)
     page = sampled([detector(truth, "a"), detector(truth, "b", seed=2)])
-    assert uncertainty(page).startswith("Differences between the detectors Intervals of the paired bootstrap")
+    assert uncertainty(page).startswith("Differences between the detectors Intervals from random halves")
     assert "Runs taken together" not in uncertainty(page)
     assert "±" not in uncertainty(page)
 

@@ -19,12 +19,11 @@ Options are those of the script, with underscores.
 from __future__ import annotations
 
 import re
-import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import yaml
 
@@ -32,7 +31,7 @@ from data.formats.files import read_text
 from data.formats.names import hint
 from data.records import InputError
 from detector.tables import ARCHITECTURES
-from training.options import in_words, option_of
+from training.options import convert, in_words, option_of
 from training.task import Task
 
 if TYPE_CHECKING:
@@ -106,17 +105,16 @@ def check_values(script: Script, options: Mapping[str, Any]) -> None:
 
 def fits(value: object, kind: Any) -> bool:
     """Whether a value from a YAML file is of an option's type; :func:`convert` would take "1" for 1 too."""
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
     if get_origin(kind) is list:
         return isinstance(value, list) and all(fits(item, get_args(kind)[0]) for item in value)
-    if get_origin(kind) in (types.UnionType, Union):
-        return any(fits(value, part) for part in get_args(kind))
-    if kind is str:  # a bare 2 is a word too
-        return isinstance(value, str | int | float) and not isinstance(value, bool)
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
+    if value is None:
+        return type(None) in get_args(kind)
+    try:
+        converted = convert(value, kind)
+    except ValueError:
+        return False
+    bare = isinstance(converted, str) and isinstance(value, int | float)  # a bare 2 is a word too
+    return type(value) is not bool if bare else isinstance(converted, str) == isinstance(value, str)
 
 
 suggestion = partial(hint, cutoff=0.5, quoted=False)

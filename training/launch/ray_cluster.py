@@ -153,15 +153,18 @@ class RayExecution(Execution):
         self._ray, self._job = ray, job
         self._signals: list[int] = []
         self._actor: Any = None
-        """That of the command, once it has begun."""
+        """That of the command, from before it begins until it has ended."""
+        self._begun = False
         self._lock = threading.Lock()
 
     def signal(self, number: int) -> None:
         """Hand a signal on to the worker."""
         with self._lock:
             self._signals.append(number)
-            if self._actor is not None:
+            if self._begun:
                 self._actor.signal.remote(number)
+            elif self._actor is not None:  # or it would begin as soon as the others have stopped
+                self._ray.kill(self._actor)
 
     def wait(self) -> Outcome:
         """Wait for a worker to execute the job, again if it dies."""
@@ -183,25 +186,28 @@ class RayExecution(Execution):
         (job.folder / MARK_FILE).write_text(mark)
         record: Record | None = None
         cause = "its process was killed"
+        not_begun = Outcome(job.name, "stopped", 0.0, "not begun")
         try:
-            begun = actor.begin.remote(job.plan(Path.cwd()), mark)
-            while not ray.wait([begun], timeout=0.5)[0]:
-                if self._signals:
-                    return Outcome(job.name, "stopped", 0.0, "not begun")
-            ray.get(begun)
             with self._lock:
+                if self._signals:
+                    return not_begun
                 self._actor = actor
-                for number in self._signals:
-                    actor.signal.remote(number)
+            ray.get(actor.begin.remote(job.plan(Path.cwd()), mark))
+            with self._lock:
+                if self._signals:  # the actor is killed, and its command saves and ends
+                    return not_begun
+                self._begun = True
             record, files = ray.get(actor.end.remote())
             for name, content in files.items():
                 (job.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (job.folder / name).write_bytes(content)
         except ray.exceptions.RayError as error:
+            if self._signals and not self._begun:
+                return not_begun
             cause = f"its worker died ({last_error(str(error))})"
         finally:
             with self._lock:
-                self._actor = None
+                self._actor, self._begun = None, False
             ray.kill(actor)
             (job.folder / MARK_FILE).unlink(missing_ok=True)
         killed = record is None or record["code"] == -signal.SIGKILL

@@ -11,23 +11,20 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from detector.profiling import BASELINE, Profile, ProfileMethod, ProfileRow
 from detector.tables import METHODS, patch_style
 from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.figures.page import new_page
 from diagnosis.figures.style import (
-    LINE_INCHES,
-    MARGIN_INCHES,
     MUTED_COLOUR,
     TEXT_COLOUR,
     TEXT_POINTS,
-    blank_axes,
-    chart_axes,
-    draw_text,
-    figure_style,
-    new_figure,
+    frame_lightly,
+    styled,
     text_width,
-    wrap,
+    write_in_middle,
 )
 
 __all__ = ["curves_of", "draw_profile", "points_of"]
@@ -35,11 +32,10 @@ __all__ = ["curves_of", "draw_profile", "points_of"]
 WHOLE_MAP_COLOUR = "#1b1440"
 """Of what a patch-wise shuffle is where a patch is the whole map: the dark end of the patches' colours."""
 MEASURE_LABELS = {"map_area": "mAP (area, IoU 0.5)"}
-LEFT_INCHES, BELOW_INCHES, ABOVE_INCHES = 0.62, 0.72, 0.34
-"""Around a panel: its axis; layers and map sizes; its name."""
-MAIN_INCHES, SMALL_INCHES, GAP_INCHES = 3.1, 1.5, 0.42
-"""Heights of the panels, and what is between two small ones."""
-TITLE_INCHES = 0.42
+MAIN_INCHES, SMALL_INCHES = 4.0, 2.3
+"""Heights of the large panel and of the small ones, with their labels."""
+SIZE_LABEL_POINTS = -21.0, -23.5, -38.0
+"""Below a panel: the line and the text of a map size, the name of the axis."""
 MAX_TICKS, MAX_SMALL_TICKS = 34, 6
 
 
@@ -68,6 +64,7 @@ def curves_of(profile: Profile) -> list[Curve]:
     return curves
 
 
+@styled
 def draw_profile(
     profile: Profile, *, title: str, note: str, chance: Mapping[str, float], measures: Sequence[str]
 ) -> Figure:
@@ -79,63 +76,45 @@ def draw_profile(
     curves, small = curves_of(profile), measures[1:]
     chart = min(max(7.0 if small else 4.4, 0.32 * len(profile.layers)), 11.0)
     legend = 0.7 + max([text_width(curve.label, TEXT_POINTS) for curve in curves] + [1.1])
-    width = LEFT_INCHES + chart + legend
-    each = (width - LEFT_INCHES - GAP_INCHES * (len(small) - 1)) / max(len(small), 1)
-    lines = wrap(note, width, TEXT_POINTS)
-    below = TITLE_INCHES + MAIN_INCHES + BELOW_INCHES
-    panels = ABOVE_INCHES + SMALL_INCHES + 0.55 if small else 0.0
-    height = below + panels + LINE_INCHES * len(lines) + 0.1
-    with figure_style():
-        figure = new_figure(width + 2 * MARGIN_INCHES, height + 2 * MARGIN_INCHES)
-        page = blank_axes(figure, MARGIN_INCHES, MARGIN_INCHES, width, height)
-        heading = wrap(title, width, 11, lines=1, weight="bold")[0]
-        draw_text(page, 0, 0.1, heading, 11, TEXT_COLOUR, weight="bold")
-        for number, line in enumerate(reversed(lines)):
-            draw_text(page, 0, height - LINE_INCHES * (number + 0.5), line, TEXT_POINTS)
-        left, top = MARGIN_INCHES + LEFT_INCHES, MARGIN_INCHES + TITLE_INCHES
-        main = chart_axes(figure, left, top, chart, MAIN_INCHES, ticks=TEXT_POINTS)
-        levels = _draw_measure(main, profile, measures[0], curves, chance, marker_size=4.2)
-        main.set_xticks(_ticks(profile.layers, MAX_TICKS))
-        main.set_ylabel(f"{MEASURE_LABELS.get(measures[0], measures[0])} (%)", color=TEXT_COLOUR)
-        _draw_map_sizes(main, profile, chart)
-        handles = [Line2D([], [], label=curve.label, markersize=4.2, **curve.line) for curve in curves]
-        for handle in handles:
-            handle.set(markeredgecolor="white", markeredgewidth=0.5)
-        main.legend(
-            handles=[*levels[:1], *handles, *levels[1:]],
-            title="taken away:",
-            title_fontsize=TEXT_POINTS,
-            fontsize=TEXT_POINTS,
-            labelcolor=TEXT_COLOUR,
-            loc="upper left",
-            bbox_to_anchor=(1 + 0.1 / chart, 1),
-            borderaxespad=0,
-            frameon=False,
-            alignment="left",
-        )
-        top += MAIN_INCHES + BELOW_INCHES + ABOVE_INCHES
-        shares: list[Axes] = []
-        for number, measure in enumerate(small):
-            x = left + number * (each + GAP_INCHES)
-            axes = chart_axes(figure, x, top, each, SMALL_INCHES, ticks=TEXT_POINTS - 1)
-            _draw_measure(axes, profile, measure, curves, chance, marker_size=2.6)
-            axes.set_xticks(_ticks(profile.layers, MAX_SMALL_TICKS))
-            axes.set_xlabel("layer", labelpad=1.5)
-            colour = next((kind.colour for kind in ERROR_TYPES if kind.name == measure), "none")
-            axes.set_title(f"{measure} (%)", loc="left", x=0.16 / each, size=TEXT_POINTS, weight="bold")
-            square = {"boxstyle": "square,pad=0.15", "facecolor": colour, "edgecolor": "none"}
-            axes.annotate(
-                "  ",
-                (0, 1),
-                (2, 8),
-                xycoords="axes fraction",
-                textcoords="offset points",
-                size=5,
-                bbox=square,
-            )
-            shares.append(axes)
-        for axes in shares:  # one scale, so that they can be compared
-            axes.set_ylim(0, max(other.get_ylim()[1] for other in shares))
+    heights = [MAIN_INCHES, SMALL_INCHES] if small else [MAIN_INCHES]
+    figure = new_page(0.6 + chart + legend, sum(heights), title=title, note=note)
+    grid = figure.add_gridspec(len(heights), max(len(small), 1), height_ratios=heights)
+    main = figure.add_subplot(grid[0, :])
+    levels = _draw_measure(main, profile, measures[0], curves, chance, marker_size=4.2)
+    main.set_xticks(_ticks(profile.layers, MAX_TICKS))
+    main.set_ylabel(f"{MEASURE_LABELS.get(measures[0], measures[0])} (%)")
+    frame_lightly(main, TEXT_POINTS)
+    _draw_map_sizes(main, profile, chart)
+    handles = [Line2D([], [], label=curve.label, markersize=4.2, **curve.line) for curve in curves]
+    for handle in handles:
+        handle.set(markeredgecolor="white", markeredgewidth=0.5)
+    main.legend(
+        handles=[*levels[:1], *handles, *levels[1:]],
+        title="taken away:",
+        title_fontsize=TEXT_POINTS,
+        fontsize=TEXT_POINTS,
+        labelcolor=TEXT_COLOUR,
+        loc="upper left",
+        bbox_to_anchor=(1 + 0.1 / chart, 1),
+        borderaxespad=0,
+        frameon=False,
+        alignment="left",
+    )
+    shares: list[Axes] = []
+    for number, measure in enumerate(small):
+        axes = figure.add_subplot(grid[1, number])
+        _draw_measure(axes, profile, measure, curves, chance, marker_size=2.6)
+        axes.set_xticks(_ticks(profile.layers, MAX_SMALL_TICKS))
+        axes.set_xlabel("layer", labelpad=1.5)
+        frame_lightly(axes, TEXT_POINTS - 1)
+        colour = next((row.colour for row in ERROR_TYPES if row.name == measure), "none")
+        square = {"boxstyle": "square,pad=0.15", "facecolor": colour, "edgecolor": "none"}
+        above: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+        axes.annotate("  ", (0, 1), (2, 8), size=5, bbox=square, **above)
+        axes.annotate(f"{measure} (%)", (0, 1), (12, 7), size=TEXT_POINTS, weight="bold", **above)
+        shares.append(axes)
+    for axes in shares:  # one scale, so that they can be compared
+        axes.set_ylim(0, max(other.get_ylim()[1] for other in shares))
     return figure
 
 
@@ -176,8 +155,7 @@ def _draw_measure(
     axes.set_ylim(0, max(1.12 * max(tops, default=100.0), 1.0))
     axes.set_xlim(profile.layers[0] - 0.5, profile.layers[-1] + 0.5)
     if not tops:
-        style = {"ha": "center", "size": TEXT_POINTS, "color": MUTED_COLOUR}
-        axes.text(0.5, 0.5, "not defined", transform=axes.transAxes, **style)
+        write_in_middle(axes, "not defined")
     return levels
 
 
@@ -212,14 +190,19 @@ def _draw_map_sizes(axes: Axes, profile: Profile, chart: float) -> None:
     square = all(height == width for height, width in sizes.values())
     if narrow and square:
         labels = [str(height) for (height, _), _ in groups]
-    place = axes.get_xaxis_transform()
-    style: dict[str, Any] = {"ha": "center", "va": "top"}
+    line, text, name = SIZE_LABEL_POINTS
+    assert axes.figure is not None
+    shifted = axes.get_xaxis_transform() + ScaledTranslation(0, line / 72, axes.figure.dpi_scale_trans)
+    style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "top"}
     for label, width, (_, group) in zip(labels, widths, groups, strict=True):
-        left, right, y = group[0] - 0.4, group[-1] + 0.4, -0.27 / MAIN_INCHES
-        axes.plot([left, right], [y, y], color=MUTED_COLOUR, linewidth=1, transform=place, clip_on=False)
+        left, right = group[0] - 0.4, group[-1] + 0.4
+        axes.plot([left, right], [0, 0], color=MUTED_COLOUR, linewidth=1, clip_on=False, transform=shifted)
         size = TEXT_POINTS - (1 if text_width(label, TEXT_POINTS - 1) < width + 0.05 else 3)
-        y -= 0.03 / MAIN_INCHES
-        axes.text((left + right) / 2, y, label, size=size, color=MUTED_COLOUR, transform=place, **style)
+        place: dict[str, Any] = {
+            "xytext": (0, text),
+            "xycoords": axes.get_xaxis_transform(),
+            "annotation_clip": False,
+        }
+        axes.annotate(label, ((left + right) / 2, 0), size=size, color=MUTED_COLOUR, **place, **style)
     words = f"layer, and {'side' if narrow and square else 'size'} of the map that enters it (positions)"
-    y = -0.52 / MAIN_INCHES
-    axes.text(0.5, y, words, size=TEXT_POINTS, color=TEXT_COLOUR, transform=axes.transAxes, **style)
+    axes.annotate(words, (0.5, 0), (0, name), "axes fraction", size=TEXT_POINTS, color=TEXT_COLOUR, **style)
