@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["area", "clip", "cxcywh_to_xyxy", "intersection", "xywh_to_xyxy", "xyxy_to_xywh"]
+__all__ = ["area", "clip", "cxcywh_to_xyxy", "intersection", "xywh_to_xyxy"]
 
 Boxes = NDArray[np.float64]
 
@@ -73,17 +73,6 @@ def xywh_to_xyxy(boxes: Boxes) -> Boxes:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         return _joined(boxes[..., :2], boxes[..., :2] + boxes[..., 2:])
-
-
-def xyxy_to_xywh(boxes: Boxes) -> Boxes:
-    """To left, top, width, height.
-
-    Examples
-    --------
-    >>> xyxy_to_xywh(np.array([[10.0, 20, 40, 60]]))
-    array([[10., 20., 30., 40.]])
-    """
-    return _joined(boxes[..., :2], boxes[..., 2:] - boxes[..., :2])
 
 
 def cxcywh_to_xyxy(boxes: Boxes) -> Boxes:

@@ -145,6 +145,12 @@ def _ids(name: str, values: Iterable[int | str], count: int, of: str) -> tuple[i
     return ids
 
 
+def _extents(values: ArrayLike | None, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(N, 2)`` width and height; not below 0."""
+    given = boxes[:, 2:] - boxes[:, :2] if values is None else np.maximum(values, 0.0)
+    return _column("extents", given, np.float64, (len(boxes), 2))
+
+
 def _check_boxes(boxes: NDArray[np.float64], *, allow_empty: bool) -> None:
     finite = np.isfinite(boxes).all(axis=1)
     if not finite.all():
@@ -193,6 +199,9 @@ class GroundTruth:
     file_names
         The name of each image's file as the annotations have it, whether the file is at hand or not. Empty
         where they name no files.
+    extents
+        ``(N, 2)`` width and height as in the file: (x + w) − x may differ from w in the last digit, which
+        decides equal overlaps and sizes in COCO's scores. Default: those of the boxes.
 
     Raises
     ------
@@ -220,6 +229,7 @@ class GroundTruth:
     class_ids: tuple[int | str, ...] = ()
     object_ids: tuple[int | str, ...] = ()
     file_names: tuple[str, ...] = ()
+    extents: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
 
     def __init__(
         self,
@@ -237,6 +247,7 @@ class GroundTruth:
         class_ids: Iterable[int | str] = (),
         object_ids: Iterable[int | str] = (),
         file_names: Sequence[str] = (),
+        extents: ArrayLike | None = None,
     ) -> None:
         image_names = _names("images", images)
         class_names = _names("classes", classes)
@@ -272,6 +283,7 @@ class GroundTruth:
             "class_ids": _ids("class_ids", class_ids, len(class_names), "classes"),
             "object_ids": _ids("object_ids", object_ids, rows, "objects"),
             "file_names": tuple(map(str, file_names)),
+            "extents": _extents(extents, box_column),
         }
         for name, value in columns.items():
             object.__setattr__(self, name, value)
@@ -315,6 +327,7 @@ class GroundTruth:
             self.class_ids,
             [self.object_ids[row] for row in rows] if self.object_ids else (),
             [self.file_names[i] for i in chosen] if self.file_names else (),
+            self.extents[rows],
         )
 
 
@@ -334,6 +347,8 @@ class Detections:
         ``(M,)`` confidence, finite; larger is surer.
     boxes
         ``(M, 4)`` xyxy, continuous pixels; may reach beyond the image and may have no area.
+    extents
+        ``(M, 2)`` width and height as in the file, see :class:`GroundTruth`. Default: those of the boxes.
 
     Raises
     ------
@@ -354,6 +369,7 @@ class Detections:
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
     boxes: NDArray[np.float64]
+    extents: NDArray[np.float64]
 
     def __init__(
         self,
@@ -363,6 +379,7 @@ class Detections:
         labels: ArrayLike,
         scores: ArrayLike,
         boxes: ArrayLike,
+        extents: ArrayLike | None = None,
     ) -> None:
         image_names = _names("images", images)
         class_names = _names("classes", classes)
@@ -380,6 +397,7 @@ class Detections:
             "labels": _indices("labels", labels, rows, len(class_names), "classes"),
             "scores": score_column,
             "boxes": box_column,
+            "extents": _extents(extents, box_column),
         }
         for name, value in columns.items():
             object.__setattr__(self, name, value)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from data.records import Detections, GroundTruth
 from diagnosis.breakdown import STRONG
-from diagnosis.coco_ap import coco_ap, coco_ranking
+from diagnosis.coco_ap import MAX_DETECTIONS, coco_ap, coco_ranking
 from diagnosis.matching import Matching, ObjectCounter, Weights, assign, assign_devkit, match
 from diagnosis.rankings import (
     Hits,
@@ -242,6 +242,7 @@ def average_precision(
     *,
     iou: float = STRONG,
     coco: bool = True,
+    max_detections: int = MAX_DETECTIONS,
 ) -> APTable:
     """All kinds of average precision of each class.
 
@@ -255,6 +256,8 @@ def average_precision(
         Smallest IoU of a true positive, for all kinds but COCO's, which have their own.
     coco
         Whether to compute COCO's; NaN otherwise.
+    max_detections
+        How many detections of a class in an image count for COCO's.
 
     Examples
     --------
@@ -264,7 +267,8 @@ def average_precision(
     >>> table.area.tolist(), table.mean()["area"]
     ([0.5, nan], 0.5)
     """
-    return APStatistic(match(truth, detections) if matching is None else matching, iou=iou).table(coco)
+    matching = match(truth, detections) if matching is None else matching
+    return APStatistic(matching, iou=iou, max_detections=max_detections).table(coco)
 
 
 class APStatistic:
@@ -276,11 +280,15 @@ class APStatistic:
         The overlaps.
     iou
         Smallest IoU of a true positive, for all kinds but COCO's.
+    max_detections
+        How many detections of a class in an image count for COCO's.
     """
 
-    def __init__(self, matching: Matching, *, iou: float = STRONG) -> None:
+    def __init__(
+        self, matching: Matching, *, iou: float = STRONG, max_detections: int = MAX_DETECTIONS
+    ) -> None:
         self.cells = matching.cells
-        self._matching, self._iou = matching, iou
+        self._matching, self._iou, self._max_detections = matching, iou, max_detections
         self._objects = ObjectCounter(matching.truth, ~matching.ignored)
         self._rankings: dict[str, Ranking] = {}
 
@@ -309,7 +317,7 @@ class APStatistic:
         if rule not in self._rankings:
             matching = self._matching
             if rule == "coco":
-                ranking = coco_ranking(matching)
+                ranking = coco_ranking(matching, self._max_detections)
             else:
                 assignment = (assign if rule == "hoiem" else assign_devkit)(matching, self._iou)
                 ranking = Ranking(matching, [assignment.labels], matching.order)

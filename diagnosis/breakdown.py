@@ -144,7 +144,7 @@ class PieErrorTypes:
     Parameters
     ----------
     types
-        ``(M,)`` index into :data:`ERROR_TYPES`.
+        ``(M,)`` index into :data:`ERROR_TYPES`; −1: none, for it is in a crowd region and counts for nothing.
     confused_with
         ``(M,)`` the class of the object behind a similar or other error, else −1.
     """
@@ -171,7 +171,7 @@ def _pie_error_types(
 ) -> PieErrorTypes:
     types, undecided = _right_class(matching, strong, weak)
     confused_with = np.full(len(types), NONE, dtype=np.int64)
-    foreign = matching.group_iou >= weak
+    foreign = (matching.group_iou >= weak) & (undecided | (types >= 0))[matching.group_detection]
     foreign[matching.own_groups] = False
     groups = np.flatnonzero(foreign)
     matched = take_objects(matching, weak, groups)
@@ -208,7 +208,7 @@ def flag_error_types(
     Returns
     -------
     NDArray
-        ``(M,)`` indices into :data:`ERROR_TYPES`.
+        ``(M,)`` indices into :data:`ERROR_TYPES`; −1 as in :class:`PieErrorTypes`.
     """
     key = ("flag_error_types", similar.tobytes(), strong, weak)
     return matching.once(key, lambda: _flag_error_types(matching, similar, strong, weak))
@@ -239,8 +239,11 @@ def _right_class(
     # The weak label is 0 or 1 exactly where the largest IoU with the own class is at least `weak`.
     own = matching.own_groups[matching.group_iou[matching.own_groups] >= weak]
     types[matching.group_detection[own]] = LOCALIZATION
-    types[assign(matching, strong).labels >= 0] = CORRECT
-    return types, types == UNCOUNTED
+    matched = assign(matching, strong).object_rows >= 0
+    types[matched] = CORRECT
+    excused = matching.in_crowd & ~matched
+    types[excused] = UNCOUNTED
+    return types, (types == UNCOUNTED) & ~excused
 
 
 def check_thresholds(strong: float, weak: float) -> None:
@@ -303,7 +306,7 @@ def referenced_objects(
     about = np.where(types == LOCALIZATION, matching.detections.labels, found.confused_with)
     detection = matching.group_detection
     fits = (about[detection] == NONE) | (matching.group_label == about[detection])
-    groups = np.flatnonzero(fits & ~correct[detection])
+    groups = np.flatnonzero(fits & (types > CORRECT)[detection])
     first_pair = matching.group_start[groups]
     by_overlap = (matching.pair_object[first_pair], -matching.group_iou[groups], detection[groups])
     groups = groups[np.lexsort(by_overlap)]
@@ -426,6 +429,7 @@ class BreakdownStatistic:
         self.cells = matching.cells
         self._matching, self._top = matching, _checked_top(matching, top)
         self._types = pie_error_types(matching, similar, strong=strong, weak=weak).types
+        self._order, self._start = matching.ranking_of(self._types >= 0)
         self._objects = ObjectCounter(matching.truth, ~matching.ignored)
 
     def __call__(self, weights: Weights | None = None) -> dict[str, NDArray[np.float64]]:
@@ -450,7 +454,7 @@ class BreakdownStatistic:
             weights = np.ones((1, len(matching.truth.images)), dtype=np.int32)
         counts = np.zeros((*tops.shape, len(ERROR_TYPES)), dtype=np.int64)
         for label in range(tops.shape[1]):
-            rows = matching.ranked(label)
+            rows = self._order[self._start[label] : self._start[label + 1]]
             counted = _counted(weights, matching.detections.image_index[rows], tops[:, label])
             of_type = self._types[rows[: counted.shape[1]], None] == np.arange(len(ERROR_TYPES))
             counts[:, label] = counted @ of_type.astype(np.float64)
@@ -472,8 +476,10 @@ class BreakdownStatistic:
     def breakdown(self) -> Breakdown:
         """With each image counted once."""
         matching = self._matching
-        counted = matching.rank < self.tops()[0][matching.detections.labels]
-        counted_types = np.where(counted, self._types, np.int8(UNCOUNTED))
+        rank = np.arange(len(self._order)) - np.repeat(self._start[:-1], np.diff(self._start))
+        counted = self._order[rank < self.tops()[0][matching.detections.labels[self._order]]]
+        counted_types = np.full(len(self._types), UNCOUNTED, dtype=np.int8)
+        counted_types[counted] = self._types[counted]
         return Breakdown(matching.truth.classes, matching.objects, self.counts()[0], counted_types)
 
 

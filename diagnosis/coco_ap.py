@@ -1,9 +1,13 @@
 """COCO's average precision, equal to pycocotools: at IoU 0.5 and from 0.5 to 0.95, and its recalls and sizes.
 
 It follows pycocotools' rules, without a loop over images. The 100 best detections of a class in an image
-count, and boxes are not clipped. COCO has no difficult objects: they count as crowd regions, the way
-converters from VOC write them. So, as in VOC's devkit, they are neither to be found nor is it an error to
-find them, any number of times; a detection belongs to a region by the share of its own area within it.
+count, boxes are not clipped, and equal scores are ranked by the ids of their images. COCO has no difficult
+objects: they count as crowd regions, the way converters from VOC write them. So, as in VOC's devkit, they are
+neither to be found nor is it an error to find them, any number of times; a detection belongs to a region by
+the share of its own area within it.
+
+One difference is left: pycocotools takes an object whose annotation id is 0 for none, and counts a detection
+that finds it as a false positive.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ COCO_SIZES = {
 }  # fmt: skip
 """Smallest and largest area of an object, square pixels, both included."""
 
-COCO_MOST_DETECTIONS = 100
+MAX_DETECTIONS = 100
 """Detections of a class in one image that count."""
 
 
@@ -43,19 +47,28 @@ class CocoLabels:
         The overlaps.
     size
         Smallest and largest area of the objects that count.
+    max_detections
+        How many detections of a class in an image count, those of the highest scores.
     """
 
-    def __init__(self, matching: Matching, size: tuple[float, float] = COCO_SIZES["all"]) -> None:
+    def __init__(
+        self,
+        matching: Matching,
+        size: tuple[float, float] = COCO_SIZES["all"],
+        max_detections: int = MAX_DETECTIONS,
+    ) -> None:
         truth, found = matching.truth, matching.detections
         by_image = argsort_ascending(found.labels, argsort_ascending(found.image_index, matching.by_score))
         key = found.labels[by_image] * max(1, len(truth.images)) + found.image_index[by_image]
         self.place = np.empty_like(by_image)  # of each detection among those of its class and image
         self.place[by_image] = np.arange(len(key)) - np.searchsorted(key, key)
-        own = found.labels[matching.pair_detection] == truth.labels[matching.pair_object]
-        own &= self.place[matching.pair_detection] < COCO_MOST_DETECTIONS
-        detection, object_ = matching.pair_detection[own], matching.pair_object[own]
+        detection = np.concatenate([matching.pair_detection, matching.crowd_detection])
+        object_ = np.concatenate([matching.pair_object, matching.crowd_object])
+        own = found.labels[detection] == truth.labels[object_]
+        own &= self.place[detection] < max_detections
+        detection, object_ = detection[own], object_[own]
         # As the devkit computes it, from corner and extent: the last bit may decide.
-        extent, object_extent = (record.boxes[:, 2:] - record.boxes[:, :2] for record in (found, truth))
+        extent, object_extent = found.extents, truth.extents
         low, object_low = found.boxes[:, :2], truth.boxes[:, :2]
         high, object_high = low + extent, object_low + object_extent
         boxes, others = (np.concatenate(both, axis=1) for both in ((low, high), (object_low, object_high)))
@@ -67,13 +80,13 @@ class CocoLabels:
 
         size_of = np.asarray(truth.attributes.get("area", object_area), dtype=np.float64)
         self.counted: NDArray[np.bool_] = ~matching.ignored & (size_of >= size[0]) & (size_of <= size[1])
-        outside = (area < size[0]) | (area > size[1]) | (self.place >= COCO_MOST_DETECTIONS)
+        outside = (area < size[0]) | (area > size[1]) | (self.place >= max_detections)
         self.objects = np.bincount(truth.labels[self.counted], minlength=len(truth.classes))
         self._unmatched = np.where(outside, np.int8(0), np.int8(-1))
         # Objects that count before all others, then the largest overlap, of equals the last one.
         order = np.lexsort((-object_, -overlap, ~self.counted[object_], detection))
         self._detection, self._object, self._overlap = detection[order], object_[order], overlap[order]
-        self._rank = matching.pair_rank[own][order]
+        self._rank = matching.rank.astype(np.int32)[self._detection]
         # A crowd region matches any number of detections: each pair with one gets an object of its own.
         crowd = matching.ignored[self._object]
         self._pair_object = np.where(crowd, len(truth) + np.cumsum(crowd) - 1, self._object)
@@ -93,15 +106,18 @@ class CocoLabels:
 
 
 def coco_order(matching: Matching) -> NDArray[np.int64]:
-    """``(M,)`` detections by class, falling score, and image; within an image as in the record."""
-    found = matching.detections
-    by_image = argsort_ascending(matching.score_level, argsort_ascending(found.image_index))
+    """``(M,)`` detections by class, falling score, and id of the image; within an image as in the record."""
+    found, ids = matching.detections, matching.truth.image_ids
+    place = np.arange(len(found.images))
+    if len({isinstance(key, str) for key in ids}) == 1:  # of mixed ids pycocotools makes nothing
+        place[sorted(range(len(ids)), key=lambda image: ids[image])] = place.copy()
+    by_image = argsort_ascending(matching.score_level, argsort_ascending(place[found.image_index]))
     return argsort_ascending(found.labels, by_image)
 
 
-def coco_ranking(matching: Matching) -> Ranking:
+def coco_ranking(matching: Matching, max_detections: int = MAX_DETECTIONS) -> Ranking:
     """The detections labelled at each of :data:`COCO_IOUS`."""
-    pairs = CocoLabels(matching)
+    pairs = CocoLabels(matching, max_detections=max_detections)
     return Ranking(matching, [pairs.at(iou) for iou in COCO_IOUS], coco_order(matching))
 
 
@@ -123,7 +139,8 @@ class CocoTable:
     ap_small, ap_medium, ap_large
         ``(C,)`` over :data:`COCO_IOUS`, of objects of an area up to 32², between, and from 96² square pixels.
     ar1, ar10, ar
-        ``(C,)`` recall over :data:`COCO_IOUS` with up to 1, 10 and 100 detections of a class in an image.
+        ``(C,)`` recall over :data:`COCO_IOUS` with up to 1, 10 and 100 detections of a class in an image (or
+        as many as count).
     ar_small, ar_medium, ar_large
         ``(C,)`` recall with up to 100, by size.
     """
@@ -147,10 +164,18 @@ class CocoTable:
         return {name: mean_over_classes(value) for name, value in vars(self).items() if name != "classes"}
 
 
-def coco_table(matching: Matching) -> CocoTable:
+def coco_table(matching: Matching, max_detections: int = MAX_DETECTIONS) -> CocoTable:
     """All twelve of COCO's scores, of each class, as pycocotools computes them.
 
-    An object's size is its ``area`` attribute, which COCO's files have, or else that of its box.
+    An object's size is its ``area`` attribute, which COCO's files have, or else that of its box; a
+    detection's size is that of its box.
+
+    Parameters
+    ----------
+    matching
+        The overlaps.
+    max_detections
+        How many detections of a class in an image count, but in `ar1` and `ar10`.
 
     Examples
     --------
@@ -166,7 +191,7 @@ def coco_table(matching: Matching) -> CocoTable:
     scores: dict[str, NDArray[np.float64]] = {}
     for name, size in COCO_SIZES.items():
         suffix = "" if name == "all" else f"_{name}"
-        pairs = CocoLabels(matching, size)
+        pairs = CocoLabels(matching, size, max_detections)
         objects = pairs.objects[None]
         labels = [pairs.at(iou) for iou in COCO_IOUS]
         ((_, hits),) = Ranking(matching, labels, order).hits()

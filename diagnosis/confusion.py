@@ -4,7 +4,7 @@ Boxes are matched whatever their classes, then the classes are compared. Pairs o
 that overlap enough are formed from the largest IoU on, each box in one pair at most; of equal overlaps the
 pair of equal classes comes first, then the higher-scoring detection. Detections that are left over lie on
 background, objects that are left over are missed. Detections that are left over and overlap a difficult
-object or a crowd as much are not counted.
+object as much, or lie in a crowd region of their class, are not counted.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def confusion_matrix(
     partner = np.full(len(found), -1, dtype=np.int64)
     partner[mine[matched]] = its[matched]
 
-    excused = np.zeros(len(found), dtype=bool)
+    excused = matching.in_crowd.copy()
     excused[detection[ignored]] = True
     paired = partner >= 0
     alone = kept & ~paired & ~excused

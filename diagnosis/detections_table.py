@@ -31,7 +31,7 @@ def detections_table(diagnoses: Sequence[Diagnosis]) -> pa.Table:
     ``xmin`` … ``ymax``  the box as it was read, continuous pixels from 0
     ``rank``           place among the detector's detections of that class, from 1
     ``counted``        whether the breakdown counts it: it is among the top ones of its class
-    ``error_type``     name of one of :data:`~diagnosis.breakdown.ERROR_TYPES`; also where it is not counted
+    ``error_type``     name of one of :data:`~diagnosis.breakdown.ERROR_TYPES`, null in a crowd region
     ``duplicate``      a localization error only because a higher-ranked detection matches the object
     ``overlap``        IoU with the object that it is about; 0 where none overlaps
     ``object``         row of that object in the ground truth, from 0; null where none overlaps
@@ -96,7 +96,7 @@ def _table(diagnosis: Diagnosis) -> pa.Table:
             **sides,
             "rank": pa.array(matching.rank + 1),
             "counted": pa.array(diagnosis.breakdown.counted_types != UNCOUNTED),
-            "error_type": named(refers.types.astype(np.int64), type_names),
+            "error_type": named(refers.types.astype(np.int64), type_names, refers.types == UNCOUNTED),
             "duplicate": pa.array(refers.duplicate),
             "overlap": pa.array(refers.overlaps),
             "object": pa.array(refers.object_rows, mask=no_object),

@@ -132,7 +132,7 @@ def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
         (matching.group_label == about[matching.group_detection]) & (matching.group_iou >= WEAK)
     )
     detection = matching.group_detection[groups]
-    chosen = counts[detection] & (found.types[detection] != CORRECT)
+    chosen = counts[detection] & (found.types[detection] > CORRECT)
     groups, detection = groups[chosen], detection[chosen]
     seen = FATE_OF_TYPE[found.types[detection]]
     np.minimum.at(result, matching.pair_object[matching.group_start[groups]], seen)

@@ -237,7 +237,7 @@ class ImpactStatistic:
         self._matching = matching
         self._objects = ObjectCounter(matching.truth, ~matching.ignored)
         order, images = matching.order, matching.detections.image_index
-        wrong = types[order] != CORRECT
+        wrong = types[order] > CORRECT
         before = np.concatenate([[0], np.cumsum(wrong)])
         rows = order[wrong]
         self._errors = RankedErrors(
@@ -249,7 +249,7 @@ class ImpactStatistic:
         # The hits at the strong and at the weak threshold.
         self._start, self._images, self._above = [], [], []
         for threshold in (strong, weak):
-            places = np.flatnonzero(assign(matching, threshold).labels[order] == 1)
+            places = np.flatnonzero(((assign(matching, threshold).labels == 1) & (types >= 0))[order])
             start = np.searchsorted(places, matching.class_start)
             self._start.append(start)
             self._images.append(images[order[places]])

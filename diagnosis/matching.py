@@ -8,6 +8,7 @@ cheap, and so is counting anything again with other weights of the images.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from data.boxes import intersection
 from data.records import Detections, GroundTruth, InputError
 
 __all__ = [
@@ -43,6 +45,9 @@ DENSE_ENTRIES = 1 << 20
 """Up to so many entries (an object and a class each) a plain table is used, however few pairs there are."""
 
 RADIX_BITS = 16
+
+CROWD_SHARE = 0.5
+"""Share of a detection's area in a crowd region of its class from which it belongs to the crowd."""
 
 Number = TypeVar("Number", np.int64, np.float64)
 Result = TypeVar("Result")
@@ -133,8 +138,8 @@ def _indices(count: int) -> NDArray[np.int64]:
 # ---- all overlaps ----------------------------------------------------------------------------
 
 INDEPENDENT_OF_BOXES = (
-    "by_score", "class_start", "ignored", "objects", "order", "own_groups", "pair_detection", "pair_rank",
-    "rank",
+    "by_score", "class_start", "ignored", "in_crowd", "objects", "order", "own_groups",
+    "pair_detection", "pair_rank", "rank",
 )  # fmt: skip
 """Properties of a :class:`Matching` that are the same whether boxes are clipped or not."""
 
@@ -157,6 +162,8 @@ class Matching:
         first, equal ones in the order of the annotations.
     group_detection, group_label
         ``(G,)`` the detection of each group and the class of its objects. Groups are sorted by both.
+    crowd_detection, crowd_object
+        ``(K,)`` overlapping pairs of a detection and a crowd region, which is in no group.
     """
 
     truth: GroundTruth
@@ -167,6 +174,8 @@ class Matching:
     group_start: NDArray[np.int64]
     group_detection: NDArray[np.int64]
     group_label: NDArray[np.int64]
+    crowd_detection: NDArray[np.int64]
+    crowd_object: NDArray[np.int64]
 
     @cached_property
     def by_score(self) -> NDArray[np.int64]:
@@ -190,6 +199,11 @@ class Matching:
     def ranked(self, label: int) -> NDArray[np.int64]:
         """Indices of the detections of class `label`, best first."""
         return self.order[self.class_start[label] : self.class_start[label + 1]]
+
+    def ranking_of(self, kept: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """:attr:`order` and :attr:`class_start` of the detections that are `kept` ``(M,)``."""
+        order = self.order[kept[self.order]]
+        return order, np.searchsorted(self.detections.labels[order], np.arange(len(self.truth.classes) + 1))
 
     @cached_property
     def rank(self) -> NDArray[np.int64]:
@@ -224,6 +238,20 @@ class Matching:
     def ignored(self) -> NDArray[np.bool_]:
         """``(N,)`` objects that are neither rewarded nor punished: difficult ones and crowds."""
         return self.truth.difficult | self.truth.crowd
+
+    @cached_property
+    def in_crowd(self) -> NDArray[np.bool_]:
+        """``(M,)`` at least half of its area, not clipped, is in a crowd region of its class.
+
+        Unless such a detection is matched to an object it counts for nothing, as in COCO.
+        """
+        result = np.zeros(len(self.detections), dtype=bool)
+        detection, crowd = self.crowd_detection, self.crowd_object
+        inside = intersection(self.detections.boxes[detection], self.truth.boxes[crowd])
+        share = inside / self.detections.extents[detection].prod(axis=1)
+        own = self.detections.labels[detection] == self.truth.labels[crowd]
+        result[detection[own & (share >= CROWD_SHARE)]] = True
+        return result
 
     @cached_property
     def objects(self) -> NDArray[np.int64]:
@@ -291,8 +319,7 @@ class Matching:
             rows = rows[sort_within(start, iou[rows])]
             objects, iou = objects.copy(), iou.copy()
             objects[places], iou[places] = self.pair_object[rows], self.pair_iou_unclipped[rows]
-        groups_ = self.group_start, self.group_detection, self.group_label
-        result = Matching(self.truth, self.detections, objects, iou, iou, *groups_)
+        result = dataclasses.replace(self, pair_object=objects, pair_iou=iou, pair_iou_unclipped=iou)
         result.__dict__.update({name: getattr(self, name) for name in INDEPENDENT_OF_BOXES})
         return result
 
@@ -307,7 +334,7 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
     truth, detections
         Of the same images and classes.
     clip
-        Clip the detections to the image first, as Hoiem's tool does (rules, section 1).
+        Clip the boxes to the image first, as Hoiem's tool does with detections (rules, section 1).
 
     Raises
     ------
@@ -328,25 +355,24 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
             raise InputError(
                 f"detections.{name}", f"other {name} than the ground truth's", "the same, in the same order"
             )
-    overlaps = _Overlaps(truth, detections, clip)
-    parts = [overlaps.groups(low, high) for low, high in itertools.pairwise(overlaps.bounds)]
-    objects, ious, clipped, starts, found, labels = zip(*parts, strict=True) if parts else [()] * 6
-    pairs = np.array([len(column) for column in objects], dtype=np.int64)
-    shift = np.repeat(np.cumsum(pairs) - pairs, [len(column) for column in starts])
-    start = np.append(_joined(starts, np.int64) + shift, pairs.sum())
-    iou = _joined(ious, np.float64)
-    inside = _joined(clipped, np.float64) if overlaps.clips else iou
+    overlaps = _Overlaps(truth, detections, clip, np.flatnonzero(~truth.crowd))
+    objects, ious, clipped, start, found, labels = overlaps.all_groups()
+    inside = clipped if overlaps.clips else ious
     by_iou = sort_within(start, inside)
-    iou = iou[by_iou]
+    iou = ious[by_iou]
+    crowds = _Overlaps(truth, detections, False, np.flatnonzero(truth.crowd))
+    crowd_object, _, _, crowd_start, near, _ = crowds.all_groups()
     return Matching(
         truth,
         detections,
-        pair_object=_joined(objects, np.int64)[by_iou],
+        pair_object=objects[by_iou],
         pair_iou=inside[by_iou] if overlaps.clips else iou,
         pair_iou_unclipped=iou,
         group_start=start,
-        group_detection=_joined(found, np.int64),
-        group_label=_joined(labels, np.int64),
+        group_detection=found,
+        group_label=labels,
+        crowd_detection=np.repeat(near, np.diff(crowd_start)),
+        crowd_object=crowd_object,
     )
 
 
@@ -357,13 +383,16 @@ def _joined(columns: Sequence[NDArray[Number]], dtype: type[Number]) -> NDArray[
 class _Overlaps:
     """The boxes as columns, and the groups of a few thousand detections at a time: those fit in the cache."""
 
-    def __init__(self, truth: GroundTruth, detections: Detections, clip: bool) -> None:
-        # By image, then class, then as annotated.
-        self.object_order = argsort_ascending(truth.image_index, argsort_ascending(truth.labels))
+    def __init__(
+        self, truth: GroundTruth, detections: Detections, clip: bool, objects: NDArray[np.int64]
+    ) -> None:
+        # The rows `objects` by image, then class, then as annotated.
+        by_label = argsort_ascending(truth.labels[objects])
+        self.object_order = objects[argsort_ascending(truth.image_index[objects], by_label)]
         self.object_labels = truth.labels[self.object_order]
         self.object_boxes = truth.boxes[self.object_order].T.copy()
         self.object_area = _area(self.object_boxes)
-        per_image = np.bincount(truth.image_index, minlength=len(truth.images))
+        per_image = np.bincount(truth.image_index[objects], minlength=len(truth.images))
         self.candidates = per_image[detections.image_index]  # (M,)
         self.ends = np.cumsum(self.candidates)
         total = int(self.ends[-1]) if len(self.ends) else 0
@@ -377,6 +406,35 @@ class _Overlaps:
         self.limits = truth.sizes.astype(np.float64).T.copy()
         self.clip = clip
         self.clips = False  # whether any box reaches beyond its image
+        if clip:
+            limits = self.limits[:, truth.image_index[self.object_order]]
+            self.object_beyond = _beyond(self.object_boxes, limits)
+            self.objects_inside = _inside(self.object_boxes, limits)
+
+    def all_groups(
+        self,
+    ) -> tuple[
+        NDArray[np.int64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+    ]:
+        """:meth:`groups` of all detections; the first pairs end with the number of pairs."""
+        parts = [self.groups(low, high) for low, high in itertools.pairwise(self.bounds)]
+        objects, ious, clipped, starts, found, labels = zip(*parts, strict=True) if parts else [()] * 6
+        pairs = np.array([len(column) for column in objects], dtype=np.int64)
+        shift = np.repeat(np.cumsum(pairs) - pairs, [len(column) for column in starts])
+        start = np.append(_joined(starts, np.int64) + shift, pairs.sum())
+        return (
+            _joined(objects, np.int64),
+            _joined(ious, np.float64),
+            _joined(clipped, np.float64) if self.clips else _joined([], np.float64),
+            start,
+            _joined(found, np.int64),
+            _joined(labels, np.int64),
+        )
 
     def groups(
         self, low: int, high: int
@@ -421,22 +479,29 @@ class _Overlaps:
         place: NDArray[np.int64],
         iou: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """``(P,)`` IoU with the detection clipped to its image; `iou` itself if nothing is clipped."""
-        wide, high = self.limits[0][image], self.limits[1][image]
-        beyond = (boxes[0] < 0) | (boxes[1] < 0) | (boxes[2] > wide) | (boxes[3] > high)
-        pairs = np.flatnonzero(beyond[detection])
+        """``(P,)`` IoU of the boxes clipped to their image; `iou` itself if nothing is clipped."""
+        limits = self.limits[:, image]
+        pairs = np.flatnonzero(_beyond(boxes, limits)[detection] | self.object_beyond[place])
         if not len(pairs):
             return iou
-        # A box wholly outside is left without area, where the tool inverts it: neither overlaps anything.
-        left, top = np.maximum(boxes[0], 0.0), np.maximum(boxes[1], 0.0)
-        right = np.maximum(np.minimum(boxes[2], wide), left)
-        inside = np.stack([left, top, right, np.maximum(np.minimum(boxes[3], high), top)])
-        mine, others = inside[:, detection[pairs]], self.object_boxes[:, place[pairs]]
+        mine, others = _inside(boxes, limits)[:, detection[pairs]], self.objects_inside[:, place[pairs]]
         sides = np.minimum(mine[2:], others[2:]) - np.maximum(mine[:2], others[:2])
         overlap = np.maximum(sides[0], 0.0) * np.maximum(sides[1], 0.0)
+        union = _area(mine) + _area(others) - overlap
         result = iou.copy()
-        result[pairs] = overlap / (_area(mine) + self.object_area[place[pairs]] - overlap)
+        result[pairs] = overlap / np.where(union > 0, union, 1.0)
         return result
+
+
+def _beyond(columns: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """``(N,)`` which boxes (4, N) reach beyond an image of width and height `limits` (2, N)."""
+    return np.asarray((columns[:2] < 0).any(axis=0) | (columns[2:] > limits).any(axis=0))
+
+
+def _inside(columns: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(4, N)`` the boxes clipped; one wholly outside is left without area (Hoiem's tool inverts it)."""
+    low = np.maximum(columns[:2], 0.0)
+    return np.concatenate([low, np.maximum(np.minimum(columns[2:], limits), low)])
 
 
 def _area(columns: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -455,7 +520,8 @@ class Assignment:
     Parameters
     ----------
     labels
-        ``(M,)`` 1: true positive; 0: don't care, it fell on a difficult object; −1: false positive.
+        ``(M,)`` 1: true positive; 0: don't care, matched to a difficult object or, without a match, inside a
+        crowd region; −1: false positive.
     object_rows
         ``(M,)`` row of the matched object in the ground truth, or −1.
     overlaps
@@ -653,6 +719,9 @@ def _assignment(
     overlaps[rows] = iou[pairs]
     object_rows[rows] = objects = matching.pair_object[pairs]
     labels[rows] = ~matching.ignored[objects]
+    if len(matching.crowd_object):
+        excused = matching.in_crowd & (object_rows < 0)
+        labels[excused], duplicates[excused] = 0, False
     for column in (labels, object_rows, overlaps, duplicates):
         column.setflags(write=False)
     return Assignment(labels, object_rows, overlaps, duplicates)

@@ -24,7 +24,7 @@ from diagnosis.similar import similar_matrix
 __all__ = ["ErrorBreakdown"]
 
 UNNAMED = -1  # an image without `image_id`
-FLAGS = ("difficult", "iscrowd")
+FLAGS = {1: "difficult", 2: "iscrowd"}  # bits of `object_flags`
 
 
 class ErrorBreakdown(Metric):
@@ -136,14 +136,14 @@ class ErrorBreakdown(Metric):
             columns["found_labels"].append(labels)
             columns["found_scores"].append(scores)
             boxes, labels = _columns(f"target[{index}]", truth, ("boxes", "labels"))
-            ignored = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-            for flag in FLAGS:
+            flags = torch.zeros(len(boxes), device=boxes.device)
+            for bit, flag in FLAGS.items():
                 if flag in truth:
-                    ignored |= _column(f"target[{index}]", truth, flag, len(boxes)).to(ignored)
+                    flags += bit * _column(f"target[{index}]", truth, flag, len(boxes)).bool().to(flags)
             columns["object_counts"].append(torch.tensor([len(boxes)]))
             columns["object_boxes"].append(boxes.reshape(-1))
             columns["object_labels"].append(labels)
-            columns["object_flags"].append(ignored)
+            columns["object_flags"].append(flags)
             size = torch.as_tensor(truth.get("size", (0, 0))).reshape(-1)
             if len(size) != 2:
                 raise InputError(f"target[{index}]['size']", f"{len(size)} numbers", "height and width")
@@ -207,6 +207,7 @@ class ErrorBreakdown(Metric):
         boxes = self._state("object_boxes").reshape(-1, 4)[objects]
         sized = bool(len(ids)) and bool((sizes > 0).all())
         pixels = sizes[kept, ::-1] if sized else np.ones((len(kept), 2))
+        flags = self._state("object_flags")[objects].astype(np.int64)
         truth = GroundTruth(
             [str(number) for number in range(len(kept))],
             self.classes,
@@ -214,7 +215,8 @@ class ErrorBreakdown(Metric):
             image,
             self._state("object_labels")[objects],
             boxes,
-            self._state("object_flags")[objects],
+            (flags & 1) > 0,
+            (flags & 2) > 0,
         )
         detections, image = rows("found_counts")
         found = Detections(

@@ -30,6 +30,7 @@ from diagnosis.characteristics import (
     sensitivity,
     standard_characteristics,
 )
+from diagnosis.coco_ap import MAX_DETECTIONS, CocoTable, coco_table
 from diagnosis.confusion import ConfusionMatrix, confusion_matrix
 from diagnosis.impact import Impact, impact
 from diagnosis.matching import Assignment, Matching, assign, match
@@ -68,6 +69,8 @@ class Diagnosis:
         Whether to compute COCO's average precision.
     edges
         Edges of bins by characteristic, see :func:`diagnosis.characteristics.standard_characteristics`.
+    max_detections
+        How many detections of an image count for COCO's scores (of each class) and TIDE (of all together).
     """
 
     name: str
@@ -79,6 +82,7 @@ class Diagnosis:
     top: Top = None
     coco: bool = True
     edges: Mapping[str, Sequence[float]] | None = None
+    max_detections: int = MAX_DETECTIONS
 
     @cached_property
     def breakdown(self) -> Breakdown:
@@ -88,12 +92,17 @@ class Diagnosis:
     @cached_property
     def ap_statistic(self) -> APStatistic:
         """Its average precision, as a function of how often each image counts."""
-        return APStatistic(self.matching, iou=self.iou)
+        return APStatistic(self.matching, iou=self.iou, max_detections=self.max_detections)
 
     @cached_property
     def ap(self) -> APTable:
         """Its average precision."""
         return self.ap_statistic.table(self.coco)
+
+    @cached_property
+    def coco_scores(self) -> CocoTable:
+        """COCO's twelve scores."""
+        return coco_table(self.matching, self.max_detections)
 
     @cached_property
     def impact(self) -> Impact:
@@ -108,7 +117,7 @@ class Diagnosis:
     @cached_property
     def tide(self) -> Tide:
         """TIDE's six errors and what each costs, at TIDE's own smallest IoU of 0.5."""
-        return tide(self.matching)
+        return tide(self.matching, max_detections=self.max_detections, crowd_errors=False)
 
     @cached_property
     def groups(self) -> dict[str, list[str]]:
@@ -179,6 +188,7 @@ def diagnose(
     iou: float = STRONG,
     coco: bool = True,
     edges: Mapping[str, Sequence[float]] | None = None,
+    max_detections: int = MAX_DETECTIONS,
 ) -> Diagnosis:
     """Break down a detector's errors and score it.
 
@@ -200,12 +210,15 @@ def diagnose(
         Edges of bins by name of the characteristic, in place of the quantiles of each class:
         ``{"area": [32**2, 96**2]}`` are COCO's sizes.
         See :func:`diagnosis.characteristics.standard_characteristics`.
+    max_detections
+        How many detections of an image count for COCO's scores (of each class) and TIDE (of all together).
 
     Raises
     ------
     InputError
         Records of different images or classes, an unknown class in `similar`, a `top` or `iou` that
-        means nothing, edges that make no bins or of a characteristic that is not there.
+        means nothing, edges that make no bins or of a characteristic that is not there, no positive whole
+        number of `max_detections`.
 
     Examples
     --------
@@ -218,8 +231,10 @@ def diagnose(
     matrix = similar if isinstance(similar, np.ndarray) else similar_matrix(truth.classes, similar)
     if edges:
         standard_characteristics(truth, edges)  # raises before anything is computed
+    if max_detections != int(max_detections) or max_detections < 1:
+        raise InputError("max_detections", repr(max_detections), "a positive whole number")
     matching = match(truth, detections)
-    diagnosis = Diagnosis(name, truth, detections, matching, matrix, iou, top, coco, edges)
+    diagnosis = Diagnosis(name, truth, detections, matching, matrix, iou, top, coco, edges, max_detections)
     _ = diagnosis.breakdown, diagnosis.ap  # raise if `top` or `iou` means nothing
     return diagnosis
 

@@ -156,7 +156,8 @@ class Tide:
     object_labels
         ``(N,)`` class of each object.
     types
-        ``(M,)`` index into :data:`TIDE_ERRORS`; −1: it found an object; −2: not among the best of its image.
+        ``(M,)`` index into :data:`TIDE_ERRORS`; −1: it found an object; −2: not among the best of its image,
+        or in a crowd region.
     targets
         ``(M,)`` the object that a detection found, should have hit (loc), mistook (cls) or found again
         (dupe), else −1.
@@ -276,6 +277,7 @@ def tide(
     background: float = 0.1,
     max_detections: int = 100,
     any_class: ArrayLike | None = None,
+    crowd_errors: bool = True,
 ) -> Tide:
     """Type all errors, and find what fixing each type would gain (rules, section 7).
 
@@ -294,7 +296,9 @@ def tide(
     max_detections
         How many detections of an image count, the best scored of all classes.
     any_class
-        ``(N,)`` ignore regions of all classes (class −1 in tidecv). Default: none does.
+        ``(N,)`` ignore regions of all classes (class −1 in tidecv). Default: none is.
+    crowd_errors
+        Whether unmatched detections in crowd regions of their class are typed as errors, as tidecv does.
 
     Raises
     ------
@@ -320,6 +324,9 @@ def tide(
     matching = matching.unclipped
     considered = matching.rank_in_image < max_detections
     types, targets = _type_errors(matching, considered, iou, background)
+    if not crowd_errors:
+        excused = matching.in_crowd & (types >= 0)
+        types[excused], targets[excused] = BEYOND, -1
     ignored = considered & (types != CORRECT) & _on_region(matching, regions, iou)
     statistic = TideStatistic(matching, types, targets, ignored, iou)
     ap = statistic.ap()[:, 0]
@@ -609,7 +616,8 @@ def _on_region(matching: Matching, regions: NDArray[np.bool_], share: float) -> 
     if not matching.ignored.any():
         return result
     pairs = np.flatnonzero(matching.ignored[matching.pair_object])
-    detection, object_ = matching.pair_detection[pairs], matching.pair_object[pairs]
+    detection = np.concatenate([matching.pair_detection[pairs], matching.crowd_detection])
+    object_ = np.concatenate([matching.pair_object[pairs], matching.crowd_object])
     meant = regions[object_] | (matching.truth.labels[object_] == matching.detections.labels[detection])
     detection, object_ = detection[meant], object_[meant]
     box, region = matching.detections.boxes[detection], matching.truth.boxes[object_]

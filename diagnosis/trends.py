@@ -151,9 +151,11 @@ def false_positive_trend(
     chosen = group_indices(classes, members)
     belongs = np.zeros(len(classes), dtype=bool)
     belongs[chosen] = True
-    rows = np.flatnonzero(belongs[matching.detections.labels] & (types != CORRECT))
-    longest = int(np.diff(matching.class_start)[chosen].max(initial=0))
-    cells = (types[rows].astype(np.int64) - 1) * longest + matching.rank[rows]
+    order, start = matching.ranking_of(types >= 0)
+    longest = int(np.diff(start)[chosen].max(initial=0))
+    rank = np.arange(len(order)) - np.repeat(start[:-1], np.diff(start))
+    wrong = belongs[matching.detections.labels[order]] & (types[order] > CORRECT)
+    cells = (types[order[wrong]].astype(np.int64) - 1) * longest + rank[wrong]
     at_rank = np.bincount(cells, minlength=len(ERRORS) * longest).reshape(len(ERRORS), longest)
     met = np.concatenate(
         [np.zeros((len(ERRORS), 1), np.int64), at_rank.cumsum(axis=1)], axis=1
@@ -197,16 +199,16 @@ def detection_trend(
     multiples = np.atleast_1d(np.asarray(factors, dtype=np.float64))
     if multiples.ndim != 1 or not np.isfinite(multiples).all() or (multiples < 0).any():
         raise InputError("factors", repr(factors), "multiples of the number of objects: finite, 0 or more")
-    order, objects = matching.order, matching.objects
-    types = flag_error_types(matching, similar, strong=strong, weak=weak)[order]
+    types, objects = flag_error_types(matching, similar, strong=strong, weak=weak), matching.objects
+    order, class_start = matching.ranking_of(types >= 0)
     depth = multiples[:, None] * objects  # (P, C)
     rising = np.ceil(depth - 1e-9).astype(np.int64)
     nearest = np.floor(depth + 0.5).astype(np.int64)
     counts = np.stack(
-        [_among_first(types == error, matching.class_start, rising) for error in range(len(ERROR_TYPES))],
+        [_among_first(types[order] == error, class_start, rising) for error in range(len(ERROR_TYPES))],
         axis=-1,
     )
-    found = _among_first(assign(matching, strong).labels[order] == 1, matching.class_start, nearest)
+    found = _among_first(assign(matching, strong).labels[order] == 1, class_start, nearest)
     forgiving = assign(matching, weak)
     kept = order[~forgiving.duplicates[order]]
     per_class = np.bincount(matching.detections.labels[kept], minlength=len(objects))

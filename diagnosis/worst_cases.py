@@ -89,7 +89,7 @@ def worst_cases(
         raise InputError("each", str(each), "0 or more")
     truth, labels, order = matching.truth, matching.detections.labels, matching.order
     error_types = pie_error_types(matching, similar, strong=strong, weak=weak)
-    wrong = order[error_types.types[order] != CORRECT]
+    wrong = order[error_types.types[order] > CORRECT]
     cell = labels[wrong] * len(ERROR_TYPES) + error_types.types[wrong]
     errors = wrong[_first_of_each(cell, each)]
 

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from data.boxes import area, xywh_to_xyxy, xyxy_to_xywh
+from data.boxes import area, xywh_to_xyxy
 from data.formats.classes import class_names
 from data.formats.files import UNKNOWN_SIZE, image_size, is_file, parse_json, read_json, write_text
 from data.formats.names import (
@@ -45,6 +45,7 @@ from data.formats.validation import (
     check_objects,
     detection_problems,
     detections_of,
+    extents_of,
     shown,
     valid_rows,
     warn,
@@ -247,6 +248,7 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
         class_ids=class_ids,
         object_ids=_object_ids(kept),
         file_names=[image.file_name or "" for image in images] if files else (),
+        extents=given[keep, 2:],
     )
     check_objects(path, truth, lambda row: place(int(keep[row])))
     return truth
@@ -562,9 +564,9 @@ def read_coco_detections(
     )
     sized = read_as.form != "xyxy"
     told = None if box_format or normalized else (given, read_as)
-    return detections_of(
-        truth, Rows(image_index, labels, boxes, where, problems, scores, sized, told), faults
-    )
+    extents = extents_of(given, read_as)
+    rows = Rows(image_index, labels, boxes, where, problems, scores, sized, told, extents)
+    return detections_of(truth, rows, faults)
 
 
 def _prefer_names(
@@ -686,7 +688,7 @@ def coco_ground_truth(truth: GroundTruth, keep_ids: bool = False) -> dict[str, A
         truth.object_ids if keep_ids and truth.object_ids else range(1, len(truth) + 1),
         truth.image_index.tolist(),
         truth.labels.tolist(),
-        xyxy_to_xywh(truth.boxes).tolist(),
+        np.concatenate([truth.boxes[:, :2], truth.extents], axis=1).tolist(),
         truth.attributes.get("area", area(truth.boxes)).tolist(),
         truth.crowd.tolist(),
         truth.difficult.tolist(),
@@ -719,7 +721,7 @@ def coco_detections(detections: Detections, truth: GroundTruth | None = None) ->
     rows = zip(
         detections.image_index.tolist(),
         detections.labels.tolist(),
-        xyxy_to_xywh(detections.boxes).tolist(),
+        np.concatenate([detections.boxes[:, :2], detections.extents], axis=1).tolist(),
         detections.scores.tolist(),
         strict=True,
     )

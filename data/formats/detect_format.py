@@ -232,8 +232,8 @@ def _folder_source(path: Path, split: str) -> _Source:
             if voc
             else "a folder of no known kind"
         )
-        inner = [place.name for place in sorted(path.iterdir()) if annotation_folder(place) is not None]
-        if inner and not voc:
+        inner = [place.name for place in sorted(path.iterdir()) if not voc and annotation_folder(place)]
+        if inner:
             found, voc = f"folders of VOC XML: {', '.join(inner[:8])}", True
         example = f"{path}:{inner[0] if inner else 'test'}"
         raise InputError(path, found, f"the one that is meant, {example}" if voc else TRUTH_FORMS)

@@ -20,6 +20,7 @@ from data.formats.validation import (
     as_xyxy,
     detection_problems,
     detections_of,
+    extents_of,
     shown,
 )
 from data.records import Detections, GroundTruth, InputError
@@ -137,6 +138,7 @@ def from_predictions(
         ),
         scores,
         given=None if box_format or normalized else (values, read_as),
+        extents=extents_of(values, read_as),
     )
     return detections_of(truth, rows, Faults(SOURCE, lenient))
 

@@ -38,6 +38,7 @@ from data.formats.validation import (
     as_xyxy,
     detection_problems,
     detections_of,
+    extents_of,
     number_of,
     warn,
 )
@@ -231,7 +232,8 @@ def _detections(
     boxes = as_xyxy(given, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
     problems = detection_problems(truth, scores, boxes, image, label, meant, images=images, classes=classes)
     told = None if columns.told else (given, read_as)
-    rows = Rows(image_index, labels, boxes, where, problems, scores, given=told)
+    extents = extents_of(given, read_as)
+    rows = Rows(image_index, labels, boxes, where, problems, scores, given=told, extents=extents)
     return detections_of(truth, rows, faults)
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "check_box_format",
     "check_objects",
     "detections_of",
+    "extents_of",
     "finds_much_more",
     "number_of",
     "share_found",
@@ -157,6 +158,11 @@ def as_xyxy(
         if box_format.form == "xywh":
             return xywh_to_xyxy(values)
         return cxcywh_to_xyxy(values) if box_format.form == "cxcywh" else values
+
+
+def extents_of(values: NDArray[np.float64], box_format: BoxFormat) -> NDArray[np.float64] | None:
+    """``(M, 2)`` width and height in pixels, where the file gives just these."""
+    return values[:, 2:] if box_format.form == "xywh" and not box_format.normalized else None
 
 
 def check_box_format(
@@ -313,6 +319,8 @@ class Rows(NamedTuple):
     """The file gives width and height, so a negative one is a fault and never the result of clipping."""
     given: tuple[NDArray[np.float64], BoxFormat] | None = None
     """``(M, 4)`` the boxes as the file has them, and how they were read: to notice other forms of boxes."""
+    extents: NDArray[np.float64] | None = None
+    """``(M, 2)`` width and height, where the file gives them."""
 
 
 RULES = ("image", "class", "score", "finite", "extent")
@@ -467,8 +475,11 @@ Columns: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floa
 
 def valid_detections(rows: Rows, faults: Faults, sizes: NDArray[np.int64]) -> Columns:
     """The columns of the :func:`valid_rows`; boxes inverted by clipping are left without area, in place."""
+    return _kept(rows, valid_rows(rows, faults, sizes))
+
+
+def _kept(rows: Rows, valid: NDArray[np.int64]) -> Columns:
     assert rows.scores is not None
-    valid = valid_rows(rows, faults, sizes)
     keep = slice(None) if len(valid) == len(rows.labels) else valid  # a slice copies nothing
     boxes = rows.boxes[keep]
     np.maximum(boxes[:, :2], boxes[:, 2:], out=boxes[:, 2:])
@@ -479,7 +490,9 @@ def detections_of(truth: GroundTruth, rows: Rows, faults: Faults) -> Detections:
     """The record of the :func:`valid_detections`, in their order."""
     if rows.given is not None and rows.scores is not None:
         check_box_format(faults.source, truth, *rows.given, rows.image_index, rows.scores)
-    return Detections(truth.images, truth.classes, *valid_detections(rows, faults, truth.sizes))
+    valid = valid_rows(rows, faults, truth.sizes)
+    extents = None if rows.extents is None else rows.extents[valid]
+    return Detections(truth.images, truth.classes, *_kept(rows, valid), extents)
 
 
 def box_in_image(

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.records import InputError
-from diagnosis import assign, flag_error_types
+from diagnosis import assign, diagnose, flag_error_types
 from diagnosis.average_precision import normal_objects
+from diagnosis.compare import compare
 from diagnosis.impact import IMPACT_VARIANTS, impact
 from tests.diagnosis.scenes import CLASSES, SIMILAR, TOOL_NAMES, crowded, forgiving, hoiem_ap
 
@@ -79,6 +80,16 @@ def test_bars_average_gains_over_the_classes_with_objects():
     assert pair == pytest.approx(result.gains(normalized=True)[row, [3, 2]].mean())
     assert np.isnan(result.bars(["sofa"])).all()
     assert np.isnan(result.bars([])).all()
+
+
+def test_a_comparison_estimates_the_gains_of_each_class():
+    matching = crowded(1)
+    whole = diagnose(matching.truth, matching.detections, similar=SIMILAR, coco=False)
+    both = compare([whole], replicates=2)
+    for variant, gains in zip(IMPACT_VARIANTS, whole.impact.gains(), strict=True):
+        if variant.compared:
+            found = [both.estimate(f"impact/{variant.name}", 0, label).value for label in range(len(CLASSES))]
+            assert found == pytest.approx(gains, abs=1e-12, nan_ok=True)
 
 
 def test_a_group_of_unknown_classes_is_refused():

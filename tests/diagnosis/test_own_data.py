@@ -217,7 +217,6 @@ def test_bad_files_are_named(tmp_path, capsys, name, content, message):
     [
         ("images", "truth.json: images[2]: found the id '7' a second time (first in images[0])"),
         ("categories", "truth.json: categories[3]: found the id -3 a second time"),
-        ("annotations", "truth.json: annotations[4]: found the id 100 a second time"),
     ],
 )
 def test_ids_that_come_twice(tmp_path, capsys, part, message):

@@ -1,0 +1,178 @@
+"""Kinds of files that people have, on which an analysis was once wrong or said nothing, by their numbers."""
+
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+
+from data.formats import from_predictions, read_coco, read_coco_detections
+from data.records import Detections, GroundTruth
+from diagnosis import assign, average_precision, diagnose, match
+from diagnosis.coco_ap import coco_table
+
+CELL = 60  # pixels from one object to the next
+
+
+def image(number, **more):
+    return {"id": number, "file_name": f"{number:04}.jpg", "width": 640, "height": 480} | more
+
+
+def coco(folder, images, objects, results, classes=("cat", "dog")):
+    """The records of COCO files: objects (image, class, box[, crowd]), results (image, class, box, score)."""
+    annotations = [
+        {"id": n, "image_id": key, "category_id": label, "bbox": box, "iscrowd": int(bool(crowd))}
+        | {"area": box[2] * box[3] * (1 + n % 2) / 2}
+        for n, (key, label, box, *crowd) in enumerate(objects, 1)
+    ]
+    rows = [
+        {"image_id": key, "category_id": label, "bbox": box, "score": score}
+        for key, label, box, score in results
+    ]
+    categories = [{"id": n, "name": name} for n, name in enumerate(classes, 1)]
+    truth = {"images": images, "annotations": annotations, "categories": categories}
+    for name, content in (("truth", truth), ("found", rows)):
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    read = read_coco(folder / "truth.json")
+    return read, read_coco_detections(folder / "found.json", read)
+
+
+def in_memory(truth, found):
+    """The same detections as torchvision's lists of dicts, and the ground truth without COCO's ids."""
+    plain = GroundTruth(
+        truth.images, truth.classes, truth.sizes, truth.image_index, truth.labels, truth.boxes,
+        truth.difficult, truth.crowd,
+    )  # fmt: skip
+    rows = [found.image_index == n for n in range(len(truth.images))]
+    predictions = {
+        name: {"boxes": found.boxes[row], "scores": found.scores[row], "labels": found.labels[row]}
+        for name, row in zip(truth.images, rows, strict=True)
+    }
+    return plain, from_predictions(predictions, plain, names=truth.classes)
+
+
+# ---- 6: crowds ---------------------------------------------------------------------------------
+
+
+def on_a_crowd(folder, ours=6):
+    """Six detections in a crowd, then as many objects of another image, each found exactly."""
+    six = [[10 + CELL * i, 50, 50, 100] for i in range(ours)]
+    near = [[120 + CELL * i, 150, 50, 110] for i in range(6)]
+    results = [(1, 1, box, 0.95 - 0.01 * i) for i, box in enumerate(near)]
+    results += [(2, 1, box, 0.8 - 0.01 * i) for i, box in enumerate(six)]
+    objects = [(1, 1, [100, 100, 400, 300], True), *((2, 1, box) for box in six)]
+    return coco(folder, [image(1), image(2)], objects, results)
+
+
+@pytest.mark.parametrize("source", [lambda *both: both, in_memory], ids=["coco", "in memory"])
+@pytest.mark.parametrize("ours", [1, 6])
+def test_kind_06_detections_in_a_crowd_count_for_nothing(tmp_path, source, ours):
+    diagnosis = diagnose(*source(*on_a_crowd(tmp_path, ours)))
+    assert diagnosis.breakdown.counts[0].tolist() == [ours, 0, 0, 0, 0]
+    for kind, mean in diagnosis.ap.mean().items():
+        assert mean == pytest.approx(1), kind
+    assert np.nanmax(diagnosis.impact.gains()) == 0
+    assert diagnosis.tide.mean_ap == 1
+    assert sum(diagnosis.tide.counts.values()) == 0
+    assert diagnosis.confusion.counts.sum() == diagnosis.calibration.counts.sum() == ours
+    assert diagnosis.detection_trend.counts[-1].sum() == ours
+    assert diagnosis.false_positive_trends["all classes"].counts.sum() == 0
+    assert diagnosis.operating_points.overall.f1 == 1
+    assert len(diagnosis.worst_cases.errors) == 0
+    assert (diagnosis.referenced_objects.object_rows[:6] == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("box", "label", "kind"),
+    [
+        ([100, 100, 50, 50], 1, None),  # inside
+        ([75, 100, 50, 50], 1, None),  # half of it
+        ([74, 100, 50, 50], 1, 4),  # less: background
+        ([100, 100, 50, 50], 2, 4),  # of another class: a crowd is no object to be confused with
+        ([300, 300, 50, 50], 1, 0),  # an object within the crowd is found
+        ([300, 300, 50, 20], 1, None),  # its part is neither right nor a localization error
+    ],
+)
+def test_kind_06_what_belongs_to_a_crowd(tmp_path, box, label, kind):
+    objects = [(1, 1, [100, 100, 300, 300], True), (1, 1, [300, 300, 50, 50]), (1, 2, [500, 0, 9, 9])]
+    diagnosis = diagnose(*coco(tmp_path, [image(1)], objects, [(1, label, box, 0.9)]), top="all")
+    counts = diagnosis.breakdown.counts.sum(axis=0)
+    assert counts.tolist() == [int(number == kind) for number in range(5)]
+
+
+def test_kind_06_difficult_objects_are_still_found_once_by_hoiem():
+    box = [100, 100, 200, 200]
+    truth = GroundTruth(["a"], ["dog"], [[640, 480]], [0], [0], [box], difficult=[True])
+    found = Detections(["a"], ["dog"], [0, 0], [0, 0], [0.9, 0.8], [box, [120, 120, 150, 150]])
+    assert assign(match(truth, found), 0.5).labels.tolist() == [0, -1]
+
+
+# ---- 7 and 8: COCO's own numbers ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ids", "score"), [((2, 1), 0.5), ((1, 2), 0.5), (("b", "a"), 0.5)])
+def test_kind_07_ties_across_images_are_ranked_by_the_ids_of_the_images(tmp_path, ids, score):
+    box, high = [100, 100, 50, 50], max(ids)
+    images = [image(n, id=key) for n, key in enumerate(ids)]
+    results = [(key, 1, box, 0.5) for key in ids]
+    truth, found = coco(tmp_path, images, [(high, 1, box)], results)
+    assert average_precision(truth, found).coco50[0] == pytest.approx(score)
+
+
+def test_kind_08_the_area_of_a_detection_is_that_of_the_file(tmp_path):
+    results = [(1, 1, [32.02, 10, 32, 32], 0.9), (1, 1, [200, 200, 20, 20], 0.8)]
+    truth, found = coco(tmp_path, [image(1)], [(1, 1, [200, 200, 20, 20])], results)
+    assert coco_table(match(truth, found)).ap_small[0] == pytest.approx(0.5)
+
+
+def pycocotools_scores(folder):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(folder / "truth.json"))
+        evaluation = COCOeval(truth, truth.loadRes(str(folder / "found.json")), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation.stats
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_kind_07_and_08_twelve_numbers_are_pycocotools(tmp_path, seed):
+    """Ids in any order, ties, fractional boxes, crowds, more than 100 detections of a class in an image."""
+    draw = np.random.default_rng(seed)
+    ids = draw.permutation(40)[: draw.integers(2, 12)].tolist()
+    images = [image(n, id=key) for n, key in enumerate(ids)]
+
+    def boxes(count):
+        corner = draw.uniform(0, 200, (count, 2))
+        whole = np.concatenate([corner, draw.uniform(4, draw.choice([40, 120, 300]), (count, 2))], axis=1)
+        return np.round(whole, int(draw.integers(0, 4))).clip(1)
+
+    count, many = int(draw.integers(1, 80)), int(draw.integers(1, 900 if seed % 3 else 200))
+    truth, near = boxes(count), draw.integers(0, count, many)
+    placed = draw.integers(0, len(ids), count)
+    labels = draw.integers(1, 3, count)
+    moved = truth[near] + np.round(draw.normal(0, 4, (many, 4)), 2) * (draw.random((many, 1)) < 0.8)
+    moved[:, 2:] = moved[:, 2:].clip(1)
+    wrong = draw.random(many) < 0.2
+    found_on = np.where(wrong, draw.integers(0, len(ids), many), placed[near])
+    found_labels = np.where(draw.random(many) < 0.2, draw.integers(1, 3, many), labels[near])
+    scores = np.round(draw.random(many), int(draw.integers(1, 5)))
+    crowd = draw.random(count) < 0.15
+    objects = zip([ids[i] for i in placed], labels.tolist(), truth.tolist(), crowd.tolist(), strict=True)
+    results = zip(
+        [ids[i] for i in found_on], found_labels.tolist(), moved.tolist(), scores.tolist(), strict=True
+    )
+    records = coco(tmp_path, images, list(objects), list(results))
+    content = json.loads((tmp_path / "truth.json").read_text())
+    for annotation in content["annotations"]:  # pycocotools needs the area
+        annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3] * draw.choice([1, 0.5])
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    records = read_coco(tmp_path / "truth.json"), records[1]
+    ours = list(coco_table(match(*records)).mean().values())
+    theirs = [np.nan if score == -1 else score for score in pycocotools_scores(tmp_path)]
+    np.testing.assert_allclose(ours, theirs, atol=1e-9, equal_nan=True)
+    assert average_precision(*records).mean()["coco"] == pytest.approx(ours[0], abs=1e-12, nan_ok=True)
