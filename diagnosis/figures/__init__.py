@@ -29,6 +29,12 @@ from diagnosis.record import Diagnosis
 __all__ = ["FIGURES", "Illustration", "illustrations", "save_figures", "save_illustrations", "save_sheet"]
 
 Subject = Literal["detectors", "groups", "comparison", "differences", "pair", "detector"]
+"""What one figure shows.
+
+``detectors``: all of them. ``groups``: the same, left out where no classes are similar. ``detector``: one, so
+there is a figure for each. ``comparison``: the intervals of all. ``differences``: the same, left out for one
+detector. ``pair``: the first and a further one, so there is a figure for each further one.
+"""
 
 
 class FigureKind(NamedTuple):
@@ -37,10 +43,9 @@ class FigureKind(NamedTuple):
     file: str
     """Name of its files, without suffix; where there is one a detector, its number is added."""
     subject: Subject
-    """What it is drawn of: all detectors; all, where there are groups of classes; a comparison; one of
-    several detectors; the first and each further detector; each detector."""
     section: str
-    """Of the report, a key of :data:`diagnosis.report.SECTIONS`; empty: the report has its own drawing."""
+    """Of the report, a key of :data:`diagnosis.report.SECTIONS`; empty: not in the report, which draws these
+    numbers itself."""
     title: str
     caption: str
     draw: Callable[[Any], Figure]
@@ -50,15 +55,16 @@ RESAMPLES = "{replicates:,} resamples of {images:,} images"
 PAIRED = f"In percentage points, paired: the same {RESAMPLES} for all detectors."
 
 FIGURES: tuple[FigureKind, ...] = (
-    FigureKind("error_pies", "detectors", "", "The five shares", "", pies),
-    FigureKind("error_bars", "detectors", "", "The five shares by class", "", class_bars),
+    FigureKind("error_pies", "detectors", "", "Shares of the error types", "", pies),
+    FigureKind("error_bars", "detectors", "", "Shares of the error types by class", "", class_bars),
     FigureKind("ap", "detectors", "", "Average precision by class", "", ap_dots),
     FigureKind(
         "tide", "detectors", "", "What fixing each error would gain",
         "TIDE's six errors, each fixed on its own, in points of average precision.", tide_summary,
     ),
     FigureKind(
-        "error_groups", "groups", "groups", "The five shares by group of similar classes", "", group_pies
+        "error_groups", "groups", "groups", "Shares of the error types by group of similar classes", "",
+        group_pies,
     ),
     FigureKind(
         "intervals", "comparison", "", "Shares and average precision with intervals",

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.page import draw_pie, explained_types, new_page, type_entries
+from diagnosis.figures.page import draw_pie, explained_types, new_page, shown_groups, type_entries
 from diagnosis.figures.style import (
     DETECTOR_LETTERS,
     GRID_COLOUR,
+    MAX_ROWS,
     MUTED_COLOUR,
     SMALL_POINTS,
     TEXT_COLOUR,
@@ -26,6 +27,7 @@ from diagnosis.figures.style import (
     draw_text,
     frame_lightly,
     label_rows,
+    most_frequent,
     percent,
     spread,
     spread_columns,
@@ -137,7 +139,7 @@ def group_pies(diagnoses: Sequence[Diagnosis]) -> Figure:
         No detector, or detectors on different ground truths.
     """
     check_comparable(diagnoses)
-    groups, several = diagnoses[0].groups, len(diagnoses) > 1
+    (groups, cut), several = shown_groups(diagnoses[0]), len(diagnoses) > 1
     lettered = list(zip(DETECTOR_LETTERS, diagnoses, strict=False))
     # A row for each detector; or, where the groups are too many for one, the detectors side by side.
     panels, columns = [(group, *one) for one in lettered for group in groups], len(groups)
@@ -153,7 +155,7 @@ def group_pies(diagnoses: Sequence[Diagnosis]) -> Figure:
         legend=type_entries(),
         note=f"In %, averaged over the classes of a group; parts below {100 * LABELLED_SHARE:.0f} % have no "
         "number. N: detections counted. A class is in one group at most: the classes of a group are all "
-        "similar to each other.",
+        f"similar to each other.{cut}",
     )
     charts = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in charts[len(panels) :]:
@@ -162,7 +164,7 @@ def group_pies(diagnoses: Sequence[Diagnosis]) -> Figure:
         members = group_indices(diagnosis.truth.classes, groups[group])
         counts = diagnosis.breakdown.counts[members]
         known = counts.sum(axis=1) > 0
-        shares = diagnosis.breakdown.shares[members][known].mean(axis=0) if known.any() else np.zeros(5)
+        shares = diagnosis.breakdown.shares[members][known].sum(axis=0) / max(int(known.sum()), 1)
         draw_pie(
             axes, shares, ERROR_TYPES, lambda share: f"{100 * share:.0f}" if share >= LABELLED_SHARE else ""
         )
@@ -173,7 +175,7 @@ def group_pies(diagnoses: Sequence[Diagnosis]) -> Figure:
 
 @styled
 def class_bars(diagnoses: Sequence[Diagnosis]) -> Figure:
-    """The five shares of each class as stacked bars, one bar a detector, the mean over classes on top.
+    """The shares of each class as stacked bars, one bar a detector, the mean over classes on top.
 
     Raises
     ------
@@ -282,18 +284,23 @@ def _class_rows(
     row_inches: float,
     beside_inches: float,
     *,
+    note: str,
     letters: Sequence[str] = (),
     offsets: Sequence[float] = (),
     **page: Any,
 ) -> tuple[Figure, list[tuple[Axes, list[int]]]]:
-    """A figure with a row for the mean over classes (row 0) and for each class, in as many columns as needed.
+    """A figure with a row for the mean over classes and for each class, in as many columns as needed.
 
     Returns
     -------
     Figure, list
-        The figure, and of each column its axes and the rows in it; a row is one unit high, from 0 down.
+        The figure, and of each column its axes and its rows from 0 down, one unit high: 0 for the mean, or
+        one more than the label of the class.
     """
-    names = ["mean over classes", *(wrap(name, 1.9, 8, lines=1)[0] for name in diagnoses[0].truth.classes)]
+    labels, cut = most_frequent(diagnoses[0].breakdown.objects, MAX_ROWS)
+    shown = [0, *(label + 1 for label in labels)]
+    classes = [wrap(diagnoses[0].truth.classes[label], 1.9, 8, lines=1)[0] for label in labels]
+    names = ["mean over classes", *classes]
     left = (0.3 if letters else 0.15) + max(text_width(name, 8, "bold") for name in names)
     panel = left + CHART_INCHES + beside_inches + 0.3
     columns = min(
@@ -302,15 +309,16 @@ def _class_rows(
     each = math.ceil(len(names) / columns)
     starts = range(0, len(names), each)
     figure = new_page(
-        len(starts) * panel, each * row_inches + 0.5, title=title, names=[d.name for d in diagnoses], **page
-    )
+        len(starts) * panel, each * row_inches + 0.5, title=title, names=[d.name for d in diagnoses],
+        note=note + cut, **page,
+    )  # fmt: skip
     spread_columns(figure)
     charts = []
     for axes, start in zip(figure.subplots(1, len(starts), squeeze=False)[0], starts, strict=True):
-        rows = list(range(start, min(start + each, len(names))))
+        rows = shown[start : start + each]
         frame_lightly(axes, grid="x")
         axes.spines[:].set_visible(False)
-        label_rows(axes, [names[row] for row in rows], letters, offsets)
+        label_rows(axes, names[start : start + each], letters, offsets)
         if start == 0:
             axes.get_yticklabels()[0].set_fontweight("bold")
         quarters = [0, 25, 50, 75, 100]

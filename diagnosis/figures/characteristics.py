@@ -19,6 +19,7 @@ from diagnosis.figures.style import (
     TEXT_COLOUR,
     count,
     frame_lightly,
+    most_frequent,
     styled,
     text_width,
     title_panel,
@@ -61,7 +62,9 @@ def characteristic_by_class(diagnosis: Diagnosis, characteristic: str = "area") 
         raise InputError("characteristic", repr(characteristic), f"one of {', '.join(tables)}")
     table = tables[characteristic]
     bins = table.characteristic.bins
-    labels = np.flatnonzero(table.scores.objects.any(axis=1)).tolist() or list(range(len(result.classes)))[:1]
+    present = np.flatnonzero(table.scores.objects.any(axis=1))
+    chosen, cut = most_frequent(result.overall.objects[present])
+    labels = present[chosen].tolist() or list(range(len(result.classes)))[:1]
     longest = max((text_width(name, SMALL_POINTS) for name in bins), default=0.0)
     wide = 0.75 + max(1.7, len(bins) * max(0.34, min(longest, 0.9) + 0.1))
     columns = max(1, min(5, int(11 / wide), len(labels)))
@@ -70,7 +73,7 @@ def characteristic_by_class(diagnosis: Diagnosis, characteristic: str = "area") 
         ("objects of a bin", Line2D([], [], color=DOT_COLOUR, marker="o", markersize=4, linewidth=1.2)),
         ("all objects of the class", Line2D([], [], **OVERALL_LINE)),
     ]
-    note = NOTE + SIZES_NOTE * (bins in (SIZE_BINS, ASPECT_BINS)) + ASPECTS_NOTE * (bins == ASPECT_BINS)
+    note = NOTE + SIZES_NOTE * (bins in (SIZE_BINS, ASPECT_BINS)) + ASPECTS_NOTE * (bins == ASPECT_BINS) + cut
     title = f"Which objects are found, by {_words(characteristic)}"
     figure = new_page(
         wide * columns, 2.3 * rows, title=title, names=[diagnosis.name], legend=legend, note=note

@@ -19,6 +19,7 @@ from diagnosis.figures.style import (
     check_comparable,
     count,
     frame_lightly,
+    most_frequent,
     percent,
     styled,
     title_panel,
@@ -39,7 +40,6 @@ DASHES: tuple[tuple[float, tuple[float, ...]], ...] = (
     (0, (3, 1, 1, 1, 1, 1)),
 )
 """Detectors are told apart by their lines, never by colour."""
-MAX_PANELS = 24
 MAX_POINTS = 400
 """That a curve is drawn with."""
 
@@ -58,10 +58,7 @@ def precision_recall(diagnoses: Sequence[Diagnosis]) -> Figure:
     """
     check_comparable(diagnoses)
     classes, objects = diagnoses[0].truth.classes, diagnoses[0].breakdown.objects
-    labels = np.sort(np.argsort(-objects, kind="stable")[:MAX_PANELS]).tolist()
-    cut = (
-        f" The {MAX_PANELS} classes of most objects, of {len(classes)}." if len(classes) > MAX_PANELS else ""
-    )
+    labels, cut = most_frequent(objects)
     columns = max(1, min(5, len(labels)))
     rows = max(1, math.ceil(len(labels) / columns))
     lines = [

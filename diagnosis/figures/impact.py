@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from diagnosis.breakdown import BACKGROUND, ERROR_TYPES, LOCALIZATION, SIMILAR, ErrorType
-from diagnosis.figures.page import Explained, LegendEntry, draw_pie, new_page, type_entries
+from diagnosis.figures.page import Explained, LegendEntry, draw_pie, new_page, shown_groups, type_entries
 from diagnosis.figures.style import (
     LINE_INCHES,
     MUTED_COLOUR,
@@ -91,11 +91,11 @@ def _size(objects: int, classes: int) -> str:
 @styled
 def impact_bars(diagnosis: Diagnosis) -> Figure:
     """How much average precision there is to gain from each type of error, by group of classes."""
-    result = diagnosis.impact
+    result, (groups, cut) = diagnosis.impact, shown_groups(diagnosis)
     rows = [[variant.name for variant in IMPACT_VARIANTS].index(bar[0]) for bar in IMPACT_BARS]
-    gains = {group: 100 * result.bars(members)[rows] for group, members in diagnosis.groups.items()}
+    gains = {group: 100 * result.bars(members)[rows] for group, members in groups.items()}
     panels = {}
-    for group, members in diagnosis.groups.items():
+    for group, members in groups.items():
         chosen = group_indices(result.classes, members)
         known = result.scores.ap[0, chosen]
         known = known[~np.isnan(known)]
@@ -109,7 +109,7 @@ def impact_bars(diagnosis: Diagnosis) -> Figure:
         title="What each type of error costs: gain in average precision",
         note="N: number of objects. Points of Hoiem's average precision, averaged over the classes. "
         "Corrected: errors become correct detections, second ones of an object are removed. "
-        "Removed: errors are moved below all other detections.",
+        f"Removed: errors are moved below all other detections.{cut}",
     )  # fmt: skip
     largest = max((float(gain.max()) for gain in gains.values() if not np.isnan(gain).any()), default=0.0)
     for axes, gain in zip(charts, gains.values(), strict=True):
@@ -133,8 +133,8 @@ def _bar_colours(colour: str, hatched: bool) -> dict[str, Any]:
 @styled
 def detection_areas(diagnosis: Diagnosis) -> Figure:
     """What the top detections are, as a stacked area over their number, with recall as lines."""
-    trend, panels = diagnosis.detection_trend, {}
-    for group, members in diagnosis.groups.items():
+    trend, (groups, cut), panels = diagnosis.detection_trend, shown_groups(diagnosis), {}
+    for group, members in groups.items():
         objects = int(trend.objects[group_indices(trend.classes, members)].sum())
         panels[group] = _size(objects, len(members))
     recalls = zip((trend.strong, trend.weak), RECALL_LINES, strict=True)
@@ -144,9 +144,9 @@ def detection_areas(diagnosis: Diagnosis) -> Figure:
         diagnosis, panels, 2.5, title="What the top detections are, the deeper one looks", legend=legend,
         note="N: number of a class's objects. Each class gives so many times its own N of its surest "
         "detections, or all it has; these are counted together. Recall is averaged over the classes; "
-        "for it, duplicates first go to the end of the ranking, as in Hoiem's tool.",
+        f"for it, duplicates first go to the end of the ranking, as in Hoiem's tool.{cut}",
     )  # fmt: skip
-    for axes, members in zip(charts, diagnosis.groups.values(), strict=True):
+    for axes, members in zip(charts, groups.values(), strict=True):
         _stack_areas(axes, trend.factors, trend.shares(members), ERROR_TYPES, "no detections")
         axes.set_xticks(trend.factors, [_multiple(factor) for factor in trend.factors.tolist()])
         axes.set_xlabel("detections (× N)", labelpad=2)
@@ -170,7 +170,8 @@ def _multiple(factor: float) -> str:
 @styled
 def false_positive_areas(diagnosis: Diagnosis) -> Figure:
     """What the first false positives are, as a stacked area over their number."""
-    trends = diagnosis.false_positive_trends
+    groups, cut = shown_groups(diagnosis)
+    trends = {group: diagnosis.false_positive_trends[group] for group in groups}
     panels = {
         group: _size(int(trend.counts.sum(axis=1).max(initial=0)), len(trend.members))
         for group, trend in trends.items()
@@ -179,7 +180,7 @@ def false_positive_areas(diagnosis: Diagnosis) -> Figure:
         diagnosis, panels, 2.5, title="What the first false positives are, the deeper one looks",
         legend=type_entries(ERROR_TYPES[1:]),
         note="N: how many are shown at most. The classes of a group are walked down together, the surest "
-        "detection of each first. An area ends where there are no more false positives.",
+        f"detection of each first. An area ends where there are no more false positives.{cut}",
     )  # fmt: skip
     for axes, trend in zip(charts, trends.values(), strict=True):
         numbers, known = np.unique(trend.counts.sum(axis=1), return_index=True)

@@ -17,11 +17,11 @@ from diagnosis.figures.style import (
     GRID_COLOUR,
     LINE_INCHES,
     MUTED_COLOUR,
-    SMALL_POINTS,
     TEXT_COLOUR,
     TEXT_POINTS,
     count,
     draw_text,
+    most_frequent,
     styled,
     text_colour_on,
     text_width,
@@ -34,8 +34,7 @@ from diagnosis.tide import BKG, CLS, MISS, TIDE_ERRORS, Tide
 __all__ = ["confusion_heatmap", "tide_confusion"]
 
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9fb3d1", "#1f3864"])
-MAX_NUMBERED = 30
-"""Classes up to which cells are large enough for numbers."""
+CELL_INCHES, NAME_POINTS = 0.33, 8.0
 LISTED_PAIRS = 12
 """The most frequent confusions that are listed."""
 
@@ -44,30 +43,32 @@ LISTED_PAIRS = 12
 def confusion_heatmap(diagnosis: Diagnosis) -> Figure:
     """The confusion matrix, each row as shares of what is there."""
     matrix = diagnosis.confusion
-    shares, totals = np.nan_to_num(matrix.shares()), matrix.counts.sum(axis=1)
+    labels, cut = most_frequent(diagnosis.breakdown.objects)
+    cut += " A row adds up to 100 with the classes that are not shown." if cut else ""
+    shown = [*labels, len(matrix.classes)]
+    shares, totals = np.nan_to_num(matrix.shares())[np.ix_(shown, shown)], matrix.counts.sum(axis=1)
     kept = (
         "All detections." if math.isnan(matrix.score) else f"Detections of score {matrix.score:.3g} or more."
     )
-    cell, points = _cell(len(totals))
-    names = [wrap(name, 1.4, points, lines=1)[0] for name in matrix.classes]
-    room = 0.2 + max(text_width(name, points) for name in [*names, "unmatched"])
+    names = [wrap(matrix.classes[label], 1.4, NAME_POINTS, lines=1)[0] for label in labels]
+    room = 0.2 + max(text_width(name, NAME_POINTS) for name in [*names, "unmatched"])
+    side = room + CELL_INCHES * len(shown)
     figure = new_page(
-        room + cell * len(totals) + 0.75, room + cell * len(totals) + 0.1,
+        side + 0.75, side + 0.1,
         title=f"Confusion matrix: {diagnosis.name}",
         note=f"Rows: what is there; columns: what was detected, in % of the row. {kept} Pairs of IoU "
         f"{matrix.iou:g} or more, whatever the class. N = {count(int(totals[:-1].sum()), 'object')}; last "
         f"row: {count(int(totals[-1]), 'unmatched detection')}, on background or on an object that another "
-        "detection has already taken.",
+        f"detection has already taken.{cut}",
     )  # fmt: skip
     axes = figure.subplots()
     axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest")
     colours = SHADES(shares)[..., :3]
-    _frame_matrix(axes, [*names, "unmatched"], [*names, "missed"], points)
-    if len(names) <= MAX_NUMBERED:
-        _write_cells(axes, colours, np.round(100 * shares).astype(np.int64), shares >= 0.005, "{}".format)
-    for row, total in enumerate(totals.tolist()):
-        write_beside(axes, row, f"{total:,}", 6, size=min(points, SMALL_POINTS), color=MUTED_COLOUR)
-    write_beside(axes, -1, "number", 6, size=min(points, SMALL_POINTS), color=MUTED_COLOUR)
+    _frame_matrix(axes, [*names, "unmatched"], [*names, "missed"])
+    _write_cells(axes, colours, np.round(100 * shares).astype(np.int64), shares >= 0.005, "{}".format)
+    for row, total in enumerate(totals[shown].tolist()):
+        write_beside(axes, row, f"{total:,}", 6, color=MUTED_COLOUR)
+    write_beside(axes, -1, "number", 6, color=MUTED_COLOUR)
     return figure
 
 
@@ -79,14 +80,16 @@ def tide_confusion(diagnosis: Diagnosis) -> Figure:
     """
     result = diagnosis.tide
     matrix = result.confusion_matrix(result.top)
-    cell, points = _cell(len(matrix))
-    names = [wrap(name, 1.6, points, lines=1)[0] for name in result.classes]
-    room = 0.2 + max(text_width(name, points) for name in [*names, "none of these"])
+    labels, cut = most_frequent(diagnosis.breakdown.objects)
+    shown = np.ix_([*labels, len(result.classes)], [*labels, len(result.classes)])
+    names = [wrap(result.classes[label], 1.6, NAME_POINTS, lines=1)[0] for label in labels]
+    room = 0.2 + max(text_width(name, NAME_POINTS) for name in [*names, "none of these"])
+    side = room + CELL_INCHES * (len(names) + 1)
     pairs = _largest_confusions(result, matrix)
     listed = max([1.8, *(text_width(text, TEXT_POINTS) for text in pairs)]) + 0.4
     figure = new_page(
-        room + cell * len(matrix) + listed,
-        max(room + cell * len(matrix), LINE_INCHES * (len(pairs) + 2)) + 0.1,
+        side + listed,
+        max(side, LINE_INCHES * (len(pairs) + 2)) + 0.1,
         title=f"Which class is taken for which: {diagnosis.name}",
         explained=[
             Explained("correct", ERROR_TYPES[0].colour, "On an object of its class."),
@@ -97,16 +100,13 @@ def tide_confusion(diagnosis: Diagnosis) -> Figure:
         note="Row: class of the detection. Column: class of the object. Full colour: all detections of the "
         f"row; in the last row, all objects of the column. {count(int(matrix[:-1].sum()), 'detection')}: the "
         "surest of each class, as many as it has objects. "
-        f"{count(int(result.objects.sum()), 'object')}. IoU {result.iou:g}.",
+        f"{count(int(result.objects.sum()), 'object')}. IoU {result.iou:g}.{cut}",
     )
     axes = figure.subplots()
-    colours = _tide_colours(matrix)
+    colours, matrix = _tide_colours(matrix)[shown], matrix[shown]
     axes.imshow(colours, interpolation="nearest")
-    _frame_matrix(axes, [*names, "missed"], [*names, "none of these"], points)
-    if len(names) <= MAX_NUMBERED:
-        _write_cells(
-            axes, colours, matrix, matrix > 0, lambda n: f"{n:,}" if n < 10_000 else f"{n / 1000:.0f}k"
-        )
+    _frame_matrix(axes, [*names, "missed"], [*names, "none of these"])
+    _write_cells(axes, colours, matrix, matrix > 0, lambda n: f"{n:,}" if n < 10_000 else f"{n / 1000:.0f}k")
     title = "Most frequent confusions" if pairs else "No confusions"
     for line, text in enumerate([title, *pairs]):
         axes.annotate(
@@ -117,18 +117,12 @@ def tide_confusion(diagnosis: Diagnosis) -> Figure:
     return figure
 
 
-def _cell(size: int) -> tuple[float, float]:
-    """Inches of a cell of a matrix of so many rows, and the font size of their names."""
-    cell = 0.33 if size <= MAX_NUMBERED + 1 else max(0.09, 9.0 / size)
-    return cell, min(8.0, cell * 72 * 0.75)
-
-
-def _frame_matrix(axes: Axes, rows: Sequence[str], columns: Sequence[str], points: float) -> None:
+def _frame_matrix(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
     """Names at the left and on top, lines between cells, stronger before the last row and column."""
     size = len(rows)
     axes.set_yticks(range(size), rows)
     axes.set_xticks(range(size), columns, rotation=90)
-    axes.tick_params(length=0, labelsize=points, labelcolor=TEXT_COLOUR, pad=4)
+    axes.tick_params(length=0, labelsize=NAME_POINTS, labelcolor=TEXT_COLOUR, pad=4)
     axes.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False)
     between = np.arange(size + 1) - 0.5
     axes.hlines(between, -0.5, size - 0.5, color=GRID_COLOUR, linewidth=0.4)

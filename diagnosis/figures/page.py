@@ -10,7 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle, Wedge
+from matplotlib.transforms import Affine2D, Transform
 from numpy.typing import NDArray
 
 from diagnosis.breakdown import ERROR_TYPES, SIMILAR, STRONG, ErrorType
@@ -24,14 +26,15 @@ from diagnosis.figures.style import (
     MUTED_COLOUR,
     TEXT_COLOUR,
     TEXT_POINTS,
-    blank_axes,
     draw_text,
+    most_frequent,
     new_figure,
     text_colour_on,
     text_width,
     wrap,
 )
 from diagnosis.record import Diagnosis
+from diagnosis.similar import group_indices
 
 __all__ = [
     "Example",
@@ -42,6 +45,7 @@ __all__ = [
     "explained_types",
     "explanations",
     "new_page",
+    "shown_groups",
     "type_entries",
 ]
 
@@ -116,10 +120,22 @@ def new_page(
     figure = new_figure(*page)
     middle = (MARGIN_INCHES / page[0], (MARGIN_INCHES + foot) / page[1], width / page[0], height / page[1])
     figure.set_layout_engine(ConstrainedLayoutEngine(rect=middle, w_pad=0.05, h_pad=0.05, wspace=0, hspace=0))
-    if titles:
-        _draw_head(
-            blank_axes(figure, MARGIN_INCHES, MARGIN_INCHES, width, head), titles, names, letters, marks
-        )
+    inches = inches_from_top(figure)
+    y = MARGIN_INCHES + 0.1
+    for line in titles:
+        _write(figure, 0, y, line, TITLE_POINTS, TEXT_COLOUR, weight="bold")
+        y += TITLE_INCHES
+    y += LINE_INCHES / 2 - 0.04
+    for number, name in enumerate(names if titles else ()):
+        x = HANDLE_INCHES + HANDLE_GAP_INCHES if marks else 0.0
+        if marks:
+            ends = MARGIN_INCHES + HANDLE_INCHES * np.array([0, 0.5, 1])
+            figure.add_artist(Line2D(ends, [y] * 3, markevery=[1], transform=inches, **marks[number]))
+        if letters:
+            _write(figure, x, y, letters[number], NAME_POINTS)
+            x += 0.22
+        _write(figure, x, y, wrap(name, 0.97 * (width - x), NAME_POINTS, lines=1)[0], NAME_POINTS)
+        y += LINE_INCHES
 
     top = MARGIN_INCHES + head + height + 0.06
     if legend:
@@ -131,25 +147,35 @@ def new_page(
             columnspacing=72 * ENTRY_GAP_INCHES / TEXT_POINTS, labelspacing=0.55,
         )  # fmt: skip
         top += blocks[0] + 0.06
-    if explained or notes:
-        axes = blank_axes(figure, MARGIN_INCHES, top, text_inches, blocks[1] + blocks[2] + 0.06)
-        y = LINE_INCHES / 2
-        for entry, lines in zip(explained, texts, strict=True):
-            if entry.colour:
-                edge = TEXT_COLOUR if entry.colour == "white" else entry.colour
-                patch = Rectangle(
-                    (0, y - 0.06), 0.2, 0.12, facecolor=entry.colour, edgecolor=edge, linewidth=0.8
-                )
-                axes.add_patch(patch)
-            draw_text(axes, 0.3, y, entry.name, TEXT_POINTS, TEXT_COLOUR, weight="bold")
-            for line in lines:
-                draw_text(axes, name_inches, y, line, TEXT_POINTS)
-                y += LINE_INCHES
-            y += 0.04
-        y += 0.06 if explained else 0.0
-        for number, line in enumerate(notes):
-            draw_text(axes, 0, y + LINE_INCHES * number, line, TEXT_POINTS)
+    y = top + LINE_INCHES / 2
+    for entry, lines in zip(explained, texts, strict=True):
+        if entry.colour:
+            patch = Rectangle((MARGIN_INCHES, y - 0.06), 0.2, 0.12, transform=inches, linewidth=0.8)
+            edge = TEXT_COLOUR if entry.colour == "white" else entry.colour
+            figure.add_artist(patch).set(facecolor=entry.colour, edgecolor=edge)
+        _write(figure, 0.3, y, entry.name, TEXT_POINTS, TEXT_COLOUR, weight="bold")
+        for line in lines:
+            _write(figure, name_inches, y, line, TEXT_POINTS)
+            y += LINE_INCHES
+        y += 0.04
+    y += 0.06 if explained else 0.0
+    for line in notes:
+        _write(figure, 0, y, line, TEXT_POINTS)
+        y += LINE_INCHES
     return figure
+
+
+def inches_from_top(figure: Figure) -> Transform:
+    """Coordinates in inches from the upper left corner, for artists of the figure itself."""
+    return Affine2D().scale(1, -1).translate(0, figure.get_figheight()) + figure.dpi_scale_trans
+
+
+def _write(
+    figure: Figure, x: float, y: float, text: str, size: float, colour: str = MUTED_COLOUR, **properties: Any
+) -> None:
+    """A line of text, `x` inches from the left margin and `y` from the top."""
+    properties |= {"size": size, "color": colour, "va": "center_baseline"}
+    figure.text(MARGIN_INCHES + x, y, text, transform=inches_from_top(figure), **properties)
 
 
 def _columns(texts: Sequence[str], room: float) -> tuple[int, int]:
@@ -160,27 +186,6 @@ def _columns(texts: Sequence[str], room: float) -> tuple[int, int]:
         if sum(part.max() + ENTRY_GAP_INCHES for part in parts) - ENTRY_GAP_INCHES <= room:
             return columns, len(parts[0])
     return 1, len(texts)
-
-
-def _draw_head(
-    axes: Axes,
-    titles: Sequence[str],
-    names: Sequence[str],
-    letters: Sequence[str],
-    marks: Sequence[Mapping[str, Any]],
-) -> None:
-    width = axes.get_xlim()[1]
-    for number, line in enumerate(titles):
-        draw_text(axes, 0, 0.1 + TITLE_INCHES * number, line, TITLE_POINTS, TEXT_COLOUR, weight="bold")
-    for number, name in enumerate(names):
-        y = 0.06 + TITLE_INCHES * len(titles) + LINE_INCHES * (number + 0.5)
-        x = HANDLE_INCHES + HANDLE_GAP_INCHES if marks else 0.0
-        if marks:
-            axes.plot([0, HANDLE_INCHES / 2, HANDLE_INCHES], [y] * 3, markevery=[1], **marks[number])
-        if letters:
-            draw_text(axes, x, y, letters[number], NAME_POINTS)
-            x += 0.22
-        draw_text(axes, x, y, wrap(name, 0.97 * (width - x), NAME_POINTS, lines=1)[0], NAME_POINTS)
 
 
 def draw_pie(
@@ -218,6 +223,14 @@ def draw_pie(
         draw_text(axes, x, y, label(share), 8, text_colour_on(kind.colour), ha="center", weight="bold")
         slices.append((kind, share, middle))
     return slices
+
+
+def shown_groups(diagnosis: Diagnosis) -> tuple[dict[str, list[str]], str]:
+    """The groups of classes that a figure has room for, and a sentence if there are more of them."""
+    names, counts = list(diagnosis.groups), diagnosis.breakdown.objects
+    members = [group_indices(diagnosis.truth.classes, group) for group in diagnosis.groups.values()]
+    chosen, cut = most_frequent(np.array([counts[group].sum() for group in members]), things="groups")
+    return {names[place]: diagnosis.groups[names[place]] for place in chosen}, cut
 
 
 # ---- the error types in words ------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, wraps
@@ -40,6 +41,8 @@ MAX_TEXT_INCHES = 9.0
 """Longest line of a legend or caption."""
 LINE_INCHES, TEXT_POINTS = 0.19, 8.5
 """Line height and font size of legends and captions."""
+MAX_CLASSES, MAX_ROWS = 30, 100
+"""That an eye can read in one figure: classes in a matrix or with a chart each, rows of a list of classes."""
 SMALL_POINTS = 7.0
 """Font size of ticks and of numbers within a chart."""
 RC_PARAMS: dict[str, Any] = {
@@ -69,6 +72,10 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
             engine = figure.get_layout_engine()
             if engine is not None and any(axes.get_subplotspec() for axes in figure.axes):
                 engine.execute(figure)
+                for (
+                    axes
+                ) in figure.axes:  # the last digits change from run to run, and a file's bytes with them
+                    axes.set_position(np.round(axes.get_position(original=True).bounds, 6).tolist())
             figure.set_layout_engine(None)  # with an engine, matplotlib would draw twice for each file
         return figure
 
@@ -82,26 +89,14 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def place_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes placed in inches from the figure's upper left corner."""
-    page_width, page_height = figure.get_size_inches()
-    return figure.add_axes(
-        (left / page_width, 1 - (top + height) / page_height, width / page_width, height / page_height)
-    )
-
-
 def blank_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
     """Axes without frame, placed and measured in inches from the figure's upper left corner."""
-    axes = place_axes(figure, left, top, width, height)
+    page_width, page_height = figure.get_size_inches()
+    axes = figure.add_axes(
+        (left / page_width, 1 - (top + height) / page_height, width / page_width, height / page_height)
+    )
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
-    return axes
-
-
-def chart_axes(figure: Figure, left: float, top: float, width: float, height: float, *, ticks: float) -> Axes:
-    """Axes with a light frame, placed in inches from the upper left corner; `ticks` in points."""
-    axes = place_axes(figure, left, top, width, height)
-    frame_lightly(axes, ticks)
     return axes
 
 
@@ -235,6 +230,22 @@ def check_comparable(diagnoses: Sequence[Diagnosis]) -> None:
             )
 
 
+def most_frequent(
+    objects: NDArray[np.int64], most: int = MAX_CLASSES, things: str = "classes"
+) -> tuple[list[int], str]:
+    """Indices of those with the most objects, in their order, and a sentence if there are more of them.
+
+    Examples
+    --------
+    >>> most_frequent(np.array([5, 0, 7]), most=2)
+    ([0, 2], ' Shown are the 2 of 3 classes with the most objects.')
+    """
+    if len(objects) <= most:
+        return list(range(len(objects))), ""
+    chosen = np.sort(np.argsort(-objects, kind="stable")[:most]).tolist()
+    return chosen, f" Shown are the {most} of {len(objects):,} {things} with the most objects."
+
+
 def ap_name(diagnosis: Diagnosis, kind: str) -> str:
     """What the average precision `kind` is called, with the smallest overlap of a correct detection."""
     return AP_KINDS[kind].label + ("" if AP_KINDS[kind].own_iou else f", IoU {diagnosis.iou:g}")
@@ -263,21 +274,23 @@ def wrap(text: str, width: float, size: float, lines: int = 100, weight: str = "
     def fits(line: str) -> bool:
         return text_width(line.rstrip(), size, weight) <= width
 
+    def longest(line: str, end: str = "") -> int:
+        """How many first letters fit, with this ending."""
+        return bisect_left(range(1, len(line) + 1), True, key=lambda n: not fits(line[:n] + end))
+
     broken = [""]
     for word in re.findall(r"[^\s_/-]*[\s_/-]|[^\s_/-]+", text):
         if broken[-1] and not fits(broken[-1] + word):
             broken.append("")
         rest = word
         while not fits(rest) and len(rest) > 1:  # longer than a line
-            cut = next((n for n in range(len(rest) - 1, 1, -1) if fits(rest[:n])), 1)
+            cut = max(1, longest(rest[:-1]))
             broken[-1:] = [rest[:cut], ""]
             rest = rest[cut:]
         broken[-1] += rest
     if len(broken) > lines:
         last = "".join(broken[lines - 1 :])
-        while len(last) > 1 and not fits(last + "…"):
-            last = last[:-1]
-        broken[lines - 1 :] = [last.rstrip() + "…"]
+        broken[lines - 1 :] = [last[: max(1, longest(last, "…"))].rstrip() + "…"]
     return [line.rstrip() for line in broken]
 
 

@@ -292,7 +292,7 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
         ),
         (
             "Rounding",
-            "Every number is rounded to one decimal on its own, so five printed parts may sum to 99.9 or "
+            "Every number is rounded to one decimal on its own, so the printed parts may sum to 99.9 or "
             "100.1"
             + (f": here to {', '.join(sums)}." if sums else ".")
             + " The unrounded parts always sum to 1; they are in diagnosis.json.",

@@ -6,19 +6,15 @@ from matplotlib.text import Text
 
 def shown_texts(figure):
     """All texts that are seen: not those of axes that are off, nor of ticks without labels."""
-    hidden = set()
+    found = [*figure.texts, *(text for legend in figure.legends for text in legend.findobj(Text))]
     for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):
+        found += [child for child in axes.get_children() if isinstance(child, Text)]
+        for axis in (axes.xaxis, axes.yaxis) if axes.axison else ():
             low, high = sorted(axis.get_view_interval())
             marks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
-            shown = [mark for mark in marks if low <= mark.get_loc() <= high]
-            ticks = [label for mark in shown for label in (mark.label1, mark.label2)]
-            hidden |= set(axis.findobj(Text)) - (set(ticks) | {axis.label} if axes.axison else set())
-    return [
-        text
-        for text in figure.findobj(Text)
-        if text.get_text().strip() and text.get_visible() and text not in hidden
-    ]
+            marks = [mark for mark in marks if low <= mark.get_loc() <= high]
+            found += [axis.label, *(label for mark in marks for label in (mark.label1, mark.label2))]
+    return [text for text in found if text.get_text().strip() and text.get_visible()]
 
 
 def texts(figure):
@@ -27,7 +23,7 @@ def texts(figure):
 
 def assert_legible(figure):
     """No text leaves the page, and none lies on another."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer()
     shown = shown_texts(figure)
     boxes = np.array([text.get_window_extent(renderer).extents for text in shown])

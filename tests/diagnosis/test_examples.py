@@ -14,6 +14,7 @@ from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures import save_sheet
 from diagnosis.figures.examples import LABEL_INCHES, MAX_COVERED, label_place, sheet
 from diagnosis.record import Diagnosis, diagnose
+from tests.diagnosis.figures import texts
 
 COLOURS = {kind.name: to_rgba(kind.colour) for kind in ERROR_TYPES}
 SIZES = [(120, 80), (80, 120), (100, 100)]
@@ -78,10 +79,6 @@ def labels(axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
 
-def page_texts(figure) -> list[str]:
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
-
-
 # ---- nothing to draw ----------------------------------------------------------------------------
 
 
@@ -136,7 +133,7 @@ def test_a_higher_threshold_leaves_detections_out_for_all_detectors(truth, detec
     for axes in pictures(figure):
         assert {name: len(found) for name, found in frames(axes).items()} == {"correct": 1}
         assert crosses(axes) == 1
-    assert "Those with a score below 0.8 are left out." in " ".join(page_texts(figure))
+    assert "Those with a score below 0.8 are left out." in " ".join(texts(figure))
     (axes,) = pictures(sheet([detector], count=1, score_threshold=0.95))
     assert crosses(axes) == 2  # what is not drawn does not find
 
@@ -162,7 +159,7 @@ def test_the_same_images_side_by_side(truth, detector):
         rectangles = [axes.get_position() for axes in shown[: len(detectors)]]
         assert len({round(place.y0, 6) for place in rectangles}) == 1
         assert [place.x0 for place in rectangles] == sorted(place.x0 for place in rectangles)
-        assert {"first", "second"} <= set(page_texts(figure))
+        assert {"first", "second"} <= set(texts(figure))
 
 
 def test_pictures_do_not_overlap_and_keep_their_shape(truth, detector):
@@ -181,7 +178,7 @@ def test_pictures_do_not_overlap_and_keep_their_shape(truth, detector):
 
 def test_images_are_the_first_of_the_set_or_those_named(detector):
     def shown(**choice):
-        return [text for text in page_texts(sheet([detector], **choice)) if text in detector.truth.images]
+        return [text for text in texts(sheet([detector], **choice)) if text in detector.truth.images]
 
     assert shown(count=2) == ["first", "second"]
     assert shown(count=99) == ["first", "second", "third"]

@@ -118,28 +118,20 @@ def scene(name):
         matching = crowded(1)
         named = {LONG: matching.detections, "$x_1$": nothing(matching.truth), "c": matching.detections}
         diagnoses = [diagnose(matching.truth, found, name, SIMILAR) for name, found in named.items()]
-    elif name == "many classes":
-        truth = made_up(80, 240)
-        groups = [truth.classes[start : start + 10] for start in range(0, 80, 10)]
-        return [diagnose(truth, detected(truth, 1, share=0.7), LONG, groups, coco=False)], None
     else:
         objects, found = {"empty": (0, 0), "no objects": (0, 9), "blind": (30, 0), "single": (1, 1)}[name]
         diagnoses = [record(crowded(0, objects, found))]
     return diagnoses, compare(diagnoses, replicates=5)
 
 
-@pytest.mark.parametrize("name", ["two", "three", "many classes", "empty", "no objects", "blind", "single"])
-def test_every_figure_is_legible_and_written(name, tmp_path):
+@pytest.mark.parametrize("name", ["two", "three", "empty", "no objects", "blind", "single"])
+def test_every_figure_is_legible(name):
     diagnoses, comparison = scene(name)
-    with np.errstate(all="raise"):
-        chosen = illustrations(diagnoses, comparison)
-        figures = {illustration.file: illustration.draw() for illustration in chosen}
-    assert len(figures) == len(chosen)  # each under a name of its own
-    for file, figure in figures.items():
+    kinds = {one.file.rstrip("_123"): one for one in reversed(illustrations(diagnoses, comparison))}
+    for illustration in kinds.values():  # of each kind the first detector's: the others' are alike
+        with np.errstate(all="raise"):
+            figure = illustration.draw()
         assert_legible(figure)
-        if name != "many classes":  # a minute for files that are like the others'
-            assert save_figure(figure, tmp_path / f"{file}.svg").stat().st_size > 1000
-        assert figure.get_size_inches().max() < 55
 
 
 def test_the_catalogue_names_figures_sections_and_texts(two, comparison):
@@ -229,13 +221,14 @@ def test_an_all_correct_detector_is_one_whole_pie(two):
     assert "100.0%" in texts(figure)
 
 
-@settings(max_examples=15, deadline=None)
-@given(counts=st.lists(st.integers(0, 400), min_size=5, max_size=5).filter(sum))
-def test_labels_of_slices_never_overlap(counts):
-    diagnosis = record(crowded(0, 1, 1))
-    shares = replace(diagnosis.breakdown, counts=np.array([counts] + [[0] * 5] * 4))
-    vars(diagnosis)["breakdown"] = shares  # in place of what the record would compute
-    assert_legible(pies([diagnosis]))
+@settings(max_examples=5)
+@given(st.lists(st.lists(st.integers(0, 400), min_size=5, max_size=5).filter(sum), min_size=3, max_size=3))
+def test_labels_of_slices_never_overlap(several):
+    diagnoses = [record(crowded(0, 1, 1)) for _ in several]
+    for diagnosis, counts in zip(diagnoses, several, strict=True):
+        shares = replace(diagnosis.breakdown, counts=np.array([counts] + [[0] * 5] * 4))
+        vars(diagnosis)["breakdown"] = shares  # in place of what the record would compute
+    assert_legible(pies(diagnoses))
 
 
 @pytest.mark.parametrize("detectors", [1, 2])
@@ -440,15 +433,6 @@ def test_precision_and_recall_are_the_records_curves(two):
     assert f"AP {scores}; N = 15" in texts(charts[1].figure)
 
 
-def test_many_classes_are_cut_to_those_of_the_most_objects():
-    truth = made_up(30, 70)  # the first ten have three objects
-    figure = precision_recall([diagnose(truth, detected(truth), coco=False)])
-    assert len([axes for axes in figure.axes if axes.axison]) == 24
-    assert {"class 1", "class 9"} <= set(texts(figure))
-    assert "class 26" not in texts(figure)
-    assert "24 classes of most objects, of 30" in " ".join(texts(figure))
-
-
 def test_reliability_is_the_records_calibration(two):
     figure = reliability(two)
     charts = [axes for axes in figure.axes if axes.axison and axes.lines]
@@ -625,7 +609,12 @@ def test_files_are_written_and_the_same_bytes_each_time(two, tmp_path):
     names = {f"{stem}.{kind}" for stem in ("error_pies", "error_bars", "ap") for kind in ("png", "svg")}
     assert {path.name for path in paths} == names
     assert {path.name for path in (tmp_path / "new" / "one").iterdir()} == names  # no leftovers
+    paths += save_illustrations(
+        [one for one in illustrations(two) if one.file == "precision_recall"], tmp_path
+    )
     again = save_figures(two, tmp_path / "two")
+    again.append(save_figure(precision_recall(two), tmp_path / "again.png"))
+    again.append(save_figure(precision_recall(two), tmp_path / "again.svg"))
     for one, other in zip(paths, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
         if one.suffix == ".svg":
@@ -633,6 +622,10 @@ def test_files_are_written_and_the_same_bytes_each_time(two, tmp_path):
         else:
             with Image.open(one) as image:
                 assert image.width >= 150 * 5.4  # dots an inch
+    for axes in precision_recall(two).axes:  # the layout's last digits change from process to process
+        assert axes.get_position(original=True).bounds == pytest.approx(
+            np.round(axes.get_position(original=True).bounds, 6), abs=1e-13
+        )
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_part(two, tmp_path, monkeypatch):
