@@ -27,7 +27,7 @@ def read_checkpoint(path: Path, script: str, hyper_parameters: Mapping[str, Any]
     script
         The command.
     hyper_parameters
-        Names and types of what it stores beside the weights.
+        Names and types of what it stores besides the weights.
 
     Raises
     ------
@@ -57,7 +57,7 @@ class Trained(NamedTuple):
     network: nn.Module
     """In evaluation mode."""
     hyper: dict[str, Any]
-    """What was stored beside the weights."""
+    """What was stored besides the weights."""
     options: Any
     """The model options that it was made of."""
 

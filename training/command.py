@@ -70,7 +70,7 @@ def exit_code(action: Callable[[], None]) -> int:
         import torch
 
         from training.callbacks import NonFiniteLossError, StoppedError
-        from training.trainer import lost_another
+        from training.trainer import lost_peer
 
         quiet()
         keep_freed_memory()
@@ -100,7 +100,7 @@ def exit_code(action: Callable[[], None]) -> int:
         print(f"error: {error.strerror}; {advice}", file=sys.stderr)
         return 1
     except RuntimeError as error:
-        if not lost_another(error):
+        if not lost_peer(error):
             raise
         if is_global_zero():
             print("error: another process of this run has failed; it says why", file=sys.stderr)

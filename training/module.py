@@ -34,7 +34,7 @@ class TrainingModule(L.LightningModule):
     images
         How many are trained on. The loader leaves the last, incomplete batch of an epoch out.
     hyper
-        What the checkpoints store beside the weights.
+        What the checkpoints store besides the weights.
     """
 
     advice: ClassVar[str]

@@ -22,7 +22,7 @@ from training.options import check_batch_size
 from training.provenance import provenance
 from training.run_state import RunState, make_folder
 from training.task import Report, Task
-from training.trainer import explained, make_device, make_trainer
+from training.trainer import as_input_error, make_device, make_trainer
 
 __all__ = ["Loaders", "evaluate", "train"]
 
@@ -111,7 +111,7 @@ def train(task: Task, options: Any, out: Path, *, resume: Path | None = None, na
     if trainer.is_global_zero:
         state.record(options, facts)
         print(f"{out}: {task.announce(network, options, data)}", flush=True)
-    with explained():
+    with as_input_error():
         trainer.fit(module, datamodule=Loaders(task, options, data), ckpt_path=resume, weights_only=True)
     if not trainer.is_global_zero:
         return None

@@ -20,7 +20,7 @@ __all__ = ["Report", "Task"]
 
 @dataclass(frozen=True)
 class Report:
-    """Where the results of scoring go, and what is said beside them."""
+    """Where the results of scoring go, and what is printed and stored with them."""
 
     out: Path
     """The folder."""
@@ -29,14 +29,14 @@ class Report:
     facts: dict[str, Any]
     """Where the results come from."""
     origin: dict[str, Any]
-    """Which checkpoint was scored, for a task that writes it beside the scores."""
+    """Which checkpoint was scored, for a task that stores it with the scores."""
 
 
 class Task(ABC):
     """A training command: its words, its options, and the steps of a run in which it differs from others.
 
     The data of a run are an object with ``train`` and ``validation`` (None: there is none), both sized. The
-    hyperparameters are what a checkpoint stores beside the weights, so that the network can be built again.
+    hyperparameters are what a checkpoint stores besides the weights, so that the network can be built again.
     """
 
     script: ClassVar[str]
@@ -58,7 +58,7 @@ class Task(ABC):
     monitor: ClassVar[str]
     """The validation score that is largest for the best checkpoint."""
     hyper_parameters: ClassVar[Mapping[str, Any]]
-    """Names and types of what a checkpoint stores beside the weights."""
+    """Names and types of what a checkpoint stores besides the weights."""
     other_weights: ClassVar[str]
     """What is wrong with a checkpoint whose weights do not fit."""
     batch_advice: ClassVar[str] = "lower it"

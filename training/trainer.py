@@ -20,7 +20,7 @@ from training.callbacks import Checkpoints, LogProgress, ProgressBar
 from training.options import MachineOptions
 from training.run_state import RunFolder, is_global_zero
 
-__all__ = ["LOGGERS", "autocast", "csv_log", "explained", "lost_another", "make_device", "make_trainer"]
+__all__ = ["LOGGERS", "as_input_error", "autocast", "csv_log", "lost_peer", "make_device", "make_trainer"]
 
 HALF_PRECISIONS = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
@@ -30,14 +30,14 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, HALF_PRECISIONS.get(precision), enabled=precision in HALF_PRECISIONS)
 
 
-def lost_another(error: RuntimeError) -> bool:
+def lost_peer(error: RuntimeError) -> bool:
     """Whether a process failed only because another one of its run has ended."""
     broken = "closed by peer" in str(error) or "reset by peer" in str(error)  # gloo has no type for it
     return broken or (torch.distributed.is_available() and isinstance(error, torch.distributed.DistError))
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def as_input_error() -> Iterator[None]:
     """Make of what Lightning says about its arguments an InputError."""
     try:
         yield
@@ -115,7 +115,7 @@ def make_trainer(
     if torch.distributed.is_torchelastic_launched():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
-    with explained():
+    with as_input_error():
         trainer = L.Trainer(
             accelerator=machine.accelerator,
             devices=devices,
@@ -145,7 +145,7 @@ def make_trainer(
 
 def make_device(machine: MachineOptions) -> torch.device:
     """The device that one process computes on."""
-    with explained():
+    with as_input_error():
         trainer = L.Trainer(
             accelerator=machine.accelerator,
             devices=1,

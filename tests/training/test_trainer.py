@@ -8,7 +8,7 @@ from data.records import InputError
 from training.callbacks import Checkpoints, LogProgress, Throughput, duration
 from training.options import MachineOptions
 from training.run_state import RunFolder
-from training.trainer import csv_log, lost_another, make_device
+from training.trainer import csv_log, lost_peer, make_device
 
 
 def write_log(folder, text):
@@ -98,8 +98,8 @@ def test_line_of_an_epoch_has_no_score_of_an_earlier_one(capsys):
 @pytest.mark.parametrize(
     ("error", "expected"), [("Connection closed by peer [127.0.0.1]:1", True), ("no", False)]
 )
-def test_a_process_that_has_lost_another(error, expected):
-    assert lost_another(RuntimeError(error)) is expected
+def test_a_process_that_has_lost_peer(error, expected):
+    assert lost_peer(RuntimeError(error)) is expected
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00:00"), (59.6, "0:01:00"), (90061, "25:01:01")])

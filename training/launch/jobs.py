@@ -1,4 +1,4 @@
-"""Jobs and their outcomes, the order that every launcher keeps, and the launcher for this machine."""
+"""Jobs and their outcomes, the order in which launchers execute them, and the launcher for this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ State = Literal["done", "failed", "skipped", "stopped"]
 
 @dataclass(frozen=True)
 class Job:
-    """A command that writes into a folder of its own.
+    """A command that writes into its own folder.
 
     Parameters
     ----------

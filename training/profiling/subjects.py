@@ -38,10 +38,10 @@ from training.tasks.detection import DETECTION
 from training.tasks.detection_module import detect
 from training.trainer import make_device
 
-__all__ = ["KeptBatches", "Subject", "digest", "make_subject"]
+__all__ = ["CachedBatches", "Subject", "digest", "make_subject"]
 
-MAX_KEPT_BYTES = 4 << 30
-"""Of decoded images that are kept from one pass to the next."""
+MAX_CACHED_BYTES = 4 << 30
+"""Of decoded images, cached from one pass to the next."""
 
 BatchT = TypeVar("BatchT", bound=Mapping[str, Any])
 
@@ -225,7 +225,7 @@ def _classifier(
         images, shuffles.batch_size or 250, train=False, size=size, device=device, workers=machine.workers
     )
     if isinstance(images, ImageFiles):
-        batches = KeptBatches(batches)
+        batches = CachedBatches(batches)
 
     def evaluate(network: nn.Module) -> dict[str, float]:
         scores = evaluate_classifier(
@@ -298,7 +298,7 @@ def _detector_of_checkpoint(options: Options, checkpoint: Path) -> Subject:
     if asked.limit is not None and asked.limit < len(truth.images):
         order = generator(seed, Stream.PROFILED_IMAGES_DETECTOR).permutation(len(truth.images))
         truth = truth.select(sorted(order[: asked.limit].tolist()))
-    batches = KeptBatches(
+    batches = CachedBatches(
         detection_loader(
             DetectionDataset(truth, eval_transform(input_size)),
             options.shuffles.batch_size or 16,
@@ -366,29 +366,29 @@ def digest(network: nn.Module) -> str:
     return total.hexdigest()
 
 
-class KeptBatches(Generic[BatchT]):
-    """Batches of a loader that are decoded once and kept for the next passes.
+class CachedBatches(Generic[BatchT]):
+    """Batches of a loader that are decoded once and cached for the next passes.
 
     If their images take more bytes than `memory`, all are read again in each pass.
     """
 
-    def __init__(self, loader: Iterable[BatchT], memory: int = MAX_KEPT_BYTES) -> None:
+    def __init__(self, loader: Iterable[BatchT], memory: int = MAX_CACHED_BYTES) -> None:
         self._loader, self._memory = loader, memory
-        self._kept: list[BatchT] | None = None
+        self._cache: list[BatchT] | None = None
 
     def __iter__(self) -> Iterator[BatchT]:
         """The batches, in order."""
-        if self._kept is not None:
-            yield from self._kept
+        if self._cache is not None:
+            yield from self._cache
             return
-        kept: list[BatchT] = []
+        batches: list[BatchT] = []
         free = self._memory
         for batch in self._loader:
             free -= batch["images"].numel() * batch["images"].element_size()
             if free >= 0:
-                kept.append(batch)
+                batches.append(batch)
             else:
-                kept.clear()
+                batches.clear()
             yield batch
         if free >= 0:
-            self._kept = kept
+            self._cache = batches

@@ -85,7 +85,7 @@ class DetectorModule(TrainingModule):
             # Has no weights: the state dict is that of the network alone.
             self.errors = ErrorBreakdown(validation.classes, similar)
             self._objects = Objects(validation)
-        self._spoilt: list[str] = []
+        self._not_finite: list[str] = []
 
     def outputs(self, batch: Any) -> Tensor:
         """Raw outputs of the grid for a batch, ``(N, B·5 + C, S, S)``."""
@@ -116,7 +116,7 @@ class DetectorModule(TrainingModule):
     def on_validation_epoch_start(self) -> None:
         """Start a new collection of detections."""
         self.errors.reset()
-        self._spoilt = []
+        self._not_finite = []
 
     def validation_step(self, batch: Any, batch_index: int) -> None:
         """Detect, and log the loss."""
@@ -138,15 +138,15 @@ class DetectorModule(TrainingModule):
             [self._objects[index] for index in indices],
         )
         if not torch.isfinite(loss.total):
-            self._spoilt += [self.validation.images[index] for index in indices]
+            self._not_finite += [self.validation.images[index] for index in indices]
         self.log("val/loss", loss.total, batch_size=len(batch["images"]), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Score the collected detections: mAP@0.5 and the five shares."""
-        spoilt = self._of_all(self._spoilt)
-        if spoilt:  # fail before the checkpoint of this epoch replaces a good one
+        not_finite = self._of_all(self._not_finite)
+        if not_finite:  # fail before the checkpoint of this epoch replaces a good one
             found = f"the loss on validation images is not finite after step {self.global_step}"
-            self.fail(found, f"; images of the batch: {', '.join(spoilt)}")
+            self.fail(found, f"; images of the batch: {', '.join(not_finite)}")
         values = {name: float(np.nan_to_num(value.item())) for name, value in self.errors.compute().items()}
         self.errors.reset()
         # The same in every process; sync_dist, as Lightning would otherwise warn that it may not be.

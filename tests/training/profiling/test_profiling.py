@@ -26,7 +26,7 @@ from detector.profiling import Profile, ProfileRow
 from training.profiling import run, subjects
 from training.profiling.__main__ import main
 from training.profiling.run import read_table, write_table
-from training.profiling.subjects import KeptBatches, digest, make_subject
+from training.profiling.subjects import CachedBatches, digest, make_subject
 from training.tasks import classification_module as classifier_model
 from training.tasks.classification import main as train_classify
 from training.tasks.classification_options import ModelOptions as ClassifierOptions
@@ -439,7 +439,7 @@ def test_batches_are_decoded_once_as_far_as_memory_allows() -> None:
 
     for memory, expected in ((3 * 96, 1), (3 * 96 - 1, 3)):
         reads = 0
-        batches = KeptBatches(Loader(), memory)
+        batches = CachedBatches(Loader(), memory)
         for _ in range(3):
             assert [int(batch["images"].max()) for batch in batches] == [0, 1, 2]
         assert reads == expected
