@@ -36,6 +36,8 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
     if not 0 <= options.replicates <= MOST_REPLICATES:
         expected = f"a number of resamples, or 0, and at most {MOST_REPLICATES:,}"
         raise InputError("--replicates", f"{options.replicates:,}", expected)
+    if options.max_detections < 1:
+        raise InputError("--max-detections", str(options.max_detections), "a positive whole number")
     names = given.name_detectors(options.detections, options.names)
     top = given.parse_top(options.top)
     progress("reading the ground truth")
@@ -49,7 +51,8 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
         progress(f"reading {path}")
         found = read_found(path, truth, options.lenient, options.box_format, options.normalized)
         progress(f"diagnosing {name}: {len(found):,} detections, {len(truth):,} objects")
-        diagnoses.append(diagnose(truth, found, name, similar.groups, top=top, iou=options.iou, edges=edges))
+        chosen = {"top": top, "iou": options.iou, "edges": edges, "max_detections": options.max_detections}
+        diagnoses.append(diagnose(truth, found, name, similar.groups, **chosen))
     origin = provenance(command, vars(options), diagnoses)
     origin["similar"] = {"source": similar.source, "groups": similar.groups}
     comparison = None

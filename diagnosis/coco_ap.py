@@ -117,8 +117,17 @@ def coco_order(matching: Matching) -> NDArray[np.int64]:
 
 def coco_ranking(matching: Matching, max_detections: int = MAX_DETECTIONS) -> Ranking:
     """The detections labelled at each of :data:`COCO_IOUS`."""
-    pairs = CocoLabels(matching, max_detections=max_detections)
-    return Ranking(matching, [pairs.at(iou) for iou in COCO_IOUS], coco_order(matching))
+    return Ranking(matching, _labels(matching, "all", max_detections)[1], coco_order(matching))
+
+
+def _labels(matching: Matching, size: str, max_detections: int) -> tuple[CocoLabels, list[NDArray[np.int8]]]:
+    """Of one of :data:`COCO_SIZES`, at each of :data:`COCO_IOUS`; cached."""
+
+    def compute() -> tuple[CocoLabels, list[NDArray[np.int8]]]:
+        pairs = CocoLabels(matching, COCO_SIZES[size], max_detections)
+        return pairs, [pairs.at(iou) for iou in COCO_IOUS]
+
+    return matching.once(("coco", size, max_detections), compute)
 
 
 def coco_ap(hits: Hits, objects: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -189,11 +198,10 @@ def coco_table(matching: Matching, max_detections: int = MAX_DETECTIONS) -> Coco
     """
     order = coco_order(matching)
     scores: dict[str, NDArray[np.float64]] = {}
-    for name, size in COCO_SIZES.items():
+    for name in COCO_SIZES:
         suffix = "" if name == "all" else f"_{name}"
-        pairs = CocoLabels(matching, size, max_detections)
+        pairs, labels = _labels(matching, name, max_detections)
         objects = pairs.objects[None]
-        labels = [pairs.at(iou) for iou in COCO_IOUS]
         ((_, hits),) = Ranking(matching, labels, order).hits()
         ap = np.where(objects > 0, np.stack([coco_ap(some, objects)[0] for some in hits]), np.nan)
         scores[f"ap{suffix}"], scores[f"ar{suffix}"] = ap.mean(axis=0), _coco_recall(hits, pairs.objects)

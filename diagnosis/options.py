@@ -19,6 +19,7 @@ from data.formats.validation import BOX_FORMATS
 from data.records import GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES, STRONG, WEAK, Top
 from diagnosis.characteristics import MEASURES
+from diagnosis.coco_ap import MAX_DETECTIONS
 
 __all__ = [
     "Parser",
@@ -179,6 +180,14 @@ def parser() -> Parser:
         action="append",
         metavar="NAME",
         help="runs of one model, seeds for instance: a name for the group, then the names of its detectors",
+    )
+    add(
+        "--max-detections",
+        type=int,
+        default=MAX_DETECTIONS,
+        metavar="N",
+        help="detections of an image that count for COCO's scores (of each class) and TIDE (of all), "
+        "those of the highest scores (default: %(default)s)",
     )
     add("--no-figures", action="store_true", help="write the numbers and tables alone, which is much faster")
     add(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
+from diagnosis.account import account
 from diagnosis.average_precision import AP_KINDS, OperatingPoint
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.calibration import Calibration
@@ -107,6 +108,8 @@ def _detector(diagnosis: Diagnosis) -> Json:
             "pooled": _by_type(breakdown.pooled(), nothing),
         },
         "map": _numbers(ap.mean(), _why_no_ap(int(ap.objects.sum()))),
+        "coco": _coco(diagnosis, None),
+        "account": _account(diagnosis),
         "tide": _tide(diagnosis.tide),
         "trends": {
             ALL: {"detections": _detection_trend(diagnosis), "false_positives": _false_positives(diagnosis)}
@@ -140,6 +143,7 @@ def _class(diagnosis: Diagnosis, label: int) -> Json:
         "detections": detections,
         "top": {"n": int(breakdown.counts[label].sum()), **_by_type(breakdown.shares[label], nothing)},
         "ap": _numbers({kind: getattr(ap, kind)[label] for kind in AP_KINDS}, _why_no_ap(objects)),
+        "coco": _coco(diagnosis, label),
         "impact": {
             variant.name: _numbers(
                 {"ap": cost.ap[row, label], "apn": cost.apn[row, label]}, "no object that is not difficult"
@@ -154,6 +158,27 @@ def _class(diagnosis: Diagnosis, label: int) -> Json:
 
 def _why_no_ap(objects: int) -> str:
     return "COCO's average precision was not asked for" if objects else "no object that is not difficult"
+
+
+def _coco(diagnosis: Diagnosis, label: int | None) -> Json:
+    """COCO's twelve scores of a class, or their means."""
+    reason = "no object of this size that is not difficult"
+    if not diagnosis.coco:
+        return {"reason": "COCO's average precision was not asked for"}
+    scores = diagnosis.coco_scores
+    means = scores.mean()
+    return _numbers(
+        means if label is None else {name: getattr(scores, name)[label] for name in means}, reason
+    )
+
+
+def _account(diagnosis: Diagnosis) -> Json:
+    """What is odd about the data, with the ranges of what ties leave open."""
+    entry = asdict(account(diagnosis))
+    for name in ("map_range", "correct_range"):
+        low, high = entry.pop(name)
+        entry[name] = _numbers({"low": low, "high": high}, "no two detections tie")
+    return {name: value for name, value in entry.items() if name != "name"}
 
 
 def _tide(result: Tide) -> Json:

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from diagnosis.account import account
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION
 from diagnosis.compare import Comparison, Difference, p_value, quantity_name
 from diagnosis.record import Diagnosis
 
 __all__ = [
+    "COCO_HEADINGS",
     "FEW_IMAGES",
     "comparison_sentences",
     "comparison_table",
@@ -27,6 +29,11 @@ FEW_IMAGES = 50
 """Fewer images than these say little about those not seen: intervals come out too narrow."""
 FEW_OBJECTS = 20
 """Of a class with fewer objects, one more or less moves the recall by 5 points and more."""
+COCO_HEADINGS = (
+    "AP", "AP50", "AP75", "AP small", "medium", "large",
+    "AR1", "AR10", "AR100", "AR small", "medium", "large",
+)  # fmt: skip
+"""Of the columns of :class:`diagnosis.coco_ap.CocoTable`."""
 MAX_CLASSES_NAMED = 10
 """In a note."""
 
@@ -51,6 +58,7 @@ TABLE_SECTIONS = {
     "impact": "Hoiem: AP gained with",
 }
 """Sections of the table of a comparison, with the line above each."""
+TIDE_BASE = " before (TIDE's mean)"
 WHY_NOT_100 = (
     "Each gain is what fixing one error alone would add, all others left as they are. The gains overlap, and "
     "none mends\nthe ranking, so they do not add up to what AP lacks to 100."
@@ -110,6 +118,9 @@ def table(diagnoses: Sequence[Diagnosis]) -> str:
         "Per cent of the detections counted (mean over classes) and mean average precision",
         aligned(rows),
     ]
+    if all(diagnosis.coco for diagnosis in diagnoses):
+        means = [[one.name, *map(percent, one.coco_scores.mean().values())] for one in diagnoses]
+        parts += ["", "COCO's scores (mean over classes)", aligned([["all classes", *COCO_HEADINGS], *means])]
     for diagnosis in diagnoses:
         breakdown, ap = diagnosis.breakdown, diagnosis.ap
         rows = [["class", "objects", *headings]]
@@ -131,12 +142,14 @@ def comparison_table(comparison: Comparison) -> str:
         quantities = _quantities(comparison, section)
         if heading and quantities:
             rows.append([heading] + [""] * (len(rows[0]) - 1))
+        if section == "dap":
+            quantities = [*_quantities(comparison, "tide"), *quantities]
         for quantity in quantities:
             estimates = [comparison.estimate(quantity, detector) for detector in range(len(names))]
             gaps = [comparison.difference(quantity, 0, b) for b in others]
             rows.append(
                 [
-                    "  " * bool(heading) + quantity_name(quantity),
+                    "  " * bool(heading) + quantity_name(quantity) + TIDE_BASE * quantity.startswith("tide/"),
                     *(f"{percent(e.value):>5} {_interval(e.low, e.high):<12}" for e in estimates),
                     *(_gap_cell(gap, comparison.replicates) for gap in gaps),
                 ]
@@ -188,7 +201,9 @@ def sentences(diagnoses: Sequence[Diagnosis]) -> list[str]:
 def _one_detector(diagnosis: Diagnosis) -> str:
     shares = diagnosis.breakdown.mean_over_classes()
     if np.isnan(shares).any():
-        return f"{diagnosis.name}: no detection counts, so there is nothing to break down."
+        detections = len(diagnosis.detections)
+        why = f", {detections:,} of them on classes without objects or in crowds" if detections else ""
+        return f"{diagnosis.name}: no detection counts{why}, so there is nothing to break down."
     counted = diagnosis.breakdown.counts.sum(axis=1)
     classes = int((counted > 0).sum())
     *clauses, last = (
@@ -286,7 +301,7 @@ def _clause(gap: Difference, subject: str, verbs: tuple[str, str, str]) -> str:
 
 
 def notes(diagnoses: Sequence[Diagnosis], comparison: Comparison | None = None) -> list[str]:
-    """Sentences about what makes the numbers uncertain: few images, few objects.
+    """Sentences about what makes the numbers uncertain: few images, few objects, what is odd.
 
     Examples
     --------
@@ -311,7 +326,11 @@ def notes(diagnoses: Sequence[Diagnosis], comparison: Comparison | None = None) 
     absent = sorted(name for name, count in objects.items() if not count)
     if absent:
         lines.append(f"No object that counts, so no average precision: {_listed(absent)}.")
-    return lines
+    accounts = [account(diagnosis) for diagnosis in diagnoses]
+    if outside := accounts[0].objects_outside:
+        reach = "1 object reaches" if outside == 1 else f"{outside:,} objects reach"
+        lines.append(f"{reach} beyond the image: clipped at its border by Hoiem's rules, as detections are.")
+    return lines + [line for one in accounts for line in one.sentences()]
 
 
 def _listed(names: Sequence[str], things: str = "") -> str:

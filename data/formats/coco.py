@@ -349,7 +349,7 @@ def _odd_values(annotation: Annotation) -> Problem | None:
     for name in FLAGS:
         flag = getattr(annotation, name)
         if flag not in (None, 0, 1):
-            return f"{flag:g} as {name}", "0 or 1, or false or true", "malformed"
+            return f"{shown(flag)} as {name}", "0 or 1, or false or true", "malformed"
     if annotation.area is not None and (annotation.area < 0 or annotation.area == math.inf):
         return f"the area {annotation.area:g}", "a number of pixels from 0", "malformed"
     return None
@@ -454,13 +454,13 @@ def _sizes(path: Path, images: Sequence[Image], photographs: Sequence[Path]) -> 
         width, height = image.width or 0, image.height or 0
         if width > 0 and height > 0:
             if not (width < UNKNOWN_SIZE and height < UNKNOWN_SIZE and width % 1 == height % 1 == 0):
-                found = f"a size of {width:g}×{height:g}"
+                found = f"a size of {shown(width)}×{shown(height)}"
                 raise InputError(f"{path}: images[{index}]", found, "whole numbers of pixels")
             sizes.append((int(width), int(height)))
         elif photographs and is_file(photographs[index]):
             sizes.append(image_size(photographs[index]))
         elif width or height:  # not missing, but −1 or NaN
-            found = f"a size of {width:g}×{height:g}, and no such image file beside the annotations"
+            found = f"a size of {shown(width)}×{shown(height)}, and no such image file beside the annotations"
             raise InputError(
                 f"{path}: images[{index}]", found, "width and height in pixels, or the image file"
             )

@@ -232,7 +232,11 @@ def _folder_source(path: Path, split: str) -> _Source:
             if voc
             else "a folder of no known kind"
         )
-        raise InputError(path, found, f"the one that is meant, {path}:test" if voc else TRUTH_FORMS)
+        inner = [place.name for place in sorted(path.iterdir()) if not voc and annotation_folder(place)]
+        if inner:
+            found, voc = f"folders of VOC XML: {', '.join(inner[:8])}", True
+        example = f"{path}:{inner[0] if inner else 'test'}"
+        raise InputError(path, found, f"the one that is meant, {example}" if voc else TRUTH_FORMS)
     return _Source("voc", path, split)
 
 

@@ -151,8 +151,8 @@ def _labels(
     if names is None:
         numbers = _meaning(raw, truth)
     else:
-        listed = names.items() if isinstance(names, Mapping) else enumerate(names)
         try:
+            listed = names.items() if isinstance(names, Mapping) else enumerate(names)
             numbers = {int(number): index[str(name)] for number, name in listed}
         except (TypeError, ValueError):
             raise InputError("names", shown(names), "a list of class names, or names by number") from None

@@ -38,6 +38,9 @@ NO_INDEX = -1
 MOST_COMPARED, LONGEST_COMPARED = 20_000, 200
 """Names, and characters of one, that are searched for the one that was probably meant."""
 
+LARGEST_NUMBER = 1 << 63
+"""From here on no number of a file is an id."""
+
 FILE_NAME, NAME, ID = "the file name", "the name", "the id"
 
 
@@ -153,8 +156,8 @@ def _id_routes(ids: Sequence[int | str]) -> Callable[[Key], tuple[Routes, Routes
         found = None
         if isinstance(key, str):
             found = index.get(int(key)) if _is_number(key) and str(int(key)) == key else None
-        elif not isinstance(key, bytes):
-            found = index.get(str(int(key)), numbers.get(key)) if key == int(key) else None
+        elif not isinstance(key, bytes) and key % 1 == 0 and abs(key) < LARGEST_NUMBER:
+            found = index.get(str(int(key)), numbers.get(key))
         return [], [] if found is None else [(ID, found)]
 
     return routes
@@ -163,7 +166,7 @@ def _id_routes(ids: Sequence[int | str]) -> Callable[[Key], tuple[Routes, Routes
 def _is_number(key: Key) -> bool:
     if isinstance(key, str):
         return key.isdecimal() and len(key) < 19
-    return isinstance(key, int)
+    return isinstance(key, int) and abs(key) < LARGEST_NUMBER
 
 
 def _without_suffix(path: PurePosixPath) -> str:
@@ -215,6 +218,8 @@ def distinct_names(files: Sequence[str]) -> list[str] | None:
 
 def hint(key: object, known: Iterable[str], cutoff: float = 0.6, *, quoted: bool = True) -> str:
     """``; did you mean 'dog'?``, or nothing where no name is at least `cutoff` alike (:mod:`difflib`)."""
+    if isinstance(key, int) and abs(key) >= LARGEST_NUMBER:
+        return ""
     some = list(itertools.islice(known, MOST_COMPARED))
     near = difflib.get_close_matches(str(key)[:LONGEST_COMPARED], some, n=1, cutoff=cutoff)
     return f"; did you mean {repr(near[0]) if quoted else near[0]}?" if near else ""

@@ -37,7 +37,9 @@ __all__ = [
     "check_objects",
     "detections_of",
     "extents_of",
+    "finds_much_more",
     "number_of",
+    "share_found",
     "shown",
     "valid_detections",
     "valid_rows",
@@ -64,7 +66,7 @@ OVERHANG = 0.02
 """Share of the image's size by which a box may leave it and still count as one inside."""
 FEW_FIT, NEARLY_ALL_FIT = 0.5, 0.95
 """Shares of boxes inside their images by which one form of boxes is implausible, another plausible."""
-FOUND_IOU, FOUND_SHARE, FOUND_FACTOR = 0.5, 0.2, 3
+FOUND_IOU, FOUND_SHARE, FOUND_FACTOR = 0.5, 0.2, 2
 """Another form of boxes is plausible where it finds so large a share of objects, so many times as many."""
 
 Problem: TypeAlias = tuple[str, str, str]
@@ -149,6 +151,8 @@ def as_xyxy(
 ) -> NDArray[np.float64]:
     """``(M, 4)`` xyxy in pixels of boxes in another form; `sizes` (M, 2) are those of their images."""
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is a fault of its row
+        if box_format.normalized and (sizes >= UNKNOWN_SIZE).any():
+            raise InputError("boxes", "fractions of images of unknown size", "width and height of all images")
         if box_format.normalized:
             values = values * np.tile(sizes, 2)
         if box_format.form == "xywh":
@@ -192,7 +196,7 @@ def check_box_format(
         fine = fine[np.sort(surest)]
     values, images = values[fine], image_index[fine]
     sizes = truth.sizes[images]
-    if not len(fine) or (sizes >= UNKNOWN_SIZE).any():
+    if not len(fine):
         return
     fractions = (
         not read_as.normalized
@@ -200,17 +204,20 @@ def check_box_format(
         and int(sizes.min()) > SMALLEST_IMAGE_PIXELS
         and bool(values.any())
     )
-    objects = _objects_of(truth, images)
     quality = {}
+    known = (sizes < UNKNOWN_SIZE).all()
     for form in BOX_FORMATS:
         trial = BoxFormat(form, read_as.normalized or fractions)
+        if fractions and not known:
+            quality[trial] = (0.0, 0.0)
+            continue
         boxes = as_xyxy(values, trial, sizes)
-        quality[trial] = (_share_found(truth, boxes, objects), _share_inside(boxes, sizes))
+        quality[trial] = (share_found(truth, boxes, images), _share_inside(boxes, sizes))
     found, inside = (0.0, 0.0) if fractions else quality[read_as]
     usual = BoxFormat(read_as.form, fractions or read_as.normalized)
     best = max(quality, key=lambda trial: (*quality[trial], trial == usual))
     found_best, inside_best = quality[best]
-    finds_more = found_best >= FOUND_SHARE and found_best >= FOUND_FACTOR * found
+    finds_more = finds_much_more(found_best, found)
     fits_alone = inside < FEW_FIT and inside_best >= NEARLY_ALL_FIT
     if best == read_as or not (fractions or finds_more or fits_alone):
         return
@@ -235,11 +242,16 @@ def _objects_of(truth: GroundTruth, images: NDArray[np.int64]) -> tuple[NDArray[
     return box, order[bounds[0][box] + place]
 
 
-def _share_found(
-    truth: GroundTruth, boxes: NDArray[np.float64], pairs: tuple[NDArray[np.int64], NDArray[np.int64]]
-) -> float:
-    """Share of the boxes (K, 4) that overlap an object of their image by :data:`FOUND_IOU`."""
-    box, thing = pairs
+def finds_much_more(share: float, other: float) -> bool:
+    """Whether a share of boxes that find an object makes another way of reading them implausible."""
+    return share >= FOUND_SHARE and share >= FOUND_FACTOR * other
+
+
+def share_found(truth: GroundTruth, boxes: NDArray[np.float64], images: NDArray[np.int64]) -> float:
+    """Share of the boxes (K, 4) that overlap an object of their image (K,) by :data:`FOUND_IOU`."""
+    if not len(boxes):
+        return 0.0
+    box, thing = _objects_of(truth, images)
     common = intersection(boxes[box], truth.boxes[thing])
     union = area(boxes[box]) + area(truth.boxes[thing]) - common
     found = (common >= FOUND_IOU * union) & (common > 0)

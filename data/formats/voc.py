@@ -35,7 +35,7 @@ from data.formats.files import (
     read_utf8,
     write_texts,
 )
-from data.formats.names import Lookup
+from data.formats.names import Lookup, images_by_name
 from data.formats.validation import (
     BoxFormat,
     Columns,
@@ -48,6 +48,7 @@ from data.formats.validation import (
     check_objects,
     detection_problems,
     number_of,
+    shown,
     valid_detections,
     warn,
 )
@@ -564,7 +565,11 @@ def read_detections(
     names = tuple(images)
     known = np.full((len(names), 2), UNKNOWN_SIZE) if sizes is None else sizes
     truth = GroundTruth(names, classes, known, [], [], [])
-    numbers = Lookup((name.encode(), i) for i, name in enumerate(names))
+    by_name = images_by_name(truth)
+    numbers = Lookup(
+        ((name.encode(), i) for i, name in enumerate(names)),
+        lambda key: by_name.routes(key.decode(errors="replace") if isinstance(key, bytes) else key),
+    )
     files = _files_of_classes(path, truth.classes, lenient)
     read_as = BoxFormat.chosen(box_format, normalized, BoxFormat("xyxy"))
     tables = [_read_file(files[label], label, truth, numbers, lenient, read_as) for label in sorted(files)]
@@ -635,10 +640,8 @@ def _read_file(
 
     def unknown_image(row: int) -> Problem:
         name = found.images[row]
-        bare = name.rpartition(b".")[0]
-        more = f"; leave the file extension out: {bare.decode()}" if bare in numbers else ""
-        text = f"the unknown image {name.decode(errors='replace')!r}"
-        return text, f"an image of the ground truth's list{more}", "on an unknown image"
+        text = f"the unknown image {shown(name.decode(errors='replace'))}"
+        return text, "an image of the ground truth's list", "on an unknown image"
 
     def inverted(row: int) -> Problem:
         box = " ".join(f"{value:g}" for value in (boxes[row] + [1, 1, 0, 0]).tolist())

@@ -29,6 +29,7 @@ from data.formats.files import (
 from data.formats.names import NO_INDEX, distinct_names, images_by_name
 from data.formats.validation import (
     FEW_FIT,
+    SAMPLED_BOXES,
     BoxFormat,
     Fault,
     Faults,
@@ -38,7 +39,9 @@ from data.formats.validation import (
     check_objects,
     detection_problems,
     detections_of,
+    finds_much_more,
     number_of,
+    share_found,
     shown,
     valid_rows,
     warn,
@@ -239,7 +242,7 @@ def read_yolo_detections(
 
     A line is ``class x_center y_center width height confidence``; a class is its number from 0. An image
     without a file has no detections. Files in which the confidence is before the box are read as such, with
-    a warning, where the boxes of most lines would leave the image otherwise and none does so.
+    a warning, where no box leaves its image so and otherwise most do, or far fewer find an object.
 
     Parameters
     ----------
@@ -278,10 +281,11 @@ def read_yolo_detections(
             raise InputError(file, f"the unknown image {file.stem!r}", "files named as the images")
     image_index = image_of_file[lines.file_index]
     number, scores, given = lines.values[:, 0], lines.values[:, 5], lines.values[:, 1:5]
-    if box_format is None and _confidence_first(lines.values):
+    if box_format is None and _confidence_first(lines.values, truth, image_index):
         warn(
-            f"{folder}: the confidence was read as the column before the box, because most boxes of "
-            f"{COLUMNS} would leave their image and none of class confidence x_center y_center width height"
+            f"{folder}: the confidence was read as the column before the box: as {COLUMNS} most boxes would "
+            "leave their image, or far fewer find an object, than as class confidence x_center y_center "
+            "width height"
         )
         scores, given = lines.values[:, 1], lines.values[:, 2:6]
     read_as = BoxFormat.chosen(box_format, normalized, FRACTIONS)
@@ -301,16 +305,28 @@ def read_yolo_detections(
     return detections_of(truth, rows, faults)
 
 
-def _confidence_first(values: NDArray[np.float64]) -> bool:
-    """Whether lines (M, 6) hold class, confidence, box: most boxes leave the image else, and none does so."""
+def _confidence_first(
+    values: NDArray[np.float64], truth: GroundTruth, image_index: NDArray[np.int64]
+) -> bool:
+    """Whether lines (M, 6) hold class, confidence, box.
+
+    So read no box leaves its image, and otherwise most do or far fewer find an object.
+    """
 
     def inside(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
         half = boxes[:, 2:] / 2
         within = (boxes[:, :2] - half >= -POLYGON_SLACK) & (boxes[:, :2] + half <= 1 + POLYGON_SLACK)
         return np.asarray((within & (half >= 0)).all(axis=1), dtype=np.bool_)
 
-    usual = inside(values[:, 1:5])
-    return len(values) > 0 and float(usual.mean()) < FEW_FIT and bool(inside(values[:, 2:6]).all())
+    def found(boxes: NDArray[np.float64]) -> float:
+        some = np.flatnonzero(image_index >= 0)[:SAMPLED_BOXES]
+        xyxy = as_xyxy(boxes[some], FRACTIONS, truth.sizes[image_index[some]])
+        return share_found(truth, xyxy, image_index[some])
+
+    usual, first = values[:, 1:5], values[:, 2:6]
+    if not len(values) or not inside(first).all():
+        return False
+    return float(inside(usual).mean()) < FEW_FIT or finds_much_more(found(first), found(usual))
 
 
 def label_files(folder: Path) -> list[Path]:

@@ -132,6 +132,24 @@ def test_kind_01_one_stem_in_two_folders(tmp_path):
         found_in(tmp_path, truth, coco_result("1.jpg", 1, BOX))
 
 
+def test_kind_01_voc_text_and_yolo_files_by_the_same_rule(tmp_path):
+    truth = read_coco(write_coco(tmp_path, images=SWAPPED))
+    (tmp_path / "voc").mkdir()
+    (tmp_path / "voc" / "det_cat.txt").write_text("2.jpg 0.9 1 1 9 9\nval/1.png 0.9 1 1 9 9\n2 0.9 1 1 9 9\n")
+    assert read_found(tmp_path / "voc", truth).image_index.tolist() == [0, 1, 0]
+    (tmp_path / "yolo").mkdir()
+    (tmp_path / "yolo" / "2.txt").write_text("0 0.5 0.5 0.1 0.1 0.9")
+    assert read_found(tmp_path / "yolo", truth).image_index.tolist() == [0]
+
+
+@pytest.mark.parametrize("key", [float("nan"), float("inf"), 1.5, 1e300, -1, "", "²"])
+@pytest.mark.parametrize("field", ["image_id", "category_id"])
+def test_kind_01_keys_that_are_no_ids(tmp_path, key, field):
+    truth = read_coco(write_coco(tmp_path))
+    with pytest.raises(InputError, match=r"found.json\[0\]: found the unknown (image|class) "):
+        found_in(tmp_path, truth, coco_result(1, 1, BOX) | {field: key})
+
+
 def test_kind_01_classes_alike(tmp_path):
     categories = [{"id": 1, "name": "2"}, {"id": 2, "name": "1"}]
     truth = read_coco(write_coco(tmp_path, categories=categories))
@@ -224,6 +242,17 @@ def test_kind_04_confidence_before_the_box(tmp_path, lines):
         np.testing.assert_allclose(read_yolo_detections(tmp_path, truth).boxes, found.boxes)
 
 
+def test_kind_04_confidence_before_the_box_by_the_objects_found(tmp_path):
+    """Where both orders leave the boxes inside their image."""
+    truth = GroundTruth(["a"], ["cat"], [[100, 100]], [0], [0], [[40, 40, 50, 50]])
+    (tmp_path / "a.txt").write_text("0 0.5 0.45 0.45 0.1 0.1")
+    with pytest.warns(InputWarning, match="the confidence was read as the column before the box"):
+        np.testing.assert_allclose(read_yolo_detections(tmp_path, truth).boxes, [[40, 40, 50, 50]])
+    (tmp_path / "a.txt").write_text("0 0.45 0.45 0.1 0.1 0.5")
+    with silently():
+        np.testing.assert_allclose(read_yolo_detections(tmp_path, truth).boxes, [[40, 40, 50, 50]])
+
+
 # --- boxes --------------------------------------------------------------------------------------
 
 OBJECTS = np.array([[20.0, 30, 120, 90], [300, 200, 420, 330], [500, 350, 620, 460], [240, 40, 300, 180]])
@@ -297,6 +326,15 @@ def test_kind_05_the_command_line_s_reader(tmp_path, four):
         found = read_boxes(tmp_path, four, OBJECTS / SIZE - [1, 1, 0, 0], "voc", normalized=True)
         assert len(found) == 4
         assert len(read_boxes(tmp_path, four, OBJECTS, "voc")) == 4
+
+
+def test_kind_05_images_of_unknown_size(tmp_path):
+    with pytest.warns(InputWarning, match="neither width and height"):
+        truth = read_coco(write_coco(tmp_path, images=[coco_image(1, size=(None, None))]))
+    with pytest.warns(InputWarning, match=r"all coordinates are at most 1\): --normalized reads"):
+        found_in(tmp_path, truth, coco_result(1, 1, [0.1, 0.1, 0.2, 0.2]))
+    with pytest.raises(InputError, match="found fractions of images of unknown size"):
+        found_in(tmp_path, truth, coco_result(1, 1, [0.1, 0.1, 0.2, 0.2]), normalized=True)
 
 
 def test_kind_05_a_poor_detector_is_no_other_convention(tmp_path, four):
@@ -419,6 +457,16 @@ def test_kind_20_voc_without_lists_and_with_other_classes(tmp_path, annotations,
     assert truth.classes == (("bag", "hat") if labels is None else ("hat", "bag"))
     assert [truth.classes[label] for label in truth.labels] == ["hat", "bag", "hat"]
     assert truth.files == tuple(str(tmp_path / images / f"{name}.png") for name in "ab")
+
+
+def test_kind_20_a_folder_of_folders_of_xml(tmp_path):
+    for split in ("train", "valid"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "a.xml").write_text(voc_xml([("dog", [1, 1, 20, 20])]))
+    with pytest.raises(
+        InputError, match=r"found folders of VOC XML: train, valid; expected the one .*:train"
+    ):
+        read_ground_truth(tmp_path)
 
 
 def test_kind_20_voc_s_own_classes_stay(tmp_path):

@@ -9,8 +9,11 @@ import pytest
 
 from data.formats import from_predictions, read_coco, read_coco_detections
 from data.records import Detections, GroundTruth
-from diagnosis import assign, average_precision, diagnose, match
+from diagnosis import assign, average_precision, diagnose, match, sentences, table, to_json
+from diagnosis.__main__ import main
 from diagnosis.coco_ap import coco_table
+from diagnosis.compare import compare
+from diagnosis.words import comparison_table, notes
 
 CELL = 60  # pixels from one object to the next
 
@@ -108,6 +111,112 @@ def test_kind_06_difficult_objects_are_still_found_once_by_hoiem():
     assert assign(match(truth, found), 0.5).labels.tolist() == [0, -1]
 
 
+# ---- 9 and later: what is said -----------------------------------------------------------------
+
+
+def said(truth, found, **options):
+    """The notes, and the account in diagnosis.json."""
+    diagnosis = diagnose(truth, found, "ours", **options)
+    lines = notes([diagnosis])
+    content = to_json([diagnosis], {}, notes=lines)
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+    return "\n".join(lines), content["detectors"][0]
+
+
+PLACES = [[100 * i, 100, 50, 50] for i in range(5)]
+
+
+@pytest.mark.parametrize("source", [lambda *both: both, in_memory], ids=["coco", "in memory"])
+def test_kind_10_detections_of_classes_without_objects_are_told(tmp_path, source):
+    results = [(1, 1, PLACES[0], 0.9), (1, 2, PLACES[1], 0.95), (1, 2, PLACES[2], 0.99)]
+    lines, one = said(*source(*coco(tmp_path, [image(1)], [(1, 1, PLACES[0])], results)))
+    assert "ours: 2 detections of 3 on classes without objects" in lines
+    assert "leave out: dog 2." in lines
+    assert "ids shifted by one" in lines
+    assert one["account"]["without_objects"] == {"dog": 2}
+
+
+def test_kind_10_all_categories_one_too_low(tmp_path):
+    results = [(1, 1, box, 0.9) for box in PLACES[:3]]
+    truth, found = coco(tmp_path, [image(1)], [(1, 2, box) for box in PLACES[:3]], results)
+    assert "3 detections of 3 on classes without objects" in said(truth, found)[0]
+    assert "no detection counts, 3 of them on classes without" in sentences([diagnose(truth, found)])[0]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (2, 3, 0, 1)])
+def test_kind_11_how_far_ties_can_move_the_numbers(tmp_path, order):
+    results = [(1, 1, PLACES[i], 0.5) for i in order]
+    truth, found = coco(tmp_path, [image(1)], [(1, 1, box) for box in PLACES[:2]], results)
+    lines, one = said(truth, found)
+    assert "4 detections of 4 tie" in lines
+    assert "mean average precision (VOC 2007) anywhere from 50.0 to 100.0 %" in lines
+    assert "the share of correct detections anywhere from 0.0 to 100.0 %" in lines
+    assert one["account"]["map_range"] == {"low": 0.5, "high": 1}
+    by_score = [(1, 1, PLACES[i], 0.9 - 0.1 * i) for i in order]
+    assert "tie" not in said(*coco(tmp_path, [image(1)], [(1, 1, box) for box in PLACES[:2]], by_score))[0]
+
+
+def test_kind_12_the_limit_of_detections_is_told_and_can_be_raised(tmp_path, capsys):
+    boxes = [[4 * i, 10, 3, 3] for i in range(150)]
+    results = [(1, 1, box, 0.9 - 0.001 * i) for i, box in enumerate(boxes)]
+    truth, found = coco(tmp_path, [image(1)], [(1, 1, box) for box in boxes], results)
+    lines, one = said(truth, found)
+    assert "50 beyond the 100 best of their class in an image" in lines
+    assert "--max-detections" in lines
+    assert one["coco"]["ap"] == pytest.approx(67 / 101)
+    lines, one = said(truth, found, max_detections=150)
+    assert "beyond" not in lines
+    assert (one["coco"]["ap"], one["tide"]["ap50"]) == pytest.approx((1, 1))
+    paths = "--ground-truth", tmp_path / "truth.json", "--detections", tmp_path / "found.json"
+    words = [*paths, "--out", tmp_path / "out", "--no-figures", "--replicates", "0", "--max-detections"]
+    assert main([*words, "150"]) == 0
+    assert json.loads((tmp_path / "out" / "diagnosis.json").read_text())["detectors"][0]["map"]["coco50"] == 1
+    assert main([*words, "0"]) == 2
+    assert "--max-detections: found 0" in capsys.readouterr().err
+
+
+def test_kind_13_tides_own_base_is_beside_its_gains(tmp_path):
+    results = [(1, 1, PLACES[0], 0.9), (1, 2, PLACES[1], 0.8)]
+    diagnosis = diagnose(*coco(tmp_path, [image(1)], [(1, 1, PLACES[0])], results))
+    lines = comparison_table(compare([diagnosis], replicates=3)).splitlines()
+    base = lines[lines.index("TIDE: AP gained by fixing") + 1]
+    assert base.split("  ")[1] == "AP at IoU 0.5 before (TIDE's mean)"
+    assert " 50.0 " in base
+
+
+def test_kind_17_all_of_cocos_scores_are_printed_and_written(tmp_path):
+    results = [(1, 1, PLACES[0], 0.9)]
+    truth, found = coco(tmp_path, [image(1)], [(1, 1, box) for box in PLACES[:2]], results)
+    _, one = said(truth, found)
+    scores = coco_table(match(truth, found))
+    assert one["coco"]["ap75"] == one["classes"]["cat"]["coco"]["ap75"] == scores.ap75[0]
+    assert (one["coco"]["ap_large"], one["coco"]["ar1"], one["coco"]["ar"]) == (None, 0.5, 0.5)
+    assert one["coco"]["reason"] == one["classes"]["dog"]["coco"]["reason"]
+    printed = table([diagnose(truth, found, "ours")])
+    heading, _, row = printed[printed.index("COCO's scores") :].splitlines()[1:4]
+    assert heading.split()[2:5] == ["AP", "AP50", "AP75"]
+    assert row.split()[:4] == ["ours", "50.5", "50.5", "50.5"]
+    assert "COCO's scores" not in table([diagnose(truth, found, coco=False)])
+
+
+@pytest.mark.filterwarnings("ignore:.*beyond the border")
+@pytest.mark.parametrize("source", [lambda *both: both, in_memory], ids=["coco", "in memory"])
+def test_kind_26_objects_beyond_the_border_are_clipped_as_detections_are(tmp_path, source):
+    small, box = image(1, width=100, height=80), [90, 10, 30, 20]
+    truth, found = source(*coco(tmp_path, [small], [(1, 1, box)], [(1, 1, box, 0.9)]))
+    lines, one = said(truth, found)
+    assert "1 object reaches beyond the image" in lines
+    assert one["breakdown"]["pooled"]["correct"] == 1
+    assert one["map"]["hoiem"] == one["map"]["area"] == 1
+    assert one["account"]["objects_outside"] == 1
+
+
+def test_kind_26_objects_wholly_outside_their_image_are_not_found(tmp_path):
+    truth = GroundTruth(["a"], ["dog"], [[100, 80]], [0], [0], [[110, 10, 130, 20]])
+    found = Detections(["a"], ["dog"], [0], [0], [0.9], [[110, 10, 130, 20]])
+    assert assign(match(truth, found), 0.5).labels.tolist() == [-1]
+
+
 # ---- 7 and 8: COCO's own numbers ---------------------------------------------------------------
 
 
@@ -139,6 +248,7 @@ def pycocotools_scores(folder):
     return evaluation.stats
 
 
+@pytest.mark.filterwarnings("ignore:.*the border")
 @pytest.mark.parametrize("seed", range(12))
 def test_kind_07_and_08_twelve_numbers_are_pycocotools(tmp_path, seed):
     """Ids in any order, ties, fractional boxes, crowds, more than 100 detections of a class in an image."""

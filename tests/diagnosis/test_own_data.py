@@ -245,14 +245,3 @@ def test_what_fails_on_the_way_leaves_nothing_that_looks_done(tmp_path, monkeypa
     with pytest.raises(RuntimeError, match="out of ink"):
         run(tmp_path, found()[:2])
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
-
-
-def test_a_move_that_fails_halfway_leaves_no_numbers_and_no_page(tmp_path, capsys):
-    run(tmp_path, found())
-    (tmp_path / "out" / "report.html").write_text("of an earlier run")
-    (tmp_path / "out" / "summary.txt").unlink()
-    (tmp_path / "out" / "summary.txt").mkdir()  # a file cannot take the place of a folder
-    code, result = run(tmp_path, found())
-    assert (code, result) == (2, None)
-    assert "out: found " in capsys.readouterr().err
-    assert not (tmp_path / "out" / "report.html").exists()
