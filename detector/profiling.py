@@ -413,16 +413,16 @@ def _measure(
 @contextmanager
 def _draws_of_pass(network: nn.Module, seed: int, number: int) -> Iterator[None]:
     """Set all draws by the pass, independently of :func:`detector.seek_shuffles` in the evaluation."""
-    before = [(shuffle, shuffle.key, shuffle.stream.clone()) for shuffle in shuffles(network)]
+    before = [(shuffle, shuffle.key, shuffle.state.clone()) for shuffle in shuffles(network)]
     for shuffle, key, _ in before:
         shuffle.key = (*key, _STREAM, seed, number)
         shuffle.seek(0, 0)
     try:
         yield
     finally:
-        for shuffle, key, stream in before:
+        for shuffle, key, state in before:
             shuffle.key = key
-            shuffle.stream.copy_(stream)
+            shuffle.state.copy_(state)
 
 
 @contextmanager

@@ -12,13 +12,18 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 import warnings
+from collections import OrderedDict
+from types import FrameType
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
 __all__ = [
+    "EVALUATION_KEY",
     "SHUFFLES",
     "ChannelShuffle",
     "PatchShuffle",
@@ -66,7 +71,12 @@ def _process_offset() -> int:
     """
     distributed = torch.distributed
     several = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_rank() * _RANK_STEP if several else 0
+    return _signed(distributed.get_rank() * _RANK_STEP) if several else 0
+
+
+def _signed(number: int) -> int:
+    """The signed 64-bit number of the same last 64 bits."""
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _mix(z: Tensor) -> Tensor:
@@ -282,16 +292,92 @@ def _sizes(x: Tensor) -> tuple[int, int, int, int]:
     return x.shape[0], x.shape[1], x.shape[2], x.shape[3]
 
 
+# ---------------------------------------------------------------- which draw is next
+
+# Activation checkpointing runs a forward pass again in the backward pass, and the gradient is right only if
+# the draw is repeated. As for dropout, torch's generator says which one: each pass takes a number from it,
+# its ticket, and checkpointing sets the generator back before it runs a pass again.
+
+_TRAINING, _EVALUATION = 1, 0  # rows of a shuffle's state
+_NEXT, _OWN, _SOUGHT, _SEED = range(4)  # its columns, see Shuffle
+EVALUATION_KEY = 0x6576616C  # ends the key of draws in evaluation, which so differ from those of training
+_MAX_TICKETS = 1 << 14  # of passes whose backward pass may still come
+
+_drawn: OrderedDict[tuple[int, int], int] = OrderedDict()
+"""Streams by the address of the shuffle's state and by ticket; of two passes with one ticket the later."""
+
+
+def _take_draw(state: Tensor, row: int, ticket: int | None) -> int:
+    """The stream of a shuffle's next pass, or of the pass that is run again."""
+    if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():  # type: ignore[no-untyped-call]
+        raise RuntimeError(
+            "found the capture of a CUDA graph, which would keep one draw for all passes; expected "
+            "torch.compile, or set_shuffling to have no shuffles in this mode"
+        )
+    place = None if ticket is None else (state.data_ptr(), ticket)
+    if torch._C._current_graph_task_id() != -1:  # as in torch.utils.checkpoint: a backward pass runs
+        if place is not None and place in _drawn:
+            return _drawn[place]
+        if _is_recomputing():
+            raise RuntimeError(
+                "found a forward pass run again in the backward pass (checkpointing) whose draw is not "
+                "known; expected preserve_rng_state=True and, in evaluation mode, use_reentrant=False"
+            )
+    upcoming, own, sought, seed = state[row].tolist()
+    values = state.data  # see _next_draw
+    if not sought and seed != _signed(torch.initial_seed()):
+        seed = _signed(torch.initial_seed())
+        upcoming = stream_of(seed, own)
+        values[row, _SEED] = seed
+    values[row, _NEXT] = _signed(upcoming + 1)
+    if place is not None:
+        _drawn[place] = upcoming
+        _drawn.move_to_end(place)
+        if len(_drawn) > _MAX_TICKETS:
+            _drawn.popitem(last=False)
+    return int(upcoming)
+
+
+def _is_recomputing() -> bool:
+    """Whether torch.utils.checkpoint has called this; needed only where no draw is found."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_filename != torch.utils.checkpoint.__file__:
+        frame = frame.f_back
+    return frame is not None
+
+
+# For compiled graphs, in whose backward part an operation of a checkpointed region is run again. The change
+# of `state` is not declared, as torch would then refuse to use it there; it goes unseen through `state.data`.
+# Calls are not merged, since each has its own random ticket.
+@torch.library.custom_op("detector::next_draw", mutates_args=())
+def _next_draw(state: Tensor, row: int, ticket: Tensor) -> Tensor:
+    """:func:`_take_draw` as an operation: a stream as int64 of no dimensions, on the CPU."""
+    return torch.tensor(_take_draw(state, row, int(ticket)), device="cpu")
+
+
+@_next_draw.register_fake
+def _(state: Tensor, row: int, ticket: Tensor) -> Tensor:
+    return torch.empty((), dtype=torch.int64, device="cpu")
+
+
+def _ticket() -> Tensor:
+    return torch.randint(1 << 62, (), device="cpu")
+
+
 # ---------------------------------------------------------------- modules
 
 
 class Shuffle(nn.Module):
     """Base of the shuffles: decides when to shuffle and draws anew at each forward pass.
 
-    The position in the stream of draws is a plain tensor, neither parameter nor buffer: it is not in the
-    state dict, and torch.compile treats it as an input instead of recompiling at each step. Each of several
-    processes (torch.distributed) has its own draws. Where activation checkpointing repeats a forward pass
-    within the backward pass, the draw is repeated, provided that :meth:`seek` was called before the pass.
+    Training mode and evaluation mode have their own draws, and evaluation does not change which come next in
+    training. Without :meth:`seek` they start from torch's seed, and anew when :func:`torch.manual_seed` sets
+    another one. Each of several processes (torch.distributed) has its own draws. Where activation
+    checkpointing repeats a forward pass within the backward pass, the draw is repeated; for this each pass
+    takes a number from torch's generator, except in evaluation without gradients.
+
+    The position in the streams of draws is a plain tensor, neither parameter nor buffer: it is not in the
+    state dict, and torch.compile treats it as an input instead of recompiling at each step.
 
     Parameters
     ----------
@@ -303,7 +389,9 @@ class Shuffle(nn.Module):
         Whether each image of a batch has its own draw; otherwise all share one, as in the paper.
     """
 
-    stream: Tensor
+    state: Tensor
+    """(2, 4) int64, a row for evaluation and one for training: the next stream, the stream of the key,
+    whether :meth:`seek` has set it, and torch's seed from which it started otherwise."""
 
     def __init__(
         self, *key: int, in_training: bool = True, in_evaluation: bool = True, per_image: bool = False
@@ -314,14 +402,21 @@ class Shuffle(nn.Module):
         self.in_evaluation = in_evaluation
         self.per_image = per_image
         self._warned = False
-        # On the CPU even under another default device.
-        self.stream = torch.zeros((), dtype=torch.int64, device="cpu")
-        self.seek(seed=0, step=0)
+        own = [stream_of(*key, EVALUATION_KEY), stream_of(*key)]
+        seed = _signed(torch.initial_seed())
+        rows = [[stream_of(seed, number), number, 0, seed] for number in own]
+        self.state = torch.tensor(rows, device="cpu")  # also under another default device
 
     def seek(self, seed: int, step: int) -> None:
-        """Make the next draws those of (seed, step)."""
-        self._start = stream_of(seed, step, *self.key)
-        self.stream.fill_(self._start)
+        """Make the next draws those of (seed, step): in training mode for both modes, else for evaluation."""
+        streams = [stream_of(seed, step, *self.key, EVALUATION_KEY), stream_of(seed, step, *self.key)]
+        for row, stream in enumerate(streams[: 1 + self.training]):
+            self.state[row, _NEXT], self.state[row, _SOUGHT] = stream, 1
+
+    @property
+    def stream(self) -> int:
+        """Of the next draw in the mode that the module is in."""
+        return int(self.state[int(self.training), _NEXT])
 
     @property
     def active(self) -> bool:
@@ -342,31 +437,22 @@ class Shuffle(nn.Module):
         Raises
         ------
         RuntimeError
-            The draws could not be reproduced from (seed, step): see the message.
+            The draws would not be new at each pass, or could not be repeated: see the message.
         """
         if not self.active:
             return x
-        if not (self._warned or torch.compiler.is_compiling() or self.has_effect(*_sizes(x)[1:])):
-            self._warned = True
-            warnings.warn(
-                f"{type(self).__name__}: found a map of {'x'.join(map(str, x.shape[1:]))}, in which nothing "
-                "can move: the layer does what it does without the shuffle",
-                stacklevel=2,
-            )
-        again = not torch.compiler.is_compiling() and self._runs_again()
-        draw = self.stream - 1 if again else self.stream
-        shuffled = self.permute(x, draw + _process_offset())
-        if again:
-            return shuffled
+        row = _TRAINING if self.training else _EVALUATION
         if torch.compiler.is_compiling():
-            self.stream.add_(1)
-        else:  # torch.func's transforms forbid in-place changes of tensors that are no arguments
-            with torch._C._DisableFuncTorch():
-                self.stream.add_(1)
-        return shuffled
+            stream = _next_draw(self.state, row, _ticket())
+        else:
+            self._check(x)
+            with torch._C._DisableFuncTorch():  # torch.func's transforms forbid random numbers and changes
+                ticket = int(_ticket()) if self.training or torch.is_grad_enabled() else None
+                stream = torch.tensor(_take_draw(self.state, row, ticket), device="cpu")
+        return self.permute(x, stream + _process_offset())
 
-    def _runs_again(self) -> bool:
-        """Whether checkpointing repeats this pass in a backward pass; RuntimeError for wrong draws."""
+    def _check(self, x: Tensor) -> None:
+        """Raise RuntimeError where draws would not be new; warn of a map in which nothing can move."""
         if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
             raise RuntimeError(
                 "found torch.jit.trace, which would keep one draw for all passes; expected torch.export or "
@@ -377,15 +463,13 @@ class Shuffle(nn.Module):
                 "found nn.DataParallel on several devices, whose threads would race for the draws; "
                 "expected DistributedDataParallel"
             )
-        if torch._C._current_graph_task_id() == -1:  # as in torch.utils.checkpoint: no backward pass runs
-            return False
-        draws = (int(self.stream) - self._start) % 2**64
-        if draws != 1:
-            raise RuntimeError(
-                f"found a forward pass run again in the backward pass (checkpointing) after {draws} draws; "
-                "expected one draw of each shuffle since seek_shuffles, or it is not known which to repeat"
+        if not self._warned and not self.has_effect(*_sizes(x)[1:]):
+            self._warned = True
+            warnings.warn(
+                f"{type(self).__name__}: found a map of {'x'.join(map(str, x.shape[1:]))}, in which nothing "
+                "can move: the layer does what it does without the shuffle",
+                stacklevel=2,
             )
-        return True
 
 
 class ChannelShuffle(Shuffle):

@@ -26,7 +26,7 @@ from detector import (
 )
 from detector.intervene import fully_connected, needs_passes, shuffles
 from detector.layers import residual_blocks
-from detector.shuffle import SHUFFLES, spatial_shuffle, stream_of
+from detector.shuffle import EVALUATION_KEY, SHUFFLES, spatial_shuffle, stream_of
 from detector.tables import METHODS, Method, ShuffleMethod
 from tests.detector.helpers import changed_places, entering, is_reordered, on_meta, thin
 
@@ -193,19 +193,21 @@ def test_draws_are_of_seed_step_and_layer() -> None:
 @pytest.mark.parametrize("make", [resnet50, torchvision.models.resnet50], ids=["ours", "torchvision"])
 def test_inputs_and_output_of_a_bottleneck(make: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
-    network = shuffle_layers(make(), "last")
+    network = shuffle_layers(make(), "last").eval()
     block: Any = residual_blocks(network)[-1]
     seek_shuffles(network, seed=3, step=9)
     inner = [block, block.conv1, block.bn1, block.conv2, block.bn2, block.conv3]
     x, first, before, second, between, third = inputs_of(network, inner, torch.randn(2, 3, 96, 96))
     activated = block.bn1(before).relu()
     assert first.equal(x)
-    assert second.equal(spatial_shuffle(activated, stream_of(3, 9, 16, 1)))
+    assert second.equal(spatial_shuffle(activated, stream_of(3, 9, 16, 1, EVALUATION_KEY)))
     assert is_reordered(second, activated)
     assert third.equal(block.bn2(between).relu())
     seek_shuffles(network, seed=3, step=9)
     with torch.no_grad():
-        expected = (block.bn3(block.conv3(third)) + spatial_shuffle(x, stream_of(3, 9, 16, 0))).relu()
+        expected = (
+            block.bn3(block.conv3(third)) + spatial_shuffle(x, stream_of(3, 9, 16, 0, EVALUATION_KEY))
+        ).relu()
         torch.testing.assert_close(block(x), expected)
 
 
@@ -220,8 +222,8 @@ def test_both_convolutions_and_the_shortcut_of_a_basic_block_have_their_own_draw
         inner = [block, block.conv1, shortcut, block.bn1, block.conv2]
         entering_block, first, taken, between, second = inputs_of(network, inner, x)
         if number == 8:  # the shortcut is the shuffle itself
-            taken = spatial_shuffle(taken, stream_of(0, 1, number, 0))
-        draws = [stream_of(0, 1, number, branch) for branch in range(3)]
+            taken = spatial_shuffle(taken, stream_of(0, 1, number, 0, EVALUATION_KEY))
+        draws = [stream_of(0, 1, number, branch, EVALUATION_KEY) for branch in range(3)]
         assert taken.equal(spatial_shuffle(entering_block, draws[0]))
         assert first.equal(spatial_shuffle(entering_block, draws[1]))
         assert second.equal(spatial_shuffle(block.bn1(between).relu(), draws[2]))

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from detector import (
     spatial_shuffle,
 )
 from detector.intervene import shuffles
+from detector.shuffle import stream_of
 from tests.detector.helpers import changed_places, is_reordered, on_meta, thin
 
 
@@ -242,28 +244,112 @@ def test_a_network_that_compiles_itself() -> None:
         modify_layers(network, "spatial", last=1)
 
 
-@pytest.mark.parametrize("reentrant", [False, True])
-def test_checkpointing_repeats_the_draw(reentrant: bool) -> None:
-    network = modify_layers(thin("vgg16"), "spatial", last=3).double().eval()  # batch norm would count twice
-    x = torch.randn(2, 3, 32, 32, dtype=torch.float64, requires_grad=True)
-    found, streams = [], []
-    for features in (network.features, lambda x: checkpoint(network.features, x, use_reentrant=reentrant)):
-        seek_shuffles(network, 0, 5)
-        x.grad = None
-        network.classifier(network.avgpool(features(x)).flatten(1)).square().sum().backward()
-        assert x.grad is not None
-        found.append(x.grad)
-        streams.append([int(shuffle.stream) for shuffle in shuffles(network)])
-    assert found[0].abs().sum() > 0
-    torch.testing.assert_close(found[0], found[1])
-    assert streams[0] == streams[1]  # repeating took no draw
+class Checkpointed(nn.Module):
+    """A shuffle between two convolutions; runs it twice in a pass."""
+
+    def __init__(self, **checkpointing: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(2, 3, 1), nn.Conv2d(3, 2, 3)
+        self.shuffle = SpatialShuffle(7)
+        self.checkpointing = checkpointing
+        self.inner: Callable[[Tensor], Tensor] = self.run
+
+    def run(self, x: Tensor) -> Tensor:
+        x = self.shuffle(self.shuffle(self.first(x)).sin())
+        return self.second(x).sin()  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.checkpointing:
+            return self.inner(x)
+        return checkpoint(self.inner, x, **self.checkpointing)  # type: ignore[no-any-return]
 
 
-def test_checkpointing_when_it_is_not_known_which_draw_to_repeat() -> None:
-    shuffle, x = SpatialShuffle(1), torch.randn(1, 2, 4, 4, requires_grad=True)
-    shuffle(x)
-    with pytest.raises(RuntimeError, match=r"\(checkpointing\) after 2 draws; expected one draw of each"):
-        checkpoint(lambda x: shuffle(x).sin(), x, use_reentrant=False).sum().backward()
+def gradients(network: Checkpointed, run: Callable[[Tensor], Tensor], autocast: bool) -> list[Tensor]:
+    """Of two steps of two passes each, after which a backward pass goes through both."""
+    torch.manual_seed(5)
+    found = []
+    for step in range(2):
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            x = torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(step), requires_grad=True)
+            first = run(x)
+            with torch.no_grad():
+                run(x)  # a pass that has no backward pass
+            loss = (first * run(x + 1)).float().square().sum()
+        loss.backward()
+        found += [value.grad.clone() for value in (x, *network.parameters()) if value.grad is not None]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("how", "autocast"),
+    [*product(["plain", "checkpoint", "reentrant", "compiled"], [False, True]), ("compiled inside", True)],
+)
+def test_gradients_are_those_of_explicit_permutations(how: str, autocast: bool) -> None:
+    checkpointing = {} if how == "plain" else {"use_reentrant": how == "reentrant"}
+    network = Checkpointed(**checkpointing)
+    run: Callable[[Tensor], Tensor] = network
+    if how.startswith("compiled"):
+        torch.compiler.reset()
+        options: Any = {"backend": "aot_eager_decomp_partition", "fullgraph": True}
+        if how == "compiled":
+            run = torch.compile(network, **options)
+        else:
+            network.inner = torch.compile(network.run, **options)
+    explicit, draws = Checkpointed(), iter(range(100))
+
+    def permute(x: Tensor) -> Tensor:
+        return spatial_shuffle(x, stream_of(3, 4, 7) + next(draws))
+
+    explicit.shuffle.forward = permute  # type: ignore[method-assign,assignment]
+    network.shuffle.seek(3, 4)
+    expected = gradients(explicit, explicit, autocast)
+    found = gradients(network, run, autocast)
+    assert all(value.abs().sum() > 0 for value in expected)
+    torch.testing.assert_close(found, expected, rtol=1e-2 if autocast else 1e-4, atol=1e-5)
+
+
+def test_checkpointing_leaves_the_draws_of_the_next_step_alone() -> None:
+    outputs = []
+    for checkpointing in ({}, {"use_reentrant": False}):
+        network, x = Checkpointed(**checkpointing), torch.ones(1, 2, 4, 4)
+        network.shuffle.seek(0, 0)
+        for _ in range(3):
+            x = network(torch.arange(32.0).view(1, 2, 4, 4))
+            x.sum().backward()
+        outputs.append(x)
+    assert outputs[0].equal(outputs[1])
+
+
+@pytest.mark.parametrize(
+    "options", [{"use_reentrant": False, "preserve_rng_state": False}, {"use_reentrant": True}]
+)
+def test_checkpointing_when_it_is_not_known_which_draw_to_repeat(options: dict[str, bool]) -> None:
+    network, x = Checkpointed(**options).eval(), torch.randn(1, 2, 4, 4, requires_grad=True)
+    with pytest.raises(
+        RuntimeError, match=r"\(checkpointing\) whose draw is not known; expected preserve_rng"
+    ):
+        network(x).sum().backward()
+
+
+def test_a_forward_pass_in_a_backward_hook_draws_anew() -> None:
+    shuffle, x = SpatialShuffle(7), torch.arange(16.0).view(1, 1, 4, 4).requires_grad_()
+    inside: list[Tensor] = []
+    first = shuffle(x)
+    first.register_hook(lambda _: inside.append(shuffle(x)))
+    first.sum().backward()
+    assert not inside[0].equal(first)
+    assert not shuffle(x).equal(inside[0])
+
+
+def test_capture_into_a_cuda_graph_would_keep_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("is_initialized", "is_current_stream_capturing"):
+        monkeypatch.setattr(torch.cuda, name, lambda: True)
+    with pytest.raises(
+        RuntimeError, match="found the capture of a CUDA graph, which would keep one draw for"
+    ):
+        SpatialShuffle(1)(torch.zeros(1, 1, 2, 2))
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")

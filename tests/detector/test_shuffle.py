@@ -246,7 +246,7 @@ def test_draws_of_a_module(make: Callable[..., Shuffle]) -> None:
     assert all(module(x).equal(output) for output in first)
     outputs = []
     for key, seed, step in [((7,), 3, 20), ((7, 1), 0, 0), ((8, 1), 0, 0), ((7, 1), 1, 0), ((7, 1), 0, 1)]:
-        another = make(*key)
+        another = make(*key).eval()
         another.seek(seed, step)
         outputs.append(another(x))
     assert outputs[0].equal(first[0])
@@ -258,13 +258,65 @@ def test_draws_of_a_module(make: Callable[..., Shuffle]) -> None:
 def test_modes(make: Callable[..., Shuffle], in_training: bool, in_evaluation: bool) -> None:
     x = numbered(1, 16, 4, 4)
     module, always = make(in_training=in_training, in_evaluation=in_evaluation), make()
-    first = always(x)
-    assert module.train()(x).equal(first if in_training else x)
-    assert module.eval()(x).equal(x) != in_evaluation
-    if in_evaluation and not in_training:
-        module.seek(0, 0)
-        module.train()(x)  # a mode that is off uses no draw
-        assert module.eval()(x).equal(first)
+    first = {training: always.train(training)(x) for training in (True, False)}
+    assert module.train()(x).equal(first[True] if in_training else x)
+    assert module.eval()(x).equal(first[False] if in_evaluation else x)
+
+
+# ---------------------------------------------------------------- in a loop of one's own
+
+
+def test_draws_of_training_and_evaluation_are_disjoint() -> None:
+    module, starts = SpatialShuffle(7), []
+    for seek, training in product([None, (0, 0), (0, 1), (-1, 0)], [True, False]):
+        module.train()
+        if seek is not None:
+            module.seek(*seek)
+        module.train(training)
+        starts.append(module.stream)
+        for number in range(20):
+            assert module.stream == starts[-1] + number
+            module(torch.zeros(1, 1, 1, 2))
+    streams = {start + number for start in starts for number in range(10_000)}
+    assert len(streams) == len(starts) * 10_000
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize("seek", [True, False])
+def test_evaluation_leaves_the_draws_of_training_alone(gradients: bool, seek: bool) -> None:
+    x, outputs = numbered(1, 16, 4, 4), []
+    for evaluated in (False, True):
+        module = SpatialShuffle(7)
+        module(x)
+        if evaluated:
+            module.eval()
+            generator = torch.get_rng_state()
+            with torch.set_grad_enabled(gradients):
+                if seek:
+                    module.seek(5, 6)
+                module(x)
+            assert gradients or torch.get_rng_state().equal(generator)
+        outputs.append(module.train()(x))
+    assert outputs[0].equal(outputs[1])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_without_a_seed_it_is_torchs(training: bool) -> None:
+    x, module = numbered(1, 16, 4, 4), SpatialShuffle(7).train(training)
+    outputs = []
+    for seed in (1, 2, 1):
+        torch.manual_seed(seed)
+        outputs += [module(x), SpatialShuffle(7).train(training)(x), module(x)]
+    assert outputs[0].equal(outputs[1])
+    assert outputs[3].equal(outputs[4])
+    assert all(one.equal(other) for one, other in zip(outputs[:3], outputs[6:], strict=True))
+    assert all_differ([outputs[0], outputs[2], outputs[3], outputs[5]])
+    module.train().seek(0, 0)
+    sought = module.train(training)(x)
+    torch.manual_seed(3)
+    assert not module(x).equal(sought)
+    module.train().seek(0, 0)
+    assert module.train(training)(x).equal(sought)  # a seed that was given stays
 
 
 @each_module
@@ -272,7 +324,7 @@ def test_each_process_draws_for_itself(make: Callable[..., Shuffle], monkeypatch
     x = numbered(1, 16, 4, 4)
     outputs = [make(7)(x)]
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
-    for rank in range(3):
+    for rank in (0, 1, 3, 1000):
         monkeypatch.setattr("torch.distributed.get_rank", lambda rank=rank: rank)
         module = make(7)
         outputs += [module(x), module(x)]
@@ -473,7 +525,7 @@ def test_compiled_draws_are_the_eager_ones_without_compiling_again(backend: str,
 
 def test_the_base_class_is_no_shuffle() -> None:
     with pytest.raises(TypeError, match="use one of its subclasses"):
-        Shuffle()(torch.zeros(1, 1, 1, 1))
+        Shuffle()(torch.zeros(1, 1, 2, 2))
 
 
 def test_tokens_that_form_a_grid() -> None:
