@@ -408,8 +408,11 @@ class _Overlaps:
         self.clips = False  # whether any box reaches beyond its image
         if clip:
             limits = self.limits[:, truth.image_index[self.object_order]]
-            self.object_beyond = _beyond(self.object_boxes, limits)
-            self.objects_inside = _inside(self.object_boxes, limits)
+            self.object_beyond = _beyond(self.object_boxes, *limits)
+            self.any_object_beyond = bool(self.object_beyond.any())
+            self.objects_inside = self.object_boxes
+            if self.any_object_beyond:
+                self.objects_inside = _inside(self.object_boxes, *limits)
 
     def all_groups(
         self,
@@ -480,11 +483,14 @@ class _Overlaps:
         iou: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """``(P,)`` IoU of the boxes clipped to their image; `iou` itself if nothing is clipped."""
-        limits = self.limits[:, image]
-        pairs = np.flatnonzero(_beyond(boxes, limits)[detection] | self.object_beyond[place])
+        limits = self.limits[0][image], self.limits[1][image]
+        beyond = _beyond(boxes, *limits)[detection]
+        if self.any_object_beyond:
+            beyond |= self.object_beyond[place]
+        pairs = np.flatnonzero(beyond)
         if not len(pairs):
             return iou
-        mine, others = _inside(boxes, limits)[:, detection[pairs]], self.objects_inside[:, place[pairs]]
+        mine, others = _inside(boxes, *limits)[:, detection[pairs]], self.objects_inside[:, place[pairs]]
         sides = np.minimum(mine[2:], others[2:]) - np.maximum(mine[:2], others[:2])
         overlap = np.maximum(sides[0], 0.0) * np.maximum(sides[1], 0.0)
         union = _area(mine) + _area(others) - overlap
@@ -493,15 +499,20 @@ class _Overlaps:
         return result
 
 
-def _beyond(columns: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """``(N,)`` which boxes (4, N) reach beyond an image of width and height `limits` (2, N)."""
-    return np.asarray((columns[:2] < 0).any(axis=0) | (columns[2:] > limits).any(axis=0))
+def _beyond(
+    columns: NDArray[np.float64], width: NDArray[np.float64], height: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """``(N,)`` which boxes (4, N) reach beyond their image, of this size ``(N,)``."""
+    return np.asarray((columns[0] < 0) | (columns[1] < 0) | (columns[2] > width) | (columns[3] > height))
 
 
-def _inside(columns: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.float64]:
+def _inside(
+    columns: NDArray[np.float64], width: NDArray[np.float64], height: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """``(4, N)`` the boxes clipped; one wholly outside is left without area (Hoiem's tool inverts it)."""
-    low = np.maximum(columns[:2], 0.0)
-    return np.concatenate([low, np.maximum(np.minimum(columns[2:], limits), low)])
+    left, top = np.maximum(columns[0], 0.0), np.maximum(columns[1], 0.0)
+    right, bottom = np.maximum(np.minimum(columns[2], width), left), np.minimum(columns[3], height)
+    return np.stack([left, top, right, np.maximum(bottom, top)])
 
 
 def _area(columns: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -45,7 +45,7 @@ from data.formats.validation import (
     check_objects,
     detection_problems,
     detections_of,
-    extents_of,
+    prefer_names,
     shown,
     valid_rows,
     warn,
@@ -544,12 +544,16 @@ def read_coco_detections(
     where = lambda row: f"{path}[{indices[row]}]"  # noqa: E731
     if b'"file_name"' in content:
         names = [result.file_name for result in results]
-        keys = [result.image_id for result in results]
-        _prefer_names(image_index, names, keys, images_by_name(truth), truth.images, "file_name", where)
+        named = _looked_up(names, images_by_name(truth))
+        pair = lambda row: (results[row].image_id, names[row])  # noqa: E731
+        fields = ("image_id", "file_name")
+        image_index = prefer_names(image_index, *named, truth.images, fields, pair, where)
     if b'"category_name"' in content:
-        names = [result.category_name for result in results]
-        keys = [result.category_id for result in results]
-        _prefer_names(labels, names, keys, classes_by_name(truth), truth.classes, "category_name", where)
+        classes_named = [result.category_name for result in results]
+        named = _looked_up(classes_named, classes_by_name(truth))
+        pair = lambda row: (results[row].category_id, classes_named[row])  # noqa: E731
+        fields = ("category_id", "category_name")
+        labels = prefer_names(labels, *named, truth.classes, fields, pair, where)
     boxes = as_xyxy(given, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
     scores = np.fromiter(map(attrgetter("score"), results), np.float64, len(results))
     problems = detection_problems(
@@ -563,39 +567,15 @@ def read_coco_detections(
         classes=classes,
     )
     sized = read_as.form != "xyxy"
-    told = None if box_format or normalized else (given, read_as)
-    extents = extents_of(given, read_as)
-    rows = Rows(image_index, labels, boxes, where, problems, scores, sized, told, extents)
+    unsure = None if box_format or normalized else (given, read_as)
+    rows = Rows(image_index, labels, boxes, where, problems, scores, sized, unsure)
     return detections_of(truth, rows, faults)
 
 
-def _prefer_names(
-    index: NDArray[np.int64],
-    names: Sequence[str | None],
-    keys: Sequence[Id],
-    lookup: Lookup,
-    known: Sequence[str],
-    field: str,
-    where: Callable[[int], str],
-) -> None:
-    """Let rows that have a name and an id mean what the name says, in place, and warn where they differ.
-
-    `index` (M,) is what the ids mean. A name that fits nothing, or two, leaves it to the id.
-    """
-    named = np.fromiter((NO_INDEX if name is None else lookup[name] for name in names), np.int64, len(names))
-    present = np.fromiter((name is not None for name in names), np.bool_, len(names))
-    other = np.flatnonzero(present & (named != index))
-    if not len(other):
-        return
-    row = int(other[0])
-    by_id = repr(known[index[row]]) if index[row] >= 0 else "nothing known"
-    id_field = field.replace("file", "image").replace("_name", "_id")
-    used = f"{field} was used where it fits exactly one, else {id_field}"
-    warn(
-        f"{where(row)}: {id_field} {shown(keys[row])}, which is {by_id}, contradicts {field} "
-        f"{shown(names[row])}; so do {len(other):,} of {len(names):,} rows: {used}"
-    )
-    index[:] = np.where(named >= 0, named, index)
+def _looked_up(names: Sequence[str | None], lookup: Lookup) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """``(M,)`` what each name means, and which rows have one."""
+    index = np.fromiter((NO_INDEX if name is None else lookup[name] for name in names), np.int64, len(names))
+    return index, np.fromiter((name is not None for name in names), np.bool_, len(names))
 
 
 def _not_a_list(content: Any) -> str:

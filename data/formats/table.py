@@ -12,7 +12,8 @@ box        ``xmin ymin xmax ymax``, ``x1 y1 x2 y2``, ``x y w h`` or ``x y width 
            ``cx cy w h`` or ``x_center y_center width height``; continuous pixels, from 0
 =========  ==========================================================================================
 
-Of each there must be exactly one; other columns are left alone.
+Of each there must be exactly one; other columns are left alone. ``image_id`` and ``category_id`` may be there
+beside a name, which then counts, with a warning where the two differ.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from data.formats.validation import (
     detections_of,
     extents_of,
     number_of,
+    prefer_names,
     warn,
 )
 from data.records import Detections, GroundTruth, InputError
@@ -75,6 +77,14 @@ class Columns(NamedTuple):
     """What the numbers of the box are."""
     told: bool
     """Whether the user said so."""
+    image_id: str
+    label_id: str
+    """Ids beside names; empty where there are none."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns of names and ids."""
+        return tuple(filter(None, (self.image, self.label, self.image_id, self.label_id)))
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -123,7 +133,7 @@ def read_table(
     try:
         source = pyarrow.parquet.ParquetFile(pa.BufferReader(content))
         columns = _find_columns(path, source.schema_arrow.names, *told)
-        table = source.read(columns=[columns.image, columns.label, *columns.numbers])
+        table = source.read(columns=[*columns.texts, *columns.numbers])
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -182,10 +192,12 @@ def _find_columns(where: object, names: Sequence[str], box_format: str | None, n
             raise InputError(where, f"the column {plain!r} twice", "each column once")
         known[plain] = name
 
-    def one(what: str, choices: Sequence[str]) -> str:
+    def one(what: str, choices: Sequence[str], beside: str = "") -> tuple[str, str]:
         found = [known[choice] for choice in choices if choice in known]
         if len(found) == 1:
-            return found[0]
+            return found[0], ""
+        if len(found) == 2 and known.get(beside) in found:
+            return next(name for name in found if name != known[beside]), known[beside]
         seen = f"several columns for it: {', '.join(found)}" if found else f"the columns {', '.join(names)}"
         raise InputError(f"{where}: {what}", seen, f"one column of {', '.join(choices)}")
 
@@ -195,13 +207,19 @@ def _find_columns(where: object, names: Sequence[str], box_format: str | None, n
         seen = f"several boxes: {several}" if boxes else f"the columns {', '.join(names)}"
         forms = ", ".join(map(" ".join, BOXES))
         raise InputError(f"{where}: box", seen, f"four columns, one of {forms}")
+    (image, image_id), (label, label_id) = (
+        one("image", IMAGES, "image_id"),
+        one("class", CLASSES, "category_id"),
+    )
     return Columns(
-        one("image", IMAGES),
-        one("class", CLASSES),
-        one("score", SCORES),
+        image,
+        label,
+        one("score", SCORES)[0],
         tuple(known[side] for side in boxes[0]),
         BoxFormat.chosen(box_format, normalized, BoxFormat(BOXES[boxes[0]])),
         box_format is not None or normalized,
+        image_id,
+        label_id,
     )
 
 
@@ -214,8 +232,8 @@ def _detections(
     typed: bool = True,
 ) -> Detections:
     """The record of a table's rows. Not `typed`: numbers may be there as text, as in CSV."""
-    by_id = columns.image.strip().lower() == "image_id"
-    images = images_by_id(truth) if by_id else images_by_name(truth)
+    ids = columns.image.strip().lower() == "image_id"
+    images = images_by_id(truth) if ids else images_by_name(truth)
     kind = columns.label.strip().lower()
     if kind == "class_id":
         classes = Lookup((key, i) for i in range(len(truth.classes)) for key in (i, str(i)))
@@ -225,8 +243,20 @@ def _detections(
     else:
         classes = classes_by_name(truth)
         meant = "the name of a class; a column of numbers is called class_id (from 0) or category_id (COCO's)"
-    image_index, image = _indices(table, columns.image, images, by_id, typed, faults)
+    image_index, image = _indices(table, columns.image, images, ids, typed, faults)
     labels, label = _indices(table, columns.label, classes, kind.endswith("_id"), typed, faults)
+    if columns.image_id:
+        lookup, fields = images_by_id(truth), (columns.image_id, columns.image)
+        by_id, key = _indices(table, columns.image_id, lookup, True, typed, faults)
+        named = np.asarray(table[columns.image].is_valid())
+        pair = lambda row: (key(row), image(row))  # noqa: E731
+        image_index = prefer_names(by_id, image_index, named, truth.images, fields, pair, where)
+    if columns.label_id:
+        lookup, fields = classes_by_id(truth), (columns.label_id, columns.label)
+        by_id, class_key = _indices(table, columns.label_id, lookup, True, typed, faults)
+        named = np.asarray(table[columns.label].is_valid())
+        pair = lambda row: (class_key(row), label(row))  # noqa: E731
+        labels = prefer_names(by_id, labels, named, truth.classes, fields, pair, where)
     numbers = np.stack([_numbers(table[name], name, faults) for name in columns.numbers], axis=1)
     scores, given, read_as = numbers[:, 0], numbers[:, 1:], columns.read_as
     boxes = as_xyxy(given, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
@@ -310,7 +340,7 @@ def _read_csv(path: Path, truth: GroundTruth, lenient: bool, told: tuple[str | N
         raise InputError(f"{path}:1", f"a malformed first line ({error})", EXPECTED) from None
     columns = _find_columns(path, names, *told)
     types = {name: pa.float64() for name in columns.numbers}
-    types |= {name: pa.dictionary(pa.int32(), pa.string()) for name in (columns.image, columns.label)}
+    types |= {name: pa.dictionary(pa.int32(), pa.string()) for name in columns.texts}
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(content),
@@ -321,7 +351,8 @@ def _read_csv(path: Path, truth: GroundTruth, lenient: bool, told: tuple[str | N
         )
         with warnings.catch_warnings(record=True) as caught:  # or a second reading would warn again
             warnings.simplefilter("always")
-            found = _detections(table, columns, truth, Faults(path, False), str, typed=False)
+            where = lambda row: f"{path}, row {row + 1}"  # noqa: E731
+            found = _detections(table, columns, truth, Faults(path, False), where, typed=False)
     except (pa.ArrowException, ValueError):  # of which InputError is one: the line is found below
         return _read_csv_lines(path, content.decode(), comma, columns, truth, Faults(path, lenient))
     for warning in caught:
@@ -337,19 +368,19 @@ def _read_csv_lines(
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=comma, strict=True)
     rows = _csv_rows(path, reader)
     names = next(row for row in rows if any(row))
-    wanted = (columns.image, columns.label, *columns.numbers)
+    wanted = (*columns.texts, *columns.numbers)
     places = [names.index(name) for name in wanted]
     kept: list[list[Any]] = []
     lines: list[int] = []
     for row in rows:
-        read = _read_cells(row, places, names, comma)
+        read = _read_cells(row, places, len(columns.texts), names, comma)
         if isinstance(read, list):
             kept.append(read)
             lines.append(reader.line_num)
         else:
             faults.add(Fault(f"{path}:{reader.line_num}", *read))
     cells = [list(column) for column in zip(*kept, strict=True)] or [[] for _ in wanted]
-    types = [pa.string(), pa.string(), *(pa.float64() for _ in columns.numbers)]
+    types = [pa.string()] * len(columns.texts) + [pa.float64()] * len(columns.numbers)
     arrays = [pa.array(column, kind) for column, kind in zip(cells, types, strict=True)]
     table = pa.table(arrays, list(wanted))
     where = lambda row: f"{path}:{lines[row]}"  # noqa: E731
@@ -365,13 +396,13 @@ def _csv_rows(path: Path, reader: Any) -> Iterator[list[str]]:
 
 
 def _read_cells(
-    row: Sequence[str], places: Sequence[int], names: Sequence[str], comma: str
+    row: Sequence[str], places: Sequence[int], texts: int, names: Sequence[str], comma: str
 ) -> list[Any] | Problem:
-    """The cells that are wanted, image and class first, or what is wrong with the row."""
+    """The cells that are wanted, so many `texts` first, or what is wrong with the row."""
     if len(row) != len(names):
         return f"{len(row)} columns", f"{len(names)}: {comma.join(names)}", "of other columns"
-    values: list[Any] = [row[place] for place in places[:2]]
-    for place in places[2:]:
+    values: list[Any] = [row[place] for place in places[:texts]]
+    for place in places[texts:]:
         value = number_of(row[place].strip(), names[place], finite=False)
         if not isinstance(value, float):
             return value

@@ -39,6 +39,7 @@ __all__ = [
     "extents_of",
     "finds_much_more",
     "number_of",
+    "prefer_names",
     "share_found",
     "shown",
     "valid_detections",
@@ -125,6 +126,47 @@ class Faults:
 def warn(text: str) -> None:
     """Say that something odd was read all the same."""
     warnings.warn(text, InputWarning, stacklevel=5)
+
+
+def prefer_names(
+    by_id: NDArray[np.int64],
+    by_name: NDArray[np.int64],
+    named: NDArray[np.bool_],
+    known: Sequence[str],
+    fields: tuple[str, str],
+    told: Callable[[int], tuple[object, object]],
+    where: Callable[[int], str],
+) -> NDArray[np.int64]:
+    """What rows mean that have an id and a name: what the name says, with a warning where they differ.
+
+    Parameters
+    ----------
+    by_id, by_name
+        ``(M,)`` indices of images or classes; −1: the id or name fits nothing, or two. Such a name leaves it
+        to the id.
+    named
+        ``(M,)`` which rows have a name.
+    known
+        Names of the images or classes.
+    fields
+        What the file calls id and name.
+    told
+        Id and name of a row.
+    where
+        As in :class:`Rows`.
+    """
+    other = np.flatnonzero(named & (by_name != by_id))
+    if not len(other):
+        return by_id
+    row = int(other[0])
+    meaning = repr(known[by_id[row]]) if by_id[row] >= 0 else "nothing known"
+    (id_field, name_field), (key, name) = fields, told(row)
+    warn(
+        f"{where(row)}: {id_field} {shown(key)}, which is {meaning}, contradicts {name_field} {shown(name)}; "
+        f"so do {len(other):,} of {len(by_id):,} rows: {name_field} was used where it fits exactly one, "
+        f"else {id_field}"
+    )
+    return np.where(named & (by_name >= 0), by_name, by_id)
 
 
 class BoxFormat(NamedTuple):

@@ -23,11 +23,10 @@ from PIL import Image, UnidentifiedImageError
 from data.formats.names import hint
 from data.records import GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.page import LegendEntry, explained_types, new_page
+from diagnosis.figures.page import LegendEntry, explained_types, new_page, write_on_page
 from diagnosis.figures.style import (
     MARGIN_INCHES,
     TEXT_COLOUR,
-    blank_axes,
     check_comparable,
     draw_text,
     save_figure,
@@ -130,20 +129,20 @@ def sheet(
         note="Drawn are the detections that the breakdown counts: the surest of each class over the whole "
         f"set, by one rule for all detectors.{threshold} A box without a label had no room for one.",
     )
-    top = MARGIN_INCHES + head
+    top, bottom = MARGIN_INCHES + head, figure.get_figheight()
     for row, height in zip(rows, heights, strict=True):
         for position, index in enumerate(row):
-            left = MARGIN_INCHES + position * (
-                len(shown) * (column + GAP_INCHES) - GAP_INCHES + GROUP_GAP_INCHES
-            )
-            below = blank_axes(figure, left, top + sizes[index][1], column, 0.2)
-            draw_text(below, 0, 0.1, truth.images[images[index]], 7.5)
+            left = position * (len(shown) * (column + GAP_INCHES) - GAP_INCHES + GROUP_GAP_INCHES)
+            wide, high = sizes[index]
+            write_on_page(figure, left, top + high + 0.1, truth.images[images[index]], 7.5)
             for one, lines in zip(shown, names, strict=True):
                 if row is rows[0] and (position == 0 or len(shown) > 1):
-                    banner = blank_axes(figure, left, MARGIN_INCHES, column, head)
                     for line, text in enumerate(reversed(lines)):
-                        draw_text(banner, 0, head - 0.16 - 0.17 * line, text, 10, TEXT_COLOUR, weight="bold")
-                axes = blank_axes(figure, left, top, *sizes[index])
+                        y = top - 0.16 - 0.17 * line
+                        write_on_page(figure, left, y, text, 10, TEXT_COLOUR, weight="bold")
+                inches = MARGIN_INCHES + left, bottom - top - high, wide, high
+                axes = figure.add_axes(tuple(np.array(inches) / np.tile(figure.get_size_inches(), 2)))
+                axes.set_axis_off()
                 _draw_picture(axes, one, images[index], pictures[index], sizes[index])
                 left += column + GAP_INCHES
         top += height

@@ -47,6 +47,7 @@ __all__ = [
     "new_page",
     "shown_groups",
     "type_entries",
+    "write_on_page",
 ]
 
 TITLE_POINTS, TITLE_INCHES = 11.0, 0.22
@@ -120,10 +121,10 @@ def new_page(
     figure = new_figure(*page)
     middle = (MARGIN_INCHES / page[0], (MARGIN_INCHES + foot) / page[1], width / page[0], height / page[1])
     figure.set_layout_engine(ConstrainedLayoutEngine(rect=middle, w_pad=0.05, h_pad=0.05, wspace=0, hspace=0))
-    inches = inches_from_top(figure)
+    inches = _inches_from_top(figure)
     y = MARGIN_INCHES + 0.1
     for line in titles:
-        _write(figure, 0, y, line, TITLE_POINTS, TEXT_COLOUR, weight="bold")
+        write_on_page(figure, 0, y, line, TITLE_POINTS, TEXT_COLOUR, weight="bold")
         y += TITLE_INCHES
     y += LINE_INCHES / 2 - 0.04
     for number, name in enumerate(names if titles else ()):
@@ -132,9 +133,9 @@ def new_page(
             ends = MARGIN_INCHES + HANDLE_INCHES * np.array([0, 0.5, 1])
             figure.add_artist(Line2D(ends, [y] * 3, markevery=[1], transform=inches, **marks[number]))
         if letters:
-            _write(figure, x, y, letters[number], NAME_POINTS)
+            write_on_page(figure, x, y, letters[number], NAME_POINTS)
             x += 0.22
-        _write(figure, x, y, wrap(name, 0.97 * (width - x), NAME_POINTS, lines=1)[0], NAME_POINTS)
+        write_on_page(figure, x, y, wrap(name, 0.97 * (width - x), NAME_POINTS, lines=1)[0], NAME_POINTS)
         y += LINE_INCHES
 
     top = MARGIN_INCHES + head + height + 0.06
@@ -153,29 +154,29 @@ def new_page(
             patch = Rectangle((MARGIN_INCHES, y - 0.06), 0.2, 0.12, transform=inches, linewidth=0.8)
             edge = TEXT_COLOUR if entry.colour == "white" else entry.colour
             figure.add_artist(patch).set(facecolor=entry.colour, edgecolor=edge)
-        _write(figure, 0.3, y, entry.name, TEXT_POINTS, TEXT_COLOUR, weight="bold")
+        write_on_page(figure, 0.3, y, entry.name, TEXT_POINTS, TEXT_COLOUR, weight="bold")
         for line in lines:
-            _write(figure, name_inches, y, line, TEXT_POINTS)
+            write_on_page(figure, name_inches, y, line, TEXT_POINTS)
             y += LINE_INCHES
         y += 0.04
     y += 0.06 if explained else 0.0
     for line in notes:
-        _write(figure, 0, y, line, TEXT_POINTS)
+        write_on_page(figure, 0, y, line, TEXT_POINTS)
         y += LINE_INCHES
     return figure
 
 
-def inches_from_top(figure: Figure) -> Transform:
+def _inches_from_top(figure: Figure) -> Transform:
     """Coordinates in inches from the upper left corner, for artists of the figure itself."""
     return Affine2D().scale(1, -1).translate(0, figure.get_figheight()) + figure.dpi_scale_trans
 
 
-def _write(
+def write_on_page(
     figure: Figure, x: float, y: float, text: str, size: float, colour: str = MUTED_COLOUR, **properties: Any
 ) -> None:
     """A line of text, `x` inches from the left margin and `y` from the top."""
     properties |= {"size": size, "color": colour, "va": "center_baseline"}
-    figure.text(MARGIN_INCHES + x, y, text, transform=inches_from_top(figure), **properties)
+    figure.text(MARGIN_INCHES + x, y, text, transform=_inches_from_top(figure), **properties)
 
 
 def _columns(texts: Sequence[str], room: float) -> tuple[int, int]:

@@ -89,17 +89,6 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def blank_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes without frame, placed and measured in inches from the figure's upper left corner."""
-    page_width, page_height = figure.get_size_inches()
-    axes = figure.add_axes(
-        (left / page_width, 1 - (top + height) / page_height, width / page_width, height / page_height)
-    )
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.axis("off")
-    return axes
-
-
 def frame_lightly(axes: Axes, points: float = SMALL_POINTS, *, grid: str = "y") -> None:
     """Muted ticks of this font size, no frame above and at the right, grid lines of the axis `grid`."""
     axes.tick_params(labelsize=points, colors=MUTED_COLOUR, length=2.5, width=0.6, pad=2)

@@ -32,7 +32,7 @@ from diagnosis.report.blocks import (
 )
 from diagnosis.report.content import SECTIONS, Json, ReportContent
 from diagnosis.tide import TIDE_ERRORS, TIDE_LABELS, explain
-from diagnosis.words import FEW_IMAGES
+from diagnosis.words import COCO_HEADINGS, FEW_IMAGES
 
 __all__ = ["sections"]
 
@@ -103,6 +103,7 @@ def sections(content: ReportContent, letters: Sequence[str]) -> list[dict[str, A
         "impact": _impact(detectors, letters),
         "characteristics": _characteristics(detectors, letters),
         "tide": _tide(detectors, letters),
+        "further": _coco(detectors),
     }
     found = []
     for key, title in SECTIONS.items():
@@ -120,6 +121,18 @@ def sections(content: ReportContent, letters: Sequence[str]) -> list[dict[str, A
         if blocks:
             found.append({"key": key, "title": title, "short": short, "note": note, "blocks": blocks})
     return found
+
+
+def _coco(detectors: Sequence[Json]) -> list[Block]:
+    """COCO's twelve scores, where they were asked for."""
+    scores = [(detector["name"], detector["coco"]) for detector in detectors if len(detector["coco"]) > 1]
+    if not scores:
+        return []
+    columns = [Column("detector", False), *map(Column, COCO_HEADINGS)]
+    rows = [
+        [text(name), *(reported(entry, key) for key in entry if key != "reason")] for name, entry in scores
+    ]
+    return [Table("COCO's scores", columns, rows, "Per cent, mean over the classes that have such objects.")]
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from data.formats import (
     coco_similar,
@@ -20,6 +19,8 @@ from data.formats import (
 from data.formats.coco import coco_detections, coco_ground_truth
 from data.formats.files import UNKNOWN_SIZE
 from data.records import Detections, GroundTruth, InputError
+from tests.data.scenes import write_image
+from tests.data.scenes import write_json as write
 
 IMAGES = [
     {"id": 7, "file_name": "val/one.jpg", "width": 100, "height": 80},
@@ -30,13 +31,8 @@ DOG = {"id": 1, "image_id": 3, "category_id": 18, "bbox": [10, 20, 30, 40]}
 FOUND = {"image_id": 3, "category_id": 18, "bbox": [11, 20, 30, 40], "score": 0.5}
 
 
-def write(path, content):
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
-
-
-def write_truth(folder, annotations=(DOG,), images=IMAGES, categories=CATEGORIES, **more):
-    content = {"images": images, "annotations": list(annotations), "categories": categories, **more}
+def write_truth(folder, annotations=(DOG,), images=IMAGES, categories=CATEGORIES):
+    content = {"images": images, "annotations": list(annotations), "categories": categories}
     return write(folder / "truth.json", content)
 
 
@@ -134,9 +130,8 @@ def test_no_annotation_and_no_image(tmp_path):
 
 def test_photographs_beside_the_annotations(tmp_path):
     (tmp_path / "annotations").mkdir()
-    (tmp_path / "val2017").mkdir()
     images = [{"id": 1, "file_name": "one.png"}, {"id": 2, "file_name": "two.png", "width": 5, "height": 6}]
-    Image.new("L", (30, 20)).save(tmp_path / "val2017" / "one.png")
+    write_image(tmp_path / "val2017" / "one.png", (30, 20))
     content = {"images": images, "annotations": [], "categories": CATEGORIES}
     truth = read_coco(write(tmp_path / "annotations" / "instances_val2017.json", content))
     assert truth.sizes.tolist() == [[30, 20], [5, 6]]

@@ -173,6 +173,32 @@ def test_kind_02_a_file_name_that_contradicts_the_id(tmp_path):
         assert found_in(tmp_path, truth, *agreeing).image_index.tolist() == [1, 1, 0]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_kind_02_a_table_with_names_and_ids(tmp_path, suffix):
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    images = [coco_image(0, "0001.jpg"), coco_image(1, "0002.jpg")]
+    truth = read_coco(write_coco(tmp_path, images=images))
+    names = {"file_name": ["0001.jpg", "0002.jpg"], "category_name": ["cat", "dog"], "score": [0.9, 0.8]}
+    boxes = {name: [10.0 + 20 * i] * 2 for i, name in enumerate(("xmin", "ymin", "xmax", "ymax"))}
+    path = tmp_path / f"found.{suffix}"
+    write = pyarrow.csv.write_csv if suffix == "csv" else pyarrow.parquet.write_table
+    write(pa.table(names | boxes | {"image_id": [0, 1], "category_id": [1, 2]}), path)
+    with silently():
+        found = read_table(path, truth)
+    assert (found.image_index.tolist(), found.labels.tolist()) == ([0, 1], [0, 1])
+    write(pa.table(names | boxes | {"image_id": [1, 1], "category_id": [1, 1]}), path)
+    told = pytest.warns(InputWarning, match="category_id '?1'?, which is 'cat', contradicts category_name")
+    with (
+        told,
+        pytest.warns(InputWarning, match="found.*image_id '?1'?, which is '0002', contradicts file_name"),
+    ):
+        found = read_table(path, truth)
+    assert (found.image_index.tolist(), found.labels.tolist()) == ([0, 1], [0, 1])
+
+
 def test_kind_02_a_file_name_of_no_image_and_a_name_of_a_class(tmp_path):
     truth = read_coco(write_coco(tmp_path))
     with pytest.warns(InputWarning, match="contradicts file_name 'x.jpg'"):

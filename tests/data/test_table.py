@@ -75,7 +75,7 @@ def test_no_rows(tmp_path, truth, text):
             "class,score,xmin,ymin,xmax,ymax",
             "found.csv: image: found the columns class, .*expected one column of",
         ),
-        ("image,image_id,class,score,xmin,ymin,xmax,ymax", "several columns for it: image, image_id"),
+        ("image,file_name,class,score,xmin,ymin,xmax,ymax", "several columns for it: image, file_name"),
         ("image,class,score,xmin,ymin,xmax,ymax,x,y,w,h", "box: found several boxes: xmin .* and x y w h"),
         ("image,class,score,xmin,ymin,w,h", "box: found the columns .*expected four columns, one of"),
         ("image,class,score,Score,xmin,ymin,xmax,ymax", "found the column 'score' twice"),

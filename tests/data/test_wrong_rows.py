@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from PIL import Image
 
 from data.formats import read_coco, read_coco_detections, read_table, read_yolo, read_yolo_detections
 from data.formats.voc import read_detections
 from data.records import GroundTruth, InputError
+from tests.data.scenes import write_yolo
 
 TRUTH = GroundTruth(
     ["000001", "b"], ["dog", "person"], [[200, 100]] * 2, [], [], [], image_ids=[3, 7], class_ids=[18, 1]
@@ -167,10 +167,7 @@ WRONG = {
 def test_named_or_dropped_and_counted(tmp_path: Path, name: str, wrong: Any, found: str, kind: str) -> None:
     form = FORMS[name]
     row = form.good | wrong if isinstance(wrong, dict) else wrong
-    (tmp_path / "labels").mkdir()
-    (tmp_path / "images").mkdir()
-    (tmp_path / "data.yaml").write_text("names: [cat, dog]\nval: images\n")
-    Image.new("L", (200, 100)).save(tmp_path / "images" / "a.png")
+    write_yolo(tmp_path, {"a": ""}, (200, 100))
     path = tmp_path / form.file
     content = form.write([form.good, form.good, row, form.good, row])
     path.write_bytes(content if isinstance(content, bytes) else content.encode())

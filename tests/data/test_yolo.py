@@ -7,14 +7,10 @@ from PIL import Image
 from data.formats import read_yolo, read_yolo_detections
 from data.formats.files import EXIF_ORIENTATION, UNKNOWN_SIZE, image_size
 from data.records import GroundTruth, InputError
+from tests.data.scenes import write_image
 
 YAML = "path: .\ntrain: images/train\nval: images/val\nnames: {0: cat, 1: dog}\n"
 SIZES = {"one": (200, 100), "two": (50, 80), "three": (40, 40)}
-
-
-def write_image(path, size):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", size).save(path)
 
 
 @pytest.fixture

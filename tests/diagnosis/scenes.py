@@ -1,7 +1,10 @@
 """Made-up scenes for tests: crowded ones, in which everything that can happen does."""
 
+import functools
+
 import numpy as np
 
+from data.formats import read_detections, read_voc_folder
 from data.records import Detections, GroundTruth
 from diagnosis import match, similar_matrix
 from diagnosis.average_precision import HoiemScores, score_hits
@@ -19,6 +22,20 @@ def one_image(objects, found, classes=("cat", "dog"), size=100):
     )  # fmt: skip
     columns = ([f[i] for f in found] for i in range(3))
     return truth, Detections(["a"], classes, [0] * len(found), *columns)
+
+
+@functools.cache
+def voc_2007_test(shared_data) -> GroundTruth:
+    """VOC 2007 test, read once for all tests."""
+    return read_voc_folder(shared_data / "VOCdevkit" / "VOC2007", "test")
+
+
+@functools.cache
+def real_records(shared_data, detector="yolov3") -> tuple[GroundTruth, Detections]:
+    """VOC 2007 test, and what a public detector found on it."""
+    truth = voc_2007_test(shared_data)
+    folder = shared_data / "detections" / detector
+    return truth, read_detections(folder, truth.images, truth.classes, sizes=truth.sizes)
 
 
 def some(found: Detections, kept) -> Detections:

@@ -12,12 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.formats import read_detections, read_voc_folder
 from data.records import Detections, GroundTruth
 from diagnosis import average_precision, match, precision_recall_curve
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.coco_ap import CocoLabels, coco_order, coco_table
-from tests.diagnosis.scenes import BOX, FAR, hoiem_ap, hoiem_scores, one_image
+from tests.diagnosis.scenes import BOX, FAR, hoiem_ap, hoiem_scores, one_image, real_records
 
 pytestmark = pytest.mark.filterwarnings("error")
 CLASSES = ["cat", "dog"]
@@ -251,10 +250,7 @@ def test_random_scenes(tmp_path_factory, scene):
 
 
 def test_a_real_detector(shared_data, tmp_path):
-    whole = read_voc_folder(shared_data / "VOCdevkit" / "VOC2007", "test")
-    everything = read_detections(
-        shared_data / "detections" / "darknet", whole.images, whole.classes, sizes=whole.sizes
-    )
+    whole, everything = real_records(shared_data, "darknet")
     truth = whole.select(range(500))
     near = everything.image_index < 500
     columns = (everything.image_index[near], everything.labels[near], everything.scores[near])

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.formats import VOC_SIMILAR
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import diagnose
 from diagnosis.average_precision import AP_KINDS, APStatistic
@@ -17,7 +18,7 @@ from diagnosis.resampling import draw_runs, resample, resamples
 from diagnosis.tide import DAP_COLUMNS, TideStatistic
 from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.words import comparison_sentences, comparison_table
-from tests.diagnosis.scenes import some
+from tests.diagnosis.scenes import real_records, some
 
 pytestmark = pytest.mark.filterwarnings("error")
 COMPARED = [variant.name for variant in IMPACT_VARIANTS if variant.compared]
@@ -172,12 +173,7 @@ def test_empty_cases(empty):
 
 
 def test_images_counted_once_give_the_diagnosis_of_a_real_detector(shared_data):
-    from data.formats import VOC_SIMILAR, read_detections, read_voc_folder
-
-    truth = read_voc_folder(shared_data / "VOCdevkit" / "VOC2007", "test")
-    found = read_detections(
-        shared_data / "detections" / "yolov3", truth.images, truth.classes, sizes=truth.sizes
-    )
+    truth, found = real_records(shared_data)
     whole = diagnose(truth, found, similar=VOC_SIMILAR)
     assert_equal(numbers(whole, np.ones((1, len(truth.images)), dtype=np.int32)), 0, whole)
 

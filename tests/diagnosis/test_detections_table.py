@@ -10,6 +10,7 @@ from data.records import Detections, GroundTruth, InputError
 from diagnosis import diagnose
 from diagnosis.breakdown import ERROR_TYPES, referenced_objects
 from diagnosis.detections_table import detections_table, write_detections_table
+from tests.diagnosis.scenes import real_records
 
 CLASSES = ["cat", "dog", "bus"]
 TRUTH = GroundTruth(
@@ -161,12 +162,7 @@ def test_the_object_concerned_against_a_slow_search():
 
 
 def test_real_detections(shared_data, tmp_path):
-    from data.formats import read_detections, read_voc_folder
-
-    truth = read_voc_folder(shared_data / "VOCdevkit" / "VOC2007", "test")
-    found = read_detections(
-        shared_data / "detections" / "yolov3", truth.images, truth.classes, sizes=truth.sizes
-    )
+    truth, found = real_records(shared_data)
     diagnosis = diagnose(truth, found, similar=VOC_SIMILAR, coco=False)
     write_detections_table([diagnosis], tmp_path / "detections.parquet")
     table = pyarrow.parquet.read_table(tmp_path / "detections.parquet")

@@ -9,7 +9,7 @@ import pytest
 
 from data.formats import from_predictions, read_coco, read_coco_detections
 from data.records import Detections, GroundTruth
-from diagnosis import assign, average_precision, diagnose, match, sentences, table, to_json
+from diagnosis import assign, average_precision, diagnose, match, sentences, table, to_json, write_results
 from diagnosis.__main__ import main
 from diagnosis.coco_ap import coco_table
 from diagnosis.compare import compare
@@ -184,7 +184,7 @@ def test_kind_13_tides_own_base_is_beside_its_gains(tmp_path):
     assert " 50.0 " in base
 
 
-def test_kind_17_all_of_cocos_scores_are_printed_and_written(tmp_path):
+def test_kind_17_all_of_cocos_scores_are_printed_and_written(tmp_path, monkeypatch):
     results = [(1, 1, PLACES[0], 0.9)]
     truth, found = coco(tmp_path, [image(1)], [(1, 1, box) for box in PLACES[:2]], results)
     _, one = said(truth, found)
@@ -197,6 +197,12 @@ def test_kind_17_all_of_cocos_scores_are_printed_and_written(tmp_path):
     assert heading.split()[2:5] == ["AP", "AP50", "AP75"]
     assert row.split()[:4] == ["ours", "50.5", "50.5", "50.5"]
     assert "COCO's scores" not in table([diagnose(truth, found, coco=False)])
+    monkeypatch.setattr(write_results, "illustrations", lambda *_: [])
+    paths = "--ground-truth", tmp_path / "truth.json", "--detections", tmp_path / "found.json"
+    assert main([*paths, "--out", tmp_path / "out", "--replicates", "0"]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "COCO&#39;s scores" in page or "COCO's scores" in page
+    assert ">AP75<" in page
 
 
 @pytest.mark.filterwarnings("ignore:.*beyond the border")

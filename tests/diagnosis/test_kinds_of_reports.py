@@ -1,5 +1,6 @@
 """Kinds 24, 27 and 30: reports that are there already, interrupted runs, warnings, bad batches."""
 
+import csv
 import json
 import os
 import signal
@@ -9,9 +10,11 @@ import time
 
 import pytest
 
-from data.records import InputError
+from data.records import Detections, GroundTruth, InputError
+from diagnosis import diagnose
 from diagnosis import write_results as writing
 from diagnosis.__main__ import main
+from diagnosis.detections_table import write_detections_table
 from tests.data.scenes import (
     coco_object,
     coco_result,
@@ -238,6 +241,19 @@ def test_kind_04_help_says_the_order(capsys):
         main(["--help"])
     said = " ".join(capsys.readouterr().out.split())
     assert "class x_center y_center width height confidence" in said
+
+
+def test_kind_31_no_formula_in_a_csv_file(tmp_path):
+    """A spreadsheet would compute what begins with =, +, - or @."""
+    names = ["=1+1", "+x", "-x", "@x", "x=1"]
+    rows = [[0, 10 * i, 9, 10 * i + 9] for i in range(5)]
+    truth = GroundTruth(["a"], names, [[90, 90]], [0] * 5, range(5), rows)
+    found = Detections(["a"], names, [0] * 5, range(5), [0.9] * 5, rows)
+    write_detections_table([diagnose(truth, found, coco=False)], tmp_path / "found.csv")
+    with (tmp_path / "found.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert sorted(row["class"] for row in table) == sorted(["'=1+1", "'+x", "'-x", "'@x", "x=1"])
+    assert {float(row["score"]) for row in table} == {0.9}
 
 
 # --- the metric -----------------------------------------------------------------------------------

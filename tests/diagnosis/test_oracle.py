@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from data.formats import VOC_SIMILAR, read_detections, read_voc_folder
+from data.formats import VOC_SIMILAR
 from diagnosis import assign, break_down, diagnose, flag_error_types, match, pie_error_types, similar_matrix
 from diagnosis.average_precision import HOIEM_COLUMNS, NORMAL_SHARE, HoiemScores
 from diagnosis.characteristics import (
@@ -20,7 +20,7 @@ from diagnosis.characteristics import (
 )
 from diagnosis.impact import IMPACT_VARIANTS, impact
 from diagnosis.trends import FACTORS, FALSE_POSITIVES, detection_trend, false_positive_trend
-from tests.diagnosis.scenes import TOOL_NAMES, forgiving, hoiem_scores
+from tests.diagnosis.scenes import TOOL_NAMES, forgiving, hoiem_scores, real_records
 
 KINDS = ("correct", "loc", "similarobj", "otherobj", "bg")
 ANIMALS = ("bird", "cat", "cow", "dog", "horse", "sheep")  # the tool's group leaves the person out
@@ -45,11 +45,7 @@ def plots(oracle):
 
 @pytest.fixture(scope="module")
 def matching(shared_data):
-    truth = read_voc_folder(shared_data / "VOCdevkit" / "VOC2007", "test")
-    found = read_detections(
-        shared_data / "detections" / "yolov3", truth.images, truth.classes, sizes=truth.sizes
-    )
-    return match(truth, found)
+    return match(*real_records(shared_data))
 
 
 @pytest.fixture(scope="module")

@@ -268,16 +268,16 @@ def test_empty_results_make_a_whole_page(case):
         assert "No error among the detections counted" in page.text("section", id="gallery")
 
 
-def test_eighty_classes_and_six_detectors_with_long_names():
+def test_eighty_classes_and_three_detectors_with_long_names():
     names = [f"a class of several words {n}" for n in range(80)]
-    truth = truth_of(images=100, classes=names)
-    six = [detector(truth, f"detector with a long name {n}", seed=n) for n in range(6)]
-    text = render_report(content(six, numbers=rich(six)))
+    truth = truth_of(images=80, classes=names)
+    three = [detector(truth, f"detector with a long name {n}", seed=n) for n in range(3)]
+    text = render_report(content(three, numbers=rich(three)))
     page = Page(text)
     assert page.faults == []
-    assert all(name in text for name in (*names, *(one.name for one in six)))
+    assert all(name in text for name in (*names, *(one.name for one in three)))
     assert 0 < len(page.find("figure", class_="shot")) <= Gallery().total
-    assert len(text) < 6e6
+    assert len(text) < 3e6
 
 
 def test_no_detector_and_other_images_are_errors(pair):
@@ -747,7 +747,7 @@ def test_photographs_keep_within_their_megabytes(tmp_path):
 
 
 def sampled(diagnoses, groups=None) -> Page:
-    comparison = compare(diagnoses, replicates=20, groups=groups)
+    comparison = compare(diagnoses, replicates=4, groups=groups)
     numbers = to_json(diagnoses, {}, comparison_to_json(comparison), intervals_to_json(comparison))
     return page_of(diagnoses, numbers=numbers, gallery=None)
 
@@ -801,4 +801,4 @@ def test_classes_that_few_images_show_are_named():
     assert "1 class has objects in fewer than 50 images: rare (2)." in uncertainty(sampled([one]))
     figures = [PageFigure("Seen", "", SVG, "comparison")]
     assert "fewer than 50" not in uncertainty(page_of([one], figures=figures, gallery=None))
-    assert "fewer than" not in uncertainty(sampled([detector(truth_of(images=300))]))
+    assert "fewer than" not in uncertainty(sampled([detector(truth_of(images=100))]))

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from data.formats import read_detections, read_voc_folder
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import match
 from diagnosis.tide import (
@@ -17,6 +16,7 @@ from diagnosis.tide import (
     explain,
     tide,
 )
+from tests.diagnosis.scenes import real_records
 
 NAMES = [kind.name for kind in TIDE_ERRORS]
 
@@ -164,9 +164,7 @@ def test_boxes_off_the_grid_and_scores_all_different_are_as_in_tidecv():
 @pytest.mark.parametrize(("detector", "first"), [("darknet", 0), ("pytorch_yolo2", 1), ("yolov3", 2)])
 def test_real_detections_are_as_in_tidecv(shared_data, detector, first):
     """A third of VOC 2007 test for each detector: tidecv takes its time."""
-    whole = read_voc_folder(shared_data / "VOCdevkit" / "VOC2007", "test")
-    folder = shared_data / "detections" / detector
-    found = read_detections(folder, whole.images, whole.classes, sizes=whole.sizes)
+    whole, found = real_records(shared_data, detector)
     truth = whole.select(range(first, len(whole.images), 3))
     rows = np.flatnonzero(found.image_index % 3 == first)
     columns = (found.image_index[rows] // 3, found.labels[rows], found.scores[rows], found.boxes[rows])

@@ -27,6 +27,12 @@ from training.tasks.detection import main as train_detect
 
 Main = Callable[[Sequence[str]], int]
 
+UNPATCHED: list[tuple[type, str, Any]] = [
+    (type(DETECTION), "score", type(DETECTION).score),
+    (TrainingModule, "training_step", TrainingModule.training_step),
+]
+"""What tests replace, for the runs that all tests share."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -105,7 +111,10 @@ class SmallRun:
     def whole(self) -> tuple[Path, Result]:
         """A run with something shuffled, never stopped. Not to be changed."""
         out = self.folder / self.name / "shuffled"
-        result = self("--out", out, *self.shuffled, figures=True)
+        with pytest.MonkeyPatch.context() as patch:
+            for owner, name, method in UNPATCHED:
+                patch.setattr(owner, name, method)
+            result = self("--out", out, *self.shuffled, figures=True)
         assert result.code == 0, result.err
         return out, result
 
@@ -172,9 +181,8 @@ def few_shapes() -> Iterator[None]:
 
 
 @pytest.fixture
-def unscored(small_runs: dict[str, SmallRun], monkeypatch: pytest.MonkeyPatch) -> None:
+def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the scoring at the end of a detection run, which takes longer than the run."""
-    assert small_runs["detection"].whole  # made before, so that it is scored
     monkeypatch.setattr(type(DETECTION), "score", lambda *arguments, **named: None)
 
 

@@ -16,7 +16,7 @@ from diagnosis.breakdown import ERROR_TYPES
 from training.experiments.plan import Plan, Point, Run, state_of
 from training.experiments.schema import Variant
 
-__all__ = ["SHARES", "Curve", "Row", "baseline_of", "collect", "read_curve", "read_result"]
+__all__ = ["SHARES", "Row", "TrainingCurve", "baseline_of", "collect", "read_curve", "read_result"]
 
 SHARES = tuple(kind.name for kind in ERROR_TYPES)
 """Of a detector's detections, by what became of them."""
@@ -57,7 +57,7 @@ def baseline_of(rows: Sequence[Row], variant: Variant) -> Row | None:
 
 
 @dataclass(frozen=True)
-class Curve:
+class TrainingCurve:
     """Accuracies of a training in percent by epoch, counted from 1; NaN if an epoch has none."""
 
     epochs: tuple[int, ...]
@@ -107,7 +107,7 @@ def _percent(value: float | None) -> float:
     return math.nan if value is None else 100 * value
 
 
-def read_curve(run_folder: Path) -> Curve:
+def read_curve(run_folder: Path) -> TrainingCurve:
     """The curve of a training, from ``logs/csv/metrics.csv``; empty if that is absent."""
     file = run_folder / "logs" / "csv" / "metrics.csv"
     train: dict[int, list[float]] = defaultdict(list)
@@ -120,7 +120,7 @@ def read_curve(run_folder: Path) -> Curve:
                 if row.get("val/accuracy"):
                     validation[int(row["epoch"])] = 100 * float(row["val/accuracy"])
     epochs = sorted({*train, *validation})
-    return Curve(
+    return TrainingCurve(
         tuple(epoch + 1 for epoch in epochs),
         tuple(statistics.fmean(train[epoch]) if train[epoch] else math.nan for epoch in epochs),
         tuple(validation.get(epoch, math.nan) for epoch in epochs),

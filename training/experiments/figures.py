@@ -29,7 +29,7 @@ from diagnosis.figures.style import (
     text_width,
     write_beside,
 )
-from training.experiments.collect import Curve, Row, baseline_of, read_curve
+from training.experiments.collect import Row, TrainingCurve, baseline_of, read_curve
 from training.experiments.paper import paper_accuracy, reported
 from training.experiments.plan import Plan
 from training.experiments.schema import Variant, architecture_label, layers_of, modified_percent
@@ -71,7 +71,7 @@ MIN_LABELLED_PERCENT = 6.0
 
 def draw(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     """The figure of an experiment, with the results that there are; training curves are read in `folder`."""
-    return styled(FIGURES[plan.experiment.draw])(plan, rows, folder)
+    return styled(FIGURE_OF_FORM[plan.experiment.draw])(plan, rows, folder)
 
 
 # ---------------------------------------------------------------- accuracy against what is modified
@@ -244,7 +244,7 @@ def training_curves(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     return figure
 
 
-def _draw_curves(axes: Axes, curves: Sequence[Curve], colour: str) -> int:
+def _draw_curves(axes: Axes, curves: Sequence[TrainingCurve], colour: str) -> int:
     """The mean curve of several seeds, with their standard deviation as a band; returns the last epoch."""
     curves = [curve for curve in curves if curve.epochs]
     if not curves:
@@ -402,7 +402,7 @@ def _write_shares(axes: Axes, row: Row) -> None:
         draw_text(axes, paper, y, f"{known.value:g}" if known else "–", TEXT_POINTS, ha="right")
 
 
-FIGURES: dict[str, Callable[[Plan, Sequence[Row], Path], Figure]] = {
+FIGURE_OF_FORM: dict[str, Callable[[Plan, Sequence[Row], Path], Figure]] = {
     "curves": training_curves,
     "percent": against_percent,
     "single_layer": against_layer,

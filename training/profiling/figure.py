@@ -39,7 +39,7 @@ SIZE_LABEL_POINTS = -21.0, -23.5, -38.0
 MAX_TICKS, MAX_SMALL_TICKS = 34, 6
 
 
-class Curve(NamedTuple):
+class ProfileLine(NamedTuple):
     """A line of the figure."""
 
     method: ProfileMethod
@@ -49,7 +49,7 @@ class Curve(NamedTuple):
     """Matplotlib's properties, without the size of the markers."""
 
 
-def curves_of(profile: Profile) -> list[Curve]:
+def curves_of(profile: Profile) -> list[ProfileLine]:
     """The lines that a profile has, in the order of the legend: patches by size, then other methods."""
     variants = {(row.method, row.patch) for row in profile.rows if row.layer != BASELINE}
     methods = sorted(METHODS.items(), key=lambda item: not item[1].needs_patch)
@@ -60,7 +60,7 @@ def curves_of(profile: Profile) -> list[Curve]:
             colour, marker = (row.colour, row.marker) if patch is None else patch_style(patch)
             colour = WHOLE_MAP_COLOUR if name in whole_maps else colour
             line = {"color": colour, "linestyle": row.dashes, "marker": marker, "linewidth": 1.6}
-            curves.append(Curve(method, patch, row.removes.format(patch=patch), line))
+            curves.append(ProfileLine(method, patch, row.removes.format(patch=patch), line))
     return curves
 
 
@@ -122,7 +122,7 @@ def _draw_measure(
     axes: Axes,
     profile: Profile,
     measure: str,
-    curves: Sequence[Curve],
+    curves: Sequence[ProfileLine],
     chance: Mapping[str, float],
     *,
     marker_size: float,
@@ -159,7 +159,7 @@ def _draw_measure(
     return levels
 
 
-def points_of(profile: Profile, curve: Curve, measure: str) -> list[ProfileRow]:
+def points_of(profile: Profile, curve: ProfileLine, measure: str) -> list[ProfileRow]:
     """The rows of a line; that of a patch size ends with the first map that is no larger."""
     found = [profile.at(layer, curve.method, curve.patch, measure) for layer in profile.layers]
     rows = [row for row in found if row is not None and not math.isnan(row.mean)]
