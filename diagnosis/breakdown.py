@@ -54,9 +54,9 @@ class ErrorType:
     Parameters
     ----------
     name
-        In results.
+        Its key in JSON and tables.
     colour
-        Everywhere.
+        Its colour in all figures.
     explanation
         In one sentence.
     label
@@ -65,6 +65,9 @@ class ErrorType:
         In a sentence, in the plural: "localization errors".
     clause
         In a sentence, after its share of the detections: "are correct".
+    fate
+        What has become of an object that such a detection refers to, for :mod:`diagnosis.flow`; empty if it
+        refers to none.
     """
 
     name: str
@@ -73,6 +76,7 @@ class ErrorType:
     label: str
     subject: str
     clause: str = ""
+    fate: str = ""
 
 
 # At least 30 apart (CIE76) from each other in normal, protan, deutan and tritan vision (Machado et al.,
@@ -86,6 +90,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
         "correct",
         "correct detections",
         "are correct",
+        "A correct detection has taken it.",
     ),
     ErrorType(
         "localization",
@@ -94,6 +99,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
         "localization",
         "localization errors",
         "localization errors",
+        "Only localization errors of its class lie on it: seen, but in the wrong place.",
     ),
     ErrorType(
         "similar",
@@ -102,6 +108,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
         "similar",
         "confusions with similar classes",
         "on objects of a similar class",
+        "Only detections of other classes lie on it, one of them of a similar class.",
     ),
     ErrorType(
         "other",
@@ -110,6 +117,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
         "other",
         "confusions with other classes",
         "of another class",
+        "Only detections of classes that are not similar lie on it.",
     ),
     ErrorType(
         "background",
@@ -123,6 +131,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
 
 CORRECT, LOCALIZATION, SIMILAR, OTHER, BACKGROUND = range(len(ERROR_TYPES))
 UNCOUNTED = -1
+"""Type of a detection in a crowd region, which counts for nothing."""
 NONE = -1
 """Index of no object and no class."""
 
@@ -131,7 +140,7 @@ Top = int | float | Literal["all"] | ArrayLike | None
 many times its objects; an array: one number for each class; "all"."""
 
 DEPTH_MARGIN = 1.25
-"""How much deeper than its top a ranking is searched at first: a resample may hold fewer copies of it."""
+"""How much deeper than its top a ranking is searched at first: in a replicate fewer may count."""
 
 
 # ---- the error type of each detection --------------------------------------------------------
@@ -158,12 +167,12 @@ def pie_error_types(
 ) -> PieErrorTypes:
     """The error type of every detection by the pie scheme, for counts and shares (rules, section 3).
 
-    Where a false positive overlaps objects of several other classes, the largest overlap decides: the
-    one with the object matched weakly in that class or, where none is free, the largest.
+    Where a false positive overlaps objects of several other classes, the class with the largest overlap
+    counts: the overlap with the object that it is weakly matched to or, where none is free, the largest.
     A detection's type does not depend on those ranked below it. Cached by the arguments.
     """
     key = ("pie_error_types", similar.tobytes(), strong, weak)
-    return matching.once(key, lambda: _pie_error_types(matching, similar, strong, weak))
+    return matching.cached(key, lambda: _pie_error_types(matching, similar, strong, weak))
 
 
 def _pie_error_types(
@@ -211,7 +220,7 @@ def flag_error_types(
         ``(M,)`` indices into :data:`ERROR_TYPES`; −1 as in :class:`PieErrorTypes`.
     """
     key = ("flag_error_types", similar.tobytes(), strong, weak)
-    return matching.once(key, lambda: _flag_error_types(matching, similar, strong, weak))
+    return matching.cached(key, lambda: _flag_error_types(matching, similar, strong, weak))
 
 
 def _flag_error_types(
@@ -406,8 +415,8 @@ def break_down(
 class BreakdownStatistic:
     """The error types among the top detections, as a function of how often each image counts.
 
-    The top of a class follows the weights: as many detections, copies counted, as its objects (or what `top`
-    says of them). Where the cut falls among the copies of one detection, only those above it count.
+    The top of a class follows the weights: as many detections, each with the weight of its image, as its
+    objects (or what `top` says of them). Where the cut falls within one weight, only a part of it counts.
 
     Parameters
     ----------
@@ -461,7 +470,7 @@ class BreakdownStatistic:
         return counts
 
     def tops(self, weights: Weights | None = None) -> NDArray[np.int64]:
-        """``(r, C)`` how many detections count, copies and all."""
+        """``(r, C)`` how many detections count, by weight."""
         objects, top = self._objects(weights), self._top
         if top is None:
             return objects
@@ -498,7 +507,7 @@ def _checked_top(matching: Matching, top: Top) -> NDArray[np.number] | str | Non
 
 
 def _counted(weights: Weights, images: NDArray[np.int64], tops: NDArray[np.int64]) -> NDArray[np.float64]:
-    """``(r, n)`` how many copies of the first n detections of a ranking lie within the top.
+    """``(r, n)`` how much of the weight of each of the first n detections lies within the top.
 
     The ranking is searched only as deep as the deepest of the r tops needs: n is at most twice that.
     """

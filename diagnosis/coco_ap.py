@@ -127,7 +127,7 @@ def _labels(matching: Matching, size: str, max_detections: int) -> tuple[CocoLab
         pairs = CocoLabels(matching, COCO_SIZES[size], max_detections)
         return pairs, [pairs.at(iou) for iou in COCO_IOUS]
 
-    return matching.once(("coco", size, max_detections), compute)
+    return matching.cached(("coco", size, max_detections), compute)
 
 
 def coco_ap(hits: Hits, objects: NDArray[np.int64]) -> NDArray[np.float64]:

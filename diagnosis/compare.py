@@ -32,7 +32,7 @@ LABELS: dict[str, str] = {
     **{f"impact/{variant.name}": variant.label for variant in IMPACT_VARIANTS},
     **{f"map/{name}": kind.mean for name, kind in AP_KINDS.items()},
 }
-"""What quantities are called whose name does not say it."""
+"""Display names of quantities whose key is not readable."""
 
 
 BIASED = ("map", "tide", "impact", "dap")
@@ -42,9 +42,9 @@ BIAS_OF_ALL = 1 / (math.sqrt(2) - 1)
 """Bias of all images, as a multiple of what it grows by from all images to their halves. Bias that falls with
 the square root of the number of images grows by a factor of √2."""
 COSTS = ("impact", "dap")
-"""Sections of gains: near zero and skewed as counts of rare events are, so that the way up is a ratio."""
-LONGEST_RATIO = 4.0
-"""By how much the ratio makes the way up longer, at most."""
+"""Sections of gains: near zero and right-skewed, so the upper half of an interval is on a log scale."""
+MAX_WIDENING = 4.0
+"""Upper limit of what the log scale adds to the upper half, as a factor."""
 FRACTIONS = ("share", "pooled", "map", "tide")
 """Sections of numbers from 0 to 1."""
 
@@ -66,7 +66,7 @@ def quantity_name(quantity: str) -> str:
 
 
 def p_value(p: float, replicates: float) -> str:
-    """A p-value with its sign of relation, as wide for every one; "≤" where fewer replicates cannot tell.
+    """A p-value with its sign of relation, of fixed width; "≤" at the smallest value that it can have.
 
     `replicates` resamples cannot give less than 2 / (replicates + 1): there p is known from above alone.
 
@@ -267,7 +267,7 @@ class Comparison:
             low, high = low - max(bias, 0.0), high - min(bias, 0.0)
         if section in COSTS and value > 0:
             up = high - value
-            high = value + min(value * math.expm1(min(up / value, LONGEST_RATIO)), LONGEST_RATIO * up)
+            high = value + min(value * math.expm1(min(up / value, MAX_WIDENING)), MAX_WIDENING * up)
         if section in FRACTIONS:
             low, high = max(low, 0.0), min(high, 1.0)
         return low, high, missing
@@ -372,16 +372,21 @@ def compare(
     every = [statistic for mine in made for statistic in mine]
     samples_of = resample(every, images, replicates=replicates, seed=seed, progress=progress)
     values_of = [statistic(np.ones((1, images), dtype=np.int32)) for statistic in every]
-    each = len(made[0])
+    statistics_each = len(made[0])
 
     by_class, values, samples, run_values = set(), {}, {}, {}
-    for place in range(each):
+    for place in range(statistics_each):
         for quantity, example in values_of[place].items():
             if example.ndim == 2:
                 by_class.add(quantity)
             # (S, 1, K) and (S, R, K) of the S detectors
             exact, redrawn = (
-                np.stack([part[quantity].reshape(len(part[quantity]), -1) for part in parts[place::each]])
+                np.stack(
+                    [
+                        part[quantity].reshape(len(part[quantity]), -1)
+                        for part in parts[place::statistics_each]
+                    ]
+                )
                 for parts in (values_of, samples_of)
             )
             run_values[quantity] = tuple(exact[list(runs), 0] for runs in members.values())

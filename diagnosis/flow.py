@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION, OTHER, SIMILAR, WEAK
+from diagnosis.breakdown import CORRECT, ERROR_TYPES, WEAK
 from diagnosis.record import Diagnosis, check_same_truth
 
 __all__ = ["FATES", "Fate", "Flow", "fates", "flow"]
@@ -32,18 +32,7 @@ class Fate:
 
 
 FATES: tuple[Fate, ...] = (
-    Fate("correct", ERROR_TYPES[CORRECT].colour, "A correct detection has taken it."),
-    Fate(
-        "localization",
-        ERROR_TYPES[LOCALIZATION].colour,
-        "Only localization errors of its class lie on it: seen, but in the wrong place.",
-    ),
-    Fate(
-        "similar",
-        ERROR_TYPES[SIMILAR].colour,
-        "Only detections of other classes lie on it, one of them of a similar class.",
-    ),
-    Fate("other", ERROR_TYPES[OTHER].colour, "Only detections of classes that are not similar lie on it."),
+    *(Fate(error.name, error.colour, error.fate) for error in ERROR_TYPES if error.fate),
     Fate("missed", "#222222", "No counted detection speaks for it."),
 )
 """All but the last have the name of the error type of the detection that refers to the object."""

@@ -90,7 +90,7 @@ def argsort_descending(values: NDArray[np.float64]) -> NDArray[np.int64]:
     keys = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
     order = _sort_digit(keys.astype(np.uint16), None)
     order = _sort_digit((keys >> np.uint32(RADIX_BITS)).astype(np.uint16), order)
-    # Networks give out single precision, which has half the digits. What it does not tell apart:
+    # Scores are usually float32: sort those first, then the runs that float32 does not tell apart.
     ranked = values[order]
     if (ranked[1:] > ranked[:-1]).any():
         short = short[order]
@@ -278,7 +278,7 @@ class Matching:
         """Groups of a detection with objects of its own class."""
         return np.flatnonzero(self.group_label == self.detections.labels[self.group_detection])
 
-    def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
+    def cached(self, key: Hashable, compute: Callable[[], Result]) -> Result:
         """What `compute` returns, cached by `key`: several analyses ask for the same."""
         if key not in self._known:
             self._known[key] = compute()
@@ -291,7 +291,7 @@ class Matching:
 
     @property
     def cells(self) -> int:
-        """Columns of the widest array, one row a resample, in which a statistic counts: it bounds the memory.
+        """Width of a statistic's largest temporary array, one row a replicate: bounds the memory.
 
         That is the detections of the largest class, or all objects if they are more.
         """
@@ -684,7 +684,7 @@ def assign(matching: Matching, threshold: float) -> Assignment:
         matched = take_objects(matching, threshold, own)
         return _assignment(matching, threshold, own, matched, matching.group_start[own])
 
-    return matching.once(("assign", threshold), compute)
+    return matching.cached(("assign", threshold), compute)
 
 
 def assign_devkit(matching: Matching, threshold: float = 0.5) -> Assignment:
@@ -705,7 +705,7 @@ def assign_devkit(matching: Matching, threshold: float = 0.5) -> Assignment:
         matched = hit & ((rank == first[objects]) | matching.ignored[objects])
         return _assignment(unclipped, threshold, own, np.where(matched, largest, -1), largest)
 
-    return matching.once(("assign_devkit", threshold), compute)
+    return matching.cached(("assign_devkit", threshold), compute)
 
 
 def _assignment(

@@ -42,7 +42,7 @@ from diagnosis.worst_cases import WorstCases, worst_cases
 __all__ = ["Diagnosis", "check_same_truth", "diagnose"]
 
 WORST_CASES = 5
-"""Errors of each type, objects found last and objects missed that are named for each class."""
+"""How many errors of each type, late hits and missed objects are listed for each class."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,7 +69,7 @@ class Task(ABC):
         """A folder name that tells runs apart: the same for every process of a run."""
 
     def complete(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """From the model options that an evaluation changes to all that follow from them."""
+        """The changes of an evaluation, with the model options that they imply."""
         return dict(changes)
 
     @abstractmethod

@@ -38,7 +38,7 @@ def lost_peer(error: RuntimeError) -> bool:
 
 @contextmanager
 def as_input_error() -> Iterator[None]:
-    """Make of what Lightning says about its arguments an InputError."""
+    """Turn Lightning's errors about its arguments into an InputError."""
     try:
         yield
     except MisconfigurationException as error:

@@ -36,7 +36,7 @@ NO_INDEX = -1
 """The index of what is unknown or ambiguous."""
 
 MOST_COMPARED, LONGEST_COMPARED = 20_000, 200
-"""Names, and characters of one, that are searched for the one that was probably meant."""
+"""Limits of the search for a similar name: number of names, characters of each."""
 
 LARGEST_NUMBER = 1 << 63
 """From here on no number of a file is an id."""
@@ -52,7 +52,7 @@ class Lookup(dict[Key, int]):
     index
         What is known.
     routes
-        The ways in which any other key leads to indices, those that are trusted most alone.
+        Finds the matches of any other key; only the most trusted ones.
 
     Examples
     --------

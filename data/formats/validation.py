@@ -60,15 +60,15 @@ that a file that counts from 0 is noticed instead of being read one pixel off.""
 LONGEST_VALUE = 60  # characters of a value in a message
 
 SAMPLED_BOXES = 2000
-"""The surest detections, by which the form of the boxes is judged."""
+"""The form of the boxes is judged by this many detections, those of the highest scores."""
 SMALLEST_IMAGE_PIXELS = 8
 """In a larger image a set of boxes whose coordinates are all at most 1 is one of fractions."""
 OVERHANG = 0.02
 """Share of the image's size by which a box may leave it and still count as one inside."""
 FEW_FIT, NEARLY_ALL_FIT = 0.5, 0.95
-"""Shares of boxes inside their images by which one form of boxes is implausible, another plausible."""
+"""Shares of boxes inside their images: below the first a form is doubtful, above the second likely."""
 FOUND_IOU, FOUND_SHARE, FOUND_FACTOR = 0.5, 0.2, 2
-"""Another form of boxes is plausible where it finds so large a share of objects, so many times as many."""
+"""Another form is likely if its boxes find this share of the objects, and this many times as many."""
 
 Problem: TypeAlias = tuple[str, str, str]
 """What was found, what was expected, and the kind of fault for the counts: ``on an unknown image``."""

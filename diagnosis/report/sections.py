@@ -153,7 +153,9 @@ def _impact(detectors: Sequence[Json], letters: Sequence[str]) -> list[Block]:
         for variant in IMPACT_VARIANTS:
             changed = variant.name.partition("_")[2].removeprefix("pure_")
             if changed:  # all of them but "all", the detections as they are
-                kind = next((kind.name for kind in ERROR_TYPES if changed.startswith(kind.name)), "")
+                kind = max(
+                    (kind.name for kind in ERROR_TYPES if changed.startswith(kind.name)), key=len, default=""
+                )
                 gains = [_mean(_gains(detector, variant.name, key, base)) for detector in detectors]
                 groups.append((variant.label, variant.explanation, kind, gains))
         if any(value is not None for *_, values in groups for value in values):

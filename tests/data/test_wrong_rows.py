@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import data.formats
 from data.formats import read_coco, read_coco_detections, read_table, read_yolo, read_yolo_detections
 from data.formats.voc import read_detections
 from data.records import GroundTruth, InputError
@@ -178,3 +179,8 @@ def test_named_or_dropped_and_counted(tmp_path: Path, name: str, wrong: Any, fou
         left_out = f"2 of 5 {form.things} left out"
     with pytest.warns(UserWarning, match=left_out):
         assert len(form.read(path, True)) == 3
+
+
+def test_every_public_name_of_the_formats_is_there():
+    for name in data.formats.__all__:
+        assert getattr(data.formats, name).__doc__ or name.isupper(), name

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from data.records import InputError
+from training.experiments.figures import FIGURE_OF_FORM
 from training.experiments.plan import Overrides, make_plan
-from training.experiments.schema import read_experiment
+from training.experiments.schema import FORMS, read_experiment
 
 START = "title: A\ndraw: percent\n"
 
@@ -23,6 +24,10 @@ def test_every_experiment_of_the_paper_is_sound_and_says_command_cost_and_score(
         assert "GPU" in comment
         assert "To expect (paper" in comment
         make_plan(read_experiment(file), Overrides(roots={"": "data"}))
+
+
+def test_every_form_is_drawn() -> None:
+    assert set(FORMS) == set(FIGURE_OF_FORM)
 
 
 @pytest.mark.parametrize(
