@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ __all__ = [
     "own_image_size",
     "shuffle_input",
     "trunk",
+    "unaverage_input",
     "unshuffle_input",
 ]
 
@@ -154,14 +155,24 @@ def shuffle_input(module: nn.Module, shuffle: nn.Module) -> None:
 def unshuffle_input(module: nn.Module) -> None:
     """The inverse of :func:`shuffle_input`."""
     del module.input_shuffle
-    for number in [key for key, hook in module._forward_pre_hooks.items() if hook is _shuffle_hook]:
-        del module._forward_pre_hooks[number], module._forward_pre_hooks_with_kwargs[number]
+    _remove_hook(module, _shuffle_hook)
 
 
 def average_input(module: nn.Module) -> None:
     """Let `module` see its first input averaged to one position, by its child `input_average`."""
     module.add_module("input_average", nn.AdaptiveAvgPool2d(1))
     module.register_forward_pre_hook(_average_hook, with_kwargs=True)
+
+
+def unaverage_input(module: nn.Module) -> None:
+    """The inverse of :func:`average_input`."""
+    del module.input_average
+    _remove_hook(module, _average_hook)
+
+
+def _remove_hook(module: nn.Module, hook: Callable[..., Any]) -> None:
+    for number in [key for key, found in module._forward_pre_hooks.items() if found is hook]:
+        del module._forward_pre_hooks[number], module._forward_pre_hooks_with_kwargs[number]
 
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]

@@ -24,8 +24,17 @@ from torch import nn
 from torch.jit import ScriptModule
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.utils import skip_init
+from torch.nn.utils.parametrize import is_parametrized
 
-from detector.input_hooks import Example, average_input, input_shapes, shuffle_input, trunk, unshuffle_input
+from detector.input_hooks import (
+    Example,
+    average_input,
+    input_shapes,
+    shuffle_input,
+    trunk,
+    unaverage_input,
+    unshuffle_input,
+)
 from detector.layers import (
     PLACES,
     FullyConnected,
@@ -482,23 +491,53 @@ def _average_and_connect(network: nn.Module, selection: Selection, example: Exam
     else:
         inner = _chain_from(network, layers[first])
     new_of: dict[nn.Module, nn.Module] = {}  # a module used in several places is replaced by one
-    for _, module in inner:
+    for name, module in inner:
         if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1:
+            _check_ordinary(name, module)
             new_of.setdefault(module, fully_connected(module))
         elif isinstance(module, _POOLING):
             new_of.setdefault(module, nn.Identity())
+    if not in_blocks and (
+        missed := [layer for layer in chosen if layer not in {module for _, module in inner}]
+    ):
+        raise ValueError(
+            f"method 'gap_fc': found {len(missed)} of {len(chosen)} layers in other blocks than the first; "
+            "expected a ResNet of torchvision's blocks, or convolutions in one nn.Sequential as in VGG; "
+            "shuffle instead"
+        )
     changes = [(name, module) for name, module in inner if module in new_of]
     for name, module in changes:
         network.set_submodule(name, new_of[module])
-    average_input(new_of.get(layers[first], layers[first]))
-    if in_blocks:
+    start = new_of.get(layers[first], layers[first])
+    average_input(start)
+    if selection.shapes is None:
         return
     try:  # the module after the chain may need a larger map
-        input_shapes(network, example)
+        shapes = input_shapes(network, example)
+        seen = list(shapes.items())
+        place = next((number for number, (module, _) in enumerate(seen) if module is start), len(seen))
+        for module, shape in seen[place:]:  # a shortcut around the layers would bring the larger map back
+            if len(shape) == 4 and shape[2:] != (1, 1):
+                found = next(name for name, part in network.named_modules() if part is module)
+                size = "x".join(map(str, shape))
+                raise ValueError(f"found {found}, which sees {size} even so; expected 1x1; shuffle instead")
     except ValueError as error:
         for name, module in changes:
             network.set_submodule(name, module)
+        unaverage_input(start)
         raise ValueError(f"method 'gap_fc': {error}") from error
+
+
+def _check_ordinary(name: str, convolution: nn.Conv2d) -> None:
+    """Raise ValueError for a convolution that is more than its weight, which its replacement would not be."""
+    own_forward = (type(convolution).forward, type(convolution)._conv_forward)
+    hooked = convolution._forward_pre_hooks or is_parametrized(convolution)
+    if hooked or own_forward != (nn.Conv2d.forward, nn.Conv2d._conv_forward):
+        what = "with a parametrization or a hook" if hooked else f"of class {type(convolution).__name__}"
+        raise ValueError(
+            f"method 'gap_fc': found {name}, a convolution {what}; expected plain ones (without weight_norm, "
+            "say): remove it first, or shuffle instead"
+        )
 
 
 def _chain_from(network: nn.Module, first: nn.Module) -> list[tuple[str, nn.Module]]:

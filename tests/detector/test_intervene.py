@@ -400,6 +400,51 @@ def test_gap_fc_in_a_network_of_another_author() -> None:
     assert flat(x).shape == (1, 2)
 
 
+@pytest.mark.parametrize("kind", ["mobilenet_v2", "mnasnet0_5", "regnet_x_400mf"])
+def test_gap_fc_of_all_layers_or_of_none(kind: str) -> None:
+    network = getattr(torchvision.models, kind)(num_classes=2).eval()
+    before = dict(network.named_modules())
+    for last in (2, 4):
+        with pytest.raises(ValueError, match=r"method 'gap_fc': found .*; expected .*shuffle instead"):
+            modify_layers(network, "gap_fc", last=last, example=64)
+    assert dict(network.named_modules()) == before
+    assert not any(module._forward_pre_hooks for module in before.values())
+
+
+class Residual(nn.Sequential):
+    """As in ConvMixer: what leaves the convolutions is added to what enters them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.inside(x)  # type: ignore[no-any-return]
+
+
+def test_gap_fc_with_a_way_around_it_is_taken_back() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), Residual(), nn.Conv2d(4, 2, 1)).eval()
+    before, expected = dict(network.named_modules()), network(IMAGES)
+    with pytest.raises(ValueError, match="found 2, which sees 1x4x32x32 even so; expected 1x1; shuffle inst"):
+        modify_layers(network, "gap_fc", last=1, example=32)
+    assert dict(network.named_modules()) == before
+    assert network(IMAGES).equal(expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+def test_gap_fc_of_a_convolution_with_weight_norm_is_refused(norm: Callable[[nn.Module], nn.Module]) -> None:
+    network = thin("resnet18")
+    norm(network.layer4[1].conv2)
+    names = list(network.state_dict())
+    with pytest.raises(
+        ValueError, match=r"found layer4\.1\.conv2, a convolution with a parametrization or a h"
+    ):
+        modify_layers(network, "gap_fc", last=2)
+    assert list(network.state_dict()) == names
+    assert not changed_places(network)
+
+
 def test_gap_fc_where_a_module_is_in_several_places() -> None:
     torch.manual_seed(0)
     pool, shared = nn.MaxPool2d(3, 2, 1), nn.Conv2d(4, 4, 3, padding=1)
