@@ -19,6 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Detections", "GroundTruth", "InputError", "InputWarning"]
 
+EXTENT_ROUNDING = 1e-6
+"""How far width and height may differ from those of the corners, as a share of the largest coordinate."""
+
 UNKNOWN = -1
 """In an integer attribute column (``truncated``, ``occluded``): not annotated."""
 
@@ -146,9 +149,18 @@ def _ids(name: str, values: Iterable[int | str], count: int, of: str) -> tuple[i
 
 
 def _extents(values: ArrayLike | None, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``(N, 2)`` width and height; not below 0."""
-    given = boxes[:, 2:] - boxes[:, :2] if values is None else np.maximum(values, 0.0)
-    return _column("extents", given, np.float64, (len(boxes), 2))
+    """``(N, 2)`` width and height, those of the boxes but for rounding."""
+    measured = boxes[:, 2:] - boxes[:, :2]
+    if values is None:
+        return _column("extents", measured, np.float64, (len(boxes), 2))
+    column = _column("extents", np.maximum(values, 0.0), np.float64, (len(boxes), 2))
+    rounding = EXTENT_ROUNDING * np.maximum(np.abs(boxes).max(axis=1, keepdims=True, initial=0.0), 1.0)
+    wrong = ~(np.abs(column - measured) <= rounding).all(axis=1)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        expected = f"those of the box: {measured[row].tolist()}"
+        raise InputError(f"extents[{row}]", str(column[row].tolist()), expected)
+    return column
 
 
 def _check_boxes(boxes: NDArray[np.float64], *, allow_empty: bool) -> None:

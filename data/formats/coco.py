@@ -45,6 +45,7 @@ from data.formats.validation import (
     check_objects,
     detection_problems,
     detections_of,
+    extents_of,
     prefer_names,
     shown,
     valid_rows,
@@ -568,7 +569,8 @@ def read_coco_detections(
     )
     sized = read_as.form != "xyxy"
     unsure = None if box_format or normalized else (given, read_as)
-    rows = Rows(image_index, labels, boxes, where, problems, scores, sized, unsure)
+    extents = extents_of(given, read_as)
+    rows = Rows(image_index, labels, boxes, where, problems, scores, sized, unsure, extents)
     return detections_of(truth, rows, faults)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data.formats import from_predictions, read_coco, read_coco_detections
-from data.records import Detections, GroundTruth
+from data.records import Detections, GroundTruth, InputError
 from diagnosis import assign, average_precision, diagnose, match, sentences, table, to_json, write_results
 from diagnosis.__main__ import main
 from diagnosis.coco_ap import coco_table
@@ -239,6 +239,13 @@ def test_kind_08_the_area_of_a_detection_is_that_of_the_file(tmp_path):
     results = [(1, 1, [32.02, 10, 32, 32], 0.9), (1, 1, [200, 200, 20, 20], 0.8)]
     truth, found = coco(tmp_path, [image(1)], [(1, 1, [200, 200, 20, 20])], results)
     assert coco_table(match(truth, found)).ap_small[0] == pytest.approx(0.5)
+
+
+def test_kind_08_width_and_height_are_those_of_the_box():
+    columns = ["a"], ["dog"], [0], [0], [0.5], [[0, 0, 10, 10]]
+    assert Detections(*columns, extents=[[10, 10 + 1e-9]]).extents.tolist() == [[10, 10 + 1e-9]]
+    with pytest.raises(InputError, match=r"extents\[0\]: found \[10.0, 11.0\]; expected those of the box"):
+        Detections(*columns, extents=[[10, 11]])
 
 
 def pycocotools_scores(folder):
