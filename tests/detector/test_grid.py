@@ -191,6 +191,12 @@ def test_centre_on_the_right_and_lower_border() -> None:
     assert boxes[0, 1, 1, 0].tolist() == [40, 30, 40, 50]
 
 
+def test_centre_outside_of_the_image_is_in_the_nearest_cell() -> None:
+    columns = gather_targets([objects(boxes=[[-30.0, -50.0, 10.0, 10.0]], labels=[0])], CPU)
+    targets = encode(*columns, images=1, image_size=(40, 40), grid=(2, 2))
+    assert targets.positive[0].tolist() == [[True, False], [False, False]]
+
+
 @quick
 @given(st.integers(1, 12), st.integers(0, 10_000))
 def test_shared_cells_against_a_loop(count: int, seed: int) -> None:
@@ -228,11 +234,14 @@ def test_columns_of_a_batch() -> None:
     assert labels.tolist() == [1, 2, 0]
     assert index.tolist() == [0, 0, 2]
     assert difficult.tolist() == [False, True, False]
+    other = {"boxes": torch.ones(1, 4, dtype=torch.float64), "labels": torch.ones(1, dtype=torch.int32)}
+    sent = gather_targets([other], torch.device("meta"))
     none = gather_targets([], CPU)
     assert [tuple(column.shape) for column in none] == [(0, 4), (0,), (0,), (0,)]
     types = [torch.float32, torch.int64, torch.int64, torch.bool]
     assert [column.dtype for column in (boxes, labels, index, difficult)] == types
     assert [column.dtype for column in none] == types
+    assert [(column.dtype, column.device.type) for column in sent] == [(kind, "meta") for kind in types]
 
 
 @pytest.mark.parametrize(("name", "values"), [("boxes", [[1, 2, 3, 4]] * 3), ("difficult", [True])])
@@ -297,6 +306,10 @@ def test_classes_do_not_suppress_each_other() -> None:
     (found,) = non_maximum_suppression(boxes, scores, 0.5, 0.5, 10)
     assert found["labels"].tolist() == [0, 1]
     assert found["scores"].equal(torch.tensor([0.9, 0.7]))
+    (found,) = non_maximum_suppression(boxes, scores, 0.7, 0.5, 10)
+    assert found["labels"].tolist() == [0, 1]  # a score of the threshold itself stays
+    with pytest.raises(ValueError, match="zip"):
+        non_maximum_suppression(boxes, scores[:0], 0.5, 0.5, 10)
 
 
 def test_many_candidates_are_treated_like_few() -> None:

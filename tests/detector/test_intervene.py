@@ -137,6 +137,8 @@ def test_the_short_form_is_the_same(method: Any) -> None:
     short = shuffle_layers(on_meta(resnet50), "last", method, **OPTIONS[method])
     found = [[(type(s), s.key, repr(s)) for s in shuffles(network)] for network in (long, short)]
     assert found[0] == found[1] == [(SHUFFLES[method], (16, n), repr(next(shuffles(long)))) for n in (1, 0)]
+    alone = shuffle_layers(on_meta(resnet50), "last", method, shortcut=False, **OPTIONS[method])
+    assert [shuffle.key for shuffle in shuffles(alone)] == [(16, 1)]
 
 
 def test_of_a_detector_the_backbone_is_shuffled() -> None:
@@ -443,6 +445,22 @@ def test_gap_fc_of_a_convolution_with_weight_norm_is_refused(norm: Callable[[nn.
         modify_layers(network, "gap_fc", last=2)
     assert list(network.state_dict()) == names
     assert not changed_places(network)
+
+
+class OfOneSize(nn.Sequential):
+    """Takes images of 16 pixels alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[-1] == 16
+        return super().forward(x)  # type: ignore[no-any-return]
+
+
+def test_gap_fc_runs_the_network_with_the_example_and_replaces_kernels_of_two() -> None:
+    network = OfOneSize(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 2)), nn.AdaptiveAvgPool2d(1))
+    with pytest.raises(ValueError, match="found layers that do not count of 1; expected the last ones"):
+        modify_layers(network, "gap_fc", names=["0.0"], example=16)
+    modify_layers(network, "gap_fc", last=1, example=16)
+    assert changed_places(network) == ["0.1", "0.1.input_average"]
 
 
 def test_gap_fc_where_a_module_is_in_several_places() -> None:

@@ -185,6 +185,16 @@ def test_where_no_box_overlaps_the_nearest_is_responsible() -> None:
         assert loss.centre.item() == pytest.approx(5 * 2 * 2.5**2)
 
 
+def test_an_overlap_in_another_cell_does_not_choose_the_box() -> None:
+    # Two cells of one column: in the upper one no box overlaps the object, in the lower one both do.
+    outputs = torch.zeros(1, 13, 2, 1, dtype=torch.float64)
+    outputs[0, :, 0, 0] = torch.tensor([9.0, 9.0, 0.1, 0.1, 0.5, 3.0, 3.0, 0.1, 0.1, 0.25, 0, 0, 0])
+    outputs[0, :, 1, 0] = torch.tensor([0.5, 0.5, 0.5, 0.5, 0.0, 0.5, 0.5, 0.5, 0.5, 0.0, 0, 0, 0])
+    objects: list[Object] = [(0, (40.0, 12.0, 50.0, 18.0), 0, False), (0, (40.0, 42.0, 50.0, 48.0), 0, False)]
+    loss = yolo_loss(split_outputs(outputs, 2), lay(objects, 1, (2, 1)))
+    assert loss.centre.item() == pytest.approx(5 * 2 * 2.5**2)
+
+
 def test_confidence_target_carries_no_gradient() -> None:
     outputs = cell_of([0.4, 0.5, 0.7, 0.6, 0.2])
     loss = loss_of(outputs, [OBJECT], 1)

@@ -256,7 +256,8 @@ def test_draws_of_a_module(make: Callable[..., Shuffle]) -> None:
 @each_module
 @pytest.mark.parametrize(("in_training", "in_evaluation"), list(product([True, False], repeat=2)))
 def test_modes(make: Callable[..., Shuffle], in_training: bool, in_evaluation: bool) -> None:
-    x = numbered(1, 16, 4, 4)
+    x = numbered(1, 16, 4, 4).repeat(2, 1, 1, 1)
+    assert make()(x)[0].equal(make()(x)[1])  # by default one draw for all images
     module, always = make(in_training=in_training, in_evaluation=in_evaluation), make()
     first = {training: always.train(training)(x) for training in (True, False)}
     assert module.train()(x).equal(first[True] if in_training else x)
@@ -423,6 +424,7 @@ def test_one_gather_one_index_tensor_and_one_output(method: str, layout: torch.m
 
 @each_method
 def test_nothing_is_read_back(method: str) -> None:
+    assert channel_permutation(3, 3, torch.device("meta")).device.type == "meta"
     # A meta tensor has no values: whatever looked at one, and on a GPU waited for it, would raise.
     x = torch.zeros(2, 3, 4, 4, device="meta", requires_grad=True)
     shuffled = FUNCTIONS[method](x, 3)
