@@ -58,12 +58,13 @@ NOTES = {
     "compared with one of many.",
     "tide": "The six errors of TIDE (Bolya et al., 2020). Its rules differ from those of the breakdown "
     "above: it looks at the 100 surest detections of each image, not at the top of each class.",
-    "comparison": "Intervals from random halves of the images, the same for all detectors (paired). "
+    "comparison": "Intervals from random halves of the images, the same for all detectors (paired). Those of 95 % "
+    "held the truth in 88 to 98 % of simulated data sets. "
     "Where an interval leaves out zero, the difference is more than the chance of which images were drawn.",
 }
 NOTE_OF_ONE_DETECTOR = (
     "Intervals from random halves of the images: how far the numbers go up and down with the chance of which "
-    "images were drawn."
+    "images were drawn. Those of 95 % held the truth in 90 to 98 % of simulated data sets."
 )
 QUANTITY_HEADINGS = {
     "share": "Shares of the detections counted (mean over classes)",
