@@ -58,8 +58,8 @@ NOTES = {
     "compared with one of many.",
     "tide": "The six errors of TIDE (Bolya et al., 2020). Its rules differ from those of the breakdown "
     "above: it looks at the 100 surest detections of each image, not at the top of each class.",
-    "comparison": "Intervals from random halves of the images, the same for all detectors (paired). Those of 95 % "
-    "held the truth in 88 to 98 % of simulated data sets. "
+    "comparison": "Intervals from random halves of the images, the same for all detectors (paired). Those of "
+    "95 % held the truth in 88 to 98 % of simulated data sets. "
     "Where an interval leaves out zero, the difference is more than the chance of which images were drawn.",
 }
 NOTE_OF_ONE_DETECTOR = (
