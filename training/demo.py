@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from data.shapes import write_shapes
 from diagnosis import Diagnosis, sentences, table
 from training.command import exit_code
@@ -39,7 +41,9 @@ def demo_options(root: Path, *, epochs: int, seed: int) -> Options:
     images = {"validation": VALIDATION, "input_size": SIDE, "augment": False}
     model = {"arch": "resnet18", "grid": SIDE // 16}
     steps = {"epochs": epochs, "seed": seed, "warmup_epochs": 0.33, "final_learning_rate": 0.00005}
-    machine = {"accelerator": "cpu", "precision": "bf16-mixed", "workers": 0}
+    # Where the processor has no bf16 it is imitated, at 0.6 of the speed of 32 bits.
+    precision = "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
+    machine = {"accelerator": "cpu", "precision": precision, "workers": 0}
     return Options.from_flat({**data, **images, **model, **steps, **machine, "passes": 5, "sheet": 0})
 
 
