@@ -10,7 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["area", "clip", "cxcywh_to_xyxy", "intersection", "xywh_to_xyxy"]
+__all__ = [
+    "BORDER_ROUNDING_PIXELS",
+    "area",
+    "beyond_border",
+    "clip",
+    "cxcywh_to_xyxy",
+    "intersection",
+    "xywh_to_xyxy",
+]
+
+BORDER_ROUNDING_PIXELS = 0.5
+"""How far rounded coordinates may exceed the image in annotations that must lie inside it. Less than 1, so
+that a file that counts from 0 is noticed instead of being read one pixel off."""
 
 Boxes = NDArray[np.float64]
 
@@ -61,6 +73,19 @@ def clip(boxes: Boxes, sizes: ArrayLike) -> Boxes:
     limits = np.concatenate([np.asarray(sizes, dtype=np.float64)] * 2, axis=-1)
     result: Boxes = np.clip(boxes, 0.0, limits)
     return result
+
+
+def beyond_border(boxes: Boxes, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """``(N,)`` which boxes (N, 4) leave their image, of width and height (N, 2), by more than rounding.
+
+    Examples
+    --------
+    >>> beyond_border(np.array([[0.0, 0, 90.5, 9], [-0.6, 0, 9, 9]]), np.array([[90, 90], [90, 90]])).tolist()
+    [False, True]
+    """
+    low, high = boxes[:, :2], boxes[:, 2:]
+    outside = (low < -BORDER_ROUNDING_PIXELS) | (high > sizes + BORDER_ROUNDING_PIXELS)
+    return np.asarray(outside.any(axis=1), dtype=np.bool_)
 
 
 def xywh_to_xyxy(boxes: Boxes) -> Boxes:

@@ -380,6 +380,17 @@ def _joined(columns: Sequence[NDArray[Number]], dtype: type[Number]) -> NDArray[
     return np.concatenate(columns) if columns else np.zeros(0, dtype=dtype)
 
 
+_Groups = tuple[
+    NDArray[np.int64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int64],
+]
+"""Object, IoU and clipped IoU of each pair; first pair, detection and class of each group."""
+
+
 class _Overlaps:
     """The boxes as columns, and the groups of a few thousand detections at a time: those fit in the cache."""
 
@@ -416,14 +427,7 @@ class _Overlaps:
 
     def all_groups(
         self,
-    ) -> tuple[
-        NDArray[np.int64],
-        NDArray[np.float64],
-        NDArray[np.float64],
-        NDArray[np.int64],
-        NDArray[np.int64],
-        NDArray[np.int64],
-    ]:
+    ) -> _Groups:
         """:meth:`groups` of all detections; the first pairs end with the number of pairs."""
         parts = [self.groups(low, high) for low, high in itertools.pairwise(self.bounds)]
         objects, ious, clipped, starts, found, labels = zip(*parts, strict=True) if parts else [()] * 6
@@ -439,16 +443,7 @@ class _Overlaps:
             _joined(labels, np.int64),
         )
 
-    def groups(
-        self, low: int, high: int
-    ) -> tuple[
-        NDArray[np.int64],
-        NDArray[np.float64],
-        NDArray[np.float64],
-        NDArray[np.int64],
-        NDArray[np.int64],
-        NDArray[np.int64],
-    ]:
+    def groups(self, low: int, high: int) -> _Groups:
         """Object, IoU and clipped IoU of each pair; first pair, detection and class of each group."""
         boxes, others = self.boxes[:, low:high].copy(), self.object_boxes
         count = self.candidates[low:high]

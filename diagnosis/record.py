@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Detections, GroundTruth, InputError
+from diagnosis.account import Account, account
 from diagnosis.average_precision import APStatistic, APTable, OperatingPoints, best_f1
 from diagnosis.breakdown import (
     STRONG,
@@ -83,6 +84,18 @@ class Diagnosis:
     coco: bool = True
     edges: Mapping[str, Sequence[float]] | None = None
     max_detections: int = MAX_DETECTIONS
+
+    @cached_property
+    def account(self) -> Account:
+        """What is odd about its detections and their ground truth."""
+        return account(
+            self.matching,
+            self.similar,
+            top=self.top,
+            iou=self.iou,
+            coco=self.coco,
+            max_detections=self.max_detections,
+        )
 
     @cached_property
     def breakdown(self) -> Breakdown:

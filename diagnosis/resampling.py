@@ -79,8 +79,10 @@ def resamples(images: int, replicates: range, seed: int = 0) -> Weights:
     """
     weights = np.zeros((len(replicates), images), dtype=np.int32)
     for row, replicate in enumerate(replicates):
-        order = generator(seed, Stream.RESAMPLED_IMAGES, replicate // 2).permutation(images)
-        weights[row, order[images // 2 :] if replicate % 2 else order[: images // 2]] = 1
+        pair, second = divmod(replicate, 2)
+        if not second or not row:
+            order = generator(seed, Stream.RESAMPLED_IMAGES, pair).permutation(images)
+        weights[row, order[images // 2 :] if second else order[: images // 2]] = 1
     return weights
 
 

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.account import account
 from diagnosis.average_precision import AP_KINDS, OperatingPoint
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.calibration import Calibration
@@ -174,11 +173,11 @@ def _coco(diagnosis: Diagnosis, label: int | None) -> Json:
 
 def _account(diagnosis: Diagnosis) -> Json:
     """What is odd about the data, with the ranges of what ties leave open."""
-    entry = asdict(account(diagnosis))
+    entry = asdict(diagnosis.account)
     for name in ("map_range", "correct_range"):
         low, high = entry.pop(name)
         entry[name] = _numbers({"low": low, "high": high}, "no two detections tie")
-    return {name: value for name, value in entry.items() if name != "name"}
+    return entry
 
 
 def _tide(result: Tide) -> Json:

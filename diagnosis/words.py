@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from diagnosis.account import account
+from diagnosis.account import Account
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION
 from diagnosis.compare import Comparison, Difference, p_value, quantity_name
@@ -18,6 +18,7 @@ __all__ = [
     "FEW_IMAGES",
     "comparison_sentences",
     "comparison_table",
+    "count",
     "notes",
     "sentences",
     "statements",
@@ -36,6 +37,8 @@ COCO_HEADINGS = (
 """Of the columns of :class:`diagnosis.coco_ap.CocoTable`."""
 MAX_CLASSES_NAMED = 10
 """In a note."""
+MOSTLY_LOST = 0.5
+"""Share of the detections on classes without objects from which the classes may be mixed up."""
 
 RISES, RISE = ("rises", "falls", "does"), ("rise", "fall", "do")
 """Verbs of a subject in the singular and in the plural."""
@@ -69,6 +72,17 @@ def summary(diagnoses: Sequence[Diagnosis], comparison: Comparison | None, notes
     """Everything: the tables, the sentences, and at the end the notes."""
     tables = [table(diagnoses), ""] + ([comparison_table(comparison), ""] if comparison is not None else [])
     return "\n".join([*tables, *statements(diagnoses, comparison), *(["", *notes] if notes else [])])
+
+
+def count(number: int, thing: str, plural: str = "") -> str:
+    """A number and what it counts.
+
+    Examples
+    --------
+    >>> count(1, "image"), count(4952, "image"), count(20, "class", "classes")
+    ('1 image', '4,952 images', '20 classes')
+    """
+    return f"{number:,} {thing if number == 1 else plural or thing + 's'}"
 
 
 def percent(fraction: float, sign: bool = False) -> str:
@@ -313,24 +327,65 @@ def notes(diagnoses: Sequence[Diagnosis], comparison: Comparison | None = None) 
     """
     lines = []
     if comparison is not None and comparison.images < FEW_IMAGES:
-        images = f"{comparison.images} image{'s' if comparison.images > 1 else ''}"
+        images = count(comparison.images, "image")
         lines.append(
             f"The intervals come from {images}. With fewer than {FEW_IMAGES} they are rough, and rather too "
             "narrow than too wide."
         )
     objects = dict(zip(diagnoses[0].truth.classes, diagnoses[0].matching.objects.tolist(), strict=True))
-    few = sorted((count, name) for name, count in objects.items() if 0 < count < FEW_OBJECTS)
+    few = sorted((number, name) for name, number in objects.items() if 0 < number < FEW_OBJECTS)
     if few:
-        listed = _listed([f"{name} {count}" for count, name in few], " classes")
+        listed = _listed([f"{name} {number}" for number, name in few], " classes")
         lines.append(f"Few objects that count, so a few more or less would change much: {listed}.")
-    absent = sorted(name for name, count in objects.items() if not count)
+    absent = sorted(name for name, number in objects.items() if not number)
     if absent:
         lines.append(f"No object that counts, so no average precision: {_listed(absent)}.")
-    accounts = [account(diagnosis) for diagnosis in diagnoses]
-    if outside := accounts[0].objects_outside:
+    if outside := diagnoses[0].account.objects_outside:
         reach = "1 object reaches" if outside == 1 else f"{outside:,} objects reach"
         lines.append(f"{reach} beyond the image: clipped at its border by Hoiem's rules, as detections are.")
-    return lines + [line for one in accounts for line in one.sentences()]
+    return lines + [f"{one.name}: {line}" for one in diagnoses for line in _account_sentences(one.account)]
+
+
+def _account_sentences(account: Account) -> list[str]:
+    """One for each thing that is odd about a detector."""
+    lines = []
+    lost = sum(account.without_objects.values())
+    if lost:
+        each = [f"{name} {number:,}" for name, number in account.without_objects.items()]
+        lines.append(
+            f"{count(lost, 'detection')} of {account.detections:,} on classes without objects, which "
+            f"shares and average precision leave out: {_listed(each, ' classes')}."
+        )
+        if lost >= MOSTLY_LOST * account.detections:
+            lines[0] += " These are so many that the classes may be mixed up, such as ids shifted by one."
+    if account.in_crowds:
+        lines.append(
+            f"{count(account.in_crowds, 'detection')} in crowd regions of their class: left out everywhere."
+        )
+    moves = [
+        f"{what} anywhere from {100 * low:.1f} to {100 * high:.1f} %"
+        for what, (low, high) in (
+            ("mean average precision (VOC 2007)", account.map_range),
+            ("the share of correct detections", account.correct_range),
+        )
+        if f"{100 * low:.1f}" != f"{100 * high:.1f}"
+    ]
+    if account.tied and moves:
+        lines.append(
+            f"{count(account.tied, 'detection')} of {account.detections:,} tie with another of their class. "
+            f"The order of the file ranks them; another order could make {' and '.join(moves)}."
+        )
+    beyond = [
+        f"{number:,} beyond the {account.max_detections} best of {of}, which {who} out"
+        for number, of, who in (
+            (account.beyond_coco, "their class in an image", "COCO's scores leave"),
+            (account.beyond_tide, "an image", "TIDE leaves"),
+        )
+        if number
+    ]
+    if beyond:
+        lines.append(f"Detections {', and '.join(beyond)}; --max-detections sets another limit.")
+    return lines
 
 
 def _listed(names: Sequence[str], things: str = "") -> str:

@@ -13,6 +13,7 @@ import keyword
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
@@ -543,41 +544,46 @@ def read_coco_detections(
     images, classes = images_by_id(truth), classes_by_id(truth)
     image_index, labels, given = _columns(results, images, classes)
     where = lambda row: f"{path}[{indices[row]}]"  # noqa: E731
-    if b'"file_name"' in content:
-        names = [result.file_name for result in results]
-        named = _looked_up(names, images_by_name(truth))
-        pair = lambda row: (results[row].image_id, names[row])  # noqa: E731
-        fields = ("image_id", "file_name")
-        image_index = prefer_names(image_index, *named, truth.images, fields, pair, where)
-    if b'"category_name"' in content:
-        classes_named = [result.category_name for result in results]
-        named = _looked_up(classes_named, classes_by_name(truth))
-        pair = lambda row: (results[row].category_id, classes_named[row])  # noqa: E731
-        fields = ("category_id", "category_name")
-        labels = prefer_names(labels, *named, truth.classes, fields, pair, where)
+    beside = partial(_by_names, content, results, where)
+    image_index = beside(("image_id", "file_name"), image_index, partial(images_by_name, truth), truth.images)
+    labels = beside(("category_id", "category_name"), labels, partial(classes_by_name, truth), truth.classes)
     boxes = as_xyxy(given, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
     scores = np.fromiter(map(attrgetter("score"), results), np.float64, len(results))
+    sized = read_as.form != "xyxy"
     problems = detection_problems(
         truth,
         scores,
         boxes,
         lambda row: results[row].image_id,
         lambda row: results[row].category_id,
-        sized=read_as.form != "xyxy",
+        sized=sized,
         images=images,
         classes=classes,
     )
-    sized = read_as.form != "xyxy"
     unsure = None if box_format or normalized else (given, read_as)
     extents = extents_of(given, read_as)
     rows = Rows(image_index, labels, boxes, where, problems, scores, sized, unsure, extents)
     return detections_of(truth, rows, faults)
 
 
-def _looked_up(names: Sequence[str | None], lookup: Lookup) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """``(M,)`` what each name means, and which rows have one."""
-    index = np.fromiter((NO_INDEX if name is None else lookup[name] for name in names), np.int64, len(names))
-    return index, np.fromiter((name is not None for name in names), np.bool_, len(names))
+def _by_names(
+    content: bytes,
+    results: Sequence[Result],
+    where: Callable[[int], str],
+    fields: tuple[str, str],
+    by_id: NDArray[np.int64],
+    lookup: Callable[[], Lookup],
+    known: Sequence[str],
+) -> NDArray[np.int64]:
+    """What results mean by the names beside their ids, if the file has any; see :func:`prefer_names`."""
+    id_field, name_field = fields
+    if f'"{name_field}"'.encode() not in content:
+        return by_id
+    names, index = [getattr(result, name_field) for result in results], lookup()
+    by_name = np.array([NO_INDEX if name is None else index[name] for name in names], np.int64)
+    named = np.array([name is not None for name in names], np.bool_)
+    told = lambda row: (getattr(results[row], id_field), names[row])  # noqa: E731
+    return prefer_names(by_id, by_name, named, known, fields, told, where)
 
 
 def _not_a_list(content: Any) -> str:

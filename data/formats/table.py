@@ -245,18 +245,27 @@ def _detections(
         meant = "the name of a class; a column of numbers is called class_id (from 0) or category_id (COCO's)"
     image_index, image = _indices(table, columns.image, images, ids, typed, faults)
     labels, label = _indices(table, columns.label, classes, kind.endswith("_id"), typed, faults)
+
+    def beside(
+        id_column: str,
+        name_column: str,
+        lookup: Lookup,
+        by_name: NDArray[np.int64],
+        name: Callable[[int], object],
+        known: Sequence[str],
+    ) -> NDArray[np.int64]:
+        """What rows mean that have an id beside their name."""
+        by_id, key = _indices(table, id_column, lookup, True, typed, faults)
+        named = np.asarray(table[name_column].is_valid())
+        told = lambda row: (key(row), name(row))  # noqa: E731
+        return prefer_names(by_id, by_name, named, known, (id_column, name_column), told, where)
+
     if columns.image_id:
-        lookup, fields = images_by_id(truth), (columns.image_id, columns.image)
-        by_id, key = _indices(table, columns.image_id, lookup, True, typed, faults)
-        named = np.asarray(table[columns.image].is_valid())
-        pair = lambda row: (key(row), image(row))  # noqa: E731
-        image_index = prefer_names(by_id, image_index, named, truth.images, fields, pair, where)
+        lookup = images_by_id(truth)
+        image_index = beside(columns.image_id, columns.image, lookup, image_index, image, truth.images)
     if columns.label_id:
-        lookup, fields = classes_by_id(truth), (columns.label_id, columns.label)
-        by_id, class_key = _indices(table, columns.label_id, lookup, True, typed, faults)
-        named = np.asarray(table[columns.label].is_valid())
-        pair = lambda row: (class_key(row), label(row))  # noqa: E731
-        labels = prefer_names(by_id, labels, named, truth.classes, fields, pair, where)
+        lookup = classes_by_id(truth)
+        labels = beside(columns.label_id, columns.label, lookup, labels, label, truth.classes)
     numbers = np.stack([_numbers(table[name], name, faults) for name in columns.numbers], axis=1)
     scores, given, read_as = numbers[:, 0], numbers[:, 1:], columns.read_as
     boxes = as_xyxy(given, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])

@@ -18,7 +18,14 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from data.boxes import area, cxcywh_to_xyxy, intersection, xywh_to_xyxy
+from data.boxes import (
+    BORDER_ROUNDING_PIXELS,
+    area,
+    beyond_border,
+    cxcywh_to_xyxy,
+    intersection,
+    xywh_to_xyxy,
+)
 from data.formats.files import UNKNOWN_SIZE
 from data.formats.names import Lookup, hint
 from data.records import Detections, GroundTruth, InputError, InputWarning
@@ -52,10 +59,6 @@ BOX_FORMATS = ("xyxy", "xywh", "cxcywh")
 
 ROUNDING_PIXELS = 1e-6
 """Rounding may invert a box without width by this much."""
-
-BORDER_ROUNDING_PIXELS = 0.5
-"""How far rounded coordinates may exceed the image in annotations that must lie inside it. Less than 1, so
-that a file that counts from 0 is noticed instead of being read one pixel off."""
 
 LONGEST_VALUE = 60  # characters of a value in a message
 
@@ -309,8 +312,8 @@ def _share_inside(boxes: NDArray[np.float64], sizes: NDArray[np.int64]) -> float
 
 def check_objects(source: object, truth: GroundTruth, where: Callable[[int], str]) -> None:
     """Warn of annotated objects that leave their images or are there twice; `where` as in :class:`Rows`."""
-    boxes, limits = truth.boxes, np.tile(truth.sizes, 2)[truth.image_index]
-    beyond = ((boxes < -BORDER_ROUNDING_PIXELS) | (boxes > limits + BORDER_ROUNDING_PIXELS)).any(axis=1)
+    boxes = truth.boxes
+    beyond = beyond_border(boxes, truth.sizes[truth.image_index])
     if beyond.any():
         row = int(beyond.argmax())
         box = " ".join(f"{value:g}" for value in boxes[row].tolist())

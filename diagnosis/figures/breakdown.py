@@ -23,7 +23,6 @@ from diagnosis.figures.style import (
     TEXT_POINTS,
     ap_name,
     check_comparable,
-    count,
     draw_text,
     frame_lightly,
     label_rows,
@@ -40,6 +39,7 @@ from diagnosis.figures.style import (
 )
 from diagnosis.record import Diagnosis
 from diagnosis.similar import group_indices
+from diagnosis.words import count
 
 __all__ = ["MARKERS", "ap_dots", "class_bars", "group_pies", "pies"]
 

@@ -17,7 +17,6 @@ from diagnosis.figures.style import (
     MUTED_COLOUR,
     SMALL_POINTS,
     TEXT_COLOUR,
-    count,
     frame_lightly,
     most_frequent,
     styled,
@@ -28,6 +27,7 @@ from diagnosis.figures.style import (
     write_in_middle,
 )
 from diagnosis.record import Diagnosis
+from diagnosis.words import count
 
 __all__ = ["characteristic_by_class", "sensitivity_chart"]
 

@@ -24,7 +24,6 @@ from diagnosis.figures.style import (
     MUTED_COLOUR,
     SMALL_POINTS,
     TEXT_COLOUR,
-    count,
     draw_text,
     frame_lightly,
     label_rows,
@@ -37,6 +36,7 @@ from diagnosis.figures.style import (
     write_in_middle,
 )
 from diagnosis.flow import FATES, Flow
+from diagnosis.words import count
 
 __all__ = ["class_differences", "differences", "flow_sankey", "intervals"]
 

@@ -17,7 +17,6 @@ from diagnosis.figures.style import (
     TEXT_COLOUR,
     ap_name,
     check_comparable,
-    count,
     frame_lightly,
     most_frequent,
     percent,
@@ -26,6 +25,7 @@ from diagnosis.figures.style import (
     write_in_middle,
 )
 from diagnosis.record import Diagnosis
+from diagnosis.words import count
 
 __all__ = ["precision_recall", "reliability"]
 

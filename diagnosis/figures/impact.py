@@ -22,7 +22,6 @@ from diagnosis.figures.style import (
     TEXT_COLOUR,
     TEXT_POINTS,
     check_comparable,
-    count,
     frame_lightly,
     percent,
     spread_columns,
@@ -36,6 +35,7 @@ from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis
 from diagnosis.similar import group_indices
 from diagnosis.tide import BEYOND, DAP_COLUMNS, TIDE_ERRORS, Tide, explain
+from diagnosis.words import count
 
 __all__ = ["detection_areas", "false_positive_areas", "impact_bars", "tide_summary"]
 

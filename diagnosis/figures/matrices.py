@@ -19,7 +19,6 @@ from diagnosis.figures.style import (
     MUTED_COLOUR,
     TEXT_COLOUR,
     TEXT_POINTS,
-    count,
     draw_text,
     most_frequent,
     styled,
@@ -30,6 +29,7 @@ from diagnosis.figures.style import (
 )
 from diagnosis.record import Diagnosis
 from diagnosis.tide import BKG, CLS, MISS, TIDE_ERRORS, Tide
+from diagnosis.words import count
 
 __all__ = ["confusion_heatmap", "tide_confusion"]
 

@@ -332,14 +332,3 @@ def percent(share: float) -> str:
     if 0 < share < 0.0005:
         return "<0.1%"
     return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
-
-
-def count(number: int, thing: str, plural: str = "") -> str:
-    """A number and what it counts.
-
-    Examples
-    --------
-    >>> count(1, "image"), count(4952, "image"), count(20, "class", "classes")
-    ('1 image', '4,952 images', '20 classes')
-    """
-    return f"{number:,} {thing if number == 1 else plural or thing + 's'}"

@@ -14,7 +14,7 @@ from typing import Any
 from data.formats.files import write_text
 from diagnosis.breakdown import BACKGROUND, ERROR_TYPES, LOCALIZATION, OTHER, SIMILAR, WEAK
 from diagnosis.figures.page import example_classes, explanations
-from diagnosis.figures.style import DETECTOR_LETTERS, check_comparable, count, text_colour_on
+from diagnosis.figures.style import DETECTOR_LETTERS, check_comparable, text_colour_on
 from diagnosis.record import Diagnosis
 from diagnosis.report.blocks import (
     ABSENT,
@@ -30,7 +30,7 @@ from diagnosis.report.content import Json, PageFigure, ReportContent
 from diagnosis.report.gallery import Example, collect
 from diagnosis.report.sections import sections
 from diagnosis.tide import TIDE_ERRORS
-from diagnosis.words import sentences
+from diagnosis.words import count, sentences
 
 __all__ = ["render_report", "write_report"]
 

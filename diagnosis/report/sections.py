@@ -11,7 +11,6 @@ from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.characteristics import FEWEST_OBJECTS
 from diagnosis.compare import p_value, quantity_name
-from diagnosis.figures.style import count
 from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis
 from diagnosis.report.blocks import (
@@ -32,7 +31,7 @@ from diagnosis.report.blocks import (
 )
 from diagnosis.report.content import SECTIONS, Json, ReportContent
 from diagnosis.tide import TIDE_ERRORS, TIDE_LABELS, explain
-from diagnosis.words import COCO_HEADINGS, FEW_IMAGES
+from diagnosis.words import COCO_HEADINGS, FEW_IMAGES, count
 
 __all__ = ["sections"]
 

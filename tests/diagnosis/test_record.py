@@ -24,6 +24,7 @@ FUNCTIONS = [
     breakdown._pie_error_types,
     breakdown._flag_error_types,
     breakdown.referenced_objects,
+    record.account,
     record.best_f1,
     record.calibration,
     record.characteristics,

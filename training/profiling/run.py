@@ -20,7 +20,8 @@ from detector import profile
 from detector.profiling import Profile, ProfileRow
 from detector.tables import METHODS
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.style import count, save_figure
+from diagnosis.figures.style import save_figure
+from diagnosis.words import count
 from training.profiling.figure import draw_profile
 from training.profiling.options import Options
 from training.profiling.subjects import Subject, make_subject
