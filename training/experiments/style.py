@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -34,6 +35,7 @@ __all__ = [
     "line_of",
     "make_page",
     "mark_of",
+    "method_style",
     "paper_entries",
     "place_labels",
 ]
@@ -85,21 +87,36 @@ def make_page(
 # ---------------------------------------------------------------- colours and marks
 
 
+def method_style(method: str, patch: int | None) -> tuple[str, str]:
+    """Colour and marker of a method; of patches, by their size.
+
+    The shades of :func:`detector.tables.patch_style` are those of the first method that has patches. Another
+    one has shades of its row's colour.
+    """
+    if method not in METHODS:
+        return TEXT_COLOUR, "o"
+    row = METHODS[method]
+    if patch is None or not row.needs_patch:
+        return row.colour, row.marker
+    if method == next(name for name, other in METHODS.items() if other.needs_patch):
+        return patch_style(patch)
+    lightness = max(0.6 - 0.15 * math.log2(patch), 0.0)
+    red, green, blue = (part + (1 - part) * lightness for part in to_rgb(row.colour))
+    return to_hex((red, green, blue)), row.marker
+
+
 def colour_of(variant: Variant) -> str:
     """Of a method; of patches, by their size."""
-    if variant.patch is not None:
-        return patch_style(variant.patch)[0]
     method = variant.method if variant.tested in (None, "none") else variant.tested
-    return METHODS[method].colour if method in METHODS else TEXT_COLOUR
+    return method_style(method, variant.patch)[0]
 
 
 def mark_of(variant: Variant) -> dict[str, Any]:
     """The mark of a result of ours; hollow if one layer alone is modified by a whole shuffle."""
     colour = colour_of(variant)
     hollow = variant.layer is not None and variant.patch is None
-    marker = METHODS[variant.method].marker if variant.method in METHODS else "o"
     return {
-        "marker": marker if variant.patch is None else patch_style(variant.patch)[1],
+        "marker": method_style(variant.method, variant.patch)[1],
         "markersize": 4.5,
         "markerfacecolor": "white" if hollow else colour,
         "markeredgecolor": colour,
