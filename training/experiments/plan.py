@@ -49,7 +49,7 @@ __all__ = [
     "training_name",
 ]
 
-DATA_SETS = (*DATASETS, "voc")
+DATA_SETS = (*DATASETS, "voc", "large-shapes")
 MIN_WIDTH = 1 / 16
 """Of a network that ``--scale`` makes narrower."""
 MIN_INPUT_PIXELS = 128
