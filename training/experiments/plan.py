@@ -99,7 +99,7 @@ class Overrides:
             changed["epochs"] = max(1, round(full["epochs"] * self.scale))
             if script == "train_detect":
                 side = 32 * round(full["input_size"] * root_of_scale / 32)
-                changed["input_size"] = max(MIN_INPUT_PIXELS, side)
+                changed["input_size"] = min(full["input_size"], max(MIN_INPUT_PIXELS, side))
             else:
                 changed["fraction"] = float(f"{full['fraction'] * self.scale:.3g}")
                 if is_modifiable(full["arch"]):
