@@ -23,7 +23,7 @@ help:  ## what this file can do
 	@echo
 	@echo 'ARGS="…" is handed on to demo and test; PYTHON=… chooses the interpreter; WORKERS=… the test processes.'
 
-demo: $(STAMP)  ## train, score and diagnose a small detector and its shuffled twin (no GPU, no data to download)
+demo: $(STAMP)  ## train, shuffle, score and diagnose a small detector (no GPU, no data to download)
 	$(BIN)/python -m training.demo $(ARGS)
 
 test: $(STAMP)  ## run the tests and the examples in the docstrings
