@@ -76,6 +76,8 @@ XYWH = BoxFormat("xywh")
 FLAGS = ("iscrowd", "ignore", "difficult")
 PARTIAL_FIELDS = ("neg_category_ids", "not_exhaustive_category_ids")
 """LVIS's lists for each image: classes that are not in it, and classes that were not annotated in full."""
+PARTIAL = re.compile(rb'"(%s)"\s*:\s*\[\s*[^\]\s]' % "|".join(PARTIAL_FIELDS).encode())
+"""Such a list that is not empty."""
 
 Number: TypeAlias = int | float
 Flag: TypeAlias = bool | int | float  # several writers have true and false
@@ -224,7 +226,7 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
     keep = valid_rows(rows, faults)
     kept = [annotations[row] for row in keep]
     _note_repeated_ids(path, annotations, place)
-    if any(f'"{name}"'.encode() in content for name in PARTIAL_FIELDS):
+    if PARTIAL.search(content):
         warn(
             f"{path}: LVIS's {' and '.join(PARTIAL_FIELDS)} have no effect: every class counts as annotated "
             "on every image, so detections of objects that were not annotated are errors here"

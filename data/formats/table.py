@@ -174,8 +174,12 @@ def from_table(
     """
     import pyarrow as pa
 
-    try:
-        arrow = pa.table(table)
+    try:  # what is Arrow's is used as it is: before 25, pyarrow crashed handing on columns of string_view
+        if isinstance(table, pa.RecordBatchReader):
+            table = table.read_all()
+        elif isinstance(table, pa.RecordBatch):
+            table = pa.Table.from_batches([table])
+        arrow = table if isinstance(table, pa.Table) else pa.table(table)
     except (pa.ArrowException, TypeError, ValueError) as error:
         found = f"a {type(table).__name__} that makes no table ({str(error).splitlines()[0]})"
         raise InputError("table", found, f"a data frame or Arrow table with {EXPECTED}") from None

@@ -28,7 +28,10 @@ from data.formats.files import (
 )
 from data.formats.names import NO_INDEX, distinct_names, images_by_name
 from data.formats.validation import (
+    FEW_BOXES,
     FEW_FIT,
+    FEW_FOUND_IOU,
+    FOUND_IOU,
     SAMPLED_BOXES,
     BoxFormat,
     Fault,
@@ -59,6 +62,7 @@ DETECTIONS = f"detections: lines of {COLUMNS}, a file an image"
 SMALLEST_POLYGON = 7  # columns: a class and three points
 LARGEST_FRACTION = 2.0  # a place beyond this is no fraction of the image but a pixel
 POLYGON_SLACK = 0.01  # share of the image by which rounding may take the points of a polygon out of it
+FEW_OVERHANG = 0.05  # the same for a few boxes, which also detectors that do not clip may let leave it
 FRACTIONS = BoxFormat("cxcywh", normalized=True)
 NOT_IMAGES = ("classes.txt",)  # what labelling tools leave beside the labels
 
@@ -310,23 +314,28 @@ def _confidence_first(
 ) -> bool:
     """Whether lines (M, 6) hold class, confidence, box.
 
-    So read no box leaves its image, and otherwise most do or far fewer find an object.
+    So read no box leaves its image, and otherwise most do or far fewer find an object. Few boxes have to
+    leave it by more, and must find none.
     """
 
-    def inside(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def inside(boxes: NDArray[np.float64], slack: float = POLYGON_SLACK) -> NDArray[np.bool_]:
         half = boxes[:, 2:] / 2
-        within = (boxes[:, :2] - half >= -POLYGON_SLACK) & (boxes[:, :2] + half <= 1 + POLYGON_SLACK)
+        within = (boxes[:, :2] - half >= -slack) & (boxes[:, :2] + half <= 1 + slack)
         return np.asarray((within & (half >= 0)).all(axis=1), dtype=np.bool_)
 
-    def found(boxes: NDArray[np.float64]) -> float:
+    def found(boxes: NDArray[np.float64], iou: float = FOUND_IOU) -> float:
         some = np.flatnonzero(image_index >= 0)[:SAMPLED_BOXES]
         xyxy = as_xyxy(boxes[some], FRACTIONS, truth.sizes[image_index[some]])
-        return share_found(truth, xyxy, image_index[some])
+        return share_found(truth, xyxy, image_index[some], iou)
 
     usual, first = values[:, 1:5], values[:, 2:6]
     if not len(values) or not inside(first).all():
         return False
-    return float(inside(usual).mean()) < FEW_FIT or finds_much_more(found(first), found(usual))
+    few = len(values) < FEW_BOXES
+    found_usual, slack = found(usual), FEW_OVERHANG if few else POLYGON_SLACK
+    if finds_much_more(found(first, FEW_FOUND_IOU if few else FOUND_IOU), found_usual):
+        return True
+    return float(inside(usual, slack).mean()) < FEW_FIT and not (few and found_usual)
 
 
 def label_files(folder: Path) -> list[Path]:
