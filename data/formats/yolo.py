@@ -1,6 +1,8 @@
 """YOLO's text: a file for each image, a line for each object or detection, places as fractions of the image.
 
-A data set in Ultralytics' layout is ``data.yaml``, images, and a text file of labels for each. A label is
+A data set in Ultralytics' layout is ``data.yaml``, images, and a text file of labels for each. Labelling
+tools write a list of classes in place of ``data.yaml``: ``classes.txt`` (LabelImg, Label Studio) or
+``obj.names`` (CVAT's YOLO 1.1, with the images of a split in ``obj_train_data``). A label is
 ``class x_center y_center width height``, a detection has a ``confidence`` after it, as Ultralytics' and
 YOLOv5's ``save_txt`` with ``save_conf`` write it. A label may go on with the points of a pose, as many as
 ``kpt_shape`` in ``data.yaml`` says, or be a polygon: a class and three or more points.
@@ -64,6 +66,7 @@ LARGEST_FRACTION = 2.0  # a place beyond this is no fraction of the image but a 
 POLYGON_SLACK = 0.01  # share of the image by which rounding may take the points of a polygon out of it
 FEW_OVERHANG = 0.05  # the same for a few boxes, which also detectors that do not clip may let leave it
 FRACTIONS = BoxFormat("cxcywh", normalized=True)
+NAME_LISTS = ("classes.txt", "obj.names")
 NOT_IMAGES = ("classes.txt",)  # what labelling tools leave beside the labels
 
 
@@ -84,7 +87,7 @@ def read_yolo(path: Path | str, split: str = "val", lenient: bool = False) -> Gr
     Parameters
     ----------
     path
-        ``data.yaml``.
+        ``data.yaml``, ``classes.txt`` or ``obj.names``.
     split
         ``train``, ``val`` or ``test``.
     lenient
@@ -155,13 +158,31 @@ def yolo_splits(path: Path) -> dict[str, list[str]]:
     return _splits(_content(path))
 
 
+def _listed_content(path: Path) -> dict[str, Any]:
+    """What ``data.yaml`` would say of a folder that has a list of classes instead."""
+    text = read_text(path, "a list of classes, one in each line")
+    splits = {
+        split: f"obj_{name}_data" for split, name in zip(SPLITS, ("train", "valid", "test"), strict=True)
+    }
+    splits = {split: place for split, place in splits.items() if (path.parent / place).is_dir()}
+    images = "images" if (path.parent / "images").is_dir() else "."
+    return {
+        "names": [line.strip() for line in text.splitlines() if line.strip()],
+        **(splits or {"val": images}),
+    }
+
+
 def _content(path: Path) -> dict[str, Any]:
+    if path.name in NAME_LISTS:
+        return _listed_content(path)
     content = read_yaml(path, EXPECTED, EXPECTED, EXPECTED)
     for name in SPLITS:
         value = content.get(name)
         listed = value if isinstance(value, list) else [value]
         if value is not None and not all(isinstance(place, str) and place for place in listed):
             raise InputError(f"{path}: {name}", shown(value), "a folder, a text file, or a list of them")
+    if not any(content.get(name) for name in SPLITS) and (path.parent / "images").is_dir():
+        content["val"] = "images"  # supervision names no folder
     return content
 
 

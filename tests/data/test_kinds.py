@@ -719,6 +719,13 @@ def test_kind_31_csv(tmp_path, content, message):
     assert len(str(caught.value)) < 5000
 
 
+def test_kind_31_null_in_a_file_is_no_zero_byte_in_its_name(tmp_path):
+    truth = read_coco(write_coco(tmp_path))
+    path = write_json(tmp_path / "found.json", [coco_result(1, 1, BOX) | {"score": None}])
+    with pytest.raises(InputError, match=r"found.json\[0\]: found null as score"):
+        read_found(path, truth)
+
+
 def test_kind_31_csv_with_the_line_ends_of_old(tmp_path):
     truth = read_coco(write_coco(tmp_path))
     (tmp_path / "found.csv").write_bytes(f"{HEAD}\r0001,cat,0.9,1,2,30,40\r".encode())
