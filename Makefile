@@ -16,7 +16,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test mutation lint imports types format lock clean
+.PHONY: help setup demo test versions mutation lint imports types format lock clean
 
 help:  ## what this file can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,16 @@ demo: $(STAMP)  ## train, shuffle, score and diagnose a small detector (no GPU, 
 
 test: $(STAMP)  ## run the tests and the examples in the docstrings
 	OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+
+# PYTHON=python3.13 RESOLUTION=highest: the newest packages on another Python. About 6 GB in build/versions.
+RESOLUTION ?= lowest-direct
+versions: $(STAMP)  ## run the tests with the oldest packages that pyproject.toml admits
+	$(INSTALL) "uv>=0.5"
+	$(BIN)/uv venv --quiet --clear --python $(or $(PYTHON),python3.11) build/versions
+	$(BIN)/uv pip install --quiet --python build/versions --resolution $(RESOLUTION) -r pyproject.toml \
+	  --extra train --extra cluster --extra dev
+	OMP_NUM_THREADS=1 MPLBACKEND=agg build/versions/bin/python -m pytest \
+	  --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 # ARGS names what to change, as in ARGS='diagnosis.breakdown*'; all of it takes hours. What survives is listed.
 mutation: $(STAMP)  ## change the code a little, again and again, and list what no test notices

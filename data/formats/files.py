@@ -80,7 +80,7 @@ def path_errors(path: object) -> Iterator[None]:
     except OSError as error:
         raise InputError(error.filename or path, error.strerror or "an error", expected) from None
     except ValueError as error:
-        if "null" not in str(error):
+        if isinstance(error, InputError) or "embedded null" not in str(error):
             raise
         raise InputError(path, "a name with a zero byte", expected) from None
 

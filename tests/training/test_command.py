@@ -20,6 +20,8 @@ from data.records import InputError
 from data.shapes import write_shapes
 from training.command import exit_code
 from training.parser import make_parser
+from training.tasks.classification import CLASSIFICATION
+from training.tasks.detection import DETECTION
 
 detection = pytest.mark.parametrize("small", ["detection"], indirect=True)
 classifier = pytest.mark.parametrize("small", ["classification"], indirect=True)
@@ -169,6 +171,25 @@ WRONG_WORDS = {
 def test_wrong_words_leave_no_folder(small, tmp_path, words, parts):
     assert small("--out", tmp_path / "out", *words.split()).is_refused(*parts)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("small", "words"),
+    [
+        ("detection", "--shuffle 99"),
+        ("classification", "--method spatial --last 99"),
+        ("classification", "--method spatial --arch resnet18 --layers 1 99"),
+        ("classification", "--method channel --names features.99"),
+    ],
+    indirect=["small"],
+)
+def test_kind_32_layers_that_are_not_there_are_refused_before_the_data_are_read(small, monkeypatch, words):
+    def read(*arguments):
+        raise AssertionError("the data were read")
+
+    for task in (DETECTION, CLASSIFICATION):
+        monkeypatch.setattr(type(task), "read", read)
+    assert small(*words.split()).is_refused("99")
 
 
 @detection

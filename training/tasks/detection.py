@@ -179,6 +179,10 @@ class DetectionTask(Task):
         """Classes and input size."""
         return {"classes": list(data.test.truth.classes), "input_size": options.data.input_size}
 
+    def expected_hyper(self, options: Options) -> dict[str, Any]:
+        """Classes and input size; the layers do not depend on the number of classes."""
+        return {"classes": range(20), "input_size": options.data.input_size}
+
     def build(self, options: ModelOptions, hyper: Mapping[str, Any]) -> YOLO:
         """The detector, with its shuffle."""
         from detector import YOLO, WeightsError, shuffle_layers
