@@ -225,7 +225,7 @@ def test_evaluation_on_a_gpu_that_is_not_there(small):
         ("detection", "only words", ["epochs: 100"]),
         ("detection", "", ["epochs: 100"]),
         ("detection", "epochs:", ["epochs: found 'null'", "a whole number"]),
-        ("detection", "epochs: [", ["line 1"]),
+        ("detection", "epochs: [", ["run.yaml:1: found malformed YAML"]),
         ("detection", "epochs: \0", ["characters are not allowed"]),
         ("classification", "method: spatial\nlayers: [2, 3]\nlast_layer: 3\n", ["last_layer", "--"]),
         ("classification", "layers: two", ["layers: found 'two'"]),
