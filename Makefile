@@ -23,7 +23,7 @@ help:  ## what this file can do
 	@echo
 	@echo 'ARGS="…" is handed on to demo and test; PYTHON=… chooses the interpreter; WORKERS=… the test processes.'
 
-demo: $(STAMP)  ## train, score and diagnose a small detector and its shuffled twin (no GPU, no data to download)
+demo: $(STAMP)  ## train, shuffle, score and diagnose a small detector (no GPU, no data to download)
 	$(BIN)/python -m training.demo $(ARGS)
 
 test: $(STAMP)  ## run the tests and the examples in the docstrings
@@ -73,6 +73,8 @@ $(STAMP): requirements.lock requirements-reference.lock pyproject.toml
 	@$(INSTALL) --require-hashes -r requirements.lock
 	@$(INSTALL) --require-hashes --no-deps -r requirements-reference.lock
 	@$(INSTALL) --no-index --no-deps --no-build-isolation --editable .
+	@# On all cores here; by pip, or by each process of the tests for itself, it takes several times as long.
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 	@touch $@
 
 lint: $(STAMP)  ## style: ruff's rules and formatting

@@ -88,6 +88,11 @@ class RunFolder:
         """The checkpoint that is best on the validation images."""
         return self.path / "checkpoints" / "best.ckpt"
 
+    @property
+    def best_or_last(self) -> Path:
+        """The best checkpoint; of a run without validation the last."""
+        return self.best if self.best.is_file() else self.last
+
     @staticmethod
     def of(path: Path) -> RunFolder:
         """The run that a folder or a checkpoint belongs to; of a checkpoint that lies elsewhere, its folder.

@@ -50,7 +50,7 @@ __all__ = [
     "training_name",
 ]
 
-DATA_SETS = (*DATASETS, "voc")
+DATA_SETS = (*DATASETS, "voc", "large-shapes")
 MIN_WIDTH = 1 / 16
 """Of a network that ``--scale`` makes narrower."""
 MIN_INPUT_PIXELS = 128
@@ -100,7 +100,7 @@ class Overrides:
             changed["epochs"] = max(1, round(full["epochs"] * self.scale))
             if script == "train_detect":
                 side = 32 * round(full["input_size"] * root_of_scale / 32)
-                changed["input_size"] = max(MIN_INPUT_PIXELS, side)
+                changed["input_size"] = min(full["input_size"], max(MIN_INPUT_PIXELS, side))
             else:
                 changed["fraction"] = float(f"{full['fraction'] * self.scale:.3g}")
                 if is_modifiable(full["arch"]):
