@@ -91,6 +91,7 @@ def watched(run: object, content: bytes) -> None:
 
 def fuzz(name: str, executions: int, seconds: float, corpus: Path, found: Path) -> None:
     """Fuzz one target in this process: until a fault, the number of executions, or the end of the time."""
+    begin = time.monotonic()
     warnings.simplefilter("ignore")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     try:
@@ -108,6 +109,7 @@ def fuzz(name: str, executions: int, seconds: float, corpus: Path, found: Path) 
     for content in seeds(name, corpus):  # imports what is imported late
         run(content)
     limit()
+    seconds = max(seconds - (time.monotonic() - begin), 1)
     if atheris is not None:
         work = tempfile.mkdtemp(prefix="corpus")
         words = [

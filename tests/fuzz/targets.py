@@ -254,11 +254,16 @@ def checkpoints(content: bytes) -> None:
 
 
 def training_yaml(content: bytes) -> None:
+    path = file_of("options.yaml", content)
+    ends_well(lambda: training_parser().check_file(path))
+
+
+@cache
+def training_parser() -> Any:
     from training.parser import make_parser
     from training.tasks.classification import CLASSIFICATION
 
-    path = file_of("options.yaml", content)
-    ends_well(lambda: make_parser(CLASSIFICATION).check_file(path))
+    return make_parser(CLASSIFICATION)
 
 
 def ends_well(command: Callable[[], Any]) -> None:
