@@ -117,8 +117,8 @@ def draw_crops(seed: int, epoch: int, index: NDArray[np.int64], padding: int = P
     Examples
     --------
     >>> one, all = np.array([7]), np.arange(10)
-    >>> (draw_crops(0, 3, one)[:, 0] == draw_crops(0, 3, all)[:, 7]).all()
-    np.True_
+    >>> bool((draw_crops(0, 3, one)[:, 0] == draw_crops(0, 3, all)[:, 7]).all())
+    True
     """
     start = seed_sequence(seed, Stream.CROPS_OF_ARRAYS, epoch).generate_state(1, np.uint64)
     with np.errstate(over="ignore"):  # the products wrap around

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
             top=top,
             progress=lambda done, total: progress(resampling, f"{done:,} done"),
         )
-    remarks = [similar.sentence(), *notes(diagnoses, comparison), *(f"Warning: {line}" for line in warned)]
+    remarks = [similar.sentence(), *notes(diagnoses, comparison, warned)]
     why_no_photographs = given.missing_photographs(truth)
     from diagnosis.write_results import write_results  # imports matplotlib: not before the input is valid
 

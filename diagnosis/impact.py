@@ -212,8 +212,8 @@ def impact(
     >>> truth = GroundTruth(["a"], ["cat", "dog"], [[90, 90]], [0, 0], [0, 1], [[0, 0, 9, 9], [20, 0, 29, 9]])
     >>> found = Detections(["a"], ["cat", "dog"], [0, 0], [0, 0], [0.9, 0.8], [[20, 0, 29, 9], [0, 0, 9, 9]])
     >>> cost = impact(match(truth, found), np.array([[False, True], [True, False]]))
-    >>> cost.scores.ap[0].tolist(), cost.bars(["cat"])[4]  # without the confusion the cat is found first
-    ([0.5, 0.0], np.float64(0.5))
+    >>> cost.scores.ap[0].tolist(), float(cost.bars(["cat"])[4])  # else the cat is found first
+    ([0.5, 0.0], 0.5)
     """
     return ImpactStatistic(matching, similar, strong=strong, weak=weak).impact()
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from data.formats.validation import BEYOND_BORDER
 from diagnosis.account import Account
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION
@@ -314,8 +315,12 @@ def _clause(gap: Difference, subject: str, verbs: tuple[str, str, str]) -> str:
 # ---- notes -----------------------------------------------------------------------------------
 
 
-def notes(diagnoses: Sequence[Diagnosis], comparison: Comparison | None = None) -> list[str]:
+def notes(
+    diagnoses: Sequence[Diagnosis], comparison: Comparison | None = None, warned: Sequence[str] = ()
+) -> list[str]:
     """Sentences about what makes the numbers uncertain: few images, few objects, what is odd.
+
+    `warned` is what readers of files have warned of, which is repeated here, and nothing of it said twice.
 
     Examples
     --------
@@ -340,10 +345,12 @@ def notes(diagnoses: Sequence[Diagnosis], comparison: Comparison | None = None) 
     absent = sorted(name for name, number in objects.items() if not number)
     if absent:
         lines.append(f"No object that counts, so no average precision: {_listed(absent)}.")
-    if outside := diagnoses[0].account.objects_outside:
+    outside = diagnoses[0].account.objects_outside
+    if outside and not any(BEYOND_BORDER in line for line in warned):
         reach = "1 object reaches" if outside == 1 else f"{outside:,} objects reach"
         lines.append(f"{reach} beyond the image: clipped at its border by Hoiem's rules, as detections are.")
-    return lines + [f"{one.name}: {line}" for one in diagnoses for line in _account_sentences(one.account)]
+    lines += [f"{one.name}: {line}" for one in diagnoses for line in _account_sentences(one.account)]
+    return lines + [f"Warning: {line}" for line in warned]
 
 
 def _account_sentences(account: Account) -> list[str]:

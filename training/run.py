@@ -90,6 +90,7 @@ def train(task: Task, options: Any, out: Path, *, resume: Path | None = None, na
     options.check()
     optimization = options.optimization
     state = RunState.begin(task, options, out, resume)
+    task.check_network(options)
     data = task.read(options)
     L.seed_everything(optimization.seed, workers=False, verbose=False)
     hyper = {"model": dict(vars(options.model)), **task.describe(options, data)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -87,6 +87,17 @@ class Task(ABC):
     @abstractmethod
     def build(self, options: Any, hyper: Mapping[str, Any]) -> nn.Module:
         """The network of model options; InputError for weights or layers that do not fit."""
+
+    @abstractmethod
+    def expected_hyper(self, options: Any) -> dict[str, Any]:
+        """What :meth:`describe` says before the data are read, as far as a network's layers depend on it."""
+
+    def check_network(self, options: Any) -> None:
+        """Raise InputError for layers that the network does not have, before the data are read."""
+        import torch  # late, as above
+
+        with torch.device("meta"):  # without memory and draws
+            self.build(replace(options.model, weights="none"), self.expected_hyper(options))
 
     @abstractmethod
     def module(

@@ -36,6 +36,7 @@ from data.formats.names import (
     images_by_id,
     images_by_name,
 )
+from data.formats.tools import as_coco, read_via_csv
 from data.formats.validation import (
     BoxFormat,
     Fault,
@@ -76,6 +77,8 @@ XYWH = BoxFormat("xywh")
 FLAGS = ("iscrowd", "ignore", "difficult")
 PARTIAL_FIELDS = ("neg_category_ids", "not_exhaustive_category_ids")
 """LVIS's lists for each image: classes that are not in it, and classes that were not annotated in full."""
+PARTIAL = re.compile(rb'"(%s)"\s*:\s*\[\s*[^\]\s]' % "|".join(PARTIAL_FIELDS).encode())
+"""Such a list that is not empty."""
 
 Number: TypeAlias = int | float
 Flag: TypeAlias = bool | int | float  # several writers have true and false
@@ -183,15 +186,16 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
         finite or has no area, a flag is neither 0 nor 1, an area is negative.
     """
     path = Path(path)
-    content = read_json(path, TRUTH)
+    content = _content(path)
     faults = Faults(path, lenient, "annotations")
-    images, categories, annotations, indices = _decode(path, content, faults)
+    images, categories, annotations, indices, where = _decode(path, content, faults)
+    categories = _named_once(path, categories, annotations)
     image_ids = _distinct(path, "images", [image.id for image in images])
     class_ids = _distinct(path, "categories", [category.id for category in categories])
     names = class_names([category.name for category in categories], lambda i: f"{path}: categories[{i}]")
 
     def place(row: int) -> str:
-        return f"{path}: annotations[{indices[row]}]"
+        return where(indices[row])
 
     def box(row: int) -> str:
         return f"the bbox {' '.join(f'{value:g}' for value in annotations[row].bbox)}"
@@ -224,7 +228,7 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
     keep = valid_rows(rows, faults)
     kept = [annotations[row] for row in keep]
     _note_repeated_ids(path, annotations, place)
-    if any(f'"{name}"'.encode() in content for name in PARTIAL_FIELDS):
+    if PARTIAL.search(content):
         warn(
             f"{path}: LVIS's {' and '.join(PARTIAL_FIELDS)} have no effect: every class counts as annotated "
             "on every image, so detections of objects that were not annotated are errors here"
@@ -277,7 +281,7 @@ def coco_whole_groups(path: Path | str) -> list[str]:
 
 def _supercategories(path: Path) -> dict[str, tuple[list[str], bool]]:
     """The classes of each supercategory that has several, and whether they are all but its namesake."""
-    content = read_json(path, TRUTH)
+    content = _content(path)
     try:
         categories = msgspec.json.decode(content, type=Categories).categories
     except (msgspec.DecodeError, RecursionError):
@@ -295,20 +299,47 @@ def _supercategories(path: Path) -> dict[str, tuple[list[str], bool]]:
     }
 
 
+def _content(path: Path) -> bytes:
+    """The JSON text of a file; also of VIA's CSV, as VIA's JSON."""
+    return read_via_csv(path) if path.suffix.lower() == ".csv" else read_json(path, TRUTH)
+
+
+def _named_once(path: Path, categories: list[Category], annotations: Sequence[Annotation]) -> list[Category]:
+    """The categories without Roboflow's first: that of the project, without objects, above all others.
+
+    It may have the name of one of these.
+    """
+    below = {category.name for category in categories if category.supercategory == category.name}
+    used = {annotation.category_id for annotation in annotations}
+    for category in categories:
+        above = (category.supercategory or "").strip().lower() in NO_SUPERCATEGORY
+        if above and category.name in below and category.id not in used:
+            warn(
+                f"{path}: the category {shown(category.name)} with the id {shown(category.id)} has no object "
+                "and the name of another: left out"
+            )
+            return [other for other in categories if other is not category]
+    return categories
+
+
 def _decode(
     path: Path, content: bytes, faults: Faults
-) -> tuple[list[Image], list[Category], list[Annotation], Sequence[int]]:
-    """Images, categories, annotations and the annotations' indices in the file."""
+) -> tuple[list[Image], list[Category], list[Annotation], Sequence[int], Callable[[int], str]]:
+    """Images, categories, annotations, the annotations' indices, and what messages call an index."""
+    where: Callable[[int], str] = lambda index: f"{path}: annotations[{index}]"  # noqa: E731
     try:
         parts = msgspec.json.decode(content, type=Parts)
         kind = _annotation_type(msgspec.json.decode(parts.annotations[0]) if parts.annotations else None)
         decoder = msgspec.json.Decoder(kind)
         annotations = [decoder.decode(raw) for raw in parts.annotations]
         if not _any_odd(annotations):
-            return parts.images, parts.categories, annotations, range(len(annotations))
+            return parts.images, parts.categories, annotations, range(len(annotations)), where
     except (msgspec.DecodeError, RecursionError):  # something is wrong: only now go through all elements
         pass
     whole = parse_json(path, content)
+    if converted := as_coco(path, whole):
+        whole, places = converted
+        where = lambda index: f"{path}: {places[index]}"  # noqa: E731
     if not isinstance(whole, dict):
         question = "; is it a results file?" if isinstance(whole, list) else ""
         raise InputError(path, f"a {type(whole).__name__} of JSON{question}", TRUTH)
@@ -318,22 +349,22 @@ def _decode(
         if not isinstance(whole[part], list):
             raise InputError(path, f"no list as {part}", TRUTH)
 
-    def convert(part: str, kind: type[Record], counted: Faults, expected: str) -> Any:
-        return _convert(whole[part], kind, lambda i: f"{path}: {part}[{i}]", counted, expected)
+    def convert(part: str, kind: type[Record], expected: str) -> list[Record]:
+        strict = Faults(path, False)
+        return _convert(whole[part], kind, lambda i: f"{path}: {part}[{i}]", strict, expected)[0]
 
-    strict = Faults(path, False)
     expected = 'an image: {"id": …, "file_name": …, "width": …, …}'
-    images, _ = convert("images", Image, strict, expected)
-    categories, _ = convert("categories", Category, strict, 'a category: {"id": …, "name": …}')
+    images = convert("images", Image, expected)
+    categories = convert("categories", Category, 'a category: {"id": …, "name": …}')
     kind = _annotation_type(whole["annotations"][0] if whole["annotations"] else None)
-    annotations, indices = convert("annotations", kind, faults, ANNOTATION)
+    annotations, indices = _convert(whole["annotations"], kind, where, faults, ANNOTATION)
     good = []
     for row, annotation in enumerate(annotations):
         if odd := _odd_values(annotation):
-            faults.add(Fault(f"{path}: annotations[{indices[row]}]", *odd))
+            faults.add(Fault(where(indices[row]), *odd))
         else:
             good.append(row)
-    return images, categories, [annotations[row] for row in good], [indices[row] for row in good]
+    return images, categories, [annotations[row] for row in good], [indices[row] for row in good], where
 
 
 def _any_odd(annotations: Sequence[Annotation]) -> bool:
@@ -443,7 +474,8 @@ def _image_folder(path: Path, file: str) -> Path | None:
     """The folder that the images' names begin in, if they lie in one of the usual places."""
     split = path.stem.rpartition("_")[2]  # instances_val2017.json
     near, above = path.parent, path.parent.parent
-    for folder in (near, near / "images", above, above / "images", above / split, above / "images" / split):
+    near_places = (near, near / "images", near / "data")  # FiftyOne's is data
+    for folder in (*near_places, above, above / "images", above / split, above / "images" / split):
         if is_file(folder / file):
             return folder
     return None

@@ -13,8 +13,15 @@ from data.formats.files import path_errors
 from data.formats.names import NO_INDEX, images_by_name
 from data.formats.table import read_table
 from data.formats.validation import BoxFormat, check_box_format
-from data.formats.voc import annotation_folder, class_of_file, read_detections, read_voc_folder, voc_lists
-from data.formats.yolo import label_files, read_yolo, read_yolo_detections, yolo_splits
+from data.formats.voc import (
+    annotation_folder,
+    class_of_file,
+    read_annotation,
+    read_detections,
+    read_voc_folder,
+    voc_lists,
+)
+from data.formats.yolo import NAME_LISTS, label_files, read_yolo, read_yolo_detections, yolo_splits
 from data.records import Detections, GroundTruth, InputError
 
 __all__ = [
@@ -28,8 +35,8 @@ __all__ = [
 
 TRUTH_FORMS = (
     "a VOC year folder and one of its lists (VOCdevkit/VOC2007:test), or a folder of VOC XML without lists; "
-    "a COCO annotation file (instances_val2017.json); or a YOLO data set (data.yaml, or data.yaml:test; by "
-    "itself: val)"
+    "a COCO annotation file (instances_val2017.json); a YOLO data set (data.yaml, or data.yaml:test; by "
+    "itself: val; or a folder with classes.txt or obj.names); JSON of Label Studio or VIA, or VIA's CSV"
 )
 DETECTION_FORMS = (
     "a folder of VOC detection text (a file a class: image score xmin ymin xmax ymax) or of YOLO text (a "
@@ -199,10 +206,15 @@ def _truth_source(spec: str) -> _Source:
                 "--ground-truth", repr(spec), f"the file alone, {path}: it is one list of images"
             )
         return _Source("coco", path, "")
-    if path.suffix.lower() in YAML and path.is_file():
+    if path.suffix.lower() == ".csv" and path.is_file():
+        return _Source("coco", path, "")  # VIA's
+    if (path.suffix.lower() in YAML or path.name in NAME_LISTS) and path.is_file():
         return _Source("yolo", path, _yolo_split(path, split))
     if path.is_dir():
         return _folder_source(path, split)
+    if path.suffix.lower() == ".xml" and path.is_file():
+        read_annotation(path, None)  # which may say that it is CVAT's
+        raise InputError(path, "the XML of one image", f"its folder, {path.parent}")
     if path.exists():
         raise InputError(path, "a file of an unknown kind", TRUTH_FORMS)
     raise InputError(path, "no such folder" if not path.suffix else "no such file", TRUTH_FORMS)
@@ -213,7 +225,10 @@ def _folder_source(path: Path, split: str) -> _Source:
         return _Source("voc", path / split, "")  # Roboflow's train, valid and test
     voc = any((path / place).is_dir() for place in ("ImageSets/Main", "Annotations"))
     voc = voc or annotation_folder(path) is not None
-    files = [path / f"data{suffix}" for suffix in YAML if (path / f"data{suffix}").is_file()]
+    names = ("data.yaml", "data.yml", "dataset.yaml", *NAME_LISTS)
+    files = [path / name for name in names if (path / name).is_file()]
+    if files and files[0].name in NAME_LISTS and (voc or not any(path.rglob("*.txt"))):
+        files = []  # a list of classes beside other formats
     if voc and files:
         raise InputError(
             path, f"both a VOC tree and {files[0].name}", f"one of them: name {files[0]} for YOLO"

@@ -8,12 +8,13 @@ image      ``image``, ``image_name``, ``file_name``, ``filename``: the name, wit
 class      ``class``, ``label``, ``class_name``, ``category``, ``category_name``: the name; or
            ``category_id``: COCO's id; or ``class_id``: the number of the class, from 0
 score      ``score``, ``confidence``, ``conf``
-box        ``xmin ymin xmax ymax``, ``x1 y1 x2 y2``, ``x y w h`` or ``x y width height`` (x, y: left, top),
-           ``cx cy w h`` or ``x_center y_center width height``; continuous pixels, from 0
+box        ``xmin ymin xmax ymax``, ``x_min y_min x_max y_max`` or ``x1 y1 x2 y2``, ``x y w h`` or
+           ``x y width height`` (x, y: left, top), ``cx cy w h`` or ``x_center y_center width height``;
+           continuous pixels, from 0
 =========  ==========================================================================================
 
-Of each there must be exactly one; other columns are left alone. ``image_id`` and ``category_id`` may be there
-beside a name, which then counts, with a warning where the two differ.
+Of each there must be exactly one; other columns are left alone. ``image_id`` and ``category_id`` (or
+``class_id``) may be there beside a name, which then counts, with a warning where the two differ.
 """
 
 from __future__ import annotations
@@ -57,12 +58,15 @@ CLASSES = ("class", "label", "class_name", "category", "category_name", "categor
 SCORES = ("score", "confidence", "conf")
 BOXES = {
     ("xmin", "ymin", "xmax", "ymax"): "xyxy",
+    ("x_min", "y_min", "x_max", "y_max"): "xyxy",  # supervision's
     ("x1", "y1", "x2", "y2"): "xyxy",
     ("x", "y", "w", "h"): "xywh",
     ("x", "y", "width", "height"): "xywh",
     ("cx", "cy", "w", "h"): "cxcywh",
     ("x_center", "y_center", "width", "height"): "cxcywh",
 }
+ROWS_PER_BYTE, ROOM_FOR_EQUAL_ROWS = 4, 1_000_000
+"""Parquet stores a column of equal values in a few bytes: more is meant to fill the memory."""
 KNOWN_COLUMNS = {*IMAGES, *CLASSES, *SCORES, *sum(BOXES, ())}
 
 
@@ -132,6 +136,9 @@ def read_table(
         raise InputError(path, "an empty file", "a Parquet file")
     try:
         source = pyarrow.parquet.ParquetFile(pa.BufferReader(content))
+        if (rows := source.metadata.num_rows) > ROWS_PER_BYTE * len(content) + ROOM_FOR_EQUAL_ROWS:
+            found = f"{rows:,} rows in {len(content):,} bytes"
+            raise InputError(path, found, "detections, which do not all have one score and box")
         columns = _find_columns(path, source.schema_arrow.names, *told)
         table = source.read(columns=[*columns.texts, *columns.numbers])
     except InputError:
@@ -174,8 +181,12 @@ def from_table(
     """
     import pyarrow as pa
 
-    try:
-        arrow = pa.table(table)
+    try:  # what is Arrow's is used as it is: before 25, pyarrow crashed handing on columns of string_view
+        if isinstance(table, pa.RecordBatchReader):
+            table = table.read_all()
+        elif isinstance(table, pa.RecordBatch):
+            table = pa.Table.from_batches([table])
+        arrow = table if isinstance(table, pa.Table) else pa.table(table)
     except (pa.ArrowException, TypeError, ValueError) as error:
         found = f"a {type(table).__name__} that makes no table ({str(error).splitlines()[0]})"
         raise InputError("table", found, f"a data frame or Arrow table with {EXPECTED}") from None
@@ -192,12 +203,13 @@ def _find_columns(where: object, names: Sequence[str], box_format: str | None, n
             raise InputError(where, f"the column {plain!r} twice", "each column once")
         known[plain] = name
 
-    def one(what: str, choices: Sequence[str], beside: str = "") -> tuple[str, str]:
+    def one(what: str, choices: Sequence[str], beside: Sequence[str] = ()) -> tuple[str, str]:
         found = [known[choice] for choice in choices if choice in known]
         if len(found) == 1:
             return found[0], ""
-        if len(found) == 2 and known.get(beside) in found:
-            return next(name for name in found if name != known[beside]), known[beside]
+        ids = [known[name] for name in beside if name in known]
+        if len(found) == 2 and len(ids) == 1:
+            return next(name for name in found if name not in ids), ids[0]
         seen = f"several columns for it: {', '.join(found)}" if found else f"the columns {', '.join(names)}"
         raise InputError(f"{where}: {what}", seen, f"one column of {', '.join(choices)}")
 
@@ -208,8 +220,8 @@ def _find_columns(where: object, names: Sequence[str], box_format: str | None, n
         forms = ", ".join(map(" ".join, BOXES))
         raise InputError(f"{where}: box", seen, f"four columns, one of {forms}")
     (image, image_id), (label, label_id) = (
-        one("image", IMAGES, "image_id"),
-        one("class", CLASSES, "category_id"),
+        one("image", IMAGES, ("image_id",)),
+        one("class", CLASSES, ("category_id", "class_id")),
     )
     return Columns(
         image,
@@ -235,8 +247,9 @@ def _detections(
     ids = columns.image.strip().lower() == "image_id"
     images = images_by_id(truth) if ids else images_by_name(truth)
     kind = columns.label.strip().lower()
+    numbers_of_classes = Lookup((key, i) for i in range(len(truth.classes)) for key in (i, str(i)))
     if kind == "class_id":
-        classes = Lookup((key, i) for i in range(len(truth.classes)) for key in (i, str(i)))
+        classes = numbers_of_classes
         meant = f"a number from 0 to {len(truth.classes) - 1}"
     elif kind == "category_id":
         classes, meant = classes_by_id(truth), ""
@@ -264,7 +277,8 @@ def _detections(
         lookup = images_by_id(truth)
         image_index = beside(columns.image_id, columns.image, lookup, image_index, image, truth.images)
     if columns.label_id:
-        lookup = classes_by_id(truth)
+        numbered = columns.label_id.strip().lower() == "class_id"
+        lookup = numbers_of_classes if numbered else classes_by_id(truth)
         labels = beside(columns.label_id, columns.label, lookup, labels, label, truth.classes)
     numbers = np.stack([_numbers(table[name], name, faults) for name in columns.numbers], axis=1)
     scores, given, read_as = numbers[:, 0], numbers[:, 1:], columns.read_as

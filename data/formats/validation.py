@@ -31,6 +31,7 @@ from data.formats.names import Lookup, hint
 from data.records import Detections, GroundTruth, InputError, InputWarning
 
 __all__ = [
+    "BEYOND_BORDER",
     "BOX_FORMATS",
     "BoxFormat",
     "Columns",
@@ -62,6 +63,9 @@ ROUNDING_PIXELS = 1e-6
 
 LONGEST_VALUE = 60  # characters of a value in a message
 
+BEYOND_BORDER = "beyond the border of the image"
+"""Part of the warning about such objects: who reads it need not count them again."""
+
 SAMPLED_BOXES = 2000
 """The form of the boxes is judged by this many detections, those of the highest scores."""
 SMALLEST_IMAGE_PIXELS = 8
@@ -72,6 +76,8 @@ FEW_FIT, NEARLY_ALL_FIT = 0.5, 0.95
 """Shares of boxes inside their images: below the first a form is doubtful, above the second likely."""
 FOUND_IOU, FOUND_SHARE, FOUND_FACTOR = 0.5, 0.2, 2
 """Another form is likely if its boxes find this share of the objects, and this many times as many."""
+FEW_BOXES, FEW_FOUND_IOU, FEW_OVERHANG = 10, 0.75, 0.5
+"""Fewer boxes may look like another form by chance: for them the overlap and overhang are larger."""
 
 Problem: TypeAlias = tuple[str, str, str]
 """What was found, what was expected, and the kind of fault for the counts: ``on an unknown image``."""
@@ -251,13 +257,17 @@ def check_box_format(
     )
     quality = {}
     known = (sizes < UNKNOWN_SIZE).all()
+    few = len(fine) < FEW_BOXES
     for form in BOX_FORMATS:
         trial = BoxFormat(form, read_as.normalized or fractions)
         if fractions and not known:
             quality[trial] = (0.0, 0.0)
             continue
         boxes = as_xyxy(values, trial, sizes)
-        quality[trial] = (share_found(truth, boxes, images), _share_inside(boxes, sizes))
+        own = few and trial == read_as
+        iou = FEW_FOUND_IOU if few and not own else FOUND_IOU
+        overhang = FEW_OVERHANG if own else OVERHANG
+        quality[trial] = share_found(truth, boxes, images, iou), _share_inside(boxes, sizes, overhang)
     found, inside = (0.0, 0.0) if fractions else quality[read_as]
     usual = BoxFormat(read_as.form, fractions or read_as.normalized)
     best = max(quality, key=lambda trial: (*quality[trial], trial == usual))
@@ -292,20 +302,22 @@ def finds_much_more(share: float, other: float) -> bool:
     return share >= FOUND_SHARE and share >= FOUND_FACTOR * other
 
 
-def share_found(truth: GroundTruth, boxes: NDArray[np.float64], images: NDArray[np.int64]) -> float:
-    """Share of the boxes (K, 4) that overlap an object of their image (K,) by :data:`FOUND_IOU`."""
+def share_found(
+    truth: GroundTruth, boxes: NDArray[np.float64], images: NDArray[np.int64], iou: float = FOUND_IOU
+) -> float:
+    """Share of the boxes (K, 4) that overlap an object of their image (K,) by `iou`."""
     if not len(boxes):
         return 0.0
     box, thing = _objects_of(truth, images)
     common = intersection(boxes[box], truth.boxes[thing])
     union = area(boxes[box]) + area(truth.boxes[thing]) - common
-    found = (common >= FOUND_IOU * union) & (common > 0)
+    found = (common >= iou * union) & (common > 0)
     return len(np.unique(box[found])) / len(boxes)
 
 
-def _share_inside(boxes: NDArray[np.float64], sizes: NDArray[np.int64]) -> float:
+def _share_inside(boxes: NDArray[np.float64], sizes: NDArray[np.int64], overhang: float) -> float:
     """Share of the boxes (K, 4) that are upright and inside their images (sizes (K, 2))."""
-    slack = OVERHANG * np.tile(sizes, 2) + 1
+    slack = overhang * np.tile(sizes, 2) + 1
     inside = (boxes >= -slack) & (boxes <= np.tile(sizes, 2) + slack)
     return float((inside.all(axis=1) & (boxes[:, :2] <= boxes[:, 2:]).all(axis=1)).mean())
 
@@ -319,8 +331,8 @@ def check_objects(source: object, truth: GroundTruth, where: Callable[[int], str
         box = " ".join(f"{value:g}" for value in boxes[row].tolist())
         size = "×".join(map(str, truth.sizes[truth.image_index[row]].tolist()))
         warn(
-            f"{source}: {_objects(int(beyond.sum()))} beyond the border of the image, the first at "
-            f"{where(row)}: the box {box} in an image of {size} pixels"
+            f"{source}: {_objects(int(beyond.sum()))} {BEYOND_BORDER}, the first at {where(row)}: the box "
+            f"{box} in an image of {size} pixels; clipped there by Hoiem's rules, as detections are"
         )
     # Rows that are equal have equal sums; only rows of equal sums are compared.
     columns = [truth.image_index, truth.labels, *boxes.T]

@@ -182,7 +182,7 @@ def voc_lists(folder: Path) -> list[str]:
 
 def annotation_folder(folder: Path) -> Path | None:
     """Where the annotations of a tree without lists are; None where there are none."""
-    for place in (folder / "Annotations", folder):
+    for place in (folder / "Annotations", folder / "labels", folder):  # FiftyOne's is labels
         if place.is_dir() and any(place.glob("*.xml")):
             return place
     return None
@@ -249,7 +249,7 @@ def _read(
 def _pictures(folder: Path, annotations: Path) -> dict[str, Path]:
     """The image files of a tree, by name: those in VOC's folder, or else in the usual places."""
     found: dict[str, Path] = {}
-    for place in (folder / "JPEGImages", folder / "images", annotations):
+    for place in (folder / "JPEGImages", folder / "images", folder / "data", annotations):
         for file in sorted(place.iterdir()) if place.is_dir() else ():
             if file.suffix.lower() in IMAGE_SUFFIXES:
                 found.setdefault(file.stem, file)
@@ -398,6 +398,9 @@ def read_annotation(
         raise InputError(path, found, "plain XML") from None
     except (ValueError, LookupError) as error:  # an encoding that the parser does not know
         raise InputError(path, f"unreadable XML ({error})", "XML in UTF-8") from None
+    if root.tag == "annotations":
+        expected = "what CVAT exports as Pascal VOC 1.1 or COCO 1.0"
+        raise InputError(path, "CVAT's own XML (<annotations>)", expected)
     if root.tag != "annotation":
         raise InputError(path, f"the root element <{root.tag}>", "<annotation>, as VOC's files have it")
     size = _size(path, root.find("size"), picture)

@@ -1,6 +1,8 @@
 """YOLO's text: a file for each image, a line for each object or detection, places as fractions of the image.
 
-A data set in Ultralytics' layout is ``data.yaml``, images, and a text file of labels for each. A label is
+A data set in Ultralytics' layout is ``data.yaml``, images, and a text file of labels for each. Labelling
+tools write a list of classes in place of ``data.yaml``: ``classes.txt`` (LabelImg, Label Studio) or
+``obj.names`` (CVAT's YOLO 1.1, with the images of a split in ``obj_train_data``). A label is
 ``class x_center y_center width height``, a detection has a ``confidence`` after it, as Ultralytics' and
 YOLOv5's ``save_txt`` with ``save_conf`` write it. A label may go on with the points of a pose, as many as
 ``kpt_shape`` in ``data.yaml`` says, or be a polygon: a class and three or more points.
@@ -28,7 +30,10 @@ from data.formats.files import (
 )
 from data.formats.names import NO_INDEX, distinct_names, images_by_name
 from data.formats.validation import (
+    FEW_BOXES,
     FEW_FIT,
+    FEW_FOUND_IOU,
+    FOUND_IOU,
     SAMPLED_BOXES,
     BoxFormat,
     Fault,
@@ -59,7 +64,9 @@ DETECTIONS = f"detections: lines of {COLUMNS}, a file an image"
 SMALLEST_POLYGON = 7  # columns: a class and three points
 LARGEST_FRACTION = 2.0  # a place beyond this is no fraction of the image but a pixel
 POLYGON_SLACK = 0.01  # share of the image by which rounding may take the points of a polygon out of it
+FEW_OVERHANG = 0.05  # the same for a few boxes, which also detectors that do not clip may let leave it
 FRACTIONS = BoxFormat("cxcywh", normalized=True)
+NAME_LISTS = ("classes.txt", "obj.names")
 NOT_IMAGES = ("classes.txt",)  # what labelling tools leave beside the labels
 
 
@@ -80,7 +87,7 @@ def read_yolo(path: Path | str, split: str = "val", lenient: bool = False) -> Gr
     Parameters
     ----------
     path
-        ``data.yaml``.
+        ``data.yaml``, ``classes.txt`` or ``obj.names``.
     split
         ``train``, ``val`` or ``test``.
     lenient
@@ -151,13 +158,31 @@ def yolo_splits(path: Path) -> dict[str, list[str]]:
     return _splits(_content(path))
 
 
+def _listed_content(path: Path) -> dict[str, Any]:
+    """What ``data.yaml`` would say of a folder that has a list of classes instead."""
+    text = read_text(path, "a list of classes, one in each line")
+    splits = {
+        split: f"obj_{name}_data" for split, name in zip(SPLITS, ("train", "valid", "test"), strict=True)
+    }
+    splits = {split: place for split, place in splits.items() if (path.parent / place).is_dir()}
+    images = "images" if (path.parent / "images").is_dir() else "."
+    return {
+        "names": [line.strip() for line in text.splitlines() if line.strip()],
+        **(splits or {"val": images}),
+    }
+
+
 def _content(path: Path) -> dict[str, Any]:
+    if path.name in NAME_LISTS:
+        return _listed_content(path)
     content = read_yaml(path, EXPECTED, EXPECTED, EXPECTED)
     for name in SPLITS:
         value = content.get(name)
         listed = value if isinstance(value, list) else [value]
         if value is not None and not all(isinstance(place, str) and place for place in listed):
             raise InputError(f"{path}: {name}", shown(value), "a folder, a text file, or a list of them")
+    if not any(content.get(name) for name in SPLITS) and (path.parent / "images").is_dir():
+        content["val"] = "images"  # supervision names no folder
     return content
 
 
@@ -310,23 +335,28 @@ def _confidence_first(
 ) -> bool:
     """Whether lines (M, 6) hold class, confidence, box.
 
-    So read no box leaves its image, and otherwise most do or far fewer find an object.
+    So read no box leaves its image, and otherwise most do or far fewer find an object. Few boxes have to
+    leave it by more, and must find none.
     """
 
-    def inside(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def inside(boxes: NDArray[np.float64], slack: float = POLYGON_SLACK) -> NDArray[np.bool_]:
         half = boxes[:, 2:] / 2
-        within = (boxes[:, :2] - half >= -POLYGON_SLACK) & (boxes[:, :2] + half <= 1 + POLYGON_SLACK)
+        within = (boxes[:, :2] - half >= -slack) & (boxes[:, :2] + half <= 1 + slack)
         return np.asarray((within & (half >= 0)).all(axis=1), dtype=np.bool_)
 
-    def found(boxes: NDArray[np.float64]) -> float:
+    def found(boxes: NDArray[np.float64], iou: float = FOUND_IOU) -> float:
         some = np.flatnonzero(image_index >= 0)[:SAMPLED_BOXES]
         xyxy = as_xyxy(boxes[some], FRACTIONS, truth.sizes[image_index[some]])
-        return share_found(truth, xyxy, image_index[some])
+        return share_found(truth, xyxy, image_index[some], iou)
 
     usual, first = values[:, 1:5], values[:, 2:6]
     if not len(values) or not inside(first).all():
         return False
-    return float(inside(usual).mean()) < FEW_FIT or finds_much_more(found(first), found(usual))
+    few = len(values) < FEW_BOXES
+    found_usual, slack = found(usual), FEW_OVERHANG if few else POLYGON_SLACK
+    if finds_much_more(found(first, FEW_FOUND_IOU if few else FOUND_IOU), found_usual):
+        return True
+    return float(inside(usual, slack).mean()) < FEW_FIT and not (few and found_usual)
 
 
 def label_files(folder: Path) -> list[Path]:

@@ -313,17 +313,27 @@ def read_boxes(folder, truth, values, reader, **options):
         (folder / "voc").mkdir(exist_ok=True)
         (folder / "voc" / "det_cat.txt").write_text("".join(lines))
         return read_found(folder / "voc", truth, **options)
+    if reader == "yolo":
+        (folder / "yolo").mkdir(exist_ok=True)
+        (folder / "yolo" / "0001.txt").write_text(
+            "".join(f"0 {' '.join(map(str, box))} 0.9\n" for box in (values / SIZE).tolist())
+        )
+        return read_found(folder / "yolo", truth, box_format=options.get("box_format"))
     columns = dict(zip(("xmin", "ymin", "xmax", "ymax"), values.T.tolist(), strict=True))
     table = {"image": ["0001"] * len(values), "class": ["cat"] * len(values), "score": [0.9] * len(values)}
     return from_table(table | columns, truth, **options)
 
 
-USUAL = {"coco": "xywh", "predictions": "xyxy", "table": "xyxy"}
+USUAL = {"coco": "xywh", "predictions": "xyxy", "table": "xyxy", "yolo": "cxcywh"}
 
 
-@pytest.mark.parametrize("reader", USUAL)
+FRACTIONS_TOO = [(reader, fractions) for reader in USUAL for fractions in (False, True)][
+    :-1
+]  # YOLO's always are
+
+
+@pytest.mark.parametrize(("reader", "normalized"), FRACTIONS_TOO)
 @pytest.mark.parametrize("form", ["xyxy", "xywh", "cxcywh"])
-@pytest.mark.parametrize("normalized", [False, True])
 @pytest.mark.parametrize("count", [1, 4])
 def test_kind_05_boxes_of_another_convention(tmp_path, four, reader, form, normalized, count):
     values = in_form(OBJECTS[-count:], form) / (SIZE if normalized else 1)
@@ -389,6 +399,29 @@ def test_kind_15_objects_twice_and_beyond_the_border(tmp_path):
         assert len(read_yolo(yolo)) == 3
 
 
+@pytest.mark.parametrize("reader", USUAL)
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [[500.0, 100, 700, 400]],  # leaves the image; as centre and size it would not
+        [[500.0, 300, 660, 500], [590, 430, 660, 500]],
+        [[10.0, 10, 100, 80]],  # finds nothing, but as left, top, width and height a little of an object
+        [[200.0, 150, 330, 260], [5, 5, 9, 9]],
+        [[0.0, 0, 0, 0]],
+    ],
+)
+def test_kind_05_a_box_or_two_say_little(tmp_path, four, reader, boxes):
+    with silently():
+        read_boxes(tmp_path, four, in_form(np.array(boxes), USUAL[reader]), reader)
+
+
+@pytest.mark.parametrize("line", ["0 0.9 0.5 0.24 0.3 0.1", "0 0.3 0.1 0.36 0.25 0.04"])
+def test_kind_04_a_box_that_leaves_its_image_a_little_is_no_other_order(tmp_path, four, line):
+    (tmp_path / "0001.txt").write_text(line)
+    with silently():
+        assert read_yolo_detections(tmp_path, four).scores.tolist() == [float(line.split()[-1])]
+
+
 @pytest.mark.parametrize("box", [[590, 430, 50.3, 50.4], [-0.4, 0, 10, 10], [0, 0, 640, 480]])
 def test_kind_26_rounding_at_the_border_is_not_told(tmp_path, box):
     with silently():
@@ -402,6 +435,10 @@ def test_kind_14_lvis_lists_of_classes(tmp_path):
     for name in ("neg_category_ids", "not_exhaustive_category_ids"):
         path = write_coco(tmp_path, [coco_object(1, 1, BOX)], [coco_image(1) | {name: [2]}])
         with pytest.warns(InputWarning, match=f"LVIS's .*{name}.* no effect"):
+            truth = read_coco(path)
+        assert len(truth) == 1
+        path = write_coco(tmp_path, [coco_object(1, 1, BOX)], [coco_image(1) | {name: []}])
+        with silently():
             read_coco(path)
 
 
@@ -680,6 +717,13 @@ def test_kind_31_csv(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as caught:
         read_table(tmp_path / "found.csv", truth)
     assert len(str(caught.value)) < 5000
+
+
+def test_kind_31_null_in_a_file_is_no_zero_byte_in_its_name(tmp_path):
+    truth = read_coco(write_coco(tmp_path))
+    path = write_json(tmp_path / "found.json", [coco_result(1, 1, BOX) | {"score": None}])
+    with pytest.raises(InputError, match=r"found.json\[0\]: found null as score"):
+        read_found(path, truth)
 
 
 def test_kind_31_csv_with_the_line_ends_of_old(tmp_path):

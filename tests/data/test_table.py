@@ -123,7 +123,18 @@ def arrow_kinds():
     parts = pa.concat_tables([plain.slice(0, 1), plain.slice(1)])
     view = plain.set_column(0, "image", plain["image"].cast(pa.string_view()))
     single = plain.set_column(2, "score", plain["score"].cast(pa.float32()))
-    return [TABLE, plain, dictionary, parts, view, single, plain.to_batches()[0], Stream()]
+    return [
+        TABLE,
+        plain,
+        dictionary,
+        parts,
+        view,
+        single,
+        plain.to_batches()[0],
+        Stream(),
+        view.to_batches()[0],
+        view.to_reader(),
+    ]
 
 
 @pytest.mark.parametrize("table", arrow_kinds())

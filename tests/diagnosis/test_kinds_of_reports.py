@@ -200,6 +200,16 @@ def test_warnings_are_repeated_in_the_numbers_and_on_the_page(tmp_path, command,
     assert warned in error
 
 
+def test_kind_26_objects_beyond_the_border_are_counted_once(tmp_path, command, capsys):
+    write_coco(tmp_path, [coco_object(1, 1, [600, 10, 60, 50]), coco_object(1, 2, BOX)])
+    assert main(command) == 0
+    assert capsys.readouterr().out.count("beyond the") == 1
+    content = json.loads((tmp_path / "out" / "diagnosis.json").read_text())
+    (note,) = (note for note in content["notes"] if "beyond the" in note)
+    assert "annotations[0]: the box 600 10 660 60 in an image of 640×480 pixels; clipped" in note
+    assert content["detectors"][0]["account"]["objects_outside"] == 1
+
+
 @pytest.mark.parametrize(
     ("values", "options"),
     [

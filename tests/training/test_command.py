@@ -20,6 +20,8 @@ from data.records import InputError
 from data.shapes import write_shapes
 from training.command import exit_code
 from training.parser import make_parser
+from training.tasks.classification import CLASSIFICATION
+from training.tasks.detection import DETECTION
 
 detection = pytest.mark.parametrize("small", ["detection"], indirect=True)
 classifier = pytest.mark.parametrize("small", ["classification"], indirect=True)
@@ -171,6 +173,25 @@ def test_wrong_words_leave_no_folder(small, tmp_path, words, parts):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("small", "words"),
+    [
+        ("detection", "--shuffle 99"),
+        ("classification", "--method spatial --last 99"),
+        ("classification", "--method spatial --arch resnet18 --layers 1 99"),
+        ("classification", "--method channel --names features.99"),
+    ],
+    indirect=["small"],
+)
+def test_kind_32_layers_that_are_not_there_are_refused_before_the_data_are_read(small, monkeypatch, words):
+    def read(*arguments):
+        raise AssertionError("the data were read")
+
+    for task in (DETECTION, CLASSIFICATION):
+        monkeypatch.setattr(type(task), "read", read)
+    assert small(*words.split()).is_refused("99")
+
+
 @detection
 @pytest.mark.usefixtures("untrained")
 def test_what_this_machine_and_disk_do_not_have(small, tmp_path):
@@ -204,7 +225,8 @@ def test_evaluation_on_a_gpu_that_is_not_there(small):
         ("detection", "only words", ["epochs: 100"]),
         ("detection", "", ["epochs: 100"]),
         ("detection", "epochs:", ["epochs: found 'null'", "a whole number"]),
-        ("detection", "epochs: [", ["line 1"]),
+        ("detection", "epochs: [", ["run.yaml:1: found malformed YAML"]),
+        ("detection", "epochs: 2001-99-99", ["run.yaml: found malformed YAML (month must be in 1..12)"]),
         ("detection", "epochs: \0", ["characters are not allowed"]),
         ("classification", "method: spatial\nlayers: [2, 3]\nlast_layer: 3\n", ["last_layer", "--"]),
         ("classification", "layers: two", ["layers: found 'two'"]),
@@ -216,7 +238,7 @@ def test_wrong_yaml_file(small, tmp_path, text, parts):
     file = tmp_path / "run.yaml"
     file.write_text(text)
     for form in (["--config", file], [f"--config={file}"]):
-        assert small("--seed", 1, *form, base=False).is_refused(f"error: {file}: ", *parts)
+        assert small("--seed", 1, *form, base=False).is_refused(f"error: {file}:", *parts)
 
 
 @detection

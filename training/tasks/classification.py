@@ -127,6 +127,13 @@ class ClassificationTask(Task):
             "image_size": image_size_of(data.train, options.data.input_size),
         }
 
+    def expected_hyper(self, options: Options) -> dict[str, Any]:
+        """Classes and size of the images, as they are published."""
+        from data.datasets import DATASETS
+
+        source = DATASETS[options.data.data]
+        return {"classes": range(source.classes), "image_size": source.side or options.data.input_size}
+
     def build(self, options: ModelOptions, hyper: Mapping[str, Any]) -> nn.Module:
         """The network, modified; see :func:`training.tasks.classification_module.build_classifier`."""
         from training.tasks.classification_module import build_classifier
