@@ -10,18 +10,17 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
-from detector.tables import METHODS, patch_style
 from diagnosis.figures.page import LegendEntry, new_page
 from diagnosis.figures.style import MUTED_COLOUR, TEXT_COLOUR, frame_lightly, text_width
 from training.experiments.collect import Row
 from training.experiments.schema import Variant
+from training.method_style import method_style
 
 __all__ = [
     "MISSING_ENTRY",
@@ -35,7 +34,6 @@ __all__ = [
     "line_of",
     "make_page",
     "mark_of",
-    "method_style",
     "paper_entries",
     "place_labels",
 ]
@@ -85,24 +83,6 @@ def make_page(
 
 
 # ---------------------------------------------------------------- colours and marks
-
-
-def method_style(method: str, patch: int | None) -> tuple[str, str]:
-    """Colour and marker of a method; of patches, by their size.
-
-    The shades of :func:`detector.tables.patch_style` are those of the first method that has patches. Another
-    one has shades of its row's colour.
-    """
-    if method not in METHODS:
-        return TEXT_COLOUR, "o"
-    row = METHODS[method]
-    if patch is None or not row.needs_patch:
-        return row.colour, row.marker
-    if method == next(name for name, other in METHODS.items() if other.needs_patch):
-        return patch_style(patch)
-    lightness = max(0.6 - 0.15 * math.log2(patch), 0.0)
-    red, green, blue = (part + (1 - part) * lightness for part in to_rgb(row.colour))
-    return to_hex((red, green, blue)), row.marker
 
 
 def colour_of(variant: Variant) -> str:

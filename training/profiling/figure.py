@@ -26,7 +26,7 @@ from diagnosis.figures.style import (
     text_width,
     write_in_middle,
 )
-from training.experiments.style import method_style
+from training.method_style import method_style
 
 __all__ = ["curves_of", "draw_profile", "points_of"]
 
