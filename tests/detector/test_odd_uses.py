@@ -12,6 +12,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.utils.checkpoint import checkpoint
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from detector import (
     SpatialShuffle,
@@ -361,6 +362,24 @@ def test_tracing_would_keep_one_draw() -> None:
     set_shuffling(network, eval=False)
     traced = torch.jit.trace(network, x)  # type: ignore[no-untyped-call]
     assert traced(x).equal(network(x))
+
+
+@pytest.mark.parametrize("kind", ["vgg16", "resnet18", "timm"])
+def test_features_by_torch_fx_are_those_of_the_network(kind: str) -> None:
+    if kind == "timm":
+        network = pytest.importorskip("timm").create_model("resnet10t", num_classes=5).eval()
+    else:
+        network = thin(kind).eval()
+    modify_layers(network, "spatial", last=2, example=32)
+    extractor = create_feature_extractor(network, {"features" if kind == "vgg16" else "layer3": "features"})
+    images, whole = torch.randn(2, 3, 32, 32), torch.fx.symbolic_trace(network)
+    with torch.no_grad():
+        seek_shuffles(network, 0, 1)
+        expected = network(images)
+        assert not network(images).equal(expected)
+        seek_shuffles(network, 0, 1)
+        torch.testing.assert_close(whole(images), expected)
+    assert extractor(images)["features"].shape[0] == 2
 
 
 def test_threads_of_data_parallel_would_race() -> None:
