@@ -4,10 +4,10 @@
     python benchmarks/networks.py --output results/networks.md
     python benchmarks/networks.py --only timm:resnet18 hf:ViT
 
-Weights are random and nothing is computed: all run on the meta device, in minutes on one processor. Each row
-says how many layers `list_layers` finds, how many of them `modify_layers` shuffles when all are chosen, in how
-many a branch is added back to what entered it, in how many of these the shortcut has a shuffle of its own, and
-whether GAP+FC of the last two layers is complete or refused.
+Weights are random and nothing is computed: all run on the meta device, in minutes on one processor. Each
+row says how many layers `list_layers` finds, how many of them `modify_layers` shuffles when all are chosen,
+in how many a branch is added back to what entered it, in how many of these the shortcut has a shuffle of its
+own, and whether GAP+FC of the last two layers is complete or refused.
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ def page(lines: list[str], seconds: float) -> str:
             f"Made by `python benchmarks/networks.py --output results/networks.md` at commit {commit} in",
             f"{seconds:.0f} s, with {', '.join(versions)}, Python {platform.python_version()}.",
             "Random weights, the networks' own image sizes; nothing is computed. Layers are those of",
-            "`list_layers`; all of them are shuffled at once. *Complete*: every layer of the last two sees 1×1 and",
-            "is fully connected. *Refused*: with an error, and the network is as it was.",
+            "`list_layers`; all of them are shuffled at once. *Complete*: the last two layers see 1×1 and",
+            "are fully connected. *Refused*: with an error, and the network is as it was.",
             "",
             f"| {' | '.join(columns)} |",
             "|---" * len(columns) + "|",

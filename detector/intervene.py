@@ -87,8 +87,9 @@ def seek_shuffles(network: nn.Module, seed: int, step: int) -> None:
     """Make the network's next draws those of (seed, step), whatever was drawn before.
 
     A training loop may call it before each step, an evaluation before each pass, so that these can be
-    repeated. Without it the draws go on from those of torch's seed. Training and evaluation never have the
-    same draws: the mode is part of what they depend on. In training mode it sets the draws of both, in
+    repeated. Without it the draws go on from those of torch's seed; setting that to the value that it has
+    does not start them anew. Training and evaluation never have the same draws: the mode is part of what they
+    depend on. In training mode it sets the draws of both, in
     evaluation mode those of evaluation alone. Of several processes (torch.distributed) each has its own.
     """
     for shuffle in shuffles(network):

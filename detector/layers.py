@@ -81,7 +81,8 @@ def _torchvision_blocks(network: nn.Module) -> list[Block]:
             small = isinstance(module, BasicBlock)
             branch = [module.conv1, module.conv2] if small else [module.conv2]
             identity = Shortcut(module, False, [module.conv1], module, unknown)
-            shortcut = [] if module.downsample is None else [(module.downsample[0], unknown)]
+            is_projection = isinstance(module.downsample, nn.Sequential)  # or a shuffle, or None
+            shortcut = [(module.downsample[0], unknown)] if is_projection else []
             found.append(
                 Block(
                     module,

@@ -302,7 +302,7 @@ def _sizes(x: Tensor) -> tuple[int, int, int, int]:
 # its ticket, and checkpointing sets the generator back before it runs a pass again.
 
 _TRAINING, _EVALUATION = 1, 0  # rows of a shuffle's state
-_NEXT, _OWN, _SOUGHT, _SEED = range(4)  # its columns, see Shuffle
+_NEXT_DRAW, _KEY_DRAW, _IS_SET, _TORCH_SEED = range(4)  # its columns, see Shuffle
 EVALUATION_KEY = 0x6576616C  # ends the key of draws in evaluation, which so differ from those of training
 _MAX_TICKETS = 1 << 14  # of passes whose backward pass may still come
 
@@ -331,8 +331,8 @@ def _take_draw(state: Tensor, row: int, ticket: int | None) -> int:
     if not sought and seed != _signed(torch.initial_seed()):
         seed = _signed(torch.initial_seed())
         upcoming = stream_of(seed, own)
-        values[row, _SEED] = seed
-    values[row, _NEXT] = _signed(upcoming + 1)
+        values[row, _TORCH_SEED] = seed
+    values[row, _NEXT_DRAW] = _signed(upcoming + 1)
     if place is not None:
         _drawn[place] = upcoming
         _drawn.move_to_end(place)
@@ -422,12 +422,12 @@ class Shuffle(nn.Module):
         """Make the next draws those of (seed, step): in training mode for both modes, else for evaluation."""
         streams = [stream_of(seed, step, *self.key, EVALUATION_KEY), stream_of(seed, step, *self.key)]
         for row, stream in enumerate(streams[: 1 + self.training]):
-            self.state[row, _NEXT], self.state[row, _SOUGHT] = stream, 1
+            self.state[row, _NEXT_DRAW], self.state[row, _IS_SET] = stream, 1
 
     @property
     def stream(self) -> int:
         """Of the next draw in the mode that the module is in."""
-        return int(self.state[int(self.training), _NEXT])
+        return int(self.state[int(self.training), _NEXT_DRAW])
 
     @property
     def active(self) -> bool:
