@@ -161,7 +161,7 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
         checkpoint = Path(values["evaluate"])
         run = RunFolder.of(checkpoint)
         if checkpoint.is_dir():
-            checkpoint = run.best if run.best.is_file() else run.last
+            checkpoint = run.best_or_last
         changes = _changes(task, options, given, checkpoint)
         texts = [f"{name}-{'-'.join(map(str, _as_list(value)))}" for name, value in changes.items()]
         evaluate(

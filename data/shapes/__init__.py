@@ -4,6 +4,7 @@
 image for classification; ``outlines`` and ``painting`` are what they are made of.
 """
 
-from data.shapes.tree import shapes_classes, write_shapes
+from data.shapes.scenes import LARGE, VARIED
+from data.shapes.tree import SHAPE_SETS, shapes_classes, write_shapes
 
-__all__ = ["shapes_classes", "write_shapes"]
+__all__ = ["LARGE", "SHAPE_SETS", "VARIED", "shapes_classes", "write_shapes"]

@@ -19,7 +19,7 @@ from data.shapes.outlines import OUTLINES, Box, Outline, turned
 from data.shapes.painting import background, finish, paint, windows
 from data.streams import Stream, generator
 
-__all__ = ["LABELS", "Scene", "draw_scene"]
+__all__ = ["LABELS", "LARGE", "VARIED", "Scene", "SceneStyle", "draw_scene"]
 
 LABELS = tuple(OUTLINES)
 
@@ -34,9 +34,23 @@ HUES = {  # degrees on the colour circle
     "arrow": 300,
 }
 
-OBJECTS = (0.5, 0.27, 0.14, 0.06, 0.03)  # how often an image has 1, 2, 3, 4 or 5; in VOC 60 % have 1 or 2
-LARGEST = (0.62, 0.54, 0.48, 0.44, 0.4)  # longer side of an object over the image's shorter, by their number
-SMALLEST = 0.3
+
+class SceneStyle(NamedTuple):
+    """How many objects a scene has, and how large they are."""
+
+    objects: tuple[float, ...]
+    """How often an image has 1, 2, … objects."""
+    largest: tuple[float, ...]
+    """Longer side of an object over the image's shorter one, at most, by the number of objects."""
+    smallest: float
+    """The same, at least."""
+
+
+VARIED = SceneStyle((0.5, 0.27, 0.14, 0.06, 0.03), (0.62, 0.54, 0.48, 0.44, 0.4), 0.3)
+"""One to five objects; as in VOC, most images have one or two."""
+LARGE = SceneStyle((0.7, 0.3), (0.62, 0.5), 0.35)
+"""One or two large objects."""
+
 TINY = (0.07, 0.11)
 # How often an object is so. Truncated and hidden ones come out a little more frequent, by chance.
 TRUNCATED, OCCLUDING, FAINT_OR_TINY = 0.1, 0.2, 0.07
@@ -64,7 +78,7 @@ class _Placed(NamedTuple):
     difficult: bool
 
 
-def draw_scene(seed: int, split: str, index: int, size: tuple[int, int]) -> Scene:
+def draw_scene(seed: int, split: str, index: int, size: tuple[int, int], style: SceneStyle = VARIED) -> Scene:
     """Draw one scene.
 
     Parameters
@@ -73,6 +87,8 @@ def draw_scene(seed: int, split: str, index: int, size: tuple[int, int]) -> Scen
         The key: the same key gives the same scene, whatever else is drawn.
     size
         Width and height of the image in pixels.
+    style
+        Number and size of the objects.
 
     Examples
     --------
@@ -85,13 +101,15 @@ def draw_scene(seed: int, split: str, index: int, size: tuple[int, int]) -> Scen
     canvas = background(random, size)
     owner = np.full((size[1], size[0]), -1, dtype=np.int8)  # the object on top, at each pixel
     placed: list[_Placed] = []
-    count = 1 + int(random.choice(len(OBJECTS), p=OBJECTS))
+    count = 1 + int(random.choice(len(style.objects), p=style.objects))
     for _ in range(count):
         label = LABELS[random.integers(len(LABELS))]
         # The first one is plain to see, so that every image has something to find.
         difficult = bool(placed) and random.random() < FAINT_OR_TINY
         tiny = difficult and random.random() < 0.5
-        extent = side * (random.uniform(*TINY) if tiny else random.uniform(SMALLEST, LARGEST[count - 1]))
+        extent = side * (
+            random.uniform(*TINY) if tiny else random.uniform(style.smallest, style.largest[count - 1])
+        )
         outline, pose = turned(random, label)
         truncated, occluding = random.random(2) < (TRUNCATED, OCCLUDING)
         for _ in range(ATTEMPTS):

@@ -20,15 +20,21 @@ from data.formats.classes import ClassList, write_classes
 from data.formats.files import write_text
 from data.formats.voc import annotation_xml
 from data.records import InputError
-from data.shapes.scenes import LABELS, draw_scene
+from data.shapes.scenes import LABELS, LARGE, VARIED, SceneStyle, draw_scene
 
-__all__ = ["shapes_classes", "write_shapes"]
+__all__ = ["SHAPE_SETS", "shapes_classes", "write_shapes"]
 
 TREE = "VOCshapes"
 MARKER = "shapes.json"
 DRAWING = 6  # to be raised when the pictures of a key change
 JPEG_QUALITY = 92
 SMALLEST_SIDE = 48  # pixels: below, a tiny object has too few to be one
+
+SHAPE_SETS: dict[str, dict[str, Any]] = {
+    "shapes": {},
+    "large-shapes": {"train": 24000, "val": 1000, "test": 2000, "size": (64, 64), "style": LARGE},
+}
+"""The arguments of :func:`write_shapes` by the name of a data set."""
 
 SIMILAR = (("disc", "hexagon", "ring"), ("hexagon", "square", "triangle"), ("cross", "star"))
 
@@ -51,11 +57,12 @@ def write_shapes(
     test: int = 500,
     size: tuple[int, int] = (160, 160),
     seed: int = 0,
+    style: SceneStyle = VARIED,
 ) -> Path:
     """Draw the data set and write it as the VOC tree ``VOCshapes`` of the folder `root`.
 
-    Each image depends on `seed`, `size`, its split and its number alone: drawing more of them does not
-    change the first. A tree that is there already is kept where it is complete and has the same
+    Each image depends on `seed`, `size`, `style`, its split and its number alone: drawing more of them
+    does not change the first. A tree that is there already is kept where it is complete and has the same
     parameters, and drawn anew where it has others. The tree gets its name when it is complete.
 
     Parameters
@@ -68,6 +75,8 @@ def write_shapes(
         Width and height of the images in pixels.
     seed
         Another seed, another data set of the same kind.
+    style
+        Number and size of the objects: ``data.shapes.VARIED`` or ``data.shapes.LARGE``.
 
     Returns
     -------
@@ -88,7 +97,8 @@ def write_shapes(
     if min(size) < SMALLEST_SIDE:
         found = f"{size[0]}×{size[1]} pixels"
         raise InputError("size", found, f"a width and height of at least {SMALLEST_SIDE}")
-    parameters = {"drawing": DRAWING, "seed": seed, "size": list(size), **counts}
+    parameters = {"drawing": DRAWING, "seed": seed, "size": size, "style": style, **counts}
+    parameters = json.loads(json.dumps(parameters))  # as they are read again
     tree = root / TREE
     if _is_complete(tree, parameters):
         return tree
@@ -98,7 +108,7 @@ def write_shapes(
     part = root / f".{TREE}.{os.getpid()}.part"
     try:
         shutil.rmtree(part, ignore_errors=True)
-        _draw_tree(part, counts, size, seed)
+        _draw_tree(part, counts, size, seed, style)
         write_text(part / MARKER, json.dumps(parameters, indent=1) + "\n")
         _move(part, tree, parameters)
     except OSError as error:
@@ -110,14 +120,16 @@ def write_shapes(
     return tree
 
 
-def _draw_tree(tree: Path, counts: dict[str, int], size: tuple[int, int], seed: int) -> None:
+def _draw_tree(
+    tree: Path, counts: dict[str, int], size: tuple[int, int], seed: int, style: SceneStyle
+) -> None:
     annotations, lists, images = (tree / name for name in ("Annotations", "ImageSets/Main", "JPEGImages"))
     for folder in (annotations, lists, images):
         folder.mkdir(parents=True)
     names = {split: [f"{split}_{i:06d}" for i in range(count)] for split, count in counts.items()}
     for split in counts:
         for index, name in enumerate(names[split]):
-            scene = draw_scene(seed, split, index, size)
+            scene = draw_scene(seed, split, index, size, style)
             Image.fromarray(scene.image).save(images / f"{name}.jpg", quality=JPEG_QUALITY)
             text = annotation_xml(TREE, f"{name}.jpg", size, scene.objects)
             (annotations / f"{name}.xml").write_text(text, encoding="utf-8")

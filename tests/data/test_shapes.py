@@ -12,7 +12,7 @@ from PIL import Image
 
 from data.formats.voc import read_classes, read_image_list, read_voc, read_voc_folder
 from data.records import InputError
-from data.shapes import shapes_classes, write_shapes
+from data.shapes import SHAPE_SETS, shapes_classes, write_shapes
 from data.shapes.outlines import OUTLINES, SUPERSAMPLING, turned
 from data.shapes.scenes import APART, HUES, draw_scene
 
@@ -82,6 +82,23 @@ def test_more_images_leave_the_first_ones_alone(tree, tmp_path):
     assert len(after) == len(before) + 2 * (2 + 1)
 
 
+def test_scenes_of_large_objects(tmp_path, monkeypatch):
+    """One or two objects; those that are not cut, hidden or tiny are large."""
+    monkeypatch.setitem(
+        SHAPE_SETS, "large-shapes", {**SHAPE_SETS["large-shapes"], "train": 60, "val": 1, "test": 1}
+    )
+    truth = read_voc_folder(write_shapes(tmp_path, **SHAPE_SETS["large-shapes"]), "train")
+    counts = np.bincount(truth.image_index, minlength=60)
+    assert set(counts) == {1, 2}
+    assert truth.sizes.tolist() == [[64, 64]] * 60
+    whole = ~(truth.difficult | (truth.attributes["truncated"] != 0) | (truth.attributes["occluded"] != 0))
+    sides = (truth.boxes[:, 2:] - truth.boxes[:, :2]).max(axis=1)[whole]
+    assert sides.min() > 0.3 * 64
+    assert sides.max() < 0.7 * 64
+    other = write_shapes(tmp_path, train=60, val=1, test=1, size=(64, 64))
+    assert len(read_voc_folder(other, "train").labels) > len(truth.labels), "drawn anew in the other style"
+
+
 def test_another_seed_and_split_give_other_images():
     images = [draw_scene(seed, split, 0, SIZE).image for seed in (0, 1) for split in ("train", "test")]
     for i, one in enumerate(images):
@@ -109,10 +126,10 @@ def test_a_tree_of_other_parameters_or_with_a_file_missing_is_drawn_anew(tmp_pat
 
 
 def test_an_interrupted_run_leaves_no_tree(tmp_path, monkeypatch):
-    def fail(seed, split, index, size):
+    def fail(seed, split, index, size, style):
         if split == "test":
             raise KeyboardInterrupt
-        return draw_scene(seed, split, index, size)
+        return draw_scene(seed, split, index, size, style)
 
     monkeypatch.setattr("data.shapes.tree.draw_scene", fail)
     with pytest.raises(KeyboardInterrupt):

@@ -144,14 +144,15 @@ def small_runs(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """Both tasks: 12 scenes to train on, 4 to validate, 6 to test; 24 images, 8 and 16 of a narrow VGG-16."""
     folder = tmp_path_factory.mktemp("runs")
     common = "--epochs 2 --validation 0.25 --accelerator cpu --workers 0"
-    detect = f"--data voc --root {scenes} --train shapes:train --test shapes:val --arch resnet18 --sheet 3"
+    detect = f"--data voc --root {scenes} --train shapes:train --test shapes:val --sheet 3"
+    network = "--arch resnet18 --width 0.25 --head-channels 64 --score-threshold 0.0001"
     classify = "--data shapes --fraction 0.5 --width 0.0625 --batch-size 8 --learning-rate 0.01"
     runs = [
         SmallRun(
             "detection",
             DETECTION,
             train_detect,
-            f"{detect} --input-size 64 --batch-size 4 {common}".split(),
+            f"{detect} {network} --input-size 64 --batch-size 4 {common}".split(),
             ("--shuffle", "last", "--passes", "2"),
             folder,
         ),

@@ -597,6 +597,25 @@ def test_gap_fc_cannot_be_switched_off(small, tmp_path):
     assert small("--evaluate", tmp_path, *words, base=False).code == 0
 
 
+@detection
+def test_a_detector_starts_from_another(small, capsys):
+    """The head's weights are loaded where they fit; those that do not are named."""
+    trained = small.read(small.plain / "checkpoints" / "last.ckpt")
+    options = dataclasses.replace(
+        load_trained(DETECTION, small.plain / "checkpoints" / "last.ckpt").options, weights=str(small.plain)
+    )
+    own = {name.removeprefix("model."): value for name, value in trained["state_dict"].items()}
+    capsys.readouterr()
+    same = DETECTION.build(options, trained["hyper_parameters"]).state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in same.items())
+    assert capsys.readouterr().out == ""
+    other = DETECTION.build(options, {**trained["hyper_parameters"], "classes": ["a", "b"]}).state_dict()
+    new = [name for name, value in other.items() if value.shape != own[name].shape]
+    assert new == ["head.output.weight", "head.output.bias"]
+    assert all(torch.equal(value, own[name]) for name, value in other.items() if name not in new)
+    assert "the head's output.weight, output.bias do not fit" in capsys.readouterr().out
+
+
 @classifier
 def test_weights_that_do_not_fit_are_named(small, tmp_path):
     file = small.whole[0] / "checkpoints" / "last.ckpt"

@@ -181,7 +181,7 @@ def check_roots(runs: Sequence[Run], *, needed: bool) -> None:
     for run in runs:
         options = {**defaults(run.script), **run.options}
         data, root = options["data"], options["root"]
-        if data == "shapes":  # drawn
+        if data.endswith("shapes"):  # drawn
             continue
         if root is None and needed:
             raise InputError("--root", "none", f"the folder of {data}; without it, --list and --draw")

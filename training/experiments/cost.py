@@ -34,6 +34,7 @@ __all__ = ["Speeds", "duration", "probe", "seconds_of", "speed_key"]
 IMAGE_COUNTS = {  # for training and for testing
     **{name: (dataset.images["train"], dataset.images["test"]) for name, dataset in DATASETS.items()},
     "voc": (16_551, 4_952),
+    "large-shapes": (25_000, 2_000),
 }
 CLASS_COUNTS = {**{name: dataset.classes for name, dataset in DATASETS.items()}, "voc": 20}
 START_SECONDS = 10.0

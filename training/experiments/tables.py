@@ -39,6 +39,7 @@ OPTION_LABELS = {
 DATA_LABELS: dict[str, str] = {
     **{name: dataset.title for name, dataset in DATASETS.items()},
     "voc": "PASCAL VOC",
+    "large-shapes": "large shapes",
 }
 
 

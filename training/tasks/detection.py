@@ -14,6 +14,7 @@ import numpy as np
 from data.formats import guard_test_set, read_classes, read_voc, voc_folder
 from data.records import GroundTruth, InputError
 from training.command import run_command
+from training.run_state import RunFolder, is_global_zero
 from training.task import Report, Task
 from training.tasks.detection_options import DataOptions, ModelOptions, Options
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DETECTION", "DetectionTask", "main", "read_run_data", "read_test_data"]
 
-SHAPES_ROOT = Path("runs/shapes")
+DRAWN = Path("runs")
+"""Where the folders of the embedded data sets are by default."""
 
 
 # Data
@@ -85,15 +87,30 @@ def read_test_data(options: DataOptions) -> tuple[GroundTruth, tuple[tuple[str, 
 
 def _data_root(options: DataOptions) -> Path:
     """The folder of the VOC trees; the shapes are drawn where they are absent."""
-    if options.data == "shapes":
-        from data.shapes import write_shapes
+    if options.data != "voc":
+        from data.shapes import SHAPE_SETS, write_shapes
 
-        return write_shapes(Path(options.root or SHAPES_ROOT)).parent
+        return write_shapes(Path(options.root or DRAWN / options.data), **SHAPE_SETS[options.data]).parent
     root = Path(str(options.root))
     if not root.is_dir():
         expected = "the VOCdevkit folder that holds VOC2007, VOC2012 …"
         raise InputError(f"--root {root}", "no such folder", expected)
     return root
+
+
+def _load_head(head: nn.Module, checkpoint: str | Path) -> None:
+    """Load the head's weights of a detector's checkpoint; print which do not fit and begin anew."""
+    from detector.networks import load_weights
+
+    prefix = "model.head."
+    state = load_weights(checkpoint)
+    found = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    own = head.state_dict()
+    fitting = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}
+    head.load_state_dict(fitting, strict=False)
+    new = [name for name in own if name not in fitting]
+    if found and new and is_global_zero():
+        print(f"--weights {checkpoint}: the head's {', '.join(new)} do not fit and start anew", flush=True)
 
 
 class Images(NamedTuple):
@@ -173,8 +190,11 @@ class DetectionTask(Task):
         from training.checkpoint import weights_error
 
         stride = options.stride(hyper["input_size"])
+        weights: str | Path = options.weights
+        if Path(weights).is_dir():
+            weights = RunFolder(Path(weights)).best_or_last
         try:
-            backbone = resnet(options.arch, None, output_stride=stride, weights=options.weights)
+            backbone = resnet(options.arch, None, output_stride=stride, weights=weights, width=options.width)
         except WeightsError as error:
             raise weights_error(error, options.arch) from error
         if options.shuffle != "none":
@@ -187,7 +207,16 @@ class DetectionTask(Task):
                 expected = f"a layer of {options.arch}: {error}"
                 raise InputError("--shuffle", options.shuffle, expected) from error
         cells = options.cells(hyper["input_size"])
-        return YOLO(backbone, len(hyper["classes"]), cells, options.boxes_per_cell)
+        detector = YOLO(
+            backbone,
+            len(hyper["classes"]),
+            cells,
+            options.boxes_per_cell,
+            head_channels=options.head_channels,
+        )
+        if Path(weights).suffix == ".ckpt":
+            _load_head(detector.head, weights)
+        return detector
 
     def module(
         self, network: nn.Module, options: Options, data: Images, hyper: Mapping[str, Any]

@@ -38,9 +38,10 @@ STRIDES = (32, 16, 8)
 class DataOptions(OptionGroup):
     """Which images are trained on, validated on and tested on, and what augmentation does to them."""
 
-    data: Literal["voc", "shapes"] = option(
+    data: Literal["voc", "shapes", "large-shapes"] = option(
         "voc",
-        "The data set: a VOC tree under --root, or 'shapes', the embedded one, drawn where it is absent.",
+        "The data set: a VOC tree under --root, or an embedded one, drawn where absent: 'shapes' (2,700 "
+        "scenes of 160 pixels) or 'large-shapes' (27,000 of 64 pixels, with one or two large objects).",
     )
     root: str | None = option(
         None,
@@ -110,13 +111,18 @@ class ModelOptions(OptionGroup):
     weights: str = option(
         "none",
         "Weights the backbone starts from: 'none' (random), 'imagenet' (torchvision's best), a torchvision "
-        "name such as IMAGENET1K_V1, or a file.",
+        "name such as IMAGENET1K_V1, or a file. The folder or checkpoint of a run of train_detect.py: its "
+        "head's weights too, where they fit.",
     )
     grid: int | None = option(
         None,
         "S: the image is divided into S×S cells. Default input size / 32; twice or four times that dilates.",
     )
     boxes_per_cell: int = option(2, "B: boxes that each cell predicts.", AT_LEAST_1)
+    width: float = option(1.0, "Factor on the channels of the backbone, for quick tests.", POSITIVE)
+    head_channels: int = option(
+        256, "Channels of the head.", Rule("a multiple of 4, at least 4", lambda n: n >= 4 and n % 4 == 0)
+    )
     shuffle: str = option(
         "none",
         "Layer of the backbone whose input is shuffled, in training and evaluation: 'last', a number counted "
