@@ -131,8 +131,8 @@ def _story(found: Sequence[Diagnosis]) -> str:
         mean = 100 * diagnosis.ap.mean()["voc07"]
         rows[diagnosis.name] = (mean, correct, localization, correct + localization, *others)
     lines = [
-        f"Per cent, on {len(found[0].truth.images)} test scenes: mAP (VOC 2007), and shares of the detections",
-        "counted (mean over classes); both: correct and localization.\n",
+        f"Per cent, on {len(found[0].truth.images)} test scenes: mAP (VOC 2007), and shares of the",
+        "detections counted (mean over classes). both: correct and localization.\n",
         f"{'':12}" + "".join(f"{name:>14}" for name in columns),
         *(f"{name:12}" + "".join(f"{value:14.1f}" for value in row) for name, row in rows.items()),
         "",
