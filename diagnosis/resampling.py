@@ -12,6 +12,7 @@ statistic with every object and every detection counted as often as its image: o
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -19,6 +20,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from data.formats.processes import over_processes
 from data.records import InputError
 from data.streams import Stream, generator
 from diagnosis.matching import Weights
@@ -112,6 +114,7 @@ def resample(
     replicates: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
+    processes: int = 1,
 ) -> list[dict[str, NDArray[np.float64]]]:
     """Values of statistics over halves of the images, the same halves for all.
 
@@ -127,6 +130,8 @@ def resample(
         Of the draws.
     progress
         Called after a chunk of replicates, at most every two seconds.
+    processes
+        How many processes share the replicates; the numbers do not depend on it.
 
     Returns
     -------
@@ -143,15 +148,21 @@ def resample(
     if images < 1:
         raise InputError("the ground truth", "no image", "images to draw from")
     rows = max(1, CELLS_AT_ONCE // max(images, *(statistic.cells for statistic in statistics), 1))
-    parts: list[dict[str, list[NDArray[np.float64]]]] = [{} for _ in statistics]
-    reported = time.monotonic()
-    for start in range(0, replicates, rows):
-        chunk = range(start, min(start + rows, replicates))
+    reported, here = time.monotonic(), os.getpid()
+
+    def one_chunk(chunk: range) -> list[dict[str, NDArray[np.float64]]]:
+        nonlocal reported
         weights = resamples(images, chunk, seed)
-        for statistic, values in zip(statistics, parts, strict=True):
-            for name, value in statistic(weights).items():
-                values.setdefault(name, []).append(value)
-        if progress is not None and time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
+        values = [dict(statistic(weights)) for statistic in statistics]
+        due = os.getpid() == here and time.monotonic() - reported > SECONDS_BETWEEN_REPORTS
+        if progress is not None and due:
             reported = time.monotonic()
             progress(chunk.stop, replicates)
-    return [{name: np.concatenate(value) for name, value in values.items()} for values in parts]
+        return values
+
+    chunks = [range(start, min(start + rows, replicates)) for start in range(0, replicates, rows)]
+    parts = over_processes(one_chunk, chunks, processes)
+    return [
+        {name: np.concatenate([part[place][name] for part in parts]) for name in parts[0][place]}
+        for place in range(len(statistics))
+    ]
