@@ -360,7 +360,6 @@ def compare(
     costs: bool = True,
     statistics: Sequence[StatisticOf] = (),
     progress: Progress | None = None,
-    processes: int = 1,
 ) -> Comparison:
     """Numbers of detectors, and how far they would move on other images.
 
@@ -392,8 +391,6 @@ def compare(
         What else to resample, made from each detector.
     progress
         Called with how far it is, at most every two seconds.
-    processes
-        How many processes share the replicates, on Linux; the numbers do not depend on it.
 
     Raises
     ------
@@ -429,10 +426,8 @@ def compare(
         made.append([*mine, *(statistic(diagnosis) for statistic in statistics)])
     images = len(diagnoses[0].truth.images)
     every = [statistic for mine in made for statistic in mine]
-    samples_of = resample(
-        every, images, replicates=replicates, seed=seed, progress=progress, processes=processes
-    )
     values_of = [statistic(np.ones((1, images), dtype=np.int32)) for statistic in every]
+    samples_of = resample(every, images, replicates=replicates, seed=seed, progress=progress)
     statistics_each = len(made[0])
 
     by_class, values, samples, run_values = set(), {}, {}, {}

@@ -215,8 +215,7 @@ def parser() -> Parser:
         "--processes",
         type=int,
         metavar="N",
-        help="processes that share resampling and drawing; the numbers do not depend on it "
-        "(default: the cores of this machine)",
+        help="processes that draw the page and the figures (default: the cores of this machine)",
     )
     return result
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.formats.processes import over_processes
 from data.records import InputError
 from data.streams import Stream, generator
 from diagnosis.matching import Weights
@@ -44,6 +44,8 @@ CELLS_AT_ONCE = 1 << 20
 """Numbers that a statistic handles together, over the replicates of a chunk: bounds the memory."""
 
 SECONDS_BETWEEN_REPORTS = 2.0
+MAX_THREADS = 8
+"""More of them mostly wait for each other."""
 
 
 class Statistic(Protocol):
@@ -114,7 +116,6 @@ def resample(
     replicates: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
-    processes: int = 1,
 ) -> list[dict[str, NDArray[np.float64]]]:
     """Values of statistics over halves of the images, the same halves for all.
 
@@ -130,8 +131,6 @@ def resample(
         Of the draws.
     progress
         Called after a chunk of replicates, at most every two seconds.
-    processes
-        How many processes share the replicates; the numbers do not depend on it.
 
     Returns
     -------
@@ -148,21 +147,25 @@ def resample(
     if images < 1:
         raise InputError("the ground truth", "no image", "images to draw from")
     rows = max(1, CELLS_AT_ONCE // max(images, *(statistic.cells for statistic in statistics), 1))
-    reported, here = time.monotonic(), os.getpid()
-
-    def one_chunk(chunk: range) -> list[dict[str, NDArray[np.float64]]]:
-        nonlocal reported
-        weights = resamples(images, chunk, seed)
-        values = [dict(statistic(weights)) for statistic in statistics]
-        due = os.getpid() == here and time.monotonic() - reported > SECONDS_BETWEEN_REPORTS
-        if progress is not None and due:
-            reported = time.monotonic()
-            progress(chunk.stop, replicates)
-        return values
-
     chunks = [range(start, min(start + rows, replicates)) for start in range(0, replicates, rows)]
-    parts = over_processes(one_chunk, chunks, processes)
-    return [
-        {name: np.concatenate([part[place][name] for part in parts]) for name in parts[0][place]}
-        for place in range(len(statistics))
-    ]
+    parts: list[dict[str, list[NDArray[np.float64]]]] = [{} for _ in statistics]
+    reported = time.monotonic()
+
+    def compute(chunk: range) -> list[Mapping[str, NDArray[np.float64]]]:
+        weights = resamples(images, chunk, seed)
+        return [statistic(weights) for statistic in statistics]
+
+    # NumPy lets other threads run while it computes. Chunks know nothing of each other, so the number of
+    # threads changes no number.
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS))
+    try:
+        for chunk, computed in zip(chunks, pool.map(compute, chunks), strict=True):
+            for some, values in zip(computed, parts, strict=True):
+                for name, value in some.items():
+                    values.setdefault(name, []).append(value)
+            if progress is not None and time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
+                reported = time.monotonic()
+                progress(chunk.stop, replicates)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [{name: np.concatenate(value) for name, value in values.items()} for values in parts]

@@ -256,15 +256,6 @@ def test_the_same_detector_does_not_differ(three):
         assert (gap.difference, gap.low, gap.high, gap.p, gap.differs) == (0, 0, 0, 1, False)
 
 
-def test_the_numbers_do_not_depend_on_the_number_of_processes(three, monkeypatch):
-    monkeypatch.setattr("diagnosis.resampling.CELLS_AT_ONCE", 500)  # so that there are several chunks
-    monkeypatch.setattr("data.formats.processes.usable_cores", lambda: 3)
-    alone, shared = (compare(three[:2], replicates=13, processes=number) for number in (1, 3))
-    assert alone.samples.keys() == shared.samples.keys()
-    for quantity, samples in alone.samples.items():
-        np.testing.assert_array_equal(samples, shared.samples[quantity])
-
-
 def test_what_fails_in_another_process_is_raised_here(monkeypatch):
     monkeypatch.setattr("data.formats.processes.usable_cores", lambda: 3)
     here = os.getpid()
