@@ -25,9 +25,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-import yaml
-
-from data.formats.files import read_text
+from data.formats.files import parse_yaml, read_text
 from data.formats.names import hint
 from data.records import InputError
 from detector.tables import ARCHITECTURES
@@ -61,7 +59,7 @@ __all__ = [
 Script = Literal["train_classify", "train_detect"]
 """The commands that runs are made with."""
 
-FORMS = ("curves", "percent", "train_test", "networks", "single_layer", "patches", "pies")
+FORMS = ("curves", "percent", "train_test", "networks", "single_layer", "patches", "pies", "sheet")
 """What can be drawn: training curves, accuracy against percentage of modified layers, ..."""
 
 MACHINE_OPTIONS = frozenset(
@@ -161,11 +159,13 @@ class Variant:
     """Method at test time if it differs from that in training."""
     several: tuple[int | str, ...] = ()
     """Layers by number, or modules by name, if these are given."""
+    weights: str = "none"
+    """What the network starts from: random weights, or the name of others."""
 
     @property
     def baseline(self) -> Variant:
         """The same network on the same data with nothing modified."""
-        return Variant(self.data, self.arch)
+        return Variant(self.data, self.arch, weights=self.weights)
 
 
 def variant_of(options: Mapping[str, Any], test: Mapping[str, Any] | None = None) -> Variant:
@@ -177,12 +177,12 @@ def variant_of(options: Mapping[str, Any], test: Mapping[str, Any] | None = None
     >>> variant_of(trained, {"method": "none"}) == Variant("cifar100", "vgg16", "spatial", 4, tested="none")
     True
     """
-    data, arch = options["data"], options["arch"]
+    data, arch, weights = options["data"], options["arch"], options.get("weights", "none")
     if options.get("shuffle", "none") != "none":  # a detector
         place = options["shuffle"]
         last, layer = (1, None) if place == "last" else (None, int(place))
         method = options.get("shuffle_method", "spatial")
-        return Variant(data, arch, method, last, layer, options.get("patch"))
+        return Variant(data, arch, method, last, layer, options.get("patch"), weights=weights)
     described = {**options, **(test or {})}
     last = described.get("last")
     if test is not None and last is None:  # what was modified in training
@@ -196,6 +196,7 @@ def variant_of(options: Mapping[str, Any], test: Mapping[str, Any] | None = None
         described.get("patch"),
         None if test is None else test.get("method", "none" if test.get("eval_shuffle") is False else None),
         tuple(described.get("layers") or described.get("names") or ()),
+        weights,
     )
 
 
@@ -294,13 +295,8 @@ def read_experiment(path: Path) -> Experiment:
     InputError
         No such file, no YAML, a key or an option that does not exist, a value of the wrong kind.
     """
-    try:
-        content = yaml.safe_load(read_text(path, "an experiment file, such as experiments/figure4.yaml"))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or "no text"
-        raise InputError(where, f"no valid YAML ({problem})", "an experiment as in experiments/") from None
+    text = read_text(path, "an experiment file, such as experiments/figure4.yaml")
+    content = parse_yaml(path, text, "an experiment as in experiments/")
     top = _mapping(content, str(path), {"title", "draw", "script", "common", "series", "seeds"})
     script = _one_of(top.get("script", "train_classify"), f"{path}: script", get_args(Script))
     common = _options(top.get("common", {}), f"{path}: common", script)
