@@ -371,7 +371,7 @@ def with_images(truth: GroundTruth, folder: Path) -> GroundTruth:
     # By name without ending, both with the folders within `folder` and without.
     present: dict[str, list[Path]] = {}
     for file in sorted(files, key=lambda file: (len(file.parts), file)):
-        for name in {file.stem, file.relative_to(folder).with_suffix("").as_posix()}:
+        for name in {file.stem, file.relative_to(folder).as_posix().removesuffix(file.suffix)}:
             first = present.setdefault(name, [file])[0]
             # Of a.jpg and a.png the former counts, of a.jpg and more/a.jpg also.
             if len(file.parts) == len(first.parts) and file.parent != first.parent:
