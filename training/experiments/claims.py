@@ -37,7 +37,8 @@ class Claim:
     @property
     def criterion(self) -> str:
         """The limits, in words."""
-        what = f"{self.quantity.replace('_', ' ')}, {'ratio' if self.ratio else 'difference in points'}"
+        quantity = "correct + localization" if self.quantity == RIGHT_CLASS else self.quantity
+        what = f"{quantity}, {'ratio' if self.ratio else 'difference in points'}"
         limits = [f"at least {self.low:g}"] * (self.low > -math.inf) + [f"at most {self.high:g}"] * (
             self.high < math.inf
         )

@@ -70,7 +70,7 @@ MIN_LABEL_DISTANCE_PERCENT = 4.5
 ROW_INCHES, ROW_TEXT_POINTS, COLUMN_POINTS = 0.27, 8.5, 87.0
 """Of a table that is drawn as dots: heights of a row and its text, width of the column of our numbers."""
 PIE_RADIUS_INCHES, PIE_ROW_INCHES = 1.0, 0.2
-PIE_PANEL_INCHES = (3.3, 2 * PIE_RADIUS_INCHES + 0.25 + PIE_ROW_INCHES * (3.2 + len(ERROR_TYPES)))
+PIE_PANEL_INCHES = (3.9, 2 * PIE_RADIUS_INCHES + 0.25 + PIE_ROW_INCHES * (3.2 + len(ERROR_TYPES)))
 """A row for each error type, their first two together, a heading and the mean AP below the pie."""
 MIN_LABELLED_PERCENT = 6.0
 """A slice of a pie from there on has room for its number."""
