@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         resnet152,
         vgg16,
     )
-    from detector.profiling import Profile, ProfileRow, profile
+    from detector.profiling import Profile, ProfileDifference, ProfileRow, compare, profile
     from detector.shuffle import (
         ChannelShuffle,
         PatchShuffle,
@@ -49,11 +49,13 @@ __all__ = [
     "PatchShuffle",
     "Perceptron",
     "Profile",
+    "ProfileDifference",
     "ProfileRow",
     "ResNet",
     "SpatialShuffle",
     "WeightsError",
     "channel_shuffle",
+    "compare",
     "list_layers",
     "load_weights",
     "modify_layers",
