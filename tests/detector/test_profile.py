@@ -15,12 +15,14 @@ from detector import (
     ProfileRow,
     SpatialShuffle,
     compare,
+    evaluate,
     list_layers,
     modify_layers,
     profile,
     remove_shuffles,
     resnet18,
     seek_shuffles,
+    set_shuffling,
 )
 from detector.intervene import shuffles, without_shuffles
 from tests.detector.helpers import THIN, thin
@@ -573,3 +575,18 @@ def test_batches_in_another_order_each_time_are_refused() -> None:
 
     with pytest.raises(ValueError, match="evaluate: found other labels than in the first pass"):
         profile(thin("vgg16"), Reshuffled(), layers=[3], passes=1)  # type: ignore[arg-type]
+
+
+def test_accuracy_of_several_passes() -> None:
+    network = modify_layers(thin("resnet18"), "spatial", percent=30).train()
+    loader = [(torch.randn(8, 3, 32, 32), torch.arange(8) % 5)] * 2
+    upcoming = [shuffle.stream for shuffle in shuffles(network)]
+    found = evaluate(network, loader, passes=4)
+    assert found == evaluate(network, loader, passes=4) != evaluate(network, loader, passes=4, seed=1)
+    assert (found.images, len(found.values), network.training) == (16, 4, True)
+    assert [shuffle.stream for shuffle in shuffles(network)] == upcoming
+    assert str(found).endswith("% of 16 images, 4 passes")
+    assert len(evaluate(set_shuffling(network, eval=False), loader).values) == 1
+    for arguments, message in (([], "loader: found no images"), (loader, "passes: found 0")):
+        with pytest.raises(ValueError, match=message):
+            evaluate(network, arguments, passes=0 if arguments else 2)
