@@ -16,7 +16,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test versions mutation lint imports types format lock clean
+.PHONY: help setup demo test fuzz versions mutation lint imports types format lock clean
 
 help:  ## what this file can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,11 @@ demo: $(STAMP)  ## train, shuffle, score and diagnose a small detector (no GPU, 
 
 test: $(STAMP)  ## run the tests and the examples in the docstrings
 	OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+
+fuzz: $(STAMP)  ## feed every reader with broken input for 30 minutes (ARGS="--minutes 5 --targets coco_results")
+	$(BIN)/python -c "import atheris" 2>/dev/null || $(INSTALL) "atheris>=3,<4" \
+	  || echo "no atheris for this Python: inputs are changed at random, not guided by coverage"
+	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 # PYTHON=python3.13 RESOLUTION=highest: the newest packages on another Python. About 6 GB in build/versions.
 RESOLUTION ?= lowest-direct
@@ -68,6 +73,8 @@ $(STAMP): requirements.lock requirements-reference.lock pyproject.toml
 	@$(INSTALL) --require-hashes -r requirements.lock
 	@$(INSTALL) --require-hashes --no-deps -r requirements-reference.lock
 	@$(INSTALL) --no-index --no-deps --no-build-isolation --editable .
+	@# On all cores here; by pip, or by each process of the tests for itself, it takes several times as long.
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 	@touch $@
 
 lint: $(STAMP)  ## style: ruff's rules and formatting

@@ -323,8 +323,9 @@ def unpack(file: Path, root: Path, report: Report, top: str = "VOCdevkit") -> No
         for path in sorted(files, key=lambda path: "ImageSets" in path.parts):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (unpacked / path).replace(root / path)
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
-        found = f"an archive that cannot be unpacked ({error})"
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, MemoryError) as error:
+        # MemoryError: fifteen bytes of LZMA may ask for a dictionary of 4 GB.
+        found = f"an archive that cannot be unpacked ({reason(error)})"
         raise InputError(file, found, f"a tar file of {top}") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.download import LARGEST_EXPANSION, ROOM_FOR_TEXT_BYTES
 from data.formats.files import reason
 from data.image_set import ImageSet, Split, pixel_rows, whole_numbers
 from data.pickles import read_pickle
@@ -111,7 +112,14 @@ def _most_images(file: Path) -> int:
         return file.stat().st_size // PIXELS
     try:
         with zipfile.ZipFile(file) as archive:
-            return archive.getinfo("data.npy").file_size // PIXELS
+            sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+            if sum(sizes.values()) > LARGEST_EXPANSION * file.stat().st_size + ROOM_FOR_TEXT_BYTES:
+                raise InputError(
+                    file,
+                    f"{sum(sizes.values()) / 1e6:,.0f} MB of arrays in {file.stat().st_size / 1e6:,.1f} MB",
+                    "images, which hardly compress: do not use this file",
+                )
+            return sizes["data.npy"] // PIXELS
     except (zipfile.BadZipFile, KeyError, OSError, NotImplementedError) as error:
         raise _broken(file, error) from None
 

@@ -30,6 +30,7 @@ from diagnosis.rankings import (
     interpolated_precision,
     mean_over_classes,
     mean_over_objects,
+    needed_hits,
     sum_of_runs,
 )
 
@@ -129,7 +130,7 @@ precision supposes."""
 
 
 def _voc07(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
-    return interpolated_precision(hits[0], VOC07_RECALLS, objects)
+    return interpolated_precision(hits[0], needed_hits(VOC07_RECALLS, objects))
 
 
 def _area(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
@@ -145,12 +146,12 @@ def _area(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> N
 
 
 def _coco(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
-    mean: NDArray[np.float64] = np.stack([coco_ap(some, objects) for some in hits]).mean(axis=0)
+    mean: NDArray[np.float64] = coco_ap(hits, objects).mean(axis=0)
     return mean
 
 
 def _coco50(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
-    return coco_ap(hits[0], objects)
+    return coco_ap(hits[:1], objects)[0]
 
 
 def _hoiem(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:

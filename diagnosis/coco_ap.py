@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from data.boxes import intersection
 from diagnosis.matching import Matching, argsort_ascending, greedy
-from diagnosis.rankings import Hits, Ranking, interpolated_precision, mean_over_classes
+from diagnosis.rankings import Hits, Ranking, interpolated_precision, mean_over_classes, needed_hits
 
 __all__ = ["COCO_IOUS", "CocoLabels", "CocoTable", "coco_ap", "coco_order", "coco_ranking", "coco_table"]
 
@@ -130,9 +130,10 @@ def _labels(matching: Matching, size: str, max_detections: int) -> tuple[CocoLab
     return matching.cached(("coco", size, max_detections), compute)
 
 
-def coco_ap(hits: Hits, objects: NDArray[np.int64]) -> NDArray[np.float64]:
-    """``(r, S)`` mean precision at 101 recalls."""
-    return interpolated_precision(hits, COCO_RECALLS, objects)
+def coco_ap(hits: Sequence[Hits], objects: NDArray[np.int64]) -> NDArray[np.float64]:
+    """``(K, r, S)`` mean precision at 101 recalls, by each of K labellings."""
+    needed = needed_hits(COCO_RECALLS, objects)
+    return np.stack([interpolated_precision(some, needed) for some in hits])
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +204,7 @@ def coco_table(matching: Matching, max_detections: int = MAX_DETECTIONS) -> Coco
         pairs, labels = _labels(matching, name, max_detections)
         objects = pairs.objects[None]
         ((_, hits),) = Ranking(matching, labels, order).hits()
-        ap = np.where(objects > 0, np.stack([coco_ap(some, objects)[0] for some in hits]), np.nan)
+        ap = np.where(objects > 0, coco_ap(hits, objects)[:, 0], np.nan)
         scores[f"ap{suffix}"], scores[f"ar{suffix}"] = ap.mean(axis=0), _coco_recall(hits, pairs.objects)
         if name == "all":
             scores["ap50"], scores["ap75"] = ap[0], ap[5]

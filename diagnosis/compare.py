@@ -370,8 +370,8 @@ def compare(
         made.append([*mine, *(statistic(diagnosis) for statistic in statistics)])
     images = len(diagnoses[0].truth.images)
     every = [statistic for mine in made for statistic in mine]
-    samples_of = resample(every, images, replicates=replicates, seed=seed, progress=progress)
     values_of = [statistic(np.ones((1, images), dtype=np.int32)) for statistic in every]
+    samples_of = resample(every, images, replicates=replicates, seed=seed, progress=progress)
     statistics_each = len(made[0])
 
     by_class, values, samples, run_values = set(), {}, {}, {}

@@ -12,8 +12,10 @@ statistic with every object and every detection counted as often as its image: o
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -42,6 +44,8 @@ CELLS_AT_ONCE = 1 << 20
 """Numbers that a statistic handles together, over the replicates of a chunk: bounds the memory."""
 
 SECONDS_BETWEEN_REPORTS = 2.0
+MAX_THREADS = 8
+"""More of them mostly wait for each other."""
 
 
 class Statistic(Protocol):
@@ -143,15 +147,25 @@ def resample(
     if images < 1:
         raise InputError("the ground truth", "no image", "images to draw from")
     rows = max(1, CELLS_AT_ONCE // max(images, *(statistic.cells for statistic in statistics), 1))
+    chunks = [range(start, min(start + rows, replicates)) for start in range(0, replicates, rows)]
     parts: list[dict[str, list[NDArray[np.float64]]]] = [{} for _ in statistics]
     reported = time.monotonic()
-    for start in range(0, replicates, rows):
-        chunk = range(start, min(start + rows, replicates))
+
+    def compute(chunk: range) -> list[Mapping[str, NDArray[np.float64]]]:
         weights = resamples(images, chunk, seed)
-        for statistic, values in zip(statistics, parts, strict=True):
-            for name, value in statistic(weights).items():
-                values.setdefault(name, []).append(value)
-        if progress is not None and time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
-            reported = time.monotonic()
-            progress(chunk.stop, replicates)
+        return [statistic(weights) for statistic in statistics]
+
+    # NumPy lets other threads run while it computes. Chunks know nothing of each other, so the number of
+    # threads changes no number.
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS))
+    try:
+        for chunk, computed in zip(chunks, pool.map(compute, chunks), strict=True):
+            for some, values in zip(computed, parts, strict=True):
+                for name, value in some.items():
+                    values.setdefault(name, []).append(value)
+            if progress is not None and time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
+                reported = time.monotonic()
+                progress(chunk.stop, replicates)
+    finally:
+        pool.shutdown(cancel_futures=True)
     return [{name: np.concatenate(value) for name, value in values.items()} for values in parts]

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
+from data.formats.files import parse_yaml
 from data.records import InputError
 from detector.tables import METHODS
 
@@ -162,8 +161,8 @@ def convert(value: object, kind: Any) -> Any:
         return value
     if isinstance(value, str):
         try:
-            value = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            value = parse_yaml("", value, "")
+        except InputError as error:
             raise ValueError(value) from error
         if isinstance(value, str) and float in parts:  # YAML 1.1 reads 1e-3 as a word
             return float(value)

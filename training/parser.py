@@ -10,10 +10,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin
 
-import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from data.formats.files import read_text
+from data.formats.files import parse_yaml, read_text
 from data.formats.names import hint
 from data.records import InputError
 from training.options import OptionGroups, convert, in_words, option_of
@@ -126,9 +125,8 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         The stored file of a run (`of_run`) may be of another command; the error then says so.
         """
         try:
-            content = yaml.safe_load(read_text(file, "a YAML file of options"))
-        except yaml.YAMLError as error:
-            self.fail(f"{file}: Problems parsing config: {' '.join(str(error).split())}")
+            expected = "options, one in each line, such as epochs: 100"
+            content = parse_yaml(file, read_text(file, "a YAML file of options"), expected)
         except InputError as error:
             self.fail(error)
         if not isinstance(content, dict):

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, Self
 
 import yaml
 
-from data.formats.files import parse_json, read_bytes, read_text, write_text
+from data.formats.files import parse_json, parse_yaml, read_bytes, read_text, write_text
 from data.records import InputError
 from training.options import OptionGroups, option_of
 from training.task import Task
@@ -236,10 +236,8 @@ def stored_options(folder: RunFolder) -> dict[str, Any]:
     """The options that a run was started with; none where they are not known."""
     if not folder.config.is_file():
         return {}
-    try:
-        stored = yaml.safe_load(read_text(folder.config, "the options of the run"))
-    except yaml.YAMLError:
-        stored = None
+    text = read_text(folder.config, "the options of the run")
+    stored = parse_yaml(folder.config, text, "the options of the run")
     if not isinstance(stored, dict):
         raise InputError(folder.config, "no options", "those of the run, one in each line, or no such file")
     return stored

@@ -174,7 +174,7 @@ def read_yaml(path: Path, what: str, malformed: str, keys: str) -> dict[str, Any
     return content
 
 
-def parse_yaml(path: Path, text: str, expected: str) -> Any:
+def parse_yaml(path: Path | str, text: str, expected: str) -> Any:
     """What the YAML text says. Aliases are refused: a few lines of them make gigabytes.
 
     Raises
@@ -198,7 +198,8 @@ def parse_yaml(path: Path, text: str, expected: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else path
-        raise InputError(where, "malformed YAML", expected) from None
+        problem = getattr(error, "problem", None) or reason(error)
+        raise InputError(where, f"malformed YAML ({problem})", expected) from None
     except Exception as error:  # values that cannot be, lists without end: almost anything
         raise InputError(path, f"malformed YAML ({reason(error)})", expected) from None
 

@@ -65,6 +65,8 @@ BOXES = {
     ("cx", "cy", "w", "h"): "cxcywh",
     ("x_center", "y_center", "width", "height"): "cxcywh",
 }
+ROWS_PER_BYTE, ROOM_FOR_EQUAL_ROWS = 4, 1_000_000
+"""Parquet stores a column of equal values in a few bytes: more is meant to fill the memory."""
 KNOWN_COLUMNS = {*IMAGES, *CLASSES, *SCORES, *sum(BOXES, ())}
 
 
@@ -134,6 +136,9 @@ def read_table(
         raise InputError(path, "an empty file", "a Parquet file")
     try:
         source = pyarrow.parquet.ParquetFile(pa.BufferReader(content))
+        if (rows := source.metadata.num_rows) > ROWS_PER_BYTE * len(content) + ROOM_FOR_EQUAL_ROWS:
+            found = f"{rows:,} rows in {len(content):,} bytes"
+            raise InputError(path, found, "detections, which do not all have one score and box")
         columns = _find_columns(path, source.schema_arrow.names, *told)
         table = source.read(columns=[*columns.texts, *columns.numbers])
     except InputError:

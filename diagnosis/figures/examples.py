@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data.formats.names import hint
 from data.records import GroundTruth, InputError
@@ -172,6 +172,8 @@ def _chosen(truth: GroundTruth, count: int, names: Iterable[str] | None) -> list
 def read_picture(truth: GroundTruth, image: int) -> NDArray[np.uint8]:
     """``(height, width, 3)`` pixels of an image of the set.
 
+    As stored; or turned as its EXIF says, where only then it has the size that is annotated.
+
     Raises
     ------
     InputError
@@ -179,15 +181,17 @@ def read_picture(truth: GroundTruth, image: int) -> NDArray[np.uint8]:
     """
     path, what = truth.files[image], f"the photograph of image {truth.images[image]!r}"
     try:
+        wanted = tuple(truth.sizes[image].tolist())
         with Image.open(path) as file:
-            pixels: NDArray[np.uint8] = np.asarray(file.convert("RGB"))
+            turned = file if file.size == wanted else ImageOps.exif_transpose(file)
+            pixels: NDArray[np.uint8] = np.asarray((turned if turned.size == wanted else file).convert("RGB"))
     except UnidentifiedImageError:
         raise InputError(path, "a file that is no image", what) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.strerror:
             raise InputError(path, error.strerror, what) from None
         raise InputError(path, f"a damaged image ({error})", f"{what}, whole") from None
-    found, wanted = (pixels.shape[1], pixels.shape[0]), tuple(truth.sizes[image].tolist())
+    found = pixels.shape[1], pixels.shape[0]
     if found != wanted:
         sizes = [f"{width} × {height} pixels" for width, height in (found, wanted)]
         raise InputError(path, sizes[0], f"{what} in the size that is annotated, {sizes[1]}")

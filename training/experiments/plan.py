@@ -16,6 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from data.datasets import DATASETS
+from data.formats.files import parse_yaml
 from data.records import InputError
 from detector.tables import METHODS
 from training.experiments.schema import (
@@ -118,10 +119,7 @@ def parse_options(pairs: Sequence[str], script: Script) -> dict[str, Any]:
         if name == "seed":
             raise InputError("--set", repr(pair), "seeds by --seeds")
         check_names([name], script, "--set")
-        try:
-            options[name] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError("--set", repr(pair), "a value as in a YAML file") from None
+        options[name] = parse_yaml(f"--set {pair}", text, "a value as in a YAML file")
     return options
 
 
@@ -132,7 +130,9 @@ def parse_only(pairs: Sequence[str], script: Script) -> dict[str, tuple[Any, ...
         if not text:
             raise InputError("--only", repr(pair), "NAME=VALUE,VALUE, such as last=1,4,7")
         check_names([name], script, "--only")
-        only[name] = tuple(yaml.safe_load(word) for word in text.split(","))
+        only[name] = tuple(
+            parse_yaml(f"--only {pair}", word, "values as in a YAML file") for word in text.split(",")
+        )
     return only
 
 

@@ -25,9 +25,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-import yaml
-
-from data.formats.files import read_text
+from data.formats.files import parse_yaml, read_text
 from data.formats.names import hint
 from data.records import InputError
 from detector.tables import ARCHITECTURES
@@ -294,13 +292,8 @@ def read_experiment(path: Path) -> Experiment:
     InputError
         No such file, no YAML, a key or an option that does not exist, a value of the wrong kind.
     """
-    try:
-        content = yaml.safe_load(read_text(path, "an experiment file, such as experiments/figure4.yaml"))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or "no text"
-        raise InputError(where, f"no valid YAML ({problem})", "an experiment as in experiments/") from None
+    text = read_text(path, "an experiment file, such as experiments/figure4.yaml")
+    content = parse_yaml(path, text, "an experiment as in experiments/")
     top = _mapping(content, str(path), {"title", "draw", "script", "common", "series", "seeds"})
     script = _one_of(top.get("script", "train_classify"), f"{path}: script", get_args(Script))
     common = _options(top.get("common", {}), f"{path}: common", script)

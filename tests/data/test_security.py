@@ -1,0 +1,100 @@
+"""What SECURITY.md promises, as far as the tests that it names do not show it."""
+
+import re
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from data.formats import read_ground_truth, read_table
+from data.formats.files import image_size, open_image
+from data.records import GroundTruth, InputError
+from data.small_imagenet import read_small_imagenet
+from diagnosis.figures.examples import read_picture
+from tests.data.scenes import write_yolo
+
+TRUTH = GroundTruth(["a"], ["dog"], [[100, 80]], [0], [0], [[10, 10, 50, 60]])
+QUARTER_TURN = 6  # EXIF's orientation
+
+
+def test_every_test_that_the_page_names_exists(root):
+    text = (root / "SECURITY.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
+    assert len(named) > 8
+    for file, test in named:
+        assert f"def {test}(" in (root / file).read_text() or not test, (file, test)
+
+
+def test_a_table_of_equal_rows_is_no_bomb(tmp_path):
+    """A hundred million rows in a few kilobytes would take gigabytes."""
+    rows = 2_000_000
+    names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array(["a"]))
+    numbers = {
+        name: pa.array(np.zeros(rows, np.float32)) for name in ("score", "xmin", "ymin", "xmax", "ymax")
+    }
+    path = tmp_path / "found.parquet"
+    pyarrow.parquet.write_table(pa.table({"image": names, "class": names, **numbers}), path)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(InputError, match=r"found.parquet: found 2,000,000 rows in [\d,]+ bytes"):
+        read_table(path, TRUTH)
+
+
+def test_arrays_that_are_many_times_as_large_as_their_archive(tmp_path):
+    empty = np.zeros((40_000, 3072), np.uint8)
+    np.savez_compressed(tmp_path / "val_data.npz", data=empty, labels=np.ones(40_000, np.int64))
+    with pytest.raises(
+        InputError, match=r"val_data.npz: found 123 MB of arrays in 0.1 MB; .* do not use this file"
+    ):
+        read_small_imagenet(tmp_path, "test")
+
+
+def test_a_picture_of_billions_of_pixels_is_not_decoded(tmp_path):
+    def chunk(kind, content):
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10_000))) + chunk(b"IEND", b"")
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    with pytest.raises(InputError, match="exceeds limit"):
+        image_size(path)
+    with pytest.raises(InputError, match="exceeds limit"), open_image(path, "an image"):
+        pass
+
+
+def turned(path: Path) -> Path:
+    """A photograph that is stored 40×20 and shown 20×40, white at the right as stored, below as shown."""
+    pixels = np.zeros((20, 40), np.uint8)
+    pixels[:, 20:] = 255
+    exif = Image.Exif()
+    exif[0x0112] = QUARTER_TURN
+    Image.fromarray(pixels).save(path, exif=exif)
+    return path
+
+
+def test_boxes_are_on_photographs_as_shown_where_these_give_the_size(tmp_path):
+    path = write_yolo(tmp_path, {"a": "0 0.5 0.75 1 0.5"})
+    turned(tmp_path / "images" / "a.png")
+    truth = read_ground_truth(path)
+    assert (truth.sizes.tolist(), truth.boxes.tolist()) == ([[20, 40]], [[0, 20, 20, 40]])
+    picture = read_picture(truth, 0)
+    assert picture.shape == (40, 20, 3)
+    assert (picture[:20] < 9).all()
+    assert (picture[20:] > 246).all()
+
+
+def test_boxes_are_on_photographs_as_stored_where_the_annotation_says_so(tmp_path):
+    file = turned(tmp_path / "a.jpg")
+    truth = GroundTruth(["a"], ["dog"], [[40, 20]], [0], [0], [[20, 0, 40, 20]], files=[file])
+    assert (read_picture(truth, 0)[:, 24:] > 240).all()
+    with pytest.raises(
+        InputError, match=r"40 × 20 pixels; expected .* in the size that is annotated, 99 × 9"
+    ):
+        read_picture(GroundTruth(["a"], ["dog"], [[99, 9]], [], [], [], files=[file]), 0)
