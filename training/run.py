@@ -112,7 +112,7 @@ def _train(
         # For a clearer error than Lightning's.
         load_state(network, state.checkpoint["state_dict"], resume, task.other_weights)
     state.check_epochs(optimization.epochs, len(data.train) // optimization.batch_size)
-    module = task.module(network, options, data, hyper)
+    module: Any = task.module(network, options, data, hyper)
     module.checksums = checksums
     validate_every = options.evaluation.validate_every if data.validation is not None else 0
     trainer = make_trainer(

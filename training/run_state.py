@@ -173,8 +173,8 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for value, handler in before.items():
+            signal.signal(value, handler)
 
 
 @contextlib.contextmanager
