@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from detector.intervene import (
+        Change,
+        list_changes,
         modify_layers,
         remove_shuffles,
         seek_shuffles,
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
         resnet152,
         vgg16,
     )
-    from detector.profiling import Profile, ProfileRow, profile
+    from detector.profiling import Evaluation, Profile, ProfileRow, evaluate, profile
     from detector.shuffle import (
         ChannelShuffle,
         PatchShuffle,
@@ -44,7 +46,9 @@ if TYPE_CHECKING:
 __all__ = [
     "VGG",
     "YOLO",
+    "Change",
     "ChannelShuffle",
+    "Evaluation",
     "Layer",
     "PatchShuffle",
     "Perceptron",
@@ -54,6 +58,8 @@ __all__ = [
     "SpatialShuffle",
     "WeightsError",
     "channel_shuffle",
+    "evaluate",
+    "list_changes",
     "list_layers",
     "load_weights",
     "modify_layers",

@@ -1,161 +1,41 @@
-"""Observe and change the inputs of a network's modules by hooks, without touching their code."""
+"""Change the inputs of a network's modules, and its shortcuts, by hooks, without touching their code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.jit import ScriptModule
-from torch.nn.parameter import is_lazy
 
-from detector.shuffle import Shuffle
+from detector.graph import Shortcut
+from detector.shuffle import ChannelsLastShuffle, Shuffle, as_leaf
 
 __all__ = [
-    "Example",
-    "InputShapes",
+    "ShortcutShuffle",
     "average_input",
-    "input_shapes",
-    "own_image_size",
+    "restore_shuffles",
+    "shuffle_children",
     "shuffle_input",
-    "trunk",
+    "shuffle_shortcut",
+    "take_out_shuffles",
     "unaverage_input",
-    "unshuffle_input",
 ]
 
-InputShapes = dict[nn.Module, tuple[int, ...]]
-"""The shape of what enters each module that is run, in the order in which they are run."""
-Example = Tensor | int | tuple[int, int]
-"""An input to run a network with: a batch of images, or the height and width (or the side) of an image."""
+# The hooks are functions of this module or methods of modules, so that a network with hooks can be copied and
+# pickled.
 
-_DEFAULT_IMAGE_SIZE_PIXELS = 224  # what nearly all of torchvision's networks are made for
-
-
-def trunk(network: nn.Module) -> nn.Module:
-    """The network, or of a detector (or anything else that has one) its `backbone`."""
-    inner = getattr(network, "backbone", None)
-    return inner if isinstance(inner, nn.Module) else network
+# Names of our modules within those that they change; torchvision's ResNets have a place in the shortcut.
+_CHILDREN = ("input_shuffle", "shortcut_shuffle", "downsample")
 
 
-def own_image_size(network: nn.Module) -> Any:
-    """The `image_size` attribute of a network or of its backbone, in pixels; None where there is none."""
-    return getattr(network, "image_size", None) or getattr(trunk(network), "image_size", None)
-
-
-# ---------------------------------------------------------------- observing
-
-
-def input_shapes(network: nn.Module, example: Example | None = None) -> InputShapes:
-    """The input shape of each module in one forward pass in evaluation mode, in execution order.
-
-    The pass runs on the meta device, where nothing is computed, or else on the network's own device. Changes
-    that it makes to the modules' attributes are reverted. Of a detector that cannot be run at all, the
-    backbone alone is run. Shuffles draw nothing. ValueError where the network cannot be run with the
-    `example` (see :func:`detector.list_layers`), or its layers have no sizes yet.
-    """
-    if any(is_lazy(parameter) for parameter in network.parameters()):
-        raise ValueError(
-            f"network: found {type(network).__name__} with lazy layers; expected one that has been run once, "
-            "so that they have their weights"
-        )
-    network = getattr(network, "_orig_mod", network)  # a compiled network takes no hooks
-    images = _example_images(network, example)
-    problem: Exception | None = None
-    for part in dict.fromkeys([network, trunk(network)]):
-        for run in (_run_on_meta, _run):
-            shapes: InputShapes = {}
-            try:
-                with _watched(part, shapes), torch.no_grad():
-                    run(part, images)
-            except Exception as error:  # a user's network can raise anything
-                problem = problem or error
-            else:
-                return shapes
-    reason = str(problem).strip().split("\n")[0]
-    raise ValueError(
-        f"network: found {type(network).__name__}, which cannot be run with an input of "
-        f"{'x'.join(map(str, images.shape))} ({reason}); expected example=, an input that it takes"
-    ) from problem
-
-
-def _example_images(network: nn.Module, example: Example | None) -> Tensor:
-    if isinstance(example, Tensor):
-        return example
-    size: Any = (own_image_size(network) or _DEFAULT_IMAGE_SIZE_PIXELS) if example is None else example
-    sides = (size, size) if isinstance(size, int) else size
-    if not isinstance(sides, tuple | list) or [type(side) for side in sides] != [int, int] or min(sides) < 1:
-        text = repr(example)
-        raise ValueError(
-            f"example: found {text if len(text) <= 40 else f'a {type(example).__name__}'}; expected images "
-            "(N, C, H, W), or the height and width of one, or its side, in pixels"
-        )
-    channels = next((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), 3)
-    weight = next((value for value in network.parameters() if value.is_floating_point()), torch.empty(0))
-    return torch.zeros(1, channels, *sides, dtype=weight.dtype, device="meta")
-
-
-def _run_on_meta(network: nn.Module, images: Tensor) -> None:
-    state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    shapes = {name: torch.empty_like(value, device="meta") for name, value in state.items()}
-    functional_call(network, shapes, (images.to("meta"),))
-
-
-def _run(network: nn.Module, images: Tensor) -> None:
-    device = next((value.device for value in network.parameters()), torch.device("cpu"))
-    network(torch.zeros_like(images, device=device) if images.is_meta else images.to(device))
-
-
-@contextmanager
-def _watched(network: nn.Module, shapes: InputShapes) -> Iterator[None]:
-    """Record each module's input shape, in evaluation mode and without draws; restore everything after."""
-
-    def note(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        for value in (*inputs, *named.values()):
-            if isinstance(value, Tensor):
-                shapes.setdefault(module, tuple(value.shape))
-                return
-
-    # TorchScript modules take no hooks and have no ordinary attributes: they run, and are not recorded.
-    scripted = [module for module in network.modules() if isinstance(module, ScriptModule)]
-    modules = [module for module in network.modules() if not isinstance(module, ScriptModule)]
-    modes = {module: module.training for module in scripted if hasattr(module, "training")}
-    contents = [value for module in modules for value in (vars(module), *vars(module).values())]
-    before = [(value, value.copy()) for value in contents if isinstance(value, dict | list)]
-    try:
-        for module in (*modules, *modes):
-            module.training = False
-        for module in modules:
-            module.register_forward_pre_hook(note, with_kwargs=True)
-            if isinstance(module, Shuffle):
-                module.in_evaluation = False
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-        # Also state from the pass: torchvision's detectors cache anchors for the device.
-        for value, was in before:
-            value.clear()
-            (value.update if isinstance(value, dict) else value.extend)(was)
-
-
-# ---------------------------------------------------------------- changing
-
-# The hooks are functions of this module, so that a network with hooks can be copied and pickled.
+# ---------------------------------------------------------------- the input of a module
 
 
 def shuffle_input(module: nn.Module, shuffle: nn.Module) -> None:
     """Let `module` see its first input shuffled; the shuffle becomes its child `input_shuffle`."""
     module.add_module("input_shuffle", shuffle.train(module.training))
     module.register_forward_pre_hook(_shuffle_hook, with_kwargs=True)
-
-
-def unshuffle_input(module: nn.Module) -> None:
-    """The inverse of :func:`shuffle_input`."""
-    del module.input_shuffle
-    _remove_hook(module, _shuffle_hook)
 
 
 def average_input(module: nn.Module) -> None:
@@ -167,11 +47,7 @@ def average_input(module: nn.Module) -> None:
 def unaverage_input(module: nn.Module) -> None:
     """The inverse of :func:`average_input`."""
     del module.input_average
-    _remove_hook(module, _average_hook)
-
-
-def _remove_hook(module: nn.Module, hook: Callable[..., Any]) -> None:
-    for number in [key for key, found in module._forward_pre_hooks.items() if found is hook]:
+    for number in [key for key, found in module._forward_pre_hooks.items() if found is _average_hook]:
         del module._forward_pre_hooks[number], module._forward_pre_hooks_with_kwargs[number]
 
 
@@ -186,8 +62,134 @@ def _average_hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, A
     return _with_first_changed(module.input_average, inputs, named)  # type: ignore[arg-type]
 
 
-def _with_first_changed(change: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Inputs:
-    if inputs:
-        return (change(inputs[0]), *inputs[1:]), named
-    name = next(name for name, value in named.items() if isinstance(value, Tensor))
-    return inputs, {**named, name: change(named[name])}
+def _with_first_changed(
+    change: Callable[[Tensor], Tensor], inputs: tuple[Any, ...], named: dict[str, Any]
+) -> Inputs:
+    """The inputs with the first tensor changed; attention may take it as query, key and value."""
+    values = [*inputs, *named.values()]
+    first = inputs[0] if inputs else next(value for value in values if isinstance(value, Tensor))
+    new = change(first)
+    values = [new if value is first else value for value in values]
+    return tuple(values[: len(inputs)]), dict(zip(named, values[len(inputs) :], strict=True))
+
+
+# ---------------------------------------------------------------- a shortcut without a module
+
+
+class ShortcutShuffle(nn.Module):
+    """Shuffles a tensor that a shortcut and a branch share, and gives the branch the tensor itself.
+
+    The tensor is shuffled where it enters the block, or leaves the module that makes it; so the shortcut is
+    shuffled whatever the block's code does with it. The first modules of the branch take the original.
+    """
+
+    def __init__(self, shuffle: nn.Module) -> None:
+        super().__init__()
+        self.shuffle = shuffle
+        self._original: Tensor | None = None  # both only while the block runs
+        self._shuffled: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The shuffled tensor, for the shortcut."""
+        if (leaf := as_leaf(self, x)) is not None:
+            return leaf  # type: ignore[no-any-return]
+        shuffled: Tensor = self.shuffle(x)
+        if shuffled is not x:
+            self._original, self._shuffled = x, shuffled
+        return shuffled
+
+    def at_input(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Inputs:
+        """Shuffle what enters a module."""
+        return _with_first_changed(self, inputs, named)
+
+    def at_output(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        """Shuffle what leaves a module."""
+        return self(output)  # type: ignore[no-any-return]
+
+    def in_branch(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Inputs:
+        """Give a module of the branch the original."""
+        return _with_first_changed(self._undo, inputs, named)
+
+    def _undo(self, x: Tensor) -> Tensor:
+        if self._original is not None:
+            return self._original if x is self._shuffled else x
+        shuffle = next(module for module in self.modules() if isinstance(module, Shuffle))
+        if shuffle.active and torch._C._current_graph_task_id() != -1:
+            raise RuntimeError(
+                "found a part of a block run again in the backward pass (checkpointing), which does not know "
+                "what entered the block; expected checkpointing of whole blocks, or shortcut=False"
+            )
+        return x
+
+    def forget(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        """Keep no tensor after the block."""
+        self._original = self._shuffled = None
+
+
+def shuffle_shortcut(owner: nn.Module, shortcut: Shortcut, shuffle: nn.Module) -> None:
+    """Shuffle a shortcut that no module begins; a :class:`ShortcutShuffle` becomes a child of `owner`."""
+    change = ShortcutShuffle(shuffle).train(owner.training)
+    owner.add_module("shortcut_shuffle", change)
+    if shortcut.at_output:
+        shortcut.module.register_forward_hook(change.at_output)
+    else:
+        shortcut.module.register_forward_pre_hook(change.at_input, with_kwargs=True)
+    for module in shortcut.branch:  # before its own shuffle
+        module.register_forward_pre_hook(change.in_branch, with_kwargs=True, prepend=True)
+    shortcut.around.register_forward_hook(change.forget, always_call=True)
+
+
+# ---------------------------------------------------------------- all of them
+
+
+def shuffle_children(module: nn.Module) -> dict[str, nn.Module]:
+    """The shuffles that were put into a module, by their names in it."""
+    kinds = (Shuffle, ChannelsLastShuffle, ShortcutShuffle)
+    children = {name: module._modules.get(name) for name in _CHILDREN}
+    return {name: child for name, child in children.items() if isinstance(child, kinds)}
+
+
+def _hook_tables(module: nn.Module) -> list[dict[int, Any]]:
+    return [
+        module._forward_pre_hooks,
+        module._forward_pre_hooks_with_kwargs,
+        module._forward_hooks,
+        module._forward_hooks_always_called,
+    ]
+
+
+def _is_ours(hook: Any) -> bool:
+    return hook is _shuffle_hook or isinstance(getattr(hook, "__self__", None), ShortcutShuffle)
+
+
+Removed = list[tuple[nn.Module, dict[str, nn.Module], list[dict[int, Any]]]]
+
+
+def take_out_shuffles(network: nn.Module) -> Removed:
+    """Remove all shuffles; returned is what :func:`restore_shuffles` needs."""
+    removed: Removed = []
+    for module in list(network.modules()):
+        tables = _hook_tables(module)
+        ours = {key for table in (tables[0], tables[2]) for key, hook in table.items() if _is_ours(hook)}
+        children = shuffle_children(module)
+        if ours or children:
+            removed.append((module, children, [dict(table) for table in tables]))
+            for table in tables:
+                for key in ours & table.keys():
+                    del table[key]
+            for name in children:
+                delattr(module, name)
+                if name == "downsample":
+                    setattr(module, name, None)
+    return removed
+
+
+def restore_shuffles(removed: Removed) -> None:
+    """Undo :func:`take_out_shuffles`; hooks that were registered in the meantime follow the others."""
+    for module, children, before in removed:
+        for name, child in children.items():
+            setattr(module, name, child)
+        for table, was in zip(_hook_tables(module), before, strict=True):
+            was |= table
+            table.clear()
+            table.update(was)

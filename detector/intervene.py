@@ -1,8 +1,8 @@
 """Take information away from layers of a network, and undo it.
 
-A shuffle is a child of the module whose input it permutes, or replaces a block's shortcut where that is the
-identity. It has no parameters and changes no name in the state dict, so that checkpoints of the shuffled and
-of the plain network are interchangeable.
+A shuffle is a child of the module whose input it permutes, or of the block whose shortcut it permutes. It has
+no parameters and changes no name in the state dict, so that checkpoints of the shuffled and of the plain
+network are interchangeable.
 
 >>> from detector import modify_layers, resnet18, set_shuffling
 >>> network = modify_layers(resnet18(100, stem="small"), "spatial", last=3)
@@ -16,6 +16,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -25,35 +26,35 @@ from torch.jit import ScriptModule
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.utils import skip_init
 from torch.nn.utils.parametrize import is_parametrized
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from detector.graph import Block, Example, Map, Shortcut, record, trunk
 from detector.input_hooks import (
-    Example,
     average_input,
-    input_shapes,
+    restore_shuffles,
+    shuffle_children,
     shuffle_input,
-    trunk,
+    shuffle_shortcut,
+    take_out_shuffles,
     unaverage_input,
-    unshuffle_input,
 )
 from detector.layers import (
-    PLACES,
+    SELECTORS,
     FullyConnected,
     Selection,
-    branches_of,
     is_number,
-    is_residual_block,
-    map_size,
     nearest,
     residual_blocks,
     select_layers,
-    takes_tokens,
 )
-from detector.shuffle import SHUFFLES, Shuffle, TokenShuffle
+from detector.shuffle import SHUFFLES, ChannelsLastShuffle, Shuffle
 from detector.tables import METHODS, Method, ShuffleMethod
 
 __all__ = [
+    "Change",
     "check_unwrapped",
     "fully_connected",
+    "list_changes",
     "modify_layers",
     "needs_passes",
     "remove_shuffles",
@@ -86,8 +87,9 @@ def seek_shuffles(network: nn.Module, seed: int, step: int) -> None:
     """Make the network's next draws those of (seed, step), whatever was drawn before.
 
     A training loop may call it before each step, an evaluation before each pass, so that these can be
-    repeated. Without it the draws go on from those of torch's seed. Training and evaluation never have the
-    same draws: the mode is part of what they depend on. In training mode it sets the draws of both, in
+    repeated. Without it the draws go on from those of torch's seed; setting that to the value that it has
+    does not start them anew. Training and evaluation never have the same draws: the mode is part of what they
+    depend on. In training mode it sets the draws of both, in
     evaluation mode those of evaluation alone. Of several processes (torch.distributed) each has its own.
     """
     for shuffle in shuffles(network):
@@ -138,6 +140,7 @@ def modify_layers(
     layer: int | None = None,
     layers: Iterable[int] | None = None,
     names: Iterable[str] | None = None,
+    percent: float | None = None,
     patch: int | None = None,
     shortcut: bool = True,
     per_image: bool = False,
@@ -149,11 +152,16 @@ def modify_layers(
 
     What a layer is, :func:`detector.list_layers` says. A shuffle precedes
 
-    * in VGG and in any network without residual blocks of torchvision's: the convolution;
-    * in a ResNet: every 3×3 convolution of the block (one in a bottleneck, two in a basic block), and
-      an independent one the shortcut, before its 1×1 convolution where it has one (section 3.2);
-    * in a vision transformer: the attention of the encoder block, and an independent one its shortcut. The
-      class token is left alone.
+    * a convolution outside of residual blocks, as in VGG;
+    * in a residual block: every convolution of its branch with a kernel larger than 1×1 (one in a bottleneck,
+      two in a basic block), and an independent one the shortcut, before its 1×1 convolution where it has one
+      (section 3.2);
+    * in a block of a transformer: the branch with the attention (or what else combines tokens), and an
+      independent one its shortcut. Class, distillation and register tokens are left alone. So is a block of
+      convolutions whose branch also passes something around them, as in Res2Net.
+
+    The blocks are found by what the network does, whoever wrote it: see :func:`detector.list_layers`.
+    :func:`detector.list_changes` says what was changed.
 
     Do this before DistributedDataParallel and torch.compile, and for ``gap_fc`` before the optimiser is made.
     Compiled graphs are reset.
@@ -165,9 +173,10 @@ def modify_layers(
     method
         ``"channel"``, ``"spatial"``, ``"patch"`` (with `patch`), or ``"gap_fc"``, which averages what enters
         the first of the layers and makes a fully connected layer of every convolution from there on.
-    last, layer, layers, names
-        One of these four says which layers: the k nearest the output (0 changes nothing), one number, several
-        numbers, counted from 1 at the input; or names of modules: layers, or any other convolution.
+    last, layer, layers, names, percent
+        One of these five says which layers: the k nearest the output (0 changes nothing); one number, several
+        numbers, counted from 1 at the input; names of modules: layers, stages (all their layers), or any
+        other convolution; or the share of the layers nearest the output, in percent, to the nearest layer.
     patch
         Side of the patches, in positions, that no value may leave. Need not divide the map.
     shortcut
@@ -196,7 +205,8 @@ def modify_layers(
     Warns
     -----
     UserWarning
-        Some of the layers, but not all, have nothing to shuffle.
+        Some of the layers, but not all, have nothing to shuffle; a layer has a shortcut that is not shuffled,
+        or not apart from its branch.
 
     Examples
     --------
@@ -208,7 +218,9 @@ def modify_layers(
     """
     _check_method(method, patch)
     check_unwrapped(network)
-    selection = select_layers(network, last=last, layer=layer, layers=layers, names=names, example=example)
+    selection = select_layers(
+        network, last=last, layer=layer, layers=layers, names=names, percent=percent, example=example
+    )
     if "torch._dynamo" in sys.modules and selection.chosen:
         # torch.compile does not notice new hooks and would run the old graph.
         torch.compiler.reset()
@@ -224,18 +236,77 @@ def modify_layers(
     size = (patch,) if METHODS[method].needs_patch else ()
     options = {"in_training": train, "in_evaluation": eval, "per_image": per_image}
     placed = {}
-    for module in selection.chosen:
-        key = _draw_key(selection.known, module, name_of[module])
-        placed[module] = _entries(module, partial(SHUFFLES[method], *size, key, **options), shortcut)
-    word = next(w for w, v in zip(PLACES, (last, layer, layers, names), strict=True) if v is not None)
+    for block in selection.chosen:
+        key = selection.number(block) or _name_key(name_of[block.module])
+        whole = METHODS[method].needs_patch and not block.patches
+        placed[block] = _entries(block, partial(SHUFFLES[method], *size, key, **options), shortcut, whole)
+    values = (last, layer, layers, names, percent)
+    word = next(w for w, v in zip(SELECTORS, values, strict=True) if v is not None)
     _check_effect(selection, placed, f"method {method!r}: {word}")
-    for entries in placed.values():
-        for module, attribute, shuffle in entries:
-            if attribute:
-                setattr(module, attribute, shuffle.train(module.training))
-            else:
-                shuffle_input(module, TokenShuffle(shuffle) if takes_tokens(module) else shuffle)
+    if shortcut:
+        _warn_of_shortcuts(selection, placed, name_of, f"method {method!r}: {word}")
+    changed: set[nn.Module] = set()  # parallel convolutions of one block can be parts of several layers
+    for block, entries in placed.items():
+        for place, entering, shuffle in entries:
+            laid = shuffle if entering.layout is None else ChannelsLastShuffle(shuffle, entering.layout)
+            if isinstance(place, Shortcut) and isinstance(place.module, BasicBlock | Bottleneck):
+                place.module.downsample = shuffle.train(place.module.training)
+            elif isinstance(place, Shortcut):
+                owner = block.branch[0][0] if isinstance(block.module, nn.Sequential) else block.module
+                shuffle_shortcut(owner, place, laid)
+            elif place not in changed:
+                shuffle_input(place, laid)
+                changed.add(place)
     return network
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change that :func:`modify_layers` has made to a network."""
+
+    layer: int | None
+    """Number of the layer, counted from 1 at the input; None for GAP+FC and for a module that is no layer."""
+    name: str
+    """Of the module that was changed."""
+    what: Literal["input", "shortcut", "weights"]
+    """What of it: its input; what goes around its branch; or its weights, which are fully connected."""
+    method: Method
+    """What is taken away."""
+    patch: int | None = None
+    """Side of the patches, in positions."""
+
+    def __str__(self) -> str:
+        method = self.method if self.patch is None else f"{self.method} {self.patch}"
+        return f"{self.layer or '-':>5}  {self.what:8}  {method:10}  {self.name}"
+
+
+def list_changes(network: nn.Module) -> list[Change]:
+    """What :func:`modify_layers` has changed in a network, in the order of its modules.
+
+    Examples
+    --------
+    >>> from detector import modify_layers, resnet18
+    >>> for change in list_changes(modify_layers(resnet18(), "spatial", last=1)):
+    ...     print(change)
+        8  shortcut  spatial     layer4.1
+        8  input     spatial     layer4.1.conv1
+        8  input     spatial     layer4.1.conv2
+    """
+    method_of = {kind: name for name, kind in SHUFFLES.items()}
+    found = []
+    for name, module in network.named_modules():
+        if isinstance(module, FullyConnected):
+            found.append(Change(None, name, "weights", "gap_fc"))
+        if hasattr(module, "input_average"):
+            found.append(Change(None, name, "input", "gap_fc"))
+        for shuffle in (next(shuffles(child)) for child in shuffle_children(module).values()):
+            number, branch = shuffle.key[:2]
+            what: Any = "input" if branch != _SHORTCUT_BRANCH else "shortcut"
+            method: Any = method_of[type(shuffle)]
+            found.append(
+                Change(number if number > 0 else None, name, what, method, getattr(shuffle, "patch", None))
+            )
+    return found
 
 
 def shuffle_layers(
@@ -310,57 +381,75 @@ def check_unwrapped(network: nn.Module) -> None:
 # ---------------------------------------------------------------- shuffles in and out
 
 
-def _draw_key(known: list[nn.Module], module: nn.Module, name: str) -> int:
-    """A number that gives a module its own draws: the layer's number, else a negative hash of its name."""
-    if module in known:
-        return known.index(module) + 1
+def _name_key(name: str) -> int:
+    """A negative number that gives a module that is no layer its own draws."""
     return -1 - int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest(), "big")
 
 
-Entry = tuple[nn.Module, str, Shuffle]
-"""A module, the attribute that becomes the shuffle (empty: its input is shuffled), and the shuffle."""
+Entry = tuple[nn.Module | Shortcut, Map, Shuffle]
+"""A module whose input is shuffled, or a shortcut; the map there; and the shuffle."""
 
 
-def _entries(layer: nn.Module, make: Callable[[int], Shuffle], shortcut: bool) -> list[Entry]:
-    """A shuffle for each branch of a layer, made for the branch's number."""
-    branches = branches_of(layer)
-    entries = [
-        (module, "", make(branch)) for branch, module in enumerate(branches.main, start=_SHORTCUT_BRANCH + 1)
+def _entries(block: Block, make: Callable[[int], Shuffle], shortcut: bool, whole: bool) -> list[Entry]:
+    """A shuffle for each branch of a layer, made for the branch's number; or one for its input as a whole."""
+    if whole:
+        return [(block.module, block.map, make(_SHORTCUT_BRANCH + 1))]
+    entries: list[Entry] = [
+        (module, entering, make(branch))
+        for branch, (module, entering) in enumerate(block.branch, start=_SHORTCUT_BRANCH + 1)
     ]
-    if shortcut and branches.identity:
-        entries.insert(0, (layer, branches.identity, make(_SHORTCUT_BRANCH)))
-    elif shortcut and branches.shortcut is not None:
-        entries.append((branches.shortcut, "", make(_SHORTCUT_BRANCH)))
+    if shortcut:
+        if block.identity is not None:
+            entries.append((block.identity, block.identity.map, make(_SHORTCUT_BRANCH)))
+        entries += [(module, entering, make(_SHORTCUT_BRANCH)) for module, entering in block.shortcut]
     return entries
 
 
-def _check_effect(selection: Selection, placed: dict[nn.Module, list[Entry]], where: str) -> None:
-    """Refuse layers of which none has anything to shuffle, as maps of 1×1; warn where only some have not."""
-    shapes = selection.shapes
-    if shapes is None:  # it is not known what the layers see; the shuffles warn when they run
-        return
-    idle = {
-        layer: "x".join(map(str, map_size(shapes[layer]))) if layer in shapes else "not run"
-        for layer, entries in placed.items()
-        if not any(
-            module in shapes and shuffle.has_effect(*map_size(shapes[module]))
-            for module, _, shuffle in entries
+def _warn_of_shortcuts(
+    selection: Selection, placed: dict[Block, list[Entry]], name_of: dict[nn.Module, str], where: str
+) -> None:
+    """Say which shortcuts are not shuffled, or not by a draw of their own."""
+    around = {part: block for block in selection.known if block.adds for part in block.module.modules()}
+    for block, entries in placed.items():
+        name, outer = name_of[block.module], around.get(block.module)
+        as_whole = [place for place, _, _ in entries] == [block.module]
+        if block.adds and as_whole:
+            problem = block.problem or "its branch cuts the map into windows, which are no patches"
+            found = f"{name!r}, whose shortcut is shuffled by the same draw as its branch ({problem})"
+        elif block.adds and not block.has_shortcut:
+            found = f"{name!r}, whose shortcut is not shuffled ({block.problem})"
+        elif not block.adds and outer is not None and outer.module not in {b.module for b in placed}:
+            found = f"{name!r} in {name_of[outer.module]!r}, whose shortcut is not shuffled"
+        else:
+            continue
+        number = selection.number(block)
+        layer = f"layer {number}, " if number else ""
+        expected = (
+            f"names={[name_of[outer.module]]} for both" if not block.adds and outer else "shortcut=False"
         )
+        warnings.warn(f"{where}: found {layer}{found}; expected {expected}, if that is meant", stacklevel=3)
+
+
+def _check_effect(selection: Selection, placed: dict[Block, list[Entry]], where: str) -> None:
+    """Refuse layers of which none has anything to shuffle, as maps of 1×1; warn where only some have not."""
+    if selection.graph is None:  # it is not known what the layers see; the shuffles warn when they run
+        return
+    shapes = selection.graph.shapes
+    idle = {
+        block: "x".join(map(str, block.map.size)) if block.module in shapes else "not run"
+        for block, entries in placed.items()
+        if not any(shuffle.has_effect(*entering.size) for _, entering, shuffle in entries)
     }
     if not idle:
         return
     numbers = [
-        f"{selection.known.index(layer) + 1} ({size})" if layer in selection.known else size
-        for layer, size in idle.items()
+        size if (number := selection.number(block)) is None else f"{number} ({size})"
+        for block, size in idle.items()
     ]
     layers = "layer" if len(idle) == 1 else "layers"
     found = f"{where}: found {layers} {', '.join(numbers)} with nothing to shuffle"
     shuffle = next(shuffle for entries in placed.values() for _, _, shuffle in entries)
-    useful = [
-        n
-        for n, layer in enumerate(selection.known, 1)
-        if layer in shapes and shuffle.has_effect(*map_size(shapes[layer]))
-    ]
+    useful = [n for n, block in enumerate(selection.known, 1) if shuffle.has_effect(*block.map.size)]
     expected = f"; expected {f'layers up to {useful[-1]}' if useful else 'another network'}, or larger images"
     if len(idle) == len(placed):
         raise ValueError(found + expected)
@@ -379,12 +468,7 @@ def remove_shuffles(network: Network) -> Network:
     >>> any(isinstance(module, ChannelShuffle) for module in network.modules())
     False
     """
-    for module, name in _shuffled_places(network):
-        if name == "input_shuffle":
-            unshuffle_input(module)
-        else:
-            delattr(module, name)
-            setattr(module, name, None)  # as torchvision has it where the shortcut is the identity
+    take_out_shuffles(network)
     return network
 
 
@@ -395,39 +479,12 @@ def without_shuffles(network: Network) -> Iterator[Network]:
     Shuffles that :func:`modify_layers` adds inside the block are removed at its end; the network's own are
     restored with their random state.
     """
-    before = [
-        (
-            module,
-            name,
-            getattr(module, name),
-            dict(module._forward_pre_hooks),
-            dict(module._forward_pre_hooks_with_kwargs),
-        )
-        for module, name in _shuffled_places(network)
-    ]
-    remove_shuffles(network)
+    removed = take_out_shuffles(network)
     try:
         yield network
     finally:
-        remove_shuffles(network)
-        for module, name, shuffle, hooks, named in before:
-            setattr(module, name, shuffle)
-            # Restore the order of the hooks; hooks registered in the meantime follow them.
-            hooks |= module._forward_pre_hooks
-            module._forward_pre_hooks.clear()
-            module._forward_pre_hooks.update(hooks)
-            module._forward_pre_hooks_with_kwargs.update(named)
-
-
-def _shuffled_places(network: nn.Module) -> list[tuple[nn.Module, str]]:
-    """Where :func:`modify_layers` put shuffles: the parent module, and the shuffle's attribute name."""
-    return [
-        (module, name)
-        for module in network.modules()
-        for name, child in module.named_children()
-        if isinstance(child, Shuffle | TokenShuffle)
-        and (name == "input_shuffle" or name == branches_of(module).identity)
-    ]
+        take_out_shuffles(network)
+        restore_shuffles(removed)
 
 
 # ---------------------------------------------------------------- GAP+FC (paper, section 3.1)
@@ -472,9 +529,8 @@ def _average_and_connect(network: nn.Module, selection: Selection, example: Exam
     chosen, layers = selection.chosen, selection.known
     if not chosen:
         return
-    first = min((layers.index(layer) for layer in chosen if layer in layers), default=len(layers))
-    if set(chosen) != set(layers[first:]):
-        numbers = sorted(layers.index(layer) + 1 for layer in chosen if layer in layers)
+    numbers = sorted(number for block in chosen if (number := selection.number(block)) is not None)
+    if set(chosen) != set(layers[(numbers or [len(layers) + 1])[0] - 1 :]):
         raise ValueError(
             f"method 'gap_fc': found layers {numbers or 'that do not count'} of {len(layers)}; expected "
             "the last ones without a gap (last=k), as what is averaged away does not come back"
@@ -484,12 +540,13 @@ def _average_and_connect(network: nn.Module, selection: Selection, example: Exam
             f"method 'gap_fc': found {type(network).__name__} over a backbone; expected a classifier, "
             "as averaging leaves a map of one position: change a classifier, or shuffle instead"
         )
-    in_blocks = all(is_residual_block(layer) for layer in chosen)
+    in_blocks = all(block.adds and not block.by_attention for block in chosen)
+    first = layers[numbers[0] - 1].module
     if in_blocks:
         names = {module: name for name, module in network.named_modules()}
-        inner = [(names[module], module) for layer in chosen for module in layer.modules()]
+        inner = [(names[module], module) for block in chosen for module in block.module.modules()]
     else:
-        inner = _chain_from(network, layers[first])
+        inner = _chain_from(network, first)
     new_of: dict[nn.Module, nn.Module] = {}  # a module used in several places is replaced by one
     for name, module in inner:
         if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1:
@@ -498,23 +555,22 @@ def _average_and_connect(network: nn.Module, selection: Selection, example: Exam
         elif isinstance(module, _POOLING):
             new_of.setdefault(module, nn.Identity())
     if not in_blocks and (
-        missed := [layer for layer in chosen if layer not in {module for _, module in inner}]
+        missed := [block for block in chosen if block.module not in {module for _, module in inner}]
     ):
         raise ValueError(
             f"method 'gap_fc': found {len(missed)} of {len(chosen)} layers in other blocks than the first; "
-            "expected a ResNet of torchvision's blocks, or convolutions in one nn.Sequential as in VGG; "
+            "expected residual blocks of convolutions alone, or convolutions in one nn.Sequential as in VGG; "
             "shuffle instead"
         )
     changes = [(name, module) for name, module in inner if module in new_of]
     for name, module in changes:
         network.set_submodule(name, new_of[module])
-    start = new_of.get(layers[first], layers[first])
+    start = new_of.get(first, first)
     average_input(start)
-    if selection.shapes is None:
+    if selection.graph is None:
         return
     try:  # the module after the chain may need a larger map
-        shapes = input_shapes(network, example)
-        seen = list(shapes.items())
+        seen = list(record(network, example).shapes.items())
         place = next((number for number, (module, _) in enumerate(seen) if module is start), len(seen))
         for module, shape in seen[place:]:  # a shortcut around the layers would bring the larger map back
             if len(shape) == 4 and shape[2:] != (1, 1):
@@ -553,7 +609,7 @@ def _chain_from(network: nn.Module, first: nn.Module) -> list[tuple[str, nn.Modu
     else:
         raise ValueError(
             f"method 'gap_fc': found {type(network).__name__}, whose convolutions are in blocks of "
-            "an unknown kind; expected a ResNet of torchvision's blocks, or convolutions in one "
+            "an unknown kind; expected residual blocks of convolutions alone, or convolutions in one "
             "nn.Sequential as in VGG; shuffle instead"
         )
     chain: list[tuple[str, nn.Module]] = []

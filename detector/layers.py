@@ -1,8 +1,10 @@
 """What a layer of a network is; how layers are numbered, listed and selected.
 
-A layer is one convolution of VGG-16 and one residual block of a ResNet (paper, section 3.2), one encoder
-block of a vision transformer, and in any other network one convolution with spatial extent, that is with a
-kernel larger than 1×1. Layers count from 1 at the input, in the order in which they are run.
+A layer is one residual block (paper, section 3.2: of a ResNet; here also one block of a transformer), or
+one convolution with spatial extent, that is with a kernel larger than 1×1, outside of such blocks. The
+convolutions before the first block are no layers where all others are in blocks, as in a ResNet. Layers count
+from 1 at the input, in the order in which they are run. They are found by what the network does
+(:mod:`detector.graph`), not by the names of its classes.
 
 >>> from detector import list_layers, vgg16
 >>> for layer in list_layers(vgg16(100))[-4:]:
@@ -16,10 +18,9 @@ kernel larger than 1×1. Layers count from 1 at the input, in the order in which
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, NamedTuple, TypeGuard
 
 from torch import nn
@@ -27,25 +28,19 @@ from torch.jit import ScriptModule
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.vision_transformer import EncoderBlock
 
-from detector.input_hooks import Example, InputShapes, input_shapes, trunk
-from detector.shuffle import Shuffle, token_grid
+from detector.graph import Block, Example, FullyConnected, Graph, Map, Shortcut, record, trunk
+from detector.shuffle import MapLayout, Shuffle
 
 __all__ = [
-    "PLACES",
-    "Branches",
+    "SELECTORS",
     "FullyConnected",
     "Layer",
     "Selection",
-    "branches_of",
-    "find_layers",
     "is_number",
-    "is_residual_block",
     "list_layers",
-    "map_size",
     "nearest",
     "residual_blocks",
     "select_layers",
-    "takes_tokens",
 ]
 
 # torch's modules that take (N, C, L).
@@ -60,75 +55,61 @@ _CHANNELS_FIRST = (
 )
 
 
-# ---------------------------------------------------------------- what a layer is
+# ---------------------------------------------------------------- finding layers
 
 
-class FullyConnected(nn.Conv2d):
-    """A 1×1 convolution in place of a larger one that GAP+FC has taken away; it still counts as a layer."""
+def _find_layers(network: nn.Module, graph: Graph | None) -> list[Block]:
+    """The layers of a network in the order in which they are run. ValueError where there are none."""
+    blocks = _torchvision_blocks(network) if graph is None else graph.blocks
+    if not blocks:
+        raise ValueError(
+            f"network: found {type(network).__name__}, no layer of which sees a 2-d map; expected one with "
+            "convolutions larger than 1x1, residual blocks or the blocks of a vision transformer"
+        )
+    return blocks
 
 
-def is_residual_block(module: nn.Module) -> bool:
-    """Whether a module is one residual block of a ResNet."""
-    return isinstance(module, BasicBlock | Bottleneck)
+def _torchvision_blocks(network: nn.Module) -> list[Block]:
+    """The blocks of torchvision's ResNets and vision transformer, for networks that cannot be run."""
+    unknown, tokens = Map(0, 0, 0, None), Map(0, 0, 0, MapLayout(1, 0, 0, 0))
+    found = []
+    for module in trunk(network).modules():
+        if isinstance(module, EncoderBlock):
+            around = Shortcut(module, False, [module.ln_1], module, tokens)
+            found.append(Block(module, tokens, [(module.ln_1, tokens)], [], around, 1, by_attention=True))
+        elif isinstance(module, BasicBlock | Bottleneck):
+            small = isinstance(module, BasicBlock)
+            branch = [module.conv1, module.conv2] if small else [module.conv2]
+            identity = Shortcut(module, False, [module.conv1], module, unknown)
+            is_projection = isinstance(module.downsample, nn.Sequential)  # or a shuffle, or None
+            shortcut = [(module.downsample[0], unknown)] if is_projection else []
+            found.append(
+                Block(
+                    module,
+                    unknown,
+                    [(convolution, unknown) for convolution in branch],
+                    shortcut,
+                    None if shortcut else identity,
+                    adds=1,
+                )
+            )
+    return found
+
+
+def _record_or_none(network: nn.Module, example: Example | None) -> Graph | None:
+    """What the network does; None for one of torchvision's blocks that cannot be run without an example."""
+    try:
+        return record(network, example)
+    except ValueError:
+        if example is not None or not _torchvision_blocks(network):
+            raise
+        return None
 
 
 def residual_blocks(network: nn.Module) -> list[nn.Module]:
-    """The residual blocks of a network in order from the input; of a detector, those of its backbone."""
-    return [module for module in trunk(network).modules() if is_residual_block(module)]
-
-
-def find_layers(network: nn.Module, shapes: InputShapes | None = None) -> list[nn.Module]:
-    """The modules that are the layers of a network, in the order in which they are run.
-
-    `shapes` are its :func:`detector.input_hooks.input_shapes`, if they are known already. ValueError where
-    there are no layers, or the network must be run to find them and cannot be.
-    """
-    inside = list(trunk(network).modules())
-    layers = residual_blocks(network) or [module for module in inside if isinstance(module, EncoderBlock)]
-    if not layers and any(isinstance(module, nn.Conv2d) for module in inside):
-        # Only networks of an unknown kind need a forward pass.
-        ran = input_shapes(network) if shapes is None else shapes
-        layers = [module for module in ran if module in set(inside) and _has_extent(module)]
-    if not layers:
-        raise ValueError(
-            f"network: found {type(network).__name__}, no layer of which sees a 2-d map; expected one with "
-            "convolutions larger than 1x1, residual blocks or the encoder blocks of a vision transformer"
-        )
-    return layers
-
-
-def _has_extent(module: nn.Module) -> bool:
-    larger = isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1
-    return larger or isinstance(module, FullyConnected)
-
-
-class Branches(NamedTuple):
-    """Where the branches of a layer begin: the modules whose input a shuffle permutes."""
-
-    main: list[nn.Module]
-    """In the main branch; each has its own draw."""
-    shortcut: nn.Module | None = None
-    """In the shortcut: its first module, or the layer itself where the layer's input is the shortcut."""
-    identity: str = ""
-    """Where the shortcut is the identity: the block's attribute in which a shortcut module can be put."""
-
-
-def branches_of(layer: nn.Module) -> Branches:
-    """The branches of a layer; any other module is a single branch."""
-    if isinstance(layer, EncoderBlock):
-        # The block's input is its shortcut; the main branch is shuffled again.
-        return Branches([layer.ln_1], layer)
-    if isinstance(layer, BasicBlock | Bottleneck):
-        main = [layer.conv2] if isinstance(layer, Bottleneck) else [layer.conv1, layer.conv2]
-        if layer.downsample is None or isinstance(layer.downsample, Shuffle):
-            return Branches(main, identity="downsample")
-        return Branches(main, layer.downsample[0])
-    return Branches([layer])
-
-
-def takes_tokens(module: nn.Module) -> bool:
-    """Whether a module that can be shuffled takes tokens ``(N, L, C)`` and not a map."""
-    return not isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    """The residual blocks among the layers of a network, in order from the input."""
+    blocks = _torchvision_blocks(network) or record(network).blocks
+    return [block.module for block in blocks if block.adds]
 
 
 # ---------------------------------------------------------------- the list of layers
@@ -149,7 +130,7 @@ class Layer:
     kind: str
     """The class of that module."""
     channels: int
-    """Of the feature map that enters it; of a vision transformer, the width of a token."""
+    """Of the feature map that enters it; of a transformer, the width of a token."""
     height: int
     """Of that map, in positions; of a transformer, the rows of its grid of patches. 0: it is not run."""
     width: int
@@ -181,45 +162,39 @@ def list_layers(network: nn.Module, example: Example | None = None) -> list[Laye
     ValueError
         The network has no layers or cannot be run with that input.
     """
-    shapes = input_shapes(network, example)
+    graph = _record_or_none(network, example)
     names = {module: name for name, module in network.named_modules()}
-    modules = find_layers(network, shapes)
-    count = len(modules)
+    blocks = _find_layers(network, graph)
+    count = len(blocks)
     layers = []
-    for number, module in enumerate(modules, start=1):
+    for number, block in enumerate(blocks, start=1):
         last = count - number + 1
         percent = (200 * last + count) // (2 * count)  # a half is rounded up
-        size = map_size(shapes.get(module, ()))
-        layers.append(Layer(number, last, percent, names[module], type(module).__name__, *size))
+        kind = type(block.module).__name__
+        layers.append(Layer(number, last, percent, names[block.module], kind, *block.map.size))
     return layers
-
-
-def map_size(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Channels, height and width of a map or of a grid of tokens."""
-    if len(shape) == 4:
-        return shape[1], shape[2], shape[3]
-    if len(shape) == 3:
-        side = math.isqrt(shape[1])
-        return shape[2], side, side
-    return 0, 0, 0
 
 
 # ---------------------------------------------------------------- selecting layers
 
 
-PLACES = ("last", "layer", "layers", "names")
+SELECTORS = ("last", "layer", "layers", "names", "percent")
 """The arguments that choose layers."""
 
 
 class Selection(NamedTuple):
     """Layers of a network that have been chosen."""
 
-    chosen: list[nn.Module]
+    chosen: list[Block]
     """In the order given."""
-    known: list[nn.Module]
+    known: list[Block]
     """All layers, in the order in which they are run."""
-    shapes: InputShapes | None
-    """What enters the modules; None where the network cannot be run."""
+    graph: Graph | None
+    """What the network does; None where it cannot be run."""
+
+    def number(self, block: Block) -> int | None:
+        """Of a layer, counted from 1 at the input; None for a module that is no layer."""
+        return self.known.index(block) + 1 if block in self.known else None
 
 
 def select_layers(
@@ -229,99 +204,109 @@ def select_layers(
     layer: int | None = None,
     layers: Iterable[int] | None = None,
     names: Iterable[str] | None = None,
+    percent: float | None = None,
     example: Example | None = None,
 ) -> Selection:
     """Find the layers that were chosen; parameters and errors are those of :func:`detector.modify_layers`."""
-    given = [
-        word for word, value in zip(PLACES, (last, layer, layers, names), strict=True) if value is not None
-    ]
+    values = (last, layer, layers, names, percent)
+    given = [word for word, value in zip(SELECTORS, values, strict=True) if value is not None]
     if len(given) != 1:
         raise ValueError(
             f"layers: found {' and '.join(given) or 'none'}; "
-            "expected one of last=k, layer=n, layers=[…], names=[…]"
+            "expected one of last=k, layer=n, layers=[…], names=[…], percent=p"
         )
-    shapes: InputShapes | None = None
-    try:
-        shapes = input_shapes(network, example)
-    except ValueError:
-        if example is not None or names is not None or not residual_blocks(network):
-            raise
     if names is not None:
-        assert shapes is not None
-        chosen = _select_by_name(network, [names] if isinstance(names, str) else list(names), shapes)
-        try:
-            known = find_layers(network, shapes)
-        except ValueError:
-            known = []  # for example a network of 1×1 convolutions alone
+        graph = record(network, example)
+        known = graph.blocks  # none of a network of 1×1 convolutions alone
+        wanted = [names] if isinstance(names, str) else list(names)
+        chosen = _select_by_name(network, wanted, graph)
+        _check_unchanged(network, known, chosen)
+        return Selection(chosen, known, graph)
+    found = _record_or_none(network, example)
+    known = _find_layers(network, found)
+    if percent is not None:
+        if not isinstance(percent, Real) or isinstance(percent, bool) or not 0 <= percent <= 100:
+            raise ValueError(f"percent: found {percent!r}; expected a share of the layers from 0 to 100")
+        last = max(int(percent * len(known) / 100 + 0.5), int(percent > 0))
+    if last is not None:
+        if not is_number(last) or not 0 <= last <= len(known):
+            raise ValueError(f"last: found {last!r}; expected a number of layers from 0 to {len(known)}")
+        chosen = known[len(known) - last :]
     else:
-        known = find_layers(network, shapes)
-        if last is not None:
-            if not is_number(last) or not 0 <= last <= len(known):
-                raise ValueError(f"last: found {last!r}; expected a number of layers from 0 to {len(known)}")
-            chosen = known[len(known) - last :]
-        else:
-            chosen = []
-            for number in layers if isinstance(layers, Iterable) else [layers if layer is None else layer]:
-                if not is_number(number) or not 1 <= number <= len(known):
-                    raise ValueError(
-                        f"{given[0]}: found {number!r}; "
-                        f"expected a number from 1 to {len(known)}, counted from the input"
-                    )
-                chosen.append(known[number - 1])
+        chosen = []
+        for number in layers if isinstance(layers, Iterable) else [layers if layer is None else layer]:
+            if not is_number(number) or not 1 <= number <= len(known):
+                raise ValueError(
+                    f"{given[0]}: found {number!r}; "
+                    f"expected a number from 1 to {len(known)}, counted from the input"
+                )
+            chosen.append(known[number - 1])
     _check_unchanged(network, known, chosen)
-    return Selection(chosen, known, shapes)
+    return Selection(chosen, known, found)
 
 
-def _select_by_name(network: nn.Module, names: list[str], shapes: InputShapes) -> list[nn.Module]:
+def _select_by_name(network: nn.Module, names: list[str], graph: Graph) -> list[Block]:
     modules = dict(network.named_modules(remove_duplicate=False))  # a shared module has several names
-    possible = [
-        name
-        for name, module in modules.items()
-        if module in shapes and (is_residual_block(module) or _sees_a_map(module, shapes[module]))
-    ]
+    layer_of = {block.module: block for block in graph.blocks}
+    chosen = []
     for name in names:
-        if name in possible:
-            continue
-        if name not in modules:
-            raise ValueError(
-                f"names: found {name!r}; "
-                f"expected the name of a layer or a convolution{nearest(name, possible)}"
-            )
-        module = modules[name]
-        sees = f"that sees {'x'.join(map(str, shapes[module]))}" if module in shapes else "that is not run"
-        sees = "in TorchScript, which cannot be changed" if isinstance(module, ScriptModule) else sees
-        raise ValueError(
-            f"names: found {name!r}, a {type(module).__name__} {sees}; "
-            f"expected a layer or a convolution that sees a 2-d map{nearest(name, possible)}"
-        )
-    return [modules[name] for name in names]
+        module = modules.get(name)
+        inside = [] if module is None else [layer_of[part] for part in module.modules() if part in layer_of]
+        if module in layer_of:
+            chosen.append(layer_of[module])
+        elif module is not None and (entering := _map_of(module, graph)):
+            chosen.append(Block(module, entering, [(module, entering)]))
+        elif inside:  # a stage, or a block around one convolution
+            chosen += inside
+        else:
+            _refuse_name(name, modules, graph)
+    return chosen
 
 
-def _sees_a_map(module: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Whether the input of a module, of this shape, is a 2-d map.
+def _refuse_name(name: str, modules: dict[str, nn.Module], graph: Graph) -> None:
+    possible = [
+        known
+        for known, module in modules.items()
+        if module in {block.module for block in graph.blocks} or _map_of(module, graph)
+    ]
+    hint = nearest(name, possible)
+    if name not in modules:
+        raise ValueError(f"names: found {name!r}; expected the name of a layer or a convolution{hint}")
+    module, shape = modules[name], graph.shapes.get(modules[name])
+    sees = f"that sees {'x'.join(map(str, shape))}" if shape is not None else "that is not run"
+    sees = "in TorchScript, which cannot be changed" if isinstance(module, ScriptModule) else sees
+    raise ValueError(
+        f"names: found {name!r}, a {type(module).__name__} {sees}; "
+        f"expected a layer, or a convolution or a block of them that sees a 2-d map{hint}"
+    )
 
-    That is ``(N, C, H, W)`` into a convolution, or ``(N, L, C)`` tokens that form a square grid, with or
-    without a class token. Inputs of another order, ``(N, C, L)`` as of Conv1d or ``(L, N, C)`` as of
-    attention without ``batch_first``, are no maps, whatever their sizes.
+
+def _map_of(module: nn.Module, graph: Graph) -> Map | None:
+    """The map that enters a module that can be shuffled by itself.
+
+    That is a convolution, or whatever takes a map with its channels last or a grid of tokens. Inputs of
+    another order, ``(N, C, L)`` as of Conv1d or ``(L, N, C)`` as of attention without ``batch_first``, are
+    no maps, whatever their sizes.
     """
-    if isinstance(module, nn.Sequential):
-        return False
-    if not takes_tokens(module):
-        return len(shape) == 4 and shape[2] * shape[3] > 1
+    entering = graph.maps.get(module)
+    if entering is None or isinstance(module, nn.Sequential):
+        return None
+    if entering.layout is None:
+        is_convolution = isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+        return entering if is_convolution and entering.height * entering.width > 1 else None
     batch_first = all(getattr(part, "batch_first", True) for part in module.modules())
-    tokens = len(shape) == 3 and batch_first and not isinstance(module, _CHANNELS_FIRST)
-    return tokens and token_grid(shape[1]) is not None
+    return entering if batch_first and not isinstance(module, _CHANNELS_FIRST) else None
 
 
-def _check_unchanged(network: nn.Module, known: list[nn.Module], chosen: list[nn.Module]) -> None:
+def _check_unchanged(network: nn.Module, known: list[Block], chosen: list[Block]) -> None:
     """Raise ValueError for a layer that is changed already, or selected twice."""
     touched: set[nn.Module] = set()
-    for module in chosen:
-        inside = set(module.modules())
+    for block in chosen:
+        inside = set(block.module.modules())
         averaged = any(isinstance(part, FullyConnected) for part in inside)
         if averaged or inside & touched or any(isinstance(part, Shuffle) for part in inside):
-            name = next(name for name, part in network.named_modules() if part is module)
-            number = f"layer {known.index(module) + 1}" if module in known else name
+            name = next(name for name, part in network.named_modules() if part is block.module)
+            number = f"layer {known.index(block) + 1}" if block in known else name
             raise ValueError(
                 f"{number} is {'averaged' if averaged else 'shuffled'} already; expected each layer once"
             )

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.fx
 from safetensors.torch import load_file as load_safetensors
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet50_Weights, ResNet152_Weights, VGG16_BN_Weights
@@ -62,6 +63,7 @@ Each can be the backbone of a detector.
 """
 
 
+@torch.fx.wrap  # it depends on the images' type, which torch.fx does not know while it traces
 def normalize(images: Tensor) -> Tensor:
     """Subtract ImageNet's mean from images ``(N, 3, H, W)`` and divide by its standard deviation.
 

@@ -23,15 +23,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeVar, cast
 
+import torch
 from torch import Tensor, nn
 
-from detector.input_hooks import Example, own_image_size
-from detector.intervene import check_unwrapped, modify_layers, shuffles, without_shuffles
+from detector.graph import Example, own_image_size
+from detector.intervene import check_unwrapped, modify_layers, needs_passes, shuffles, without_shuffles
 from detector.layers import FullyConnected, Layer, is_number, list_layers, nearest, select_layers
 from detector.shuffle import SHUFFLES
 from detector.tables import METHODS, ShuffleMethod
 
-__all__ = ["BASELINE", "Profile", "ProfileMethod", "ProfileRow", "profile"]
+__all__ = ["BASELINE", "Evaluation", "Profile", "ProfileMethod", "ProfileRow", "evaluate", "profile"]
 
 ProfileMethod = Literal["none"] | ShuffleMethod
 """What is taken away; ``"none"``: nothing, the baseline."""
@@ -44,7 +45,7 @@ Network = TypeVar("Network", bound=nn.Module)
 Evaluate = Callable[[Network], float | Mapping[str, float]]
 
 _SINGLE_MEASURE = "score"  # the name of the measure of an `evaluate` that returns just one number
-_STREAM = 0x70726F66  # gives these draws other streams than training and other evaluations have
+_OWN_DRAWS = 0x70726F66  # gives these passes other draws than training and other evaluations have
 
 
 # ---------------------------------------------------------------- the table
@@ -385,6 +386,85 @@ def _variants(layer: Layer, methods: Sequence[ShuffleMethod], patches: Sequence[
     ]
 
 
+# ---------------------------------------------------------------- evaluation
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Top-1 accuracy of a classifier in several passes, each with other draws."""
+
+    values: tuple[float, ...]
+    """One for each pass, from 0 to 1."""
+    images: int
+    """How many images each pass has."""
+
+    @property
+    def mean(self) -> float:
+        """Of the passes."""
+        return statistics.fmean(self.values)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the passes (n − 1); NaN where there is only one."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
+
+    def __str__(self) -> str:
+        spread = "" if math.isnan(self.std) else f" ± {100 * self.std:.2f}"
+        return f"{100 * self.mean:.2f}{spread} % of {self.images} images, {len(self.values)} passes"
+
+
+def evaluate(
+    network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], *, passes: int = 10, seed: int = 0
+) -> Evaluation:
+    """Accuracy of a classifier over all images of a loader, as the paper measures it (section 3.1).
+
+    The draws of training are left alone; the modes of the modules are restored.
+
+    Parameters
+    ----------
+    network
+        It returns logits ``(N, classes)``, or has them as the attribute `logits` of what it returns, as in
+        Hugging Face. One without shuffles that act in evaluation is evaluated once.
+    loader
+        Gives batches of images and of labels ``(N,)``; it is read anew for each pass.
+    passes, seed
+        The draws are a pure function of seed, pass, layer and batch.
+
+    Raises
+    ------
+    ValueError
+        A number of passes below 1, or a loader without images.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from detector import modify_layers, vgg16
+    >>> network = modify_layers(vgg16(10, width=0.1), "spatial", last=1)
+    >>> len(evaluate(network, [(torch.zeros(4, 3, 32, 32), torch.arange(4))], passes=3).values)
+    3
+    """
+    if not is_number(passes) or passes < 1:
+        raise ValueError(f"passes: found {passes!r}; expected a number of at least 1")
+    device = next((value.device for value in network.parameters()), torch.device("cpu"))
+    values, count = [], 0
+    with _modes_restored(network), torch.no_grad():
+        network.eval()
+        for number in range(passes if needs_passes(network) else 1):
+            correct, count = torch.zeros((), dtype=torch.int64, device=device), 0
+            with _draws_of_pass(network, seed, number):
+                for images, labels in loader:
+                    outputs = network(images.to(device))
+                    logits = getattr(outputs, "logits", outputs)
+                    correct += (logits.argmax(1) == labels.to(device)).sum()
+                    count += len(labels)
+            if not count:
+                raise ValueError(
+                    "loader: found no images; expected batches of images and labels, in every pass anew"
+                )
+            values.append(int(correct) / count)
+    return Evaluation(tuple(values), count)
+
+
 # ---------------------------------------------------------------- measuring
 
 
@@ -415,7 +495,7 @@ def _draws_of_pass(network: nn.Module, seed: int, number: int) -> Iterator[None]
     """Set all draws by the pass, independently of :func:`detector.seek_shuffles` in the evaluation."""
     before = [(shuffle, shuffle.key, shuffle.state.clone()) for shuffle in shuffles(network)]
     for shuffle, key, _ in before:
-        shuffle.key = (*key, _STREAM, seed, number)
+        shuffle.key = (*key, _OWN_DRAWS, seed, number)
         shuffle.seek(0, 0)
     try:
         yield

@@ -16,9 +16,10 @@ import sys
 import warnings
 from collections import OrderedDict
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.fx
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
@@ -26,10 +27,12 @@ __all__ = [
     "EVALUATION_KEY",
     "SHUFFLES",
     "ChannelShuffle",
+    "ChannelsLastShuffle",
+    "MapLayout",
     "PatchShuffle",
     "Shuffle",
     "SpatialShuffle",
-    "TokenShuffle",
+    "as_leaf",
     "channel_permutation",
     "channel_shuffle",
     "patch_shuffle",
@@ -299,7 +302,7 @@ def _sizes(x: Tensor) -> tuple[int, int, int, int]:
 # its ticket, and checkpointing sets the generator back before it runs a pass again.
 
 _TRAINING, _EVALUATION = 1, 0  # rows of a shuffle's state
-_NEXT, _OWN, _SOUGHT, _SEED = range(4)  # its columns, see Shuffle
+_NEXT_DRAW, _KEY_DRAW, _IS_SET, _TORCH_SEED = range(4)  # its columns, see Shuffle
 EVALUATION_KEY = 0x6576616C  # ends the key of draws in evaluation, which so differ from those of training
 _MAX_TICKETS = 1 << 14  # of passes whose backward pass may still come
 
@@ -328,8 +331,8 @@ def _take_draw(state: Tensor, row: int, ticket: int | None) -> int:
     if not sought and seed != _signed(torch.initial_seed()):
         seed = _signed(torch.initial_seed())
         upcoming = stream_of(seed, own)
-        values[row, _SEED] = seed
-    values[row, _NEXT] = _signed(upcoming + 1)
+        values[row, _TORCH_SEED] = seed
+    values[row, _NEXT_DRAW] = _signed(upcoming + 1)
     if place is not None:
         _drawn[place] = upcoming
         _drawn.move_to_end(place)
@@ -365,6 +368,14 @@ def _ticket() -> Tensor:
 
 
 # ---------------------------------------------------------------- modules
+
+
+def as_leaf(module: nn.Module, x: Any) -> Any:
+    """While torch.fx traces, a call of the module as a whole, as its draws depend on the pass; else None."""
+    if not isinstance(x, torch.fx.Proxy):
+        return None
+    tracer: Any = x.tracer
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), (x,), {})
 
 
 class Shuffle(nn.Module):
@@ -411,12 +422,12 @@ class Shuffle(nn.Module):
         """Make the next draws those of (seed, step): in training mode for both modes, else for evaluation."""
         streams = [stream_of(seed, step, *self.key, EVALUATION_KEY), stream_of(seed, step, *self.key)]
         for row, stream in enumerate(streams[: 1 + self.training]):
-            self.state[row, _NEXT], self.state[row, _SOUGHT] = stream, 1
+            self.state[row, _NEXT_DRAW], self.state[row, _IS_SET] = stream, 1
 
     @property
     def stream(self) -> int:
         """Of the next draw in the mode that the module is in."""
-        return int(self.state[int(self.training), _NEXT])
+        return int(self.state[int(self.training), _NEXT_DRAW])
 
     @property
     def active(self) -> bool:
@@ -439,6 +450,8 @@ class Shuffle(nn.Module):
         RuntimeError
             The draws would not be new at each pass, or could not be repeated: see the message.
         """
+        if (leaf := as_leaf(self, x)) is not None:
+            return leaf  # type: ignore[no-any-return]
         if not self.active:
             return x
         row = _TRAINING if self.training else _EVALUATION
@@ -521,7 +534,20 @@ SHUFFLES: dict[str, type[Shuffle]] = {
 """The module of each method that draws; where the method needs a patch size, it is the first argument."""
 
 
-# ---------------------------------------------------------------- tokens of a vision transformer
+# ---------------------------------------------------------------- tokens, and maps with their channels last
+
+
+class MapLayout(NamedTuple):
+    """Where in ``(N, L, C)`` the positions of a map are; of ``(N, H, W, C)`` all are."""
+
+    before: int
+    """Tokens before the map, such as the class token."""
+    after: int
+    """Tokens after it."""
+    height: int
+    """Of the map, in positions."""
+    width: int
+    """Of the map, in positions."""
 
 
 def token_grid(count: int) -> tuple[int, int] | None:
@@ -541,25 +567,35 @@ def token_grid(count: int) -> tuple[int, int] | None:
     return None
 
 
-class TokenShuffle(nn.Module):
-    """A shuffle of a vision transformer's tokens, as a map of one position a token; the class token stays."""
+class ChannelsLastShuffle(nn.Module):
+    """A shuffle of what has its channels last: a map ``(N, H, W, C)``, or tokens ``(N, L, C)``.
 
-    def __init__(self, shuffle: Shuffle) -> None:
+    Class, distillation and register tokens are left alone.
+    """
+
+    def __init__(self, shuffle: Shuffle, layout: MapLayout) -> None:
         super().__init__()
         self.shuffle = shuffle
+        self.layout = layout
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Shuffle ``(N, L, C)``, where L is a square or one more."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Shuffle it. ValueError for a number of tokens that form neither the known map nor a square one."""
+        if (leaf := as_leaf(self, x)) is not None:
+            return leaf  # type: ignore[no-any-return]
         if not self.shuffle.active:
-            return tokens
-        grid = token_grid(tokens.shape[1])
-        if grid is None:
-            raise ValueError(
-                f"found {tokens.shape[1]} tokens; expected a square grid, with or without one more"
-            )
-        before, side = grid
-        # (N, L, C) has the memory layout of a channels-last map.
-        n, _, channels = tokens.shape
-        laid = tokens[:, before:].reshape(n, side, side, channels).movedim(-1, 1)
-        shuffled = self.shuffle(laid).movedim(1, -1).flatten(1, 2)
-        return torch.cat([tokens[:, :before], shuffled], 1)
+            return x
+        # Both have the memory layout of a channels-last map.
+        if x.dim() == 4:
+            return self.shuffle(x.movedim(-1, 1)).movedim(1, -1)  # type: ignore[no-any-return]
+        before, after, height, width = self.layout
+        n, count, channels = x.shape
+        if count != before + height * width + after:  # images of another size
+            height = width = math.isqrt(max(count - before - after, 0))
+            if count != before + height * width + after:
+                raise ValueError(
+                    f"found {count} tokens; expected {before + after} and a square map, or one of "
+                    f"{self.layout.height}x{self.layout.width}"
+                )
+        tokens = x[:, before : count - after].reshape(n, height, width, channels).movedim(-1, 1)
+        shuffled = self.shuffle(tokens).movedim(1, -1).flatten(1, 2)
+        return torch.cat([x[:, :before], shuffled, x[:, count - after :]], 1)

@@ -178,8 +178,10 @@ def illustrations(diagnoses: Sequence[Diagnosis], comparison: Comparison | None 
     return chosen
 
 
-def save_illustrations(chosen: Sequence[Illustration], folder: Path) -> list[Path]:
-    """Write figures as PNG and SVG, and return the files.
+def save_illustrations(
+    chosen: Sequence[Illustration], folder: Path, formats: Sequence[str] = ("png", "svg")
+) -> list[Path]:
+    """Write figures as PNG and SVG, or in other `formats`, and return the files.
 
     Raises
     ------
@@ -189,7 +191,7 @@ def save_illustrations(chosen: Sequence[Illustration], folder: Path) -> list[Pat
     written = []
     for illustration in chosen:
         figure = illustration.draw()
-        written += [save_figure(figure, folder / f"{illustration.file}.{kind}") for kind in ("png", "svg")]
+        written += [save_figure(figure, folder / f"{illustration.file}.{kind}") for kind in formats]
     return written
 
 

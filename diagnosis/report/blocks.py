@@ -16,7 +16,7 @@ from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.style import text_colour_on
 from diagnosis.record import Diagnosis
 from diagnosis.report.content import Json, PageFigure, PageTable, Value
-from diagnosis.words import percent
+from diagnosis.verdict import percent
 
 __all__ = [
     "ABSENT",

@@ -128,6 +128,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
             for diagnosis, detector, letter in zip(diagnoses, numbers["detectors"], letters, strict=True)
         ],
         "scores": score_table(numbers["detectors"]),
+        "verdict": numbers.get("verdict", ""),
         "statements": list(map(_without_breaks, said)),
         "rules": _counting_rules(diagnoses, numbers),
         "class_tables": class_tables(numbers["detectors"]),

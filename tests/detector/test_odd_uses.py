@@ -12,6 +12,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.utils.checkpoint import checkpoint
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from detector import (
     SpatialShuffle,
@@ -363,6 +364,24 @@ def test_tracing_would_keep_one_draw() -> None:
     assert traced(x).equal(network(x))
 
 
+@pytest.mark.parametrize("kind", ["vgg16", "resnet18", "timm"])
+def test_features_by_torch_fx_are_those_of_the_network(kind: str) -> None:
+    if kind == "timm":
+        network = pytest.importorskip("timm").create_model("resnet10t", num_classes=5).eval()
+    else:
+        network = thin(kind).eval()
+    modify_layers(network, "spatial", last=2, example=32)
+    extractor = create_feature_extractor(network, {"features" if kind == "vgg16" else "layer3": "features"})
+    images, whole = torch.randn(2, 3, 32, 32), torch.fx.symbolic_trace(network)
+    with torch.no_grad():
+        seek_shuffles(network, 0, 1)
+        expected = network(images)
+        assert not network(images).equal(expected)
+        seek_shuffles(network, 0, 1)
+        torch.testing.assert_close(whole(images), expected)
+    assert extractor(images)["features"].shape[0] == 2
+
+
 def test_threads_of_data_parallel_would_race() -> None:
     replica = SpatialShuffle(1)._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
     message = r"nn\.DataParallel on several devices, .* DistributedDataParallel"
@@ -412,3 +431,70 @@ def test_vmap_over_any_dimension(shuffle: Callable[[Tensor, int], Tensor]) -> No
     for dim in range(5):
         expected = torch.stack([shuffle(part, 5) for part in x.unbind(dim)])
         assert vmap(lambda part: shuffle(part, 5), in_dims=dim)(x).equal(expected)
+
+
+class Pre(nn.Module):
+    """A residual block as of many: a point-wise layer, a convolution, and the input added in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.first = nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.second(self.first(self.norm(x)).sin())
+        out += x
+        return out
+
+
+class Explicit(Pre):
+    """The same with permutations of its own: draws 0 (shortcut) and 1 of layer 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        streams = [stream_of(0, 1, 1, branch) + self.step for branch in (0, 1)]
+        self.step += 1
+        out = self.second(spatial_shuffle(self.first(self.norm(x)).sin(), streams[1]))
+        return out + spatial_shuffle(x, streams[0])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("how", ["plain", "compiled", "checkpoint", "copied"])
+def test_a_shortcut_without_a_module_of_its_own(how: str) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), Pre())
+    explicit = nn.Sequential(copy.deepcopy(network[0]), Explicit())
+    explicit.load_state_dict(network.state_dict())
+    explicit[1].step = 0
+    modify_layers(network, "spatial", last=1, example=8)
+    network = copy.deepcopy(network) if how == "copied" else network
+    run: Callable[[Tensor], Tensor] = network
+    if how == "compiled":
+        torch.compiler.reset()
+        run = torch.compile(network, fullgraph=True, backend="aot_eager")
+    elif how == "checkpoint":
+
+        def run(x: Tensor) -> Tensor:
+            return checkpoint(network, x, use_reentrant=False)  # type: ignore[no-any-return]
+
+    seek_shuffles(network, 0, 1)
+    for step in range(2):
+        x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(step))
+        found, expected = run(x), explicit(x)
+        torch.testing.assert_close(found, expected)
+        for each, output in ((network, found), (explicit, expected)):
+            each.zero_grad()
+            output.square().sum().backward()
+        for value, wanted in zip(network.parameters(), explicit.parameters(), strict=True):
+            torch.testing.assert_close(value.grad, wanted.grad)
+
+
+def test_part_of_a_block_run_again_is_refused() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), Pre())
+    modify_layers(network, "spatial", last=1, example=8)
+    block: Any = network[1]
+    block.forward = lambda x: (
+        x + checkpoint(lambda y: block.second(block.first(block.norm(y))), x, use_reentrant=False)
+    )
+    with pytest.raises(
+        RuntimeError, match=r"a part of a block run again .* expected checkpointing of whole blocks"
+    ):
+        network(torch.randn(2, 3, 8, 8)).sum().backward()

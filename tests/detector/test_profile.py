@@ -13,12 +13,14 @@ from detector import (
     Profile,
     ProfileRow,
     SpatialShuffle,
+    evaluate,
     list_layers,
     modify_layers,
     profile,
     remove_shuffles,
     resnet18,
     seek_shuffles,
+    set_shuffling,
 )
 from detector.intervene import shuffles, without_shuffles
 from tests.detector.helpers import THIN, thin
@@ -409,3 +411,18 @@ def test_an_evaluation_without_a_number_or_with_others_each_time(results: list[A
     left = iter(results)
     with pytest.raises(ValueError, match=message):
         profile(thin("vgg16"), lambda network: next(left))
+
+
+def test_accuracy_of_several_passes() -> None:
+    network = modify_layers(thin("resnet18"), "spatial", percent=30).train()
+    loader = [(torch.randn(8, 3, 32, 32), torch.arange(8) % 5)] * 2
+    upcoming = [shuffle.stream for shuffle in shuffles(network)]
+    found = evaluate(network, loader, passes=4)
+    assert found == evaluate(network, loader, passes=4) != evaluate(network, loader, passes=4, seed=1)
+    assert (found.images, len(found.values), network.training) == (16, 4, True)
+    assert [shuffle.stream for shuffle in shuffles(network)] == upcoming
+    assert str(found).endswith("% of 16 images, 4 passes")
+    assert len(evaluate(set_shuffling(network, eval=False), loader).values) == 1
+    for arguments, message in (([], "loader: found no images"), (loader, "passes: found 0")):
+        with pytest.raises(ValueError, match=message):
+            evaluate(network, arguments, passes=0 if arguments else 2)

@@ -29,6 +29,8 @@ from training.tasks.classification_options import ModelOptions
 from training.tasks.detection import DETECTION
 from training.tasks.detection_options import ModelOptions as DetectorOptions
 
+RUN = {"data": "cifar100", "arch": "vgg16", "layer": 1}
+
 
 class Roll(Shuffle):
     """Positions moved by a number from the stream, within patches of a size that is stored and not used."""
@@ -132,7 +134,16 @@ def test_a_new_method_is_measured_stored_and_drawn(tmp_path: Path) -> None:
     assert [(curve.method, curve.patch) for curve in curves] == expected
     assert curves[1].label == "place in 2"
     assert curves[4].line["color"] == "#123456"
-    assert curves[0].line["color"] == curves[1].line["color"] == patch_style(2)[0]
+    assert curves[0].line["color"] == patch_style(2)[0]
+    shades = [colour_of(variant_of({**RUN, "method": "roll", "patch": side})) for side in (2, 4, 32)]
+    assert curves[1].line["color"] == shades[0]  # of its own row's colour, down to that colour itself
+    assert len(set(shades)) == 3
+    assert shades[2] == "#654321"
+    assert (
+        curves[1].line["marker"]
+        == mark_of(variant_of({**RUN, "method": "roll", "patch": 2}))["marker"]
+        == "h"
+    )
     assert [len(points_of(found, curve, "score")) for curve in curves] == [2] * 5
     figure = draw_profile(found, title="t", note="n", chance={}, measures=["score"])
     (legend,) = (axes.get_legend() for axes in figure.axes if axes.get_legend())

@@ -16,10 +16,21 @@ from diagnosis.breakdown import ERROR_TYPES
 from training.experiments.plan import Plan, Point, Run, state_of
 from training.experiments.schema import Variant
 
-__all__ = ["SHARES", "Row", "TrainingCurve", "baseline_of", "collect", "read_curve", "read_result"]
+__all__ = [
+    "RIGHT_CLASS",
+    "SHARES",
+    "Row",
+    "TrainingCurve",
+    "baseline_of",
+    "collect",
+    "read_curve",
+    "read_result",
+]
 
 SHARES = tuple(kind.name for kind in ERROR_TYPES)
 """Of a detector's detections, by what became of them."""
+RIGHT_CLASS = "right_class"
+"""Correct + localization: the detections whose class is right (paper, section 4.5)."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +107,8 @@ def read_result(file: Path) -> dict[str, float]:
             }
         single = scores["single_passes"]
         shares = {name: _percent(single["shares"][name]["mean"]) for name in SHARES}
-        return {**common, "map": _percent(single["map"]["voc07"]["mean"]), **shares}
+        right = shares["correct"] + shares["localization"]
+        return {**common, "map": _percent(single["map"]["voc07"]["mean"]), **shares, RIGHT_CLASS: right}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             file, f"no scores ({error})", "those that a run writes: move its folder away to make it again"

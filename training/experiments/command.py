@@ -33,6 +33,7 @@ from training.experiments.schema import (
     Script,
     command_words,
     defaults,
+    layers_of,
     read_experiment,
     suggestion,
 )
@@ -48,6 +49,8 @@ not done, collect their scores, and draw them with the paper's numbers. Interrup
 Exit codes: 0 all there; 1 something is missing, and said; 2 the input is wrong; 130 or 143 stopped.
 """
 EPILOG = "python reproduce.py profile --help: where in a trained network does space matter?"
+MAX_LAYERS_OF_A_QUARTER = 13
+"""Layers of a network on small images of which a GPU has room for four: those of VGG-16."""
 STOPPED = "stopped; the same command goes on from there"
 
 
@@ -320,7 +323,8 @@ def gpu_share(run: Run) -> float:
         return 0.0
     if run.script == "train_detect" or options.get("data") == "imagenet":
         return 1.0
-    return 0.5 if options.get("arch") in ("resnet50", "resnet152") else 0.25
+    arch = str({**defaults(run.script), **options}["arch"])
+    return 0.5 if len(layers_of(arch)) > MAX_LAYERS_OF_A_QUARTER else 0.25
 
 
 # ---------------------------------------------------------------- results

@@ -29,10 +29,16 @@ from diagnosis.figures.style import (
     text_width,
     write_beside,
 )
-from training.experiments.collect import Row, TrainingCurve, baseline_of, read_curve
+from training.experiments.collect import RIGHT_CLASS, Row, TrainingCurve, baseline_of, read_curve
 from training.experiments.paper import paper_accuracy, reported
 from training.experiments.plan import Plan
-from training.experiments.schema import Variant, architecture_label, layers_of, modified_percent
+from training.experiments.schema import (
+    Variant,
+    architecture_label,
+    layers_of,
+    modified_percent,
+    resolved,
+)
 from training.experiments.style import (
     MISSING_ENTRY,
     Label,
@@ -64,10 +70,12 @@ MIN_LABEL_DISTANCE_PERCENT = 4.5
 ROW_INCHES, ROW_TEXT_POINTS, COLUMN_POINTS = 0.27, 8.5, 87.0
 """Of a table that is drawn as dots: heights of a row and its text, width of the column of our numbers."""
 PIE_RADIUS_INCHES, PIE_ROW_INCHES = 1.0, 0.2
-PIE_PANEL_INCHES = (3.3, 2 * PIE_RADIUS_INCHES + 0.25 + PIE_ROW_INCHES * (2.2 + len(ERROR_TYPES)))
-"""A row for each error type, a heading and the mean AP below the pie."""
+PIE_PANEL_INCHES = (3.9, 2 * PIE_RADIUS_INCHES + 0.25 + PIE_ROW_INCHES * (3.2 + len(ERROR_TYPES)))
+"""A row for each error type, their first two together, a heading and the mean AP below the pie."""
 MIN_LABELLED_PERCENT = 6.0
 """A slice of a pie from there on has room for its number."""
+SHEET_IMAGES = 11
+"""The first images of the test set, as in the paper's Figure 8."""
 
 
 def draw(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
@@ -394,13 +402,38 @@ def _write_shares(axes: Axes, row: Row) -> None:
     for x, head in ((ours, "ours"), (paper, "paper")):
         draw_text(axes, x, y, head, 7.5, ha="right")
     kinds = [(kind.name, kind.name, kind.colour) for kind in ERROR_TYPES]
-    for name, label, colour in [*kinds, ("map", "mAP", "none")]:
+    sums = [(RIGHT_CLASS, "correct + localization", "none"), ("map", "mAP", "none")]
+    for name, label, colour in [*kinds, *sums]:
         y += PIE_ROW_INCHES
         axes.add_patch(Rectangle((0.05, y - 0.06), 0.2, 0.12, facecolor=colour, linewidth=0))
         draw_text(axes, 0.35, y, f"{label} (%)", TEXT_POINTS, TEXT_COLOUR)
         draw_text(axes, ours, y, with_spread(row, name, 1), TEXT_POINTS, TEXT_COLOUR, "right")
         known = reported(row.point.variant, REPORTED_SHARES[name]) if name in REPORTED_SHARES else None
         draw_text(axes, paper, y, f"{known.value:g}" if known else "–", TEXT_POINTS, ha="right")
+
+
+def example_sheet(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
+    """Figure 8: the first test images, with what each detector finds there; of one seed."""
+    done = [
+        (row, next(run for run in row.point.runs if run.seed in row.results)) for row in rows if row.results
+    ]
+    if len(done) < len(rows):
+        return error_pies(plan, rows, folder)  # says which are not there yet
+    from data.formats import read_found
+    from diagnosis import diagnose
+    from diagnosis.figures.examples import sheet
+    from training.tasks.detection import read_test_data
+    from training.tasks.detection_options import Options
+
+    options = resolved(plan.experiment.script, done[0][1].options)
+    truth, similar = read_test_data(Options.from_flat(options).data)
+    found = [
+        diagnose(
+            truth, read_found(folder / run.name / "detections", truth), row.point.series, similar, coco=False
+        )
+        for row, run in done
+    ]
+    return sheet(found, SHEET_IMAGES)
 
 
 FIGURE_OF_FORM: dict[str, Callable[[Plan, Sequence[Row], Path], Figure]] = {
@@ -411,5 +444,6 @@ FIGURE_OF_FORM: dict[str, Callable[[Plan, Sequence[Row], Path], Figure]] = {
     "train_test": dots,
     "networks": dots,
     "pies": error_pies,
+    "sheet": example_sheet,
 }
 """By form: a new one is a function here and a name in `schema.FORMS`."""

@@ -13,7 +13,9 @@ from training.experiments.schema import Variant
 
 __all__ = ["REPORTED", "Quantity", "Reported", "paper_accuracy", "reported"]
 
-Quantity = Literal["accuracy", "drop", "parameters", "modified", "map", "correct", "localization"]
+Quantity = Literal[
+    "accuracy", "drop", "parameters", "modified", "map", "correct", "localization", "right_class"
+]
 """``drop``: of the accuracy below the baseline's. In percent (points), but for millions of parameters."""
 
 
@@ -59,13 +61,14 @@ def _cifar100() -> Iterator[Reported]:
     yield Reported(replace(spatial, last=8), "drop", 2.48, "Figure 5, caption: “latter half”; section 4.2")
     yield Reported(replace(spatial, last=13), "drop", 8.58, "section 4.2: “at 77% to 81%”")
     whole = "Figure 7, caption: layer 1, patch size 32"
+    bottleneck = "; of a ResNet our layer 1 is its first bottleneck, not the image"
     yield Reported(replace(vgg, method="patch", layer=1, patch=32), "accuracy", 16.02, whole)
-    yield Reported(replace(resnet, method="patch", layer=1, patch=32), "accuracy", 40.76, whole)
+    yield Reported(replace(resnet, method="patch", layer=1, patch=32), "accuracy", 40.76, whole + bottleneck)
     yield Reported(
         replace(resnet, method="patch", layer=1, patch=4),
         "drop",
         4.0,
-        "section 4.4: patch size 4 “on the input”",
+        "section 4.4: patch size 4 “on the input image”" + bottleneck,
     )
 
 
@@ -115,6 +118,10 @@ def _detection() -> Iterator[Reported]:
         yield Reported(variant, "map", mean, where)
         yield Reported(variant, "correct", correct, where)
         yield Reported(variant, "localization", localization, where)
+        yield Reported(
+            variant, "right_class", round(correct + localization, 1), f"{where}: correct + localization"
+        )
+    yield Reported(replace(VOC, weights="imagenet"), "map", 66, f"{where}: pre-trained on ImageNet")
 
 
 REPORTED: tuple[Reported, ...] = (*_cifar100(), *_small_imagenet(), *_imagenet(), *_detection())

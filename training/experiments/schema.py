@@ -59,7 +59,7 @@ __all__ = [
 Script = Literal["train_classify", "train_detect"]
 """The commands that runs are made with."""
 
-FORMS = ("curves", "percent", "train_test", "networks", "single_layer", "patches", "pies")
+FORMS = ("curves", "percent", "train_test", "networks", "single_layer", "patches", "pies", "sheet")
 """What can be drawn: training curves, accuracy against percentage of modified layers, ..."""
 
 MACHINE_OPTIONS = frozenset(
@@ -159,11 +159,13 @@ class Variant:
     """Method at test time if it differs from that in training."""
     several: tuple[int | str, ...] = ()
     """Layers by number, or modules by name, if these are given."""
+    weights: str = "none"
+    """What the network starts from: random weights, or the name of others."""
 
     @property
     def baseline(self) -> Variant:
         """The same network on the same data with nothing modified."""
-        return Variant(self.data, self.arch)
+        return Variant(self.data, self.arch, weights=self.weights)
 
 
 def variant_of(options: Mapping[str, Any], test: Mapping[str, Any] | None = None) -> Variant:
@@ -175,12 +177,12 @@ def variant_of(options: Mapping[str, Any], test: Mapping[str, Any] | None = None
     >>> variant_of(trained, {"method": "none"}) == Variant("cifar100", "vgg16", "spatial", 4, tested="none")
     True
     """
-    data, arch = options["data"], options["arch"]
+    data, arch, weights = options["data"], options["arch"], options.get("weights", "none")
     if options.get("shuffle", "none") != "none":  # a detector
         place = options["shuffle"]
         last, layer = (1, None) if place == "last" else (None, int(place))
         method = options.get("shuffle_method", "spatial")
-        return Variant(data, arch, method, last, layer, options.get("patch"))
+        return Variant(data, arch, method, last, layer, options.get("patch"), weights=weights)
     described = {**options, **(test or {})}
     last = described.get("last")
     if test is not None and last is None:  # what was modified in training
@@ -194,6 +196,7 @@ def variant_of(options: Mapping[str, Any], test: Mapping[str, Any] | None = None
         described.get("patch"),
         None if test is None else test.get("method", "none" if test.get("eval_shuffle") is False else None),
         tuple(described.get("layers") or described.get("names") or ()),
+        weights,
     )
 
 

@@ -16,11 +16,11 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
-from detector.tables import METHODS, patch_style
 from diagnosis.figures.page import LegendEntry, new_page
 from diagnosis.figures.style import MUTED_COLOUR, TEXT_COLOUR, frame_lightly, text_width
 from training.experiments.collect import Row
 from training.experiments.schema import Variant
+from training.method_style import method_style
 
 __all__ = [
     "MISSING_ENTRY",
@@ -87,19 +87,16 @@ def make_page(
 
 def colour_of(variant: Variant) -> str:
     """Of a method; of patches, by their size."""
-    if variant.patch is not None:
-        return patch_style(variant.patch)[0]
     method = variant.method if variant.tested in (None, "none") else variant.tested
-    return METHODS[method].colour if method in METHODS else TEXT_COLOUR
+    return method_style(method, variant.patch)[0]
 
 
 def mark_of(variant: Variant) -> dict[str, Any]:
     """The mark of a result of ours; hollow if one layer alone is modified by a whole shuffle."""
     colour = colour_of(variant)
     hollow = variant.layer is not None and variant.patch is None
-    marker = METHODS[variant.method].marker if variant.method in METHODS else "o"
     return {
-        "marker": marker if variant.patch is None else patch_style(variant.patch)[1],
+        "marker": method_style(variant.method, variant.patch)[1],
         "markersize": 4.5,
         "markerfacecolor": "white" if hollow else colour,
         "markeredgecolor": colour,

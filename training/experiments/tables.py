@@ -11,7 +11,8 @@ from typing import Any
 
 from data.datasets import DATASETS
 from detector.tables import METHODS
-from training.experiments.collect import SHARES, Row, baseline_of
+from training.experiments.claims import claims_table
+from training.experiments.collect import RIGHT_CLASS, SHARES, Row, baseline_of
 from training.experiments.paper import Quantity, paper_accuracy, reported
 from training.experiments.plan import Plan
 from training.experiments.schema import (
@@ -25,8 +26,13 @@ from training.experiments.schema import (
 __all__ = ["DATA_LABELS", "REPORTED_SHARES", "differences", "notes", "to_csv", "to_markdown", "with_spread"]
 
 CLASSIFIER_QUANTITIES = ("accuracy", "averaged", "top5", "pass_std")
-DETECTOR_QUANTITIES = ("map", *SHARES)
-REPORTED_SHARES: dict[str, Quantity] = {"map": "map", "correct": "correct", "localization": "localization"}
+DETECTOR_QUANTITIES = ("map", *SHARES, RIGHT_CLASS)
+REPORTED_SHARES: dict[str, Quantity] = {
+    "map": "map",
+    "correct": "correct",
+    "localization": "localization",
+    RIGHT_CLASS: "right_class",
+}
 """The quantities of Figure 9 that the paper's text gives."""
 NOT_THERE = "–"
 OPTION_LABELS = {
@@ -99,13 +105,21 @@ Table = tuple[list[str], list[list[str]]]
 def to_markdown(plan: Plan, rows: Sequence[Row]) -> str:
     """The table in the paper's form, with the paper's own numbers, and the notes below it."""
     head, body = TABLES.get(plan.experiment.draw, _point_table)(rows)
+    parts = [f"# {plan.heading}", "", *_markdown_table(head, body), "", " ".join(notes(plan, rows)), ""]
+    claims = claims_table(rows)
+    if claims is not None:
+        parts += ["## What the paper claims", "", *_markdown_table(*claims), ""]
+    return "\n".join(parts)
+
+
+def _markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
         for cells in (head, *body)
     ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join([f"# {plan.heading}", "", *lines, "", " ".join(notes(plan, rows)), ""])
+    return lines
 
 
 def _train_test_table(rows: Sequence[Row]) -> Table:
@@ -149,7 +163,7 @@ def _detector_table(rows: Sequence[Row]) -> Table:
             number = reported(row.point.variant, REPORTED_SHARES[name]) if known else None
             cells.append(with_spread(row, name, 1) + (f" (paper {number.value:g})" if number else ""))
         body.append(cells)
-    return ["detector", "mAP (%)", *(f"{name} (%)" for name in SHARES)], body
+    return ["detector", "mAP (%)", *(f"{name} (%)" for name in SHARES), "correct + localization (%)"], body
 
 
 def _point_table(rows: Sequence[Row]) -> Table:
@@ -176,6 +190,7 @@ TABLES: dict[str, Callable[[Sequence[Row]], Table]] = {
     "train_test": _train_test_table,
     "networks": _network_table,
     "pies": _detector_table,
+    "sheet": _detector_table,
 }
 """By form; for all others the table of points."""
 
@@ -211,7 +226,7 @@ def differences(plan: Plan) -> list[str]:
             declared = {**plan.experiment.common, **member}
             paper = resolved(script, declared)
             for name, value in resolved(script, plan.overrides.applied(declared, script)).items():
-                if name not in MACHINE_OPTIONS and value != paper[name]:
+                if name not in {*MACHINE_OPTIONS, "protocol"} and value != paper[name]:
                     words = f"{_in_words(name, value)} instead of {_in_words(name, paper[name])}"
                     if words not in found.setdefault(name, []):
                         found[name].append(words)
@@ -241,7 +256,11 @@ def notes(plan: Plan, rows: Sequence[Row]) -> list[str]:
         wanted = ", ".join(_in_words(name, value) for value in values)
         sentences.append(f"Only {OPTION_LABELS.get(name, name)} {wanted}.")
     first = resolved(plan.experiment.script, plan.points[0].runs[0].options)
-    if first["validation"]:
+    if first.get("protocol") == "paper":
+        sentences.append(
+            "The epoch is the best on the test images, as the paper's may be: scores are too high."
+        )
+    elif first["validation"]:
         sentences.append(
             f"{100 * first['validation']:g} % of the training images are held out to choose the epoch by."
         )

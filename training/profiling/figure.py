@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from detector.profiling import BASELINE, Profile, ProfileMethod, ProfileRow
-from detector.tables import METHODS, patch_style
+from detector.tables import METHODS
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.page import new_page
 from diagnosis.figures.style import (
@@ -26,6 +26,7 @@ from diagnosis.figures.style import (
     text_width,
     write_in_middle,
 )
+from training.method_style import method_style
 
 __all__ = ["curves_of", "draw_profile", "points_of"]
 
@@ -57,7 +58,7 @@ def curves_of(profile: Profile) -> list[ProfileLine]:
     curves = []
     for name, row in methods:
         for method, patch in sorted((v for v in variants if v[0] == name), key=lambda v: v[1] or 0):
-            colour, marker = (row.colour, row.marker) if patch is None else patch_style(patch)
+            colour, marker = method_style(name, patch)
             colour = WHOLE_MAP_COLOUR if name in whole_maps else colour
             line = {"color": colour, "linestyle": row.dashes, "marker": marker, "linewidth": 1.6}
             curves.append(ProfileLine(method, patch, row.removes.format(patch=patch), line))

@@ -200,7 +200,7 @@ def _classification_images(
     )
     if split == "test":
         return read_classification_test(data.data, data.root), training.statistics
-    if training.validation is None:
+    if training.validation is None or data.protocol == "paper":
         raise _no_validation_images()
     return training.validation, training.statistics
 

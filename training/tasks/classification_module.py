@@ -20,7 +20,7 @@ from data.image_batches import ClassificationBatch
 from data.image_set import Statistics
 from data.records import InputError
 from detector import WeightsError, modify_layers, seek_shuffles, set_shuffling
-from detector.input_hooks import input_shapes
+from detector.graph import record
 from detector.intervene import needs_passes
 from detector.networks import build_network, load_into
 from detector.tables import ARCHITECTURES
@@ -108,7 +108,7 @@ def build_classifier(options: ModelOptions, classes: int, image_size: int) -> nn
     except WeightsError as error:
         raise weights_error(error, options.arch) from error
     try:
-        input_shapes(network, image_size)
+        record(network, image_size)
     except ValueError as error:
         reason = " ".join(str(error).partition("(")[2].rpartition(")")[0].split())
         found = f"images of {image_size} pixels, with which it cannot be run ({reason})"

@@ -170,7 +170,7 @@ class ModelOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class OptimizationOptions(OptionGroup):
-    """Optimiser settings."""
+    """Optimiser settings. The paper gives 500 epochs and the decay from 0.001 alone; the rest is not its."""
 
     epochs: int = option(500, "Passes over the training images.", AT_LEAST_1)
     max_steps: int | None = option(
@@ -194,7 +194,9 @@ class OptimizationOptions(OptionGroup):
     warmup_epochs: float = option(
         1.0, "Epochs over which the learning rate first rises linearly from near 0.", FINITE
     )
-    optimizer: Literal["adamw", "sgd"] = option("adamw", "AdamW, or SGD with momentum 0.9.")
+    optimizer: Literal["adamw", "sgd"] = option(
+        "adamw", "AdamW, or SGD with momentum 0.9. The paper does not say."
+    )
     weight_decay: float = option(
         0.0005, "Weight decay of convolutions; biases and batch norms have none.", FINITE
     )

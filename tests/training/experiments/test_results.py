@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 import re
@@ -14,11 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.text import Text
+from PIL import Image
 
+from data.formats import read_ground_truth
 from data.records import InputError
+from training.experiments.claims import claims_table
 from training.experiments.collect import SHARES, collect, read_curve, read_result
 from training.experiments.command import main
 from training.experiments.figures import draw
+from training.experiments.paper import paper_accuracy
 from training.experiments.plan import Overrides, Plan, Run, make_plan
 from training.experiments.schema import read_experiment
 from training.experiments.tables import differences, notes, to_csv, to_markdown
@@ -105,8 +110,8 @@ def test_tables_have_our_numbers_beside_the_papers(root: Path, tmp_path: Path, n
     for number in papers - {""}:
         assert f"{float(number):g}" in markdown or f"{float(number):.2f}" in markdown
     assert "62.0" in markdown
-    widths = {len(line) for line in markdown.splitlines() if line.startswith("|")}
-    assert len(widths) == 1
+    for table in markdown.split("## What the paper claims"):
+        assert len({len(line) for line in table.splitlines() if line.startswith("|")}) == 1
 
 
 def test_what_is_not_there_is_empty_in_the_table_and_never_nought(root: Path, tmp_path: Path) -> None:
@@ -238,3 +243,84 @@ def test_a_true_training_and_its_scoring_from_end_to_end(
     rows = list(csv.DictReader(io.StringIO(Path("out/tiny/table.csv").read_text())))
     assert [row["passes"] for row in rows] == ["1", "2"]
     assert all(0 <= float(row["accuracy"]) <= 100 for row in rows)
+
+
+def test_claims_are_answered_by_the_runs_or_said_not_to_be_run(root: Path, tmp_path: Path) -> None:
+    plan = planned(root, "figure5", (0, 1), only={"data": ("cifar100",), "arch": ("vgg16",)})
+    scores = {("none", None): 0.7, ("spatial", 4): 0.69, ("spatial", 7): 0.6299}
+    finish(
+        plan, tmp_path, lambda run: scores.get((run.options.get("method", "none"), run.options.get("last")))
+    )
+    table: Any = claims_table(collect(plan, tmp_path))
+    found = {line[0]: line for line in table[1] if line[1].endswith("spatial")}
+    assert found["within 1 % with the last 31 % modified"][3:5] == ["-1.00", "yes"]  # exactly at the limit
+    assert found["within 7 % with the last 54 % modified"][3:5] == ["-7.01", "no"]
+    assert found["spatial shuffle and GAP+FC behave similarly, last 4"][3:5] == ["–", "not run"]
+    said = to_markdown(plan, collect(plan, tmp_path))
+    assert "## What the paper claims" in said
+    assert said.count("| not run ") == 4  # GAP+FC at both depths, and its likeness to the shuffle
+    other = planned(root, "figure5", only={"last": (1,), "arch": ("vgg16",)})
+    assert claims_table(collect(other, tmp_path)) is None
+
+
+def test_figure_9_adds_the_detections_of_the_right_class(root: Path, tmp_path: Path) -> None:
+    plan = planned(root, "figure9", (0, 1))
+    finish(plan, tmp_path, lambda run: 0.5)
+    rows = collect(plan, tmp_path)
+    figure = draw(plan, rows, tmp_path)
+    for axes in figure.axes:  # no line's name runs into its number
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    words = [text.get_text() for text in figure.findobj(Text)]
+    assert words.count("correct + localization (%)") == 2
+    assert {"73.3", "73.7"} <= set(words)
+    assert words.count("70.0 ± 0.0") == 2
+    said = to_markdown(plan, rows)
+    assert "70.0 ± 0.0 (paper 73.3)" in said
+    assert said.count("similar in the rest") == 3
+    assert re.search(r"localization errors are doubled .* 1.00 +\| no ", said)
+    plan = planned(root, "pretrained")
+    finish(plan, tmp_path, lambda run: 0.5)
+    assert "(paper 66)" in to_markdown(plan, collect(plan, tmp_path))
+    assert paper_accuracy(plan.points[0].variant) is None
+    assert plan.points[0].variant.baseline == plan.points[0].variant
+
+
+def test_figure_8_is_the_sheet_of_the_runs_of_figure_9(root: Path, tmp_path: Path) -> None:
+    figures = planned(root, "figure8"), planned(root, "figure9")
+    assert [run.name for run in figures[0].runs] == [run.name for run in figures[1].runs]
+    folder = tmp_path / "data" / "VOC2007"
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (folder / name).mkdir(parents=True)
+    names = [f"{number:06}" for number in range(12)]
+    (folder / "ImageSets/Main/test.txt").write_text("\n".join(names) + "\n")
+    for name in names:
+        Image.new("RGB", (40, 30)).save(folder / "JPEGImages" / f"{name}.jpg")
+        (folder / "Annotations" / f"{name}.xml").write_text(
+            f"<annotation><filename>{name}.jpg</filename><size><width>40</width><height>30</height>"
+            "<depth>3</depth></size><object><name>dog</name><difficult>0</difficult><bndbox><xmin>5</xmin>"
+            "<ymin>5</ymin><xmax>20</xmax><ymax>20</ymax></bndbox></object></annotation>"
+        )
+    experiment = read_experiment(root / "experiments" / "figure8.yaml")
+    plan = make_plan(experiment, Overrides(roots={"": str(tmp_path / "data")}), (0,))
+    empty = draw(plan, collect(plan, tmp_path), tmp_path)
+    assert "not there yet" in {text.get_text() for text in empty.findobj(Text)}
+    finish(plan, tmp_path, lambda run: 0.5)
+    truth = read_ground_truth(f"{folder}:test")
+    for run in plan.runs:
+        folder = tmp_path / run.name / "detections"
+        folder.mkdir()
+        (folder / "comp4_det_test_dog.txt").write_text(f"{truth.images[0]} 0.9 5 5 20 20\n")
+    figure = draw(plan, collect(plan, tmp_path), tmp_path)
+    words = {text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)}
+    assert set(truth.images[:11]) <= words
+    assert truth.images[11] not in words
+    assert {"baseline", "spatial shuffle of the last layer"} <= words
+
+
+def test_the_papers_protocol_is_noted_and_no_difference(root: Path, tmp_path: Path) -> None:
+    plan = planned(root, "figure4", options={"protocol": "paper"})
+    assert differences(plan) == []
+    said = " ".join(notes(plan, collect(plan, tmp_path)))
+    assert "best on the test images" in said
+    assert "held out" not in said

@@ -1,0 +1,241 @@
+"""Networks of torchvision, timm and Hugging Face: the same weights have the same layers and outputs."""
+
+from __future__ import annotations
+
+import copy
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from detector import list_changes, list_layers, modify_layers, remove_shuffles, seek_shuffles
+from tests.detector.helpers import entering
+
+timm = pytest.importorskip("timm")
+transformers = pytest.importorskip("transformers")
+
+IMAGES = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+# ---------------------------------------------------------------- the same weights
+
+
+def torchvision_resnet(kind: str) -> nn.Module:
+    resnet = torchvision.models.resnet
+    block = resnet.BasicBlock if kind == "basic" else resnet.Bottleneck
+    return resnet.ResNet(block, [2, 2, 1, 1], num_classes=4)  # type: ignore[no-any-return]
+
+
+def timm_resnet(kind: str) -> nn.Module:
+    block = getattr(timm.models.resnet, "BasicBlock" if kind == "basic" else "Bottleneck")
+    return timm.models.ResNet(block, [2, 2, 1, 1], num_classes=4)  # type: ignore[no-any-return]
+
+
+def hugging_face_resnet(kind: str) -> nn.Module:
+    widths = [size * (1 if kind == "basic" else 4) for size in (64, 128, 256, 512)]
+    config = transformers.ResNetConfig(
+        embedding_size=64, hidden_sizes=widths, depths=[2, 2, 1, 1], layer_type=kind, num_labels=4
+    )
+    return transformers.ResNetForImageClassification(config)  # type: ignore[no-any-return]
+
+
+def hugging_face_resnet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The names of Hugging Face's weights of those of torchvision's ResNet."""
+    rules = [
+        (r"^conv1", "resnet.embedder.embedder.convolution"),
+        (r"^bn1", "resnet.embedder.embedder.normalization"),
+        (r"^fc", "classifier.1"),
+        (r"downsample\.0", "shortcut.convolution"),
+        (r"downsample\.1", "shortcut.normalization"),
+        (r"conv(\d)\.", lambda found: f"layer.{int(found[1]) - 1}.convolution."),
+        (r"bn(\d)\.", lambda found: f"layer.{int(found[1]) - 1}.normalization."),
+        (r"^layer(\d)\.(\d+)", lambda found: f"resnet.encoder.stages.{int(found[1]) - 1}.layers.{found[2]}"),
+    ]
+    renamed = {}
+    for name, value in state.items():
+        for pattern, new in rules:
+            name = re.sub(pattern, new, name)  # type: ignore[arg-type]
+        renamed[name] = value
+    return renamed
+
+
+def vision_transformers() -> list[nn.Module]:
+    """ViT-tiny's width, two blocks, in torchvision, timm and Hugging Face, with the same weights."""
+    first = timm.models.VisionTransformer(64, 16, embed_dim=192, depth=2, num_heads=3, num_classes=4)
+    second = torchvision.models.VisionTransformer(64, 16, 2, 3, 192, 768, num_classes=4)
+    config = transformers.ViTConfig(
+        image_size=64, hidden_size=192, num_hidden_layers=2, num_attention_heads=3, intermediate_size=768,
+        num_labels=4, layer_norm_eps=1e-6,
+    )  # fmt: skip
+    third = transformers.ViTForImageClassification(config)
+    state = first.state_dict()
+    rules = [
+        (r"^cls_token", "class_token"), (r"^pos_embed", "encoder.pos_embedding"),
+        (r"^patch_embed.proj", "conv_proj"),
+        (r"^blocks\.", "encoder.layers.encoder_layer_"), (r"\.norm(\d)", r".ln_\1"),
+        (r"attn\.qkv\.", "self_attention.in_proj_"), (r"attn\.proj", "self_attention.out_proj"),
+        (r"mlp\.fc1", "mlp.0"), (r"mlp\.fc2", "mlp.3"), (r"^norm", "encoder.ln"), (r"^head", "heads.head"),
+    ]  # fmt: skip
+    second.load_state_dict({replaced(name, rules): value for name, value in state.items()})
+    rules = [
+        (r"^cls_token", "vit.embeddings.cls_token"), (r"^pos_embed", "vit.embeddings.position_embeddings"),
+        (r"^patch_embed.proj", "vit.embeddings.patch_embeddings.projection"), (r"^blocks", "vit.layers"),
+        (r"norm1", "layernorm_before"), (r"norm2", "layernorm_after"), (r"attn\.proj", "attention.o_proj"),
+        (r"^norm", "vit.layernorm"), (r"^head", "classifier"),
+    ]  # fmt: skip
+    theirs = {}
+    for name, value in state.items():
+        if ".attn.qkv." in name:
+            for part, piece in zip("qkv", value.chunk(3), strict=True):
+                name_of_part = replaced(name, rules).replace("attn.qkv", f"attention.{part}_proj")
+                theirs[name_of_part] = piece
+        else:
+            theirs[replaced(name, rules)] = value
+    third.load_state_dict(theirs)
+    return [first, second, third]
+
+
+def replaced(name: str, rules: list[tuple[str, str]]) -> str:
+    for pattern, new in rules:
+        name = re.sub(pattern, new, name)
+    return name
+
+
+def same_networks(kind: str) -> list[nn.Module]:
+    if kind == "vit":
+        return vision_transformers()
+    first, second, third = torchvision_resnet(kind), timm_resnet(kind), hugging_face_resnet(kind)
+    second.load_state_dict(first.state_dict())
+    third.load_state_dict(hugging_face_resnet_names(first.state_dict()))
+    return [first, second, third]
+
+
+def outputs(network: nn.Module) -> Tensor:
+    seek_shuffles(network, 0, 1)
+    with torch.no_grad():
+        found = network(IMAGES)
+    return getattr(found, "logits", found)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kind", ["basic", "bottleneck", "vit"])
+def test_the_same_weights_have_the_same_layers_and_outputs(kind: str) -> None:
+    torch.manual_seed(0)
+    networks = [network.eval() for network in same_networks(kind)]
+    layers = [list_layers(network, 64) for network in networks]
+    sizes = [[(x.channels, x.height, x.width) for x in found] for found in layers]
+    assert sizes[0] == sizes[1] == sizes[2]
+    assert len(sizes[0]) == (2 if kind == "vit" else 6)
+    plain = outputs(networks[0])
+    for method, patch, shortcut in (("spatial", None, True), ("patch", 2, True), ("channel", None, False)):
+        found = []
+        for network in networks:
+            chosen: Any = {"layers": [1, 2], "patch": patch, "shortcut": shortcut}
+            modify_layers(network, method, **chosen, example=64)  # type: ignore[arg-type]
+            found.append(outputs(network))
+            remove_shuffles(network)
+        assert not found[0].allclose(plain, atol=1e-3)
+        torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found[2], found[0], rtol=1e-4, atol=1e-5)
+    for network in networks:
+        torch.testing.assert_close(outputs(network), plain, rtol=1e-4, atol=1e-5)  # nothing remains
+
+
+# ---------------------------------------------------------------- families
+
+
+def timm_network(name: str, **options: Any) -> Callable[[], nn.Module]:
+    return lambda: timm.create_model(name, num_classes=4, **options)
+
+
+def hugging_face(kind: str, **options: Any) -> Callable[[], nn.Module]:
+    return lambda: getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**options))
+
+
+VIT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "image_size": 64,
+}
+PYRAMID: dict[str, Any] = {"embed_dim": 16, "depths": (1, 2), "num_heads": (1, 2)}
+TINY: dict[str, Any] = {"embed_dim": 16, "depth": 2, "num_heads": 2}
+# A network, its layers, how many of them are residual, the last one, and the tokens before its map.
+FAMILIES: dict[str, tuple[Callable[[], nn.Module], int, int, str, int]] = {
+    "timm resnetv2": (timm_network("resnetv2_50", layers=(1, 2, 1, 1)), 5, 5, "stages.3.blocks.0", 0),
+    "timm regnet": (timm_network("regnetx_002"), 13, 13, "s4.b7", 0),
+    "timm nfnet": (timm_network("nfnet_f0", depths=(1, 1, 1, 2)), 5, 5, "stages.3.1", 0),
+    "timm convnext": (timm_network("convnext_atto", depths=(1, 1, 1, 1)), 8, 4, "stages.3.blocks.0", 0),
+    "timm mobilenet": (timm_network("mobilenetv2_050"), 18, 10, "blocks.6.0.conv_dw", 0),
+    "timm deit": (timm_network("deit_tiny_distilled_patch16_224", img_size=64, **TINY), 2, 2, "blocks.1", 2),
+    "timm registers": (
+        timm_network("vit_small_patch14_reg4_dinov2", img_size=56, **TINY), 2, 2, "blocks.1", 5,
+    ),
+    "timm swin": (
+        timm_network("swin_tiny_patch4_window7_224", img_size=64, window_size=4, **PYRAMID),
+        3, 3, "layers.1.blocks.1", 0,
+    ),
+    "timm mixer": (timm_network("mixer_s32_224", img_size=64), 8, 8, "blocks.7", 0),
+    "timm cait": (timm_network("cait_xxs24_224", img_size=64, **TINY), 2, 2, "blocks.1", 0),
+    "hugging face regnet": (
+        hugging_face("RegNet", embedding_size=8, hidden_sizes=[8, 8], depths=[1, 2], groups_width=8),
+        3, 3, "encoder.stages.1.layers.1", 0,
+    ),
+    "hugging face convnext": (
+        hugging_face("ConvNext", hidden_sizes=[8, 8], depths=[1, 2], num_stages=2, image_size=64),
+        5, 3, "encoder.stages.1.layers.1", 0,
+    ),
+    "hugging face dinov2": (
+        hugging_face("Dinov2WithRegisters", patch_size=16, **VIT), 2, 2, "encoder.layer.1", 5,
+    ),
+    "hugging face deit": (hugging_face("DeiT", **VIT), 2, 2, "layers.1", 2),
+    "hugging face clip": (hugging_face("CLIPVision", **VIT, patch_size=16), 2, 2, "encoder.layers.1", 1),
+    "hugging face swin": (
+        hugging_face("Swin", image_size=64, embed_dim=16, depths=[1, 2], num_heads=[1, 2], window_size=4),
+        3, 3, "encoder.layers.1.blocks.1", 0,
+    ),
+    "hugging face beit": (hugging_face("Beit", **VIT), 2, 2, "layers.1", 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_and_shortcuts_of_a_family(family: str) -> None:
+    make, count, residual, name, tokens = FAMILIES[family]
+    torch.manual_seed(0)
+    network = make().eval()
+    for value in network.parameters():  # some start with zeros, through which nothing reaches the output
+        if not value.any():
+            nn.init.normal_(value, std=0.1)
+    example = 56 if "registers" in family else 64
+    layers = list_layers(network, example)
+    assert (len(layers), layers[-1].name) == (count, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        modify_layers(network, "channel", last=count, example=example)
+    changes = list_changes(network)
+    assert sorted({change.layer for change in changes}) == list(range(1, count + 1))
+    assert len({change.layer for change in changes if change.what == "shortcut"}) == residual
+    twin = copy.deepcopy(network)
+    images = torch.randn(2, 3, example, example)
+    with torch.no_grad():
+        found = [
+            getattr(out, "last_hidden_state", out) for out in (network(images), twin(images), network(images))
+        ]
+    assert found[0].equal(found[1])
+    assert not found[0].equal(found[2])
+    if tokens:
+        remove_shuffles(network)
+        modify_layers(network, "spatial", last=1, example=example)
+        block = network.get_submodule(name)
+        inner = (
+            "norm1" if hasattr(block, "norm1") else "layer_norm1" if "clip" in family else "layernorm_before"
+        )
+        before, after = entering(network, f"{name}.{inner}", images)
+        assert before[:, :tokens].equal(after[:, :tokens])
+        assert not before[:, tokens].equal(after[:, tokens])
+        assert before[:, tokens:].sort(1).values.equal(after[:, tokens:].sort(1).values)
