@@ -68,13 +68,15 @@ def main() -> int:
     for name in dir(nn.init):  # weights that nobody reads need no values
         if name.endswith("_") and not name.startswith("_"):
             setattr(nn.init, name, lambda tensor, *arguments, **settings: tensor)
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
     start = time.perf_counter()
     chosen = {name: make for name, make in networks().items() if not options.only or name in options.only}
     lines = []
     for name, make in chosen.items():
         lines.append(line(name, make))
         print(lines[-1], file=sys.stderr, flush=True)
-    text = page(lines, time.perf_counter() - start)
+    text = page(lines, commit, time.perf_counter() - start)
     if options.output:
         options.output.write_text(text)
     else:
@@ -149,7 +151,7 @@ def connected(make: Callable[[], nn.Module]) -> str:
     return "complete" if complete else "INCOMPLETE"
 
 
-def page(lines: list[str], seconds: float) -> str:
+def page(lines: list[str], commit: str, seconds: float) -> str:
     """The table, with what made it."""
     versions = []
     for name in ("torch", "torchvision", "timm", "transformers", "ultralytics"):
@@ -157,8 +159,6 @@ def page(lines: list[str], seconds: float) -> str:
             versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             versions.append(f"{name} not installed")
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
     columns = [
         "network", "layers", "their modules", "layers shuffled", "residual layers", "shortcuts shuffled",
         "GAP+FC of the last 2", "why a shortcut has no shuffle of its own",

@@ -9,10 +9,12 @@ import signal
 import sys
 import threading
 import warnings
+import webbrowser
 from collections.abc import Iterator, Sequence
 
 from data.formats import read_found, read_ground_truth
 from data.formats.files import path_errors
+from data.formats.processes import usable_cores
 from data.records import InputError, InputWarning
 from diagnosis import options as given
 from diagnosis.breakdown import WEAK
@@ -21,7 +23,7 @@ from diagnosis.progress import Progress
 from diagnosis.provenance import provenance
 from diagnosis.record import diagnose
 from diagnosis.similar import read_similar
-from diagnosis.words import notes, summary
+from diagnosis.words import brief, notes, summary
 
 MOST_REPLICATES = 100_000
 """More would say no more, and take memory and days."""
@@ -38,6 +40,14 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
         raise InputError("--replicates", f"{options.replicates:,}", expected)
     if options.max_detections < 1:
         raise InputError("--max-detections", str(options.max_detections), "a positive whole number")
+    if options.processes is not None and options.processes < 1:
+        raise InputError("--processes", str(options.processes), "a positive whole number")
+    if options.figures is not None and options.no_figures:
+        raise InputError("--figures", "--no-figures as well", "one of them")
+    if options.open and options.no_figures:
+        raise InputError("--open", "--no-figures as well, so no page to open", "one of them")
+    figures = [] if options.figures is None else options.figures or list(given.DEFAULT_FORMATS)
+    processes = options.processes or usable_cores()
     names = given.name_detectors(options.detections, options.names)
     top = given.parse_top(options.top)
     progress("reading the ground truth")
@@ -66,9 +76,11 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
             top=top,
             progress=lambda done, total: progress(resampling, f"{done:,} done"),
         )
-    remarks = [similar.sentence(), *notes(diagnoses, comparison, warned)]
+    doubts = notes(diagnoses, comparison, warned)
+    remarks = [similar.sentence(), *doubts]
     why_no_photographs = given.missing_photographs(truth)
-    from diagnosis.write_results import write_results  # imports matplotlib: not before the input is valid
+    # Imports matplotlib: not before the input is valid.
+    from diagnosis.write_results import NUMBERS, PAGE, write_results
 
     written = write_results(
         diagnoses,
@@ -77,18 +89,29 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
         provenance=origin,
         notes=remarks,
         photographs=not why_no_photographs,
-        figures=not options.no_figures,
+        page=not options.no_figures,
+        figures=figures,
         progress=progress,
+        processes=processes,
     )
     progress.end()
-    print(summary(diagnoses, comparison, remarks))
+    page = options.out / PAGE
+    if options.verbose:
+        print(summary(diagnoses, comparison, remarks))
+    else:
+        where = f"The report: {page}" if page in written else f"The numbers: {options.out / NUMBERS}"
+        print(brief(diagnoses, comparison, doubts, where))
     if why_no_photographs and not options.no_figures:
         print(f"\nno photographs of the errors: {why_no_photographs}; --images DIR names their folder")
-    pictures = [file for file in written if file.suffix in (".png", ".svg")]
-    lines = [str(file) for file in written if file not in pictures]
-    if pictures:
-        lines.append(f"{options.out / '*.png'} and *.svg: {len(pictures)} figures")
-    print("\nwritten:", *lines, sep="\n  ")
+    if options.verbose:
+        pictures = [file for file in written if file.suffix.lstrip(".") in given.FIGURE_FORMATS]
+        lines = [str(file) for file in written if file not in pictures]
+        if pictures:
+            kinds = list(dict.fromkeys(f"*{file.suffix}" for file in pictures))
+            lines.append(f"{options.out / ' and '.join(kinds)}: {len(pictures)} figures")
+        print("\nwritten:", *lines, sep="\n  ")
+    if options.open:
+        webbrowser.open(page.resolve().as_uri())
 
 
 @contextlib.contextmanager

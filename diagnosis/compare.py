@@ -22,7 +22,8 @@ from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
 from diagnosis.rankings import mean_defined
 from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.resampling import OVER_ALL, Progress, Statistic, draw_runs, resample
-from diagnosis.tide import TIDE_LABELS, TideStatistic
+from diagnosis.tide import TIDE_ERRORS, TIDE_LABELS, TideStatistic
+from diagnosis.verdict import Measure, enough_objects, fix_first, pair_verdict, percent
 
 __all__ = ["Comparison", "Difference", "Estimate", "StatisticOf", "compare", "p_value", "quantity_name"]
 
@@ -45,6 +46,8 @@ COSTS = ("impact", "dap")
 """Sections of gains: near zero and right-skewed, so the upper half of an interval is on a log scale."""
 MAX_WIDENING = 4.0
 """Upper limit of what the log scale adds to the upper half, as a factor."""
+HEADLINES = {"map/coco50": "AP50", "map/coco": "AP50:95"}
+"""The numbers by which the verdict says which detector is better, the more important first."""
 FRACTIONS = ("share", "pooled", "map", "tide")
 """Sections of numbers from 0 to 1."""
 
@@ -137,6 +140,10 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
+ClassOrMean = int | NDArray[np.bool_] | None
+"""A class, flags of the classes to take the mean over, or None for all."""
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """D detectors, or groups of runs, and R replicates of all their numbers.
@@ -165,6 +172,8 @@ class Comparison:
         The same in each replicate: ``(R, D, C)`` or ``(R, D, 1)``.
     run_values
         The same for each run of each group: D arrays of ``(S, C)`` or ``(S, 1)``.
+    objects
+        ``(C,)`` number of objects that are not difficult.
     """
 
     names: tuple[str, ...]
@@ -177,6 +186,51 @@ class Comparison:
     values: Mapping[str, NDArray[np.float64]]
     samples: Mapping[str, NDArray[np.float64]]
     run_values: Mapping[str, tuple[NDArray[np.float64], ...]]
+    objects: NDArray[np.int64]
+
+    @property
+    def verdict(self) -> str:
+        """Which detector is better, by how much, on what they differ most, and what to fix first.
+
+        A number whose interval holds zero is "no clear difference". Means are over the classes with enough
+        objects (:data:`diagnosis.verdict.ENOUGH_OBJECTS`); if no class has enough, the share of correct
+        detections of all classes together comes first. Of more than two detectors the two with the highest
+        AP50 are compared.
+        """
+        enough, over = enough_objects(self.objects)
+        classes = enough if enough.any() else None
+        pooled = Measure("correct detections", 0.0, over=", all classes together")
+        scores = [(key, Measure(name, 0.0, over=over)) for key, name in HEADLINES.items()]
+        scores.insert(0 if classes is None else len(scores), ("pooled/correct", pooled))
+        errors = [(f"dap/{error.name}", Measure(error.subject, 0.0)) for error in TIDE_ERRORS]
+        errors = [(key, measure) for key, measure in errors if key in self.values]
+
+        def of(detector: int, key: str, measure: Measure) -> Measure:
+            number = self.estimate(key, detector, classes if key in self.by_class else None)
+            return measure._replace(value=number.value, low=number.low, high=number.high)
+
+        def gap(a: int, b: int, key: str, measure: Measure) -> Measure:
+            number = self.difference(key, a, b, classes if key in self.by_class else None)
+            return measure._replace(value=number.difference, low=number.low, high=number.high)
+
+        # Highest first; a detector without the number last.
+        values = [of(detector, *scores[0]).value for detector in range(len(self.names))]
+        ranked = np.argsort(-np.nan_to_num(values, nan=-1.0), kind="stable").tolist()
+        best = ranked[0]
+        first = fix_first(self.names[best], [of(best, *error) for error in errors])
+        if len(ranked) == 1:
+            score = of(best, *scores[0])
+            if math.isnan(score.value):
+                return f"{self.names[best]}: no class has objects."
+            interval = "" if math.isnan(score.low) else f" ({percent(score.low)} to {percent(score.high)})"
+            text = f"{self.names[best]}: {percent(score.value)} % {score.name}{interval}{score.over}."
+        else:
+            a, b = sorted(ranked[:2])
+            gaps = [gap(a, b, *score) for score in scores], [gap(a, b, *error) for error in errors]
+            text = pair_verdict((self.names[a], self.names[b]), *gaps)
+            if len(ranked) > 2:
+                text = f"The two best of {len(ranked)} by {scores[0][1].name}: {text}"
+        return f"{text} {first}".strip()
 
     @property
     def replicates(self) -> int:
@@ -188,7 +242,7 @@ class Comparison:
         """Names of all quantities, as ``section/quantity``."""
         return tuple(name for name in self.values if not name.endswith(OVER_ALL))
 
-    def estimate(self, quantity: str, detector: int, label: int | None = None) -> Estimate:
+    def estimate(self, quantity: str, detector: int, label: ClassOrMean = None) -> Estimate:
         """A number of a detector.
 
         Parameters
@@ -198,8 +252,8 @@ class Comparison:
         detector
             Index into :attr:`names`.
         label
-            A class; None: the number over all classes, which is the mean over those that have one, unless
-            the quantity says otherwise.
+            A class; ``(C,)`` flags: the mean over these classes; None: the number over all classes, which is
+            the mean over those that have one, unless the quantity says otherwise.
 
         Raises
         ------
@@ -216,7 +270,7 @@ class Comparison:
         runs = runs[~np.isnan(runs)]
         return Estimate(value, low, high, _deviation(samples), _deviation(runs), undefined)
 
-    def difference(self, quantity: str, a: int, b: int, label: int | None = None) -> Difference:
+    def difference(self, quantity: str, a: int, b: int, label: ClassOrMean = None) -> Difference:
         """By how much detector `b` exceeds detector `a`.
 
         The mean over classes is over those in which both have a number: a class in which one of them
@@ -245,7 +299,7 @@ class Comparison:
         shared: NDArray[np.bool_] = ~np.isnan(values[a]) & ~np.isnan(values[b])
         return shared
 
-    def _known(self, quantity: str, label: int | None = None) -> NDArray[np.float64]:
+    def _known(self, quantity: str, label: ClassOrMean = None) -> NDArray[np.float64]:
         if quantity not in self.values:
             raise InputError("quantity", repr(quantity), f"one of {', '.join(self.quantities)}")
         if label is not None and quantity not in self.by_class:
@@ -284,8 +338,10 @@ def _deviation(values: NDArray[np.float64]) -> float:
     return float(defined.std(ddof=1)) if len(defined) > 1 else float("nan")
 
 
-def _one(values: NDArray[np.float64], label: int | None) -> NDArray[np.float64]:
-    """A class's column of ``(…, C)``, or the mean over the classes that have a number."""
+def _one(values: NDArray[np.float64], label: ClassOrMean) -> NDArray[np.float64]:
+    """A class's column of ``(…, C)``, or the mean over the classes (of those chosen) that have a number."""
+    if isinstance(label, np.ndarray):
+        return mean_defined(values[..., label], -1)
     return values[..., label] if label is not None else mean_defined(values, -1)
 
 
@@ -409,6 +465,7 @@ def compare(
         values=values,
         samples=samples,
         run_values=run_values,
+        objects=diagnoses[0].matching.objects,
     )
 
 

@@ -9,6 +9,7 @@ import math
 import sys
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,10 +35,12 @@ __all__ = [
 
 REPLICATES = 1000
 """Resamples of the images, by default."""
+FIGURE_FORMATS = ("png", "svg", "pdf")
+DEFAULT_FORMATS = FIGURE_FORMATS[:2]
 OPTION_LIKENESS, SHORTEST_WORD = 0.7, 3
 """Of an unknown option: how like the one meant it is, or letters of the part of its name."""
-LINE_WIDTH = 110
-"""Of the description in ``--help``, in letters."""
+LINE_WIDTH = 80
+"""Of ``--help``, in letters."""
 COMMON_FOLDERS = ("detections", "labels")
 """What any run calls its folders: such a name does not tell one run from another."""
 
@@ -46,26 +49,12 @@ DESCRIPTION = (
     "Break down the errors of one or several detectors as Hoiem et al. (ECCV 2012) do: "
     f"{TYPE_NAMES}. Writes a web page, figures, tables and numbers."
 )
-EPILOG = f"""\
-a table of detections (.csv, .parquet) has the columns
-  image   or image_name, file_name: with or without folder and extension; or image_id: COCO's id
-  class   or label, class_name, category: the name; or category_id: COCO's; or class_id: from 0
-  score   or confidence, conf
-  xmin ymin xmax ymax   or x1 y1 x2 y2, or x y width height, or x_center y_center width height:
-          continuous pixels from 0 (--box-format and --normalized say otherwise)
-detections.parquet, which is written, has a row for each detection:
-  detector image class score xmin ymin xmax ymax
-  rank            place among the detector's detections of the class, from 1
-  counted         whether it is among those that the breakdown counts
-  error_type      {TYPE_NAMES}
-  duplicate       a localization error only because a surer detection has the object
-  overlap         IoU with the object that it has to do with
-  object          row of that object in the ground truth, from 0; object_class: its class
-  confused_with   the class it was taken for; difficult: whether the object is difficult or a crowd
-  coco_image_id coco_annotation_id   what COCO's file calls image and object
+EPILOG = """\
+The files that are read and written: docs/input-rules.md.
 
-example: python -m diagnosis --ground-truth VOCdevkit/VOC2007:test \\
-  --detections results/plain --detections results/shuffled --names plain shuffled --out report
+example:
+  python -m diagnosis --ground-truth VOCdevkit/VOC2007:test \\
+      --detections results/plain results/shuffled --out report
 """
 
 
@@ -106,10 +95,10 @@ def parser() -> Parser:
         prog="python -m diagnosis",
         description=textwrap.fill(DESCRIPTION, LINE_WIDTH),
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=LINE_WIDTH),
         allow_abbrev=False,
     )
-    add = result.add_argument
+    add = result.add_argument_group("input").add_argument
     add("--ground-truth", required=True, metavar="SPEC", help=TRUTH_FORMS)
     add(
         "--detections",
@@ -128,11 +117,38 @@ def parser() -> Parser:
         help="what to call the detectors (default: as their files, or the folders that tell them apart)",
     )
     add(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="folder of the photographs, for the sheet of examples (default: JPEGImages of the year folder)",
+    )
+    add(
         "--similar",
         metavar="voc|coco|none|FILE.yaml",
         help="which classes are similar; a file holds 'similar: [[cat, dog], [bus, car]]' "
         "(default: what the ground truth says: VOC's groups for VOC, supercategories for COCO)",
     )
+    add(
+        "--box-format",
+        choices=BOX_FORMATS,
+        help="what the four numbers of a detection's box are: corners; left, top, width, height; or centre, "
+        "width, height (default: as usual in the format; in a table, as the columns are called)",
+    )
+    add("--normalized", action="store_true", help="boxes of detections are fractions of their image's size")
+    add(
+        "--pixels-from",
+        type=int,
+        choices=(0, 1),
+        default=1,
+        help="what VOC's XML calls the first pixel (default: %(default)s, as VOC does)",
+    )
+    add(
+        "--lenient",
+        action="store_true",
+        help="drop detections, and annotations of COCO and YOLO, that cannot be used, and count them",
+    )
+    add("--strict", action="store_true", help="stop at whatever else would only be warned of")
+    add = result.add_argument_group("what counts").add_argument
     add(
         "--iou",
         type=float,
@@ -145,6 +161,14 @@ def parser() -> Parser:
         metavar="N|Fx|all",
         help="how many of a class's best detections count: a number, a factor of its objects such as 2x, "
         "or all (default: as many as it has objects that are not difficult)",
+    )
+    add(
+        "--max-detections",
+        type=int,
+        default=MAX_DETECTIONS,
+        metavar="N",
+        help="detections of an image that count for COCO's scores (of each class) and TIDE (of all), "
+        "those of the highest scores (default: %(default)s)",
     )
     add(
         "--area-bins",
@@ -162,12 +186,6 @@ def parser() -> Parser:
         "annotations), then the edges: --bins aspect_ratio 0.5 2; a value on an edge falls below it",
     )
     add(
-        "--images",
-        type=Path,
-        metavar="DIR",
-        help="folder of the photographs, for the sheet of examples (default: JPEGImages of the year folder)",
-    )
-    add(
         "--replicates",
         type=int,
         default=REPLICATES,
@@ -181,36 +199,24 @@ def parser() -> Parser:
         metavar="NAME",
         help="runs of one model, seeds for instance: a name for the group, then the names of its detectors",
     )
-    add(
-        "--max-detections",
-        type=int,
-        default=MAX_DETECTIONS,
-        metavar="N",
-        help="detections of an image that count for COCO's scores (of each class) and TIDE (of all), "
-        "those of the highest scores (default: %(default)s)",
-    )
-    add("--no-figures", action="store_true", help="write the numbers and tables alone, which is much faster")
-    add(
-        "--lenient",
-        action="store_true",
-        help="drop detections, and annotations of COCO and YOLO, that cannot be used, and count them",
-    )
-    add("--strict", action="store_true", help="stop at whatever else would only be warned of")
-    add(
-        "--box-format",
-        choices=BOX_FORMATS,
-        help="what the four numbers of a detection's box are: corners; left, top, width, height; or centre, "
-        "width, height (default: as usual in the format; in a table, as the columns are called)",
-    )
-    add("--normalized", action="store_true", help="boxes of detections are fractions of their image's size")
-    add(
-        "--pixels-from",
-        type=int,
-        choices=(0, 1),
-        default=1,
-        help="what VOC's XML calls the first pixel (default: %(default)s, as VOC does)",
-    )
+    add = result.add_argument_group("output").add_argument
     add("--out", required=True, type=Path, metavar="DIR", help="folder to write to")
+    add(
+        "--figures",
+        nargs="*",
+        choices=FIGURE_FORMATS,
+        metavar="png|svg|pdf",
+        help="also write every figure and the sheet of examples, in these formats (without one: png svg)",
+    )
+    add("--no-figures", action="store_true", help="write the numbers and tables alone, without the page")
+    add("--open", action="store_true", help="open the page in the browser")
+    add("--verbose", action="store_true", help="print all tables and sentences, those of summary.txt")
+    add(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="processes that draw the page and the figures (default: the cores of this machine)",
+    )
     return result
 
 
@@ -365,7 +371,7 @@ def with_images(truth: GroundTruth, folder: Path) -> GroundTruth:
     # By name without ending, both with the folders within `folder` and without.
     present: dict[str, list[Path]] = {}
     for file in sorted(files, key=lambda file: (len(file.parts), file)):
-        for name in {file.stem, file.relative_to(folder).with_suffix("").as_posix()}:
+        for name in {file.stem, file.relative_to(folder).as_posix().removesuffix(file.suffix)}:
             first = present.setdefault(name, [file])[0]
             # Of a.jpg and a.png the former counts, of a.jpg and more/a.jpg also.
             if len(file.parts) == len(first.parts) and file.parent != first.parent:

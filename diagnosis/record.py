@@ -35,9 +35,11 @@ from diagnosis.coco_ap import MAX_DETECTIONS, CocoTable, coco_table
 from diagnosis.confusion import ConfusionMatrix, confusion_matrix
 from diagnosis.impact import Impact, impact
 from diagnosis.matching import Assignment, Matching, assign, match
+from diagnosis.rankings import mean_over_classes
 from diagnosis.similar import class_groups, similar_matrix
-from diagnosis.tide import Tide, tide
+from diagnosis.tide import TIDE_ERRORS, Tide, tide
 from diagnosis.trends import DetectionTrend, FalsePositiveTrend, detection_trend, false_positive_trend
+from diagnosis.verdict import Measure, enough_objects, fix_first, percent
 from diagnosis.worst_cases import WorstCases, worst_cases
 
 __all__ = ["Diagnosis", "check_same_truth", "diagnose"]
@@ -184,6 +186,22 @@ class Diagnosis:
     def operating_points(self) -> OperatingPoints:
         """The score thresholds of the best F1."""
         return best_f1(self.matching, iou=self.iou)
+
+    @property
+    def verdict(self) -> str:
+        """Its AP50, over the classes with enough objects, and what to fix first."""
+        enough, over = enough_objects(self.matching.objects)
+        if not enough.any():
+            enough, over = self.matching.objects > 0, ""
+        if not enough.any():
+            return f"{self.name}: no class has objects."
+        ap50 = self.ap.coco50 if self.coco else self.tide.ap
+        gains = [
+            Measure(error.subject, mean_over_classes(self.tide.class_dap[error.name][enough]))
+            for error in TIDE_ERRORS
+        ]
+        score = f"{self.name}: {percent(mean_over_classes(ap50[enough]))} % AP50{over}."
+        return f"{score} {fix_first(self.name, gains)}".strip()
 
     @cached_property
     def worst_cases(self) -> WorstCases:

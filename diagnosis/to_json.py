@@ -44,6 +44,7 @@ def to_json(
     comparison: Sequence[Mapping[str, Any]] = (),
     intervals: Sequence[Mapping[str, Any]] = (),
     notes: Sequence[str] = (),
+    verdict: str = "",
 ) -> Json:
     """The content of ``diagnosis.json``, schema 1.
 
@@ -57,6 +58,8 @@ def to_json(
         From :func:`comparison_to_json` and :func:`intervals_to_json`.
     notes
         What makes the numbers uncertain, see :func:`diagnosis.words.notes`.
+    verdict
+        Of a comparison; by default that of each detector.
 
     Examples
     --------
@@ -69,6 +72,7 @@ def to_json(
     """
     return {
         "schema": SCHEMA,
+        "verdict": verdict or " ".join(diagnosis.verdict for diagnosis in diagnoses),
         "detectors": [_detector(diagnosis) for diagnosis in diagnoses],
         "comparison": [dict(pair) for pair in comparison],
         "intervals": [dict(one) for one in intervals],

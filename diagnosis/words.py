@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,10 +14,12 @@ from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION
 from diagnosis.compare import Comparison, Difference, p_value, quantity_name
 from diagnosis.record import Diagnosis
+from diagnosis.verdict import ENOUGH_OBJECTS, enough_objects, percent, span
 
 __all__ = [
     "COCO_HEADINGS",
     "FEW_IMAGES",
+    "brief",
     "comparison_sentences",
     "comparison_table",
     "count",
@@ -25,12 +28,11 @@ __all__ = [
     "statements",
     "summary",
     "table",
+    "worst_classes",
 ]
 
 FEW_IMAGES = 50
 """Fewer images than these say little about those not seen: intervals come out too narrow."""
-FEW_OBJECTS = 20
-"""Of a class with fewer objects, one more or less moves the recall by 5 points and more."""
 COCO_HEADINGS = (
     "AP", "AP50", "AP75", "AP small", "medium", "large",
     "AR1", "AR10", "AR100", "AR small", "medium", "large",
@@ -38,10 +40,14 @@ COCO_HEADINGS = (
 """Of the columns of :class:`diagnosis.coco_ap.CocoTable`."""
 MAX_CLASSES_NAMED = 10
 """In a note."""
+LINE_WIDTH = 80
+"""Of what the command prints, in letters."""
+MAX_NAME_LETTERS = 14
+"""Of a detector, in the table that the command prints."""
 MOSTLY_LOST = 0.5
 """Share of the detections on classes without objects from which the classes may be mixed up."""
 
-RISES, RISE = ("rises", "falls", "does"), ("rise", "fall", "do")
+RISES, RISE = ("rises", "falls"), ("rise", "fall")
 """Verbs of a subject in the singular and in the plural."""
 SUBJECTS = {
     "share/localization": (ERROR_TYPES[LOCALIZATION].subject, RISE),
@@ -72,7 +78,9 @@ WHY_NOT_100 = (
 def summary(diagnoses: Sequence[Diagnosis], comparison: Comparison | None, notes: Sequence[str] = ()) -> str:
     """Everything: the tables, the sentences, and at the end the notes."""
     tables = [table(diagnoses), ""] + ([comparison_table(comparison), ""] if comparison is not None else [])
-    return "\n".join([*tables, *statements(diagnoses, comparison), *(["", *notes] if notes else [])])
+    verdicts = [one.verdict for one in diagnoses] if comparison is None else [comparison.verdict]
+    said = [*statements(diagnoses, comparison), *(["", *notes] if notes else [])]
+    return "\n".join([*verdicts, "", *tables, *said])
 
 
 def count(number: int, thing: str, plural: str = "") -> str:
@@ -84,19 +92,6 @@ def count(number: int, thing: str, plural: str = "") -> str:
     ('1 image', '4,952 images', '20 classes')
     """
     return f"{number:,} {thing if number == 1 else plural or thing + 's'}"
-
-
-def percent(fraction: float, sign: bool = False) -> str:
-    """Per cent with one decimal and a true minus; "-" where there is no number.
-
-    Examples
-    --------
-    >>> percent(0.142), percent(-0.05, sign=True), percent(math.nan)
-    ('14.2', '−5.0', '-')
-    """
-    if math.isnan(fraction):
-        return "-"
-    return f"{100 * fraction + 0.0:{'+' if sign else ''}.1f}".replace("-", "−")
 
 
 def aligned(rows: Sequence[Sequence[str]], align: str = ">") -> str:
@@ -111,6 +106,53 @@ def aligned(rows: Sequence[Sequence[str]], align: str = ">") -> str:
     ]
     lines.insert(1, "-" * max(map(len, lines)))
     return "\n".join(lines)
+
+
+# ---- in brief ------------------------------------------------------------------------------------
+
+
+def brief(
+    diagnoses: Sequence[Diagnosis], comparison: Comparison | None, notes: Sequence[str] = (), where: str = ""
+) -> str:
+    """About 15 lines of at most 80 columns: the verdict, shares and AP, the worst classes, what to heed.
+
+    `where` says where the rest is, and comes first.
+    """
+    rows = [["% (class mean)", *(error.name for error in ERROR_TYPES), "AP50", "AP50:95"]]
+    for diagnosis in diagnoses:
+        ap = diagnosis.ap.mean()
+        numbers = [*diagnosis.breakdown.mean_over_classes(), ap["coco50"], ap["coco"]]
+        rows.append([_shortened(diagnosis.name), *map(percent, numbers)])
+    verdicts = [one.verdict for one in diagnoses] if comparison is None else [comparison.verdict]
+    parts = [where] if where else []
+    parts += ["\n".join(textwrap.fill(verdict, LINE_WIDTH) for verdict in verdicts), aligned(rows)]
+    worst = [_worst_classes(diagnosis, len(diagnoses) > 1) for diagnosis in diagnoses]
+    parts += ["\n".join(textwrap.fill(line, LINE_WIDTH, subsequent_indent="  ") for line in worst if line)]
+    if notes:
+        more = f" {count(len(notes) - 1, 'more note')} in summary.txt." if len(notes) > 1 else ""
+        parts.append(textwrap.shorten(notes[0], 2 * LINE_WIDTH - len(more), placeholder=" …") + more)
+        parts[-1] = textwrap.fill(parts[-1], LINE_WIDTH)
+    return "\n\n".join(part for part in parts if part)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= MAX_NAME_LETTERS else f"{name[: MAX_NAME_LETTERS - 1]}…"
+
+
+def worst_classes(diagnosis: Diagnosis, number: int = 3) -> list[int]:
+    """The classes of the lowest AP50, of those with enough objects if there are any."""
+    objects = diagnosis.matching.objects
+    chosen = np.flatnonzero(enough_objects(objects)[0] if (objects >= ENOUGH_OBJECTS).any() else objects > 0)
+    ap = diagnosis.ap.coco50 if diagnosis.coco else diagnosis.tide.ap
+    worst: list[int] = chosen[np.argsort(ap[chosen], kind="stable")][:number].tolist()
+    return worst
+
+
+def _worst_classes(diagnosis: Diagnosis, several: bool) -> str:
+    ap = diagnosis.ap.coco50 if diagnosis.coco else diagnosis.tide.ap
+    worst = [f"{diagnosis.truth.classes[label]} {percent(ap[label])} %" for label in worst_classes(diagnosis)]
+    of = f" of {_shortened(diagnosis.name)}" if several else ""
+    return f"Lowest AP50{of}: {', '.join(worst)}." if worst else ""
 
 
 # ---- tables ----------------------------------------------------------------------------------
@@ -248,7 +290,7 @@ def _two_detectors(first: Diagnosis, other: Diagnosis) -> list[str]:
     def change(before: float, after: float) -> str:
         # Of the numbers as printed, so that the reader's own subtraction agrees.
         points = round(round(100 * after, 1) - round(100 * before, 1), 1)
-        words = f"{abs(points):.1f} points {'more' if points > 0 else 'less'}" if points else "no difference"
+        words = f"{abs(points):.1f} points {'more' if points > 0 else 'less'}" if points else "the same"
         return f"{percent(before)} % with {first.name}, {percent(after)} % with {other.name}: {words}"
 
     start, end = before[LOCALIZATION], after[LOCALIZATION]
@@ -266,7 +308,7 @@ def _two_detectors(first: Diagnosis, other: Diagnosis) -> list[str]:
 def comparison_sentences(comparison: Comparison) -> list[str]:
     """How each further detector differs from the first, in points (hundredths) with intervals.
 
-    Of a difference whose interval holds zero it says that it does not differ: chance alone may have made it.
+    A difference whose interval holds zero is "no clear difference": chance alone may have made it.
     """
     if len(comparison.names) < 2:
         return []
@@ -301,15 +343,13 @@ def _costs(gaps: Mapping[str, Difference]) -> str:
     )
 
 
-def _clause(gap: Difference, subject: str, verbs: tuple[str, str, str]) -> str:
-    rises, falls, does = verbs
-    interval = _interval(gap.low, gap.high)
+def _clause(gap: Difference, subject: str, verbs: tuple[str, str]) -> str:
+    rises, falls = verbs
     if not gap.differs:
-        return f"{subject} {does} not differ {interval}"
-    if gap.difference < 0:
-        interval = _interval(-gap.high, -gap.low)
+        return f"no clear difference in {subject} {span(gap.low, gap.high)}"
+    low, high = sorted((abs(gap.low), abs(gap.high)))
     verb = rises if gap.difference > 0 else falls
-    return f"{subject} {verb} by {percent(abs(gap.difference))} points {interval}"
+    return f"{subject} {verb} by {percent(abs(gap.difference))} points {_interval(low, high)}"
 
 
 # ---- notes -----------------------------------------------------------------------------------
@@ -338,7 +378,7 @@ def notes(
             "narrow than too wide."
         )
     objects = dict(zip(diagnoses[0].truth.classes, diagnoses[0].matching.objects.tolist(), strict=True))
-    few = sorted((number, name) for name, number in objects.items() if 0 < number < FEW_OBJECTS)
+    few = sorted((number, name) for name, number in objects.items() if 0 < number < ENOUGH_OBJECTS)
     if few:
         listed = _listed([f"{name} {number}" for number, name in few], " classes")
         lines.append(f"Few objects that count, so a few more or less would change much: {listed}.")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data.formats.files import write_text
+from data.formats.processes import over_processes
 from data.records import InputError
 from diagnosis.compare import Comparison
 from diagnosis.detections_table import write_detections_table
@@ -37,11 +38,13 @@ def write_results(
     comparison: Comparison | None,
     provenance: Mapping[str, Any],
     photographs: bool,
-    figures: bool = True,
+    page: bool = True,
+    figures: Sequence[str] = (),
     notes: Sequence[str] = (),
     progress: Callable[..., None],
+    processes: int = 1,
 ) -> list[Path]:
-    """Write figures, tables, the web page and the numbers; return the files.
+    """Write tables, the numbers, the web page and figures; return the files.
 
     They come into the folder together, when the last one is complete; should that fail, or the run be ended
     in the middle of it, the earlier report stays or comes back. Files of an earlier run that this one does
@@ -60,12 +63,16 @@ def write_results(
         Where the numbers come from.
     photographs
         Whether the photographs are at hand.
+    page
+        Whether to write the web page.
     figures
-        Whether to draw figures and write the web page; without, numbers and tables alone.
+        Formats of the figures (``png``, ``svg``, ``pdf``); without any none is written.
     notes
         What makes the numbers uncertain: for the page, the summary and the numbers.
     progress
         Called with each step, and how far it is.
+    processes
+        How many processes share the drawing.
 
     Raises
     ------
@@ -77,28 +84,27 @@ def write_results(
         out.mkdir(parents=True, exist_ok=True)
         _clean_up(out)
         with _part(out) as part:
-            made: list[Path] = []
-            chosen = illustrations(diagnoses, comparison) if figures else []
-            for number, picture in enumerate(chosen, 1):
-                progress("drawing the figures", f"{number} of {len(chosen)}, {picture.title}")
-                made += save_illustrations([picture], part)
-            if figures and photographs:
-                progress("drawing the sheet of examples")
-                made.append(save_sheet(diagnoses, part))
             progress("writing the tables")
-            made += [part / "detections.parquet", part / "summary.txt"]
-            write_detections_table(diagnoses, made[-2])
-            write_text(made[-1], summary(diagnoses, comparison, notes) + "\n")
+            tables = [part / "detections.parquet", part / "summary.txt"]
+            write_detections_table(diagnoses, tables[0])
+            write_text(tables[1], summary(diagnoses, comparison, notes) + "\n")
             progress("writing the numbers")
-            made += [part / PAGE, part / NUMBERS] if figures else [part / NUMBERS]
             numbers = to_json(
                 diagnoses,
-                {**provenance, "files": [file.name for file in made]},
+                {**provenance, "files": []},
                 comparison_to_json(comparison) if comparison is not None else (),
                 intervals_to_json(comparison) if comparison is not None else (),
                 notes,
+                "" if comparison is None else comparison.verdict,
             )
-            if figures:
+            made, drawn = _draw(diagnoses, comparison, part, page, figures, progress, processes)
+            if figures and photographs:
+                progress("drawing the sheet of examples")
+                made.append(save_sheet(diagnoses, part))
+            made += tables
+            made += [part / PAGE, part / NUMBERS] if page else [part / NUMBERS]
+            numbers["provenance"]["files"] = [file.name for file in made]
+            if page:
                 progress("writing the report")
                 compared = (
                     comparison_sentences(comparison)
@@ -106,13 +112,47 @@ def write_results(
                     else sentences(diagnoses)[len(diagnoses) :]
                 )
                 statements = [*compared, *notes]
-                drawn = [_on_page(picture, part) for picture in chosen if picture.section]
                 write_report(ReportContent(diagnoses, numbers, statements, drawn), part / PAGE)
             numbers["provenance"]["sha256"] = {file.name: _digest(file) for file in made[:-1]}
             write_text(made[-1], json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
             return _swap(out, part, made)
     except OSError as error:
         raise InputError(out, error.strerror or "an error", "a folder to write to") from None
+
+
+def _draw(
+    diagnoses: Sequence[Diagnosis],
+    comparison: Comparison | None,
+    part: Path,
+    page: bool,
+    formats: Sequence[str],
+    progress: Callable[..., None],
+    processes: int,
+) -> tuple[list[Path], list[PageFigure]]:
+    """The files of the figures, and the figures of the page: drawn even if no file of them is wanted."""
+    here = os.getpid()
+    kinds = [kind for kind in (*formats, "svg") if kind in formats or page]
+    chosen = illustrations(diagnoses, comparison) if kinds else []
+    chosen = [picture for picture in chosen if formats or picture.section]
+
+    def draw(picture: Illustration) -> tuple[list[Path], PageFigure | None]:
+        if os.getpid() == here:
+            progress("drawing the figures", f"{picture.title}, one of {len(chosen)}")
+        shown = page and bool(picture.section)
+        wanted = list(dict.fromkeys(kinds if shown else formats))
+        files = save_illustrations([picture], part, wanted)
+        on_page = None
+        if shown:
+            svg = part / f"{picture.file}.svg"
+            text = svg.read_text(encoding="utf-8")
+            on_page = PageFigure(picture.title, picture.caption, text, picture.section)
+            if "svg" not in formats:
+                svg.unlink()
+                files.remove(svg)
+        return files, on_page
+
+    done = over_processes(draw, chosen, processes)
+    return [file for files, _ in done for file in files], [figure for _, figure in done if figure is not None]
 
 
 @contextlib.contextmanager
@@ -202,8 +242,3 @@ def _digest(file: Path) -> str:
         return ""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _on_page(picture: Illustration, folder: Path) -> PageFigure:
-    svg = (folder / f"{picture.file}.svg").read_text(encoding="utf-8")
-    return PageFigure(picture.title, picture.caption, svg, picture.section)

@@ -142,7 +142,8 @@ def test_diagnosis(case, scenes, tmp_path, monkeypatch):
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", recorder(figures))
     out = tmp_path / "out"
     with redirect_stdout(io.StringIO()) as said:
-        assert diagnose([*CASES[case].format(scenes).split(), "--out", str(out)]) == 0
+        words = [*CASES[case].format(scenes).split(), "--figures", "--verbose", "--processes", "1"]
+        assert diagnose([*words, "--out", str(out)]) == 0
     numbers = json.loads((out / "diagnosis.json").read_text(encoding="utf-8").replace(str(scenes), ""))
     origin = numbers.pop("provenance")
     found = {

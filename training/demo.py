@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.shapes import LARGE, write_shapes
-from diagnosis import Diagnosis, sentences, table
+from diagnosis import Diagnosis
 from training.command import exit_code
 from training.provenance import provenance
 from training.run import evaluate, train
@@ -47,7 +47,7 @@ class Step(NamedTuple):
 STEPS = (
     Step("baseline", "nothing shuffled", shuffle="none"),
     Step(
-        "tested",
+        "test-only",
         "the baseline, its last backbone layer shuffled in the test alone",
         start="baseline",
         epochs=0,
@@ -115,12 +115,38 @@ def _demo(out: Path, epochs: int, seed: int) -> None:
     files = write_comparison(
         found, out / "comparison", provenance=provenance(seed=seed, epochs=epochs), sheet=12
     )
-    print(f"\n== what the shuffle costs\n\n{table(found)}\n")
-    print("\n".join(sentences(found)))
+    print(f"\n== what the shuffle costs\n\n{_story(found)}")
     print("\nfigures and tables:")
     for file in [*files, out / "comparison" / "summary.txt", out / "comparison" / "diagnosis.json"]:
         print(f"  {file}")
     print(f"\ndone in {(time.perf_counter() - began) / 60:.1f} minutes", flush=True)
+
+
+def _story(found: Sequence[Diagnosis]) -> str:
+    """Each detector's numbers in a line, then what the shuffles change."""
+    columns = ("mAP", "correct", "localization", "both", "similar", "other", "background")
+    rows = {}
+    for diagnosis in found:
+        correct, localization, *others = 100 * diagnosis.breakdown.mean_over_classes()
+        mean = 100 * diagnosis.ap.mean()["voc07"]
+        rows[diagnosis.name] = (mean, correct, localization, correct + localization, *others)
+    lines = [
+        f"Per cent, on {len(found[0].truth.images)} test scenes: mAP (VOC 2007), and shares of the",
+        "detections counted (mean over classes). both: correct and localization.\n",
+        f"{'':12}" + "".join(f"{name:>14}" for name in columns),
+        *(f"{name:12}" + "".join(f"{value:14.1f}" for value in row) for name, row in rows.items()),
+        "",
+    ]
+    first, *others = rows.items()
+    for name, row in others:
+        changes = zip(("mAP", "localization", "both"), (0, 2, 3), strict=True)
+        lines.append(
+            f"{first[0]} → {name}: "
+            + ", ".join(f"{what} {first[1][i]:.1f} → {row[i]:.1f}" for what, i in changes)
+        )
+    lines.append("The paper, ResNet-50 on VOC 2007, trained with the shuffle:")
+    lines.append("  mAP 50 → 34, localization 14.2 → 28.4, both 73.3 → 73.7")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

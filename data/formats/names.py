@@ -170,7 +170,7 @@ def _is_number(key: Key) -> bool:
 
 
 def _without_suffix(path: PurePosixPath) -> str:
-    return str(path.with_suffix("")) if path.name else str(path)
+    return str(path).removesuffix(path.suffix)  # with_suffix("") refuses "..jpg" in Python 3.13
 
 
 def classes_by_name(truth: GroundTruth) -> Lookup:
@@ -210,7 +210,7 @@ def distinct_names(files: Sequence[str]) -> list[str] | None:
     paths = [PurePosixPath(file.replace("\\", "/")) for file in files]
     if not all(path.name for path in paths):
         return None
-    for names in ([path.stem for path in paths], [str(path.with_suffix("")) for path in paths]):
+    for names in ([path.stem for path in paths], [_without_suffix(path) for path in paths]):
         if len(set(names)) == len(names):
             return names
     return None

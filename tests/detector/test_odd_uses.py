@@ -17,6 +17,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from detector import (
     SpatialShuffle,
     channel_shuffle,
+    list_changes,
     list_layers,
     modify_layers,
     seek_shuffles,
@@ -498,3 +499,12 @@ def test_part_of_a_block_run_again_is_refused() -> None:
         RuntimeError, match=r"a part of a block run again .* expected checkpointing of whole blocks"
     ):
         network(torch.randn(2, 3, 8, 8)).sum().backward()
+
+
+def test_blocks_that_share_an_activation() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), Pre(), Pre())
+    shared = nn.SiLU()
+    for block in network[1:]:
+        block.activation = shared
+    modify_layers(network, "spatial", last=2, example=8)
+    assert [change.layer for change in list_changes(network)] == [1, 1, 2, 2]

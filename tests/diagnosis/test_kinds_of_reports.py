@@ -37,7 +37,7 @@ def command(tmp_path):
         tmp_path / "found.json", [coco_result(1, 1, BOX), coco_result(1, 2, [300, 50, 40, 40])]
     )
     files = ["--ground-truth", truth, "--detections", found, "--out", tmp_path / "out"]
-    return [*map(str, files), "--no-figures", "--replicates", "0"]
+    return [*map(str, files), "--no-figures", "--verbose", "--replicates", "0"]
 
 
 def contents(folder):
@@ -239,7 +239,7 @@ def test_kind_20_and_21_by_command(tmp_path, capsys):
         "--out",
         tmp_path / "out",
     ]
-    command = [*map(str, arguments), "--no-figures", "--replicates", "0"]
+    command = [*map(str, arguments), "--no-figures", "--verbose", "--replicates", "0"]
     assert main(command) == 2
     assert "--pixels-from 0" in capsys.readouterr().err
     assert main([*command, "--pixels-from", "0"]) == 0

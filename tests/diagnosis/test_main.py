@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from data.records import InputError
@@ -18,7 +20,7 @@ XML = """<annotation><size><width>100</width><height>80</height><depth>3</depth>
 <object><name>{name}</name><difficult>0</difficult><truncated>0</truncated><pose>Left</pose>
 <bndbox><xmin>11</xmin><ymin>11</ymin><xmax>50</xmax><ymax>50</ymax></bndbox></object></annotation>
 """
-QUICK = ("--no-figures", "--replicates", "0")
+QUICK = ("--no-figures", "--replicates", "0", "--verbose")
 LINES = {"dog": ["one 0.9 11 11 50 50", "two 0.8 11 11 50 50"], "cat": ["two 0.7 31 11 70 50"]}
 
 
@@ -82,7 +84,7 @@ def refused(capsys, voc, *more):
 
 def test_one_detector(voc, capsys, monkeypatch):
     monkeypatch.setattr(progress, "QUIET_SECONDS", 600)  # the machine may be slow
-    result = run(voc, "--replicates", "20")
+    result = run(voc, "--replicates", "20", "--figures", "--verbose")
     said = capsys.readouterr()
     assert said.err == ""
     assert "plain: of the 2 detections counted" in said.out
@@ -100,7 +102,7 @@ def test_one_detector(voc, capsys, monkeypatch):
 
 
 def test_two_detectors_by_name(voc, capsys):
-    two = "--detections", voc / "shifted", "--names", "A", "B", "--no-figures", "--replicates"
+    two = "--detections", voc / "shifted", "--names", "A", "B", "--no-figures", "--verbose", "--replicates"
     result = run(voc, *two, "0")
     said = capsys.readouterr().out
     assert "over the classes in which both detect something: dog." in said
@@ -127,6 +129,24 @@ def test_numbers_alone_and_nothing_stale(voc, undrawn):
     assert left == ["detections.parquet", "diagnosis.json", "notes.txt", "summary.txt"]
 
 
+@pytest.mark.parametrize(
+    ("more", "suffixes"),
+    [((), set()), (("--figures",), {".png", ".svg"}), (("--figures", "svg"), {".svg"})],
+)
+def test_figures_are_written_only_when_asked_for(voc, monkeypatch, more, suffixes):
+    monkeypatch.setattr(Figure, "savefig", lambda _, path, **__: Path(path).write_text("<svg/>"))
+    files = run(voc, "--replicates", "0", *more)["provenance"]["files"]
+    assert {Path(file).suffix for file in files} == {".html", ".json", ".parquet", ".txt"} | suffixes
+    assert sorted(files) == sorted(file.name for file in (voc / "out").iterdir())
+    page = (voc / "out" / "report.html").read_text()
+    assert page.count("data:image/svg+xml") == 8  # the page has its figures in any case
+
+
+def test_figures_and_no_figures_contradict_each_other(voc, capsys):
+    assert "--figures: found --no-figures as well" in refused(capsys, voc, "--figures", "--no-figures")
+    assert "--processes: found 0" in refused(capsys, voc, "--processes", "0")
+
+
 @pytest.mark.parametrize("names", [("--names", "A", "B"), ("--names", "A", "--names", "B")])
 @pytest.mark.parametrize("again", [(), ("--detections",)])
 def test_lists_may_follow_one_option_or_several(names, again):
@@ -135,10 +155,13 @@ def test_lists_may_follow_one_option_or_several(names, again):
     assert (found.names, list(map(str, found.detections))) == (["A", "B"], ["a", "b"])
 
 
-def test_the_help_has_an_example_and_the_columns_of_tables():
+def test_the_help_fits_a_terminal_and_the_columns_are_in_the_docs(root):
     text = options.parser().format_help()
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(words in text for words in ("--out report", "input:", "what counts:", "output:"))
+    rules = (root / "docs" / "input-rules.md").read_text()
     columns = ("image_id", "xmin ymin xmax ymax", "x1 y1 x2 y2", "error_type", "coco_annotation_id")
-    assert all(words in text for words in ("--out report", *columns))
+    assert all(words in text + rules for words in columns)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +245,7 @@ def test_the_sheet_of_examples_needs_all_photographs(voc, capsys, undrawn):
     sheet, folder = voc / "out" / "examples.png", voc / "VOC2007" / "JPEGImages"
 
     def said(*more):
-        run(voc, "--replicates", "0", *more)
+        run(voc, "--replicates", "0", "--figures", *more)
         return capsys.readouterr().out
 
     line = f"\nno photographs of the errors: none at {folder}; --images DIR names their folder\n"

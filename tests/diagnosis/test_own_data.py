@@ -43,7 +43,7 @@ def run(folder, detections, *more, truth=None, name="found.json"):
     content = detections if isinstance(detections, str | bytes) else json.dumps(detections)
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     given = ["--ground-truth", folder / "truth.json", "--detections", folder / name, "--out", folder / "out"]
-    code = main([*map(str, given), "--no-figures", "--replicates", "0", *map(str, more)])
+    code = main([*map(str, given), "--no-figures", "--verbose", "--replicates", "0", *map(str, more)])
     written = folder / "out" / "diagnosis.json"
     return code, json.loads(written.read_text()) if written.exists() else None
 
@@ -142,7 +142,7 @@ def test_what_is_similar_is_said(tmp_path, capsys):
 
     _, result = run(tmp_path, found(), truth=coco(above=("things",) * 3))
     said = capsys.readouterr().out
-    assert "the supercategory 'things' holds all classes, so it was passed over" in said
+    assert "the supercategory 'things' contains every class, so it was ignored" in said
     assert "all confusions are other. --similar FILE.yaml names groups." in said
     assert result["provenance"]["similar"]["groups"] == []
 

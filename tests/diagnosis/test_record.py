@@ -76,6 +76,7 @@ def test_each_analysis_is_computed_once_for_each_detector(tmp_path, monkeypatch)
     calls = count_calls(monkeypatch)
     words = ["--ground-truth", f"{tmp_path / 'VOCshapes'}:test", "--out", tmp_path / "out", "--iou", "0.6"]
     words += ["--detections", tmp_path / "a", tmp_path / "b", "--replicates", "3"]
+    words += ["--figures", "--processes", "1"]
     assert main(list(map(str, words))) == 0
     # Detections are matched by Hoiem's rule at both thresholds, and by the devkit's.
     assert calls.pop("_assignment") == 3 * 2

@@ -28,7 +28,7 @@ SHIFTED = (0, 0.9, [4, 0, 14, 10]), (1, 0.8, [20, 0, 30, 10])
 def test_json_follows_the_schema():
     result = to_json([detector(*PLAIN), detector(*SHIFTED, name="shifted")], {"command": "this test"})
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    parts = ["schema", "detectors", "comparison", "intervals", "flow", "notes", "provenance"]
+    parts = ["schema", "verdict", "detectors", "comparison", "intervals", "flow", "notes", "provenance"]
     assert list(result) == parts
     assert result["schema"] == 1
     assert [entry["name"] for entry in result["detectors"]] == ["plain", "shifted"]
@@ -87,7 +87,7 @@ def test_sentences_compare_with_the_first():
     assert "100.0 % are correct" in spoken[0]
     assert "50.0 % localization errors" in spoken[1]
     assert spoken[2] == "Localization errors: 0.0 % with plain, 50.0 % with shifted: 50.0 points more."
-    assert spoken[3].endswith("100.0 % with plain, 100.0 % with shifted: no difference.")
+    assert spoken[3].endswith("100.0 % with plain, 100.0 % with shifted: the same.")
     assert spoken[4].endswith("100.0 % with plain, 50.0 % with shifted: 50.0 points less.")
     back = sentences([detector(*SHIFTED, name="shifted"), detector(*PLAIN)])
     assert back[2].endswith("50.0 points less, 0.00 times the share.")

@@ -1,0 +1,133 @@
+"""The verdict names what is clear, first, and says of the rest how far it may go."""
+
+import re
+
+import numpy as np
+import pytest
+
+from benchmarks.verdict import judged
+from data.records import Detections, GroundTruth
+from diagnosis import diagnose
+from diagnosis.compare import compare
+from diagnosis.verdict import Measure, fix_first, pair_verdict
+from diagnosis.words import brief
+
+CLEAR, UNCLEAR = (0.04, 0.01, 0.07), (0.01, -0.1, 0.04)
+NAMES = ("old", "new")
+
+
+def turned(numbers):
+    return -numbers[0], -numbers[2], -numbers[1]
+
+
+@pytest.mark.parametrize(
+    ("scores", "errors", "begins", "holds"),
+    [
+        ([CLEAR, CLEAR], [], "new is better than old: +4.0 points of AP50 (+1.0 to +7.0).", ""),
+        ([turned(CLEAR), UNCLEAR], [], "old is better than new: +4.0 points of AP50 (+1.0 to +7.0)", ""),
+        ([UNCLEAR, CLEAR], [], "new is better than old: +4.0 points of AP50:95", "AP50 (−10.0 to +4.0)"),
+        ([CLEAR, turned(CLEAR)], [], "new is better than old", "; but old is better in another number: +4.0"),
+        ([UNCLEAR] * 2, [UNCLEAR, CLEAR], "They differ most in duplicates, which cost new more", "no clear"),
+        ([UNCLEAR] * 2, [UNCLEAR] * 2, "No clear difference between old and new", "(−10.0 to +4.0)"),
+        ([(0, 0, 0)] * 2, [(0, 0, 0)] * 2, "No clear difference between old and new", "(+0.0 to +0.0)"),
+        ([CLEAR] * 2, [CLEAR, (-0.2, -0.3, -0.1)], "new", "most in duplicates, which cost old more than new"),
+        ([(np.nan,) * 3] * 2, [(np.nan,) * 3] * 2, "Nothing to compare", ""),
+    ],
+)  # fmt: skip
+def test_what_is_clear_leads(scores, errors, begins, holds):
+    said = pair_verdict(
+        NAMES,
+        [Measure(name, *score) for name, score in zip(("AP50", "AP50:95"), scores, strict=True)],
+        [
+            Measure(name, *error)
+            for name, error in zip(("missed objects", "duplicates"), errors, strict=False)
+        ],
+    )
+    assert said.startswith(begins)
+    assert holds in said
+    assert said.endswith(".")
+
+
+def test_nothing_to_fix():
+    assert fix_first("a", [Measure("duplicates", 0.0)]) == ""
+
+
+def scene(objects, found):
+    """A detector that finds so many of the objects of each class; an object an image."""
+    images = [f"{n}" for n in range(sum(objects))]
+    labels = np.repeat(np.arange(len(objects)), objects)
+    classes = [f"class {n}" for n in range(len(objects))]
+    box = [[10, 10, 30, 30]]
+    truth = GroundTruth(
+        images, classes, [[50, 50]] * len(images), range(len(images)), labels, box * len(images)
+    )
+    within = np.concatenate([np.arange(n) for n in objects])
+    rows = np.flatnonzero(within < np.repeat(found, objects))
+    scores = np.linspace(0.9, 0.1, len(rows))
+    return truth, Detections(images, classes, rows, labels[rows], scores, box * len(rows))
+
+
+def pair(objects, first, second, **options):
+    both = [diagnose(*scene(objects, found), name) for found, name in ((first, "old"), (second, "new"))]
+    return compare(both, replicates=60, **options), both
+
+
+def test_classes_with_few_objects_do_not_decide():
+    """In the mean over all classes the second is far better, for the sake of 3 objects."""
+    both, _ = pair([60, 3], [50, 0], [20, 3])
+    assert both.estimate("map/coco50", 1).value > both.estimate("map/coco50", 0).value
+    said = both.verdict
+    assert said.startswith("old is better than new: ")
+    assert "points of AP50 (" in said
+    assert "over the 1 of 2 classes with at least 20 objects" in said
+    assert "Fix first: missed objects, which cost old " in said
+
+
+def test_without_a_class_of_enough_objects_all_classes_together_lead():
+    both, (old, _) = pair([10, 3], [9, 3], [9, 3])
+    assert both.verdict.startswith("No clear difference between old and new: new has +0.0 points of correct")
+    assert "all classes together" in both.verdict
+    assert "AP50" in old.verdict
+
+
+def test_one_and_three_detectors():
+    truth, found = scene([40], [30])
+    one = diagnose(truth, found, "one")
+    assert one.verdict.startswith("one: ")
+    assert "% AP50. Fix first: missed objects, which cost one " in one.verdict
+    alone = compare([one], replicates=20).verdict
+    assert re.match(r"one: \d\d\.\d % AP50 \(\d\d\.\d to \d\d\.\d\)\. Fix first: missed objects", alone)
+    others = [diagnose(*scene([40], [n]), name) for n, name in ((10, "two"), (38, "three"))]
+    said = compare([one, *others], replicates=40).verdict
+    assert said.startswith("The two best of 3 by AP50: three is better than one: +")
+
+
+def test_nothing_found_and_nothing_there():
+    truth, _ = scene([40], [30])
+    silent = diagnose(truth, Detections(truth.images, truth.classes, [], [], [], []), "silent")
+    assert silent.verdict == "silent: 0.0 % AP50."
+    empty = GroundTruth(["a"], ["dog"], [[9, 9]], [], [], [])
+    nothing = diagnose(empty, Detections(["a"], ["dog"], [], [], [], []), "nothing")
+    assert nothing.verdict == "nothing: no class has objects."
+    assert compare([nothing], replicates=4).verdict == "nothing: no class has objects."
+
+
+@pytest.mark.parametrize("name", ["old", "a detector whose name is much longer than any table has room for"])
+def test_in_brief_it_fits_a_terminal(name):
+    truth, found = scene([60, 30, 30, 3], [50, 20, 10, 0])
+    both = [diagnose(truth, found, name), diagnose(*scene([60, 30, 30, 3], [30, 20, 8, 0]), "new")]
+    notes = ["Few objects that count, so a few more or less would change much: class 3 3."] * 3
+    lines = brief(both, compare(both, replicates=40), notes, "The report: out/report.html").splitlines()
+    assert lines[0] == "The report: out/report.html"
+    assert len(lines) <= (18 if name == "old" else 22)
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("Lowest AP50 of new: class 2 ") for line in lines)
+    assert "2 more notes in summary.txt." in " ".join(lines)
+
+
+def test_the_better_of_two_simulated_detectors_is_named():
+    """A few of the 200 sets of `benchmarks/verdict.py`."""
+    told = [judged(80, 40, seed)[0] for seed in (10_000, 10_001)]
+    assert "wrong" not in [verdict for verdict, _ in told]
+    assert [verdict for verdict, _ in told].count("right") >= 1
+    assert not any("no difference" in text or "not differ" in text for _, text in told)
