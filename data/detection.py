@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.augment import Key, Transform
-from data.formats.files import open_image
+from data.formats.files import EXIF_ORIENTATION, QUARTER_TURNS, image_size, open_image
+from data.formats.validation import warn
 from data.loader import EpochLoader, EpochSampler, epoch_loader, read_or_error
 from data.records import GroundTruth, InputError
 
@@ -27,6 +29,7 @@ __all__ = [
     "EpochSampler",
     "Item",
     "Target",
+    "check_images",
     "collate",
     "detection_loader",
     "read_image",
@@ -66,21 +69,59 @@ class Batch(TypedDict):
 def read_image(file: str | Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """The pixels of an image file, ``(H, W, 3)`` uint8 RGB, decoded completely.
 
-    Grey, palette, transparent and CMYK images become RGB. The pixels are taken as stored: a rotation noted in
-    EXIF is not applied, since VOC and COCO annotate the stored pixels.
+    Grey, palette, transparent and CMYK images become RGB. An image that its EXIF orientation turns is taken
+    as `size`, (width, height) of the annotation, says: as stored, which VOC and COCO annotate, or as shown,
+    which most tools annotate today. Where both are of that size (a square image, or one turned by 180°), it
+    is taken as stored, with a warning.
 
     Raises
     ------
     InputError
-        A missing, truncated or otherwise unreadable file, or one of another size (width, height) than `size`,
-        that of the annotation.
+        A missing, truncated or otherwise unreadable file, or one of another size than `size`.
     """
     with open_image(Path(file), "the image that the annotation names") as image:
-        if size is not None and image.size != size:
+        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+        shown = image.size[::-1] if orientation in QUARTER_TURNS else image.size
+        if size is not None and size not in (image.size, shown):
             found = f"an image of {image.width}x{image.height} pixels"
+            if shown != image.size:
+                found += f", turned by its EXIF orientation {orientation}"
             annotated = f"{size[0]}x{size[1]} as annotated"
             raise InputError(file, found, f"{annotated}: mend the annotation, or restore the image it is of")
+        if size is not None and orientation in range(2, 9):
+            if shown != image.size == size:
+                orientation = 1
+            elif shown == image.size:
+                _warn_of_orientation(f"{file} and others like it")
+                orientation = 1
+            if orientation != 1:
+                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         return np.asarray(image.convert("RGB"))
+
+
+def check_images(truth: GroundTruth) -> None:
+    """Raise InputError for an image file that is no image, or of another size than annotated.
+
+    Headers alone are read, which takes about 0.1 ms an image.
+    """
+    for file, size in zip(truth.files, truth.sizes.tolist(), strict=True):
+        shown = image_size(Path(file))
+        if tuple(size) not in (shown, shown[::-1]):
+            found = f"an image of {shown[0]}x{shown[1]} pixels"
+            raise InputError(file, found, f"{size[0]}x{size[1]} as annotated")
+
+
+WARNED: list[str] = []
+"""Images whose orientation was warned of; one warning a process is enough."""
+
+
+def _warn_of_orientation(images: str) -> None:
+    if not WARNED:
+        WARNED.append(images)
+        warn(
+            f"{images}: turned by the EXIF orientation, but the annotated size does not say whether the "
+            "boxes are on the image as stored or as shown; it is taken as stored: store such images as shown"
+        )
 
 
 class DetectionDataset(Dataset[Item]):

@@ -32,7 +32,15 @@ if TYPE_CHECKING:
         resnet152,
         vgg16,
     )
-    from detector.profiling import Evaluation, Profile, ProfileRow, evaluate, profile
+    from detector.profiling import (
+        Evaluation,
+        Profile,
+        ProfileDifference,
+        ProfileRow,
+        compare,
+        evaluate,
+        profile,
+    )
     from detector.shuffle import (
         ChannelShuffle,
         PatchShuffle,
@@ -53,11 +61,13 @@ __all__ = [
     "PatchShuffle",
     "Perceptron",
     "Profile",
+    "ProfileDifference",
     "ProfileRow",
     "ResNet",
     "SpatialShuffle",
     "WeightsError",
     "channel_shuffle",
+    "compare",
     "evaluate",
     "list_changes",
     "list_layers",

@@ -15,12 +15,16 @@ layers of one that was not); here it is done with every layer of any network.
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -32,7 +36,17 @@ from detector.layers import FullyConnected, Layer, is_number, list_layers, neare
 from detector.shuffle import SHUFFLES
 from detector.tables import METHODS, ShuffleMethod
 
-__all__ = ["BASELINE", "Evaluation", "Profile", "ProfileMethod", "ProfileRow", "evaluate", "profile"]
+__all__ = [
+    "BASELINE",
+    "Evaluation",
+    "Profile",
+    "ProfileDifference",
+    "ProfileMethod",
+    "ProfileRow",
+    "compare",
+    "evaluate",
+    "profile",
+]
 
 ProfileMethod = Literal["none"] | ShuffleMethod
 """What is taken away; ``"none"``: nothing, the baseline."""
@@ -42,9 +56,12 @@ BASELINE = 0
 
 Variant = tuple[ProfileMethod, int | None]  # a method and its patch size
 Network = TypeVar("Network", bound=nn.Module)
-Evaluate = Callable[[Network], float | Mapping[str, float]]
+Score = float | Tensor  # a number, or one for each image (N,)
+Evaluate = Callable[[Network], Score | Mapping[str, Score]]
+Batches = Iterable[tuple[Tensor, Tensor]]
 
 _SINGLE_MEASURE = "score"  # the name of the measure of an `evaluate` that returns just one number
+_NORMAL_QUANTILE = statistics.NormalDist().inv_cdf(0.975)  # of 95 % intervals
 _OWN_DRAWS = 0x70726F66  # gives these passes other draws than training and other evaluations have
 
 
@@ -75,6 +92,8 @@ class ProfileRow:
     """What is measured: a name from ``evaluate``, or ``"score"`` where it returns one number."""
     values: tuple[float, ...]
     """One for each pass."""
+    by_image: Tensor | None = field(default=None, repr=False, compare=False)
+    """Mean of the passes for each image, (N,) float64; None where only the mean over images is known."""
 
     @property
     def passes(self) -> int:
@@ -93,6 +112,21 @@ class ProfileRow:
             return math.nan
         return statistics.stdev(self.values)
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the mean for other images and the same draws; NaN where :attr:`by_image` is None.
+
+        From the standard error over images (normal approximation): of no width where all images score alike.
+        """
+        return _interval(self.mean, self.by_image)
+
+
+def _interval(mean: float, by_image: Tensor | None) -> tuple[float, float]:
+    if by_image is None or len(by_image) < 2:
+        return math.nan, math.nan
+    half = _NORMAL_QUANTILE * by_image.std().item() / math.sqrt(len(by_image))
+    return mean - half, mean + half
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -102,6 +136,8 @@ class Profile:
     ----------
     rows
         In the order of the layers, the baseline first.
+    cumulative
+        Whether all layers behind a row's layer were shuffled with it.
 
     Examples
     --------
@@ -117,9 +153,10 @@ class Profile:
     """
 
     rows: tuple[ProfileRow, ...]
+    cumulative: bool = False
 
     @staticmethod
-    def of(rows: Iterable[ProfileRow]) -> Profile:
+    def of(rows: Iterable[ProfileRow], cumulative: bool = False) -> Profile:
         """A table of rows in any order."""
         rows = list(rows)
         measures = list(dict.fromkeys(row.measure for row in rows))
@@ -128,7 +165,7 @@ class Profile:
         def place(row: ProfileRow) -> tuple[int, int, int, int]:
             return row.layer, methods.index(row.method), row.patch or 0, measures.index(row.measure)
 
-        return Profile(tuple(sorted(rows, key=place)))
+        return Profile(tuple(sorted(rows, key=place)), cumulative)
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -172,7 +209,8 @@ class Profile:
 
     def __str__(self) -> str:
         """A text table: one line for each layer and method, one column for each measure."""
-        head = f"{'layer':>5}  {'size':9}  {'method':10}  " + "  ".join(f"{m:15}" for m in self.measures)
+        layer = "from" if self.cumulative else "layer"
+        head = f"{layer:>5}  {'size':9}  {'method':10}  " + "  ".join(f"{m:15}" for m in self.measures)
         lines = [head.rstrip()]
         for row in self.rows:
             if row.measure != self.measures[0]:
@@ -184,6 +222,177 @@ class Profile:
             size = "-" if row.layer == BASELINE else f"{row.channels}x{row.height}x{row.width}"
             lines.append(f"{number:>5}  {size:9}  {what:10}  {numbers}".rstrip())
         return "\n".join(lines)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Each row as a dictionary: its attributes, `passes`, `mean`, `std`; and `low`, `high`: its interval.
+
+        No row has `low` and `high` where scores by image are not known.
+        """
+        names = [item.name for item in fields(ProfileRow) if item.name not in ("values", "by_image")]
+        computed = ["passes", "mean", "std"]
+        known = any(row.by_image is not None for row in self.rows)
+        return [
+            {name: getattr(row, name) for name in (*names, *computed)}
+            | (dict(zip(("low", "high"), row.interval, strict=True)) if known else {})
+            | {"values": row.values}
+            for row in self.rows
+        ]
+
+    def to_csv(self, file: str | Path | None = None) -> str:
+        """The table as CSV, also written to a file where one is given.
+
+        A line for each row of :meth:`records`. What is not defined is empty; `values` have spaces between.
+        """
+        text = io.StringIO()
+        names = [item.name for item in fields(ProfileRow) if item.name not in ("values", "by_image")]
+        records = self.records()
+        header = list(records[0]) if records else [*names, "passes", "mean", "std", "values"]
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        for record in records:
+            cells = record | {"values": " ".join(map(repr, record["values"]))}
+            writer.writerow(
+                "" if cell is None or (isinstance(cell, float) and math.isnan(cell)) else cell
+                for cell in cells.values()
+            )
+        if file is not None:
+            Path(file).write_text(text.getvalue(), encoding="utf-8")
+        return text.getvalue()
+
+    def to_pandas(self) -> Any:
+        """:meth:`records` as a ``pandas.DataFrame``; pandas must be installed."""
+        return import_module("pandas").DataFrame(self.records())
+
+    def plot(self, measure: str | None = None, *, ax: Any = None) -> Any:
+        """Draw a measure against the layers, a line for each method, dashed the baseline.
+
+        Bars are 95 % intervals over images, or one standard deviation of a pass where scores by image are
+        not known. Needs pandas and Matplotlib.
+
+        Parameters
+        ----------
+        measure
+            One of :attr:`measures`. Default: the first.
+        ax
+            Matplotlib's Axes to draw on. Default: those of a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ValueError
+            An unknown measure, or no layer in the table.
+        """
+        measure = next(iter(self.measures), "") if measure is None else measure
+        if measure not in self.measures or not self.layers:
+            raise ValueError(
+                f"measure: found {measure!r}; expected one of the measures of a profile with layers: "
+                f"{', '.join(self.measures) or 'none'}"
+            )
+        frame = self.to_pandas()
+        frame = frame[(frame["measure"] == measure) & (frame["layer"] != BASELINE)]
+        patch = ["" if math.isnan(p) else f" {p:.0f}" for p in frame["patch"].astype(float)]
+        frame = frame.assign(
+            line=frame["method"] + patch,
+            half=(frame["high"] - frame["mean"]).fillna(frame["std"]) if "high" in frame else frame["std"],
+        )
+        lines = list(dict.fromkeys(frame["line"]))
+        table = frame.pivot(index="layer", columns="line", values=["mean", "half"])[["mean", "half"]]
+        ax = table["mean"][lines].plot(
+            yerr=table["half"][lines],
+            marker="o",
+            ax=ax,
+            xlabel="first shuffled layer" if self.cumulative else "shuffled layer",
+            ylabel=measure,
+        )
+        baseline = self.baseline(measure)
+        if baseline is not None:
+            ax.axhline(baseline.mean, linestyle="--", color="0.5", label="nothing shuffled")
+        ax.locator_params(axis="x", integer=True)
+        ax.legend(title=None)
+        return ax
+
+
+@dataclass(frozen=True)
+class ProfileDifference:
+    """How much more one network scores than another with the same layer shuffled in the same way."""
+
+    layer: int
+    """Number of the layer; 0: the baseline."""
+    method: ProfileMethod
+    """What is taken away."""
+    patch: int | None
+    """Side of the patches of a method that has them, in positions."""
+    measure: str
+    """What is measured."""
+    difference: float
+    """The second network's score less the first's, mean over images and passes."""
+    low: float
+    """Lower end of its 95 % interval over images, paired by image."""
+    high: float
+    """Upper end of that interval."""
+
+
+def compare(first: Profile, second: Profile, *, from_baseline: bool = False) -> list[ProfileDifference]:
+    """Paired differences of two profiles that were measured on the same images in the same order.
+
+    Parameters
+    ----------
+    first, second
+        Profiles with scores by image, as of a :func:`profile` of batches.
+    from_baseline
+        Compare what each gains over its own baseline (mostly a loss) instead of the scores.
+
+    Returns
+    -------
+    list of ProfileDifference
+        `second` less `first`, for each layer, method and measure of both; ``pandas.DataFrame`` takes it.
+
+    Raises
+    ------
+    ValueError
+        No scores by image, other numbers of images, nothing in common, or one of them cumulative.
+
+    Examples
+    --------
+    >>> scores = torch.tensor([1.0, 0.0, 1.0, 1.0], dtype=torch.float64)
+    >>> of_layer = (1, "conv", 100, 3, 8, 8, "spatial", None, "accuracy")
+    >>> row = ProfileRow(*of_layer, (0.75,), scores)
+    >>> other = ProfileRow(*of_layer, (1.0,), torch.ones_like(scores))
+    >>> compare(Profile((row,)), Profile((other,)))[0].difference
+    0.25
+    """
+    if first.cumulative != second.cumulative:
+        raise ValueError("compare: found one cumulative profile of two; expected both or none")
+    found = []
+    for a in first.rows:
+        b = second._places.get((a.layer, a.method, a.patch, a.measure))
+        if b is None or (from_baseline and a.layer == BASELINE):
+            continue
+        pairs = [(b, a)]
+        if from_baseline:
+            origins = [table.baseline(a.measure) for table in (second, first)]
+            if None in origins:
+                raise ValueError("compare: found a profile without its baseline; expected both with it")
+            pairs.append((origins[0], origins[1]))  # type: ignore[arg-type]  # checked
+        sides = [x.by_image for pair in pairs for x in pair]
+        counts = {len(side) for side in sides if side is not None}
+        if any(side is None for side in sides) or len(counts) > 1:
+            numbers = " and ".join(map(str, sorted(counts))) or "no"
+            raise ValueError(
+                f"compare: found {numbers} images with scores; expected scores of the same images in both "
+                "profiles, measured now and not read from a file"
+            )
+        values: Tensor = sides[0] - sides[1]  # type: ignore[operator]  # checked
+        if from_baseline:
+            values = values - (sides[2] - sides[3])  # type: ignore[operator]
+        mean = values.mean().item()
+        found.append(ProfileDifference(a.layer, a.method, a.patch, a.measure, mean, *_interval(mean, values)))
+    if not found:
+        raise ValueError("compare: found no layer and method in both profiles; expected at least one")
+    return found
 
 
 def _on_whole_map(method: ProfileMethod, patch: int) -> Variant:
@@ -203,11 +412,13 @@ def _mean_and_spread(row: ProfileRow | None) -> str:
 
 def profile(
     network: Network,
-    evaluate: Evaluate[Network],
+    evaluate: Evaluate[Network] | Batches,
     *,
     methods: Sequence[ShuffleMethod] | None = None,
     patches: Sequence[int] | None = None,
     layers: Iterable[int] | None = None,
+    names: Iterable[str] | None = None,
+    cumulative: bool = False,
     passes: int = 10,
     seed: int = 0,
     shortcut: bool = True,
@@ -224,9 +435,13 @@ def profile(
         Any that :func:`detector.list_layers` lists. Its own shuffles are removed for the duration: the
         baseline shuffles nothing. Afterwards it is restored, also where `evaluate` raises.
     evaluate
-        Scores the network, in evaluation mode: one number, or several by name. It is called once for the
-        baseline and `passes` times for each layer and method. It may call :func:`detector.seek_shuffles`: the
-        draws still differ from pass to pass.
+        Batches of images and labels ``(N,)`` of a classifier, such as a DataLoader that does not shuffle:
+        measured are ``accuracy`` and ``kl``, the Kullback-Leibler divergence of the predicted probabilities
+        from those without a shuffle, in nats. The network returns logits ``(N, classes)``, or has them as the
+        attribute `logits` of what it returns. Or a function that scores the network, in evaluation mode: one
+        number, or several by name; each may be a tensor ``(N,)`` of one number an image, always in the same
+        order, of which the mean counts. It is called once for the baseline and `passes` times for each layer
+        and method. It may call :func:`detector.seek_shuffles`: the draws still differ from pass to pass.
     methods
         Some of ``"spatial"``, ``"patch"``, ``"channel"``. Default: all.
     patches
@@ -235,6 +450,10 @@ def profile(
     layers
         Numbers of layers, counted from 1 at the input. Default: all but those that are averaged by GAP+FC or
         not run.
+    names
+        Names of layers, as :func:`detector.list_layers` gives them, instead of `layers`.
+    cumulative
+        Shuffle with each layer all that follow it, as in Table 1 of the paper, instead of it alone.
     passes
         How often each is scored, every time with other draws.
     seed
@@ -260,12 +479,17 @@ def profile(
     ------
     ValueError
         An unknown method, patch size or layer; a network that is compiled or wrapped; an `evaluate` that
-        returns no number, or varying names. Errors of `evaluate` are passed on.
+        returns no number, or varying names; batches that are none, or come in another order each time. Errors
+        of `evaluate` are passed on.
     """
     if methods is None:
         methods = cast("list[ShuffleMethod]", list(SHUFFLES))
     _check_arguments(methods, patches, passes)
+    if layers is not None and names is not None:
+        raise ValueError("names: found layers too; expected one of the two")
     check_unwrapped(network)
+    if not callable(evaluate):
+        evaluate = _scores_on(network, evaluate)
     rows: dict[tuple[int, ProfileMethod, int | None], list[ProfileRow]] = {}
     for row in known:
         rows.setdefault((row.layer, row.method, row.patch), []).append(row)
@@ -275,22 +499,22 @@ def profile(
             with without_shuffles(network), _first_input(network) as inputs:
                 baseline = _measure(network, evaluate, seed, 1)
             example = inputs[0][:1] if inputs else None
-        plan = _plan(network, methods, patches, layers, example)
+        plan = _plan(network, methods, patches, layers, names, cumulative, example)
 
         def is_measured(layer: Layer, variant: Variant) -> bool:
             found = rows.get((layer.number, *variant), [])
             wanted = 1 if layer is _NO_LAYER else passes
             return bool(found) and all(row.name == layer.name and row.passes == wanted for row in found)
 
-        missing = [item for item in plan if not is_measured(*item)]
-        for count, (layer, variant) in enumerate(missing, start=len(plan) - len(missing) + 1):
+        missing = [item for item in plan if not is_measured(*item[:2])]
+        for count, (layer, variant, numbers) in enumerate(missing, start=len(plan) - len(missing) + 1):
             with without_shuffles(network):
                 method, patch = variant
                 if method != "none":
                     modify_layers(
                         network,
                         method,
-                        layers=[layer.number],
+                        layers=numbers,
                         patch=patch,
                         shortcut=shortcut,
                         per_image=per_image,
@@ -301,13 +525,13 @@ def profile(
                     values_of = baseline or _measure(network, evaluate, seed, 1)
             size = (layer.channels, layer.height, layer.width)
             new = [
-                ProfileRow(layer.number, layer.name, layer.percent, *size, *variant, measure, values)
+                ProfileRow(layer.number, layer.name, layer.percent, *size, *variant, measure, *values)
                 for measure, values in values_of.items()
             ]
             rows[(layer.number, *variant)] = new
             if progress is not None:
                 progress(new, count, len(plan))
-    return Profile.of(row for found in rows.values() for row in found)
+    return Profile.of((row for found in rows.values() for row in found), cumulative)
 
 
 _NO_LAYER = Layer(BASELINE, 0, 0, "", "", 0, 0, 0)  # for the baseline
@@ -337,13 +561,26 @@ def _plan(
     methods: Sequence[ShuffleMethod],
     patches: Sequence[int] | None,
     layers: Iterable[int] | None,
+    names: Iterable[str] | None,
+    cumulative: bool,
     example: Example | None,
-) -> list[tuple[Layer, Variant]]:
-    """The baseline, then every method at each layer."""
+) -> list[tuple[Layer, Variant, list[int]]]:
+    """The baseline, then every method at each layer, with the numbers of the layers to shuffle."""
     with without_shuffles(network):
         listed = list_layers(network, example)
+        usable = [layer for layer in listed if layer.height and not _is_averaged(network, layer)]
+        if names is not None:
+            number_of = {layer.name: layer.number for layer in listed}
+            names = [names] if isinstance(names, str) else list(names)
+            for name in names:
+                if name not in number_of:
+                    raise ValueError(
+                        f"names: found {name!r}; expected names of layers as list_layers gives them"
+                        f"{nearest(name, number_of)}"
+                    )
+            layers = [number_of[name] for name in names]
         if layers is None:
-            chosen = [layer for layer in listed if layer.height and not _is_averaged(network, layer)]
+            chosen = usable
         else:
             numbers = sorted(set(layers))
             select_layers(
@@ -356,8 +593,21 @@ def _plan(
                 raise ValueError(
                     f"layers: found {sizes} with nothing to shuffle; expected larger maps or other methods"
                 )
-    plan: list[tuple[Layer, Variant]] = [(_NO_LAYER, ("none", None))]
-    return plan + [(layer, variant) for layer in chosen for variant in _variants(layer, methods, patches)]
+    plan: list[tuple[Layer, Variant, list[int]]] = [(_NO_LAYER, ("none", None), [])]
+    for layer in chosen:
+        for variant in _variants(layer, methods, patches):
+            following = [
+                other.number
+                for other in usable
+                if cumulative and other.number > layer.number and _has_effect(other, *variant)
+            ]
+            plan.append((layer, variant, [layer.number, *following]))
+    return plan
+
+
+def _has_effect(layer: Layer, method: ProfileMethod, patch: int | None) -> bool:
+    shuffle = SHUFFLES[method](*(() if patch is None else (patch,)))
+    return shuffle.has_effect(layer.channels, layer.height, layer.width)
 
 
 def _is_averaged(network: nn.Module, layer: Layer) -> bool:
@@ -378,12 +628,7 @@ def _variants(layer: Layer, methods: Sequence[ShuffleMethod], patches: Sequence[
             found += [(method, patch) if patch < side else _on_whole_map(method, patch) for patch in sides]
         else:
             found.append((method, None))
-    size = (layer.channels, layer.height, layer.width)
-    return [
-        (method, patch)
-        for method, patch in dict.fromkeys(found)
-        if method != "none" and SHUFFLES[method](*(() if patch is None else (patch,))).has_effect(*size)
-    ]
+    return [variant for variant in dict.fromkeys(found) if _has_effect(layer, *variant)]
 
 
 # ---------------------------------------------------------------- evaluation
@@ -470,24 +715,83 @@ def evaluate(
 
 def _measure(
     network: Network, evaluate: Evaluate[Network], seed: int, passes: int
-) -> dict[str, tuple[float, ...]]:
-    """The values of each measure, one for each pass."""
+) -> dict[str, tuple[tuple[float, ...], Tensor | None]]:
+    """Of each measure one value for each pass, and the mean over passes by image where it is known."""
     found: list[dict[str, float]] = []
+    sums: dict[str, Tensor] = {}
     for number in range(passes):
         network.eval()  # each time, as `evaluate` may have changed the mode
         with _draws_of_pass(network, seed, number):
             result = evaluate(network)
         numbers = result if isinstance(result, Mapping) else {_SINGLE_MEASURE: result}
         try:
-            found.append({str(name): float(value) for name, value in numbers.items()})
-        except (TypeError, ValueError):
+            scores = {}
+            for name, value in numbers.items():
+                if isinstance(value, Tensor) and value.dim() == 1:
+                    value = value.detach().to("cpu", torch.float64)
+                    sums[str(name)] = sums.get(str(name), torch.zeros_like(value)) + value
+                    value = value.mean()
+                scores[str(name)] = float(value)
+            found.append(scores)
+        except (TypeError, ValueError, RuntimeError):
             raise ValueError(f"evaluate: found {result!r}; expected a number, or numbers by name") from None
         if not numbers or found[-1].keys() != found[0].keys():
             raise ValueError(
                 f"evaluate: found {', '.join(found[-1]) or 'no number'}; expected "
                 f"{', '.join(found[0]) or 'at least one'}{', as the first time' if number else ''}"
             )
-    return {name: tuple(numbers[name] for numbers in found) for name in found[0]}
+    return {
+        name: (tuple(numbers[name] for numbers in found), sums[name] / passes if name in sums else None)
+        for name in found[0]
+    }
+
+
+def _scores_on(network: nn.Module, batches: Batches) -> Callable[[nn.Module], dict[str, Score]]:
+    """A function that scores a classifier on batches, image by image, beside its logits without shuffles."""
+    if not isinstance(batches, Iterable) or iter(batches) is batches:
+        raise ValueError(
+            f"evaluate: found {type(batches).__name__}; expected a function of the network, or batches of "
+            "images and labels that can be read several times, as a DataLoader or a list"
+        )
+
+    @torch.no_grad()
+    def run(network: nn.Module) -> tuple[Tensor, Tensor]:
+        device = next((value.device for value in network.parameters()), torch.device("cpu"))
+        found: list[tuple[Tensor, Tensor]] = []
+        for batch in batches:
+            if not (isinstance(batch, tuple | list) and len(batch) == 2):
+                raise ValueError(
+                    f"evaluate: found a batch of {type(batch).__name__}; expected (images, labels)"
+                )
+            images, labels = batch
+            outputs = network(images.to(device))
+            logits = getattr(outputs, "logits", outputs)
+            if logits.dim() != 2 or labels.shape != logits.shape[:1]:
+                sizes = " and ".join("x".join(map(str, x.shape)) for x in (logits, labels))
+                raise ValueError(
+                    f"evaluate: found outputs and labels of {sizes}; expected (N, classes) and (N,), or a "
+                    "function of the network that scores it"
+                )
+            found.append((logits.float().log_softmax(1).cpu(), labels.cpu()))
+        if not found:
+            raise ValueError("evaluate: found no images; expected batches of images and labels")
+        logits, labels = map(torch.cat, zip(*found, strict=True))
+        return logits, labels
+
+    with _modes_restored(network), without_shuffles(network):
+        plain, expected = run(network.eval())
+
+    def score(network: nn.Module) -> dict[str, Score]:
+        shuffled, labels = run(network)
+        if not labels.equal(expected):
+            raise ValueError(
+                "evaluate: found other labels than in the first pass; expected the same images in the same "
+                "order in every pass, as of a DataLoader with shuffle=False"
+            )
+        divergence = nn.functional.kl_div(shuffled, plain, reduction="none", log_target=True).sum(1)
+        return {"accuracy": (shuffled.argmax(1) == labels).double(), "kl": divergence}
+
+    return score
 
 
 @contextmanager

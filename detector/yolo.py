@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
@@ -142,7 +143,13 @@ class YOLO(nn.Module):
         self.boxes_per_cell = boxes_per_cell
         self.weights = weights or LossWeights()
         self.backbone = backbone
-        in_channels: Any = backbone.out_channels
+        in_channels: Any = getattr(backbone, "out_channels", None)
+        if in_channels is None:
+            raise ValueError(
+                f"a backbone of type {type(backbone).__name__} has no out_channels; expected a module that "
+                "gives a feature map (N, out_channels, S, S), such as detector.resnet50(None), or "
+                "torch.nn.Sequential(*list(network.children())[:-2]) with the attribute out_channels set"
+            )
         dilation = dilation or covering_dilation(max(self.grid))
         self.head = ConvHead(in_channels, boxes_per_cell * 5 + classes, head_channels, dilation=dilation)
         # The initial prediction is mid-cell, a quarter of each side, no object, all classes equally likely.
@@ -198,8 +205,8 @@ class YOLO(nn.Module):
         Raises
         ------
         ValueError
-            Another number of targets than images, of labels than boxes, or (where the labels are on the
-            CPU) a label that is no class.
+            Another number of targets than images, of labels than boxes, or (where they are on the CPU) a
+            label that is no class, boxes that are not finite, inverted, or fractions of the image's size.
         """
         if len(targets) != len(images):
             raise ValueError(f"{len(images)} images need as many targets, found {len(targets)}")
@@ -210,6 +217,20 @@ class YOLO(nn.Module):
                 raise ValueError(
                     f"targets[{number}] has labels {labels.tolist()}; expected 0 to {self.classes - 1}"
                 )
+            boxes = target["boxes"]
+            if boxes.device.type == "cpu" and len(boxes):
+                bad = ~boxes.isfinite().all(1) | (boxes[:, 2:] < boxes[:, :2]).any(1)
+                if bool(bad.any()):
+                    raise ValueError(
+                        f"targets[{number}] has the box {boxes[bad][0].tolist()}; expected finite numbers "
+                        "x1, y1, x2, y2 with x1 <= x2 and y1 <= y2"
+                    )
+        sides = [target["boxes"] for target in targets if len(target["boxes"])]
+        if sides and sides[0].device.type == "cpu" and all(float(boxes.max()) <= 1 for boxes in sides):
+            raise ValueError(
+                "all boxes of the batch are at most 1 pixel; expected pixels, not fractions of the image: "
+                f"multiply them by {images.shape[3]} and {images.shape[2]}"
+            )
         return self.loss_of(self(images), targets, (images.shape[2], images.shape[3]))
 
     @torch.no_grad()
@@ -237,6 +258,14 @@ class YOLO(nn.Module):
             For each image ``boxes`` (n, 4) xyxy in pixels of `images`, ``scores`` (n,), ``labels`` (n,);
             best first.
         """
+        if images.is_floating_point() and images.numel():
+            low, high = images.aminmax()
+            if 0 <= float(low) < float(high) and (float(high) <= 1 or float(high) > 10):
+                warnings.warn(
+                    f"floating-point images with values of {float(low):g} to {float(high):g} are taken as "
+                    "normalised already: give uint8 images, or those of detector.normalize",
+                    stacklevel=2,
+                )
         return self.suppress(
             self(images), (images.shape[2], images.shape[3]), score_threshold, iou_threshold, max_detections
         )

@@ -151,7 +151,8 @@ def _coco(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> N
 
 
 def _coco50(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
-    return coco_ap(hits[:1], objects)[0]
+    first: NDArray[np.float64] = coco_ap(hits[:1], objects)[0]
+    return first
 
 
 def _hoiem(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:

@@ -86,7 +86,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
         "correct",
         "#117733",
         "The right class, with an overlap (IoU) of at least 0.5 with an object, difficult or not, "
-        "that no surer detection has taken.",
+        "not already matched by a higher-scoring detection.",
         "correct",
         "correct detections",
         "are correct",

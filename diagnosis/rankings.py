@@ -143,7 +143,8 @@ def precision_at(
     padded = np.zeros((rows, length + 1))
     padded[:, :-1] = _running_maximum(precision) if len(start) == 2 else precision
     if len(start) == 2:
-        return padded.ravel()[places[:, 0] + (length + 1) * np.arange(rows)[:, None]][:, None]
+        at: NDArray[np.float64] = padded.ravel()[places[:, 0] + (length + 1) * np.arange(rows)[:, None]]
+        return at[:, None]
     ends = np.broadcast_to(start[1:, None], (rows, len(start) - 1, 1))
     edges = np.concatenate([np.broadcast_to(places, (rows, *places.shape[1:])), ends], axis=2)
     edges += (length + 1) * np.arange(rows)[:, None, None]

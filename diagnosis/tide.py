@@ -84,7 +84,7 @@ TIDE_ERRORS: tuple[ErrorType, ...] = (
     ErrorType(
         "dupe",
         "#DDCC77",
-        "Right class and place, but a surer detection has found the object already.",
+        "Right class and place, but a higher-scoring detection has found the object already.",
         "duplicate",
         "duplicates",
     ),

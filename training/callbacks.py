@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import signal
+import stat
 import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 
-from training.run_state import RunFolder
+from training.run_state import SIGNALS, RunFolder, link
 
-__all__ = ["Checkpoints", "LogProgress", "NonFiniteLossError", "ProgressBar", "StoppedError", "Throughput"]
+__all__ = [
+    "Checkpoints", "FailedError", "LogProgress", "NonFiniteLossError", "ProgressBar", "StoppedError",
+    "Throughput",
+]  # fmt: skip
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss of a step is NaN or infinite."""
+    """The loss of a step, or what it left of the weights, is NaN or infinite."""
+
+
+class FailedError(RuntimeError):
+    """The machine failed the run: a full disk, too little memory, a process that was killed."""
 
 
 class StoppedError(RuntimeError):
@@ -29,14 +38,31 @@ class StoppedError(RuntimeError):
         self.number = number
 
 
+def leave_terminal() -> None:
+    """Where the terminal is gone, print to nowhere; an error would end the run before its state is saved."""
+    for descriptor in (1, 2):
+        try:
+            is_device = stat.S_ISCHR(os.fstat(descriptor).st_mode)
+        except OSError:  # closed
+            continue
+        if is_device and not os.isatty(descriptor):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+
+
 # Lightning's ModelCheckpoint writes in place, so that a kill leaves half a file, and on SIGTERM its processes
 # do not agree on the step that is saved.
 class Checkpoints(Callback):
-    """Saves ``last.ckpt`` and ``best.ckpt``, and stops cleanly on SIGINT and SIGTERM.
+    """Saves ``last.ckpt``, ``previous.ckpt`` and ``best.ckpt``, and stops cleanly on the signals `SIGNALS`.
 
-    The last state is saved after each epoch, at the last step of a run cut short by a number of steps, and
-    on a signal. A signal is acted upon between two steps, so that the checkpoint never holds half a step; a
-    second one ends the process at once. Files are written atomically.
+    The last state is saved after each epoch, every so many steps if asked to, at the last step of a run cut
+    short by a number of steps, and on a signal. A signal is acted upon between two steps, so that the
+    checkpoint never holds half a step; a second one ends the process at once. A file is complete on the disk
+    before it takes the place of the one before.
+
+    The best checkpoint has the largest score; of equal scores, the smallest validation loss; of equal losses,
+    the latest epoch.
 
     Parameters
     ----------
@@ -46,28 +72,40 @@ class Checkpoints(Callback):
         The logged score that is largest for the best.
     max_steps
         Stop after so many steps of the run; None: at its end.
+    every
+        Steps from one checkpoint to the next within an epoch; 0: none there.
     """
 
-    def __init__(self, folder: RunFolder, monitor: str, max_steps: int | None = None) -> None:
-        self.max_steps = max_steps
-        self.last, self.best, self.monitor = folder.last, folder.best, monitor
-        self.best_score = -1.0
+    def __init__(self, folder: RunFolder, monitor: str, max_steps: int | None = None, every: int = 0) -> None:
+        self.max_steps, self.every = max_steps, every
+        self.folder, self.monitor = folder, monitor
+        self.last, self.best = folder.last, folder.best
+        self.part = self.last.with_name(f".{self.last.name}.part")
+        self._forget_best()
         self._validated = False
+        self._written = False
         self._signal = 0
         self._stopped = False
         self._handlers: dict[int, Any] = {}
 
+    def _forget_best(self) -> None:
+        self.best_score, self.best_loss, self.best_step = -1.0, float("inf"), -1
+
     def state_dict(self) -> dict[str, float]:
         """What a resumed run has to know."""
-        return {"best_score": self.best_score}
+        return {"best_score": self.best_score, "best_loss": self.best_loss, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """The inverse of :meth:`state_dict`; a run resumed in another folder looks for its own best."""
-        self.best_score = state_dict["best_score"] if self.best.is_file() else -1.0
+        """The inverse of :meth:`state_dict`."""
+        self.best_score = state_dict["best_score"]
+        self.best_loss = state_dict.get("best_loss", self.best_loss)
+        self.best_step = int(state_dict.get("best_step", -1))
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
         signal.signal(number, signal.SIG_DFL)
+        if number == signal.SIGHUP:
+            leave_terminal()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Listen for signals, after Lightning has installed its own handlers; limit the number of steps.
@@ -76,8 +114,14 @@ class Checkpoints(Callback):
         """
         if self.max_steps is not None:
             trainer.fit_loop.epoch_loop.max_steps = self.max_steps
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, self._receive)
+        for number in SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has SIGHUP
+                self._handlers[number] = signal.signal(number, self._receive)
+        if trainer.is_global_zero and trainer.global_step == self.best_step and self.last.is_file():
+            link(self.last, self.best)  # a kill may have come between the two
+        trainer.strategy.barrier()
+        if not self.best.is_file():  # resumed in another folder, a run looks for its own best
+            self._forget_best()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Restore the handlers of the signals."""
@@ -91,18 +135,41 @@ class Checkpoints(Callback):
         """Restore the handlers of the signals; Lightning calls no teardown here."""
         self.teardown(trainer, pl_module, "fit")
 
-    def _save(self, trainer: L.Trainer, *, best: bool = False) -> None:
+    def _write(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Write the state beside its place; it is not yet the last checkpoint."""
+        tensors = {name: [value] for name, value in pl_module.state_dict().items()}
+        for optimizer in trainer.optimizers:
+            values = [value for state in optimizer.state.values() for value in state.values()]
+            tensors["the optimizer"] = [value for value in values if isinstance(value, torch.Tensor)]
+        broken = [name for name, group in tensors.items() if not all(v.isfinite().all() for v in group)]
+        if not trainer.strategy.reduce_boolean_decision(not broken):
+            names = ", ".join(broken[:3]) or "those of another process"
+            pl_module.fail(f"the weights are not finite after step {trainer.global_step}", f": {names}")
+        trainer.save_checkpoint(self.part, weights_only=False)
+        self._written = True
+
+    def _place(self, trainer: L.Trainer, *, best: bool = False) -> None:
+        """Make what was written the last checkpoint, once the log of its steps is on disk."""
+        self._written = False
         for logger in trainer.loggers:
             logger.save()  # a checkpoint without the log of its steps would leave a gap after a hard kill
-        part = self.last.with_name(f".{self.last.name}.part")
-        trainer.save_checkpoint(part, weights_only=False)
         if trainer.is_global_zero:
+            if self.last.is_file():
+                link(self.last, self.folder.previous)
+            self.part.replace(self.last)
             if best:
-                copy = self.best.with_name(f".{self.best.name}.part")
-                shutil.copyfile(part, copy)
-                copy.replace(self.best)
-            part.replace(self.last)
+                link(self.last, self.best)
+            folder = os.open(self.last.parent, os.O_RDONLY)
+            os.fsync(folder)  # the names
+            os.close(folder)
         trainer.strategy.barrier()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Place what was written after the step before, which has been logged since."""
+        if self._written:
+            self._place(trainer)
 
     def _stop_if_asked(self, trainer: L.Trainer) -> None:
         """Make this step the last if any process got a signal; all agree, as all take part in saving.
@@ -119,11 +186,12 @@ class Checkpoints(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save in the middle of an epoch where the run ends here; at its end, on_train_epoch_end does."""
+        """Save in the middle of an epoch where it is due; at its end, on_train_epoch_end does."""
         if batch_idx + 1 < trainer.num_training_batches:
             self._stop_if_asked(trainer)
-            if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
-                self._save(trainer)
+            ends = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
+            if ends or (self.every and trainer.global_step % self.every == 0):
+                self._write(trainer, pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember that this epoch has a score."""
@@ -133,15 +201,21 @@ class Checkpoints(Callback):
         """Save after each whole epoch."""
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
-        score = float(trainer.callback_metrics[self.monitor]) if self._validated else -1.0
+        better = False
+        if self._validated:
+            score, loss = (float(trainer.callback_metrics[name]) for name in (self.monitor, "val/loss"))
+            better = (score, -loss) >= (self.best_score, -self.best_loss)
+        if better:
+            self.best_score, self.best_loss, self.best_step = score, loss, trainer.global_step
         self._validated = False
-        better = score > self.best_score
-        self.best_score = max(score, self.best_score)
         self._stop_if_asked(trainer)
-        self._save(trainer, best=better)
+        self._write(trainer, pl_module)
+        self._place(trainer, best=better)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say that the run was stopped, also by a signal after its last step."""
+        """Place what the last step wrote; say that the run was stopped, also by a signal after that step."""
+        if self._written:
+            self._place(trainer)
         if self._stopped or self._signal:
             raise StoppedError(self._signal or signal.SIGTERM, self.last)
 

@@ -1,20 +1,88 @@
-"""Reading what a training run wrote, without executing anything in the file."""
+"""Checkpoints: written with a checksum, read without executing anything in the file."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, BinaryIO, NamedTuple, get_type_hints
 
 import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 
 from data.records import InputError
 from detector.networks import WeightsError, describe_read_error
 from training.task import Task
 
-__all__ = ["Trained", "load_state", "load_trained", "read_checkpoint", "weights_error"]
+__all__ = [
+    "CheckpointFiles", "Trained", "check_sum", "load_state", "load_trained", "read_checkpoint",
+    "weights_error",
+]  # fmt: skip
+
+MARK = b"sha256 "
+"""Begins the last line of a checkpoint, the checksum of all bytes before; torch.load does not read so far."""
+LINE_BYTES = len(MARK) + 64 + 1
+
+
+class _Hashed:
+    """A file that computes the checksum of what is written to it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.sum = file, hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        self.sum.update(content)
+        try:
+            return self.file.write(content)
+        except OSError as error:  # torch.save would make another error of it
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """Nothing: the file is flushed when it is complete."""
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Writes a checkpoint in place, without a copy in TMPDIR, with a checksum, flushed to disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint; OSError names the file, which is removed then."""
+        try:
+            with Path(path).open("wb") as file:
+                hashed = _Hashed(file)
+                try:
+                    torch.save(checkpoint, hashed)  # type: ignore[arg-type]  # it calls write() alone
+                except RuntimeError:
+                    if hashed.error is not None:
+                        raise hashed.error from None
+                    raise
+                file.write(MARK + hashed.sum.hexdigest().encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            Path(path).unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def check_sum(path: Path) -> None:
+    """Raise InputError where a checkpoint differs from its checksum; files of other programs have none."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - LINE_BYTES, 0))
+        line = file.read()
+        if line.startswith(MARK):
+            file.seek(0)
+            found = hashlib.sha256()
+            left = size - LINE_BYTES
+            while left and (block := file.read(min(left, 1 << 20))):
+                found.update(block)
+                left -= len(block)
+            if line != MARK + found.hexdigest().encode() + b"\n":
+                raise InputError(path, "a damaged file: its checksum differs", "the file as it was written")
 
 
 def read_checkpoint(path: Path, script: str, hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +106,10 @@ def read_checkpoint(path: Path, script: str, hyper_parameters: Mapping[str, Any]
     if not path.is_file():
         raise InputError(path, "no such file", "a checkpoint, such as RUN/checkpoints/best.ckpt")
     try:
+        check_sum(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:  # torch.load raises half a dozen types for damaged files
         found, _, expected = describe_read_error(error).removeprefix("found ").partition("; expected ")
         raise InputError(path, found, f"{expected}; here, {wanted}") from None
@@ -57,7 +128,7 @@ class Trained(NamedTuple):
     network: nn.Module
     """In evaluation mode."""
     hyper: dict[str, Any]
-    """What was stored besides the weights."""
+    """What was stored besides the weights; ``epoch``: epochs that it was trained for."""
     options: Any
     """The model options that it was made of."""
 
@@ -80,7 +151,8 @@ def load_trained(task: Task, checkpoint: Path, changes: Mapping[str, Any] | None
     options.check()
     network = task.build(options, hyper)
     load_state(network, content["state_dict"], checkpoint, task.other_weights)
-    return Trained(network.eval(), dict(hyper), options)
+    epoch = {"epoch": int(content["epoch"]) + 1} if "epoch" in content else {}
+    return Trained(network.eval(), {**hyper, **epoch}, options)
 
 
 def load_state(network: nn.Module, state: Mapping[str, Any], source: Path, other: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 from data.records import InputError
 from training.options import option_of
 from training.parser import make_parser
-from training.run_state import RunFolder, is_global_zero, print_once
+from training.run_state import Interrupted, RunFolder, interruptible, is_global_zero, print_once
 from training.task import Task
 
 __all__ = ["exit_code", "keep_freed_memory", "quiet", "run_command"]
@@ -57,25 +58,30 @@ def parse(task: Task, arguments: Sequence[str]) -> tuple[dict[str, Any], set[str
 def run_command(task: Task, arguments: Sequence[str] | None = None) -> int:
     """Run a training command, by default on this process's command line; returns the exit code."""
     try:
-        values, given = parse(task, sys.argv[1:] if arguments is None else arguments)
-    except KeyboardInterrupt:
-        return _interrupted()
-    return exit_code(lambda: _run(task, values, given))
+        with interruptible():
+            values, given = parse(task, sys.argv[1:] if arguments is None else arguments)
+            if values["evaluate"] is None:
+                try:  # before torch is imported, which takes seconds
+                    task.options.from_flat(values).resolved().check()
+                except InputError as error:
+                    print_once(f"error: {error}")
+                    return 2
+            return exit_code(lambda: _run(task, values, given))
+    except Interrupted as error:
+        print_once(f"stopped by {signal.Signals(error.number).name}; {error.state}")
+        return 128 + error.number
 
 
 def exit_code(action: Callable[[], None]) -> int:
     """Do something, say in one line what went wrong with it, and return the command's exit code."""
-    try:
-        # Torch takes seconds, so only after the options are known to be sound.
-        import torch
+    # Torch takes seconds, so only after the options are known to be sound.
+    import torch
 
-        from training.callbacks import NonFiniteLossError, StoppedError
-        from training.trainer import lost_peer
+    from training.callbacks import FailedError, NonFiniteLossError, StoppedError
+    from training.trainer import lost_peer
 
-        quiet()
-        keep_freed_memory()
-    except KeyboardInterrupt:
-        return _interrupted()
+    quiet()
+    keep_freed_memory()
     try:
         action()
     except InputError as error:
@@ -93,27 +99,20 @@ def exit_code(action: Callable[[], None]) -> int:
             return 3
         print(f"{error}; --resume goes on from there", file=sys.stderr)
         return 128 + error.number
+    except FailedError as error:
+        if is_global_zero() or not (isinstance(error.__cause__, RuntimeError) and lost_peer(error.__cause__)):
+            print(f"error: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
         advice = "with room, --resume goes on from the last checkpoint"
         print(f"error: {error.strerror}; {advice}", file=sys.stderr)
         return 1
-    except RuntimeError as error:
-        if not lost_peer(error):
-            raise
-        if is_global_zero():
-            print("error: another process of this run has failed; it says why", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
-        return _interrupted()
+        print("stopped by SIGINT", file=sys.stderr)
+        return 130
     return 0
-
-
-def _interrupted() -> int:
-    """Before the first step or after the last: there is no state to save."""
-    print("stopped by SIGINT", file=sys.stderr)
-    return 130
 
 
 def quiet() -> None:

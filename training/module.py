@@ -39,6 +39,8 @@ class TrainingModule(L.LightningModule):
 
     advice: ClassVar[str]
     """What to do about a loss that is not finite."""
+    checksums: Mapping[str, str] = {}
+    """Of the data; stored in checkpoints, so that a run is resumed with the same."""
 
     def __init__(self, model: nn.Module, options: Any, images: int, hyper: Mapping[str, Any]) -> None:
         super().__init__()
@@ -95,6 +97,10 @@ class TrainingModule(L.LightningModule):
         self.log_dict({"loss": loss.detach(), **shown}, prog_bar=True, batch_size=size)
         self.log_dict(logged, batch_size=size)
         return loss
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the checksums of the data."""
+        checkpoint["data"] = dict(self.checksums)
 
     def seek_validation(self, batch_index: int) -> None:
         """Make the coming draws those of a validation batch, which no training has."""

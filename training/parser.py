@@ -27,6 +27,22 @@ finite; 130 or 143 stopped by a signal, state saved.
 """
 
 
+OTHER_NAMES = {
+    "--lr": "--learning-rate", "--lr0": "--learning-rate", "--lrf": "--final-learning-rate",
+    "--batch": "--batch-size", "--bs": "--batch-size", "--imgsz": "--input-size", "--img": "--input-size",
+    "--img-size": "--input-size", "--image-size": "--input-size", "--data-dir": "--root",
+    "--data-root": "--root", "--data-path": "--root", "--dataset": "--data", "--model": "--arch",
+    "--backbone": "--arch", "--network": "--arch", "--pretrained": "--weights", "--ckpt": "--weights",
+    "--checkpoint": "--evaluate", "--eval": "--evaluate", "--val": "--validation", "--optim": "--optimizer",
+    "--opt": "--optimizer", "--wd": "--weight-decay", "--warmup": "--warmup-epochs", "--output": "--out",
+    "--output-dir": "--out", "--save-dir": "--out", "--project": "--out", "--device": "--accelerator",
+    "--gpus": "--devices", "--num-workers": "--workers", "--num-epochs": "--epochs", "--amp": "--precision",
+    "--conf": "--score-threshold", "--iou": "--iou-threshold", "--clip": "--clip-gradient",
+    "--grad-clip": "--clip-gradient", "--no-test": "--score",
+}  # fmt: skip
+"""What other programs call our options."""
+
+
 class OptionType:
     """The type of an option: converts a word, or a value of a YAML file; of a list, each element."""
 
@@ -77,7 +93,11 @@ class Parser(ArgumentParser):  # type: ignore[misc]
     def unknown(self, name: str) -> InputError:
         """The error for an unknown option or key."""
         known = [text for action in self._actions for text in action.option_strings]
-        near = hint(option_of(name.removeprefix("--")), known, cutoff=0.5)
+        option = option_of(name.removeprefix("--"))
+        meant = OTHER_NAMES.get(option)
+        if meant in known:
+            return InputError(name, "no such option", f"one of those in --help; here it is {meant}")
+        near = hint(option, known, cutoff=0.5)
         return InputError(name, "no such option", f"one of those in --help{near}")
 
     def parse_args(  # type: ignore[override]  # narrower than argparse's overloads

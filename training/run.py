@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from data.formats.files import write_text
 from training.checkpoint import load_state, load_trained, read_checkpoint
 from training.options import check_batch_size
 from training.provenance import provenance
-from training.run_state import RunState, make_folder
+from training.run_state import RunState, interrupted_state, locked, make_folder
 from training.task import Report, Task
-from training.trainer import as_input_error, make_device, make_trainer
+from training.trainer import as_input_error, make_device, make_trainer, one_line_errors
 
 __all__ = ["Loaders", "evaluate", "train"]
 
@@ -88,10 +89,22 @@ def train(task: Task, options: Any, out: Path, *, resume: Path | None = None, na
     """
     options = options.resolved()
     options.check()
-    optimization = options.optimization
+    with ExitStack() as stack:
+        if out.is_dir():
+            stack.enter_context(locked(out))
+        return _train(task, options, out, resume, name, stack)
+
+
+def _train(
+    task: Task, options: Any, out: Path, resume: Path | None, name: str | None, stack: ExitStack
+) -> Any:
+    optimization, new = options.optimization, not out.is_dir()
     state = RunState.begin(task, options, out, resume)
+    resume = state.resume
     task.check_network(options)
     data = task.read(options)
+    checksums = task.checksums(data)
+    state.check_data(checksums)
     L.seed_everything(optimization.seed, workers=False, verbose=False)
     hyper = {"model": dict(vars(options.model)), **task.describe(options, data)}
     network = task.build(replace(options.model, weights="none") if resume else options.model, hyper)
@@ -99,22 +112,29 @@ def train(task: Task, options: Any, out: Path, *, resume: Path | None = None, na
         # For a clearer error than Lightning's.
         load_state(network, state.checkpoint["state_dict"], resume, task.other_weights)
     state.check_epochs(optimization.epochs, len(data.train) // optimization.batch_size)
-    module = task.module(network, options, data, hyper)
+    module: Any = task.module(network, options, data, hyper)
+    module.checksums = checksums
     validate_every = options.evaluation.validate_every if data.validation is not None else 0
     trainer = make_trainer(
         options.machine, optimization, state.folder, task.monitor, validate_every, resume_step=state.steps
     )
     check_batch_size(optimization.batch_size, len(data.train), trainer.world_size, task.batch_advice)
     make_folder(state.folder.last.parent)
+    if new:
+        stack.enter_context(locked(out))
+    state.recover()
     facts = provenance(
         seed=optimization.seed, images=task.counts(data), resumed_from=str(resume) if resume else None
     )
     if trainer.is_global_zero:
         state.record(options, facts)
         print(f"{out}: {task.announce(network, options, data)}", flush=True)
-    with as_input_error():
+    with as_input_error(), one_line_errors(options, state.folder):
         trainer.fit(module, datamodule=Loaders(task, options, data), ckpt_path=resume, weights_only=True)
     if not trainer.is_global_zero:
+        return None
+    if not options.evaluation.score:
+        print(f"the test images are not scored (--score false); --evaluate {out} does it", flush=True)
         return None
     checkpoint, epochs = state.folder.last, trainer.current_epoch
     if state.folder.best.is_file():
@@ -128,7 +148,9 @@ def train(task: Task, options: Any, out: Path, *, resume: Path | None = None, na
     test = task.read_test(options, hyper, checkpoint, data)
     origin = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": epochs}
     report = Report(out, name or out.resolve().name, facts, origin)
-    return task.score(network, options, hyper, test, report, trainer.strategy.root_device)
+    done = f"the training is complete; --resume {out} scores it again"
+    with one_line_errors(options, state.folder), interrupted_state(done):
+        return task.score(network, options, hyper, test, report, trainer.strategy.root_device)
 
 
 def evaluate(
@@ -170,6 +192,8 @@ def evaluate(
     make_folder(out)
     facts = provenance(**task.test_facts(options, test), checkpoint=str(checkpoint), changed=dict(changes))
     write_text(out / "provenance.json", json.dumps([facts], indent=1))
-    origin = {"checkpoint": os.path.relpath(checkpoint, out)}
+    origin = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": trained.hyper.get("epoch")}
     report = Report(out, name or out.resolve().name, facts, origin)
-    return task.score(trained.network, options, trained.hyper, test, report, make_device(options.machine))
+    again = f"--evaluate {checkpoint} scores it again"
+    with locked(out), one_line_errors(options, None), interrupted_state(again):
+        return task.score(trained.network, options, trained.hyper, test, report, make_device(options.machine))

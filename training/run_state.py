@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import shutil
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from types import FrameType
+from typing import Any, NoReturn, Self
 
 import yaml
 
-from data.formats.files import parse_yaml, read_text, write_text
+from data.formats.files import parse_json, parse_yaml, read_bytes, read_text, write_text
 from data.records import InputError
 from training.options import OptionGroups, option_of
 from training.task import Task
 
 __all__ = [
-    "RunFolder",
-    "RunState",
-    "is_global_zero",
-    "is_local_zero",
-    "make_folder",
-    "print_once",
-    "stored_options",
-]
+    "SIGNALS", "Interrupted", "RunFolder", "RunState", "interrupted_state", "interruptible", "is_global_zero",
+    "is_local_zero", "link", "locked", "make_folder", "print_once", "stored_options",
+]  # fmt: skip
 
 SECONDS_TO_PRINT = 10.0
 """How long the other processes of a machine leave the first one to print an error that all of them found."""
 
 RESUMABLE = frozenset(
     {
-        "accelerator", "channels_last", "compile", "deterministic", "devices", "epochs", "max_steps",
+        "accelerator", "channels_last", "checkpoint_every", "compile", "deterministic", "devices", "epochs",
+        "max_steps",
         "passes", "precision", "root", "validate_every", "weights", "workers",
     }
 )  # fmt: skip
@@ -84,6 +87,16 @@ class RunFolder:
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
+    def previous(self) -> Path:
+        """The checkpoint before the last one."""
+        return self.path / "checkpoints" / "previous.ckpt"
+
+    @property
+    def damaged(self) -> Path:
+        """Where a damaged last checkpoint is moved to when the run is resumed from the one before."""
+        return self.path / "checkpoints" / "damaged.ckpt"
+
+    @property
     def best(self) -> Path:
         """The checkpoint that is best on the validation images."""
         return self.path / "checkpoints" / "best.ckpt"
@@ -108,12 +121,115 @@ class RunFolder:
         return RunFolder(path.parent.parent if path.parent.name == "checkpoints" else path.parent)
 
 
+def link(file: Path, name: Path) -> None:
+    """Make `name` another name of a file, in the same folder, atomically; where links cannot be, a copy."""
+    part = name.with_name(f".{name.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(file, part)
+    except OSError:
+        shutil.copyfile(file, part)
+    part.replace(name)
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder, with those above it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(folder, error.strerror or "an error", "a folder to write to, by --out") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(folder, "a folder that cannot be written to", "a folder to write to, by --out")
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""They end a run cleanly; Slurm sends SIGUSR1 where asked to, a terminal that is closed SIGHUP."""
+
+
+class Interrupted(BaseException):
+    """A signal came where there is no state to save: before the first step, or in an evaluation."""
+
+    state = "no step was done"
+    """What is left of the run, in words."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # it comes twice where a launcher hands it on
+    raise Interrupted(number)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise :class:`Interrupted` in the block on a signal that ends a run."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has SIGHUP
+                before[number] = signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for value, handler in before.items():
+            signal.signal(value, handler)
+
+
+@contextlib.contextmanager
+def interrupted_state(state: str) -> Iterator[None]:
+    """Say what is left of the run where a signal comes in the block."""
+    try:
+        yield
+    except Interrupted as error:
+        error.state = state
+        raise
+
+
+LOCKED: dict[int, None] = {}
+"""Locked folders, by file descriptor. Forked processes close them: a lock ends with the run's own process."""
+
+
+def _release_in_child() -> None:
+    for descriptor in LOCKED:
+        os.close(descriptor)
+    LOCKED.clear()
+
+
+os.register_at_fork(after_in_child=_release_in_child)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder, which exists, until the block ends or this process does.
+
+    The folder itself is locked, so that no file is left behind. Only the process that writes locks.
+
+    Raises
+    ------
+    InputError
+        Another process works there.
+    """
+    if not is_global_zero():
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        expected = "one run in a folder: wait for it, or take another --out"
+        raise InputError(folder, "another process works in this folder", expected) from None
+    except OSError:  # a file system without locks
+        pass
+    LOCKED[descriptor] = None
+    try:
+        yield
+    finally:
+        if descriptor in LOCKED:  # else this is a forked process
+            del LOCKED[descriptor]
+            os.close(descriptor)
 
 
 def stored_options(folder: RunFolder) -> dict[str, Any]:
@@ -154,10 +270,24 @@ class RunState:
             return cls(folder, None, None)
         from training.checkpoint import read_checkpoint
 
-        checkpoint = read_checkpoint(resume, task.script, task.hyper_parameters)
+        run = RunFolder.of(resume)
+        try:
+            checkpoint = read_checkpoint(resume, task.script, task.hyper_parameters)
+        except InputError as error:
+            if resume != run.last or not run.previous.is_file():
+                raise
+            try:
+                checkpoint = read_checkpoint(run.previous, task.script, task.hyper_parameters)
+            except InputError:
+                expected = (
+                    f"{error.expected}; the one before, {run.previous.name}, is damaged too: begin anew"
+                )
+                raise InputError(error.where, error.found, expected) from None
+            if is_global_zero():
+                print(f"warning: {error}; resuming from {run.previous}, the one before", file=sys.stderr)
+            resume = run.previous
         if "global_step" not in checkpoint:
             raise InputError(resume, "weights without the state of a training", "a last.ckpt or best.ckpt")
-        run = RunFolder.of(resume)
         before = stored_options(run)
         for name, value in options.flat().items():
             if name in before and name not in RESUMABLE | task.resumable and before[name] != value:
@@ -172,6 +302,21 @@ class RunState:
         """Steps that are done."""
         return int(self.checkpoint["global_step"]) if self.checkpoint is not None else 0
 
+    def check_data(self, found: Mapping[str, str]) -> None:
+        """Raise InputError where a checksum of the data differs from that of the run (``Task.checksums``)."""
+        before = (self.checkpoint or {}).get("data", {})
+        differing = [name for name, value in found.items() if before.get(name, value) != value]
+        if differing:
+            expected = f"those that {self.resume} was trained with: restore them, or start a new run"
+            raise InputError("--resume", f"other {' and '.join(differing)}", expected)
+
+    def recover(self) -> None:
+        """Put the checkpoint before in the place of a last one that is damaged, which is moved aside."""
+        if self.resume == self.folder.previous and is_global_zero():
+            with contextlib.suppress(FileNotFoundError):
+                self.folder.last.replace(self.folder.damaged)
+            link(self.folder.previous, self.folder.last)
+
     def check_epochs(self, epochs: int, steps_per_epoch: int) -> None:
         """Raise InputError where more epochs are done than the run is to have."""
         done = self.steps // max(steps_per_epoch, 1)
@@ -181,6 +326,12 @@ class RunState:
     def record(self, options: OptionGroups, facts: dict[str, Any]) -> None:
         """Write the options; add where the result comes from to what is recorded of a resumed run."""
         file = self.folder.provenance
-        history = json.loads(file.read_text()) if self.resume and file.is_file() else []
+        history: Any = []
+        if self.resume and file.is_file():
+            history = parse_json(file, read_bytes(file, "where the run comes from"))
+            if not isinstance(history, list):
+                raise InputError(
+                    file, "no list", "an entry each time the run was begun or resumed; or no file"
+                )
         write_text(self.folder.config, yaml.safe_dump(options.flat(), sort_keys=False))
         write_text(file, json.dumps([*history, facts], indent=1))

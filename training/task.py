@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from training.options import OptionGroups
 
@@ -15,7 +18,18 @@ if TYPE_CHECKING:  # torch takes seconds: --help and a misspelt option answer wi
     from lightning import LightningModule
     from torch import nn
 
-__all__ = ["Report", "Task"]
+__all__ = ["Report", "Task", "checksum"]
+
+
+def checksum(*columns: Iterable[Any]) -> str:
+    """Of sequences of names or numbers, each with its order."""
+    found = hashlib.sha256()
+    for column in columns:
+        array = np.asarray(column)
+        if array.dtype.kind in "UO":
+            array = np.frombuffer("\0".join(map(str, array)).encode(errors="surrogateescape"), np.uint8)
+        found.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
+    return found.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -117,6 +131,10 @@ class Task(ABC):
         **processes: int,
     ) -> Any:
         """Batches of images, `batch_size` on each of the processes (``rank``, ``world_size``)."""
+
+    @abstractmethod
+    def checksums(self, data: Any) -> dict[str, str]:
+        """Checksums of parts of the data, by their names in words. A resumed run must have the same."""
 
     @abstractmethod
     def counts(self, data: Any) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -15,12 +16,17 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from data.formats.files import read_text
 from data.records import InputError
-from training.callbacks import Checkpoints, LogProgress, ProgressBar
+from training.callbacks import Checkpoints, FailedError, LogProgress, ProgressBar
+from training.checkpoint import CheckpointFiles
 from training.options import MachineOptions
 from training.run_state import RunFolder, is_global_zero
 
-__all__ = ["LOGGERS", "as_input_error", "autocast", "csv_log", "lost_peer", "make_device", "make_trainer"]
+__all__ = [
+    "LOGGERS", "as_input_error", "autocast", "csv_log", "lost_peer", "make_device", "make_trainer",
+    "one_line_errors",
+]  # fmt: skip
 
 HALF_PRECISIONS = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
@@ -49,6 +55,52 @@ def as_input_error() -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
+    """Turn what the machine does to a run in `folder` (None: an evaluation) into a FailedError.
+
+    It says what to do, and where the run can be resumed from.
+    """
+    size = options.optimization.batch_size
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, RuntimeError, ValueError, MemoryError) as error:
+        text = str(error)
+        if isinstance(error, OSError):
+            what = f"{error.filename or 'a file of the run'}: {error.strerror or text}"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                what += "; make room"
+        elif "DataLoader worker" in text:
+            what = (
+                "a process that loads images was killed, mostly for want of memory; "
+                f"lower --workers (now {options.machine.workers}) or --batch-size"
+            )
+        elif isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
+            what = (
+                f"out of memory with --batch-size {size} at --input-size {options.data.input_size}; "
+                "lower one of them, or take --precision bf16-mixed"
+            )
+        elif "more than 1 value per channel" in text:
+            what = (
+                f"batch norm has a single value to normalise with --batch-size {size}; "
+                "take a batch of at least 2 images on each device, or a larger --input-size"
+            )
+        elif isinstance(error, RuntimeError) and lost_peer(error):
+            what = (
+                "another process of this run has ended; its error is printed here too, unless it was killed, "
+                "mostly for want of memory"
+            )
+        else:
+            raise
+        if folder is not None:
+            at_hand = folder.last.is_file()
+            way = f"--resume goes on from {folder.last}" if at_hand else "no checkpoint has been written yet"
+            what += f"; {way}"
+        raise FailedError(what) from error
+
+
 def csv_log(folder: RunFolder, resume_step: int) -> CSVLogger:
     """The log as CSV; that of a resumed run begins with the rows of the steps that are not repeated.
 
@@ -57,9 +109,13 @@ def csv_log(folder: RunFolder, resume_step: int) -> CSVLogger:
     logger = CSVLogger(str(folder.path), name="logs", version="csv", flush_logs_every_n_steps=20)
     file = Path(logger.log_dir) / "metrics.csv"
     if resume_step and file.is_file() and is_global_zero():
-        lines = file.read_text().splitlines(keepends=True)
+        lines = read_text(file, "the log of the run").splitlines(keepends=True)
         whole = [line for line in lines if line.endswith("\n")]  # a hard kill may have left a part of one
-        rows = [row for row in csv.DictReader(whole) if int(row["step"]) < resume_step]
+        try:
+            rows = [row for row in csv.DictReader(whole) if int(row["step"]) < resume_step]
+        except (KeyError, TypeError, ValueError, csv.Error):
+            expected = "columns with a whole number as step: mend it, or move it away to go on without it"
+            raise InputError(file, "a damaged log", expected) from None
         file.unlink()
         experiment = logger.experiment
         experiment.metrics = [{name: value for name, value in row.items() if value} for row in rows]
@@ -94,7 +150,7 @@ def make_trainer(
     machine
         What it runs on.
     optimization
-        The options of a task: ``epochs``, ``max_steps`` and ``clip_gradient`` of them.
+        The options of a task: ``epochs``, ``max_steps``, ``checkpoint_every`` and ``clip_gradient`` of them.
     folder
         Of the run.
     monitor
@@ -130,9 +186,10 @@ def make_trainer(
             deterministic="warn" if machine.deterministic else None,
             callbacks=[
                 ProgressBar() if bar else LogProgress(),
-                Checkpoints(folder, monitor, optimization.max_steps),
+                Checkpoints(folder, monitor, optimization.max_steps, optimization.checkpoint_every),
             ],
             logger=[make(folder, resume_step) for make in LOGGERS],
+            plugins=[CheckpointFiles()],
             log_every_n_steps=1,
             enable_progress_bar=bar,
             enable_model_summary=False,

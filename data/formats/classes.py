@@ -82,6 +82,8 @@ def read_classes(folder: Path | str) -> ClassList:
         The file is not YAML, has other keys, names a class twice, or a group names an unknown class.
     """
     path = Path(folder) / FILE_NAME
+    if not path.exists() and path.with_suffix(".yml").exists():
+        path = path.with_suffix(".yml")
     if not path.exists():
         label_map = Path(folder) / LABEL_MAP
         return ClassList(_label_map(label_map) if label_map.exists() else VOC_CLASSES, VOC_SIMILAR)
@@ -113,7 +115,7 @@ def read_classes(folder: Path | str) -> ClassList:
 
 def has_classes(folder: Path) -> bool:
     """Whether the VOC tree names its classes."""
-    return (folder / FILE_NAME).exists() or (folder / LABEL_MAP).exists()
+    return any((folder / name).exists() for name in (FILE_NAME, "classes.yml", LABEL_MAP))
 
 
 def _label_map(path: Path) -> tuple[str, ...]:

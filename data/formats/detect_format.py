@@ -122,7 +122,7 @@ def similar_source(spec: str | Path, classes: Sequence[str] | None = None) -> tu
             if not whole:
                 return [], f"{path.name} has no supercategories"
             names = " and ".join(map(repr, whole))
-            return [], f"in {path.name} the supercategory {names} holds all classes, so it was passed over"
+            return [], f"in {path.name} the supercategory {names} contains every class, so it was ignored"
     assert_never(kind)
 
 

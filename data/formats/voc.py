@@ -111,7 +111,10 @@ def voc_folder(root: Path | str, split: str) -> tuple[Path, str]:
 
 
 def read_voc(
-    root: Path | str, splits: str | Iterable[str], classes: ClassList | Sequence[str] | None = None
+    root: Path | str,
+    splits: str | Iterable[str],
+    classes: ClassList | Sequence[str] | None = None,
+    pixels_from: int = 1,
 ) -> GroundTruth:
     """Ground truth of one or several splits, joined in the order given.
 
@@ -123,6 +126,8 @@ def read_voc(
         One or several, such as ``["2007:trainval", "2012:trainval"]``.
     classes
         The classes that may occur, in order. Default: those of the trees, which must agree.
+    pixels_from
+        What the first pixel is called in the annotations: see :func:`read_voc_folder`.
 
     Raises
     ------
@@ -139,7 +144,7 @@ def read_voc(
         for folder, _ in folders[1:]:
             if read_classes(folder) != classes:
                 raise InputError(folder, f"other classes than those of {first}", "trees of the same classes")
-    return _read(folders, classes)
+    return _read(folders, classes, pixels_from)
 
 
 def read_voc_folder(
@@ -211,7 +216,10 @@ def _read(
                 found = f"image {image!r}, already listed in a split before"
                 raise InputError(where, found, "splits without common images")
             sources[image] = place / f"{image}.xml"
-            files.append(pictures.get(image) or folder / "JPEGImages" / f"{image}.jpg")
+            file = pictures.get(image) or folder / "JPEGImages" / f"{image}.jpg"
+            if pictures and image not in pictures:
+                file = _named_picture(folder, sources[image], file)
+            files.append(file)
             size, things = read_annotation(sources[image], number, pixels_from, files[-1])
             image_index += [len(sizes)] * len(things)
             sizes.append(size)
@@ -254,6 +262,17 @@ def _pictures(folder: Path, annotations: Path) -> dict[str, Path]:
             if file.suffix.lower() in IMAGE_SUFFIXES:
                 found.setdefault(file.stem, file)
     return found
+
+
+def _named_picture(folder: Path, annotation: Path, usual: Path) -> Path:
+    """The picture that an annotation's <filename> names; the usual one where there is none."""
+    try:
+        name = (SafeTree.parse(annotation).findtext("filename") or "").strip().replace("\\", "/")
+    except (OSError, ParseError, DefusedXmlException, ValueError, LookupError):
+        return usual  # read_annotation says what is wrong
+    name = name.rpartition("/")[2]
+    places = (usual.parent, folder / "images", annotation.parent)
+    return next((place / name for place in places if name and is_file(place / name)), usual)
 
 
 def _occurring_classes(
@@ -440,7 +459,8 @@ def _object(
     if classes is None and not label:
         raise InputError(f"{where}: <name>", "nothing", "the name of a class")
     if classes is not None and label not in classes:
-        raise InputError(f"{where}: <name>", repr(label), f"one of the classes {', '.join(classes)}")
+        expected = f"one of the classes {', '.join(classes)}; others are named in classes.yaml of the tree"
+        raise InputError(f"{where}: <name>", repr(label), expected)
     named = f"{where} ({label})"
     found = element.findall("bndbox")
     if len(found) != 1:

@@ -85,13 +85,13 @@ FIGURES: tuple[FigureKind, ...] = (
         "Points of Hoiem's average precision, averaged over the classes.", impact_bars,
     ),
     FigureKind(
-        "detection_trend", "detector", "trends", "What the top detections of {name} are",
-        "Shares of the surest detections, the deeper one looks; N is the number of a class's objects.",
+        "detection_trend", "detector", "trends", "Error mix of {name} by rank",
+        "Shares of the top detections; N is the number of a class's objects.",
         detection_areas,
     ),
     FigureKind(
-        "false_positive_trend", "detector", "trends", "What the first false positives of {name} are",
-        "Shares of the surest false positives, the deeper one looks.", false_positive_areas,
+        "false_positive_trend", "detector", "trends", "False positives of {name} by rank",
+        "Shares of the first false positives.", false_positive_areas,
     ),
     FigureKind(
         "sensitivity", "detector", "characteristics", "What {name} is sensitive to",
@@ -109,7 +109,7 @@ FIGURES: tuple[FigureKind, ...] = (
     ),
     FigureKind(
         "tide_confusion", "detector", "", "Which class {name} takes for which, by TIDE",
-        "Rows: class of the detection; columns: of the object. The surest detections of each class.",
+        "Rows: class of the detection; columns: of the object. The top detections of each class.",
         tide_confusion,
     ),
     FigureKind(

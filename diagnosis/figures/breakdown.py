@@ -189,7 +189,7 @@ def class_bars(diagnoses: Sequence[Diagnosis]) -> Figure:
     objects = diagnoses[0].breakdown.objects
     numbers = [[], *(_counted(diagnoses, label) for label in range(len(objects)))]
     widest = max((text_width(number, SMALL_POINTS) for row in numbers for number in row), default=0.0)
-    note = "N: how many of the class's detections are counted, its surest ones."
+    note = "N: how many of the class's top detections are counted."
     if any(" of " in number for row in numbers for number in row):
         note += " “7 of 10”: there are only 7 detections, for 10 objects."
     bar = 0.2 if len(diagnoses) == 1 else 0.165  # inches

@@ -231,7 +231,7 @@ def flow_sankey(flow: Flow) -> Figure:
     total = int(counts.sum())
     width = 2 * (NAME_INCHES + BAR_INCHES) + BAND_INCHES
     which = "the top detections of each class" if flow.counted == "top" else "all detections"
-    same = f"{percent(float(np.trace(counts)) / total)} keep their fate. " if total else ""
+    same = f"{percent(float(np.trace(counts)) / total)} unchanged. " if total else ""
     figure = new_page(
         width,
         SANKEY_INCHES + 0.4,

@@ -141,8 +141,8 @@ def detection_areas(diagnosis: Diagnosis) -> Figure:
     legend = type_entries()
     legend += [(f"recall, IoU {iou:g}", Line2D([], [], **line)) for iou, line in recalls]
     figure, charts = _group_page(
-        diagnosis, panels, 2.5, title="What the top detections are, the deeper one looks", legend=legend,
-        note="N: number of a class's objects. Each class gives so many times its own N of its surest "
+        diagnosis, panels, 2.5, title="Error mix by rank", legend=legend,
+        note="N: number of a class's objects. Each class gives so many times its own N of its top "
         "detections, or all it has; these are counted together. Recall is averaged over the classes; "
         f"for it, duplicates first go to the end of the ranking, as in Hoiem's tool.{cut}",
     )  # fmt: skip
@@ -177,7 +177,7 @@ def false_positive_areas(diagnosis: Diagnosis) -> Figure:
         for group, trend in trends.items()
     }
     figure, charts = _group_page(
-        diagnosis, panels, 2.5, title="What the first false positives are, the deeper one looks",
+        diagnosis, panels, 2.5, title="Mix of false positives by rank",
         legend=type_entries(ERROR_TYPES[1:]),
         note="N: how many are shown at most. The classes of a group are walked down together, the surest "
         f"detection of each first. An area ends where there are no more false positives.{cut}",

@@ -213,7 +213,7 @@ def _all_numbers(detector: Json, identifier: str) -> Table:
         Column("class", False),
         Column("objects", meaning="Objects that are not difficult, N."),
         Column("detections"),
-        Column("counted", meaning="The surest detections, which the shares are of."),
+        Column("counted", meaning="The top detections, which the shares are of."),
         Column("shares", meaning="Sorted by the share of correct detections."),
         *(Column(k.name, kind=k.name, meaning="Per cent of the detections counted.") for k in ERROR_TYPES),
         *(Column(f"AP {kind.heading}", meaning=kind.label) for kind in AP_KINDS.values()),
@@ -239,7 +239,7 @@ def _side_by_side(detectors: Sequence[Json], title: str, group: str, key: str, k
     names, two = [detector["name"] for detector in detectors], len(detectors) == 2
     columns = [Column("class", False), Column("objects"), *(Column(name, kind=kind) for name in names)]
     if two:
-        columns.append(Column("difference", meaning=f"{names[1]} less {names[0]}, in points."))
+        columns.append(Column("difference", meaning=f"{names[1]} − {names[0]}, in points."))
     rows = []
     for name, first in detectors[0]["classes"].items():
         entries = [detector["classes"][name][group] for detector in detectors]

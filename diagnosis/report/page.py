@@ -118,7 +118,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
             "Objects": f"{len(truth) - ignored:,}"
             + (f", and {ignored:,} difficult or crowd" if ignored else ""),
             "Correct from": f"IoU {diagnoses[0].iou:g}",
-            "Counted of each class": f"its surest: {_top_rule(numbers)}",
+            "Counted": _top_rule(numbers),
         },
         "kinds": _legend(diagnoses[0]),
         "tide_kinds": TIDE_ERRORS,
@@ -266,7 +266,7 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
     return [
         (
             "The detections counted",
-            f"Of each class its surest detections are counted: {_top_rule(numbers)}. N leaves out difficult "
+            f"{_top_rule(numbers)[:1].upper()}{_top_rule(numbers)[1:]}, by score. N leaves out difficult "
             "objects. Where there are fewer detections, all of them are counted."
             + (f" Fewer than N are counted {', '.join(short)}." if short else ""),
         ),
@@ -288,8 +288,8 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
         (
             "Overlap",
             f"Intersection over union (IoU) of the boxes, clipped to the image: {diagnoses[0].iou:g} or more "
-            f"is right, below {WEAK:g} is background. The surest detection takes the object; a second one on "
-            "it is a localization error.",
+            f"is right, below {WEAK:g} is background. The detection of the "
+            "highest score takes the object; a second one on it is a localization error.",
         ),
         (
             "Rounding",
@@ -310,8 +310,14 @@ def _top_rule(numbers: Json) -> str:
     """How many of a class's detections count, as far as the provenance says."""
     top = numbers["provenance"].get("options", {}).get("top")
     if top is None:
-        return "as many as it has objects (N)"
-    return f"{top[:-1]} times as many as it has objects (N)" if top.endswith("x") else top
+        return "top N detections per class (N = number of objects)"
+    if top == "all":
+        return "all detections"
+    return (
+        f"top {top[:-1]} × N detections per class (N = number of objects)"
+        if top.endswith("x")
+        else f"top {top} detections per class"
+    )
 
 
 def _origin_rows(value: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -56,7 +56,7 @@ NOTES = {
     "characteristics": "Normalised average precision of the objects in each bin: a bin of few objects can be "
     "compared with one of many.",
     "tide": "The six errors of TIDE (Bolya et al., 2020). Its rules differ from those of the breakdown "
-    "above: it looks at the 100 surest detections of each image, not at the top of each class.",
+    "above: it looks at the 100 detections of the highest score of each image, not at the top of each class.",
     "comparison": "Intervals from random halves of the images, the same for all detectors (paired). Those of "
     "95 % held the truth in 88 to 98 % of simulated data sets. "
     "Where an interval leaves out zero, the difference is more than the chance of which images were drawn.",
@@ -302,7 +302,7 @@ def _differences(numbers: Json) -> list[Block]:
     """Each pair of detectors with paired intervals, and each detector with its own."""
     blocks: list[Block] = []
     for entry in numbers["comparison"]:
-        title, caption = f"{entry['b']} less {entry['a']}", f"Points, with intervals of {_level(entry)}."
+        title, caption = f"{entry['b']} − {entry['a']}", f"Points, with intervals of {_level(entry)}."
         drawn: dict[str, list[tuple[str, float, float, float, str]]] = {}
         rows = []
         for section, quantity, gap in _quantities(entry):

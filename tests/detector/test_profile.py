@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from detector import (
     Profile,
     ProfileRow,
     SpatialShuffle,
+    compare,
     evaluate,
     list_layers,
     modify_layers,
@@ -411,6 +413,168 @@ def test_an_evaluation_without_a_number_or_with_others_each_time(results: list[A
     left = iter(results)
     with pytest.raises(ValueError, match=message):
         profile(thin("vgg16"), lambda network: next(left))
+
+
+# ---------------------------------------------------------------- batches, intervals, comparisons, output
+
+BATCHES = [
+    (torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(number)), torch.arange(6) % 5)
+    for number in (1, 2)
+]
+
+
+def test_batches_are_scored_image_by_image() -> None:
+    network = modify_layers(thin("vgg16"), "channel", last=2).train()
+    before = trace(network)
+    found: Any = profile(network, BATCHES, layers=[3], methods=["spatial"], passes=3)
+    assert trace(network) == before
+    assert found.measures == ("accuracy", "kl")
+    for row in found.rows:
+        assert row.by_image.shape == (12,)
+        assert row.by_image.mean().item() == pytest.approx(row.mean)
+        half = 1.959964 * row.by_image.std(unbiased=True).item() / 12**0.5
+        assert row.interval == pytest.approx((row.mean - half, row.mean + half))
+    # The same by hand: plain accuracy, and the divergence of what one pass of the shuffled network predicts.
+    images, labels = (torch.cat(parts) for parts in zip(*BATCHES, strict=True))
+    network = thin("vgg16").eval()
+    with torch.no_grad():
+        plain = network(images).softmax(1)
+    assert found.baseline().mean == pytest.approx((plain.argmax(1) == labels).double().mean().item())
+    assert found.baseline("kl").mean == 0
+
+    @torch.no_grad()
+    def divergence(network: nn.Module) -> Tensor:
+        shuffled = torch.cat([network(part) for part, _ in BATCHES]).softmax(1)
+        return (plain * (plain / shuffled).log()).sum(1)
+
+    own: Any = profile(network, divergence, layers=[3], methods=["spatial"], passes=3)
+    assert own.at(3, "spatial").by_image.numpy() == pytest.approx(
+        found.at(3, "spatial", measure="kl").by_image.numpy(), abs=1e-6
+    )
+    assert found.at(3, "spatial", measure="kl").mean > 0
+
+
+def test_a_cumulative_profile_shuffles_all_layers_from_there_on() -> None:
+    network = thin("vgg16").eval()
+    options: Any = {"layers": [10, 13], "methods": ["spatial"], "passes": 2}
+    seen: list[list[str]] = []
+
+    def evaluate(network: nn.Module) -> float:
+        seen.append(
+            [name.split(".")[1] for name, part in network.named_modules() if part in set(shuffles(network))]
+        )
+        return spread(network)
+
+    found: Any = profile(network, evaluate, cumulative=True, **options)
+    numbers = [layer.name.split(".")[1] for layer in list_layers(network)]
+    assert [seen[0], seen[1], seen[3]] == [[], numbers[9:], numbers[12:]]
+    alone: Any = profile(network, spread, **options)
+    assert found.at(13, "spatial") == alone.at(13, "spatial")  # nothing follows the last layer
+    assert found.at(10, "spatial") != alone.at(10, "spatial")
+    assert str(found).startswith(" from")
+    # Maps of 1×1 behind the layer have nothing to shuffle, and that is no reason to warn.
+    small = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3, padding=1))
+    assert profile(small, spread, methods=["spatial"], passes=1, example=3, cumulative=True).layers == (1,)
+
+
+def test_layers_by_name() -> None:
+    network = thin("resnet18")
+    options: Any = {"methods": ["spatial"], "passes": 2}
+    assert profile(network, spread, names=["layer4.1", "layer1.0"], **options) == profile(
+        network, spread, layers=[1, 8], **options
+    )
+    for arguments, message in (
+        ({"names": ["layer4.7"]}, "names: found 'layer4.7'; expected names of layers .*did you mean"),
+        ({"names": ["layer4.1"], "layers": [1]}, "names: found layers too"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            profile(network, spread, **arguments, **options)
+
+
+def scored(*accuracies: list[float], layer: int = 1) -> Profile:
+    """A profile with a baseline and one shuffled layer, from the scores of each image."""
+    rows = []
+    for number, by_image in zip((0, layer), accuracies, strict=True):
+        method: Any = "spatial" if number else "none"
+        values = torch.tensor(by_image, dtype=torch.double)
+        mean = values.mean().item()
+        rows.append(ProfileRow(number, "a", 50, 3, 8, 8, method, None, "accuracy", (mean,), values))
+    return Profile.of(rows)
+
+
+def test_two_profiles_are_compared_image_by_image() -> None:
+    first = scored([1, 1, 1, 1], [1, 0.5, 0, 0])
+    second = scored([1, 1, 1, 0], [1, 1, 0.5, 0])
+    baseline, shuffled = compare(first, second)
+    assert (baseline.layer, baseline.difference, shuffled.difference) == (0, -0.25, 0.25)
+    # Paired: the differences 0, 0.5, 0.5, 0 have a smaller spread than the scores.
+    half = 1.959964 * (1 / 12) ** 0.5 / 2
+    assert (shuffled.low, shuffled.high) == pytest.approx((0.25 - half, 0.25 + half))
+    (drop,) = compare(first, second, from_baseline=True)
+    assert (drop.layer, drop.difference) == (1, 0.5)
+    assert {(row.difference, row.low, row.high) for row in compare(first, first)} == {(0.0, 0.0, 0.0)}
+    for other, message in (
+        (scored([1, 1, 1], [1, 1, 1]), "found 3 and 4 images"),
+        (scored([1] * 4, [1] * 4, layer=2).rows[1:], "found no layer and method in both"),
+        (Profile.of(first.rows, cumulative=True), "one cumulative profile"),
+        ([ProfileRow(0, "", 0, 0, 0, 0, "none", None, "accuracy", (1.0,))], "found 4 images with scores"),
+    ):
+        table = other if isinstance(other, Profile) else Profile.of(other)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=message):
+            compare(first, table)
+
+
+def test_a_profile_as_csv_pandas_and_plot(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    found: Any = profile(thin("vgg16"), BATCHES, layers=[5, 7], patches=[2], passes=2)
+    text = found.to_csv(tmp_path / "profile.csv")
+    frame = found.to_pandas()
+    read = pandas.read_csv(tmp_path / "profile.csv", keep_default_na=False, na_values=[""])
+    assert text == (tmp_path / "profile.csv").read_text()
+    for name in ("layer", "method", "patch", "measure", "mean", "std", "low", "high"):
+        pandas.testing.assert_series_equal(frame[name], read[name], check_dtype=False)
+    ax = found.plot("kl")
+    lines = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert lines == ["nothing shuffled", "patch 2", "spatial", "channel"]
+    drawn = {line.get_label(): line.get_ydata() for line in ax.get_lines()}
+    assert list(drawn["nothing shuffled"]) == [0, 0]
+    bars = {container.get_label(): container.lines[0].get_ydata() for container in ax.containers}
+    for method, patch in (("spatial", None), ("patch", 2), ("channel", None)):
+        expected = [found.at(layer, method, patch, "kl").mean for layer in (5, 7)]
+        label = method if patch is None else f"{method} {patch}"
+        assert list(bars[label]) == pytest.approx(expected)
+    assert ax.get_ylabel() == "kl"
+    with pytest.raises(ValueError, match=r"measure: found 'loss'; expected one of .*: accuracy, kl"):
+        found.plot("loss")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (iter(BATCHES), "found list_iterator; expected a function of the network, or batches"),
+        (None, "found NoneType; expected a function of the network, or batches"),
+        ([], "found no images"),
+        ([torch.zeros(2, 3, 32, 32)], "found a batch of Tensor; expected"),
+        ([(torch.zeros(2, 3, 32, 32), torch.zeros(3))], "found outputs and labels of 2x5 and 3; expected"),
+    ],
+)
+def test_batches_that_are_none(data: Any, message: str) -> None:
+    with pytest.raises(ValueError, match="evaluate: " + message):
+        profile(thin("vgg16"), data, layers=[3], passes=1)
+
+
+def test_batches_in_another_order_each_time_are_refused() -> None:
+    class Reshuffled:
+        def __init__(self) -> None:
+            self.first = True
+
+        def __iter__(self) -> Any:
+            images, labels = BATCHES[0]
+            self.first, order = False, torch.arange(6) if self.first else torch.arange(6).flip(0)
+            yield images[order], labels[order]
+
+    with pytest.raises(ValueError, match="evaluate: found other labels than in the first pass"):
+        profile(thin("vgg16"), Reshuffled(), layers=[3], passes=1)  # type: ignore[arg-type]
 
 
 def test_accuracy_of_several_passes() -> None:

@@ -142,7 +142,7 @@ def test_what_is_similar_is_said(tmp_path, capsys):
 
     _, result = run(tmp_path, found(), truth=coco(above=("things",) * 3))
     said = capsys.readouterr().out
-    assert "the supercategory 'things' holds all classes, so it was passed over" in said
+    assert "the supercategory 'things' contains every class, so it was ignored" in said
     assert "all confusions are other. --similar FILE.yaml names groups." in said
     assert result["provenance"]["similar"]["groups"] == []
 

@@ -139,7 +139,8 @@ def test_whole_run_leaves_these_files_and_nothing_half_written(small):
     more = {"detection": {"detections", "diagnosis"}, "classification": set()}[small.name]
     names = {"checkpoints", "config.yaml", "logs", "provenance.json", "scores.json"} | more
     assert {path.name for path in out.iterdir()} == names
-    assert {path.name for path in (out / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    checkpoints = {"last.ckpt", "previous.ckpt", "best.ckpt"}
+    assert {path.name for path in (out / "checkpoints").iterdir()} == checkpoints
     assert not [path for path in out.rglob("*") if path.name.endswith(".part")]
 
 
@@ -437,8 +438,11 @@ def test_evaluation_repeats_the_scores_of_the_run(small, tmp_path):
     result = small("--evaluate", out, "--out", again, base=False)
     assert (result.code, result.err) == (0, "")
     if small.name == "detection":
-        for file in ("scores.json", "detections/detections.json", "diagnosis/summary.txt"):
+        for file in ("detections/detections.json", "diagnosis/summary.txt"):
             assert (again / file).read_text() == (out / file).read_text(), file
+        scores = [strict_json(folder / "scores.json") for folder in (again, out)]
+        assert (again / scores[0].pop("checkpoint")).samefile(out / scores[1].pop("checkpoint"))
+        assert scores[0] == scores[1]
     else:
         scores = [strict_json(folder / "scores.json") for folder in (again, out)]
         for name in ("accuracy", "accuracy_top5", "loss", "parameters", "test_images", "passes"):

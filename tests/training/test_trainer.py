@@ -50,14 +50,24 @@ def test_log_of_a_new_run_is_not_made_before_it_is_needed(tmp_path):
 def test_best_score_is_that_of_the_best_at_hand(tmp_path):
     folder = RunFolder(tmp_path)
     saved = Checkpoints(folder, "val/map")
-    saved.best_score = 0.5
-    resumed = Checkpoints(folder, "val/map")
-    resumed.load_state_dict(saved.state_dict())
-    assert resumed.best_score == -1
+    saved.best_score, saved.best_step = 0.5, 3
     folder.best.parent.mkdir()
-    folder.best.touch()
-    resumed.load_state_dict(saved.state_dict())
-    assert resumed.best_score == 0.5
+
+    def resumed_at(step):
+        trainer = SimpleNamespace(
+            is_global_zero=True, global_step=step, strategy=SimpleNamespace(barrier=lambda: None)
+        )
+        resumed = Checkpoints(folder, "val/map")
+        resumed.load_state_dict(saved.state_dict())
+        resumed.on_train_start(trainer, None)
+        resumed.teardown(trainer, None, "fit")
+        return resumed.best_score
+
+    assert resumed_at(6) == -1
+    folder.last.write_text("last")
+    assert resumed_at(3) == 0.5  # killed before the last checkpoint became the best
+    assert folder.best.read_text() == "last"
+    assert resumed_at(6) == 0.5
 
 
 def test_speed_of_a_run_resumed_within_an_epoch(monkeypatch):

@@ -95,7 +95,7 @@ def outcome_of(job: Job, record: Record | None, *, asked: bool = False) -> Outco
     if code == 0:
         return Outcome(job.name, "done", record["seconds"], "")
     number = -code if code < 0 else code - 128
-    stopped = number in (signal.SIGINT, signal.SIGTERM) or (asked and code < 0)
+    stopped = number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP) or (asked and code < 0)
     how = f"killed by {signal.Signals(number).name}" if code < 0 else f"exit code {code}"
     message = f"{record['message']} ({how}; {log})".lstrip()
     return Outcome(job.name, "stopped" if stopped else "failed", record["seconds"], message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import time
@@ -32,7 +31,6 @@ __all__ = ["draw", "read_table", "run", "write_table"]
 
 SCHEMA = 1
 TABLE_FILE, SUMMARY_FILE = "profile.csv", "profile.json"
-COMPUTED_COLUMNS = ("passes", "mean", "std")
 NUMBER_COLUMNS = ("layer", "percent", "channels", "height", "width")
 
 
@@ -188,15 +186,7 @@ def draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
 
 def write_table(rows: Iterable[ProfileRow], folder: Path) -> None:
     """Write ``profile.csv``: a line for each layer, method and measure, with the value of each pass."""
-    names = [item.name for item in fields(ProfileRow) if item.name != "values"]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, *COMPUTED_COLUMNS, "values"])
-    for row in rows:
-        cells = ["" if (value := getattr(row, name)) is None else value for name in names]
-        numbers = [row.passes, *("" if math.isnan(x) else repr(x) for x in (row.mean, row.std))]
-        writer.writerow([*cells, *numbers, " ".join(map(repr, row.values))])
-    write_text(folder / TABLE_FILE, text.getvalue())
+    write_text(folder / TABLE_FILE, Profile(tuple(rows)).to_csv())
 
 
 def read_table(folder: Path) -> list[ProfileRow]:
@@ -208,7 +198,9 @@ def read_table(folder: Path) -> list[ProfileRow]:
     draws = [name for name, row in METHODS.items() if row.draws]
     for number, cells in enumerate(csv.DictReader(read_text(file, "a profile").splitlines()), start=2):
         try:
-            known: dict[str, Any] = {item.name: cells[item.name] for item in fields(ProfileRow)}
+            known: dict[str, Any] = {
+                item.name: cells[item.name] for item in fields(ProfileRow) if item.name != "by_image"
+            }
             known |= {name: int(known[name]) for name in NUMBER_COLUMNS}
             known["patch"] = int(known["patch"]) if known["patch"] else None
             known["values"] = tuple(map(float, known["values"].split()))
@@ -256,6 +248,7 @@ def read_known(
 
 def _row(row: ProfileRow) -> dict[str, Any]:
     content: dict[str, Any] = asdict(row) | {"passes": row.passes}
+    del content["by_image"]
     content["values"] = [None if math.isnan(value) else value for value in row.values]
     content["mean"] = None if math.isnan(row.mean) else row.mean
     content["std"] = None if math.isnan(row.std) else row.std

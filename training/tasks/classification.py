@@ -15,7 +15,7 @@ from data.formats.files import write_text
 from data.records import InputError
 from training.command import run_command
 from training.options import needs_patch
-from training.task import Report, Task
+from training.task import Report, Task, checksum
 from training.tasks.classification_options import PLACES, ModelOptions, Options
 
 if TYPE_CHECKING:
@@ -125,6 +125,15 @@ class ClassificationTask(Task):
             "classes": list(data.classes),
             "statistics": {"mean": list(data.statistics.mean), "std": list(data.statistics.std)},
             "image_size": image_size_of(data.train, options.data.input_size),
+        }
+
+    def checksums(self, data: ClassificationData) -> dict[str, str]:
+        """Of classes, labels and pixel statistics."""
+        held_out = () if data.validation is None else data.validation.labels
+        return {
+            "classes": checksum(data.classes),
+            "training images": checksum(data.train.labels, data.statistics.mean, data.statistics.std),
+            "validation images": checksum(held_out),
         }
 
     def expected_hyper(self, options: Options) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from training.options import (
     AT_LEAST_1,
     FINITE,
     HELD_OUT,
+    NOT_NEGATIVE,
     POSITIVE,
     SEED,
     MachineOptions,
@@ -185,6 +186,11 @@ class OptimizationOptions(OptionGroup):
         "ignores it.",
         AT_LEAST_1,
     )
+    checkpoint_every: int = option(
+        0,
+        "Steps from one checkpoint to the next within an epoch; 0: one at the end of each epoch.",
+        NOT_NEGATIVE,
+    )
     batch_size: int | None = option(
         None, "Images of one step, over all devices together. Default: 128, for imagenet 256.", AT_LEAST_1
     )
@@ -209,6 +215,7 @@ class OptimizationOptions(OptionGroup):
 class EvaluationOptions(OptionGroup):
     """How the network is scored."""
 
+    score: bool = option(True, "Whether the test images are scored at the end of the training.")
     validate_every: int = option(1, "Epochs from one validation to the next.", AT_LEAST_1)
     passes: int = option(
         10,

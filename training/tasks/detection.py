@@ -15,7 +15,7 @@ from data.formats import guard_test_set, read_classes, read_voc, voc_folder
 from data.records import GroundTruth, InputError
 from training.command import run_command
 from training.run_state import RunFolder, is_global_zero
-from training.task import Report, Task
+from training.task import Report, Task, checksum
 from training.tasks.detection_options import DataOptions, ModelOptions, Options
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def read_run_data(options: DataOptions, seed: int) -> RunData:
 
     test, similar = read_test_data(options)
     root = _data_root(options)
-    train = read_voc(root, options.train_lists)
+    train = read_voc(root, options.train_lists, pixels_from=options.pixels_from)
     if train.classes != test.classes:
         raise InputError(
             f"--test {' '.join(options.test_lists)}",
@@ -66,6 +66,9 @@ def read_run_data(options: DataOptions, seed: int) -> RunData:
             f"those of --train {' '.join(options.train_lists)}, in their order: {', '.join(train.classes)}",
         )
     guard_test_set(root, train, options.test_lists)
+    if not np.any(~train.difficult & ~train.crowd):
+        found = f"{len(train.images)} images without an object that is not difficult"
+        raise InputError(f"--train {' '.join(options.train_lists)}", found, "objects to train on")
     if options.validation == 0:
         return RunData(train, None, test, similar)
     train, validation = split_validation(train, options.validation, seed)
@@ -82,7 +85,8 @@ def read_test_data(options: DataOptions) -> tuple[GroundTruth, tuple[tuple[str, 
     """
     root = _data_root(options)
     folder, _ = voc_folder(root, options.test_lists[0])
-    return read_voc(root, options.test_lists), read_classes(folder).similar
+    test = read_voc(root, options.test_lists, pixels_from=options.pixels_from)
+    return test, read_classes(folder).similar
 
 
 def _data_root(options: DataOptions) -> Path:
@@ -162,22 +166,38 @@ class DetectionTask(Task):
     def read(self, options: Options) -> Images:
         """Lists, annotations and the names of the image files."""
         from data.augment import Augmentation, eval_transform, train_transform
-        from data.detection import DetectionDataset
+        from data.detection import DetectionDataset, check_images
 
         seed, size = options.optimization.seed, options.data.input_size
         data, plain = read_run_data(options.data, seed), eval_transform(size)
         strength = Augmentation(min_visibility=options.data.min_visible)
         augment = train_transform(size, strength, seed) if options.data.augment else plain
-        return Images(
+        images = Images(
             DetectionDataset(data.train, augment),
-            DetectionDataset(data.validation, plain) if data.validation else None,
+            None if data.validation is None else DetectionDataset(data.validation, plain),
             DetectionDataset(data.test, plain),
             data.similar,
         )
+        for truth in (data.test, data.validation):
+            if truth is not None:  # a training image at fault is found in the first epoch
+                check_images(truth)
+        return images
 
     def describe(self, options: Options, data: Images) -> dict[str, Any]:
         """Classes and input size."""
         return {"classes": list(data.test.truth.classes), "input_size": options.data.input_size}
+
+    def checksums(self, data: Images) -> dict[str, str]:
+        """Of classes, names of images and annotations."""
+        assert data.train is not None
+        parts = {"training": data.train, "validation": data.validation, "test": data.test}
+        found = {"classes": checksum(data.train.truth.classes)}
+        for name, images in parts.items():
+            truth = images.truth if images else None
+            found[f"{name} images"] = checksum(truth.images if truth else ())
+            columns = (truth.image_index, truth.labels, truth.boxes, truth.difficult) if truth else ()
+            found[f"objects in {name} images"] = checksum(*columns)
+        return found
 
     def expected_hyper(self, options: Options) -> dict[str, Any]:
         """Classes and input size; the layers do not depend on the number of classes."""
@@ -316,7 +336,7 @@ class DetectionTask(Task):
         )
         diagnosis = write_report(
             found, images.truth, test.similar, report.out, name=report.name, provenance=report.facts,
-            sheet=options.evaluation.sheet,
+            sheet=options.evaluation.sheet, origin=report.origin,
         )  # fmt: skip
         print("\n".join(["", table([diagnosis]), "", *sentences([diagnosis]), ""]))
         files = {"scores": "scores.json", "detections": "detections", "diagnosis": "diagnosis"}

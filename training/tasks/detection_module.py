@@ -368,11 +368,12 @@ def write_report(
     name: str,
     provenance: dict[str, Any],
     sheet: int,
+    origin: Mapping[str, Any] | None = None,
 ) -> Diagnosis:
     """Write detections, ``scores.json`` and ``diagnosis/`` into a run's folder.
 
     The detections and the diagnosis are those of the first single pass; ``scores.json`` has every pass and
-    the averaged prediction.
+    the averaged prediction, after `origin`: the checkpoint that was scored, and its epoch.
 
     Returns
     -------
@@ -390,6 +391,7 @@ def write_report(
     write_coco_ground_truth(truth, folder / "ground_truth.json")
     scores = {
         "name": name,
+        **(origin or {}),
         "test_images": len(truth.images),
         "passes": len(diagnoses),
         "single_passes": summarize(diagnoses),

@@ -66,6 +66,11 @@ class DataOptions(OptionGroup):
         "Share of the training images that is held out for validation, chosen by --seed; 0: no validation.",
         HELD_OUT,
     )
+    pixels_from: int = option(
+        1,
+        "What the annotations call the first pixel: 1, as VOC does, or 0.",
+        Rule("0 or 1", lambda first: first in (0, 1)),
+    )
     input_size: int = option(
         448,
         "Side of the square that images are resized to, in pixels.",
@@ -174,6 +179,11 @@ class OptimizationOptions(OptionGroup):
         "ignores it.",
         AT_LEAST_1,
     )
+    checkpoint_every: int = option(
+        0,
+        "Steps from one checkpoint to the next within an epoch; 0: one at the end of each epoch.",
+        NOT_NEGATIVE,
+    )
     batch_size: int = option(16, "Images of one step, over all devices together.", AT_LEAST_1)
     learning_rate: float = option(
         0.001, "Learning rate at the start; it decays exponentially over the run.", POSITIVE
@@ -198,6 +208,7 @@ class OptimizationOptions(OptionGroup):
 class EvaluationOptions(OptionGroup):
     """How detections are made and scored."""
 
+    score: bool = option(True, "Whether the test images are scored at the end of the training.")
     validate_every: int = option(1, "Epochs from one validation to the next.", AT_LEAST_1)
     score_threshold: float = option(0.01, "Detections that score less are left out.", PROBABILITY)
     iou_threshold: float = option(

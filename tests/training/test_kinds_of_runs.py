@@ -1,0 +1,427 @@
+"""Faults found by trying to train as a new user would, and by force; a number is a kind of fault."""
+
+import contextlib
+import csv
+import errno
+import fcntl
+import io
+import json
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from data.detection import WARNED, read_image
+from data.records import InputError, InputWarning
+from data.shapes import write_shapes
+from detector import YOLO, resnet18
+from training import checkpoint
+from training.callbacks import Checkpoints
+from training.run_state import RunFolder
+from training.tasks.detection import DETECTION
+
+detection = pytest.mark.parametrize("small", ["detection"], indirect=True)
+classifier = pytest.mark.parametrize("small", ["classification"], indirect=True)
+pytestmark = pytest.mark.usefixtures("unscored")
+
+
+@pytest.fixture
+def run(small, tmp_path):
+    """A copy of a run of one step."""
+    shutil.copytree(small.plain, tmp_path / "run")
+    return RunFolder(tmp_path / "run")
+
+
+def damage(path: Path, kind: str) -> None:
+    content = bytearray(path.read_bytes())
+    if kind == "a bit":
+        content[len(content) // 2] ^= 1
+    path.write_bytes(content[: len(content) // 2] if kind == "cut short" else content)
+
+
+# Lost work
+
+
+@detection
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_kind_01_weights_that_are_not_finite_replace_no_checkpoint(small, tmp_path, at_step, value):
+    def spoil(module):  # after the forward pass of the epoch's last step
+        weight = next(module.model.parameters())
+        weight.register_hook(lambda gradient: torch.full_like(gradient, value))
+
+    at_step(5, spoil)
+    result = small("--out", tmp_path, "--validation", 0, "--batch-size", 5)
+    assert result.code == 3
+    assert result.err.startswith("error: the weights are not finite after step 6 (epoch 2): model.backbone.")
+    state = small.read(tmp_path / "checkpoints" / "last.ckpt")
+    assert state["global_step"] == 3
+    assert all(value.isfinite().all() for value in state["state_dict"].values())
+
+
+@classifier
+def test_kind_02_checkpoints_are_written_beside_their_place(small, tmp_path, monkeypatch):
+    """A TMPDIR without room must not matter."""
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", lambda *_, **__: pytest.fail("written to TMPDIR"))
+    assert small("--out", tmp_path / "run", "--max-steps", 1).code == 0
+
+
+@classifier
+@pytest.mark.parametrize("step", [0, 3])
+def test_kind_03_a_full_disk(small, tmp_path, monkeypatch, step):
+    original, saves = checkpoint.CheckpointFiles.save_checkpoint, []
+
+    class Full(io.FileIO):
+        def write(self, content):
+            super().write(content[:10])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def save(self, content, path, storage_options=None):
+        saves.append(path)
+        with monkeypatch.context() as patch:
+            if len(saves) > step / 3:
+                patch.setattr(Path, "open", lambda path, mode: Full(path, mode))
+            original(self, content, path)
+
+    monkeypatch.setattr(checkpoint.CheckpointFiles, "save_checkpoint", save)
+    result = small("--out", tmp_path)
+    folder = tmp_path / "checkpoints"
+    assert result.code == 1
+    assert result.err.count("\n") == 1
+    assert f"error: {folder}/.last.ckpt.part: No space left on device; make room; " in result.err
+    assert ("--resume goes on from" if step else "no checkpoint has been written yet") in result.err
+    assert {path.name for path in folder.iterdir()} == ({"last.ckpt", "best.ckpt"} if step else set())
+
+
+@detection
+def test_kind_04_one_run_in_a_folder(small, run):
+    descriptor = os.open(run.path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    for words in (("--resume", run.path), ("--out", run.path)):
+        result = small(*words, base=words[0] == "--out")
+        assert result.is_refused(run.path, "another process works in this folder")
+    os.close(descriptor)
+    assert small("--resume", run.path, "--max-steps", 2, base=False).code == 0
+
+
+@detection
+@pytest.mark.parametrize(
+    ("file", "before", "after", "named"),
+    [
+        ("classes.yaml", "[arrow, cross,", "[cross, arrow,", "classes"),
+        ("ImageSets/Main/train.txt", None, None, "training images"),
+        ("Annotations", "<xmin>", "<difficult>1</difficult><xmin>", "objects in training images"),
+    ],
+)
+def test_kind_05_a_run_is_resumed_with_the_same_data(
+    small, run, scenes, tmp_path, file, before, after, named
+):
+    root = tmp_path / "devkit"
+    shutil.copytree(scenes, root)
+    path = root / "VOCshapes" / file
+    if file == "Annotations":
+        names = (root / "VOCshapes/ImageSets/Main/train.txt").read_text().split()
+        files = [path / f"{name}.xml" for name in names]
+        path = next(file for file in files if "<difficult>0" in file.read_text())
+        before, after = "<difficult>0", "<difficult>1"
+    text = path.read_text()
+    path.write_text(text.partition("\n")[2] if before is None else text.replace(before, after, 1))
+    result = small("--resume", run.path, "--root", root, base=False)
+    assert result.is_refused("--resume: found other", named)
+
+
+@pytest.mark.parametrize("small", ["detection", "classification"], indirect=True)
+@pytest.mark.parametrize("kind", ["a bit", "cut short"])
+def test_kind_06_a_damaged_checkpoint(small, run, kind):
+    shutil.copy(run.last, run.previous)
+    damage(run.last, kind)
+    result = small("--resume", run.path, "--max-steps", 2, base=False)
+    assert result.code == 0, result.err
+    assert f"warning: {run.last}: found a" in result.err
+    assert "resuming from" in result.err
+    assert small.read(run.last)["global_step"] == 2
+    assert run.damaged.is_file()
+    for path in (run.last, run.previous):
+        damage(path, kind)
+    refused = small("--resume", run.path, base=False)
+    assert refused.is_refused(run.last, "the one before, previous.ckpt, is damaged too")
+    assert small("--evaluate", run.last, "--out", run.path / "e", base=False).is_refused(run.last)
+
+
+def test_kind_07_of_equal_scores_the_lower_loss_then_the_later_epoch(tmp_path):
+    saved = []
+
+    class Trainer:
+        callback_metrics, global_step = {}, 0
+
+        class fit_loop:  # noqa: N801
+            class epoch_loop:  # noqa: N801
+                class batch_progress:  # noqa: N801
+                    is_last_batch = True
+
+    callback = Checkpoints(RunFolder(tmp_path), "val/map")
+    callback._stop_if_asked = lambda trainer: None
+    callback._write = lambda *_: None
+    callback._place = lambda trainer, best: saved.append(best)
+    for score, loss in ((0, 3.0), (0, 2.0), (0, 2.5), (0, 2.0), (0.1, 9.0)):
+        callback.on_validation_end(Trainer, None)
+        Trainer.callback_metrics = {"val/map": torch.tensor(score), "val/loss": torch.tensor(loss)}
+        callback.on_train_epoch_end(Trainer, None)
+    assert saved == [True, True, False, True, True]
+
+
+@detection
+def test_kind_07_validation_images_without_objects_are_validated(small, scenes, tmp_path, monkeypatch):
+    from training.tasks import detection as task
+
+    read = task.read_run_data
+
+    def without(options, seed):
+        data = read(options, seed)
+        truth = data.validation
+        empty = type(truth)(truth.images, truth.classes, truth.sizes, [], [], [], files=truth.files)
+        return data._replace(validation=empty)
+
+    monkeypatch.setattr(task, "read_run_data", without)
+    result = small("--out", tmp_path, "--epochs", 1)
+    assert result.code == 0, result.err
+    assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
+
+
+@detection
+def test_kind_08_scores_name_the_checkpoint_and_its_epoch(small):
+    scores = json.loads((small.whole[0] / "scores.json").read_text())
+    best = small.read(small.whole[0] / "checkpoints" / "best.ckpt")
+    assert (scores["checkpoint"], scores["epoch"]) == ("checkpoints/best.ckpt", best["epoch"] + 1)
+
+
+# Wrong data
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_kind_09_exif_follows_the_size_that_is_annotated(tmp_path, orientation, recwarn):
+    pixels = np.zeros((40, 80, 3), np.uint8)
+    pixels[:8, :8] = 255  # the first corner, as stored
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    WARNED.clear()
+    stored = read_image(tmp_path / "a.png", (80, 40))
+    assert stored[:8, :8].min() == 255
+    assert len(recwarn) == (orientation == 3)  # cannot be known
+    if orientation in (6, 8):
+        shown = read_image(tmp_path / "a.png", (40, 80))
+        corner = shown[:8, -8:] if orientation == 6 else shown[-8:, :8]
+        assert shown.shape == (80, 40, 3)
+        assert corner.min() == 255
+        with pytest.raises(InputError, match="EXIF orientation"):
+            read_image(tmp_path / "a.png", (41, 80))
+        Image.fromarray(pixels[:, :40]).save(tmp_path / "square.png", exif=exif)
+        with pytest.warns(InputWarning, match="EXIF orientation"):
+            read_image(tmp_path / "square.png", (40, 40))
+
+
+BAD_BOXES = {
+    "inverted": [30.0, 5, 20, 40],
+    "upside down": [5.0, 30, 20, 20],
+    "nan": [5.0, float("nan"), 20, 20],
+    "inf": [5.0, 5, float("inf"), 20],
+    "fractions": [0.1, 0.1, 0.5, 0.9],
+}
+
+
+@pytest.mark.parametrize("box", BAD_BOXES.values(), ids=BAD_BOXES)
+def test_kind_10_boxes_that_cannot_be(box):
+    model = YOLO(resnet18(None, width=0.125), classes=3, grid=2, head_channels=8)
+    target = {"boxes": torch.tensor([box]), "labels": torch.tensor([1])}
+    with pytest.raises(ValueError, match=r"finite numbers|fractions of the image"):
+        model.loss(torch.zeros(1, 3, 64, 64), [target])
+
+
+@pytest.mark.parametrize(("scale", "warned"), [(1.0, True), (255.0, True), (-2.0, False), (4.0, False)])
+def test_kind_10_images_that_are_not_normalised(scale, warned):
+    model = YOLO(resnet18(None, width=0.125), classes=3, grid=2, head_channels=8).eval()
+    images = torch.rand(1, 3, 64, 64) * scale
+    expected = pytest.warns(UserWarning, match=r"detector.normalize") if warned else contextlib.nullcontext()
+    with expected:
+        model.predict(images)
+
+
+@detection
+def test_kind_11_nothing_to_train_on(small, scenes, tmp_path):
+    root = tmp_path / "devkit"
+    shutil.copytree(scenes, root)
+    for file in (root / "VOCshapes" / "Annotations").glob("train*.xml"):
+        file.write_text(file.read_text().replace("<difficult>0<", "<difficult>1<"))
+    result = small("--root", root, "--out", tmp_path / "out")
+    assert result.is_refused("--train shapes:train: found 16 images without an object", "objects to train on")
+    assert not (tmp_path / "out").exists()
+
+
+# Dead ends
+
+
+@detection
+def test_kind_12_pictures_of_other_names_and_boxes_from_0(small, tmp_path):
+    write_shapes(tmp_path, train=6, val=2, test=2, size=(64, 64))
+    tree = tmp_path / "VOCshapes"
+    first, second = (tree / "ImageSets/Main/train.txt").read_text().split()[:2]
+    (tree / "JPEGImages" / f"{first}.jpg").rename(tree / "JPEGImages" / f"{first}.JPEG")
+    (tree / "JPEGImages" / f"{second}.jpg").rename(tree / "JPEGImages" / "IMG 7.PNG")
+    annotation = tree / "Annotations" / f"{second}.xml"
+    text = annotation.read_text()
+    annotation.write_text(text.replace(f"{second}.jpg", "IMG 7.PNG"))
+    (tree / "classes.yaml").rename(tree / "classes.yml")
+    words = ("--root", tmp_path, "--batch-size", 2, "--max-steps", 1, "--validation", 0)
+    result = small("--out", tmp_path / "run", *words)
+    assert result.code == 0, result.err
+    objects = [file for file in annotation.parent.glob("train*.xml") if "<object>" in file.read_text()]
+    objects[0].write_text(re.sub(r"<xmin>\d+<", "<xmin>0<", objects[0].read_text(), count=1))
+    assert small("--out", tmp_path / "b", *words).is_refused(objects[0], "--pixels-from 0")
+    result = small("--out", tmp_path / "b", *words, "--pixels-from", 0)
+    assert result.code == 0, result.err
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("--lr", "--learning-rate"),
+        ("--batch", "--batch-size"),
+        ("--imgsz=640", "--input-size"),
+        ("--data-dir", "--root"),
+    ],
+)
+@detection
+def test_kind_13_names_that_other_programs_have(small, word, meant):
+    assert small(word).is_refused(f"here it is {meant}")
+
+
+@detection
+def test_kind_14_test_images_are_looked_at_before_training(small, scenes, tmp_path):
+    root = tmp_path / "devkit"
+    shutil.copytree(scenes, root)
+    image = next((root / "VOCshapes" / "JPEGImages").glob("val*.jpg"))
+    image.write_text("no image")
+    assert small("--root", root, "--out", tmp_path / "out").is_refused(image)
+    assert not (tmp_path / "out").exists()
+
+
+@classifier
+def test_kind_14_without_scoring(small, tmp_path):
+    result = small("--out", tmp_path, "--max-steps", 1, "--score", "false")
+    assert result.code == 0
+    assert f"the test images are not scored (--score false); --evaluate {tmp_path} does it" in result.out
+    assert not (tmp_path / "scores.json").exists()
+
+
+@detection
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("provenance.json", "[{"),
+        ("provenance.json", "{}"),
+        ("logs/csv/metrics.csv", "no,columns\n1,2\n"),
+        ("logs/csv/metrics.csv", "epoch,step\n0,x\n"),
+    ],
+)
+def test_kind_15_damaged_files_of_a_run(small, run, file, text):
+    (run.path / file).write_text(text)
+    assert small("--resume", run.path, "--max-steps", 2, base=False).is_refused(run.path / file)
+
+
+@detection
+@pytest.mark.parametrize(
+    ("error", "parts"),
+    [
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), ["--workers", "--resume"]),
+        (torch.OutOfMemoryError("CUDA out of memory"), ["--batch-size 4", "--input-size 64"]),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), ["--batch-size 4"]),
+        (
+            ValueError("Expected more than 1 value per channel when training"),
+            ["batch norm", "--batch-size 4"],
+        ),
+        (OSError(errno.EROFS, "Read-only file system", "x.csv"), ["x.csv: Read-only file system"]),
+        (RuntimeError("Connection closed by peer [127.0.0.1]:1"), ["another process of this run has ended"]),
+    ],
+)
+def test_kind_15_what_the_machine_does_is_one_line(small, run, at_step, error, parts):
+    def fail(module):
+        raise error
+
+    at_step(1, fail)
+    result = small("--resume", run.path, base=False)
+    assert result.code == 1
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1
+    assert all(part in result.err for part in [*parts, f"--resume goes on from {run.last}"]), result.err
+
+
+@pytest.mark.parametrize("small", ["classification"], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGHUP])
+def test_kind_15_other_signals_save_the_state_too(small, tmp_path, at_step, number):
+    at_step(1, lambda module: signal.raise_signal(number))
+    result = small("--out", tmp_path)
+    assert result.code == 128 + number
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert f"stopped by {number.name}; the state is kept in {last}" in result.err
+    assert small.read(last)["global_step"] == 2
+
+
+@detection
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_kind_15_a_signal_before_the_first_step_and_while_scoring(small, run, monkeypatch, number):
+    def stop(*arguments, **named):
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(type(DETECTION), "score", stop)
+    again = small("--evaluate", run.path, base=False)
+    assert (again.code, again.err) == (
+        128 + number,
+        f"stopped by {number.name}; --evaluate {run.last} scores it again\n",
+    )
+    whole = small("--resume", run.path, "--max-steps", 2, base=False)
+    assert whole.code == 128 + number
+    assert whole.err == (
+        f"stopped by {number.name}; the training is complete; --resume {run.path} scores it again\n"
+    )
+    monkeypatch.setattr(type(DETECTION), "read", stop)
+    result = small("--resume", run.path, base=False)
+    assert (result.code, result.err) == (128 + number, f"stopped by {number.name}; no step was done\n")
+
+
+def test_kind_16_a_backbone_that_gives_no_map():
+    with pytest.raises(ValueError, match=r"Linear has no out_channels; expected .*detector.resnet50"):
+        YOLO(nn.Linear(3, 3), classes=3, grid=2)
+
+
+# Within an epoch
+
+
+@pytest.mark.parametrize("small", ["classification"], indirect=True)
+def test_checkpoints_within_an_epoch(small, log_of, tmp_path, at_step, monkeypatch):
+    """Killed after any step, the run goes on from the last checkpoint, with no row of its log missing."""
+    kept = {}
+
+    def keep(module):
+        step = module.global_step
+        kept[step] = RunFolder(tmp_path / f"killed{step}")
+        shutil.copytree(tmp_path / "run", kept[step].path)
+
+    words = ("--checkpoint-every", 1, *small.shuffled)
+    with monkeypatch.context() as patch:
+        for step in (2, 5):
+            at_step(step, keep, patch)
+        assert small("--out", tmp_path / "run", *words).code == 0
+    assert log_of(tmp_path / "run") == log_of(small.whole[0])
+    for step, folder in kept.items():
+        assert small.read(folder.last)["global_step"] == step
+        with (folder.path / "logs/csv/metrics.csv").open() as file:
+            assert [int(row["step"]) for row in csv.DictReader(file) if row["loss"]] == list(range(step))
+        assert small("--resume", folder.path, base=False).code == 0
+        assert log_of(folder.path) == log_of(small.whole[0])
