@@ -1,7 +1,7 @@
 """Batches of images with one label each: of an array, made on the device, and of files, made by workers.
 
-An array's images (32×32) are augmented as in the paper: a random crop of the image with 4 black pixels of
-padding around it, and a mirror image half of the time (section 3.2, after He et al., arXiv:1512.03385). Files
+An array's images (32×32) are augmented as by He et al. (arXiv:1512.03385): a random crop of the image with 4
+black pixels of padding around it, and a mirror image half of the time. The paper states none. Files
 are augmented as in ImageNet training: a random part of the image, resized, perhaps mirrored (Szegedy et al.,
 arXiv:1409.4842; the defaults are torchvision's); for evaluation the shorter side is resized to 8/7 of the
 network's input, and the centre taken (256 and 224). Without a reduced JPEG the pixels are those of

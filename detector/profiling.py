@@ -772,7 +772,7 @@ def _scores_on(network: nn.Module, batches: Batches) -> Callable[[nn.Module], di
                     f"evaluate: found outputs and labels of {sizes}; expected (N, classes) and (N,), or a "
                     "function of the network that scores it"
                 )
-            found.append((logits.float().log_softmax(1).cpu(), labels.cpu()))
+            found.append((logits.double().log_softmax(1).cpu(), labels.cpu()))
         if not found:
             raise ValueError("evaluate: found no images; expected batches of images and labels")
         logits, labels = map(torch.cat, zip(*found, strict=True))

@@ -76,7 +76,7 @@ def receptive_field(dilation: int, blocks: int = 3) -> int:
 
 
 def covering_dilation(grid: int, blocks: int = 3) -> int:
-    """The smallest dilation, at least the paper's 2, whose receptive field covers a grid × grid map.
+    """The smallest dilation, at least 2, whose receptive field covers a grid × grid map.
 
     Examples
     --------
@@ -104,7 +104,7 @@ class YOLO(nn.Module):
     head_channels
         Width of the head.
     dilation
-        Of the head's bottlenecks. None: the paper's 2, or more where the head would not see the whole map.
+        Of the bottlenecks. None: 2, or more where the head would not see the whole map; the paper gives none.
     weights
         Of the parts of the loss.
 

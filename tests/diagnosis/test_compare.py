@@ -193,7 +193,8 @@ def test_draws_are_a_function_of_seed_and_replicate():
     assert resamples(5, range(2)).sum(axis=1).tolist() == [2, 3]
 
 
-def test_chunks_change_nothing(monkeypatch):
+@pytest.mark.parametrize("threads", [1, 5])
+def test_chunks_and_threads_change_nothing(monkeypatch, threads):
     class Mean:
         cells = 30
 
@@ -202,6 +203,7 @@ def test_chunks_change_nothing(monkeypatch):
 
     whole = resample([Mean()], 30, replicates=50)
     monkeypatch.setattr("diagnosis.resampling.CELLS_AT_ONCE", 100)
+    monkeypatch.setattr("diagnosis.resampling.os.cpu_count", lambda: threads)
     chunks = resample([Mean()], 30, replicates=50)
     np.testing.assert_array_equal(whole[0]["any/mean"], chunks[0]["any/mean"])
     # The standard error of a mean; without replacement it has n - 1.

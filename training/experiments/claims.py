@@ -16,7 +16,7 @@ from training.experiments.schema import Variant, architecture_label, modified_pe
 __all__ = ["CLAIMS", "Claim", "claims_table"]
 
 NEAR_POINTS = 3.0
-"""Ours, for what the paper calls similar without a number; the paper's own examples differ by less."""
+"""Our limit for what the paper calls similar without a number."""
 
 
 @dataclass(frozen=True)
