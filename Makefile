@@ -73,8 +73,6 @@ $(STAMP): requirements.lock requirements-reference.lock pyproject.toml
 	@$(INSTALL) --require-hashes -r requirements.lock
 	@$(INSTALL) --require-hashes --no-deps -r requirements-reference.lock
 	@$(INSTALL) --no-index --no-deps --no-build-isolation --editable .
-	@# On all cores here; by pip, or by each process of the tests for itself, it takes several times as long.
-	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 	@touch $@
 
 lint: $(STAMP)  ## style: ruff's rules and formatting
