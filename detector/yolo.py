@@ -226,7 +226,7 @@ class YOLO(nn.Module):
                         "x1, y1, x2, y2 with x1 <= x2 and y1 <= y2"
                     )
         sides = [target["boxes"] for target in targets if len(target["boxes"])]
-        if sides and sides[0].device.type == "cpu" and all(float(boxes.max()) <= 1 for boxes in sides):
+        if sides and sides[0].device.type == "cpu" and all(0 < float(boxes.max()) <= 1 for boxes in sides):
             raise ValueError(
                 "all boxes of the batch are at most 1 pixel; expected pixels, not fractions of the image: "
                 f"multiply them by {images.shape[3]} and {images.shape[2]}"
