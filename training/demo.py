@@ -28,7 +28,7 @@ from training.tasks.detection_options import Options
 
 __all__ = ["demo_options", "main"]
 
-IMAGES = {"train": 10000, "val": 300, "test": 500}
+IMAGES = {"train": 8000, "val": 300, "test": 500}
 SIDE = 64  # pixels
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from data.formats.classes import ClassList, write_classes
 from data.formats.files import write_text
+from data.formats.processes import over_processes, usable_cores
 from data.formats.voc import annotation_xml
 from data.records import InputError
 from data.shapes.scenes import LABELS, LARGE, VARIED, SceneStyle, draw_scene
@@ -28,6 +29,8 @@ TREE = "VOCshapes"
 MARKER = "shapes.json"
 DRAWING = 6  # to be raised when the pictures of a key change
 JPEG_QUALITY = 92
+FEW_SCENES = 200
+"""Up to so many are drawn in one process."""
 SMALLEST_SIDE = 48  # pixels: below, a tiny object has too few to be one
 
 SHAPE_SETS: dict[str, dict[str, Any]] = {
@@ -127,12 +130,17 @@ def _draw_tree(
     for folder in (annotations, lists, images):
         folder.mkdir(parents=True)
     names = {split: [f"{split}_{i:06d}" for i in range(count)] for split, count in counts.items()}
-    for split in counts:
-        for index, name in enumerate(names[split]):
-            scene = draw_scene(seed, split, index, size, style)
-            Image.fromarray(scene.image).save(images / f"{name}.jpg", quality=JPEG_QUALITY)
-            text = annotation_xml(TREE, f"{name}.jpg", size, scene.objects)
-            (annotations / f"{name}.xml").write_text(text, encoding="utf-8")
+
+    def draw(key: tuple[str, int]) -> None:
+        split, index = key
+        name = names[split][index]
+        scene = draw_scene(seed, split, index, size, style)
+        Image.fromarray(scene.image).save(images / f"{name}.jpg", quality=JPEG_QUALITY)
+        text = annotation_xml(TREE, f"{name}.jpg", size, scene.objects)
+        (annotations / f"{name}.xml").write_text(text, encoding="utf-8")
+
+    keys = [(split, index) for split, count in counts.items() for index in range(count)]
+    over_processes(draw, keys, usable_cores() if len(keys) > FEW_SCENES else 1)
     for split, members in {**names, "trainval": names["train"] + names["val"]}.items():
         write_text(lists / f"{split}.txt", "".join(f"{name}\n" for name in members))
     write_classes(tree, shapes_classes())

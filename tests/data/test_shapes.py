@@ -99,6 +99,11 @@ def test_scenes_of_large_objects(tmp_path, monkeypatch):
     assert len(read_voc_folder(other, "train").labels) > len(truth.labels), "drawn anew in the other style"
 
 
+def test_several_processes_draw_the_same(tree, tmp_path, monkeypatch):
+    monkeypatch.setattr("data.shapes.tree.FEW_SCENES", 0)
+    assert contents(write_shapes(tmp_path, train=6, val=3, test=4, size=SIZE, seed=7)) == contents(tree)
+
+
 def test_another_seed_and_split_give_other_images():
     images = [draw_scene(seed, split, 0, SIZE).image for seed in (0, 1) for split in ("train", "test")]
     for i, one in enumerate(images):
