@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         patch_shuffle,
         spatial_shuffle,
     )
+    from detector.trained import TrainedDetector, load
     from detector.yolo import YOLO
 
 __all__ = [
@@ -65,12 +66,14 @@ __all__ = [
     "ProfileRow",
     "ResNet",
     "SpatialShuffle",
+    "TrainedDetector",
     "WeightsError",
     "channel_shuffle",
     "compare",
     "evaluate",
     "list_changes",
     "list_layers",
+    "load",
     "load_weights",
     "modify_layers",
     "normalize",
@@ -92,7 +95,7 @@ if not TYPE_CHECKING:  # or a type checker would let any name pass
 
     def __getattr__(name: str) -> object:
         if name in __all__:
-            for module in ("shuffle", "networks", "layers", "intervene", "yolo", "profiling"):
+            for module in ("shuffle", "networks", "layers", "intervene", "yolo", "profiling", "trained"):
                 home = import_module(f"detector.{module}")
                 if name in home.__all__:
                     return globals().setdefault(name, getattr(home, name))
