@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         patch_shuffle,
         spatial_shuffle,
     )
+    from detector.trained import TrainedDetector, load
     from detector.yolo import YOLO
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "RowShuffle",
     "SpatialMean",
     "SpatialShuffle",
+    "TrainedDetector",
     "WeightsError",
     "block_shuffle",
     "channel_shuffle",
@@ -85,6 +87,7 @@ __all__ = [
     "joint_shuffle",
     "list_changes",
     "list_layers",
+    "load",
     "load_weights",
     "modify_layers",
     "normalize",
@@ -106,7 +109,7 @@ if not TYPE_CHECKING:  # or a type checker would let any name pass
 
     def __getattr__(name: str) -> object:
         if name in __all__:
-            for module in ("shuffle", "networks", "layers", "intervene", "yolo", "profiling"):
+            for module in ("shuffle", "networks", "layers", "intervene", "yolo", "profiling", "trained"):
                 home = import_module(f"detector.{module}")
                 if name in home.__all__:
                     return globals().setdefault(name, getattr(home, name))

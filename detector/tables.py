@@ -10,15 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 __all__ = [
-    "ARCHITECTURES",
-    "CONTROLS",
-    "METHODS",
-    "Architecture",
-    "Method",
-    "MethodRow",
-    "ShuffleMethod",
-    "patch_style",
-]
+    "ARCHITECTURES", "CONTROLS", "METHODS", "STRIDES", "Architecture", "Method", "MethodRow",
+    "ShuffleMethod", "cells_and_stride", "patch_style",
+]  # fmt: skip
 
 ShuffleMethod = Literal["spatial", "patch", "channel", "joint", "blocks", "rows", "columns", "mean"]
 """The methods of shuffle modules, for type checkers; options and figures read :data:`METHODS`."""
@@ -46,6 +40,39 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet152": Architecture("ResNet-152", is_backbone=True),
     "perceptron": Architecture("perceptron", has_layers=False),
 }
+
+
+STRIDES = (32, 16, 8)
+"""Output strides of the backbones, in input pixels per cell."""
+
+
+def cells_and_stride(input_size: int, cells: int | None = None) -> tuple[int, int]:
+    """The cells of a side of the detector's grid, and the output stride that gives them.
+
+    Parameters
+    ----------
+    input_size
+        Side of the images, in pixels.
+    cells
+        As wanted; None: those of the largest stride.
+
+    Raises
+    ------
+    ValueError
+        No stride gives so many.
+
+    Examples
+    --------
+    >>> cells_and_stride(448), cells_and_stride(448, 28)
+    ((14, 32), (28, 16))
+    """
+    grids = [math.ceil(input_size / stride) for stride in STRIDES]
+    wanted = grids[0] if cells is None else cells
+    if wanted not in grids:
+        raise ValueError(
+            f"found a grid of {cells}; expected {', '.join(map(str, grids[:-1]))} or {grids[-1]}"
+        )
+    return wanted, STRIDES[grids.index(wanted)]
 
 
 @dataclass(frozen=True)
