@@ -37,3 +37,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not at hand: {folder} is absent")
     return folder
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the scenes of ``python -m diagnosis --demo`` in it, which are drawn once."""
+    from diagnosis.demo import draw_scenes
+
+    folder = tmp_path_factory.mktemp("demo")
+    draw_scenes(folder)
+    return folder
