@@ -28,11 +28,12 @@ from detector import (
 from detector.intervene import fully_connected, needs_passes, shuffles
 from detector.layers import residual_blocks
 from detector.shuffle import EVALUATION_KEY, SHUFFLES, spatial_shuffle, stream_of
-from detector.tables import METHODS, Method, ShuffleMethod
+from detector.tables import CONTROLS, METHODS, Method, ShuffleMethod
 from tests.detector.helpers import changed_places, entering, is_reordered, on_meta, thin
 
 OPTIONS: dict[str, dict[str, Any]] = {"spatial": {}, "patch": {"patch": 3}, "channel": {}}
 each_shuffle = pytest.mark.parametrize("method", OPTIONS)
+RANDOM_CONTROLS: dict[str, dict[str, Any]] = {"joint": {}, "blocks": {"patch": 2}, "rows": {}, "columns": {}}
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "resnet18": (resnet18, 8),
     "resnet50": (resnet50, 16),
@@ -59,8 +60,11 @@ def inputs_of(network: nn.Module, modules: list[nn.Module], x: Tensor) -> list[T
 def test_one_table_has_every_method() -> None:
     assert tuple(METHODS) == get_args(Method)
     assert (
-        [name for name, row in METHODS.items() if row.draws] == list(SHUFFLES) == [*get_args(ShuffleMethod)]
+        [name for name, row in METHODS.items() if row.is_shuffle]
+        == list(SHUFFLES)
+        == [*get_args(ShuffleMethod)]
     )
+    assert [name for name, row in METHODS.items() if row.is_control] == list(CONTROLS)
 
 
 # ---------------------------------------------------------------- which layers, and where in them
@@ -164,9 +168,9 @@ def test_several_methods_in_one_network() -> None:
 # ---------------------------------------------------------------- what the layers see
 
 
-@each_shuffle
-def test_what_a_layer_of_vgg_sees(method: Any) -> None:
-    network = modify_layers(thin("vgg16"), method, layer=8, **OPTIONS[method])  # a 4×4 map after pooling
+@pytest.mark.parametrize(("method", "options"), (OPTIONS | RANDOM_CONTROLS).items())
+def test_what_a_layer_of_vgg_sees(method: Any, options: dict[str, Any]) -> None:
+    network = modify_layers(thin("vgg16"), method, layer=8, **options)  # a 4×4 map after pooling
     before, after = entering(network, "features.24", IMAGES)
     assert before.shape == (2, 16, 4, 4)
     assert is_reordered(before, after, 1 if method == "channel" else 2)
@@ -180,10 +184,38 @@ def test_what_a_layer_of_vgg_sees(method: Any) -> None:
         assert corner[0].equal(corner[1])
 
 
-@each_shuffle
+def test_means_in_place_of_order() -> None:
+    network = modify_layers(thin("resnet18"), "mean", layers=[2, 5])
+    assert not needs_passes(network)
+    for name in ("layer1.1.conv1", "layer1.1.conv2", "layer3.0.downsample.0"):
+        before, after = entering(network, name, IMAGES)
+        torch.testing.assert_close(after, before.mean((2, 3), keepdim=True).expand_as(before))
+    assert {str(change).split()[2] for change in list_changes(network)} == {"mean"}
+    vit = modify_layers(thin("vit"), "mean", layer=2, example=32)
+    before, after = entering(vit, "encoder.layers.encoder_layer_1.ln_1", IMAGES)
+    assert after[:, 0].equal(before[:, 0])  # the class token
+    torch.testing.assert_close(after[:, 1:], before[:, 1:].mean(1, keepdim=True).expand(-1, 16, -1))
+
+
+@pytest.mark.parametrize("method", ["rows", "columns", "blocks", "joint"])
+def test_tokens_are_moved_as_a_map(method: Any) -> None:
+    options = RANDOM_CONTROLS[method]
+    vit = modify_layers(thin("vit"), method, layer=2, example=32, **options)
+    before, after = (x[:, 1:] for x in entering(vit, "encoder.layers.encoder_layer_1.ln_1", IMAGES))
+    before, after = (x.movedim(-1, 1).unflatten(2, (4, 4)) for x in (before, after))
+    assert is_reordered(before, after)
+    size = {"rows": (1, 4), "columns": (4, 1), "blocks": (2, 2), "joint": (1, 1)}[method]
+    parts = [
+        sorted(p[0].flatten().tolist() for row in x[:, :1].split(size[0], 2) for p in row.split(size[1], 3))
+        for x in (before, after)
+    ]
+    assert parts[0] == parts[1]
+
+
+@pytest.mark.parametrize(("method", "options"), (OPTIONS | RANDOM_CONTROLS).items())
 @pytest.mark.parametrize("per_image", [False, True])
-def test_an_order_for_each_image(method: Any, per_image: bool) -> None:
-    network = modify_layers(thin("vgg16"), method, layer=8, per_image=per_image, **OPTIONS[method]).eval()
+def test_an_order_for_each_image(method: Any, options: dict[str, Any], per_image: bool) -> None:
+    network = modify_layers(thin("vgg16"), method, layer=8, per_image=per_image, **options).eval()
     _, after = entering(network, "features.24", IMAGES[:1].expand(3, -1, -1, -1))
     assert [after[0].equal(other) for other in after[1:]] == [not per_image] * 2
 
