@@ -593,7 +593,7 @@ def test_real_annotations(shared_data):
     test = truth.attributes["pose"][truth.image_index < 9963] != ""
     assert test.sum() == 14976, "pose is annotated in the test set, and only there"
     guard_test_set(root, truth.select([*range(5011), *range(9963, len(truth.images))]), ["2007:test"])
-    with pytest.raises(InputError, match="VOC2007.ImageSets.Main.test.txt"):
+    with pytest.raises(InputError, match=r"VOC2007.ImageSets.Main.test\.txt"):
         guard_test_set(root, truth, ["2007:test"])
 
 
