@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,8 +12,10 @@ from PIL import Image
 
 import detector
 from data.augment import eval_transform
+from data.formats import read_found, read_ground_truth
 from detector.networks import WeightsError
 from detector.trained import read_photograph, resize
+from training.predict import main as predict
 
 
 @pytest.fixture(scope="session")
@@ -172,3 +175,109 @@ def test_the_draws_of_a_shuffle_do_not_depend_on_the_batch(trained, photographs)
             torch.testing.assert_close(one["boxes"], other["boxes"], atol=1e-3, rtol=1e-4)
     other = trained.predict(photographs, 0.0001, seed=5)
     assert any(not torch.equal(a["boxes"], b["boxes"]) for a, b in zip(whole, other, strict=True))
+
+
+# ---------------------------------------------------------------- the command
+
+
+def write_video(path: Path, frames: int) -> Path:
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5, (64, 48))
+    for number in range(frames):
+        video.write(np.full((48, 64, 3), 20 * number, np.uint8))
+    video.release()
+    return path
+
+
+def test_predict_writes_what_the_diagnosis_reads(run, trained, scenes, photographs, within, tmp_path):
+    """Photographs of a folder, of every kind, and a damaged one that is named; the others go on."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for file in photographs[:3]:
+        shutil.copy(file, folder)
+    (folder / "cut.jpg").write_bytes(photographs[3].read_bytes()[:300])
+    (folder / "notes.txt").touch()
+    (folder / "._val_000000.jpg").write_bytes(b"what macOS leaves")
+    out = tmp_path / "out"
+    words = [run, folder, photographs[0], "--score", 0.0001, "--draw-score", 0.0002, "--batch-size", 2]
+    result = within(predict, [*words, "--out", out])
+    assert result.code == 1
+    assert f"warning: {folder / 'cut.jpg'}: found an image that cannot be decoded" in result.err
+    assert "error: 1 of 5 files could not be read" in result.err
+
+    content = json.loads((out / "predictions.json").read_text())
+    assert content["images"][0]["name"].endswith("/mine/val_000000")  # there are two of this name
+    assert [one["file"] for one in content["not_read"]] == [str(folder / "cut.jpg")]
+
+    result = within(predict, [*words[:2], *words[3:], "--out", out])  # the folder alone, over what is there
+    assert result.code == 1
+    expected = trained.predict(photographs[:3], 0.0001)
+    shown = json.loads((out / "predictions.json").read_text())["images"]
+    assert [image["name"] for image in shown] == [file.stem for file in photographs[:3]]
+    for image, one in zip(shown, expected, strict=True):
+        assert [found["name"] for found in image["detections"]] == one["names"]
+        boxes = np.array([found["box"] for found in image["detections"]])
+        np.testing.assert_allclose(boxes, one["boxes"], atol=2e-3)
+    truth = read_ground_truth(f"{scenes / 'VOCshapes'}:val")
+    found = [read_found(out / name, truth) for name in ("detections.json", "voc")]
+    for one in found:
+        assert len(one) == sum(len(one["scores"]) for one in expected)
+        assert {one.images[i] for i in one.image_index} <= {file.stem for file in photographs[:3]}
+    annotated = read_ground_truth(out / "annotations")
+    assert (annotated.classes, len(annotated.images)) == (trained.classes, 3)
+    assert len(annotated) == sum(int((one["scores"] >= 0.0002).sum()) for one in expected) > 0
+    pictures = sorted((out / "pictures").iterdir())
+    assert [file.name for file in pictures] == [file.name for file in photographs[:3]]
+    assert read_photograph(pictures[0]).shape == read_photograph(photographs[0]).shape
+
+
+def test_predict_on_a_video(run, within, tmp_path):
+    file, out = write_video(tmp_path / "clip.mp4", 5), tmp_path / "out"
+    words = (run, file, "--every", 2, "--score", 0.0001, "--draw-score", 0, "--out", out)
+    assert within(predict, words).code == 0
+    images = json.loads((out / "predictions.json").read_text())["images"]
+    assert [(image["name"], image["frame"]) for image in images] == [
+        (f"clip_{frame:06}", frame) for frame in (1, 3, 5)
+    ]
+    drawn = cv2.VideoCapture(str(out / "pictures" / "clip.mp4"))
+    assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    assert {path.stem for path in (out / "annotations").glob("*.xml")} == {image["name"] for image in images}
+    (tmp_path / "no.avi").write_bytes(b"no video" * 50)
+    result = within(predict, [run, tmp_path / "no.avi", "--out", out, "--write", "json"])
+    assert result.code == 1
+    assert "no frame that can be decoded" in result.err
+    assert json.loads((out / "predictions.json").read_text())["images"] == []
+    assert not (out / "pictures").exists()
+
+
+def test_names_that_formats_have_no_place_for(run, photographs, within, tmp_path):
+    names = ["a b.jpg", "日本.jpg", "x\ny.jpg", "<script>&.jpg", "0012.jpg", "q.jpg", "q.png"]
+    for name in names:
+        shutil.copy(photographs[0], tmp_path / name)
+    out = tmp_path / "out"
+    words = (run, *(tmp_path / name for name in names), "--score", 0.0001, "--draw-score", 0, "--out", out)
+    result = within(predict, words)
+    assert result.code == 0, result.err
+    assert "warning: no VOC text is written: image 'a b.jpg'" in result.err
+    truth = read_ground_truth(out / "annotations")
+    assert len(truth.images) == len(names)
+    rows = json.loads((out / "detections.json").read_text())
+    assert len({row["image_id"] for row in rows}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("nowhere", "{photo}"), ["nowhere", "no such file or folder"]),
+        (("{run}", "absent.jpg"), ["absent.jpg", "no such file or folder"]),
+        (("{run}", "{run}/detections"), ["a folder without photographs"]),
+        (("{run}", "{photo}", "--out", "{run}"), ["a folder that holds something else"]),
+        (("{run}", "{photo}", "--score", "2"), ["--score", "a number from 0 to 1"]),
+        (("{run}", "{photo}", "--write", "yolo"), ["--write", "some of pictures, json, voc, xml"]),
+        (("{run}", "{photo}", "--device", "quantum"), ["--device", "quantum"]),
+        (("{run}", "{photo}", "--conf", "0.5"), ["--conf", "--score"]),
+        (("{run}",), ["sources"]),
+    ],
+)
+def test_predict_refuses_what_cannot_be_meant(words, parts, run, photographs, within):
+    words = [word.format(run=run, photo=photographs[0]) for word in words]
+    assert within(predict, words).is_refused(*parts)
