@@ -4,6 +4,11 @@ One layer at a time is shuffled by :func:`detector.modify_layers`, the network i
 removed. The paper does this with networks that were trained with the shuffle (and, in Table 1, with the last
 layers of one that was not); here it is done with every layer of any network.
 
+A shuffled layer hands on maps that the network has never seen, so its score can fall although order does not
+matter. Controls separate the two: ``profile(network, loader, controls=True)`` also measures weaker and
+stronger changes of the same maps, and ``reestimate_batch_norm=train_loader`` gives batch norm the statistics
+of the shuffled maps.
+
 >>> import torch
 >>> from detector import vgg16
 >>> network = vgg16(10, width=0.1)
@@ -19,6 +24,7 @@ import csv
 import io
 import math
 import statistics
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -29,12 +35,13 @@ from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from detector.graph import Example, own_image_size
 from detector.intervene import check_unwrapped, modify_layers, needs_passes, shuffles, without_shuffles
 from detector.layers import FullyConnected, Layer, is_number, list_layers, nearest, select_layers
 from detector.shuffle import SHUFFLES
-from detector.tables import METHODS, ShuffleMethod
+from detector.tables import CONTROLS, METHODS, ShuffleMethod
 
 __all__ = [
     "BASELINE",
@@ -59,9 +66,11 @@ Network = TypeVar("Network", bound=nn.Module)
 Score = float | Tensor  # a number, or one for each image (N,)
 Evaluate = Callable[[Network], Score | Mapping[str, Score]]
 Batches = Iterable[tuple[Tensor, Tensor]]
+Images = Iterable[Tensor | Sequence[Tensor]]  # batches of images, alone or with something else behind them
 
 _SINGLE_MEASURE = "score"  # the name of the measure of an `evaluate` that returns just one number
 _NORMAL_QUANTILE = statistics.NormalDist().inv_cdf(0.975)  # of 95 % intervals
+_ESTIMATION = -1  # the number of the pass in which batch norm is re-estimated
 _OWN_DRAWS = 0x70726F66  # gives these passes other draws than training and other evaluations have
 
 
@@ -415,6 +424,8 @@ def profile(
     evaluate: Evaluate[Network] | Batches,
     *,
     methods: Sequence[ShuffleMethod] | None = None,
+    controls: bool = False,
+    reestimate_batch_norm: bool | Images = False,
     patches: Sequence[int] | None = None,
     layers: Iterable[int] | None = None,
     names: Iterable[str] | None = None,
@@ -443,10 +454,21 @@ def profile(
         order, of which the mean counts. It is called once for the baseline and `passes` times for each layer
         and method. It may call :func:`detector.seek_shuffles`: the draws still differ from pass to pass.
     methods
-        Some of ``"spatial"``, ``"patch"``, ``"channel"``. Default: all.
+        Some of ``"spatial"``, ``"patch"``, ``"channel"``, and of the controls. Default: these three.
+    controls
+        Add all controls to the methods: ``"joint"`` (one order of positions for all channels: what is at a
+        position stays together), ``"blocks"`` (blocks moved whole, their insides in order), ``"rows"`` and
+        ``"columns"`` (moved whole) and ``"mean"`` (each channel's mean in place of its positions, in one
+        pass as nothing is drawn). All leave each channel's mean as it is, and all but the last its values.
+    reestimate_batch_norm
+        Batches of images, such as of the training set, alone or followed by labels; or True: the images of
+        `evaluate`, if that is batches. Before each measurement, also of the baseline, the running statistics
+        of batch norm are estimated anew on them with the shuffle in place, as means over the batches; they
+        are restored afterwards, bit for bit. What is lost even so is not due to a shift of statistics.
     patches
-        Sides of the patches of ``"patch"``, in positions. One as large as a layer's map is the spatial
-        shuffle there, and measured as such, once. Default: 2, 4, 8 … up to the size of each map.
+        Sides of the patches of ``"patch"`` and of the blocks of ``"blocks"``, in positions. A patch as large
+        as a layer's map is the spatial shuffle there, and measured as such, once. Default: 2, 4, 8 … up to
+        the size of each map.
     layers
         Numbers of layers, counted from 1 at the input. Default: all but those that are averaged by GAP+FC or
         not run.
@@ -481,13 +503,24 @@ def profile(
         An unknown method, patch size or layer; a network that is compiled or wrapped; an `evaluate` that
         returns no number, or varying names; batches that are none, or come in another order each time. Errors
         of `evaluate` are passed on.
+
+    Warns
+    -----
+    UserWarning
+        `reestimate_batch_norm` for a network without running statistics of batch norm.
     """
     if methods is None:
-        methods = cast("list[ShuffleMethod]", list(SHUFFLES))
+        methods = [name for name in cast("list[ShuffleMethod]", list(SHUFFLES)) if name not in CONTROLS]
     _check_arguments(methods, patches, passes)
+    if controls:
+        methods = list(dict.fromkeys([*methods, *CONTROLS]))
     if layers is not None and names is not None:
         raise ValueError("names: found layers too; expected one of the two")
     check_unwrapped(network)
+    images: Images | None = None
+    if reestimate_batch_norm is not False:
+        images = cast("Images", evaluate if reestimate_batch_norm is True else reestimate_batch_norm)
+        _check_estimation(network, images)
     if not callable(evaluate):
         evaluate = _scores_on(network, evaluate)
     rows: dict[tuple[int, ProfileMethod, int | None], list[ProfileRow]] = {}
@@ -496,14 +529,18 @@ def profile(
     with _modes_restored(network):
         baseline = None
         if example is None and own_image_size(network) is None:
-            with without_shuffles(network), _first_input(network) as inputs:
+            with (
+                without_shuffles(network),
+                _estimated(network, images, seed),
+                _first_input(network) as inputs,
+            ):
                 baseline = _measure(network, evaluate, seed, 1)
             example = inputs[0][:1] if inputs else None
         plan = _plan(network, methods, patches, layers, names, cumulative, example)
 
         def is_measured(layer: Layer, variant: Variant) -> bool:
             found = rows.get((layer.number, *variant), [])
-            wanted = 1 if layer is _NO_LAYER else passes
+            wanted = _passes_of(variant[0], passes)
             return bool(found) and all(row.name == layer.name and row.passes == wanted for row in found)
 
         missing = [item for item in plan if not is_measured(*item[:2])]
@@ -520,9 +557,11 @@ def profile(
                         per_image=per_image,
                         example=example,
                     )
-                    values_of = _measure(network, evaluate, seed, passes)
+                if method == "none" and baseline:
+                    values_of = baseline
                 else:
-                    values_of = baseline or _measure(network, evaluate, seed, 1)
+                    with _estimated(network, images, seed):
+                        values_of = _measure(network, evaluate, seed, _passes_of(method, passes))
             size = (layer.channels, layer.height, layer.width)
             new = [
                 ProfileRow(layer.number, layer.name, layer.percent, *size, *variant, measure, *values)
@@ -535,6 +574,11 @@ def profile(
 
 
 _NO_LAYER = Layer(BASELINE, 0, 0, "", "", 0, 0, 0)  # for the baseline
+
+
+def _passes_of(method: ProfileMethod, passes: int) -> int:
+    """How often a method is measured: once where nothing is drawn."""
+    return passes if method != "none" and SHUFFLES[method].draws else 1
 
 
 def _check_arguments(methods: Sequence[str], patches: Sequence[int] | None, passes: int) -> None:
@@ -792,6 +836,67 @@ def _scores_on(network: nn.Module, batches: Batches) -> Callable[[nn.Module], di
         return {"accuracy": (shuffled.argmax(1) == labels).double(), "kl": divergence}
 
     return score
+
+
+def _batch_norms(network: nn.Module) -> list[_BatchNorm]:
+    """Those with running statistics."""
+    return [
+        module
+        for module in network.modules()
+        if isinstance(module, _BatchNorm)
+        and module.running_mean is not None
+        and module.num_batches_tracked is not None
+    ]
+
+
+def _check_estimation(network: nn.Module, images: Any) -> None:
+    if not isinstance(images, Iterable) or isinstance(images, Tensor) or iter(images) is images:
+        raise ValueError(
+            f"reestimate_batch_norm: found {type(images).__name__}; expected batches of images that can be "
+            "read several times, as a DataLoader or a list; or True, if the network is scored on such"
+        )
+    if not _batch_norms(network):
+        warnings.warn(
+            f"reestimate_batch_norm: found {type(network).__name__} without running statistics of batch "
+            "norm; the profile is the same as without",
+            stacklevel=3,
+        )
+
+
+@contextmanager
+def _estimated(network: nn.Module, images: Images | None, seed: int) -> Iterator[None]:
+    """Estimate running statistics of batch norm anew on images, if given; restore the former ones."""
+    norms = [] if images is None else _batch_norms(network)
+    before = [
+        (norm, norm.momentum, [(buffer, buffer.clone()) for buffer in norm.buffers(recurse=False)])
+        for norm in norms
+    ]
+    network.eval()
+    try:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over all batches
+            norm.train()
+        if norms and images is not None:
+            device = next((value.device for value in network.parameters()), torch.device("cpu"))
+            with torch.no_grad(), _draws_of_pass(network, seed, _ESTIMATION):
+                for batch in images:
+                    first = batch[0] if isinstance(batch, tuple | list) and batch else batch
+                    if not isinstance(first, Tensor):
+                        raise ValueError(
+                            f"reestimate_batch_norm: found a batch of {type(batch).__name__}; expected "
+                            "images, alone or first in a tuple"
+                        )
+                    network(first.to(device))
+            if not any(norm.num_batches_tracked for norm in norms):
+                raise ValueError("reestimate_batch_norm: found no images; expected batches of images")
+        network.eval()
+        yield
+    finally:
+        for norm, momentum, buffers in before:
+            norm.momentum = momentum
+            for buffer, values in buffers:
+                buffer.copy_(values)
 
 
 @contextmanager

@@ -477,6 +477,101 @@ def test_a_cumulative_profile_shuffles_all_layers_from_there_on() -> None:
     assert profile(small, spread, methods=["spatial"], passes=1, example=3, cumulative=True).layers == (1,)
 
 
+def test_controls_of_networks_whose_need_is_known() -> None:
+    labels = torch.arange(IMAGES) % CLASSES
+    images = torch.zeros(IMAGES, CLASSES, SIDE, SIDE, dtype=torch.double)
+    images[torch.arange(IMAGES), :, labels, 3] = 1  # the class is the row of the bright position
+    evaluate = accuracy_on(images, labels)
+    options: Any = {"layers": [1], "controls": True, "methods": ["spatial"], "patches": [2], "passes": 6}
+    needy: Any = profile(Plain(lambda x: x.sum((1, 3))), evaluate, **options)
+    assert [row.method for row in needy.rows] == [
+        *("none", "blocks", "spatial", "joint", "rows", "columns", "mean")
+    ]
+    assert needy.at(1, "columns").values == (1.0,) * 6
+    assert max(needy.at(1, method).mean for method in ("joint", "rows", "mean")) < 0.5
+    assert 0.125 <= needy.at(1, "blocks", 2).mean < 1
+    assert (needy.at(1, "mean").passes, needy.at(1, "joint").passes) == (1, 6)
+    # Who compares channels at each position needs them together, wherever that is.
+    images = torch.zeros(IMAGES, CLASSES, SIDE, SIDE, dtype=torch.double)
+    images[torch.arange(IMAGES), 0, labels, labels] = images[torch.arange(IMAGES), 1, labels, 4] = 1
+    together = Plain(lambda x: torch.stack([(x[:, 0] * x[:, 1]).sum((1, 2)), x[:, 0].sum((1, 2)) / 2], 1))
+    found: Any = profile(together, accuracy_on(images, (labels != 4).long()), **options)
+    assert found.at(1, "joint").values == (1.0,) * 6
+    assert found.at(1, "spatial").mean < 1
+    default = profile(together, evaluate, layers=[1], passes=1)
+    assert {row.method for row in default.rows} == {"none", "patch", "spatial", "channel"}
+
+
+class Normalized(nn.Module):
+    """A convolution that compares neighbours, and batch norm of what it finds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.edges = nn.Conv2d(1, 2, (1, 3), padding=(0, 1), padding_mode="circular", bias=False)
+        self.edges.weight.data = torch.tensor([[[[-1.0, 1, 0]]], [[[0.0, 1, 0]]]])
+        self.norm = nn.BatchNorm2d(2)
+        self.image_size = SIDE
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.edges(images)).square().mean((2, 3))  # type: ignore[no-any-return]
+
+
+def test_batch_norm_is_estimated_anew_under_the_shuffle() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(20, 1, SIDE, SIDE).cumsum(3)  # neighbours are alike
+    network = Normalized().train()
+    for _ in range(50):
+        network(images)
+    before = trace(network)
+    batches = [(images[:10], torch.zeros(10)), images[10:]]
+
+    @torch.no_grad()
+    def squares(network: nn.Module) -> float:
+        return network(images)[:, 0].mean().item()  # type: ignore[no-any-return]
+
+    options: Any = {"methods": ["spatial"], "passes": 3}
+    plain: Any = profile(network, squares, **options)
+    again: Any = profile(network, squares, **options, reestimate_batch_norm=batches)
+    assert trace(network) == before
+    assert plain.baseline().mean == pytest.approx(again.baseline().mean, rel=0.05)
+    assert plain.at(1, "spatial").mean > 3  # neighbours differ more than batch norm has ever seen
+    assert again.at(1, "spatial").mean == pytest.approx(1, abs=0.2)
+    assert again == profile(network, squares, **options, reestimate_batch_norm=batches)
+    labelled = [(images, torch.zeros(20, dtype=torch.long))]
+    found: Any = profile(network, labelled, **options, reestimate_batch_norm=True)
+    assert found == profile(network, labelled, **options, reestimate_batch_norm=labelled)
+    assert (found.measures, trace(network)) == (("accuracy", "kl"), before)
+
+
+def test_images_that_batch_norm_cannot_be_estimated_on() -> None:
+    def broken() -> Any:
+        yield PICTURES
+        raise OSError("the disk is full")
+
+    class Broken(list[Any]):
+        def __iter__(self) -> Any:
+            return broken()
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
+    before = trace(network)
+    for images, error, message in (
+        (True, ValueError, "found function; expected batches"),
+        (PICTURES, ValueError, "found Tensor; expected batches"),
+        (broken(), ValueError, "found generator; expected batches"),
+        ([], ValueError, "found no images"),
+        ([{"images": PICTURES}], ValueError, "found a batch of dict"),
+        (Broken(), OSError, "full"),
+    ):
+        with pytest.raises(error, match=message):
+            profile(network, spread, passes=1, methods=["spatial"], reestimate_batch_norm=images)
+        assert trace(network) == before
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3))
+    with pytest.warns(
+        UserWarning, match="found Sequential without running statistics of batch norm; the prof"
+    ):
+        profile(plain, spread, passes=1, methods=["spatial"], reestimate_batch_norm=[PICTURES])
+
+
 def test_layers_by_name() -> None:
     network = thin("resnet18")
     options: Any = {"methods": ["spatial"], "passes": 2}
