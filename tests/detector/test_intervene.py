@@ -1,10 +1,7 @@
 """Taking information away from chosen layers: each method does what it says, and only where it says so."""
 
 import copy
-import multiprocessing
-import os
 import pickle
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -637,38 +634,22 @@ def test_compiled_as_one_graph_and_switched_at_run_time() -> None:
             modify_layers(wrapped, "spatial", last=1)
 
 
-def train_in_one_of_two(rank: int, folder: Path) -> None:
-    """One process of two that train together; saves what its first shuffle did and its gradients."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
-    network = modify_layers(thin("vgg16"), "spatial", last=2)
-    wrapped = nn.parallel.DistributedDataParallel(network)
-    seen: list[tuple[Tensor, Tensor]] = []
-    first = next(shuffles(network))
-    first.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
-    for step in (1, 2):
-        seek_shuffles(wrapped, 0, step)
-        wrapped(IMAGES).sum().backward()
-    gradients = [parameter.grad for parameter in network.parameters()]
-    torch.save({"seen": seen, "gradients": gradients}, folder / f"rank{rank}.pt")
-    while not (folder / f"rank{1 - rank}.pt").exists():
-        time.sleep(0.01)
-    os._exit(0)  # without taking the process group apart, which can hang in a fork
+def test_processes_draw_for_themselves_and_share_their_gradients(
+    in_two_processes: Callable[..., None], tmp_path: Path
+) -> None:
+    def train(rank: int) -> None:
+        network = modify_layers(thin("vgg16"), "spatial", last=2)
+        wrapped = nn.parallel.DistributedDataParallel(network)
+        seen: list[tuple[Tensor, Tensor]] = []
+        first = next(shuffles(network))
+        first.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
+        for step in (1, 2):
+            seek_shuffles(wrapped, 0, step)
+            wrapped(IMAGES).sum().backward()
+        gradients = [parameter.grad for parameter in network.parameters()]
+        torch.save({"seen": seen, "gradients": gradients}, tmp_path / f"rank{rank}.pt")
 
-
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork()")
-def test_processes_draw_for_themselves_and_share_their_gradients(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")  # a new interpreter would import torch for seconds
-    children = [context.Process(target=train_in_one_of_two, args=(rank, tmp_path)) for rank in (0, 1)]
-    try:
-        for child in children:
-            child.start()
-        for child in children:
-            child.join(timeout=300)
-        assert [child.exitcode for child in children] == [0, 0]
-    finally:
-        for child in children:
-            child.kill()
+    in_two_processes(train)
     first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
     for (given, shuffled), (same, other) in zip(first["seen"], second["seen"], strict=True):
         assert given.equal(same)  # the same images and weights …
