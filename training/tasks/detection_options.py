@@ -138,7 +138,8 @@ class ModelOptions(OptionGroup):
     shuffle_method: ShuffleMethod = field(
         default="spatial",
         metadata=described(
-            "What the shuffle permutes.", names=lambda: (name for name, row in METHODS.items() if row.draws)
+            "What the shuffle permutes.",
+            names=lambda: (name for name, row in METHODS.items() if row.is_shuffle),
         ),
     )
     patch: int | None = option(
