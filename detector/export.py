@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +17,6 @@ from torchvision.ops import nms as plain_nms
 from detector.grid import decode, split_outputs
 from detector.networks import IMAGENET_MEAN, IMAGENET_STD
 from detector.shuffle import Shuffle
-
-if TYPE_CHECKING:
-    from detector.trained import TrainedDetector
 
 __all__ = ["TOLERANCE", "ExportError", "export"]
 
@@ -136,7 +133,7 @@ class Exported(nn.Module):
 
 
 def export(
-    trained: TrainedDetector,
+    trained: Any,
     path: str | Path,
     *,
     nms: bool = False,
@@ -154,7 +151,7 @@ def export(
     Parameters
     ----------
     trained
-        As of :func:`detector.load`.
+        A :class:`~detector.trained.TrainedDetector`, as of :func:`detector.load`.
     path
         Its ending says the format.
     nms
@@ -217,7 +214,7 @@ def _run(session: Any, images: Tensor) -> list[Tensor]:
     return [torch.from_numpy(output) for output in session.run(None, {"images": images.numpy()})]
 
 
-def _metadata(trained: TrainedDetector, seed: int, nms: tuple[float, float, int] | None) -> dict[str, Any]:
+def _metadata(trained: Any, seed: int, nms: tuple[float, float, int] | None) -> dict[str, Any]:
     shuffled = trained.model.get("shuffle", "none") != "none"
     return {
         "classes": list(trained.classes),
