@@ -15,6 +15,7 @@ from PIL import Image
 from data.records import InputError
 from diagnosis import options, progress, provenance, write_results
 from diagnosis.__main__ import main
+from diagnosis.demo import can_open, read_demo
 
 XML = """<annotation><size><width>100</width><height>80</height><depth>3</depth></size>
 <object><name>{name}</name><difficult>0</difficult><truncated>0</truncated><pose>Left</pose>
@@ -418,3 +419,47 @@ def test_as_a_module(root, voc):
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: --top")
+
+
+def test_the_demo_diagnoses_the_detections_that_come_with_the_package(demo_folder, capsys, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setenv("DISPLAY", ":0")
+    words = ["--demo", "--replicates", "0", "--out", str(demo_folder)]
+    assert main([*words, "--no-figures"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"The numbers: {demo_folder / 'diagnosis.json'}")
+    numbers = json.loads((demo_folder / "diagnosis.json").read_text())
+    plain, shuffled = (one["breakdown"]["mean_over_classes"] for one in numbers["detectors"])
+    assert plain["localization"] < 0.01  # the paper's finding: what is seen stays, where it is gets lost
+    assert shuffled["localization"] > 0.3
+    assert plain["similar"] == pytest.approx(shuffled["similar"], abs=0.03)
+    assert numbers["provenance"]["command"].startswith("python -m diagnosis --demo --replicates 0")
+    assert opened == []  # there is no page, and nobody at a terminal
+
+
+@pytest.mark.parametrize(
+    ("terminal", "display", "opens"), [(True, ":0", True), (True, "", False), (False, ":0", False)]
+)
+def test_the_demo_opens_its_page_only_for_somebody_with_a_screen(monkeypatch, terminal, display, opens):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(sys, "stdout", type("Stream", (io.StringIO,), {"isatty": lambda _: terminal})())
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", display)
+    assert can_open() is opens
+
+
+@pytest.mark.parametrize("option", ["--ground-truth", "--detections", "--images=x"])
+def test_the_demo_takes_no_other_data(option, capsys):
+    assert main(["--demo", option, "somewhere"]) == 2
+    name = option.split("=")[0]
+    assert capsys.readouterr().err == (
+        f"error: --demo: found {name} as well; expected one of them: the demo has data of its own\n"
+    )
+
+
+def test_the_demo_in_python_has_the_same_data(demo_folder):
+    truth, baseline, shuffled, similar = read_demo(demo_folder)
+    assert (len(truth.images), len(truth.classes)) == (160, 8)
+    assert (len(baseline), len(shuffled)) == (323, 577)
+    assert ["cross", "star"] in similar

@@ -20,7 +20,7 @@ from training.tasks.detection_options import DataOptions, ModelOptions, Options
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from data.detection import Batch, DetectionDataset, EpochLoader
     from detector import YOLO
@@ -102,19 +102,16 @@ def _data_root(options: DataOptions) -> Path:
     return root
 
 
-def _load_head(head: nn.Module, checkpoint: str | Path) -> None:
-    """Load the head's weights of a detector's checkpoint; print which do not fit and begin anew."""
-    from detector.networks import load_weights
-
+def _load_head(head: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
+    """Load the head's weights of a detector's state dict; print which do not fit and begin anew."""
     prefix = "model.head."
-    state = load_weights(checkpoint)
     found = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     own = head.state_dict()
     fitting = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}
     head.load_state_dict(fitting, strict=False)
     new = [name for name in own if name not in fitting]
     if found and new and is_global_zero():
-        print(f"--weights {checkpoint}: the head's {', '.join(new)} do not fit and start anew", flush=True)
+        print(f"--weights {source}: the head's {', '.join(new)} do not fit and start anew", flush=True)
 
 
 class Images(NamedTuple):
@@ -205,37 +202,26 @@ class DetectionTask(Task):
 
     def build(self, options: ModelOptions, hyper: Mapping[str, Any]) -> YOLO:
         """The detector, with its shuffle."""
-        from detector import YOLO, WeightsError, shuffle_layers
-        from detector.networks import resnet
+        from detector import WeightsError
+        from detector.networks import LoadedWeights, load_weights
+        from detector.trained import build_detector
         from training.checkpoint import weights_error
 
-        stride = options.stride(hyper["input_size"])
         weights: str | Path = options.weights
         if Path(weights).is_dir():
             weights = RunFolder(Path(weights)).best_or_last
         try:
-            backbone = resnet(options.arch, None, output_stride=stride, weights=weights, width=options.width)
+            state = load_weights(weights) if Path(weights).suffix == ".ckpt" else None
+            start = weights if state is None else LoadedWeights(state, str(weights))
+            classes, size = len(hyper["classes"]), hyper["input_size"]
+            detector = build_detector(vars(options), classes, size, weights=start)
         except WeightsError as error:
             raise weights_error(error, options.arch) from error
-        if options.shuffle != "none":
-            layer: Any = "last" if options.shuffle == "last" else int(options.shuffle)
-            method, shortcut = options.shuffle_method, options.shuffle_shortcut
-            size = hyper["input_size"]
-            try:
-                shuffle_layers(backbone, layer, method, patch=options.patch, shortcut=shortcut, example=size)
-            except ValueError as error:
-                expected = f"a layer of {options.arch}: {error}"
-                raise InputError("--shuffle", options.shuffle, expected) from error
-        cells = options.cells(hyper["input_size"])
-        detector = YOLO(
-            backbone,
-            len(hyper["classes"]),
-            cells,
-            options.boxes_per_cell,
-            head_channels=options.head_channels,
-        )
-        if Path(weights).suffix == ".ckpt":
-            _load_head(detector.head, weights)
+        except ValueError as error:
+            expected = f"a layer of {options.arch}: {error}"
+            raise InputError("--shuffle", options.shuffle, expected) from error
+        if state is not None:
+            _load_head(detector.head, state, Path(weights))
         return detector
 
     def module(

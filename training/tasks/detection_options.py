@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from detector.tables import ARCHITECTURES, METHODS, ShuffleMethod
+from data.records import InputError
+from detector.tables import ARCHITECTURES, METHODS, ShuffleMethod, cells_and_stride
 from training.options import (
     AT_LEAST_1,
     FINITE,
@@ -30,8 +30,6 @@ __all__ = ["DataOptions", "EvaluationOptions", "ModelOptions", "OptimizationOpti
 
 VOC_TRAIN, VOC_TEST = ["2007:trainval", "2012:trainval"], ["2007:test"]
 SHAPES_TRAIN, SHAPES_TEST = ["shapes:trainval"], ["shapes:test"]
-STRIDES = (32, 16, 8)
-"""Output strides that the backbones support, in input pixels per cell."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,8 @@ class ModelOptions(OptionGroup):
     shuffle_method: ShuffleMethod = field(
         default="spatial",
         metadata=described(
-            "What the shuffle permutes.", names=lambda: (name for name, row in METHODS.items() if row.draws)
+            "What the shuffle permutes.",
+            names=lambda: (name for name, row in METHODS.items() if row.is_shuffle),
         ),
     )
     patch: int | None = option(
@@ -155,17 +154,13 @@ class ModelOptions(OptionGroup):
         super().check()
         check_patch("shuffle_method", self.shuffle_method, self.patch)
 
-    def cells(self, input_size: int) -> int:
-        """S for an input size."""
-        return math.ceil(input_size / STRIDES[0]) if self.grid is None else self.grid
-
-    def stride(self, input_size: int) -> int:
-        """Input pixels per cell; InputError for a grid that no output stride gives."""
-        grids = [math.ceil(input_size / stride) for stride in STRIDES]
-        cells = self.cells(input_size)
-        expected = f"{', '.join(map(str, grids[:-1]))} or {grids[-1]} for --input-size {input_size}"
-        require(cells in grids, "grid", self.grid, expected)
-        return STRIDES[grids.index(cells)]
+    def check_grid(self, input_size: int) -> None:
+        """Raise InputError for a grid that no output stride gives."""
+        try:
+            cells_and_stride(input_size, self.grid)
+        except ValueError as error:
+            expected = f"{str(error).partition('; expected ')[2]} for --input-size {input_size}"
+            raise InputError("--grid", repr(self.grid), expected) from None
 
 
 @dataclass(frozen=True)
@@ -247,4 +242,4 @@ class Options(OptionGroups):
     def check(self) -> None:
         """Raise InputError for invalid values and combinations."""
         super().check()
-        self.model.stride(self.data.input_size)
+        self.model.check_grid(self.data.input_size)
