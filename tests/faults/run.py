@@ -36,7 +36,7 @@ import torch
 
 from data import classification as images
 from data.shapes import write_shapes
-from training.checkpoint import check_sum
+from detector.networks import check_sum
 from training.module import TrainingModule
 from training.run_state import RunFolder
 from training.tasks import classification, detection, detection_module
