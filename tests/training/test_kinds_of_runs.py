@@ -100,6 +100,16 @@ def test_kind_03_a_full_disk(small, tmp_path, monkeypatch, step):
 
 
 @detection
+def test_what_a_killed_process_has_half_written_is_removed(small, run):
+    left = [run.path / name for name in (".config.yaml.7.part", "detections/.a.txt.7.part", "mine.part")]
+    left[1].parent.mkdir(exist_ok=True)
+    for file in left:
+        file.touch()
+    assert small("--resume", run.path, "--max-steps", 2, base=False).code == 0
+    assert [file.exists() for file in left] == [False, False, True]
+
+
+@detection
 def test_kind_04_one_run_in_a_folder(small, run):
     descriptor = os.open(run.path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
