@@ -126,6 +126,12 @@ class TrainedDetector:
         self.network.to(device)
         return self
 
+    def export(self, path: str | Path, **options: Any) -> Path:
+        """Write the detector as ONNX or a program of torch.export; see :func:`detector.export.export`."""
+        from detector.export import export
+
+        return export(self, path, **options)
+
     def predict(
         self,
         images: Photograph | Sequence[Photograph],

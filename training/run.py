@@ -21,7 +21,7 @@ from data.formats.files import write_text
 from training.checkpoint import load_state, load_trained, read_checkpoint
 from training.options import check_batch_size
 from training.provenance import provenance
-from training.run_state import RunState, interrupted_state, locked, make_folder
+from training.run_state import RunFolder, RunState, interrupted_state, locked, make_folder
 from training.task import Report, Task
 from training.trainer import as_input_error, make_device, make_trainer, one_line_errors, settled
 
@@ -92,7 +92,9 @@ def train(task: Task, options: Any, out: Path, *, resume: Path | None = None, na
     options.check()
     with ExitStack() as stack:
         if out.is_dir():
+            make_folder(out)  # refused here where it cannot be written to
             stack.enter_context(locked(out))
+        stack.enter_context(one_line_errors(options, RunFolder(out)))
         return _train(task, options, out, resume, name, stack)
 
 
@@ -145,7 +147,7 @@ def _train(
     if trainer.is_global_zero:
         state.record(options, facts)
         print(f"{out}: {task.announce(network, options, data)}", flush=True)
-    with as_input_error(), one_line_errors(options, state.folder):
+    with as_input_error():
         trainer.fit(module, datamodule=Loaders(task, options, data), ckpt_path=resume, weights_only=True)
     if not trainer.is_global_zero:
         return None
@@ -164,8 +166,10 @@ def _train(
     test = task.read_test(options, hyper, checkpoint, data)
     origin = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": epochs}
     report = Report(out, name or out.resolve().name, facts, origin)
-    done = f"the training is complete; --resume {out} scores it again"
-    with one_line_errors(options, state.folder), interrupted_state(done):
+    done = (
+        f"the training is complete, the state is kept in {state.folder.last}; --resume {out} scores it again"
+    )
+    with interrupted_state(done):
         return task.score(network, options, hyper, test, report, trainer.strategy.root_device)
 
 
@@ -202,15 +206,20 @@ def evaluate(
     """
     options = options.resolved()
     options = replace(options, machine=settled(options.machine))
-    trained = load_trained(task, checkpoint, changes)
-    for group in (options.data, options.evaluation, options.machine):
-        group.check()
-    test = task.read_test(options, trained.hyper, checkpoint, None)
-    make_folder(out)
-    facts = provenance(**task.test_facts(options, test), checkpoint=str(checkpoint), changed=dict(changes))
-    write_text(out / "provenance.json", json.dumps([facts], indent=1))
-    origin = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": trained.hyper.get("epoch")}
-    report = Report(out, name or out.resolve().name, facts, origin)
-    again = f"--evaluate {checkpoint} scores it again"
-    with locked(out), one_line_errors(options, None), interrupted_state(again):
-        return task.score(trained.network, options, trained.hyper, test, report, make_device(options.machine))
+    with one_line_errors(options, None):
+        trained = load_trained(task, checkpoint, changes)
+        for group in (options.data, options.evaluation, options.machine):
+            group.check()
+        test = task.read_test(options, trained.hyper, checkpoint, None)
+        make_folder(out)
+        facts = provenance(
+            **task.test_facts(options, test), checkpoint=str(checkpoint), changed=dict(changes)
+        )
+        write_text(out / "provenance.json", json.dumps([facts], indent=1))
+        origin = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": trained.hyper.get("epoch")}
+        report = Report(out, name or out.resolve().name, facts, origin)
+        again = f"--evaluate {checkpoint} scores it again"
+        with locked(out), interrupted_state(again):
+            return task.score(
+                trained.network, options, trained.hyper, test, report, make_device(options.machine)
+            )

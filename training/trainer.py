@@ -6,6 +6,7 @@ import csv
 import errno
 import importlib.util
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -33,7 +34,11 @@ __all__ = [
 
 HALF_PRECISIONS = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
-
+OUT_OF_MEMORY = re.compile(
+    "can't allocate memory|Cannot allocate memory|bad_alloc|can't start new thread|"
+    "could not create a primitive"
+)
+"""In the errors of PyTorch, the system, C++, Python and oneDNN where memory is short."""
 COMPILED_FROM_PIXELS = {"cpu": 1e10, "cuda": 1e11}
 """Pixels of all images of a run from which compiling saves several times its cost: docs/performance.md."""
 
@@ -97,7 +102,7 @@ def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
         raise
     except (OSError, RuntimeError, ValueError, MemoryError) as error:
         text = str(error)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.errno != errno.ENOMEM:
             what = f"{error.filename or 'a file of the run'}: {error.strerror or text}"
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 what += "; make room"
@@ -106,7 +111,7 @@ def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
                 "a process that loads images was killed, mostly for want of memory; "
                 f"lower --workers (now {options.machine.workers}) or --batch-size"
             )
-        elif isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
+        elif isinstance(error, MemoryError | torch.OutOfMemoryError) or OUT_OF_MEMORY.search(text):
             what = (
                 f"out of memory with --batch-size {size} at --input-size {options.data.input_size}; "
                 "lower one of them, or take --precision bf16-mixed"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -13,8 +14,10 @@ from PIL import Image
 import detector
 from data.augment import eval_transform
 from data.formats import read_found, read_ground_truth
+from detector.export import ExportError
 from detector.networks import WeightsError
 from detector.trained import read_photograph, resize
+from training.export import main as export
 from training.predict import main as predict
 
 
@@ -281,3 +284,65 @@ def test_names_that_formats_have_no_place_for(run, photographs, within, tmp_path
 def test_predict_refuses_what_cannot_be_meant(words, parts, run, photographs, within):
     words = [word.format(run=run, photo=photographs[0]) for word in words]
     assert within(predict, words).is_refused(*parts)
+
+
+# ---------------------------------------------------------------- export
+
+
+@pytest.fixture(scope="session")
+def onnxruntime():
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    return pytest.importorskip("onnxruntime")
+
+
+def squares(files: list[Path], size: int = 64) -> np.ndarray:
+    """What a program with nothing but OpenCV and Pillow gives to the exported network."""
+    return np.stack([resize(read_photograph(file), size).transpose(2, 0, 1) for file in files])
+
+
+def test_onnx_finds_the_same_boxes(run, trained, photographs, onnxruntime, within, tmp_path):
+    """With non-maximum suppression, for any number of images; the metadata say how to use it."""
+    file = tmp_path / "detector.onnx"
+    words = (run, "--nms", "--score", 0.0001, "--max-detections", 20, "--seed", 7, "--out", file)
+    result = within(export, words)
+    assert result.code == 0, result.err
+    session = onnxruntime.InferenceSession(file)
+    facts = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
+    assert (facts["classes"], facts["input_size"]) == (list(trained.classes), 64)
+    assert facts["draw"] == "fixed: seed 7, step 0"
+    assert facts["mean"] == [0.485, 0.456, 0.406]
+    assert facts["nms"] == {"score": 0.0001, "iou": 0.5, "max_detections": 20}
+    for files in (photographs[:1], photographs[:5]):
+        image, boxes, scores, labels = session.run(None, {"images": squares(files)})
+        expected = trained.predict(files, 0.0001, max_detections=20, seed=7)
+        assert len(image) == sum(len(one["scores"]) for one in expected) > 0
+        for number, one in enumerate(expected):
+            rows = image == number
+            scale = np.tile(one["size"], 2) / 64
+            np.testing.assert_allclose(boxes[rows] * scale, one["boxes"], atol=1e-2)
+            np.testing.assert_allclose(scores[rows], one["scores"], atol=1e-4)
+            assert [trained.classes[label] for label in labels[rows]] == one["names"]
+
+
+def test_a_program_of_torch_export_gives_boxes_and_scores(trained, photographs, tmp_path):
+    file = trained.export(tmp_path / "detector.pt2")
+    images = torch.from_numpy(squares(photographs[:3]))
+    boxes, scores = torch.export.load(file).module()(images)
+    assert (boxes.shape, scores.shape) == ((3, 8, 4), (3, 8, len(trained.classes)))
+    for one, found in zip(scores, trained.predict(photographs[:3], 0.0001), strict=True):
+        assert one.max().item() == pytest.approx(float(found["scores"].max()), abs=1e-5)
+
+
+def test_export_refuses(run, trained, within, tmp_path, monkeypatch):
+    assert within(export, (run, "--out", tmp_path / "a.pb")).is_refused("--out", "ends in .onnx")
+    assert within(export, (run, "--format", "tflite")).is_refused("--format", "onnx, torch")
+    assert within(export, (tmp_path,)).is_refused("a folder without checkpoints")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    result = within(export, (run, "--out", tmp_path / "a.onnx"))
+    assert result.is_refused("no package onnxruntime", "the extra 'export'")
+    other = type("", (), {"module": lambda self: lambda images: (torch.zeros(len(images), 8, 4),) * 2})()
+    monkeypatch.setattr("torch.export.load", lambda path: other)
+    with pytest.raises(ExportError, match="found other outputs than the network has"):
+        trained.export(tmp_path / "a.pt2")
+    assert not (tmp_path / "a.pt2").exists()
