@@ -392,7 +392,8 @@ def test_kind_15_a_signal_before_the_first_step_and_while_scoring(small, run, mo
     whole = small("--resume", run.path, "--max-steps", 2, base=False)
     assert whole.code == 128 + number
     assert whole.err == (
-        f"stopped by {number.name}; the training is complete; --resume {run.path} scores it again\n"
+        f"stopped by {number.name}; the training is complete, the state is kept in {run.last}; "
+        f"--resume {run.path} scores it again\n"
     )
     monkeypatch.setattr(type(DETECTION), "read", stop)
     result = small("--resume", run.path, base=False)

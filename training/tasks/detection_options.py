@@ -19,6 +19,7 @@ from training.options import (
     OptionGroup,
     OptionGroups,
     Rule,
+    StepOptions,
     check_patch,
     described,
     option,
@@ -173,7 +174,7 @@ class ModelOptions(OptionGroup):
 
 
 @dataclass(frozen=True)
-class OptimizationOptions(OptionGroup):
+class OptimizationOptions(StepOptions):
     """Optimiser settings. The paper gives 500 epochs and the decay from 0.001 alone; the rest is not its."""
 
     epochs: int = option(500, "Passes over the training images.", AT_LEAST_1)
