@@ -187,7 +187,8 @@ class Checkpoints(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save in the middle of an epoch where it is due; at its end, on_train_epoch_end does."""
-        if batch_idx + 1 < trainer.num_training_batches:
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if stepped and batch_idx + 1 < trainer.num_training_batches:
             self._stop_if_asked(trainer)
             ends = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
             if ends or (self.every and trainer.global_step % self.every == 0):
@@ -260,7 +261,7 @@ class Throughput(Callback):
         done = trainer.current_epoch * int(trainer.num_training_batches) + batch_idx + 1
         steps = int(trainer.max_epochs or 0) * int(trainer.num_training_batches)
         if trainer.max_steps != -1:
-            steps = min(steps, trainer.max_steps)
+            steps = min(steps, trainer.max_steps * trainer.accumulate_grad_batches)
         self.seconds_left = max(steps - done, 0) * images / self.images_per_second
         pl_module.log("images_per_second", rate, batch_size=len(batch["images"]))
         pl_module.log("learning_rate", self.learning_rate)

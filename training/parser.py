@@ -174,7 +174,7 @@ def add_options(parser: Parser, default: OptionGroups) -> None:
             extra: dict[str, Any] = {}
             if get_origin(kind) is list:
                 extra = {"nargs": "+"}
-            elif kind is bool:  # --compile, or --compile false
+            elif kind in (bool, bool | None):  # --compile, or --compile false
                 extra = {"nargs": "?", "const": True, "metavar": "{true,false}"}
             elif get_args(kind) and isinstance(get_args(kind)[0], str):
                 extra = {"metavar": f"{{{','.join(get_args(kind))}}}"}

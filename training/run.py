@@ -23,7 +23,7 @@ from training.options import check_batch_size
 from training.provenance import provenance
 from training.run_state import RunFolder, RunState, interrupted_state, locked, make_folder
 from training.task import Report, Task
-from training.trainer import as_input_error, make_device, make_trainer, one_line_errors
+from training.trainer import as_input_error, make_device, make_trainer, one_line_errors, settled
 
 __all__ = ["Loaders", "evaluate", "train"]
 
@@ -37,10 +37,11 @@ class Loaders(L.LightningDataModule):
 
     def _loader(self, images: Any, *, train: bool) -> Any:
         world_size = self.trainer.world_size if self.trainer else 1
+        size = self.options.optimization.batch_size // world_size
         return self.task.loader(
             images,
             self.options,
-            self.options.optimization.batch_size // world_size,
+            size // (self.options.optimization.accumulate if train else 1),
             train=train,
             device=self.trainer.strategy.root_device if self.trainer else torch.device("cpu"),
             rank=self.trainer.global_rank if self.trainer else 0,
@@ -109,18 +110,33 @@ def _train(
     state.check_data(checksums)
     L.seed_everything(optimization.seed, workers=False, verbose=False)
     hyper = {"model": dict(vars(options.model)), **task.describe(options, data)}
+    pixels = optimization.epochs * len(data.train) * hyper.get("image_size", options.data.input_size) ** 2
+    options = replace(options, machine=settled(options.machine, pixels))
     network = task.build(replace(options.model, weights="none") if resume else options.model, hyper)
     if state.checkpoint is not None and resume is not None:
         # For a clearer error than Lightning's.
         load_state(network, state.checkpoint["state_dict"], resume, task.other_weights)
-    state.check_epochs(optimization.epochs, len(data.train) // optimization.batch_size)
+    steps_per_epoch = len(data.train) // optimization.batch_size
+    state.check_epochs(optimization.epochs, steps_per_epoch)
     module: Any = task.module(network, options, data, hyper)
     module.checksums = checksums
     validate_every = options.evaluation.validate_every if data.validation is not None else 0
     trainer = make_trainer(
-        options.machine, optimization, state.folder, task.monitor, validate_every, resume_step=state.steps
+        options.machine,
+        optimization,
+        state.folder,
+        task.monitor,
+        validate_every,
+        resume_step=state.steps,
+        steps_per_epoch=steps_per_epoch,
     )
-    check_batch_size(optimization.batch_size, len(data.train), trainer.world_size, task.batch_advice)
+    check_batch_size(
+        optimization.batch_size,
+        len(data.train),
+        trainer.world_size,
+        task.batch_advice,
+        optimization.accumulate,
+    )
     make_folder(state.folder.last.parent)
     if new:
         stack.enter_context(locked(out))
@@ -189,6 +205,7 @@ def evaluate(
         Anything wrong with options, data or checkpoint.
     """
     options = options.resolved()
+    options = replace(options, machine=settled(options.machine))
     with one_line_errors(options, None):
         trained = load_trained(task, checkpoint, changes)
         for group in (options.data, options.evaluation, options.machine):
