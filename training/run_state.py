@@ -311,9 +311,9 @@ class RunState:
             raise InputError("--resume", f"other {' and '.join(differing)}", expected)
 
     def recover(self) -> None:
-        """Remove what a killed process has half written; put the checkpoint before in the place of a damaged one.
+        """Remove what a killed process has half written; put the checkpoint before in the place of a bad one.
 
-        The damaged one is moved aside. Only while the folder is locked.
+        The bad one is moved aside. Only while the folder is locked.
         """
         for name in ("", "checkpoints", "detections") if is_global_zero() else ():
             for part in (self.folder.path / name).glob(".*.part"):
