@@ -330,12 +330,14 @@ class DetectionTask(Task):
     ) -> Diagnosis:
         """Detections, scores and diagnosis."""
         from diagnosis import sentences, table
+        from training.callbacks import shown
         from training.tasks.detection_module import detect, write_report
 
         images = test.test
+        loader = self.loader(images, options, options.optimization.batch_size, train=False, device=device)
         found = detect(
             network,
-            self.loader(images, options, options.optimization.batch_size, train=False, device=device),
+            shown(loader, len(images)),
             images.truth,
             options.evaluation,
             device=device,
