@@ -5,13 +5,15 @@ Torch is imported within the functions that need it: it takes seconds, and ``--h
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from data.formats import guard_test_set, read_classes, read_voc, voc_folder
+from data.formats import guard_test_set, read_classes, read_ground_truth, read_voc, voc_folder
+from data.formats.detect_format import similar_source
 from data.records import GroundTruth, InputError
 from training.command import run_command
 from training.run_state import RunFolder, is_global_zero
@@ -58,16 +60,25 @@ def read_run_data(options: DataOptions, seed: int) -> RunData:
     """
     from data.detection import split_validation
 
-    test, similar = read_test_data(options)
-    root = _data_root(options)
-    train = read_voc(root, options.train_lists, pixels_from=options.pixels_from)
+    if options.is_own:
+        train = read_ground_truth(options.train[0], pixels_from=options.pixels_from)
+        test, similar = read_test_data(options, train.classes)
+        both = sorted({*map(os.path.realpath, train.files)} & {*map(os.path.realpath, test.files)})
+        if both:
+            expected = "other photographs than those of --train: put some aside"
+            raise InputError(f"--test {options.test[0]}", f"{both[0]}, which is trained on", expected)
+    else:
+        test, similar = read_test_data(options)
+        root = _data_root(options)
+        train = read_voc(root, options.train_lists, pixels_from=options.pixels_from)
     if train.classes != test.classes:
         raise InputError(
             f"--test {' '.join(options.test_lists)}",
             f"the classes {', '.join(test.classes)}",
             f"those of --train {' '.join(options.train_lists)}, in their order: {', '.join(train.classes)}",
         )
-    guard_test_set(root, train, options.test_lists)
+    if not options.is_own:
+        guard_test_set(root, train, options.test_lists)
     if not np.any(~train.difficult & ~train.crowd):
         found = f"{len(train.images)} images without an object that is not difficult"
         raise InputError(f"--train {' '.join(options.train_lists)}", found, "objects to train on")
@@ -77,14 +88,25 @@ def read_run_data(options: DataOptions, seed: int) -> RunData:
     return RunData(train, validation, test, similar)
 
 
-def read_test_data(options: DataOptions) -> tuple[GroundTruth, tuple[tuple[str, ...], ...]]:
+def read_test_data(
+    options: DataOptions, classes: tuple[str, ...] | None = None
+) -> tuple[GroundTruth, tuple[tuple[str, ...], ...]]:
     """The test images' ground truth and the groups of similar classes; no training data is needed.
+
+    Data of the user's own may lack some of the `classes` that were trained.
 
     Raises
     ------
     InputError
         Anything wrong with the lists or annotations.
     """
+    if options.is_own:
+        test = read_ground_truth(options.test[0], pixels_from=options.pixels_from)
+        similar = similar_source(options.test[0], classes or test.classes)[0]
+        if classes is not None and set(test.classes) <= set(classes):
+            labels = np.array([classes.index(name) for name in test.classes], np.int64)[test.labels]
+            test = test.with_classes(classes, labels)
+        return test, tuple(map(tuple, similar))
     root = _data_root(options)
     folder, _ = voc_folder(root, options.test_lists[0])
     test = read_voc(root, options.test_lists, pixels_from=options.pixels_from)
@@ -293,7 +315,7 @@ class DetectionTask(Task):
         if size != options.data.input_size:
             expected = f"{size}, as {source} was trained"
             raise InputError("--input-size", str(options.data.input_size), expected)
-        truth, similar = read_test_data(options.data)
+        truth, similar = read_test_data(options.data, classes)
         if truth.classes != classes:
             expected = f"those of the data: {', '.join(truth.classes)}"
             raise InputError(source, f"classes {', '.join(classes)}", expected)
@@ -314,12 +336,14 @@ class DetectionTask(Task):
     ) -> Diagnosis:
         """Detections, scores and diagnosis."""
         from diagnosis import sentences, table
+        from training.callbacks import shown
         from training.tasks.detection_module import detect, write_report
 
         images = test.test
+        loader = self.loader(images, options, options.optimization.batch_size, train=False, device=device)
         found = detect(
             network,
-            self.loader(images, options, options.optimization.batch_size, train=False, device=device),
+            shown(loader, len(images)),
             images.truth,
             options.evaluation,
             device=device,

@@ -50,14 +50,15 @@ class DataOptions(OptionGroup):
         default_factory=list,
         metadata=described(
             f"Training lists as YEAR:SPLIT, joined. Default for voc: {' '.join(VOC_TRAIN)}; for "
-            f"shapes: {' '.join(SHAPES_TRAIN)}."
+            f"shapes: {' '.join(SHAPES_TRAIN)}. Without --root, data of your own: a folder of photographs "
+            "with VOC XML beside them, as LabelImg writes it, COCO JSON, or data.yaml of YOLO."
         ),
     )
     test: list[str] = field(
         default_factory=list,
         metadata=described(
             f"Test lists as YEAR:SPLIT. Default for voc: {' '.join(VOC_TEST)}; for shapes: "
-            f"{' '.join(SHAPES_TEST)}."
+            f"{' '.join(SHAPES_TEST)}. Without --root, data of your own as for --train."
         ),
     )
     validation: float = option(
@@ -93,9 +94,17 @@ class DataOptions(OptionGroup):
 
     def check(self) -> None:
         """Raise InputError for invalid values."""
-        found = self.data != "voc" or self.root is not None
-        require(found, "root", self.root, "the VOCdevkit folder, for --data voc")
+        found = self.data != "voc" or self.root is not None or bool(self.train and self.test)
+        expected = "the VOCdevkit folder, for --data voc; or data of your own by --train PATH --test PATH"
+        require(found, "root", self.root, expected)
+        for name, lists in (("train", self.train), ("test", self.test)):
+            require(not self.is_own or len(lists) == 1, name, lists, "one data set, as there is no --root")
         super().check()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the data are the user's, of any format that the diagnosis reads."""
+        return self.data == "voc" and self.root is None
 
     @property
     def train_lists(self) -> list[str]:
