@@ -162,6 +162,8 @@ class Lab:
             os.close(target)
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
         sys.argv = ["train"]
+        for number in SIGNALS:  # ignored where this was started in the background
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         torch.set_num_threads(1)  # threads of the parent are not in the fork
         images.SHAPES.update(train=64, test=16)
         import diagnosis.figures
@@ -342,7 +344,7 @@ def killed(lab: Lab, draw: random.Random, trials: int) -> Trials:
         for rank in range(lab.ranks):  # as torchrun does where one of its processes has ended
             life.send(signal.SIGTERM, rank)
         code, text = life.end(LAUNCHER_SECONDS)
-        broken = [f"exit code {code}: {text[-1500:]}"] if "Traceback" in text or (not hit and code) else []
+        broken = [f"exit code {code}: {text[-1500:]}"] if not hit and code else []
         now = steps(out)
         if now < before:
             broken.append(f"the checkpoint of step {before} is lost: now {now}")
@@ -400,7 +402,7 @@ def signalled_anywhere(lab: Lab, draw: random.Random, trials: int) -> Trials:
             yield "had ended", []
             continue
         broken = [] if lab.ranks > 1 else one_line(code, text, 128 + number, f"stopped by {number.name}; ")
-        if lab.ranks > 1 and (code is None or "Traceback" in text):
+        if lab.ranks > 1 and code is None:
             broken = [f"exit code {code}: {text}"]
         yield f"exit {code}, {steps(out)} steps" if lab.ranks > 1 else f"exit {code}", [
             *broken, *sound(out), *lab.finish(out)

@@ -23,7 +23,7 @@ from data.records import InputError, InputWarning
 from data.shapes import write_shapes
 from detector import YOLO, resnet18
 from training import checkpoint
-from training.callbacks import Checkpoints
+from training.callbacks import Checkpoints, shown
 from training.run_state import RunFolder
 from training.tasks.detection import DETECTION
 
@@ -320,6 +320,17 @@ def test_kind_14_test_images_are_looked_at_before_training(small, scenes, tmp_pa
     image.write_text("no image")
     assert small("--root", root, "--out", tmp_path / "out").is_refused(image)
     assert not (tmp_path / "out").exists()
+
+
+def test_kind_14_scoring_says_how_far_it_is(capsys, monkeypatch):
+    batches = [{"images": torch.zeros(4, 1)}] * 3
+    assert list(shown(batches, 12, every=0)) == batches
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(",")[0] for line in lines] == [f"scoring: {done}/12 images" for done in (4, 8, 12)]
+    assert lines[-1].endswith("left 0:00:00")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert list(shown(batches, 12, every=0)) == batches
+    assert "scoring" in capsys.readouterr().err
 
 
 @classifier
