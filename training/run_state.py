@@ -34,9 +34,8 @@ SECONDS_TO_PRINT = 10.0
 
 RESUMABLE = frozenset(
     {
-        "accelerator", "channels_last", "checkpoint_every", "compile", "deterministic", "devices", "epochs",
-        "max_steps",
-        "passes", "precision", "root", "validate_every", "weights", "workers",
+        "accelerator", "cache", "channels_last", "checkpoint_every", "compile", "deterministic", "devices",
+        "epochs", "max_steps", "passes", "precision", "root", "validate_every", "weights", "workers",
     }
 )  # fmt: skip
 """Options that may change when a run is resumed: they do not change what it computes, or extend it."""

@@ -89,6 +89,19 @@ def test_the_average_of_the_weights_is_stored_and_resumed_bit_for_bit(
 
 
 @pytest.mark.usefixtures("unscored")
+def test_a_run_with_fast_input_is_resumed_bit_for_bit(
+    small_runs: dict[str, SmallRun], tmp_path: Path, log_of: Any
+) -> None:
+    small = small_runs["detection"]
+    words = ("--input", "fast", "--cache", tmp_path / "cache", "--score", "false", "--validation", 0)
+    assert small("--out", tmp_path / "whole", *words, "--max-steps", 3).code == 0
+    assert small("--out", tmp_path / "parts", *words, "--max-steps", 2).code == 0
+    resumed = small("--resume", "--out", tmp_path / "parts", "--max-steps", 3, base=False)
+    assert resumed.code == 0, resumed.err
+    assert log_of(tmp_path / "whole") == log_of(tmp_path / "parts")
+
+
+@pytest.mark.usefixtures("unscored")
 def test_a_batch_in_parts_makes_as_many_steps(small: SmallRun, tmp_path: Path, log_of: Any) -> None:
     words = ("--out", tmp_path / "run", "--validation", 0, "--score", "false", "--checkpoint-every", 1)
     result = small(*words, "--accumulate", 2, "--max-steps", 3)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DETECTION", "DetectionTask", "main", "read_run_data", "read_test_data"]
 
+CACHE_MARGIN = 1.25
+"""Longest side of a decoded image in the cache, over the input size: crops of 0.8 keep enough pixels."""
 DRAWN = Path("runs")
 """Where the folders of the embedded data sets are by default."""
 
@@ -185,14 +187,18 @@ class DetectionTask(Task):
     def read(self, options: Options) -> Images:
         """Lists, annotations and the names of the image files."""
         from data.augment import Augmentation, eval_transform, train_transform
-        from data.detection import DetectionDataset, check_images
+        from data.detection import DetectionDataset, cached_images, check_images
 
         seed, size = options.optimization.seed, options.data.input_size
         data, plain = read_run_data(options.data, seed), eval_transform(size)
         strength = Augmentation(min_visibility=options.data.min_visible)
-        augment = train_transform(size, strength, seed) if options.data.augment else plain
+        fast = options.data.input == "fast"
+        augment = train_transform(size, strength, seed, fast=fast) if options.data.augment else plain
+        cache = (
+            cached_images(data.train, round(CACHE_MARGIN * size), Path(options.data.cache)) if fast else None
+        )
         images = Images(
-            DetectionDataset(data.train, augment),
+            DetectionDataset(data.train, augment, cache),
             None if data.validation is None else DetectionDataset(data.validation, plain),
             DetectionDataset(data.test, plain),
             data.similar,

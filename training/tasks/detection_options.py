@@ -85,6 +85,13 @@ class DataOptions(OptionGroup):
         True, "Whether training images are scaled, moved, cropped, flipped, recoloured, blurred."
     )
 
+    input: Literal["standard", "fast"] = option(
+        "standard",
+        "How training images are read: 'fast' decodes each once, into --cache, and changes colours by one "
+        "matrix; the boxes are the same, the colours in distribution.",
+    )
+    cache: str = option("runs/cache", "Folder of the decoded images of --input fast.")
+
     def check(self) -> None:
         """Raise InputError for invalid values."""
         found = self.data != "voc" or self.root is not None or bool(self.train and self.test)
