@@ -12,7 +12,7 @@ from data.records import InputError
 from training.command import exit_code
 from training.options import AT_LEAST_1, PROBABILITY, OptionGroup, OptionGroups, option
 from training.parser import Parser, add_options, word
-from training.predict import load_detector
+from training.predict import BACKBONE, load_detector
 from training.run_state import RunFolder, make_folder
 
 __all__ = ["ExportOptions", "Options", "main"]
@@ -39,6 +39,7 @@ class ExportOptions(OptionGroup):
         0.5, "With --nms, of two boxes of a class that overlap more the better stays.", PROBABILITY
     )
     max_detections: int = option(100, "With --nms, detections kept for an image.", AT_LEAST_1)
+    backbone: str | None = option(None, BACKBONE)
     seed: int = option(-1, "Seed of the one draw of a shuffled detector.")
 
 
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise InputError(
                 "--out", str(path), f"a name that ends in {suffix}, for --format {chosen.format}"
             )
-        trained = load_detector(values["checkpoint"], "cpu")
+        trained = load_detector(values["checkpoint"], "cpu", chosen.backbone)
         from detector.export import ExportError, export
 
         path = path or RunFolder.of(trained.source).path / f"detector{suffix}"

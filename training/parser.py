@@ -32,7 +32,7 @@ OTHER_NAMES = {
     "--batch": "--batch-size", "--bs": "--batch-size", "--imgsz": "--input-size", "--img": "--input-size",
     "--img-size": "--input-size", "--image-size": "--input-size", "--data-dir": "--root",
     "--data-root": "--root", "--data-path": "--root", "--dataset": "--data", "--model": "--arch",
-    "--backbone": "--arch", "--network": "--arch", "--pretrained": "--weights", "--ckpt": "--weights",
+    "--network": "--arch", "--pretrained": "--weights", "--ckpt": "--weights",
     "--checkpoint": "--evaluate", "--eval": "--evaluate", "--val": "--validation", "--optim": "--optimizer",
     "--opt": "--optimizer", "--wd": "--weight-decay", "--warmup": "--warmup-epochs", "--output": "--out",
     "--output-dir": "--out", "--save-dir": "--out", "--project": "--out", "--device": "--accelerator",

@@ -170,7 +170,13 @@ class DetectionTask(Task):
     other_weights = "the checkpoint is of another architecture, grid or set of classes"
 
     def check_changes(self, trained: Mapping[str, Any], changes: Mapping[str, Any], checkpoint: Path) -> None:
-        """Accept every change: a shuffle has no weights."""
+        """Accept every change, as a shuffle has no weights; ask for consent to run a backbone's code."""
+        from detector.backbones import is_own_code
+
+        backbone = trained.get("backbone")
+        if is_own_code(backbone) and changes.get("backbone") != backbone:
+            expected = f"--backbone {backbone}, if you trust it: its code is run"
+            raise InputError(checkpoint, f"a backbone made by {backbone!r}", expected)
 
     def default_name(self, options: Options) -> str:
         """A folder name that differs between runs.
@@ -182,7 +188,8 @@ class DetectionTask(Task):
         """
         model, data = options.model, options.data
         shuffled = "plain" if model.shuffle == "none" else f"{model.shuffle_method}-{model.shuffle}"
-        return f"{data.data}-{model.arch}-{shuffled}-{data.input_size}-seed{options.optimization.seed}"
+        network = (model.backbone or model.arch).replace(":", "-").replace("/", "-")
+        return f"{data.data}-{network}-{shuffled}-{data.input_size}-seed{options.optimization.seed}"
 
     def read(self, options: Options) -> Images:
         """Lists, annotations and the names of the image files."""
@@ -249,6 +256,7 @@ class DetectionTask(Task):
     def build(self, options: ModelOptions, hyper: Mapping[str, Any]) -> YOLO:
         """The detector, with its shuffle."""
         from detector import WeightsError
+        from detector.backbones import BackboneError
         from detector.networks import LoadedWeights, load_weights
         from detector.trained import build_detector
         from training.checkpoint import weights_error
@@ -262,9 +270,12 @@ class DetectionTask(Task):
             classes, size = len(hyper["classes"]), hyper["input_size"]
             detector = build_detector(vars(options), classes, size, weights=start)
         except WeightsError as error:
-            raise weights_error(error, options.arch) from error
+            raise weights_error(error, options.backbone or options.arch) from error
+        except BackboneError as error:
+            found, _, expected = str(error).removeprefix("found ").partition("; expected ")
+            raise InputError("--backbone", found, expected) from error
         except ValueError as error:
-            expected = f"a layer of {options.arch}: {error}"
+            expected = f"a layer of {options.backbone or options.arch}: {error}"
             raise InputError("--shuffle", options.shuffle, expected) from error
         if state is not None:
             _load_head(detector.head, state, Path(weights))

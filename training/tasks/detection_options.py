@@ -128,6 +128,12 @@ class ModelOptions(OptionGroup):
             names=lambda: (name for name, row in ARCHITECTURES.items() if row.is_backbone),
         ),
     )
+    backbone: str | None = option(
+        None,
+        "Another backbone in place of --arch: torchvision:NAME, timm:NAME, or module:function of your own, "
+        "called without arguments, which returns a module from (N, 3, H, W) to (N, C, S, S).",
+        Rule("torchvision:NAME, timm:NAME or module:function", lambda name: all(name.partition(":"))),
+    )
     weights: str = option(
         "none",
         "Weights the backbone starts from: 'none' (random), 'imagenet' (torchvision's best), a torchvision "
@@ -173,6 +179,8 @@ class ModelOptions(OptionGroup):
 
     def check_grid(self, input_size: int) -> None:
         """Raise InputError for a grid that no output stride gives."""
+        if self.backbone is not None:
+            return  # it has the map that it has
         try:
             cells_and_stride(input_size, self.grid)
         except ValueError as error:
