@@ -19,6 +19,7 @@ from training.options import (
     OptionGroup,
     OptionGroups,
     Rule,
+    StepOptions,
     check_patch,
     described,
     option,
@@ -49,14 +50,15 @@ class DataOptions(OptionGroup):
         default_factory=list,
         metadata=described(
             f"Training lists as YEAR:SPLIT, joined. Default for voc: {' '.join(VOC_TRAIN)}; for "
-            f"shapes: {' '.join(SHAPES_TRAIN)}."
+            f"shapes: {' '.join(SHAPES_TRAIN)}. Without --root, data of your own: a folder of photographs "
+            "with VOC XML beside them, as LabelImg writes it, COCO JSON, or data.yaml of YOLO."
         ),
     )
     test: list[str] = field(
         default_factory=list,
         metadata=described(
             f"Test lists as YEAR:SPLIT. Default for voc: {' '.join(VOC_TEST)}; for shapes: "
-            f"{' '.join(SHAPES_TEST)}."
+            f"{' '.join(SHAPES_TEST)}. Without --root, data of your own as for --train."
         ),
     )
     validation: float = option(
@@ -83,11 +85,26 @@ class DataOptions(OptionGroup):
         True, "Whether training images are scaled, moved, cropped, flipped, recoloured, blurred."
     )
 
+    input: Literal["standard", "fast"] = option(
+        "standard",
+        "How training images are read: 'fast' decodes each once, into --cache, and changes colours by one "
+        "matrix; the boxes are the same, the colours in distribution.",
+    )
+    cache: str = option("runs/cache", "Folder of the decoded images of --input fast.")
+
     def check(self) -> None:
         """Raise InputError for invalid values."""
-        found = self.data != "voc" or self.root is not None
-        require(found, "root", self.root, "the VOCdevkit folder, for --data voc")
+        found = self.data != "voc" or self.root is not None or bool(self.train and self.test)
+        expected = "the VOCdevkit folder, for --data voc; or data of your own by --train PATH --test PATH"
+        require(found, "root", self.root, expected)
+        for name, lists in (("train", self.train), ("test", self.test)):
+            require(not self.is_own or len(lists) == 1, name, lists, "one data set, as there is no --root")
         super().check()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the data are the user's, of any format that the diagnosis reads."""
+        return self.data == "voc" and self.root is None
 
     @property
     def train_lists(self) -> list[str]:
@@ -110,6 +127,12 @@ class ModelOptions(OptionGroup):
             "Architecture of the backbone.",
             names=lambda: (name for name, row in ARCHITECTURES.items() if row.is_backbone),
         ),
+    )
+    backbone: str | None = option(
+        None,
+        "Another backbone in place of --arch: torchvision:NAME, timm:NAME, or module:function of your own, "
+        "called without arguments, which returns a module from (N, 3, H, W) to (N, C, S, S).",
+        Rule("torchvision:NAME, timm:NAME or module:function", lambda name: all(name.partition(":"))),
     )
     weights: str = option(
         "none",
@@ -156,6 +179,8 @@ class ModelOptions(OptionGroup):
 
     def check_grid(self, input_size: int) -> None:
         """Raise InputError for a grid that no output stride gives."""
+        if self.backbone is not None:
+            return  # it has the map that it has
         try:
             cells_and_stride(input_size, self.grid)
         except ValueError as error:
@@ -164,7 +189,7 @@ class ModelOptions(OptionGroup):
 
 
 @dataclass(frozen=True)
-class OptimizationOptions(OptionGroup):
+class OptimizationOptions(StepOptions):
     """Optimiser settings. The paper gives 500 epochs and the decay from 0.001 alone; the rest is not its."""
 
     epochs: int = option(500, "Passes over the training images.", AT_LEAST_1)
