@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ import yaml
 
 import spatial_dependency
 from data.formats import write_coco_detections, write_coco_ground_truth, write_detections
+from diagnosis import compare
 from diagnosis.demo import OUT, read_demo
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +45,14 @@ def folder(demo_folder, tmp_path_factory) -> Path:
         write_detections(found, home / "results" / name)
         write_coco_detections(found, home / f"{coco}.json")
     (home / "groups.yaml").write_text("similar: [[cross, star]]\n")
+    tree, aside = demo_folder / "scenes" / "VOCshapes", home / "aside"
+    aside.mkdir()
+    for file in ("Annotations/test_000000.xml", "JPEGImages/test_000000.jpg", "classes.yaml"):
+        shutil.copy(tree / file, aside)
+    predictions = home / "runs" / "mine" / "predictions"
+    predictions.mkdir(parents=True)
+    one = {"image_id": "test_000000", "category_id": "disc", "score": 0.5, "bbox": [1, 2, 30, 30]}
+    (predictions / "detections.json").write_text(json.dumps([one]))
     return home
 
 
@@ -79,7 +89,9 @@ def test_the_python_of_a_page_runs(page, folder, tmp_path, monkeypatch, capsys):
     for file in ("a.jpg", "b.png"):
         shutil.copy(folder / "val2017" / "test_000000.jpg", tmp_path / file)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("detector.load", None, raising=False)  # put back after a prelude that replaces it
+    monkeypatch.setitem(compare.__kwdefaults__, "replicates", 20)
+    if "detector.load" in PRELUDES.get(name, ""):
+        monkeypatch.setattr("detector.load", None)  # put back after the prelude that replaces it
     names: dict[str, object] = {}
     for snippet in [PRELUDES.get(name, ""), *snippets]:
         exec(compile(snippet, name, "exec"), names)
@@ -89,6 +101,10 @@ def test_the_python_of_a_page_runs(page, folder, tmp_path, monkeypatch, capsys):
         assert "shuffled in the test" in said
         assert "1  3x16x16    spatial     0.2500" in said  # stripes are gone without their order, only there
         assert (tmp_path / "profile.png").stat().st_size > 1000
+
+
+RUN_BY_EXIT_CODE = ("training.predict", "training.export", "training.profiling.__main__")
+"""Their commands read the options and hand the rest to ``exit_code``."""
 
 
 @cache
@@ -163,6 +179,7 @@ CHECKS: dict[str, Callable[[list[str]], object]] = {
     "python train_detect.py": lambda words: check_training("train", words),
     "python train_classify.py": lambda words: check_training("classify", words),
     "python reproduce.py": check_experiment,
+    "python export.py": lambda words: run_main("training.export", words),
     "python predict.py": lambda words: run_main("training.predict", words),
     "python ": check_benchmark,
     "pip ": check_install,
@@ -194,7 +211,7 @@ def test_the_commands_of_a_page_are_understood(page, folder, tmp_path, monkeypat
     monkeypatch.setattr("diagnosis.options.REPLICATES", 20)
     monkeypatch.setattr("diagnosis.write_results.write_results", lambda *_, **__: [])
     monkeypatch.setattr("data.download.install", lambda *_, **__: True)
-    for module in ("training.predict", "training.profiling.__main__"):
+    for module in RUN_BY_EXIT_CODE:
         monkeypatch.setattr(f"{module}.exit_code", lambda action: 0)
     for words in commands(page):
         check(words)
@@ -237,7 +254,7 @@ OPTIONS_OF_OTHERS = {"--version"}
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_option_that_a_page_names_exists(page, capsys):
-    for module in ("training.predict", "training.profiling.__main__"):
+    for module in RUN_BY_EXIT_CODE:
         with pytest.raises(SystemExit):
             run_main(module, ["--help"])
     shown = set(re.findall(r"--[a-z][\w-]+", capsys.readouterr().out))
