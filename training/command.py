@@ -188,6 +188,9 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
     from training.run import evaluate, train
 
     options = task.options.from_flat(values)
+    if values["verify"]:
+        task.verify(options.resolved())
+        return
     if values["evaluate"] is not None:
         if values["resume"] is not None:
             raise InputError("--evaluate", "--resume beside it", "one of the two")
