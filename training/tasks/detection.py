@@ -285,10 +285,18 @@ class DetectionTask(Task):
         self, network: nn.Module, options: Options, data: Images, hyper: Mapping[str, Any]
     ) -> DetectorModule:
         """The detector with its loss, optimizer and validation."""
+        import torch
+
         from training.tasks.detection_module import DetectorModule
 
         assert data.train is not None
         validation = data.validation.truth if data.validation else None
+        if options.optimization.class_weights == "balanced":
+            truth = data.train.truth
+            labels = truth.labels[~truth.difficult & ~truth.crowd]
+            count = np.bincount(labels, minlength=len(truth.classes))
+            share = len(labels) / (np.count_nonzero(count) * np.maximum(count, 1))
+            network.class_weights = torch.from_numpy(share.astype(np.float32))  # type: ignore[assignment]
         return DetectorModule(
             network,
             options,
