@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 
-def test_the_five_snippets_of_intervene_run_as_one_script(
+def test_the_snippets_of_intervene_run_as_one_script(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     snippets = re.findall(r"```python\n(.*?)```", (root / "docs" / "intervene.md").read_text(), re.DOTALL)
-    assert len(snippets) == 5
+    assert len(snippets) == 7
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for snippet in snippets:
