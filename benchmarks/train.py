@@ -214,7 +214,7 @@ def rows(chosen: argparse.Namespace) -> Iterator[Row]:
     """Detectors at both sizes, their last layer shuffled; classifiers of 32×32 images with all methods."""
     gpu = chosen.device == "cuda"
     machine = MachineOptions(
-        accelerator="gpu" if gpu else "cpu", precision=chosen.precision, workers=0, compile=chosen.compile
+        accelerator="gpu" if gpu else "cpu", precision=chosen.precision, workers=0, compile=False
     )
     for arch in ("resnet18", "resnet50"):
         for side in (224, 448):
@@ -371,7 +371,6 @@ def main() -> int:
     )
     parser.add_argument("--threads", type=int, default=1, help="of the CPU (%(default)s)")
     parser.add_argument("--precision", choices=["32-true", "bf16-mixed"], default="32-true")
-    parser.add_argument("--compile", action="store_true", help="then the network's parts count as backbone")
     parser.add_argument("--batch-size", type=int, help="default: 4 and 32; on a GPU 64 and 512")
     parser.add_argument("--steps", type=int, default=4, help="that are measured (%(default)s)")
     parser.add_argument("--root", type=Path, help="a VOCdevkit folder; without one, photographs are drawn")
@@ -387,7 +386,7 @@ def main() -> int:
     matmul, memory = rates(Clock(device, chosen.threads), dtype)
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {chosen.threads} threads"
     head = (
-        f"{where}, torch {torch.__version__}, {chosen.precision}{', compiled' * chosen.compile}: matrix "
+        f"{where}, torch {torch.__version__}, {chosen.precision}: matrix "
         f"product {matmul / 1e9:.0f} GFLOP/s, copy {memory / 1e9:.1f} GB/s"
     )
     print(head, flush=True)
