@@ -25,6 +25,7 @@ COMMANDS = {
     "train": Command("training.tasks.detection", "train_detect.py", "train and test a detector"),
     "classify": Command("training.tasks.classification", "train_classify.py", "train and test a classifier"),
     "predict": Command("training.predict", "predict.py", "a trained detector on photographs and videos"),
+    "export": Command("training.export", "export.py", "a trained detector as an ONNX file"),
     "reproduce": Command("training.experiments.command", "reproduce.py", "the paper's tables and figures"),
     "profile": Command(
         "training.profiling.__main__", "reproduce.py profile", "where order matters in a trained network"

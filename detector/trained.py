@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from torch import Tensor
+from torch import Tensor, nn
 
+from detector.backbones import is_own_code, make_backbone
 from detector.intervene import seek_shuffles, shuffle_layers
-from detector.networks import WeightsError, read_weights_file, resnet
+from detector.networks import LoadedWeights, WeightsError, read_weights_file, resnet
 from detector.tables import cells_and_stride
 from detector.yolo import YOLO
 
@@ -126,6 +127,12 @@ class TrainedDetector:
         self.network.to(device)
         return self
 
+    def export(self, path: str | Path, **options: Any) -> Path:
+        """Write the detector as ONNX or a program of torch.export; see :func:`detector.export.export`."""
+        from detector.export import export
+
+        return export(self, path, **options)
+
     def predict(
         self,
         images: Photograph | Sequence[Photograph],
@@ -226,12 +233,21 @@ def build_detector(model: Mapping[str, Any], classes: int, input_size: int, *, w
     ------
     WeightsError
         Weights that cannot be read or do not fit.
+    BackboneError
+        ``model["backbone"]``, as of :func:`detector.backbones.make_backbone`, that cannot be.
     ValueError
         A grid, a width or a layer to shuffle that the network cannot have.
     """
-    cells, stride = cells_and_stride(input_size, model.get("grid"))
-    width = model.get("width", 1.0)
-    backbone = resnet(model.get("arch", "resnet50"), None, output_stride=stride, weights=weights, width=width)
+    backbone: Any
+    if name := model.get("backbone"):
+        named = None if isinstance(weights, LoadedWeights) else weights
+        backbone, cells = make_backbone(name, input_size, weights=named, cells=model.get("grid"))
+        if isinstance(weights, LoadedWeights):
+            _load_backbone(backbone, weights)
+    else:
+        cells, stride = cells_and_stride(input_size, model.get("grid"))
+        width, arch = model.get("width", 1.0), model.get("arch", "resnet50")
+        backbone = resnet(arch, None, output_stride=stride, weights=weights, width=width)
     layer = model.get("shuffle", "none")
     if layer != "none":
         shuffle_layers(
@@ -251,7 +267,23 @@ def build_detector(model: Mapping[str, Any], classes: int, input_size: int, *, w
     )
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> TrainedDetector:
+def _load_backbone(backbone: nn.Module, weights: LoadedWeights) -> None:
+    """Load the backbone's part of a detector's weights."""
+    prefix = "model.backbone."
+    state = {
+        name.removeprefix(prefix): value for name, value in weights.state.items() if name.startswith(prefix)
+    }
+    try:
+        backbone.load_state_dict(state)
+    except RuntimeError as error:
+        text = " ".join(str(error).split())[:200]
+        expected = "a checkpoint of a detector with this backbone"
+        raise WeightsError(f"{weights.source}: found other weights ({text}); expected {expected}") from None
+
+
+def load(
+    path: str | Path, device: str | torch.device = "cpu", *, backbone: str | None = None
+) -> TrainedDetector:
     """The trained detector of a run of ``train_detect.py``. Nothing in the file is executed.
 
     Parameters
@@ -260,6 +292,9 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> TrainedDetecto
         The folder of a run, of which the best checkpoint is taken, else the last; or a checkpoint.
     device
         Where it computes, such as ``"cuda"``.
+    backbone
+        Of a detector that was trained with ``--backbone module:function`` the same words: your consent to
+        import that module, which runs its code.
 
     Raises
     ------
@@ -287,6 +322,10 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> TrainedDetecto
     for name, kind in kinds.items():
         if not isinstance(hyper.get(name), kind):
             raise WeightsError(f"{file}: found no {name} in its hyper_parameters; expected {wanted}")
+    if is_own_code(hyper["model"].get("backbone")) and backbone != hyper["model"]["backbone"]:
+        found = f"a backbone made by {hyper['model']['backbone']!r}"
+        expected = "the same as backbone= (in commands --backbone), if you trust it: its code is run"
+        raise WeightsError(f"{file}: found {found}; expected {expected}")
     try:
         network = build_detector(hyper["model"], len(hyper["classes"]), hyper["input_size"])
         network.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})

@@ -77,8 +77,8 @@ def in_two_processes(tmp_path: Path) -> Callable[[Callable[[int], None]], None]:
 @pytest.fixture(scope="session")
 def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the scenes of ``python -m diagnosis --demo`` in it, which are drawn once."""
-    from diagnosis.demo import draw_scenes
+    from diagnosis.demo import OUT, draw_scenes
 
-    folder = tmp_path_factory.mktemp("demo")
+    folder = tmp_path_factory.mktemp("demo") / OUT
     draw_scenes(folder)
     return folder

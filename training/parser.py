@@ -32,15 +32,15 @@ OTHER_NAMES = {
     "--batch": "--batch-size", "--bs": "--batch-size", "--imgsz": "--input-size", "--img": "--input-size",
     "--img-size": "--input-size", "--image-size": "--input-size", "--data-dir": "--root",
     "--data-root": "--root", "--data-path": "--root", "--dataset": "--data", "--model": "--arch",
-    "--backbone": "--arch", "--network": "--arch", "--pretrained": "--weights", "--ckpt": "--weights",
+    "--network": "--arch", "--pretrained": "--weights", "--ckpt": "--weights",
     "--checkpoint": "--evaluate", "--eval": "--evaluate", "--val": "--validation", "--optim": "--optimizer",
     "--opt": "--optimizer", "--wd": "--weight-decay", "--warmup": "--warmup-epochs", "--output": "--out",
     "--output-dir": "--out", "--save-dir": "--out", "--project": "--out", "--device": "--accelerator",
     "--gpus": "--devices", "--num-workers": "--workers", "--num-epochs": "--epochs", "--amp": "--precision",
-    "--conf": "--score-threshold", "--iou": "--iou-threshold", "--clip": "--clip-gradient",
+    "--conf": "--score-threshold --score", "--iou": "--iou-threshold --nms", "--clip": "--clip-gradient",
     "--grad-clip": "--clip-gradient", "--no-test": "--score",
 }  # fmt: skip
-"""What other programs call our options."""
+"""What other programs call our options; of several, the one that the command has is meant."""
 
 
 class OptionType:
@@ -94,8 +94,7 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         """The error for an unknown option or key."""
         known = [text for action in self._actions for text in action.option_strings]
         option = option_of(name.removeprefix("--"))
-        meant = OTHER_NAMES.get(option)
-        if meant in known:
+        for meant in (name for name in OTHER_NAMES.get(option, "").split() if name in known):
             return InputError(name, "no such option", f"one of those in --help; here it is {meant}")
         near = hint(option, known, cutoff=0.5)
         return InputError(name, "no such option", f"one of those in --help{near}")
@@ -174,7 +173,7 @@ def add_options(parser: Parser, default: OptionGroups) -> None:
             extra: dict[str, Any] = {}
             if get_origin(kind) is list:
                 extra = {"nargs": "+"}
-            elif kind is bool:  # --compile, or --compile false
+            elif kind in (bool, bool | None):  # --compile, or --compile false
                 extra = {"nargs": "?", "const": True, "metavar": "{true,false}"}
             elif get_args(kind) and isinstance(get_args(kind)[0], str):
                 extra = {"metavar": f"{{{','.join(get_args(kind))}}}"}
@@ -209,6 +208,15 @@ def make_parser(task: Task) -> Parser:
     section.add_argument("--resume", nargs="?", const="", default=None, type=word("resume"), help=resume)
     section.add_argument(
         "--evaluate", default=None, metavar="CHECKPOINT", type=word("evaluate"), help=evaluate
+    )
+    section.add_argument(
+        "--verify",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="{true,false}",
+        type=OptionType("--verify", bool),
+        help="Do not train: read all data, decode all images, and print what is wrong or odd.",
     )
     section.add_argument("--name", type=word("name"), default=None, help=task.naming)
     return parser

@@ -27,9 +27,13 @@ from training.run_state import RunFolder, make_folder
 if TYPE_CHECKING:
     from detector.trained import Found, TrainedDetector
 
-__all__ = ["Options", "PredictOptions", "list_files", "load_detector", "main", "predict"]
+__all__ = ["BACKBONE", "Options", "PredictOptions", "list_files", "load_detector", "main", "predict"]
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
+BACKBONE = (
+    "Of a detector that was trained with --backbone module:function the same words: your consent to run "
+    "that code."
+)
 KINDS = ("pictures", "json", "voc", "xml")
 
 DESCRIPTION = """\
@@ -74,6 +78,7 @@ class PredictOptions(OptionGroup):
     every: int = option(1, "Of a video, one frame in so many.", AT_LEAST_1)
     batch_size: int = option(16, "Photographs computed at once.", AT_LEAST_1)
     seed: int = option(-1, "Seed of the draws of a shuffled detector; the same for every photograph.")
+    backbone: str | None = option(None, BACKBONE)
     device: str = option("auto", "cpu, cuda, cuda:1, mps …; auto: a GPU where there is one.")
 
 
@@ -321,7 +326,7 @@ def _rows(found: Found) -> Iterator[tuple[str, float, list[float]]]:
 # ---------------------------------------------------------------- the command
 
 
-def load_detector(path: str, device: str = "auto") -> TrainedDetector:
+def load_detector(path: str, device: str = "auto", backbone: str | None = None) -> TrainedDetector:
     """The detector of a run or checkpoint; InputError where there is none, or no such device."""
     import torch
 
@@ -331,7 +336,7 @@ def load_detector(path: str, device: str = "auto") -> TrainedDetector:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        trained = load(path)
+        trained = load(path, backbone=backbone)
     except WeightsError as error:
         where, _, rest = str(error).partition(": found ")
         found, _, expected = rest.partition("; expected ")
@@ -365,7 +370,7 @@ def predict(checkpoint: str, sources: Sequence[str], options: PredictOptions, ou
     options.check()
     files = list_files(sources)
     names = _names_of(files)
-    trained = load_detector(checkpoint, options.device)
+    trained = load_detector(checkpoint, options.device, options.backbone)
     out = out or RunFolder.of(trained.source).path / "predictions"
     _prepare(out)
     facts: dict[str, Any] = {

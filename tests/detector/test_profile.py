@@ -1,6 +1,7 @@
 """Networks whose need of space is known, what a profile leaves behind, and what it does not do twice."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from detector import (
     set_shuffling,
 )
 from detector.intervene import shuffles, without_shuffles
+from detector.scores import u_centred_gram
 from tests.detector.helpers import THIN, thin
 
 CLASSES, SIDE, IMAGES = 8, 8, 64
@@ -608,6 +610,9 @@ def test_two_profiles_are_compared_image_by_image() -> None:
     (drop,) = compare(first, second, from_baseline=True)
     assert (drop.layer, drop.difference) == (1, 0.5)
     assert {(row.difference, row.low, row.high) for row in compare(first, first)} == {(0.0, 0.0, 0.0)}
+    similar = [ProfileRow(0, "", 0, 0, 0, 0, "none", None, "cka", (1.0,))]  # known for all images together
+    tables = [Profile.of([*table.rows, *similar]) for table in (first, second)]
+    assert compare(*tables) == compare(first, second)
     for other, message in (
         (scored([1, 1, 1], [1, 1, 1]), "found 3 and 4 images"),
         (scored([1] * 4, [1] * 4, layer=2).rows[1:], "found no layer and method in both"),
@@ -641,6 +646,124 @@ def test_a_profile_as_csv_pandas_and_plot(tmp_path: Path) -> None:
     assert ax.get_ylabel() == "kl"
     with pytest.raises(ValueError, match=r"measure: found 'loss'; expected one of .*: accuracy, kl"):
         found.plot("loss")
+
+
+def cka_of(x: Tensor, y: Tensor) -> float:
+    both, first, second = ((a * b).sum().item() for a, b in ((x, y), (x, x), (y, y)))
+    return float(both / math.sqrt(first * second))
+
+
+def test_grams_for_the_unbiased_estimate_of_similarity() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(400, 5, dtype=torch.double) + 3
+    y = x @ torch.randn(5, 7, dtype=torch.double) + 2 * torch.randn(400, 7, dtype=torch.double)
+    # Of many images it is linear CKA as it is defined: Kornblith et al. (2019), section 3.2.
+    a, b = x - x.mean(0), y - y.mean(0)
+    expected = (b.T @ a).norm() ** 2 / ((a.T @ a).norm() * (b.T @ b).norm())
+    assert cka_of(u_centred_gram(x), u_centred_gram(y)) == pytest.approx(expected.item(), abs=0.01)
+    # Of few, Song et al. (2012), equation 5.
+    x, y, n = x[:6], y[:6], 6
+    k, m = ((v @ v.T).fill_diagonal_(0) for v in (x, y))
+    hsic = (k @ m).trace() + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (k @ m).sum()
+    assert (u_centred_gram(x) * u_centred_gram(y)).sum().item() == pytest.approx(hsic.item(), rel=1e-4)
+    rotation = torch.linalg.qr(torch.randn(5, 5, dtype=torch.double))[0]
+    assert cka_of(u_centred_gram(x), u_centred_gram(x @ rotation * 7 - 1)) == pytest.approx(1, abs=1e-5)
+
+
+def test_similarity_of_each_layer_without_and_with_a_shuffle() -> None:
+    torch.manual_seed(0)
+    batches = [(torch.rand(n, CLASSES, SIDE, SIDE).double(), torch.arange(n) % CLASSES) for n in (8, 8, 3)]
+    network = Plain(lambda x: x.mean((2, 3)))
+    options: Any = {"methods": ["spatial"], "layers": [2], "passes": 2, "cka": True}
+    found: Any = profile(network, batches, **options)
+    assert found.main_measures == ("accuracy", "kl", "cka")
+    assert found.parts("cka") == {"1": "cka[1]", "2": "cka[2]"}
+    for row in found.rows:  # one order for all images is a rotation of the features
+        if row.measure.startswith("cka"):
+            assert row.values == pytest.approx((1.0,) * row.passes, abs=1e-5)
+    own: Any = profile(network, batches, per_image=True, **options)
+    assert own.at(2, "spatial", measure="cka[1]").mean == pytest.approx(1, abs=1e-5)  # before the shuffle
+    assert abs(own.at(2, "spatial", measure="cka[2]").mean) < 0.5
+    assert own.at(2, "spatial", measure="cka").mean == pytest.approx(1, abs=1e-5)  # means have no order
+    first_batch: Any = profile(network, batches[:1], per_image=True, **options)
+    options |= {"cka": 8}
+    limited: Any = profile(network, batches, per_image=True, **options)
+    cells = [table.at(2, "spatial", measure="cka[2]").values for table in (first_batch, limited, own)]
+    assert cells[0] == cells[1] != cells[2]
+    for kind in ("resnet18", "vit"):
+        network = thin(kind)
+        before = trace(network)
+        found = profile(network, [(PICTURES.repeat(2, 1, 1, 1) + torch.randn(4, 3, 32, 32), torch.arange(4))],
+                        **{**options, "layers": [2]})  # fmt: skip
+        values = {
+            number: found.at(2, "spatial", measure=name).mean for number, name in found.parts("cka").items()
+        }
+        assert values.pop("1") == pytest.approx(1, abs=1e-5)
+        assert len(values) == len(list_layers(network, 32)) - 1
+        assert max(values.values()) < 1 - 1e-4
+        assert trace(network) == before
+
+
+def test_accuracy_by_class() -> None:
+    options: Any = {"layers": [3], "methods": ["spatial"], "passes": 3}
+    found: Any = profile(thin("vgg16"), BATCHES, by_class=["ant", "bee", "cat", "dog", "eel"], **options)
+    assert list(found.parts("accuracy")) == ["ant", "bee", "cat", "dog", "eel"]
+    labels = torch.cat([labels for _, labels in BATCHES])
+    for layer, method in ((0, "none"), (3, "spatial")):
+        whole = found.at(layer, method)
+        for label, name in enumerate(found.parts("accuracy").values()):
+            row = found.at(layer, method, measure=name)
+            assert row.by_image.equal(whole.by_image[labels == label])
+            assert row.mean == pytest.approx(row.by_image.mean().item())
+    assert "ant" not in str(found)
+    assert "accuracy[ant]" in found.to_csv()
+    other: Any = profile(thin("vgg16"), BATCHES, by_class=True, **options)
+    assert other.measures[2:] == tuple(f"accuracy[{label}]" for label in range(5))
+    assert {row.measure for row in compare(other, other)} == set(other.measures)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"by_class": ["a", "b"]}, r"by_class: found \['a', 'b'\] for labels from 0 to 4; expected True"),
+        ({"by_class": ["a"] * 5}, "by_class: found .*; expected True, or a different name for each class"),
+        ({"by_class": "abcde"}, "by_class: found 'abcde' for labels"),
+        ({"evaluate": spread, "by_class": True}, "by_class: found True with a function; expected batches"),
+        ({"evaluate": spread, "cka": True}, "cka: found True with a function; expected batches"),
+        (
+            {"evaluate": [(PICTURES, torch.arange(2))], "cka": True},
+            "cka: found batches of fewer than 4 images",
+        ),
+    ],
+)
+def test_damage_that_cannot_be_measured(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        profile(thin("vgg16"), **{"evaluate": BATCHES, "layers": [3], "passes": 1, **arguments})
+
+
+def test_a_profile_as_a_page(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    names = [f"<{label}>" for label in range(5)]
+    options: Any = {"layers": [3, 5], "methods": ["spatial", "channel"], "passes": 2, "seed": 4321}
+    found: Any = profile(thin("vgg16"), BATCHES, by_class=names, cka=True, **options)
+    text = found.to_html(tmp_path / "page.html", title="VGG & order")
+    assert text == (tmp_path / "page.html").read_text() == found.to_html(title="VGG & order")
+    assert "<title>VGG &amp; order</title>" in text
+    assert text.count("<svg ") == len(found.main_measures) == 3
+    assert set(re.findall(r"https?://[^\"]*", text)) == {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert not re.search(r"<script|<link|<img|src=|@import", text)
+    for row in found.rows:
+        if "[" in row.measure:
+            assert f"<td>{row.mean:.3f}</td>" in text
+        else:
+            assert f"<td>{row.mean:.4f}" in text
+    for words in ("&lt;3&gt;", "<dd>4321</dd>", "<dd>VGG</dd>", "<dd>12</dd>", "accuracy by class: spatial",
+                  "cka by layer: channel", "features.7"):  # fmt: skip
+        assert words in text, words
+    assert "<3>" not in text
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -13,9 +14,15 @@ from PIL import Image
 import detector
 from data.augment import eval_transform
 from data.formats import read_found, read_ground_truth
+from detector.export import ExportError
 from detector.networks import WeightsError
 from detector.trained import read_photograph, resize
+from diagnosis.__main__ import main as diagnose
+from training.export import main as export
 from training.predict import main as predict
+from training.tasks.detection import main as train_detect
+from training.tasks.detection import read_run_data
+from training.tasks.detection_options import Options
 
 
 @pytest.fixture(scope="session")
@@ -281,3 +288,135 @@ def test_names_that_formats_have_no_place_for(run, photographs, within, tmp_path
 def test_predict_refuses_what_cannot_be_meant(words, parts, run, photographs, within):
     words = [word.format(run=run, photo=photographs[0]) for word in words]
     assert within(predict, words).is_refused(*parts)
+
+
+# ---------------------------------------------------------------- export
+
+
+@pytest.fixture(scope="session")
+def onnxruntime():
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    return pytest.importorskip("onnxruntime")
+
+
+def squares(files: list[Path], size: int = 64) -> np.ndarray:
+    """What a program with nothing but OpenCV and Pillow gives to the exported network."""
+    return np.stack([resize(read_photograph(file), size).transpose(2, 0, 1) for file in files])
+
+
+LABELIMG = (
+    "<annotation><folder>photos</folder><filename>{}</filename><path>/home/me/{}</path>"
+    "<source><database>Unknown</database></source>{}"
+)
+
+
+@pytest.fixture(scope="session")
+def labelimg(scenes, tmp_path_factory):
+    """Photographs with the XML of LabelImg beside them: a folder to train on and one to test on."""
+    folder, tree = tmp_path_factory.mktemp("labelimg"), scenes / "VOCshapes"
+    for split, name in (("train", "photos"), ("val", "put aside")):
+        (folder / name).mkdir()
+        for image in (tree / "ImageSets" / "Main" / f"{split}.txt").read_text().split():
+            shutil.copy(tree / "JPEGImages" / f"{image}.jpg", folder / name)
+            text = (tree / "Annotations" / f"{image}.xml").read_text()
+            picture = f"{image}.jpg"
+            text = LABELIMG.format(picture, picture, text[text.index("<size>") :])
+            (folder / name / f"{image}.xml").write_text(text)
+        shutil.copy(tree / "classes.yaml", folder / name)
+    return folder / "photos", folder / "put aside"
+
+
+TINY = "--arch resnet18 --width 0.25 --head-channels 64 --input-size 64 --batch-size 4 --workers 0"
+
+
+def test_a_new_users_afternoon(labelimg, within, onnxruntime, undrawn, tmp_path):
+    """Photographs, training, boxes, an ONNX file with the same boxes, a diagnosis."""
+    photos, aside = labelimg
+    run = tmp_path / "run"
+    words = f"{TINY} --epochs 1 --max-steps 2 --validation 0 --shuffle last --score false".split()
+    result = within(train_detect, ["--train", photos, "--test", aside, "--out", run, *words])
+    assert result.code == 0, result.err
+
+    same = ("--score", 0.0001, "--max-detections", 20, "--seed", 7)
+    result = within(predict, (run, aside, *same, "--write", "json", "pictures"))
+    assert result.code == 0, result.err
+    images = json.loads((run / "predictions" / "predictions.json").read_text())["images"]
+    assert len(images) == len(list((run / "predictions" / "pictures").iterdir())) == 6
+
+    result = within(export, (run, "--nms", *same))
+    assert result.code == 0, result.err
+    session = onnxruntime.InferenceSession(run / "detector.onnx")
+    facts = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
+    assert (facts["input_size"], facts["draw"]) == (64, "fixed: seed 7, step 0")
+    assert facts["nms"] == {"score": 0.0001, "iou": 0.5, "max_detections": 20}
+    for some in (images[:1], images):  # any number of photographs
+        files = [Path(image["file"]) for image in some]
+        found = session.run(["image", "boxes", "scores", "labels"], {"images": squares(files)})
+        assert len(found[0]) == sum(len(image["detections"]) for image in some) > 0
+        for number, one in enumerate(some):
+            boxes, scores, labels = (column[found[0] == number] for column in found[1:])
+            scale = np.tile([one["width"], one["height"]], 2) / facts["input_size"]
+            expected = [detection["box"] for detection in one["detections"]]
+            np.testing.assert_allclose(boxes * scale, expected, atol=1e-2)
+            names = [facts["classes"][label] for label in labels]
+            assert names == [detection["name"] for detection in one["detections"]]
+            shown = [detection["score"] for detection in one["detections"]]
+            np.testing.assert_allclose(scores, shown, atol=1e-4)
+
+    detections = run / "predictions" / "detections.json"
+    out = tmp_path / "diagnosis"
+    words = ("--ground-truth", aside, "--detections", detections, "--out", out, "--replicates", 0)
+    assert within(diagnose, words).code == 0
+    assert (out / "report.html").is_file()
+
+
+def test_data_of_ones_own(labelimg, within, tmp_path):
+    """A test set may lack a class; photographs that are trained on are refused."""
+    photos, aside = labelimg
+    few = tmp_path / "few"
+    shutil.copytree(aside, few)
+    (few / "classes.yaml").unlink()
+    for file in sorted(few.glob("*.xml"))[1:]:
+        file.unlink()
+        file.with_suffix(".jpg").unlink()
+    options = Options.from_flat({"train": [str(photos)], "test": [str(few)]})
+    data = read_run_data(options.data, seed=0)
+    whole, part = read_ground_truth(aside), data.test
+    assert (part.classes, len(part.images)) == (data.train.classes, 1)
+    assert set(read_ground_truth(few).classes) < set(data.train.classes)
+    names = [whole.classes[label] for label in whole.labels[whole.image_index == 0]]
+    assert [part.classes[label] for label in part.labels] == names
+    out = tmp_path / "run"
+    result = within(train_detect, ["--train", photos, "--test", photos, "--out", out, *TINY.split()])
+    assert result.is_refused("--test", ".jpg, which is trained on", "put some aside")
+    words = ["--train", photos, aside, "--test", few, "--out", out]
+    assert within(train_detect, words).is_refused("--train", "one data set")
+    file = sorted(few.glob("*.xml"))[0]
+    file.write_text(file.read_text().replace("<name>" + names[0], "<name>unheard of"))
+    result = within(train_detect, ["--train", photos, "--test", few, "--out", out, *TINY.split()])
+    assert result.is_refused("--test", "unheard of")
+    assert not out.exists()
+
+
+def test_a_program_of_torch_export_gives_boxes_and_scores(trained, photographs, tmp_path):
+    file = trained.export(tmp_path / "detector.pt2")
+    images = torch.from_numpy(squares(photographs[:3]))
+    boxes, scores = torch.export.load(file).module()(images)
+    assert (boxes.shape, scores.shape) == ((3, 8, 4), (3, 8, len(trained.classes)))
+    for one, found in zip(scores, trained.predict(photographs[:3], 0.0001), strict=True):
+        assert one.max().item() == pytest.approx(float(found["scores"].max()), abs=1e-5)
+
+
+def test_export_refuses(run, trained, within, tmp_path, monkeypatch):
+    assert within(export, (run, "--out", tmp_path / "a.pb")).is_refused("--out", "ends in .onnx")
+    assert within(export, (run, "--format", "tflite")).is_refused("--format", "onnx, torch")
+    assert within(export, (tmp_path,)).is_refused("a folder without checkpoints")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    result = within(export, (run, "--out", tmp_path / "a.onnx"))
+    assert result.is_refused("no package onnxruntime", "the extra 'export'")
+    other = type("", (), {"module": lambda self: lambda images: (torch.zeros(len(images), 8, 4),) * 2})()
+    monkeypatch.setattr("torch.export.load", lambda path: other)
+    with pytest.raises(ExportError, match="found other outputs than the network has"):
+        trained.export(tmp_path / "a.pt2")
+    assert not (tmp_path / "a.pt2").exists()

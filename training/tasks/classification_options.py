@@ -11,6 +11,7 @@ from training.options import (
     AT_LEAST_1,
     FINITE,
     HELD_OUT,
+    LOGGER,
     NOT_NEGATIVE,
     POSITIVE,
     SEED,
@@ -18,6 +19,7 @@ from training.options import (
     OptionGroup,
     OptionGroups,
     Rule,
+    StepOptions,
     check_patch,
     described,
     option,
@@ -174,7 +176,7 @@ class ModelOptions(OptionGroup):
 
 
 @dataclass(frozen=True)
-class OptimizationOptions(OptionGroup):
+class OptimizationOptions(StepOptions):
     """Optimiser settings: SGD with momentum 0.9; the learning rate is divided by 10 twice."""
 
     epochs: int | None = option(
@@ -217,6 +219,7 @@ class EvaluationOptions(OptionGroup):
 
     score: bool = option(True, "Whether the test images are scored at the end of the training.")
     validate_every: int = option(1, "Epochs from one validation to the next.", AT_LEAST_1)
+    logger: list[str] = field(default_factory=list, metadata=LOGGER)
     passes: int = option(
         10,
         "T: forward passes over the test set where something is shuffled, each with draws that training "

@@ -11,6 +11,7 @@ from training.options import (
     AT_LEAST_1,
     FINITE,
     HELD_OUT,
+    LOGGER,
     NOT_NEGATIVE,
     POSITIVE,
     PROBABILITY,
@@ -19,6 +20,7 @@ from training.options import (
     OptionGroup,
     OptionGroups,
     Rule,
+    StepOptions,
     check_patch,
     described,
     option,
@@ -49,14 +51,15 @@ class DataOptions(OptionGroup):
         default_factory=list,
         metadata=described(
             f"Training lists as YEAR:SPLIT, joined. Default for voc: {' '.join(VOC_TRAIN)}; for "
-            f"shapes: {' '.join(SHAPES_TRAIN)}."
+            f"shapes: {' '.join(SHAPES_TRAIN)}. Without --root, data of your own: a folder of photographs "
+            "with VOC XML beside them, as LabelImg writes it, COCO JSON, or data.yaml of YOLO."
         ),
     )
     test: list[str] = field(
         default_factory=list,
         metadata=described(
             f"Test lists as YEAR:SPLIT. Default for voc: {' '.join(VOC_TEST)}; for shapes: "
-            f"{' '.join(SHAPES_TEST)}."
+            f"{' '.join(SHAPES_TEST)}. Without --root, data of your own as for --train."
         ),
     )
     validation: float = option(
@@ -83,11 +86,26 @@ class DataOptions(OptionGroup):
         True, "Whether training images are scaled, moved, cropped, flipped, recoloured, blurred."
     )
 
+    input: Literal["standard", "fast"] = option(
+        "standard",
+        "How training images are read: 'fast' decodes each once, into --cache, and changes colours by one "
+        "matrix; the boxes are the same, the colours in distribution.",
+    )
+    cache: str = option("runs/cache", "Folder of the decoded images of --input fast.")
+
     def check(self) -> None:
         """Raise InputError for invalid values."""
-        found = self.data != "voc" or self.root is not None
-        require(found, "root", self.root, "the VOCdevkit folder, for --data voc")
+        found = self.data != "voc" or self.root is not None or bool(self.train and self.test)
+        expected = "the VOCdevkit folder, for --data voc; or data of your own by --train PATH --test PATH"
+        require(found, "root", self.root, expected)
+        for name, lists in (("train", self.train), ("test", self.test)):
+            require(not self.is_own or len(lists) == 1, name, lists, "one data set, as there is no --root")
         super().check()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the data are the user's, of any format that the diagnosis reads."""
+        return self.data == "voc" and self.root is None
 
     @property
     def train_lists(self) -> list[str]:
@@ -110,6 +128,12 @@ class ModelOptions(OptionGroup):
             "Architecture of the backbone.",
             names=lambda: (name for name, row in ARCHITECTURES.items() if row.is_backbone),
         ),
+    )
+    backbone: str | None = option(
+        None,
+        "Another backbone in place of --arch: torchvision:NAME, timm:NAME, or module:function of your own, "
+        "called without arguments, which returns a module from (N, 3, H, W) to (N, C, S, S).",
+        Rule("torchvision:NAME, timm:NAME or module:function", lambda name: all(name.partition(":"))),
     )
     weights: str = option(
         "none",
@@ -156,6 +180,8 @@ class ModelOptions(OptionGroup):
 
     def check_grid(self, input_size: int) -> None:
         """Raise InputError for a grid that no output stride gives."""
+        if self.backbone is not None:
+            return  # it has the map that it has
         try:
             cells_and_stride(input_size, self.grid)
         except ValueError as error:
@@ -164,7 +190,7 @@ class ModelOptions(OptionGroup):
 
 
 @dataclass(frozen=True)
-class OptimizationOptions(OptionGroup):
+class OptimizationOptions(StepOptions):
     """Optimiser settings. The paper gives 500 epochs and the decay from 0.001 alone; the rest is not its."""
 
     epochs: int = option(500, "Passes over the training images.", AT_LEAST_1)
@@ -196,6 +222,19 @@ class OptimizationOptions(OptionGroup):
         0.0005, "Weight decay of convolutions; biases and batch norms have none.", FINITE
     )
     clip_gradient: float = option(0.0, "Largest norm of the gradient; 0: not limited.", FINITE)
+    freeze: str = option(
+        "0",
+        "Layers of the backbone that keep their weights, counted from the input as for --shuffle, or 'all'.",
+        Rule("'all' or a number of layers", lambda layers: layers == "all" or layers.isdigit()),
+    )
+    freeze_epochs: int | None = option(
+        None, "Epochs for which they keep them. Default: all epochs.", AT_LEAST_1
+    )
+    class_weights: Literal["none", "balanced"] = option(
+        "none",
+        "'balanced': the loss of an object's class is weighted by one over the number of its class's "
+        "training objects, with a mean of 1 over the objects.",
+    )
     seed: int = option(0, "Seed of weights, order, augmentation and shuffles.", SEED)
 
 
@@ -205,6 +244,7 @@ class EvaluationOptions(OptionGroup):
 
     score: bool = option(True, "Whether the test images are scored at the end of the training.")
     validate_every: int = option(1, "Epochs from one validation to the next.", AT_LEAST_1)
+    logger: list[str] = field(default_factory=list, metadata=LOGGER)
     score_threshold: float = option(0.01, "Detections that score less are left out.", PROBABILITY)
     iou_threshold: float = option(
         0.5,
@@ -217,6 +257,9 @@ class EvaluationOptions(OptionGroup):
         "Forward passes over the test set where something is shuffled, each with draws that training never "
         "saw.",
         AT_LEAST_1,
+    )
+    pictures: int = option(
+        4, "Validation images that TensorBoard (W&B, MLflow) shows with detections; 0: none.", NOT_NEGATIVE
     )
     sheet: int = option(11, "Images on the qualitative sheet; 0: no sheet.", NOT_NEGATIVE)
 
