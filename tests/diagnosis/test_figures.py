@@ -26,7 +26,7 @@ from diagnosis.figures.compare import class_differences, differences, flow_sanke
 from diagnosis.figures.curves import precision_recall, reliability
 from diagnosis.figures.impact import detection_areas, false_positive_areas, impact_bars, tide_summary
 from diagnosis.figures.matrices import confusion_heatmap, tide_confusion
-from diagnosis.figures.page import example_classes, explanations
+from diagnosis.words import example_classes, explanations
 from diagnosis.figures.style import save_figure, spread, text_width, wrap
 from diagnosis.flow import FATES, flow
 from diagnosis.impact import IMPACT_VARIANTS
