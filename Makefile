@@ -16,7 +16,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test fuzz versions mutation lint imports types format lock clean
+.PHONY: help setup demo test faults fuzz versions mutation lint imports types format lock clean
 
 help:  ## what this file can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ demo: $(STAMP)  ## train, shuffle, score and diagnose a small detector (no GPU, 
 
 test: $(STAMP)  ## run the tests and the examples in the docstrings
 	OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+
+faults: $(STAMP)  ## kill, fill and starve small runs for 30 minutes (ARGS="--faults kill --trials 5")
+	OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python -m tests.faults.run $(ARGS)
 
 fuzz: $(STAMP)  ## feed every reader with broken input for 30 minutes (ARGS="--minutes 5 --targets coco_results")
 	$(BIN)/python -c "import atheris" 2>/dev/null || $(INSTALL) "atheris>=3,<4" \

@@ -1,7 +1,99 @@
-"""The packages of this distribution have common names: refuse somebody else's of the same name."""
+"""The command ``spatial``: one name for all commands; and a check that the packages imported are ours."""
 
+import sys
+from collections.abc import Sequence
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A subcommand."""
+
+    module: str
+    """Has a function ``main(arguments) -> exit code``; imported only when the command is run."""
+    alone: str
+    """The same command without ``spatial``."""
+    purpose: str
+
+
+COMMANDS = {
+    "diagnose": Command(
+        "diagnosis.__main__", "python -m diagnosis", "what mistakes detectors make, as a web page"
+    ),
+    "train": Command("training.tasks.detection", "train_detect.py", "train and test a detector"),
+    "classify": Command("training.tasks.classification", "train_classify.py", "train and test a classifier"),
+    "predict": Command("training.predict", "predict.py", "a trained detector on photographs and videos"),
+    "export": Command("training.export", "export.py", "a trained detector as an ONNX file"),
+    "reproduce": Command("training.experiments.command", "reproduce.py", "the paper's tables and figures"),
+    "profile": Command(
+        "training.profiling.__main__", "reproduce.py profile", "where order matters in a trained network"
+    ),
+    "download": Command("data.download", "python -m data.download", "fetch PASCAL VOC or CIFAR-100"),
+}
+OWN = ("data", "detector", "diagnosis", "training")
+"""The packages of this distribution."""
+EXTRAS = {"training": "train"}
+"""What the commands of a package need beyond the base installation."""
+
+
+def usage() -> str:
+    """All subcommands, one a line."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.purpose}" for name, command in COMMANDS.items()]
+    same = [f"  spatial {name:<{width}}  {command.alone}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: spatial COMMAND [OPTION …]",
+            "",
+            *lines,
+            "",
+            "spatial COMMAND --help: the options of a command",
+            "spatial diagnose --demo: a report on detections that come with this package",
+            "spatial --version: the version",
+            "",
+            "Each is also a command of its own:",
+            *same,
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; returns its exit code, 2 if there is no such command or its packages are missing."""
+    name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if name == "help" and rest:
+        name, rest = rest[0], ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if name == "--version":
+        print(metadata.version("spatial-dependency"))
+        return 0
+    if name not in COMMANDS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name.lower().replace("_", "-"), COMMANDS, n=1, cutoff=0.5)
+        meant = f"; did you mean '{near[0]}'?" if near else ""
+        print(
+            f"error: {name or repr(name)}: found no such command; expected {', '.join(COMMANDS)}{meant}",
+            file=sys.stderr,
+        )
+        return 2
+    module = COMMANDS[name].module
+    try:
+        run = import_module(module).main
+        return int(run(rest))
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(module.split(".")[0])
+        if extra is None or (error.name or "").split(".")[0] in sys.stdlib_module_names | {"", *OWN}:
+            raise
+        print(
+            f"error: spatial {name}: found no package {error.name}; expected the extra '{extra}': "
+            f"pip install 'spatial-dependency[{extra}]'",
+            file=sys.stderr,
+        )
+        return 2
 
 
 def check_siblings(importer: str, *names: str) -> None:
@@ -32,3 +124,7 @@ def check_siblings(importer: str, *names: str) -> None:
                 f"what was found, run from another folder, or put {home} first on PYTHONPATH",
                 name=importer,  # so that `python -m` shows one line
             )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,9 +1,11 @@
-"""What a training image costs on its way from the file into a batch, beside what a training step costs.
+"""What a training image costs on its way from the file into a batch: standard, fast, torchvision.
 
-    python benchmarks/loader.py [--root VOCdevkit --split 2012:train] [--size 448] [--no-model]
+    python benchmarks/loader.py [--root VOCdevkit --split 2012:train] [--size 448]
 
-Without a VOC tree it draws photograph-like JPEGs of 500×375 pixels, VOC's size. Prints the cost of each
-stage, then the images a second of the loader with one worker and of the ResNet-50 detector's training step.
+Without a VOC tree it draws photograph-like JPEGs of 500×375 pixels, VOC's size. Processor time on one thread,
+in turns within one run, the best of several passes, since other programs only ever add to it. *torchvision*
+does what users of it write: decode_jpeg, then transforms.v2 on image and boxes (crop, resize, flip, colour
+jitter, blur, boxes clipped), of the same strengths. *fast* reads the cache, which was made before.
 """
 
 from __future__ import annotations
@@ -19,11 +21,14 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
+from torchvision import tv_tensors
+from torchvision.io import ImageReadMode, decode_jpeg, read_file
+from torchvision.transforms import v2
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data.augment import Transform, eval_transform, train_transform
-from data.detection import Batch, DetectionDataset, collate, detection_loader, read_image
+from data.augment import Augmentation, eval_transform, train_transform
+from data.detection import DetectionDataset, Item, cached_images, collate
 from data.formats.voc import read_voc
 from data.records import GroundTruth, InputError
 
@@ -45,86 +50,69 @@ def synthetic(folder: Path, count: int) -> GroundTruth:
     return GroundTruth(names, ["thing"], [[500, 375]] * count, rows, rows * 0, boxes, files=files)
 
 
-def milliseconds(work: Callable[[int], object], count: int) -> float:
-    """Mean over `count` images; the best of three passes, since other programs only ever add to it."""
-    passes = []
-    for _ in range(3):
-        start = time.perf_counter()
-        for index in range(count):
-            work(index)
-        passes.append((time.perf_counter() - start) / count * 1e3)
-    return min(passes)
+class Torchvision:
+    """The training images as torchvision's transforms make them."""
+
+    def __init__(self, truth: GroundTruth, size: int) -> None:
+        self.truth, strength = truth, Augmentation()
+        low, high = strength.crop / strength.scale[1], 1.0
+        self.transform = v2.Compose(
+            [
+                v2.RandomResizedCrop(size, scale=(low**2, high), ratio=(0.8, 1.25), antialias=True),
+                v2.RandomHorizontalFlip(strength.flip),
+                v2.ColorJitter(strength.brightness, strength.contrast, strength.saturation, strength.hue),
+                v2.RandomApply([v2.GaussianBlur(9, strength.blur_sigma)], strength.blur),
+                v2.ClampBoundingBoxes(),
+                v2.SanitizeBoundingBoxes(),
+            ]
+        )
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        _, index = key
+        rows = np.flatnonzero(self.truth.image_index == index)
+        pixels = decode_jpeg(read_file(str(self.truth.files[index])), ImageReadMode.RGB)
+        boxes: torch.Tensor = tv_tensors.BoundingBoxes(  # type: ignore[call-overload]
+            torch.from_numpy(self.truth.boxes[rows].astype(np.float32)),
+            format="XYXY",
+            canvas_size=pixels.shape[1:],
+        )
+        target = {"boxes": boxes, "labels": torch.from_numpy(self.truth.labels[rows])}
+        image, target = self.transform(tv_tensors.Image(pixels), target)
+        difficult = torch.zeros(len(target["labels"]), dtype=torch.bool)
+        return {"image": image, **target, "difficult": difficult, "index": index}  # type: ignore[typeddict-item]
 
 
-def stages(truth: GroundTruth, transform: Transform, batch_size: int) -> dict[str, float]:
-    """Milliseconds an image, by stage, on one thread."""
-    count = min(len(truth.images), 100)
-    images = [read_image(file) for file in truth.files[:count]]
-    boxes = [truth.boxes[truth.image_index == index] for index in range(count)]
-    dataset = DetectionDataset(truth, transform)
-    items = [dataset[0, index] for index in range(batch_size)]
-    decode = milliseconds(lambda index: read_image(truth.files[index]), count)
-    change = milliseconds(lambda index: transform(images[index], boxes[index], (0, index)), count)
-    whole = milliseconds(lambda index: dataset[0, index], count)
-    batch = milliseconds(lambda _: collate(items), 20) / batch_size
-    return {
-        "decode": decode,
-        "transform": change,
-        "to tensors": max(whole - decode - change, 0.0),
-        "collate": batch,
-    }
-
-
-def loader_rate(truth: GroundTruth, transform: Transform, batch_size: int) -> float:
-    """Images a second of the loader with one worker, the start of the worker left out."""
-    loader = detection_loader(DetectionDataset(truth, transform), batch_size, train=True, workers=1)
-    for _ in loader:
-        pass
-    loader.set_epoch(1)
-    start = time.perf_counter()
-    seen = sum(len(batch["index"]) for batch in loader)
-    return seen / (time.perf_counter() - start)
-
-
-def step_rate(batch: Batch, classes: int, steps: int) -> float:
-    """Images a second of forward, loss, backward and SGD of the ResNet-50 detector on this CPU."""
-    from detector import YOLO, resnet50
-
-    size = batch["images"].shape[-1]
-    model = YOLO(resnet50(num_classes=None), classes=classes, grid=size // 32, boxes_per_cell=2)
-    optimizer = torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9)
-    times = []
-    for _ in range(steps + 1):  # the first one warms up
-        start = time.perf_counter()
-        optimizer.zero_grad()
-        model.loss(batch["images"], batch["targets"]).total.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        times.append(time.perf_counter() - start)
-    return len(batch["index"]) / min(times[1:])
-
-
-def run(options: argparse.Namespace, truth: GroundTruth) -> None:
+def run(options: argparse.Namespace, truth: GroundTruth, folder: Path) -> bool:
+    """Print the table; whether the fast input is as fast as claimed."""
+    size, count = options.size, len(truth.images)
     width, height = np.median(truth.sizes, axis=0).astype(int)
-    count, size, threads = len(truth.images), options.size, torch.get_num_threads()
+    start = time.process_time()
+    cache = cached_images(truth, round(1.25 * size), folder)
+    made = time.process_time() - start
+    inputs: dict[str, Callable[[tuple[int, int]], Item]] = {
+        "standard": DetectionDataset(truth, train_transform(size)).__getitem__,
+        "fast": DetectionDataset(truth, train_transform(size, fast=True), cache).__getitem__,
+        "torchvision": Torchvision(truth, size).__getitem__,
+        "not augmented": DetectionDataset(truth, eval_transform(size)).__getitem__,
+    }
+    best = dict.fromkeys(inputs, float("inf"))
+    for epoch in range(options.repeat + 1):  # the first warms up
+        for name, read in inputs.items():
+            start = time.process_time()
+            for first in range(0, count, options.batch_size):
+                collate([read((epoch, i)) for i in range(first, min(first + options.batch_size, count))])
+            if epoch:
+                best[name] = min(best[name], (time.process_time() - start) / count)
     print(f"{count} images of {width}x{height} pixels (median) to {size}x{size}, one thread\n")
-    torch.set_num_threads(1)  # as in a worker
-    transforms = {"training": train_transform(size), "evaluation": eval_transform(size)}
-    rows = {name: stages(truth, transform, options.batch_size) for name, transform in transforms.items()}
-    print("| ms an image | " + " | ".join(rows) + " |\n|---|" + "--:|" * len(rows))
-    for stage in rows["training"]:
-        print(f"| {stage} | " + " | ".join(f"{row[stage]:.2f}" for row in rows.values()) + " |")
-    print("| together | " + " | ".join(f"{sum(row.values()):.2f}" for row in rows.values()) + " |\n")
-    loads = loader_rate(truth, transforms["training"], options.batch_size)
-    print(f"loader, one worker, training: {loads:.0f} images/s")
-    if options.no_model:
-        return
-    torch.set_num_threads(threads)
-    few = detection_loader(DetectionDataset(truth, transforms["training"]), options.step_batch, train=True)
-    steps = step_rate(next(iter(few)), len(truth.classes), options.steps)
+    print("| input | ms an image | images/s and core | times standard |\n|---|--:|--:|--:|")
+    for name, seconds in best.items():
+        ratio = best["standard"] / seconds
+        print(f"| {name} | {1e3 * seconds:.2f} | {1 / seconds:.0f} | {ratio:.2f} |")
     print(
-        f"ResNet-50 detector, training step of {options.step_batch}, {threads} threads: {steps:.2f} images/s"
+        f"\nmaking the cache: {1e3 * made / count:.2f} ms an image, {cache.pixels.size / count / 1e6:.2f} MB"
     )
-    print(f"the loader delivers {loads / steps:.0f} times what the step consumes")
+    fast = best["fast"]
+    return best["standard"] >= 3 * fast and best["torchvision"] > fast
 
 
 def main() -> int:
@@ -132,24 +120,26 @@ def main() -> int:
     parser.add_argument("--root", type=Path, help="a VOCdevkit folder; without one, images are drawn")
     parser.add_argument("--split", default="2012:train", help="of the VOC tree (%(default)s)")
     parser.add_argument("--size", type=int, default=448, help="of the network's input (%(default)s)")
-    parser.add_argument("--images", type=int, default=200, help="at most so many (%(default)s)")
+    parser.add_argument("--images", type=int, default=64, help="at most so many (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=16, help="of the loader (%(default)s)")
-    parser.add_argument("--step-batch", type=int, default=4, help="of the training step (%(default)s)")
-    parser.add_argument("--steps", type=int, default=2, help="that are timed (%(default)s)")
-    parser.add_argument("--no-model", action="store_true", help="leave out the training step")
+    parser.add_argument("--repeat", type=int, default=4, help="passes (%(default)s)")
     options = parser.parse_args()
     cv2.setNumThreads(1)
+    torch.set_num_threads(1)  # as in a worker
     try:
-        if options.root:
-            truth = read_voc(options.root, options.split)
-            run(options, truth.select(range(min(options.images, len(truth.images)))))
-        else:
-            with tempfile.TemporaryDirectory() as folder:
-                run(options, synthetic(Path(folder), options.images))
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            if options.root:
+                truth = read_voc(options.root, options.split)
+                truth = truth.select(range(min(options.images, len(truth.images))))
+            else:
+                truth = synthetic(folder, options.images)
+            holds = run(options, truth, folder / "cache")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    print(f"3 times the standard input, and more than torchvision: {'holds' if holds else 'MISSED'}")
+    return int(not holds)
 
 
 if __name__ == "__main__":

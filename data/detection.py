@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import json
 import operator
+import os
+import shutil
+import zipfile
+import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias, TypedDict
 
@@ -12,12 +19,12 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.augment import Key, Transform
-from data.formats.files import EXIF_ORIENTATION, QUARTER_TURNS, image_size, open_image
+from data.formats.files import EXIF_ORIENTATION, QUARTER_TURNS, image_size, open_image, reason
 from data.formats.validation import warn
 from data.loader import EpochLoader, EpochSampler, epoch_loader, read_or_error
 from data.records import GroundTruth, InputError
@@ -27,8 +34,10 @@ __all__ = [
     "DetectionDataset",
     "EpochLoader",
     "EpochSampler",
+    "ImageCache",
     "Item",
     "Target",
+    "cached_images",
     "check_images",
     "collate",
     "detection_loader",
@@ -66,13 +75,19 @@ class Batch(TypedDict):
     """(N,) int64, into ``truth.images``."""
 
 
-def read_image(file: str | Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+def read_image(
+    file: str | Path, size: tuple[int, int] | None = None, limit: int | None = None
+) -> NDArray[np.uint8]:
     """The pixels of an image file, ``(H, W, 3)`` uint8 RGB, decoded completely.
 
     Grey, palette, transparent and CMYK images become RGB. An image that its EXIF orientation turns is taken
     as `size`, (width, height) of the annotation, says: as stored, which VOC and COCO annotate, or as shown,
     which most tools annotate today. Where both are of that size (a square image, or one turned by 180°), it
     is taken as stored, with a warning.
+
+    A side longer than `limit` is resized to it. A JPEG is then decoded at a half, a quarter or an eighth of
+    its size where that leaves enough pixels (libjpeg leaves the finest frequencies out); the result covers
+    exactly the whole image.
 
     Raises
     ------
@@ -95,8 +110,18 @@ def read_image(file: str | Path, size: tuple[int, int] | None = None) -> NDArray
                 _warn_of_orientation(f"{file} and others like it")
                 orientation = 1
             if orientation != 1:
-                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-        return np.asarray(image.convert("RGB"))
+                return np.asarray(ImageOps.exif_transpose(_limited(image, limit)).convert("RGB"))
+        return np.asarray(_limited(image, limit).convert("RGB"))
+
+
+def _limited(image: Image.Image, limit: int | None) -> Image.Image:
+    width, height = image.size
+    if limit is None or max(width, height) <= limit:
+        return image
+    target = (min(width, limit), min(height, limit))
+    _, box = image.draft(None, target) or (None, (0, 0, width, height))
+    whole = image if image.mode == "RGB" else image.convert("RGB")
+    return whole.resize(target, Image.Resampling.BILINEAR, box=box)
 
 
 def check_images(truth: GroundTruth) -> None:
@@ -124,6 +149,127 @@ def _warn_of_orientation(images: str) -> None:
         )
 
 
+CACHE_VERSION = 1
+"""Part of a cache's name: another one where the same options give other pixels."""
+
+
+class ImageCache:
+    """Images decoded once, in one file that is mapped into memory; its pages are shared by all processes.
+
+    The folder's name is a hash of what the pixels depend on: names of the files, limit, version. The index
+    has size and time of change of each file, and the checksum of each image, which is checked when a process
+    reads it first.
+
+    Parameters
+    ----------
+    truth
+        The images.
+    limit
+        Longest side, in pixels: a longer one is resized to it.
+    folder
+        Of all caches.
+
+    Raises
+    ------
+    InputError
+        There is no such cache, it is damaged, or a file has changed since.
+    """
+
+    def __init__(self, truth: GroundTruth, limit: int, folder: Path) -> None:
+        files = [str(Path(file).absolute()) for file in truth.files]
+        name = hashlib.sha256(json.dumps([CACHE_VERSION, limit, files]).encode()).hexdigest()[:16]
+        self.folder = folder / name
+        self.stats = _states(truth)
+        if not (self.folder / "index.npz").is_file():
+            raise InputError(self.folder, "no cache of decoded images", "one that was made before")
+        try:
+            with np.load(self.folder / "index.npz", allow_pickle=False) as index:
+                stats, self.sizes, self.checksums = (index[key] for key in ("stats", "sizes", "checksums"))
+            self.ends = np.cumsum(3 * self.sizes.prod(1))
+            self.pixels = np.memmap(self.folder / "pixels", np.uint8, "r", shape=(int(self.ends[-1]),))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError(self.folder, f"a damaged cache ({reason(error)})", DAMAGED) from None
+        if stats.shape != self.stats.shape or (changed := np.flatnonzero((stats != self.stats).any(1))).size:
+            what = files[changed[0]] if stats.shape == self.stats.shape else "an image"
+            raise InputError(self.folder, f"a cache from before {what} changed", DAMAGED)
+        self.checked = np.zeros(len(files), dtype=bool)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        """The pixels (H, W, 3) RGB of an image; not to be written to."""
+        height, width = self.sizes[index].tolist()
+        end = int(self.ends[index])
+        flat = self.pixels[end - 3 * height * width : end]
+        if not self.checked[index]:
+            if zlib.crc32(flat.data) != self.checksums[index]:
+                raise InputError(self.folder, f"a damaged cache (image {index})", DAMAGED)
+            self.checked[index] = True
+        return np.asarray(flat).reshape(height, width, 3)
+
+
+def _states(truth: GroundTruth) -> NDArray[np.int64]:
+    """Size and time of change of each file, ``(N, 2)``."""
+    states = []
+    for file in truth.files:
+        try:
+            found = Path(file).stat()
+        except OSError as error:
+            expected = "the image that the annotation names"
+            raise InputError(file, str(error.strerror).lower(), expected) from None
+        states.append([found.st_size, found.st_mtime_ns])
+    return np.array(states)
+
+
+DAMAGED = "delete this folder, and the next run makes it anew"
+
+
+def cached_images(truth: GroundTruth, limit: int, folder: Path) -> ImageCache:
+    """The cache of some images, made on all cores where there is none, or one that cannot be used.
+
+    Raises
+    ------
+    InputError
+        An image that cannot be read; too little room on the disk.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes the first makes it
+        try:
+            return ImageCache(truth, limit, folder)
+        except InputError as error:
+            if (target := Path(error.where)).is_dir():
+                print(f"{error.where}: {error.found}; made anew", flush=True)
+        _decode_all(truth, limit, target)
+        return ImageCache(truth, limit, folder)
+
+
+def _decode_all(truth: GroundTruth, limit: int, target: Path) -> None:
+    """Write a cache beside its place, then move it there."""
+    shutil.rmtree(target, ignore_errors=True)
+    part = target.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    sizes = np.minimum(truth.sizes[:, ::-1], limit)  # height, width
+    ends = np.cumsum(3 * sizes.prod(1))
+    stats = _states(truth)
+    free = shutil.disk_usage(part).free
+    if free < ends[-1]:
+        found = f"{free / 2**30:.1f} GiB free in {target.parent}"
+        expected = f"{ends[-1] / 2**30:.1f} GiB for the decoded images; or --input standard"
+        raise InputError("--cache", found, expected)
+    with (part / "pixels").open("wb") as file:
+
+        def decode(index: int) -> int:
+            width, height = truth.sizes[index].tolist()
+            pixels = np.ascontiguousarray(read_image(truth.files[index], (width, height), limit))
+            os.pwrite(file.fileno(), pixels.data, int(ends[index]) - pixels.nbytes)
+            return zlib.crc32(pixels.data)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the GIL
+            checksums = np.array(list(pool.map(decode, range(len(truth.files)))), dtype=np.int64)
+    np.savez(part / "index.npz", stats=stats, sizes=sizes, checksums=checksums)
+    part.rename(target)
+
+
 class DetectionDataset(Dataset[Item]):
     """The images of a ground truth, decoded and transformed, with their objects.
 
@@ -133,6 +279,8 @@ class DetectionDataset(Dataset[Item]):
         With the image files in ``truth.files``.
     transform
         :func:`data.augment.train_transform` or :func:`data.augment.eval_transform`.
+    cache
+        Decoded images that are read instead of the files.
 
     Raises
     ------
@@ -141,7 +289,7 @@ class DetectionDataset(Dataset[Item]):
         be decoded, or is of another size than annotated.
     """
 
-    def __init__(self, truth: GroundTruth, transform: Transform) -> None:
+    def __init__(self, truth: GroundTruth, transform: Transform, cache: ImageCache | None = None) -> None:
         if not truth.images:
             raise InputError("images", "an empty list", "at least one image")
         if not truth.files:
@@ -151,6 +299,7 @@ class DetectionDataset(Dataset[Item]):
                 raise InputError(file, "no such file", "the image that the annotation names")
         self.truth = truth
         self.transform = transform
+        self.cache = cache
         self._rows = np.argsort(truth.image_index, kind="stable")  # objects, image by image
         self._starts = np.searchsorted(truth.image_index[self._rows], np.arange(len(truth.images) + 1))
 
@@ -165,8 +314,13 @@ class DetectionDataset(Dataset[Item]):
         truth = self.truth
         rows = self._rows[self._starts[index] : self._starts[index + 1]]
         width, height = truth.sizes[index].tolist()
-        pixels = read_image(truth.files[index], (width, height))
-        image, boxes, kept = self.transform(pixels, truth.boxes[rows], (epoch, index))
+        boxes = truth.boxes[rows]
+        if self.cache is None:
+            pixels = read_image(truth.files[index], (width, height))
+        else:
+            pixels = self.cache[index]
+            boxes = boxes * np.tile([pixels.shape[1] / width, pixels.shape[0] / height], 2)
+        image, boxes, kept = self.transform(pixels, boxes, (epoch, index))
         rows = rows[kept]
         channels = np.empty((3, *image.shape[:2]), dtype=np.uint8)
         cv2.split(image, list(channels))  # ten times as fast as a transposed copy

@@ -204,7 +204,10 @@ def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)
     # What is sent to all processes, Ctrl-C or a cluster's SIGTERM, is for the main one to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.setpgid(0, 0)  # SIGTERM has to go on working: it is how multiprocessing ends a worker
+    os.setpgid(0, 0)
+    signal.signal(
+        signal.SIGTERM, signal.SIG_DFL
+    )  # how multiprocessing ends a worker; Lightning's handler prints
 
 
 def epoch_loader(

@@ -310,6 +310,12 @@ class GroundTruth:
         """Number of objects."""
         return len(self.boxes)
 
+    def with_classes(self, classes: Sequence[str], labels: ArrayLike) -> GroundTruth:
+        """The same objects, with other classes: `labels` (N,) are indices into those."""
+        columns = {column.name: getattr(self, column.name) for column in fields(self)}
+        changed = {"classes": classes, "labels": labels, "class_ids": ()}
+        return GroundTruth(**{**columns, "attributes": dict(self.attributes), **changed})
+
     def select(self, images: Iterable[int]) -> GroundTruth:
         """The same record over some of its images, in the order given.
 

@@ -42,21 +42,32 @@ if TYPE_CHECKING:
         profile,
     )
     from detector.shuffle import (
+        BlockShuffle,
         ChannelShuffle,
+        ColumnShuffle,
+        JointShuffle,
         PatchShuffle,
+        RowShuffle,
+        SpatialMean,
         SpatialShuffle,
+        block_shuffle,
         channel_shuffle,
+        joint_shuffle,
         patch_shuffle,
         spatial_shuffle,
     )
+    from detector.trained import TrainedDetector, load
     from detector.yolo import YOLO
 
 __all__ = [
     "VGG",
     "YOLO",
+    "BlockShuffle",
     "Change",
     "ChannelShuffle",
+    "ColumnShuffle",
     "Evaluation",
+    "JointShuffle",
     "Layer",
     "PatchShuffle",
     "Perceptron",
@@ -64,13 +75,19 @@ __all__ = [
     "ProfileDifference",
     "ProfileRow",
     "ResNet",
+    "RowShuffle",
+    "SpatialMean",
     "SpatialShuffle",
+    "TrainedDetector",
     "WeightsError",
+    "block_shuffle",
     "channel_shuffle",
     "compare",
     "evaluate",
+    "joint_shuffle",
     "list_changes",
     "list_layers",
+    "load",
     "load_weights",
     "modify_layers",
     "normalize",
@@ -92,7 +109,7 @@ if not TYPE_CHECKING:  # or a type checker would let any name pass
 
     def __getattr__(name: str) -> object:
         if name in __all__:
-            for module in ("shuffle", "networks", "layers", "intervene", "yolo", "profiling"):
+            for module in ("shuffle", "networks", "layers", "intervene", "yolo", "profiling", "trained"):
                 home = import_module(f"detector.{module}")
                 if name in home.__all__:
                     return globals().setdefault(name, getattr(home, name))

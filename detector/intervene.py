@@ -80,7 +80,7 @@ def shuffles(network: nn.Module) -> Iterator[Shuffle]:
 
 def needs_passes(network: nn.Module) -> bool:
     """Whether two evaluations of the network differ, because something in it shuffles then."""
-    return any(shuffle.in_evaluation for shuffle in shuffles(network))
+    return any(shuffle.in_evaluation and shuffle.draws for shuffle in shuffles(network))
 
 
 def seek_shuffles(network: nn.Module, seed: int, step: int) -> None:
@@ -172,13 +172,16 @@ def modify_layers(
         Any network that takes images.
     method
         ``"channel"``, ``"spatial"``, ``"patch"`` (with `patch`), or ``"gap_fc"``, which averages what enters
-        the first of the layers and makes a fully connected layer of every convolution from there on.
+        the first of the layers and makes a fully connected layer of every convolution from there on. Or a
+        control: ``"joint"`` (one order of positions for all channels), ``"blocks"`` (with `patch`, the side
+        of the blocks that are moved whole), ``"rows"``, ``"columns"``, or ``"mean"`` (each channel's mean at
+        all its positions).
     last, layer, layers, names, percent
         One of these five says which layers: the k nearest the output (0 changes nothing); one number, several
         numbers, counted from 1 at the input; names of modules: layers, stages (all their layers), or any
         other convolution; or the share of the layers nearest the output, in percent, to the nearest layer.
     patch
-        Side of the patches, in positions, that no value may leave. Need not divide the map.
+        Side of the patches or blocks, in positions. Need not divide the map: those at its end are smaller.
     shortcut
         Whether a layer's shortcut is shuffled too. The paper does, "to prevent the model from learning to
         ignore the information from the convolution branch".
@@ -238,7 +241,7 @@ def modify_layers(
     placed = {}
     for block in selection.chosen:
         key = selection.number(block) or _name_key(name_of[block.module])
-        whole = METHODS[method].needs_patch and not block.patches
+        whole = METHODS[method].needs_map and not block.patches
         placed[block] = _entries(block, partial(SHUFFLES[method], *size, key, **options), shortcut, whole)
     values = (last, layer, layers, names, percent)
     word = next(w for w, v in zip(SELECTORS, values, strict=True) if v is not None)
@@ -353,7 +356,7 @@ def _check_method(method: str, patch: int | None) -> None:
             f"method: found {method!r}; expected one of {', '.join(METHODS)}{nearest(method, METHODS)}"
         )
     needs_patch = METHODS[method].needs_patch
-    if needs_patch and is_number(patch) and patch == 1:
+    if needs_patch and is_number(patch) and patch == 1 and METHODS[method].whole_map:
         raise ValueError(
             "patch: found 1, in which nothing can move; expected a side of at least 2 positions for method "
             f"{method!r}"

@@ -11,11 +11,13 @@ torch.Size([2, 100])
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 import torch.fx
@@ -30,15 +32,18 @@ __all__ = [
     "NETWORKS",
     "RESNETS",
     "VGG",
+    "LoadedWeights",
     "Perceptron",
     "ResNet",
     "WeightsError",
     "build_network",
+    "check_sum",
     "describe_read_error",
     "load_into",
     "load_weights",
     "normalize",
     "perceptron",
+    "read_weights_file",
     "resnet",
     "resnet18",
     "resnet50",
@@ -47,6 +52,17 @@ __all__ = [
 ]
 
 Stem = Literal["imagenet", "small"]
+
+
+class LoadedWeights(NamedTuple):
+    """Weights that have been read already."""
+
+    state: dict[str, Tensor]
+    source: str
+    """Their file, for messages."""
+
+
+Weights: TypeAlias = "str | Path | LoadedWeights | None"
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -209,7 +225,7 @@ def resnet(
     *,
     stem: Stem = "imagenet",
     output_stride: int | None = None,
-    weights: str | Path | None = None,
+    weights: Weights = None,
     width: float = 1.0,
 ) -> ResNet:
     """A ResNet by name; :func:`resnet50` and its siblings call it.
@@ -223,7 +239,8 @@ def resnet(
     weights
         None or ``"none"``: random, as in torchvision. ``"imagenet"``: torchvision's best official ones. An
         official name, ``"IMAGENET1K_V1"`` or ``"ResNet50_Weights.IMAGENET1K_V1"``. Or a local file: a state
-        dict of torch.save or safetensors, or a checkpoint that contains one ResNet. The classifier's weights
+        dict of torch.save or safetensors, or a checkpoint that contains one ResNet. Or
+        :class:`LoadedWeights`. The classifier's weights
         are not loaded where the number of classes differs or there is no classifier. WeightsError where the
         weights are missing, cut short, or of another network.
     """
@@ -392,19 +409,51 @@ class WeightsError(ValueError):
     """A weights file that cannot be read, or of another network."""
 
 
-def load_weights(file: str | Path) -> dict[str, Tensor]:
-    """The state dict in a file of torch.save, safetensors, or Lightning. Nothing in the file is executed.
+CHECKSUM_MARK = b"sha256 "
+"""Begins the last line of a checkpoint, the checksum of all bytes before; torch.load does not read so far."""
+CHECKSUM_LINE_BYTES = len(CHECKSUM_MARK) + 64 + 1
 
-    WeightsError where the file is missing, cut short, or contains something else.
+
+def check_sum(file: Path) -> None:
+    """Raise WeightsError where a checkpoint differs from its checksum; files of other programs have none."""
+    with file.open("rb") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(size - CHECKSUM_LINE_BYTES, 0))
+        line = opened.read()
+        if line.startswith(CHECKSUM_MARK):
+            opened.seek(0)
+            found = hashlib.sha256()
+            left = size - CHECKSUM_LINE_BYTES
+            while left and (block := opened.read(min(left, 1 << 20))):
+                found.update(block)
+                left -= len(block)
+            if line != CHECKSUM_MARK + found.hexdigest().encode() + b"\n":
+                raise WeightsError(
+                    f"{file}: found a damaged file: its checksum differs; expected the file as it was written"
+                )
+
+
+def read_weights_file(file: str | Path) -> Any:
+    """The content of a file of torch.save, safetensors, or Lightning. Nothing in the file is executed.
+
+    WeightsError where the file is missing, damaged, or contains what could run code.
     """
     try:
         if Path(file).suffix == ".safetensors":
             return load_safetensors(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        check_sum(Path(file))
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
     except FileNotFoundError as error:
         raise WeightsError(f"{file}: found no such file; expected weights") from error
     except Exception as error:  # a damaged file can raise nearly anything
         raise WeightsError(f"{file}: {describe_read_error(error)}") from error
+
+
+def load_weights(file: str | Path) -> dict[str, Tensor]:
+    """The state dict in a file of :func:`read_weights_file`; WeightsError where there is none."""
+    content = read_weights_file(file)
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if (
         not isinstance(state, Mapping)
@@ -431,9 +480,7 @@ def describe_read_error(error: Exception) -> str:
     )
 
 
-def load_into(
-    network: nn.Module, weights: str | Path | None, official: Any, *, landmark: str, classifier: str
-) -> None:
+def load_into(network: nn.Module, weights: Weights, official: Any, *, landmark: str, classifier: str) -> None:
     """Load weights, as of :func:`resnet`; those of the classifier only if they fit.
 
     Parameters
@@ -486,8 +533,10 @@ def load_into(
     network.load_state_dict(given, strict=fits or not classifiers[0])
 
 
-def _find_weights(weights: str | Path, official: Any) -> tuple[dict[str, Tensor], str]:
+def _find_weights(weights: str | Path | LoadedWeights, official: Any) -> tuple[dict[str, Tensor], str]:
     """The state dict of an official name or of a file, and its source for messages."""
+    if isinstance(weights, LoadedWeights):
+        return weights.state, weights.source
     members = {} if official is None else {"imagenet": official.DEFAULT, **official.__members__}
     name = str(weights) if official is None else str(weights).removeprefix(f"{official.__name__}.")
     if name in members:

@@ -4,6 +4,11 @@ One layer at a time is shuffled by :func:`detector.modify_layers`, the network i
 removed. The paper does this with networks that were trained with the shuffle (and, in Table 1, with the last
 layers of one that was not); here it is done with every layer of any network.
 
+A shuffled layer hands on maps that the network has never seen, so its score can fall although order does not
+matter. Controls separate the two: ``profile(network, loader, controls=True)`` also measures weaker and
+stronger changes of the same maps, and ``reestimate_batch_norm=train_loader`` gives batch norm the statistics
+of the shuffled maps.
+
 >>> import torch
 >>> from detector import vgg16
 >>> network = vgg16(10, width=0.1)
@@ -19,22 +24,26 @@ import csv
 import io
 import math
 import statistics
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from detector.graph import Example, own_image_size
 from detector.intervene import check_unwrapped, modify_layers, needs_passes, shuffles, without_shuffles
 from detector.layers import FullyConnected, Layer, is_number, list_layers, nearest, select_layers
+from detector.profile_page import draw_svg, write_page
+from detector.scores import Batches, Score, modes_restored, score_on
 from detector.shuffle import SHUFFLES
-from detector.tables import METHODS, ShuffleMethod
+from detector.tables import CONTROLS, METHODS, ShuffleMethod
 
 __all__ = [
     "BASELINE",
@@ -56,12 +65,13 @@ BASELINE = 0
 
 Variant = tuple[ProfileMethod, int | None]  # a method and its patch size
 Network = TypeVar("Network", bound=nn.Module)
-Score = float | Tensor  # a number, or one for each image (N,)
 Evaluate = Callable[[Network], Score | Mapping[str, Score]]
-Batches = Iterable[tuple[Tensor, Tensor]]
+Images = Iterable[Tensor | Sequence[Tensor]]  # batches of images, alone or with something else behind them
 
 _SINGLE_MEASURE = "score"  # the name of the measure of an `evaluate` that returns just one number
 _NORMAL_QUANTILE = statistics.NormalDist().inv_cdf(0.975)  # of 95 % intervals
+_MOST_CLASSES = 100  # in a table of a page
+_ESTIMATION = -1  # the number of the pass in which batch norm is re-estimated
 _OWN_DRAWS = 0x70726F66  # gives these passes other draws than training and other evaluations have
 
 
@@ -138,6 +148,8 @@ class Profile:
         In the order of the layers, the baseline first.
     cumulative
         Whether all layers behind a row's layer were shuffled with it.
+    settings
+        How it was measured, in words, for :meth:`to_html`.
 
     Examples
     --------
@@ -154,9 +166,12 @@ class Profile:
 
     rows: tuple[ProfileRow, ...]
     cumulative: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
-    def of(rows: Iterable[ProfileRow], cumulative: bool = False) -> Profile:
+    def of(
+        rows: Iterable[ProfileRow], cumulative: bool = False, settings: Mapping[str, Any] | None = None
+    ) -> Profile:
         """A table of rows in any order."""
         rows = list(rows)
         measures = list(dict.fromkeys(row.measure for row in rows))
@@ -165,12 +180,27 @@ class Profile:
         def place(row: ProfileRow) -> tuple[int, int, int, int]:
             return row.layer, methods.index(row.method), row.patch or 0, measures.index(row.measure)
 
-        return Profile(tuple(sorted(rows, key=place)), cumulative)
+        return Profile(tuple(sorted(rows, key=place)), cumulative, settings or {})
 
     @property
     def measures(self) -> tuple[str, ...]:
         """Names of the measures."""
         return tuple(dict.fromkeys(row.measure for row in self.rows))
+
+    @property
+    def main_measures(self) -> tuple[str, ...]:
+        """Those that are no part of another, as ``accuracy[3]``, of a class, is of ``accuracy``."""
+        return tuple(
+            name for name in self.measures if name.partition("[")[0] not in {*self.measures} - {name}
+        )
+
+    def parts(self, measure: str) -> dict[str, str]:
+        """Of a measure that is also known by class or by layer, the names of its parts by class or layer."""
+        return {
+            name[len(measure) + 1 : -1]: name
+            for name in self.measures
+            if name.startswith(f"{measure}[") and name.endswith("]")
+        }
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -208,16 +238,16 @@ class Profile:
         return {(row.layer, row.method, row.patch, row.measure): row for row in self.rows}
 
     def __str__(self) -> str:
-        """A text table: one line for each layer and method, one column for each measure."""
+        """A text table: one line for each layer and method, one column for each of the main measures."""
         layer = "from" if self.cumulative else "layer"
-        head = f"{layer:>5}  {'size':9}  {'method':10}  " + "  ".join(f"{m:15}" for m in self.measures)
+        head = f"{layer:>5}  {'size':9}  {'method':10}  " + "  ".join(f"{m:15}" for m in self.main_measures)
         lines = [head.rstrip()]
         for row in self.rows:
             if row.measure != self.measures[0]:
                 continue
-            cells = [self.at(row.layer, row.method, row.patch, measure) for measure in self.measures]
+            cells = [self.at(row.layer, row.method, row.patch, measure) for measure in self.main_measures]
             numbers = "  ".join(f"{_mean_and_spread(cell):15}" for cell in cells)
-            what = row.method if row.patch is None else f"{row.method} {row.patch}"
+            what = _in_words(row.method, row.patch)
             number = "-" if row.layer == BASELINE else str(row.layer)
             size = "-" if row.layer == BASELINE else f"{row.channels}x{row.height}x{row.width}"
             lines.append(f"{number:>5}  {size:9}  {what:10}  {numbers}".rstrip())
@@ -314,6 +344,61 @@ class Profile:
         ax.legend(title=None)
         return ax
 
+    def to_html(self, file: str | Path | None = None, *, title: str = "Where does space matter?") -> str:
+        """One HTML page: the settings, a plot of each main measure, and tables; without any request.
+
+        It is also written to a file where one is given. Needs pandas and Matplotlib, and at least one layer.
+        Of more than 100 classes those with the largest loss are shown.
+        """
+        variants = dict.fromkeys((row.method, row.patch) for row in self.rows if row.layer != BASELINE)
+        cells = [self._cells(row) for row in self.rows if row.measure == self.measures[0]]
+        tables = {"Scores": import_module("pandas").DataFrame(cells)}
+        for measure in self.main_measures:
+            parts = self.parts(measure)
+            kind = "layer" if measure == "cka" else "class"
+            for variant in variants if parts else ():
+                tables[f"{measure} by {kind}: {_in_words(*variant)}"] = self._table_of_parts(parts, *variant)
+        figures = {}
+        for measure in self.main_measures:
+            figures[measure] = draw_svg(partial(self._plot_on, measure), measure)
+        counts = [len(row.by_image) for row in self.rows if row.by_image is not None]
+        settings = {**({"images": max(counts)} if counts else {}), **self.settings}
+        text = write_page(title, settings, figures, tables)
+        if file is not None:
+            Path(file).write_text(text, encoding="utf-8")
+        return text
+
+    def _plot_on(self, measure: str, ax: Any) -> None:
+        self.plot(measure, ax=ax)
+
+    def _table_of_parts(self, parts: Mapping[str, str], method: ProfileMethod, patch: int | None) -> Any:
+        """A line for each class or layer, a column for each shuffled layer."""
+        columns: dict[Any, list[float]] = {}
+        for layer in (BASELINE, *self.layers):
+            place = (BASELINE, "none", None) if layer == BASELINE else (layer, method, patch)
+            found = [self._places.get((*place, name)) for name in parts.values()]
+            if any(found):
+                columns[layer or "plain"] = [math.nan if row is None else row.mean for row in found]
+        table = import_module("pandas").DataFrame(columns, index=list(parts))
+        table.columns.name = "shuffled layer"
+        if len(table) > _MOST_CLASSES and "plain" in table:
+            loss = table["plain"] - table.drop(columns="plain").mean(axis=1)
+            table = table.loc[loss.sort_values(ascending=False, kind="stable").index[:_MOST_CLASSES]]
+        return table
+
+    def _cells(self, row: ProfileRow) -> dict[str, str]:
+        """A line of the table of scores."""
+        cells = {"layer": "–", "name": "", "map": "", "method": _in_words(row.method, row.patch)}
+        if row.layer != BASELINE:
+            size = f"{row.channels}×{row.height}×{row.width}"
+            cells |= {"layer": str(row.layer), "name": row.name, "map": size}
+        for measure in self.main_measures:
+            found = self._places.get((row.layer, row.method, row.patch, measure))
+            low, high = (math.nan, math.nan) if found is None else found.interval
+            cells[measure] = _mean_and_spread(found)
+            cells[f"{measure}, 95 %"] = "–" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+        return cells
+
 
 @dataclass(frozen=True)
 class ProfileDifference:
@@ -341,7 +426,7 @@ def compare(first: Profile, second: Profile, *, from_baseline: bool = False) -> 
     Parameters
     ----------
     first, second
-        Profiles with scores by image, as of a :func:`profile` of batches.
+        Profiles with scores by image, as of a :func:`profile` of batches. CKA has none and is left out.
     from_baseline
         Compare what each gains over its own baseline (mostly a loss) instead of the scores.
 
@@ -366,10 +451,13 @@ def compare(first: Profile, second: Profile, *, from_baseline: bool = False) -> 
     """
     if first.cumulative != second.cumulative:
         raise ValueError("compare: found one cumulative profile of two; expected both or none")
+    scored = all(any(row.by_image is not None for row in table.rows) for table in (first, second))
     found = []
     for a in first.rows:
         b = second._places.get((a.layer, a.method, a.patch, a.measure))
         if b is None or (from_baseline and a.layer == BASELINE):
+            continue
+        if scored and a.by_image is b.by_image is None:
             continue
         pairs = [(b, a)]
         if from_baseline:
@@ -401,6 +489,10 @@ def _on_whole_map(method: ProfileMethod, patch: int) -> Variant:
     return (whole, None) if whole else (method, patch)
 
 
+def _in_words(method: str, patch: int | None) -> str:
+    return method if patch is None else f"{method} {patch}"
+
+
 def _mean_and_spread(row: ProfileRow | None) -> str:
     if row is None or math.isnan(row.mean):
         return "-"
@@ -415,6 +507,10 @@ def profile(
     evaluate: Evaluate[Network] | Batches,
     *,
     methods: Sequence[ShuffleMethod] | None = None,
+    controls: bool = False,
+    reestimate_batch_norm: bool | Images = False,
+    by_class: bool | Sequence[str] = False,
+    cka: bool | int = False,
     patches: Sequence[int] | None = None,
     layers: Iterable[int] | None = None,
     names: Iterable[str] | None = None,
@@ -443,10 +539,30 @@ def profile(
         order, of which the mean counts. It is called once for the baseline and `passes` times for each layer
         and method. It may call :func:`detector.seek_shuffles`: the draws still differ from pass to pass.
     methods
-        Some of ``"spatial"``, ``"patch"``, ``"channel"``. Default: all.
+        Some of ``"spatial"``, ``"patch"``, ``"channel"``, and of the controls. Default: these three.
+    controls
+        Add all controls to the methods: ``"joint"`` (one order of positions for all channels: what is at a
+        position stays together), ``"blocks"`` (blocks moved whole, their insides in order), ``"rows"`` and
+        ``"columns"`` (moved whole) and ``"mean"`` (each channel's mean in place of its positions, in one
+        pass as nothing is drawn). All leave each channel's mean as it is, and all but the last its values.
+    reestimate_batch_norm
+        Batches of images, such as of the training set, alone or followed by labels; or True: the images of
+        `evaluate`, if that is batches. Before each measurement, also of the baseline, the running statistics
+        of batch norm are estimated anew on them with the shuffle in place, as means over the batches; they
+        are restored afterwards, bit for bit. What is lost even so is not due to a shift of statistics.
+    by_class
+        Of batches measure also ``accuracy[c]`` of the images of each class c. Or the names of the classes,
+        in the order of their labels.
+    cka
+        Of batches measure also ``cka[n]``, linear CKA between what leaves layer n without and with the
+        shuffle, for every layer, and ``cka`` of the logits: 1 where they are the same but for a rotation and
+        a scale (Kornblith et al., 2019, "Similarity of neural network representations revisited"; over
+        batches as Nguyen et al., 2021, "Do wide and deep networks learn the same things?"). The first 1,024
+        images count, or as many as given here, in whole batches of at least 4.
     patches
-        Sides of the patches of ``"patch"``, in positions. One as large as a layer's map is the spatial
-        shuffle there, and measured as such, once. Default: 2, 4, 8 … up to the size of each map.
+        Sides of the patches of ``"patch"`` and of the blocks of ``"blocks"``, in positions. A patch as large
+        as a layer's map is the spatial shuffle there, and measured as such, once. Default: 2, 4, 8 … up to
+        the size of each map.
     layers
         Numbers of layers, counted from 1 at the input. Default: all but those that are averaged by GAP+FC or
         not run.
@@ -481,29 +597,48 @@ def profile(
         An unknown method, patch size or layer; a network that is compiled or wrapped; an `evaluate` that
         returns no number, or varying names; batches that are none, or come in another order each time. Errors
         of `evaluate` are passed on.
+
+    Warns
+    -----
+    UserWarning
+        `reestimate_batch_norm` for a network without running statistics of batch norm.
     """
     if methods is None:
-        methods = cast("list[ShuffleMethod]", list(SHUFFLES))
+        methods = [name for name in cast("list[ShuffleMethod]", list(SHUFFLES)) if name not in CONTROLS]
     _check_arguments(methods, patches, passes)
+    if controls:
+        methods = list(dict.fromkeys([*methods, *CONTROLS]))
     if layers is not None and names is not None:
         raise ValueError("names: found layers too; expected one of the two")
     check_unwrapped(network)
-    if not callable(evaluate):
-        evaluate = _scores_on(network, evaluate)
+    images: Images | None = None
+    if reestimate_batch_norm is not False:
+        images = cast("Images", evaluate if reestimate_batch_norm is True else reestimate_batch_norm)
+        _check_estimation(network, images)
+    if callable(evaluate):
+        for name, value in (("by_class", by_class), ("cka", cka)):
+            if value is not False:
+                raise ValueError(f"{name}: found {value!r} with a function; expected batches to be scored on")
+    else:
+        evaluate = score_on(network, evaluate, by_class, cka)
     rows: dict[tuple[int, ProfileMethod, int | None], list[ProfileRow]] = {}
     for row in known:
         rows.setdefault((row.layer, row.method, row.patch), []).append(row)
-    with _modes_restored(network):
+    with modes_restored(network):
         baseline = None
         if example is None and own_image_size(network) is None:
-            with without_shuffles(network), _first_input(network) as inputs:
+            with (
+                without_shuffles(network),
+                _estimated(network, images, seed),
+                _first_input(network) as inputs,
+            ):
                 baseline = _measure(network, evaluate, seed, 1)
             example = inputs[0][:1] if inputs else None
         plan = _plan(network, methods, patches, layers, names, cumulative, example)
 
         def is_measured(layer: Layer, variant: Variant) -> bool:
             found = rows.get((layer.number, *variant), [])
-            wanted = 1 if layer is _NO_LAYER else passes
+            wanted = _passes_of(variant[0], passes)
             return bool(found) and all(row.name == layer.name and row.passes == wanted for row in found)
 
         missing = [item for item in plan if not is_measured(*item[:2])]
@@ -520,9 +655,11 @@ def profile(
                         per_image=per_image,
                         example=example,
                     )
-                    values_of = _measure(network, evaluate, seed, passes)
+                if method == "none" and baseline:
+                    values_of = baseline
                 else:
-                    values_of = baseline or _measure(network, evaluate, seed, 1)
+                    with _estimated(network, images, seed):
+                        values_of = _measure(network, evaluate, seed, _passes_of(method, passes))
             size = (layer.channels, layer.height, layer.width)
             new = [
                 ProfileRow(layer.number, layer.name, layer.percent, *size, *variant, measure, *values)
@@ -531,10 +668,24 @@ def profile(
             rows[(layer.number, *variant)] = new
             if progress is not None:
                 progress(new, count, len(plan))
-    return Profile.of((row for found in rows.values() for row in found), cumulative)
+    settings = {
+        "network": type(network).__name__,
+        "passes": passes,
+        "seed": seed,
+        "layers": "each with all behind it" if cumulative else "one at a time",
+        "shortcuts": "shuffled too" if shortcut else "not shuffled",
+        "draws": "one for each image" if per_image else "shared by the images of a batch",
+        "batch norm": "as trained" if images is None else "re-estimated under each shuffle",
+    }
+    return Profile.of((row for found in rows.values() for row in found), cumulative, settings)
 
 
 _NO_LAYER = Layer(BASELINE, 0, 0, "", "", 0, 0, 0)  # for the baseline
+
+
+def _passes_of(method: ProfileMethod, passes: int) -> int:
+    """How often a method is measured: once where nothing is drawn."""
+    return passes if method != "none" and SHUFFLES[method].draws else 1
 
 
 def _check_arguments(methods: Sequence[str], patches: Sequence[int] | None, passes: int) -> None:
@@ -692,7 +843,7 @@ def evaluate(
         raise ValueError(f"passes: found {passes!r}; expected a number of at least 1")
     device = next((value.device for value in network.parameters()), torch.device("cpu"))
     values, count = [], 0
-    with _modes_restored(network), torch.no_grad():
+    with modes_restored(network), torch.no_grad():
         network.eval()
         for number in range(passes if needs_passes(network) else 1):
             correct, count = torch.zeros((), dtype=torch.int64, device=device), 0
@@ -746,52 +897,65 @@ def _measure(
     }
 
 
-def _scores_on(network: nn.Module, batches: Batches) -> Callable[[nn.Module], dict[str, Score]]:
-    """A function that scores a classifier on batches, image by image, beside its logits without shuffles."""
-    if not isinstance(batches, Iterable) or iter(batches) is batches:
+def _batch_norms(network: nn.Module) -> list[_BatchNorm]:
+    """Those with running statistics."""
+    return [
+        module
+        for module in network.modules()
+        if isinstance(module, _BatchNorm)
+        and module.running_mean is not None
+        and module.num_batches_tracked is not None
+    ]
+
+
+def _check_estimation(network: nn.Module, images: Any) -> None:
+    if not isinstance(images, Iterable) or isinstance(images, Tensor) or iter(images) is images:
         raise ValueError(
-            f"evaluate: found {type(batches).__name__}; expected a function of the network, or batches of "
-            "images and labels that can be read several times, as a DataLoader or a list"
+            f"reestimate_batch_norm: found {type(images).__name__}; expected batches of images that can be "
+            "read several times, as a DataLoader or a list; or True, if the network is scored on such"
+        )
+    if not _batch_norms(network):
+        warnings.warn(
+            f"reestimate_batch_norm: found {type(network).__name__} without running statistics of batch "
+            "norm; the profile is the same as without",
+            stacklevel=3,
         )
 
-    @torch.no_grad()
-    def run(network: nn.Module) -> tuple[Tensor, Tensor]:
-        device = next((value.device for value in network.parameters()), torch.device("cpu"))
-        found: list[tuple[Tensor, Tensor]] = []
-        for batch in batches:
-            if not (isinstance(batch, tuple | list) and len(batch) == 2):
-                raise ValueError(
-                    f"evaluate: found a batch of {type(batch).__name__}; expected (images, labels)"
-                )
-            images, labels = batch
-            outputs = network(images.to(device))
-            logits = getattr(outputs, "logits", outputs)
-            if logits.dim() != 2 or labels.shape != logits.shape[:1]:
-                sizes = " and ".join("x".join(map(str, x.shape)) for x in (logits, labels))
-                raise ValueError(
-                    f"evaluate: found outputs and labels of {sizes}; expected (N, classes) and (N,), or a "
-                    "function of the network that scores it"
-                )
-            found.append((logits.double().log_softmax(1).cpu(), labels.cpu()))
-        if not found:
-            raise ValueError("evaluate: found no images; expected batches of images and labels")
-        logits, labels = map(torch.cat, zip(*found, strict=True))
-        return logits, labels
 
-    with _modes_restored(network), without_shuffles(network):
-        plain, expected = run(network.eval())
-
-    def score(network: nn.Module) -> dict[str, Score]:
-        shuffled, labels = run(network)
-        if not labels.equal(expected):
-            raise ValueError(
-                "evaluate: found other labels than in the first pass; expected the same images in the same "
-                "order in every pass, as of a DataLoader with shuffle=False"
-            )
-        divergence = nn.functional.kl_div(shuffled, plain, reduction="none", log_target=True).sum(1)
-        return {"accuracy": (shuffled.argmax(1) == labels).double(), "kl": divergence}
-
-    return score
+@contextmanager
+def _estimated(network: nn.Module, images: Images | None, seed: int) -> Iterator[None]:
+    """Estimate running statistics of batch norm anew on images, if given; restore the former ones."""
+    norms = [] if images is None else _batch_norms(network)
+    before = [
+        (norm, norm.momentum, [(buffer, buffer.clone()) for buffer in norm.buffers(recurse=False)])
+        for norm in norms
+    ]
+    network.eval()
+    try:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over all batches
+            norm.train()
+        if norms and images is not None:
+            device = next((value.device for value in network.parameters()), torch.device("cpu"))
+            with torch.no_grad(), _draws_of_pass(network, seed, _ESTIMATION):
+                for batch in images:
+                    first = batch[0] if isinstance(batch, tuple | list) and batch else batch
+                    if not isinstance(first, Tensor):
+                        raise ValueError(
+                            f"reestimate_batch_norm: found a batch of {type(batch).__name__}; expected "
+                            "images, alone or first in a tuple"
+                        )
+                    network(first.to(device))
+            if not any(norm.num_batches_tracked for norm in norms):
+                raise ValueError("reestimate_batch_norm: found no images; expected batches of images")
+        network.eval()
+        yield
+    finally:
+        for norm, momentum, buffers in before:
+            norm.momentum = momentum
+            for buffer, values in buffers:
+                buffer.copy_(values)
 
 
 @contextmanager
@@ -823,13 +987,3 @@ def _first_input(network: nn.Module) -> Iterator[list[Tensor]]:
         yield found
     finally:
         handle.remove()
-
-
-@contextmanager
-def _modes_restored(network: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -2,6 +2,8 @@
 
 Every permutation is drawn anew at each forward pass, in training and in evaluation, is by default the same
 for all images of the batch, and is independent from channel to channel. None has parameters or buffers.
+Besides the paper's there are controls, which take less or something else away: one order for all channels,
+blocks, rows or columns moved whole, and each channel's mean in place of its positions.
 
 A draw is a pure function of one 64-bit number, its *stream*: every (channel, position) gets a pseudo-random
 key by hashing its index with the stream, and the order of the keys is the permutation. So a draw needs no
@@ -15,6 +17,7 @@ import math
 import sys
 import warnings
 from collections import OrderedDict
+from itertools import product
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -26,15 +29,23 @@ from torch import Tensor, nn
 __all__ = [
     "EVALUATION_KEY",
     "SHUFFLES",
+    "BlockShuffle",
     "ChannelShuffle",
     "ChannelsLastShuffle",
+    "ColumnShuffle",
+    "JointShuffle",
     "MapLayout",
     "PatchShuffle",
+    "RowShuffle",
     "Shuffle",
+    "SpatialMean",
     "SpatialShuffle",
     "as_leaf",
+    "block_permutation",
+    "block_shuffle",
     "channel_permutation",
     "channel_shuffle",
+    "joint_shuffle",
     "patch_shuffle",
     "spatial_permutation",
     "spatial_shuffle",
@@ -152,12 +163,57 @@ def spatial_permutation(
         raise ValueError(f"a {height}x{width} map has too many patches of {patch}; take larger patches")
     row = torch.arange(height, device=device) // patch
     column = torch.arange(width, device=device) // patch
-    patch_of = (row[:, None] * columns + column).flatten()  # (H * W,)
-    # Sorting by (patch, random key) gives each patch's positions in random order; the stable sort by patch
-    # alone gives the same patches' positions in their original order.
-    shuffled = ((patch_of << _KEY_BITS) | (keys & ((1 << _KEY_BITS) - 1))).argsort(dim=-1)
-    places = patch_of.argsort(stable=True)
+    return _permute_within((row[:, None] * columns + column).flatten(), keys)
+
+
+def _permute_within(groups: Tensor, keys: Tensor) -> Tensor:
+    """For each row of random keys a permutation of its places in which none leaves its group, (…, L)."""
+    # Sorting by (group, random key) gives each group's places in random order; the stable sort by group alone
+    # gives the same groups' places in their original order.
+    shuffled = ((groups << _KEY_BITS) | (keys & ((1 << _KEY_BITS) - 1))).argsort(dim=-1)
+    places = groups.argsort(stable=True)
     return torch.empty_like(shuffled).scatter_(-1, places.expand_as(shuffled), shuffled)
+
+
+def block_permutation(
+    channels: int,
+    height: int,
+    width: int,
+    stream: Tensor | int,
+    block: tuple[int, int],
+    device: torch.device | None = None,
+    *,
+    images: int | None = None,
+) -> Tensor:
+    """An independent random order of each channel's blocks: ``(C, H * W)`` or ``(N, C, H * W)`` int64.
+
+    Whole blocks change places; inside a block all stays in order. Where blocks do not divide the map, those
+    at its end are smaller, and blocks change places with those of their own size alone.
+
+    Parameters
+    ----------
+    channels, height, width, stream, images
+        As of :func:`spatial_permutation`.
+    block
+        Height and width of a block, in positions, at least 1.
+    """
+    high, wide = (min(size, side) for size, side in zip(block, (height, width), strict=True))
+    if min(block) < 1:
+        raise ValueError(f"block must be at least 1 position high and wide, found {block[0]}x{block[1]}")
+    if not height * width:
+        return torch.empty(
+            (*(() if images is None else (images,)), channels, 0), dtype=torch.int64, device=device
+        )
+    row, column = torch.arange(height, device=device), torch.arange(width, device=device)
+    top, left = row[::high], column[::wide]  # of each row and each column of blocks
+    size_class = (top + high > height).long()[:, None] * 2 + (left + wide > width).long()
+    shape = (channels, size_class.numel())
+    keys = _random_keys(shape if images is None else (images, *shape), stream, device)
+    source = _permute_within(size_class.flatten(), keys)  # of each block the one that takes its place
+    start = (top[:, None] * width + left).flatten()[source]  # where that begins
+    block_of = ((row // high)[:, None] * len(left) + column // wide).flatten()
+    inside = ((row % high)[:, None] * width + column % wide).flatten()
+    return start[..., block_of] + inside
 
 
 def _check_patch(patch: int) -> None:
@@ -180,7 +236,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(values: Tensor, order: Tensor, dim: int) -> Tensor:
         # One order for all images is (L,), one for each (N, L); values are (N, …) with L along `dim`.
-        if order.dim() == 1 and dim == 1 and values.dim() > 2:  # whole maps; gather alone uses all cores
+        if order.dim() == 1 and dim == 1 and values.dim() > 2:  # whole rows; gather alone uses all cores
             return values.index_select(dim, order)
         shape = [1] * values.dim()
         shape[dim] = order.shape[-1]
@@ -279,6 +335,34 @@ def patch_shuffle(x: Tensor, patch: int, stream: Tensor | int, *, per_image: boo
     at least 1. One as large as the map makes this the spatial shuffle.
     """
     return _shuffle_positions(x, patch, stream, per_image)
+
+
+def joint_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False) -> Tensor:
+    """A control of the spatial shuffle: one random order of the positions, the same for all channels.
+
+    What is at a position stays together. Parameters and result are those of :func:`channel_shuffle`.
+    """
+    images, _, height, width = _sizes(x)
+    order = channel_permutation(height * width, stream, x.device, images=images if per_image else None)
+    if _has_channels_last(x):
+        rows = _gather(x.movedim(1, -1).flatten(1, 2), order, 1)
+        return rows.view(images, height, width, -1).movedim(-1, 1)
+    return _gather(x.flatten(2), order, 2).view(x.shape)
+
+
+def block_shuffle(
+    x: Tensor, block: tuple[int, int], stream: Tensor | int, *, per_image: bool = False
+) -> Tensor:
+    """A control of the patch-wise shuffle: blocks change places, their insides stay in order.
+
+    Parameters and result are those of :func:`channel_shuffle`; `block` is the height and width of a block, in
+    positions: see :func:`block_permutation`.
+    """
+    n, channels, height, width = _sizes(x)
+    images = n if per_image else None
+    return _reorder_positions(
+        x, block_permutation(channels, height, width, stream, block, x.device, images=images)
+    )
 
 
 def _shuffle_positions(x: Tensor, patch: int | None, stream: Tensor | int, per_image: bool) -> Tensor:
@@ -400,6 +484,8 @@ class Shuffle(nn.Module):
         Whether each image of a batch has its own draw; otherwise all share one, as in the paper.
     """
 
+    draws = True
+    """Whether two passes of it differ."""
     state: Tensor
     """(2, 4) int64, a row for evaluation and one for training: the next stream, the stream of the key,
     whether :meth:`seek` has set it, and torch's seed from which it started otherwise."""
@@ -526,12 +612,76 @@ class PatchShuffle(Shuffle):
         return f"patch={self.patch}"
 
 
+class JointShuffle(Shuffle):
+    """:func:`joint_shuffle` as a module."""
+
+    def permute(self, x: Tensor, stream: Tensor) -> Tensor:
+        """One draw applied to ``(N, C, H, W)``."""
+        return joint_shuffle(x, stream, per_image=self.per_image)
+
+
+class BlockShuffle(PatchShuffle):
+    """:func:`block_shuffle` of square blocks as a module; `patch` is their side, in positions."""
+
+    def has_effect(self, channels: int, height: int, width: int) -> bool:
+        """Whether there are several blocks of one size."""
+        return any(
+            math.prod(counts) > 1
+            for counts in product(
+                *((side // self.patch, int(side % self.patch > 0)) for side in (height, width))
+            )
+        )
+
+    def permute(self, x: Tensor, stream: Tensor) -> Tensor:
+        """One draw applied to ``(N, C, H, W)``."""
+        return block_shuffle(x, (self.patch, self.patch), stream, per_image=self.per_image)
+
+
+class RowShuffle(Shuffle):
+    """:func:`block_shuffle` of whole rows as a module."""
+
+    def has_effect(self, channels: int, height: int, width: int) -> bool:
+        """Whether there are several rows."""
+        return height > 1
+
+    def permute(self, x: Tensor, stream: Tensor) -> Tensor:
+        """One draw applied to ``(N, C, H, W)``."""
+        return block_shuffle(x, (1, max(x.shape[3], 1)), stream, per_image=self.per_image)
+
+
+class ColumnShuffle(Shuffle):
+    """:func:`block_shuffle` of whole columns as a module."""
+
+    def has_effect(self, channels: int, height: int, width: int) -> bool:
+        """Whether there are several columns."""
+        return width > 1
+
+    def permute(self, x: Tensor, stream: Tensor) -> Tensor:
+        """One draw applied to ``(N, C, H, W)``."""
+        return block_shuffle(x, (max(x.shape[2], 1), 1), stream, per_image=self.per_image)
+
+
+class SpatialMean(Shuffle):
+    """Each channel's mean over the map at all its positions: order and all else but the amount is gone."""
+
+    draws = False
+
+    def permute(self, x: Tensor, stream: Tensor) -> Tensor:
+        """The means of ``(N, C, H, W)``, in its memory format."""
+        return torch.empty_like(x).copy_(x.mean((2, 3), keepdim=True))
+
+
 SHUFFLES: dict[str, type[Shuffle]] = {
     "spatial": SpatialShuffle,
     "patch": PatchShuffle,
     "channel": ChannelShuffle,
+    "joint": JointShuffle,
+    "blocks": BlockShuffle,
+    "rows": RowShuffle,
+    "columns": ColumnShuffle,
+    "mean": SpatialMean,
 }
-"""The module of each method that draws; where the method needs a patch size, it is the first argument."""
+"""The module of each method that changes feature maps alone; a patch size is its first argument."""
 
 
 # ---------------------------------------------------------------- tokens, and maps with their channels last

@@ -9,12 +9,15 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["ARCHITECTURES", "METHODS", "Architecture", "Method", "MethodRow", "ShuffleMethod", "patch_style"]
+__all__ = [
+    "ARCHITECTURES", "CONTROLS", "METHODS", "STRIDES", "Architecture", "Method", "MethodRow",
+    "ShuffleMethod", "cells_and_stride", "patch_style",
+]  # fmt: skip
 
-ShuffleMethod = Literal["spatial", "patch", "channel"]
-"""The methods that draw permutations, for type checkers; options and figures read :data:`METHODS`."""
+ShuffleMethod = Literal["spatial", "patch", "channel", "joint", "blocks", "rows", "columns", "mean"]
+"""The methods of shuffle modules, for type checkers; options and figures read :data:`METHODS`."""
 
-Method = Literal["spatial", "patch", "channel", "gap_fc"]
+Method = Literal["spatial", "patch", "channel", "gap_fc", "joint", "blocks", "rows", "columns", "mean"]
 """All methods, for type checkers."""
 
 
@@ -39,6 +42,39 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+STRIDES = (32, 16, 8)
+"""Output strides of the backbones, in input pixels per cell."""
+
+
+def cells_and_stride(input_size: int, cells: int | None = None) -> tuple[int, int]:
+    """The cells of a side of the detector's grid, and the output stride that gives them.
+
+    Parameters
+    ----------
+    input_size
+        Side of the images, in pixels.
+    cells
+        As wanted; None: those of the largest stride.
+
+    Raises
+    ------
+    ValueError
+        No stride gives so many.
+
+    Examples
+    --------
+    >>> cells_and_stride(448), cells_and_stride(448, 28)
+    ((14, 32), (28, 16))
+    """
+    grids = [math.ceil(input_size / stride) for stride in STRIDES]
+    wanted = grids[0] if cells is None else cells
+    if wanted not in grids:
+        raise ValueError(
+            f"found a grid of {cells}; expected {', '.join(map(str, grids[:-1]))} or {grids[-1]}"
+        )
+    return wanted, STRIDES[grids.index(wanted)]
+
+
 @dataclass(frozen=True)
 class MethodRow:
     """A method of :func:`detector.modify_layers` (paper, section 3.1)."""
@@ -53,10 +89,14 @@ class MethodRow:
     """Matplotlib's marker of its results."""
     dashes: str = "-"
     """Matplotlib's line style in profiles."""
-    draws: bool = True
-    """Whether it draws permutations: a trained network can be tested with it, in several passes."""
+    is_shuffle: bool = True
+    """Whether it changes feature maps alone, so that a trained network can be tested with it."""
+    is_control: bool = False
+    """Whether it is no method of the paper, but separates the loss of order from a change of statistics."""
     needs_patch: bool = False
     """Whether it needs a patch size."""
+    needs_map: bool = False
+    """Whether it depends on where in the map a position is; windows of a map are then no input for it."""
     whole_map: str = ""
     """The method that it equals where a patch is as large as the map, if there is one."""
 
@@ -69,11 +109,54 @@ METHODS: dict[str, MethodRow] = {
         "#2A7F8E",
         "o",
         needs_patch=True,
+        needs_map=True,
         whole_map="spatial",
     ),
     "channel": MethodRow("channel shuffle", "order of the channels", "#D55E00", "s", dashes="--"),
-    "gap_fc": MethodRow("GAP+FC", "all positions", "#7B3FA0", "^", draws=False),
+    "gap_fc": MethodRow("GAP+FC", "all positions", "#7B3FA0", "^", is_shuffle=False),
+    "joint": MethodRow(
+        "joint shuffle",
+        "order of the map, alike in all channels",
+        "#56B4E9",
+        "P",
+        dashes=":",
+        is_control=True,
+    ),
+    "blocks": MethodRow(
+        "shuffled blocks",
+        "order of {patch}×{patch} blocks",
+        "#A8507B",
+        "D",
+        dashes=":",
+        is_control=True,
+        needs_patch=True,
+        needs_map=True,
+    ),
+    "rows": MethodRow(
+        "shuffled rows", "order of the rows", "#009E73", "_", dashes=":", is_control=True, needs_map=True
+    ),
+    "columns": MethodRow(
+        "shuffled columns",
+        "order of the columns",
+        "#B8860B",
+        "|",
+        dashes=":",
+        is_control=True,
+        needs_map=True,
+    ),
+    "mean": MethodRow(
+        "spatial mean",
+        "all but each channel's mean",
+        "#6E6E6E",
+        "X",
+        dashes=":",
+        is_control=True,
+        needs_map=True,
+    ),
 }
+
+CONTROLS: tuple[ShuffleMethod, ...] = ("joint", "blocks", "rows", "columns", "mean")
+"""The methods that separate the loss of order from a change of statistics; see :func:`detector.profile`."""
 
 PATCH_COLOURS = ("#9fd9c3", "#5fbcc2", "#4392b9", "#4a5ba6", "#3a3d80", "#2e2a66", "#241c50")
 """Of patch sizes 2, 4, 8, 16, 32, 64 and 128, from light to dark."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-from detector.grid import decode, encode, gather_targets, non_maximum_suppression, split_outputs
+from detector.grid import GridTargets, decode, encode, gather_targets, non_maximum_suppression, split_outputs
 from detector.loss import LossWeights, YOLOLoss, yolo_loss
 
 __all__ = ["YOLO", "ConvHead", "covering_dilation", "receptive_field"]
@@ -187,8 +187,17 @@ class YOLO(nn.Module):
         self, outputs: Tensor, targets: Sequence[dict[str, Tensor]], image_size: tuple[int, int]
     ) -> YOLOLoss:
         """The loss of outputs that are already computed; see :meth:`loss`."""
-        columns = gather_targets(targets, outputs.device)
-        laid = encode(*columns, images=len(targets), image_size=image_size, grid=self.grid)
+        return self.grid_loss(outputs, self.lay(targets, outputs.device, image_size))
+
+    def lay(
+        self, targets: Sequence[dict[str, Tensor]], device: torch.device, image_size: tuple[int, int]
+    ) -> GridTargets:
+        """The objects of a batch in the grid."""
+        columns = gather_targets(targets, device)
+        return encode(*columns, images=len(targets), image_size=image_size, grid=self.grid)
+
+    def grid_loss(self, outputs: Tensor, laid: GridTargets) -> YOLOLoss:
+        """The loss of outputs, with the objects in the grid (:meth:`lay`)."""
         return yolo_loss(split_outputs(outputs.float(), self.boxes_per_cell), laid, self.weights)
 
     def loss(self, images: Tensor, targets: Sequence[dict[str, Tensor]]) -> YOLOLoss:

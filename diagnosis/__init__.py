@@ -16,6 +16,8 @@ from diagnosis.breakdown import (
     pie_error_types,
 )
 from diagnosis.characteristics import Characteristics, Sensitivity, sensitivity
+from diagnosis.compare import Comparison, compare
+from diagnosis.detections_table import detections_table
 from diagnosis.impact import Impact
 from diagnosis.matching import Assignment, Matching, assign, assign_devkit, match
 from diagnosis.record import Diagnosis, diagnose
@@ -34,6 +36,7 @@ __all__ = [
     "Assignment",
     "Breakdown",
     "Characteristics",
+    "Comparison",
     "Diagnosis",
     "ErrorType",
     "Impact",
@@ -46,6 +49,8 @@ __all__ = [
     "assign_devkit",
     "average_precision",
     "break_down",
+    "compare",
+    "detections_table",
     "diagnose",
     "error_flags",
     "error_masks",

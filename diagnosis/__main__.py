@@ -19,6 +19,7 @@ from data.records import InputError, InputWarning
 from diagnosis import options as given
 from diagnosis.breakdown import WEAK
 from diagnosis.compare import compare
+from diagnosis.demo import can_open, draw_scenes, with_demo
 from diagnosis.progress import Progress
 from diagnosis.provenance import provenance
 from diagnosis.record import diagnose
@@ -50,6 +51,9 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
     processes = options.processes or usable_cores()
     names = given.name_detectors(options.detections, options.names)
     top = given.parse_top(options.top)
+    if options.demo:
+        progress("drawing the scenes")
+        draw_scenes(options.out)
     progress("reading the ground truth")
     truth = read_ground_truth(options.ground_truth, options.lenient, options.pixels_from)
     if options.images is not None:
@@ -110,7 +114,7 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
             kinds = list(dict.fromkeys(f"*{file.suffix}" for file in pictures))
             lines.append(f"{options.out / ' and '.join(kinds)}: {len(pictures)} figures")
         print("\nwritten:", *lines, sep="\n  ")
-    if options.open:
+    if options.open or (options.demo and page in written and can_open()):
         webbrowser.open(page.resolve().as_uri())
 
 
@@ -136,7 +140,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except UnicodeEncodeError:
             print(f"error: {InputError(word, 'a name that is not UTF-8', 'names in UTF-8')}", file=sys.stderr)
             return 2
-    options = given.parser().parse(words)
+    try:
+        options = given.parser().parse(with_demo(words) if "--demo" in words else words)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     progress = Progress()
 
     warned: list[str] = []

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from data.records import InputError
 from diagnosis.average_precision import AP_KINDS
-from diagnosis.breakdown import BreakdownStatistic, Top
+from diagnosis.breakdown import ERROR_TYPES, BreakdownStatistic, Top
 from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
+from diagnosis.notebook import Row, card
 from diagnosis.rankings import mean_defined
 from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.resampling import OVER_ALL, Progress, Statistic, draw_runs, resample
@@ -232,6 +233,28 @@ class Comparison:
                 text = f"The two best of {len(ranked)} by {scores[0][1].name}: {text}"
         return f"{text} {first}".strip()
 
+    def __repr__(self) -> str:
+        return f"<Comparison of {', '.join(self.names)}: {self.replicates:,} resamples>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict, a bar and a row for each detector."""
+
+        def mean(key: str, detector: int) -> float:
+            return self.estimate(key, detector).value if key in self.values else math.nan
+
+        return card(
+            self.verdict,
+            [
+                Row(
+                    name,
+                    np.array([mean(f"share/{kind.name}", detector) for kind in ERROR_TYPES]),
+                    mean("map/coco50", detector),
+                    mean("map/coco", detector),
+                )
+                for detector, name in enumerate(self.names)
+            ],
+        )
+
     @property
     def replicates(self) -> int:
         """How many resamples there are, R."""
@@ -350,8 +373,8 @@ StatisticOf = Callable[[Diagnosis], Statistic]
 
 
 def compare(
-    diagnoses: Sequence[Diagnosis],
-    *,
+    diagnoses: Sequence[Diagnosis] | Diagnosis,
+    *others: Diagnosis,
     replicates: int = 1000,
     seed: int = 0,
     groups: Mapping[str, Sequence[str]] | None = None,
@@ -372,8 +395,9 @@ def compare(
 
     Parameters
     ----------
-    diagnoses
-        Of one or several detectors on the same ground truth, under different names.
+    diagnoses, *others
+        Of one or several detectors on the same ground truth, under different names: ``compare(a, b)`` or
+        ``compare([a, b])``.
     replicates
         Number of resamples.
     seed
@@ -412,6 +436,7 @@ def compare(
     >>> round(gap.difference, 2), gap.differs, gap.low < gap.difference < gap.high
     (0.32, True, True)
     """
+    diagnoses = [diagnoses, *others] if isinstance(diagnoses, Diagnosis) else [*diagnoses, *others]
     members = _members(diagnoses, groups)
     if not 0 < level < 1:
         raise InputError("level", f"{level:g}", "a number between 0 and 1, such as 0.95")

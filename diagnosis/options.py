@@ -52,9 +52,10 @@ DESCRIPTION = (
 EPILOG = """\
 The files that are read and written: docs/input-rules.md.
 
-example:
+examples:
   python -m diagnosis --ground-truth VOCdevkit/VOC2007:test \\
       --detections results/plain results/shuffled --out report
+  python -m diagnosis --demo
 """
 
 
@@ -148,6 +149,12 @@ def parser() -> Parser:
         help="drop detections, and annotations of COCO and YOLO, that cannot be used, and count them",
     )
     add("--strict", action="store_true", help="stop at whatever else would only be warned of")
+    add(
+        "--demo",
+        action="store_true",
+        help="instead of your own data, two detectors that come with this package, on drawn scenes; opens "
+        "the page where there is a screen (default for --out: diagnosis-demo)",
+    )
     add = result.add_argument_group("what counts").add_argument
     add(
         "--iou",

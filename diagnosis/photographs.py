@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ImageOps, UnidentifiedImageError
 
+from data.formats.files import open_picture
 from data.records import GroundTruth, InputError
 
 __all__ = ["read_picture"]
@@ -24,12 +27,14 @@ def read_picture(truth: GroundTruth, image: int) -> NDArray[np.uint8]:
     path, what = truth.files[image], f"the photograph of image {truth.images[image]!r}"
     try:
         wanted = tuple(truth.sizes[image].tolist())
-        with Image.open(path) as file:
+        with open_picture(Path(path)) as file:
             turned = file if file.size == wanted else ImageOps.exif_transpose(file)
             pixels: NDArray[np.uint8] = np.asarray((turned if turned.size == wanted else file).convert("RGB"))
     except UnidentifiedImageError:
         raise InputError(path, "a file that is no image", what) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         if isinstance(error, OSError) and error.strerror:
             raise InputError(path, error.strerror, what) from None
         raise InputError(path, f"a damaged image ({error})", f"{what}, whole") from None

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis.account import Account, account
-from diagnosis.average_precision import APStatistic, APTable, OperatingPoints, best_f1
+from diagnosis.average_precision import AP_KINDS, APStatistic, APTable, OperatingPoints, best_f1
 from diagnosis.breakdown import (
+    ERROR_TYPES,
     STRONG,
     Breakdown,
     PieErrorTypes,
@@ -35,6 +37,7 @@ from diagnosis.coco_ap import MAX_DETECTIONS, CocoTable, coco_table
 from diagnosis.confusion import ConfusionMatrix, confusion_matrix
 from diagnosis.impact import Impact, impact
 from diagnosis.matching import Assignment, Matching, assign, match
+from diagnosis.notebook import Row, card
 from diagnosis.rankings import mean_over_classes
 from diagnosis.similar import class_groups, similar_matrix
 from diagnosis.tide import TIDE_ERRORS, Tide, tide
@@ -202,6 +205,42 @@ class Diagnosis:
         ]
         score = f"{self.name}: {percent(mean_over_classes(ap50[enough]))} % AP50{over}."
         return f"{score} {fix_first(self.name, gains)}".strip()
+
+    def __repr__(self) -> str:
+        return f"<Diagnosis of {self.name}: {len(self.detections):,} detections, {len(self.truth):,} objects>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict, the shares as a bar, a table of the classes."""
+        ap50, ap = (self.ap.coco50, self.ap.coco) if self.coco else (self.tide.ap, self.tide.ap * np.nan)
+        scores, counted = (mean_over_classes(ap50), mean_over_classes(ap)), self.breakdown
+        classes = [
+            Row(name, counted.shares[label], ap50[label], ap[label], int(counted.objects[label]))
+            for label, name in enumerate(self.truth.classes)
+            if counted.objects[label] or counted.counts[label].sum()
+        ]
+        whole = Row(self.name, counted.mean_over_classes(), *scores, int(counted.objects.sum()))
+        return card(self.verdict, [whole], classes)
+
+    def to_frame(self) -> Any:
+        """A pandas table with a row for each class, in the order of the ground truth.
+
+        Columns: ``objects``, ``counted`` detections, the share of each error type and each average precision,
+        as fractions; NaN where there is none. ``diagnosis.detections_table([diagnosis]).to_pandas()`` has a
+        row for each detection.
+
+        Raises
+        ------
+        InputError
+            pandas is not installed.
+        """
+        try:
+            import pandas as pd  # type: ignore[import-untyped]
+        except ImportError:
+            raise InputError("to_frame", "no package pandas", "pandas: pip install pandas") from None
+        shares = {kind.name: self.breakdown.shares[:, i] for i, kind in enumerate(ERROR_TYPES)}
+        scores = {kind: getattr(self.ap, kind) for kind in AP_KINDS}
+        counted = {"objects": self.breakdown.objects, "counted": self.breakdown.counts.sum(axis=1)}
+        return pd.DataFrame({**counted, **shares, **scores}, index=pd.Index(self.truth.classes, name="class"))
 
     @cached_property
     def worst_cases(self) -> WorstCases:

@@ -1,8 +1,11 @@
 """Fixtures that every test may use."""
 
+import multiprocessing
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,4 +39,46 @@ def shared_data() -> Path:
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"real data not at hand: {folder} is absent")
+    return folder
+
+
+@pytest.fixture
+def in_two_processes(tmp_path: Path) -> Callable[[Callable[[int], None]], None]:
+    """Runs a function of the rank in two forked processes that can talk by gloo: ``run(function)``."""
+    import torch
+
+    def child(rank: int, function: Callable[[int], None]) -> None:
+        torch.set_num_threads(1)
+        torch.distributed.init_process_group("gloo", f"file://{tmp_path}/store", rank=rank, world_size=2)
+        function(rank)
+        (tmp_path / f"ended{rank}").touch()
+        while not (tmp_path / f"ended{1 - rank}").exists():
+            time.sleep(0.01)
+        os._exit(0)  # without taking the process group apart, which can hang in a fork
+
+    def run(function: Callable[[int], None]) -> None:
+        if "fork" not in multiprocessing.get_all_start_methods():
+            pytest.skip("needs fork(): new interpreters would import torch for seconds")
+        context = multiprocessing.get_context("fork")
+        children = [context.Process(target=child, args=(rank, function)) for rank in (0, 1)]
+        try:
+            for process in children:
+                process.start()
+            for process in children:
+                process.join(timeout=300)
+            assert [process.exitcode for process in children] == [0, 0]
+        finally:
+            for process in children:
+                process.kill()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the scenes of ``python -m diagnosis --demo`` in it, which are drawn once."""
+    from diagnosis.demo import OUT, draw_scenes
+
+    folder = tmp_path_factory.mktemp("demo") / OUT
+    draw_scenes(folder)
     return folder

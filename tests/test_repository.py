@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import spatial_dependency
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = {"data", "detector", "diagnosis", "training"}
@@ -33,6 +35,7 @@ def output_of(*command, environment=None):
         *[(light, HEAVY | {"detector", "training"}) for light in ("data", "data.records", "data.formats")],
         ("diagnosis", HEAVY | {"detector", "training"}),
         ("detector.tables", HEAVY),
+        ("spatial_dependency", HEAVY | PACKAGES | {"numpy", "argparse"}),
         ("detector", (HEAVY - {"torch", "torchvision", "scipy"}) | {"data", "diagnosis", "training"}),
     ],
 )
@@ -129,3 +132,47 @@ def test_makefile_explains_and_wires_its_commands():
     assert "-m training.demo" in make("--dry-run", "demo")
     assert "OMP_NUM_THREADS=1" in make("--dry-run", "test")
     assert (ROOT / "training" / "demo.py").is_file()
+
+
+def test_every_subcommand_is_listed_and_shows_its_help(capsys):
+    assert PROJECT["project"]["scripts"] == {"spatial": "spatial_dependency:main"}
+    assert spatial_dependency.main([]) == 0
+    listed = capsys.readouterr().out
+    for name, command in spatial_dependency.COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(command.purpose)}$", listed, re.MULTILINE)
+        with pytest.raises(SystemExit, match="0"):
+            spatial_dependency.main([name, "--help"])
+        usage = capsys.readouterr().out
+        assert usage.startswith("usage: ")
+        assert command.alone in " ".join(usage.split("[", 1)[0].split())
+    with pytest.raises(SystemExit, match="0"):
+        spatial_dependency.main(["help", "download"])
+    assert spatial_dependency.main(["--version"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("diagnos", "; did you mean 'diagnose'?"),
+        ("Train", "; did you mean 'train'?"),
+        ("--open", ""),
+        ("", ""),
+    ],
+)
+def test_an_unknown_subcommand_is_one_line(word, meant, capsys):
+    assert spatial_dependency.main([word, "--help"]) == 2
+    said = capsys.readouterr()
+    known = ", ".join(spatial_dependency.COMMANDS)
+    assert said.err == f"error: {word or repr('')}: found no such command; expected {known}{meant}\n"
+    assert said.out == ""
+
+
+def test_a_subcommand_without_its_packages_names_the_extra(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "training.tasks.detection", None)  # raises as an absent package does
+    monkeypatch.setattr(spatial_dependency, "OWN", ())
+    assert spatial_dependency.main(["train"]) == 2
+    assert capsys.readouterr().err.endswith("pip install 'spatial-dependency[train]'\n")
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "training.tasks.detection", None)
+    with pytest.raises(ModuleNotFoundError):  # a fault of ours: not to be hidden
+        spatial_dependency.main(["train"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,12 +15,13 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from training.run_state import SIGNALS, RunFolder, link
 
 __all__ = [
     "Checkpoints", "FailedError", "LogProgress", "NonFiniteLossError", "ProgressBar", "StoppedError",
-    "Throughput",
+    "Throughput", "shown",
 ]  # fmt: skip
 
 
@@ -187,7 +190,8 @@ class Checkpoints(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save in the middle of an epoch where it is due; at its end, on_train_epoch_end does."""
-        if batch_idx + 1 < trainer.num_training_batches:
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if stepped and batch_idx + 1 < trainer.num_training_batches:
             self._stop_if_asked(trainer)
             ends = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
             if ends or (self.every and trainer.global_step % self.every == 0):
@@ -260,7 +264,7 @@ class Throughput(Callback):
         done = trainer.current_epoch * int(trainer.num_training_batches) + batch_idx + 1
         steps = int(trainer.max_epochs or 0) * int(trainer.num_training_batches)
         if trainer.max_steps != -1:
-            steps = min(steps, trainer.max_steps)
+            steps = min(steps, trainer.max_steps * trainer.accumulate_grad_batches)
         self.seconds_left = max(steps - done, 0) * images / self.images_per_second
         pl_module.log("images_per_second", rate, batch_size=len(batch["images"]))
         pl_module.log("learning_rate", self.learning_rate)
@@ -306,6 +310,35 @@ class ProgressBar(Throughput, TQDMProgressBar):
         """Count the epochs from 1, as everywhere else."""
         super().on_train_epoch_start(trainer, *arguments)
         self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+
+def shown(loader: Any, images: int, *, every: float = 60.0) -> Iterator[Any]:
+    """The batches of a loader, with how many images are done: a bar on a terminal, else a line now and then.
+
+    Parameters
+    ----------
+    loader
+        Of batches with ``images``.
+    images
+        How many there are in all.
+    every
+        Seconds from line to line.
+    """
+    done, printed = 0, time.perf_counter()
+    began = printed
+    with Tqdm(
+        total=images, desc="scoring", unit="image", leave=False, disable=not sys.stdout.isatty()
+    ) as bar:
+        for batch in loader:
+            yield batch
+            count = len(batch["images"])
+            done += count
+            bar.update(count)
+            now = time.perf_counter()
+            if bar.disable and now - printed > every:
+                left = duration((now - began) / done * (images - done))
+                print(f"scoring: {done}/{images} images, left {left}", flush=True)
+                printed = now
 
 
 class LogProgress(Throughput):

@@ -14,17 +14,12 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 
 from data.records import InputError
-from detector.networks import WeightsError, describe_read_error
+from detector.networks import CHECKSUM_MARK, WeightsError, read_weights_file
 from training.task import Task
 
 __all__ = [
-    "CheckpointFiles", "Trained", "check_sum", "load_state", "load_trained", "read_checkpoint",
-    "weights_error",
+    "CheckpointFiles", "Trained", "load_state", "load_trained", "read_checkpoint", "weights_error",
 ]  # fmt: skip
-
-MARK = b"sha256 "
-"""Begins the last line of a checkpoint, the checksum of all bytes before; torch.load does not read so far."""
-LINE_BYTES = len(MARK) + 64 + 1
 
 
 class _Hashed:
@@ -60,29 +55,12 @@ class CheckpointFiles(TorchCheckpointIO):
                     if hashed.error is not None:
                         raise hashed.error from None
                     raise
-                file.write(MARK + hashed.sum.hexdigest().encode() + b"\n")
+                file.write(CHECKSUM_MARK + hashed.sum.hexdigest().encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             Path(path).unlink(missing_ok=True)
             raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-def check_sum(path: Path) -> None:
-    """Raise InputError where a checkpoint differs from its checksum; files of other programs have none."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - LINE_BYTES, 0))
-        line = file.read()
-        if line.startswith(MARK):
-            file.seek(0)
-            found = hashlib.sha256()
-            left = size - LINE_BYTES
-            while left and (block := file.read(min(left, 1 << 20))):
-                found.update(block)
-                left -= len(block)
-            if line != MARK + found.hexdigest().encode() + b"\n":
-                raise InputError(path, "a damaged file: its checksum differs", "the file as it was written")
 
 
 def read_checkpoint(path: Path, script: str, hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,12 +84,9 @@ def read_checkpoint(path: Path, script: str, hyper_parameters: Mapping[str, Any]
     if not path.is_file():
         raise InputError(path, "no such file", "a checkpoint, such as RUN/checkpoints/best.ckpt")
     try:
-        check_sum(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except InputError:
-        raise
-    except Exception as error:  # torch.load raises half a dozen types for damaged files
-        found, _, expected = describe_read_error(error).removeprefix("found ").partition("; expected ")
+        content = read_weights_file(path)
+    except WeightsError as error:
+        found, _, expected = str(error).removeprefix(f"{path}: found ").partition("; expected ")
         raise InputError(path, found, f"{expected}; here, {wanted}") from None
     if not isinstance(content, Mapping) or not {"state_dict", "hyper_parameters"} <= content.keys():
         raise InputError(path, "a file without state_dict and hyper_parameters", wanted)

@@ -21,6 +21,8 @@ from training.task import Task
 
 __all__ = ["exit_code", "keep_freed_memory", "quiet", "run_command"]
 
+LIBRARIES = ("torchvision:", "timm:")
+"""Of backbones by name; any other backbone is code that the user has to name."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """The errors of a disk, or of a user's share of it, that is full."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -162,7 +164,8 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
         if checkpoint.is_dir():
             checkpoint = run.best_or_last
         changes = _changes(task, options, given, checkpoint)
-        texts = [f"{name}-{'-'.join(map(str, _as_list(value)))}" for name, value in changes.items()]
+        shown = {name: value for name, value in changes.items() if name != "backbone"}
+        texts = [f"{name}-{'-'.join(map(str, _as_list(value)))}" for name, value in shown.items()]
         evaluate(
             task,
             options,
@@ -179,6 +182,9 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
         run = RunFolder.of(named)
         resume = run.last if named == run.path else named
         out = Path(values["out"] or run.path)
+        if (own := values.get("backbone")) and "backbone" not in given and not own.startswith(LIBRARIES):
+            expected = f"--backbone {own}, if you trust it: its code is run"
+            raise InputError(f"--resume {run.path}", f"a backbone made by {own!r}", expected)
         if not resume.is_file():
             expected = "the folder of a run that has begun, or a checkpoint"
             raise InputError("--resume", f"no {resume}", expected)
@@ -200,6 +206,8 @@ def _changes(task: Task, options: Any, given: set[str], checkpoint: Path) -> dic
         value = getattr(options.model, item.name)
         if item.name in given and item.name in task.changeable:
             changes[item.name] = value
+        elif item.name == "backbone" and item.name in given and value == trained.get("backbone"):
+            changes[item.name] = value  # consent to run its code
         elif item.name in given and item.name != "weights" and value != trained.get(item.name):
             expected = f"{trained.get(item.name)!r}, as {checkpoint} was trained"
             raise InputError(option_of(item.name), repr(value), expected)

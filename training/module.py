@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from detector import seek_shuffles
 from training.callbacks import NonFiniteLossError
 
 __all__ = ["TrainingModule"]
+
+ResultT = TypeVar("ResultT")
 
 VALIDATION_SEED = -(1 << 32)  # the seeds of training are not negative; those of a test's passes are -1, -2 …
 
@@ -46,12 +49,14 @@ class TrainingModule(L.LightningModule):
         super().__init__()
         self.model = model
         self.options = options
+        self._compiled: list[Callable[..., Any]] | None = None
+        self.batches_per_step = options.optimization.accumulate
         self.steps_per_epoch = images // options.optimization.batch_size
         self.save_hyperparameters(dict(hyper))
         self._layout = torch.channels_last if options.machine.channels_last else torch.contiguous_format
         self.model.to(memory_format=self._layout)  # type: ignore[call-overload]
-        # Outside the module tree: a compiled wrapper must not rename the state dict.
-        self._forward = [torch.compile(model) if options.machine.compile else model]
+        self._average: dict[str, Tensor] = {}  # of the weights, by their names in the network
+        self._averages = bool(options.optimization.ema)
 
     @abstractmethod
     def outputs(self, batch: Any) -> Tensor:
@@ -74,9 +79,21 @@ class TrainingModule(L.LightningModule):
         return ""
 
     def run_network(self, images: Tensor) -> Tensor:
-        """Outputs of the network for images ``(N, 3, H, W)``."""
-        outputs: Tensor = self._forward[0](images.contiguous(memory_format=self._layout))
+        """Outputs of the network for images ``(N, 3, H, W)``, not compiled."""
+        outputs: Tensor = self.model(images.contiguous(memory_format=self._layout))
         return outputs
+
+    def run_compiled(self, function: Callable[..., ResultT], images: Tensor, *arguments: Any) -> ResultT:
+        """A function of images ``(N, 3, H, W)`` and more in training, compiled where the options say so.
+
+        Of the shapes that it meets there each is compiled once; validation, whose last batch is smaller, is
+        not compiled.
+        """
+        if self._compiled is None:
+            # Not an attribute by itself: a compiled module would be part of the state dict.
+            self._compiled = [torch.compile(function) if self.options.machine.compile else function]
+        result: ResultT = self._compiled[0](images.contiguous(memory_format=self._layout), *arguments)
+        return result
 
     def fail(self, found: str, details: str = "") -> NoReturn:
         """Raise NonFiniteLossError."""
@@ -84,7 +101,7 @@ class TrainingModule(L.LightningModule):
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """One step's loss; a non-finite one ends the run before it reaches the weights."""
-        step = self.current_epoch * self.steps_per_epoch + batch_index
+        step = self.current_epoch * self.steps_per_epoch * self.batches_per_step + batch_index
         # Counts the batches of all processes; the shuffles themselves add the process's rank.
         seek_shuffles(self.model, self.options.optimization.seed, step * self.trainer.world_size)
         loss, shown, logged = self.losses(batch)
@@ -99,8 +116,60 @@ class TrainingModule(L.LightningModule):
         return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the checksums of the data."""
+        """Store the checksums of the data; the averaged weights in the place of those of the last step."""
         checkpoint["data"] = dict(self.checksums)
+        if self._average:
+            state = checkpoint["state_dict"]
+            checkpoint["last_weights"] = {f"model.{name}": state[f"model.{name}"] for name in self._average}
+            state.update({f"model.{name}": value.clone() for name, value in self._average.items()})
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the averaged weights out, before Lightning loads those of the last step."""
+        if self._averages and "last_weights" in checkpoint:
+            last, state = checkpoint["last_weights"], checkpoint["state_dict"]
+            self._average = {name.removeprefix("model."): state[name].clone() for name in last}
+            state.update(last)
+
+    def _floats(self) -> dict[str, Tensor]:
+        """Weights and running statistics of the network, by name."""
+        return {name: value for name, value in self.model.state_dict().items() if value.is_floating_point()}
+
+    def on_train_start(self) -> None:
+        """Begin the average with the first weights, or move that of a checkpoint to the device."""
+        if self._averages:
+            self._average = {
+                name: self._average.get(name, value).to(value.device, copy=True)
+                for name, value in self._floats().items()
+            }
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """Update the weights and their average, which forgets the random start faster than its decay."""
+        super().optimizer_step(*arguments, **named)
+        if self._average:
+            done = self.trainer.global_step
+            decay = min(self.options.optimization.ema, (1 + done) / (10 + done))
+            update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+            update(list(self._average.values()), list(self._floats().values()), None)
+
+    def _exchange_weights(self) -> None:
+        """Put the average in the place of the weights, and the weights in its place."""
+        weights = self._floats()
+        for name, average in self._average.items():
+            weight = weights[name].clone()
+            weights[name].copy_(average)
+            average.copy_(weight)
+
+    def on_validation_start(self) -> None:
+        """Validate the average."""
+        self._exchange_weights()
+
+    def on_validation_end(self) -> None:
+        """Train on with the weights."""
+        self._exchange_weights()
+
+    def on_fit_end(self) -> None:
+        """The network at the end of a run is the average."""
+        self._exchange_weights()
 
     def seek_validation(self, batch_index: int) -> None:
         """Make the coming draws those of a validation batch, which no training has."""

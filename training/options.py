@@ -17,8 +17,8 @@ from data.records import InputError
 from detector.tables import METHODS
 
 __all__ = [
-    "MachineOptions", "OptionGroup", "OptionGroups", "Rule", "check_batch_size", "check_patch", "convert",
-    "described", "in_words", "needs_patch", "option", "option_of", "patch_methods", "require",
+    "MachineOptions", "OptionGroup", "OptionGroups", "Rule", "StepOptions", "check_batch_size", "check_patch",
+    "convert", "described", "in_words", "needs_patch", "option", "option_of", "patch_methods", "require",
 ]  # fmt: skip
 
 
@@ -39,6 +39,7 @@ AT_LEAST_1 = Rule("at least 1", lambda value: value >= 1)
 NOT_NEGATIVE = Rule("0 or more", lambda value: value >= 0)
 FINITE = Rule("a finite number, 0 or more", lambda value: math.isfinite(value) and value >= 0)
 POSITIVE = Rule("a positive number", lambda value: math.isfinite(value) and value > 0)
+BELOW_1 = Rule("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
 HELD_OUT = Rule("a share of at least 0 and below 1", lambda value: 0 <= value < 1)
 PROBABILITY = Rule("a number from 0 to 1", lambda value: 0 <= value <= 1)
 SEED = Rule("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)
@@ -83,11 +84,14 @@ def require(condition: bool, name: str, found: object, expected: str) -> None:
         raise InputError(option_of(name), "nothing" if found is None else repr(found), expected)
 
 
-def check_batch_size(batch_size: int, images: int, world_size: int, advice: str) -> None:
+def check_batch_size(batch_size: int, images: int, world_size: int, advice: str, parts: int = 1) -> None:
     """Raise InputError for a batch that `world_size` devices cannot share, or that the images do not fill."""
     if batch_size % world_size:
         expected = f"a multiple of the {world_size} devices that share each batch"
         raise InputError("--batch-size", str(batch_size), expected)
+    if batch_size % (world_size * parts):
+        expected = f"a number that divides the {batch_size // world_size} images of a device's batch"
+        raise InputError("--accumulate", str(parts), expected)
     if images < batch_size:
         expected = f"no more than there are images: {advice}"
         raise InputError("--batch-size", f"{batch_size} for {images} training images", expected)
@@ -231,6 +235,23 @@ class OptionGroups:
 
 
 @dataclass(frozen=True)
+class StepOptions(OptionGroup):
+    """How the weights are updated: what the optimizers of both tasks share."""
+
+    accumulate: int = option(
+        1,
+        "Parts of a batch that go through the network one after the other, where memory is short.",
+        AT_LEAST_1,
+    )
+    ema: float = option(
+        0.0,
+        "Decay of an exponential moving average of the weights, such as 0.999: it is validated, scored and "
+        "stored in the checkpoints instead of the last weights. 0: none.",
+        BELOW_1,
+    )
+
+
+@dataclass(frozen=True)
 class MachineOptions(OptionGroup):
     """What it runs on. None of these changes the result by more than rounding."""
 
@@ -243,10 +264,14 @@ class MachineOptions(OptionGroup):
             lambda text: text == "auto" or _is_count(text),
         ),
     )
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = option(
-        "32-true", "Precision of the arithmetic."
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = option(
+        "auto",
+        "Precision of the arithmetic. 'auto': bf16-mixed where the processor or GPU has it, else 32-true; "
+        "config.yaml says what was chosen.",
     )
-    compile: bool = option(False, "Whether torch.compile compiles the network.")
+    compile: bool | None = option(
+        None, "Whether torch.compile compiles network and loss. null: for runs longer than it costs."
+    )
     channels_last: bool = option(
         True, "Whether feature maps are laid out channels last, which is mostly faster."
     )

@@ -32,7 +32,7 @@ OTHER_NAMES = {
     "--batch": "--batch-size", "--bs": "--batch-size", "--imgsz": "--input-size", "--img": "--input-size",
     "--img-size": "--input-size", "--image-size": "--input-size", "--data-dir": "--root",
     "--data-root": "--root", "--data-path": "--root", "--dataset": "--data", "--model": "--arch",
-    "--backbone": "--arch", "--network": "--arch", "--pretrained": "--weights", "--ckpt": "--weights",
+    "--network": "--arch", "--pretrained": "--weights", "--ckpt": "--weights",
     "--checkpoint": "--evaluate", "--eval": "--evaluate", "--val": "--validation", "--optim": "--optimizer",
     "--opt": "--optimizer", "--wd": "--weight-decay", "--warmup": "--warmup-epochs", "--output": "--out",
     "--output-dir": "--out", "--save-dir": "--out", "--project": "--out", "--device": "--accelerator",
@@ -174,7 +174,7 @@ def add_options(parser: Parser, default: OptionGroups) -> None:
             extra: dict[str, Any] = {}
             if get_origin(kind) is list:
                 extra = {"nargs": "+"}
-            elif kind is bool:  # --compile, or --compile false
+            elif kind in (bool, bool | None):  # --compile, or --compile false
                 extra = {"nargs": "?", "const": True, "metavar": "{true,false}"}
             elif get_args(kind) and isinstance(get_args(kind)[0], str):
                 extra = {"metavar": f"{{{','.join(get_args(kind))}}}"}

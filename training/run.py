@@ -21,9 +21,9 @@ from data.formats.files import write_text
 from training.checkpoint import load_state, load_trained, read_checkpoint
 from training.options import check_batch_size
 from training.provenance import provenance
-from training.run_state import RunState, interrupted_state, locked, make_folder
+from training.run_state import RunFolder, RunState, interrupted_state, locked, make_folder
 from training.task import Report, Task
-from training.trainer import as_input_error, make_device, make_trainer, one_line_errors
+from training.trainer import as_input_error, make_device, make_trainer, one_line_errors, settled
 
 __all__ = ["Loaders", "evaluate", "train"]
 
@@ -37,10 +37,11 @@ class Loaders(L.LightningDataModule):
 
     def _loader(self, images: Any, *, train: bool) -> Any:
         world_size = self.trainer.world_size if self.trainer else 1
+        size = self.options.optimization.batch_size // world_size
         return self.task.loader(
             images,
             self.options,
-            self.options.optimization.batch_size // world_size,
+            size // (self.options.optimization.accumulate if train else 1),
             train=train,
             device=self.trainer.strategy.root_device if self.trainer else torch.device("cpu"),
             rank=self.trainer.global_rank if self.trainer else 0,
@@ -91,7 +92,9 @@ def train(task: Task, options: Any, out: Path, *, resume: Path | None = None, na
     options.check()
     with ExitStack() as stack:
         if out.is_dir():
+            make_folder(out)  # refused here where it cannot be written to
             stack.enter_context(locked(out))
+        stack.enter_context(one_line_errors(options, RunFolder(out)))
         return _train(task, options, out, resume, name, stack)
 
 
@@ -107,18 +110,33 @@ def _train(
     state.check_data(checksums)
     L.seed_everything(optimization.seed, workers=False, verbose=False)
     hyper = {"model": dict(vars(options.model)), **task.describe(options, data)}
+    pixels = optimization.epochs * len(data.train) * hyper.get("image_size", options.data.input_size) ** 2
+    options = replace(options, machine=settled(options.machine, pixels))
     network = task.build(replace(options.model, weights="none") if resume else options.model, hyper)
     if state.checkpoint is not None and resume is not None:
         # For a clearer error than Lightning's.
         load_state(network, state.checkpoint["state_dict"], resume, task.other_weights)
-    state.check_epochs(optimization.epochs, len(data.train) // optimization.batch_size)
+    steps_per_epoch = len(data.train) // optimization.batch_size
+    state.check_epochs(optimization.epochs, steps_per_epoch)
     module: Any = task.module(network, options, data, hyper)
     module.checksums = checksums
     validate_every = options.evaluation.validate_every if data.validation is not None else 0
     trainer = make_trainer(
-        options.machine, optimization, state.folder, task.monitor, validate_every, resume_step=state.steps
+        options.machine,
+        optimization,
+        state.folder,
+        task.monitor,
+        validate_every,
+        resume_step=state.steps,
+        steps_per_epoch=steps_per_epoch,
     )
-    check_batch_size(optimization.batch_size, len(data.train), trainer.world_size, task.batch_advice)
+    check_batch_size(
+        optimization.batch_size,
+        len(data.train),
+        trainer.world_size,
+        task.batch_advice,
+        optimization.accumulate,
+    )
     make_folder(state.folder.last.parent)
     if new:
         stack.enter_context(locked(out))
@@ -129,7 +147,7 @@ def _train(
     if trainer.is_global_zero:
         state.record(options, facts)
         print(f"{out}: {task.announce(network, options, data)}", flush=True)
-    with as_input_error(), one_line_errors(options, state.folder):
+    with as_input_error():
         trainer.fit(module, datamodule=Loaders(task, options, data), ckpt_path=resume, weights_only=True)
     if not trainer.is_global_zero:
         return None
@@ -148,8 +166,10 @@ def _train(
     test = task.read_test(options, hyper, checkpoint, data)
     origin = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": epochs}
     report = Report(out, name or out.resolve().name, facts, origin)
-    done = f"the training is complete; --resume {out} scores it again"
-    with one_line_errors(options, state.folder), interrupted_state(done):
+    done = (
+        f"the training is complete, the state is kept in {state.folder.last}; --resume {out} scores it again"
+    )
+    with interrupted_state(done):
         return task.score(network, options, hyper, test, report, trainer.strategy.root_device)
 
 
@@ -185,15 +205,21 @@ def evaluate(
         Anything wrong with options, data or checkpoint.
     """
     options = options.resolved()
-    trained = load_trained(task, checkpoint, changes)
-    for group in (options.data, options.evaluation, options.machine):
-        group.check()
-    test = task.read_test(options, trained.hyper, checkpoint, None)
-    make_folder(out)
-    facts = provenance(**task.test_facts(options, test), checkpoint=str(checkpoint), changed=dict(changes))
-    write_text(out / "provenance.json", json.dumps([facts], indent=1))
-    origin = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": trained.hyper.get("epoch")}
-    report = Report(out, name or out.resolve().name, facts, origin)
-    again = f"--evaluate {checkpoint} scores it again"
-    with locked(out), one_line_errors(options, None), interrupted_state(again):
-        return task.score(trained.network, options, trained.hyper, test, report, make_device(options.machine))
+    options = replace(options, machine=settled(options.machine))
+    with one_line_errors(options, None):
+        trained = load_trained(task, checkpoint, changes)
+        for group in (options.data, options.evaluation, options.machine):
+            group.check()
+        test = task.read_test(options, trained.hyper, checkpoint, None)
+        make_folder(out)
+        facts = provenance(
+            **task.test_facts(options, test), checkpoint=str(checkpoint), changed=dict(changes)
+        )
+        write_text(out / "provenance.json", json.dumps([facts], indent=1))
+        origin = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": trained.hyper.get("epoch")}
+        report = Report(out, name or out.resolve().name, facts, origin)
+        again = f"--evaluate {checkpoint} scores it again"
+        with locked(out), interrupted_state(again):
+            return task.score(
+                trained.network, options, trained.hyper, test, report, make_device(options.machine)
+            )

@@ -34,9 +34,8 @@ SECONDS_TO_PRINT = 10.0
 
 RESUMABLE = frozenset(
     {
-        "accelerator", "channels_last", "checkpoint_every", "compile", "deterministic", "devices", "epochs",
-        "max_steps",
-        "passes", "precision", "root", "validate_every", "weights", "workers",
+        "accelerator", "cache", "channels_last", "checkpoint_every", "compile", "deterministic", "devices",
+        "epochs", "max_steps", "passes", "precision", "root", "validate_every", "weights", "workers",
     }
 )  # fmt: skip
 """Options that may change when a run is resumed: they do not change what it computes, or extend it."""
@@ -311,7 +310,13 @@ class RunState:
             raise InputError("--resume", f"other {' and '.join(differing)}", expected)
 
     def recover(self) -> None:
-        """Put the checkpoint before in the place of a last one that is damaged, which is moved aside."""
+        """Remove what a killed process has half written; put the checkpoint before in the place of a bad one.
+
+        The bad one is moved aside. Only while the folder is locked.
+        """
+        for name in ("", "checkpoints", "detections") if is_global_zero() else ():
+            for part in (self.folder.path / name).glob(".*.part"):
+                part.unlink(missing_ok=True)
         if self.resume == self.folder.previous and is_global_zero():
             with contextlib.suppress(FileNotFoundError):
                 self.folder.last.replace(self.folder.damaged)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import errno
+import importlib.util
 import os
+import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +29,40 @@ from training.run_state import RunFolder, is_global_zero
 
 __all__ = [
     "LOGGERS", "as_input_error", "autocast", "csv_log", "lost_peer", "make_device", "make_trainer",
-    "one_line_errors",
+    "one_line_errors", "settled",
 ]  # fmt: skip
 
 HALF_PRECISIONS = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+
+OUT_OF_MEMORY = re.compile(
+    "can't allocate memory|Cannot allocate memory|bad_alloc|can't start new thread|"
+    "could not create a primitive"
+)
+"""In the errors of PyTorch, the system, C++, Python and oneDNN where memory is short."""
+COMPILED_FROM_PIXELS = {"cpu": 1e10, "cuda": 1e11}
+"""Pixels of all images of a run from which compiling saves several times its cost: docs/performance.md."""
+
+
+def settled(machine: MachineOptions, pixels: float = 0.0) -> MachineOptions:
+    """The options with a precision and a decision about compiling, for a run of so many pixels in all.
+
+    A function of the options and the machine alone; the run's config.yaml holds the result, so that a resumed
+    run computes as before.
+    """
+    gpu = machine.accelerator in ("auto", "gpu") and torch.cuda.is_available()
+    if machine.precision == "auto":
+        if gpu:
+            has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:  # a processor without such instructions computes in bf16 at a third of its 32-bit speed
+            found = torch.cpu.get_capabilities() if machine.accelerator in ("auto", "cpu") else {}
+            has_bf16 = any(found.get(name) for name in ("amx_bf16", "avx512_bf16"))
+        machine = replace(machine, precision="bf16-mixed" if has_bf16 else "32-true")
+    if machine.compile is None:
+        compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "c++", "clang++")), None)
+        able = compiler is not None and (not gpu or importlib.util.find_spec("triton") is not None)
+        long = pixels >= COMPILED_FROM_PIXELS["cuda" if gpu else "cpu"]
+        machine = replace(machine, compile=able and long and machine.accelerator != "mps")
+    return machine
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -68,7 +102,7 @@ def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
         raise
     except (OSError, RuntimeError, ValueError, MemoryError) as error:
         text = str(error)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.errno != errno.ENOMEM:
             what = f"{error.filename or 'a file of the run'}: {error.strerror or text}"
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 what += "; make room"
@@ -77,7 +111,7 @@ def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
                 "a process that loads images was killed, mostly for want of memory; "
                 f"lower --workers (now {options.machine.workers}) or --batch-size"
             )
-        elif isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
+        elif isinstance(error, MemoryError | torch.OutOfMemoryError) or OUT_OF_MEMORY.search(text):
             what = (
                 f"out of memory with --batch-size {size} at --input-size {options.data.input_size}; "
                 "lower one of them, or take --precision bf16-mixed"
@@ -142,6 +176,7 @@ def make_trainer(
     validate_every: int,
     *,
     resume_step: int = 0,
+    steps_per_epoch: int = 0,
 ) -> L.Trainer:
     """Lightning's trainer for a run, new or resumed after `resume_step` steps.
 
@@ -150,7 +185,8 @@ def make_trainer(
     machine
         What it runs on.
     optimization
-        The options of a task: ``epochs``, ``max_steps``, ``checkpoint_every`` and ``clip_gradient`` of them.
+        The options of a task: ``epochs``, ``max_steps``, ``checkpoint_every``, ``accumulate`` and
+        ``clip_gradient`` of them.
     folder
         Of the run.
     monitor
@@ -159,6 +195,8 @@ def make_trainer(
         Epochs from one validation to the next; 0: there is none.
     resume_step
         Steps that are done.
+    steps_per_epoch
+        Needed where each step accumulates the gradients of several batches.
 
     Raises
     ------
@@ -168,6 +206,7 @@ def make_trainer(
     bar = sys.stdout.isatty()  # where Lightning draws it
     devices: int | str = machine.devices if machine.devices == "auto" else int(machine.devices)
     nodes = 1
+    precision: Any = settled(machine).precision
     if torch.distributed.is_torchelastic_launched():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
@@ -176,8 +215,13 @@ def make_trainer(
             accelerator=machine.accelerator,
             devices=devices,
             num_nodes=nodes,
-            precision=machine.precision,
+            precision=precision,
             max_epochs=optimization.epochs,
+            accumulate_grad_batches=optimization.accumulate,
+            # Without a limit, images left over would make a last step of fewer batches.
+            limit_train_batches=steps_per_epoch * optimization.accumulate
+            if optimization.accumulate > 1
+            else None,
             gradient_clip_val=optimization.clip_gradient or None,
             check_val_every_n_epoch=validate_every or 1,
             limit_val_batches=None if validate_every else 0,

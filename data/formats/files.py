@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ __all__ = [
     "image_size",
     "is_file",
     "open_image",
+    "open_picture",
     "parse_json",
     "parse_yaml",
     "path_errors",
@@ -258,10 +261,47 @@ def write_texts(texts: Mapping[Path, str]) -> None:
             part.replace(path)
     except OSError as error:
         where = error.filename or next(iter(texts))  # a full disk has no file name
-        raise InputError(where, error.strerror or "an error", "a folder to write to") from None
+        expected = "a folder to write to" + ("; make room" if error.errno == errno.ENOSPC else "")
+        raise InputError(where, error.strerror or "an error", expected) from None
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
+
+
+MOST_PIXELS = 500_000_000
+MOST_PIXELS_A_BYTE = 300
+"""What a picture may claim to be; a picture of one colour has 64 to 170 (JPEG) or 284 (PNG)."""
+FEW_PIXELS = 1 << 26
+"""Any file may have so many."""
+_OPENING = threading.Lock()
+
+
+def open_picture(path: Path) -> Image.Image:
+    """A Pillow image whose header has been read; Pillow's errors.
+
+    Pillow refuses 179 million pixels, which panoramas and satellite images have; here it is files that claim
+    more pixels than their bytes can hold that are refused.
+
+    Raises
+    ------
+    InputError
+        More than `MOST_PIXELS`, or more than `MOST_PIXELS_A_BYTE`.
+    """
+    from PIL import Image  # slow to import, and most formats do without
+
+    with _OPENING:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    pixels, size = image.width * image.height, path.stat().st_size
+    if pixels > MOST_PIXELS or pixels > max(FEW_PIXELS, MOST_PIXELS_A_BYTE * size):
+        image.close()
+        found = f"{image.width}x{image.height} pixels in {size:,} bytes, perhaps meant to fill the memory"
+        most = f"at most {MOST_PIXELS:,} pixels and {MOST_PIXELS_A_BYTE} a byte"
+        raise InputError(path, found, f"{most}: cut or scale the picture")
+    return image
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -272,15 +312,17 @@ def image_size(path: Path) -> tuple[int, int]:
     InputError
         The file is absent or no image that Pillow knows.
     """
-    from PIL import Image, UnidentifiedImageError  # slow to import, and most formats do without
+    from PIL import UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:  # reads the header alone
+        with open_picture(path) as image:
             width, height = image.size
             turned = image.getexif().get(EXIF_ORIENTATION) in QUARTER_TURNS
     except FileNotFoundError:
         raise InputError(path, "no such file", "an image, for its size") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(path, f"no readable image ({error})", "an image, for its size") from None
     return (height, width) if turned else (width, height)
 
@@ -294,10 +336,8 @@ def open_image(file: Path, expected: str) -> Iterator[Image.Image]:
     InputError
         A missing, truncated or otherwise unreadable file; one of more than 8 bits a channel.
     """
-    from PIL import Image
-
     try:
-        with Image.open(file) as image:
+        with open_picture(file) as image:
             if image.mode not in EIGHT_BIT_MODES:
                 found = f"pixels of mode {image.mode!r}"
                 raise InputError(file, found, "8 bits a channel: convert the image")

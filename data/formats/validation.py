@@ -167,6 +167,8 @@ def prefer_names(
     other = np.flatnonzero(named & (by_name != by_id))
     if not len(other):
         return by_id
+    if (by_id[named] < 0).all() and (by_name[named] >= 0).all():  # ids of another file: nothing contradicts
+        return np.where(named, by_name, by_id)
     row = int(other[0])
     meaning = repr(known[by_id[row]]) if by_id[row] >= 0 else "nothing known"
     (id_field, name_field), (key, name) = fields, told(row)

@@ -7,6 +7,7 @@ never by colour.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from bisect import bisect_left
@@ -82,9 +83,19 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     return drawn
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows without ``%matplotlib inline``."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        with figure_style():
+            self.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
+
+
 def new_figure(width: float, height: float) -> Figure:
     """A white figure of this size in inches that can be drawn without a display."""
-    figure = Figure(figsize=(width, height), facecolor="white")
+    figure = ShownFigure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 

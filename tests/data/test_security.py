@@ -1,5 +1,6 @@
 """What SECURITY.md promises, as far as the tests that it names do not show it."""
 
+import io
 import re
 import struct
 import zlib
@@ -11,6 +12,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from data.detection import read_image
 from data.formats import read_ground_truth, read_table
 from data.formats.files import image_size, open_image
 from data.records import GroundTruth, InputError
@@ -53,20 +55,53 @@ def test_arrays_that_are_many_times_as_large_as_their_archive(tmp_path):
         read_small_imagenet(tmp_path, "test")
 
 
-def test_a_picture_of_billions_of_pixels_is_not_decoded(tmp_path):
+def png(width, height, compressed):
+    """A PNG file that claims a size."""
+
     def chunk(kind, content):
         return (
             struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
         )
 
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0)
-    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10_000))) + chunk(b"IEND", b"")
-    path = tmp_path / "a.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
-    with pytest.raises(InputError, match="exceeds limit"):
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", compressed) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def jpeg(width, height, size):
+    """The head of a JPEG file that claims a size, and as many bytes as it is to have."""
+    part = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(part, "jpeg")
+    content = part.getvalue()
+    frame = content.index(b"\xff\xc0") + 5
+    content = content[:frame] + struct.pack(">HH", height, width) + content[frame + 4 :]
+    return content + bytes(size - len(content))
+
+
+@pytest.mark.parametrize("side", [9_000, 20_000, 60_000])
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_a_picture_of_more_pixels_than_its_bytes_hold_is_not_decoded(tmp_path, kind, side):
+    path = tmp_path / f"a.{kind}"
+    content = png(side, side, zlib.compress(bytes(10_000))) if kind == "png" else jpeg(side, side, 5_000)
+    path.write_bytes(content)
+    expected = rf"a.{kind}: found {side}x{side} pixels in [\d,]+ bytes.*expected at most 500,000,000 pixels"
+    for read in (image_size, lambda path: open_image(path, "an image").__enter__(), read_image):
+        with pytest.raises(InputError, match=expected):
+            read(path)
+    with pytest.raises(InputError, match=expected):
+        read_picture(GroundTruth(["a"], ["dog"], [[side, side]], [], [], [], files=[path]), 0)
+
+
+def test_kind_12_a_large_photograph_is_no_bomb(tmp_path, recwarn):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg(20_000, 20_000, 3_000_000))
+    assert image_size(path) == (20_000, 20_000)
+    with open_image(path, "an image") as image:
+        assert image.size == (20_000, 20_000)
+    assert not recwarn.list
+    path.write_bytes(jpeg(60_000, 60_000, 20_000_000))
+    with pytest.raises(InputError, match="cut or scale the picture"):
         image_size(path)
-    with pytest.raises(InputError, match="exceeds limit"), open_image(path, "an image"):
-        pass
 
 
 def turned(path: Path) -> Path:

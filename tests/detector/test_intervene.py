@@ -1,10 +1,7 @@
 """Taking information away from chosen layers: each method does what it says, and only where it says so."""
 
 import copy
-import multiprocessing
-import os
 import pickle
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -31,11 +28,12 @@ from detector import (
 from detector.intervene import fully_connected, needs_passes, shuffles
 from detector.layers import residual_blocks
 from detector.shuffle import EVALUATION_KEY, SHUFFLES, spatial_shuffle, stream_of
-from detector.tables import METHODS, Method, ShuffleMethod
+from detector.tables import CONTROLS, METHODS, Method, ShuffleMethod
 from tests.detector.helpers import changed_places, entering, is_reordered, on_meta, thin
 
 OPTIONS: dict[str, dict[str, Any]] = {"spatial": {}, "patch": {"patch": 3}, "channel": {}}
 each_shuffle = pytest.mark.parametrize("method", OPTIONS)
+RANDOM_CONTROLS: dict[str, dict[str, Any]] = {"joint": {}, "blocks": {"patch": 2}, "rows": {}, "columns": {}}
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "resnet18": (resnet18, 8),
     "resnet50": (resnet50, 16),
@@ -62,8 +60,11 @@ def inputs_of(network: nn.Module, modules: list[nn.Module], x: Tensor) -> list[T
 def test_one_table_has_every_method() -> None:
     assert tuple(METHODS) == get_args(Method)
     assert (
-        [name for name, row in METHODS.items() if row.draws] == list(SHUFFLES) == [*get_args(ShuffleMethod)]
+        [name for name, row in METHODS.items() if row.is_shuffle]
+        == list(SHUFFLES)
+        == [*get_args(ShuffleMethod)]
     )
+    assert [name for name, row in METHODS.items() if row.is_control] == list(CONTROLS)
 
 
 # ---------------------------------------------------------------- which layers, and where in them
@@ -167,9 +168,9 @@ def test_several_methods_in_one_network() -> None:
 # ---------------------------------------------------------------- what the layers see
 
 
-@each_shuffle
-def test_what_a_layer_of_vgg_sees(method: Any) -> None:
-    network = modify_layers(thin("vgg16"), method, layer=8, **OPTIONS[method])  # a 4×4 map after pooling
+@pytest.mark.parametrize(("method", "options"), (OPTIONS | RANDOM_CONTROLS).items())
+def test_what_a_layer_of_vgg_sees(method: Any, options: dict[str, Any]) -> None:
+    network = modify_layers(thin("vgg16"), method, layer=8, **options)  # a 4×4 map after pooling
     before, after = entering(network, "features.24", IMAGES)
     assert before.shape == (2, 16, 4, 4)
     assert is_reordered(before, after, 1 if method == "channel" else 2)
@@ -183,10 +184,38 @@ def test_what_a_layer_of_vgg_sees(method: Any) -> None:
         assert corner[0].equal(corner[1])
 
 
-@each_shuffle
+def test_means_in_place_of_order() -> None:
+    network = modify_layers(thin("resnet18"), "mean", layers=[2, 5])
+    assert not needs_passes(network)
+    for name in ("layer1.1.conv1", "layer1.1.conv2", "layer3.0.downsample.0"):
+        before, after = entering(network, name, IMAGES)
+        torch.testing.assert_close(after, before.mean((2, 3), keepdim=True).expand_as(before))
+    assert {str(change).split()[2] for change in list_changes(network)} == {"mean"}
+    vit = modify_layers(thin("vit"), "mean", layer=2, example=32)
+    before, after = entering(vit, "encoder.layers.encoder_layer_1.ln_1", IMAGES)
+    assert after[:, 0].equal(before[:, 0])  # the class token
+    torch.testing.assert_close(after[:, 1:], before[:, 1:].mean(1, keepdim=True).expand(-1, 16, -1))
+
+
+@pytest.mark.parametrize("method", ["rows", "columns", "blocks", "joint"])
+def test_tokens_are_moved_as_a_map(method: Any) -> None:
+    options = RANDOM_CONTROLS[method]
+    vit = modify_layers(thin("vit"), method, layer=2, example=32, **options)
+    before, after = (x[:, 1:] for x in entering(vit, "encoder.layers.encoder_layer_1.ln_1", IMAGES))
+    before, after = (x.movedim(-1, 1).unflatten(2, (4, 4)) for x in (before, after))
+    assert is_reordered(before, after)
+    size = {"rows": (1, 4), "columns": (4, 1), "blocks": (2, 2), "joint": (1, 1)}[method]
+    parts = [
+        sorted(p[0].flatten().tolist() for row in x[:, :1].split(size[0], 2) for p in row.split(size[1], 3))
+        for x in (before, after)
+    ]
+    assert parts[0] == parts[1]
+
+
+@pytest.mark.parametrize(("method", "options"), (OPTIONS | RANDOM_CONTROLS).items())
 @pytest.mark.parametrize("per_image", [False, True])
-def test_an_order_for_each_image(method: Any, per_image: bool) -> None:
-    network = modify_layers(thin("vgg16"), method, layer=8, per_image=per_image, **OPTIONS[method]).eval()
+def test_an_order_for_each_image(method: Any, options: dict[str, Any], per_image: bool) -> None:
+    network = modify_layers(thin("vgg16"), method, layer=8, per_image=per_image, **options).eval()
     _, after = entering(network, "features.24", IMAGES[:1].expand(3, -1, -1, -1))
     assert [after[0].equal(other) for other in after[1:]] == [not per_image] * 2
 
@@ -605,38 +634,22 @@ def test_compiled_as_one_graph_and_switched_at_run_time() -> None:
             modify_layers(wrapped, "spatial", last=1)
 
 
-def train_in_one_of_two(rank: int, folder: Path) -> None:
-    """One process of two that train together; saves what its first shuffle did and its gradients."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
-    network = modify_layers(thin("vgg16"), "spatial", last=2)
-    wrapped = nn.parallel.DistributedDataParallel(network)
-    seen: list[tuple[Tensor, Tensor]] = []
-    first = next(shuffles(network))
-    first.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
-    for step in (1, 2):
-        seek_shuffles(wrapped, 0, step)
-        wrapped(IMAGES).sum().backward()
-    gradients = [parameter.grad for parameter in network.parameters()]
-    torch.save({"seen": seen, "gradients": gradients}, folder / f"rank{rank}.pt")
-    while not (folder / f"rank{1 - rank}.pt").exists():
-        time.sleep(0.01)
-    os._exit(0)  # without taking the process group apart, which can hang in a fork
+def test_processes_draw_for_themselves_and_share_their_gradients(
+    in_two_processes: Callable[..., None], tmp_path: Path
+) -> None:
+    def train(rank: int) -> None:
+        network = modify_layers(thin("vgg16"), "spatial", last=2)
+        wrapped = nn.parallel.DistributedDataParallel(network)
+        seen: list[tuple[Tensor, Tensor]] = []
+        first = next(shuffles(network))
+        first.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
+        for step in (1, 2):
+            seek_shuffles(wrapped, 0, step)
+            wrapped(IMAGES).sum().backward()
+        gradients = [parameter.grad for parameter in network.parameters()]
+        torch.save({"seen": seen, "gradients": gradients}, tmp_path / f"rank{rank}.pt")
 
-
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork()")
-def test_processes_draw_for_themselves_and_share_their_gradients(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")  # a new interpreter would import torch for seconds
-    children = [context.Process(target=train_in_one_of_two, args=(rank, tmp_path)) for rank in (0, 1)]
-    try:
-        for child in children:
-            child.start()
-        for child in children:
-            child.join(timeout=300)
-        assert [child.exitcode for child in children] == [0, 0]
-    finally:
-        for child in children:
-            child.kill()
+    in_two_processes(train)
     first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
     for (given, shuffled), (same, other) in zip(first["seen"], second["seen"], strict=True):
         assert given.equal(same)  # the same images and weights …

@@ -1,6 +1,7 @@
 """Networks whose need of space is known, what a profile leaves behind, and what it does not do twice."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from detector import (
     set_shuffling,
 )
 from detector.intervene import shuffles, without_shuffles
+from detector.scores import u_centred_gram
 from tests.detector.helpers import THIN, thin
 
 CLASSES, SIDE, IMAGES = 8, 8, 64
@@ -477,6 +479,101 @@ def test_a_cumulative_profile_shuffles_all_layers_from_there_on() -> None:
     assert profile(small, spread, methods=["spatial"], passes=1, example=3, cumulative=True).layers == (1,)
 
 
+def test_controls_of_networks_whose_need_is_known() -> None:
+    labels = torch.arange(IMAGES) % CLASSES
+    images = torch.zeros(IMAGES, CLASSES, SIDE, SIDE, dtype=torch.double)
+    images[torch.arange(IMAGES), :, labels, 3] = 1  # the class is the row of the bright position
+    evaluate = accuracy_on(images, labels)
+    options: Any = {"layers": [1], "controls": True, "methods": ["spatial"], "patches": [2], "passes": 6}
+    needy: Any = profile(Plain(lambda x: x.sum((1, 3))), evaluate, **options)
+    assert [row.method for row in needy.rows] == [
+        *("none", "blocks", "spatial", "joint", "rows", "columns", "mean")
+    ]
+    assert needy.at(1, "columns").values == (1.0,) * 6
+    assert max(needy.at(1, method).mean for method in ("joint", "rows", "mean")) < 0.5
+    assert 0.125 <= needy.at(1, "blocks", 2).mean < 1
+    assert (needy.at(1, "mean").passes, needy.at(1, "joint").passes) == (1, 6)
+    # Who compares channels at each position needs them together, wherever that is.
+    images = torch.zeros(IMAGES, CLASSES, SIDE, SIDE, dtype=torch.double)
+    images[torch.arange(IMAGES), 0, labels, labels] = images[torch.arange(IMAGES), 1, labels, 4] = 1
+    together = Plain(lambda x: torch.stack([(x[:, 0] * x[:, 1]).sum((1, 2)), x[:, 0].sum((1, 2)) / 2], 1))
+    found: Any = profile(together, accuracy_on(images, (labels != 4).long()), **options)
+    assert found.at(1, "joint").values == (1.0,) * 6
+    assert found.at(1, "spatial").mean < 1
+    default = profile(together, evaluate, layers=[1], passes=1)
+    assert {row.method for row in default.rows} == {"none", "patch", "spatial", "channel"}
+
+
+class Normalized(nn.Module):
+    """A convolution that compares neighbours, and batch norm of what it finds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.edges = nn.Conv2d(1, 2, (1, 3), padding=(0, 1), padding_mode="circular", bias=False)
+        self.edges.weight.data = torch.tensor([[[[-1.0, 1, 0]]], [[[0.0, 1, 0]]]])
+        self.norm = nn.BatchNorm2d(2)
+        self.image_size = SIDE
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.edges(images)).square().mean((2, 3))  # type: ignore[no-any-return]
+
+
+def test_batch_norm_is_estimated_anew_under_the_shuffle() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(20, 1, SIDE, SIDE).cumsum(3)  # neighbours are alike
+    network = Normalized().train()
+    for _ in range(50):
+        network(images)
+    before = trace(network)
+    batches = [(images[:10], torch.zeros(10)), images[10:]]
+
+    @torch.no_grad()
+    def squares(network: nn.Module) -> float:
+        return network(images)[:, 0].mean().item()  # type: ignore[no-any-return]
+
+    options: Any = {"methods": ["spatial"], "passes": 3}
+    plain: Any = profile(network, squares, **options)
+    again: Any = profile(network, squares, **options, reestimate_batch_norm=batches)
+    assert trace(network) == before
+    assert plain.baseline().mean == pytest.approx(again.baseline().mean, rel=0.05)
+    assert plain.at(1, "spatial").mean > 3  # neighbours differ more than batch norm has ever seen
+    assert again.at(1, "spatial").mean == pytest.approx(1, abs=0.2)
+    assert again == profile(network, squares, **options, reestimate_batch_norm=batches)
+    labelled = [(images, torch.zeros(20, dtype=torch.long))]
+    found: Any = profile(network, labelled, **options, reestimate_batch_norm=True)
+    assert found == profile(network, labelled, **options, reestimate_batch_norm=labelled)
+    assert (found.measures, trace(network)) == (("accuracy", "kl"), before)
+
+
+def test_images_that_batch_norm_cannot_be_estimated_on() -> None:
+    def broken() -> Any:
+        yield PICTURES
+        raise OSError("the disk is full")
+
+    class Broken(list[Any]):
+        def __iter__(self) -> Any:
+            return broken()
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
+    before = trace(network)
+    for images, error, message in (
+        (True, ValueError, "found function; expected batches"),
+        (PICTURES, ValueError, "found Tensor; expected batches"),
+        (broken(), ValueError, "found generator; expected batches"),
+        ([], ValueError, "found no images"),
+        ([{"images": PICTURES}], ValueError, "found a batch of dict"),
+        (Broken(), OSError, "full"),
+    ):
+        with pytest.raises(error, match=message):
+            profile(network, spread, passes=1, methods=["spatial"], reestimate_batch_norm=images)
+        assert trace(network) == before
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3))
+    with pytest.warns(
+        UserWarning, match="found Sequential without running statistics of batch norm; the prof"
+    ):
+        profile(plain, spread, passes=1, methods=["spatial"], reestimate_batch_norm=[PICTURES])
+
+
 def test_layers_by_name() -> None:
     network = thin("resnet18")
     options: Any = {"methods": ["spatial"], "passes": 2}
@@ -513,6 +610,9 @@ def test_two_profiles_are_compared_image_by_image() -> None:
     (drop,) = compare(first, second, from_baseline=True)
     assert (drop.layer, drop.difference) == (1, 0.5)
     assert {(row.difference, row.low, row.high) for row in compare(first, first)} == {(0.0, 0.0, 0.0)}
+    similar = [ProfileRow(0, "", 0, 0, 0, 0, "none", None, "cka", (1.0,))]  # known for all images together
+    tables = [Profile.of([*table.rows, *similar]) for table in (first, second)]
+    assert compare(*tables) == compare(first, second)
     for other, message in (
         (scored([1, 1, 1], [1, 1, 1]), "found 3 and 4 images"),
         (scored([1] * 4, [1] * 4, layer=2).rows[1:], "found no layer and method in both"),
@@ -546,6 +646,124 @@ def test_a_profile_as_csv_pandas_and_plot(tmp_path: Path) -> None:
     assert ax.get_ylabel() == "kl"
     with pytest.raises(ValueError, match=r"measure: found 'loss'; expected one of .*: accuracy, kl"):
         found.plot("loss")
+
+
+def cka_of(x: Tensor, y: Tensor) -> float:
+    both, first, second = ((a * b).sum().item() for a, b in ((x, y), (x, x), (y, y)))
+    return float(both / math.sqrt(first * second))
+
+
+def test_grams_for_the_unbiased_estimate_of_similarity() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(400, 5, dtype=torch.double) + 3
+    y = x @ torch.randn(5, 7, dtype=torch.double) + 2 * torch.randn(400, 7, dtype=torch.double)
+    # Of many images it is linear CKA as it is defined: Kornblith et al. (2019), section 3.2.
+    a, b = x - x.mean(0), y - y.mean(0)
+    expected = (b.T @ a).norm() ** 2 / ((a.T @ a).norm() * (b.T @ b).norm())
+    assert cka_of(u_centred_gram(x), u_centred_gram(y)) == pytest.approx(expected.item(), abs=0.01)
+    # Of few, Song et al. (2012), equation 5.
+    x, y, n = x[:6], y[:6], 6
+    k, m = ((v @ v.T).fill_diagonal_(0) for v in (x, y))
+    hsic = (k @ m).trace() + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (k @ m).sum()
+    assert (u_centred_gram(x) * u_centred_gram(y)).sum().item() == pytest.approx(hsic.item(), rel=1e-4)
+    rotation = torch.linalg.qr(torch.randn(5, 5, dtype=torch.double))[0]
+    assert cka_of(u_centred_gram(x), u_centred_gram(x @ rotation * 7 - 1)) == pytest.approx(1, abs=1e-5)
+
+
+def test_similarity_of_each_layer_without_and_with_a_shuffle() -> None:
+    torch.manual_seed(0)
+    batches = [(torch.rand(n, CLASSES, SIDE, SIDE).double(), torch.arange(n) % CLASSES) for n in (8, 8, 3)]
+    network = Plain(lambda x: x.mean((2, 3)))
+    options: Any = {"methods": ["spatial"], "layers": [2], "passes": 2, "cka": True}
+    found: Any = profile(network, batches, **options)
+    assert found.main_measures == ("accuracy", "kl", "cka")
+    assert found.parts("cka") == {"1": "cka[1]", "2": "cka[2]"}
+    for row in found.rows:  # one order for all images is a rotation of the features
+        if row.measure.startswith("cka"):
+            assert row.values == pytest.approx((1.0,) * row.passes, abs=1e-5)
+    own: Any = profile(network, batches, per_image=True, **options)
+    assert own.at(2, "spatial", measure="cka[1]").mean == pytest.approx(1, abs=1e-5)  # before the shuffle
+    assert abs(own.at(2, "spatial", measure="cka[2]").mean) < 0.5
+    assert own.at(2, "spatial", measure="cka").mean == pytest.approx(1, abs=1e-5)  # means have no order
+    first_batch: Any = profile(network, batches[:1], per_image=True, **options)
+    options |= {"cka": 8}
+    limited: Any = profile(network, batches, per_image=True, **options)
+    cells = [table.at(2, "spatial", measure="cka[2]").values for table in (first_batch, limited, own)]
+    assert cells[0] == cells[1] != cells[2]
+    for kind in ("resnet18", "vit"):
+        network = thin(kind)
+        before = trace(network)
+        found = profile(network, [(PICTURES.repeat(2, 1, 1, 1) + torch.randn(4, 3, 32, 32), torch.arange(4))],
+                        **{**options, "layers": [2]})  # fmt: skip
+        values = {
+            number: found.at(2, "spatial", measure=name).mean for number, name in found.parts("cka").items()
+        }
+        assert values.pop("1") == pytest.approx(1, abs=1e-5)
+        assert len(values) == len(list_layers(network, 32)) - 1
+        assert max(values.values()) < 1 - 1e-4
+        assert trace(network) == before
+
+
+def test_accuracy_by_class() -> None:
+    options: Any = {"layers": [3], "methods": ["spatial"], "passes": 3}
+    found: Any = profile(thin("vgg16"), BATCHES, by_class=["ant", "bee", "cat", "dog", "eel"], **options)
+    assert list(found.parts("accuracy")) == ["ant", "bee", "cat", "dog", "eel"]
+    labels = torch.cat([labels for _, labels in BATCHES])
+    for layer, method in ((0, "none"), (3, "spatial")):
+        whole = found.at(layer, method)
+        for label, name in enumerate(found.parts("accuracy").values()):
+            row = found.at(layer, method, measure=name)
+            assert row.by_image.equal(whole.by_image[labels == label])
+            assert row.mean == pytest.approx(row.by_image.mean().item())
+    assert "ant" not in str(found)
+    assert "accuracy[ant]" in found.to_csv()
+    other: Any = profile(thin("vgg16"), BATCHES, by_class=True, **options)
+    assert other.measures[2:] == tuple(f"accuracy[{label}]" for label in range(5))
+    assert {row.measure for row in compare(other, other)} == set(other.measures)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"by_class": ["a", "b"]}, r"by_class: found \['a', 'b'\] for labels from 0 to 4; expected True"),
+        ({"by_class": ["a"] * 5}, "by_class: found .*; expected True, or a different name for each class"),
+        ({"by_class": "abcde"}, "by_class: found 'abcde' for labels"),
+        ({"evaluate": spread, "by_class": True}, "by_class: found True with a function; expected batches"),
+        ({"evaluate": spread, "cka": True}, "cka: found True with a function; expected batches"),
+        (
+            {"evaluate": [(PICTURES, torch.arange(2))], "cka": True},
+            "cka: found batches of fewer than 4 images",
+        ),
+    ],
+)
+def test_damage_that_cannot_be_measured(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        profile(thin("vgg16"), **{"evaluate": BATCHES, "layers": [3], "passes": 1, **arguments})
+
+
+def test_a_profile_as_a_page(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    names = [f"<{label}>" for label in range(5)]
+    options: Any = {"layers": [3, 5], "methods": ["spatial", "channel"], "passes": 2, "seed": 4321}
+    found: Any = profile(thin("vgg16"), BATCHES, by_class=names, cka=True, **options)
+    text = found.to_html(tmp_path / "page.html", title="VGG & order")
+    assert text == (tmp_path / "page.html").read_text() == found.to_html(title="VGG & order")
+    assert "<title>VGG &amp; order</title>" in text
+    assert text.count("<svg ") == len(found.main_measures) == 3
+    assert set(re.findall(r"https?://[^\"]*", text)) == {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert not re.search(r"<script|<link|<img|src=|@import", text)
+    for row in found.rows:
+        if "[" in row.measure:
+            assert f"<td>{row.mean:.3f}</td>" in text
+        else:
+            assert f"<td>{row.mean:.4f}" in text
+    for words in ("&lt;3&gt;", "<dd>4321</dd>", "<dd>VGG</dd>", "<dd>12</dd>", "accuracy by class: spatial",
+                  "cka by layer: channel", "features.7"):  # fmt: skip
+        assert words in text, words
+    assert "<3>" not in text
 
 
 @pytest.mark.parametrize(

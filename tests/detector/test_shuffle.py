@@ -16,12 +16,20 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from detector.shuffle import (
+    BlockShuffle,
     ChannelShuffle,
+    ColumnShuffle,
+    JointShuffle,
     PatchShuffle,
+    RowShuffle,
     Shuffle,
+    SpatialMean,
     SpatialShuffle,
+    block_permutation,
+    block_shuffle,
     channel_permutation,
     channel_shuffle,
+    joint_shuffle,
     patch_shuffle,
     spatial_permutation,
     spatial_shuffle,
@@ -30,15 +38,25 @@ from detector.shuffle import (
 )
 
 Function = Callable[..., Tensor]
+BLOCKS = {"blocks": (2, 2), "rows": (1, 99), "columns": (99, 1)}
 FUNCTIONS: dict[str, Function] = {
     "spatial": spatial_shuffle,
     "patch": lambda x, stream, **options: patch_shuffle(x, 2, stream, **options),
     "channel": channel_shuffle,
+    "joint": joint_shuffle,
+    **{
+        name: lambda x, stream, block=block, **options: block_shuffle(x, block, stream, **options)
+        for name, block in BLOCKS.items()
+    },
 }
 MODULES: dict[str, Callable[..., Shuffle]] = {
     "spatial": SpatialShuffle,
     "patch": lambda *key, **modes: PatchShuffle(2, *key, **modes),
     "channel": ChannelShuffle,
+    "joint": JointShuffle,
+    "blocks": lambda *key, **modes: BlockShuffle(2, *key, **modes),
+    "rows": RowShuffle,
+    "columns": ColumnShuffle,
 }
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 each_method = pytest.mark.parametrize("method", FUNCTIONS)
@@ -107,6 +125,80 @@ def test_patch_keeps_each_patchs_values(size: tuple[int, int, int], patch: int, 
         assert shuffled[window].flatten(2).sort().values.equal(x[window].flatten(2).sort().values)
 
 
+@quick
+@given(sizes, st.tuples(st.integers(1, 8), st.integers(1, 8)), st.integers(0, 2**62))
+def test_blocks_are_moved_whole(size: tuple[int, int, int], block: tuple[int, int], stream: int) -> None:
+    x = numbered(2, *size)
+    shuffled = block_shuffle(x, block, stream)
+    for channel in range(size[0]):
+        maps = [y[:, channel] for y in (x, shuffled)]
+        found = [
+            sorted(
+                (list(part.shape), part.flatten().tolist())
+                for strip in map.split(block[0], 1)
+                for part in strip.split(block[1], 2)
+            )
+            for map in maps
+        ]
+        assert found[0] == found[1]
+
+
+@quick
+@given(sizes, st.integers(0, 2**62), st.booleans())
+def test_the_joint_shuffle_keeps_what_is_at_a_position_together(
+    size: tuple[int, int, int], stream: int, last: bool
+) -> None:
+    x = numbered(2, *size).contiguous(memory_format=LAYOUTS[last])
+    order = channel_permutation(size[1] * size[2], stream)
+    assert order.sort().values.equal(torch.arange(size[1] * size[2]))
+    assert joint_shuffle(x, stream).equal(x.flatten(2)[:, :, order].view_as(x))
+
+
+@pytest.mark.parametrize(
+    ("module", "size", "expected"),
+    [
+        *(
+            (BlockShuffle(2), size, moves)
+            for size, moves in {(4, 2): True, (3, 3): False, (5, 5): True}.items()
+        ),
+        *(
+            (BlockShuffle(4), size, moves)
+            for size, moves in {(4, 4): False, (6, 9): True, (3, 2): False}.items()
+        ),
+        *((RowShuffle(), size, moves) for size, moves in {(1, 9): False, (2, 1): True}.items()),
+        *((ColumnShuffle(), size, moves) for size, moves in {(1, 9): True, (2, 1): False}.items()),
+        *((JointShuffle(), size, moves) for size, moves in {(1, 1): False, (1, 2): True}.items()),
+    ],
+)
+def test_where_a_control_has_an_effect(module: Shuffle, size: tuple[int, int], expected: bool) -> None:
+    x = numbered(1, 9, *size)
+    assert module.has_effect(9, *size) == expected
+    assert any(not module.permute(x, torch.tensor(n)).equal(x) for n in range(9)) == expected
+
+
+@each_layout
+def test_the_mean_of_each_channel_in_place_of_its_positions(layout: torch.memory_format) -> None:
+    x = torch.randn(3, 4, 5, 6, dtype=torch.double).contiguous(memory_format=layout).requires_grad_()
+    module = SpatialMean(1)
+    found = module(x)
+    assert found.equal(module(x))
+    assert found.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(found, x.flatten(2).mean(2)[..., None, None].expand_as(x))
+    assert torch.autograd.gradcheck(module, x[:1, :1, :2].detach().requires_grad_())
+
+
+def test_blocks_that_cannot_be() -> None:
+    for block in ((0, 2), (2, -1)):
+        with pytest.raises(
+            ValueError, match=f"at least 1 position high and wide, found {block[0]}x{block[1]}"
+        ):
+            block_shuffle(torch.zeros(1, 1, 4, 4), block, 0)
+    for make in (JointShuffle, RowShuffle, ColumnShuffle, SpatialMean, SpatialShuffle):
+        for size in ((2, 3, 4), (2, 3, 4, 4, 4)):  # of Conv1d and Conv3d
+            with pytest.raises(ValueError, match="to shuffle; expected \\(N, C, H, W\\)"):
+                make()(torch.zeros(size))
+
+
 @each_method
 def test_order_changes_and_is_the_same_for_all_images(method: str) -> None:
     x = numbered(1, 8, 6, 6).repeat(3, 1, 1, 1)
@@ -172,7 +264,12 @@ def test_all_arrangements_are_equally_frequent() -> None:
     patchwise = spatial_permutation(24 * 200, 4, 4, 12, patch=2)
     patches = torch.arange(16).view(2, 2, 2, 2).transpose(1, 2).reshape(4, 4)
     inside = [torch.searchsorted(places, patchwise[:, places]) for places in patches]
-    for orders in (among_channels, among_draws, *inside):
+    # Of four blocks, rows or columns the first positions say where they went.
+    blocks = block_permutation(24 * 200, 5, 5, 14, (2, 2))[:, [0, 2, 10, 12]]
+    blocks = torch.searchsorted(torch.tensor([0, 2, 10, 12]), blocks)
+    rows = block_permutation(24 * 200, 4, 3, 15, (1, 3))[:, ::3] // 3
+    columns = block_permutation(24 * 200, 3, 4, 16, (3, 1))[:, :4]
+    for orders in (among_channels, among_draws, *inside, blocks, rows, columns):
         assert excess(arrangement(orders).bincount(minlength=24)) < 3
 
 
@@ -197,6 +294,10 @@ def test_neighbouring_channels_and_consecutive_draws_are_independent() -> None:
         (SpatialShuffle(1), (1, 1, 1, 3), [2, 0, 1], 6),
         (PatchShuffle(2, 1), (1, 1, 1, 4), [1, 0, 3, 2], 4),
         (ChannelShuffle(1), (1, 3, 1, 1), [2, 0, 1], 6),
+        (JointShuffle(1), (1, 1, 1, 3), [2, 0, 1], 6),
+        (BlockShuffle(1, 1), (1, 1, 3, 1), [2, 0, 1], 6),
+        (RowShuffle(1), (1, 1, 3, 1), [2, 0, 1], 6),
+        (ColumnShuffle(1), (1, 1, 1, 3), [2, 0, 1], 6),
     ],
 )
 def test_a_shuffled_layer_is_blind_to_the_order_of_its_input(
@@ -336,12 +437,16 @@ def test_each_process_draws_for_itself(make: Callable[..., Shuffle], monkeypatch
 # ---------------------------------------------------------------- gradients
 
 
-@pytest.mark.parametrize("method", ["spatial", "patch", "channel"])
+@each_method
 def test_gradient_is_that_of_the_permutation_matrix(method: str) -> None:
     x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
     weight = torch.randn_like(x)
     if method == "channel":
         order, product_of = channel_permutation(3, 6), "cd,ndhw->nchw"
+    elif method in BLOCKS:
+        order, product_of = block_permutation(3, 4, 5, 6, BLOCKS[method]), "cij,ncj->nci"
+    elif method == "joint":
+        order, product_of = channel_permutation(20, 6), "ij,ncj->nci"
     else:
         order = spatial_permutation(3, 4, 5, 6, patch=2 if method == "patch" else None)
         product_of = "cij,ncj->nci"
@@ -401,7 +506,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def test_one_gather_one_index_tensor_and_one_output(method: str, layout: torch.memory_format) -> None:
     counts = []
     for channels in (4, 8):
-        index_size = channels if method == "channel" else channels * 4 * 6
+        index_size = {"channel": channels, "joint": 4 * 6}.get(method, channels * 4 * 6)
         kept: list[Tensor] = []
         # of three images, so that the largest index (8 bytes a position) is smaller than they are
         x = torch.zeros(3, channels, 4, 6).contiguous(memory_format=layout).requires_grad_()

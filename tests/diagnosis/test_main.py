@@ -15,6 +15,7 @@ from PIL import Image
 from data.records import InputError
 from diagnosis import options, progress, provenance, write_results
 from diagnosis.__main__ import main
+from diagnosis.demo import can_open, read_demo
 
 XML = """<annotation><size><width>100</width><height>80</height><depth>3</depth></size>
 <object><name>{name}</name><difficult>0</difficult><truncated>0</truncated><pose>Left</pose>
@@ -40,8 +41,7 @@ def voc(tmp_path):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """For tests that need the page, but no figures: these take most of the time."""
-    monkeypatch.setattr(write_results, "illustrations", lambda *_: [])
+    """For tests that need the page: fewer resamples."""
     monkeypatch.setattr(options, "REPLICATES", 20)
 
 
@@ -138,8 +138,6 @@ def test_figures_are_written_only_when_asked_for(voc, monkeypatch, more, suffixe
     files = run(voc, "--replicates", "0", *more)["provenance"]["files"]
     assert {Path(file).suffix for file in files} == {".html", ".json", ".parquet", ".txt"} | suffixes
     assert sorted(files) == sorted(file.name for file in (voc / "out").iterdir())
-    page = (voc / "out" / "report.html").read_text()
-    assert page.count("data:image/svg+xml") == 8  # the page has its figures in any case
 
 
 def test_figures_and_no_figures_contradict_each_other(voc, capsys):
@@ -350,7 +348,7 @@ def test_nothing_is_said_to_be_there_when_drawing_fails(voc, monkeypatch):
     def broken(*_):
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(write_results, "save_illustrations", broken)
+    monkeypatch.setattr(write_results, "write_report", broken)
     with pytest.raises(RuntimeError, match="no ink"):
         main(arguments(voc, "--replicates", "0"))
     assert list((voc / "out").iterdir()) == []
@@ -418,3 +416,47 @@ def test_as_a_module(root, voc):
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: --top")
+
+
+def test_the_demo_diagnoses_the_detections_that_come_with_the_package(demo_folder, capsys, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setenv("DISPLAY", ":0")
+    words = ["--demo", "--replicates", "0", "--out", str(demo_folder)]
+    assert main([*words, "--no-figures"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"The numbers: {demo_folder / 'diagnosis.json'}")
+    numbers = json.loads((demo_folder / "diagnosis.json").read_text())
+    plain, shuffled = (one["breakdown"]["mean_over_classes"] for one in numbers["detectors"])
+    assert plain["localization"] < 0.01  # the paper's finding: what is seen stays, where it is gets lost
+    assert shuffled["localization"] > 0.3
+    assert plain["similar"] == pytest.approx(shuffled["similar"], abs=0.03)
+    assert numbers["provenance"]["command"].startswith("python -m diagnosis --demo --replicates 0")
+    assert opened == []  # there is no page, and nobody at a terminal
+
+
+@pytest.mark.parametrize(
+    ("terminal", "display", "opens"), [(True, ":0", True), (True, "", False), (False, ":0", False)]
+)
+def test_the_demo_opens_its_page_only_for_somebody_with_a_screen(monkeypatch, terminal, display, opens):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(sys, "stdout", type("Stream", (io.StringIO,), {"isatty": lambda _: terminal})())
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", display)
+    assert can_open() is opens
+
+
+@pytest.mark.parametrize("option", ["--ground-truth", "--detections", "--images=x"])
+def test_the_demo_takes_no_other_data(option, capsys):
+    assert main(["--demo", option, "somewhere"]) == 2
+    name = option.split("=")[0]
+    assert capsys.readouterr().err == (
+        f"error: --demo: found {name} as well; expected one of them: the demo has data of its own\n"
+    )
+
+
+def test_the_demo_in_python_has_the_same_data(demo_folder):
+    truth, baseline, shuffled, similar = read_demo(demo_folder)
+    assert (len(truth.images), len(truth.classes)) == (160, 8)
+    assert (len(baseline), len(shuffled)) == (323, 577)
+    assert ["cross", "star"] in similar

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -160,42 +161,30 @@ def test_unknown_options():
         ErrorBreakdown(CLASSES, [["dag"]])
 
 
-PROCESSES = """
-import json, os, sys, warnings
-sys.path[:0] = {path!r}
-import torch
-from diagnosis.metric import ErrorBreakdown
-from test_metric import CLASSES, SIMILAR, images_of, scene
+def test_two_processes_give_what_one_gives(in_two_processes, tmp_path):
+    def score(rank):
+        results = []
+        for share in (
+            [range(0, 9, 2), range(1, 9, 2)],
+            [range(9), range(0)],
+            [[0, 1, 2, 3, 4], [5, 6, 7, 8, 0]],
+        ):
+            preds, target = images_of(*scene())
+            metric = ErrorBreakdown(CLASSES, SIMILAR)
+            for image in share[rank]:
+                metric.update([preds[image]], [target[image]])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it warns where a process has no images
+                results.append(computed(metric))
+            assert sum(map(len, metric.image_ids)) == len(share[rank])  # it goes on with its own images
+        (tmp_path / f"{rank}.json").write_text(json.dumps(results))
 
-rank = 0 if os.fork() else 1  # importing torch twice would take most of the time
-torch.distributed.init_process_group("gloo", init_method="file://{store}", rank=rank, world_size=2)
-results = []
-for share in ([range(0, 9, 2), range(1, 9, 2)], [range(9), range(0)], [[0, 1, 2, 3, 4], [5, 6, 7, 8, 0]]):
-    preds, target = images_of(*scene())
-    metric = ErrorBreakdown(CLASSES, SIMILAR)
-    for image in share[rank]:
-        metric.update([preds[image]], [target[image]])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a process without images is told of it
-        results.append({{name: value.item() for name, value in metric.compute().items()}})
-    own = len(share[rank])
-    assert sum(map(len, metric.image_ids)) == own  # it goes on with its own images
-with open("{store}." + str(rank), "w") as file:
-    json.dump(results, file)
-torch.distributed.destroy_process_group()
-if rank == 0:
-    os.wait()
-"""
-
-
-def test_two_processes_give_what_one_gives(root, tmp_path):
-    store = tmp_path / "store"
-    code = PROCESSES.format(path=[str(root), str(root / "tests" / "diagnosis")], store=store)
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    in_two_processes(score)
     one = expected(*scene())
     for rank in range(2):
-        for result in json.loads((tmp_path / f"store.{rank}").read_text()):
+        results = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert len(results) == 3
+        for result in results:
             assert result == pytest.approx(one, abs=1e-6)
 
 

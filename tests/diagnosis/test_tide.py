@@ -161,13 +161,13 @@ def test_boxes_off_the_grid_and_scores_all_different_are_as_in_tidecv():
     assert_same(truth, moved)
 
 
-@pytest.mark.parametrize(("detector", "first"), [("darknet", 0), ("pytorch_yolo2", 1), ("yolov3", 2)])
+@pytest.mark.parametrize(("detector", "first"), [("darknet", 0), ("pytorch_yolo2", 3), ("yolov3", 6)])
 def test_real_detections_are_as_in_tidecv(shared_data, detector, first):
-    """A third of VOC 2007 test for each detector: tidecv takes its time."""
+    """A ninth of VOC 2007 test for each detector: tidecv takes its time."""
     whole, found = real_records(shared_data, detector)
-    truth = whole.select(range(first, len(whole.images), 3))
-    rows = np.flatnonzero(found.image_index % 3 == first)
-    columns = (found.image_index[rows] // 3, found.labels[rows], found.scores[rows], found.boxes[rows])
+    truth = whole.select(range(first, len(whole.images), 9))
+    rows = np.flatnonzero(found.image_index % 9 == first)
+    columns = (found.image_index[rows] // 9, found.labels[rows], found.scores[rows], found.boxes[rows])
     assert_same(truth, Detections(truth.images, truth.classes, *columns))
 
 

@@ -8,6 +8,8 @@ memory are watched by :mod:`tests.fuzz.run`.
 from __future__ import annotations
 
 import contextlib
+import importlib
+import inspect
 import io
 import itertools
 import shlex
@@ -17,15 +19,27 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from data.formats import from_predictions, read_found, read_ground_truth
 from data.formats.classes import read_classes
-from data.formats.files import image_size, open_image, parse_yaml
+from data.formats.files import image_size, open_image, parse_yaml, read_yaml
 from data.formats.voc import read_detections, read_image_list
 from data.records import Detections, GroundTruth, InputError
 
+REFERENCES = (
+    "rules",
+    "matching",
+    "breakdown",
+    "average_precision",
+    "characteristics",
+    "trends",
+    "flow",
+    "impact",
+)
+"""Modules of tests with references."""
 LONGEST_MESSAGE = 8000  # three parts of 2,000 characters, and what joins them
 
 
@@ -146,14 +160,35 @@ def yolo() -> Path:
     return base
 
 
+@cache
+def names_of_yolo(*arguments: Any) -> Any:
+    """The content of :func:`yolo`'s ``data.yaml``, which is parsed once."""
+    return read_yaml(*arguments)
+
+
 def yolo_labels(content: bytes) -> None:
     path = yolo() / "labels" / "a.txt"
     before = path.read_bytes()
     path.write_bytes(content)
     try:
-        read_twice(lambda lenient: read_ground_truth(yolo() / "data.yaml", lenient))
+        with patch("data.formats.yolo.read_yaml", names_of_yolo):  # two thirds of the time
+            read_twice(lambda lenient: read_ground_truth(yolo() / "data.yaml", lenient))
     finally:
         path.write_bytes(before)
+
+
+@cache
+def rules() -> list[Any]:
+    """The tests that hold matching and analyses against slow, obvious references, on any scene."""
+    modules = [importlib.import_module(f"tests.diagnosis.test_{name}") for name in REFERENCES]
+    found = [value for module in modules for value in vars(module).values() if hasattr(value, "hypothesis")]
+    return [test for test in found if not inspect.signature(test).parameters]  # others need fixtures
+
+
+def matching_and_analyses(content: bytes) -> None:
+    """The first byte chooses a test, the others are what Hypothesis draws its scene from."""
+    if content:
+        rules()[content[0] % len(rules())].hypothesis.fuzz_one_input(content[1:])
 
 
 def data_yaml(content: bytes) -> None:
@@ -322,6 +357,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "voc_text": voc_text,
     "yolo_text": of_detections("yolo_found/a.txt", "yolo_found"),
     "predictions": predictions,
+    "matching_and_analyses": matching_and_analyses,
     "pictures": pictures,
     "pickles": pickles,
     "archives": archives,
@@ -337,5 +373,6 @@ SLOW = {
     "command_lines": 20_000,
     "archives": 50_000,
     "sheets": 50_000,
+    "matching_and_analyses": 20_000,
 }
 """Fewer executions in `make fuzz`, as one takes milliseconds."""

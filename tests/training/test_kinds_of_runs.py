@@ -23,7 +23,7 @@ from data.records import InputError, InputWarning
 from data.shapes import write_shapes
 from detector import YOLO, resnet18
 from training import checkpoint
-from training.callbacks import Checkpoints
+from training.callbacks import Checkpoints, shown
 from training.run_state import RunFolder
 from training.tasks.detection import DETECTION
 
@@ -97,6 +97,16 @@ def test_kind_03_a_full_disk(small, tmp_path, monkeypatch, step):
     assert f"error: {folder}/.last.ckpt.part: No space left on device; make room; " in result.err
     assert ("--resume goes on from" if step else "no checkpoint has been written yet") in result.err
     assert {path.name for path in folder.iterdir()} == ({"last.ckpt", "best.ckpt"} if step else set())
+
+
+@detection
+def test_what_a_killed_process_has_half_written_is_removed(small, run):
+    left = [run.path / name for name in (".config.yaml.7.part", "detections/.a.txt.7.part", "mine.part")]
+    left[1].parent.mkdir(exist_ok=True)
+    for file in left:
+        file.touch()
+    assert small("--resume", run.path, "--max-steps", 2, base=False).code == 0
+    assert [file.exists() for file in left] == [False, False, True]
 
 
 @detection
@@ -312,6 +322,17 @@ def test_kind_14_test_images_are_looked_at_before_training(small, scenes, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_kind_14_scoring_says_how_far_it_is(capsys, monkeypatch):
+    batches = [{"images": torch.zeros(4, 1)}] * 3
+    assert list(shown(batches, 12, every=0)) == batches
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(",")[0] for line in lines] == [f"scoring: {done}/12 images" for done in (4, 8, 12)]
+    assert lines[-1].endswith("left 0:00:00")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert list(shown(batches, 12, every=0)) == batches
+    assert "scoring" in capsys.readouterr().err
+
+
 @classifier
 def test_kind_14_without_scoring(small, tmp_path):
     result = small("--out", tmp_path, "--max-steps", 1, "--score", "false")
@@ -392,7 +413,8 @@ def test_kind_15_a_signal_before_the_first_step_and_while_scoring(small, run, mo
     whole = small("--resume", run.path, "--max-steps", 2, base=False)
     assert whole.code == 128 + number
     assert whole.err == (
-        f"stopped by {number.name}; the training is complete; --resume {run.path} scores it again\n"
+        f"stopped by {number.name}; the training is complete, the state is kept in {run.last}; "
+        f"--resume {run.path} scores it again\n"
     )
     monkeypatch.setattr(type(DETECTION), "read", stop)
     result = small("--resume", run.path, base=False)

@@ -107,8 +107,8 @@ def test_a_new_method_is_an_option_of_both_scripts(refused: Callable[..., str]) 
     assert CLASSIFICATION.complete({"method": "flip"})["patch"] is None
     check_values("train_classify", {"method": "flip", "last": 1, "data": "shapes"})
     for options in (ModelOptions(method="roll", last=1), DetectorOptions(shuffle_method="roll")):  # type: ignore[arg-type]
-        assert "patch or roll, and only then" in refused(options.check)
-    assert "one of none, spatial, patch, channel, gap_fc, flip, roll" in refused(
+        assert "patch or blocks or roll, and only then" in refused(options.check)
+    assert f"one of none, {', '.join(METHODS)}" in refused(
         lambda: check_values("train_classify", {"method": "flop"})
     )
 

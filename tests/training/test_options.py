@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.records import InputError
+from detector.tables import cells_and_stride
 from training.schedule import learning_rate
 from training.tasks import classification_options
 from training.tasks.detection_options import DataOptions, ModelOptions, Options
@@ -32,7 +33,7 @@ def test_the_defaults_are_those_of_the_paper():
     assert options.data.test_lists == ["2007:test"]
     assert DataOptions(data="shapes").train_lists == ["shapes:trainval"]
     assert (options.optimization.epochs, options.optimization.learning_rate) == (500, 0.001)
-    assert options.model.cells(448) == 14
+    assert cells_and_stride(448, options.model.grid) == (14, 32)
 
 
 @pytest.mark.parametrize(
@@ -55,10 +56,11 @@ def test_a_grid_is_one_of_three_or_refused(size, grid, stride):
     grid = grid if stride is None else math.ceil(size / stride)
     model = ModelOptions(grid=grid)
     if grid in [math.ceil(size / stride) for stride in (32, 16, 8)]:
-        assert math.ceil(size / model.stride(size)) == grid
+        model.check_grid(size)
+        assert math.ceil(size / cells_and_stride(size, grid)[1]) == grid
     else:
         with pytest.raises(InputError, match=f"--grid: found {grid}; expected "):
-            model.stride(size)
+            model.check_grid(size)
 
 
 @given(

@@ -1,13 +1,10 @@
-"""Runs in processes of their own: two that train together, and some that are killed."""
+"""Runs in processes of their own that train together; `tests/faults` kills some."""
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +16,6 @@ from data.image_set import Statistics
 from detector import modify_layers, vgg16
 from detector.intervene import shuffles
 from detector.shuffle import spatial_shuffle, stream_of
-from training.module import TrainingModule
 from training.tasks.classification_module import ClassifierModule
 from training.tasks.classification_options import Options
 
@@ -70,75 +66,6 @@ def ended(root, small, tmp_path):
         return process.returncode, out, err
 
     return run
-
-
-@pytest.fixture
-def paused(small, tmp_path):
-    """Fork a small run, the leader of a process group, and wait until it pauses in one of its steps."""
-    started = []
-
-    def start(*words, step, seconds):
-        reached, err = tmp_path / "reached", tmp_path / "err"
-        reached.unlink(missing_ok=True)
-
-        def run():
-            os.setsid()
-            torch.set_num_threads(1)  # threads of the parent are not in the fork
-            original = TrainingModule.training_step
-
-            def training_step(self, batch, index):
-                loss = original(self, batch, index)
-                if self.global_step == step:
-                    reached.touch()
-                    time.sleep(seconds)
-                return loss
-
-            TrainingModule.training_step = training_step
-            with err.open("w") as sys.stderr, Path(os.devnull).open("w") as sys.stdout:
-                code = small.main([*small.base, *small.shuffled, *map(str, words)])
-            sys.exit(code)
-
-        process = multiprocessing.get_context("fork").Process(target=run)
-        process.start()
-        started.append(process)
-        end = time.monotonic() + LIMIT
-        while not reached.exists():
-            assert process.is_alive(), err.read_text()
-            assert time.monotonic() < end
-            time.sleep(0.02)
-        return process, err
-
-    yield start
-    for process in started:
-        if process.is_alive():
-            os.killpg(process.pid, signal.SIGKILL)
-            process.join()
-
-
-@pytest.mark.parametrize("small", ["detection"], indirect=True)
-@pytest.mark.usefixtures("unscored")
-def test_terminated_then_killed_then_resumed_equals_unbroken(small, paused, log_of, tmp_path):
-    """SIGTERM to all of its processes, as ``timeout`` and clusters send it; then SIGKILL."""
-    out = tmp_path / "out"
-    last = out / "checkpoints" / "last.ckpt"
-    process, err = paused("--out", out, "--workers", 1, step=1, seconds=1)
-    os.killpg(process.pid, signal.SIGTERM)
-    process.join(LIMIT)
-    assert process.exitcode == 143, err.read_text()
-    message = f"stopped by SIGTERM; the state is kept in {last}; --resume goes on from there\n"
-    assert err.read_text() == message
-    assert small.read(last)["global_step"] == 2
-
-    process, _ = paused("--out", out, "--resume", "--workers", 1, step=4, seconds=LIMIT)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.join(LIMIT)
-    assert process.exitcode == -signal.SIGKILL
-    assert small.read(last)["global_step"] == 3
-    assert small.read(out / "checkpoints" / "best.ckpt")["global_step"] == 3
-    assert list(log_of(out))[:3] == [0, 1, 2]  # no gap, though nothing was left to close the log
-
-    assert small("--resume", out, base=False).code == 0
-    assert log_of(out) == log_of(small.whole[0])
 
 
 two_processes = pytest.mark.skipif(

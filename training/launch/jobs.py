@@ -95,7 +95,9 @@ def outcome_of(job: Job, record: Record | None, *, asked: bool = False) -> Outco
     if code == 0:
         return Outcome(job.name, "done", record["seconds"], "")
     number = -code if code < 0 else code - 128
-    stopped = number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP) or (asked and code < 0)
+    # Python that is interrupted while it starts ends with code 1.
+    unready = code < 0 or "KeyboardInterrupt" in record["message"]
+    stopped = number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP) or (asked and unready)
     how = f"killed by {signal.Signals(number).name}" if code < 0 else f"exit code {code}"
     message = f"{record['message']} ({how}; {log})".lstrip()
     return Outcome(job.name, "stopped" if stopped else "failed", record["seconds"], message)

@@ -128,9 +128,7 @@ class Supervisor:
 
     def _execute(self, log: BinaryIO, pipe: int | None) -> int:
         alone = self._lock(log)
-        if self.received:
-            return 128 + signal.SIGTERM
-        if not alone:
+        if not alone and not self.received:
             log.write(f"error: another process works in {self.folder}\n".encode())
             log.flush()
             return 2
@@ -140,6 +138,8 @@ class Supervisor:
         log.flush()
         signal.pthread_sigmask(signal.SIG_BLOCK, self.handed_on)  # until the process to hand them to is known
         try:
+            if self.received:
+                return 128 + signal.SIGTERM
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from data.datasets import DATASETS
-from detector.tables import ARCHITECTURES, METHODS
+from detector.tables import ARCHITECTURES, CONTROLS, METHODS
 from training.options import (
     AT_LEAST_1,
     NOT_NEGATIVE,
@@ -25,7 +25,7 @@ __all__ = ["Options"]
 
 def profile_methods() -> list[str]:
     """What can be taken away from a network that is not trained again."""
-    return [name for name, row in METHODS.items() if row.draws]
+    return [name for name, row in METHODS.items() if row.is_shuffle]
 
 
 MODIFIABLE = [name for name, row in ARCHITECTURES.items() if row.has_layers]
@@ -110,8 +110,11 @@ class ShuffleOptions(OptionGroup):
     """What is taken away from each layer in turn, and how often."""
 
     methods: list[str] = field(
-        default_factory=profile_methods,
-        metadata=described(f"What is taken away: {', '.join(profile_methods())}. Default: all."),
+        default_factory=lambda: [name for name in profile_methods() if name not in CONTROLS],
+        metadata=described(
+            f"What is taken away: {', '.join(profile_methods())}. Default: all but the controls, "
+            f"{', '.join(CONTROLS)}."
+        ),
     )
     patches: list[int] = field(
         default_factory=list,

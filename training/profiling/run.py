@@ -195,7 +195,7 @@ def read_table(folder: Path) -> list[ProfileRow]:
     if not file.is_file():
         return []
     rows = []
-    draws = [name for name, row in METHODS.items() if row.draws]
+    draws = [name for name, row in METHODS.items() if row.is_shuffle]
     for number, cells in enumerate(csv.DictReader(read_text(file, "a profile").splitlines()), start=2):
         try:
             known: dict[str, Any] = {

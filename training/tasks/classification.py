@@ -229,12 +229,14 @@ class ClassificationTask(Task):
         device: torch.device,
     ) -> Scores:
         """Accuracy and loss."""
+        from training.callbacks import shown
         from training.tasks.classification_module import evaluate_classifier, statistics_of
 
         batch_size = options.optimization.batch_size or 0
+        loader = self.loader(test, options, batch_size, train=False, device=device)
         scores = evaluate_classifier(
             network,
-            self.loader(test, options, batch_size, train=False, device=device),
+            shown(loader, len(test)),
             statistics_of(hyper),
             passes=options.evaluation.passes,
             device=device,

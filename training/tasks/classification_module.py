@@ -175,9 +175,13 @@ class ClassifierModule(TrainingModule):
         """Logits ``(N, C)`` of images ``(N, 3, H, W)`` uint8."""
         return self.run_network(self.normalization(batch["images"]))
 
+    def _logits(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model(self.normalization(images))
+        return logits
+
     def losses(self, batch: ClassificationBatch) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """Cross-entropy and accuracy."""
-        logits = self.outputs(batch)
+        logits = self.run_compiled(self._logits, batch["images"])
         loss = functional.cross_entropy(logits.float(), batch["labels"])
         return loss, {"accuracy": (logits.detach().argmax(1) == batch["labels"]).float().mean()}, {}
 

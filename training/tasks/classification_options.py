@@ -18,6 +18,7 @@ from training.options import (
     OptionGroup,
     OptionGroups,
     Rule,
+    StepOptions,
     check_patch,
     described,
     option,
@@ -174,7 +175,7 @@ class ModelOptions(OptionGroup):
 
 
 @dataclass(frozen=True)
-class OptimizationOptions(OptionGroup):
+class OptimizationOptions(StepOptions):
     """Optimiser settings: SGD with momentum 0.9; the learning rate is divided by 10 twice."""
 
     epochs: int | None = option(

@@ -5,13 +5,15 @@ Torch is imported within the functions that need it: it takes seconds, and ``--h
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from data.formats import guard_test_set, read_classes, read_voc, voc_folder
+from data.formats import guard_test_set, read_classes, read_ground_truth, read_voc, voc_folder
+from data.formats.detect_format import similar_source
 from data.records import GroundTruth, InputError
 from training.command import run_command
 from training.run_state import RunFolder, is_global_zero
@@ -20,7 +22,7 @@ from training.tasks.detection_options import DataOptions, ModelOptions, Options
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from data.detection import Batch, DetectionDataset, EpochLoader
     from detector import YOLO
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DETECTION", "DetectionTask", "main", "read_run_data", "read_test_data"]
 
+CACHE_MARGIN = 1.25
+"""Longest side of a decoded image in the cache, over the input size: crops of 0.8 keep enough pixels."""
 DRAWN = Path("runs")
 """Where the folders of the embedded data sets are by default."""
 
@@ -56,16 +60,25 @@ def read_run_data(options: DataOptions, seed: int) -> RunData:
     """
     from data.detection import split_validation
 
-    test, similar = read_test_data(options)
-    root = _data_root(options)
-    train = read_voc(root, options.train_lists, pixels_from=options.pixels_from)
+    if options.is_own:
+        train = read_ground_truth(options.train[0], pixels_from=options.pixels_from)
+        test, similar = read_test_data(options, train.classes)
+        both = sorted({*map(os.path.realpath, train.files)} & {*map(os.path.realpath, test.files)})
+        if both:
+            expected = "other photographs than those of --train: put some aside"
+            raise InputError(f"--test {options.test[0]}", f"{both[0]}, which is trained on", expected)
+    else:
+        test, similar = read_test_data(options)
+        root = _data_root(options)
+        train = read_voc(root, options.train_lists, pixels_from=options.pixels_from)
     if train.classes != test.classes:
         raise InputError(
             f"--test {' '.join(options.test_lists)}",
             f"the classes {', '.join(test.classes)}",
             f"those of --train {' '.join(options.train_lists)}, in their order: {', '.join(train.classes)}",
         )
-    guard_test_set(root, train, options.test_lists)
+    if not options.is_own:
+        guard_test_set(root, train, options.test_lists)
     if not np.any(~train.difficult & ~train.crowd):
         found = f"{len(train.images)} images without an object that is not difficult"
         raise InputError(f"--train {' '.join(options.train_lists)}", found, "objects to train on")
@@ -75,14 +88,25 @@ def read_run_data(options: DataOptions, seed: int) -> RunData:
     return RunData(train, validation, test, similar)
 
 
-def read_test_data(options: DataOptions) -> tuple[GroundTruth, tuple[tuple[str, ...], ...]]:
+def read_test_data(
+    options: DataOptions, classes: tuple[str, ...] | None = None
+) -> tuple[GroundTruth, tuple[tuple[str, ...], ...]]:
     """The test images' ground truth and the groups of similar classes; no training data is needed.
+
+    Data of the user's own may lack some of the `classes` that were trained.
 
     Raises
     ------
     InputError
         Anything wrong with the lists or annotations.
     """
+    if options.is_own:
+        test = read_ground_truth(options.test[0], pixels_from=options.pixels_from)
+        similar = similar_source(options.test[0], classes or test.classes)[0]
+        if classes is not None and set(test.classes) <= set(classes):
+            labels = np.array([classes.index(name) for name in test.classes], np.int64)[test.labels]
+            test = test.with_classes(classes, labels)
+        return test, tuple(map(tuple, similar))
     root = _data_root(options)
     folder, _ = voc_folder(root, options.test_lists[0])
     test = read_voc(root, options.test_lists, pixels_from=options.pixels_from)
@@ -102,19 +126,16 @@ def _data_root(options: DataOptions) -> Path:
     return root
 
 
-def _load_head(head: nn.Module, checkpoint: str | Path) -> None:
-    """Load the head's weights of a detector's checkpoint; print which do not fit and begin anew."""
-    from detector.networks import load_weights
-
+def _load_head(head: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
+    """Load the head's weights of a detector's state dict; print which do not fit and begin anew."""
     prefix = "model.head."
-    state = load_weights(checkpoint)
     found = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     own = head.state_dict()
     fitting = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}
     head.load_state_dict(fitting, strict=False)
     new = [name for name in own if name not in fitting]
     if found and new and is_global_zero():
-        print(f"--weights {checkpoint}: the head's {', '.join(new)} do not fit and start anew", flush=True)
+        print(f"--weights {source}: the head's {', '.join(new)} do not fit and start anew", flush=True)
 
 
 class Images(NamedTuple):
@@ -149,7 +170,13 @@ class DetectionTask(Task):
     other_weights = "the checkpoint is of another architecture, grid or set of classes"
 
     def check_changes(self, trained: Mapping[str, Any], changes: Mapping[str, Any], checkpoint: Path) -> None:
-        """Accept every change: a shuffle has no weights."""
+        """Accept every change, as a shuffle has no weights; ask for consent to run a backbone's code."""
+        from detector.backbones import is_own_code
+
+        backbone = trained.get("backbone")
+        if is_own_code(backbone) and changes.get("backbone") != backbone:
+            expected = f"--backbone {backbone}, if you trust it: its code is run"
+            raise InputError(checkpoint, f"a backbone made by {backbone!r}", expected)
 
     def default_name(self, options: Options) -> str:
         """A folder name that differs between runs.
@@ -161,19 +188,24 @@ class DetectionTask(Task):
         """
         model, data = options.model, options.data
         shuffled = "plain" if model.shuffle == "none" else f"{model.shuffle_method}-{model.shuffle}"
-        return f"{data.data}-{model.arch}-{shuffled}-{data.input_size}-seed{options.optimization.seed}"
+        network = (model.backbone or model.arch).replace(":", "-").replace("/", "-")
+        return f"{data.data}-{network}-{shuffled}-{data.input_size}-seed{options.optimization.seed}"
 
     def read(self, options: Options) -> Images:
         """Lists, annotations and the names of the image files."""
         from data.augment import Augmentation, eval_transform, train_transform
-        from data.detection import DetectionDataset, check_images
+        from data.detection import DetectionDataset, cached_images, check_images
 
         seed, size = options.optimization.seed, options.data.input_size
         data, plain = read_run_data(options.data, seed), eval_transform(size)
         strength = Augmentation(min_visibility=options.data.min_visible)
-        augment = train_transform(size, strength, seed) if options.data.augment else plain
+        fast = options.data.input == "fast"
+        augment = train_transform(size, strength, seed, fast=fast) if options.data.augment else plain
+        cache = (
+            cached_images(data.train, round(CACHE_MARGIN * size), Path(options.data.cache)) if fast else None
+        )
         images = Images(
-            DetectionDataset(data.train, augment),
+            DetectionDataset(data.train, augment, cache),
             None if data.validation is None else DetectionDataset(data.validation, plain),
             DetectionDataset(data.test, plain),
             data.similar,
@@ -205,37 +237,30 @@ class DetectionTask(Task):
 
     def build(self, options: ModelOptions, hyper: Mapping[str, Any]) -> YOLO:
         """The detector, with its shuffle."""
-        from detector import YOLO, WeightsError, shuffle_layers
-        from detector.networks import resnet
+        from detector import WeightsError
+        from detector.backbones import BackboneError
+        from detector.networks import LoadedWeights, load_weights
+        from detector.trained import build_detector
         from training.checkpoint import weights_error
 
-        stride = options.stride(hyper["input_size"])
         weights: str | Path = options.weights
         if Path(weights).is_dir():
             weights = RunFolder(Path(weights)).best_or_last
         try:
-            backbone = resnet(options.arch, None, output_stride=stride, weights=weights, width=options.width)
+            state = load_weights(weights) if Path(weights).suffix == ".ckpt" else None
+            start = weights if state is None else LoadedWeights(state, str(weights))
+            classes, size = len(hyper["classes"]), hyper["input_size"]
+            detector = build_detector(vars(options), classes, size, weights=start)
         except WeightsError as error:
-            raise weights_error(error, options.arch) from error
-        if options.shuffle != "none":
-            layer: Any = "last" if options.shuffle == "last" else int(options.shuffle)
-            method, shortcut = options.shuffle_method, options.shuffle_shortcut
-            size = hyper["input_size"]
-            try:
-                shuffle_layers(backbone, layer, method, patch=options.patch, shortcut=shortcut, example=size)
-            except ValueError as error:
-                expected = f"a layer of {options.arch}: {error}"
-                raise InputError("--shuffle", options.shuffle, expected) from error
-        cells = options.cells(hyper["input_size"])
-        detector = YOLO(
-            backbone,
-            len(hyper["classes"]),
-            cells,
-            options.boxes_per_cell,
-            head_channels=options.head_channels,
-        )
-        if Path(weights).suffix == ".ckpt":
-            _load_head(detector.head, weights)
+            raise weights_error(error, options.backbone or options.arch) from error
+        except BackboneError as error:
+            found, _, expected = str(error).removeprefix("found ").partition("; expected ")
+            raise InputError("--backbone", found, expected) from error
+        except ValueError as error:
+            expected = f"a layer of {options.backbone or options.arch}: {error}"
+            raise InputError("--shuffle", options.shuffle, expected) from error
+        if state is not None:
+            _load_head(detector.head, state, Path(weights))
         return detector
 
     def module(
@@ -301,7 +326,7 @@ class DetectionTask(Task):
         if size != options.data.input_size:
             expected = f"{size}, as {source} was trained"
             raise InputError("--input-size", str(options.data.input_size), expected)
-        truth, similar = read_test_data(options.data)
+        truth, similar = read_test_data(options.data, classes)
         if truth.classes != classes:
             expected = f"those of the data: {', '.join(truth.classes)}"
             raise InputError(source, f"classes {', '.join(classes)}", expected)
@@ -322,12 +347,14 @@ class DetectionTask(Task):
     ) -> Diagnosis:
         """Detections, scores and diagnosis."""
         from diagnosis import sentences, table
+        from training.callbacks import shown
         from training.tasks.detection_module import detect, write_report
 
         images = test.test
+        loader = self.loader(images, options, options.optimization.batch_size, train=False, device=device)
         found = detect(
             network,
-            self.loader(images, options, options.optimization.batch_size, train=False, device=device),
+            shown(loader, len(images)),
             images.truth,
             options.evaluation,
             device=device,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from detector.tables import ARCHITECTURES, METHODS, ShuffleMethod
+from data.records import InputError
+from detector.tables import ARCHITECTURES, METHODS, ShuffleMethod, cells_and_stride
 from training.options import (
     AT_LEAST_1,
     FINITE,
@@ -19,6 +19,7 @@ from training.options import (
     OptionGroup,
     OptionGroups,
     Rule,
+    StepOptions,
     check_patch,
     described,
     option,
@@ -30,8 +31,6 @@ __all__ = ["DataOptions", "EvaluationOptions", "ModelOptions", "OptimizationOpti
 
 VOC_TRAIN, VOC_TEST = ["2007:trainval", "2012:trainval"], ["2007:test"]
 SHAPES_TRAIN, SHAPES_TEST = ["shapes:trainval"], ["shapes:test"]
-STRIDES = (32, 16, 8)
-"""Output strides that the backbones support, in input pixels per cell."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,15 @@ class DataOptions(OptionGroup):
         default_factory=list,
         metadata=described(
             f"Training lists as YEAR:SPLIT, joined. Default for voc: {' '.join(VOC_TRAIN)}; for "
-            f"shapes: {' '.join(SHAPES_TRAIN)}."
+            f"shapes: {' '.join(SHAPES_TRAIN)}. Without --root, data of your own: a folder of photographs "
+            "with VOC XML beside them, as LabelImg writes it, COCO JSON, or data.yaml of YOLO."
         ),
     )
     test: list[str] = field(
         default_factory=list,
         metadata=described(
             f"Test lists as YEAR:SPLIT. Default for voc: {' '.join(VOC_TEST)}; for shapes: "
-            f"{' '.join(SHAPES_TEST)}."
+            f"{' '.join(SHAPES_TEST)}. Without --root, data of your own as for --train."
         ),
     )
     validation: float = option(
@@ -85,11 +85,26 @@ class DataOptions(OptionGroup):
         True, "Whether training images are scaled, moved, cropped, flipped, recoloured, blurred."
     )
 
+    input: Literal["standard", "fast"] = option(
+        "standard",
+        "How training images are read: 'fast' decodes each once, into --cache, and changes colours by one "
+        "matrix; the boxes are the same, the colours in distribution.",
+    )
+    cache: str = option("runs/cache", "Folder of the decoded images of --input fast.")
+
     def check(self) -> None:
         """Raise InputError for invalid values."""
-        found = self.data != "voc" or self.root is not None
-        require(found, "root", self.root, "the VOCdevkit folder, for --data voc")
+        found = self.data != "voc" or self.root is not None or bool(self.train and self.test)
+        expected = "the VOCdevkit folder, for --data voc; or data of your own by --train PATH --test PATH"
+        require(found, "root", self.root, expected)
+        for name, lists in (("train", self.train), ("test", self.test)):
+            require(not self.is_own or len(lists) == 1, name, lists, "one data set, as there is no --root")
         super().check()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the data are the user's, of any format that the diagnosis reads."""
+        return self.data == "voc" and self.root is None
 
     @property
     def train_lists(self) -> list[str]:
@@ -112,6 +127,12 @@ class ModelOptions(OptionGroup):
             "Architecture of the backbone.",
             names=lambda: (name for name, row in ARCHITECTURES.items() if row.is_backbone),
         ),
+    )
+    backbone: str | None = option(
+        None,
+        "Another backbone in place of --arch: torchvision:NAME, timm:NAME, or module:function of your own, "
+        "called without arguments, which returns a module from (N, 3, H, W) to (N, C, S, S).",
+        Rule("torchvision:NAME, timm:NAME or module:function", lambda name: all(name.partition(":"))),
     )
     weights: str = option(
         "none",
@@ -140,7 +161,8 @@ class ModelOptions(OptionGroup):
     shuffle_method: ShuffleMethod = field(
         default="spatial",
         metadata=described(
-            "What the shuffle permutes.", names=lambda: (name for name, row in METHODS.items() if row.draws)
+            "What the shuffle permutes.",
+            names=lambda: (name for name, row in METHODS.items() if row.is_shuffle),
         ),
     )
     patch: int | None = option(
@@ -155,21 +177,19 @@ class ModelOptions(OptionGroup):
         super().check()
         check_patch("shuffle_method", self.shuffle_method, self.patch)
 
-    def cells(self, input_size: int) -> int:
-        """S for an input size."""
-        return math.ceil(input_size / STRIDES[0]) if self.grid is None else self.grid
-
-    def stride(self, input_size: int) -> int:
-        """Input pixels per cell; InputError for a grid that no output stride gives."""
-        grids = [math.ceil(input_size / stride) for stride in STRIDES]
-        cells = self.cells(input_size)
-        expected = f"{', '.join(map(str, grids[:-1]))} or {grids[-1]} for --input-size {input_size}"
-        require(cells in grids, "grid", self.grid, expected)
-        return STRIDES[grids.index(cells)]
+    def check_grid(self, input_size: int) -> None:
+        """Raise InputError for a grid that no output stride gives."""
+        if self.backbone is not None:
+            return  # it has the map that it has
+        try:
+            cells_and_stride(input_size, self.grid)
+        except ValueError as error:
+            expected = f"{str(error).partition('; expected ')[2]} for --input-size {input_size}"
+            raise InputError("--grid", repr(self.grid), expected) from None
 
 
 @dataclass(frozen=True)
-class OptimizationOptions(OptionGroup):
+class OptimizationOptions(StepOptions):
     """Optimiser settings. The paper gives 500 epochs and the decay from 0.001 alone; the rest is not its."""
 
     epochs: int = option(500, "Passes over the training images.", AT_LEAST_1)
@@ -247,4 +267,4 @@ class Options(OptionGroups):
     def check(self) -> None:
         """Raise InputError for invalid values and combinations."""
         super().check()
-        self.model.stride(self.data.input_size)
+        self.model.check_grid(self.data.input_size)

@@ -179,10 +179,11 @@ function bar({ place, value, interval, end, go, tip, text, label }) {
   const whisker = interval && known(interval.low) && make("span", { class: "whisker", style: `left: ${part(interval.low)}; width: calc(${part(interval.high)} - ${part(interval.low)})` });
   const words = interval && known(interval.low) ? ` (${percent(interval.low)} to ${percent(interval.high)})` : "";
   const said = `${label ? `${label}, ` : ""}${place >= 0 ? `${letters[place]} ${detectors[place].name}: ` : ""}${text ?? percent(value)}${words}`;
-  return make(go ? "a" : "div", { class: "row", ...go, style: place >= 0 && colourOf(place), "data-tip": `${said}${tip ? `\n${tip}` : ""}`, ...(go ? { "aria-label": `${said}. Show examples` } : {}) },
-    several && place >= 0 && letter(place),
+  return make(go ? "a" : "div", { class: "row", ...go, style: place >= 0 && colourOf(place), "data-tip": `${said}${tip ? `\n${tip}` : ""}` },
+    go && make("span", { class: "hidden-words" }, `${said}. Show examples`),
+    several && place >= 0 && hidden(letter(place)),
     make("span", { class: "track" }, known(value) && make("span", { class: "fill", style: `width: ${part(value)}` }), whisker),
-    make("span", { class: "value" }, text ?? percent(value)));
+    make("span", { class: "value", "aria-hidden": go && "true" }, text ?? percent(value)));
 }
 
 const group = (label, bars) => make("div", { class: "group" }, make("div", { class: "label" }, label), make("div", {}, bars));
@@ -244,7 +245,7 @@ function plot(height, label, draw) {
 const EDGE = { left: 40, right: 14, top: 8, bottom: 38 };
 
 /** Axes of a plot: `x` is [low, high] or names; both in the units of the ticks. */
-function axes(svg, width, height, x, y, xLabel, yLabel) {
+function axes(svg, width, height, x, y, xLabel) {
   const inner = [EDGE.left, width - EDGE.right];
   const named = typeof x[0] === "string";
   const across = named ? d3.scalePoint(x, inner).padding(0.5) : d3.scaleLinear(x, inner);
@@ -257,7 +258,6 @@ function axes(svg, width, height, x, y, xLabel, yLabel) {
   d3.select(svg).append("g").attr("transform", `translate(0,${height - EDGE.bottom})`).call(bottom);
   d3.select(svg).append("g").attr("transform", `translate(${EDGE.left},0)`).call(d3.axisLeft(up).ticks(5).tickSizeOuter(0));
   svg.append(make("svg:text", { x: (inner[0] + inner[1]) / 2, y: height - 4, "text-anchor": "middle" }, xLabel));
-  if (yLabel) svg.append(make("svg:text", { x: 2, y: EDGE.top - 1, "dominant-baseline": "text-before-edge", class: "y-label" }, ""));
   return [across, up];
 }
 
@@ -598,8 +598,8 @@ function drawExamples() {
     make("div", { class: "sides", role: "group", "aria-label": "Which examples" }, all.map(([name, text, , some]) => make("a", { ...link({ side: name, was: "", kind: "" }), "aria-current": name === key && "true" }, `${text} (${whole(some.length)})`))),
     make("div", { class: "tokens" }, chips, tokens),
     make("p", { class: "note", id: "count", role: "status" }, list.length
-      ? `${plural(list.length, "picture")} of ${whole(total)} ${words.toLowerCase().replace(/\b[ab]\b/, (one) => one.toUpperCase())}, ${key === "missed" ? "the largest" : "the most confident"} first. Dashed: the object. ${note}`
-      : `No such picture${total ? `; there are ${whole(total)} ${words.toLowerCase()} in all, of which the page shows a part` : ""}.`),
+      ? `${plural(list.length, "picture")}; ${words}: ${whole(total)} in all. ${key === "missed" ? "The largest" : "The most confident"} first. Dashed: the object. ${note}`
+      : `No such picture. ${words}: ${whole(total)} in all, of which the page has a part.`),
     make("div", { class: "grid" }, list.slice(0, visibleExamples).map((one) => make("a", { class: "shot", ...link({ pic: String(one.place) }) },
       make("div", { class: "frame" }, picture(one, 250)), make("div", { class: "caption" }, caption(one))))),
     list.length > visibleExamples ? more : null,
@@ -786,13 +786,13 @@ function classDifferences(entry, a, b) {
   const made = [["ap", AP_NAMES.coco50], ["localization", "localization"]].map(([key, name]) => {
     const some = of(key);
     if (!some.length) return null;
-    const rows = some.slice(0, 15).map(([label, [middle, low, high]]) => ({ label, middle, low, high, go: key === "ap" ? toClass(label) : toExamples({ class: label, kind: "localization" }) }));
+    const rows = some.slice(0, 15).map(([label, { [key]: [middle, low, high] }]) => ({ label, middle, low, high, go: key === "ap" ? toClass(label) : toExamples({ class: label, kind: "localization" }) }));
     return make("div", {}, make("h4", {}, name), forest(rows));
   }).filter(Boolean);
   if (!made.length) return null;
   const rows = () => Object.entries(entry.classes).map(([label, one]) => [label, ...["ap", "localization"].flatMap((key) => [0, 1, 2].map((n) => change(one[key]?.[n])))]);
   const columns = ["*class", ...["AP50", "localization"].flatMap((name) => [name, "low", "high"])];
-  return chart(`${detectors[b].name} − ${detectors[a].name} by class`, "Points; the classes of the largest differences.", make("div", { class: "pair" }, made), columns, rows);
+  return chart(`${detectors[b].name} − ${detectors[a].name} by class`, "Points; the classes of the largest differences.", make("div", { class: "pair print-few" }, made), columns, rows);
 }
 
 /** What became of each object under two detectors. */
@@ -918,7 +918,7 @@ function confusionChart() {
   const all = topConfusions(here);
   if (!all.length) return chart("Top confusions", "No object is taken for another class at the best threshold.", null);
   const rows = () => all.map((one) => [classes[one.row], classes[one.column], ...one.counts.map(number)]);
-  return chart("Top confusions", "Objects, at each detector's threshold of the highest F1.", confusionBars(all.slice(0, CONFUSIONS), here), ["*truth", "*taken for", ...here.map((place) => detectors[place].name)], rows, false);
+  return chart("Top confusions", "Objects, at each detector's threshold of the highest F1.", make("div", { class: "print-few" }, confusionBars(all.slice(0, CONFUSIONS), here)), ["*truth", "*taken for", ...here.map((place) => detectors[place].name)], rows, false);
 }
 
 function matrixChart() {
@@ -985,7 +985,9 @@ function costs() {
     place, value: row.values[place], end, text: points(row.values[place]), tip: row.text, label: row.label, go: row.kind && toExamples({ kind: row.kind, d: several ? letters[place] : "" }),
   }))));
   const rows = () => data.impact.flatMap(({ name, rows: all }) => all.map((row) => [row.label, name, ...here.map((place) => change(row.values[place])), row.text]));
-  return chart("What each error type costs (Hoiem)", `Points of ${first.name} gained if one error type were fixed, averaged over ${first.classes}; a class that would lose counts as 0. Background includes other unless it is called pure. Gains overlap and do not add up.`, groups, ["*fixed", "*gain in", ...here.map((place) => detectors[place].name), "*what it is"], rows, false);
+  const figure = chart("What each error type costs (Hoiem)", `Points of ${first.name} gained if one error type were fixed, averaged over ${first.classes}; a class that would lose counts as 0. Background includes other unless it is called pure. Gains overlap and do not add up.`, groups, ["*fixed", "*gain in", ...here.map((place) => detectors[place].name), "*what it is"], rows, false);
+  figure.classList.add("screen");
+  return figure;
 }
 
 function tideChart() {
@@ -1102,7 +1104,8 @@ function* flat(value, key) {
 // ---- from the state to the page -----------------------------------------------------------------
 
 const DRAW = { examples: drawExamples, classes: drawClasses, compare: drawCompare, errors: drawErrors, method: drawMethod };
-let drawn = "";
+/** The link that was followed last, until the page shows where it leads. */
+let followed = null;
 
 function drawPanel(tabs = [state.tab]) {
   byId("panel").replaceChildren(...tabs.flatMap((tab, n) => [make("h2", { id: n ? undefined : "panel-title", tabindex: -1 }, TABS[tab]), ...DRAW[tab]().filter(Boolean)]));
@@ -1119,8 +1122,8 @@ function render() {
   byId("score").value = state.score === "" ? byId("score").min : state.score;
   byId("score-value").textContent = state.score === "" ? "any" : state.score;
   byId("tabs").replaceChildren(...Object.entries(TABS).map(([tab, words]) => make("a", { ...link({ tab }), "aria-current": tab === state.tab && "page" }, words)));
-  const focused = document.activeElement?.dataset?.go;
-  const inside = byId("panel").contains(document.activeElement) || byId("tabs").contains(document.activeElement);
+  const { go: focused, inside } = followed ?? {};
+  followed = null;
   if (!same) drawPanel();
   for (const one of document.querySelectorAll("[data-go]")) one.setAttribute("href", address(JSON.parse(one.dataset.go)));
   drawLarge();
@@ -1134,6 +1137,10 @@ function render() {
 }
 
 addEventListener("hashchange", render);
+document.addEventListener("click", (event) => {
+  const target = event.target.closest?.("[data-go]");
+  followed = target && { go: target.dataset.go, inside: byId("panel").contains(target) || byId("tabs").contains(target) };
+});
 byId("skip").addEventListener("click", (event) => {
   event.preventDefault();
   byId("main").focus();

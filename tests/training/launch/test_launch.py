@@ -21,8 +21,8 @@ import pytest
 
 from data.records import InputError
 from training.launch import Job, Launcher, LocalLauncher, Outcome, RayLauncher, SlurmLauncher, ray_cluster
-from training.launch.jobs import Supervised
-from training.launch.supervise import child_environment
+from training.launch.jobs import Record, Supervised, outcome_of
+from training.launch.supervise import Supervisor, child_environment
 
 ROOT = Path(__file__).resolve().parents[3]
 MakeJob = Callable[..., Job]
@@ -378,6 +378,32 @@ def test_ctrl_c_reaches_each_job_once_and_a_second_one_kills(make_job: MakeJob) 
     assert not alive(pid_of(jobs[0]))
     assert (jobs[1].folder / "signals").read_text() == f"{signal.SIGINT.value}\n", "once"
     assert not jobs[2].folder.exists()
+
+
+def test_a_signal_just_before_the_command_starts_is_not_lost(tmp_path: Path, monkeypatch: Any) -> None:
+    def interrupted(form: str) -> str:
+        signal.raise_signal(signal.SIGINT)
+        return "now"
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)}
+    wakeup = signal.set_wakeup_fd(-1)
+    monkeypatch.setattr(
+        "training.launch.supervise.time.strftime", interrupted
+    )  # for the first line of the log
+    plan = python(tmp_path, "job", "print('begun')").plan(Path.cwd())
+    record = Supervisor(plan).run()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    signal.set_wakeup_fd(wakeup)
+    assert record["code"] == 128 + signal.SIGTERM
+    assert "begun" not in (tmp_path / "job" / "output.log").read_text().splitlines()
+
+
+def test_python_that_is_interrupted_while_it_starts_is_stopped(tmp_path: Path) -> None:
+    job = python(tmp_path, "job", "")
+    record: Record = {"code": 1, "seconds": 0.1, "message": "KeyboardInterrupt"}
+    assert outcome_of(job, record, asked=True).state == "stopped"
+    assert outcome_of(job, record).state == "failed"
 
 
 def test_jobs_of_a_killed_launcher_save_and_end(make_job: MakeJob) -> None:

@@ -1,0 +1,240 @@
+"""Backbones beyond our ResNets: torchvision's and timm's by name, and a function of the user's own."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detector.networks import normalize
+
+__all__ = ["Backbone", "BackboneError", "is_own_code", "make_backbone"]
+
+LIBRARIES = ("torchvision", "timm")
+
+
+class BackboneError(ValueError):
+    """A backbone that does not exist, or that gives no feature map."""
+
+
+def is_own_code(name: object) -> bool:
+    """Whether a backbone is a function of the user's own, whose code runs when it is made.
+
+    Examples
+    --------
+    >>> is_own_code("timm:resnet34"), is_own_code("my_networks:small"), is_own_code(None)
+    (False, True, False)
+    """
+    return isinstance(name, str) and bool(name) and name.partition(":")[0] not in LIBRARIES
+
+
+class Backbone(nn.Module):
+    """A network that gives a feature map, with what the detector needs to know about it.
+
+    Parameters
+    ----------
+    network
+        Maps normalised images ``(N, 3, H, W)`` to a map ``(N, C, S, S)`` or a list of maps, of which the last
+        is taken; with `channels_last` ``(N, S, S, C)``.
+    out_channels
+        C.
+    channels_last
+        Whether the channels come last.
+    """
+
+    def __init__(self, network: nn.Module, out_channels: int, channels_last: bool = False) -> None:
+        super().__init__()
+        self.network, self.out_channels, self.channels_last = network, out_channels, channels_last
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The map ``(N, C, S, S)`` of images, uint8 or normalised."""
+        found: Any = _last(self.network(normalize(images)))
+        return found.movedim(-1, 1) if self.channels_last else found  # type: ignore[no-any-return]
+
+
+def _last(found: Any) -> Any:
+    if isinstance(found, dict):
+        found = list(found.values())
+    return found[-1] if isinstance(found, list | tuple) and found else found
+
+
+def make_backbone(
+    name: str, input_size: int, *, weights: str | None = None, cells: int | None = None
+) -> tuple[Backbone, int]:
+    """A backbone by name, and the cells of a side of its map.
+
+    Parameters
+    ----------
+    name
+        ``torchvision:NAME``, ``timm:NAME``, or ``module:function``: a function without arguments that returns
+        a module as of :class:`Backbone`. It is imported, which runs its code.
+    input_size
+        Side of the images, in pixels.
+    weights
+        None or "none": random. "imagenet": the library's. Of torchvision also the name of weights.
+    cells
+        Of a side of the map, as wanted. None: those that it has.
+
+    Raises
+    ------
+    BackboneError
+        No such library, network or function; no square feature map, or one of another size.
+
+    Examples
+    --------
+    >>> backbone, cells = make_backbone("torchvision:squeezenet1_1", 64)
+    >>> backbone.out_channels, cells
+    (512, 3)
+    """
+    library, _, network_name = name.partition(":")
+    if not library or not network_name:
+        raise BackboneError(
+            f"found {name!r}; expected torchvision:NAME, timm:NAME, or module:function of your own"
+        )
+    chosen = None if weights in (None, "none") else str(weights)
+    if library == "torchvision":
+        network = _torchvision(network_name, chosen, input_size)
+    elif library == "timm":
+        network = _timm(network_name, chosen, input_size, cells)
+    else:
+        if chosen is not None:
+            raise BackboneError(f"found weights {chosen!r} for {name}; expected none: load them in {name}")
+        network = _own(library, network_name)
+    wanted = "a square feature map (N, channels, S, S)"
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            found = _last(network.eval()(torch.zeros(1, 3, input_size, input_size)))
+    except Exception as error:  # the user's code may raise anything
+        text = " ".join(str(error).split())[:300] or type(error).__name__
+        where = f"images of {input_size}x{input_size} pixels"
+        raise BackboneError(
+            f"found {type(error).__name__} of {name} for {where} ({text}); expected {wanted}"
+        ) from error
+    network.train(was_training)
+    shape = tuple(found.shape) if isinstance(found, Tensor) else ()
+    last = len(shape) == 4 and shape[2] != shape[3] and shape[1] == shape[2]  # (N, S, S, C)
+    side = shape[1 if last else 2] if len(shape) == 4 else 0
+    if not side or (not last and shape[2] != shape[3]):
+        described = f"an output of shape {shape}" if shape else f"an output of type {type(found).__name__}"
+        raise BackboneError(f"found {described} of {name}; expected {wanted}")
+    if cells is not None and side != cells:
+        raise BackboneError(
+            f"found a map of {side}x{side} cells of {name} at {input_size} pixels; expected {cells}x{cells}: "
+            "leave --grid away, or choose another input size"
+        )
+    return Backbone(network, shape[3 if last else 1], last), side
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"one of its {len(known)}" + (f", such as {', '.join(near)}" if near else "")
+
+
+def _torchvision(name: str, weights: str | None, input_size: int) -> nn.Module:
+    """A classifier of torchvision, cut off after its last feature map."""
+    from torchvision.models import get_model, list_models
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    known = [model for model in list_models(include="*") if "." not in model and not _of_other_task(model)]
+    if name not in known:
+        raise BackboneError(
+            f"found no classification network {name!r} in torchvision; expected {_near(name, known)}"
+        )
+    if name.startswith("vit_"):
+        raise BackboneError(f"found {name}, which has tokens; expected a network with a feature map")
+    try:
+        network = get_model(name, weights="DEFAULT" if weights == "imagenet" else weights).eval()
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        text = " ".join(str(error).split())[:300]
+        raise BackboneError(
+            f"found no weights {weights!r} of {name} ({text}); expected 'none', 'imagenet'"
+        ) from None
+    maps: list[str] = []
+    hooks = [
+        module.register_forward_hook(
+            lambda module, _, found, path=path: (
+                maps.append(path)
+                if isinstance(found, Tensor)
+                and found.dim() == 4
+                and min(found.shape[2:]) > 1
+                and not isinstance(module, nn.AdaptiveAvgPool2d | nn.Dropout)
+                else None
+            )
+        )
+        for path, module in network.named_modules()
+        if path and not path.startswith("classifier")  # SqueezeNet's is a convolution
+    ]
+    with torch.no_grad():
+        network(torch.zeros(1, 3, max(input_size, 64), max(input_size, 64)))
+    for hook in hooks:
+        hook.remove()
+    place = maps[-1]
+    extractor: nn.Module = create_feature_extractor(network, {place: "map"})
+    return extractor.train()
+
+
+def _of_other_task(name: str) -> bool:
+    """Whether a model of torchvision is a detector or segments; those of videos and flow too."""
+    from torchvision.models import get_model_builder
+
+    return str(get_model_builder(name).__module__).count(".") > 2
+
+
+def _timm(name: str, weights: str | None, input_size: int, cells: int | None) -> nn.Module:
+    try:
+        import timm
+    except ImportError:
+        raise BackboneError(
+            "found no package timm; expected it for this backbone: pip install timm"
+        ) from None
+    if weights not in (None, "imagenet"):
+        raise BackboneError(f"found weights {weights!r} of timm:{name}; expected 'none' or 'imagenet'")
+    if not timm.is_model(name.partition(".")[0]):
+        raise BackboneError(f"found no network {name!r} in timm; expected {_near(name, timm.list_models())}")
+    options: dict[str, Any] = {"features_only": True, "out_indices": (-1,), "pretrained": weights is not None}
+    try:
+        if cells is not None:
+            return timm.create_model(name, output_stride=input_size // cells, **options)  # type: ignore[no-any-return]
+        try:
+            return timm.create_model(name, img_size=input_size, **options)  # type: ignore[no-any-return]
+        except TypeError:  # convolutional networks take any size
+            return timm.create_model(name, **options)  # type: ignore[no-any-return]
+    except Exception as error:  # of networks, of the hub, of downloads: anything
+        text = " ".join(str(error).split())[:300] or type(error).__name__
+        raise BackboneError(
+            f"found that timm cannot make {name} so ({text}); expected another network"
+        ) from error
+
+
+def _own(module: str, function: str) -> nn.Module:
+    """What a function of the user's own returns; modules in the current folder are found too."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    name = f"{module}:{function}"
+    try:
+        make = getattr(import_module(module), function)
+    except ImportError as error:
+        raise BackboneError(
+            f"found no module for {name} ({error}); expected one that can be imported here"
+        ) from None
+    except AttributeError:
+        raise BackboneError(
+            f"found no {function!r} in {module}; expected a function that returns a backbone"
+        ) from None
+    try:
+        network = make()
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        raise BackboneError(
+            f"found {type(error).__name__} when {name} was called ({text}); expected a torch.nn.Module"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise BackboneError(f"found that {name} returns {type(network).__name__}; expected a torch.nn.Module")
+    return network

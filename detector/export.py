@@ -1,0 +1,289 @@
+"""A trained detector as a file for other programs: ONNX, or a program of torch.export."""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.ops import nms as plain_nms
+
+from detector.grid import decode, split_outputs
+from detector.networks import IMAGENET_MEAN, IMAGENET_STD
+from detector.shuffle import Shuffle
+
+__all__ = ["TOLERANCE", "ExportError", "export"]
+
+OPSET = 23
+"""Of ONNX: of 2025."""
+TOLERANCE = 1e-4
+"""Largest difference of scores, and of boxes as fractions of the image, between the file and the network."""
+LEAST_SHARE = 0.99
+"""Of the detections after non-maximum suppression; an overlap may equal the threshold but for rounding."""
+RESIZE = (
+    "cv2.resize to input_size x input_size, INTER_AREA where neither side grows, else INTER_LINEAR; the "
+    "aspect ratio is not kept; first turned as EXIF says"
+)
+
+
+class ExportError(RuntimeError):
+    """A detector that cannot be exported here, or a file that computes something else than the network."""
+
+
+# ---------------------------------------------------------------- what is exported
+
+
+class FixedShuffle(nn.Module):
+    """One draw of a shuffle, for ever: an order of the C·H·W values of a map."""
+
+    order: Tensor
+
+    def __init__(self, order: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("order", order)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W)`` in the order of the draw."""
+        return x.flatten(1).index_select(1, self.order).view(x.shape)
+
+
+@torch.no_grad()
+def fix_draws(network: nn.Module, seed: int, input_size: int) -> nn.Module:
+    """A copy of a network whose shuffles always make the draw of (seed, step 0) in evaluation mode."""
+    network = copy.deepcopy(network).eval()
+    found = {name: module for name, module in network.named_modules() if isinstance(module, Shuffle)}
+    shapes: dict[str, torch.Size] = {}
+    hooks = [
+        module.register_forward_hook(lambda _, inputs, __, name=name: shapes.update({name: inputs[0].shape}))
+        for name, module in found.items()
+    ]
+    network(torch.zeros(1, 3, input_size, input_size, dtype=torch.uint8))
+    for hook in hooks:
+        hook.remove()
+    for name, module in found.items():
+        module.seek(seed, 0)
+        if not module.active:
+            fixed: nn.Module = nn.Identity()
+        else:
+            index = torch.arange(shapes[name][1:].numel()).view(1, *shapes[name][1:])
+            fixed = FixedShuffle(module.permute(index, torch.tensor(module.stream)).flatten())
+        parent, _, child = name.rpartition(".")
+        setattr(network.get_submodule(parent), child, fixed)
+    return network
+
+
+@torch.library.custom_op("detector::class_wise_nms", mutates_args=())
+def class_wise_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: float) -> Tensor:
+    """ONNX's NonMaxSuppression: (M, 3) image, class and box; of boxes (N, K, 4) and scores (N, C, K)."""
+    rows = []
+    for image, (image_boxes, image_scores) in enumerate(zip(boxes, scores, strict=True)):
+        for label, one in enumerate(image_scores):
+            candidates = (one > score_threshold).nonzero()[:, 0]
+            box = candidates[plain_nms(image_boxes[candidates], one[candidates], iou_threshold)]
+            rows.append(torch.stack([torch.full_like(box, image), torch.full_like(box, label), box], dim=1))
+    return torch.cat(rows)
+
+
+@class_wise_nms.register_fake
+def _(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: float) -> Tensor:
+    count = torch.library.get_ctx().new_dynamic_size()
+    return boxes.new_empty((count, 3), dtype=torch.int64)
+
+
+class Exported(nn.Module):
+    """uint8 images to decoded boxes and scores; with `nms` thresholds, to the detections that remain."""
+
+    def __init__(self, network: Any, nms: tuple[float, float, int] | None) -> None:
+        super().__init__()
+        self.network, self.nms = network, nms
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """See :func:`export`."""
+        size = (images.shape[2], images.shape[3])
+        outputs = self.network(images)
+        boxes, scores = decode(split_outputs(outputs, self.network.boxes_per_cell), size)
+        if self.nms is None:
+            return boxes, scores
+        least, overlap, limit = self.nms
+        # ONNX leaves out scores equal to the threshold, predict() does not.
+        least = float(np.nextafter(np.float32(least), np.float32(-1)))
+        rows = torch.ops.detector.class_wise_nms(boxes, scores.transpose(1, 2), overlap, least)
+        image, label, box = rows.unbind(1)
+        score = scores[image, box, label]
+        order = score.sort(descending=True).indices
+        image, row = image[order], torch.arange(images.shape[0])
+        before = (image[:, None] == row).cumsum(0)  # (M, N) detections of each image so far
+        rank = before.gather(1, image[:, None])[:, 0] - 1
+        kept = (rank < limit).nonzero()[:, 0]
+        order, image, rank = order[kept], image[kept], rank[kept]
+        counts = (image[:, None] == row).sum(0)
+        place = (counts.cumsum(0) - counts)[image] + rank  # by image, the best first
+        order = torch.zeros_like(order).scatter(0, place, order)
+        image = torch.zeros_like(image).scatter(0, place, image)
+        return image, boxes[image, box[order]], score[order], label[order]
+
+
+# ---------------------------------------------------------------- files
+
+
+def export(
+    trained: Any,
+    path: str | Path,
+    *,
+    nms: bool = False,
+    score_threshold: float = 0.01,
+    iou_threshold: float = 0.5,
+    max_detections: int = 100,
+    seed: int = -1,
+) -> Path:
+    """Write a detector as ONNX (``.onnx``) or as a program of torch.export (``.pt2``).
+
+    The input is ``images``, (N, 3, S, S) uint8 RGB, for any N; the mean is subtracted within. Boxes are xyxy,
+    in pixels of that square: multiply them by width / S and height / S of the photograph. A shuffled
+    detector always makes the one draw of `seed`, as ``TrainedDetector.predict(…, seed=seed)`` does.
+
+    Parameters
+    ----------
+    trained
+        A :class:`~detector.trained.TrainedDetector`, as of :func:`detector.load`.
+    path
+        Its ending says the format.
+    nms
+        False: the outputs are ``boxes`` (N, K, 4) and ``scores`` (N, K, C), for K = S·S·B boxes. True:
+        detections after non-maximum suppression, image by image, best first: ``image`` (M,), ``boxes``
+        (M, 4), ``scores`` (M,), ``labels`` (M,). A ``.pt2`` with it needs ``import detector.export``.
+    score_threshold, iou_threshold, max_detections
+        As of :meth:`detector.YOLO.predict`, with `nms`.
+    seed
+        Of the draws of the shuffles.
+
+    Raises
+    ------
+    ExportError
+        Another ending; a package that is missing; outputs that differ from the network's by more than
+        `TOLERANCE`, of which the file is removed.
+    """
+    path = Path(path)
+    if path.suffix not in (".onnx", ".pt2"):
+        expected = ".onnx, or .pt2 for torch.export"
+        raise ExportError(f"{path}: found the ending {path.suffix!r}; expected {expected}")
+    if path.suffix == ".onnx":
+        try:
+            import onnx  # noqa: F401
+            import onnxruntime
+            import onnxscript  # noqa: F401
+        except ImportError as error:
+            expected = "the extra 'export': pip install 'spatial-dependency[export]'"
+            raise ExportError(f"{path}: found no package {error.name}; expected {expected}") from None
+    size = trained.input_size
+    network = fix_draws(copy.deepcopy(trained.network).cpu(), seed, size).float()
+    thresholds = (score_threshold, iou_threshold, max_detections) if nms else None
+    module = Exported(network, thresholds).eval()
+    names = ("image", "boxes", "scores", "labels") if nms else ("boxes", "scores")
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8, generator=random)
+    with torch.no_grad():
+        program = torch.export.export(
+            module, (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
+        )
+    facts = _metadata(trained, seed, thresholds)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".pt2":
+        torch.export.save(program, path, extra_files={"metadata.json": json.dumps(facts, indent=1)})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of buffers that nobody writes to
+            run = torch.export.load(path).module()
+        _check(path, module, run, images)
+        return path
+    _save_onnx(program, path, names, facts)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    _check(path, module, lambda batch: _run(session, batch), images)
+    return path
+
+
+def _run(session: Any, images: Tensor) -> list[Tensor]:
+    """The outputs of an onnxruntime session."""
+    return [torch.from_numpy(output) for output in session.run(None, {"images": images.numpy()})]
+
+
+def _metadata(trained: Any, seed: int, nms: tuple[float, float, int] | None) -> dict[str, Any]:
+    shuffled = trained.model.get("shuffle", "none") != "none"
+    return {
+        "classes": list(trained.classes),
+        "input_size": trained.input_size,
+        "input": "uint8 RGB, (N, 3, input_size, input_size)",
+        "resize": RESIZE,
+        "mean": IMAGENET_MEAN,
+        "std": IMAGENET_STD,
+        "normalization": "within the network: (image / 255 - mean) / std",
+        "boxes": "x1, y1, x2, y2 in pixels of the input",
+        "nms": None if nms is None else dict(zip(("score", "iou", "max_detections"), nms, strict=True)),
+        "arch": trained.model.get("arch"),
+        "shuffle": trained.model.get("shuffle", "none"),
+        "draw": f"fixed: seed {seed}, step 0" if shuffled else "none",
+        "epoch": trained.epoch,
+    }
+
+
+def _save_onnx(program: Any, path: Path, names: tuple[str, ...], facts: dict[str, Any]) -> None:
+    from onnxscript import values
+
+    op: Any = values.Opset("", OPSET)
+
+    def translated(boxes: Any, scores: Any, iou_threshold: float, score_threshold: float) -> Any:
+        most = np.iinfo(np.int64).max
+        return op.NonMaxSuppression(boxes, scores, most, iou_threshold, score_threshold)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model: Any = torch.onnx.export(
+            program,
+            input_names=["images"],
+            output_names=list(names),
+            dynamo=True,
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+            custom_translation_table={torch.ops.detector.class_wise_nms.default: translated},
+        )
+    model.model.metadata_props.update({name: json.dumps(value) for name, value in facts.items()})
+    model.save(path, external_data=False)
+
+
+@torch.no_grad()
+def _check(path: Path, module: nn.Module, run: Any, images: Tensor) -> None:
+    """Compare the file with the network, on batches of one and of two; remove a file that differs."""
+    size = images.shape[-1]
+    for batch in (images[:1], images):
+        own, other = tuple(module(batch)), tuple(run(batch))
+        if len(own) == 2:
+            one, two = (torch.cat([boxes / size, scores], -1) for boxes, scores in (own, other))
+            same = one.shape == two.shape and torch.allclose(one, two, rtol=0, atol=TOLERANCE)
+        else:
+            shares = _share_found(own, other, size), _share_found(other, own, size)
+            same = min(shares) >= LEAST_SHARE
+        if not same:
+            path.unlink(missing_ok=True)
+            expected = f"those of the network, to {TOLERANCE:g}"
+            raise ExportError(f"{path}: found other outputs than the network has; expected {expected}")
+
+
+def _share_found(some: Sequence[Tensor], others: Sequence[Tensor], size: int) -> float:
+    """The share of detections that are among others too, but for ties with the last one of an image."""
+    rows, known = (
+        torch.cat([image[:, None], labels[:, None], scores[:, None], boxes / size], 1).double()
+        for image, boxes, scores, labels in (some, others)
+    )
+    if not len(rows):
+        return 1.0
+    nearest = (rows[:, None] - known[None]).abs().amax(-1).amin(1) if len(known) else torch.ones(len(rows))
+    last = torch.stack([rows[rows[:, 0] == image, 2].min() for image in rows[:, 0]])
+    return float(((nearest <= TOLERANCE) | (rows[:, 2] <= last + TOLERANCE)).double().mean())

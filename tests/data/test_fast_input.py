@@ -1,0 +1,147 @@
+"""``--input fast``: decoded images in a cache, colours by one matrix; the reference is the standard input."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import data.detection
+from data.augment import Augmentation, train_transform
+from data.detection import DetectionDataset, ImageCache, cached_images, read_image
+from data.records import GroundTruth, InputError
+
+
+def photograph(width: int, height: int, seed: int = 0) -> np.ndarray:
+    """Smooth noise in colour."""
+    small = np.random.default_rng(seed).integers(0, 256, (height // 16, width // 16, 3), np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> GroundTruth:
+    """Four photographs of two sizes, an object each."""
+    sizes = [(160, 120), (640, 320)] * 2
+    files = [tmp_path / f"{number}.jpg" for number in range(4)]
+    for number, (file, size) in enumerate(zip(files, sizes, strict=True)):
+        Image.fromarray(photograph(*size, number)).save(file, quality=95)
+    boxes = [[w / 4, h / 4, w / 2, h / 2] for w, h in sizes]
+    names = [file.stem for file in files]
+    return GroundTruth(names, ["thing"], sizes, range(4), [0] * 4, boxes, files=files)
+
+
+def test_boxes_are_those_of_the_reference_and_colours_match_in_distribution() -> None:
+    image, boxes = photograph(100, 80), np.array([[10.0, 20, 60, 70], [50, 5, 90, 30]])
+    fast, reference = (train_transform(64, seed=3, fast=fast) for fast in (True, False))
+    found: dict[str, list[Any]] = {"fast": [], "reference": []}
+    for index in range(300):
+        results = {"fast": fast(image, boxes, (1, index)), "reference": reference(image, boxes, (1, index))}
+        assert np.array_equal(results["fast"][1], results["reference"][1])
+        assert np.array_equal(results["fast"][2], results["reference"][2])
+        for name, (pixels, _, _) in results.items():
+            grey = pixels.mean(2)
+            saturation = (pixels.max(2).astype(int) - pixels.min(2)).mean()
+            edges = np.abs(np.diff(grey, axis=1)).mean()
+            found[name].append([*pixels.mean((0, 1)), *pixels.std((0, 1)), saturation, edges])
+    quantiles = {name: np.quantile(rows, [0.1, 0.5, 0.9], axis=0) for name, rows in found.items()}
+    spread = np.std(found["reference"], axis=0)
+    # 300 draws: the standard error of a difference of quantiles is about 0.14 of the spread.
+    assert (np.abs(quantiles["fast"] - quantiles["reference"]) < 0.4 * spread).all()
+
+
+@pytest.mark.parametrize("only", ["brightness", "contrast", "saturation", "hue"])
+def test_each_change_alone_has_the_strength_of_the_reference(only: str) -> None:
+    zero = dict.fromkeys(("brightness", "contrast", "saturation", "hue", "blur"), 0.0)
+    strength = Augmentation(**{**zero, only: 0.1 if only == "hue" else 0.5, "flip": 0, "translate": 0})
+    image = photograph(64, 64) // 3 + 80  # nothing is clipped
+    spreads = []
+    for fast in (True, False):
+        change = train_transform(32, strength, fast=fast)
+        results = np.stack([change(image, np.zeros((0, 4)), index)[0] for index in range(150)]).astype(float)
+        difference = results - results.mean(0)
+        spreads.append(np.sqrt((difference**2).mean()))
+    assert spreads[0] == pytest.approx(spreads[1], rel=0.15)
+
+
+def test_draws_depend_on_seed_epoch_and_index_alone() -> None:
+    image, none = photograph(64, 64), np.zeros((0, 4))
+    first, again, other = (train_transform(32, seed=seed, fast=True) for seed in (1, 1, 2))
+    assert np.array_equal(first(image, none, (2, 5))[0], again(image, none, (2, 5))[0])
+    for transform, key in ((first, (3, 5)), (first, (2, 6)), (other, (2, 5))):
+        assert not np.array_equal(first(image, none, (2, 5))[0], transform(image, none, key)[0])
+
+
+def test_reduced_decoding_covers_the_whole_image_exactly(tmp_path: Path) -> None:
+    for width, height in ((641, 483), (640, 480), (1000, 70)):
+        ramp = np.linspace(0, 255, width)[None, :, None].repeat(height, 0).repeat(3, 2)
+        file = tmp_path / f"{width}.jpg"
+        Image.fromarray(ramp.round().astype(np.uint8)).save(file, quality=98)
+        found = read_image(file, (width, height), 100).astype(float)
+        assert found.shape == (min(height, 100), 100, 3)
+        centres = (np.arange(100) + 0.5) * width / 100 - 0.5  # in pixels of the whole image
+        expected = np.interp(centres, np.arange(width), ramp[0, :, 0])
+        assert np.abs(found[found.shape[0] // 2, 2:-2, 0] - expected[2:-2]).max() < 1.6
+
+
+def test_a_turned_photograph_is_reduced_as_shown(tmp_path: Path) -> None:
+    file, exif = tmp_path / "turned.jpg", Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(photograph(320, 160)).save(file, exif=exif, quality=95)
+    whole, reduced = read_image(file, (160, 320)), read_image(file, (160, 320), 100)
+    assert reduced.shape == (100, 100, 3)
+    shrunk = cv2.resize(whole, (100, 100), interpolation=cv2.INTER_AREA)
+    assert np.abs(reduced.astype(int) - shrunk).mean() < 4
+
+
+def test_the_cache_gives_what_the_files_give(truth: GroundTruth, tmp_path: Path) -> None:
+    cache = cached_images(truth, 200, tmp_path / "cache")
+    assert [cache[index].shape for index in range(4)] == [(120, 160, 3), (200, 200, 3)] * 2
+    transform = train_transform(64, fast=True)
+    cached, plain = DetectionDataset(truth, transform, cache), DetectionDataset(truth, transform)
+    for index, tolerance in ((0, 0), (1, 0.5)):
+        boxes, reference = (dataset[2, index]["boxes"].numpy() for dataset in (cached, plain))
+        assert boxes == pytest.approx(reference, abs=tolerance), "whole pixels of another size"
+    assert np.array_equal(cached[2, 0]["image"], plain[2, 0]["image"])
+
+
+def test_a_cache_is_made_once_and_again_only_when_it_no_longer_fits(
+    truth: GroundTruth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, made = tmp_path / "cache", []
+    original = data.detection.read_image
+    monkeypatch.setattr(data.detection, "read_image", lambda *a: made.append(a[0]) or original(*a))
+    cached_images(truth, 200, folder)
+    cached_images(truth, 200, folder)
+    assert len(made) == 4
+    assert len(list(folder.glob("[!.]*"))) == 1
+    cached_images(truth, 100, folder)  # another key
+    assert (len(made), len(list(folder.glob("[!.]*")))) == (8, 2)
+    os.utime(truth.files[2], ns=(1, 1))
+    with pytest.raises(InputError, match=r"found a cache from before .*2\.jpg changed; expected delete"):
+        ImageCache(truth, 200, folder)
+    cached_images(truth, 200, folder)
+    assert len(made) == 12
+    assert "changed; made anew" in capsys.readouterr().out
+    pixels = cached_images(truth, 200, folder).folder / "pixels"
+    content = bytearray(pixels.read_bytes())
+    content[10] ^= 255
+    pixels.write_bytes(content)
+    damaged = cached_images(truth, 200, folder)
+    with pytest.raises(InputError, match=r"found a damaged cache \(image 0\); expected delete this folder"):
+        damaged[0]
+    pixels.write_bytes(content[:-1])
+    with pytest.raises(InputError, match="found a damaged cache"):
+        ImageCache(truth, 200, folder)
+
+
+def test_too_little_room_is_said_before_anything_is_decoded(
+    truth: GroundTruth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
+    with pytest.raises(InputError, match=r"^--cache: found 0.0 GiB free in .*; or --input standard"):
+        cached_images(truth, 200, tmp_path / "cache")

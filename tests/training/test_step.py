@@ -1,0 +1,112 @@
+"""The training step: precision and compiling that choose themselves, average weights, batches in parts."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training.conftest import SmallRun
+from training.options import MachineOptions
+from training.trainer import settled
+
+
+@pytest.mark.parametrize(
+    ("found", "precision"),
+    [
+        ({"amx_bf16": True}, "bf16-mixed"),
+        ({"avx512_bf16": True}, "bf16-mixed"),
+        ({"avx512_f": True}, "32-true"),
+    ],
+)
+def test_a_processor_without_bf16_computes_in_32_bits(
+    found: dict[str, bool], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    assert settled(MachineOptions(accelerator="cpu")).precision == precision
+    assert settled(MachineOptions(accelerator="cpu", precision="32-true")).precision == "32-true"
+
+
+def test_only_long_runs_are_compiled_and_only_where_there_is_a_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = MachineOptions(accelerator="cpu")
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    assert settled(machine, 1e11).compile is True
+    assert settled(machine, 1e8).compile is False
+    assert settled(replace(machine, compile=False), 1e11).compile is False
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert settled(machine, 1e11).compile is False
+
+
+@pytest.mark.usefixtures("unscored")
+def test_the_compiled_step_is_one_graph_and_computes_the_same(
+    small_runs: dict[str, SmallRun], tmp_path: Path, log_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, graphs = small_runs["detection"], []
+
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    words = (*small.shuffled, "--validation", 0, "--score", "false", "--max-steps", 3)
+    for name, compiled in (("compiled", "true"), ("eager", "false")):
+        result = small("--out", tmp_path / name, "--compile", compiled, *words)
+        assert result.code == 0, result.err
+    assert len(graphs) == 1, "a graph break, or a recompilation"
+    assert not torch._dynamo.utils.counters["graph_break"]
+    first, second = log_of(tmp_path / "compiled"), log_of(tmp_path / "eager")
+    assert len(first) == 3
+    for step in first:
+        assert first[step]["loss"] == pytest.approx(second[step]["loss"], rel=1e-5)
+
+
+@pytest.mark.usefixtures("unscored")
+def test_the_average_of_the_weights_is_stored_and_resumed_bit_for_bit(
+    small: SmallRun, tmp_path: Path
+) -> None:
+    words = (*small.shuffled, "--ema", 0.9, "--score", "false")
+    assert small("--out", tmp_path / "whole", *words).code == 0
+    assert small("--out", tmp_path / "parts", *words, "--max-steps", 4).code == 0
+    resumed = small("--resume", "--out", tmp_path / "parts", base=False)
+    assert resumed.code == 0, resumed.err
+    whole, parts = (small.read(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "parts"))
+    plain = small.read(small.whole[0] / "checkpoints" / "last.ckpt")["state_dict"]
+    for name, value in whole["state_dict"].items():
+        assert value.equal(parts["state_dict"][name]), name
+        if name in whole["last_weights"]:
+            assert whole["last_weights"][name].equal(plain[name]), "the average changed the training"
+    changed = [name for name in whole["last_weights"] if not whole["state_dict"][name].equal(plain[name])]
+    assert len(changed) > len(whole["last_weights"]) / 2
+
+
+@pytest.mark.usefixtures("unscored")
+def test_a_run_with_fast_input_is_resumed_bit_for_bit(
+    small_runs: dict[str, SmallRun], tmp_path: Path, log_of: Any
+) -> None:
+    small = small_runs["detection"]
+    words = ("--input", "fast", "--cache", tmp_path / "cache", "--score", "false", "--validation", 0)
+    assert small("--out", tmp_path / "whole", *words, "--max-steps", 3).code == 0
+    assert small("--out", tmp_path / "parts", *words, "--max-steps", 2).code == 0
+    resumed = small("--resume", "--out", tmp_path / "parts", "--max-steps", 3, base=False)
+    assert resumed.code == 0, resumed.err
+    assert log_of(tmp_path / "whole") == log_of(tmp_path / "parts")
+
+
+@pytest.mark.usefixtures("unscored")
+def test_a_batch_in_parts_makes_as_many_steps(small: SmallRun, tmp_path: Path, log_of: Any) -> None:
+    words = ("--out", tmp_path / "run", "--validation", 0, "--score", "false", "--checkpoint-every", 1)
+    result = small(*words, "--accumulate", 2, "--max-steps", 3)
+    assert result.code == 0, result.err
+    assert sorted(log_of(tmp_path / "run")) == [0, 1, 2]
+    assert small.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 3
+    refused = small("--out", tmp_path / "other", "--accumulate", 3)
+    assert refused.is_refused("--accumulate: found 3; expected a number that divides the")

@@ -1,0 +1,422 @@
+"""What comes after a training: loading it in a line, boxes on photographs."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import detector
+from data.augment import eval_transform
+from data.formats import read_found, read_ground_truth
+from detector.export import ExportError
+from detector.networks import WeightsError
+from detector.trained import read_photograph, resize
+from diagnosis.__main__ import main as diagnose
+from training.export import main as export
+from training.predict import main as predict
+from training.tasks.detection import main as train_detect
+from training.tasks.detection import read_run_data
+from training.tasks.detection_options import Options
+
+
+@pytest.fixture(scope="session")
+def run(small_runs):
+    """A finished run of the shuffled detector. Not to be changed."""
+    return small_runs["detection"].whole[0]
+
+
+@pytest.fixture(scope="session")
+def trained(run):
+    return detector.load(run)
+
+
+@pytest.fixture(scope="session")
+def photographs(scenes):
+    """The files of the test images, in the order of their list."""
+    folder = scenes / "VOCshapes"
+    names = (folder / "ImageSets" / "Main" / "val.txt").read_text().split()
+    return [folder / "JPEGImages" / f"{name}.jpg" for name in names]
+
+
+def test_kind_16_a_run_is_loaded_by_its_path(run, scenes, photographs):
+    best = run / "checkpoints" / "best.ckpt"
+    classes = json.loads((run / "detections" / "ground_truth.json").read_text())["categories"]
+    found = [detector.load(path) for path in (str(run), run, best, str(best), best.parent)]
+    for one in found:
+        assert one.source == best
+        assert one.classes == tuple(category["name"] for category in classes)
+        assert (one.input_size, one.model["shuffle"], one.network.training) == (64, "last", False)
+        assert sum(1 for _ in detector.intervene.shuffles(one.network)) == 3
+    # Those of the first pass of the scoring at the end of the run, whose first batch had four images.
+    written = json.loads((run / "detections" / "detections.json").read_text())
+    for number, one in enumerate(found[0].predict(photographs[:4], 0.0001, max_detections=100), start=1):
+        rows = [row for row in written if row["image_id"] == number]
+        corners = torch.tensor([row["bbox"] for row in rows]).reshape(-1, 4)
+        corners[:, 2:] += corners[:, :2]
+        torch.testing.assert_close(one["boxes"].float(), corners, atol=1e-3, rtol=1e-4)
+        scores = torch.tensor([row["score"] for row in rows])
+        torch.testing.assert_close(one["scores"].float(), scores, atol=1e-5, rtol=1e-4)
+        assert one["names"] == [classes[row["category_id"] - 1]["name"] for row in rows]
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def save(**content):
+    return lambda path: torch.save(content, path)
+
+
+HYPER = {"model": {"arch": "resnet18", "width": 0.25}, "classes": ["a"], "input_size": 64}
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (None, "no such file or folder"),
+        (damage, "a damaged file: its checksum differs"),
+        (lambda path: path.write_bytes(path.read_bytes()[:999]), "cut short"),
+        (lambda path: path.write_text("hello"), "cut short, damaged or made by another program"),
+        (save(weight=torch.zeros(1)), "without state_dict and hyper_parameters"),
+        (save(state_dict={}, hyper_parameters={"classes": ["a"]}), "no model in its hyper_parameters"),
+        (save(state_dict={}, hyper_parameters=HYPER), "what makes no detector"),
+        (save(state_dict={}, hyper_parameters=HYPER | {"input_size": -3}), "what makes no detector"),
+        (
+            save(state_dict={}, hyper_parameters=HYPER | {"model": {"arch": "vgg"}}),
+            "architecture must be one of resnet18",
+        ),
+    ],
+)
+def test_what_is_no_detector_is_one_clear_error(make, found, run, tmp_path):
+    path = tmp_path / "my.ckpt"
+    if make is not None:
+        shutil.copyfile(run / "checkpoints" / "best.ckpt", path)
+        make(path)
+    with pytest.raises(WeightsError) as error:
+        detector.load(path)
+    assert str(error.value).startswith(f"{path}: found ")
+    assert found in str(error.value)
+    assert str(error.value).count("; expected ") == 1
+
+
+def test_folders_that_are_no_run_of_a_detector(small_runs, tmp_path):
+    with pytest.raises(WeightsError, match="found a folder without checkpoints"):
+        detector.load(tmp_path)
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(WeightsError, match="found a run without a checkpoint"):
+        detector.load(tmp_path)
+    with pytest.raises(WeightsError, match="found a classifier"):
+        detector.load(small_runs["classification"].whole[0])
+    plain = detector.load(small_runs["detection"].plain)  # one step, never validated
+    assert (plain.source.name, plain.epoch) == ("last.ckpt", 1)
+
+
+@pytest.mark.parametrize("size", [(200, 100), (64, 64), (10, 300), (1, 1), (65, 63)])
+def test_photographs_are_resized_as_in_scoring(size):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    expected, _, _ = eval_transform(64)(pixels, np.zeros((0, 4)), 0)
+    np.testing.assert_array_equal(resize(pixels, 64), expected)
+
+
+def test_kinds_of_photographs(trained, photographs, tmp_path):
+    """Every kind of image of the same pixels gives the same boxes; EXIF turns as it is shown."""
+    pixels = read_photograph(photographs[0])
+    (expected,) = trained.predict(photographs[0], 0.0001)
+    assert len(expected["boxes"])
+    turned = tmp_path / "turned.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90° clockwise
+    Image.fromarray(np.rot90(pixels).copy()).save(turned, exif=exif)
+    same = [pixels, torch.from_numpy(pixels).movedim(-1, 0), Image.fromarray(pixels), turned, str(turned)]
+    for one in [*trained.predict(same, 0.0001), *(trained.predict(image, 0.0001)[0] for image in same)]:
+        torch.testing.assert_close(one["boxes"], expected["boxes"], atol=1e-3, rtol=1e-4)
+        assert one["names"] == expected["names"]
+    stored = trained.predict(turned, 0.0001, exif=False)[0]
+    assert not torch.equal(stored["boxes"], expected["boxes"])
+    grey = Image.fromarray(pixels).convert("L")
+    for image in (grey, grey.convert("LA"), grey.convert("CMYK"), grey.convert("P"), np.asarray(grey)):
+        assert read_photograph(image).shape == pixels.shape
+    assert trained.predict([]) == []
+    assert trained.predict(np.zeros((3, 1000, 3), np.uint8), 1.0)[0]["size"] == (1000, 3)
+
+
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        ("absent.jpg", "absent.jpg: found no such file"),
+        (np.zeros((4, 4, 3)), "found float64"),
+        (np.zeros((4, 4, 4), np.uint8), r"found uint8 of shape \(4, 4, 4\)"),
+        (torch.zeros(4, 4, 3, dtype=torch.uint8), "expected a tensor"),
+        (torch.zeros(3, 4, 4), "found float32"),
+        (np.zeros((0, 4, 3), np.uint8), "found an image of shape"),
+        (Image.new("I;16", (4, 4)), "found pixels of mode 'I;16'"),
+    ],
+)
+def test_what_is_no_photograph(image, found, trained):
+    with pytest.raises(ValueError, match=found):
+        trained.predict(image)
+
+
+def test_damaged_photographs_are_named(trained, photographs, tmp_path):
+    cut, deep = tmp_path / "cut.jpg", tmp_path / "deep.png"
+    cut.write_bytes(photographs[0].read_bytes()[:400])
+    Image.new("I;16", (4, 4)).save(deep)
+    for file, found in ((cut, "cannot be decoded"), (deep, "more than 8|mode 'I;16'")):
+        with pytest.raises(ValueError, match=found) as error:
+            trained.predict([photographs[1], file])
+        assert str(error.value).startswith(f"{file}: found")
+
+
+def test_the_draws_of_a_shuffle_do_not_depend_on_the_batch(trained, photographs):
+    whole = trained.predict(photographs, 0.0001)
+    for size in (1, 4):
+        for one, other in zip(whole, trained.predict(photographs, 0.0001, batch_size=size), strict=True):
+            torch.testing.assert_close(one["boxes"], other["boxes"], atol=1e-3, rtol=1e-4)
+    other = trained.predict(photographs, 0.0001, seed=5)
+    assert any(not torch.equal(a["boxes"], b["boxes"]) for a, b in zip(whole, other, strict=True))
+
+
+# ---------------------------------------------------------------- the command
+
+
+def write_video(path: Path, frames: int) -> Path:
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5, (64, 48))
+    for number in range(frames):
+        video.write(np.full((48, 64, 3), 20 * number, np.uint8))
+    video.release()
+    return path
+
+
+def test_predict_writes_what_the_diagnosis_reads(run, trained, scenes, photographs, within, tmp_path):
+    """Photographs of a folder, of every kind, and a damaged one that is named; the others go on."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for file in photographs[:3]:
+        shutil.copy(file, folder)
+    (folder / "cut.jpg").write_bytes(photographs[3].read_bytes()[:300])
+    (folder / "notes.txt").touch()
+    (folder / "._val_000000.jpg").write_bytes(b"what macOS leaves")
+    out = tmp_path / "out"
+    words = [run, folder, photographs[0], "--score", 0.0001, "--draw-score", 0.0002, "--batch-size", 2]
+    result = within(predict, [*words, "--out", out])
+    assert result.code == 1
+    assert f"warning: {folder / 'cut.jpg'}: found an image that cannot be decoded" in result.err
+    assert "error: 1 of 5 files could not be read" in result.err
+
+    content = json.loads((out / "predictions.json").read_text())
+    assert content["images"][0]["name"].endswith("/mine/val_000000")  # there are two of this name
+    assert [one["file"] for one in content["not_read"]] == [str(folder / "cut.jpg")]
+
+    result = within(predict, [*words[:2], *words[3:], "--out", out])  # the folder alone, over what is there
+    assert result.code == 1
+    expected = trained.predict(photographs[:3], 0.0001)
+    shown = json.loads((out / "predictions.json").read_text())["images"]
+    assert [image["name"] for image in shown] == [file.stem for file in photographs[:3]]
+    for image, one in zip(shown, expected, strict=True):
+        assert [found["name"] for found in image["detections"]] == one["names"]
+        boxes = np.array([found["box"] for found in image["detections"]])
+        np.testing.assert_allclose(boxes, one["boxes"], atol=2e-3)
+    truth = read_ground_truth(f"{scenes / 'VOCshapes'}:val")
+    found = [read_found(out / name, truth) for name in ("detections.json", "voc")]
+    for one in found:
+        assert len(one) == sum(len(one["scores"]) for one in expected)
+        assert {one.images[i] for i in one.image_index} <= {file.stem for file in photographs[:3]}
+    annotated = read_ground_truth(out / "annotations")
+    assert (annotated.classes, len(annotated.images)) == (trained.classes, 3)
+    assert len(annotated) == sum(int((one["scores"] >= 0.0002).sum()) for one in expected) > 0
+    pictures = sorted((out / "pictures").iterdir())
+    assert [file.name for file in pictures] == [file.name for file in photographs[:3]]
+    assert read_photograph(pictures[0]).shape == read_photograph(photographs[0]).shape
+
+
+def test_predict_on_a_video(run, within, tmp_path):
+    file, out = write_video(tmp_path / "clip.mp4", 5), tmp_path / "out"
+    words = (run, file, "--every", 2, "--score", 0.0001, "--draw-score", 0, "--out", out)
+    assert within(predict, words).code == 0
+    images = json.loads((out / "predictions.json").read_text())["images"]
+    assert [(image["name"], image["frame"]) for image in images] == [
+        (f"clip_{frame:06}", frame) for frame in (1, 3, 5)
+    ]
+    drawn = cv2.VideoCapture(str(out / "pictures" / "clip.mp4"))
+    assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    assert {path.stem for path in (out / "annotations").glob("*.xml")} == {image["name"] for image in images}
+    (tmp_path / "no.avi").write_bytes(b"no video" * 50)
+    result = within(predict, [run, tmp_path / "no.avi", "--out", out, "--write", "json"])
+    assert result.code == 1
+    assert "no frame that can be decoded" in result.err
+    assert json.loads((out / "predictions.json").read_text())["images"] == []
+    assert not (out / "pictures").exists()
+
+
+def test_names_that_formats_have_no_place_for(run, photographs, within, tmp_path):
+    names = ["a b.jpg", "日本.jpg", "x\ny.jpg", "<script>&.jpg", "0012.jpg", "q.jpg", "q.png"]
+    for name in names:
+        shutil.copy(photographs[0], tmp_path / name)
+    out = tmp_path / "out"
+    words = (run, *(tmp_path / name for name in names), "--score", 0.0001, "--draw-score", 0, "--out", out)
+    result = within(predict, words)
+    assert result.code == 0, result.err
+    assert "warning: no VOC text is written: image 'a b.jpg'" in result.err
+    truth = read_ground_truth(out / "annotations")
+    assert len(truth.images) == len(names)
+    rows = json.loads((out / "detections.json").read_text())
+    assert len({row["image_id"] for row in rows}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("nowhere", "{photo}"), ["nowhere", "no such file or folder"]),
+        (("{run}", "absent.jpg"), ["absent.jpg", "no such file or folder"]),
+        (("{run}", "{run}/detections"), ["a folder without photographs"]),
+        (("{run}", "{photo}", "--out", "{run}"), ["a folder that holds something else"]),
+        (("{run}", "{photo}", "--score", "2"), ["--score", "a number from 0 to 1"]),
+        (("{run}", "{photo}", "--write", "yolo"), ["--write", "some of pictures, json, voc, xml"]),
+        (("{run}", "{photo}", "--device", "quantum"), ["--device", "quantum"]),
+        (("{run}", "{photo}", "--conf", "0.5"), ["--conf", "--score"]),
+        (("{run}",), ["sources"]),
+    ],
+)
+def test_predict_refuses_what_cannot_be_meant(words, parts, run, photographs, within):
+    words = [word.format(run=run, photo=photographs[0]) for word in words]
+    assert within(predict, words).is_refused(*parts)
+
+
+# ---------------------------------------------------------------- export
+
+
+@pytest.fixture(scope="session")
+def onnxruntime():
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    return pytest.importorskip("onnxruntime")
+
+
+def squares(files: list[Path], size: int = 64) -> np.ndarray:
+    """What a program with nothing but OpenCV and Pillow gives to the exported network."""
+    return np.stack([resize(read_photograph(file), size).transpose(2, 0, 1) for file in files])
+
+
+LABELIMG = (
+    "<annotation><folder>photos</folder><filename>{}</filename><path>/home/me/{}</path>"
+    "<source><database>Unknown</database></source>{}"
+)
+
+
+@pytest.fixture(scope="session")
+def labelimg(scenes, tmp_path_factory):
+    """Photographs with the XML of LabelImg beside them: a folder to train on and one to test on."""
+    folder, tree = tmp_path_factory.mktemp("labelimg"), scenes / "VOCshapes"
+    for split, name in (("train", "photos"), ("val", "put aside")):
+        (folder / name).mkdir()
+        for image in (tree / "ImageSets" / "Main" / f"{split}.txt").read_text().split():
+            shutil.copy(tree / "JPEGImages" / f"{image}.jpg", folder / name)
+            text = (tree / "Annotations" / f"{image}.xml").read_text()
+            picture = f"{image}.jpg"
+            text = LABELIMG.format(picture, picture, text[text.index("<size>") :])
+            (folder / name / f"{image}.xml").write_text(text)
+        shutil.copy(tree / "classes.yaml", folder / name)
+    return folder / "photos", folder / "put aside"
+
+
+TINY = "--arch resnet18 --width 0.25 --head-channels 64 --input-size 64 --batch-size 4 --workers 0"
+
+
+def test_a_new_users_afternoon(labelimg, within, onnxruntime, undrawn, tmp_path):
+    """Photographs, training, boxes, an ONNX file with the same boxes, a diagnosis."""
+    photos, aside = labelimg
+    run = tmp_path / "run"
+    words = f"{TINY} --epochs 1 --max-steps 2 --validation 0 --shuffle last --score false".split()
+    result = within(train_detect, ["--train", photos, "--test", aside, "--out", run, *words])
+    assert result.code == 0, result.err
+
+    same = ("--score", 0.0001, "--max-detections", 20, "--seed", 7)
+    result = within(predict, (run, aside, *same, "--write", "json", "pictures"))
+    assert result.code == 0, result.err
+    images = json.loads((run / "predictions" / "predictions.json").read_text())["images"]
+    assert len(images) == len(list((run / "predictions" / "pictures").iterdir())) == 6
+
+    result = within(export, (run, "--nms", *same))
+    assert result.code == 0, result.err
+    session = onnxruntime.InferenceSession(run / "detector.onnx")
+    facts = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
+    assert (facts["input_size"], facts["draw"]) == (64, "fixed: seed 7, step 0")
+    assert facts["nms"] == {"score": 0.0001, "iou": 0.5, "max_detections": 20}
+    for some in (images[:1], images):  # any number of photographs
+        files = [Path(image["file"]) for image in some]
+        found = session.run(["image", "boxes", "scores", "labels"], {"images": squares(files)})
+        assert len(found[0]) == sum(len(image["detections"]) for image in some) > 0
+        for number, one in enumerate(some):
+            boxes, scores, labels = (column[found[0] == number] for column in found[1:])
+            scale = np.tile([one["width"], one["height"]], 2) / facts["input_size"]
+            expected = [detection["box"] for detection in one["detections"]]
+            np.testing.assert_allclose(boxes * scale, expected, atol=1e-2)
+            names = [facts["classes"][label] for label in labels]
+            assert names == [detection["name"] for detection in one["detections"]]
+            shown = [detection["score"] for detection in one["detections"]]
+            np.testing.assert_allclose(scores, shown, atol=1e-4)
+
+    detections = run / "predictions" / "detections.json"
+    out = tmp_path / "diagnosis"
+    words = ("--ground-truth", aside, "--detections", detections, "--out", out, "--replicates", 0)
+    assert within(diagnose, words).code == 0
+    assert (out / "report.html").is_file()
+
+
+def test_data_of_ones_own(labelimg, within, tmp_path):
+    """A test set may lack a class; photographs that are trained on are refused."""
+    photos, aside = labelimg
+    few = tmp_path / "few"
+    shutil.copytree(aside, few)
+    (few / "classes.yaml").unlink()
+    for file in sorted(few.glob("*.xml"))[1:]:
+        file.unlink()
+        file.with_suffix(".jpg").unlink()
+    options = Options.from_flat({"train": [str(photos)], "test": [str(few)]})
+    data = read_run_data(options.data, seed=0)
+    whole, part = read_ground_truth(aside), data.test
+    assert (part.classes, len(part.images)) == (data.train.classes, 1)
+    assert set(read_ground_truth(few).classes) < set(data.train.classes)
+    names = [whole.classes[label] for label in whole.labels[whole.image_index == 0]]
+    assert [part.classes[label] for label in part.labels] == names
+    out = tmp_path / "run"
+    result = within(train_detect, ["--train", photos, "--test", photos, "--out", out, *TINY.split()])
+    assert result.is_refused("--test", ".jpg, which is trained on", "put some aside")
+    words = ["--train", photos, aside, "--test", few, "--out", out]
+    assert within(train_detect, words).is_refused("--train", "one data set")
+    file = sorted(few.glob("*.xml"))[0]
+    file.write_text(file.read_text().replace("<name>" + names[0], "<name>unheard of"))
+    result = within(train_detect, ["--train", photos, "--test", few, "--out", out, *TINY.split()])
+    assert result.is_refused("--test", "unheard of")
+    assert not out.exists()
+
+
+def test_a_program_of_torch_export_gives_boxes_and_scores(trained, photographs, tmp_path):
+    file = trained.export(tmp_path / "detector.pt2")
+    images = torch.from_numpy(squares(photographs[:3]))
+    boxes, scores = torch.export.load(file).module()(images)
+    assert (boxes.shape, scores.shape) == ((3, 8, 4), (3, 8, len(trained.classes)))
+    for one, found in zip(scores, trained.predict(photographs[:3], 0.0001), strict=True):
+        assert one.max().item() == pytest.approx(float(found["scores"].max()), abs=1e-5)
+
+
+def test_export_refuses(run, trained, within, tmp_path, monkeypatch):
+    assert within(export, (run, "--out", tmp_path / "a.pb")).is_refused("--out", "ends in .onnx")
+    assert within(export, (run, "--format", "tflite")).is_refused("--format", "onnx, torch")
+    assert within(export, (tmp_path,)).is_refused("a folder without checkpoints")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    result = within(export, (run, "--out", tmp_path / "a.onnx"))
+    assert result.is_refused("no package onnxruntime", "the extra 'export'")
+    other = type("", (), {"module": lambda self: lambda images: (torch.zeros(len(images), 8, 4),) * 2})()
+    monkeypatch.setattr("torch.export.load", lambda path: other)
+    with pytest.raises(ExportError, match="found other outputs than the network has"):
+        trained.export(tmp_path / "a.pt2")
+    assert not (tmp_path / "a.pt2").exists()

@@ -1,0 +1,61 @@
+"""Detections drawn on a photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.utils import draw_bounding_boxes
+
+__all__ = ["draw"]
+
+LARGEST_SIDE_PER_LINE_WIDTH = 300
+"""Pixels of a photograph's longer side for each pixel of the width of a line."""
+
+
+@cache
+def _font() -> str:
+    """A font that knows most alphabets; Pillow's own knows Latin letters alone."""
+    import matplotlib
+
+    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+
+
+def _colour(label: int) -> tuple[int, int, int]:
+    """The colour of a class, the same in every photograph; neighbours differ much."""
+    import matplotlib
+
+    red, green, blue = matplotlib.colormaps["hsv"](label * 0.618034 % 1)[:3]
+    return int(red * 200), int(green * 200), int(blue * 200)  # dark enough for white letters
+
+
+def draw(pixels: NDArray[np.uint8], boxes: Tensor, labels: Tensor, texts: Sequence[str]) -> NDArray[np.uint8]:
+    """Pixels ``(H, W, 3)`` with boxes ``(n, 4)`` xyxy, each in the colour of its label, with its text.
+
+    Examples
+    --------
+    >>> black, box = np.zeros((60, 80, 3), np.uint8), torch.tensor([[5, 5, 50, 50.0]])
+    >>> drawn = draw(black, box, torch.tensor([0]), ["a"])
+    >>> drawn.shape, bool(drawn.any())
+    ((60, 80, 3), True)
+    """
+    if not len(boxes):
+        return pixels
+    width = max(1, round(max(pixels.shape[:2]) / LARGEST_SIDE_PER_LINE_WIDTH))
+    order = range(len(boxes) - 1, -1, -1)  # the best on top
+    drawn = draw_bounding_boxes(
+        torch.from_numpy(pixels.copy()).movedim(-1, 0),
+        boxes.flip(0),
+        [texts[row] for row in order],
+        [_colour(int(labels[row])) for row in order],
+        width=width,
+        font=_font(),
+        font_size=8 + 4 * width,
+        fill_labels=True,
+    )
+    return np.ascontiguousarray(drawn.movedim(0, -1).numpy())

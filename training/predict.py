@@ -1,0 +1,460 @@
+"""The command ``predict.py``: a trained detector on photographs, folders of them, and videos."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.formats import ClassList, write_classes, write_detections
+from data.formats.files import IMAGE_SUFFIXES, write_text
+from data.formats.names import distinct_names
+from data.formats.voc import AnnotatedObject, annotation_xml
+from data.records import Detections, InputError
+from training.command import exit_code
+from training.options import AT_LEAST_1, PROBABILITY, OptionGroup, OptionGroups, Rule, described, option
+from training.parser import Parser, add_options, word
+from training.run_state import RunFolder, make_folder
+
+if TYPE_CHECKING:
+    from detector.trained import Found, TrainedDetector
+
+__all__ = ["BACKBONE", "Options", "PredictOptions", "list_files", "load_detector", "main", "predict"]
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
+BACKBONE = (
+    "Of a detector that was trained with --backbone module:function the same words: your consent to run "
+    "that code."
+)
+KINDS = ("pictures", "json", "voc", "xml")
+
+DESCRIPTION = """\
+Detect objects in photographs, folders of them, and videos, with a detector that train_detect.py trained.
+
+Its folder holds predictions.json (for people: file, size, names, scores, boxes), detections.json (COCO
+results), voc/ (VOC detection text), annotations/ (VOC XML of the surer ones) and pictures/ (the surer ones
+drawn). All but predictions.json are read by python -m diagnosis. Boxes are in pixels of the photograph as it
+is shown.
+
+Exit codes: 0 done; 1 some photographs could not be read, the others are done; 2 something in the input is
+wrong; 130 stopped by a signal.
+"""
+
+
+@dataclass(frozen=True)
+class PredictOptions(OptionGroup):
+    """What is detected and written."""
+
+    score: float = option(0.01, "Detections that score less are left out.", PROBABILITY)
+    draw_score: float = option(
+        0.3, "Detections that score less are in no picture and in no VOC XML.", PROBABILITY
+    )
+    nms: float = option(
+        0.5,
+        "Non-maximum suppression: of two boxes of a class that overlap more the better stays.",
+        PROBABILITY,
+    )
+    max_detections: int = option(100, "Detections kept for an image.", AT_LEAST_1)
+    write: list[str] = field(
+        default_factory=lambda: list(KINDS),
+        metadata=described(
+            f"What is written besides predictions.json, of {', '.join(KINDS)}.",
+            Rule(f"some of {', '.join(KINDS)}", lambda kinds: set(kinds) <= set(KINDS)),
+        ),
+    )
+    exif: Literal["shown", "stored"] = option(
+        "shown",
+        "Photographs as their EXIF orientation shows them, or as they are stored, which the annotations of "
+        "VOC and COCO mean.",
+    )
+    every: int = option(1, "Of a video, one frame in so many.", AT_LEAST_1)
+    batch_size: int = option(16, "Photographs computed at once.", AT_LEAST_1)
+    seed: int = option(-1, "Seed of the draws of a shuffled detector; the same for every photograph.")
+    backbone: str | None = option(None, BACKBONE)
+    device: str = option("auto", "cpu, cuda, cuda:1, mps …; auto: a GPU where there is one.")
+
+
+@dataclass(frozen=True)
+class Options(OptionGroups):
+    """All options of the command."""
+
+    predict: PredictOptions = field(default_factory=PredictOptions)
+
+
+# ---------------------------------------------------------------- input
+
+
+class Image(NamedTuple):
+    """A photograph, or a frame of a video."""
+
+    file: Path
+    frame: int | None
+    """From 1; None for a photograph."""
+    pixels: NDArray[np.uint8]
+
+
+class Failed(NamedTuple):
+    """A file that could not be read, or not to its end."""
+
+    file: Path
+    error: str
+
+
+def list_files(sources: Sequence[str]) -> list[Path]:
+    """Photographs and videos: files as given, of folders all within, by name; each once.
+
+    Raises
+    ------
+    InputError
+        No such file or folder, or nothing of the kind in it.
+    """
+    found: dict[Path, None] = {}
+    for source in map(Path, sources):
+        if source.is_dir():
+            files = [
+                file
+                for file in sorted(source.rglob("*"))
+                if file.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES
+                and not file.name.startswith(".")
+                and file.is_file()
+            ]
+            if not files:
+                expected = f"photographs ({' '.join(IMAGE_SUFFIXES[:5])} …) or videos"
+                raise InputError(source, "a folder without photographs", expected)
+            found.update(dict.fromkeys(files))
+        elif source.is_file():
+            found[source] = None
+        else:
+            raise InputError(source, "no such file or folder", "a photograph, a video, or a folder of them")
+    return list(found)
+
+
+def _read(files: Sequence[Path], every: int, exif: bool) -> Iterator[Image | Failed]:
+    from detector.trained import read_photograph
+
+    for file in files:
+        if file.suffix.lower() in VIDEO_SUFFIXES:
+            yield from _frames(file, every)
+            continue
+        try:
+            yield Image(file, None, read_photograph(file, exif=exif))
+        except ValueError as error:
+            yield Failed(file, str(error).removeprefix(f"{file}: "))
+
+
+def _frames(file: Path, every: int) -> Iterator[Image | Failed]:
+    import cv2
+
+    video = cv2.VideoCapture(str(file))
+    try:
+        number = 0
+        while True:
+            there, pixels = video.read()
+            if not there:
+                break
+            number += 1
+            if (number - 1) % every == 0:
+                yield Image(file, number, np.ascontiguousarray(pixels[..., ::-1]))
+        announced = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    finally:
+        video.release()
+    if not number:
+        yield Failed(file, "found no frame that can be decoded; expected a video that OpenCV's ffmpeg reads")
+    elif number < announced - 1:  # the header's number may be one off
+        yield Failed(file, f"found {number} frames; expected {announced}: the video is cut short or damaged")
+
+
+def _names_of(files: Sequence[Path]) -> dict[Path, str]:
+    """Names of the photographs in what is written: short, distinct, printable."""
+    absolute = [Path(os.path.abspath(file)) for file in files]  # noqa: PTH100  # links stay
+    top = os.path.commonpath([file.parent for file in absolute])
+    texts = [os.fsencode(file.relative_to(top)).decode("utf-8", "backslashreplace") for file in absolute]
+    texts = ["".join(letter if letter.isprintable() else "_" for letter in text) for text in texts]
+    names = distinct_names(texts) or texts
+    if len(set(names)) < len(names):
+        names = [f"{name}_{number}" for number, name in enumerate(names, start=1)]
+    return dict(zip(files, names, strict=True))
+
+
+# ---------------------------------------------------------------- output
+
+
+class Predicted(NamedTuple):
+    """What was found in an image."""
+
+    name: str
+    image: Image
+    """Without its pixels."""
+    found: Found
+
+
+class Pictures:
+    """Writes photographs, and videos, with the detections drawn."""
+
+    def __init__(self, folder: Path, least: float, every: int) -> None:
+        self.folder, self.least, self.every = folder, least, every
+        self.video: Any = None
+        self.of: Path | None = None
+
+    def add(self, name: str, image: Image, found: Found) -> None:
+        """Draw what was found in an image."""
+        import cv2
+        from PIL import Image as Pillow
+
+        from training.draw import draw
+
+        sure = found["scores"] >= self.least
+        rows = sure.nonzero()[:, 0].tolist()
+        texts = [f"{found['names'][row]} {found['scores'][row]:.2f}" for row in rows]
+        drawn = draw(image.pixels, found["boxes"][sure], found["labels"][sure], texts)
+        if image.frame is None:
+            path = self.folder / f"{name}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Pillow.fromarray(drawn).save(path, quality=90)
+            return
+        if image.file != self.of:
+            self.close()
+            path = self.folder / f"{name}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            source = cv2.VideoCapture(str(image.file))
+            rate = (source.get(cv2.CAP_PROP_FPS) or 25.0) / self.every
+            source.release()
+            size = (drawn.shape[1], drawn.shape[0])
+            self.video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
+            self.of = image.file
+        self.video.write(drawn[..., ::-1])
+
+    def close(self) -> None:
+        """Complete the video."""
+        if self.video is not None:
+            self.video.release()
+        self.video = self.of = None
+
+
+def _number(name: str) -> int | str:
+    """The id of an image in COCO results: its number where its name is one, as COCO's are; else its name."""
+    return int(name) if name.isascii() and name.isdigit() else name
+
+
+def _write(
+    out: Path,
+    done: Sequence[Predicted],
+    failed: Sequence[Failed],
+    facts: dict[str, Any],
+    options: PredictOptions,
+) -> None:
+    """Write what was found, in the formats that are asked for."""
+    classes: tuple[str, ...] = tuple(facts["classes"])
+    images = [
+        {
+            "file": str(one.image.file),
+            "name": one.name,
+            **({} if one.image.frame is None else {"frame": one.image.frame}),
+            "width": one.found["size"][0],
+            "height": one.found["size"][1],
+            "detections": [
+                {"name": name, "score": round(score, 6), "box": [round(value, 3) for value in box]}
+                for name, score, box in _rows(one.found)
+            ],
+        }
+        for one in done
+    ]
+    unread = [{"file": str(one.file), "error": one.error} for one in failed]
+    content = {**facts, "boxes": "x1, y1, x2, y2 in pixels", "images": images, "not_read": unread}
+    write_text(out / "predictions.json", json.dumps(content, indent=1))
+    if "json" in options.write:
+        results = [
+            {
+                "image_id": _number(one.name),
+                "file_name": one.image.file.name if one.image.frame is None else one.name,
+                "category_id": classes.index(name) + 1,
+                "category_name": name,
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "score": score,
+            }
+            for one in done
+            for name, score, (x1, y1, x2, y2) in _rows(one.found)
+        ]
+        write_text(out / "detections.json", json.dumps(results))
+    if "voc" in options.write:
+        counts = [len(one.found["scores"]) for one in done]
+        detections = Detections(
+            [one.name for one in done],
+            classes,
+            np.repeat(np.arange(len(done)), counts),
+            np.concatenate([np.zeros(0, np.int64), *(one.found["labels"].numpy() for one in done)]),
+            np.concatenate([np.zeros(0), *(one.found["scores"].numpy() for one in done)]),
+            np.concatenate([np.zeros((0, 4)), *(one.found["boxes"].numpy() for one in done)]),
+        )
+        try:
+            write_detections(detections, out / "voc")
+        except InputError as error:  # a name that the format has no place for
+            print(f"warning: no VOC text is written: {error}", file=sys.stderr)
+    if "xml" in options.write:
+        folder = out / "annotations"
+        make_folder(folder)
+        write_classes(folder, ClassList(classes, ()))
+        for one in done:
+            sure = [
+                AnnotatedObject(name, tuple(box))  # type: ignore[arg-type]
+                for name, score, box in _rows(one.found)
+                if score >= options.draw_score and box[2] > box[0] and box[3] > box[1]
+            ]
+            name = one.image.file.name if one.image.frame is None else f"{one.name}.jpg"
+            text = annotation_xml(folder.name, _printable(name), one.found["size"], sure)
+            write_text(folder / f"{one.name.replace('/', '__')}.xml", text)
+
+
+def _printable(name: str) -> str:
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else "_" for letter in text)
+
+
+def _rows(found: Found) -> Iterator[tuple[str, float, list[float]]]:
+    """Name, score and box of each detection."""
+    return zip(found["names"], found["scores"].tolist(), found["boxes"].tolist(), strict=True)
+
+
+# ---------------------------------------------------------------- the command
+
+
+def load_detector(path: str, device: str = "auto", backbone: str | None = None) -> TrainedDetector:
+    """The detector of a run or checkpoint; InputError where there is none, or no such device."""
+    import torch
+
+    from detector import WeightsError
+    from detector.trained import load
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        trained = load(path, backbone=backbone)
+    except WeightsError as error:
+        where, _, rest = str(error).partition(": found ")
+        found, _, expected = rest.partition("; expected ")
+        raise InputError(where, found, expected) from None
+    try:
+        return trained.to(device)
+    except (RuntimeError, AssertionError) as error:
+        found = f"{device!r} ({' '.join(str(error).split())[:120]})"
+        raise InputError("--device", found, "a device of this machine, such as cpu") from None
+
+
+def predict(checkpoint: str, sources: Sequence[str], options: PredictOptions, out: Path | None = None) -> int:
+    """Detect and write, as the command does; the number of files that could not be read.
+
+    Parameters
+    ----------
+    checkpoint
+        The folder of a run, or a checkpoint.
+    sources
+        Photographs, videos, and folders of them.
+    options
+        Of the command.
+    out
+        The folder to write to. Default: ``predictions`` in the folder of the run.
+
+    Raises
+    ------
+    InputError
+        No such detector or source; a folder that holds something else.
+    """
+    options.check()
+    files = list_files(sources)
+    names = _names_of(files)
+    trained = load_detector(checkpoint, options.device, options.backbone)
+    out = out or RunFolder.of(trained.source).path / "predictions"
+    _prepare(out)
+    facts: dict[str, Any] = {
+        "checkpoint": str(trained.source),
+        "epoch": trained.epoch,
+        "classes": list(trained.classes),
+        "score": options.score,
+        "nms": options.nms,
+        "exif": options.exif,
+    }
+    pictures = Pictures(out / "pictures", options.draw_score, options.every)
+    done: list[Predicted] = []
+    failed: list[Failed] = []
+    batch: list[Image] = []
+
+    def detect() -> None:
+        pixels = [image.pixels for image in batch]
+        found = trained.predict_pixels(
+            pixels, options.score, options.nms, options.max_detections, seed=options.seed
+        )
+        for image, one in zip(batch, found, strict=True):
+            name = names[image.file]
+            if "pictures" in options.write:
+                pictures.add(name, image, one)
+            name = name if image.frame is None else f"{name}_{image.frame:06}"
+            done.append(Predicted(name, image._replace(pixels=np.zeros((0, 0, 3), np.uint8)), one))
+        batch.clear()
+
+    for item in _read(files, options.every, options.exif == "shown"):
+        if isinstance(item, Failed):
+            failed.append(item)
+            print(f"warning: {item.file}: {item.error}", file=sys.stderr)
+            continue
+        batch.append(item)
+        if len(batch) == options.batch_size:
+            detect()
+    detect()
+    pictures.close()
+    _write(out, done, failed, facts, options)
+    count = sum(len(one.found["scores"]) for one in done)
+    print(f"{out}: {count} detections in {len(done)} images of {len(files)} files", flush=True)
+    if failed:
+        print(f"error: {len(failed)} of {len(files)} files could not be read; see above", file=sys.stderr)
+    return len(failed)
+
+
+def _prepare(out: Path) -> None:
+    """Make the folder; what an earlier prediction wrote there is removed."""
+    make_folder(out)
+    if any(out.iterdir()):
+        if not (out / "predictions.json").is_file():
+            raise InputError(out, "a folder that holds something else", "an empty or new one, by --out")
+        for name in ("pictures", "voc", "annotations"):
+            shutil.rmtree(out / name, ignore_errors=True)
+        (out / "detections.json").unlink(missing_ok=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``predict.py``; returns the exit code."""
+    parser = Parser(prog="predict.py", description=DESCRIPTION)
+    parser.add_argument(
+        "checkpoint", type=str, help="The folder of a run of train_detect.py (the best), or a checkpoint."
+    )
+    parser.add_argument("sources", nargs="+", type=str, help="Photographs, videos, folders of them.")
+    add_options(parser, Options())
+    parser.add_argument(
+        "--out",
+        type=word("out"),
+        default=None,
+        help="Folder of the results. Default: predictions in the folder of the run. Those of an earlier "
+        "prediction there are replaced.",
+    )
+    values = parser.parse_args(sys.argv[1:] if arguments is None else list(arguments)).as_dict()
+    unread = 0
+
+    def action() -> None:
+        nonlocal unread
+        options = Options.from_flat(values)
+        options.check()
+        out = Path(values["out"]) if values["out"] else None
+        unread = predict(values["checkpoint"], values["sources"], options.predict, out)
+
+    return exit_code(action) or int(unread > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
