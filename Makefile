@@ -16,7 +16,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test faults fuzz versions mutation lint imports types format lock clean
+.PHONY: help setup demo test docs faults fuzz versions mutation lint imports types format lock clean
 
 help:  ## what this file can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ demo: $(STAMP)  ## train, shuffle, score and diagnose a small detector (no GPU, 
 
 test: $(STAMP)  ## run the tests and the examples in the docstrings
 	OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+
+docs: $(STAMP)  ## build the site of docs/ in build/docs; a dead link or a wrong docstring is an error
+	@$(BIN)/python -c "import furo, myst_parser" 2>/dev/null || $(INSTALL) --require-hashes --no-deps -r requirements-docs.lock
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees docs build/docs
 
 faults: $(STAMP)  ## kill, fill and starve small runs for 30 minutes (ARGS="--faults kill --trials 5")
 	OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python -m tests.faults.run $(ARGS)
@@ -93,12 +97,14 @@ format: $(STAMP)  ## put the code into ruff's format and mend what ruff can mend
 	$(BIN)/ruff format .
 
 # Keeps the versions that are locked, as far as pyproject.toml still admits them; UPGRADE=1 takes the newest.
-lock: $(STAMP)  ## write both lock files anew from pyproject.toml (UPGRADE=1: newest versions)
+lock: $(STAMP)  ## write the lock files anew from pyproject.toml (UPGRADE=1: newest versions)
 	$(INSTALL) "uv>=0.5"
 	$(LOCK) --extra train --extra report --extra cluster --extra dev --output-file requirements.lock
 	$(LOCK) --extra reference --constraints requirements.lock --no-emit-package opencv-python \
 	  $$(sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package \1/p' requirements.lock) \
 	  --output-file requirements-reference.lock
+	$(LOCK) --extra docs --constraints requirements.lock \
+	  $$(sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package \1/p' requirements.lock) --output-file requirements-docs.lock
 
 clean:  ## remove .venv and everything that tools leave behind; runs/ stays
 	rm -rf $(VENV) build dist mutants *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

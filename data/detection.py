@@ -8,12 +8,13 @@ import json
 import operator
 import os
 import shutil
+import warnings
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeAlias, TypedDict
+from typing import NamedTuple, TypeAlias, TypedDict
 
 import cv2
 import numpy as np
@@ -34,6 +35,7 @@ __all__ = [
     "DetectionDataset",
     "EpochLoader",
     "EpochSampler",
+    "Findings",
     "ImageCache",
     "Item",
     "Target",
@@ -43,6 +45,7 @@ __all__ = [
     "detection_loader",
     "read_image",
     "split_validation",
+    "verify_images",
 ]
 
 Target: TypeAlias = dict[str, Tensor]
@@ -134,6 +137,65 @@ def check_images(truth: GroundTruth) -> None:
         if tuple(size) not in (shown, shown[::-1]):
             found = f"an image of {shown[0]}x{shown[1]} pixels"
             raise InputError(file, found, f"{size[0]}x{size[1]} as annotated")
+
+
+class Findings(NamedTuple):
+    """What :func:`verify_images` has found, a line each."""
+
+    errors: list[InputError]
+    """Training would end with these."""
+    remarks: list[str]
+    """Training is possible, but perhaps not what is meant."""
+
+
+def verify_images(parts: Mapping[str, GroundTruth]) -> Findings:
+    """Decode all images of the parts of a data set, and look at their sizes, EXIF, copies and boxes.
+
+    Parameters
+    ----------
+    parts
+        Ground truth with image files, by name, such as ``training``; each image is decoded once.
+
+    Returns
+    -------
+    Findings
+        Errors: what :func:`read_image` refuses. Remarks: the same file twice, above all in two parts; images
+        that EXIF turns; boxes of less than a pixel. (Equal boxes are a warning of the readers.)
+    """
+    errors, remarks, seen = list[InputError](), list[str](), dict[str, str]()
+    for name, truth in parts.items():
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the interpreter's lock
+            looked = list(pool.map(_look, truth.files, map(tuple, truth.sizes.tolist())))
+        turned = []
+        for file, (digest, orientation, error) in zip(truth.files, looked, strict=True):
+            here = f"{file} ({name})"
+            errors += [error] if error else []
+            turned += [file] if orientation in range(2, 9) else []
+            if digest:
+                if digest in seen:
+                    remarks.append(f"{here}: the same file as {seen[digest]}")
+                seen.setdefault(digest, here)
+        if turned:
+            first = f"{turned[0]} ({name}): turned by EXIF, like {len(turned)} in all"
+            remarks.append(f"{first}; boxes are on the picture that has the annotated size")
+        small = np.flatnonzero((truth.boxes[:, 2:] - truth.boxes[:, :2] < 1).any(axis=1))
+        if len(small):
+            file = truth.files[truth.image_index[small[0]]]
+            remarks.append(f"{file} ({name}): a box of less than a pixel, like {len(small)} in all")
+    return Findings(errors, remarks)
+
+
+def _look(file: str | Path, size: tuple[int, int]) -> tuple[str, int, InputError | None]:
+    """The checksum of an image file, its EXIF orientation, and what is wrong with it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read_image(file, size)
+        with open_image(Path(file), "an image") as image:
+            orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest(), orientation, None
+    except InputError as error:
+        return "", 1, error
 
 
 WARNED: list[str] = []

@@ -50,7 +50,12 @@ def paired_iou(a: Tensor, b: Tensor) -> Tensor:
     return inner / union.clamp(min=torch.finfo(union.dtype).tiny)
 
 
-def yolo_loss(prediction: Prediction, targets: GridTargets, weights: LossWeights | None = None) -> YOLOLoss:
+def yolo_loss(
+    prediction: Prediction,
+    targets: GridTargets,
+    weights: LossWeights | None = None,
+    class_weights: Tensor | None = None,
+) -> YOLOLoss:
     """The loss of a batch, finite with finite gradients for outputs of up to 1e9, with and without objects.
 
     In a cell with an object the box with the largest IoU is responsible for it (where none overlaps it, the
@@ -84,6 +89,9 @@ def yolo_loss(prediction: Prediction, targets: GridTargets, weights: LossWeights
     confidence = summed((prediction.confidence - iou).square(), responsible)
     no_object = weights.background * summed(prediction.confidence.square(), background)
     one_hot = F.one_hot(targets.labels, prediction.classes.shape[-1]).to(prediction.classes.dtype)
-    classes = summed((prediction.classes - one_hot).square().sum(-1), targets.positive)
+    errors = (prediction.classes - one_hot).square().sum(-1)
+    if class_weights is not None:  # (C,), of an object by its class
+        errors = errors * class_weights[targets.labels]
+    classes = summed(errors, targets.positive)
     total = centre + size + confidence + no_object + classes
     return YOLOLoss(total, centre, size, confidence, no_object, classes, targets.dropped)

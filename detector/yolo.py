@@ -142,6 +142,8 @@ class YOLO(nn.Module):
         self.classes = classes
         self.boxes_per_cell = boxes_per_cell
         self.weights = weights or LossWeights()
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", None, persistent=False)  # (C,) of the loss of classes
         self.backbone = backbone
         in_channels: Any = getattr(backbone, "out_channels", None)
         if in_channels is None:
@@ -198,7 +200,9 @@ class YOLO(nn.Module):
 
     def grid_loss(self, outputs: Tensor, laid: GridTargets) -> YOLOLoss:
         """The loss of outputs, with the objects in the grid (:meth:`lay`)."""
-        return yolo_loss(split_outputs(outputs.float(), self.boxes_per_cell), laid, self.weights)
+        return yolo_loss(
+            split_outputs(outputs.float(), self.boxes_per_cell), laid, self.weights, self.class_weights
+        )
 
     def loss(self, images: Tensor, targets: Sequence[dict[str, Tensor]]) -> YOLOLoss:
         """The training loss of a batch.

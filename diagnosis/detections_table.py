@@ -23,22 +23,22 @@ __all__ = ["detections_table", "write_detections_table"]
 def detections_table(diagnoses: Sequence[Diagnosis]) -> pa.Table:
     """One row for each detection of each detector, in the order in which they were read.
 
-    =================  ==================================================================================
-    ``detector``       its name
-    ``image``          name of the image
-    ``class``          name of the class
+    ====================  ==================================================================================
+    ``detector``          its name
+    ``image``             name of the image
+    ``class``             name of the class
     ``score``
-    ``xmin`` … ``ymax``  the box as it was read, continuous pixels from 0
-    ``rank``           place among the detector's detections of that class, from 1
-    ``counted``        whether the breakdown counts it: it is among the top ones of its class
-    ``error_type``     name of one of :data:`~diagnosis.breakdown.ERROR_TYPES`, null in a crowd region
-    ``duplicate``      a localization error only because a higher-ranked detection matches the object
-    ``overlap``        IoU with the object that it is about; 0 where none overlaps
-    ``object``         row of that object in the ground truth, from 0; null where none overlaps
-    ``object_class``   its class
-    ``confused_with``  the class it was confused with; null unless similar or other
-    ``difficult``      whether that object is difficult or a crowd; null without object
-    =================  ==================================================================================
+    ``xmin`` … ``ymax``   the box as it was read, continuous pixels from 0
+    ``rank``              place among the detector's detections of that class, from 1
+    ``counted``           whether the breakdown counts it: it is among the top ones of its class
+    ``error_type``        name of one of :data:`~diagnosis.breakdown.ERROR_TYPES`, null in a crowd region
+    ``duplicate``         a localization error only because a higher-ranked detection matches the object
+    ``overlap``           IoU with the object that it is about; 0 where none overlaps
+    ``object``            row of that object in the ground truth, from 0; null where none overlaps
+    ``object_class``      its class
+    ``confused_with``     the class it was confused with; null unless similar or other
+    ``difficult``         whether that object is difficult or a crowd; null without object
+    ====================  ==================================================================================
 
     Where the ground truth is COCO's JSON also ``coco_image_id``, and ``coco_annotation_id`` of that object,
     null where none overlaps: whole numbers, or text if any is.

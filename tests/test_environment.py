@@ -14,7 +14,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-LOCK, REFERENCE = "requirements.lock", "requirements-reference.lock"
+LOCK, REFERENCE, DOCS = "requirements.lock", "requirements-reference.lock", "requirements-docs.lock"
 LOCKED_EXTRAS = ("train", "report", "cluster", "dev")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 SYSTEMS = {"linux": "Linux", "darwin": "Darwin"}
@@ -75,8 +75,12 @@ def test_environment_yml_equals_pyproject():
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize(
     ("file", "requirements"),
-    [(LOCK, list(declared(*LOCKED_EXTRAS))), (REFERENCE, list(declared("reference", base=False)))],
-    ids=[LOCK, REFERENCE],
+    [
+        (LOCK, list(declared(*LOCKED_EXTRAS))),
+        (REFERENCE, list(declared("reference", base=False))),
+        (DOCS, list(declared("docs", base=False))),
+    ],
+    ids=[LOCK, REFERENCE, DOCS],
 )
 def test_every_dependency_is_locked_within_its_range(file, requirements, python):
     for requirement in requirements:
@@ -84,14 +88,14 @@ def test_every_dependency_is_locked_within_its_range(file, requirements, python)
         assert requirement.specifier.contains(version), (requirement, version)
 
 
-@pytest.mark.parametrize("file", [LOCK, REFERENCE])
+@pytest.mark.parametrize("file", [LOCK, REFERENCE, DOCS])
 def test_every_entry_has_hashes(file):
     hashes = [pin[2] for entries in pins(file).values() for pin in entries]
     assert hashes
     assert all(some and all(re.fullmatch(r"sha256:[0-9a-f]{64}", one) for one in some) for some in hashes)
 
 
-@pytest.mark.parametrize("file", [LOCK, REFERENCE, "environment.yml"])
+@pytest.mark.parametrize("file", [LOCK, REFERENCE, DOCS, "environment.yml"])
 def test_no_address_and_no_local_path(file):
     lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
     address = re.compile(r"://|(?<!\w)-e\b|--(?:extra-)?index|--find-links|\s@\s|(?:^|[\s'\"])[./~]+/|\w:\\")
@@ -133,8 +137,8 @@ def test_packages_do_not_get_in_each_others_way():
     assert {name for name in {*pins(LOCK), *pins(REFERENCE)} if "opencv" in name} == {
         "opencv-python-headless"
     }
-    # The reference lock is installed on top, without dependencies: a package in both would be replaced.
-    assert not set(pins(LOCK)) & set(pins(REFERENCE))
+    # The others are installed on top, without dependencies: a package in both would be replaced.
+    assert not set(pins(LOCK)) & set(pins(REFERENCE) | pins(DOCS))
     # The base stays light.
     heavy = {canonicalize_name(requirement.name) for requirement in declared("train", base=False)}
     assert not heavy & {canonicalize_name(requirement.name) for requirement in declared()}

@@ -129,7 +129,9 @@ class Checkpoints(Callback):
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Restore the handlers of the signals."""
         for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+            # Else Lightning has restored those before its own.
+            if number == self._signal or signal.getsignal(number) == self._receive:
+                signal.signal(number, handler)
         self._handlers = {}
 
     def on_exception(

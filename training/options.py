@@ -67,6 +67,14 @@ def option(default: Any, text: str, rule: Rule | None = None) -> Any:
     return field(default=default, metadata=described(text, rule))
 
 
+FURTHER_LOGGERS = ("wandb", "mlflow")
+LOGGER = described(
+    "Where the run is logged besides CSV and TensorBoard: wandb (Weights & Biases), mlflow.",
+    Rule(f"some of {', '.join(FURTHER_LOGGERS)}", lambda names: set(names) <= set(FURTHER_LOGGERS)),
+)
+"""The metadata of the option ``logger`` of every training command."""
+
+
 def option_of(name: str) -> str:
     """The option of a field or of a key of the YAML file.
 

@@ -210,5 +210,14 @@ def make_parser(task: Task) -> Parser:
     section.add_argument(
         "--evaluate", default=None, metavar="CHECKPOINT", type=word("evaluate"), help=evaluate
     )
+    section.add_argument(
+        "--verify",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="{true,false}",
+        type=OptionType("--verify", bool),
+        help="Do not train: read all data, decode all images, and print what is wrong or odd.",
+    )
     section.add_argument("--name", type=word("name"), default=None, help=task.naming)
     return parser

@@ -19,6 +19,7 @@ import torch
 
 from data.formats.files import write_text
 from training.checkpoint import load_state, load_trained, read_checkpoint
+from training.curves import draw_curves
 from training.options import check_batch_size
 from training.provenance import provenance
 from training.run_state import RunFolder, RunState, interrupted_state, locked, make_folder
@@ -129,6 +130,7 @@ def _train(
         validate_every,
         resume_step=state.steps,
         steps_per_epoch=steps_per_epoch,
+        loggers=options.evaluation.logger,
     )
     check_batch_size(
         optimization.batch_size,
@@ -151,6 +153,7 @@ def _train(
         trainer.fit(module, datamodule=Loaders(task, options, data), ckpt_path=resume, weights_only=True)
     if not trainer.is_global_zero:
         return None
+    draw_curves(out / "logs" / "csv" / "metrics.csv", out / "curves.png")
     if not options.evaluation.score:
         print(f"the test images are not scored (--score false); --evaluate {out} does it", flush=True)
         return None

@@ -94,6 +94,11 @@ class Task(ABC):
     def read(self, options: Any) -> Any:
         """The data of a run; InputError for anything wrong with them."""
 
+    def verify(self, options: Any) -> None:
+        """Read all data, print what is odd; InputError where a run would end by it."""
+        counts = self.counts(self.read(options))
+        print(f"no fault found in {', '.join(f'{count} {name} images' for name, count in counts.items())}")
+
     @abstractmethod
     def describe(self, options: Any, data: Any) -> dict[str, Any]:
         """The hyperparameters of a run but for its model options, which are stored with them."""

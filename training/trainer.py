@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import importlib.util
 import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from data.formats.files import read_text
+from data.formats.files import read_text, write_text
 from data.records import InputError
 from training.callbacks import Checkpoints, FailedError, LogProgress, ProgressBar
 from training.checkpoint import CheckpointFiles
@@ -164,6 +165,53 @@ def tensorboard_log(folder: RunFolder, resume_step: int) -> TensorBoardLogger:
     )
 
 
+def wandb_log(folder: RunFolder, resume_step: int) -> Logger:
+    """The log on Weights & Biases; WANDB_MODE=offline keeps it in the folder of the run."""
+    from lightning.pytorch.loggers import WandbLogger
+
+    name = folder.path.resolve().name
+    key = hashlib.sha256(str(folder.path.resolve()).encode()).hexdigest()[:16]  # a resumed run is the same
+    return WandbLogger(
+        name, save_dir=str(folder.path / "logs"), id=key, project="spatial-dependency", resume="allow"
+    )
+
+
+def mlflow_log(folder: RunFolder, resume_step: int) -> Logger:
+    """The log as MLflow reads it, in the folder of the run unless MLFLOW_TRACKING_URI says otherwise."""
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    file = folder.path / "logs" / "mlflow_run_id"
+    known = read_text(file, "the id of the run").strip() if resume_step and file.is_file() else None
+    logger = MLFlowLogger(
+        "spatial-dependency",
+        run_name=folder.path.resolve().name,
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI"),
+        save_dir=str(folder.path / "logs" / "mlflow"),
+        run_id=known,
+    )
+    if is_global_zero():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, f"{logger.run_id}\n")
+    return logger
+
+
+FURTHER_LOGGERS: dict[str, Callable[[RunFolder, int], Logger]] = {"wandb": wandb_log, "mlflow": mlflow_log}
+"""Those of ``--logger``, which need packages of their own."""
+
+
+def further_logger(name: str, folder: RunFolder, resume_step: int) -> Logger:
+    """A logger of :data:`FURTHER_LOGGERS`; InputError where its package is missing or it cannot begin."""
+    try:
+        return FURTHER_LOGGERS[name](folder, resume_step)
+    except ImportError:
+        raise InputError("--logger", f"no package {name}", f"it installed: pip install {name}") from None
+    except InputError:
+        raise
+    except Exception as error:  # of a service: no connection, no account
+        found = f"{name}, which cannot begin ({' '.join(str(error).split())[:200]})"
+        raise InputError("--logger", found, "an account and a connection, or to work offline") from error
+
+
 LOGGERS: tuple[Callable[[RunFolder, int], Logger], ...] = (csv_log, tensorboard_log)
 """Where a run logs to: each from its folder and the step that it is resumed after (0: it is new)."""
 
@@ -177,6 +225,7 @@ def make_trainer(
     *,
     resume_step: int = 0,
     steps_per_epoch: int = 0,
+    loggers: Sequence[str] = (),
 ) -> L.Trainer:
     """Lightning's trainer for a run, new or resumed after `resume_step` steps.
 
@@ -197,6 +246,8 @@ def make_trainer(
         Steps that are done.
     steps_per_epoch
         Needed where each step accumulates the gradients of several batches.
+    loggers
+        Names of :data:`FURTHER_LOGGERS`.
 
     Raises
     ------
@@ -232,7 +283,10 @@ def make_trainer(
                 ProgressBar() if bar else LogProgress(),
                 Checkpoints(folder, monitor, optimization.max_steps, optimization.checkpoint_every),
             ],
-            logger=[make(folder, resume_step) for make in LOGGERS],
+            logger=[
+                *(make(folder, resume_step) for make in LOGGERS),
+                *(further_logger(name, folder, resume_step) for name in loggers),
+            ],
             plugins=[CheckpointFiles()],
             log_every_n_steps=1,
             enable_progress_bar=bar,

@@ -22,7 +22,7 @@ from diagnosis.figures.style import SMALL_POINTS, styled, text_colour_on, wrap, 
 from diagnosis.photographs import read_picture
 from diagnosis.record import Diagnosis
 
-__all__ = ["MISSED", "gallery"]
+__all__ = ["MISSED", "draw_example", "gallery"]
 
 MISSED = "missed"
 COLUMNS, CELL_INCHES = 4, 2.1
@@ -91,7 +91,7 @@ def gallery(diagnosis: Diagnosis, kind: str = MISSED, n: int = 12) -> Figure:
     for axes in charts:
         axes.set_axis_off()
     for axes, row in zip(charts, shown, strict=False):
-        _draw_example(axes, diagnosis, kind, row)
+        draw_example(axes, diagnosis, kind, row)
     return figure
 
 
@@ -105,7 +105,8 @@ def _photograph(diagnosis: Diagnosis, image: int) -> bool:
     return bool(diagnosis.truth.files) and Path(diagnosis.truth.files[image]).is_file()
 
 
-def _draw_example(axes: Axes, diagnosis: Diagnosis, kind: str, row: int) -> None:
+def draw_example(axes: Axes, diagnosis: Diagnosis, kind: str, row: int) -> None:
+    """The part of the photograph around a detection of this kind, or a missed object; `row` is its row."""
     truth, found = diagnosis.truth, diagnosis.detections
     (image,) = _images(diagnosis, kind, [row])
     objects = [row] if kind == MISSED else [int(diagnosis.referenced_objects.object_rows[row])]

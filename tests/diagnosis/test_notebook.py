@@ -47,8 +47,8 @@ def test_a_diagnosis_shows_verdict_bar_and_classes(pair):
 
 def test_a_comparison_shows_a_bar_and_a_row_for_each_detector(comparison, pair):
     assert [*map(repr, pair), repr(comparison)] == [
-        "<Diagnosis of baseline: 323 detections, 200 objects>",
-        "<Diagnosis of shuffled: 577 detections, 200 objects>",
+        "<Diagnosis of baseline: 323 detections, 207 objects>",
+        "<Diagnosis of shuffled: 577 detections, 207 objects>",
         "<Comparison of baseline, shuffled: 20 resamples>",
     ]
     html = comparison._repr_html_()

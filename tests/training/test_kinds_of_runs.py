@@ -322,6 +322,45 @@ def test_kind_14_test_images_are_looked_at_before_training(small, scenes, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+@detection
+def test_kind_14_verify_names_all_that_is_wrong_or_odd(small, scenes, tmp_path):
+    root = tmp_path / "devkit"
+    shutil.copytree(scenes, root)
+    words = ("--root", root, "--verify", "--out", tmp_path / "out")
+    result = small(*words)
+    assert (result.code, result.err) == (0, "")
+    assert re.search(
+        r"12 training images, 4 validation images, 6 test images, \d+ boxes: 0 errors", result.out
+    )
+    photographs = sorted((root / "VOCshapes" / "JPEGImages").glob("train*.jpg"))
+    tests = sorted((root / "VOCshapes" / "JPEGImages").glob("val*.jpg"))
+    shutil.copy(photographs[0], tests[0])  # a leak
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(photographs[1]).save(photographs[1], exif=exif)
+    result = small(*words)
+    assert result.code == 0
+    for part in (
+        f"{tests[0]} (test): the same file as {photographs[0]}",
+        f"{photographs[1]} (",
+        "turned by EXIF, like 1 in all",
+        "0 errors, 2 remarks",
+    ):
+        assert part in result.out, result.out
+    photographs[2].write_bytes(photographs[2].read_bytes()[:400])  # its header is whole
+    photographs[3].write_text("no image")
+    result = small(*words)
+    assert result.is_refused(photographs[2], "cannot be decoded")
+    assert f"error: {photographs[3]}: found" in result.out
+    assert "2 errors" in result.out
+    assert not (tmp_path / "out").exists()
+
+
+@classifier
+def test_kind_14_verify_of_a_classifier(small):
+    assert small("--verify").out == "no fault found in 24 train images, 8 validation images\n"
+
+
 def test_kind_14_scoring_says_how_far_it_is(capsys, monkeypatch):
     batches = [{"images": torch.zeros(4, 1)}] * 3
     assert list(shown(batches, 12, every=0)) == batches

@@ -11,6 +11,7 @@ from training.options import (
     AT_LEAST_1,
     FINITE,
     HELD_OUT,
+    LOGGER,
     NOT_NEGATIVE,
     POSITIVE,
     SEED,
@@ -218,6 +219,7 @@ class EvaluationOptions(OptionGroup):
 
     score: bool = option(True, "Whether the test images are scored at the end of the training.")
     validate_every: int = option(1, "Epochs from one validation to the next.", AT_LEAST_1)
+    logger: list[str] = field(default_factory=list, metadata=LOGGER)
     passes: int = option(
         10,
         "T: forward passes over the test set where something is shuffled, each with draws that training "

@@ -215,6 +215,24 @@ class DetectionTask(Task):
                 check_images(truth)
         return images
 
+    def verify(self, options: Options) -> None:
+        """Decode all images; print all that is wrong or odd, and raise InputError for the first error."""
+        from data.detection import verify_images
+
+        data = read_run_data(options.data, options.optimization.seed)
+        parts = {"training": data.train, "validation": data.validation, "test": data.test}
+        known = {name: truth for name, truth in parts.items() if truth is not None}
+        found = verify_images(known)
+        for line in [*(f"error: {error}" for error in found.errors[1:]), *found.remarks]:
+            print(line)
+        counts = ", ".join(f"{len(truth.images)} {name} images" for name, truth in known.items())
+        boxes = sum(len(truth) for truth in known.values())
+        print(
+            f"{counts}, {boxes} boxes: {len(found.errors)} errors, {len(found.remarks)} remarks", flush=True
+        )
+        if found.errors:
+            raise found.errors[0]
+
     def describe(self, options: Options, data: Images) -> dict[str, Any]:
         """Classes and input size."""
         return {"classes": list(data.test.truth.classes), "input_size": options.data.input_size}
@@ -267,10 +285,18 @@ class DetectionTask(Task):
         self, network: nn.Module, options: Options, data: Images, hyper: Mapping[str, Any]
     ) -> DetectorModule:
         """The detector with its loss, optimizer and validation."""
+        import torch
+
         from training.tasks.detection_module import DetectorModule
 
         assert data.train is not None
         validation = data.validation.truth if data.validation else None
+        if options.optimization.class_weights == "balanced":
+            truth = data.train.truth
+            labels = truth.labels[~truth.difficult & ~truth.crowd]
+            count = np.bincount(labels, minlength=len(truth.classes))
+            share = len(labels) / (np.count_nonzero(count) * np.maximum(count, 1))
+            network.class_weights = torch.from_numpy(share.astype(np.float32))  # type: ignore[assignment]
         return DetectorModule(
             network,
             options,

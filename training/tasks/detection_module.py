@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 from data.detection import Batch
 from data.formats import write_detections
 from data.formats.coco import write_coco_detections, write_coco_ground_truth
 from data.formats.files import write_text
-from data.records import Detections, GroundTruth
-from detector import seek_shuffles
+from data.records import Detections, GroundTruth, InputError
+from detector import list_layers, seek_shuffles
 from detector.grid import GridTargets, Prediction, decode, non_maximum_suppression, split_outputs
 from detector.intervene import needs_passes
 from detector.loss import YOLOLoss
@@ -26,6 +27,7 @@ from diagnosis import Diagnosis, diagnose, sentences, table, to_json
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.metric import ErrorBreakdown
+from training.draw import draw
 from training.module import TrainingModule
 from training.schedule import learning_rate
 from training.tasks.detection_options import EvaluationOptions, Options
@@ -36,6 +38,9 @@ __all__ = [
     "write_comparison", "write_report",
 ]  # fmt: skip
 
+PICTURES = "val/detections"
+LEAST_DRAWN = 0.1
+"""Score of a detection in the pictures of a validation."""
 LOSS_PARTS = ("centre", "size", "confidence", "background", "classes")
 
 Columns = list[tuple[int, dict[str, Tensor]]]
@@ -87,6 +92,64 @@ class DetectorModule(TrainingModule):
             self.errors = ErrorBreakdown(validation.classes, similar)
             self._objects = Objects(validation)
         self._not_finite: list[str] = []
+        self._frozen = self._parts_to_freeze()
+        self._thawed = False
+        if options.optimization.freeze_epochs is None:
+            for part in self._frozen:  # no gradient is computed for them
+                part.requires_grad_(False)
+
+    def _parts_to_freeze(self) -> list[Any]:
+        """The backbone's modules that keep their weights, each without parts of its own."""
+        chosen, backbone = self.options.optimization.freeze, self.model.backbone
+        leaves = [(name, module) for name, module in backbone.named_modules() if not any(module.children())]
+        if chosen == "0":
+            return []
+        if chosen != "all":
+            layers = list_layers(backbone, example=self.options.data.input_size)
+            if int(chosen) > len(layers):
+                expected = f"at most the {len(layers)} layers of the backbone, or 'all'"
+                raise InputError("--freeze", chosen, expected)
+            last = layers[int(chosen) - 1].name
+            end = max(number for number, (name, _) in enumerate(leaves) if f"{name}.".startswith(f"{last}."))
+            leaves = leaves[: end + 1]
+        return [module for _, module in leaves]
+
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        """Keep frozen batch norms as they are; end the freezing at its epoch."""
+        epochs = self.options.optimization.freeze_epochs
+        freezes = epochs is None or self.current_epoch < epochs
+        if freezes or not self._thawed:
+            for part in self._frozen:
+                part.train(not freezes)
+        self._thawed = not freezes
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Drop the gradients of what is frozen for some epochs; all processes have them, as they must."""
+        if not self._thawed:
+            for part in self._frozen:
+                for parameter in part.parameters():
+                    parameter.grad = None
+
+    def _log_pictures(self, images: Tensor, found: Sequence[dict[str, Tensor]]) -> None:
+        """Show the best detections in the first validation images, in the loggers that take pictures."""
+        drawn, names = [], self.hparams["classes"]
+        for image, one in zip(images, found, strict=True):
+            best = [row for row, score in enumerate(one["scores"][:10].tolist()) if score >= LEAST_DRAWN]
+            labels, boxes = one["labels"][best].cpu(), one["boxes"][best].cpu()
+            texts = [
+                f"{names[label]} {score:.2f}"
+                for label, score in zip(labels.tolist(), one["scores"][best].tolist(), strict=True)
+            ]
+            drawn.append(draw(image.movedim(0, -1).cpu().numpy(), boxes, labels, texts))
+        for logger in self.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_images(PICTURES, np.stack(drawn), self.global_step, dataformats="NHWC")
+            elif isinstance(logger, WandbLogger):
+                logger.log_image(PICTURES, drawn, self.global_step)
+            elif isinstance(logger, MLFlowLogger):
+                for number, picture in enumerate(drawn):
+                    file = f"detections/{self.global_step:08}-{number}.png"
+                    logger.experiment.log_image(logger.run_id, picture, file)
 
     def outputs(self, batch: Any) -> Tensor:
         """Raw outputs of the grid for a batch, ``(N, B·5 + C, S, S)``."""
@@ -136,6 +199,8 @@ class DetectorModule(TrainingModule):
             found = self.model.suppress(
                 outputs, size, chosen.score_threshold, chosen.iou_threshold, chosen.max_detections
             )
+        if batch_index == 0 and chosen.pictures and self.trainer.is_global_zero:
+            self._log_pictures(batch["images"][: chosen.pictures], found[: chosen.pictures])
         sizes, indices = self.validation.sizes.tolist(), batch["index"].tolist()
         self.errors.update(
             [

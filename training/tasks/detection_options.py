@@ -11,6 +11,7 @@ from training.options import (
     AT_LEAST_1,
     FINITE,
     HELD_OUT,
+    LOGGER,
     NOT_NEGATIVE,
     POSITIVE,
     PROBABILITY,
@@ -221,6 +222,19 @@ class OptimizationOptions(StepOptions):
         0.0005, "Weight decay of convolutions; biases and batch norms have none.", FINITE
     )
     clip_gradient: float = option(0.0, "Largest norm of the gradient; 0: not limited.", FINITE)
+    freeze: str = option(
+        "0",
+        "Layers of the backbone that keep their weights, counted from the input as for --shuffle, or 'all'.",
+        Rule("'all' or a number of layers", lambda layers: layers == "all" or layers.isdigit()),
+    )
+    freeze_epochs: int | None = option(
+        None, "Epochs for which they keep them. Default: all epochs.", AT_LEAST_1
+    )
+    class_weights: Literal["none", "balanced"] = option(
+        "none",
+        "'balanced': the loss of an object's class is weighted by one over the number of its class's "
+        "training objects, with a mean of 1 over the objects.",
+    )
     seed: int = option(0, "Seed of weights, order, augmentation and shuffles.", SEED)
 
 
@@ -230,6 +244,7 @@ class EvaluationOptions(OptionGroup):
 
     score: bool = option(True, "Whether the test images are scored at the end of the training.")
     validate_every: int = option(1, "Epochs from one validation to the next.", AT_LEAST_1)
+    logger: list[str] = field(default_factory=list, metadata=LOGGER)
     score_threshold: float = option(0.01, "Detections that score less are left out.", PROBABILITY)
     iou_threshold: float = option(
         0.5,
@@ -242,6 +257,9 @@ class EvaluationOptions(OptionGroup):
         "Forward passes over the test set where something is shuffled, each with draws that training never "
         "saw.",
         AT_LEAST_1,
+    )
+    pictures: int = option(
+        4, "Validation images that TensorBoard (W&B, MLflow) shows with detections; 0: none.", NOT_NEGATIVE
     )
     sheet: int = option(11, "Images on the qualitative sheet; 0: no sheet.", NOT_NEGATIVE)
 

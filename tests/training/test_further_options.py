@@ -1,0 +1,115 @@
+"""Freezing, class weights, loggers, curves and pictures of a run."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from detector.grid import GridTargets, Prediction
+from detector.loss import yolo_loss
+from training.curves import draw_curves
+from training.tasks.detection import DETECTION
+from training.tasks.detection_options import Options
+
+
+@pytest.fixture
+def detection(small_runs):
+    return small_runs["detection"]
+
+
+@pytest.mark.parametrize(
+    ("words", "frozen", "trained"),
+    [
+        (("--freeze", 3), ["conv1", "bn1", "layer1", "layer2.0"], ["layer2.1", "layer4"]),
+        (("--freeze", "all"), ["conv1", "bn1", "layer1", "layer4"], []),
+        (("--freeze", "all", "--freeze-epochs", 1), [], ["conv1", "bn1", "layer1", "layer4"]),
+    ],
+)
+def test_frozen_layers_keep_weights_and_statistics(words, frozen, trained, detection, tmp_path, at_step):
+    """For so many epochs; then they learn."""
+    seen = {}
+    at_step(0, lambda module: seen.update(start=copy_of(module)))
+    at_step(4, lambda module: seen.update(epoch=copy_of(module)))  # the first of the second epoch
+    common = ("--validation", 0, "--score", "false", "--epochs", 2)
+    result = detection("--out", tmp_path / "run", *words, *common)
+    assert result.code == 0, result.err
+    end = detection.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["state_dict"]
+    end = {name.removeprefix("model."): value for name, value in end.items()}
+
+    def moved(now: dict[str, torch.Tensor], part: str) -> set[bool]:
+        names = [name for name in now if name.startswith(f"backbone.{part}") and now[name].ndim]
+        return {not torch.equal(now[name], seen["start"][name]) for name in names}
+
+    assert all(moved(end, part) == {False} for part in frozen)
+    assert all(moved(end, part) == {True} for part in trained)
+    if "--freeze-epochs" in words:
+        assert moved(seen["epoch"], "") == {False}
+    assert not torch.equal(end["head.output.weight"], seen["start"]["head.output.weight"])
+
+
+def copy_of(module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module.model.state_dict().items()}
+
+
+def test_freezing_more_layers_than_there_are(detection, tmp_path):
+    assert detection("--out", tmp_path / "run", "--freeze", 9).is_refused("--freeze", "at most the 8 layers")
+    assert detection("--out", tmp_path / "run", "--freeze", "some").is_refused("--freeze", "'all'")
+
+
+def test_class_weights_are_those_of_the_objects(detection, scenes):
+    options = Options.from_flat(
+        {"root": str(scenes), "train": ["shapes:train"], "test": ["shapes:val"], "input_size": 64}
+        | {"arch": "resnet18", "width": 0.25, "class_weights": "balanced", "validation": 0.0, "batch_size": 4}
+    )
+    data = DETECTION.read(options)
+    hyper = {"model": {}, **DETECTION.describe(options, data)}
+    network = DETECTION.build(options.model, hyper)
+    DETECTION.module(network, options, data, hyper)
+    truth = data.train.truth
+    labels = truth.labels[~truth.difficult]
+    weights = network.class_weights[labels].numpy()
+    assert weights.mean() == pytest.approx(1)
+    sums = np.bincount(labels, weights)
+    np.testing.assert_allclose(sums[sums > 0], sums.max(), rtol=1e-5)  # each class weighs the same
+    assert "class_weights" not in network.state_dict()
+
+
+def test_a_class_weight_is_a_factor_of_that_classs_part_alone():
+    prediction = Prediction(*torch.rand(2, 1, 1, 1, 1, 2), torch.rand(1, 1, 1, 1), torch.rand(1, 1, 1, 3))
+    one = torch.ones(1, 1, 1, dtype=torch.bool)
+    targets = GridTargets(one, ~one, torch.rand(1, 1, 1, 4), torch.full((1, 1, 1), 2), torch.tensor(0))
+    plain, weighted = (yolo_loss(prediction, targets, None, w) for w in (None, torch.tensor([9.0, 9.0, 4.0])))
+    assert weighted.classes == 4 * plain.classes
+    rest = [part for part in plain._fields if part not in ("classes", "total")]
+    assert all(torch.equal(getattr(plain, part), getattr(weighted, part)) for part in rest)
+
+
+def test_a_run_has_curves_and_pictures(small):
+    out = small.whole[0]
+    assert Image.open(out / "curves.png").size[0] > 1000
+    if small.name == "detection":
+        events = EventAccumulator(str(out / "logs" / "tensorboard"), {"images": 0})
+        events.Reload()
+        found = events.Images("val/detections")
+        assert [event.step for event in found] == [3, 6]
+        assert found[0].height >= 64
+
+
+def test_curves_of_an_odd_log(tmp_path):
+    """One step, no validation, a value that is not finite."""
+    log = tmp_path / "metrics.csv"
+    log.write_text("epoch,loss,step,val/map\n0,1.5,0,\n0,nan,1,\n")
+    draw_curves(log, tmp_path / "curves.png")
+    assert Image.open(tmp_path / "curves.png").format == "PNG"
+
+
+def test_further_loggers(detection, tmp_path):
+    """A package that is missing is named."""
+    for name in ("wandb", "mlflow"):
+        try:
+            __import__(name)
+        except ImportError:
+            result = detection("--out", tmp_path / "run", "--logger", name)
+            assert result.is_refused("--logger", f"no package {name}", f"pip install {name}")
+    assert detection("--out", tmp_path / "run", "--logger", "comet").is_refused("--logger", "wandb, mlflow")

@@ -1,0 +1,43 @@
+"""The curves of a training, drawn from its log."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import defaultdict
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from data.formats.files import replacing
+
+__all__ = ["draw_curves"]
+
+PANELS = {"loss": "loss", "val/": "validation", "learning_rate": "learning rate"}
+"""Of each panel, how the names in the log begin, and its title."""
+MOST_POINTS = 2000
+
+
+def draw_curves(log: Path, picture: Path) -> None:
+    """Draw the losses, the validation scores and the learning rate of ``metrics.csv``, step by step."""
+    values: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    with log.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            for name, text in row.items():
+                if text and name not in ("step", "epoch") and math.isfinite(number := float(text)):
+                    values[name].append((int(row["step"]) + 1, number))
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (beginning, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+        for name in sorted(values):
+            if name.startswith(beginning):
+                points = values[name][:: 1 + len(values[name]) // MOST_POINTS]
+                label = name.removeprefix(beginning).strip("/") or name
+                axes.plot(*zip(*points, strict=True), label=label, marker="." if len(points) < 30 else None)
+        axes.set_title(title)
+        axes.set_xlabel("step")
+        if len(axes.lines) > 1:
+            axes.legend(fontsize=7)
+    with replacing(picture) as part:
+        figure.savefig(part, format="png", dpi=110)
