@@ -10,7 +10,8 @@ that passes, with a synchronisation at each mark. *matmul* and *memory* are the 
 flop_counter) and bytes (inputs and outputs of each operation of the eager step, views left out) of forward,
 loss and backward over their time, as shares of the rates that the same run measures with a large matrix
 product and a large copy. *detect* is decoding and non-maximum suppression in the worst case, every box of
-every cell above the threshold; it is no part of a step.
+every cell above the threshold; it is no part of a step. *bare* is what a loop of the network, its
+loss and its optimizer on a batch in memory would take, as a share of the step.
 """
 
 from __future__ import annotations
@@ -205,6 +206,11 @@ class Row:
         return sum(self.seconds.values())
 
     @property
+    def bare(self) -> float:
+        """Seconds of a loop over one batch that is there: no input, no Lightning, no logs."""
+        return self.computed + self.seconds["transfer"] + self.seconds["optimizer"]
+
+    @property
     def computed(self) -> float:
         """Seconds of forward, loss and backward."""
         return sum(self.seconds[name] for name in COMPUTED)
@@ -329,13 +335,14 @@ def peak_memory(device: torch.device) -> float:
 
 def table(found: Sequence[Row], matmul: float, memory: float) -> str:
     """Milliseconds of each stage in a step, and what they come to."""
-    columns = ("ms of", "batch", *STAGES, "step", "images/s", "matmul", "memory", "GiB", "detect")
+    columns = ("ms of", "batch", *STAGES, "step", "images/s", "bare", "matmul", "memory", "GiB", "detect")
     lines = [f"| {' | '.join(columns)} |", "|---|" + "--:|" * (len(columns) - 1)]
     for row in found:
         values = [f"{1e3 * row.seconds[name]:.1f}" if row.seconds[name] >= 5e-5 else "" for name in STAGES]
         lines.append(
             f"| {row.name} | {row.batch} | {' | '.join(values)} | {1e3 * row.whole:.0f} "
-            f"| {row.batch / row.whole:.1f} | {row.flops / row.computed / matmul:.0%} "
+            f"| {row.batch / row.whole:.1f} | {row.bare / row.whole:.1%} "
+            f"| {row.flops / row.computed / matmul:.0%} "
             f"| {row.bytes / row.computed / memory:.0%} | {row.memory:.1f} "
             f"| {f'{1e3 * row.detect:.1f}' if row.detect else ''} |"
         )
@@ -391,6 +398,7 @@ def main() -> int:
     )
     print(head, flush=True)
     found: list[Row] = []
+    chosen.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         truth = read_voc(chosen.root, chosen.split) if chosen.root else synthetic(Path(folder), 64)
         for row in rows(chosen):
@@ -398,10 +406,11 @@ def main() -> int:
                 measure(row, truth, chosen.steps, Clock(device, chosen.threads))
                 found.append(row)
                 print(f"{row.name}: {row.batch / row.whole:.1f} images/s", flush=True)
-    text = table(found, matmul, memory)
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "train.md").write_text(f"{head}\n\n{text}\n", encoding="utf-8")
-    draw(found, chosen.out / "train.png")
+                text = table(found, matmul, memory)  # at each row: all of them take a while
+                (chosen.out / "train.md").write_text(f"{head}\n\n{text}\n", encoding="utf-8")
+                draw(found, chosen.out / "train.png")
+    if not found:
+        parser.error(f"--rows: no row begins with {' or '.join(chosen.rows)}")
     print(f"\n{text}\n\n{chosen.out / 'train.md'}, {chosen.out / 'train.png'}")
     missed = 0
     for row in found:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from detector.intervene import (
         Change,
+        fix_draws,
         list_changes,
         modify_layers,
         remove_shuffles,
@@ -84,6 +85,7 @@ __all__ = [
     "channel_shuffle",
     "compare",
     "evaluate",
+    "fix_draws",
     "joint_shuffle",
     "list_changes",
     "list_layers",

@@ -15,7 +15,7 @@ import hashlib
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -53,6 +53,7 @@ from detector.tables import METHODS, Method, ShuffleMethod
 __all__ = [
     "Change",
     "check_unwrapped",
+    "fix_draws",
     "fully_connected",
     "list_changes",
     "modify_layers",
@@ -80,7 +81,9 @@ def shuffles(network: nn.Module) -> Iterator[Shuffle]:
 
 def needs_passes(network: nn.Module) -> bool:
     """Whether two evaluations of the network differ, because something in it shuffles then."""
-    return any(shuffle.in_evaluation and shuffle.draws for shuffle in shuffles(network))
+    return any(
+        shuffle.in_evaluation and shuffle.draws and not shuffle.is_fixed for shuffle in shuffles(network)
+    )
 
 
 def seek_shuffles(network: nn.Module, seed: int, step: int) -> None:
@@ -94,6 +97,67 @@ def seek_shuffles(network: nn.Module, seed: int, step: int) -> None:
     """
     for shuffle in shuffles(network):
         shuffle.seek(seed, step)
+
+
+def fix_draws(network: nn.Module, seed: int = 0, *, example: Example | None = None) -> ExitStack:
+    """Let a network's shuffles make one draw in every pass, so that it can be exported, in place.
+
+    The permutations become constants, which torch.export, ONNX and TorchScript's trace keep: the file always
+    computes this one draw, that of ``seek_shuffles(network.eval(), seed, 0)``. For T passes export T seeds.
+    They hold for images of one size, in batches of any size. The state dict is the same.
+
+    Parameters
+    ----------
+    network
+        One that contains shuffles, not compiled.
+    seed
+        Of the draw.
+    example
+        Images, or their size: as of :func:`modify_layers`.
+
+    Returns
+    -------
+    contextlib.ExitStack
+        Its ``close()``, or the end of its ``with`` block, lets the shuffles draw again, from where they were.
+
+    Raises
+    ------
+    ValueError
+        No shuffles; shuffles with a draw for each image; a network that cannot be run with the `example`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from detector import modify_layers, vgg16
+    >>> network = modify_layers(vgg16(10, width=0.1), "spatial", last=4).eval()
+    >>> with fix_draws(network, seed=1):
+    ...     program = torch.export.export(network, (torch.zeros(2, 3, 32, 32),))
+    """
+    check_unwrapped(network)
+    found = list(shuffles(network))
+    if not found:
+        raise ValueError(
+            f"network: found {type(network).__name__} without a shuffle; expected one that "
+            "modify_layers has changed"
+        )
+    sizes: dict[nn.Module, Any] = {}
+    for module, shape in record(network, example).shapes.items():
+        if isinstance(module, ChannelsLastShuffle):
+            sizes[module.shuffle] = module.map_size(shape)
+        elif isinstance(module, Shuffle):
+            sizes.setdefault(module, shape[1:])
+    device = next((value.device for value in network.parameters()), None)
+    with ExitStack() as undo:
+        for shuffle in found:
+            if shuffle.is_fixed:
+                raise ValueError(
+                    "network: found draws that are fixed already; expected close() of these first"
+                )
+            if size := sizes.get(shuffle):  # or it is not run
+                shuffle.fix(seed, size)
+                undo.callback(shuffle.unfix)
+                shuffle.to(device)
+        return undo.pop_all()
 
 
 def set_shuffling(network: Network, *, train: bool | None = None, eval: bool | None = None) -> Network:

@@ -352,7 +352,7 @@ class Profile:
         """
         variants = dict.fromkeys((row.method, row.patch) for row in self.rows if row.layer != BASELINE)
         cells = [self._cells(row) for row in self.rows if row.measure == self.measures[0]]
-        tables = {"Scores": import_module("pandas").DataFrame(cells)}
+        tables = {"Scores": import_module("pandas").DataFrame(cells).set_index("layer")}
         for measure in self.main_measures:
             parts = self.parts(measure)
             kind = "layer" if measure == "cka" else "class"
@@ -369,7 +369,7 @@ class Profile:
         return text
 
     def _plot_on(self, measure: str, ax: Any) -> None:
-        self.plot(measure, ax=ax)
+        self.plot(measure, ax=ax).legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
     def _table_of_parts(self, parts: Mapping[str, str], method: ProfileMethod, patch: int | None) -> Any:
         """A line for each class or layer, a column for each shuffled layer."""

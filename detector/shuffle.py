@@ -504,6 +504,30 @@ class Shuffle(nn.Module):
         rows = [[stream_of(seed, number), number, 0, seed] for number in own]
         self.state = torch.tensor(rows, device="cpu")  # also under another default device
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether :func:`detector.fix_draws` has fixed its draw."""
+        return "order" in self._buffers
+
+    def fix(self, seed: int, size: tuple[int, int, int]) -> None:
+        """Make all passes those of one draw, that of (seed, 0) in evaluation, for maps of one size (C, H, W).
+
+        ValueError where each image of a batch has its own draw.
+        """
+        if self.per_image and self.draws:
+            raise ValueError(
+                f"{type(self).__name__}: found per_image=True, a draw for each image of any batch; expected "
+                "shuffles whose draw is shared by all images"
+            )
+        index = torch.arange(math.prod(size), device="cpu").view(1, *size)
+        stream = torch.tensor(stream_of(seed, 0, *self.key, EVALUATION_KEY), device="cpu")
+        order = self.permute(index, stream) if self.draws else index
+        self.register_buffer("order", order[0].contiguous(), persistent=False)
+
+    def unfix(self) -> None:
+        """Draw again, from where the draws were."""
+        del self.order
+
     def seek(self, seed: int, step: int) -> None:
         """Make the next draws those of (seed, step): in training mode for both modes, else for evaluation."""
         streams = [stream_of(seed, step, *self.key, EVALUATION_KEY), stream_of(seed, step, *self.key)]
@@ -540,6 +564,8 @@ class Shuffle(nn.Module):
             return leaf  # type: ignore[no-any-return]
         if not self.active:
             return x
+        if self.is_fixed:
+            return self._permute_as_fixed(x)
         row = _TRAINING if self.training else _EVALUATION
         if torch.compiler.is_compiling():
             stream = _next_draw(self.state, row, _ticket())
@@ -549,6 +575,19 @@ class Shuffle(nn.Module):
                 ticket = int(_ticket()) if self.training or torch.is_grad_enabled() else None
                 stream = torch.tensor(_take_draw(self.state, row, ticket), device="cpu")
         return self.permute(x, stream + _process_offset())
+
+    def _permute_as_fixed(self, x: Tensor) -> Tensor:
+        order = self._buffers["order"]
+        assert order is not None
+        if x.shape[1:] != order.shape:
+            expected, found = ("x".join(map(str, size)) for size in (order.shape, x.shape[1:]))
+            raise ValueError(
+                f"found a map of {found}; expected {expected}, for which fix_draws has fixed the draw: call "
+                "it with example= of this size"
+            )
+        if not self.draws:
+            return self.permute(x, torch.zeros((), dtype=torch.int64))
+        return x.flatten(1).index_select(1, order.flatten()).view(x.shape)
 
     def _check(self, x: Tensor) -> None:
         """Raise RuntimeError where draws would not be new; warn of a map in which nothing can move."""
@@ -668,7 +707,7 @@ class SpatialMean(Shuffle):
 
     def permute(self, x: Tensor, stream: Tensor) -> Tensor:
         """The means of ``(N, C, H, W)``, in its memory format."""
-        return torch.empty_like(x).copy_(x.mean((2, 3), keepdim=True))
+        return torch.zeros_like(x) + x.mean((2, 3), keepdim=True)
 
 
 SHUFFLES: dict[str, type[Shuffle]] = {
@@ -737,8 +776,18 @@ class ChannelsLastShuffle(nn.Module):
         # Both have the memory layout of a channels-last map.
         if x.dim() == 4:
             return self.shuffle(x.movedim(-1, 1)).movedim(1, -1)  # type: ignore[no-any-return]
+        channels, height, width = self.map_size(x.shape)
+        before, end = self.layout.before, x.shape[1] - self.layout.after
+        tokens = x[:, before:end].reshape(-1, height, width, channels).movedim(-1, 1)
+        shuffled = self.shuffle(tokens).movedim(1, -1).flatten(1, 2)
+        return torch.cat([x[:, :before], shuffled, x[:, end:]], 1)
+
+    def map_size(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """Channels, height and width of the map in a tensor of this shape."""
+        if len(shape) == 4:
+            return shape[3], shape[1], shape[2]
         before, after, height, width = self.layout
-        n, count, channels = x.shape
+        _, count, channels = shape
         if count != before + height * width + after:  # images of another size
             height = width = math.isqrt(max(count - before - after, 0))
             if count != before + height * width + after:
@@ -746,6 +795,4 @@ class ChannelsLastShuffle(nn.Module):
                     f"found {count} tokens; expected {before + after} and a square map, or one of "
                     f"{self.layout.height}x{self.layout.width}"
                 )
-        tokens = x[:, before : count - after].reshape(n, height, width, channels).movedim(-1, 1)
-        shuffled = self.shuffle(tokens).movedim(1, -1).flatten(1, 2)
-        return torch.cat([x[:, :before], shuffled, x[:, count - after :]], 1)
+        return channels, height, width

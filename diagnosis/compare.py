@@ -391,7 +391,7 @@ def compare(
 
     A group's number is the mean over its runs. In each replicate the images are drawn once, for all runs,
     and of the group's S runs S − 1 with replacement (:func:`diagnosis.resampling.draw_runs`): its interval
-    holds both the chance of the images and that of the seeds.
+    includes image-to-image and seed-to-seed variation.
 
     Parameters
     ----------

@@ -155,7 +155,7 @@ def resample(
         weights = resamples(images, chunk, seed)
         return [statistic(weights) for statistic in statistics]
 
-    # NumPy lets other threads run while it computes. Chunks know nothing of each other, so the number of
+    # NumPy lets other threads run while it computes. Chunks do not depend on each other, so the number of
     # threads changes no number.
     pool = ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS))
     try:

@@ -101,7 +101,7 @@ def test_the_python_of_a_page_runs(page, folder, tmp_path, monkeypatch, capsys):
         exec(compile(snippet, name, "exec"), names)
     if name == "docs/intervene.md":
         said = capsys.readouterr().out
-        assert len(snippets) == 5
+        assert len(snippets) == 7
         assert "shuffled in the test" in said
         assert "1  3x16x16    spatial     0.2500" in said  # stripes are gone without their order, only there
         assert (tmp_path / "profile.png").stat().st_size > 1000

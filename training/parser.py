@@ -37,10 +37,10 @@ OTHER_NAMES = {
     "--opt": "--optimizer", "--wd": "--weight-decay", "--warmup": "--warmup-epochs", "--output": "--out",
     "--output-dir": "--out", "--save-dir": "--out", "--project": "--out", "--device": "--accelerator",
     "--gpus": "--devices", "--num-workers": "--workers", "--num-epochs": "--epochs", "--amp": "--precision",
-    "--conf": "--score-threshold", "--iou": "--iou-threshold", "--clip": "--clip-gradient",
+    "--conf": "--score-threshold --score", "--iou": "--iou-threshold --nms", "--clip": "--clip-gradient",
     "--grad-clip": "--clip-gradient", "--no-test": "--score",
 }  # fmt: skip
-"""What other programs call our options."""
+"""What other programs call our options; of several, the one that the command has is meant."""
 
 
 class OptionType:
@@ -94,8 +94,7 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         """The error for an unknown option or key."""
         known = [text for action in self._actions for text in action.option_strings]
         option = option_of(name.removeprefix("--"))
-        meant = OTHER_NAMES.get(option)
-        if meant in known:
+        for meant in (name for name in OTHER_NAMES.get(option, "").split() if name in known):
             return InputError(name, "no such option", f"one of those in --help; here it is {meant}")
         near = hint(option, known, cutoff=0.5)
         return InputError(name, "no such option", f"one of those in --help{near}")

@@ -153,7 +153,8 @@ def _train(
         trainer.fit(module, datamodule=Loaders(task, options, data), ckpt_path=resume, weights_only=True)
     if not trainer.is_global_zero:
         return None
-    draw_curves(out / "logs" / "csv" / "metrics.csv", out / "curves.png")
+    with interrupted_state(f"the training is complete, the state is kept in {state.folder.last}"):
+        draw_curves(out / "logs" / "csv" / "metrics.csv", out / "curves.png")
     if not options.evaluation.score:
         print(f"the test images are not scored (--score false); --evaluate {out} does it", flush=True)
         return None

@@ -14,6 +14,7 @@ from torchvision.models.resnet import BasicBlock
 
 from detector import (
     YOLO,
+    fix_draws,
     list_changes,
     list_layers,
     modify_layers,
@@ -655,3 +656,51 @@ def test_processes_draw_for_themselves_and_share_their_gradients(
         assert given.equal(same)  # the same images and weights …
         assert is_reordered(shuffled, other)
     torch.testing.assert_close(first["gradients"], second["gradients"])
+
+
+# ---------------------------------------------------------------- one draw for export
+
+
+@pytest.mark.parametrize(("kind", "method"), [("resnet18", "spatial"), ("vit", "mean")])
+def test_a_fixed_draw_is_exported_and_undone(kind: str, method: Any, tmp_path: Any) -> None:
+    network = modify_layers(thin(kind), method, last=2, example=32).eval()
+    names, upcoming = list(network.state_dict()), [shuffle.stream for shuffle in shuffles(network)]
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad(), fix_draws(network, 3, example=32):
+        assert not needs_passes(network)
+        expected = network(images)
+        assert network(images).equal(expected)
+        assert list(network.state_dict()) == names
+        batch = {0: torch.export.Dim("batch", min=1)}
+        program = torch.export.export(network, (images,), dynamic_shapes=(batch,))
+        with pytest.raises(ValueError, match="found draws that are fixed already; expected close"):
+            fix_draws(network, example=32)
+    assert [shuffle.stream for shuffle in shuffles(network)] == upcoming
+    seek_shuffles(network, 3, 0)
+    with torch.no_grad():
+        assert network(images).equal(expected)
+        assert network(images).equal(expected) == (method == "mean")
+        torch.testing.assert_close(program.module()(images[:1]), expected[:1], rtol=0, atol=1e-4)
+        if kind == "resnet18":
+            pytest.importorskip("onnxscript")
+            onnxruntime = pytest.importorskip("onnxruntime")
+            torch.onnx.export(program, f=tmp_path / "a.onnx", dynamo=True, verbose=False, input_names=["x"])
+            session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+            found = torch.from_numpy(session.run(None, {"x": images.numpy()})[0])
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_draws_that_cannot_be_fixed() -> None:
+    with pytest.raises(ValueError, match="found VGG without a shuffle"):
+        fix_draws(thin("vgg16"))
+    network = modify_layers(thin("vgg16"), "spatial", last=3)
+    modify_layers(network, "channel", layer=2, per_image=True)
+    with pytest.raises(ValueError, match="found per_image=True, a draw for each image"):
+        fix_draws(network)
+    assert not any(shuffle.is_fixed for shuffle in shuffles(network))
+    network = modify_layers(thin("resnet18"), "spatial", last=3)
+    fixed = fix_draws(network)
+    with pytest.raises(ValueError, match="found a map of 16x16x16; expected 16x8x8, for which fix_draws"):
+        network(torch.randn(1, 3, 64, 64))
+    fixed.close()
+    network(torch.randn(1, 3, 64, 64))

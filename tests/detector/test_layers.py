@@ -1,4 +1,4 @@
-"""What can be named in a network, and shuffles in networks that know nothing of them."""
+"""What can be named in a network, and shuffles in networks that were not written for them."""
 
 from collections.abc import Callable
 from typing import Any
