@@ -37,7 +37,7 @@ HALF_PRECISIONS = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 OUT_OF_MEMORY = re.compile(
     "can't allocate memory|Cannot allocate memory|bad_alloc|can't start new thread|"
-    "could not create a primitive"
+    "could not (create|execute) a primitive"
 )
 """In the errors of PyTorch, the system, C++, Python and oneDNN where memory is short."""
 COMPILED_FROM_PIXELS = {"cpu": 1e10, "cuda": 1e11}
