@@ -201,8 +201,8 @@ def make_parser(task: Task) -> Parser:
         "of the learning rate."
     )
     evaluate = (
-        f"Do not train: {task.scoring} this checkpoint, or the best one of this run. The options of "
-        f"its run are kept; {task.changing} may be another."
+        f"Do not train: {task.evaluation_verb} this checkpoint, or the best one of this run. The options of "
+        f"its run are kept; {task.changeable_in_words} may be another."
     )
     section.add_argument("--out", type=word("out"), default=None, help=out)
     section.add_argument("--resume", nargs="?", const="", default=None, type=word("resume"), help=resume)
@@ -218,5 +218,5 @@ def make_parser(task: Task) -> Parser:
         type=OptionType("--verify", bool),
         help="Do not train: read all data, decode all images, and print what is wrong or odd.",
     )
-    section.add_argument("--name", type=word("name"), default=None, help=task.naming)
+    section.add_argument("--name", type=word("name"), default=None, help=task.name_help)
     return parser

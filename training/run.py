@@ -164,12 +164,13 @@ def _train(
         content = read_checkpoint(checkpoint, task.script, task.hyper_parameters)
         load_state(network, content["state_dict"], checkpoint, task.other_weights)
         epochs = int(content["epoch"]) + 1  # a checkpoint counts from 0
-        print(f"scoring the checkpoint that is best on the validation images: {checkpoint}", flush=True)
+        images = task.validated_on(options)
+        print(f"scoring the checkpoint that is best on the {images}: {checkpoint}", flush=True)
     else:
         print("no validation took place: scoring the last state", flush=True)
     test = task.read_test(options, hyper, checkpoint, data)
-    origin = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": epochs}
-    report = Report(out, name or out.resolve().name, facts, origin)
+    scored = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": epochs}
+    report = Report(out, name or out.resolve().name, facts, scored)
     done = (
         f"the training is complete, the state is kept in {state.folder.last}; --resume {out} scores it again"
     )
@@ -220,8 +221,8 @@ def evaluate(
             **task.test_facts(options, test), checkpoint=str(checkpoint), changed=dict(changes)
         )
         write_text(out / "provenance.json", json.dumps([facts], indent=1))
-        origin = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": trained.hyper.get("epoch")}
-        report = Report(out, name or out.resolve().name, facts, origin)
+        scored = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": trained.hyper.get("epoch")}
+        report = Report(out, name or out.resolve().name, facts, scored)
         again = f"--evaluate {checkpoint} scores it again"
         with locked(out), interrupted_state(again):
             return task.score(

@@ -201,7 +201,7 @@ os.register_at_fork(after_in_child=_release_in_child)
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder, which exists, until the block ends or this process does.
+    """Keep other commands out of a folder, which exists, until the block ends or this process does.
 
     The folder itself is locked, so that no file is left behind. Only the process that writes locks.
 
@@ -218,10 +218,10 @@ def locked(folder: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        expected = "one run in a folder: wait for it, or take another --out"
+        expected = "one command in a folder at a time: wait for it, or take another --out"
         raise InputError(folder, "another process works in this folder", expected) from None
-    except OSError:  # a file system without locks
-        pass
+    except OSError as error:  # a file system without locks
+        print(f"warning: {folder} cannot be locked ({error.strerror})", file=sys.stderr)
     LOCKED[descriptor] = None
     try:
         yield

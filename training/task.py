@@ -40,10 +40,10 @@ class Report:
     """The folder."""
     name: str
     """Of the network, in what is printed and drawn."""
-    facts: dict[str, Any]
-    """Where the results come from."""
-    origin: dict[str, Any]
-    """Which checkpoint was scored, for a task that stores it with the scores."""
+    provenance: dict[str, Any]
+    """What made the results: :func:`training.provenance.provenance`."""
+    scored: dict[str, Any]
+    """File and epoch of the checkpoint that was scored, as the scores store them."""
 
 
 class Task(ABC):
@@ -63,11 +63,11 @@ class Task(ABC):
     """Model options that an evaluation may change, as they have no weights."""
     resumable: ClassVar[frozenset[str]] = frozenset()
     """Options that may change when a run is resumed, besides those of ``training.run_state.RESUMABLE``."""
-    scoring: ClassVar[str]
-    """What is done with a checkpoint, for ``--help``."""
-    changing: ClassVar[str]
-    """`changeable` in words."""
-    naming: ClassVar[str]
+    evaluation_verb: ClassVar[str]
+    """What ``--evaluate`` does with a checkpoint, for ``--help``."""
+    changeable_in_words: ClassVar[str]
+    """The options of `changeable`, for ``--help``."""
+    name_help: ClassVar[str]
     """The help of ``--name``."""
     monitor: ClassVar[str]
     """The validation score that is largest for the best checkpoint."""
@@ -89,6 +89,10 @@ class Task(ABC):
     @abstractmethod
     def check_changes(self, trained: Mapping[str, Any], changes: Mapping[str, Any], checkpoint: Path) -> None:
         """Raise InputError for changes that the trained model does not allow."""
+
+    def validated_on(self, options: Any) -> str:
+        """Which images choose the best checkpoint, in words."""
+        return "validation images"
 
     @abstractmethod
     def read(self, options: Any) -> Any:
@@ -113,6 +117,8 @@ class Task(ABC):
 
     def check_network(self, options: Any) -> None:
         """Raise InputError for layers that the network does not have, before the data are read."""
+        if not options.model.is_modified:
+            return
         import torch  # late, as above
 
         with torch.device("meta"):  # without memory and draws

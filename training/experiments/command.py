@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import math
 import os
@@ -20,6 +19,7 @@ from typing import NoReturn
 import training
 from data.formats.files import write_text
 from data.records import InputError
+from data.shapes import SHAPE_SETS
 from training.experiments.budget import all_experiments, fit, load_epochs, parse_budget, store_epochs
 from training.experiments.cost import Speeds, duration, probe, seconds_of
 from training.experiments.plan import (
@@ -45,9 +45,9 @@ from training.experiments.schema import (
 )
 from training.launch import Job, Launcher, LocalLauncher, Outcome, RayLauncher, SlurmLauncher
 from training.provenance import provenance
-from training.run_state import make_folder
+from training.run_state import locked, make_folder
 
-__all__ = ["gpu_share", "lock", "main"]
+__all__ = ["gpu_share", "main"]
 
 DESCRIPTION = """\
 Make a figure or a table of the paper again: list its runs with what they will cost, execute those that are
@@ -236,7 +236,7 @@ def find_experiments(
 
 def is_read(data: str) -> bool:
     """Whether a data set is read from a folder, not drawn."""
-    return not data.endswith("shapes")
+    return data not in (*SHAPE_SETS, "shapes")
 
 
 @dataclass
@@ -357,25 +357,10 @@ def execute(runs: Sequence[Run], options: argparse.Namespace) -> tuple[dict[str,
         if outcome.state in ("failed", "skipped"):
             failed[outcome.name] = outcome.message or outcome.state
 
-    with lock(options.out):
+    with locked(options.out):
         outcomes = launcher.run(jobs, report)
     stopped = any(outcome.state == "stopped" for outcome in outcomes)
     return failed, (launcher.stopped_by or 2) if stopped else 0
-
-
-@contextmanager
-def lock(out: Path) -> Iterator[None]:
-    """Keep a second command from making the same runs; the lock ends with the process."""
-    with (out / ".lock").open("w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                "--out", f"another command that makes runs in {out}", "to wait for it, or another folder"
-            ) from None
-        except OSError as error:  # a file system without locks
-            print(f"warning: {out} cannot be locked ({error.strerror})", file=sys.stderr)
-        yield
 
 
 def make_jobs(runs: Sequence[Run], options: argparse.Namespace) -> list[Job]:

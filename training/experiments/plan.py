@@ -34,6 +34,7 @@ from training.experiments.schema import (
     variant_of,
 )
 from training.tasks.classification_options import PLACES
+from training.tasks.detection_options import DETECTION_DATA
 
 __all__ = [
     "Overrides",
@@ -50,7 +51,7 @@ __all__ = [
     "training_name",
 ]
 
-DATA_SETS = (*DATASETS, "voc", "large-shapes")
+DATA_SETS = tuple(dict.fromkeys((*DATASETS, *DETECTION_DATA)))
 MIN_WIDTH = 1 / 16
 """Of a network that ``--scale`` makes narrower."""
 MIN_INPUT_PIXELS = 128

@@ -276,9 +276,11 @@ def _detector_of_checkpoint(options: Options, checkpoint: Path) -> Subject:
     network, trained, _ = load_trained(DETECTION, checkpoint, unshuffled)
     classes, input_size = tuple(trained["classes"]), int(trained["input_size"])
     asked, machine = options.images, options.machine
-    values = _options_of_run(options, checkpoint, "voc, shapes or large-shapes")
-    if values["data"] not in ("voc", "shapes", "large-shapes"):
-        raise InputError("--data", repr(values["data"]), "voc, shapes or large-shapes, for a detector")
+    known = detection_options.DETECTION_DATA
+    data_sets = f"{', '.join(known[:-1])} or {known[-1]}"
+    values = _options_of_run(options, checkpoint, data_sets)
+    if values["data"] not in known:
+        raise InputError("--data", repr(values["data"]), f"{data_sets}, for a detector")
     run = detection_options.Options.from_flat(values)
     run.data.check()
     seed = run.optimization.seed

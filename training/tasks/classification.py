@@ -15,6 +15,7 @@ from data.formats.files import write_text
 from data.records import InputError
 from training.command import run_command
 from training.options import needs_patch
+from training.run_state import RunFolder
 from training.task import Report, Task, checksum
 from training.tasks.classification_options import PLACES, ModelOptions, Options
 
@@ -50,9 +51,9 @@ class ClassificationTask(Task):
     changeable = frozenset(
         {*PLACES, "method", "patch", "shuffle_shortcut", "per_image", "train_shuffle", "eval_shuffle"}
     )
-    scoring = "score"
-    changing = "--method and its layers"
-    naming = "Name of the network in what is printed. Default: the folder's."
+    evaluation_verb = "score"
+    changeable_in_words = "--method and its layers"
+    name_help = "Name of the network in what is printed. Default: the folder's."
     monitor = "val/accuracy"
     hyper_parameters: ClassVar[Mapping[str, Any]] = {
         "model": Mapping, "classes": list, "statistics": Mapping, "image_size": int,
@@ -118,6 +119,11 @@ class ClassificationTask(Task):
             print("--protocol paper: the epoch is chosen on the test images; the score will be too high")
             read = replace(read, validation=read_classification_test(data.data, data.root))
         return read
+
+    def validated_on(self, options: Options) -> str:
+        """The held-out images, or by the paper's protocol the test images."""
+        paper = options.data.protocol == "paper"
+        return "test images (--protocol paper)" if paper else super().validated_on(options)
 
     def describe(self, options: Options, data: ClassificationData) -> dict[str, Any]:
         """Classes, statistics and size of the images."""
@@ -250,10 +256,11 @@ class ClassificationTask(Task):
             "accuracy": scores.accuracy.to_json(),
             "accuracy_top5": scores.accuracy_top5.to_json(),
             "loss": scores.loss.to_json(),
-            **report.origin,
+            **report.scored,
         }
-        if options.data.protocol == "paper":
-            content["chosen_on"] = "the test images (--protocol paper): the accuracy is too high"
+        best = RunFolder(report.out).best.name
+        if options.data.protocol == "paper" and Path(report.scored["checkpoint"]).name == best:
+            content["chosen_on"] = f"the {self.validated_on(options)}: the accuracy is too high"
         file = report.out / "scores.json"
         write_text(file, json.dumps(content, indent=1))
         print(f"{report.name}: {scores.in_words()}\nscores: {file}", flush=True)

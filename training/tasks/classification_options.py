@@ -164,6 +164,11 @@ class ModelOptions(OptionGroup):
                 require(value is default, name, value, "nothing with --method gap_fc, which draws nothing")
 
     @property
+    def is_modified(self) -> bool:
+        """Whether something is taken away from some layer."""
+        return self.method != "none"
+
+    @property
     def place(self) -> dict[str, Any]:
         """The selected layers, as an argument of :func:`detector.modify_layers`.
 

@@ -162,9 +162,9 @@ class DetectionTask(Task):
     options = Options
     changeable = frozenset({"shuffle", "shuffle_method", "patch", "shuffle_shortcut"})
     resumable = frozenset({"sheet"})
-    scoring = "score and diagnose"
-    changing = "--shuffle"
-    naming = "Name of the detector in tables and figures. Default: the folder's."
+    evaluation_verb = "score and diagnose"
+    changeable_in_words = "--shuffle"
+    name_help = "Name of the detector in tables and figures. Default: the folder's."
     monitor = "val/map"
     hyper_parameters: ClassVar[Mapping[str, Any]] = {"model": Mapping, "classes": list, "input_size": int}
     other_weights = "the checkpoint is of another architecture, grid or set of classes"
@@ -388,8 +388,8 @@ class DetectionTask(Task):
             channels_last=options.machine.channels_last,
         )
         diagnosis = write_report(
-            found, images.truth, test.similar, report.out, name=report.name, provenance=report.facts,
-            sheet=options.evaluation.sheet, origin=report.origin,
+            found, images.truth, test.similar, report.out, name=report.name, provenance=report.provenance,
+            sheet=options.evaluation.sheet, scored=report.scored,
         )  # fmt: skip
         print("\n".join(["", table([diagnosis]), "", *sentences([diagnosis]), ""]))
         files = {"scores": "scores.json", "detections": "detections", "diagnosis": "diagnosis"}

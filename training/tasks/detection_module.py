@@ -441,12 +441,12 @@ def write_report(
     name: str,
     provenance: dict[str, Any],
     sheet: int,
-    origin: Mapping[str, Any] | None = None,
+    scored: Mapping[str, Any] | None = None,
 ) -> Diagnosis:
     """Write detections, ``scores.json`` and ``diagnosis/`` into a run's folder.
 
     The detections and the diagnosis are those of the first single pass; ``scores.json`` has every pass and
-    the averaged prediction, after `origin`: the checkpoint that was scored, and its epoch.
+    the averaged prediction, after `scored`: the file and epoch of the checkpoint.
 
     Returns
     -------
@@ -464,7 +464,7 @@ def write_report(
     write_coco_ground_truth(truth, folder / "ground_truth.json")
     scores = {
         "name": name,
-        **(origin or {}),
+        **(scored or {}),
         "test_images": len(truth.images),
         "passes": len(diagnoses),
         "single_passes": summarize(diagnoses),

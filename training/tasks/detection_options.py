@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from data.records import InputError
+from data.shapes import SHAPE_SETS
 from detector.tables import ARCHITECTURES, METHODS, ShuffleMethod, cells_and_stride
 from training.options import (
     AT_LEAST_1,
@@ -28,8 +29,17 @@ from training.options import (
     require,
 )
 
-__all__ = ["DataOptions", "EvaluationOptions", "ModelOptions", "OptimizationOptions", "Options"]
+__all__ = [
+    "DETECTION_DATA",
+    "DataOptions",
+    "EvaluationOptions",
+    "ModelOptions",
+    "OptimizationOptions",
+    "Options",
+]
 
+DETECTION_DATA = ("voc", *SHAPE_SETS)
+"""The data sets of detectors: photographs as a VOC tree, and those that are drawn."""
 VOC_TRAIN, VOC_TEST = ["2007:trainval", "2012:trainval"], ["2007:test"]
 SHAPES_TRAIN, SHAPES_TEST = ["shapes:trainval"], ["shapes:test"]
 
@@ -38,10 +48,13 @@ SHAPES_TRAIN, SHAPES_TEST = ["shapes:trainval"], ["shapes:test"]
 class DataOptions(OptionGroup):
     """Which images are trained on, validated on and tested on, and what augmentation does to them."""
 
-    data: Literal["voc", "shapes", "large-shapes"] = option(
-        "voc",
-        "The data set: a VOC tree under --root, or an embedded one, drawn where absent: 'shapes' (2,700 "
-        "scenes of 160 pixels) or 'large-shapes' (27,000 of 64 pixels, with one or two large objects).",
+    data: str = field(
+        default="voc",
+        metadata=described(
+            "The data set: a VOC tree under --root, or an embedded one, drawn where absent: 'shapes' (2,700 "
+            "scenes of 160 pixels) or 'large-shapes' (27,000 of 64 pixels, with one or two large objects).",
+            names=lambda: DETECTION_DATA,
+        ),
     )
     root: str | None = option(
         None,
@@ -177,6 +190,11 @@ class ModelOptions(OptionGroup):
         """Raise InputError for invalid values."""
         super().check()
         check_patch("shuffle_method", self.shuffle_method, self.patch)
+
+    @property
+    def is_modified(self) -> bool:
+        """Whether a layer is shuffled."""
+        return self.shuffle != "none"
 
     def check_grid(self, input_size: int) -> None:
         """Raise InputError for a grid that no output stride gives."""

@@ -172,10 +172,10 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(
 def test_two_commands_do_not_make_the_same_runs(
     bench: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from training.experiments.command import lock
+    from training.run_state import locked
 
     file = bench()
     Path("out").mkdir()
-    with lock(Path("out")):
+    with locked(Path("out")):
         assert run(file) == 2
-    assert "found another command that makes runs in out" in capsys.readouterr().err
+    assert "found another process works in this folder" in capsys.readouterr().err
