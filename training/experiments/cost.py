@@ -68,8 +68,18 @@ def speed_key(run: Run, *, plain: bool = False) -> str:
         network += f" gap_fc {options['last'] or options['layer'] or options['layers']}"
     return (
         f"{run.script} {network}, {image_side(run, options)} pixels, batch {options['batch_size']}, "
-        f"{options['accelerator']} {options['precision']}"
+        f"{options['accelerator']} {precision_of(options)}"
     )
+
+
+def precision_of(options: Mapping[str, Any]) -> str:
+    """The precision that a run computes in."""
+    if options["precision"] != "auto":
+        return str(options["precision"])
+    from training.options import MachineOptions
+    from training.trainer import settled  # torch takes seconds
+
+    return settled(MachineOptions(accelerator=options["accelerator"])).precision
 
 
 def seconds_of(run: Run, step: float) -> float:
@@ -230,7 +240,7 @@ def probe(run: Run) -> float:
 
     def step() -> float:
         began = time.perf_counter()
-        with autocast(device, options["precision"]):
+        with autocast(device, precision_of(options)):
             output = network(noise)
             values = output.values() if isinstance(output, Mapping) else [output]
             loss = torch.stack([value.float().square().mean() for value in values]).sum()
