@@ -122,7 +122,7 @@ def diagnoses(tmp_path_factory) -> list[Diagnosis]:
 
 @pytest.fixture(scope="module")
 def report(diagnoses, tmp_path_factory) -> Path:
-    comparison = compare(diagnoses, replicates=20)
+    comparison = compare(diagnoses, replicates=4)
     numbers = to_json(
         diagnoses,
         {"command": "python -m diagnosis"},
@@ -205,6 +205,7 @@ def len_of(browser: Browser) -> str:
 
 
 def test_matrix_confusions_classes_ribbons_and_costs_lead_to_examples(browser, report):
+    browser.open(report)
     for tab, selector, keys in (
         ("errors", ".matrix td a", {"class", "d"}),
         ("errors", ".chart a.row[data-tip*='taken for']", {"class", "as", "d"}),
@@ -213,7 +214,8 @@ def test_matrix_confusions_classes_ribbons_and_costs_lead_to_examples(browser, r
         ("classes", ".stacked a", {"class", "kind", "d"}),
         ("classes", "tbody th a", {"class"}),
     ):
-        browser.open(report, state=f"tab={tab}")
+        browser.js(f"location.hash = 'tab={tab}'")
+        settle(browser)
         event = "new MouseEvent('click', {bubbles: true, cancelable: true})"  # which links of SVG know too
         browser.js(f"document.querySelector({json.dumps(selector)}).dispatchEvent({event})")
         settle(browser)
