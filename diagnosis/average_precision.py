@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,11 +44,13 @@ __all__ = [
     "OperatingPoint",
     "OperatingPoints",
     "PrecisionRecallCurve",
+    "ThresholdCurve",
     "average_precision",
     "best_f1",
     "normal_objects",
     "precision_recall_curve",
     "score_hits",
+    "threshold_curve",
 ]
 
 NORMAL_SHARE = 0.15
@@ -453,3 +455,41 @@ def _best_cut(labels: NDArray[np.int8], scores: NDArray[np.float64], objects: in
     return OperatingPoint(
         float(scores[best]), float(f1.max()), float(true[best] / kept[best]), float(true[best] / objects)
     )
+
+
+class ThresholdCurve(NamedTuple):
+    """Precision and recall of the detections of each score or more.
+
+    Parameters
+    ----------
+    scores
+        ``(n,)`` every score that occurs, falling.
+    precision, recall
+        ``(n,)`` of what is kept; recall is NaN if there are no objects.
+    """
+
+    scores: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+
+
+def threshold_curve(matching: Matching, label: int | None = None, *, iou: float = STRONG) -> ThresholdCurve:
+    """What each score threshold keeps, of class `label` or of all classes together; as in :func:`best_f1`.
+
+    Examples
+    --------
+    >>> names = ["a"], ["dog"]
+    >>> truth = GroundTruth(*names, [[90, 90]], [0, 0], [0, 0], [[0, 0, 10, 10], [50, 50, 60, 60]])
+    >>> boxes = [[0, 0, 10, 10], [50, 50, 60, 60], [80, 0, 90, 10]]
+    >>> curve = threshold_curve(match(truth, Detections(*names, [0] * 3, [0] * 3, [0.9, 0.6, 0.6], boxes)))
+    >>> curve.scores.tolist(), curve.precision.round(2).tolist(), curve.recall.tolist()
+    ([0.9, 0.6], [1.0, 0.67], [0.5, 1.0])
+    """
+    labels = assign_devkit(matching, iou).labels
+    rows = matching.by_score if label is None else matching.ranked(label)
+    rows = rows[labels[rows] != 0]
+    scores, true = matching.detections.scores[rows], np.cumsum(labels[rows] == 1)
+    cuts = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[: len(scores)])
+    objects = int(matching.objects.sum() if label is None else matching.objects[label])
+    recall = true[cuts] / objects if objects else np.full(len(cuts), np.nan)
+    return ThresholdCurve(scores[cuts], true[cuts] / (cuts + 1), recall)

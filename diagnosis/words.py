@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from data.formats.validation import BEYOND_BORDER
 from diagnosis.account import Account
 from diagnosis.average_precision import AP_KINDS
-from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION
+from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION, SIMILAR, STRONG
 from diagnosis.compare import Comparison, Difference, p_value, quantity_name
 from diagnosis.record import Diagnosis
 from diagnosis.verdict import ENOUGH_OBJECTS, enough_objects, percent, span
@@ -19,10 +20,13 @@ from diagnosis.verdict import ENOUGH_OBJECTS, enough_objects, percent, span
 __all__ = [
     "COCO_HEADINGS",
     "FEW_IMAGES",
+    "Example",
     "brief",
     "comparison_sentences",
     "comparison_table",
     "count",
+    "example_classes",
+    "explanations",
     "notes",
     "sentences",
     "statements",
@@ -439,3 +443,63 @@ def _listed(names: Sequence[str], things: str = "") -> str:
     left = len(names) - MAX_CLASSES_NAMED
     more = f" and {left} more{things}" if left > 0 else ""
     return ", ".join(names[:MAX_CLASSES_NAMED]) + more
+
+
+# ---- the error types -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Example:
+    """Classes to explain the error types with; empty where the data have none that would do.
+
+    Parameters
+    ----------
+    detected
+        What the detector says there is.
+    similar, other
+        A class that is similar to it, and one that is not.
+    """
+
+    detected: str
+    similar: str
+    other: str
+
+
+def example_classes(diagnosis: Diagnosis) -> Example:
+    """A class, one that counts as similar to it and one that does not, of those that have objects.
+
+    Dog and cat where these are similar, for everybody knows them; else the first two similar classes.
+    """
+    classes, similar = diagnosis.truth.classes, diagnosis.similar
+    if not classes:
+        return Example("", "", "")
+    present = np.bincount(diagnosis.truth.labels, minlength=len(classes)) > 0
+    pairs = np.argwhere(similar & present & present[:, None])
+    pairs = pairs if len(pairs) else np.argwhere(similar)
+    detected, like = pairs[0].tolist() if len(pairs) else (int(present.argmax()), -1)
+    if {"dog", "cat"} <= set(classes) and similar[classes.index("dog"), classes.index("cat")]:
+        detected, like = classes.index("dog"), classes.index("cat")
+    unlike = ~similar[detected] & (np.arange(len(classes)) != detected)
+    others = np.flatnonzero(unlike & present if (unlike & present).any() else unlike)
+    return Example(
+        classes[detected],
+        classes[like] if like >= 0 else "",
+        classes[others[0]] if len(others) else "",
+    )
+
+
+def explanations(diagnosis: Diagnosis) -> tuple[str, ...]:
+    """What each error type means, in the order of :data:`ERROR_TYPES`.
+
+    The types speak of the usual smallest IoU of a correct detection: the one in use takes its place. An
+    example of similar classes is added, or that there are none.
+    """
+    words = [kind.explanation.replace(f"{STRONG:g}", f"{diagnosis.iou:g}") for kind in ERROR_TYPES]
+    example = example_classes(diagnosis)
+    instance = (
+        f", such as {example.detected} instead of {example.similar}."
+        if example.similar
+        else "; no classes are similar here."
+    )
+    words[SIMILAR] = words[SIMILAR].removesuffix(".") + instance
+    return tuple(words)

@@ -18,9 +18,8 @@ from data.formats.processes import over_processes
 from data.records import InputError
 from diagnosis.compare import Comparison
 from diagnosis.detections_table import write_detections_table
-from diagnosis.figures import Illustration, illustrations, save_illustrations, save_sheet
 from diagnosis.record import Diagnosis
-from diagnosis.report import PageFigure, ReportContent, write_report
+from diagnosis.report import ReportContent, write_report
 from diagnosis.to_json import comparison_to_json, intervals_to_json, to_json
 from diagnosis.words import comparison_sentences, sentences, summary
 
@@ -97,8 +96,10 @@ def write_results(
                 notes,
                 "" if comparison is None else comparison.verdict,
             )
-            made, drawn = _draw(diagnoses, comparison, part, page, figures, progress, processes)
+            made = _draw(diagnoses, comparison, part, figures, progress, processes)
             if figures and photographs:
+                from diagnosis.figures import save_sheet
+
                 progress("drawing the sheet of examples")
                 made.append(save_sheet(diagnoses, part))
             made += tables
@@ -112,7 +113,7 @@ def write_results(
                     else sentences(diagnoses)[len(diagnoses) :]
                 )
                 statements = [*compared, *notes]
-                write_report(ReportContent(diagnoses, numbers, statements, drawn), part / PAGE)
+                write_report(ReportContent(diagnoses, numbers, statements), part / PAGE)
             numbers["provenance"]["sha256"] = {file.name: _digest(file) for file in made[:-1]}
             write_text(made[-1], json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
             return _swap(out, part, made)
@@ -124,35 +125,23 @@ def _draw(
     diagnoses: Sequence[Diagnosis],
     comparison: Comparison | None,
     part: Path,
-    page: bool,
     formats: Sequence[str],
     progress: Callable[..., None],
     processes: int,
-) -> tuple[list[Path], list[PageFigure]]:
-    """The files of the figures, and the figures of the page: drawn even if no file of them is wanted."""
-    here = os.getpid()
-    kinds = [kind for kind in (*formats, "svg") if kind in formats or page]
-    chosen = illustrations(diagnoses, comparison) if kinds else []
-    chosen = [picture for picture in chosen if formats or picture.section]
+) -> list[Path]:
+    """The files of the figures."""
+    if not formats:
+        return []
+    from diagnosis.figures import Illustration, illustrations, save_illustrations  # matplotlib takes a second
 
-    def draw(picture: Illustration) -> tuple[list[Path], PageFigure | None]:
+    here, chosen = os.getpid(), illustrations(diagnoses, comparison)
+
+    def draw(picture: Illustration) -> list[Path]:
         if os.getpid() == here:
             progress("drawing the figures", f"{picture.title}, one of {len(chosen)}")
-        shown = page and bool(picture.section)
-        wanted = list(dict.fromkeys(kinds if shown else formats))
-        files = save_illustrations([picture], part, wanted)
-        on_page = None
-        if shown:
-            svg = part / f"{picture.file}.svg"
-            text = svg.read_text(encoding="utf-8")
-            on_page = PageFigure(picture.title, picture.caption, text, picture.section)
-            if "svg" not in formats:
-                svg.unlink()
-                files.remove(svg)
-        return files, on_page
+        return save_illustrations([picture], part, formats)
 
-    done = over_processes(draw, chosen, processes)
-    return [file for files, _ in done for file in files], [figure for _, figure in done if figure is not None]
+    return [file for files in over_processes(draw, chosen, processes) for file in files]
 
 
 @contextlib.contextmanager

@@ -43,9 +43,6 @@ class FigureKind(NamedTuple):
     file: str
     """Name of its files, without suffix; where there is one a detector, its number is added."""
     subject: Subject
-    section: str
-    """Of the report, a key of :data:`diagnosis.report.SECTIONS`; empty: not in the report, which draws these
-    numbers itself."""
     title: str
     caption: str
     draw: Callable[[Any], Figure]
@@ -55,69 +52,69 @@ RESAMPLES = "{replicates:,} resamples of {images:,} images"
 PAIRED = f"In percentage points, paired: the same {RESAMPLES} for all detectors."
 
 FIGURES: tuple[FigureKind, ...] = (
-    FigureKind("error_pies", "detectors", "", "Shares of the error types", "", pies),
-    FigureKind("error_bars", "detectors", "", "Shares of the error types by class", "", class_bars),
-    FigureKind("ap", "detectors", "", "Average precision by class", "", ap_dots),
+    FigureKind("error_pies", "detectors", "Shares of the error types", "", pies),
+    FigureKind("error_bars", "detectors", "Shares of the error types by class", "", class_bars),
+    FigureKind("ap", "detectors", "Average precision by class", "", ap_dots),
     FigureKind(
-        "tide", "detectors", "", "What fixing each error would gain",
+        "tide", "detectors", "What fixing each error would gain",
         "TIDE's six errors, each fixed on its own, in points of average precision.", tide_summary,
     ),
     FigureKind(
-        "error_groups", "groups", "groups", "Shares of the error types by group of similar classes", "",
+        "error_groups", "groups", "Shares of the error types by group of similar classes", "",
         group_pies,
     ),
     FigureKind(
-        "intervals", "comparison", "", "Shares and average precision with intervals",
+        "intervals", "comparison", "Shares and average precision with intervals",
         f"Intervals of {{level:g}} %: {RESAMPLES}.", intervals,
     ),
-    FigureKind("differences", "differences", "", "Differences from {first}", PAIRED, differences),
+    FigureKind("differences", "differences", "Differences from {first}", PAIRED, differences),
     FigureKind(
-        "class_differences", "differences", "comparison",
+        "class_differences", "differences",
         "Localization errors by class: differences from {first}", PAIRED, class_differences,
     ),
     FigureKind(
-        "flow", "pair", "flow", "From {first} to {name}",
+        "flow", "pair", "From {first} to {name}",
         "What became of each object that counts, judged by the top detections of each class.",
         lambda pair: flow_sankey(flow(*pair)),
     ),
     FigureKind(
-        "impact", "detector", "groups", "What each error type costs {name}",
+        "impact", "detector", "What each error type costs {name}",
         "Points of Hoiem's average precision, averaged over the classes.", impact_bars,
     ),
     FigureKind(
-        "detection_trend", "detector", "trends", "Error mix of {name} by rank",
+        "detection_trend", "detector", "Error mix of {name} by rank",
         "Shares of the top detections; N is the number of a class's objects.",
         detection_areas,
     ),
     FigureKind(
-        "false_positive_trend", "detector", "trends", "False positives of {name} by rank",
+        "false_positive_trend", "detector", "False positives of {name} by rank",
         "Shares of the first false positives.", false_positive_areas,
     ),
     FigureKind(
-        "sensitivity", "detector", "characteristics", "What {name} is sensitive to",
+        "sensitivity", "detector", "What {name} is sensitive to",
         "Normalised average precision of the worst and the best bin, averaged over classes.",
         sensitivity_chart,
     ),
     FigureKind(
-        "area", "detector", "", "Which objects {name} finds, by their size",
+        "area", "detector", "Which objects {name} finds, by their size",
         "Normalised average precision by box area, from the smallest tenth (XS) to the largest (XL).",
         characteristic_by_class,
     ),
     FigureKind(
-        "confusion", "detector", "confusion", "Which class {name} takes for which",
+        "confusion", "detector", "Which class {name} takes for which",
         "Rows: what is there; columns: what was found.", confusion_heatmap,
     ),
     FigureKind(
-        "tide_confusion", "detector", "", "Which class {name} takes for which, by TIDE",
+        "tide_confusion", "detector", "Which class {name} takes for which, by TIDE",
         "Rows: class of the detection; columns: of the object. The top detections of each class.",
         tide_confusion,
     ),
     FigureKind(
-        "precision_recall", "detectors", "curves", "Precision over recall",
+        "precision_recall", "detectors", "Precision over recall",
         "By class, matched as VOC's devkit does; difficult objects count neither way.", precision_recall,
     ),
     FigureKind(
-        "reliability", "detectors", "calibration", "Precision over score",
+        "reliability", "detectors", "Precision over score",
         "On the diagonal a score is the probability of a correct detection.", reliability,
     ),
 )  # fmt: skip
@@ -128,7 +125,6 @@ class Illustration(NamedTuple):
     """A figure that is drawn when it is asked for; see :class:`FigureKind` for its texts."""
 
     file: str
-    section: str
     title: str
     caption: str
     draw: Callable[[], Figure]
@@ -171,10 +167,9 @@ def illustrations(diagnoses: Sequence[Diagnosis], comparison: Comparison | None 
         rows = list(kinds)
         for ending, argument, words in subjects.get(subject, ()):
             for kind in rows:
-                section = kind.section if grouped or kind.section != "groups" else ""
                 title, caption = kind.title.format(**words), kind.caption.format(**words)
                 draw = partial(kind.draw, argument)
-                chosen.append(Illustration(kind.file + ending, section, title, caption, draw))
+                chosen.append(Illustration(kind.file + ending, title, caption, draw))
     return chosen
 
 

@@ -16,9 +16,10 @@ from data.boxes import area
 from data.formats.names import hint
 from data.records import InputError
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.examples import DASHES, read_picture
+from diagnosis.figures.examples import DASHES
 from diagnosis.figures.page import new_page
 from diagnosis.figures.style import SMALL_POINTS, styled, text_colour_on, wrap, write_in_middle
+from diagnosis.photographs import read_picture
 from diagnosis.record import Diagnosis
 
 __all__ = ["MISSED", "draw_example", "gallery"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from matplotlib.patches import Patch, Rectangle, Wedge
 from matplotlib.transforms import Affine2D, Transform
 from numpy.typing import NDArray
 
-from diagnosis.breakdown import ERROR_TYPES, SIMILAR, STRONG, ErrorType
+from diagnosis.breakdown import ERROR_TYPES, ErrorType
 from diagnosis.figures.style import (
     DETECTOR_LETTERS,
     EMPTY_COLOUR,
@@ -35,15 +34,13 @@ from diagnosis.figures.style import (
 )
 from diagnosis.record import Diagnosis
 from diagnosis.similar import group_indices
+from diagnosis.words import explanations
 
 __all__ = [
-    "Example",
     "Explained",
     "LegendEntry",
     "draw_pie",
-    "example_classes",
     "explained_types",
-    "explanations",
     "new_page",
     "shown_groups",
     "type_entries",
@@ -235,63 +232,6 @@ def shown_groups(diagnosis: Diagnosis) -> tuple[dict[str, list[str]], str]:
 
 
 # ---- the error types in words ------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Example:
-    """Classes to explain the error types with; empty where the data have none that would do.
-
-    Parameters
-    ----------
-    detected
-        What the detector says there is.
-    similar, other
-        A class that is similar to it, and one that is not.
-    """
-
-    detected: str
-    similar: str
-    other: str
-
-
-def example_classes(diagnosis: Diagnosis) -> Example:
-    """A class, one that counts as similar to it and one that does not, of those that have objects.
-
-    Dog and cat where these are similar, for everybody knows them; else the first two similar classes.
-    """
-    classes, similar = diagnosis.truth.classes, diagnosis.similar
-    if not classes:
-        return Example("", "", "")
-    present = np.bincount(diagnosis.truth.labels, minlength=len(classes)) > 0
-    pairs = np.argwhere(similar & present & present[:, None])
-    pairs = pairs if len(pairs) else np.argwhere(similar)
-    detected, like = pairs[0].tolist() if len(pairs) else (int(present.argmax()), -1)
-    if {"dog", "cat"} <= set(classes) and similar[classes.index("dog"), classes.index("cat")]:
-        detected, like = classes.index("dog"), classes.index("cat")
-    unlike = ~similar[detected] & (np.arange(len(classes)) != detected)
-    others = np.flatnonzero(unlike & present if (unlike & present).any() else unlike)
-    return Example(
-        classes[detected],
-        classes[like] if like >= 0 else "",
-        classes[others[0]] if len(others) else "",
-    )
-
-
-def explanations(diagnosis: Diagnosis) -> tuple[str, ...]:
-    """What each error type means, in the order of :data:`ERROR_TYPES`.
-
-    The types speak of the usual smallest IoU of a correct detection: the one in use takes its place. An
-    example of similar classes is added, or that there are none.
-    """
-    words = [kind.explanation.replace(f"{STRONG:g}", f"{diagnosis.iou:g}") for kind in ERROR_TYPES]
-    example = example_classes(diagnosis)
-    instance = (
-        f", such as {example.detected} instead of {example.similar}."
-        if example.similar
-        else "; no classes are similar here."
-    )
-    words[SIMILAR] = words[SIMILAR].removesuffix(".") + instance
-    return tuple(words)
 
 
 def explained_types(diagnosis: Diagnosis) -> list[Explained]:

@@ -17,7 +17,7 @@ from data.formats import read_ground_truth, read_table
 from data.formats.files import image_size, open_image
 from data.records import GroundTruth, InputError
 from data.small_imagenet import read_small_imagenet
-from diagnosis.figures.examples import read_picture
+from diagnosis.photographs import read_picture
 from tests.data.scenes import write_yolo
 
 TRUTH = GroundTruth(["a"], ["dog"], [[100, 80]], [0], [0], [[10, 10, 50, 60]])

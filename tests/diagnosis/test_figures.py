@@ -26,13 +26,12 @@ from diagnosis.figures.compare import class_differences, differences, flow_sanke
 from diagnosis.figures.curves import precision_recall, reliability
 from diagnosis.figures.impact import detection_areas, false_positive_areas, impact_bars, tide_summary
 from diagnosis.figures.matrices import confusion_heatmap, tide_confusion
-from diagnosis.figures.page import example_classes, explanations
 from diagnosis.figures.style import save_figure, spread, text_width, wrap
 from diagnosis.flow import FATES, flow
 from diagnosis.impact import IMPACT_VARIANTS
-from diagnosis.report import SECTIONS
 from diagnosis.tide import DAP_COLUMNS, TIDE_ERRORS
 from diagnosis.to_json import to_json
+from diagnosis.words import example_classes, explanations
 from tests.diagnosis.figures import assert_legible, patches, texts
 from tests.diagnosis.scenes import CLASSES, SIMILAR, crowded
 
@@ -134,7 +133,7 @@ def test_every_figure_is_legible(name):
         assert_legible(figure)
 
 
-def test_the_catalogue_names_figures_sections_and_texts(two, comparison):
+def test_the_catalogue_names_figures_and_texts(two, comparison):
     both = compare(two, replicates=3)
     chosen = illustrations(two, both)
     assert [figure.file for figure in chosen] == [
@@ -146,7 +145,6 @@ def test_the_catalogue_names_figures_sections_and_texts(two, comparison):
             )
         ), "precision_recall", "reliability",
     ]  # fmt: skip
-    assert {figure.section for figure in chosen} <= {"", *SECTIONS}
     by_file = {figure.file: figure for figure in chosen}
     assert by_file["flow_2"].title == "From plain to $shuffled$_1"
     assert by_file["impact_2"].title == "What each error type costs $shuffled$_1"
@@ -154,9 +152,9 @@ def test_the_catalogue_names_figures_sections_and_texts(two, comparison):
     assert by_file["intervals"].caption == "Intervals of 95 %: 3 resamples of 20 images."
     assert not any("{" in figure.title + figure.caption for figure in chosen)
     alone = diagnose(two[0].truth, two[0].detections, coco=False)  # without groups of similar classes
-    sections = {figure.file: figure.section for figure in illustrations([alone])}
-    assert sections["impact"] == ""
-    assert not {"error_groups", "intervals", "impact_1"} & set(sections)
+    files = {figure.file for figure in illustrations([alone])}
+    assert "impact" in files
+    assert not {"error_groups", "intervals", "impact_1"} & files
 
 
 def test_figures_show_the_numbers_of_the_json_at_another_iou():

@@ -189,7 +189,6 @@ def test_warnings_are_repeated_in_the_numbers_and_on_the_page(tmp_path, command,
     said = capsys.readouterr()
     warned = "truth.json: 1 object is there twice"
     assert said.err.count(warned) == said.out.count(warned) == 1
-    monkeypatch.setattr(writing, "illustrations", lambda *_: [])
     assert main([word for word in command if word != "--no-figures"]) == 0
     assert warned in (tmp_path / "out" / "report.html").read_text()
     capsys.readouterr()

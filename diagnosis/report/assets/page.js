@@ -1,0 +1,1154 @@
+// The page. One state, in the address; links change it, and everything is drawn from it and from `data`.
+"use strict";
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const { detectors, facts, classes } = data;
+const letters = detectors.map((_, place) => (place < 26 ? String.fromCharCode(65 + place) : `D${place + 1}`));
+const several = detectors.length > 1;
+const ABSENT = "–";
+const TABS = { examples: "Examples", classes: "Classes", compare: "Compare", errors: "Errors", method: "Method" };
+const KEYS = ["tab", "d", "class", "kind", "as", "was", "score", "side", "of", "sort", "all", "pic"];
+const SHOWN_AT_ONCE = 24;
+const MOST_ROWS = 30;
+const CONFUSIONS = 12;
+const NOTHING = { d: "", class: "", kind: "", as: "", was: "", pic: "" };
+const AP = ["coco50", "voc07"].find((kind) => detectors.some((one) => one.map[kind] !== null)) ?? "voc07";
+const AP_NAMES = { coco50: "AP50", coco: "AP50:95", voc07: "AP (VOC 2007)" };
+const KINDS_OF_TIDE = {
+  cls: "similar,other", both: "similar,other", loc: "localization", dupe: "localization", bkg: "background",
+};
+
+// ---- state --------------------------------------------------------------------------------------
+
+let state = {};
+let visibleExamples = SHOWN_AT_ONCE;
+
+function readState() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  const read = Object.fromEntries(KEYS.map((key) => [key, given.get(key) ?? ""]));
+  if (!(read.tab in TABS)) read.tab = "examples";
+  read.d = read.d.split(",").filter((letter) => letters.includes(letter)).join(",");
+  if (!Number.isFinite(parseFloat(read.score))) read.score = "";
+  return read;
+}
+
+function address(changes) {
+  const all = { ...state, pic: "", ...changes };
+  return `#${new URLSearchParams(KEYS.filter((key) => all[key]).map((key) => [key, all[key]]))}`;
+}
+
+/** Attributes of a link that changes the state. */
+function link(changes) {
+  return { href: address(changes), "data-go": JSON.stringify(changes) };
+}
+
+/** Attributes of a link to examples. */
+const toExamples = (changes) => link({ ...NOTHING, tab: "examples", side: "errors", ...changes });
+const toClass = (name) => link({ ...NOTHING, tab: "classes", class: name });
+
+/** Indices of the detectors that are shown. */
+const shown = () => {
+  const some = state.d ? state.d.split(",").map((letter) => letters.indexOf(letter)) : [];
+  return some.length ? some : detectors.map((_, place) => place);
+};
+/** The two detectors that are compared. */
+const pair = () => (shown().length > 1 ? shown() : detectors.map((_, place) => place)).slice(0, 2);
+
+/** Labels of the classes that the state is about; null: all. */
+function chosenLabels() {
+  if (!state.class) return null;
+  const exact = classes.indexOf(state.class);
+  if (exact >= 0) return new Set([exact]);
+  const part = state.class.toLowerCase();
+  return new Set(classes.keys().filter((label) => classes[label].toLowerCase().includes(part)));
+}
+const oneLabel = () => classes.indexOf(state.class);
+
+// ---- elements -----------------------------------------------------------------------------------
+
+/** An element; names that begin with "svg:" are of SVG. */
+function make(tag, attributes = {}, ...children) {
+  const svg = tag.startsWith("svg:");
+  const element = svg
+    ? document.createElementNS("http://www.w3.org/2000/svg", tag.slice(4))
+    : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+const byId = (id) => document.getElementById(id);
+const plural = (number, one, many = `${one}s`) => `${whole(number)} ${number === 1 ? one : many}`;
+const whole = (number) => (number === null || number === undefined ? ABSENT : number.toLocaleString("en"));
+const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
+/** Per cent with one decimal; what exists never reads 0.0. */
+const percent = (value) => (!known(value) ? ABSENT : value > 0 && value < 0.0005 ? "<0.1" : (100 * value).toFixed(1));
+/** Points with a sign. */
+function points(value) {
+  if (!known(value)) return ABSENT;
+  const text = Math.abs(100 * value).toFixed(1);
+  return text === "0.0" ? text : (value > 0 ? "+" : "−") + text;
+}
+const scoreText = (value) => (!known(value) ? ABSENT : value === 0 || Math.abs(value) >= 0.005 ? value.toFixed(2) : value.toPrecision(1));
+const colourOf = (place) => `--d: var(--d${place % 5})`;
+/** A colour of the tables; what is nearly black is drawn in the colour of text, to be seen in the dark. */
+const kindColour = (colour) => `--k: ${parseInt(colour.slice(1, 3), 16) < 50 && colour[1] === colour[3] ? "var(--ink)" : colour}`;
+const kindOf = (name) => data.kinds.find((kind) => kind.name === name) ?? data.fates.find((fate) => fate.name === name);
+const letter = (place) => make("span", { class: "letter", style: colourOf(place) }, letters[place]);
+const swatch = (colour) => make("span", { class: "swatch", style: kindColour(colour) });
+const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
+const highest = (values, least = 0) => values.reduce((most, value) => (known(value) && value > most ? value : most), least);
+
+function legend(entries) {
+  return make("div", { class: "legend" }, entries.map(([name, colour]) => make("span", {}, swatch(colour), name)));
+}
+const detectorLegend = () => several && make("div", { class: "legend" }, shown().map((place) => make("span", {}, letter(place), ` ${detectors[place].name}`)));
+
+// ---- tables -------------------------------------------------------------------------------------
+
+/** A cell of a table: what it shows and what it is sorted by. */
+const cell = (show, key, title) => ({ show, key, title });
+const share = (value, title) => cell(percent(value), value, title);
+const change = (value) => cell(points(value), value);
+const number = (value) => cell(whole(value), value);
+
+/** A table that sorts by any column; columns are texts, those of words begin with "*". */
+function table(columns, rows, caption) {
+  const body = make("tbody");
+  const heads = columns.map((name, place) => {
+    const words = name.startsWith("*");
+    const head = make("th", { scope: "col", class: words && "words", "aria-sort": "none" });
+    const button = make("button", { type: "button" }, name.replace("*", ""));
+    button.addEventListener("click", () => {
+      const down = head.getAttribute("aria-sort") === "none" ? !words : head.getAttribute("aria-sort") === "ascending";
+      heads.forEach((other) => other.setAttribute("aria-sort", "none"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      rows = sorted(rows, (row) => row[place]?.key ?? row[place], down);
+      fill();
+    });
+    head.append(button);
+    return head;
+  });
+  let most = MOST_ROWS;
+  const more = make("button", { type: "button", class: "more" }, `Show all ${whole(rows.length)} rows`);
+  more.addEventListener("click", () => {
+    most = Infinity;
+    fill();
+  });
+  function fill() {
+    more.hidden = rows.length <= most;
+    body.replaceChildren(...rows.slice(0, most).map((row) => make("tr", {}, row.map((value, place) => {
+      const { show, title } = typeof value === "object" && value !== null && "show" in value ? value : { show: value };
+      const words = columns[place].startsWith("*");
+      const attributes = { class: words && "words", title };
+      return place === 0 ? make("th", { scope: "row", ...attributes }, show) : make("td", attributes, show);
+    }))));
+  }
+  fill();
+  const label = caption ?? columns[0].replace("*", "");
+  return make("div", {}, make("div", { class: "table-box", role: "region", tabindex: 0, "aria-label": label },
+    make("table", {}, make("caption", { class: "hidden-words" }, label), make("thead", {}, make("tr", {}, heads)), body)), more);
+}
+
+/** Rows by a key; without one they stay last. */
+function sorted(rows, keyOf, down) {
+  const compare = (a, b) => (typeof a === "string" ? a.localeCompare(b) : a - b);
+  return [...rows].sort((one, other) => {
+    const [a, b] = [keyOf(one), keyOf(other)];
+    const missing = Number(a === null || a === undefined) - Number(b === null || b === undefined);
+    return missing || (a === null || a === undefined ? 0 : compare(a, b) * (down ? -1 : 1));
+  });
+}
+
+/** A chart with its heading, its note, and the table behind it. */
+function chart(title, note, body, columns, rows, wide = true) {
+  const behind = columns && make("details", { class: "behind" }, make("summary", {}, "Table"));
+  behind?.addEventListener("toggle", () => {
+    if (behind.childElementCount < 2) behind.append(table(columns, typeof rows === "function" ? rows() : rows, title));
+  });
+  return make("figure", { class: `chart${wide ? " full" : ""}` }, make("h3", {}, title), note && make("p", { class: "note" }, note), body, behind);
+}
+
+// ---- charts of HTML -----------------------------------------------------------------------------
+
+/** A bar of a detector with its interval; `end` is where the axis ends. */
+function bar({ place, value, interval, end, go, tip, text, label }) {
+  const part = (number) => `${Math.max(0, Math.min(100, (100 * number) / (end || 1)))}%`;
+  const whisker = interval && known(interval.low) && make("span", { class: "whisker", style: `left: ${part(interval.low)}; width: calc(${part(interval.high)} - ${part(interval.low)})` });
+  const words = interval && known(interval.low) ? ` (${percent(interval.low)} to ${percent(interval.high)})` : "";
+  const said = `${label ? `${label}, ` : ""}${place >= 0 ? `${letters[place]} ${detectors[place].name}: ` : ""}${text ?? percent(value)}${words}`;
+  return make(go ? "a" : "div", { class: "row", ...go, style: place >= 0 && colourOf(place), "data-tip": `${said}${tip ? `\n${tip}` : ""}` },
+    go && make("span", { class: "hidden-words" }, `${said}. Show examples`),
+    several && place >= 0 && hidden(letter(place)),
+    make("span", { class: "track" }, known(value) && make("span", { class: "fill", style: `width: ${part(value)}` }), whisker),
+    make("span", { class: "value", "aria-hidden": go && "true" }, text ?? percent(value)));
+}
+
+const group = (label, bars) => make("div", { class: "group" }, make("div", { class: "label" }, label), make("div", {}, bars));
+
+/** The interval of a detector, where it was resampled by itself. */
+const intervalOf = (place, section, name) => data.intervals.find((entry) => entry.name === detectors[place].name)?.[section]?.[name];
+const pairEntry = (a, b) => data.comparison.find((entry) => entry.a === detectors[a].name && entry.b === detectors[b].name);
+
+/** The shares of the error types in one bar; each part leads to its examples. */
+function stackedBar(shares, place, name) {
+  if (!shares.every(known)) return make("span", { class: "quiet" }, ABSENT);
+  return make("span", { class: "stacked-row" }, several && letter(place), make("span", { class: "stacked" }, data.kinds.map((kind, n) => {
+    if (!(shares[n] > 0)) return null;
+    const said = `${name}, ${detectors[place].name}: ${percent(shares[n])} % ${kind.name}`;
+    const style = `${kindColour(kind.colour)}; flex: ${shares[n]} 0 0`;
+    return n === 0
+      ? make("span", { style, "data-tip": said })
+      : make("a", { style, "data-tip": said, "aria-label": `${said}. Show examples`, ...toExamples({ class: classes.includes(name) ? name : "", kind: kind.name, d: letters[place] }) });
+  })));
+}
+
+/** Differences about a line at zero. Rows: label, difference, low, high, words after it, link. */
+function forest(rows) {
+  const low = Math.min(0, ...rows.map((row) => row.low ?? row.middle));
+  const high = Math.max(0.001, ...rows.map((row) => row.high ?? row.middle));
+  const at = (value) => `${(2 + (96 * (value - low)) / (high - low)).toFixed(2)}%`;
+  return make("div", { class: "forest" }, rows.flatMap((row) => {
+    const clear = known(row.low) && (row.low > 0 || row.high < 0) ? " clear" : "";
+    const span = known(row.low) && make("span", { class: "span", style: `left: ${at(row.low)}; width: calc(${at(row.high)} - ${at(row.low)})` });
+    const words = known(row.low) ? ` [${points(row.low)}, ${points(row.high)}]` : "";
+    return [
+      make("div", { class: `name${clear}` }, row.go ? make("a", row.go, row.label) : row.label),
+      make("div", { class: `axis${clear}`, style: `--zero: ${at(0)}` }, span, make("span", { class: "middle", style: `left: ${at(row.middle)}` })),
+      make("div", { class: `text${clear}` }, `${points(row.middle)}${words}${row.more ?? ""}`),
+    ];
+  }));
+}
+
+// ---- charts of SVG, drawn in the width that there is --------------------------------------------
+
+const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => target.redraw?.()));
+
+/** An SVG that `draw(svg, width)` fills whenever its width changes. */
+function plot(height, label, draw) {
+  const svg = make("svg:svg", { class: "plot", role: "group", "aria-label": label, height });
+  let last = 0;
+  svg.redraw = () => {
+    const width = Math.round(svg.getBoundingClientRect().width) || 420;
+    if (width === last) return;
+    last = width;
+    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    svg.replaceChildren();
+    draw(svg, width);
+  };
+  observer.observe(svg);
+  return svg;
+}
+
+const EDGE = { left: 40, right: 14, top: 8, bottom: 38 };
+
+/** Axes of a plot: `x` is [low, high] or names; both in the units of the ticks. */
+function axes(svg, width, height, x, y, xLabel) {
+  const inner = [EDGE.left, width - EDGE.right];
+  const named = typeof x[0] === "string";
+  const across = named ? d3.scalePoint(x, inner).padding(0.5) : d3.scaleLinear(x, inner);
+  const up = d3.scaleLinear(y, [height - EDGE.bottom, EDGE.top]);
+  const bottom = d3.axisBottom(across).tickSizeOuter(0);
+  const room = Math.max(1, Math.floor(width / 70));
+  if (named) bottom.tickValues(x.filter((_, n) => n % Math.ceil(x.length / (width / 45)) === 0));
+  else bottom.ticks(Math.min(6, room));
+  d3.select(svg).append("g").attr("class", "grid").attr("transform", `translate(${EDGE.left},0)`).call(d3.axisLeft(up).ticks(5).tickSize(-(inner[1] - inner[0])).tickFormat("")).select(".domain").remove();
+  d3.select(svg).append("g").attr("transform", `translate(0,${height - EDGE.bottom})`).call(bottom);
+  d3.select(svg).append("g").attr("transform", `translate(${EDGE.left},0)`).call(d3.axisLeft(up).ticks(5).tickSizeOuter(0));
+  svg.append(make("svg:text", { x: (inner[0] + inner[1]) / 2, y: height - 4, "text-anchor": "middle" }, xLabel));
+  return [across, up];
+}
+
+/** Lines. Series: {name, place or none, dash, points: [[x, y], ...]}; the pointer tells the nearest points. */
+function lines(label, series, { x, y = [0, 100], xLabel, marks = [], diagonal, rule, height = 250, format = (value) => value.toFixed(1) }) {
+  return plot(height, label, (svg, width) => {
+    const [across, up] = axes(svg, width, height, x, y, xLabel);
+    const line = (from, to, name) => svg.append(make("svg:line", { class: name, x1: across(from[0]), y1: up(from[1]), x2: across(to[0]), y2: up(to[1]) }));
+    if (diagonal) line([x[0], y[0]], [x[1], y[1]], "rule");
+    if (known(rule)) line([rule, y[0]], [rule, y[1]], "rule");
+    const path = d3.line((point) => across(point[0]), (point) => up(point[1])).defined((point) => known(point[1]));
+    for (const one of series) {
+      const style = one.place >= 0 ? colourOf(one.place) : undefined;
+      svg.append(make("svg:path", { class: "curve", d: path(one.points), style, "stroke-dasharray": one.dash }));
+      const solid = one.points.filter((point) => known(point[1]));
+      if (solid.length <= 12) svg.append(...solid.map((point) => make("svg:circle", { class: "dot", style, cx: across(point[0]), cy: up(point[1]), r: 4 })));
+    }
+    for (const mark of marks) {
+      const right = across(mark.x) > width * 0.6;
+      svg.append(
+        make("svg:circle", { class: "dot", cx: across(mark.x), cy: up(mark.y), r: 5 }),
+        make("svg:text", { class: "name", x: across(mark.x) + (right ? -9 : 9), y: Math.max(up(mark.y) - 8, 12), "text-anchor": right ? "end" : "start" }, mark.text),
+      );
+    }
+    svg.addEventListener("pointermove", (event) => {
+      const at = event.clientX - svg.getBoundingClientRect().left;
+      const near = series.flatMap((one) => {
+        const some = one.points.filter((point) => known(point[1]));
+        if (!some.length) return [];
+        const best = some.reduce((a, b) => (Math.abs(across(b[0]) - at) < Math.abs(across(a[0]) - at) ? b : a));
+        return [`${one.name}: ${format(best[1])} at ${typeof best[0] === "string" ? best[0] : best[0].toPrecision(3)}`];
+      });
+      tell(near.join("\n"), event.clientX, event.clientY);
+    });
+    svg.addEventListener("pointerleave", hush);
+  });
+}
+
+/** Shares as layers over named places. */
+function layers(label, places, kinds, rows, xLabel) {
+  const height = 220;
+  return plot(height, label, (svg, width) => {
+    const [across, up] = axes(svg, width, height, places, [0, 100], xLabel);
+    const stacked = d3.stack().keys(kinds.map((kind) => kind.name)).value((row, key) => 100 * (row[key] ?? 0))(rows);
+    const area = d3.area((_, n) => across(places[n]), (span) => up(span[0]), (span) => up(span[1]));
+    stacked.forEach((layer, n) => svg.append(make("svg:path", { class: "layer", style: kindColour(kinds[n].colour), d: area(layer), "data-tip": `${kinds[n].name}: ${places.map((place, m) => `${place}: ${percent(rows[m][kinds[n].name])} %`).join(", ")}` })));
+  });
+}
+
+// ---- the tip ------------------------------------------------------------------------------------
+
+function tell(text, x, y) {
+  const tip = byId("tip");
+  tip.textContent = text;
+  tip.hidden = !text;
+  const { width, height } = tip.getBoundingClientRect();
+  tip.style.left = `${Math.max(4, Math.min(x + 14, innerWidth - width - 4))}px`;
+  tip.style.top = `${y + 18 + height > innerHeight ? Math.max(4, y - height - 10) : y + 18}px`;
+}
+function hush() {
+  byId("tip").hidden = true;
+}
+document.addEventListener("pointerover", (event) => {
+  const text = event.target.closest?.("[data-tip]")?.dataset.tip;
+  if (text) tell(text, event.clientX, event.clientY);
+  else if (!event.target.closest?.("svg.plot")) hush();
+});
+document.addEventListener("focusin", (event) => {
+  const target = event.target.closest("[data-tip]");
+  if (!target?.matches(":focus-visible")) return hush();
+  const box = target.getBoundingClientRect();
+  tell(target.dataset.tip, box.left, box.bottom - 8);
+});
+document.addEventListener("focusout", hush);
+document.addEventListener("scroll", hush, { passive: true, capture: true });
+
+// ---- pictures -----------------------------------------------------------------------------------
+
+const wideLetters = /[\u1100-\u11ff\u2e80-\uffdc]/;
+/** A tag of a box within the picture: at the top of a detection, at the bottom of an object. */
+function tag(words, [left, top, width, height], [across, down], size, where) {
+  const short = [...words].length > 26 ? `${[...words].slice(0, 25).join("")}…` : words;
+  const long = size * (0.4 + [...short].reduce((sum, one) => sum + (wideLetters.test(one) ? 1.02 : 0.58), 0));
+  const tall = 1.35 * size;
+  let x = where === "right" ? left + width - long : left;
+  let y = where === "below" ? top + height : top - tall;
+  x = Math.max(0, Math.min(x, across - long));
+  if (y < 0) y = top;
+  if (y + tall > down) y = Math.min(top + height, down) - tall;
+  return [
+    make("svg:rect", { class: "tag", x, y, width: long, height: tall, rx: 2 }),
+    make("svg:text", { x: x + 0.2 * size, y: y + 0.98 * size, "font-size": size }, short),
+  ];
+}
+
+/** The picture of an example, its boxes and their classes and scores; `width` is how wide it is shown. */
+function picture(example, width) {
+  const [across, down] = example.size;
+  const size = (12 * Math.max(across, (4 * down) / 3)) / width;
+  const svg = make("svg:svg", { class: "picture", viewBox: `0 0 ${across} ${down}`, role: "img", "aria-label": describe(example) });
+  svg.append(example.photo
+    ? make("svg:image", { href: example.photo, width: across, height: down, preserveAspectRatio: "none" })
+    : make("svg:rect", { class: "ground", width: across, height: down }));
+  const tags = [];
+  let found = 0;
+  for (const [left, top, wide, high, what, label, score, place] of example.frames) {
+    const box = { x: left, y: top, width: wide, height: high };
+    svg.append(make("svg:rect", { class: "box under", ...box }), make("svg:rect", { class: `box ${what}`, ...box, style: what === "found" && `--box: ${frameColour(example, place)}` }));
+    if (what === "wanted") tags.push(tag(classes[label], [left, top, wide, high], example.size, size, "below"));
+    if (what === "found") tags.push(tag(`${several && example.versus >= 0 ? `${letters[place]} ` : ""}${classes[label]} ${scoreText(score)}`, [left, top, wide, high], example.size, size, found++ ? "right" : "above"));
+  }
+  svg.append(...tags.flat());
+  return svg;
+}
+function frameColour(example, place) {
+  if (example.side === "errors") return kindOf(example.kind).colour;
+  return place % 2 ? "#f29d80" : "#82b2f6";
+}
+function describe(example) {
+  const name = classes[example.label];
+  if (example.side === "errors") return `${name} ${scoreText(example.score)}, ${example.kind}: ${example.words}. Image ${example.image}`;
+  if (example.side === "missed") return `${name}, missed: ${example.words}. Image ${example.image}`;
+  if (example.side === "only") return `${name}, found by ${detectors[example.detector].name} with ${scoreText(example.score)}; ${detectors[example.versus].name}: ${example.kind}. Image ${example.image}`;
+  return `${name}; ${detectors[example.versus].name}: ${example.before}; ${detectors[example.detector].name}: ${example.kind}. Image ${example.image}`;
+}
+function caption(example) {
+  const name = classes[example.label];
+  const kind = (word, place) => make("span", {}, several && letter(place), " ", swatch(kindOf(word).colour), word);
+  if (example.side === "errors") return [make("b", {}, `${name} ${scoreText(example.score)} `), kind(example.kind, example.detector), make("div", { class: "quiet" }, example.words)];
+  if (example.side === "missed") return [make("b", {}, `${name} `), kind("missed", example.detector), make("div", { class: "quiet" }, example.words)];
+  if (example.side === "only") return [make("b", {}, `${name} ${scoreText(example.score)} `), make("div", {}, kind("correct", example.detector), " · ", kind(example.kind, example.versus))];
+  return [make("b", {}, `${name} `), make("div", {}, kind(example.before, example.versus), " · ", kind(example.kind, example.detector))];
+}
+
+// ---- the first screen ---------------------------------------------------------------------------
+
+function drawBar() {
+  byId("chips").replaceChildren(...detectors.map((one, place) => {
+    const chip = make("button", { type: "button", class: "chip", id: `chip-${place}`, "data-tip": one.name }, letter(place), make("span", { class: "name" }, one.name));
+    chip.addEventListener("click", () => {
+      const now = new Set(shown());
+      if (!now.delete(place)) now.add(place);
+      const list = now.size && now.size < detectors.length ? [...now].sort((a, b) => a - b) : [];
+      location.hash = address({ d: list.map((n) => letters[n]).join(",") });
+    });
+    return chip;
+  }));
+  byId("class-names").append(...classes.map((name) => make("option", { value: name })));
+  const replace = (changes) => {
+    history.replaceState(null, "", address(changes));
+    render();
+  };
+  byId("class").addEventListener("input", (event) => replace({ class: event.target.value.trim(), as: "" }));
+  const scores = (data.examples?.shown ?? []).filter((one) => one.side !== "missed").map((one) => one.score);
+  const slider = byId("score");
+  slider.min = Math.min(0, ...scores);
+  slider.max = scores.every((value) => value <= 1) ? 1 : Math.max(...scores);
+  slider.addEventListener("input", () => replace({ score: Number(slider.value) > Number(slider.min) ? Number(slider.value).toPrecision(3) : "" }));
+
+  const theme = byId("theme");
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const remembered = () => { try { return localStorage.getItem("diagnosis-theme"); } catch { return null; } };
+  const show = () => {
+    const now = remembered() ?? (dark.matches ? "dark" : "light");
+    document.documentElement.dataset.theme = now;
+    theme.setAttribute("aria-pressed", now === "dark");
+  };
+  theme.addEventListener("click", () => {
+    const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    try { localStorage.setItem("diagnosis-theme", next); } catch { /* not kept, but shown */ }
+    show();
+    document.documentElement.dataset.theme = next;
+    theme.setAttribute("aria-pressed", next === "dark");
+  });
+  dark.addEventListener("change", show);
+  show();
+}
+
+function drawFirst() {
+  const notes = data.notes.length;
+  byId("facts").append(
+    `${plural(facts.images, "image")} · ${plural(classes.length, "class", "classes")} · ${plural(facts.objects, "object")}`,
+    facts.ignored ? `, and ${whole(facts.ignored)} difficult or crowd` : "",
+    ` · correct from IoU ${facts.iou}`,
+    notes ? " · " : "",
+    notes ? make("a", link({ tab: "method" }), plural(notes, "note on the data", "notes on the data")) : "",
+  );
+  byId("first").append(errorsCard(), make("div", { class: "stack" }, precisionCard(), fixCard()), worstCard());
+}
+
+function errorsCard() {
+  const wrong = data.kinds.slice(1);
+  const all = detectors.map((one) => one.breakdown.mean_over_classes);
+  const flows = detectors.map((_, place) => missedShare(place));
+  const ends = wrong.flatMap((kind) => detectors.map((_, place) => highest([all[place][kind.name], intervalOf(place, "share", kind.name)?.high])));
+  const end = highest([...ends, ...flows], 0.01);
+  const silent = all.every((one) => one.correct === null);
+  const groups = wrong.map((kind) => group([swatch(kind.colour), kind.name], detectors.map((_, place) => bar({
+    place, value: all[place][kind.name], interval: intervalOf(place, "share", kind.name), end, label: kind.name, tip: kind.text,
+    go: toExamples({ kind: kind.name, d: several ? letters[place] : "" }),
+  }))));
+  const missed = kindOf("missed");
+  if (flows.every(known)) {
+    groups.push(group([swatch(missed.colour), "missed", make("span", { class: "quiet" }, " (of objects)")], detectors.map((_, place) => bar({
+      place, value: flows[place], end, label: "missed objects", tip: missed.text, go: toExamples({ side: "missed", d: several ? letters[place] : "" }),
+    }))));
+  }
+  const rows = detectors.flatMap((one, place) => ["mean_over_classes", "pooled"].map((way) => [
+    one.name, way === "pooled" ? "pooled" : "mean over classes", ...data.kinds.map((kind) => share(one.breakdown[way][kind.name], one.breakdown[way].reason)), share(flows[place]),
+  ]));
+  const note = silent ? "No detection counts, so there is nothing to break down." : "Per cent of the detections counted, mean over classes; missed: per cent of objects. Click a bar for its pictures.";
+  const card = chart("What goes wrong", note, groups, ["*detector", "*averaged", ...data.kinds.map((kind) => kind.name), "missed"], rows, false);
+  card.classList.add("card");
+  return card;
+}
+
+/** The share of objects that no counted detection speaks for. */
+function missedShare(place) {
+  const total = data.totals.find(([side, detector]) => side === "missed" && detector === place);
+  return facts.objects && total ? total[3] / facts.objects : null;
+}
+
+function precisionCard() {
+  const kinds = [AP, "coco"].filter((kind, n, all) => all.indexOf(kind) === n && detectors.some((one) => known(one.map[kind])));
+  const groups = kinds.map((kind) => group(AP_NAMES[kind], detectors.map((one, place) => bar({
+    place, value: one.map[kind], interval: intervalOf(place, "map", kind), end: 1, label: AP_NAMES[kind], go: link({ ...NOTHING, tab: "classes", sort: `ap${place}` }),
+  }))));
+  const rows = detectors.map((one) => [one.name, ...Object.keys(data.ap).map((kind) => share(one.map[kind], one.map.reason))]);
+  const card = chart("Average precision", kinds.length ? "Per cent, mean over the classes that have objects." : "No class has objects.", groups, ["*detector", ...Object.values(data.ap)], rows, false);
+  card.classList.add("card");
+  return card;
+}
+
+function fixCard() {
+  const six = data.tide.filter((kind) => kind.name !== "fp" && kind.name !== "fn");
+  const gain = (kind) => highest(detectors.map((one) => one.tide.dap[kind.name]), -1);
+  const first = [...six].sort((a, b) => gain(b) - gain(a)).filter((kind) => gain(kind) > 0).slice(0, 3);
+  const end = highest(first.flatMap((kind) => detectors.map((one, place) => highest([one.tide.dap[kind.name], intervalOf(place, "dap", kind.name)?.high]))), 0.001);
+  const groups = first.map((kind) => group(kind.label, detectors.map((one, place) => bar({
+    place, value: one.tide.dap[kind.name], interval: intervalOf(place, "dap", kind.name), end, label: kind.label, tip: kind.text, text: points(one.tide.dap[kind.name]),
+    go: tideExamples(kind.name, place),
+  }))));
+  return make("section", { class: "card" }, make("h3", {}, "What to fix first"), make("p", { class: "note" }, first.length ? "Points of AP50 that fixing it would add (TIDE)." : "Nothing costs average precision."), groups);
+}
+function tideExamples(name, place) {
+  const d = several ? letters[place] : "";
+  if (name === "miss" || name === "fn") return toExamples({ side: "missed", d });
+  return toExamples({ kind: KINDS_OF_TIDE[name] ?? "", d });
+}
+
+function worstCard() {
+  const score = (label) => mean(detectors.map((one) => one.classes[label].ap[AP]).filter(known));
+  const counted = [...classes.keys()].filter((label) => known(score(label)));
+  const enough = counted.filter((label) => data.objects[label] >= facts.enough);
+  const worst = (enough.length ? enough : counted).sort((a, b) => score(a) - score(b)).slice(0, 3);
+  const cards = worst.map((label) => {
+    const name = classes[label];
+    const example = data.examples?.shown.find((one) => one.label === label && one.side === "errors") ?? data.examples?.shown.find((one) => one.label === label);
+    const shares = data.kinds.map((_, n) => mean(detectors.map((one) => one.classes[label].shares[n]).filter(known)));
+    const most = data.kinds.slice(1).map((kind, n) => [shares[n + 1], kind]).filter(([value]) => known(value) && value > 0).sort((a, b) => b[0] - a[0])[0];
+    return make("a", { class: "worst", ...toClass(name) },
+      example ? hidden(picture(example, 180)) : make("span", {}),
+      make("span", {}, make("strong", {}, name),
+        make("span", { class: "numbers" }, detectors.map((one, place) => make("span", {}, several && letter(place), ` ${percent(one.classes[label].ap[AP])} %`))),
+        make("span", { class: "quiet" }, most ? `mostly ${most[1].name}: ${percent(most[0])} %` : "", ` · ${plural(data.objects[label], "object")}`)));
+  });
+  return make("section", { class: "card" }, make("h3", {}, "The three worst classes"), make("p", { class: "note" }, worst.length ? `Lowest ${AP_NAMES[AP]}, of classes with at least ${enough.length ? facts.enough : 1} ${enough.length ? "objects" : "object"}.` : "No class has objects."), make("div", { class: "worsts" }, cards));
+}
+function hidden(element) {
+  element.setAttribute("aria-hidden", "true");
+  return element;
+}
+
+// ---- Examples -----------------------------------------------------------------------------------
+
+/** The sides that can be looked at: key, words, whether an example is on it. */
+function sides() {
+  const here = new Set(shown());
+  const [a, b] = pair();
+  const both = (side, detector, versus) => (one) => one.side === side && one.detector === detector && one.versus === versus;
+  return [
+    ["errors", "False positives", (one) => one.side === "errors" && here.has(one.detector)],
+    ["missed", "Missed", (one) => one.side === "missed" && here.has(one.detector)],
+    ...(several ? [
+      [`only-${letters[a]}`, `Only ${letters[a]} right`, both("only", a, b)],
+      [`only-${letters[b]}`, `Only ${letters[b]} right`, both("only", b, a)],
+      ["neither", "Neither right", both("neither", b, a)],
+    ] : []),
+  ];
+}
+const currentSide = () => sides().find(([key]) => key === state.side) ?? sides()[0];
+
+/** The examples that the state asks for, the most confident first. */
+function chosen([, , belongs] = currentSide()) {
+  const labels = chosenLabels();
+  const kinds = state.kind ? state.kind.split(",") : null;
+  const taken = state.as ? classes.indexOf(state.as) : -1;
+  const least = state.score === "" ? -Infinity : Number(state.score);
+  const list = data.examples.shown.map((one, place) => ({ ...one, place })).filter((one) => {
+    if (!belongs(one)) return false;
+    if (one.side !== "missed" && one.score < least) return false;
+    if (kinds && !kinds.includes(one.kind) && one.side !== "missed") return false;
+    if (state.was && one.before !== state.was) return false;
+    if (state.as && !one.frames.some((frame) => frame[4] === "found" && frame[5] === taken)) return false;
+    const about = state.as && one.side === "errors" ? one.truth : one.label;
+    return !labels || labels.has(about);
+  });
+  return sorted(list, (one) => one.score, true);
+}
+
+function drawExamples() {
+  if (!data.examples) return [make("p", {}, "This page was made without examples.")];
+  const all = sides().map((side) => [...side, chosen(side)]);
+  const [key, words, belongs, list] = all.find(([name]) => name === currentSide()[0]);
+  const total = data.totals.filter(([side, detector, versus]) => belongs({ side, detector, versus })).reduce((sum, one) => sum + one[3], 0);
+  const tokens = [
+    ["class", state.class && (state.as ? `truth: ${state.class}` : `class: ${state.class}`), { class: "", as: "" }],
+    ["as", state.as && `taken for: ${state.as}`, { as: "" }],
+    ["kind", state.kind && (key === "missed" ? "" : state.kind.split(",").join(" or ")), { kind: "" }],
+    ["was", state.was && `${letters[pair()[0]]}: ${state.was}`, { was: "" }],
+    ["score", state.score && key !== "missed" && `score ≥ ${state.score}`, { score: "" }],
+    ["d", state.d && `detectors: ${state.d}`, { d: "" }],
+  ].filter(([, text]) => text).map(([, text, clear]) => make("a", { class: "token", ...link(clear), "aria-label": `${text}: remove this filter` }, text, make("span", { "aria-hidden": "true" }, "×")));
+  const kinds = key === "errors" ? data.kinds.slice(1) : key === "missed" ? [] : data.fates.slice(1);
+  const chips = kinds.map((kind) => make("a", { class: "token", ...link({ kind: state.kind === kind.name ? "" : kind.name }), "aria-current": state.kind === kind.name && "true" }, swatch(kind.colour), kind.name));
+  const unread = data.examples.unread;
+  const note = facts.photographs
+    ? unread.length ? `${plural(unread.length, "photograph")} could not be read (${unread[0]}${unread.length > 1 ? ", …" : ""}).` : ""
+    : "There are no photographs: each picture is the outline of the whole image. To see the photographs, give --images DIR, the folder that they are in.";
+  const more = make("button", { type: "button", class: "more" }, `Show ${Math.min(SHOWN_AT_ONCE, list.length - visibleExamples)} more`);
+  more.addEventListener("click", () => {
+    const first = visibleExamples;
+    visibleExamples += SHOWN_AT_ONCE;
+    drawPanel();
+    document.querySelectorAll(".shot")[first]?.focus();
+  });
+  return [
+    make("div", { class: "sides", role: "group", "aria-label": "Which examples" }, all.map(([name, text, , some]) => make("a", { ...link({ side: name, was: "", kind: "" }), "aria-current": name === key && "true" }, `${text} (${whole(some.length)})`))),
+    make("div", { class: "tokens" }, chips, tokens),
+    make("p", { class: "note", id: "count", role: "status" }, list.length
+      ? `${plural(list.length, "picture")}; ${words}: ${whole(total)} in all. ${key === "missed" ? "The largest" : "The most confident"} first. Dashed: the object. ${note}`
+      : `No such picture. ${words}: ${whole(total)} in all, of which the page has a part.`),
+    make("div", { class: "grid" }, list.slice(0, visibleExamples).map((one) => make("a", { class: "shot", ...link({ pic: String(one.place) }) },
+      make("div", { class: "frame" }, picture(one, 250)), make("div", { class: "caption" }, caption(one))))),
+    list.length > visibleExamples ? more : null,
+  ];
+}
+
+/** The picture of the state, large. */
+function drawLarge() {
+  const dialog = byId("large");
+  const example = data.examples?.shown[Number(state.pic)];
+  if (!state.pic || !example) return dialog.open && dialog.close();
+  let list = chosen();
+  let place = list.findIndex((one) => one.place === Number(state.pic));
+  if (place < 0) [list, place] = [[{ ...example, place: Number(state.pic) }], 0];
+  const step = (by, words) => {
+    const button = make("button", { type: "button" }, words);
+    button.disabled = !list[place + by];
+    button.addEventListener("click", () => dialog.step(by));
+    return button;
+  };
+  dialog.step = (by) => {
+    const next = list[place + by];
+    if (next) history.replaceState(null, "", address({ pic: String(next.place) }));
+    render();
+  };
+  const shut = make("button", { type: "button" }, "Close");
+  shut.addEventListener("click", () => dialog.close());
+  dialog.replaceChildren(
+    make("h2", { id: "large-title", tabindex: -1 }, `${classes[example.label]}: ${example.side === "errors" ? example.kind : currentSide()[1]}`),
+    picture(example, 900),
+    make("p", {}, caption(example), make("span", { class: "quiet" }, `Image ${example.image}`)),
+    make("div", { class: "steps" }, step(-1, "← Previous"), make("span", {}, `${place + 1} of ${list.length}`), step(1, "Next →"), shut));
+  if (!dialog.open) dialog.showModal();
+  byId("large-title").focus();
+}
+byId("large").addEventListener("close", () => {
+  if (!state.pic) return;
+  const last = state.pic;
+  history.replaceState(null, "", address({ pic: "" }));
+  render();
+  document.querySelector(`.shot[data-go='${JSON.stringify({ pic: last })}']`)?.focus();
+});
+byId("large").addEventListener("keydown", (event) => {
+  if (event.key === "ArrowLeft") byId("large").step(-1);
+  if (event.key === "ArrowRight") byId("large").step(1);
+});
+byId("large").addEventListener("click", (event) => event.target === byId("large") && byId("large").close());
+
+// ---- Classes ------------------------------------------------------------------------------------
+
+function drawClasses() {
+  const here = shown();
+  const [a, b] = pair();
+  const entry = several && pairEntry(a, b);
+  const gap = (label) => {
+    const known_ = entry?.classes[classes[label]]?.ap;
+    if (known_ && known(known_[0])) return known_;
+    const [before, after] = [a, b].map((place) => detectors[place].classes[label].ap[AP]);
+    return known(before) && known(after) ? [after - before, null, null] : [null, null, null];
+  };
+  const columns = [
+    ["name", "class", true, (label) => classes[label]],
+    ["objects", "objects", false, (label) => data.objects[label]],
+    ["shares", "shares of the detections counted", true, (label) => mean(here.map((place) => detectors[place].classes[label].shares[0]).filter(known))],
+    ...here.map((place) => [`ap${place}`, `${AP_NAMES[AP]}${several ? ` ${letters[place]}` : ""}`, false, (label) => detectors[place].classes[label].ap[AP]]),
+    ...(several ? [["gap", `${letters[b]} − ${letters[a]}`, false, (label) => gap(label)[0]]] : []),
+    ...here.map((place) => [`best${place}`, `best threshold${several ? ` ${letters[place]}` : ""}`, false, (label) => detectors[place].classes[label].best.score]),
+  ];
+  const wanted = state.sort.replace("-", "");
+  const column = columns.find(([key]) => key === wanted);
+  const down = state.sort.startsWith("-");
+  const exact = oneLabel();
+  let rows = [...classes.keys()];
+  const labels = chosenLabels();
+  if (labels && exact < 0) rows = rows.filter((label) => labels.has(label));
+  if (column) rows = sorted(rows, column[3], down);
+  const all = rows.length;
+  if (!state.all && all > MOST_ROWS) {
+    rows = rows.slice(0, MOST_ROWS);
+    if (exact >= 0 && !rows.includes(exact)) rows.unshift(exact);
+  }
+  const heads = columns.map(([key, text, words]) => make("th", { scope: "col", class: words && "words", "aria-sort": wanted !== key ? "none" : down ? "descending" : "ascending" },
+    make("a", link({ sort: wanted === key && !down ? `-${key}` : key }), text)));
+  const body = rows.flatMap((label) => {
+    const [difference, low, high] = gap(label);
+    const open = label === exact;
+    const numbers = (place) => detectors[place].classes[label];
+    const row = make("tr", { class: open && "open", id: `class-${label}` },
+      make("th", { scope: "row", class: "words" }, make("a", { ...link({ class: open ? "" : classes[label], as: "" }), "aria-expanded": String(open) }, classes[label])),
+      make("td", {}, whole(data.objects[label])),
+      make("td", { class: "words" }, here.map((place) => stackedBar(numbers(place).shares, place, classes[label]))),
+      here.map((place) => make("td", {}, percent(numbers(place).ap[AP]))),
+      several && make("td", { class: known(low) && (low > 0 || high < 0) ? "clear" : "" }, points(difference), known(low) ? ` [${points(low)}, ${points(high)}]` : ""),
+      here.map((place) => make("td", {}, known(numbers(place).best.score) ? scoreText(numbers(place).best.score) : ABSENT)));
+    return open ? [row, make("tr", {}, make("td", { class: "detail", colspan: columns.length }, classDetail(label)))] : [row];
+  });
+  return [
+    make("p", { class: "note" }, `Shares: per cent of the detections counted. ${AP_NAMES[AP]} in per cent, differences in points${entry ? ` with ${100 * entry.level} % intervals` : ""}. Best threshold: the score of the highest F1. A class opens its curve, its confusions and its pictures.`),
+    legend(data.kinds.map((kind) => [kind.name, kind.colour])),
+    make("div", { class: "table-box", role: "region", tabindex: 0, "aria-label": "Classes", style: "max-height: none" },
+      make("table", { id: "classes" }, make("caption", { class: "hidden-words" }, "Classes"), make("thead", {}, make("tr", {}, heads)), make("tbody", {}, body))),
+    rows.length ? null : make("p", {}, `No class is called ${state.class}.`),
+    rows.length < all ? make("a", { class: "more token", style: "width: fit-content", ...link({ all: "1" }) }, `Show all ${whole(all)} classes`) : null,
+  ];
+}
+
+/** All that is known about one class. */
+function classDetail(label) {
+  const name = classes[label];
+  const here = shown();
+  const series = here.map((place) => ({ name: detectors[place].name, place, points: curveOf(place, label).map(([, precision, recall]) => [100 * recall, 100 * precision]) }));
+  const empty = series.every((one) => !one.points.some((point) => known(point[0])));
+  const confusions = topConfusions(here, (row, column) => row === label || column === label).slice(0, 6);
+  const pictures = (data.examples?.shown ?? []).map((one, place) => ({ ...one, place })).filter((one) => one.label === label && here.includes(one.detector));
+  const some = sorted(pictures, (one) => (one.side === "missed" ? 0.5 : 1) * one.score, true).slice(0, 6);
+  const numbers = (place) => detectors[place].classes[label];
+  return [
+    make("div", { class: "pair" },
+      make("div", {}, make("h4", {}, "Precision over recall"), empty ? make("p", {}, "No curve: no object or no detection.") : lines(`Precision over recall of ${name}`, series, { x: [0, 100], xLabel: "recall, %" }), detectorLegend()),
+      make("div", {}, make("h4", {}, "Confusions"), confusions.length ? confusionBars(confusions, here) : make("p", {}, "No confusion with another class at the best threshold."),
+        make("p", {}, make("a", toExamples({ class: name, side: "errors" }), `False positives called ${name}`), " · ", make("a", toExamples({ class: name, side: "missed" }), "Missed")))),
+    make("h4", {}, "Pictures"),
+    some.length ? make("div", { class: "grid" }, some.map((one) => make("a", { class: "shot", ...link({ pic: String(one.place) }) }, make("div", { class: "frame" }, picture(one, 250)), make("div", { class: "caption" }, caption(one))))) : make("p", {}, "No picture of this class."),
+    make("h4", { style: "margin-top: 12px" }, "All numbers"),
+    table(["*detector", "detections", "counted", ...data.kinds.map((kind) => kind.name), ...Object.values(data.ap), "best F1"],
+      here.map((place) => [detectors[place].name, number(numbers(place).detections), number(numbers(place).counted), ...numbers(place).shares.map((value) => share(value, numbers(place).reason)), ...Object.keys(data.ap).map((kind) => share(numbers(place).ap[kind])), share(numbers(place).best.f1)]), `All numbers of ${name}`),
+    binTable(label, here),
+  ];
+}
+
+function binTable(label, here) {
+  const rows = Object.entries(detectors[here[0]].bins).flatMap(([key, { bins }]) => bins.map((bin, n) => [
+    characteristicName(key), binName(bin), number(detectors[here[0]].classes[label].bins[key]?.[n]?.[0]), ...here.map((place) => share(detectors[place].classes[label].bins[key]?.[n]?.[1])),
+  ]));
+  const behind = make("details", { class: "behind" }, make("summary", {}, "By size, shape and other characteristics"));
+  if (rows.length) behind.append(table(["*characteristic", "*bin", "objects", ...here.map((place) => `APn ${detectors[place].name}`)], rows, "Characteristics"));
+  return rows.length ? behind : null;
+}
+
+/** Points of a curve: score, precision, recall; of a class or of all. */
+function curveOf(place, label = -1) {
+  const [scores, precision, recall] = label < 0 ? detectors[place].curve : detectors[place].classes[label].curve;
+  return scores.map((score, n) => [score, precision[n], recall[n]]);
+}
+
+// ---- Compare ------------------------------------------------------------------------------------
+
+function drawCompare() {
+  const [a, b] = pair();
+  const entry = several && pairEntry(a, b);
+  const blocks = [];
+  if (!several) blocks.push(make("p", { class: "full" }, data.intervals.length ? "How sure the numbers are: intervals from random halves of the images." : "One detector: there is nothing to compare."));
+  else if (!entry) blocks.push(make("p", { class: "full" }, data.comparison.length ? `There are no intervals for ${detectors[a].name} and ${detectors[b].name} by themselves; those of groups are in the tables below.` : "There are no intervals: the command was run without resampling."));
+  const drawn = entry ? [entry] : data.comparison;
+  if (data.doubt) blocks.push(make("p", { class: "note full" }, data.doubt));
+  for (const one of drawn) blocks.push(...differences(one));
+  if (entry) blocks.push(classDifferences(entry, a, b));
+  if (several) blocks.push(flowChart(a, b));
+  blocks.push(confidence());
+  if (data.intervals.length) blocks.push(intervalTable());
+  return [make("div", { class: "blocks" }, blocks)];
+}
+
+/** Forests of the differences of a pair, a section each. */
+function differences(entry) {
+  const note = `Points, with ${100 * entry.level} % intervals: ${whole(entry.replicates)} resamples of ${plural(entry.images, "image")}. Bold: the interval leaves out zero.`;
+  const p = (one) => {
+    const least = 2 / (entry.replicates - (one.undefined_replicates ?? 0) + 1);
+    return !known(one.p) ? ABSENT : one.p <= least * 1.000001 ? `≤ ${(Math.ceil(1000 * least - 1e-6) / 1000).toFixed(3)}` : one.p < 0.001 ? "< 0.001" : one.p.toFixed(3);
+  };
+  const title = `${entry.b} − ${entry.a}`;
+  return Object.entries(data.sections).filter(([section]) => entry[section]).map(([section, heading]) => {
+    const all = Object.entries(entry[section]).map(([name, one]) => ({ label: data.quantities[`${section}/${name}`], one }));
+    const some = all.filter(({ one }) => known(one.low)).map(({ label, one }) => ({ label, middle: one.difference, low: one.low, high: one.high }));
+    const rows = all.map(({ label, one }) => [label, { ...change(one.difference), title: one.reason }, change(one.low), change(one.high), cell(p(one), one.p)]);
+    const figure = chart(`${title}: ${heading}`, section === "share" ? note : "", some.length ? forest(some) : make("p", {}, "Neither has such a number."), ["*quantity", "difference", "low", "high", "p"], rows, false);
+    if (section === "pooled" || section === "impact" || section === "tide") figure.classList.add("screen");
+    return figure;
+  });
+}
+
+function classDifferences(entry, a, b) {
+  const of = (key) => sorted(Object.entries(entry.classes).filter(([, one]) => known(one[key]?.[0])), ([, one]) => Math.abs(one[key][0]), true);
+  const made = [["ap", AP_NAMES.coco50], ["localization", "localization"]].map(([key, name]) => {
+    const some = of(key);
+    if (!some.length) return null;
+    const rows = some.slice(0, 15).map(([label, { [key]: [middle, low, high] }]) => ({ label, middle, low, high, go: key === "ap" ? toClass(label) : toExamples({ class: label, kind: "localization" }) }));
+    return make("div", {}, make("h4", {}, name), forest(rows));
+  }).filter(Boolean);
+  if (!made.length) return null;
+  const rows = () => Object.entries(entry.classes).map(([label, one]) => [label, ...["ap", "localization"].flatMap((key) => [0, 1, 2].map((n) => change(one[key]?.[n])))]);
+  const columns = ["*class", ...["AP50", "localization"].flatMap((name) => [name, "low", "high"])];
+  return chart(`${detectors[b].name} − ${detectors[a].name} by class`, "Points; the classes of the largest differences.", make("div", { class: "pair print-few" }, made), columns, rows);
+}
+
+/** What became of each object under two detectors. */
+function flowChart(a, b) {
+  const entry = data.flow.find((one) => one.a === detectors[a].name && one.b === detectors[b].name);
+  if (!entry) return make("p", { class: "full" }, `What became of each object is known from ${detectors[0].name} to each other detector: choose it and another.`);
+  const height = 330;
+  const names = data.fates.map((fate) => fate.name);
+  const total = entry.objects || 1;
+  const title = `What became of each object, from ${entry.a} to ${entry.b}`;
+  const svg = plot(height, title, (svg, width) => {
+    const gap = 10;
+    const side = Math.min(150, width * 0.27);
+    const scale = (height - 24 - gap * names.length) / total;
+    const ends = ["all", "all"].map((_, right) => {
+      let y = 20;
+      return names.map((name) => {
+        const size = names.reduce((sum, other) => sum + (right ? entry.all[other][name] : entry.all[name][other]), 0);
+        const node = { y, size, next: y };
+        y += size * scale + gap;
+        return node;
+      });
+    });
+    const go = (before, after) => {
+      if (before === "correct" && after === "correct") return null;
+      if (before === "correct") return toExamples({ side: `only-${letters[a]}`, kind: after, d: state.d });
+      if (after === "correct") return toExamples({ side: `only-${letters[b]}`, kind: before, d: state.d });
+      return toExamples({ side: "neither", was: before, kind: after, d: state.d });
+    };
+    names.forEach((before, n) => names.forEach((after, m) => {
+      const count = entry.all[before][after];
+      if (!count) return;
+      const [x0, x1, y0, y1, thick] = [side + 10, width - side - 10, ends[0][n].next, ends[1][m].next, count * scale];
+      ends[0][n].next += thick;
+      ends[1][m].next += thick;
+      const middle = (x0 + x1) / 2;
+      const d = `M${x0},${y0}C${middle},${y0} ${middle},${y1} ${x1},${y1}L${x1},${y1 + thick}C${middle},${y1 + thick} ${middle},${y0 + thick} ${x0},${y0 + thick}Z`;
+      const said = `${plural(count, "object")}: ${before} under ${entry.a}, ${after} under ${entry.b}`;
+      const target = go(before, after);
+      const path = make("svg:path", { class: "ribbon", d, style: kindColour(data.fates[m].colour), "data-tip": said });
+      svg.append(target ? make("svg:a", { ...target, "aria-label": `${said}. Show examples`, "data-tip": said }, path) : path);
+    }));
+    [entry.a, entry.b].forEach((who, right) => {
+      const x = right ? width - side : side;
+      svg.append(make("svg:text", { class: "name", x: right ? width : 0, y: 11, "text-anchor": right ? "end" : "start" }, `${letters[right ? b : a]} ${who.length > side / 6 ? `${who.slice(0, side / 6 - 1)}…` : who}`));
+      ends[right].forEach((node, n) => {
+        if (!node.size) return;
+        svg.append(
+          make("svg:rect", { class: "layer", style: kindColour(data.fates[n].colour), x: right ? x - 10 : x, y: node.y, width: 10, height: Math.max(node.size * scale, 1) }),
+          make("svg:text", { class: "name", x: right ? x + 8 : x - 8, y: node.y + (node.size * scale) / 2 + 4, "text-anchor": right ? "start" : "end" }, `${names[n]} ${whole(node.size)}`));
+      });
+    });
+  });
+  const rows = names.map((before) => [before, ...names.map((after) => number(entry.all[before][after]))]);
+  const note = `${whole(entry.objects)} objects that count, judged by the ${entry.counted === "top" ? "top detections of each class" : "detections"}. A ribbon leads to its pictures.`;
+  return chart(title, note, svg, [`*under ${entry.a}`, ...names.map((name) => `${name} under ${entry.b}`)], rows);
+}
+
+/** F1, precision and recall over the score threshold. */
+function confidence() {
+  const label = oneLabel();
+  const name = label < 0 ? "all classes together" : classes[label];
+  const least = state.score === "" ? null : Number(state.score);
+  const panels = shown().map((place) => {
+    const all = curveOf(place, label).filter((point) => known(point[0])).reverse();
+    const f1 = ([, precision, recall]) => (precision + recall > 0 ? (200 * precision * recall) / (precision + recall) : 0);
+    const best = label < 0 ? detectors[place].best : detectors[place].classes[label].best;
+    const heading = make("h4", {}, several && letter(place), ` ${detectors[place].name}`);
+    if (!all.length || !known(best.f1)) return make("div", {}, heading, make("p", {}, "No object or no detection."));
+    const series = [
+      { name: "F1", points: all.map((point) => [point[0], f1(point)]) },
+      { name: "precision", dash: "6 3", points: all.map((point) => [point[0], 100 * point[1]]) },
+      { name: "recall", dash: "2 3", points: all.map((point) => [point[0], 100 * point[2]]) },
+    ].map((one) => ({ ...one, place }));
+    const x = all[all.length - 1][0] <= 1 && all[0][0] >= 0 ? [0, 1] : [all[0][0], all[all.length - 1][0]];
+    const marks = known(best.score) ? [{ x: best.score, y: 100 * best.f1, text: `best F1 ${percent(best.f1)} at ${scoreText(best.score)}` }] : [];
+    return make("div", {}, heading, lines(`F1, precision and recall of ${detectors[place].name}`, series, { x, xLabel: "score threshold", marks, rule: least }));
+  });
+  const rows = () => shown().flatMap((place) => curveOf(place, label).map(([score, precision, recall]) => [detectors[place].name, cell(scoreText(score), score), share(precision + recall > 0 ? (2 * precision * recall) / (precision + recall) : 0), share(precision), share(recall)]));
+  return chart(`Confidence: ${name}`, "Per cent, of the detections of a score or more. Solid: F1; dashed: precision; dotted: recall.", make("div", { class: "pair" }, panels), ["*detector", "score", "F1", "precision", "recall"], rows);
+}
+
+function intervalTable() {
+  const entries = data.intervals;
+  const keys = Object.entries(data.sections).flatMap(([section, heading]) => Object.keys(entries[0][section] ?? {}).map((name) => [section, name, heading]));
+  const show = (one) => cell(!known(one?.low) ? ABSENT : `${percent(one.value)} [${percent(one.low)}, ${percent(one.high)}]${known(one.runs_deviation) ? ` ± ${percent(one.runs_deviation)}` : ""}`, one?.value, one?.reason);
+  const rows = keys.map(([section, name, heading]) => [data.quantities[`${section}/${name}`], heading, ...entries.map((entry) => show(entry[section]?.[name]))]);
+  const grouped = entries.filter((entry) => entry.runs.length > 1);
+  const spread = keys.some(([section, name]) => entries.some((entry) => known(entry[section]?.[name]?.runs_deviation)));
+  const note = `Per cent, with ${100 * entries[0].level} % intervals: ${whole(entries[0].replicates)} resamples of ${plural(entries[0].images, "image")}.${spread ? " ±: standard deviation between the runs." : ""}`;
+  return chart(several || grouped.length ? "Each detector's numbers with intervals" : "Numbers with intervals", note,
+    grouped.length ? make("ul", {}, grouped.map((entry) => make("li", {}, `${entry.name}: the mean of ${plural(entry.runs.length, "run")}, ${entry.runs.join(", ")}`))) : null,
+    ["*quantity", "*of", ...entries.map((entry) => entry.name)], rows);
+}
+
+// ---- Errors -------------------------------------------------------------------------------------
+
+function drawErrors() {
+  return [make("div", { class: "blocks" }, matrixChart(), confusionChart(), costs(), tideChart(), groupChart(), bins(), sensitivity(), ...ranks(), calibration())];
+}
+
+/** The confusions of all shown detectors, the most frequent first: row (truth), column, counts. */
+function topConfusions(here, wanted = () => true) {
+  const found = new Map();
+  const background = classes.length;
+  here.forEach((place, n) => detectors[place].matrix.cells.forEach(([row, column, count]) => {
+    if (row === column || row === background || column === background || !wanted(row, column)) return;
+    const key = `${row} ${column}`;
+    if (!found.has(key)) found.set(key, { row, column, counts: here.map(() => 0) });
+    found.get(key).counts[n] = count;
+  }));
+  return sorted([...found.values()], (one) => one.counts.reduce((a, b) => a + b, 0), true);
+}
+function confusionBars(list, here) {
+  const end = highest(list.flatMap((one) => one.counts), 1);
+  return list.map((one) => group(`${classes[one.row]} taken for ${classes[one.column]}`, here.map((place, n) => bar({
+    place, value: one.counts[n], end, text: whole(one.counts[n]), label: `${classes[one.row]} taken for ${classes[one.column]}`,
+    go: toExamples({ class: classes[one.row], as: classes[one.column], d: several ? letters[place] : "" }),
+  }))));
+}
+function confusionChart() {
+  const here = shown();
+  const all = topConfusions(here);
+  if (!all.length) return chart("Top confusions", "No object is taken for another class at the best threshold.", null);
+  const rows = () => all.map((one) => [classes[one.row], classes[one.column], ...one.counts.map(number)]);
+  return chart("Top confusions", "Objects, at each detector's threshold of the highest F1.", make("div", { class: "print-few" }, confusionBars(all.slice(0, CONFUSIONS), here)), ["*truth", "*taken for", ...here.map((place) => detectors[place].name)], rows, false);
+}
+
+function matrixChart() {
+  const here = shown();
+  const place = here.includes(letters.indexOf(state.of)) ? letters.indexOf(state.of) : here[0];
+  const { cells, score } = detectors[place].matrix;
+  const nowhere = classes.length;
+  const counts = new Map(cells.map(([row, column, count]) => [row * (nowhere + 1) + column, count]));
+  const wrong = new Array(nowhere + 1).fill(0);
+  const totals = new Array(nowhere + 1).fill(0);
+  for (const [row, column, count] of cells) {
+    totals[row] += count;
+    if (row !== column) {
+      wrong[row] += column === nowhere ? 0.001 * count : count;
+      wrong[column] += row === nowhere ? 0.001 * count : count;
+    }
+  }
+  let labels = [...classes.keys()];
+  if (labels.length > MOST_ROWS) {
+    labels = sorted(labels, (label) => (label === oneLabel() ? Infinity : wrong[label]), true).slice(0, MOST_ROWS).sort((a, b) => a - b);
+  }
+  const name = (label, last) => (label === nowhere ? last : classes[label]);
+  const body = [...labels, nowhere].map((row) => make("tr", {}, make("th", { scope: "row", title: name(row, "background") }, name(row, "background")), [...labels, nowhere].map((column) => {
+    const count = counts.get(row * (nowhere + 1) + column) ?? 0;
+    if (!count) return make("td");
+    const said = `${name(row, "background")} ${column === nowhere ? "missed" : row === nowhere ? `called ${classes[column]}` : `taken for ${classes[column]}`}: ${whole(count)}`;
+    if (row === column) return make("td", { class: "right", "data-tip": `${classes[row]} found: ${whole(count)}` }, whole(count));
+    const d = several ? letters[place] : "";
+    const go = column === nowhere ? { side: "missed", class: classes[row], d } : row === nowhere ? { kind: "background", class: classes[column], d } : { class: classes[row], as: classes[column], d };
+    return make("td", {}, make("a", { ...toExamples(go), tabindex: -1, style: `--heat: ${Math.round(6 + (50 * count) / (totals[row] || 1))}%`, "data-tip": said, "aria-label": `${said}. Show examples` }, whole(count)));
+  })));
+  const grid = make("table", {}, make("caption", { class: "hidden-words" }, "Rows: truth. Columns: what it was taken for."), make("thead", {}, make("tr", {}, make("td", {}), [...labels, nowhere].map((label) => make("th", { scope: "col", title: name(label, "missed") }, make("span", {}, name(label, "missed")))))), make("tbody", {}, body));
+  grid.querySelector("td a")?.setAttribute("tabindex", "0");
+  grid.addEventListener("keydown", (event) => moveInGrid(grid, event));
+  const choice = here.length > 1 && make("div", { class: "sides", role: "group", "aria-label": "Matrix of" }, here.map((one) => make("a", { ...link({ of: letters[one] }), "aria-current": one === place && "true" }, letter(one), ` ${detectors[one].name}`)));
+  const note = `Rows: truth; columns: what it was taken for${known(score) ? `, at scores of ${scoreText(score)} and more (highest F1)` : ""}. Arrow keys walk. ${labels.length < classes.length ? `The ${MOST_ROWS} classes with the most confusions; search for a class to add it.` : ""}`;
+  const rows = () => cells.map(([row, column, count]) => [name(row, "background"), name(column, "missed"), number(count)]);
+  return chart(`Which class is taken for which: ${detectors[place].name}`, note, [choice || null, make("div", { class: "matrix", role: "region", tabindex: 0, "aria-label": "Confusion matrix" }, grid)].filter(Boolean), ["*truth", "*taken for", "number"], rows);
+}
+/** Arrow keys move to the next cell with a link. */
+function moveInGrid(grid, event) {
+  const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] ?? [];
+  if (down === undefined || !event.target.closest("td")) return;
+  event.preventDefault();
+  let [row, column] = [event.target.closest("tr").rowIndex, event.target.closest("td").cellIndex];
+  for (;;) {
+    const next = grid.rows[(row += down)]?.cells[(column += right)];
+    if (!next || row < 1) return;
+    const target = next.querySelector("a");
+    if (!target) continue;
+    event.target.tabIndex = -1;
+    target.tabIndex = 0;
+    return target.focus();
+  }
+}
+
+/** What each error type costs, by Hoiem's rules. */
+function costs() {
+  if (!data.impact.length) return chart("What each error type costs (Hoiem)", "No class has objects.", null);
+  const here = shown();
+  const [first] = data.impact;
+  const end = highest(first.rows.flatMap((row) => here.map((place) => row.values[place])), 0.001);
+  const groups = first.rows.map((row) => group([row.kind && swatch(kindOf(row.kind).colour), row.label].filter(Boolean), here.map((place) => bar({
+    place, value: row.values[place], end, text: points(row.values[place]), tip: row.text, label: row.label, go: row.kind && toExamples({ kind: row.kind, d: several ? letters[place] : "" }),
+  }))));
+  const rows = () => data.impact.flatMap(({ name, rows: all }) => all.map((row) => [row.label, name, ...here.map((place) => change(row.values[place])), row.text]));
+  const figure = chart("What each error type costs (Hoiem)", `Points of ${first.name} gained if one error type were fixed, averaged over ${first.classes}; a class that would lose counts as 0. Background includes other unless it is called pure. Gains overlap and do not add up.`, groups, ["*fixed", "*gain in", ...here.map((place) => detectors[place].name), "*what it is"], rows, false);
+  figure.classList.add("screen");
+  return figure;
+}
+
+function tideChart() {
+  const here = shown();
+  const end = highest(data.tide.flatMap((kind) => here.map((place) => detectors[place].tide.dap[kind.name])), 0.001);
+  const groups = data.tide.map((kind) => group([swatch(kind.colour), kind.label], here.map((place) => bar({
+    place, value: detectors[place].tide.dap[kind.name], end, text: points(detectors[place].tide.dap[kind.name]), tip: kind.text, label: kind.label, go: tideExamples(kind.name, place),
+  }))));
+  const rows = data.tide.map((kind) => [kind.label, kind.text, ...here.flatMap((place) => [change(detectors[place].tide.dap[kind.name]), number(detectors[place].tide.counts[kind.name])])]);
+  const base = here.map((place) => `${several ? `${letters[place]} ` : ""}${percent(detectors[place].tide[`ap${100 * detectors[place].tide.iou}`])} %`).join(", ");
+  return chart("What each error type costs (TIDE)", `Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP), each fixed on its own; they do not add up. AP: ${base}.`, groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, false);
+}
+
+/** Shares by group of similar classes. */
+function groupChart() {
+  const groups = Object.entries(data.groups);
+  if (!groups.length) return chart("Groups of similar classes", "No classes are similar here.", null);
+  const here = shown();
+  const shares = (members, place) => data.kinds.map((_, n) => mean(members.map((name) => detectors[place].classes[classes.indexOf(name)].shares[n]).filter(known)));
+  const body = groups.slice(0, MOST_ROWS).map(([name, members]) => make("div", { class: "group" }, make("div", { class: "label", "data-tip": members.length < 30 ? members.join(", ") : "" }, name), make("div", {}, here.map((place) => stackedBar(shares(members, place), place, name)))));
+  const rows = groups.flatMap(([name, members]) => here.map((place) => [name, detectors[place].name, ...shares(members, place).map((value) => share(value)), members.length < 30 ? members.join(", ") : plural(members.length, "class", "classes")]));
+  return chart("Groups of similar classes", "Shares of the detections counted, mean over the classes of a group: those similar to each other.", [legend(data.kinds.map((kind) => [kind.name, kind.colour])), body].flat(), ["*group", "*detector", ...data.kinds.map((kind) => kind.name), "*classes"], rows);
+}
+
+const CHARACTERISTICS = { area: "Size (area of the box)", height: "Height of the box", aspect_ratio: "Aspect ratio (width over height)", truncated: "Truncated", occluded: "Occlusion" };
+const characteristicName = (key) => CHARACTERISTICS[key] ?? key.replaceAll("_", " ").replace(".", ": ");
+const binName = (bin) => ({ 0: "no", 1: "yes", False: "no", True: "yes" })[bin] ?? String(bin);
+
+/** Normalised average precision by size, shape and what the annotations say. */
+function bins() {
+  const here = shown();
+  const of = (place, key, n) => mean(detectors[place].classes.map((one) => one.bins[key]?.[n]).filter((one) => one && one[0] >= facts.fewest && known(one[1])).map((one) => one[1]));
+  const objects = (key, n) => detectors[here[0]].classes.reduce((sum, one) => sum + (one.bins[key]?.[n]?.[0] ?? 0), 0);
+  const all = Object.entries(detectors[here[0]].bins).map(([key, { bins: names }]) => ({
+    key, names, values: here.map((place) => names.map((_, n) => of(place, key, n))),
+  })).filter((one) => one.values.flat().some(known));
+  const usual = all.filter((one) => one.key in CHARACTERISTICS || all.length <= 8);
+  const panels = usual.map((one) => make("div", {}, make("h4", {}, characteristicName(one.key)), lines(characteristicName(one.key), here.map((place, n) => ({ name: detectors[place].name, place, points: one.names.map((bin, m) => [binName(bin), known(one.values[n][m]) ? 100 * one.values[n][m] : null]) })), { x: one.names.map(binName), xLabel: "", height: 190 })));
+  const rows = all.flatMap((one) => one.names.map((bin, m) => [characteristicName(one.key), binName(bin), number(objects(one.key, m)), ...here.map((_, n) => share(one.values[n][m]))]));
+  const note = all.length ? `Normalised average precision, per cent, mean over the classes with at least ${facts.fewest} objects in the bin; which these are changes from bin to bin.` : "No bin has enough objects.";
+  return chart("Size, shape and other characteristics", note, all.length ? [detectorLegend(), make("div", { class: "panels" }, panels)].filter(Boolean) : null, all.length && ["*characteristic", "*bin", "objects", ...here.map((place) => `APn ${detectors[place].name}`)], rows);
+}
+
+function sensitivity() {
+  const here = shown();
+  const rows = here.flatMap((place) => Object.entries(detectors[place].sensitivity).map(([key, one]) => [characteristicName(key), detectors[place].name, ...["overall", "lowest", "highest", "sensitivity", "impact"].map((name) => share(one[name], one.reason)), number(one.classes)]));
+  if (!rows.length) return null;
+  const figure = chart("Sensitivity", "Normalised average precision of the worst and the best bin, mean over classes. Sensitivity: best less worst; impact: best less overall.", table(["*characteristic", "*detector", "overall", "worst bin", "best bin", "sensitivity", "impact", "classes"], rows, "Sensitivity"));
+  figure.classList.add("screen");
+  return figure;
+}
+
+/** The error mix down the ranking. */
+function ranks() {
+  const one = (title, note, key, place_, kinds, xLabel, rest) => {
+    const trends = shown().map((place) => [place, Object.values(detectors[place].trends)[0][key].filter((row) => known(row[kinds[0].name]))]).filter(([, rows]) => rows.length);
+    if (!trends.length) return chart(title, "No such detection.", null);
+    const panels = trends.map(([place, rows]) => make("div", {}, make("h4", {}, several && letter(place), ` ${detectors[place].name}`), layers(`${title}: ${detectors[place].name}`, rows.map(place_), kinds, rows, xLabel)));
+    const table_ = () => trends.flatMap(([place, rows]) => rows.map((row) => [detectors[place].name, place_(row), number(row.n), ...kinds.map((kind) => share(row[kind.name])), ...rest.map((name) => share(row[name]))]));
+    return chart(title, note, [legend(kinds.map((kind) => [kind.name, kind.colour])), make("div", { class: "pair" }, panels)], ["*detector", `*${xLabel}`, "number", ...kinds.map((kind) => kind.name), ...rest.map((name) => name.replace("_weak", " at IoU 0.1"))], table_);
+  };
+  const first = one("Error mix by rank", "Shares of the top detections; N is the number of a class's objects.", "detections", (row) => `${Number(row.factor.toFixed(3))} N`, data.kinds, "detections of each class", ["recall", "recall_weak"]);
+  const second = one("False positives by rank", "Shares of the first false positives.", "false_positives", (row) => whole(row.wanted), data.kinds.slice(1), "false positives of each class", []);
+  second.classList.add("screen");
+  return [first, second];
+}
+
+function calibration() {
+  const here = shown();
+  const some = here.filter((place) => detectors[place].calibration.bins.some((bin) => known(bin.precision)));
+  if (!some.length) return chart("Can the scores be believed?", detectors[here[0]].calibration.reason ?? "No detection to count.", null);
+  const series = some.map((place) => ({ name: detectors[place].name, place, points: detectors[place].calibration.bins.filter((bin) => known(bin.precision)).map((bin) => [100 * bin.score, 100 * bin.precision]) }));
+  const words = some.map((place) => `${several ? `${letters[place]} ` : ""}${percent(detectors[place].calibration.expected_error)} %`).join(", ");
+  const rows = () => some.flatMap((place) => detectors[place].calibration.bins.map((bin) => [detectors[place].name, cell(`${bin.low.toFixed(1)} to ${bin.high.toFixed(1)}`, bin.low), number(bin.detections), share(bin.score), share(bin.precision)]));
+  return chart("Can the scores be believed?", `Share of true positives over the score. Below the diagonal the detector is too sure. Expected calibration error: ${words}.`, [detectorLegend(), lines("Precision over score", series, { x: [0, 100], xLabel: "score, %", diagonal: true })].filter(Boolean), ["*detector", "*score", "detections", "mean score", "precision"], rows);
+}
+
+// ---- Method -------------------------------------------------------------------------------------
+
+function drawMethod() {
+  const scores = detectors.filter((one) => Object.keys(one.coco).length > 2);
+  const list = (pairs, name) => make("dl", { class: name }, pairs.map(([key, words]) => make("div", {}, make("dt", {}, key), make("dd", {}, words))));
+  const scenes = [["10,14,46,30", "14,12,46,30"], ["6,16,40,28", "34,22,40,28"], ["10,14,46,30", "16,10,46,30"], ["10,14,46,30", "16,10,46,30"], ["6,20,26,22", "54,14,32,36"]];
+  const box = (text, name) => {
+    const [x, y, width, height] = text.split(",");
+    return make("svg:rect", { class: `box ${name}`, x, y, width, height });
+  };
+  const kinds = data.kinds.map((kind, n) => make("div", { class: "kind" },
+    make("svg:svg", { class: "picture", viewBox: "0 0 96 60", "aria-hidden": "true" }, ...["under", "wanted"].map((name) => box(scenes[n]?.[0] ?? scenes[0][0], name)), make("svg:rect", { class: "box found", style: `--box: ${kind.colour}`, ...Object.fromEntries((scenes[n]?.[1] ?? scenes[0][1]).split(",").map((value, m) => [["x", "y", "width", "height"][m], value])) })),
+    make("div", {}, make("b", {}, swatch(kind.colour), kind.name), make("div", {}, kind.text))));
+  const origin = [...flat(data.origin, "")];
+  return [make("div", { class: "blocks" },
+    make("section", { class: "card full" }, make("h3", {}, "In sentences"), make("ul", { class: "statements" }, data.statements.map((one) => make("li", {}, one)))),
+    make("section", { class: "card full" }, make("h3", {}, "The types of detections"), make("p", { class: "note" }, "Dashed: an annotated object. Coloured: a detection."), make("div", { class: "kinds" }, kinds)),
+    make("section", { class: "card full" }, make("h3", {}, "The variants of average precision"), make("p", { class: "note" }, "Per cent, mean over the classes that have objects."),
+      table(["*detector", ...Object.values(data.ap)], detectors.map((one) => [one.name, ...Object.keys(data.ap).map((kind) => share(one.map[kind], one.map.reason))]), "Mean average precision"),
+      scores.length ? [make("h4", { style: "margin-top: 12px" }, "COCO's scores"), table(["*detector", ...data.cocoHeadings], scores.map((one) => [one.name, ...Object.entries(one.coco).filter(([key]) => key !== "reason").map(([, value]) => share(value, one.coco.reason))]), "COCO's scores")] : null),
+    make("section", { class: "card full" }, make("h3", {}, "The detectors"),
+      table(["*detector", "detections", "counted", "images with a detection"], detectors.map((one) => [one.name, number(one.detections), number(one.counted), number(one.images)]), "Detectors")),
+    make("section", { class: "card full" }, make("h3", {}, "What is counted, and why numbers differ"), list(data.rules, "rules")),
+    make("section", { class: "card full", id: "origin" }, make("h3", {}, "Where this comes from"), list(origin, "origin")))];
+}
+/** Provenance as pairs of a key, nested ones joined by spaces, and a text. */
+function* flat(value, key) {
+  if (Array.isArray(value) && value.some((part) => part && typeof part === "object" && !Array.isArray(part))) {
+    for (const [n, part] of value.entries()) yield* flat(part, `${key} ${n + 1}`);
+  } else if (value && typeof value === "object" && !Array.isArray(value)) {
+    for (const [name, part] of Object.entries(value)) yield* flat(part, `${key} ${name}`.trim().replaceAll("_", " "));
+  } else {
+    yield [key, value === null ? ABSENT : Array.isArray(value) ? value.map((part) => (Array.isArray(part) ? part.join(", ") : part)).join(key.endsWith("groups") ? "; " : ", ") : String(value)];
+  }
+}
+
+// ---- from the state to the page -----------------------------------------------------------------
+
+const DRAW = { examples: drawExamples, classes: drawClasses, compare: drawCompare, errors: drawErrors, method: drawMethod };
+/** The link that was followed last, until the page shows where it leads. */
+let followed = null;
+
+function drawPanel(tabs = [state.tab]) {
+  byId("panel").replaceChildren(...tabs.flatMap((tab, n) => [make("h2", { id: n ? undefined : "panel-title", tabindex: -1 }, TABS[tab]), ...DRAW[tab]().filter(Boolean)]));
+}
+
+function render() {
+  const before = state;
+  state = readState();
+  const same = KEYS.every((key) => key === "pic" || state[key] === before[key]);
+  if (!same) visibleExamples = SHOWN_AT_ONCE;
+  const here = new Set(shown());
+  detectors.forEach((_, place) => byId(`chip-${place}`).setAttribute("aria-pressed", here.has(place)));
+  if (document.activeElement !== byId("class")) byId("class").value = state.class;
+  byId("score").value = state.score === "" ? byId("score").min : state.score;
+  byId("score-value").textContent = state.score === "" ? "any" : state.score;
+  byId("tabs").replaceChildren(...Object.entries(TABS).map(([tab, words]) => make("a", { ...link({ tab }), "aria-current": tab === state.tab && "page" }, words)));
+  const { go: focused, inside } = followed ?? {};
+  followed = null;
+  if (!same) drawPanel();
+  for (const one of document.querySelectorAll("[data-go]")) one.setAttribute("href", address(JSON.parse(one.dataset.go)));
+  drawLarge();
+  if (!before.tab || same) return;
+  // Keyboard and screen reader go on where the link has led.
+  const again = focused && inside && before.tab === state.tab && [...document.querySelectorAll("#panel [data-go]")].find((one) => one.dataset.go === focused);
+  if (again) again.focus({ preventScroll: true });
+  else if (focused) byId("panel-title").focus({ preventScroll: true });
+  if (focused && (!inside || before.tab !== state.tab)) byId("tabs").scrollIntoView();
+  if (state.tab === "classes" && oneLabel() >= 0 && before.class !== state.class) byId(`class-${oneLabel()}`)?.scrollIntoView({ block: "nearest" });
+}
+
+addEventListener("hashchange", render);
+document.addEventListener("click", (event) => {
+  const target = event.target.closest?.("[data-go]");
+  followed = target && { go: target.dataset.go, inside: byId("panel").contains(target) || byId("tabs").contains(target) };
+});
+byId("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  byId("main").focus();
+});
+addEventListener("beforeprint", () => drawPanel(Object.keys(TABS)));
+addEventListener("afterprint", () => drawPanel());
+drawBar();
+state = readState();
+drawFirst();
+state = {};
+render();
