@@ -16,7 +16,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test docs faults fuzz versions mutation lint imports types format lock clean
+.PHONY: help setup demo demo-full gpu test docs faults fuzz versions mutation lint imports types format lock clean
 
 help:  ## what this file can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,13 @@ help:  ## what this file can do
 
 demo: $(STAMP)  ## train, shuffle, score and diagnose a small detector (no GPU, no data to download)
 	$(BIN)/python -m training.demo $(ARGS)
+
+demo-full: $(STAMP)  ## the same in full: six trainings on more scenes, with three seeds (an hour and a half on one core)
+	$(BIN)/python reproduce.py experiments/shapes.yaml $(ARGS)
+
+# make gpu ARGS="--budget 8h --root cifar100=PATH voc=PATH"; again, it goes on.
+gpu: $(STAMP)  ## as much of the paper as fits into a time on a GPU (ARGS="--root cifar100=PATH voc=PATH")
+	$(BIN)/python reproduce.py all --out runs/gpu --parallel 4 --set precision=bf16-mixed $(if $(findstring --budget,$(ARGS)),,--budget 30m) $(ARGS)
 
 test: $(STAMP)  ## run the tests and the examples in the docstrings
 	OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)

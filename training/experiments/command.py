@@ -7,15 +7,20 @@ import fcntl
 import json
 import math
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import training
 from data.formats.files import write_text
 from data.records import InputError
+from training.experiments.budget import all_experiments, fit, load_epochs, parse_budget, store_epochs
 from training.experiments.cost import Speeds, duration, probe, seconds_of
 from training.experiments.plan import (
     Overrides,
@@ -30,6 +35,7 @@ from training.experiments.plan import (
 )
 from training.experiments.schema import (
     MACHINE_OPTIONS,
+    Experiment,
     Script,
     command_words,
     defaults,
@@ -70,7 +76,13 @@ def make_parser() -> Parser:
     """All options."""
     parser = Parser(prog="python reproduce.py", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     add = parser.add_argument
-    add("experiments", nargs="+", type=Path, metavar="FILE", help="such as experiments/figure4.yaml")
+    add(
+        "experiments",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="such as experiments/figure4.yaml; all: every file of experiments/ whose data are given",
+    )
     add(
         "--root", nargs="+", default=[], metavar="[DATA=]PATH", help="folder of the data, or of each data set"
     )
@@ -80,6 +92,11 @@ def make_parser() -> Parser:
     add("--draw", action="store_true", help="run nothing: draw what there is")
     add(
         "--scale", type=float, default=1.0, metavar="F", help="shrink epochs, data and width for a quick look"
+    )
+    add(
+        "--budget",
+        metavar="TIME",
+        help="such as 30m: fewer epochs and the most telling runs, as many as fit; ends after that time",
     )
     add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="options of all runs")
     add("--only", nargs="+", action="extend", default=[], metavar="NAME=V,V", help="leave the other runs out")
@@ -132,28 +149,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def reproduce(options: argparse.Namespace) -> int:
     """List, execute, collect and draw, as the options say; returns the exit code."""
+    began = time.monotonic()
     check_options(options)
     roots = parse_roots(options.root)
-    plans: list[Plan] = []
-    for file in options.experiments:
-        experiment = read_experiment(file)
-        given = parse_options(options.set, experiment.script)
-        only = parse_only(options.only, experiment.script)
-        seeds = tuple(options.seeds) if options.seeds else None
-        plans.append(make_plan(experiment, Overrides(options.scale, given, roots, only), seeds))
+    experiments, absent = find_experiments(options, roots)
+
+    def make(epochs: Mapping[str, float]) -> list[Plan]:
+        plans = []
+        for experiment in experiments:
+            given = parse_options(options.set, experiment.script)
+            only = parse_only(options.only, experiment.script)
+            seeds = tuple(options.seeds) if options.seeds else None
+            overrides = Overrides(options.scale, given, roots, only, epochs)
+            plans.append(make_plan(experiment, overrides, seeds))
+        return plans
+
     folder = options.out / "runs"  # of all experiments
+    file = options.out / "budget.json"
+    epochs = load_epochs(file) if options.budget is not None or options.draw else {}
+    chosen: list[Run] | None = None
+    speeds = Speeds(options.out, probe if options.probe or options.budget is not None else None)
+    if options.budget is not None and not options.draw:
+        seconds = parse_budget(options.budget)
+
+        def cost(run: Run) -> float:
+            share = gpu_share(run) if speeds.has_gpu else 1.0  # on a CPU runs share the cores
+            return share * seconds_of(run, speeds.step(run)[0])
+
+        there = [run for plan in make({}) for run in plan.runs if run.options["data"] not in absent]
+        check_roots(there, needed=not options.list)
+        epochs, chosen = fit(make, cost, seconds, epochs, absent, lambda run: state_of(run, folder) == "done")
+        if not options.list:
+            make_folder(options.out)
+            store_epochs(file, epochs)
+    plans = make(epochs)
     runs = list({run.name: run for plan in plans for run in plan.runs}.values())
     states = {run.name: state_of(run, folder) for run in runs}
-    wanted = [run for run in runs if states[run.name] != "done"]
+    wanted = [run for run in runs if states[run.name] != "done" and run.options["data"] not in absent]
+    if chosen is not None:
+        wanted = chosen
+        fractions = ", ".join(f"{data} × {value:g}" for data, value in epochs.items())
+        print(f"what fits into {options.budget}, by its cost; epochs: {fractions}")
     if not options.draw:
         check_roots(wanted, needed=not options.list)
-        show(plans, states, options)
+        show(plans, states, wanted, speeds)
+        if wanted and (options.parallel or 1) > 1:
+            print(f"  {options.parallel} at a time share the machine")
+        print(flush=True)
     if options.list:
         return 0
     failed: dict[str, str] = {}
     if wanted and not options.draw:
-        failed, stopped = execute(wanted, options)
-        if stopped:
+        with time_limit(
+            parse_budget(options.budget) + began if options.budget is not None else None
+        ) as limit:
+            failed, stopped = execute(wanted, options)
+        if stopped and limit.is_over:
+            print(f"the {options.budget} are over; the same command goes on from there", file=sys.stderr)
+        elif stopped:
             print(STOPPED, file=sys.stderr)
             return 128 + stopped
     complete = not failed
@@ -162,8 +215,60 @@ def reproduce(options: argparse.Namespace) -> int:
     return 0 if complete else 1
 
 
+def find_experiments(
+    options: argparse.Namespace, roots: Mapping[str, str]
+) -> tuple[list[Experiment], set[str]]:
+    """The experiments that are named, or all; and the data sets that ``all`` does without."""
+    if options.experiments != [Path("all")]:
+        return [read_experiment(file) for file in options.experiments], set()
+    folder = Path(training.__file__).resolve().parent.parent / "experiments"
+    experiments = [read_experiment(file) for file in all_experiments(folder)]
+
+    def data_sets(experiment: Experiment) -> set[str]:
+        return {str({**experiment.common, **series.options}["data"]) for series in experiment.series}
+
+    used = set[str]().union(*map(data_sets, experiments))
+    absent = {data for data in used if is_read(data) and not {data, ""} & roots.keys()}
+    for data in sorted(absent):
+        print(f"left out: {data}, as there is no --root {data}=PATH")
+    return [experiment for experiment in experiments if data_sets(experiment) - absent], absent
+
+
+def is_read(data: str) -> bool:
+    """Whether a data set is read from a folder, not drawn."""
+    return not data.endswith("shapes")
+
+
+@dataclass
+class TimeLimit:
+    """Whether the time of a command is over."""
+
+    is_over: bool = False
+
+
+@contextmanager
+def time_limit(end: float | None) -> Iterator[TimeLimit]:
+    """Ask this process to stop, as SIGTERM does, at a time of the monotonic clock."""
+    limit = TimeLimit()
+
+    def stop() -> None:
+        limit.is_over = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    timer = threading.Timer(max(0.0, (end or 0) - time.monotonic()), stop)
+    timer.daemon = True
+    if end is not None:
+        timer.start()
+    try:
+        yield limit
+    finally:
+        timer.cancel()
+
+
 def check_options(options: argparse.Namespace) -> None:
     """Raise InputError for values that are not possible."""
+    if options.budget and options.on != "local":
+        raise InputError("--budget", f"--on {options.on} beside it", "--on local")
     if not 0 < options.scale <= 1:
         raise InputError("--scale", f"{options.scale:g}", "a number above 0, at most 1")
     for name, launcher in LAUNCHER_OPTIONS.items():
@@ -184,7 +289,7 @@ def check_roots(runs: Sequence[Run], *, needed: bool) -> None:
     for run in runs:
         options = {**defaults(run.script), **run.options}
         data, root = options["data"], options["root"]
-        if data.endswith("shapes"):  # drawn
+        if not is_read(data):
             continue
         if root is None and needed:
             raise InputError("--root", "none", f"the folder of {data}; without it, --list and --draw")
@@ -201,24 +306,26 @@ def check_roots(runs: Sequence[Run], *, needed: bool) -> None:
 # ---------------------------------------------------------------- the list
 
 
-def show(plans: Sequence[Plan], states: Mapping[str, State], options: argparse.Namespace) -> None:
-    """Print each experiment's runs, and the cost of those that are not done."""
-    wanted = {run.name: run for plan in plans for run in plan.runs if states[run.name] != "done"}
+def show(plans: Sequence[Plan], states: Mapping[str, State], to_do: Sequence[Run], speeds: Speeds) -> None:
+    """Print each experiment's runs that are done or to be done, and what the latter will cost."""
+    wanted = {run.name: run for run in to_do}
     seconds: dict[str, float] = {}
     steps: dict[str, tuple[float, str]] = {}
-    if wanted:
-        speeds = Speeds(options.out, probe if options.probe else None)
-        for run in wanted.values():
-            step, source, key = speeds.step(run)
-            steps[key] = (step, source)
-            seconds[run.name] = seconds_of(run, step)
+    for run in wanted.values():
+        step, source, key = speeds.step(run)
+        steps[key] = (step, source)
+        seconds[run.name] = seconds_of(run, step)
     for plan in plans:
         done = sum(states[run.name] == "done" for run in plan.runs)
         experiment = plan.experiment
         print(f"{experiment.name}: {experiment.title} ({len(plan.runs)} runs, {done} done)")
         for run in plan.runs:
-            cost = duration(seconds[run.name]) if run.name in seconds else ""
-            print(f"  {states[run.name]:6} {cost:>10}  {run.name}")
+            if states[run.name] == "done" or run.name in wanted:
+                cost = duration(seconds[run.name]) if run.name in seconds else ""
+                print(f"  {states[run.name]:6} {cost:>10}  {run.name}")
+        left_out = sum(states[run.name] != "done" and run.name not in wanted for run in plan.runs)
+        if left_out:
+            print(f"  left out: {left_out} more")
     if not wanted:
         return
     costs = [value for value in seconds.values() if not math.isnan(value)]
@@ -226,12 +333,8 @@ def show(plans: Sequence[Plan], states: Mapping[str, State], options: argparse.N
     about = f"about {duration(sum(costs))}" if costs else "for an unknown time"
     unknown = f", {len(seconds) - len(costs)} of them not counted" if 0 < len(costs) < len(seconds) else ""
     print(f"to do: {runs}, {about} on this machine, one after another{unknown}")
-    if costs and (options.parallel or 1) > 1:
-        at_best = duration(sum(costs) / options.parallel)
-        print(f"  {options.parallel} at a time: {at_best} at best, as they share the machine")
     for key, (step, source) in steps.items():
         print(f"  {'?' if math.isnan(step) else f'{step:.3g}'} s a step ({source}): {key}")
-    print(flush=True)
 
 
 # ---------------------------------------------------------------- execution

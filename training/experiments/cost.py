@@ -119,6 +119,7 @@ class Speeds:
         facts = provenance()["machine"]
         self._file, self._probe = out / "speeds.json", probe
         self._machine = machine_of(facts)
+        self.has_gpu = bool(facts.get("gpus"))
         # While something else runs, a probe is too slow, and is not stored.
         self._idle = os.getloadavg()[0] < MAX_IDLE_LOAD * facts["cores"]
         self._from_runs = measured_speeds(out / "runs", self._machine)

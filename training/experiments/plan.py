@@ -66,7 +66,7 @@ State = Literal["done", "begun", "wanted"]
 
 @dataclass(frozen=True)
 class Overrides:
-    """What is done differently from an experiment file: ``--scale``, ``--set``, ``--root`` and ``--only``."""
+    """What is done differently from an experiment file, by the options of the command."""
 
     scale: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -78,6 +78,8 @@ class Overrides:
 
     A point that is modified by another kind of place, ``--layer`` for ``--last``, does not leave it open.
     """
+    epochs: Mapping[str, float] = field(default_factory=dict)
+    """Fraction of the epochs for each data set that has less than all (``--budget``)."""
 
     def keeps(self, options: Mapping[str, Any]) -> bool:
         """Whether a point of these options, defaults included, is wanted."""
@@ -105,6 +107,8 @@ class Overrides:
                 changed["fraction"] = float(f"{full['fraction'] * self.scale:.3g}")
                 if is_modifiable(full["arch"]):
                     changed["width"] = float(f"{max(full['width'] * root_of_scale, MIN_WIDTH):.3g}")
+        if (fraction := self.epochs.get(str(options.get("data")), 1.0)) != 1:
+            changed["epochs"] = max(1, round(resolved(script, changed)["epochs"] * fraction))
         changed |= self.options
         root = self.roots.get(str(changed.get("data")), self.roots.get(""))
         return changed if root is None else {**changed, "root": root}

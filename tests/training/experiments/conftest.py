@@ -26,6 +26,8 @@ if (out.parent / f"stop-last-{last}").exists() and not resumed:
     (out / "checkpoints" / "last.ckpt").write_text("half")
     print("stopped by SIGINT")
     sys.exit(130)
+if (out.parent / f"sleep-last-{last}").exists():
+    time.sleep(600)
 if "--evaluate" in words and not (pathlib.Path(words["--evaluate"]) / "scores.json").is_file():
     print("error: no trained network", file=sys.stderr)
     sys.exit(2)
