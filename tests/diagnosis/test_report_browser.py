@@ -20,6 +20,7 @@ from diagnosis import Diagnosis, compare, diagnose, to_json
 from diagnosis.report import ReportContent, write_report
 from diagnosis.report.gallery import Gallery, collect
 from diagnosis.to_json import comparison_to_json, intervals_to_json
+from tests.diagnosis.test_report import EMPTY_CASES, content
 
 CLASSES = ("dog", "cat", "bus", "unseen </script><b>class</b>", "猫" * 200)
 DESKTOP, PHONE = (1440, 900), (390, 844)
@@ -122,7 +123,7 @@ def diagnoses(tmp_path_factory) -> list[Diagnosis]:
 
 @pytest.fixture(scope="module")
 def report(diagnoses, tmp_path_factory) -> Path:
-    comparison = compare(diagnoses, replicates=20)
+    comparison = compare(diagnoses, replicates=4)
     numbers = to_json(
         diagnoses,
         {"command": "python -m diagnosis"},
@@ -131,8 +132,7 @@ def report(diagnoses, tmp_path_factory) -> Path:
         ["A note."],
         comparison.verdict,
     )
-    content = ReportContent(diagnoses, numbers)
-    return write_report(content, tmp_path_factory.mktemp("report") / "report.html")
+    return write_report(ReportContent(diagnoses, numbers), tmp_path_factory.mktemp("report") / "report.html")
 
 
 SHOWN = "[...document.querySelectorAll({})].filter(e => e.checkVisibility()).map(e => e.{})"
@@ -205,6 +205,7 @@ def len_of(browser: Browser) -> str:
 
 
 def test_matrix_confusions_classes_ribbons_and_costs_lead_to_examples(browser, report):
+    browser.open(report)
     for tab, selector, keys in (
         ("errors", ".matrix td a", {"class", "d"}),
         ("errors", ".chart a.row[data-tip*='taken for']", {"class", "as", "d"}),
@@ -213,7 +214,8 @@ def test_matrix_confusions_classes_ribbons_and_costs_lead_to_examples(browser, r
         ("classes", ".stacked a", {"class", "kind", "d"}),
         ("classes", "tbody th a", {"class"}),
     ):
-        browser.open(report, state=f"tab={tab}")
+        browser.js(f"location.hash = 'tab={tab}'")
+        settle(browser)
         event = "new MouseEvent('click', {bubbles: true, cancelable: true})"  # which links of SVG know too
         browser.js(f"document.querySelector({json.dumps(selector)}).dispatchEvent({event})")
         settle(browser)
@@ -441,6 +443,20 @@ def test_tables_sort_and_what_can_be_used_has_a_name(browser, report):
             ".map(e => e.outerHTML.slice(0, 90))"
         )
         assert browser.js(unnamed) == []
+
+
+@pytest.mark.parametrize("case", ["neither", "no similar class", "one silent"])
+def test_pages_with_little_or_nothing_to_show_draw_every_tab(browser, tmp_path, case):
+    """Of one detector and of two, also for addresses that mean nothing."""
+    browser.open(write_report(content(EMPTY_CASES[case]()), tmp_path / "report.html"))
+    nonsense = "tab=errors&d=B", "tab=x&d=Z&score=q&pic=99&kind=y"
+    for address in (*(f"tab={tab}&class=dog" for tab in TABS), *nonsense):
+        browser.js(f"location.hash = '{address}'")
+        settle(browser)
+        words = browser.js("document.querySelector('main').textContent")
+        assert len(words) > 200
+        assert not re.search("NaN|undefined|null|Infinity|\\[object", words), address
+    assert browser.driver.get_log("browser") == []
 
 
 def test_without_scripts_the_verdict_and_the_sentences_are_there(browser, report):

@@ -1,6 +1,7 @@
 """What comes after a training: loading it in a line, boxes on photographs."""
 
 import json
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -14,9 +15,10 @@ from PIL import Image
 import detector
 from data.augment import eval_transform
 from data.formats import read_found, read_ground_truth
+from detector.backbones import Backbone
 from detector.export import ExportError
 from detector.networks import WeightsError
-from detector.trained import read_photograph, resize
+from detector.trained import TrainedDetector, read_photograph, resize
 from diagnosis.__main__ import main as diagnose
 from training.export import main as export
 from training.predict import main as predict
@@ -293,6 +295,12 @@ def test_predict_refuses_what_cannot_be_meant(words, parts, run, photographs, wi
 # ---------------------------------------------------------------- export
 
 
+@pytest.fixture(autouse=True)
+def no_traces(monkeypatch):
+    """torch writes long traces of an export for the handlers that pytest has."""
+    monkeypatch.setattr(logging.getLogger("torch.__trace"), "disabled", True)
+
+
 @pytest.fixture(scope="session")
 def onnxruntime():
     pytest.importorskip("onnx")
@@ -330,15 +338,30 @@ def labelimg(scenes, tmp_path_factory):
 TINY = "--arch resnet18 --width 0.25 --head-channels 64 --input-size 64 --batch-size 4 --workers 0"
 
 
-def test_a_new_users_afternoon(labelimg, within, onnxruntime, undrawn, tmp_path):
-    """Photographs, training, boxes, an ONNX file with the same boxes, a diagnosis."""
+BACKBONE = """
+from torch import nn
+from torchvision.models.resnet import BasicBlock
+
+def make():
+    return nn.Sequential(nn.Conv2d(3, 8, 32, 32), BasicBlock(8, 8))
+"""
+
+
+def test_a_new_users_afternoon(labelimg, within, onnxruntime, undrawn, tmp_path, monkeypatch):
+    """Photographs, training, boxes, an ONNX file with the same boxes, a diagnosis.
+
+    With a small backbone of one's own: tracing a ResNet takes ten seconds more.
+    """
+    (tmp_path / "afternoon_network.py").write_text(BACKBONE)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = ("--backbone", "afternoon_network:make")
     photos, aside = labelimg
     run = tmp_path / "run"
     words = f"{TINY} --epochs 1 --max-steps 2 --validation 0 --shuffle last --score false".split()
-    result = within(train_detect, ["--train", photos, "--test", aside, "--out", run, *words])
+    result = within(train_detect, ["--train", photos, "--test", aside, "--out", run, *own, *words])
     assert result.code == 0, result.err
 
-    same = ("--score", 0.0001, "--max-detections", 20, "--seed", 7)
+    same = (*own, "--score", 0.0001, "--max-detections", 20, "--seed", 7)
     result = within(predict, (run, aside, *same, "--write", "json", "pictures"))
     assert result.code == 0, result.err
     images = json.loads((run / "predictions" / "predictions.json").read_text())["images"]
@@ -399,12 +422,14 @@ def test_data_of_ones_own(labelimg, within, tmp_path):
     assert not out.exists()
 
 
-def test_a_program_of_torch_export_gives_boxes_and_scores(trained, photographs, tmp_path):
+def test_a_program_of_torch_export_gives_boxes_and_scores(photographs, tmp_path):
+    backbone = Backbone(torch.nn.Conv2d(3, 8, 32, 32), 8)
+    network = detector.YOLO(backbone, classes=3, grid=2, head_channels=8).eval()
+    trained = TrainedDetector(network, ("a", "b", "c"), 64, {}, Path("last.ckpt"), 1)
     file = trained.export(tmp_path / "detector.pt2")
-    images = torch.from_numpy(squares(photographs[:3]))
-    boxes, scores = torch.export.load(file).module()(images)
-    assert (boxes.shape, scores.shape) == ((3, 8, 4), (3, 8, len(trained.classes)))
-    for one, found in zip(scores, trained.predict(photographs[:3], 0.0001), strict=True):
+    boxes, scores = torch.export.load(file).module()(torch.from_numpy(squares(photographs[:3])))
+    assert (boxes.shape, scores.shape) == ((3, 8, 4), (3, 8, 3))
+    for one, found in zip(scores, trained.predict(photographs[:3], 0.0), strict=True):
         assert one.max().item() == pytest.approx(float(found["scores"].max()), abs=1e-5)
 
 

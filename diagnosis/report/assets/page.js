@@ -164,7 +164,7 @@ function sorted(rows, keyOf, down) {
 
 /** A chart with its heading, its note, and the table behind it. */
 function chart(title, note, body, columns, rows, wide = true) {
-  const behind = columns && make("details", { class: "behind" }, make("summary", {}, "Table"));
+  const behind = columns ? make("details", { class: "behind" }, make("summary", {}, "Table")) : null;
   behind?.addEventListener("toggle", () => {
     if (behind.childElementCount < 2) behind.append(table(columns, typeof rows === "function" ? rows() : rows, title));
   });
@@ -653,8 +653,9 @@ byId("large").addEventListener("click", (event) => event.target === byId("large"
 function drawClasses() {
   const here = shown();
   const [a, b] = pair();
-  const entry = several && pairEntry(a, b);
+  const entry = several ? pairEntry(a, b) : undefined;
   const gap = (label) => {
+    if (!several) return [null, null, null];
     const known_ = entry?.classes[classes[label]]?.ap;
     if (known_ && known(known_[0])) return known_;
     const [before, after] = [a, b].map((place) => detectors[place].classes[label].ap[AP]);
@@ -749,7 +750,7 @@ function curveOf(place, label = -1) {
 
 function drawCompare() {
   const [a, b] = pair();
-  const entry = several && pairEntry(a, b);
+  const entry = several ? pairEntry(a, b) : undefined;
   const blocks = [];
   if (!several) blocks.push(make("p", { class: "full" }, data.intervals.length ? "How sure the numbers are: intervals from random halves of the images." : "One detector: there is nothing to compare."));
   else if (!entry) blocks.push(make("p", { class: "full" }, data.comparison.length ? `There are no intervals for ${detectors[a].name} and ${detectors[b].name} by themselves; those of groups are in the tables below.` : "There are no intervals: the command was run without resampling."));
