@@ -19,7 +19,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 .PHONY: help setup demo demo-full gpu test docs faults fuzz versions mutation lint imports types format lock clean
 
 help:  ## what this file can do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo 'ARGS="…" is handed on to demo and test; PYTHON=… chooses the interpreter; WORKERS=… the test processes.'
 

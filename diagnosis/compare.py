@@ -48,7 +48,7 @@ COSTS = ("impact", "dap")
 MAX_WIDENING = 4.0
 """Upper limit of what the log scale adds to the upper half, as a factor."""
 HEADLINES = {"map/coco50": "AP50", "map/coco": "AP50:95"}
-"""The numbers by which the verdict says which detector is better, the more important first."""
+"""The numbers of the verdict. The first decides which detector is better."""
 FRACTIONS = ("share", "pooled", "map", "tide")
 """Sections of numbers from 0 to 1."""
 

@@ -1,7 +1,9 @@
 """The verdict: in a sentence or two which detector is better, by how much, and what to fix first.
 
-A difference is named only if its interval leaves zero out; else it is "no clear difference", with the
-interval. What is clear comes first. Numbers are points: hundredths of average precision or of a share.
+One number decides which detector is better, and it is chosen before the comparison: to choose among several by
+what is clear would too often call one of two equals better. A difference is named only if its interval leaves
+zero out; else it is "no clear difference", with the interval. What is clear comes first.
+Numbers are points: hundredths of average precision or of a share.
 """
 
 from __future__ import annotations
@@ -87,7 +89,7 @@ def pair_verdict(names: tuple[str, str], scores: Sequence[Measure], errors: Sequ
     names
         The first and the second detector.
     scores
-        Differences of numbers of which more is better, the most important first.
+        Differences of numbers of which more is better. The first decides which detector is better.
     errors
         Differences of what each type of error costs.
 
@@ -110,8 +112,10 @@ def pair_verdict(names: tuple[str, str], scores: Sequence[Measure], errors: Sequ
         gain = f"{percent(first.value, sign=True)} points of {first.name} {span(first.low, first.high)}"
         return f"No clear difference between {names[0]} and {names[1]}: {names[1]} has {gain}{first.over}."
     worse, better = names if lead.value > 0 else names[::-1]
-    text = f"{better} is better than {worse}: {_gain(lead)}{lead.over}"
-    text += f"; {unclear}" if lead is not first else ""
+    if lead is first:
+        text = f"{better} is better than {worse}: {_gain(lead)}{lead.over}"
+    else:
+        text = f"{better} has {_gain(lead)}{lead.over}; {unclear}"
     against = next((score for score in scores if score.clear and score.value * lead.value < 0), None)
     text += f"; but {worse} is better in another number: {_gain(against)}" if against else ""
     return f"{text}. {most}." if most else f"{text}."

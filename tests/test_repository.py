@@ -128,7 +128,7 @@ def test_makefile_explains_and_wires_its_commands():
         return output_of("make", "--no-print-directory", *words, environment=outer)
 
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(re.findall(r"^make (\w+)", make("help"), re.MULTILINE)) == sorted(phony[1].split())
+    assert sorted(re.findall(r"^make ([\w-]+)", make("help"), re.MULTILINE)) == sorted(phony[1].split())
     assert "-m training.demo" in make("--dry-run", "demo")
     assert "OMP_NUM_THREADS=1" in make("--dry-run", "test")
     assert (ROOT / "training" / "demo.py").is_file()

@@ -8,6 +8,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -137,8 +138,11 @@ class Checkpoints(Callback):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Restore the handlers of the signals; Lightning calls no teardown here."""
+        """Remove what is half written; restore the handlers of the signals, as there is no teardown then."""
         self.teardown(trainer, pl_module, "fit")
+        if trainer.is_global_zero:
+            with suppress(OSError):
+                self.part.unlink()
 
     def _write(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Write the state beside its place; it is not yet the last checkpoint."""

@@ -9,7 +9,9 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -129,6 +131,9 @@ def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
             )
         else:
             raise
+        if threading.current_thread() is threading.main_thread():
+            # The processes that load images are ended at exit; PyTorch would report each as killed.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if folder is not None:
             at_hand = folder.last.is_file()
             way = f"--resume goes on from {folder.last}" if at_hand else "no checkpoint has been written yet"

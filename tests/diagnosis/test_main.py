@@ -238,9 +238,10 @@ def test_similar_top_and_threshold(voc, more, top):
     assert {name: value for name, value in found.items() if value} == top
 
 
-def test_the_sheet_of_examples_needs_all_photographs(voc, capsys, undrawn):
+def test_the_sheet_of_examples_needs_all_photographs(voc, capsys, monkeypatch):
     """And no sheet of an earlier run is left beside numbers that are not its own."""
     sheet, folder = voc / "out" / "examples.png", voc / "VOC2007" / "JPEGImages"
+    monkeypatch.setattr("diagnosis.figures.illustrations", lambda *_, **__: [])  # the other figures
 
     def said(*more):
         run(voc, "--replicates", "0", "--figures", *more)

@@ -110,15 +110,6 @@ def test_two_processes_train_together(small, ended, scenes, log_of, tmp_path, la
         assert found.boxes == pytest.approx(single.boxes, abs=1e-3)
 
 
-@two_processes
-@pytest.mark.parametrize("small", ["detection"], indirect=True)
-def test_torchrun_prints_a_mistake_once(ended, tmp_path):
-    code, _, err = ended("--out", tmp_path / "out", "--batch-sise", "4", launcher=TORCHRUN)
-    assert code != 0
-    (error,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert "--batch-sise" in error
-
-
 @pytest.mark.parametrize("small", ["detection"], indirect=True)
 @pytest.mark.parametrize("mistake", [("--root", "nowhere"), ("--batch-sise", "4")], ids=["data", "words"])
 def test_the_other_processes_wait_until_the_first_has_printed_a_mistake(

@@ -86,7 +86,7 @@ def _levels(count: int) -> list[int]:
     Examples
     --------
     >>> _levels(1), _levels(3), _levels(7)
-    ([0], [1, 0, 1], [1, 3, 2, 0, 3, 2, 1])
+    ([0], [1, 0, 1], [1, 2, 3, 0, 2, 3, 1])
     """
     levels = dict.fromkeys((0, count - 1), 1) | {count // 2: 0}
     level = 2
