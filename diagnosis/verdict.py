@@ -1,6 +1,6 @@
 """The verdict: in a sentence or two which detector is better, by how much, and what to fix first.
 
-One number decides which detector is better, and it is chosen before the comparison: to choose among several by
+One number decides which detector is better, and it is chosen before the comparison: choosing among several by
 what is clear would too often call one of two equals better. A difference is named only if its interval leaves
 zero out; else it is "no clear difference", with the interval. What is clear comes first.
 Numbers are points: hundredths of average precision or of a share.
