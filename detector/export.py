@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torchvision.ops import nms as plain_nms
 
 from detector.grid import decode, split_outputs
+from detector.intervene import fix_draws, shuffles
 from detector.networks import IMAGENET_MEAN, IMAGENET_STD
-from detector.shuffle import Shuffle
 
 __all__ = ["TOLERANCE", "ExportError", "export"]
 
@@ -37,45 +37,6 @@ class ExportError(RuntimeError):
 
 
 # ---------------------------------------------------------------- what is exported
-
-
-class FixedShuffle(nn.Module):
-    """One draw of a shuffle, for ever: an order of the C·H·W values of a map."""
-
-    order: Tensor
-
-    def __init__(self, order: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("order", order)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W)`` in the order of the draw."""
-        return x.flatten(1).index_select(1, self.order).view(x.shape)
-
-
-@torch.no_grad()
-def fix_draws(network: nn.Module, seed: int, input_size: int) -> nn.Module:
-    """A copy of a network whose shuffles always make the draw of (seed, step 0) in evaluation mode."""
-    network = copy.deepcopy(network).eval()
-    found = {name: module for name, module in network.named_modules() if isinstance(module, Shuffle)}
-    shapes: dict[str, torch.Size] = {}
-    hooks = [
-        module.register_forward_hook(lambda _, inputs, __, name=name: shapes.update({name: inputs[0].shape}))
-        for name, module in found.items()
-    ]
-    network(torch.zeros(1, 3, input_size, input_size, dtype=torch.uint8))
-    for hook in hooks:
-        hook.remove()
-    for name, module in found.items():
-        module.seek(seed, 0)
-        if not module.active:
-            fixed: nn.Module = nn.Identity()
-        else:
-            index = torch.arange(shapes[name][1:].numel()).view(1, *shapes[name][1:])
-            fixed = FixedShuffle(module.permute(index, torch.tensor(module.stream)).flatten())
-        parent, _, child = name.rpartition(".")
-        setattr(network.get_submodule(parent), child, fixed)
-    return network
 
 
 @torch.library.custom_op("detector::class_wise_nms", mutates_args=())
@@ -182,7 +143,10 @@ def export(
             expected = "the extra 'export': pip install 'spatial-dependency[export]'"
             raise ExportError(f"{path}: found no package {error.name}; expected {expected}") from None
     size = trained.input_size
-    network = fix_draws(copy.deepcopy(trained.network).cpu(), seed, size).float()
+    network = copy.deepcopy(trained.network).cpu().eval()
+    if any(shuffles(network)):
+        fix_draws(network, seed, example=torch.zeros(1, 3, size, size, dtype=torch.uint8))
+    network = network.float()
     thresholds = (score_threshold, iou_threshold, max_detections) if nms else None
     module = Exported(network, thresholds).eval()
     names = ("image", "boxes", "scores", "labels") if nms else ("boxes", "scores")

@@ -151,6 +151,7 @@ def reproduce(options: argparse.Namespace) -> int:
     """List, execute, collect and draw, as the options say; returns the exit code."""
     began = time.monotonic()
     check_options(options)
+    seconds = None if options.budget is None else parse_budget(options.budget)
     roots = parse_roots(options.root)
     experiments, absent = find_experiments(options, roots)
 
@@ -166,11 +167,10 @@ def reproduce(options: argparse.Namespace) -> int:
 
     folder = options.out / "runs"  # of all experiments
     file = options.out / "budget.json"
-    epochs = load_epochs(file) if options.budget is not None or options.draw else {}
+    epochs = load_epochs(file) if seconds or options.draw else {}
     chosen: list[Run] | None = None
-    speeds = Speeds(options.out, probe if options.probe or options.budget is not None else None)
-    if options.budget is not None and not options.draw:
-        seconds = parse_budget(options.budget)
+    speeds = None if options.draw else Speeds(options.out, probe if options.probe or seconds else None)
+    if seconds and speeds:
 
         def cost(run: Run) -> float:
             share = gpu_share(run) if speeds.has_gpu else 1.0  # on a CPU runs share the cores
@@ -190,7 +190,7 @@ def reproduce(options: argparse.Namespace) -> int:
         wanted = chosen
         fractions = ", ".join(f"{data} × {value:g}" for data, value in epochs.items())
         print(f"what fits into {options.budget}, by its cost; epochs: {fractions}")
-    if not options.draw:
+    if speeds:
         check_roots(wanted, needed=not options.list)
         show(plans, states, wanted, speeds)
         if wanted and (options.parallel or 1) > 1:
@@ -200,9 +200,7 @@ def reproduce(options: argparse.Namespace) -> int:
         return 0
     failed: dict[str, str] = {}
     if wanted and not options.draw:
-        with time_limit(
-            parse_budget(options.budget) + began if options.budget is not None else None
-        ) as limit:
+        with time_limit(began + seconds if seconds else None) as limit:
             failed, stopped = execute(wanted, options)
         if stopped and limit.is_over:
             print(f"the {options.budget} are over; the same command goes on from there", file=sys.stderr)
