@@ -80,11 +80,11 @@ class ErrorType:
 
 
 # At least 30 apart (CIE76) from each other in normal, protan, deutan and tritan vision (Machado et al.,
-# 2009).
+# 2009), and at least 10 apart in lightness (L*), to be told apart in grey.
 ERROR_TYPES: tuple[ErrorType, ...] = (
     ErrorType(
         "correct",
-        "#117733",
+        "#0B5028",
         "The right class, with an overlap (IoU) of at least 0.5 with an object, difficult or not, "
         "not already matched by a higher-scoring detection.",
         "correct",
@@ -94,7 +94,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
     ),
     ErrorType(
         "localization",
-        "#88CCEE",
+        "#8FD3F5",
         "The right class in the wrong place: an overlap of 0.1 to 0.5, or a second detection of one object.",
         "localization",
         "localization errors",
@@ -121,7 +121,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
     ),
     ErrorType(
         "background",
-        "#888888",
+        "#858585",
         "No overlap of 0.1 or more with any annotated object.",
         "background",
         "detections on background",

@@ -58,8 +58,8 @@ __all__ = [
     "tide",
 ]
 
-# At least 29 apart (CIE76) in normal, protan, deutan and tritan vision. *loc* and *bkg* have the colours of
-# localization and background, *cls* that of other.
+# At least 27 apart (CIE76) in normal, protan, deutan and tritan vision, and 10 in lightness (L*), to be told
+# apart in grey. *loc* and *bkg* have the colours of localization and background, *cls* that of other.
 TIDE_ERRORS: tuple[ErrorType, ...] = (
     ErrorType(
         "cls",
@@ -70,28 +70,28 @@ TIDE_ERRORS: tuple[ErrorType, ...] = (
     ),
     ErrorType(
         "loc",
-        "#88CCEE",
+        "#8FD3F5",
         "The right class in the wrong place: an overlap of 0.1 to 0.5.",
         "wrong place",
         "wrong places",
     ),
     ErrorType(
         "both",
-        "#A80000",
+        "#FA8022",
         "Wrong class and wrong place: an overlap of 0.1 to 0.5 with another class.",
         "wrong class and place",
         "wrong classes and places",
     ),
     ErrorType(
         "dupe",
-        "#DDCC77",
+        "#FDE398",
         "Right class and place, but a higher-scoring detection has found the object already.",
         "duplicate",
         "duplicates",
     ),
     ErrorType(
         "bkg",
-        "#888888",
+        "#858585",
         "No overlap of more than 0.1 with any object.",
         "background",
         "detections on background",

@@ -15,6 +15,7 @@ from diagnosis import diagnose
 from diagnosis.average_precision import AP_KINDS, APStatistic
 from diagnosis.breakdown import BreakdownStatistic
 from diagnosis.compare import compare, quantity_name
+from diagnosis.flow import fates
 from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
 from diagnosis.resampling import draw_runs, resample, resamples
 from diagnosis.tide import DAP_COLUMNS, TideStatistic
@@ -312,7 +313,30 @@ def test_runs_of_one_model_are_one_group(three):
     alone = compare(three[:1], replicates=200).estimate("map/area", 0)
     assert estimate.error > np.std(runs, ddof=1) / np.sqrt(2) * 0.9
     assert alone.error > 0
-    assert intervals_to_json(grouped)[0]["map"]["area"]["runs_deviation"] == estimate.runs
+    good, worse = intervals_to_json(grouped)
+    assert good["map"]["area"]["runs_deviation"] == estimate.runs
+    # Each run has the interval that it has by itself.
+    by_itself, _, bad = intervals_to_json(compare(three, replicates=200))
+    for section in ("share", "objects", "map", "tide", "dap"):
+        assert good["each_run"]["good 1"][section] == by_itself[section]
+    assert grouped.run_estimate("share/correct", 1, 0).low == grouped.estimate("share/correct", 1).low
+    assert "each_run" not in worse
+    assert worse["map"] == bad["map"]
+
+
+def test_the_share_of_missed_objects_has_an_interval(three):
+    both = compare(three, replicates=200)
+    for place, diagnosis in enumerate(three):
+        missed = both.estimate("objects/missed", place)
+        outcome = fates(diagnosis)
+        assert missed.value == pytest.approx((outcome == 4).sum() / (outcome >= 0).sum())
+        assert 0 <= missed.low < missed.value < missed.high <= 1
+        # The delta method's standard error of a ratio over images.
+        image, count = diagnosis.truth.image_index, len(diagnosis.truth.images)
+        missing, asked = (np.bincount(image[some], minlength=count) for some in (outcome == 4, outcome >= 0))
+        left = missing - missed.value * asked
+        assert missed.error == pytest.approx(np.sqrt((left**2).sum()) / asked.sum(), rel=0.2)
+    assert both.difference("objects/missed", 0, 2).difference > 0
 
 
 def test_it_is_deterministic(three):
@@ -429,7 +453,7 @@ def test_words(three):
 
 def test_costs_may_be_left_out(three):
     both = compare(three[:2], replicates=5, costs=False)
-    assert {quantity.split("/")[0] for quantity in both.quantities} == {"share", "pooled", "map"}
+    assert {quantity.split("/")[0] for quantity in both.quantities} == {"share", "pooled", "objects", "map"}
     assert len(comparison_sentences(both)) == 2
 
 
