@@ -287,8 +287,8 @@ def _two_detectors(first: Diagnosis, other: Diagnosis) -> list[str]:
         return []
     lines = []
     if (detected != both).any():
-        names = ", ".join(name for name, counted in zip(first.truth.classes, both, strict=True) if counted)
-        lines.append(f"Compared below over the classes in which both detect something: {names}.")
+        names = [name for name, counted in zip(first.truth.classes, both, strict=True) if counted]
+        lines.append(f"Compared below over the classes in which both detect something: {_listed(names)}.")
     before, after = (share[both].mean(axis=0) for share in shares)
 
     def change(before: float, after: float) -> str:

@@ -19,6 +19,7 @@ from data.formats.files import IMAGE_SUFFIXES, write_text
 from data.formats.names import distinct_names
 from data.formats.voc import AnnotatedObject, annotation_xml
 from data.records import Detections, InputError
+from spatial_dependency import program
 from training.command import exit_code
 from training.options import AT_LEAST_1, PROBABILITY, OptionGroup, OptionGroups, Rule, described, option
 from training.parser import Parser, add_options, word
@@ -430,7 +431,7 @@ def _prepare(out: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``predict.py``; returns the exit code."""
-    parser = Parser(prog="predict.py", description=DESCRIPTION)
+    parser = Parser(prog=program("predict.py"), description=DESCRIPTION)
     parser.add_argument(
         "checkpoint", type=str, help="The folder of a run of train_detect.py (the best), or a checkpoint."
     )

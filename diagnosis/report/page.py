@@ -49,6 +49,7 @@ ABSOLUTE_FOLDERS = re.compile(r"(?:(?<![\w.:/\\])~?/|(?<!\w)[A-Za-z]:[/\\]|\\\\)
 SECTION_NAMES = {
     "share": "Shares of the detections counted (mean over classes)",
     "pooled": "Shares, all classes pooled",
+    "objects": "Shares of the objects",
     "map": "Mean average precision",
     "impact": "Gain in average precision (Hoiem)",
     "tide": "Average precision (TIDE)",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from spatial_dependency import program
 from training.command import exit_code
 from training.options import require
 from training.parser import Parser, add_options, word
@@ -28,7 +29,7 @@ Exit codes: 0 done; 2 something in the input is wrong; 130 or 143 stopped by a s
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, without the word ``profile``; returns the exit code."""
-    parser = Parser(prog="reproduce.py profile", description=DESCRIPTION)
+    parser = Parser(prog=program("reproduce.py profile"), description=DESCRIPTION)
     add_options(parser, Options())
     parser.add_argument(
         "--out",
