@@ -98,7 +98,7 @@ TIDE_ERRORS: tuple[ErrorType, ...] = (
     ErrorType(
         "miss",
         "#1A1A1A",
-        "An object that is not found, and at which no cls or loc error points.",
+        "An object that is not found, and at which no wrong class or wrong place points.",
         "missed object",
         "missed objects",
     ),

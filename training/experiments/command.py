@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import training
 from data.formats.files import write_text
@@ -90,6 +90,12 @@ def make_parser() -> Parser:
     add("--list", action="store_true", help="list the runs and what they will cost, and do nothing")
     add("--probe", action="store_true", help="for the costs, measure a step of each network not yet measured")
     add("--draw", action="store_true", help="run nothing: draw what there is")
+    add(
+        "--style",
+        choices=("screen", "paper"),
+        default="screen",
+        help="of the figures; paper: as PDF too, 3.3 or 6.9 inches wide, without titles and notes",
+    )
     add(
         "--scale", type=float, default=1.0, metavar="F", help="shrink epochs, data and width for a quick look"
     )
@@ -209,7 +215,7 @@ def reproduce(options: argparse.Namespace) -> int:
             return 128 + stopped
     complete = not failed
     for plan in plans:
-        complete = write_results(plan, options.out, failed) and complete
+        complete = write_results(plan, options.out, failed, options.style) and complete
     return 0 if complete else 1
 
 
@@ -416,9 +422,11 @@ def gpu_share(run: Run) -> float:
 # ---------------------------------------------------------------- results
 
 
-def write_results(plan: Plan, out: Path, failed: Mapping[str, str]) -> bool:
+def write_results(
+    plan: Plan, out: Path, failed: Mapping[str, str], style: Literal["screen", "paper"] = "screen"
+) -> bool:
     """Write an experiment's tables, figure and provenance into a folder of its name; whether all is there."""
-    from diagnosis.figures.style import save_figure  # matplotlib takes a second
+    from diagnosis.figures.style import drawing_style, save_figure  # matplotlib takes a second
     from training.experiments.collect import collect
     from training.experiments.figures import draw
     from training.experiments.tables import differences, to_csv, to_markdown
@@ -430,8 +438,10 @@ def write_results(plan: Plan, out: Path, failed: Mapping[str, str]) -> bool:
     files = [folder / "table.csv", folder / "table.md"]
     write_text(files[0], to_csv(plan, rows))
     write_text(files[1], to_markdown(plan, rows))
-    figure = draw(plan, rows, runs)
-    files += [save_figure(figure, folder / f"{name}.{kind}") for kind in ("png", "svg")]
+    formats = ("png", "svg", "pdf") if style == "paper" else ("png", "svg")
+    with drawing_style(style):
+        figure = draw(plan, rows, runs)
+        files += [save_figure(figure, folder / f"{name}.{kind}") for kind in formats]
     facts = provenance(
         experiment=name,
         seeds=list(plan.seeds),
