@@ -13,13 +13,15 @@ import numpy as np
 import torch
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from data.detection import Batch
 from data.formats import write_detections
 from data.formats.coco import write_coco_detections, write_coco_ground_truth
 from data.formats.files import write_text
 from data.records import Detections, GroundTruth, InputError
-from detector import list_layers, seek_shuffles
+from data.streams import Stream, generator
+from detector import list_layers, normalize, seek_shuffles
 from detector.grid import GridTargets, Prediction, decode, non_maximum_suppression, split_outputs
 from detector.intervene import needs_passes
 from detector.loss import YOLOLoss
@@ -30,8 +32,8 @@ from diagnosis.metric import ErrorBreakdown
 from training.draw import draw
 from training.module import TrainingModule
 from training.schedule import learning_rate
-from training.tasks.detection_options import EvaluationOptions, Options
-from training.trainer import autocast
+from training.tasks.detection_options import EvaluationOptions, Options, scaled_sizes
+from training.trainer import OUT_OF_MEMORY, autocast
 
 __all__ = [
     "DetectorModule", "Evaluated", "Objects", "detect", "detections_from", "in_original_pixels", "summarize",
@@ -157,11 +159,38 @@ class DetectorModule(TrainingModule):
 
     def losses(self, batch: Any) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """The YOLO loss and its parts."""
-        # How many objects a batch has differs: they are put into the grid first, so that no shape does.
-        laid = self.model.lay(batch["targets"], self.device, tuple(batch["images"].shape[2:]))
-        loss = self.run_compiled(self._loss, batch["images"], laid)
+        if self.options.optimization.multi_scale:
+            loss = self._loss_at(self._drawn_size(), batch)
+        else:
+            # How many objects a batch has differs: they are put into the grid first, so that no shape does.
+            laid = self.model.lay(batch["targets"], self.device, tuple(batch["images"].shape[2:]))
+            loss = self.run_compiled(self._loss, batch["images"], laid)
         parts = {f"loss/{part}": getattr(loss, part).detach() for part in LOSS_PARTS}
         return loss.total, parts, {"objects_without_a_cell": loss.dropped.float()}
+
+    def _drawn_size(self) -> int:
+        """The input size of this step under --multi-scale, the same in all processes."""
+        draw = generator(self.options.optimization.seed, Stream.INPUT_SIZES, self.global_step)
+        return int(draw.choice(scaled_sizes(self.options.data.input_size)))
+
+    def _loss_at(self, size: int, batch: Batch) -> YOLOLoss:
+        """The loss of the images resized to a square of `size` pixels, on the grid that they have there."""
+        images = normalize(batch["images"])
+        images = interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
+        scale = size / batch["images"].shape[3]
+        targets = [target | {"boxes": target["boxes"] * scale} for target in batch["targets"]]
+        try:
+            features = self.model.backbone(images.contiguous(memory_format=self._layout))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            if self.options.model.backbone is None or OUT_OF_MEMORY.search(str(error)):
+                raise
+            found = f"a backbone that takes no images of {size} pixels ({' '.join(str(error).split())[:200]})"
+            raise InputError("--multi-scale", found, "another --backbone, or --multi-scale false") from error
+        outputs = self.model.head(features)
+        with torch.autocast(self.device.type, enabled=False):
+            laid = self.model.lay(targets, self.device, (size, size), tuple(outputs.shape[2:]))
+            loss: YOLOLoss = self.model.grid_loss(outputs, laid)
+        return loss
 
     def _loss(self, images: Tensor, laid: GridTargets) -> YOLOLoss:
         outputs = self.model(images)
