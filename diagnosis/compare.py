@@ -406,6 +406,7 @@ def compare(
     costs: bool = True,
     statistics: Sequence[StatisticOf] = (),
     progress: Progress | None = None,
+    processes: int | None = None,
 ) -> Comparison:
     """Numbers of detectors, and how far they would move on other images.
 
@@ -438,6 +439,8 @@ def compare(
         What else to resample, made from each detector.
     progress
         Called with how far it is, at most every two seconds.
+    processes
+        How many share the work, by default as many as there are cores. They change no number.
 
     Raises
     ------
@@ -475,7 +478,9 @@ def compare(
     images = len(diagnoses[0].truth.images)
     every = [statistic for mine in made for statistic in mine]
     values_of = [statistic(np.ones((1, images), dtype=np.int32)) for statistic in every]
-    samples_of = resample(every, images, replicates=replicates, seed=seed, progress=progress)
+    samples_of = resample(
+        every, images, replicates=replicates, seed=seed, progress=progress, processes=processes
+    )
     statistics_each = len(made[0])
 
     by_class, values, samples, run_values, run_samples = set(), {}, {}, {}, {}

@@ -223,7 +223,7 @@ def parser() -> Parser:
         "--processes",
         type=int,
         metavar="N",
-        help="processes that draw the page and the figures (default: the cores of this machine)",
+        help="processes that read, resample and draw (default: the cores of this machine)",
     )
     return result
 
