@@ -200,6 +200,5 @@ def test_an_installed_package_without_the_experiments_says_so(
 ) -> None:
     monkeypatch.setattr("training.experiments.command.EXPERIMENTS", tmp_path)
     assert main([]) == 2
-    assert capsys.readouterr().err == (
-        f"error: {tmp_path}: found no experiments; expected the folder experiments/ of a clone of the repository\n"
-    )
+    expected = "expected the folder experiments/ of a clone of the repository"
+    assert capsys.readouterr().err == f"error: {tmp_path}: found no experiments; {expected}\n"
