@@ -25,10 +25,12 @@ from detector import list_layers, normalize, seek_shuffles
 from detector.grid import GridTargets, Prediction, decode, non_maximum_suppression, split_outputs
 from detector.intervene import needs_passes
 from detector.loss import YOLOLoss
-from diagnosis import Diagnosis, diagnose, sentences, table, to_json
+from diagnosis import Comparison, Diagnosis, diagnose, sentences, table, to_json
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.metric import ErrorBreakdown
+from diagnosis.to_json import comparison_to_json, intervals_to_json
+from diagnosis.words import comparison_sentences
 from training.draw import draw
 from training.module import TrainingModule
 from training.schedule import learning_rate
@@ -505,22 +507,36 @@ def write_report(
 
 
 def write_comparison(
-    diagnoses: Sequence[Diagnosis], out: Path, *, provenance: dict[str, Any], sheet: int
+    diagnoses: Sequence[Diagnosis],
+    out: Path,
+    *,
+    provenance: dict[str, Any],
+    sheet: int,
+    comparison: Comparison | None = None,
 ) -> list[Path]:
-    """Write ``diagnosis.json``, ``summary.txt``, the figures and the sheet of one or several detectors.
+    """Write the page, ``diagnosis.json``, ``summary.txt``, figures and sheet of one or several detectors.
+
+    With a `comparison` the page and the numbers have its intervals and its verdict.
 
     Returns
     -------
     list of Path
-        The figures.
+        The page and the figures.
     """
     from diagnosis.figures import save_figures, save_sheet
+    from diagnosis.report import ReportContent, write_report
 
     out.mkdir(parents=True, exist_ok=True)
+    verdict, pairs, intervals, said = "", [], [], sentences(diagnoses)[len(diagnoses) :]
+    if comparison is not None:
+        verdict, said = comparison.verdict, comparison_sentences(comparison)
+        pairs, intervals = comparison_to_json(comparison), intervals_to_json(comparison)
+    numbers, page = to_json(diagnoses, provenance, pairs, intervals, verdict=verdict), out / "report.html"
+    write_report(ReportContent(diagnoses, numbers, said), page)
     files = save_figures(diagnoses, out)
     if sheet:
         files.append(save_sheet(diagnoses, out, count=sheet))
     write_text(out / "summary.txt", "\n".join([table(diagnoses), "", *sentences(diagnoses), ""]))
     # Last: where diagnosis.json exists, the rest is complete.
-    write_text(out / "diagnosis.json", json.dumps(to_json(diagnoses, provenance), indent=1))
-    return files
+    write_text(out / "diagnosis.json", json.dumps(numbers, indent=1))
+    return [page, *files]
