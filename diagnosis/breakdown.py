@@ -80,7 +80,7 @@ class ErrorType:
 
 
 # At least 30 apart (CIE76) from each other in normal, protan, deutan and tritan vision (Machado et al.,
-# 2009), and at least 10 apart in lightness (L*), to be told apart in grey.
+# 2009), and at least 10 apart in lightness (L*), to be distinguishable in grey.
 ERROR_TYPES: tuple[ErrorType, ...] = (
     ErrorType(
         "correct",

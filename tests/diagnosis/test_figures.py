@@ -481,7 +481,7 @@ def test_differences_are_paired_and_say_what_differs(comparison, quantity):
     gap = comparison.difference(quantity, 0, 1, 2)
     assert percent_range(gap.difference, gap.low, gap.high, "+") in texts(figure)
     names = {text[:10] for text in texts(figure)}  # long ones are cut
-    assert {"mean over classes", *comparison.classes[1:]} <= set(texts(figure))
+    assert {"class mean", *comparison.classes[1:]} <= set(texts(figure))
     assert comparison.classes[0][:10] in names
     assert_legible(figure)
 

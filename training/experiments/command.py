@@ -143,12 +143,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from training.profiling.__main__ import main as profile
 
         return int(profile(words[1:]))
-    if not words:
+    try:
+        if words:
+            return reproduce(make_parser().parse_args(words))
         print(overview())
         return 0
-    options = make_parser().parse_args(words)
-    try:
-        return reproduce(options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
