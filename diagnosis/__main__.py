@@ -83,6 +83,7 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
             groups=given.parse_groups(options.group),
             top=top,
             progress=lambda done, total: progress(resampling, f"{done:,} done"),
+            processes=processes,
         )
     doubts = notes(diagnoses, comparison, warned)
     remarks = [similar.sentence(), *doubts]

@@ -21,6 +21,7 @@ from data.records import GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES, STRONG, WEAK, Top
 from diagnosis.characteristics import MEASURES
 from diagnosis.coco_ap import MAX_DETECTIONS
+from spatial_dependency import program
 
 __all__ = [
     "Parser",
@@ -93,7 +94,7 @@ class Parser(argparse.ArgumentParser):
 def parser() -> Parser:
     """All options."""
     result = Parser(
-        prog="python -m diagnosis",
+        prog=program("python -m diagnosis"),
         description=textwrap.fill(DESCRIPTION, LINE_WIDTH),
         epilog=EPILOG,
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=LINE_WIDTH),
@@ -234,7 +235,7 @@ def parser() -> Parser:
         "--processes",
         type=int,
         metavar="N",
-        help="processes that draw the page and the figures (default: the cores of this machine)",
+        help="processes that read, resample and draw (default: the cores of this machine)",
     )
     return result
 

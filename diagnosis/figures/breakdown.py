@@ -296,7 +296,7 @@ def _class_rows(
     labels, cut = most_frequent(diagnoses[0].breakdown.objects)
     shown = [0, *(label + 1 for label in labels)]
     classes = [wrap(diagnoses[0].truth.classes[label], 1.9, 8, lines=1)[0] for label in labels]
-    names = ["mean over classes", *classes]
+    names = ["class mean", *classes]
     left = (0.3 if letters else 0.15) + max(text_width(name, 8, "bold") for name in names)
     panel = left + CHART_INCHES + beside_inches + 0.3
     columns = min(

@@ -106,7 +106,7 @@ def class_differences(comparison: Comparison, quantity: str = "share/localizatio
     _check(comparison, 2)
     if quantity not in comparison.by_class:
         raise InputError("quantity", repr(quantity), f"one of {', '.join(sorted(comparison.by_class))}")
-    rows = {"mean over classes": _gaps(comparison, quantity)}
+    rows = {"class mean": _gaps(comparison, quantity)}
     gaps = np.abs(comparison.values[quantity][1:] - comparison.values[quantity][0])  # (D - 1, C)
     order = np.argsort(-np.nan_to_num(gaps).max(axis=0), kind="stable")
     for label in sorted(order[:MAX_CLASSES].tolist()):

@@ -183,8 +183,8 @@ def false_positive_areas(diagnosis: Diagnosis) -> Figure:
     figure, charts = _group_page(
         diagnosis, panels, 2.5, title="Mix of false positives by rank",
         legend=type_entries(ERROR_TYPES[1:]),
-        note="N: how many are shown at most. The classes of a group are walked down together, the surest "
-        f"detection of each first. An area ends where there are no more false positives.{cut}",
+        note="N: how many are shown at most. The classes of a group are counted together, by rank "
+        f"within each class. An area ends where there are no more false positives.{cut}",
     )  # fmt: skip
     for axes, trend in zip(charts, trends.values(), strict=True):
         numbers, known = np.unique(trend.counts.sum(axis=1), return_index=True)

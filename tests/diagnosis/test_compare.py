@@ -194,8 +194,7 @@ def test_draws_are_a_function_of_seed_and_replicate():
     assert resamples(5, range(2)).sum(axis=1).tolist() == [2, 3]
 
 
-@pytest.mark.parametrize("threads", [1, 5])
-def test_chunks_and_threads_change_nothing(monkeypatch, threads):
+def test_chunks_and_processes_change_nothing(monkeypatch):
     class Mean:
         cells = 30
 
@@ -203,10 +202,12 @@ def test_chunks_and_threads_change_nothing(monkeypatch, threads):
             return {"any/mean": weights @ np.arange(30) / weights.sum(axis=1)}
 
     whole = resample([Mean()], 30, replicates=50)
-    monkeypatch.setattr("diagnosis.resampling.CELLS_AT_ONCE", 100)
-    monkeypatch.setattr("diagnosis.resampling.os.cpu_count", lambda: threads)
-    chunks = resample([Mean()], 30, replicates=50)
-    np.testing.assert_array_equal(whole[0]["any/mean"], chunks[0]["any/mean"])
+    monkeypatch.setattr("data.formats.processes.usable_cores", lambda: 3)
+    for cells in (100, 1000):
+        monkeypatch.setattr("diagnosis.resampling.CELLS_AT_ONCE", cells)
+        for processes in (1, 3):
+            parts = resample([Mean()], 30, replicates=50, processes=processes)
+            np.testing.assert_array_equal(whole[0]["any/mean"], parts[0]["any/mean"])
     # The standard error of a mean; without replacement it has n - 1.
     many = resample([Mean()], 30, replicates=4000)[0]["any/mean"]
     assert many.std() == pytest.approx(np.arange(30).std(ddof=1) / np.sqrt(30), rel=0.05)
@@ -214,16 +215,18 @@ def test_chunks_and_threads_change_nothing(monkeypatch, threads):
 
 def test_progress_is_told_when_it_takes_long(monkeypatch):
     class Slow:
-        cells = 1 << 20
+        cells = 1
 
         def __call__(self, weights):
             return {"any/thing": np.zeros(len(weights))}
 
     told = []
-    resample([Slow()], 3, replicates=4, progress=lambda *now: told.append(now))
+    again = {"replicates": 4, "progress": lambda *now: told.append(now), "processes": 1}
+    resample([Slow()], 3, **again)
     assert told == []
+    monkeypatch.setattr("diagnosis.resampling.MOST_AT_ONCE", 1)
     monkeypatch.setattr("diagnosis.resampling.SECONDS_BETWEEN_REPORTS", -1.0)
-    resample([Slow()], 3, replicates=4, progress=lambda *now: told.append(now))
+    resample([Slow()], 3, **again)
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

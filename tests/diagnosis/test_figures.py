@@ -402,7 +402,7 @@ def test_a_gain_that_does_not_exist_is_no_nought(two):
     scores = np.linspace(1, 0.5, len(truth))
     perfect = Detections(truth.images, truth.classes, truth.image_index, truth.labels, scores, truth.boxes)
     shown = texts(tide_summary([diagnose(truth, perfect, coco=False)]))
-    assert shown.count("0.0") == len(DAP_COLUMNS)
+    assert shown.count("0.0") >= len(TIDE_ERRORS)
     assert "–" not in shown
 
 
@@ -487,7 +487,7 @@ def test_differences_are_paired_and_say_what_differs(comparison, quantity):
     gap = comparison.difference(quantity, 0, 1, 2)
     assert percent_range(gap.difference, gap.low, gap.high, "+") in texts(figure)
     names = {text[:10] for text in texts(figure)}  # long ones are cut
-    assert {"mean over classes", *comparison.classes[1:]} <= set(texts(figure))
+    assert {"class mean", *comparison.classes[1:]} <= set(texts(figure))
     assert comparison.classes[0][:10] in names
     assert_legible(figure)
 
