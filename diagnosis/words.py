@@ -177,12 +177,12 @@ def table(diagnoses: Sequence[Diagnosis]) -> str:
         rows.append([diagnosis.name, f"{breakdown.counts.sum():,}", *map(percent, mean)])
         rows.append(["  pooled", "", *map(percent, breakdown.pooled()), *[""] * len(AP_KINDS)])
     parts = [
-        "Per cent of the detections counted (mean over classes) and mean average precision",
+        "Per cent of the detections counted (class mean) and mean average precision",
         aligned(rows),
     ]
     if all(diagnosis.coco for diagnosis in diagnoses):
         means = [[one.name, *map(percent, one.coco_scores.mean().values())] for one in diagnoses]
-        parts += ["", "COCO's scores (mean over classes)", aligned([["all classes", *COCO_HEADINGS], *means])]
+        parts += ["", "COCO's scores (class mean)", aligned([["all classes", *COCO_HEADINGS], *means])]
     for diagnosis in diagnoses:
         breakdown, ap = diagnosis.breakdown, diagnosis.ap
         rows = [["class", "objects", *headings]]
@@ -217,7 +217,7 @@ def comparison_table(comparison: Comparison) -> str:
                 ]
             )
     title = (
-        f"Per cent (mean over classes) with {100 * comparison.level:g} % intervals: "
+        f"Per cent (class mean) with {100 * comparison.level:g} % intervals: "
         f"{comparison.replicates:,} resamples of {comparison.images:,} images"
     )
     footnote = [WHY_NOT_100] if any(_quantities(comparison, section) for section in COSTS) else []
@@ -288,8 +288,8 @@ def _two_detectors(first: Diagnosis, other: Diagnosis) -> list[str]:
         return []
     lines = []
     if (detected != both).any():
-        names = ", ".join(name for name, counted in zip(first.truth.classes, both, strict=True) if counted)
-        lines.append(f"Compared below over the classes in which both detect something: {names}.")
+        names = [name for name, counted in zip(first.truth.classes, both, strict=True) if counted]
+        lines.append(f"Compared below over the classes in which both detect something: {_listed(names)}.")
     before, after = (share[both].mean(axis=0) for share in shares)
 
     def change(before: float, after: float) -> str:

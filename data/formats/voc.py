@@ -12,6 +12,7 @@ Other tools write VOC's XML without lists, beside the pictures, with other class
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ from data.formats.files import (
     write_texts,
 )
 from data.formats.names import Lookup, images_by_name
+from data.formats.processes import over_processes, usable_cores
 from data.formats.validation import (
     BoxFormat,
     Columns,
@@ -112,6 +114,10 @@ def voc_folder(root: Path | str, split: str) -> tuple[Path, str]:
             expected = "the folder that holds VOC2007 and the like"
         raise InputError(folder, "no such folder", expected)
     return folder, name
+
+
+FILES_OF_A_PROCESS = 500
+"""Fewer annotations are read sooner than a process starts."""
 
 
 def read_voc(
@@ -224,10 +230,19 @@ def _read(
             if pictures and image not in pictures:
                 file = _named_picture(folder, sources[image], file)
             files.append(file)
-            size, things = read_annotation(sources[image], number, pixels_from, files[-1])
-            image_index += [len(sizes)] * len(things)
-            sizes.append(size)
-            objects += things
+    todo = list(zip(sources.values(), files, strict=True))
+    processes = max(1, min(usable_cores(), len(todo) // FILES_OF_A_PROCESS))
+    # Neighbouring files together: of several errors the first in the list is raised.
+    bounds = [len(todo) * share // processes for share in range(processes + 1)]
+    shares = [todo[low:high] for low, high in itertools.pairwise(bounds)]
+
+    def read(share: Sequence[tuple[Path, Path]]) -> list[tuple[tuple[int, int], list[AnnotatedObject]]]:
+        return [read_annotation(path, number, pixels_from, picture) for path, picture in share]
+
+    for size, things in itertools.chain.from_iterable(over_processes(read, shares, processes)):
+        image_index += [len(sizes)] * len(things)
+        sizes.append(size)
+        objects += things
     source = folders[0][0]
     if names is None:
         names = _occurring_classes(source, objects, image_index, list(sources.values()))
