@@ -471,7 +471,8 @@ def test_intervals_are_those_of_the_comparison(comparison):
     ends = pytest.approx([100 * number.low, 100 * number.high])
     assert any(len(line.get_xdata()) == 2 and line.get_xdata() == ends for line in lines)
     assert {"A", "B", "C", LONG, "correct + localization", "mAP, VOC 2007"} <= set(texts(figure))
-    assert any("intervals of 40 resamples of N = 20 images" in text for text in texts(figure))
+    note = " ".join(" ".join(texts(figure)).split())
+    assert "intervals of 40 resamples of N = 20 images" in note, note
 
 
 @pytest.mark.parametrize("quantity", ["share/localization", "map/hoiem"])
