@@ -29,6 +29,7 @@ from diagnosis.figures.style import (
     TEXT_COLOUR,
     check_comparable,
     draw_text,
+    for_paper,
     save_figure,
     styled,
     text_colour_on,
@@ -73,7 +74,9 @@ def save_sheet(
     score_threshold: float | None = None,
     choose: Choice = "differ",
 ) -> Path:
-    """Write ``examples.png`` into a folder, made if absent; see :func:`sheet` for the other arguments.
+    """Write ``examples.png``, for a paper ``examples.pdf``, into a folder, made if absent.
+
+    For the other arguments see :func:`sheet`.
 
     Raises
     ------
@@ -81,7 +84,7 @@ def save_sheet(
         See :func:`sheet`; or a folder that cannot be written to.
     """
     figure = sheet(diagnoses, count, image_names, score_threshold, choose)
-    return save_figure(figure, out_dir / "examples.png")
+    return save_figure(figure, out_dir / f"examples.{'pdf' if for_paper() else 'png'}")
 
 
 @styled

@@ -1,5 +1,7 @@
 """The sheet of examples shows the same images for all detectors and just what the breakdown counts."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from data.records import Detections, GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures import save_sheet
 from diagnosis.figures.examples import LABEL_INCHES, MAX_COVERED, label_place, sheet
+from diagnosis.figures.style import drawing_style
 from diagnosis.record import Diagnosis, diagnose
 from tests.diagnosis.figures import texts
 
@@ -99,6 +102,8 @@ def test_images_are_those_on_which_detectors_differ_or_the_first(truth):
     assert shown(pair, count=2) == ["third", "first"]
     assert shown(pair, count=2, choose="first") == ["first", "second"]
     assert shown(pair[:1], count=2) == ["first", "second"]
+    with drawing_style("paper"):
+        assert save_sheet(pair, Path(moved.files[0]).parent, count=1).name == "examples.pdf"
     with pytest.raises(InputError, match="choose: found 'best'; expected 'differ' or 'first'"):
         sheet(pair, choose="best")
 
