@@ -198,8 +198,8 @@ class APKind:
 AP_KINDS: dict[str, APKind] = {
     "voc07": APKind("VOC07", "VOC 2007, 11 points", "mAP, VOC 2007", "devkit", _voc07),
     "area": APKind("area", "area under the curve", "mAP, area", "devkit", _area),
-    "coco": APKind("COCO", "COCO, IoU 0.50 to 0.95", "mAP, COCO at IoU 0.5 to 0.95", "coco", _coco),
-    "coco50": APKind("COCO50", "COCO, IoU 0.5", "mAP, COCO at IoU 0.5", "coco", _coco50),
+    "coco": APKind("AP50:95", "AP50:95 (COCO)", "AP50:95", "coco", _coco),
+    "coco50": APKind("AP50", "AP50 (COCO)", "AP50", "coco", _coco50),
     "hoiem": APKind("Hoiem", "Hoiem", "mAP, Hoiem", "hoiem", _hoiem),
     "normalized": APKind("norm.", "Hoiem, normalised", "mAP, Hoiem, normalised", "hoiem", _normalized),
 }

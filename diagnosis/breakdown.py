@@ -79,8 +79,8 @@ class ErrorType:
     fate: str = ""
 
 
-# At least 30 apart (CIE76) from each other in normal, protan, deutan and tritan vision (Machado et al.,
-# 2009), and at least 10 apart in lightness (L*), to be told apart in grey.
+# At least 28 apart (CIE76) from each other in normal, protan, deutan and tritan vision (Machado et al.,
+# 2009), and at least 9 in lightness (L*) and 23 of 255 in luma, to be distinguishable in grey.
 ERROR_TYPES: tuple[ErrorType, ...] = (
     ErrorType(
         "correct",
@@ -112,7 +112,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
     ),
     ErrorType(
         "other",
-        "#B5179E",
+        "#C537AE",
         "An overlap of at least 0.1 with an object of a class that is not similar.",
         "other",
         "confusions with other classes",
@@ -121,7 +121,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
     ),
     ErrorType(
         "background",
-        "#858585",
+        "#8B8B8B",
         "No overlap of 0.1 or more with any annotated object.",
         "background",
         "detections on background",

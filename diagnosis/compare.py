@@ -60,7 +60,7 @@ def quantity_name(quantity: str) -> str:
     Examples
     --------
     >>> quantity_name("share/similar"), quantity_name("map/coco"), quantity_name("dap/loc")
-    ('similar', 'mAP, COCO at IoU 0.5 to 0.95', 'wrong place')
+    ('similar', 'AP50:95', 'wrong place')
     >>> quantity_name("impact/fix_localization"), quantity_name("tide/ap62.5")
     ('localization corrected', 'AP at IoU 0.625')
     """
@@ -201,7 +201,7 @@ class Comparison:
         A number whose interval holds zero is "no clear difference". Means are over the classes with enough
         objects (:data:`diagnosis.verdict.ENOUGH_OBJECTS`); if no class has enough, the share of correct
         detections of all classes together comes first. Of more than two detectors the two with the highest
-        AP50 are compared.
+        AP50 are compared; their interval is not corrected for that choice (docs/faq.md says what follows).
         """
         enough, over = enough_objects(self.objects)
         classes = enough if enough.any() else None
@@ -235,7 +235,8 @@ class Comparison:
             gaps = [gap(a, b, *score) for score in scores], [gap(a, b, *error) for error in errors]
             text = pair_verdict((self.names[a], self.names[b]), *gaps)
             if len(ranked) > 2:
-                text = f"The two best of {len(ranked)} by {scores[0][1].name}: {text}"
+                by = f"by {scores[0][1].name}, not corrected for that choice"
+                text = f"The two best of {len(ranked)} {by}: {text}"
         return f"{text} {first}".strip()
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,9 +176,8 @@ class MissedStatistic:
     Which detections are counted is decided once, on all images.
     """
 
-    cells: ClassVar[int] = 1
-
     def __init__(self, diagnosis: Diagnosis) -> None:
+        self.cells = 1
         outcome, truth = fates(diagnosis), diagnosis.truth
         self.objects, self.missed = (
             np.bincount(truth.image_index[some], minlength=len(truth.images)).astype(float)  # (I,)

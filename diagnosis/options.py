@@ -216,6 +216,18 @@ def parser() -> Parser:
         metavar="png|svg|pdf",
         help="also write every figure and the sheet of examples, in these formats (without one: png svg)",
     )
+    add(
+        "--style",
+        choices=("screen", "paper"),
+        default="screen",
+        help="of the figures; paper: 3.3 or 6.9 inches wide, no titles or notes, PDF (default: screen)",
+    )
+    add(
+        "--sheet",
+        choices=("differ", "first"),
+        default="differ",
+        help="images on the sheet of examples: where the detectors differ, or the first (default: differ)",
+    )
     add("--no-figures", action="store_true", help="write the numbers and tables alone, without the page")
     add("--open", action="store_true", help="open the page in the browser")
     add("--verbose", action="store_true", help="print all tables and sentences, those of summary.txt")

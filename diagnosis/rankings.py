@@ -177,6 +177,7 @@ class RedrawnHits:
     @cached_property
     def _best(self) -> NDArray[np.float64]:
         found = self.true + self.false
+        found.ravel()[self.empty] = 1.0  # of no meaning, and perhaps 0
         return self._envelope(np.divide(self.true, found, out=found))
 
     def _envelope(self, precision: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -58,12 +58,12 @@ __all__ = [
     "tide",
 ]
 
-# At least 27 apart (CIE76) in normal, protan, deutan and tritan vision, and 10 in lightness (L*), to be told
+# At least 24 apart (CIE76) in normal, protan, deutan and tritan vision, and 9 in lightness (L*), to be told
 # apart in grey. *loc* and *bkg* have the colours of localization and background, *cls* that of other.
 TIDE_ERRORS: tuple[ErrorType, ...] = (
     ErrorType(
         "cls",
-        "#B5179E",
+        "#C537AE",
         "The wrong class: an overlap (IoU) of at least 0.5 with an object of another.",
         "wrong class",
         "wrong classes",
@@ -77,7 +77,7 @@ TIDE_ERRORS: tuple[ErrorType, ...] = (
     ),
     ErrorType(
         "both",
-        "#FA8022",
+        "#FF8F2B",
         "Wrong class and wrong place: an overlap of 0.1 to 0.5 with another class.",
         "wrong class and place",
         "wrong classes and places",
@@ -91,7 +91,7 @@ TIDE_ERRORS: tuple[ErrorType, ...] = (
     ),
     ErrorType(
         "bkg",
-        "#858585",
+        "#8B8B8B",
         "No overlap of more than 0.1 with any object.",
         "background",
         "detections on background",
@@ -99,7 +99,7 @@ TIDE_ERRORS: tuple[ErrorType, ...] = (
     ErrorType(
         "miss",
         "#1A1A1A",
-        "An object that is not found, and at which no cls or loc error points.",
+        "An object that is not found, and at which no wrong class or wrong place points.",
         "missed object",
         "missed objects",
     ),

@@ -435,7 +435,7 @@ def intervals_to_json(comparison: Comparison) -> list[Json]:
     """
     entries = []
     for detector, (name, runs) in enumerate(zip(comparison.names, comparison.members, strict=True)):
-        entry = {"name": name, "runs": list(runs)}
+        entry: Json = {"name": name, "runs": list(runs)}
         entry |= _quantities(comparison, partial(_estimate, comparison, detector))
         if len(runs) > 1:
             entry["each_run"] = {run: _of_run(comparison, detector, n) for n, run in enumerate(runs)}

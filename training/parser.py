@@ -284,5 +284,15 @@ def make_parser(task: Task) -> Parser:
         type=OptionType("--verify", bool),
         help="Do not train: read all data, decode all images, and print what is wrong or odd.",
     )
+    section.add_argument(
+        "--find-learning-rate",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="{true,false}",
+        type=OptionType("--find-learning-rate", bool),
+        help="Do not train: try rising learning rates on training images, draw the loss into "
+        "learning-rates.png, and print a suggestion for --learning-rate.",
+    )
     section.add_argument("--name", type=word("name"), default=None, help=task.name_help)
     return parser

@@ -41,9 +41,9 @@ DESCRIPTION = """\
 Detect objects in photographs, folders of them, and videos, with a detector that train_detect.py trained.
 
 Its folder holds predictions.json (for people: file, size, names, scores, boxes), detections.json (COCO
-results), voc/ (VOC detection text), annotations/ (VOC XML of the surer ones) and pictures/ (the surer ones
-drawn). All but predictions.json are read by python -m diagnosis. Boxes are in pixels of the photograph as it
-is shown.
+results), voc/ (VOC detection text), annotations/ (VOC XML of those above --draw-score) and pictures/ (the
+same, drawn). All but predictions.json are read by python -m diagnosis. Boxes are in pixels of the photograph
+as it is shown.
 
 Exit codes: 0 done; 1 some photographs could not be read, the others are done; 2 something in the input is
 wrong; 130 stopped by a signal.

@@ -57,7 +57,12 @@ def test_whole_run_prints_a_line_an_epoch_and_no_warning(small):
         "detection": (
             r"12 images with \d+ objects to train on, 4 to validate, 6 to test",
             r"loss/centre .*loss/classes .*val/map [\d.]+",
-            ["scores: {}/scores.json", "detections: {}/detections", "diagnosis: {}/diagnosis"],
+            [
+                "scores: {}/scores.json",
+                "detections: {}/detections",
+                "diagnosis: {}/diagnosis",
+                "page: {}/diagnosis/report.html",
+            ],
         ),
         "classification": (
             r"vgg16 with [\d.]+ M parameters; 24 images of 8 classes to train on, 8 to validate",
@@ -169,7 +174,8 @@ def test_whole_run_is_scored_and_diagnosed(small):
             assert len(score["values"]) == count
             assert (score["std"] is None) == (count == 1 or score["mean"] is None)
     assert set(scores["single_passes"]["map"]) == {"voc07", "area", "coco", "coco50"}
-    strict_json(out / "diagnosis" / "diagnosis.json")
+    numbers = strict_json(out / "diagnosis" / "diagnosis.json")
+    assert f'"name":"{numbers["detectors"][0]["name"]}"' in (out / "diagnosis" / "report.html").read_text()
     assert "shuffled" in (out / "diagnosis" / "summary.txt").read_text()
     figures = {path.name for path in (out / "diagnosis").glob("*.png")}
     assert {"error_pies.png", "error_bars.png", "examples.png"} <= figures

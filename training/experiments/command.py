@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import training
 from data.formats.files import write_text
@@ -98,6 +98,12 @@ def make_parser() -> Parser:
     add("--probe", action="store_true", help="for the costs, measure a step of each network not yet measured")
     add("--draw", action="store_true", help="run nothing: draw what there is")
     add(
+        "--style",
+        choices=("screen", "paper"),
+        default="screen",
+        help="of the figures; paper: as PDF too, 3.3 or 6.9 inches wide, without titles and notes",
+    )
+    add(
         "--scale", type=float, default=1.0, metavar="F", help="shrink epochs, data and width for a quick look"
     )
     add(
@@ -143,12 +149,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from training.profiling.__main__ import main as profile
 
         return int(profile(words[1:]))
-    if not words:
+    try:
+        if words:
+            return reproduce(make_parser().parse_args(words))
         print(overview())
         return 0
-    options = make_parser().parse_args(words)
-    try:
-        return reproduce(options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -241,7 +246,7 @@ def reproduce(options: argparse.Namespace) -> int:
             return 128 + stopped
     complete = not failed
     for plan in plans:
-        complete = write_results(plan, options.out, failed) and complete
+        complete = write_results(plan, options.out, failed, options.style) and complete
     return 0 if complete else 1
 
 
@@ -447,9 +452,11 @@ def gpu_share(run: Run) -> float:
 # ---------------------------------------------------------------- results
 
 
-def write_results(plan: Plan, out: Path, failed: Mapping[str, str]) -> bool:
+def write_results(
+    plan: Plan, out: Path, failed: Mapping[str, str], style: Literal["screen", "paper"] = "screen"
+) -> bool:
     """Write an experiment's tables, figure and provenance into a folder of its name; whether all is there."""
-    from diagnosis.figures.style import save_figure  # matplotlib takes a second
+    from diagnosis.figures.style import drawing_style, save_figure  # matplotlib takes a second
     from training.experiments.collect import collect
     from training.experiments.figures import draw
     from training.experiments.tables import differences, to_csv, to_markdown
@@ -461,8 +468,10 @@ def write_results(plan: Plan, out: Path, failed: Mapping[str, str]) -> bool:
     files = [folder / "table.csv", folder / "table.md"]
     write_text(files[0], to_csv(plan, rows))
     write_text(files[1], to_markdown(plan, rows))
-    figure = draw(plan, rows, runs)
-    files += [save_figure(figure, folder / f"{name}.{kind}") for kind in ("png", "svg")]
+    formats = ("png", "svg", "pdf") if style == "paper" else ("png", "svg")
+    with drawing_style(style):
+        figure = draw(plan, rows, runs)
+        files += [save_figure(figure, folder / f"{name}.{kind}") for kind in formats]
     facts = provenance(
         experiment=name,
         seeds=list(plan.seeds),

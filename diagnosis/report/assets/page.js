@@ -488,7 +488,7 @@ function errorsCard() {
     }))));
   }
   const rows = detectors.flatMap((one, place) => ["mean_over_classes", "pooled"].map((way) => [
-    one.name, way === "pooled" ? "pooled" : "mean over classes", ...data.kinds.map((kind) => share(one.breakdown[way][kind.name], one.breakdown[way].reason)), share(missing[place]),
+    one.name, way === "pooled" ? "pooled" : "class mean", ...data.kinds.map((kind) => share(one.breakdown[way][kind.name], one.breakdown[way].reason)), share(missing[place]),
   ]));
   const note = silent ? "No detection counts, so there is nothing to break down." : "Per cent of the detections counted, mean over classes; missed: per cent of objects. Click a bar for its pictures.";
   return chart("What goes wrong", note, groups, ["*detector", "*averaged", ...data.kinds.map((kind) => kind.name), "missed"], rows, "");

@@ -193,3 +193,12 @@ def test_without_arguments_all_experiments_are_listed_with_their_cost(
         assert sum(bool(re.fullmatch(rf"{file.stem} +\d+ runs?  about {cost}", line)) for line in lines) == 1
     assert "figure4      27 runs  about 20 h on a GPU" in lines
     assert "python reproduce.py --help" in lines
+
+
+def test_an_installed_package_without_the_experiments_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("training.experiments.command.EXPERIMENTS", tmp_path)
+    assert main([]) == 2
+    expected = "expected the folder experiments/ of a clone of the repository"
+    assert capsys.readouterr().err == f"error: {tmp_path}: found no experiments; {expected}\n"
