@@ -14,6 +14,9 @@ INSTALL := $(PIP) install --quiet --progress-bar off --no-compile
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
 
+# Compiled modules are stored, also where the shell says not to: else every process compiles torch again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo demo-full gpu test docs faults fuzz versions mutation lint imports types format lock clean

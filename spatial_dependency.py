@@ -38,6 +38,22 @@ EXTRAS = {"training": "train"}
 """What the commands of a package need beyond the base installation."""
 
 
+_by_spatial = False
+"""Whether the command that runs is a subcommand of ``spatial``."""
+
+
+def program(alone: str) -> str:
+    """What the usage of a command calls it: as a subcommand of ``spatial`` if it is run as one.
+
+    Examples
+    --------
+    >>> program("train_detect.py")
+    'train_detect.py'
+    """
+    names = {command.alone.removeprefix("python "): name for name, command in COMMANDS.items()}
+    return f"spatial {names[alone.removeprefix('python ')]}" if _by_spatial else alone
+
+
 def usage() -> str:
     """All subcommands, one a line."""
     width = max(map(len, COMMANDS))
@@ -49,7 +65,7 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "spatial COMMAND --help: the options of a command",
+            "spatial COMMAND --help: the options of a command; --help-all of train and classify: all",
             "spatial diagnose --demo: a report on detections that come with this package",
             "spatial --version: the version",
             "",
@@ -81,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     module = COMMANDS[name].module
+    global _by_spatial
+    _by_spatial = True
     try:
         run = import_module(module).main
         return int(run(rest))
@@ -94,6 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    finally:
+        _by_spatial = False
 
 
 def check_siblings(importer: str, *names: str) -> None:
@@ -127,4 +147,4 @@ def check_siblings(importer: str, *names: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(import_module("spatial_dependency").main())  # the module that the commands import

@@ -11,6 +11,7 @@ compared as a user would, and counted are the intervals that hold the truth, bes
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -135,7 +136,7 @@ def numbers(both: Comparison) -> Iterator[tuple[str, str, float]]:
 def tried(truth: dict[tuple[str, str], float], images: int, replicates: int, seed: int) -> list[Tried]:
     """Of one set: kind and quantity, whether ours and the bootstrap's interval hold the truth, p."""
     diagnoses = draw(images, seed)
-    told: list[Tried] = []
+    results: list[Tried] = []
     ours = compare(diagnoses, replicates=replicates, seed=seed)
     with patch("diagnosis.resampling.resamples", with_replacement):
         bootstrap = compare(diagnoses, replicates=replicates, seed=seed)
@@ -144,30 +145,50 @@ def tried(truth: dict[tuple[str, str], float], images: int, replicates: int, see
         for detector in range(3):
             estimate, true = ours.estimate(quantity, detector), truth["number", f"{quantity} {detector}"]
             low, high = percentiles(np.nanmean(samples[:, detector], axis=-1))
-            told.append(
-                (quantity, "number", estimate.low <= true <= estimate.high, low <= true <= high, None)
+            results.append(
+                (quantity, "number", bool(estimate.low <= true <= estimate.high), low <= true <= high, None)
             )
         for other in (1, 2):
             gap = ours.difference(quantity, 0, other)
             true = truth["difference", f"{quantity} {other}"] if other == 2 else 0.0
             low, high = percentiles(np.nanmean(samples[:, other] - samples[:, 0], axis=-1))
             p = gap.p if other == 1 else None
-            told.append((quantity, "difference", gap.low <= true <= gap.high, low <= true <= high, p))
-    return told
+            results.append(
+                (quantity, "difference", bool(gap.low <= true <= gap.high), low <= true <= high, p)
+            )
+    return results
 
 
-def table(
-    images: int, sets: int, replicates: int, truth: dict[tuple[str, str], float], processes: int
-) -> str:
+def results_of(
+    images: int, options: argparse.Namespace, truth: dict[tuple[str, str], float]
+) -> Iterator[list[Tried]]:
+    """Those of each set: from the file of finished sets, or computed and appended to it."""
+    seeds = range(FIRST_SEED, FIRST_SEED + options.sets)
+    finished: dict[int, list[Tried]] = {}
+    if options.finished and options.finished.exists():
+        for line in options.finished.read_text(encoding="utf-8").splitlines():
+            of_images, replicates, seed, results = json.loads(line)
+            if (of_images, replicates) == (images, options.replicates):
+                finished[seed] = results
+    yield from (finished[seed] for seed in seeds if seed in finished)
+    left = [seed for seed in seeds if seed not in finished]
+    with ProcessPoolExecutor(options.processes) as pool:
+        results_left = pool.map(partial(tried, truth, images, options.replicates), left)
+        for seed, results in zip(left, results_left, strict=True):
+            if options.finished:
+                with options.finished.open("a", encoding="utf-8") as file:
+                    print(json.dumps([images, options.replicates, seed, results]), file=file)
+            yield results
+
+
+def table(images: int, options: argparse.Namespace, truth: dict[tuple[str, str], float]) -> str:
     """Cover of each quantity, in Markdown."""
     counts: dict[tuple[str, str], list[tuple[bool, bool, float | None]]] = defaultdict(list)
-    seeds = range(FIRST_SEED, FIRST_SEED + sets)
-    with ProcessPoolExecutor(processes) as pool:
-        for told in pool.map(partial(tried, truth, images, replicates), seeds):
-            for quantity, kind, ours, bootstrap, p in told:
-                counts[quantity, kind].append((ours, bootstrap, p))
+    for results in results_of(images, options, truth):
+        for quantity, kind, ours, bootstrap, p in results:
+            counts[quantity, kind].append((ours, bootstrap, p))
     lines = [
-        f"### {images} images, {sets} sets, {replicates:,} replicates",
+        f"### {images} images, {options.sets} sets, {options.replicates:,} replicates",
         "",
         "| % | number | (bootstrap) | difference | (bootstrap) | p < 0.05, no difference |",
         "|---|--:|--:|--:|--:|--:|",
@@ -197,13 +218,15 @@ def main() -> None:
         "--processes", type=int, default=os.cpu_count(), help="at the same time (default: all cores)"
     )
     parser.add_argument("--out", type=Path, help="a Markdown file to write")
+    parser.add_argument(
+        "--finished",
+        type=Path,
+        help="results of finished sets, appended to; sets that are in it are not repeated",
+    )
     options = parser.parse_args()
     whole = compare(draw(IMAGES_OF_TRUTH, 0), replicates=1)
     truth = {(kind, name): value for kind, name, value in numbers(whole)}
-    tables = [
-        table(images, options.sets, options.replicates, truth, options.processes) for images in options.images
-    ]
-    text = "\n".join(tables)
+    text = "\n".join(table(images, options, truth) for images in options.images)
     print(text)
     if options.out:
         made = provenance(shlex.join(["python", *sys.argv]), {"detections": []}, [])

@@ -47,7 +47,7 @@ TIMM = [
     "beit_base_patch16_224", "eva02_tiny_patch14_224", "cait_xxs24_224", "swin_tiny_patch4_window7_224",
     "swinv2_tiny_window8_256", "mixer_s32_224", "resmlp_12_224", "maxvit_tiny_tf_224",
     "coatnet_0_rw_224", "vit_small_r26_s32_224", "pvt_v2_b0", "poolformer_s12", "xcit_nano_12_p16_224",
-    "levit_128s", "mobilevit_xxs",
+    "levit_128s", "mobilevit_xxs", "davit_tiny", "edgenext_xx_small", "fastvit_t8",
 ]  # fmt: skip
 HUGGING_FACE = [
     "ResNet", "RegNet", "ConvNext", "ConvNextV2", "MobileNetV2", "EfficientNet", "ViT", "DeiT", "Dinov2",

@@ -25,6 +25,7 @@ from typing import TypeAlias
 
 from data.formats.files import reason
 from data.records import InputError
+from spatial_dependency import program
 
 __all__ = [
     "CIFAR_SOURCE",
@@ -417,7 +418,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0; 2 after an error that the message says how to mend; 130 when interrupted.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m data.download",
+        prog=program("python -m data.download"),
         description="Fetch PASCAL VOC or CIFAR-100 from the official server, check it and unpack it.",
         epilog="Interrupted, it goes on where it stopped when it is run again.",
     )

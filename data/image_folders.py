@@ -10,7 +10,7 @@ import numpy as np
 from data.image_set import ImageFiles, Split
 from data.records import InputError
 
-__all__ = ["find_class_folders", "read_image_folders"]
+__all__ = ["find_class_folders", "read_class_folders", "read_image_folders"]
 
 FOLDERS: dict[Split, str] = {"train": "train", "test": "val"}
 ENDINGS = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm")
@@ -37,8 +37,21 @@ def read_image_folders(root: Path | str, split: Split) -> ImageFiles:
         No such folder, no class folders in it, a class without an image, other classes in ``val`` than in
         ``train``.
     """
-    folder = Path(root) / FOLDERS[split]
-    classes = find_class_folders(root, split)
+    return _read(Path(root) / FOLDERS[split], find_class_folders(root, split))
+
+
+def read_class_folders(folder: Path | str) -> ImageFiles:
+    """The images of a folder ``CLASS/…``, as :func:`read_image_folders` has those of a split.
+
+    Raises
+    ------
+    InputError
+        No such folder, no class folders in it, a class without an image.
+    """
+    return _read(Path(folder), _class_names(Path(folder)))
+
+
+def _read(folder: Path, classes: tuple[str, ...]) -> ImageFiles:
     names: list[bytes] = []
     counts = []
     for name in classes:

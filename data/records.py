@@ -362,7 +362,7 @@ class Detections:
     labels
         ``(M,)`` the class of each detection.
     scores
-        ``(M,)`` confidence, finite; larger is surer.
+        ``(M,)`` confidence, finite; larger is more confident.
     boxes
         ``(M, 4)`` xyxy, continuous pixels; may reach beyond the image and may have no area.
     extents

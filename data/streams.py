@@ -37,6 +37,8 @@ class Stream(Enum):
     """Key: CRC-32 of the split, image."""
     PROFILED_IMAGES_CLASSIFIER = 7
     PROFILED_IMAGES_DETECTOR = 8
+    INPUT_SIZES = 9
+    """Key: step."""
     SCENES = "scenes"
     """Key: CRC-32 of the split, image."""
     RESAMPLED_IMAGES = "resampled images"

@@ -246,7 +246,11 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten.native_batch_norm.default and args[0].is_meta and not args[5]:
+            # Without torch's decomposition in Python, in which most of the time of a recording would go.
+            result: Any = (torch.empty_like(args[0]), args[0].new_empty(0), args[0].new_empty(0))
+        else:
+            result = function(*args, **(kwargs or {}))
         tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
         parents = [self._step_of.get(id(value), -1) for value in tensors]
         if any(parent >= 0 for parent in parents):

@@ -454,7 +454,15 @@ def read_weights_file(file: str | Path) -> Any:
 def load_weights(file: str | Path) -> dict[str, Tensor]:
     """The state dict in a file of :func:`read_weights_file`; WeightsError where there is none."""
     content = read_weights_file(file)
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    state = content if isinstance(content, Mapping) else None
+    for name in (
+        "state_dict",
+        "model_state_dict",
+        "model",
+    ):  # Lightning and timm, many loops, torchvision
+        if state is not None and isinstance(state.get(name), Mapping):
+            state = state[name]
+            break
     if (
         not isinstance(state, Mapping)
         or not state
@@ -496,7 +504,10 @@ def load_into(network: nn.Module, weights: Weights, official: Any, *, landmark: 
     if weights is None or str(weights) == "none":
         return
     state, source = _find_weights(weights, official)
-    prefixes = {name.removesuffix(landmark) for name in state if name.endswith(landmark)}
+    # Blocks of the network can have a weight of the same name: each prefix then has all of those, too.
+    inside = [name.removesuffix(landmark) for name in network.state_dict() if name.endswith(landmark)]
+    found = {name.removesuffix(landmark) for name in state if name.endswith(landmark)}
+    prefixes = {prefix for prefix in found if all(prefix + part in found for part in inside)}
     if len(prefixes) > 1:
         raise WeightsError(
             f"{source}: found several networks, named {sorted(prefixes)}; expected one: "

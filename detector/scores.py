@@ -109,11 +109,17 @@ class _Similarity:
 
 
 def score_on(
-    network: nn.Module, batches: Batches, by_class: bool | Sequence[str], cka: bool | int
+    network: nn.Module,
+    batches: Batches,
+    by_class: bool | Sequence[str],
+    cka: bool | int,
+    *,
+    measures: Sequence[str] = ("accuracy", "kl"),
 ) -> Callable[[nn.Module], dict[str, Score]]:
     """A function that scores a classifier on batches, image by image, beside its logits without shuffles.
 
-    For the parameters see :func:`detector.profile`.
+    The `measures` are some of ``accuracy``, ``accuracy_top5``, ``loss`` (cross-entropy, nats) and ``kl``;
+    for the other parameters see :func:`detector.profile`.
     """
     if not isinstance(batches, Iterable) or iter(batches) is batches:
         raise ValueError(
@@ -166,11 +172,16 @@ def score_on(
                 "evaluate: found other labels than in the first pass; expected the same images in the same "
                 "order in every pass, as of a DataLoader with shuffle=False"
             )
-        divergence = nn.functional.kl_div(shuffled, usual, reduction="none", log_target=True).sum(1)
         correct = (shuffled.argmax(1) == labels).double()
-        return {
+        first = shuffled.topk(min(5, shuffled.shape[1])).indices
+        found = {
             "accuracy": correct,
-            "kl": divergence,
+            "accuracy_top5": (first == labels[:, None]).any(1).double(),
+            "loss": -shuffled.gather(1, labels[:, None])[:, 0],
+            "kl": nn.functional.kl_div(shuffled, usual, reduction="none", log_target=True).sum(1),
+        }
+        return {
+            **{name: found[name] for name in measures},
             **(similarity.finish() if similarity else {}),
             **{f"accuracy[{name}]": correct[labels == label] for label, name in classes.items()},
         }

@@ -192,11 +192,15 @@ class YOLO(nn.Module):
         return self.grid_loss(outputs, self.lay(targets, outputs.device, image_size))
 
     def lay(
-        self, targets: Sequence[dict[str, Tensor]], device: torch.device, image_size: tuple[int, int]
+        self,
+        targets: Sequence[dict[str, Tensor]],
+        device: torch.device,
+        image_size: tuple[int, int],
+        grid: tuple[int, int] | None = None,
     ) -> GridTargets:
-        """The objects of a batch in the grid."""
+        """The objects of a batch in the detector's grid, or in another one of (rows, columns)."""
         columns = gather_targets(targets, device)
-        return encode(*columns, images=len(targets), image_size=image_size, grid=self.grid)
+        return encode(*columns, images=len(targets), image_size=image_size, grid=grid or self.grid)
 
     def grid_loss(self, outputs: Tensor, laid: GridTargets) -> YOLOLoss:
         """The loss of outputs, with the objects in the grid (:meth:`lay`)."""

@@ -47,7 +47,11 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
         raise InputError("--figures", "--no-figures as well", "one of them")
     if options.open and options.no_figures:
         raise InputError("--open", "--no-figures as well, so no page to open", "one of them")
-    figures = [] if options.figures is None else options.figures or list(given.DEFAULT_FORMATS)
+    paper = options.style == "paper"
+    if paper and options.no_figures:
+        raise InputError("--style paper", "--no-figures as well", "one of them")
+    formats = ["pdf"] if paper else list(given.DEFAULT_FORMATS)
+    figures = [] if options.figures is None and not paper else options.figures or formats
     processes = options.processes or usable_cores()
     names = given.name_detectors(options.detections, options.names)
     top = given.parse_top(options.top)
@@ -79,6 +83,7 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
             groups=given.parse_groups(options.group),
             top=top,
             progress=lambda done, total: progress(resampling, f"{done:,} done"),
+            processes=processes,
         )
     doubts = notes(diagnoses, comparison, warned)
     remarks = [similar.sentence(), *doubts]
@@ -95,6 +100,8 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
         photographs=not why_no_photographs,
         page=not options.no_figures,
         figures=figures,
+        style=options.style,
+        sheet=options.sheet,
         progress=progress,
         processes=processes,
     )

@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 from data.records import Detections, GroundTruth
 from diagnosis.breakdown import STRONG
 from diagnosis.coco_ap import MAX_DETECTIONS, coco_ap, coco_ranking
-from diagnosis.matching import Matching, ObjectCounter, Weights, assign, assign_devkit, match
+from diagnosis.matching import Matching, ObjectCounter, Redraw, Weights, assign, assign_devkit, match
 from diagnosis.rankings import (
+    AnyHits,
     Hits,
     Normal,
     Ranking,
     envelope,
     interpolated_precision,
     mean_over_classes,
-    mean_over_objects,
     needed_hits,
     sum_of_runs,
 )
@@ -115,7 +115,7 @@ def score_hits(hits: Hits, objects: NDArray[np.int64], normal: Normal) -> HoiemS
     columns: list[NDArray[np.float64]] = []
     for precision in (hits.precision, hits.normalized_precision(objects[None], normal)):
         best = envelope(precision, hits.start)
-        mean = mean_over_objects(best, hits, objects)
+        mean = sum_of_runs(best, hits.start) / number
         squares = sum_of_runs((best - np.repeat(mean, found, axis=1)) ** 2, hits.start)
         squares += (objects - found) * mean**2
         columns += [mean, np.sqrt(squares / np.maximum(objects - 1, 1) / number)]
@@ -126,19 +126,19 @@ def score_hits(hits: Hits, objects: NDArray[np.int64], normal: Normal) -> HoiemS
 
 # ---- all kinds -------------------------------------------------------------------------------
 
-Score = Callable[[Sequence[Hits], NDArray[np.int64], Normal], NDArray[np.float64]]
+Score = Callable[[Sequence[AnyHits], NDArray[np.int64], Normal], NDArray[np.float64]]
 """``(r, S)`` of the hits by each labelling, the numbers of objects ``(r, S)``, and the one that normalised
 precision supposes."""
 
 
-def _voc07(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
+def _voc07(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
     return interpolated_precision(hits[0], needed_hits(VOC07_RECALLS, objects))
 
 
-def _area(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
+def _area(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
     ranked = hits[0]
-    if ranked.weights is not None:  # each unit of weight adds a step of recall of the same width
-        return mean_over_objects(envelope(ranked.precision, ranked.start), ranked, objects)
+    if not isinstance(ranked, Hits):  # each unit of weight adds a step of recall of the same width
+        return ranked.mean_over_objects(objects)
     area = np.zeros((1, len(ranked.start) - 1))
     for run, (low, high) in enumerate(itertools.pairwise(ranked.start)):
         best = envelope(ranked.precision[:, low:high], ranked.start[:2])
@@ -147,23 +147,22 @@ def _area(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> N
     return area
 
 
-def _coco(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
+def _coco(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
     mean: NDArray[np.float64] = coco_ap(hits, objects).mean(axis=0)
     return mean
 
 
-def _coco50(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
+def _coco50(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
     first: NDArray[np.float64] = coco_ap(hits[:1], objects)[0]
     return first
 
 
-def _hoiem(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
-    return mean_over_objects(envelope(hits[0].precision, hits[0].start), hits[0], objects)
+def _hoiem(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
+    return hits[0].mean_over_objects(objects)
 
 
-def _normalized(hits: Sequence[Hits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
-    precision = hits[0].normalized_precision(objects, normal)
-    return mean_over_objects(envelope(precision, hits[0].start), hits[0], objects)
+def _normalized(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
+    return hits[0].mean_over_objects(objects, normal)
 
 
 @dataclass(frozen=True)
@@ -199,8 +198,8 @@ class APKind:
 AP_KINDS: dict[str, APKind] = {
     "voc07": APKind("VOC07", "VOC 2007, 11 points", "mAP, VOC 2007", "devkit", _voc07),
     "area": APKind("area", "area under the curve", "mAP, area", "devkit", _area),
-    "coco": APKind("COCO", "COCO, IoU 0.50 to 0.95", "mAP, COCO at IoU 0.5 to 0.95", "coco", _coco),
-    "coco50": APKind("COCO50", "COCO, IoU 0.5", "mAP, COCO at IoU 0.5", "coco", _coco50),
+    "coco": APKind("AP50:95", "AP50:95 (COCO)", "AP50:95", "coco", _coco),
+    "coco50": APKind("AP50", "AP50 (COCO)", "AP50", "coco", _coco50),
     "hoiem": APKind("Hoiem", "Hoiem", "mAP, Hoiem", "hoiem", _hoiem),
     "normalized": APKind("norm.", "Hoiem, normalised", "mAP, Hoiem, normalised", "hoiem", _normalized),
 }
@@ -306,12 +305,13 @@ class APStatistic:
 
         Without weights each image counts once, and r is 1.
         """
-        objects = self._objects(weights)
+        redraw = None if weights is None else Redraw(weights)
+        objects = self._objects(redraw)
         images = len(self._matching.truth.images) if weights is None else weights.sum(axis=1, keepdims=True)
         normal = normal_objects(images)
         values = {kind: np.zeros(objects.shape) for kind in kinds}
         for rule in dict.fromkeys(AP_KINDS[kind].rule for kind in kinds):
-            for classes, hits in self._ranking(rule).hits(weights):
+            for classes, hits in self._ranking(rule).hits(redraw):
                 for kind, value in values.items():
                     if AP_KINDS[kind].rule == rule:
                         value[:, classes] = AP_KINDS[kind].score(hits, objects[:, classes], normal)

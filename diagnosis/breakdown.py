@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import InputError
-from diagnosis.matching import Matching, ObjectCounter, Weights, assign, take_objects, weights_of
+from diagnosis.matching import Matching, ObjectCounter, Redraw, Weights, assign, take_objects
 
 __all__ = [
     "BACKGROUND",
@@ -79,12 +79,12 @@ class ErrorType:
     fate: str = ""
 
 
-# At least 30 apart (CIE76) from each other in normal, protan, deutan and tritan vision (Machado et al.,
-# 2009).
+# At least 28 apart (CIE76) from each other in normal, protan, deutan and tritan vision (Machado et al.,
+# 2009), and at least 9 in lightness (L*) and 23 of 255 in luma, to be distinguishable in grey.
 ERROR_TYPES: tuple[ErrorType, ...] = (
     ErrorType(
         "correct",
-        "#117733",
+        "#0B5028",
         "The right class, with an overlap (IoU) of at least 0.5 with an object, difficult or not, "
         "not already matched by a higher-scoring detection.",
         "correct",
@@ -94,7 +94,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
     ),
     ErrorType(
         "localization",
-        "#88CCEE",
+        "#8FD3F5",
         "The right class in the wrong place: an overlap of 0.1 to 0.5, or a second detection of one object.",
         "localization",
         "localization errors",
@@ -112,7 +112,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
     ),
     ErrorType(
         "other",
-        "#B5179E",
+        "#C537AE",
         "An overlap of at least 0.1 with an object of a class that is not similar.",
         "other",
         "confusions with other classes",
@@ -121,7 +121,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
     ),
     ErrorType(
         "background",
-        "#888888",
+        "#8B8B8B",
         "No overlap of 0.1 or more with any annotated object.",
         "background",
         "detections on background",
@@ -458,20 +458,20 @@ class BreakdownStatistic:
 
     def counts(self, weights: Weights | None = None) -> NDArray[np.int64]:
         """``(r, C, 5)`` top detections of each class and type; without weights each image counts once."""
-        matching, tops = self._matching, self.tops(weights)
-        if weights is None:
-            weights = np.ones((1, len(matching.truth.images)), dtype=np.int32)
+        matching = self._matching
+        redraw = Redraw(np.ones((1, len(matching.truth.images)), np.int32) if weights is None else weights)
+        tops = self.tops(redraw)
         counts = np.zeros((*tops.shape, len(ERROR_TYPES)), dtype=np.int64)
         for label in range(tops.shape[1]):
             rows = self._order[self._start[label] : self._start[label + 1]]
-            counted = _counted(weights, matching.detections.image_index[rows], tops[:, label])
-            of_type = self._types[rows[: counted.shape[1]], None] == np.arange(len(ERROR_TYPES))
-            counts[:, label] = counted @ of_type.astype(np.float64)
+            counted = _counted(redraw, matching.detections.image_index[rows], tops[:, label])
+            of_type = self._types[rows[: len(counted)]] == np.arange(len(ERROR_TYPES))[:, None]
+            counts[:, label] = (of_type.astype(np.float32) @ counted).T
         return counts
 
-    def tops(self, weights: Weights | None = None) -> NDArray[np.int64]:
+    def tops(self, redraw: Redraw | None = None) -> NDArray[np.int64]:
         """``(r, C)`` how many detections count, by weight."""
-        objects, top = self._objects(weights), self._top
+        objects, top = self._objects(redraw), self._top
         if top is None:
             return objects
         if isinstance(top, str):
@@ -506,16 +506,15 @@ def _checked_top(matching: Matching, top: Top) -> NDArray[np.number] | str | Non
     return numbers
 
 
-def _counted(weights: Weights, images: NDArray[np.int64], tops: NDArray[np.int64]) -> NDArray[np.float64]:
-    """``(r, n)`` how much of the weight of each of the first n detections lies within the top.
+def _counted(redraw: Redraw, images: NDArray[np.int64], tops: NDArray[np.int64]) -> NDArray[np.float32]:
+    """``(n, r)`` how much of the weight of each of the first n detections lies within the top.
 
     The ranking is searched only as deep as the deepest of the r tops needs: n is at most twice that.
     """
     depth = len(images) if len(tops) == 0 else int(min(len(images), DEPTH_MARGIN * float(tops.max()) + 32))
     while True:
-        mine = weights_of(weights, images[:depth])
-        upto = np.cumsum(mine, axis=1, dtype=np.int32)
-        if depth == len(images) or bool((upto[:, -1] >= tops).all()):
+        upto = redraw.running(images[:depth])
+        if depth == len(images) or bool((upto[-1] >= tops).all()):
             break
         depth = min(len(images), 2 * depth)
-    return np.clip(tops[:, None] - (upto - mine), 0, mine).astype(np.float64)
+    return np.diff(np.minimum(upto, tops), axis=0).astype(np.float32)

@@ -410,7 +410,7 @@ def characteristics(
     assignment = assign(matching, iou)
     excused = assignment.duplicates & forgive_duplicates
     labels = np.where(excused, np.int8(0), assignment.labels)
-    ((_, (hits,)),) = Ranking(matching, [labels], matching.order).hits()
+    (hits,) = Ranking(matching, [labels], matching.order).once()
     normal = normal_objects(len(truth.images))
     found = assignment.object_rows[matching.order[labels[matching.order] == 1]]  # (T,)
     precision = np.zeros(len(truth))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from data.boxes import intersection
 from diagnosis.matching import Matching, argsort_ascending, greedy
-from diagnosis.rankings import Hits, Ranking, interpolated_precision, mean_over_classes, needed_hits
+from diagnosis.rankings import AnyHits, Ranking, interpolated_precision, mean_over_classes, needed_hits
 
 __all__ = ["COCO_IOUS", "CocoLabels", "CocoTable", "coco_ap", "coco_order", "coco_ranking", "coco_table"]
 
@@ -130,7 +130,7 @@ def _labels(matching: Matching, size: str, max_detections: int) -> tuple[CocoLab
     return matching.cached(("coco", size, max_detections), compute)
 
 
-def coco_ap(hits: Sequence[Hits], objects: NDArray[np.int64]) -> NDArray[np.float64]:
+def coco_ap(hits: Sequence[AnyHits], objects: NDArray[np.int64]) -> NDArray[np.float64]:
     """``(K, r, S)`` mean precision at 101 recalls, by each of K labellings."""
     needed = needed_hits(COCO_RECALLS, objects)
     return np.stack([interpolated_precision(some, needed) for some in hits])
@@ -203,18 +203,18 @@ def coco_table(matching: Matching, max_detections: int = MAX_DETECTIONS) -> Coco
         suffix = "" if name == "all" else f"_{name}"
         pairs, labels = _labels(matching, name, max_detections)
         objects = pairs.objects[None]
-        ((_, hits),) = Ranking(matching, labels, order).hits()
+        hits = Ranking(matching, labels, order).once()
         ap = np.where(objects > 0, coco_ap(hits, objects)[:, 0], np.nan)
         scores[f"ap{suffix}"], scores[f"ar{suffix}"] = ap.mean(axis=0), _coco_recall(hits, pairs.objects)
         if name == "all":
             scores["ap50"], scores["ap75"] = ap[0], ap[5]
             for most in (1, 10):
                 few = [np.where(pairs.place < most, some, np.int8(0)) for some in labels]
-                ((_, hits),) = Ranking(matching, few, order).hits()
+                hits = Ranking(matching, few, order).once()
                 scores[f"ar{most}"] = _coco_recall(hits, pairs.objects)
     return CocoTable(matching.truth.classes, **scores)
 
 
-def _coco_recall(hits: Sequence[Hits], objects: NDArray[np.int64]) -> NDArray[np.float64]:
-    recall = np.stack([np.diff(some.start) / np.maximum(objects, 1) for some in hits])
+def _coco_recall(hits: Sequence[AnyHits], objects: NDArray[np.int64]) -> NDArray[np.float64]:
+    recall = np.stack([some.found[0] / np.maximum(objects, 1) for some in hits])
     return np.where(objects > 0, recall.mean(axis=0), np.nan)

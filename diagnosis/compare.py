@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from data.records import InputError
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import ERROR_TYPES, BreakdownStatistic, Top
+from diagnosis.flow import MissedStatistic
 from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
 from diagnosis.notebook import Row, card
 from diagnosis.rankings import mean_defined
@@ -49,7 +50,7 @@ MAX_WIDENING = 4.0
 """Upper limit of what the log scale adds to the upper half, as a factor."""
 HEADLINES = {"map/coco50": "AP50", "map/coco": "AP50:95"}
 """The numbers of the verdict. The first decides which detector is better."""
-FRACTIONS = ("share", "pooled", "map", "tide")
+FRACTIONS = ("share", "pooled", "objects", "map", "tide")
 """Sections of numbers from 0 to 1."""
 
 
@@ -59,7 +60,7 @@ def quantity_name(quantity: str) -> str:
     Examples
     --------
     >>> quantity_name("share/similar"), quantity_name("map/coco"), quantity_name("dap/loc")
-    ('similar', 'mAP, COCO at IoU 0.5 to 0.95', 'wrong place')
+    ('similar', 'AP50:95', 'wrong place')
     >>> quantity_name("impact/fix_localization"), quantity_name("tide/ap62.5")
     ('localization corrected', 'AP at IoU 0.625')
     """
@@ -173,6 +174,9 @@ class Comparison:
         The same in each replicate: ``(R, D, C)`` or ``(R, D, 1)``.
     run_values
         The same for each run of each group: D arrays of ``(S, C)`` or ``(S, 1)``.
+    run_samples
+        By quantity the number over all classes of each run in each replicate: D arrays of ``(S, R)``,
+        empty for a detector that is no group.
     objects
         ``(C,)`` number of objects that are not difficult.
     """
@@ -187,6 +191,7 @@ class Comparison:
     values: Mapping[str, NDArray[np.float64]]
     samples: Mapping[str, NDArray[np.float64]]
     run_values: Mapping[str, tuple[NDArray[np.float64], ...]]
+    run_samples: Mapping[str, tuple[NDArray[np.float64], ...]]
     objects: NDArray[np.int64]
 
     @property
@@ -196,7 +201,7 @@ class Comparison:
         A number whose interval holds zero is "no clear difference". Means are over the classes with enough
         objects (:data:`diagnosis.verdict.ENOUGH_OBJECTS`); if no class has enough, the share of correct
         detections of all classes together comes first. Of more than two detectors the two with the highest
-        AP50 are compared.
+        AP50 are compared; their interval is not corrected for that choice (docs/faq.md says what follows).
         """
         enough, over = enough_objects(self.objects)
         classes = enough if enough.any() else None
@@ -230,7 +235,8 @@ class Comparison:
             gaps = [gap(a, b, *score) for score in scores], [gap(a, b, *error) for error in errors]
             text = pair_verdict((self.names[a], self.names[b]), *gaps)
             if len(ranked) > 2:
-                text = f"The two best of {len(ranked)} by {scores[0][1].name}: {text}"
+                by = f"by {scores[0][1].name}, not corrected for that choice"
+                text = f"The two best of {len(ranked)} {by}: {text}"
         return f"{text} {first}".strip()
 
     def __repr__(self) -> str:
@@ -292,6 +298,23 @@ class Comparison:
         runs = _one(self.run_values[quantity][detector], label)
         runs = runs[~np.isnan(runs)]
         return Estimate(value, low, high, _deviation(samples), _deviation(runs), undefined)
+
+    def run_estimate(self, quantity: str, detector: int, run: int) -> Estimate:
+        """A number of one run of a group over all classes, as :meth:`estimate`.
+
+        Raises
+        ------
+        InputError
+            For an unknown quantity.
+        """
+        self._known(quantity)
+        if len(self.members[detector]) == 1:
+            return self.estimate(quantity, detector)
+        of_all = quantity + OVER_ALL if quantity + OVER_ALL in self.values else quantity
+        value = float(_one(self.run_values[of_all][detector][run], None))
+        samples = self.run_samples[of_all][detector][run]
+        low, high, undefined = self._interval(samples, value, quantity.partition("/")[0])
+        return Estimate(value, low, high, _deviation(samples), float("nan"), undefined)
 
     def difference(self, quantity: str, a: int, b: int, label: ClassOrMean = None) -> Difference:
         """By how much detector `b` exceeds detector `a`.
@@ -383,11 +406,12 @@ def compare(
     costs: bool = True,
     statistics: Sequence[StatisticOf] = (),
     progress: Progress | None = None,
+    processes: int | None = None,
 ) -> Comparison:
     """Numbers of detectors, and how far they would move on other images.
 
     The quantities are ``share/…``, ``map/…``, ``impact/…``, ``tide/…`` and ``dap/…`` of each class,
-    ``pooled/…`` over all, and those of `statistics`.
+    ``pooled/…`` and ``objects/missed`` over all, and those of `statistics`.
 
     A group's number is the mean over its runs. In each replicate the images are drawn once, for all runs,
     and of the group's S runs S − 1 with replacement (:func:`diagnosis.resampling.draw_runs`): its interval
@@ -415,6 +439,8 @@ def compare(
         What else to resample, made from each detector.
     progress
         Called with how far it is, at most every two seconds.
+    processes
+        How many share the work, by default as many as there are cores. They change no number.
 
     Raises
     ------
@@ -444,7 +470,7 @@ def compare(
     for diagnosis in diagnoses:
         matching, similar, iou = diagnosis.matching, diagnosis.similar, diagnosis.iou
         mine: list[Statistic] = [BreakdownStatistic(matching, similar, top=top, strong=iou)]
-        mine.append(diagnosis.ap_statistic)
+        mine += [diagnosis.ap_statistic, MissedStatistic(diagnosis)]
         if costs:
             mine.append(ImpactStatistic(matching, similar, strong=iou))
             mine.append(TideStatistic.of(matching, diagnosis.tide))
@@ -452,10 +478,12 @@ def compare(
     images = len(diagnoses[0].truth.images)
     every = [statistic for mine in made for statistic in mine]
     values_of = [statistic(np.ones((1, images), dtype=np.int32)) for statistic in every]
-    samples_of = resample(every, images, replicates=replicates, seed=seed, progress=progress)
+    samples_of = resample(
+        every, images, replicates=replicates, seed=seed, progress=progress, processes=processes
+    )
     statistics_each = len(made[0])
 
-    by_class, values, samples, run_values = set(), {}, {}, {}
+    by_class, values, samples, run_values, run_samples = set(), {}, {}, {}, {}
     for place in range(statistics_each):
         for quantity, example in values_of[place].items():
             if example.ndim == 2:
@@ -471,6 +499,10 @@ def compare(
                 for parts in (values_of, samples_of)
             )
             run_values[quantity] = tuple(exact[list(runs), 0] for runs in members.values())
+            run_samples[quantity] = tuple(
+                mean_defined(redrawn[list(runs)], -1) if len(runs) > 1 else np.empty((0, replicates))
+                for runs in members.values()
+            )
             values[quantity] = np.stack([mean_defined(runs, 0) for runs in run_values[quantity]])
             samples[quantity] = np.stack(
                 [
@@ -490,6 +522,7 @@ def compare(
         values=values,
         samples=samples,
         run_values=run_values,
+        run_samples=run_samples,
         objects=diagnoses[0].matching.objects,
     )
 

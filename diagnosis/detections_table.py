@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,10 +77,13 @@ def _table(diagnosis: Diagnosis) -> pa.Table:
     def named(
         index: NDArray[np.int64], names: Sequence[str], absent: NDArray[np.bool_] | None = None
     ) -> pa.Array:
-        codes = pa.array(index.astype(np.int32), mask=absent)
-        return pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string()))
+        codes = _column(index.astype(np.int32), pa.int32(), absent)
+        return pa.DictionaryArray.from_arrays(codes, _texts(names))
 
-    sides = {name: pa.array(found.boxes[:, i]) for i, name in enumerate(("xmin", "ymin", "xmax", "ymax"))}
+    sides = {
+        name: _column(found.boxes[:, i], pa.float64())
+        for i, name in enumerate(("xmin", "ymin", "xmax", "ymax"))
+    }
     type_names = [error.name for error in ERROR_TYPES]
     ids = {}
     if truth.image_ids:
@@ -92,19 +95,44 @@ def _table(diagnosis: Diagnosis) -> pa.Table:
             "detector": named(np.zeros(len(found), dtype=np.int64), [diagnosis.name]),
             "image": named(found.image_index, truth.images),
             "class": named(found.labels, truth.classes),
-            "score": pa.array(found.scores),
+            "score": _column(found.scores, pa.float64()),
             **sides,
-            "rank": pa.array(matching.rank + 1),
-            "counted": pa.array(diagnosis.breakdown.counted_types != UNCOUNTED),
+            "rank": _column(matching.rank + 1, pa.int64()),
+            "counted": _column(diagnosis.breakdown.counted_types != UNCOUNTED, pa.bool_()),
             "error_type": named(refers.types.astype(np.int64), type_names, refers.types == UNCOUNTED),
-            "duplicate": pa.array(refers.duplicate),
-            "overlap": pa.array(refers.overlaps),
-            "object": pa.array(refers.object_rows, mask=no_object),
+            "duplicate": _column(refers.duplicate, pa.bool_()),
+            "overlap": _column(refers.overlaps, pa.float64()),
+            "object": _column(refers.object_rows, pa.int64(), no_object),
             "object_class": named(object_class, truth.classes, no_object),
             "confused_with": named(refers.confused_with, truth.classes, refers.confused_with == NONE),
-            "difficult": pa.array(ignored, mask=no_object),
+            "difficult": _column(ignored, pa.bool_(), no_object),
             **ids,
         }
+    )
+
+
+# pa.array() imports pandas, where it is installed, to see whether it is given something of pandas. That takes
+# as long as the rest of the table.
+
+
+def _column(values: NDArray[Any], kind: pa.DataType, absent: NDArray[np.bool_] | None = None) -> pa.Array:
+    """A column of an array of that type; null where `absent`."""
+    import pyarrow as pa
+
+    def bits(flags: NDArray[np.bool_]) -> pa.Buffer:
+        return pa.py_buffer(np.packbits(flags, bitorder="little"))
+
+    data = bits(values) if values.dtype == np.bool_ else pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(kind, len(values), [None if absent is None else bits(~absent), data])
+
+
+def _texts(texts: Sequence[str]) -> pa.Array:
+    import pyarrow as pa
+
+    encoded = [text.encode() for text in texts]
+    ends = np.cumsum([0, *map(len, encoded)]).astype(np.int32)
+    return pa.Array.from_buffers(
+        pa.string(), len(encoded), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
     )
 
 
@@ -115,8 +143,9 @@ def _ids(
     import pyarrow as pa
 
     whole = all(isinstance(key, int) and abs(key) < 1 << 63 for key in known)
-    column = np.array(known, dtype=np.int64) if whole else np.array([str(key) for key in known], dtype=object)
-    return pa.array(column[rows], pa.int64() if whole else pa.string(), mask=absent)
+    if whole:
+        return _column(np.array(known, dtype=np.int64)[rows], pa.int64(), absent)
+    return _texts([str(key) for key in known]).take(_column(rows, pa.int64(), absent))
 
 
 def write_detections_table(diagnoses: Sequence[Diagnosis], path: Path | str) -> None:

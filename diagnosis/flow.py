@@ -7,6 +7,7 @@ object's fate is the best of the detections that refer to it, in the order of :d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 
 from data.records import InputError
 from diagnosis.breakdown import CORRECT, ERROR_TYPES, WEAK
+from diagnosis.matching import Weights
 from diagnosis.record import Diagnosis, check_same_truth
 
-__all__ = ["FATES", "Fate", "Flow", "fates", "flow"]
+__all__ = ["FATES", "Fate", "Flow", "MissedStatistic", "fates", "flow"]
 
 Counted = Literal["top", "all"]
 
@@ -166,3 +168,26 @@ def flow(before: Diagnosis, after: Diagnosis, *, counted: Counted = "top") -> Fl
     cells = (truth.labels[kept] * number + first[kept]) * number + second[kept]
     counts = np.bincount(cells, minlength=classes * number**2).reshape(classes, number, number)
     return Flow((before.name, after.name), truth.classes, first, second, counts, counted)
+
+
+class MissedStatistic:
+    """``objects/missed``: the share of the objects that are missed, as a function of how often images count.
+
+    Which detections are counted is decided once, on all images.
+    """
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        self.cells = 1
+        outcome, truth = fates(diagnosis), diagnosis.truth
+        self.objects, self.missed = (
+            np.bincount(truth.image_index[some], minlength=len(truth.images)).astype(float)  # (I,)
+            for some in (outcome != IGNORED, outcome == MISSED)
+        )
+
+    def __call__(self, weights: Weights) -> Mapping[str, NDArray[np.float64]]:
+        """The share in each replicate ``(R,)``; NaN without objects."""
+        objects = weights @ self.objects
+        share = np.divide(
+            weights @ self.missed, objects, out=np.full(len(weights), np.nan), where=objects > 0
+        )
+        return {"objects/missed": share}

@@ -25,8 +25,8 @@ from diagnosis.breakdown import (
     WEAK,
     flag_error_types,
 )
-from diagnosis.matching import Matching, ObjectCounter, Weights, assign, weights_of
-from diagnosis.rankings import Hits, RankedErrors, envelope, mean_over_objects
+from diagnosis.matching import Matching, ObjectCounter, Redraw, Weights, assign
+from diagnosis.rankings import AnyHits, Hits, RankedErrors, Redrawn
 from diagnosis.similar import group_indices
 
 __all__ = ["IMPACT_VARIANTS", "Impact", "ImpactStatistic", "ImpactVariant", "impact"]
@@ -260,13 +260,13 @@ class ImpactStatistic:
 
         Their means over the classes are the bars of :meth:`Impact.bars`.
         """
-        objects = self._objects(weights)
+        redraw = None if weights is None else Redraw(weights)
+        objects = self._objects(redraw)
         variants = [variant for variant in IMPACT_VARIANTS if variant.compared]
         ap = np.zeros((1 + len(variants), *objects.shape))
-        for classes, hits in self._hits(weights, [IMPACT_VARIANTS[0], *variants]):
+        for classes, hits in self._hits(redraw, [IMPACT_VARIANTS[0], *variants]):
             for row, some in enumerate(hits):
-                best = envelope(some.precision, some.start)
-                ap[row, :, classes] = mean_over_objects(best, some, objects[:, classes])
+                ap[row, :, classes] = some.mean_over_objects(objects[:, classes])
         gains = np.where(objects > 0, np.maximum(ap - ap[0], 0.0), np.nan)
         return {f"impact/{variant.name}": gain for variant, gain in zip(variants, gains[1:], strict=True)}
 
@@ -274,33 +274,42 @@ class ImpactStatistic:
         """With each image counted once."""
         matching = self._matching
         normal = normal_objects(len(matching.truth.images))
-        ((_, hits),) = self._hits(None, IMPACT_VARIANTS)
-        scores = [score_hits(some, matching.objects, normal) for some in hits]
+        scores = [score_hits(some, matching.objects, normal) for some in self._once(IMPACT_VARIANTS)]
         columns = (np.concatenate([getattr(part, name) for part in scores]) for name in HOIEM_COLUMNS)
         return Impact(matching.truth.classes, HoiemScores(*columns))
 
+    def _once(self, variants: Sequence[ImpactVariant]) -> list[Hits]:
+        """The hits of all classes in each variant, where each image counts once."""
+        return [
+            Hits.once(
+                self._above[variant.weak][[error - FIRST_ERROR for error in variant.counted]].sum(axis=0),
+                self._start[variant.weak],
+            )
+            for variant in variants
+        ]
+
     def _hits(
-        self, weights: Weights | None, variants: Sequence[ImpactVariant]
-    ) -> Iterator[tuple[slice, list[Hits]]]:
+        self, redraw: Redraw | None, variants: Sequence[ImpactVariant]
+    ) -> Iterator[tuple[slice, Sequence[AnyHits]]]:
         """Some classes, and their hits in each variant: all classes at once if each image counts once."""
-        if weights is None:
-            yield slice(None), [
-                Hits.once(self._above[v.weak][[error - FIRST_ERROR for error in v.counted]].sum(axis=0),
-                          self._start[v.weak])
-                for v in variants
-            ]  # fmt: skip
+        if redraw is None:
+            yield slice(None), self._once(variants)
             return
         for label in range(len(self._matching.truth.classes)):
-            errors = self._errors.running(weights, label)
+            errors = self._errors.running(redraw, label)
             parts = []
             for start, images, above in zip(self._start, self._images, self._above, strict=True):
-                hits = slice(start[label], start[label + 1])
-                mine = weights_of(weights, images[hits])
-                true = np.cumsum(mine, axis=1, dtype=np.int32)
-                parts.append((mine, true, errors.above(above[:, hits])))
-            some = []
+                mine = slice(start[label], start[label + 1])
+                redrawn = Redrawn(redraw, images[mine])
+                parts.append((redrawn, errors.above(redrawn, above[:, mine])))
+            some: dict[tuple[bool, tuple[int, ...]], AnyHits] = {}
+            keys = []
             for variant in variants:
-                mine, true, false = parts[variant.weak]
-                counted = sum(false[error - FIRST_ERROR] for error in variant.counted)
-                some.append(Hits(true, np.asarray(counted), np.array([0, true.shape[1]]), mine))
-            yield slice(label, label + 1), some
+                redrawn, false = parts[variant.weak]
+                present = [error - FIRST_ERROR for error in variant.counted]
+                present = [error for error in present if self._errors.count[label, error]]
+                keys.append((variant.weak, tuple(present)))
+                if keys[-1] not in some:
+                    counted = sum((false[error] for error in present), np.zeros_like(false[0]))
+                    some[keys[-1]] = redrawn.hits(counted)
+            yield slice(label, label + 1), [some[key] for key in keys]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,7 @@ __all__ = [
     "Assignment",
     "Matching",
     "ObjectCounter",
+    "Redraw",
     "Weights",
     "argsort_ascending",
     "argsort_descending",
@@ -32,10 +34,8 @@ __all__ = [
     "assign_devkit",
     "greedy",
     "match",
-    "running_weights",
     "sort_within",
     "take_objects",
-    "weights_of",
 ]
 
 CANDIDATES_AT_ONCE = 1 << 18
@@ -51,6 +51,9 @@ CROWD_SHARE = 0.5
 
 Number = TypeVar("Number", np.int64, np.float64)
 Result = TypeVar("Result")
+
+CELLS_IN_CACHE = 1 << 18
+"""Weights that are added up together."""
 
 Weights = NDArray[np.int32]
 """``(r, I)`` how often each of I images counts, in each of r resamples."""
@@ -739,16 +742,62 @@ def _assignment(
 # within an image, so weights change no match, only how often each object and detection counts.
 
 
-def weights_of(weights: Weights, images: NDArray[np.int64]) -> Weights:
-    """``(r, n)`` the weight of each of `images` ``(n,)``."""
-    return weights.take(images, axis=1, mode="wrap")  # they are known to be indices: no need to check
+class Redraw:
+    """How often each image counts in r replicates, side by side by image as well as by replicate.
+
+    Parameters
+    ----------
+    weights
+        ``(r, I)``.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        # A byte each where images are there or not: quicker to collect.
+        self._by_replicate = weights.astype(bool) if weights.max(initial=0) <= 1 else weights
+        self._largest = int(weights.max(initial=0))
+        small = self._largest <= np.iinfo(np.int16).max
+        self._by_image = weights.T.astype(np.int16 if small else np.int32, order="C")
+
+    def __len__(self) -> int:
+        return len(self._by_replicate)
+
+    def of(self, images: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of `images` ``(n,)`` the places of those redrawn, as often as they are, replicate by replicate; and
+        ``(r,)`` how many there are."""
+        mine = self._by_replicate.take(images, axis=1, mode="wrap")  # they are indices: no need to check
+        if mine.dtype == np.bool_:
+            number, places = np.count_nonzero(mine, axis=1), np.flatnonzero(mine)
+        else:
+            number, places = mine.sum(axis=1), np.repeat(np.arange(mine.size), mine.ravel())
+        return places - len(images) * np.repeat(np.arange(len(self)), number), number
+
+    def running(self, images: NDArray[np.int64]) -> Weights:
+        """``(n + 1, r)`` total weight of the `images` ``(n,)`` before each, and of all.
+
+        NumPy adds up the replicates of an image at once, many of them where 16 bits are enough.
+        """
+        small = self._largest * len(images) <= np.iinfo(np.int16).max
+        count = np.zeros((len(images) + 1, len(self)), dtype=np.int16 if small else np.int32)
+        step = max(1, CELLS_IN_CACHE // max(1, len(self)))
+        for first in range(0, len(images), step):
+            rows = count[first + 1 : first + 1 + step]
+            rows[:] = self._by_image.take(images[first : first + step], axis=0, mode="wrap")
+            rows[0] += count[first]
+            _add_up(rows)
+        return count
 
 
-def running_weights(weights: Weights, images: NDArray[np.int64]) -> Weights:
-    """``(r, n + 1)`` total weight of the `images` ``(n,)`` before each, and of all."""
-    count = np.zeros((len(weights), len(images) + 1), dtype=np.int32)  # four times as fast to sum as 64 bits
-    np.cumsum(weights_of(weights, images), axis=1, dtype=np.int32, out=count[:, 1:])
-    return count
+def _add_up(rows: Weights) -> None:
+    """Running sums down ``(n, r)``, in place: of √n rows at a time."""
+    side = math.isqrt(len(rows))
+    whole = side * (len(rows) // side)
+    blocks = rows[:whole].reshape(-1, side, rows.shape[1])
+    for row in range(1, side):
+        blocks[:, row] += blocks[:, row - 1]
+    for block in range(1, len(blocks)):
+        blocks[block] += blocks[block - 1, -1]
+    for row in range(whole, len(rows)):
+        rows[row] += rows[row - 1]
 
 
 class ObjectCounter:
@@ -768,10 +817,10 @@ class ObjectCounter:
         self._images = truth.image_index[rows]
         self._number = np.bincount(truth.labels[rows], minlength=len(truth.classes))
 
-    def __call__(self, weights: Weights | None = None) -> NDArray[np.int64]:
-        """``(r, C)``; without weights each image counts once, and r is 1."""
-        if weights is None:
+    def __call__(self, redraw: Redraw | None = None) -> NDArray[np.int64]:
+        """``(r, C)``; without `redraw` each image counts once, and r is 1."""
+        if redraw is None:
             return self._number[None]
         end = np.concatenate([[0], np.cumsum(self._number)])
-        number: NDArray[np.int64] = np.diff(running_weights(weights, self._images)[:, end], axis=1)
-        return number.astype(np.int64)
+        number = np.diff(redraw.running(self._images)[end], axis=0)
+        return np.ascontiguousarray(number.T, dtype=np.int64)

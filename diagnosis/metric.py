@@ -139,7 +139,12 @@ class ErrorBreakdown(Metric):
             flags = torch.zeros(len(boxes), device=boxes.device)
             for bit, flag in FLAGS.items():
                 if flag in truth:
-                    flags += bit * _column(f"target[{index}]", truth, flag, len(boxes)).bool().to(flags)
+                    column = _column(f"target[{index}]", truth, flag, len(boxes))
+                    wrong = torch.nonzero((column != 0) & (column != 1))
+                    if len(wrong):
+                        row = int(wrong[0])
+                        raise InputError(f"target[{index}][{flag!r}][{row}]", f"{column[row]:g}", "0 or 1")
+                    flags += bit * column.to(flags)
             columns["object_counts"].append(torch.tensor([len(boxes)]))
             columns["object_boxes"].append(boxes.reshape(-1))
             columns["object_labels"].append(labels)

@@ -21,6 +21,7 @@ from data.records import GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES, STRONG, WEAK, Top
 from diagnosis.characteristics import MEASURES
 from diagnosis.coco_ap import MAX_DETECTIONS
+from spatial_dependency import program
 
 __all__ = [
     "Parser",
@@ -93,7 +94,7 @@ class Parser(argparse.ArgumentParser):
 def parser() -> Parser:
     """All options."""
     result = Parser(
-        prog="python -m diagnosis",
+        prog=program("python -m diagnosis"),
         description=textwrap.fill(DESCRIPTION, LINE_WIDTH),
         epilog=EPILOG,
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=LINE_WIDTH),
@@ -215,6 +216,18 @@ def parser() -> Parser:
         metavar="png|svg|pdf",
         help="also write every figure and the sheet of examples, in these formats (without one: png svg)",
     )
+    add(
+        "--style",
+        choices=("screen", "paper"),
+        default="screen",
+        help="of the figures; paper: 3.3 or 6.9 inches wide, no titles or notes, PDF (default: screen)",
+    )
+    add(
+        "--sheet",
+        choices=("differ", "first"),
+        default="differ",
+        help="images on the sheet of examples: where the detectors differ, or the first (default: differ)",
+    )
     add("--no-figures", action="store_true", help="write the numbers and tables alone, without the page")
     add("--open", action="store_true", help="open the page in the browser")
     add("--verbose", action="store_true", help="print all tables and sentences, those of summary.txt")
@@ -222,7 +235,7 @@ def parser() -> Parser:
         "--processes",
         type=int,
         metavar="N",
-        help="processes that draw the page and the figures (default: the cores of this machine)",
+        help="processes that read, resample and draw (default: the cores of this machine)",
     )
     return result
 

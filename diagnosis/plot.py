@@ -1,7 +1,9 @@
 """Figures for notebooks and papers: each function returns a Matplotlib figure.
 
 ``pies(d)``, or ``pies(a, b)`` where several detectors fit into one figure. Save them with
-:func:`diagnosis.figures.style.save_figure` or ``figure.savefig("pies.pdf")``.
+:func:`diagnosis.figures.style.save_figure` or ``figure.savefig("pies.pdf")``. Figures that are drawn and
+saved within ``with drawing_style("paper"):``, of the same module, have no titles and explanations and are 3.3
+or 6.9 inches wide.
 
 Examples
 --------
@@ -21,7 +23,7 @@ from matplotlib.figure import Figure
 from diagnosis.compare import Comparison
 from diagnosis.figures import breakdown, characteristics, curves, impact, matrices
 from diagnosis.figures import compare as comparisons
-from diagnosis.figures.examples import sheet
+from diagnosis.figures.examples import Choice, sheet
 from diagnosis.figures.gallery import gallery
 from diagnosis.flow import flow as flow_of
 from diagnosis.record import Diagnosis
@@ -140,6 +142,14 @@ def flow(first: Diagnosis, second: Diagnosis) -> Figure:
     return comparisons.flow_sankey(flow_of(first, second))
 
 
-def examples(*diagnoses: Diagnosis, count: int = 12, image_names: Iterable[str] | None = None) -> Figure:
-    """The same photographs for each detector, boxes coloured by error type (the paper's Figure 8)."""
-    return sheet(diagnoses, count, image_names)
+def examples(
+    *diagnoses: Diagnosis,
+    count: int = 12,
+    image_names: Iterable[str] | None = None,
+    choose: Choice = "differ",
+) -> Figure:
+    """The same photographs for each detector, boxes coloured by error type (the paper's Figure 8).
+
+    `choose`: those on which the detectors ``differ``, or the ``first`` of the set.
+    """
+    return sheet(diagnoses, count, image_names, choose=choose)

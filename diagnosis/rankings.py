@@ -14,20 +14,20 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.matching import Matching, Weights, argsort_ascending, running_weights, weights_of
+from diagnosis.matching import Matching, Redraw, Weights, argsort_ascending
 
 __all__ = [
+    "AnyHits",
     "Hits",
     "RankedErrors",
     "Ranking",
+    "Redrawn",
     "RunningErrors",
     "envelope",
     "interpolated_precision",
     "mean_defined",
     "mean_over_classes",
-    "mean_over_objects",
     "needed_hits",
-    "precision_at",
     "sum_of_runs",
 ]
 
@@ -37,67 +37,172 @@ Normal = float | NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """The T true positives of S rankings that are end to end, each ranking best first.
+    """The T true positives of S rankings that are end to end, each ranking best first; each counts once.
 
     Parameters
     ----------
     true, false
         ``(r, T)`` how many true positives there are down to each, itself included, and how many false
-        positives above it, in its ranking; r resamples or variants (1 fits any number).
+        positives above it, in its ranking; r variants (1 fits any number).
     start
         ``(S + 1,)`` the true positives of ranking s are ``start[s]:start[s + 1]``.
-    weights
-        ``(r, T)`` the image weight of each; S is then 1. None: 1.
     """
 
     true: NDArray[np.integer]
     false: NDArray[np.integer]
     start: NDArray[np.int64]
-    weights: Weights | None = None
 
     @staticmethod
     def once(false: NDArray[np.integer], start: NDArray[np.int64]) -> Hits:
-        """Each counts once; `false` is ``(T,)`` or ``(r, T)``."""
+        """From `false`, ``(T,)`` or ``(r, T)``, and `start`."""
         true = np.arange(1, start[-1] + 1) - np.repeat(start[:-1], np.diff(start))
         return Hits(true[None], np.atleast_2d(false), start)
 
+    @property
+    def found(self) -> NDArray[np.int64]:
+        """``(1, S)`` how many true positives there are."""
+        return np.diff(self.start)[None]
+
     @cached_property
     def precision(self) -> NDArray[np.float64]:
-        """``(r, T)`` precision at each; 0 where a resample has neither a true nor a false positive yet."""
-        found = self.true + self.false
-        precision: NDArray[np.float64] = self.true / np.maximum(found, 1, out=found)
+        """``(r, T)`` precision at each."""
+        precision: NDArray[np.float64] = self.true / (self.true + self.false)
         return precision
 
     def normalized_precision(self, objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
         """``(r, T)`` the same as if each ranking had `normal` objects and not its `objects` ``(r, S)``."""
-        factor = normal / np.maximum(objects, 1)
-        if len(self.start) != 2:
-            factor = np.repeat(factor, np.diff(self.start), axis=1)
-        weighted = self.true * factor
-        found = weighted + self.false
-        precision: NDArray[np.float64] = weighted / np.maximum(found, 1e-300, out=found)
-        return precision
+        factor = np.repeat(normal / np.maximum(objects, 1), np.diff(self.start), axis=1)
+        return _normalized(self.true, self.false, factor)
 
-    def places_of(self, needed: NDArray[np.int64]) -> NDArray[np.int64]:
-        """``(r, S, p)`` the first hit by which `needed` ``(r, S, p)`` are reached; its run's end if none."""
-        if self.weights is None:
-            inside: NDArray[np.int64] = np.clip(needed - 1, 0, np.diff(self.start)[:, None])
-            return self.start[:-1, None] + inside
-        rows, length = self.true.shape
-        wanted, total = np.maximum(needed[:, 0], 1), self.weights.sum(axis=1)[:, None]
-        # The hit of each unit of weight, row by row; one more, so that there is one.
-        units = np.append(_repeated(self.weights.ravel()), 0)
-        index = np.minimum(wanted + (np.cumsum(total) - 1)[:, None] - total, len(units) - 1)
-        places = units[index] - length * np.arange(rows)[:, None]
-        reached: NDArray[np.int64] = np.where(wanted <= total, places, length)[:, None]
-        return reached
+    def mean_over_objects(
+        self, objects: NDArray[np.int64], normal: Normal | None = None
+    ) -> NDArray[np.float64]:
+        """``(r, S)`` mean over the objects of the largest precision from where each is found on, 0 if never.
+
+        Of normalised precision if `normal` is given.
+        """
+        precision = self.precision if normal is None else self.normalized_precision(objects, normal)
+        return sum_of_runs(envelope(precision, self.start), self.start) / np.maximum(objects, 1)
+
+    def precision_from(self, needed: NDArray[np.int64]) -> NDArray[np.float64]:
+        """``(r, S, p)`` the largest precision from the hit on that reaches `needed` ``(r, S, p)``, or 0.
+
+        `needed` rises along the last axis; 0 is reached by the first hit.
+        """
+        ends, rows = self.start[1:, None], len(self.precision)
+        places = self.start[:-1, None] + np.clip(needed - 1, 0, np.diff(self.start)[:, None])
+        places = np.broadcast_to(places, (rows, *places.shape[1:]))
+        edges = np.concatenate([places, np.broadcast_to(ends, (rows, len(ends), 1))], axis=2)
+        padded = np.pad(self.precision, ((0, 0), (0, 1)))
+        edges += padded.shape[1] * np.arange(rows)[:, None, None]
+        # The largest precision from each place to the next, then from each on.
+        best = np.maximum.reduceat(padded.ravel(), edges.ravel()).reshape(edges.shape)[..., :-1]
+        best = np.where(places < ends, best, 0.0)
+        return np.ascontiguousarray(np.maximum.accumulate(best[..., ::-1], axis=2)[..., ::-1])
 
 
-def _repeated(weights: Weights) -> NDArray[np.int64]:
-    """Each place as often as its weight."""
-    if weights.max(initial=0) > 1:
-        return np.repeat(np.arange(len(weights)), weights)
-    return np.flatnonzero(weights.astype(bool))  # twenty times as fast
+def _normalized(
+    true: NDArray[np.number], false: NDArray[np.integer], factor: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    weighted = true * factor
+    found = weighted + false
+    precision: NDArray[np.float64] = weighted / np.maximum(found, 1e-300, out=found)
+    return precision
+
+
+class Redrawn:
+    """Which of the T true positives of one ranking are in each of r replicates, each as often as its image.
+
+    Parameters
+    ----------
+    redraw
+        How often each image counts.
+    images
+        ``(T,)`` the image of each true positive, best first.
+    """
+
+    def __init__(self, redraw: Redraw, images: NDArray[np.int64]) -> None:
+        hit, found = redraw.of(images)
+        self.found = found[:, None]
+        """``(r, 1)`` how many there are."""
+        width = int(found.max(initial=0)) + 1  # at least one place is empty
+        filled = np.arange(width, dtype=np.int32) < self.found.astype(np.int32)
+        self._hit = np.zeros(filled.shape, dtype=np.intp)
+        self._hit[filled] = hit
+        self._empty = np.flatnonzero(~filled)
+
+    def counts(self, running: Weights, places: NDArray[np.integer]) -> Weights:
+        """``(r, K)`` a running count ``(n, r)`` at one of its `places` ``(T,)`` for each true positive."""
+        if not len(places):
+            return np.zeros(self._hit.shape, dtype=running.dtype)
+        index = (places * np.intp(running.shape[1])).take(self._hit, mode="wrap")
+        index += np.arange(len(self._hit))[:, None]
+        return running.ravel().take(index, mode="wrap")
+
+    def hits(self, false: Weights) -> RedrawnHits:
+        """With the false positives ``(r, K)`` above each."""
+        true = np.arange(1, false.shape[1] + 1, dtype=np.float64)
+        return RedrawnHits(true, false, self.found, self._empty)
+
+    def hits_among(self, counted: Weights) -> RedrawnHits:
+        """With the detections ``(r, K)`` down to each, itself included.
+
+        An image that counts twice has two hits in a row. Only the precision at the second is right, but it
+        is also the larger one.
+        """
+        false = counted - np.arange(1, counted.shape[1] + 1, dtype=counted.dtype)
+        false.ravel()[self._empty] = 0
+        return self.hits(false)
+
+
+@dataclass(frozen=True, eq=False)
+class RedrawnHits:
+    """The true positives of one ranking in r replicates; like :class:`Hits`, of which S is 1.
+
+    Parameters
+    ----------
+    true, false
+        ``(K,)`` and ``(r, K)`` as in :class:`Hits`, for K true positives, one more than any replicate has.
+    found
+        ``(r, 1)`` how many a replicate has.
+    empty
+        The places of ``(r, K)`` behind those.
+    """
+
+    true: NDArray[np.float64]
+    false: Weights
+    found: NDArray[np.int64]
+    empty: NDArray[np.int64]
+
+    @cached_property
+    def _best(self) -> NDArray[np.float64]:
+        found = self.true + self.false
+        found.ravel()[self.empty] = 1.0  # of no meaning, and perhaps 0
+        return self._envelope(np.divide(self.true, found, out=found))
+
+    def _envelope(self, precision: NDArray[np.float64]) -> NDArray[np.float64]:
+        precision.ravel()[self.empty] = 0.0
+        return _running_maximum(precision)
+
+    def mean_over_objects(
+        self, objects: NDArray[np.int64], normal: Normal | None = None
+    ) -> NDArray[np.float64]:
+        """``(r, 1)`` as :meth:`Hits.mean_over_objects`."""
+        number, best = np.maximum(objects, 1), self._best if normal is None else None
+        if best is None:
+            best = self._envelope(_normalized(self.true, self.false, normal / number))
+        mean: NDArray[np.float64] = best.sum(axis=1, keepdims=True) / number
+        return mean
+
+    def precision_from(self, needed: NDArray[np.int64]) -> NDArray[np.float64]:
+        """``(r, 1, p)`` as :meth:`Hits.precision_from`."""
+        rows, width = self._best.shape
+        places = np.clip(needed[:, 0] - 1, 0, width - 1) + width * np.arange(rows)[:, None]
+        best: NDArray[np.float64] = self._best.ravel().take(places)[:, None]
+        return best
+
+
+AnyHits = Hits | RedrawnHits
 
 
 def _running_maximum(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -125,35 +230,6 @@ def envelope(precision: NDArray[np.float64], start: NDArray[np.int64]) -> NDArra
     return best
 
 
-def precision_at(
-    precision: NDArray[np.float64], places: NDArray[np.int64], start: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """``(r, S, p)`` the largest precision from each of some places on, within its ranking.
-
-    Parameters
-    ----------
-    precision
-        ``(r, T)`` at each hit.
-    places
-        ``(r, S, p)`` from :meth:`Hits.places_of`, rising along the last axis; 0 at the end of the ranking.
-    start
-        ``(S + 1,)`` the hits of ranking s are ``start[s]:start[s + 1]``.
-    """
-    rows, length = precision.shape
-    padded = np.zeros((rows, length + 1))
-    padded[:, :-1] = _running_maximum(precision) if len(start) == 2 else precision
-    if len(start) == 2:
-        at: NDArray[np.float64] = padded.ravel()[places[:, 0] + (length + 1) * np.arange(rows)[:, None]]
-        return at[:, None]
-    ends = np.broadcast_to(start[1:, None], (rows, len(start) - 1, 1))
-    edges = np.concatenate([np.broadcast_to(places, (rows, *places.shape[1:])), ends], axis=2)
-    edges += (length + 1) * np.arange(rows)[:, None, None]
-    # The largest precision from each place to the next, then from each on.
-    best = np.maximum.reduceat(padded.ravel(), edges.ravel()).reshape(edges.shape)[..., :-1]
-    best = np.where(places < ends, best, 0.0)
-    return np.ascontiguousarray(np.maximum.accumulate(best[..., ::-1], axis=2)[..., ::-1])
-
-
 def needed_hits(recalls: NDArray[np.float64], objects: NDArray[np.int64]) -> NDArray[np.int64]:
     """``(r, S, p)`` the fewest true positives whose recall, as a float, is not below each of ``(p,)``."""
     number = np.maximum(objects, 1)[..., None]
@@ -163,21 +239,10 @@ def needed_hits(recalls: NDArray[np.float64], objects: NDArray[np.int64]) -> NDA
     return needed
 
 
-def interpolated_precision(hits: Hits, needed: NDArray[np.int64]) -> NDArray[np.float64]:
+def interpolated_precision(hits: AnyHits, needed: NDArray[np.int64]) -> NDArray[np.float64]:
     """``(r, S)`` mean of the largest precision from each of some numbers of hits ``(r, S, p)`` on."""
-    mean: NDArray[np.float64] = precision_at(hits.precision, hits.places_of(needed), hits.start).mean(axis=2)
+    mean: NDArray[np.float64] = hits.precision_from(needed).mean(axis=2)
     return mean
-
-
-def mean_over_objects(
-    best: NDArray[np.float64], hits: Hits, objects: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """``(r, S)`` mean over the objects of the `best` precision at which each is found, 0 if never."""
-    if hits.weights is None:
-        total = sum_of_runs(best, hits.start)
-    else:
-        total = np.einsum("rt,rt->r", hits.weights.astype(np.float64), best)[:, None]
-    return total / np.maximum(objects, 1)
 
 
 def sum_of_runs(values: NDArray[np.float64], start: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -237,48 +302,42 @@ class Ranking:
         self.places = [np.flatnonzero(some[rows] == 1) for some in labels]
         self.excused = [np.flatnonzero(some[rows] == 0) for some in labels]
 
-    def hits(self, weights: Weights | None = None) -> Iterator[tuple[slice, list[Hits]]]:
+    def hits(self, redraw: Redraw | None = None) -> Iterator[tuple[slice, Sequence[AnyHits]]]:
         """Some classes, and their hits by each labelling: all at once if each image counts once.
 
-        With weights class by class, which fits in the cache; classes without hits are left out.
+        Of a redraw class by class, which fits in the cache; classes without hits are left out.
         """
-        if weights is None:
-            yield slice(None), [self._once(*both) for both in zip(self.places, self.excused, strict=True)]
+        if redraw is None:
+            yield slice(None), self.once()
             return
         for label, (low, high) in enumerate(itertools.pairwise(self.start)):
-            if low < high:
-                upto = weights_of(weights, self.images[low:high])
-                np.cumsum(upto, axis=1, dtype=np.int32, out=upto)
-                both = zip(self.places, self.excused, strict=True)
-                some = [self._weighted(weights, upto, low, _within(a, low, high), _within(b, low, high))
-                        for a, b in both]  # fmt: skip
-                yield slice(label, label + 1), some
+            if low == high:
+                continue
+            images = self.images[low:high]
+            running, some = redraw.running(images), []
+            for places, excused in zip(self.places, self.excused, strict=True):
+                hits, left_out = (_within(one, low, high) - low for one in (places, excused))
+                redrawn = Redrawn(redraw, images[hits])
+                counted = redrawn.counts(running, hits + 1)
+                if len(left_out):
+                    not_counted = redraw.running(images[left_out])
+                    counted = counted - redrawn.counts(not_counted, np.searchsorted(left_out, hits))
+                some.append(redrawn.hits_among(counted))
+            yield slice(label, label + 1), some
 
-    def _once(self, places: NDArray[np.int64], excused: NDArray[np.int64]) -> Hits:
-        start = np.searchsorted(places, self.start)
-        number = np.diff(start)
-        left_out = np.searchsorted(excused, places) - np.repeat(
-            np.searchsorted(excused, self.start[:-1]), number
-        )
-        before = places - np.repeat(self.start[:-1], number) - left_out  # true positives among them
-        hits = Hits.once(before, start)
-        return Hits(hits.true, hits.false - hits.true + 1, start)
-
-    def _weighted(
-        self,
-        weights: Weights,
-        upto: Weights,
-        first: int,
-        places: NDArray[np.int64],
-        excused: NDArray[np.int64],
-    ) -> Hits:
-        mine = weights_of(weights, self.images[places])
-        true = np.cumsum(mine, axis=1, dtype=np.int32)
-        false = upto.take(places - first, axis=1, mode="wrap") - true
-        if len(excused):
-            left_out = running_weights(weights, self.images[excused])
-            false -= left_out.take(np.searchsorted(excused, places), axis=1, mode="wrap")
-        return Hits(true, false, np.array([0, len(places)]), mine)
+    def once(self) -> list[Hits]:
+        """The hits of all classes by each labelling, where each image counts once."""
+        result = []
+        for places, excused in zip(self.places, self.excused, strict=True):
+            start = np.searchsorted(places, self.start)
+            number = np.diff(start)
+            left_out = np.searchsorted(excused, places) - np.repeat(
+                np.searchsorted(excused, self.start[:-1]), number
+            )
+            before = places - np.repeat(self.start[:-1], number) - left_out  # true positives among them
+            hits = Hits.once(before, start)
+            result.append(Hits(hits.true, hits.false - hits.true + 1, start))
+        return result
 
 
 def _within(sorted_: NDArray[np.int64], low: int, high: int) -> NDArray[np.int64]:
@@ -329,21 +388,21 @@ class RankedErrors:
         first = np.repeat(self.start[:-1], np.diff(hit_start))
         return self._before[:, places] - self._before[:, first]
 
-    def running(self, weights: Weights, label: int) -> RunningErrors:
+    def running(self, redraw: Redraw, label: int) -> RunningErrors:
         """Those of class `label`, counted with weights."""
         first = np.append(self._first[label], self._first[label, -1] + self.count[label, -1])
-        count = running_weights(weights, self._images[first[0] : first[-1]])
+        count = redraw.running(self._images[first[0] : first[-1]])
         return RunningErrors(count, first - first[0])
 
 
 @dataclass(frozen=True, eq=False)
 class RunningErrors:
-    """The false positives of one class, counted with weights.
+    """The F false positives of one class, counted with weights.
 
     Parameters
     ----------
     count
-        ``(r, F_j + 1)`` total weight before each, sorted by type, then rank.
+        ``(F + 1, r)`` total weight before each, sorted by type, then rank.
     start
         ``(K + 1,)`` where each type begins.
     """
@@ -351,14 +410,13 @@ class RunningErrors:
     count: Weights
     start: NDArray[np.int64]
 
-    def above(self, above: NDArray[np.int32]) -> list[Weights]:
-        """``(r, t)`` weight of each of the K types above hits, from :meth:`RankedErrors.above` ``(K, t)``."""
+    def above(self, redrawn: Redrawn, above: NDArray[np.int32]) -> list[Weights]:
+        """``(r, k)`` weight of each of the K types above hits, from :meth:`RankedErrors.above` ``(K, t)``."""
         return [
-            self.count.take(first + mine, axis=1, mode="wrap") - self.count[:, first, None]
+            redrawn.counts(self.count, first + mine) - self.count[first, :, None]
             for first, mine in zip(self.start[:-1], above, strict=True)
         ]
 
-    def totals(self) -> NDArray[np.int32]:
+    def totals(self) -> Weights:
         """``(r, K)`` total weight of each type."""
-        totals: NDArray[np.int32] = np.diff(self.count[:, self.start], axis=1)
-        return totals
+        return np.diff(self.count[self.start], axis=0).T

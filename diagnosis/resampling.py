@@ -12,15 +12,16 @@ statistic with every object and every detection counted as often as its image: o
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.formats.processes import over_processes, usable_cores
 from data.records import InputError
 from data.streams import Stream, generator
 from diagnosis.matching import Weights
@@ -40,12 +41,12 @@ Progress = Callable[[int, int], None]
 OVER_ALL = "/all"
 """Ends the name of a number over all classes that is not the mean of the classes' numbers."""
 
-CELLS_AT_ONCE = 1 << 20
+CELLS_AT_ONCE = 1 << 23
 """Numbers that a statistic handles together, over the replicates of a chunk: bounds the memory."""
+MOST_AT_ONCE = 125
+"""Replicates of a chunk: enough for NumPy to be busy with numbers, few enough for the cache."""
 
 SECONDS_BETWEEN_REPORTS = 2.0
-MAX_THREADS = 8
-"""More of them mostly wait for each other."""
 
 
 class Statistic(Protocol):
@@ -116,6 +117,7 @@ def resample(
     replicates: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
+    processes: int | None = None,
 ) -> list[dict[str, NDArray[np.float64]]]:
     """Values of statistics over halves of the images, the same halves for all.
 
@@ -131,6 +133,8 @@ def resample(
         Of the draws.
     progress
         Called after a chunk of replicates, at most every two seconds.
+    processes
+        How many share the work, by default as many as there are cores. They change no number.
 
     Returns
     -------
@@ -146,26 +150,24 @@ def resample(
         raise InputError("replicates", str(replicates), "at least one")
     if images < 1:
         raise InputError("the ground truth", "no image", "images to draw from")
-    rows = max(1, CELLS_AT_ONCE // max(images, *(statistic.cells for statistic in statistics), 1))
-    chunks = [range(start, min(start + rows, replicates)) for start in range(0, replicates, rows)]
-    parts: list[dict[str, list[NDArray[np.float64]]]] = [{} for _ in statistics]
-    reported = time.monotonic()
+    cells = max(images, *(statistic.cells for statistic in statistics), 1)
+    number = -(-replicates // max(1, min(MOST_AT_ONCE, CELLS_AT_ONCE // cells)))
+    number += number % 2  # so that two processes have as many
+    bounds = [replicates * chunk // number for chunk in range(number + 1)]
+    chunks = [range(*both) for both in itertools.pairwise(bounds) if both[0] < both[1]]
+    here, reported = os.getpid(), time.monotonic()
 
     def compute(chunk: range) -> list[Mapping[str, NDArray[np.float64]]]:
+        nonlocal reported
         weights = resamples(images, chunk, seed)
-        return [statistic(weights) for statistic in statistics]
+        values = [statistic(weights) for statistic in statistics]
+        if progress and os.getpid() == here and time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
+            reported = time.monotonic()
+            progress(chunk.stop, replicates)
+        return values
 
-    # NumPy lets other threads run while it computes. Chunks do not depend on each other, so the number of
-    # threads changes no number.
-    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS))
-    try:
-        for chunk, computed in zip(chunks, pool.map(compute, chunks), strict=True):
-            for some, values in zip(computed, parts, strict=True):
-                for name, value in some.items():
-                    values.setdefault(name, []).append(value)
-            if progress is not None and time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
-                reported = time.monotonic()
-                progress(chunk.stop, replicates)
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return [{name: np.concatenate(value) for name, value in values.items()} for values in parts]
+    computed = over_processes(compute, chunks, usable_cores() if processes is None else processes)
+    return [
+        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        for parts in zip(*computed, strict=True)
+    ]

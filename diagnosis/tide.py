@@ -24,9 +24,9 @@ as any other score.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,14 +34,15 @@ from numpy.typing import ArrayLike, NDArray
 from data.boxes import area, intersection
 from data.records import InputError
 from diagnosis.breakdown import STRONG, WEAK, ErrorType
-from diagnosis.matching import Matching, ObjectCounter, Weights, greedy, weights_of
+from diagnosis.matching import Matching, ObjectCounter, Redraw, Weights, greedy
 from diagnosis.rankings import (
+    AnyHits,
     Hits,
     RankedErrors,
+    Redrawn,
     RunningErrors,
     mean_defined,
     mean_over_classes,
-    precision_at,
 )
 from diagnosis.resampling import OVER_ALL
 
@@ -57,40 +58,40 @@ __all__ = [
     "tide",
 ]
 
-# At least 29 apart (CIE76) in normal, protan, deutan and tritan vision. *loc* and *bkg* have the colours of
-# localization and background, *cls* that of other.
+# At least 24 apart (CIE76) in normal, protan, deutan and tritan vision, and 9 in lightness (L*), to be told
+# apart in grey. *loc* and *bkg* have the colours of localization and background, *cls* that of other.
 TIDE_ERRORS: tuple[ErrorType, ...] = (
     ErrorType(
         "cls",
-        "#B5179E",
+        "#C537AE",
         "The wrong class: an overlap (IoU) of at least 0.5 with an object of another.",
         "wrong class",
         "wrong classes",
     ),
     ErrorType(
         "loc",
-        "#88CCEE",
+        "#8FD3F5",
         "The right class in the wrong place: an overlap of 0.1 to 0.5.",
         "wrong place",
         "wrong places",
     ),
     ErrorType(
         "both",
-        "#A80000",
+        "#FF8F2B",
         "Wrong class and wrong place: an overlap of 0.1 to 0.5 with another class.",
         "wrong class and place",
         "wrong classes and places",
     ),
     ErrorType(
         "dupe",
-        "#DDCC77",
+        "#FDE398",
         "Right class and place, but a higher-scoring detection has found the object already.",
         "duplicate",
         "duplicates",
     ),
     ErrorType(
         "bkg",
-        "#888888",
+        "#8B8B8B",
         "No overlap of more than 0.1 with any object.",
         "background",
         "detections on background",
@@ -98,7 +99,7 @@ TIDE_ERRORS: tuple[ErrorType, ...] = (
     ErrorType(
         "miss",
         "#1A1A1A",
-        "An object that is not found, and at which no cls or loc error points.",
+        "An object that is not found, and at which no wrong class or wrong place points.",
         "missed object",
         "missed objects",
     ),
@@ -441,35 +442,32 @@ class TideStatistic:
 
         NaN for a class without objects, hits and false positives.
         """
-        counts = [count(weights) for count in self._counters]
+        redraw = None if weights is None else Redraw(weights)
+        counts = [count(redraw) for count in self._counters]
         ap = np.full((1 + len(DAP_COLUMNS), *counts[0].shape), np.nan)
-        for classes, plain, fixed, new, totals in self._ranked(weights):
+        for classes, plain, fixed, new, totals in self._ranked(redraw):
             objects, missed, unfound = (count[:, classes] for count in counts)
-            number = totals.sum(axis=2)
-            false, places = fixed.all_false(), fixed.places(objects)
-            usual = fixed.ap(false, places, objects, number)
-            ap[1:, :, classes] = usual
-            same = plain is fixed
-            ap[0, :, classes] = usual if same else plain.ap(plain.all_false(), places, objects, number)
+            number, needed = totals.sum(axis=2), _needed(objects)
+            usual = fixed.hits()
+            as_it_is = usual if plain is fixed else plain.hits()
+            ap[0, :, classes] = _ap(as_it_is, needed, objects, number)
+            ap[1:, :, classes] = _ap(usual, needed, objects, number)
             for error in range(MISS):
-                rest = number - totals[..., error]
-                if error in new:
-                    others, its = new[error].all_false(without=error), new[error].places(objects)
-                    ap[1 + error, :, classes] = new[error].ap(others, its, objects, rest)
-                elif totals[..., error].any():
-                    ap[1 + error, :, classes] = fixed.ap(false - fixed.false[error], places, objects, rest)
-            left = objects - missed, objects - unfound
-            ap[1 + MISS, :, classes] = fixed.ap(false, fixed.places(left[0]), left[0], number)
-            ap[2 + MISS, :, classes] = fixed.ap(np.zeros_like(false), places, objects, number)
-            ap[3 + MISS, :, classes] = fixed.ap(false, fixed.places(left[1]), left[1], number)
+                if error in new or totals[..., error].any():
+                    hits, rest = new.get(error, fixed).hits(without=error), number - totals[..., error]
+                    ap[1 + error, :, classes] = _ap(hits, needed, objects, rest)
+            ap[2 + MISS, :, classes] = _ap(fixed.hits(without=None), needed, objects, number)
+            for row, lost in ((1 + MISS, missed), (3 + MISS, unfound)):
+                left = objects - lost
+                ap[row, :, classes] = _ap(usual, _needed(left), left, number)
         return ap
 
     def _ranked(
-        self, weights: Weights | None
+        self, redraw: Redraw | None
     ) -> Iterator[tuple[slice, _Ranked, _Ranked, dict[int, _Ranked], NDArray[np.integer]]]:
         """Some classes: their true positives as they are, once anything is fixed, and with new ones, by the
         type that is fixed; ``(r, S, K)`` false positives. All classes at once if each image counts once."""
-        if weights is None:
+        if redraw is None:
             plain, fixed = self._plain.once(), self._fixed.once()
             new = {error: some.once() for error, some in self._new.items()}
             yield slice(None), plain, fixed, new, self._errors.count[None]
@@ -477,13 +475,14 @@ class TideStatistic:
         differ = (self._plain.above != self._fixed.above).any(axis=0)
         moved = np.diff(np.concatenate([[0], np.cumsum(differ)])[self._fixed.start]) > 0
         for label in range(len(self._matching.truth.classes)):
-            errors = self._errors.running(weights, label)
-            fixed = self._fixed.weighted(weights, label, errors)
-            plain = self._plain.weighted(weights, label, errors) if moved[label] else fixed
+            errors = self._errors.running(redraw, label)
+            fixed = self._fixed.weighted(redraw, label, errors)
+            plain = self._plain.weighted(redraw, label, errors) if moved[label] else fixed
+            usual = np.diff(self._fixed.start)[label]
             new = {
-                error: some.weighted(weights, label, errors)
+                error: some.weighted(redraw, label, errors)
                 for error, some in self._new.items()
-                if some.start[label + 1] - some.start[label] > fixed.start[1]
+                if np.diff(some.start)[label] > usual
             }
             yield slice(label, label + 1), plain, fixed, new, errors.totals()[:, None]
 
@@ -496,48 +495,40 @@ class _Places(NamedTuple):
     above: NDArray[np.int32]  # (K, T) from `RankedErrors.above`
 
     def once(self) -> _Ranked:
-        hits = Hits.once(self.above[0], self.start)
-        return _Ranked(hits.true, self.start, None, [row[None] for row in self.above])
+        return _Ranked(lambda false: Hits.once(false, self.start), list(self.above))
 
-    def weighted(self, weights: Weights, label: int, errors: RunningErrors) -> _Ranked:
-        hits = slice(self.start[label], self.start[label + 1])
-        mine = weights_of(weights, self.images[hits])
-        true = np.cumsum(mine, axis=1, dtype=np.int32)
-        return _Ranked(true, np.array([0, true.shape[1]]), mine, errors.above(self.above[:, hits]))
+    def weighted(self, redraw: Redraw, label: int, errors: RunningErrors) -> _Ranked:
+        mine = slice(self.start[label], self.start[label + 1])
+        redrawn = Redrawn(redraw, self.images[mine])
+        return _Ranked(redrawn.hits, errors.above(redrawn, self.above[:, mine]))
 
 
 class _Ranked(NamedTuple):
-    """True positives of some classes as in :class:`Hits`, and the false positives of each type above them."""
+    """True positives of some classes: their hits, given the false positives above; and these of each type."""
 
-    true: NDArray[np.integer]
-    start: NDArray[np.int64]
-    weights: Weights | None
+    of: Callable[[Any], AnyHits]
     false: Sequence[NDArray[np.integer]]
 
-    def all_false(self, without: int | None = None) -> NDArray[np.integer]:
-        """``(r, T)`` of all types, or all but one."""
-        return np.asarray(sum(some for error, some in enumerate(self.false) if error != without))
+    def hits(self, without: int | None = -1) -> AnyHits:
+        """With the false positives of all types, of all but one, or (None) of none."""
+        if without is None:
+            return self.of(np.zeros_like(self.false[0]))
+        return self.of(np.asarray(sum(some for error, some in enumerate(self.false) if error != without)))
 
-    def places(self, objects: NDArray[np.int64]) -> NDArray[np.int64]:
-        """``(r, S, 101)`` the hit that reaches each recall; the first for a recall of 0."""
-        needed = np.maximum(-(-np.arange(RECALL_STEPS + 1) * objects[..., None] // RECALL_STEPS), 1)
-        return Hits(self.true, self.true, self.start, self.weights).places_of(needed)
 
-    def ap(
-        self,
-        false: NDArray[np.integer],
-        places: NDArray[np.int64],
-        objects: NDArray[np.int64],
-        number: NDArray[np.integer],
-    ) -> NDArray[np.float64]:
-        """``(r, S)`` over 101 recalls, with so many `objects`, and `number` false positives in all."""
-        best = precision_at(Hits(self.true, false, self.start).precision, places, self.start)
-        if self.weights is None:
-            # Summed from recall 1 down: the order decides the last digit.
-            mean, found = np.ascontiguousarray(best[..., ::-1]).mean(axis=2), np.diff(self.start)
-        else:
-            mean, found = best.mean(axis=2), self.weights.sum(axis=1, keepdims=True)
-        return np.where(objects > 0, mean, np.where(number + found > 0, 0.0, np.nan))
+def _needed(objects: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``(r, S, 101)`` how many hits reach each recall, at least one."""
+    needed: NDArray[np.int64] = -(-np.arange(RECALL_STEPS + 1) * objects[..., None] // RECALL_STEPS)
+    return np.maximum(needed, 1)
+
+
+def _ap(
+    hits: AnyHits, needed: NDArray[np.int64], objects: NDArray[np.int64], number: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """``(r, S)`` over 101 recalls, with so many `objects`, and `number` false positives in all."""
+    # Summed from recall 1 down: the order decides the last digit.
+    mean = np.ascontiguousarray(hits.precision_from(needed)[..., ::-1]).mean(axis=2)
+    return np.where(objects > 0, mean, np.where(number + hits.found > 0, 0.0, np.nan))
 
 
 def _regions(matching: Matching, any_class: ArrayLike | None) -> NDArray[np.bool_]:

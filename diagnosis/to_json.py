@@ -21,7 +21,7 @@ from diagnosis.average_precision import AP_KINDS, OperatingPoint
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.calibration import Calibration
 from diagnosis.characteristics import UNITS, BinScores
-from diagnosis.compare import Comparison
+from diagnosis.compare import Comparison, Estimate
 from diagnosis.flow import FATES, flow
 from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis, check_same_truth
@@ -417,7 +417,8 @@ def comparison_to_json(comparison: Comparison) -> list[Json]:
     """The ``comparison`` of ``diagnosis.json``: an entry for each pair of detectors, the earlier one as `a`.
 
     Each quantity is ``{"difference", "low", "high", "p"}``, `b` less `a`, under its section (``share``,
-    ``pooled``, ``map``, ``impact``, ``tide``, ``dap``) over all classes, and again under ``classes``.
+    ``pooled``, ``objects``, ``map``, ``impact``, ``tide``, ``dap``) over all classes, and again under
+    ``classes``.
     """
     return [
         {"a": comparison.names[a], "b": comparison.names[b]}
@@ -430,13 +431,25 @@ def intervals_to_json(comparison: Comparison) -> list[Json]:
     """An entry for each detector or group: every quantity with its interval, over all classes and by class.
 
     Each is ``{"value", "low", "high", "error"}``, for groups of several runs with ``runs_deviation``, their
-    standard deviation.
+    standard deviation, and with ``each_run``: by the run's name its own numbers over all classes.
     """
-    return [
-        {"name": name, "runs": list(comparison.members[detector])}
-        | _quantities(comparison, partial(_estimate, comparison, detector))
-        for detector, name in enumerate(comparison.names)
-    ]
+    entries = []
+    for detector, (name, runs) in enumerate(zip(comparison.names, comparison.members, strict=True)):
+        entry: Json = {"name": name, "runs": list(runs)}
+        entry |= _quantities(comparison, partial(_estimate, comparison, detector))
+        if len(runs) > 1:
+            entry["each_run"] = {run: _of_run(comparison, detector, n) for n, run in enumerate(runs)}
+        entries.append(entry)
+    return entries
+
+
+def _of_run(comparison: Comparison, detector: int, run: int) -> Json:
+    """Every quantity of one run over all classes, by section."""
+    entry: Json = {}
+    for quantity in comparison.quantities:
+        section, name = quantity.split("/", 1)
+        entry.setdefault(section, {})[name] = _interval(comparison.run_estimate(quantity, detector, run))
+    return entry
 
 
 def _quantities(comparison: Comparison, number: Callable[[str, int | None], Json]) -> Json:
@@ -464,7 +477,10 @@ def _gap(comparison: Comparison, a: int, b: int, quantity: str, label: int | Non
 
 
 def _estimate(comparison: Comparison, detector: int, quantity: str, label: int | None) -> Json:
-    estimate = comparison.estimate(quantity, detector, label)
+    return _interval(comparison.estimate(quantity, detector, label))
+
+
+def _interval(estimate: Estimate) -> Json:
     numbers = {"value": estimate.value, "low": estimate.low, "high": estimate.high, "error": estimate.error}
     if not math.isnan(estimate.runs):
         numbers["runs_deviation"] = estimate.runs

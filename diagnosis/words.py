@@ -134,7 +134,8 @@ def brief(
     parts += ["\n".join(textwrap.fill(line, LINE_WIDTH, subsequent_indent="  ") for line in worst if line)]
     if notes:
         more = f" {count(len(notes) - 1, 'more note')} in summary.txt." if len(notes) > 1 else ""
-        parts.append(textwrap.shorten(notes[0], 2 * LINE_WIDTH - len(more), placeholder=" …") + more)
+        first = (_oddities(diagnoses) or notes)[0]  # a number that may be wrong, before one that is rough
+        parts.append(textwrap.shorten(first, 4 * LINE_WIDTH - len(more), placeholder=" …") + more)
         parts[-1] = textwrap.fill(parts[-1], LINE_WIDTH)
     return "\n\n".join(part for part in parts if part)
 
@@ -176,12 +177,12 @@ def table(diagnoses: Sequence[Diagnosis]) -> str:
         rows.append([diagnosis.name, f"{breakdown.counts.sum():,}", *map(percent, mean)])
         rows.append(["  pooled", "", *map(percent, breakdown.pooled()), *[""] * len(AP_KINDS)])
     parts = [
-        "Per cent of the detections counted (mean over classes) and mean average precision",
+        "Per cent of the detections counted (class mean) and mean average precision",
         aligned(rows),
     ]
     if all(diagnosis.coco for diagnosis in diagnoses):
         means = [[one.name, *map(percent, one.coco_scores.mean().values())] for one in diagnoses]
-        parts += ["", "COCO's scores (mean over classes)", aligned([["all classes", *COCO_HEADINGS], *means])]
+        parts += ["", "COCO's scores (class mean)", aligned([["all classes", *COCO_HEADINGS], *means])]
     for diagnosis in diagnoses:
         breakdown, ap = diagnosis.breakdown, diagnosis.ap
         rows = [["class", "objects", *headings]]
@@ -216,7 +217,7 @@ def comparison_table(comparison: Comparison) -> str:
                 ]
             )
     title = (
-        f"Per cent (mean over classes) with {100 * comparison.level:g} % intervals: "
+        f"Per cent (class mean) with {100 * comparison.level:g} % intervals: "
         f"{comparison.replicates:,} resamples of {comparison.images:,} images"
     )
     footnote = [WHY_NOT_100] if any(_quantities(comparison, section) for section in COSTS) else []
@@ -287,8 +288,8 @@ def _two_detectors(first: Diagnosis, other: Diagnosis) -> list[str]:
         return []
     lines = []
     if (detected != both).any():
-        names = ", ".join(name for name, counted in zip(first.truth.classes, both, strict=True) if counted)
-        lines.append(f"Compared below over the classes in which both detect something: {names}.")
+        names = [name for name, counted in zip(first.truth.classes, both, strict=True) if counted]
+        lines.append(f"Compared below over the classes in which both detect something: {_listed(names)}.")
     before, after = (share[both].mean(axis=0) for share in shares)
 
     def change(before: float, after: float) -> str:
@@ -393,8 +394,12 @@ def notes(
     if outside and not any(BEYOND_BORDER in line for line in warned):
         reach = "1 object reaches" if outside == 1 else f"{outside:,} objects reach"
         lines.append(f"{reach} beyond the image: clipped at its border by Hoiem's rules, as detections are.")
-    lines += [f"{one.name}: {line}" for one in diagnoses for line in _account_sentences(one.account)]
+    lines += _oddities(diagnoses)
     return lines + [f"Warning: {line}" for line in warned]
+
+
+def _oddities(diagnoses: Sequence[Diagnosis]) -> list[str]:
+    return [f"{one.name}: {line}" for one in diagnoses for line in _account_sentences(one.account)]
 
 
 def _account_sentences(account: Account) -> list[str]:

@@ -11,7 +11,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from data.formats.files import write_text
 from data.formats.processes import over_processes
@@ -39,6 +39,8 @@ def write_results(
     photographs: bool,
     page: bool = True,
     figures: Sequence[str] = (),
+    style: Literal["screen", "paper"] = "screen",
+    sheet: Literal["differ", "first"] = "differ",
     notes: Sequence[str] = (),
     progress: Callable[..., None],
     processes: int = 1,
@@ -66,6 +68,10 @@ def write_results(
         Whether to write the web page.
     figures
         Formats of the figures (``png``, ``svg``, ``pdf``); without any none is written.
+    style
+        Of the figures: ``screen`` or ``paper``, see :func:`diagnosis.figures.style.drawing_style`.
+    sheet
+        Which images the sheet of examples shows, see :func:`diagnosis.figures.examples.sheet`.
     notes
         What makes the numbers uncertain: for the page, the summary and the numbers.
     progress
@@ -96,12 +102,14 @@ def write_results(
                 notes,
                 "" if comparison is None else comparison.verdict,
             )
-            made = _draw(diagnoses, comparison, part, figures, progress, processes)
+            made = _draw(diagnoses, comparison, part, figures, style, progress, processes)
             if figures and photographs:
                 from diagnosis.figures import save_sheet
+                from diagnosis.figures.style import drawing_style
 
                 progress("drawing the sheet of examples")
-                made.append(save_sheet(diagnoses, part))
+                with drawing_style(style):
+                    made.append(save_sheet(diagnoses, part, choose=sheet))
             made += tables
             made += [part / PAGE, part / NUMBERS] if page else [part / NUMBERS]
             numbers["provenance"]["files"] = [file.name for file in made]
@@ -126,6 +134,7 @@ def _draw(
     comparison: Comparison | None,
     part: Path,
     formats: Sequence[str],
+    style: Literal["screen", "paper"],
     progress: Callable[..., None],
     processes: int,
 ) -> list[Path]:
@@ -133,13 +142,15 @@ def _draw(
     if not formats:
         return []
     from diagnosis.figures import Illustration, illustrations, save_illustrations  # matplotlib takes a second
+    from diagnosis.figures.style import drawing_style
 
     here, chosen = os.getpid(), illustrations(diagnoses, comparison)
 
     def draw(picture: Illustration) -> list[Path]:
         if os.getpid() == here:
             progress("drawing the figures", f"{picture.title}, one of {len(chosen)}")
-        return save_illustrations([picture], part, formats)
+        with drawing_style(style):
+            return save_illustrations([picture], part, formats)
 
     return [file for files in over_processes(draw, chosen, processes) for file in files]
 

@@ -369,6 +369,7 @@ def unchanged_process():
 @pytest.mark.usefixtures("unchanged_process")
 @pytest.mark.parametrize("script", RUNS)
 def test_training(script, scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda _, file, **__: Path(file).touch())
     out = tmp_path / "run"
     words = [*RUNS[script].format(root=scenes).split(), *COMMON.split(), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", [script, *words])

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -144,7 +145,11 @@ def test_every_subcommand_is_listed_and_shows_its_help(capsys):
             spatial_dependency.main([name, "--help"])
         usage = capsys.readouterr().out
         assert usage.startswith("usage: ")
-        assert command.alone in " ".join(usage.split("[", 1)[0].split())
+        assert usage.split("[", 1)[0].split() == ["usage:", "spatial", name]
+        with pytest.raises(SystemExit, match="0"):
+            import_module(command.module).main(["--help"])
+        alone = capsys.readouterr().out.split("[", 1)[0].removeprefix("usage:")
+        assert " ".join(alone.split()).endswith(command.alone)
     with pytest.raises(SystemExit, match="0"):
         spatial_dependency.main(["help", "download"])
     assert spatial_dependency.main(["--version"]) == 0

@@ -185,7 +185,7 @@ def keep_freed_memory() -> bool:
 
 
 def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
-    from training.run import evaluate, train
+    from training.run import evaluate, find_learning_rate, train
 
     options = task.options.from_flat(values)
     if values["verify"]:
@@ -211,6 +211,11 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
         )
         return
     out = Path(values["out"] or f"runs/{task.default_name(options)}")
+    if values["find_learning_rate"]:
+        if values["resume"] is not None:
+            raise InputError("--find-learning-rate", "--resume beside it", "one of the two")
+        find_learning_rate(task, options, out)
+        return
     resume = None
     if values["resume"] is not None:
         named = Path(values["resume"] or out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 
 from data.formats.files import replacing
 
-__all__ = ["draw_curves"]
+__all__ = ["draw_curves", "draw_learning_rates"]
 
 PANELS = {"loss": "loss", "val/": "validation", "learning_rate": "learning rate"}
 """Of each panel, how the names in the log begin, and its title."""
@@ -39,5 +40,21 @@ def draw_curves(log: Path, picture: Path) -> None:
         axes.set_xlabel("step")
         if len(axes.lines) > 1:
             axes.legend(fontsize=7)
+    with replacing(picture) as part:
+        figure.savefig(part, format="png", dpi=110)
+
+
+def draw_learning_rates(
+    rates: Sequence[float], losses: Sequence[float], suggested: float | None, picture: Path
+) -> None:
+    """Draw the loss over rising learning rates, and the one that is suggested."""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.plot(rates, losses)
+    if suggested is not None:
+        axes.axvline(suggested, color="C1", linestyle="--", label=f"suggested: {suggested:.1e}")
+        axes.legend()
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss, smoothed")
     with replacing(picture) as part:
         figure.savefig(part, format="png", dpi=110)

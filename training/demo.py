@@ -14,10 +14,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from data.shapes import LARGE, write_shapes
-from diagnosis import Diagnosis
+from diagnosis import Diagnosis, compare
 from training.command import exit_code
 from training.provenance import provenance
 from training.run import evaluate, train
@@ -26,7 +26,7 @@ from training.tasks.detection import DETECTION
 from training.tasks.detection_module import write_comparison
 from training.tasks.detection_options import Options
 
-__all__ = ["demo_options", "main"]
+__all__ = ["demo_options", "main", "show"]
 
 IMAGES = {"train": 8000, "val": 300, "test": 500}
 SIDE = 64  # pixels
@@ -112,14 +112,18 @@ def _demo(out: Path, epochs: int, seed: int) -> None:
             )
         if diagnosis is not None:
             found.append(diagnosis)
-    files = write_comparison(
-        found, out / "comparison", provenance=provenance(seed=seed, epochs=epochs), sheet=12
-    )
-    print(f"\n== what the shuffle costs\n\n{_story(found)}")
-    print("\nfigures and tables:")
-    for file in [*files, out / "comparison" / "summary.txt", out / "comparison" / "diagnosis.json"]:
-        print(f"  {file}")
+    show(found, out / "comparison", provenance(seed=seed, epochs=epochs))
     print(f"\ndone in {(time.perf_counter() - began) / 60:.1f} minutes", flush=True)
+
+
+def show(found: Sequence[Diagnosis], out: Path, made_by: dict[str, Any]) -> None:
+    """Compare the detectors, write page, figures and tables into `out`, and print what the shuffles cost."""
+    comparison = compare(found)
+    page, *files = write_comparison(found, out, provenance=made_by, sheet=12, comparison=comparison)
+    print(f"\n== what the shuffle costs\n\n{_story(found)}\n\n{comparison.verdict}")
+    print(f"\nthe page of all detectors: {page}\nfigures and tables:")
+    for file in [*files, out / "summary.txt", out / "diagnosis.json"]:
+        print(f"  {file}")
 
 
 def _story(found: Sequence[Diagnosis]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.records import InputError
+from spatial_dependency import program
 from training.command import exit_code
 from training.options import AT_LEAST_1, PROBABILITY, OptionGroup, OptionGroups, option
 from training.parser import Parser, add_options, word
@@ -52,7 +53,7 @@ class Options(OptionGroups):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``export.py``; returns the exit code."""
-    parser = Parser(prog="export.py", description=DESCRIPTION)
+    parser = Parser(prog=program("export.py"), description=DESCRIPTION)
     parser.add_argument(
         "checkpoint", type=str, help="The folder of a run of train_detect.py (the best), or a checkpoint."
     )

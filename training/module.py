@@ -42,6 +42,8 @@ class TrainingModule(L.LightningModule):
 
     advice: ClassVar[str]
     """What to do about a loss that is not finite."""
+    stops_where_not_finite = True
+    """Whether a loss that is not finite ends the run."""
     checksums: Mapping[str, str] = {}
     """Of the data; stored in checkpoints, so that a run is resumed with the same."""
 
@@ -105,6 +107,8 @@ class TrainingModule(L.LightningModule):
         # Counts the batches of all processes; the shuffles themselves add the process's rank.
         seek_shuffles(self.model, self.options.optimization.seed, step * self.trainer.world_size)
         loss, shown, logged = self.losses(batch)
+        if not self.stops_where_not_finite:
+            return loss
         finite = bool(torch.isfinite(loss))
         # All processes stop together: one alone would leave the others waiting for its gradients.
         if not self.trainer.strategy.reduce_boolean_decision(finite):

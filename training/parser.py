@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import types
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from data.formats.files import parse_yaml, read_text
 from data.formats.names import hint
 from data.records import InputError
+from spatial_dependency import program
 from training.options import OptionGroups, convert, in_words, option_of
 from training.run_state import print_once
 from training.task import Task
@@ -26,6 +26,15 @@ Everything of a run is in one folder. Exit codes: 0 done; 2 something in the inp
 finite; 130 or 143 stopped by a signal, state saved.
 """
 
+
+HELP_WIDTH = 80
+COMMON_OPTIONS = frozenset(
+    {
+        "help", "help_all", "config", "data", "root", "train", "test", "arch", "weights", "shuffle", "method",
+        "last", "epochs", "batch_size", "learning_rate", "out", "resume", "evaluate",
+    }
+)  # fmt: skip
+"""What ``--help`` of a training shows; ``--help-all`` shows the rest."""
 
 OTHER_NAMES = {
     "--lr": "--learning-rate", "--lr0": "--learning-rate", "--lrf": "--final-learning-rate",
@@ -70,13 +79,10 @@ class OptionType:
             OptionType(name, self.kind)(item)
 
     def __repr__(self) -> str:
-        """What ``--help`` shows."""
+        """What ``--help`` shows; nothing of a word, or of words that the option's line lists."""
         kind = get_args(self.kind)[0] if self.many else self.kind
-        if kind in (str, str | None):
-            return "word"
-        parts = get_args(kind) if get_origin(kind) is types.UnionType else [kind]
-        names = {types.NoneType: "null", int: "int", float: "float", bool: "bool"}
-        return " | ".join(names.get(part, str(part).removeprefix("typing.")) for part in parts)
+        shown = kind not in (str, str | None) and get_origin(kind) is not Literal
+        return in_words(kind).removesuffix(" or null") if shown else ""
 
 
 def word(name: str) -> OptionType:
@@ -84,20 +90,75 @@ def word(name: str) -> OptionType:
     return OptionType(option_of(name), str | None)
 
 
-class Parser(ArgumentParser):  # type: ignore[misc]
-    """A parser with one-line errors, and suggestions for unknown options and keys."""
+class HelpFormatter(DefaultHelpFormatter):  # type: ignore[misc]
+    """Lines of 80 columns; types and defaults as words."""
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(exit_on_error=True, allow_abbrev=False, **arguments)
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=HELP_WIDTH)  # type: ignore[no-untyped-call]
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = super()._get_help_string(action) if action.dest == "help" else action.help or ""
+        default = action.default
+        if isinstance(default, bool):
+            default = str(default).lower()
+        elif isinstance(default, list):
+            default = " ".join(map(str, default))
+        facts = [repr(action.type)] if isinstance(action.type, OptionType) else []
+        if action.option_strings and default not in (None, argparse.SUPPRESS, ""):
+            facts.append(f"default: {default}")
+        facts = [fact for fact in facts if fact]
+        return f"{text} ({'; '.join(facts)})".replace("%", "%%") if facts else text
+
+
+class HelpAll(argparse._HelpAction):
+    """``--help-all``: shows every option, and leaves."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        assert isinstance(parser, Parser)
+        parser.common = None
+        parser.print_help()
+        parser.exit()
+
+
+class Parser(ArgumentParser):  # type: ignore[misc]
+    """A parser with one-line errors, and suggestions for unknown options and keys.
+
+    `common` names the options that ``--help`` shows; ``--help-all`` then shows the others too.
+    """
+
+    def __init__(self, *, common: frozenset[str] | None = None, **arguments: Any) -> None:
+        super().__init__(exit_on_error=True, allow_abbrev=False, formatter_class=HelpFormatter, **arguments)
+        self.common = common
+        if common:
+            self.add_argument("--help-all", action=HelpAll, help="Show all options and exit.")
+
+    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
+        """The help; with `common`, the options that it names."""
+        if self.common is None:
+            return str(super().format_help())
+        hidden = {action: action.help for action in self._actions if action.dest not in self.common}
+        groups = {group: group.description for group in self._action_groups}
+        try:
+            for action in hidden:
+                action.help = argparse.SUPPRESS
+            for group in groups:
+                group.description = None  # else it is shown without options
+            return str(super().format_help())
+        finally:
+            for action, text in hidden.items():
+                action.help = text
+            for group, description in groups.items():
+                group.description = description
 
     def unknown(self, name: str) -> InputError:
         """The error for an unknown option or key."""
         known = [text for action in self._actions for text in action.option_strings]
         option = option_of(name.removeprefix("--"))
+        listed = f"one of those in --help{'-all' * bool(self.common)}"
         for meant in (name for name in OTHER_NAMES.get(option, "").split() if name in known):
-            return InputError(name, "no such option", f"one of those in --help; here it is {meant}")
+            return InputError(name, "no such option", f"{listed}; here it is {meant}")
         near = hint(option, known, cutoff=0.5)
-        return InputError(name, "no such option", f"one of those in --help{near}")
+        return InputError(name, "no such option", f"{listed}{near}")
 
     def parse_args(  # type: ignore[override]  # narrower than argparse's overloads
         self, args: Sequence[str], *further: Any, **named: Any
@@ -188,7 +249,12 @@ def add_options(parser: Parser, default: OptionGroups) -> None:
 
 def make_parser(task: Task) -> Parser:
     """The parser: a field of the task's options is an option and a key of the YAML file."""
-    parser = Parser(prog=task.script, description=f"{task.description}\n\n{FOLDER}")
+    parser = Parser(
+        prog=program(task.script),
+        usage="%(prog)s [OPTION …]",
+        description=f"{task.description}\n\n{FOLDER}",
+        common=COMMON_OPTIONS,
+    )
     parser.add_argument(
         "--config", action="config", help="YAML file of options; later ones on the line override it."
     )
@@ -217,6 +283,16 @@ def make_parser(task: Task) -> Parser:
         metavar="{true,false}",
         type=OptionType("--verify", bool),
         help="Do not train: read all data, decode all images, and print what is wrong or odd.",
+    )
+    section.add_argument(
+        "--find-learning-rate",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="{true,false}",
+        type=OptionType("--find-learning-rate", bool),
+        help="Do not train: try rising learning rates on training images, draw the loss into "
+        "learning-rates.png, and print a suggestion for --learning-rate.",
     )
     section.add_argument("--name", type=word("name"), default=None, help=task.name_help)
     return parser

@@ -19,6 +19,7 @@ from data.formats.files import IMAGE_SUFFIXES, write_text
 from data.formats.names import distinct_names
 from data.formats.voc import AnnotatedObject, annotation_xml
 from data.records import Detections, InputError
+from spatial_dependency import program
 from training.command import exit_code
 from training.options import AT_LEAST_1, PROBABILITY, OptionGroup, OptionGroups, Rule, described, option
 from training.parser import Parser, add_options, word
@@ -40,9 +41,9 @@ DESCRIPTION = """\
 Detect objects in photographs, folders of them, and videos, with a detector that train_detect.py trained.
 
 Its folder holds predictions.json (for people: file, size, names, scores, boxes), detections.json (COCO
-results), voc/ (VOC detection text), annotations/ (VOC XML of the surer ones) and pictures/ (the surer ones
-drawn). All but predictions.json are read by python -m diagnosis. Boxes are in pixels of the photograph as it
-is shown.
+results), voc/ (VOC detection text), annotations/ (VOC XML of those above --draw-score) and pictures/ (the
+same, drawn). All but predictions.json are read by python -m diagnosis. Boxes are in pixels of the photograph
+as it is shown.
 
 Exit codes: 0 done; 1 some photographs could not be read, the others are done; 2 something in the input is
 wrong; 130 stopped by a signal.
@@ -430,7 +431,7 @@ def _prepare(out: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``predict.py``; returns the exit code."""
-    parser = Parser(prog="predict.py", description=DESCRIPTION)
+    parser = Parser(prog=program("predict.py"), description=DESCRIPTION)
     parser.add_argument(
         "checkpoint", type=str, help="The folder of a run of train_detect.py (the best), or a checkpoint."
     )

@@ -15,18 +15,24 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
+from lightning.pytorch.tuner.tuning import Tuner
 
 from data.formats.files import write_text
 from training.checkpoint import load_state, load_trained, read_checkpoint
-from training.curves import draw_curves
-from training.options import check_batch_size
+from training.curves import draw_curves, draw_learning_rates
+from training.options import check_batch_size, require
 from training.provenance import provenance
 from training.run_state import RunFolder, RunState, interrupted_state, locked, make_folder
 from training.task import Report, Task
 from training.trainer import as_input_error, make_device, make_trainer, one_line_errors, settled
 
-__all__ = ["Loaders", "evaluate", "train"]
+__all__ = ["Loaders", "evaluate", "find_learning_rate", "train"]
+
+RATES = 100
+"""Steps of a search for the learning rate, each with a larger one."""
+LOWEST_RATE, HIGHEST_RATE = 1e-6, 1.0
 
 
 class Loaders(L.LightningDataModule):
@@ -109,10 +115,7 @@ def _train(
     data = task.read(options)
     checksums = task.checksums(data)
     state.check_data(checksums)
-    L.seed_everything(optimization.seed, workers=False, verbose=False)
-    hyper = {"model": dict(vars(options.model)), **task.describe(options, data)}
-    pixels = optimization.epochs * len(data.train) * hyper.get("image_size", options.data.input_size) ** 2
-    options = replace(options, machine=settled(options.machine, pixels))
+    options, hyper = _settled(task, options, data)
     network = task.build(replace(options.model, weights="none") if resume else options.model, hyper)
     if state.checkpoint is not None and resume is not None:
         # For a clearer error than Lightning's.
@@ -176,6 +179,90 @@ def _train(
     )
     with interrupted_state(done):
         return task.score(network, options, hyper, test, report, trainer.strategy.root_device)
+
+
+def _settled(task: Task, options: Any, data: Any) -> tuple[Any, dict[str, Any]]:
+    """The options with what this machine chooses, and the hyperparameters; the seed of the weights is set."""
+    L.seed_everything(options.optimization.seed, workers=False, verbose=False)
+    hyper = {"model": dict(vars(options.model)), **task.describe(options, data)}
+    side = hyper.get("image_size", options.data.input_size)
+    pixels = options.optimization.epochs * len(data.train) * side**2
+    return replace(options, machine=settled(options.machine, pixels)), hyper
+
+
+def find_learning_rate(task: Task, options: Any, out: Path) -> float | None:
+    """Train for a few steps with rising learning rates, without validation, and suggest one of them.
+
+    By Lightning's ``Tuner.lr_find`` (Smith, 2017, section 3.3): a tenth of the rate at which the smoothed
+    loss is least. The weights are not kept. Draws ``learning-rates.png``.
+
+    Parameters
+    ----------
+    task, options, out
+        As of :func:`train`.
+
+    Returns
+    -------
+    float or None
+        The suggestion; None: no loss falls.
+
+    Raises
+    ------
+    InputError
+        Anything wrong with options, data or weights.
+    """
+    options = options.resolved()
+    options.check()
+    chosen = options.optimization
+    one = options.machine.devices in ("1", "auto") and int(os.environ.get("WORLD_SIZE", "1")) == 1
+    require(one, "find_learning_rate", "several devices", "one device: --devices 1, without torchrun")
+    with one_line_errors(options, None):
+        task.check_network(options)
+        data = task.read(options)
+        options, hyper = _settled(task, options, data)
+        module: Any = task.module(task.build(options.model, hyper), options, data, hyper)
+        module.stops_where_not_finite = False
+        check_batch_size(chosen.batch_size, len(data.train), 1, task.batch_advice, chosen.accumulate)
+        make_folder(out)
+        steps_per_epoch = len(data.train) // chosen.batch_size * chosen.accumulate
+        with locked(out), as_input_error():
+            trainer = L.Trainer(
+                accelerator=options.machine.accelerator,
+                devices=1,
+                precision=options.machine.precision,
+                max_epochs=-1,
+                limit_train_batches=steps_per_epoch,
+                limit_val_batches=0,
+                accumulate_grad_batches=chosen.accumulate,
+                gradient_clip_val=chosen.clip_gradient or None,
+                use_distributed_sampler=False,
+                deterministic="warn" if options.machine.deterministic else None,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                default_root_dir=str(out),
+            )
+            tuner = Tuner(trainer)
+            found: Any = tuner.lr_find(
+                module,
+                Loaders(task, options, data).train_dataloader(),
+                min_lr=LOWEST_RATE,
+                max_lr=HIGHEST_RATE,
+                num_training=RATES,
+                update_attr=False,
+            )
+    losses = np.array(found.results["loss"])
+    rates, steps = np.array(found.results["lr"][: len(losses)]), np.arange(1, len(losses) + 1)
+    # Lightning divides the running mean by 1 - 0.98^(k + 1), not 1 - 0.98^k: the first values are too low.
+    losses *= (1 - 0.98 ** (steps + 1)) / (1 - 0.98**steps)
+    least = int(np.argmin(np.where(np.isfinite(losses), losses, np.inf)))
+    # Not where the loss falls fastest, which is noise where batches differ as much as those of a detector.
+    suggested = float(rates[least]) / 10 if rates[least] > 10 * LOWEST_RATE else None
+    draw_learning_rates(rates.tolist(), losses.tolist(), suggested, out / "learning-rates.png")
+    said = "no learning rate lowers the loss" if suggested is None else f"try --learning-rate {suggested:.2g}"
+    print(f"{said} ({len(losses)} steps on training images; the curve: {out / 'learning-rates.png'})")
+    return suggested
 
 
 def evaluate(

@@ -612,8 +612,8 @@ def _by_names(
     if f'"{name_field}"'.encode() not in content:
         return by_id
     names, index = [getattr(result, name_field) for result in results], lookup()
-    by_name = np.array([NO_INDEX if name is None else index[name] for name in names], np.int64)
-    named = np.array([name is not None for name in names], np.bool_)
+    by_name = np.array([index[name] if name else NO_INDEX for name in names], np.int64)
+    named = np.array(list(map(bool, names)), np.bool_)
     told = lambda row: (getattr(results[row], id_field), names[row])  # noqa: E731
     return prefer_names(by_id, by_name, named, known, fields, told, where)
 

@@ -12,13 +12,12 @@ from data.formats.coco import coco_similar, coco_whole_groups, read_coco, read_c
 from data.formats.files import path_errors
 from data.formats.names import NO_INDEX, images_by_name
 from data.formats.table import read_table
-from data.formats.validation import BoxFormat, check_box_format
 from data.formats.voc import (
     annotation_folder,
     class_of_file,
     read_annotation,
-    read_detections,
     read_voc_folder,
+    read_voc_text,
     voc_lists,
 )
 from data.formats.yolo import NAME_LISTS, label_files, read_yolo, read_yolo_detections, yolo_splits
@@ -166,7 +165,7 @@ def _read_found(
     if path.is_dir():
         if _folder_kind(path, truth) == "yolo":
             return read_yolo_detections(path, truth, lenient, box_format)
-        return _read_voc_text(path, truth, lenient, box_format, normalized)
+        return read_voc_text(path, truth, lenient, box_format, normalized)
     if not path.exists():
         raise InputError(path, "no such file or folder", DETECTION_FORMS)
     suffix = path.suffix.lower()
@@ -175,17 +174,8 @@ def _read_found(
     if suffix in (".csv", ".parquet"):
         return read_table(path, truth, lenient, box_format, normalized)
     if suffix == ".txt":
-        return _read_voc_text(path, truth, lenient, box_format, normalized)
+        return read_voc_text(path, truth, lenient, box_format, normalized)
     raise InputError(path, f"a file of the unknown kind {suffix or 'without an ending'}", DETECTION_FORMS)
-
-
-def _read_voc_text(
-    path: Path, truth: GroundTruth, lenient: bool, box_format: str | None, normalized: bool
-) -> Detections:
-    found = read_detections(path, truth.images, truth.classes, lenient, truth.sizes, box_format, normalized)
-    if box_format is None and not normalized:
-        check_box_format(path, truth, found.boxes, BoxFormat("xyxy"), found.image_index, found.scores)
-    return found
 
 
 def _truth_source(spec: str) -> _Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -180,10 +181,12 @@ def read_yaml(path: Path, what: str, malformed: str, keys: str) -> dict[str, Any
 def parse_yaml(path: Path | str, text: str, expected: str) -> Any:
     """What the YAML text says. Aliases are refused: a few lines of them make gigabytes.
 
+    Digits that YAML would read as another number are text: 010 (8) and 12:30 (750).
+
     Raises
     ------
     InputError
-        Malformed YAML, with the line; a value that cannot be, such as the date 2001-99-99.
+        Malformed YAML, with the line; a key twice; a value that cannot be, such as the date 2001-99-99.
     """
     import yaml  # late: takes as long to import as all else that the formats' lists of classes need
 
@@ -194,6 +197,22 @@ def parse_yaml(path: Path | str, text: str, expected: str) -> Any:
                 raise InputError(f"{path}:{mark.line + 1}", "an alias (*name)", "the value itself")
             return super().compose_node(parent, index)
 
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys: set[tuple[str, object]] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    if (key.tag, key.value) in keys:
+                        where = f"{path}:{key.start_mark.line + 1}"
+                        raise InputError(where, f"the key {key.value[:60]!r} twice", "each key once")
+                    keys.add((key.tag, key.value))
+            return super().construct_mapping(node, deep)
+
+        def construct_yaml_int(self, node: Any) -> Any:
+            return (
+                node.value if re.match(r"[-+]?0[\d_]|.*:", node.value) else super().construct_yaml_int(node)
+            )
+
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
     try:
         return yaml.load(text, Loader)
     except InputError:

@@ -182,7 +182,9 @@ def _meaning(raw: Sequence[Any], truth: GroundTruth) -> dict[int, int]:
 
 def _key(key: Any) -> int | str:
     """An image's key as it is looked up."""
-    return int(key) if isinstance(key, int | np.integer) and not isinstance(key, bool) else str(key)
+    whole = isinstance(key, int | np.integer) and not isinstance(key, bool)
+    whole = whole or (isinstance(key, float | np.floating) and float(key).is_integer())
+    return int(key) if whole else str(key)
 
 
 def _prediction(where: str, one: Any, by_name: bool) -> Prediction:

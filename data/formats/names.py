@@ -155,7 +155,8 @@ def _id_routes(ids: Sequence[int | str]) -> Callable[[Key], tuple[Routes, Routes
             return [(ID, index[key])], []
         found = None
         if isinstance(key, str):
-            found = index.get(int(key)) if _is_number(key) and str(int(key)) == key else None
+            number = key.removesuffix(".0")  # what becomes of integers in a column of numbers with gaps
+            found = index.get(int(number)) if _is_number(number) and str(int(number)) == number else None
         elif not isinstance(key, bytes) and key % 1 == 0 and abs(key) < LARGEST_NUMBER:
             found = index.get(str(int(key)), numbers.get(key))
         return [], [] if found is None else [(ID, found)]

@@ -30,7 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.formats.files import read_bytes, read_utf8
-from data.formats.names import Lookup, classes_by_id, classes_by_name, images_by_id, images_by_name
+from data.formats.names import (
+    NO_INDEX,
+    Lookup,
+    classes_by_id,
+    classes_by_name,
+    images_by_id,
+    images_by_name,
+)
 from data.formats.validation import (
     BoxFormat,
     Fault,
@@ -314,20 +321,28 @@ def _indices(
         raise InputError(
             f"{faults.source}: column {name}", "text that is not UTF-8", "text in UTF-8"
         ) from None
-    index = np.array([lookup[_key(value, ids, typed)] for value in values], dtype=np.int64)
+    index = np.array([_index(value, lookup, ids, typed) for value in values], dtype=np.int64)
     codes = np.asarray(encoded.indices.fill_null(len(values) - 1), dtype=np.int64)
     return index[codes], lambda row: values[codes[row]]
 
 
-def _key(value: object, ids: bool, typed: bool) -> int | str:
-    """A value as it is looked up: numbers stay numbers only where ids are meant."""
+def _index(value: object, lookup: Lookup, ids: bool, typed: bool) -> int:
+    """What a value leads to: numbers are looked up as numbers only where ids are meant.
+
+    Whole numbers become 3.0 in a column with gaps; not `typed`, they are text, perhaps with spaces around it.
+    """
     if value is None:
-        return ""
-    if isinstance(value, float) and value.is_integer():  # what becomes of integers in a column with gaps
+        return lookup[""]
+    if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if ids and not typed and isinstance(value, str) and value.isdecimal() and len(value) < 19:
-        return int(value) if str(int(value)) == value else value
-    return value if ids and isinstance(value, int) else str(value)
+    keys: list[int | str] = [value if ids and isinstance(value, int) else str(value)]
+    if not typed:
+        text = str(value).strip()
+        number = text.removesuffix(".0")
+        if ids and number.isdecimal() and len(number) < 19 and str(int(number)) == number:
+            keys.insert(0, int(number))
+        keys.append(text)
+    return next((index for key in keys if (index := lookup[key]) != NO_INDEX), NO_INDEX)
 
 
 def _numbers(column: pa.ChunkedArray, name: str, faults: Faults) -> NDArray[np.float64]:
@@ -353,7 +368,7 @@ def _read_csv(path: Path, truth: GroundTruth, lenient: bool, told: tuple[str | N
     content = read_utf8(path, EXPECTED)
     if b"\n" not in content:
         content = content.replace(b"\r", b"\n")
-    header = content.lstrip().split(b"\n", 1)[0].decode()
+    header = content.lstrip(b"\r\n").split(b"\n", 1)[0].decode().rstrip("\r")
     if not header.strip():
         raise InputError(path, "an empty file", f"a first line that names the columns: {EXPECTED}")
     comma = max(",;\t", key=header.count)

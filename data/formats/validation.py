@@ -55,8 +55,9 @@ __all__ = [
     "warn",
 ]
 
-BOX_FORMATS = ("xyxy", "xywh", "cxcywh")
-"""Left, top, right, bottom; left, top, width, height; centre, width, height."""
+BOX_FORMATS = ("xyxy", "xywh", "cxcywh", "yxyx")
+"""Left, top, right, bottom; left, top, width, height; centre, width, height; TensorFlow's top, left, bottom,
+right."""
 
 ROUNDING_PIXELS = 1e-6
 """Rounding may invert a box without width by this much."""
@@ -68,8 +69,11 @@ BEYOND_BORDER = "beyond the border of the image"
 
 SAMPLED_BOXES = 2000
 """The form of the boxes is judged by this many detections, those of the highest scores."""
+LARGEST_COORDINATE = 1e100
+LARGEST_LIKELY_FRACTION = 1.2
+"""Of fractions of an image's size: a detector may place a box beyond the border."""
 SMALLEST_IMAGE_PIXELS = 8
-"""In a larger image a set of boxes whose coordinates are all at most 1 is one of fractions."""
+"""In a larger image a set of boxes whose coordinates are all so small is one of fractions."""
 OVERHANG = 0.02
 """Share of the image's size by which a box may leave it and still count as one inside."""
 FEW_FIT, NEARLY_ALL_FIT = 0.5, 0.95
@@ -206,6 +210,8 @@ def as_xyxy(
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is a fault of its row
         if box_format.normalized and (sizes >= UNKNOWN_SIZE).any():
             raise InputError("boxes", "fractions of images of unknown size", "width and height of all images")
+        if box_format.form == "yxyx":
+            values = values[:, [1, 0, 3, 2]]
         if box_format.normalized:
             values = values * np.tile(sizes, 2)
         if box_format.form == "xywh":
@@ -243,7 +249,8 @@ def check_box_format(
     image_index, scores
         ``(M,)`` of the detections; −1: an unknown image.
     """
-    fine = np.flatnonzero((image_index >= 0) & np.isfinite(values).all(axis=1) & np.isfinite(scores))
+    moderate = (np.abs(values) < LARGEST_COORDINATE).all(axis=1)  # no NaN, no area that overflows
+    fine = np.flatnonzero((image_index >= 0) & moderate & np.isfinite(scores))
     if len(fine) > SAMPLED_BOXES:
         surest = np.argpartition(-scores[fine], SAMPLED_BOXES)[:SAMPLED_BOXES]
         fine = fine[np.sort(surest)]
@@ -253,7 +260,7 @@ def check_box_format(
         return
     fractions = (
         not read_as.normalized
-        and float(np.abs(values).max()) <= 1
+        and float(np.abs(values).max()) <= LARGEST_LIKELY_FRACTION
         and int(sizes.min()) > SMALLEST_IMAGE_PIXELS
         and bool(values.any())
     )
@@ -279,7 +286,7 @@ def check_box_format(
     if best == read_as or not (fractions or finds_more or fits_alone):
         return
     why = (
-        "all coordinates are at most 1"
+        f"all coordinates are at most {1 if np.abs(values).max() <= 1 else LARGEST_LIKELY_FRACTION}"
         if fractions
         else f"so read, {inside:.0%} of the boxes lie inside their images and {found:.0%} find an object, "
         f"as {best} {inside_best:.0%} and {found_best:.0%}"

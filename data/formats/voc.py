@@ -12,6 +12,7 @@ Other tools write VOC's XML without lists, beside the pictures, with other class
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ from data.formats.files import (
     write_texts,
 )
 from data.formats.names import Lookup, images_by_name
+from data.formats.processes import over_processes, usable_cores
 from data.formats.validation import (
     BoxFormat,
     Columns,
@@ -45,6 +47,7 @@ from data.formats.validation import (
     Rows,
     as_xyxy,
     box_in_image,
+    check_box_format,
     check_objects,
     detection_problems,
     number_of,
@@ -65,6 +68,7 @@ __all__ = [
     "read_image_list",
     "read_voc",
     "read_voc_folder",
+    "read_voc_text",
     "voc_folder",
     "voc_lists",
     "write_detections",
@@ -72,6 +76,8 @@ __all__ = [
 
 OFFICIAL_TREE = re.compile(r"VOC\d{4}")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+FLAGS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
+NO_FLAG = ("", "unspecified")
 
 
 # ---------------------------------------------------------------- trees
@@ -108,6 +114,10 @@ def voc_folder(root: Path | str, split: str) -> tuple[Path, str]:
             expected = "the folder that holds VOC2007 and the like"
         raise InputError(folder, "no such folder", expected)
     return folder, name
+
+
+FILES_OF_A_PROCESS = 500
+"""Fewer annotations are read sooner than a process starts."""
 
 
 def read_voc(
@@ -220,10 +230,19 @@ def _read(
             if pictures and image not in pictures:
                 file = _named_picture(folder, sources[image], file)
             files.append(file)
-            size, things = read_annotation(sources[image], number, pixels_from, files[-1])
-            image_index += [len(sizes)] * len(things)
-            sizes.append(size)
-            objects += things
+    todo = list(zip(sources.values(), files, strict=True))
+    processes = max(1, min(usable_cores(), len(todo) // FILES_OF_A_PROCESS))
+    # Neighbouring files together: of several errors the first in the list is raised.
+    bounds = [len(todo) * share // processes for share in range(processes + 1)]
+    shares = [todo[low:high] for low, high in itertools.pairwise(bounds)]
+
+    def read(share: Sequence[tuple[Path, Path]]) -> list[tuple[tuple[int, int], list[AnnotatedObject]]]:
+        return [read_annotation(path, number, pixels_from, picture) for path, picture in share]
+
+    for size, things in itertools.chain.from_iterable(over_processes(read, shares, processes)):
+        image_index += [len(sizes)] * len(things)
+        sizes.append(size)
+        objects += things
     source = folders[0][0]
     if names is None:
         names = _occurring_classes(source, objects, image_index, list(sources.values()))
@@ -479,9 +498,10 @@ def _object(
     flags = {}
     for tag, absent in (("difficult", 0), ("truncated", UNKNOWN), ("occluded", UNKNOWN)):
         text = _text(element, tag)
-        if text not in ("", "0", "1"):
-            raise InputError(f"{where}: <{tag}>", repr(text), "0 or 1")
-        flags[tag] = int(text) if text else absent
+        flag = FLAGS.get(text.lower(), absent if text.lower() in NO_FLAG else None)
+        if flag is None:
+            raise InputError(f"{where}: <{tag}>", shown(text), "0 or 1, or false or true")
+        flags[tag] = flag
     return AnnotatedObject(
         label, box, flags["difficult"] == 1, flags["truncated"], flags["occluded"], _text(element, "pose")
     )
@@ -533,6 +553,7 @@ def annotation_xml(
 COLUMNS = ("image", "score", *CORNERS)
 LINES = f"detections: lines of {' '.join(COLUMNS)}"
 WHITE = np.isin(np.arange(256), list(b" \t\n\r\v\f"))  # what bytes.split() splits at
+FIRST_PIXEL = np.array([1, 1, 0, 0])  # of the corners in the text, less those in continuous pixels
 DECIMALS = 7  # written: rounding to them inverts a box by less than validation.ROUNDING_PIXELS
 
 
@@ -584,19 +605,37 @@ def read_detections(
         and line: a wrong number of columns, no number, NaN or infinity, an inverted box, an image that
         is not in `images`, a byte that is not UTF-8.
     """
-    path = Path(path)
     names = tuple(images)
     known = np.full((len(names), 2), UNKNOWN_SIZE) if sizes is None else sizes
     truth = GroundTruth(names, classes, known, [], [], [])
+    return read_voc_text(path, truth, lenient, box_format, normalized)
+
+
+def read_voc_text(
+    path: Path | str, truth: GroundTruth, lenient: bool, box_format: str | None, normalized: bool
+) -> Detections:
+    """The same, with a warning where the boxes look like boxes of another form, for which objects matter."""
+    path = Path(path)
     by_name = images_by_name(truth)
     numbers = Lookup(
-        ((name.encode(), i) for i, name in enumerate(names)),
+        ((name.encode(), i) for i, name in enumerate(truth.images)),
         lambda key: by_name.routes(key.decode(errors="replace") if isinstance(key, bytes) else key),
     )
     files = _files_of_classes(path, truth.classes, lenient)
     read_as = BoxFormat.chosen(box_format, normalized, BoxFormat("xyxy"))
-    tables = [_read_file(files[label], label, truth, numbers, lenient, read_as) for label in sorted(files)]
-    image_index, labels, scores, boxes = (np.concatenate(column) for column in zip(*tables, strict=True))
+    tables = [_read_lines(files[label], numbers, lenient) for label in sorted(files)]
+    if box_format is None and not normalized:
+        values = np.concatenate([lines.values for lines, *_ in tables])
+        given = values[:, 1:] + FIRST_PIXEL
+        if not len(given) or np.abs(given).max() > 1:  # pixels, not fractions
+            given = values[:, 1:]
+        image_index = np.concatenate([index for _, index, _ in tables])
+        check_box_format(path, truth, given, read_as, image_index, values[:, 0])
+    columns = [
+        _valid_lines(files[label], label, truth, read_as, *table)
+        for label, table in zip(sorted(files), tables, strict=True)
+    ]
+    image_index, labels, scores, boxes = (np.concatenate(column) for column in zip(*columns, strict=True))
     return Detections(truth.images, truth.classes, image_index, labels, scores, boxes)
 
 
@@ -634,10 +673,8 @@ def class_of_file(stem: str, classes: Sequence[str]) -> int | None:
     return max(fits, key=lambda i: len(classes[i]), default=None)
 
 
-def _read_file(
-    path: Path, label: int, truth: GroundTruth, numbers: Lookup, lenient: bool, read_as: BoxFormat
-) -> Columns:
-    """The valid lines of a file."""
+def _read_lines(path: Path, numbers: Lookup, lenient: bool) -> tuple[Lines, NDArray[np.int64], Faults]:
+    """The lines of a file that are an image and numbers, the images (M,) that they name, and the others."""
     content = read_utf8(path, LINES, lenient)
     faults = Faults(path, lenient, "lines")
     lines = _parse(content)
@@ -652,9 +689,21 @@ def _read_file(
         lines = _parse(b"\n".join(good.values()))
         assert lines is not None, "a line without fault was not read"
         lines = lines._replace(numbers=np.array(list(good))[lines.numbers - 1])
-    found = lines
+    image_index = np.fromiter(map(numbers.__getitem__, lines.images), np.int64, len(lines.images))
+    return lines, image_index, faults
+
+
+def _valid_lines(
+    path: Path,
+    label: int,
+    truth: GroundTruth,
+    read_as: BoxFormat,
+    found: Lines,
+    image_index: NDArray[np.int64],
+    faults: Faults,
+) -> Columns:
+    """The valid lines of the file of a class."""
     scores, boxes = found.values[:, 0], found.values[:, 1:]
-    image_index = np.fromiter(map(numbers.__getitem__, found.images), np.int64, len(found.images))
     if read_as != BoxFormat("xyxy"):
         if read_as.normalized:
             boxes[:, :2] += 1  # no fractions count from 1
@@ -667,7 +716,7 @@ def _read_file(
         return text, "an image of the ground truth's list", "on an unknown image"
 
     def inverted(row: int) -> Problem:
-        box = " ".join(f"{value:g}" for value in (boxes[row] + [1, 1, 0, 0]).tolist())
+        box = " ".join(f"{value:g}" for value in (boxes[row] + FIRST_PIXEL).tolist())
         expected = "xmin <= xmax and ymin <= ymax (--box-format says what the columns are)"
         return f"the inverted box {box}", expected, "with an inverted box"
 
@@ -744,7 +793,7 @@ def write_detections(
     for name in detections.classes:
         if not name or "/" in name or "\\" in name:
             raise InputError(f"class {name!r}", "a name that no file can have", "one without a slash")
-    corners = detections.boxes + np.array([1, 1, 0, 0])
+    corners = detections.boxes + FIRST_PIXEL
     texts = {}
     for label, name in enumerate(detections.classes):
         rows = np.flatnonzero(detections.labels == label)

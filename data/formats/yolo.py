@@ -235,9 +235,12 @@ def _images(path: Path, content: dict[str, Any], split: str, places: Sequence[st
         else:
             for number, line in enumerate(read_text(source, "a list of images").splitlines(), start=1):
                 if line.strip():
-                    images.append(source.parent / line.strip())  # an absolute line replaces the parent
+                    name = line.strip()
+                    images.append(source.parent / name)  # an absolute line replaces the parent
+                    if not is_file(images[-1]) and "\\" in name:  # written on Windows
+                        images[-1] = source.parent / name.replace("\\", "/")
                     if not is_file(images[-1]):
-                        found = f"the image {shown(line.strip())}, which is not there"
+                        found = f"the image {shown(name)}, which is not there"
                         raise InputError(f"{source}:{number}", found, f"an image, such as {images[-1]}")
     if not images:
         raise InputError(f"{path}: {split}", f"no image in {', '.join(places)}", "a folder or list of images")

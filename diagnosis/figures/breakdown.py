@@ -16,7 +16,6 @@ from diagnosis.figures.page import draw_pie, explained_types, new_page, shown_gr
 from diagnosis.figures.style import (
     DETECTOR_LETTERS,
     GRID_COLOUR,
-    MAX_ROWS,
     MUTED_COLOUR,
     SMALL_POINTS,
     TEXT_COLOUR,
@@ -24,6 +23,7 @@ from diagnosis.figures.style import (
     ap_name,
     check_comparable,
     draw_text,
+    for_paper,
     frame_lightly,
     label_rows,
     most_frequent,
@@ -74,7 +74,7 @@ def pies(diagnoses: Sequence[Diagnosis]) -> Figure:
         No detector, or detectors on different ground truths.
     """
     check_comparable(diagnoses)
-    width = max(len(diagnoses) * PIE_WIDTH_INCHES, 7.2)
+    width = max(len(diagnoses) * PIE_WIDTH_INCHES, 0 if for_paper() else 7.2)
     panel = width / len(diagnoses)
     figure = new_page(width, PIE_HEIGHT_INCHES + 1.5, explained=explained_types(diagnoses[0]))
     for axes, diagnosis in zip(figure.subplots(1, len(diagnoses), squeeze=False)[0], diagnoses, strict=True):
@@ -102,12 +102,8 @@ def _pie_caption(diagnosis: Diagnosis) -> list[str]:
 
 
 def _labelled_pie(axes: Axes, shares: NDArray[np.float64], width: float) -> None:
-    """A pie with a label outside each slice; the axes are measured in radii.
-
-    The slices run clockwise from half past ten: the errors, small and last, then lie at the left, where
-    labels stack best.
-    """
-    slices = draw_pie(axes, shares, ERROR_TYPES, start=135, empty="no detections\nto count")
+    """A pie with a label outside each slice, clockwise from the top; the axes are measured in radii."""
+    slices = draw_pie(axes, shares, ERROR_TYPES, empty="no detections\nto count")
     high, step = PIE_HEIGHT_INCHES / 2 / RADIUS_INCHES, LABEL_INCHES / RADIUS_INCHES
     axes.set(xlim=np.array([-1, 1]) * width / 2 / RADIUS_INCHES, ylim=(-high, high))
     for side in (1, -1):  # right, left
@@ -297,10 +293,10 @@ def _class_rows(
         The figure, and of each column its axes and its rows from 0 down, one unit high: 0 for the mean, or
         one more than the label of the class.
     """
-    labels, cut = most_frequent(diagnoses[0].breakdown.objects, MAX_ROWS)
+    labels, cut = most_frequent(diagnoses[0].breakdown.objects)
     shown = [0, *(label + 1 for label in labels)]
     classes = [wrap(diagnoses[0].truth.classes[label], 1.9, 8, lines=1)[0] for label in labels]
-    names = ["mean over classes", *classes]
+    names = ["class mean", *classes]
     left = (0.3 if letters else 0.15) + max(text_width(name, 8, "bold") for name in names)
     panel = left + CHART_INCHES + beside_inches + 0.3
     columns = min(

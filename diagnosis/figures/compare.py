@@ -20,7 +20,7 @@ from diagnosis.figures.breakdown import MARKERS
 from diagnosis.figures.page import Explained, new_page
 from diagnosis.figures.style import (
     DETECTOR_LETTERS,
-    MAX_ROWS,
+    MAX_CLASSES,
     MUTED_COLOUR,
     SMALL_POINTS,
     TEXT_COLOUR,
@@ -106,15 +106,15 @@ def class_differences(comparison: Comparison, quantity: str = "share/localizatio
     _check(comparison, 2)
     if quantity not in comparison.by_class:
         raise InputError("quantity", repr(quantity), f"one of {', '.join(sorted(comparison.by_class))}")
-    rows = {"mean over classes": _gaps(comparison, quantity)}
+    rows = {"class mean": _gaps(comparison, quantity)}
     gaps = np.abs(comparison.values[quantity][1:] - comparison.values[quantity][0])  # (D - 1, C)
     order = np.argsort(-np.nan_to_num(gaps).max(axis=0), kind="stable")
-    for label in sorted(order[:MAX_ROWS].tolist()):
+    for label in sorted(order[:MAX_CLASSES].tolist()):
         rows[comparison.classes[label]] = _gaps(comparison, quantity, label)
     title = f"Difference from {comparison.names[0]}: {quantity_name(quantity)}"
     note = f"{PAIRED} {_resamples(comparison)}"
-    if len(order) > MAX_ROWS:
-        note += f" Shown are the {MAX_ROWS} of {len(order)} classes that differ most."
+    if len(order) > MAX_CLASSES:
+        note += f" Shown are the {MAX_CLASSES} of {len(order)} classes that differ most."
     return _differences(title, comparison, rows, note)
 
 

@@ -1,15 +1,16 @@
 """The sheet of examples (the paper's Figure 8): the same images for several detectors, side by side.
 
-Nothing is picked: the images are the first of the set unless the caller names some, and the boxes are
-the detections that the breakdown counts, the surest of each class over the whole set. So the sheet shows
-what the pies are made of, by one rule for all detectors, and about as many boxes as there are objects.
+The images are those where the detectors disagree about the most objects, or the first of the set (the paper's
+way, and that of a single detector), or those that the caller names. The boxes are the detections that the
+breakdown counts, the surest of each class over the whole set. So the sheet shows what the pies are made of,
+by one rule for all detectors, and about as many boxes as there are objects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from data.formats.names import hint
-from data.records import GroundTruth, InputError
+from data.records import InputError
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.page import LegendEntry, explained_types, new_page, write_on_page
 from diagnosis.figures.style import (
@@ -28,6 +29,7 @@ from diagnosis.figures.style import (
     TEXT_COLOUR,
     check_comparable,
     draw_text,
+    for_paper,
     save_figure,
     styled,
     text_colour_on,
@@ -51,6 +53,7 @@ MAX_COVERED = 0.15
 """Share of a label that other labels may cover."""
 DASHES, DOTS = (0, (4, 3)), (0, (1, 2.5))
 
+Choice = Literal["differ", "first"]
 Place = tuple[float, float, float, float]
 """Left, top, right, bottom, in inches from the picture's upper left corner."""
 
@@ -69,15 +72,19 @@ def save_sheet(
     count: int = 12,
     image_names: Iterable[str] | None = None,
     score_threshold: float | None = None,
+    choose: Choice = "differ",
 ) -> Path:
-    """Write ``examples.png`` into a folder, made if absent; see :func:`sheet` for the other arguments.
+    """Write ``examples.png``, for a paper ``examples.pdf``, into a folder, made if absent.
+
+    For the other arguments see :func:`sheet`.
 
     Raises
     ------
     InputError
         See :func:`sheet`; or a folder that cannot be written to.
     """
-    return save_figure(sheet(diagnoses, count, image_names, score_threshold), out_dir / "examples.png")
+    figure = sheet(diagnoses, count, image_names, score_threshold, choose)
+    return save_figure(figure, out_dir / f"examples.{'pdf' if for_paper() else 'png'}")
 
 
 @styled
@@ -86,6 +93,7 @@ def sheet(
     count: int = 12,
     image_names: Iterable[str] | None = None,
     score_threshold: float | None = None,
+    choose: Choice = "differ",
 ) -> Figure:
     """Images with the objects and, coloured by the type of error, the detections that are counted.
 
@@ -94,11 +102,14 @@ def sheet(
     diagnoses
         One or several detectors on the same ground truth, from left to right.
     count
-        How many images, the first of the set.
+        How many images.
     image_names
         Show these images instead, in this order.
     score_threshold
         Leave out detections with a lower score. By default all that the breakdown counts are drawn.
+    choose
+        Which images: ``differ``, those in which most objects are found by some detectors and not by others
+        (for one detector the first), or ``first``.
 
     Raises
     ------
@@ -108,9 +119,9 @@ def sheet(
     """
     check_comparable(diagnoses)
     truth = diagnoses[0].truth
-    images = _chosen(truth, count, image_names)
-    pictures = [read_picture(truth, image) for image in images]
     shown = [_counted(diagnosis, score_threshold) for diagnosis in diagnoses]
+    images = _chosen(shown, count, image_names, choose)
+    pictures = [read_picture(truth, image) for image in images]
     page = PAGE_INCHES if len(shown) <= 2 else WIDE_PAGE_INCHES
     groups = min(len(images), {1: 4, 2: 2, 3: 2}.get(len(shown), 1))
     gaps = (groups - 1) * GROUP_GAP_INCHES + groups * (len(shown) - 1) * GAP_INCHES
@@ -121,13 +132,15 @@ def sheet(
     names = [wrap(one.diagnosis.name, column, 10, lines=2, weight="bold") for one in shown]
     head = 0.13 + 0.17 * max(map(len, names))
     threshold = f" Those with a score below {score_threshold:g} are left out." if score_threshold else ""
+    by_dispute = image_names is None and choose == "differ" and len(shown) > 1
+    differ = " Images on which the detectors differ about the most objects." if by_dispute else ""
     figure = new_page(
         max(gaps + groups * len(shown) * column, 6.4),
         head + sum(heights),
         explained=explained_types(diagnoses[0]),
         legend=_object_entries(),
         note="Drawn are the detections that the breakdown counts: the surest of each class over the whole "
-        f"set, by one rule for all detectors.{threshold} A box without a label had no room for one.",
+        f"set, by one rule for all detectors.{differ}{threshold} A box without a label had no room for one.",
     )
     top, bottom = MARGIN_INCHES + head, figure.get_figheight()
     for row, height in zip(rows, heights, strict=True):
@@ -149,24 +162,32 @@ def sheet(
     return figure
 
 
-def _chosen(truth: GroundTruth, count: int, names: Iterable[str] | None) -> list[int]:
+def _chosen(shown: Sequence[Shown], count: int, names: Iterable[str] | None, choose: Choice) -> list[int]:
     """Indices of the images to show."""
+    truth = shown[0].diagnosis.truth
+    if choose not in ("differ", "first"):
+        raise InputError("choose", repr(choose), "'differ' or 'first'")
     if not truth.files:
         raise InputError("the ground truth", "no image files", "the photographs, for a sheet of examples")
     if names is None:
         if count < 1 or not truth.images:
             raise InputError("count", f"{count}, of {len(truth.images)} images", "at least one image")
-        return list(range(min(count, len(truth.images))))
+        found = np.array([one.found for one in shown])  # (D, N)
+        disputed = found.any(axis=0) & ~found.all(axis=0) & ~shown[0].diagnosis.matching.ignored
+        disputes = np.bincount(truth.image_index[disputed], minlength=len(truth.images))
+        order = np.argsort(-disputes * (choose == "differ"), kind="stable")
+        chosen: list[int] = order[:count].tolist()
+        return chosen
     index = {name: i for i, name in enumerate(truth.images)}
-    chosen = list(names)
-    for name in chosen:
+    wanted = list(names)
+    for name in wanted:
         if name not in index:
             raise InputError(
                 "image_names", repr(name), f"an image of the ground truth{hint(name, truth.images)}"
             )
-    if not chosen:
+    if not wanted:
         raise InputError("image_names", "no name", "at least one image")
-    return [index[name] for name in chosen]
+    return [index[name] for name in wanted]
 
 
 def _counted(diagnosis: Diagnosis, score_threshold: float | None) -> Shown:

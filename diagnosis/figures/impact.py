@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from diagnosis.breakdown import BACKGROUND, ERROR_TYPES, LOCALIZATION, SIMILAR, ErrorType
-from diagnosis.figures.page import Explained, LegendEntry, draw_pie, new_page, shown_groups, type_entries
+from diagnosis.figures.page import Explained, LegendEntry, new_page, shown_groups, type_entries
 from diagnosis.figures.style import (
     LINE_INCHES,
     MUTED_COLOUR,
@@ -22,6 +23,7 @@ from diagnosis.figures.style import (
     TEXT_COLOUR,
     TEXT_POINTS,
     check_comparable,
+    for_paper,
     frame_lightly,
     percent,
     spread_columns,
@@ -34,7 +36,7 @@ from diagnosis.figures.style import (
 from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis
 from diagnosis.similar import group_indices
-from diagnosis.tide import BEYOND, DAP_COLUMNS, TIDE_ERRORS, Tide, explain
+from diagnosis.tide import BEYOND, DAP_COLUMNS, TIDE_ERRORS, TIDE_LABELS, Tide, explain
 from diagnosis.words import count
 
 __all__ = ["detection_areas", "false_positive_areas", "impact_bars", "tide_summary"]
@@ -47,11 +49,13 @@ IMPACT_BARS: tuple[tuple[str, str, str, bool], ...] = (
     ("ignore_background", "background and other removed", ERROR_TYPES[BACKGROUND].colour, False),
 )
 RECALL_LINES: tuple[Mapping[str, Any], ...] = (
-    {"color": TEXT_COLOUR, "linewidth": 1.4, "linestyle": "-"},
-    {"color": TEXT_COLOUR, "linewidth": 1.4, "linestyle": "--"},
+    {"color": TEXT_COLOUR, "linewidth": 1.2, "linestyle": "-"},
+    {"color": TEXT_COLOUR, "linewidth": 1.2, "linestyle": "--"},
 )
 """Of recall at the strong and at the weak IoU."""
-PANELS_IN_A_ROW = 4
+ON_DARK = [withStroke(linewidth=3.0, foreground="white")]
+"""Around the lines of recall."""
+PANELS_IN_A_ROW, PANELS_ON_PAPER = 4, 3
 
 
 def _group_page(
@@ -64,7 +68,7 @@ def _group_page(
     note: str,
 ) -> tuple[Figure, list[Axes]]:
     """A chart for each group of classes, by its name what to write below; a single chart is larger."""
-    columns = min(PANELS_IN_A_ROW, len(panels))
+    columns = min(PANELS_ON_PAPER if for_paper() else PANELS_IN_A_ROW, len(panels))
     rows = math.ceil(len(panels) / columns)
     wide = 2.5 if len(panels) > 1 else 5.0
     figure = new_page(
@@ -151,7 +155,7 @@ def detection_areas(diagnosis: Diagnosis) -> Figure:
         axes.set_xticks(trend.factors, [_multiple(factor) for factor in trend.factors.tolist()])
         axes.set_xlabel("detections (× N)", labelpad=2)
         for weak, line in zip((False, True), RECALL_LINES, strict=True):
-            axes.plot(trend.factors, 100 * trend.recall(members, weak=weak), **line)
+            axes.plot(trend.factors, 100 * trend.recall(members, weak=weak), path_effects=ON_DARK, **line)
     return figure
 
 
@@ -179,8 +183,8 @@ def false_positive_areas(diagnosis: Diagnosis) -> Figure:
     figure, charts = _group_page(
         diagnosis, panels, 2.5, title="Mix of false positives by rank",
         legend=type_entries(ERROR_TYPES[1:]),
-        note="N: how many are shown at most. The classes of a group are walked down together, the surest "
-        f"detection of each first. An area ends where there are no more false positives.{cut}",
+        note="N: how many are shown at most. The classes of a group are counted together, by rank "
+        f"within each class. An area ends where there are no more false positives.{cut}",
     )  # fmt: skip
     for axes, trend in zip(charts, trends.values(), strict=True):
         numbers, known = np.unique(trend.counts.sum(axis=1), return_index=True)
@@ -219,7 +223,9 @@ def _stack_areas(
 
 # ---- TIDE --------------------------------------------------------------------------------------
 
-TIDE_PANEL_INCHES = 4.1
+TIDE_PANEL_INCHES, TIDE_ROW_INCHES = 4.1, 0.27
+TIDE_SUM_GAP = 0.6
+"""Rows between the six errors and all false positives and all missed objects together."""
 WHOLE_TEXTS = {
     "fp": "All false positives at the end of the ranking: how much precision would gain.",
     "fn": "No object missed, the ranking as it is: how much recall would gain.",
@@ -229,7 +235,7 @@ WHOLE_TEXTS = {
 
 @styled
 def tide_summary(diagnoses: Sequence[Diagnosis]) -> Figure:
-    """What fixing each error would gain, and its share of the sum; a column a detector.
+    """What fixing each error would gain, a column a detector, all on one scale.
 
     Raises
     ------
@@ -239,39 +245,28 @@ def tide_summary(diagnoses: Sequence[Diagnosis]) -> Figure:
     check_comparable(diagnoses)
     results = [diagnosis.tide for diagnosis in diagnoses]
     gains = [{kind: 100 * gain for kind, gain in result.dap.items()} for result in results]
-    first, six = results[0], len(TIDE_ERRORS)
+    first = results[0]
     explained = [
-        Explained(kind.name, kind.colour, explain(kind, first.iou, first.background)) for kind in TIDE_ERRORS
+        Explained(TIDE_LABELS[kind.name], kind.colour, explain(kind, first.iou, first.background))
+        for kind in TIDE_ERRORS
     ]
-    explained += [Explained(kind.upper(), "white", text) for kind, text in WHOLE_TEXTS.items()]
+    explained += [Explained(TIDE_LABELS[kind], "white", text) for kind, text in WHOLE_TEXTS.items()]
     if any(not math.isfinite(gain) for one in gains for gain in one.values()):
         explained.append(Explained("–", "", "No class with objects or detections is left to be scored."))
     panel = max(TIDE_PANEL_INCHES, 6.6 / len(results))
     figure = new_page(
-        panel * len(results), 6.2, title="What fixing each error would gain (TIDE)", explained=explained,
+        panel * len(results), TIDE_ROW_INCHES * (len(DAP_COLUMNS) + TIDE_SUM_GAP) + 1.6,
+        title="What fixing each error would gain (TIDE)", explained=explained,
         note="Each is fixed on its own: the gains do not add up to what is lacking.",
     )  # fmt: skip
     spread_columns(figure)
-    charts = figure.subplots(3, len(results), squeeze=False, height_ratios=[6, 6, 2])
-    blocks = DAP_COLUMNS[:six], DAP_COLUMNS[six:]
-    limits = [_round_limit([one[kind] for one in gains for kind in block]) for block in blocks]
-    for column, diagnosis, result, gain in zip(charts.T, diagnoses, results, gains, strict=True):
+    limit = _round_limit([gain for one in gains for gain in one.values()])
+    charts = figure.subplots(1, len(results), squeeze=False)[0]
+    for axes, diagnosis, result, gain in zip(charts, diagnoses, results, gains, strict=True):
         name = wrap(diagnosis.name, panel - 0.8, 10.5, lines=2, weight="bold")
-        column[0].set_title("\n".join(name), loc="left", size=10.5, weight="bold", color=TEXT_COLOUR, pad=8)
-        known = np.array([gain[kind] for kind in blocks[0]])
-        empty = "nothing to gain" if np.isfinite(known).all() else "no shares"
-        draw_pie(
-            column[0], np.nan_to_num(known), TIDE_ERRORS,
-            lambda share: f"{share:.0%}" if share >= 0.07 else "", empty=empty,
-        )  # fmt: skip
-        column[0].set_anchor("W")
-        column[0].annotate(
-            "share of the sum\nof the six gains", (1, 1), xycoords="axes fraction", va="top",
-            size=SMALL_POINTS, color=MUTED_COLOUR, linespacing=1.6,
-        )  # fmt: skip
-        for axes, block, limit in zip(column[1:], blocks, limits, strict=True):
-            _tide_bars(axes, result, {kind: gain[kind] for kind in block}, limit)
-        column[2].annotate(
+        axes.set_title("\n".join(name), loc="left", size=10.5, weight="bold", color=TEXT_COLOUR, pad=20)
+        _tide_bars(axes, result, gain, limit, named=axes is charts[0])
+        axes.annotate(
             _tide_caption(result), (0, 0), xycoords="axes fraction", xytext=(0, -32), va="top",
             textcoords="offset points", size=TEXT_POINTS, color=MUTED_COLOUR,
             linespacing=72 * LINE_INCHES / TEXT_POINTS / 1.2,
@@ -285,31 +280,26 @@ def _round_limit(values: Sequence[float]) -> float:
     if largest <= 0:
         return 1.0
     unit = 10.0 ** math.floor(math.log10(largest))
-    return next(unit * step for step in (1, 2, 5, 10) if unit * step >= largest)
+    return next(unit * step for step in (1, 2, 3, 4, 5, 6, 8, 10) if unit * step >= largest)
 
 
-def _tide_bars(axes: Axes, result: Tide, gains: Mapping[str, float], limit: float) -> None:
+def _tide_bars(axes: Axes, result: Tide, gains: Mapping[str, float], limit: float, *, named: bool) -> None:
     """Bars with what is gained and, of the six, the number of errors at their right."""
     colours = {kind.name: kind.colour for kind in TIDE_ERRORS}
     frame_lightly(axes, grid="x")
     axes.spines[:].set_visible(False)
-    names = [name if name in colours else name.upper() for name in gains]
-    axes.set_yticks(range(len(gains)), names)
-    axes.set(xlim=(0, limit), xticks=[0, limit / 2, limit], ylim=(len(gains) - 0.5, -0.5))
+    rows = [place + TIDE_SUM_GAP * (name not in colours) for place, name in enumerate(gains)]
+    axes.set_yticks(rows, [TIDE_LABELS[name] if named else "" for name in gains])
+    axes.set(xlim=(0, limit), xticks=[0, limit / 2, limit], ylim=(rows[-1] + 0.5, -0.5))
     axes.tick_params(axis="y", length=0, labelsize=TEXT_POINTS, labelcolor=TEXT_COLOUR)
     axes.tick_params(axis="x", length=0)
     axes.set_xlabel("points of AP gained", labelpad=2)
     write_beside(axes, -0.75, "gain", 30, ha="right", color=MUTED_COLOUR)
-    if all(name in colours for name in gains):
-        write_beside(axes, -0.75, "errors", 84, ha="right", color=MUTED_COLOUR)
-    for row, (name, gain) in enumerate(gains.items()):
+    write_beside(axes, -0.75, "errors", 84, ha="right", color=MUTED_COLOUR)
+    for row, (name, gain) in zip(rows, gains.items(), strict=True):
         length = max(gain, 0.0) if math.isfinite(gain) else 0.0
-        bar: dict[str, Any] = {
-            "facecolor": colours.get(name, "white"),
-            "edgecolor": colours.get(name, TEXT_COLOUR),
-        }
-        (drawn,) = axes.barh(row, length, 0.63, linewidth=0.8 if length else 0.0, **bar)
-        drawn.set_label(name)
+        (bar,) = axes.barh(row, length, 0.63, linewidth=0.6 if length else 0.0, edgecolor=TEXT_COLOUR)
+        bar.set(facecolor=colours.get(name, "white"), label=name)
         text = f"{gain:.1f}" if math.isfinite(gain) else "–"
         write_beside(axes, row, text, 30, ha="right", size=TEXT_POINTS)
         if name in colours:

@@ -93,8 +93,10 @@ def tide_confusion(diagnosis: Diagnosis) -> Figure:
         title=f"Which class is taken for which: {diagnosis.name}",
         explained=[
             Explained("correct", ERROR_TYPES[0].colour, "On an object of its class."),
-            Explained("cls", TIDE_ERRORS[CLS].colour, "On an object of another class."),
-            Explained("none of these", TIDE_ERRORS[BKG].colour, "loc, both, dupe or bkg."),
+            Explained(TIDE_ERRORS[CLS].label, TIDE_ERRORS[CLS].colour, "On an object of another class."),
+            Explained(
+                "none of these", TIDE_ERRORS[BKG].colour, "In the wrong place, a duplicate, or on background."
+            ),
             Explained("missed", TIDE_ERRORS[MISS].colour, "Objects without a correct detection."),
         ],
         note="Row: class of the detection. Column: class of the object. Full colour: all detections of the "

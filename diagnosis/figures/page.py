@@ -26,6 +26,7 @@ from diagnosis.figures.style import (
     TEXT_COLOUR,
     TEXT_POINTS,
     draw_text,
+    for_paper,
     most_frequent,
     new_figure,
     text_colour_on,
@@ -97,12 +98,17 @@ def new_page(
     note
         What else the reader must know, in whole sentences.
     """
-    width = max(width, 5.4)
     if letters is None:
         letters = DETECTOR_LETTERS[: len(names)] if len(names) > 1 else ""
+    if for_paper():  # the rest belongs into the caption
+        legend = [*legend, *((entry.name, Patch(**_look(entry))) for entry in explained if entry.colour)]
+        title, note, explained = "", "", ()
+        names = names if letters or marks else ()
+    else:
+        width = max(width, 5.4)
     text_inches = min(width, MAX_TEXT_INCHES)
     titles = wrap(title, width, TITLE_POINTS, lines=2, weight="bold") if title else []
-    head = TITLE_INCHES * len(titles) + LINE_INCHES * len(names) + (0.14 if titles else 0.0)
+    head = TITLE_INCHES * len(titles) + LINE_INCHES * len(names) + (0.14 if titles or names else 0.0)
     columns, rows = _columns([text for text, _ in legend], text_inches)
     name_inches = 0.5 + max((text_width(name, TEXT_POINTS, "bold") for name, *_ in explained), default=0.0)
     # A little narrower: text is drawn wider in few dots an inch.
@@ -124,7 +130,7 @@ def new_page(
         write_on_page(figure, 0, y, line, TITLE_POINTS, TEXT_COLOUR, weight="bold")
         y += TITLE_INCHES
     y += LINE_INCHES / 2 - 0.04
-    for number, name in enumerate(names if titles else ()):
+    for number, name in enumerate(names):
         x = HANDLE_INCHES + HANDLE_GAP_INCHES if marks else 0.0
         if marks:
             ends = MARGIN_INCHES + HANDLE_INCHES * np.array([0, 0.5, 1])
@@ -148,9 +154,8 @@ def new_page(
     y = top + LINE_INCHES / 2
     for entry, lines in zip(explained, texts, strict=True):
         if entry.colour:
-            patch = Rectangle((MARGIN_INCHES, y - 0.06), 0.2, 0.12, transform=inches, linewidth=0.8)
-            edge = TEXT_COLOUR if entry.colour == "white" else entry.colour
-            figure.add_artist(patch).set(facecolor=entry.colour, edgecolor=edge)
+            patch = Rectangle((MARGIN_INCHES, y - 0.06), 0.2, 0.12, transform=inches)
+            figure.add_artist(patch).set(**_look(entry))
         write_on_page(figure, 0.3, y, entry.name, TEXT_POINTS, TEXT_COLOUR, weight="bold")
         for line in lines:
             write_on_page(figure, name_inches, y, line, TEXT_POINTS)
@@ -161,6 +166,12 @@ def new_page(
         write_on_page(figure, 0, y, line, TEXT_POINTS)
         y += LINE_INCHES
     return figure
+
+
+def _look(entry: Explained) -> dict[str, Any]:
+    """Of the patch of an entry, which has a frame if it is white."""
+    edge = TEXT_COLOUR if entry.colour == "white" else entry.colour
+    return {"facecolor": entry.colour, "edgecolor": edge, "linewidth": 0.8}
 
 
 def _inches_from_top(figure: Figure) -> Transform:

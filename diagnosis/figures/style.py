@@ -10,21 +10,25 @@ from __future__ import annotations
 import io
 import os
 import re
+import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, Literal, ParamSpec
 
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends import backend_mixed, backend_pdf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
@@ -42,8 +46,8 @@ MAX_TEXT_INCHES = 9.0
 """Longest line of a legend or caption."""
 LINE_INCHES, TEXT_POINTS = 0.19, 8.5
 """Line height and font size of legends and captions."""
-MAX_CLASSES, MAX_ROWS = 30, 100
-"""That an eye can read in one figure: classes in a matrix or with a chart each, rows of a list of classes."""
+MAX_CLASSES = 30
+"""That an eye can read in one figure."""
 SMALL_POINTS = 7.0
 """Font size of ticks and of numbers within a chart."""
 RC_PARAMS: dict[str, Any] = {
@@ -51,9 +55,43 @@ RC_PARAMS: dict[str, Any] = {
     "text.color": TEXT_COLOUR,
     "text.parse_math": False,  # a "$" in the name of a class or a detector is just a "$"
     "svg.hashsalt": "diagnosis",  # the same figure gives the same bytes
+    "pdf.fonttype": 42,  # text stays text, which a journal asks for
 }
+Style = Literal["screen", "paper"]
+PAPER_WIDTHS_INCHES = (3.3, 6.9)
+"""Of a column and of a page of a journal."""
+MOST_SHRUNK = 0.68
+"""A figure that a column would shrink further takes the page's width."""
 
 Arguments = ParamSpec("Arguments")
+
+
+_style: ContextVar[Style] = ContextVar("style", default="screen")
+
+
+@contextmanager
+def drawing_style(style: Style) -> Iterator[None]:
+    """The style of the figures that are drawn within.
+
+    ``paper``: no title, explanations or notes, which belong into the caption; saved 3.3 or 6.9 inches wide.
+
+    Raises
+    ------
+    InputError
+        For another style than ``screen`` and ``paper``.
+    """
+    if style not in ("screen", "paper"):
+        raise InputError("style", repr(style), "'screen' or 'paper'")
+    token = _style.set(style)
+    try:
+        yield
+    finally:
+        _style.reset(token)
+
+
+def for_paper() -> bool:
+    """Whether figures are drawn for a paper."""
+    return _style.get() == "paper"
 
 
 @contextmanager
@@ -63,6 +101,56 @@ def figure_style() -> Iterator[None]:
         yield
 
 
+@lru_cache(maxsize=4096)
+def font_with(character: str) -> str | None:
+    """Family of an installed font that has a character, DejaVu Sans first; None if there is none."""
+    fonts = sorted(fontManager.ttflist, key=lambda font: (font.name != "DejaVu Sans", font.name, font.fname))
+    return next(
+        (
+            font.name
+            for font in fonts
+            if "Last Resort" not in font.name and ord(character) in _characters(font.fname)
+        ),
+        None,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=512)
+def _characters(path: str) -> frozenset[int]:
+    try:
+        return frozenset(get_font(path).get_charmap())
+    except (OSError, RuntimeError):  # a font that FreeType cannot read
+        return frozenset()
+
+
+def readable(text: str) -> str:
+    """The text with characters that installed fonts have, which figures then use.
+
+    Others become their simpler form (a full-width letter), or else their code point.
+
+    Examples
+    --------
+    >>> readable("café"), readable("\U000e0001")
+    ('café', '\\U000e0001')
+    """
+    if text.isascii():
+        return text
+    made = []
+    for character in text:
+        family = font_with(character)
+        if family is not None and family not in RC_PARAMS["font.family"]:
+            RC_PARAMS["font.family"].append(family)
+            text_width.cache_clear()
+            if matplotlib.rcParams["svg.hashsalt"] == RC_PARAMS["svg.hashsalt"]:  # within figure_style
+                matplotlib.rcParams["font.family"] = RC_PARAMS["font.family"]
+        if family is None and character != "\n":
+            simple = unicodedata.normalize("NFKD", character)
+            known = simple != character and all(font_with(part) for part in simple)
+            character = simple if known else character.encode("ascii", "backslashreplace").decode()
+        made.append(character)
+    return "".join(made)
+
+
 def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     """Draw a figure in :func:`figure_style`, and lay it out once, not for each file that it is saved to."""
 
@@ -70,6 +158,9 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
         with figure_style():
             figure = draw(*args, **kwargs)
+            for text in figure.findobj(Text):
+                if not text.get_text().isascii():
+                    text.set_text(readable(text.get_text()))
             engine = figure.get_layout_engine()
             if engine is not None and any(axes.get_subplotspec() for axes in figure.axes):
                 engine.execute(figure)
@@ -84,7 +175,15 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
 
 
 class ShownFigure(Figure):
-    """A figure that a notebook shows without ``%matplotlib inline``."""
+    """A figure that a notebook shows without ``%matplotlib inline``.
+
+    Attributes
+    ----------
+    scale
+        By which files of it are larger than it was drawn, text and lines with it.
+    """
+
+    scale: float = 1.0
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -97,6 +196,9 @@ def new_figure(width: float, height: float) -> Figure:
     """A white figure of this size in inches that can be drawn without a display."""
     figure = ShownFigure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
+    if for_paper():
+        column, page = PAPER_WIDTHS_INCHES
+        figure.scale = (column if column >= MOST_SHRUNK * width else page) / width
     return figure
 
 
@@ -182,9 +284,9 @@ def save_figure(figure: Figure, path: Path, dpi: int = 160) -> Path:
     Parameters
     ----------
     figure
-        What to write.
+        What to write; one of ``drawing_style("paper")`` has that style's width.
     path
-        Where; the suffix is the format (``.png``, ``.svg``). Its folder is made if absent.
+        Where; the suffix is the format (``.png``, ``.svg``, ``.pdf``). Its folder is made if absent.
     dpi
         Dots an inch of a PNG.
 
@@ -199,13 +301,49 @@ def save_figure(figure: Figure, path: Path, dpi: int = 160) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with figure_style():
-                figure.savefig(part, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
+                _write(figure, part, kind, dpi)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(path, error.strerror or "an unwritable folder", "a folder to write to") from None
     return path
+
+
+def _write(figure: Figure, path: Path, kind: str, dpi: int) -> None:
+    """Save a figure at its scale, without a date."""
+    scale = figure.scale if isinstance(figure, ShownFigure) else 1.0
+    if kind == "pdf":
+        _write_pdf(figure, path, scale)
+        return
+    dots = dpi if scale == 1 else 2 * scale * dpi  # 320 an inch on paper
+    figure.savefig(path, format=kind, dpi=dots, metadata={"Date": None} if kind == "svg" else None)
+    if kind == "svg" and scale != 1:
+        svg = path.read_text(encoding="utf-8")
+        sizes = r'(width|height)="([\d.]+)pt"'
+        svg = re.sub(sizes, lambda found: f'{found[1]}="{scale * float(found[2]):.6g}pt"', svg, count=2)
+        path.write_text(svg, encoding="utf-8")
+
+
+def _write_pdf(figure: Figure, path: Path, scale: float) -> None:
+    """As matplotlib's own, on a page that is larger by `scale`."""
+    pdf: Any = backend_pdf  # without types
+    mixed: Any = backend_mixed
+    file, dpi = pdf.PdfFile(path, metadata={"CreationDate": None}), figure.dpi
+    try:
+        figure.dpi = 72  # points
+        width, height = figure.get_size_inches()
+        file.newPage(scale * width, scale * height)
+        file.width, file.height = width, height  # what is drawn is cut to these
+        file.output(scale, 0, 0, scale, 0, 0, pdf.Op.concat_matrix)
+        pages = pdf.RendererPdf(file, 300, height, width)
+        renderer = mixed.MixedModeRenderer(figure, width, height, 300, pages)
+        figure.draw(renderer)
+        renderer.finalize()
+        file.finalize()
+    finally:
+        figure.dpi = dpi
+        file.close()
 
 
 def check_comparable(diagnoses: Sequence[Diagnosis]) -> None:
@@ -254,6 +392,7 @@ def ap_name(diagnosis: Diagnosis, kind: str) -> str:
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """Width of a line of text in inches, `size` in points."""
+    text = readable(text)
     font = FontProperties(family=RC_PARAMS["font.family"], weight=weight, size=size)
     return float(text_to_path.get_text_width_height_descent(text, font, False)[0]) / 72
 
@@ -278,7 +417,7 @@ def wrap(text: str, width: float, size: float, lines: int = 100, weight: str = "
         """How many first letters fit, with this ending."""
         return bisect_left(range(1, len(line) + 1), True, key=lambda n: not fits(line[:n] + end))
 
-    broken = [""]
+    text, broken = readable(text), [""]
     for word in re.findall(r"[^\s_/-]*[\s_/-]|[^\s_/-]+", text):
         if broken[-1] and not fits(broken[-1] + word):
             broken.append("")

@@ -47,8 +47,9 @@ MAX_CLASSES_NAMED = 6
 ABSOLUTE_FOLDERS = re.compile(r"(?:(?<![\w.:/\\])~?/|(?<!\w)[A-Za-z]:[/\\]|\\\\)(?:[^/\\\s'\":]+[/\\])+")
 """The folders of an absolute path, which say more about a machine than about the numbers."""
 SECTION_NAMES = {
-    "share": "Shares of the detections counted (mean over classes)",
+    "share": "Shares of the detections counted (class mean)",
     "pooled": "Shares, all classes pooled",
+    "objects": "Shares of the objects",
     "map": "Mean average precision",
     "impact": "Gain in average precision (Hoiem)",
     "tide": "Average precision (TIDE)",
@@ -377,8 +378,8 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
             + (f" Fewer than N are counted {', '.join(short)}." if short else ""),
         ),
         (
-            "Mean over classes, or pooled",
-            "In the mean over classes each class has the same weight; those of which nothing is counted "
+            "Class mean, or pooled",
+            "In the class mean each class has the same weight; those of which nothing is counted "
             "are left out. Pooled, each detection has the same weight, and a frequent class decides.",
         ),
         (

@@ -72,8 +72,7 @@ def test_kind_01_file_names_that_are_numbers(tmp_path, key, image):
     truth = read_coco(write_coco(tmp_path, images=SWAPPED))
     with silently():
         assert found_in(tmp_path, truth, coco_result(key, 1, BOX)).image_index.tolist() == [image]
-        if key != 2.0:
-            assert from_predictions({key: PREDICTION}, truth).image_index.tolist() == [image]
+        assert from_predictions({key: PREDICTION}, truth).image_index.tolist() == [image]
 
 
 def test_kind_01_both_keys_reach_their_own_image(tmp_path):
@@ -97,12 +96,27 @@ def test_kind_01_a_key_that_fits_two_images(tmp_path, key):
         assert len(found_in(tmp_path, truth, row, coco_result(1, 1, BOX), lenient=True)) == 1
 
 
-def test_kind_01_ids_in_text_are_ids_in_a_table(tmp_path):
-    """CSV does not tell 2 from "2"."""
+@pytest.mark.parametrize(
+    ("column", "value", "image"),
+    [("image_id", "2", 1), ("image", "2", 0), ("image_id", "2.0", 1), (" image_id ", " 2 ", 1)],
+)
+def test_kind_01_ids_in_text_are_ids_in_a_table(tmp_path, column, value, image):
+    """CSV does not tell 2 from "2"; a column with gaps has 2.0; hand-written files have spaces."""
     truth = read_coco(write_coco(tmp_path, images=SWAPPED))
     path = tmp_path / "found.csv"
-    for column, image in (("image_id", 1), ("image", 0)):
-        path.write_text(f"{column},class,score,xmin,ymin,xmax,ymax\n2,cat,0.9,100,100,150,140\n")
+    for classes, label in (("class", "dog"), ("class", " dog "), ("class_id", "1.0"), ("category_id", "2.0")):
+        head = f"{column},{classes},score,xmin,ymin,xmax,ymax"
+        path.write_text(f"{head}\n{value},{label},0.9,100,100,150,140\n")
+        found = read_table(path, truth)
+        assert (found.image_index.tolist(), found.labels.tolist()) == ([image], [1])
+
+
+def test_kind_01_names_that_look_like_numbers(tmp_path):
+    """Frames called by their seconds."""
+    truth = read_yolo(write_yolo(tmp_path, {"1.0": "0 .5 .5 .1 .1", "1.5": "0 .5 .5 .1 .1"}))
+    path = tmp_path / "found.csv"
+    for value, image in (("1.0", 0), ("1.5", 1)):
+        path.write_text(f"image_id,class,score,xmin,ymin,xmax,ymax\n{value},cat,0.9,100,100,150,140\n")
         assert read_table(path, truth).image_index.tolist() == [image]
 
 
@@ -291,6 +305,7 @@ def in_form(boxes, form):
         "xyxy": boxes,
         "xywh": np.concatenate([low, extent], axis=1),
         "cxcywh": np.concatenate([low + extent / 2, extent], axis=1),
+        "yxyx": boxes[:, [1, 0, 3, 2]],
     }[form]
 
 
@@ -307,9 +322,8 @@ def read_boxes(folder, truth, values, reader, **options):
         given = {"boxes": values, "scores": [0.9] * len(values), "labels": ["cat"] * len(values)}
         return from_predictions([given], truth, **options)
     if reader == "voc":
-        lines = (
-            f"0001 0.9 {' '.join(map(str, box))}\n" for box in (values + np.array([1, 1, 0, 0])).tolist()
-        )
+        values = values + np.array([1, 1, 0, 0]) * (values.max() > 1)  # pixels count from 1, fractions do not
+        lines = (f"0001 0.9 {' '.join(map(str, box))}\n" for box in values.tolist())
         (folder / "voc").mkdir(exist_ok=True)
         (folder / "voc" / "det_cat.txt").write_text("".join(lines))
         return read_found(folder / "voc", truth, **options)
@@ -324,7 +338,7 @@ def read_boxes(folder, truth, values, reader, **options):
     return from_table(table | columns, truth, **options)
 
 
-USUAL = {"coco": "xywh", "predictions": "xyxy", "table": "xyxy", "yolo": "cxcywh"}
+USUAL = {"coco": "xywh", "predictions": "xyxy", "table": "xyxy", "voc": "xyxy", "yolo": "cxcywh"}
 
 
 FRACTIONS_TOO = [(reader, fractions) for reader in USUAL for fractions in (False, True)][
@@ -333,10 +347,12 @@ FRACTIONS_TOO = [(reader, fractions) for reader in USUAL for fractions in (False
 
 
 @pytest.mark.parametrize(("reader", "normalized"), FRACTIONS_TOO)
-@pytest.mark.parametrize("form", ["xyxy", "xywh", "cxcywh"])
+@pytest.mark.parametrize("form", ["xyxy", "xywh", "cxcywh", "yxyx"])
 @pytest.mark.parametrize("count", [1, 4])
 def test_kind_05_boxes_of_another_convention(tmp_path, four, reader, form, normalized, count):
-    values = in_form(OBJECTS[-count:], form) / (SIZE if normalized else 1)
+    fractions = normalized or reader == "yolo"
+    values = in_form(OBJECTS[-count:] / (SIZE if fractions else 1), form)
+    values = values * (SIZE if reader == "yolo" else 1)  # `read_boxes` divides by it
     options = " ".join([f"--box-format {form}"] * (form != USUAL[reader]) + ["--normalized"] * normalized)
     if not options:
         with silently():
@@ -359,9 +375,13 @@ def test_kind_05_the_command_line_s_reader(tmp_path, four):
     with pytest.warns(InputWarning, match="look like xywh"), pytest.raises(InputError, match="--box-format"):
         read_boxes(tmp_path, four, in_form(OBJECTS, "xywh"), "table")
     with silently():
-        found = read_boxes(tmp_path, four, OBJECTS / SIZE - [1, 1, 0, 0], "voc", normalized=True)
-        assert len(found) == 4
-        assert len(read_boxes(tmp_path, four, OBJECTS, "voc")) == 4
+        assert len(read_boxes(tmp_path, four, OBJECTS / SIZE, "voc", normalized=True)) == 4
+
+
+def test_kind_05_fractions_a_little_beyond_the_border(tmp_path, four):
+    values = np.vstack([OBJECTS / SIZE, [[0.8, 0.85, 1.03, 1.08]]])
+    with pytest.warns(InputWarning, match=r"all coordinates are at most 1\.2\): --normalized reads"):
+        read_boxes(tmp_path, four, values, "predictions")
 
 
 def test_kind_05_images_of_unknown_size(tmp_path):
@@ -560,6 +580,19 @@ def test_kind_21_voc_that_counts_from_0(tmp_path):
         read_voc_folder(tmp_path, pixels_from=0)
 
 
+@pytest.mark.parametrize(
+    ("text", "flag"), [("true", True), ("False", False), ("1.0", True), ("Unspecified", False), ("", False)]
+)
+def test_kind_18_flags_of_voc(tmp_path, text, flag):
+    flags = f"<difficult>{text}</difficult><truncated>{text}</truncated>"
+    xml = voc_xml([("dog", [1, 1, 20, 20])]).replace("<bndbox>", f"{flags}<bndbox>")
+    (tmp_path / "a.xml").write_text(xml)
+    assert read_ground_truth(tmp_path).difficult.tolist() == [flag]
+    (tmp_path / "a.xml").write_text(xml.replace(flags, "<difficult>2</difficult>"))
+    with pytest.raises(InputError, match="<difficult>: found '2'; expected 0 or 1, or false or true"):
+        read_ground_truth(tmp_path)
+
+
 @pytest.mark.parametrize("size", [None, (0, 0), (-1, -1), ("", ""), (0, 480)])
 def test_kind_21_voc_without_a_size(tmp_path, size):
     (tmp_path / "a.xml").write_text(voc_xml([("dog", [1, 1, 20, 20])], size))
@@ -602,6 +635,8 @@ def test_kind_23_a_list_of_images_that_are_not_there(tmp_path):
         InputError, match=r"list.txt:3: found the image 'images/gone.png', which is not there"
     ):
         read_yolo(path)
+    (tmp_path / "list.txt").write_text(".\\images\\a.png\r\n")  # written on Windows
+    assert read_yolo(path).images == ("a",)
 
 
 def test_kind_25_files_swapped_and_a_log_in_place_of_results(tmp_path):
@@ -843,6 +878,8 @@ def test_kind_31_pickles():
             r"names\[2\]: found the name 'cat' a second time \(first in .*names\[0\]\)",
         ),
         ("names: [1, '1']", "a second time"),
+        ("names: {0: cat, 0: dog}", r"data.yaml:1: found the key '0' twice; expected each key once"),
+        ("names: [cat]\nnc: 1\nnames: [dog]", r"data.yaml:3: found the key 'names' twice"),
     ],
 )
 def test_kind_32_names_of_classes(tmp_path, yaml, message):
@@ -852,8 +889,10 @@ def test_kind_32_names_of_classes(tmp_path, yaml, message):
 
 
 def test_kind_32_numbers_are_names(tmp_path):
-    path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.1 0.1"}, yaml="names: [0, 1, 'no']")
-    assert read_yolo(path).classes == ("0", "1", "no")
+    """As they are written: to YAML 010 is 8, and 12:30 is 750."""
+    yaml = "names: [0, 1, 'no', 010, 12:30]"
+    path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.1 0.1"}, yaml=yaml)
+    assert read_yolo(path).classes == ("0", "1", "no", "010", "12:30")
 
 
 @pytest.mark.parametrize(

@@ -294,6 +294,22 @@ def test_splits_are_joined_in_order(tmp_path):
     assert truth.image_index.tolist() == [0, 1, 1]
 
 
+def test_processes_that_read_change_nothing(tmp_path, monkeypatch):
+    images = {f"{i:06}": [DOG] * (i % 3) for i in range(1, 8)}
+    tree = write_tree(tmp_path, images=images)
+    alone = read_voc(tmp_path, "2007:train")
+    monkeypatch.setattr("data.formats.voc.FILES_OF_A_PROCESS", 1)
+    for module in ("data.formats.voc", "data.formats.processes"):
+        monkeypatch.setattr(f"{module}.usable_cores", lambda: 3)
+    together = read_voc(tmp_path, "2007:train")
+    for column in ("sizes", "image_index", "labels", "boxes", "difficult"):
+        np.testing.assert_array_equal(getattr(alone, column), getattr(together, column))
+    for image in ("000004", "000007"):  # of several errors the first in the list
+        (tree / "Annotations" / f"{image}.xml").write_text("<annotation>")
+    with pytest.raises(InputError, match="000004"):
+        read_voc(tmp_path, "2007:train")
+
+
 def test_a_tree_with_classes_of_its_own(tmp_path):
     classes = ClassList(("ring", "disc"), (("ring", "disc"),))
     tree = write_tree(tmp_path, "shapes", {"a": [AnnotatedObject("disc", (0, 0, 9, 9))]})

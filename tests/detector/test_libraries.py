@@ -13,7 +13,15 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from detector import list_changes, list_layers, modify_layers, remove_shuffles, seek_shuffles
+from detector import (
+    compare,
+    list_changes,
+    list_layers,
+    modify_layers,
+    profile,
+    remove_shuffles,
+    seek_shuffles,
+)
 from tests.detector.helpers import entering
 
 timm = pytest.importorskip("timm")
@@ -143,6 +151,18 @@ def test_the_same_weights_have_the_same_layers_and_outputs(kind: str) -> None:
         torch.testing.assert_close(found[2], found[0], rtol=1e-4, atol=1e-5)
     for network in networks:
         torch.testing.assert_close(outputs(network), plain, rtol=1e-4, atol=1e-5)  # nothing remains
+    batches = [(torch.randn(8, 3, 64, 64), torch.arange(8) % 4)]
+    settings: dict[str, Any] = {"methods": ["spatial"], "layers": [1, 2], "passes": 2, "example": 64}
+    tables = [profile(network, batches, **settings) for network in networks]
+    by_library = [[row for row in table.rows if row.measure == "kl"] for table in tables]
+    assert [row.layer for row in by_library[0]] == [0, 1, 2]
+    for rows in zip(*by_library, strict=True):
+        assert rows[0].layer == 0 or rows[0].interval[0] > 1e-6  # the shuffle changes the outputs
+        for row in rows[1:]:
+            assert row.interval == pytest.approx(rows[0].interval, rel=0.01, abs=1e-7)
+    for table in tables[1:]:
+        differences = compare(tables[0], table)
+        assert all(item.low <= 1e-5 and item.high >= -1e-5 for item in differences)
 
 
 # ---------------------------------------------------------------- families

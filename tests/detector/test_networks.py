@@ -3,6 +3,7 @@
 import os
 import pickle
 import urllib.error
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from detector import (
     resnet152,
     vgg16,
 )
-from detector.networks import build_network, resnet
+from detector.networks import build_network, load_into, resnet
 from detector.tables import ARCHITECTURES
 from tests.detector.helpers import THIN, on_meta
 
@@ -311,6 +312,23 @@ def test_weights_of_the_other_networks(make: Make, saved: str, tmp_path: Path) -
         make(5, **small, weights=tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=r"weights: found 'absent'; expected .*none, .*or a file"):
         make(5, **small, weights="absent")
+
+
+@pytest.mark.parametrize(("key", "prefix"), [(None, ""), ("model", "module."), ("model_state_dict", "net.")])
+def test_weights_of_a_network_whose_blocks_repeat_a_name(
+    key: str | None, prefix: str, tmp_path: Path
+) -> None:
+    """As ``conv1.weight`` of a ResNet of torchvision, which each of its blocks has too."""
+
+    def make() -> nn.Module:
+        block = nn.Sequential(OrderedDict(conv1=nn.Conv2d(4, 4, 3)))
+        return nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, 4, 3), block=block))
+
+    network, other = make(), make()
+    state = {prefix + name: value for name, value in network.state_dict().items()}
+    torch.save({key: state} if key else state, tmp_path / "w.pth")
+    load_into(other, tmp_path / "w.pth", None, landmark="conv1.weight", classifier="block.")
+    assert all(value.equal(other.state_dict()[name]) for name, value in network.state_dict().items())
 
 
 # ---------------------------------------------------------------- torchvision's weights

@@ -268,7 +268,7 @@ class Checkpointed(nn.Module):
 
 
 def gradients(network: Checkpointed, run: Callable[[Tensor], Tensor], autocast: bool) -> list[Tensor]:
-    """Of two steps of two passes each, after which a backward pass goes through both."""
+    """Of two steps: a backward pass through two passes, and one through a third, accumulated."""
     torch.manual_seed(5)
     found = []
     for step in range(2):
@@ -280,6 +280,9 @@ def gradients(network: Checkpointed, run: Callable[[Tensor], Tensor], autocast: 
                 run(x)  # a pass that has no backward pass
             loss = (first * run(x + 1)).float().square().sum()
         loss.backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            loss = run(x - 1).float().square().sum()
+        loss.backward()  # a second part of the batch: its gradients are added
         found += [value.grad.clone() for value in (x, *network.parameters()) if value.grad is not None]
     return found
 

@@ -314,7 +314,16 @@ def test_coco_prints_nothing(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_nothing_slow_is_imported_with_the_package(root):
+def test_nothing_slow_is_imported_with_the_package_or_by_a_table(root, tmp_path):
     slow = {"data.formats.voc", "matplotlib", "msgspec", "pycocotools", "torch", "yaml"}
-    code = f"import sys, diagnosis, data.formats; print(*{slow} & set(sys.modules))"
-    assert subprocess.check_output([sys.executable, "-c", code], cwd=root, text=True) == "\n"
+    code = f"""if True:
+        import sys, diagnosis, data.formats
+        print(*{slow} & set(sys.modules))
+        from data.records import Detections, GroundTruth
+        from diagnosis.detections_table import write_detections_table
+        names = ["a"], ["dog"], [[9, 9]], [0], [0], [[0, 0, 9, 9]]
+        found = Detections(["a"], ["dog"], [0], [0], [0.9], [[0, 0, 9, 9]])
+        write_detections_table([diagnosis.diagnose(GroundTruth(*names), found)], sys.argv[1])
+        print(*{{"matplotlib", "pandas"}} & set(sys.modules))"""
+    command = [sys.executable, "-c", code, str(tmp_path / "table.parquet")]
+    assert subprocess.check_output(command, cwd=root, text=True) == "\n\n"

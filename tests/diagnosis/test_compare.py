@@ -15,6 +15,7 @@ from diagnosis import diagnose
 from diagnosis.average_precision import AP_KINDS, APStatistic
 from diagnosis.breakdown import BreakdownStatistic
 from diagnosis.compare import compare, quantity_name
+from diagnosis.flow import fates
 from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
 from diagnosis.resampling import draw_runs, resample, resamples
 from diagnosis.tide import DAP_COLUMNS, TideStatistic
@@ -193,8 +194,7 @@ def test_draws_are_a_function_of_seed_and_replicate():
     assert resamples(5, range(2)).sum(axis=1).tolist() == [2, 3]
 
 
-@pytest.mark.parametrize("threads", [1, 5])
-def test_chunks_and_threads_change_nothing(monkeypatch, threads):
+def test_chunks_and_processes_change_nothing(monkeypatch):
     class Mean:
         cells = 30
 
@@ -202,10 +202,12 @@ def test_chunks_and_threads_change_nothing(monkeypatch, threads):
             return {"any/mean": weights @ np.arange(30) / weights.sum(axis=1)}
 
     whole = resample([Mean()], 30, replicates=50)
-    monkeypatch.setattr("diagnosis.resampling.CELLS_AT_ONCE", 100)
-    monkeypatch.setattr("diagnosis.resampling.os.cpu_count", lambda: threads)
-    chunks = resample([Mean()], 30, replicates=50)
-    np.testing.assert_array_equal(whole[0]["any/mean"], chunks[0]["any/mean"])
+    monkeypatch.setattr("data.formats.processes.usable_cores", lambda: 3)
+    for cells in (100, 1000):
+        monkeypatch.setattr("diagnosis.resampling.CELLS_AT_ONCE", cells)
+        for processes in (1, 3):
+            parts = resample([Mean()], 30, replicates=50, processes=processes)
+            np.testing.assert_array_equal(whole[0]["any/mean"], parts[0]["any/mean"])
     # The standard error of a mean; without replacement it has n - 1.
     many = resample([Mean()], 30, replicates=4000)[0]["any/mean"]
     assert many.std() == pytest.approx(np.arange(30).std(ddof=1) / np.sqrt(30), rel=0.05)
@@ -213,16 +215,18 @@ def test_chunks_and_threads_change_nothing(monkeypatch, threads):
 
 def test_progress_is_told_when_it_takes_long(monkeypatch):
     class Slow:
-        cells = 1 << 20
+        cells = 1
 
         def __call__(self, weights):
             return {"any/thing": np.zeros(len(weights))}
 
     told = []
-    resample([Slow()], 3, replicates=4, progress=lambda *now: told.append(now))
+    again = {"replicates": 4, "progress": lambda *now: told.append(now), "processes": 1}
+    resample([Slow()], 3, **again)
     assert told == []
+    monkeypatch.setattr("diagnosis.resampling.MOST_AT_ONCE", 1)
     monkeypatch.setattr("diagnosis.resampling.SECONDS_BETWEEN_REPORTS", -1.0)
-    resample([Slow()], 3, replicates=4, progress=lambda *now: told.append(now))
+    resample([Slow()], 3, **again)
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
@@ -309,7 +313,30 @@ def test_runs_of_one_model_are_one_group(three):
     alone = compare(three[:1], replicates=200).estimate("map/area", 0)
     assert estimate.error > np.std(runs, ddof=1) / np.sqrt(2) * 0.9
     assert alone.error > 0
-    assert intervals_to_json(grouped)[0]["map"]["area"]["runs_deviation"] == estimate.runs
+    good, worse = intervals_to_json(grouped)
+    assert good["map"]["area"]["runs_deviation"] == estimate.runs
+    # Each run has the interval that it has by itself.
+    by_itself, _, bad = intervals_to_json(compare(three, replicates=200))
+    for section in ("share", "objects", "map", "tide", "dap"):
+        assert good["each_run"]["good 1"][section] == by_itself[section]
+    assert grouped.run_estimate("share/correct", 1, 0).low == grouped.estimate("share/correct", 1).low
+    assert "each_run" not in worse
+    assert worse["map"] == bad["map"]
+
+
+def test_the_share_of_missed_objects_has_an_interval(three):
+    both = compare(three, replicates=200)
+    for place, diagnosis in enumerate(three):
+        missed = both.estimate("objects/missed", place)
+        outcome = fates(diagnosis)
+        assert missed.value == pytest.approx((outcome == 4).sum() / (outcome >= 0).sum())
+        assert 0 <= missed.low < missed.value < missed.high <= 1
+        # The delta method's standard error of a ratio over images.
+        image, count = diagnosis.truth.image_index, len(diagnosis.truth.images)
+        missing, asked = (np.bincount(image[some], minlength=count) for some in (outcome == 4, outcome >= 0))
+        left = missing - missed.value * asked
+        assert missed.error == pytest.approx(np.sqrt((left**2).sum()) / asked.sum(), rel=0.2)
+    assert both.difference("objects/missed", 0, 2).difference > 0
 
 
 def test_it_is_deterministic(three):
@@ -426,7 +453,7 @@ def test_words(three):
 
 def test_costs_may_be_left_out(three):
     both = compare(three[:2], replicates=5, costs=False)
-    assert {quantity.split("/")[0] for quantity in both.quantities} == {"share", "pooled", "map"}
+    assert {quantity.split("/")[0] for quantity in both.quantities} == {"share", "pooled", "objects", "map"}
     assert len(comparison_sentences(both)) == 2
 
 

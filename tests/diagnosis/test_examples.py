@@ -1,5 +1,7 @@
 """The sheet of examples shows the same images for all detectors and just what the breakdown counts."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from data.records import Detections, GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures import save_sheet
 from diagnosis.figures.examples import LABEL_INCHES, MAX_COVERED, label_place, sheet
+from diagnosis.figures.style import drawing_style
 from diagnosis.record import Diagnosis, diagnose
 from tests.diagnosis.figures import texts
 
@@ -80,6 +83,29 @@ def labels(axes) -> list[str]:
 
 
 # ---- nothing to draw ----------------------------------------------------------------------------
+
+
+def test_images_are_those_on_which_detectors_differ_or_the_first(truth):
+    """A cat of the last image is found by one; a difficult dog, found by one too, does not count."""
+    rows = [(0, 0, 0.9, [10, 10, 50, 60]), (1, 0, 0.8, [5, 5, 70, 110])]
+    cat = (0, 1, 0.7, [60, 20, 110, 70])
+    moved = GroundTruth(
+        truth.images, truth.classes, truth.sizes, 2 - truth.image_index, truth.labels, truth.boxes,
+        difficult=truth.difficult, files=truth.files,
+    )  # fmt: skip
+
+    def shown(detectors, **choice):
+        return [text for text in texts(sheet(detectors, **choice)) if text in truth.images]
+
+    rows, cat = [(2 - row[0], *row[1:]) for row in rows], (2, *cat[1:])
+    pair = [diagnosed(moved, [*rows, cat], "both"), diagnosed(moved, rows[:1], "one")]
+    assert shown(pair, count=2) == ["third", "first"]
+    assert shown(pair, count=2, choose="first") == ["first", "second"]
+    assert shown(pair[:1], count=2) == ["first", "second"]
+    with drawing_style("paper"):
+        assert save_sheet(pair, Path(moved.files[0]).parent, count=1).name == "examples.pdf"
+    with pytest.raises(InputError, match="choose: found 'best'; expected 'differ' or 'first'"):
+        sheet(pair, choose="best")
 
 
 def test_a_detector_without_detections_misses_all_objects(truth):

@@ -13,7 +13,7 @@ from diagnosis import assign, average_precision, diagnose, match, sentences, tab
 from diagnosis.__main__ import main
 from diagnosis.coco_ap import coco_table
 from diagnosis.compare import compare
-from diagnosis.words import comparison_table, notes
+from diagnosis.words import brief, comparison_table, notes
 
 CELL = 60  # pixels from one object to the next
 
@@ -140,6 +140,12 @@ def test_kind_10_all_categories_one_too_low(tmp_path):
     results = [(1, 1, box, 0.9) for box in PLACES[:3]]
     truth, found = coco(tmp_path, [image(1)], [(1, 2, box) for box in PLACES[:3]], results)
     assert "3 detections of 3 on classes without objects" in said(truth, found)[0]
+    both = diagnose(truth, found, "ours")
+    short = " ".join(
+        brief([both], None, notes([both])).split()
+    )  # what the terminal shows, before all other notes
+    assert "3 detections of 3 on classes without objects" in short
+    assert "ids shifted by one" in short
     assert "no detection counts, 3 of them on classes without" in sentences([diagnose(truth, found)])[0]
 
 

@@ -288,6 +288,8 @@ def test_kind_31_no_formula_in_a_csv_file(tmp_path):
         ),
         ("target", {"labels": [7]}, r"target\[1\]\['labels'\]\[0\]: found 7"),
         ("target", {"boxes": [[0.0, 0, 0, 9]]}, r"target\[1\]\['boxes'\]\[0\]: .*positive area"),
+        ("target", {"iscrowd": [2]}, r"target\[1\]\['iscrowd'\]\[0\]: found 2; expected 0 or 1"),
+        ("target", {"difficult": [0.5]}, r"target\[1\]\['difficult'\]\[0\]: found 0.5"),
     ],
 )
 def test_kind_24_the_metric_refuses_at_once(where, change, message):

@@ -336,11 +336,47 @@ CONTRAST = """(() => {
 })()"""
 
 
-@pytest.mark.parametrize(
-    ("size", "scheme"), [(DESKTOP, "light"), (DESKTOP, "dark"), (TABLET, "light"), (PHONE, "dark")]
-)
-def test_nothing_overflows_or_is_pale_or_requested(browser, report, size, scheme):
-    browser.open(report, size, scheme)
+# Words that lie on other words. Left out: what is clipped, what only screen readers read, and the tags of
+# pictures, which are where their boxes are.
+OVERLAPS = """(() => {
+  const clips = new Map(), found = [], bad = [];
+  const clip = e => {
+    if (!e) return {left: -1e9, right: 1e9, top: -1e9, bottom: 1e9};
+    if (!clips.has(e)) {
+      const outer = clip(e.parentElement), r = e.getBoundingClientRect();
+      clips.set(e, getComputedStyle(e).overflow === "visible" ? outer : within(r, outer));
+    }
+    return clips.get(e);
+  };
+  const within = (r, box) => ({left: Math.max(r.left, box.left), right: Math.min(r.right, box.right),
+    top: Math.max(r.top, box.top), bottom: Math.min(r.bottom, box.bottom)});
+  const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  const range = document.createRange();
+  for (let node; (node = walker.nextNode());) {
+    const e = node.parentElement;
+    if (!node.textContent.trim() || e.closest(".hidden-words, svg.picture, noscript") || !e.checkVisibility())
+      continue;
+    range.selectNodeContents(node);
+    for (const r of range.getClientRects()) {
+      const seen = within(r, clip(e));
+      if (seen.right - seen.left > 3 && seen.bottom - seen.top > 5) found.push([seen, node]);
+    }
+  }
+  found.sort(([a], [b]) => a.top - b.top);
+  found.forEach(([a, node], n) => {
+    for (let m = n + 1; m < found.length && found[m][0].top < a.bottom - 5; m++) {
+      const [b, other] = found[m], both = within(a, b);  // what an ellipsis cuts has two boxes
+      if (node !== other && both.right - both.left > 3 && both.bottom - both.top > 5)
+        bad.push([node.textContent, other.textContent]);
+    }
+  });
+  return bad;
+})()"""
+
+
+@pytest.mark.parametrize("size", [DESKTOP, TABLET, PHONE], ids=["1440", "768", "390"])
+def test_nothing_overflows_overlaps_or_is_pale_or_requested(browser, report, size):
+    browser.open(report, size)
     for tab in TABS:
         browser.js(f"location.hash = 'tab={tab}&class=dog'")
         settle(browser)
@@ -348,9 +384,49 @@ def test_nothing_overflows_or_is_pale_or_requested(browser, report, size, scheme
         settle(browser)
         assert browser.js("document.documentElement.scrollWidth") <= size[0], tab
         assert browser.js(OVERFLOW) == [], tab
-        assert browser.js(CONTRAST) == [], tab
+        assert browser.js(OVERLAPS) == [], tab
+        for scheme in ("light", "dark"):
+            browser.media("", scheme)
+            settle(browser)
+            assert browser.js(CONTRAST) == [], (tab, scheme)
     assert browser.driver.get_log("browser") == []
     assert [one.partition("#")[0] for one in browser.requests() if one != "about:blank"] == [report.as_uri()]
+
+
+def test_words_that_lie_on_words_are_found(browser, report):
+    browser.open(report)
+    browser.js("document.querySelector('.note').style.cssText = 'position: relative; top: -20px'")
+    assert browser.js(OVERLAPS)
+
+
+AXE = Path(__file__).parents[1] / "fixtures" / "axe.min.js"
+"""Of the npm package axe-core, under its own licence (MPL 2.0)."""
+
+
+def axe(browser: Browser, options: dict[str, Any], part: str = "html") -> list[Any]:
+    """What axe-core finds serious or critical in a part of the page."""
+    options = options | {"resultTypes": ["violations"]}
+    found: list[Any] = browser.js(
+        f"axe.run({json.dumps(part)}, {json.dumps(options)}).then(found => found.violations.filter("
+        "v => v.impact === 'serious' || v.impact === 'critical').map(v => "
+        "[v.id, v.nodes.map(n => n.html.slice(0, 150) + n.failureSummary.slice(0, 200))]))"
+    )
+    return found
+
+
+def test_axe_finds_nothing_serious_in_either_theme(browser, report):
+    browser.open(report)
+    browser.driver.execute_script(AXE.read_text(encoding="utf-8"))
+    for scheme in ("light", "dark"):
+        browser.media("", scheme)
+        settle(browser)
+        # Only here: it is axe's slowest rule, and CONTRAST looks at all words of all tabs.
+        assert axe(browser, {"runOnly": ["color-contrast"]}, "#answer") == [], scheme
+    browser.js("drawPanel(Object.keys(TABS))")
+    settle(browser)
+    assert axe(browser, {"rules": {"color-contrast": {"enabled": False}}}) == []
+    browser.js("document.documentElement.removeAttribute('lang')")
+    assert axe(browser, {"runOnly": ["html-has-lang"]}) != []
 
 
 def test_the_first_screen_holds_the_answer(browser, report):
@@ -407,6 +483,11 @@ def test_print_has_all_tabs_on_at_most_six_pages(browser, report):
     pages = len(re.findall(rb"/Type\s*/Page\b", pdf))
     assert 2 <= pages <= 6
     browser.js("dispatchEvent(new Event('beforeprint'))")
+    browser.media("print")
+    for heading in ("Shares, all classes pooled", "Gain in average precision (TIDE's dAP)"):
+        assert heading in shown(browser, "#panel .chart:has(.forest) h3")
+    assert len(shown(browser, "svg.plot path", "className.baseVal")) >= 12  # each chart is drawn
+    browser.media("")
     assert shown(browser, "#panel > h2") == [tab.capitalize() for tab in TABS]
     browser.js("dispatchEvent(new Event('afterprint'))")
     assert shown(browser, "#panel > h2") == ["Examples"]

@@ -69,6 +69,8 @@ PHASES: dict[str, tuple[Any, str, int]] = {
     "test evaluation": (detection_module, "detections_from", 2),
 }
 """Function that runs at this time in a detection run, and at which of its calls a fault is made."""
+FIRST_STEP: tuple[Any, str, int] = (TrainingModule, "training_step", 1)
+STEPS = 9
 
 
 class Life:
@@ -119,7 +121,7 @@ class Lab:
     folder: Path
     task: str = "detection"
     ranks: int = 1
-    wholes: dict[tuple[str, int], tuple[Path, float]] = field(default_factory=dict)
+    wholes: dict[tuple[str, int], tuple[Path, float, float]] = field(default_factory=dict)
     compare: bool = True
     """Whether runs are finished and compared where that is not all of the fault."""
 
@@ -137,7 +139,10 @@ class Lab:
         pause: tuple[str, float] | None = None,
         before: Callable[[], object] = lambda: None,
     ) -> Life:
-        """Fork a run; `pause` names one of `PHASES` and the seconds to wait there."""
+        """Fork a run; `pause` names one of `PHASES` and the seconds to wait there.
+
+        Without it the file `reached` says that the first step began.
+        """
         base = [] if "--resume" in words or "--evaluate" in words else WORDS[self.task].split()
         line = [str(self.folder / "scenes") if word == "ROOT" else str(word) for word in (*base, *words)]
         place = Path(tempfile.mkdtemp(dir=self.folder))
@@ -177,13 +182,13 @@ class Lab:
             values = (rank, rank, self.ranks, self.ranks, 0, port)
             os.environ.update({name: str(value) for name, value in zip(names, values, strict=True)})
             os.environ.update(MASTER_ADDR="127.0.0.1", TORCHELASTIC_RUN_ID="faults")
-        if pause is not None:
-            install_pause(*PHASES[pause[0]], reached, pause[1])
+        where, seconds = (PHASES[pause[0]], pause[1]) if pause else (FIRST_STEP, 0.0)
+        install_pause(*where, reached, seconds)
         before()
         sys.exit(MAINS[self.task](line))
 
-    def whole(self) -> tuple[Path, float]:
-        """The run without a fault, and the seconds it took."""
+    def whole(self) -> tuple[Path, float, float]:
+        """The run without a fault; the seconds that it took in all, and from its first step to its last."""
         key = self.task, self.ranks
         if key not in self.wholes:
             if not (self.folder / "scenes").exists():
@@ -191,9 +196,11 @@ class Lab:
             for name in LATE_IMPORTS:  # once, here, not in each run
                 importlib.import_module(name)
             out, begin = self.new(), time.monotonic()
-            code, errors = self.start("--out", out).end(4 * BOUND_SECONDS)
+            life = self.start("--out", out)
+            code, errors = life.end(4 * BOUND_SECONDS)
             assert code == 0, errors
-            self.wholes[key] = out, time.monotonic() - begin
+            training = RunFolder(out).last.stat().st_mtime - life.reached.stat().st_mtime
+            self.wholes[key] = out, time.monotonic() - begin, training
         return self.wholes[key]
 
     def stopped(self) -> Path:
@@ -209,11 +216,21 @@ class Lab:
         """Resume the run in a folder, or begin it."""
         return self.start("--resume" if RunFolder(out).last.exists() else "--out", out, **named)
 
+    def wait(self, life: Life, out: Path, draw: random.Random) -> None:
+        """Wait until a random moment of the training that is left; one time in five, of the whole run."""
+        _, seconds, training = self.whole()
+        if draw.random() < 0.2:
+            time.sleep(draw.uniform(0, seconds))
+        else:
+            share = draw.random() * (1 - steps(out) / STEPS)
+            life.wait_for_pause()
+            time.sleep(share * training)
+
     def finish(self, out: Path) -> list[str]:
         """Resume the run and compare it with that without a fault."""
         if not self.compare:
             return []
-        whole, _ = self.whole()
+        whole = self.whole()[0]
         code, text = self.go_on(out).end()
         return [f"resumed: exit code {code}: {text}"] if code else differences(whole, out)
 
@@ -332,12 +349,11 @@ Trials = Iterator[tuple[str, list[str]]]
 
 def killed(lab: Lab, draw: random.Random, trials: int) -> Trials:
     """Kill a run again and again; what is resumed to its end is compared, and another is begun."""
-    _, seconds = lab.whole()
     out = lab.new()
     done = 0
     while done < trials:
         life = lab.go_on(out)
-        time.sleep(draw.uniform(0, seconds))
+        lab.wait(life, out, draw)
         before = steps(out)
         hit = life.send(signal.SIGKILL, draw.randrange(lab.ranks), group=True)
         alone = life.join(LAUNCHER_SECONDS)
@@ -350,7 +366,7 @@ def killed(lab: Lab, draw: random.Random, trials: int) -> Trials:
             broken.append(f"the checkpoint of step {before} is lost: now {now}")
         if hit:
             done += 1
-            where = "before the first checkpoint" if not now else "training" if now < 9 else "scoring"
+            where = "before the first checkpoint" if not now else "training" if now < STEPS else "scoring"
             where += "" if alone else ", the other ended by the launcher"
         if not hit or done == trials:
             broken += lab.finish(out)
@@ -361,7 +377,7 @@ def killed(lab: Lab, draw: random.Random, trials: int) -> Trials:
 
 def signalled(lab: Lab, draw: random.Random, trials: int) -> Trials:
     """A signal in a training step, in validation, in the final scoring and in --evaluate."""
-    whole, _ = lab.whole()
+    whole = lab.whole()[0]
     for trial in range(trials):
         number, phase = SIGNALS[trial % 4], [*PHASES, "--evaluate"][trial // 4 % 4]
         out, evaluation = lab.new(), lab.new()
@@ -388,11 +404,10 @@ def signalled(lab: Lab, draw: random.Random, trials: int) -> Trials:
 
 def signalled_anywhere(lab: Lab, draw: random.Random, trials: int) -> Trials:
     """A signal at a random moment of a run."""
-    _, seconds = lab.whole()
     for _ in range(trials):
         out, number = lab.new(), draw.choice(SIGNALS)
         life = lab.start("--out", out)
-        time.sleep(draw.uniform(0, seconds))
+        lab.wait(life, out, draw)
         victim = draw.randrange(lab.ranks)
         hit = life.send(number, victim)
         code, text = life.end()
@@ -427,7 +442,7 @@ def damaged(lab: Lab, draw: random.Random, trials: int) -> Trials:
 
 def full_disk(lab: Lab, draw: random.Random, trials: int) -> Trials:
     """A disk with less room than the run needs; then room is made."""
-    whole, _ = lab.whole()
+    whole = lab.whole()[0]
     need = int(1.4 * sum(file.stat().st_size for file in whole.rglob("*") if file.is_file()))
     for _ in range(trials):
         size = draw.randrange(4096, need)
@@ -450,7 +465,7 @@ def _full_disk(lab: Lab, room: Path, size: int) -> tuple[str, list[str]]:
 
 def limited_files(lab: Lab, draw: random.Random, trials: int) -> Trials:
     """The kernel refuses a file beyond a size (EFBIG), as where a file system ends."""
-    whole, _ = lab.whole()
+    whole = lab.whole()[0]
     largest = RunFolder(whole).last.stat().st_size
     for _ in range(trials):
         out, size = lab.new(), draw.randrange(1, largest)

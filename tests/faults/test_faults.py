@@ -18,7 +18,9 @@ SHORT = (
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    return Lab(tmp_path_factory.mktemp("faults"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.run.draw_curves", lambda log, picture: None)
+        yield Lab(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.mark.parametrize("name", SHORT)

@@ -74,6 +74,13 @@ def within() -> Callable[[Main, Sequence[object]], Result]:
     return run_within
 
 
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Leave out the curves of a run, and the figures and sheets of diagnoses."""
+    patch.setattr("training.run.draw_curves", lambda log, picture: None)
+    patch.setattr("diagnosis.figures.save_figures", lambda *arguments: [])
+    patch.setattr("diagnosis.figures.save_sheet", lambda diagnoses, out, **named: out / "examples.png")
+
+
 @contextlib.contextmanager
 def few_images() -> Iterator[None]:
     """Fewer shapes to classify than the embedded data set has."""
@@ -104,7 +111,7 @@ class SmallRun:
                 words = words if option in words else [option, value, *words]
         with few_images(), pytest.MonkeyPatch.context() as patch:
             if not figures:
-                patch.setattr("diagnosis.figures.save_figures", lambda *arguments: [])
+                draw_nothing(patch)
             return run_within(self.main, words)
 
     @cached_property
@@ -235,5 +242,5 @@ def read_log(folder: Path) -> dict[int, dict[str, float]]:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the figures of diagnoses."""
-    monkeypatch.setattr("diagnosis.figures.save_figures", lambda *arguments: [])
+    """Leave out all pictures."""
+    draw_nothing(monkeypatch)

@@ -41,7 +41,7 @@ def untrained(monkeypatch):
 
 
 def test_help_documents_every_option(small):
-    result = small("--help", base=False)
+    result = small("--help-all", base=False)
     assert (result.code, result.err) == (0, "")
     shown, options = " ".join(result.out.split()), small.task.options()
     actions = make_parser(small.task)._actions
@@ -49,11 +49,26 @@ def test_help_documents_every_option(small):
     groups = [getattr(options, group.name) for group in fields(options)]
     for item in (item for group in groups for item in fields(group)):
         assert " ".join(item.metadata["help"].split()) in shown.replace("- ", "-"), item.name
-    assert all(len(line) <= 110 for line in result.out.splitlines())
+    assert all(len(line) <= 80 for line in result.out.splitlines())
     assert "Exit codes" in shown
+    for riddle in ("Literal", "(type", "int)", "null)", "True)", "[]"):
+        assert riddle not in result.out
     # Every option is a key of the YAML file, and no name is there twice.
     assert options.flat().keys() <= {action.dest for action in actions}
     assert len(options.flat()) == sum(len(fields(group)) for group in groups)
+
+
+def test_the_short_help_shows_the_options_that_matter(small):
+    short, everything = small("--help", base=False), small("--help-all", base=False)
+    options = set(re.findall(r"^  (?:-h, )?(--[\w-]+)", short.out, re.MULTILINE))
+    assert {"--help", "--help-all", "--data", "--root", "--arch", "--epochs", "--out", "--resume"} <= options
+    assert options < set(re.findall(r"^  (?:-h, )?(--[\w-]+)", everything.out, re.MULTILINE))
+    assert len(options) <= 16
+    assert "machine:" not in short.out
+    lines = short.out.splitlines()
+    assert len(lines) <= 75
+    assert max(map(len, lines)) <= 80
+    assert "(a number; default: 0." in " ".join(short.out.split())
 
 
 @pytest.mark.parametrize("script", ["train_detect.py", "train_classify.py"])

@@ -1,15 +1,20 @@
 """Freezing, class weights, loggers, curves and pictures of a run."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from detector import YOLO
 from detector.grid import GridTargets, Prediction
 from detector.loss import yolo_loss
 from training.curves import draw_curves
+from training.module import TrainingModule
 from training.tasks.detection import DETECTION
+from training.tasks.detection_module import DetectorModule
 from training.tasks.detection_options import Options
 
 
@@ -112,3 +117,90 @@ def test_further_loggers(detection, tmp_path):
             result = detection("--out", tmp_path / "run", "--logger", name)
             assert result.is_refused("--logger", f"no package {name}", f"pip install {name}")
     assert detection("--out", tmp_path / "run", "--logger", "comet").is_refused("--logger", "wandb, mlflow")
+
+
+@pytest.mark.usefixtures("unscored")
+def test_multi_scale_trains_at_sizes_that_seed_and_step_determine(detection, tmp_path, monkeypatch, log_of):
+    """Also when the run is resumed within an epoch, with the fast input and with accumulated batches."""
+    original, seen = YOLO.lay, []
+
+    def lay(self, targets, device, image_size, grid=None):
+        boxes = torch.cat([target["boxes"] for target in targets]) / image_size[0]
+        seen.append((image_size[0], grid, boxes))
+        return original(self, targets, device, image_size, grid)
+
+    monkeypatch.setattr(YOLO, "lay", lay)
+    words = ("--multi-scale", "--epochs", 1, "--input", "fast", "--cache", tmp_path / "cache")
+    words += ("--validation", 0, "--batch-size", 4, "--accumulate", 2, *detection.shuffled)
+    result = detection("--out", tmp_path / "whole", *words)
+    assert result.code == 0, result.err
+    whole, seen = seen, []
+    sizes = [size for size, _, _ in whole]
+    assert len(sizes) == 8
+    assert sizes[::2] == sizes[1::2]  # both parts of a batch
+    assert 1 < len(set(sizes)) <= 3
+    assert set(sizes) <= {32, 64, 96}
+    assert all(grid == (size // 32, size // 32) for size, grid, _ in whole)
+    assert all(boxes.numel() == 0 or 0.5 < boxes.max() <= 1 for _, _, boxes in whole)
+    again = tmp_path / "again"
+    assert detection("--out", again, *words, "--max-steps", 2).code == 0
+    assert detection("--resume", again, base=False).code == 0
+    assert len(seen) == 8
+    assert [size for size, _, _ in seen] == sizes
+    assert log_of(again) == log_of(tmp_path / "whole")
+    one, two = (detection.read(run / "checkpoints/last.ckpt") for run in (tmp_path / "whole", again))
+    assert all(torch.equal(value, two["state_dict"][name]) for name, value in one["state_dict"].items())
+
+
+def test_multi_scale_changes_nothing_but_the_size(detection, tmp_path, monkeypatch, log_of):
+    """At the input size itself the loss is that of a step without it, but for rounding."""
+    monkeypatch.setattr(DetectorModule, "_drawn_size", lambda self: 64)
+    words = ("--validation", 0, "--score", "false", "--max-steps", 1, "--precision", "32-true")
+    losses = []
+    for value in ("true", "false"):
+        out = tmp_path / value
+        assert detection("--out", out, "--multi-scale", value, *words).code == 0
+        losses.append(log_of(out)[0]["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--compile",), "no --compile"),
+        (("--input-size", 32), "at least 64 pixels"),
+        (("--backbone", "tests.training.test_further_options:fixed"), "a backbone that takes no images of"),
+    ],
+)
+def test_multi_scale_is_refused_where_it_cannot_be(detection, tmp_path, words, expected):
+    result = detection("--multi-scale", "--out", tmp_path / "run", *words)
+    assert result.is_refused("--multi-scale: found", expected)
+
+
+class fixed(torch.nn.Sequential):  # noqa: N801  # named as a function, as --backbone has it
+    """A backbone for images of 64 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.nn.Conv2d(3, 8, 32, 32))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert images.shape[2] == 64
+        return super().forward(images)
+
+
+def test_the_search_for_a_learning_rate(small, tmp_path, monkeypatch):
+    """By training images alone; a run can begin in the same folder."""
+    monkeypatch.setattr("training.run.RATES", 30)
+    monkeypatch.setattr(type(small.task), "score", lambda *_, **__: pytest.fail("test images were scored"))
+    for name in ("read_test", "verify"):
+        monkeypatch.setattr(type(small.task), name, lambda *_, **__: pytest.fail("test images were read"))
+    monkeypatch.setattr(TrainingModule, "seek_validation", lambda *_: pytest.fail("it validated"))
+    out = tmp_path / "run"
+    result = small("--find-learning-rate", "--out", out, "--learning-rate", 123)
+    assert result.code == 0, result.err
+    said = result.out.splitlines()[-1]
+    rate = re.match(r"try --learning-rate (\S+) \(\d+ steps", said)
+    assert 1e-6 < float(rate[1]) < 0.2 if rate else said.startswith("no learning rate lowers the loss (")
+    assert [file.name for file in out.iterdir()] == ["learning-rates.png"]
+    assert Image.open(out / "learning-rates.png").format == "PNG"
+    assert small("--find-learning-rate", "--devices", 2, "--out", out).is_refused("one device")

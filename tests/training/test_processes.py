@@ -1,6 +1,7 @@
 """Runs in processes of their own that train together; `tests/faults` kills some."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,12 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from data.formats import read_detections, read_voc
 from data.image_set import Statistics
 from detector import modify_layers, vgg16
 from detector.intervene import shuffles
 from detector.shuffle import spatial_shuffle, stream_of
+from tests.faults.run import free_port
+from training.module import TrainingModule
 from training.tasks.classification_module import ClassifierModule
 from training.tasks.classification_options import Options
 
@@ -38,34 +42,64 @@ TrainingModule.on_train_end = ended
 if __name__ == "__main__":
     sys.exit(main())
 """
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 LIMIT = 900  # seconds; a small run takes ten, but a busy machine may be many times slower
 
 
-@pytest.fixture
-def ended(root, small, tmp_path):
-    """Run the small script in fresh interpreters to its end; its exit code and what it printed."""
+def start_with_devices(small, out, folder, root):
+    """A fresh interpreter, which starts the other process; its exit code and what it printed."""
+    script = folder / "train.py"
+    script.write_text(SCRIPT.format(task=small.name, folder=str(folder)))
+    words = map(str, (*small.base, *small.shuffled, "--out", out, "--devices", 2))
+    with subprocess.Popen(
+        [sys.executable, script, *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, err = process.communicate(timeout=LIMIT)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, printed, err
 
-    def run(*further, launcher=()):
-        script = tmp_path / "train.py"
-        script.write_text(SCRIPT.format(task=small.name, folder=str(tmp_path)))
-        with subprocess.Popen(
-            [sys.executable, *launcher, script, *small.base, *small.shuffled, *map(str, further)],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                out, err = process.communicate(timeout=LIMIT)
-            except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
-                raise
-        return process.returncode, out, err
 
-    return run
+def start_as_torchrun(small, out, folder, root):
+    """Two forks with the environment that torchrun gives: new interpreters would import torch for seconds."""
+
+    def ended(module):
+        weights = sum(value.detach().double().abs().sum().item() for value in module.model.parameters())
+        (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(weights))
+
+    def child(rank, port):
+        names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_PORT")
+        values = map(str, (rank, rank, 2, 2, 0, port))
+        os.environ.update(zip(names, values, strict=True))
+        os.environ.update(MASTER_ADDR="127.0.0.1", TORCHELASTIC_RUN_ID="test")
+        rank_zero_only.rank = rank
+        torch.set_num_threads(1)
+        TrainingModule.on_train_end = ended
+        result = small("--out", out, *small.shuffled)
+        (folder / f"result{rank}.json").write_text(json.dumps([result.code, result.out, result.err]))
+        os._exit(0)
+
+    port, context = free_port(), multiprocessing.get_context("fork")
+    children = [context.Process(target=child, args=(rank, port)) for rank in (0, 1)]
+    try:
+        for process in children:
+            process.start()
+        for process in children:
+            process.join(timeout=LIMIT)
+    finally:
+        for process in children:
+            process.kill()
+    codes, *texts = zip(
+        *(json.loads((folder / f"result{rank}.json").read_text()) for rank in (0, 1)), strict=True
+    )
+    return max(codes), *map("".join, texts)
 
 
 two_processes = pytest.mark.skipif(
@@ -76,15 +110,15 @@ two_processes = pytest.mark.skipif(
 
 @two_processes
 @pytest.mark.parametrize(
-    ("small", "launcher"),
-    [("detection", TORCHRUN), ("classification", ())],
+    ("small", "start"),
+    [("detection", start_as_torchrun), ("classification", start_with_devices)],
     indirect=["small"],
     ids=["detection-torchrun", "classification-devices"],
 )
-def test_two_processes_train_together(small, ended, scenes, log_of, tmp_path, launcher):
+def test_two_processes_train_together(small, start, scenes, log_of, root, tmp_path):
     """Each task, and each way to start the processes."""
     out = tmp_path / "out"
-    code, printed, err = ended("--out", out, *(() if launcher else ("--devices", 2)), launcher=launcher)
+    code, printed, err = start(small, out, tmp_path, root)
     assert (code, err) == (0, "")
     lines = printed.splitlines()
     assert len([line for line in lines if line.startswith(("epoch 1/2: ", "epoch 2/2: "))]) == 2

@@ -57,7 +57,12 @@ def test_whole_run_prints_a_line_an_epoch_and_no_warning(small):
         "detection": (
             r"12 images with \d+ objects to train on, 4 to validate, 6 to test",
             r"loss/centre .*loss/classes .*val/map [\d.]+",
-            ["scores: {}/scores.json", "detections: {}/detections", "diagnosis: {}/diagnosis"],
+            [
+                "scores: {}/scores.json",
+                "detections: {}/detections",
+                "diagnosis: {}/diagnosis",
+                "page: {}/diagnosis/report.html",
+            ],
         ),
         "classification": (
             r"vgg16 with [\d.]+ M parameters; 24 images of 8 classes to train on, 8 to validate",
@@ -169,7 +174,8 @@ def test_whole_run_is_scored_and_diagnosed(small):
             assert len(score["values"]) == count
             assert (score["std"] is None) == (count == 1 or score["mean"] is None)
     assert set(scores["single_passes"]["map"]) == {"voc07", "area", "coco", "coco50"}
-    strict_json(out / "diagnosis" / "diagnosis.json")
+    numbers = strict_json(out / "diagnosis" / "diagnosis.json")
+    assert f'"name":"{numbers["detectors"][0]["name"]}"' in (out / "diagnosis" / "report.html").read_text()
     assert "shuffled" in (out / "diagnosis" / "summary.txt").read_text()
     figures = {path.name for path in (out / "diagnosis").glob("*.png")}
     assert {"error_pies.png", "error_bars.png", "examples.png"} <= figures
@@ -632,3 +638,25 @@ def test_weights_that_do_not_fit_are_named(small, tmp_path):
 def test_checkpoint_of_other_classes(small, tmp_path, shared_data):
     words = ("--data", "cifar100", "--root", shared_data / "cifar100", "--out", tmp_path / "out")
     assert small("--evaluate", small.whole[0], *words, base=False).is_refused("8 classes")
+
+
+@classifier
+def test_the_papers_protocol_trains_on_all_and_chooses_on_the_test_images(small, tmp_path, log_of):
+    result = small("--protocol", "paper", "--out", tmp_path / "run")
+    assert result.code == 0, result.err
+    assert (
+        "--protocol paper: the epoch is chosen on the test images; the score will be too high" in result.out
+    )
+    rows = log_of(tmp_path / "run").values()
+    validated = [
+        row[name] for row in rows for name in row if name.startswith("val") and name.endswith("accuracy")
+    ]
+    scores = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert len(validated) == 2
+    assert scores["accuracy"]["mean"] == pytest.approx(
+        max(validated), abs=1e-6
+    )  # the best epoch, same images
+    assert scores["chosen_on"] == "the test images (--protocol paper): the accuracy is too high"
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 2 * 4
+    assert "chosen_on" not in json.loads((small.plain / "scores.json").read_text())

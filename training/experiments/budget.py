@@ -52,7 +52,7 @@ def all_experiments(folder: Path) -> list[Path]:
     """The experiment files of a folder, the most telling first."""
     files = sorted(folder.glob("*.yaml"), key=lambda file: file.stem)
     if not files:
-        raise InputError("all", f"no experiments in {folder}", "the folder experiments/ of the repository")
+        raise InputError(folder, "no experiments", "the folder experiments/ of a clone of the repository")
     return sorted(files, key=lambda file: ORDER.index(file.stem) if file.stem in ORDER else len(ORDER))
 
 

@@ -8,18 +8,20 @@ import math
 import os
 import signal
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import training
 from data.formats.files import write_text
 from data.records import InputError
 from data.shapes import SHAPE_SETS
+from spatial_dependency import program
 from training.experiments.budget import all_experiments, fit, load_epochs, parse_budget, store_epochs
 from training.experiments.cost import Speeds, duration, probe, seconds_of
 from training.experiments.plan import (
@@ -57,6 +59,9 @@ Exit codes: 0 all there; 1 something is missing, and said; 2 the input is wrong;
 EPILOG = "python reproduce.py profile --help: where in a trained network does space matter?"
 MAX_LAYERS_OF_A_QUARTER = 13
 """Layers of a network on small images of which a GPU has room for four: those of VGG-16."""
+EXPERIMENTS = Path(training.__file__).resolve().parent.parent / "experiments"
+LINE_WIDTH = 80
+"""Of the overview, in letters."""
 STOPPED = "stopped; the same command goes on from there"
 
 
@@ -74,7 +79,9 @@ class Parser(argparse.ArgumentParser):
 
 def make_parser() -> Parser:
     """All options."""
-    parser = Parser(prog="python reproduce.py", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
+    parser = Parser(
+        prog=program("python reproduce.py"), description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False
+    )
     add = parser.add_argument
     add(
         "experiments",
@@ -90,6 +97,12 @@ def make_parser() -> Parser:
     add("--list", action="store_true", help="list the runs and what they will cost, and do nothing")
     add("--probe", action="store_true", help="for the costs, measure a step of each network not yet measured")
     add("--draw", action="store_true", help="run nothing: draw what there is")
+    add(
+        "--style",
+        choices=("screen", "paper"),
+        default="screen",
+        help="of the figures; paper: as PDF too, 3.3 or 6.9 inches wide, without titles and notes",
+    )
     add(
         "--scale", type=float, default=1.0, metavar="F", help="shrink epochs, data and width for a quick look"
     )
@@ -136,15 +149,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from training.profiling.__main__ import main as profile
 
         return int(profile(words[1:]))
-    options = make_parser().parse_args(words)
     try:
-        return reproduce(options)
+        if words:
+            return reproduce(make_parser().parse_args(words))
+        print(overview())
+        return 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)
         return 130
+
+
+def overview() -> str:
+    """All experiments: what each costs, its runs, its title."""
+    lines = []
+    for file in all_experiments(EXPERIMENTS):
+        experiment = read_experiment(file)
+        runs = len(make_plan(experiment, Overrides()).runs)
+        title = textwrap.fill(experiment.title, LINE_WIDTH, initial_indent="    ", subsequent_indent="    ")
+        counted = f"{runs} {'run' if runs == 1 else 'runs'}"
+        lines += [f"{experiment.name:12}{counted:>8}  about {experiment.cost}", title]
+    command, example = program("python reproduce.py"), f"{EXPERIMENTS.name}/figure4.yaml"
+    usage = {
+        f"{example} --root PATH": "runs one, and draws it",
+        f"{example} --list --probe": "measures what it costs here",
+        "all --budget 30m --root DATA=PATH …": "what fits into a time",
+        "--help": "all options",
+    }
+    lines += ["", "A cost is that of all runs, one after another. Some runs are part of several.", ""]
+    for words, text in usage.items():
+        lines += [f"{command} {words}", f"    {text}"]
+    return "\n".join(lines)
 
 
 def reproduce(options: argparse.Namespace) -> int:
@@ -209,7 +246,7 @@ def reproduce(options: argparse.Namespace) -> int:
             return 128 + stopped
     complete = not failed
     for plan in plans:
-        complete = write_results(plan, options.out, failed) and complete
+        complete = write_results(plan, options.out, failed, options.style) and complete
     return 0 if complete else 1
 
 
@@ -219,8 +256,7 @@ def find_experiments(
     """The experiments that are named, or all; and the data sets that ``all`` does without."""
     if options.experiments != [Path("all")]:
         return [read_experiment(file) for file in options.experiments], set()
-    folder = Path(training.__file__).resolve().parent.parent / "experiments"
-    experiments = [read_experiment(file) for file in all_experiments(folder)]
+    experiments = [read_experiment(file) for file in all_experiments(EXPERIMENTS)]
 
     def data_sets(experiment: Experiment) -> set[str]:
         return {str({**experiment.common, **series.options}["data"]) for series in experiment.series}
@@ -416,9 +452,11 @@ def gpu_share(run: Run) -> float:
 # ---------------------------------------------------------------- results
 
 
-def write_results(plan: Plan, out: Path, failed: Mapping[str, str]) -> bool:
+def write_results(
+    plan: Plan, out: Path, failed: Mapping[str, str], style: Literal["screen", "paper"] = "screen"
+) -> bool:
     """Write an experiment's tables, figure and provenance into a folder of its name; whether all is there."""
-    from diagnosis.figures.style import save_figure  # matplotlib takes a second
+    from diagnosis.figures.style import drawing_style, save_figure  # matplotlib takes a second
     from training.experiments.collect import collect
     from training.experiments.figures import draw
     from training.experiments.tables import differences, to_csv, to_markdown
@@ -430,8 +468,10 @@ def write_results(plan: Plan, out: Path, failed: Mapping[str, str]) -> bool:
     files = [folder / "table.csv", folder / "table.md"]
     write_text(files[0], to_csv(plan, rows))
     write_text(files[1], to_markdown(plan, rows))
-    figure = draw(plan, rows, runs)
-    files += [save_figure(figure, folder / f"{name}.{kind}") for kind in ("png", "svg")]
+    formats = ("png", "svg", "pdf") if style == "paper" else ("png", "svg")
+    with drawing_style(style):
+        figure = draw(plan, rows, runs)
+        files += [save_figure(figure, folder / f"{name}.{kind}") for kind in formats]
     facts = provenance(
         experiment=name,
         seeds=list(plan.seeds),

@@ -21,6 +21,7 @@ import yaml
 from data.datasets import DATASETS
 from data.formats.files import write_text
 from data.records import InputError
+from data.shapes import SHAPE_SETS
 from training.experiments.plan import Run
 from training.experiments.schema import Script, resolved
 from training.provenance import provenance
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Speeds", "duration", "probe", "seconds_of", "speed_key"]
 
-IMAGE_COUNTS = {  # for training and for testing
+IMAGE_COUNTS: dict[str, tuple[int, int]] = {  # for training and for testing
     **{name: (dataset.images["train"], dataset.images["test"]) for name, dataset in DATASETS.items()},
     "voc": (16_551, 4_952),
-    "large-shapes": (25_000, 2_000),
+    **{name: (row["train"] + row["val"], row["test"]) for name, row in SHAPE_SETS.items() if "train" in row},
 }
 CLASS_COUNTS = {**{name: dataset.classes for name, dataset in DATASETS.items()}, "voc": 20}
 START_SECONDS = 10.0

@@ -61,6 +61,8 @@ __all__ = ["draw"]
 BASELINE_LINE: dict[str, Any] = {"color": MUTED_COLOUR, "linewidth": 0.9, "linestyle": (0, (1, 1.2))}
 UNMODIFIED_OFFSET = 1.5
 """From the last layer to the place of the unmodified network, in layers."""
+FAR_POINTS = 10.0
+"""From the paper's baseline to ours: from there on figures show changes from each own baseline."""
 EMPTY_PERCENT = 0.1
 """Axes that end below it have no result in them, neither ours nor the paper's."""
 VALIDATION_LINE: dict[str, Any] = {"linewidth": 1.4, "linestyle": "-"}
@@ -88,25 +90,26 @@ def draw(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
 
 def against_percent(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     """Accuracy against the percentage of modified layers, counted from the last (Figures 4 and 5)."""
-    figure, panels = _accuracy_page(plan, rows, (4.15, 3.1))
+    figure, panels, changes = _accuracy_page(plan, rows, (4.15, 3.1))
     labels: dict[Axes, list[Label]] = {}
     for axes, (plain, group) in zip(panels, _groups(rows), strict=True):
-        labels[axes] = _draw_group(axes, group, plain, modified_percent, from_baseline=True)
+        labels[axes] = _draw_group(axes, group, plain, modified_percent, from_baseline=True, changes=changes)
         axes.set(xlim=(-3, 103), xlabel="modified layers, counted from the last (%)")
-    return _finished(figure, labels)
+    return _finished(figure, labels, changes=changes)
 
 
 def against_layer(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     """Accuracy against the layer that is modified, or the first of those that are (Figures 6 and 7)."""
-    figure, panels = _accuracy_page(plan, rows, (4.55, 3.5))
+    figure, panels, changes = _accuracy_page(plan, rows, (4.55, 3.5))
     labels: dict[Axes, list[Label]] = {}
     for axes, (plain, group) in zip(panels, _groups(rows), strict=True):
         count = len(layers_of(plain.arch))
         layers = range(1, count + 1)
-        labels[axes] = _draw_group(axes, group, plain, partial(first_layer, count=count), from_baseline=False)
+        place = partial(first_layer, count=count)
+        labels[axes] = _draw_group(axes, group, plain, place, from_baseline=False, changes=changes)
         axes.set(xlim=(0.5, count + 2.2), xlabel="layer, counted from the input")
         axes.set_xticks([*layers, count + UNMODIFIED_OFFSET], [*map(str, layers), "none"])
-    return _finished(figure, labels)
+    return _finished(figure, labels, changes=changes)
 
 
 def first_layer(variant: Variant, count: int) -> float:
@@ -127,8 +130,8 @@ def _groups(rows: Sequence[Row]) -> list[tuple[Variant, list[Row]]]:
 
 def _accuracy_page(
     plan: Plan, rows: Sequence[Row], size_of_several: tuple[float, float]
-) -> tuple[Figure, list[Axes]]:
-    """A panel for each network on each data set; each kind of series is in the legend once."""
+) -> tuple[Figure, list[Axes], bool]:
+    """A panel for each network on each data set, and whether they show changes from the baseline."""
     names = []
     for plain, group in _groups(rows):
         data = str(group[0].point.runs[0].options["data"])  # --set may have changed it
@@ -142,6 +145,13 @@ def _accuracy_page(
             name = row.point.series.split(":")[0]
             entries.setdefault(key, legend_entry(name, **line_of(variant), **mark_of(variant)))
     drops = [variant for variant in variants if paper_accuracy(variant) is None and reported(variant, "drop")]
+    gaps = [_baselines(plain, group) for plain, group in _groups(rows)]
+    changes = any(paper - ours > FAR_POINTS for ours, paper in gaps)
+    levels = [
+        f"{name} {ours:.1f} %" + ("" if math.isnan(paper) else f" (paper {paper:.1f} %)")
+        for name, (ours, paper) in zip(names, gaps, strict=True)
+        if not math.isnan(ours)
+    ]
     figure, panels = make_page(
         names,
         (5.45, 3.8) if len(names) == 1 else size_of_several,
@@ -152,28 +162,43 @@ def _accuracy_page(
             *paper_entries(numbers=any(map(paper_accuracy, variants)), drops=bool(drops)),
             *([MISSING_ENTRY] if any(not row.results for row in rows) else []),
         ],
-        notes=notes(plan, rows),
+        notes=[*([f"Baselines: {'; '.join(levels)}."] if changes else []), *notes(plan, rows)],
     )
     for axes in panels:
-        axes.set_ylabel("top-1 accuracy (%)")
-    return figure, panels
+        axes.set_ylabel("change from own baseline (points)" if changes else "top-1 accuracy (%)")
+    return figure, panels, changes
+
+
+def _baselines(plain: Variant, rows: Sequence[Row]) -> tuple[float, float]:
+    """Our accuracy and the paper's of a network unmodified; NaN where there is none."""
+    ours, paper = baseline_of(rows, plain), paper_accuracy(plain)
+    return (math.nan if ours is None else ours.mean()), (math.nan if paper is None else paper.value)
 
 
 def _draw_group(
-    axes: Axes, rows: Sequence[Row], plain: Variant, place: Callable[[Variant], float], *, from_baseline: bool
+    axes: Axes,
+    rows: Sequence[Row],
+    plain: Variant,
+    place: Callable[[Variant], float],
+    *,
+    from_baseline: bool,
+    changes: bool,
 ) -> list[Label]:
     """The series of a panel over their places, the baseline as a level, the paper's numbers over both.
 
+    With `changes` ours are less our baseline and the paper's less the paper's.
+
     Returns the paper's numbers as labels, to be placed once the limits are final.
     """
-    baseline = baseline_of(rows, plain)
+    baseline, (our_level, paper_level) = baseline_of(rows, plain), _baselines(plain, rows)
+    zero, paper_zero = (our_level, paper_level) if changes else (0.0, 0.0)
     series: dict[str, list[Row]] = {}
     for row in rows:
         if row.point.variant.method != "none":
             series.setdefault(row.point.series, []).append(row)
     if baseline is not None:
-        axes.axhline(baseline.mean(), zorder=1.5, **BASELINE_LINE)
-        draw_series(axes, [place(plain)], [baseline.mean()], [baseline.std()], plain)
+        axes.axhline(our_level - zero, zorder=1.5, **BASELINE_LINE)
+        draw_series(axes, [place(plain)], [our_level - zero], [baseline.std()], plain)
     for number, members in enumerate(series.values()):
         points = sorted(members, key=lambda row: place(row.point.variant))
         variant = points[-1].point.variant
@@ -183,7 +208,7 @@ def _draw_group(
         draw_series(
             axes,
             [place(row.point.variant) for row in points],
-            [row.mean() for row in points],
+            [row.mean() - zero for row in points],
             [row.std() for row in points],
             variant,
         )
@@ -192,22 +217,28 @@ def _draw_group(
     for row in rows:
         variant = row.point.variant
         known, drop = paper_accuracy(variant), reported(variant, "drop")
-        if known is not None:
-            value, text = known.value, f"{known.value:.2f}"
+        if known is not None and not math.isnan(paper_zero):
+            value = known.value - paper_zero
+            text = f"{value:+.2f}".replace("-", "−") if changes else f"{known.value:.2f}"
         elif drop is not None and baseline is not None:
-            value, text = baseline.mean() - drop.value, f"−{drop.value:.2f}"
+            value, text = our_level - zero - drop.value, f"−{drop.value:.2f}"
         else:
             continue
         draw_paper(axes, place(variant), value, colour_of(variant), drop=known is None)
-        labels.append(Label(place(variant), value, text, colour_of(variant)))
+        if not (changes and variant == plain):  # at zero
+            labels.append(Label(place(variant), value, text, colour_of(variant)))
     return labels
 
 
-def _finished(figure: Figure, labels: Mapping[Axes, Sequence[Label]]) -> Figure:
-    """The figure with its panels' limits, then their places, then the labels, which depend on both."""
+def _finished(figure: Figure, labels: Mapping[Axes, Sequence[Label]], *, changes: bool) -> Figure:
+    """The figure with the same limits in all panels, then their places, then the labels, which need both."""
+    low = min(axes.get_ylim()[0] for axes in labels)
+    top = max(axes.get_ylim()[1] for axes in labels)
     for axes in labels:
-        top = axes.get_ylim()[1]
-        axes.set_ylim(0, 1.04 * top if top > EMPTY_PERCENT else 100)
+        if changes:
+            axes.set_ylim(low - 0.04 * (top - low), top + 0.04 * (top - low))
+        else:
+            axes.set_ylim(0, 1.04 * top if top > EMPTY_PERCENT else 100)
     figure.draw_without_rendering()
     figure.set_layout_engine(None)
     for axes, numbers in labels.items():
@@ -433,7 +464,7 @@ def example_sheet(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
         )
         for row, run in done
     ]
-    return sheet(found, SHEET_IMAGES)
+    return sheet(found, SHEET_IMAGES, choose="first")
 
 
 FIGURE_OF_FORM: dict[str, Callable[[Plan, Sequence[Row], Path], Figure]] = {

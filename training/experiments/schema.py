@@ -279,6 +279,8 @@ class Experiment:
     """Options of all runs."""
     series: tuple[Series, ...]
     seeds: tuple[int, ...]
+    cost: str
+    """Of all its runs, rounded, in words."""
 
     @property
     def heading(self) -> str:
@@ -297,7 +299,7 @@ def read_experiment(path: Path) -> Experiment:
     """
     text = read_text(path, "an experiment file, such as experiments/figure4.yaml")
     content = parse_yaml(path, text, "an experiment as in experiments/")
-    top = _mapping(content, str(path), {"title", "draw", "script", "common", "series", "seeds"})
+    top = _mapping(content, str(path), {"title", "cost", "draw", "script", "common", "series", "seeds"})
     script = _one_of(top.get("script", "train_classify"), f"{path}: script", get_args(Script))
     common = _options(top.get("common", {}), f"{path}: common", script)
     listed = top.get("series")
@@ -321,7 +323,8 @@ def read_experiment(path: Path) -> Experiment:
         or len(set(numbers)) < len(numbers)
     ):
         raise InputError(f"{path}: seeds", repr(seeds), "different whole numbers from 0")
-    return Experiment(path.stem, title, form, script, common, series, tuple(numbers))
+    cost = _text(top.get("cost", "unknown"), f"{path}: cost")
+    return Experiment(path.stem, title, form, script, common, series, tuple(numbers), cost)
 
 
 def _mapping(content: object, where: str, known: set[str]) -> dict[str, Any]:

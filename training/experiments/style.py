@@ -197,6 +197,12 @@ LABEL_SIDES = {  # horizontal and vertical alignment, offset in points
     "upper right": ("left", "bottom", (5.0, 2.0)),
     "lower right": ("left", "top", (5.0, -2.0)),
     "left": ("right", "center_baseline", (-6.0, 0.0)),
+    "upper left": ("right", "bottom", (-5.0, 2.0)),
+    "lower left": ("right", "top", (-5.0, -2.0)),
+    "far above": ("center", "bottom", (0.0, 14.5)),
+    "far below": ("center", "top", (0.0, -14.5)),
+    "far right": ("left", "center_baseline", (26.0, 0.0)),
+    "far left": ("right", "center_baseline", (-26.0, 0.0)),
 }
 """Where a label can be beside its mark; the first of those that cover least is taken."""
 
@@ -216,7 +222,7 @@ class Label:
 
 def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
     """Write labels, each on the side of its mark with the fewest lines and marks; limits must be final."""
-    taken = _drawn_points(axes)
+    taken, written = _drawn_points(axes), np.zeros((0, 4))
     per_point = axes.figure.dpi / 72
     low, high = (np.array(corner) for corner in (axes.bbox.min, axes.bbox.max))
     for label in labels:
@@ -232,7 +238,9 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
             centre = mark + np.array(offset) * per_point + shift * half
             covered = (np.abs(taken - centre) < half + per_point).all(axis=1).sum()
             outside = bool((centre - half < low).any() or (centre + half > high).any())
-            cost = float(covered) + 1000 * outside + 20 * (avoided == va)
+            apart = (np.abs(written[:, :2] - centre) >= written[:, 2:] + half).any(axis=1)
+            cost = float(covered) + 1000 * outside + 20 * (avoided == va) + 500 * (~apart).sum()
+            cost += 8 * side.startswith("far")
             if best is None or cost < best[0]:
                 best = cost, side, centre
         assert best is not None
@@ -249,8 +257,7 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
             annotation_clip=False,
             zorder=6,
         )
-        corners = [best[2] + half * np.array([a, b]) for a in np.linspace(-1, 1, 5) for b in (-1, 0, 1)]
-        taken = np.concatenate([taken, corners])
+        written = np.concatenate([written, [[*best[2], *half]]])
 
 
 def _drawn_points(axes: Axes) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from training.options import (
     Rule,
     described,
     option,
+    option_of,
     require,
 )
 
@@ -28,12 +29,13 @@ def profile_methods() -> list[str]:
     return [name for name, row in METHODS.items() if row.is_shuffle]
 
 
+FOREIGN_LIBRARIES = ("timm:", "hf:")
 MODIFIABLE = [name for name, row in ARCHITECTURES.items() if row.has_layers]
 
 
 @dataclass(frozen=True)
 class NetworkOptions(OptionGroup):
-    """The trained network: a checkpoint of this package, or an architecture with weights."""
+    """The trained network: a checkpoint of this package, an architecture with weights, or a function's."""
 
     checkpoint: str | None = option(
         None,
@@ -42,13 +44,20 @@ class NetworkOptions(OptionGroup):
     )
     arch: str | None = option(
         None,
-        f"With --weights, the architecture: {', '.join(MODIFIABLE)} or any classification network of "
-        "torchvision.models.",
+        f"The architecture: {', '.join(MODIFIABLE)}, any classification network of torchvision.models, "
+        "timm:NAME of timm, or hf:NAME of Hugging Face, where NAME is a folder of save_pretrained or a name "
+        "on its hub.",
+    )
+    network: str | None = option(
+        None,
+        "MODULE:FUNCTION or FILE.py:FUNCTION, which returns the network when it is called without arguments. "
+        "Its code is run.",
     )
     weights: str | None = option(
         None,
-        "With --arch, the weights: 'imagenet' (torchvision's best), a torchvision name such as "
-        "IMAGENET1K_V1, or a file.",
+        "The weights: 'imagenet' (torchvision's best), a torchvision name such as IMAGENET1K_V1, or a file. "
+        "Default of timm: and hf: networks: those that the library downloads; of --network: as the function "
+        "returns it.",
     )
     width: float = option(
         1.0,
@@ -58,19 +67,30 @@ class NetworkOptions(OptionGroup):
 
     def check(self) -> None:
         """Raise InputError for values that cannot be meant."""
+        ways = [name for name in ("checkpoint", "arch", "network") if getattr(self, name) is not None]
+        require(bool(ways), "arch", None, "an architecture, a --checkpoint, or a --network")
+        for name in ways[1:]:
+            require(False, name, getattr(self, name), f"none with {option_of(ways[0])}")
         if self.checkpoint is not None:
-            for name in ("arch", "weights"):
-                require(getattr(self, name) is None, name, getattr(self, name), "none with --checkpoint")
-            require(self.width == 1, "width", self.width, "none with --checkpoint")
-            return
-        require(self.arch is not None, "arch", self.arch, "an architecture, or a --checkpoint")
-        require(
-            self.weights not in (None, "none"),
-            "weights",
-            self.weights,
-            "the weights of a trained network: a name or a file",
-        )
+            require(self.weights is None, "weights", self.weights, "none with --checkpoint")
+        if self.checkpoint is not None or self.is_foreign:
+            require(self.width == 1, "width", self.width, f"none with {option_of(ways[0])} of others")
+        elif self.weights in (None, "none"):
+            require(False, "weights", self.weights, "the weights of a trained network: a name or a file")
+        if self.network is not None:
+            module, _, function = self.network.rpartition(":")
+            require(
+                bool(module) and function.isidentifier(),
+                "network",
+                self.network,
+                "MODULE:FUNCTION, such as my_networks:make_network",
+            )
         super().check()
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether timm, Hugging Face or a function of the user's builds the network."""
+        return self.network is not None or (self.arch or "").startswith(FOREIGN_LIBRARIES)
 
 
 @dataclass(frozen=True)
@@ -79,7 +99,8 @@ class ImageOptions(OptionGroup):
 
     data: str | None = option(
         None,
-        f"The data set: {', '.join(DATASETS)}; for a detector voc or shapes. "
+        f"The data set: {', '.join(DATASETS)}; or the path of a folder with one folder of images for each "
+        "class, in the order of the network's outputs when sorted by name; for a detector voc or shapes. "
         "Default: that of the checkpoint's run.",
     )
     root: str | None = option(None, "Folder of the data. Default: that of the checkpoint's run.")
@@ -95,14 +116,40 @@ class ImageOptions(OptionGroup):
     )
     input_size: int | None = option(
         None,
-        "With --arch, side of the square that images are cropped to; of imagenet only. Default: 224.",
+        "Without --checkpoint, side of the square that images are cropped to; of imagenet and folders only. "
+        "Default: that of the network, where timm or Hugging Face know it, else 224.",
         Rule("at least 1 pixel", AT_LEAST_1.holds),
+    )
+    mean: list[float] = field(
+        default_factory=list,
+        metadata=described(
+            "Without --checkpoint, what is subtracted from red, green and blue, each from 0 to 1. Default: "
+            "what timm or Hugging Face know of pretrained weights, else the mean of the training images; of "
+            "imagenet and folders the usual 0.485 0.456 0.406."
+        ),
+    )
+    std: list[float] = field(
+        default_factory=list,
+        metadata=described("With --mean, what is then divided by; the usual: 0.229 0.224 0.225."),
     )
     limit: int | None = option(
         None,
         "Take so many of the images at most, of each class alike; of a detector's, at random.",
         Rule("at least 1 image", AT_LEAST_1.holds),
     )
+
+    def check(self) -> None:
+        """Raise InputError for values that cannot be meant."""
+        for name, other in (("mean", self.std), ("std", self.mean)):
+            values = getattr(self, name)
+            least = 0 if name == "mean" else 1e-6
+            require(
+                not (values or other) or (len(values) == 3 and all(least <= value <= 1 for value in values)),
+                name,
+                " ".join(map(str, values)) or "none",
+                "three numbers from 0 to 1, together with --mean and --std",
+            )
+        super().check()
 
 
 @dataclass(frozen=True)
@@ -127,6 +174,21 @@ class ShuffleOptions(OptionGroup):
         default_factory=list,
         metadata=described("Numbers of layers, counted from 1 at the input. Default: all."),
     )
+    names: list[str] = field(
+        default_factory=list,
+        metadata=described("Names of layers in the network, such as layer4.1, instead of --layers."),
+    )
+    cumulative: bool = option(
+        False, "Shuffle with each layer all that follow it, as in Table 1 of the paper, instead of it alone."
+    )
+    controls: bool = option(
+        False, "Add the controls, which separate the loss of order from a change of statistics, to --methods."
+    )
+    reestimate_batch_norm: bool = option(
+        False, "Estimate the statistics of batch norm anew on the images under each shuffle; of classifiers."
+    )
+    by_class: bool = option(False, "Measure the accuracy of each class too; of classifiers.")
+    cka: bool = option(False, "Measure how similar each layer's activations stay (CKA); of classifiers.")
     passes: int = option(
         10, "T: forward passes over the images for each layer and method, each with other draws.", AT_LEAST_1
     )
@@ -149,6 +211,7 @@ class ShuffleOptions(OptionGroup):
         for name, least in (("patches", 2), ("layers", 1)):
             for value in getattr(self, name):
                 require(value >= least, name, value, f"numbers from {least}")
+        require(not (self.names and self.layers), "names", " ".join(self.names), "none with --layers")
         super().check()
 
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
+import io
 import json
 import math
 import time
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from data.formats.files import read_text, write_text
 from data.records import InputError
-from detector import profile
+from detector import compare, profile
 from detector.profiling import Profile, ProfileRow
+from detector.scores import Score
 from detector.tables import METHODS
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.style import save_figure
@@ -27,10 +33,12 @@ from training.profiling.subjects import Subject, make_subject
 from training.provenance import provenance
 from training.run_state import make_folder
 
-__all__ = ["draw", "read_table", "run", "write_table"]
+__all__ = ["compare_folders", "draw", "read_table", "run", "write_table"]
 
 SCHEMA = 1
-TABLE_FILE, SUMMARY_FILE = "profile.csv", "profile.json"
+TABLE_FILE, SUMMARY_FILE, PAGE_FILE = "profile.csv", "profile.json", "profile.html"
+SCORES_FOLDER = "scores"
+"""Scores by image, a file for each layer and method: for intervals of resumed profiles and comparisons."""
 NUMBER_COLUMNS = ("layer", "percent", "channels", "height", "width")
 
 
@@ -66,6 +74,9 @@ def run(options: Options, out: Path | None = None) -> Profile:
         "batch_size": shuffles.batch_size,
         "precision": options.machine.precision,
     }
+    for name in ("cumulative", "reestimate_batch_norm", "by_class", "cka"):  # the default is not written
+        if getattr(shuffles, name):
+            configuration[name] = True
     known, earlier = read_known(out, configuration)
     make_folder(out)
     sessions = [*earlier, provenance(images={options.images.split: subject.images}, rows_known=len(known))]
@@ -98,7 +109,8 @@ def run(options: Options, out: Path | None = None) -> Profile:
     write_table(found.rows, out)
     draw(found, subject, shuffles.passes, out)
     write_summary(found, finished=True)  # last: once it says finished, the rest is complete
-    print(f"\n{found}\n\ntable: {out / 'profile.csv'}\nfigure: {out / 'profile.png'}", flush=True)
+    page = f"\npage: {out / PAGE_FILE}" if (out / PAGE_FILE).is_file() else ""
+    print(f"\n{found}\n\ntable: {out / TABLE_FILE}\nfigure: {out / 'profile.png'}{page}", flush=True)
     return found
 
 
@@ -108,13 +120,14 @@ def _measure(subject: Subject, options: Options, known: Sequence[ProfileRow], ou
     begun = time.perf_counter()
     evaluated = 0
 
-    def evaluate(network: nn.Module) -> Mapping[str, float]:
+    def evaluate(network: nn.Module) -> Mapping[str, Score]:
         nonlocal evaluated
         evaluated += 1
         return subject.evaluate(network)
 
     def progress(new: Sequence[ProfileRow], done: int, total: int) -> None:
         rows.extend(new)
+        write_scores(new, out)
         write_table(Profile.of(rows).rows, out)
         seconds = (time.perf_counter() - begun) / evaluated * shuffles.passes * (total - done)
         left = f"about {seconds:.0f} s left" if seconds < 90 else f"about {seconds / 60:.0f} min left"
@@ -126,8 +139,12 @@ def _measure(subject: Subject, options: Options, known: Sequence[ProfileRow], ou
             subject.network,
             evaluate,
             methods=shuffles.methods,  # type: ignore[arg-type]  # checked
+            controls=shuffles.controls,
+            reestimate_batch_norm=(subject.batches or False) if shuffles.reestimate_batch_norm else False,
             patches=shuffles.patches or None,
             layers=shuffles.layers or None,
+            names=shuffles.names or None,
+            cumulative=shuffles.cumulative,
             passes=shuffles.passes,
             seed=shuffles.seed,
             shortcut=shuffles.shuffle_shortcut,
@@ -155,7 +172,7 @@ def _in_words(row: ProfileRow) -> str:
 
 
 def draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
-    """Draw the profile as ``profile.png`` and ``profile.svg``."""
+    """Draw the profile as ``profile.png`` and ``profile.svg``, and where pandas is installed as a page."""
     if not found.layers:
         return
     detects = "map_area" in found.measures
@@ -166,9 +183,10 @@ def draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
         band = (
             f"Line: mean of {passes} passes, each with its own draws; band: ± 1 standard deviation of a pass."
         )
+    each = "each layer with all that follow it" if found.cumulative else "one layer at a time"
     note = (
         "The network is not trained again: at test time the order of what enters one layer is taken away, "
-        f"one layer at a time. N={count(subject.images, 'image')}, the {subject.source}. {band}{shares}"
+        f"{each}. N={count(subject.images, 'image')}, the {subject.source}. {band}{shares}"
     )
     figure = draw_profile(
         found,
@@ -179,6 +197,75 @@ def draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
     )
     for kind in ("png", "svg"):
         save_figure(figure, out / f"profile.{kind}")
+    if importlib.util.find_spec("pandas") is not None:
+        settings = {"network": subject.name, "images": f"{subject.images}, the {subject.source}"}
+        page = replace(found, settings={**found.settings, **settings})
+        write_text(out / PAGE_FILE, page.to_html(title=f"Where does space matter? {subject.name}"))
+
+
+# ---------------------------------------------------------------- comparison
+
+SAME_IMAGES = ("data", "split", "split_seed", "validation", "fraction", "images")
+
+
+def compare_folders(first: Path, second: Path, out: Path | None = None) -> list[dict[str, Any]]:
+    """Compare two profiles of classifiers on the same images, and write ``compare.csv``.
+
+    A line for each layer, method and measure of both: the second's score less the first's (``score``), and
+    the difference of their changes from their own baselines (``change``), each with a 95 % interval over
+    images, paired by image. `out` is the folder of the table; default: the second's.
+
+    Raises
+    ------
+    InputError
+        No profile in a folder, profiles of other images, or none with scores by image.
+    """
+    tables = []
+    summaries: list[dict[str, Any]] = []
+    for folder in (first, second):
+        file = folder / SUMMARY_FILE
+        if not file.is_file():
+            raise InputError(folder, f"no {SUMMARY_FILE}", "the folder of a profile")
+        summary = _read_summary(file)
+        cumulative = bool(summary["configuration"].get("cumulative"))
+        tables.append(Profile.of(read_table(folder), cumulative))
+        summaries.append(summary)
+    before, after = (summary["configuration"] for summary in summaries)
+    for name in SAME_IMAGES:
+        if before.get(name) != after.get(name):
+            raise InputError(second, f"{name} {after.get(name)!r}", f"{before.get(name)!r} as in {first}")
+    try:
+        rows: list[dict[str, Any]] = [
+            {"compared": kind, **asdict(item)}
+            for kind, from_baseline in (("score", False), ("change", True))
+            for item in compare(*tables, from_baseline=from_baseline)
+        ]
+    except ValueError as error:
+        what, _, wanted = str(error).partition("; expected ")
+        found = what.partition("found ")[2]
+        raise InputError(
+            f"--compare {first} {second}", found, wanted or "two profiles of one kind"
+        ) from error
+    out = second if out is None else out
+    make_folder(out)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(out / "compare.csv", text.getvalue())
+    main = tables[0].measures[0]
+    names = [
+        summary.get("network", folder) for summary, folder in zip(summaries, (first, second), strict=True)
+    ]
+    print(f"{names[1]} less {names[0]}: {main}, 95 % intervals over images")
+    print(f"{'compared':8}  {'layer':>5}  {'method':10}  difference")
+    for row in rows:
+        if row["measure"] == main:
+            method = row["method"] if row["patch"] is None else f"{row['method']} {row['patch']}"
+            numbers = f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
+            print(f"{row['compared']:8}  {row['layer'] or '-':>5}  {method:10}  {numbers}")
+    print(f"\ntable: {out / 'compare.csv'}")
+    return rows
 
 
 # ---------------------------------------------------------------- files
@@ -187,6 +274,37 @@ def draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
 def write_table(rows: Iterable[ProfileRow], folder: Path) -> None:
     """Write ``profile.csv``: a line for each layer, method and measure, with the value of each pass."""
     write_text(folder / TABLE_FILE, Profile(tuple(rows)).to_csv())
+
+
+def _scores_file(folder: Path, row: ProfileRow) -> Path:
+    patch = "" if row.patch is None else f"-{row.patch}"
+    return folder / SCORES_FOLDER / f"{row.layer}-{row.method}{patch}.npz"
+
+
+def write_scores(rows: Sequence[ProfileRow], folder: Path) -> None:
+    """Write the scores by image of the rows of a layer and a method atomically, where they are known."""
+    scores: dict[str, Any] = {row.measure: row.by_image.numpy() for row in rows if row.by_image is not None}
+    if scores:
+        file = _scores_file(folder, rows[0])
+        file.parent.mkdir(exist_ok=True)
+        part = file.with_name(f".{file.name}.part.npz")
+        np.savez_compressed(part, **scores)
+        part.replace(file)
+
+
+def _read_scores(folder: Path, rows: Sequence[ProfileRow]) -> list[ProfileRow]:
+    """The rows with their scores by image, where these are in the folder."""
+    found: dict[Path, dict[str, Tensor]] = {}
+    for file in dict.fromkeys(_scores_file(folder, row) for row in rows):
+        if file.is_file():
+            try:
+                with np.load(file) as scores:
+                    found[file] = {name: torch.from_numpy(scores[name]) for name in scores.files}
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                raise InputError(
+                    file, f"no scores by image ({error})", "the file as it was written"
+                ) from None
+    return [replace(row, by_image=found.get(_scores_file(folder, row), {}).get(row.measure)) for row in rows]
 
 
 def read_table(folder: Path) -> list[ProfileRow]:
@@ -211,7 +329,7 @@ def read_table(folder: Path) -> list[ProfileRow]:
                 f"{file}:{number}", "no row of a profile", "the file as it was written"
             ) from None
         rows.append(ProfileRow(**known))
-    return rows
+    return _read_scores(folder, rows)
 
 
 def read_known(
@@ -228,13 +346,8 @@ def read_known(
                 folder, f"a {TABLE_FILE} without {SUMMARY_FILE}", "both, or another --out for a new one"
             )
         return [], []
-    try:
-        summary = json.loads(read_text(file, "a profile"))
-        before, sessions = dict(summary["configuration"]), list(summary["provenance"])
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(file, "no profile", "the file as it was written, or another --out") from None
+    summary = _read_summary(file)
+    before, sessions = summary["configuration"], summary["provenance"]
     now = json.loads(json.dumps(configuration))
     for name in dict.fromkeys([*now, *before]):
         if now.get(name) != before.get(name):
@@ -246,8 +359,19 @@ def read_known(
     return read_table(folder), sessions
 
 
+def _read_summary(file: Path) -> dict[str, Any]:
+    try:
+        summary = json.loads(read_text(file, "a profile"))
+        parts = {"configuration": dict(summary["configuration"]), "provenance": list(summary["provenance"])}
+        return {**summary, **parts}
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(file, "no profile", "the file as it was written, or another --out") from None
+
+
 def _row(row: ProfileRow) -> dict[str, Any]:
-    content: dict[str, Any] = asdict(row) | {"passes": row.passes}
+    content: dict[str, Any] = asdict(replace(row, by_image=None)) | {"passes": row.passes}
     del content["by_image"]
     content["values"] = [None if math.isnan(value) else value for value in row.values]
     content["mean"] = None if math.isnan(row.mean) else row.mean

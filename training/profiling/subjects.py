@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision import models
 
 from data.augment import eval_transform
@@ -21,22 +22,26 @@ from data.classification import (
 )
 from data.datasets import DATASETS
 from data.detection import DetectionDataset, detection_loader
-from data.image_batches import ClassificationBatch
+from data.image_batches import ClassificationBatch, Normalization
+from data.image_folders import read_class_folders
 from data.image_set import ImageFiles, ImageSet, Statistics, take_share
 from data.records import InputError
 from data.streams import Stream, generator
-from detector import YOLO
+from detector import YOLO, seek_shuffles
+from detector.scores import Score, score_on
 from diagnosis import diagnose
 from diagnosis.breakdown import ERROR_TYPES
 from training.checkpoint import load_trained, read_checkpoint
+from training.options import option_of
+from training.profiling.foreign import build_foreign
 from training.profiling.options import Options
 from training.run_state import RunFolder, stored_options
 from training.tasks import classification_options, detection, detection_options
 from training.tasks.classification import CLASSIFICATION, image_size_of
-from training.tasks.classification_module import build_classifier, evaluate_classifier, statistics_of
+from training.tasks.classification_module import build_classifier, statistics_of
 from training.tasks.detection import DETECTION
 from training.tasks.detection_module import detect
-from training.trainer import make_device
+from training.trainer import autocast, make_device
 
 __all__ = ["CachedBatches", "Subject", "digest", "make_subject"]
 
@@ -54,8 +59,10 @@ class Subject:
     """Of the network, for people."""
     network: nn.Module
     """In evaluation mode, with nothing shuffled."""
-    evaluate: Callable[[nn.Module], Mapping[str, float]]
-    """Scores it: fractions by name, the most important one first."""
+    evaluate: Callable[[nn.Module], Mapping[str, Score]]
+    """Scores it: fractions by name, the most important one first; of a classifier one for each image."""
+    batches: Iterable[Sequence[Tensor]] | None
+    """What enters a classifier, then labels; of a detector None."""
     chance: Mapping[str, float]
     """What guessing would score, if that is known."""
     images: int
@@ -92,8 +99,9 @@ def _options_of_run(options: Options, checkpoint: Path, data_sets: str) -> dict[
     values |= {name: value for name, value in given.items() if value is not None}
     if "data" not in values:
         raise InputError("--data", "none", f"{data_sets}, as no config.yaml belongs to {checkpoint}")
-    if options.images.input_size is not None:
-        raise InputError("--input-size", str(options.images.input_size), "none with --checkpoint")
+    for name in ("input_size", "mean", "std"):
+        if value := getattr(options.images, name):
+            raise InputError(option_of(name), str(value), "none with --checkpoint")
     return values
 
 
@@ -134,7 +142,7 @@ def _classifier_of_checkpoint(options: Options, checkpoint: Path, hyper: Mapping
 
 def _classifier_of_weights(options: Options) -> Subject:
     """An architecture with weights by name or from a file."""
-    asked = options.images
+    asked, chosen = options.images, options.network
     run = classification_options.Options(
         data=classification_options.DataOptions(
             data=asked.data or "cifar100",  # type: ignore[arg-type]
@@ -145,17 +153,53 @@ def _classifier_of_weights(options: Options) -> Subject:
         optimization=classification_options.OptimizationOptions(seed=options.shuffles.seed),
     )
     if asked.data is None:
-        raise InputError("--data", "none", "a data set: cifar100, small-imagenet, imagenet or shapes")
+        raise InputError(
+            "--data", "none", "a data set: cifar100, small-imagenet, imagenet or shapes; or a folder"
+        )
     images, statistics = _classification_images(run, asked.split, statistics=True)
     assert statistics is not None
-    size = image_size_of(images, run.data.input_size)
-    model = classification_options.ModelOptions(
-        arch=str(options.network.arch), weights=str(options.network.weights), width=options.network.width
-    )
-    network = _with_all_weights(model, len(images.classes), size)
-    name = f"{model.arch}, {Path(model.weights).name}"
-    out = Path("runs") / f"profile-{run.data.data}-{model.arch}"
+    if chosen.is_foreign:
+        foreign = build_foreign(chosen, len(images.classes))
+        network, name = foreign.network, foreign.name
+        size = image_size_of(images, asked.input_size or foreign.image_size or 224)
+        statistics = foreign.statistics or statistics
+        _check_outputs(network, len(images.classes), size, str(asked.data))
+    else:
+        size = image_size_of(images, run.data.input_size)
+        model = classification_options.ModelOptions(
+            arch=str(chosen.arch), weights=str(chosen.weights), width=chosen.width
+        )
+        network, name = _with_all_weights(model, len(images.classes), size), str(chosen.arch)
+    if asked.mean:
+        statistics = Statistics(
+            *(tuple(255 * value for value in values) for values in (asked.mean, asked.std))
+        )
+    if chosen.weights is not None:
+        name = f"{name}, {Path(chosen.weights).name}"
+    data = run.data.data if run.data.data in DATASETS else Path(run.data.data).resolve().name
+    architecture = re.sub(r"[^\w.-]+", "-", (chosen.arch or chosen.network or "").strip("/"))
+    out = Path("runs") / f"profile-{data}-{architecture}"
     return _classifier(options, name, network, statistics, images, size, run, out)
+
+
+def _check_outputs(network: nn.Module, classes: int, size: int, data: str) -> None:
+    """InputError for a network that is no classifier of images of this size and of so many classes."""
+    parameter = next(network.parameters(), torch.empty(0))
+    try:
+        with torch.no_grad():
+            outputs = network.eval()(torch.zeros(1, 3, size, size, device=parameter.device))
+    except Exception as error:  # a user's network can raise anything
+        reason = str(error).strip().split("\n")[0]
+        found = f"{type(network).__name__}, which cannot be run with images of {size} pixels ({reason})"
+        raise InputError("network", found, "a network of such images, or another --input-size") from error
+    logits = getattr(outputs, "logits", outputs)
+    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if shape != (1, classes):
+        raise InputError(
+            f"--data {data}",
+            f"{classes} classes for a network with outputs of {shape} for one image",
+            f"outputs of (1, {classes}): the classes that the network was trained on",
+        )
 
 
 def _with_all_weights(model: classification_options.ModelOptions, classes: int, size: int) -> nn.Module:
@@ -191,7 +235,10 @@ def _classification_images(
     """The images of a split, and if asked for the statistics of the training images."""
     data = run.data
     if data.data not in DATASETS:
-        raise InputError("--data", repr(data.data), f"one of {', '.join(DATASETS)}, for a classifier")
+        if Path(data.data).is_dir() and data.root is None:
+            return read_class_folders(data.data), IMAGENET_STATISTICS
+        known = f"one of {', '.join(DATASETS)}, or a folder with a folder of images for each class"
+        raise InputError("--data", repr(data.data), f"{known}, for a classifier")
     data.check()
     if split == "test" and (not statistics or data.data == "imagenet"):
         return read_classification_test(data.data, data.root), IMAGENET_STATISTICS
@@ -227,42 +274,48 @@ def _classifier(
     if isinstance(images, ImageFiles):
         batches = CachedBatches(batches)
 
-    def evaluate(network: nn.Module) -> dict[str, float]:
-        scores = evaluate_classifier(
+    memory = torch.channels_last if machine.channels_last else torch.contiguous_format
+    network = network.to(device, memory_format=memory).eval()  # type: ignore[call-overload]
+    normalized = NormalizedBatches(network, batches, Normalization(statistics).to(device), memory)
+    with autocast(device, machine.precision):
+        score = score_on(
             network,
-            batches,
-            statistics,
-            passes=1,  # the profile counts the passes
-            device=device,
-            precision=machine.precision,
-            channels_last=machine.channels_last,
+            normalized,
+            images.classes if shuffles.by_class else False,
+            shuffles.cka,
+            measures=("accuracy", "accuracy_top5", "loss", "kl"),
         )
-        return {
-            "accuracy": scores.accuracy.mean,
-            "accuracy_top5": scores.accuracy_top5.mean,
-            "loss": scores.loss.mean,
-        }
+
+    def evaluate(network: nn.Module) -> Mapping[str, Score]:
+        with autocast(device, machine.precision):
+            return score(network)
 
     classes = len(images.classes)
-    held_out = asked.split == "validation"
+    by_path = run.data.data not in DATASETS
+    held_out = asked.split == "validation" and not by_path
+    further: dict[str, Any] = {}
+    if asked.mean or options.network.is_foreign:
+        further = {"mean": list(statistics.mean), "std": list(statistics.std)}
     return Subject(
         name=name,
         network=network,
         evaluate=evaluate,
+        batches=normalized,
         chance={"accuracy": 1 / classes, "accuracy_top5": min(5 / classes, 1.0)},
         images=len(images),
-        source=f"{asked.split} images of {run.data.data}",
+        source=f"images of {run.data.data}" if by_path else f"{asked.split} images of {run.data.data}",
         example=size,
-        out=out if held_out else out.with_name(f"{out.name}-test"),
+        out=out if held_out or by_path else out.with_name(f"{out.name}-test"),
         configuration={
             "weights_sha256": digest(network),
             "data": run.data.data,
-            "split": asked.split,
+            "split": None if by_path else asked.split,
             "split_seed": seed,
             "validation": run.data.validation if held_out else None,
             "fraction": run.data.fraction if held_out else None,
             "images": len(images),
             "image_size": size,
+            **further,
         },
     )
 
@@ -284,6 +337,9 @@ def _detector_of_checkpoint(options: Options, checkpoint: Path) -> Subject:
     run = detection_options.Options.from_flat(values)
     run.data.check()
     seed = run.optimization.seed
+    for name in ("by_class", "cka", "reestimate_batch_norm"):
+        if getattr(options.shuffles, name):
+            raise InputError(option_of(name), "a detector", "none with a detector: it is for classifiers")
     if asked.split == "test":
         truth, similar = detection.read_test_data(run.data)
     else:
@@ -335,6 +391,7 @@ def _detector_of_checkpoint(options: Options, checkpoint: Path) -> Subject:
         name=folder.resolve().name,
         network=network,
         evaluate=evaluate,
+        batches=None,
         chance={},
         images=len(truth.images),
         source=f"{asked.split} images of {run.data.data}",
@@ -366,6 +423,28 @@ def digest(network: nn.Module) -> str:
         total.update(name.encode())
         total.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return total.hexdigest()
+
+
+class NormalizedBatches:
+    """Images of batches as a network takes them, and their labels; each batch has draws of its own."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        batches: Iterable[ClassificationBatch],
+        normalization: Normalization,
+        memory: torch.memory_format,
+    ) -> None:
+        self._network, self._batches = network, batches
+        self._normalization, self._memory = normalization, memory
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches, in order."""
+        device = self._normalization.mean.device
+        for number, batch in enumerate(self._batches):
+            seek_shuffles(self._network, -1, number)
+            images = self._normalization(batch["images"].to(device, non_blocking=True))
+            yield images.contiguous(memory_format=self._memory), batch["labels"]
 
 
 class CachedBatches(Generic[BatchT]):

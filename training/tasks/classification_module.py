@@ -107,28 +107,26 @@ def build_classifier(options: ModelOptions, classes: int, image_size: int) -> nn
             network = _torchvision_network(options, classes, image_size)
     except WeightsError as error:
         raise weights_error(error, options.arch) from error
-    try:
-        record(network, image_size)
-    except ValueError as error:
-        reason = " ".join(str(error).partition("(")[2].rpartition(")")[0].split())
-        found = f"images of {image_size} pixels, with which it cannot be run ({reason})"
-        expected = "an architecture for such images, or larger ones"
-        raise InputError(f"--arch {options.arch}", found, expected) from error
-    if options.method == "none":
-        return network
     settings = {"patch": options.patch}
     if options.method != "gap_fc":
         settings |= {"shortcut": options.shuffle_shortcut, "per_image": options.per_image}
     try:
+        if options.method == "none":
+            record(network, image_size)
+            return network
         modify_layers(network, options.method, **options.place, **settings, example=image_size)
     except ValueError as error:
-        name, value = next(iter(options.place.items()))
         what, _, wanted = str(error).partition("; expected ")
-        raise InputError(
-            f"--method {options.method} {option_of(name)} {value} of {options.arch}",
-            what.partition("found ")[2] or what,
-            wanted or "layers that can be modified so",
-        ) from error
+        if "which cannot be run with" in what:
+            where = f"--arch {options.arch}"
+            reason = " ".join(what.partition("(")[2].rpartition(")")[0].split())
+            what = f"images of {image_size} pixels, with which it cannot be run ({reason})"
+            wanted = "an architecture for such images, or larger ones"
+        else:
+            name, value = next(iter(options.place.items()))
+            where = f"--method {options.method} {option_of(name)} {value} of {options.arch}"
+        wanted = wanted or "layers that can be modified so"
+        raise InputError(where, what.partition("found ")[2] or what, wanted) from error
     if options.method != "gap_fc":
         set_shuffling(network, train=options.train_shuffle, eval=options.eval_shuffle)
     return network

@@ -393,6 +393,7 @@ class DetectionTask(Task):
         )  # fmt: skip
         print("\n".join(["", table([diagnosis]), "", *sentences([diagnosis]), ""]))
         files = {"scores": "scores.json", "detections": "detections", "diagnosis": "diagnosis"}
+        files["page"] = "diagnosis/report.html"
         print("\n".join(f"{what}: {report.out / file}" for what, file in files.items()), flush=True)
         return diagnosis
 

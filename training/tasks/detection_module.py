@@ -13,25 +13,29 @@ import numpy as np
 import torch
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from data.detection import Batch
 from data.formats import write_detections
 from data.formats.coco import write_coco_detections, write_coco_ground_truth
 from data.formats.files import write_text
 from data.records import Detections, GroundTruth, InputError
-from detector import list_layers, seek_shuffles
+from data.streams import Stream, generator
+from detector import list_layers, normalize, seek_shuffles
 from detector.grid import GridTargets, Prediction, decode, non_maximum_suppression, split_outputs
 from detector.intervene import needs_passes
 from detector.loss import YOLOLoss
-from diagnosis import Diagnosis, diagnose, sentences, table, to_json
+from diagnosis import Comparison, Diagnosis, diagnose, sentences, table, to_json
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.metric import ErrorBreakdown
+from diagnosis.to_json import comparison_to_json, intervals_to_json
+from diagnosis.words import comparison_sentences
 from training.draw import draw
 from training.module import TrainingModule
 from training.schedule import learning_rate
-from training.tasks.detection_options import EvaluationOptions, Options
-from training.trainer import autocast
+from training.tasks.detection_options import EvaluationOptions, Options, scaled_sizes
+from training.trainer import OUT_OF_MEMORY, autocast
 
 __all__ = [
     "DetectorModule", "Evaluated", "Objects", "detect", "detections_from", "in_original_pixels", "summarize",
@@ -157,11 +161,38 @@ class DetectorModule(TrainingModule):
 
     def losses(self, batch: Any) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """The YOLO loss and its parts."""
-        # How many objects a batch has differs: they are put into the grid first, so that no shape does.
-        laid = self.model.lay(batch["targets"], self.device, tuple(batch["images"].shape[2:]))
-        loss = self.run_compiled(self._loss, batch["images"], laid)
+        if self.options.optimization.multi_scale:
+            loss = self._loss_at(self._drawn_size(), batch)
+        else:
+            # How many objects a batch has differs: they are put into the grid first, so that no shape does.
+            laid = self.model.lay(batch["targets"], self.device, tuple(batch["images"].shape[2:]))
+            loss = self.run_compiled(self._loss, batch["images"], laid)
         parts = {f"loss/{part}": getattr(loss, part).detach() for part in LOSS_PARTS}
         return loss.total, parts, {"objects_without_a_cell": loss.dropped.float()}
+
+    def _drawn_size(self) -> int:
+        """The input size of this step under --multi-scale, the same in all processes."""
+        draw = generator(self.options.optimization.seed, Stream.INPUT_SIZES, self.global_step)
+        return int(draw.choice(scaled_sizes(self.options.data.input_size)))
+
+    def _loss_at(self, size: int, batch: Batch) -> YOLOLoss:
+        """The loss of the images resized to a square of `size` pixels, on the grid that they have there."""
+        images = normalize(batch["images"])
+        images = interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
+        scale = size / batch["images"].shape[3]
+        targets = [target | {"boxes": target["boxes"] * scale} for target in batch["targets"]]
+        try:
+            features = self.model.backbone(images.contiguous(memory_format=self._layout))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            if self.options.model.backbone is None or OUT_OF_MEMORY.search(str(error)):
+                raise
+            found = f"a backbone that takes no images of {size} pixels ({' '.join(str(error).split())[:200]})"
+            raise InputError("--multi-scale", found, "another --backbone, or --multi-scale false") from error
+        outputs = self.model.head(features)
+        with torch.autocast(self.device.type, enabled=False):
+            laid = self.model.lay(targets, self.device, (size, size), tuple(outputs.shape[2:]))
+            loss: YOLOLoss = self.model.grid_loss(outputs, laid)
+        return loss
 
     def _loss(self, images: Tensor, laid: GridTargets) -> YOLOLoss:
         outputs = self.model(images)
@@ -476,22 +507,36 @@ def write_report(
 
 
 def write_comparison(
-    diagnoses: Sequence[Diagnosis], out: Path, *, provenance: dict[str, Any], sheet: int
+    diagnoses: Sequence[Diagnosis],
+    out: Path,
+    *,
+    provenance: dict[str, Any],
+    sheet: int,
+    comparison: Comparison | None = None,
 ) -> list[Path]:
-    """Write ``diagnosis.json``, ``summary.txt``, the figures and the sheet of one or several detectors.
+    """Write the page, ``diagnosis.json``, ``summary.txt``, figures and sheet of one or several detectors.
+
+    With a `comparison` the page and the numbers have its intervals and its verdict.
 
     Returns
     -------
     list of Path
-        The figures.
+        The page and the figures.
     """
     from diagnosis.figures import save_figures, save_sheet
+    from diagnosis.report import ReportContent, write_report
 
     out.mkdir(parents=True, exist_ok=True)
+    verdict, pairs, intervals, said = "", [], [], sentences(diagnoses)[len(diagnoses) :]
+    if comparison is not None:
+        verdict, said = comparison.verdict, comparison_sentences(comparison)
+        pairs, intervals = comparison_to_json(comparison), intervals_to_json(comparison)
+    numbers, page = to_json(diagnoses, provenance, pairs, intervals, verdict=verdict), out / "report.html"
+    write_report(ReportContent(diagnoses, numbers, said), page)
     files = save_figures(diagnoses, out)
     if sheet:
         files.append(save_sheet(diagnoses, out, count=sheet))
     write_text(out / "summary.txt", "\n".join([table(diagnoses), "", *sentences(diagnoses), ""]))
     # Last: where diagnosis.json exists, the rest is complete.
-    write_text(out / "diagnosis.json", json.dumps(to_json(diagnoses, provenance), indent=1))
-    return files
+    write_text(out / "diagnosis.json", json.dumps(numbers, indent=1))
+    return [page, *files]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 from data.records import InputError
 from data.shapes import SHAPE_SETS
@@ -36,12 +36,27 @@ __all__ = [
     "ModelOptions",
     "OptimizationOptions",
     "Options",
+    "scaled_sizes",
 ]
 
 DETECTION_DATA = ("voc", *SHAPE_SETS)
 """The data sets of detectors: photographs as a VOC tree, and those that are drawn."""
 VOC_TRAIN, VOC_TEST = ["2007:trainval", "2012:trainval"], ["2007:test"]
 SHAPES_TRAIN, SHAPES_TEST = ["shapes:trainval"], ["shapes:test"]
+SIZE_STEP = 32
+"""From one size of --multi-scale to the next, in pixels: what a cell of the backbones' last map covers."""
+
+
+def scaled_sizes(input_size: int) -> range:
+    """The input sizes that --multi-scale draws from, in pixels.
+
+    Examples
+    --------
+    >>> list(scaled_sizes(128))
+    [64, 96, 128, 160, 192]
+    """
+    low, high = -(-input_size // (2 * SIZE_STEP)), 3 * input_size // (2 * SIZE_STEP)
+    return range(low * SIZE_STEP, high * SIZE_STEP + 1, SIZE_STEP)
 
 
 @dataclass(frozen=True)
@@ -253,6 +268,11 @@ class OptimizationOptions(StepOptions):
         "'balanced': the loss of an object's class is weighted by one over the number of its class's "
         "training objects, with a mean of 1 over the objects.",
     )
+    multi_scale: bool = option(
+        False,
+        "Whether each step's images are resized by another factor from 0.5 to 1.5, to a multiple of "
+        f"{SIZE_STEP} pixels, drawn from --seed and the step. Not with --compile.",
+    )
     seed: int = option(0, "Seed of weights, order, augmentation and shuffles.", SEED)
 
 
@@ -304,3 +324,15 @@ class Options(OptionGroups):
         """Raise InputError for invalid values and combinations."""
         super().check()
         self.model.check_grid(self.data.input_size)
+        if self.optimization.multi_scale:
+            expected = "no --compile, as it compiles for one size, or --multi-scale false"
+            require(not self.machine.compile, "multi_scale", "--compile beside it", expected)
+            found = f"--input-size {self.data.input_size}"
+            expected = f"at least {2 * SIZE_STEP} pixels, so that there are several sizes"
+            require(len(scaled_sizes(self.data.input_size)) > 1, "multi_scale", found, expected)
+
+    def resolved(self) -> Self:
+        """Nothing is compiled where the images of each step have another size."""
+        if self.optimization.multi_scale and self.machine.compile is None:
+            return replace(self, machine=replace(self.machine, compile=False))
+        return self

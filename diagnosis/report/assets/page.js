@@ -42,6 +42,8 @@ function link(changes) {
   return { href: address(changes), "data-go": JSON.stringify(changes) };
 }
 
+/** The state in which one detector is shown. */
+const alone = (place) => (several ? letters[place] : "");
 /** Attributes of a link to examples. */
 const toExamples = (changes) => link({ ...NOTHING, tab: "examples", side: "errors", ...changes });
 const toClass = (name) => link({ ...NOTHING, tab: "classes", class: name });
@@ -104,6 +106,7 @@ const highest = (values, least = 0) => values.reduce((most, value) => (known(val
 function legend(entries) {
   return make("div", { class: "legend" }, entries.map(([name, colour]) => make("span", {}, swatch(colour), name)));
 }
+const detectorHeading = (place) => make("h4", {}, several && letter(place), ` ${detectors[place].name}`);
 const detectorLegend = () => several && make("div", { class: "legend" }, shown().map((place) => make("span", {}, letter(place), ` ${detectors[place].name}`)));
 
 // ---- tables -------------------------------------------------------------------------------------
@@ -162,13 +165,29 @@ function sorted(rows, keyOf, down) {
   });
 }
 
-/** A chart with its heading, its note, and the table behind it. */
-function chart(title, note, body, columns, rows, wide = true) {
-  const behind = columns ? make("details", { class: "behind" }, make("summary", {}, "Table")) : null;
-  behind?.addEventListener("toggle", () => {
-    if (behind.childElementCount < 2) behind.append(table(columns, typeof rows === "function" ? rows() : rows, title));
+/** Charts one below the other; those of half the width in two columns. */
+function blocks(all) {
+  const made = [];
+  for (const one of all.flat().filter(Boolean)) {
+    const half = one.matches(".chart:not(.full)");
+    if (half && made.at(-1)?.className === "columns") made.at(-1).append(one);
+    else made.push(half ? make("div", { class: "columns" }, one) : one);
+  }
+  return [make("div", { class: "blocks" }, made)];
+}
+
+/** A table that is made when it is opened; `rows` may be a function. */
+function behind(title, columns, rows, words = "Table") {
+  const details = make("details", { class: "behind" }, make("summary", { "aria-label": words === "Table" && `Table: ${title}` }, words));
+  details.addEventListener("toggle", () => {
+    if (details.childElementCount < 2) details.append(table(columns, typeof rows === "function" ? rows() : rows, title));
   });
-  return make("figure", { class: `chart${wide ? " full" : ""}` }, make("h3", {}, title), note && make("p", { class: "note" }, note), body, behind);
+  return details;
+}
+
+/** A chart with its heading, its note, and the table behind it; `look`: its classes. */
+function chart(title, note, body, columns, rows, look = "full") {
+  return make("figure", { class: `chart ${look}` }, make("h3", {}, title), note && make("p", { class: "note" }, note), body, columns && behind(title, columns, rows));
 }
 
 // ---- charts of HTML -----------------------------------------------------------------------------
@@ -188,8 +207,12 @@ function bar({ place, value, interval, end, go, tip, text, label }) {
 
 const group = (label, bars) => make("div", { class: "group" }, make("div", { class: "label" }, label), make("div", {}, bars));
 
-/** The interval of a detector, where it was resampled by itself. */
-const intervalOf = (place, section, name) => data.intervals.find((entry) => entry.name === detectors[place].name)?.[section]?.[name];
+/** The interval of a detector, or of a run of a group. */
+function intervalOf(place, section, name) {
+  const own = detectors[place].name;
+  const entry = data.intervals.find((one) => one.name === own) ?? data.intervals.find((one) => one.each_run?.[own])?.each_run[own];
+  return entry?.[section]?.[name];
+}
 const pairEntry = (a, b) => data.comparison.find((entry) => entry.a === detectors[a].name && entry.b === detectors[b].name);
 
 /** The shares of the error types in one bar; each part leads to its examples. */
@@ -201,7 +224,7 @@ function stackedBar(shares, place, name) {
     const style = `${kindColour(kind.colour)}; flex: ${shares[n]} 0 0`;
     return n === 0
       ? make("span", { style, "data-tip": said })
-      : make("a", { style, "data-tip": said, "aria-label": `${said}. Show examples`, ...toExamples({ class: classes.includes(name) ? name : "", kind: kind.name, d: letters[place] }) });
+      : make("a", { style, "data-tip": said, "aria-label": `${said}. Show examples`, ...toExamples({ class: classes.includes(name) ? name : "", kind: kind.name, d: alone(place) }) });
   })));
 }
 
@@ -226,18 +249,23 @@ function forest(rows) {
 
 const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => target.redraw?.()));
 
-/** An SVG that `draw(svg, width)` fills whenever its width changes. */
-function plot(height, label, draw) {
+/** What is on paper is drawn before the paper's layout is known: widths there, by the parts of the page. */
+let printing = false;
+const PAPER_WIDTHS = { ".panels": 165, ".pair": 430, ".chart": 880 };
+
+/** An SVG that `draw(svg, width, height)` fills whenever its width changes; lower on paper. */
+function plot(tall, label, draw) {
+  const height = printing ? Math.round(0.6 * tall) : tall;
   const svg = make("svg:svg", { class: "plot", role: "group", "aria-label": label, height });
   let last = 0;
-  svg.redraw = () => {
-    const width = Math.round(svg.getBoundingClientRect().width) || 420;
+  svg.redraw = (width = Math.round(svg.getBoundingClientRect().width) || 420) => {
     if (width === last) return;
     last = width;
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.replaceChildren();
-    draw(svg, width);
+    draw(svg, width, height);
   };
+  if (printing) return svg;
   observer.observe(svg);
   return svg;
 }
@@ -262,8 +290,8 @@ function axes(svg, width, height, x, y, xLabel) {
 }
 
 /** Lines. Series: {name, place or none, dash, points: [[x, y], ...]}; the pointer tells the nearest points. */
-function lines(label, series, { x, y = [0, 100], xLabel, marks = [], diagonal, rule, height = 250, format = (value) => value.toFixed(1) }) {
-  return plot(height, label, (svg, width) => {
+function lines(label, series, { x, y = [0, 100], xLabel, mark, diagonal, rule, height = 250, format = (value) => value.toFixed(1) }) {
+  return plot(height, label, (svg, width, height) => {
     const [across, up] = axes(svg, width, height, x, y, xLabel);
     const line = (from, to, name) => svg.append(make("svg:line", { class: name, x1: across(from[0]), y1: up(from[1]), x2: across(to[0]), y2: up(to[1]) }));
     if (diagonal) line([x[0], y[0]], [x[1], y[1]], "rule");
@@ -275,13 +303,7 @@ function lines(label, series, { x, y = [0, 100], xLabel, marks = [], diagonal, r
       const solid = one.points.filter((point) => known(point[1]));
       if (solid.length <= 12) svg.append(...solid.map((point) => make("svg:circle", { class: "dot", style, cx: across(point[0]), cy: up(point[1]), r: 4 })));
     }
-    for (const mark of marks) {
-      const right = across(mark.x) > width * 0.6;
-      svg.append(
-        make("svg:circle", { class: "dot", cx: across(mark.x), cy: up(mark.y), r: 5 }),
-        make("svg:text", { class: "name", x: across(mark.x) + (right ? -9 : 9), y: Math.max(up(mark.y) - 8, 12), "text-anchor": right ? "end" : "start" }, mark.text),
-      );
-    }
+    if (mark) svg.append(make("svg:circle", { class: "dot", cx: across(mark[0]), cy: up(mark[1]), r: 5 }));
     svg.addEventListener("pointermove", (event) => {
       const at = event.clientX - svg.getBoundingClientRect().left;
       const near = series.flatMap((one) => {
@@ -298,8 +320,7 @@ function lines(label, series, { x, y = [0, 100], xLabel, marks = [], diagonal, r
 
 /** Shares as layers over named places. */
 function layers(label, places, kinds, rows, xLabel) {
-  const height = 220;
-  return plot(height, label, (svg, width) => {
+  return plot(220, label, (svg, width, height) => {
     const [across, up] = axes(svg, width, height, places, [0, 100], xLabel);
     const stacked = d3.stack().keys(kinds.map((kind) => kind.name)).value((row, key) => 100 * (row[key] ?? 0))(rows);
     const area = d3.area((_, n) => across(places[n]), (span) => up(span[0]), (span) => up(span[1]));
@@ -340,7 +361,7 @@ const wideLetters = /[\u1100-\u11ff\u2e80-\uffdc]/;
 /** A tag of a box within the picture: at the top of a detection, at the bottom of an object. */
 function tag(words, [left, top, width, height], [across, down], size, where) {
   const short = [...words].length > 26 ? `${[...words].slice(0, 25).join("")}…` : words;
-  const long = size * (0.4 + [...short].reduce((sum, one) => sum + (wideLetters.test(one) ? 1.02 : 0.58), 0));
+  const long = size * (0.4 + [...short].reduce((sum, one) => sum + (wideLetters.test(one) ? 1.02 : 0.62), 0));
   const tall = 1.35 * size;
   let x = where === "right" ? left + width - long : left;
   let y = where === "below" ? top + height : top - tall;
@@ -349,12 +370,12 @@ function tag(words, [left, top, width, height], [across, down], size, where) {
   if (y + tall > down) y = Math.min(top + height, down) - tall;
   return [
     make("svg:rect", { class: "tag", x, y, width: long, height: tall, rx: 2 }),
-    make("svg:text", { x: x + 0.2 * size, y: y + 0.98 * size, "font-size": size }, short),
+    make("svg:text", { x: x + 0.2 * size, y: y + 0.98 * size, "font-size": size, textLength: long - 0.4 * size, lengthAdjust: "spacingAndGlyphs" }, short),
   ];
 }
 
 /** The picture of an example, its boxes and their classes and scores; `width` is how wide it is shown. */
-function picture(example, width) {
+function picture(example, width, tagged = true) {
   const [across, down] = example.size;
   const size = (12 * Math.max(across, (4 * down) / 3)) / width;
   const svg = make("svg:svg", { class: "picture", viewBox: `0 0 ${across} ${down}`, role: "img", "aria-label": describe(example) });
@@ -369,7 +390,7 @@ function picture(example, width) {
     if (what === "wanted") tags.push(tag(classes[label], [left, top, wide, high], example.size, size, "below"));
     if (what === "found") tags.push(tag(`${several && example.versus >= 0 ? `${letters[place]} ` : ""}${classes[label]} ${scoreText(score)}`, [left, top, wide, high], example.size, size, found++ ? "right" : "above"));
   }
-  svg.append(...tags.flat());
+  if (tagged) svg.append(...tags.flat());
   return svg;
 }
 function frameColour(example, place) {
@@ -451,27 +472,26 @@ function drawFirst() {
 function errorsCard() {
   const wrong = data.kinds.slice(1);
   const all = detectors.map((one) => one.breakdown.mean_over_classes);
-  const flows = detectors.map((_, place) => missedShare(place));
+  const missing = detectors.map((_, place) => missedShare(place));
+  const missedInterval = (place) => intervalOf(place, "objects", "missed");
   const ends = wrong.flatMap((kind) => detectors.map((_, place) => highest([all[place][kind.name], intervalOf(place, "share", kind.name)?.high])));
-  const end = highest([...ends, ...flows], 0.01);
+  const end = highest([...ends, ...missing, ...detectors.map((_, place) => missedInterval(place)?.high)], 0.01);
   const silent = all.every((one) => one.correct === null);
   const groups = wrong.map((kind) => group([swatch(kind.colour), kind.name], detectors.map((_, place) => bar({
     place, value: all[place][kind.name], interval: intervalOf(place, "share", kind.name), end, label: kind.name, tip: kind.text,
-    go: toExamples({ kind: kind.name, d: several ? letters[place] : "" }),
+    go: toExamples({ kind: kind.name, d: alone(place) }),
   }))));
   const missed = kindOf("missed");
-  if (flows.every(known)) {
+  if (missing.every(known)) {
     groups.push(group([swatch(missed.colour), "missed", make("span", { class: "quiet" }, " (of objects)")], detectors.map((_, place) => bar({
-      place, value: flows[place], end, label: "missed objects", tip: missed.text, go: toExamples({ side: "missed", d: several ? letters[place] : "" }),
+      place, value: missing[place], interval: missedInterval(place), end, label: "missed objects", tip: missed.text, go: toExamples({ side: "missed", d: alone(place) }),
     }))));
   }
   const rows = detectors.flatMap((one, place) => ["mean_over_classes", "pooled"].map((way) => [
-    one.name, way === "pooled" ? "pooled" : "mean over classes", ...data.kinds.map((kind) => share(one.breakdown[way][kind.name], one.breakdown[way].reason)), share(flows[place]),
+    one.name, way === "pooled" ? "pooled" : "class mean", ...data.kinds.map((kind) => share(one.breakdown[way][kind.name], one.breakdown[way].reason)), share(missing[place]),
   ]));
   const note = silent ? "No detection counts, so there is nothing to break down." : "Per cent of the detections counted, mean over classes; missed: per cent of objects. Click a bar for its pictures.";
-  const card = chart("What goes wrong", note, groups, ["*detector", "*averaged", ...data.kinds.map((kind) => kind.name), "missed"], rows, false);
-  card.classList.add("card");
-  return card;
+  return chart("What goes wrong", note, groups, ["*detector", "*averaged", ...data.kinds.map((kind) => kind.name), "missed"], rows, "");
 }
 
 /** The share of objects that no counted detection speaks for. */
@@ -486,9 +506,7 @@ function precisionCard() {
     place, value: one.map[kind], interval: intervalOf(place, "map", kind), end: 1, label: AP_NAMES[kind], go: link({ ...NOTHING, tab: "classes", sort: `ap${place}` }),
   }))));
   const rows = detectors.map((one) => [one.name, ...Object.keys(data.ap).map((kind) => share(one.map[kind], one.map.reason))]);
-  const card = chart("Average precision", kinds.length ? "Per cent, mean over the classes that have objects." : "No class has objects.", groups, ["*detector", ...Object.values(data.ap)], rows, false);
-  card.classList.add("card");
-  return card;
+  return chart("Average precision", kinds.length ? "Per cent, mean over the classes that have objects." : "No class has objects.", groups, ["*detector", ...Object.values(data.ap)], rows, "");
 }
 
 function fixCard() {
@@ -500,12 +518,13 @@ function fixCard() {
     place, value: one.tide.dap[kind.name], interval: intervalOf(place, "dap", kind.name), end, label: kind.label, tip: kind.text, text: points(one.tide.dap[kind.name]),
     go: tideExamples(kind.name, place),
   }))));
-  return make("section", { class: "card" }, make("h3", {}, "What to fix first"), make("p", { class: "note" }, first.length ? "Points of AP50 that fixing it would add (TIDE)." : "Nothing costs average precision."), groups);
+  const rows = six.map((kind) => [kind.label, ...detectors.flatMap((one, place) => ["value", "low", "high"].map((end) => change(end === "value" ? one.tide.dap[kind.name] : intervalOf(place, "dap", kind.name)?.[end])))]);
+  const columns = ["*error", ...detectors.flatMap((one) => [one.name, "low", "high"])];
+  return chart("What to fix first", first.length ? "Points of AP50 that fixing it would add (TIDE)." : "Nothing costs average precision.", groups, columns, rows, "");
 }
 function tideExamples(name, place) {
-  const d = several ? letters[place] : "";
-  if (name === "miss" || name === "fn") return toExamples({ side: "missed", d });
-  return toExamples({ kind: KINDS_OF_TIDE[name] ?? "", d });
+  const d = alone(place);
+  return toExamples(name === "miss" || name === "fn" ? { side: "missed", d } : { kind: KINDS_OF_TIDE[name] ?? "", d });
 }
 
 function worstCard() {
@@ -519,7 +538,7 @@ function worstCard() {
     const shares = data.kinds.map((_, n) => mean(detectors.map((one) => one.classes[label].shares[n]).filter(known)));
     const most = data.kinds.slice(1).map((kind, n) => [shares[n + 1], kind]).filter(([value]) => known(value) && value > 0).sort((a, b) => b[0] - a[0])[0];
     return make("a", { class: "worst", ...toClass(name) },
-      example ? hidden(picture(example, 180)) : make("span", {}),
+      example ? hidden(picture(example, 116, false)) : make("span", {}),
       make("span", {}, make("strong", {}, name),
         make("span", { class: "numbers" }, detectors.map((one, place) => make("span", {}, several && letter(place), ` ${percent(one.classes[label].ap[AP])} %`))),
         make("span", { class: "quiet" }, most ? `mostly ${most[1].name}: ${percent(most[0])} %` : "", ` · ${plural(data.objects[label], "object")}`)));
@@ -600,11 +619,14 @@ function drawExamples() {
     make("p", { class: "note", id: "count", role: "status" }, list.length
       ? `${plural(list.length, "picture")}; ${words}: ${whole(total)} in all. ${key === "missed" ? "The largest" : "The most confident"} first. Dashed: the object. ${note}`
       : `No such picture. ${words}: ${whole(total)} in all, of which the page has a part.`),
-    make("div", { class: "grid" }, list.slice(0, visibleExamples).map((one) => make("a", { class: "shot", ...link({ pic: String(one.place) }) },
-      make("div", { class: "frame" }, picture(one, 250)), make("div", { class: "caption" }, caption(one))))),
+    shots(list.slice(0, visibleExamples)),
     list.length > visibleExamples ? more : null,
   ];
 }
+
+/** Small pictures that open large. */
+const shots = (list) => make("div", { class: "grid" }, list.map((one) => make("a", { class: "shot", ...link({ pic: String(one.place) }) },
+  make("div", { class: "frame" }, picture(one, 250)), make("div", { class: "caption" }, caption(one)))));
 
 /** The picture of the state, large. */
 function drawLarge() {
@@ -719,11 +741,12 @@ function classDetail(label) {
   const numbers = (place) => detectors[place].classes[label];
   return [
     make("div", { class: "pair" },
-      make("div", {}, make("h4", {}, "Precision over recall"), empty ? make("p", {}, "No curve: no object or no detection.") : lines(`Precision over recall of ${name}`, series, { x: [0, 100], xLabel: "recall, %" }), detectorLegend()),
+      make("div", {}, make("h4", {}, "Precision over recall"), empty ? make("p", {}, "No curve: no object or no detection.") : lines(`Precision over recall of ${name}`, series, { x: [0, 100], xLabel: "recall, %" }), detectorLegend(),
+        !empty && behind(`Precision over recall of ${name}`, CURVE_COLUMNS, () => curveRows(label))),
       make("div", {}, make("h4", {}, "Confusions"), confusions.length ? confusionBars(confusions, here) : make("p", {}, "No confusion with another class at the best threshold."),
         make("p", {}, make("a", toExamples({ class: name, side: "errors" }), `False positives called ${name}`), " · ", make("a", toExamples({ class: name, side: "missed" }), "Missed")))),
     make("h4", {}, "Pictures"),
-    some.length ? make("div", { class: "grid" }, some.map((one) => make("a", { class: "shot", ...link({ pic: String(one.place) }) }, make("div", { class: "frame" }, picture(one, 250)), make("div", { class: "caption" }, caption(one))))) : make("p", {}, "No picture of this class."),
+    some.length ? shots(some) : make("p", {}, "No picture of this class."),
     make("h4", { style: "margin-top: 12px" }, "All numbers"),
     table(["*detector", "detections", "counted", ...data.kinds.map((kind) => kind.name), ...Object.values(data.ap), "best F1"],
       here.map((place) => [detectors[place].name, number(numbers(place).detections), number(numbers(place).counted), ...numbers(place).shares.map((value) => share(value, numbers(place).reason)), ...Object.keys(data.ap).map((kind) => share(numbers(place).ap[kind])), share(numbers(place).best.f1)]), `All numbers of ${name}`),
@@ -735,9 +758,8 @@ function binTable(label, here) {
   const rows = Object.entries(detectors[here[0]].bins).flatMap(([key, { bins }]) => bins.map((bin, n) => [
     characteristicName(key), binName(bin), number(detectors[here[0]].classes[label].bins[key]?.[n]?.[0]), ...here.map((place) => share(detectors[place].classes[label].bins[key]?.[n]?.[1])),
   ]));
-  const behind = make("details", { class: "behind" }, make("summary", {}, "By size, shape and other characteristics"));
-  if (rows.length) behind.append(table(["*characteristic", "*bin", "objects", ...here.map((place) => `APn ${detectors[place].name}`)], rows, "Characteristics"));
-  return rows.length ? behind : null;
+  const columns = ["*characteristic", "*bin", "objects", ...here.map((place) => `APn ${detectors[place].name}`)];
+  return rows.length ? behind("Characteristics", columns, rows, "By size, shape and other characteristics") : null;
 }
 
 /** Points of a curve: score, precision, recall; of a class or of all. */
@@ -746,22 +768,26 @@ function curveOf(place, label = -1) {
   return scores.map((score, n) => [score, precision[n], recall[n]]);
 }
 
+const f1 = (precision, recall) => (precision + recall > 0 ? (2 * precision * recall) / (precision + recall) : 0);
+const CURVE_COLUMNS = ["*detector", "score", "F1", "precision", "recall"];
+const curveRows = (label) => shown().flatMap((place) => curveOf(place, label).map(([score, precision, recall]) => [detectors[place].name, cell(scoreText(score), score), share(f1(precision, recall)), share(precision), share(recall)]));
+
 // ---- Compare ------------------------------------------------------------------------------------
 
 function drawCompare() {
   const [a, b] = pair();
   const entry = several ? pairEntry(a, b) : undefined;
-  const blocks = [];
-  if (!several) blocks.push(make("p", { class: "full" }, data.intervals.length ? "How sure the numbers are: intervals from random halves of the images." : "One detector: there is nothing to compare."));
-  else if (!entry) blocks.push(make("p", { class: "full" }, data.comparison.length ? `There are no intervals for ${detectors[a].name} and ${detectors[b].name} by themselves; those of groups are in the tables below.` : "There are no intervals: the command was run without resampling."));
+  const parts = [];
+  if (!several) parts.push(make("p", { class: "full" }, data.intervals.length ? "How sure the numbers are: intervals from random halves of the images." : "One detector: there is nothing to compare."));
+  else if (!entry) parts.push(make("p", { class: "full" }, data.comparison.length ? `There are no intervals for ${detectors[a].name} and ${detectors[b].name} by themselves; those of groups are in the tables below.` : "There are no intervals: the command was run without resampling."));
   const drawn = entry ? [entry] : data.comparison;
-  if (data.doubt) blocks.push(make("p", { class: "note full" }, data.doubt));
-  for (const one of drawn) blocks.push(...differences(one));
-  if (entry) blocks.push(classDifferences(entry, a, b));
-  if (several) blocks.push(flowChart(a, b));
-  blocks.push(confidence());
-  if (data.intervals.length) blocks.push(intervalTable());
-  return [make("div", { class: "blocks" }, blocks)];
+  if (data.doubt) parts.push(make("p", { class: "note full" }, data.doubt));
+  for (const one of drawn) parts.push(...differences(one));
+  if (entry) parts.push(classDifferences(entry, a, b));
+  if (several) parts.push(flowChart(a, b));
+  parts.push(confidence());
+  if (data.intervals.length) parts.push(intervalTable());
+  return blocks(parts);
 }
 
 /** Forests of the differences of a pair, a section each. */
@@ -772,18 +798,21 @@ function differences(entry) {
     return !known(one.p) ? ABSENT : one.p <= least * 1.000001 ? `≤ ${(Math.ceil(1000 * least - 1e-6) / 1000).toFixed(3)}` : one.p < 0.001 ? "< 0.001" : one.p.toFixed(3);
   };
   const title = `${entry.b} − ${entry.a}`;
-  return Object.entries(data.sections).filter(([section]) => entry[section]).map(([section, heading]) => {
+  const charts = Object.entries(data.sections).filter(([section]) => entry[section]).map(([section, heading]) => {
     const all = Object.entries(entry[section]).map(([name, one]) => ({ label: data.quantities[`${section}/${name}`], one }));
     const some = all.filter(({ one }) => known(one.low)).map(({ label, one }) => ({ label, middle: one.difference, low: one.low, high: one.high }));
     const rows = all.map(({ label, one }) => [label, { ...change(one.difference), title: one.reason }, change(one.low), change(one.high), cell(p(one), one.p)]);
-    const figure = chart(`${title}: ${heading}`, section === "share" ? note : "", some.length ? forest(some) : make("p", {}, "Neither has such a number."), ["*quantity", "difference", "low", "high", "p"], rows, false);
-    if (section === "pooled" || section === "impact" || section === "tide") figure.classList.add("screen");
-    return figure;
+    return chart(heading, "", some.length ? forest(some) : make("p", {}, "Neither has such a number."), ["*quantity", "difference", "low", "high", "p"], rows, "");
   });
+  return [make("div", {}, make("h3", {}, title), make("p", { class: "note" }, note)), ...charts];
 }
 
 function classDifferences(entry, a, b) {
-  const of = (key) => sorted(Object.entries(entry.classes).filter(([, one]) => known(one[key]?.[0])), ([, one]) => Math.abs(one[key][0]), true);
+  const known_ = (key) => Object.entries(entry.classes).filter(([, one]) => known(one[key]?.[0]));
+  // A class of three objects differs by chance alone.
+  const enough = ([name]) => data.objects[classes.indexOf(name)] >= facts.enough;
+  const few = !Object.entries(entry.classes).some((one) => enough(one) && known(one[1].ap?.[0]));
+  const of = (key) => sorted(known_(key).filter((one) => few || enough(one)), ([, one]) => Math.abs(one[key][0]), true);
   const made = [["ap", AP_NAMES.coco50], ["localization", "localization"]].map(([key, name]) => {
     const some = of(key);
     if (!some.length) return null;
@@ -793,18 +822,17 @@ function classDifferences(entry, a, b) {
   if (!made.length) return null;
   const rows = () => Object.entries(entry.classes).map(([label, one]) => [label, ...["ap", "localization"].flatMap((key) => [0, 1, 2].map((n) => change(one[key]?.[n])))]);
   const columns = ["*class", ...["AP50", "localization"].flatMap((name) => [name, "low", "high"])];
-  return chart(`${detectors[b].name} − ${detectors[a].name} by class`, "Points; the classes of the largest differences.", make("div", { class: "pair print-few" }, made), columns, rows);
+  return chart(`${detectors[b].name} − ${detectors[a].name} by class`, `Points; the classes of the largest differences${few ? "" : `, of those with at least ${facts.enough} objects`}.`, make("div", { class: "pair print-few" }, made), columns, rows);
 }
 
 /** What became of each object under two detectors. */
 function flowChart(a, b) {
   const entry = data.flow.find((one) => one.a === detectors[a].name && one.b === detectors[b].name);
   if (!entry) return make("p", { class: "full" }, `What became of each object is known from ${detectors[0].name} to each other detector: choose it and another.`);
-  const height = 330;
   const names = data.fates.map((fate) => fate.name);
   const total = entry.objects || 1;
   const title = `What became of each object, from ${entry.a} to ${entry.b}`;
-  const svg = plot(height, title, (svg, width) => {
+  const svg = plot(330, title, (svg, width, height) => {
     const gap = 10;
     const side = Math.min(150, width * 0.27);
     const scale = (height - 24 - gap * names.length) / total;
@@ -859,21 +887,20 @@ function confidence() {
   const least = state.score === "" ? null : Number(state.score);
   const panels = shown().map((place) => {
     const all = curveOf(place, label).filter((point) => known(point[0])).reverse();
-    const f1 = ([, precision, recall]) => (precision + recall > 0 ? (200 * precision * recall) / (precision + recall) : 0);
     const best = label < 0 ? detectors[place].best : detectors[place].classes[label].best;
-    const heading = make("h4", {}, several && letter(place), ` ${detectors[place].name}`);
+    const heading = detectorHeading(place);
     if (!all.length || !known(best.f1)) return make("div", {}, heading, make("p", {}, "No object or no detection."));
     const series = [
-      { name: "F1", points: all.map((point) => [point[0], f1(point)]) },
+      { name: "F1", points: all.map(([score, precision, recall]) => [score, 100 * f1(precision, recall)]) },
       { name: "precision", dash: "6 3", points: all.map((point) => [point[0], 100 * point[1]]) },
       { name: "recall", dash: "2 3", points: all.map((point) => [point[0], 100 * point[2]]) },
     ].map((one) => ({ ...one, place }));
     const x = all[all.length - 1][0] <= 1 && all[0][0] >= 0 ? [0, 1] : [all[0][0], all[all.length - 1][0]];
-    const marks = known(best.score) ? [{ x: best.score, y: 100 * best.f1, text: `best F1 ${percent(best.f1)} at ${scoreText(best.score)}` }] : [];
-    return make("div", {}, heading, lines(`F1, precision and recall of ${detectors[place].name}`, series, { x, xLabel: "score threshold", marks, rule: least }));
+    const mark = known(best.score) && [best.score, 100 * best.f1];
+    const words = mark && make("div", { class: "note" }, `Dot: best F1 ${percent(best.f1)} at ${scoreText(best.score)}`);
+    return make("div", {}, heading, words, lines(`F1, precision and recall of ${detectors[place].name}`, series, { x, xLabel: "score threshold", mark, rule: least }));
   });
-  const rows = () => shown().flatMap((place) => curveOf(place, label).map(([score, precision, recall]) => [detectors[place].name, cell(scoreText(score), score), share(precision + recall > 0 ? (2 * precision * recall) / (precision + recall) : 0), share(precision), share(recall)]));
-  return chart(`Confidence: ${name}`, "Per cent, of the detections of a score or more. Solid: F1; dashed: precision; dotted: recall.", make("div", { class: "pair" }, panels), ["*detector", "score", "F1", "precision", "recall"], rows);
+  return chart(`Confidence: ${name}`, "Per cent, of the detections of a score or more. Solid: F1; dashed: precision; dotted: recall.", make("div", { class: "pair" }, panels), CURVE_COLUMNS, () => curveRows(label));
 }
 
 function intervalTable() {
@@ -884,15 +911,17 @@ function intervalTable() {
   const grouped = entries.filter((entry) => entry.runs.length > 1);
   const spread = keys.some(([section, name]) => entries.some((entry) => known(entry[section]?.[name]?.runs_deviation)));
   const note = `Per cent, with ${100 * entries[0].level} % intervals: ${whole(entries[0].replicates)} resamples of ${plural(entries[0].images, "image")}.${spread ? " ±: standard deviation between the runs." : ""}`;
-  return chart(several || grouped.length ? "Each detector's numbers with intervals" : "Numbers with intervals", note,
+  const title = several || grouped.length ? "Each detector's numbers with intervals" : "Numbers with intervals";
+  return chart(title, note, [
     grouped.length ? make("ul", {}, grouped.map((entry) => make("li", {}, `${entry.name}: the mean of ${plural(entry.runs.length, "run")}, ${entry.runs.join(", ")}`))) : null,
-    ["*quantity", "*of", ...entries.map((entry) => entry.name)], rows);
+    table(["*quantity", "*of", ...entries.map((entry) => entry.name)], rows, title),
+  ], null, null, "full screen");
 }
 
 // ---- Errors -------------------------------------------------------------------------------------
 
 function drawErrors() {
-  return [make("div", { class: "blocks" }, matrixChart(), confusionChart(), costs(), tideChart(), groupChart(), bins(), sensitivity(), ...ranks(), calibration())];
+  return blocks([matrixChart(), confusionChart(), costs(), tideChart(), groupChart(), bins(), sensitivity(), ranks(), calibration()]);
 }
 
 /** The confusions of all shown detectors, the most frequent first: row (truth), column, counts. */
@@ -911,7 +940,7 @@ function confusionBars(list, here) {
   const end = highest(list.flatMap((one) => one.counts), 1);
   return list.map((one) => group(`${classes[one.row]} taken for ${classes[one.column]}`, here.map((place, n) => bar({
     place, value: one.counts[n], end, text: whole(one.counts[n]), label: `${classes[one.row]} taken for ${classes[one.column]}`,
-    go: toExamples({ class: classes[one.row], as: classes[one.column], d: several ? letters[place] : "" }),
+    go: toExamples({ class: classes[one.row], as: classes[one.column], d: alone(place) }),
   }))));
 }
 function confusionChart() {
@@ -919,7 +948,7 @@ function confusionChart() {
   const all = topConfusions(here);
   if (!all.length) return chart("Top confusions", "No object is taken for another class at the best threshold.", null);
   const rows = () => all.map((one) => [classes[one.row], classes[one.column], ...one.counts.map(number)]);
-  return chart("Top confusions", "Objects, at each detector's threshold of the highest F1.", make("div", { class: "print-few" }, confusionBars(all.slice(0, CONFUSIONS), here)), ["*truth", "*taken for", ...here.map((place) => detectors[place].name)], rows, false);
+  return chart("Top confusions", "Objects, at each detector's threshold of the highest F1.", make("div", { class: "print-few" }, confusionBars(all.slice(0, CONFUSIONS), here)), ["*truth", "*taken for", ...here.map((place) => detectors[place].name)], rows, "");
 }
 
 function matrixChart() {
@@ -947,7 +976,7 @@ function matrixChart() {
     if (!count) return make("td");
     const said = `${name(row, "background")} ${column === nowhere ? "missed" : row === nowhere ? `called ${classes[column]}` : `taken for ${classes[column]}`}: ${whole(count)}`;
     if (row === column) return make("td", { class: "right", "data-tip": `${classes[row]} found: ${whole(count)}` }, whole(count));
-    const d = several ? letters[place] : "";
+    const d = alone(place);
     const go = column === nowhere ? { side: "missed", class: classes[row], d } : row === nowhere ? { kind: "background", class: classes[column], d } : { class: classes[row], as: classes[column], d };
     return make("td", {}, make("a", { ...toExamples(go), tabindex: -1, style: `--heat: ${Math.round(6 + (50 * count) / (totals[row] || 1))}%`, "data-tip": said, "aria-label": `${said}. Show examples` }, whole(count)));
   })));
@@ -983,12 +1012,10 @@ function costs() {
   const [first] = data.impact;
   const end = highest(first.rows.flatMap((row) => here.map((place) => row.values[place])), 0.001);
   const groups = first.rows.map((row) => group([row.kind && swatch(kindOf(row.kind).colour), row.label].filter(Boolean), here.map((place) => bar({
-    place, value: row.values[place], end, text: points(row.values[place]), tip: row.text, label: row.label, go: row.kind && toExamples({ kind: row.kind, d: several ? letters[place] : "" }),
+    place, value: row.values[place], end, text: points(row.values[place]), tip: row.text, label: row.label, go: row.kind && toExamples({ kind: row.kind, d: alone(place) }),
   }))));
   const rows = () => data.impact.flatMap(({ name, rows: all }) => all.map((row) => [row.label, name, ...here.map((place) => change(row.values[place])), row.text]));
-  const figure = chart("What each error type costs (Hoiem)", `Points of ${first.name} gained if one error type were fixed, averaged over ${first.classes}; a class that would lose counts as 0. Background includes other unless it is called pure. Gains overlap and do not add up.`, groups, ["*fixed", "*gain in", ...here.map((place) => detectors[place].name), "*what it is"], rows, false);
-  figure.classList.add("screen");
-  return figure;
+  return chart("What each error type costs (Hoiem)", `Points of ${first.name} gained if one error type were fixed, averaged over ${first.classes}; a class that would lose counts as 0. Background includes other unless it is called pure. Gains overlap and do not add up.`, groups, ["*fixed", "*gain in", ...here.map((place) => detectors[place].name), "*what it is"], rows, "screen");
 }
 
 function tideChart() {
@@ -999,7 +1026,7 @@ function tideChart() {
   }))));
   const rows = data.tide.map((kind) => [kind.label, kind.text, ...here.flatMap((place) => [change(detectors[place].tide.dap[kind.name]), number(detectors[place].tide.counts[kind.name])])]);
   const base = here.map((place) => `${several ? `${letters[place]} ` : ""}${percent(detectors[place].tide[`ap${100 * detectors[place].tide.iou}`])} %`).join(", ");
-  return chart("What each error type costs (TIDE)", `Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP), each fixed on its own; they do not add up. AP: ${base}.`, groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, false);
+  return chart("What each error type costs (TIDE)", `Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP), each fixed on its own; they do not add up. AP: ${base}.`, groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
 }
 
 /** Shares by group of similar classes. */
@@ -1036,23 +1063,20 @@ function sensitivity() {
   const here = shown();
   const rows = here.flatMap((place) => Object.entries(detectors[place].sensitivity).map(([key, one]) => [characteristicName(key), detectors[place].name, ...["overall", "lowest", "highest", "sensitivity", "impact"].map((name) => share(one[name], one.reason)), number(one.classes)]));
   if (!rows.length) return null;
-  const figure = chart("Sensitivity", "Normalised average precision of the worst and the best bin, mean over classes. Sensitivity: best less worst; impact: best less overall.", table(["*characteristic", "*detector", "overall", "worst bin", "best bin", "sensitivity", "impact", "classes"], rows, "Sensitivity"));
-  figure.classList.add("screen");
-  return figure;
+  return chart("Sensitivity", "Normalised average precision of the worst and the best bin, mean over classes. Sensitivity: best less worst; impact: best less overall.", table(["*characteristic", "*detector", "overall", "worst bin", "best bin", "sensitivity", "impact", "classes"], rows, "Sensitivity"), null, null, "full screen");
 }
 
 /** The error mix down the ranking. */
 function ranks() {
-  const one = (title, note, key, place_, kinds, xLabel, rest) => {
+  const one = (title, note, key, place_, kinds, xLabel, rest, look) => {
     const trends = shown().map((place) => [place, Object.values(detectors[place].trends)[0][key].filter((row) => known(row[kinds[0].name]))]).filter(([, rows]) => rows.length);
     if (!trends.length) return chart(title, "No such detection.", null);
-    const panels = trends.map(([place, rows]) => make("div", {}, make("h4", {}, several && letter(place), ` ${detectors[place].name}`), layers(`${title}: ${detectors[place].name}`, rows.map(place_), kinds, rows, xLabel)));
+    const panels = trends.map(([place, rows]) => make("div", {}, detectorHeading(place), layers(`${title}: ${detectors[place].name}`, rows.map(place_), kinds, rows, xLabel)));
     const table_ = () => trends.flatMap(([place, rows]) => rows.map((row) => [detectors[place].name, place_(row), number(row.n), ...kinds.map((kind) => share(row[kind.name])), ...rest.map((name) => share(row[name]))]));
-    return chart(title, note, [legend(kinds.map((kind) => [kind.name, kind.colour])), make("div", { class: "pair" }, panels)], ["*detector", `*${xLabel}`, "number", ...kinds.map((kind) => kind.name), ...rest.map((name) => name.replace("_weak", " at IoU 0.1"))], table_);
+    return chart(title, note, [legend(kinds.map((kind) => [kind.name, kind.colour])), make("div", { class: "pair" }, panels)], ["*detector", `*${xLabel}`, "number", ...kinds.map((kind) => kind.name), ...rest.map((name) => name.replace("_weak", " at IoU 0.1"))], table_, look);
   };
-  const first = one("Error mix by rank", "Shares of the top detections; N is the number of a class's objects.", "detections", (row) => `${Number(row.factor.toFixed(3))} N`, data.kinds, "detections of each class", ["recall", "recall_weak"]);
-  const second = one("False positives by rank", "Shares of the first false positives.", "false_positives", (row) => whole(row.wanted), data.kinds.slice(1), "false positives of each class", []);
-  second.classList.add("screen");
+  const first = one("Error mix by rank", "Shares of the top detections; N is the number of a class's objects.", "detections", (row) => `${Number(row.factor.toFixed(3))} N`, data.kinds, "detections of each class", ["recall", "recall_weak"], "full");
+  const second = one("False positives by rank", "Shares of the first false positives.", "false_positives", (row) => whole(row.wanted), data.kinds.slice(1), "false positives of each class", [], "full screen");
   return [first, second];
 }
 
@@ -1146,8 +1170,17 @@ byId("skip").addEventListener("click", (event) => {
   event.preventDefault();
   byId("main").focus();
 });
-addEventListener("beforeprint", () => drawPanel(Object.keys(TABS)));
-addEventListener("afterprint", () => drawPanel());
+addEventListener("beforeprint", () => {
+  printing = true;
+  drawPanel(Object.keys(TABS));
+  for (const svg of document.querySelectorAll("svg.plot")) {
+    svg.redraw(Object.entries(PAPER_WIDTHS).find(([part]) => svg.closest(part))[1]);
+  }
+});
+addEventListener("afterprint", () => {
+  printing = false;
+  drawPanel();
+});
 drawBar();
 state = readState();
 drawFirst();

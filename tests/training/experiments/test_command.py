@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,3 +180,25 @@ def test_two_commands_do_not_make_the_same_runs(
     with locked(Path("out")):
         assert run(file) == 2
     assert "found another process works in this folder" in capsys.readouterr().err
+
+
+def test_without_arguments_all_experiments_are_listed_with_their_cost(
+    capsys: pytest.CaptureFixture[str], root: Path
+) -> None:
+    assert main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for file in (root / "experiments").glob("*.yaml"):
+        cost = r"[\d.]+ (h|days) on a (GPU|CPU)"
+        assert sum(bool(re.fullmatch(rf"{file.stem} +\d+ runs?  about {cost}", line)) for line in lines) == 1
+    assert "figure4      27 runs  about 20 h on a GPU" in lines
+    assert "python reproduce.py --help" in lines
+
+
+def test_an_installed_package_without_the_experiments_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("training.experiments.command.EXPERIMENTS", tmp_path)
+    assert main([]) == 2
+    expected = "expected the folder experiments/ of a clone of the repository"
+    assert capsys.readouterr().err == f"error: {tmp_path}: found no experiments; {expected}\n"

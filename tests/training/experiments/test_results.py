@@ -156,12 +156,45 @@ def test_a_figure_is_drawn_of_what_there_is(root: Path, tmp_path: Path, name: st
     assert min(inked.x0, inked.y0, width - inked.x1, height - inked.y1) > 0.1  # inches: nothing is cut off
 
 
-def test_a_panel_without_results_has_the_whole_scale(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("level", "label"), [(0.7, "top-1 accuracy (%)"), (0.3, "change from own baseline (points)")]
+)
+def test_panels_have_one_scale_from_the_baseline_where_ours_is_far_below(
+    root: Path, tmp_path: Path, level: float, label: str
+) -> None:
+    plan = planned(root, "figure5")
+    lowered = iter(np.linspace(0, 0.2, len(plan.runs)))
+    plain = {run.name for point in plan.points if point.variant.method == "none" for run in point.runs}
+    finish(plan, tmp_path, lambda run: level if run.name in plain else level - next(lowered))
+    figure = draw(plan, collect(plan, tmp_path), tmp_path)
+    assert {axes.get_ylabel() for axes in figure.axes} == {label}
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    papers = sorted(
+        float(np.asarray(line.get_ydata())[0]) for line in figure.axes[0].lines if line.get_marker() == "d"
+    )
+    zero = 74.10 if level < 0.5 else 0.0
+    assert papers == pytest.approx(sorted(value - zero for value in (74.10, 74.07, 71.44, 57.05)))
+    words = " ".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
+    assert ("Baselines: VGG-16, CIFAR-100 30.0 % (paper 74.1 %)" in words) == (level < 0.5)
+    assert "nan" not in words
+
+
+@pytest.mark.parametrize("name", ["figure4", "figure5", "figure6", "figure7"])
+def test_labels_do_not_lie_on_each_other(root: Path, tmp_path: Path, name: str) -> None:
+    plan = planned(root, name)
+    finish(plan, tmp_path, lambda run: 0.735)
+    figure = draw(plan, collect(plan, tmp_path), tmp_path)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+def test_panels_without_results_have_the_scale_of_the_papers_numbers(root: Path, tmp_path: Path) -> None:
     plan = planned(root, "figure5")
     figure = draw(plan, collect(plan, tmp_path), tmp_path)
-    tops = [axes.get_ylim()[1] for axes in figure.axes if axes.get_ylabel()]
-    assert 100 in tops
-    assert min(tops) > 40
+    (top,) = {axes.get_ylim()[1] for axes in figure.axes}
+    assert 74.1 < top < 90
 
 
 def test_papers_numbers_are_drawn_where_they_belong(root: Path, tmp_path: Path) -> None:

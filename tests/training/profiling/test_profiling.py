@@ -34,7 +34,7 @@ from training.tasks.classification_options import Options as ClassifierRun
 from training.tasks.detection import DETECTION
 from training.tasks.detection_options import Options as DetectorRun
 
-FILES = {"profile.csv", "profile.json", "profile.png", "profile.svg"}
+FILES = {"profile.csv", "profile.json", "profile.png", "profile.svg", "scores"}
 Call = Callable[..., Any]
 
 
@@ -92,7 +92,7 @@ def test_a_run_is_profiled_on_the_images_that_it_held_out(
     monkeypatch.setattr(subjects, "read_classification_test", read_test)
     result = profiled("--checkpoint", trained, "--layers", 9, 13, "--patches", 2, 4)
     out = trained / "profile"
-    assert {file.name for file in out.iterdir()} == FILES
+    assert {file.name for file in out.iterdir()} - {"profile.html"} == FILES  # the page needs pandas
     assert rows_of(out) == [
         (0, "none", None),
         *((9, "patch", 2), (9, "spatial", None), (9, "channel", None)),
@@ -107,7 +107,7 @@ def test_a_run_is_profiled_on_the_images_that_it_held_out(
     assert summary["configuration"]["split"] == "validation"
     assert summary["configuration"]["split_seed"] == 3
     assert summary["provenance"][0]["packages"]["torch"]
-    baseline, other = summary["rows"][0], summary["rows"][3]
+    baseline, other = summary["rows"][0], summary["rows"][4]
     assert baseline["std"] is None
     assert "one pass" in baseline["reason"]
     assert other["mean"] == pytest.approx(sum(other["values"]) / 2)
@@ -194,6 +194,77 @@ def save(folder: Path, network: torch.nn.Module, hyper: dict[str, Any], config: 
     state = {f"model.{name}": value for name, value in network.state_dict().items()}
     torch.save({"state_dict": state, "hyper_parameters": hyper}, folder / "checkpoints" / "best.ckpt")
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def save_folder(folder: Path) -> None:
+    """Eight images of two classes."""
+    for number in range(8):
+        (folder / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "ab"[number % 2] / f"{number}.png")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_networks_of_others_are_the_same_however_they_come(profiled: Call, tmp_path: Path) -> None:
+    """timm and Hugging Face by name, and a function of anybody, on images in a folder by path."""
+    timm, transformers = pytest.importorskip("timm"), pytest.importorskip("transformers")
+    save_folder(tmp_path / "photos")
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, image_size=32,
+        patch_size=8, num_labels=2,
+    )  # fmt: skip
+    transformers.ViTForImageClassification(config).save_pretrained(tmp_path / "vit")
+    network = timm.create_model("resnet18", num_classes=2)
+    torch.save({"model": network.state_dict()}, tmp_path / "weights.pth")
+    (tmp_path / "mine.py").write_text(
+        "import timm\n\ndef make():\n    return timm.create_model('resnet18', num_classes=2)\n"
+    )
+    words = ["--data", tmp_path / "photos", "--input-size", 32, "--methods", "spatial"]
+    weights = ["--weights", tmp_path / "weights.pth"]
+    named = [*words, "--names", "layer1.0", "layer2.1"]
+    profiled("--arch", "timm:resnet18", *weights, *named, "--out", tmp_path / "timm")
+    profiled("--network", f"{tmp_path / 'mine.py'}:make", *weights, *named, "--out", tmp_path / "mine")
+    profiled("--arch", f"hf:{tmp_path / 'vit'}", *words, "--out", tmp_path / "hf")
+    tables = [read_table(tmp_path / name) for name in ("timm", "mine", "hf")]
+    assert [row.name for row in tables[0] if row.measure == "kl"] == ["", "layer1.0", "layer2.1"]
+    assert tables[0] == tables[1]
+    assert Profile.of(tables[2]).layers == (1, 2)
+    summary = json.loads((tmp_path / "mine" / "profile.json").read_text())
+    assert (summary["images"], summary["configuration"]["weights_sha256"]) == (8, digest(network))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_cumulative_controls_and_a_comparison(trained: Path, profiled: Call, tmp_path: Path) -> None:
+    words = ("--checkpoint", trained, "--layers", 9, 13, "--methods", "spatial")
+    profiled(*words, "--out", tmp_path / "alone")
+    result = profiled(*words, "--cumulative", "--out", tmp_path / "alone", code=2)
+    assert "found a profile with cumulative None; expected True as now" in result.err
+    further = ("--cumulative", "--reestimate-batch-norm", "--by-class", "--cka", "--controls", "--patches", 2)
+    profiled(*words, *further, "--out", tmp_path / "further")
+    found = Profile.of(read_table(tmp_path / "further"), cumulative=True)
+    assert {row.method for row in found.rows} >= {"spatial", "joint", "rows", "columns", "mean"}
+    assert {"kl", "cka", "cka[9]", "accuracy[disc]"} <= {*found.measures}
+    with (tmp_path / "alone" / "profile.csv").open() as file:
+        lines = [line for line in csv.DictReader(file) if line["measure"] == "loss"]
+    assert all(float(line["low"]) < float(line["mean"]) < float(line["high"]) for line in lines)
+
+    profiled(*words, "--seed", 1, "--out", tmp_path / "other")
+    result = profiled("--compare", tmp_path / "alone", tmp_path / "other", "--out", tmp_path / "both")
+    assert "narrow less narrow: accuracy, 95 % intervals over images" in result.out
+    with (tmp_path / "both" / "compare.csv").open() as file:
+        rows = {(row["compared"], row["layer"], row["measure"]): row for row in csv.DictReader(file)}
+    one, two = (
+        next(row.mean for row in read_table(tmp_path / name) if (row.layer, row.measure) == (9, "loss"))
+        for name in ("alone", "other")
+    )
+    row = rows["score", "9", "loss"]
+    assert float(row["difference"]) == pytest.approx(two - one)
+    assert float(row["low"]) < two - one < float(row["high"])
+    assert ("change", "13", "kl") in rows
+    result = profiled("--compare", tmp_path / "alone", tmp_path / "further", code=2)
+    assert "found one cumulative profile of two; expected both or none" in result.err
+    assert "found no profile.json" in profiled("--compare", tmp_path / "alone", tmp_path, code=2).err
 
 
 # ---------------------------------------------------------------- a detector
@@ -317,7 +388,7 @@ def test_a_damaged_table_is_named_by_its_line(trained: Path, profiled: Call, tmp
     profiled(*words)
     file = tmp_path / "out" / "profile.csv"
     file.write_text(file.read_text().replace("spatial", "spacial", 1))
-    assert "profile.csv:5: found no row of a profile" in profiled(*words, code=2).err
+    assert "profile.csv:6: found no row of a profile" in profiled(*words, code=2).err
     (tmp_path / "out" / "profile.json").unlink()
     assert "found a profile.csv without profile.json" in profiled(*words, code=2).err
     (tmp_path / "out" / "profile.json").write_text("{}")
@@ -345,7 +416,7 @@ def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "--arch: found nothing; expected an architecture, or a --checkpoint"),
+        ([], "--arch: found nothing; expected an architecture, a --checkpoint, or a --network"),
         (["--arch", "vgg16"], "--weights: found nothing; expected the weights of a trained network"),
         (["--arch", "vgg16", "--weights", "none"], "--weights: found 'none'"),
         (["--arch", "resnet50", "--weights", "imagenet"], "--data: found none; expected a data set"),
@@ -356,6 +427,11 @@ def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
         (["--patches", "0"], "--patches: found 0; expected numbers from 2"),
         (["--patches", "two"], "--patches: found 'two'"),
         (["--passes", "0"], "--passes: found 0; expected at least 1"),
+        (["--network", "mine:make"], "--network: found 'mine:make'; expected none with --checkpoint"),
+        (["--names", "a", "--layers", "1"], "--names: found 'a'; expected none with --layers"),
+        (["--mean", "0.5", "0.5", "0.5"], "--std: found 'none'; expected three numbers from 0 to 1"),
+        (["--arch", "timm:resnet81", "--data", "shapes"], "--arch timm:resnet81: found an error"),
+        (["--arch", "resnet18", "--network", "mine:make"], "found 'mine:make'; expected none with --arch"),
         (["--limit", "0"], "--limit: found 0; expected at least 1 image"),
         (["--split", "train"], "--split: found 'train'; expected one of validation, test"),
         (["--validation", "0"], "--validation: found 0.0; expected a share above 0"),

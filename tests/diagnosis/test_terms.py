@@ -1,0 +1,81 @@
+"""docs/terms.md has the words of the terminal, the figures, the page and ``diagnosis.json``."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from diagnosis import compare, diagnose
+from diagnosis.average_precision import AP_KINDS
+from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.compare import HEADLINES, quantity_name
+from diagnosis.demo import read_demo
+from diagnosis.figures import FIGURES
+from diagnosis.flow import FATES
+from diagnosis.impact import IMPACT_VARIANTS
+from diagnosis.tide import TIDE_ERRORS
+from diagnosis.to_json import comparison_to_json, intervals_to_json, to_json
+from diagnosis.words import brief, summary
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS = re.findall(r"^\| ([^|`]+) \| (`[^|]+) \|", (ROOT / "docs" / "terms.md").read_text(), re.MULTILINE)
+TERMS = {term: re.findall(r"`(\w+)`", keys) for term, keys in ROWS}
+PAGE = (ROOT / "diagnosis" / "report" / "assets" / "page.js").read_text()
+
+
+@pytest.fixture(scope="module")
+def found(demo_folder):
+    truth, plain, shuffled, similar = read_demo(demo_folder)
+    both = [diagnose(truth, one, name, similar) for name, one in (("plain", plain), ("shuffled", shuffled))]
+    return both, compare(both, replicates=20)
+
+
+def keys_of(content):
+    values = content.values() if isinstance(content, dict) else content
+    own = set(content) if isinstance(content, dict) else set()
+    return own.union(*(keys_of(value) for value in values if isinstance(value, dict | list)))
+
+
+def test_every_key_of_the_table_is_in_the_json(found):
+    diagnoses, comparison = found
+    content = to_json(diagnoses, {}, comparison_to_json(comparison), intervals_to_json(comparison))
+    named = {key for keys in TERMS.values() for key in keys}
+    assert len(TERMS) == len(ROWS) > 30
+    assert named <= keys_of(content)
+    # And the other way round: no error type, AP or cost without a row.
+    variants = {variant.name for variant in IMPACT_VARIANTS} - {"all"}
+    assert named >= {error.name for error in (*ERROR_TYPES, *TIDE_ERRORS, *FATES)} | {*AP_KINDS} | variants
+    for quantity in comparison.quantities:
+        assert quantity.split("/")[1] in named, quantity
+
+
+def test_the_words_shown_are_those_of_the_table(found):
+    rows = [(error.name, error.label) for error in (*ERROR_TYPES, *TIDE_ERRORS)]
+    rows += [(name, kind.heading) for name, kind in AP_KINDS.items()]
+    rows += [(key.split("/")[1], name) for key, name in HEADLINES.items()]
+    quantities = [key for key in found[1].quantities if key.split("/")[0] in ("share", "dap", "objects")]
+    rows += [(key.split("/")[1], quantity_name(key)) for key in quantities]
+    for key, word in rows:
+        term = next(term for term, keys in TERMS.items() if key in keys)
+        assert term.removesuffix(" (TIDE)") == word, key
+
+
+def test_terminal_and_page_call_the_means_and_scores_the_same(found):
+    names = {kind: kind_.heading for kind, kind_ in AP_KINDS.items()}
+    in_page = dict(re.findall(r'(\w+): "(AP50[:\d]*)"', PAGE))
+    assert in_page == {"coco50": names["coco50"], "coco": names["coco"]}
+    page = (ROOT / "diagnosis" / "report" / "page.py").read_text()
+    texts = {"terminal": brief(*found), "summary": summary(*found), "page": PAGE, "page.py": page}
+    for where, text in texts.items():
+        assert "class mean" in text.lower(), where
+        assert not re.search(r"mean over (the )?classes[\")]", text), where
+    assert all("pooled" in texts[where] for where in ("summary", "page", "page.py"))
+
+
+def test_titles_of_figures_use_the_words_of_the_table():
+    words = " ".join([*TERMS, "dAP"]).lower()
+    for figure in FIGURES:
+        for other in re.findall(
+            r"\b(accuracy|mAP|mislocali[sz]\w*|confused|hits?|undetected)\b", figure.title
+        ):
+            assert other.lower() in words, (figure.file, other)
