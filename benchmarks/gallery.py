@@ -42,7 +42,14 @@ from data.image_set import ImageSet, Statistics, statistics_of
 from data.shapes.images import draw_shapes
 from detector import list_layers, profile
 from detector.tables import METHODS, ShuffleMethod
-from diagnosis.figures.style import MUTED_COLOUR, frame_lightly, save_figure, styled
+from diagnosis.figures.style import (
+    MUTED_COLOUR,
+    SMALL_POINTS,
+    TEXT_POINTS,
+    frame_lightly,
+    save_figure,
+    styled,
+)
 from training.method_style import method_style
 from training.provenance import provenance
 
@@ -247,7 +254,7 @@ def measure(data: str, name: str, root: str | None, file: Path) -> None:
 # ---------------------------------------------------------------- table and figure
 
 
-LINES = {"spatial": "", "joint": "", "blocks": "", "channel": "", "mean": "", REESTIMATED: "spatial"}
+LINES = {"spatial": "", REESTIMATED: "spatial", "joint": "", "blocks": "", "channel": "", "mean": ""}
 """Methods in the figure; of one that is none of ours, that from which it differs."""
 TITLES = {"resnet": "ResNet", "convnext": "ConvNeXt", "vit": "ViT", "swin": "Swin"}
 DATA_TITLES = {"shapes": "drawn shapes, 8 classes", "cifar100": "CIFAR-100"}
@@ -322,7 +329,7 @@ def draw(rows: pandas.DataFrame, means: pandas.DataFrame, options: argparse.Name
                 label = (
                     METHODS[method].removes.format(patch=patch)
                     if not like
-                    else "order of the whole map, batch norm re-estimated"
+                    else "the same, batch norm re-estimated"
                 )
                 mean = 100 * points["accuracy"]
                 handles[method] = axes.errorbar(
@@ -344,13 +351,15 @@ def draw(rows: pandas.DataFrame, means: pandas.DataFrame, options: argparse.Name
             axes.set_ylim(bottom=0)
             frame_lightly(axes)
             if data == options.data[0]:
-                axes.set_title(TITLES[network])
+                axes.set_title(TITLES[network], fontsize=TEXT_POINTS)
             if data == options.data[-1]:
                 axes.set_xlabel("block whose input is changed")
         line[0].set_ylabel(f"accuracy (%)\n{DATA_TITLES[data]}")
     figure.legend(
         handles=list(handles.values()),
         title="taken away when tested:",
+        title_fontsize=SMALL_POINTS,
+        fontsize=SMALL_POINTS,
         loc="outside lower center",
         ncols=3,
         frameon=False,
