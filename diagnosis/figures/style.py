@@ -130,8 +130,8 @@ def readable(text: str) -> str:
 
     Examples
     --------
-    >>> readable("café"), readable("\U000e0001")
-    ('café', '\\U000e0001')
+    >>> print(readable("café"), readable(chr(0xE0001)))
+    café \\U000e0001
     """
     if text.isascii():
         return text

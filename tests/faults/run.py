@@ -361,7 +361,7 @@ def killed(lab: Lab, draw: random.Random, trials: int) -> Trials:
             life.send(signal.SIGTERM, rank)
         code, text = life.end(LAUNCHER_SECONDS)
         broken = [f"exit code {code}: {text[-1500:]}"] if not hit and code else []
-        now = steps(out)
+        now, where = steps(out), "ended before the kill"
         if now < before:
             broken.append(f"the checkpoint of step {before} is lost: now {now}")
         if hit:
