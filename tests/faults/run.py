@@ -143,6 +143,10 @@ class Lab:
 
         Without it the file `reached` says that the first step began.
         """
+        if not (self.folder / "scenes").exists():
+            write_shapes(self.folder / "scenes", train=16, val=6, test=6, size=(64, 64))
+        for name in LATE_IMPORTS:  # once, here, not in each run
+            importlib.import_module(name)
         base = [] if "--resume" in words or "--evaluate" in words else WORDS[self.task].split()
         line = [str(self.folder / "scenes") if word == "ROOT" else str(word) for word in (*base, *words)]
         place = Path(tempfile.mkdtemp(dir=self.folder))
@@ -191,10 +195,6 @@ class Lab:
         """The run without a fault; the seconds that it took in all, and from its first step to its last."""
         key = self.task, self.ranks
         if key not in self.wholes:
-            if not (self.folder / "scenes").exists():
-                write_shapes(self.folder / "scenes", train=16, val=6, test=6, size=(64, 64))
-            for name in LATE_IMPORTS:  # once, here, not in each run
-                importlib.import_module(name)
             out, begin = self.new(), time.monotonic()
             life = self.start("--out", out)
             code, errors = life.end(4 * BOUND_SECONDS)
