@@ -140,7 +140,8 @@ class Redrawn:
         return running.ravel().take(index, mode="wrap")
 
     def hits(self, false: Weights) -> RedrawnHits:
-        """With the false positives ``(r, K)`` above each."""
+        """With the false positives ``(r, K)`` above each; those at empty places become 0, in place."""
+        false.ravel()[self._empty] = 0
         true = np.arange(1, false.shape[1] + 1, dtype=np.float64)
         return RedrawnHits(true, false, self.found, self._empty)
 
@@ -150,9 +151,7 @@ class Redrawn:
         An image that counts twice has two hits in a row. Only the precision at the second is right, but it
         is also the larger one.
         """
-        false = counted - np.arange(1, counted.shape[1] + 1, dtype=counted.dtype)
-        false.ravel()[self._empty] = 0
-        return self.hits(false)
+        return self.hits(counted - np.arange(1, counted.shape[1] + 1, dtype=counted.dtype))
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +176,6 @@ class RedrawnHits:
     @cached_property
     def _best(self) -> NDArray[np.float64]:
         found = self.true + self.false
-        found.ravel()[self.empty] = 1.0  # of no meaning, and perhaps 0
         return self._envelope(np.divide(self.true, found, out=found))
 
     def _envelope(self, precision: NDArray[np.float64]) -> NDArray[np.float64]:
