@@ -614,8 +614,8 @@ def _by_names(
     names, index = [getattr(result, name_field) for result in results], lookup()
     by_name = np.array([index[name] if name else NO_INDEX for name in names], np.int64)
     named = np.array(list(map(bool, names)), np.bool_)
-    told = lambda row: (getattr(results[row], id_field), names[row])  # noqa: E731
-    return prefer_names(by_id, by_name, named, known, fields, told, where)
+    id_and_name = lambda row: (getattr(results[row], id_field), names[row])  # noqa: E731
+    return prefer_names(by_id, by_name, named, known, fields, id_and_name, where)
 
 
 def _not_a_list(content: Any) -> str:

@@ -352,8 +352,8 @@ def read_yolo_detections(
         images=images,
     )
     labels = _labels(number, len(truth.classes))
-    told = (given, read_as) if box_format is None else None
-    rows = Rows(image_index, labels, boxes, lines.where, problems, scores, given=told)
+    guessed = (given, read_as) if box_format is None else None
+    rows = Rows(image_index, labels, boxes, lines.where, problems, scores, guessed=guessed)
     return detections_of(truth, rows, faults)
 
 
