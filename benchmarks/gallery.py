@@ -150,17 +150,21 @@ def training_images(data: str, root: str | None, seed: int) -> tuple[ImageSet, S
     return read.train, read.statistics
 
 
-def train(data: str, name: str, seed: int, root: str | None, file: Path) -> None:
-    """AdamW, one cycle of the learning rate, no augmentation; the last state is stored."""
-    images, statistics = training_images(data, root, 0 if data == "shapes" else seed)
-    torch.manual_seed(seed)
-    network = NETWORKS[name](len(images.classes)).train()
+def fit(
+    network: nn.Module,
+    images: ImageSet,
+    statistics: Statistics,
+    epochs: int,
+    seed: int,
+    learning_rate: float = LEARNING_RATE,
+) -> dict[str, Any]:
+    """AdamW, one cycle of the learning rate, no augmentation; returns provenance, losses and seconds."""
+    network.train()
     normalization = Normalization(statistics)
     loader = classification_loader(images, BATCH, train=True, augment=False, seed=seed)
-    epochs = SHAPES_EPOCHS if data == "shapes" else CIFAR_EPOCHS
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, epochs * len(loader), pct_start=WARMUP_SHARE, cycle_momentum=False
+        optimizer, learning_rate, epochs * len(loader), pct_start=WARMUP_SHARE, cycle_momentum=False
     )
     facts = provenance(seed=seed, images=len(images), epochs=epochs)
     begun, losses = time.process_time(), []
@@ -177,7 +181,16 @@ def train(data: str, name: str, seed: int, root: str | None, file: Path) -> None
             schedule.step()
             total += loss.detach()
         losses.append(total.item() / len(loader))
-    facts |= {"training_loss": losses, "processor_seconds": time.process_time() - begun}
+    return facts | {"training_loss": losses, "processor_seconds": time.process_time() - begun}
+
+
+def train(data: str, name: str, seed: int, root: str | None, file: Path) -> None:
+    """Train a network; its last state is stored."""
+    images, statistics = training_images(data, root, 0 if data == "shapes" else seed)
+    torch.manual_seed(seed)
+    network = NETWORKS[name](len(images.classes))
+    epochs = SHAPES_EPOCHS if data == "shapes" else CIFAR_EPOCHS
+    facts = fit(network, images, statistics, epochs, seed)
     content = {
         "weights": network.state_dict(),
         "classes": list(images.classes),
@@ -187,7 +200,10 @@ def train(data: str, name: str, seed: int, root: str | None, file: Path) -> None
     part = file.with_suffix(".part")
     torch.save(content, part)
     part.replace(file)
-    print(f"{file}: loss {losses[-1]:.3f}, {facts['processor_seconds']:.0f} processor seconds", flush=True)
+    print(
+        f"{file}: loss {facts['training_loss'][-1]:.3f}, {facts['processor_seconds']:.0f} processor seconds",
+        flush=True,
+    )
 
 
 # ---------------------------------------------------------------- profiles

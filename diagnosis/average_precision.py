@@ -284,7 +284,7 @@ class APStatistic:
     def __init__(
         self, matching: Matching, *, iou: float = STRONG, max_detections: int = MAX_DETECTIONS
     ) -> None:
-        self.cells = matching.cells
+        self.replicate_width = matching.replicate_width
         self._matching, self._iou, self._max_detections = matching, iou, max_detections
         self._objects = ObjectCounter(matching.truth, ~matching.ignored)
         self._rankings: dict[str, Ranking] = {}

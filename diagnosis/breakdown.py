@@ -435,7 +435,7 @@ class BreakdownStatistic:
         strong: float = STRONG,
         weak: float = WEAK,
     ) -> None:
-        self.cells = matching.cells
+        self.replicate_width = matching.replicate_width
         self._matching, self._top = matching, _checked_top(matching, top)
         self._types = pie_error_types(matching, similar, strong=strong, weak=weak).types
         self._order, self._start = matching.ranking_of(self._types >= 0)

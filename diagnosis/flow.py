@@ -177,7 +177,7 @@ class MissedStatistic:
     """
 
     def __init__(self, diagnosis: Diagnosis) -> None:
-        self.cells = 1
+        self.replicate_width = 1
         outcome, truth = fates(diagnosis), diagnosis.truth
         self.objects, self.missed = (
             np.bincount(truth.image_index[some], minlength=len(truth.images))  # (I,)

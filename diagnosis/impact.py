@@ -49,6 +49,8 @@ class ImpactVariant:
         In figures and tables.
     explanation
         What it is, in one sentence.
+    bar
+        The colour of its bar in the figure and whether it is hatched; None: it has no bar.
     """
 
     name: str
@@ -56,6 +58,7 @@ class ImpactVariant:
     counted: tuple[int, ...]
     label: str
     explanation: str
+    bar: tuple[str, bool] | None = None
 
     @property
     def compared(self) -> bool:
@@ -74,11 +77,13 @@ IMPACT_VARIANTS: tuple[ImpactVariant, ...] = (
         "ignore_localization", False, _errors(LOCALIZATION),
         "localization removed",
         "Localization errors and duplicates are left out.",
+        (ERROR_TYPES[LOCALIZATION].colour, True),
     ),
     ImpactVariant(
         "fix_localization", True, _errors(LOCALIZATION),
         "localization corrected",
         "Localization errors are made correct, duplicates are left out.",
+        (ERROR_TYPES[LOCALIZATION].colour, False),
     ),
     ImpactVariant(
         "only_localization", False, (LOCALIZATION,),
@@ -89,6 +94,7 @@ IMPACT_VARIANTS: tuple[ImpactVariant, ...] = (
         "ignore_similar", False, _errors(SIMILAR),
         "similar removed",
         "Confusions with similar classes are left out.",
+        (ERROR_TYPES[SIMILAR].colour, False),
     ),
     ImpactVariant(
         "only_similar", False, (SIMILAR,),
@@ -97,8 +103,9 @@ IMPACT_VARIANTS: tuple[ImpactVariant, ...] = (
     ),
     ImpactVariant(
         "ignore_background", False, _errors(OTHER, BACKGROUND),
-        "background removed",
+        "background and other removed",
         "Detections on background and confusions with other classes are left out.",
+        (ERROR_TYPES[BACKGROUND].colour, False),
     ),
     ImpactVariant(
         "only_background", False, (OTHER, BACKGROUND),
@@ -233,7 +240,7 @@ class ImpactStatistic:
         self, matching: Matching, similar: NDArray[np.bool_], *, strong: float = STRONG, weak: float = WEAK
     ) -> None:
         types = flag_error_types(matching, similar, strong=strong, weak=weak)
-        self.cells = matching.cells
+        self.replicate_width = matching.replicate_width
         self._matching = matching
         self._objects = ObjectCounter(matching.truth, ~matching.ignored)
         order, images = matching.order, matching.detections.image_index

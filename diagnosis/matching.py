@@ -295,7 +295,7 @@ class Matching:
         return {}
 
     @property
-    def cells(self) -> int:
+    def replicate_width(self) -> int:
         """Width of a statistic's largest temporary array, one row a replicate: bounds the memory.
 
         That is the detections of the largest class, or all objects if they are more.
@@ -362,7 +362,7 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
             )
     overlaps = _Overlaps(truth, detections, clip, np.flatnonzero(~truth.crowd))
     objects, ious, clipped, start, found, labels = overlaps.all_groups()
-    inside = clipped if overlaps.clips else ious
+    inside = clipped if overlaps.boxes_beyond else ious
     by_iou = sort_within(start, inside)
     iou = ious[by_iou]
     crowds = _Overlaps(truth, detections, False, np.flatnonzero(truth.crowd))
@@ -371,7 +371,7 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
         truth,
         detections,
         pair_object=objects[by_iou],
-        pair_iou=inside[by_iou] if overlaps.clips else iou,
+        pair_iou=inside[by_iou] if overlaps.boxes_beyond else iou,
         pair_iou_unclipped=iou,
         group_start=start,
         group_detection=found,
@@ -421,7 +421,7 @@ class _Overlaps:
         self.image_index = detections.image_index
         self.limits = truth.sizes.astype(np.float64).T.copy()
         self.clip = clip
-        self.clips = False  # whether any box reaches beyond its image
+        self.boxes_beyond = False  # whether any box reaches beyond its image
         if clip:
             limits = self.limits[:, truth.image_index[self.object_order]]
             self.object_beyond = _beyond(self.object_boxes, *limits)
@@ -442,7 +442,7 @@ class _Overlaps:
         return (
             _joined(objects, np.int64),
             _joined(ious, np.float64),
-            _joined(clipped, np.float64) if self.clips else _joined([], np.float64),
+            _joined(clipped, np.float64) if self.boxes_beyond else _joined([], np.float64),
             start,
             _joined(found, np.int64),
             _joined(labels, np.int64),
@@ -466,7 +466,7 @@ class _Overlaps:
         iou = clipped = overlap / (_area(boxes)[detection] + self.object_area[place] - overlap)
         if self.clip:
             clipped = self._clipped(boxes, self.image_index[low:high], detection, place, iou)
-            self.clips = self.clips or clipped is not iou
+            self.boxes_beyond = self.boxes_beyond or clipped is not iou
 
         label = self.object_labels[place]
         new = np.ones(len(detection), dtype=bool)

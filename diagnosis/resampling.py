@@ -54,12 +54,12 @@ class Statistic(Protocol):
 
     Attributes
     ----------
-    cells
+    replicate_width
         How many numbers it handles for one replicate, such as the detections of its largest class. Chunks
         of replicates are cut accordingly.
     """
 
-    cells: int
+    replicate_width: int
 
     def __call__(self, weights: Weights) -> Mapping[str, NDArray[np.float64]]:
         """Values for each of the r rows of `weights`, by name ``section/quantity``.
@@ -150,8 +150,8 @@ def resample(
         raise InputError("replicates", str(replicates), "at least one")
     if images < 1:
         raise InputError("the ground truth", "no image", "images to draw from")
-    cells = max(images, *(statistic.cells for statistic in statistics), 1)
-    number = -(-replicates // max(1, min(MOST_AT_ONCE, CELLS_AT_ONCE // cells)))
+    width = max(images, *(statistic.replicate_width for statistic in statistics), 1)
+    number = -(-replicates // max(1, min(MOST_AT_ONCE, CELLS_AT_ONCE // width)))
     number += number % 2  # so that two processes have as many
     bounds = [replicates * chunk // number for chunk in range(number + 1)]
     chunks = [range(*both) for both in itertools.pairwise(bounds) if both[0] < both[1]]

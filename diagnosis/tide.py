@@ -371,7 +371,7 @@ class TideStatistic:
         pointing = pointing[~self.found[targets[pointing]]]
         self.missed = unfound.copy()
         self.missed[targets[pointing]] = False
-        self.cells = matching.cells
+        self.replicate_width = matching.replicate_width
         self._name = f"tide/ap{100 * iou:g}"
         self._matching = matching
         counted = (~matching.ignored, self.missed, unfound)

@@ -614,8 +614,8 @@ def _by_names(
     names, index = [getattr(result, name_field) for result in results], lookup()
     by_name = np.array([index[name] if name else NO_INDEX for name in names], np.int64)
     named = np.array(list(map(bool, names)), np.bool_)
-    told = lambda row: (getattr(results[row], id_field), names[row])  # noqa: E731
-    return prefer_names(by_id, by_name, named, known, fields, told, where)
+    id_and_name = lambda row: (getattr(results[row], id_field), names[row])  # noqa: E731
+    return prefer_names(by_id, by_name, named, known, fields, id_and_name, where)
 
 
 def _not_a_list(content: Any) -> str:
@@ -654,6 +654,9 @@ def _convert(
     records: list[Record] = []
     indices: list[int] = []
     for index, element in enumerate(elements):
+        if isinstance(element, tuple):  # what is wrong with a region of VIA or Label Studio
+            faults.add(Fault(where(index), *element))
+            continue
         try:
             records.append(msgspec.convert(element, kind))
             indices.append(index)

@@ -137,7 +137,7 @@ def from_predictions(
             images=images,
         ),
         scores,
-        given=None if box_format or normalized else (values, read_as),
+        guessed=None if box_format or normalized else (values, read_as),
         extents=extents_of(values, read_as),
     )
     return detections_of(truth, rows, Faults(SOURCE, lenient))

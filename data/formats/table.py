@@ -86,8 +86,8 @@ class Columns(NamedTuple):
     box: tuple[str, ...]
     read_as: BoxFormat
     """What the numbers of the box are."""
-    told: bool
-    """Whether the user said so."""
+    guessed: bool
+    """Whether nobody said so."""
     image_id: str
     label_id: str
     """Ids beside names; empty where there are none."""
@@ -132,9 +132,9 @@ def read_table(
         line (CSV) or the row (Parquet, from 0): another number of values, no number, NaN or infinity, an
         unknown image or class, an inverted box, a byte that is not UTF-8.
     """
-    path, told = Path(path), (box_format, normalized)
+    path, format_given = Path(path), (box_format, normalized)
     if path.suffix.lower() == ".csv":
-        return _read_csv(path, truth, lenient, told)
+        return _read_csv(path, truth, lenient, format_given)
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -146,7 +146,7 @@ def read_table(
         if (rows := source.metadata.num_rows) > ROWS_PER_BYTE * len(content) + ROOM_FOR_EQUAL_ROWS:
             found = f"{rows:,} rows in {len(content):,} bytes"
             raise InputError(path, found, "detections, which do not all have one score and box")
-        columns = _find_columns(path, source.schema_arrow.names, *told)
+        columns = _find_columns(path, source.schema_arrow.names, *format_given)
         table = source.read(columns=[*columns.texts, *columns.numbers])
     except InputError:
         raise
@@ -236,7 +236,7 @@ def _find_columns(where: object, names: Sequence[str], box_format: str | None, n
         one("score", SCORES)[0],
         tuple(known[side] for side in boxes[0]),
         BoxFormat.chosen(box_format, normalized, BoxFormat(BOXES[boxes[0]])),
-        box_format is not None or normalized,
+        box_format is None and not normalized,
         image_id,
         label_id,
     )
@@ -277,8 +277,8 @@ def _detections(
         """What rows mean that have an id beside their name."""
         by_id, key = _indices(table, id_column, lookup, True, typed, faults)
         named = np.asarray(table[name_column].is_valid())
-        told = lambda row: (key(row), name(row))  # noqa: E731
-        return prefer_names(by_id, by_name, named, known, (id_column, name_column), told, where)
+        id_and_name = lambda row: (key(row), name(row))  # noqa: E731
+        return prefer_names(by_id, by_name, named, known, (id_column, name_column), id_and_name, where)
 
     if columns.image_id:
         lookup = images_by_id(truth)
@@ -291,9 +291,9 @@ def _detections(
     scores, given, read_as = numbers[:, 0], numbers[:, 1:], columns.read_as
     boxes = as_xyxy(given, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
     problems = detection_problems(truth, scores, boxes, image, label, meant, images=images, classes=classes)
-    told = None if columns.told else (given, read_as)
+    guessed = (given, read_as) if columns.guessed else None
     extents = extents_of(given, read_as)
-    rows = Rows(image_index, labels, boxes, where, problems, scores, given=told, extents=extents)
+    rows = Rows(image_index, labels, boxes, where, problems, scores, guessed=guessed, extents=extents)
     return detections_of(truth, rows, faults)
 
 
@@ -360,7 +360,9 @@ def _numbers(column: pa.ChunkedArray, name: str, faults: Faults) -> NDArray[np.f
 # ---------------------------------------------------------------- CSV
 
 
-def _read_csv(path: Path, truth: GroundTruth, lenient: bool, told: tuple[str | None, bool]) -> Detections:
+def _read_csv(
+    path: Path, truth: GroundTruth, lenient: bool, format_given: tuple[str | None, bool]
+) -> Detections:
     """Read by Arrow and, where anything is wrong, again line by line."""
     import pyarrow as pa
     import pyarrow.csv
@@ -376,7 +378,7 @@ def _read_csv(path: Path, truth: GroundTruth, lenient: bool, told: tuple[str | N
         names = next(csv.reader([header], delimiter=comma, strict=True))
     except csv.Error as error:  # a quotation mark without its second
         raise InputError(f"{path}:1", f"a malformed first line ({error})", EXPECTED) from None
-    columns = _find_columns(path, names, *told)
+    columns = _find_columns(path, names, *format_given)
     types = {name: pa.float64() for name in columns.numbers}
     types |= {name: pa.dictionary(pa.int32(), pa.string()) for name in columns.texts}
     try:

@@ -147,7 +147,7 @@ def prefer_names(
     named: NDArray[np.bool_],
     known: Sequence[str],
     fields: tuple[str, str],
-    told: Callable[[int], tuple[object, object]],
+    id_and_name: Callable[[int], tuple[object, object]],
     where: Callable[[int], str],
 ) -> NDArray[np.int64]:
     """What rows mean that have an id and a name: what the name says, with a warning where they differ.
@@ -163,7 +163,7 @@ def prefer_names(
         Names of the images or classes.
     fields
         What the file calls id and name.
-    told
+    id_and_name
         Id and name of a row.
     where
         As in :class:`Rows`.
@@ -175,7 +175,7 @@ def prefer_names(
         return np.where(named, by_name, by_id)
     row = int(other[0])
     meaning = repr(known[by_id[row]]) if by_id[row] >= 0 else "nothing known"
-    (id_field, name_field), (key, name) = fields, told(row)
+    (id_field, name_field), (key, name) = fields, id_and_name(row)
     warn(
         f"{where(row)}: {id_field} {shown(key)}, which is {meaning}, contradicts {name_field} {shown(name)}; "
         f"so do {len(other):,} of {len(by_id):,} rows: {name_field} was used where it fits exactly one, "
@@ -331,9 +331,24 @@ def _share_inside(boxes: NDArray[np.float64], sizes: NDArray[np.int64], overhang
     return float((inside.all(axis=1) & (boxes[:, :2] <= boxes[:, 2:]).all(axis=1)).mean())
 
 
+ROTATION = "rotation"
+"""What CVAT calls the angle of a box in degrees, beside the box as it was before it was turned."""
+
+
 def check_objects(source: object, truth: GroundTruth, where: Callable[[int], str]) -> None:
-    """Warn of annotated objects that leave their images or are there twice; `where` as in :class:`Rows`."""
+    """Warn of objects that leave their images, are there twice or are turned; `where` as in :class:`Rows`."""
     boxes = truth.boxes
+    rotation = truth.attributes.get(ROTATION)
+    if (
+        rotation is not None
+        and rotation.dtype.kind in "if"
+        and (turned := np.nan_to_num(rotation) != 0).any()
+    ):
+        row = int(turned.argmax())
+        warn(
+            f"{source}: {_objects(int(turned.sum()))} turned by an attribute {ROTATION}, the first at "
+            f"{where(row)}, by {rotation[row]:g}°: the boxes are read as the file has them, not turned"
+        )
     beyond = beyond_border(boxes, truth.sizes[truth.image_index])
     if beyond.any():
         row = int(beyond.argmax())
@@ -383,7 +398,7 @@ class Rows(NamedTuple):
     """``(M,)`` scores of detections. None: annotated objects, whose boxes must have an area."""
     sized: bool = False
     """The file gives width and height, so a negative one is a fault and never the result of clipping."""
-    given: tuple[NDArray[np.float64], BoxFormat] | None = None
+    guessed: tuple[NDArray[np.float64], BoxFormat] | None = None
     """``(M, 4)`` the boxes as the file has them, and how they were read: to notice other forms of boxes."""
     extents: NDArray[np.float64] | None = None
     """``(M, 2)`` width and height, where the file gives them."""
@@ -554,8 +569,8 @@ def _kept(rows: Rows, valid: NDArray[np.int64]) -> Columns:
 
 def detections_of(truth: GroundTruth, rows: Rows, faults: Faults) -> Detections:
     """The record of the :func:`valid_detections`, in their order."""
-    if rows.given is not None and rows.scores is not None:
-        check_box_format(faults.source, truth, *rows.given, rows.image_index, rows.scores)
+    if rows.guessed is not None and rows.scores is not None:
+        check_box_format(faults.source, truth, *rows.guessed, rows.image_index, rows.scores)
     valid = valid_rows(rows, faults, truth.sizes)
     extents = None if rows.extents is None else rows.extents[valid]
     return Detections(truth.images, truth.classes, *_kept(rows, valid), extents)

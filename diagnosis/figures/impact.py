@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from diagnosis.breakdown import BACKGROUND, ERROR_TYPES, LOCALIZATION, SIMILAR, ErrorType
+from diagnosis.breakdown import ERROR_TYPES, ErrorType
 from diagnosis.figures.page import Explained, LegendEntry, new_page, shown_groups, type_entries
 from diagnosis.figures.style import (
     LINE_INCHES,
@@ -41,13 +41,8 @@ from diagnosis.words import count
 
 __all__ = ["detection_areas", "false_positive_areas", "impact_bars", "tide_summary"]
 
-# Name of the variant, what its bar is called, its colour, whether it is hatched.
-IMPACT_BARS: tuple[tuple[str, str, str, bool], ...] = (
-    ("fix_localization", "localization corrected", ERROR_TYPES[LOCALIZATION].colour, False),
-    ("ignore_localization", "localization removed", ERROR_TYPES[LOCALIZATION].colour, True),
-    ("ignore_similar", "similar removed", ERROR_TYPES[SIMILAR].colour, False),
-    ("ignore_background", "background and other removed", ERROR_TYPES[BACKGROUND].colour, False),
-)
+BARS = [(row, variant) for row, variant in enumerate(IMPACT_VARIANTS) if variant.bar]
+"""Rows and variants that the figure shows."""
 RECALL_LINES: tuple[Mapping[str, Any], ...] = (
     {"color": TEXT_COLOUR, "linewidth": 1.2, "linestyle": "-"},
     {"color": TEXT_COLOUR, "linewidth": 1.2, "linestyle": "--"},
@@ -96,8 +91,7 @@ def _size(objects: int, classes: int) -> str:
 def impact_bars(diagnosis: Diagnosis) -> Figure:
     """How much average precision there is to gain from each type of error, by group of classes."""
     result, (groups, cut) = diagnosis.impact, shown_groups(diagnosis)
-    rows = [[variant.name for variant in IMPACT_VARIANTS].index(bar[0]) for bar in IMPACT_BARS]
-    gains = {group: 100 * result.bars(members)[rows] for group, members in groups.items()}
+    gains = {group: 100 * result.bars(members)[[row for row, _ in BARS]] for group, members in groups.items()}
     panels = {}
     for group, members in groups.items():
         chosen = group_indices(result.classes, members)
@@ -106,7 +100,7 @@ def impact_bars(diagnosis: Diagnosis) -> Figure:
         mean = f"AP {100 * known.mean():.1f} %" if len(known) else "no objects"
         panels[group] = f"{mean}, {_size(int(result.scores.objects[0, chosen].sum()), len(members))}"
     legend: list[LegendEntry] = [
-        (text, Patch(**_bar_colours(colour, hatched))) for _, text, colour, hatched in IMPACT_BARS
+        (variant.label, Patch(**_bar_colours(*variant.bar))) for _, variant in BARS if variant.bar
     ]
     figure, charts = _group_page(
         diagnosis, panels, 1.85, legend=legend,
@@ -123,8 +117,9 @@ def impact_bars(diagnosis: Diagnosis) -> Figure:
         if np.isnan(gain).any():
             write_in_middle(axes, "no objects")
             continue
-        for row, (value, (_, text, colour, hatched)) in enumerate(zip(gain, IMPACT_BARS, strict=True)):
-            bar = axes.barh(row, value, 0.72, label=text, **_bar_colours(colour, hatched))
+        for place, (value, (_, variant)) in enumerate(zip(gain, BARS, strict=True)):
+            assert variant.bar
+            bar = axes.barh(place, value, 0.72, label=variant.label, **_bar_colours(*variant.bar))
             axes.bar_label(bar, fmt="%.1f", padding=3, size=SMALL_POINTS, color=TEXT_COLOUR)
     return figure
 

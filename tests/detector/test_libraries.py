@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import re
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from detector import (
@@ -26,101 +24,12 @@ from tests.detector.helpers import entering
 
 timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
+from benchmarks.libraries import same_networks  # noqa: E402  # needs both
 
 IMAGES = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 # ---------------------------------------------------------------- the same weights
-
-
-def torchvision_resnet(kind: str) -> nn.Module:
-    resnet = torchvision.models.resnet
-    block = resnet.BasicBlock if kind == "basic" else resnet.Bottleneck
-    return resnet.ResNet(block, [2, 2, 1, 1], num_classes=4)  # type: ignore[no-any-return]
-
-
-def timm_resnet(kind: str) -> nn.Module:
-    block = getattr(timm.models.resnet, "BasicBlock" if kind == "basic" else "Bottleneck")
-    return timm.models.ResNet(block, [2, 2, 1, 1], num_classes=4)  # type: ignore[no-any-return]
-
-
-def hugging_face_resnet(kind: str) -> nn.Module:
-    widths = [size * (1 if kind == "basic" else 4) for size in (64, 128, 256, 512)]
-    config = transformers.ResNetConfig(
-        embedding_size=64, hidden_sizes=widths, depths=[2, 2, 1, 1], layer_type=kind, num_labels=4
-    )
-    return transformers.ResNetForImageClassification(config)  # type: ignore[no-any-return]
-
-
-def hugging_face_resnet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The names of Hugging Face's weights of those of torchvision's ResNet."""
-    rules = [
-        (r"^conv1", "resnet.embedder.embedder.convolution"),
-        (r"^bn1", "resnet.embedder.embedder.normalization"),
-        (r"^fc", "classifier.1"),
-        (r"downsample\.0", "shortcut.convolution"),
-        (r"downsample\.1", "shortcut.normalization"),
-        (r"conv(\d)\.", lambda found: f"layer.{int(found[1]) - 1}.convolution."),
-        (r"bn(\d)\.", lambda found: f"layer.{int(found[1]) - 1}.normalization."),
-        (r"^layer(\d)\.(\d+)", lambda found: f"resnet.encoder.stages.{int(found[1]) - 1}.layers.{found[2]}"),
-    ]
-    renamed = {}
-    for name, value in state.items():
-        for pattern, new in rules:
-            name = re.sub(pattern, new, name)  # type: ignore[arg-type]
-        renamed[name] = value
-    return renamed
-
-
-def vision_transformers() -> list[nn.Module]:
-    """ViT-tiny's width, two blocks, in torchvision, timm and Hugging Face, with the same weights."""
-    first = timm.models.VisionTransformer(64, 16, embed_dim=192, depth=2, num_heads=3, num_classes=4)
-    second = torchvision.models.VisionTransformer(64, 16, 2, 3, 192, 768, num_classes=4)
-    config = transformers.ViTConfig(
-        image_size=64, hidden_size=192, num_hidden_layers=2, num_attention_heads=3, intermediate_size=768,
-        num_labels=4, layer_norm_eps=1e-6,
-    )  # fmt: skip
-    third = transformers.ViTForImageClassification(config)
-    state = first.state_dict()
-    rules = [
-        (r"^cls_token", "class_token"), (r"^pos_embed", "encoder.pos_embedding"),
-        (r"^patch_embed.proj", "conv_proj"),
-        (r"^blocks\.", "encoder.layers.encoder_layer_"), (r"\.norm(\d)", r".ln_\1"),
-        (r"attn\.qkv\.", "self_attention.in_proj_"), (r"attn\.proj", "self_attention.out_proj"),
-        (r"mlp\.fc1", "mlp.0"), (r"mlp\.fc2", "mlp.3"), (r"^norm", "encoder.ln"), (r"^head", "heads.head"),
-    ]  # fmt: skip
-    second.load_state_dict({replaced(name, rules): value for name, value in state.items()})
-    rules = [
-        (r"^cls_token", "vit.embeddings.cls_token"), (r"^pos_embed", "vit.embeddings.position_embeddings"),
-        (r"^patch_embed.proj", "vit.embeddings.patch_embeddings.projection"), (r"^blocks", "vit.layers"),
-        (r"norm1", "layernorm_before"), (r"norm2", "layernorm_after"), (r"attn\.proj", "attention.o_proj"),
-        (r"^norm", "vit.layernorm"), (r"^head", "classifier"),
-    ]  # fmt: skip
-    theirs = {}
-    for name, value in state.items():
-        if ".attn.qkv." in name:
-            for part, piece in zip("qkv", value.chunk(3), strict=True):
-                name_of_part = replaced(name, rules).replace("attn.qkv", f"attention.{part}_proj")
-                theirs[name_of_part] = piece
-        else:
-            theirs[replaced(name, rules)] = value
-    third.load_state_dict(theirs)
-    return [first, second, third]
-
-
-def replaced(name: str, rules: list[tuple[str, str]]) -> str:
-    for pattern, new in rules:
-        name = re.sub(pattern, new, name)
-    return name
-
-
-def same_networks(kind: str) -> list[nn.Module]:
-    if kind == "vit":
-        return vision_transformers()
-    first, second, third = torchvision_resnet(kind), timm_resnet(kind), hugging_face_resnet(kind)
-    second.load_state_dict(first.state_dict())
-    third.load_state_dict(hugging_face_resnet_names(first.state_dict()))
-    return [first, second, third]
 
 
 def outputs(network: nn.Module) -> Tensor:
@@ -133,7 +42,8 @@ def outputs(network: nn.Module) -> Tensor:
 @pytest.mark.parametrize("kind", ["basic", "bottleneck", "vit"])
 def test_the_same_weights_have_the_same_layers_and_outputs(kind: str) -> None:
     torch.manual_seed(0)
-    networks = [network.eval() for network in same_networks(kind)]
+    depths = [2] if kind == "vit" else [2, 2, 1, 1]
+    networks = [network.eval() for network in same_networks(kind, depths, 4, 64, 16)]
     layers = [list_layers(network, 64) for network in networks]
     sizes = [[(x.channels, x.height, x.width) for x in found] for found in layers]
     assert sizes[0] == sizes[1] == sizes[2]

@@ -296,7 +296,7 @@ def test_dots_are_the_average_precision(two):
 def test_impact_bars_are_the_points_gained(one):
     figure = impact_bars(one)
     names = {
-        "localization corrected": "fix_localization", "localization removed": "ignore_localization",
+        "localization removed": "ignore_localization", "localization corrected": "fix_localization",
         "similar removed": "ignore_similar", "background and other removed": "ignore_background",
     }  # fmt: skip
     rows = [[variant.name for variant in IMPACT_VARIANTS].index(name) for name in names.values()]
@@ -304,7 +304,7 @@ def test_impact_bars_are_the_points_gained(one):
     bars = [bar for axes in figure.axes if axes.axison for bar in axes.patches]
     assert [bar.get_width() for bar in bars] == pytest.approx(wanted)
     assert [to_hex(bar.get_edgecolor()) for bar in bars[:4]] == [COLOURS[kind] for kind in (1, 1, 2, 4)]
-    assert [bar.get_hatch() is not None for bar in bars[:4]] == [False, True, False, False]
+    assert [bar.get_hatch() is not None for bar in bars[:4]] == [True, False, False, False]
     shown = texts(figure)
     assert {*names, "a detector", *(f"{value:.1f}" for value in wanted)} <= set(shown)
     assert any(f"N = {one.impact.scores.objects[0].sum()}, 5 classes" in text for text in shown)

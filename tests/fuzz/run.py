@@ -1,4 +1,4 @@
-"""`make fuzz`: each target for its share of the time, guided by coverage where atheris is installed.
+"""`make fuzz`: each target for its share of the time, two at once, guided by coverage where atheris is there.
 
     python -m tests.fuzz.run --minutes 30 --executions 200000
 
@@ -19,14 +19,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 CORPUS = Path(__file__).parent / "corpus"
 SECONDS, MEGABYTES = 5, 1024
-"""Of one execution; more is a fault."""
+"""Of CPU time and memory, of one execution; more is a fault."""
 TOKENS = (
     b"nan", b"-1", b"1e999", b"null", b"true", b"{}", b"[]", b'"', b",", b"\n", b"\r", b"\0", b"\xff", b"0",
     b"9" * 30, b"--", b":", b"*a", b"&a", b"<!DOCTYPE a>", b"..", b"/", b"\\ud800", b"_", b" ", b"\xc2\xb2",
@@ -75,18 +77,18 @@ def limit() -> None:
     def stop(*_: object) -> None:
         raise TooLongError(f"more than {SECONDS} s")
 
-    signal.signal(signal.SIGALRM, stop)
+    signal.signal(signal.SIGPROF, stop)
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + (MEGABYTES << 20), resource.RLIM_INFINITY))
 
 
 def watched(run: object, content: bytes) -> None:
-    """One execution within :data:`SECONDS`."""
-    signal.alarm(SECONDS)
+    """One execution within :data:`SECONDS` of CPU time; others may use the machine, too."""
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         run(content)  # type: ignore[operator]
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def fuzz(name: str, executions: int, seconds: float, corpus: Path, found: Path) -> None:
@@ -111,21 +113,10 @@ def fuzz(name: str, executions: int, seconds: float, corpus: Path, found: Path) 
     limit()
     seconds = max(seconds - (time.monotonic() - begin), 1)
     if atheris is not None:
-        work = tempfile.mkdtemp(prefix="corpus")
-        words = [
-            sys.argv[0],
-            work,
-            str(corpus / name),
-            f"-runs={executions}",
-            f"-max_total_time={int(seconds)}",
-        ]
-        words += [
-            "-max_len=4096",
-            "-print_final_stats=1",
-            f"-artifact_prefix={found}/",
-            "-timeout=60",
-            "-rss_limit_mb=0",
-        ]
+        longest = max(1024, min(map(len, seeds(name, corpus))))  # longer texts are slow and show no more
+        words = [sys.argv[0], tempfile.mkdtemp(prefix="corpus"), str(corpus / name), f"-runs={executions}"]
+        words += [f"-max_total_time={int(seconds)}", f"-max_len={longest}", "-print_final_stats=1"]
+        words += [f"-artifact_prefix={found}/", "-timeout=600", "-rss_limit_mb=0"]
         atheris.Setup(words, lambda content: watched(run, content))
         atheris.Fuzz()
         return
@@ -142,38 +133,51 @@ def fuzz(name: str, executions: int, seconds: float, corpus: Path, found: Path) 
     print(f"stat::number_of_executed_units: {count}")
 
 
-def campaign(names: list[str], executions: int, minutes: float) -> int:
-    """All targets, one after the other; returns the number of faults, each kind of a target counted once."""
+def campaign(names: list[str], executions: int, minutes: float, processes: int) -> int:
+    """All targets, some side by side; returns the number of faults, each kind of a target counted once."""
     from tests.fuzz.targets import SLOW
 
-    with tempfile.TemporaryDirectory() as copy:
-        corpus = Path(copy) / "corpus"
-        shutil.copytree(CORPUS, corpus)  # what is found must not stop the rest of the campaign
-        left, faults = 60 * minutes, 0
-        print(f"{'target':16} {'executions':>10} {'seconds':>8}  faults", flush=True)
-        for place, name in enumerate(names):
-            begin, share = time.monotonic(), left / (len(names) - place)
-            done, kinds = _of_target(name, min(executions, SLOW.get(name, executions)), share, corpus)
-            took = time.monotonic() - begin
-            left -= took
+    waiting, lock, faults = len(names), threading.Lock(), 0
+    end = time.monotonic() + 60 * minutes
+
+    def one(name: str) -> None:
+        nonlocal waiting, faults
+        begin = time.monotonic()
+        left = end - begin
+        share = min(left, left * processes / max(waiting, processes))
+        done, kinds = _of_target(name, min(executions, SLOW.get(name, executions)), share, corpus)
+        with lock:
+            waiting -= 1
             faults += len(kinds)
-            print(f"{name:16} {done:10,} {took:8.0f}  {len(kinds) or 'none'}", flush=True)
+            print(f"{name:21} {done:10,} {time.monotonic() - begin:8.0f}  {len(kinds) or 'none'}", flush=True)
             for kind, file in kinds.items():
                 print(f"    {kind}: {file}", flush=True)
+
+    with tempfile.TemporaryDirectory() as copy, ThreadPoolExecutor(processes) as pool:
+        corpus = Path(copy) / "corpus"
+        shutil.copytree(CORPUS, corpus)  # what is found must not stop the rest of the campaign
+        print(f"{'target':21} {'executions':>10} {'seconds':>8}  faults", flush=True)
+        list(pool.map(one, names))
     return faults
 
 
 def _of_target(name: str, wanted: int, seconds: float, corpus: Path) -> tuple[int, dict[str, str]]:
     """Executions, and the input of each kind of fault."""
     begin, done, kinds, repeated = time.monotonic(), 0, dict[str, str](), 0
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     while done < wanted and repeated < 5 and (left := seconds - (time.monotonic() - begin)) > 0:
-        with tempfile.TemporaryDirectory() as found:
-            command = [sys.executable, "-m", "tests.fuzz.run", "--target", name, "--found", found]
+        with tempfile.TemporaryDirectory(prefix="fuzz", dir=memory) as work:
+            found = Path(work) / "found"
+            found.mkdir()
+            command = [sys.executable, "-m", "tests.fuzz.run", "--target", name, "--found", str(found)]
             command += ["--corpus", str(corpus), "--executions", str(wanted - done), "--seconds", str(left)]
-            ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+            ended = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", check=False,
+                env={**os.environ, "TMPDIR": work},
+            )  # fmt: skip
             said = ended.stdout + ended.stderr
             done += int((re.findall(r"number_of_executed_units: (\d+)", said) or ["0"])[-1])
-            inputs = sorted(Path(found).iterdir())
+            inputs = sorted(found.iterdir())
             if not inputs and not ended.returncode:
                 break
             lines = [line for line in said.splitlines() if re.match(r"[\w.=\s]*(Error|Exception)\b", line)]
@@ -192,6 +196,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--executions", type=int, default=200_000)
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--targets", nargs="+")
     parser.add_argument("--target")
     parser.add_argument("--corpus", type=Path, default=CORPUS)
@@ -203,7 +208,7 @@ def main() -> int:
         fuzz(options.target, options.executions, options.seconds, options.corpus, options.found)
         return 0
     names = options.targets or sorted(file.name for file in CORPUS.iterdir())
-    return int(campaign(names, options.executions, options.minutes) > 0)
+    return int(campaign(names, options.executions, options.minutes, options.processes) > 0)
 
 
 if __name__ == "__main__":

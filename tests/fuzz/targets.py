@@ -48,10 +48,13 @@ class FaultError(Exception):
 
 
 @cache
+def temporary() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="fuzz")
+
+
 def folder() -> Path:
-    """A folder of this process."""
-    place = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    return Path(tempfile.mkdtemp(prefix="fuzz", dir=place))
+    """A folder of this process, removed at its end."""
+    return Path(temporary().name)
 
 
 @cache
@@ -84,23 +87,17 @@ def columns(record: Any) -> list[Any]:
 
 
 def read_twice(read: Callable[[bool], Any]) -> Any:
-    """The answer of a reader, which has to be the same again, and leniently if nothing is at fault."""
+    """The answer of a reader, which has to be the same leniently if nothing is at fault, and else again."""
     first = documented(lambda: read(False))
-    again = documented(lambda: read(False))
     lenient = documented(lambda: read(True))
-    if isinstance(first, InputError):
-        if str(first) != str(again):
-            raise FaultError(f"two messages: {first}; {again}")
-    else:
-        check_record(first)
-        if (
-            columns(first) != columns(again)
-            or isinstance(lenient, InputError)
-            or columns(first) != columns(lenient)
-        ):
+    for record in (first, lenient):
+        if not isinstance(record, InputError):
+            check_record(record)
+    if not isinstance(first, InputError):
+        if isinstance(lenient, InputError) or columns(first) != columns(lenient):
             raise FaultError("two answers")
-    if not isinstance(lenient, InputError):
-        check_record(lenient)
+    elif str(first) != str(lenient) and str(first) != str(again := documented(lambda: read(False))):
+        raise FaultError(f"two messages: {first}; {again}")
     return first
 
 

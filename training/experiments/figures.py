@@ -318,7 +318,7 @@ def dots(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
         [""],
         (
             max(text_width(name, ROW_TEXT_POINTS) for name in names) + 5.3,
-            ROW_INCHES * (len(rows) + 0.5) + 0.6,
+            ROW_INCHES * (max(len(rows), 2) + 0.5) + 0.6,  # of one row alone the axes would have no height
         ),
         title=plan.heading,
         legend=[

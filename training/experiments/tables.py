@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from data.datasets import DATASETS
+from data.shapes import SHAPE_SETS
 from detector.tables import METHODS
 from training.experiments.claims import claims_table
 from training.experiments.collect import RIGHT_CLASS, SHARES, Row, baseline_of
@@ -43,9 +44,9 @@ OPTION_LABELS = {
     "data": "data set",
 }
 DATA_LABELS: dict[str, str] = {
+    **{name: name.replace("-", " ") for name in SHAPE_SETS},
     **{name: dataset.title for name, dataset in DATASETS.items()},
     "voc": "PASCAL VOC",
-    "large-shapes": "large shapes",
 }
 
 

@@ -189,13 +189,13 @@ class DetectorModule(TrainingModule):
             found = f"a backbone that takes no images of {size} pixels ({' '.join(str(error).split())[:200]})"
             raise InputError("--multi-scale", found, "another --backbone, or --multi-scale false") from error
         outputs = self.model.head(features)
-        with torch.autocast(self.device.type, enabled=False):
-            laid = self.model.lay(targets, self.device, (size, size), tuple(outputs.shape[2:]))
-            loss: YOLOLoss = self.model.grid_loss(outputs, laid)
-        return loss
+        laid = self.model.lay(targets, self.device, (size, size), tuple(outputs.shape[2:]))
+        return self._grid_loss(outputs, laid)
 
     def _loss(self, images: Tensor, laid: GridTargets) -> YOLOLoss:
-        outputs = self.model(images)
+        return self._grid_loss(self.model(images), laid)
+
+    def _grid_loss(self, outputs: Tensor, laid: GridTargets) -> YOLOLoss:
         with torch.autocast(self.device.type, enabled=False):
             loss: YOLOLoss = self.model.grid_loss(outputs, laid)
         return loss
