@@ -357,6 +357,9 @@ class Shortcut(NamedTuple):
     around: nn.Module
     """The module in which the branch is added."""
     map: Map
+    earlier_adds: int | None = None
+    """Where the shortcut is to be shuffled at its add: how many adds in `around` take it before. Otherwise
+    it is shuffled at the module, and `branch` takes the original."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -676,7 +679,11 @@ class Graph:
         if not branch:  # shuffled as a whole
             taken = self.maps.get(module, entering)
             problem = problem or "its branch runs no module that can be shuffled alone"
-            return Block(module, taken, [(module, taken)], adds=len(adds), by_attention=True, problem=problem)
+            block = Block(
+                module, taken, [(module, taken)], adds=len(adds), by_attention=True, problem=problem
+            )
+            begins_there = module is not frame.module or first.fork in frame.inputs[:1]
+            return self._with_shortcut(block, frame, first) if begins_there else block
         at_input = self.maps.get(module, entering)
         block = Block(
             module,
@@ -708,13 +715,21 @@ class Graph:
         if not modules or not add.shortcut:
             site = self._site(frame, add.fork)
             takers, complete = self._takers(add.branch, add.fork, frame)
+            earlier_adds = None
+            if (site is None or not complete) and not add.shortcut:  # shuffled where it is added
+                takers_once = [module for module in takers if self._uses[module] == 1]
+                site = site or next(((module, False) for module in takers_once), None)
+                earlier_adds = sum(
+                    add.fork in step.parents and step.name in ("add", "add_")
+                    for step in self._steps[frame.start : add.place]
+                )
+                takers = []
             if site is None:
                 problem = problem or "no module has the shortcut as its first input or as its output"
-            elif not complete:
-                problem = problem or "its branch begins with a function, not with a module"
+            elif not complete and earlier_adds is None:
+                problem = problem or "its shortcut and its branch begin with functions, not with modules"
             else:
-                module, at_output = site
-                identity = Shortcut(module, at_output, takers, frame.module, entering)
+                identity, problem = Shortcut(*site, takers, frame.module, entering, earlier_adds), ""
         return Block(
             **{**vars(block), "shortcut": list(modules.items()), "identity": identity, "problem": problem}
         )

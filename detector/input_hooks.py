@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+import torch.fx
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from detector.graph import Shortcut
 from detector.shuffle import ChannelsLastShuffle, Shuffle, as_leaf
@@ -62,12 +66,16 @@ def _average_hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, A
     return _with_first_changed(module.input_average, inputs, named)  # type: ignore[arg-type]
 
 
+def _first_tensor(inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    return inputs[0] if inputs else next(value for value in named.values() if isinstance(value, Tensor))
+
+
 def _with_first_changed(
     change: Callable[[Tensor], Tensor], inputs: tuple[Any, ...], named: dict[str, Any]
 ) -> Inputs:
     """The inputs with the first tensor changed; attention may take it as query, key and value."""
     values = [*inputs, *named.values()]
-    first = inputs[0] if inputs else next(value for value in values if isinstance(value, Tensor))
+    first = _first_tensor(inputs, named)
     new = change(first)
     values = [new if value is first else value for value in values]
     return tuple(values[: len(inputs)]), dict(zip(named, values[len(inputs) :], strict=True))
@@ -126,17 +134,111 @@ class ShortcutShuffle(nn.Module):
         self._original = self._shuffled = None
 
 
+class AddShuffle(ShortcutShuffle):
+    """Shuffles a shortcut where it is added to the branch, whatever the branch begins with.
+
+    The tensor is shuffled where it enters or leaves a module, before a shuffle of the branch; the rest of the
+    block's code takes the original. In the addition the shuffled tensor takes its place.
+    """
+
+    def __init__(self, shuffle: nn.Module, earlier_adds: int) -> None:
+        super().__init__(shuffle)
+        self._earlier_adds = earlier_adds
+        self._adds_left = 0
+
+    def at_input(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:  # type: ignore[override]
+        """Shuffle what enters a module, for the addition."""
+        self._prepare(_first_tensor(inputs, named))
+
+    def at_output(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:  # type: ignore[override]
+        """Shuffle what leaves a module, for the addition."""
+        self._prepare(output)
+
+    def _prepare(self, x: Tensor) -> None:
+        self._original, self._shuffled = x, self.shuffle(x)
+        self._adds_left = self._earlier_adds + 1
+
+    def around(
+        self, block: nn.Module, forward: Callable[..., Any], inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> Any:
+        """Run the module that contains the addition."""
+        first = _first_tensor(inputs, named)
+        if isinstance(first, torch.fx.Proxy):
+            raise TypeError(
+                f"found torch.fx, which cannot change how {type(block).__name__} adds its shortcut; expected "
+                "torch.export, or shortcut=False"
+            )
+        shuffle = next(module for module in self.modules() if isinstance(module, Shuffle))
+        if not shuffle.active:
+            return forward(*inputs, **named)
+        if self._original is not None:  # it entered this module, where a shuffle of the branch may follow
+            self._original = first
+        with _ShortcutMode(self):
+            result = forward(*inputs, **named)
+        if self._adds_left > 0 or self._original is None:
+            raise RuntimeError(
+                f"found a pass in which {type(block).__name__} does not add its shortcut as in the pass that "
+                "found its layers; expected the same in each pass, or shortcut=False"
+            )
+        return result
+
+    def added(self, function: Any, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The operands of an addition, with the shortcut shuffled."""
+        place = next((n for n, value in enumerate(operands[:2]) if value is self._original), None)
+        if place is None or self._shuffled is None or self._adds_left < 1:
+            return operands
+        self._adds_left -= 1
+        if self._adds_left:
+            return operands
+        shortcut = self._shuffled
+        if place == 0 and function in _IN_PLACE:
+            shortcut = operands[0].copy_(shortcut)
+        return (*operands[:place], shortcut, *operands[place + 1 :])
+
+
+_IN_PLACE = (torch.Tensor.add_, torch.Tensor.__iadd__, operator.iadd)
+_ADDITIONS = (
+    torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__, operator.add, *_IN_PLACE
+)  # fmt: skip
+
+
+class _ShortcutMode(TorchFunctionMode):
+    """Changes the operands of the additions that run in it."""
+
+    def __init__(self, change: AddShuffle) -> None:
+        super().__init__()
+        self.change = change
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if function in _ADDITIONS and len(args) > 1:
+            args = self.change.added(function, args)
+        return function(*args, **(kwargs or {}))
+
+
+def _run_with_shortcut(
+    module: nn.Module, change: Any, before: Callable[..., Any] | None, *inputs: Any, **named: Any
+) -> Any:
+    """In place of a module's `forward`, with the one that the module had of its own, if any."""
+    return change.around(module, before or partial(type(module).forward, module), inputs, named)
+
+
 def shuffle_shortcut(owner: nn.Module, shortcut: Shortcut, shuffle: nn.Module) -> None:
     """Shuffle a shortcut that no module begins; a :class:`ShortcutShuffle` becomes a child of `owner`."""
-    change = ShortcutShuffle(shuffle).train(owner.training)
-    owner.add_module("shortcut_shuffle", change)
+    at_add = shortcut.earlier_adds is not None
+    change = AddShuffle(shuffle, shortcut.earlier_adds or 0) if at_add else ShortcutShuffle(shuffle)
+    owner.add_module("shortcut_shuffle", change.train(owner.training))
     if shortcut.at_output:
-        shortcut.module.register_forward_hook(change.at_output)
+        shortcut.module.register_forward_hook(change.at_output, prepend=at_add)
     else:
-        shortcut.module.register_forward_pre_hook(change.at_input, with_kwargs=True)
+        shortcut.module.register_forward_pre_hook(change.at_input, with_kwargs=True, prepend=at_add)
     for module in shortcut.branch:  # before its own shuffle
         module.register_forward_pre_hook(change.in_branch, with_kwargs=True, prepend=True)
     shortcut.around.register_forward_hook(change.forget, always_call=True)
+    if at_add:
+        before = vars(shortcut.around).get("forward")
+        vars(shortcut.around)["forward"] = partial(_run_with_shortcut, shortcut.around, change, before)
 
 
 # ---------------------------------------------------------------- all of them
@@ -162,7 +264,11 @@ def _is_ours(hook: Any) -> bool:
     return hook is _shuffle_hook or isinstance(getattr(hook, "__self__", None), ShortcutShuffle)
 
 
-Removed = list[tuple[nn.Module, dict[str, nn.Module], list[dict[int, Any]]]]
+def _is_our_forward(forward: Any) -> bool:
+    return isinstance(forward, partial) and forward.func is _run_with_shortcut
+
+
+Removed = list[tuple[nn.Module, dict[str, nn.Module], list[dict[int, Any]], Any]]
 
 
 def take_out_shuffles(network: nn.Module) -> Removed:
@@ -172,8 +278,10 @@ def take_out_shuffles(network: nn.Module) -> Removed:
         tables = _hook_tables(module)
         ours = {key for table in (tables[0], tables[2]) for key, hook in table.items() if _is_ours(hook)}
         children = shuffle_children(module)
+        forward = vars(module).get("forward")
+        forward = forward if _is_our_forward(forward) else None
         if ours or children:
-            removed.append((module, children, [dict(table) for table in tables]))
+            removed.append((module, children, [dict(table) for table in tables], forward))
             for table in tables:
                 for key in ours & table.keys():
                     del table[key]
@@ -181,15 +289,24 @@ def take_out_shuffles(network: nn.Module) -> Removed:
                 delattr(module, name)
                 if name == "downsample":
                     setattr(module, name, None)
+            if forward is not None:
+                del module.forward
+                before: Any = forward
+                while _is_our_forward(before):  # one for each shortcut
+                    before = before.args[2]
+                if before is not None:
+                    module.forward = before
     return removed
 
 
 def restore_shuffles(removed: Removed) -> None:
     """Undo :func:`take_out_shuffles`; hooks that were registered in the meantime follow the others."""
-    for module, children, before in removed:
+    for module, children, before, forward in removed:
         for name, child in children.items():
             setattr(module, name, child)
         for table, was in zip(_hook_tables(module), before, strict=True):
             was |= table
             table.clear()
             table.update(was)
+        if forward is not None:
+            module.forward = forward

@@ -1,0 +1,174 @@
+"""Shortcuts around branches that begin with a function, and the blocks that these are in."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+from collections.abc import Callable
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from detector import (
+    fix_draws,
+    list_changes,
+    modify_layers,
+    remove_shuffles,
+    seek_shuffles,
+    set_shuffling,
+    spatial_shuffle,
+)
+from detector.shuffle import EVALUATION_KEY, stream_of
+
+Permute = Callable[[Tensor], Tensor]
+
+
+class Residual(nn.Module):
+    """A residual block of a kind, without permutations."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.before, self.after = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        inputs = {"split": 2, "concat": 8}.get(kind, 4)
+        self.mix = nn.Linear(16, 16) if kind == "view" else nn.Conv2d(inputs, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return KINDS[self.kind](self, x, nn.Identity(), nn.Identity())
+
+
+def halves(block: Residual, x: Tensor) -> Tensor:
+    """A part of the channels goes past the convolution."""
+    first, second = x.chunk(2, dim=1)
+    return block.after(block.mix(first) * torch.cat([second, first], 1))  # type: ignore[no-any-return]
+
+
+def two_adds(block: Residual, x: Tensor, permute: Permute, shortcut: Permute) -> Tensor:
+    y = (x + x.sin()).roll(1, 2)
+    return block.after(block.mix(permute(y))) + shortcut(x)  # type: ignore[no-any-return]
+
+
+def of_an_output(block: Residual, x: Tensor, permute: Permute, shortcut: Permute) -> Tensor:
+    x = block.before(x)
+    return shortcut(x) + block.after(block.mix(permute(x.roll(1, 2))))  # type: ignore[no-any-return]
+
+
+def of_a_function(block: Residual, x: Tensor, permute: Permute, shortcut: Permute) -> Tensor:
+    x = x.sin()
+    return shortcut(x) + block.after(block.mix(permute(block.before(x).roll(1, 2))))  # type: ignore[no-any-return]
+
+
+# The block, its input, and what permutes the branch and the shortcut.
+KINDS: dict[str, Callable[[Residual, Tensor, Permute, Permute], Tensor]] = {
+    "roll": lambda m, x, p, s: s(x) + m.after(m.mix(p(x.roll((1, 1), (2, 3))))),
+    "view": lambda m, x, p, s: s(x) + m.after(m.mix(p(x).flatten(2)).view(x.shape)),
+    "split": lambda m, x, p, s: torch.add(halves(m, p(x)), s(x)),
+    "concat": lambda m, x, p, s: m.after(m.mix(p(torch.cat([x, x.sin()], 1)))).add(s(x)),
+    "in place": lambda m, x, p, s: s(x).add_(m.after(m.mix(p(x.roll(1, 2))))),
+    "add before": two_adds,
+    "of an output": of_an_output,
+    "of a function": of_a_function,
+}
+
+
+class Explicit(Residual):
+    """The same with permutations: draws 0 (shortcut) and 1 of layer 1."""
+
+    step = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        def permutation(branch: int) -> Permute:
+            key = () if self.training else (EVALUATION_KEY,)
+            stream = stream_of(0, 1, 1, branch, *key) + self.step
+            return lambda x: spatial_shuffle(x, stream)
+
+        found = KINDS[self.kind](self, x, permutation(1), permutation(0))
+        self.step += 1
+        return found
+
+
+def pair(kind: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """A shuffled network and one with explicit permutations."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), Residual(kind), nn.Conv2d(4, 4, 1))
+    explicit = nn.Sequential(nn.Conv2d(3, 4, 1), Explicit(kind), nn.Conv2d(4, 4, 1))
+    explicit.load_state_dict(network.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        modify_layers(network, "spatial", last=1, example=4)
+    return network, explicit
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        *product(KINDS, ["eager", "copied", "checkpoint", "reentrant"]),
+        ("of a function", "compiled"),
+    ],
+)
+def test_branches_that_begin_with_a_function(kind: str, how: str) -> None:
+    network, explicit = pair(kind)
+    assert [change.what for change in list_changes(network)].count("shortcut") == 1
+    network = pickle.loads(pickle.dumps(copy.deepcopy(network))) if how == "copied" else network
+    run: Callable[[Tensor], Tensor] = network
+    if how == "compiled":
+        torch.compiler.reset()
+        run = torch.compile(network, fullgraph=True, backend="eager")
+    elif how in ("checkpoint", "reentrant"):
+
+        def run(x: Tensor) -> Tensor:
+            return checkpoint(network, x, use_reentrant=how == "reentrant")  # type: ignore[no-any-return]
+
+    seek_shuffles(network, 0, 1)
+    for step in range(2):
+        x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(step), requires_grad=True)
+        found, expected = run(x), explicit(x)
+        torch.testing.assert_close(found, expected)
+        for each, output in ((network, found), (explicit, expected)):
+            each.zero_grad()
+            output.square().sum().backward()
+        for value, wanted in zip(network.parameters(), explicit.parameters(), strict=True):
+            torch.testing.assert_close(value.grad, wanted.grad)
+
+
+@pytest.mark.parametrize(("kind", "strict"), [("roll", False), ("in place", True)])
+def test_exported_with_one_draw(kind: str, strict: bool) -> None:
+    network, explicit = pair(kind)
+    x = torch.randn(2, 3, 4, 4)
+    with torch.no_grad(), fix_draws(network.eval(), 0, example=4):
+        program = torch.export.export(network, (x,), strict=strict).module()
+        torch.testing.assert_close(program(x), network(x))
+    with torch.no_grad():
+        seek_shuffles(network, 0, 1)
+        torch.testing.assert_close(network(x), explicit.eval()(x))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_remains(kind: str) -> None:
+    network, _ = pair(kind)
+    x, plain = torch.randn(2, 3, 4, 4), Residual(kind)
+    plain.load_state_dict(network[1].state_dict())
+    network.eval()
+    inner = network[0](x).clone()
+    set_shuffling(network, eval=False)
+    assert network(x).equal(network[2](plain.eval()(inner.clone())))
+    remove_shuffles(network)
+    assert network(x).equal(network[2](plain(inner)))
+    assert vars(network[1]).keys() == vars(plain).keys()
+
+
+def test_what_cannot_be_done_with_a_shortcut_shuffled_at_its_add(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, _ = pair("roll")
+    with pytest.raises(
+        TypeError, match=r"found torch\.fx, which cannot change how Residual adds its shortcut"
+    ):
+        torch.fx.symbolic_trace(network)
+    monkeypatch.setitem(KINDS, "roll", lambda m, x, p, s: x)
+    with pytest.raises(RuntimeError, match=r"found a pass in which Residual does not add its shortcut"):
+        network(torch.randn(1, 3, 4, 4))
