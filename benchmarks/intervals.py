@@ -133,13 +133,15 @@ def numbers(both: Comparison) -> Iterator[tuple[str, str, float]]:
             yield "difference", f"{quantity} {other}", both.difference(quantity, 0, other).difference
 
 
-def tried(truth: dict[tuple[str, str], float], images: int, replicates: int, seed: int) -> list[Tried]:
+def tried(
+    truth: dict[tuple[str, str], float], images: int, replicates: int, costs: bool, seed: int
+) -> list[Tried]:
     """Of one set: kind and quantity, whether ours and the bootstrap's interval hold the truth, p."""
     diagnoses = draw(images, seed)
     results: list[Tried] = []
-    ours = compare(diagnoses, replicates=replicates, seed=seed)
+    ours = compare(diagnoses, replicates=replicates, seed=seed, costs=costs)
     with patch("diagnosis.resampling.resamples", with_replacement):
-        bootstrap = compare(diagnoses, replicates=replicates, seed=seed)
+        bootstrap = compare(diagnoses, replicates=replicates, seed=seed, costs=costs)
     for quantity in ours.quantities:
         samples = bootstrap.samples.get(quantity + OVER_ALL, bootstrap.samples[quantity])
         for detector in range(3):
@@ -173,7 +175,7 @@ def results_of(
     yield from (finished[seed] for seed in seeds if seed in finished)
     left = [seed for seed in seeds if seed not in finished]
     with ProcessPoolExecutor(options.processes) as pool:
-        results_left = pool.map(partial(tried, truth, images, options.replicates), left)
+        results_left = pool.map(partial(tried, truth, images, options.replicates, options.costs), left)
         for seed, results in zip(left, results_left, strict=True):
             if options.finished:
                 with options.finished.open("a", encoding="utf-8") as file:
@@ -217,6 +219,9 @@ def main() -> None:
     parser.add_argument(
         "--processes", type=int, default=os.cpu_count(), help="at the same time (default: all cores)"
     )
+    parser.add_argument(
+        "--no-costs", dest="costs", action="store_false", help="leave out what error types cost in AP"
+    )
     parser.add_argument("--out", type=Path, help="a Markdown file to write")
     parser.add_argument(
         "--finished",
@@ -224,7 +229,7 @@ def main() -> None:
         help="results of finished sets, appended to; sets that are in it are not repeated",
     )
     options = parser.parse_args()
-    whole = compare(draw(IMAGES_OF_TRUTH, 0), replicates=1)
+    whole = compare(draw(IMAGES_OF_TRUTH, 0), replicates=1, costs=options.costs)
     truth = {(kind, name): value for kind, name, value in numbers(whole)}
     text = "\n".join(table(images, options, truth) for images in options.images)
     print(text)

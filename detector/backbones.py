@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import runpy
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from detector.networks import normalize
 
-__all__ = ["Backbone", "BackboneError", "is_own_code", "make_backbone"]
+__all__ = ["Backbone", "BackboneError", "is_own_code", "make_backbone", "own_network"]
 
 LIBRARIES = ("torchvision", "timm")
 
@@ -104,18 +105,15 @@ def make_backbone(
     else:
         if chosen is not None:
             raise BackboneError(f"found weights {chosen!r} for {name}; expected none: load them in {name}")
-        network = _own(library, network_name)
+        network = own_network(name)
     wanted = "a square feature map (N, channels, S, S)"
     was_training = network.training
     try:
         with torch.no_grad():
             found = _last(network.eval()(torch.zeros(1, 3, input_size, input_size)))
     except Exception as error:  # the user's code may raise anything
-        text = " ".join(str(error).split())[:300] or type(error).__name__
-        where = f"images of {input_size}x{input_size} pixels"
-        raise BackboneError(
-            f"found {type(error).__name__} of {name} for {where} ({text}); expected {wanted}"
-        ) from error
+        where = f"{name} for images of {input_size}x{input_size} pixels"
+        raise BackboneError(f"found {_described(error, f'of {where}')}; expected {wanted}") from error
     network.train(was_training)
     shape = tuple(found.shape) if isinstance(found, Tensor) else ()
     last = len(shape) == 4 and shape[2] != shape[3] and shape[1] == shape[2]  # (N, S, S, C)
@@ -212,29 +210,50 @@ def _timm(name: str, weights: str | None, input_size: int, cells: int | None) ->
         ) from error
 
 
-def _own(module: str, function: str) -> nn.Module:
-    """What a function of the user's own returns; modules in the current folder are found too."""
-    here = str(Path.cwd())
-    if here not in sys.path:
+def own_network(place: str) -> nn.Module:
+    """What a function of the user's own returns; modules in the current folder are found too.
+
+    Parameters
+    ----------
+    place
+        ``MODULE:FUNCTION`` or ``FILE.py:FUNCTION``; called without arguments.
+
+    Raises
+    ------
+    BackboneError
+        No such module or function, an error in it, or what it returns is no network.
+    """
+    where, _, function = place.rpartition(":")
+    if (here := str(Path.cwd())) not in sys.path:  # an installed command does not look there
         sys.path.append(here)
-    name = f"{module}:{function}"
     try:
-        make = getattr(import_module(module), function)
-    except ImportError as error:
+        if where.endswith(".py"):
+            make = runpy.run_path(where)[function]
+        else:
+            make = getattr(import_module(where), function)
+    except (ImportError, OSError) as error:
         raise BackboneError(
-            f"found no module for {name} ({error}); expected one that can be imported here"
+            f"found no module for {place} ({error}); expected one that can be imported here"
         ) from None
-    except AttributeError:
+    except (AttributeError, KeyError):
         raise BackboneError(
-            f"found no {function!r} in {module}; expected a function that returns a backbone"
+            f"found no {function!r} in {where}; expected a function that returns a network"
         ) from None
+    except Exception as error:  # a user's code can raise anything
+        raise BackboneError(f"found {_described(error, f'in {where}')}; expected sound code") from error
     try:
         network = make()
     except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        raise BackboneError(
-            f"found {type(error).__name__} when {name} was called ({text}); expected a torch.nn.Module"
-        ) from error
+        found = _described(error, f"when {place} was called")
+        raise BackboneError(f"found {found}; expected a torch.nn.Module") from error
     if not isinstance(network, nn.Module):
-        raise BackboneError(f"found that {name} returns {type(network).__name__}; expected a torch.nn.Module")
+        raise BackboneError(
+            f"found that {place} returns {type(network).__name__}; expected a torch.nn.Module"
+        )
     return network
+
+
+def _described(error: Exception, where: str) -> str:
+    """The type of an error, where it was raised, and the beginning of its text."""
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__} {where}" + (f" ({text})" if text else "")

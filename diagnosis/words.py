@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 
 import numpy as np
 
@@ -19,12 +21,15 @@ from diagnosis.verdict import ENOUGH_OBJECTS, enough_objects, percent, span
 
 __all__ = [
     "COCO_HEADINGS",
+    "DAGGER",
     "FEW_IMAGES",
     "Example",
     "brief",
     "comparison_sentences",
     "comparison_table",
     "count",
+    "cover",
+    "cover_sentence",
     "example_classes",
     "explanations",
     "notes",
@@ -77,6 +82,50 @@ WHY_NOT_100 = (
     "Each gain is what fixing one error alone would add, all others left as they are. The gains overlap, and "
     "none mends\nthe ranking, so they do not add up to what AP lacks to 100."
 )
+
+MEASURED = json.loads(resources.files(__package__).joinpath("interval_cover.json").read_text("utf-8"))
+"""In how many per cent of simulated data sets the 95 % interval of each quantity held the truth, for each
+number of images; `benchmarks/intervals.py` writes it."""
+NOMINAL_COVER = range(93, 98)
+"""Per cent, rounded; an interval that covers less has a dagger."""
+DAGGER = f"†: too narrow, as it held the truth in less than {NOMINAL_COVER.start} % of simulated data sets."
+
+
+def cover(quantity: str, kind: str = "number") -> tuple[str, str]:
+    """What the interval of a quantity covers, in per cent, and the dagger of one that covers too little.
+
+    Parameters
+    ----------
+    quantity
+        One of :attr:`diagnosis.compare.Comparison.quantities`.
+    kind
+        ``"number"``, or ``"difference"`` of two detectors.
+
+    Examples
+    --------
+    >>> cover("share/correct"), cover("impact/ignore_other"), cover("nothing/measured")
+    (('94 to 96', ''), ('91 to 92', '†'), ('', ''))
+    """
+    if quantity not in MEASURED["cover"]:
+        return "", ""
+    low, high = (round(end(MEASURED["cover"][quantity][kind])) for end in (min, max))
+    return f"{low} to {high}" if low < high else f"{low}", "†" if low < NOMINAL_COVER.start else ""
+
+
+def cover_sentence() -> str:
+    """How often the intervals held the truth, and what the dagger means."""
+    ranges = {}
+    for kind in ("number", "difference"):
+        values = [one for entry in MEASURED["cover"].values() for one in entry[kind]]
+        ranges[kind] = f"{min(values):.0f} to {max(values):.0f} %"
+    sets = " and ".join(
+        f"{sets} data sets of {images} images"
+        for images, sets in zip(MEASURED["images"], MEASURED["sets"], strict=True)
+    )
+    return (
+        f"In a simulation ({sets}), 95 % intervals held the truth in {ranges['number']} of them, those "
+        f"of differences in {ranges['difference']} (all: results/intervals.md in the repository). {DAGGER}"
+    )
 
 
 def summary(diagnoses: Sequence[Diagnosis], comparison: Comparison | None, notes: Sequence[str] = ()) -> str:
@@ -212,8 +261,11 @@ def comparison_table(comparison: Comparison) -> str:
             rows.append(
                 [
                     "  " * bool(heading) + quantity_name(quantity) + TIDE_BASE * quantity.startswith("tide/"),
-                    *(f"{percent(e.value):>5} {_interval(e.low, e.high):<12}" for e in estimates),
-                    *(_gap_cell(gap, comparison.replicates) for gap in gaps),
+                    *(
+                        f"{percent(e.value):>5} {_interval(e.low, e.high, quantity, 'number'):<12}"
+                        for e in estimates
+                    ),
+                    *(_gap_cell(quantity, gap, comparison.replicates) for gap in gaps),
                 ]
             )
     title = (
@@ -221,6 +273,7 @@ def comparison_table(comparison: Comparison) -> str:
         f"{comparison.replicates:,} resamples of {comparison.images:,} images"
     )
     footnote = [WHY_NOT_100] if any(_quantities(comparison, section) for section in COSTS) else []
+    footnote.append(textwrap.fill(cover_sentence(), 110))
     return "\n".join([title, aligned(rows, "<"), *footnote])
 
 
@@ -228,15 +281,16 @@ def _quantities(comparison: Comparison, section: str) -> list[str]:
     return [quantity for quantity in comparison.quantities if quantity.split("/")[0] == section]
 
 
-def _interval(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f"[{percent(low)}, {percent(high)}]"
+def _interval(low: float, high: float, quantity: str, kind: str) -> str:
+    return "" if math.isnan(low) else f"[{percent(low)}, {percent(high)}]{cover(quantity, kind)[1]}"
 
 
-def _gap_cell(gap: Difference, replicates: int) -> str:
+def _gap_cell(quantity: str, gap: Difference, replicates: int) -> str:
     if math.isnan(gap.low):
         return "    -"
     p = p_value(gap.p, replicates - gap.undefined)
-    return f"{percent(gap.difference, sign=True):>5} {_interval(gap.low, gap.high):<14} p {p}"
+    interval = _interval(gap.low, gap.high, quantity, "difference")
+    return f"{percent(gap.difference, sign=True):>5} {interval:<14} p {p}"
 
 
 # ---- sentences -------------------------------------------------------------------------------
@@ -320,11 +374,11 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
     first = comparison.names[0]
     lines = [
         f"Differences in points, with {100 * comparison.level:g} % intervals of {comparison.replicates:,} "
-        f"resamples of the {comparison.images:,} images."
+        f"resamples of the {comparison.images:,} images. {cover_sentence()}"
     ]
     for b, name in enumerate(comparison.names[1:], 1):
         gaps = {quantity: comparison.difference(quantity, 0, b) for quantity in SUBJECTS}
-        clauses = [_clause(gap, *SUBJECTS[of]) for of, gap in gaps.items() if not math.isnan(gap.low)]
+        clauses = [_clause(of, gap, *SUBJECTS[of]) for of, gap in gaps.items() if not math.isnan(gap.low)]
         if not clauses:
             lines.append(f"From {first} to {name}: nothing to compare, they share no class with detections.")
             continue
@@ -333,28 +387,31 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
         lines.append(f"From {first} to {name}{over}: {'; '.join(clauses)}.")
         for section, what in COSTS.items():
             quantities = _quantities(comparison, section)
-            costs = _costs({quantity_name(of): comparison.difference(of, 0, b) for of in quantities})
+            costs = _costs({of: comparison.difference(of, 0, b) for of in quantities})
             lines += [f"{what}, from {first} to {name}: {costs}."] if costs else []
     return lines
 
 
 def _costs(gaps: Mapping[str, Difference]) -> str:
     """The error types whose cost differs from the first detector's, the largest change first; the rest."""
-    known = [name for name, gap in gaps.items() if not math.isnan(gap.low)]
-    changed = sorted((name for name in known if gaps[name].differs), key=lambda n: -abs(gaps[n].difference))
-    ordered = [*changed, *(name for name in known if name not in changed)]
+    known = [of for of, gap in gaps.items() if not math.isnan(gap.low)]
+    changed = sorted((of for of in known if gaps[of].differs), key=lambda of: -abs(gaps[of].difference))
+    ordered = {of: quantity_name(of) for of in [*changed, *(of for of in known if of not in changed)]}
     return "; ".join(
-        _clause(gaps[name], name, RISE if name.startswith("all ") else RISES) for name in ordered
+        _clause(of, gaps[of], name, RISE if name.startswith("all ") else RISES)
+        for of, name in ordered.items()
     )
 
 
-def _clause(gap: Difference, subject: str, verbs: tuple[str, str]) -> str:
+def _clause(quantity: str, gap: Difference, subject: str, verbs: tuple[str, str]) -> str:
     rises, falls = verbs
     if not gap.differs:
-        return f"no clear difference in {subject} {span(gap.low, gap.high)}"
+        dagger = cover(quantity, "difference")[1]
+        return f"no clear difference in {subject} {span(gap.low, gap.high)}{dagger}"
     low, high = sorted((abs(gap.low), abs(gap.high)))
+    interval = _interval(low, high, quantity, "difference")
     verb = rises if gap.difference > 0 else falls
-    return f"{subject} {verb} by {percent(abs(gap.difference))} points {_interval(low, high)}"
+    return f"{subject} {verb} by {percent(abs(gap.difference))} points {interval}"
 
 
 # ---- notes -----------------------------------------------------------------------------------

@@ -14,11 +14,18 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 
 from data.records import InputError
+from detector.backbones import BackboneError
 from detector.networks import CHECKSUM_MARK, WeightsError, read_weights_file
 from training.task import Task
 
 __all__ = [
-    "CheckpointFiles", "Trained", "load_state", "load_trained", "read_checkpoint", "weights_error",
+    "CheckpointFiles",
+    "Trained",
+    "backbone_error",
+    "load_state",
+    "load_trained",
+    "read_checkpoint",
+    "weights_error",
 ]  # fmt: skip
 
 
@@ -173,3 +180,15 @@ def weights_error(error: WeightsError, arch: str) -> InputError:
     where, _, what = found.partition(": found ")
     source = f"--weights {where}" if what and where != "weights" else "--weights"
     return InputError(f"{source} of {arch}", what or found, expected)
+
+
+def backbone_error(option: str, error: BackboneError) -> InputError:
+    """What is wrong with a network that an option names.
+
+    Examples
+    --------
+    >>> print(backbone_error("--backbone", BackboneError("found no 'f' in my; expected a function")))
+    --backbone: found no 'f' in my; expected a function
+    """
+    found, _, expected = str(error).removeprefix("found ").partition("; expected ")
+    return InputError(option, found, expected)

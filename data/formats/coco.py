@@ -654,6 +654,9 @@ def _convert(
     records: list[Record] = []
     indices: list[int] = []
     for index, element in enumerate(elements):
+        if isinstance(element, tuple):  # what is wrong with a region of VIA or Label Studio
+            faults.add(Fault(where(index), *element))
+            continue
         try:
             records.append(msgspec.convert(element, kind))
             indices.append(index)

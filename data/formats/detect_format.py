@@ -242,6 +242,9 @@ def _folder_source(path: Path, split: str) -> _Source:
             found, voc = f"folders of VOC XML: {', '.join(inner[:8])}", True
         example = f"{path}:{inner[0] if inner else 'test'}"
         raise InputError(path, found, f"the one that is meant, {example}" if voc else TRUTH_FORMS)
+    inside = sorted((path / split).glob("*.json")) if not voc and (path / split).is_dir() else []
+    if inside:
+        raise InputError(f"{path}:{split}", "a folder of JSON files", f"one of them, such as {inside[0]}")
     return _Source("voc", path, split)
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import posixpath
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from data.formats.files import parse_json, read_utf8
-from data.formats.validation import shown, warn
+from data.formats.files import IMAGE_SUFFIXES, parse_json, read_utf8
+from data.formats.validation import Problem, shown, warn
 from data.records import InputError
 
 __all__ = ["as_coco", "read_via_csv", "unread_tool"]
@@ -27,8 +28,16 @@ CLASS_ATTRIBUTES = ("class", "label", "name", "category", "type", "object")
 """Which attribute of VIA's regions is the class, where they have several."""
 EXPORT = "ground truth as it can be exported from there: COCO JSON, PASCAL VOC or YOLO"
 
+SHAPES = "rectangles, polygons, ellipses or circles (--lenient leaves out all else)"
+
 Lists = tuple[dict[str, list[Any]], list[str]]
-"""The lists of a COCO file, and what its annotations are called in messages."""
+"""The lists of a COCO file, and what its annotations are called in messages. Instead of an annotation there
+may be what is wrong with it."""
+ONE_CLASS = ("a region of no class, or of several", "one class", "malformed")
+NO_CLASSES = ("not_defined", "unknown", "", None)
+"""What VIA's attributes are until somebody chooses a value."""
+Box = list[Any] | Problem
+"""x, y, width and height; or what is wrong."""
 
 
 def as_coco(path: Path, content: Any) -> Lists | None:
@@ -45,7 +54,7 @@ def as_coco(path: Path, content: Any) -> Lists | None:
         files = content.get(VIA_METADATA, content)
         if isinstance(files, Mapping) and files and all(map(_is_via, files.values())):
             return _via(path, list(files.values()))
-    elif content and all(isinstance(task, Mapping) and _picture(task) is not None for task in content):
+    elif content and all(isinstance(task, Mapping) and _is_task(task) for task in content):
         return _label_studio(path, content)
     if tool := unread_tool(content):
         raise InputError(path, f"a file of {tool}", EXPORT)
@@ -64,6 +73,8 @@ def unread_tool(content: Any) -> str:
         return "CreateML"
     if {"infos", "categories", "items"} <= keys:
         return "Datumaro"
+    if {"project", "config", "file", "metadata", "view"} <= keys:
+        return "VIA 3"
     return "Supervisely" if {"objects", "size", "tags"} <= keys else ""
 
 
@@ -78,7 +89,8 @@ def read_via_csv(path: Path) -> bytes:
     InputError
         Another CSV, malformed JSON in a cell.
     """
-    reader = csv.DictReader(io.StringIO(read_utf8(path, "VIA's CSV").decode(), newline=""), strict=True)
+    text = read_utf8(path, "VIA's CSV").decode().removeprefix("#")  # VIA 1 has it before its column names
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     files: dict[str, dict[str, Any]] = {}
     try:
         names = reader.fieldnames or ()
@@ -120,7 +132,7 @@ def _via(path: Path, files: Sequence[Mapping[str, Any]]) -> Lists:
 
 
 def _lists(
-    images: list[dict[str, Any]], rows: Sequence[tuple[str, Any]], boxes: Sequence[Any]
+    images: list[dict[str, Any]], rows: Sequence[tuple[str, Any]], boxes: Sequence[Box]
 ) -> dict[str, list[Any]]:
     """The lists of a COCO file; `rows` are image and class of each box. The classes are sorted."""
     names = sorted({name for _, name in rows if isinstance(name, str) and name.strip()})
@@ -128,7 +140,11 @@ def _lists(
         "images": images,
         "categories": [{"id": name, "name": name} for name in names],
         "annotations": [
-            {"image_id": image, "category_id": name, "bbox": box}
+            box
+            if isinstance(box, tuple)
+            else {"image_id": image, "category_id": name, "bbox": box}
+            if isinstance(name, str) and name.strip()
+            else ONE_CLASS
             for (image, name), box in zip(rows, boxes, strict=True)
         ],
     }
@@ -144,10 +160,11 @@ def _class_attribute(path: Path, attributes: Sequence[Mapping[str, Any]]) -> str
     if len(keys) < 2:
         return keys[0] if keys else ""
     known = [key for name in CLASS_ATTRIBUTES for key in keys if key.lower() == name]
+    chosen = [key for key in known if any(given.get(key) not in NO_CLASSES for given in attributes)]
     if not known:
         expected = f"one, or one that is called {', '.join(CLASS_ATTRIBUTES)}: it is the class"
         raise InputError(path, f"the attributes of regions {shown(', '.join(keys))}", expected)
-    return known[0]
+    return (chosen or known)[0]
 
 
 def _chosen(value: Any) -> Any:
@@ -158,95 +175,170 @@ def _chosen(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _box(shape: Mapping[str, Any]) -> list[Any] | None:
-    """x, y, width and height of the box around a region."""
+def _box(shape: Mapping[str, Any]) -> Box:
+    """The box around a region of VIA."""
     try:
         match shape.get("name"):
             case "rect":
                 return [shape[side] for side in ("x", "y", "width", "height")]
             case "polygon" | "polyline":
-                x, y = shape["all_points_x"], shape["all_points_y"]
-                return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+                return _around(zip(shape["all_points_x"], shape["all_points_y"], strict=True))
             case "circle" | "ellipse":
                 x, y = (shape.get(f"r{axis}", shape.get("r")) for axis in "xy")
-                return [shape["cx"] - x, shape["cy"] - y, 2 * x, 2 * y]
+                return _around_ellipse(shape["cx"], shape["cy"], x, y, shape.get("theta") or 0.0)
+            case name:
+                return f"a region of the form {shown(name)}", SHAPES, "malformed"
     except (KeyError, TypeError, ValueError):
-        pass
-    return None  # a point, or a shape that lacks something: refused as a box that is null
+        return f"a {shape['name']} without all of its numbers", "numbers", "malformed"
+
+
+def _around(points: Any) -> list[Any]:
+    """The box around points (x, y)."""
+    x, y = zip(*points, strict=True)
+    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+
+
+def _around_ellipse(x: float, y: float, radius_x: float, radius_y: float, turned: float) -> list[float]:
+    """The box around an ellipse that is turned by some radians."""
+    cosine, sine = math.cos(turned), math.sin(turned)
+    half = math.hypot(radius_x * cosine, radius_y * sine), math.hypot(radius_x * sine, radius_y * cosine)
+    return [x - half[0], y - half[1], 2 * half[0], 2 * half[1]]
 
 
 # ---------------------------------------------------------------- Label Studio
 
 
-def _picture(task: Mapping[str, Any]) -> str | None:
-    """The image of a task: of ``data`` (JSON), or beside its labels (JSON-MIN); None for what is no task."""
-    full = isinstance(task.get("data"), Mapping) and isinstance(task.get("annotations"), list)
-    short = not full and isinstance(task.get("image"), str) and "annotation_id" in task
-    values = list(task["data"].values()) if full else [task["image"]] if short else []
-    return next((value for value in values if isinstance(value, str) and value), None)
+def _is_task(task: Mapping[str, Any]) -> bool:
+    """Whether it is a task of the JSON, or of JSON-MIN."""
+    return (isinstance(task.get("data"), Mapping) and _annotations(task) is not None) or (
+        "annotation_id" in task and _source(task) is not None
+    )
+
+
+def _annotations(task: Mapping[str, Any]) -> list[Any] | None:
+    listed = task.get("annotations", task.get("completions"))  # as they were called before version 1
+    return listed if isinstance(listed, list) else None
+
+
+def _source(values: Mapping[str, Any]) -> str | None:
+    """Where the image of a task is: ``image``, or else the first text that is called like an image."""
+    texts = [value for value in values.values() if isinstance(value, str)]
+    named = [text for text in texts if PurePosixPath(_path(text)).suffix.lower() in IMAGE_SUFFIXES]
+    only = texts if len(texts) == 1 else []
+    image = values.get("image")
+    return next(iter([image] if isinstance(image, str) and image else named or only), None)
+
+
+def _path(source: str) -> str:
+    """The path of an address, or what a local storage is asked for (``?d=``), with forward slashes."""
+    address = urlsplit(source) if "://" in source or "?d=" in source else None
+    local = parse_qs(address.query).get("d") if address else None
+    path = local[0] if local else unquote(address.path if address else source)
+    return path.replace("\\", "/").lstrip("/")
 
 
 def _label_studio(path: Path, tasks: Sequence[Mapping[str, Any]]) -> Lists:
-    images: list[dict[str, Any]] = []
-    rows: list[tuple[str, Any]] = []
-    boxes: list[Any] = []
-    places: list[str] = []
+    sources: dict[str, int] = {}  # the task of each image
     several = 0
     for number, task in enumerate(tasks):
-        name = _file_name(_picture(task) or "")
+        values = task.get("data", task)
+        source = _source(values)
+        if source is None or source.startswith("data:"):
+            found = f"a task of Label Studio with the data {shown(', '.join(map(str, values)))}"
+            raise InputError(f"{path}: [{number}]", found, "the path or address of one image in it")
+        if source in sources and "data" not in task:  # JSON-MIN has an element for each annotation
+            several += 1
+        elif source in sources:
+            raise InputError(f"{path}: [{number}]", f"the image {shown(source)} a second time", "it once")
+        sources.setdefault(source, number)
+    paths = {source: _path(source) for source in sources}
+    same = Counter(PurePosixPath(name).name for name in paths.values())
+
+    images: list[dict[str, Any]] = []
+    rows: list[tuple[str, Any]] = []
+    boxes: list[Box] = []
+    places: list[str] = []
+    unlabelled = 0
+    for source, number in sources.items():
+        name = PurePosixPath(paths[source]).name or source
+        name = name if same[name] < 2 else paths[source]
         image: dict[str, Any] = {"id": name, "file_name": name}
         images.append(image)
-        results, count = _results(task)
+        regions, count = _regions(tasks[number])
         several += count > 1
-        for index, (size, value, kind) in enumerate(results):
+        unlabelled += not count
+        for index, region in enumerate(regions):
+            size = region.get("original_width"), region.get("original_height")
             if all(isinstance(length, int) for length in size):
                 image["width"], image["height"] = size
-            labels = value.get(kind)
+            value = _mapping(region, "value") or region
+            labels = value.get(_labels_of(value))
             rows.append((name, labels[0] if isinstance(labels, list) and len(labels) == 1 else None))
-            boxes.append(_percent(value, size))
-            places.append(f"[{number}], box {index}")
+            boxes.append(_percent(region, value, size))
+            places.append(f"[{number}], region {index}")
     if several:
-        warn(f"{path}: {several:,} of {len(tasks):,} images were annotated more than once: the first is used")
+        warn(
+            f"{path}: {several:,} of {len(images):,} images were annotated more than once: the one that is "
+            "marked as ground truth is used, or the first"
+        )
+    if unlabelled:
+        warn(
+            f"{path}: {unlabelled:,} of {len(images):,} images have no annotation (predictions are none): "
+            "they count as images without objects"
+        )
     return _lists(images, rows, boxes), places
 
 
-Result = tuple[tuple[Any, Any], Mapping[str, Any], str]
-"""Size of the image; the value, with box and labels; the name of its labels."""
+def _labels_of(value: Any) -> str:
+    """The key of a region's labels, such as ``rectanglelabels``; empty for what has none."""
+    keys = value if isinstance(value, Mapping) else ()
+    return next((key for key in keys if key.endswith("labels") and isinstance(value[key], list)), "")
 
 
-def _results(task: Mapping[str, Any]) -> tuple[list[Result], int]:
-    """The boxes of a task, and how often it was annotated."""
+def _regions(task: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int]:
+    """The labelled regions of a task, and how often it was annotated.
+
+    Where a shape and its label are separate tags, the label's result repeats the shape.
+    """
     if "data" not in task:  # JSON-MIN
-        values = [value for listed in task.values() if isinstance(listed, list) for value in listed]
-        found, count = [(value, value) for value in values], 1
-    else:
-        done = [
-            one for one in task["annotations"] if isinstance(one, Mapping) and not one.get("was_cancelled")
-        ]
-        count = len(done)
-        listed = done[0].get("result") if done else []
-        found = [(one, one.get("value")) for one in listed or () if isinstance(one, Mapping)]
-    results: list[Result] = []
-    for holder, value in found:
-        kind = "rectanglelabels"
-        if isinstance(value, Mapping) and kind in value:
-            results.append(((holder.get("original_width"), holder.get("original_height")), value, kind))
-    return results, count
+        count, listed = 1, [value for part in task.values() if isinstance(part, list) for value in part]
+        return [region for region in listed if _labels_of(region)], count
+    done = [
+        one for one in _annotations(task) or () if isinstance(one, Mapping) and not one.get("was_cancelled")
+    ]
+    chosen = [one for one in done if one.get("ground_truth")] or done
+    results = (chosen[0].get("result") if chosen else None) or ()
+    found = [one for one in results if isinstance(one, Mapping)]
+    labelled = {str(one.get("id")) for one in found if _labels_of(one.get("value"))}
+    shapes = ("rectangle", "polygon", "ellipse", "brush", "keypoint")
+    return [
+        one
+        for one in found
+        if _labels_of(one.get("value")) or (one.get("type") in shapes and str(one.get("id")) not in labelled)
+    ], len(done)
 
 
-def _percent(value: Mapping[str, Any], size: tuple[Any, Any]) -> list[float] | None:
-    """The box, which is there in per cent of the image; None for one that is turned, or of no known image."""
+def _percent(region: Mapping[str, Any], value: Mapping[str, Any], size: tuple[Any, Any]) -> Box:
+    """The box around a region, whose numbers are per cent of the image."""
+    kind = _labels_of(value)
+    if not kind:
+        return ONE_CLASS
     try:
-        if value.get("rotation"):
-            return None
-        sides = zip(("x", "y", "width", "height"), (*size, *size), strict=True)
-        return [value[name] * length / 100 for name, length in sides]
-    except (KeyError, TypeError, OverflowError):
-        return None
-
-
-def _file_name(source: str) -> str:
-    """The file that an address names: its last part, or what a local storage is asked for."""
-    address = urlsplit(source)
-    local = parse_qs(address.query).get("d")
-    return posixpath.basename(local[0] if local else unquote(address.path)) or source
+        width, height = size[0] / 100, size[1] / 100
+        turned = value.get("rotation") or 0
+        if region.get("image_rotation"):
+            return f"an image turned by {region['image_rotation']:g}°", "images that are not turned", "turned"
+        if "points" in value:
+            return _around([(x * width, y * height) for x, y in value["points"]])
+        if "radiusX" in value:
+            center = value["x"] * width, value["y"] * height
+            radii = value["radiusX"] * width, value["radiusY"] * height
+            return _around_ellipse(*center, *radii, math.radians(turned))
+        if "height" not in value:
+            return f"a region with {kind}", SHAPES, "malformed"
+        if turned:
+            return f"a rectangle turned by {turned:g}°", "boxes along the image's sides", "turned"
+        return [value["x"] * width, value["y"] * height, value["width"] * width, value["height"] * height]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        found = f"a region with {kind} without all of its numbers"
+        return found, "numbers, also original_width and original_height", "malformed"

@@ -331,9 +331,24 @@ def _share_inside(boxes: NDArray[np.float64], sizes: NDArray[np.int64], overhang
     return float((inside.all(axis=1) & (boxes[:, :2] <= boxes[:, 2:]).all(axis=1)).mean())
 
 
+ROTATION = "rotation"
+"""What CVAT calls the angle of a box in degrees, beside the box as it was before it was turned."""
+
+
 def check_objects(source: object, truth: GroundTruth, where: Callable[[int], str]) -> None:
-    """Warn of annotated objects that leave their images or are there twice; `where` as in :class:`Rows`."""
+    """Warn of objects that leave their images, are there twice or are turned; `where` as in :class:`Rows`."""
     boxes = truth.boxes
+    rotation = truth.attributes.get(ROTATION)
+    if (
+        rotation is not None
+        and rotation.dtype.kind in "if"
+        and (turned := np.nan_to_num(rotation) != 0).any()
+    ):
+        row = int(turned.argmax())
+        warn(
+            f"{source}: {_objects(int(turned.sum()))} turned by an attribute {ROTATION}, the first at "
+            f"{where(row)}, by {rotation[row]:g}°: the boxes are read as the file has them, not turned"
+        )
     beyond = beyond_border(boxes, truth.sizes[truth.image_index])
     if beyond.any():
         row = int(beyond.argmax())

@@ -266,6 +266,7 @@ def _read(
             "truncated": np.array([thing.truncated for thing in objects], dtype=np.int8),
             "occluded": np.array([thing.occluded for thing in objects], dtype=np.int8),
             "pose": np.array([thing.pose for thing in objects], dtype=np.str_),
+            **({"rotation": rotation} if (rotation := np.array([o.rotation for o in objects])).any() else {}),
         },
         files=files,
     )
@@ -407,6 +408,8 @@ class AnnotatedObject(NamedTuple):
     """The same."""
     pose: str = ""
     """``Frontal``, ``Left``, …; empty where the file does not say."""
+    rotation: float = 0.0
+    """By how many degrees CVAT's user has turned the box, which the file gives as it was before."""
 
 
 def read_annotation(
@@ -502,9 +505,12 @@ def _object(
         if flag is None:
             raise InputError(f"{where}: <{tag}>", shown(text), "0 or 1, or false or true")
         flags[tag] = flag
+    turned = [one for one in element.findall("attributes/attribute") if _text(one, "name") == "rotation"]
+    rotation = number_of(_text(turned[0], "value"), "rotation") if turned else 0.0
     return AnnotatedObject(
-        label, box, flags["difficult"] == 1, flags["truncated"], flags["occluded"], _text(element, "pose")
-    )
+        label, box, flags["difficult"] == 1, flags["truncated"], flags["occluded"], _text(element, "pose"),
+        rotation if isinstance(rotation, float) else 0.0,
+    )  # fmt: skip
 
 
 def _text(parent: Element, tag: str) -> str:
@@ -538,6 +544,9 @@ def annotation_xml(
         x1, y1, x2, y2 = thing.box
         lines.append("\t<object>")
         lines += [f"\t\t<{tag}>{text}</{tag}>" for tag, text in fields]
+        if thing.rotation:
+            angle = f"<name>rotation</name><value>{thing.rotation!r}</value>"
+            lines.append(f"\t\t<attributes><attribute>{angle}</attribute></attributes>")
         lines.append("\t\t<bndbox>")
         for tag, value in zip(CORNERS, (x1 + 1, y1 + 1, x2, y2), strict=True):
             # The shortest text that reads back as the value; whole numbers as VOC has them, without a point.

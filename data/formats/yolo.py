@@ -61,6 +61,7 @@ NAMES = "a list of class names, or a number from 0 for each: {0: cat, 1: dog}"
 LABEL_COLUMNS = "class x_center y_center width height"
 COLUMNS = f"{LABEL_COLUMNS} confidence"
 DETECTIONS = f"detections: lines of {COLUMNS}, a file an image"
+SHORTEST_LABEL = 5  # columns
 SMALLEST_POLYGON = 7  # columns: a class and three points
 LARGEST_FRACTION = 2.0  # a place beyond this is no fraction of the image but a pixel
 POLYGON_SLACK = 0.01  # share of the image by which rounding may take the points of a polygon out of it
@@ -137,6 +138,8 @@ def read_yolo(path: Path | str, split: str = "val", lenient: bool = False) -> Gr
         },
     )
     keep = valid_rows(rows, faults)
+    if all(not place.endswith(".txt") for place in splits[split]):
+        _note_labels_alone(path, [files[i] for i in present])
     common = os.path.commonpath([image.parent for image in images])
     relative = [os.path.relpath(image, common) for image in images]
     truth = GroundTruth(
@@ -167,7 +170,7 @@ def _listed_content(path: Path) -> dict[str, Any]:
     splits = {split: place for split, place in splits.items() if (path.parent / place).is_dir()}
     images = "images" if (path.parent / "images").is_dir() else "."
     return {
-        "names": [line.strip() for line in text.splitlines() if line.strip()],
+        "names": [line.strip() for line in text.rstrip().splitlines()],  # a blank line between is a mistake
         **(splits or {"val": images}),
     }
 
@@ -225,7 +228,10 @@ def _images(path: Path, content: dict[str, Any], split: str, places: Sequence[st
         base = path.parent
         # Roboflow writes ../valid/images for what lies in valid/images; `path` may be another machine's.
         root = base / str(content.get("path") or "")
-        trials = [root / place, base / place, base / place.removeprefix("../")]
+        names = [place] if "\\" not in place else [place, place.replace("\\", "/")]  # written on Windows
+        trials = [
+            way for name in names for way in (root / name, base / name, base / name.removeprefix("../"))
+        ]
         source = next((trial for trial in trials if trial.exists()), None)
         if source is None:
             expected = f"the images that {path.name} names"
@@ -245,6 +251,24 @@ def _images(path: Path, content: dict[str, Any], split: str, places: Sequence[st
     if not images:
         raise InputError(f"{path}: {split}", f"no image in {', '.join(places)}", "a folder or list of images")
     return list(dict.fromkeys(images))
+
+
+def _note_labels_alone(path: Path, files: Sequence[Path]) -> None:
+    """Warn of label files beside `files`, those of the images, that have no image."""
+    known, alone = set(map(str, files)), []
+    for folder in {file.parent for file in files}:
+        with os.scandir(folder) as entries:
+            texts = [
+                Path(entry) for entry in entries if entry.name.endswith(".txt") and entry.path not in known
+            ]
+        alone += filter(_is_label, texts)
+    if alone:
+        warn(f"{path}: label files without an image are left out: {len(alone):,}, the first {min(alone)}")
+
+
+def _is_label(file: Path) -> bool:
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        return len(lines.readline(1000).split()) >= SHORTEST_LABEL
 
 
 def _label_file(image: Path) -> Path:

@@ -31,7 +31,16 @@ from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.report.gallery import Gallery, collect
 from diagnosis.tide import TIDE_ERRORS, TIDE_LABELS, explain
 from diagnosis.verdict import ENOUGH_OBJECTS
-from diagnosis.words import COCO_HEADINGS, FEW_IMAGES, count, explanations, sentences
+from diagnosis.words import (
+    COCO_HEADINGS,
+    DAGGER,
+    FEW_IMAGES,
+    count,
+    cover,
+    cover_sentence,
+    explanations,
+    sentences,
+)
 
 __all__ = ["ReportContent", "render_report", "write_report"]
 
@@ -203,7 +212,9 @@ def _data(content: ReportContent) -> dict[str, Any]:
         "ap": {name: kind.label for name, kind in AP_KINDS.items()},
         "cocoHeadings": list(COCO_HEADINGS),
         "sections": SECTION_NAMES,
-        "quantities": _quantity_names(numbers),
+        "dagger": DAGGER,
+        "quantities": (quantities := _quantity_names(numbers)),
+        "cover": {of: {kind: cover(of, kind) for kind in ("number", "difference")} for of in quantities},
         "detectors": [
             _detector(diagnosis, one) for diagnosis, one in zip(diagnoses, numbers["detectors"], strict=True)
         ],
@@ -419,9 +430,9 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
         ),
         (
             "Intervals",
-            "From random halves of the images, the same for all detectors (paired). Those of 95 % held the "
-            "truth in 88 to 98 % of simulated data sets. Where the interval of a difference leaves out zero, "
-            "the difference is more than the chance of which images were drawn.",
+            f"From random halves of the images, the same for all detectors (paired). {cover_sentence()} "
+            "Where the interval of a difference leaves out zero, the difference is more than the chance of "
+            "which images were drawn.",
         ),
     ]
 

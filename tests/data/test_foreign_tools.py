@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 import shutil
 import warnings
 
@@ -184,17 +185,23 @@ def via(*regions, name="a.png"):
     return {f"{name}9": {"filename": name, "size": 9, "regions": listed, "file_attributes": {}}}
 
 
-def task(value=None, picture="/data/upload/1/a.png", **more):
+SQUARE = {"x": 10, "y": 10, "width": 20, "height": 20, "rotation": 0}
+
+
+def region(kind, value, **more):
+    """A result of Label Studio; `kind` says which labels it has, if any."""
+    labels = {kind: ["cat"]} if kind.endswith("labels") else {}
+    return {
+        "id": "r", "type": kind, "original_width": 200, "original_height": 100, "image_rotation": 0,
+        "value": labels | value, **more,
+    }  # fmt: skip
+
+
+def task(value=None, picture="/data/upload/1/a.png", regions=None, data=None, **more):
     """A task of Label Studio."""
-    whole = {"x": 10, "y": 10, "width": 20, "height": 20, "rotation": 0, "rectanglelabels": ["cat"]} | (
-        value or {}
-    )
-    size = {"original_width": 200, "original_height": 100}
-    result = [
-        {"type": "rectanglelabels", "value": whole} | size,
-        {"type": "choices", "value": {"choices": ["x"]}},
-    ]
-    return {"id": 1, "data": {"image": picture}, "annotations": [{"result": result} | more]}
+    boxes = [region("rectanglelabels", SQUARE | (value or {}))] if regions is None else regions
+    result = [*boxes, {"type": "choices", "value": {"choices": ["x"]}}]
+    return {"id": 1, "data": data or {"image": picture}, "annotations": [{"result": result} | more]}
 
 
 def read_json(folder, content, lenient=False):
@@ -208,11 +215,13 @@ def read_json(folder, content, lenient=False):
         (RECTANGLE, [10, 20, 40, 60]),
         ({"name": "circle", "cx": 50, "cy": 40, "r": 5}, [45, 35, 55, 45]),
         ({"name": "ellipse", "cx": 50, "cy": 40, "rx": 10, "ry": 5, "theta": 0}, [40, 35, 60, 45]),
+        ({"name": "ellipse", "cx": 50, "cy": 40, "rx": 10, "ry": 5, "theta": np.pi / 2}, [45, 30, 55, 50]),
+        ({"name": "ellipse", "cx": 50, "cy": 40, "rx": 5, "ry": 5, "theta": None}, [45, 35, 55, 45]),
         ({"name": "polyline", "all_points_x": [5, 9, 7], "all_points_y": [4, 4, 8]}, [5, 4, 9, 8]),
     ],
 )
 def test_shapes_of_via(tmp_path, shape, box):
-    assert read_json(tmp_path, via((shape, {"kind": "cat"}))).boxes.tolist() == [box]
+    np.testing.assert_allclose(read_json(tmp_path, via((shape, {"kind": "cat"}))).boxes, [box])
 
 
 @pytest.mark.parametrize(
@@ -222,6 +231,7 @@ def test_shapes_of_via(tmp_path, shape, box):
         ({"colour": "red", "Class": "cat"}, "cat"),
         ({"type": {"cat": True, "dog": False}}, "cat"),
         ({"type": 7}, "7"),
+        ({"name": "not_defined", "type": "cat", "image_quality": {"good": True}}, "cat"),
     ],
 )
 def test_classes_of_via(tmp_path, attributes, name):
@@ -235,14 +245,19 @@ def test_classes_of_via(tmp_path, attributes, name):
             via((RECTANGLE, {"colour": "red", "mood": "calm"})),
             "the attributes of regions 'colour, mood'; expected one, or",
         ),
-        (via((RECTANGLE, {"label": ""})), "'a.png', region 0: found the unknown category_id ''"),
-        (via((RECTANGLE, {})), "'a.png', region 0: found null as category_id"),
-        (via((RECTANGLE, {"type": {"cat": True, "dog": True}})), "found null as category_id"),
+        (via((RECTANGLE, {"label": ""})), "'a.png', region 0: found a region of no class, or of several"),
+        (via((RECTANGLE, {})), "'a.png', region 0: found a region of no class"),
+        (via((RECTANGLE, {"type": {"cat": True, "dog": True}})), "or of several; expected one class"),
+        (dict.fromkeys(["project", "config", "file", "metadata", "view"], 1), "a file of VIA 3"),
         (
             via(({"name": "point", "cx": 1, "cy": 1}, {"label": "cat"})),
-            "'a.png', region 0: found null as bbox",
+            "'a.png', region 0: found a region of the form 'point'; expected rectangles, polygons",
         ),
-        (via(({"name": "rect", "x": 1}, {"label": "cat"})), "found null as bbox"),
+        (via(({"name": "rect", "x": 1}, {"label": "cat"})), "found a rect without all of its numbers"),
+        (
+            via(({"name": "polygon", "all_points_x": [1, 2], "all_points_y": [1]}, {"label": "cat"})),
+            "found a polygon without all of its numbers",
+        ),
         (via((RECTANGLE | {"width": "9"}, {"label": "cat"})), "found a string as bbox"),
         (
             via((RECTANGLE | {"width": 0}, {"label": "cat"})),
@@ -253,10 +268,24 @@ def test_classes_of_via(tmp_path, attributes, name):
             r"images\[1\]: found the id 'a.png' a second time",
         ),
         ({"a": {"filename": "a.png", "regions": 5}}, "5 as regions"),
-        ([task({"rotation": 30})], r"\[0\], box 0: found null as bbox"),
-        ([task({"width": None})], "found null as bbox"),
-        ([task({"rectanglelabels": []})], "found null as category_id"),
-        ([task({"rectanglelabels": ["cat", "dog"]})], "found null as category_id"),
+        ([task({"rotation": 30})], r"\[0\], region 0: found a rectangle turned by 30°"),
+        ([task({"width": None})], "rectanglelabels without all of its numbers"),
+        ([task({"x": "10"})], "rectanglelabels without all of its numbers"),
+        ([task({"rectanglelabels": []})], "found a region of no class, or of several"),
+        ([task({"rectanglelabels": ["cat", "dog"]})], "found a region of no class, or of several"),
+        ([task(regions=[region("rectangle", SQUARE)])], "found a region of no class"),
+        ([task(regions=[region("brushlabels", {"rle": [1, 2]})])], "found a region with brushlabels"),
+        (
+            [task(regions=[region("keypointlabels", {"x": 5, "y": 5, "width": 1})])],
+            "found a region with keypointlabels; expected rectangles, polygons, ellipses or circles",
+        ),
+        (
+            [task(regions=[region("rectanglelabels", SQUARE) | {"image_rotation": 90}])],
+            "found an image turned by 90°",
+        ),
+        ([task(picture=None, data={"images": ["a.png", "b.png"]})], r"\[0\]: found a task .* 'images'; "),
+        ([task(picture="data:image/png;base64,AAAA")], "expected the path or address of one image"),
+        ([task(), task()], r"\[1\]: found the image '/data/upload/1/a.png' a second time"),
         ([task(), {"id": 2}], "a list of JSON; is it a results file"),
     ],
 )
@@ -268,7 +297,8 @@ def test_faults_of_via_and_label_studio(tmp_path, content, message):
 def test_faulty_regions_are_left_out_and_counted(tmp_path):
     content = via((RECTANGLE, {"label": "cat"}), ({"name": "point", "cx": 1, "cy": 1}, {"label": "cat"}))
     with pytest.warns(
-        InputWarning, match="1 of 2 annotations left out .*'a.png', region 1: found null as bbox"
+        InputWarning,
+        match="1 of 2 annotations left out .*'a.png', region 1: found a region of the form 'point'",
     ):
         assert len(read_json(tmp_path, content, lenient=True)) == 1
 
@@ -287,11 +317,63 @@ def test_label_studio(tmp_path):
         [[20, 10, 60, 30]],
         [[200, 100]],
     )
-    assert len(read_json(tmp_path, [task(was_cancelled=True)])) == 0
+    predicted = task() | {"annotations": [], "predictions": task()["annotations"]}
+    for none in (task(was_cancelled=True), predicted):
+        with pytest.warns(InputWarning, match="1 of 1 images have no annotation .predictions are none."):
+            assert len(read_json(tmp_path, [none])) == 0
     twice = task()
-    twice["annotations"] *= 2
-    with pytest.warns(InputWarning, match="1 of 1 images were annotated more than once: the first is used"):
-        assert len(read_json(tmp_path, [twice])) == 1
+    twice["annotations"] += task({"x": 50}, ground_truth=True)["annotations"]
+    with pytest.warns(InputWarning, match="1 of 1 images were annotated more than once: the one that is mar"):
+        assert read_json(tmp_path, [twice]).boxes.tolist() == [[100, 10, 140, 30]]
+
+
+@pytest.mark.parametrize(
+    ("regions", "box"),
+    [
+        ([region("rectangle", SQUARE), region("labels", SQUARE)], [20, 10, 60, 30]),
+        ([region("labels", SQUARE), region("rectangle", SQUARE)], [20, 10, 60, 30]),
+        ([region("polygonlabels", {"points": [[10, 10], [30, 10], [20, 30]]})], [20, 10, 60, 30]),
+        (
+            [region("ellipselabels", {"x": 50, "y": 50, "radiusX": 10, "radiusY": 20, "rotation": 0})],
+            [80, 30, 120, 70],
+        ),
+        (
+            [region("ellipselabels", {"x": 50, "y": 50, "radiusX": 20, "radiusY": 10, "rotation": 90})],
+            [90, 10, 110, 90],
+        ),
+        ([region("rectanglelabels", SQUARE, original_width=200.0, original_height=100.0)], [20, 10, 60, 30]),
+    ],
+)
+def test_regions_of_label_studio(tmp_path, regions, box):
+    truth = read_json(tmp_path, [task(regions=regions)])
+    np.testing.assert_allclose(truth.boxes, [box])
+    assert truth.classes == ("cat",)
+    if len(regions) == 1:  # JSON-MIN, with another name for the image and a list of choices
+        short = regions[0].pop("value") | regions[0]
+        content = [{"pic": "/data/a.png", "id": 1, "label": [short], "tags": ["x"], "annotation_id": 1}]
+        np.testing.assert_allclose(read_json(tmp_path, content).boxes, [box])
+        with pytest.warns(InputWarning, match="more than once"):
+            assert len(read_json(tmp_path, content * 2)) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ({"text": "hello world", "image": "/data/upload/1/a.png"}, "a"),
+        ({"id": "7", "pic": "s3://bucket/b/a.png"}, "a"),
+        ({"image": "C:\\pics\\a.png"}, "a"),
+        ({"image": "/data/local-files/?d=pics%5Ca.png"}, "a"),
+        ({"image": "/data/upload/1/stra%C3%9Fe%201.png"}, "straße 1"),
+        ({"image": "/data/upload/1/a#1.png"}, "a#1"),
+        ({"image": "https://x.org/b/a.png?X-Amz=1#f"}, "a"),
+        ({"image": "https://x.org/b/5"}, "5"),
+    ],
+)
+def test_names_of_images_in_label_studio(tmp_path, data, name):
+    truth = read_json(tmp_path, [task(data=data)])
+    assert (truth.images, len(truth)) == ((name,), 1)
+    other = task(picture="s3://bucket/b/a.png")
+    assert read_json(tmp_path, [task(picture="s3://bucket/c/a.png"), other]).images == ("c/a", "b/a")
 
 
 @pytest.mark.parametrize(
@@ -306,6 +388,7 @@ def test_label_studio(tmp_path):
         ('filename,region_shape_attributes,region_attributes\n"a.png', "malformed CSV"),
         ("filename,region_shape_attributes,region_attributes\na.png\n", None),
         ("filename,region_shape_attributes,region_attributes\na.png,[],5\n", None),
+        ("#filename,region_shape_attributes,region_attributes\na.png,{},{}\n", None),  # VIA 1
     ],
 )
 def test_csv_that_is_not_via_s(tmp_path, text, message):
@@ -329,3 +412,77 @@ def test_the_category_of_a_roboflow_project_may_be_called_as_one_of_its_classes(
         read_ground_truth(write_coco(tmp_path, both, categories=[root, *classes]))
     with pytest.raises(InputError, match="a second time"):
         read_ground_truth(write_coco(tmp_path, [], categories=[root, root | {"id": 1}]))
+
+
+# --- LabelImg, CVAT and Roboflow, further ---------------------------------------------------------
+
+LABEL, YOLO_BOX = "0 0.5 0.5 0.2 0.2\n", [80, 40, 120, 60]
+CORNERS = "<xmin>11</xmin><ymin>21</ymin><xmax>40</xmax><ymax>60</ymax>"
+OBJECT = f"<object><name>cat</name>{{}}<bndbox>{CORNERS}</bndbox></object>"
+XML = "<annotation><filename>{}</filename><size><width>200</width><height>100</height></size>{}</annotation>"
+TURNED = "<attributes><attribute><name>rotation</name><value>30.0</value></attribute></attributes>"
+ROBOFLOW = "train: ../train/images\nval: ..\\valid\\images\nnc: 2\nnames: [cat, dog]\nroboflow: {url: x}\n"
+IN_COCO: dict = {"attributes": {"occluded": True, "rotation": 30.0}}
+
+
+def read_tree(folder, files, spec=""):
+    """The tree of some text files, with pictures; and what is warned of."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if content is None:
+            write_image(folder / name, (200, 100))
+        else:
+            (folder / name).write_text(content, encoding="utf-8")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        return read_ground_truth(f"{folder}{spec}"), [str(warning.message) for warning in caught]
+
+
+@pytest.mark.parametrize(
+    ("files", "images", "box", "said"),
+    [
+        ({"classes.txt": "\ufeffcat\r\ndog\r\n\r\n", "a.txt": f"\ufeff{LABEL}"}, "a", YOLO_BOX, ""),
+        ({"classes.txt": "cat", "a.txt": LABEL, "straße 1.png": None}, "a straße 1", YOLO_BOX, ""),
+        ({"classes.txt": "cat", "a.txt": "0 0.4 0.4 0.6 0.4 0.6 0.6 0.4 0.6\n"}, "a", YOLO_BOX, ""),
+        (
+            {"classes.txt": "cat", "a.txt": LABEL, "b.txt": LABEL, "notes.txt": "to do"},
+            "a", YOLO_BOX, "label files without an image are left out: 1, the first .*b.txt",
+        ),
+        ({"data.yaml": ROBOFLOW, "valid/labels/a.txt": LABEL, "valid/images/a.jpg": None}, "a", YOLO_BOX, ""),
+        ({"a.xml": XML.format("C:\\me\\a.png", OBJECT.format(""))}, "a", [10, 20, 40, 60], ""),
+        (
+            {"a.xml": XML.format("a.png", OBJECT.format(TURNED))},
+            "a", [10, 20, 40, 60], "1 object is turned by an attribute rotation, .*a.xml, by 30°",
+        ),
+    ],
+)  # fmt: skip
+def test_trees_of_labelimg_cvat_and_roboflow(tmp_path, files, images, box, said):
+    pictures = {} if "data.yaml" in files else {"a.png": None}
+    truth, warned = read_tree(tmp_path, pictures | files)
+    assert truth.images == tuple(images.split(" ", 1))
+    np.testing.assert_allclose(truth.boxes, [box])
+    assert (len(warned), re.search(said, "".join(warned)) is not None) == (bool(said), True)
+
+
+@pytest.mark.parametrize(
+    ("files", "spec", "message"),
+    [
+        ({"classes.txt": "cat\n\ndog\n", "a.txt": LABEL}, "", r"classes.txt: names\[1\]: found ''"),
+        ({"classes.txt": "cat", "a.txt": "0 0,5 0,5 0,2 0,2\n"}, "", "'0,5' as x_center; expected a number"),
+        ({"classes.txt": "cat", "a.txt": "0 50 50 20 20\n"}, "", "found 50 as x_center; expected a fraction"),
+        ({"valid/_annotations.coco.json": "{}"}, ":valid", "one of them, such as .*_annotations.coco.json"),
+        ({"valid/_annotations.csv": "filename\n"}, "/valid/_annotations.csv", "expected VIA's CSV"),
+        ({"a.xml": "<annotations><track/></annotations>"}, "", "found CVAT's own XML"),
+        ({"a.xml": XML.format("a.png", "<object><name>cat</name><robndbox/></object>")}, "", "no <bndbox>"),
+    ],
+)
+def test_faults_of_labelimg_cvat_and_roboflow(tmp_path, files, spec, message):
+    with pytest.raises(InputError, match=message):
+        read_tree(tmp_path, {"a.png": None} | files, spec)
+
+
+def test_boxes_that_cvat_s_coco_says_are_turned(tmp_path):
+    with pytest.warns(InputWarning, match=r"1 object is turned .*annotations\[0\], by 30°"):
+        assert read_ground_truth(
+            write_coco(tmp_path, [coco_object(1, 1, [1, 2, 3, 4], **IN_COCO)])
+        ).boxes.tolist() == [[1, 2, 4, 6]]

@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
 from diagnosis.resampling import draw_runs, resample, resamples
 from diagnosis.tide import DAP_COLUMNS, TideStatistic
 from diagnosis.to_json import comparison_to_json, intervals_to_json
-from diagnosis.words import comparison_sentences, comparison_table
+from diagnosis.words import MEASURED, comparison_sentences, comparison_table, cover, cover_sentence
 from tests.diagnosis.scenes import real_records, some
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -171,7 +174,7 @@ def test_empty_cases(empty):
     both = compare([whole, diagnose(truth, found, "again", coco=False)], replicates=20)
     assert json.dumps([comparison_to_json(both), intervals_to_json(both)], allow_nan=False)
     assert comparison_sentences(both)
-    rows = 2 + 6 + 6 + 1 + 1 + 8 + 1 + len(COMPARED) + 2
+    rows = 2 + 6 + 6 + 1 + 1 + 8 + 1 + len(COMPARED) + 2 + len(textwrap.wrap(cover_sentence(), 110))
     assert comparison_table(both).count("\n") == rows
 
 
@@ -496,3 +499,32 @@ def test_a_p_value_at_its_least_is_known_from_above_alone(three):
     assert "p = 0.020" not in table
     assert "wrong class and place" in table
     assert {quantity_name(f"map/{kind}") for kind in AP_KINDS}.isdisjoint(AP_KINDS)
+
+
+def test_what_the_intervals_cover_is_what_was_measured(three):
+    """The numbers of results/intervals.md; a dagger on each interval that covers too little, no other."""
+    text = (Path(__file__).parents[2] / "results" / "intervals.md").read_text(encoding="utf-8")
+    measured = {}
+    for line in re.findall(r"^\| (\w+/\w+) \|(.*)\|$", text, re.MULTILINE):
+        number, _, difference, *_ = map(float, line[1].split("|"))
+        both = measured.setdefault(line[0], {"number": [], "difference": []})
+        both["number"].append(number)
+        both["difference"].append(difference)
+    sets = re.findall(r"^### (\d+) images, (\d+) sets", text, re.MULTILINE)
+    assert [tuple(map(int, one)) for one in sets] == list(
+        zip(MEASURED["images"], MEASURED["sets"], strict=True)
+    )
+    assert measured == MEASURED["cover"]
+    both = compare([three[0], three[2]], replicates=20)
+    assert set(both.quantities) - {"objects/missed"} == set(measured)
+    assert cover("impact/ignore_other") == ("91 to 92", "†")
+    few = {of for of in measured for kind in measured[of] if cover(of, kind)[1]}
+    assert few == {
+        of for of, kinds in measured.items() if min(round(min(one)) for one in kinds.values()) < 93
+    }
+    rows = {line.split("  ")[0] or line.split("  ")[1]: line for line in comparison_table(both).splitlines()}
+    for of in measured:
+        if of.split("/")[0] in ("share", "map", "dap", "impact"):
+            marks = 2 * bool(cover(of)[1]) + bool(cover(of, "difference")[1])
+            assert rows[quantity_name(of)].count("†") == marks, of
+    assert cover_sentence() in comparison_sentences(both)[0]

@@ -54,6 +54,7 @@ def own(tmp_path, monkeypatch):
         ("torchvision:mobilenet_v3_small", 64, 576, 2),
         ("timm:test_resnet", 64, 96, 2),
         ("my_networks:small", 64, 8, 2),
+        ("my_networks.py:small", 64, 8, 2),
     ],
 )
 def test_backbones_by_name(name, size, channels, cells, own):
@@ -76,6 +77,8 @@ def test_backbones_by_name(name, size, channels, cells, own):
         ("torchvision:squeezenet1_1", None, 4, "a map of 3x3 cells"),
         ("my_networks:small", "imagenet", None, "found weights 'imagenet'"),
         ("my_networks:absent", None, None, "no 'absent' in my_networks"),
+        ("my_networks.py:absent", None, None, "no 'absent' in my_networks.py"),
+        ("no_such_file.py:f", None, None, "no module for no_such_file.py:f"),
         ("no_such_module:f", None, None, "no module for no_such_module:f"),
         ("my_networks:wide", None, None, r"an output of shape \(1, 8, 64, 32\)"),
         ("my_networks:flat", None, None, "an output of shape"),

@@ -190,7 +190,7 @@ class fixed(torch.nn.Sequential):  # noqa: N801  # named as a function, as --bac
 
 def test_the_search_for_a_learning_rate(small, tmp_path, monkeypatch):
     """By training images alone; a run can begin in the same folder."""
-    monkeypatch.setattr("training.run.RATES", 30)
+    monkeypatch.setattr("training.run.RATES", 12)
     monkeypatch.setattr(type(small.task), "score", lambda *_, **__: pytest.fail("test images were scored"))
     for name in ("read_test", "verify"):
         monkeypatch.setattr(type(small.task), name, lambda *_, **__: pytest.fail("test images were read"))

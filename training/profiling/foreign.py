@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from data.image_set import Statistics
 from data.records import InputError
+from detector.backbones import BackboneError, own_network
 from detector.networks import WeightsError, load_into
-from training.checkpoint import weights_error
+from training.checkpoint import backbone_error, weights_error
 from training.profiling.options import NetworkOptions
 
 __all__ = ["ForeignNetwork", "build_foreign"]
@@ -44,7 +42,10 @@ def build_foreign(options: NetworkOptions, classes: int) -> ForeignNetwork:
     """
     library, _, name = (options.arch or "").partition(":")
     if options.network is not None:
-        found = ForeignNetwork(_call(options.network), options.network)
+        try:
+            found = ForeignNetwork(own_network(options.network), options.network)
+        except BackboneError as error:
+            raise backbone_error("--network", error) from error
     elif library == "timm":
         found = _of_timm(name, options.weights in PRETRAINED, classes)
     else:
@@ -64,35 +65,6 @@ def build_foreign(options: NetworkOptions, classes: int) -> ForeignNetwork:
         found = found._replace(statistics=None)
     network.eval()
     return found
-
-
-def _call(place: str) -> nn.Module:
-    """What ``MODULE:FUNCTION`` or ``FILE.py:FUNCTION`` returns."""
-    where, _, function = place.rpartition(":")
-    try:
-        if where.endswith(".py"):
-            specification = importlib.util.spec_from_file_location(Path(where).stem, where)
-            assert specification is not None
-            assert specification.loader is not None
-            module = importlib.util.module_from_spec(specification)
-            specification.loader.exec_module(module)
-        else:
-            if str(Path.cwd()) not in sys.path:  # it is not where an installed command runs
-                sys.path.insert(0, str(Path.cwd()))
-            module = import_module(where)
-        network = getattr(module, function)()
-    except Exception as error:  # a user's code can raise anything
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
-        raise InputError(
-            f"--network {place}",
-            f"an error ({reason})",
-            "a function without arguments that returns a network",
-        ) from error
-    if not isinstance(network, nn.Module):
-        raise InputError(
-            f"--network {place}", type(network).__name__, "a function that returns a torch.nn.Module"
-        )
-    return network
 
 
 def _library(name: str, option: str) -> Any:

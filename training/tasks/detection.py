@@ -259,7 +259,7 @@ class DetectionTask(Task):
         from detector.backbones import BackboneError
         from detector.networks import LoadedWeights, load_weights
         from detector.trained import build_detector
-        from training.checkpoint import weights_error
+        from training.checkpoint import backbone_error, weights_error
 
         weights: str | Path = options.weights
         if Path(weights).is_dir():
@@ -272,8 +272,7 @@ class DetectionTask(Task):
         except WeightsError as error:
             raise weights_error(error, options.backbone or options.arch) from error
         except BackboneError as error:
-            found, _, expected = str(error).removeprefix("found ").partition("; expected ")
-            raise InputError("--backbone", found, expected) from error
+            raise backbone_error("--backbone", error) from error
         except ValueError as error:
             expected = f"a layer of {options.backbone or options.arch}: {error}"
             raise InputError("--shuffle", options.shuffle, expected) from error

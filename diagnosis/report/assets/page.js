@@ -790,19 +790,24 @@ function drawCompare() {
   return blocks(parts);
 }
 
+const HELD = "held the truth, %";
+
 /** Forests of the differences of a pair, a section each. */
 function differences(entry) {
-  const note = `Points, with ${100 * entry.level} % intervals: ${whole(entry.replicates)} resamples of ${plural(entry.images, "image")}. Bold: the interval leaves out zero.`;
+  const note = `Points, with ${100 * entry.level} % intervals: ${whole(entry.replicates)} resamples of ${plural(entry.images, "image")}. Bold: the interval leaves out zero. ${data.dagger}`;
   const p = (one) => {
     const least = 2 / (entry.replicates - (one.undefined_replicates ?? 0) + 1);
     return !known(one.p) ? ABSENT : one.p <= least * 1.000001 ? `≤ ${(Math.ceil(1000 * least - 1e-6) / 1000).toFixed(3)}` : one.p < 0.001 ? "< 0.001" : one.p.toFixed(3);
   };
   const title = `${entry.b} − ${entry.a}`;
   const charts = Object.entries(data.sections).filter(([section]) => entry[section]).map(([section, heading]) => {
-    const all = Object.entries(entry[section]).map(([name, one]) => ({ label: data.quantities[`${section}/${name}`], one }));
+    const all = Object.entries(entry[section]).map(([name, one]) => {
+      const [held, dagger] = data.cover[`${section}/${name}`].difference;
+      return { label: `${data.quantities[`${section}/${name}`]}${dagger}`, one, held };
+    });
     const some = all.filter(({ one }) => known(one.low)).map(({ label, one }) => ({ label, middle: one.difference, low: one.low, high: one.high }));
-    const rows = all.map(({ label, one }) => [label, { ...change(one.difference), title: one.reason }, change(one.low), change(one.high), cell(p(one), one.p)]);
-    return chart(heading, "", some.length ? forest(some) : make("p", {}, "Neither has such a number."), ["*quantity", "difference", "low", "high", "p"], rows, "");
+    const rows = all.map(({ label, one, held }) => [label, { ...change(one.difference), title: one.reason }, change(one.low), change(one.high), cell(p(one), one.p), held || ABSENT]);
+    return chart(heading, "", some.length ? forest(some) : make("p", {}, "Neither has such a number."), ["*quantity", "difference", "low", "high", "p", HELD], rows, "");
   });
   return [make("div", {}, make("h3", {}, title), make("p", { class: "note" }, note)), ...charts];
 }
@@ -907,14 +912,17 @@ function intervalTable() {
   const entries = data.intervals;
   const keys = Object.entries(data.sections).flatMap(([section, heading]) => Object.keys(entries[0][section] ?? {}).map((name) => [section, name, heading]));
   const show = (one) => cell(!known(one?.low) ? ABSENT : `${percent(one.value)} [${percent(one.low)}, ${percent(one.high)}]${known(one.runs_deviation) ? ` ± ${percent(one.runs_deviation)}` : ""}`, one?.value, one?.reason);
-  const rows = keys.map(([section, name, heading]) => [data.quantities[`${section}/${name}`], heading, ...entries.map((entry) => show(entry[section]?.[name]))]);
+  const rows = keys.map(([section, name, heading]) => {
+    const [held, dagger] = data.cover[`${section}/${name}`].number;
+    return [`${data.quantities[`${section}/${name}`]}${dagger}`, heading, ...entries.map((entry) => show(entry[section]?.[name])), held || ABSENT];
+  });
   const grouped = entries.filter((entry) => entry.runs.length > 1);
   const spread = keys.some(([section, name]) => entries.some((entry) => known(entry[section]?.[name]?.runs_deviation)));
-  const note = `Per cent, with ${100 * entries[0].level} % intervals: ${whole(entries[0].replicates)} resamples of ${plural(entries[0].images, "image")}.${spread ? " ±: standard deviation between the runs." : ""}`;
+  const note = `Per cent, with ${100 * entries[0].level} % intervals: ${whole(entries[0].replicates)} resamples of ${plural(entries[0].images, "image")}.${spread ? " ±: standard deviation between the runs." : ""} ${data.dagger}`;
   const title = several || grouped.length ? "Each detector's numbers with intervals" : "Numbers with intervals";
   return chart(title, note, [
     grouped.length ? make("ul", {}, grouped.map((entry) => make("li", {}, `${entry.name}: the mean of ${plural(entry.runs.length, "run")}, ${entry.runs.join(", ")}`))) : null,
-    table(["*quantity", "*of", ...entries.map((entry) => entry.name)], rows, title),
+    table(["*quantity", "*of", ...entries.map((entry) => entry.name), HELD], rows, title),
   ], null, null, "full screen");
 }
 
