@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.boxes import beyond_border
-from diagnosis.average_precision import AP_KINDS, normal_objects
+from diagnosis.average_precision import RULES, normal_objects
 from diagnosis.breakdown import CORRECT, STRONG, BreakdownStatistic, Top, pie_error_types
 from diagnosis.coco_ap import MAX_DETECTIONS
 from diagnosis.matching import Matching, assign_devkit
@@ -126,7 +126,7 @@ def _map_range(matching: Matching, iou: float) -> Range:
     means = []
     for last in (labels, -labels):
         ((_, hits),) = Ranking(matching, [labels], _reordered(matching, last)).hits()
-        score = AP_KINDS["voc07"].score(hits, matching.objects[None], normal)[0]
+        score = RULES["devkit"](hits, matching.objects[None], normal)["voc07"][0]
         means.append(float(mean_defined(np.where(there, score, np.nan))))
     return means[0], means[1]
 

@@ -11,7 +11,7 @@ functions of :class:`diagnosis.rankings.Hits`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -37,6 +37,7 @@ from diagnosis.rankings import (
 __all__ = [
     "AP_KINDS",
     "NORMAL_SHARE",
+    "RULES",
     "APKind",
     "APStatistic",
     "APTable",
@@ -126,43 +127,39 @@ def score_hits(hits: Hits, objects: NDArray[np.int64], normal: Normal) -> HoiemS
 
 # ---- all kinds -------------------------------------------------------------------------------
 
-Score = Callable[[Sequence[AnyHits], NDArray[np.int64], Normal], NDArray[np.float64]]
-"""``(r, S)`` of the hits by each labelling, the numbers of objects ``(r, S)``, and the one that normalised
-precision supposes."""
+Scores = dict[str, NDArray[np.float64]]
+"""By kind ``(r, S)``: of the hits by each labelling of a rule, the numbers of objects ``(r, S)``, and the one
+that normalised precision supposes."""
 
 
-def _voc07(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
-    return interpolated_precision(hits[0], needed_hits(VOC07_RECALLS, objects))
-
-
-def _area(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
-    ranked = hits[0]
-    if not isinstance(ranked, Hits):  # each unit of weight adds a step of recall of the same width
-        return ranked.mean_over_objects(objects)
-    area = np.zeros((1, len(ranked.start) - 1))
-    for run, (low, high) in enumerate(itertools.pairwise(ranked.start)):
-        best = envelope(ranked.precision[:, low:high], ranked.start[:2])
-        recall = ranked.true[:, low:high] / np.maximum(objects[:, run, None], 1)
+def _area(hits: AnyHits, objects: NDArray[np.int64]) -> NDArray[np.float64]:
+    if not isinstance(hits, Hits):  # each unit of weight adds a step of recall of the same width
+        return hits.mean_over_objects(objects)
+    area = np.zeros((1, len(hits.start) - 1))
+    for run, (low, high) in enumerate(itertools.pairwise(hits.start)):
+        best = envelope(hits.precision[:, low:high], hits.start[:2])
+        recall = hits.true[:, low:high] / np.maximum(objects[:, run, None], 1)
         area[:, run] = np.sum(np.diff(recall, prepend=0.0, axis=1) * best, axis=1)
     return area
 
 
-def _coco(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
-    mean: NDArray[np.float64] = coco_ap(hits, objects).mean(axis=0)
-    return mean
+def _devkit(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> Scores:
+    interpolated = interpolated_precision(hits[0], needed_hits(VOC07_RECALLS, objects))
+    return {"voc07": interpolated, "area": _area(hits[0], objects)}
 
 
-def _coco50(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
-    first: NDArray[np.float64] = coco_ap(hits[:1], objects)[0]
-    return first
+def _coco(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> Scores:
+    each = coco_ap(hits, objects)
+    return {"coco": each.mean(axis=0), "coco50": each[0]}
 
 
-def _hoiem(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
-    return hits[0].mean_over_objects(objects)
+def _hoiem(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> Scores:
+    plain, normalized = hits[0].mean_over_objects(objects), hits[0].mean_over_objects(objects, normal)
+    return {"hoiem": plain, "normalized": normalized}
 
 
-def _normalized(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
-    return hits[0].mean_over_objects(objects, normal)
+RULES = {"devkit": _devkit, "hoiem": _hoiem, "coco": _coco}
+"""By which detections are matched, and what computes the kinds of average precision from the hits."""
 
 
 @dataclass(frozen=True)
@@ -178,16 +175,13 @@ class APKind:
     mean
         What the mean over the classes is called.
     rule
-        By which detections are matched.
-    score
-        Computes it.
+        By which detections are matched, of :data:`RULES`.
     """
 
     heading: str
     label: str
     mean: str
     rule: Literal["devkit", "hoiem", "coco"]
-    score: Score
 
     @property
     def own_iou(self) -> bool:
@@ -196,12 +190,12 @@ class APKind:
 
 
 AP_KINDS: dict[str, APKind] = {
-    "voc07": APKind("VOC07", "VOC 2007, 11 points", "mAP, VOC 2007", "devkit", _voc07),
-    "area": APKind("area", "area under the curve", "mAP, area", "devkit", _area),
-    "coco": APKind("AP50:95", "AP50:95 (COCO)", "AP50:95", "coco", _coco),
-    "coco50": APKind("AP50", "AP50 (COCO)", "AP50", "coco", _coco50),
-    "hoiem": APKind("Hoiem", "Hoiem", "mAP, Hoiem", "hoiem", _hoiem),
-    "normalized": APKind("norm.", "Hoiem, normalised", "mAP, Hoiem, normalised", "hoiem", _normalized),
+    "voc07": APKind("VOC07", "VOC 2007, 11 points", "mAP, VOC 2007", "devkit"),
+    "area": APKind("area", "area under the curve", "mAP, area", "devkit"),
+    "coco": APKind("AP50:95", "AP50:95 (COCO)", "AP50:95", "coco"),
+    "coco50": APKind("AP50", "AP50 (COCO)", "AP50", "coco"),
+    "hoiem": APKind("Hoiem", "Hoiem", "mAP, Hoiem", "hoiem"),
+    "normalized": APKind("norm.", "Hoiem, normalised", "mAP, Hoiem, normalised", "hoiem"),
 }
 """By the name of the column of an :class:`APTable`."""
 
@@ -308,13 +302,13 @@ class APStatistic:
         redraw = None if weights is None else Redraw(weights)
         objects = self._objects(redraw)
         images = len(self._matching.truth.images) if weights is None else weights.sum(axis=1, keepdims=True)
-        normal = normal_objects(images)
+        normal = np.broadcast_to(normal_objects(images), (len(objects), 1))
         values = {kind: np.zeros(objects.shape) for kind in kinds}
         for rule in dict.fromkeys(AP_KINDS[kind].rule for kind in kinds):
-            for classes, hits in self._ranking(rule).hits(redraw):
-                for kind, value in values.items():
-                    if AP_KINDS[kind].rule == rule:
-                        value[:, classes] = AP_KINDS[kind].score(hits, objects[:, classes], normal)
+            for block, hits in self._ranking(rule).hits(redraw):
+                scores = RULES[rule](hits, objects[block], normal[block[0]])
+                for kind in values.keys() & scores:
+                    values[kind][block] = scores[kind]
         return {f"map/{kind}": np.where(objects > 0, value, np.nan) for kind, value in values.items()}
 
     def _ranking(self, rule: str) -> Ranking:

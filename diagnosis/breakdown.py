@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import InputError
-from diagnosis.matching import Matching, ObjectCounter, Redraw, Weights, assign, take_objects
+from diagnosis.matching import Matching, ObjectCounter, Redraw, Running, Weights, assign, take_objects
 
 __all__ = [
     "BACKGROUND",
@@ -464,9 +464,15 @@ class BreakdownStatistic:
         counts = np.zeros((*tops.shape, len(ERROR_TYPES)), dtype=np.int64)
         for label in range(tops.shape[1]):
             rows = self._order[self._start[label] : self._start[label + 1]]
-            counted = _counted(redraw, matching.detections.image_index[rows], tops[:, label])
-            of_type = self._types[rows[: len(counted)]] == np.arange(len(ERROR_TYPES))[:, None]
-            counts[:, label] = (of_type.astype(np.float32) @ counted).T
+            depth, running = _running(redraw, matching.detections.image_index[rows], tops[:, label])
+            most = np.minimum(tops[:, label], np.iinfo(running.totals.dtype).max)
+            upto = np.minimum(running.totals, most.astype(running.totals.dtype)).astype(np.float64)
+            # A detection's weight within the top is upto behind it less upto before it, added up by type.
+            place = running.place.ravel()
+            of_type = np.zeros((len(ERROR_TYPES), len(place) + 1))
+            of_type[self._types[rows[:depth]], np.arange(1, depth + 1)] = 1
+            step = of_type[:, place] - of_type[:, place + 1]
+            counts[:, label] = np.einsum("tm,mr->rt", step, upto)  # BLAS would start threads of its own
         return counts
 
     def tops(self, redraw: Redraw | None = None) -> NDArray[np.int64]:
@@ -506,15 +512,12 @@ def _checked_top(matching: Matching, top: Top) -> NDArray[np.number] | str | Non
     return numbers
 
 
-def _counted(redraw: Redraw, images: NDArray[np.int64], tops: NDArray[np.int64]) -> NDArray[np.float32]:
-    """``(n, r)`` how much of the weight of each of the first n detections lies within the top.
-
-    The ranking is searched only as deep as the deepest of the r tops needs: n is at most twice that.
-    """
+def _running(redraw: Redraw, images: NDArray[np.int64], tops: NDArray[np.int64]) -> tuple[int, Running]:
+    """Running totals down the ranking, only as deep as the deepest of the r tops needs, or twice that; and
+    how deep."""
     depth = len(images) if len(tops) == 0 else int(min(len(images), DEPTH_MARGIN * float(tops.max()) + 32))
     while True:
-        upto = redraw.running(images[:depth])
-        if depth == len(images) or bool((upto[-1] >= tops).all()):
-            break
+        running = redraw.running(images[:depth])
+        if depth == len(images) or bool((running.of_first(np.array([depth])) >= tops).all()):
+            return depth, running
         depth = min(len(images), 2 * depth)
-    return np.diff(np.minimum(upto, tops), axis=0).astype(np.float32)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import ERROR_TYPES, BreakdownStatistic, Top
 from diagnosis.flow import MissedStatistic
 from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
+from diagnosis.matching import Weights
 from diagnosis.notebook import Row, card
 from diagnosis.rankings import mean_defined
 from diagnosis.record import Diagnosis, check_same_truth
@@ -391,6 +393,12 @@ def _one(values: NDArray[np.float64], label: ClassOrMean) -> NDArray[np.float64]
     return values[..., label] if label is not None else mean_defined(values, -1)
 
 
+class _Own(Statistic, Protocol):
+    def __call__(self, weights: Weights | None = None) -> Mapping[str, NDArray[np.float64]]:
+        """Without weights each image counts once."""
+        ...
+
+
 StatisticOf = Callable[[Diagnosis], Statistic]
 """Makes a statistic of a detector, such as the cost of an error type in average precision."""
 
@@ -466,18 +474,21 @@ def compare(
     members = _members(diagnoses, groups)
     if not 0 < level < 1:
         raise InputError("level", f"{level:g}", "a number between 0 and 1, such as 0.95")
+    images = len(diagnoses[0].truth.images)
+    once = np.ones((1, images), dtype=np.int32)
     made: list[list[Statistic]] = []  # of each detector
+    values_of: list[Mapping[str, NDArray[np.float64]]] = []  # of each statistic
     for diagnosis in diagnoses:
         matching, similar, iou = diagnosis.matching, diagnosis.similar, diagnosis.iou
-        mine: list[Statistic] = [BreakdownStatistic(matching, similar, top=top, strong=iou)]
+        mine: list[_Own] = [BreakdownStatistic(matching, similar, top=top, strong=iou)]
         mine += [diagnosis.ap_statistic, MissedStatistic(diagnosis)]
         if costs:
             mine.append(ImpactStatistic(matching, similar, strong=iou))
             mine.append(TideStatistic.of(matching, diagnosis.tide))
-        made.append([*mine, *(statistic(diagnosis) for statistic in statistics)])
-    images = len(diagnoses[0].truth.images)
-    every = [statistic for mine in made for statistic in mine]
-    values_of = [statistic(np.ones((1, images), dtype=np.int32)) for statistic in every]
+        further = [statistic(diagnosis) for statistic in statistics]
+        made.append([*mine, *further])
+        values_of += [statistic() for statistic in mine] + [statistic(once) for statistic in further]
+    every = [statistic for both in made for statistic in both]
     samples_of = resample(
         every, images, replicates=replicates, seed=seed, progress=progress, processes=processes
     )

@@ -180,12 +180,14 @@ class MissedStatistic:
         self.replicate_width = 1
         outcome, truth = fates(diagnosis), diagnosis.truth
         self.objects, self.missed = (
-            np.bincount(truth.image_index[some], minlength=len(truth.images)).astype(float)  # (I,)
+            np.bincount(truth.image_index[some], minlength=len(truth.images))  # (I,)
             for some in (outcome != IGNORED, outcome == MISSED)
         )
 
-    def __call__(self, weights: Weights) -> Mapping[str, NDArray[np.float64]]:
+    def __call__(self, weights: Weights | None = None) -> Mapping[str, NDArray[np.float64]]:
         """The share in each replicate ``(R,)``; NaN without objects."""
+        if weights is None:
+            weights = np.ones((1, len(self.objects)), dtype=np.int32)
         objects = weights @ self.objects
         share = np.divide(
             weights @ self.missed, objects, out=np.full(len(weights), np.nan), where=objects > 0

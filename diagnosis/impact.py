@@ -26,7 +26,7 @@ from diagnosis.breakdown import (
     flag_error_types,
 )
 from diagnosis.matching import Matching, ObjectCounter, Redraw, Weights, assign
-from diagnosis.rankings import AnyHits, Hits, RankedErrors, Redrawn
+from diagnosis.rankings import AnyHits, Block, Hits, RankedErrors, Redrawn
 from diagnosis.similar import group_indices
 
 __all__ = ["IMPACT_VARIANTS", "Impact", "ImpactStatistic", "ImpactVariant", "impact"]
@@ -271,9 +271,9 @@ class ImpactStatistic:
         objects = self._objects(redraw)
         variants = [variant for variant in IMPACT_VARIANTS if variant.compared]
         ap = np.zeros((1 + len(variants), *objects.shape))
-        for classes, hits in self._hits(redraw, [IMPACT_VARIANTS[0], *variants]):
+        for block, hits in self._hits(redraw, [IMPACT_VARIANTS[0], *variants]):
             for row, some in enumerate(hits):
-                ap[row, :, classes] = some.mean_over_objects(objects[:, classes])
+                ap[row][block] = some.mean_over_objects(objects[block])
         gains = np.where(objects > 0, np.maximum(ap - ap[0], 0.0), np.nan)
         return {f"impact/{variant.name}": gain for variant, gain in zip(variants, gains[1:], strict=True)}
 
@@ -297,26 +297,27 @@ class ImpactStatistic:
 
     def _hits(
         self, redraw: Redraw | None, variants: Sequence[ImpactVariant]
-    ) -> Iterator[tuple[slice, Sequence[AnyHits]]]:
-        """Some classes, and their hits in each variant: all classes at once if each image counts once."""
+    ) -> Iterator[tuple[Block, Sequence[AnyHits]]]:
+        """Some replicates and classes, and their hits in each variant: all if each image counts once."""
         if redraw is None:
-            yield slice(None), self._once(variants)
+            yield (slice(None), slice(None)), self._once(variants)
             return
         for label in range(len(self._matching.truth.classes)):
-            errors = self._errors.running(redraw, label)
-            parts = []
-            for start, images, above in zip(self._start, self._images, self._above, strict=True):
-                mine = slice(start[label], start[label + 1])
-                redrawn = Redrawn(redraw, images[mine])
-                parts.append((redrawn, errors.above(redrawn, above[:, mine])))
-            some: dict[tuple[bool, tuple[int, ...]], AnyHits] = {}
-            keys = []
-            for variant in variants:
-                redrawn, false = parts[variant.weak]
-                present = [error - FIRST_ERROR for error in variant.counted]
-                present = [error for error in present if self._errors.count[label, error]]
-                keys.append((variant.weak, tuple(present)))
-                if keys[-1] not in some:
-                    counted = sum((false[error] for error in present), np.zeros_like(false[0]))
-                    some[keys[-1]] = redrawn.hits(counted)
-            yield slice(label, label + 1), [some[key] for key in keys]
+            mine = [slice(start[label], start[label + 1]) for start in self._start]
+            images = [some[of_class] for some, of_class in zip(self._images, mine, strict=True)]
+            above = [some[:, of_class] for some, of_class in zip(self._above, mine, strict=True)]
+            for rows, part in redraw.parts(len(images[-1])):
+                errors = self._errors.running(part, label, above)
+                redrawn = [Redrawn(part, some) for some in images]
+                false = [errors.above(*both) for both in zip(redrawn, above, strict=True)]
+                some: dict[tuple[bool, tuple[int, ...]], AnyHits] = {}
+                keys = []
+                for variant in variants:
+                    present = [error - FIRST_ERROR for error in variant.counted]
+                    present = [error for error in present if self._errors.count[label, error]]
+                    keys.append((variant.weak, tuple(present)))
+                    if keys[-1] not in some:
+                        counts = false[variant.weak]
+                        counted = sum((counts[error] for error in present), np.zeros_like(counts[0]))
+                        some[keys[-1]] = redrawn[variant.weak].hits(counted)
+                yield (rows, slice(label, label + 1)), [some[key] for key in keys]

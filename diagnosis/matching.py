@@ -27,7 +27,9 @@ __all__ = [
     "Matching",
     "ObjectCounter",
     "Redraw",
+    "Running",
     "Weights",
+    "accumulate",
     "argsort_ascending",
     "argsort_descending",
     "assign",
@@ -52,8 +54,8 @@ CROWD_SHARE = 0.5
 Number = TypeVar("Number", np.int64, np.float64)
 Result = TypeVar("Result")
 
-CELLS_IN_CACHE = 1 << 18
-"""Weights that are added up together."""
+CELLS_IN_CACHE = 1 << 20
+"""Numbers that are worked on together."""
 
 Weights = NDArray[np.int32]
 """``(r, I)`` how often each of I images counts, in each of r resamples."""
@@ -756,48 +758,110 @@ class Redraw:
         self._by_replicate = weights.astype(bool) if weights.max(initial=0) <= 1 else weights
         self._largest = int(weights.max(initial=0))
         small = self._largest <= np.iinfo(np.int16).max
-        self._by_image = weights.T.astype(np.int16 if small else np.int32, order="C")
+        self._by_image = np.zeros((weights.shape[1] + 1, len(weights)), np.int16 if small else np.int32)
+        self._by_image[:-1] = weights.T  # the last row is that of no image
+        self._parts: dict[int, list[tuple[slice, Redraw]]] = {}
 
     def __len__(self) -> int:
         return len(self._by_replicate)
 
-    def of(self, images: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Of `images` ``(n,)`` the places of those redrawn, as often as they are, replicate by replicate; and
-        ``(r,)`` how many there are."""
+    def parts(self, cells: int) -> Sequence[tuple[slice, Redraw]]:
+        """Some replicates each, so few that `cells` numbers for each of them fit in the cache."""
+        number = 1
+        while number < len(self) and cells * len(self) > number * CELLS_IN_CACHE:
+            number *= 2
+        if number not in self._parts:
+            bounds = [len(self) * part // number for part in range(number + 1)]
+            rows = [slice(*both) for both in itertools.pairwise(bounds) if both[0] < both[1]]
+            self._parts[number] = [(some, Redraw(self._by_replicate[some])) for some in rows]
+        return self._parts[number]
+
+    def places_of(self, images: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Places in ``(r, n)`` of those of `images` ``(n,)`` that are redrawn, as often as they are."""
         mine = self._by_replicate.take(images, axis=1, mode="wrap")  # they are indices: no need to check
         if mine.dtype == np.bool_:
-            number, places = np.count_nonzero(mine, axis=1), np.flatnonzero(mine)
-        else:
-            number, places = mine.sum(axis=1), np.repeat(np.arange(mine.size), mine.ravel())
-        return places - len(images) * np.repeat(np.arange(len(self)), number), number
+            return np.flatnonzero(mine)
+        return np.repeat(np.arange(mine.size), mine.ravel())
 
-    def running(self, images: NDArray[np.int64]) -> Weights:
-        """``(n + 1, r)`` total weight of the `images` ``(n,)`` before each, and of all.
+    def weights_of(self, images: NDArray[np.int64]) -> Weights:
+        """``(n, r)`` how often each of `images` ``(n,)`` counts; one more than there are never does."""
+        return self._by_image.take(images, axis=0, mode="wrap")
 
-        NumPy adds up the replicates of an image at once, many of them where 16 bits are enough.
-        """
-        small = self._largest * len(images) <= np.iinfo(np.int16).max
-        count = np.zeros((len(images) + 1, len(self)), dtype=np.int16 if small else np.int32)
+    def running(self, images: NDArray[np.int64]) -> Running:
+        """Running totals of the weights of `images` ``(n,)``."""
+        place = by_blocks(len(images) + 1)
+        of_row = np.append(images, len(self._by_image) - 1)[np.minimum(place - 1, len(images))]
+        totals: Weights = self.weights_of(of_row).astype(self._dtype(len(images)), copy=False)
+        accumulate(np.add, totals)
+        return Running(place, of_row.ravel(), totals.reshape(place.size, len(self)))
+
+    def of_first(self, images: NDArray[np.int64], numbers: NDArray[np.int64]) -> Weights:
+        """``(k, r)`` total weight of the first so many ``(k,)`` of `images` ``(n,)``; the numbers rise."""
         step = max(1, CELLS_IN_CACHE // max(1, len(self)))
-        for first in range(0, len(images), step):
-            rows = count[first + 1 : first + 1 + step]
-            rows[:] = self._by_image.take(images[first : first + step], axis=0, mode="wrap")
-            rows[0] += count[first]
-            _add_up(rows)
-        return count
+        totals: Weights = np.empty((len(numbers), len(self)), self._dtype(len(images)))
+        before, low = np.zeros(len(self), totals.dtype), 0
+        for first in range(0, max(1, len(images)), step):
+            running = self.running(images[first : first + step])
+            high = int(np.searchsorted(numbers, first + step, side="right"))
+            np.add(running.of_first(numbers[low:high] - first), before, out=totals[low:high])
+            before, low = before + running.totals[-1], high
+        return totals
+
+    def _dtype(self, images: int) -> Any:
+        """Of the total weight of so many images: 16 bits where the sum of two fits in them."""
+        return np.int16 if 2 * self._largest * images <= np.iinfo(np.int16).max else np.int32
 
 
-def _add_up(rows: Weights) -> None:
-    """Running sums down ``(n, r)``, in place: of √n rows at a time."""
-    side = math.isqrt(len(rows))
-    whole = side * (len(rows) // side)
-    blocks = rows[:whole].reshape(-1, side, rows.shape[1])
-    for row in range(1, side):
-        blocks[:, row] += blocks[:, row - 1]
-    for block in range(1, len(blocks)):
-        blocks[block] += blocks[block - 1, -1]
-    for row in range(whole, len(rows)):
-        rows[row] += rows[row - 1]
+def by_blocks(number: int) -> NDArray[np.int64]:
+    """``(s, b)`` the places 0 to `number` − 1 and a few more, in b columns of s: one below the other."""
+    side = math.isqrt(number - 1) + 1
+    return np.arange(side)[:, None] + side * np.arange(-(-number // side))
+
+
+def accumulate(function: np.ufunc, blocks: NDArray[Any], upwards: bool = False) -> None:
+    """Running sums, or maxima, in place, of ``(s, b, r)`` over places in the order of :func:`by_blocks`.
+
+    NumPy's own go along each column of numbers by itself; these go along r of them at once.
+    """
+    step = -1 if upwards else 1
+    rows = range(len(blocks))[::step]
+    for before, row in itertools.pairwise(rows):
+        function(blocks[row], blocks[before], out=blocks[row])
+    carried = blocks[rows[-1], 1:].copy() if upwards else blocks[rows[-1], :-1].copy()
+    for before, column in itertools.pairwise(range(len(carried))[::step]):
+        function(carried[column], carried[before], out=carried[column])
+    rest = blocks[:, :-1] if upwards else blocks[:, 1:]
+    function(rest, carried, out=rest)
+
+
+@dataclass(frozen=True, eq=False)
+class Running:
+    """Running totals of weights down a ranking of n, in r replicates.
+
+    Parameters
+    ----------
+    place
+        ``(s, b)`` from :func:`by_blocks`: how many of the ranking each row of the others is behind. Rows of
+        more than n are behind all.
+    images
+        ``(s * b,)`` the image of the last of these; none of them where it counts for nothing.
+    totals
+        ``(s * b, r)`` their total weight.
+    """
+
+    place: NDArray[np.int64]
+    images: NDArray[np.int64]
+    totals: Weights
+
+    def rows(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of some places."""
+        side, columns = self.place.shape
+        rows: NDArray[np.int64] = places % side * columns + places // side
+        return rows
+
+    def of_first(self, number: NDArray[np.int64]) -> Weights:
+        """``(k, r)`` total weight of the first so many ``(k,)``."""
+        return self.totals.take(self.rows(number), axis=0, mode="wrap")
 
 
 class ObjectCounter:
@@ -822,5 +886,5 @@ class ObjectCounter:
         if redraw is None:
             return self._number[None]
         end = np.concatenate([[0], np.cumsum(self._number)])
-        number = np.diff(redraw.running(self._images)[end], axis=0)
+        number = np.diff(redraw.of_first(self._images, end), axis=0)
         return np.ascontiguousarray(number.T, dtype=np.int64)

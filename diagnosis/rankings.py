@@ -14,10 +14,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.matching import Matching, Redraw, Weights, argsort_ascending
+from diagnosis.matching import Matching, Redraw, Weights, accumulate, argsort_ascending
 
 __all__ = [
     "AnyHits",
+    "Block",
     "Hits",
     "RankedErrors",
     "Ranking",
@@ -111,7 +112,7 @@ def _normalized(
 
 
 class Redrawn:
-    """Which of the T true positives of one ranking are in each of r replicates, each as often as its image.
+    """The T true positives of one ranking in r replicates, each as often as its image.
 
     Parameters
     ----------
@@ -122,65 +123,84 @@ class Redrawn:
     """
 
     def __init__(self, redraw: Redraw, images: NDArray[np.int64]) -> None:
-        hit, found = redraw.of(images)
-        self.found = found[:, None]
+        self._redraw, self._images, self._running = redraw, images, redraw.running(images)
+        self._of_row = np.minimum(self._running.place.ravel(), len(images)) - 1
+        self.true = self._running.totals
+        """``(m, r)`` how many there are down to each, itself included."""
+        self.found = self._running.of_first(np.array([len(images)])).T.astype(np.int64)
         """``(r, 1)`` how many there are."""
-        width = int(found.max(initial=0)) + 1  # at least one place is empty
-        filled = np.arange(width, dtype=np.int32) < self.found.astype(np.int32)
-        self._hit = np.zeros(filled.shape, dtype=np.intp)
-        self._hit[filled] = hit
-        self._empty = np.flatnonzero(~filled)
+        self._reached: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
-    def counts(self, running: Weights, places: NDArray[np.integer]) -> Weights:
-        """``(r, K)`` a running count ``(n, r)`` at one of its `places` ``(T,)`` for each true positive."""
-        if not len(places):
-            return np.zeros(self._hit.shape, dtype=running.dtype)
-        index = (places * np.intp(running.shape[1])).take(self._hit, mode="wrap")
-        index += np.arange(len(self._hit))[:, None]
-        return running.ravel().take(index, mode="wrap")
+    @cached_property
+    def weights(self) -> Weights:
+        """``(m, r)`` how often each is there."""
+        return self._redraw.weights_of(self._running.images)
+
+    @cached_property
+    def _drawn(self) -> NDArray[np.int64]:
+        """Places in ``(r, T)`` of those that are there, as often as they are."""
+        return self._redraw.places_of(self._images)
+
+    def spread(self, counts: Weights, rows: NDArray[np.int64], first: int = 0) -> Weights:
+        """``(m, r)`` from the row of `counts` of each true positive ``(T,)``, and of what is above all."""
+        spread: Weights = counts.take(np.append(rows, first)[self._of_row], axis=0, mode="wrap")
+        return spread
+
+    def places(self, needed: NDArray[np.int64]) -> NDArray[np.int64]:
+        """``(r, 1, p)`` places in ``(m, r)`` of the hits that reach `needed`; any where none does."""
+        if self._reached is None or self._reached[0] is not needed:
+            number, replicates = len(self._images), len(needed)
+            rows = replicates * self._running.rows(np.arange(number) + 1)
+            nth = np.minimum(np.maximum(needed[:, 0], 1), self.found)
+            nth += np.cumsum(self.found)[:, None] - self.found - 1
+            hit = self._drawn.take(nth, mode="clip")
+            hit -= number * np.arange(replicates)[:, None]
+            places = rows.take(hit, mode="clip")
+            places += np.arange(replicates)[:, None]
+            self._reached = needed, places[:, None]
+        return self._reached[1]
+
+    def best(self, precision: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``(m, r)`` the largest from each on, in place."""
+        blocks = precision.reshape(*self._running.place.shape, -1)
+        accumulate(np.maximum, blocks, upwards=True)
+        return precision
 
     def hits(self, false: Weights) -> RedrawnHits:
-        """With the false positives ``(r, K)`` above each; those at empty places become 0, in place."""
-        false.ravel()[self._empty] = 0
-        true = np.arange(1, false.shape[1] + 1, dtype=np.float64)
-        return RedrawnHits(true, false, self.found, self._empty)
-
-    def hits_among(self, counted: Weights) -> RedrawnHits:
-        """With the detections ``(r, K)`` down to each, itself included.
-
-        An image that counts twice has two hits in a row. Only the precision at the second is right, but it
-        is also the larger one.
-        """
-        return self.hits(counted - np.arange(1, counted.shape[1] + 1, dtype=counted.dtype))
+        """With the false positives ``(m, r)`` above each."""
+        return RedrawnHits(self, false)
 
 
 @dataclass(frozen=True, eq=False)
 class RedrawnHits:
     """The true positives of one ranking in r replicates; like :class:`Hits`, of which S is 1.
 
+    A true positive that a replicate leaves out has the precision there: no more than that of the one above
+    it, so it changes no largest precision.
+
     Parameters
     ----------
-    true, false
-        ``(K,)`` and ``(r, K)`` as in :class:`Hits`, for K true positives, one more than any replicate has.
-    found
-        ``(r, 1)`` how many a replicate has.
-    empty
-        The places of ``(r, K)`` behind those.
+    redrawn
+        The T true positives.
+    false
+        ``(m, r)`` how many false positives are above each.
     """
 
-    true: NDArray[np.float64]
+    redrawn: Redrawn
     false: Weights
-    found: NDArray[np.int64]
-    empty: NDArray[np.int64]
+
+    @property
+    def found(self) -> NDArray[np.int64]:
+        """``(r, 1)`` how many a replicate has."""
+        return self.redrawn.found
 
     @cached_property
     def _best(self) -> NDArray[np.float64]:
-        found = self.true + self.false
-        return self._envelope(np.divide(self.true, found, out=found))
-
-    def _envelope(self, precision: NDArray[np.float64]) -> NDArray[np.float64]:
-        precision.ravel()[self.empty] = 0.0
-        return _running_maximum(precision)
+        """``(m, r)`` the largest precision from each on."""
+        counted = self.redrawn.true + self.false
+        counted += counted == 0  # before the first hit
+        precision: NDArray[np.float64] = np.true_divide(self.redrawn.true, counted, dtype=np.float64)
+        return self.redrawn.best(precision)
 
     def mean_over_objects(
         self, objects: NDArray[np.int64], normal: Normal | None = None
@@ -188,27 +208,23 @@ class RedrawnHits:
         """``(r, 1)`` as :meth:`Hits.mean_over_objects`."""
         number, best = np.maximum(objects, 1), self._best if normal is None else None
         if best is None:
-            best = self._envelope(_normalized(self.true, self.false, normal / number))
-        mean: NDArray[np.float64] = best.sum(axis=1, keepdims=True) / number
+            best = self.redrawn.best(_normalized(self.redrawn.true, self.false, (normal / number).T))
+        mean: NDArray[np.float64] = (best * self.redrawn.weights).sum(axis=0)[:, None] / number
         return mean
 
     def precision_from(self, needed: NDArray[np.int64]) -> NDArray[np.float64]:
         """``(r, 1, p)`` as :meth:`Hits.precision_from`."""
-        rows, width = self._best.shape
-        places = np.clip(needed[:, 0] - 1, 0, width - 1) + width * np.arange(rows)[:, None]
-        best: NDArray[np.float64] = self._best.ravel().take(places)[:, None]
+        if not self.found.any():
+            return np.zeros(needed.shape)
+        best = self._best.ravel().take(self.redrawn.places(needed), mode="clip")
+        best[needed > self.found[:, None]] = 0.0
         return best
 
 
 AnyHits = Hits | RedrawnHits
 
-
-def _running_maximum(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``(r, T)`` the largest from each place on, of numbers that are not negative."""
-    # As integers, which are in the same order and twice as fast to compare: NumPy looks for NaN in floats.
-    bits = values.view(np.int64)
-    best: NDArray[np.float64] = np.maximum.accumulate(bits[:, ::-1], axis=1)[:, ::-1].view(np.float64)
-    return best
+Block = tuple[slice, slice]
+"""Some of ``(r, C)``: replicates and classes."""
 
 
 def envelope(precision: NDArray[np.float64], start: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -220,7 +236,7 @@ def envelope(precision: NDArray[np.float64], start: NDArray[np.int64]) -> NDArra
     [[1.0, 1.0, 0.4, 0.4]]
     """
     if len(start) <= 2:
-        return _running_maximum(precision)
+        return np.ascontiguousarray(np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1])
     # One pass over all rankings: lifted by 2 for each ranking that follows, one never sees those behind it.
     # The lift costs less than 3e-16 of precision a ranking.
     lift = 2.0 * (len(start) - 2 - np.repeat(np.arange(len(start) - 1), np.diff(start)))
@@ -300,28 +316,33 @@ class Ranking:
         self.places = [np.flatnonzero(some[rows] == 1) for some in labels]
         self.excused = [np.flatnonzero(some[rows] == 0) for some in labels]
 
-    def hits(self, redraw: Redraw | None = None) -> Iterator[tuple[slice, Sequence[AnyHits]]]:
-        """Some classes, and their hits by each labelling: all at once if each image counts once.
+    def hits(self, redraw: Redraw | None = None) -> Iterator[tuple[Block, Sequence[AnyHits]]]:
+        """Some replicates and classes, and their hits by each labelling: all if each image counts once.
 
-        Of a redraw class by class, which fits in the cache; classes without hits are left out.
+        Of a redraw what fits in the cache, of one class; classes without hits are left out.
         """
         if redraw is None:
-            yield slice(None), self.once()
+            yield (slice(None), slice(None)), self.once()
             return
         for label, (low, high) in enumerate(itertools.pairwise(self.start)):
             if low == high:
                 continue
             images = self.images[low:high]
-            running, some = redraw.running(images), []
-            for places, excused in zip(self.places, self.excused, strict=True):
-                hits, left_out = (_within(one, low, high) - low for one in (places, excused))
-                redrawn = Redrawn(redraw, images[hits])
-                counted = redrawn.counts(running, hits + 1)
-                if len(left_out):
-                    not_counted = redraw.running(images[left_out])
-                    counted = counted - redrawn.counts(not_counted, np.searchsorted(left_out, hits))
-                some.append(redrawn.hits_among(counted))
-            yield slice(label, label + 1), some
+            hits = [_within(places, low, high) - low for places in self.places]
+            left_out = [_within(excused, low, high) - low for excused in self.excused]
+            numbers = np.unique(np.concatenate([[-1], *hits])) + 1
+            for rows, part in redraw.parts(max(map(len, hits))):
+                counted, some = part.of_first(images, numbers), []
+                for mine, others in zip(hits, left_out, strict=True):
+                    redrawn = Redrawn(part, images[mine])
+                    false = redrawn.spread(counted, np.searchsorted(numbers, mine + 1)) - redrawn.true
+                    if len(others):
+                        above = np.searchsorted(others, mine)
+                        false -= redrawn.spread(
+                            part.of_first(images[others], np.append(0, above)), np.arange(len(mine)) + 1
+                        )
+                    some.append(redrawn.hits(false))
+                yield (rows, slice(label, label + 1)), some
 
     def once(self) -> list[Hits]:
         """The hits of all classes by each labelling, where each image counts once."""
@@ -386,35 +407,41 @@ class RankedErrors:
         first = np.repeat(self.start[:-1], np.diff(hit_start))
         return self._before[:, places] - self._before[:, first]
 
-    def running(self, redraw: Redraw, label: int) -> RunningErrors:
-        """Those of class `label`, counted with weights."""
-        first = np.append(self._first[label], self._first[label, -1] + self.count[label, -1])
-        count = redraw.running(self._images[first[0] : first[-1]])
-        return RunningErrors(count, first - first[0])
+    def running(self, redraw: Redraw, label: int, above: Sequence[NDArray[np.int32]]) -> RunningErrors:
+        """Those of class `label`, counted with weights, at hits: each ``(K, T)`` from :meth:`above`."""
+        start = np.append(self._first[label], self._first[label, -1] + self.count[label, -1])
+        within = start - start[0]
+        numbers = np.unique(np.concatenate([within, *[(within[:-1, None] + some).ravel() for some in above]]))
+        return RunningErrors(redraw.of_first(self._images[start[0] : start[-1]], numbers), numbers, within)
 
 
 @dataclass(frozen=True, eq=False)
 class RunningErrors:
-    """The F false positives of one class, counted with weights.
+    """The false positives of one class, counted with weights.
 
     Parameters
     ----------
-    count
-        ``(F + 1, r)`` total weight before each, sorted by type, then rank.
+    counts
+        ``(k, r)`` total weight of the first so many, sorted by type, then rank.
+    numbers
+        ``(k,)`` how many.
     start
         ``(K + 1,)`` where each type begins.
     """
 
-    count: Weights
+    counts: Weights
+    numbers: NDArray[np.int64]
     start: NDArray[np.int64]
 
     def above(self, redrawn: Redrawn, above: NDArray[np.int32]) -> list[Weights]:
-        """``(r, k)`` weight of each of the K types above hits, from :meth:`RankedErrors.above` ``(K, t)``."""
+        """``(m, r)`` weight of each of the K types above hits, from :meth:`RankedErrors.above` ``(K, T)``."""
+        firsts = np.searchsorted(self.numbers, self.start[:-1])
+        places = np.searchsorted(self.numbers, self.start[:-1, None] + above)
         return [
-            redrawn.counts(self.count, first + mine) - self.count[first, :, None]
-            for first, mine in zip(self.start[:-1], above, strict=True)
+            redrawn.spread(self.counts, mine, first) - self.counts[first]
+            for first, mine in zip(firsts.tolist(), places, strict=True)
         ]
 
     def totals(self) -> Weights:
         """``(r, K)`` total weight of each type."""
-        return np.diff(self.count[self.start], axis=0).T
+        return np.diff(self.counts[np.searchsorted(self.numbers, self.start)], axis=0).T

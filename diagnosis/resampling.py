@@ -41,10 +41,10 @@ Progress = Callable[[int, int], None]
 OVER_ALL = "/all"
 """Ends the name of a number over all classes that is not the mean of the classes' numbers."""
 
-CELLS_AT_ONCE = 1 << 23
+CELLS_AT_ONCE = 1 << 25
 """Numbers that a statistic handles together, over the replicates of a chunk: bounds the memory."""
-MOST_AT_ONCE = 125
-"""Replicates of a chunk: enough for NumPy to be busy with numbers, few enough for the cache."""
+MOST_AT_ONCE = 500
+"""Replicates of a chunk: enough for NumPy to be busy with numbers."""
 
 SECONDS_BETWEEN_REPORTS = 2.0
 

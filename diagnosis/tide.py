@@ -37,6 +37,7 @@ from diagnosis.breakdown import STRONG, WEAK, ErrorType
 from diagnosis.matching import Matching, ObjectCounter, Redraw, Weights, greedy
 from diagnosis.rankings import (
     AnyHits,
+    Block,
     Hits,
     RankedErrors,
     Redrawn,
@@ -445,46 +446,50 @@ class TideStatistic:
         redraw = None if weights is None else Redraw(weights)
         counts = [count(redraw) for count in self._counters]
         ap = np.full((1 + len(DAP_COLUMNS), *counts[0].shape), np.nan)
-        for classes, plain, fixed, new, totals in self._ranked(redraw):
-            objects, missed, unfound = (count[:, classes] for count in counts)
+        for block, plain, fixed, new, totals in self._ranked(redraw):
+            objects, missed, unfound = (count[block] for count in counts)
             number, needed = totals.sum(axis=2), _needed(objects)
             usual = fixed.hits()
             as_it_is = usual if plain is fixed else plain.hits()
-            ap[0, :, classes] = _ap(as_it_is, needed, objects, number)
-            ap[1:, :, classes] = _ap(usual, needed, objects, number)
+            here = [some[block] for some in ap]
+            here[0][:] = _ap(as_it_is, needed, objects, number)
+            repaired = _ap(usual, needed, objects, number)
             for error in range(MISS):
                 if error in new or totals[..., error].any():
                     hits, rest = new.get(error, fixed).hits(without=error), number - totals[..., error]
-                    ap[1 + error, :, classes] = _ap(hits, needed, objects, rest)
-            ap[2 + MISS, :, classes] = _ap(fixed.hits(without=None), needed, objects, number)
+                    here[1 + error][:] = _ap(hits, needed, objects, rest)
+                else:
+                    here[1 + error][:] = repaired
+            reached = (needed <= usual.found[..., None]).mean(axis=2)  # where no false positives are left
+            here[2 + MISS][:] = _defined(reached, usual, objects, number)
             for row, lost in ((1 + MISS, missed), (3 + MISS, unfound)):
                 left = objects - lost
-                ap[row, :, classes] = _ap(usual, _needed(left), left, number)
+                here[row][:] = _ap(usual, _needed(left), left, number)
         return ap
 
     def _ranked(
         self, redraw: Redraw | None
-    ) -> Iterator[tuple[slice, _Ranked, _Ranked, dict[int, _Ranked], NDArray[np.integer]]]:
-        """Some classes: their true positives as they are, once anything is fixed, and with new ones, by the
-        type that is fixed; ``(r, S, K)`` false positives. All classes at once if each image counts once."""
+    ) -> Iterator[tuple[Block, _Ranked, _Ranked, dict[int, _Ranked], NDArray[np.integer]]]:
+        """Some replicates and classes: their true positives as they are, once anything is fixed, and with new
+        ones, by the type that is fixed; ``(r, S, K)`` false positives. All if each image counts once."""
         if redraw is None:
             plain, fixed = self._plain.once(), self._fixed.once()
             new = {error: some.once() for error, some in self._new.items()}
-            yield slice(None), plain, fixed, new, self._errors.count[None]
+            yield (slice(None), slice(None)), plain, fixed, new, self._errors.count[None]
             return
         differ = (self._plain.above != self._fixed.above).any(axis=0)
         moved = np.diff(np.concatenate([[0], np.cumsum(differ)])[self._fixed.start]) > 0
         for label in range(len(self._matching.truth.classes)):
-            errors = self._errors.running(redraw, label)
-            fixed = self._fixed.weighted(redraw, label, errors)
-            plain = self._plain.weighted(redraw, label, errors) if moved[label] else fixed
-            usual = np.diff(self._fixed.start)[label]
-            new = {
-                error: some.weighted(redraw, label, errors)
-                for error, some in self._new.items()
-                if np.diff(some.start)[label] > usual
-            }
-            yield slice(label, label + 1), plain, fixed, new, errors.totals()[:, None]
+            fixed_, plain_ = self._fixed.of_class(label), self._plain.of_class(label)
+            new_ = {error: some.of_class(label) for error, some in self._new.items()}
+            new_ = {error: some for error, some in new_.items() if len(some.images) > len(fixed_.images)}
+            every = [fixed_, plain_, *new_.values()]
+            for rows, part in redraw.parts(len(fixed_.images)):
+                errors = self._errors.running(part, label, [some.above for some in every])
+                fixed = fixed_.weighted(part, errors)
+                plain = plain_.weighted(part, errors) if moved[label] else fixed
+                new = {error: some.weighted(part, errors) for error, some in new_.items()}
+                yield (rows, slice(label, label + 1)), plain, fixed, new, errors.totals()[:, None]
 
 
 class _Places(NamedTuple):
@@ -497,10 +502,14 @@ class _Places(NamedTuple):
     def once(self) -> _Ranked:
         return _Ranked(lambda false: Hits.once(false, self.start), list(self.above))
 
-    def weighted(self, redraw: Redraw, label: int, errors: RunningErrors) -> _Ranked:
+    def of_class(self, label: int) -> _Places:
         mine = slice(self.start[label], self.start[label + 1])
-        redrawn = Redrawn(redraw, self.images[mine])
-        return _Ranked(redrawn.hits, errors.above(redrawn, self.above[:, mine]))
+        images = self.images[mine]
+        return _Places(images, np.array([0, len(images)]), self.above[:, mine])
+
+    def weighted(self, redraw: Redraw, errors: RunningErrors) -> _Ranked:
+        redrawn = Redrawn(redraw, self.images)
+        return _Ranked(redrawn.hits, errors.above(redrawn, self.above))
 
 
 class _Ranked(NamedTuple):
@@ -509,10 +518,8 @@ class _Ranked(NamedTuple):
     of: Callable[[Any], AnyHits]
     false: Sequence[NDArray[np.integer]]
 
-    def hits(self, without: int | None = -1) -> AnyHits:
-        """With the false positives of all types, of all but one, or (None) of none."""
-        if without is None:
-            return self.of(np.zeros_like(self.false[0]))
+    def hits(self, without: int = -1) -> AnyHits:
+        """With the false positives of all types, or of all but one."""
         return self.of(np.asarray(sum(some for error, some in enumerate(self.false) if error != without)))
 
 
@@ -528,6 +535,12 @@ def _ap(
     """``(r, S)`` over 101 recalls, with so many `objects`, and `number` false positives in all."""
     # Summed from recall 1 down: the order decides the last digit.
     mean = np.ascontiguousarray(hits.precision_from(needed)[..., ::-1]).mean(axis=2)
+    return _defined(mean, hits, objects, number)
+
+
+def _defined(
+    mean: NDArray[np.float64], hits: AnyHits, objects: NDArray[np.int64], number: NDArray[np.integer]
+) -> NDArray[np.float64]:
     return np.where(objects > 0, mean, np.where(number + hits.found > 0, 0.0, np.nan))
 
 
