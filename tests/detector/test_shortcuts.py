@@ -264,21 +264,39 @@ class Fused(nn.Module):
         return self.left(x) + self.fuse(self.right(x))  # type: ignore[no-any-return]
 
 
+class Fold(nn.Module):
+    """Every second position of a map of 8×8 as an image of tokens of its own, or back."""
+
+    def __init__(self, back: bool) -> None:
+        super().__init__()
+        self.back = back
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.back:
+            return x.view(-1, 2, 2, 4, 4, 4).permute(0, 5, 3, 1, 4, 2).reshape(-1, 4, 8, 8)
+        return x.view(-1, 4, 4, 2, 4, 2).permute(0, 3, 5, 2, 4, 1).reshape(-1, 16, 4)
+
+
+class AmongTokens(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.linear = nn.LayerNorm(4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x)
+        return x + self.linear((y @ y.transpose(1, 2)).softmax(2) @ y)  # type: ignore[no-any-return]
+
+
 class Windows(nn.Module):
     """Attention among every second position, as in MobileViT: no map is added to what entered."""
 
     def __init__(self) -> None:
         super().__init__()
         self.enter = nn.Conv2d(4, 4, 3, padding=1)
-        self.norm, self.linear = nn.LayerNorm(4), nn.Linear(4, 4)
+        self.parts = nn.Sequential(Fold(back=False), AmongTokens(), Fold(back=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        y = self.enter(x).view(n, c, h // 2, 2, w // 2, 2).permute(0, 3, 5, 2, 4, 1).reshape(n * 4, -1, c)
-        z = self.norm(y)
-        y = y + self.linear((z @ z.transpose(1, 2)).softmax(2) @ z)
-        y = y.view(n, 2, 2, h // 2, w // 2, c).permute(0, 5, 3, 1, 4, 2)
-        return y.reshape(x.shape)  # type: ignore[no-any-return]
+        return self.parts(self.enter(x))  # type: ignore[no-any-return]
 
 
 BLOCKS: dict[str, tuple[Callable[[], nn.Module], list[str], int]] = {
