@@ -41,7 +41,7 @@ from data.classification import (
 from data.image_set import ImageSet, Statistics, statistics_of
 from data.shapes.images import draw_shapes
 from detector import list_layers, profile
-from detector.tables import METHODS, ShuffleMethod
+from detector.tables import METHODS, ShuffleMethod, method_style
 from diagnosis.figures.style import (
     MUTED_COLOUR,
     SMALL_POINTS,
@@ -50,7 +50,6 @@ from diagnosis.figures.style import (
     save_figure,
     styled,
 )
-from training.method_style import method_style
 from training.provenance import provenance
 
 SIDE, BATCH = 32, 64

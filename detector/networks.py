@@ -455,11 +455,8 @@ def load_weights(file: str | Path) -> dict[str, Tensor]:
     """The state dict in a file of :func:`read_weights_file`; WeightsError where there is none."""
     content = read_weights_file(file)
     state = content if isinstance(content, Mapping) else None
-    for name in (
-        "state_dict",
-        "model_state_dict",
-        "model",
-    ):  # Lightning and timm, many loops, torchvision
+    # Lightning and timm, many loops, torchvision, others
+    for name in ("state_dict", "model_state_dict", "model", "weights", "network", "net"):
         if state is not None and isinstance(state.get(name), Mapping):
             state = state[name]
             break

@@ -13,7 +13,7 @@ __all__ = ["draw_svg", "write_page"]
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 64rem; margin: 2rem auto;
   padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere } h2 { font-size: 1.15rem; margin-top: 2rem }
 dl { display: grid; grid-template-columns: max-content auto; gap: 0 1rem } dt { color: #666 } dd { margin: 0 }
 div { overflow-x: auto } svg { max-width: 100%; height: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px }
@@ -39,7 +39,8 @@ def write_page(
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(x))}</dd>" for name, x in settings.items())
     parts = [f"<h2>{escape(name)}</h2>\n{figure}" for name, figure in figures.items()]
     for number, (name, table) in enumerate(tables.items()):
-        html = f"<div>{table.to_html(border=0, na_rep='–', float_format='{:.3f}'.format)}</div>"
+        words: dict[str, Any] = {"border": 0, "na_rep": "–", "float_format": "{:.3f}".format}
+        html = f"<div>{table.to_html(index=number > 0, **words)}</div>"
         head, foot = ("<h2>{}</h2>", "") if number == 0 else ("<details><summary>{}</summary>", "</details>")
         parts.append(f"{head.format(escape(name))}\n{html}{foot}")
     body = "\n".join(parts)

@@ -43,7 +43,7 @@ from detector.layers import FullyConnected, Layer, is_number, list_layers, neare
 from detector.profile_page import draw_svg, write_page
 from detector.scores import Batches, Score, modes_restored, score_on
 from detector.shuffle import SHUFFLES
-from detector.tables import CONTROLS, METHODS, ShuffleMethod
+from detector.tables import CONTROLS, METHODS, ShuffleMethod, method_style
 
 __all__ = [
     "BASELINE",
@@ -71,6 +71,13 @@ Images = Iterable[Tensor | Sequence[Tensor]]  # batches of images, alone or with
 _SINGLE_MEASURE = "score"  # the name of the measure of an `evaluate` that returns just one number
 _NORMAL_QUANTILE = statistics.NormalDist().inv_cdf(0.975)  # of 95 % intervals
 _MOST_CLASSES = 100  # in a table of a page
+_MOST_TICKS = 20  # on the axis of a plot, one for each layer
+_MEASURES = {
+    "accuracy_top5": "top-5 accuracy",
+    "loss": "loss (nats)",
+    "kl": "KL divergence from nothing shuffled (nats)",
+    "cka": "CKA of the logits",
+}  # in words, where the name is none
 _ESTIMATION = -1  # the number of the pass in which batch norm is re-estimated
 _OWN_DRAWS = 0x70726F66  # gives these passes other draws than training and other evaluations have
 
@@ -297,7 +304,7 @@ class Profile:
         """Draw a measure against the layers, a line for each method, dashed the baseline.
 
         Bars are 95 % intervals over images, or one standard deviation of a pass where scores by image are
-        not known. Needs pandas and Matplotlib.
+        not known; methods are drawn beside each other. Needs Matplotlib.
 
         Parameters
         ----------
@@ -321,27 +328,41 @@ class Profile:
                 f"measure: found {measure!r}; expected one of the measures of a profile with layers: "
                 f"{', '.join(self.measures) or 'none'}"
             )
-        frame = self.to_pandas()
-        frame = frame[(frame["measure"] == measure) & (frame["layer"] != BASELINE)]
-        patch = ["" if math.isnan(p) else f" {p:.0f}" for p in frame["patch"].astype(float)]
-        frame = frame.assign(
-            line=frame["method"] + patch,
-            half=(frame["high"] - frame["mean"]).fillna(frame["std"]) if "high" in frame else frame["std"],
-        )
-        lines = list(dict.fromkeys(frame["line"]))
-        table = frame.pivot(index="layer", columns="line", values=["mean", "half"])[["mean", "half"]]
-        ax = table["mean"][lines].plot(
-            yerr=table["half"][lines],
-            marker="o",
-            ax=ax,
-            xlabel="first shuffled layer" if self.cumulative else "shuffled layer",
-            ylabel=measure,
-        )
+        if ax is None:
+            ax = import_module("matplotlib.pyplot").subplots()[1]
         baseline = self.baseline(measure)
         if baseline is not None:
             ax.axhline(baseline.mean, linestyle="--", color="0.5", label="nothing shuffled")
-        ax.locator_params(axis="x", integer=True)
-        ax.legend(title=None)
+        variants = dict.fromkeys((row.method, row.patch) for row in self.rows if row.layer != BASELINE)
+        for number, (method, patch) in enumerate(variants):
+            rows = [
+                row for layer in self.layers if (row := self._places.get((layer, method, patch, measure)))
+            ]
+            colour, marker = method_style(method, patch)
+            aside = 0.5 * ((number + 0.5) / len(variants) - 0.5)  # so that no interval hides another
+            halves = [(row.interval[1] - row.mean, row.std, 0.0) for row in rows]
+            ax.errorbar(
+                [row.layer + aside for row in rows],
+                [row.mean for row in rows],
+                [next(half for half in known if not math.isnan(half)) for known in halves],
+                color=colour,
+                marker=marker,
+                markersize=4,
+                linewidth=1.2,
+                elinewidth=0.8,
+                linestyle=METHODS[method].dashes,
+                label=_in_words(method, patch),
+            )
+        ax.set(
+            xlabel=f"{'first ' if self.cumulative else ''}shuffled layer",
+            ylabel=_MEASURES.get(measure, measure),
+        )
+        ax.spines[["top", "right"]].set_visible(False)
+        if len(self.layers) <= _MOST_TICKS:
+            ax.set_xticks(self.layers)
+        else:
+            ax.locator_params(axis="x", integer=True)
+        ax.legend()
         return ax
 
     def to_html(self, file: str | Path | None = None, *, title: str = "Where does space matter?") -> str:
@@ -352,7 +373,7 @@ class Profile:
         """
         variants = dict.fromkeys((row.method, row.patch) for row in self.rows if row.layer != BASELINE)
         cells = [self._cells(row) for row in self.rows if row.measure == self.measures[0]]
-        tables = {"Scores": import_module("pandas").DataFrame(cells).set_index("layer")}
+        tables = {"Scores": import_module("pandas").DataFrame(cells)}
         for measure in self.main_measures:
             parts = self.parts(measure)
             kind = "layer" if measure == "cka" else "class"
@@ -360,7 +381,8 @@ class Profile:
                 tables[f"{measure} by {kind}: {_in_words(*variant)}"] = self._table_of_parts(parts, *variant)
         figures = {}
         for measure in self.main_measures:
-            figures[measure] = draw_svg(partial(self._plot_on, measure), measure)
+            words = _MEASURES.get(measure, measure)
+            figures[words[0].upper() + words[1:]] = draw_svg(partial(self._plot_on, measure), measure)
         counts = [len(row.by_image) for row in self.rows if row.by_image is not None]
         settings = {**({"images": max(counts)} if counts else {}), **self.settings}
         text = write_page(title, settings, figures, tables)

@@ -11,7 +11,7 @@ from typing import Literal
 
 __all__ = [
     "ARCHITECTURES", "CONTROLS", "METHODS", "STRIDES", "Architecture", "Method", "MethodRow",
-    "ShuffleMethod", "cells_and_stride", "patch_style",
+    "ShuffleMethod", "cells_and_stride", "method_style", "patch_style",
 ]  # fmt: skip
 
 ShuffleMethod = Literal["spatial", "patch", "channel", "joint", "blocks", "rows", "columns", "mean"]
@@ -84,7 +84,7 @@ class MethodRow:
     removes: str
     """What it takes away; ``{patch}`` is replaced by the side of a patch, in positions."""
     colour: str
-    """Of its results in figures; those of patches have :func:`patch_style`."""
+    """Of its results in figures; those of patches have :func:`method_style`."""
     marker: str
     """Matplotlib's marker of its results."""
     dashes: str = "-"
@@ -133,13 +133,13 @@ METHODS: dict[str, MethodRow] = {
         needs_map=True,
     ),
     "rows": MethodRow(
-        "shuffled rows", "order of the rows", "#009E73", "_", dashes=":", is_control=True, needs_map=True
+        "shuffled rows", "order of the rows", "#009E73", ">", dashes=":", is_control=True, needs_map=True
     ),
     "columns": MethodRow(
         "shuffled columns",
         "order of the columns",
         "#B8860B",
-        "|",
+        "v",
         dashes=":",
         is_control=True,
         needs_map=True,
@@ -173,3 +173,26 @@ def patch_style(patch: int) -> tuple[str, str]:
     """
     number = min(max(round(math.log2(patch)) - 1, 0), len(PATCH_COLOURS) - 1)
     return PATCH_COLOURS[number], PATCH_MARKERS[number]
+
+
+def method_style(method: str, patch: int | None = None) -> tuple[str, str]:
+    """Colour and Matplotlib's marker of a method in every figure; of patches, by their size.
+
+    The shades of :func:`patch_style` are those of the first method that has patches. Another one has shades
+    of its row's colour. What is no method is black.
+
+    Examples
+    --------
+    >>> method_style("channel"), method_style("blocks", 2)
+    (('#D55E00', 's'), ('#cf9fb7', 'D'))
+    """
+    if method not in METHODS:
+        return "#1a1a1a", "o"
+    row = METHODS[method]
+    if patch is None or not row.needs_patch:
+        return row.colour, row.marker
+    if method == next(name for name, other in METHODS.items() if other.needs_patch):
+        return patch_style(patch)
+    lightness = max(0.6 - 0.15 * math.log2(patch), 0.0)
+    parts = [int(row.colour[place : place + 2], 16) for place in (1, 3, 5)]
+    return "#" + "".join(f"{round(part + (255 - part) * lightness):02x}" for part in parts), row.marker

@@ -157,6 +157,8 @@ def convert(value: object, kind: Any) -> Any:
     --------
     >>> convert("3", int | None), convert("1e-3", float), convert(2, str), convert(["1", 2], list[int])
     (3, 0.001, '2', [1, 2])
+    >>> convert("2012:train", list[str])
+    ['2012:train']
     """
     parts = get_args(kind) if get_origin(kind) in (types.UnionType, Union) else (kind,)
     if str in parts:
@@ -164,6 +166,8 @@ def convert(value: object, kind: Any) -> Any:
             raise ValueError(value)
         return None if value is None else str(value)
     if get_origin(kind) is list:
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            value = [value]  # a list of one
         if not isinstance(value, list):
             raise ValueError(value)
         return [convert(item, get_args(kind)[0]) for item in value]
@@ -256,6 +260,16 @@ class StepOptions(OptionGroup):
         "Decay of an exponential moving average of the weights, such as 0.999: it is validated, scored and "
         "stored in the checkpoints instead of the last weights. 0: none.",
         BELOW_1,
+    )
+    patience: int = option(
+        0,
+        "Validations without a better score after which the training stops; 0: it goes on to the last epoch.",
+        NOT_NEGATIVE,
+    )
+    keep_best: int = option(
+        1,
+        "How many of the best checkpoints are kept: best.ckpt and, above 1, all by their steps.",
+        AT_LEAST_1,
     )
 
 

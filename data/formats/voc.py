@@ -39,6 +39,7 @@ from data.formats.files import (
 from data.formats.names import Lookup, images_by_name
 from data.formats.processes import over_processes, usable_cores
 from data.formats.validation import (
+    OTHER_FORM,
     BoxFormat,
     Columns,
     Fault,
@@ -737,7 +738,7 @@ def _valid_lines(
 
     def inverted(row: int) -> Problem:
         box = " ".join(f"{value:g}" for value in (boxes[row] + FIRST_PIXEL).tolist())
-        expected = "xmin <= xmax and ymin <= ymax (--box-format says what the columns are)"
+        expected = f"xmin <= xmax and ymin <= ymax{OTHER_FORM}"
         return f"the inverted box {box}", expected, "with an inverted box"
 
     rows = Rows(

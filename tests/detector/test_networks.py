@@ -314,7 +314,7 @@ def test_weights_of_the_other_networks(make: Make, saved: str, tmp_path: Path) -
         make(5, **small, weights="absent")
 
 
-@pytest.mark.parametrize(("key", "prefix"), [(None, ""), ("model", "module."), ("model_state_dict", "net.")])
+@pytest.mark.parametrize(("key", "prefix"), [(None, ""), ("model", "module."), ("weights", "net.")])
 def test_weights_of_a_network_whose_blocks_repeat_a_name(
     key: str | None, prefix: str, tmp_path: Path
 ) -> None:

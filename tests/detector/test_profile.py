@@ -643,7 +643,12 @@ def test_a_profile_as_csv_pandas_and_plot(tmp_path: Path) -> None:
         expected = [found.at(layer, method, patch, "kl").mean for layer in (5, 7)]
         label = method if patch is None else f"{method} {patch}"
         assert list(bars[label]) == pytest.approx(expected)
-    assert ax.get_ylabel() == "kl"
+    assert ax.get_ylabel() == "KL divergence from nothing shuffled (nats)"
+    assert list(ax.get_xticks()) == [5, 7]
+    places = [x for container in ax.containers for x in container.lines[0].get_xdata()]
+    assert len(set(places)) == len(places)  # no interval hides another
+    half = ax.containers[1].lines[2][0].get_segments()[0][:, 1]
+    assert list(half) == pytest.approx(found.at(5, "spatial", measure="kl").interval)
     with pytest.raises(ValueError, match=r"measure: found 'loss'; expected one of .*: accuracy, kl"):
         found.plot("loss")
 

@@ -357,7 +357,7 @@ def test_stopped_by_signals_and_resumed_equals_unbroken(small, log_of, tmp_path,
         assert small.read(last)["global_step"] == step + 1
         assert {number: signal.getsignal(number) for number in before} == before
         words = ["--out", tmp_path, *small.shuffled, "--resume"]
-    best = small.read(last)["callbacks"]["Checkpoints"]["best_score"]
+    ((best, _, _),) = small.read(last)["callbacks"]["Checkpoints"]["ranking"]
     assert best == log_of(tmp_path)[2][small.task.monitor]
     assert small(*words).code == 0
     assert log_of(tmp_path) == log_of(small.whole[0])

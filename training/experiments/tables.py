@@ -219,16 +219,16 @@ def _paper(row: Row) -> list[str]:
 
 
 def differences(plan: Plan) -> list[str]:
-    """Options with another value than the paper's, such as ``"epochs 60 instead of 300"``."""
+    """Options with another value than the experiment's, such as ``"epochs 60 instead of 300"``."""
     found: dict[str, list[str]] = {}
     script = plan.experiment.script
     for series in plan.experiment.series:
         for member in series.members():
             declared = {**plan.experiment.common, **member}
-            paper = resolved(script, declared)
+            usual = resolved(script, declared)
             for name, value in resolved(script, plan.overrides.applied(declared, script)).items():
-                if name not in {*MACHINE_OPTIONS, "protocol"} and value != paper[name]:
-                    words = f"{_in_words(name, value)} instead of {_in_words(name, paper[name])}"
+                if name not in {*MACHINE_OPTIONS, "protocol"} and value != usual[name]:
+                    words = f"{_in_words(name, value)} instead of {_in_words(name, usual[name])}"
                     if words not in found.setdefault(name, []):
                         found[name].append(words)
     return [
@@ -244,15 +244,17 @@ def _in_words(name: str, value: Any) -> str:
         return f"{value:g}"
     if value is None:
         return "none"
+    if not value and isinstance(value, list):  # of a detector, which has its own lists for its data
+        return "the usual lists"
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def notes(plan: Plan, rows: Sequence[Row]) -> list[str]:
-    """What a reader must know, in sentences: differences from the paper, seeds, images, missing results."""
+    """What a reader must know, in sentences: what was set otherwise, seeds, images, missing results."""
     sentences = []
     changed = differences(plan)
     if changed:
-        sentences.append(f"Not as in the paper: {'; '.join(changed)}.")
+        sentences.append(f"Not as in {plan.experiment.name}.yaml: {'; '.join(changed)}.")
     for name, values in plan.overrides.only.items():
         wanted = ", ".join(_in_words(name, value) for value in values)
         sentences.append(f"Only {OPTION_LABELS.get(name, name)} {wanted}.")

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from detector.profiling import BASELINE, Profile, ProfileMethod, ProfileRow
-from detector.tables import METHODS
+from detector.tables import METHODS, method_style
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.page import new_page
 from diagnosis.figures.style import (
@@ -26,7 +26,6 @@ from diagnosis.figures.style import (
     text_width,
     write_in_middle,
 )
-from training.method_style import method_style
 
 __all__ = ["curves_of", "draw_profile", "points_of"]
 

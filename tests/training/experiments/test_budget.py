@@ -72,7 +72,7 @@ def test_the_same_command_goes_on_with_the_epochs_that_it_chose(
     first = {path.parent.name for path in Path("out/runs").glob("*/scores.json")}
     chosen = json.loads(Path("out/budget.json").read_text())
     assert chosen == {"shapes": 1 / 16}
-    assert "Not as in the paper: epochs 2 instead of 32." in Path("out/trial/table.md").read_text()
+    assert "Not as in trial.yaml: epochs 2 instead of 32." in Path("out/trial/table.md").read_text()
     assert "left out: " in capsys.readouterr().out
     assert budget(file, "30d") == 0
     assert json.loads(Path("out/budget.json").read_text()) == chosen

@@ -131,10 +131,12 @@ def test_notes_say_what_is_smaller_than_in_the_paper(root: Path, tmp_path: Path)
         "epochs 30 instead of 300",
     ]
     said = " ".join(notes(plan, collect(plan, tmp_path)))
-    assert "Not as in the paper: share of the training images 0.1 instead of 1;" in said
+    assert "Not as in figure4.yaml: share of the training images 0.1 instead of 1;" in said
     assert "Precision: bf16-mixed." in said
     assert "One seed." in said
     assert differences(planned(root, "figure4")) == []
+    lists = differences(planned(root, "pretrained", options={"train": ["2012:train"]}))
+    assert lists == ["train 2012:train instead of the usual lists"]
     several = differences(planned(root, "figure5", scale=0.1))
     assert "epochs 30 instead of 300, 9 instead of 90" in several
 
