@@ -232,7 +232,7 @@ def compare_libraries(name: str, folder: Path) -> dict[str, Any]:
         label = METHODS[row.method].label if row.method in METHODS else "nothing"
         lines.append(
             f"| {NETWORKS[name]} | {row.layer or ''} | {row.name} | {size} | {label} | {' | '.join(cells)} "
-            f"| {100 * moved:.1f} | {differences.get(key, float('nan')):.0e} | {'yes' if equal else 'NO'} |"
+            f"| {100 * moved:.1f} | {differences.get(key, float('nan')):.2g} | {'yes' if equal else 'NO'} |"
         )
     seconds = time.process_time() - begun
     result = {"lines": lines, "equal": all_equal, "seconds": seconds, "provenance": facts}
@@ -262,7 +262,7 @@ def main() -> int:
         f"Made by `python benchmarks/libraries.py --output results/libraries.md` at commit {commits}"
         f"{' with changes' if any(fact['modified'] for fact in facts) else ''} in",
         f"{sum(table['seconds'] for table in tables):.0f} processor seconds, with {packages}; "
-        f"{facts[0]['processor']}. Seed 0.",
+        f"{facts[0]['machine']['processor']}. Seed 0.",
         "",
         f"Networks trained on {IMAGES:,} drawn shapes of {SIDE} pixels, epochs: "
         + ", ".join(f"{NETWORKS[name]} {EPOCHS[name]}" for name in options.networks)
