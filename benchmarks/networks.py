@@ -47,11 +47,17 @@ TIMM = [
     "beit_base_patch16_224", "eva02_tiny_patch14_224", "cait_xxs24_224", "swin_tiny_patch4_window7_224",
     "swinv2_tiny_window8_256", "mixer_s32_224", "resmlp_12_224", "maxvit_tiny_tf_224",
     "coatnet_0_rw_224", "vit_small_r26_s32_224", "pvt_v2_b0", "poolformer_s12", "xcit_nano_12_p16_224",
-    "levit_128s", "mobilevit_xxs", "davit_tiny", "edgenext_xx_small", "fastvit_t8",
+    "levit_128s", "mobilevit_xxs", "davit_tiny", "edgenext_xx_small", "fastvit_t8", "mobilevitv2_050",
+    "mobilenetv4_conv_small", "mobilenetv4_hybrid_medium", "repvit_m0_9", "efficientformer_l1",
+    "efficientformerv2_s0", "focalnet_tiny_srf", "gcvit_xxtiny", "caformer_s18", "hiera_tiny_224",
+    "tiny_vit_5m_224", "efficientvit_b0", "efficientvit_m0", "mvitv2_tiny", "nextvit_small",
+    "twins_svt_small", "volo_d1_224", "crossvit_tiny_240", "coat_tiny", "hrnet_w18_small", "dla34", "dpn68",
+    "cspdarknet53", "fasternet_t0", "mambaout_femto", "ghostnetv2_100",
 ]  # fmt: skip
 HUGGING_FACE = [
     "ResNet", "RegNet", "ConvNext", "ConvNextV2", "MobileNetV2", "EfficientNet", "ViT", "DeiT", "Dinov2",
     "Dinov2WithRegisters", "Beit", "Swin", "Swinv2", "CLIPVision", "SiglipVision", "PoolFormer",
+    "MobileViT", "MobileViTV2", "Levit", "Pvt", "FocalNet", "Bit",
 ]  # fmt: skip
 ULTRALYTICS = ["yolov8n-cls", "yolo11n-cls", "yolov8n"]  # names of their descriptions
 

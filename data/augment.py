@@ -14,7 +14,7 @@ import math
 import os
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import cv2
@@ -37,6 +37,8 @@ Transform: TypeAlias = Callable[
 """(image (H, W, 3) RGB, boxes (n, 4) xyxy in its pixels, key) -> (image (S, S, 3), boxes (m, 4) in its
 pixels, (m,) which of the n boxes those are, ascending)."""
 
+LIMITS = {"hue": 0.5}
+"""The largest strengths that are not 1."""
 FILL = (124, 116, 104)
 """RGB of what lies beyond the image: the mean colour of ImageNet, which is about 0 after normalisation."""
 
@@ -94,11 +96,28 @@ class Augmentation:
     blur_sigma: tuple[float, float] = (0.3, 1.5)
     min_visibility: float = 0.3
 
+    def scaled(self, factor: float) -> Augmentation:
+        """The same with all changes but the mirror image stronger by a factor from 0 (none) to 2.
+
+        Examples
+        --------
+        >>> Augmentation(crop=0.75).scaled(2).crop, Augmentation(hue=0.5).scaled(2).hue
+        (0.5, 0.5)
+        """
+        if factor == 1:
+            return self
+        shares = {
+            name: min(factor * getattr(self, name), LIMITS.get(name, 1.0))
+            for name in ("translate", "brightness", "contrast", "saturation", "hue", "blur")
+        }
+        low, high = self.scale
+        crop = max(1 - factor * (1 - self.crop), 0.05)
+        return replace(self, crop=crop, scale=(low**factor, high**factor), **shares)
+
     def __post_init__(self) -> None:
-        limits = {"hue": 0.5}
         shares = ("flip", "brightness", "contrast", "saturation", "blur", "min_visibility")
         for name in ("translate", *shares, "hue"):
-            value, high = getattr(self, name), limits.get(name, 1.0)
+            value, high = getattr(self, name), LIMITS.get(name, 1.0)
             if not 0 <= value <= high:
                 raise InputError(f"augmentation.{name}", str(value), f"a number from 0 to {high:g}")
         if not 0 < self.crop <= 1:

@@ -500,7 +500,7 @@ class Graph:
     @cached_property
     def residual_adds(self) -> list[_Add]:
         """The adds of a branch that combines positions to what entered it, in the order of running."""
-        found = []
+        found: list[_Add] = []
         for place, step in enumerate(self._steps):
             if step.name not in ("add", "add_") or len(step.parents) != 2:
                 continue
@@ -518,6 +518,8 @@ class Graph:
                 shortcut, branch = sides
                 weights = [(self._mixing(side), len(side)) for side in sides]
                 if weights[0] == weights[1] or not shortcut or self._takes_part(shortcut, fork):
+                    continue
+                if any(other.place in shortcut for other in found):  # two branches, as in HRNet
                     continue
             if self._mixing(branch):
                 found.append(_Add(place, fork, branch, shortcut))
@@ -541,7 +543,8 @@ class Graph:
         """The layers in the order in which they are run; see :func:`detector.list_layers`."""
         inside = set(self.trunk.modules())
         owner: dict[int, _Add] = {}
-        for add in sorted(self.residual_adds, key=lambda add: len(add.branch)):
+        adds = self._outermost_adds()
+        for add in sorted(adds, key=lambda add: len(add.branch)):
             if self._map(add.fork) is not None:
                 for step in sorted(add.branch):
                     if self._steps[step].mixing:
@@ -549,8 +552,10 @@ class Graph:
         for add in set(owner.values()):  # as the 3×3 convolution in the shortcut of SENet-154
             for step in add.shortcut:
                 owner.setdefault(step, add)
-        found: list[tuple[int, Block]] = []
-        for frame, adds in self._by_frame(owner).items():
+        found = self._blocks_around(adds, owner)
+        frames = self._by_frame(adds, owner)
+        self._join(frames, owner)
+        for frame, adds in frames.items():
             found += self._blocks_in(frame, adds, owner)
         found = [(place, block) for place, block in found if block.module in inside]
         in_blocks = [place for place, _ in found]
@@ -578,36 +583,110 @@ class Graph:
             unique.setdefault(block.module, block)
         return list(unique.values())
 
-    def _by_frame(self, owner: dict[int, _Add]) -> dict[_Call | None, list[_Add]]:
+    def _outermost_adds(self) -> list[_Add]:
+        """The residual adds without each one that is alone inside the branch of one further out.
+
+        So attention with a convolution around its values does not hide the block that it is in; but of a long
+        skip around many blocks, these are the layers.
+        """
+        kept = list(self.residual_adds)
+        for add in sorted(kept, key=lambda add: len(add.branch)):
+            frame = self._frame(add)
+            nested = [other for other in kept if other.place in add.branch]
+            frames = {self._frame(other) for other in nested}
+            if (
+                frame is not None
+                and self._is_part(frame)
+                and self._map(add.fork) is not None
+                and len(frames - {None, frame}) == len(frames) == 1
+            ):
+                kept = [other for other in kept if other not in nested]
+        return kept
+
+    def _is_part(self, call: _Call) -> bool:
+        """Whether it is the call of a part of the network, not of the whole."""
+        return call.outer is not None and call.module is not self.trunk
+
+    def _frame(self, add: _Add) -> _Call | None:
+        """The call in which a branch runs and is added."""
+        frame = self._steps[add.place].call
+        while frame is not None and frame.start > min(add.branch):
+            frame = frame.outer
+        return frame
+
+    def _by_frame(self, adds: list[_Add], owner: dict[int, _Add]) -> dict[_Call, list[_Add]]:
         """The adds that have something of their own in their branch, by the call in which they are made."""
-        found: dict[_Call | None, list[_Add]] = {}
-        for add in self.residual_adds:
-            if any(owner.get(step) is add for step in add.branch):
-                start = min(add.branch | add.shortcut)
-                frame = self._steps[add.place].call
-                while frame is not None and frame.start > start:
-                    frame = frame.outer
+        found: dict[_Call, list[_Add]] = {}
+        for add in adds:
+            frame = self._frame(add)
+            has_own = any(owner.get(step) is add for step in add.branch)
+            if frame is not None and has_own and self._map(add.fork) is not None:
                 found.setdefault(frame, []).append(add)
+        return {frame: sorted(adds, key=lambda add: add.fork) for frame, adds in found.items()}
+
+    def _blocks_around(self, adds: list[_Add], owner: dict[int, _Add]) -> list[tuple[int, Block]]:
+        """The modules around adds that see parts of a map, as in MobileViT: shuffled at their input."""
+        found = []
+        for add in adds:
+            call = self._frame(add)
+            while call is not None and not self._map(next(iter(call.inputs), -1)):
+                call = call.outer
+            if self._map(add.fork) is not None or call is None or not self._is_part(call):
+                continue
+            mixing = [step for step in range(call.start, call.end) if self._steps[step].mixing > 1]
+            sees_one = math.prod(self._steps[add.fork].shape[:-1]) <= self._steps[0].shape[0]  # a class token
+            if owner.keys().isdisjoint(mixing) and not sees_one:
+                owner |= dict.fromkeys(mixing, add)
+                entering = self.maps[call.module]
+                block = Block(call.module, entering, [(call.module, entering)], by_attention=True)
+                found.append((mixing[0], block))
         return found
 
-    def _blocks_in(
-        self, frame: _Call | None, adds: list[_Add], owner: dict[int, _Add]
-    ) -> list[tuple[int, Block]]:
+    def _join(self, frames: dict[_Call, list[_Add]], owner: dict[int, _Add]) -> None:
+        """Make the convolutions in a block with attention a part of it, as those that encode positions."""
+
+        def attends(frame: _Call) -> bool:
+            steps = [
+                self._steps[step] for add in frames[frame] for step in add.branch if owner.get(step) is add
+            ]
+            return any(step.by_attention and step.mixing > 1 for step in steps)
+
+        for frame in [frame for frame in frames if self._is_part(frame) and attends(frame)]:
+            inside = [f for f in frames if f is not frame and frame.start <= f.start and f.end <= frame.end]
+            adds = sorted((add for f in (frame, *inside) for add in frames[f]), key=lambda add: add.fork)
+            mixing = [step for step in range(frame.start, frame.end) if self._steps[step].mixing > 1]
+            apart = any(attends(f) or self._uses[f.module] > 1 for f in inside)
+            if not apart and mixing[0] > adds[0].fork:
+                for step in mixing:
+                    owner.setdefault(step, frames[frame][0])
+                for f in inside:
+                    del frames[f]
+                frames[frame] = adds
+
+    def _blocks_in(self, frame: _Call, adds: list[_Add], owner: dict[int, _Add]) -> list[tuple[int, Block]]:
         """The blocks whose adds are made in one call: one, or one for each add where that is no block."""
-        if frame is None:
-            return []
         own = {add.place: sorted(step for step in add.branch if owner.get(step) is add) for add in adds}
         mixing = [n for n in range(frame.start, frame.end) if self._steps[n].mixing > 1]
-        kinds = [type(self._child(frame, steps[0], outermost=True)) for steps in own.values()]
+        kinds = [
+            type(self._child(frame, own[add.place][0], outermost=True))
+            for add in adds
+            if self._frame(add) is frame
+        ]
         nested = any(owner.get(step) not in adds for step in mixing)
         is_block = (
             not (mixing and mixing[0] <= adds[0].fork)
             and len(kinds) == len(set(kinds))
             and not nested
-            and ((frame.outer is not None and frame.module is not self.trunk) or len(adds) == 1)
+            and (self._is_part(frame) or len(adds) == 1)
         )
         if is_block:
-            return [(own[adds[0].place][0], self._block(frame, frame.module, adds, own))]
+            block = self._block(frame, frame.module, adds, own)
+            parts = set().union(*(add.branch | add.shortcut for add in adds))
+            for step in mixing:  # convolutions between the branches
+                module = call.module if (call := self._steps[step].call) else None
+                if step not in parts and self._steps[step].name == "convolution" and module in self.maps:
+                    block.branch.append((module, self.maps[module]))
+            return [(own[adds[0].place][0], block)]
         blocks = []
         for add in adds:
             first = own[add.place][0]
@@ -717,7 +796,8 @@ class Graph:
             takers, complete = self._takers(add.branch, add.fork, frame)
             earlier_adds = None
             if (site is None or not complete) and not add.shortcut:  # shuffled where it is added
-                takers_once = [module for module in takers if self._uses[module] == 1]
+                frame_uses = self._uses[frame.module]
+                takers_once = [module for module in takers if self._uses[module] <= frame_uses]
                 site = site or next(((module, False) for module in takers_once), None)
                 earlier_adds = sum(
                     add.fork in step.parents and step.name in ("add", "add_")

@@ -301,24 +301,24 @@ def _map_of(module: nn.Module, graph: Graph) -> Map | None:
 def _check_unchanged(network: nn.Module, known: list[Block], chosen: list[Block]) -> None:
     """Raise ValueError for a layer that is changed already, or selected twice."""
     touched: set[nn.Module] = set()
+    taken: set[nn.Module] = set()
     layers = {block.module for block in known}
     for block in chosen:
         inside = set(block.module.modules())
         if block.module in layers:  # without the layers in it, as in blocks of ultralytics
             for inner in (inside & layers) - {block.module}:
                 inside -= set(inner.modules())
-        # Blocks may share what has no weights, as ultralytics' activations.
-        inside = {part for part in inside if part is block.module or part._parameters or part._buffers} | {
-            part for part in inside if isinstance(part, Shuffle)
-        }
         averaged = any(isinstance(part, FullyConnected) for part in inside)
-        if averaged or inside & touched or any(isinstance(part, Shuffle) for part in inside):
+        # Layers may share a part, as an activation or a position encoding, but none is inside another.
+        twice = block.module in touched or inside & taken
+        if averaged or twice or any(isinstance(part, Shuffle) for part in inside):
             name = next(name for name, part in network.named_modules() if part is block.module)
             number = f"layer {known.index(block) + 1}" if block in known else name
             raise ValueError(
                 f"{number} is {'averaged' if averaged else 'shuffled'} already; expected each layer once"
             )
         touched |= inside
+        taken.add(block.module)
 
 
 def is_number(value: object) -> TypeGuard[int]:

@@ -351,6 +351,8 @@ def name_detectors(paths: Sequence[Path], names: Sequence[str] | None) -> list[s
     if len(chosen) != len(paths):
         raise InputError("--names", f"{len(chosen)}", f"{len(paths)}, one for each --detections")
     for name in chosen:
+        if not name.strip():
+            raise InputError("--names", repr(name), "a name that is not blank")
         if chosen.count(name) > 1:
             raise InputError("--names", f"{name!r} twice", "a name of its own for each detector")
     return chosen

@@ -66,7 +66,7 @@ class Checkpoints(Callback):
     before it takes the place of the one before.
 
     The best checkpoint has the largest score; of equal scores, the smallest validation loss; of equal losses,
-    the latest epoch.
+    the latest epoch. Where several are kept, each is there by the number of its step, too.
 
     Parameters
     ----------
@@ -74,14 +74,15 @@ class Checkpoints(Callback):
         Of the run.
     monitor
         The logged score that is largest for the best.
-    max_steps
-        Stop after so many steps of the run; None: at its end.
-    every
-        Steps from one checkpoint to the next within an epoch; 0: none there.
+    options
+        ``max_steps``: stop after so many steps of the run; None: at its end. ``checkpoint_every``: steps from
+        one checkpoint to the next within an epoch; 0: none there. ``patience``: stop after so many
+        validations without a better score; 0: never. ``keep_best``: how many of the best are kept.
     """
 
-    def __init__(self, folder: RunFolder, monitor: str, max_steps: int | None = None, every: int = 0) -> None:
-        self.max_steps, self.every = max_steps, every
+    def __init__(self, folder: RunFolder, monitor: str, options: Any) -> None:
+        self.max_steps, self.every = options.max_steps, options.checkpoint_every
+        self.patience, self.keep_best = options.patience, options.keep_best
         self.folder, self.monitor = folder, monitor
         self.last, self.best = folder.last, folder.best
         self.part = self.last.with_name(f".{self.last.name}.part")
@@ -93,17 +94,31 @@ class Checkpoints(Callback):
         self._handlers: dict[int, Any] = {}
 
     def _forget_best(self) -> None:
-        self.best_score, self.best_loss, self.best_step = -1.0, float("inf"), -1
+        self.ranking: list[tuple[float, float, int]] = []  # (score, -loss, step), the best first
+        self.waited = 0  # validations since the best
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         """What a resumed run has to know."""
-        return {"best_score": self.best_score, "best_loss": self.best_loss, "best_step": self.best_step}
+        return {"ranking": [list(entry) for entry in self.ranking], "waited": self.waited}
 
-    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
-        self.best_score = state_dict["best_score"]
-        self.best_loss = state_dict.get("best_loss", self.best_loss)
-        self.best_step = int(state_dict.get("best_step", -1))
+        if "best_step" in state_dict:  # of an earlier version
+            best = (state_dict["best_score"], -state_dict["best_loss"], int(state_dict["best_step"]))
+            state_dict = {"ranking": [best], "waited": 0}
+        self.ranking = [(score, loss, int(step)) for score, loss, step in state_dict["ranking"]]
+        self.waited = state_dict["waited"]
+
+    def _link_best(self, step: int) -> None:
+        """Give the state that was saved after `step` the names of its rank; drop the files of other steps."""
+        steps = [kept for _, _, kept in self.ranking]
+        if step in steps and self.keep_best > 1:
+            link(self.last, self.folder.best_at(step))
+        if step in steps[:1]:
+            link(self.last, self.best)
+        for file in self.last.parent.glob("best-step-*.ckpt"):
+            if file not in map(self.folder.best_at, steps):
+                file.unlink()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
@@ -121,11 +136,19 @@ class Checkpoints(Callback):
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has SIGHUP
                 self._handlers[number] = signal.signal(number, self._receive)
-        if trainer.is_global_zero and trainer.global_step == self.best_step and self.last.is_file():
-            link(self.last, self.best)  # a kill may have come between the two
+        if trainer.is_global_zero and trainer.global_step and self.last.is_file():
+            self._link_best(trainer.global_step)  # a kill may have come before it
         trainer.strategy.barrier()
         if not self.best.is_file():  # resumed in another folder, a run looks for its own best
             self._forget_best()
+        self._stop_where_impatient(trainer)
+
+    def _stop_where_impatient(self, trainer: L.Trainer) -> None:
+        """Let this epoch be the last if too many have not been better."""
+        if self.patience and self.waited >= self.patience:
+            trainer.should_stop = True
+            if trainer.is_global_zero:
+                print(f"no better score in {self.waited} validations: the training stops", flush=True)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Restore the handlers of the signals."""
@@ -157,7 +180,7 @@ class Checkpoints(Callback):
         trainer.save_checkpoint(self.part, weights_only=False)
         self._written = True
 
-    def _place(self, trainer: L.Trainer, *, best: bool = False) -> None:
+    def _place(self, trainer: L.Trainer) -> None:
         """Make what was written the last checkpoint, once the log of its steps is on disk."""
         self._written = False
         for logger in trainer.loggers:
@@ -166,8 +189,7 @@ class Checkpoints(Callback):
             if self.last.is_file():
                 link(self.last, self.folder.previous)
             self.part.replace(self.last)
-            if best:
-                link(self.last, self.best)
+            self._link_best(trainer.global_step)
             folder = os.open(self.last.parent, os.O_RDONLY)
             os.fsync(folder)  # the names
             os.close(folder)
@@ -211,16 +233,18 @@ class Checkpoints(Callback):
         """Save after each whole epoch."""
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
-        better = False
         if self._validated:
             score, loss = (float(trainer.callback_metrics[name]) for name in (self.monitor, "val/loss"))
-            better = (score, -loss) >= (self.best_score, -self.best_loss)
-        if better:
-            self.best_score, self.best_loss, self.best_step = score, loss, trainer.global_step
-        self._validated = False
+            before = self.ranking[:1]
+            self.ranking = sorted([*self.ranking, (score, -loss, trainer.global_step)], reverse=True)
+            del self.ranking[self.keep_best :]
+            self.waited = 0 if not before or (score, -loss) > before[0][:2] else self.waited + 1
         self._stop_if_asked(trainer)
         self._write(trainer, pl_module)
-        self._place(trainer, best=better)
+        self._place(trainer)
+        if self._validated:
+            self._stop_where_impatient(trainer)
+        self._validated = False
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Place what the last step wrote; say that the run was stopped, also by a signal after that step."""

@@ -257,6 +257,16 @@ class StepOptions(OptionGroup):
         "stored in the checkpoints instead of the last weights. 0: none.",
         BELOW_1,
     )
+    patience: int = option(
+        0,
+        "Validations without a better score after which the training stops; 0: it goes on to the last epoch.",
+        NOT_NEGATIVE,
+    )
+    keep_best: int = option(
+        1,
+        "How many of the best checkpoints are kept: best.ckpt and, above 1, all by their steps.",
+        AT_LEAST_1,
+    )
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ SECONDS_TO_PRINT = 10.0
 RESUMABLE = frozenset(
     {
         "accelerator", "cache", "channels_last", "checkpoint_every", "compile", "deterministic", "devices",
-        "epochs", "max_steps", "passes", "precision", "root", "validate_every", "weights", "workers",
+        "epochs", "keep_best", "max_steps", "passes", "patience", "precision", "root", "validate_every",
+        "weights", "workers",
     }
 )  # fmt: skip
 """Options that may change when a run is resumed: they do not change what it computes, or extend it."""
@@ -99,6 +100,10 @@ class RunFolder:
     def best(self) -> Path:
         """The checkpoint that is best on the validation images."""
         return self.path / "checkpoints" / "best.ckpt"
+
+    def best_at(self, step: int) -> Path:
+        """One of several best checkpoints, by the steps that were done."""
+        return self.path / "checkpoints" / f"best-step-{step:08}.ckpt"
 
     @property
     def best_or_last(self) -> Path:

@@ -239,8 +239,8 @@ def make_trainer(
     machine
         What it runs on.
     optimization
-        The options of a task: ``epochs``, ``max_steps``, ``checkpoint_every``, ``accumulate`` and
-        ``clip_gradient`` of them.
+        The options of a task: ``epochs``, ``accumulate``, ``clip_gradient`` of them, and those of
+        :class:`~training.callbacks.Checkpoints`.
     folder
         Of the run.
     monitor
@@ -286,7 +286,7 @@ def make_trainer(
             deterministic="warn" if machine.deterministic else None,
             callbacks=[
                 ProgressBar() if bar else LogProgress(),
-                Checkpoints(folder, monitor, optimization.max_steps, optimization.checkpoint_every),
+                Checkpoints(folder, monitor, optimization),
             ],
             logger=[
                 *(make(folder, resume_step) for make in LOGGERS),

@@ -133,7 +133,9 @@ def from_predictions(
             boxes,
             lambda row: _key(keys[part_of[row]]),
             lambda row: raw[row] if isinstance(raw[row], str) else f"{raw[row]:g}",
-            f"a number from 0 to {len(truth.classes) - 1}, or names that say what the numbers mean",
+            f"a number from 0 to {len(truth.classes) - 1}, or names that say what the numbers mean"
+            if names is None
+            else "a label whose name in names is a class of the ground truth",
             images=images,
         ),
         scores,
@@ -152,6 +154,8 @@ def _labels(
         numbers = _meaning(raw, truth)
     else:
         try:
+            if isinstance(names, str | bytes) or not len(names):
+                raise ValueError
             listed = names.items() if isinstance(names, Mapping) else enumerate(names)
             numbers = {int(number): index[str(name)] for number, name in listed}
         except (TypeError, ValueError):

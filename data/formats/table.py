@@ -305,7 +305,12 @@ def _indices(
 
     column = table[name]
     if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+        if pa.types.is_string_view(column.type.value_type):  # Arrow casts no dictionary of these
+            parts = [(part.indices, part.dictionary.cast(pa.large_string())) for part in column.chunks]
+            decoded = [pa.DictionaryArray.from_arrays(*part).dictionary_decode() for part in parts]
+            column = pa.chunked_array(decoded, pa.large_string())
+        else:
+            column = column.cast(column.type.value_type)
     if pa.types.is_string_view(column.type):
         column = column.cast(pa.large_string())
     kind, of = column.type, pa.types

@@ -13,6 +13,7 @@ import reprlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -173,14 +174,18 @@ def prefer_names(
         return by_id
     if (by_id[named] < 0).all() and (by_name[named] >= 0).all():  # ids of another file: nothing contradicts
         return np.where(named, by_name, by_id)
-    row = int(other[0])
-    meaning = repr(known[by_id[row]]) if by_id[row] >= 0 else "nothing known"
-    (id_field, name_field), (key, name) = fields, id_and_name(row)
-    warn(
-        f"{where(row)}: {id_field} {shown(key)}, which is {meaning}, contradicts {name_field} {shown(name)}; "
-        f"so do {len(other):,} of {len(by_id):,} rows: {name_field} was used where it fits exactly one, "
-        f"else {id_field}"
-    )
+    for rows, words in (
+        (other[by_name[other] >= 0], "{0}, which is {1}, contradicts {2}; so do {3}: {name} was used"),
+        (other[by_name[other] < 0], "{2} fits none, or several; so in {3}: {0}, which is {1}, was used"),
+    ):
+        if len(rows):
+            row = int(rows[0])
+            meaning = repr(known[by_id[row]]) if by_id[row] >= 0 else "nothing known"
+            key, name = (
+                f"{field} {shown(value)}" for field, value in zip(fields, id_and_name(row), strict=True)
+            )
+            of_all = f"{len(rows):,} of {len(by_id):,} rows"
+            warn(f"{where(row)}: " + words.format(key, meaning, name, of_all, name=fields[1]))
     return np.where(named & (by_name >= 0), by_name, by_id)
 
 
@@ -291,9 +296,11 @@ def check_box_format(
         else f"so read, {inside:.0%} of the boxes lie inside their images and {found:.0%} find an object, "
         f"as {best} {inside_best:.0%} and {found_best:.0%}"
     )
-    options = f"--box-format {best.form}" * (best.form != read_as.form)
-    options += " --normalized" * (best.normalized and not read_as.normalized)
-    warn(f"{source}: the boxes, read as {read_as}, look like {best} ({why}): {options.strip()} reads them so")
+    form, fraction = ("--box-format {}", "--normalized") if isinstance(source, Path) else IN_MEMORY
+    options = [form.format(best.form)] * (best.form != read_as.form)
+    options += [fraction] * (best.normalized and not read_as.normalized)
+    said = (" " if isinstance(source, Path) else ", ").join(options)
+    warn(f"{source}: the boxes, read as {read_as}, look like {best} ({why}): {said} reads them so")
 
 
 def _objects_of(truth: GroundTruth, images: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -331,6 +338,8 @@ def _share_inside(boxes: NDArray[np.float64], sizes: NDArray[np.int64], overhang
     return float((inside.all(axis=1) & (boxes[:, :2] <= boxes[:, 2:]).all(axis=1)).mean())
 
 
+IN_MEMORY = ("box_format='{}'", "normalized=True")
+OTHER_FORM = " (box_format, in a command --box-format, says what the columns are)"
 ROTATION = "rotation"
 """What CVAT calls the angle of a box in degrees, beside the box as it was before it was turned."""
 
@@ -536,7 +545,7 @@ def detection_problems(
         return f"the unknown class {shown(key)}", expected, "of an unknown class"
 
     expected_corners = "xmin <= xmax and ymin <= ymax" + ": no negative width or height" * sized
-    expected_corners += "" if sized else " (--box-format says what the columns are)"
+    expected_corners += "" if sized else OTHER_FORM
     return {
         "image": unknown_image,
         "class": unknown_class,

@@ -255,7 +255,7 @@ def _images(path: Path, content: dict[str, Any], split: str, places: Sequence[st
 
 def _note_labels_alone(path: Path, files: Sequence[Path]) -> None:
     """Warn of label files beside `files`, those of the images, that have no image."""
-    known, alone = set(map(str, files)), []
+    known, alone = set(map(str, files)), list[Path]()
     for folder in {file.parent for file in files}:
         with os.scandir(folder) as entries:
             texts = [

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import re
 import struct
 import tarfile
 import warnings
@@ -215,12 +216,29 @@ def test_kind_02_a_table_with_names_and_ids(tmp_path, suffix):
 
 def test_kind_02_a_file_name_of_no_image_and_a_name_of_a_class(tmp_path):
     truth = read_coco(write_coco(tmp_path))
-    with pytest.warns(InputWarning, match="contradicts file_name 'x.jpg'"):
+    words = (
+        "file_name 'x.jpg' fits none, or several; so in 1 of 1 rows: image_id 1, which is '0001', was used"
+    )
+    with pytest.warns(InputWarning, match=words):
         found = found_in(tmp_path, truth, coco_result(1, 1, BOX, file_name="x.jpg"))
     assert found.image_index.tolist() == [0]
     with pytest.warns(InputWarning, match="category_id 1, which is 'cat', contradicts category_name 'dog'"):
         found = found_in(tmp_path, truth, coco_result(1, 1, BOX, category_name="dog"))
     assert found.labels.tolist() == [1]
+
+
+def test_kind_02_a_file_name_that_fits_two_images_contradicts_nothing(tmp_path):
+    images = [coco_image(1, "a/x.jpg"), coco_image(2, "b/x.jpg"), coco_image(3, "c.jpg")]
+    truth = read_coco(write_coco(tmp_path, images=images))
+    rows = [coco_result(2, 1, BOX, file_name="x.jpg"), coco_result(2, 1, BOX, file_name="c.jpg")]
+    with pytest.warns(InputWarning) as caught:
+        assert found_in(tmp_path, truth, *rows).image_index.tolist() == [1, 2]
+    assert [re.sub(r"^.*json\[", "[", str(one.message)) for one in caught] == [
+        "[1]: image_id 2, which is 'b/x', contradicts file_name 'c.jpg'; so do 1 of 2 rows: file_name was "
+        "used",
+        "[0]: file_name 'x.jpg' fits none, or several; so in 1 of 2 rows: image_id 2, which is 'b/x', was "
+        "used",
+    ]
 
 
 # --- YOLO's columns -----------------------------------------------------------------------------
@@ -353,7 +371,10 @@ def test_kind_05_boxes_of_another_convention(tmp_path, four, reader, form, norma
     fractions = normalized or reader == "yolo"
     values = in_form(OBJECTS[-count:] / (SIZE if fractions else 1), form)
     values = values * (SIZE if reader == "yolo" else 1)  # `read_boxes` divides by it
-    options = " ".join([f"--box-format {form}"] * (form != USUAL[reader]) + ["--normalized"] * normalized)
+    in_memory = reader in ("predictions", "table")
+    words = (", ", f"box_format='{form}'", "normalized=True")
+    joint, chosen, fraction = words if in_memory else (" ", f"--box-format {form}", "--normalized")
+    options = joint.join([chosen] * (form != USUAL[reader]) + [fraction] * normalized)
     if not options:
         with silently():
             assert len(read_boxes(tmp_path, four, values, reader)) == count
@@ -380,7 +401,7 @@ def test_kind_05_the_command_line_s_reader(tmp_path, four):
 
 def test_kind_05_fractions_a_little_beyond_the_border(tmp_path, four):
     values = np.vstack([OBJECTS / SIZE, [[0.8, 0.85, 1.03, 1.08]]])
-    with pytest.warns(InputWarning, match=r"all coordinates are at most 1\.2\): --normalized reads"):
+    with pytest.warns(InputWarning, match=r"all coordinates are at most 1\.2\): normalized=True reads"):
         read_boxes(tmp_path, four, values, "predictions")
 
 
@@ -391,6 +412,17 @@ def test_kind_05_images_of_unknown_size(tmp_path):
         found_in(tmp_path, truth, coco_result(1, 1, [0.1, 0.1, 0.2, 0.2]))
     with pytest.raises(InputError, match="found fractions of images of unknown size"):
         found_in(tmp_path, truth, coco_result(1, 1, [0.1, 0.1, 0.2, 0.2]), normalized=True)
+
+
+def test_kind_05_in_memory_the_arguments_are_named():
+    truth = GroundTruth(["a"], ["cat"], [[100, 100]], [0], [0], [[10, 10, 30, 30]])
+    for boxes, said in (([20, 20, 20, 20], "box_format='cxcywh'"), ([0.1, 0.1, 0.3, 0.3], "normalized=True")):
+        given = {"boxes": [boxes] * 12, "scores": [0.5] * 12, "labels": [0] * 12}
+        with pytest.warns(InputWarning, match=f"{said} reads them so"):
+            from_predictions([given], truth)
+    wrong = {"boxes": [[5, 5, 1, 1]], "scores": [0.5], "labels": [0]}
+    with pytest.raises(InputError, match="box_format, in a command --box-format, says what the columns are"):
+        from_predictions([wrong], truth)
 
 
 def test_kind_05_a_poor_detector_is_no_other_convention(tmp_path, four):
@@ -486,6 +518,26 @@ def test_kind_16_labels_that_are_category_ids(ids, labels, expected):
     if 0 not in labels or 0 in ids:
         by_id = from_predictions(given, truth, names=names).labels.tolist()
         assert by_id == [ids.index(label) for label in labels]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("", "names: found ''; expected a list of class names"),
+        ("xyz", "names: found 'xyz'; expected a list of class names"),
+        ([], r"names: found \[\]"),
+        ({}, "names: found {}"),
+        (
+            ["x", "y"],
+            "unknown class '2'; expected a label whose name in names is a class of the ground truth",
+        ),
+        ({2: "q"}, "unknown class '2'; expected a label whose name in names is a class of the ground truth"),
+    ],
+)
+def test_kind_16_names_that_say_nothing_of_a_label(names, message):
+    truth = GroundTruth(["a"], ["x", "y", "z"], [[90, 90]], [], [], [])
+    with pytest.raises(InputError, match=message):
+        from_predictions([{"boxes": [[1, 2, 30, 40]], "scores": [0.5], "labels": [2]}], truth, names=names)
 
 
 @pytest.mark.parametrize(("value", "crowd"), [(False, False), (True, True), (0.0, False), (None, False)])

@@ -122,6 +122,8 @@ def arrow_kinds():
     dictionary = pa.table(TABLE | {"image": plain["image"].dictionary_encode()})
     parts = pa.concat_tables([plain.slice(0, 1), plain.slice(1)])
     view = plain.set_column(0, "image", plain["image"].cast(pa.string_view()))
+    indices = pa.array(range(len(plain)), pa.int8())
+    views = pa.DictionaryArray.from_arrays(indices, plain["image"].combine_chunks().cast(pa.string_view()))
     single = plain.set_column(2, "score", plain["score"].cast(pa.float32()))
     return [
         TABLE,
@@ -129,6 +131,7 @@ def arrow_kinds():
         dictionary,
         parts,
         view,
+        plain.set_column(0, "image", views),
         single,
         plain.to_batches()[0],
         Stream(),

@@ -110,6 +110,18 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], int, int, str, int]] = {
         timm_network("swin_tiny_patch4_window7_224", img_size=64, window_size=4, **PYRAMID),
         3, 3, "layers.1.blocks.1", 0,
     ),
+    "timm swin v2": (
+        timm_network("swinv2_tiny_window8_256", img_size=64, window_size=4, **PYRAMID),
+        3, 3, "layers.1.blocks.1", 0,
+    ),
+    "timm davit": (
+        timm_network("davit_tiny", depths=(1, 1), embed_dims=(8, 8), num_heads=(1, 1)),
+        6, 4, "stages.1.blocks.0.1", 0,
+    ),
+    "timm edgenext": (
+        timm_network("edgenext_xx_small", dims=(8, 8, 8, 8), depths=(1, 2, 1, 1)),
+        9, 5, "stages.3.blocks.0", 0,
+    ),
     "timm mixer": (timm_network("mixer_s32_224", img_size=64), 8, 8, "blocks.7", 0),
     "timm cait": (timm_network("cait_xxs24_224", img_size=64, **TINY), 2, 2, "blocks.1", 0),
     "hugging face regnet": (
@@ -127,6 +139,10 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], int, int, str, int]] = {
     "hugging face clip": (hugging_face("CLIPVision", **VIT, patch_size=16), 2, 2, "encoder.layers.1", 1),
     "hugging face swin": (
         hugging_face("Swin", image_size=64, embed_dim=16, depths=[1, 2], num_heads=[1, 2], window_size=4),
+        3, 3, "encoder.layers.1.blocks.1", 0,
+    ),
+    "hugging face swin v2": (
+        hugging_face("Swinv2", image_size=64, embed_dim=16, depths=[1, 2], num_heads=[1, 2], window_size=4),
         3, 3, "encoder.layers.1.blocks.1", 0,
     ),
     "hugging face beit": (hugging_face("Beit", **VIT), 2, 2, "layers.1", 1),

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from detector import (
     fix_draws,
     list_changes,
+    list_layers,
     modify_layers,
     remove_shuffles,
     seek_shuffles,
@@ -172,3 +173,131 @@ def test_what_cannot_be_done_with_a_shortcut_shuffled_at_its_add(
     monkeypatch.setitem(KINDS, "roll", lambda m, x, p, s: x)
     with pytest.raises(RuntimeError, match=r"found a pass in which Residual does not add its shortcut"):
         network(torch.randn(1, 3, 4, 4))
+
+
+# ---------------------------------------------------------------- what is one block
+
+
+class Mixing(nn.Module):
+    """Attention without heads over the positions of a map, optionally with a convolution of its values."""
+
+    def __init__(self, local: bool = False) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(4)
+        self.local = nn.Conv2d(4, 4, 3, padding=1) if local else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = self.norm(x)
+        tokens = values.flatten(2)
+        mixed = (tokens @ (tokens.transpose(1, 2) @ tokens).softmax(2)).view(x.shape)
+        return mixed if self.local is None else mixed + self.local(values)  # type: ignore[no-any-return]
+
+
+class Skip(nn.Module):
+    """Adds what parts do to what enters them."""
+
+    def __init__(self, *parts: nn.Module) -> None:
+        super().__init__()
+        self.parts = nn.Sequential(*parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.parts(x)  # type: ignore[no-any-return]
+
+
+def skip() -> Skip:
+    return Skip(nn.Conv2d(4, 4, 3, padding=1))
+
+
+class Attending(nn.Module):
+    """A block with attention, and something before and after it."""
+
+    def __init__(self, before: nn.Module, after: nn.Module, *, local: bool = False) -> None:
+        super().__init__()
+        self.before, self.attention, self.after = before, Mixing(local), after
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(x)
+        return self.after(x + self.attention(x))  # type: ignore[no-any-return]
+
+
+class Given(nn.Module):
+    """A block that takes its shortcut as an argument."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor, shortcut: Tensor) -> Tensor:
+        return self.mix(x) + shortcut  # type: ignore[no-any-return]
+
+
+class Giving(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.project, self.block = nn.Conv2d(4, 4, 1), Given()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(x, self.project(x))  # type: ignore[no-any-return]
+
+
+class Fused(nn.Module):
+    """Two branches of residual blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Sequential(skip()), nn.Sequential(skip(), skip())
+        self.fuse = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.left(x) + self.fuse(self.right(x))  # type: ignore[no-any-return]
+
+
+class Windows(nn.Module):
+    """Attention among every second position, as in MobileViT: no map is added to what entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(4, 4, 3, padding=1)
+        self.norm, self.linear = nn.LayerNorm(4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        y = self.enter(x).view(n, c, h // 2, 2, w // 2, 2).permute(0, 3, 5, 2, 4, 1).reshape(n * 4, -1, c)
+        z = self.norm(y)
+        y = y + self.linear((z @ z.transpose(1, 2)).softmax(2) @ z)
+        y = y.view(n, 2, 2, h // 2, w // 2, c).permute(0, 5, 3, 1, 4, 2)
+        return y.reshape(x.shape)  # type: ignore[no-any-return]
+
+
+BLOCKS: dict[str, tuple[Callable[[], nn.Module], list[str], int]] = {
+    "positions": (lambda: Attending(skip(), skip()), ["1"], 1),
+    "convolution": (lambda: Attending(nn.Identity(), nn.Conv2d(4, 4, 3, padding=1)), ["1"], 1),
+    "values": (lambda: Attending(nn.Identity(), nn.Identity(), local=True), ["1"], 1),
+    "given": (Giving, ["1.block"], 1),
+    "alone inside": (lambda: Skip(skip()), ["1"], 1),
+    "long skip": (lambda: Skip(skip(), skip()), ["1.parts.0", "1.parts.1"], 2),
+    "two branches": (Fused, ["1.left.0", "1.right.0", "1.right.1"], 3),
+    "windows": (Windows, ["1"], 0),
+}
+"""Networks behind a stem, with their layers, and how many of these are residual."""
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_what_is_one_block(kind: str) -> None:
+    make, names, residual = BLOCKS[kind]
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), make()).eval()
+    assert [layer.name for layer in list_layers(network, 8)] == names
+    x = torch.randn(2, 3, 8, 8)
+    plain = network(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        modify_layers(network, "spatial", last=len(names), example=8)
+    changes = list_changes(network)
+    assert sum(change.what == "shortcut" for change in changes) == residual
+    if kind in ("positions", "convolution", "long skip"):
+        convolutions = [part for part in network.modules() if getattr(part, "kernel_size", 0) == (3, 3)]
+        assert all("input_shuffle" in dict(part.named_children()) for part in convolutions)
+    assert not network(x).allclose(plain)
+    assert not network(x).equal(network(x))
+    assert remove_shuffles(network)(x).equal(plain)

@@ -272,6 +272,7 @@ def test_kind_07_and_08_twelve_numbers_are_pycocotools(tmp_path, seed):
     """Ids in any order, ties, fractional boxes, crowds, more than 100 detections of a class in an image."""
     draw = np.random.default_rng(seed)
     ids = draw.permutation(40)[: draw.integers(2, 12)].tolist()
+    ids = [(key, f"{key}", -key, 2**40 + key)[seed % 4] for key in ids]
     images = [image(n, id=key) for n, key in enumerate(ids)]
 
     def boxes(count):

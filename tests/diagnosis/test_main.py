@@ -184,6 +184,8 @@ def test_detectors_are_named_by_what_tells_them_apart(tmp_path, paths, names):
     if len(set(names)) == len(names):
         assert options.name_detectors([tmp_path / path for path in paths], None) == names
     else:
+        with pytest.raises(InputError, match="--names: found ''; expected a name that is not blank"):
+            options.name_detectors([tmp_path / path for path in paths], ["", *names[1:]])
         with pytest.raises(InputError, match=f"--names: found '{names[0]}' twice"):
             options.name_detectors([tmp_path / path for path in paths], None)
 

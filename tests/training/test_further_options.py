@@ -13,6 +13,7 @@ from detector.grid import GridTargets, Prediction
 from detector.loss import yolo_loss
 from training.curves import draw_curves
 from training.module import TrainingModule
+from training.tasks.classification_module import ClassifierModule
 from training.tasks.detection import DETECTION
 from training.tasks.detection_module import DetectorModule
 from training.tasks.detection_options import Options
@@ -190,7 +191,7 @@ class fixed(torch.nn.Sequential):  # noqa: N801  # named as a function, as --bac
 
 def test_the_search_for_a_learning_rate(small, tmp_path, monkeypatch):
     """By training images alone; a run can begin in the same folder."""
-    monkeypatch.setattr("training.run.RATES", 30)
+    monkeypatch.setattr("training.run.RATES", 12)
     monkeypatch.setattr(type(small.task), "score", lambda *_, **__: pytest.fail("test images were scored"))
     for name in ("read_test", "verify"):
         monkeypatch.setattr(type(small.task), name, lambda *_, **__: pytest.fail("test images were read"))
@@ -204,3 +205,57 @@ def test_the_search_for_a_learning_rate(small, tmp_path, monkeypatch):
     assert [file.name for file in out.iterdir()] == ["learning-rates.png"]
     assert Image.open(out / "learning-rates.png").format == "PNG"
     assert small("--find-learning-rate", "--devices", 2, "--out", out).is_refused("one device")
+
+
+@pytest.mark.parametrize("small", ["classification"], indirect=True)
+def test_patience_ends_a_run_and_the_best_checkpoints_are_kept(small, tmp_path, monkeypatch):
+    """An equal score is the best one from then on, but no better one."""
+    scores, steps = [0.5, 0.7, 0.6, 0.7, 0.8, 0.1, 0.2], 3
+
+    def validated(self):
+        self.log_dict({"val/loss": 1.0, "val/accuracy": scores[self.current_epoch]})
+
+    monkeypatch.setattr(ClassifierModule, "on_validation_epoch_end", validated)
+    words = ("--score", "false", "--patience", 2, "--keep-best", 2)
+    result = small("--out", tmp_path, "--epochs", len(scores), *words)
+    assert result.code == 0, result.err
+    assert "no better score in 2 validations: the training stops" in result.out
+    folder = tmp_path / "checkpoints"
+
+    def kept():
+        files = {file.name: small.read(file)["global_step"] for file in folder.glob("best*")}
+        return files.pop("best.ckpt"), files
+
+    def named(*numbers):
+        return {f"best-step-{number:08}.ckpt": number for number in numbers}
+
+    assert kept() == (4 * steps, named(2 * steps, 4 * steps))
+    assert small("--resume", tmp_path, base=False).code == 0
+    assert small.read(folder / "last.ckpt")["global_step"] == 4 * steps
+    (folder / "best.ckpt").unlink()
+    (folder / f"best-step-{4 * steps:08}.ckpt").unlink()  # as if killed before they were made
+    assert small("--resume", tmp_path, "--patience", 3, base=False).code == 0
+    assert small.read(folder / "last.ckpt")["global_step"] == 7 * steps
+    assert kept() == (5 * steps, named(4 * steps, 5 * steps))
+
+
+@pytest.mark.parametrize("small", ["detection"], indirect=True)
+def test_the_first_training_images_are_drawn_as_augmented(small, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "training.tasks.detection_module.draw", lambda pixels, *boxes: drawn.append((pixels, boxes)) or pixels
+    )
+    words = ("--augment-strength", 0.25, "--max-steps", 1, "--validation", 0, "--score", "false")
+    assert small("--out", tmp_path, *words).code == 0
+    with Image.open(tmp_path / "training_images.png") as picture:
+        assert picture.size == (4 * (64 + 4) + 4, 64 + 2 * 4)
+        shown = np.asarray(picture)
+    assert len(drawn) == 4
+    for number, (pixels, (boxes, labels, names)) in enumerate(drawn):
+        left = 4 + number * (64 + 4)
+        assert (shown[4:-4, left : left + 64] == pixels).all()
+        assert len(boxes) == len(labels) == len(names)
+    assert sum(len(names) for _, (_, _, names) in drawn) > 0
+    other = small("--out", tmp_path / "other", *words[2:], "--pictures", 0)
+    assert other.code == 0
+    assert not (tmp_path / "other" / "training_images.png").exists()

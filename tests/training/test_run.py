@@ -141,7 +141,9 @@ def test_whole_run_logs_losses_scores_rate_and_speed(small, log_of):
 
 def test_whole_run_leaves_these_files_and_nothing_half_written(small):
     out, _ = small.whole
-    more = {"detection": {"detections", "diagnosis"}, "classification": set()}[small.name]
+    more = {"detection": {"detections", "diagnosis", "training_images.png"}, "classification": set()}[
+        small.name
+    ]
     names = {"checkpoints", "config.yaml", "curves.png", "logs", "provenance.json", "scores.json"} | more
     assert {path.name for path in out.iterdir()} == names
     checkpoints = {"last.ckpt", "previous.ckpt", "best.ckpt"}
@@ -357,7 +359,7 @@ def test_stopped_by_signals_and_resumed_equals_unbroken(small, log_of, tmp_path,
         assert small.read(last)["global_step"] == step + 1
         assert {number: signal.getsignal(number) for number in before} == before
         words = ["--out", tmp_path, *small.shuffled, "--resume"]
-    best = small.read(last)["callbacks"]["Checkpoints"]["best_score"]
+    ((best, _, _),) = small.read(last)["callbacks"]["Checkpoints"]["ranking"]
     assert best == log_of(tmp_path)[2][small.task.monitor]
     assert small(*words).code == 0
     assert log_of(tmp_path) == log_of(small.whole[0])

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from PIL import Image
 import detector
 from data.augment import eval_transform
 from data.formats import read_found, read_ground_truth
+from data.records import InputError
 from detector.backbones import Backbone
 from detector.export import ExportError
 from detector.networks import WeightsError
@@ -412,7 +414,16 @@ def test_data_of_ones_own(labelimg, within, tmp_path):
     assert [part.classes[label] for label in part.labels] == names
     out = tmp_path / "run"
     result = within(train_detect, ["--train", photos, "--test", photos, "--out", out, *TINY.split()])
-    assert result.is_refused("--test", ".jpg, which is trained on", "put some aside")
+    assert result.is_refused("--test", ".jpg in two of the lists", "put some aside")
+    lists = Options.from_flat({**options.flat(), "validation_lists": [str(aside)]})
+    with pytest.raises(
+        InputError, match=r"--validation-lists .*put aside: found .*\.jpg in two of the lists"
+    ):
+        read_run_data(replace(lists.data, test=[str(aside)]), seed=0)
+    chosen = read_run_data(lists.data, seed=0)
+    assert chosen.validation.images == whole.images
+    assert chosen.validation.classes == chosen.train.classes
+    assert chosen.train.images == read_ground_truth(photos).images
     words = ["--train", photos, aside, "--test", few, "--out", out]
     assert within(train_detect, words).is_refused("--train", "one data set")
     file = sorted(few.glob("*.xml"))[0]

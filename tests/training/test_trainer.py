@@ -8,6 +8,7 @@ from data.records import InputError
 from training.callbacks import Checkpoints, LogProgress, Throughput, duration
 from training.options import MachineOptions
 from training.run_state import RunFolder
+from training.tasks.detection_options import OptimizationOptions
 from training.trainer import csv_log, lost_peer, make_device
 
 
@@ -49,25 +50,25 @@ def test_log_of_a_new_run_is_not_made_before_it_is_needed(tmp_path):
 
 def test_best_score_is_that_of_the_best_at_hand(tmp_path):
     folder = RunFolder(tmp_path)
-    saved = Checkpoints(folder, "val/map")
-    saved.best_score, saved.best_step = 0.5, 3
+    saved = Checkpoints(folder, "val/map", OptimizationOptions())
+    saved.ranking = [(0.5, -1.0, 3)]
     folder.best.parent.mkdir()
 
     def resumed_at(step):
         trainer = SimpleNamespace(
             is_global_zero=True, global_step=step, strategy=SimpleNamespace(barrier=lambda: None)
         )
-        resumed = Checkpoints(folder, "val/map")
+        resumed = Checkpoints(folder, "val/map", OptimizationOptions())
         resumed.load_state_dict(saved.state_dict())
         resumed.on_train_start(trainer, None)
         resumed.teardown(trainer, None, "fit")
-        return resumed.best_score
+        return resumed.ranking
 
-    assert resumed_at(6) == -1
+    assert resumed_at(6) == []
     folder.last.write_text("last")
-    assert resumed_at(3) == 0.5  # killed before the last checkpoint became the best
+    assert resumed_at(3) == saved.ranking  # killed before the last checkpoint became the best
     assert folder.best.read_text() == "last"
-    assert resumed_at(6) == 0.5
+    assert resumed_at(6) == saved.ranking
 
 
 def test_speed_of_a_run_resumed_within_an_epoch(monkeypatch):

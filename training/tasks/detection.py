@@ -63,25 +63,20 @@ def read_run_data(options: DataOptions, seed: int) -> RunData:
     if options.is_own:
         train = read_ground_truth(options.train[0], pixels_from=options.pixels_from)
         test, similar = read_test_data(options, train.classes)
-        both = sorted({*map(os.path.realpath, train.files)} & {*map(os.path.realpath, test.files)})
-        if both:
-            expected = "other photographs than those of --train: put some aside"
-            raise InputError(f"--test {options.test[0]}", f"{both[0]}, which is trained on", expected)
     else:
         test, similar = read_test_data(options)
         root = _data_root(options)
         train = read_voc(root, options.train_lists, pixels_from=options.pixels_from)
-    if train.classes != test.classes:
-        raise InputError(
-            f"--test {' '.join(options.test_lists)}",
-            f"the classes {', '.join(test.classes)}",
-            f"those of --train {' '.join(options.train_lists)}, in their order: {', '.join(train.classes)}",
-        )
-    if not options.is_own:
         guard_test_set(root, train, options.test_lists)
+    _check_apart("--test", options.test_lists, test, train)
     if not np.any(~train.difficult & ~train.crowd):
         found = f"{len(train.images)} images without an object that is not difficult"
         raise InputError(f"--train {' '.join(options.train_lists)}", found, "objects to train on")
+    if options.validation_lists:
+        validation = _read_more(options, options.validation_lists, train.classes)
+        for other in (train, test):
+            _check_apart("--validation-lists", options.validation_lists, validation, other)
+        return RunData(train, validation, test, similar)
     if options.validation == 0:
         return RunData(train, None, test, similar)
     train, validation = split_validation(train, options.validation, seed)
@@ -100,17 +95,37 @@ def read_test_data(
     InputError
         Anything wrong with the lists or annotations.
     """
+    test = _read_more(options, options.test_lists, classes)
     if options.is_own:
-        test = read_ground_truth(options.test[0], pixels_from=options.pixels_from)
         similar = similar_source(options.test[0], classes or test.classes)[0]
-        if classes is not None and set(test.classes) <= set(classes):
-            labels = np.array([classes.index(name) for name in test.classes], np.int64)[test.labels]
-            test = test.with_classes(classes, labels)
         return test, tuple(map(tuple, similar))
-    root = _data_root(options)
-    folder, _ = voc_folder(root, options.test_lists[0])
-    test = read_voc(root, options.test_lists, pixels_from=options.pixels_from)
+    folder, _ = voc_folder(_data_root(options), options.test_lists[0])
     return test, read_classes(folder).similar
+
+
+def _read_more(options: DataOptions, lists: list[str], classes: tuple[str, ...] | None) -> GroundTruth:
+    """Images beside those of the training; data of the user's own may lack some of its `classes`."""
+    if not options.is_own:
+        return read_voc(_data_root(options), lists, pixels_from=options.pixels_from)
+    truth = read_ground_truth(lists[0], pixels_from=options.pixels_from)
+    if classes is not None and set(truth.classes) <= set(classes):
+        labels = np.array([classes.index(name) for name in truth.classes], np.int64)[truth.labels]
+        truth = truth.with_classes(classes, labels)
+    return truth
+
+
+def _check_apart(option: str, lists: list[str], truth: GroundTruth, other: GroundTruth) -> None:
+    """Raise InputError for images that are there twice, or for other classes."""
+    both = sorted({*map(os.path.realpath, truth.files)} & {*map(os.path.realpath, other.files)})
+    where = f"{option} {' '.join(lists)}"
+    if both:
+        expected = "each image once, in training, validation or test: put some aside"
+        raise InputError(where, f"{both[0]} in two of the lists", expected)
+    if truth.classes != other.classes:
+        found = f"the classes {', '.join(truth.classes)}"
+        raise InputError(
+            where, found, f"those of the other images, in their order: {', '.join(other.classes)}"
+        )
 
 
 def _data_root(options: DataOptions) -> Path:
@@ -198,7 +213,7 @@ class DetectionTask(Task):
 
         seed, size = options.optimization.seed, options.data.input_size
         data, plain = read_run_data(options.data, seed), eval_transform(size)
-        strength = Augmentation(min_visibility=options.data.min_visible)
+        strength = Augmentation(min_visibility=options.data.min_visible).scaled(options.data.augment_strength)
         fast = options.data.input == "fast"
         augment = train_transform(size, strength, seed, fast=fast) if options.data.augment else plain
         cache = (

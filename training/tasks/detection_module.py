@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
+from torchvision.utils import make_grid
 
 from data.detection import Batch
 from data.formats import write_detections
@@ -42,6 +44,7 @@ __all__ = [
     "write_comparison", "write_report",
 ]  # fmt: skip
 
+TRAINING_IMAGES = "training_images.png"
 PICTURES = "val/detections"
 LEAST_DRAWN = 0.1
 """Score of a detection in the pictures of a validation."""
@@ -119,7 +122,10 @@ class DetectorModule(TrainingModule):
         return [module for _, module in leaves]
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
-        """Keep frozen batch norms as they are; end the freezing at its epoch."""
+        """Keep frozen batch norms as they are; end the freezing at its epoch; draw the first images."""
+        first = bool(self.loggers) and self.current_epoch == batch_index == 0
+        if first and self.trainer.is_global_zero and self.options.evaluation.pictures:
+            self._draw_training_images(batch)
         epochs = self.options.optimization.freeze_epochs
         freezes = epochs is None or self.current_epoch < epochs
         if freezes or not self._thawed:
@@ -133,6 +139,18 @@ class DetectorModule(TrainingModule):
             for part in self._frozen:
                 for parameter in part.parameters():
                     parameter.grad = None
+
+    def _draw_training_images(self, batch: Batch) -> None:
+        """Draw what the network sees first, with the boxes that it learns."""
+        drawn, names = [], self.hparams["classes"]
+        for image, target in zip(batch["images"][:16], batch["targets"], strict=False):
+            boxes, labels = target["boxes"].cpu(), target["labels"].cpu()
+            texts = [names[label] for label in labels.tolist()]
+            drawn.append(torch.from_numpy(draw(image.movedim(0, -1).cpu().numpy(), boxes, labels, texts)))
+        grid = make_grid([picture.movedim(-1, 0) for picture in drawn], nrow=4, padding=4, pad_value=255)
+        Image.fromarray(grid.movedim(0, -1).numpy()).save(
+            Path(self.trainer.default_root_dir, TRAINING_IMAGES)
+        )
 
     def _log_pictures(self, images: Tensor, found: Sequence[dict[str, Tensor]]) -> None:
         """Show the best detections in the first validation images, in the loggers that take pictures."""

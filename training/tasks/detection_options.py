@@ -39,6 +39,7 @@ __all__ = [
     "scaled_sizes",
 ]
 
+ONE_SET = "one data set, as there is no --root"
 DETECTION_DATA = ("voc", *SHAPE_SETS)
 """The data sets of detectors: photographs as a VOC tree, and those that are drawn."""
 VOC_TRAIN, VOC_TEST = ["2007:trainval", "2012:trainval"], ["2007:test"]
@@ -95,6 +96,10 @@ class DataOptions(OptionGroup):
         "Share of the training images that is held out for validation, chosen by --seed; 0: no validation.",
         HELD_OUT,
     )
+    validation_lists: list[str] = field(
+        default_factory=list,
+        metadata=described("Validation lists as YEAR:SPLIT, or data of your own, in place of a share."),
+    )
     pixels_from: int = option(
         1,
         "What the annotations call the first pixel: 1, as VOC does, or 0.",
@@ -114,6 +119,11 @@ class DataOptions(OptionGroup):
         True, "Whether training images are scaled, moved, cropped, flipped, recoloured, blurred."
     )
 
+    augment_strength: float = option(
+        1.0,
+        "Factor on all that --augment does but the mirror images: 0.5 is half as strong.",
+        Rule("a number from 0 to 2", lambda factor: 0 <= factor <= 2),
+    )
     input: Literal["standard", "fast"] = option(
         "standard",
         "How training images are read: 'fast' decodes each once, into --cache, and changes colours by one "
@@ -127,7 +137,9 @@ class DataOptions(OptionGroup):
         expected = "the VOCdevkit folder, for --data voc; or data of your own by --train PATH --test PATH"
         require(found, "root", self.root, expected)
         for name, lists in (("train", self.train), ("test", self.test)):
-            require(not self.is_own or len(lists) == 1, name, lists, "one data set, as there is no --root")
+            require(not self.is_own or len(lists) == 1, name, lists, ONE_SET)
+        lists = self.validation_lists
+        require(not self.is_own or len(lists) <= 1, "validation_lists", lists, ONE_SET)
         super().check()
 
     @property
@@ -299,7 +311,10 @@ class EvaluationOptions(OptionGroup):
         AT_LEAST_1,
     )
     pictures: int = option(
-        4, "Validation images that TensorBoard (W&B, MLflow) shows with detections; 0: none.", NOT_NEGATIVE
+        4,
+        "Validation images that TensorBoard (W&B, MLflow) shows with detections; 0: none, and no picture of "
+        "the first training images.",
+        NOT_NEGATIVE,
     )
     sheet: int = option(11, "Images on the qualitative sheet; 0: no sheet.", NOT_NEGATIVE)
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -335,7 +334,7 @@ def test_an_interrupted_profile_goes_on_to_the_same_table(
             nonlocal calls
             calls += 1
             if calls in (4, 7):
-                os.kill(os.getpid(), signal.SIGINT if calls == 4 else signal.SIGTERM)
+                signal.raise_signal(signal.SIGINT if calls == 4 else signal.SIGTERM)
             return found.evaluate(network)
 
         return replace(found, evaluate=evaluate)
