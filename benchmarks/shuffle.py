@@ -362,7 +362,6 @@ def rows_of(
     """What is measured, by name: shuffles as functions and as modules of a network, and training steps."""
     found: dict[str, Callable[[], object]] = {}
     number = iter(range(1 << 62))
-    compiled = torch.compile if options.compile else lambda work: work
     for shape in MAPS:
         x = torch.randn(shape, device=device).contiguous(memory_format=memory_format(options))
         x.requires_grad_()
@@ -372,7 +371,6 @@ def rows_of(
             ("patch 2", lambda x, stream: package.patch_shuffle(x, 2, stream)),
             ("channel", package.channel_shuffle),
         ):
-            function = compiled(function)
             label = f"{'x'.join(map(str, shape))} {name}"
 
             def forward(f: Any = function, x: Tensor = x) -> Tensor:
@@ -391,18 +389,16 @@ def rows_of(
         network = network.to(device, memory_format=memory_format(options)).train()
         inner = [module for module in network.modules() if type(module).__name__ == "SpatialShuffle"]
         assert len(inner) == last
-        run = compiled(network)
 
-        def step(run: Any = run, network: nn.Module = network) -> None:
+        def step(network: nn.Module = network) -> None:
             network.zero_grad()
-            nn.functional.cross_entropy(run(images), labels).backward()  # type: ignore[no-untyped-call]
+            nn.functional.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
 
         found[f"training step, VGG-16 of width {options.width:g}, last {last} shuffled"] = step
     for shape in ((1, 8, 2, 2), MAPS[1]):
         x = torch.randn(shape, device=device)
-        module = compiled(inner[0])
 
-        def pass_through(module: Any = module, x: Tensor = x) -> object:
+        def pass_through(module: nn.Module = inner[0], x: Tensor = x) -> object:
             return module(x)
 
         found[f"module on {'x'.join(map(str, shape))}, forward"] = pass_through
@@ -486,6 +482,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the CPU")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
+    if options.beside and options.compile:
+        parser.error("--beside: found --compile; expected one of the two: torch.compile mixes both checkouts")
     if options.quick:
         options.repeat, options.batch_size, options.width = 1, 16, 0.25
     return options
