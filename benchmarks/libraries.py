@@ -1,25 +1,26 @@
 """The same weights built by torchvision, timm and Hugging Face: are their profiles equal?
 
-    python benchmarks/libraries.py --output results/libraries.md     # about half an hour of one core
+    python benchmarks/libraries.py --output results/libraries.md     # 20 minutes of one core
 
 A ResNet-18, a ResNet-50 and a ViT-tiny (that of DeiT: 12 blocks, 192 wide, 3 heads; patches of 8 pixels) are
-trained for a few minutes on drawn shapes of 64 pixels, so that their accuracies mean something. Their
+trained for a few minutes on drawn shapes of 48 pixels, so that their accuracies mean something. Their
 weights are copied into the networks of the other two libraries. Compared are the logits with nothing
 shuffled, the logits with the input of one layer shuffled by the same draw, and the profiles of the same
-seed with their intervals. Exit code 1 if anything differs. Trained weights go to `runs/libraries`, where a
-later call finds them.
+seed with their intervals. Exit code 1 if anything differs. Trained weights and each network's comparison go
+to `runs/libraries`, where a later call finds them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -37,14 +38,14 @@ from detector import compare, list_layers, modify_layers, profile, remove_shuffl
 from detector.tables import METHODS, ShuffleMethod
 from training.provenance import provenance
 
-SIDE, PATCH = 64, 8
+SIDE, PATCH = 48, 8
 NETWORKS = {"resnet18": "ResNet-18", "resnet50": "ResNet-50", "vit": "ViT-tiny"}
 DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "vit": (12,)}
-IMAGES, EPOCHS = 10_000, {"resnet18": 1, "resnet50": 1, "vit": 2}
+IMAGES, EPOCHS = 6_400, {"resnet18": 1, "resnet50": 1, "vit": 2}
 LEARNING_RATES = {"resnet18": 2e-3, "resnet50": 2e-3, "vit": 1e-3}
-TEST_IMAGES, PASSES = 500, 2
+TEST_IMAGES, PASSES = 250, 1
 METHODS_SHOWN: tuple[ShuffleMethod, ...] = ("spatial", "channel")
-TOLERANCE = 1e-4  # of logits
+TOLERANCE, LOGITS_OF = 1e-4, 16  # of logits of so many images
 
 # ---------------------------------------------------------------- the same weights
 
@@ -174,13 +175,17 @@ def largest_difference(found: Sequence[Tensor]) -> float:
     return max((other - found[0]).abs().max().item() for other in found[1:])
 
 
-def compare_libraries(name: str, folder: Path) -> tuple[list[str], bool]:
-    """The lines of a network's table, and whether everything is equal."""
+def compare_libraries(name: str, folder: Path) -> dict[str, Any]:
+    """The lines of a network's table, whether everything is equal, and what made it."""
+    file = folder / f"{name}.json"
+    if file.exists():
+        return cast("dict[str, Any]", json.loads(file.read_text()))
+    facts, begun = provenance(seed=0), time.process_time()
     training = draw_shapes("train", IMAGES, side=SIDE)
     statistics = statistics_of(training.images)
     networks = trained_networks(name, training, statistics, folder)
     test = batches(draw_shapes("test", TEST_IMAGES, side=SIDE), Normalization(statistics), TEST_IMAGES)
-    images = test[0][0][:32]
+    images = test[0][0][:LOGITS_OF]
     layers = [list_layers(network, SIDE) for network in networks]
     sizes = [[(layer.channels, layer.height, layer.width) for layer in found] for found in layers]
     assert sizes[0] == sizes[1] == sizes[2], f"{name}: the libraries' layers differ: {sizes}"
@@ -227,9 +232,13 @@ def compare_libraries(name: str, folder: Path) -> tuple[list[str], bool]:
         label = METHODS[row.method].label if row.method in METHODS else "nothing"
         lines.append(
             f"| {NETWORKS[name]} | {row.layer or ''} | {row.name} | {size} | {label} | {' | '.join(cells)} "
-            f"| {100 * moved:.1f} | {differences.get(key, float('nan')):.0e} | {'yes' if equal else 'NO'} |"
+            f"| {100 * moved:.1f} | {differences.get(key, float('nan')):.2g} | {'yes' if equal else 'NO'} |"
         )
-    return lines, all_equal
+    seconds = time.process_time() - begun
+    result = {"lines": lines, "equal": all_equal, "seconds": seconds, "provenance": facts}
+    file.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"{file}: {len(lines)} rows, {'all' if all_equal else 'NOT all'} equal", flush=True)
+    return result
 
 
 def main() -> int:
@@ -241,39 +250,41 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    begun, facts = time.process_time(), provenance()
     tables = [compare_libraries(name, options.runs) for name in options.networks]
     packages = ", ".join(
         f"{package} {version(package)}" for package in ("torch", "torchvision", "timm", "transformers")
     )
+    facts = [table["provenance"] for table in tables]
+    commits = ", ".join(dict.fromkeys((fact["commit"] or "unknown")[:7] for fact in facts))
     text = [
         "# The same weights in three libraries",
         "",
-        f"Made by `{facts['command']}` at commit {(facts['commit'] or 'unknown')[:7]}"
-        f"{' with changes' if facts['modified'] else ''} in {time.process_time() - begun:.0f} processor",
-        f"seconds, with {packages}; {facts['processor']}. Seed 0 throughout.",
+        f"Made by `python benchmarks/libraries.py --output results/libraries.md` at commit {commits}"
+        f"{' with changes' if any(fact['modified'] for fact in facts) else ''} in",
+        f"{sum(table['seconds'] for table in tables):.0f} processor seconds, with {packages}; "
+        f"{facts[0]['machine']['processor']}. Seed 0.",
         "",
-        f"Networks trained on {IMAGES:,} drawn shapes of {SIDE} pixels for "
-        + ", ".join(f"{EPOCHS[name]} ({NETWORKS[name]})" for name in options.networks)
-        + " epochs; then the",
+        f"Networks trained on {IMAGES:,} drawn shapes of {SIDE} pixels, epochs: "
+        + ", ".join(f"{NETWORKS[name]} {EPOCHS[name]}" for name in options.networks)
+        + "; then the",
         "weights were copied into the networks of all three libraries. Accuracy in per cent on "
         f"{TEST_IMAGES} test images with",
-        f"one layer shuffled at test time alone, mean of {PASSES} passes, its 95 % interval over images.",
+        f"one layer shuffled at test time alone, {PASSES} draw each, its 95 % interval over images.",
         "*Moved*: the largest difference to torchvision's accuracy in points. *Logits*: the largest one",
-        "of a logit of 32 images under the same draw. *Equal*: logits to within "
+        f"of a logit of {LOGITS_OF} images under the same draw. *Equal*: logits to within "
         f"{TOLERANCE:g}, each accuracy within all",
         "three intervals, and no paired difference clear of zero.",
         "",
         "| network | layer | module (torchvision) | map | shuffled | torchvision | timm | Hugging Face "
         "| moved | logits | equal |",
         "|---|--:|---|---|---|--:|--:|--:|--:|--:|---|",
-        *(line for lines, _ in tables for line in lines),
+        *(line for table in tables for line in table["lines"]),
     ]
     if options.output:
         options.output.write_text("\n".join(text) + "\n", encoding="utf-8")
     print("\n".join(text))
-    equal = all(found for _, found in tables)
-    print(f"\n{'all' if equal else 'NOT all'} of {sum(len(lines) for lines, _ in tables)} rows are equal")
+    equal, rows = all(table["equal"] for table in tables), sum(len(table["lines"]) for table in tables)
+    print(f"\n{'all' if equal else 'NOT all'} of {rows} rows are equal")
     return 0 if equal else 1
 
 

@@ -4,12 +4,16 @@
     python benchmarks/shuffle.py --quick         # one round, and a step of a thin network
     python benchmarks/shuffle.py --part maps     # of maps, memory, step
     python benchmarks/shuffle.py --hand-back     # without what the training commands tell the allocator
+    python benchmarks/shuffle.py --beside FOLDER --threads 1   # beside the code of another checkout
 
 The index of every draw is made within the time. All contenders take turns in every round and the best times
 are compared, since other programs only ever add to them. Two loops stand beside the shuffle: one as one
 writes it down, for whose gradient PyTorch fills a whole map with zeros for each channel, and the fastest
 that we found. A copy is one of the map and, with a backward pass, another of the gradient.
 Exit code 0 also where a target is missed; the line then says so.
+
+Beside another checkout each call has one of the other as its pair, in turn in one process, and what counts is
+the median of the ratios of processor time (of time, on a GPU), with its quartiles.
 """
 
 from __future__ import annotations
@@ -19,12 +23,16 @@ import os
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler, which counts the memory, talks otherwise
 
 import argparse
+import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
-from typing import Literal, NamedTuple
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -58,6 +66,9 @@ def main() -> int:
     print(f"{where(device)}, torch {torch.__version__}, best of {options.repeat} rounds", flush=True)
     if device.type != "cuda":
         print("no GPU in use: its target, at most 3 copies' time, is not measured here")
+    if options.beside:
+        compare_trees(options, device)
+        return 0
     for name, part in PARTS.items():
         if name in options.part:
             part(options, device)
@@ -329,6 +340,105 @@ def inputs_of_shuffles(trained: Trained) -> list[tuple[Shuffle, Tensor, Tensor]]
     return seen
 
 
+# ---------------------------------------------------------------- beside another checkout
+
+
+@contextmanager
+def tree(modules: dict[str, ModuleType]) -> Iterator[None]:
+    """Have these modules as the package `detector`, and collect into them what is imported."""
+    own = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "detector"}
+    sys.modules.update(modules)
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name.split(".")[0] == "detector"]:
+            modules[name] = sys.modules.pop(name)
+        sys.modules.update(own)
+
+
+def rows_of(
+    package: Any, options: argparse.Namespace, device: torch.device
+) -> dict[str, Callable[[], object]]:
+    """What is measured, by name: shuffles as functions and as modules of a network, and training steps."""
+    found: dict[str, Callable[[], object]] = {}
+    number = iter(range(1 << 62))
+    for shape in MAPS:
+        x = torch.randn(shape, device=device).contiguous(memory_format=memory_format(options))
+        x.requires_grad_()
+        gradient = torch.ones_like(x)
+        for name, function in (
+            ("spatial", package.spatial_shuffle),
+            ("patch 2", lambda x, stream: package.patch_shuffle(x, 2, stream)),
+            ("channel", package.channel_shuffle),
+        ):
+            label = f"{'x'.join(map(str, shape))} {name}"
+
+            def forward(f: Any = function, x: Tensor = x) -> Tensor:
+                with torch.no_grad():
+                    return f(x, next(number))  # type: ignore[no-any-return]
+
+            def both(f: Any = function, x: Tensor = x, gradient: Tensor = gradient) -> object:
+                return torch.autograd.grad(f(x, next(number)), x, gradient)
+
+            found |= {f"{label}, forward": forward, f"{label}, forward + backward": both}
+    images = torch.randn(options.batch_size, 3, 32, 32, device=device)
+    labels = torch.randint(100, (options.batch_size,), device=device)
+    for last in (1, 13):
+        torch.manual_seed(0)
+        network = package.modify_layers(package.vgg16(100, width=options.width), "spatial", last=last)
+        network = network.to(device, memory_format=memory_format(options)).train()
+        inner = [module for module in network.modules() if type(module).__name__ == "SpatialShuffle"]
+        assert len(inner) == last
+
+        def step(network: nn.Module = network) -> None:
+            network.zero_grad()
+            nn.functional.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
+
+        found[f"training step, VGG-16 of width {options.width:g}, last {last} shuffled"] = step
+    for shape in ((1, 8, 2, 2), MAPS[1]):
+        x = torch.randn(shape, device=device)
+
+        def pass_through(module: nn.Module = inner[0], x: Tensor = x) -> object:
+            return module(x)
+
+        found[f"module on {'x'.join(map(str, shape))}, forward"] = pass_through
+    return found
+
+
+def compare_trees(options: argparse.Namespace, device: torch.device) -> None:
+    """Print for each row how long it takes here, in times of the other checkout."""
+    other: dict[str, ModuleType] = {}
+    sys.path.insert(0, str(options.beside))
+    with tree(other):
+        package = import_module("detector")
+        if Path(str(package.__file__)).resolve().parents[1] != options.beside.resolve():
+            raise SystemExit(f"--beside: found no package detector in {options.beside}")
+        sys.path.remove(str(options.beside))
+        theirs = rows_of(package, options, device)
+    ours = rows_of(import_module("detector"), options, device)
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    print(f"\n{'times of the other checkout, median (quartiles)':78}{'ms here':>9}")
+    for name, mine in ours.items():
+        ratios, costs = [], []
+        for number in range(options.pairs + 1):
+            seconds = {}
+            for work in (mine, theirs[name]) if number % 2 else (theirs[name], mine):
+                with tree(other) if work is theirs[name] else nullcontext():
+                    begun = clock()
+                    repeat = 0
+                    while not repeat or (clock() - begun < 0.02 and repeat < 200):
+                        work()
+                        repeat += 1
+                    if device.type == "cuda":
+                        torch.cuda.synchronize(device)
+                    seconds[work is mine] = (clock() - begun) / repeat
+            if number:  # the first warms up
+                ratios.append(seconds[True] / seconds[False])
+                costs.append(seconds[True])
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        print(f"{name:56}{middle:6.2f} ({low:.2f} to {high:.2f}){1000 * min(costs):9.2f}", flush=True)
+
+
 # ---------------------------------------------------------------- command line
 
 
@@ -355,6 +465,10 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure")
+    parser.add_argument(
+        "--beside", type=Path, metavar="FOLDER", help="another checkout: compare with its code instead"
+    )
+    parser.add_argument("--pairs", type=int, default=15, help="with --beside, for each row")
     parser.add_argument("--repeat", type=int, default=4, help="rounds")
     parser.add_argument("--quick", action="store_true", help="a thin VGG-16 with batch 16, one round")
     parser.add_argument("--batch-size", type=int, default=128, help="of the training step")
@@ -368,6 +482,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the CPU")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
+    if options.beside and options.compile:
+        parser.error("--beside: found --compile; expected one of the two: torch.compile mixes both checkouts")
     if options.quick:
         options.repeat, options.batch_size, options.width = 1, 16, 0.25
     return options

@@ -274,7 +274,8 @@ class VGG(nn.Module):
     """Thirteen 3×3 convolutions, global average pooling, and 512–4096–4096–C fully connected layers.
 
     With batch norm and without dropout: its 37.70 M parameters with 1000 classes are those of the paper's
-    Table 2. The convolutions are torchvision's.
+    Table 2. The convolutions are torchvision's. All max-poolings stay when a layer is shuffled; the authors'
+    code for CIFAR-100 drops the one after a shuffled last layer of a stage.
 
     Parameters
     ----------
@@ -340,7 +341,7 @@ def vgg16(num_classes: int | None = 1000, *, weights: str | Path | None = None, 
 class Perceptron(nn.Module):
     """Pixels, one hidden layer with ReLU, classes (paper, section 4.1). No layer of it can be shuffled.
 
-    With the paper's 512 hidden units it reaches 25.61 % on CIFAR-100. `image_size` is the side of the square
+    With 512 hidden units the paper has 25.61 % on CIFAR-100. `image_size` is the side of the square
     RGB images, in pixels.
     """
 

@@ -358,6 +358,7 @@ class Profile:
             ylabel=_MEASURES.get(measure, measure),
         )
         ax.spines[["top", "right"]].set_visible(False)
+        ax.set_xlim(self.layers[0] - 0.5, self.layers[-1] + 0.5)
         if len(self.layers) <= _MOST_TICKS:
             ax.set_xticks(self.layers)
         else:
@@ -828,7 +829,8 @@ class Evaluation:
 
     def __str__(self) -> str:
         spread = "" if math.isnan(self.std) else f" ± {100 * self.std:.2f}"
-        return f"{100 * self.mean:.2f}{spread} % of {self.images} images, {len(self.values)} passes"
+        passes = f"{len(self.values)} pass{'es' if len(self.values) > 1 else ''}"
+        return f"{100 * self.mean:.2f}{spread} % of {self.images} images, {passes}"
 
 
 def evaluate(

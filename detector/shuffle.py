@@ -103,8 +103,21 @@ def _mix(z: Tensor) -> Tensor:
     return z
 
 
+# In a compiled graph: torch's compiler computes with numbers that it knows without their overflow at 64 bits.
+@torch.library.custom_op("detector::stream_of_number", mutates_args=())
+def _stream_of_number(stream: int) -> Tensor:
+    return torch.tensor(stream, device="cpu")
+
+
+@_stream_of_number.register_fake
+def _(stream: int) -> Tensor:
+    return torch.empty((), dtype=torch.int64, device="cpu")
+
+
 def _random_keys(shape: tuple[int, ...], stream: Tensor | int, device: torch.device | None) -> Tensor:
     """Pseudo-random int64 keys of a stream."""
+    if isinstance(stream, int) and torch.compiler.is_compiling():
+        stream = _stream_of_number(stream)
     # 0-dim and on the CPU: no synchronisation with a GPU.
     start = _mix(torch.as_tensor(stream, dtype=torch.int64, device="cpu").clone())
     index = torch.arange(1, math.prod(shape) + 1, device=device)

@@ -102,7 +102,7 @@ class YOLO(nn.Module):
     boxes_per_cell
         B.
     head_channels
-        Width of the head.
+        Width of the head; the paper gives none.
     dilation
         Of the bottlenecks. None: 2, or more where the head would not see the whole map; the paper gives none.
     weights

@@ -22,7 +22,7 @@ from diagnosis.compare import compare
 from diagnosis.demo import can_open, draw_scenes, with_demo
 from diagnosis.progress import Progress
 from diagnosis.provenance import provenance
-from diagnosis.record import diagnose
+from diagnosis.record import compute_all, diagnose
 from diagnosis.similar import read_similar
 from diagnosis.words import brief, notes, summary
 
@@ -84,6 +84,7 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
             top=top,
             progress=lambda done, total: progress(resampling, f"{done:,} done"),
             processes=processes,
+            meanwhile=lambda: compute_all(diagnoses),
         )
     doubts = notes(diagnoses, comparison, warned)
     remarks = [similar.sentence(), *doubts]

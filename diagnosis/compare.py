@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -291,15 +292,14 @@ class Comparison:
         InputError
             For an unknown quantity, or a class of one that is not by class.
         """
-        values = self._known(quantity, label)
+        self._known(quantity, label)
         if label is None and quantity + OVER_ALL in self.values:
             return self.estimate(quantity + OVER_ALL, detector)
-        value = float(_one(values[detector], label))
-        samples = _one(self.samples[quantity][:, detector], label)
-        low, high, undefined = self._interval(samples, value, quantity.partition("/")[0])
-        runs = _one(self.run_values[quantity][detector], label)
-        runs = runs[~np.isnan(runs)]
-        return Estimate(value, low, high, _deviation(samples), _deviation(runs), undefined)
+        spread, place = self._spread(quantity, (detector,), label)
+        runs = self.run_values[quantity][detector]
+        return spread.estimate(
+            place, _deviation(_one(runs, label)[None]).item() if len(runs) > 1 else math.nan
+        )
 
     def run_estimate(self, quantity: str, detector: int, run: int) -> Estimate:
         """A number of one run of a group over all classes, as :meth:`estimate`.
@@ -313,10 +313,9 @@ class Comparison:
         if len(self.members[detector]) == 1:
             return self.estimate(quantity, detector)
         of_all = quantity + OVER_ALL if quantity + OVER_ALL in self.values else quantity
-        value = float(_one(self.run_values[of_all][detector][run], None))
+        value = _one(self.run_values[of_all][detector][run], None)
         samples = self.run_samples[of_all][detector][run]
-        low, high, undefined = self._interval(samples, value, quantity.partition("/")[0])
-        return Estimate(value, low, high, _deviation(samples), float("nan"), undefined)
+        return self._spread_of(samples[None], value[None], quantity.partition("/")[0]).estimate(0, math.nan)
 
     def difference(self, quantity: str, a: int, b: int, label: ClassOrMean = None) -> Difference:
         """By how much detector `b` exceeds detector `a`.
@@ -329,17 +328,12 @@ class Comparison:
         InputError
             As :meth:`estimate`.
         """
-        values, samples = self._known(quantity, label), self.samples[quantity]
+        self._known(quantity, label)
         if label is None and quantity + OVER_ALL in self.values:
             return self.difference(quantity + OVER_ALL, a, b)
-        value = float(_one(values[b] - values[a], label))
-        gaps = _one(samples[:, b] - samples[:, a], label)
-        low, high, undefined = self._interval(gaps, value)
-        if np.isnan(low):
-            return Difference(value, low, high, float("nan"), undefined)
-        gaps = _around(gaps, value)
-        least = min(int((gaps <= 0).sum()), int((gaps >= 0).sum()))
-        return Difference(value, low, high, min(1.0, 2 * (least + 1) / (len(gaps) + 1)), undefined)
+        spread, place = self._spread(quantity, (a, b), label)
+        value, low, high, _, p, undefined = (column[place].item() for column in spread)
+        return Difference(value, low, high, p, undefined)
 
     def shared_classes(self, quantity: str, a: int, b: int) -> NDArray[np.bool_]:
         """``(C,)`` classes in which both detectors have a number."""
@@ -354,36 +348,80 @@ class Comparison:
             raise InputError("label", f"{label} for {quantity!r}", "None: it has one number over all classes")
         return self.values[quantity]
 
-    def _interval(
-        self, samples: NDArray[np.float64], value: float, section: str = ""
-    ) -> tuple[float, float, int]:
-        """Ends of the interval of a number of this section, and how many replicates have no number."""
-        around = _around(samples, value)
-        missing = len(samples) - len(around)
-        if np.isnan(value) or not len(around):
-            return float("nan"), float("nan"), missing
+    @cached_property
+    def _spreads(self) -> dict[tuple[str, tuple[int, ...], bytes | None], _Spread]:
+        return {}
+
+    def _spread(self, quantity: str, detectors: tuple[int, ...], label: ClassOrMean) -> tuple[_Spread, int]:
+        """Of a detector, or of what the second of two has more, and the place in it; all classes at once."""
+        by_class = isinstance(label, int | np.integer)
+        key = None if by_class else b"" if label is None else np.asarray(label).tobytes()
+        if (quantity, detectors, key) not in self._spreads:
+            columns = self.values[quantity], self.samples[quantity]
+            values, samples = (column[..., detectors[-1], :] for column in columns)
+            if len(detectors) == 2:
+                values, samples = (
+                    some - column[..., detectors[0], :]
+                    for some, column in zip((values, samples), columns, strict=True)
+                )
+            if not by_class:
+                values, samples = _one(values, label)[None], _one(samples, label)[:, None]
+            section = quantity.partition("/")[0] if len(detectors) == 1 else ""
+            self._spreads[quantity, detectors, key] = self._spread_of(samples.T, values, section)
+        return self._spreads[quantity, detectors, key], int(label) if by_class else 0  # type: ignore[arg-type]
+
+    def _spread_of(
+        self, samples: NDArray[np.float64], values: NDArray[np.float64], section: str = ""
+    ) -> _Spread:
+        """Of K numbers of this section, from their replicates ``(K, R)``."""
+        low, high, p = np.full((3, len(values)), np.nan)
+        undefined = np.isnan(samples).sum(axis=1)
         tail = (1 - self.level) / 2
-        low, high = map(float, np.quantile(around, [tail, 1 - tail]))
-        if section in BIASED:  # hold both the number and what it would be without bias
-            bias = BIAS_OF_ALL * (float(np.nanmean(samples)) - value)
-            low, high = low - max(bias, 0.0), high - min(bias, 0.0)
-        if section in COSTS and value > 0:
-            up = high - value
-            high = value + min(value * math.expm1(min(up / value, MAX_WIDENING)), MAX_WIDENING * up)
-        if section in FRACTIONS:
-            low, high = max(low, 0.0), min(high, 1.0)
-        return low, high, missing
+        for missing in np.unique(undefined):
+            rows = np.flatnonzero((undefined == missing) & ~np.isnan(values))
+            if missing == samples.shape[1] or not len(rows):
+                continue
+            some, value = samples[rows], values[rows]
+            some = some[~np.isnan(some)].reshape(len(rows), -1)  # each row lacks as many
+            mean = some.mean(axis=1)
+            some = some - mean[:, None] + value[:, None]
+            least = np.minimum((some <= 0).sum(axis=1), (some >= 0).sum(axis=1))
+            p[rows] = np.minimum(1.0, 2 * (least + 1) / (some.shape[1] + 1))
+            lower, upper = np.quantile(some, [tail, 1 - tail], axis=1)
+            if section in BIASED:  # hold both the number and what it would be without bias
+                bias = BIAS_OF_ALL * (mean - value)
+                lower, upper = lower - np.maximum(bias, 0.0), upper - np.minimum(bias, 0.0)
+            if section in COSTS:
+                up, positive = upper - value, np.where(value > 0, value, 1.0)
+                wide = positive * np.expm1(np.minimum(up / positive, MAX_WIDENING))
+                upper = np.where(value > 0, value + np.minimum(wide, MAX_WIDENING * up), upper)
+            if section in FRACTIONS:
+                lower, upper = np.maximum(lower, 0.0), np.minimum(upper, 1.0)
+            low[rows], high[rows] = lower, upper
+        return _Spread(values, low, high, _deviation(samples), p, undefined)
 
 
-def _around(samples: NDArray[np.float64], value: float) -> NDArray[np.float64]:
-    """Those that have a number, moved so that `value` is their mean."""
-    defined = samples[~np.isnan(samples)]
-    return defined - defined.mean() + value if len(defined) else defined
+class _Spread(NamedTuple):
+    """Of K numbers: the columns of :class:`Estimate` and :class:`Difference`, ``(K,)`` each."""
+
+    value: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    error: NDArray[np.float64]
+    p: NDArray[np.float64]
+    undefined: NDArray[np.int64]
+
+    def estimate(self, place: int, runs: float) -> Estimate:
+        value, low, high, error, _, undefined = (column[place].item() for column in self)
+        return Estimate(value, low, high, error, runs, undefined)
 
 
-def _deviation(values: NDArray[np.float64]) -> float:
-    defined = values[~np.isnan(values)]
-    return float(defined.std(ddof=1)) if len(defined) > 1 else float("nan")
+def _deviation(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(K,)`` standard deviation (n − 1) of each row, of what is defined; NaN of fewer than two."""
+    number = (~np.isnan(values)).sum(axis=1)
+    far = values - mean_defined(values)[:, None]
+    squares = np.nansum(far**2, axis=1)
+    return np.where(number > 1, np.sqrt(squares / np.maximum(number - 1, 1)), np.nan)
 
 
 def _one(values: NDArray[np.float64], label: ClassOrMean) -> NDArray[np.float64]:
@@ -415,6 +453,7 @@ def compare(
     statistics: Sequence[StatisticOf] = (),
     progress: Progress | None = None,
     processes: int | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Comparison:
     """Numbers of detectors, and how far they would move on other images.
 
@@ -449,6 +488,8 @@ def compare(
         Called with how far it is, at most every two seconds.
     processes
         How many share the work, by default as many as there are cores. They change no number.
+    meanwhile
+        What this process does first, while the others resample.
 
     Raises
     ------
@@ -490,7 +531,13 @@ def compare(
         values_of += [statistic() for statistic in mine] + [statistic(once) for statistic in further]
     every = [statistic for both in made for statistic in both]
     samples_of = resample(
-        every, images, replicates=replicates, seed=seed, progress=progress, processes=processes
+        every,
+        images,
+        replicates=replicates,
+        seed=seed,
+        progress=progress,
+        processes=processes,
+        meanwhile=meanwhile,
     )
     statistics_each = len(made[0])
 

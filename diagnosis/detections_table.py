@@ -169,15 +169,16 @@ def write_detections_table(diagnoses: Sequence[Diagnosis], path: Path | str) -> 
     if suffix not in (".parquet", ".csv"):
         raise InputError(path, f"the ending {suffix or 'none'}", ".parquet or .csv")
     table = detections_table(diagnoses)
-    import pyarrow as pa
-    import pyarrow.compute
-    import pyarrow.csv
-    import pyarrow.parquet
-
     with replacing(path) as part:
         if suffix == ".parquet":
+            import pyarrow.parquet
+
             pyarrow.parquet.write_table(table, part, compression="zstd")
         else:
+            import pyarrow as pa
+            import pyarrow.compute
+            import pyarrow.csv
+
             column_types = [pa.string() if pa.types.is_dictionary(one) else one for one in table.schema.types]
             plain = pa.schema(list(zip(table.column_names, column_types, strict=True)))
             plain_table = table.cast(plain)

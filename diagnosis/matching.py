@@ -653,7 +653,8 @@ def take_objects(matching: Matching, threshold: float, groups: NDArray[np.int64]
     if (
         objects * rankings > 4 * (len(pair_object) + len(groups)) + DENSE_ENTRIES
     ):  # memory linear in the pairs
-        pair_object = pair_object * rankings + matching.detections.labels[matching.pair_detection]
+        classes = len(matching.truth.classes)
+        pair_object = pair_object * classes + matching.detections.labels[matching.pair_detection]
         unique, pair_object = np.unique(pair_object, return_inverse=True)
         rankings, objects = 1, len(unique)
     start, stop = matching.group_start[chosen], matching.group_start[chosen + 1]

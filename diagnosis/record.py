@@ -45,7 +45,7 @@ from diagnosis.trends import DetectionTrend, FalsePositiveTrend, detection_trend
 from diagnosis.verdict import Measure, enough_objects, fix_first, percent
 from diagnosis.worst_cases import WorstCases, worst_cases
 
-__all__ = ["Diagnosis", "check_same_truth", "diagnose"]
+__all__ = ["Diagnosis", "check_same_truth", "compute_all", "diagnose"]
 
 WORST_CASES = 5
 """How many errors of each type, late hits and missed objects are listed for each class."""
@@ -307,6 +307,14 @@ def diagnose(
     diagnosis = Diagnosis(name, truth, detections, matching, matrix, iou, top, coco, edges, max_detections)
     _ = diagnosis.breakdown, diagnosis.ap  # raise if `top` or `iou` means nothing
     return diagnosis
+
+
+def compute_all(diagnoses: Iterable[Diagnosis]) -> None:
+    """Every analysis now, and not when it is first asked for."""
+    for diagnosis in diagnoses:
+        for name, value in vars(Diagnosis).items():
+            if isinstance(value, cached_property):
+                getattr(diagnosis, name)
 
 
 def check_same_truth(diagnoses: Sequence[Diagnosis]) -> None:

@@ -43,7 +43,7 @@ OVER_ALL = "/all"
 
 CELLS_AT_ONCE = 1 << 25
 """Numbers that a statistic handles together, over the replicates of a chunk: bounds the memory."""
-MOST_AT_ONCE = 500
+MOST_AT_ONCE = 250
 """Replicates of a chunk: enough for NumPy to be busy with numbers."""
 
 SECONDS_BETWEEN_REPORTS = 2.0
@@ -118,6 +118,7 @@ def resample(
     seed: int = 0,
     progress: Progress | None = None,
     processes: int | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> list[dict[str, NDArray[np.float64]]]:
     """Values of statistics over halves of the images, the same halves for all.
 
@@ -135,6 +136,8 @@ def resample(
         Called after a chunk of replicates, at most every two seconds.
     processes
         How many share the work, by default as many as there are cores. They change no number.
+    meanwhile
+        What this process does first, while the others resample.
 
     Returns
     -------
@@ -152,22 +155,32 @@ def resample(
         raise InputError("the ground truth", "no image", "images to draw from")
     width = max(images, *(statistic.replicate_width for statistic in statistics), 1)
     number = -(-replicates // max(1, min(MOST_AT_ONCE, CELLS_AT_ONCE // width)))
-    number += number % 2  # so that two processes have as many
     bounds = [replicates * chunk // number for chunk in range(number + 1)]
     chunks = [range(*both) for both in itertools.pairwise(bounds) if both[0] < both[1]]
+    pieces = list(itertools.product(chunks, statistics))
     here, reported = os.getpid(), time.monotonic()
+    drawn: tuple[range, Weights] | None = None
 
-    def compute(chunk: range) -> list[Mapping[str, NDArray[np.float64]]]:
-        nonlocal reported
-        weights = resamples(images, chunk, seed)
-        values = [statistic(weights) for statistic in statistics]
-        if progress and os.getpid() == here and time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
+    def compute(piece: tuple[range, Statistic]) -> Mapping[str, NDArray[np.float64]]:
+        nonlocal reported, drawn
+        chunk, statistic = piece
+        if drawn is None or drawn[0] != chunk:
+            drawn = chunk, resamples(images, chunk, seed)
+        values = statistic(drawn[1])
+        last = statistic is statistics[-1]
+        if (
+            progress
+            and last
+            and os.getpid() == here
+            and time.monotonic() - reported > SECONDS_BETWEEN_REPORTS
+        ):
             reported = time.monotonic()
             progress(chunk.stop, replicates)
         return values
 
-    computed = over_processes(compute, chunks, usable_cores() if processes is None else processes)
+    number = usable_cores() if processes is None else processes
+    computed = over_processes(compute, pieces, number, meanwhile)
     return [
         {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        for parts in zip(*computed, strict=True)
+        for parts in (computed[first :: len(statistics)] for first in range(len(statistics)))
     ]

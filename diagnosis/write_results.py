@@ -10,8 +10,11 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
+
+import msgspec
 
 from data.formats.files import write_text
 from data.formats.processes import over_processes
@@ -88,10 +91,11 @@ def write_results(
     try:
         out.mkdir(parents=True, exist_ok=True)
         _clean_up(out)
-        with _part(out) as part:
+        # The table of the detections is packed by pyarrow, which leaves Python's lock free.
+        with _part(out) as part, ThreadPoolExecutor(1) as pool:
             progress("writing the tables")
             tables = [part / "detections.parquet", part / "summary.txt"]
-            write_detections_table(diagnoses, tables[0])
+            detections = pool.submit(write_detections_table, diagnoses, tables[0])
             write_text(tables[1], summary(diagnoses, comparison, notes) + "\n")
             progress("writing the numbers")
             numbers = to_json(
@@ -122,8 +126,10 @@ def write_results(
                 )
                 statements = [*compared, *notes]
                 write_report(ReportContent(diagnoses, numbers, statements), part / PAGE)
+            detections.result()
             numbers["provenance"]["sha256"] = {file.name: _digest(file) for file in made[:-1]}
-            write_text(made[-1], json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+            text = msgspec.json.format(msgspec.json.encode(numbers), indent=1)
+            write_text(made[-1], text.decode() + "\n")
             return _swap(out, part, made)
     except OSError as error:
         raise InputError(out, error.strerror or "an error", "a folder to write to") from None

@@ -157,8 +157,6 @@ def convert(value: object, kind: Any) -> Any:
     --------
     >>> convert("3", int | None), convert("1e-3", float), convert(2, str), convert(["1", 2], list[int])
     (3, 0.001, '2', [1, 2])
-    >>> convert("2012:train", list[str])
-    ['2012:train']
     """
     parts = get_args(kind) if get_origin(kind) in (types.UnionType, Union) else (kind,)
     if str in parts:
@@ -166,8 +164,6 @@ def convert(value: object, kind: Any) -> Any:
             raise ValueError(value)
         return None if value is None else str(value)
     if get_origin(kind) is list:
-        if isinstance(value, str | int) and not isinstance(value, bool):
-            value = [value]  # a list of one
         if not isinstance(value, list):
             raise ValueError(value)
         return [convert(item, get_args(kind)[0]) for item in value]

@@ -187,15 +187,16 @@ def mlflow_log(folder: RunFolder, resume_step: int) -> Logger:
 
     file = folder.path / "logs" / "mlflow_run_id"
     known = read_text(file, "the id of the run").strip() if resume_step and file.is_file() else None
+    logs = file.parent.resolve()
+    logs.mkdir(parents=True, exist_ok=True)
     logger = MLFlowLogger(
         "spatial-dependency",
         run_name=folder.path.resolve().name,
-        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI"),
-        save_dir=str(folder.path / "logs" / "mlflow"),
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{logs / 'mlflow.db'}"),
+        artifact_location=None if "MLFLOW_TRACKING_URI" in os.environ else (logs / "mlflow").as_uri(),
         run_id=known,
     )
     if is_global_zero():
-        file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, f"{logger.run_id}\n")
     return logger
 

@@ -339,10 +339,10 @@ def image_size(path: Path) -> tuple[int, int]:
             turned = image.getexif().get(EXIF_ORIENTATION) in QUARTER_TURNS
     except FileNotFoundError:
         raise InputError(path, "no such file", "an image, for its size") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, InputError):
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, MemoryError) as error:
+        if isinstance(error, InputError):  # MemoryError: a part that claims gigabytes
             raise
-        raise InputError(path, f"no readable image ({error})", "an image, for its size") from None
+        raise InputError(path, f"no readable image ({reason(error)})", "an image, for its size") from None
     return (height, width) if turned else (width, height)
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
 __all__ = ["over_processes", "usable_cores"]
+
+NUMBER_BYTES = 4
+"""Of the number of an item in the queue."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,12 +32,26 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def over_processes(function: Callable[[Item], Result], items: Sequence[Item], processes: int) -> list[Result]:
+def over_processes(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    processes: int,
+    meanwhile: Callable[[], object] | None = None,
+) -> list[Result]:
     """``[function(item) for item in items]``, shared among this process and forked ones.
 
-    Forked processes inherit what `function` needs, so only results are sent; these must be picklable. The
-    share of a process that fails is computed here, so errors are raised as without processes. Warnings of
-    the other processes are not shown.
+    Each takes the next item when it is done with one. Forked processes inherit what `function` needs, so only
+    results are sent; these must be picklable. What fails is computed here again, in order, so errors are
+    raised as without processes. Warnings of the other processes are not shown.
+
+    Parameters
+    ----------
+    function, items
+        See above.
+    processes
+        How many share the work.
+    meanwhile
+        What this process does first, while the others work.
 
     Examples
     --------
@@ -39,38 +59,51 @@ def over_processes(function: Callable[[Item], Result], items: Sequence[Item], pr
     [1, 2, 3]
     """
     processes = max(1, min(processes, usable_cores(), len(items)))
-    shares = [items[first::processes] for first in range(processes)]
-    context = multiprocessing.get_context("fork" if processes > 1 else None)
+    done: dict[int, Result] = {}
     running = []
+    # Forked processes share the position in an open file: what one has read, no other reads.
+    with tempfile.TemporaryFile() as queue:
+        queue.write(b"".join(number.to_bytes(NUMBER_BYTES) for number in range(len(items))))
+        queue.seek(0)
+        take = partial(_take, queue.fileno(), function, items)
+        context = multiprocessing.get_context("fork" if processes > 1 else None)
+        try:
+            for _ in range(processes - 1):
+                reader, writer = context.Pipe(duplex=False)
+                worker = context.Process(target=_work, args=(take, reader, writer), daemon=True)
+                worker.start()
+                writer.close()  # so that the end of the worker ends the pipe
+                running.append((worker, reader))
+            if meanwhile is not None:
+                meanwhile()
+            done |= take()
+            for _, reader in running:
+                with contextlib.suppress(EOFError):
+                    done |= reader.recv()
+        finally:
+            for worker, reader in running:
+                reader.close()
+                worker.terminate()
+                worker.join()
+    return [done[number] if number in done else function(item) for number, item in enumerate(items)]
+
+
+def _take(queue: int, function: Callable[[Item], Result], items: Sequence[Item]) -> dict[int, Result]:
+    """Results of items that no other process takes, until there are none left or one of them fails."""
+    done = {}
     try:
-        for share in shares[1:]:
-            reader, writer = context.Pipe(duplex=False)
-            worker = context.Process(target=_work, args=(function, share, reader, writer), daemon=True)
-            worker.start()
-            writer.close()  # so that the end of the worker ends the pipe
-            running.append((worker, reader))
-        parts = [list(map(function, shares[0]))]
-        for share, (_, reader) in zip(shares[1:], running, strict=True):
-            try:
-                parts.append(reader.recv())
-            except EOFError:
-                parts.append(list(map(function, share)))
-    finally:
-        for worker, reader in running:
-            reader.close()
-            worker.terminate()
-            worker.join()
-    return [parts[place % processes][place // processes] for place in range(len(items))]
+        while number := os.read(queue, NUMBER_BYTES):
+            item = int.from_bytes(number)
+            done[item] = function(items[item])
+    except Exception:  # raised when it is computed again
+        os.lseek(queue, 0, os.SEEK_END)
+    return done
 
 
-def _work(
-    function: Callable[[Item], Result], share: Sequence[Item], reader: Connection, writer: Connection
-) -> None:
+def _work(take: Callable[[], dict[int, Result]], reader: Connection, writer: Connection) -> None:
     reader.close()  # else this process would not notice that the other has ended
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other process ends this one
     warnings.simplefilter("ignore")  # a handler may wait for a lock that was held when this process began
-    try:
-        writer.send(list(map(function, share)))
-    except Exception:  # the other process computes the share again, and raises the error
-        os._exit(1)
+    with contextlib.suppress(BrokenPipeError):
+        writer.send(take())

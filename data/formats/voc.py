@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element, ParseError, fromstring
 from xml.sax.saxutils import escape
 
 import defusedxml.ElementTree as SafeTree
@@ -79,6 +79,7 @@ OFFICIAL_TREE = re.compile(r"VOC\d{4}")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 FLAGS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 NO_FLAG = ("", "unspecified")
+ENCODING = re.compile(rb"[^>]{,99}\bencoding\s*=\s*[\"']([^\"'>]*)")
 
 
 # ---------------------------------------------------------------- trees
@@ -279,7 +280,7 @@ def _pictures(folder: Path, annotations: Path) -> dict[str, Path]:
     """The image files of a tree, by name: those in VOC's folder, or else in the usual places."""
     found: dict[str, Path] = {}
     for place in (folder / "JPEGImages", folder / "images", folder / "data", annotations):
-        for file in sorted(place.iterdir()) if place.is_dir() else ():
+        for file in sorted(place.iterdir(), key=str) if place.is_dir() else ():
             if file.suffix.lower() in IMAGE_SUFFIXES:
                 found.setdefault(file.stem, file)
     return found
@@ -431,7 +432,8 @@ def read_annotation(
     """
     content = read_bytes(path, "the annotation of an image that the list names")
     try:
-        root: Element = SafeTree.fromstring(content, forbid_dtd=True)
+        plain = _is_plain(content)
+        root: Element = fromstring(content) if plain else SafeTree.fromstring(content, forbid_dtd=True)
     except ParseError as error:
         where = f"{path}:{error.position[0]}"
         raise InputError(where, f"malformed XML ({error})", "a whole VOC annotation") from None
@@ -453,14 +455,20 @@ def read_annotation(
     return size, objects
 
 
+def _is_plain(content: bytes) -> bool:
+    """Whether XML cannot declare a document type or entities: the fast parser is safe with it."""
+    encoding = ENCODING.match(content)
+    known = encoding is None or encoding[1].lower() in (b"utf-8", b"us-ascii", b"iso-8859-1")
+    return known and b"<!" not in content and b"\0" not in content
+
+
 def _size(path: Path, element: Element | None, picture: Path | None) -> tuple[int, int]:
     """Width and height, those of the picture where the annotation has none."""
     lengths: list[int] = []
-    at_hand = picture is not None and is_file(picture)
     for tag in ("width", "height"):
         text = "" if element is None else _text(element, tag)
         length = number_of(text or "0", tag)
-        if isinstance(length, float) and length < 0 and at_hand:
+        if isinstance(length, float) and length < 0 and picture is not None and is_file(picture):
             length = 0.0
         if not isinstance(length, float) or length < 0 or not length.is_integer() or length > UNKNOWN_SIZE:
             expected = "the image's size: a whole number above 0"
@@ -468,6 +476,7 @@ def _size(path: Path, element: Element | None, picture: Path | None) -> tuple[in
         lengths.append(int(length))
     if all(lengths):
         return lengths[0], lengths[1]
+    at_hand = picture is not None and is_file(picture)
     return image_size(picture) if picture is not None and at_hand else (UNKNOWN_SIZE, UNKNOWN_SIZE)
 
 
@@ -506,7 +515,9 @@ def _object(
         if flag is None:
             raise InputError(f"{where}: <{tag}>", shown(text), "0 or 1, or false or true")
         flags[tag] = flag
-    turned = [one for one in element.findall("attributes/attribute") if _text(one, "name") == "rotation"]
+    attributes = element.findall("attributes")
+    each = itertools.chain.from_iterable(some.findall("attribute") for some in attributes)
+    turned = [one for one in each if _text(one, "name") == "rotation"]
     rotation = number_of(_text(turned[0], "value"), "rotation") if turned else 0.0
     return AnnotatedObject(
         label, box, flags["difficult"] == 1, flags["truncated"], flags["occluded"], _text(element, "pose"),

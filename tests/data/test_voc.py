@@ -160,6 +160,7 @@ annotated = st.builds(
     st.sampled_from([-1, 0, 1]),
     st.sampled_from([-1, 0, 1]),
     st.sampled_from(["", "Left", "Unspecified", "<&>"]),
+    st.floats(0, 360),
 )
 
 

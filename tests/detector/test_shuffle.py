@@ -630,6 +630,21 @@ def test_compiled_draws_are_the_eager_ones_without_compiling_again(backend: str,
     assert all_differ([output for output, _ in ours])
 
 
+def test_a_compiled_function_leaves_a_number_of_a_draw_to_an_operation() -> None:
+    # The compiler folds what it knows, and does so without the overflow at 64 bits: other draws, or an error.
+    graphs: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    x = numbered(2, 3, 4, 4)
+    compiled: Any = torch.compile(spatial_shuffle, fullgraph=True, backend=backend)
+    for stream in (0, 123456789, -5):
+        assert compiled(x, stream).equal(spatial_shuffle(x, stream))
+    assert all("stream_of_number" in graph.code for graph in graphs)
+
+
 def test_the_base_class_is_no_shuffle() -> None:
     with pytest.raises(TypeError, match="use one of its subclasses"):
         Shuffle()(torch.zeros(1, 1, 2, 2))

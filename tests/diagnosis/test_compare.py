@@ -4,6 +4,7 @@ import json
 import os
 import re
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -199,7 +200,7 @@ def test_draws_are_a_function_of_seed_and_replicate():
 
 def test_chunks_and_processes_change_nothing(monkeypatch):
     class Mean:
-        cells = 30
+        replicate_width = 30
 
         def __call__(self, weights):
             return {"any/mean": weights @ np.arange(30) / weights.sum(axis=1)}
@@ -218,7 +219,7 @@ def test_chunks_and_processes_change_nothing(monkeypatch):
 
 def test_progress_is_told_when_it_takes_long(monkeypatch):
     class Slow:
-        cells = 1
+        replicate_width = 1
 
         def __call__(self, weights):
             return {"any/thing": np.zeros(len(weights))}
@@ -268,9 +269,16 @@ def test_the_same_detector_does_not_differ(three):
 def test_what_fails_in_another_process_is_raised_here(monkeypatch):
     monkeypatch.setattr("data.formats.processes.usable_cores", lambda: 3)
     here = os.getpid()
-    assert over_processes(lambda item: (item, os.getpid() == here), range(4), 2) == [
-        (0, True), (1, False), (2, True), (3, False),
-    ]  # fmt: skip
+    began = []
+    shared = over_processes(
+        lambda item: (item, os.getpid() == here), range(4), 2, lambda: (began.append(here), time.sleep(0.3))
+    )
+    assert began == [here]
+    assert shared == [(item, False) for item in range(4)]  # all done meanwhile
+    assert over_processes(abs, [-1, 2], 1, lambda: began.append(0)) == [1, 2]
+    assert began == [here, 0]
+    with pytest.raises(ZeroDivisionError):
+        over_processes(lambda item: 1 / item, [1, 1, 0], 1)
     with pytest.raises(ZeroDivisionError):
         over_processes(lambda item: 1 / item, [1, 0, 1], 3)
     # A process that is killed, for want of memory perhaps, costs time and no result.
@@ -351,7 +359,7 @@ def test_it_is_deterministic(three):
 
 def test_a_statistic_of_ones_own(three):
     class Images:
-        cells = 1
+        replicate_width = 1
 
         def __init__(self, diagnosis):
             self.count = len(diagnosis.truth.images)
@@ -370,7 +378,7 @@ def test_a_statistic_of_ones_own(three):
 class Biased:
     """A mean over the images that is too high by 1 / √n, and a gain of the same values."""
 
-    cells = 1
+    replicate_width = 1
 
     def __init__(self, diagnosis):
         self.values = np.random.default_rng(5).normal(0.3, 0.2, len(diagnosis.truth.images))
@@ -516,7 +524,7 @@ def test_what_the_intervals_cover_is_what_was_measured(three):
     )
     assert measured == MEASURED["cover"]
     both = compare([three[0], three[2]], replicates=20)
-    assert set(both.quantities) - {"objects/missed"} == set(measured)
+    assert set(both.quantities) == set(measured)
     assert cover("impact/ignore_other") == ("91 to 92", "†")
     few = {of for of in measured for kind in measured[of] if cover(of, kind)[1]}
     assert few == {

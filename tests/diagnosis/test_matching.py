@@ -194,6 +194,15 @@ def test_a_table_of_the_slots_in_use_changes_nothing(scene):
         np.testing.assert_array_equal(take_objects(overlaps, 0.2, groups), dense)
 
 
+def test_objects_beside_each_other_in_the_file_are_not_mixed_up_where_memory_is_saved(monkeypatch):
+    monkeypatch.setattr("diagnosis.matching.DENSE_ENTRIES", -(10**9))
+    boxes = [[0, 0, 10, 10], [20, 0, 30, 10]]
+    truth = GroundTruth(["a"], ["cat", "dog"], [[50, 50]], [0, 0], [1, 0], boxes)
+    rows = [0] * 3, [1, 0, 1], [0.9, 0.8, 1.0], [*boxes, [40, 40, 50, 50]]  # of other ranks in their classes
+    found = Detections(["a"], ["cat", "dog"], *rows)
+    assert assign(match(truth, found), 0.5).object_rows.tolist() == [0, 1, -1]
+
+
 @settings(deadline=None, max_examples=40)
 @given(crowded())
 def test_the_order_of_the_images_does_not_matter(scene):

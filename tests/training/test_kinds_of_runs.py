@@ -26,6 +26,7 @@ from training import checkpoint
 from training.callbacks import Checkpoints, shown
 from training.run_state import RunFolder
 from training.tasks.detection import DETECTION
+from training.tasks.detection_options import OptimizationOptions
 
 detection = pytest.mark.parametrize("small", ["detection"], indirect=True)
 classifier = pytest.mark.parametrize("small", ["classification"], indirect=True)
@@ -175,11 +176,11 @@ def test_kind_07_of_equal_scores_the_lower_loss_then_the_later_epoch(tmp_path):
                 class batch_progress:  # noqa: N801
                     is_last_batch = True
 
-    callback = Checkpoints(RunFolder(tmp_path), "val/map")
+    callback = Checkpoints(RunFolder(tmp_path), "val/map", OptimizationOptions())
     callback._stop_if_asked = lambda trainer: None
     callback._write = lambda *_: None
-    callback._place = lambda trainer, best: saved.append(best)
-    for score, loss in ((0, 3.0), (0, 2.0), (0, 2.5), (0, 2.0), (0.1, 9.0)):
+    callback._place = lambda trainer: saved.append(callback.ranking[0][2] == trainer.global_step)
+    for Trainer.global_step, (score, loss) in enumerate(((0, 3.0), (0, 2.0), (0, 2.5), (0, 2.0), (0.1, 9.0))):
         callback.on_validation_end(Trainer, None)
         Trainer.callback_metrics = {"val/map": torch.tensor(score), "val/loss": torch.tensor(loss)}
         callback.on_train_epoch_end(Trainer, None)

@@ -141,7 +141,9 @@ def test_whole_run_logs_losses_scores_rate_and_speed(small, log_of):
 
 def test_whole_run_leaves_these_files_and_nothing_half_written(small):
     out, _ = small.whole
-    more = {"detection": {"detections", "diagnosis"}, "classification": set()}[small.name]
+    more = {"detection": {"detections", "diagnosis", "training_images.png"}, "classification": set()}[
+        small.name
+    ]
     names = {"checkpoints", "config.yaml", "curves.png", "logs", "provenance.json", "scores.json"} | more
     assert {path.name for path in out.iterdir()} == names
     checkpoints = {"last.ckpt", "previous.ckpt", "best.ckpt"}

@@ -97,7 +97,9 @@ def check_values(script: Script, options: Mapping[str, Any]) -> None:
     kinds = groups.kinds()
     for name, value in options.items():
         if not fits(value, kinds[name]):
-            raise InputError(option_of(name), repr(value), in_words(kinds[name]))
+            example = "" if isinstance(value, list) else f", as in {name}=[{value}]"
+            many = get_origin(kinds[name]) is list
+            raise InputError(option_of(name), repr(value), in_words(kinds[name]) + example * many)
     groups.from_flat({**defaults(script), **options}).check()
 
 

@@ -182,7 +182,10 @@ class ModelOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class OptimizationOptions(StepOptions):
-    """Optimiser settings: SGD with momentum 0.9; the learning rate is divided by 10 twice."""
+    """Optimiser settings: SGD with momentum 0.9; the learning rate is divided by 10 twice.
+
+    The paper gives no batch size, weight decay, epochs or drops: these are the authors' code's or others'.
+    """
 
     epochs: int | None = option(
         None, "Passes over the training images. Default: 300, for imagenet 90, for shapes 30.", AT_LEAST_1

@@ -188,7 +188,9 @@ class ModelOptions(OptionGroup):
     boxes_per_cell: int = option(2, "B: boxes that each cell predicts.", AT_LEAST_1)
     width: float = option(1.0, "Factor on the channels of the backbone, for quick tests.", POSITIVE)
     head_channels: int = option(
-        256, "Channels of the head.", Rule("a multiple of 4, at least 4", lambda n: n >= 4 and n % 4 == 0)
+        256,
+        "Channels of the head; the paper gives none.",
+        Rule("a multiple of 4, at least 4", lambda n: n >= 4 and n % 4 == 0),
     )
     shuffle: str = option(
         "none",

@@ -59,6 +59,7 @@ def test_a_wrong_file_is_one_clear_error(bench: Callable[..., Path], content: st
         ("{method: spatial, last: four}", "--last: found 'four'; expected a whole number or null"),
         ("{method: spatial, last: true}", "--last: found True; expected a whole number or null"),
         ("{layers: [a]}", r"--layers: found \['a'\]; expected a list of whole numbers"),
+        ("{layers: 3}", r"--layers: found 3; expected a list of whole numbers, as in layers=\[3\]"),
         ("{method: spatial}", "--method: found 'spatial'; expected one of --last"),
         ("{fraction: 2}", "--fraction: found 2"),
         ("{method: spatail}", "--method: found 'spatail'; expected one of none, spatial"),
