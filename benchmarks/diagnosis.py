@@ -6,6 +6,8 @@ Draws seeded detections of the size of VOC 2007 test (100,000) and of COCO val (
 times ours: all overlaps, the five-way breakdown, what each error type costs, TIDE, AP; theirs: TIDE alone.
 First from arrays in memory, without what the tools need to take them in, then from COCO's two files, with
 it. Then how our cost grows to 5 million detections, and the intervals (1,000 replicates) at the smaller size.
+Last the command ``python -m diagnosis`` from its arguments to the page, each run in a new process, and where
+the time goes.
 
 Each tool runs in processes of its own, in turn with the others; these also tell its peak memory. The best
 pass counts, for other programs only ever add to it; CPU seconds sum the threads. A tool that is not
@@ -36,7 +38,9 @@ import numpy as np  # noqa: E402
 
 from benchmarks.diagnosis_tools import TOOLS, Laps, missing  # noqa: E402
 from benchmarks.synthetic import SIZES, Size, of_size, synthetic  # noqa: E402
+from data.formats.classes import VOC_CLASSES  # noqa: E402
 from data.formats.coco import write_coco_detections, write_coco_ground_truth  # noqa: E402
+from data.formats.voc import AnnotatedObject, annotation_xml, write_detections  # noqa: E402
 from data.records import Detections  # noqa: E402
 
 REPLICATES = 1000
@@ -131,6 +135,63 @@ def resampling(size: Size) -> dict[str, tuple[float, float]]:
     return seconds
 
 
+def written(size: Size, folder: Path) -> list[str]:
+    """Arguments of the command: the size's files, as VOC's or as COCO's, made if they are not there."""
+    truth, found = synthetic(size)
+    if not size.by_class:
+        source, one = files_in(str(folder))
+        if not source.exists():
+            write_coco_ground_truth(truth, source)
+            write_coco_detections(found, one)
+        return ["--ground-truth", str(source), "--detections", str(one)]
+    tree, unsure = folder / "VOC2007", found.scores * np.random.default_rng(1).random(len(found))
+    results = [folder / name for name in ("det_a", "det_b")]
+    if not tree.exists():
+        for part in ("Annotations", "ImageSets/Main"):
+            (tree / part).mkdir(parents=True)
+        (tree / "ImageSets/Main/test.txt").write_text("\n".join(truth.images))
+        things: list[list[AnnotatedObject]] = [[] for _ in truth.images]
+        boxes = truth.boxes.round()
+        boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
+        for row, image in enumerate(truth.image_index):
+            corners = tuple(boxes[row].tolist())
+            thing = AnnotatedObject(
+                VOC_CLASSES[truth.labels[row]], corners, bool(truth.difficult[row]), row % 2
+            )
+            things[image].append(thing)
+        for name, (width, height), objects in zip(truth.images, truth.sizes.tolist(), things, strict=True):
+            text = annotation_xml("VOC2007", f"{name}.jpg", (width, height), objects)
+            (tree / f"Annotations/{name}.xml").write_text(text)
+        for path, scores in zip(results, (found.scores, unsure), strict=True):
+            rows = found.image_index, found.labels, scores, found.boxes
+            write_detections(Detections(truth.images, VOC_CLASSES, *rows), path)
+    return ["--ground-truth", f"{tree}:test", "--detections", *map(str, results)]
+
+
+def command(arguments: Sequence[str]) -> dict[str, float]:
+    """Seconds of the steps of ``python -m diagnosis``, as it says them itself, and CPU seconds of all."""
+    clock, seconds = time.perf_counter(), dict[str, float]()
+    name = "import"
+    from diagnosis import __main__ as program
+    from diagnosis.progress import Progress
+
+    def end(step: str) -> None:
+        nonlocal clock, name
+        now = time.perf_counter()
+        seconds[name] = seconds.get(name, 0.0) + now - clock
+        clock, name = now, step
+
+    class Steps(Progress):
+        def __call__(self, step: str, *details: str) -> None:
+            end("reading detections" if step.startswith("reading /") else step.partition(" ")[0])
+
+    program.Progress = Steps  # type: ignore[attr-defined]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        assert program.main(arguments) == 0
+    end("")
+    return seconds | {"CPU": time.process_time() + sum(os.times()[2:4])}
+
+
 def in_a_process(*task: object) -> dict[str, Any]:
     """Run a task of :func:`work` and return its answer."""
     with tempfile.NamedTemporaryFile("r", suffix=".json") as answer:
@@ -149,6 +210,8 @@ def work(task: Sequence[Any]) -> None:
         write_coco_ground_truth(truth, annotations)
         write_coco_detections(found, results)
         told: dict[str, Any] = {}
+    elif kind == "command":
+        told = command(rest[0])
     elif kind == "intervals":
         told = dict(resampling(drawn))
     else:
@@ -204,6 +267,30 @@ def growth(sizes: Sequence[int]) -> None:
         print(f"{detections:12,}{cost.wall:9.3f}{cost.cpu:9.3f}{each}" + memory(cost), flush=True)
 
 
+COMMANDS = {
+    "VOC's files, two detectors, page and intervals": ("voc", []),
+    "VOC's files, two detectors, numbers alone": ("voc", ["--replicates", "0", "--no-figures"]),
+    "COCO's files, one detector, page and intervals": ("coco", []),
+}
+
+
+def commands(rounds: int) -> None:
+    """From the arguments to the page, in a new process: the quickest of some rounds."""
+    with tempfile.TemporaryDirectory() as folder:
+        for text, (name, more) in COMMANDS.items():
+            place = Path(folder) / name
+            place.mkdir(exist_ok=True)
+            arguments = [*written(SIZES[name], place), *more, "--out", str(place / "out")]
+            best: tuple[float, dict[str, float]] = (float("inf"), {})
+            for _ in range(rounds):
+                clock = time.perf_counter()
+                steps = in_a_process("command", vars(SIZES[name]), arguments)
+                best = min(best, (time.perf_counter() - clock, steps), key=lambda one: one[0])
+            wall, steps = best
+            parts = ", ".join(f"{step} {seconds:.2f}" for step, seconds in steps.items() if step != "CPU")
+            print(f"\n{text}: {wall:.2f} s, {steps['CPU']:.2f} CPU s\n    {parts}", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sizes", nargs="*", default=list(SIZES), choices=list(SIZES))
@@ -212,6 +299,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="processes of each tool (%(default)s)")
     parser.add_argument("--passes", type=int, default=5, help="of the fast tools in a process (%(default)s)")
     parser.add_argument("--no-intervals", action="store_true", help="leave the intervals out")
+    parser.add_argument("--no-command", action="store_true", help="leave the command out")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.task:
@@ -236,6 +324,8 @@ def main() -> int:
         print(f"{'':32}{'wall s':>9}{'CPU s':>9}")
         for text, (wall, cpu) in in_a_process("intervals", vars(SIZES["voc"])).items():
             print(f"{text:32}{wall:9.1f}{cpu:9.1f}")
+    if not options.no_command:
+        commands(options.rounds)
     return 0
 
 

@@ -80,7 +80,7 @@ class ErrorType:
 
 
 # At least 28 apart (CIE76) from each other in normal, protan, deutan and tritan vision (Machado et al.,
-# 2009), and at least 9 in lightness (L*) and 23 of 255 in luma, to be distinguishable in grey.
+# 2009), and at least 8.5 in lightness (L*) and 23 of 255 in luma, to be distinguishable in grey.
 ERROR_TYPES: tuple[ErrorType, ...] = (
     ErrorType(
         "correct",

@@ -576,7 +576,7 @@ def read_coco_detections(
     images, classes = images_by_id(truth), classes_by_id(truth)
     image_index, labels, given = _columns(results, images, classes)
     where = lambda row: f"{path}[{indices[row]}]"  # noqa: E731
-    beside = partial(_by_names, content, results, where)
+    beside = partial(_by_names, results, where)
     image_index = beside(("image_id", "file_name"), image_index, partial(images_by_name, truth), truth.images)
     labels = beside(("category_id", "category_name"), labels, partial(classes_by_name, truth), truth.classes)
     boxes = as_xyxy(given, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
@@ -599,7 +599,6 @@ def read_coco_detections(
 
 
 def _by_names(
-    content: bytes,
     results: Sequence[Result],
     where: Callable[[int], str],
     fields: tuple[str, str],
@@ -609,9 +608,10 @@ def _by_names(
 ) -> NDArray[np.int64]:
     """What results mean by the names beside their ids, if the file has any; see :func:`prefer_names`."""
     id_field, name_field = fields
-    if f'"{name_field}"'.encode() not in content:
+    names = list(map(attrgetter(name_field), results))
+    if not any(names):
         return by_id
-    names, index = [getattr(result, name_field) for result in results], lookup()
+    index = lookup()
     by_name = np.array([index[name] if name else NO_INDEX for name in names], np.int64)
     named = np.array(list(map(bool, names)), np.bool_)
     id_and_name = lambda row: (getattr(results[row], id_field), names[row])  # noqa: E731

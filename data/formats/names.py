@@ -11,7 +11,6 @@ import difflib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from pathlib import PurePosixPath
 from typing import TypeAlias
 
 from data.records import GroundTruth
@@ -110,24 +109,27 @@ def _image_routes(truth: GroundTruth, ids: bool) -> Callable[[Key], Routes]:
         """Files by path without extension, by name and by stem; made when it is first asked for."""
         indices = dict[str, list[int]](), dict[str, list[int]](), dict[str, list[int]]()
         for i, file in enumerate(files):
-            path = PurePosixPath(file)
-            for index, part in zip(indices, (_without_suffix(path), path.name, path.stem), strict=True):
+            path = "/".join(_parts(file))
+            name = path.rpartition("/")[2]
+            for index, part in zip(
+                indices, (_without_suffix(path), name, _without_suffix(name)), strict=True
+            ):
                 index.setdefault(part, []).append(i)
         return indices
 
     def loose(key: str) -> Routes:
         """By path or stem, the longest part of the path first."""
         by_path, by_name, by_stem = parts_of_files()
-        parts = PurePosixPath(key).parts
+        parts = _parts(key)
         for start in range(len(parts)):
-            tail = PurePosixPath(*parts[start:])
-            for text in (str(tail), _without_suffix(tail)):
+            tail = "/".join(parts[start:])
+            for text in (tail, _without_suffix(tail)):
                 if text in names:
                     return [(NAME, names[text])]
                 if text in by_path:
                     return [(FILE_NAME, i) for i in by_path[text]]
-        name, stem = (parts[-1], PurePosixPath(parts[-1]).stem) if parts else ("", "")
-        found = by_name.get(name) or by_stem.get(stem) or []
+        name = parts[-1] if parts else ""
+        found = by_name.get(name) or by_stem.get(_without_suffix(name)) or []
         return [(FILE_NAME, i) for i in found]
 
     def routes(key: Key) -> Routes:
@@ -170,8 +172,17 @@ def _is_number(key: Key) -> bool:
     return isinstance(key, int) and abs(key) < LARGEST_NUMBER
 
 
-def _without_suffix(path: PurePosixPath) -> str:
-    return str(path).removesuffix(path.suffix)  # with_suffix("") refuses "..jpg" in Python 3.13
+def _parts(path: str) -> tuple[str, ...]:
+    """Those of a path, without empty ones and "."; of an absolute path the first is empty."""
+    parts = path.split("/")
+    if "" not in parts and "." not in parts:
+        return tuple(parts)
+    return (*[""] * path.startswith("/"), *(part for part in parts if part not in ("", ".")))
+
+
+def _without_suffix(path: str) -> str:
+    dot = path.rfind(".")
+    return path[:dot] if path.rfind("/") + 1 < dot < len(path) - 1 else path
 
 
 def classes_by_name(truth: GroundTruth) -> Lookup:
@@ -208,10 +219,11 @@ def distinct_names(files: Sequence[str]) -> list[str] | None:
     >>> distinct_names(["val/a.jpg", "val/b.jpg"]), distinct_names(["left/1.jpg", "right/1.jpg"])
     (['a', 'b'], ['left/1', 'right/1'])
     """
-    paths = [PurePosixPath(file.replace("\\", "/")) for file in files]
-    if not all(path.name for path in paths):
+    paths = ["/".join(_parts(file.replace("\\", "/"))) for file in files]
+    if not all(paths):
         return None
-    for names in ([path.stem for path in paths], [_without_suffix(path) for path in paths]):
+    whole = [_without_suffix(path) for path in paths]
+    for names in ([path.rpartition("/")[2] for path in whole], whole):
         if len(set(names)) == len(names):
             return names
     return None

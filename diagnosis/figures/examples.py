@@ -139,8 +139,9 @@ def sheet(
         head + sum(heights),
         explained=explained_types(diagnoses[0]),
         legend=_object_entries(),
-        note="Drawn are the detections that the breakdown counts: the surest of each class over the whole "
-        f"set, by one rule for all detectors.{differ}{threshold} A box without a label had no room for one.",
+        note="Drawn are the detections that the breakdown counts: the most confident of each class over the "
+        f"whole set, by one rule for all detectors.{differ}{threshold} "
+        "A box without a label had no room for one.",
     )
     top, bottom = MARGIN_INCHES + head, figure.get_figheight()
     for row, height in zip(rows, heights, strict=True):

@@ -309,5 +309,5 @@ def _tide_caption(result: Tide) -> str:
     return (
         f"{score} (101 recalls, IoU {result.iou:g})\n"
         f"N = {count(int(result.objects.sum()), 'object')}, {count(considered, 'detection')}:\n"
-        f"of each image the {result.max_detections} surest"
+        f"of each image the {result.max_detections} of highest score"
     )

@@ -101,7 +101,7 @@ def tide_confusion(diagnosis: Diagnosis) -> Figure:
         ],
         note="Row: class of the detection. Column: class of the object. Full colour: all detections of the "
         f"row; in the last row, all objects of the column. {count(int(matrix[:-1].sum()), 'detection')}: the "
-        "surest of each class, as many as it has objects. "
+        "most confident of each class, as many as it has objects. "
         f"{count(int(result.objects.sum()), 'object')}. IoU {result.iou:g}.{cut}",
     )
     axes = figure.subplots()

@@ -8,7 +8,7 @@ import numpy as np
 from diagnosis import ERROR_TYPES, diagnose, plot
 from diagnosis.demo import read_demo
 from diagnosis.figures.gallery import draw_example
-from diagnosis.figures.style import new_figure, save_figure, styled
+from diagnosis.figures.style import new_figure, save_figure, styled, text_colour_on
 from diagnosis.record import Diagnosis
 
 HERE = Path(__file__).resolve().parent
@@ -27,7 +27,8 @@ def kinds(diagnoses: tuple[Diagnosis, ...]):
         rows = np.flatnonzero(of.breakdown.counted_types == place)
         axes.set_axis_off()
         draw_example(axes, of, kind.name, int(rows[np.argmax(of.detections.scores[rows])]))
-        axes.set_title(kind.label, size=11, weight="bold", color=kind.colour)
+        box = {"facecolor": kind.colour, "edgecolor": "none", "pad": 3}
+        axes.set_title(kind.label, size=11, weight="bold", color=text_colour_on(kind.colour), bbox=box)
     return figure
 
 
