@@ -629,13 +629,15 @@ class Graph:
         found = []
         for add in adds:
             call = self._frame(add)
-            while call is not None and not self._map(next(iter(call.inputs), -1)):
+            while call is not None and (
+                isinstance(call.module, nn.Sequential) or not self._map(next(iter(call.inputs), -1))
+            ):
                 call = call.outer
             if self._map(add.fork) is not None or call is None or not self._is_part(call):
                 continue
             mixing = [step for step in range(call.start, call.end) if self._steps[step].mixing > 1]
             sees_one = math.prod(self._steps[add.fork].shape[:-1]) <= self._steps[0].shape[0]  # a class token
-            if owner.keys().isdisjoint(mixing) and not sees_one:
+            if mixing and owner.keys().isdisjoint(mixing) and not sees_one:
                 owner |= dict.fromkeys(mixing, add)
                 entering = self.maps[call.module]
                 block = Block(call.module, entering, [(call.module, entering)], by_attention=True)

@@ -243,7 +243,8 @@ def modify_layers(
     last, layer, layers, names, percent
         One of these five says which layers: the k nearest the output (0 changes nothing); one number, several
         numbers, counted from 1 at the input; names of modules: layers, stages (all their layers), or any
-        other convolution; or the share of the layers nearest the output, in percent, to the nearest layer.
+        other convolution or block of them (its convolutions larger than 1×1, or else all); or the share of
+        the layers nearest the output, in percent, to the nearest layer.
     patch
         Side of the patches or blocks, in positions. Need not divide the map: those at its end are smaller.
     shortcut

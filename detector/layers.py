@@ -254,13 +254,22 @@ def _select_by_name(network: nn.Module, names: list[str], graph: Graph) -> list[
         inside = [] if module is None else [layer_of[part] for part in module.modules() if part in layer_of]
         if module in layer_of:
             chosen.append(layer_of[module])
-        elif module is not None and (entering := _map_of(module, graph)):
-            chosen.append(Block(module, entering, [(module, entering)]))
         elif inside:  # a stage, or a block around one convolution
             chosen += inside
+        elif module is not None and (parts := _parts_to_shuffle(module, graph)):
+            chosen += [Block(part, entering, [(part, entering)]) for part, entering in parts.items()]
         else:
             _refuse_name(name, modules, graph)
     return chosen
+
+
+def _parts_to_shuffle(module: nn.Module, graph: Graph) -> dict[nn.Module, Map]:
+    """A module that is no layer, with its map; or else its convolutions, the larger ones if there are any."""
+    if entering := _map_of(module, graph):
+        return {module: entering}
+    inside = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
+    larger = [part for part in inside if max(part.kernel_size) > 1]
+    return {part: found for part in larger or inside if (found := _map_of(part, graph))}
 
 
 def _refuse_name(name: str, modules: dict[str, nn.Module], graph: Graph) -> None:

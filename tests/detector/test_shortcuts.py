@@ -175,6 +175,18 @@ def test_what_cannot_be_done_with_a_shortcut_shuffled_at_its_add(
         network(torch.randn(1, 3, 4, 4))
 
 
+def test_a_shortcut_that_cannot_be_shuffled_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_nothing(block: Residual, x: Tensor, permute: Permute, shortcut: Permute) -> Tensor:
+        x = x.sin()  # no module takes it or gives it
+        return shortcut(x) + block.after(block.mix(x.roll(1, 2)))  # type: ignore[no-any-return]
+
+    monkeypatch.setitem(KINDS, "roll", of_nothing)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), Residual("roll"))
+    with pytest.warns(UserWarning, match=r"layer 1, '1', whose shortcut is not shuffled \(no module has the"):
+        modify_layers(network, "spatial", last=1, example=4)
+    assert [change.what for change in list_changes(network)] == ["input"]
+
+
 # ---------------------------------------------------------------- what is one block
 
 
@@ -252,21 +264,39 @@ class Fused(nn.Module):
         return self.left(x) + self.fuse(self.right(x))  # type: ignore[no-any-return]
 
 
+class Fold(nn.Module):
+    """Every second position of a map of 8×8 as an image of tokens of its own, or back."""
+
+    def __init__(self, back: bool) -> None:
+        super().__init__()
+        self.back = back
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.back:
+            return x.view(-1, 2, 2, 4, 4, 4).permute(0, 5, 3, 1, 4, 2).reshape(-1, 4, 8, 8)
+        return x.view(-1, 4, 4, 2, 4, 2).permute(0, 3, 5, 2, 4, 1).reshape(-1, 16, 4)
+
+
+class AmongTokens(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.linear = nn.LayerNorm(4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x)
+        return x + self.linear((y @ y.transpose(1, 2)).softmax(2) @ y)  # type: ignore[no-any-return]
+
+
 class Windows(nn.Module):
     """Attention among every second position, as in MobileViT: no map is added to what entered."""
 
     def __init__(self) -> None:
         super().__init__()
         self.enter = nn.Conv2d(4, 4, 3, padding=1)
-        self.norm, self.linear = nn.LayerNorm(4), nn.Linear(4, 4)
+        self.parts = nn.Sequential(Fold(back=False), AmongTokens(), Fold(back=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        y = self.enter(x).view(n, c, h // 2, 2, w // 2, 2).permute(0, 3, 5, 2, 4, 1).reshape(n * 4, -1, c)
-        z = self.norm(y)
-        y = y + self.linear((z @ z.transpose(1, 2)).softmax(2) @ z)
-        y = y.view(n, 2, 2, h // 2, w // 2, c).permute(0, 5, 3, 1, 4, 2)
-        return y.reshape(x.shape)  # type: ignore[no-any-return]
+        return self.parts(self.enter(x))  # type: ignore[no-any-return]
 
 
 BLOCKS: dict[str, tuple[Callable[[], nn.Module], list[str], int]] = {
@@ -301,3 +331,54 @@ def test_what_is_one_block(kind: str) -> None:
     assert not network(x).allclose(plain)
     assert not network(x).equal(network(x))
     assert remove_shuffles(network)(x).equal(plain)
+
+
+class ChannelsLast(nn.Module):
+    """Adds a convolution's output to a map with its channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mix(x.movedim(-1, 1)).movedim(1, -1)  # type: ignore[no-any-return]
+
+
+class Stage(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(ChannelsLast(), ChannelsLast())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(x)  # type: ignore[no-any-return]
+
+
+class Staged(nn.Module):
+    """A stem of 1×1, a stage that takes a map with its channels last, as in Swin, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+        self.stage = Stage()
+        self.middle = Skip(nn.Conv2d(4, 4, 1))
+        self.head = nn.ModuleDict({"mix": nn.Conv2d(4, 4, 3), "last": nn.Conv2d(4, 2, 1)})
+        self.outer = nn.ModuleDict({"stage": self.stage, "head": self.head})
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stage(self.stem(x).movedim(1, -1))
+        return self.head["last"](self.head["mix"](self.middle(x.movedim(-1, 1))))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("stage", {"stage.blocks.0", "stage.blocks.0.mix", "stage.blocks.1", "stage.blocks.1.mix"}),
+        ("outer", {"stage.blocks.0", "stage.blocks.0.mix", "stage.blocks.1", "stage.blocks.1.mix"}),
+        ("stem", {"stem.0"}),
+        ("middle", {"middle.parts.0"}),
+        ("head", {"head.mix"}),
+    ],
+)
+def test_the_name_of_any_block_of_convolutions_is_welcome(name: str, changed: set[str]) -> None:
+    network = modify_layers(Staged(), "spatial", names=[name], example=8)
+    assert {change.name for change in list_changes(network)} == changed
