@@ -16,6 +16,7 @@ from diagnosis.account import Account
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION, SIMILAR, STRONG
 from diagnosis.compare import Comparison, Difference, p_value, quantity_name
+from diagnosis.rankings import mean_defined
 from diagnosis.record import Diagnosis
 from diagnosis.verdict import ENOUGH_OBJECTS, enough_objects, percent, span
 
@@ -193,11 +194,12 @@ def _shortened(name: str) -> str:
     return name if len(name) <= MAX_NAME_LETTERS else f"{name[: MAX_NAME_LETTERS - 1]}…"
 
 
-def worst_classes(diagnosis: Diagnosis, number: int = 3) -> list[int]:
-    """The classes of the lowest AP50, of those with enough objects if there are any."""
-    objects = diagnosis.matching.objects
+def worst_classes(*diagnoses: Diagnosis, number: int = 3) -> list[int]:
+    """The classes of the lowest AP50 (mean of the detectors), of those with enough objects if any has."""
+    objects = diagnoses[0].matching.objects
     chosen = np.flatnonzero(enough_objects(objects)[0] if (objects >= ENOUGH_OBJECTS).any() else objects > 0)
-    ap = diagnosis.ap.coco50 if diagnosis.coco else diagnosis.tide.ap
+    each = [diagnosis.ap.coco50 if diagnosis.coco else diagnosis.tide.ap for diagnosis in diagnoses]
+    ap = mean_defined(np.stack(each), axis=0)
     worst: list[int] = chosen[np.argsort(ap[chosen], kind="stable")][:number].tolist()
     return worst
 

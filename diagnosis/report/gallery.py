@@ -25,6 +25,7 @@ from diagnosis.breakdown import BACKGROUND, CORRECT, ERROR_TYPES, LOCALIZATION, 
 from diagnosis.flow import FATE_OF_TYPE, FATES, MISSED, fates
 from diagnosis.photographs import read_picture
 from diagnosis.record import Diagnosis
+from diagnosis.words import worst_classes
 
 __all__ = ["Examples", "Gallery", "collect", "part_around"]
 
@@ -133,19 +134,21 @@ def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
                 _disagreements(diagnoses, outcomes, spokesmen, side, detector, versus, mask, limits.each)
             )
             found.append((SHARES[side] / len(pairs) / (2 if side == "only" else 1), picks))
-    chosen = [pick for share, picks in found for pick in _best(picks, round(share * limits.total))]
+    worst = worst_classes(*diagnoses)  # the first screen shows an example of each
+    chosen = [pick for share, picks in found for pick in _best(picks, worst, round(share * limits.total))]
     shown, unread = _draw(diagnoses, chosen, limits)
     return Examples(_within(shown, 1e6 * limits.megabytes), totals, unread)
 
 
-def _best(picks: Sequence[Pick], most: int) -> list[Pick]:
-    """The first of each class and type, then the second of each, and so on; of a round the most confident."""
+def _best(picks: Sequence[Pick], worst: Sequence[int], most: int) -> list[Pick]:
+    """The first of each class and type, then the second of each, and so on; of a round those of the `worst`
+    classes, then the most confident."""
     place: dict[tuple[int, str, str], int] = {}
     ranked = []
     for number, pick in enumerate(picks):
         group = pick.label, pick.kind, pick.before
         place[group] = place.get(group, -1) + 1
-        ranked.append((place[group], -pick.score, number))
+        ranked.append((place[group], pick.label not in worst, -pick.score, number))
     return [picks[number] for *_, number in sorted(ranked)[:most]]
 
 

@@ -809,7 +809,7 @@ def test_accuracy_of_several_passes() -> None:
     assert (found.images, len(found.values), network.training) == (16, 4, True)
     assert [shuffle.stream for shuffle in shuffles(network)] == upcoming
     assert str(found).endswith("% of 16 images, 4 passes")
-    assert len(evaluate(set_shuffling(network, eval=False), loader).values) == 1
+    assert str(evaluate(set_shuffling(network, eval=False), loader)).endswith("% of 16 images, 1 pass")
     for arguments, message in (([], "loader: found no images"), (loader, "passes: found 0")):
         with pytest.raises(ValueError, match=message):
             evaluate(network, arguments, passes=0 if arguments else 2)

@@ -22,7 +22,7 @@ from diagnosis.record import Diagnosis, diagnose
 from diagnosis.report import Gallery, ReportContent, render_report, write_report
 from diagnosis.report.gallery import collect, part_around
 from diagnosis.to_json import comparison_to_json, intervals_to_json, to_json
-from diagnosis.words import sentences
+from diagnosis.words import sentences, worst_classes
 
 EVIL = '</script><script>alert("1")</script> & $x_2$ \u2028 <!-- {{data}} 猫'
 SIZE = (120, 90)
@@ -516,3 +516,14 @@ def test_classes_that_few_images_show_are_named():
     assert "1 class has objects in fewer than 50 images: rare (2)." in sampled([one])["doubt"]
     assert data_of([one], gallery=None)["doubt"] == ""
     assert sampled([detector(truth_of(images=100))])["doubt"] == ""
+
+
+def test_the_worst_classes_have_an_example_each_however_few_there_are(monkeypatch):
+    truth = truth_of(60, [f"class {number}" for number in range(40)])
+    pair = [detector(truth, "a", similar=()), detector(truth, "b", jitter=8.0, seed=2, similar=())]
+    few = Gallery(total=24)
+    worst = worst_classes(*pair)
+    assert worst != worst_classes(pair[0])  # of the mean of both
+    assert set(worst) <= {one["label"] for one in collect(pair, few).shown if one["side"] == "errors"}
+    monkeypatch.setattr("diagnosis.report.gallery.worst_classes", lambda *_: [])
+    assert not set(worst) <= {one["label"] for one in collect(pair, few).shown if one["side"] == "errors"}
