@@ -649,7 +649,13 @@ def _average_and_connect(network: nn.Module, selection: Selection, example: Exam
         for name, module in changes:
             network.set_submodule(name, module)
         unaverage_input(start)
-        raise ValueError(f"method 'gap_fc': {error}") from error
+        if error.__cause__ is None:
+            raise ValueError(f"method 'gap_fc': {error}") from error
+        reason = str(error.__cause__).strip().split("\n")[0]
+        raise ValueError(
+            f"method 'gap_fc': found {type(network).__name__}, which cannot be run after it ({reason}); "
+            "expected a network whose rest takes maps of 1x1; shuffle instead"
+        ) from error
 
 
 def _check_ordinary(name: str, convolution: nn.Conv2d) -> None:

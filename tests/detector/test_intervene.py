@@ -433,7 +433,10 @@ def test_gap_fc_in_a_network_of_another_author() -> None:
     assert network(x).shape == (1, 2)
     flat = make(nn.Flatten(), nn.Linear(4 * 3 * 3, 2))
     before = dict(flat.named_modules())
-    with pytest.raises(ValueError, match="method 'gap_fc': network: found Sequential, which cannot be run"):
+    with pytest.raises(
+        ValueError,
+        match=r"'gap_fc': found Sequential, which cannot be run after it \(.*\); .*; shuffle instead",
+    ):
         modify_layers(flat, "gap_fc", last=1, example=16)
     assert dict(flat.named_modules()) == before
     assert flat(x).shape == (1, 2)

@@ -149,7 +149,7 @@ def test_kind_30_an_interrupted_run_leaves_no_trace(tmp_path, command, sent, cod
     script = (
         "import sys, time; from diagnosis import __main__, write_results as w; from pathlib import Path\n"
         "def wait(*_): Path(sys.argv[1], 'here').touch(); time.sleep(60)\n"
-        "w.write_detections_table = wait; sys.exit(__main__.main(sys.argv[2:]))"
+        "w.write_text = wait; sys.exit(__main__.main(sys.argv[2:]))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path), *command], stderr=subprocess.PIPE, text=True
