@@ -184,7 +184,7 @@ def method_style(method: str, patch: int | None = None) -> tuple[str, str]:
     Examples
     --------
     >>> method_style("channel"), method_style("blocks", 2)
-    (('#D55E00', 's'), ('#cf9fb7', 'D'))
+    (('#D55E00', 's'), ('#cf9fb6', 'D'))
     """
     if method not in METHODS:
         return "#1a1a1a", "o"
