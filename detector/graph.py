@@ -797,7 +797,8 @@ class Graph:
             site = self._site(frame, add.fork)
             takers, complete = self._takers(add.branch, add.fork, frame)
             earlier_adds = None
-            if (site is None or not complete) and not add.shortcut:  # shuffled where it is added
+            changed = site is not None and site[1] and self._changes_its_input(add.fork)
+            if (site is None or not complete or changed) and not add.shortcut:  # shuffled where it is added
                 frame_uses = self._uses[frame.module]
                 takers_once = [module for module in takers if self._uses[module] <= frame_uses]
                 site = site or next(((module, False) for module in takers_once), None)
@@ -806,7 +807,7 @@ class Graph:
                     for step in self._steps[frame.start : add.place]
                 )
                 takers = []
-            if site is None:
+            if site is None or (changed and earlier_adds is None):
                 problem = problem or "no module has the shortcut as its first input or as its output"
             elif not complete and earlier_adds is None:
                 problem = problem or "its shortcut and its branch begin with functions, not with modules"
@@ -815,6 +816,14 @@ class Graph:
         return Block(
             **{**vars(block), "shortcut": list(modules.items()), "identity": identity, "problem": problem}
         )
+
+    def _changes_its_input(self, fork: int) -> bool:
+        """Whether a value is what a module made of its input in place, so that it has a name outside, too."""
+        call = next(call for call in reversed(self._calls) if call.output == fork)
+        first = fork
+        while self._steps[first].name.endswith("_"):
+            first = self._steps[first].parents[0]
+        return first < call.start
 
     def _site(self, frame: _Call, fork: int) -> tuple[nn.Module, bool] | None:
         """The module where a value can be changed for all that take it."""

@@ -244,7 +244,7 @@ def modify_layers(
         One of these five says which layers: the k nearest the output (0 changes nothing); one number, several
         numbers, counted from 1 at the input; names of modules: layers, stages (all their layers), or any
         other convolution or block of them (its convolutions larger than 1×1, or else all); or the share of
-        the layers nearest the output, in percent, to the nearest layer.
+        the layers nearest the output, in percent, to the nearest layer, but one at least (0: none).
     patch
         Side of the patches or blocks, in positions. Need not divide the map: those at its end are smaller.
     shortcut

@@ -27,6 +27,16 @@ def pytest_configure() -> None:
         os.environ["PYTHONPYCACHEPREFIX"] = str(ROOT / ".pytest_cache" / "bytecode")
 
 
+def pytest_collection_finish() -> None:
+    """Let the processes that are forked from this one run backward passes.
+
+    If torch made fake tensors, as for torch.export, before its first backward pass, that pass starts threads
+    for a GPU that is not there, and forks cannot have any.
+    """
+    if torch := sys.modules.get("torch"):
+        torch.ones(1, requires_grad=True).sum().backward()
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository's root."""

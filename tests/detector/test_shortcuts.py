@@ -35,6 +35,7 @@ class Residual(nn.Module):
         super().__init__()
         self.kind = kind
         self.before, self.after = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.activation = nn.LeakyReLU(0.3, inplace=True)
         inputs = {"split": 2, "concat": 8}.get(kind, 4)
         self.mix = nn.Linear(16, 16) if kind == "view" else nn.Conv2d(inputs, 4, 3, padding=1)
 
@@ -63,6 +64,12 @@ def of_a_function(block: Residual, x: Tensor, permute: Permute, shortcut: Permut
     return shortcut(x) + block.after(block.mix(permute(block.before(x).roll(1, 2))))  # type: ignore[no-any-return]
 
 
+def by_an_activation(block: Residual, x: Tensor, permute: Permute, shortcut: Permute) -> Tensor:
+    """The module changes the block's input, which the code still calls x."""
+    branch = block.activation(x)
+    return shortcut(x) + block.after(block.mix(permute(branch)))  # type: ignore[no-any-return]
+
+
 # The block, its input, and what permutes the branch and the shortcut.
 KINDS: dict[str, Callable[[Residual, Tensor, Permute, Permute], Tensor]] = {
     "roll": lambda m, x, p, s: s(x) + m.after(m.mix(p(x.roll((1, 1), (2, 3))))),
@@ -73,6 +80,7 @@ KINDS: dict[str, Callable[[Residual, Tensor, Permute, Permute], Tensor]] = {
     "add before": two_adds,
     "of an output": of_an_output,
     "of a function": of_a_function,
+    "by an activation in place": by_an_activation,
 }
 
 
