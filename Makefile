@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-full gpu test docs faults fuzz versions mutation lint imports types format lock clean
+.PHONY: help setup demo demo-full gpu test test-long docs faults fuzz versions mutation lint imports types format lock clean
 
 help:  ## what this file can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,8 +36,12 @@ demo-full: $(STAMP)  ## the same in full: six trainings on more scenes, with thr
 gpu: $(STAMP)  ## as much of the paper as fits into a time on a GPU (ARGS="--root cifar100=PATH voc=PATH")
 	$(BIN)/python reproduce.py all --out runs/gpu --parallel 4 --set precision=bf16-mixed $(if $(findstring --budget,$(ARGS)),,--budget 30m) $(ARGS)
 
-test: $(STAMP)  ## run the tests and the examples in the docstrings
-	OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+PYTEST := OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+test: $(STAMP)  ## run the tests and the examples in the docstrings, but for the long ones
+	$(PYTEST) -m "not long" $(ARGS)
+
+test-long: $(STAMP)  ## run the tests that take longest: compilation, clusters, real data, more figures
+	$(PYTEST) -m long $(ARGS)
 
 docs: $(STAMP)  ## build the site of docs/ in build/docs; a dead link or a wrong docstring is an error
 	@$(BIN)/python -c "import furo, myst_parser" 2>/dev/null || $(INSTALL) --require-hashes --no-deps -r requirements-docs.lock

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import time
@@ -25,6 +26,38 @@ def pytest_configure() -> None:
     if sys.dont_write_bytecode:  # the interpreters that tests start would compile torch anew each time
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["PYTHONPYCACHEPREFIX"] = str(ROOT / ".pytest_cache" / "bytecode")
+
+
+LONG = (
+    r"tests/data/test_(classification|voc)\.py.*real",
+    r"test_average_precision\.py.*a_real_detector",
+    r"test_budget\.py.*(goes_on_with_the_epochs|time_is_over)",
+    r"test_compare\.py.*images_repeated",
+    r"test_figures\.py.*(legible\[(three|empty|single|blind)|on_paper_are_legible|any_script)",
+    r"test_further_options\.py.*(learning_rate|multi_scale)",
+    r"test_golden\.py.*voc_iou75",
+    r"test_intervene\.py.*(is_exported_and_undone\[(resnet18-spatial|vit)|compiled_as_one_graph)",
+    r"test_kinds_figures\.py.*of_many",
+    r"test_launch\.py.*(ray|near_the_limit|cluster_that_runs|worker_is_killed)",
+    r"test_libraries\.py.*same_weights.*\[(basic|bottleneck|vit)",
+    r"test_main\.py.*only_when_asked_for\[more[12]",
+    r"test_odd_uses\.py.*explicit_permutations\[.*compiled",
+    r"test_processes\.py.*classification-devices",
+    r"test_profiling\.py.*(networks_of_others|map_and_the_five|cumulative_controls|torchvision)",
+    r"test_results\.py.*(labels_do_not_lie|figure_8|true_training)",
+    r"test_run\.py.*(every_kind_of_network|starts_from_another)",
+    r"test_shortcuts\.py.*(compiled|exported)",
+    r"test_step\.py.*(average_of_the_weights.*detection|compiled_step)",
+    r"test_trained\.py.*(program_of_torch_export|export_refuses)",
+)
+"""The tests that take a quarter of the time: ``make test-long`` runs them, ``make test`` does not."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the long tests."""
+    for item in items:
+        if any(re.search(pattern, item.nodeid) for pattern in LONG):
+            item.add_marker("long")
 
 
 def pytest_collection_finish() -> None:
