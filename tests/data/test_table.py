@@ -2,11 +2,14 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 
-from data.formats import from_table, read_table
+from data.formats import from_table, read_ground_truth, read_table
 from data.records import GroundTruth, InputError
+from tests.data.test_foreign_tools import rows
+from tests.fixtures.make_foreign import FOLDER, SCORES
 
 HEAD = "image,class,score,xmin,ymin,xmax,ymax\n"
 GOOD = "000012,dog,0.5,1,2,30,40\n"
@@ -154,9 +157,13 @@ def test_data_frames_of_pandas(truth):
     assert len(from_table(frame[:0], truth)) == 0
 
 
-def test_data_frames_of_polars(truth):
-    polars = pytest.importorskip("polars")
-    assert columns(from_table(polars.DataFrame(TABLE), truth)) == EXPECTED
+@pytest.mark.parametrize("name", ["texts", "categories"])
+def test_data_frames_of_polars(name):
+    """The Arrow tables that polars makes of its frames: texts are views, categories dictionaries of views."""
+    truth = read_ground_truth(FOLDER / "supervision_coco/annotations.json")
+    found = from_table(pa.ipc.open_file(FOLDER / f"polars_memory/{name}.arrow").read_all(), truth)
+    assert rows(found) == rows(truth)
+    assert found.scores.tolist() == list(SCORES)
 
 
 @pytest.mark.parametrize(
