@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 import pytest
+from pyarrow import compute
 
 from data.formats import from_table, read_ground_truth, read_table
 from data.records import GroundTruth, InputError
@@ -140,6 +141,9 @@ def arrow_kinds():
         Stream(),
         view.to_batches()[0],
         view.to_reader(),
+        pa.table({name: plain[name].dictionary_encode() for name in TABLE}),
+        pa.table({name: compute.run_end_encode(plain[name].combine_chunks()) for name in TABLE}),
+        TABLE | {"score": pa.array(TABLE["score"]).cast(pa.decimal128(5, 2))},  # DuckDB's 0.5
     ]
 
 
@@ -171,6 +175,7 @@ def test_data_frames_of_polars(name):
     [
         ({"score": [0.5, None]}, "table, row 1: found the score nan"),
         ({"score": ["a", "b"]}, "table: column score: found values of type string; expected numbers"),
+        ({"score": [True, False]}, "table: column score: found values of type bool; expected numbers"),
         ({"image": ["b", None]}, "table, row 1: found the unknown image None"),
         ({"class": [None, "dog"]}, "table, row 0: found the unknown class None"),
         ({"class": [0, 1]}, "table, row 0: found the unknown class 0"),
@@ -182,7 +187,7 @@ def test_wrong_tables(truth, change, message):
         from_table(TABLE | change, truth)
 
 
-@pytest.mark.parametrize("table", [5, [1, 2], {"image": [1], "class": [1, 2]}, None])
+@pytest.mark.parametrize("table", [5, [1, 2], {"image": [1], "class": [1, 2]}, None, {"image_id": [2**64]}])
 def test_what_is_no_table(truth, table):
     with pytest.raises(InputError, match="table: found"):
         from_table(table, truth)
