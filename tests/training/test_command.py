@@ -100,7 +100,7 @@ print(code, heavy, compiled(torch.ones(1)).item(), to_uncompiled(compiled) is mo
 
 def test_a_run_does_without_torchs_compiler_until_something_is_compiled(small_runs, root, tmp_path):
     small = small_runs["detection"]
-    words = [*small.base, *"--max-steps 1 --score false --out".split(), str(tmp_path / "run")]
+    words = [*small.base, *["--max-steps", "1", "--score", "false", "--out"], str(tmp_path / "run")]
     ran = subprocess.run(
         [sys.executable, "-c", LEAN, *words], cwd=root, capture_output=True, text=True, check=True
     )
