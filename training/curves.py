@@ -16,7 +16,7 @@ from data.formats.files import replacing
 __all__ = ["draw_curves", "draw_learning_rates"]
 
 PANELS = {"loss": "loss", "val/": "validation", "learning_rate": "learning rate"}
-"""Of each panel, how the names in the log begin, and its title."""
+"""Each panel: prefix of its names in the log, and its title."""
 MOST_POINTS = 2000
 
 
