@@ -32,6 +32,7 @@ LONG = (
     r"tests/data/test_(classification|voc)\.py.*real",
     r"test_average_precision\.py.*a_real_detector",
     r"test_budget\.py.*(goes_on_with_the_epochs|time_is_over)",
+    r"test_command\.py.*until_something_is_compiled",
     r"test_compare\.py.*images_repeated",
     r"test_figures\.py.*(legible\[(three|empty|single|blind)|on_paper_are_legible|any_script)",
     r"test_further_options\.py.*(learning_rate|multi_scale)",

@@ -181,6 +181,9 @@ def make_trainer(
     if torch.distributed.is_torchelastic_launched():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
+    if machine.deterministic and not machine.compile:  # as Lightning does it, but without torch's compiler
+        torch.set_deterministic_debug_mode("warn")
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     with as_input_error():
         trainer = L.Trainer(
             accelerator=machine.accelerator,
@@ -198,7 +201,7 @@ def make_trainer(
             limit_val_batches=None if validate_every else 0,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
-            deterministic="warn" if machine.deterministic else None,
+            deterministic="warn" if machine.deterministic and machine.compile else None,
             callbacks=[
                 ProgressBar() if bar else LogProgress(),
                 Checkpoints(folder, monitor, optimization),
