@@ -80,7 +80,7 @@ def shuffles(network: nn.Module) -> Iterator[Shuffle]:
 
 
 def needs_passes(network: nn.Module) -> bool:
-    """Whether two evaluations of the network differ, because something in it shuffles then."""
+    """Whether an active shuffle makes two evaluations of the network differ."""
     return any(
         shuffle.in_evaluation and shuffle.draws and not shuffle.is_fixed for shuffle in shuffles(network)
     )
@@ -335,7 +335,7 @@ class Change:
     layer: int | None
     """Number of the layer, counted from 1 at the input; None for GAP+FC and for a module that is no layer."""
     name: str
-    """Of the module that was changed."""
+    """Name of the module that was changed."""
     what: Literal["input", "shortcut", "weights"]
     """What of it: its input; what goes around its branch; or its weights, which are fully connected."""
     method: Method

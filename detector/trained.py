@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from detector.backbones import is_own_code, make_backbone
 from detector.intervene import seek_shuffles, shuffle_layers
-from detector.networks import LoadedWeights, WeightsError, read_weights_file, resnet
+from detector.networks import BACKBONES, LoadedWeights, WeightsError, read_weights_file
 from detector.tables import cells_and_stride
 from detector.yolo import YOLO
 
@@ -247,7 +247,7 @@ def build_detector(model: Mapping[str, Any], classes: int, input_size: int, *, w
     else:
         cells, stride = cells_and_stride(input_size, model.get("grid"))
         width, arch = model.get("width", 1.0), model.get("arch", "resnet50")
-        backbone = resnet(arch, None, output_stride=stride, weights=weights, width=width)
+        backbone = BACKBONES[arch](output_stride=stride, weights=weights, width=width)
     layer = model.get("shuffle", "none")
     if layer != "none":
         shuffle_layers(

@@ -60,7 +60,7 @@ def leave_terminal() -> None:
 class Checkpoints(Callback):
     """Saves ``last.ckpt``, ``previous.ckpt`` and ``best.ckpt``, and stops cleanly on the signals `SIGNALS`.
 
-    The last state is saved after each epoch, every so many steps if asked to, at the last step of a run cut
+    The last state is saved after each epoch, every `checkpoint_every` steps, at the last step of a run cut
     short by a number of steps, and on a signal. A signal is acted upon between two steps, so that the
     checkpoint never holds half a step; a second one ends the process at once. A file is complete on the disk
     before it takes the place of the one before.

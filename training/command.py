@@ -23,13 +23,13 @@ from training.task import Task
 __all__ = ["exit_code", "keep_freed_memory", "quiet", "run_command"]
 
 LIBRARIES = ("torchvision:", "timm:")
-"""Of backbones by name; any other backbone is code that the user has to name."""
+"""Prefixes of library backbones; any other backbone is code that the user has to name."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """The errors of a disk, or of a user's share of it, that is full."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt, from glibc's malloc.h."""
 LARGEST_KEPT_BYTES = 64 << 20
-"""Of a block of memory; of larger ones, gaps between them would cost more memory than time."""
+"""Largest freed block that is reused; larger ones would waste more memory in gaps than they save time."""
 
 
 def parse(task: Task, arguments: Sequence[str]) -> tuple[dict[str, Any], set[str]]:

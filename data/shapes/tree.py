@@ -30,7 +30,7 @@ MARKER = "shapes.json"
 DRAWING = 6  # to be raised when the pictures of a key change
 JPEG_QUALITY = 92
 FEW_SCENES = 200
-"""Up to so many are drawn in one process."""
+"""Up to this number are drawn in one process."""
 SMALLEST_SIDE = 48  # pixels: below, a tiny object has too few to be one
 
 SHAPE_SETS: dict[str, dict[str, Any]] = {

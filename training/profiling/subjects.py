@@ -46,7 +46,7 @@ from training.trainer import autocast, make_device
 __all__ = ["CachedBatches", "Subject", "digest", "make_subject"]
 
 MAX_CACHED_BYTES = 4 << 30
-"""Of decoded images, cached from one pass to the next."""
+"""Memory for decoded images, cached from one pass to the next."""
 
 BatchT = TypeVar("BatchT", bound=Mapping[str, Any])
 
@@ -56,7 +56,7 @@ class Subject:
     """What is profiled."""
 
     name: str
-    """Of the network, for people."""
+    """Name of the network in figures and messages."""
     network: nn.Module
     """In evaluation mode, with nothing shuffled."""
     evaluate: Callable[[nn.Module], Mapping[str, Score]]
@@ -183,7 +183,7 @@ def _classifier_of_weights(options: Options) -> Subject:
 
 
 def _check_outputs(network: nn.Module, classes: int, size: int, data: str) -> None:
-    """InputError for a network that is no classifier of images of this size and of so many classes."""
+    """InputError for a network that is no classifier of images of this size and number of classes."""
     parameter = next(network.parameters(), torch.empty(0))
     try:
         with torch.no_grad():

@@ -253,7 +253,7 @@ class DetectionTask(Task):
         return {"classes": list(data.test.truth.classes), "input_size": options.data.input_size}
 
     def checksums(self, data: Images) -> dict[str, str]:
-        """Of classes, names of images and annotations."""
+        """Checksums of classes, names of images and annotations."""
         assert data.train is not None
         parts = {"training": data.train, "validation": data.validation, "test": data.test}
         found = {"classes": checksum(data.train.truth.classes)}
