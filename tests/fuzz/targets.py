@@ -12,6 +12,7 @@ import importlib
 import inspect
 import io
 import itertools
+import os
 import shlex
 import shutil
 import tempfile
@@ -49,7 +50,8 @@ class FaultError(Exception):
 
 @cache
 def temporary() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="fuzz")
+    in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a disk takes most of the time
+    return tempfile.TemporaryDirectory(prefix="fuzz", dir=in_memory)
 
 
 def folder() -> Path:
