@@ -162,7 +162,7 @@ def export(
     if path.suffix == ".pt2":
         torch.export.save(program, path, extra_files={"metadata.json": json.dumps(facts, indent=1)})
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of buffers that nobody writes to
+            warnings.simplefilter("ignore")  # about buffers that are never written to
             run = torch.export.load(path).module()
         _check(path, module, run, images)
         return path

@@ -224,7 +224,7 @@ def modify_layers(
       independent one its shortcut. Class, distillation and register tokens are left alone. So is a block of
       convolutions whose branch also passes something around them, as in Res2Net.
 
-    The blocks are found by what the network does, whoever wrote it: see :func:`detector.list_layers`.
+    The blocks are found by what the network does, in any library: see :func:`detector.list_layers`.
     :func:`detector.list_changes` says what was changed.
 
     Do this before DistributedDataParallel and torch.compile, and for ``gap_fc`` before the optimiser is made.

@@ -11,7 +11,7 @@ from typing import Literal, cast
 
 __all__ = [
     "ARCHITECTURES", "CONTROLS", "METHODS", "STRIDES", "Architecture", "Method", "MethodRow",
-    "ShuffleMethod", "cells_and_stride", "method_style", "patch_style",
+    "ShuffleMethod", "cells_and_stride", "is_own_code", "method_style", "patch_style",
 ]  # fmt: skip
 
 ShuffleMethod = Literal["spatial", "patch", "channel", "joint", "blocks", "rows", "columns", "mean"]
@@ -73,6 +73,21 @@ def cells_and_stride(input_size: int, cells: int | None = None) -> tuple[int, in
             f"found a grid of {cells}; expected {', '.join(map(str, grids[:-1]))} or {grids[-1]}"
         )
     return wanted, STRIDES[grids.index(wanted)]
+
+
+LIBRARIES = ("torchvision", "timm")
+"""Where a backbone of a detector comes from by ``LIBRARY:NAME``."""
+
+
+def is_own_code(name: object) -> bool:
+    """Whether a backbone is a function of the user's own, whose code runs when it is made.
+
+    Examples
+    --------
+    >>> is_own_code("timm:resnet34"), is_own_code("my_networks:small"), is_own_code(None)
+    (False, True, False)
+    """
+    return isinstance(name, str) and bool(name) and name.partition(":")[0] not in LIBRARIES
 
 
 @dataclass(frozen=True)

@@ -75,9 +75,9 @@ class Checkpoints(Callback):
     monitor
         The logged score that is largest for the best.
     options
-        ``max_steps``: stop after so many steps of the run; None: at its end. ``checkpoint_every``: steps from
-        one checkpoint to the next within an epoch; 0: none there. ``patience``: stop after so many
-        validations without a better score; 0: never. ``keep_best``: how many of the best are kept.
+        ``max_steps``: stop after this number of steps of the run; None: at its end. ``checkpoint_every``:
+        steps from one checkpoint to the next within an epoch; 0: none there. ``patience``: stop after this
+        number of validations without a better score; 0: never. ``keep_best``: how many of the best are kept.
     """
 
     def __init__(self, folder: RunFolder, monitor: str, options: Any) -> None:

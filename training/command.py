@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data.records import InputError
+from detector.tables import is_own_code
 from training.late_imports import lean_imports
 from training.options import option_of
 from training.parser import make_parser
@@ -22,8 +23,6 @@ from training.task import Task
 
 __all__ = ["exit_code", "keep_freed_memory", "quiet", "run_command"]
 
-LIBRARIES = ("torchvision:", "timm:")
-"""Prefixes of library backbones; any other backbone is code that the user has to name."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """The errors of a disk, or of a user's share of it, that is full."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -197,7 +196,7 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
         run = RunFolder.of(named)
         resume = run.last if named == run.path else named
         out = Path(values["out"] or run.path)
-        if (own := values.get("backbone")) and "backbone" not in given and not own.startswith(LIBRARIES):
+        if is_own_code(own := values.get("backbone")) and "backbone" not in given:
             expected = f"--backbone {own}, if you trust it: its code is run"
             raise InputError(f"--resume {run.path}", f"a backbone made by {own!r}", expected)
         if not resume.is_file():

@@ -87,7 +87,7 @@ class Columns(NamedTuple):
     read_as: BoxFormat
     """What the numbers of the box are."""
     guessed: bool
-    """Whether nobody said so."""
+    """Whether the form was guessed, not given."""
     image_id: str
     label_id: str
     """Ids beside names; empty where there are none."""
@@ -457,7 +457,7 @@ def _csv_rows(path: Path, reader: Any) -> Iterator[list[str]]:
 def _read_cells(
     row: Sequence[str], places: Sequence[int], texts: int, names: Sequence[str], comma: str
 ) -> list[Any] | Problem:
-    """The cells that are wanted, so many `texts` first, or what is wrong with the row."""
+    """The cells that are wanted, the first `texts` of them as text, or what is wrong with the row."""
     if len(row) != len(names):
         return f"{len(row)} columns", f"{len(names)}: {comma.join(names)}", "of other columns"
     values: list[Any] = [row[place] for place in places[:texts]]

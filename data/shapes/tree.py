@@ -147,7 +147,7 @@ def _draw_tree(
 
 
 def _is_complete(tree: Path, parameters: dict[str, Any]) -> bool:
-    """Whether `tree` was drawn with these parameters and nobody has taken files out of it since."""
+    """Whether `tree` was drawn with these parameters and no file has been removed since."""
     try:
         found = json.loads((tree / MARKER).read_text(encoding="utf-8"))
         files = [sum(1 for _ in (tree / name).iterdir()) for name in ("Annotations", "JPEGImages")]

@@ -81,7 +81,7 @@ def telling_order(plans: Sequence[Plan]) -> list[tuple[int, Run]]:
 
 
 def _levels(count: int) -> list[int]:
-    """Of each of so many points in a row.
+    """Level of each of a number of points in a row.
 
     Examples
     --------

@@ -83,8 +83,7 @@ def make_subject(options: Options) -> Subject:
         return _classifier_of_weights(options)
     path = Path(options.network.checkpoint)
     if path.is_dir():
-        folder = RunFolder(path)
-        path = folder.best if folder.best.is_file() else folder.last
+        path = RunFolder(path).best_or_last
     expected = {"model": Mapping, "classes": list}
     hyper = read_checkpoint(path, "train_classify.py or train_detect.py", expected)["hyper_parameters"]
     if "statistics" in hyper:
