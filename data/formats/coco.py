@@ -228,6 +228,14 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
     keep = valid_rows(rows, faults)
     kept = [annotations[row] for row in keep]
     _note_repeated_ids(path, annotations, place)
+    difficult = [bool(a.ignore or a.difficult) for a in kept]
+    others = [i for i, a in enumerate(kept) if difficult[i] and not a.iscrowd] if any(difficult) else []
+    if others:
+        warn(
+            f"{path}: {len(others):,} object{'s have' if len(others) > 1 else ' has'} ignore or difficult without "
+            f"iscrowd, the first at {place(int(keep[others[0]]))}: they count neither for nor against a detector "
+            "here; pycocotools counts them"
+        )
     if PARTIAL.search(content):
         warn(
             f"{path}: LVIS's {' and '.join(PARTIAL_FIELDS)} have no effect: every class counts as annotated "
@@ -245,7 +253,7 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
         rows.image_index[keep],
         rows.labels[keep],
         rows.boxes[keep],
-        difficult=[bool(a.ignore or a.difficult) for a in kept],
+        difficult=difficult,
         # coco_ground_truth writes difficult objects as crowds, too, for pycocotools' sake.
         crowd=[bool(a.iscrowd) and not a.difficult for a in kept],
         attributes=_attributes(kept, rows.boxes[keep]),
