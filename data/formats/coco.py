@@ -231,10 +231,11 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
     difficult = [bool(a.ignore or a.difficult) for a in kept]
     others = [i for i, a in enumerate(kept) if difficult[i] and not a.iscrowd] if any(difficult) else []
     if others:
+        have = "objects have" if len(others) > 1 else "object has"
         warn(
-            f"{path}: {len(others):,} object{'s have' if len(others) > 1 else ' has'} ignore or difficult without "
-            f"iscrowd, the first at {place(int(keep[others[0]]))}: they count neither for nor against a detector "
-            "here; pycocotools counts them"
+            f"{path}: {len(others):,} {have} ignore or difficult without iscrowd, the first at "
+            f"{place(int(keep[others[0]]))}: not counted, neither for nor against a detector, where "
+            "pycocotools counts them"
         )
     if PARTIAL.search(content):
         warn(
