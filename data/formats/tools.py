@@ -90,7 +90,8 @@ def read_via_csv(path: Path) -> bytes:
         Another CSV, malformed JSON in a cell.
     """
     text = read_utf8(path, "VIA's CSV").decode().removeprefix("#")  # VIA 1 has it before its column names
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    comma = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=comma)
     files: dict[str, dict[str, Any]] = {}
     try:
         names = reader.fieldnames or ()
@@ -98,6 +99,10 @@ def read_via_csv(path: Path) -> bytes:
             found = f"a table with the columns {shown(', '.join(names))}"
             raise InputError(path, found, f"VIA's CSV ({', '.join(VIA_COLUMNS)}); or {EXPORT}")
         for row in reader:
+            if None in row or None in row.values():  # more cells, or fewer
+                cells = len(names) - list(row.values()).count(None) + len(row.get(None, ()))
+                found = f"{cells} columns"
+                raise InputError(f"{path}:{reader.line_num}", found, f"{len(names)}, as in the first line")
             file = files.setdefault(row["filename"], {"filename": row["filename"], "regions": []})
             shape, region = (
                 parse_json(Path(f"{path}:{reader.line_num}"), (row[name] or "{}").encode())
@@ -117,6 +122,8 @@ def _is_via(file: Any) -> bool:
 def _via(path: Path, files: Sequence[Mapping[str, Any]]) -> Lists:
     regions: list[tuple[str, str, Any]] = []  # file, place, region
     for file in files:
+        if not file["filename"].strip():
+            raise InputError(path, "a file without a name", "its name as filename")
         listed = file["regions"]
         listed = list(listed.values()) if isinstance(listed, Mapping) else listed  # VIA 1 numbered them
         if not isinstance(listed, list):
@@ -172,6 +179,8 @@ def _chosen(value: Any) -> Any:
     if isinstance(value, Mapping):
         ticked = [name for name, chosen in value.items() if chosen]
         return ticked[0] if len(ticked) == 1 else None
+    if isinstance(value, str):
+        return value.strip()  # typed by hand
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -185,10 +194,12 @@ def _box(shape: Mapping[str, Any]) -> Box:
                 return _around(zip(shape["all_points_x"], shape["all_points_y"], strict=True))
             case "circle" | "ellipse":
                 x, y = (shape.get(f"r{axis}", shape.get("r")) for axis in "xy")
+                if x < 0 or y < 0:
+                    raise ValueError
                 return _around_ellipse(shape["cx"], shape["cy"], x, y, shape.get("theta") or 0.0)
             case name:
                 return f"a region of the form {shown(name)}", SHAPES, "malformed"
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return f"a {shape['name']} without all of its numbers", "numbers", "malformed"
 
 

@@ -231,6 +231,7 @@ def test_shapes_of_via(tmp_path, shape, box):
         ({"colour": "red", "Class": "cat"}, "cat"),
         ({"type": {"cat": True, "dog": False}}, "cat"),
         ({"type": 7}, "7"),
+        ({"type": " cat "}, "cat"),
         ({"name": "not_defined", "type": "cat", "image_quality": {"good": True}}, "cat"),
     ],
 )
@@ -259,6 +260,15 @@ def test_classes_of_via(tmp_path, attributes, name):
             "found a polygon without all of its numbers",
         ),
         (via((RECTANGLE | {"width": "9"}, {"label": "cat"})), "found a string as bbox"),
+        *(
+            (via((shape, {"label": "cat"})), "without all of its numbers; expected numbers")
+            for shape in (
+                {"name": "ellipse", "cx": 5, "cy": 4, "rx": 10**400, "ry": 5},
+                {"name": "circle", "cx": 5, "cy": 4, "r": -2},
+                {"name": "circle", "cx": 5, "cy": 4, "r": "2"},
+            )
+        ),
+        (via((RECTANGLE, {"label": "cat"}), name=" "), "found a file without a name; expected its name"),
         (
             via((RECTANGLE | {"width": 0}, {"label": "cat"})),
             "'a.png', region 0: found the bbox 10 20 0 40, without area",
@@ -386,7 +396,15 @@ def test_names_of_images_in_label_studio(tmp_path, data, name):
             r"truth.csv:2:1:2: found malformed JSON",
         ),
         ('filename,region_shape_attributes,region_attributes\n"a.png', "malformed CSV"),
-        ("filename,region_shape_attributes,region_attributes\na.png\n", None),
+        (
+            "filename,region_shape_attributes,region_attributes\na.png,{}\n",
+            "truth.csv:2: found 2 columns; exp",
+        ),
+        (
+            "filename,region_shape_attributes,region_attributes\na.png,{},{},\n",
+            ":2: found 4 columns; expected 3",
+        ),
+        ("filename;region_shape_attributes;region_attributes\na.png;{};{}\n", None),  # saved by Excel
         ("filename,region_shape_attributes,region_attributes\na.png,[],5\n", None),
         ("#filename,region_shape_attributes,region_attributes\na.png,{},{}\n", None),  # VIA 1
     ],

@@ -495,6 +495,19 @@ def test_kind_14_lvis_lists_of_classes(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "names", [("gone.jpg", "a.jpg"), ("gone.jpg", "in\\a.jpg"), ("in\\a.jpg", "gone.jpg")]
+)
+def test_kind_22_some_photographs_are_at_hand(tmp_path, names):
+    (tmp_path / "in").mkdir()
+    for folder in (tmp_path, tmp_path / "in"):
+        write_image(folder / "a.jpg", (50, 40))
+    images = [coco_image(i, name, (0, 0)) for i, name in enumerate(names)]
+    with pytest.warns(InputWarning, match="1 of 2 images have neither width and height nor a file"):
+        truth = read_coco(write_coco(tmp_path, [coco_object(0, 1, [1, 2, 3, 4])], images))
+    assert [50, 40] in truth.sizes.tolist()
+
+
+@pytest.mark.parametrize(
     ("ids", "labels", "expected"),
     [
         ((1, 2, 3), [1, 2, 3], [0, 1, 2]),  # 3 can only be an id
