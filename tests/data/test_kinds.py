@@ -566,6 +566,20 @@ def test_kind_18_crowd_flags_as_truth_values(tmp_path, value, crowd):
             assert read_coco(write_coco(tmp_path, rows), lenient).crowd.tolist() == [crowd, False]
 
 
+def test_kind_18_what_counts_in_pycocotools_but_not_here(tmp_path):
+    rows = [
+        coco_object(1, 1, BOX, iscrowd=0, ignore=0, difficult=0),
+        coco_object(1, 1, [1, 2, 3, 4], iscrowd=1, difficult=1),  # as our own files have it
+        coco_object(1, 1, [5, 2, 3, 4], iscrowd=1, ignore=1),
+    ]
+    with silently():
+        read_coco(write_coco(tmp_path, rows))
+    rows += [coco_object(1, 1, [9, 2, 3, 4], ignore=1), coco_object(1, 1, [9, 2, 3, 5], difficult=1)]
+    with pytest.warns(InputWarning, match=r"2 objects have ignore .* without iscrowd, .*\[3\]: not counted"):
+        truth = read_coco(write_coco(tmp_path, rows))
+    assert truth.difficult.tolist() == [False, True, True, True, True]
+
+
 def test_kind_19_annotation_ids_twice(tmp_path):
     rows = [coco_object(1, 1, [10 * i, 10, 9, 9], id=key) for i, key in enumerate((5, 6, 5, 5))]
     with pytest.warns(
