@@ -242,6 +242,15 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
     keep = valid_rows(rows, faults)
     kept = [annotations[row] for row in keep]
     _note_repeated_ids(path, annotations, place)
+    difficult = [bool(a.ignore or a.difficult) for a in kept]
+    others = [i for i, a in enumerate(kept) if difficult[i] and not a.iscrowd] if any(difficult) else []
+    if others:
+        have = "objects have" if len(others) > 1 else "object has"
+        warn(
+            f"{path}: {len(others):,} {have} ignore or difficult without iscrowd, the first at "
+            f"{place(int(keep[others[0]]))}: not counted, neither for nor against a detector, where "
+            "pycocotools counts them"
+        )
     if PARTIAL.search(content):
         warn(
             f"{path}: LVIS's {' and '.join(PARTIAL_FIELDS)} have no effect: every class counts as annotated "
@@ -259,7 +268,7 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
         rows.image_index[keep],
         rows.labels[keep],
         rows.boxes[keep],
-        difficult=[bool(a.ignore or a.difficult) for a in kept],
+        difficult=difficult,
         # coco_ground_truth writes difficult objects as crowds, too, for pycocotools' sake.
         crowd=[bool(a.iscrowd) and not a.difficult for a in kept],
         attributes=_attributes(kept, rows.boxes[keep]),

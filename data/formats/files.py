@@ -291,7 +291,7 @@ MOST_PIXELS = 500_000_000
 MOST_PIXELS_A_BYTE = 300
 """What a picture may claim to be; a picture of one colour has 64 to 170 (JPEG) or 284 (PNG)."""
 FEW_PIXELS = 1 << 26
-"""Any file may have so many."""
+"""Pixels that any picture may have, however small its file."""
 _OPENING = threading.Lock()
 
 

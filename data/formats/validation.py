@@ -74,7 +74,7 @@ SAMPLED_BOXES = 2000
 """The form of the boxes is judged by this many detections, those of the highest scores."""
 LARGEST_COORDINATE = 1e100
 LARGEST_LIKELY_FRACTION = 1.2
-"""Of fractions of an image's size: a detector may place a box beyond the border."""
+"""Fractions of an image's size up to here are likely: a detector may place a box beyond the border."""
 SMALLEST_IMAGE_PIXELS = 8
 """In a larger image a set of boxes whose coordinates are all so small is one of fractions."""
 OVERHANG = 0.02

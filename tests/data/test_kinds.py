@@ -502,8 +502,10 @@ def test_kind_14_lvis_lists_of_classes(tmp_path):
         ((1, 2, 3), [0, 2], [0, 2]),  # 0 can only be a number
         ((0, 1, 2), [1, 2], [1, 2]),
         ((18, 3, 7), [7, 18], [2, 0]),
+        (("1", "2", "3"), [1, 2, 3], [0, 1, 2]),  # ids that are texts
         ((1, 2, 3), [1, 2], None),
         ((2, 1, 0), [2], None),
+        (("1", "2", "3"), [1, 2], None),
     ],
 )
 def test_kind_16_labels_that_are_category_ids(ids, labels, expected):
@@ -514,16 +516,32 @@ def test_kind_16_labels_that_are_category_ids(ids, labels, expected):
             from_predictions(given, truth)
     else:
         assert from_predictions(given, truth).labels.tolist() == expected
-    names = dict(zip(ids, truth.classes, strict=True))
+    names, ids = dict(zip(ids, truth.classes, strict=True)), [int(key) for key in ids]
     if 0 not in labels or 0 in ids:
         by_id = from_predictions(given, truth, names=names).labels.tolist()
         assert by_id == [ids.index(label) for label in labels]
+
+
+def test_kind_16_a_label_of_no_class_does_not_say_what_the_others_mean():
+    truth = GroundTruth(["a"], ["x", "y", "z"], [[90, 90]], [], [], [], class_ids=[1, 2, 3])
+    given = {"boxes": [[1, 2, 30, 40]] * 3, "scores": [0.5] * 3}
+    with pytest.warns(InputWarning, match="1 of 3 detections left out .*the unknown class '9'"):
+        assert from_predictions([given | {"labels": [9, 3, 1]}], truth, lenient=True).labels.tolist() == [
+            2,
+            0,
+        ]
+    with pytest.raises(InputError, match="may be the category id"):
+        from_predictions([given | {"labels": [9, 2, 1]}], truth, lenient=True)
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
         ("", "names: found ''; expected a list of class names"),
+        ({"x", "z"}, "names: found {.*}; expected a list of class names"),
+        ({1.5: "x"}, "names: found {1.5: 'x'}"),
+        ({True: "x"}, "names: found {True: 'x'}"),
+        ({2: "x", "2": "y"}, "names: found {2: 'x', '2': 'y'}"),
         ("xyz", "names: found 'xyz'; expected a list of class names"),
         ([], r"names: found \[\]"),
         ({}, "names: found {}"),
@@ -546,6 +564,20 @@ def test_kind_18_crowd_flags_as_truth_values(tmp_path, value, crowd):
     for lenient in (False, True):
         with silently():
             assert read_coco(write_coco(tmp_path, rows), lenient).crowd.tolist() == [crowd, False]
+
+
+def test_kind_18_what_counts_in_pycocotools_but_not_here(tmp_path):
+    rows = [
+        coco_object(1, 1, BOX, iscrowd=0, ignore=0, difficult=0),
+        coco_object(1, 1, [1, 2, 3, 4], iscrowd=1, difficult=1),  # as our own files have it
+        coco_object(1, 1, [5, 2, 3, 4], iscrowd=1, ignore=1),
+    ]
+    with silently():
+        read_coco(write_coco(tmp_path, rows))
+    rows += [coco_object(1, 1, [9, 2, 3, 4], ignore=1), coco_object(1, 1, [9, 2, 3, 5], difficult=1)]
+    with pytest.warns(InputWarning, match=r"2 objects have ignore .* without iscrowd, .*\[3\]: not counted"):
+        truth = read_coco(write_coco(tmp_path, rows))
+    assert truth.difficult.tolist() == [False, True, True, True, True]
 
 
 def test_kind_19_annotation_ids_twice(tmp_path):
