@@ -247,6 +247,8 @@ def build_detector(model: Mapping[str, Any], classes: int, input_size: int, *, w
     else:
         cells, stride = cells_and_stride(input_size, model.get("grid"))
         width, arch = model.get("width", 1.0), model.get("arch", "resnet50")
+        if arch not in BACKBONES:
+            raise ValueError(f"architecture must be one of {', '.join(BACKBONES)}, found {arch!r}")
         backbone = BACKBONES[arch](output_stride=stride, weights=weights, width=width)
     layer = model.get("shuffle", "none")
     if layer != "none":

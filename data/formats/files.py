@@ -134,7 +134,7 @@ def read_utf8(path: Path, what: str, lenient: bool = False) -> bytes:
 def read_json(path: Path, what: str) -> bytes:
     """The content of a JSON file, not yet parsed: UTF-8, without a byte order mark, not empty."""
     content = read_utf8(path, what)
-    if not content.strip():
+    if not content or content.isspace():
         raise InputError(path, "an empty file", what)
     return content
 

@@ -52,6 +52,7 @@ from data.formats.validation import (
     check_objects,
     detection_problems,
     number_of,
+    plain_numbers,
     shown,
     valid_detections,
     warn,
@@ -754,6 +755,12 @@ def _valid_lines(
 
 def _parse(content: bytes) -> Lines | None:
     """The columns of a text in one go, or None where a line is not an image and five finite numbers."""
+    parts = [line.partition(b" ") for line in content.rstrip().split(b"\n")]
+    images = [name for name, _, _ in parts]
+    values = plain_numbers(b"\n".join([numbers for _, _, numbers in parts]), len(COLUMNS) - 1)
+    if values is not None and len(b"".join(images).split()) == 1:
+        values[:, 1:3] -= 1
+        return Lines(np.arange(1, len(images) + 1), images, values)
     letters = np.frombuffer(content, dtype=np.uint8)
     inside = ~WHITE[letters]
     inside[1:] &= ~inside[:-1]  # now: where a word begins
