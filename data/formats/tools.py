@@ -28,6 +28,7 @@ CLASS_ATTRIBUTES = ("class", "label", "name", "category", "type", "object")
 """Which attribute of VIA's regions is the class, where they have several."""
 EXPORT = "ground truth as it can be exported from there: COCO JSON, PASCAL VOC or YOLO"
 
+NOT_TURNED_DEGREES = 0.01
 SHAPES = "rectangles, polygons, ellipses or circles (--lenient leaves out all else)"
 
 Lists = tuple[dict[str, list[Any]], list[str]]
@@ -54,6 +55,8 @@ def as_coco(path: Path, content: Any) -> Lists | None:
         files = content.get(VIA_METADATA, content)
         if isinstance(files, Mapping) and files and all(map(_is_via, files.values())):
             return _via(path, list(files.values()))
+        if _is_task(content):
+            return _label_studio(path, [content])
     elif content and all(isinstance(task, Mapping) and _is_task(task) for task in content):
         return _label_studio(path, content)
     if tool := unread_tool(content):
@@ -194,8 +197,6 @@ def _box(shape: Mapping[str, Any]) -> Box:
                 return _around(zip(shape["all_points_x"], shape["all_points_y"], strict=True))
             case "circle" | "ellipse":
                 x, y = (shape.get(f"r{axis}", shape.get("r")) for axis in "xy")
-                if x < 0 or y < 0:
-                    raise ValueError
                 return _around_ellipse(shape["cx"], shape["cy"], x, y, shape.get("theta") or 0.0)
             case name:
                 return f"a region of the form {shown(name)}", SHAPES, "malformed"
@@ -211,6 +212,8 @@ def _around(points: Any) -> list[Any]:
 
 def _around_ellipse(x: float, y: float, radius_x: float, radius_y: float, turned: float) -> list[float]:
     """The box around an ellipse that is turned by some radians."""
+    if radius_x < 0 or radius_y < 0:
+        raise ValueError
     cosine, sine = math.cos(turned), math.sin(turned)
     half = math.hypot(radius_x * cosine, radius_y * sine), math.hypot(radius_x * sine, radius_y * cosine)
     return [x - half[0], y - half[1], 2 * half[0], 2 * half[1]]
@@ -242,7 +245,10 @@ def _source(values: Mapping[str, Any]) -> str | None:
 
 def _path(source: str) -> str:
     """The path of an address, or what a local storage is asked for (``?d=``), with forward slashes."""
-    address = urlsplit(source) if "://" in source or "?d=" in source else None
+    try:
+        address = urlsplit(source) if "://" in source or "?d=" in source else None
+    except ValueError:  # no address
+        return ""
     local = parse_qs(address.query).get("d") if address else None
     path = local[0] if local else unquote(address.path if address else source)
     return path.replace("\\", "/").lstrip("/")
@@ -254,7 +260,11 @@ def _label_studio(path: Path, tasks: Sequence[Mapping[str, Any]]) -> Lists:
     for number, task in enumerate(tasks):
         values = task.get("data", task)
         source = _source(values)
-        if source is None or source.startswith("data:"):
+        if (
+            source is None
+            or source.startswith("data:")
+            or PurePosixPath(_path(source)).name.strip() in ("", "..")
+        ):
             found = f"a task of Label Studio with the data {shown(', '.join(map(str, values)))}"
             raise InputError(f"{path}: [{number}]", found, "the path or address of one image in it")
         if source in sources and "data" not in task:  # JSON-MIN has an element for each annotation
@@ -275,17 +285,22 @@ def _label_studio(path: Path, tasks: Sequence[Mapping[str, Any]]) -> Lists:
         name = name if same[name] < 2 else paths[source]
         image: dict[str, Any] = {"id": name, "file_name": name}
         images.append(image)
-        regions, count = _regions(tasks[number])
+        regions, count = _regions(f"{path}: [{number}]", tasks[number])
         several += count > 1
         unlabelled += not count
         for index, region in enumerate(regions):
             size = region.get("original_width"), region.get("original_height")
+            first = size
             if all(isinstance(length, int) for length in size):
-                image["width"], image["height"] = size
+                first = image.setdefault("width", size[0]), image.setdefault("height", size[1])
             value = _mapping(region, "value") or region
             labels = value.get(_labels_of(value))
             rows.append((name, labels[0] if isinstance(labels, list) and len(labels) == 1 else None))
-            boxes.append(_percent(region, value, size))
+            box = _percent(region, value, size)
+            if size != first:
+                found, expected = (f"{shown(width)}×{shown(height)}" for width, height in (size, first))
+                box = f"an image of {found} pixels", f"{expected}, as a region before says", "malformed"
+            boxes.append(box)
             places.append(f"[{number}], region {index}")
     if several:
         warn(
@@ -303,10 +318,10 @@ def _label_studio(path: Path, tasks: Sequence[Mapping[str, Any]]) -> Lists:
 def _labels_of(value: Any) -> str:
     """The key of a region's labels, such as ``rectanglelabels``; empty for what has none."""
     keys = value if isinstance(value, Mapping) else ()
-    return next((key for key in keys if key.endswith("labels") and isinstance(value[key], list)), "")
+    return next((key for key in keys if key.endswith("labels")), "")
 
 
-def _regions(task: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int]:
+def _regions(where: str, task: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int]:
     """The labelled regions of a task, and how often it was annotated.
 
     Where a shape and its label are separate tags, the label's result repeats the shape.
@@ -318,14 +333,18 @@ def _regions(task: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int]:
         one for one in _annotations(task) or () if isinstance(one, Mapping) and not one.get("was_cancelled")
     ]
     chosen = [one for one in done if one.get("ground_truth")] or done
-    results = (chosen[0].get("result") if chosen else None) or ()
+    results = (chosen[0].get("result") if chosen else None) or []
+    if not isinstance(results, list):
+        raise InputError(where, f"{shown(results)} as result", "a list")
     found = [one for one in results if isinstance(one, Mapping)]
     labelled = {str(one.get("id")) for one in found if _labels_of(one.get("value"))}
     shapes = ("rectangle", "polygon", "ellipse", "brush", "keypoint")
     return [
         one
         for one in found
-        if _labels_of(one.get("value")) or (one.get("type") in shapes and str(one.get("id")) not in labelled)
+        if _labels_of(one.get("value"))
+        or str(one.get("type")).endswith("labels")
+        or (one.get("type") in shapes and str(one.get("id")) not in labelled)
     ], len(done)
 
 
@@ -337,6 +356,7 @@ def _percent(region: Mapping[str, Any], value: Mapping[str, Any], size: tuple[An
     try:
         width, height = size[0] / 100, size[1] / 100
         turned = value.get("rotation") or 0
+        turned = 0 if abs(math.remainder(turned, 360)) < NOT_TURNED_DEGREES else turned
         if region.get("image_rotation"):
             return f"an image turned by {region['image_rotation']:g}°", "images that are not turned", "turned"
         if "points" in value:
