@@ -30,6 +30,7 @@ from data.formats.files import (
     IMAGE_SUFFIXES,
     UNKNOWN_SIZE,
     image_size,
+    is_file,
     read_bytes,
     read_text,
     read_utf8,
