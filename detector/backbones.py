@@ -14,24 +14,11 @@ from torch import Tensor, nn
 
 from detector.networks import normalize
 
-__all__ = ["Backbone", "BackboneError", "is_own_code", "make_backbone", "own_network"]
-
-LIBRARIES = ("torchvision", "timm")
+__all__ = ["Backbone", "BackboneError", "make_backbone", "own_network"]
 
 
 class BackboneError(ValueError):
     """A backbone that does not exist, or that gives no feature map."""
-
-
-def is_own_code(name: object) -> bool:
-    """Whether a backbone is a function of the user's own, whose code runs when it is made.
-
-    Examples
-    --------
-    >>> is_own_code("timm:resnet34"), is_own_code("my_networks:small"), is_own_code(None)
-    (False, True, False)
-    """
-    return isinstance(name, str) and bool(name) and name.partition(":")[0] not in LIBRARIES
 
 
 class Backbone(nn.Module):

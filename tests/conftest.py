@@ -35,6 +35,7 @@ LONG = (
     r"test_command\.py.*until_something_is_compiled",
     r"test_compare\.py.*images_repeated",
     r"test_figures\.py.*(legible\[(three|empty|single|blind)|on_paper_are_legible|any_script)",
+    r"test_fuzz\.py.*for_seconds",
     r"test_further_options\.py.*(learning_rate|multi_scale)",
     r"test_golden\.py.*voc_iou75",
     r"test_intervene\.py.*(is_exported_and_undone\[(resnet18-spatial|vit)|compiled_as_one_graph)",

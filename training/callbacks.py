@@ -64,7 +64,7 @@ def leave_terminal() -> None:
 class Checkpoints(Callback):
     """Saves ``last.ckpt``, ``previous.ckpt`` and ``best.ckpt``, and stops cleanly on the signals `SIGNALS`.
 
-    The last state is saved after each epoch, every so many steps if asked to, at the last step of a run cut
+    The last state is saved after each epoch, every `checkpoint_every` steps, at the last step of a run cut
     short by a number of steps, and on a signal. A signal is acted upon between two steps, so that the
     checkpoint never holds half a step; a second one ends the process at once. A file is complete on the disk
     before it takes the place of the one before.
@@ -79,9 +79,9 @@ class Checkpoints(Callback):
     monitor
         The logged score that is largest for the best.
     options
-        ``max_steps``: stop after so many steps of the run; None: at its end. ``checkpoint_every``: steps from
-        one checkpoint to the next within an epoch; 0: none there. ``patience``: stop after so many
-        validations without a better score; 0: never. ``keep_best``: how many of the best are kept.
+        ``max_steps``: stop after this number of steps of the run; None: at its end. ``checkpoint_every``:
+        steps from one checkpoint to the next within an epoch; 0: none there. ``patience``: stop after this
+        number of validations without a better score; 0: never. ``keep_best``: how many of the best are kept.
     """
 
     def __init__(self, folder: RunFolder, monitor: str, options: Any) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data.records import InputError
+from detector.tables import is_own_code
 from training.late_imports import lean_imports
 from training.options import option_of
 from training.parser import make_parser
@@ -22,14 +23,12 @@ from training.task import Task
 
 __all__ = ["exit_code", "keep_freed_memory", "quiet", "run_command"]
 
-LIBRARIES = ("torchvision:", "timm:")
-"""Of backbones by name; any other backbone is code that the user has to name."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """The errors of a disk, or of a user's share of it, that is full."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt, from glibc's malloc.h."""
 LARGEST_KEPT_BYTES = 64 << 20
-"""Of a block of memory; of larger ones, gaps between them would cost more memory than time."""
+"""Largest freed block that is reused; larger ones would waste more memory in gaps than they save time."""
 
 
 def parse(task: Task, arguments: Sequence[str]) -> tuple[dict[str, Any], set[str]]:
@@ -197,7 +196,7 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
         run = RunFolder.of(named)
         resume = run.last if named == run.path else named
         out = Path(values["out"] or run.path)
-        if (own := values.get("backbone")) and "backbone" not in given and not own.startswith(LIBRARIES):
+        if is_own_code(own := values.get("backbone")) and "backbone" not in given:
             expected = f"--backbone {own}, if you trust it: its code is run"
             raise InputError(f"--resume {run.path}", f"a backbone made by {own!r}", expected)
         if not resume.is_file():

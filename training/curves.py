@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_curves", "draw_learning_rates"]
 
 PANELS = {"loss": "loss", "val/": "validation", "learning_rate": "learning rate"}
-"""Of each panel, how the names in the log begin, and its title."""
+"""Each panel: prefix of its names in the log, and its title."""
 MOST_POINTS = 2000
 
 

@@ -65,7 +65,7 @@ class TrainingModule(L.LightningModule):
     stops_where_not_finite = True
     """Whether a loss that is not finite ends the run."""
     checksums: Mapping[str, str] = {}
-    """Of the data; stored in checkpoints, so that a run is resumed with the same."""
+    """Checksums of the data; stored in checkpoints, so that a run is resumed with the same."""
 
     def __init__(self, model: nn.Module, options: Any, images: int, hyper: Mapping[str, Any]) -> None:
         super().__init__()

@@ -169,7 +169,7 @@ def _labels(
 
 
 def _meaning(raw: Sequence[Any], truth: GroundTruth) -> dict[int, int]:
-    """The class of each number, where nobody says: its place in the ground truth, or its category id."""
+    """The class of each number by default: its place in the ground truth, or its category id."""
     places = {number: number for number in range(len(truth.classes))}
     by_number = by_id(truth.class_ids)
     labels = {value for value in raw if not isinstance(value, str)}

@@ -18,7 +18,7 @@ from typing import IO, TypeVar
 __all__ = ["over_processes", "usable_cores"]
 
 NUMBER_BYTES = 4
-"""Of the number of an item in the queue."""
+"""Size of the number of an item in the queue."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

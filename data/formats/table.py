@@ -87,7 +87,7 @@ class Columns(NamedTuple):
     read_as: BoxFormat
     """What the numbers of the box are."""
     guessed: bool
-    """Whether nobody said so."""
+    """Whether the form was guessed, not given."""
     image_id: str
     label_id: str
     """Ids beside names; empty where there are none."""
@@ -287,8 +287,8 @@ def _detections(
         numbered = columns.label_id.strip().lower() == "class_id"
         lookup = numbers_of_classes if numbered else classes_by_id(truth)
         labels = beside(columns.label_id, columns.label, lookup, labels, label, truth.classes)
-    numbers = np.stack([_numbers(table[name], name, faults) for name in columns.numbers], axis=1)
-    scores, given, read_as = numbers[:, 0], numbers[:, 1:], columns.read_as
+    scores, *box = (_numbers(table[name], name, faults) for name in columns.numbers)
+    given, read_as = np.stack(box, axis=1), columns.read_as
     boxes = as_xyxy(given, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
     problems = detection_problems(truth, scores, boxes, image, label, meant, images=images, classes=classes)
     guessed = (given, read_as) if columns.guessed else None
@@ -389,7 +389,8 @@ def _read_csv(
     content = read_utf8(path, EXPECTED)
     if b"\n" not in content:
         content = content.replace(b"\r", b"\n")
-    header = content.lstrip(b"\r\n").split(b"\n", 1)[0].decode().rstrip("\r")
+    text = content.lstrip(b"\r\n")
+    header = text[: text.find(b"\n") if b"\n" in text else None].decode().rstrip("\r")
     if not header.strip():
         raise InputError(path, "an empty file", f"a first line that names the columns: {EXPECTED}")
     comma = max(",;\t", key=header.count)
@@ -403,7 +404,7 @@ def _read_csv(
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(content),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=comma, newlines_in_values=True),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=comma, newlines_in_values=b'"' in content),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=types, include_columns=list(types), strings_can_be_null=False, null_values=[]
             ),
@@ -457,7 +458,7 @@ def _csv_rows(path: Path, reader: Any) -> Iterator[list[str]]:
 def _read_cells(
     row: Sequence[str], places: Sequence[int], texts: int, names: Sequence[str], comma: str
 ) -> list[Any] | Problem:
-    """The cells that are wanted, so many `texts` first, or what is wrong with the row."""
+    """The cells that are wanted, the first `texts` of them as text, or what is wrong with the row."""
     if len(row) != len(names):
         return f"{len(row)} columns", f"{len(names)}: {comma.join(names)}", "of other columns"
     values: list[Any] = [row[place] for place in places[:texts]]

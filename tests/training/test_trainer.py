@@ -6,10 +6,11 @@ import pytest
 
 from data.records import InputError
 from training.callbacks import Checkpoints, LogProgress, Throughput, duration
+from training.loggers import csv_log
 from training.options import MachineOptions
 from training.run_state import RunFolder
 from training.tasks.detection_options import OptimizationOptions
-from training.trainer import csv_log, lost_peer, make_device
+from training.trainer import lost_peer, make_device
 
 
 def write_log(folder, text):

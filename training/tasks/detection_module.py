@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -34,6 +33,7 @@ from diagnosis.metric import ErrorBreakdown
 from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.words import comparison_sentences
 from training.draw import draw
+from training.loggers import log_pictures
 from training.module import Seen, TrainingModule
 from training.schedule import learning_rate
 from training.tasks.detection_options import EvaluationOptions, Options, scaled_sizes
@@ -153,7 +153,7 @@ class DetectorModule(TrainingModule):
         )
 
     def _log_pictures(self, images: Tensor, found: Sequence[dict[str, Tensor]]) -> None:
-        """Show the best detections in the first validation images, in the loggers that take pictures."""
+        """Show the best detections in the first validation images, in the loggers."""
         drawn, names = [], self.hparams["classes"]
         for image, one in zip(images, found, strict=True):
             best = [row for row, score in enumerate(one["scores"][:10].tolist()) if score >= LEAST_DRAWN]
@@ -164,14 +164,7 @@ class DetectorModule(TrainingModule):
             ]
             drawn.append(draw(image.movedim(0, -1).cpu().numpy(), boxes, labels, texts))
         for logger in self.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_images(PICTURES, np.stack(drawn), self.global_step, dataformats="NHWC")
-            elif isinstance(logger, WandbLogger):
-                logger.log_image(PICTURES, drawn, self.global_step)
-            elif isinstance(logger, MLFlowLogger):
-                for number, picture in enumerate(drawn):
-                    file = f"detections/{self.global_step:08}-{number}.png"
-                    logger.experiment.log_image(logger.run_id, picture, file)
+            log_pictures(logger, PICTURES, drawn, self.global_step)
 
     def outputs(self, batch: Any) -> Tensor:
         """Raw outputs of the grid for a batch, ``(N, B·5 + C, S, S)``."""
@@ -299,9 +292,9 @@ class Evaluated(NamedTuple):
     """What a detector found."""
 
     passes: list[Detections]
-    """Of each single forward pass."""
+    """Detections of each single forward pass."""
     averaged: Detections
-    """Of the mean of the passes' outputs; with one pass, that pass."""
+    """Detections of the mean of the passes' outputs; with one pass, of that pass."""
 
 
 @torch.no_grad()
