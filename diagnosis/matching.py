@@ -766,6 +766,15 @@ class Redraw:
     def __len__(self) -> int:
         return len(self._by_replicate)
 
+    @cached_property
+    def _first_half(self) -> Redraw | None:
+        """The first half of the replicates, if the second half has just the images that these leave out."""
+        half = len(self) // 2
+        first, second = self._by_replicate[:half], self._by_replicate[half:]
+        if half == 0 or len(second) > half or first.dtype != np.bool_ or not (first != second).all():
+            return None
+        return Redraw(first)
+
     def parts(self, cells: int) -> Sequence[tuple[slice, Redraw]]:
         """Some replicates each, so few that `cells` numbers for each of them fit in the cache."""
         number = 1
@@ -798,6 +807,10 @@ class Redraw:
 
     def of_first(self, images: NDArray[np.int64], numbers: NDArray[np.int64]) -> Weights:
         """``(k, r)`` total weight of the first so many ``(k,)`` of `images` ``(n,)``; the numbers rise."""
+        if self._first_half is not None:
+            first_half = self._first_half.of_first(images, numbers)
+            rest = numbers.astype(first_half.dtype)[:, None] - first_half
+            return np.concatenate([first_half, rest], axis=1)
         step = max(1, CELLS_IN_CACHE // max(1, len(self)))
         totals: Weights = np.empty((len(numbers), len(self)), self._dtype(len(images)))
         before, low = np.zeros(len(self), totals.dtype), 0

@@ -129,12 +129,12 @@ class Redrawn:
         """``(m, r)`` how many there are down to each, itself included."""
         self.found = self._running.of_first(np.array([len(images)])).T.astype(np.int64)
         """``(r, 1)`` how many there are."""
-        self._reached: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        self._reached: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]] | None = None
 
     @cached_property
-    def weights(self) -> Weights:
+    def weights(self) -> NDArray[np.float64]:
         """``(m, r)`` how often each is there."""
-        return self._redraw.weights_of(self._running.images)
+        return self._redraw.weights_of(self._running.images).astype(np.float64)
 
     @cached_property
     def _drawn(self) -> NDArray[np.int64]:
@@ -146,19 +146,23 @@ class Redrawn:
         spread: Weights = counts.take(np.append(rows, first)[self._of_row], axis=0, mode="wrap")
         return spread
 
-    def places(self, needed: NDArray[np.int64]) -> NDArray[np.int64]:
-        """``(r, 1, p)`` places in ``(m, r)`` of the hits that reach `needed`; any where none does."""
+    def places(self, needed: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Places in ``(m, r)`` of the hits that reach the first of `needed` ``(r, 1, p)``, and where none
+        does, both ``(r, 1, k)``; no replicate reaches those that are left out."""
         if self._reached is None or self._reached[0] is not needed:
             number, replicates = len(self._images), len(needed)
+            beyond = needed > self.found[:, None]
+            beyond = beyond[..., : int((~beyond).any(axis=(0, 1)).sum())]
             rows = replicates * self._running.rows(np.arange(number) + 1)
-            nth = np.minimum(np.maximum(needed[:, 0], 1), self.found)
+            nth = np.maximum(needed[:, 0, : beyond.shape[2]], 1)
+            np.minimum(nth, self.found, out=nth)
             nth += np.cumsum(self.found)[:, None] - self.found - 1
             hit = self._drawn.take(nth, mode="clip")
             hit -= number * np.arange(replicates)[:, None]
             places = rows.take(hit, mode="clip")
             places += np.arange(replicates)[:, None]
-            self._reached = needed, places[:, None]
-        return self._reached[1]
+            self._reached = needed, places[:, None], beyond
+        return self._reached[1:]
 
     def best(self, precision: NDArray[np.float64]) -> NDArray[np.float64]:
         """``(m, r)`` the largest from each on, in place."""
@@ -209,16 +213,19 @@ class RedrawnHits:
         number, best = np.maximum(objects, 1), self._best if normal is None else None
         if best is None:
             best = self.redrawn.best(_normalized(self.redrawn.true, self.false, (normal / number).T))
-        mean: NDArray[np.float64] = (best * self.redrawn.weights).sum(axis=0)[:, None] / number
+        total = np.einsum("mr,mr->r", best, self.redrawn.weights)
+        mean: NDArray[np.float64] = total[:, None] / number
         return mean
 
     def precision_from(self, needed: NDArray[np.int64]) -> NDArray[np.float64]:
         """``(r, 1, p)`` as :meth:`Hits.precision_from`."""
-        if not self.found.any():
-            return np.zeros(needed.shape)
-        best = self._best.ravel().take(self.redrawn.places(needed), mode="clip")
-        best[needed > self.found[:, None]] = 0.0
-        return best
+        result = np.zeros(needed.shape)
+        if self.found.any():
+            places, beyond = self.redrawn.places(needed)
+            best = self._best.ravel().take(places, mode="clip")
+            best[beyond] = 0.0
+            result[..., : best.shape[2]] = best
+        return result
 
 
 AnyHits = Hits | RedrawnHits
