@@ -146,7 +146,8 @@ def coco_order(matching: Matching) -> NDArray[np.int64]:
 
 def coco_ranking(matching: Matching, max_detections: int = MAX_DETECTIONS) -> Ranking:
     """The detections labelled at each of :data:`COCO_IOUS`."""
-    return Ranking(matching, _labels(matching, "all", max_detections)[1], coco_order(matching))
+    labels = _labels(matching, "all", max_detections)[1]
+    return Ranking(matching, labels, coco_order(matching), means=False)
 
 
 def _labels(matching: Matching, size: str, max_detections: int) -> tuple[CocoLabels, list[NDArray[np.int8]]]:

@@ -34,6 +34,7 @@ __all__ = [
     "argsort_descending",
     "assign",
     "assign_devkit",
+    "by_blocks",
     "greedy",
     "match",
     "sort_within",

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.matching import Matching, Redraw, Weights, accumulate, argsort_ascending
+from diagnosis.matching import Matching, Redraw, Weights, accumulate, argsort_ascending, by_blocks
 
 __all__ = [
     "AnyHits",
@@ -120,12 +120,20 @@ class Redrawn:
         How often each image counts.
     images
         ``(T,)`` the image of each true positive, best first.
+    ends
+        ``(K,)`` the last of each run of true positives without a false positive in between: precision rises
+        up to it, so there are rows for these alone. Default: each has a row, for means over the objects.
     """
 
-    def __init__(self, redraw: Redraw, images: NDArray[np.int64]) -> None:
+    def __init__(
+        self, redraw: Redraw, images: NDArray[np.int64], ends: NDArray[np.int64] | None = None
+    ) -> None:
         self._redraw, self._images, self._running = redraw, images, redraw.running(images)
-        self._of_row = np.minimum(self._running.place.ravel(), len(images)) - 1
-        self.true = self._running.totals
+        # How many each row is behind.
+        self._behind = np.arange(len(images) + 1) if ends is None else np.append(0, ends + 1)
+        self._place = by_blocks(len(self._behind))
+        self._of_row = self._behind[np.minimum(self._place.ravel(), len(self._behind) - 1)] - 1
+        self.true = self._running.totals if ends is None else self._running.of_first(self._of_row + 1)
         """``(m, r)`` how many there are down to each, itself included."""
         self.found = self._running.of_first(np.array([len(images)])).T.astype(np.int64)
         """``(r, 1)`` how many there are."""
@@ -153,7 +161,9 @@ class Redrawn:
             number, replicates = len(self._images), len(needed)
             beyond = needed > self.found[:, None]
             beyond = beyond[..., : int((~beyond).any(axis=(0, 1)).sum())]
-            rows = replicates * self._running.rows(np.arange(number) + 1)
+            side, columns = self._place.shape
+            rows = np.searchsorted(self._behind, np.arange(number) + 1)  # of the end of its run
+            rows = replicates * (rows % side * columns + rows // side)
             nth = np.maximum(needed[:, 0, : beyond.shape[2]], 1)
             np.minimum(nth, self.found, out=nth)
             nth += np.cumsum(self.found)[:, None] - self.found - 1
@@ -166,7 +176,7 @@ class Redrawn:
 
     def best(self, precision: NDArray[np.float64]) -> NDArray[np.float64]:
         """``(m, r)`` the largest from each on, in place."""
-        blocks = precision.reshape(*self._running.place.shape, -1)
+        blocks = precision.reshape(*self._place.shape, -1)
         accumulate(np.maximum, blocks, upwards=True)
         return precision
 
@@ -304,11 +314,18 @@ class Ranking:
         ``(M,)`` each: 1: true positive, 0: don't care, −1: false positive.
     order
         ``(M,)`` the detections by class and rank.
+    means
+        Whether means over the objects are asked for, too, of the hits.
     """
 
     def __init__(
-        self, matching: Matching, labels: Sequence[NDArray[np.int8]], order: NDArray[np.int64]
+        self,
+        matching: Matching,
+        labels: Sequence[NDArray[np.int8]],
+        order: NDArray[np.int64],
+        means: bool = True,
     ) -> None:
+        self._means = means
         labels = [some[order] for some in labels]
         start = matching.class_start
         found, counted = np.zeros((2, len(order)), dtype=bool)
@@ -341,7 +358,8 @@ class Ranking:
             for rows, part in redraw.parts(max(map(len, hits))):
                 counted, some = part.of_first(images, numbers), []
                 for mine, others in zip(hits, left_out, strict=True):
-                    redrawn = Redrawn(part, images[mine])
+                    ends = None if self._means else np.flatnonzero(np.diff(mine, append=-1) != 1)
+                    redrawn = Redrawn(part, images[mine], ends)
                     false = redrawn.spread(counted, np.searchsorted(numbers, mine + 1)) - redrawn.true
                     if len(others):
                         above = np.searchsorted(others, mine)

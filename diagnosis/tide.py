@@ -510,7 +510,8 @@ class _Places(NamedTuple):
         return _Places(images, np.array([0, len(images)]), self.above[:, mine])
 
     def weighted(self, redraw: Redraw, errors: RunningErrors) -> _Ranked:
-        redrawn = Redrawn(redraw, self.images)
+        ends = np.flatnonzero(np.diff(self.above.sum(axis=0), append=-1) != 0)
+        redrawn = Redrawn(redraw, self.images, ends)
         return _Ranked(redrawn.hits, errors.above(redrawn, self.above))
 
 
