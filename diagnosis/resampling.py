@@ -43,7 +43,7 @@ OVER_ALL = "/all"
 
 CELLS_AT_ONCE = 1 << 25
 """Numbers that a statistic handles together, over the replicates of a chunk: bounds the memory."""
-MOST_AT_ONCE = 250
+MOST_AT_ONCE = 500
 """Replicates of a chunk: enough for NumPy to be busy with numbers."""
 
 SECONDS_BETWEEN_REPORTS = 2.0
@@ -154,7 +154,8 @@ def resample(
     if images < 1:
         raise InputError("the ground truth", "no image", "images to draw from")
     width = max(images, *(statistic.replicate_width for statistic in statistics), 1)
-    number = -(-replicates // max(1, min(MOST_AT_ONCE, CELLS_AT_ONCE // width)))
+    processes = usable_cores() if processes is None else processes
+    number = max(processes, -(-replicates // max(1, min(MOST_AT_ONCE, CELLS_AT_ONCE // width))))
     bounds = [replicates * chunk // number // 2 * 2 for chunk in range(number)] + [replicates]
     chunks = [range(*both) for both in itertools.pairwise(bounds) if both[0] < both[1]]
     pieces = list(itertools.product(chunks, statistics))
@@ -181,8 +182,7 @@ def resample(
             progress(chunk.stop, replicates)
         return values
 
-    number = usable_cores() if processes is None else processes
-    computed = over_processes(compute, pieces, number, meanwhile)
+    computed = over_processes(compute, pieces, processes, meanwhile)
     return [
         {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         for parts in (computed[first :: len(statistics)] for first in range(len(statistics)))
