@@ -44,7 +44,7 @@ LONG = (
     r"test_libraries\.py.*same_weights.*\[(basic|bottleneck|vit)",
     r"test_main\.py.*only_when_asked_for\[more[12]",
     r"test_odd_uses\.py.*explicit_permutations\[.*compiled",
-    r"test_processes\.py.*classification-devices",
+    r"test_processes\.py.*(classification-devices|sizes_and_patience)",
     r"test_profiling\.py.*(networks_of_others|map_and_the_five|cumulative_controls|torchvision)",
     r"test_results\.py.*(labels_do_not_lie|figure_8|true_training)",
     r"test_run\.py.*(every_kind_of_network|starts_from_another)",
