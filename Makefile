@@ -56,12 +56,19 @@ fuzz: $(STAMP)  ## feed every reader with broken input for 30 minutes (ARGS="--m
 	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 # PYTHON=python3.13 RESOLUTION=highest: the newest packages on another Python. About 6 GB in build/versions.
+# --no-config: pyproject.toml's [tool.uv] pins torch for the lock file. Of it only the override is wanted.
 RESOLUTION ?= lowest-direct
-versions: $(STAMP)  ## run the tests with the oldest packages that pyproject.toml admits
+versions: $(STAMP)  ## run the tests with the oldest packages that pyproject.toml admits, and compare numbers
 	$(INSTALL) "uv>=0.5"
-	$(BIN)/uv venv --quiet --clear --python $(or $(PYTHON),python3.11) build/versions
-	$(BIN)/uv pip install --quiet --python build/versions --resolution $(RESOLUTION) -r pyproject.toml \
-	  --extra train --extra cluster --extra dev
+	$(BIN)/uv venv --no-config --quiet --clear --python $(or $(PYTHON),python3.11) build/versions
+	echo "opencv-python ; sys_platform == 'never'" > build/overrides.txt
+	$(BIN)/uv pip install --no-config --quiet --python build/versions --resolution $(RESOLUTION) \
+	  --overrides build/overrides.txt -r pyproject.toml --extra train --extra cluster --extra dev --extra reference
+	$(BIN)/uv pip install --no-config --quiet --python build/versions --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m tests.same_numbers > build/numbers.txt
+	build/versions/bin/python -m tests.same_numbers > build/numbers-of-versions.txt
+	diff build/numbers.txt build/numbers-of-versions.txt
+	@echo "numbers identical: $$(wc -l < build/numbers.txt) lines"
 	OMP_NUM_THREADS=1 MPLBACKEND=agg build/versions/bin/python -m pytest \
 	  --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 

@@ -1,6 +1,7 @@
 """How often the intervals of a comparison hold the true number, on a process whose true numbers are known.
 
     python benchmarks/intervals.py [--images 100 500] [--sets 300] [--out results/intervals.md]
+        [--cover diagnosis/interval_cover.json]
 
 A made-up process draws images with objects and the detections of three detectors: ``a`` and ``b`` are equally
 good, ``c`` is better. The true numbers are those of one very large set. Each of many small sets is then
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -45,8 +47,10 @@ FIRST_SEED = 10_000
 """Seeds from here: the rule of the intervals was chosen on sets of smaller seeds."""
 SKILLS = {"a": 0.0, "b": 0.0, "c": 0.5}
 
-Tried = tuple[str, str, bool, bool, float | None]
+Tried: TypeAlias = tuple[str, str, bool, bool, float | None]
 """Quantity, kind, whether our interval and the bootstrap's hold the truth, p."""
+Cover: TypeAlias = dict[tuple[str, str], float]
+"""By quantity and kind: per cent of the sets whose interval holds the truth."""
 
 
 def boxes_of(mean: float, count: int, random: np.random.Generator) -> NDArray[np.float64]:
@@ -183,8 +187,8 @@ def results_of(
             yield results
 
 
-def table(images: int, options: argparse.Namespace, truth: dict[tuple[str, str], float]) -> str:
-    """Cover of each quantity, in Markdown."""
+def table(images: int, options: argparse.Namespace, truth: dict[tuple[str, str], float]) -> tuple[str, Cover]:
+    """Cover of each quantity: in Markdown, and in per cent by quantity and kind."""
     counts: dict[tuple[str, str], list[tuple[bool, bool, float | None]]] = defaultdict(list)
     for results in results_of(images, options, truth):
         for quantity, kind, ours, bootstrap, p in results:
@@ -195,15 +199,18 @@ def table(images: int, options: argparse.Namespace, truth: dict[tuple[str, str],
         "| % | number | (bootstrap) | difference | (bootstrap) | p < 0.05, no difference |",
         "|---|--:|--:|--:|--:|--:|",
     ]
+    cover: Cover = {}
     for quantity in dict.fromkeys(quantity for quantity, _ in counts):
-        cells = []
+        cells: list[str] = []
         for kind in ("number", "difference"):
             rows = counts[quantity, kind]
-            cells += [f"{100 * np.mean([row[which] for row in rows]):.1f}" for which in (0, 1)]
+            held = [round(100 * float(np.mean([row[which] for row in rows])), 1) for which in (0, 1)]
+            cover[quantity, kind] = held[0]
+            cells += map(str, held)
         values = [row[2] for row in counts[quantity, "difference"] if row[2] is not None]
         cells.append(f"{100 * np.mean(np.array(values) < 0.05):.1f}")
         lines.append(f"| {quantity} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, ""]), cover
 
 
 def main() -> None:
@@ -223,6 +230,7 @@ def main() -> None:
         "--no-costs", dest="costs", action="store_false", help="leave out what error types cost in AP"
     )
     parser.add_argument("--out", type=Path, help="a Markdown file to write")
+    parser.add_argument("--cover", type=Path, help="the JSON file to write what the report says of its cover")
     parser.add_argument(
         "--finished",
         type=Path,
@@ -231,8 +239,16 @@ def main() -> None:
     options = parser.parse_args()
     whole = compare(draw(IMAGES_OF_TRUTH, 0), replicates=1, costs=options.costs)
     truth = {(kind, name): value for kind, name, value in numbers(whole)}
-    text = "\n".join(table(images, options, truth) for images in options.images)
+    tables, covers = zip(*(table(images, options, truth) for images in options.images), strict=True)
+    text = "\n".join(tables)
     print(text)
+    if options.cover:
+        quantities: dict[str, dict[str, list[float]]] = defaultdict(dict)
+        for quantity, kind in covers[0]:
+            quantities[quantity][kind] = [cover[quantity, kind] for cover in covers]
+        entries = ",\n".join(f"{json.dumps(name)}: {json.dumps(kinds)}" for name, kinds in quantities.items())
+        sizes = f'"images": {options.images}, "sets": {[options.sets] * len(covers)}'
+        options.cover.write_text(f'{{\n{sizes}, "cover": {{\n{entries}\n}}}}\n', encoding="utf-8")
     if options.out:
         made = provenance(shlex.join(["python", *sys.argv]), {"detections": []}, [])
         origin = "\n".join(f"- {key}: {made[key]}" for key in ("command", "commit", "versions", "machine"))

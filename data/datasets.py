@@ -25,7 +25,7 @@ DataName = Literal["cifar100", "small-imagenet", "imagenet", "shapes"]
 IMAGENET_STATISTICS = Statistics(
     tuple(255 * mean for mean in (0.485, 0.456, 0.406)), tuple(255 * std for std in (0.229, 0.224, 0.225))
 )
-"""Of ImageNet's training images, as everybody uses them. To compute them takes a pass over 140 GB."""
+"""ImageNet's pixel statistics, as commonly used; computing them takes a pass over 140 GB."""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
     epoch
         Set it by :meth:`set_epoch`.
     skip
-        Leave out so many of this process's images at the beginning of the next epoch to be iterated.
+        Leave out this number of the process's images at the beginning of the next epoch to be iterated.
 
     Raises
     ------

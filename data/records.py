@@ -78,10 +78,13 @@ def _printable(text: str) -> str:
 def _column(name: str, values: ArrayLike, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
     """Copy `values` into a read-only array of `dtype`; None in `shape` means any length.
 
-    With `dtype` None the values keep their type. No conversion changes a value.
+    With `dtype` None the values keep their type. No conversion changes a value. A read-only array that owns
+    its numbers is not copied.
     """
     try:
-        array = np.array(values)
+        array = np.asarray(values)
+        if not isinstance(values, list | tuple) and (array.base is not None or array.flags.writeable):
+            array = array.copy()
         if dtype is not None and array.dtype.kind == "O":
             array = array.astype(np.float64)
     except (ValueError, TypeError, OverflowError) as error:
@@ -106,7 +109,7 @@ def _as_type(name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[An
         raise InputError(name, f"values such as {array.flat[0]!s}", "numbers")
     with np.errstate(invalid="ignore"):  # NaN and overflow are reported below
         result = array.astype(dtype, copy=False)
-    if dtype.kind == "f":
+    if dtype.kind == "f" or result is array:
         return result
     changed = np.argwhere(result != array)
     if len(changed):
@@ -148,14 +151,18 @@ def _ids(name: str, values: Iterable[int | str], count: int, of: str) -> tuple[i
     return ids
 
 
-def _extents(values: ArrayLike | None, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``(N, 2)`` width and height, those of the boxes but for rounding."""
-    measured = boxes[:, 2:] - boxes[:, :2]
-    if values is None:
-        return _column("extents", measured, np.float64, (len(boxes), 2))
-    column = _column("extents", np.maximum(values, 0.0), np.float64, (len(boxes), 2))
-    rounding = EXTENT_ROUNDING * np.maximum(np.abs(boxes).max(axis=1, keepdims=True, initial=0.0), 1.0)
-    wrong = ~(np.abs(column - measured) <= rounding).all(axis=1)
+def _extents(
+    values: ArrayLike | None, boxes: NDArray[np.float64], measured: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """``(N, 2)`` width and height, those `measured` of the boxes but for rounding."""
+    given = measured if values is None else np.maximum(values, 0.0)
+    given.setflags(write=False)
+    column = _column("extents", given, np.float64, (len(boxes), 2))
+    off = np.abs(column - measured)
+    if off.max(initial=0.0) <= EXTENT_ROUNDING:  # not so of NaN
+        return column
+    rounding = EXTENT_ROUNDING * np.maximum(np.abs(boxes).max(axis=1, keepdims=True), 1.0)
+    wrong = ~(off <= rounding).all(axis=1)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         expected = f"those of the box: {measured[row].tolist()}"
@@ -163,17 +170,19 @@ def _extents(values: ArrayLike | None, boxes: NDArray[np.float64]) -> NDArray[np
     return column
 
 
-def _check_boxes(boxes: NDArray[np.float64], *, allow_empty: bool) -> None:
-    finite = np.isfinite(boxes).all(axis=1)
+def _measured(boxes: NDArray[np.float64], *, allow_empty: bool) -> NDArray[np.float64]:
+    """``(N, 2)`` width and height of the boxes, which must be finite and not inverted."""
+    finite = np.isfinite(boxes)
     if not finite.all():
-        row = int(np.flatnonzero(~finite)[0])
+        row = int(finite.all(axis=1).argmin())
         raise InputError(f"boxes[{row}]", str(boxes[row].tolist()), "finite numbers")
-    extent = boxes[:, 2:] - boxes[:, :2]  # (N, 2): width, height
-    wrong = (extent < 0).any(axis=1) if allow_empty else (extent <= 0).any(axis=1)
+    extent: NDArray[np.float64] = boxes[:, 2:] - boxes[:, :2]
+    wrong = extent < 0 if allow_empty else extent <= 0
     if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
+        row = int(wrong.any(axis=1).argmax())
         kind = "xmin <= xmax and ymin <= ymax" if allow_empty else "a box of positive area"
         raise InputError(f"boxes[{row}]", str(boxes[row].tolist()), f"xyxy with {kind}")
+    return extent
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,7 +275,7 @@ class GroundTruth:
         if any(not class_name.strip() for class_name in class_names):
             raise InputError("classes", "a blank name", "the name of a class")
         box_column = _column("boxes", boxes, np.float64, (None, 4))
-        _check_boxes(box_column, allow_empty=False)
+        measured = _measured(box_column, allow_empty=False)
         rows = len(box_column)
         size_column = _column("sizes", sizes, np.int64, (len(image_names), 2))
         if (size_column <= 0).any():
@@ -295,7 +304,7 @@ class GroundTruth:
             "class_ids": _ids("class_ids", class_ids, len(class_names), "classes"),
             "object_ids": _ids("object_ids", object_ids, rows, "objects"),
             "file_names": tuple(map(str, file_names)),
-            "extents": _extents(extents, box_column),
+            "extents": _extents(extents, box_column, measured),
         }
         for name, value in columns.items():
             object.__setattr__(self, name, value)
@@ -402,7 +411,7 @@ class Detections:
         image_names = _names("images", images)
         class_names = _names("classes", classes)
         box_column = _column("boxes", boxes, np.float64, (None, 4))
-        _check_boxes(box_column, allow_empty=True)
+        measured = _measured(box_column, allow_empty=True)
         rows = len(box_column)
         score_column = _column("scores", scores, np.float64, (rows,))
         if not np.isfinite(score_column).all():
@@ -415,7 +424,7 @@ class Detections:
             "labels": _indices("labels", labels, rows, len(class_names), "classes"),
             "scores": score_column,
             "boxes": box_column,
-            "extents": _extents(extents, box_column),
+            "extents": _extents(extents, box_column, measured),
         }
         for name, value in columns.items():
             object.__setattr__(self, name, value)

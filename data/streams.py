@@ -26,7 +26,7 @@ class Stream(Enum):
     ORDER_OF_IMAGES = 0
     """Key: epoch."""
     AUGMENTATION = 1
-    """Of detection. Key: epoch, image."""
+    """Augmentation for detection. Key: epoch, image."""
     CROPS_OF_ARRAYS = 2
     """Key: epoch."""
     CROPS_OF_FILES = 3

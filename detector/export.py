@@ -21,11 +21,12 @@ from detector.networks import IMAGENET_MEAN, IMAGENET_STD
 __all__ = ["TOLERANCE", "ExportError", "export"]
 
 OPSET = 23
-"""Of ONNX: of 2025."""
+"""ONNX opset; released in 2025."""
 TOLERANCE = 1e-4
 """Largest difference of scores, and of boxes as fractions of the image, between the file and the network."""
 LEAST_SHARE = 0.99
-"""Of the detections after non-maximum suppression; an overlap may equal the threshold but for rounding."""
+"""Least share of detections after non-maximum suppression that agree: rounding can move an overlap past the
+threshold."""
 RESIZE = (
     "cv2.resize to input_size x input_size, INTER_AREA where neither side grows, else INTER_LINEAR; the "
     "aspect ratio is not kept; first turned as EXIF says"
@@ -161,7 +162,7 @@ def export(
     if path.suffix == ".pt2":
         torch.export.save(program, path, extra_files={"metadata.json": json.dumps(facts, indent=1)})
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of buffers that nobody writes to
+            warnings.simplefilter("ignore")  # about buffers that are never written to
             run = torch.export.load(path).module()
         _check(path, module, run, images)
         return path

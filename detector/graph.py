@@ -181,7 +181,7 @@ class _Call:
     inputs: list[int]
     """Steps that made its tensors; -1 for a tensor that does not depend on the images."""
     shape: tuple[int, ...]
-    """Of its first tensor."""
+    """Shape of its first tensor."""
     start: int
     """The number of the first step inside."""
     end: int = -1
@@ -205,7 +205,7 @@ class _Step:
     by_attention: bool = False
     """Whether it does so otherwise than by a convolution."""
     sizes: tuple[int, ...] = ()
-    """Of a concatenation along the second axis: the sizes of its parts there."""
+    """Sizes of the parts of a concatenation along the second axis."""
 
 
 class _Recorder(TorchDispatchMode):
@@ -368,7 +368,7 @@ class Block:
 
     module: nn.Module
     map: Map
-    """Of what enters it."""
+    """Feature map that enters it."""
     branch: list[tuple[nn.Module, Map]]
     """The modules in its main branch whose input a shuffle permutes; each has its own draw."""
     shortcut: list[tuple[nn.Module, Map]] = field(default_factory=list)
@@ -479,7 +479,7 @@ class Graph:
 
     @cached_property
     def _dominator(self) -> list[int]:
-        """Of each step the last one through which all that it depends on has gone."""
+        """For each step, the last step through which all of its inputs have passed."""
         found: list[int] = []
         for step in self._steps:
             dominator = step.parents[0] if step.parents else 0

@@ -220,7 +220,7 @@ class _ShortcutMode(TorchFunctionMode):
 def _run_with_shortcut(
     module: nn.Module, change: Any, before: Callable[..., Any] | None, *inputs: Any, **named: Any
 ) -> Any:
-    """In place of a module's `forward`, with the one that the module had of its own, if any."""
+    """Replaces a module's `forward`; keeps the instance's own one, if any."""
     return change.around(module, before or partial(type(module).forward, module), inputs, named)
 
 

@@ -80,7 +80,7 @@ def shuffles(network: nn.Module) -> Iterator[Shuffle]:
 
 
 def needs_passes(network: nn.Module) -> bool:
-    """Whether two evaluations of the network differ, because something in it shuffles then."""
+    """Whether an active shuffle makes two evaluations of the network differ."""
     return any(
         shuffle.in_evaluation and shuffle.draws and not shuffle.is_fixed for shuffle in shuffles(network)
     )
@@ -224,7 +224,7 @@ def modify_layers(
       independent one its shortcut. Class, distillation and register tokens are left alone. So is a block of
       convolutions whose branch also passes something around them, as in Res2Net.
 
-    The blocks are found by what the network does, whoever wrote it: see :func:`detector.list_layers`.
+    The blocks are found by what the network does, in any library: see :func:`detector.list_layers`.
     :func:`detector.list_changes` says what was changed.
 
     Do this before DistributedDataParallel and torch.compile, and for ``gap_fc`` before the optimiser is made.
@@ -335,7 +335,7 @@ class Change:
     layer: int | None
     """Number of the layer, counted from 1 at the input; None for GAP+FC and for a module that is no layer."""
     name: str
-    """Of the module that was changed."""
+    """Name of the module that was changed."""
     what: Literal["input", "shortcut", "weights"]
     """What of it: its input; what goes around its branch; or its weights, which are fully connected."""
     method: Method

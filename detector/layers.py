@@ -126,15 +126,15 @@ class Layer:
     percent: int
     """Their share of all layers, in whole percent: the x axis of the paper's Figures 4 and 5."""
     name: str
-    """Of its module in the network."""
+    """Name of its module in the network."""
     kind: str
     """The class of that module."""
     channels: int
-    """Of the feature map that enters it; of a transformer, the width of a token."""
+    """Channels of the feature map that enters it; in a transformer, the width of a token."""
     height: int
-    """Of that map, in positions; of a transformer, the rows of its grid of patches. 0: it is not run."""
+    """Height of that map, in positions; in a transformer, the rows of its patch grid. 0: it is not run."""
     width: int
-    """Of that map, in positions."""
+    """Width of that map, in positions."""
 
     def __str__(self) -> str:
         size = f"{self.channels}x{self.height}x{self.width}"
@@ -193,7 +193,7 @@ class Selection(NamedTuple):
     """What the network does; None where it cannot be run."""
 
     def number(self, block: Block) -> int | None:
-        """Of a layer, counted from 1 at the input; None for a module that is no layer."""
+        """Number of a layer, counted from 1 at the input; None for a module that is no layer."""
         return self.known.index(block) + 1 if block in self.known else None
 
 

@@ -73,10 +73,7 @@ RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int], Any]] =
     "resnet50": (Bottleneck, [3, 4, 6, 3], ResNet50_Weights),
     "resnet152": (Bottleneck, [3, 8, 36, 3], ResNet152_Weights),
 }
-"""Of each ResNet: its block, the blocks of each stage, and torchvision's enumeration of its weights.
-
-Each can be the backbone of a detector.
-"""
+"""Each ResNet's block, the blocks of each stage, and torchvision's enumeration of its weights."""
 
 
 @torch.fx.wrap  # it depends on the images' type, which torch.fx does not know while it traces
@@ -397,10 +394,13 @@ NETWORKS: dict[str, Callable[[int, int, str | Path | None, float], nn.Module]] =
     **{name: partial(_resnet, name) for name in RESNETS},
     "perceptron": _perceptron,
 }
-"""Of each network a function of the number of classes, the image size in pixels, weights and width.
+"""Each network as a function of the number of classes, the image size in pixels, weights and width.
 
 What else is known of each is in :data:`detector.tables.ARCHITECTURES`.
 """
+
+BACKBONES: dict[str, Callable[..., nn.Module]] = {name: partial(resnet, name, None) for name in RESNETS}
+"""Each backbone of a detector as a function of `output_stride`, in input pixels, `weights` and `width`."""
 
 
 # ---------------------------------------------------------------- weights

@@ -92,15 +92,15 @@ class ProfileRow:
     layer: int
     """Number of the layer, counted from 1 at the input; 0: none, the baseline."""
     name: str
-    """Of its module in the network."""
+    """Name of its module in the network."""
     percent: int
     """Share of all layers from this one on, in whole percent."""
     channels: int
-    """Of the map that enters it."""
+    """Channels of the feature map that enters it."""
     height: int
-    """Of that map, in positions."""
+    """Height of that map, in positions."""
     width: int
-    """Of that map, in positions."""
+    """Width of that map, in positions."""
     method: ProfileMethod
     """What is taken away."""
     patch: int | None
@@ -119,7 +119,7 @@ class ProfileRow:
 
     @property
     def mean(self) -> float:
-        """Of the passes; NaN where one of them is."""
+        """Mean over passes; NaN where one of them is."""
         return statistics.fmean(self.values)
 
     @property
@@ -202,7 +202,7 @@ class Profile:
         )
 
     def parts(self, measure: str) -> dict[str, str]:
-        """Of a measure that is also known by class or by layer, the names of its parts by class or layer."""
+        """Names of the parts of a measure that is also known by class or by layer."""
         return {
             name[len(measure) + 1 : -1]: name
             for name in self.measures
@@ -819,7 +819,7 @@ class Evaluation:
 
     @property
     def mean(self) -> float:
-        """Of the passes."""
+        """Mean over passes."""
         return statistics.fmean(self.values)
 
     @property
@@ -891,7 +891,7 @@ def evaluate(
 def _measure(
     network: Network, evaluate: Evaluate[Network], seed: int, passes: int
 ) -> dict[str, tuple[tuple[float, ...], Tensor | None]]:
-    """Of each measure one value for each pass, and the mean over passes by image where it is known."""
+    """For each measure, one value a pass, and the mean over passes by image where it is known."""
     found: list[dict[str, float]] = []
     sums: dict[str, Tensor] = {}
     for number in range(passes):

@@ -423,9 +423,9 @@ def _take_draw(state: Tensor, row: int, ticket: int | None) -> int:
                 "found a forward pass run again in the backward pass (checkpointing) whose draw is not "
                 "known; expected preserve_rng_state=True and, in evaluation mode, use_reentrant=False"
             )
-    upcoming, own, sought, seed = state[row].tolist()
+    upcoming, own, seed_was_set, seed = state[row].tolist()
     values = state.data  # see _next_draw
-    if not sought and seed != _signed(torch.initial_seed()):
+    if not seed_was_set and seed != _signed(torch.initial_seed()):
         seed = _signed(torch.initial_seed())
         upcoming = stream_of(seed, own)
         values[row, _TORCH_SEED] = seed
@@ -498,7 +498,7 @@ class Shuffle(nn.Module):
     """
 
     draws = True
-    """Whether two passes of it differ."""
+    """Whether its output is random."""
     state: Tensor
     """(2, 4) int64, a row for evaluation and one for training: the next stream, the stream of the key,
     whether :meth:`seek` has set it, and torch's seed from which it started otherwise."""
@@ -549,7 +549,7 @@ class Shuffle(nn.Module):
 
     @property
     def stream(self) -> int:
-        """Of the next draw in the mode that the module is in."""
+        """Stream of the next draw in the current mode."""
         return int(self.state[int(self.training), _NEXT_DRAW])
 
     @property
@@ -747,9 +747,9 @@ class MapLayout(NamedTuple):
     after: int
     """Tokens after it."""
     height: int
-    """Of the map, in positions."""
+    """Height of the map, in positions."""
     width: int
-    """Of the map, in positions."""
+    """Width of the map, in positions."""
 
 
 def token_grid(count: int) -> tuple[int, int] | None:

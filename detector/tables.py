@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 __all__ = [
     "ARCHITECTURES", "CONTROLS", "METHODS", "STRIDES", "Architecture", "Method", "MethodRow",
-    "ShuffleMethod", "cells_and_stride", "method_style", "patch_style",
+    "ShuffleMethod", "cells_and_stride", "is_own_code", "method_style", "patch_style",
 ]  # fmt: skip
 
 ShuffleMethod = Literal["spatial", "patch", "channel", "joint", "blocks", "rows", "columns", "mean"]
 """The methods of shuffle modules, for type checkers; options and figures read :data:`METHODS`."""
 
-Method = Literal["spatial", "patch", "channel", "gap_fc", "joint", "blocks", "rows", "columns", "mean"]
+Method = ShuffleMethod | Literal["gap_fc"]
 """All methods, for type checkers."""
 
 
@@ -30,7 +30,7 @@ class Architecture:
     has_layers: bool = True
     """Whether something in it can be shuffled."""
     is_backbone: bool = False
-    """Whether a detector can be built on it: it is a row of :data:`detector.networks.RESNETS`."""
+    """Whether a detector can be built on it: it is a row of :data:`detector.networks.BACKBONES`."""
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -59,7 +59,7 @@ def cells_and_stride(input_size: int, cells: int | None = None) -> tuple[int, in
     Raises
     ------
     ValueError
-        No stride gives so many.
+        No stride gives this number.
 
     Examples
     --------
@@ -75,6 +75,21 @@ def cells_and_stride(input_size: int, cells: int | None = None) -> tuple[int, in
     return wanted, STRIDES[grids.index(wanted)]
 
 
+LIBRARIES = ("torchvision", "timm")
+"""Where a backbone of a detector comes from by ``LIBRARY:NAME``."""
+
+
+def is_own_code(name: object) -> bool:
+    """Whether a backbone is a function of the user's own, whose code runs when it is made.
+
+    Examples
+    --------
+    >>> is_own_code("timm:resnet34"), is_own_code("my_networks:small"), is_own_code(None)
+    (False, True, False)
+    """
+    return isinstance(name, str) and bool(name) and name.partition(":")[0] not in LIBRARIES
+
+
 @dataclass(frozen=True)
 class MethodRow:
     """A method of :func:`detector.modify_layers` (paper, section 3.1)."""
@@ -84,7 +99,7 @@ class MethodRow:
     removes: str
     """What it takes away; ``{patch}`` is replaced by the side of a patch, in positions."""
     colour: str
-    """Of its results in figures; those of patches have :func:`method_style`."""
+    """Colour of its results in figures; patch sizes have their own, see :func:`method_style`."""
     marker: str
     """Matplotlib's marker of its results."""
     dashes: str = "-"
@@ -96,7 +111,7 @@ class MethodRow:
     needs_patch: bool = False
     """Whether it needs a patch size."""
     needs_map: bool = False
-    """Whether it depends on where in the map a position is; windows of a map are then no input for it."""
+    """Whether it depends on the place in the map, so that it cannot be applied in attention windows."""
     whole_map: str = ""
     """The method that it equals where a patch is as large as the map, if there is one."""
 
@@ -155,11 +170,11 @@ METHODS: dict[str, MethodRow] = {
     ),
 }
 
-CONTROLS: tuple[ShuffleMethod, ...] = ("joint", "blocks", "rows", "columns", "mean")
+CONTROLS = cast("tuple[ShuffleMethod, ...]", tuple(name for name, row in METHODS.items() if row.is_control))
 """The methods that separate the loss of order from a change of statistics; see :func:`detector.profile`."""
 
 PATCH_COLOURS = ("#9fd9c3", "#5fbcc2", "#4392b9", "#4a5ba6", "#3a3d80", "#2e2a66", "#241c50")
-"""Of patch sizes 2, 4, 8, 16, 32, 64 and 128, from light to dark."""
+"""Colours of patch sizes 2, 4, 8, 16, 32, 64 and 128, from light to dark."""
 PATCH_MARKERS = ("o", "s", "^", "D", "v", "<", ">")
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from detector.backbones import is_own_code, make_backbone
+from detector.backbones import make_backbone
 from detector.intervene import seek_shuffles, shuffle_layers
-from detector.networks import LoadedWeights, WeightsError, read_weights_file, resnet
-from detector.tables import cells_and_stride
+from detector.networks import BACKBONES, LoadedWeights, WeightsError, read_weights_file
+from detector.tables import cells_and_stride, is_own_code
 from detector.yolo import YOLO
 
 __all__ = ["Found", "Photograph", "TrainedDetector", "build_detector", "load", "read_photograph", "resize"]
@@ -86,7 +86,7 @@ def read_photograph(image: Photograph, *, exif: bool = True) -> NDArray[np.uint8
 
 def resize(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Pixels ``(H, W, 3)`` resized to ``(size, size, 3)``, bit for bit as training and scoring do it."""
-    import cv2  # late: whoever gives tensors of the right size does without
+    import cv2  # imported late, as tensors of the right size need no cv2
 
     shrinks = min(pixels.shape[:2]) >= size
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -247,7 +247,9 @@ def build_detector(model: Mapping[str, Any], classes: int, input_size: int, *, w
     else:
         cells, stride = cells_and_stride(input_size, model.get("grid"))
         width, arch = model.get("width", 1.0), model.get("arch", "resnet50")
-        backbone = resnet(arch, None, output_stride=stride, weights=weights, width=width)
+        if arch not in BACKBONES:
+            raise ValueError(f"architecture must be one of {', '.join(BACKBONES)}, found {arch!r}")
+        backbone = BACKBONES[arch](output_stride=stride, weights=weights, width=width)
     layer = model.get("shuffle", "none")
     if layer != "none":
         shuffle_layers(

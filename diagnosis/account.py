@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from data.boxes import beyond_border
 from diagnosis.average_precision import RULES, normal_objects
 from diagnosis.breakdown import CORRECT, STRONG, BreakdownStatistic, Top, pie_error_types
-from diagnosis.coco_ap import MAX_DETECTIONS
-from diagnosis.matching import Matching, assign_devkit
+from diagnosis.coco_ap import MAX_DETECTIONS, coco_pairs
+from diagnosis.matching import Matching, argsort_ascending, assign_devkit
 from diagnosis.rankings import Ranking, mean_defined
 
 __all__ = ["Account", "account"]
@@ -85,7 +85,6 @@ def account(
     there = matching.objects > 0
     by_class = np.bincount(found.labels, minlength=len(truth.classes))
     tied = np.flatnonzero(there[found.labels] & _tied(matching))
-    of_image = np.unique(found.labels * max(len(truth.images), 1) + found.image_index, return_counts=True)[1]
     tops = BreakdownStatistic(matching, similar, top=top, strong=iou).tops()[0]
     return Account(
         len(truth.images),
@@ -97,7 +96,7 @@ def account(
         _map_range(matching, iou) if len(tied) else UNDEFINED,
         _correct_range(matching, types, tops) if len(tied) else UNDEFINED,
         max_detections,
-        int(np.maximum(of_image - max_detections, 0).sum()) if coco else 0,
+        int((coco_pairs(matching, max_detections).place >= max_detections).sum()) if coco else 0,
         int((matching.rank_in_image >= max_detections).sum()),
         int(beyond_border(truth.boxes, truth.sizes[truth.image_index]).sum()),
     )
@@ -105,17 +104,24 @@ def account(
 
 def _tied(matching: Matching) -> NDArray[np.bool_]:
     """``(M,)`` which detections share their score with another of their class."""
-    order = matching.order
-    same = (np.diff(matching.detections.labels[order]) == 0) & (np.diff(matching.score_level[order]) == 0)
-    tied = np.zeros(len(order), dtype=bool)
-    tied[order[1:]] = same
-    tied[order[:-1]] |= same
+    level = _level(matching)
+    tied: NDArray[np.bool_] = (np.bincount(level) > 1)[level]
     return tied
 
 
-def _reordered(matching: Matching, last: NDArray[np.integer]) -> NDArray[np.int64]:
-    """``(M,)`` detections by class and rank, those of equal scores by rising `last`."""
-    return np.lexsort((matching.rank, last, matching.score_level, matching.detections.labels))
+def _level(matching: Matching) -> NDArray[np.int64]:
+    """``(M,)`` how many different pairs of class and score are before that of each detection."""
+    order = matching.order
+    new = np.diff(matching.detections.labels[order]) != 0
+    new |= np.diff(matching.score_level[order]) != 0
+    level = np.zeros(len(order), dtype=np.int64)
+    level[order[1:]] = np.cumsum(new)
+    return level
+
+
+def _reordered(matching: Matching, last: NDArray[np.int8]) -> NDArray[np.int64]:
+    """``(M,)`` detections by class and rank, those of equal scores by rising `last`, of −1 to 1."""
+    return argsort_ascending(3 * _level(matching) + last + 1, matching.order)
 
 
 def _map_range(matching: Matching, iou: float) -> Range:

@@ -22,7 +22,7 @@ from data.boxes import intersection
 from diagnosis.matching import Matching, argsort_ascending, greedy
 from diagnosis.rankings import AnyHits, Ranking, interpolated_precision, mean_over_classes, needed_hits
 
-__all__ = ["COCO_IOUS", "CocoLabels", "CocoTable", "coco_ap", "coco_order", "coco_ranking", "coco_table"]
+__all__ = ["COCO_IOUS", "CocoLabels", "CocoTable", "coco_ap", "coco_pairs", "coco_ranking", "coco_table"]
 
 COCO_RECALLS: NDArray[np.float64] = np.linspace(0, 1, 101)
 
@@ -38,8 +38,56 @@ MAX_DETECTIONS = 100
 """Detections of a class in one image that count."""
 
 
+class CocoPairs:
+    """Pairs of a detection and an object of its class with COCO's overlaps, of the smallest IoU or more.
+
+    Parameters
+    ----------
+    matching
+        The overlaps.
+    max_detections
+        How many detections of a class in an image count, those of the highest scores.
+    """
+
+    def __init__(self, matching: Matching, max_detections: int = MAX_DETECTIONS) -> None:
+        truth, found = matching.truth, matching.detections
+        by_image = argsort_ascending(found.labels, argsort_ascending(found.image_index, matching.by_score))
+        key = found.labels[by_image] * max(1, len(truth.images)) + found.image_index[by_image]
+        place = np.arange(len(key))
+        first = np.maximum.accumulate(np.where(np.diff(key, prepend=-1) != 0, place, 0))
+        self.place = np.empty_like(by_image)
+        """``(M,)`` of each detection among those of its class and image."""
+        self.place[by_image] = place - first
+        detection = np.concatenate([matching.pair_detection, matching.crowd_detection])
+        object_ = np.concatenate([matching.pair_object, matching.crowd_object])
+        own = np.flatnonzero(found.labels[detection] == truth.labels[object_])
+        own = own[self.place[detection[own]] < max_detections]
+        detection, object_ = detection[own], object_[own]
+        # As the devkit computes it, from corner and extent: the last bit may decide.
+        self.area, self.object_area = found.extents.prod(axis=1), truth.extents.prod(axis=1)
+        boxes, others = (
+            np.concatenate([record.boxes[:, :2], record.boxes[:, :2] + record.extents], axis=1)
+            for record in (found, truth)
+        )
+        inside = intersection(boxes[detection], others[object_])
+        area = self.area[detection]
+        union = area + self.object_area[object_] - inside
+        whole = np.where(matching.ignored[object_], area, union)
+        overlap = inside / np.where(whole > 0, whole, 1.0)
+        able = np.flatnonzero(overlap >= COCO_IOUS[0])
+        detection, object_, overlap = detection[able], object_[able], overlap[able]
+        # The largest overlap first, of equals the last object.
+        order = np.lexsort((-object_, -overlap, detection))
+        self.detection, self.object, self.overlap = detection[order], object_[order], overlap[order]
+
+
+def coco_pairs(matching: Matching, max_detections: int = MAX_DETECTIONS) -> CocoPairs:
+    """The pairs; cached."""
+    return matching.cached(("coco pairs", max_detections), lambda: CocoPairs(matching, max_detections))
+
+
 class CocoLabels:
-    """Pairs of a detection and an object of its class with COCO's overlaps.
+    """What each detection is, of objects of some size.
 
     Parameters
     ----------
@@ -48,7 +96,7 @@ class CocoLabels:
     size
         Smallest and largest area of the objects that count.
     max_detections
-        How many detections of a class in an image count, those of the highest scores.
+        As of :class:`CocoPairs`.
     """
 
     def __init__(
@@ -57,35 +105,16 @@ class CocoLabels:
         size: tuple[float, float] = COCO_SIZES["all"],
         max_detections: int = MAX_DETECTIONS,
     ) -> None:
-        truth, found = matching.truth, matching.detections
-        by_image = argsort_ascending(found.labels, argsort_ascending(found.image_index, matching.by_score))
-        key = found.labels[by_image] * max(1, len(truth.images)) + found.image_index[by_image]
-        self.place = np.empty_like(by_image)  # of each detection among those of its class and image
-        self.place[by_image] = np.arange(len(key)) - np.searchsorted(key, key)
-        detection = np.concatenate([matching.pair_detection, matching.crowd_detection])
-        object_ = np.concatenate([matching.pair_object, matching.crowd_object])
-        own = found.labels[detection] == truth.labels[object_]
-        own &= self.place[detection] < max_detections
-        detection, object_ = detection[own], object_[own]
-        # As the devkit computes it, from corner and extent: the last bit may decide.
-        extent, object_extent = found.extents, truth.extents
-        low, object_low = found.boxes[:, :2], truth.boxes[:, :2]
-        high, object_high = low + extent, object_low + object_extent
-        boxes, others = (np.concatenate(both, axis=1) for both in ((low, high), (object_low, object_high)))
-        inside = intersection(boxes[detection], others[object_])
-        area, object_area = extent.prod(axis=1), object_extent.prod(axis=1)
-        union = area[detection] + object_area[object_] - inside
-        whole = np.where(matching.ignored[object_], area[detection], union)
-        overlap = inside / np.where(whole > 0, whole, 1.0)
-
-        size_of = np.asarray(truth.attributes.get("area", object_area), dtype=np.float64)
+        truth, pairs = matching.truth, coco_pairs(matching, max_detections)
+        size_of = np.asarray(truth.attributes.get("area", pairs.object_area), dtype=np.float64)
         self.counted: NDArray[np.bool_] = ~matching.ignored & (size_of >= size[0]) & (size_of <= size[1])
-        outside = (area < size[0]) | (area > size[1]) | (self.place >= max_detections)
+        outside = (pairs.area < size[0]) | (pairs.area > size[1]) | (pairs.place >= max_detections)
         self.objects = np.bincount(truth.labels[self.counted], minlength=len(truth.classes))
         self._unmatched = np.where(outside, np.int8(0), np.int8(-1))
-        # Objects that count before all others, then the largest overlap, of equals the last one.
-        order = np.lexsort((-object_, -overlap, ~self.counted[object_], detection))
-        self._detection, self._object, self._overlap = detection[order], object_[order], overlap[order]
+        # Objects that count before all others.
+        order = argsort_ascending(2 * pairs.detection + ~self.counted[pairs.object])
+        self._detection, self._object = pairs.detection[order], pairs.object[order]
+        self._overlap = pairs.overlap[order]
         self._rank = matching.rank.astype(np.int32)[self._detection]
         # A crowd region matches any number of detections: each pair with one gets an object of its own.
         crowd = matching.ignored[self._object]
@@ -93,7 +122,7 @@ class CocoLabels:
         self._objects = len(truth) + int(crowd.sum())
 
     def at(self, iou: float) -> NDArray[np.int8]:
-        """``(M,)`` 1 true positive, 0 don't care or not counted, −1 false positive, of this smallest IoU."""
+        """``(M,)`` 1 true positive, 0 don't care or not counted, −1 false positive, of one of the IoUs."""
         good = np.flatnonzero(self._overlap >= min(iou, 1 - 1e-10))
         detection = self._detection[good]
         start = np.flatnonzero(np.diff(detection, prepend=-1))
@@ -124,8 +153,8 @@ def _labels(matching: Matching, size: str, max_detections: int) -> tuple[CocoLab
     """Of one of :data:`COCO_SIZES`, at each of :data:`COCO_IOUS`; cached."""
 
     def compute() -> tuple[CocoLabels, list[NDArray[np.int8]]]:
-        pairs = CocoLabels(matching, COCO_SIZES[size], max_detections)
-        return pairs, [pairs.at(iou) for iou in COCO_IOUS]
+        labels = CocoLabels(matching, COCO_SIZES[size], max_detections)
+        return labels, [labels.at(iou) for iou in COCO_IOUS]
 
     return matching.cached(("coco", size, max_detections), compute)
 
@@ -197,7 +226,7 @@ def coco_table(matching: Matching, max_detections: int = MAX_DETECTIONS) -> Coco
     >>> round(mean["ap"], 6), mean["ap_small"], round(mean["ap_medium"], 6), mean["ar"]
     (1.0, nan, 1.0, 1.0)
     """
-    order = coco_order(matching)
+    order, place = coco_order(matching), coco_pairs(matching, max_detections).place
     scores: dict[str, NDArray[np.float64]] = {}
     for name in COCO_SIZES:
         suffix = "" if name == "all" else f"_{name}"
@@ -209,7 +238,7 @@ def coco_table(matching: Matching, max_detections: int = MAX_DETECTIONS) -> Coco
         if name == "all":
             scores["ap50"], scores["ap75"] = ap[0], ap[5]
             for most in (1, 10):
-                few = [np.where(pairs.place < most, some, np.int8(0)) for some in labels]
+                few = [np.where(place < most, some, np.int8(0)) for some in labels]
                 hits = Ranking(matching, few, order).once()
                 scores[f"ar{most}"] = _coco_recall(hits, pairs.objects)
     return CocoTable(matching.truth.classes, **scores)

@@ -86,7 +86,7 @@ WHY_NOT_100 = (
 
 MEASURED = json.loads(resources.files(__package__).joinpath("interval_cover.json").read_text("utf-8"))
 """In how many per cent of simulated data sets the 95 % interval of each quantity held the truth, for each
-number of images; `benchmarks/intervals.py` writes it."""
+number of images; `benchmarks/intervals.py --cover` writes it."""
 NOMINAL_COVER = range(93, 98)
 """Per cent, rounded; an interval that covers less has a dagger."""
 DAGGER = f"†: too narrow, as it held the truth in less than {NOMINAL_COVER.start} % of simulated data sets."
@@ -105,7 +105,7 @@ def cover(quantity: str, kind: str = "number") -> tuple[str, str]:
     Examples
     --------
     >>> cover("share/correct"), cover("impact/ignore_other"), cover("nothing/measured")
-    (('94 to 96', ''), ('91 to 92', '†'), ('', ''))
+    (('93 to 96', ''), ('91 to 92', '†'), ('', ''))
     """
     if quantity not in MEASURED["cover"]:
         return "", ""

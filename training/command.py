@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import gc
 import logging
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from data.records import InputError
+from detector.tables import is_own_code
+from training.late_imports import lean_imports
 from training.options import option_of
 from training.parser import make_parser
 from training.run_state import Interrupted, RunFolder, interruptible, is_global_zero, print_once
@@ -23,14 +23,12 @@ from training.task import Task
 
 __all__ = ["exit_code", "keep_freed_memory", "quiet", "run_command"]
 
-LIBRARIES = ("torchvision:", "timm:")
-"""Of backbones by name; any other backbone is code that the user has to name."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """The errors of a disk, or of a user's share of it, that is full."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt, from glibc's malloc.h."""
 LARGEST_KEPT_BYTES = 64 << 20
-"""Of a block of memory; of larger ones, gaps between them would cost more memory than time."""
+"""Largest freed block that is reused; larger ones would waste more memory in gaps than they save time."""
 
 
 def parse(task: Task, arguments: Sequence[str]) -> tuple[dict[str, Any], set[str]]:
@@ -81,6 +79,10 @@ def exit_code(action: Callable[[], None]) -> int:
     # Torch takes seconds, so only after the options are known to be sound.
     with lean_imports():
         import torch
+
+        import detector.shuffle  # noqa: F401  # registers operations: slower, the more is imported before
+
+        # isort: split
         import torchmetrics  # noqa: F401  # of Lightning
 
         from training.callbacks import FailedError, NonFiniteLossError, StoppedError
@@ -119,34 +121,6 @@ def exit_code(action: Callable[[], None]) -> int:
         print("stopped by SIGINT", file=sys.stderr)
         return 130
     return 0
-
-
-@contextmanager
-def lean_imports() -> Iterator[None]:
-    """Import torchmetrics without what it imports for metrics and plots that nothing here uses.
-
-    Where they are installed, transformers, matplotlib and scipy.signal took a third of the time to the first
-    training step. They can be imported as ever afterwards. The garbage collector finds nothing in imports.
-    """
-    from lightning_utilities.core import imports
-
-    original, package_available = imports.RequirementCache.__bool__, imports.package_available
-    unused = ("transformers", "matplotlib", "scipy", "onnxruntime", "nltk", "librosa", "torchaudio")
-    collects = gc.isenabled()
-    gc.disable()
-    imports.RequirementCache.__bool__ = lambda cache: (  # type: ignore[method-assign,assignment]
-        not str(cache.requirement).startswith(unused) and original(cache)
-    )
-    imports.package_available = lambda name: (  # type: ignore[assignment]
-        name not in unused and package_available(name)
-    )
-    try:
-        yield
-    finally:
-        imports.RequirementCache.__bool__ = original  # type: ignore[method-assign]
-        imports.package_available = package_available
-        if collects:
-            gc.enable()
 
 
 def quiet() -> None:
@@ -222,7 +196,7 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
         run = RunFolder.of(named)
         resume = run.last if named == run.path else named
         out = Path(values["out"] or run.path)
-        if (own := values.get("backbone")) and "backbone" not in given and not own.startswith(LIBRARIES):
+        if is_own_code(own := values.get("backbone")) and "backbone" not in given:
             expected = f"--backbone {own}, if you trust it: its code is run"
             raise InputError(f"--resume {run.path}", f"a backbone made by {own!r}", expected)
         if not resume.is_file():

@@ -7,17 +7,27 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from data.formats.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["draw_curves", "draw_learning_rates"]
 
 PANELS = {"loss": "loss", "val/": "validation", "learning_rate": "learning rate"}
-"""Of each panel, how the names in the log begin, and its title."""
+"""Each panel: prefix of its names in the log, and its title."""
 MOST_POINTS = 2000
+
+
+def _figure(width: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # late: a run draws at its end
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def draw_curves(log: Path, picture: Path) -> None:
@@ -28,8 +38,7 @@ def draw_curves(log: Path, picture: Path) -> None:
             for name, text in row.items():
                 if text and name not in ("step", "epoch") and math.isfinite(number := float(text)):
                     values[name].append((int(row["step"]) + 1, number))
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(12)
     for axes, (beginning, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
         for name in sorted(values):
             if name.startswith(beginning):
@@ -48,8 +57,7 @@ def draw_learning_rates(
     rates: Sequence[float], losses: Sequence[float], suggested: float | None, picture: Path
 ) -> None:
     """Draw the loss over rising learning rates, and the one that is suggested."""
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(6)
     axes = figure.subplots()
     axes.plot(rates, losses)
     if suggested is not None:

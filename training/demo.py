@@ -60,7 +60,7 @@ STEPS = (
 def demo_options(root: Path, *, epochs: int, seed: int) -> Options:
     """The options of the baseline: a ResNet-18 of half the width on 64 pixels and a 4×4 grid.
 
-    The scenes are not augmented: so many are drawn that the detector sees each only a few times.
+    The scenes are not augmented: there are enough that the detector sees each only a few times.
     """
     data = {"data": "voc", "root": str(root), "train": ["shapes:trainval"], "test": ["shapes:test"]}
     validation = IMAGES["val"] / (IMAGES["train"] + IMAGES["val"])

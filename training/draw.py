@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from colorsys import hsv_to_rgb
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +23,14 @@ LARGEST_SIDE_PER_LINE_WIDTH = 300
 @cache
 def _font() -> str:
     """A font that knows most alphabets; Pillow's own knows Latin letters alone."""
-    import matplotlib
-
-    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+    matplotlib = find_spec("matplotlib")  # not imported, which takes a while just before the first step
+    assert matplotlib is not None
+    return str(Path(str(matplotlib.origin)).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 
 def _colour(label: int) -> tuple[int, int, int]:
     """The colour of a class, the same in every photograph; neighbours differ much."""
-    import matplotlib
-
-    red, green, blue = matplotlib.colormaps["hsv"](label * 0.618034 % 1)[:3]
+    red, green, blue = hsv_to_rgb(label * 0.618034 % 1, 1, 1)
     return int(red * 200), int(green * 200), int(blue * 200)  # dark enough for white letters
 
 

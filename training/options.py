@@ -67,10 +67,12 @@ def option(default: Any, text: str, rule: Rule | None = None) -> Any:
     return field(default=default, metadata=described(text, rule))
 
 
-FURTHER_LOGGERS = ("wandb", "mlflow")
+OPTIONAL_LOGGERS = {"wandb": "Weights & Biases", "mlflow": "MLflow"}
 LOGGER = described(
-    "Where the run is logged besides CSV and TensorBoard: wandb (Weights & Biases), mlflow.",
-    Rule(f"some of {', '.join(FURTHER_LOGGERS)}", lambda names: set(names) <= set(FURTHER_LOGGERS)),
+    "Where the run is logged besides CSV and TensorBoard: "
+    + ", ".join(f"{name} ({label})" for name, label in OPTIONAL_LOGGERS.items())
+    + ".",
+    Rule(f"some of {', '.join(OPTIONAL_LOGGERS)}", lambda names: set(names) <= set(OPTIONAL_LOGGERS)),
 )
 """The metadata of the option ``logger`` of every training command."""
 

@@ -76,7 +76,7 @@ class PredictOptions(OptionGroup):
         "Photographs as their EXIF orientation shows them, or as they are stored, which the annotations of "
         "VOC and COCO mean.",
     )
-    every: int = option(1, "Of a video, one frame in so many.", AT_LEAST_1)
+    every: int = option(1, "Take every Nth frame of a video.", AT_LEAST_1)
     batch_size: int = option(16, "Photographs computed at once.", AT_LEAST_1)
     seed: int = option(-1, "Seed of the draws of a shuffled detector; the same for every photograph.")
     backbone: str | None = option(None, BACKBONE)

@@ -22,6 +22,7 @@ from lightning.pytorch.tuner.tuning import Tuner
 from data.formats.files import write_text
 from training.checkpoint import load_state, load_trained, read_checkpoint
 from training.curves import draw_curves, draw_learning_rates
+from training.late_imports import lean_imports
 from training.options import check_batch_size, require
 from training.provenance import provenance
 from training.run_state import RunFolder, RunState, interrupted_state, locked, make_folder
@@ -112,7 +113,8 @@ def _train(
     state = RunState.begin(task, options, out, resume)
     resume = state.resume
     task.check_network(options)
-    data = task.read(options)
+    with lean_imports():
+        data = task.read(options)
     checksums = task.checksums(data)
     state.check_data(checksums)
     options, hyper = _settled(task, options, data)

@@ -22,7 +22,7 @@ __all__ = ["Report", "Task", "checksum"]
 
 
 def checksum(*columns: Iterable[Any]) -> str:
-    """Of sequences of names or numbers, each with its order."""
+    """Checksum of sequences of names or numbers, order included."""
     found = hashlib.sha256()
     for column in columns:
         array = np.asarray(column)
@@ -39,7 +39,7 @@ class Report:
     out: Path
     """The folder."""
     name: str
-    """Of the network, in what is printed and drawn."""
+    """Name of the network in what is printed and drawn."""
     provenance: dict[str, Any]
     """What made the results: :func:`training.provenance.provenance`."""
     scored: dict[str, Any]

@@ -1,10 +1,8 @@
-"""Lightning's trainer for a run, with its loggers and callbacks."""
+"""Lightning's trainer for a run."""
 
 from __future__ import annotations
 
-import csv
 import errno
-import hashlib
 import importlib.util
 import os
 import re
@@ -12,27 +10,24 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from data.formats.files import read_text, write_text
 from data.records import InputError
-from training.callbacks import Checkpoints, FailedError, LogProgress, ProgressBar
+from training.callbacks import STEPS_BETWEEN_LOOKS, Checkpoints, FailedError, LogProgress, ProgressBar
 from training.checkpoint import CheckpointFiles
+from training.loggers import make_loggers
 from training.options import MachineOptions
-from training.run_state import RunFolder, is_global_zero
+from training.run_state import RunFolder
 
 __all__ = [
-    "LOGGERS", "as_input_error", "autocast", "csv_log", "lost_peer", "make_device", "make_trainer",
-    "one_line_errors", "settled",
+    "as_input_error", "autocast", "lost_peer", "make_device", "make_trainer", "one_line_errors", "settled",
 ]  # fmt: skip
 
 HALF_PRECISIONS = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
@@ -46,13 +41,18 @@ COMPILED_FROM_PIXELS = {"cpu": 1e10, "cuda": 1e11}
 """Pixels of all images of a run from which compiling saves several times its cost: docs/performance.md."""
 
 
+def on_gpu(machine: MachineOptions) -> bool:
+    """Whether a run computes on a GPU."""
+    return machine.accelerator in ("auto", "gpu") and torch.cuda.is_available()
+
+
 def settled(machine: MachineOptions, pixels: float = 0.0) -> MachineOptions:
-    """The options with a precision and a decision about compiling, for a run of so many pixels in all.
+    """The options with a precision and a decision about compiling, for a run of `pixels` pixels in all.
 
     A function of the options and the machine alone; the run's config.yaml holds the result, so that a resumed
     run computes as before.
     """
-    gpu = machine.accelerator in ("auto", "gpu") and torch.cuda.is_available()
+    gpu = on_gpu(machine)
     if machine.precision == "auto":
         if gpu:
             has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -141,87 +141,6 @@ def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
         raise FailedError(what) from error
 
 
-def csv_log(folder: RunFolder, resume_step: int) -> CSVLogger:
-    """The log as CSV; that of a resumed run begins with the rows of the steps that are not repeated.
-
-    Lightning's own logger would delete them.
-    """
-    logger = CSVLogger(str(folder.path), name="logs", version="csv", flush_logs_every_n_steps=20)
-    file = Path(logger.log_dir) / "metrics.csv"
-    if resume_step and file.is_file() and is_global_zero():
-        lines = read_text(file, "the log of the run").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]  # a hard kill may have left a part of one
-        try:
-            rows = [row for row in csv.DictReader(whole) if int(row["step"]) < resume_step]
-        except (KeyError, TypeError, ValueError, csv.Error):
-            expected = "columns with a whole number as step: mend it, or move it away to go on without it"
-            raise InputError(file, "a damaged log", expected) from None
-        file.unlink()
-        experiment = logger.experiment
-        experiment.metrics = [{name: value for name, value in row.items() if value} for row in rows]
-        experiment.save()
-    return logger
-
-
-def tensorboard_log(folder: RunFolder, resume_step: int) -> TensorBoardLogger:
-    """The log as TensorBoard reads it; that of a resumed run drops the steps that are repeated."""
-    return TensorBoardLogger(
-        str(folder.path), name="logs", version="tensorboard", purge_step=resume_step or None
-    )
-
-
-def wandb_log(folder: RunFolder, resume_step: int) -> Logger:
-    """The log on Weights & Biases; WANDB_MODE=offline keeps it in the folder of the run."""
-    from lightning.pytorch.loggers import WandbLogger
-
-    name = folder.path.resolve().name
-    key = hashlib.sha256(str(folder.path.resolve()).encode()).hexdigest()[:16]  # a resumed run is the same
-    return WandbLogger(
-        name, save_dir=str(folder.path / "logs"), id=key, project="spatial-dependency", resume="allow"
-    )
-
-
-def mlflow_log(folder: RunFolder, resume_step: int) -> Logger:
-    """The log as MLflow reads it, in the folder of the run unless MLFLOW_TRACKING_URI says otherwise."""
-    from lightning.pytorch.loggers import MLFlowLogger
-
-    file = folder.path / "logs" / "mlflow_run_id"
-    known = read_text(file, "the id of the run").strip() if resume_step and file.is_file() else None
-    logs = file.parent.resolve()
-    logs.mkdir(parents=True, exist_ok=True)
-    logger = MLFlowLogger(
-        "spatial-dependency",
-        run_name=folder.path.resolve().name,
-        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{logs / 'mlflow.db'}"),
-        artifact_location=None if "MLFLOW_TRACKING_URI" in os.environ else (logs / "mlflow").as_uri(),
-        run_id=known,
-    )
-    if is_global_zero():
-        write_text(file, f"{logger.run_id}\n")
-    return logger
-
-
-FURTHER_LOGGERS: dict[str, Callable[[RunFolder, int], Logger]] = {"wandb": wandb_log, "mlflow": mlflow_log}
-"""Those of ``--logger``, which need packages of their own."""
-
-
-def further_logger(name: str, folder: RunFolder, resume_step: int) -> Logger:
-    """A logger of :data:`FURTHER_LOGGERS`; InputError where its package is missing or it cannot begin."""
-    try:
-        return FURTHER_LOGGERS[name](folder, resume_step)
-    except ImportError:
-        raise InputError("--logger", f"no package {name}", f"it installed: pip install {name}") from None
-    except InputError:
-        raise
-    except Exception as error:  # of a service: no connection, no account
-        found = f"{name}, which cannot begin ({' '.join(str(error).split())[:200]})"
-        raise InputError("--logger", found, "an account and a connection, or to work offline") from error
-
-
-LOGGERS: tuple[Callable[[RunFolder, int], Logger], ...] = (csv_log, tensorboard_log)
-"""Where a run logs to: each from its folder and the step that it is resumed after (0: it is new)."""
-
-
 def make_trainer(
     machine: MachineOptions,
     optimization: Any,
@@ -253,7 +172,7 @@ def make_trainer(
     steps_per_epoch
         Needed where each step accumulates the gradients of several batches.
     loggers
-        Names of :data:`FURTHER_LOGGERS`.
+        Optional loggers, by name.
 
     Raises
     ------
@@ -267,6 +186,9 @@ def make_trainer(
     if torch.distributed.is_torchelastic_launched():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
+    if machine.deterministic and not machine.compile:  # as Lightning does it, but without torch's compiler
+        torch.set_deterministic_debug_mode("warn")
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     with as_input_error():
         trainer = L.Trainer(
             accelerator=machine.accelerator,
@@ -284,15 +206,15 @@ def make_trainer(
             limit_val_batches=None if validate_every else 0,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
-            deterministic="warn" if machine.deterministic else None,
+            deterministic="warn" if machine.deterministic and machine.compile else None,
             callbacks=[
-                ProgressBar() if bar else LogProgress(),
+                # To show a loss, a GPU has to end its work.
+                ProgressBar(refresh_rate=STEPS_BETWEEN_LOOKS if on_gpu(machine) else 1)
+                if bar
+                else LogProgress(),
                 Checkpoints(folder, monitor, optimization),
             ],
-            logger=[
-                *(make(folder, resume_step) for make in LOGGERS),
-                *(further_logger(name, folder, resume_step) for name in loggers),
-            ],
+            logger=make_loggers(folder, resume_step, loggers),
             plugins=[CheckpointFiles()],
             log_every_n_steps=1,
             enable_progress_bar=bar,

@@ -4,7 +4,7 @@ A format is one file here, over :mod:`data.formats.validation` (what a row may b
 (which image or class a name means) and :mod:`data.formats.files`; :mod:`data.formats.detect_format` chooses
 the reader.
 
-The public names are imported at their first use: whoever needs a list of classes waits for no parser.
+The public names are imported at their first use, so that a list of classes does not wait for a parser.
 """
 
 from __future__ import annotations

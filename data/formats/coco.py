@@ -13,7 +13,7 @@ import keyword
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
@@ -36,6 +36,7 @@ from data.formats.names import (
     images_by_id,
     images_by_name,
 )
+from data.formats.processes import over_processes, usable_cores
 from data.formats.tools import as_coco, read_via_csv
 from data.formats.validation import (
     BoxFormat,
@@ -79,6 +80,10 @@ PARTIAL_FIELDS = ("neg_category_ids", "not_exhaustive_category_ids")
 """LVIS's lists for each image: classes that are not in it, and classes that were not annotated in full."""
 PARTIAL = re.compile(rb'"(%s)"\s*:\s*\[\s*[^\]\s]' % "|".join(PARTIAL_FIELDS).encode())
 """Such a list that is not empty."""
+
+BETWEEN_RESULTS = re.compile(rb"\}\s*,\s*\{")
+BYTES_OF_A_PROCESS = 5_000_000
+"""Fewer are decoded sooner than a process starts."""
 
 Number: TypeAlias = int | float
 Flag: TypeAlias = bool | int | float  # several writers have true and false
@@ -126,6 +131,15 @@ class Result(msgspec.Struct, gc=False):
     score: float
     file_name: str | None = None
     category_name: str | None = None
+
+
+class PlainResult(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A detection without anything more, and ids that are numbers."""
+
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    score: float
 
 
 class Parts(msgspec.Struct):
@@ -228,6 +242,15 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
     keep = valid_rows(rows, faults)
     kept = [annotations[row] for row in keep]
     _note_repeated_ids(path, annotations, place)
+    difficult = [bool(a.ignore or a.difficult) for a in kept]
+    others = [i for i, a in enumerate(kept) if difficult[i] and not a.iscrowd] if any(difficult) else []
+    if others:
+        have = "objects have" if len(others) > 1 else "object has"
+        warn(
+            f"{path}: {len(others):,} {have} ignore or difficult without iscrowd, the first at "
+            f"{place(int(keep[others[0]]))}: not counted, neither for nor against a detector, where "
+            "pycocotools counts them"
+        )
     if PARTIAL.search(content):
         warn(
             f"{path}: LVIS's {' and '.join(PARTIAL_FIELDS)} have no effect: every class counts as annotated "
@@ -236,8 +259,8 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
 
     files = [image.file_name for image in images if image.file_name]
     named = len(files) == len(images)
-    folder = _image_folder(path, files[0]) if named and files else None
-    photographs = [folder / file for file in files] if folder else []
+    folder = _image_folder(path, files) if named and files else None
+    photographs = [folder / file.replace("\\", "/") for file in files] if folder else []
     truth = GroundTruth(
         (distinct_names(files) if named else None) or map(str, image_ids),
         names,
@@ -245,7 +268,7 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
         rows.image_index[keep],
         rows.labels[keep],
         rows.boxes[keep],
-        difficult=[bool(a.ignore or a.difficult) for a in kept],
+        difficult=difficult,
         # coco_ground_truth writes difficult objects as crowds, too, for pycocotools' sake.
         crowd=[bool(a.iscrowd) and not a.difficult for a in kept],
         attributes=_attributes(kept, rows.boxes[keep]),
@@ -330,8 +353,7 @@ def _decode(
     try:
         parts = msgspec.json.decode(content, type=Parts)
         kind = _annotation_type(msgspec.json.decode(parts.annotations[0]) if parts.annotations else None)
-        decoder = msgspec.json.Decoder(kind)
-        annotations = [decoder.decode(raw) for raw in parts.annotations]
+        annotations = msgspec.json.decode(b"[" + b",".join(parts.annotations) + b"]", type=list[kind])  # type: ignore[valid-type]
         if not _any_odd(annotations):
             return parts.images, parts.categories, annotations, range(len(annotations)), where
     except (msgspec.DecodeError, RecursionError):  # something is wrong: only now go through all elements
@@ -443,13 +465,11 @@ def _attribute(name: str, values: Sequence[Any]) -> dict[str, NDArray[Any]]:
 def _object_ids(annotations: Sequence[Annotation]) -> list[int | str]:
     """The ids of the annotations; none where any lacks one, or two differ only in being text."""
     ids: list[int | str] = []
-    for annotation in annotations:
-        if annotation.id is None:
+    for key in map(attrgetter("id"), annotations):
+        if key is None:
             return []
-        whole = isinstance(annotation.id, int) or (
-            isinstance(annotation.id, float) and annotation.id.is_integer()
-        )
-        ids.append(int(annotation.id) if whole else str(annotation.id))
+        whole = isinstance(key, int) or (isinstance(key, float) and key.is_integer())
+        ids.append(int(key) if whole else str(key))
     return ids if len(set(map(str, ids))) == len(ids) else []
 
 
@@ -470,13 +490,13 @@ def _distinct(path: Path, part: str, ids: Sequence[Any]) -> list[int | str]:
     return whole
 
 
-def _image_folder(path: Path, file: str) -> Path | None:
+def _image_folder(path: Path, files: Sequence[str]) -> Path | None:
     """The folder that the images' names begin in, if they lie in one of the usual places."""
     split = path.stem.rpartition("_")[2]  # instances_val2017.json
     near, above = path.parent, path.parent.parent
     near_places = (near, near / "images", near / "data")  # FiftyOne's is data
     for folder in (*near_places, above, above / "images", above / split, above / "images" / split):
-        if is_file(folder / file):
+        if any(is_file(folder / file.replace("\\", "/")) for file in files[:20]):
             return folder
     return None
 
@@ -511,15 +531,17 @@ def _sizes(path: Path, images: Sequence[Image], photographs: Sequence[Path]) -> 
 
 def _note_repeated_ids(path: Path, annotations: Sequence[Annotation], place: Callable[[int], str]) -> None:
     """Ids of annotations are not needed to be unique: files that were merged repeat them."""
+    ids = [annotation.id for annotation in annotations if annotation.id is not None]
+    if len(set(ids)) == len(ids):
+        return
     first: dict[object, int] = {}
     repeated = [i for i, a in enumerate(annotations) if a.id is not None and first.setdefault(a.id, i) != i]
-    if repeated:
-        row = repeated[0]
-        count = f"{len(repeated):,} annotation{'s have' if len(repeated) > 1 else ' has'}"
-        warn(
-            f"{path}: {count} an id that another has, the first at {place(row)}: the id "
-            f"{shown(annotations[row].id)}, already at {place(first[annotations[row].id])}; none is left out"
-        )
+    row = repeated[0]
+    count = f"{len(repeated):,} annotation{'s have' if len(repeated) > 1 else ' has'}"
+    warn(
+        f"{path}: {count} an id that another has, the first at {place(row)}: the id "
+        f"{shown(annotations[row].id)}, already at {place(first[annotations[row].id])}; none is left out"
+    )
 
 
 # ---------------------------------------------------------------- results
@@ -564,30 +586,31 @@ def read_coco_detections(
     content = read_json(path, RESULTS)
     faults = Faults(path, lenient)
     read_as = BoxFormat.chosen(box_format, normalized, XYWH)
+    images, classes = images_by_id(truth), classes_by_id(truth)
+    results: Callable[[], list[Result]] = cache(lambda: msgspec.json.decode(content, type=list[Result]))
     indices: Sequence[int]
     try:
-        results = msgspec.json.decode(content, type=list[Result])
-        indices = range(len(results))
-    except (msgspec.DecodeError, RecursionError):  # something is wrong: only now go through the elements
-        elements = parse_json(path, content)
-        if not isinstance(elements, list):
-            raise InputError(path, _not_a_list(elements), RESULTS) from None
-        results, indices = _convert(elements, Result, lambda i: f"{path}[{i}]", faults, RESULT)
-    images, classes = images_by_id(truth), classes_by_id(truth)
-    image_index, labels, given = _columns(results, images, classes)
+        columns = _plain_results(content, images, classes)
+        indices, plain = range(len(columns[0])), True
+    except (msgspec.DecodeError, RecursionError):
+        records, indices = _results(path, content, faults)
+        results, plain = (lambda: records), False
+        columns = _result_columns(records, images, classes)
+    image_index, labels, given, scores = columns
     where = lambda row: f"{path}[{indices[row]}]"  # noqa: E731
-    beside = partial(_by_names, results, where)
-    image_index = beside(("image_id", "file_name"), image_index, partial(images_by_name, truth), truth.images)
-    labels = beside(("category_id", "category_name"), labels, partial(classes_by_name, truth), truth.classes)
+    if not plain:
+        beside = partial(_by_names, results(), where)
+        of_image, of_class = ("image_id", "file_name"), ("category_id", "category_name")
+        image_index = beside(of_image, image_index, partial(images_by_name, truth), truth.images)
+        labels = beside(of_class, labels, partial(classes_by_name, truth), truth.classes)
     boxes = as_xyxy(given, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
-    scores = np.fromiter(map(attrgetter("score"), results), np.float64, len(results))
     sized = read_as.form != "xyxy"
     problems = detection_problems(
         truth,
         scores,
         boxes,
-        lambda row: results[row].image_id,
-        lambda row: results[row].category_id,
+        lambda row: results()[row].image_id,
+        lambda row: results()[row].category_id,
         sized=sized,
         images=images,
         classes=classes,
@@ -596,6 +619,44 @@ def read_coco_detections(
     extents = extents_of(given, read_as)
     rows = Rows(image_index, labels, boxes, where, problems, scores, sized, unsure, extents)
     return detections_of(truth, rows, faults)
+
+
+def _results(path: Path, content: bytes, faults: Faults) -> tuple[list[Result], Sequence[int]]:
+    """All results, or those without fault, and their indices."""
+    try:
+        results = msgspec.json.decode(content, type=list[Result])
+        return results, range(len(results))
+    except (msgspec.DecodeError, RecursionError):  # something is wrong: only now go through the elements
+        elements = parse_json(path, content)
+    if not isinstance(elements, list):
+        raise InputError(path, _not_a_list(elements), RESULTS)
+    return _convert(elements, Result, lambda i: f"{path}[{i}]", faults, RESULT)
+
+
+def _plain_results(content: bytes, images: Lookup, classes: Lookup) -> tuple[NDArray[Any], ...]:
+    """:func:`_result_columns` of a text of plain results, its parts decoded in several processes."""
+    bounds = [0]
+    for share in range(1, processes := min(usable_cores(), len(content) // BYTES_OF_A_PROCESS)):
+        # A part that ends within a list or a text is no JSON: then the whole is read otherwise.
+        if between := BETWEEN_RESULTS.search(content, max(len(content) * share // processes, bounds[-1])):
+            bounds += [between.start() + 1, between.end() - 1]
+    parts = list(itertools.pairwise([*bounds, len(content)]))[::2]
+
+    def columns(part: tuple[int, int]) -> tuple[NDArray[Any], ...]:
+        low, high = part
+        whole = high - low == len(content)
+        text = content if whole else b"[" * (low > 0) + content[low:high] + b"]" * (high < len(content))
+        return _result_columns(msgspec.json.decode(text, type=list[PlainResult]), images, classes)
+
+    return tuple(map(np.concatenate, zip(*over_processes(columns, parts, len(parts)), strict=True)))
+
+
+def _result_columns(
+    results: Sequence[Result] | Sequence[PlainResult], images: Lookup, classes: Lookup
+) -> tuple[NDArray[Any], ...]:
+    """:func:`_columns`, and score (M,)."""
+    scores = np.fromiter(map(attrgetter("score"), results), np.float64, len(results))
+    return *_columns(results, images, classes), scores
 
 
 def _by_names(
@@ -631,7 +692,7 @@ def _not_a_list(content: Any) -> str:
 
 
 def _columns(
-    records: Sequence[Annotation] | Sequence[Result], images: Lookup, classes: Lookup
+    records: Sequence[Annotation] | Sequence[Result] | Sequence[PlainResult], images: Lookup, classes: Lookup
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Image index (M,), label (M,) and box (M, 4) of annotations or results, as the file has it."""
     count = len(records)

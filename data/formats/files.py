@@ -134,7 +134,7 @@ def read_utf8(path: Path, what: str, lenient: bool = False) -> bytes:
 def read_json(path: Path, what: str) -> bytes:
     """The content of a JSON file, not yet parsed: UTF-8, without a byte order mark, not empty."""
     content = read_utf8(path, what)
-    if not content.strip():
+    if not content or content.isspace():
         raise InputError(path, "an empty file", what)
     return content
 
@@ -291,7 +291,7 @@ MOST_PIXELS = 500_000_000
 MOST_PIXELS_A_BYTE = 300
 """What a picture may claim to be; a picture of one colour has 64 to 170 (JPEG) or 284 (PNG)."""
 FEW_PIXELS = 1 << 26
-"""Any file may have so many."""
+"""Pixels that any picture may have, however small its file."""
 _OPENING = threading.Lock()
 
 

@@ -6,13 +6,13 @@ Neither library is imported: whatever has these fields, as arrays or tensors, wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.formats.names import NO_INDEX, classes_by_name, images_by_id
+from data.formats.names import NO_INDEX, by_id, classes_by_name, images_by_id
 from data.formats.validation import (
     BoxFormat,
     Faults,
@@ -154,10 +154,12 @@ def _labels(
         numbers = _meaning(raw, truth)
     else:
         try:
-            if isinstance(names, str | bytes) or not len(names):
+            if isinstance(names, str | bytes | Set) or not len(names):
                 raise ValueError
             listed = names.items() if isinstance(names, Mapping) else enumerate(names)
-            numbers = {int(number): index[str(name)] for number, name in listed}
+            numbers = {int(_key(number)): index[str(name)] for number, name in listed}
+            if len(numbers) < len(names):  # 2 and "2"
+                raise ValueError
         except (TypeError, ValueError):
             raise InputError("names", shown(names), "a list of class names, or names by number") from None
     known = {
@@ -167,10 +169,12 @@ def _labels(
 
 
 def _meaning(raw: Sequence[Any], truth: GroundTruth) -> dict[int, int]:
-    """The class of each number, where nobody says: its place in the ground truth, or its category id."""
+    """The class of each number by default: its place in the ground truth, or its category id."""
     places = {number: number for number in range(len(truth.classes))}
-    ids = {key: i for i, key in enumerate(truth.class_ids) if isinstance(key, int)}
+    by_number = by_id(truth.class_ids)
     labels = {value for value in raw if not isinstance(value, str)}
+    ids = {label: index for label in labels if (index := by_number[label]) != NO_INDEX}
+    labels &= ids.keys() | places.keys()  # a label of no class says nothing of the others
     if not labels or not labels <= ids.keys() or all(ids[label] == places.get(label) for label in labels):
         return places
     if labels <= places.keys():

@@ -99,10 +99,12 @@ def _image_routes(truth: GroundTruth, ids: bool) -> Callable[[Key], Routes]:
     names = {name: i for i, name in enumerate(truth.images)} if named else {}
     exact = {file: i for i, file in enumerate(files)} if len(set(files)) == len(files) else {}
     by_number = _id_routes(truth.image_ids) if ids else None
-    numbers = [(int(name), i) for i, name in enumerate(truth.images) if _is_number(name)]
-    number_of_name = dict(numbers) if ids and not truth.image_ids else {}
-    if len(number_of_name) < len(numbers):
-        number_of_name = {}
+    number_of_name: dict[int, int] = {}
+    if ids and not truth.image_ids:
+        numbers = [(int(name), i) for i, name in enumerate(truth.images) if _is_number(name)]
+        number_of_name = dict(numbers)
+        if len(number_of_name) < len(numbers):
+            number_of_name = {}
 
     @cache
     def parts_of_files() -> tuple[dict[str, list[int]], ...]:
@@ -119,15 +121,15 @@ def _image_routes(truth: GroundTruth, ids: bool) -> Callable[[Key], Routes]:
 
     def loose(key: str) -> Routes:
         """By path or stem, the longest part of the path first."""
-        by_path, by_name, by_stem = parts_of_files()
         parts = _parts(key)
         for start in range(len(parts)):
             tail = "/".join(parts[start:])
             for text in (tail, _without_suffix(tail)):
                 if text in names:
                     return [(NAME, names[text])]
-                if text in by_path:
-                    return [(FILE_NAME, i) for i in by_path[text]]
+                if text in parts_of_files()[0]:
+                    return [(FILE_NAME, i) for i in parts_of_files()[0][text]]
+        _, by_name, by_stem = parts_of_files()
         name = parts[-1] if parts else ""
         found = by_name.get(name) or by_stem.get(_without_suffix(name)) or []
         return [(FILE_NAME, i) for i in found]

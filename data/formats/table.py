@@ -87,7 +87,7 @@ class Columns(NamedTuple):
     read_as: BoxFormat
     """What the numbers of the box are."""
     guessed: bool
-    """Whether nobody said so."""
+    """Whether the form was guessed, not given."""
     image_id: str
     label_id: str
     """Ids beside names; empty where there are none."""
@@ -194,7 +194,7 @@ def from_table(
         elif isinstance(table, pa.RecordBatch):
             table = pa.Table.from_batches([table])
         arrow = table if isinstance(table, pa.Table) else pa.table(table)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         found = f"a {type(table).__name__} that makes no table ({str(error).splitlines()[0]})"
         raise InputError("table", found, f"a data frame or Arrow table with {EXPECTED}") from None
     columns = _find_columns("table", arrow.column_names, box_format, normalized)
@@ -287,8 +287,8 @@ def _detections(
         numbered = columns.label_id.strip().lower() == "class_id"
         lookup = numbers_of_classes if numbered else classes_by_id(truth)
         labels = beside(columns.label_id, columns.label, lookup, labels, label, truth.classes)
-    numbers = np.stack([_numbers(table[name], name, faults) for name in columns.numbers], axis=1)
-    scores, given, read_as = numbers[:, 0], numbers[:, 1:], columns.read_as
+    scores, *box = (_numbers(table[name], name, faults) for name in columns.numbers)
+    given, read_as = np.stack(box, axis=1), columns.read_as
     boxes = as_xyxy(given, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
     problems = detection_problems(truth, scores, boxes, image, label, meant, images=images, classes=classes)
     guessed = (given, read_as) if columns.guessed else None
@@ -303,16 +303,7 @@ def _indices(
     """``(M,)`` what each value leads to, and the value of a row. Each distinct one is looked up once."""
     import pyarrow as pa
 
-    column = table[name]
-    if pa.types.is_dictionary(column.type):
-        if pa.types.is_string_view(column.type.value_type):  # Arrow casts no dictionary of these
-            parts = [(part.indices, part.dictionary.cast(pa.large_string())) for part in column.chunks]
-            decoded = [pa.DictionaryArray.from_arrays(*part).dictionary_decode() for part in parts]
-            column = pa.chunked_array(decoded, pa.large_string())
-        else:
-            column = column.cast(column.type.value_type)
-    if pa.types.is_string_view(column.type):
-        column = column.cast(pa.large_string())
+    column = _plain(table[name])
     kind, of = column.type, pa.types
     tests = (of.is_string, of.is_large_string, of.is_integer, of.is_floating, of.is_null)
     if not any(test(kind) for test in tests):
@@ -350,12 +341,35 @@ def _index(value: object, lookup: Lookup, ids: bool, typed: bool) -> int:
     return next((index for key in keys if (index := lookup[key]) != NO_INDEX), NO_INDEX)
 
 
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column without dictionaries, runs and views."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_run_end_encoded(kind):
+        from pyarrow import compute
+
+        parts = [compute.run_end_decode(part) for part in column.chunks]
+        return _plain(pa.chunked_array(parts, kind.value_type))
+    if types.is_dictionary(kind):
+        values = _plain(pa.chunked_array([], kind.value_type)).type  # Arrow casts no dictionary of views
+        parts = [
+            pa.DictionaryArray.from_arrays(part.indices, part.dictionary.cast(values)).dictionary_decode()
+            for part in column.chunks
+        ]
+        return pa.chunked_array(parts, values)
+    return column.cast(pa.large_string()) if types.is_string_view(kind) else column
+
+
 def _numbers(column: pa.ChunkedArray, name: str, faults: Faults) -> NDArray[np.float64]:
     """``(M,)`` float64; NaN for null."""
     from pyarrow import float64, types
 
+    column = _plain(column)
     kind = column.type
-    if not (types.is_floating(kind) or types.is_integer(kind) or types.is_null(kind)):
+    numeric = (types.is_floating, types.is_integer, types.is_decimal, types.is_null)
+    if not any(test(kind) for test in numeric):
         raise InputError(f"{faults.source}: column {name}", f"values of type {kind}", "numbers")
     # Not safe: whole numbers beyond 2^53 are rounded, as they are in any other file.
     values = column.cast(float64(), safe=False).combine_chunks().to_numpy(zero_copy_only=False)
@@ -375,7 +389,8 @@ def _read_csv(
     content = read_utf8(path, EXPECTED)
     if b"\n" not in content:
         content = content.replace(b"\r", b"\n")
-    header = content.lstrip(b"\r\n").split(b"\n", 1)[0].decode().rstrip("\r")
+    text = content.lstrip(b"\r\n")
+    header = text[: text.find(b"\n") if b"\n" in text else None].decode().rstrip("\r")
     if not header.strip():
         raise InputError(path, "an empty file", f"a first line that names the columns: {EXPECTED}")
     comma = max(",;\t", key=header.count)
@@ -389,7 +404,7 @@ def _read_csv(
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(content),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=comma, newlines_in_values=True),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=comma, newlines_in_values=b'"' in content),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=types, include_columns=list(types), strings_can_be_null=False, null_values=[]
             ),
@@ -443,7 +458,7 @@ def _csv_rows(path: Path, reader: Any) -> Iterator[list[str]]:
 def _read_cells(
     row: Sequence[str], places: Sequence[int], texts: int, names: Sequence[str], comma: str
 ) -> list[Any] | Problem:
-    """The cells that are wanted, so many `texts` first, or what is wrong with the row."""
+    """The cells that are wanted, the first `texts` of them as text, or what is wrong with the row."""
     if len(row) != len(names):
         return f"{len(row)} columns", f"{len(names)}: {comma.join(names)}", "of other columns"
     values: list[Any] = [row[place] for place in places[:texts]]

@@ -8,6 +8,7 @@ Which image or class a name means is the matter of :mod:`data.formats.names`. Th
 
 from __future__ import annotations
 
+import itertools
 import math
 import reprlib
 import warnings
@@ -48,6 +49,7 @@ __all__ = [
     "extents_of",
     "finds_much_more",
     "number_of",
+    "plain_numbers",
     "prefer_names",
     "share_found",
     "shown",
@@ -72,7 +74,7 @@ SAMPLED_BOXES = 2000
 """The form of the boxes is judged by this many detections, those of the highest scores."""
 LARGEST_COORDINATE = 1e100
 LARGEST_LIKELY_FRACTION = 1.2
-"""Of fractions of an image's size: a detector may place a box beyond the border."""
+"""Fractions of an image's size up to here are likely: a detector may place a box beyond the border."""
 SMALLEST_IMAGE_PIXELS = 8
 """In a larger image a set of boxes whose coordinates are all so small is one of fractions."""
 OVERHANG = 0.02
@@ -83,6 +85,9 @@ FOUND_IOU, FOUND_SHARE, FOUND_FACTOR = 0.5, 0.2, 2
 """Another form is likely if its boxes find this share of the objects, and this many times as many."""
 FEW_BOXES, FEW_FOUND_IOU, FEW_OVERHANG = 10, 0.75, 0.5
 """Fewer boxes may look like another form by chance: for them the overlap and overhang are larger."""
+
+LETTERS_OF_NUMBERS = b"0123456789+-.eE \t\r\n"
+AS_JSON = bytes.maketrans(b" \t\r", b",, ")
 
 Problem: TypeAlias = tuple[str, str, str]
 """What was found, what was expected, and the kind of fault for the counts: ``on an unknown image``."""
@@ -254,8 +259,10 @@ def check_box_format(
     image_index, scores
         ``(M,)`` of the detections; −1: an unknown image.
     """
-    moderate = (np.abs(values) < LARGEST_COORDINATE).all(axis=1)  # no NaN, no area that overflows
-    fine = np.flatnonzero((image_index >= 0) & moderate & np.isfinite(scores))
+    usable = (image_index >= 0) & np.isfinite(scores)
+    if not max(values.max(initial=0.0), -values.min(initial=0.0)) < LARGEST_COORDINATE:  # so of NaN
+        usable &= (np.abs(values) < LARGEST_COORDINATE).all(axis=1)  # no area that overflows
+    fine = np.flatnonzero(usable)
     if len(fine) > SAMPLED_BOXES:
         surest = np.argpartition(-scores[fine], SAMPLED_BOXES)[:SAMPLED_BOXES]
         fine = fine[np.sort(surest)]
@@ -570,10 +577,12 @@ def valid_detections(rows: Rows, faults: Faults, sizes: NDArray[np.int64]) -> Co
 
 def _kept(rows: Rows, valid: NDArray[np.int64]) -> Columns:
     assert rows.scores is not None
-    keep = slice(None) if len(valid) == len(rows.labels) else valid  # a slice copies nothing
-    boxes = rows.boxes[keep]
-    np.maximum(boxes[:, :2], boxes[:, 2:], out=boxes[:, 2:])
-    return rows.image_index[keep], rows.labels[keep], rows.scores[keep], boxes
+    columns = rows.image_index, rows.labels, rows.scores, rows.boxes
+    if len(valid) < len(rows.labels):
+        columns = rows.image_index[valid], rows.labels[valid], rows.scores[valid], rows.boxes[valid]
+    low, high = columns[3][:, :2], columns[3][:, 2:]
+    np.maximum(low, high, out=high)
+    return columns
 
 
 def detections_of(truth: GroundTruth, rows: Rows, faults: Faults) -> Detections:
@@ -581,8 +590,13 @@ def detections_of(truth: GroundTruth, rows: Rows, faults: Faults) -> Detections:
     if rows.guessed is not None and rows.scores is not None:
         check_box_format(faults.source, truth, *rows.guessed, rows.image_index, rows.scores)
     valid = valid_rows(rows, faults, truth.sizes)
-    extents = None if rows.extents is None else rows.extents[valid]
-    return Detections(truth.images, truth.classes, *_kept(rows, valid), extents)
+    extents = rows.extents
+    if extents is not None and len(valid) < len(extents):
+        extents = extents[valid]
+    columns = _kept(rows, valid)
+    for column in columns:
+        column.setflags(write=False)  # not copied once more
+    return Detections(truth.images, truth.classes, *columns, extents)
 
 
 def box_in_image(
@@ -620,6 +634,23 @@ def box_in_image(
         min(corners["xmax"], float(width)),
         min(corners["ymax"], float(height)),
     )
+
+
+def plain_numbers(content: bytes, columns: int) -> NDArray[np.float64] | None:
+    """``(M, columns)`` the numbers of a text of M lines, read as JSON, which is much faster than ``float``.
+
+    None where a line is not `columns` finite numbers as JSON writes them, with one space or tab between two.
+    """
+    import msgspec  # late: arrays need none of it
+
+    if content.translate(None, LETTERS_OF_NUMBERS):
+        return None
+    text = content.rstrip().translate(AS_JSON).replace(b"\n", b"],[")
+    try:
+        rows = msgspec.json.decode(b"[[" + text + b"]]", type=list[tuple[(float,) * columns]])  # type: ignore[misc]
+    except msgspec.DecodeError:
+        return None
+    return np.fromiter(itertools.chain.from_iterable(rows), np.float64).reshape(-1, columns)
 
 
 def number_of(word: str | bytes, name: str, *, finite: bool = True) -> float | Problem:

@@ -52,6 +52,7 @@ from data.formats.validation import (
     check_objects,
     detection_problems,
     number_of,
+    plain_numbers,
     shown,
     valid_detections,
     warn,
@@ -333,12 +334,15 @@ def read_image_list(folder: Path | str, split: str) -> list[str]:
         words = line.split()
         if not words:
             continue
-        if len(words) > 2 or (len(words) == 2 and words[1] not in ("-1", "0", "1")):
-            raise InputError(f"{path}:{number}", repr(line.strip()), "an image, or an image and -1, 0 or 1")
-        if words[0] in lines:
-            found = f"image {words[0]!r} a second time (first in line {lines[words[0]]})"
+        name, whole = words[0], line.strip()
+        if len(words) > 1 and is_file(Path(folder) / "Annotations" / f"{whole}.xml"):
+            name = whole
+        elif len(words) > 2 or (len(words) == 2 and words[1] not in ("-1", "0", "1")):
+            raise InputError(f"{path}:{number}", repr(whole), "an image, or an image and -1, 0 or 1")
+        if name in lines:
+            found = f"image {name!r} a second time (first in line {lines[name]})"
             raise InputError(f"{path}:{number}", found, "each image once")
-        lines[words[0]] = number
+        lines[name] = number
     if not lines:
         raise InputError(path, "no image", "one image in each line")
     return list(lines)
@@ -487,6 +491,8 @@ def _object(
     size: tuple[int, int],
     pixels_from: int,
 ) -> AnnotatedObject:
+    if len(names := element.findall("name")) > 1:
+        raise InputError(where, f"{len(names)} <name>", "one")
     label = _text(element, "name")
     if classes is None and not label:
         raise InputError(f"{where}: <name>", "nothing", "the name of a class")
@@ -500,6 +506,8 @@ def _object(
         raise InputError(named, number, "one <bndbox> with <xmin>, <ymin>, <xmax> and <ymax>")
     corners: dict[str, float] = {}
     for tag in CORNERS:
+        if len(found[0]) > len(CORNERS) and (count := len(found[0].findall(tag))) > 1:
+            raise InputError(f"{named}: <bndbox>", f"{count} <{tag}>", "one")
         text = _text(found[0], tag)
         value = number_of(text, tag)
         if not isinstance(value, float):
@@ -754,6 +762,12 @@ def _valid_lines(
 
 def _parse(content: bytes) -> Lines | None:
     """The columns of a text in one go, or None where a line is not an image and five finite numbers."""
+    parts = [line.partition(b" ") for line in content.rstrip().split(b"\n")]
+    images = [name for name, _, _ in parts]
+    values = plain_numbers(b"\n".join([numbers for _, _, numbers in parts]), len(COLUMNS) - 1)
+    if values is not None and len(b"".join(images).split()) == 1:
+        values[:, 1:3] -= 1
+        return Lines(np.arange(1, len(images) + 1), images, values)
     letters = np.frombuffer(content, dtype=np.uint8)
     inside = ~WHITE[letters]
     inside[1:] &= ~inside[:-1]  # now: where a word begins

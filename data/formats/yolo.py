@@ -46,6 +46,7 @@ from data.formats.validation import (
     detections_of,
     finds_much_more,
     number_of,
+    plain_numbers,
     share_found,
     shown,
     valid_rows,
@@ -433,6 +434,12 @@ def _read_lines(
     """
     width = len(columns.split())
     contents = [read_utf8(file, f"lines of {columns}", faults.lenient) for file in files]
+    bodies = [content.rstrip() for content in contents]
+    plain = plain_numbers(b"\n".join(filter(None, bodies)), width)
+    if plain is not None and not (np.abs(plain[:, 1:5]) > LARGEST_FRACTION).any():
+        counts = np.array([body.count(b"\n") + 1 if body else 0 for body in bodies], np.int64)
+        number = np.arange(1, len(plain) + 1) - np.repeat(np.cumsum(counts) - counts, counts)
+        return Lines(files, np.repeat(np.arange(len(files)), counts), number, plain)
     per_file = [content.splitlines() for content in contents]
     file_index = np.repeat(np.arange(len(files)), [len(lines) for lines in per_file])
     numbers = np.concatenate([np.arange(1, len(lines) + 1) for lines in per_file] or [np.zeros(0, np.int64)])

@@ -50,7 +50,7 @@ class Outline:
 
     @cached_property
     def area(self) -> int:
-        """Pixels of the whole shape, also where nobody sees it."""
+        """Pixels of the whole shape, also where it is hidden."""
         return int((self.cover > 0.5).sum())
 
     def rim(self, width: float) -> Floats:

@@ -30,7 +30,7 @@ MARKER = "shapes.json"
 DRAWING = 6  # to be raised when the pictures of a key change
 JPEG_QUALITY = 92
 FEW_SCENES = 200
-"""Up to so many are drawn in one process."""
+"""Up to this number are drawn in one process."""
 SMALLEST_SIDE = 48  # pixels: below, a tiny object has too few to be one
 
 SHAPE_SETS: dict[str, dict[str, Any]] = {
@@ -147,7 +147,7 @@ def _draw_tree(
 
 
 def _is_complete(tree: Path, parameters: dict[str, Any]) -> bool:
-    """Whether `tree` was drawn with these parameters and nobody has taken files out of it since."""
+    """Whether `tree` was drawn with these parameters and no file has been removed since."""
     try:
         found = json.loads((tree / MARKER).read_text(encoding="utf-8"))
         files = [sum(1 for _ in (tree / name).iterdir()) for name in ("Annotations", "JPEGImages")]

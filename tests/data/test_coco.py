@@ -225,6 +225,21 @@ def test_results(tmp_path, truth):
     assert found.boxes.tolist() == [[11, 20, 41, 60], [0, 0, 2.5, 0], [0, 0, 1, 1]]
 
 
+def test_results_decoded_in_parts_are_those_of_the_whole(tmp_path, truth, monkeypatch):
+    row = {"category_id": 18, "bbox": [1, 0.5, 3, 4.25]}
+    rows = [{"image_id": (3, 7)[i % 2], "score": 0.1 * i, **row} for i in range(9)]
+    path = write(tmp_path / "results.json", rows)
+    whole = read_coco_detections(path, truth)
+    monkeypatch.setattr("data.formats.coco.BYTES_OF_A_PROCESS", 50)
+    monkeypatch.setattr("data.formats.coco.usable_cores", lambda: 4)
+    parts = read_coco_detections(path, truth)
+    for column in ("image_index", "labels", "scores", "boxes", "extents"):
+        assert np.array_equal(getattr(parts, column), getattr(whole, column)), column
+    rows[7]["image_id"] = 99
+    with pytest.raises(InputError, match=r"results.json\[7\]: found the unknown image 99"):
+        read_coco_detections(write(path, rows), truth)
+
+
 def test_no_results(tmp_path, truth):
     assert len(read_coco_detections(write(tmp_path / "found.json", []), truth)) == 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from hypothesis import given, settings
@@ -156,6 +157,10 @@ def test_every_8_bit_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     colour = Image.new("RGB", (6, 4), (200, 100, 50)).convert(mode)
     file = tmp_path / ("a.tif" if mode in {"CMYK", "YCbCr"} else "a.png")
     colour.save(file)
+    try:
+        Image.open(file).load()
+    except OSError:
+        pytest.skip(f"Pillow {PIL.__version__} cannot read the file that it wrote")
     pixels = read_image(file, (6, 4))
     assert pixels.shape == (4, 6, 3)
     np.testing.assert_allclose(pixels, np.asarray(colour.convert("RGB")), atol=3)

@@ -495,6 +495,19 @@ def test_kind_14_lvis_lists_of_classes(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "names", [("gone.jpg", "a.jpg"), ("gone.jpg", "in\\a.jpg"), ("in\\a.jpg", "gone.jpg")]
+)
+def test_kind_22_some_photographs_are_at_hand(tmp_path, names):
+    (tmp_path / "in").mkdir()
+    for folder in (tmp_path, tmp_path / "in"):
+        write_image(folder / "a.jpg", (50, 40))
+    images = [coco_image(i, name, (0, 0)) for i, name in enumerate(names)]
+    with pytest.warns(InputWarning, match="1 of 2 images have neither width and height nor a file"):
+        truth = read_coco(write_coco(tmp_path, [coco_object(0, 1, [1, 2, 3, 4])], images))
+    assert [50, 40] in truth.sizes.tolist()
+
+
+@pytest.mark.parametrize(
     ("ids", "labels", "expected"),
     [
         ((1, 2, 3), [1, 2, 3], [0, 1, 2]),  # 3 can only be an id
@@ -502,8 +515,10 @@ def test_kind_14_lvis_lists_of_classes(tmp_path):
         ((1, 2, 3), [0, 2], [0, 2]),  # 0 can only be a number
         ((0, 1, 2), [1, 2], [1, 2]),
         ((18, 3, 7), [7, 18], [2, 0]),
+        (("1", "2", "3"), [1, 2, 3], [0, 1, 2]),  # ids that are texts
         ((1, 2, 3), [1, 2], None),
         ((2, 1, 0), [2], None),
+        (("1", "2", "3"), [1, 2], None),
     ],
 )
 def test_kind_16_labels_that_are_category_ids(ids, labels, expected):
@@ -514,16 +529,32 @@ def test_kind_16_labels_that_are_category_ids(ids, labels, expected):
             from_predictions(given, truth)
     else:
         assert from_predictions(given, truth).labels.tolist() == expected
-    names = dict(zip(ids, truth.classes, strict=True))
+    names, ids = dict(zip(ids, truth.classes, strict=True)), [int(key) for key in ids]
     if 0 not in labels or 0 in ids:
         by_id = from_predictions(given, truth, names=names).labels.tolist()
         assert by_id == [ids.index(label) for label in labels]
+
+
+def test_kind_16_a_label_of_no_class_does_not_say_what_the_others_mean():
+    truth = GroundTruth(["a"], ["x", "y", "z"], [[90, 90]], [], [], [], class_ids=[1, 2, 3])
+    given = {"boxes": [[1, 2, 30, 40]] * 3, "scores": [0.5] * 3}
+    with pytest.warns(InputWarning, match="1 of 3 detections left out .*the unknown class '9'"):
+        assert from_predictions([given | {"labels": [9, 3, 1]}], truth, lenient=True).labels.tolist() == [
+            2,
+            0,
+        ]
+    with pytest.raises(InputError, match="may be the category id"):
+        from_predictions([given | {"labels": [9, 2, 1]}], truth, lenient=True)
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
         ("", "names: found ''; expected a list of class names"),
+        ({"x", "z"}, "names: found {.*}; expected a list of class names"),
+        ({1.5: "x"}, "names: found {1.5: 'x'}"),
+        ({True: "x"}, "names: found {True: 'x'}"),
+        ({2: "x", "2": "y"}, "names: found {2: 'x', '2': 'y'}"),
         ("xyz", "names: found 'xyz'; expected a list of class names"),
         ([], r"names: found \[\]"),
         ({}, "names: found {}"),
@@ -546,6 +577,20 @@ def test_kind_18_crowd_flags_as_truth_values(tmp_path, value, crowd):
     for lenient in (False, True):
         with silently():
             assert read_coco(write_coco(tmp_path, rows), lenient).crowd.tolist() == [crowd, False]
+
+
+def test_kind_18_what_counts_in_pycocotools_but_not_here(tmp_path):
+    rows = [
+        coco_object(1, 1, BOX, iscrowd=0, ignore=0, difficult=0),
+        coco_object(1, 1, [1, 2, 3, 4], iscrowd=1, difficult=1),  # as our own files have it
+        coco_object(1, 1, [5, 2, 3, 4], iscrowd=1, ignore=1),
+    ]
+    with silently():
+        read_coco(write_coco(tmp_path, rows))
+    rows += [coco_object(1, 1, [9, 2, 3, 4], ignore=1), coco_object(1, 1, [9, 2, 3, 5], difficult=1)]
+    with pytest.warns(InputWarning, match=r"2 objects have ignore .* without iscrowd, .*\[3\]: not counted"):
+        truth = read_coco(write_coco(tmp_path, rows))
+    assert truth.difficult.tolist() == [False, True, True, True, True]
 
 
 def test_kind_19_annotation_ids_twice(tmp_path):
@@ -592,6 +637,21 @@ def test_kind_20_voc_without_lists_and_with_other_classes(tmp_path, annotations,
     assert truth.classes == (("bag", "hat") if labels is None else ("hat", "bag"))
     assert [truth.classes[label] for label in truth.labels] == ["hat", "bag", "hat"]
     assert truth.files == tuple(str(tmp_path / images / f"{name}.png") for name in "ab")
+
+
+def test_kind_20_names_as_cvat_writes_them(tmp_path):
+    """Images with spaces in their names, beside a line of the list of a class; classes with colons."""
+    for folder in ("Annotations", "ImageSets/Main"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("IMG at 9.41 PM", "photo 1", "b"):
+        (tmp_path / f"Annotations/{name}.xml").write_text(voc_xml([("a:b", [1, 1, 20, 20])]))
+    (tmp_path / "ImageSets/Main/default.txt").write_text("IMG at 9.41 PM\nphoto 1\nb -1\n")
+    (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\na:b:1,2,3::\n")
+    truth = read_ground_truth(f"{tmp_path}:default")
+    assert (truth.images, truth.classes) == (("IMG at 9.41 PM", "photo 1", "b"), ("a:b",))
+    (tmp_path / "ImageSets/Main/default.txt").write_text("photo 2\n")
+    with pytest.raises(InputError, match="'photo 2'; expected an image, or an image and -1, 0 or 1"):
+        read_ground_truth(f"{tmp_path}:default")
 
 
 def test_kind_20_a_folder_of_folders_of_xml(tmp_path):

@@ -1,12 +1,16 @@
 """Detections in memory: torchvision's dictionaries and supervision's, as lists and by name."""
 
+import json
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from data.formats import from_predictions
+from data.formats import from_predictions, read_ground_truth
 from data.records import GroundTruth, InputError
+from tests.data.test_foreign_tools import rows
+from tests.fixtures.make_foreign import FOLDER, SCORES
 
 
 @pytest.fixture
@@ -78,13 +82,26 @@ def test_supervision(truth):
     assert from_predictions({"a": one}, truth, names={7: "cat"}).labels.tolist() == [0]
 
 
-def test_supervision_itself(truth):
-    supervision = pytest.importorskip("supervision")
-    two = supervision.Detections(
-        np.array([BOX, OTHER]), confidence=np.array([0.5, 0.25]), class_id=np.array([1, 0])
-    )
-    one = supervision.Detections(np.array([BOX]), confidence=np.array([0.75]), class_id=np.array([1]))
-    assert columns(from_predictions([two, supervision.Detections.empty(), one], truth)) == EXPECTED
+def test_supervision_itself():
+    """What the package's own objects hold: without names, with names beside other numbers, and empty ones."""
+
+    def revived(value):
+        if not isinstance(value, dict):
+            return value
+        if "dtype" in value:
+            return np.array(value["values"], value["dtype"]).reshape(value["shape"])
+        return {name: revived(one) for name, one in value.items()}
+
+    stored = json.loads((FOLDER / "supervision_memory/detections.json").read_text())
+    empty, *found = [
+        SimpleNamespace(**{name: revived(value) for name, value in one.items()}) for one in stored
+    ]
+    truth = read_ground_truth(FOLDER / "supervision_coco/annotations.json")
+    for of_images in (found[0::3], found[1::3]):
+        read = from_predictions(of_images, truth)
+        assert rows(read) == rows(truth)
+        np.testing.assert_array_equal(read.scores, np.float32(SCORES))
+    assert len(from_predictions([empty, found[2]], truth)) == 0
 
 
 @pytest.mark.parametrize(

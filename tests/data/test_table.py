@@ -2,11 +2,15 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.ipc
 import pyarrow.parquet
 import pytest
+from pyarrow import compute
 
-from data.formats import from_table, read_table
+from data.formats import from_table, read_ground_truth, read_table
 from data.records import GroundTruth, InputError
+from tests.data.test_foreign_tools import rows
+from tests.fixtures.make_foreign import FOLDER, SCORES
 
 HEAD = "image,class,score,xmin,ymin,xmax,ymax\n"
 GOOD = "000012,dog,0.5,1,2,30,40\n"
@@ -137,6 +141,9 @@ def arrow_kinds():
         Stream(),
         view.to_batches()[0],
         view.to_reader(),
+        pa.table({name: plain[name].dictionary_encode() for name in TABLE}),
+        pa.table({name: compute.run_end_encode(plain[name].combine_chunks()) for name in TABLE}),
+        TABLE | {"score": pa.array(TABLE["score"]).cast(pa.decimal128(5, 2))},  # DuckDB's 0.5
     ]
 
 
@@ -154,9 +161,13 @@ def test_data_frames_of_pandas(truth):
     assert len(from_table(frame[:0], truth)) == 0
 
 
-def test_data_frames_of_polars(truth):
-    polars = pytest.importorskip("polars")
-    assert columns(from_table(polars.DataFrame(TABLE), truth)) == EXPECTED
+@pytest.mark.parametrize("name", ["texts", "categories"])
+def test_data_frames_of_polars(name):
+    """The Arrow tables that polars makes of its frames: texts are views, categories dictionaries of views."""
+    truth = read_ground_truth(FOLDER / "supervision_coco/annotations.json")
+    found = from_table(pa.ipc.open_file(FOLDER / f"polars_memory/{name}.arrow").read_all(), truth)
+    assert rows(found) == rows(truth)
+    assert found.scores.tolist() == list(SCORES)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +175,7 @@ def test_data_frames_of_polars(truth):
     [
         ({"score": [0.5, None]}, "table, row 1: found the score nan"),
         ({"score": ["a", "b"]}, "table: column score: found values of type string; expected numbers"),
+        ({"score": [True, False]}, "table: column score: found values of type bool; expected numbers"),
         ({"image": ["b", None]}, "table, row 1: found the unknown image None"),
         ({"class": [None, "dog"]}, "table, row 0: found the unknown class None"),
         ({"class": [0, 1]}, "table, row 0: found the unknown class 0"),
@@ -175,7 +187,7 @@ def test_wrong_tables(truth, change, message):
         from_table(TABLE | change, truth)
 
 
-@pytest.mark.parametrize("table", [5, [1, 2], {"image": [1], "class": [1, 2]}, None])
+@pytest.mark.parametrize("table", [5, [1, 2], {"image": [1], "class": [1, 2]}, None, {"image_id": [2**64]}])
 def test_what_is_no_table(truth, table):
     with pytest.raises(InputError, match="table: found"):
         from_table(table, truth)

@@ -6,6 +6,7 @@ from PIL import Image
 
 from data.formats import read_yolo, read_yolo_detections
 from data.formats.files import EXIF_ORIENTATION, UNKNOWN_SIZE, image_size
+from data.formats.validation import plain_numbers
 from data.records import GroundTruth, InputError
 from tests.data.scenes import write_image
 
@@ -146,6 +147,14 @@ def test_detections(tmp_path, truth):
         assert found.labels.tolist() == [1, 0, 1]
         assert found.scores.tolist() == [1, 0.875, 0.1]
         np.testing.assert_allclose(found.boxes, [[75, 25, 125, 75], [0, 20, 50, 60], [5, 4, 5, 12]])
+
+
+@pytest.mark.parametrize(
+    "text", ["1 2,3", "1 2],[3 4", "1 nan", "01 2", "1  2", "1 2 ", "\\n1 2", "1 1e999", "1"]
+)
+def test_numbers_that_are_not_plain_are_left_to_the_slow_way(text):
+    assert plain_numbers(b"0.1 -2e-3\r\n3\t4\n", 2).tolist() == [[0.1, -0.002], [3, 4]]
+    assert plain_numbers(f"5 6\n{text}\n7 8".encode(), 2) is None
 
 
 def test_no_detections(tmp_path, truth):

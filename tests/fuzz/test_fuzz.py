@@ -1,6 +1,7 @@
 """The fuzzing of `make test`: the corpus, some changed inputs of it, and structures made by Hypothesis."""
 
 import itertools
+import time
 import warnings
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.fuzz.run import CORPUS, mutated, seeds, watched
 from tests.fuzz.targets import TARGETS, check_record, documented, read_twice, truth
 
 EXECUTIONS = 60  # of changed inputs, for each target
+SECONDS_OF_TARGET = 5  # of CPU, in `make test-long`
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +36,15 @@ def test_corpus_and_changed_inputs(name):
         TARGETS[name](content)
     for content in itertools.islice(mutated(contents, 0), EXECUTIONS):
         watched(TARGETS[name], content)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_changed_inputs_for_seconds(name):
+    end = time.process_time() + SECONDS_OF_TARGET
+    for content in mutated(seeds(name), 1):
+        watched(TARGETS[name], content)
+        if time.process_time() > end:
+            break
 
 
 # --- structures -------------------------------------------------------------------------------------

@@ -81,6 +81,32 @@ def test_help_and_a_misspelt_option_do_without_torch(script, root):
     assert ran.stdout.split() == ["2", "False"]
 
 
+LEAN = """
+import sys
+from training.tasks.detection import main
+code = main(sys.argv[1:])
+heavy = [name for name in ("sympy", "huggingface_hub", "transformers") if name in sys.modules]
+import torch, lightning as L
+from lightning.pytorch.utilities.compile import to_uncompiled
+from scipy.special import expit
+module = L.LightningModule()
+module.forward = lambda x: 2 * x
+compiled = torch.compile(module, backend="eager")
+sgd = torch.optim.SGD([torch.ones(1, requires_grad=True)])
+sgd.step()
+print(code, heavy, compiled(torch.ones(1)).item(), to_uncompiled(compiled) is module, expit(0.0))
+"""
+
+
+def test_a_run_does_without_torchs_compiler_until_something_is_compiled(small_runs, root, tmp_path):
+    small = small_runs["detection"]
+    words = [*small.base, *["--max-steps", "1", "--score", "false", "--out"], str(tmp_path / "run")]
+    ran = subprocess.run(
+        [sys.executable, "-c", LEAN, *words], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.splitlines()[-1] == "0 [] 2.0 True 0.5"
+
+
 WRONG_WORDS = {
     "detection": [
         ("--epoch 3", ["--epoch", "did you mean '--epochs'?"]),  # an abbreviation would hide a typo

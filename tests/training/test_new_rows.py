@@ -1,6 +1,7 @@
 """A new network or shuffle method is a row of tables: options, experiments, profiles and figures follow."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import detector.networks
 import detector.shuffle
 from data.records import InputError
 from detector import list_layers, modify_layers
-from detector.networks import RESNETS, VGG, build_network
+from detector.networks import BACKBONES, RESNETS, VGG, build_network, resnet
 from detector.profiling import profile
 from detector.shuffle import Shuffle
 from detector.tables import ARCHITECTURES, METHODS, Architecture, MethodRow, patch_style
@@ -67,6 +68,7 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(detector.networks.NETWORKS, "tiny", tiny)
     monkeypatch.setitem(ARCHITECTURES, "tiny", Architecture("Tiny VGG"))
     monkeypatch.setitem(RESNETS, "resnet10", (RESNETS["resnet18"][0], [1, 1, 1, 1], RESNETS["resnet18"][2]))
+    monkeypatch.setitem(BACKBONES, "resnet10", partial(resnet, "resnet10", None))
     monkeypatch.setitem(ARCHITECTURES, "resnet10", Architecture("ResNet-10", is_backbone=True))
 
 
@@ -90,7 +92,7 @@ def parse(task: Any, *words: str) -> Any:
 
 def test_the_tables_of_networks_have_the_same_rows() -> None:
     assert list(ARCHITECTURES) == list(detector.networks.NETWORKS)
-    assert [name for name, row in ARCHITECTURES.items() if row.is_backbone] == list(RESNETS)
+    assert [name for name, row in ARCHITECTURES.items() if row.is_backbone] == list(BACKBONES)
 
 
 @pytest.mark.usefixtures("methods")

@@ -18,11 +18,11 @@ __all__ = ["ORDER", "all_experiments", "fit", "load_epochs", "parse_budget", "st
 ORDER = ("figure4", "figure9", "table1", "figure1", "figure5", "figure6", "figure7", "pretrained", "shapes")
 """Experiments by what they tell of the paper; others come last."""
 FRACTIONS = (1.0, 1 / 2, 1 / 4, 1 / 8, 1 / 16)
-"""Of an experiment's epochs. With fewer a network has learnt too little to tell anything."""
+"""Shares of an experiment's epochs that are tried. With fewer a network has learnt too little."""
 RESERVE = 0.1
-"""Of the time, for costs that were estimated too low."""
+"""Share of the time held back for costs that were estimated too low."""
 FIRST_LEVELS = 2
-"""Of a sweep: its middle and its ends have to fit before there is time for more epochs."""
+"""Levels of a sweep, its middle and its ends, that have to fit before there is time for more epochs."""
 
 Make = Callable[[Mapping[str, float]], Sequence[Plan]]
 """Plans, given the fraction of the epochs for each data set."""
@@ -81,7 +81,7 @@ def telling_order(plans: Sequence[Plan]) -> list[tuple[int, Run]]:
 
 
 def _levels(count: int) -> list[int]:
-    """Of each of so many points in a row.
+    """Level of each of a number of points in a row.
 
     Examples
     --------

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 SHARES = tuple(kind.name for kind in ERROR_TYPES)
-"""Of a detector's detections, by what became of them."""
+"""Shares of a detector's detections by error type."""
 RIGHT_CLASS = "right_class"
 """Correct + localization: the detections whose class is right (paper, section 4.5)."""
 

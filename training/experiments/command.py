@@ -61,7 +61,7 @@ MAX_LAYERS_OF_A_QUARTER = 13
 """Layers of a network on small images of which a GPU has room for four: those of VGG-16."""
 EXPERIMENTS = Path(training.__file__).resolve().parent.parent / "experiments"
 LINE_WIDTH = 80
-"""Of the overview, in letters."""
+"""Width of the overview, in characters."""
 STOPPED = "stopped; the same command goes on from there"
 
 

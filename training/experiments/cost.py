@@ -41,7 +41,7 @@ CLASS_COUNTS = {**{name: dataset.classes for name, dataset in DATASETS.items()},
 START_SECONDS = 10.0
 """Until a run's first step: imports, data, the network."""
 FORWARD_SHARE = 1 / 3
-"""Of a training step's time: its forward pass."""
+"""Share of the forward pass in the time of a training step."""
 SMALL_IMAGE_PIXELS = 32
 """Side of the images of all data sets for classification but ImageNet's."""
 PROBE_STEPS, PROBE_SECONDS = 4, 2.0

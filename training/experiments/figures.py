@@ -70,7 +70,7 @@ TRAINING_LINE: dict[str, Any] = {"linewidth": 0.9, "linestyle": (0, (2.5, 1.5)),
 MIN_LABEL_DISTANCE_PERCENT = 4.5
 """Between two of the paper's numbers beside training curves."""
 ROW_INCHES, ROW_TEXT_POINTS, COLUMN_POINTS = 0.27, 8.5, 87.0
-"""Of a table that is drawn as dots: heights of a row and its text, width of the column of our numbers."""
+"""Table drawn as dots: height of a row, size of its text, width of the column of our numbers."""
 PIE_RADIUS_INCHES, PIE_ROW_INCHES = 1.0, 0.2
 PIE_PANEL_INCHES = (3.9, 2 * PIE_RADIUS_INCHES + 0.25 + PIE_ROW_INCHES * (3.2 + len(ERROR_TYPES)))
 """A row for each error type, their first two together, a heading and the mean AP below the pie."""
@@ -365,7 +365,7 @@ def dots(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
 
 
 def _row_name(row: Row) -> str:
-    """Of a row of Table 2: network, method, its modified layers and its size."""
+    """Name of a row of Table 2: network, method, its modified layers and its size."""
     variant = row.point.variant
     words = [architecture_label(variant.arch), row.point.series.split(": ")[-1]]
     if variant.method != "none":

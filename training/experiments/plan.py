@@ -53,7 +53,7 @@ __all__ = [
 
 DATA_SETS = tuple(dict.fromkeys((*DATASETS, *DETECTION_DATA)))
 MIN_WIDTH = 1 / 16
-"""Of a network that ``--scale`` makes narrower."""
+"""Least width of a network that ``--scale`` makes narrower."""
 MIN_INPUT_PIXELS = 128
 """Side of the images of a detector that ``--scale`` makes smaller."""
 IDENTITY_OPTIONS = ("data", "arch")
@@ -71,7 +71,7 @@ class Overrides:
 
     scale: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Of all runs; they win over the scale."""
+    """Options of all runs; they win over the scale."""
     roots: Mapping[str, str] = field(default_factory=dict)
     """The folder of each data set; that of ``""`` is for all others."""
     only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -182,7 +182,7 @@ class Run:
     """Its folder below that of all runs; two runs of one name compute the same."""
     script: Script
     options: Mapping[str, Any] = field(compare=False)
-    """Of the training, as given; the seed is one of them."""
+    """Options of the training, as given; the seed is one of them."""
     test: Mapping[str, Any] | None = field(default=None, compare=False)
     trained: str | None = None
     """Name of the run whose network is scored; None for a training."""
@@ -215,7 +215,7 @@ class Plan:
 
     @property
     def heading(self) -> str:
-        """Of the figure or table: what the file says, and what was run instead."""
+        """Heading of the figure or table: what the file says, and what was run instead."""
         options = self.overrides.options
         instead = [str(options[name]) for name in IDENTITY_OPTIONS if name in options]
         return self.experiment.heading + (f" — here {', '.join(instead)} instead" if instead else "")

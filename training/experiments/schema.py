@@ -254,7 +254,7 @@ class Series:
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Of its runs, in addition to the experiment's common ones."""
+    """Options of its runs, in addition to the experiment's common ones."""
     sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """At most one option, with its values: a run for each. Empty: one run."""
     test: Mapping[str, Any] | None = None
@@ -282,7 +282,7 @@ class Experiment:
     series: tuple[Series, ...]
     seeds: tuple[int, ...]
     cost: str
-    """Of all its runs, rounded, in words."""
+    """Cost of all its runs, rounded, in words."""
 
     @property
     def heading(self) -> str:

@@ -86,7 +86,7 @@ def make_page(
 
 
 def colour_of(variant: Variant) -> str:
-    """Of a method; of patches, by their size."""
+    """Colour of a method; a patch size has its own."""
     method = variant.method if variant.tested in (None, "none") else variant.tested
     return method_style(method, variant.patch)[0]
 

@@ -209,7 +209,7 @@ class Launcher(ABC):
 
 
 Event = Outcome | int | BaseException
-"""Of a launch: a job has ended, a signal has come, or an error has occurred in a thread."""
+"""What a launch waits for: the end of a job, a signal, or an error in a thread."""
 
 
 def _wait(execution: Execution, events: SimpleQueue[Event]) -> None:

@@ -30,7 +30,7 @@ from diagnosis.figures.style import (
 __all__ = ["curves_of", "draw_profile", "points_of"]
 
 WHOLE_MAP_COLOUR = "#1b1440"
-"""Of what a patch-wise shuffle is where a patch is the whole map: the dark end of the patches' colours."""
+"""Colour of a shuffle whose patch is the whole map: the dark end of the patches' colours."""
 MEASURE_LABELS = {"map_area": "mAP (area, IoU 0.5)"}
 MAIN_INCHES, SMALL_INCHES = 4.0, 2.3
 """Heights of the large panel and of the small ones, with their labels."""

@@ -29,7 +29,7 @@ class ForeignNetwork(NamedTuple):
     image_size: int | None = None
     """Side of the images that it is made for, in pixels."""
     statistics: Statistics | None = None
-    """Of the images that its pretrained weights were trained on, for values from 0 to 255."""
+    """Statistics of the images that its pretrained weights were trained on, for values from 0 to 255."""
 
 
 def build_foreign(options: NetworkOptions, classes: int) -> ForeignNetwork:

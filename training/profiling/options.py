@@ -61,7 +61,7 @@ class NetworkOptions(OptionGroup):
     )
     width: float = option(
         1.0,
-        "With --arch, the channels of vgg16 and the ResNets times this.",
+        "With --arch of one of our networks, its channels times this.",
         Rule("a number above 0", lambda width: width > 0),
     )
 
@@ -134,7 +134,7 @@ class ImageOptions(OptionGroup):
     )
     limit: int | None = option(
         None,
-        "Take so many of the images at most, of each class alike; of a detector's, at random.",
+        "Take at most N images, of each class alike; of a detector's images, at random.",
         Rule("at least 1 image", AT_LEAST_1.holds),
     )
 

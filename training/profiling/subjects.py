@@ -46,7 +46,7 @@ from training.trainer import autocast, make_device
 __all__ = ["CachedBatches", "Subject", "digest", "make_subject"]
 
 MAX_CACHED_BYTES = 4 << 30
-"""Of decoded images, cached from one pass to the next."""
+"""Memory for decoded images, cached from one pass to the next."""
 
 BatchT = TypeVar("BatchT", bound=Mapping[str, Any])
 
@@ -56,7 +56,7 @@ class Subject:
     """What is profiled."""
 
     name: str
-    """Of the network, for people."""
+    """Name of the network in figures and messages."""
     network: nn.Module
     """In evaluation mode, with nothing shuffled."""
     evaluate: Callable[[nn.Module], Mapping[str, Score]]
@@ -83,8 +83,7 @@ def make_subject(options: Options) -> Subject:
         return _classifier_of_weights(options)
     path = Path(options.network.checkpoint)
     if path.is_dir():
-        folder = RunFolder(path)
-        path = folder.best if folder.best.is_file() else folder.last
+        path = RunFolder(path).best_or_last
     expected = {"model": Mapping, "classes": list}
     hyper = read_checkpoint(path, "train_classify.py or train_detect.py", expected)["hyper_parameters"]
     if "statistics" in hyper:
@@ -183,7 +182,7 @@ def _classifier_of_weights(options: Options) -> Subject:
 
 
 def _check_outputs(network: nn.Module, classes: int, size: int, data: str) -> None:
-    """InputError for a network that is no classifier of images of this size and of so many classes."""
+    """InputError for a network that is no classifier of images of this size and number of classes."""
     parameter = next(network.parameters(), torch.empty(0))
     try:
         with torch.no_grad():

@@ -134,7 +134,7 @@ class ClassificationTask(Task):
         }
 
     def checksums(self, data: ClassificationData) -> dict[str, str]:
-        """Of classes, labels and pixel statistics."""
+        """Checksums of classes, labels and pixel statistics."""
         held_out = () if data.validation is None else data.validation.labels
         return {
             "classes": checksum(data.classes),

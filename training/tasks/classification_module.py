@@ -231,13 +231,13 @@ class Score:
     """One quantity over T passes."""
 
     single: tuple[float, ...]
-    """Of each pass."""
+    """Value of each pass."""
     averaged: float
-    """Of the mean of the passes' class probabilities; with one pass, that pass."""
+    """Value of the mean of the passes' class probabilities; with one pass, of that pass."""
 
     @property
     def mean(self) -> float:
-        """Of the single passes."""
+        """Mean over the single passes."""
         return mean(self.single)
 
     @property
@@ -355,7 +355,7 @@ def evaluate_classifier(
 
 
 def _sums(logs: Tensor, labels: Tensor) -> Tensor:
-    """Of log-probabilities ``(N, C)``: how many are right, how many among the first five, sum of losses."""
+    """From log-probabilities ``(N, C)``: how many are right, how many among the first five, sum of losses."""
     first = logs.topk(min(TOP, logs.shape[1]), 1).indices == labels[:, None]
     loss = functional.nll_loss(logs, labels, reduction="sum")
     return torch.stack([first[:, 0].sum().double(), first.sum().double(), loss.double()])

@@ -50,7 +50,7 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {"imagenet": Recipe(90, 256, 1e-4, (1 / 3, 2 / 3)), "shapes": Recipe(epochs=30)}
-"""Of the data sets with another recipe than CIFAR-100."""
+"""Recipes of data sets with another one than CIFAR-100."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,7 @@ class ModelOptions(OptionGroup):
     )
     width: float = option(
         1.0,
-        "Factor on the channels of vgg16 and the ResNets and on the hidden units of perceptron, for quick "
-        "tests.",
+        "Factor on the channels (of perceptron: the hidden units) of our networks, for quick tests.",
         Rule("a number above 0", POSITIVE.holds),
     )
     weights: str = option(
@@ -120,7 +119,7 @@ class ModelOptions(OptionGroup):
             names=lambda: ("none", *METHODS),
         ),
     )
-    last: int | None = option(None, "Modify the so many layers nearest the output.", AT_LEAST_1)
+    last: int | None = option(None, "Modify the last N layers, counted from the output.", AT_LEAST_1)
     layer: int | None = option(
         None, "Modify the layer of this number, counted from 1 at the input.", AT_LEAST_1
     )

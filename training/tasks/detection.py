@@ -15,6 +15,7 @@ import numpy as np
 from data.formats import guard_test_set, read_classes, read_ground_truth, read_voc, voc_folder
 from data.formats.detect_format import similar_source
 from data.records import GroundTruth, InputError
+from detector.tables import is_own_code
 from training.command import run_command
 from training.run_state import RunFolder, is_global_zero
 from training.task import Report, Task, checksum
@@ -186,8 +187,6 @@ class DetectionTask(Task):
 
     def check_changes(self, trained: Mapping[str, Any], changes: Mapping[str, Any], checkpoint: Path) -> None:
         """Accept every change, as a shuffle has no weights; ask for consent to run a backbone's code."""
-        from detector.backbones import is_own_code
-
         backbone = trained.get("backbone")
         if is_own_code(backbone) and changes.get("backbone") != backbone:
             expected = f"--backbone {backbone}, if you trust it: its code is run"
@@ -253,7 +252,7 @@ class DetectionTask(Task):
         return {"classes": list(data.test.truth.classes), "input_size": options.data.input_size}
 
     def checksums(self, data: Images) -> dict[str, str]:
-        """Of classes, names of images and annotations."""
+        """Checksums of classes, names of images and annotations."""
         assert data.train is not None
         parts = {"training": data.train, "validation": data.validation, "test": data.test}
         found = {"classes": checksum(data.train.truth.classes)}

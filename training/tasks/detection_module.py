@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -34,7 +33,8 @@ from diagnosis.metric import ErrorBreakdown
 from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.words import comparison_sentences
 from training.draw import draw
-from training.module import TrainingModule
+from training.loggers import log_pictures
+from training.module import Seen, TrainingModule
 from training.schedule import learning_rate
 from training.tasks.detection_options import EvaluationOptions, Options, scaled_sizes
 from training.trainer import OUT_OF_MEMORY, autocast
@@ -153,7 +153,7 @@ class DetectorModule(TrainingModule):
         )
 
     def _log_pictures(self, images: Tensor, found: Sequence[dict[str, Tensor]]) -> None:
-        """Show the best detections in the first validation images, in the loggers that take pictures."""
+        """Show the best detections in the first validation images, in the loggers."""
         drawn, names = [], self.hparams["classes"]
         for image, one in zip(images, found, strict=True):
             best = [row for row, score in enumerate(one["scores"][:10].tolist()) if score >= LEAST_DRAWN]
@@ -164,14 +164,7 @@ class DetectorModule(TrainingModule):
             ]
             drawn.append(draw(image.movedim(0, -1).cpu().numpy(), boxes, labels, texts))
         for logger in self.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_images(PICTURES, np.stack(drawn), self.global_step, dataformats="NHWC")
-            elif isinstance(logger, WandbLogger):
-                logger.log_image(PICTURES, drawn, self.global_step)
-            elif isinstance(logger, MLFlowLogger):
-                for number, picture in enumerate(drawn):
-                    file = f"detections/{self.global_step:08}-{number}.png"
-                    logger.experiment.log_image(logger.run_id, picture, file)
+            log_pictures(logger, PICTURES, drawn, self.global_step)
 
     def outputs(self, batch: Any) -> Tensor:
         """Raw outputs of the grid for a batch, ``(N, B·5 + C, S, S)``."""
@@ -218,19 +211,12 @@ class DetectorModule(TrainingModule):
             loss: YOLOLoss = self.model.grid_loss(outputs, laid)
         return loss
 
-    def described(self, batch: Any, shown: Mapping[str, Tensor], *, finite: bool) -> str:
+    def described(self, seen: Seen, *, finite: bool) -> str:
         """The parts of the loss, and the images of the batches in which it is not finite."""
-        parts = ", ".join(f"{name.removeprefix('loss/')} {value.item():.4g}" for name, value in shown.items())
-        names = [] if finite else [self.train_names[index] for index in batch["index"].tolist()]
-        return f"; parts: {parts}; images of the batch: {', '.join(self._of_all(names))}"
-
-    def _of_all(self, rows: list[Any]) -> list[Any]:
-        """Gather rows from all processes."""
-        if self.trainer.world_size == 1:
-            return rows
-        parts: list[list[Any]] = [[] for _ in range(self.trainer.world_size)]
-        torch.distributed.all_gather_object(parts, rows)
-        return [row for part in parts for row in part]
+        parts = ", ".join(f"{part} {seen.values[f'loss/{part}'].item():.4g}" for part in LOSS_PARTS)
+        rows = [] if finite or seen.index is None else seen.index.tolist()
+        names = self.gather([self.train_names[row] for row in rows])
+        return f"; parts: {parts}; images of the batch: {', '.join(names)}"
 
     def on_validation_epoch_start(self) -> None:
         """Start a new collection of detections."""
@@ -264,7 +250,7 @@ class DetectorModule(TrainingModule):
 
     def on_validation_epoch_end(self) -> None:
         """Score the collected detections: mAP@0.5 and the five shares."""
-        not_finite = self._of_all(self._not_finite)
+        not_finite = self.gather(self._not_finite)
         if not_finite:  # fail before the checkpoint of this epoch replaces a good one
             found = f"the loss on validation images is not finite after step {self.global_step}"
             self.fail(found, f"; images of the batch: {', '.join(not_finite)}")
@@ -306,9 +292,9 @@ class Evaluated(NamedTuple):
     """What a detector found."""
 
     passes: list[Detections]
-    """Of each single forward pass."""
+    """Detections of each single forward pass."""
     averaged: Detections
-    """Of the mean of the passes' outputs; with one pass, that pass."""
+    """Detections of the mean of the passes' outputs; with one pass, of that pass."""
 
 
 @torch.no_grad()
