@@ -33,7 +33,7 @@ from diagnosis.verdict import Measure, enough_objects, fix_first, pair_verdict, 
 __all__ = ["Comparison", "Difference", "Estimate", "StatisticOf", "compare", "p_value", "quantity_name"]
 
 LABELS: dict[str, str] = {
-    "share/correct_and_localization": "correct + localization",
+    **{f"{part}/correct_and_localization": "correct + localization" for part in ("share", "pooled")},
     **{f"dap/{name}": label for name, label in TIDE_LABELS.items()},
     **{f"impact/{variant.name}": variant.label for variant in IMPACT_VARIANTS},
     **{f"map/{name}": kind.mean for name, kind in AP_KINDS.items()},
@@ -210,10 +210,10 @@ class Comparison:
         AP50 are compared; their interval is not corrected for that choice (docs/faq.md says what follows).
         """
         enough, over = enough_objects(self.objects)
-        classes = enough if enough.any() else None
+        classes = enough if over else None
         pooled = Measure("correct detections", 0.0, over=", all classes together")
         scores = [(key, Measure(name, 0.0, over=over)) for key, name in HEADLINES.items()]
-        scores.insert(0 if classes is None else len(scores), ("pooled/correct", pooled))
+        scores.insert(len(scores) if enough.any() else 0, ("pooled/correct", pooled))
         errors = [(f"dap/{error.name}", Measure(error.subject, 0.0)) for error in TIDE_ERRORS]
         errors = [(key, measure) for key, measure in errors if key in self.values]
 

@@ -121,7 +121,7 @@ def has_classes(folder: Path) -> bool:
 def _label_map(path: Path) -> tuple[str, ...]:
     """The classes of CVAT's ``labelmap.txt``, without the background, which has no objects."""
     lines = (line.strip() for line in read_text(path, "CVAT's list of classes").splitlines())
-    names = [line.split(":")[0] for line in lines if line and not line.startswith("#")]
+    names = [line.rsplit(":", 3)[0] for line in lines if line and not line.startswith("#")]
     return class_names([name for name in names if name != "background"], lambda index: f"{path}")
 
 

@@ -259,8 +259,8 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
 
     files = [image.file_name for image in images if image.file_name]
     named = len(files) == len(images)
-    folder = _image_folder(path, files[0]) if named and files else None
-    photographs = [folder / file for file in files] if folder else []
+    folder = _image_folder(path, files) if named and files else None
+    photographs = [folder / file.replace("\\", "/") for file in files] if folder else []
     truth = GroundTruth(
         (distinct_names(files) if named else None) or map(str, image_ids),
         names,
@@ -490,13 +490,13 @@ def _distinct(path: Path, part: str, ids: Sequence[Any]) -> list[int | str]:
     return whole
 
 
-def _image_folder(path: Path, file: str) -> Path | None:
+def _image_folder(path: Path, files: Sequence[str]) -> Path | None:
     """The folder that the images' names begin in, if they lie in one of the usual places."""
     split = path.stem.rpartition("_")[2]  # instances_val2017.json
     near, above = path.parent, path.parent.parent
     near_places = (near, near / "images", near / "data")  # FiftyOne's is data
     for folder in (*near_places, above, above / "images", above / split, above / "images" / split):
-        if is_file(folder / file):
+        if any(is_file(folder / file.replace("\\", "/")) for file in files[:20]):
             return folder
     return None
 

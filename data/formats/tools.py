@@ -28,6 +28,7 @@ CLASS_ATTRIBUTES = ("class", "label", "name", "category", "type", "object")
 """Which attribute of VIA's regions is the class, where they have several."""
 EXPORT = "ground truth as it can be exported from there: COCO JSON, PASCAL VOC or YOLO"
 
+NOT_TURNED_DEGREES = 0.01
 SHAPES = "rectangles, polygons, ellipses or circles (--lenient leaves out all else)"
 
 Lists = tuple[dict[str, list[Any]], list[str]]
@@ -54,6 +55,8 @@ def as_coco(path: Path, content: Any) -> Lists | None:
         files = content.get(VIA_METADATA, content)
         if isinstance(files, Mapping) and files and all(map(_is_via, files.values())):
             return _via(path, list(files.values()))
+        if _is_task(content):
+            return _label_studio(path, [content])
     elif content and all(isinstance(task, Mapping) and _is_task(task) for task in content):
         return _label_studio(path, content)
     if tool := unread_tool(content):
@@ -90,7 +93,8 @@ def read_via_csv(path: Path) -> bytes:
         Another CSV, malformed JSON in a cell.
     """
     text = read_utf8(path, "VIA's CSV").decode().removeprefix("#")  # VIA 1 has it before its column names
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    comma = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=comma)
     files: dict[str, dict[str, Any]] = {}
     try:
         names = reader.fieldnames or ()
@@ -98,6 +102,10 @@ def read_via_csv(path: Path) -> bytes:
             found = f"a table with the columns {shown(', '.join(names))}"
             raise InputError(path, found, f"VIA's CSV ({', '.join(VIA_COLUMNS)}); or {EXPORT}")
         for row in reader:
+            if None in row or None in row.values():  # more cells, or fewer
+                cells = len(names) - list(row.values()).count(None) + len(row.get(None, ()))
+                found = f"{cells} columns"
+                raise InputError(f"{path}:{reader.line_num}", found, f"{len(names)}, as in the first line")
             file = files.setdefault(row["filename"], {"filename": row["filename"], "regions": []})
             shape, region = (
                 parse_json(Path(f"{path}:{reader.line_num}"), (row[name] or "{}").encode())
@@ -117,6 +125,8 @@ def _is_via(file: Any) -> bool:
 def _via(path: Path, files: Sequence[Mapping[str, Any]]) -> Lists:
     regions: list[tuple[str, str, Any]] = []  # file, place, region
     for file in files:
+        if not file["filename"].strip():
+            raise InputError(path, "a file without a name", "its name as filename")
         listed = file["regions"]
         listed = list(listed.values()) if isinstance(listed, Mapping) else listed  # VIA 1 numbered them
         if not isinstance(listed, list):
@@ -172,6 +182,8 @@ def _chosen(value: Any) -> Any:
     if isinstance(value, Mapping):
         ticked = [name for name, chosen in value.items() if chosen]
         return ticked[0] if len(ticked) == 1 else None
+    if isinstance(value, str):
+        return value.strip()  # typed by hand
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -188,7 +200,7 @@ def _box(shape: Mapping[str, Any]) -> Box:
                 return _around_ellipse(shape["cx"], shape["cy"], x, y, shape.get("theta") or 0.0)
             case name:
                 return f"a region of the form {shown(name)}", SHAPES, "malformed"
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return f"a {shape['name']} without all of its numbers", "numbers", "malformed"
 
 
@@ -200,6 +212,8 @@ def _around(points: Any) -> list[Any]:
 
 def _around_ellipse(x: float, y: float, radius_x: float, radius_y: float, turned: float) -> list[float]:
     """The box around an ellipse that is turned by some radians."""
+    if radius_x < 0 or radius_y < 0:
+        raise ValueError
     cosine, sine = math.cos(turned), math.sin(turned)
     half = math.hypot(radius_x * cosine, radius_y * sine), math.hypot(radius_x * sine, radius_y * cosine)
     return [x - half[0], y - half[1], 2 * half[0], 2 * half[1]]
@@ -231,7 +245,10 @@ def _source(values: Mapping[str, Any]) -> str | None:
 
 def _path(source: str) -> str:
     """The path of an address, or what a local storage is asked for (``?d=``), with forward slashes."""
-    address = urlsplit(source) if "://" in source or "?d=" in source else None
+    try:
+        address = urlsplit(source) if "://" in source or "?d=" in source else None
+    except ValueError:  # no address
+        return ""
     local = parse_qs(address.query).get("d") if address else None
     path = local[0] if local else unquote(address.path if address else source)
     return path.replace("\\", "/").lstrip("/")
@@ -243,7 +260,11 @@ def _label_studio(path: Path, tasks: Sequence[Mapping[str, Any]]) -> Lists:
     for number, task in enumerate(tasks):
         values = task.get("data", task)
         source = _source(values)
-        if source is None or source.startswith("data:"):
+        if (
+            source is None
+            or source.startswith("data:")
+            or PurePosixPath(_path(source)).name.strip() in ("", "..")
+        ):
             found = f"a task of Label Studio with the data {shown(', '.join(map(str, values)))}"
             raise InputError(f"{path}: [{number}]", found, "the path or address of one image in it")
         if source in sources and "data" not in task:  # JSON-MIN has an element for each annotation
@@ -264,17 +285,22 @@ def _label_studio(path: Path, tasks: Sequence[Mapping[str, Any]]) -> Lists:
         name = name if same[name] < 2 else paths[source]
         image: dict[str, Any] = {"id": name, "file_name": name}
         images.append(image)
-        regions, count = _regions(tasks[number])
+        regions, count = _regions(f"{path}: [{number}]", tasks[number])
         several += count > 1
         unlabelled += not count
         for index, region in enumerate(regions):
             size = region.get("original_width"), region.get("original_height")
+            first = size
             if all(isinstance(length, int) for length in size):
-                image["width"], image["height"] = size
+                first = image.setdefault("width", size[0]), image.setdefault("height", size[1])
             value = _mapping(region, "value") or region
             labels = value.get(_labels_of(value))
             rows.append((name, labels[0] if isinstance(labels, list) and len(labels) == 1 else None))
-            boxes.append(_percent(region, value, size))
+            box = _percent(region, value, size)
+            if size != first:
+                found, expected = (f"{shown(width)}×{shown(height)}" for width, height in (size, first))
+                box = f"an image of {found} pixels", f"{expected}, as a region before says", "malformed"
+            boxes.append(box)
             places.append(f"[{number}], region {index}")
     if several:
         warn(
@@ -292,10 +318,10 @@ def _label_studio(path: Path, tasks: Sequence[Mapping[str, Any]]) -> Lists:
 def _labels_of(value: Any) -> str:
     """The key of a region's labels, such as ``rectanglelabels``; empty for what has none."""
     keys = value if isinstance(value, Mapping) else ()
-    return next((key for key in keys if key.endswith("labels") and isinstance(value[key], list)), "")
+    return next((key for key in keys if key.endswith("labels")), "")
 
 
-def _regions(task: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int]:
+def _regions(where: str, task: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int]:
     """The labelled regions of a task, and how often it was annotated.
 
     Where a shape and its label are separate tags, the label's result repeats the shape.
@@ -307,14 +333,18 @@ def _regions(task: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int]:
         one for one in _annotations(task) or () if isinstance(one, Mapping) and not one.get("was_cancelled")
     ]
     chosen = [one for one in done if one.get("ground_truth")] or done
-    results = (chosen[0].get("result") if chosen else None) or ()
+    results = (chosen[0].get("result") if chosen else None) or []
+    if not isinstance(results, list):
+        raise InputError(where, f"{shown(results)} as result", "a list")
     found = [one for one in results if isinstance(one, Mapping)]
     labelled = {str(one.get("id")) for one in found if _labels_of(one.get("value"))}
     shapes = ("rectangle", "polygon", "ellipse", "brush", "keypoint")
     return [
         one
         for one in found
-        if _labels_of(one.get("value")) or (one.get("type") in shapes and str(one.get("id")) not in labelled)
+        if _labels_of(one.get("value"))
+        or str(one.get("type")).endswith("labels")
+        or (one.get("type") in shapes and str(one.get("id")) not in labelled)
     ], len(done)
 
 
@@ -326,6 +356,7 @@ def _percent(region: Mapping[str, Any], value: Mapping[str, Any], size: tuple[An
     try:
         width, height = size[0] / 100, size[1] / 100
         turned = value.get("rotation") or 0
+        turned = 0 if abs(math.remainder(turned, 360)) < NOT_TURNED_DEGREES else turned
         if region.get("image_rotation"):
             return f"an image turned by {region['image_rotation']:g}°", "images that are not turned", "turned"
         if "points" in value:

@@ -334,12 +334,15 @@ def read_image_list(folder: Path | str, split: str) -> list[str]:
         words = line.split()
         if not words:
             continue
-        if len(words) > 2 or (len(words) == 2 and words[1] not in ("-1", "0", "1")):
-            raise InputError(f"{path}:{number}", repr(line.strip()), "an image, or an image and -1, 0 or 1")
-        if words[0] in lines:
-            found = f"image {words[0]!r} a second time (first in line {lines[words[0]]})"
+        name, whole = words[0], line.strip()
+        if len(words) > 1 and is_file(Path(folder) / "Annotations" / f"{whole}.xml"):
+            name = whole
+        elif len(words) > 2 or (len(words) == 2 and words[1] not in ("-1", "0", "1")):
+            raise InputError(f"{path}:{number}", repr(whole), "an image, or an image and -1, 0 or 1")
+        if name in lines:
+            found = f"image {name!r} a second time (first in line {lines[name]})"
             raise InputError(f"{path}:{number}", found, "each image once")
-        lines[words[0]] = number
+        lines[name] = number
     if not lines:
         raise InputError(path, "no image", "one image in each line")
     return list(lines)
@@ -488,6 +491,8 @@ def _object(
     size: tuple[int, int],
     pixels_from: int,
 ) -> AnnotatedObject:
+    if len(names := element.findall("name")) > 1:
+        raise InputError(where, f"{len(names)} <name>", "one")
     label = _text(element, "name")
     if classes is None and not label:
         raise InputError(f"{where}: <name>", "nothing", "the name of a class")
@@ -501,6 +506,8 @@ def _object(
         raise InputError(named, number, "one <bndbox> with <xmin>, <ymin>, <xmax> and <ymax>")
     corners: dict[str, float] = {}
     for tag in CORNERS:
+        if len(found[0]) > len(CORNERS) and (count := len(found[0].findall(tag))) > 1:
+            raise InputError(f"{named}: <bndbox>", f"{count} <{tag}>", "one")
         text = _text(found[0], tag)
         value = number_of(text, tag)
         if not isinstance(value, float):

@@ -231,6 +231,7 @@ def test_shapes_of_via(tmp_path, shape, box):
         ({"colour": "red", "Class": "cat"}, "cat"),
         ({"type": {"cat": True, "dog": False}}, "cat"),
         ({"type": 7}, "7"),
+        ({"type": " cat "}, "cat"),
         ({"name": "not_defined", "type": "cat", "image_quality": {"good": True}}, "cat"),
     ],
 )
@@ -259,6 +260,15 @@ def test_classes_of_via(tmp_path, attributes, name):
             "found a polygon without all of its numbers",
         ),
         (via((RECTANGLE | {"width": "9"}, {"label": "cat"})), "found a string as bbox"),
+        *(
+            (via((shape, {"label": "cat"})), "without all of its numbers; expected numbers")
+            for shape in (
+                {"name": "ellipse", "cx": 5, "cy": 4, "rx": 10**400, "ry": 5},
+                {"name": "circle", "cx": 5, "cy": 4, "r": -2},
+                {"name": "circle", "cx": 5, "cy": 4, "r": "2"},
+            )
+        ),
+        (via((RECTANGLE, {"label": "cat"}), name=" "), "found a file without a name; expected its name"),
         (
             via((RECTANGLE | {"width": 0}, {"label": "cat"})),
             "'a.png', region 0: found the bbox 10 20 0 40, without area",
@@ -272,6 +282,25 @@ def test_classes_of_via(tmp_path, attributes, name):
         ([task({"width": None})], "rectanglelabels without all of its numbers"),
         ([task({"x": "10"})], "rectanglelabels without all of its numbers"),
         ([task({"rectanglelabels": []})], "found a region of no class, or of several"),
+        ([task({"rectanglelabels": "cat"})], "found a region of no class, or of several"),
+        ([task(regions=[region("rectanglelabels", {}) | {"value": None}])], "found a region of no class"),
+        ([task(regions=[region("labels", {}) | {"value": [1]}])], "found a region of no class"),
+        (
+            [{"data": {"image": "a.png"}, "annotations": [{"result": "x"}]}],
+            r"\[0\]: found 'x' as result; exp",
+        ),
+        (
+            [task(regions=[region("rectanglelabels", SQUARE, original_width=n) for n in (200, 100)])],
+            r"\[0\], region 1: found an image of 100×100 pixels; expected 200×100, as a region before says",
+        ),
+        (
+            [task(regions=[region("ellipselabels", {"x": 9, "y": 9, "radiusX": -1, "radiusY": 1})])],
+            "found a region with ellipselabels without all of its numbers",
+        ),
+        *(
+            ([task(picture=picture)], "expected the path or address of one image in it")
+            for picture in ("", " ", "/", "..", "https://x.org/", "http://[x/a.png")
+        ),
         ([task({"rectanglelabels": ["cat", "dog"]})], "found a region of no class, or of several"),
         ([task(regions=[region("rectangle", SQUARE)])], "found a region of no class"),
         ([task(regions=[region("brushlabels", {"rle": [1, 2]})])], "found a region with brushlabels"),
@@ -321,6 +350,7 @@ def test_label_studio(tmp_path):
     for none in (task(was_cancelled=True), predicted):
         with pytest.warns(InputWarning, match="1 of 1 images have no annotation .predictions are none."):
             assert len(read_json(tmp_path, [none])) == 0
+    assert len(read_json(tmp_path, task())) == 1  # as its storages keep a task
     twice = task()
     twice["annotations"] += task({"x": 50}, ground_truth=True)["annotations"]
     with pytest.warns(InputWarning, match="1 of 1 images were annotated more than once: the one that is mar"):
@@ -342,6 +372,8 @@ def test_label_studio(tmp_path):
             [90, 10, 110, 90],
         ),
         ([region("rectanglelabels", SQUARE, original_width=200.0, original_height=100.0)], [20, 10, 60, 30]),
+        ([region("rectanglelabels", SQUARE | {"rotation": 360})], [20, 10, 60, 30]),
+        ([region("rectanglelabels", SQUARE | {"rotation": -1e-7})], [20, 10, 60, 30]),
     ],
 )
 def test_regions_of_label_studio(tmp_path, regions, box):
@@ -386,7 +418,15 @@ def test_names_of_images_in_label_studio(tmp_path, data, name):
             r"truth.csv:2:1:2: found malformed JSON",
         ),
         ('filename,region_shape_attributes,region_attributes\n"a.png', "malformed CSV"),
-        ("filename,region_shape_attributes,region_attributes\na.png\n", None),
+        (
+            "filename,region_shape_attributes,region_attributes\na.png,{}\n",
+            "truth.csv:2: found 2 columns; exp",
+        ),
+        (
+            "filename,region_shape_attributes,region_attributes\na.png,{},{},\n",
+            ":2: found 4 columns; expected 3",
+        ),
+        ("filename;region_shape_attributes;region_attributes\na.png;{};{}\n", None),  # saved by Excel
         ("filename,region_shape_attributes,region_attributes\na.png,[],5\n", None),
         ("#filename,region_shape_attributes,region_attributes\na.png,{},{}\n", None),  # VIA 1
     ],

@@ -495,6 +495,19 @@ def test_kind_14_lvis_lists_of_classes(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "names", [("gone.jpg", "a.jpg"), ("gone.jpg", "in\\a.jpg"), ("in\\a.jpg", "gone.jpg")]
+)
+def test_kind_22_some_photographs_are_at_hand(tmp_path, names):
+    (tmp_path / "in").mkdir()
+    for folder in (tmp_path, tmp_path / "in"):
+        write_image(folder / "a.jpg", (50, 40))
+    images = [coco_image(i, name, (0, 0)) for i, name in enumerate(names)]
+    with pytest.warns(InputWarning, match="1 of 2 images have neither width and height nor a file"):
+        truth = read_coco(write_coco(tmp_path, [coco_object(0, 1, [1, 2, 3, 4])], images))
+    assert [50, 40] in truth.sizes.tolist()
+
+
+@pytest.mark.parametrize(
     ("ids", "labels", "expected"),
     [
         ((1, 2, 3), [1, 2, 3], [0, 1, 2]),  # 3 can only be an id
@@ -624,6 +637,21 @@ def test_kind_20_voc_without_lists_and_with_other_classes(tmp_path, annotations,
     assert truth.classes == (("bag", "hat") if labels is None else ("hat", "bag"))
     assert [truth.classes[label] for label in truth.labels] == ["hat", "bag", "hat"]
     assert truth.files == tuple(str(tmp_path / images / f"{name}.png") for name in "ab")
+
+
+def test_kind_20_names_as_cvat_writes_them(tmp_path):
+    """Images with spaces in their names, beside a line of the list of a class; classes with colons."""
+    for folder in ("Annotations", "ImageSets/Main"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("IMG at 9.41 PM", "photo 1", "b"):
+        (tmp_path / f"Annotations/{name}.xml").write_text(voc_xml([("a:b", [1, 1, 20, 20])]))
+    (tmp_path / "ImageSets/Main/default.txt").write_text("IMG at 9.41 PM\nphoto 1\nb -1\n")
+    (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\na:b:1,2,3::\n")
+    truth = read_ground_truth(f"{tmp_path}:default")
+    assert (truth.images, truth.classes) == (("IMG at 9.41 PM", "photo 1", "b"), ("a:b",))
+    (tmp_path / "ImageSets/Main/default.txt").write_text("photo 2\n")
+    with pytest.raises(InputError, match="'photo 2'; expected an image, or an image and -1, 0 or 1"):
+        read_ground_truth(f"{tmp_path}:default")
 
 
 def test_kind_20_a_folder_of_folders_of_xml(tmp_path):

@@ -231,6 +231,10 @@ OUTSIDE = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:/etc/passwd">]><annotation>&x;</
          r"a.xml: object 1 \(dog\): found no <bndbox>"),
         (f"<annotation>{SIZE}<object><name>dog</name><bndbox/><bndbox/></object></annotation>",
          r"object 1 \(dog\): found 2 <bndbox>; expected one <bndbox>"),
+        (f"<annotation>{SIZE}<object><name>dog</name><name>cat</name><bndbox/></object></annotation>",
+         r"object 1: found 2 <name>; expected one"),
+        (f"<annotation>{SIZE}<object><name>dog</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><xmax>8"
+         "</xmax><ymax>9</ymax></bndbox></object></annotation>", r"<bndbox>: found 2 <xmax>; expected one"),
     ],
 )  # fmt: skip
 def test_malformed_xml(tmp_path, content, message):
