@@ -11,9 +11,9 @@ functions of :class:`diagnosis.rankings.Hits`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,11 +128,10 @@ def score_hits(hits: Hits, objects: NDArray[np.int64], normal: Normal) -> HoiemS
 # ---- all kinds -------------------------------------------------------------------------------
 
 Scores = dict[str, NDArray[np.float64]]
-"""By kind ``(r, S)``: of the hits by each labelling of a rule, the numbers of objects ``(r, S)``, and the one
-that normalised precision supposes."""
+"""Average precision ``(r, S)`` of each kind."""
 
 
-def _area(hits: AnyHits, objects: NDArray[np.int64]) -> NDArray[np.float64]:
+def _area_under_curve(hits: AnyHits, objects: NDArray[np.int64]) -> NDArray[np.float64]:
     if not isinstance(hits, Hits):  # each unit of weight adds a step of recall of the same width
         return hits.mean_over_objects(objects)
     area = np.zeros((1, len(hits.start) - 1))
@@ -145,7 +144,7 @@ def _area(hits: AnyHits, objects: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _devkit(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> Scores:
     interpolated = interpolated_precision(hits[0], needed_hits(VOC07_RECALLS, objects))
-    return {"voc07": interpolated, "area": _area(hits[0], objects)}
+    return {"voc07": interpolated, "area": _area_under_curve(hits[0], objects)}
 
 
 def _coco(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> Scores:
@@ -158,8 +157,28 @@ def _hoiem(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) 
     return {"hoiem": plain, "normalized": normalized}
 
 
-RULES = {"devkit": _devkit, "hoiem": _hoiem, "coco": _coco}
-"""By which detections are matched, and what computes the kinds of average precision from the hits."""
+class Rule(NamedTuple):
+    """A way to match detections, and the kinds of average precision that are computed from it."""
+
+    ranking: Callable[[Matching, float, int], Ranking]
+    """Of the overlaps, the smallest IoU of a true positive, and how many detections of an image count."""
+    scores: Callable[[Sequence[AnyHits], NDArray[np.int64], Normal], Scores]
+    """Of the hits, the numbers of objects ``(r, S)``, and the number that normalised precision supposes."""
+    has_fixed_iou: bool = False
+    """Whether it has thresholds of its own, whatever the IoU of a diagnosis."""
+
+
+RULES = {
+    "devkit": Rule(
+        lambda matching, iou, _: Ranking(matching, [assign_devkit(matching, iou).labels], matching.order),
+        _devkit,
+    ),
+    "hoiem": Rule(
+        lambda matching, iou, _: Ranking(matching, [assign(matching, iou).labels], matching.order), _hoiem
+    ),
+    "coco": Rule(lambda matching, _, most: coco_ranking(matching, most), _coco, has_fixed_iou=True),
+}
+"""By name."""
 
 
 @dataclass(frozen=True)
@@ -175,18 +194,18 @@ class APKind:
     mean
         What the mean over the classes is called.
     rule
-        By which detections are matched, of :data:`RULES`.
+        How detections are matched: a key of :data:`RULES`.
     """
 
     heading: str
     label: str
     mean: str
-    rule: Literal["devkit", "hoiem", "coco"]
+    rule: str
 
     @property
-    def own_iou(self) -> bool:
-        """Whether it has overlaps of its own, whatever IoU a diagnosis is at."""
-        return self.rule == "coco"
+    def has_fixed_iou(self) -> bool:
+        """Whether its IoU thresholds are fixed, whatever the IoU of a diagnosis."""
+        return RULES[self.rule].has_fixed_iou
 
 
 AP_KINDS: dict[str, APKind] = {
@@ -306,20 +325,14 @@ class APStatistic:
         values = {kind: np.zeros(objects.shape) for kind in kinds}
         for rule in dict.fromkeys(AP_KINDS[kind].rule for kind in kinds):
             for block, hits in self._ranking(rule).hits(redraw):
-                scores = RULES[rule](hits, objects[block], normal[block[0]])
+                scores = RULES[rule].scores(hits, objects[block], normal[block[0]])
                 for kind in values.keys() & scores:
                     values[kind][block] = scores[kind]
         return {f"map/{kind}": np.where(objects > 0, value, np.nan) for kind, value in values.items()}
 
     def _ranking(self, rule: str) -> Ranking:
         if rule not in self._rankings:
-            matching = self._matching
-            if rule == "coco":
-                ranking = coco_ranking(matching, self._max_detections)
-            else:
-                assignment = (assign if rule == "hoiem" else assign_devkit)(matching, self._iou)
-                ranking = Ranking(matching, [assignment.labels], matching.order)
-            self._rankings[rule] = ranking
+            self._rankings[rule] = RULES[rule].ranking(self._matching, self._iou, self._max_detections)
         return self._rankings[rule]
 
     def table(self, coco: bool = True) -> APTable:

@@ -1,8 +1,9 @@
 """What became of each object under two detectors: found by one, misplaced, mistaken or missed by the other.
 
 An error breakdown counts detections; this counts objects. A detection refers to one object at most: a correct
-one to the object that it took, any other to the object of the class in question that it overlaps most. An
-object's fate is the best of the detections that refer to it, in the order of :data:`FATES`.
+one to the object that it is matched to, any other to the object that it overlaps most, of its own class or
+of the one it was confused with. An object's fate is the best of the detections that refer to it, in the
+order of :data:`FATES`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.breakdown import CORRECT, ERROR_TYPES, WEAK
+from diagnosis.breakdown import ERROR_TYPES, NONE
 from diagnosis.matching import Weights
 from diagnosis.record import Diagnosis, check_same_truth
 
-__all__ = ["FATES", "Fate", "Flow", "MissedStatistic", "fates", "flow"]
+__all__ = ["FATES", "Fate", "Flow", "MissedStatistic", "deciding_detections", "fates", "flow"]
 
 Counted = Literal["top", "all"]
 
@@ -35,7 +36,7 @@ class Fate:
 
 FATES: tuple[Fate, ...] = (
     *(Fate(error.name, error.colour, error.fate) for error in ERROR_TYPES if error.fate),
-    Fate("missed", "#222222", "No counted detection speaks for it."),
+    Fate("missed", "#222222", "No counted detection overlaps it enough."),
 )
 """All but the last have the name of the error type of the detection that refers to the object."""
 
@@ -62,7 +63,7 @@ class Flow:
     counts
         ``(C, 5, 5)`` objects of each class by fate under the first, then under the second.
     counted
-        Which detections spoke: ``top``, those that the breakdown counts, or ``all``.
+        Which detections counted: ``top``, those that the breakdown counts, or ``all``.
     """
 
     names: tuple[str, str]
@@ -106,31 +107,32 @@ def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
     Returns
     -------
     NDArray
-        ``(N,)`` index into :data:`FATES`; −1: difficult or crowd, not asked about.
+        ``(N,)`` index into :data:`FATES`; −1 for ignored objects (difficult or crowd).
     """
+    deciding = deciding_detections(diagnosis, counted)
+    result = np.full(len(deciding), MISSED, dtype=np.int8)
+    seen = deciding != NONE
+    result[seen] = FATE_OF_TYPE[diagnosis.pie_error_types.types[deciding[seen]]]
+    result[diagnosis.matching.ignored] = IGNORED
+    return result
+
+
+def deciding_detections(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int64]:
+    """``(N,)`` the counted detection that decides each object's fate: that of the best fate, then of the
+    highest score, or −1; see :func:`fates`."""
     if counted not in ("top", "all"):
         raise InputError("counted", repr(counted), "'top' or 'all'")
-    matching = diagnosis.matching
-    found = diagnosis.pie_error_types
-    counts = (
-        np.ones(len(found.types), dtype=bool) if counted == "all" else diagnosis.breakdown.counted_types >= 0
-    )
-
-    result = np.full(len(matching.truth), MISSED, dtype=np.int8)
-    # Each detection's group with the class it is about; the pairs of a group start with the largest IoU.
-    about = np.where(found.confused_with >= 0, found.confused_with, matching.detections.labels)
-    groups = np.flatnonzero(
-        (matching.group_label == about[matching.group_detection]) & (matching.group_iou >= WEAK)
-    )
-    detection = matching.group_detection[groups]
-    chosen = counts[detection] & (found.types[detection] > CORRECT)
-    groups, detection = groups[chosen], detection[chosen]
-    seen = FATE_OF_TYPE[found.types[detection]]
-    np.minimum.at(result, matching.pair_object[matching.group_start[groups]], seen)
-    matched = diagnosis.assignment.object_rows
-    result[matched[counts & (matched >= 0)]] = CORRECT
-    result[matching.ignored] = IGNORED
-    return result
+    found = diagnosis.referenced_objects
+    rows = np.flatnonzero((found.object_rows >= 0) & (FATE_OF_TYPE[found.types] != MISSED))
+    if counted == "top":
+        rows = rows[diagnosis.breakdown.counted_types[rows] >= 0]
+    objects = found.object_rows[rows]
+    order = np.lexsort((-diagnosis.detections.scores[rows], FATE_OF_TYPE[found.types[rows]], objects))
+    rows, objects = rows[order], objects[order]
+    first = np.flatnonzero(np.diff(objects, prepend=-1))
+    best = np.full(len(diagnosis.truth), NONE, dtype=np.int64)
+    best[objects[first]] = rows[first]
+    return best
 
 
 def flow(before: Diagnosis, after: Diagnosis, *, counted: Counted = "top") -> Flow:

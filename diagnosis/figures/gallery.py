@@ -12,7 +12,6 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from data.boxes import area
 from data.formats.names import hint
 from data.records import InputError
 from diagnosis.breakdown import ERROR_TYPES
@@ -21,6 +20,7 @@ from diagnosis.figures.page import new_page
 from diagnosis.figures.style import SMALL_POINTS, styled, text_colour_on, wrap, write_in_middle
 from diagnosis.photographs import read_picture
 from diagnosis.record import Diagnosis
+from diagnosis.worst_cases import missed_objects
 
 __all__ = ["MISSED", "draw_example", "gallery"]
 
@@ -57,18 +57,13 @@ def gallery(diagnosis: Diagnosis, kind: str = MISSED, n: int = 12) -> Figure:
         raise InputError("kind", repr(kind), expected)
     if n < 1:
         raise InputError("n", str(n), "at least one example")
-    truth, found = diagnosis.truth, diagnosis.detections
     if kind == MISSED:
-        matched = diagnosis.assignment.object_rows
-        missed = ~diagnosis.matching.ignored
-        missed[matched[matched >= 0]] = False
-        rows = np.flatnonzero(missed)
-        rows = rows[np.argsort(-area(truth.boxes[rows]), kind="stable")]
+        rows = missed_objects(diagnosis.matching, diagnosis.iou)
         title, things = f"Objects that {diagnosis.name} missed", "missed objects"
     else:
         place = list(kinds).index(kind)
         rows = np.flatnonzero(diagnosis.breakdown.counted_types == place)
-        rows = rows[np.argsort(-found.scores[rows], kind="stable")]
+        rows = rows[np.argsort(-diagnosis.detections.scores[rows], kind="stable")]
         things = kinds[kind].subject
         title = f"{things[0].upper()}{things[1:]} of {diagnosis.name}"
     shown = rows[:n].tolist()

@@ -300,10 +300,9 @@ def _impact(detectors: Sequence[Json], key: str) -> dict[str, Any] | None:
     }[key]
     rows = []
     for variant in IMPACT_VARIANTS:
-        changed = variant.name.partition("_")[2].removeprefix("pure_")
-        if not changed:  # "all": the detections as they are
+        if variant.error is None:  # the detections as they are
             continue
-        kind = max((kind.name for kind in ERROR_TYPES if changed.startswith(kind.name)), key=len, default="")
+        kind = ERROR_TYPES[variant.error].name
         values = []
         for one in detectors:
             pairs = [
