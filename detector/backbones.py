@@ -155,12 +155,20 @@ def _torchvision(name: str, weights: str | None, input_size: int) -> nn.Module:
         for path, module in network.named_modules()
         if path and not path.startswith("classifier")  # SqueezeNet's is a convolution
     ]
-    with torch.no_grad():
-        network(torch.zeros(1, 3, max(input_size, 64), max(input_size, 64)))
-    for hook in hooks:
-        hook.remove()
-    place = maps[-1]
-    extractor: nn.Module = create_feature_extractor(network, {place: "map"})
+    side = max(input_size, 64)
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, 3, side, side))
+        for hook in hooks:
+            hook.remove()
+        extractor: nn.Module = create_feature_extractor(
+            network, {maps[-1]: "map"}, suppress_diff_warning=True
+        )
+    except Exception as error:  # of windows that do not fit, of what cannot be traced
+        where = f"of torchvision:{name} for images of {side}x{side} pixels"
+        raise BackboneError(
+            f"found {_described(error, where)}; expected another input size or network"
+        ) from error
     return extractor.train()
 
 

@@ -223,24 +223,35 @@ class YOLO(nn.Module):
         ------
         ValueError
             Another number of targets than images, of labels than boxes, or (where they are on the CPU) a
-            label that is no class, boxes that are not finite, inverted, or fractions of the image's size.
+            label that is no class, boxes that are not finite, inverted, fractions of the image's size, or
+            centred outside of it; images or targets of another shape or type.
         """
+        self._check_images(images)
         if len(targets) != len(images):
             raise ValueError(f"{len(images)} images need as many targets, found {len(targets)}")
         for number, target in enumerate(targets):
-            labels = target["labels"]
-            # On a GPU this check would wait for it.
+            boxes, labels = (target.get(name, torch.zeros(())) for name in ("boxes", "labels"))
+            if boxes.shape[1:] != (4,) or labels.ndim != 1 or labels.is_floating_point():
+                found = f"boxes {tuple(boxes.shape)} and labels {tuple(labels.shape)} {labels.dtype}"
+                raise ValueError(f"targets[{number}] has {found}; expected (n, 4) and (n,) whole numbers")
+            # On a GPU these checks would wait for it.
             if labels.device.type == "cpu" and bool(((labels < 0) | (labels >= self.classes)).any()):
                 raise ValueError(
                     f"targets[{number}] has labels {labels.tolist()}; expected 0 to {self.classes - 1}"
                 )
-            boxes = target["boxes"]
             if boxes.device.type == "cpu" and len(boxes):
                 bad = ~boxes.isfinite().all(1) | (boxes[:, 2:] < boxes[:, :2]).any(1)
                 if bool(bad.any()):
                     raise ValueError(
                         f"targets[{number}] has the box {boxes[bad][0].tolist()}; expected finite numbers "
                         "x1, y1, x2, y2 with x1 <= x2 and y1 <= y2"
+                    )
+                centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+                outside = ((centres < 0) | (centres > centres.new_tensor(images.shape[:1:-1]))).any(1)
+                if bool(outside.any()):
+                    raise ValueError(
+                        f"targets[{number}] has the box {boxes[outside][0].tolist()}, centred outside of "
+                        f"its image; expected pixels of images of {images.shape[3]}x{images.shape[2]}"
                     )
         sides = [target["boxes"] for target in targets if len(target["boxes"])]
         if sides and sides[0].device.type == "cpu" and all(0 < float(boxes.max()) <= 1 for boxes in sides):
@@ -249,6 +260,14 @@ class YOLO(nn.Module):
                 f"multiply them by {images.shape[3]} and {images.shape[2]}"
             )
         return self.loss_of(self(images), targets, (images.shape[2], images.shape[3]))
+
+    def _check_images(self, images: Tensor) -> None:
+        """Raise ValueError for another shape or type."""
+        own = self.head.output.weight.dtype
+        fits = images.dtype in (torch.uint8, own) or torch.is_autocast_enabled(images.device.type)
+        if images.ndim != 4 or images.shape[1] != 3 or not fits:
+            found = f"images of shape {tuple(images.shape)} and {images.dtype}"
+            raise ValueError(f"found {found}; expected (N, 3, H, W), torch.uint8 or {own}")
 
     @torch.no_grad()
     def predict(
@@ -275,8 +294,11 @@ class YOLO(nn.Module):
             For each image ``boxes`` (n, 4) xyxy in pixels of `images`, ``scores`` (n,), ``labels`` (n,);
             best first.
         """
+        self._check_images(images)
         if images.is_floating_point() and images.numel():
             low, high = images.aminmax()
+            if not bool((high - low).isfinite()):
+                raise ValueError("found images with values that are not finite; expected finite ones")
             if 0 <= float(low) < float(high) and (float(high) <= 1 or float(high) > 10):
                 warnings.warn(
                     f"floating-point images with values of {float(low):g} to {float(high):g} are taken as "

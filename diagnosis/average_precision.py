@@ -21,7 +21,16 @@ from numpy.typing import NDArray
 from data.records import Detections, GroundTruth
 from diagnosis.breakdown import STRONG
 from diagnosis.coco_ap import MAX_DETECTIONS, coco_ap, coco_ranking
-from diagnosis.matching import Matching, ObjectCounter, Redraw, Weights, assign, assign_devkit, match
+from diagnosis.matching import (
+    Assignment,
+    Matching,
+    ObjectCounter,
+    Redraw,
+    Weights,
+    assign,
+    assign_devkit,
+    match,
+)
 from diagnosis.rankings import (
     AnyHits,
     Hits,
@@ -158,27 +167,20 @@ def _hoiem(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) 
 
 
 class Rule(NamedTuple):
-    """A way to match detections, and the kinds of average precision that are computed from it."""
+    """A way to match detections, and the average precision that is computed from it."""
 
-    ranking: Callable[[Matching, float, int], Ranking]
-    """Of the overlaps, the smallest IoU of a true positive, and how many detections of an image count."""
     scores: Callable[[Sequence[AnyHits], NDArray[np.int64], Normal], Scores]
-    """Of the hits, the numbers of objects ``(r, S)``, and the number that normalised precision supposes."""
-    has_fixed_iou: bool = False
-    """Whether it has thresholds of its own, whatever the IoU of a diagnosis."""
+    """Of hits, first those of this rule; the numbers of objects ``(r, S)``; the number that normalised
+    precision supposes: average precision by kind."""
+    assign: Callable[[Matching, float], Assignment] | None
+    """Matches the detections at an IoU threshold; None: at COCO's thresholds, in COCO's own ranking."""
 
 
-RULES = {
-    "devkit": Rule(
-        lambda matching, iou, _: Ranking(matching, [assign_devkit(matching, iou).labels], matching.order),
-        _devkit,
-    ),
-    "hoiem": Rule(
-        lambda matching, iou, _: Ranking(matching, [assign(matching, iou).labels], matching.order), _hoiem
-    ),
-    "coco": Rule(lambda matching, _, most: coco_ranking(matching, most), _coco, has_fixed_iou=True),
-}
-"""By name."""
+RULES = {"devkit": Rule(_devkit, assign_devkit), "hoiem": Rule(_hoiem, assign), "coco": Rule(_coco, None)}
+RANKINGS = tuple(
+    tuple(name for name, rule in RULES.items() if (rule.assign is None) == fixed) for fixed in (False, True)
+)
+"""Names of the rules with one ranking, in the order of its hits."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ class APKind:
     @property
     def has_fixed_iou(self) -> bool:
         """Whether its IoU thresholds are fixed, whatever the IoU of a diagnosis."""
-        return RULES[self.rule].has_fixed_iou
+        return RULES[self.rule].assign is None
 
 
 AP_KINDS: dict[str, APKind] = {
@@ -306,7 +308,7 @@ class APStatistic:
         self.replicate_width = matching.replicate_width
         self._matching, self._iou, self._max_detections = matching, iou, max_detections
         self._objects = ObjectCounter(matching.truth, ~matching.ignored)
-        self._rankings: dict[str, Ranking] = {}
+        self._rankings: dict[tuple[str, ...], Ranking] = {}
 
     def __call__(
         self, weights: Weights | None = None, kinds: Sequence[str] = tuple(AP_KINDS)
@@ -323,17 +325,27 @@ class APStatistic:
         images = len(self._matching.truth.images) if weights is None else weights.sum(axis=1, keepdims=True)
         normal = np.broadcast_to(normal_objects(images), (len(objects), 1))
         values = {kind: np.zeros(objects.shape) for kind in kinds}
-        for rule in dict.fromkeys(AP_KINDS[kind].rule for kind in kinds):
-            for block, hits in self._ranking(rule).hits(redraw):
-                scores = RULES[rule].scores(hits, objects[block], normal[block[0]])
-                for kind in values.keys() & scores:
-                    values[kind][block] = scores[kind]
+        wanted = {AP_KINDS[kind].rule for kind in kinds}
+        for rules in RANKINGS:
+            if not wanted.intersection(rules):
+                continue
+            for block, hits in self._ranking(rules).hits(redraw):
+                for place, rule in enumerate(rules):
+                    scores = RULES[rule].scores(hits[place:], objects[block], normal[block[0]])
+                    for kind in values.keys() & scores:
+                        values[kind][block] = scores[kind]
         return {f"map/{kind}": np.where(objects > 0, value, np.nan) for kind, value in values.items()}
 
-    def _ranking(self, rule: str) -> Ranking:
-        if rule not in self._rankings:
-            self._rankings[rule] = RULES[rule].ranking(self._matching, self._iou, self._max_detections)
-        return self._rankings[rule]
+    def _ranking(self, rules: tuple[str, ...]) -> Ranking:
+        if rules not in self._rankings:
+            matching = self._matching
+            ways = [way for rule in rules if (way := RULES[rule].assign)]
+            self._rankings[rules] = (
+                Ranking(matching, [way(matching, self._iou).labels for way in ways], matching.order)
+                if ways
+                else coco_ranking(matching, self._max_detections)
+            )
+        return self._rankings[rules]
 
     def table(self, coco: bool = True) -> APTable:
         """With each image counted once; COCO's NaN unless asked for."""

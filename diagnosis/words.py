@@ -105,7 +105,7 @@ def cover(quantity: str, kind: str = "number") -> tuple[str, str]:
     Examples
     --------
     >>> cover("share/correct"), cover("impact/ignore_other"), cover("nothing/measured")
-    (('94 to 96', ''), ('91 to 92', '†'), ('', ''))
+    (('93 to 96', ''), ('91 to 92', '†'), ('', ''))
     """
     if quantity not in MEASURED["cover"]:
         return "", ""

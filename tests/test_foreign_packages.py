@@ -37,8 +37,11 @@ def test_kind_29_a_foreign_module_that_comes_first_is_named(tmp_path, foreign, w
         assert len(result.stderr.splitlines()) == 1
 
 
-def test_kind_29_a_folder_of_the_same_name_is_no_package(tmp_path):
-    """A folder of photographs called ``data`` is not imported."""
-    (tmp_path / "data").mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", "import diagnosis"], cwd=tmp_path, env=environment, check=True)
+@pytest.mark.parametrize("path", [{"PYTHONPATH": str(ROOT)}, {}])
+def test_kind_29_a_folder_of_the_same_name_is_no_package(tmp_path, path):
+    """A folder of photographs called ``data`` is not imported, nor a report called ``diagnosis``."""
+    for name in ("data", "diagnosis"):
+        (tmp_path / name).mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | path
+    command = [sys.executable, "-m", "diagnosis", "--help"]  # without a path, the installed copy
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, stdout=subprocess.DEVNULL)

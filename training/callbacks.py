@@ -26,6 +26,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+STEPS_BETWEEN_LOOKS = 20
+"""On a GPU: steps after which losses are fetched and logged, the bar is drawn, and a stop is agreed on."""
+
+
 class NonFiniteLossError(RuntimeError):
     """The loss of a step, or what it left of the weights, is NaN or infinite."""
 
@@ -169,6 +173,7 @@ class Checkpoints(Callback):
 
     def _write(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Write the state beside its place; it is not yet the last checkpoint."""
+        pl_module.look()
         tensors = {name: [value] for name, value in pl_module.state_dict().items()}
         for optimizer in trainer.optimizers:
             values = [value for state in optimizer.state.values() for value in state.values()]
@@ -180,9 +185,10 @@ class Checkpoints(Callback):
         trainer.save_checkpoint(self.part, weights_only=False)
         self._written = True
 
-    def _place(self, trainer: L.Trainer) -> None:
+    def _place(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Make what was written the last checkpoint, once the log of its steps is on disk."""
         self._written = False
+        pl_module.log_seen()
         for logger in trainer.loggers:
             logger.save()  # a checkpoint without the log of its steps would leave a gap after a hard kill
         if trainer.is_global_zero:
@@ -200,27 +206,31 @@ class Checkpoints(Callback):
     ) -> None:
         """Place what was written after the step before, which has been logged since."""
         if self._written:
-            self._place(trainer)
+            self._place(trainer, pl_module)
 
-    def _stop_if_asked(self, trainer: L.Trainer) -> None:
+    def _stop_if_asked(self, trainer: L.Trainer, every: int = 1) -> None:
         """Make this step the last if any process got a signal; all agree, as all take part in saving.
+
+        They ask each other every so many steps.
 
         An error raised here would come before Lightning logs the step.
         """
         asked = bool(self._signal)
         if trainer.world_size > 1:
-            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
+            asked = trainer.global_step % every == 0 and trainer.strategy.reduce_boolean_decision(
+                asked, all=False
+            )
         if asked:
             self._stopped = True
             trainer.fit_loop.epoch_loop.max_steps = trainer.global_step
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save in the middle of an epoch where it is due; at its end, on_train_epoch_end does."""
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if stepped and batch_idx + 1 < trainer.num_training_batches:
-            self._stop_if_asked(trainer)
+            self._stop_if_asked(trainer, pl_module.looks_every)
             ends = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
             if ends or (self.every and trainer.global_step % self.every == 0):
                 self._write(trainer, pl_module)
@@ -241,7 +251,7 @@ class Checkpoints(Callback):
             self.waited = 0 if not before or (score, -loss) > before[0][:2] else self.waited + 1
         self._stop_if_asked(trainer)
         self._write(trainer, pl_module)
-        self._place(trainer)
+        self._place(trainer, pl_module)
         if self._validated:
             self._stop_where_impatient(trainer)
         self._validated = False
@@ -249,7 +259,7 @@ class Checkpoints(Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Place what the last step wrote; say that the run was stopped, also by a signal after that step."""
         if self._written:
-            self._place(trainer)
+            self._place(trainer, pl_module)
         if self._stopped or self._signal:
             raise StoppedError(self._signal or signal.SIGTERM, self.last)
 
@@ -258,8 +268,8 @@ class Checkpoints(Callback):
 class Throughput(Callback):
     """Measures images per second and the time that the run still takes; logs speed and learning rate."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**named)
         self.learning_rate = 0.0
         self.images_per_second = 0.0
         self.seconds_left = 0.0
@@ -282,7 +292,7 @@ class Throughput(Callback):
         self.learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Update the running mean over about twenty steps, then what is displayed."""
         now = time.perf_counter()
@@ -296,8 +306,7 @@ class Throughput(Callback):
         if trainer.max_steps != -1:
             steps = min(steps, trainer.max_steps * trainer.accumulate_grad_batches)
         self.seconds_left = max(steps - done, 0) * images / self.images_per_second
-        pl_module.log("images_per_second", rate, batch_size=len(batch["images"]))
-        pl_module.log("learning_rate", self.learning_rate)
+        pl_module.note(images_per_second=rate, learning_rate=self.learning_rate)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def shown(self) -> dict[str, str]:
@@ -329,9 +338,9 @@ class ProgressBar(Throughput, TQDMProgressBar):
 
     BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix}"
 
-    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+    def get_metrics(self, trainer: L.Trainer, pl_module: Any) -> dict[str, Any]:
         """Time left, speed and rate, then the losses by their short names."""
-        items = super().get_metrics(trainer, pl_module)
+        items = {**pl_module.displayed, **super().get_metrics(trainer, pl_module)}
         items.pop("v_num", None)
         losses = {name.removeprefix("loss/"): value for name, value in items.items()}
         return {**self.shown(), **losses}
@@ -383,7 +392,8 @@ class LogProgress(Throughput):
     def _line(self, trainer: L.Trainer, where: str) -> None:
         if not trainer.is_global_zero:
             return
-        known = trainer.progress_bar_metrics  # also the scores of earlier epochs
+        module: Any = trainer.lightning_module
+        known = {**module.displayed, **trainer.progress_bar_metrics}  # also the scores of earlier epochs
         parts = ("loss/", "val/") if self._validated else ("loss/",)
         names = ["loss", *(name for name in known if name.startswith(parts))]
         values = [f"{name} {known[name]:.4g}" for name in names if name in known]

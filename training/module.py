@@ -4,22 +4,42 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from detector import seek_shuffles
-from training.callbacks import NonFiniteLossError
+from training.callbacks import STEPS_BETWEEN_LOOKS, NonFiniteLossError
 
 __all__ = ["TrainingModule"]
 
 ResultT = TypeVar("ResultT")
 
 VALIDATION_SEED = -(1 << 32)  # the seeds of training are not negative; those of a test's passes are -1, -2 …
+
+
+@dataclass(eq=False)
+class Seen:
+    """A batch that was trained on; its values stay on the device until somebody looks at them."""
+
+    step: int
+    epoch: int
+    values: dict[str, Tensor]
+    """What is logged of it, the loss first."""
+    shown: tuple[str, ...]
+    """What is displayed besides the loss."""
+    index: Tensor | None
+    """Of its images."""
+    further: dict[str, float] = field(default_factory=dict)
+    """What is logged besides."""
+    row: list[float] | None = None
+    """The values as numbers."""
 
 
 class TrainingModule(L.LightningModule):
@@ -59,6 +79,9 @@ class TrainingModule(L.LightningModule):
         self.model.to(memory_format=self._layout)  # type: ignore[call-overload]
         self._average: dict[str, Tensor] = {}  # of the weights, by their names in the network
         self._averages = bool(options.optimization.ema)
+        self._seen: list[Seen] = []
+        self.displayed: dict[str, float] = {}
+        """The losses of the last batch that was looked at."""
 
     @abstractmethod
     def outputs(self, batch: Any) -> Tensor:
@@ -76,9 +99,22 @@ class TrainingModule(L.LightningModule):
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
 
-    def described(self, batch: Any, shown: Mapping[str, Tensor], *, finite: bool) -> str:
+    def described(self, seen: Seen, *, finite: bool) -> str:
         """What is known of a batch whose loss is not finite, in this process (`finite`) or in another."""
         return ""
+
+    @property
+    def looks_every(self) -> int:
+        """Steps from one look at the losses to the next: a GPU would have to end its work for each."""
+        return 1 if self.device.type == "cpu" else STEPS_BETWEEN_LOOKS
+
+    def gather(self, rows: list[Any]) -> list[Any]:
+        """Rows of all processes."""
+        if self.trainer.world_size == 1:
+            return rows
+        parts: list[list[Any]] = [[] for _ in range(self.trainer.world_size)]
+        torch.distributed.all_gather_object(parts, rows)
+        return [row for part in parts for row in part]
 
     def run_network(self, images: Tensor) -> Tensor:
         """Outputs of the network for images ``(N, 3, H, W)``, not compiled."""
@@ -97,27 +133,74 @@ class TrainingModule(L.LightningModule):
         result: ResultT = self._compiled[0](images.contiguous(memory_format=self._layout), *arguments)
         return result
 
-    def fail(self, found: str, details: str = "") -> NoReturn:
+    def fail(self, found: str, details: str = "", epoch: int | None = None) -> NoReturn:
         """Raise NonFiniteLossError."""
-        raise NonFiniteLossError(f"{found} (epoch {self.current_epoch + 1}){details}. {self.advice}")
+        epoch = self.current_epoch if epoch is None else epoch
+        raise NonFiniteLossError(f"{found} (epoch {epoch + 1}){details}. {self.advice}")
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
-        """One step's loss; a non-finite one ends the run before it reaches the weights."""
+        """One step's loss; a non-finite one ends the run, on a CPU before it reaches the weights."""
         step = self.current_epoch * self.steps_per_epoch * self.batches_per_step + batch_index
         # Counts the batches of all processes; the shuffles themselves add the process's rank.
         seek_shuffles(self.model, self.options.optimization.seed, step * self.trainer.world_size)
         loss, shown, logged = self.losses(batch)
         if not self.stops_where_not_finite:
             return loss
-        finite = bool(torch.isfinite(loss))
-        # All processes stop together: one alone would leave the others waiting for its gradients.
-        if not self.trainer.strategy.reduce_boolean_decision(finite):
-            details = self.described(batch, shown, finite=finite)
-            self.fail(f"the loss is {loss.item()} at step {self.global_step}", details)
-        size = len(batch["images"])
-        self.log_dict({"loss": loss.detach(), **shown}, prog_bar=True, batch_size=size)
-        self.log_dict(logged, batch_size=size)
+        # Not by Lightning's log: what it shows on a bar, it fetches at each step.
+        values = {"loss": loss.detach(), **shown, **logged}
+        self._seen.append(
+            Seen(self.global_step, self.current_epoch, values, tuple(shown), batch.get("index"))
+        )
+        if self.looks_every == 1:
+            self.look()
         return loss
+
+    def note(self, **values: float) -> None:
+        """Log numbers with the batch that was trained on last."""
+        self._seen[-1].further = {name: float(np.float32(value)) for name, value in values.items()}
+
+    def look(self) -> None:
+        """Fetch the values of all batches since the last look; raise NonFiniteLossError for a loss of them.
+
+        All processes look at the same steps and fail together: one alone would leave the others waiting for
+        its gradients.
+        """
+        new = [seen for seen in self._seen if seen.row is None]
+        if not new:
+            return
+        values = torch.stack([torch.stack([value.float() for value in seen.values.values()]) for seen in new])
+        for seen, row in zip(new, values.tolist(), strict=True):
+            seen.row = row
+        self.displayed = {
+            name: value for name, value in zip(seen.values, row, strict=True) if name in ("loss", *seen.shown)
+        }
+        bad = [number for number, seen in enumerate(new) if not np.isfinite(seen.row[0])]  # type: ignore[index]
+        if self.trainer.strategy.reduce_boolean_decision(not bad):
+            return
+        first = min(self.gather(bad[:1]))
+        seen = new[first]
+        details = self.described(seen, finite=first not in bad)
+        del self._seen[self._seen.index(seen) :]
+        self.log_seen()
+        self.fail(f"the loss is {seen.values['loss'].item()} at step {seen.step}", details, seen.epoch)
+
+    def log_seen(self) -> None:
+        """Log the steps since the last look."""
+        self.look()
+        steps = {seen.step: seen for seen in self._seen}  # of several batches of a step, the last
+        self._seen = []
+        for step, seen in steps.items():
+            row = dict(zip(seen.values, seen.row or (), strict=True))
+            for logger in self.loggers:
+                logger.log_metrics({**row, **seen.further, "epoch": seen.epoch}, step)
+                logger.save()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
+        """Log the steps where it is time to."""
+        if (batch_index + 1) % self.batches_per_step == 0 and (
+            self.global_step % self.looks_every == 0 or self.trainer.is_last_batch
+        ):
+            self.log_seen()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the checksums of the data; the averaged weights in the place of those of the last step."""

@@ -20,7 +20,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from data.records import InputError
-from training.callbacks import Checkpoints, FailedError, LogProgress, ProgressBar
+from training.callbacks import STEPS_BETWEEN_LOOKS, Checkpoints, FailedError, LogProgress, ProgressBar
 from training.checkpoint import CheckpointFiles
 from training.loggers import make_loggers
 from training.options import MachineOptions
@@ -41,13 +41,18 @@ COMPILED_FROM_PIXELS = {"cpu": 1e10, "cuda": 1e11}
 """Pixels of all images of a run from which compiling saves several times its cost: docs/performance.md."""
 
 
+def on_gpu(machine: MachineOptions) -> bool:
+    """Whether a run computes on a GPU."""
+    return machine.accelerator in ("auto", "gpu") and torch.cuda.is_available()
+
+
 def settled(machine: MachineOptions, pixels: float = 0.0) -> MachineOptions:
     """The options with a precision and a decision about compiling, for a run of `pixels` pixels in all.
 
     A function of the options and the machine alone; the run's config.yaml holds the result, so that a resumed
     run computes as before.
     """
-    gpu = machine.accelerator in ("auto", "gpu") and torch.cuda.is_available()
+    gpu = on_gpu(machine)
     if machine.precision == "auto":
         if gpu:
             has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -203,7 +208,10 @@ def make_trainer(
             use_distributed_sampler=False,
             deterministic="warn" if machine.deterministic and machine.compile else None,
             callbacks=[
-                ProgressBar() if bar else LogProgress(),
+                # To show a loss, a GPU has to end its work.
+                ProgressBar(refresh_rate=STEPS_BETWEEN_LOOKS if on_gpu(machine) else 1)
+                if bar
+                else LogProgress(),
                 Checkpoints(folder, monitor, optimization),
             ],
             logger=make_loggers(folder, resume_step, loggers),

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import TypeVar
+from typing import IO, TypeVar
 
 __all__ = ["over_processes", "usable_cores"]
 
@@ -62,7 +62,7 @@ def over_processes(
     done: dict[int, Result] = {}
     running = []
     # Forked processes share the position in an open file: what one has read, no other reads.
-    with tempfile.TemporaryFile() as queue:
+    with _file_in_memory() as queue:
         queue.write(b"".join(number.to_bytes(NUMBER_BYTES) for number in range(len(items))))
         queue.seek(0)
         take = partial(_take, queue.fileno(), function, items)
@@ -86,6 +86,14 @@ def over_processes(
                 worker.terminate()
                 worker.join()
     return [done[number] if number in done else function(item) for number, item in enumerate(items)]
+
+
+def _file_in_memory() -> IO[bytes]:
+    """A file without a name; in the folder of temporary files, which may be full, only where it has to be."""
+    try:
+        return os.fdopen(os.memfd_create("queue"), "w+b")
+    except AttributeError:  # of Linux alone
+        return tempfile.TemporaryFile()
 
 
 def _take(queue: int, function: Callable[[Item], Result], items: Sequence[Item]) -> dict[int, Result]:

@@ -116,7 +116,7 @@ def fuzz(name: str, executions: int, seconds: float, corpus: Path, found: Path) 
         longest = max(1024, min(map(len, seeds(name, corpus))))  # longer texts are slow and show no more
         words = [sys.argv[0], tempfile.mkdtemp(prefix="corpus"), str(corpus / name), f"-runs={executions}"]
         words += [f"-max_total_time={int(seconds)}", f"-max_len={longest}", "-print_final_stats=1"]
-        words += [f"-artifact_prefix={found}/", "-timeout=600", "-rss_limit_mb=0"]
+        words += [f"-artifact_prefix={found}/", "-timeout=600", "-report_slow_units=600", "-rss_limit_mb=0"]
         atheris.Setup(words, lambda content: watched(run, content))
         atheris.Fuzz()
         return

@@ -73,6 +73,7 @@ def test_backbones_by_name(name, size, channels, cells, own):
         ("torchvision:resnet43", None, None, "such as resnet34"),
         ("torchvision:fasterrcnn_resnet50_fpn", None, None, "no classification network"),
         ("torchvision:vit_b_16", None, None, "which has tokens"),
+        ("torchvision:maxvit_t", None, None, "RuntimeError of torchvision:maxvit_t for images of 64x64"),
         ("torchvision:squeezenet1_1", "V9", None, "no weights 'V9'"),
         ("torchvision:squeezenet1_1", None, 4, "a map of 3x3 cells"),
         ("my_networks:small", "imagenet", None, "found weights 'imagenet'"),

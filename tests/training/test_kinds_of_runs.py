@@ -66,11 +66,13 @@ def test_kind_01_weights_that_are_not_finite_replace_no_checkpoint(small, tmp_pa
     assert all(value.isfinite().all() for value in state["state_dict"].values())
 
 
-@classifier
-def test_kind_02_checkpoints_are_written_beside_their_place(small, tmp_path, monkeypatch):
-    """A TMPDIR without room must not matter."""
-    monkeypatch.setattr("tempfile.NamedTemporaryFile", lambda *_, **__: pytest.fail("written to TMPDIR"))
-    assert small("--out", tmp_path / "run", "--max-steps", 1).code == 0
+@pytest.mark.usefixtures("unscored")
+def test_kind_02_no_file_is_written_to_tmpdir(small, tmp_path, monkeypatch):
+    """It may have no room, or not be there."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
+    result = small("--out", tmp_path / "run", "--max-steps", 1, "--validation", 0)
+    assert result.code == 0, result.err
+    assert small("--resume", tmp_path / "run", "--max-steps", 2, base=False).code == 0
 
 
 @classifier
@@ -179,7 +181,7 @@ def test_kind_07_of_equal_scores_the_lower_loss_then_the_later_epoch(tmp_path):
     callback = Checkpoints(RunFolder(tmp_path), "val/map", OptimizationOptions())
     callback._stop_if_asked = lambda trainer: None
     callback._write = lambda *_: None
-    callback._place = lambda trainer: saved.append(callback.ranking[0][2] == trainer.global_step)
+    callback._place = lambda trainer, module: saved.append(callback.ranking[0][2] == trainer.global_step)
     for Trainer.global_step, (score, loss) in enumerate(((0, 3.0), (0, 2.0), (0, 2.5), (0, 2.0), (0.1, 9.0))):
         callback.on_validation_end(Trainer, None)
         Trainer.callback_metrics = {"val/map": torch.tensor(score), "val/loss": torch.tensor(loss)}
@@ -244,6 +246,9 @@ BAD_BOXES = {
     "nan": [5.0, float("nan"), 20, 20],
     "inf": [5.0, 5, float("inf"), 20],
     "fractions": [0.1, 0.1, 0.5, 0.9],
+    "pixels of a larger photograph": [5.0, 5, 200, 40],
+    "negative": [-50.0, 5, 20, 40],
+    "three numbers": [5.0, 5, 20],
 }
 
 
@@ -251,8 +256,14 @@ BAD_BOXES = {
 def test_kind_10_boxes_that_cannot_be(box):
     model = YOLO(resnet18(None, width=0.125), classes=3, grid=2, head_channels=8)
     target = {"boxes": torch.tensor([box]), "labels": torch.tensor([1])}
-    with pytest.raises(ValueError, match=r"finite numbers|fractions of the image"):
-        model.loss(torch.zeros(1, 3, 64, 64), [target])
+    images = torch.zeros(1, 3, 64, 64)
+    with pytest.raises(
+        ValueError, match=r"; expected .*(finite numbers|fractions|pixels of images|\(n, 4\))"
+    ):
+        model.loss(images, [target])
+    for labels in ([1.0], [[1]]):
+        with pytest.raises(ValueError, match=r"targets\[0\] has boxes .* whole numbers"):
+            model.loss(images, [{"boxes": torch.ones(1, 4), "labels": torch.tensor(labels)}])
 
 
 @pytest.mark.parametrize(("scale", "warned"), [(1.0, True), (255.0, True), (-2.0, False), (4.0, False)])
@@ -261,6 +272,23 @@ def test_kind_10_images_that_are_not_normalised(scale, warned):
     images = torch.rand(1, 3, 64, 64) * scale
     expected = pytest.warns(UserWarning, match=r"detector.normalize") if warned else contextlib.nullcontext()
     with expected:
+        model.predict(images)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.rand(1, 64, 64, 3),
+        torch.rand(3, 64, 64),
+        torch.rand(1, 1, 64, 64),
+        torch.rand(1, 3, 64, 64).double(),
+        torch.zeros(1, 3, 64, 64).long(),
+        torch.full((1, 3, 64, 64), float("inf")),
+    ],
+)
+def test_kind_10_images_that_cannot_be(images):
+    model = YOLO(resnet18(None, width=0.125), classes=3, grid=2, head_channels=8).eval()
+    with pytest.raises(ValueError, match=r"^found images .*; expected "):
         model.predict(images)
 
 

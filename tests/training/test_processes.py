@@ -15,13 +15,14 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from data.formats import read_detections, read_voc
 from data.image_set import Statistics
-from detector import modify_layers, vgg16
+from detector import YOLO, modify_layers, vgg16
 from detector.intervene import shuffles
 from detector.shuffle import spatial_shuffle, stream_of
 from tests.faults.run import free_port
 from training.module import TrainingModule
 from training.tasks.classification_module import ClassifierModule
 from training.tasks.classification_options import Options
+from training.tasks.detection_module import DetectorModule
 
 SCRIPT = """
 import json, os, sys
@@ -67,7 +68,7 @@ def start_with_devices(small, out, folder, root):
     return process.returncode, printed, err
 
 
-def start_as_torchrun(small, out, folder, root):
+def start_as_torchrun(small, out, folder, root, *words):
     """Two forks with the environment that torchrun gives: new interpreters would import torch for seconds."""
 
     def ended(module):
@@ -82,7 +83,7 @@ def start_as_torchrun(small, out, folder, root):
         rank_zero_only.rank = rank
         torch.set_num_threads(1)
         TrainingModule.on_train_end = ended
-        result = small("--out", out, *small.shuffled)
+        result = small("--out", out, *small.shuffled, *words)
         (folder / f"result{rank}.json").write_text(json.dumps([result.code, result.out, result.err]))
         os._exit(0)
 
@@ -144,6 +145,36 @@ def test_two_processes_train_together(small, start, scenes, log_of, root, tmp_pa
         assert found.boxes == pytest.approx(single.boxes, abs=1e-3)
 
 
+@two_processes
+def test_two_processes_agree_on_sizes_and_patience(small_runs, root, tmp_path, monkeypatch):
+    """Both train at the same sizes, and stop after the same validation."""
+    lay = YOLO.lay
+
+    def noted(self, targets, device, image_size, grid=None):
+        with (tmp_path / f"sizes{os.environ['RANK']}").open("a") as file:
+            file.write(f"{image_size[0]} ")
+        return lay(self, targets, device, image_size, grid)
+
+    def validated(self):
+        self.log_dict({"val/loss": 1.0, "val/map": 0.5}, sync_dist=True)
+
+    monkeypatch.setattr(YOLO, "lay", noted)
+    monkeypatch.setattr(DetectorModule, "on_validation_epoch_end", validated)
+    monkeypatch.setattr(DetectorModule, "validation_step", lambda *_: None)
+    small, out = small_runs["detection"], tmp_path / "out"
+    words = ("--multi-scale", "--epochs", 6, "--patience", 2, "--keep-best", 2, "--score", "false")
+    code, printed, err = start_as_torchrun(small, out, tmp_path, root, *words)
+    assert (code, err) == (0, "")
+    assert printed.count("no better score in 2 validations: the training stops") == 1
+    sizes = [(tmp_path / f"sizes{rank}").read_text().split() for rank in (0, 1)]
+    assert sizes[0] == sizes[1]
+    assert (len(sizes[0]), len(set(sizes[0])) > 1) == (9, True)
+    weights = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert weights[0] == weights[1] > 0
+    kept = {file.name for file in (out / "checkpoints").glob("best-step-*")}
+    assert kept == {"best-step-00000006.ckpt", "best-step-00000009.ckpt"}
+
+
 @pytest.mark.parametrize("small", ["detection"], indirect=True)
 @pytest.mark.parametrize("mistake", [("--root", "nowhere"), ("--batch-sise", "4")], ids=["data", "words"])
 def test_the_other_processes_wait_until_the_first_has_printed_a_mistake(
@@ -173,7 +204,6 @@ def test_the_rank_enters_a_draw_once(monkeypatch: pytest.MonkeyPatch) -> None:
     options = Options.from_flat({"seed": SEED, "batch_size": 2})
     statistics = Statistics((0.5,) * 3, (0.25,) * 3)
     module: Any = ClassifierModule(network, options, 2 * STEPS_PER_EPOCH, {}, statistics=statistics)
-    module.log = module.log_dict = lambda *_, **__: None
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     batch = {"images": images, "labels": torch.tensor([0, 2])}
     strategy = SimpleNamespace(reduce_boolean_decision=bool)

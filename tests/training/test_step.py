@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from torch.overrides import TorchFunctionMode
 
 from tests.training.conftest import SmallRun
+from training.module import TrainingModule
 from training.options import MachineOptions
 from training.trainer import settled
 
@@ -110,3 +114,51 @@ def test_a_batch_in_parts_makes_as_many_steps(small: SmallRun, tmp_path: Path, l
     assert small.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 3
     refused = small("--out", tmp_path / "other", "--accumulate", 3)
     assert refused.is_refused("--accumulate: found 3; expected a number that divides the")
+
+
+class Fetches(TorchFunctionMode):
+    """Notes in which steps a GPU would have to end its work, as a value is wanted that is there.
+
+    Whole numbers are left out: those of the shuffles are on the CPU.
+    """
+
+    FETCHING = ("item", "tolist", "__bool__", "__float__", "cpu", "numpy", "nonzero", "equal", "unique")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step, self.steps = -1, set[int]()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in self.FETCHING and args[0].dtype != torch.int64:
+            self.steps.add(self.step)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.usefixtures("unscored")
+@pytest.mark.parametrize("value", [None, math.nan])
+def test_a_gpu_ends_its_work_only_where_losses_are_looked_at(
+    small: SmallRun, tmp_path: Path, log_of: Any, monkeypatch: pytest.MonkeyPatch, value: float | None
+) -> None:
+    """Six steps in two epochs; a look at each fourth, and at the end of an epoch."""
+    fetches, advance = Fetches(), _TrainingEpochLoop.advance
+
+    def watched(loop: Any, *arguments: Any) -> None:
+        fetches.step = loop.global_step
+        if value is not None and fetches.step == 4:
+            list(loop.trainer.model.parameters())[-1].data.fill_(value)
+        with fetches:
+            advance(loop, *arguments)
+
+    monkeypatch.setattr(_TrainingEpochLoop, "advance", watched)
+    monkeypatch.setattr(TrainingModule, "looks_every", 4)
+    result = small("--out", tmp_path / "run", *small.shuffled, "--score", "false")
+    assert fetches.steps - {0} == {2, 3, 5}  # in the first, the loader begins, and the images are drawn
+    if value is None:
+        assert result.code == 0, result.err
+        assert log_of(tmp_path / "run") == log_of(small.whole[0])
+    else:
+        assert result.code == 3
+        assert "error: the loss is nan at step 4 (epoch 2)" in result.err
+        assert "images of the batch: " in result.err or small.name == "classification"
+        assert list(log_of(tmp_path / "run")) == [0, 1, 2, 3]
+        assert small.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 3

@@ -15,7 +15,7 @@ from PIL import Image
 
 import detector
 from data.augment import eval_transform
-from data.formats import read_found, read_ground_truth
+from data.formats import read_found, read_ground_truth, write_coco_ground_truth
 from data.records import InputError
 from detector.backbones import Backbone
 from detector.export import ExportError
@@ -394,6 +394,56 @@ def test_a_new_users_afternoon(labelimg, within, onnxruntime, undrawn, tmp_path,
     words = ("--ground-truth", aside, "--detections", detections, "--out", out, "--replicates", 0)
     assert within(diagnose, words).code == 0
     assert (out / "report.html").is_file()
+
+
+def as_coco(truth, folder):
+    """Its photographs in a folder, instances_NAME.json in another, the ids of categories with gaps."""
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "images").mkdir()
+    for file in truth.files:
+        shutil.copy(file, folder / "images")
+    path = folder / "annotations" / "instances_own.json"
+    write_coco_ground_truth(truth, path)
+    content = json.loads(path.read_text())
+    for row in (*content["categories"], *content["annotations"]):
+        row["id" if "name" in row else "category_id"] = 7 * row["id" if "name" in row else "category_id"] + 3
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def as_yolo(truth, folder):
+    """data.yaml of Ultralytics; its boxes as fractions."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    sides = np.tile(truth.sizes[truth.image_index], 2)
+    left, top, right, bottom = (truth.boxes / sides).T
+    rows = np.column_stack([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top])
+    for number, file in enumerate(map(Path, truth.files)):
+        shutil.copy(file, folder / "images")
+        lines = [
+            f"{truth.labels[row]} {' '.join(map(repr, rows[row].tolist()))}"
+            for row in np.flatnonzero(truth.image_index == number)
+        ]
+        (folder / "labels" / f"{file.stem}.txt").write_text("\n".join(lines))
+    names = "".join(f"  {number}: {name}\n" for number, name in enumerate(truth.classes))
+    (folder / "data.yaml").write_text(f"path: .\ntrain: images\nnames:\n{names}")
+    return f"{folder / 'data.yaml'}:train"
+
+
+@pytest.mark.usefixtures("unscored")
+def test_coco_and_yolo_data_are_trained_on(labelimg, within, log_of, tmp_path):
+    """A step from the same start as with the XML of LabelImg has the same loss, but for the rounding."""
+    losses, written = [], {"xml": labelimg}
+    for name, write in (("coco", as_coco), ("yolo", as_yolo)):
+        written[name] = [write(read_ground_truth(part), tmp_path / name / part.name) for part in labelimg]
+    for name, (train, test) in written.items():
+        out = tmp_path / f"run of {name}"
+        words = f"{TINY} --max-steps 1 --validation 0 --augment false".split()
+        result = within(train_detect, ["--train", train, "--test", test, "--out", out, *words])
+        assert result.code == 0, result.err
+        assert "6 to test" in result.out
+        losses.append(log_of(out)[0]["loss"])
+    assert losses[1:] == pytest.approx([losses[0]] * 2, rel=1e-4)
 
 
 def test_data_of_ones_own(labelimg, within, tmp_path):

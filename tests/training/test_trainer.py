@@ -80,7 +80,7 @@ def test_speed_of_a_run_resumed_within_an_epoch(monkeypatch):
         world_size=2, current_epoch=1, max_epochs=2, max_steps=-1, num_training_batches=10
     )
     logged = {}
-    module = SimpleNamespace(log=lambda name, value, **_: logged.update({name: value}))
+    module = SimpleNamespace(note=logged.update)
     throughput = Throughput()
     throughput.on_train_start(trainer, module)
     throughput.on_train_batch_end(trainer, module, None, {"images": [0] * 4}, batch_idx=6)
@@ -93,7 +93,8 @@ def test_line_of_an_epoch_has_no_score_of_an_earlier_one(capsys):
     batches = SimpleNamespace(is_last_batch=True, current=SimpleNamespace(completed=3))
     trainer = SimpleNamespace(
         is_global_zero=True,
-        progress_bar_metrics={"loss": 1.5, "loss/centre": 0.5, "val/map": 0.25},
+        lightning_module=SimpleNamespace(displayed={"loss": 1.5, "loss/centre": 0.5}),
+        progress_bar_metrics={"val/map": 0.25},
         current_epoch=0,
         max_epochs=4,
         num_training_batches=3,

@@ -34,7 +34,7 @@ from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.words import comparison_sentences
 from training.draw import draw
 from training.loggers import log_pictures
-from training.module import TrainingModule
+from training.module import Seen, TrainingModule
 from training.schedule import learning_rate
 from training.tasks.detection_options import EvaluationOptions, Options, scaled_sizes
 from training.trainer import OUT_OF_MEMORY, autocast
@@ -211,19 +211,12 @@ class DetectorModule(TrainingModule):
             loss: YOLOLoss = self.model.grid_loss(outputs, laid)
         return loss
 
-    def described(self, batch: Any, shown: Mapping[str, Tensor], *, finite: bool) -> str:
+    def described(self, seen: Seen, *, finite: bool) -> str:
         """The parts of the loss, and the images of the batches in which it is not finite."""
-        parts = ", ".join(f"{name.removeprefix('loss/')} {value.item():.4g}" for name, value in shown.items())
-        names = [] if finite else [self.train_names[index] for index in batch["index"].tolist()]
-        return f"; parts: {parts}; images of the batch: {', '.join(self._of_all(names))}"
-
-    def _of_all(self, rows: list[Any]) -> list[Any]:
-        """Gather rows from all processes."""
-        if self.trainer.world_size == 1:
-            return rows
-        parts: list[list[Any]] = [[] for _ in range(self.trainer.world_size)]
-        torch.distributed.all_gather_object(parts, rows)
-        return [row for part in parts for row in part]
+        parts = ", ".join(f"{part} {seen.values[f'loss/{part}'].item():.4g}" for part in LOSS_PARTS)
+        rows = [] if finite or seen.index is None else seen.index.tolist()
+        names = self.gather([self.train_names[row] for row in rows])
+        return f"; parts: {parts}; images of the batch: {', '.join(names)}"
 
     def on_validation_epoch_start(self) -> None:
         """Start a new collection of detections."""
@@ -257,7 +250,7 @@ class DetectorModule(TrainingModule):
 
     def on_validation_epoch_end(self) -> None:
         """Score the collected detections: mAP@0.5 and the five shares."""
-        not_finite = self._of_all(self._not_finite)
+        not_finite = self.gather(self._not_finite)
         if not_finite:  # fail before the checkpoint of this epoch replaces a good one
             found = f"the loss on validation images is not finite after step {self.global_step}"
             self.fail(found, f"; images of the batch: {', '.join(not_finite)}")
