@@ -117,7 +117,7 @@ def score_hits(hits: Hits, objects: NDArray[np.int64], normal: Normal) -> HoiemS
     Parameters
     ----------
     hits
-        Of S rankings, in r variants.
+        The hits of S rankings, in r variants.
     objects, normal
         ``(S,)`` number of objects of each ranking; that which normalised precision supposes, N.
     """
@@ -190,9 +190,9 @@ class APKind:
     Parameters
     ----------
     heading
-        Of a column of a table.
+        Heading of a table's column.
     label
-        Of an axis or a legend.
+        Label of an axis or in a legend.
     mean
         What the mean over the classes is called.
     rule
@@ -267,7 +267,7 @@ def average_precision(
     Parameters
     ----------
     truth, detections
-        Of the same images and classes.
+        Records of the same images and classes.
     matching
         Their overlaps, if :func:`diagnosis.matching.match` has been called already.
     iou
@@ -397,7 +397,7 @@ class OperatingPoint:
     score
         Detections of this score or more are kept; NaN if the best is to keep none (no true positive).
     f1, precision, recall
-        Of what is kept. Without a true positive F1 and recall are 0, and precision is NaN.
+        Those of the detections kept. Without a true positive F1 and recall are 0, and precision is NaN.
     """
 
     score: float
@@ -459,7 +459,7 @@ def best_f1(matching: Matching, *, iou: float = STRONG) -> OperatingPoints:
 
 
 def _best_cut(labels: NDArray[np.int8], scores: NDArray[np.float64], objects: int) -> OperatingPoint:
-    """Of one ranking; `labels` 1: true positive, 0: don't care, −1: false positive."""
+    """The score thresholds of one ranking; `labels` 1: true positive, 0: don't care, −1: false positive."""
     if objects == 0:
         return OperatingPoint(*[float("nan")] * 4)
     counted = labels != 0

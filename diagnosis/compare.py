@@ -259,7 +259,7 @@ class Comparison:
             [
                 Row(
                     name,
-                    np.array([mean(f"share/{kind.name}", detector) for kind in ERROR_TYPES]),
+                    np.array([mean(f"share/{error_type.name}", detector) for error_type in ERROR_TYPES]),
                     mean("map/coco50", detector),
                     mean("map/coco", detector),
                 )

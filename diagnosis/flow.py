@@ -35,7 +35,11 @@ class Fate:
 
 
 FATES: tuple[Fate, ...] = (
-    *(Fate(error.name, error.colour, error.fate) for error in ERROR_TYPES if error.fate),
+    *(
+        Fate(error_type.name, error_type.colour, error_type.fate)
+        for error_type in ERROR_TYPES
+        if error_type.fate
+    ),
     Fate("missed", "#222222", "No counted detection overlaps it enough."),
 )
 """All but the last have the name of the error type of the detection that refers to the object."""
@@ -43,7 +47,8 @@ FATES: tuple[Fate, ...] = (
 MISSED = len(FATES) - 1
 _NAMES = [fate.name for fate in FATES]
 FATE_OF_TYPE = np.array(
-    [_NAMES.index(error.name) if error.name in _NAMES else MISSED for error in ERROR_TYPES], dtype=np.int8
+    [_NAMES.index(error_type.name) if error_type.name in _NAMES else MISSED for error_type in ERROR_TYPES],
+    dtype=np.int8,
 )
 IGNORED = -1
 
@@ -55,7 +60,7 @@ class Flow:
     Parameters
     ----------
     names
-        Of the two detectors.
+        Names of the two detectors.
     classes
         Names of the C classes.
     before, after
@@ -99,7 +104,7 @@ def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
     Parameters
     ----------
     diagnosis
-        Of the detector.
+        The detector's.
     counted
         Which detections count: ``top``, those that its breakdown counts, by default as many of each class
         as it has objects; or ``all``, among which low scores leave few objects missed.
@@ -141,7 +146,7 @@ def flow(before: Diagnosis, after: Diagnosis, *, counted: Counted = "top") -> Fl
     Parameters
     ----------
     before, after
-        Of two detectors on the same ground truth.
+        The diagnoses of two detectors on the same ground truth.
     counted
         Which detections count, see :func:`fates`.
 

@@ -46,7 +46,7 @@ class ImpactVariant:
         The types of error, indices into :data:`diagnosis.breakdown.ERROR_TYPES`, that count as false
         positives.
     label
-        In figures and tables.
+        Its name in figures and tables.
     explanation
         What it is, in one sentence.
     error
@@ -224,7 +224,7 @@ def impact(
     similar
         ``(C, C)`` which classes are similar, from :func:`diagnosis.similar.similar_matrix`.
     strong, weak
-        Smallest IoU of a correct detection, and of one that has to do with an object at all.
+        Minimum IoU of a correct detection, and to count as overlapping an object.
 
     Raises
     ------

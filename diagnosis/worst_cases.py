@@ -68,7 +68,7 @@ def worst_cases(
     each
         How many of each class and type at most.
     strong, weak
-        Smallest IoU of a correct detection, and of one that has to do with an object at all.
+        Minimum IoU of a correct detection, and to count as overlapping an object.
 
     Raises
     ------

@@ -29,7 +29,7 @@ from diagnosis.figures.style import (
     frame_lightly,
     label_rows,
     most_rows,
-    percent,
+    percent_text,
     spread,
     styled,
     text_width,
@@ -42,7 +42,7 @@ from diagnosis.words import count
 
 __all__ = ["class_differences", "differences", "flow_sankey", "intervals"]
 
-SHARE_COLOURS = {f"share/{kind.name}": kind.colour for kind in ERROR_TYPES}
+SHARE_COLOURS = {f"share/{error_type.name}": error_type.colour for error_type in ERROR_TYPES}
 CHART_INCHES, ROW_INCHES, GAP_INCHES = 4.2, 0.19, 0.12
 """Width of the axis; height of a row, and of the gap between two quantities."""
 PAIRED = "Paired over the images; filled where the interval leaves zero out."
@@ -241,7 +241,7 @@ def flow_sankey(flow: Flow) -> Figure:
     total = int(counts.sum())
     width = 2 * (NAME_INCHES + BAR_INCHES) + BAND_INCHES
     which = "the top detections of each class" if flow.counted == "top" else "all detections"
-    same = f"{percent(float(np.trace(counts)) / total)} unchanged. " if total else ""
+    same = f"{percent_text(float(np.trace(counts)) / total)} unchanged. " if total else ""
     figure = new_page(
         width,
         SANKEY_INCHES + 0.4,
@@ -279,7 +279,7 @@ def _draw_bands(axes: Axes, counts: NDArray[np.int64], ends: tuple[float, float]
             bar = Rectangle((left, tops[side][fate]), BAR_INCHES, sums[fate] * scale)
             bar.set(facecolor=FATES[fate].colour, linewidth=0)
             axes.add_patch(bar)
-            share = percent(float(sums[fate] / counts.sum()))
+            share = percent_text(float(sums[fate] / counts.sum()))
             text = f"{FATES[fate].name}: {sums[fate]:,} ({share})"
             draw_text(axes, x, y + SANKEY_INCHES / 2, text, 8.5, TEXT_COLOUR, align)
     starts, stops = (edges.copy() for edges in tops)

@@ -51,7 +51,7 @@ def gallery(diagnosis: Diagnosis, kind: str = MISSED, n: int = 12) -> Figure:
     InputError
         An unknown kind, `n` below 1, or a photograph that is damaged or not of the annotated size.
     """
-    kinds = {error.name: error for error in ERROR_TYPES}
+    kinds = {error_type.name: error_type for error_type in ERROR_TYPES}
     if kind != MISSED and kind not in kinds:
         expected = f"one of {', '.join([MISSED, *kinds])}{hint(kind, [MISSED, *kinds])}"
         raise InputError("kind", repr(kind), expected)
@@ -116,7 +116,7 @@ def draw_example(axes: Axes, diagnosis: Diagnosis, kind: str, row: int) -> None:
         _frame(axes, truth.boxes[index], "white", DASHES)
     words = truth.classes[truth.labels[objects[0]]] if objects else "nothing there"
     if kind != MISSED:
-        colour = next(error.colour for error in ERROR_TYPES if error.name == kind)
+        colour = next(error_type.colour for error_type in ERROR_TYPES if error_type.name == kind)
         _frame(axes, found.boxes[row], colour, "solid")
         name = truth.classes[found.labels[row]]
         text = wrap(f"{name} {found.scores[row]:.2f}", CELL_INCHES - 0.2, SMALL_POINTS, lines=1)[0]
