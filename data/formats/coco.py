@@ -464,8 +464,11 @@ def _attribute(name: str, values: Sequence[Any]) -> dict[str, NDArray[Any]]:
 
 def _object_ids(annotations: Sequence[Annotation]) -> list[int | str]:
     """The ids of the annotations; none where any lacks one, or two differ only in being text."""
+    given = list(map(attrgetter("id"), annotations))
+    if set(map(type, given)) == {int}:
+        return given if len(set(given)) == len(given) else []
     ids: list[int | str] = []
-    for key in map(attrgetter("id"), annotations):
+    for key in given:
         if key is None:
             return []
         whole = isinstance(key, int) or (isinstance(key, float) and key.is_integer())
