@@ -647,8 +647,9 @@ def _plain_results(content: bytes, images: Lookup, classes: Lookup) -> tuple[NDA
 
     def columns(part: tuple[int, int]) -> tuple[NDArray[Any], ...]:
         low, high = part
-        whole = high - low == len(content)
-        text = content if whole else b"[" * (low > 0) + content[low:high] + b"]" * (high < len(content))
+        text = content
+        if high - low < len(content):
+            text = b"".join((b"[" * (low > 0), memoryview(content)[low:high], b"]" * (high < len(content))))
         return _result_columns(msgspec.json.decode(text, type=list[PlainResult]), images, classes)
 
     return tuple(map(np.concatenate, zip(*over_processes(columns, parts, len(parts)), strict=True)))
