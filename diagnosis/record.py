@@ -194,17 +194,21 @@ class Diagnosis:
     def verdict(self) -> str:
         """Its AP50, over the classes with enough objects, and what to fix first."""
         enough, over = enough_objects(self.matching.objects)
-        if not enough.any():
-            enough, over = self.matching.objects > 0, ""
-        if not enough.any():
+        classes = enough if over else self.matching.objects > 0
+        if not classes.any():
             return f"{self.name}: no class has objects."
         ap50 = self.ap.coco50 if self.coco else self.tide.ap
-        gains = [
-            Measure(error.subject, mean_over_classes(self.tide.class_dap[error.name][enough]))
-            for error in TIDE_ERRORS
-        ]
-        score = f"{self.name}: {percent(mean_over_classes(ap50[enough]))} % AP50{over}."
+        gains = [Measure(error.subject, self.gains[error.name]) for error in TIDE_ERRORS]
+        score = f"{self.name}: {percent(mean_over_classes(ap50[classes]))} % AP50{over}."
         return f"{score} {fix_first(self.name, gains)}".strip()
+
+    @property
+    def gains(self) -> dict[str, float]:
+        """What fixing each of TIDE's errors would add to AP50, over the classes that the verdict is over."""
+        enough, over = enough_objects(self.matching.objects)
+        if not over:
+            return self.tide.dap
+        return {name: mean_over_classes(gain[enough]) for name, gain in self.tide.class_dap.items()}
 
     def __repr__(self) -> str:
         return f"<Diagnosis of {self.name}: {len(self.detections):,} detections, {len(self.truth):,} objects>"

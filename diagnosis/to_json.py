@@ -21,12 +21,13 @@ from diagnosis.average_precision import AP_KINDS, OperatingPoint
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.calibration import Calibration
 from diagnosis.characteristics import UNITS, BinScores
-from diagnosis.compare import Comparison, Estimate
+from diagnosis.compare import ClassOrMean, Comparison, Estimate
 from diagnosis.flow import FATES, flow
 from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.similar import ALL
 from diagnosis.tide import TIDE_ERRORS, Tide
+from diagnosis.verdict import enough_objects
 
 __all__ = ["SCHEMA", "comparison_to_json", "intervals_to_json", "to_json"]
 
@@ -431,12 +432,18 @@ def intervals_to_json(comparison: Comparison) -> list[Json]:
     """An entry for each detector or group: every quantity with its interval, over all classes and by class.
 
     Each is ``{"value", "low", "high", "error"}``, for groups of several runs with ``runs_deviation``, their
-    standard deviation, and with ``each_run``: by the run's name its own numbers over all classes.
+    standard deviation, and with ``each_run``: by the run's name its own numbers over all classes. Where some
+    classes have few objects, ``dap_enough_objects`` has the gains over the others, those of the verdict.
     """
     entries = []
+    enough, over = enough_objects(comparison.objects)
     for detector, (name, runs) in enumerate(zip(comparison.names, comparison.members, strict=True)):
         entry: Json = {"name": name, "runs": list(runs)}
         entry |= _quantities(comparison, partial(_estimate, comparison, detector))
+        if over and "dap" in entry:
+            entry["dap_enough_objects"] = {
+                name: _estimate(comparison, detector, f"dap/{name}", enough) for name in entry["dap"]
+            }
         if len(runs) > 1:
             entry["each_run"] = {run: _of_run(comparison, detector, n) for n, run in enumerate(runs)}
         entries.append(entry)
@@ -476,7 +483,7 @@ def _gap(comparison: Comparison, a: int, b: int, quantity: str, label: int | Non
     return _resampled(numbers, gap.undefined, "one of the two has no such number")
 
 
-def _estimate(comparison: Comparison, detector: int, quantity: str, label: int | None) -> Json:
+def _estimate(comparison: Comparison, detector: int, quantity: str, label: ClassOrMean) -> Json:
     return _interval(comparison.estimate(quantity, detector, label))
 
 

@@ -66,7 +66,7 @@ def span(low: float, high: float) -> str:
 def enough_objects(objects: NDArray[np.int64]) -> tuple[NDArray[np.bool_], str]:
     """Which classes a mean is over: those with enough objects; and words for it where others are left out.
 
-    No class at all: none has enough.
+    Where no class has enough, no words: such a mean is over all classes.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def enough_objects(objects: NDArray[np.int64]) -> tuple[NDArray[np.bool_], str]:
     """
     enough = objects >= ENOUGH_OBJECTS
     present = int((objects > 0).sum())
-    if enough.sum() == present:
+    if enough.sum() in (0, present):
         return enough, ""
     words = f" over the {enough.sum()} of {present} classes with at least {ENOUGH_OBJECTS} objects"
     return enough, words

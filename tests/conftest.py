@@ -42,7 +42,7 @@ LONG = (
     r"test_kinds_figures\.py.*of_many",
     r"test_launch\.py.*(ray|near_the_limit|cluster_that_runs|worker_is_killed)",
     r"test_libraries\.py.*same_weights.*\[(basic|bottleneck|vit)",
-    r"test_main\.py.*only_when_asked_for\[more[12]",
+    r"test_main\.py.*real_pictures\[every",
     r"test_odd_uses\.py.*explicit_permutations\[.*compiled",
     r"test_processes\.py.*(classification-devices|sizes_and_patience)",
     r"test_profiling\.py.*(networks_of_others|map_and_the_five|cumulative_controls|torchvision)",

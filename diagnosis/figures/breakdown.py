@@ -16,17 +16,20 @@ from diagnosis.figures.page import draw_pie, explained_types, new_page, shown_gr
 from diagnosis.figures.style import (
     DETECTOR_LETTERS,
     GRID_COLOUR,
+    MAX_CLASSES,
     MUTED_COLOUR,
     SMALL_POINTS,
     TEXT_COLOUR,
     TEXT_POINTS,
     ap_name,
     check_comparable,
+    columns_of_panels,
     draw_text,
     for_paper,
     frame_lightly,
     label_rows,
     most_frequent,
+    most_rows,
     percent,
     spread,
     spread_columns,
@@ -52,14 +55,16 @@ FILLINGS = (TEXT_COLOUR, "white", "#9a9a9a", "white", TEXT_COLOUR, "white")
 PIE_WIDTH_INCHES, PIE_HEIGHT_INCHES, RADIUS_INCHES = 4.45, 3.1, 1.05
 LABEL_INCHES = 0.36
 """From label to label on one side of a pie."""
-CHART_INCHES = 3.4
-"""Of the axis from 0 to 100 per cent."""
+CHART_INCHES, NARROW_CHART_INCHES = 3.4, 2.0
+"""Of the axis from 0 to 100 per cent; on paper, where several lie side by side."""
 ROW_GAP_INCHES = 0.12
 NUMBER_INCHES = 0.46
 """Width of a column of numbers."""
 PORTRAIT = 1.2
 """Height over width that a chart of many classes approaches by going on in further columns."""
 GROUPS_IN_A_ROW = 6
+GROUP_INCHES, PAPER_GROUP_INCHES = (2.25, 2.35), (1.5, 1.75)
+"""Width and height of a group's pie with its title."""
 LABELLED_SHARE = 0.05
 """Smallest share of a group's pie that has room for its number."""
 
@@ -74,10 +79,15 @@ def pies(diagnoses: Sequence[Diagnosis]) -> Figure:
         No detector, or detectors on different ground truths.
     """
     check_comparable(diagnoses)
-    width = max(len(diagnoses) * PIE_WIDTH_INCHES, 0 if for_paper() else 7.2)
-    panel = width / len(diagnoses)
-    figure = new_page(width, PIE_HEIGHT_INCHES + 1.5, explained=explained_types(diagnoses[0]))
-    for axes, diagnosis in zip(figure.subplots(1, len(diagnoses), squeeze=False)[0], diagnoses, strict=True):
+    columns = columns_of_panels(PIE_WIDTH_INCHES, len(diagnoses), len(diagnoses))
+    rows = math.ceil(len(diagnoses) / columns)
+    panel = max(PIE_WIDTH_INCHES, 0 if for_paper() else 7.2 / columns)
+    explained = [] if for_paper() else explained_types(diagnoses[0])  # slices have their names beside them
+    figure = new_page(panel * columns, (PIE_HEIGHT_INCHES + 1.5) * rows, explained=explained)
+    charts = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in charts[len(diagnoses) :]:
+        axes.set_axis_off()
+    for axes, diagnosis in zip(charts, diagnoses, strict=False):
         _labelled_pie(axes, np.nan_to_num(diagnosis.breakdown.mean_over_classes()), panel - 0.1)
         name = wrap(diagnosis.name, panel - 0.3, 12, lines=2, weight="bold")
         axes.set_title("\n".join(name), size=12, weight="bold", color=TEXT_COLOUR)
@@ -135,17 +145,20 @@ def group_pies(diagnoses: Sequence[Diagnosis]) -> Figure:
         No detector, or detectors on different ground truths.
     """
     check_comparable(diagnoses)
-    (groups, cut), several = shown_groups(diagnoses[0]), len(diagnoses) > 1
+    wide, high = PAPER_GROUP_INCHES if for_paper() else GROUP_INCHES
+    most = columns_of_panels(wide, GROUPS_IN_A_ROW, GROUPS_IN_A_ROW)
+    several = len(diagnoses) > 1
+    groups, cut = shown_groups(diagnoses[0], min(MAX_CLASSES, most_rows(high) * most // len(diagnoses)))
     lettered = list(zip(DETECTOR_LETTERS, diagnoses, strict=False))
     # A row for each detector; or, where the groups are too many for one, the detectors side by side.
     panels, columns = [(group, *one) for one in lettered for group in groups], len(groups)
-    if columns > GROUPS_IN_A_ROW:
+    if columns > most:
         panels = [(group, *one) for group in groups for one in lettered]
-        columns = GROUPS_IN_A_ROW // len(diagnoses) * len(diagnoses) or GROUPS_IN_A_ROW
+        columns = most // len(diagnoses) * len(diagnoses) or most
     rows = math.ceil(len(panels) / columns)
     figure = new_page(
-        2.25 * columns,
-        2.35 * rows,
+        wide * columns,
+        high * rows,
         title="What became of the top detections of each class, by group of classes",
         names=[diagnosis.name for diagnosis in diagnoses],
         legend=type_entries(),
@@ -164,8 +177,9 @@ def group_pies(diagnoses: Sequence[Diagnosis]) -> Figure:
         draw_pie(
             axes, shares, ERROR_TYPES, lambda share: f"{100 * share:.0f}" if share >= LABELLED_SHARE else ""
         )
-        number = f"N = {counts.sum():,}, {count(int(known.sum()), 'class', 'classes')}"
-        title_panel(axes, group, f"{letter}: {number}" if several else number, width=2.1)
+        number = f"N = {counts.sum():,}"
+        number += "" if for_paper() else f", {count(int(known.sum()), 'class', 'classes')}"
+        title_panel(axes, group, f"{letter}: {number}" if several else number, width=wide - 0.15)
     return figure
 
 
@@ -244,7 +258,8 @@ def ap_dots(diagnoses: Sequence[Diagnosis]) -> Figure:
     objects, images = int(diagnoses[0].breakdown.objects.sum()), len(diagnoses[0].truth.images)
     marks = [_marker(detector) for detector in range(len(diagnoses))]
     figure, charts = _class_rows(
-        diagnoses, f"Average precision ({ap_name(diagnoses[0], AP)})", 0.16 + ROW_GAP_INCHES,
+        diagnoses, f"Average precision ({ap_name(diagnoses[0], AP)})",
+        0.16 + ROW_GAP_INCHES * (0.6 if for_paper() else 1),
         0.15 + NUMBER_INCHES * len(diagnoses), marks=marks if len(diagnoses) > 1 else (),
         note=f"In %, of N = {count(objects, 'object')} in {count(images, 'image')}.",
     )  # fmt: skip
@@ -298,12 +313,15 @@ def _class_rows(
     classes = [wrap(diagnoses[0].truth.classes[label], 1.9, 8, lines=1)[0] for label in labels]
     names = ["class mean", *classes]
     left = (0.3 if letters else 0.15) + max(text_width(name, 8, "bold") for name in names)
-    panel = left + CHART_INCHES + beside_inches + 0.3
+    beside = left + beside_inches + 0.3
+    narrow = NARROW_CHART_INCHES if for_paper() else CHART_INCHES
     columns = min(
-        range(1, 9), key=lambda n: abs(math.log(len(names) * row_inches / n / (n * panel) / PORTRAIT))
+        range(1, 1 + columns_of_panels(beside + narrow, 8, 8)),
+        key=lambda n: abs(math.log(len(names) * row_inches / n / (n * (beside + narrow)) / PORTRAIT)),
     )
     each = math.ceil(len(names) / columns)
     starts = range(0, len(names), each)
+    panel = beside + (CHART_INCHES if len(starts) == 1 else narrow)
     figure = new_page(
         len(starts) * panel, each * row_inches + 0.5, title=title, names=[d.name for d in diagnoses],
         note=note + cut, **page,

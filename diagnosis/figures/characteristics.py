@@ -14,11 +14,15 @@ from data.records import InputError
 from diagnosis.characteristics import ASPECT_BINS, SIZE_BINS, BinScores, Sensitivity
 from diagnosis.figures.page import LegendEntry, new_page
 from diagnosis.figures.style import (
+    MAX_CLASSES,
     MUTED_COLOUR,
     SMALL_POINTS,
     TEXT_COLOUR,
+    columns_of_panels,
+    for_paper,
     frame_lightly,
     most_frequent,
+    most_rows,
     styled,
     text_width,
     title_panel,
@@ -31,6 +35,7 @@ from diagnosis.words import count
 
 __all__ = ["characteristic_by_class", "sensitivity_chart"]
 
+PANEL_HEIGHT_INCHES, PAPER_PANEL_HEIGHT_INCHES = 2.3, 1.75
 DOT_COLOUR = "#33557a"
 """Of no error type: these numbers are of none."""
 OVERALL_LINE: dict[str, Any] = {"color": TEXT_COLOUR, "linewidth": 1.0, "linestyle": "--"}
@@ -63,11 +68,17 @@ def characteristic_by_class(diagnosis: Diagnosis, characteristic: str = "area") 
     table = tables[characteristic]
     bins = table.characteristic.bins
     present = np.flatnonzero(table.scores.objects.any(axis=1))
-    chosen, cut = most_frequent(result.overall.objects[present])
-    labels = present[chosen].tolist() or list(range(len(result.classes)))[:1]
-    longest = max((text_width(name, SMALL_POINTS) for name in bins), default=0.0)
+    numbers = [f"{number:,}" for number in table.scores.objects.ravel().tolist()]
+    longest = max((text_width(name, SMALL_POINTS) for name in [*bins, *numbers]), default=0.0)
     wide = 0.75 + max(1.7, len(bins) * max(0.34, min(longest, 0.9) + 0.1))
-    columns = max(1, min(5, int(11 / wide), len(labels)))
+    high = PANEL_HEIGHT_INCHES
+    if for_paper():
+        high = PAPER_PANEL_HEIGHT_INCHES
+        wide = 0.35 + len(bins) * (min(longest, 0.9) + 0.06)
+    most = columns_of_panels(wide, MAX_CLASSES, 5) * most_rows(high)
+    chosen, cut = most_frequent(result.overall.objects[present], min(most, MAX_CLASSES))
+    labels = present[chosen].tolist() or list(range(len(result.classes)))[:1]
+    columns = columns_of_panels(wide, len(labels), min(5, int(11 / wide)))
     rows = max(1, math.ceil(len(labels) / columns))
     legend: list[LegendEntry] = [
         ("objects of a bin", Line2D([], [], color=DOT_COLOUR, marker="o", markersize=4, linewidth=1.2)),
@@ -76,7 +87,12 @@ def characteristic_by_class(diagnosis: Diagnosis, characteristic: str = "area") 
     note = NOTE + SIZES_NOTE * (bins in (SIZE_BINS, ASPECT_BINS)) + ASPECTS_NOTE * (bins == ASPECT_BINS) + cut
     title = f"Which objects are found, by {_words(characteristic)}"
     figure = new_page(
-        wide * columns, 2.3 * rows, title=title, names=[diagnosis.name], legend=legend, note=note
+        wide * columns,
+        high * rows,
+        title=title,
+        names=[diagnosis.name],
+        legend=legend,
+        note=note,
     )
     charts = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in charts[len(labels) :]:
@@ -88,7 +104,9 @@ def characteristic_by_class(diagnosis: Diagnosis, characteristic: str = "area") 
         if place % columns:
             axes.tick_params(labelleft=False)
         else:
-            axes.set_ylabel("normalised AP (%)", labelpad=2)
+            axes.set_ylabel("normalised AP, %", labelpad=2)
+        if place + columns >= len(labels):
+            axes.set_xlabel(f"{_words(characteristic)}; objects", labelpad=2)
     return figure
 
 
@@ -154,7 +172,7 @@ def sensitivity_chart(diagnosis: Diagnosis) -> Figure:
     ]
     axes.set_xticks(range(len(summary)), ["\n".join(lines) for lines in labels])
     axes.set(xlim=(-0.6, max(len(summary), 1) - 0.4), ylim=(0, 105), yticks=[0, 25, 50, 75, 100])
-    axes.set_ylabel("normalised AP (%)", labelpad=2)
+    axes.set_ylabel("normalised AP, %", labelpad=2)
     for place, one in enumerate(summary):
         if one.classes:
             _draw_span(axes, place, one, span)

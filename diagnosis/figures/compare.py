@@ -25,8 +25,10 @@ from diagnosis.figures.style import (
     SMALL_POINTS,
     TEXT_COLOUR,
     draw_text,
+    for_paper,
     frame_lightly,
     label_rows,
+    most_rows,
     percent,
     spread,
     styled,
@@ -91,7 +93,7 @@ def differences(comparison: Comparison) -> Figure:
     _check(comparison, 2)
     rows = {quantity_name(quantity): _gaps(comparison, quantity) for quantity in _shown(comparison)}
     note = f"Averaged over the classes in which both have a number. {PAIRED} {_resamples(comparison)}"
-    return _differences(f"Difference from {comparison.names[0]}", comparison, rows, note)
+    return _differences("", comparison, rows, note)
 
 
 @styled
@@ -109,13 +111,13 @@ def class_differences(comparison: Comparison, quantity: str = "share/localizatio
     rows = {"class mean": _gaps(comparison, quantity)}
     gaps = np.abs(comparison.values[quantity][1:] - comparison.values[quantity][0])  # (D - 1, C)
     order = np.argsort(-np.nan_to_num(gaps).max(axis=0), kind="stable")
-    for label in sorted(order[:MAX_CLASSES].tolist()):
+    most = min(MAX_CLASSES, most_rows(ROW_INCHES * len(gaps) + GAP_INCHES, 2.2))
+    for label in sorted(order[:most].tolist()):
         rows[comparison.classes[label]] = _gaps(comparison, quantity, label)
-    title = f"Difference from {comparison.names[0]}: {quantity_name(quantity)}"
     note = f"{PAIRED} {_resamples(comparison)}"
-    if len(order) > MAX_CLASSES:
-        note += f" Shown are the {MAX_CLASSES} of {len(order)} classes that differ most."
-    return _differences(title, comparison, rows, note)
+    if len(order) > most:
+        note += f" Shown are the {most} of {len(order)} classes that differ most."
+    return _differences(quantity_name(quantity), comparison, rows, note)
 
 
 Rows = dict[str, tuple[str, list[Number]]]
@@ -158,10 +160,13 @@ def _number(
     return Number(100 * value, 100 * low, 100 * high, text.replace("-", "−"), filled, p)
 
 
-def _differences(title: str, comparison: Comparison, rows: Rows, note: str) -> Figure:
+def _differences(quantity: str, comparison: Comparison, rows: Rows, note: str) -> Figure:
+    """Of one quantity, or of those that the rows name."""
     ends = [abs(end) for _, numbers in rows.values() for number in numbers for end in number[:3]]
     most = 1.08 * max((end for end in ends if math.isfinite(end)), default=0.0) or 1.0
-    return _forest(title, comparison, range(1, len(comparison.names)), rows, (-most, most), "points", note)
+    title = f"Difference from {comparison.names[0]}" + (f": {quantity}" if quantity else "")
+    axis = f"difference in {quantity}, points" if quantity else "difference, points"
+    return _forest(title, comparison, range(1, len(comparison.names)), rows, (-most, most), axis, note)
 
 
 def _forest(
@@ -170,7 +175,7 @@ def _forest(
     detectors: range,
     rows: Rows,
     limits: tuple[float, float],
-    unit: str,
+    axis: str,
     note: str,
 ) -> Figure:
     """A dot with its interval for each quantity and detector; names at the left, numbers at the right."""
@@ -187,7 +192,12 @@ def _forest(
         left + CHART_INCHES + beside + p_width + 0.2,
         row_inches * len(rows) + 0.5,
         title=title,
-        names=[comparison.names[detector] for detector in detectors],
+        names=[
+            f"{comparison.names[detector]} − {comparison.names[0]}"
+            if 0 not in detectors
+            else comparison.names[detector]
+            for detector in detectors
+        ],
         letters=letters,
         marks=[mark | {"color": TEXT_COLOUR} for mark in marks],
         note=note,
@@ -203,7 +213,7 @@ def _forest(
     if limits[0] < 0:
         axes.axvline(0, color=MUTED_COLOUR, linewidth=0.6, zorder=1)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g}".replace("-", "−") if x else "0"))
-    write_beside(axes, -0.5, unit, 14, color=MUTED_COLOUR, va="bottom")
+    axes.set_xlabel(axis, labelpad=2)
     for row, (colour, found) in enumerate(rows.values()):
         for number, mark, offset in zip(found, marks, offsets, strict=True):
             y = row + offset
@@ -236,7 +246,9 @@ def flow_sankey(flow: Flow) -> Figure:
         width,
         SANKEY_INCHES + 0.4,
         title=f"What became of {total:,} objects",
-        explained=[Explained(fate.name, fate.colour, fate.explanation) for fate in FATES],
+        explained=[]
+        if for_paper()  # the bars have their names beside them
+        else [Explained(fate.name, fate.colour, fate.explanation) for fate in FATES],
         note=f"N = {total:,} objects, judged by {which}. {same}Colours: fate under {flow.names[0]}.",
     )
     axes = figure.subplots()

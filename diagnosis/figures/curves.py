@@ -17,6 +17,8 @@ from diagnosis.figures.style import (
     TEXT_COLOUR,
     ap_name,
     check_comparable,
+    columns_of_panels,
+    for_paper,
     frame_lightly,
     most_frequent,
     percent,
@@ -40,6 +42,8 @@ DASHES: tuple[tuple[float, tuple[float, ...]], ...] = (
     (0, (3, 1, 1, 1, 1, 1)),
 )
 """Detectors are told apart by their lines, never by colour."""
+PANEL_INCHES, PAPER_PANEL_INCHES = (1.87, 2.15), (1.5, 1.8)
+"""Width and height of the curves of a class."""
 MAX_POINTS = 400
 """That a curve is drawn with."""
 
@@ -59,26 +63,31 @@ def precision_recall(diagnoses: Sequence[Diagnosis]) -> Figure:
     check_comparable(diagnoses)
     classes, objects = diagnoses[0].truth.classes, diagnoses[0].breakdown.objects
     labels, cut = most_frequent(objects)
-    columns = max(1, min(5, len(labels)))
+    wide, high = PAPER_PANEL_INCHES if for_paper() else PANEL_INCHES
+    columns = columns_of_panels(wide, len(labels), 6 if for_paper() else 5)
     rows = max(1, math.ceil(len(labels) / columns))
     lines = [
         {"color": TEXT_COLOUR, "linewidth": 0.9, "linestyle": DASHES[detector % len(DASHES)]}
         for detector in range(len(diagnoses))
     ]
     figure = new_page(
-        1.87 * columns, 2.15 * rows + 0.1, title="Precision and recall", names=[d.name for d in diagnoses],
-        letters=(), marks=lines if len(diagnoses) > 1 else (),
-        note=f"Along: recall, up: precision, both in %. AP: {ap_name(diagnoses[0], AP)}, in %, in the order "
-        f"of the lines. N: objects, in {count(len(diagnoses[0].truth.images), 'image')}.{cut}",
+        wide * columns, high * rows + 0.3, title="Precision over recall",
+        names=[d.name for d in diagnoses], letters=(), marks=lines if len(diagnoses) > 1 else (),
+        note=f"AP: {ap_name(diagnoses[0], AP)}, in %, in the order of the lines. N: objects, in "
+        f"{count(len(diagnoses[0].truth.images), 'image')}.{cut}",
     )  # fmt: skip
     charts = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for axes in charts[len(labels) :]:
         axes.set_axis_off()
-    for axes, label in zip(charts, labels, strict=False):
+    for place, (axes, label) in enumerate(zip(charts, labels, strict=False)):
         _frame_per_cent(axes)
+        if place % columns == 0:
+            axes.set_ylabel("precision, %", labelpad=2)
+        if place + columns >= len(labels):
+            axes.set_xlabel("recall, %", labelpad=2)
         values = [float(getattr(diagnosis.ap, AP)[label]) for diagnosis in diagnoses]
         scores = ", ".join(f"{100 * value:.0f}" if math.isfinite(value) else "–" for value in values)
-        title_panel(axes, classes[label], f"AP {scores}; N = {objects[label]:,}", width=1.6)
+        title_panel(axes, classes[label], f"AP {scores}; N = {objects[label]:,}", width=wide - 0.2)
         if objects[label] == 0:
             write_in_middle(axes, "no objects")
             continue
@@ -116,7 +125,7 @@ def reliability(diagnoses: Sequence[Diagnosis]) -> Figure:
         No detector, or detectors on different ground truths.
     """
     check_comparable(diagnoses)
-    columns = min(4, len(diagnoses))
+    columns = columns_of_panels(2.95, len(diagnoses), 4)
     rows = math.ceil(len(diagnoses) / columns)
     bins = diagnoses[0].calibration.counts.shape[1]
     figure = new_page(
@@ -160,4 +169,5 @@ def reliability(diagnoses: Sequence[Diagnosis]) -> Figure:
         lower.set_yticks([0, most] if most else [0], [f"{tick:,}" for tick in ([0, most] if most else [0])])
         lower.set_box_aspect(1 / 3)
         lower.set_xlabel("score, %", labelpad=2)
+        lower.set_ylabel("detections", labelpad=2)
     return figure

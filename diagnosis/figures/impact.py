@@ -23,6 +23,7 @@ from diagnosis.figures.style import (
     TEXT_COLOUR,
     TEXT_POINTS,
     check_comparable,
+    columns_of_panels,
     for_paper,
     frame_lightly,
     percent,
@@ -50,7 +51,7 @@ RECALL_LINES: tuple[Mapping[str, Any], ...] = (
 """Of recall at the strong and at the weak IoU."""
 ON_DARK = [withStroke(linewidth=3.0, foreground="white")]
 """Around the lines of recall."""
-PANELS_IN_A_ROW, PANELS_ON_PAPER = 4, 3
+PANELS_IN_A_ROW = 4
 
 
 def _group_page(
@@ -63,9 +64,9 @@ def _group_page(
     note: str,
 ) -> tuple[Figure, list[Axes]]:
     """A chart for each group of classes, by its name what to write below; a single chart is larger."""
-    columns = min(PANELS_ON_PAPER if for_paper() else PANELS_IN_A_ROW, len(panels))
-    rows = math.ceil(len(panels) / columns)
     wide = 2.5 if len(panels) > 1 else 5.0
+    columns = columns_of_panels(wide, len(panels), PANELS_IN_A_ROW)
+    rows = math.ceil(len(panels) / columns)
     figure = new_page(
         wide * columns,
         height * rows * (1.0 if len(panels) > 1 else 1.25),
@@ -248,19 +249,25 @@ def tide_summary(diagnoses: Sequence[Diagnosis]) -> Figure:
     explained += [Explained(TIDE_LABELS[kind], "white", text) for kind, text in WHOLE_TEXTS.items()]
     if any(not math.isfinite(gain) for one in gains for gain in one.values()):
         explained.append(Explained("–", "", "No class with objects or detections is left to be scored."))
-    panel = max(TIDE_PANEL_INCHES, 6.6 / len(results))
+    columns = columns_of_panels(TIDE_PANEL_INCHES, len(results), len(results))
+    rows = math.ceil(len(results) / columns)
+    panel = max(TIDE_PANEL_INCHES, 6.6 / columns)
     figure = new_page(
-        panel * len(results), TIDE_ROW_INCHES * (len(DAP_COLUMNS) + TIDE_SUM_GAP) + 1.6,
-        title="What fixing each error would gain (TIDE)", explained=explained,
+        panel * columns, (TIDE_ROW_INCHES * (len(DAP_COLUMNS) + TIDE_SUM_GAP) + 1.6) * rows,
+        title="What fixing each error would gain (TIDE)",
+        explained=[] if for_paper() else explained,  # the bars have their names beside them
         note="Each is fixed on its own: the gains do not add up to what is lacking.",
     )  # fmt: skip
     spread_columns(figure)
     limit = _round_limit([gain for one in gains for gain in one.values()])
-    charts = figure.subplots(1, len(results), squeeze=False)[0]
-    for axes, diagnosis, result, gain in zip(charts, diagnoses, results, gains, strict=True):
+    charts = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in charts[len(results) :]:
+        axes.set_axis_off()
+    for place, (axes, diagnosis, gain) in enumerate(zip(charts, diagnoses, gains, strict=False)):
+        result = diagnosis.tide
         name = wrap(diagnosis.name, panel - 0.8, 10.5, lines=2, weight="bold")
         axes.set_title("\n".join(name), loc="left", size=10.5, weight="bold", color=TEXT_COLOUR, pad=20)
-        _tide_bars(axes, result, gain, limit, named=axes is charts[0])
+        _tide_bars(axes, result, gain, limit, named=place % columns == 0)
         axes.annotate(
             _tide_caption(result), (0, 0), xycoords="axes fraction", xytext=(0, -32), va="top",
             textcoords="offset points", size=TEXT_POINTS, color=MUTED_COLOUR,

@@ -17,9 +17,11 @@ from diagnosis.figures.style import (
     GRID_COLOUR,
     LINE_INCHES,
     MUTED_COLOUR,
+    PAPER_ROOM_INCHES,
     TEXT_COLOUR,
     TEXT_POINTS,
     draw_text,
+    for_paper,
     most_frequent,
     styled,
     text_colour_on,
@@ -34,7 +36,7 @@ from diagnosis.words import count
 __all__ = ["confusion_heatmap", "tide_confusion"]
 
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9fb3d1", "#1f3864"])
-CELL_INCHES, NAME_POINTS = 0.33, 8.0
+CELL_INCHES, PAPER_CELL_INCHES, NAME_POINTS = 0.33, 0.23, 8.0
 LISTED_PAIRS = 12
 """The most frequent confusions that are listed."""
 
@@ -51,8 +53,8 @@ def confusion_heatmap(diagnosis: Diagnosis) -> Figure:
         "All detections." if math.isnan(matrix.score) else f"Detections of score {matrix.score:.3g} or more."
     )
     names = [wrap(matrix.classes[label], 1.4, NAME_POINTS, lines=1)[0] for label in labels]
-    room = 0.2 + max(text_width(name, NAME_POINTS) for name in [*names, "unmatched"])
-    side = room + CELL_INCHES * len(shown)
+    room = 0.4 + max(text_width(name, NAME_POINTS) for name in [*names, "unmatched"])
+    side = room + _cell_inches(len(shown)) * len(shown)
     figure = new_page(
         side + 0.75, side + 0.1,
         title=f"Confusion matrix: {diagnosis.name}",
@@ -65,6 +67,7 @@ def confusion_heatmap(diagnosis: Diagnosis) -> Figure:
     axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest")
     colours = SHADES(shares)[..., :3]
     _frame_matrix(axes, [*names, "unmatched"], [*names, "missed"])
+    _name_axes(axes, "truth", "taken for, % of the row")
     _write_cells(axes, colours, np.round(100 * shares).astype(np.int64), shares >= 0.005, "{}".format)
     for row, total in enumerate(totals[shown].tolist()):
         write_beside(axes, row, f"{total:,}", 6, color=MUTED_COLOUR)
@@ -83,13 +86,14 @@ def tide_confusion(diagnosis: Diagnosis) -> Figure:
     labels, cut = most_frequent(diagnosis.breakdown.objects)
     shown = np.ix_([*labels, len(result.classes)], [*labels, len(result.classes)])
     names = [wrap(result.classes[label], 1.6, NAME_POINTS, lines=1)[0] for label in labels]
-    room = 0.2 + max(text_width(name, NAME_POINTS) for name in [*names, "none of these"])
-    side = room + CELL_INCHES * (len(names) + 1)
+    room = 0.4 + max(text_width(name, NAME_POINTS) for name in [*names, "none of these"])
+    side = room + _cell_inches(len(names) + 1) * (len(names) + 1)
     pairs = _largest_confusions(result, matrix)
     listed = max([1.8, *(text_width(text, TEXT_POINTS) for text in pairs)]) + 0.4
+    listing = not for_paper() or side + listed <= PAPER_ROOM_INCHES
     figure = new_page(
-        side + listed,
-        max(side, LINE_INCHES * (len(pairs) + 2)) + 0.1,
+        side + listed * listing,
+        max(side, (room + LINE_INCHES * (len(pairs) + 1)) * listing) + 0.1,
         title=f"Which class is taken for which: {diagnosis.name}",
         explained=[
             Explained("correct", ERROR_TYPES[0].colour, "On an object of its class."),
@@ -108,15 +112,22 @@ def tide_confusion(diagnosis: Diagnosis) -> Figure:
     colours, matrix = _tide_colours(matrix)[shown], matrix[shown]
     axes.imshow(colours, interpolation="nearest")
     _frame_matrix(axes, [*names, "missed"], [*names, "none of these"])
+    _name_axes(axes, "class of the detection", "class of the object")
     _write_cells(axes, colours, matrix, matrix > 0, lambda n: f"{n:,}" if n < 10_000 else f"{n / 1000:.0f}k")
     title = "Most frequent confusions" if pairs else "No confusions"
-    for line, text in enumerate([title, *pairs]):
+    for line, text in enumerate([title, *pairs] if listing else []):
         axes.annotate(
             text, (1, 1), xycoords="axes fraction", xytext=(18, -72 * LINE_INCHES * line), va="top",
             textcoords="offset points", size=TEXT_POINTS, weight="normal" if line else "bold",
             color=MUTED_COLOUR if line else TEXT_COLOUR,
         )  # fmt: skip
     return figure
+
+
+def _cell_inches(cells: int) -> float:
+    """Width of a cell: on paper narrower where there are many."""
+    fits = cells * CELL_INCHES <= PAPER_ROOM_INCHES / 2
+    return CELL_INCHES if fits or not for_paper() else PAPER_CELL_INCHES
 
 
 def _frame_matrix(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
@@ -132,6 +143,12 @@ def _frame_matrix(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> No
     axes.axhline(size - 1.5, color=MUTED_COLOUR, linewidth=0.6)
     axes.axvline(size - 1.5, color=MUTED_COLOUR, linewidth=0.6)
     axes.spines[:].set(color=MUTED_COLOUR, linewidth=0.6)
+
+
+def _name_axes(axes: Axes, rows: str, columns: str) -> None:
+    axes.xaxis.set_label_position("top")
+    axes.set_ylabel(rows, size=NAME_POINTS, color=MUTED_COLOUR)
+    axes.set_xlabel(columns, size=NAME_POINTS, color=MUTED_COLOUR)
 
 
 def _write_cells(

@@ -21,6 +21,7 @@ from diagnosis.figures.style import (
     GRID_COLOUR,
     LINE_INCHES,
     MARGIN_INCHES,
+    MAX_CLASSES,
     MAX_TEXT_INCHES,
     MUTED_COLOUR,
     TEXT_COLOUR,
@@ -29,6 +30,7 @@ from diagnosis.figures.style import (
     for_paper,
     most_frequent,
     new_figure,
+    paper_width,
     text_colour_on,
     text_width,
     wrap,
@@ -104,6 +106,7 @@ def new_page(
         legend = [*legend, *((entry.name, Patch(**_look(entry))) for entry in explained if entry.colour)]
         title, note, explained = "", "", ()
         names = names if letters or marks else ()
+        width = max(width, paper_width(width + 2 * MARGIN_INCHES) - 2 * MARGIN_INCHES)  # text never grows
     else:
         width = max(width, 5.4)
     text_inches = min(width, MAX_TEXT_INCHES)
@@ -234,11 +237,11 @@ def draw_pie(
     return slices
 
 
-def shown_groups(diagnosis: Diagnosis) -> tuple[dict[str, list[str]], str]:
+def shown_groups(diagnosis: Diagnosis, most: int = MAX_CLASSES) -> tuple[dict[str, list[str]], str]:
     """The groups of classes that a figure has room for, and a sentence if there are more of them."""
     names, counts = list(diagnosis.groups), diagnosis.breakdown.objects
     members = [group_indices(diagnosis.truth.classes, group) for group in diagnosis.groups.values()]
-    chosen, cut = most_frequent(np.array([counts[group].sum() for group in members]), things="groups")
+    chosen, cut = most_frequent(np.array([counts[group].sum() for group in members]), most, "groups")
     return {names[place]: diagnosis.groups[names[place]] for place in chosen}, cut
 
 

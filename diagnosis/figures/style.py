@@ -8,6 +8,7 @@ never by colour.
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import unicodedata
@@ -60,8 +61,10 @@ RC_PARAMS: dict[str, Any] = {
 Style = Literal["screen", "paper"]
 PAPER_WIDTHS_INCHES = (3.3, 6.9)
 """Of a column and of a page of a journal."""
-MOST_SHRUNK = 0.68
-"""A figure that a column would shrink further takes the page's width."""
+MOST_SHRUNK = 0.74
+"""A figure that a column would shrink further takes the page's width; fonts of 7 points become 5."""
+PAPER_ROOM_INCHES, PAPER_HEIGHT_INCHES = 9.0, 11.5
+"""Between the margins of a figure that the page's width shrinks as far, and its height on that page."""
 
 Arguments = ParamSpec("Arguments")
 
@@ -181,9 +184,12 @@ class ShownFigure(Figure):
     ----------
     scale
         By which files of it are larger than it was drawn, text and lines with it.
+    sharpness
+        By which a PNG of it has more dots an inch.
     """
 
     scale: float = 1.0
+    sharpness: int = 1
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -192,13 +198,31 @@ class ShownFigure(Figure):
         return buffer.getvalue()
 
 
+def paper_width(width: float) -> float:
+    """The width of paper that a figure takes, in inches."""
+    column, page = PAPER_WIDTHS_INCHES
+    return column if column >= MOST_SHRUNK * width else page
+
+
+def columns_of_panels(panel: float, number: int, most: int) -> int:
+    """How many panels of a width in inches lie side by side: at most `most`, on paper as many as fit."""
+    if for_paper():
+        most = max(1, min(most, int(PAPER_ROOM_INCHES / panel)))
+        return math.ceil(number / math.ceil(number / most)) if number else 1  # rows of equal length
+    return max(1, min(most, number))
+
+
+def most_rows(row: float, rest: float = 0.0) -> int:
+    """How many rows of a height in inches a figure has at most, below and above them the `rest`."""
+    return int((PAPER_HEIGHT_INCHES - rest) / row) if for_paper() else MAX_CLASSES
+
+
 def new_figure(width: float, height: float) -> Figure:
     """A white figure of this size in inches that can be drawn without a display."""
     figure = ShownFigure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     if for_paper():
-        column, page = PAPER_WIDTHS_INCHES
-        figure.scale = (column if column >= MOST_SHRUNK * width else page) / width
+        figure.scale, figure.sharpness = paper_width(width) / width, 2
     return figure
 
 
@@ -312,12 +336,13 @@ def save_figure(figure: Figure, path: Path, dpi: int = 160) -> Path:
 
 def _write(figure: Figure, path: Path, kind: str, dpi: int) -> None:
     """Save a figure at its scale, without a date."""
-    scale = figure.scale if isinstance(figure, ShownFigure) else 1.0
+    scale, sharpness = (figure.scale, figure.sharpness) if isinstance(figure, ShownFigure) else (1.0, 1)
     if kind == "pdf":
         _write_pdf(figure, path, scale)
         return
-    dots = dpi if scale == 1 else 2 * scale * dpi  # 320 an inch on paper
-    figure.savefig(path, format=kind, dpi=dots, metadata={"Date": None} if kind == "svg" else None)
+    figure.savefig(
+        path, format=kind, dpi=sharpness * scale * dpi, metadata={"Date": None} if kind == "svg" else None
+    )
     if kind == "svg" and scale != 1:
         svg = path.read_text(encoding="utf-8")
         sizes = r'(width|height)="([\d.]+)pt"'

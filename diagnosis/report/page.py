@@ -30,7 +30,7 @@ from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.report.gallery import Gallery, collect
 from diagnosis.tide import TIDE_ERRORS, TIDE_LABELS, explain
-from diagnosis.verdict import ENOUGH_OBJECTS
+from diagnosis.verdict import ENOUGH_OBJECTS, enough_objects
 from diagnosis.words import (
     COCO_HEADINGS,
     DAGGER,
@@ -191,6 +191,7 @@ def _data(content: ReportContent) -> dict[str, Any]:
             "weak": WEAK,
             "photographs": bool(truth.files),
             "enough": ENOUGH_OBJECTS,
+            "over": enough_objects(matching.objects)[1],
             "fewest": FEWEST_OBJECTS,
         },
         "kinds": [
@@ -250,6 +251,7 @@ def _detector(diagnosis: Diagnosis, one: Json) -> dict[str, Any]:
         "images": int((np.bincount(diagnosis.detections.image_index, minlength=1) > 0).sum()),
         **{key: one[key] for key in ("breakdown", "map", "coco", "trends", "sensitivity")},
         "tide": {key: value for key, value in one["tide"].items() if key not in ("classes", "confusion")},
+        "gains": diagnosis.gains,
         "bins": bins,
         "calibration": {key: value for key, value in one["calibration"].items() if key != "classes"},
         "best": one["operating_points"]["overall"],

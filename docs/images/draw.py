@@ -1,11 +1,14 @@
 """Draws the pictures of README.md beside this file: ``python docs/images/draw.py``."""
 
+import shutil
+import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from diagnosis import ERROR_TYPES, diagnose, plot
+from diagnosis.__main__ import main as run_diagnosis
 from diagnosis.demo import read_demo
 from diagnosis.figures.gallery import draw_example
 from diagnosis.figures.style import new_figure, save_figure, styled, text_colour_on
@@ -14,6 +17,7 @@ from diagnosis.record import Diagnosis
 HERE = Path(__file__).resolve().parent
 PANEL_INCHES = 1.75
 DOTS_AN_INCH = 110
+PAGE_PIXELS = (1440, 815)
 
 
 @styled
@@ -32,9 +36,22 @@ def kinds(diagnoses: tuple[Diagnosis, ...]):
     return figure
 
 
+def page(folder: str):
+    """The first screen of the demo's report, as Chromium shows it."""
+    run_diagnosis(["--demo", "--out", folder])
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        raise SystemExit("page.png: found no chromium; expected chromium or google-chrome, to show the page")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    size = f"--window-size={PAGE_PIXELS[0]},{PAGE_PIXELS[1]}"
+    to = f"--screenshot={HERE / 'page.png'}"
+    subprocess.run([chromium, *options, size, to, (Path(folder) / "report.html").as_uri()], check=True)
+
+
 def main() -> None:
     """Write the pictures."""
     with TemporaryDirectory() as folder:
+        page(folder)
         truth, baseline, shuffled, similar = read_demo(folder)
         pair = diagnose(truth, baseline, "baseline", similar), diagnose(truth, shuffled, "shuffled", similar)
         save_figure(kinds(pair), HERE / "kinds.png", DOTS_AN_INCH)

@@ -7,15 +7,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
 from data.records import InputError
-from diagnosis import options, progress, provenance, write_results
+from diagnosis import figures, options, progress, provenance, write_results
 from diagnosis.__main__ import main
 from diagnosis.demo import can_open, read_demo
+from diagnosis.figures import FIGURES
 
 XML = """<annotation><size><width>100</width><height>80</height><depth>3</depth></size>
 <object><name>{name}</name><difficult>0</difficult><truncated>0</truncated><pose>Left</pose>
@@ -141,6 +143,21 @@ def test_figures_are_written_only_when_asked_for(voc, monkeypatch, more, suffixe
     files = run(voc, "--replicates", "0", *more)["provenance"]["files"]
     assert {Path(file).suffix for file in files} == {".html", ".json", ".parquet", ".txt"} | suffixes
     assert sorted(files) == sorted(file.name for file in (voc / "out").iterdir())
+
+
+@pytest.mark.parametrize("which", [("ap",), ()], ids=["one", "every"])
+def test_figures_of_the_command_are_real_pictures(voc, monkeypatch, which):
+    monkeypatch.setattr(figures, "FIGURES", [one for one in FIGURES if one.file in which or not which])
+    run(voc, "--replicates", "4", "--figures", "png", "svg", "pdf", "--style", "paper", "--processes", "1")
+    pictures = sorted((voc / "out").glob("*.svg"))
+    assert len(pictures) >= (1 if which else 14)
+    for svg in pictures:
+        assert ElementTree.parse(svg).getroot().tag.endswith("svg")
+        assert svg.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+        with Image.open(svg.with_suffix(".png")) as png:
+            assert min(abs(png.width - 320 * inches) for inches in (3.3, 6.9)) <= 2
+            darkest, lightest = png.convert("L").getextrema()
+            assert darkest < 100 < 250 < lightest
 
 
 def test_figures_and_no_figures_contradict_each_other(voc, capsys):

@@ -1,5 +1,6 @@
 """The verdict names what is clear, first, and says of the rest how far it may go."""
 
+import json
 import re
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 
 from benchmarks.verdict import judged
 from data.records import Detections, GroundTruth
-from diagnosis import diagnose
+from diagnosis import diagnose, to_json
 from diagnosis.compare import compare
+from diagnosis.report import ReportContent, render_report
+from diagnosis.to_json import intervals_to_json
 from diagnosis.verdict import Measure, fix_first, pair_verdict
 from diagnosis.words import brief
 
@@ -132,3 +135,19 @@ def test_the_better_of_two_simulated_detectors_is_named():
     assert "wrong" not in [verdict for verdict, _ in told]
     assert [verdict for verdict, _ in told].count("right") >= 1
     assert not any("no difference" in text or "not differ" in text for _, text in told)
+
+
+def test_page_and_json_have_the_gains_of_the_verdict():
+    """Over the same classes: those with enough objects."""
+    both, diagnoses = pair([60, 3], [50, 0], [20, 3])
+    numbers = to_json(diagnoses, {}, [], intervals_to_json(both), [], both.verdict)
+    page = render_report(ReportContent(diagnoses, numbers, gallery=None))
+    shown = json.loads(re.search(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page, re.S)[1])
+    gain = numbers["intervals"][0]["dap_enough_objects"]["miss"]
+    assert gain["value"] != pytest.approx(numbers["detectors"][0]["tide"]["dap"]["miss"], abs=1e-3)
+    assert (
+        f"which cost old {100 * gain['value']:.1f} points of AP50 ({100 * gain['low']:.1f} to" in both.verdict
+    )
+    assert shown["detectors"][0]["gains"]["miss"] == pytest.approx(gain["value"], abs=1e-4)
+    assert shown["intervals"][0]["dap_enough_objects"]["miss"]["low"] == pytest.approx(gain["low"], abs=1e-4)
+    assert shown["facts"]["over"] == " over the 1 of 2 classes with at least 20 objects"

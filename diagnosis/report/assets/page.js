@@ -506,21 +506,23 @@ function precisionCard() {
     place, value: one.map[kind], interval: intervalOf(place, "map", kind), end: 1, label: AP_NAMES[kind], go: link({ ...NOTHING, tab: "classes", sort: `ap${place}` }),
   }))));
   const rows = detectors.map((one) => [one.name, ...Object.keys(data.ap).map((kind) => share(one.map[kind], one.map.reason))]);
-  return chart("Average precision", kinds.length ? "Per cent, mean over the classes that have objects." : "No class has objects.", groups, ["*detector", ...Object.values(data.ap)], rows, "");
+  return chart("Average precision", kinds.length ? `Per cent, mean over ${facts.over ? `all classes that have objects; the verdict is${facts.over}` : "the classes that have objects"}.` : "No class has objects.", groups, ["*detector", ...Object.values(data.ap)], rows, "");
 }
 
 function fixCard() {
   const six = data.tide.filter((kind) => kind.name !== "fp" && kind.name !== "fn");
-  const gain = (kind) => highest(detectors.map((one) => one.tide.dap[kind.name]), -1);
-  const first = [...six].sort((a, b) => gain(b) - gain(a)).filter((kind) => gain(kind) > 0).slice(0, 3);
-  const end = highest(first.flatMap((kind) => detectors.map((one, place) => highest([one.tide.dap[kind.name], intervalOf(place, "dap", kind.name)?.high]))), 0.001);
-  const groups = first.map((kind) => group(kind.label, detectors.map((one, place) => bar({
-    place, value: one.tide.dap[kind.name], interval: intervalOf(place, "dap", kind.name), end, label: kind.label, tip: kind.text, text: points(one.tide.dap[kind.name]),
+  // Of the same classes as the verdict.
+  const numbers = (kind, place) => ({ ...intervalOf(place, facts.over ? "dap_enough_objects" : "dap", kind.name), value: detectors[place].gains[kind.name] });
+  const gain = (kind) => highest(detectors.map((one) => one.gains[kind.name]), -1);
+  const first = sorted(six.filter((kind) => gain(kind) > 0), gain, true).slice(0, 3);
+  const end = highest(first.flatMap((kind) => detectors.flatMap((_, place) => [numbers(kind, place).value, numbers(kind, place).high])), 0.001);
+  const groups = first.map((kind) => group(kind.label, detectors.map((_, place) => bar({
+    place, value: numbers(kind, place).value, interval: numbers(kind, place), end, label: kind.label, tip: kind.text, text: points(numbers(kind, place).value),
     go: tideExamples(kind.name, place),
   }))));
-  const rows = six.map((kind) => [kind.label, ...detectors.flatMap((one, place) => ["value", "low", "high"].map((end) => change(end === "value" ? one.tide.dap[kind.name] : intervalOf(place, "dap", kind.name)?.[end])))]);
+  const rows = six.map((kind) => [kind.label, ...detectors.flatMap((_, place) => ["value", "low", "high"].map((part) => change(numbers(kind, place)[part])))]);
   const columns = ["*error", ...detectors.flatMap((one) => [one.name, "low", "high"])];
-  return chart("What to fix first", first.length ? "Points of AP50 that fixing it would add (TIDE)." : "Nothing costs average precision.", groups, columns, rows, "");
+  return chart("What to fix first", first.length ? `Points of AP50 that fixing it would add (TIDE)${facts.over}.` : "Nothing costs average precision.", groups, columns, rows, "");
 }
 function tideExamples(name, place) {
   const d = alone(place);
@@ -794,7 +796,7 @@ const HELD = "held the truth, %";
 
 /** Forests of the differences of a pair, a section each. */
 function differences(entry) {
-  const note = `Points, with ${100 * entry.level} % intervals: ${whole(entry.replicates)} resamples of ${plural(entry.images, "image")}. Bold: the interval leaves out zero. ${data.dagger}`;
+  const note = `Points, with ${100 * entry.level} % intervals: ${whole(entry.replicates)} resamples of ${plural(entry.images, "image")}. Bold: the interval leaves out zero.${facts.over ? ` Means are over all classes; the verdict is${facts.over}.` : ""} ${data.dagger}`;
   const p = (one) => {
     const least = 2 / (entry.replicates - (one.undefined_replicates ?? 0) + 1);
     return !known(one.p) ? ABSENT : one.p <= least * 1.000001 ? `≤ ${(Math.ceil(1000 * least - 1e-6) / 1000).toFixed(3)}` : one.p < 0.001 ? "< 0.001" : one.p.toFixed(3);
@@ -1034,7 +1036,7 @@ function tideChart() {
   }))));
   const rows = data.tide.map((kind) => [kind.label, kind.text, ...here.flatMap((place) => [change(detectors[place].tide.dap[kind.name]), number(detectors[place].tide.counts[kind.name])])]);
   const base = here.map((place) => `${several ? `${letters[place]} ` : ""}${percent(detectors[place].tide[`ap${100 * detectors[place].tide.iou}`])} %`).join(", ");
-  return chart("What each error type costs (TIDE)", `Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP), each fixed on its own; they do not add up. AP: ${base}.`, groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
+  return chart("What each error type costs (TIDE)", `Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP)${facts.over && ", mean over all classes"}, each fixed on its own; they do not add up. AP: ${base}.`, groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
 }
 
 /** Shares by group of similar classes. */
