@@ -828,11 +828,11 @@ def _ids(record: GroundTruth | Detections, keep: bool) -> tuple[Sequence[int | s
     return images, classes
 
 
-def write_coco_ground_truth(truth: GroundTruth, path: Path, keep_ids: bool = False) -> None:
+def write_coco_ground_truth(truth: GroundTruth, path: Path | str, keep_ids: bool = False) -> None:
     """Write a COCO annotation file; see :func:`coco_ground_truth`."""
     write_text(path, json.dumps(coco_ground_truth(truth, keep_ids)))
 
 
-def write_coco_detections(detections: Detections, path: Path, truth: GroundTruth | None = None) -> None:
+def write_coco_detections(detections: Detections, path: Path | str, truth: GroundTruth | None = None) -> None:
     """Write a COCO results file; see :func:`coco_detections`."""
     write_text(path, json.dumps(coco_detections(detections, truth)))
