@@ -235,9 +235,10 @@ def rows(chosen: argparse.Namespace) -> Iterator[Row]:
     batch = chosen.batch_size or (512 if gpu else 32)
     for arch, architecture in ARCHITECTURES.items():
         for method in ("none", *(METHODS if architecture.has_layers else ())):
-            place: dict[str, Any] = (
-                {} if method == "none" else {"last": 1, "patch": 2 if METHODS[method].needs_patch else None}
-            )
+            place: dict[str, Any] = {}
+            if method != "none":  # the last map is too small for the controls
+                place = {"layer": 5} if METHODS[method].is_control else {"last": 1}
+                place["patch"] = 2 if METHODS[method].needs_patch else None
             classifier = classification_options.Options(
                 classification_options.DataOptions(data="cifar100", root="."),
                 classification_options.ModelOptions(arch=arch, method=method, **place),

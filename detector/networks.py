@@ -14,6 +14,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -413,6 +415,8 @@ class WeightsError(ValueError):
 CHECKSUM_MARK = b"sha256 "
 """Begins the last line of a checkpoint, the checksum of all bytes before; torch.load does not read so far."""
 CHECKSUM_LINE_BYTES = len(CHECKSUM_MARK) + 64 + 1
+MOST_TIMES_AS_LARGE, ALWAYS_READ_BYTES = 20, 64 << 20
+"""An archive that becomes larger than both is refused."""
 
 
 def check_sum(file: Path) -> None:
@@ -434,6 +438,16 @@ def check_sum(file: Path) -> None:
                 )
 
 
+def _check_archive(file: Path) -> None:
+    """Raise WeightsError for an archive that becomes many times as large; torch.save compresses nothing."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > max(MOST_TIMES_AS_LARGE * file.stat().st_size, ALWAYS_READ_BYTES):
+            found = f"{size >> 20} MB in an archive of {file.stat().st_size / 2**20:.1f} MB"
+            raise WeightsError(f"{file}: found {found}; expected tensors, which hardly compress")
+
+
 def read_weights_file(file: str | Path) -> Any:
     """The content of a file of torch.save, safetensors, or Lightning. Nothing in the file is executed.
 
@@ -443,7 +457,10 @@ def read_weights_file(file: str | Path) -> Any:
         if Path(file).suffix == ".safetensors":
             return load_safetensors(file)
         check_sum(Path(file))
-        return torch.load(file, map_location="cpu", weights_only=True)
+        _check_archive(Path(file))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            return torch.load(file, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
     except FileNotFoundError as error:

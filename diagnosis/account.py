@@ -111,12 +111,16 @@ def _tied(matching: Matching) -> NDArray[np.bool_]:
 
 def _level(matching: Matching) -> NDArray[np.int64]:
     """``(M,)`` how many different pairs of class and score are before that of each detection."""
-    order = matching.order
-    new = np.diff(matching.detections.labels[order]) != 0
-    new |= np.diff(matching.score_level[order]) != 0
-    level = np.zeros(len(order), dtype=np.int64)
-    level[order[1:]] = np.cumsum(new)
-    return level
+
+    def compute() -> NDArray[np.int64]:
+        order = matching.order
+        new = np.diff(matching.detections.labels[order]) != 0
+        new |= np.diff(matching.score_level[order]) != 0
+        level = np.zeros(len(order), dtype=np.int64)
+        level[order[1:]] = np.cumsum(new)
+        return level
+
+    return matching.cached("level in class", compute)
 
 
 def _reordered(matching: Matching, last: NDArray[np.int8]) -> NDArray[np.int64]:

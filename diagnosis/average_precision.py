@@ -160,6 +160,8 @@ def _hoiem(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) 
 
 RULES = {"devkit": _devkit, "hoiem": _hoiem, "coco": _coco}
 """By which detections are matched, and what computes the kinds of average precision from the hits."""
+RANKINGS = (("devkit", "hoiem"), ("coco",))
+"""Rules with one ranking, in which the hits of the first come first."""
 
 
 @dataclass(frozen=True)
@@ -287,7 +289,7 @@ class APStatistic:
         self.replicate_width = matching.replicate_width
         self._matching, self._iou, self._max_detections = matching, iou, max_detections
         self._objects = ObjectCounter(matching.truth, ~matching.ignored)
-        self._rankings: dict[str, Ranking] = {}
+        self._rankings: dict[tuple[str, ...], Ranking] = {}
 
     def __call__(
         self, weights: Weights | None = None, kinds: Sequence[str] = tuple(AP_KINDS)
@@ -304,23 +306,27 @@ class APStatistic:
         images = len(self._matching.truth.images) if weights is None else weights.sum(axis=1, keepdims=True)
         normal = np.broadcast_to(normal_objects(images), (len(objects), 1))
         values = {kind: np.zeros(objects.shape) for kind in kinds}
-        for rule in dict.fromkeys(AP_KINDS[kind].rule for kind in kinds):
-            for block, hits in self._ranking(rule).hits(redraw):
-                scores = RULES[rule](hits, objects[block], normal[block[0]])
-                for kind in values.keys() & scores:
-                    values[kind][block] = scores[kind]
+        wanted = {AP_KINDS[kind].rule for kind in kinds}
+        for rules in RANKINGS:
+            if not wanted.intersection(rules):
+                continue
+            for block, hits in self._ranking(rules).hits(redraw):
+                for place, rule in enumerate(rules):
+                    scores = RULES[rule](hits[place:], objects[block], normal[block[0]])
+                    for kind in values.keys() & scores:
+                        values[kind][block] = scores[kind]
         return {f"map/{kind}": np.where(objects > 0, value, np.nan) for kind, value in values.items()}
 
-    def _ranking(self, rule: str) -> Ranking:
-        if rule not in self._rankings:
-            matching = self._matching
-            if rule == "coco":
+    def _ranking(self, rules: tuple[str, ...]) -> Ranking:
+        if rules not in self._rankings:
+            matching, iou = self._matching, self._iou
+            if rules == ("coco",):
                 ranking = coco_ranking(matching, self._max_detections)
             else:
-                assignment = (assign if rule == "hoiem" else assign_devkit)(matching, self._iou)
-                ranking = Ranking(matching, [assignment.labels], matching.order)
-            self._rankings[rule] = ranking
-        return self._rankings[rule]
+                labels = [assign_devkit(matching, iou).labels, assign(matching, iou).labels]
+                ranking = Ranking(matching, labels, matching.order)
+            self._rankings[rules] = ranking
+        return self._rankings[rules]
 
     def table(self, coco: bool = True) -> APTable:
         """With each image counted once; COCO's NaN unless asked for."""

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.boxes import intersection
-from diagnosis.matching import Matching, argsort_ascending, greedy
+from diagnosis.matching import Matching, argsort_ascending, greedy, sort_within
 from diagnosis.rankings import AnyHits, Ranking, interpolated_precision, mean_over_classes, needed_hits
 
 __all__ = ["COCO_IOUS", "CocoLabels", "CocoTable", "coco_ap", "coco_pairs", "coco_ranking", "coco_table"]
@@ -77,7 +77,9 @@ class CocoPairs:
         able = np.flatnonzero(overlap >= COCO_IOUS[0])
         detection, object_, overlap = detection[able], object_[able], overlap[able]
         # The largest overlap first, of equals the last object.
-        order = np.lexsort((-object_, -overlap, detection))
+        order = argsort_ascending(detection, argsort_ascending(len(truth) - object_))
+        start = np.flatnonzero(np.diff(detection[order], prepend=-1, append=-1))
+        order = order[sort_within(start, overlap[order])]
         self.detection, self.object, self.overlap = detection[order], object_[order], overlap[order]
 
 
@@ -146,7 +148,8 @@ def coco_order(matching: Matching) -> NDArray[np.int64]:
 
 def coco_ranking(matching: Matching, max_detections: int = MAX_DETECTIONS) -> Ranking:
     """The detections labelled at each of :data:`COCO_IOUS`."""
-    return Ranking(matching, _labels(matching, "all", max_detections)[1], coco_order(matching))
+    labels = _labels(matching, "all", max_detections)[1]
+    return Ranking(matching, labels, coco_order(matching), means=False)
 
 
 def _labels(matching: Matching, size: str, max_detections: int) -> tuple[CocoLabels, list[NDArray[np.int8]]]:

@@ -145,6 +145,9 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
+SECTIONS = ("share", "pooled", "map", "objects", "impact", "tide", "dap")
+"""In the order in which they are listed."""
+
 ClassOrMean = int | NDArray[np.bool_] | None
 """A class, flags of the classes to take the mean over, or None for all."""
 
@@ -521,11 +524,13 @@ def compare(
     values_of: list[Mapping[str, NDArray[np.float64]]] = []  # of each statistic
     for diagnosis in diagnoses:
         matching, similar, iou = diagnosis.matching, diagnosis.similar, diagnosis.iou
-        mine: list[_Own] = [BreakdownStatistic(matching, similar, top=top, strong=iou)]
-        mine += [diagnosis.ap_statistic, MissedStatistic(diagnosis)]
+        # The slowest first: the processes that share the last ones then end together.
+        mine: list[_Own] = [diagnosis.ap_statistic]
         if costs:
-            mine.append(ImpactStatistic(matching, similar, strong=iou))
             mine.append(TideStatistic.of(matching, diagnosis.tide))
+            mine.append(ImpactStatistic(matching, similar, strong=iou))
+        mine.append(BreakdownStatistic(matching, similar, top=top, strong=iou))
+        mine.append(MissedStatistic(diagnosis))
         further = [statistic(diagnosis) for statistic in statistics]
         made.append([*mine, *further])
         values_of += [statistic() for statistic in mine] + [statistic(once) for statistic in further]
@@ -577,12 +582,18 @@ def compare(
         level=level,
         seed=seed,
         by_class=frozenset(by_class),
-        values=values,
+        values={key: values[key] for key in sorted(values, key=_section)},
         samples=samples,
         run_values=run_values,
         run_samples=run_samples,
         objects=diagnoses[0].matching.objects,
     )
+
+
+def _section(quantity: str) -> int:
+    """The place of a quantity's section; those of further statistics come last."""
+    section = quantity.partition("/")[0]
+    return SECTIONS.index(section) if section in SECTIONS else len(SECTIONS)
 
 
 def _of_group(runs: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:

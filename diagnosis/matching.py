@@ -13,7 +13,7 @@ import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,6 +34,7 @@ __all__ = [
     "argsort_descending",
     "assign",
     "assign_devkit",
+    "by_blocks",
     "greedy",
     "match",
     "sort_within",
@@ -766,6 +767,15 @@ class Redraw:
     def __len__(self) -> int:
         return len(self._by_replicate)
 
+    @cached_property
+    def _first_half(self) -> Redraw | None:
+        """The first half of the replicates, if the second half has just the images that these leave out."""
+        half = len(self) // 2
+        first, second = self._by_replicate[:half], self._by_replicate[half:]
+        if half == 0 or len(second) > half or first.dtype != np.bool_ or not (first != second).all():
+            return None
+        return Redraw(first)
+
     def parts(self, cells: int) -> Sequence[tuple[slice, Redraw]]:
         """Some replicates each, so few that `cells` numbers for each of them fit in the cache."""
         number = 1
@@ -779,7 +789,11 @@ class Redraw:
 
     def places_of(self, images: NDArray[np.int64]) -> NDArray[np.int64]:
         """Places in ``(r, n)`` of those of `images` ``(n,)`` that are redrawn, as often as they are."""
-        mine = self._by_replicate.take(images, axis=1, mode="wrap")  # they are indices: no need to check
+        half = self._first_half
+        by_replicate = self._by_replicate if half is None else half._by_replicate
+        mine = by_replicate.take(images, axis=1, mode="wrap")  # they are indices: no need to check
+        if half is not None:
+            mine = np.concatenate([mine, ~mine])
         if mine.dtype == np.bool_:
             return np.flatnonzero(mine)
         return np.repeat(np.arange(mine.size), mine.ravel())
@@ -792,12 +806,24 @@ class Redraw:
         """Running totals of the weights of `images` ``(n,)``."""
         place = by_blocks(len(images) + 1)
         of_row = np.append(images, len(self._by_image) - 1)[np.minimum(place - 1, len(images))]
-        totals: Weights = self.weights_of(of_row).astype(self._dtype(len(images)), copy=False)
-        accumulate(np.add, totals)
-        return Running(place, of_row.ravel(), totals.reshape(place.size, len(self)))
+        if self._first_half is not None:
+            half = self._first_half.running(images).totals
+            totals: Weights = np.empty((place.size, len(self)), half.dtype)
+            totals[:, : half.shape[1]] = half
+            number = np.minimum(place.reshape(-1, 1), len(images)).astype(half.dtype)
+            np.subtract(number, half, out=totals[:, half.shape[1] :])
+        else:
+            totals = self.weights_of(of_row).astype(self._dtype(len(images)), copy=False)
+            accumulate(np.add, totals)
+            totals = totals.reshape(place.size, len(self))
+        return Running(place, of_row.ravel(), totals)
 
     def of_first(self, images: NDArray[np.int64], numbers: NDArray[np.int64]) -> Weights:
         """``(k, r)`` total weight of the first so many ``(k,)`` of `images` ``(n,)``; the numbers rise."""
+        if self._first_half is not None:
+            first_half = self._first_half.of_first(images, numbers)
+            rest = numbers.astype(first_half.dtype)[:, None] - first_half
+            return np.concatenate([first_half, rest], axis=1)
         step = max(1, CELLS_IN_CACHE // max(1, len(self)))
         totals: Weights = np.empty((len(numbers), len(self)), self._dtype(len(images)))
         before, low = np.zeros(len(self), totals.dtype), 0
@@ -813,10 +839,13 @@ class Redraw:
         return np.int16 if 2 * self._largest * images <= np.iinfo(np.int16).max else np.int32
 
 
+@lru_cache(maxsize=64)
 def by_blocks(number: int) -> NDArray[np.int64]:
     """``(s, b)`` the places 0 to `number` − 1 and a few more, in b columns of s: one below the other."""
     side = math.isqrt(number - 1) + 1
-    return np.arange(side)[:, None] + side * np.arange(-(-number // side))
+    places = np.arange(side)[:, None] + side * np.arange(-(-number // side))
+    places.setflags(write=False)
+    return places
 
 
 def accumulate(function: np.ufunc, blocks: NDArray[Any], upwards: bool = False) -> None:

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.matching import Matching, Redraw, Weights, accumulate, argsort_ascending
+from diagnosis.matching import Matching, Redraw, Weights, accumulate, argsort_ascending, by_blocks
 
 __all__ = [
     "AnyHits",
@@ -120,21 +120,29 @@ class Redrawn:
         How often each image counts.
     images
         ``(T,)`` the image of each true positive, best first.
+    ends
+        ``(K,)`` the last of each run of true positives without a false positive in between: precision rises
+        up to it, so there are rows for these alone. Default: each has a row, for means over the objects.
     """
 
-    def __init__(self, redraw: Redraw, images: NDArray[np.int64]) -> None:
+    def __init__(
+        self, redraw: Redraw, images: NDArray[np.int64], ends: NDArray[np.int64] | None = None
+    ) -> None:
         self._redraw, self._images, self._running = redraw, images, redraw.running(images)
-        self._of_row = np.minimum(self._running.place.ravel(), len(images)) - 1
-        self.true = self._running.totals
+        # How many each row is behind.
+        self._behind = np.arange(len(images) + 1) if ends is None else np.append(0, ends + 1)
+        self._place = by_blocks(len(self._behind))
+        self._of_row = self._behind[np.minimum(self._place.ravel(), len(self._behind) - 1)] - 1
+        self.true = self._running.totals if ends is None else self._running.of_first(self._of_row + 1)
         """``(m, r)`` how many there are down to each, itself included."""
         self.found = self._running.of_first(np.array([len(images)])).T.astype(np.int64)
         """``(r, 1)`` how many there are."""
-        self._reached: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        self._reached: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]] | None = None
 
     @cached_property
-    def weights(self) -> Weights:
+    def weights(self) -> NDArray[np.float64]:
         """``(m, r)`` how often each is there."""
-        return self._redraw.weights_of(self._running.images)
+        return self._redraw.weights_of(self._running.images).astype(np.float64)
 
     @cached_property
     def _drawn(self) -> NDArray[np.int64]:
@@ -146,23 +154,29 @@ class Redrawn:
         spread: Weights = counts.take(np.append(rows, first)[self._of_row], axis=0, mode="wrap")
         return spread
 
-    def places(self, needed: NDArray[np.int64]) -> NDArray[np.int64]:
-        """``(r, 1, p)`` places in ``(m, r)`` of the hits that reach `needed`; any where none does."""
+    def places(self, needed: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Places in ``(m, r)`` of the hits that reach the first of `needed` ``(r, 1, p)``, and where none
+        does, both ``(r, 1, k)``; no replicate reaches those that are left out."""
         if self._reached is None or self._reached[0] is not needed:
             number, replicates = len(self._images), len(needed)
-            rows = replicates * self._running.rows(np.arange(number) + 1)
-            nth = np.minimum(np.maximum(needed[:, 0], 1), self.found)
+            beyond = needed > self.found[:, None]
+            beyond = beyond[..., : int((~beyond).any(axis=(0, 1)).sum())]
+            side, columns = self._place.shape
+            rows = np.searchsorted(self._behind, np.arange(number) + 1)  # of the end of its run
+            rows = replicates * (rows % side * columns + rows // side)
+            nth = np.maximum(needed[:, 0, : beyond.shape[2]], 1)
+            np.minimum(nth, self.found, out=nth)
             nth += np.cumsum(self.found)[:, None] - self.found - 1
             hit = self._drawn.take(nth, mode="clip")
             hit -= number * np.arange(replicates)[:, None]
             places = rows.take(hit, mode="clip")
             places += np.arange(replicates)[:, None]
-            self._reached = needed, places[:, None]
-        return self._reached[1]
+            self._reached = needed, places[:, None], beyond
+        return self._reached[1:]
 
     def best(self, precision: NDArray[np.float64]) -> NDArray[np.float64]:
         """``(m, r)`` the largest from each on, in place."""
-        blocks = precision.reshape(*self._running.place.shape, -1)
+        blocks = precision.reshape(*self._place.shape, -1)
         accumulate(np.maximum, blocks, upwards=True)
         return precision
 
@@ -209,16 +223,19 @@ class RedrawnHits:
         number, best = np.maximum(objects, 1), self._best if normal is None else None
         if best is None:
             best = self.redrawn.best(_normalized(self.redrawn.true, self.false, (normal / number).T))
-        mean: NDArray[np.float64] = (best * self.redrawn.weights).sum(axis=0)[:, None] / number
+        total = np.einsum("mr,mr->r", best, self.redrawn.weights)
+        mean: NDArray[np.float64] = total[:, None] / number
         return mean
 
     def precision_from(self, needed: NDArray[np.int64]) -> NDArray[np.float64]:
         """``(r, 1, p)`` as :meth:`Hits.precision_from`."""
-        if not self.found.any():
-            return np.zeros(needed.shape)
-        best = self._best.ravel().take(self.redrawn.places(needed), mode="clip")
-        best[needed > self.found[:, None]] = 0.0
-        return best
+        result = np.zeros(needed.shape)
+        if self.found.any():
+            places, beyond = self.redrawn.places(needed)
+            best = self._best.ravel().take(places, mode="clip")
+            best[beyond] = 0.0
+            result[..., : best.shape[2]] = best
+        return result
 
 
 AnyHits = Hits | RedrawnHits
@@ -297,11 +314,18 @@ class Ranking:
         ``(M,)`` each: 1: true positive, 0: don't care, −1: false positive.
     order
         ``(M,)`` the detections by class and rank.
+    means
+        Whether means over the objects are asked for, too, of the hits.
     """
 
     def __init__(
-        self, matching: Matching, labels: Sequence[NDArray[np.int8]], order: NDArray[np.int64]
+        self,
+        matching: Matching,
+        labels: Sequence[NDArray[np.int8]],
+        order: NDArray[np.int64],
+        means: bool = True,
     ) -> None:
+        self._means = means
         labels = [some[order] for some in labels]
         start = matching.class_start
         found, counted = np.zeros((2, len(order)), dtype=bool)
@@ -334,7 +358,8 @@ class Ranking:
             for rows, part in redraw.parts(max(map(len, hits))):
                 counted, some = part.of_first(images, numbers), []
                 for mine, others in zip(hits, left_out, strict=True):
-                    redrawn = Redrawn(part, images[mine])
+                    ends = None if self._means else np.flatnonzero(np.diff(mine, append=-1) != 1)
+                    redrawn = Redrawn(part, images[mine], ends)
                     false = redrawn.spread(counted, np.searchsorted(numbers, mine + 1)) - redrawn.true
                     if len(others):
                         above = np.searchsorted(others, mine)

@@ -43,7 +43,7 @@ OVER_ALL = "/all"
 
 CELLS_AT_ONCE = 1 << 25
 """Numbers that a statistic handles together, over the replicates of a chunk: bounds the memory."""
-MOST_AT_ONCE = 250
+MOST_AT_ONCE = 500
 """Replicates of a chunk: enough for NumPy to be busy with numbers."""
 
 SECONDS_BETWEEN_REPORTS = 2.0
@@ -154,8 +154,9 @@ def resample(
     if images < 1:
         raise InputError("the ground truth", "no image", "images to draw from")
     width = max(images, *(statistic.replicate_width for statistic in statistics), 1)
-    number = -(-replicates // max(1, min(MOST_AT_ONCE, CELLS_AT_ONCE // width)))
-    bounds = [replicates * chunk // number for chunk in range(number + 1)]
+    processes = usable_cores() if processes is None else processes
+    number = max(processes, -(-replicates // max(1, min(MOST_AT_ONCE, CELLS_AT_ONCE // width))))
+    bounds = [replicates * chunk // number // 2 * 2 for chunk in range(number)] + [replicates]
     chunks = [range(*both) for both in itertools.pairwise(bounds) if both[0] < both[1]]
     pieces = list(itertools.product(chunks, statistics))
     here, reported = os.getpid(), time.monotonic()
@@ -164,9 +165,12 @@ def resample(
     def compute(piece: tuple[range, Statistic]) -> Mapping[str, NDArray[np.float64]]:
         nonlocal reported, drawn
         chunk, statistic = piece
+        # First halves of the pairs before the second halves: a Redraw then counts the first alone.
+        order = np.argsort(np.arange(len(chunk)) % 2, kind="stable")
         if drawn is None or drawn[0] != chunk:
-            drawn = chunk, resamples(images, chunk, seed)
-        values = statistic(drawn[1])
+            drawn = chunk, resamples(images, chunk, seed)[order]
+        back = np.argsort(order)
+        values = {name: value[back] for name, value in statistic(drawn[1]).items()}
         last = statistic is statistics[-1]
         if (
             progress
@@ -178,8 +182,7 @@ def resample(
             progress(chunk.stop, replicates)
         return values
 
-    number = usable_cores() if processes is None else processes
-    computed = over_processes(compute, pieces, number, meanwhile)
+    computed = over_processes(compute, pieces, processes, meanwhile)
     return [
         {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         for parts in (computed[first :: len(statistics)] for first in range(len(statistics)))

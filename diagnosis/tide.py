@@ -24,8 +24,10 @@ as any other score.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -508,19 +510,25 @@ class _Places(NamedTuple):
         return _Places(images, np.array([0, len(images)]), self.above[:, mine])
 
     def weighted(self, redraw: Redraw, errors: RunningErrors) -> _Ranked:
-        redrawn = Redrawn(redraw, self.images)
+        ends = np.flatnonzero(np.diff(self.above.sum(axis=0), append=-1) != 0)
+        redrawn = Redrawn(redraw, self.images, ends)
         return _Ranked(redrawn.hits, errors.above(redrawn, self.above))
 
 
-class _Ranked(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Ranked:
     """True positives of some classes: their hits, given the false positives above; and these of each type."""
 
     of: Callable[[Any], AnyHits]
     false: Sequence[NDArray[np.integer]]
 
+    @cached_property
+    def _all(self) -> NDArray[np.integer]:
+        return functools.reduce(np.add, self.false)
+
     def hits(self, without: int = -1) -> AnyHits:
         """With the false positives of all types, or of all but one."""
-        return self.of(np.asarray(sum(some for error, some in enumerate(self.false) if error != without)))
+        return self.of(self._all if without < 0 else self._all - self.false[without])
 
 
 def _needed(objects: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -249,6 +249,7 @@ def find_learning_rate(task: Task, options: Any, out: Path) -> float | None:
             found: Any = tuner.lr_find(
                 module,
                 Loaders(task, options, data).train_dataloader(),
+                val_dataloaders=[],
                 min_lr=LOWEST_RATE,
                 max_lr=HIGHEST_RATE,
                 num_training=RATES,

@@ -12,13 +12,13 @@ Other tools write VOC's XML without lists, beside the pictures, with other class
 
 from __future__ import annotations
 
+import html
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError, fromstring
-from xml.sax.saxutils import escape
 
 import defusedxml.ElementTree as SafeTree
 import numpy as np
@@ -549,14 +549,14 @@ def annotation_xml(
     width, height = size
     lines = [
         "<annotation>",
-        f"\t<folder>{escape(folder)}</folder>",
-        f"\t<filename>{escape(filename)}</filename>",
+        f"\t<folder>{html.escape(folder, quote=False)}</folder>",
+        f"\t<filename>{html.escape(filename, quote=False)}</filename>",
         f"\t<size>\n\t\t<width>{width}</width>\n\t\t<height>{height}</height>\n\t\t<depth>3</depth>\n\t</size>",
     ]
     for thing in objects:
-        fields = [("name", escape(thing.label))]
+        fields = [("name", html.escape(thing.label, quote=False))]
         if thing.pose:
-            fields.append(("pose", escape(thing.pose)))
+            fields.append(("pose", html.escape(thing.pose, quote=False)))
         for tag, flag in (("truncated", thing.truncated), ("occluded", thing.occluded)):
             if flag != UNKNOWN:
                 fields.append((tag, str(int(flag))))

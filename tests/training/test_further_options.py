@@ -199,6 +199,7 @@ def test_the_search_for_a_learning_rate(small, tmp_path, monkeypatch):
     out = tmp_path / "run"
     result = small("--find-learning-rate", "--out", out, "--learning-rate", 123)
     assert result.code == 0, result.err
+    assert all(re.match("Finding best initial lr|$", line) for line in re.split(r"[\r\n]+", result.err))
     said = result.out.splitlines()[-1]
     rate = re.match(r"try --learning-rate (\S+) \(\d+ steps", said)
     assert 1e-6 < float(rate[1]) < 0.2 if rate else said.startswith("no learning rate lowers the loss (")

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import pickle
 import shutil
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +81,17 @@ def save(**content):
     return lambda path: torch.save(content, path)
 
 
+def bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/version", "3\n")
+        archive.writestr("archive/data.pkl", bytes(70 << 20))
+
+
+class Evil:
+    def __reduce__(self):
+        return pytest.fail, ("it was executed",)
+
+
 HYPER = {"model": {"arch": "resnet18", "width": 0.25}, "classes": ["a"], "input_size": 64}
 
 
@@ -89,6 +102,12 @@ HYPER = {"model": {"arch": "resnet18", "width": 0.25}, "classes": ["a"], "input_
         (damage, "a damaged file: its checksum differs"),
         (lambda path: path.write_bytes(path.read_bytes()[:999]), "cut short"),
         (lambda path: path.write_text("hello"), "cut short, damaged or made by another program"),
+        (bomb, "70 MB in an archive of 0.1 MB"),
+        (save(state_dict=Evil()), "a Python object, _pytest.outcomes."),
+        (
+            lambda path: path.write_bytes(pickle.dumps(Evil())),
+            "cut short, damaged or made by another program",
+        ),
         (save(weight=torch.zeros(1)), "without state_dict and hyper_parameters"),
         (save(state_dict={}, hyper_parameters={"classes": ["a"]}), "no model in its hyper_parameters"),
         (save(state_dict={}, hyper_parameters=HYPER), "what makes no detector"),
