@@ -492,15 +492,15 @@ def _account_sentences(account: Account) -> list[str]:
             f"The order of the file ranks them; another order could make {' and '.join(moves)}."
         )
     beyond = [
-        f"{number:,} beyond the {account.max_detections} best of {of}, which {who} out"
+        f"{who} {number:,} beyond the {account.max_detections} best of {of}"
         for number, of, who in (
-            (account.beyond_coco, "their class in an image", "COCO's scores leave"),
-            (account.beyond_tide, "an image", "TIDE leaves"),
+            (account.beyond_coco, "their class in an image", "by COCO's scores"),
+            (account.beyond_tide, "an image", "by TIDE"),
         )
         if number
     ]
     if beyond:
-        lines.append(f"Detections {', and '.join(beyond)}; --max-detections sets another limit.")
+        lines.append(f"Detections left out: {', '.join(beyond)}. --max-detections sets another limit.")
     return lines
 
 

@@ -88,7 +88,6 @@ def write_results(
         The folder cannot be written to or has a folder with the name of one of the files, or a photograph
         cannot be read.
     """
-    new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         _clean_up(out)
@@ -134,10 +133,6 @@ def write_results(
             return _swap(out, part, made)
     except OSError as error:
         raise InputError(out, error.strerror or "an error", "a folder to write to") from None
-    finally:
-        if new:
-            with contextlib.suppress(OSError):  # not empty, as it is unless something failed
-                out.rmdir()
 
 
 def _draw(

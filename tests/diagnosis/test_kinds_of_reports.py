@@ -115,16 +115,6 @@ def test_kind_27_a_failing_swap_leaves_the_earlier_report(tmp_path, command, mon
     assert contents(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_kind_27_a_run_that_fails_leaves_no_new_folder(tmp_path, command, monkeypatch, error):
-    def fail(*_):
-        raise error
-
-    monkeypatch.setattr(writing, "write_text", fail)
-    assert main(command) == (2 if isinstance(error, OSError) else 130)
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.parametrize("moved", [False, True])
 def test_kind_27_what_a_killed_run_left(tmp_path, command, moved):
     out = tmp_path / "out"
