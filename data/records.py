@@ -147,7 +147,8 @@ def _ids(name: str, values: Iterable[int | str], count: int, of: str) -> tuple[i
     ids = tuple(values)
     if ids and len(ids) != count:
         raise InputError(name, f"{len(ids)} ids", f"one for each of the {count} {of}, or none")
-    _names(name, map(str, ids))
+    if not (set(map(type, ids)) == {int} and len(set(ids)) == len(ids)):
+        _names(name, map(str, ids))
     return ids
 
 

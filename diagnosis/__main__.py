@@ -81,7 +81,6 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
             diagnoses,
             replicates=options.replicates,
             groups=given.parse_groups(options.group),
-            top=top,
             progress=lambda done, total: progress(resampling, f"{done:,} done"),
             processes=processes,
             meanwhile=lambda: compute_all(diagnoses),
@@ -114,7 +113,7 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
         where = f"The report: {page}" if page in written else f"The numbers: {options.out / NUMBERS}"
         print(brief(diagnoses, comparison, doubts, where))
     if why_no_photographs and not options.no_figures:
-        print(f"\nno photographs of the errors: {why_no_photographs}; --images DIR names their folder")
+        print(f"\nNo photographs in the report: {why_no_photographs}. Give their folder with --images DIR.")
     if options.verbose:
         pictures = [file for file in written if file.suffix.lstrip(".") in given.FIGURE_FORMATS]
         lines = [str(file) for file in written if file not in pictures]

@@ -464,8 +464,11 @@ def _attribute(name: str, values: Sequence[Any]) -> dict[str, NDArray[Any]]:
 
 def _object_ids(annotations: Sequence[Annotation]) -> list[int | str]:
     """The ids of the annotations; none where any lacks one, or two differ only in being text."""
+    given = list(map(attrgetter("id"), annotations))
+    if set(map(type, given)) == {int}:
+        return given if len(set(given)) == len(given) else []
     ids: list[int | str] = []
-    for key in map(attrgetter("id"), annotations):
+    for key in given:
         if key is None:
             return []
         whole = isinstance(key, int) or (isinstance(key, float) and key.is_integer())
@@ -644,8 +647,9 @@ def _plain_results(content: bytes, images: Lookup, classes: Lookup) -> tuple[NDA
 
     def columns(part: tuple[int, int]) -> tuple[NDArray[Any], ...]:
         low, high = part
-        whole = high - low == len(content)
-        text = content if whole else b"[" * (low > 0) + content[low:high] + b"]" * (high < len(content))
+        text = content
+        if high - low < len(content):
+            text = b"".join((b"[" * (low > 0), memoryview(content)[low:high], b"]" * (high < len(content))))
         return _result_columns(msgspec.json.decode(text, type=list[PlainResult]), images, classes)
 
     return tuple(map(np.concatenate, zip(*over_processes(columns, parts, len(parts)), strict=True)))
@@ -824,11 +828,11 @@ def _ids(record: GroundTruth | Detections, keep: bool) -> tuple[Sequence[int | s
     return images, classes
 
 
-def write_coco_ground_truth(truth: GroundTruth, path: Path, keep_ids: bool = False) -> None:
+def write_coco_ground_truth(truth: GroundTruth, path: Path | str, keep_ids: bool = False) -> None:
     """Write a COCO annotation file; see :func:`coco_ground_truth`."""
     write_text(path, json.dumps(coco_ground_truth(truth, keep_ids)))
 
 
-def write_coco_detections(detections: Detections, path: Path, truth: GroundTruth | None = None) -> None:
+def write_coco_detections(detections: Detections, path: Path | str, truth: GroundTruth | None = None) -> None:
     """Write a COCO results file; see :func:`coco_detections`."""
     write_text(path, json.dumps(coco_detections(detections, truth)))

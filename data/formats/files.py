@@ -258,9 +258,9 @@ def replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path | str, text: str) -> None:
     """Write a UTF-8 file atomically; see :func:`write_texts`."""
-    write_texts({path: text})
+    write_texts({Path(path): text})
 
 
 def write_texts(texts: Mapping[Path, str]) -> None:

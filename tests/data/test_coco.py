@@ -318,8 +318,8 @@ def test_rubbish_is_an_input_error(tmp_path_factory, content):
 @pytest.mark.parametrize("keep_ids", [False, True])
 def test_what_is_written_is_read_back(tmp_path, truth, keep_ids):
     found = Detections(truth.images, truth.classes, [1, 0], [0, 1], [0.25, 1], [[1, 2, 3, 4.5], [0, 0, 9, 9]])
-    write_coco_ground_truth(truth, tmp_path / "t.json", keep_ids)
-    write_coco_detections(found, tmp_path / "f.json", truth if keep_ids else None)
+    write_coco_ground_truth(truth, f"{tmp_path}/t.json", keep_ids)
+    write_coco_detections(found, f"{tmp_path}/f.json", truth if keep_ids else None)
     again = read_coco(tmp_path / "t.json")
     assert again.image_ids == (truth.image_ids if keep_ids else (1, 2))
     assert again.object_ids == truth.object_ids == (1,)

@@ -5,6 +5,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const { detectors, facts, classes } = data;
 const letters = detectors.map((_, place) => (place < 26 ? String.fromCharCode(65 + place) : `D${place + 1}`));
 const several = detectors.length > 1;
+const everyone = detectors.map((_, place) => place);
 const ABSENT = "–";
 const TABS = { examples: "Examples", classes: "Classes", compare: "Compare", errors: "Errors", method: "Method" };
 const KEYS = ["tab", "d", "class", "kind", "as", "was", "score", "side", "of", "sort", "all", "pic"];
@@ -51,10 +52,10 @@ const toClass = (name) => link({ ...NOTHING, tab: "classes", class: name });
 /** Indices of the detectors that are shown. */
 const shown = () => {
   const some = state.d ? state.d.split(",").map((letter) => letters.indexOf(letter)) : [];
-  return some.length ? some : detectors.map((_, place) => place);
+  return some.length ? some : everyone;
 };
 /** The two detectors that are compared. */
-const pair = () => (shown().length > 1 ? shown() : detectors.map((_, place) => place)).slice(0, 2);
+const pair = () => (shown().length > 1 ? shown() : everyone).slice(0, 2);
 
 /** Labels of the classes that the state is about; null: all. */
 function chosenLabels() {
@@ -205,7 +206,9 @@ function bar({ place, value, interval, end, go, tip, text, label }) {
     make("span", { class: "value", "aria-hidden": go && "true" }, text ?? percent(value)));
 }
 
-const group = (label, bars) => make("div", { class: "group" }, make("div", { class: "label" }, label), make("div", {}, bars));
+const group = (label, rows, tip) => make("div", { class: "group" }, make("div", { class: "label", "data-tip": tip }, label), make("div", {}, rows));
+/** A group for each item with a bar of each detector; `barOf` says what of a bar is not the detector's. */
+const bars = (items, places, labelOf, barOf) => items.map((item) => group(labelOf(item), places.map((place) => bar({ place, ...barOf(item, place) }))));
 
 /** The interval of a detector, or of a run of a group. */
 function intervalOf(place, section, name) {
@@ -441,20 +444,18 @@ function drawBar() {
   const theme = byId("theme");
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const remembered = () => { try { return localStorage.getItem("diagnosis-theme"); } catch { return null; } };
-  const show = () => {
-    const now = remembered() ?? (dark.matches ? "dark" : "light");
+  const show = (now) => {
     document.documentElement.dataset.theme = now;
     theme.setAttribute("aria-pressed", now === "dark");
   };
+  const showRemembered = () => show(remembered() ?? (dark.matches ? "dark" : "light"));
   theme.addEventListener("click", () => {
     const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-    try { localStorage.setItem("diagnosis-theme", next); } catch { /* not kept, but shown */ }
-    show();
-    document.documentElement.dataset.theme = next;
-    theme.setAttribute("aria-pressed", next === "dark");
+    try { localStorage.setItem("diagnosis-theme", next); } catch { /* shown, but not remembered */ }
+    show(next);
   });
-  dark.addEventListener("change", show);
-  show();
+  dark.addEventListener("change", showRemembered);
+  showRemembered();
 }
 
 function drawFirst() {
@@ -474,18 +475,16 @@ function errorsCard() {
   const all = detectors.map((one) => one.breakdown.mean_over_classes);
   const missing = detectors.map((_, place) => missedShare(place));
   const missedInterval = (place) => intervalOf(place, "objects", "missed");
-  const ends = wrong.flatMap((kind) => detectors.map((_, place) => highest([all[place][kind.name], intervalOf(place, "share", kind.name)?.high])));
-  const end = highest([...ends, ...missing, ...detectors.map((_, place) => missedInterval(place)?.high)], 0.01);
+  const ends = everyone.flatMap((place) => [missing[place], missedInterval(place)?.high, ...wrong.flatMap((kind) => [all[place][kind.name], intervalOf(place, "share", kind.name)?.high])]);
+  const end = highest(ends, 0.01);
   const silent = all.every((one) => one.correct === null);
-  const groups = wrong.map((kind) => group([swatch(kind.colour), kind.name], detectors.map((_, place) => bar({
-    place, value: all[place][kind.name], interval: intervalOf(place, "share", kind.name), end, label: kind.name, tip: kind.text,
-    go: toExamples({ kind: kind.name, d: alone(place) }),
-  }))));
-  const missed = kindOf("missed");
+  const groups = bars(wrong, everyone, (kind) => [swatch(kind.colour), kind.name], (kind, place) => ({
+    value: all[place][kind.name], interval: intervalOf(place, "share", kind.name), end, label: kind.name, tip: kind.text, go: toExamples({ kind: kind.name, d: alone(place) }),
+  }));
   if (missing.every(known)) {
-    groups.push(group([swatch(missed.colour), "missed", make("span", { class: "quiet" }, " (of objects)")], detectors.map((_, place) => bar({
-      place, value: missing[place], interval: missedInterval(place), end, label: "missed objects", tip: missed.text, go: toExamples({ side: "missed", d: alone(place) }),
-    }))));
+    groups.push(bars([kindOf("missed")], everyone, (kind) => [swatch(kind.colour), "missed", make("span", { class: "quiet" }, " (of objects)")], (kind, place) => ({
+      value: missing[place], interval: missedInterval(place), end, label: "missed objects", tip: kind.text, go: toExamples({ side: "missed", d: alone(place) }),
+    })));
   }
   const rows = detectors.flatMap((one, place) => ["mean_over_classes", "pooled"].map((way) => [
     one.name, way === "pooled" ? "pooled" : "class mean", ...data.kinds.map((kind) => share(one.breakdown[way][kind.name], one.breakdown[way].reason)), share(missing[place]),
@@ -502,9 +501,9 @@ function missedShare(place) {
 
 function precisionCard() {
   const kinds = [AP, "coco"].filter((kind, n, all) => all.indexOf(kind) === n && detectors.some((one) => known(one.map[kind])));
-  const groups = kinds.map((kind) => group(AP_NAMES[kind], detectors.map((one, place) => bar({
-    place, value: one.map[kind], interval: intervalOf(place, "map", kind), end: 1, label: AP_NAMES[kind], go: link({ ...NOTHING, tab: "classes", sort: `ap${place}` }),
-  }))));
+  const groups = bars(kinds, everyone, (kind) => AP_NAMES[kind], (kind, place) => ({
+    value: detectors[place].map[kind], interval: intervalOf(place, "map", kind), end: 1, label: AP_NAMES[kind], go: link({ ...NOTHING, tab: "classes", sort: `ap${place}` }),
+  }));
   const rows = detectors.map((one) => [one.name, ...Object.keys(data.ap).map((kind) => share(one.map[kind], one.map.reason))]);
   return chart("Average precision", kinds.length ? `Per cent, mean over ${facts.over ? `all classes that have objects; the verdict is${facts.over}` : "the classes that have objects"}.` : "No class has objects.", groups, ["*detector", ...Object.values(data.ap)], rows, "");
 }
@@ -516,10 +515,9 @@ function fixCard() {
   const gain = (kind) => highest(detectors.map((one) => one.gains[kind.name]), -1);
   const first = sorted(six.filter((kind) => gain(kind) > 0), gain, true).slice(0, 3);
   const end = highest(first.flatMap((kind) => detectors.flatMap((_, place) => [numbers(kind, place).value, numbers(kind, place).high])), 0.001);
-  const groups = first.map((kind) => group(kind.label, detectors.map((_, place) => bar({
-    place, value: numbers(kind, place).value, interval: numbers(kind, place), end, label: kind.label, tip: kind.text, text: points(numbers(kind, place).value),
-    go: tideExamples(kind.name, place),
-  }))));
+  const groups = bars(first, everyone, (kind) => kind.label, (kind, place) => ({
+    value: numbers(kind, place).value, interval: numbers(kind, place), end, label: kind.label, tip: kind.text, text: points(numbers(kind, place).value), go: tideExamples(kind.name, place),
+  }));
   const rows = six.map((kind) => [kind.label, ...detectors.flatMap((_, place) => ["value", "low", "high"].map((part) => change(numbers(kind, place)[part])))]);
   const columns = ["*error", ...detectors.flatMap((one) => [one.name, "low", "high"])];
   return chart("What to fix first", first.length ? `Points of AP50 that fixing it would add (TIDE)${facts.over}.` : "Nothing costs average precision.", groups, columns, rows, "");
@@ -948,10 +946,11 @@ function topConfusions(here, wanted = () => true) {
 }
 function confusionBars(list, here) {
   const end = highest(list.flatMap((one) => one.counts), 1);
-  return list.map((one) => group(`${classes[one.row]} taken for ${classes[one.column]}`, here.map((place, n) => bar({
-    place, value: one.counts[n], end, text: whole(one.counts[n]), label: `${classes[one.row]} taken for ${classes[one.column]}`,
-    go: toExamples({ class: classes[one.row], as: classes[one.column], d: alone(place) }),
-  }))));
+  const label = (one) => `${classes[one.row]} taken for ${classes[one.column]}`;
+  return bars(list, here, label, (one, place) => {
+    const value = one.counts[here.indexOf(place)];
+    return { value, end, text: whole(value), label: label(one), go: toExamples({ class: classes[one.row], as: classes[one.column], d: alone(place) }) };
+  });
 }
 function confusionChart() {
   const here = shown();
@@ -1021,9 +1020,9 @@ function costs() {
   const here = shown();
   const [first] = data.impact;
   const end = highest(first.rows.flatMap((row) => here.map((place) => row.values[place])), 0.001);
-  const groups = first.rows.map((row) => group([row.kind && swatch(kindOf(row.kind).colour), row.label].filter(Boolean), here.map((place) => bar({
-    place, value: row.values[place], end, text: points(row.values[place]), tip: row.text, label: row.label, go: row.kind && toExamples({ kind: row.kind, d: alone(place) }),
-  }))));
+  const groups = bars(first.rows, here, (row) => [row.kind && swatch(kindOf(row.kind).colour), row.label].filter(Boolean), (row, place) => ({
+    value: row.values[place], end, text: points(row.values[place]), tip: row.text, label: row.label, go: row.kind && toExamples({ kind: row.kind, d: alone(place) }),
+  }));
   const rows = () => data.impact.flatMap(({ name, rows: all }) => all.map((row) => [row.label, name, ...here.map((place) => change(row.values[place])), row.text]));
   return chart("What each error type costs (Hoiem)", `Points of ${first.name} gained if one error type were fixed, averaged over ${first.classes}; a class that would lose counts as 0. Background includes other unless it is called pure. Gains overlap and do not add up.`, groups, ["*fixed", "*gain in", ...here.map((place) => detectors[place].name), "*what it is"], rows, "screen");
 }
@@ -1031,9 +1030,9 @@ function costs() {
 function tideChart() {
   const here = shown();
   const end = highest(data.tide.flatMap((kind) => here.map((place) => detectors[place].tide.dap[kind.name])), 0.001);
-  const groups = data.tide.map((kind) => group([swatch(kind.colour), kind.label], here.map((place) => bar({
-    place, value: detectors[place].tide.dap[kind.name], end, text: points(detectors[place].tide.dap[kind.name]), tip: kind.text, label: kind.label, go: tideExamples(kind.name, place),
-  }))));
+  const groups = bars(data.tide, here, (kind) => [swatch(kind.colour), kind.label], (kind, place) => ({
+    value: detectors[place].tide.dap[kind.name], end, text: points(detectors[place].tide.dap[kind.name]), tip: kind.text, label: kind.label, go: tideExamples(kind.name, place),
+  }));
   const rows = data.tide.map((kind) => [kind.label, kind.text, ...here.flatMap((place) => [change(detectors[place].tide.dap[kind.name]), number(detectors[place].tide.counts[kind.name])])]);
   const base = here.map((place) => `${several ? `${letters[place]} ` : ""}${percent(detectors[place].tide[`ap${100 * detectors[place].tide.iou}`])} %`).join(", ");
   return chart("What each error type costs (TIDE)", `Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP)${facts.over && ", mean over all classes"}, each fixed on its own; they do not add up. AP: ${base}.`, groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
@@ -1045,7 +1044,7 @@ function groupChart() {
   if (!groups.length) return chart("Groups of similar classes", "No classes are similar here.", null);
   const here = shown();
   const shares = (members, place) => data.kinds.map((_, n) => mean(members.map((name) => detectors[place].classes[classes.indexOf(name)].shares[n]).filter(known)));
-  const body = groups.slice(0, MOST_ROWS).map(([name, members]) => make("div", { class: "group" }, make("div", { class: "label", "data-tip": members.length < 30 ? members.join(", ") : "" }, name), make("div", {}, here.map((place) => stackedBar(shares(members, place), place, name)))));
+  const body = groups.slice(0, MOST_ROWS).map(([name, members]) => group(name, here.map((place) => stackedBar(shares(members, place), place, name)), members.length < MOST_ROWS && members.join(", ")));
   const rows = groups.flatMap(([name, members]) => here.map((place) => [name, detectors[place].name, ...shares(members, place).map((value) => share(value)), members.length < 30 ? members.join(", ") : plural(members.length, "class", "classes")]));
   return chart("Groups of similar classes", "Shares of the detections counted, mean over the classes of a group: those similar to each other.", [legend(data.kinds.map((kind) => [kind.name, kind.colour])), body].flat(), ["*group", "*detector", ...data.kinds.map((kind) => kind.name), "*classes"], rows);
 }
