@@ -81,7 +81,6 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
             diagnoses,
             replicates=options.replicates,
             groups=given.parse_groups(options.group),
-            top=top,
             progress=lambda done, total: progress(resampling, f"{done:,} done"),
             processes=processes,
             meanwhile=lambda: compute_all(diagnoses),

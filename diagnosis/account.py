@@ -136,7 +136,7 @@ def _map_range(matching: Matching, iou: float) -> Range:
     means = []
     for last in (labels, -labels):
         ((_, hits),) = Ranking(matching, [labels], _reordered(matching, last)).hits()
-        score = RULES["devkit"](hits, matching.objects[None], normal)["voc07"][0]
+        score = RULES["devkit"].scores(hits, matching.objects[None], normal)["voc07"][0]
         means.append(float(mean_defined(np.where(there, score, np.nan))))
     return means[0], means[1]
 

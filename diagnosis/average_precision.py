@@ -11,9 +11,9 @@ functions of :class:`diagnosis.rankings.Hits`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,16 @@ from numpy.typing import NDArray
 from data.records import Detections, GroundTruth
 from diagnosis.breakdown import STRONG
 from diagnosis.coco_ap import MAX_DETECTIONS, coco_ap, coco_ranking
-from diagnosis.matching import Matching, ObjectCounter, Redraw, Weights, assign, assign_devkit, match
+from diagnosis.matching import (
+    Assignment,
+    Matching,
+    ObjectCounter,
+    Redraw,
+    Weights,
+    assign,
+    assign_devkit,
+    match,
+)
 from diagnosis.rankings import (
     AnyHits,
     Hits,
@@ -108,7 +117,7 @@ def score_hits(hits: Hits, objects: NDArray[np.int64], normal: Normal) -> HoiemS
     Parameters
     ----------
     hits
-        Of S rankings, in r variants.
+        The hits of S rankings, in r variants.
     objects, normal
         ``(S,)`` number of objects of each ranking; that which normalised precision supposes, N.
     """
@@ -128,11 +137,10 @@ def score_hits(hits: Hits, objects: NDArray[np.int64], normal: Normal) -> HoiemS
 # ---- all kinds -------------------------------------------------------------------------------
 
 Scores = dict[str, NDArray[np.float64]]
-"""By kind ``(r, S)``: of the hits by each labelling of a rule, the numbers of objects ``(r, S)``, and the one
-that normalised precision supposes."""
+"""Average precision ``(r, S)`` of each kind."""
 
 
-def _area(hits: AnyHits, objects: NDArray[np.int64]) -> NDArray[np.float64]:
+def _area_under_curve(hits: AnyHits, objects: NDArray[np.int64]) -> NDArray[np.float64]:
     if not isinstance(hits, Hits):  # each unit of weight adds a step of recall of the same width
         return hits.mean_over_objects(objects)
     area = np.zeros((1, len(hits.start) - 1))
@@ -145,7 +153,7 @@ def _area(hits: AnyHits, objects: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _devkit(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> Scores:
     interpolated = interpolated_precision(hits[0], needed_hits(VOC07_RECALLS, objects))
-    return {"voc07": interpolated, "area": _area(hits[0], objects)}
+    return {"voc07": interpolated, "area": _area_under_curve(hits[0], objects)}
 
 
 def _coco(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> Scores:
@@ -158,10 +166,21 @@ def _hoiem(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) 
     return {"hoiem": plain, "normalized": normalized}
 
 
-RULES = {"devkit": _devkit, "hoiem": _hoiem, "coco": _coco}
-"""By which detections are matched, and what computes the kinds of average precision from the hits."""
-RANKINGS = (("devkit", "hoiem"), ("coco",))
-"""Rules with one ranking, in which the hits of the first come first."""
+class Rule(NamedTuple):
+    """A way to match detections, and the average precision that is computed from it."""
+
+    scores: Callable[[Sequence[AnyHits], NDArray[np.int64], Normal], Scores]
+    """Of hits, first those of this rule; the numbers of objects ``(r, S)``; the number that normalised
+    precision supposes: average precision by kind."""
+    assign: Callable[[Matching, float], Assignment] | None
+    """Matches the detections at an IoU threshold; None: at COCO's thresholds, in COCO's own ranking."""
+
+
+RULES = {"devkit": Rule(_devkit, assign_devkit), "hoiem": Rule(_hoiem, assign), "coco": Rule(_coco, None)}
+RANKINGS = tuple(
+    tuple(name for name, rule in RULES.items() if (rule.assign is None) == fixed) for fixed in (False, True)
+)
+"""Names of the rules with one ranking, in the order of its hits."""
 
 
 @dataclass(frozen=True)
@@ -171,24 +190,24 @@ class APKind:
     Parameters
     ----------
     heading
-        Of a column of a table.
+        Heading of a table's column.
     label
-        Of an axis or a legend.
+        Label of an axis or in a legend.
     mean
         What the mean over the classes is called.
     rule
-        By which detections are matched, of :data:`RULES`.
+        How detections are matched: a key of :data:`RULES`.
     """
 
     heading: str
     label: str
     mean: str
-    rule: Literal["devkit", "hoiem", "coco"]
+    rule: str
 
     @property
-    def own_iou(self) -> bool:
-        """Whether it has overlaps of its own, whatever IoU a diagnosis is at."""
-        return self.rule == "coco"
+    def has_fixed_iou(self) -> bool:
+        """Whether its IoU thresholds are fixed, whatever the IoU of a diagnosis."""
+        return RULES[self.rule].assign is None
 
 
 AP_KINDS: dict[str, APKind] = {
@@ -248,7 +267,7 @@ def average_precision(
     Parameters
     ----------
     truth, detections
-        Of the same images and classes.
+        Records of the same images and classes.
     matching
         Their overlaps, if :func:`diagnosis.matching.match` has been called already.
     iou
@@ -312,20 +331,20 @@ class APStatistic:
                 continue
             for block, hits in self._ranking(rules).hits(redraw):
                 for place, rule in enumerate(rules):
-                    scores = RULES[rule](hits[place:], objects[block], normal[block[0]])
+                    scores = RULES[rule].scores(hits[place:], objects[block], normal[block[0]])
                     for kind in values.keys() & scores:
                         values[kind][block] = scores[kind]
         return {f"map/{kind}": np.where(objects > 0, value, np.nan) for kind, value in values.items()}
 
     def _ranking(self, rules: tuple[str, ...]) -> Ranking:
         if rules not in self._rankings:
-            matching, iou = self._matching, self._iou
-            if rules == ("coco",):
-                ranking = coco_ranking(matching, self._max_detections)
-            else:
-                labels = [assign_devkit(matching, iou).labels, assign(matching, iou).labels]
-                ranking = Ranking(matching, labels, matching.order)
-            self._rankings[rules] = ranking
+            matching = self._matching
+            ways = [way for rule in rules if (way := RULES[rule].assign)]
+            self._rankings[rules] = (
+                Ranking(matching, [way(matching, self._iou).labels for way in ways], matching.order)
+                if ways
+                else coco_ranking(matching, self._max_detections)
+            )
         return self._rankings[rules]
 
     def table(self, coco: bool = True) -> APTable:
@@ -378,7 +397,7 @@ class OperatingPoint:
     score
         Detections of this score or more are kept; NaN if the best is to keep none (no true positive).
     f1, precision, recall
-        Of what is kept. Without a true positive F1 and recall are 0, and precision is NaN.
+        Those of the detections kept. Without a true positive F1 and recall are 0, and precision is NaN.
     """
 
     score: float
@@ -440,7 +459,7 @@ def best_f1(matching: Matching, *, iou: float = STRONG) -> OperatingPoints:
 
 
 def _best_cut(labels: NDArray[np.int8], scores: NDArray[np.float64], objects: int) -> OperatingPoint:
-    """Of one ranking; `labels` 1: true positive, 0: don't care, −1: false positive."""
+    """The score thresholds of one ranking; `labels` 1: true positive, 0: don't care, −1: false positive."""
     if objects == 0:
         return OperatingPoint(*[float("nan")] * 4)
     counted = labels != 0

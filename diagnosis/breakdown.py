@@ -41,10 +41,10 @@ __all__ = [
 ]
 
 STRONG = 0.5
-"""IoU from which a detection is right."""
+"""Minimum IoU of a correct detection."""
 
 WEAK = 0.1
-"""IoU from which a detection has to do with an object at all."""
+"""Minimum IoU to count as overlapping an object."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ class ErrorType:
     colour
         Its colour in all figures.
     explanation
-        In one sentence.
+        What it means, in one sentence.
     label
-        In figures and tables.
+        Its name in figures and tables.
     subject
-        In a sentence, in the plural: "localization errors".
+        Its name in a sentence, in the plural: "localization errors".
     clause
-        In a sentence, after its share of the detections: "are correct".
+        Its name in a sentence, after its share of the detections: "are correct".
     fate
-        What has become of an object that such a detection refers to, for :mod:`diagnosis.flow`; empty if it
+        What became of an object that such a detection refers to, for :mod:`diagnosis.flow`; empty if it
         refers to none.
     """
 
@@ -90,7 +90,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
         "correct",
         "correct detections",
         "are correct",
-        "A correct detection has taken it.",
+        "A correct detection is matched to it.",
     ),
     ErrorType(
         "localization",
@@ -140,7 +140,7 @@ Top = int | float | Literal["all"] | ArrayLike | None
 many times its objects; an array: one number for each class; "all"."""
 
 DEPTH_MARGIN = 1.25
-"""How much deeper than its top a ranking is searched at first: in a replicate fewer may count."""
+"""Initial search depth as a multiple of the top; a replicate may need more."""
 
 
 # ---- the error type of each detection --------------------------------------------------------
@@ -402,7 +402,7 @@ def break_down(
         that are not difficult (N_j). An int: so many; a float: so many times N_j, rounded (halves up);
         an array: a number for each class; ``"all"``: every one. Where there are fewer detections, those.
     strong, weak
-        Smallest IoU of a correct detection, and of one that has to do with an object at all.
+        Minimum IoU of a correct detection, and to count as overlapping an object.
 
     Raises
     ------
@@ -442,16 +442,15 @@ class BreakdownStatistic:
         self._objects = ObjectCounter(matching.truth, ~matching.ignored)
 
     def __call__(self, weights: Weights | None = None) -> dict[str, NDArray[np.float64]]:
-        """``share/<type>`` ``(r, C)`` of each class and ``pooled/<type>`` ``(r,)`` over all; NaN of nothing.
-
-        Also for ``correct_and_localization``.
-        """
+        """``share/<type>`` ``(r, C)`` of each class and ``pooled/<type>`` ``(r,)`` over all classes, of each
+        error type and of ``correct_and_localization``; NaN without detections."""
         counts = self.counts(weights)
         values: dict[str, NDArray[np.float64]] = {}
         for section, some in (("share", counts), ("pooled", counts.sum(axis=1))):
             shares = np.moveaxis(shares_of(some), -1, 0)
             values |= {
-                f"{section}/{error.name}": share for error, share in zip(ERROR_TYPES, shares, strict=True)
+                f"{section}/{error_type.name}": share
+                for error_type, share in zip(ERROR_TYPES, shares, strict=True)
             }
             values[f"{section}/correct_and_localization"] = shares[CORRECT] + shares[LOCALIZATION]
         return values
@@ -513,8 +512,7 @@ def _checked_top(matching: Matching, top: Top) -> NDArray[np.number] | str | Non
 
 
 def _running(redraw: Redraw, images: NDArray[np.int64], tops: NDArray[np.int64]) -> tuple[int, Running]:
-    """Running totals down the ranking, only as deep as the deepest of the r tops needs, or twice that; and
-    how deep."""
+    """The depth that the deepest of the r tops needs, at most twice that, and running totals down to it."""
     depth = len(images) if len(tops) == 0 else int(min(len(images), DEPTH_MARGIN * float(tops.max()) + 32))
     while True:
         running = redraw.running(images[:depth])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from data.records import InputError
 from diagnosis.average_precision import AP_KINDS
-from diagnosis.breakdown import ERROR_TYPES, BreakdownStatistic, Top
+from diagnosis.breakdown import ERROR_TYPES, BreakdownStatistic
 from diagnosis.flow import MissedStatistic
 from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
 from diagnosis.matching import Weights
@@ -259,7 +259,7 @@ class Comparison:
             [
                 Row(
                     name,
-                    np.array([mean(f"share/{kind.name}", detector) for kind in ERROR_TYPES]),
+                    np.array([mean(f"share/{error_type.name}", detector) for error_type in ERROR_TYPES]),
                     mean("map/coco50", detector),
                     mean("map/coco", detector),
                 )
@@ -451,7 +451,6 @@ def compare(
     seed: int = 0,
     groups: Mapping[str, Sequence[str]] | None = None,
     level: float = 0.95,
-    top: Top = None,
     costs: bool = True,
     statistics: Sequence[StatisticOf] = (),
     progress: Progress | None = None,
@@ -481,8 +480,6 @@ def compare(
         compared as they are, after the groups.
     level
         Of the intervals, between 0 and 1.
-    top
-        How many detections the breakdown counts, see :func:`diagnosis.breakdown.break_down`.
     costs
         Whether to resample what each error type costs in average precision, Hoiem's and TIDE's.
     statistics
@@ -497,8 +494,8 @@ def compare(
     Raises
     ------
     InputError
-        No detector, detectors of one name or on different images, classes or thresholds, a group of
-        unknown or no runs, a run in two groups, no image, a level that means nothing.
+        No detector, detectors of one name, on different images or classes or with different settings, a
+        group of unknown or no runs, a run in two groups, no image, a level that means nothing.
 
     Examples
     --------
@@ -529,7 +526,7 @@ def compare(
         if costs:
             mine.append(TideStatistic.of(matching, diagnosis.tide))
             mine.append(ImpactStatistic(matching, similar, strong=iou))
-        mine.append(BreakdownStatistic(matching, similar, top=top, strong=iou))
+        mine.append(BreakdownStatistic(matching, similar, top=diagnosis.top, strong=iou))
         mine.append(MissedStatistic(diagnosis))
         further = [statistic(diagnosis) for statistic in statistics]
         made.append([*mine, *further])
@@ -609,6 +606,14 @@ def _members(
 ) -> dict[str, list[int]]:
     """Which detectors each group is made of, by name."""
     check_same_truth(diagnoses)
+    first = diagnoses[0]
+    for other in diagnoses[1:]:
+        who = f"detectors {first.name!r} and {other.name!r}"
+        if not np.array_equal(other.similar, first.similar):
+            raise InputError(who, "different similar classes", "the same groups, to compare")
+        tops = [repr(np.asarray(diagnosis.top).tolist()) for diagnosis in (first, other)]  # 1 is not 1.0
+        if tops[0] != tops[1]:
+            raise InputError(who, f"a top of {' and of '.join(tops)}", "one top, to compare")
     index: dict[str, int] = {}
     for position, diagnosis in enumerate(diagnoses):
         if diagnosis.name in index:

@@ -84,7 +84,7 @@ def _table(diagnosis: Diagnosis) -> pa.Table:
         name: _column(found.boxes[:, i], pa.float64())
         for i, name in enumerate(("xmin", "ymin", "xmax", "ymax"))
     }
-    type_names = [error.name for error in ERROR_TYPES]
+    type_names = [error_type.name for error_type in ERROR_TYPES]
     ids = {}
     if truth.image_ids:
         ids["coco_image_id"] = _ids(truth.image_ids, found.image_index)

@@ -1,8 +1,9 @@
 """What became of each object under two detectors: found by one, misplaced, mistaken or missed by the other.
 
 An error breakdown counts detections; this counts objects. A detection refers to one object at most: a correct
-one to the object that it took, any other to the object of the class in question that it overlaps most. An
-object's fate is the best of the detections that refer to it, in the order of :data:`FATES`.
+one to the object that it is matched to, any other to the object that it overlaps most, of its own class or
+of the one it was confused with. An object's fate is the best of the detections that refer to it, in the
+order of :data:`FATES`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.breakdown import CORRECT, ERROR_TYPES, WEAK
+from diagnosis.breakdown import ERROR_TYPES, NONE
 from diagnosis.matching import Weights
 from diagnosis.record import Diagnosis, check_same_truth
 
-__all__ = ["FATES", "Fate", "Flow", "MissedStatistic", "fates", "flow"]
+__all__ = ["FATES", "Fate", "Flow", "MissedStatistic", "deciding_detections", "fates", "flow"]
 
 Counted = Literal["top", "all"]
 
@@ -34,15 +35,20 @@ class Fate:
 
 
 FATES: tuple[Fate, ...] = (
-    *(Fate(error.name, error.colour, error.fate) for error in ERROR_TYPES if error.fate),
-    Fate("missed", "#222222", "No counted detection speaks for it."),
+    *(
+        Fate(error_type.name, error_type.colour, error_type.fate)
+        for error_type in ERROR_TYPES
+        if error_type.fate
+    ),
+    Fate("missed", "#222222", "No counted detection overlaps it enough."),
 )
 """All but the last have the name of the error type of the detection that refers to the object."""
 
 MISSED = len(FATES) - 1
 _NAMES = [fate.name for fate in FATES]
 FATE_OF_TYPE = np.array(
-    [_NAMES.index(error.name) if error.name in _NAMES else MISSED for error in ERROR_TYPES], dtype=np.int8
+    [_NAMES.index(error_type.name) if error_type.name in _NAMES else MISSED for error_type in ERROR_TYPES],
+    dtype=np.int8,
 )
 IGNORED = -1
 
@@ -54,7 +60,7 @@ class Flow:
     Parameters
     ----------
     names
-        Of the two detectors.
+        Names of the two detectors.
     classes
         Names of the C classes.
     before, after
@@ -62,7 +68,7 @@ class Flow:
     counts
         ``(C, 5, 5)`` objects of each class by fate under the first, then under the second.
     counted
-        Which detections spoke: ``top``, those that the breakdown counts, or ``all``.
+        Which detections counted: ``top``, those that the breakdown counts, or ``all``.
     """
 
     names: tuple[str, str]
@@ -98,7 +104,7 @@ def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
     Parameters
     ----------
     diagnosis
-        Of the detector.
+        The detector's.
     counted
         Which detections count: ``top``, those that its breakdown counts, by default as many of each class
         as it has objects; or ``all``, among which low scores leave few objects missed.
@@ -106,31 +112,32 @@ def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
     Returns
     -------
     NDArray
-        ``(N,)`` index into :data:`FATES`; −1: difficult or crowd, not asked about.
+        ``(N,)`` index into :data:`FATES`; −1 for ignored objects (difficult or crowd).
     """
+    deciding = deciding_detections(diagnosis, counted)
+    result = np.full(len(deciding), MISSED, dtype=np.int8)
+    seen = deciding != NONE
+    result[seen] = FATE_OF_TYPE[diagnosis.pie_error_types.types[deciding[seen]]]
+    result[diagnosis.matching.ignored] = IGNORED
+    return result
+
+
+def deciding_detections(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int64]:
+    """``(N,)`` the counted detection that decides each object's fate: that of the best fate, then of the
+    highest score, or −1; see :func:`fates`."""
     if counted not in ("top", "all"):
         raise InputError("counted", repr(counted), "'top' or 'all'")
-    matching = diagnosis.matching
-    found = diagnosis.pie_error_types
-    counts = (
-        np.ones(len(found.types), dtype=bool) if counted == "all" else diagnosis.breakdown.counted_types >= 0
-    )
-
-    result = np.full(len(matching.truth), MISSED, dtype=np.int8)
-    # Each detection's group with the class it is about; the pairs of a group start with the largest IoU.
-    about = np.where(found.confused_with >= 0, found.confused_with, matching.detections.labels)
-    groups = np.flatnonzero(
-        (matching.group_label == about[matching.group_detection]) & (matching.group_iou >= WEAK)
-    )
-    detection = matching.group_detection[groups]
-    chosen = counts[detection] & (found.types[detection] > CORRECT)
-    groups, detection = groups[chosen], detection[chosen]
-    seen = FATE_OF_TYPE[found.types[detection]]
-    np.minimum.at(result, matching.pair_object[matching.group_start[groups]], seen)
-    matched = diagnosis.assignment.object_rows
-    result[matched[counts & (matched >= 0)]] = CORRECT
-    result[matching.ignored] = IGNORED
-    return result
+    found = diagnosis.referenced_objects
+    rows = np.flatnonzero((found.object_rows >= 0) & (FATE_OF_TYPE[found.types] != MISSED))
+    if counted == "top":
+        rows = rows[diagnosis.breakdown.counted_types[rows] >= 0]
+    objects = found.object_rows[rows]
+    order = np.lexsort((-diagnosis.detections.scores[rows], FATE_OF_TYPE[found.types[rows]], objects))
+    rows, objects = rows[order], objects[order]
+    first = np.flatnonzero(np.diff(objects, prepend=-1))
+    best = np.full(len(diagnosis.truth), NONE, dtype=np.int64)
+    best[objects[first]] = rows[first]
+    return best
 
 
 def flow(before: Diagnosis, after: Diagnosis, *, counted: Counted = "top") -> Flow:
@@ -139,7 +146,7 @@ def flow(before: Diagnosis, after: Diagnosis, *, counted: Counted = "top") -> Fl
     Parameters
     ----------
     before, after
-        Of two detectors on the same ground truth.
+        The diagnoses of two detectors on the same ground truth.
     counted
         Which detections count, see :func:`fates`.
 

@@ -46,9 +46,14 @@ class ImpactVariant:
         The types of error, indices into :data:`diagnosis.breakdown.ERROR_TYPES`, that count as false
         positives.
     label
-        In figures and tables.
+        Its name in figures and tables.
     explanation
         What it is, in one sentence.
+    error
+        The type of error that it is about, an index into :data:`diagnosis.breakdown.ERROR_TYPES`; None:
+        no single one.
+    compared
+        Whether comparisons of detectors show it.
     bar
         The colour of its bar in the figure and whether it is hatched; None: it has no bar.
     """
@@ -58,12 +63,9 @@ class ImpactVariant:
     counted: tuple[int, ...]
     label: str
     explanation: str
+    error: int | None
+    compared: bool = True
     bar: tuple[str, bool] | None = None
-
-    @property
-    def compared(self) -> bool:
-        """Whether comparisons of detectors show it: not if it removes all errors but some."""
-        return self.name != "all" and not self.name.startswith("only_")
 
 
 def _errors(*removed: int) -> tuple[int, ...]:
@@ -72,70 +74,87 @@ def _errors(*removed: int) -> tuple[int, ...]:
 
 
 IMPACT_VARIANTS: tuple[ImpactVariant, ...] = (
-    ImpactVariant("all", False, _errors(), "all", "The detections as they are."),
+    ImpactVariant("all", False, _errors(), "all", "The detections as they are.", None, compared=False),
     ImpactVariant(
         "ignore_localization", False, _errors(LOCALIZATION),
         "localization removed",
         "Localization errors and duplicates are left out.",
-        (ERROR_TYPES[LOCALIZATION].colour, True),
+        LOCALIZATION,
+        bar=(ERROR_TYPES[LOCALIZATION].colour, True),
     ),
     ImpactVariant(
         "fix_localization", True, _errors(LOCALIZATION),
         "localization corrected",
         "Localization errors are made correct, duplicates are left out.",
-        (ERROR_TYPES[LOCALIZATION].colour, False),
+        LOCALIZATION,
+        bar=(ERROR_TYPES[LOCALIZATION].colour, False),
     ),
     ImpactVariant(
         "only_localization", False, (LOCALIZATION,),
         "all but localization removed",
         "All errors but localization errors and duplicates are left out.",
+        LOCALIZATION,
+        compared=False,
     ),
     ImpactVariant(
         "ignore_similar", False, _errors(SIMILAR),
         "similar removed",
         "Confusions with similar classes are left out.",
-        (ERROR_TYPES[SIMILAR].colour, False),
+        SIMILAR,
+        bar=(ERROR_TYPES[SIMILAR].colour, False),
     ),
     ImpactVariant(
         "only_similar", False, (SIMILAR,),
         "all but similar removed",
         "All errors but confusions with similar classes are left out.",
+        SIMILAR,
+        compared=False,
     ),
     ImpactVariant(
         "ignore_background", False, _errors(OTHER, BACKGROUND),
         "background and other removed",
         "Detections on background and confusions with other classes are left out.",
-        (ERROR_TYPES[BACKGROUND].colour, False),
+        BACKGROUND,
+        bar=(ERROR_TYPES[BACKGROUND].colour, False),
     ),
     ImpactVariant(
         "only_background", False, (OTHER, BACKGROUND),
         "all but background removed",
         "All errors but those on background and on other classes are left out.",
+        BACKGROUND,
+        compared=False,
     ),
     ImpactVariant(
         "ignore_localization_similar", True, _errors(LOCALIZATION, SIMILAR),
         "localization corrected and similar removed",
         "Localization errors are made correct; duplicates and confusions with similar classes are left out.",
+        LOCALIZATION,
     ),
     ImpactVariant(
         "ignore_other", False, _errors(OTHER),
         "other removed",
         "Confusions with other classes are left out.",
+        OTHER,
     ),
     ImpactVariant(
         "only_other", False, (OTHER,),
         "all but other removed",
         "All errors but confusions with other classes are left out.",
+        OTHER,
+        compared=False,
     ),
     ImpactVariant(
         "ignore_pure_background", False, _errors(BACKGROUND),
         "pure background removed",
         "Detections on background are left out.",
+        BACKGROUND,
     ),
     ImpactVariant(
         "only_pure_background", False, (BACKGROUND,),
         "all but pure background removed",
         "All errors but those on background are left out.",
+        BACKGROUND,
+        compared=False,
     ),
 )  # fmt: skip
 """The variants, in the order of the rows of :class:`Impact`.
@@ -205,7 +224,7 @@ def impact(
     similar
         ``(C, C)`` which classes are similar, from :func:`diagnosis.similar.similar_matrix`.
     strong, weak
-        Smallest IoU of a correct detection, and of one that has to do with an object at all.
+        Minimum IoU of a correct detection, and to count as overlapping an object.
 
     Raises
     ------

@@ -49,7 +49,7 @@ class ErrorBreakdown(Metric):
     per_class
         Also give each class's numbers, as ``correct/dog`` and ``map/dog``.
     **options
-        Of :class:`torchmetrics.Metric`.
+        Options of :class:`torchmetrics.Metric`.
 
     Raises
     ------
@@ -180,9 +180,9 @@ class ErrorBreakdown(Metric):
         truth, found, clip = self._records()
         matching = match(truth, found, clip=clip)
         breakdown = break_down(matching, self.similar, self.top, strong=self.iou)
-        scores = average_precision(truth, found, matching, iou=self.iou, coco=AP_KINDS[self.ap].own_iou)
+        scores = average_precision(truth, found, matching, iou=self.iou, coco=AP_KINDS[self.ap].has_fixed_iou)
         shares = breakdown.pooled() if self.pooled else breakdown.mean_over_classes()
-        names = [error.name for error in ERROR_TYPES]
+        names = [error_type.name for error_type in ERROR_TYPES]
         values = dict(zip(names, shares.tolist(), strict=True)) | {"map": scores.mean()[self.ap]}
         if self.per_class:
             each = np.column_stack([breakdown.shares, getattr(scores, self.ap)])

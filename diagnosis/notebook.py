@@ -42,7 +42,7 @@ def card(verdict: str, detectors: Sequence[Row], classes: Sequence[Row] = ()) ->
     detectors
         A bar and a row for each.
     classes
-        Of one detector: further rows, the lowest AP50 first.
+        Further rows, of one detector's classes, the lowest AP50 first.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def card(verdict: str, detectors: Sequence[Row], classes: Sequence[Row] = ()) ->
     headings = [
         "",
         *(["objects"] if classes else []),
-        *(kind.label for kind in ERROR_TYPES),
+        *(error_type.label for error_type in ERROR_TYPES),
         "AP50",
         "AP50:95",
     ]
@@ -82,7 +82,10 @@ def card(verdict: str, detectors: Sequence[Row], classes: Sequence[Row] = ()) ->
 
 
 def _bar(row: Row) -> str:
-    words = [f"{kind.label} {percent(share)} %" for kind, share in zip(ERROR_TYPES, row.shares, strict=True)]
+    words = [
+        f"{error_type.label} {percent(share)} %"
+        for error_type, share in zip(ERROR_TYPES, row.shares, strict=True)
+    ]
     parts = "".join(
         f'<span title="{escape(text)}" style="width:{100 * share:.2f}%;background:{kind.colour}"></span>'
         for kind, share, text in zip(ERROR_TYPES, np.nan_to_num(row.shares), words, strict=True)

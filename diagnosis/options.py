@@ -39,13 +39,13 @@ REPLICATES = 1000
 FIGURE_FORMATS = ("png", "svg", "pdf")
 DEFAULT_FORMATS = FIGURE_FORMATS[:2]
 OPTION_LIKENESS, SHORTEST_WORD = 0.7, 3
-"""Of an unknown option: how like the one meant it is, or letters of the part of its name."""
+"""For suggestions: minimum likeness of two options, and letters of a word to be found in one."""
 LINE_WIDTH = 80
-"""Of ``--help``, in letters."""
+"""Letters in a line of ``--help``."""
 COMMON_FOLDERS = ("detections", "labels")
 """What any run calls its folders: such a name does not tell one run from another."""
 
-TYPE_NAMES = ", ".join(error.name for error in ERROR_TYPES)
+TYPE_NAMES = ", ".join(error_type.name for error_type in ERROR_TYPES)
 DESCRIPTION = (
     "Break down the errors of one or several detectors as Hoiem et al. (ECCV 2012) do: "
     f"{TYPE_NAMES}. Writes a web page, figures, tables and numbers."
@@ -279,10 +279,10 @@ def parse_bins(
     Parameters
     ----------
     areas
-        Of ``--area-bins``: sides of squares in pixels, ``32 96`` for areas of 32² and 96². A 0 at the
-        beginning and an ``inf`` at the end make no bin.
+        The words after ``--area-bins``: sides of squares in pixels, ``32 96`` for areas of 32² and 96².
+        A 0 at the beginning and an ``inf`` at the end make no bin.
     others
-        Of ``--bins``: a name, then edges.
+        The words after each ``--bins``: a name, then edges.
     attributes
         Names of the columns that the annotations have.
 

@@ -10,7 +10,7 @@ from typing import TextIO
 __all__ = ["Progress"]
 
 QUIET_SECONDS = 2.0
-"""Of a step before its first line."""
+"""From the beginning of a step to its first line."""
 LINE_INTERVAL_SECONDS = 10.0
 """Between two lines about one step, in a log."""
 TICK_SECONDS = 0.1

@@ -241,7 +241,10 @@ class Diagnosis:
             import pandas as pd  # type: ignore[import-untyped]
         except ImportError:
             raise InputError("to_frame", "no package pandas", "pandas: pip install pandas") from None
-        shares = {kind.name: self.breakdown.shares[:, i] for i, kind in enumerate(ERROR_TYPES)}
+        shares = {
+            error_type.name: share
+            for error_type, share in zip(ERROR_TYPES, self.breakdown.shares.T, strict=True)
+        }
         scores = {kind: getattr(self.ap, kind) for kind in AP_KINDS}
         counted = {"objects": self.breakdown.objects, "counted": self.breakdown.counts.sum(axis=1)}
         return pd.DataFrame({**counted, **shares, **scores}, index=pd.Index(self.truth.classes, name="class"))
@@ -269,7 +272,7 @@ def diagnose(
     Parameters
     ----------
     truth, detections
-        Of the same images and classes.
+        Records of the same images and classes.
     name
         What to call the detector.
     similar

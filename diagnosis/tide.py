@@ -61,8 +61,9 @@ __all__ = [
     "tide",
 ]
 
-# At least 24 apart (CIE76) in normal, protan, deutan and tritan vision, and 9 in lightness (L*), to be told
-# apart in grey. *loc* and *bkg* have the colours of localization and background, *cls* that of other.
+# At least 24 apart (CIE76) in normal, protan, deutan and tritan vision, and 9 in lightness (L*), to be
+# distinguishable in grey. *loc* and *bkg* have the colours of localization and background, *cls* that of
+# other.
 TIDE_ERRORS: tuple[ErrorType, ...] = (
     ErrorType(
         "cls",

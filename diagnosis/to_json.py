@@ -34,7 +34,7 @@ __all__ = ["SCHEMA", "comparison_to_json", "intervals_to_json", "to_json"]
 SCHEMA = 1
 """Version of the layout of ``diagnosis.json``."""
 
-TYPE_NAMES = tuple(error.name for error in ERROR_TYPES)
+TYPE_NAMES = tuple(error_type.name for error_type in ERROR_TYPES)
 
 Json = dict[str, Any]
 
@@ -52,7 +52,7 @@ def to_json(
     Parameters
     ----------
     diagnoses
-        Of one or several detectors.
+        The diagnoses of one or several detectors.
     provenance
         Where the numbers come from.
     comparison, intervals

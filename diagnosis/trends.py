@@ -33,10 +33,10 @@ __all__ = [
 ]
 
 FALSE_POSITIVES = (25, 50, 100, 200, 400, 800, 1600, 3200)
-"""Numbers of false positives at which Hoiem's tool looks."""
+"""The numbers of false positives in the plots of Hoiem's tool."""
 
 FACTORS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Multiples of a class's number of objects at which Hoiem's tool looks."""
+"""The multiples of a class's number of objects in the plots of Hoiem's tool."""
 
 ERRORS = ERROR_TYPES[1:]
 
@@ -177,7 +177,7 @@ def detection_trend(
     """Error types of each class's top detections, and their recall, at multiples of its number of objects.
 
     Like the tool, it rounds a depth that is not whole up for the types and to the nearest for recall, and
-    looks for recall at the weak threshold in a ranking with the duplicates at its end. Unlike the tool,
+    takes recall at the weak threshold from a ranking with the duplicates at its end. Unlike the tool,
     which leaves a class out where it has fewer detections than asked for, it counts those present.
 
     Parameters
@@ -189,7 +189,7 @@ def detection_trend(
     factors
         Multiples of the number of objects.
     strong, weak
-        Smallest IoU of a correct detection, and of one that has to do with an object at all.
+        Minimum IoU of a correct detection, and to count as overlapping an object.
 
     Raises
     ------
@@ -209,11 +209,11 @@ def detection_trend(
         axis=-1,
     )
     found = _among_first(assign(matching, strong).labels[order] == 1, class_start, nearest)
-    forgiving = assign(matching, weak)
-    kept = order[~forgiving.duplicates[order]]
+    weakly = assign(matching, weak)
+    kept = order[~weakly.duplicates[order]]
     per_class = np.bincount(matching.detections.labels[kept], minlength=len(objects))
     kept_start = np.concatenate([[0], np.cumsum(per_class)])
-    touched = _among_first(forgiving.labels[kept] == 1, kept_start, nearest)
+    touched = _among_first(weakly.labels[kept] == 1, kept_start, nearest)
     recall_strong, recall_weak = (
         np.where(objects > 0, hits / np.maximum(objects, 1), np.nan) for hits in (found, touched)
     )

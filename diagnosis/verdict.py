@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 __all__ = ["ENOUGH_OBJECTS", "Measure", "enough_objects", "fix_first", "pair_verdict", "percent", "span"]
 
 ENOUGH_OBJECTS = 20
-"""Of a class with fewer objects, one more or less moves the recall by 5 points and more."""
+"""Objects of a class; with fewer, one object moves its recall by more than 5 points."""
 
 
 class Measure(NamedTuple):

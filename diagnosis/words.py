@@ -62,7 +62,7 @@ RISES, RISE = ("rises", "falls"), ("rise", "fall")
 SUBJECTS = {
     "share/localization": (ERROR_TYPES[LOCALIZATION].subject, RISE),
     "share/correct_and_localization": ("correct + localization", RISES),
-    **{f"share/{error.name}": (error.subject, RISE) for error in ERROR_TYPES},
+    **{f"share/{error_type.name}": (error_type.subject, RISE) for error_type in ERROR_TYPES},
     "map/voc07": ("mean average precision (VOC 2007)", RISES),
 }
 """Quantities in which a sentence compares two detectors: the subject and its verbs."""
@@ -172,7 +172,7 @@ def brief(
 
     `where` says where the rest is, and comes first.
     """
-    rows = [["% (class mean)", *(error.name for error in ERROR_TYPES), "AP50", "AP50:95"]]
+    rows = [["% (class mean)", *(error_type.label for error_type in ERROR_TYPES), "AP50", "AP50:95"]]
     for diagnosis in diagnoses:
         ap = diagnosis.ap.mean()
         numbers = [*diagnosis.breakdown.mean_over_classes(), ap["coco50"], ap["coco"]]
@@ -218,7 +218,7 @@ def table(diagnoses: Sequence[Diagnosis]) -> str:
     """Shares and average precision in per cent, of each detector and of each of its classes."""
     headings = [
         "counted",
-        *(error.name for error in ERROR_TYPES),
+        *(error_type.label for error_type in ERROR_TYPES),
         *(kind.heading for kind in AP_KINDS.values()),
     ]
     rows = [["all classes", *headings]]
@@ -325,7 +325,8 @@ def _one_detector(diagnosis: Diagnosis) -> str:
     counted = diagnosis.breakdown.counts.sum(axis=1)
     classes = int((counted > 0).sum())
     *clauses, last = (
-        f"{percent(share)} % {error.clause}" for error, share in zip(ERROR_TYPES, shares, strict=True)
+        f"{percent(share)} % {error_type.clause}"
+        for error_type, share in zip(ERROR_TYPES, shares, strict=True)
     )
     mean = diagnosis.ap.mean()["voc07"]
     score = "" if math.isnan(mean) else f"Mean average precision (VOC 2007, 11 points): {percent(mean)} %."
@@ -558,7 +559,9 @@ def explanations(diagnosis: Diagnosis) -> tuple[str, ...]:
     The types speak of the usual smallest IoU of a correct detection: the one in use takes its place. An
     example of similar classes is added, or that there are none.
     """
-    words = [kind.explanation.replace(f"{STRONG:g}", f"{diagnosis.iou:g}") for kind in ERROR_TYPES]
+    words = [
+        error_type.explanation.replace(f"{STRONG:g}", f"{diagnosis.iou:g}") for error_type in ERROR_TYPES
+    ]
     example = example_classes(diagnosis)
     instance = (
         f", such as {example.detected} instead of {example.similar}."

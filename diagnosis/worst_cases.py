@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.boxes import area
-from data.records import InputError
+from data.records import GroundTruth, InputError
 from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, pie_error_types
 from diagnosis.matching import Matching, assign
 
-__all__ = ["WorstCases", "worst_cases"]
+__all__ = ["WorstCases", "first_of_each", "largest_first", "missed_objects", "worst_cases"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ def worst_cases(
     each
         How many of each class and type at most.
     strong, weak
-        Smallest IoU of a correct detection, and of one that has to do with an object at all.
+        Minimum IoU of a correct detection, and to count as overlapping an object.
 
     Raises
     ------
@@ -90,18 +90,13 @@ def worst_cases(
     truth, labels, order = matching.truth, matching.detections.labels, matching.order
     error_types = pie_error_types(matching, similar, strong=strong, weak=weak)
     wrong = order[error_types.types[order] > CORRECT]
-    cell = labels[wrong] * len(ERROR_TYPES) + error_types.types[wrong]
-    errors = wrong[_first_of_each(cell, each)]
+    errors = first_of_each(wrong, labels[wrong] * len(ERROR_TYPES) + error_types.types[wrong], each)
 
     assignment = assign(matching, strong)
     true = order[assignment.labels[order] == 1][::-1]  # the lowest score first
-    found_last = true[_first_of_each(labels[true], each)]
-
-    never = ~matching.ignored
-    never[assignment.object_rows[true]] = False
-    rows = np.flatnonzero(never)
-    rows = rows[np.argsort(-area(truth.boxes[rows]), kind="stable")]
-    missed = rows[_first_of_each(truth.labels[rows], each)]
+    found_last = first_of_each(true, labels[true], each)
+    missed = missed_objects(matching, strong)
+    missed = first_of_each(missed, truth.labels[missed], each)
     return WorstCases(
         errors,
         error_types.types[errors],
@@ -112,15 +107,27 @@ def worst_cases(
     )
 
 
-def _first_of_each(keys: NDArray[np.int64], each: int) -> NDArray[np.int64]:
-    """Indices of the first `each` of every key: by key, then in the order given.
+def missed_objects(matching: Matching, iou: float = STRONG) -> NDArray[np.int64]:
+    """Rows of the objects that no detection is matched to, the largest first; ignored ones are left out."""
+    missed = ~matching.ignored
+    matched = assign(matching, iou).object_rows
+    missed[matched[matched >= 0]] = False
+    return largest_first(matching.truth, np.flatnonzero(missed))
+
+
+def largest_first(truth: GroundTruth, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of objects by falling area of their boxes."""
+    return rows[np.argsort(-area(truth.boxes[rows]), kind="stable")]
+
+
+def first_of_each(rows: NDArray[np.int64], groups: NDArray[np.int64], each: int) -> NDArray[np.int64]:
+    """The first `each` rows of every group: by group, then in the order given.
 
     Examples
     --------
-    >>> _first_of_each(np.array([7, 3, 7, 7, 3]), 2).tolist()
-    [1, 4, 0, 2]
+    >>> first_of_each(np.array([10, 11, 12, 13, 14]), np.array([7, 3, 7, 7, 3]), 2).tolist()
+    [11, 14, 10, 12]
     """
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    first = np.searchsorted(ordered, ordered)  # where each one's run begins
-    return order[np.arange(len(order)) - first < each]
+    order = np.argsort(groups, kind="stable")
+    start = np.searchsorted(groups, groups[order], sorter=order)  # where the group of each begins
+    return rows[order[np.arange(len(order)) - start < each]]

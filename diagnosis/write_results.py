@@ -72,7 +72,7 @@ def write_results(
     figures
         Formats of the figures (``png``, ``svg``, ``pdf``); without any none is written.
     style
-        Of the figures: ``screen`` or ``paper``, see :func:`diagnosis.figures.style.drawing_style`.
+        Style of the figures: ``screen`` or ``paper``, see :func:`diagnosis.figures.style.drawing_style`.
     sheet
         Which images the sheet of examples shows, see :func:`diagnosis.figures.examples.sheet`.
     notes

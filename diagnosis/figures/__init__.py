@@ -118,7 +118,7 @@ FIGURES: tuple[FigureKind, ...] = (
         "On the diagonal a score is the probability of a correct detection.", reliability,
     ),
 )  # fmt: skip
-"""All figures, in the order of the report."""
+"""All figures; the rows of one subject stay side by side, to be drawn one after the other."""
 
 
 class Illustration(NamedTuple):
@@ -131,7 +131,7 @@ class Illustration(NamedTuple):
 
 
 def illustrations(diagnoses: Sequence[Diagnosis], comparison: Comparison | None = None) -> list[Illustration]:
-    """All figures, in the order of the report.
+    """All figures, by subject in the order of :data:`FIGURES`.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ from diagnosis.figures.style import (
     label_rows,
     most_frequent,
     most_rows,
-    percent,
+    percent_text,
     spread,
     spread_columns,
     styled,
@@ -102,7 +102,7 @@ def _pie_caption(diagnosis: Diagnosis) -> list[str]:
     breakdown, mean = diagnosis.breakdown, diagnosis.ap.mean()[AP]
     classes = count(int((breakdown.counts.sum(axis=1) > 0).sum()), "class", "classes")
     counted = int(breakdown.counts.sum())
-    score = f"mAP {percent(mean)} ({ap_name(diagnosis, AP)})"
+    score = f"mAP {percent_text(mean)} ({ap_name(diagnosis, AP)})"
     return [
         score if math.isfinite(mean) else "no mAP: there are no objects",
         f"N = {count(counted, 'detection')} counted, of {len(diagnosis.detections):,}",
@@ -129,8 +129,10 @@ def _labelled_pie(axes: Axes, shares: NDArray[np.float64], width: float) -> None
             x = side * (1.27 if crowded else math.sqrt(max(0.21**2, 1.19**2 - y**2)))
             axes.plot(*np.transpose([0.96 * rim, 1.1 * rim, (x, y)]), color=MUTED_COLOUR, linewidth=0.7)
             align = "left" if side > 0 else "right"
-            draw_text(axes, x + 0.05 * side, y + 0.08, percent(share), 10, TEXT_COLOUR, align, weight="bold")
-            draw_text(axes, x + 0.05 * side, y - 0.08, kind.name, 8, ha=align)
+            draw_text(
+                axes, x + 0.05 * side, y + 0.08, percent_text(share), 10, TEXT_COLOUR, align, weight="bold"
+            )
+            draw_text(axes, x + 0.05 * side, y - 0.08, kind.label, 8, ha=align)
 
 
 @styled
@@ -217,7 +219,7 @@ def class_bars(diagnoses: Sequence[Diagnosis]) -> Figure:
         for kind, widths in zip(ERROR_TYPES, values[rows].reshape(len(y), -1).T, strict=True):
             bars = axes.barh(y, widths, bar / row_inches, left, color=kind.colour, edgecolor="white")
             for patch in bars:
-                patch.set(linewidth=0.5, label=kind.name)
+                patch.set(linewidth=0.5, label=kind.label)
             for row in np.flatnonzero(widths > 7).tolist():
                 middle, colour = left[row] + widths[row] / 2, text_colour_on(kind.colour)
                 draw_text(axes, middle, y[row], f"{widths[row]:.0f}", 6.5, colour, "center", in_layout=False)

@@ -29,7 +29,7 @@ from diagnosis.figures.style import (
     frame_lightly,
     label_rows,
     most_rows,
-    percent,
+    percent_text,
     spread,
     styled,
     text_width,
@@ -42,7 +42,7 @@ from diagnosis.words import count
 
 __all__ = ["class_differences", "differences", "flow_sankey", "intervals"]
 
-SHARE_COLOURS = {f"share/{kind.name}": kind.colour for kind in ERROR_TYPES}
+SHARE_COLOURS = {f"share/{error_type.name}": error_type.colour for error_type in ERROR_TYPES}
 CHART_INCHES, ROW_INCHES, GAP_INCHES = 4.2, 0.19, 0.12
 """Width of the axis; height of a row, and of the gap between two quantities."""
 PAIRED = "Paired over the images; filled where the interval leaves zero out."
@@ -111,7 +111,7 @@ def class_differences(comparison: Comparison, quantity: str = "share/localizatio
     rows = {"class mean": _gaps(comparison, quantity)}
     gaps = np.abs(comparison.values[quantity][1:] - comparison.values[quantity][0])  # (D - 1, C)
     order = np.argsort(-np.nan_to_num(gaps).max(axis=0), kind="stable")
-    most = min(MAX_CLASSES, most_rows(ROW_INCHES * len(gaps) + GAP_INCHES, 2.2))
+    most = min(MAX_CLASSES, most_rows(_row_inches(len(gaps)), 3.0))
     for label in sorted(order[:most].tolist()):
         rows[comparison.classes[label]] = _gaps(comparison, quantity, label)
     note = f"{PAIRED} {_resamples(comparison)}"
@@ -169,6 +169,11 @@ def _differences(quantity: str, comparison: Comparison, rows: Rows, note: str) -
     return _forest(title, comparison, range(1, len(comparison.names)), rows, (-most, most), axis, note)
 
 
+def _row_inches(detectors: int) -> float:
+    """Height of the rows of a quantity and the gap below them: lower on paper."""
+    return (ROW_INCHES * detectors + GAP_INCHES) * (0.83 if for_paper() else 1.0)
+
+
 def _forest(
     title: str,
     comparison: Comparison,
@@ -184,7 +189,7 @@ def _forest(
     beside = 0.25 + max((text_width(number.text, SMALL_POINTS) for number in numbers), default=0.0)
     p_width = max((text_width(number.p, SMALL_POINTS) for number in numbers), default=0.0)
     left = 0.3 + max((text_width(name, 8) for name in names), default=0.0)
-    row_inches = ROW_INCHES * len(detectors) + GAP_INCHES
+    row_inches = _row_inches(len(detectors))
     mark: dict[str, Any] = {"markersize": 5.5, "markeredgewidth": 0.9, "linestyle": "none"}
     marks = [mark | {"marker": MARKERS[detector % len(MARKERS)]} for detector in detectors]
     letters = [DETECTOR_LETTERS[detector] for detector in detectors] if len(detectors) > 1 else []
@@ -205,7 +210,11 @@ def _forest(
     axes = figure.subplots()
     frame_lightly(axes, grid="x")
     axes.spines[:].set_visible(False)
-    offsets = ((np.arange(len(detectors)) - (len(detectors) - 1) / 2) * ROW_INCHES / row_inches).tolist()
+    offsets = (
+        (np.arange(len(detectors)) - (len(detectors) - 1) / 2)
+        * ROW_INCHES
+        / (ROW_INCHES * len(detectors) + GAP_INCHES)
+    ).tolist()
     label_rows(axes, names, letters, offsets)
     axes.set(xlim=limits, ylim=(max(len(rows), 1) - 0.5, -0.5))
     axes.tick_params(axis="x", length=0, labeltop=True)
@@ -241,7 +250,7 @@ def flow_sankey(flow: Flow) -> Figure:
     total = int(counts.sum())
     width = 2 * (NAME_INCHES + BAR_INCHES) + BAND_INCHES
     which = "the top detections of each class" if flow.counted == "top" else "all detections"
-    same = f"{percent(float(np.trace(counts)) / total)} unchanged. " if total else ""
+    same = f"{percent_text(float(np.trace(counts)) / total)} unchanged. " if total else ""
     figure = new_page(
         width,
         SANKEY_INCHES + 0.4,
@@ -279,7 +288,7 @@ def _draw_bands(axes: Axes, counts: NDArray[np.int64], ends: tuple[float, float]
             bar = Rectangle((left, tops[side][fate]), BAR_INCHES, sums[fate] * scale)
             bar.set(facecolor=FATES[fate].colour, linewidth=0)
             axes.add_patch(bar)
-            share = percent(float(sums[fate] / counts.sum()))
+            share = percent_text(float(sums[fate] / counts.sum()))
             text = f"{FATES[fate].name}: {sums[fate]:,} ({share})"
             draw_text(axes, x, y + SANKEY_INCHES / 2, text, 8.5, TEXT_COLOUR, align)
     starts, stops = (edges.copy() for edges in tops)

@@ -21,7 +21,7 @@ from diagnosis.figures.style import (
     for_paper,
     frame_lightly,
     most_frequent,
-    percent,
+    percent_text,
     styled,
     title_panel,
     write_in_middle,
@@ -144,7 +144,9 @@ def reliability(diagnoses: Sequence[Diagnosis]) -> Figure:
         result = diagnosis.calibration
         counts = result.counts.sum(axis=0)
         detections = f"N = {count(int(counts.sum()), 'detection')}"
-        summary = f"ECE {percent(result.expected_error())}, {detections}" if counts.any() else result.reason
+        summary = (
+            f"ECE {percent_text(result.expected_error())}, {detections}" if counts.any() else result.reason
+        )
         title_panel(upper, diagnosis.name, summary or "no detection to count", width=2.3)
         for axes in (upper, lower):
             axes.set_axis_on()

@@ -239,7 +239,7 @@ def _draw_picture(
 
     rows = np.flatnonzero(shown.drawn & (detections.image_index == image))
     rows = rows[np.argsort(-detections.scores[rows], kind="stable")]
-    kinds = [ERROR_TYPES[verdict] for verdict in shown.diagnosis.breakdown.counted_types[rows]]
+    kinds = [ERROR_TYPES[error_type] for error_type in shown.diagnosis.breakdown.counted_types[rows]]
     boxes = [_inside(box * scale, size) for box in detections.boxes[rows]]
     for kind, box in zip(kinds[::-1], boxes[::-1], strict=True):  # the surest on top
         frame = _rectangle(box, fill=False, edgecolor=kind.colour, linewidth=1.8, label=kind.name)

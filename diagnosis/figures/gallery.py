@@ -12,7 +12,6 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from data.boxes import area
 from data.formats.names import hint
 from data.records import InputError
 from diagnosis.breakdown import ERROR_TYPES
@@ -21,6 +20,7 @@ from diagnosis.figures.page import new_page
 from diagnosis.figures.style import SMALL_POINTS, styled, text_colour_on, wrap, write_in_middle
 from diagnosis.photographs import read_picture
 from diagnosis.record import Diagnosis
+from diagnosis.worst_cases import missed_objects
 
 __all__ = ["MISSED", "draw_example", "gallery"]
 
@@ -51,24 +51,19 @@ def gallery(diagnosis: Diagnosis, kind: str = MISSED, n: int = 12) -> Figure:
     InputError
         An unknown kind, `n` below 1, or a photograph that is damaged or not of the annotated size.
     """
-    kinds = {error.name: error for error in ERROR_TYPES}
+    kinds = {error_type.name: error_type for error_type in ERROR_TYPES}
     if kind != MISSED and kind not in kinds:
         expected = f"one of {', '.join([MISSED, *kinds])}{hint(kind, [MISSED, *kinds])}"
         raise InputError("kind", repr(kind), expected)
     if n < 1:
         raise InputError("n", str(n), "at least one example")
-    truth, found = diagnosis.truth, diagnosis.detections
     if kind == MISSED:
-        matched = diagnosis.assignment.object_rows
-        missed = ~diagnosis.matching.ignored
-        missed[matched[matched >= 0]] = False
-        rows = np.flatnonzero(missed)
-        rows = rows[np.argsort(-area(truth.boxes[rows]), kind="stable")]
+        rows = missed_objects(diagnosis.matching, diagnosis.iou)
         title, things = f"Objects that {diagnosis.name} missed", "missed objects"
     else:
         place = list(kinds).index(kind)
         rows = np.flatnonzero(diagnosis.breakdown.counted_types == place)
-        rows = rows[np.argsort(-found.scores[rows], kind="stable")]
+        rows = rows[np.argsort(-diagnosis.detections.scores[rows], kind="stable")]
         things = kinds[kind].subject
         title = f"{things[0].upper()}{things[1:]} of {diagnosis.name}"
     shown = rows[:n].tolist()
@@ -121,7 +116,7 @@ def draw_example(axes: Axes, diagnosis: Diagnosis, kind: str, row: int) -> None:
         _frame(axes, truth.boxes[index], "white", DASHES)
     words = truth.classes[truth.labels[objects[0]]] if objects else "nothing there"
     if kind != MISSED:
-        colour = next(error.colour for error in ERROR_TYPES if error.name == kind)
+        colour = next(error_type.colour for error_type in ERROR_TYPES if error_type.name == kind)
         _frame(axes, found.boxes[row], colour, "solid")
         name = truth.classes[found.labels[row]]
         text = wrap(f"{name} {found.scores[row]:.2f}", CELL_INCHES - 0.2, SMALL_POINTS, lines=1)[0]

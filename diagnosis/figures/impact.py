@@ -26,7 +26,7 @@ from diagnosis.figures.style import (
     columns_of_panels,
     for_paper,
     frame_lightly,
-    percent,
+    percent_text,
     spread_columns,
     styled,
     title_panel,
@@ -311,7 +311,7 @@ def _tide_bars(axes: Axes, result: Tide, gains: Mapping[str, float], limit: floa
 
 def _tide_caption(result: Tide) -> str:
     mean = result.mean_ap
-    score = f"mAP {percent(mean)}" if math.isfinite(mean) else "no mAP: neither objects nor detections"
+    score = f"mAP {percent_text(mean)}" if math.isfinite(mean) else "no mAP: neither objects nor detections"
     considered = int((result.types != BEYOND).sum())
     return (
         f"{score} (101 recalls, IoU {result.iou:g})\n"

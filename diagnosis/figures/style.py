@@ -411,7 +411,7 @@ def most_frequent(
 
 def ap_name(diagnosis: Diagnosis, kind: str) -> str:
     """What the average precision `kind` is called, with the smallest overlap of a correct detection."""
-    return AP_KINDS[kind].label + ("" if AP_KINDS[kind].own_iou else f", IoU {diagnosis.iou:g}")
+    return AP_KINDS[kind].label + ("" if AP_KINDS[kind].has_fixed_iou else f", IoU {diagnosis.iou:g}")
 
 
 @lru_cache(maxsize=4096)
@@ -496,12 +496,12 @@ def text_colour_on(colour: str | tuple[float, float, float]) -> str:
     return TEXT_COLOUR if (luminance + 0.05) / 0.06 > 1.05 / (luminance + 0.05) else "white"
 
 
-def percent(share: float) -> str:
+def percent_text(share: float) -> str:
     """A share as text with one decimal; what exists never reads 0.0%, nor all but a few 100.0%.
 
     Examples
     --------
-    >>> percent(0.142), percent(0.0002), percent(0.9999), percent(1.0), percent(0.0)
+    >>> percent_text(0.142), percent_text(0.0002), percent_text(0.9999), percent_text(1.0), percent_text(0.0)
     ('14.2%', '<0.1%', '>99.9%', '100.0%', '0.0%')
     """
     if 0 < share < 0.0005:

@@ -22,10 +22,11 @@ from data.boxes import area, clip, intersection
 from data.formats.processes import usable_cores
 from data.records import GroundTruth, InputError
 from diagnosis.breakdown import BACKGROUND, CORRECT, ERROR_TYPES, LOCALIZATION, NONE, WEAK
-from diagnosis.flow import FATE_OF_TYPE, FATES, MISSED, fates
+from diagnosis.flow import FATES, MISSED, deciding_detections, fates
 from diagnosis.photographs import read_picture
 from diagnosis.record import Diagnosis
 from diagnosis.words import worst_classes
+from diagnosis.worst_cases import first_of_each, largest_first
 
 __all__ = ["Examples", "Gallery", "collect", "part_around"]
 
@@ -107,7 +108,7 @@ def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
     """The examples of all detectors, the most confident first; of each side, every detector or pair has the
     same share of the places.
     """
-    spokesmen = [_spokesmen(diagnosis) for diagnosis in diagnoses]
+    deciding = [deciding_detections(diagnosis) for diagnosis in diagnoses]
     outcomes = [fates(diagnosis) for diagnosis in diagnoses]
     several = len(diagnoses) <= MAX_DETECTORS_IN_PAIRS
     pairs = [pair for pair in itertools.combinations(range(len(diagnoses)), 2) if several or pair[0] == 0]
@@ -117,7 +118,8 @@ def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
         totals.append(("errors", detector, NONE, int((diagnosis.breakdown.counted_types > CORRECT).sum())))
         totals.append(("missed", detector, NONE, int((outcomes[detector] == MISSED).sum())))
         found.append((SHARES["errors"] / len(diagnoses), _errors(diagnosis, detector, limits.each)))
-        rows = _largest_of_each(diagnosis.truth, outcomes[detector] == MISSED, limits.each)
+        rows = largest_first(diagnosis.truth, np.flatnonzero(outcomes[detector] == MISSED))
+        rows = first_of_each(rows, diagnosis.truth.labels[rows], limits.each)
         found.append(
             (SHARES["missed"] / len(diagnoses), [_missed(diagnosis, detector, int(row)) for row in rows])
         )
@@ -131,7 +133,7 @@ def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
         ):
             totals.append((side, detector, versus, int(mask.sum())))
             picks = list(
-                _disagreements(diagnoses, outcomes, spokesmen, side, detector, versus, mask, limits.each)
+                _disagreements(diagnoses, outcomes, deciding, side, detector, versus, mask, limits.each)
             )
             found.append((SHARES[side] / len(pairs) / (2 if side == "only" else 1), picks))
     worst = worst_classes(*diagnoses)  # the first screen shows an example of each
@@ -158,20 +160,15 @@ def _best(picks: Sequence[Pick], worst: Sequence[int], most: int) -> list[Pick]:
 def _errors(diagnosis: Diagnosis, detector: int, each: int) -> list[Pick]:
     """The most confident errors of each class and type among those counted, and of the top confusions."""
     detections, truth, found = diagnosis.detections, diagnosis.truth, diagnosis.referenced_objects
-    rank = diagnosis.matching.rank
-
-    def first_of_each(rows: NDArray[np.int64], group: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-        order = np.lexsort((rank[rows], group))
-        rows, group = rows[order], group[order]
-        return rows[np.arange(len(rows)) - np.searchsorted(group, group) < most]
-
-    counted = np.flatnonzero(diagnosis.breakdown.counted_types > CORRECT)
-    kinds = diagnosis.breakdown.counted_types[counted].astype(np.int64)
-    rows = first_of_each(counted, detections.labels[counted] * len(ERROR_TYPES) + kinds, each)
-    confused = np.flatnonzero(
-        (found.confused_with >= 0)
-        & (detections.scores >= np.nan_to_num(diagnosis.confusion.score, nan=-np.inf))
+    order = diagnosis.matching.order
+    types = diagnosis.breakdown.counted_types[order]
+    rows = first_of_each(
+        order[types > CORRECT],
+        (detections.labels[order] * len(ERROR_TYPES) + types)[types > CORRECT],
+        each,
     )
+    threshold = np.nan_to_num(diagnosis.confusion.score, nan=-np.inf)
+    confused = order[(found.confused_with >= 0)[order] & (detections.scores >= threshold)[order]]
     pair = found.confused_with[confused] * len(truth.classes) + detections.labels[confused]
     pairs, numbers = np.unique(pair, return_counts=True)
     top = pairs[np.argsort(-numbers, kind="stable")[:TOP_CONFUSIONS]]
@@ -218,7 +215,7 @@ def _missed(diagnosis: Diagnosis, detector: int, row: int) -> Pick:
 def _disagreements(
     diagnoses: Sequence[Diagnosis],
     outcomes: Sequence[NDArray[np.int8]],
-    spokesmen: Sequence[NDArray[np.int64]],
+    deciding: Sequence[NDArray[np.int64]],
     side: str,
     detector: int,
     versus: int,
@@ -230,13 +227,13 @@ def _disagreements(
     loser = versus if side == "only" else detector
     fate = outcomes[loser].astype(np.int64) * len(FATES) + (outcomes[versus] if side == "neither" else 0)
     rows = np.flatnonzero(mask)
-    order = -area(truth.boxes[rows])
     if side == "only":
-        order = -diagnoses[detector].detections.scores[spokesmen[detector][rows]]
-    rows = rows[np.lexsort((order, fate[rows], truth.labels[rows]))]
-    group = truth.labels[rows] * len(FATES) ** 2 + fate[rows]
-    for row in rows[np.arange(len(rows)) - np.searchsorted(group, group) < each].tolist():
-        speaking = [(one, int(spokesmen[one][row])) for one in (versus, detector)]
+        confidence = diagnoses[detector].detections.scores[deciding[detector][rows]]
+        rows = rows[np.argsort(-confidence, kind="stable")]
+    else:
+        rows = largest_first(truth, rows)
+    for row in first_of_each(rows, truth.labels[rows] * len(FATES) ** 2 + fate[rows], each).tolist():
+        speaking = [(one, int(deciding[one][row])) for one in (versus, detector)]
         boxes = tuple((one, best) for one, best in speaking if best != NONE)
         scores = [float(diagnoses[one].detections.scores[best]) for one, best in boxes]
         kind = FATES[outcomes[loser][row]].name
@@ -253,28 +250,6 @@ def _disagreements(
             max(scores, default=0.0),
             "",
         )
-
-
-def _spokesmen(diagnosis: Diagnosis) -> NDArray[np.int64]:
-    """``(N,)`` the counted detection that decides the fate of each object, the best by type and score."""
-    found = diagnosis.referenced_objects
-    rows = np.flatnonzero(
-        (diagnosis.breakdown.counted_types >= 0) & (found.object_rows >= 0) & (found.types != BACKGROUND)
-    )
-    objects = found.object_rows[rows]
-    order = np.lexsort((-diagnosis.detections.scores[rows], FATE_OF_TYPE[found.types[rows]], objects))
-    rows, objects = rows[order], objects[order]
-    first = np.flatnonzero(np.diff(objects, prepend=-1))
-    best = np.full(len(diagnosis.truth), NONE, dtype=np.int64)
-    best[objects[first]] = rows[first]
-    return best
-
-
-def _largest_of_each(truth: GroundTruth, mask: NDArray[np.bool_], each: int) -> NDArray[np.int64]:
-    rows = np.flatnonzero(mask)
-    rows = rows[np.lexsort((-area(truth.boxes[rows]), truth.labels[rows]))]
-    labels = truth.labels[rows]
-    return rows[np.arange(len(rows)) - np.searchsorted(labels, labels) < each]
 
 
 # ---- pictures ------------------------------------------------------------------------------------

@@ -265,7 +265,7 @@ def _detector(diagnosis: Diagnosis, one: Json) -> dict[str, Any]:
                 "detections": entry["detections"],
                 "counted": entry["top"]["n"],
                 "reason": entry["top"].get("reason", ""),
-                "shares": [entry["top"][kind.name] for kind in ERROR_TYPES],
+                "shares": [entry["top"][error_type.name] for error_type in ERROR_TYPES],
                 "ap": {kind: entry["ap"][kind] for kind in AP_KINDS},
                 "best": one["operating_points"]["classes"][name],
                 "bins": {
@@ -302,10 +302,9 @@ def _impact(detectors: Sequence[Json], key: str) -> dict[str, Any] | None:
     }[key]
     rows = []
     for variant in IMPACT_VARIANTS:
-        changed = variant.name.partition("_")[2].removeprefix("pure_")
-        if not changed:  # "all": the detections as they are
+        if variant.error is None:  # the detections as they are
             continue
-        kind = max((kind.name for kind in ERROR_TYPES if changed.startswith(kind.name)), key=len, default="")
+        kind = ERROR_TYPES[variant.error].name
         values = []
         for one in detectors:
             pairs = [
@@ -374,7 +373,7 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
     """What exactly is counted, and why numbers differ or do not add up: heading and text."""
     sums = []
     for one in numbers["detectors"]:
-        shares = [one["breakdown"]["mean_over_classes"][kind.name] for kind in ERROR_TYPES]
+        shares = [one["breakdown"]["mean_over_classes"][error_type.name] for error_type in ERROR_TYPES]
         if None not in shares:
             sums.append(f"{sum(round(100 * value, 1) for value in shares):.1f} for {one['name']}")
     short = []

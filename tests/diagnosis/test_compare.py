@@ -110,7 +110,7 @@ def assert_equal(values, row, expected, coco=True):
         same(f"pooled/{name}", expected.breakdown.pooled()[kind])
     same("share/correct_and_localization", expected.breakdown.shares[:, :2].sum(axis=1))
     for kind, row_of in AP_KINDS.items():
-        if coco or not row_of.own_iou:
+        if coco or not row_of.has_fixed_iou:
             same(f"map/{kind}", getattr(expected.ap, kind))
     same("tide/ap50", expected.tide.ap)
     for name, gain in expected.tide.class_dap.items():
@@ -264,6 +264,27 @@ def test_the_same_detector_does_not_differ(three):
     for quantity in both.quantities:
         gap = both.difference(quantity, 0, 1)
         assert (gap.difference, gap.low, gap.high, gap.p, gap.differs) == (0, 0, 0, 1, False)
+
+
+@pytest.mark.parametrize("top", [5, 0.5, "all", [9, 0, 4]])
+def test_a_comparison_counts_the_detections_that_the_breakdown_counts(three, top):
+    diagnosis = diagnose(three[0].truth, three[0].detections, top=top)
+    alone = compare(diagnosis, replicates=20)
+    found = [alone.estimate("share/correct", 0, label).value for label in range(3)]
+    np.testing.assert_array_equal(found, diagnosis.breakdown.shares[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"similar": [["class 0", "class 1"]]}, "the same groups"),
+        ({"top": 5}, "a top of None and of 5"),
+        ({"iou": 0.75}, "one threshold"),
+    ],
+)
+def test_detectors_judged_by_different_settings_are_not_compared(three, changed, message):
+    with pytest.raises(InputError, match=message):
+        compare(three[0], diagnose(three[0].truth, three[0].detections, "other", **changed))
 
 
 def test_what_fails_in_another_process_is_raised_here(monkeypatch):
@@ -477,7 +498,6 @@ def test_costs_may_be_left_out(three):
         ({"groups": {"worse": ["good 1"]}}, "another name"),
         ({"level": 95}, "between 0 and 1"),
         ({"replicates": 0}, "at least one"),
-        ({"top": -1}, "none negative"),
     ],
 )
 def test_mistakes(three, options, message):

@@ -280,6 +280,7 @@ def test_kind_10_images_that_are_not_normalised(scale, warned):
     [
         torch.rand(1, 64, 64, 3),
         torch.rand(3, 64, 64),
+        torch.rand(64, 3, 64),
         torch.rand(1, 1, 64, 64),
         torch.rand(1, 3, 64, 64).double(),
         torch.zeros(1, 3, 64, 64).long(),

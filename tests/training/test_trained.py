@@ -3,6 +3,7 @@
 import json
 import logging
 import pickle
+import re
 import shutil
 import sys
 import zipfile
@@ -368,27 +369,35 @@ def make():
 """
 
 
-def test_a_new_users_afternoon(labelimg, within, onnxruntime, undrawn, tmp_path, monkeypatch):
-    """Photographs, training, boxes, an ONNX file with the same boxes, a diagnosis.
+def test_a_new_users_afternoon(labelimg, root, within, onnxruntime, undrawn, tmp_path, monkeypatch):
+    """The README's lines: photographs, training, boxes, an ONNX file with the same boxes, a diagnosis.
 
     With a small backbone of one's own: tracing a ResNet takes ten seconds more.
     """
+    lines = re.search(
+        r"```bash\n(python train_detect.py --train photos.*?)```", (root / "README.md").read_text(), re.S
+    )
+    words = [line.partition("#")[0].split() for line in lines[1].splitlines()]
+    assert [line[1] for line in words] == ["train_detect.py", "predict.py", "export.py", "-m"]
     (tmp_path / "afternoon_network.py").write_text(BACKBONE)
     monkeypatch.syspath_prepend(tmp_path)
-    own = ("--backbone", "afternoon_network:make")
-    photos, aside = labelimg
-    run = tmp_path / "run"
-    words = f"{TINY} --epochs 1 --max-steps 2 --validation 0 --shuffle last --score false".split()
-    result = within(train_detect, ["--train", photos, "--test", aside, "--out", run, *own, *words])
+    monkeypatch.chdir(tmp_path)
+    for name, folder in zip(("photos", "aside"), labelimg, strict=True):
+        Path(name).symlink_to(folder)
+    own, run = ("--backbone", "afternoon_network:make"), Path("runs/mine")
+    tiny = TINY.replace(
+        "--arch resnet18", "--shuffle last --epochs 1 --max-steps 2 --validation 0 --score false"
+    )
+    result = within(train_detect, [*words[0][2:], *own, *tiny.split()])
     assert result.code == 0, result.err
 
     same = (*own, "--score", 0.0001, "--max-detections", 20, "--seed", 7)
-    result = within(predict, (run, aside, *same, "--write", "json", "pictures"))
+    result = within(predict, [*words[1][2:], *same, "--write", "json", "pictures"])
     assert result.code == 0, result.err
     images = json.loads((run / "predictions" / "predictions.json").read_text())["images"]
     assert len(images) == len(list((run / "predictions" / "pictures").iterdir())) == 6
 
-    result = within(export, (run, "--nms", *same))
+    result = within(export, [*words[2][2:], *same])
     assert result.code == 0, result.err
     session = onnxruntime.InferenceSession(run / "detector.onnx")
     facts = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
@@ -408,11 +417,9 @@ def test_a_new_users_afternoon(labelimg, within, onnxruntime, undrawn, tmp_path,
             shown = [detection["score"] for detection in one["detections"]]
             np.testing.assert_allclose(scores, shown, atol=1e-4)
 
-    detections = run / "predictions" / "detections.json"
-    out = tmp_path / "diagnosis"
-    words = ("--ground-truth", aside, "--detections", detections, "--out", out, "--replicates", 0)
-    assert within(diagnose, words).code == 0
-    assert (out / "report.html").is_file()
+    result = within(diagnose, [*words[3][3:], "--replicates", 0])
+    assert result.code == 0, result.err
+    assert Path("report/report.html").is_file()
 
 
 def as_coco(truth, folder):

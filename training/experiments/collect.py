@@ -106,7 +106,8 @@ def read_result(file: Path) -> dict[str, float]:
                 "parameters": scores["parameters"],
             }
         single = scores["single_passes"]
-        shares = {name: _percent(single["shares"][name]["mean"]) for name in SHARES}
+        # A run of before an error type was added has no share of it.
+        shares = {name: _percent(single["shares"].get(name, {"mean": None})["mean"]) for name in SHARES}
         right = shares["correct"] + shares["localization"]
         return {**common, "map": _percent(single["map"]["voc07"]["mean"]), **shares, RIGHT_CLASS: right}
     except (OSError, ValueError, KeyError, TypeError) as error:

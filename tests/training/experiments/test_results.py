@@ -81,6 +81,16 @@ def test_scores_that_are_none_are_one_clear_error(tmp_path: Path) -> None:
             read_result(file)
 
 
+def test_a_run_of_before_an_error_type_was_added_keeps_its_other_numbers(root: Path, tmp_path: Path) -> None:
+    run = planned(root, "pretrained").runs[0]
+    scores = scores_of(run, 0.7)
+    del scores["single_passes"]["shares"]["other"]
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    result = read_result(tmp_path / "scores.json")
+    assert result["map"] == pytest.approx(70)
+    assert math.isnan(result["other"])
+
+
 def test_a_curve_is_the_mean_of_each_epochs_steps(tmp_path: Path) -> None:
     folder = tmp_path / "logs" / "csv"
     assert read_curve(tmp_path).epochs == ()
