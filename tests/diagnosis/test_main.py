@@ -79,7 +79,7 @@ def refused(capsys, voc, *more):
     said = capsys.readouterr()
     assert code == 2
     assert said.out == ""
-    lines = [line for line in said.err.splitlines() if not line.startswith("…")]  # progress, on a slow machine
+    lines = [line for line in said.err.splitlines() if not line.startswith("…")]  # but progress
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
     return said.err
