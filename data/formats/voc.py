@@ -765,7 +765,7 @@ def _parse(content: bytes) -> Lines | None:
     parts = [line.partition(b" ") for line in content.rstrip().split(b"\n")]
     images = [name for name, _, _ in parts]
     values = plain_numbers(b"\n".join([numbers for _, _, numbers in parts]), len(COLUMNS) - 1)
-    if values is not None and len(b"".join(images).split()) == 1:
+    if values is not None and len(values) == len(images) and len(b"".join(images).split()) == 1:
         values[:, 1:3] -= 1
         return Lines(np.arange(1, len(images) + 1), images, values)
     letters = np.frombuffer(content, dtype=np.uint8)
