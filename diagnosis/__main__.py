@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shlex
 import signal
 import sys
@@ -32,8 +33,8 @@ INTERRUPTED, TERMINATED = 130, 143
 """Exit codes after Ctrl-C and after SIGTERM, as in shells."""
 
 
-def run(options: argparse.Namespace, progress: Progress, command: str, warned: Sequence[str] = ()) -> None:
-    """Read, diagnose, write, and print the summary. `warned` is what readers have warned of meanwhile."""
+def run(options: argparse.Namespace, progress: Progress, command: str, warned: Sequence[str] = ()) -> str:
+    """Read, diagnose and write; returns what to print. `warned` is what readers have warned of meanwhile."""
     if not WEAK <= options.iou <= 1:
         raise InputError("--iou", f"{options.iou:g}", f"a number from {WEAK} to 1")
     if not 0 <= options.replicates <= MOST_REPLICATES:
@@ -108,21 +109,24 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
     progress.end()
     page = options.out / PAGE
     if options.verbose:
-        print(summary(diagnoses, comparison, remarks))
+        texts = [summary(diagnoses, comparison, remarks)]
     else:
         where = f"The report: {page}" if page in written else f"The numbers: {options.out / NUMBERS}"
-        print(brief(diagnoses, comparison, doubts, where))
+        texts = [brief(diagnoses, comparison, doubts, where)]
     if why_no_photographs and not options.no_figures:
-        print(f"\nNo photographs in the report: {why_no_photographs}. Give their folder with --images DIR.")
+        texts.append(
+            f"\nNo photographs in the report: {why_no_photographs}. Give their folder with --images DIR."
+        )
     if options.verbose:
         pictures = [file for file in written if file.suffix.lstrip(".") in given.FIGURE_FORMATS]
         lines = [str(file) for file in written if file not in pictures]
         if pictures:
             kinds = list(dict.fromkeys(f"*{file.suffix}" for file in pictures))
             lines.append(f"{options.out / ' and '.join(kinds)}: {len(pictures)} figures")
-        print("\nwritten:", *lines, sep="\n  ")
+        texts.append("\n  ".join(["\nwritten:", *lines]))
     if options.open or (options.demo and page in written and can_open()):
         webbrowser.open(page.resolve().as_uri())
+    return "\n".join(texts)
 
 
 @contextlib.contextmanager
@@ -172,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.showwarning = show
         try:
             with path_errors("a path"), terminable():
-                run(options, progress, shlex.join(["python", "-m", "diagnosis", *words]), warned)
+                text = run(options, progress, shlex.join(["python", "-m", "diagnosis", *words]), warned)
         except InputError as error:
             say(f"error: {error}")
             return 2
@@ -184,6 +188,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return INTERRUPTED
         finally:
             progress.end()
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # What is left in the buffer would fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # as of `| head`
+            expected = f"room for the summary, which is in {options.out / 'summary.txt'} too"
+            say(f"error: {InputError('standard output', str(error.strerror), expected)}")
+            return 2
     return 0
 
 

@@ -233,7 +233,8 @@ class Comparison:
         if len(ranked) == 1:
             score = of(best, *scores[0])
             if math.isnan(score.value):
-                return f"{self.names[best]}: no class has objects."
+                lacking = "detection is of a class with" if self.objects.any() else "class has"
+                return f"{self.names[best]}: no {lacking} objects."
             interval = "" if math.isnan(score.low) else f" ({percent(score.low)} to {percent(score.high)})"
             text = f"{self.names[best]}: {percent(score.value)} % {score.name}{interval}{score.over}."
         else:

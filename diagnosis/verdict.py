@@ -100,7 +100,9 @@ def pair_verdict(names: tuple[str, str], scores: Sequence[Measure], errors: Sequ
     """
     scores = [score for score in scores if not math.isnan(score.low)]
     if not scores:
-        return f"Nothing to compare between {names[0]} and {names[1]}: no class has objects."
+        return (
+            f"Nothing to compare between {names[0]} and {names[1]}: no detection is of a class with objects."
+        )
     errors = sorted((error for error in errors if error.clear), key=lambda error: -abs(error.value))
     first, lead = scores[0], next((score for score in scores if score.clear), None)
     over = first.over if lead is None or lead.over != first.over else ""

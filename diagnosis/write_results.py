@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import socket
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +20,7 @@ import msgspec
 
 from data.formats.files import write_text
 from data.formats.processes import over_processes
-from data.records import InputError
+from data.records import InputError, InputWarning
 from diagnosis.compare import Comparison
 from diagnosis.detections_table import write_detections_table
 from diagnosis.record import Diagnosis
@@ -180,11 +182,26 @@ def _swap(out: Path, part: Path, made: Sequence[Path]) -> list[Path]:
             expected = f"no folder of the name of a result: move it, or choose another folder than {out}"
             raise InputError(out / file.name, "a folder", expected)
     names = [file.name for file in made]
+    written = _written_before(out)
     stale = [
         name
-        for name, digest in _written_before(out).items()
+        for name, digest in written.items()
         if name not in names and digest and _digest(out / name) == digest
     ]
+    foreign = {
+        name: _free_name(out, name)
+        for name in names
+        if os.path.lexists(out / name)
+        and not (name == NUMBERS and written)
+        and written.get(name) != _digest(out / name)
+    }
+    for name, kept in foreign.items():
+        warnings.warn(
+            f"{out / name}: found a file that was not written by a diagnosis, or was changed since; "
+            f"it is now {kept}",
+            InputWarning,
+            stacklevel=3,
+        )
     earlier = part / EARLIER
     earlier.mkdir()
     write_text(part / "names.json", json.dumps(names))
@@ -192,10 +209,22 @@ def _swap(out: Path, part: Path, made: Sequence[Path]) -> list[Path]:
         for name in sorted([*names, *stale], key=lambda name: name not in (NUMBERS, PAGE)):
             if os.path.lexists(out / name):
                 (out / name).replace(earlier / name)
-        return [file.replace(out / file.name) for file in made]
+        final = [file.replace(out / file.name) for file in made]
+        for name, kept in foreign.items():
+            (earlier / name).replace(kept)
+        return final
     except BaseException:
         _restore(out, part, names)
         raise
+
+
+def _free_name(out: Path, name: str) -> Path:
+    """A path for a user's file that has the name of a result."""
+    return next(
+        path
+        for number in itertools.count(1)
+        if not os.path.lexists(path := out / f"{Path(name).stem}.{number}{Path(name).suffix}")
+    )
 
 
 def _restore(out: Path, part: Path, names: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ import keyword
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from operator import attrgetter
 from pathlib import Path
@@ -352,6 +353,7 @@ def _decode(
     where: Callable[[int], str] = lambda index: f"{path}: annotations[{index}]"  # noqa: E731
     try:
         parts = msgspec.json.decode(content, type=Parts)
+        _check_parts(path, content)
         kind = _annotation_type(msgspec.json.decode(parts.annotations[0]) if parts.annotations else None)
         annotations = msgspec.json.decode(b"[" + b",".join(parts.annotations) + b"]", type=list[kind])  # type: ignore[valid-type]
         if not _any_odd(annotations):
@@ -359,13 +361,14 @@ def _decode(
     except (msgspec.DecodeError, RecursionError):  # something is wrong: only now go through all elements
         pass
     whole = parse_json(path, content)
+    _check_parts(path, content)
     if converted := as_coco(path, whole):
         whole, places = converted
         where = lambda index: f"{path}: {places[index]}"  # noqa: E731
     if not isinstance(whole, dict):
         question = "; is it a results file?" if isinstance(whole, list) else ""
         raise InputError(path, f"a {type(whole).__name__} of JSON{question}", TRUTH)
-    for part in ("images", "annotations", "categories"):
+    for part in Parts.__struct_fields__:
         if part not in whole:
             raise InputError(path, f"no {part}", f"{TRUTH}{hint(part, whole)}")
         if not isinstance(whole[part], list):
@@ -387,6 +390,24 @@ def _decode(
         else:
             good.append(row)
     return images, categories, [annotations[row] for row in good], [indices[row] for row in good], where
+
+
+def _check_parts(path: Path, content: bytes) -> None:
+    """Raise InputError where a list is in the file twice: a parser keeps the last without a word."""
+    often = [part for part in Parts.__struct_fields__ if content.count(f'"{part}"'.encode()) > 1]
+    outermost: list[str] = []
+
+    def remember(pairs: list[tuple[str, Any]]) -> None:
+        outermost[:] = [name for name, _ in pairs]  # that of the whole file comes last
+
+    if often:
+        with suppress(ValueError, RecursionError):  # what else is wrong is reported elsewhere
+            json.loads(content, object_pairs_hook=remember)
+    for part in often:
+        if outermost.count(part) > 1:
+            raise InputError(
+                path, f"the list {part} {outermost.count(part)} times", "each list once: merge them"
+            )
 
 
 def _any_odd(annotations: Sequence[Annotation]) -> bool:

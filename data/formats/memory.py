@@ -229,6 +229,8 @@ def _prediction(where: str, one: Any, by_name: bool) -> Prediction:
 
 def _array(where: str, values: Any) -> NDArray[Any]:
     """`values` as an array; tensors are taken to the CPU first, without their history."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise InputError(where, "an array with masked values", "arrays without: leave masked rows out")
     try:
         if hasattr(values, "detach"):
             values = values.detach()

@@ -199,6 +199,17 @@ def test_wrong_images_and_categories(tmp_path, part, index, change, message):
         read_coco(write(tmp_path / "truth.json", content), lenient=True)
 
 
+@pytest.mark.parametrize("part", ["images", "annotations", "categories"])
+@pytest.mark.parametrize("fields", [{}, {"bbox": None}])
+def test_a_list_that_is_there_twice(tmp_path, part, fields):
+    path = write_truth(tmp_path, [DOG | {"images": ["images"]} | fields])
+    path.write_text(path.read_text().rstrip().removesuffix("}") + f', "{part}": []}}')
+    with pytest.raises(
+        InputError, match=f"truth.json: found the list {part} 2 times; expected each list once"
+    ):
+        read_coco(path)
+
+
 def test_text_that_is_not_utf8(tmp_path):
     path = tmp_path / "truth.json"
     path.write_bytes(b'{"images": [],\n"annotations": ["\xff"], "categories": []}')

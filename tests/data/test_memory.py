@@ -117,6 +117,8 @@ def test_supervision_itself():
         ({"a": Supervised(np.array([BOX]))}, r"\['a'\]: found a Supervised without confidence, class_id"),
         ({"a": 5}, r"\['a'\]: found a int without xyxy, confidence, class_id"),
         ([TWO, ONE], ": found 2 of them; expected 3 images"),
+        ({"a": ONE | {"boxes": np.ma.masked_array([BOX], mask=[[0, 0, 0, 1]])}},
+         r"\['a'\]: found an array with masked values"),
     ],
 )  # fmt: skip
 def test_wrong_predictions(truth, given, message):

@@ -135,6 +135,41 @@ def test_numbers_alone_and_nothing_stale(voc, undrawn):
     assert left == ["detections.parquet", "diagnosis.json", "notes.txt", "summary.txt"]
 
 
+@pytest.mark.parametrize("name", ["summary.txt", "diagnosis.json", "detections.parquet"])
+def test_a_users_file_that_has_the_name_of_a_result_is_moved_aside(voc, capsys, name):
+    (voc / "out").mkdir()
+    (voc / "out" / name).write_text("mine")
+    (voc / "out" / name.replace(".", ".1.")).write_text("an older one")
+    run(voc, *QUICK)
+    kept = voc / "out" / name.replace(".", ".2.")
+    assert kept.read_text() == "mine"
+    assert f"{name}: found a file that was not written by a diagnosis" in capsys.readouterr().err
+    before = sorted(file.name for file in (voc / "out").iterdir())
+    run(voc, *QUICK)
+    assert sorted(file.name for file in (voc / "out").iterdir()) == before
+    (voc / "out" / "summary.txt").write_text("changed")
+    assert main(arguments(voc, *QUICK, "--strict")) == 2
+    assert (voc / "out" / "summary.txt").read_text() == "changed"
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_standard_output_that_takes_nothing(root, voc, closed):
+    command = [sys.executable, "-m", "diagnosis", *arguments(voc, *QUICK)]
+    with Path("/dev/full").open("w") as full, subprocess.Popen(["true"], stdin=subprocess.PIPE) as gone:
+        gone.wait()
+        output = gone.stdin if closed else full
+        done = subprocess.run(
+            command, cwd=root, stdout=output, stderr=subprocess.PIPE, text=True, check=False
+        )
+    said = [line for line in done.stderr.splitlines() if not line.startswith("…")]
+    if closed:
+        assert (done.returncode, said) == (0, [])
+    else:
+        assert done.returncode == 2
+        assert said[-1].startswith("error: standard output: found No space left on device; expected room")
+    assert (voc / "out" / "summary.txt").is_file()
+
+
 @pytest.mark.parametrize(
     ("more", "suffixes"),
     [((), set()), (("--figures", "svg"), {".svg"})],

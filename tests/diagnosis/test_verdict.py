@@ -114,6 +114,10 @@ def test_nothing_found_and_nothing_there():
     nothing = diagnose(empty, Detections(["a"], ["dog"], [], [], [], []), "nothing")
     assert nothing.verdict == "nothing: no class has objects."
     assert compare([nothing], replicates=4).verdict == "nothing: no class has objects."
+    truth = GroundTruth(["a"], ["dog", "cat"], [[9, 9]], [0], [0], [[0, 0, 5, 5]])
+    shifted = Detections(["a"], ["dog", "cat"], [0], [1], [0.5], [[0, 0, 5, 5]])
+    alone = compare([diagnose(truth, shifted, "one")], replicates=4)
+    assert alone.verdict == "one: no detection is of a class with objects."
 
 
 @pytest.mark.parametrize("name", ["old", "a detector whose name is much longer than any table has room for"])
