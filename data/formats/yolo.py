@@ -496,7 +496,25 @@ def _read_line(
                 "a class and points from 0 to 1; kpt_shape in data.yaml where they are a box and a pose"
             )
             return found, expected, "of a polygon beyond the image"
+        if _is_pose(values):
+            found = f"{len(words)} columns that are a box and the points of a pose"
+            return found, f"kpt_shape: [{(len(words) - 5) // 3}, 3] in data.yaml", "of a pose"
         x, y = values[1::2], values[2::2]
         left, top, right, bottom = min(x), min(y), max(x), max(y)
         return [values[0], (left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
     return values[: len(columns)]
+
+
+def _is_pose(values: Sequence[float]) -> bool:
+    """Whether a line is a box and points with visibility 0 or 1, not a polygon: the points are in the box."""
+    x, y, width, height = values[1:5]
+    points = list(zip(values[5::3], values[6::3], values[7::3], strict=False))
+    return len(values) == 5 + 3 * len(points) and all(
+        visible == 0
+        or (
+            visible == 1
+            and 2 * abs(px - x) <= width + POLYGON_SLACK
+            and 2 * abs(py - y) <= height + POLYGON_SLACK
+        )
+        for px, py, visible in points
+    )

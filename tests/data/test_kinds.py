@@ -255,6 +255,7 @@ POSE_2 = "0 0.68 0.60 0.20 0.07 0.58 0.63 0.69 0.61 0.75 0.59 0.78 0.56 0.63 0.6
         ([1, 3], "1 0.5 0.5 0.5 0.5 0.4 0.4 1", [160, 120, 480, 360]),
         ([4, 3], "0 0.5 0.5 0.5 0.5", [160, 120, 480, 360]),  # one without its pose
         (None, "0 0.1 0.1 0.5 0.1 0.5 0.5", [64, 48, 320, 240]),  # a polygon
+        (None, "0 0.6 0.2 1 0.3 0.9 0.5 1 0.8 0.9 1", [384, 96, 640, 480]),  # one with corners at the border
     ],
 )
 def test_kind_03_pose_labels(tmp_path, shape, line, box):
@@ -268,6 +269,8 @@ def test_kind_03_pose_labels(tmp_path, shape, line, box):
     [
         (None, POSE_3, r"a.txt:1: found 17 columns that make no polygon inside .*kpt_shape in data.yaml"),
         (None, "0 0.5 0.5 0.1 0.1 1.2 0.5", "make no polygon inside"),
+        (None, POSE_3.replace(" 2", " 1"), r"found 17 columns that are a box and .*: \[4, 3\] in data.yaml"),
+        (None, "0 0.5 0.5 0.2 0.1 0.45 0.52 1 0 0 0", r"found 11 columns that are a box .* \[2, 3\]"),
         (
             [4, 3],
             POSE_2,
