@@ -116,8 +116,7 @@ def build_network(
     >>> build_network("resnet18", 10, image_size=32).stride
     8
     """
-    if name not in NETWORKS:
-        raise ValueError(f"architecture must be one of {', '.join(NETWORKS)}, found {name!r}")
+    check_architecture(name, NETWORKS)
     return NETWORKS[name](num_classes, image_size, weights, width)
 
 
@@ -243,8 +242,7 @@ def resnet(
         are not loaded where the number of classes differs or there is no classifier. WeightsError where the
         weights are missing, cut short, or of another network.
     """
-    if architecture not in RESNETS:
-        raise ValueError(f"architecture must be one of {', '.join(RESNETS)}, found {architecture!r}")
+    check_architecture(architecture, RESNETS)
     block, layers, official = RESNETS[architecture]
     network = ResNet(block, layers, num_classes, stem, output_stride, width)
     load_into(network, weights, official, landmark="layer1.0.conv1.weight", classifier="fc.")
@@ -389,6 +387,12 @@ def _resnet(
 def _perceptron(num_classes: int, image_size: int, weights: str | Path | None, width: float) -> nn.Module:
     hidden = max(1, round(512 * width))
     return perceptron(num_classes, hidden=hidden, image_size=image_size, weights=weights)
+
+
+def check_architecture(name: str, table: Mapping[str, object]) -> None:
+    """Raise ValueError for a name that is no row of a table of networks."""
+    if name not in table:
+        raise ValueError(f"architecture must be one of {', '.join(table)}, found {name!r}")
 
 
 NETWORKS: dict[str, Callable[[int, int, str | Path | None, float], nn.Module]] = {

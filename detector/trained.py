@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from detector.backbones import make_backbone
 from detector.intervene import seek_shuffles, shuffle_layers
-from detector.networks import BACKBONES, LoadedWeights, WeightsError, read_weights_file
+from detector.networks import BACKBONES, LoadedWeights, WeightsError, check_architecture, read_weights_file
 from detector.tables import cells_and_stride, is_own_code
 from detector.yolo import YOLO
 
@@ -247,8 +247,7 @@ def build_detector(model: Mapping[str, Any], classes: int, input_size: int, *, w
     else:
         cells, stride = cells_and_stride(input_size, model.get("grid"))
         width, arch = model.get("width", 1.0), model.get("arch", "resnet50")
-        if arch not in BACKBONES:
-            raise ValueError(f"architecture must be one of {', '.join(BACKBONES)}, found {arch!r}")
+        check_architecture(arch, BACKBONES)
         backbone = BACKBONES[arch](output_stride=stride, weights=weights, width=width)
     layer = model.get("shuffle", "none")
     if layer != "none":

@@ -211,7 +211,7 @@ class Checkpoints(Callback):
     def _stop_if_asked(self, trainer: L.Trainer, every: int = 1) -> None:
         """Make this step the last if any process got a signal; all agree, as all take part in saving.
 
-        They ask each other every so many steps.
+        They ask each other every `every` steps.
 
         An error raised here would come before Lightning logs the step.
         """

@@ -13,7 +13,6 @@ import keyword
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from functools import cache, partial
 from operator import attrgetter
 from pathlib import Path
@@ -351,9 +350,9 @@ def _decode(
 ) -> tuple[list[Image], list[Category], list[Annotation], Sequence[int], Callable[[int], str]]:
     """Images, categories, annotations, the annotations' indices, and what messages call an index."""
     where: Callable[[int], str] = lambda index: f"{path}: annotations[{index}]"  # noqa: E731
+    _check_parts(path, content)
     try:
         parts = msgspec.json.decode(content, type=Parts)
-        _check_parts(path, content)
         kind = _annotation_type(msgspec.json.decode(parts.annotations[0]) if parts.annotations else None)
         annotations = msgspec.json.decode(b"[" + b",".join(parts.annotations) + b"]", type=list[kind])  # type: ignore[valid-type]
         if not _any_odd(annotations):
@@ -361,7 +360,6 @@ def _decode(
     except (msgspec.DecodeError, RecursionError):  # something is wrong: only now go through all elements
         pass
     whole = parse_json(path, content)
-    _check_parts(path, content)
     if converted := as_coco(path, whole):
         whole, places = converted
         where = lambda index: f"{path}: {places[index]}"  # noqa: E731
@@ -400,9 +398,12 @@ def _check_parts(path: Path, content: bytes) -> None:
     def remember(pairs: list[tuple[str, Any]]) -> None:
         outermost[:] = [name for name, _ in pairs]  # that of the whole file comes last
 
-    if often:
-        with suppress(ValueError, RecursionError):  # what else is wrong is reported elsewhere
-            json.loads(content, object_pairs_hook=remember)
+    if not often:
+        return
+    try:
+        json.loads(content, object_pairs_hook=remember)
+    except (ValueError, RecursionError):  # reported by the reader
+        return
     for part in often:
         if outermost.count(part) > 1:
             raise InputError(
