@@ -54,7 +54,7 @@ from training.run import Loaders
 from training.run_state import RunFolder
 from training.tasks import classification_options, detection_options
 from training.tasks.classification import CLASSIFICATION
-from training.tasks.detection import DETECTION, Images
+from training.tasks.detection import DETECTION, RunImages
 from training.trainer import autocast, make_trainer
 
 STAGES = (
@@ -252,7 +252,7 @@ def images_of(row: Row, truth: GroundTruth, steps: int) -> Any:
     """What a run trains on; more noise than the steps take, as an epoch ends with a checkpoint."""
     if row.task is DETECTION:
         dataset = data.detection.DetectionDataset(truth, train_transform(row.options.data.input_size))
-        return Images(dataset, None, dataset, ())
+        return RunImages(dataset, None, dataset, ())
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, ((steps + 5) * row.batch, 3, 32, 32), np.uint8)
     names = tuple(map(str, range(100)))

@@ -27,7 +27,7 @@ from training.options import check_batch_size, require
 from training.provenance import provenance
 from training.run_state import RunFolder, RunState, interrupted_state, locked, make_folder
 from training.task import Report, Task
-from training.trainer import as_input_error, make_device, make_trainer, one_line_errors, settled
+from training.trainer import as_input_error, make_device, make_trainer, one_line_errors, resolve_machine
 
 __all__ = ["Loaders", "evaluate", "find_learning_rate", "train"]
 
@@ -117,7 +117,7 @@ def _train(
         data = task.read(options)
     checksums = task.checksums(data)
     state.check_data(checksums)
-    options, hyper = _settled(task, options, data)
+    options, hyper = _resolve(task, options, data)
     network = task.build(replace(options.model, weights="none") if resume else options.model, hyper)
     if state.checkpoint is not None and resume is not None:
         # For a clearer error than Lightning's.
@@ -183,13 +183,13 @@ def _train(
         return task.score(network, options, hyper, test, report, trainer.strategy.root_device)
 
 
-def _settled(task: Task, options: Any, data: Any) -> tuple[Any, dict[str, Any]]:
+def _resolve(task: Task, options: Any, data: Any) -> tuple[Any, dict[str, Any]]:
     """The options with what this machine chooses, and the hyperparameters; the seed of the weights is set."""
     L.seed_everything(options.optimization.seed, workers=False, verbose=False)
     hyper = {"model": dict(vars(options.model)), **task.describe(options, data)}
     side = hyper.get("image_size", options.data.input_size)
     pixels = options.optimization.epochs * len(data.train) * side**2
-    return replace(options, machine=settled(options.machine, pixels)), hyper
+    return replace(options, machine=resolve_machine(options.machine, pixels)), hyper
 
 
 def find_learning_rate(task: Task, options: Any, out: Path) -> float | None:
@@ -221,7 +221,7 @@ def find_learning_rate(task: Task, options: Any, out: Path) -> float | None:
     with one_line_errors(options, None):
         task.check_network(options)
         data = task.read(options)
-        options, hyper = _settled(task, options, data)
+        options, hyper = _resolve(task, options, data)
         module: Any = task.module(task.build(options.model, hyper), options, data, hyper)
         module.stops_where_not_finite = False
         check_batch_size(chosen.batch_size, len(data.train), 1, task.batch_advice, chosen.accumulate)
@@ -300,7 +300,7 @@ def evaluate(
         Anything wrong with options, data or checkpoint.
     """
     options = options.resolved()
-    options = replace(options, machine=settled(options.machine))
+    options = replace(options, machine=resolve_machine(options.machine))
     with one_line_errors(options, None):
         trained = load_trained(task, checkpoint, changes)
         for group in (options.data, options.evaluation, options.machine):

@@ -27,7 +27,8 @@ from training.options import MachineOptions
 from training.run_state import RunFolder
 
 __all__ = [
-    "as_input_error", "autocast", "lost_peer", "make_device", "make_trainer", "one_line_errors", "settled",
+    "as_input_error", "autocast", "lost_peer", "make_device", "make_trainer", "one_line_errors",
+    "resolve_machine",
 ]  # fmt: skip
 
 HALF_PRECISIONS = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
@@ -46,7 +47,7 @@ def on_gpu(machine: MachineOptions) -> bool:
     return machine.accelerator in ("auto", "gpu") and torch.cuda.is_available()
 
 
-def settled(machine: MachineOptions, pixels: float = 0.0) -> MachineOptions:
+def resolve_machine(machine: MachineOptions, pixels: float = 0.0) -> MachineOptions:
     """The options with a precision and a decision about compiling, for a run of `pixels` pixels in all.
 
     A function of the options and the machine alone; the run's config.yaml holds the result, so that a resumed
@@ -182,7 +183,7 @@ def make_trainer(
     bar = sys.stdout.isatty()  # where Lightning draws it
     devices: int | str = machine.devices if machine.devices == "auto" else int(machine.devices)
     nodes = 1
-    precision: Any = settled(machine).precision
+    precision: Any = resolve_machine(machine).precision
     if torch.distributed.is_torchelastic_launched():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices

@@ -193,7 +193,7 @@ def test_kind_07_of_equal_scores_the_lower_loss_then_the_later_epoch(tmp_path):
 def test_kind_07_validation_images_without_objects_are_validated(small, scenes, tmp_path, monkeypatch):
     from training.tasks import detection as task
 
-    read = task.read_run_data
+    read = task.read_run_ground_truth
 
     def without(options, seed):
         data = read(options, seed)
@@ -201,7 +201,7 @@ def test_kind_07_validation_images_without_objects_are_validated(small, scenes, 
         empty = type(truth)(truth.images, truth.classes, truth.sizes, [], [], [], files=truth.files)
         return data._replace(validation=empty)
 
-    monkeypatch.setattr(task, "read_run_data", without)
+    monkeypatch.setattr(task, "read_run_ground_truth", without)
     result = small("--out", tmp_path, "--epochs", 1)
     assert result.code == 0, result.err
     assert (tmp_path / "checkpoints" / "best.ckpt").is_file()

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from tests.training.conftest import SmallRun
 from training.module import TrainingModule
 from training.options import MachineOptions
-from training.trainer import settled
+from training.trainer import resolve_machine
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def test_a_processor_without_bf16_computes_in_32_bits(
     found: dict[str, bool], precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
-    assert settled(MachineOptions(accelerator="cpu")).precision == precision
-    assert settled(MachineOptions(accelerator="cpu", precision="32-true")).precision == "32-true"
+    assert resolve_machine(MachineOptions(accelerator="cpu")).precision == precision
+    assert resolve_machine(MachineOptions(accelerator="cpu", precision="32-true")).precision == "32-true"
 
 
 def test_only_long_runs_are_compiled_and_only_where_there_is_a_compiler(
@@ -40,12 +40,12 @@ def test_only_long_runs_are_compiled_and_only_where_there_is_a_compiler(
 ) -> None:
     machine = MachineOptions(accelerator="cpu")
     monkeypatch.setattr("shutil.which", lambda name: name)
-    assert settled(machine, 1e11).compile is True
-    assert settled(machine, 1e8).compile is False
-    assert settled(replace(machine, compile=False), 1e11).compile is False
+    assert resolve_machine(machine, 1e11).compile is True
+    assert resolve_machine(machine, 1e8).compile is False
+    assert resolve_machine(replace(machine, compile=False), 1e11).compile is False
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr("shutil.which", lambda name: None)
-    assert settled(machine, 1e11).compile is False
+    assert resolve_machine(machine, 1e11).compile is False
 
 
 @pytest.mark.usefixtures("unscored")

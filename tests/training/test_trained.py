@@ -28,7 +28,7 @@ from diagnosis.__main__ import main as diagnose
 from training.export import main as export
 from training.predict import main as predict
 from training.tasks.detection import main as train_detect
-from training.tasks.detection import read_run_data
+from training.tasks.detection import read_run_ground_truth
 from training.tasks.detection_options import Options
 
 
@@ -482,7 +482,7 @@ def test_data_of_ones_own(labelimg, within, tmp_path):
         file.unlink()
         file.with_suffix(".jpg").unlink()
     options = Options.from_flat({"train": [str(photos)], "test": [str(few)]})
-    data = read_run_data(options.data, seed=0)
+    data = read_run_ground_truth(options.data, seed=0)
     whole, part = read_ground_truth(aside), data.test
     assert (part.classes, len(part.images)) == (data.train.classes, 1)
     assert set(read_ground_truth(few).classes) < set(data.train.classes)
@@ -495,8 +495,8 @@ def test_data_of_ones_own(labelimg, within, tmp_path):
     with pytest.raises(
         InputError, match=r"--validation-lists .*put aside: found .*\.jpg in two of the lists"
     ):
-        read_run_data(replace(lists.data, test=[str(aside)]), seed=0)
-    chosen = read_run_data(lists.data, seed=0)
+        read_run_ground_truth(replace(lists.data, test=[str(aside)]), seed=0)
+    chosen = read_run_ground_truth(lists.data, seed=0)
     assert chosen.validation.images == whole.images
     assert chosen.validation.classes == chosen.train.classes
     assert chosen.train.images == read_ground_truth(photos).images

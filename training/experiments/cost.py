@@ -78,9 +78,9 @@ def precision_of(options: Mapping[str, Any]) -> str:
     if options["precision"] != "auto":
         return str(options["precision"])
     from training.options import MachineOptions
-    from training.trainer import settled  # torch takes seconds
+    from training.trainer import resolve_machine  # torch takes seconds
 
-    return settled(MachineOptions(accelerator=options["accelerator"])).precision
+    return resolve_machine(MachineOptions(accelerator=options["accelerator"])).precision
 
 
 def seconds_of(run: Run, step: float) -> float:

@@ -342,7 +342,7 @@ def _detector_of_checkpoint(options: Options, checkpoint: Path) -> Subject:
     if asked.split == "test":
         truth, similar = detection.read_test_data(run.data)
     else:
-        data = detection.read_run_data(run.data, seed)
+        data = detection.read_run_ground_truth(run.data, seed)
         if data.validation is None:
             raise _no_validation_images()
         truth, similar = data.validation, data.similar

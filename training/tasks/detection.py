@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from diagnosis import Diagnosis
     from training.tasks.detection_module import DetectorModule
 
-__all__ = ["DETECTION", "DetectionTask", "main", "read_run_data", "read_test_data"]
+__all__ = ["DETECTION", "DetectionTask", "main", "read_run_ground_truth", "read_test_data"]
 
 CACHE_MARGIN = 1.25
 """Longest side of a decoded image in the cache, over the input size: crops of 0.8 keep enough pixels."""
@@ -41,7 +41,7 @@ DRAWN = Path("runs")
 # Data
 
 
-class RunData(NamedTuple):
+class RunGroundTruth(NamedTuple):
     """Ground truth of a run."""
 
     train: GroundTruth
@@ -51,7 +51,7 @@ class RunData(NamedTuple):
     """Groups of similar classes."""
 
 
-def read_run_data(options: DataOptions, seed: int) -> RunData:
+def read_run_ground_truth(options: DataOptions, seed: int) -> RunGroundTruth:
     """Read the lists and annotations, guard the test set, and hold the validation images out.
 
     Raises
@@ -77,11 +77,11 @@ def read_run_data(options: DataOptions, seed: int) -> RunData:
         validation = _read_more(options, options.validation_lists, train.classes)
         for other in (train, test):
             _check_apart("--validation-lists", options.validation_lists, validation, other)
-        return RunData(train, validation, test, similar)
+        return RunGroundTruth(train, validation, test, similar)
     if options.validation == 0:
-        return RunData(train, None, test, similar)
+        return RunGroundTruth(train, None, test, similar)
     train, validation = split_validation(train, options.validation, seed)
-    return RunData(train, validation, test, similar)
+    return RunGroundTruth(train, validation, test, similar)
 
 
 def read_test_data(
@@ -154,7 +154,7 @@ def _load_head(head: nn.Module, state: Mapping[str, Tensor], source: Path) -> No
         print(f"--weights {source}: the head's {', '.join(new)} do not fit and start anew", flush=True)
 
 
-class Images(NamedTuple):
+class RunImages(NamedTuple):
     """The images of a run; of an evaluation, those of the test set alone."""
 
     train: DetectionDataset | None
@@ -205,20 +205,20 @@ class DetectionTask(Task):
         network = (model.backbone or model.arch).replace(":", "-").replace("/", "-")
         return f"{data.data}-{network}-{shuffled}-{data.input_size}-seed{options.optimization.seed}"
 
-    def read(self, options: Options) -> Images:
+    def read(self, options: Options) -> RunImages:
         """Lists, annotations and the names of the image files."""
         from data.augment import Augmentation, eval_transform, train_transform
         from data.detection import DetectionDataset, cached_images, check_images
 
         seed, size = options.optimization.seed, options.data.input_size
-        data, plain = read_run_data(options.data, seed), eval_transform(size)
+        data, plain = read_run_ground_truth(options.data, seed), eval_transform(size)
         strength = Augmentation(min_visibility=options.data.min_visible).scaled(options.data.augment_strength)
         fast = options.data.input == "fast"
         augment = train_transform(size, strength, seed, fast=fast) if options.data.augment else plain
         cache = (
             cached_images(data.train, round(CACHE_MARGIN * size), Path(options.data.cache)) if fast else None
         )
-        images = Images(
+        images = RunImages(
             DetectionDataset(data.train, augment, cache),
             None if data.validation is None else DetectionDataset(data.validation, plain),
             DetectionDataset(data.test, plain),
@@ -233,7 +233,7 @@ class DetectionTask(Task):
         """Decode all images; print all that is wrong or odd, and raise InputError for the first error."""
         from data.detection import verify_images
 
-        data = read_run_data(options.data, options.optimization.seed)
+        data = read_run_ground_truth(options.data, options.optimization.seed)
         parts = {"training": data.train, "validation": data.validation, "test": data.test}
         known = {name: truth for name, truth in parts.items() if truth is not None}
         found = verify_images(known)
@@ -247,11 +247,11 @@ class DetectionTask(Task):
         if found.errors:
             raise found.errors[0]
 
-    def describe(self, options: Options, data: Images) -> dict[str, Any]:
+    def describe(self, options: Options, data: RunImages) -> dict[str, Any]:
         """Classes and input size."""
         return {"classes": list(data.test.truth.classes), "input_size": options.data.input_size}
 
-    def checksums(self, data: Images) -> dict[str, str]:
+    def checksums(self, data: RunImages) -> dict[str, str]:
         """Checksums of classes, names of images and annotations."""
         assert data.train is not None
         parts = {"training": data.train, "validation": data.validation, "test": data.test}
@@ -295,7 +295,7 @@ class DetectionTask(Task):
         return detector
 
     def module(
-        self, network: nn.Module, options: Options, data: Images, hyper: Mapping[str, Any]
+        self, network: nn.Module, options: Options, data: RunImages, hyper: Mapping[str, Any]
     ) -> DetectorModule:
         """The detector with its loss, optimizer and validation."""
         import torch
@@ -337,12 +337,12 @@ class DetectionTask(Task):
             images, batch_size, seed=seed, train=train, workers=workers, pin_memory=pin, **processes
         )
 
-    def counts(self, data: Images) -> dict[str, int]:
+    def counts(self, data: RunImages) -> dict[str, int]:
         """Images to train on, to validate and to test."""
         parts = {"train": data.train, "validation": data.validation, "test": data.test}
         return {name: len(images) if images else 0 for name, images in parts.items()}
 
-    def announce(self, network: nn.Module, options: Options, data: Images) -> str:
+    def announce(self, network: nn.Module, options: Options, data: RunImages) -> str:
         """Numbers of images and of objects that are not difficult."""
         counts = self.counts(data)
         assert data.train is not None
@@ -353,8 +353,8 @@ class DetectionTask(Task):
         )
 
     def read_test(
-        self, options: Options, hyper: Mapping[str, Any], source: Path, data: Images | None
-    ) -> Images:
+        self, options: Options, hyper: Mapping[str, Any], source: Path, data: RunImages | None
+    ) -> RunImages:
         """The test images; InputError for another input size or other classes than the detector has."""
         from data.augment import eval_transform
         from data.detection import DetectionDataset
@@ -369,9 +369,9 @@ class DetectionTask(Task):
         if truth.classes != classes:
             expected = f"those of the data: {', '.join(truth.classes)}"
             raise InputError(source, f"classes {', '.join(classes)}", expected)
-        return Images(None, None, DetectionDataset(truth, eval_transform(size)), similar)
+        return RunImages(None, None, DetectionDataset(truth, eval_transform(size)), similar)
 
-    def test_facts(self, options: Options, test: Images) -> dict[str, Any]:
+    def test_facts(self, options: Options, test: RunImages) -> dict[str, Any]:
         """Number and lists of the test images."""
         return {"images": {"test": len(test.test)}, "test": options.data.test_lists}
 
@@ -380,7 +380,7 @@ class DetectionTask(Task):
         network: nn.Module,
         options: Options,
         hyper: Mapping[str, Any],
-        test: Images,
+        test: RunImages,
         report: Report,
         device: torch.device,
     ) -> Diagnosis:
