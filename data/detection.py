@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.augment import Key, Transform
-from data.formats.files import EXIF_ORIENTATION, QUARTER_TURNS, image_size, open_image, reason
+from data.formats.files import QUARTER_TURNS, exif_orientation, image_size, open_image, reason
 from data.formats.validation import warn
 from data.loader import EpochLoader, EpochSampler, epoch_loader, read_or_error
 from data.records import GroundTruth, InputError
@@ -86,7 +86,7 @@ def read_image(
     Grey, palette, transparent and CMYK images become RGB. An image that its EXIF orientation turns is taken
     as `size`, (width, height) of the annotation, says: as stored, which VOC and COCO annotate, or as shown,
     which most tools annotate today. Where both are of that size (a square image, or one turned by 180°), it
-    is taken as stored, with a warning.
+    is taken as stored, with a warning. A TIFF is taken as shown.
 
     A side longer than `limit` is resized to it. A JPEG is then decoded at a half, a quarter or an eighth of
     its size where that leaves enough pixels (libjpeg leaves the finest frequencies out); the result covers
@@ -98,7 +98,7 @@ def read_image(
         A missing, truncated or otherwise unreadable file, or one of another size than `size`.
     """
     with open_image(Path(file), "the image that the annotation names") as image:
-        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+        orientation = exif_orientation(image)
         shown = image.size[::-1] if orientation in QUARTER_TURNS else image.size
         if size is not None and size not in (image.size, shown):
             found = f"an image of {image.width}x{image.height} pixels"
@@ -192,7 +192,7 @@ def _look(file: str | Path, size: tuple[int, int]) -> tuple[str, int, InputError
             warnings.simplefilter("ignore")
             read_image(file, size)
         with open_image(Path(file), "an image") as image:
-            orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+            orientation = exif_orientation(image)
         return hashlib.sha256(Path(file).read_bytes()).hexdigest(), orientation, None
     except InputError as error:
         return "", 1, error

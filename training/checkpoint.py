@@ -52,7 +52,7 @@ class CheckpointFiles(TorchCheckpointIO):
     """Writes a checkpoint in place, without a copy in TMPDIR, with a checksum, flushed to disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint; OSError names the file, which is removed then."""
+        """Write a checkpoint; OSError names the file, which :class:`Checkpoints` removes."""
         try:
             with Path(path).open("wb") as file:
                 hashed = _Hashed(file)
@@ -66,7 +66,6 @@ class CheckpointFiles(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            Path(path).unlink(missing_ok=True)
             raise OSError(error.errno, error.strerror, str(path)) from None
 
 

@@ -45,7 +45,7 @@ def parse(task: Task, arguments: Sequence[str]) -> tuple[dict[str, Any], set[str
     silent = [text for text in arguments if not text.startswith("--print_config")]
     given = parser.parse_args(silent, defaults=False).as_dict()
     named = given.get("evaluate") or given.get("resume")
-    if not named and given.get("resume") is not None:
+    if named in ("", "auto"):
         named = given.get("out")
     stored = RunFolder.of(Path(named)).config if named else None
     if stored is not None and stored.is_file():
@@ -187,6 +187,8 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
         find_learning_rate(task, options, out)
         return
     resume = None
+    if values["resume"] == "auto":
+        values["resume"] = "" if RunFolder(out).has_begun else None
     if values["resume"] is not None:
         named = Path(values["resume"] or out)
         run = RunFolder.of(named)
@@ -195,7 +197,7 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
         if is_own_code(own := values.get("backbone")) and "backbone" not in given:
             expected = f"--backbone {own}, if you trust it: its code is run"
             raise InputError(f"--resume {run.path}", f"a backbone made by {own!r}", expected)
-        if not resume.is_file():
+        if not resume.is_file() and not run.has_begun:
             expected = "the folder of a run that has begun, or a checkpoint"
             raise InputError("--resume", f"no {resume}", expected)
     train(task, options, out, resume=resume, name=values["name"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 import lightning as L
@@ -16,6 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from detector import seek_shuffles
 from training.callbacks import STEPS_BETWEEN_LOOKS, NonFiniteLossError
+from training.run_state import RunFolder
 
 __all__ = ["TrainingModule"]
 
@@ -134,9 +136,11 @@ class TrainingModule(L.LightningModule):
         return result
 
     def fail(self, found: str, details: str = "", epoch: int | None = None) -> NoReturn:
-        """Raise NonFiniteLossError."""
+        """Raise NonFiniteLossError, which says whether there are checkpoints."""
         epoch = self.current_epoch if epoch is None else epoch
-        raise NonFiniteLossError(f"{found} (epoch {epoch + 1}){details}. {self.advice}")
+        at_hand = RunFolder(Path(self.trainer.default_root_dir)).has_begun
+        kept = "Earlier checkpoints are kept" if at_hand else "No checkpoint has been written yet"
+        raise NonFiniteLossError(f"{found} (epoch {epoch + 1}){details}. {kept}. {self.advice}")
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """One step's loss; a non-finite one ends the run, on a CPU before it reaches the weights."""

@@ -47,7 +47,11 @@ OTHER_NAMES = {
     "--output-dir": "--out", "--save-dir": "--out", "--project": "--out", "--device": "--accelerator",
     "--gpus": "--devices", "--num-workers": "--workers", "--num-epochs": "--epochs", "--amp": "--precision",
     "--conf": "--score-threshold --score", "--iou": "--iou-threshold --nms", "--clip": "--clip-gradient",
-    "--grad-clip": "--clip-gradient", "--no-test": "--score",
+    "--grad-clip": "--clip-gradient", "--no-test": "--score", "--gpu": "--accelerator",
+    "--fp16": "--precision", "--pretrained-weights": "--weights", "--val-split": "--validation",
+    "--early-stopping": "--patience", "--save-every": "--checkpoint-every", "--resume-from": "--resume",
+    "--resume-from-checkpoint": "--resume", "--ckpt-path": "--resume", "--output-folder": "--out",
+    "--log-dir": "--out",
 }  # fmt: skip
 """What other programs call our options; of several, the one that the command has is meant."""
 
@@ -262,8 +266,9 @@ def make_parser(task: Task) -> Parser:
     section = parser.add_argument_group("run", description="Where it goes, and what is done.")
     out = "Folder of the run. Default: runs/ and a name made of the options."
     resume = (
-        "Go on with a run: the folder or checkpoint named here, or that of --out. Its options are kept, "
-        "but for --max-steps; those of the machine may be changed. More --epochs stretch the decay "
+        "Go on with a run: the folder or checkpoint named here, or that of --out. 'auto': that of --out if "
+        "it has a checkpoint, else begin it. Its options are kept, but for --max-steps; those of the machine "
+        "may be changed. More --epochs stretch the decay "
         "of the learning rate."
     )
     evaluate = (

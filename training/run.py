@@ -6,7 +6,6 @@ differs.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -19,7 +18,6 @@ import numpy as np
 import torch
 from lightning.pytorch.tuner.tuning import Tuner
 
-from data.formats.files import write_text
 from training.checkpoint import load_state, load_trained, read_checkpoint
 from training.curves import draw_curves, draw_learning_rates
 from training.late_imports import lean_imports
@@ -310,11 +308,11 @@ def evaluate(
         facts = provenance(
             **task.test_facts(options, test), checkpoint=str(checkpoint), changed=dict(changes)
         )
-        write_text(out / "provenance.json", json.dumps([facts], indent=1))
         scored = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": trained.hyper.get("epoch")}
         report = Report(out, name or out.resolve().name, facts, scored)
         again = f"--evaluate {checkpoint} scores it again"
         with locked(out), interrupted_state(again):
+            RunFolder(out).record(facts, add=out.resolve() == RunFolder.of(checkpoint).path.resolve())
             return task.score(
                 trained.network, options, trained.hyper, test, report, make_device(options.machine)
             )

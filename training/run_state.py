@@ -106,9 +106,25 @@ class RunFolder:
         return self.path / "checkpoints" / f"best-step-{step:08}.ckpt"
 
     @property
+    def has_begun(self) -> bool:
+        """Whether there is a checkpoint to resume from."""
+        return self.last.exists() or self.previous.exists()
+
+    @property
     def best_or_last(self) -> Path:
         """The best checkpoint; of a run without validation the last."""
         return self.best if self.best.is_file() else self.last
+
+    def record(self, facts: dict[str, Any], *, add: bool) -> None:
+        """Write where a result comes from; `add`: to what is recorded already."""
+        file, history = self.provenance, []
+        if add and file.is_file():
+            history = parse_json(file, read_bytes(file, "where the run comes from"))
+            if not isinstance(history, list):
+                raise InputError(
+                    file, "no list", "an entry each time the run was begun or resumed; or no file"
+                )
+        write_text(file, json.dumps([*history, facts], indent=1))
 
     @staticmethod
     def of(path: Path) -> RunFolder:
@@ -132,7 +148,11 @@ def link(file: Path, name: Path) -> None:
     try:
         os.link(file, part)
     except OSError:
-        shutil.copyfile(file, part)
+        try:
+            shutil.copyfile(file, part)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(part)) from None
     part.replace(name)
 
 
@@ -268,7 +288,7 @@ class RunState:
         """
         folder = RunFolder(out)
         if resume is None:
-            if folder.last.exists() and is_global_zero():
+            if folder.has_begun and is_global_zero():
                 expected = "--resume to go on with it, or another --out for a new one"
                 raise InputError(out, "a run that has begun", expected)
             return cls(folder, None, None)
@@ -278,13 +298,14 @@ class RunState:
         try:
             checkpoint = read_checkpoint(resume, task.script, task.hyper_parameters)
         except InputError as error:
-            if resume != run.last or not run.previous.is_file():
+            if resume != run.last:
                 raise
             try:
                 checkpoint = read_checkpoint(run.previous, task.script, task.hyper_parameters)
             except InputError:
                 expected = (
-                    f"{error.expected}; the one before, {run.previous.name}, is damaged too: begin anew"
+                    f"{error.expected}; the one before, {run.previous.name}, is damaged or absent, too: "
+                    "name another checkpoint, or begin anew"
                 )
                 raise InputError(error.where, error.found, expected) from None
             if is_global_zero():
@@ -335,13 +356,5 @@ class RunState:
 
     def record(self, options: OptionGroups, facts: dict[str, Any]) -> None:
         """Write the options; add where the result comes from to what is recorded of a resumed run."""
-        file = self.folder.provenance
-        history: Any = []
-        if self.resume and file.is_file():
-            history = parse_json(file, read_bytes(file, "where the run comes from"))
-            if not isinstance(history, list):
-                raise InputError(
-                    file, "no list", "an entry each time the run was begun or resumed; or no file"
-                )
+        self.folder.record(facts, add=self.resume is not None)
         write_text(self.folder.config, yaml.safe_dump(options.flat(), sort_keys=False))
-        write_text(file, json.dumps([*history, facts], indent=1))

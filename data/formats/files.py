@@ -21,6 +21,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "UNKNOWN_SIZE",
     "decode",
+    "exif_orientation",
     "image_size",
     "is_file",
     "open_image",
@@ -336,7 +337,7 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with open_picture(path) as image:
             width, height = image.size
-            turned = image.getexif().get(EXIF_ORIENTATION) in QUARTER_TURNS
+            turned = exif_orientation(image) in QUARTER_TURNS
     except FileNotFoundError:
         raise InputError(path, "no such file", "an image, for its size") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, MemoryError) as error:
@@ -344,6 +345,11 @@ def image_size(path: Path) -> tuple[int, int]:
             raise
         raise InputError(path, f"no readable image ({reason(error)})", "an image, for its size") from None
     return (height, width) if turned else (width, height)
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """The EXIF orientation that is left to apply: Pillow turns a TIFF itself, its size from the start."""
+    return 1 if image.format == "TIFF" else int(image.getexif().get(EXIF_ORIENTATION, 1))
 
 
 @contextmanager

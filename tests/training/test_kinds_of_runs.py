@@ -11,20 +11,26 @@ import re
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import nn
 
 from data.detection import WARNED, read_image
-from data.records import InputError, InputWarning
+from data.formats.files import image_size
+from data.image_set import ImageFiles, Statistics
+from data.records import GroundTruth, InputError, InputWarning
 from data.shapes import write_shapes
 from detector import YOLO, resnet18
 from training import checkpoint
 from training.callbacks import Checkpoints, shown
 from training.run_state import RunFolder
+from training.task import Report
+from training.tasks.classification import CLASSIFICATION
+from training.tasks.classification_module import ClassifierModule
 from training.tasks.detection import DETECTION
 from training.tasks.detection_options import OptimizationOptions
 
@@ -40,6 +46,11 @@ def run(small, tmp_path):
     return RunFolder(tmp_path / "run")
 
 
+def other(name: str) -> str:
+    """Another class of the shapes than that of <name>CLASS."""
+    return "arrow" if name.endswith("cross") else "cross"
+
+
 def damage(path: Path, kind: str) -> None:
     content = bytearray(path.read_bytes())
     if kind == "a bit":
@@ -50,17 +61,27 @@ def damage(path: Path, kind: str) -> None:
 # Lost work
 
 
-@detection
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_kind_01_weights_that_are_not_finite_replace_no_checkpoint(small, tmp_path, at_step, value):
+@pytest.mark.parametrize(
+    ("small", "value", "broken"),
+    [
+        ("detection", float("nan"), "model.backbone."),
+        ("detection", float("inf"), "model.backbone."),
+        ("detection", 1e30, "the optimizer"),  # its square is not finite, the weights are
+        ("classification", float("inf"), "model."),
+    ],
+    indirect=["small"],
+)
+def test_kind_01_weights_that_are_not_finite_replace_no_checkpoint(small, tmp_path, at_step, value, broken):
     def spoil(module):  # after the forward pass of the epoch's last step
         weight = next(module.model.parameters())
         weight.register_hook(lambda gradient: torch.full_like(gradient, value))
 
     at_step(5, spoil)
-    result = small("--out", tmp_path, "--validation", 0, "--batch-size", 5)
+    words = {"detection": ("--batch-size", 5), "classification": ("--batch-size", 10)}[small.name]
+    result = small("--out", tmp_path, "--validation", 0, *words)
     assert result.code == 3
-    assert result.err.startswith("error: the weights are not finite after step 6 (epoch 2): model.backbone.")
+    assert result.err.startswith(f"error: the weights are not finite after step 6 (epoch 2): {broken}")
+    assert ". Earlier checkpoints are kept. " in result.err
     state = small.read(tmp_path / "checkpoints" / "last.ckpt")
     assert state["global_step"] == 3
     assert all(value.isfinite().all() for value in state["state_dict"].values())
@@ -103,6 +124,27 @@ def test_kind_03_a_full_disk(small, tmp_path, monkeypatch, step):
 
 
 @detection
+def test_kind_03_a_full_disk_without_links(small, tmp_path, monkeypatch):
+    """The best checkpoint is a copy there: the last one is in its place before."""
+
+    def refuse(*_):
+        raise OSError(errno.EPERM, "no links")
+
+    def fill(file, part):
+        Path(part).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    result = small("--out", tmp_path)
+    folder = tmp_path / "checkpoints"
+    assert result.code == 1
+    assert result.err.startswith(f"error: {folder}/.best.ckpt.part: No space left on device; make room; ")
+    assert result.err.endswith(f"--resume goes on from {folder}/last.ckpt\n")
+    assert [path.name for path in folder.iterdir()] == ["last.ckpt"]
+
+
+@detection
 def test_what_a_killed_process_has_half_written_is_removed(small, run):
     left = [run.path / name for name in (".config.yaml.7.part", "detections/.a.txt.7.part", "mine.part")]
     left[1].parent.mkdir(exist_ok=True)
@@ -116,8 +158,15 @@ def test_what_a_killed_process_has_half_written_is_removed(small, run):
 def test_kind_04_one_run_in_a_folder(small, run):
     descriptor = os.open(run.path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    for words in (("--resume", run.path), ("--out", run.path)):
+    made = run.provenance.read_bytes()
+    for words in (
+        ("--resume", run.path),
+        ("--out", run.path),
+        ("--out", run.path, "--find-learning-rate"),
+        ("--evaluate", run.path, "--out", run.path),
+    ):
         result = small(*words, base=words[0] == "--out")
+        assert run.provenance.read_bytes() == made
         assert result.is_refused(run.path, "another process works in this folder")
     os.close(descriptor)
     assert small("--resume", run.path, "--max-steps", 2, base=False).code == 0
@@ -129,7 +178,11 @@ def test_kind_04_one_run_in_a_folder(small, run):
     [
         ("classes.yaml", "[arrow, cross,", "[cross, arrow,", "classes"),
         ("ImageSets/Main/train.txt", None, None, "training images"),
-        ("Annotations", "<xmin>", "<difficult>1</difficult><xmin>", "objects in training images"),
+        ("ImageSets/Main/train.txt", "reversed", None, "training images"),
+        ("ImageSets/Main/val.txt", "reversed", None, "test images"),
+        ("Annotations", r"<difficult>0", "<difficult>1", "objects in training images"),
+        ("Annotations", r"<xmin>(\d+)", lambda found: f"<xmin>{int(found[1]) + 1}", "objects in training"),
+        ("Annotations", r"<name>\w+", lambda found: f"<name>{other(found[0])}", "objects in training"),
     ],
 )
 def test_kind_05_a_run_is_resumed_with_the_same_data(
@@ -142,11 +195,45 @@ def test_kind_05_a_run_is_resumed_with_the_same_data(
         names = (root / "VOCshapes/ImageSets/Main/train.txt").read_text().split()
         files = [path / f"{name}.xml" for name in names]
         path = next(file for file in files if "<difficult>0" in file.read_text())
-        before, after = "<difficult>0", "<difficult>1"
     text = path.read_text()
-    path.write_text(text.partition("\n")[2] if before is None else text.replace(before, after, 1))
+    if before is None:
+        text = text.partition("\n")[2]
+    elif before == "reversed":
+        text = "\n".join(text.split()[::-1])
+    elif file == "Annotations":
+        start = text.index("<object>")
+        text = text[:start] + re.sub(before, after, text[start:], count=1)
+    else:
+        text = text.replace(before, after, 1)
+    path.write_text(text)
     result = small("--resume", run.path, "--root", root, base=False)
     assert result.is_refused("--resume: found other", named)
+
+
+def test_kind_05_crowds_and_files_of_a_classifier():
+    """A crowd counts for nothing in training; a file that is exchanged is another image."""
+    truth = GroundTruth(("a",), ("cat",), [[9, 9]], [0], [0], [[0, 0, 5, 5]], crowd=[False], files=("a.jpg",))
+    crowd = GroundTruth(("a",), ("cat",), [[9, 9]], [0], [0], [[0, 0, 5, 5]], crowd=[True], files=("a.jpg",))
+    sums = [
+        DETECTION.checksums(SimpleNamespace(train=SimpleNamespace(truth=part), validation=None, test=None))
+        for part in (truth, crowd)
+    ]
+    assert [name for name in sums[0] if sums[0][name] != sums[1][name]] == ["crowds in training images"]
+    statistics = Statistics((0.5,) * 3, (0.25,) * 3)
+    labels = np.array([0, 1])
+    sums = [
+        CLASSIFICATION.checksums(
+            SimpleNamespace(
+                classes=("cat", "dog"),
+                train=ImageFiles(Path(), np.array(names), labels[order], ("cat", "dog")),
+                validation=None,
+                statistics=statistics,
+            )
+        )
+        for names, order in (([b"a", b"b"], [0, 1]), ([b"a", b"c"], [0, 1]), ([b"a", b"b"], [1, 0]))
+    ]
+    changed = [[name for name in sums[0] if sums[0][name] != other[name]] for other in sums[1:]]
+    assert changed == [["names of training images"], ["training images"]]
 
 
 @pytest.mark.parametrize("small", ["detection", "classification"], indirect=True)
@@ -163,8 +250,33 @@ def test_kind_06_a_damaged_checkpoint(small, run, kind):
     for path in (run.last, run.previous):
         damage(path, kind)
     refused = small("--resume", run.path, base=False)
-    assert refused.is_refused(run.last, "the one before, previous.ckpt, is damaged too")
+    assert refused.is_refused(run.last, "the one before, previous.ckpt, is damaged or absent, too")
     assert small("--evaluate", run.last, "--out", run.path / "e", base=False).is_refused(run.last)
+
+
+@classifier
+def test_kind_06_the_last_checkpoint_is_gone(small, run):
+    """As where a process is killed while it puts the one before in the place of a damaged one."""
+    run.last.rename(run.previous)
+    assert small("--out", run.path).is_refused("a run that has begun")
+    result = small("--resume", run.path, "--max-steps", 2, base=False)
+    assert result.code == 0, result.err
+    assert f"warning: {run.last}: found no such file" in result.err
+    for path in (run.last, run.previous):
+        path.unlink()
+    assert small("--resume", run.path, base=False).is_refused(f"--resume: found no {run.last}")
+
+
+@classifier
+def test_resume_auto_begins_or_goes_on(small, tmp_path, log_of):
+    words = ("--out", tmp_path / "run", "--resume", "auto", *small.shuffled)
+    for steps in (2, 4):
+        result = small(*words, "--max-steps", steps)
+        assert result.code == 0, result.err
+        assert small.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == steps
+    assert small(*words).code == 0
+    assert log_of(tmp_path / "run") == log_of(small.whole[0])
+    assert small(*words, "--learning-rate", 0.5).is_refused("--learning-rate: found 0.5")
 
 
 def test_kind_07_of_equal_scores_the_lower_loss_then_the_later_epoch(tmp_path):
@@ -214,6 +326,32 @@ def test_kind_08_scores_name_the_checkpoint_and_its_epoch(small):
     assert (scores["checkpoint"], scores["epoch"]) == ("checkpoints/best.ckpt", best["epoch"] + 1)
 
 
+@classifier
+def test_kind_08_the_epoch_is_that_of_the_best_checkpoint(small, tmp_path, monkeypatch):
+    reports = []
+
+    def score(*arguments):
+        reports.extend(part for part in arguments if isinstance(part, Report))
+
+    def validated(module):
+        module.log_dict({"val/loss": 1.0, "val/accuracy": 1.0 - module.current_epoch})
+
+    monkeypatch.setattr(type(CLASSIFICATION), "score", score)
+    monkeypatch.setattr(ClassifierModule, "validation_step", lambda *_: None)
+    monkeypatch.setattr(ClassifierModule, "on_validation_epoch_end", validated)
+    result = small("--out", tmp_path)
+    assert result.code == 0, result.err
+    assert [report.scored for report in reports] == [{"checkpoint": "checkpoints/best.ckpt", "epoch": 1}]
+
+
+@classifier
+def test_an_evaluation_into_the_folder_of_its_run_keeps_where_it_comes_from(small, run):
+    result = small("--evaluate", run.path, "--out", run.path, base=False)
+    assert result.code == 0, result.err
+    trained, scored = json.loads(run.provenance.read_text())
+    assert ("checkpoint" in trained, "checkpoint" in scored) == (False, True)
+
+
 # Wrong data
 
 
@@ -238,6 +376,34 @@ def test_kind_09_exif_follows_the_size_that_is_annotated(tmp_path, orientation, 
         Image.fromarray(pixels[:, :40]).save(tmp_path / "square.png", exif=exif)
         with pytest.warns(InputWarning, match="EXIF orientation"):
             read_image(tmp_path / "square.png", (40, 40))
+
+
+@pytest.mark.filterwarnings("ignore:.*EXIF orientation")
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("limit", [None, 100])
+def test_kind_09_every_orientation(tmp_path, suffix, orientation, limit):
+    """As stored where the size says so or cannot say, else as shown; Pillow itself turns a TIFF."""
+    draw = np.random.default_rng(0).integers(0, 256, (4, 8, 3), np.uint8)
+    stored = Image.fromarray(draw.repeat(20, 0).repeat(20, 1))
+    file, exif = tmp_path / f"a.{suffix}", Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(file, exif=exif, **({"quality": 100} if suffix == "jpg" else {}))
+    with Image.open(file) as opened:
+        shown = ImageOps.exif_transpose(opened).convert("RGB")
+    assert image_size(file) == shown.size
+    cases = [(shown.size, shown if suffix == "tif" or orientation > 4 else stored)]
+    if suffix == "tif" and orientation > 4:
+        with pytest.raises(InputError, match="80x160 pixels; expected 160x80"):
+            read_image(file, stored.size, limit)
+    else:
+        cases.append((stored.size, shown if suffix == "tif" else stored))
+    for size, expected in cases:
+        sides = [min(side, limit or side) for side in expected.size]
+        wanted = np.asarray(expected.resize(sides, Image.Resampling.BILINEAR), float)
+        found = read_image(file, size, limit)
+        assert found.shape == wanted.shape
+        assert np.abs(found - wanted).mean() < 10, size
 
 
 BAD_BOXES = {
@@ -335,6 +501,8 @@ def test_kind_12_pictures_of_other_names_and_boxes_from_0(small, tmp_path):
         ("--batch", "--batch-size"),
         ("--imgsz=640", "--input-size"),
         ("--data-dir", "--root"),
+        ("--resume_from_checkpoint", "--resume"),
+        ("--gpu", "--accelerator"),
     ],
 )
 @detection

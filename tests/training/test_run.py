@@ -148,6 +148,7 @@ def test_whole_run_leaves_these_files_and_nothing_half_written(small):
     assert {path.name for path in out.iterdir()} == names
     checkpoints = {"last.ckpt", "previous.ckpt", "best.ckpt"}
     assert {path.name for path in (out / "checkpoints").iterdir()} == checkpoints
+    assert (out / "checkpoints" / "best.ckpt").stat().st_nlink == 2  # no copy
     assert not [path for path in out.rglob("*") if path.name.endswith(".part")]
 
 

@@ -134,9 +134,11 @@ class ClassificationTask(Task):
         }
 
     def checksums(self, data: ClassificationData) -> dict[str, str]:
-        """Checksums of classes, labels and pixel statistics."""
+        """Checksums of classes, labels, pixel statistics and names of files."""
         held_out = () if data.validation is None else data.validation.labels
         return {
+            "names of training images": checksum(getattr(data.train, "names", ())),
+            "names of validation images": checksum(getattr(data.validation, "names", ())),
             "classes": checksum(data.classes),
             "training images": checksum(data.train.labels, data.statistics.mean, data.statistics.std),
             "validation images": checksum(held_out),

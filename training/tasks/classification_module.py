@@ -149,10 +149,7 @@ class ClassifierModule(TrainingModule):
         Of the training images.
     """
 
-    advice = (
-        "Checkpoints of earlier epochs are kept. Lower --learning-rate, set --warmup-epochs or "
-        "--clip-gradient, or take --precision 32-true"
-    )
+    advice = "Lower --learning-rate, set --warmup-epochs or --clip-gradient, or take --precision 32-true"
     options: Options
 
     def __init__(

@@ -261,6 +261,7 @@ class DetectionTask(Task):
             found[f"{name} images"] = checksum(truth.images if truth else ())
             columns = (truth.image_index, truth.labels, truth.boxes, truth.difficult) if truth else ()
             found[f"objects in {name} images"] = checksum(*columns)
+            found[f"crowds in {name} images"] = checksum(truth.crowd if truth else ())
         return found
 
     def expected_hyper(self, options: Options) -> dict[str, Any]:

@@ -74,8 +74,8 @@ class DetectorModule(TrainingModule):
     """
 
     advice = (
-        "Checkpoints of earlier epochs are kept. Look at these images and their boxes; else lower "
-        "--learning-rate, set --clip-gradient, or take --precision 32-true"
+        "Look at these images and their boxes; else lower --learning-rate, set --clip-gradient, or take "
+        "--precision 32-true"
     )
     options: Options
     model: Any
