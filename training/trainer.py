@@ -64,8 +64,9 @@ def resolve_machine(machine: MachineOptions, pixels: float = 0.0) -> MachineOpti
     if machine.compile is None:
         compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "c++", "clang++")), None)
         able = compiler is not None and (not gpu or importlib.util.find_spec("triton") is not None)
+        gains = gpu or machine.precision == "32-true"  # on a CPU, not in bf16: docs/performance.md
         long = pixels >= COMPILED_FROM_PIXELS["cuda" if gpu else "cpu"]
-        machine = replace(machine, compile=able and long and machine.accelerator != "mps")
+        machine = replace(machine, compile=able and gains and long and machine.accelerator != "mps")
     return machine
 
 

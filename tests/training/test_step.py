@@ -35,12 +35,15 @@ def test_a_processor_without_bf16_computes_in_32_bits(
     assert resolve_machine(MachineOptions(accelerator="cpu", precision="32-true")).precision == "32-true"
 
 
-def test_only_long_runs_are_compiled_and_only_where_there_is_a_compiler(
+def test_only_long_runs_are_compiled_and_only_where_it_gains_and_there_is_a_compiler(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    machine = MachineOptions(accelerator="cpu")
+    machine = MachineOptions(accelerator="cpu", precision="32-true")
     monkeypatch.setattr("shutil.which", lambda name: name)
     assert resolve_machine(machine, 1e11).compile is True
+    assert (
+        resolve_machine(replace(machine, precision="bf16-mixed"), 1e11).compile is False
+    )  # no gain on a CPU
     assert resolve_machine(machine, 1e8).compile is False
     assert resolve_machine(replace(machine, compile=False), 1e11).compile is False
     monkeypatch.delenv("CXX", raising=False)
