@@ -72,8 +72,10 @@ def test_the_short_help_shows_the_options_that_matter(small):
 
 
 @pytest.mark.parametrize("script", ["train_detect.py", "train_classify.py"])
-def test_help_and_a_misspelt_option_do_without_torch(script, root):
-    look = "import runpy, sys; sys.argv = ['x', '--epoch']\ntry: runpy.run_path({!r}, run_name='__main__')\n"
+@pytest.mark.parametrize("words", [["--epoch"], ["--epochs", "0"]])
+def test_a_misspelt_option_and_a_wrong_value_do_without_torch(script, words, root):
+    look = f"import runpy, sys; sys.argv = {['x', *words]}\n"
+    look += "try: runpy.run_path({!r}, run_name='__main__')\n"
     look += "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
     ran = subprocess.run(
         [sys.executable, "-c", look.format(script)], cwd=root, capture_output=True, text=True, check=True

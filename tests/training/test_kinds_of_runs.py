@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import errno
 import fcntl
 import io
@@ -20,6 +21,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from data.detection import WARNED, read_image
+from data.formats import read_voc
 from data.formats.files import image_size
 from data.image_set import ImageFiles, Statistics
 from data.records import GroundTruth, InputError, InputWarning
@@ -468,6 +470,16 @@ def test_kind_11_nothing_to_train_on(small, scenes, tmp_path):
     result = small("--root", root, "--out", tmp_path / "out")
     assert result.is_refused("--train shapes:train: found 16 images without an object", "objects to train on")
     assert not (tmp_path / "out").exists()
+
+
+@detection
+def test_kind_11_crowds_alone(small, tmp_path, monkeypatch):
+    def crowds(*arguments, **named):
+        truth = read_voc(*arguments, **named)
+        return dataclasses.replace(truth, crowd=np.ones(len(truth), bool))
+
+    monkeypatch.setattr("training.tasks.detection.read_voc", crowds)
+    assert small("--out", tmp_path / "out").is_refused("objects to train on")
 
 
 # Dead ends
