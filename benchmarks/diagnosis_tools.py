@@ -70,21 +70,22 @@ def missing(tool: Tool) -> bool:
 
 
 def _diagnosis(truth: GroundTruth, found: Detections, laps: Laps) -> float:
+    from data.formats.processes import over_threads
     from diagnosis import average_precision, break_down, match, similar_matrix
     from diagnosis.impact import impact
-    from diagnosis.tide import tide
+    from diagnosis.tide import Tide, tide
 
     similar = similar_matrix(truth.classes, [truth.classes[:6], truth.classes[6:12]])
     matching = match(truth, found)
     laps.lap("overlaps")
-    break_down(matching, similar)
-    laps.lap("breakdown")
-    impact(matching, similar)
-    laps.lap("impact")
-    errors = tide(matching)
-    laps.lap("TIDE")
-    average_precision(truth, found, matching, coco=False)
-    laps.lap("AP")
+    analyses: list[Callable[[], Any]] = [
+        lambda: tide(matching),
+        lambda: break_down(matching, similar),
+        lambda: impact(matching, similar),
+        lambda: average_precision(truth, found, matching, coco=False),
+    ]
+    errors: Tide = over_threads(analyses)[0]
+    laps.lap("analyses")
     return errors.mean_ap
 
 
@@ -99,12 +100,11 @@ def _ours(truth: GroundTruth, found: Detections, laps: Laps) -> Work:
 
 
 def _ours_from_files(annotations: Path, results: Path, laps: Laps) -> Work:
-    from data.formats.coco import read_coco, read_coco_detections
+    from data.formats.coco import read_coco_pair
 
     def whole() -> float:
         laps.start()
-        truth = read_coco(annotations)
-        found = read_coco_detections(results, truth)
+        truth, found = read_coco_pair(annotations, results)
         laps.lap("reading")
         return _diagnosis(truth, found, laps)
 

@@ -96,8 +96,11 @@ def xywh_to_xyxy(boxes: Boxes) -> Boxes:
     >>> xywh_to_xyxy(np.array([[10.0, 20, 30, 40]]))
     array([[10., 20., 40., 60.]])
     """
+    result = boxes.copy()
     with np.errstate(over="ignore", invalid="ignore"):
-        return _joined(boxes[..., :2], boxes[..., :2] + boxes[..., 2:])
+        for axis in (0, 1):  # by columns: NumPy is slow at pairs of numbers
+            result[..., 2 + axis] += boxes[..., axis]
+    return result
 
 
 def cxcywh_to_xyxy(boxes: Boxes) -> Boxes:

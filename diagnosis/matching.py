@@ -13,13 +13,14 @@ import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.boxes import intersection
+from data.formats.processes import over_threads
 from data.records import Detections, GroundTruth, InputError
 
 __all__ = [
@@ -41,7 +42,7 @@ __all__ = [
     "take_objects",
 ]
 
-CANDIDATES_AT_ONCE = 1 << 18
+CANDIDATES_AT_ONCE = 1 << 17
 """Pairs of a detection and any object of its image that are looked at together: they fit in the cache."""
 
 DENSE_ENTRIES = 1 << 20
@@ -362,13 +363,25 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
                 f"detections.{name}", f"other {name} than the ground truth's", "the same, in the same order"
             )
     overlaps = _Overlaps(truth, detections, clip, np.flatnonzero(~truth.crowd))
+    crowds = _Overlaps(truth, detections, False, np.flatnonzero(truth.crowd))
+    ranking = dict[str, NDArray[np.int64]]()
+
+    def rank() -> None:
+        ranking["by_score"] = by_score = argsort_descending(detections.scores)
+        ranking["order"] = argsort_ascending(detections.labels, by_score)
+
+    work = [rank, *overlaps.work(), *crowds.work()]
+    if len(overlaps.parts) > 1:
+        over_threads(work)
+    else:  # sooner done than a thread starts
+        for some in work:
+            some()
     objects, ious, clipped, start, found, labels = overlaps.all_groups()
     inside = clipped if overlaps.boxes_beyond else ious
     by_iou = sort_within(start, inside)
     iou = ious[by_iou]
-    crowds = _Overlaps(truth, detections, False, np.flatnonzero(truth.crowd))
     crowd_object, _, _, crowd_start, near, _ = crowds.all_groups()
-    return Matching(
+    result = Matching(
         truth,
         detections,
         pair_object=objects[by_iou],
@@ -380,6 +393,8 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
         crowd_detection=np.repeat(near, np.diff(crowd_start)),
         crowd_object=crowd_object,
     )
+    result.__dict__.update(ranking)
+    return result
 
 
 def _joined(columns: Sequence[NDArray[Number]], dtype: type[Number]) -> NDArray[Number]:
@@ -423,6 +438,7 @@ class _Overlaps:
         self.limits = truth.sizes.astype(np.float64).T.copy()
         self.clip = clip
         self.boxes_beyond = False  # whether any box reaches beyond its image
+        self.parts: list[_Groups | None] = [None] * (len(self.bounds) - 1)
         if clip:
             limits = self.limits[:, truth.image_index[self.object_order]]
             self.object_beyond = _beyond(self.object_boxes, *limits)
@@ -431,12 +447,17 @@ class _Overlaps:
             if self.any_object_beyond:
                 self.objects_inside = _inside(self.object_boxes, *limits)
 
-    def all_groups(
-        self,
-    ) -> _Groups:
+    def work(self) -> list[Callable[[], None]]:
+        """What is to be done, in any order, before :meth:`all_groups`."""
+        return [partial(self._part, number) for number in range(len(self.parts))]
+
+    def _part(self, number: int) -> None:
+        self.parts[number] = self.groups(self.bounds[number], self.bounds[number + 1])
+
+    def all_groups(self) -> _Groups:
         """:meth:`groups` of all detections; the first pairs end with the number of pairs."""
-        parts = [self.groups(low, high) for low, high in itertools.pairwise(self.bounds)]
-        objects, ious, clipped, starts, found, labels = zip(*parts, strict=True) if parts else [()] * 6
+        columns = zip(*filter(None, self.parts), strict=True) if self.parts else [()] * 6
+        objects, ious, clipped, starts, found, labels = columns
         pairs = np.array([len(column) for column in objects], dtype=np.int64)
         shift = np.repeat(np.cumsum(pairs) - pairs, [len(column) for column in starts])
         start = np.append(_joined(starts, np.int64) + shift, pairs.sum())

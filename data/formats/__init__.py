@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         coco_similar,
         read_coco,
         read_coco_detections,
+        read_coco_pair,
         write_coco_detections,
         write_coco_ground_truth,
     )
@@ -53,6 +54,7 @@ __all__ = [
     "read_classes",
     "read_coco",
     "read_coco_detections",
+    "read_coco_pair",
     "read_detections",
     "read_found",
     "read_ground_truth",

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
+from mmap import mmap
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
@@ -63,6 +64,7 @@ __all__ = [
     "coco_whole_groups",
     "read_coco",
     "read_coco_detections",
+    "read_coco_pair",
     "write_coco_detections",
     "write_coco_ground_truth",
 ]
@@ -82,8 +84,12 @@ PARTIAL = re.compile(rb'"(%s)"\s*:\s*\[\s*[^\]\s]' % "|".join(PARTIAL_FIELDS).en
 """Such a list that is not empty."""
 
 BETWEEN_RESULTS = re.compile(rb"\}\s*,\s*\{")
-BYTES_OF_A_PROCESS = 5_000_000
-"""Fewer are decoded sooner than a process starts."""
+SHORTEST_RESULT = len('{"image_id":1,"category_id":1,"bbox":[1,2,3,4],"score":1}')
+LONGEST_RESULT = 1000
+BYTES_OF_A_PROCESS, BYTES_AT_ONCE = 5_000_000, 250_000
+"""Fewer are decoded sooner than a process starts; of so many at once the records fit in the cache."""
+LARGEST_EXACT, LARGEST_TABLE = 1 << 53, 1 << 24
+"""From the first on not every whole number is a float; a table by id has at most the second of rows."""
 
 Number: TypeAlias = int | float
 Flag: TypeAlias = bool | int | float  # several writers have true and false
@@ -108,7 +114,7 @@ class Category(msgspec.Struct, gc=False):
     supercategory: str | None = None
 
 
-class Annotation(msgspec.Struct):
+class Annotation(msgspec.Struct, gc=False):
     """An object; ``bbox`` is x, y, width, height."""
 
     image_id: Id
@@ -136,10 +142,25 @@ class Result(msgspec.Struct, gc=False):
 class PlainResult(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """A detection without anything more, and ids that are numbers."""
 
-    image_id: int
-    category_id: int
+    image_id: float
+    category_id: float
     bbox: tuple[float, float, float, float]
     score: float
+
+
+PACKED_RESULT = np.dtype(
+    [
+        ("before image_id", "V11"),
+        ("image_id", ">f8"),
+        ("before category_id", "V13"),
+        ("category_id", ">f8"),
+        ("before bbox", "V6"),
+        ("bbox", [("float", "u1"), ("value", ">f8")], 4),
+        ("before score", "V7"),
+        ("score", ">f8"),
+    ]
+)
+"""A :class:`PlainResult` in MessagePack, where every float has as many bytes, so that a list is a table."""
 
 
 class Parts(msgspec.Struct):
@@ -251,7 +272,7 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
             f"{place(int(keep[others[0]]))}: not counted, neither for nor against a detector, where "
             "pycocotools counts them"
         )
-    if PARTIAL.search(content):
+    if b"_category_ids" in content and PARTIAL.search(content):
         warn(
             f"{path}: LVIS's {' and '.join(PARTIAL_FIELDS)} have no effect: every class counts as annotated "
             "on every image, so detections of objects that were not annotated are errors here"
@@ -445,7 +466,8 @@ def _annotation_type(first: Any) -> type[Annotation]:
         and not keyword.iskeyword(name)
         and not isinstance(value, list | dict)
     ]
-    return cast("type[Annotation]", msgspec.defstruct("AnnotationAndMore", more, bases=(Annotation,)))
+    kind = msgspec.defstruct("AnnotationAndMore", more, bases=(Annotation,), gc=False)
+    return cast("type[Annotation]", kind)
 
 
 def _attributes(annotations: Sequence[Annotation], boxes: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
@@ -572,9 +594,18 @@ def _note_repeated_ids(path: Path, annotations: Sequence[Annotation], place: Cal
 # ---------------------------------------------------------------- results
 
 
+def read_coco_pair(
+    annotations: Path | str, results: Path | str, lenient: bool = False
+) -> tuple[GroundTruth, Detections]:
+    """Both files, as :func:`read_coco` and :func:`read_coco_detections` read them, on two cores at once."""
+    truth = cache(partial(read_coco, annotations, lenient))
+    found = read_coco_detections(results, truth, lenient)
+    return truth(), found
+
+
 def read_coco_detections(
     path: Path | str,
-    truth: GroundTruth,
+    truth: GroundTruth | Callable[[], GroundTruth],
     lenient: bool = False,
     box_format: str | None = None,
     normalized: bool = False,
@@ -593,7 +624,7 @@ def read_coco_detections(
     path
         The JSON file.
     truth
-        The ground truth.
+        The ground truth, or what reads it while another process begins with the results.
     lenient
         Drop the elements that are at fault, with a warning that counts them, instead of raising.
     box_format, normalized
@@ -608,18 +639,21 @@ def read_coco_detections(
         not finite, a box is inverted.
     """
     path = Path(path)
-    content = read_json(path, RESULTS)
+    content: Callable[[], bytes] = cache(lambda: read_json(path, RESULTS))
     faults = Faults(path, lenient)
     read_as = BoxFormat.chosen(box_format, normalized, XYWH)
-    images, classes = images_by_id(truth), classes_by_id(truth)
-    results: Callable[[], list[Result]] = cache(lambda: msgspec.json.decode(content, type=list[Result]))
-    indices: Sequence[int]
+    results: Callable[[], list[Result]] = cache(lambda: msgspec.json.decode(content(), type=list[Result]))
+    read_truth = cache(truth) if callable(truth) else partial(_itself, truth)
     try:
-        columns = _plain_results(content, images, classes)
-        indices, plain = range(len(columns[0])), True
-    except (msgspec.DecodeError, RecursionError):
-        records, indices = _results(path, content, faults)
-        results, plain = (lambda: records), False
+        columns, plain = _plain_results(path, read_truth), True
+    except (LookupError, OSError, RecursionError, msgspec.DecodeError):
+        columns, plain = [], False
+    truth = read_truth()
+    images, classes = images_by_id(truth), classes_by_id(truth)
+    indices: Sequence[int] = range(len(columns[0])) if plain else []
+    if not plain:
+        records, indices = _results(path, content(), faults)
+        results = lambda: records  # noqa: E731
         columns = _result_columns(records, images, classes)
     image_index, labels, given, scores = columns
     where = lambda row: f"{path}[{indices[row]}]"  # noqa: E731
@@ -646,6 +680,10 @@ def read_coco_detections(
     return detections_of(truth, rows, faults)
 
 
+def _itself(truth: GroundTruth) -> GroundTruth:
+    return truth
+
+
 def _results(path: Path, content: bytes, faults: Faults) -> tuple[list[Result], Sequence[int]]:
     """All results, or those without fault, and their indices."""
     try:
@@ -658,31 +696,69 @@ def _results(path: Path, content: bytes, faults: Faults) -> tuple[list[Result], 
     return _convert(elements, Result, lambda i: f"{path}[{i}]", faults, RESULT)
 
 
-def _plain_results(content: bytes, images: Lookup, classes: Lookup) -> tuple[NDArray[Any], ...]:
-    """:func:`_result_columns` of a text of plain results, its parts decoded in several processes."""
-    bounds = [0]
-    for share in range(1, processes := min(usable_cores(), len(content) // BYTES_OF_A_PROCESS)):
-        # A part that ends within a list or a text is no JSON: then the whole is read otherwise.
-        if between := BETWEEN_RESULTS.search(content, max(len(content) * share // processes, bounds[-1])):
-            bounds += [between.start() + 1, between.end() - 1]
-    parts = list(itertools.pairwise([*bounds, len(content)]))[::2]
+def _plain_results(path: Path, truth: Callable[[], GroundTruth]) -> list[NDArray[Any]]:
+    """:func:`_result_columns` of a file of plain results with known ids, read in parts by several processes.
 
-    def columns(part: tuple[int, int]) -> tuple[NDArray[Any], ...]:
-        low, high = part
-        text = content
-        if high - low < len(content):
-            text = b"".join((b"[" * (low > 0), memoryview(content)[low:high], b"]" * (high < len(content))))
-        return _result_columns(msgspec.json.decode(text, type=list[PlainResult]), images, classes)
+    Raises
+    ------
+    LookupError, OSError, RecursionError, msgspec.DecodeError
+        It is no such file: to be read otherwise.
+    """
+    size = path.stat().st_size
+    # The processes write to memory that they share: to send as much takes half as long as to decode it.
+    most = size // SHORTEST_RESULT + 1
+    shapes = (most,), (most,), (most, 4), (most,)
+    shared = [np.ndarray(shape, np.float64, mmap(-1, 8 * math.prod(shape))) for shape in shapes]
 
-    return tuple(map(np.concatenate, zip(*over_processes(columns, parts, len(parts)), strict=True)))
+    def columns(start: int) -> slice:
+        with path.open("rb", buffering=0) as file:
+            file.seek(start)
+            text = file.read(BYTES_AT_ONCE + LONGEST_RESULT)
+        # From the first end of a result behind `start` to the next behind the next start.
+        before = BETWEEN_RESULTS.search(text) if start else None
+        behind = BETWEEN_RESULTS.search(text, BYTES_AT_ONCE)
+        if start + len(text) < size and not (behind and (before or not start)):
+            raise LookupError
+        if start and not before:  # the result before goes on to the end of the file
+            return slice(0, 0)
+        low, high = before.end() - 1 if before else 0, behind.start() + 1 if behind else len(text)
+        part = b"".join((b"[" * bool(before), memoryview(text)[low:high], b"]" * bool(behind)))
+        results = msgspec.json.decode(part, type=list[PlainResult])
+        packed = msgspec.msgpack.encode(results)
+        table = np.frombuffer(packed[len(packed) - len(results) * PACKED_RESULT.itemsize :], PACKED_RESULT)
+        rows = slice((start + low) // SHORTEST_RESULT, (start + low) // SHORTEST_RESULT + len(results))
+        fields = table["image_id"], table["category_id"], table["bbox"]["value"], table["score"]
+        for column, some in zip(shared, fields, strict=True):
+            column[rows] = some
+        return rows
+
+    starts, processes = range(0, max(size, 1), BYTES_AT_ONCE), min(usable_cores(), size // BYTES_OF_A_PROCESS)
+    places = over_processes(columns, starts, processes, truth)
+    images, labels, boxes, scores = (np.concatenate([column[rows] for rows in places]) for column in shared)
+    return [_by_number(images, truth().image_ids), _by_number(labels, truth().class_ids), boxes, scores]
 
 
-def _result_columns(
-    results: Sequence[Result] | Sequence[PlainResult], images: Lookup, classes: Lookup
-) -> tuple[NDArray[Any], ...]:
+def _by_number(numbers: NDArray[np.float64], ids: Sequence[int | str]) -> NDArray[np.int64]:
+    """The indices of numbers, each of which must be one of `ids`."""
+    index = {key: i for i, key in enumerate(ids) if isinstance(key, int)}
+    first, last = min(index, default=0), max(index, default=0)
+    if not index or last - first >= LARGEST_TABLE or max(last, -first) >= LARGEST_EXACT:
+        raise LookupError
+    table = np.full(last - first + 1, NO_INDEX)
+    table[np.array(list(index)) - first] = list(index.values())
+    if not (numbers.min(initial=first) >= first and numbers.max(initial=first) <= last):
+        raise LookupError
+    whole = numbers.astype(np.int64)
+    indices: NDArray[np.int64] = table[whole - first]
+    if not np.array_equal(whole, numbers) or indices.min(initial=0) < 0:
+        raise LookupError
+    return indices
+
+
+def _result_columns(results: Sequence[Result], images: Lookup, classes: Lookup) -> list[NDArray[Any]]:
     """:func:`_columns`, and score (M,)."""
     scores = np.fromiter(map(attrgetter("score"), results), np.float64, len(results))
-    return *_columns(results, images, classes), scores
+    return [*_columns(results, images, classes), scores]
 
 
 def _by_names(
@@ -718,7 +794,7 @@ def _not_a_list(content: Any) -> str:
 
 
 def _columns(
-    records: Sequence[Annotation] | Sequence[Result] | Sequence[PlainResult], images: Lookup, classes: Lookup
+    records: Sequence[Annotation] | Sequence[Result], images: Lookup, classes: Lookup
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Image index (M,), label (M,) and box (M, 4) of annotations or results, as the file has it."""
     count = len(records)

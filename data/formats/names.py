@@ -88,8 +88,7 @@ def images_by_id(truth: GroundTruth) -> Lookup:
     Where the annotations have no ids a whole number is the image whose name it is, as Ultralytics writes it:
     12 for ``000012``.
     """
-    numbers = ((key, i) for i, key in enumerate(truth.image_ids) if isinstance(key, int))  # never ambiguous
-    return Lookup(numbers, _image_routes(truth, ids=True))
+    return Lookup(_numbers(truth.image_ids), _image_routes(truth, ids=True))
 
 
 def _image_routes(truth: GroundTruth, ids: bool) -> Callable[[Key], Routes]:
@@ -210,7 +209,12 @@ def by_id(ids: Sequence[int | str], names: Sequence[str] = ()) -> Lookup:
         certain = [(NAME, index[key])] if isinstance(key, str) and key in index else []
         return certain + trusted or read
 
-    return Lookup(routes=routes)
+    return Lookup(_numbers(ids), routes)
+
+
+def _numbers(ids: Sequence[int | str]) -> Iterable[tuple[int, int]]:
+    """The whole numbers among ids, which are never ambiguous, and their indices."""
+    return ((key, i) for i, key in enumerate(ids) if isinstance(key, int))
 
 
 def distinct_names(files: Sequence[str]) -> list[str] | None:

@@ -278,7 +278,7 @@ def check_box_format(
     )
     quality = {}
     known = (sizes < UNKNOWN_SIZE).all()
-    few = len(fine) < FEW_BOXES
+    few, pairs = len(fine) < FEW_BOXES, _objects_of(truth, images)
     for form in BOX_FORMATS:
         trial = BoxFormat(form, read_as.normalized or fractions)
         if fractions and not known:
@@ -288,7 +288,8 @@ def check_box_format(
         own = few and trial == read_as
         iou = FEW_FOUND_IOU if few and not own else FOUND_IOU
         overhang = FEW_OVERHANG if own else OVERHANG
-        quality[trial] = share_found(truth, boxes, images, iou), _share_inside(boxes, sizes, overhang)
+        found_by = share_found(truth, boxes, images, iou, pairs)
+        quality[trial] = found_by, _share_inside(boxes, sizes, overhang)
     found, inside = (0.0, 0.0) if fractions else quality[read_as]
     usual = BoxFormat(read_as.form, fractions or read_as.normalized)
     best = max(quality, key=lambda trial: (*quality[trial], trial == usual))
@@ -310,7 +311,10 @@ def check_box_format(
     warn(f"{source}: the boxes, read as {read_as}, look like {best} ({why}): {said} reads them so")
 
 
-def _objects_of(truth: GroundTruth, images: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+Pairs: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def _objects_of(truth: GroundTruth, images: NDArray[np.int64]) -> Pairs:
     """Pairs of a box, by the place of its image in `images`, and an object of its image."""
     order = np.argsort(truth.image_index, kind="stable")
     bounds = np.searchsorted(truth.image_index[order], np.stack([images, images + 1]))
@@ -326,12 +330,16 @@ def finds_much_more(share: float, other: float) -> bool:
 
 
 def share_found(
-    truth: GroundTruth, boxes: NDArray[np.float64], images: NDArray[np.int64], iou: float = FOUND_IOU
+    truth: GroundTruth,
+    boxes: NDArray[np.float64],
+    images: NDArray[np.int64],
+    iou: float = FOUND_IOU,
+    pairs: Pairs | None = None,
 ) -> float:
     """Share of the boxes (K, 4) that overlap an object of their image (K,) by `iou`."""
     if not len(boxes):
         return 0.0
-    box, thing = _objects_of(truth, images)
+    box, thing = _objects_of(truth, images) if pairs is None else pairs
     common = intersection(boxes[box], truth.boxes[thing])
     union = area(boxes[box]) + area(truth.boxes[thing]) - common
     found = (common >= iou * union) & (common > 0)
@@ -454,8 +462,8 @@ def valid_rows(rows: Rows, faults: Faults, sizes: NDArray[np.int64] | None = Non
         The first faulty row, unless reading is lenient.
     """
     count, boxes = len(rows.labels), rows.boxes
-    low, high = boxes[:, :2], boxes[:, 2:]
-    ordered: NDArray[np.bool_] = np.asarray(low <= high if rows.scores is not None else low < high)
+    compare = np.less if rows.scores is None else np.less_equal
+    ordered = compare(boxes[:, 0], boxes[:, 2]) & compare(boxes[:, 1], boxes[:, 3])
     fine = (
         (rows.image_index >= 0).all()
         and (rows.labels >= 0).all()
@@ -468,7 +476,7 @@ def valid_rows(rows: Rows, faults: Faults, sizes: NDArray[np.int64] | None = Non
         return np.arange(count)
 
     # Something is wrong, or clipping inverted a box: check row by row.
-    wrong_extent = ~(ordered[:, 0] & ordered[:, 1])
+    wrong_extent = ~ordered
     if rows.scores is not None and not rows.sized and sizes is not None and len(sizes):
         suspects = np.flatnonzero(wrong_extent)
         limits = sizes[rows.image_index[suspects]]  # unknown images (-1) fail an earlier rule
@@ -580,8 +588,9 @@ def _kept(rows: Rows, valid: NDArray[np.int64]) -> Columns:
     columns = rows.image_index, rows.labels, rows.scores, rows.boxes
     if len(valid) < len(rows.labels):
         columns = rows.image_index[valid], rows.labels[valid], rows.scores[valid], rows.boxes[valid]
-    low, high = columns[3][:, :2], columns[3][:, 2:]
-    np.maximum(low, high, out=high)
+    boxes = columns[3]
+    for axis in (0, 1):  # by columns: NumPy is slow at pairs of numbers
+        np.maximum(boxes[:, axis], boxes[:, 2 + axis], out=boxes[:, 2 + axis])
     return columns
 
 

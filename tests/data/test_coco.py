@@ -13,6 +13,7 @@ from data.formats import (
     coco_similar,
     read_coco,
     read_coco_detections,
+    read_coco_pair,
     write_coco_detections,
     write_coco_ground_truth,
 )
@@ -249,6 +250,67 @@ def test_results_decoded_in_parts_are_those_of_the_whole(tmp_path, truth, monkey
     rows[7]["image_id"] = 99
     with pytest.raises(InputError, match=r"results.json\[7\]: found the unknown image 99"):
         read_coco_detections(write(path, rows), truth)
+
+
+ODD = [
+    "NaN", "-0", "1e400", "1e-400", "1e2", "12.0", "7.5", "01", "1.", ".5", "+1", "null", "true", '"3"',
+    '"image_id"', "[", "]", "{", "}", ",", ":", " ", "\n", "\t", "\0", "}, {", "},{", "[1, 2]", '"a": 1, ',
+    '"score": 0.25, ', '"x": "}, {", ', "é", "/", "9007199254740993", "18446744073709551616", "-", "e", '"',
+    "123456789012345678901234567890", "0.1234567890123456789",
+]  # fmt: skip
+
+
+def test_the_quick_reader_reads_as_the_other_whatever_the_file_holds(tmp_path, truth, monkeypatch):
+    """Texts with a slip anywhere: both find the same, or say the same."""
+    random = np.random.default_rng(0)
+    monkeypatch.setattr("data.formats.coco.BYTES_AT_ONCE", 300)
+    path, outcomes = tmp_path / "found.json", []
+    for case in range(600):
+        rows = [
+            {"image_id": int(i), "category_id": 18, "bbox": box.tolist(), "score": float(score)}
+            for i, box, score in zip(
+                random.choice([3, 7], 20),
+                random.random((20, 4)).round(case % 18),
+                random.random(20),
+                strict=True,
+            )
+        ]
+        text = json.dumps(rows, separators=[(", ", ": "), (",", ":"), (" ,\n", " :\t")][case % 3])
+        if case % 4:
+            low = int(random.integers(len(text)))
+            text = text[:low] + ODD[case % len(ODD)] + text[low + int(random.integers(3)) :]
+        elif case % 8:
+            text = text.replace('"image_id": 3', f'"image_id": {ODD[case % len(ODD)]}', 1)
+        path.write_text(text)
+        both = []
+        for quick in (True, False):
+            with monkeypatch.context() as patch, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                if not quick:
+                    patch.setattr("data.formats.coco._plain_results", lambda *_: {}[0])
+                try:
+                    found = read_coco_detections(path, truth, lenient=case % 5 == 0)
+                    columns = found.image_index, found.labels, found.scores, found.boxes, found.extents
+                    both.append([column.tobytes() for column in columns])
+                except InputError as error:
+                    both.append(str(error))
+        assert both[0] == both[1], text
+        outcomes.append(isinstance(both[0], str))
+    assert 100 < sum(outcomes) < 500
+
+
+def test_both_files_at_once(tmp_path, truth, monkeypatch):
+    monkeypatch.setattr("data.formats.coco.BYTES_AT_ONCE", 100)
+    monkeypatch.setattr("data.formats.coco.BYTES_OF_A_PROCESS", 100)
+    one = {"image_id": 3, "category_id": 18, "bbox": [1, 2, 3, 4], "score": 0.5}
+    annotations, results = tmp_path / "truth.json", write(tmp_path / "found.json", [one] * 30)
+    write_coco_ground_truth(truth, annotations, keep_ids=True)
+    both, found = read_coco_pair(annotations, results)
+    assert both.image_ids == truth.image_ids
+    assert found.boxes.tolist() == [[1, 2, 4, 6]] * 30
+    annotations.write_text("{")
+    with pytest.raises(InputError, match=r"truth\.json"):
+        read_coco_pair(annotations, results)
 
 
 def test_no_results(tmp_path, truth):
