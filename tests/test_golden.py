@@ -347,7 +347,7 @@ def differences(found, golden):
 
 # ---- training ----
 
-COMMON = "--accelerator cpu --workers 0 --max-steps 3 --passes 2 --learning-rate 0.00001"
+COMMON = "--accelerator cpu --precision 32-true --workers 0 --max-steps 3 --passes 2 --learning-rate 0.00001"
 RUNS = {
     "train_detect": "--data voc --root {root} --train shapes:train --test shapes:val --arch resnet18 "
     "--input-size 64 --batch-size 4 --validation 0.25 --shuffle last --sheet 2",
