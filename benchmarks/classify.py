@@ -30,10 +30,11 @@ import torch
 from PIL import Image
 
 from data.classification import ClassificationData, Normalization, classification_loader
+from data.formats.processes import keep_freed_memory
 from data.image_batches import ClassificationBatch
 from data.image_folders import read_image_folders
 from data.image_set import ImageFiles, ImageSet, Statistics
-from training.command import keep_freed_memory, quiet
+from training.command import quiet
 from training.options import MachineOptions
 from training.run import Loaders
 from training.run_state import RunFolder

@@ -28,7 +28,8 @@ import torch
 
 from benchmarks.loader import synthetic
 from benchmarks.train import Clock, Row, images_of, rates
-from training.command import keep_freed_memory, quiet
+from data.formats.processes import keep_freed_memory
+from training.command import quiet
 from training.options import MachineOptions
 from training.run import Loaders
 from training.run_state import RunFolder

@@ -40,10 +40,10 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from data.formats.processes import keep_freed_memory
 from detector import channel_shuffle, modify_layers, patch_shuffle, spatial_shuffle, vgg16
 from detector.intervene import shuffles
 from detector.shuffle import Shuffle
-from training.command import keep_freed_memory
 
 MAPS = ((64, 64, 32, 32), (128, 512, 4, 4), (16, 2048, 14, 14))
 LARGE = 1 << 22  # values of a map from which the loop's target counts

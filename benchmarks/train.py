@@ -43,12 +43,13 @@ import data.detection
 from benchmarks.loader import synthetic
 from data.augment import train_transform
 from data.classification import ClassificationData
+from data.formats.processes import keep_freed_memory
 from data.formats.voc import read_voc
 from data.image_set import ImageSet, Statistics
 from data.records import GroundTruth
 from detector.intervene import shuffles
 from detector.tables import ARCHITECTURES, METHODS
-from training.command import keep_freed_memory, quiet
+from training.command import quiet
 from training.options import MachineOptions
 from training.run import Loaders
 from training.run_state import RunFolder

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from data.formats import read_found, read_ground_truth
 from data.formats.files import path_errors
-from data.formats.processes import usable_cores
+from data.formats.processes import keep_freed_memory, usable_cores
 from data.records import InputError, InputWarning
 from diagnosis import options as given
 from diagnosis.breakdown import WEAK
@@ -157,6 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     progress = Progress()
+    keep_freed_memory()
 
     warned: list[str] = []
 

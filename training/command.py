@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import logging
 import signal
@@ -13,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from data.formats.processes import keep_freed_memory
 from data.records import InputError
 from detector.tables import is_own_code
 from training.late_imports import lean_imports
@@ -21,14 +21,10 @@ from training.parser import make_parser
 from training.run_state import Interrupted, RunFolder, interruptible, is_global_zero, print_once
 from training.task import Task
 
-__all__ = ["exit_code", "keep_freed_memory", "quiet", "run_command"]
+__all__ = ["exit_code", "quiet", "run_command"]
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """The errors of a disk, or of a user's share of it, that is full."""
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Parameters of mallopt, from glibc's malloc.h."""
-LARGEST_KEPT_BYTES = 64 << 20
-"""Largest freed block that is reused; larger ones would waste more memory in gaps than they save time."""
 
 
 def parse(task: Task, arguments: Sequence[str]) -> tuple[dict[str, Any], set[str]]:
@@ -132,26 +128,6 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported.*")  # an error of our own
     warnings.filterwarnings("ignore", message=".*Previous log files in this directory will be deleted.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.. is deprecated.*")
-
-
-def keep_freed_memory() -> bool:
-    """Let this process keep the memory of freed tensors for those of the next training step.
-
-    The C library of Linux hands large blocks back to the system as soon as they are freed, and every step
-    gets them anew, page by page, each filled with zeros. Where a network holds a few more large maps, as with
-    shuffles in all of VGG-16's layers, that costs more than the shuffles themselves
-    (``benchmarks/shuffle.py --hand-back``). Blocks of up to 64 MB are kept, and the process needs up to
-    10 % more memory.
-
-    Returns
-    -------
-    bool
-        Whether the C library is glibc, which can be set so.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
-    if mallopt is None:
-        return False
-    return bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1)) and bool(mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES))
 
 
 def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:

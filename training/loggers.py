@@ -31,8 +31,13 @@ def csv_log(folder: RunFolder, resume_step: int) -> CSVLogger:
         whole = [line for line in lines if line.endswith("\n")]  # a hard kill may have left a part of one
         try:
             rows = [row for row in csv.DictReader(whole) if int(row["step"]) < resume_step]
+            if not any(int(row["step"]) == resume_step - 1 for row in rows):
+                raise ValueError("the log was written before the checkpoint")
         except (KeyError, TypeError, ValueError, csv.Error):
-            expected = "columns with a whole number as step: mend it, or move it away to go on without it"
+            expected = (
+                f"a whole number as step in each row, up to {resume_step - 1}, the checkpoint's: mend it, or "
+                "move it away to go on without the rows so far"
+            )
             raise InputError(file, "a damaged log", expected) from None
         file.unlink()
         experiment = logger.experiment

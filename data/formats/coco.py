@@ -646,7 +646,7 @@ def read_coco_detections(
     read_truth = cache(truth) if callable(truth) else partial(_itself, truth)
     try:
         columns, plain = _plain_results(path, read_truth), True
-    except (LookupError, OSError, RecursionError, msgspec.DecodeError):
+    except (LookupError, OSError, RecursionError, UnicodeDecodeError, msgspec.DecodeError):
         columns, plain = [], False
     truth = read_truth()
     images, classes = images_by_id(truth), classes_by_id(truth)
@@ -701,7 +701,7 @@ def _plain_results(path: Path, truth: Callable[[], GroundTruth]) -> list[NDArray
 
     Raises
     ------
-    LookupError, OSError, RecursionError, msgspec.DecodeError
+    LookupError, OSError, RecursionError, UnicodeDecodeError, msgspec.DecodeError
         It is no such file: to be read otherwise.
     """
     size = path.stat().st_size

@@ -256,7 +256,7 @@ ODD = [
     "NaN", "-0", "1e400", "1e-400", "1e2", "12.0", "7.5", "01", "1.", ".5", "+1", "null", "true", '"3"',
     '"image_id"', "[", "]", "{", "}", ",", ":", " ", "\n", "\t", "\0", "}, {", "},{", "[1, 2]", '"a": 1, ',
     '"score": 0.25, ', '"x": "}, {", ', "é", "/", "9007199254740993", "18446744073709551616", "-", "e", '"',
-    "123456789012345678901234567890", "0.1234567890123456789",
+    "123456789012345678901234567890", "0.1234567890123456789", "\udcf7",  # a byte that is not UTF-8
 ]  # fmt: skip
 
 
@@ -281,7 +281,7 @@ def test_the_quick_reader_reads_as_the_other_whatever_the_file_holds(tmp_path, t
             text = text[:low] + ODD[case % len(ODD)] + text[low + int(random.integers(3)) :]
         elif case % 8:
             text = text.replace('"image_id": 3', f'"image_id": {ODD[case % len(ODD)]}', 1)
-        path.write_text(text)
+        path.write_bytes(text.encode(errors="surrogateescape"))
         both = []
         for quick in (True, False):
             with monkeypatch.context() as patch, warnings.catch_warnings():

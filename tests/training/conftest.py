@@ -150,7 +150,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_runs(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, SmallRun]:
     """Both tasks: 12 scenes to train on, 4 to validate, 6 to test; 24 images, 8 and 16 of a narrow VGG-16."""
     folder = tmp_path_factory.mktemp("runs")
-    common = "--epochs 2 --validation 0.25 --accelerator cpu --workers 0"
+    common = "--epochs 2 --validation 0.25 --accelerator cpu --precision 32-true --workers 0"
     detect = f"--data voc --root {scenes} --train shapes:train --test shapes:val --sheet 3"
     network = "--arch resnet18 --width 0.25 --head-channels 64 --score-threshold 0.0001"
     classify = "--data shapes --fraction 0.5 --width 0.0625 --batch-size 8 --learning-rate 0.01"

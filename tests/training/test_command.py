@@ -478,7 +478,7 @@ def test_other_errors_of_the_system_are_not_taken_for_a_full_disk():
 
 FAULTS = """\
 import resource
-from training.command import keep_freed_memory
+from data.formats.processes import keep_freed_memory
 
 def faults():
     for turn in range(30):

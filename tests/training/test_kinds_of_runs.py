@@ -598,6 +598,9 @@ def test_kind_14_without_scoring(small, tmp_path):
         ("provenance.json", "{}"),
         ("logs/csv/metrics.csv", "no,columns\n1,2\n"),
         ("logs/csv/metrics.csv", "epoch,step\n0,x\n"),
+        ("logs/csv/metrics.csv", ""),
+        ("logs/csv/metrics.csv", "epoch,step\n"),
+        ("logs/csv/metrics.csv", "\0" * 40),
     ],
 )
 def test_kind_15_damaged_files_of_a_run(small, run, file, text):

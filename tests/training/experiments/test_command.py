@@ -86,9 +86,11 @@ def test_a_stopped_run_goes_on_by_resume(bench: Callable[..., Path]) -> None:
 def test_finished_runs_tell_how_long_a_step_takes(
     bench: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from training.options import MachineOptions
     from training.provenance import provenance
+    from training.trainer import resolve_machine
 
-    file = bench()
+    file, precision = bench(), resolve_machine(MachineOptions()).precision
     assert run(file, "--list") == 0
     listed = capsys.readouterr()
     assert "to do: 4 runs, for an unknown time on this machine" in listed.out
@@ -102,7 +104,7 @@ def test_finished_runs_tell_how_long_a_step_takes(
     assert "0.02 s a step (a probe)" in capsys.readouterr().out
     kept = json.loads(Path("out/speeds.json").read_text())
     assert next(iter(kept.values())) == {
-        "train_classify vgg16 width 1, 32 pixels, batch 128, auto 32-true": 0.02
+        f"train_classify vgg16 width 1, 32 pixels, batch 128, auto {precision}": 0.02
     }
     folder = RUNS / "earlier"
     folder.mkdir(parents=True)

@@ -117,7 +117,17 @@ def test_a_run_is_profiled_on_the_images_that_it_held_out(
 def test_the_baseline_is_what_the_training_script_scores_with_nothing_shuffled(
     trained: Path, profiled: Call, within: Call, tmp_path: Path
 ) -> None:
-    result = within(train_classify, ["--evaluate", trained, "--method", "none", "--out", tmp_path / "scored"])
+    words = (
+        "--evaluate",
+        trained,
+        "--method",
+        "none",
+        "--precision",
+        "32-true",
+        "--out",
+        tmp_path / "scored",
+    )
+    result = within(train_classify, words)
     assert result.code == 0, result.err
     scores = json.loads((tmp_path / "scored" / "scores.json").read_text())
     result = profiled(
