@@ -212,15 +212,33 @@ def test_kind_05_a_run_is_resumed_with_the_same_data(
     assert result.is_refused("--resume: found other", named)
 
 
-def test_kind_05_crowds_and_files_of_a_classifier():
-    """A crowd counts for nothing in training; a file that is exchanged is another image."""
-    truth = GroundTruth(("a",), ("cat",), [[9, 9]], [0], [0], [[0, 0, 5, 5]], crowd=[False], files=("a.jpg",))
-    crowd = GroundTruth(("a",), ("cat",), [[9, 9]], [0], [0], [[0, 0, 5, 5]], crowd=[True], files=("a.jpg",))
+@pytest.mark.parametrize("place", ["training", "validation", "test"])
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"images": ("b",)}, "{} images"),
+        ({"labels": [1]}, "objects in {} images"),
+        ({"boxes": [[0, 0, 5, 6]]}, "objects in {} images"),
+        ({"difficult": [True]}, "objects in {} images"),
+        ({"crowd": [True]}, "crowds in {} images"),
+    ],
+)
+def test_kind_05_each_part_of_a_detector_s_data(place, change, named):
+    found = {
+        "images": ("a",), "classes": ("cat", "dog"), "sizes": [[9, 9]], "image_index": [0], "labels": [0],
+        "boxes": [[0, 0, 5, 5]], "difficult": [False], "crowd": [False],
+    }  # fmt: skip
+    truth, other = (SimpleNamespace(truth=GroundTruth(**found | more)) for more in ({}, change))
+    names = {"training": "train", "validation": "validation", "test": "test"}
     sums = [
-        DETECTION.checksums(SimpleNamespace(train=SimpleNamespace(truth=part), validation=None, test=None))
-        for part in (truth, crowd)
+        DETECTION.checksums(SimpleNamespace(**dict.fromkeys(names.values(), truth) | changed))
+        for changed in ({}, {names[place]: other})
     ]
-    assert [name for name in sums[0] if sums[0][name] != sums[1][name]] == ["crowds in training images"]
+    assert [name for name in sums[0] if sums[0][name] != sums[1][name]] == [named.format(place)]
+
+
+def test_kind_05_files_of_a_classifier():
+    """A file that is exchanged is another image."""
     statistics = Statistics((0.5,) * 3, (0.25,) * 3)
     labels = np.array([0, 1])
     sums = [
