@@ -455,8 +455,9 @@ class _Overlaps:
         self.parts[number] = self.groups(self.bounds[number], self.bounds[number + 1])
 
     def all_groups(self) -> _Groups:
-        """:meth:`groups` of all detections; the first pairs end with the number of pairs."""
-        columns = zip(*filter(None, self.parts), strict=True) if self.parts else [()] * 6
+        """:meth:`groups` of all detections, once; the first pairs end with the number of pairs."""
+        parts, self.parts = self.parts, []  # not kept beside what is made of them
+        columns = zip(*filter(None, parts), strict=True) if parts else [()] * 6
         objects, ious, clipped, starts, found, labels = columns
         pairs = np.array([len(column) for column in objects], dtype=np.int64)
         shift = np.repeat(np.cumsum(pairs) - pairs, [len(column) for column in starts])
