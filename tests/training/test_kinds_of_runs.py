@@ -8,6 +8,7 @@ import fcntl
 import io
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -646,7 +647,12 @@ def test_kind_15_what_the_machine_does_is_one_line(small, run, at_step, error, p
         raise error
 
     at_step(1, fail)
-    result = small("--resume", run.path, base=False)
+    before = signal.signal(signal.SIGCHLD, lambda *_: None)  # as torch listens for its loaders' processes
+    try:
+        result = small("--resume", run.path, base=False)
+        assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL  # at exit, torch reports none as killed
+    finally:
+        signal.signal(signal.SIGCHLD, before)
     assert result.code == 1
     assert result.err.startswith("error: ")
     assert result.err.count("\n") == 1
@@ -666,6 +672,37 @@ def test_kind_15_other_signals_save_the_state_too(small, tmp_path, at_step, numb
     last = tmp_path / "checkpoints" / "last.ckpt"
     assert f"stopped by {number.name}; the state is kept in {last}" in result.err
     assert small.read(last)["global_step"] == 2
+
+
+@pytest.mark.parametrize("small", ["classification"], indirect=True)
+def test_kind_15_a_terminal_that_is_closed(small, tmp_path, at_step):
+    """What is printed then is an error of the system, until the output leads elsewhere."""
+    keyboard, terminal = pty.openpty()
+    kept = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+    errors = []
+
+    def close(module):
+        os.close(keyboard)
+        for descriptor in kept:
+            os.dup2(terminal, descriptor)
+        with pytest.raises(OSError, match="Input/output error"):
+            os.write(1, b"x")
+        signal.raise_signal(signal.SIGHUP)
+        errors.extend(descriptor for descriptor in kept if os.write(descriptor, b"x") != 1)
+
+    at_step(1, close)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        result = small("--out", tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        for descriptor, to in kept.items():
+            os.dup2(to, descriptor)
+            os.close(to)
+        os.close(terminal)
+    assert result.code == 128 + signal.SIGHUP
+    assert errors == []
+    assert small.read(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 2
 
 
 @detection
