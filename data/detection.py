@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.augment import Key, Transform
-from data.formats.files import QUARTER_TURNS, exif_orientation, image_size, open_image, reason
+from data.formats.files import QUARTER_TURNS, exif_orientation, image_sizes, open_image, reason
 from data.formats.validation import warn
 from data.loader import EpochLoader, EpochSampler, epoch_loader, read_or_error
 from data.records import GroundTruth, InputError
@@ -133,8 +133,8 @@ def check_images(truth: GroundTruth) -> None:
     Headers alone are read, which takes about 0.1 ms an image.
     """
     for file, size in zip(truth.files, truth.sizes.tolist(), strict=True):
-        shown = image_size(Path(file))
-        if tuple(size) not in (shown, shown[::-1]):
+        stored, shown = image_sizes(Path(file))
+        if tuple(size) not in (stored, shown):
             found = f"an image of {shown[0]}x{shown[1]} pixels"
             raise InputError(file, found, f"{size[0]}x{size[1]} as annotated")
 

@@ -127,6 +127,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
     warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported.*")  # an error of our own
     warnings.filterwarnings("ignore", message=".*Previous log files in this directory will be deleted.*")
+    warnings.filterwarnings("ignore", message=".*across ranks is zero.*")  # no validation
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.. is deprecated.*")
 
 

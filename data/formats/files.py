@@ -23,6 +23,7 @@ __all__ = [
     "decode",
     "exif_orientation",
     "image_size",
+    "image_sizes",
     "is_file",
     "open_image",
     "open_picture",
@@ -327,6 +328,14 @@ def open_picture(path: Path) -> Image.Image:
 def image_size(path: Path) -> tuple[int, int]:
     """Width and height as shown, that is turned as EXIF says, from the file's header.
 
+    Raises InputError as :func:`image_sizes` does.
+    """
+    return image_sizes(path)[1]
+
+
+def image_sizes(path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Width and height as stored, and as shown, that is turned as EXIF says, from the file's header.
+
     Raises
     ------
     InputError
@@ -336,15 +345,14 @@ def image_size(path: Path) -> tuple[int, int]:
 
     try:
         with open_picture(path) as image:
-            width, height = image.size
-            turned = exif_orientation(image) in QUARTER_TURNS
+            stored = image.size
+            return stored, stored[::-1] if exif_orientation(image) in QUARTER_TURNS else stored
     except FileNotFoundError:
         raise InputError(path, "no such file", "an image, for its size") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, MemoryError) as error:
         if isinstance(error, InputError):  # MemoryError: a part that claims gigabytes
             raise
         raise InputError(path, f"no readable image ({reason(error)})", "an image, for its size") from None
-    return (height, width) if turned else (width, height)
 
 
 def exif_orientation(image: Image.Image) -> int:

@@ -21,7 +21,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import nn
 
-from data.detection import WARNED, read_image
+from data.detection import WARNED, check_images, read_image
 from data.formats import read_voc
 from data.formats.files import image_size
 from data.image_set import ImageFiles, Statistics
@@ -30,7 +30,7 @@ from data.shapes import write_shapes
 from detector import YOLO, resnet18
 from training import checkpoint
 from training.callbacks import Checkpoints, shown
-from training.run_state import RunFolder
+from training.run_state import RunFolder, link
 from training.task import Report
 from training.tasks.classification import CLASSIFICATION
 from training.tasks.classification_module import ClassifierModule
@@ -145,6 +145,19 @@ def test_kind_03_a_full_disk_without_links(small, tmp_path, monkeypatch):
     assert result.err.startswith(f"error: {folder}/.best.ckpt.part: No space left on device; make room; ")
     assert result.err.endswith(f"--resume goes on from {folder}/last.ckpt\n")
     assert [path.name for path in folder.iterdir()] == ["last.ckpt"]
+
+
+def test_a_name_that_was_begun_is_not_written_through(tmp_path):
+    """Of a kill between linking and renaming a second name of an earlier checkpoint is left."""
+    for name in ("earlier", "last"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / ".best.part").hardlink_to(tmp_path / "earlier")
+    link(tmp_path / "last", tmp_path / "best")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "earlier": "earlier",
+        "last": "last",
+        "best": "last",
+    }
 
 
 @detection
@@ -419,6 +432,11 @@ def test_kind_09_every_orientation(tmp_path, suffix, orientation, limit):
             read_image(file, stored.size, limit)
     else:
         cases.append((stored.size, shown if suffix == "tif" else stored))
+    for size in {(160, 80), (80, 160), (81, 160)}:
+        truth = GroundTruth(["a"], ["cat"], [size], [], [], [], files=[file])
+        fits = size in dict(cases)
+        with contextlib.nullcontext() if fits else pytest.raises(InputError, match=r"as annotated"):
+            check_images(truth)
     for size, expected in cases:
         sides = [min(side, limit or side) for side in expected.size]
         wanted = np.asarray(expected.resize(sides, Image.Resampling.BILINEAR), float)
