@@ -76,7 +76,7 @@ def write_results(
     style
         Style of the figures: ``screen`` or ``paper``, see :func:`diagnosis.figures.style.drawing_style`.
     sheet
-        Which images the sheet of examples shows, see :func:`diagnosis.figures.examples.sheet`.
+        Which images the sheet of examples shows, see :func:`diagnosis.figures.examples.examples`.
     notes
         What makes the numbers uncertain: for the page, the summary and the numbers.
     progress

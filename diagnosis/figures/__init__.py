@@ -15,15 +15,14 @@ from typing import Any, Literal, NamedTuple
 from matplotlib.figure import Figure
 
 from diagnosis.compare import Comparison
-from diagnosis.figures.breakdown import ap_dots, class_bars, group_pies, pies
-from diagnosis.figures.characteristics import characteristic_by_class, sensitivity_chart
-from diagnosis.figures.compare import class_differences, differences, flow_sankey, intervals
+from diagnosis.figures.breakdown import average_precision, bars, group_pies, pies
+from diagnosis.figures.characteristics import sensitivity, size
+from diagnosis.figures.compare import class_differences, differences, flow, intervals
 from diagnosis.figures.curves import precision_recall, reliability
 from diagnosis.figures.examples import save_sheet
-from diagnosis.figures.impact import detection_areas, false_positive_areas, impact_bars, tide_summary
-from diagnosis.figures.matrices import confusion_heatmap, tide_confusion
+from diagnosis.figures.impact import false_positives, impact_bars, rank, tide
+from diagnosis.figures.matrices import confusion, tide_confusion
 from diagnosis.figures.style import check_comparable, save_figure
-from diagnosis.flow import flow
 from diagnosis.record import Diagnosis
 
 __all__ = ["FIGURES", "Illustration", "illustrations", "save_figures", "save_illustrations", "save_sheet"]
@@ -45,7 +44,7 @@ class FigureKind(NamedTuple):
     subject: Subject
     title: str
     caption: str
-    draw: Callable[[Any], Figure]
+    draw: Callable[..., Figure]
 
 
 RESAMPLES = "{replicates:,} resamples of {images:,} images"
@@ -53,11 +52,11 @@ PAIRED = f"In percentage points, paired: the same {RESAMPLES} for all detectors.
 
 FIGURES: tuple[FigureKind, ...] = (
     FigureKind("error_pies", "detectors", "Shares of the error types", "", pies),
-    FigureKind("error_bars", "detectors", "Shares of the error types by class", "", class_bars),
-    FigureKind("ap", "detectors", "Average precision by class", "", ap_dots),
+    FigureKind("error_bars", "detectors", "Shares of the error types by class", "", bars),
+    FigureKind("ap", "detectors", "Average precision by class", "", average_precision),
     FigureKind(
         "tide", "detectors", "What fixing each error would gain",
-        "TIDE's six errors, each fixed on its own, in points of average precision.", tide_summary,
+        "TIDE's six errors, each fixed on its own, in points of average precision.", tide,
     ),
     FigureKind(
         "error_groups", "groups", "Shares of the error types by group of similar classes", "",
@@ -75,7 +74,7 @@ FIGURES: tuple[FigureKind, ...] = (
     FigureKind(
         "flow", "pair", "From {first} to {name}",
         "What became of each object that counts, judged by the top detections of each class.",
-        lambda pair: flow_sankey(flow(*pair)),
+        flow,
     ),
     FigureKind(
         "impact", "detector", "What each error type costs {name}",
@@ -84,25 +83,25 @@ FIGURES: tuple[FigureKind, ...] = (
     FigureKind(
         "detection_trend", "detector", "Error mix of {name} by rank",
         "Shares of the top detections; N is the number of a class's objects.",
-        detection_areas,
+        rank,
     ),
     FigureKind(
         "false_positive_trend", "detector", "False positives of {name} by rank",
-        "Shares of the first false positives.", false_positive_areas,
+        "Shares of the first false positives.", false_positives,
     ),
     FigureKind(
         "sensitivity", "detector", "What {name} is sensitive to",
         "Normalised average precision of the worst and the best bin, averaged over classes.",
-        sensitivity_chart,
+        sensitivity,
     ),
     FigureKind(
         "area", "detector", "Which objects {name} finds, by their size",
         "Normalised average precision by box area, from the smallest tenth (XS) to the largest (XL).",
-        characteristic_by_class,
+        size,
     ),
     FigureKind(
         "confusion", "detector", "Which class {name} takes for which",
-        "Rows: what is there; columns: what was found.", confusion_heatmap,
+        "Rows: what is there; columns: what was found.", confusion,
     ),
     FigureKind(
         "tide_confusion", "detector", "Which class {name} takes for which, by TIDE",
@@ -142,12 +141,13 @@ def illustrations(diagnoses: Sequence[Diagnosis], comparison: Comparison | None 
     """
     check_comparable(diagnoses)
     numbered, grouped = list(enumerate(diagnoses, 1)), len(diagnoses[0].groups) > 1
-    # For each subject what to draw: the ending of the file's name, the argument, words for the texts.
-    subjects: dict[Subject, list[tuple[str, Any, dict[str, Any]]]] = {
+    # For each subject what to draw: the ending of the file's name, the arguments, words for the texts.
+    subjects: dict[Subject, list[tuple[str, Sequence[Any], dict[str, Any]]]] = {
         "detectors": [("", diagnoses, {})],
         "groups": [("", diagnoses, {})] if grouped else [],
         "detector": [
-            (f"_{number}" if len(diagnoses) > 1 else "", one, {"name": one.name}) for number, one in numbered
+            (f"_{number}" if len(diagnoses) > 1 else "", [one], {"name": one.name})
+            for number, one in numbered
         ],
     }
     if comparison is not None:
@@ -155,7 +155,7 @@ def illustrations(diagnoses: Sequence[Diagnosis], comparison: Comparison | None 
             "level": 100 * comparison.level, "replicates": comparison.replicates, "images": comparison.images,
             "first": comparison.names[0],
         }  # fmt: skip
-        subjects["comparison"] = [("", comparison, words)]
+        subjects["comparison"] = [("", [comparison], words)]
         if len(comparison.names) > 1:
             subjects["differences"] = subjects["comparison"]
             subjects["pair"] = [
@@ -165,10 +165,10 @@ def illustrations(diagnoses: Sequence[Diagnosis], comparison: Comparison | None 
     chosen = []
     for subject, kinds in groupby(FIGURES, lambda kind: kind.subject):
         rows = list(kinds)
-        for ending, argument, words in subjects.get(subject, ()):
+        for ending, arguments, words in subjects.get(subject, ()):
             for kind in rows:
                 title, caption = kind.title.format(**words), kind.caption.format(**words)
-                draw = partial(kind.draw, argument)
+                draw = partial(kind.draw, *arguments)
                 chosen.append(Illustration(kind.file + ending, title, caption, draw))
     return chosen
 

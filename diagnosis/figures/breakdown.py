@@ -44,7 +44,7 @@ from diagnosis.record import Diagnosis
 from diagnosis.similar import group_indices
 from diagnosis.words import count
 
-__all__ = ["MARKERS", "ap_dots", "class_bars", "group_pies", "pies"]
+__all__ = ["MARKERS", "average_precision", "bars", "group_pies", "pies"]
 
 AP = "voc07"
 """The average precision that the pies and the dots give: the paper's."""
@@ -70,7 +70,7 @@ LABELLED_SHARE = 0.05
 
 
 @styled
-def pies(diagnoses: Sequence[Diagnosis]) -> Figure:
+def pies(*diagnoses: Diagnosis) -> Figure:
     """What became of the top N detections of each class, as one pie a detector (the paper's Figure 9).
 
     Raises
@@ -136,7 +136,7 @@ def _labelled_pie(axes: Axes, shares: NDArray[np.float64], width: float) -> None
 
 
 @styled
-def group_pies(diagnoses: Sequence[Diagnosis]) -> Figure:
+def group_pies(*diagnoses: Diagnosis) -> Figure:
     """What became of the top N detections, as a pie for each group of similar classes and each detector.
 
     The shares are averaged over the classes of a group, as in :func:`pies`.
@@ -186,7 +186,7 @@ def group_pies(diagnoses: Sequence[Diagnosis]) -> Figure:
 
 
 @styled
-def class_bars(diagnoses: Sequence[Diagnosis]) -> Figure:
+def bars(*diagnoses: Diagnosis) -> Figure:
     """The shares of each class as stacked bars, one bar a detector, the mean over classes on top.
 
     Raises
@@ -217,8 +217,8 @@ def class_bars(diagnoses: Sequence[Diagnosis]) -> Figure:
         y = (np.arange(len(rows))[:, None] + offsets).ravel()
         left = np.zeros(len(y))
         for kind, widths in zip(ERROR_TYPES, values[rows].reshape(len(y), -1).T, strict=True):
-            bars = axes.barh(y, widths, bar / row_inches, left, color=kind.colour, edgecolor="white")
-            for patch in bars:
+            drawn = axes.barh(y, widths, bar / row_inches, left, color=kind.colour, edgecolor="white")
+            for patch in drawn:
                 patch.set(linewidth=0.5, label=kind.label)
             for row in np.flatnonzero(widths > 7).tolist():
                 middle, colour = left[row] + widths[row] / 2, text_colour_on(kind.colour)
@@ -245,7 +245,7 @@ def _counted(diagnoses: Sequence[Diagnosis], label: int) -> list[str]:
 
 
 @styled
-def ap_dots(diagnoses: Sequence[Diagnosis]) -> Figure:
+def average_precision(*diagnoses: Diagnosis) -> Figure:
     """Average precision of each class, one dot a detector, the mean over classes on top.
 
     Raises

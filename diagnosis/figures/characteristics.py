@@ -33,7 +33,7 @@ from diagnosis.figures.style import (
 from diagnosis.record import Diagnosis
 from diagnosis.words import count
 
-__all__ = ["characteristic_by_class", "sensitivity_chart"]
+__all__ = ["sensitivity", "size"]
 
 PANEL_HEIGHT_INCHES, PAPER_PANEL_HEIGHT_INCHES = 2.3, 1.75
 DOT_COLOUR = "#33557a"
@@ -53,7 +53,7 @@ ASPECTS_NOTE = " XT, T, M, W, XW: the same from tall to wide, by width / height.
 
 
 @styled
-def characteristic_by_class(diagnosis: Diagnosis, characteristic: str = "area") -> Figure:
+def size(diagnosis: Diagnosis, characteristic: str = "area") -> Figure:
     """Normalised average precision by the bins of a characteristic, a chart for each class of known ones.
 
     Raises
@@ -149,7 +149,7 @@ def _draw_bins(axes: Axes, table: BinScores, label: int, overall: float) -> None
 
 
 @styled
-def sensitivity_chart(diagnosis: Diagnosis) -> Figure:
+def sensitivity(diagnosis: Diagnosis) -> Figure:
     """How far apart the worst and the best bin of each characteristic lie, averaged over classes."""
     summary = diagnosis.sensitivity
     span: dict[str, Any] = {"color": DOT_COLOUR, "marker": "o", "markersize": 5.0, "linewidth": 1.6}

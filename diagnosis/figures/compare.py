@@ -37,10 +37,12 @@ from diagnosis.figures.style import (
     write_beside,
     write_in_middle,
 )
-from diagnosis.flow import FATES, Flow
+from diagnosis.flow import FATES, Counted
+from diagnosis.flow import flow as flow_of
+from diagnosis.record import Diagnosis
 from diagnosis.words import count
 
-__all__ = ["class_differences", "differences", "flow_sankey", "intervals"]
+__all__ = ["class_differences", "differences", "flow", "intervals"]
 
 SHARE_COLOURS = {f"share/{error_type.name}": error_type.colour for error_type in ERROR_TYPES}
 CHART_INCHES, ROW_INCHES, GAP_INCHES = 4.2, 0.19, 0.12
@@ -244,12 +246,13 @@ PART_GAP_INCHES = 0.15
 
 
 @styled
-def flow_sankey(flow: Flow) -> Figure:
+def flow(first: Diagnosis, second: Diagnosis, *, counted: Counted = "top") -> Figure:
     """What became of the objects under two detectors: a band for each change, as wide as its objects."""
-    counts = flow.total()
+    changes = flow_of(first, second, counted=counted)
+    counts = changes.total()
     total = int(counts.sum())
     width = 2 * (NAME_INCHES + BAR_INCHES) + BAND_INCHES
-    which = "the top detections of each class" if flow.counted == "top" else "all detections"
+    which = "the top detections of each class" if counted == "top" else "all detections"
     same = f"{percent_text(float(np.trace(counts)) / total)} unchanged. " if total else ""
     figure = new_page(
         width,
@@ -258,13 +261,13 @@ def flow_sankey(flow: Flow) -> Figure:
         explained=[]
         if for_paper()  # the bars have their names beside them
         else [Explained(fate.name, fate.colour, fate.explanation) for fate in FATES],
-        note=f"N = {total:,} objects, judged by {which}. {same}Colours: fate under {flow.names[0]}.",
+        note=f"N = {total:,} objects, judged by {which}. {same}Colours: fate under {changes.names[0]}.",
     )
     axes = figure.subplots()
     axes.set(xlim=(0, width), ylim=(SANKEY_INCHES, 0))
     axes.set_axis_off()
     ends = NAME_INCHES + BAR_INCHES, NAME_INCHES + BAR_INCHES + BAND_INCHES
-    for name, x, align in zip(flow.names, ends, ("right", "left"), strict=True):
+    for name, x, align in zip(changes.names, ends, ("right", "left"), strict=True):
         text = wrap(name, NAME_INCHES + BAR_INCHES, 9, lines=1, weight="bold")[0]
         axes.text(x, -0.1, text, size=9, color=TEXT_COLOUR, ha=align, weight="bold")
     if total:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -49,7 +48,7 @@ MAX_POINTS = 400
 
 
 @styled
-def precision_recall(diagnoses: Sequence[Diagnosis]) -> Figure:
+def precision_recall(*diagnoses: Diagnosis) -> Figure:
     """Precision over recall of each class, a panel a class and a line a detector.
 
     Matched as VOC's devkit does; drawn are the points at true positives. Of many classes those of the most
@@ -116,7 +115,7 @@ def _frame_per_cent(axes: Axes) -> None:
 
 
 @styled
-def reliability(diagnoses: Sequence[Diagnosis]) -> Figure:
+def reliability(*diagnoses: Diagnosis) -> Figure:
     """Precision over score, a panel a detector: on the diagonal a score is the probability of being right.
 
     Raises

@@ -39,7 +39,7 @@ from diagnosis.figures.style import (
 from diagnosis.photographs import read_picture
 from diagnosis.record import Diagnosis
 
-__all__ = ["label_place", "save_sheet", "sheet"]
+__all__ = ["examples", "label_place", "save_sheet"]
 
 PAGE_INCHES, WIDE_PAGE_INCHES, MAX_PICTURE_INCHES = 12.0, 15.0, 4.5
 """Width for one or two detectors, for more; of one picture."""
@@ -76,20 +76,26 @@ def save_sheet(
 ) -> Path:
     """Write ``examples.png``, for a paper ``examples.pdf``, into a folder, made if absent.
 
-    For the other arguments see :func:`sheet`.
+    For the other arguments see :func:`examples`.
 
     Raises
     ------
     InputError
-        See :func:`sheet`; or a folder that cannot be written to.
+        See :func:`examples`; or a folder that cannot be written to.
     """
-    figure = sheet(diagnoses, count, image_names, score_threshold, choose)
+    figure = examples(
+        *diagnoses,
+        count=count,
+        image_names=image_names,
+        score_threshold=score_threshold,
+        choose=choose,
+    )
     return save_figure(figure, out_dir / f"examples.{'pdf' if for_paper() else 'png'}")
 
 
 @styled
-def sheet(
-    diagnoses: Sequence[Diagnosis],
+def examples(
+    *diagnoses: Diagnosis,
     count: int = 12,
     image_names: Iterable[str] | None = None,
     score_threshold: float | None = None,

@@ -40,7 +40,7 @@ from diagnosis.similar import group_indices
 from diagnosis.tide import BEYOND, DAP_COLUMNS, TIDE_ERRORS, TIDE_LABELS, Tide, explain
 from diagnosis.words import count
 
-__all__ = ["detection_areas", "false_positive_areas", "impact_bars", "tide_summary"]
+__all__ = ["false_positives", "impact_bars", "rank", "tide"]
 
 BARS = [(row, variant) for row, variant in enumerate(IMPACT_VARIANTS) if variant.bar]
 """Rows and variants that the figure shows."""
@@ -131,7 +131,7 @@ def _bar_colours(colour: str, hatched: bool) -> dict[str, Any]:
 
 
 @styled
-def detection_areas(diagnosis: Diagnosis) -> Figure:
+def rank(diagnosis: Diagnosis) -> Figure:
     """What the top detections are, as a stacked area over their number, with recall as lines."""
     trend, (groups, cut), panels = diagnosis.detection_trend, shown_groups(diagnosis), {}
     for group, members in groups.items():
@@ -168,7 +168,7 @@ def _multiple(factor: float) -> str:
 
 
 @styled
-def false_positive_areas(diagnosis: Diagnosis) -> Figure:
+def false_positives(diagnosis: Diagnosis) -> Figure:
     """What the first false positives are, as a stacked area over their number."""
     groups, cut = shown_groups(diagnosis)
     trends = {group: diagnosis.false_positive_trends[group] for group in groups}
@@ -230,7 +230,7 @@ WHOLE_TEXTS = {
 
 
 @styled
-def tide_summary(diagnoses: Sequence[Diagnosis]) -> Figure:
+def tide(*diagnoses: Diagnosis) -> Figure:
     """What fixing each error would gain, a column a detector, all on one scale.
 
     Raises

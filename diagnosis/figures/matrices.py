@@ -33,7 +33,7 @@ from diagnosis.record import Diagnosis
 from diagnosis.tide import BKG, CLS, MISS, TIDE_ERRORS, Tide
 from diagnosis.words import count
 
-__all__ = ["confusion_heatmap", "tide_confusion"]
+__all__ = ["confusion", "tide_confusion"]
 
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9fb3d1", "#1f3864"])
 CELL_INCHES, PAPER_CELL_INCHES, NAME_POINTS = 0.33, 0.23, 8.0
@@ -42,7 +42,7 @@ LISTED_PAIRS = 12
 
 
 @styled
-def confusion_heatmap(diagnosis: Diagnosis) -> Figure:
+def confusion(diagnosis: Diagnosis) -> Figure:
     """The confusion matrix, each row as shares of what is there."""
     matrix = diagnosis.confusion
     labels, cut = most_frequent(diagnosis.breakdown.objects)

@@ -14,8 +14,9 @@ from PIL import Image
 from data.records import Detections, GroundTruth, InputError
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures import save_sheet
-from diagnosis.figures.examples import LABEL_INCHES, MAX_COVERED, label_place, sheet
+from diagnosis.figures.examples import LABEL_INCHES, MAX_COVERED, label_place
 from diagnosis.figures.style import drawing_style
+from diagnosis.plot import examples
 from diagnosis.record import Diagnosis, diagnose
 from tests.diagnosis.figures import texts
 
@@ -95,7 +96,7 @@ def test_images_are_those_on_which_detectors_differ_or_the_first(truth):
     )  # fmt: skip
 
     def shown(detectors, **choice):
-        return [text for text in texts(sheet(detectors, **choice)) if text in truth.images]
+        return [text for text in texts(examples(*detectors, **choice)) if text in truth.images]
 
     rows, cat = [(2 - row[0], *row[1:]) for row in rows], (2, *cat[1:])
     pair = [diagnosed(moved, [*rows, cat], "both"), diagnosed(moved, rows[:1], "one")]
@@ -105,11 +106,11 @@ def test_images_are_those_on_which_detectors_differ_or_the_first(truth):
     with drawing_style("paper"):
         assert save_sheet(pair, Path(moved.files[0]).parent, count=1).name == "examples.pdf"
     with pytest.raises(InputError, match="choose: found 'best'; expected 'differ' or 'first'"):
-        sheet(pair, choose="best")
+        examples(*pair, choose="best")
 
 
 def test_a_detector_without_detections_misses_all_objects(truth):
-    figure = sheet([diagnosed(truth, [])])
+    figure = examples(diagnosed(truth, []))
     first, second, third = pictures(figure)
     assert [frames(axes) for axes in (first, second, third)] == [{}, {}, {}]
     assert [crosses(axes) for axes in (first, second, third)] == [2, 0, 0]  # a difficult one is not missed
@@ -118,21 +119,21 @@ def test_a_detector_without_detections_misses_all_objects(truth):
 
 def test_no_detector_no_image_or_no_files_is_an_error(truth, detector):
     with pytest.raises(InputError, match="0 detectors"):
-        sheet([])
+        examples()
     with pytest.raises(InputError, match="count: found 0, of 3 images; expected at least one image"):
-        sheet([detector], count=0)
+        examples(detector, count=0)
     with pytest.raises(InputError, match="image_names: found no name"):
-        sheet([detector], image_names=[])
+        examples(detector, image_names=[])
     bare = GroundTruth(["a"], ["dog", "cat"], [[9, 9]], [], [], [])
     with pytest.raises(InputError, match="found no image files; expected the photographs"):
-        sheet([diagnosed(bare, [])])
+        examples(diagnosed(bare, []))
 
 
 # ---- what is drawn ------------------------------------------------------------------------------
 
 
 def test_boxes_are_the_counted_detections_in_the_colours_of_their_types(detector):
-    first, second, third = pictures(sheet([detector]))
+    first, second, third = pictures(examples(detector))
     assert {name: len(found) for name, found in frames(first).items()} == {"correct": 1, "localization": 1}
     assert frames(second) == frames(third) == {}
     for name, found in frames(first).items():
@@ -142,7 +143,7 @@ def test_boxes_are_the_counted_detections_in_the_colours_of_their_types(detector
 
 
 def test_boxes_stand_where_they_were_detected_and_within_the_image(detector):
-    first = pictures(sheet([detector]))[0]
+    first = pictures(examples(detector))[0]
     width, height = first.get_xlim()[1], first.get_ylim()[0]
     scale = width / 120
     assert height == pytest.approx(80 * scale)
@@ -155,18 +156,18 @@ def test_boxes_stand_where_they_were_detected_and_within_the_image(detector):
 
 
 def test_a_higher_threshold_leaves_detections_out_for_all_detectors(truth, detector):
-    figure = sheet([detector, detector], count=1, score_threshold=0.8)
+    figure = examples(detector, detector, count=1, score_threshold=0.8)
     for axes in pictures(figure):
         assert {name: len(found) for name, found in frames(axes).items()} == {"correct": 1}
         assert crosses(axes) == 1
     assert "Those with a score below 0.8 are left out." in " ".join(texts(figure))
-    (axes,) = pictures(sheet([detector], count=1, score_threshold=0.95))
+    (axes,) = pictures(examples(detector, count=1, score_threshold=0.95))
     assert crosses(axes) == 2  # what is not drawn does not find
 
 
 def test_a_correct_detection_of_a_difficult_object_is_correct(truth):
     rows = [(0, 0, 0.3, [11, 11, 50, 60]), (1, 0, 0.9, [5, 5, 70, 110])]
-    second = pictures(sheet([diagnosed(truth, rows)]))[1]
+    second = pictures(examples(diagnosed(truth, rows)))[1]
     assert list(frames(second)) == ["correct"]
     assert crosses(second) == 0
 
@@ -174,7 +175,7 @@ def test_a_correct_detection_of_a_difficult_object_is_correct(truth):
 def test_the_same_images_side_by_side(truth, detector):
     other = diagnosed(truth, [], "other")
     for detectors in ([detector], [detector, other], [detector, other, detector]):
-        figure = sheet(detectors, count=2)
+        figure = examples(*detectors, count=2)
         shown = pictures(figure)
         assert len(shown) == 2 * len(detectors)
         pixels = [axes.images[0].get_array() for axes in shown]
@@ -189,7 +190,7 @@ def test_the_same_images_side_by_side(truth, detector):
 
 
 def test_pictures_do_not_overlap_and_keep_their_shape(truth, detector):
-    figure = sheet([detector, detector])
+    figure = examples(detector, detector)
     places = [axes.get_window_extent() for axes in pictures(figure)]
     for number, place in enumerate(places):
         width, height = SIZES[number // 2]
@@ -204,20 +205,20 @@ def test_pictures_do_not_overlap_and_keep_their_shape(truth, detector):
 
 def test_images_are_the_first_of_the_set_or_those_named(detector):
     def shown(**choice):
-        return [text for text in texts(sheet([detector], **choice)) if text in detector.truth.images]
+        return [text for text in texts(examples(detector, **choice)) if text in detector.truth.images]
 
     assert shown(count=2) == ["first", "second"]
     assert shown(count=99) == ["first", "second", "third"]
     assert shown(image_names=["third", "first"]) == ["third", "first"]
     with pytest.raises(InputError, match=r"image_names: found 'frist'; .* did you mean 'first'"):
-        sheet([detector], image_names=["frist"])
+        examples(detector, image_names=["frist"])
 
 
 def test_labels_stay_inside_and_clear_of_each_other_in_a_crowd(truth):
     boxes = [[10 + 3 * (i % 8), 10 + 5 * (i // 8), 50 + 3 * (i % 8), 55] for i in range(30)]
     found = Detections(truth.images, truth.classes, [0] * 30, [0] * 30, np.linspace(0.9, 0.1, 30), boxes)
     crowd = diagnose(truth, found, top="all", coco=False)
-    figure = sheet([crowd], count=1)
+    figure = examples(crowd, count=1)
     (axes,) = pictures(figure)
     assert sum(map(len, frames(axes).values())) == 30
     assert 0 < len(axes.texts) < 30  # some find no room
@@ -262,20 +263,20 @@ def test_bad_image_files_are_named(truth, detector, tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"photo1\.png: found a damaged image .*'second', whole"):
-        sheet([detector])
+        examples(detector)
     path.write_bytes(b"not an image")
     with pytest.raises(InputError, match=r"photo1\.png: found a file that is no image; .*'second'"):
-        sheet([detector])
+        examples(detector)
     Image.new("RGB", (40, 60)).save(path)
     with pytest.raises(InputError, match=r"photo1\.png: found 40 × 60 pixels; .*'second'.* 80 × 120 pixels"):
-        sheet([detector])
+        examples(detector)
     path.unlink()
     with pytest.raises(InputError, match=r"photo1\.png: found No such file or directory; .*'second'"):
-        sheet([detector])
+        examples(detector)
     path.mkdir()
     with pytest.raises(InputError, match=r"photo1\.png: found Is a directory"):
-        sheet([detector])
-    assert len(pictures(sheet([detector], count=1))) == 1  # images that are not shown need not be whole
+        examples(detector)
+    assert len(pictures(examples(detector, count=1))) == 1  # images that are not shown need not be whole
 
 
 def test_a_truncated_jpeg_is_named(truth, tmp_path):
@@ -284,12 +285,12 @@ def test_a_truncated_jpeg_is_named(truth, tmp_path):
     path.write_bytes(path.read_bytes()[:-2000])
     photo = GroundTruth(["a"], truth.classes, [[120, 80]], [], [], [], files=[path])
     with pytest.raises(InputError, match=r"photo\.jpg: found a damaged image"):
-        sheet([diagnosed(photo, [])])
+        examples(diagnosed(photo, []))
 
 
 def test_a_grey_image_is_drawn(truth, detector, tmp_path):
     Image.new("L", SIZES[0], 100).save(tmp_path / "photo0.png")
-    assert pictures(sheet([detector], count=1))[0].images[0].get_array().shape == (80, 120, 3)
+    assert pictures(examples(detector, count=1))[0].images[0].get_array().shape == (80, 120, 3)
 
 
 # ---- files --------------------------------------------------------------------------------------
@@ -317,7 +318,7 @@ def test_real_photographs(shared_data, tmp_path):
         real.images, real.classes, real.image_index, real.labels, np.linspace(1, 0.1, len(real)), real.boxes
     )
     detectors = [diagnose(real, found, coco=False) for found in (plain, moved)]
-    shown = pictures(sheet(detectors, count=11))
+    shown = pictures(examples(*detectors, count=11))
     assert len(shown) == 22
     exact, off = ([set(frames(axes)) for axes in shown[start::2]] for start in (0, 1))
     assert set().union(*exact) <= {"correct"}

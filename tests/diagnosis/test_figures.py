@@ -17,16 +17,10 @@ from matplotlib.patches import PathPatch, Rectangle, Wedge
 from PIL import Image
 
 from data.records import Detections, GroundTruth, InputError
-from diagnosis import ERROR_TYPES, diagnose
+from diagnosis import ERROR_TYPES, diagnose, plot
 from diagnosis.average_precision import precision_recall_curve
 from diagnosis.compare import compare, p_value
 from diagnosis.figures import illustrations, save_figures, save_illustrations
-from diagnosis.figures.breakdown import ap_dots, class_bars, group_pies, pies
-from diagnosis.figures.characteristics import characteristic_by_class, sensitivity_chart
-from diagnosis.figures.compare import class_differences, differences, flow_sankey, intervals
-from diagnosis.figures.curves import precision_recall, reliability
-from diagnosis.figures.impact import detection_areas, false_positive_areas, impact_bars, tide_summary
-from diagnosis.figures.matrices import confusion_heatmap, tide_confusion
 from diagnosis.figures.style import (
     drawing_style,
     font_with,
@@ -198,7 +192,7 @@ def test_figures_show_the_numbers_of_the_json_at_another_iou():
 
 
 def test_wedges_are_the_shares_in_the_colours_of_their_types(two):
-    figure = pies(two)
+    figure = plot.pies(*two)
     for diagnosis, axes in zip(
         two, [axes for axes in figure.axes if axes.patches and axes.axison], strict=True
     ):
@@ -223,7 +217,7 @@ def test_an_all_correct_detector_is_one_whole_pie(two):
     truth = two[0].truth
     scores = np.linspace(1, 0.5, len(truth))
     perfect = Detections(truth.images, truth.classes, truth.image_index, truth.labels, scores, truth.boxes)
-    figure = pies([diagnose(truth, perfect, coco=False)])
+    figure = plot.pies(diagnose(truth, perfect, coco=False))
     (whole,) = patches(figure, Wedge)
     assert (whole.get_label(), whole.theta2 - whole.theta1) == ("correct", 360)
     assert "100.0%" in texts(figure)
@@ -236,12 +230,12 @@ def test_labels_of_slices_never_overlap(several):
     for diagnosis, counts in zip(diagnoses, several, strict=True):
         shares = replace(diagnosis.breakdown, counts=np.array([counts] + [[0] * 5] * 4))
         vars(diagnosis)["breakdown"] = shares  # in place of what the record would compute
-    assert_legible(pies(diagnoses))
+    assert_legible(plot.pies(*diagnoses))
 
 
 @pytest.mark.parametrize("detectors", [1, 2])
 def test_group_pies_are_the_mean_shares_of_a_group(one, detectors):
-    figure = group_pies([one] * detectors)
+    figure = plot.group_pies(*[one] * detectors)
     wanted = [
         one.breakdown.shares[[one.truth.classes.index(name) for name in members if name != "sofa"]].mean(
             axis=0
@@ -259,7 +253,7 @@ def test_group_pies_are_the_mean_shares_of_a_group(one, detectors):
 
 
 def test_bars_are_the_shares_of_each_class_and_detector(two):
-    figure = class_bars(two)
+    figure = plot.bars(*two)
     bars = patches(figure, Rectangle, NAMES)
     drawn = (
         np.array([bar.get_width() for bar in bars]).reshape(5, -1).T
@@ -276,13 +270,13 @@ def test_bars_are_the_shares_of_each_class_and_detector(two):
 
 
 def test_bars_do_not_blame_missing_detections_on_a_small_top(two):
-    shown = texts(class_bars([diagnose(two[0].truth, two[0].detections, top=5, coco=False)]))
+    shown = texts(plot.bars(diagnose(two[0].truth, two[0].detections, top=5, coco=False)))
     assert shown.count("5") == 4
     assert not any(" of " in text and text[0].isdigit() for text in shown)
 
 
 def test_dots_are_the_average_precision(two):
-    figure = ap_dots(two)
+    figure = plot.average_precision(*two)
     (axes,) = (axes for axes in figure.axes if axes.axison)
     for diagnosis, line in zip(two, axes.lines, strict=True):
         values = 100 * np.array([diagnosis.ap.mean()["voc07"], *diagnosis.ap.voc07])
@@ -294,7 +288,7 @@ def test_dots_are_the_average_precision(two):
 
 
 def test_impact_bars_are_the_points_gained(one):
-    figure = impact_bars(one)
+    figure = plot.impact_bars(one)
     names = {
         "localization removed": "ignore_localization", "localization corrected": "fix_localization",
         "similar removed": "ignore_similar", "background and other removed": "ignore_background",
@@ -311,7 +305,7 @@ def test_impact_bars_are_the_points_gained(one):
 
 
 def test_areas_are_the_shares_in_the_colours_of_their_types(one):
-    figure, trend = detection_areas(one), one.detection_trend
+    figure, trend = plot.rank(one), one.detection_trend
     charts = [axes for axes in figure.axes if axes.collections]
     for axes, members in zip(charts, one.groups.values(), strict=True):
         assert [to_hex(area.get_facecolor()[0]) for area in axes.collections] == COLOURS
@@ -325,7 +319,7 @@ def test_areas_are_the_shares_in_the_colours_of_their_types(one):
 
 
 def test_false_positives_end_where_there_are_no_more(one):
-    figure = false_positive_areas(one)
+    figure = plot.false_positives(one)
     charts = [axes for axes in figure.axes if axes.collections]
     for axes, trend in zip(charts, one.false_positive_trends.values(), strict=True):
         ends = [path.vertices[:, 0].max() for area in axes.collections for path in area.get_paths()]
@@ -337,7 +331,7 @@ def test_false_positives_end_where_there_are_no_more(one):
 @pytest.mark.parametrize("name", ["area", "aspect_ratio", "truncated", "pose"])
 def test_bins_carry_their_numbers(one, name):
     (table,) = (table for table in one.characteristics.tables if table.characteristic.name == name)
-    figure = characteristic_by_class(one, name)
+    figure = plot.size(one, name)
     charts = [axes for axes in figure.axes if axes.containers]
     assert len(charts) == 4  # there is no sofa
     for label, axes in enumerate(charts):
@@ -359,7 +353,7 @@ def test_bins_carry_their_numbers(one, name):
 
 
 def test_the_summary_spans_the_lowest_to_the_highest(one):
-    figure = sensitivity_chart(one)
+    figure = plot.sensitivity(one)
     lines = [line.get_ydata() for axes in figure.axes for line in axes.lines if line.get_marker() == "o"]
     for span, characteristic in zip(lines, one.sensitivity, strict=True):
         assert span == pytest.approx([100 * characteristic.lowest, 100 * characteristic.highest])
@@ -369,14 +363,14 @@ def test_the_summary_spans_the_lowest_to_the_highest(one):
 
 def test_bins_of_ones_own_with_long_names_are_legible():
     wide = record(crowded(4), edges={"area": [10**n for n in range(9)]})
-    assert_legible(characteristic_by_class(wide))
+    assert_legible(plot.size(wide))
 
 
 # ---- TIDE ---------------------------------------------------------------------------------------
 
 
 def test_tides_bars_are_the_gains(two):
-    figure, names = tide_summary(two), [kind.name for kind in TIDE_ERRORS]
+    figure, names = plot.tide(*two), [kind.name for kind in TIDE_ERRORS]
     colours = {kind.name: kind.colour.lower() for kind in TIDE_ERRORS}
     bars = patches(figure, Rectangle, DAP_COLUMNS)
     drawn = {name: [bar.get_width() for bar in bars if bar.get_label() == name] for name in DAP_COLUMNS}
@@ -396,18 +390,18 @@ def test_tides_bars_are_the_gains(two):
 
 def test_a_gain_that_does_not_exist_is_no_nought(two):
     truth = two[0].truth
-    shown = texts(tide_summary([diagnose(truth, nothing(truth), coco=False)]))
+    shown = texts(plot.tide(diagnose(truth, nothing(truth), coco=False)))
     assert shown.count("–") == 3  # miss, FN and what it means
     assert any(text.startswith("No class with objects or detections") for text in shown)
     scores = np.linspace(1, 0.5, len(truth))
     perfect = Detections(truth.images, truth.classes, truth.image_index, truth.labels, scores, truth.boxes)
-    shown = texts(tide_summary([diagnose(truth, perfect, coco=False)]))
+    shown = texts(plot.tide(diagnose(truth, perfect, coco=False)))
     assert shown.count("0.0") >= len(TIDE_ERRORS)
     assert "–" not in shown
 
 
 def test_tides_matrix_shows_each_cell_and_the_largest_confusions(one):
-    figure = tide_confusion(one)
+    figure = plot.tide_confusion(one)
     matrix = one.tide.confusion_matrix(one.tide.top)
     (axes,) = (axes for axes in figure.axes if axes.images)
     numbers = [int(text.get_text()) for text in axes.texts if text.get_text().isdigit()]
@@ -427,7 +421,7 @@ def test_tides_matrix_shows_each_cell_and_the_largest_confusions(one):
 
 
 def test_precision_and_recall_are_the_records_curves(two):
-    charts = [axes for axes in precision_recall(two).axes if axes.axison]
+    charts = [axes for axes in plot.precision_recall(*two).axes if axes.axison]
     for label, axes in enumerate(charts):
         for diagnosis, line in zip(two, axes.lines, strict=True):
             found = precision_recall_curve(diagnosis.matching, label, diagnosis.iou)
@@ -439,7 +433,7 @@ def test_precision_and_recall_are_the_records_curves(two):
 
 
 def test_reliability_is_the_records_calibration(two):
-    figure = reliability(two)
+    figure = plot.reliability(*two)
     charts = [axes for axes in figure.axes if axes.axison and axes.lines]
     for diagnosis, axes in zip(two, charts, strict=True):
         drawn = np.stack(axes.lines[-1].get_data())
@@ -447,7 +441,7 @@ def test_reliability_is_the_records_calibration(two):
 
 
 def test_cells_are_the_shares_of_the_row(one):
-    figure, matrix = confusion_heatmap(one), one.confusion
+    figure, matrix = plot.confusion(one), one.confusion
     (axes,) = (axes for axes in figure.axes if axes.images)
     numbers = [text.get_text() for text in axes.texts]
     shares = np.nan_to_num(matrix.shares())
@@ -464,7 +458,7 @@ def percent_range(value, low, high, sign=""):
 
 
 def test_intervals_are_those_of_the_comparison(comparison):
-    figure = intervals(comparison)
+    figure = plot.intervals(comparison)
     number = comparison.estimate("share/localization", 1)
     assert percent_range(number.value, number.low, number.high) in texts(figure)
     lines = [line for axes in figure.axes if axes.axison for line in axes.lines]
@@ -477,14 +471,14 @@ def test_intervals_are_those_of_the_comparison(comparison):
 
 @pytest.mark.parametrize("quantity", ["share/localization", "map/hoiem"])
 def test_differences_are_paired_and_say_what_differs(comparison, quantity):
-    gap, figure = comparison.difference(quantity, 0, 1), differences(comparison)
+    gap, figure = comparison.difference(quantity, 0, 1), plot.differences(comparison)
     assert percent_range(gap.difference, gap.low, gap.high, "+") in texts(figure)
     assert f"p {p_value(gap.p, comparison.replicates - gap.undefined)}" in texts(figure)
     (axes,) = (axes for axes in figure.axes if axes.axison)
     dot = next(line for line in axes.lines if list(line.get_xdata()) == [100 * gap.difference])
     assert (to_hex(dot.get_markerfacecolor()) == "#ffffff") == (not gap.differs)
 
-    figure = class_differences(comparison, quantity)
+    figure = plot.class_differences(comparison, quantity)
     gap = comparison.difference(quantity, 0, 1, 2)
     assert percent_range(gap.difference, gap.low, gap.high, "+") in texts(figure)
     names = {text[:10] for text in texts(figure)}  # long ones are cut
@@ -496,16 +490,15 @@ def test_differences_are_paired_and_say_what_differs(comparison, quantity):
 def test_what_cannot_be_compared_is_refused(two, comparison):
     alone = compare(two[:1], replicates=3)
     with pytest.raises(InputError, match="2 to"):
-        differences(alone)
+        plot.differences(alone)
     with pytest.raises(InputError, match=r"one of .*map/area"):
-        class_differences(comparison, "pooled/correct")
+        plot.class_differences(comparison, "pooled/correct")
     with pytest.raises(InputError, match="characteristic: found 'colour'; expected one of area"):
-        characteristic_by_class(two[0], "colour")
+        plot.size(two[0], "colour")
 
 
 def test_bands_are_what_became_of_the_objects(two):
-    result = flow(*two, counted="all")
-    figure, total = flow_sankey(result), result.total()
+    figure, total = plot.flow(*two, counted="all"), flow(*two, counted="all").total()
     assert len(patches(figure, PathPatch)) == (total > 0).sum()
     (axes,) = (axes for axes in figure.axes if any(isinstance(patch, PathPatch) for patch in axes.patches))
     sums = np.concatenate([total.sum(axis=1), total.sum(axis=0)])
@@ -515,7 +508,7 @@ def test_bands_are_what_became_of_the_objects(two):
     assert len({fate.colour for fate in FATES}) == len(FATES)
     truth = GroundTruth(["a"], ["dog"], [[9, 9]], [], [], [])
     bare = diagnose(truth, nothing(truth))
-    assert "no objects" in texts(flow_sankey(flow(bare, bare)))
+    assert "no objects" in texts(plot.flow(bare, bare))
 
 
 # ---- nothing to draw ----------------------------------------------------------------------------
@@ -524,41 +517,42 @@ def test_bands_are_what_became_of_the_objects(two):
 def test_empty_figures_say_why(two):
     truth = two[0].truth
     blind = diagnose(truth, nothing(truth), similar=[truth.classes[:2]], coco=False)
-    assert {"no detections\nto count"} <= set(texts(pies([blind])))
-    assert any("N = 0 detections counted, of 0\n60 objects" in text for text in texts(pies([blind])))
-    assert texts(class_bars([blind])).count("no detections") == 1 + len(truth.classes)
-    assert "0 of 15" in texts(class_bars([blind]))
-    assert texts(ap_dots([blind])).count("0.0") == 1 + len(truth.classes)
-    assert texts(group_pies([blind])).count("nothing counted") == 2
-    assert "no false positives" in texts(false_positive_areas(blind))
-    assert "No confusions" in texts(tide_confusion(blind))
-    assert "no detection to count" in " ".join(texts(reliability([blind])))
+    assert {"no detections\nto count"} <= set(texts(plot.pies(blind)))
+    assert any("N = 0 detections counted, of 0\n60 objects" in text for text in texts(plot.pies(blind)))
+    assert texts(plot.bars(blind)).count("no detections") == 1 + len(truth.classes)
+    assert "0 of 15" in texts(plot.bars(blind))
+    assert texts(plot.average_precision(blind)).count("0.0") == 1 + len(truth.classes)
+    assert texts(plot.group_pies(blind)).count("nothing counted") == 2
+    assert "no false positives" in texts(plot.false_positives(blind))
+    assert "No confusions" in texts(plot.tide_confusion(blind))
+    assert "no detection to count" in " ".join(texts(plot.reliability(blind)))
 
     bare = record(crowded(0, 0, 0))
-    assert any("no mAP: there are no objects" in text for text in texts(pies([bare])))
-    assert texts(class_bars([bare])).count("no objects") == 5
-    assert "–" in texts(ap_dots([bare]))
-    assert "no objects" in texts(impact_bars(bare))
-    assert "no detections" in texts(detection_areas(bare))
-    assert "no objects" in texts(characteristic_by_class(bare))
-    assert "not\nknown" in texts(sensitivity_chart(bare))
-    assert any("no mAP" in text for text in texts(tide_summary([bare])))
-    assert "–" in texts(tide_summary([bare]))
-    assert texts(precision_recall([bare])).count("no objects") == 5
+    assert any("no mAP: there are no objects" in text for text in texts(plot.pies(bare)))
+    assert texts(plot.bars(bare)).count("no objects") == 5
+    assert "–" in texts(plot.average_precision(bare))
+    assert "no objects" in texts(plot.impact_bars(bare))
+    assert "no detections" in texts(plot.rank(bare))
+    assert "no objects" in texts(plot.size(bare))
+    assert "not\nknown" in texts(plot.sensitivity(bare))
+    assert any("no mAP" in text for text in texts(plot.tide(bare)))
+    assert "–" in texts(plot.tide(bare))
+    assert texts(plot.precision_recall(bare)).count("no objects") == 5
 
 
 @pytest.mark.parametrize(
-    "draw", [pies, class_bars, ap_dots, group_pies, tide_summary, precision_recall, reliability]
+    "name", ["average_precision", "bars", "group_pies", "pies", "precision_recall", "reliability", "tide"]
 )
-def test_detectors_that_cannot_share_a_figure_are_refused(draw, two):
+def test_detectors_that_cannot_share_a_figure_are_refused(name, two):
+    draw = getattr(plot, name)
     with pytest.raises(InputError, match="diagnoses: found 0 detectors"):
-        draw([])
+        draw()
     other = made_up(images=21)
     with pytest.raises(InputError, match="'plain' and 'x': found different classes or images"):
-        draw([two[0], diagnose(other, nothing(other), "x", coco=False)])
+        draw(two[0], diagnose(other, nothing(other), "x", coco=False))
     strict = diagnose(two[0].truth, two[0].detections, "strict", iou=0.75, coco=False)
     with pytest.raises(InputError, match=r"IoU thresholds of 0.5 and 0.75"):
-        draw([two[0], strict])
+        draw(two[0], strict)
 
 
 # ---- words --------------------------------------------------------------------------------------
@@ -619,8 +613,8 @@ def test_files_are_written_and_the_same_bytes_each_time(two, tmp_path):
         [one for one in illustrations(two) if one.file == "precision_recall"], tmp_path
     )
     again = save_figures(two, tmp_path / "two")
-    again.append(save_figure(precision_recall(two), tmp_path / "again.png"))
-    again.append(save_figure(precision_recall(two), tmp_path / "again.svg"))
+    again.append(save_figure(plot.precision_recall(*two), tmp_path / "again.png"))
+    again.append(save_figure(plot.precision_recall(*two), tmp_path / "again.svg"))
     for one, other in zip(paths, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
         if one.suffix == ".svg":
@@ -628,7 +622,7 @@ def test_files_are_written_and_the_same_bytes_each_time(two, tmp_path):
         else:
             with Image.open(one) as image:
                 assert image.width >= 150 * 5.4  # dots an inch
-    for axes in precision_recall(two).axes:  # the layout's last digits change from process to process
+    for axes in plot.precision_recall(*two).axes:  # the layout's last digits change from process to process
         assert axes.get_position(original=True).bounds == pytest.approx(
             np.round(axes.get_position(original=True).bounds, 6), abs=1e-13
         )
@@ -653,10 +647,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_part(two, tmp_path, monkeypat
 
 
 def test_the_users_settings_neither_change_nor_matter(two, tmp_path):
-    plain = save_figure(pies(two), tmp_path / "plain.svg").read_bytes()
+    plain = save_figure(plot.pies(*two), tmp_path / "plain.svg").read_bytes()
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "none"}):
         before = dict(matplotlib.rcParams)
-        assert save_figure(pies(two), tmp_path / "other.svg").read_bytes() == plain
+        assert save_figure(plot.pies(*two), tmp_path / "other.svg").read_bytes() == plain
         assert dict(matplotlib.rcParams) == before
 
 
@@ -679,7 +673,7 @@ def test_figures_on_paper_are_legible_and_have_neither_titles_nor_explanations(t
             assert "What " not in said
             assert "overlap" not in said
         assert {kind.name for kind in ERROR_TYPES} <= set(texts(chosen["error_bars"].draw()))
-        for figure in (pies(two), pies(two[:1])):
+        for figure in (plot.pies(*two), plot.pies(*two[:1])):
             pdf = save_figure(figure, tmp_path / "figure.pdf").read_bytes()
             box = re.search(rb"/MediaBox \[ *0 0 ([\d.]+) ([\d.]+) *\]", pdf)
             width, height = float(box[1]) / 72, float(box[2]) / 72
@@ -710,12 +704,12 @@ def test_names_in_any_script_are_drawn_without_warnings(tmp_path):
     renamed = GroundTruth(truth.images, names, truth.sizes, truth.image_index, truth.labels, truth.boxes)
     same = Detections(truth.images, names, found.image_index, found.labels, found.scores, found.boxes)
     detector = diagnose(renamed, same, "检测器", [names[:2]])
-    for draw in (pies, class_bars, tide_summary, group_pies, precision_recall):
-        figure = draw([detector])
+    for draw in (plot.pies, plot.bars, plot.tide, plot.group_pies, plot.precision_recall):
+        figure = draw(detector)
         assert_legible(figure)
     for kind in ("png", "pdf", "svg"):
-        save_figure(class_bars([detector]), tmp_path / f"figure.{kind}", dpi=40)
-    shown = " ".join(texts(class_bars([detector])))
+        save_figure(plot.bars(detector), tmp_path / f"figure.{kind}", dpi=40)
+    shown = " ".join(texts(plot.bars(detector)))
     assert "собака" in shown
     assert "bus\\U000e0001" in shown
     assert readable("猫") == ("猫" if font_with("猫") else "\\u732b")
@@ -723,7 +717,7 @@ def test_names_in_any_script_are_drawn_without_warnings(tmp_path):
 
 
 def test_tide_has_one_scale_and_one_set_of_names(two):
-    figure = tide_summary(two)
+    figure = plot.tide(*two)
     (limits,) = {axes.get_xlim() for axes in figure.axes}
     assert limits[1] >= 100 * max(max(one.tide.dap.values()) for one in two)
     assert {"wrong class", "missed object", "all missed objects"} <= set(texts(figure))

@@ -7,8 +7,7 @@ from data.records import Detections, GroundTruth
 from diagnosis import diagnose
 from diagnosis.compare import compare
 from diagnosis.figures import illustrations
-from diagnosis.figures.compare import class_differences
-from diagnosis.figures.impact import impact_bars
+from diagnosis.plot import class_differences, impact_bars
 from tests.diagnosis.figures import assert_legible, texts
 
 MANY, MEGAPIXELS = 365, 9

@@ -452,7 +452,7 @@ def example_sheet(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
         return error_pies(plan, rows, folder)  # says which are not there yet
     from data.formats import read_found
     from diagnosis import diagnose
-    from diagnosis.figures.examples import sheet
+    from diagnosis.figures.examples import examples
     from training.tasks.detection import read_test_data
     from training.tasks.detection_options import Options
 
@@ -464,7 +464,7 @@ def example_sheet(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
         )
         for row, run in done
     ]
-    return sheet(found, SHEET_IMAGES, choose="first")
+    return examples(*found, count=SHEET_IMAGES, choose="first")
 
 
 FIGURE_OF_FORM: dict[str, Callable[[Plan, Sequence[Row], Path], Figure]] = {
