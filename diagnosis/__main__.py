@@ -18,7 +18,7 @@ from data.formats.files import path_errors
 from data.formats.processes import keep_freed_memory, usable_cores
 from data.records import InputError, InputWarning
 from diagnosis import options as given
-from diagnosis.breakdown import WEAK
+from diagnosis.breakdown import BACKGROUND_IOU
 from diagnosis.compare import compare
 from diagnosis.demo import can_open, draw_scenes, with_demo
 from diagnosis.progress import Progress
@@ -35,8 +35,8 @@ INTERRUPTED, TERMINATED = 130, 143
 
 def run(options: argparse.Namespace, progress: Progress, command: str, warned: Sequence[str] = ()) -> str:
     """Read, diagnose and write; returns what to print. `warned` is what readers have warned of meanwhile."""
-    if not WEAK <= options.iou <= 1:
-        raise InputError("--iou", f"{options.iou:g}", f"a number from {WEAK} to 1")
+    if not BACKGROUND_IOU <= options.iou <= 1:
+        raise InputError("--iou", f"{options.iou:g}", f"a number from {BACKGROUND_IOU} to 1")
     if not 0 <= options.replicates <= MOST_REPLICATES:
         expected = f"a number of resamples, or 0, and at most {MOST_REPLICATES:,}"
         raise InputError("--replicates", f"{options.replicates:,}", expected)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data.boxes import beyond_border
 from diagnosis.average_precision import RULES, normal_objects
-from diagnosis.breakdown import CORRECT, STRONG, BreakdownStatistic, Top, pie_error_types
+from diagnosis.breakdown import CORRECT, CORRECT_IOU, BreakdownStatistic, Top, pie_error_types
 from diagnosis.coco_ap import MAX_DETECTIONS, coco_pairs
 from diagnosis.matching import Matching, argsort_ascending, assign_devkit
 from diagnosis.rankings import Ranking, mean_defined
@@ -65,7 +65,7 @@ def account(
     similar: NDArray[np.bool_],
     *,
     top: Top = None,
-    iou: float = STRONG,
+    iou: float = CORRECT_IOU,
     coco: bool = True,
     max_detections: int = MAX_DETECTIONS,
 ) -> Account:
@@ -81,11 +81,11 @@ def account(
     {'dog': 1}
     """
     truth, found = matching.truth, matching.detections
-    types = pie_error_types(matching, similar, strong=iou).types
+    types = pie_error_types(matching, similar, iou=iou).types
     there = matching.objects > 0
     by_class = np.bincount(found.labels, minlength=len(truth.classes))
     tied = np.flatnonzero(there[found.labels] & _tied(matching))
-    tops = BreakdownStatistic(matching, similar, top=top, strong=iou).tops()[0]
+    tops = BreakdownStatistic(matching, similar, top=top, iou=iou).tops()[0]
     return Account(
         len(truth.images),
         int(matching.objects.sum()),

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Detections, GroundTruth
-from diagnosis.breakdown import STRONG
+from diagnosis.breakdown import CORRECT_IOU
 from diagnosis.coco_ap import MAX_DETECTIONS, coco_ap, coco_ranking
 from diagnosis.matching import (
     Assignment,
@@ -258,7 +258,7 @@ def average_precision(
     detections: Detections,
     matching: Matching | None = None,
     *,
-    iou: float = STRONG,
+    iou: float = CORRECT_IOU,
     coco: bool = True,
     max_detections: int = MAX_DETECTIONS,
 ) -> APTable:
@@ -303,7 +303,7 @@ class APStatistic:
     """
 
     def __init__(
-        self, matching: Matching, *, iou: float = STRONG, max_detections: int = MAX_DETECTIONS
+        self, matching: Matching, *, iou: float = CORRECT_IOU, max_detections: int = MAX_DETECTIONS
     ) -> None:
         self.replicate_width = matching.replicate_width
         self._matching, self._iou, self._max_detections = matching, iou, max_detections
@@ -375,7 +375,7 @@ class PrecisionRecallCurve:
     rows: NDArray[np.int64]
 
 
-def precision_recall_curve(matching: Matching, label: int, iou: float = STRONG) -> PrecisionRecallCurve:
+def precision_recall_curve(matching: Matching, label: int, iou: float = CORRECT_IOU) -> PrecisionRecallCurve:
     """Precision over recall of class `label`, matched as VOC's devkit does.
 
     Recall is NaN throughout if the class has no objects.
@@ -426,7 +426,7 @@ class OperatingPoints:
     overall: OperatingPoint
 
 
-def best_f1(matching: Matching, *, iou: float = STRONG) -> OperatingPoints:
+def best_f1(matching: Matching, *, iou: float = CORRECT_IOU) -> OperatingPoints:
     """The score threshold of largest F1 of each class and of all; of equals the highest threshold.
 
     Matched as VOC's devkit does: hits of difficult objects and crowds are left out.
@@ -492,7 +492,9 @@ class ThresholdCurve(NamedTuple):
     recall: NDArray[np.float64]
 
 
-def threshold_curve(matching: Matching, label: int | None = None, *, iou: float = STRONG) -> ThresholdCurve:
+def threshold_curve(
+    matching: Matching, label: int | None = None, *, iou: float = CORRECT_IOU
+) -> ThresholdCurve:
     """What each score threshold keeps, of class `label` or of all classes together; as in :func:`best_f1`.
 
     Examples

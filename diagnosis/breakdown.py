@@ -6,8 +6,10 @@ and the way of counting over all classes are the YOLO paper's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import wraps
+from typing import Literal, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,15 +19,15 @@ from diagnosis.matching import Matching, ObjectCounter, Redraw, Running, Weights
 
 __all__ = [
     "BACKGROUND",
+    "BACKGROUND_IOU",
     "CORRECT",
+    "CORRECT_IOU",
     "ERROR_TYPES",
     "LOCALIZATION",
     "NONE",
     "OTHER",
     "SIMILAR",
-    "STRONG",
     "UNCOUNTED",
-    "WEAK",
     "Breakdown",
     "BreakdownStatistic",
     "ErrorType",
@@ -38,12 +40,13 @@ __all__ = [
     "pie_error_types",
     "referenced_objects",
     "shares_of",
+    "thresholds_named_before",
 ]
 
-STRONG = 0.5
+CORRECT_IOU = 0.5
 """Minimum IoU of a correct detection."""
 
-WEAK = 0.1
+BACKGROUND_IOU = 0.1
 """Minimum IoU to count as overlapping an object."""
 
 
@@ -143,6 +146,30 @@ DEPTH_MARGIN = 1.25
 """Initial search depth as a multiple of the top; a replicate may need more."""
 
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def takes_earlier_names(
+    **earlier: str,
+) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Let callers name arguments as in earlier versions: the name then, and the name now."""
+
+    def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        @wraps(function)
+        def called(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            return function(*args, **{earlier.get(name, name): value for name, value in kwargs.items()})  # type: ignore[arg-type]
+
+        return called
+
+    return decorate
+
+
+thresholds_named_before = takes_earlier_names(
+    strong="iou", weak="background_iou", background="background_iou"
+)
+
+
 # ---- the error type of each detection --------------------------------------------------------
 
 
@@ -162,28 +189,34 @@ class PieErrorTypes:
     confused_with: NDArray[np.int64]
 
 
+@thresholds_named_before
 def pie_error_types(
-    matching: Matching, similar: NDArray[np.bool_], *, strong: float = STRONG, weak: float = WEAK
+    matching: Matching,
+    similar: NDArray[np.bool_],
+    *,
+    iou: float = CORRECT_IOU,
+    background_iou: float = BACKGROUND_IOU,
 ) -> PieErrorTypes:
     """The error type of every detection by the pie scheme, for counts and shares (rules, section 3).
 
     Where a false positive overlaps objects of several other classes, the class with the largest overlap
-    counts: the overlap with the object that it is weakly matched to or, where none is free, the largest.
+    counts: the overlap with the object that it is matched to at `background_iou` or,
+    where none is free, the largest.
     A detection's type does not depend on those ranked below it. Cached by the arguments.
     """
-    key = ("pie_error_types", similar.tobytes(), strong, weak)
-    return matching.cached(key, lambda: _pie_error_types(matching, similar, strong, weak))
+    key = ("pie_error_types", similar.tobytes(), iou, background_iou)
+    return matching.cached(key, lambda: _pie_error_types(matching, similar, iou, background_iou))
 
 
 def _pie_error_types(
-    matching: Matching, similar: NDArray[np.bool_], strong: float, weak: float
+    matching: Matching, similar: NDArray[np.bool_], iou: float, background_iou: float
 ) -> PieErrorTypes:
-    types, undecided = _right_class(matching, strong, weak)
+    types, undecided = _right_class(matching, iou, background_iou)
     confused_with = np.full(len(types), NONE, dtype=np.int64)
-    foreign = (matching.group_iou >= weak) & (undecided | (types >= 0))[matching.group_detection]
+    foreign = (matching.group_iou >= background_iou) & (undecided | (types >= 0))[matching.group_detection]
     foreign[matching.own_groups] = False
     groups = np.flatnonzero(foreign)
-    matched = take_objects(matching, weak, groups)
+    matched = take_objects(matching, background_iou, groups)
     pair = np.where(matched >= 0, matched, matching.group_start[groups])
 
     candidate = undecided[matching.group_detection[groups]]
@@ -206,8 +239,13 @@ def _pie_error_types(
     return PieErrorTypes(types, confused_with)
 
 
+@thresholds_named_before
 def flag_error_types(
-    matching: Matching, similar: NDArray[np.bool_], *, strong: float = STRONG, weak: float = WEAK
+    matching: Matching,
+    similar: NDArray[np.bool_],
+    *,
+    iou: float = CORRECT_IOU,
+    background_iou: float = BACKGROUND_IOU,
 ) -> NDArray[np.int8]:
     """The error type of every detection by the flag scheme, for AP impact and trends (rules, section 3).
 
@@ -219,18 +257,18 @@ def flag_error_types(
     NDArray
         ``(M,)`` indices into :data:`ERROR_TYPES`; −1 as in :class:`PieErrorTypes`.
     """
-    key = ("flag_error_types", similar.tobytes(), strong, weak)
-    return matching.cached(key, lambda: _flag_error_types(matching, similar, strong, weak))
+    key = ("flag_error_types", similar.tobytes(), iou, background_iou)
+    return matching.cached(key, lambda: _flag_error_types(matching, similar, iou, background_iou))
 
 
 def _flag_error_types(
-    matching: Matching, similar: NDArray[np.bool_], strong: float, weak: float
+    matching: Matching, similar: NDArray[np.bool_], iou: float, background_iou: float
 ) -> NDArray[np.int8]:
-    types, undecided = _right_class(matching, strong, weak)
+    types, undecided = _right_class(matching, iou, background_iou)
     types[undecided] = BACKGROUND
-    # Weak matching labels a detection 0 or 1 exactly where its largest IoU is at least `weak`: it matches an
-    # object, or is a duplicate. So the matching itself is not needed.
-    groups = np.flatnonzero((matching.group_iou >= weak) & undecided[matching.group_detection])
+    # A detection is matched at `background_iou`, or is a duplicate, exactly where its largest IoU reaches it.
+    # So the matching itself is not needed.
+    groups = np.flatnonzero((matching.group_iou >= background_iou) & undecided[matching.group_detection])
     detection = matching.group_detection[groups]
     resembles = similar[matching.detections.labels[detection], matching.group_label[groups]]
     types[detection] = OTHER
@@ -240,25 +278,26 @@ def _flag_error_types(
 
 
 def _right_class(
-    matching: Matching, strong: float, weak: float
+    matching: Matching, iou: float, background_iou: float
 ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
     """Error types with correct and localization filled in, and which detections are neither."""
-    check_thresholds(strong, weak)
+    check_thresholds(iou, background_iou)
     types = np.full(len(matching.detections), UNCOUNTED, dtype=np.int8)
-    # The weak label is 0 or 1 exactly where the largest IoU with the own class is at least `weak`.
-    own = matching.own_groups[matching.group_iou[matching.own_groups] >= weak]
+    # Matched at `background_iou`, or duplicates.
+    own = matching.own_groups[matching.group_iou[matching.own_groups] >= background_iou]
     types[matching.group_detection[own]] = LOCALIZATION
-    matched = assign(matching, strong).object_rows >= 0
+    matched = assign(matching, iou).object_rows >= 0
     types[matched] = CORRECT
     excused = matching.in_crowd & ~matched
     types[excused] = UNCOUNTED
     return types, (types == UNCOUNTED) & ~excused
 
 
-def check_thresholds(strong: float, weak: float) -> None:
-    """Raise :class:`InputError` unless ``0 < weak <= strong <= 1``."""
-    if not 0 < weak <= strong <= 1:
-        raise InputError("thresholds", f"weak {weak}, strong {strong}", "0 < weak <= strong <= 1")
+def check_thresholds(iou: float, background_iou: float) -> None:
+    """Raise :class:`InputError` unless ``0 < background_iou <= iou <= 1``."""
+    if not 0 < background_iou <= iou <= 1:
+        found = f"background_iou {background_iou:g}, iou {iou:g}"
+        raise InputError("thresholds", found, "0 < background_iou <= iou <= 1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,7 +326,7 @@ class ReferencedObjects:
 
 
 def referenced_objects(
-    matching: Matching, similar: NDArray[np.bool_], strong: float = STRONG
+    matching: Matching, similar: NDArray[np.bool_], iou: float = CORRECT_IOU
 ) -> ReferencedObjects:
     """Which object each detection refers to, whatever its rank.
 
@@ -302,10 +341,10 @@ def referenced_objects(
         The overlaps.
     similar
         ``(C, C)`` which classes are similar.
-    strong
+    iou
         Smallest IoU of a correct detection.
     """
-    found, own = pie_error_types(matching, similar, strong=strong), assign(matching, strong)
+    found, own = pie_error_types(matching, similar, iou=iou), assign(matching, iou)
     types = found.types
     correct = types == CORRECT
     objects = np.where(correct, own.object_rows, NONE)
@@ -381,13 +420,14 @@ def shares_of(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.where(total > 0, counts / np.maximum(total, 1), np.nan)
 
 
+@thresholds_named_before
 def break_down(
     matching: Matching,
     similar: NDArray[np.bool_],
     top: Top = None,
     *,
-    strong: float = STRONG,
-    weak: float = WEAK,
+    iou: float = CORRECT_IOU,
+    background_iou: float = BACKGROUND_IOU,
 ) -> Breakdown:
     """Count the error types of the top detections of each class.
 
@@ -401,15 +441,15 @@ def break_down(
         How many of a class's best ranked detections count. Default: as many as the class has objects
         that are not difficult (N_j). An int: so many; a float: so many times N_j, rounded (halves up);
         an array: a number for each class; ``"all"``: every one. Where there are fewer detections, those.
-    strong, weak
+    iou, background_iou
         Minimum IoU of a correct detection, and to count as overlapping an object.
 
     Raises
     ------
     InputError
-        If `top` is none of these, or the thresholds are not ``0 < weak <= strong <= 1``.
+        If `top` is none of these, or the thresholds are not ``0 < background_iou <= iou <= 1``.
     """
-    return BreakdownStatistic(matching, similar, top=top, strong=strong, weak=weak).breakdown()
+    return BreakdownStatistic(matching, similar, top=top, iou=iou, background_iou=background_iou).breakdown()
 
 
 class BreakdownStatistic:
@@ -422,7 +462,7 @@ class BreakdownStatistic:
     ----------
     matching
         The overlaps.
-    similar, top, strong, weak
+    similar, top, iou, background_iou
         As in :func:`break_down`, which raises the same errors.
     """
 
@@ -432,12 +472,12 @@ class BreakdownStatistic:
         similar: NDArray[np.bool_],
         *,
         top: Top = None,
-        strong: float = STRONG,
-        weak: float = WEAK,
+        iou: float = CORRECT_IOU,
+        background_iou: float = BACKGROUND_IOU,
     ) -> None:
         self.replicate_width = matching.replicate_width
         self._matching, self._top = matching, _checked_top(matching, top)
-        self._types = pie_error_types(matching, similar, strong=strong, weak=weak).types
+        self._types = pie_error_types(matching, similar, iou=iou, background_iou=background_iou).types
         self._order, self._start = matching.ranking_of(self._types >= 0)
         self._objects = ObjectCounter(matching.truth, ~matching.ignored)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.breakdown import STRONG
+from diagnosis.breakdown import CORRECT_IOU
 from diagnosis.matching import Matching, assign_devkit
 
 __all__ = ["Calibration", "calibration"]
@@ -75,7 +75,7 @@ class Calibration:
         return self.counts[label], self.true[label], self.score_sums[label]
 
 
-def calibration(matching: Matching, *, iou: float = STRONG) -> Calibration:
+def calibration(matching: Matching, *, iou: float = CORRECT_IOU) -> Calibration:
     """Sort the detections into ten bins of equal width by their scores, and count how many of each are right.
 
     Parameters

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from data.records import UNKNOWN, GroundTruth, InputError
 from diagnosis.average_precision import HoiemScores, normal_objects, score_hits
-from diagnosis.breakdown import STRONG
+from diagnosis.breakdown import CORRECT_IOU
 from diagnosis.matching import Matching, assign
 from diagnosis.rankings import Hits, Normal, Ranking, envelope
 from diagnosis.similar import group_indices
@@ -367,7 +367,7 @@ def characteristics(
     chosen: Sequence[Characteristic] | None = None,
     *,
     edges: Mapping[str, Sequence[float]] | None = None,
-    iou: float = STRONG,
+    iou: float = CORRECT_IOU,
     forgive_duplicates: bool = False,
 ) -> Characteristics:
     """Score the objects of each bin of each characteristic.
@@ -386,7 +386,7 @@ def characteristics(
     iou
         Smallest IoU at which an object is found.
     forgive_duplicates
-        Count duplicates as don't-care, as the tool does at its weak threshold.
+        Count duplicates as don't-care, as the tool does at an IoU of 0.1.
 
     Raises
     ------

@@ -526,8 +526,8 @@ def compare(
         mine: list[_Own] = [diagnosis.ap_statistic]
         if costs:
             mine.append(TideStatistic.of(matching, diagnosis.tide))
-            mine.append(ImpactStatistic(matching, similar, strong=iou))
-        mine.append(BreakdownStatistic(matching, similar, top=diagnosis.top, strong=iou))
+            mine.append(ImpactStatistic(matching, similar, iou=iou))
+        mine.append(BreakdownStatistic(matching, similar, top=diagnosis.top, iou=iou))
         mine.append(MissedStatistic(diagnosis))
         further = [statistic(diagnosis) for statistic in statistics]
         made.append([*mine, *further])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data.records import InputError
 from diagnosis.average_precision import best_f1
-from diagnosis.breakdown import STRONG, shares_of
+from diagnosis.breakdown import CORRECT_IOU, shares_of
 from diagnosis.matching import Matching, greedy
 
 __all__ = ["ConfusionMatrix", "confusion_matrix"]
@@ -50,7 +50,7 @@ class ConfusionMatrix:
 
 
 def confusion_matrix(
-    matching: Matching, *, score: float | None = None, iou: float = STRONG
+    matching: Matching, *, score: float | None = None, iou: float = CORRECT_IOU
 ) -> ConfusionMatrix:
     """Count which objects were taken for which classes.
 

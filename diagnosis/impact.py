@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from diagnosis.average_precision import HOIEM_COLUMNS, HoiemScores, normal_objects, score_hits
 from diagnosis.breakdown import (
     BACKGROUND,
+    BACKGROUND_IOU,
     CORRECT,
+    CORRECT_IOU,
     ERROR_TYPES,
     LOCALIZATION,
     OTHER,
     SIMILAR,
-    STRONG,
-    WEAK,
     flag_error_types,
+    thresholds_named_before,
 )
 from diagnosis.matching import Matching, ObjectCounter, Redraw, Weights, assign
 from diagnosis.rankings import AnyHits, Block, Hits, RankedErrors, Redrawn
@@ -40,8 +41,8 @@ class ImpactVariant:
     ----------
     name
         Its name in results.
-    weak
-        Whether a detection is right from the weak threshold on, duplicates left out.
+    at_background_iou
+        Whether a detection is right from the background IoU on, duplicates left out.
     counted
         The types of error, indices into :data:`diagnosis.breakdown.ERROR_TYPES`, that count as false
         positives.
@@ -59,7 +60,7 @@ class ImpactVariant:
     """
 
     name: str
-    weak: bool
+    at_background_iou: bool
     counted: tuple[int, ...]
     label: str
     explanation: str
@@ -212,8 +213,13 @@ class Impact:
         return mean
 
 
+@thresholds_named_before
 def impact(
-    matching: Matching, similar: NDArray[np.bool_], *, strong: float = STRONG, weak: float = WEAK
+    matching: Matching,
+    similar: NDArray[np.bool_],
+    *,
+    iou: float = CORRECT_IOU,
+    background_iou: float = BACKGROUND_IOU,
 ) -> Impact:
     """What each type of error costs each class, by the flag scheme (rules, sections 3 and 4).
 
@@ -223,13 +229,13 @@ def impact(
         The overlaps.
     similar
         ``(C, C)`` which classes are similar, from :func:`diagnosis.similar.similar_matrix`.
-    strong, weak
+    iou, background_iou
         Minimum IoU of a correct detection, and to count as overlapping an object.
 
     Raises
     ------
     InputError
-        If the thresholds are not ``0 < weak <= strong <= 1``.
+        If the thresholds are not ``0 < background_iou <= iou <= 1``.
 
     Examples
     --------
@@ -241,7 +247,7 @@ def impact(
     >>> cost.scores.ap[0].tolist(), float(cost.bars(["cat"])[4])  # else the cat is found first
     ([0.5, 0.0], 0.5)
     """
-    return ImpactStatistic(matching, similar, strong=strong, weak=weak).impact()
+    return ImpactStatistic(matching, similar, iou=iou, background_iou=background_iou).impact()
 
 
 class ImpactStatistic:
@@ -251,14 +257,19 @@ class ImpactStatistic:
     ----------
     matching
         The overlaps.
-    similar, strong, weak
+    similar, iou, background_iou
         As in :func:`impact`, which raises the same errors.
     """
 
     def __init__(
-        self, matching: Matching, similar: NDArray[np.bool_], *, strong: float = STRONG, weak: float = WEAK
+        self,
+        matching: Matching,
+        similar: NDArray[np.bool_],
+        *,
+        iou: float = CORRECT_IOU,
+        background_iou: float = BACKGROUND_IOU,
     ) -> None:
-        types = flag_error_types(matching, similar, strong=strong, weak=weak)
+        types = flag_error_types(matching, similar, iou=iou, background_iou=background_iou)
         self.replicate_width = matching.replicate_width
         self._matching = matching
         self._objects = ObjectCounter(matching.truth, ~matching.ignored)
@@ -272,9 +283,9 @@ class ImpactStatistic:
             images[rows],
             len(ERROR_TYPES) - FIRST_ERROR,
         )
-        # The hits at the strong and at the weak threshold.
+        # The hits at either threshold.
         self._start, self._images, self._above = [], [], []
-        for threshold in (strong, weak):
+        for threshold in (iou, background_iou):
             places = np.flatnonzero(((assign(matching, threshold).labels == 1) & (types >= 0))[order])
             start = np.searchsorted(places, matching.class_start)
             self._start.append(start)
@@ -308,8 +319,10 @@ class ImpactStatistic:
         """The hits of all classes in each variant, where each image counts once."""
         return [
             Hits.once(
-                self._above[variant.weak][[error - FIRST_ERROR for error in variant.counted]].sum(axis=0),
-                self._start[variant.weak],
+                self._above[variant.at_background_iou][
+                    [error - FIRST_ERROR for error in variant.counted]
+                ].sum(axis=0),
+                self._start[variant.at_background_iou],
             )
             for variant in variants
         ]
@@ -334,9 +347,9 @@ class ImpactStatistic:
                 for variant in variants:
                     present = [error - FIRST_ERROR for error in variant.counted]
                     present = [error for error in present if self._errors.count[label, error]]
-                    keys.append((variant.weak, tuple(present)))
+                    keys.append((variant.at_background_iou, tuple(present)))
                     if keys[-1] not in some:
-                        counts = false[variant.weak]
+                        counts = false[variant.at_background_iou]
                         counted = sum((counts[error] for error in present), np.zeros_like(counts[0]))
-                        some[keys[-1]] = redrawn[variant.weak].hits(counted)
+                        some[keys[-1]] = redrawn[variant.at_background_iou].hits(counted)
                 yield (rows, slice(label, label + 1)), [some[key] for key in keys]

@@ -695,7 +695,7 @@ def assign(matching: Matching, threshold: float) -> Assignment:
     matching
         The overlaps.
     threshold
-        Smallest IoU, above 0: 0.5 is strong matching, 0.1 weak matching.
+        Smallest IoU, above 0: 0.5 for correct detections, 0.1 to tell errors apart.
 
     Returns
     -------

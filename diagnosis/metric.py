@@ -17,7 +17,7 @@ from torchmetrics import Metric
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis.average_precision import AP_KINDS, average_precision
-from diagnosis.breakdown import ERROR_TYPES, STRONG, Top, break_down
+from diagnosis.breakdown import CORRECT_IOU, ERROR_TYPES, Top, break_down
 from diagnosis.matching import match
 from diagnosis.similar import similar_matrix
 
@@ -90,7 +90,7 @@ class ErrorBreakdown(Metric):
         similar: Iterable[Iterable[str]] = (),
         *,
         top: Top = None,
-        iou: float = STRONG,
+        iou: float = CORRECT_IOU,
         ap: str = "area",
         pooled: bool = False,
         per_class: bool = False,
@@ -179,7 +179,7 @@ class ErrorBreakdown(Metric):
         """The five shares and ``map``; NaN where there is nothing to count."""
         truth, found, clip = self._records()
         matching = match(truth, found, clip=clip)
-        breakdown = break_down(matching, self.similar, self.top, strong=self.iou)
+        breakdown = break_down(matching, self.similar, self.top, iou=self.iou)
         scores = average_precision(truth, found, matching, iou=self.iou, coco=AP_KINDS[self.ap].has_fixed_iou)
         shares = breakdown.pooled() if self.pooled else breakdown.mean_over_classes()
         names = [error_type.name for error_type in ERROR_TYPES]

@@ -18,7 +18,7 @@ from data.formats.files import IMAGE_SUFFIXES, is_file
 from data.formats.names import hint
 from data.formats.validation import BOX_FORMATS
 from data.records import GroundTruth, InputError
-from diagnosis.breakdown import ERROR_TYPES, STRONG, WEAK, Top
+from diagnosis.breakdown import BACKGROUND_IOU, CORRECT_IOU, ERROR_TYPES, Top
 from diagnosis.characteristics import MEASURES
 from diagnosis.coco_ap import MAX_DETECTIONS
 from spatial_dependency import program
@@ -160,9 +160,9 @@ def parser() -> Parser:
     add(
         "--iou",
         type=float,
-        default=STRONG,
+        default=CORRECT_IOU,
         metavar="T",
-        help=f"smallest overlap of a correct detection, from {WEAK} to 1 (default: %(default)s)",
+        help=f"smallest overlap of a correct detection, from {BACKGROUND_IOU} to 1 (default: %(default)s)",
     )
     add(
         "--top",

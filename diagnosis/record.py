@@ -14,8 +14,8 @@ from data.records import Detections, GroundTruth, InputError
 from diagnosis.account import Account, account
 from diagnosis.average_precision import AP_KINDS, APStatistic, APTable, OperatingPoints, best_f1
 from diagnosis.breakdown import (
+    CORRECT_IOU,
     ERROR_TYPES,
-    STRONG,
     Breakdown,
     PieErrorTypes,
     ReferencedObjects,
@@ -84,7 +84,7 @@ class Diagnosis:
     detections: Detections
     matching: Matching
     similar: NDArray[np.bool_]
-    iou: float = STRONG
+    iou: float = CORRECT_IOU
     top: Top = None
     coco: bool = True
     edges: Mapping[str, Sequence[float]] | None = None
@@ -105,7 +105,7 @@ class Diagnosis:
     @cached_property
     def breakdown(self) -> Breakdown:
         """The error types of its top detections."""
-        return break_down(self.matching, self.similar, self.top, strong=self.iou)
+        return break_down(self.matching, self.similar, self.top, iou=self.iou)
 
     @cached_property
     def ap_statistic(self) -> APStatistic:
@@ -125,7 +125,7 @@ class Diagnosis:
     @cached_property
     def impact(self) -> Impact:
         """What each type of error costs in average precision."""
-        return impact(self.matching, self.similar, strong=self.iou)
+        return impact(self.matching, self.similar, iou=self.iou)
 
     @cached_property
     def characteristics(self) -> Characteristics:
@@ -150,7 +150,7 @@ class Diagnosis:
     @cached_property
     def pie_error_types(self) -> PieErrorTypes:
         """The error type of every detection, counted or not."""
-        return pie_error_types(self.matching, self.similar, strong=self.iou)
+        return pie_error_types(self.matching, self.similar, iou=self.iou)
 
     @cached_property
     def referenced_objects(self) -> ReferencedObjects:
@@ -160,12 +160,12 @@ class Diagnosis:
     @cached_property
     def detection_trend(self) -> DetectionTrend:
         """Error mix by rank, counted in multiples of a class's objects."""
-        return detection_trend(self.matching, self.similar, strong=self.iou)
+        return detection_trend(self.matching, self.similar, iou=self.iou)
 
     @cached_property
     def false_positive_trends(self) -> dict[str, FalsePositiveTrend]:
         """Error mix of the first false positives, for each of :attr:`groups`."""
-        types = flag_error_types(self.matching, self.similar, strong=self.iou)
+        types = flag_error_types(self.matching, self.similar, iou=self.iou)
         return {
             name: false_positive_trend(self.matching, types, members) for name, members in self.groups.items()
         }
@@ -252,7 +252,7 @@ class Diagnosis:
     @cached_property
     def worst_cases(self) -> WorstCases:
         """The most confident errors and the least confident hits of each class."""
-        return worst_cases(self.matching, self.similar, WORST_CASES, strong=self.iou)
+        return worst_cases(self.matching, self.similar, WORST_CASES, iou=self.iou)
 
 
 def diagnose(
@@ -262,7 +262,7 @@ def diagnose(
     similar: Iterable[Iterable[str]] | NDArray[np.bool_] = (),
     *,
     top: Top = None,
-    iou: float = STRONG,
+    iou: float = CORRECT_IOU,
     coco: bool = True,
     edges: Mapping[str, Sequence[float]] | None = None,
     max_detections: int = MAX_DETECTIONS,

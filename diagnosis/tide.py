@@ -35,7 +35,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from data.boxes import area, intersection
 from data.records import InputError
-from diagnosis.breakdown import STRONG, WEAK, ErrorType
+from diagnosis.breakdown import (
+    BACKGROUND_IOU,
+    CORRECT_IOU,
+    ErrorType,
+    check_thresholds,
+    thresholds_named_before,
+)
 from diagnosis.matching import Matching, ObjectCounter, Redraw, Weights, greedy
 from diagnosis.rankings import (
     AnyHits,
@@ -126,7 +132,7 @@ RECALL_STEPS = 100
 """The recalls are 0, 1/100, … 1."""
 
 
-def explain(error: ErrorType, iou: float, background: float) -> str:
+def explain(error: ErrorType, iou: float, background_iou: float) -> str:
     """The explanation of an error, for these overlaps.
 
     Examples
@@ -134,7 +140,7 @@ def explain(error: ErrorType, iou: float, background: float) -> str:
     >>> explain(TIDE_ERRORS[LOC], 0.75, 0.1)
     'The right class in the wrong place: an overlap of 0.1 to 0.75.'
     """
-    words = {f"{STRONG:g}": f"{iou:g}", f"{WEAK:g}": f"{background:g}"}
+    words = {f"{CORRECT_IOU:g}": f"{iou:g}", f"{BACKGROUND_IOU:g}": f"{background_iou:g}"}
     return " ".join(
         words.get(word.rstrip("."), word.rstrip(".")) + "." * word.endswith(".")
         for word in error.explanation.split(" ")
@@ -152,7 +158,7 @@ class Tide:
     ----------
     classes
         Names of the classes.
-    iou, background, max_detections
+    iou, background_iou, max_detections
         What was asked for, see :func:`tide`.
     labels
         ``(M,)`` class of each detection.
@@ -180,7 +186,7 @@ class Tide:
 
     classes: tuple[str, ...]
     iou: float
-    background: float
+    background_iou: float
     max_detections: int
     labels: NDArray[np.int64]
     rank: NDArray[np.int64]
@@ -193,6 +199,11 @@ class Tide:
     objects: NDArray[np.int64]
     ap: NDArray[np.float64]
     fixed_ap: NDArray[np.float64]
+
+    @property
+    def background(self) -> float:
+        """`background_iou`, by its name of earlier versions."""
+        return self.background_iou
 
     @property
     def mean_ap(self) -> float:
@@ -275,11 +286,12 @@ def _least_gain(name: str) -> float:
     return -np.inf if name in ("fp", "fn") else 0.0
 
 
+@thresholds_named_before
 def tide(
     matching: Matching,
     *,
     iou: float = 0.5,
-    background: float = 0.1,
+    background_iou: float = 0.1,
     max_detections: int = 100,
     any_class: ArrayLike | None = None,
     crowd_errors: bool = True,
@@ -296,7 +308,7 @@ def tide(
         The overlaps, whether clipped or not.
     iou
         Smallest IoU with which an object is found.
-    background
+    background_iou
         Smallest IoU of a loc error; up to it, a detection of another class is background.
     max_detections
         How many detections of an image count, the best scored of all classes.
@@ -308,7 +320,7 @@ def tide(
     Raises
     ------
     InputError
-        If not ``0 < background <= iou <= 1``, `max_detections` is no positive integer, or `any_class` is
+        If not ``0 < background_iou <= iou <= 1``, `max_detections` is no positive integer, or `any_class` is
         not a flag for each object or is set for one that is no ignore region.
 
     Examples
@@ -321,14 +333,13 @@ def tide(
     >>> result.mean_ap, result.dap["cls"], result.counts["cls"]
     (0.5, 0.5, 1)
     """
-    if not 0 < background <= iou <= 1:
-        raise InputError("thresholds", f"background {background}, iou {iou}", "0 < background <= iou <= 1")
+    check_thresholds(iou, background_iou)
     if int(max_detections) != max_detections or max_detections < 1:
         raise InputError("max_detections", repr(max_detections), "a positive integer")
     regions = _regions(matching, any_class)
     matching = matching.unclipped
     considered = matching.rank_in_image < max_detections
-    types, targets = _type_errors(matching, considered, iou, background)
+    types, targets = _type_errors(matching, considered, iou, background_iou)
     if not crowd_errors:
         excused = matching.in_crowd & (types >= 0)
         types[excused], targets[excused] = BEYOND, -1
@@ -336,7 +347,7 @@ def tide(
     statistic = TideStatistic(matching, types, targets, ignored, iou)
     ap = statistic.ap()[:, 0]
     return Tide(
-        matching.truth.classes, float(iou), float(background), int(max_detections),
+        matching.truth.classes, float(iou), float(background_iou), int(max_detections),
         matching.detections.labels, matching.rank, matching.truth.labels, types, targets, ignored,
         statistic.found, statistic.missed, matching.objects, ap[0], ap[1:],
     )  # fmt: skip
@@ -568,10 +579,10 @@ def _regions(matching: Matching, any_class: ArrayLike | None) -> NDArray[np.bool
 
 
 def _type_errors(
-    matching: Matching, considered: NDArray[np.bool_], iou: float, background: float
+    matching: Matching, considered: NDArray[np.bool_], iou: float, background_iou: float
 ) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
     """Type and target of each detection, those of an unclipped matching."""
-    rows = np.flatnonzero(matching.pair_iou >= background)
+    rows = np.flatnonzero(matching.pair_iou >= background_iou)
     detection, object_ = matching.pair_detection[rows], matching.pair_object[rows]
     counted = considered[detection] & ~matching.ignored[object_]
     if not counted.all():
@@ -581,7 +592,7 @@ def _type_errors(
     own = matching.truth.labels[object_] == matching.detections.labels[detection]
     types = np.where(considered, np.int8(BKG), np.int8(BEYOND))
     targets = np.full(len(types), -1, dtype=np.int64)
-    types[detection[~own & (overlap > background)]] = BOTH
+    types[detection[~own & (overlap > background_iou)]] = BOTH
 
     # With objects of its own class: the pairs of a detection fall in IoU.
     with_own = np.flatnonzero(own)
@@ -592,10 +603,10 @@ def _type_errors(
     types[mine[twice]], targets[mine[twice]] = DUPE, its[twice]
 
     # With objects of other classes: the largest IoU; of equal ones the object annotated first.
-    strong = ~own & (overlap >= iou)
-    theirs, mistaken = detection[strong], object_[strong]
+    enough = ~own & (overlap >= iou)
+    theirs, mistaken = detection[enough], object_[enough]
     types[theirs] = CLS
-    targets[theirs] = _first_largest(theirs, overlap[strong], mistaken)
+    targets[theirs] = _first_largest(theirs, overlap[enough], mistaken)
 
     near = first[size[first] <= iou]
     types[mine[near]], targets[mine[near]] = LOC, its[near]

@@ -196,7 +196,7 @@ def _tide(result: Tide) -> Json:
         ),
         "counts": result.counts,
         "iou": result.iou,
-        "background": result.background,
+        "background": result.background_iou,
         "max_detections": result.max_detections,
         "classes": {
             name: {
@@ -220,7 +220,7 @@ def _tide(result: Tide) -> Json:
 def _detection_trend(diagnosis: Diagnosis) -> list[Json]:
     trend = diagnosis.detection_trend
     counted, shares = trend.counts.sum(axis=(1, 2)), trend.shares()
-    recall, recall_weak = trend.recall(), trend.recall(weak=True)
+    recall, recall_weak = trend.recall(), trend.recall(at_background_iou=True)
     return [
         {
             "factor": float(factor),

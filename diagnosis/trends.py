@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import InputError
-from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, flag_error_types, shares_of
+from diagnosis.breakdown import BACKGROUND_IOU, CORRECT, CORRECT_IOU, ERROR_TYPES, flag_error_types, shares_of
 from diagnosis.matching import Matching, assign
 from diagnosis.similar import group_indices
 
@@ -85,10 +85,10 @@ class DetectionTrend:
     counts
         ``(P, C, 5)`` top detections of each type, in the order of
         :data:`diagnosis.breakdown.ERROR_TYPES`: the first ⌈factor · N_j⌉ of the class, or all it has.
-    recall_strong, recall_weak
-        ``(P, C)`` share of the class's objects that the top finds at the strong and at the weak
-        threshold; NaN for a class without objects.
-    strong, weak
+    recall_at_iou, recall_at_background_iou
+        ``(P, C)`` share of the class's objects that the top finds at the IoU of a
+        correct detection and at that of background; NaN for a class without objects.
+    iou, background_iou
         The thresholds.
     """
 
@@ -96,10 +96,10 @@ class DetectionTrend:
     objects: NDArray[np.int64]
     factors: NDArray[np.float64]
     counts: NDArray[np.int64]
-    recall_strong: NDArray[np.float64]
-    recall_weak: NDArray[np.float64]
-    strong: float = STRONG
-    weak: float = WEAK
+    recall_at_iou: NDArray[np.float64]
+    recall_at_background_iou: NDArray[np.float64]
+    iou: float = CORRECT_IOU
+    background_iou: float = BACKGROUND_IOU
 
     def shares(self, members: Iterable[str] | None = None) -> NDArray[np.float64]:
         """``(P, 5)`` fractions of the top detections of a group of classes, counted together.
@@ -108,11 +108,13 @@ class DetectionTrend:
         """
         return shares_of(self.counts[:, group_indices(self.classes, members)].sum(axis=1))
 
-    def recall(self, members: Iterable[str] | None = None, *, weak: bool = False) -> NDArray[np.float64]:
+    def recall(
+        self, members: Iterable[str] | None = None, *, at_background_iou: bool = False
+    ) -> NDArray[np.float64]:
         """``(P,)`` recall averaged over the classes of a group that have objects; NaN if none has."""
         chosen = group_indices(self.classes, members)
         chosen = chosen[self.objects[chosen] > 0]
-        values = (self.recall_weak if weak else self.recall_strong)[:, chosen]
+        values = (self.recall_at_background_iou if at_background_iou else self.recall_at_iou)[:, chosen]
         mean: NDArray[np.float64] = values.mean(axis=1) if values.size else np.full(len(values), np.nan)
         return mean
 
@@ -171,13 +173,13 @@ def detection_trend(
     similar: NDArray[np.bool_],
     factors: ArrayLike = FACTORS,
     *,
-    strong: float = STRONG,
-    weak: float = WEAK,
+    iou: float = CORRECT_IOU,
+    background_iou: float = BACKGROUND_IOU,
 ) -> DetectionTrend:
     """Error types of each class's top detections, and their recall, at multiples of its number of objects.
 
     Like the tool, it rounds a depth that is not whole up for the types and to the nearest for recall, and
-    takes recall at the weak threshold from a ranking with the duplicates at its end. Unlike the tool,
+    takes recall at the background IoU from a ranking with the duplicates at its end. Unlike the tool,
     which leaves a class out where it has fewer detections than asked for, it counts those present.
 
     Parameters
@@ -188,18 +190,21 @@ def detection_trend(
         ``(C, C)`` which classes are similar, from :func:`diagnosis.similar.similar_matrix`.
     factors
         Multiples of the number of objects.
-    strong, weak
+    iou, background_iou
         Minimum IoU of a correct detection, and to count as overlapping an object.
 
     Raises
     ------
     InputError
-        Factors that are not finite and 0 or more; thresholds that are not ``0 < weak <= strong <= 1``.
+        Factors that are not finite and 0 or more; thresholds that are not ``0 < background_iou <= iou <= 1``.
     """
     multiples = np.atleast_1d(np.asarray(factors, dtype=np.float64))
     if multiples.ndim != 1 or not np.isfinite(multiples).all() or (multiples < 0).any():
         raise InputError("factors", repr(factors), "multiples of the number of objects: finite, 0 or more")
-    types, objects = flag_error_types(matching, similar, strong=strong, weak=weak), matching.objects
+    types, objects = (
+        flag_error_types(matching, similar, iou=iou, background_iou=background_iou),
+        matching.objects,
+    )
     order, class_start = matching.ranking_of(types >= 0)
     depth = multiples[:, None] * objects  # (P, C)
     rising = np.ceil(depth - 1e-9).astype(np.int64)
@@ -208,17 +213,24 @@ def detection_trend(
         [_among_first(types[order] == error, class_start, rising) for error in range(len(ERROR_TYPES))],
         axis=-1,
     )
-    found = _among_first(assign(matching, strong).labels[order] == 1, class_start, nearest)
-    weakly = assign(matching, weak)
-    kept = order[~weakly.duplicates[order]]
+    found = _among_first(assign(matching, iou).labels[order] == 1, class_start, nearest)
+    touching = assign(matching, background_iou)
+    kept = order[~touching.duplicates[order]]
     per_class = np.bincount(matching.detections.labels[kept], minlength=len(objects))
     kept_start = np.concatenate([[0], np.cumsum(per_class)])
-    touched = _among_first(weakly.labels[kept] == 1, kept_start, nearest)
-    recall_strong, recall_weak = (
+    touched = _among_first(touching.labels[kept] == 1, kept_start, nearest)
+    recall_at_iou, recall_at_background_iou = (
         np.where(objects > 0, hits / np.maximum(objects, 1), np.nan) for hits in (found, touched)
     )
     return DetectionTrend(
-        matching.truth.classes, objects, multiples, counts, recall_strong, recall_weak, strong, weak
+        matching.truth.classes,
+        objects,
+        multiples,
+        counts,
+        recall_at_iou,
+        recall_at_background_iou,
+        iou,
+        background_iou,
     )
 
 

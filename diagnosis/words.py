@@ -14,7 +14,7 @@ import numpy as np
 from data.formats.validation import BEYOND_BORDER
 from diagnosis.account import Account
 from diagnosis.average_precision import AP_KINDS
-from diagnosis.breakdown import CORRECT, ERROR_TYPES, LOCALIZATION, SIMILAR, STRONG
+from diagnosis.breakdown import CORRECT, CORRECT_IOU, ERROR_TYPES, LOCALIZATION, SIMILAR
 from diagnosis.compare import Comparison, Difference, p_value, quantity_name
 from diagnosis.rankings import mean_defined
 from diagnosis.record import Diagnosis
@@ -560,7 +560,7 @@ def explanations(diagnosis: Diagnosis) -> tuple[str, ...]:
     example of similar classes is added, or that there are none.
     """
     words = [
-        error_type.explanation.replace(f"{STRONG:g}", f"{diagnosis.iou:g}") for error_type in ERROR_TYPES
+        error_type.explanation.replace(f"{CORRECT_IOU:g}", f"{diagnosis.iou:g}") for error_type in ERROR_TYPES
     ]
     example = example_classes(diagnosis)
     instance = (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data.boxes import area
 from data.records import GroundTruth, InputError
-from diagnosis.breakdown import CORRECT, ERROR_TYPES, STRONG, WEAK, pie_error_types
+from diagnosis.breakdown import BACKGROUND_IOU, CORRECT, CORRECT_IOU, ERROR_TYPES, pie_error_types
 from diagnosis.matching import Matching, assign
 
 __all__ = ["WorstCases", "first_of_each", "largest_first", "missed_objects", "worst_cases"]
@@ -51,8 +51,8 @@ def worst_cases(
     similar: NDArray[np.bool_],
     each: int = 10,
     *,
-    strong: float = STRONG,
-    weak: float = WEAK,
+    iou: float = CORRECT_IOU,
+    background_iou: float = BACKGROUND_IOU,
 ) -> WorstCases:
     """The most telling detections and objects of each class.
 
@@ -67,13 +67,13 @@ def worst_cases(
         ``(C, C)`` which classes are similar, from :func:`diagnosis.similar.similar_matrix`.
     each
         How many of each class and type at most.
-    strong, weak
+    iou, background_iou
         Minimum IoU of a correct detection, and to count as overlapping an object.
 
     Raises
     ------
     InputError
-        A number below 0; thresholds that are not ``0 < weak <= strong <= 1``.
+        A number below 0; thresholds that are not ``0 < background_iou <= iou <= 1``.
 
     Examples
     --------
@@ -88,14 +88,14 @@ def worst_cases(
     if each < 0:
         raise InputError("each", str(each), "0 or more")
     truth, labels, order = matching.truth, matching.detections.labels, matching.order
-    error_types = pie_error_types(matching, similar, strong=strong, weak=weak)
+    error_types = pie_error_types(matching, similar, iou=iou, background_iou=background_iou)
     wrong = order[error_types.types[order] > CORRECT]
     errors = first_of_each(wrong, labels[wrong] * len(ERROR_TYPES) + error_types.types[wrong], each)
 
-    assignment = assign(matching, strong)
+    assignment = assign(matching, iou)
     true = order[assignment.labels[order] == 1][::-1]  # the lowest score first
     found_last = first_of_each(true, labels[true], each)
-    missed = missed_objects(matching, strong)
+    missed = missed_objects(matching, iou)
     missed = first_of_each(missed, truth.labels[missed], each)
     return WorstCases(
         errors,
@@ -107,7 +107,7 @@ def worst_cases(
     )
 
 
-def missed_objects(matching: Matching, iou: float = STRONG) -> NDArray[np.int64]:
+def missed_objects(matching: Matching, iou: float = CORRECT_IOU) -> NDArray[np.int64]:
     """Rows of the objects that no detection is matched to, the largest first; ignored ones are left out."""
     missed = ~matching.ignored
     matched = assign(matching, iou).object_rows

@@ -48,7 +48,7 @@ RECALL_LINES: tuple[Mapping[str, Any], ...] = (
     {"color": TEXT_COLOUR, "linewidth": 1.2, "linestyle": "-"},
     {"color": TEXT_COLOUR, "linewidth": 1.2, "linestyle": "--"},
 )
-"""Of recall at the strong and at the weak IoU."""
+"""Of recall at the IoU of a correct detection, and at that of background."""
 ON_DARK = [withStroke(linewidth=3.0, foreground="white")]
 """Around the lines of recall."""
 PANELS_IN_A_ROW = 4
@@ -137,7 +137,7 @@ def rank(diagnosis: Diagnosis) -> Figure:
     for group, members in groups.items():
         objects = int(trend.objects[group_indices(trend.classes, members)].sum())
         panels[group] = _size(objects, len(members))
-    recalls = zip((trend.strong, trend.weak), RECALL_LINES, strict=True)
+    recalls = zip((trend.iou, trend.background_iou), RECALL_LINES, strict=True)
     legend = type_entries()
     legend += [(f"recall, IoU {iou:g}", Line2D([], [], **line)) for iou, line in recalls]
     figure, charts = _group_page(
@@ -150,8 +150,13 @@ def rank(diagnosis: Diagnosis) -> Figure:
         _stack_areas(axes, trend.factors, trend.shares(members), ERROR_TYPES, "no detections")
         axes.set_xticks(trend.factors, [_multiple(factor) for factor in trend.factors.tolist()])
         axes.set_xlabel("detections (× N)", labelpad=2)
-        for weak, line in zip((False, True), RECALL_LINES, strict=True):
-            axes.plot(trend.factors, 100 * trend.recall(members, weak=weak), path_effects=ON_DARK, **line)
+        for at_background_iou, line in zip((False, True), RECALL_LINES, strict=True):
+            axes.plot(
+                trend.factors,
+                100 * trend.recall(members, at_background_iou=at_background_iou),
+                path_effects=ON_DARK,
+                **line,
+            )
     return figure
 
 
@@ -243,7 +248,7 @@ def tide(*diagnoses: Diagnosis) -> Figure:
     gains = [{kind: 100 * gain for kind, gain in result.dap.items()} for result in results]
     first = results[0]
     explained = [
-        Explained(TIDE_LABELS[kind.name], kind.colour, explain(kind, first.iou, first.background))
+        Explained(TIDE_LABELS[kind.name], kind.colour, explain(kind, first.iou, first.background_iou))
         for kind in TIDE_ERRORS
     ]
     explained += [Explained(TIDE_LABELS[kind], "white", text) for kind, text in WHOLE_TEXTS.items()]

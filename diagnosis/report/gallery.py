@@ -21,7 +21,7 @@ from PIL import Image
 from data.boxes import area, clip, intersection
 from data.formats.processes import usable_cores
 from data.records import GroundTruth, InputError
-from diagnosis.breakdown import BACKGROUND, CORRECT, ERROR_TYPES, LOCALIZATION, NONE, WEAK
+from diagnosis.breakdown import BACKGROUND, BACKGROUND_IOU, CORRECT, ERROR_TYPES, LOCALIZATION, NONE
 from diagnosis.flow import FATES, MISSED, deciding_detections, fates
 from diagnosis.photographs import read_picture
 from diagnosis.record import Diagnosis
@@ -180,7 +180,7 @@ def _errors(diagnosis: Diagnosis, detector: int, each: int) -> list[Pick]:
         kind, overlap = int(found.types[row]), float(found.overlaps[row])
         object_row = NONE if kind == BACKGROUND else int(found.object_rows[row])
         if object_row == NONE:
-            words = f"IoU below {WEAK:g} with any object" if overlap > 0 else "touches no object"
+            words = f"IoU below {BACKGROUND_IOU:g} with any object" if overlap > 0 else "touches no object"
         elif kind == LOCALIZATION:
             words = f"IoU {overlap:.2f}" + (", but found before" if found.duplicate[row] else "")
         else:
@@ -202,7 +202,7 @@ def _missed(diagnosis: Diagnosis, detector: int, row: int) -> Pick:
     overlaps = common / (area(boxes) + area(truth.boxes[row]) - common)
     nearest: tuple[tuple[int, int], ...] = ()
     words = "no detection overlaps it"
-    if len(here) and (best := int(overlaps.argmax())) >= 0 and overlaps[best] >= WEAK:
+    if len(here) and (best := int(overlaps.argmax())) >= 0 and overlaps[best] >= BACKGROUND_IOU:
         found = int(here[best])
         nearest = ((detector, found),)
         name, score = truth.classes[detections.labels[found]], detections.scores[found]

@@ -22,7 +22,7 @@ import numpy as np
 
 from data.formats.files import write_text
 from diagnosis.average_precision import AP_KINDS, ThresholdCurve, threshold_curve
-from diagnosis.breakdown import ERROR_TYPES, WEAK
+from diagnosis.breakdown import BACKGROUND_IOU, ERROR_TYPES
 from diagnosis.characteristics import FEWEST_OBJECTS
 from diagnosis.compare import quantity_name
 from diagnosis.flow import FATES
@@ -188,7 +188,7 @@ def _data(content: ReportContent) -> dict[str, Any]:
             "objects": len(truth) - ignored,
             "ignored": ignored,
             "iou": diagnoses[0].iou,
-            "weak": WEAK,
+            "weak": BACKGROUND_IOU,
             "photographs": bool(truth.files),
             "enough": ENOUGH_OBJECTS,
             "over": enough_objects(matching.objects)[1],
@@ -408,7 +408,7 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
         (
             "Overlap",
             f"Intersection over union (IoU) of the boxes, clipped to the image: {diagnoses[0].iou:g} or more "
-            f"is right, below {WEAK:g} is background. The detection of the highest score takes the object; a "
+            f"is right, below {BACKGROUND_IOU:g} is background. The detection of the highest score takes the object; a "
             "second one on it is a localization error.",
         ),
         (

@@ -111,7 +111,7 @@ def test_a_top_that_means_nothing_is_refused(top):
 
 
 @pytest.mark.parametrize(
-    "thresholds", [{"weak": 0}, {"strong": 0.05}, {"strong": 1.1}, {"weak": float("nan")}]
+    "thresholds", [{"background_iou": 0}, {"iou": 0.05}, {"iou": 1.1}, {"background_iou": float("nan")}]
 )
 def test_thresholds_out_of_order_are_refused(thresholds):
     with pytest.raises(InputError, match="thresholds"):
@@ -127,10 +127,11 @@ def test_averaged_over_classes_and_pooled():
     assert result.pooled().tolist() == pytest.approx([2 / 3, 1 / 3, 0, 0, 0])
 
 
-def test_another_threshold():
+@pytest.mark.parametrize("name", ["iou", "strong"])  # now, and in earlier versions
+def test_another_threshold(name):
     overlaps = scene([(0, BOX)], [(0, 0.9, [0, 0, 10, 7])])
     assert break_down(overlaps, SIMILAR).counts[0].tolist() == [1, 0, 0, 0, 0]
-    assert break_down(overlaps, SIMILAR, strong=0.75).counts[0].tolist() == [0, 1, 0, 0, 0]
+    assert break_down(overlaps, SIMILAR, **{name: 0.75}).counts[0].tolist() == [0, 1, 0, 0, 0]
 
 
 # ---- where Hoiem's tool breaks (rules, section 6) --------------------------------------------

@@ -91,9 +91,9 @@ def redrawn(images, rows, seed=0):
 def numbers(whole, weights, top=None):
     """All that a comparison knows of a detector, with these weights of the images."""
     statistics = [
-        BreakdownStatistic(whole.matching, whole.similar, top=top, strong=whole.iou),
+        BreakdownStatistic(whole.matching, whole.similar, top=top, iou=whole.iou),
         APStatistic(whole.matching, iou=whole.iou),
-        ImpactStatistic(whole.matching, whole.similar, strong=whole.iou),
+        ImpactStatistic(whole.matching, whole.similar, iou=whole.iou),
         TideStatistic.of(whole.matching, whole.tide),
     ]
     return {name: value for one in statistics for name, value in one(weights).items()}

@@ -314,7 +314,7 @@ def test_areas_are_the_shares_in_the_colours_of_their_types(one):
         assert (at.min(), at.max()) == pytest.approx((shares[0], shares[:2].sum()))
         strong, weak = (line.get_ydata() for line in axes.lines)
         assert strong == pytest.approx(100 * trend.recall(members))
-        assert weak == pytest.approx(100 * trend.recall(members, weak=True))
+        assert weak == pytest.approx(100 * trend.recall(members, at_background_iou=True))
     assert {"recall, IoU 0.5", "recall, IoU 0.1", "1/8", "detections (× N)"} <= set(texts(figure))
 
 

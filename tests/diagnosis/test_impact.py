@@ -60,13 +60,13 @@ def test_counting_equals_moving(seed, size):
 
 def test_other_thresholds_are_used():
     matching = crowded(2)
-    result = impact(matching, SIMILAR, strong=0.75, weak=0.3)
+    result = impact(matching, SIMILAR, iou=0.75, background_iou=0.3)
     strong = assign(matching, 0.75).labels
     for label in range(4):
         wanted = hoiem_ap(strong[matching.ranked(label)], int(matching.objects[label]), normal_objects(4))
         assert result.scores.ap[ROW["all"], label] == pytest.approx(wanted.ap)
     with pytest.raises(InputError, match="thresholds"):
-        impact(matching, SIMILAR, strong=0.2, weak=0.3)
+        impact(matching, SIMILAR, iou=0.2, background_iou=0.3)
 
 
 def test_bars_average_gains_over_the_classes_with_objects():

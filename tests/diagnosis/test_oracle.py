@@ -204,10 +204,14 @@ def test_detection_trend_counts_background_once(plots, trend):
     assert plots["dettrend_area"]["aeroplane"][3][0] == pytest.approx(twice, **EXACT)
 
 
-@pytest.mark.parametrize(("key", "weak"), [("dettrend_recall_strong", False), ("dettrend_recall_weak", True)])
-def test_recall(plots, trend, groups, key, weak):
+@pytest.mark.parametrize(
+    ("key", "touching"), [("dettrend_recall_strong", False), ("dettrend_recall_weak", True)]
+)
+def test_recall(plots, trend, groups, key, touching):
     for group, members in groups.items():
-        assert (100 * trend.recall(members, weak=weak)).tolist() == pytest.approx(plots[key][group], **EXACT)
+        assert (100 * trend.recall(members, at_background_iou=touching)).tolist() == pytest.approx(
+            plots[key][group], **EXACT
+        )
 
 
 def by_rank(matching, kinds, name):

@@ -21,7 +21,7 @@ from tests.diagnosis.scenes import real_records
 NAMES = [kind.name for kind in TIDE_ERRORS]
 
 
-def tidecv_of(truth, found, iou=0.5, background=0.1, max_detections=100, any_class=None):
+def tidecv_of(truth, found, iou=0.5, background_iou=0.1, max_detections=100, any_class=None):
     """What tidecv says: AP and dAP in per cent, counts, AP by class, types of detections, missed objects."""
     pytest.importorskip("tidecv", reason="tidecv is not installed: requirements-reference.lock has it")
     from tidecv import Data
@@ -42,7 +42,7 @@ def tidecv_of(truth, found, iou=0.5, background=0.1, max_detections=100, any_cla
     for image, label, score, (x, y, right, bottom) in zip(*columns, strict=True):
         detected.add_detection(image, label, score, [x, y, right - x, bottom - y])
 
-    run = TIDERun(annotated, detected, iou, background, TIDE.BOX, max_detections)
+    run = TIDERun(annotated, detected, iou, background_iou, TIDE.BOX, max_detections)
     dap = run.fix_main_errors() | run.fix_special_errors()
     types = np.full(len(found), BEYOND)
     missed = np.zeros(len(truth), bool)
@@ -122,7 +122,7 @@ def test_odd_scenes_are_as_in_tidecv(seed):
     truth, found, any_class = scene(seed)
     assert_same(truth, found)
     assert_same(truth, found, any_class=any_class)
-    assert_same(truth, found, iou=0.7, background=0.2, max_detections=7)
+    assert_same(truth, found, iou=0.7, background_iou=0.2, max_detections=7)
 
 
 def test_odd_scenes_are_odd():

@@ -193,7 +193,7 @@ def test_the_numbers_are_those_of_the_record(two):
         assert [point[kind.name] for kind in ERROR_TYPES] == trend.shares()[place].tolist()
         assert (point["recall"], point["recall_weak"]) == (
             trend.recall()[place],
-            trend.recall(weak=True)[place],
+            trend.recall(at_background_iou=True)[place],
         )
     first = detector["trends"][ALL]["false_positives"][0]
     assert (first["wanted"], first["n"]) == (25, one.false_positive_trends[ALL].counts[0].sum())

@@ -36,7 +36,7 @@ def test_detections_are_counted_class_by_class(seed, size):
             found = sum(strong.labels[row] == 1 for row in ranked[:nearest])
             touched = sum(weak.labels[row] == 1 for row in last[:nearest])
             wanted = (found / objects, touched / objects) if objects else (math.nan, math.nan)
-            told = (trend.recall_strong[point, label], trend.recall_weak[point, label])
+            told = (trend.recall_at_iou[point, label], trend.recall_at_background_iou[point, label])
             assert told == pytest.approx(wanted, nan_ok=True)
 
 
@@ -65,8 +65,8 @@ def test_a_group_pools_detections_and_averages_recall():
     chosen = [CLASSES.index("cat"), CLASSES.index("dog")]
     pooled = trend.counts[:, chosen].sum(axis=1)
     assert trend.shares(["cat", "dog"]) == pytest.approx(pooled / pooled.sum(axis=1, keepdims=True))
-    assert trend.recall(["cat", "sofa", "dog"]) == pytest.approx(trend.recall_strong[:, [2, 3]].mean(axis=1))
-    assert (trend.recall(weak=True) >= trend.recall()).all()
+    assert trend.recall(["cat", "sofa", "dog"]) == pytest.approx(trend.recall_at_iou[:, [2, 3]].mean(axis=1))
+    assert (trend.recall(at_background_iou=True) >= trend.recall()).all()
     with pytest.raises(InputError, match="'cow'"):
         trend.shares(["cow"])
 
