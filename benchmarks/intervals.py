@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from data.records import Detections, GroundTruth
 from diagnosis import diagnose
 from diagnosis.compare import Comparison, compare
-from diagnosis.matching import Weights
+from diagnosis.image_weights import Weights
 from diagnosis.provenance import provenance
 from diagnosis.record import Diagnosis
 from diagnosis.resampling import OVER_ALL

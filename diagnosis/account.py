@@ -131,11 +131,11 @@ def _reordered(matching: Matching, last: NDArray[np.int8]) -> NDArray[np.int64]:
 def _map_range(matching: Matching, iou: float) -> Range:
     """Mean average precision with the false positives of each tie first, and last."""
     there = matching.objects > 0
-    labels = assign_devkit(matching, iou).labels
+    outcomes = assign_devkit(matching, iou).outcomes
     normal = normal_objects(len(matching.truth.images))
     means = []
-    for last in (labels, -labels):
-        ((_, hits),) = Ranking(matching, [labels], _reordered(matching, last)).hits()
+    for last in (outcomes, -outcomes):
+        ((_, hits),) = Ranking(matching, [outcomes], _reordered(matching, last)).hits()
         score = RULES["devkit"].scores(hits, matching.objects[None], normal)["voc07"][0]
         means.append(float(mean_defined(np.where(there, score, np.nan))))
     return means[0], means[1]

@@ -21,12 +21,10 @@ from numpy.typing import NDArray
 from data.records import Detections, GroundTruth
 from diagnosis.breakdown import CORRECT_IOU
 from diagnosis.coco_ap import MAX_DETECTIONS, coco_ap, coco_ranking
+from diagnosis.image_weights import ImageWeights, ObjectCounter, Weights
 from diagnosis.matching import (
     Assignment,
     Matching,
-    ObjectCounter,
-    Redraw,
-    Weights,
     assign,
     assign_devkit,
     match,
@@ -320,8 +318,8 @@ class APStatistic:
 
         Without weights each image counts once, and r is 1.
         """
-        redraw = None if weights is None else Redraw(weights)
-        objects = self._objects(redraw)
+        image_weights = None if weights is None else ImageWeights(weights)
+        objects = self._objects(image_weights)
         images = len(self._matching.truth.images) if weights is None else weights.sum(axis=1, keepdims=True)
         normal = np.broadcast_to(normal_objects(images), (len(objects), 1))
         values = {kind: np.zeros(objects.shape) for kind in kinds}
@@ -329,7 +327,7 @@ class APStatistic:
         for rules in RANKINGS:
             if not wanted.intersection(rules):
                 continue
-            for block, hits in self._ranking(rules).hits(redraw):
+            for block, hits in self._ranking(rules).hits(image_weights):
                 for place, rule in enumerate(rules):
                     scores = RULES[rule].scores(hits[place:], objects[block], normal[block[0]])
                     for kind in values.keys() & scores:
@@ -341,7 +339,7 @@ class APStatistic:
             matching = self._matching
             ways = [way for rule in rules if (way := RULES[rule].assign)]
             self._rankings[rules] = (
-                Ranking(matching, [way(matching, self._iou).labels for way in ways], matching.order)
+                Ranking(matching, [way(matching, self._iou).outcomes for way in ways], matching.order)
                 if ways
                 else coco_ranking(matching, self._max_detections)
             )
@@ -380,9 +378,9 @@ def precision_recall_curve(matching: Matching, label: int, iou: float = CORRECT_
 
     Recall is NaN throughout if the class has no objects.
     """
-    labels, rows = assign_devkit(matching, iou).labels, matching.ranked(label)
-    rows = rows[labels[rows] != 0]
-    true = np.cumsum(labels[rows] == 1)
+    outcomes, rows = assign_devkit(matching, iou).outcomes, matching.ranked(label)
+    rows = rows[outcomes[rows] != 0]
+    true = np.cumsum(outcomes[rows] == 1)
     objects = int(matching.objects[label])
     recall = true / objects if objects else np.full(len(rows), np.nan)
     return PrecisionRecallCurve(recall, true / np.arange(1, len(rows) + 1), rows)
@@ -446,25 +444,25 @@ def best_f1(matching: Matching, *, iou: float = CORRECT_IOU) -> OperatingPoints:
     >>> best_f1(match(truth, Detections(*names, [0] * 3, [0] * 3, [0.9, 0.6, 0.2], boxes))).overall
     OperatingPoint(score=0.6, f1=1.0, precision=1.0, recall=1.0)
     """
-    labels, scores, objects = (
-        assign_devkit(matching, iou).labels,
+    outcomes, scores, objects = (
+        assign_devkit(matching, iou).outcomes,
         matching.detections.scores,
         matching.objects,
     )
     ranked = [matching.ranked(label) for label in range(len(objects))]
-    each = [_best_cut(labels[rows], scores[rows], int(n)) for rows, n in zip(ranked, objects, strict=True)]
+    each = [_best_cut(outcomes[rows], scores[rows], int(n)) for rows, n in zip(ranked, objects, strict=True)]
     rows = matching.by_score
-    overall = _best_cut(labels[rows], scores[rows], int(objects.sum()))
+    overall = _best_cut(outcomes[rows], scores[rows], int(objects.sum()))
     return OperatingPoints(matching.truth.classes, tuple(each), overall)
 
 
-def _best_cut(labels: NDArray[np.int8], scores: NDArray[np.float64], objects: int) -> OperatingPoint:
-    """The score thresholds of one ranking; `labels` 1: true positive, 0: don't care, −1: false positive."""
+def _best_cut(outcomes: NDArray[np.int8], scores: NDArray[np.float64], objects: int) -> OperatingPoint:
+    """The score thresholds of one ranking; `outcomes` 1: true positive, 0: don't care, −1: false positive."""
     if objects == 0:
         return OperatingPoint(*[float("nan")] * 4)
-    counted = labels != 0
-    labels, scores = labels[counted], scores[counted]
-    true, kept = np.cumsum(labels == 1), np.arange(1, len(labels) + 1)
+    counted = outcomes != 0
+    outcomes, scores = outcomes[counted], scores[counted]
+    true, kept = np.cumsum(outcomes == 1), np.arange(1, len(outcomes) + 1)
     # Equal scores are kept or dropped together: a cut is possible only behind the last of them.
     cuts = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[: len(scores)])
     f1 = 2 * true[cuts] / (kept[cuts] + objects)
@@ -506,10 +504,10 @@ def threshold_curve(
     >>> curve.scores.tolist(), curve.precision.round(2).tolist(), curve.recall.tolist()
     ([0.9, 0.6], [1.0, 0.67], [0.5, 1.0])
     """
-    labels = assign_devkit(matching, iou).labels
+    outcomes = assign_devkit(matching, iou).outcomes
     rows = matching.by_score if label is None else matching.ranked(label)
-    rows = rows[labels[rows] != 0]
-    scores, true = matching.detections.scores[rows], np.cumsum(labels[rows] == 1)
+    rows = rows[outcomes[rows] != 0]
+    scores, true = matching.detections.scores[rows], np.cumsum(outcomes[rows] == 1)
     cuts = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[: len(scores)])
     objects = int(matching.objects.sum() if label is None else matching.objects[label])
     recall = true[cuts] / objects if objects else np.full(len(cuts), np.nan)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import InputError
-from diagnosis.matching import Matching, ObjectCounter, Redraw, Running, Weights, assign, take_objects
+from diagnosis.image_weights import ImageWeights, ObjectCounter, RunningTotals, Weights
+from diagnosis.matching import Matching, assign, match_groups
 
 __all__ = [
     "BACKGROUND",
@@ -216,7 +217,7 @@ def _pie_error_types(
     foreign = (matching.group_iou >= background_iou) & (undecided | (types >= 0))[matching.group_detection]
     foreign[matching.own_groups] = False
     groups = np.flatnonzero(foreign)
-    matched = take_objects(matching, background_iou, groups)
+    matched = match_groups(matching, background_iou, groups)
     pair = np.where(matched >= 0, matched, matching.group_start[groups])
 
     candidate = undecided[matching.group_detection[groups]]
@@ -498,12 +499,16 @@ class BreakdownStatistic:
     def counts(self, weights: Weights | None = None) -> NDArray[np.int64]:
         """``(r, C, 5)`` top detections of each class and type; without weights each image counts once."""
         matching = self._matching
-        redraw = Redraw(np.ones((1, len(matching.truth.images)), np.int32) if weights is None else weights)
-        tops = self.tops(redraw)
+        if weights is None:
+            weights = np.ones((1, len(matching.truth.images)), np.int32)
+        image_weights = ImageWeights(weights)
+        tops = self.tops(image_weights)
         counts = np.zeros((*tops.shape, len(ERROR_TYPES)), dtype=np.int64)
         for label in range(tops.shape[1]):
             rows = self._order[self._start[label] : self._start[label + 1]]
-            depth, running = _running(redraw, matching.detections.image_index[rows], tops[:, label])
+            depth, running = _totals_down_to(
+                image_weights, matching.detections.image_index[rows], tops[:, label]
+            )
             most = np.minimum(tops[:, label], np.iinfo(running.totals.dtype).max)
             upto = np.minimum(running.totals, most.astype(running.totals.dtype)).astype(np.float64)
             # A detection's weight within the top is upto behind it less upto before it, added up by type.
@@ -514,9 +519,9 @@ class BreakdownStatistic:
             counts[:, label] = np.einsum("tm,mr->rt", step, upto)  # BLAS would start threads of its own
         return counts
 
-    def tops(self, redraw: Redraw | None = None) -> NDArray[np.int64]:
+    def tops(self, image_weights: ImageWeights | None = None) -> NDArray[np.int64]:
         """``(r, C)`` how many detections count, by weight."""
-        objects, top = self._objects(redraw), self._top
+        objects, top = self._objects(image_weights), self._top
         if top is None:
             return objects
         if isinstance(top, str):
@@ -551,11 +556,13 @@ def _checked_top(matching: Matching, top: Top) -> NDArray[np.number] | str | Non
     return numbers
 
 
-def _running(redraw: Redraw, images: NDArray[np.int64], tops: NDArray[np.int64]) -> tuple[int, Running]:
+def _totals_down_to(
+    image_weights: ImageWeights, images: NDArray[np.int64], tops: NDArray[np.int64]
+) -> tuple[int, RunningTotals]:
     """The depth that the deepest of the r tops needs, at most twice that, and running totals down to it."""
     depth = len(images) if len(tops) == 0 else int(min(len(images), DEPTH_MARGIN * float(tops.max()) + 32))
     while True:
-        running = redraw.running(images[:depth])
+        running = image_weights.running_totals(images[:depth])
         if depth == len(images) or bool((running.of_first(np.array([depth])) >= tops).all()):
             return depth, running
         depth = min(len(images), 2 * depth)

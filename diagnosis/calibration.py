@@ -94,8 +94,8 @@ def calibration(matching: Matching, *, iou: float = CORRECT_IOU) -> Calibration:
     >>> calibration(match(truth, found)).expected_error()
     0.25
     """
-    labels, found = assign_devkit(matching, iou).labels, matching.detections
-    rows = np.flatnonzero(labels != 0)
+    outcomes, found = assign_devkit(matching, iou).outcomes, matching.detections
+    rows = np.flatnonzero(outcomes != 0)
     reason = "" if len(rows) else "no detection to count"
     if len(found.scores) and (found.scores.min() < 0 or found.scores.max() > 1):
         reason, rows = "scores lie beyond 0 and 1: they are no probabilities", rows[:0]
@@ -104,7 +104,7 @@ def calibration(matching: Matching, *, iou: float = CORRECT_IOU) -> Calibration:
     place = np.minimum(np.searchsorted(edges, scores, side="right") - 1, BINS - 1)
     shape = (len(matching.truth.classes), BINS)
     cells, size = found.labels[rows] * BINS + place, shape[0] * BINS
-    counts, true = (np.bincount(some, minlength=size) for some in (cells, cells[labels[rows] == 1]))
+    counts, true = (np.bincount(some, minlength=size) for some in (cells, cells[outcomes[rows] == 1]))
     sums = np.bincount(cells, scores, minlength=size).astype(np.float64)  # of nothing it gives integers
     return Calibration(
         matching.truth.classes, edges, counts.reshape(shape), true.reshape(shape), sums.reshape(shape), reason

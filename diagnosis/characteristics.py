@@ -409,10 +409,10 @@ def characteristics(
         chosen = standard_characteristics(truth, edges)
     assignment = assign(matching, iou)
     excused = assignment.duplicates & forgive_duplicates
-    labels = np.where(excused, np.int8(0), assignment.labels)
-    (hits,) = Ranking(matching, [labels], matching.order).once()
+    outcomes = np.where(excused, np.int8(0), assignment.outcomes)
+    (hits,) = Ranking(matching, [outcomes], matching.order).once()
     normal = normal_objects(len(truth.images))
-    found = assignment.object_rows[matching.order[labels[matching.order] == 1]]  # (T,)
+    found = assignment.object_rows[matching.order[outcomes[matching.order] == 1]]  # (T,)
     precision = np.zeros(len(truth))
     normalized = hits.normalized_precision(objects[None], normal)
     precision[found] = envelope(normalized, hits.start)[0]

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.boxes import intersection
-from diagnosis.matching import Matching, argsort_ascending, greedy, sort_within
+from diagnosis.matching import Matching, argsort_ascending, greedy_match, sort_within
 from diagnosis.rankings import AnyHits, Ranking, interpolated_precision, mean_over_classes, needed_hits
 
-__all__ = ["COCO_IOUS", "CocoLabels", "CocoTable", "coco_ap", "coco_pairs", "coco_ranking", "coco_table"]
+__all__ = ["COCO_IOUS", "CocoOutcomes", "CocoTable", "coco_ap", "coco_pairs", "coco_ranking", "coco_table"]
 
 COCO_RECALLS: NDArray[np.float64] = np.linspace(0, 1, 101)
 
@@ -88,7 +88,7 @@ def coco_pairs(matching: Matching, max_detections: int = MAX_DETECTIONS) -> Coco
     return matching.cached(("coco pairs", max_detections), lambda: CocoPairs(matching, max_detections))
 
 
-class CocoLabels:
+class CocoOutcomes:
     """What each detection is, of objects of some size.
 
     Parameters
@@ -129,11 +129,11 @@ class CocoLabels:
         detection = self._detection[good]
         start = np.flatnonzero(np.diff(detection, prepend=-1))
         stop = np.append(start[1:], len(detection)).astype(np.int64)
-        matched = greedy(start, stop, self._pair_object[good], self._objects, self._rank[good])
+        matched = greedy_match(start, stop, self._pair_object[good], self._objects, self._rank[good])
         matched = matched[matched >= 0]
-        labels = self._unmatched.copy()
-        labels[detection[matched]] = self.counted[self._object[good[matched]]]
-        return labels
+        outcomes = self._unmatched.copy()
+        outcomes[detection[matched]] = self.counted[self._object[good[matched]]]
+        return outcomes
 
 
 def coco_order(matching: Matching) -> NDArray[np.int64]:
@@ -148,22 +148,24 @@ def coco_order(matching: Matching) -> NDArray[np.int64]:
 
 def coco_ranking(matching: Matching, max_detections: int = MAX_DETECTIONS) -> Ranking:
     """The detections labelled at each of :data:`COCO_IOUS`."""
-    labels = _labels(matching, "all", max_detections)[1]
-    return Ranking(matching, labels, coco_order(matching), means=False)
+    outcomes = _outcomes(matching, "all", max_detections)[1]
+    return Ranking(matching, outcomes, coco_order(matching), means=False)
 
 
-def _labels(matching: Matching, size: str, max_detections: int) -> tuple[CocoLabels, list[NDArray[np.int8]]]:
+def _outcomes(
+    matching: Matching, size: str, max_detections: int
+) -> tuple[CocoOutcomes, list[NDArray[np.int8]]]:
     """Of one of :data:`COCO_SIZES`, at each of :data:`COCO_IOUS`; cached."""
 
-    def compute() -> tuple[CocoLabels, list[NDArray[np.int8]]]:
-        labels = CocoLabels(matching, COCO_SIZES[size], max_detections)
-        return labels, [labels.at(iou) for iou in COCO_IOUS]
+    def compute() -> tuple[CocoOutcomes, list[NDArray[np.int8]]]:
+        outcomes = CocoOutcomes(matching, COCO_SIZES[size], max_detections)
+        return outcomes, [outcomes.at(iou) for iou in COCO_IOUS]
 
     return matching.cached(("coco", size, max_detections), compute)
 
 
 def coco_ap(hits: Sequence[AnyHits], objects: NDArray[np.int64]) -> NDArray[np.float64]:
-    """``(K, r, S)`` mean precision at 101 recalls, by each of K labellings."""
+    """``(K, r, S)`` mean precision at 101 recalls, by each of K rules."""
     needed = needed_hits(COCO_RECALLS, objects)
     return np.stack([interpolated_precision(some, needed) for some in hits])
 
@@ -233,15 +235,15 @@ def coco_table(matching: Matching, max_detections: int = MAX_DETECTIONS) -> Coco
     scores: dict[str, NDArray[np.float64]] = {}
     for name in COCO_SIZES:
         suffix = "" if name == "all" else f"_{name}"
-        pairs, labels = _labels(matching, name, max_detections)
+        pairs, outcomes = _outcomes(matching, name, max_detections)
         objects = pairs.objects[None]
-        hits = Ranking(matching, labels, order).once()
+        hits = Ranking(matching, outcomes, order).once()
         ap = np.where(objects > 0, coco_ap(hits, objects)[:, 0], np.nan)
         scores[f"ap{suffix}"], scores[f"ar{suffix}"] = ap.mean(axis=0), _coco_recall(hits, pairs.objects)
         if name == "all":
             scores["ap50"], scores["ap75"] = ap[0], ap[5]
             for most in (1, 10):
-                few = [np.where(place < most, some, np.int8(0)) for some in labels]
+                few = [np.where(place < most, some, np.int8(0)) for some in outcomes]
                 hits = Ranking(matching, few, order).once()
                 scores[f"ar{most}"] = _coco_recall(hits, pairs.objects)
     return CocoTable(matching.truth.classes, **scores)

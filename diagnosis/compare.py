@@ -21,8 +21,8 @@ from data.records import InputError
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import ERROR_TYPES, BreakdownStatistic
 from diagnosis.flow import MissedStatistic
+from diagnosis.image_weights import Weights
 from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
-from diagnosis.matching import Weights
 from diagnosis.notebook import Row, card
 from diagnosis.rankings import mean_defined
 from diagnosis.record import Diagnosis, check_same_truth

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from data.records import InputError
 from diagnosis.average_precision import best_f1
 from diagnosis.breakdown import CORRECT_IOU, shares_of
-from diagnosis.matching import Matching, greedy
+from diagnosis.matching import Matching, greedy_match
 
 __all__ = ["ConfusionMatrix", "confusion_matrix"]
 
@@ -97,7 +97,7 @@ def confusion_matrix(
     mine, its = detection[pairs][by_detection], object_[pairs][by_detection]
     start = np.flatnonzero(np.diff(mine, prepend=-1))
     stop = np.append(start[1:], len(mine)).astype(np.int64)
-    matched = greedy(start, stop, its, len(truth), by_detection.astype(np.int32))
+    matched = greedy_match(start, stop, its, len(truth), by_detection.astype(np.int32))
     matched = matched[matched >= 0]
     partner = np.full(len(found), -1, dtype=np.int64)
     partner[mine[matched]] = its[matched]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from data.records import InputError
 from diagnosis.breakdown import ERROR_TYPES, NONE
-from diagnosis.matching import Weights
+from diagnosis.image_weights import Weights
 from diagnosis.record import Diagnosis, check_same_truth
 
 __all__ = ["FATES", "Fate", "Flow", "MissedStatistic", "deciding_detections", "fates", "flow"]

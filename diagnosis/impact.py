@@ -26,8 +26,9 @@ from diagnosis.breakdown import (
     flag_error_types,
     thresholds_named_before,
 )
-from diagnosis.matching import Matching, ObjectCounter, Redraw, Weights, assign
-from diagnosis.rankings import AnyHits, Block, Hits, RankedErrors, Redrawn
+from diagnosis.image_weights import ImageWeights, ObjectCounter, Weights
+from diagnosis.matching import Matching, assign
+from diagnosis.rankings import AnyHits, Block, Hits, RankedErrors, WeightedTruePositives
 from diagnosis.similar import group_indices
 
 __all__ = ["IMPACT_VARIANTS", "Impact", "ImpactStatistic", "ImpactVariant", "impact"]
@@ -286,7 +287,7 @@ class ImpactStatistic:
         # The hits at either threshold.
         self._start, self._images, self._above = [], [], []
         for threshold in (iou, background_iou):
-            places = np.flatnonzero(((assign(matching, threshold).labels == 1) & (types >= 0))[order])
+            places = np.flatnonzero(((assign(matching, threshold).outcomes == 1) & (types >= 0))[order])
             start = np.searchsorted(places, matching.class_start)
             self._start.append(start)
             self._images.append(images[order[places]])
@@ -297,11 +298,11 @@ class ImpactStatistic:
 
         Their means over the classes are the bars of :meth:`Impact.bars`.
         """
-        redraw = None if weights is None else Redraw(weights)
-        objects = self._objects(redraw)
+        image_weights = None if weights is None else ImageWeights(weights)
+        objects = self._objects(image_weights)
         variants = [variant for variant in IMPACT_VARIANTS if variant.compared]
         ap = np.zeros((1 + len(variants), *objects.shape))
-        for block, hits in self._hits(redraw, [IMPACT_VARIANTS[0], *variants]):
+        for block, hits in self._hits(image_weights, [IMPACT_VARIANTS[0], *variants]):
             for row, some in enumerate(hits):
                 ap[row][block] = some.mean_over_objects(objects[block])
         gains = np.where(objects > 0, np.maximum(ap - ap[0], 0.0), np.nan)
@@ -328,20 +329,20 @@ class ImpactStatistic:
         ]
 
     def _hits(
-        self, redraw: Redraw | None, variants: Sequence[ImpactVariant]
+        self, image_weights: ImageWeights | None, variants: Sequence[ImpactVariant]
     ) -> Iterator[tuple[Block, Sequence[AnyHits]]]:
         """Some replicates and classes, and their hits in each variant: all if each image counts once."""
-        if redraw is None:
+        if image_weights is None:
             yield (slice(None), slice(None)), self._once(variants)
             return
         for label in range(len(self._matching.truth.classes)):
             mine = [slice(start[label], start[label + 1]) for start in self._start]
             images = [some[of_class] for some, of_class in zip(self._images, mine, strict=True)]
             above = [some[:, of_class] for some, of_class in zip(self._above, mine, strict=True)]
-            for rows, part in redraw.parts(len(images[-1])):
-                errors = self._errors.running(part, label, above)
-                redrawn = [Redrawn(part, some) for some in images]
-                false = [errors.above(*both) for both in zip(redrawn, above, strict=True)]
+            for rows, part in image_weights.parts(len(images[-1])):
+                errors = self._errors.weighted(part, label, above)
+                weighted = [WeightedTruePositives(part, some) for some in images]
+                false = [errors.above(*both) for both in zip(weighted, above, strict=True)]
                 some: dict[tuple[bool, tuple[int, ...]], AnyHits] = {}
                 keys = []
                 for variant in variants:
@@ -351,5 +352,5 @@ class ImpactStatistic:
                     if keys[-1] not in some:
                         counts = false[variant.at_background_iou]
                         counted = sum((counts[error] for error in present), np.zeros_like(counts[0]))
-                        some[keys[-1]] = redrawn[variant.at_background_iou].hits(counted)
+                        some[keys[-1]] = weighted[variant.at_background_iou].hits(counted)
                 yield (rows, slice(label, label + 1)), [some[key] for key in keys]

@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.matching import Matching, Redraw, Weights, accumulate, argsort_ascending, by_blocks
+from diagnosis.image_weights import ImageWeights, Weights, accumulate, by_blocks
+from diagnosis.matching import Matching, argsort_ascending
 
 __all__ = [
     "AnyHits",
@@ -22,8 +23,8 @@ __all__ = [
     "Hits",
     "RankedErrors",
     "Ranking",
-    "Redrawn",
-    "RunningErrors",
+    "WeightedErrors",
+    "WeightedTruePositives",
     "envelope",
     "interpolated_precision",
     "mean_defined",
@@ -111,12 +112,12 @@ def _normalized(
     return precision
 
 
-class Redrawn:
+class WeightedTruePositives:
     """The T true positives of one ranking in r replicates, each as often as its image.
 
     Parameters
     ----------
-    redraw
+    image_weights
         How often each image counts.
     images
         ``(T,)`` the image of each true positive, best first.
@@ -126,9 +127,10 @@ class Redrawn:
     """
 
     def __init__(
-        self, redraw: Redraw, images: NDArray[np.int64], ends: NDArray[np.int64] | None = None
+        self, image_weights: ImageWeights, images: NDArray[np.int64], ends: NDArray[np.int64] | None = None
     ) -> None:
-        self._redraw, self._images, self._running = redraw, images, redraw.running(images)
+        self._image_weights, self._images = image_weights, images
+        self._running = image_weights.running_totals(images)
         # How many each row is behind.
         self._behind = np.arange(len(images) + 1) if ends is None else np.append(0, ends + 1)
         self._place = by_blocks(len(self._behind))
@@ -142,12 +144,12 @@ class Redrawn:
     @cached_property
     def weights(self) -> NDArray[np.float64]:
         """``(m, r)`` how often each is there."""
-        return self._redraw.weights_of(self._running.images).astype(np.float64)
+        return self._image_weights.weights_of(self._running.images).astype(np.float64)
 
     @cached_property
     def _drawn(self) -> NDArray[np.int64]:
         """Places in ``(r, T)`` of those that are there, as often as they are."""
-        return self._redraw.places_of(self._images)
+        return self._image_weights.places_of(self._images)
 
     def spread(self, counts: Weights, rows: NDArray[np.int64], first: int = 0) -> Weights:
         """``(m, r)`` from the row of `counts` of each true positive ``(T,)``, and of what is above all."""
@@ -180,13 +182,13 @@ class Redrawn:
         accumulate(np.maximum, blocks, upwards=True)
         return precision
 
-    def hits(self, false: Weights) -> RedrawnHits:
+    def hits(self, false: Weights) -> WeightedHits:
         """With the false positives ``(m, r)`` above each."""
-        return RedrawnHits(self, false)
+        return WeightedHits(self, false)
 
 
 @dataclass(frozen=True, eq=False)
-class RedrawnHits:
+class WeightedHits:
     """The true positives of one ranking in r replicates; like :class:`Hits`, of which S is 1.
 
     A true positive that a replicate leaves out has the precision there: no more than that of the one above
@@ -194,27 +196,27 @@ class RedrawnHits:
 
     Parameters
     ----------
-    redrawn
+    weighted
         The T true positives.
     false
         ``(m, r)`` how many false positives are above each.
     """
 
-    redrawn: Redrawn
+    weighted: WeightedTruePositives
     false: Weights
 
     @property
     def found(self) -> NDArray[np.int64]:
         """``(r, 1)`` how many a replicate has."""
-        return self.redrawn.found
+        return self.weighted.found
 
     @cached_property
     def _best(self) -> NDArray[np.float64]:
         """``(m, r)`` the largest precision from each on."""
-        counted = self.redrawn.true + self.false
+        counted = self.weighted.true + self.false
         counted += counted == 0  # before the first hit
-        precision: NDArray[np.float64] = np.true_divide(self.redrawn.true, counted, dtype=np.float64)
-        return self.redrawn.best(precision)
+        precision: NDArray[np.float64] = np.true_divide(self.weighted.true, counted, dtype=np.float64)
+        return self.weighted.best(precision)
 
     def mean_over_objects(
         self, objects: NDArray[np.int64], normal: Normal | None = None
@@ -222,8 +224,8 @@ class RedrawnHits:
         """``(r, 1)`` as :meth:`Hits.mean_over_objects`."""
         number, best = np.maximum(objects, 1), self._best if normal is None else None
         if best is None:
-            best = self.redrawn.best(_normalized(self.redrawn.true, self.false, (normal / number).T))
-        total = np.einsum("mr,mr->r", best, self.redrawn.weights)
+            best = self.weighted.best(_normalized(self.weighted.true, self.false, (normal / number).T))
+        total = np.einsum("mr,mr->r", best, self.weighted.weights)
         mean: NDArray[np.float64] = total[:, None] / number
         return mean
 
@@ -231,14 +233,14 @@ class RedrawnHits:
         """``(r, 1, p)`` as :meth:`Hits.precision_from`."""
         result = np.zeros(needed.shape)
         if self.found.any():
-            places, beyond = self.redrawn.places(needed)
+            places, beyond = self.weighted.places(needed)
             best = self._best.ravel().take(places, mode="clip")
             best[beyond] = 0.0
             result[..., : best.shape[2]] = best
         return result
 
 
-AnyHits = Hits | RedrawnHits
+AnyHits = Hits | WeightedHits
 
 Block = tuple[slice, slice]
 """Some of ``(r, C)``: replicates and classes."""
@@ -304,13 +306,13 @@ def mean_over_classes(values: NDArray[np.float64]) -> float:
 
 
 class Ranking:
-    """The detections of C classes by rank, under one or several labellings.
+    """The detections of C classes by rank, with the outcomes of one or several rules.
 
     Parameters
     ----------
     matching
         Whose detections they are.
-    labels
+    outcomes
         ``(M,)`` each: 1: true positive, 0: don't care, −1: false positive.
     order
         ``(M,)`` the detections by class and rank.
@@ -321,31 +323,31 @@ class Ranking:
     def __init__(
         self,
         matching: Matching,
-        labels: Sequence[NDArray[np.int8]],
+        outcomes: Sequence[NDArray[np.int8]],
         order: NDArray[np.int64],
         means: bool = True,
     ) -> None:
         self._means = means
-        labels = [some[order] for some in labels]
+        outcomes = [some[order] for some in outcomes]
         start = matching.class_start
         found, counted = np.zeros((2, len(order)), dtype=bool)
-        for some in labels:
+        for some in outcomes:
             found |= some == 1
             counted |= some != 0
-        # What no labelling counts, or is below the last true positive of its class, changes nothing.
+        # What no rule counts, or is below the last true positive of its class, changes nothing.
         running = np.concatenate([[0], np.cumsum(found)])
         rows = np.flatnonzero(counted & (running[:-1] < np.repeat(running[start[1:]], np.diff(start))))
         self.start = np.searchsorted(rows, start)
         self.images = matching.detections.image_index[order[rows]]
-        self.places = [np.flatnonzero(some[rows] == 1) for some in labels]
-        self.excused = [np.flatnonzero(some[rows] == 0) for some in labels]
+        self.places = [np.flatnonzero(some[rows] == 1) for some in outcomes]
+        self.excused = [np.flatnonzero(some[rows] == 0) for some in outcomes]
 
-    def hits(self, redraw: Redraw | None = None) -> Iterator[tuple[Block, Sequence[AnyHits]]]:
-        """Some replicates and classes, and their hits by each labelling: all if each image counts once.
+    def hits(self, image_weights: ImageWeights | None = None) -> Iterator[tuple[Block, Sequence[AnyHits]]]:
+        """Some replicates and classes, and their hits by each rule: all if each image counts once.
 
-        Of a redraw what fits in the cache, of one class; classes without hits are left out.
+        Of replicates what fits in the cache, of one class; classes without hits are left out.
         """
-        if redraw is None:
+        if image_weights is None:
             yield (slice(None), slice(None)), self.once()
             return
         for label, (low, high) in enumerate(itertools.pairwise(self.start)):
@@ -355,22 +357,22 @@ class Ranking:
             hits = [_within(places, low, high) - low for places in self.places]
             left_out = [_within(excused, low, high) - low for excused in self.excused]
             numbers = np.unique(np.concatenate([[-1], *hits])) + 1
-            for rows, part in redraw.parts(max(map(len, hits))):
+            for rows, part in image_weights.parts(max(map(len, hits))):
                 counted, some = part.of_first(images, numbers), []
                 for mine, others in zip(hits, left_out, strict=True):
                     ends = None if self._means else np.flatnonzero(np.diff(mine, append=-1) != 1)
-                    redrawn = Redrawn(part, images[mine], ends)
-                    false = redrawn.spread(counted, np.searchsorted(numbers, mine + 1)) - redrawn.true
+                    weighted = WeightedTruePositives(part, images[mine], ends)
+                    false = weighted.spread(counted, np.searchsorted(numbers, mine + 1)) - weighted.true
                     if len(others):
                         above = np.searchsorted(others, mine)
-                        false -= redrawn.spread(
+                        false -= weighted.spread(
                             part.of_first(images[others], np.append(0, above)), np.arange(len(mine)) + 1
                         )
-                    some.append(redrawn.hits(false))
+                    some.append(weighted.hits(false))
                 yield (rows, slice(label, label + 1)), some
 
     def once(self) -> list[Hits]:
-        """The hits of all classes by each labelling, where each image counts once."""
+        """The hits of all classes by each rule, where each image counts once."""
         result = []
         for places, excused in zip(self.places, self.excused, strict=True):
             start = np.searchsorted(places, self.start)
@@ -432,16 +434,19 @@ class RankedErrors:
         first = np.repeat(self.start[:-1], np.diff(hit_start))
         return self._before[:, places] - self._before[:, first]
 
-    def running(self, redraw: Redraw, label: int, above: Sequence[NDArray[np.int32]]) -> RunningErrors:
+    def weighted(
+        self, image_weights: ImageWeights, label: int, above: Sequence[NDArray[np.int32]]
+    ) -> WeightedErrors:
         """Those of class `label`, counted with weights, at hits: each ``(K, T)`` from :meth:`above`."""
         start = np.append(self._first[label], self._first[label, -1] + self.count[label, -1])
         within = start - start[0]
         numbers = np.unique(np.concatenate([within, *[(within[:-1, None] + some).ravel() for some in above]]))
-        return RunningErrors(redraw.of_first(self._images[start[0] : start[-1]], numbers), numbers, within)
+        counts = image_weights.of_first(self._images[start[0] : start[-1]], numbers)
+        return WeightedErrors(counts, numbers, within)
 
 
 @dataclass(frozen=True, eq=False)
-class RunningErrors:
+class WeightedErrors:
     """The false positives of one class, counted with weights.
 
     Parameters
@@ -458,12 +463,12 @@ class RunningErrors:
     numbers: NDArray[np.int64]
     start: NDArray[np.int64]
 
-    def above(self, redrawn: Redrawn, above: NDArray[np.int32]) -> list[Weights]:
+    def above(self, weighted: WeightedTruePositives, above: NDArray[np.int32]) -> list[Weights]:
         """``(m, r)`` weight of each of the K types above hits, from :meth:`RankedErrors.above` ``(K, T)``."""
         firsts = np.searchsorted(self.numbers, self.start[:-1])
         places = np.searchsorted(self.numbers, self.start[:-1, None] + above)
         return [
-            redrawn.spread(self.counts, mine, first) - self.counts[first]
+            weighted.spread(self.counts, mine, first) - self.counts[first]
             for first, mine in zip(firsts.tolist(), places, strict=True)
         ]
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from data.formats.processes import over_processes, usable_cores
 from data.records import InputError
 from data.streams import Stream, generator
-from diagnosis.matching import Weights
+from diagnosis.image_weights import Weights
 
 __all__ = [
     "OVER_ALL",
@@ -165,7 +165,7 @@ def resample(
     def compute(piece: tuple[range, Statistic]) -> Mapping[str, NDArray[np.float64]]:
         nonlocal reported, drawn
         chunk, statistic = piece
-        # First halves of the pairs before the second halves: a Redraw then counts the first alone.
+        # First halves of the pairs before the second halves: a ImageWeights then counts the first alone.
         order = np.argsort(np.arange(len(chunk)) % 2, kind="stable")
         if drawn is None or drawn[0] != chunk:
             drawn = chunk, resamples(images, chunk, seed)[order]

@@ -42,14 +42,15 @@ from diagnosis.breakdown import (
     check_thresholds,
     thresholds_named_before,
 )
-from diagnosis.matching import Matching, ObjectCounter, Redraw, Weights, greedy
+from diagnosis.image_weights import ImageWeights, ObjectCounter, Weights
+from diagnosis.matching import Matching, greedy_match
 from diagnosis.rankings import (
     AnyHits,
     Block,
     Hits,
     RankedErrors,
-    Redrawn,
-    RunningErrors,
+    WeightedErrors,
+    WeightedTruePositives,
     mean_defined,
     mean_over_classes,
 )
@@ -320,8 +321,8 @@ def tide(
     Raises
     ------
     InputError
-        If not ``0 < background_iou <= iou <= 1``, `max_detections` is no positive integer, or `any_class` is
-        not a flag for each object or is set for one that is no ignore region.
+        If not ``0 < background_iou <= iou <= 1``, `max_detections` is no positive integer, or `any_class`
+        is not a flag for each object or is set for one that is no ignore region.
 
     Examples
     --------
@@ -457,10 +458,10 @@ class TideStatistic:
 
         NaN for a class without objects, hits and false positives.
         """
-        redraw = None if weights is None else Redraw(weights)
-        counts = [count(redraw) for count in self._counters]
+        image_weights = None if weights is None else ImageWeights(weights)
+        counts = [count(image_weights) for count in self._counters]
         ap = np.full((1 + len(DAP_COLUMNS), *counts[0].shape), np.nan)
-        for block, plain, fixed, new, totals in self._ranked(redraw):
+        for block, plain, fixed, new, totals in self._ranked(image_weights):
             objects, missed, unfound = (count[block] for count in counts)
             number, needed = totals.sum(axis=2), _needed(objects)
             usual = fixed.hits()
@@ -482,11 +483,11 @@ class TideStatistic:
         return ap
 
     def _ranked(
-        self, redraw: Redraw | None
+        self, image_weights: ImageWeights | None
     ) -> Iterator[tuple[Block, _Ranked, _Ranked, dict[int, _Ranked], NDArray[np.integer]]]:
         """Some replicates and classes: their true positives as they are, once anything is fixed, and with new
         ones, by the type that is fixed; ``(r, S, K)`` false positives. All if each image counts once."""
-        if redraw is None:
+        if image_weights is None:
             plain, fixed = self._plain.once(), self._fixed.once()
             new = {error: some.once() for error, some in self._new.items()}
             yield (slice(None), slice(None)), plain, fixed, new, self._errors.count[None]
@@ -498,8 +499,8 @@ class TideStatistic:
             new_ = {error: some.of_class(label) for error, some in self._new.items()}
             new_ = {error: some for error, some in new_.items() if len(some.images) > len(fixed_.images)}
             every = [fixed_, plain_, *new_.values()]
-            for rows, part in redraw.parts(len(fixed_.images)):
-                errors = self._errors.running(part, label, [some.above for some in every])
+            for rows, part in image_weights.parts(len(fixed_.images)):
+                errors = self._errors.weighted(part, label, [some.above for some in every])
                 fixed = fixed_.weighted(part, errors)
                 plain = plain_.weighted(part, errors) if moved[label] else fixed
                 new = {error: some.weighted(part, errors) for error, some in new_.items()}
@@ -521,10 +522,10 @@ class _Places(NamedTuple):
         images = self.images[mine]
         return _Places(images, np.array([0, len(images)]), self.above[:, mine])
 
-    def weighted(self, redraw: Redraw, errors: RunningErrors) -> _Ranked:
+    def weighted(self, image_weights: ImageWeights, errors: WeightedErrors) -> _Ranked:
         ends = np.flatnonzero(np.diff(self.above.sum(axis=0), append=-1) != 0)
-        redrawn = Redrawn(redraw, self.images, ends)
-        return _Ranked(redrawn.hits, errors.above(redrawn, self.above))
+        weighted = WeightedTruePositives(image_weights, self.images, ends)
+        return _Ranked(weighted.hits, errors.above(weighted, self.above))
 
 
 @dataclass(frozen=True, eq=False)
@@ -614,7 +615,7 @@ def _type_errors(
     able = size[first] >= iou
     first, last = first[able], last[able]
     rank = matching.pair_rank[rows[with_own]]
-    matched = greedy(first, last, its, len(matching.truth), rank, size >= iou)
+    matched = greedy_match(first, last, its, len(matching.truth), rank, size >= iou)
     matched = matched[matched >= 0]
     types[mine[matched]], targets[mine[matched]] = CORRECT, its[matched]
     return types, targets

@@ -213,12 +213,12 @@ def detection_trend(
         [_among_first(types[order] == error, class_start, rising) for error in range(len(ERROR_TYPES))],
         axis=-1,
     )
-    found = _among_first(assign(matching, iou).labels[order] == 1, class_start, nearest)
+    found = _among_first(assign(matching, iou).outcomes[order] == 1, class_start, nearest)
     touching = assign(matching, background_iou)
     kept = order[~touching.duplicates[order]]
     per_class = np.bincount(matching.detections.labels[kept], minlength=len(objects))
     kept_start = np.concatenate([[0], np.cumsum(per_class)])
-    touched = _among_first(touching.labels[kept] == 1, kept_start, nearest)
+    touched = _among_first(touching.outcomes[kept] == 1, kept_start, nearest)
     recall_at_iou, recall_at_background_iou = (
         np.where(objects > 0, hits / np.maximum(objects, 1), np.nan) for hits in (found, touched)
     )

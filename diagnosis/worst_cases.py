@@ -93,7 +93,7 @@ def worst_cases(
     errors = first_of_each(wrong, labels[wrong] * len(ERROR_TYPES) + error_types.types[wrong], each)
 
     assignment = assign(matching, iou)
-    true = order[assignment.labels[order] == 1][::-1]  # the lowest score first
+    true = order[assignment.outcomes[order] == 1][::-1]  # the lowest score first
     found_last = first_of_each(true, labels[true], each)
     missed = missed_objects(matching, iou)
     missed = first_of_each(missed, truth.labels[missed], each)

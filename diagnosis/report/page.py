@@ -408,8 +408,8 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
         (
             "Overlap",
             f"Intersection over union (IoU) of the boxes, clipped to the image: {diagnoses[0].iou:g} or more "
-            f"is right, below {BACKGROUND_IOU:g} is background. The detection of the highest score takes the object; a "
-            "second one on it is a localization error.",
+            f"is right, below {BACKGROUND_IOU:g} is background. The detection of the highest score takes the "
+            "object; a second one on it is a localization error.",
         ),
         (
             "Rounding",

@@ -118,4 +118,4 @@ def hoiem_ap(labels, objects: int, normal: float) -> HoiemScores:
 
 def forgiving(assignment: Assignment):
     """Labels as weak matching counts them: a duplicate is 0 (rules, section 2)."""
-    return np.where(assignment.duplicates, 0, assignment.labels)
+    return np.where(assignment.duplicates, 0, assignment.outcomes)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from data.records import Detections, GroundTruth
 from diagnosis import average_precision, match, precision_recall_curve
 from diagnosis.average_precision import AP_KINDS
-from diagnosis.coco_ap import CocoLabels, coco_order, coco_table
+from diagnosis.coco_ap import CocoOutcomes, coco_order, coco_table
 from tests.diagnosis.scenes import BOX, FAR, hoiem_ap, hoiem_scores, one_image, real_records
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -267,7 +267,7 @@ def test_a_hundred_detections_of_a_class_in_an_image_count(tmp_path):
     found = Detections(["a"], CLASSES, [0] * 300, [0] * 300, scores, np.concatenate([boxes, boxes + 1]))
     table = compared(truth, found, tmp_path)
     assert table.ar[0] <= 100 / 150
-    labels = CocoLabels(match(truth, found)).at(0.5)
+    labels = CocoOutcomes(match(truth, found)).at(0.5)
     assert (labels[np.argsort(-scores)[100:]] == 0).all()
 
 
@@ -282,7 +282,7 @@ def test_a_crowd_is_hit_any_number_of_times_and_is_not_to_be_found():
         ["a"], CLASSES, [[99, 99]], [0, 0], [0, 0], [[0, 0, 90, 90], FAR], None, [True, False]
     )
     found = Detections(["a"], CLASSES, [0] * 3, [0] * 3, [0.9, 0.8, 0.7], [BOX, [20, 20, 30, 30], FAR])
-    labels = CocoLabels(match(truth, found)).at(0.5)
+    labels = CocoOutcomes(match(truth, found)).at(0.5)
     assert labels.tolist() == [0, 0, 1]  # FAR lies in the crowd, and is an object
 
 

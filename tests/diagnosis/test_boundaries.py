@@ -72,7 +72,7 @@ def test_a_second_detection_of_just_the_threshold_is_a_duplicate(box, duplicate)
 @pytest.mark.parametrize(("box", "label"), [(HALF, 1), (BELOW_HALF, -1)])
 @pytest.mark.parametrize("rule", [assign, assign_devkit])
 def test_both_rules_take_an_object_at_just_the_threshold(rule, box, label):
-    assert rule(matching([(0, BOX)], [(0, box)]), 0.5).labels.tolist() == [label]
+    assert rule(matching([(0, BOX)], [(0, box)]), 0.5).outcomes.tolist() == [label]
 
 
 @pytest.mark.parametrize("first", [1, 2])

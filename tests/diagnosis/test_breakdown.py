@@ -231,7 +231,7 @@ def test_the_rows_are_the_first_of_each_class_and_type(seed, size, each):
         mine = [row for row in by_score if found.labels[row] == label]
         for kind in range(1, 5):
             errors += [row for row in mine if kinds.types[row] == kind][:each]
-        last += [row for row in reversed(mine) if strong.labels[row] == 1][:each]
+        last += [row for row in reversed(mine) if strong.outcomes[row] == 1][:each]
         taken = set(strong.object_rows[mine])
         mine = [row for row in by_area if truth.labels[row] == label and not matching.ignored[row]]
         missed += [row for row in mine if row not in taken][:each]

@@ -35,7 +35,7 @@ def test_a_bin_is_the_ranking_with_other_objects_made_dont_care(seed, size, weak
     iou = 0.1 if weakly else 0.5
     result = characteristics(matching, chosen, iou=iou, forgive_duplicates=weakly)
     assignment = assign(matching, iou)
-    labels = forgiving(assignment) if weakly else assignment.labels
+    labels = forgiving(assignment) if weakly else assignment.outcomes
     for table in result.tables:
         kind = table.characteristic
         for label in range(len(CLASSES)):
@@ -59,7 +59,7 @@ def test_missed_objects_are_those_below_a_precision():
     truth, assignment = matching.truth, assign(matching, 0.5)
     for label in range(len(CLASSES)):
         ranked, objects = matching.ranked(label), matching.objects[label]
-        labels = assignment.labels[ranked]
+        labels = assignment.outcomes[ranked]
         true, false = np.cumsum(labels == 1), np.cumsum(labels == -1)
         precision = {}
         for place in np.flatnonzero(labels == 1):

@@ -46,7 +46,7 @@ def test_counting_equals_moving(seed, size):
             ranked = matching.ranked(label)
             name = TOOL_NAMES.get(variant.name, variant.name)
             if name in MOVED:
-                end, labels = np.isin(kinds[ranked], MOVED[name]), strong.labels
+                end, labels = np.isin(kinds[ranked], MOVED[name]), strong.outcomes
             else:
                 end, labels = weak.duplicates[ranked], forgiving(weak)
                 if name == "ignorelocsim":
@@ -61,7 +61,7 @@ def test_counting_equals_moving(seed, size):
 def test_other_thresholds_are_used():
     matching = crowded(2)
     result = impact(matching, SIMILAR, iou=0.75, background_iou=0.3)
-    strong = assign(matching, 0.75).labels
+    strong = assign(matching, 0.75).outcomes
     for label in range(4):
         wanted = hoiem_ap(strong[matching.ranked(label)], int(matching.objects[label]), normal_objects(4))
         assert result.scores.ap[ROW["all"], label] == pytest.approx(wanted.ap)

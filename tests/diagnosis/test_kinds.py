@@ -108,7 +108,7 @@ def test_kind_06_difficult_objects_are_still_found_once_by_hoiem():
     box = [100, 100, 200, 200]
     truth = GroundTruth(["a"], ["dog"], [[640, 480]], [0], [0], [box], difficult=[True])
     found = Detections(["a"], ["dog"], [0, 0], [0, 0], [0.9, 0.8], [box, [120, 120, 150, 150]])
-    assert assign(match(truth, found), 0.5).labels.tolist() == [0, -1]
+    assert assign(match(truth, found), 0.5).outcomes.tolist() == [0, -1]
 
 
 # ---- 9 and later: what is said -----------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_kind_26_objects_beyond_the_border_are_clipped_as_detections_are(tmp_pat
 def test_kind_26_objects_wholly_outside_their_image_are_not_found(tmp_path):
     truth = GroundTruth(["a"], ["dog"], [[100, 80]], [0], [0], [[110, 10, 130, 20]])
     found = Detections(["a"], ["dog"], [0], [0], [0.9], [[110, 10, 130, 20]])
-    assert assign(match(truth, found), 0.5).labels.tolist() == [-1]
+    assert assign(match(truth, found), 0.5).outcomes.tolist() == [-1]
 
 
 # ---- 7 and 8: COCO's own numbers ---------------------------------------------------------------

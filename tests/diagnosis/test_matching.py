@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import assign, assign_devkit, match, matching
-from diagnosis.matching import argsort_ascending, argsort_descending, sort_within, take_objects
+from diagnosis.matching import argsort_ascending, argsort_descending, match_groups, sort_within
 
 CLASSES = ["cat", "dog"]
 
@@ -40,7 +40,7 @@ def test_nothing_overlaps(truth, found):
     assert len(overlaps.pair_iou) == len(overlaps.group_label) == 0
     assert overlaps.group_start.tolist() == [0]
     for result in (assign(overlaps, 0.5), assign_devkit(overlaps)):
-        assert result.labels.tolist() == [-1] * len(found)
+        assert result.outcomes.tolist() == [-1] * len(found)
         assert result.object_rows.tolist() == [-1] * len(found)
         assert result.overlaps.tolist() == [0.0] * len(found)
         assert not result.duplicates.any()
@@ -68,8 +68,8 @@ def test_detections_are_clipped_to_the_image_for_hoiem_alone():
     overlaps = match(truth, found)
     assert overlaps.pair_iou.tolist() == [1.0]
     assert overlaps.pair_iou_unclipped.tolist() == pytest.approx([100 / 300])
-    assert assign(overlaps, 0.5).labels.tolist() == [1]
-    assert assign_devkit(overlaps).labels.tolist() == [-1]
+    assert assign(overlaps, 0.5).outcomes.tolist() == [1]
+    assert assign_devkit(overlaps).outcomes.tolist() == [-1]
     assert match(truth, found, clip=False).pair_iou.tolist() == pytest.approx([100 / 300])
 
 
@@ -82,17 +82,17 @@ def test_equal_scores_keep_the_order_of_the_file():
     assert overlaps.order.tolist() == [3, 0, 2, 4, 1]
     assert overlaps.rank.tolist() == [1, 0, 2, 0, 3]
     assert overlaps.class_start.tolist() == [0, 4, 5]
-    assert assign(overlaps, 0.5).labels.tolist() == [-1, -1, -1, 1, -1]
+    assert assign(overlaps, 0.5).outcomes.tolist() == [-1, -1, -1, 1, -1]
 
 
 def test_a_second_hit_takes_the_next_object_for_hoiem_and_is_false_for_the_devkit():
     truth = truth_of((0, 0, [0, 0, 10, 10]), (0, 0, [0, 0, 10, 8]))
     overlaps = match(truth, found_of((0, 0, 0.9, [0, 0, 10, 10]), (0, 0, 0.8, [0, 0, 10, 10])))
     hoiem, devkit = assign(overlaps, 0.5), assign_devkit(overlaps)
-    assert hoiem.labels.tolist() == [1, 1]
+    assert hoiem.outcomes.tolist() == [1, 1]
     assert hoiem.object_rows.tolist() == [0, 1]
     assert hoiem.overlaps.tolist() == pytest.approx([1.0, 0.8])
-    assert devkit.labels.tolist() == [1, -1]
+    assert devkit.outcomes.tolist() == [1, -1]
     assert devkit.duplicates.tolist() == [False, True]
 
 
@@ -110,16 +110,16 @@ def test_a_chain_of_second_choices():
 def test_difficult_objects_are_taken_once_by_hoiem_and_any_number_of_times_by_the_devkit():
     box = [0, 0, 10, 10]
     overlaps = match(truth_of((0, 0, box, True)), found_of((0, 0, 0.9, box), (0, 0, 0.8, box)))
-    assert assign(overlaps, 0.5).labels.tolist() == [0, -1]
-    assert assign_devkit(overlaps).labels.tolist() == [0, 0]
+    assert assign(overlaps, 0.5).outcomes.tolist() == [0, -1]
+    assert assign_devkit(overlaps).outcomes.tolist() == [0, 0]
     assert overlaps.objects.tolist() == [0, 0]
 
 
 def test_the_devkit_takes_the_first_of_equal_objects():
     box = [0, 0, 10, 10]
     found = found_of((0, 0, 0.9, box), (0, 0, 0.8, box))
-    assert assign_devkit(match(truth_of((0, 0, box, True), (0, 0, box)), found)).labels.tolist() == [0, 0]
-    assert assign_devkit(match(truth_of((0, 0, box), (0, 0, box, True)), found)).labels.tolist() == [1, -1]
+    assert assign_devkit(match(truth_of((0, 0, box, True), (0, 0, box)), found)).outcomes.tolist() == [0, 0]
+    assert assign_devkit(match(truth_of((0, 0, box), (0, 0, box, True)), found)).outcomes.tolist() == [1, -1]
 
 
 def test_the_devkit_chooses_by_the_overlap_of_the_box_as_given():
@@ -134,13 +134,13 @@ def test_a_box_wholly_outside_the_image_overlaps_nothing():
     truth = truth_of((0, 0, [90, 0, 130, 10]))  # an object that reaches beyond the image
     overlaps = match(truth, found_of((0, 0, 0.9, [105, 0, 125, 10])))
     assert overlaps.pair_iou.tolist() == [0.0]
-    assert assign(overlaps, 0.1).labels.tolist() == [-1]
+    assert assign(overlaps, 0.1).outcomes.tolist() == [-1]
 
 
 def test_crowds_count_as_difficult():
     truth = GroundTruth(["a"], CLASSES, [[9, 9]], [0], [0], [[0, 0, 9, 9]], crowd=[True])
     overlaps = match(truth, found_of((0, 0, 0.9, [0, 0, 9, 9])))
-    assert assign(overlaps, 0.5).labels.tolist() == [0]
+    assert assign(overlaps, 0.5).outcomes.tolist() == [0]
 
 
 @pytest.mark.parametrize("field", ["images", "classes"])
@@ -187,11 +187,11 @@ def test_looking_at_few_candidates_at_once_changes_nothing(scene, at_once):
 def test_a_table_of_the_slots_in_use_changes_nothing(scene):
     overlaps = match(*scene)
     groups = np.arange(len(overlaps.group_label))
-    dense = take_objects(overlaps, 0.2, groups)
+    dense = match_groups(overlaps, 0.2, groups)
     with pytest.MonkeyPatch.context() as patch:
         # Far below any real count, so that the table of all objects and classes always is too large.
         patch.setattr("diagnosis.matching.DENSE_ENTRIES", -(10**9))
-        np.testing.assert_array_equal(take_objects(overlaps, 0.2, groups), dense)
+        np.testing.assert_array_equal(match_groups(overlaps, 0.2, groups), dense)
 
 
 def test_objects_beside_each_other_in_the_file_are_not_mixed_up_where_memory_is_saved(monkeypatch):

@@ -34,7 +34,7 @@ scenes = st.builds(
 @settings(max_examples=30)
 @given(scenes)
 def test_best_f1_against_all_thresholds(overlaps):
-    labels, found = assign_devkit(overlaps).labels, overlaps.detections
+    labels, found = assign_devkit(overlaps).outcomes, overlaps.detections
     points = best_f1(overlaps)
     for label, point in [*enumerate(points.each), (None, points.overall)]:
         mine = np.ones(len(found), dtype=bool) if label is None else found.labels == label

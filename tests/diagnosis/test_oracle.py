@@ -74,13 +74,13 @@ def columns(matching, similar):
     depths = []
     for label in range(len(matching.truth.classes)):
         ranked = matching.ranked(label)
-        false = np.flatnonzero(assign(matching, 0.5).labels[ranked] == -1)
+        false = np.flatnonzero(assign(matching, 0.5).outcomes[ranked] == -1)
         depths.append(false[99] + 1 if len(false) >= 100 else len(ranked))
     return [break_down(matching, similar, np.array(depths)), break_down(matching, similar)]
 
 
 def test_ranking_labels_and_flags(oracle, matching, similar):
-    strong, weak = assign(matching, 0.5).labels, forgiving(assign(matching, 0.1))
+    strong, weak = assign(matching, 0.5).outcomes, forgiving(assign(matching, 0.1))
     flags = flag_error_types(matching, similar)
     for label, name in enumerate(matching.truth.classes):
         expected, ranked = oracle[name], matching.ranked(label)
@@ -128,7 +128,7 @@ def test_pies_of_one_class_add_both_columns(oracle, columns):
 @pytest.mark.parametrize(("key", "threshold"), [("tp_strong", 0.5), ("tp_weak", 0.1)])
 def test_average_precision_and_its_error(oracle, matching, key, threshold):
     assignment = assign(matching, threshold)
-    labels = forgiving(assignment) if key == "tp_weak" else assignment.labels
+    labels = forgiving(assignment) if key == "tp_weak" else assignment.outcomes
     normal = NORMAL_SHARE * len(matching.truth.images)
     scores = hoiem_scores(labels[matching.order], matching.class_start, matching.objects, normal)
     for label, name in enumerate(matching.truth.classes):

@@ -36,7 +36,7 @@ FUNCTIONS = [
     record.tide,
     record.worst_cases,
 ]
-METHODS = [(APStatistic, "table"), (coco_ap.CocoLabels, "__init__")]
+METHODS = [(APStatistic, "table"), (coco_ap.CocoOutcomes, "__init__")]
 
 
 def count_calls(monkeypatch):
@@ -80,7 +80,7 @@ def test_each_analysis_is_computed_once_for_each_detector(tmp_path, monkeypatch)
     assert main(list(map(str, words))) == 0
     # Detections are matched by Hoiem's rule at both thresholds, and by the devkit's.
     assert calls.pop("_assignment") == 3 * 2
-    assert calls.pop("CocoLabels.__init__") == 4 * 2  # for each of COCO's sizes
+    assert calls.pop("CocoOutcomes.__init__") == 4 * 2  # for each of COCO's sizes
     names = [function.__qualname__ for function in FUNCTIONS]
     names += [f"{owner.__name__}.{name}" for owner, name in METHODS]
-    assert calls == dict.fromkeys(set(names) - {"_assignment", "CocoLabels.__init__"}, 2)
+    assert calls == dict.fromkeys(set(names) - {"_assignment", "CocoOutcomes.__init__"}, 2)

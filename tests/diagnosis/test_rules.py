@@ -183,7 +183,7 @@ def test_assignment_is_the_greedy_walk(scene, threshold):
         assert overlaps.ranked(label).tolist() == ranked
         for d, expected in walk(truth, detections, ranked, label, threshold).items():
             overlap_ = pytest.approx(result.overlaps[d])
-            assert (result.labels[d], overlap_, result.object_rows[d], result.duplicates[d]) == expected
+            assert (result.outcomes[d], overlap_, result.object_rows[d], result.duplicates[d]) == expected
 
 
 @settings(deadline=None, max_examples=150)
@@ -195,7 +195,7 @@ def test_devkit_assignment_and_its_average_precision(scene, threshold):
     table = average_precision(truth, detections, overlaps, iou=threshold, coco=False)
     for label in range(len(CLASSES)):
         labels = devkit_labels(truth, detections, label, threshold)
-        assert result.labels[overlaps.ranked(label)].tolist() == labels
+        assert result.outcomes[overlaps.ranked(label)].tolist() == labels
         objects = int(((truth.labels == label) & ~truth.difficult).sum())
         expected = devkit_ap(labels, objects) if objects else (np.nan, np.nan)
         assert (table.voc07[label], table.area[label]) == pytest.approx(expected, abs=1e-12, nan_ok=True)

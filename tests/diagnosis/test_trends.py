@@ -33,8 +33,8 @@ def test_detections_are_counted_class_by_class(seed, size):
             assert trend.counts[point, label].tolist() == [(kinds[top] == kind).sum() for kind in range(5)]
             nearest = math.floor(factor * objects + 0.5)
             last = [row for row in ranked if not weak.duplicates[row]]
-            found = sum(strong.labels[row] == 1 for row in ranked[:nearest])
-            touched = sum(weak.labels[row] == 1 for row in last[:nearest])
+            found = sum(strong.outcomes[row] == 1 for row in ranked[:nearest])
+            touched = sum(weak.outcomes[row] == 1 for row in last[:nearest])
             wanted = (found / objects, touched / objects) if objects else (math.nan, math.nan)
             told = (trend.recall_at_iou[point, label], trend.recall_at_background_iou[point, label])
             assert told == pytest.approx(wanted, nan_ok=True)
