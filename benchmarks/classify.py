@@ -150,8 +150,10 @@ def in_the_loop(steps: Steps, count: int, folder: Path) -> tuple[list[float], li
     """Seconds of each step in train_classify.py's loop, with what it does besides, and of one alone."""
     options, images = steps.options, steps.images
     data = ClassificationData(images, None, NOISE)
-    hyper = CLASSIFICATION.describe(options, data)
-    module = CLASSIFICATION.module(CLASSIFICATION.build(options.model, hyper), options, data, hyper)
+    hyper_parameters = CLASSIFICATION.describe(options, data)
+    module = CLASSIFICATION.module(
+        CLASSIFICATION.build(options.model, hyper_parameters), options, data, hyper_parameters
+    )
     length = replace(options.optimization, epochs=1000, max_steps=count)
     trainer = make_trainer(options.machine, length, RunFolder(folder), CLASSIFICATION.monitor, 0)
     clock = Clock(steps)

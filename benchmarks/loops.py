@@ -47,11 +47,13 @@ LOOPS = {
 WARM_UP, EVERY = 3, 3
 
 
-def bare_loop(options: Options, hyper: dict[str, Any], batch: Any, name: str) -> Callable[[], None]:
+def bare_loop(
+    options: Options, hyper_parameters: dict[str, Any], batch: Any, name: str
+) -> Callable[[], None]:
     """A step of a bare loop."""
     precision, layout, compiled = LOOPS[name]
     device = make_device(options.machine)
-    network = DETECTION.build(options.model, hyper).train().to(device)
+    network = DETECTION.build(options.model, hyper_parameters).train().to(device)
     network = network.to(memory_format=layout)  # type: ignore[call-overload]  # torch's types lack it
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5, fused=True)
     images = batch["images"].to(device)
@@ -77,8 +79,10 @@ def bare_loop(options: Options, hyper: dict[str, Any], batch: Any, name: str) ->
 class Turns(L.Callback):  # type: ignore[misc]
     """Times the steps of the command's loop, and one of each bare loop every few of them."""
 
-    def __init__(self, clock: Clock, options: Options, hyper: dict[str, Any], names: list[str]) -> None:
-        self.clock, self.options, self.hyper, self.names = clock, options, hyper, names
+    def __init__(
+        self, clock: Clock, options: Options, hyper_parameters: dict[str, Any], names: list[str]
+    ) -> None:
+        self.clock, self.options, self.hyper_parameters, self.names = clock, options, hyper_parameters, names
         self.loops: dict[str, Callable[[], None]] = {}
         self.seconds: dict[str, list[float]] = {name: [] for name in ("command", *names)}
         self.began: float | None = None
@@ -88,7 +92,9 @@ class Turns(L.Callback):  # type: ignore[misc]
         if self.began is not None and number > WARM_UP:
             self.seconds["command"].append(self.clock.now() - self.began)
         if not self.loops:
-            self.loops = {name: bare_loop(self.options, self.hyper, batch, name) for name in self.names}
+            self.loops = {
+                name: bare_loop(self.options, self.hyper_parameters, batch, name) for name in self.names
+            }
             for step in self.loops.values():
                 for _ in range(WARM_UP):  # compiles
                     step()
@@ -103,13 +109,15 @@ class Turns(L.Callback):  # type: ignore[misc]
 def run(options: Options, names: list[str], steps: int, clock: Clock, truth: Any) -> dict[str, float]:
     """Median seconds of a step of the command's loop and of the bare loops."""
     images = images_of(Row("", DETECTION, options, options.optimization.batch_size), truth, steps)
-    hyper = {"model": dict(vars(options.model)), **DETECTION.describe(options, images)}
+    hyper_parameters = {"model": dict(vars(options.model)), **DETECTION.describe(options, images)}
     length = replace(options.optimization, epochs=1000, max_steps=steps)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "checkpoints").mkdir()
-        module = DETECTION.module(DETECTION.build(options.model, hyper), options, images, hyper)
+        module = DETECTION.module(
+            DETECTION.build(options.model, hyper_parameters), options, images, hyper_parameters
+        )
         trainer: Any = make_trainer(options.machine, length, RunFolder(Path(folder)), DETECTION.monitor, 0)
-        turns = Turns(clock, options, hyper, names)
+        turns = Turns(clock, options, hyper_parameters, names)
         trainer.callbacks.append(turns)
         trainer.fit(module, datamodule=Loaders(DETECTION, options, images))
     return {name: statistics.median(seconds) for name, seconds in turns.seconds.items()}

@@ -264,12 +264,12 @@ def images_of(row: Row, truth: GroundTruth, steps: int) -> Any:
 def measure(row: Row, truth: GroundTruth, steps: int, clock: Clock) -> None:
     """Train for some steps, and fill the row."""
     task, options, images = row.task, row.options, images_of(row, truth, steps)
-    hyper = task.describe(options, images)
+    hyper_parameters = task.describe(options, images)
     reset_peak(clock.device)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "checkpoints").mkdir()
         length = replace(options.optimization, epochs=1000, max_steps=steps + 3)
-        module = task.module(task.build(options.model, hyper), options, images, hyper)
+        module = task.module(task.build(options.model, hyper_parameters), options, images, hyper_parameters)
         trainer: Any = make_trainer(options.machine, length, RunFolder(Path(folder)), task.monitor, 0)
         trainer.callbacks.append(Marks(clock))
         try:
@@ -278,8 +278,12 @@ def measure(row: Row, truth: GroundTruth, steps: int, clock: Clock) -> None:
             data.detection.read_image = ORIGINAL_READ
     row.seconds, row.memory = clock.seconds(), peak_memory(clock.device)
     # Counted on a network without marks.
-    network = task.build(options.model, hyper).train().to(clock.device, memory_format=torch.channels_last)
-    side = hyper.get("image_size") or options.data.input_size
+    network = (
+        task.build(options.model, hyper_parameters)
+        .train()
+        .to(clock.device, memory_format=torch.channels_last)
+    )
+    side = hyper_parameters.get("image_size") or options.data.input_size
     batch = torch.zeros(2, 3, side, side, device=clock.device).contiguous(memory_format=torch.channels_last)
     with FlopCounterMode(display=False) as flops, Traffic() as traffic:
         with autocast(clock.device, options.machine.precision):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from detector.backbones import make_backbone
+from detector.foreign_backbones import make_backbone
 from detector.intervene import seek_shuffles, shuffle_layers
 from detector.networks import BACKBONES, LoadedWeights, WeightsError, check_architecture, read_weights_file
 from detector.tables import cells_and_stride, is_own_code
@@ -234,7 +234,7 @@ def build_detector(model: Mapping[str, Any], classes: int, input_size: int, *, w
     WeightsError
         Weights that cannot be read or do not fit.
     BackboneError
-        ``model["backbone"]``, as of :func:`detector.backbones.make_backbone`, that cannot be.
+        ``model["backbone"]``, as of :func:`detector.foreign_backbones.make_backbone`, that cannot be.
     ValueError
         A grid, a width or a layer to shuffle that the network cannot have.
     """
@@ -312,31 +312,41 @@ def load(
     """
     file = _checkpoint(Path(path))
     content = read_weights_file(file)
-    hyper = content.get("hyper_parameters") if isinstance(content, Mapping) else None
+    hyper_parameters = content.get("hyper_parameters") if isinstance(content, Mapping) else None
     state = content.get("state_dict") if isinstance(content, Mapping) else None
     wanted = f"a checkpoint that {COMMAND} wrote"
-    if not isinstance(hyper, Mapping) or not isinstance(state, Mapping):
+    if not isinstance(hyper_parameters, Mapping) or not isinstance(state, Mapping):
         raise WeightsError(f"{file}: found a file without state_dict and hyper_parameters; expected {wanted}")
-    if "image_size" in hyper and "input_size" not in hyper:
+    if "image_size" in hyper_parameters and "input_size" not in hyper_parameters:
         raise WeightsError(f"{file}: found a classifier of train_classify.py; expected {wanted}")
     kinds = {"model": Mapping, "classes": list, "input_size": int}
     for name, kind in kinds.items():
-        if not isinstance(hyper.get(name), kind):
+        if not isinstance(hyper_parameters.get(name), kind):
             raise WeightsError(f"{file}: found no {name} in its hyper_parameters; expected {wanted}")
-    if is_own_code(hyper["model"].get("backbone")) and backbone != hyper["model"]["backbone"]:
-        found = f"a backbone made by {hyper['model']['backbone']!r}"
+    if (
+        is_own_code(hyper_parameters["model"].get("backbone"))
+        and backbone != hyper_parameters["model"]["backbone"]
+    ):
+        found = f"a backbone made by {hyper_parameters['model']['backbone']!r}"
         expected = "the same as backbone= (in commands --backbone), if you trust it: its code is run"
         raise WeightsError(f"{file}: found {found}; expected {expected}")
     try:
-        network = build_detector(hyper["model"], len(hyper["classes"]), hyper["input_size"])
+        network = build_detector(
+            hyper_parameters["model"], len(hyper_parameters["classes"]), hyper_parameters["input_size"]
+        )
         network.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
     except (ValueError, TypeError, RuntimeError) as error:
         text = " ".join(str(error).split())[:300]
         raise WeightsError(f"{file}: found what makes no detector ({text}); expected {wanted}") from None
     epoch = int(content["epoch"]) + 1 if "epoch" in content else None  # a checkpoint counts from 0
-    classes = tuple(map(str, hyper["classes"]))
+    classes = tuple(map(str, hyper_parameters["classes"]))
     return TrainedDetector(
-        network.eval().to(device), classes, hyper["input_size"], hyper["model"], file, epoch
+        network.eval().to(device),
+        classes,
+        hyper_parameters["input_size"],
+        hyper_parameters["model"],
+        file,
+        epoch,
     )
 
 

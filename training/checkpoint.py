@@ -14,7 +14,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 
 from data.records import InputError
-from detector.backbones import BackboneError
+from detector.foreign_backbones import BackboneError
 from detector.networks import CHECKSUM_MARK, WeightsError, read_weights_file
 from training.task import Task
 
@@ -69,7 +69,7 @@ class CheckpointFiles(TorchCheckpointIO):
             raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def read_checkpoint(path: Path, script: str, hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
+def read_checkpoint(path: Path, script: str, kinds: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a checkpoint of a command.
 
     Parameters
@@ -78,7 +78,7 @@ def read_checkpoint(path: Path, script: str, hyper_parameters: Mapping[str, Any]
         The file.
     script
         The command.
-    hyper_parameters
+    kinds
         Names and types of what it stores besides the weights.
 
     Raises
@@ -96,9 +96,9 @@ def read_checkpoint(path: Path, script: str, hyper_parameters: Mapping[str, Any]
         raise InputError(path, found, f"{expected}; here, {wanted}") from None
     if not isinstance(content, Mapping) or not {"state_dict", "hyper_parameters"} <= content.keys():
         raise InputError(path, "a file without state_dict and hyper_parameters", wanted)
-    hyper = content["hyper_parameters"]
-    for name, kind in hyper_parameters.items():
-        if not isinstance(hyper, Mapping) or not isinstance(hyper.get(name), kind):
+    hyper_parameters = content["hyper_parameters"]
+    for name, kind in kinds.items():
+        if not isinstance(hyper_parameters, Mapping) or not isinstance(hyper_parameters.get(name), kind):
             raise InputError(path, f"no {name} in its hyper_parameters", wanted)
     return dict(content)
 
@@ -108,7 +108,7 @@ class Trained(NamedTuple):
 
     network: nn.Module
     """In evaluation mode."""
-    hyper: dict[str, Any]
+    hyper_parameters: dict[str, Any]
     """What was stored besides the weights; ``epoch``: epochs that it was trained for."""
     options: Any
     """The model options that it was made of."""
@@ -122,18 +122,18 @@ def load_trained(task: Task, checkpoint: Path, changes: Mapping[str, Any] | None
     InputError
         The checkpoint cannot be read, its weights are of another architecture, or a change does not fit.
     """
-    content = read_checkpoint(checkpoint, task.script, task.hyper_parameters)
-    hyper = content["hyper_parameters"]
+    content = read_checkpoint(checkpoint, task.script, task.hyper_parameter_types)
+    hyper_parameters = content["hyper_parameters"]
     kind = get_type_hints(task.options)["model"]
     known = {item.name for item in fields(kind)}
-    trained = {name: value for name, value in hyper["model"].items() if name in known}
+    trained = {name: value for name, value in hyper_parameters["model"].items() if name in known}
     task.check_changes(trained, changes or {}, checkpoint)
     options = kind(**{**trained, "weights": "none", **(changes or {})})
     options.check()
-    network = task.build(options, hyper)
+    network = task.build(options, hyper_parameters)
     load_state(network, content["state_dict"], checkpoint, task.other_weights)
     epoch = {"epoch": int(content["epoch"]) + 1} if "epoch" in content else {}
-    return Trained(network.eval(), {**hyper, **epoch}, options)
+    return Trained(network.eval(), {**hyper_parameters, **epoch}, options)
 
 
 def load_state(network: nn.Module, state: Mapping[str, Any], source: Path, other: str) -> None:

@@ -188,7 +188,7 @@ def _changes(task: Task, options: Any, given: set[str], checkpoint: Path) -> dic
     """Model options given for an evaluation; most may not differ from the training's."""
     from training.checkpoint import read_checkpoint
 
-    content = read_checkpoint(checkpoint, task.script, task.hyper_parameters)
+    content = read_checkpoint(checkpoint, task.script, task.hyper_parameter_types)
     trained = content["hyper_parameters"]["model"]
     changes: dict[str, Any] = {}
     for item in fields(options.model):

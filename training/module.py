@@ -58,7 +58,7 @@ class TrainingModule(L.LightningModule):
         Of the run, resolved.
     images
         How many are trained on. The loader leaves the last, incomplete batch of an epoch out.
-    hyper
+    hyper_parameters
         What the checkpoints store besides the weights.
     """
 
@@ -69,14 +69,16 @@ class TrainingModule(L.LightningModule):
     checksums: Mapping[str, str] = {}
     """Checksums of the data; stored in checkpoints, so that a run is resumed with the same."""
 
-    def __init__(self, model: nn.Module, options: Any, images: int, hyper: Mapping[str, Any]) -> None:
+    def __init__(
+        self, model: nn.Module, options: Any, images: int, hyper_parameters: Mapping[str, Any]
+    ) -> None:
         super().__init__()
         self.model = model
         self.options = options
         self._compiled: list[Callable[..., Any]] | None = None
         self.batches_per_step = options.optimization.accumulate
         self.steps_per_epoch = images // options.optimization.batch_size
-        self.save_hyperparameters(dict(hyper))
+        self.save_hyperparameters(dict(hyper_parameters))
         self._layout = torch.channels_last if options.machine.channels_last else torch.contiguous_format
         self.model.to(memory_format=self._layout)  # type: ignore[call-overload]
         self._average: dict[str, Tensor] = {}  # of the weights, by their names in the network

@@ -115,14 +115,16 @@ def _train(
         data = task.read(options)
     checksums = task.checksums(data)
     state.check_data(checksums)
-    options, hyper = _resolve(task, options, data)
-    network = task.build(replace(options.model, weights="none") if resume else options.model, hyper)
+    options, hyper_parameters = _resolve(task, options, data)
+    network = task.build(
+        replace(options.model, weights="none") if resume else options.model, hyper_parameters
+    )
     if state.checkpoint is not None and resume is not None:
         # For a clearer error than Lightning's.
         load_state(network, state.checkpoint["state_dict"], resume, task.other_weights)
     steps_per_epoch = len(data.train) // optimization.batch_size
     state.check_epochs(optimization.epochs, steps_per_epoch)
-    module: Any = task.module(network, options, data, hyper)
+    module: Any = task.module(network, options, data, hyper_parameters)
     module.checksums = checksums
     validate_every = options.evaluation.validate_every if data.validation is not None else 0
     trainer = make_trainer(
@@ -164,30 +166,30 @@ def _train(
     checkpoint, epochs = state.folder.last, trainer.current_epoch
     if state.folder.best.is_file():
         checkpoint = state.folder.best
-        content = read_checkpoint(checkpoint, task.script, task.hyper_parameters)
+        content = read_checkpoint(checkpoint, task.script, task.hyper_parameter_types)
         load_state(network, content["state_dict"], checkpoint, task.other_weights)
         epochs = int(content["epoch"]) + 1  # a checkpoint counts from 0
         images = task.validated_on(options)
         print(f"scoring the checkpoint that is best on the {images}: {checkpoint}", flush=True)
     else:
         print("no validation took place: scoring the last state", flush=True)
-    test = task.read_test(options, hyper, checkpoint, data)
+    test = task.read_test(options, hyper_parameters, checkpoint, data)
     scored = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": epochs}
     report = Report(out, name or out.resolve().name, facts, scored)
     done = (
         f"the training is complete, the state is kept in {state.folder.last}; --resume {out} scores it again"
     )
     with interrupted_state(done):
-        return task.score(network, options, hyper, test, report, trainer.strategy.root_device)
+        return task.score(network, options, hyper_parameters, test, report, trainer.strategy.root_device)
 
 
 def _resolve(task: Task, options: Any, data: Any) -> tuple[Any, dict[str, Any]]:
     """The options with what this machine chooses, and the hyperparameters; the seed of the weights is set."""
     L.seed_everything(options.optimization.seed, workers=False, verbose=False)
-    hyper = {"model": dict(vars(options.model)), **task.describe(options, data)}
-    side = hyper.get("image_size", options.data.input_size)
+    hyper_parameters = {"model": dict(vars(options.model)), **task.describe(options, data)}
+    side = hyper_parameters.get("image_size", options.data.input_size)
     pixels = options.optimization.epochs * len(data.train) * side**2
-    return replace(options, machine=resolve_machine(options.machine, pixels)), hyper
+    return replace(options, machine=resolve_machine(options.machine, pixels)), hyper_parameters
 
 
 def find_learning_rate(task: Task, options: Any, out: Path) -> float | None:
@@ -219,8 +221,10 @@ def find_learning_rate(task: Task, options: Any, out: Path) -> float | None:
     with one_line_errors(options, None):
         task.check_network(options)
         data = task.read(options)
-        options, hyper = _resolve(task, options, data)
-        module: Any = task.module(task.build(options.model, hyper), options, data, hyper)
+        options, hyper_parameters = _resolve(task, options, data)
+        module: Any = task.module(
+            task.build(options.model, hyper_parameters), options, data, hyper_parameters
+        )
         module.stops_where_not_finite = False
         check_batch_size(chosen.batch_size, len(data.train), 1, task.batch_advice, chosen.accumulate)
         make_folder(out)
@@ -303,16 +307,19 @@ def evaluate(
         trained = load_trained(task, checkpoint, changes)
         for group in (options.data, options.evaluation, options.machine):
             group.check()
-        test = task.read_test(options, trained.hyper, checkpoint, None)
+        test = task.read_test(options, trained.hyper_parameters, checkpoint, None)
         make_folder(out)
         facts = provenance(
             **task.test_facts(options, test), checkpoint=str(checkpoint), changed=dict(changes)
         )
-        scored = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": trained.hyper.get("epoch")}
+        scored = {
+            "checkpoint": os.path.relpath(checkpoint, out),
+            "epoch": trained.hyper_parameters.get("epoch"),
+        }
         report = Report(out, name or out.resolve().name, facts, scored)
         again = f"--evaluate {checkpoint} scores it again"
         with locked(out), interrupted_state(again):
             RunFolder(out).record(facts, add=out.resolve() == RunFolder.of(checkpoint).path.resolve())
             return task.score(
-                trained.network, options, trained.hyper, test, report, make_device(options.machine)
+                trained.network, options, trained.hyper_parameters, test, report, make_device(options.machine)
             )

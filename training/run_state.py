@@ -296,12 +296,12 @@ class RunState:
 
         run = RunFolder.of(resume)
         try:
-            checkpoint = read_checkpoint(resume, task.script, task.hyper_parameters)
+            checkpoint = read_checkpoint(resume, task.script, task.hyper_parameter_types)
         except InputError as error:
             if resume != run.last:
                 raise
             try:
-                checkpoint = read_checkpoint(run.previous, task.script, task.hyper_parameters)
+                checkpoint = read_checkpoint(run.previous, task.script, task.hyper_parameter_types)
             except InputError:
                 expected = (
                     f"{error.expected}; the one before, {run.previous.name}, is damaged or absent, too: "

@@ -71,7 +71,7 @@ class Task(ABC):
     """The help of ``--name``."""
     monitor: ClassVar[str]
     """The validation score that is largest for the best checkpoint."""
-    hyper_parameters: ClassVar[Mapping[str, Any]]
+    hyper_parameter_types: ClassVar[Mapping[str, Any]]
     """Names and types of what a checkpoint stores besides the weights."""
     other_weights: ClassVar[str]
     """What is wrong with a checkpoint whose weights do not fit."""
@@ -108,11 +108,11 @@ class Task(ABC):
         """The hyperparameters of a run but for its model options, which are stored with them."""
 
     @abstractmethod
-    def build(self, options: Any, hyper: Mapping[str, Any]) -> nn.Module:
+    def build(self, options: Any, hyper_parameters: Mapping[str, Any]) -> nn.Module:
         """The network of model options; InputError for weights or layers that do not fit."""
 
     @abstractmethod
-    def expected_hyper(self, options: Any) -> dict[str, Any]:
+    def expected_hyper_parameters(self, options: Any) -> dict[str, Any]:
         """What :meth:`describe` says before the data are read, as far as a network's layers depend on it."""
 
     def check_network(self, options: Any) -> None:
@@ -122,11 +122,11 @@ class Task(ABC):
         import torch  # late, as above
 
         with torch.device("meta"):  # without memory and draws
-            self.build(replace(options.model, weights="none"), self.expected_hyper(options))
+            self.build(replace(options.model, weights="none"), self.expected_hyper_parameters(options))
 
     @abstractmethod
     def module(
-        self, network: nn.Module, options: Any, data: Any, hyper: Mapping[str, Any]
+        self, network: nn.Module, options: Any, data: Any, hyper_parameters: Mapping[str, Any]
     ) -> LightningModule:
         """The network as it is trained."""
 
@@ -156,7 +156,9 @@ class Task(ABC):
         """What a run trains, in a line."""
 
     @abstractmethod
-    def read_test(self, options: Any, hyper: Mapping[str, Any], source: Path, data: Any | None) -> Any:
+    def read_test(
+        self, options: Any, hyper_parameters: Mapping[str, Any], source: Path, data: Any | None
+    ) -> Any:
         """The test images, after training with `data` or for a checkpoint alone, which is `source`."""
 
     @abstractmethod
@@ -168,7 +170,7 @@ class Task(ABC):
         self,
         network: nn.Module,
         options: Any,
-        hyper: Mapping[str, Any],
+        hyper_parameters: Mapping[str, Any],
         test: Any,
         report: Report,
         device: torch.device,

@@ -135,7 +135,7 @@ class SmallRun:
 
     def read(self, checkpoint: Path) -> dict[str, Any]:
         """The content of a checkpoint."""
-        return read_checkpoint(checkpoint, self.task.script, self.task.hyper_parameters)
+        return read_checkpoint(checkpoint, self.task.script, self.task.hyper_parameter_types)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import detector
-from detector.backbones import BackboneError, make_backbone
+from detector.foreign_backbones import BackboneError, make_backbone
 from detector.networks import WeightsError
 from training.predict import main as predict
 from training.tasks.detection import main as train_detect

@@ -19,7 +19,7 @@ from training.tasks.detection_module import (
     detections_from,
     in_original_pixels,
     summarize,
-    write_report,
+    write_diagnosis,
 )
 
 TRUTH = GroundTruth(
@@ -133,7 +133,7 @@ def test_summary_is_mean_and_deviation_over_passes():
 def test_nothing_found_is_null_and_no_nan(tmp_path):
     """No detection: there are no shares. Nothing in the files is a NaN, which would be no JSON."""
     nothing = Detections(TRUTH.images, TRUTH.classes, [], [], [], [])
-    diagnosis = write_report(
+    diagnosis = write_diagnosis(
         Evaluated([nothing], nothing), TRUTH, (), tmp_path, name="empty", provenance={"seed": 1}, sheet=0
     )
     assert diagnosis.name == "empty"
@@ -150,7 +150,7 @@ def test_nothing_found_is_null_and_no_nan(tmp_path):
 @pytest.mark.usefixtures("undrawn")
 def test_first_pass_is_written_and_every_pass_scored(tmp_path):
     singles = passes(0.1, 0.9)
-    write_report(Evaluated(singles, singles[0]), TRUTH, (), tmp_path, name="x", provenance={}, sheet=0)
+    write_diagnosis(Evaluated(singles, singles[0]), TRUTH, (), tmp_path, name="x", provenance={}, sheet=0)
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["passes"] == 2
     assert len(scores["single_passes"]["map"]["area"]["values"]) == 2

@@ -68,9 +68,9 @@ def test_class_weights_are_those_of_the_objects(detection, scenes):
         | {"arch": "resnet18", "width": 0.25, "class_weights": "balanced", "validation": 0.0, "batch_size": 4}
     )
     data = DETECTION.read(options)
-    hyper = {"model": {}, **DETECTION.describe(options, data)}
-    network = DETECTION.build(options.model, hyper)
-    DETECTION.module(network, options, data, hyper)
+    hyper_parameters = {"model": {}, **DETECTION.describe(options, data)}
+    network = DETECTION.build(options.model, hyper_parameters)
+    DETECTION.module(network, options, data, hyper_parameters)
     truth = data.train.truth
     labels = truth.labels[~truth.difficult]
     weights = network.class_weights[labels].numpy()

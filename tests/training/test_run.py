@@ -189,13 +189,13 @@ def test_scores_are_those_of_the_best_checkpoint_computed_apart(small, few_shape
     """Every pass, its mean and deviation, and the averaged prediction."""
     out, _ = small.whole
     scores, best = strict_json(out / "scores.json"), out / "checkpoints" / "best.ckpt"
-    network, hyper, _ = load_trained(CLASSIFICATION, best)
+    network, hyper_parameters, _ = load_trained(CLASSIFICATION, best)
     assert scores["checkpoint"] == "checkpoints/best.ckpt"
     assert scores["epoch"] == small.read(best)["epoch"] + 1
     assert scores["parameters"] == sum(weight.numel() for weight in network.parameters())
     test = read_classification_test("shapes")
     assert scores["test_images"] == len(test) == 16
-    pixels = Normalization(statistics_of(hyper))(torch.from_numpy(test.images))
+    pixels = Normalization(statistics_of(hyper_parameters))(torch.from_numpy(test.images))
     labels = torch.from_numpy(test.labels)
     single, likely, losses, logits = [], [], [], []
     for number in range(2):
@@ -227,9 +227,9 @@ def test_checkpoints_load_into_the_plain_network_and_carry_the_statistics(small,
     network, state = vgg16(8, width=0.0625, weights=file), load_weights(file)
     assert all(torch.equal(value, state[f"model.{name}"]) for name, value in network.state_dict().items())
     data = read_classification("shapes", validation=0.25, fraction=0.5)
-    hyper = load_trained(CLASSIFICATION, file).hyper
-    assert statistics_of(hyper) == data.statistics
-    assert tuple(hyper["classes"]) == data.classes
+    hyper_parameters = load_trained(CLASSIFICATION, file).hyper_parameters
+    assert statistics_of(hyper_parameters) == data.statistics
+    assert tuple(hyper_parameters["classes"]) == data.classes
 
 
 @classifier
@@ -511,8 +511,8 @@ def test_passes_differ_and_can_be_repeated(small):
     options, last = Options.from_flat(stored | {"passes": 2}), small.plain / "checkpoints" / "last.ckpt"
     test, _ = read_test_data(options.data)
     loader = detection_loader(DetectionDataset(test, eval_transform(64)), 4, train=False)
-    model, hyper, _ = load_trained(DETECTION, last, {"shuffle": "last"})
-    assert (tuple(hyper["classes"]), hyper["input_size"]) == (test.classes, 64)
+    model, hyper_parameters, _ = load_trained(DETECTION, last, {"shuffle": "last"})
+    assert (tuple(hyper_parameters["classes"]), hyper_parameters["input_size"]) == (test.classes, 64)
     cpu = torch.device("cpu")
     first, again = (detect(model, loader, test, options.evaluation, device=cpu) for _ in range(2))
     scores = [found.scores.tolist() for found in first.passes]

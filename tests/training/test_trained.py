@@ -20,8 +20,8 @@ import detector
 from data.augment import eval_transform
 from data.formats import read_found, read_ground_truth, write_coco_ground_truth
 from data.records import InputError
-from detector.backbones import Backbone
 from detector.export import ExportError
+from detector.foreign_backbones import Backbone
 from detector.networks import WeightsError
 from detector.trained import TrainedDetector, read_photograph, resize
 from diagnosis.__main__ import main as diagnose

@@ -10,7 +10,7 @@ from torch import nn
 
 from data.image_set import Statistics
 from data.records import InputError
-from detector.backbones import BackboneError, own_network
+from detector.foreign_backbones import BackboneError, own_network
 from detector.networks import WeightsError, load_into
 from training.checkpoint import backbone_error, weights_error
 from training.profiling.options import NetworkOptions

@@ -85,9 +85,11 @@ def make_subject(options: Options) -> Subject:
     if path.is_dir():
         path = RunFolder(path).best_or_last
     expected = {"model": Mapping, "classes": list}
-    hyper = read_checkpoint(path, "train_classify.py or train_detect.py", expected)["hyper_parameters"]
-    if "statistics" in hyper:
-        return _classifier_of_checkpoint(options, path, hyper)
+    hyper_parameters = read_checkpoint(path, "train_classify.py or train_detect.py", expected)[
+        "hyper_parameters"
+    ]
+    if "statistics" in hyper_parameters:
+        return _classifier_of_checkpoint(options, path, hyper_parameters)
     return _detector_of_checkpoint(options, path)
 
 
@@ -113,10 +115,12 @@ def _no_validation_images() -> InputError:
 # ---------------------------------------------------------------- classifiers
 
 
-def _classifier_of_checkpoint(options: Options, checkpoint: Path, hyper: Mapping[str, Any]) -> Subject:
+def _classifier_of_checkpoint(
+    options: Options, checkpoint: Path, hyper_parameters: Mapping[str, Any]
+) -> Subject:
     """The network of a checkpoint of ``train_classify.py``, on the images that its run held out."""
     # GAP+FC is part of the trained weights; a shuffle is not.
-    averaged = hyper["model"].get("method") == "gap_fc"
+    averaged = hyper_parameters["model"].get("method") == "gap_fc"
     changes = {} if averaged else CLASSIFICATION.complete({"method": "none"})
     network, trained, _ = load_trained(CLASSIFICATION, checkpoint, changes)
     classes, image_size = tuple(trained["classes"]), int(trained["image_size"])

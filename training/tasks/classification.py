@@ -55,7 +55,7 @@ class ClassificationTask(Task):
     changeable_in_words = "--method and its layers"
     name_help = "Name of the network in what is printed. Default: the folder's."
     monitor = "val/accuracy"
-    hyper_parameters: ClassVar[Mapping[str, Any]] = {
+    hyper_parameter_types: ClassVar[Mapping[str, Any]] = {
         "model": Mapping, "classes": list, "statistics": Mapping, "image_size": int,
     }  # fmt: skip
     other_weights = (
@@ -144,26 +144,32 @@ class ClassificationTask(Task):
             "validation images": checksum(held_out),
         }
 
-    def expected_hyper(self, options: Options) -> dict[str, Any]:
+    def expected_hyper_parameters(self, options: Options) -> dict[str, Any]:
         """Classes and size of the images, as they are published."""
         from data.datasets import DATASETS
 
         source = DATASETS[options.data.data]
         return {"classes": range(source.classes), "image_size": source.side or options.data.input_size}
 
-    def build(self, options: ModelOptions, hyper: Mapping[str, Any]) -> nn.Module:
+    def build(self, options: ModelOptions, hyper_parameters: Mapping[str, Any]) -> nn.Module:
         """The network, modified; see :func:`training.tasks.classification_module.build_classifier`."""
         from training.tasks.classification_module import build_classifier
 
-        return build_classifier(options, len(hyper["classes"]), hyper["image_size"])
+        return build_classifier(options, len(hyper_parameters["classes"]), hyper_parameters["image_size"])
 
     def module(
-        self, network: nn.Module, options: Options, data: ClassificationData, hyper: Mapping[str, Any]
+        self,
+        network: nn.Module,
+        options: Options,
+        data: ClassificationData,
+        hyper_parameters: Mapping[str, Any],
     ) -> ClassifierModule:
         """The network with its loss, optimizer and validation."""
         from training.tasks.classification_module import ClassifierModule
 
-        return ClassifierModule(network, options, len(data.train), hyper, statistics=data.statistics)
+        return ClassifierModule(
+            network, options, len(data.train), hyper_parameters, statistics=data.statistics
+        )
 
     def loader(
         self,
@@ -206,20 +212,24 @@ class ClassificationTask(Task):
         )
 
     def read_test(
-        self, options: Options, hyper: Mapping[str, Any], source: Path, data: ClassificationData | None
+        self,
+        options: Options,
+        hyper_parameters: Mapping[str, Any],
+        source: Path,
+        data: ClassificationData | None,
     ) -> ImageSet | ImageFiles:
         """The test images; InputError for other classes or another size than the network was trained on."""
         from data.classification import read_classification_test
 
         test = read_classification_test(options.data.data, options.data.root)
-        classes, size = hyper["classes"], image_size_of(test, options.data.input_size)
+        classes, size = hyper_parameters["classes"], image_size_of(test, options.data.input_size)
         if list(test.classes) != classes:
             found = f"{len(classes)} classes from {classes[0]!r} to {classes[-1]!r}"
             last = f"{test.classes[0]!r} to {test.classes[-1]!r}"
             expected = f"those of the test images: {len(test.classes)} from {last}"
             raise InputError(source, found, expected)
-        if size != hyper["image_size"]:
-            expected = f"{hyper['image_size']} pixels, with which {source} was trained"
+        if size != hyper_parameters["image_size"]:
+            expected = f"{hyper_parameters['image_size']} pixels, with which {source} was trained"
             raise InputError(f"--data {options.data.data}", f"images of {size} pixels", expected)
         return test
 
@@ -231,7 +241,7 @@ class ClassificationTask(Task):
         self,
         network: nn.Module,
         options: Options,
-        hyper: Mapping[str, Any],
+        hyper_parameters: Mapping[str, Any],
         test: ImageSet | ImageFiles,
         report: Report,
         device: torch.device,
@@ -245,7 +255,7 @@ class ClassificationTask(Task):
         scores = evaluate_classifier(
             network,
             shown(loader, len(test)),
-            statistics_of(hyper),
+            statistics_of(hyper_parameters),
             passes=options.evaluation.passes,
             device=device,
             precision=options.machine.precision,

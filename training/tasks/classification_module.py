@@ -132,9 +132,11 @@ def build_classifier(options: ModelOptions, classes: int, image_size: int) -> nn
     return network
 
 
-def statistics_of(hyper: Mapping[str, Any]) -> Statistics:
+def statistics_of(hyper_parameters: Mapping[str, Any]) -> Statistics:
     """Mean and deviation of the images that a network was trained on, as its checkpoint stores them."""
-    return Statistics(tuple(hyper["statistics"]["mean"]), tuple(hyper["statistics"]["std"]))
+    return Statistics(
+        tuple(hyper_parameters["statistics"]["mean"]), tuple(hyper_parameters["statistics"]["std"])
+    )
 
 
 # Training
@@ -157,11 +159,11 @@ class ClassifierModule(TrainingModule):
         model: nn.Module,
         options: Options,
         images: int,
-        hyper: Mapping[str, Any],
+        hyper_parameters: Mapping[str, Any],
         *,
         statistics: Statistics,
     ) -> None:
-        super().__init__(model, options, images, hyper)
+        super().__init__(model, options, images, hyper_parameters)
         self.normalization = Normalization(statistics)  # not in the state dict
         # Over all validation images, of all processes: the last batch may be smaller.
         self.validation_loss, self.validation_accuracy = MeanMetric(), MeanMetric()

@@ -182,7 +182,11 @@ class DetectionTask(Task):
     changeable_in_words = "--shuffle"
     name_help = "Name of the detector in tables and figures. Default: the folder's."
     monitor = "val/map"
-    hyper_parameters: ClassVar[Mapping[str, Any]] = {"model": Mapping, "classes": list, "input_size": int}
+    hyper_parameter_types: ClassVar[Mapping[str, Any]] = {
+        "model": Mapping,
+        "classes": list,
+        "input_size": int,
+    }
     other_weights = "the checkpoint is of another architecture, grid or set of classes"
 
     def check_changes(self, trained: Mapping[str, Any], changes: Mapping[str, Any], checkpoint: Path) -> None:
@@ -264,14 +268,14 @@ class DetectionTask(Task):
             found[f"crowds in {name} images"] = checksum(truth.crowd if truth else ())
         return found
 
-    def expected_hyper(self, options: Options) -> dict[str, Any]:
+    def expected_hyper_parameters(self, options: Options) -> dict[str, Any]:
         """Classes and input size; the layers do not depend on the number of classes."""
         return {"classes": range(20), "input_size": options.data.input_size}
 
-    def build(self, options: ModelOptions, hyper: Mapping[str, Any]) -> YOLO:
+    def build(self, options: ModelOptions, hyper_parameters: Mapping[str, Any]) -> YOLO:
         """The detector, with its shuffle."""
         from detector import WeightsError
-        from detector.backbones import BackboneError
+        from detector.foreign_backbones import BackboneError
         from detector.networks import LoadedWeights, load_weights
         from detector.trained import build_detector
         from training.checkpoint import backbone_error, weights_error
@@ -282,7 +286,7 @@ class DetectionTask(Task):
         try:
             state = load_weights(weights) if Path(weights).suffix == ".ckpt" else None
             start = weights if state is None else LoadedWeights(state, str(weights))
-            classes, size = len(hyper["classes"]), hyper["input_size"]
+            classes, size = len(hyper_parameters["classes"]), hyper_parameters["input_size"]
             detector = build_detector(vars(options), classes, size, weights=start)
         except WeightsError as error:
             raise weights_error(error, options.backbone or options.arch) from error
@@ -296,7 +300,7 @@ class DetectionTask(Task):
         return detector
 
     def module(
-        self, network: nn.Module, options: Options, data: RunImages, hyper: Mapping[str, Any]
+        self, network: nn.Module, options: Options, data: RunImages, hyper_parameters: Mapping[str, Any]
     ) -> DetectorModule:
         """The detector with its loss, optimizer and validation."""
         import torch
@@ -314,7 +318,7 @@ class DetectionTask(Task):
         return DetectorModule(
             network,
             options,
-            hyper,
+            hyper_parameters,
             train_names=data.train.truth.images,
             validation=validation,
             similar=data.similar,
@@ -354,7 +358,7 @@ class DetectionTask(Task):
         )
 
     def read_test(
-        self, options: Options, hyper: Mapping[str, Any], source: Path, data: RunImages | None
+        self, options: Options, hyper_parameters: Mapping[str, Any], source: Path, data: RunImages | None
     ) -> RunImages:
         """The test images; InputError for another input size or other classes than the detector has."""
         from data.augment import eval_transform
@@ -362,7 +366,7 @@ class DetectionTask(Task):
 
         if data is not None:
             return data
-        classes, size = tuple(hyper["classes"]), hyper["input_size"]
+        classes, size = tuple(hyper_parameters["classes"]), hyper_parameters["input_size"]
         if size != options.data.input_size:
             expected = f"{size}, as {source} was trained"
             raise InputError("--input-size", str(options.data.input_size), expected)
@@ -380,7 +384,7 @@ class DetectionTask(Task):
         self,
         network: nn.Module,
         options: Options,
-        hyper: Mapping[str, Any],
+        hyper_parameters: Mapping[str, Any],
         test: RunImages,
         report: Report,
         device: torch.device,
@@ -388,7 +392,7 @@ class DetectionTask(Task):
         """Detections, scores and diagnosis."""
         from diagnosis import sentences, table
         from training.callbacks import shown
-        from training.tasks.detection_module import detect, write_report
+        from training.tasks.detection_module import detect, write_diagnosis
 
         images = test.test
         loader = self.loader(images, options, options.optimization.batch_size, train=False, device=device)
@@ -401,7 +405,7 @@ class DetectionTask(Task):
             precision=options.machine.precision,
             channels_last=options.machine.channels_last,
         )
-        diagnosis = write_report(
+        diagnosis = write_diagnosis(
             found, images.truth, test.similar, report.out, name=report.name, provenance=report.provenance,
             sheet=options.evaluation.sheet, scored=report.scored,
         )  # fmt: skip

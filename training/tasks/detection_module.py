@@ -41,7 +41,7 @@ from training.trainer import OUT_OF_MEMORY, autocast
 
 __all__ = [
     "DetectorModule", "Evaluated", "Objects", "detect", "detections_from", "in_original_pixels", "summarize",
-    "write_comparison", "write_report",
+    "write_comparison", "write_diagnosis",
 ]  # fmt: skip
 
 TRAINING_IMAGES = "training_images.png"
@@ -85,13 +85,13 @@ class DetectorModule(TrainingModule):
         self,
         model: Any,
         options: Options,
-        hyper: Mapping[str, Any],
+        hyper_parameters: Mapping[str, Any],
         *,
         train_names: tuple[str, ...],
         validation: GroundTruth | None,
         similar: tuple[tuple[str, ...], ...],
     ) -> None:
-        super().__init__(model, options, len(train_names), hyper)
+        super().__init__(model, options, len(train_names), hyper_parameters)
         self.train_names = train_names
         self.validation = validation
         if validation is not None:
@@ -467,7 +467,7 @@ def summarize(diagnoses: Sequence[Diagnosis]) -> dict[str, Any]:
     }
 
 
-def write_report(
+def write_diagnosis(
     evaluated: Evaluated,
     truth: GroundTruth,
     similar: Sequence[Sequence[str]],

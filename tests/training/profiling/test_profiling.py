@@ -193,15 +193,26 @@ def save_classifier(folder: Path, options: ClassifierOptions) -> None:
     network = classifier_model.build_classifier(options, 8, 32)
     names = list(classification.read_classification_test("shapes").classes)
     statistics = {"mean": [128.0] * 3, "std": [64.0] * 3}
-    hyper = {"model": asdict(options), "classes": names, "statistics": statistics, "image_size": 32}
-    save(folder, network, hyper, replace(ClassifierRun(), model=options).flat() | {"data": "shapes"})
+    hyper_parameters = {
+        "model": asdict(options),
+        "classes": names,
+        "statistics": statistics,
+        "image_size": 32,
+    }
+    save(
+        folder, network, hyper_parameters, replace(ClassifierRun(), model=options).flat() | {"data": "shapes"}
+    )
 
 
-def save(folder: Path, network: torch.nn.Module, hyper: dict[str, Any], config: dict[str, Any]) -> None:
+def save(
+    folder: Path, network: torch.nn.Module, hyper_parameters: dict[str, Any], config: dict[str, Any]
+) -> None:
     """A run's folder, as far as it is needed."""
     (folder / "checkpoints").mkdir()
     state = {f"model.{name}": value for name, value in network.state_dict().items()}
-    torch.save({"state_dict": state, "hyper_parameters": hyper}, folder / "checkpoints" / "best.ckpt")
+    torch.save(
+        {"state_dict": state, "hyper_parameters": hyper_parameters}, folder / "checkpoints" / "best.ckpt"
+    )
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
 
@@ -288,8 +299,8 @@ def test_a_detector_with_map_and_the_five_shares(
     model = replace(options.model, arch="resnet18", shuffle="last", boxes_per_cell=1)
     torch.manual_seed(0)
     names = list(read_voc(root, ["shapes:val"]).classes)
-    hyper = {"model": asdict(model), "classes": names, "input_size": 64}
-    network = DETECTION.build(model, hyper)
+    hyper_parameters = {"model": asdict(model), "classes": names, "input_size": 64}
+    network = DETECTION.build(model, hyper_parameters)
     config = {
         **options.flat(),
         **{"data": "voc", "root": str(root), "train": ["shapes:train"], "test": ["shapes:val"]},
@@ -303,7 +314,7 @@ def test_a_detector_with_map_and_the_five_shares(
     }
     folder = tmp_path / "run"
     folder.mkdir()
-    save(folder, network, hyper, config)
+    save(folder, network, hyper_parameters, config)
 
     profiled("--checkpoint", folder, "--layers", 1, 8, "--methods", "spatial")
     rows = read_table(folder / "profile")
