@@ -1,4 +1,4 @@
-"""The figure of an experiment, in the paper's form, with the paper's numbers over ours."""
+"""The figure of an experiment, drawn as in the paper, with the paper's numbers over ours."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ SHEET_IMAGES = 11
 
 def draw(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     """The figure of an experiment, with the results that there are; training curves are read in `folder`."""
-    return styled(FIGURE_OF_FORM[plan.experiment.draw])(plan, rows, folder)
+    return styled(FIGURES[plan.experiment.draw])(plan, rows, folder)
 
 
 # ---------------------------------------------------------------- accuracy against what is modified
@@ -467,7 +467,7 @@ def example_sheet(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     return examples(*found, count=SHEET_IMAGES, choose="first")
 
 
-FIGURE_OF_FORM: dict[str, Callable[[Plan, Sequence[Row], Path], Figure]] = {
+FIGURES: dict[str, Callable[[Plan, Sequence[Row], Path], Figure]] = {
     "curves": training_curves,
     "percent": against_percent,
     "single_layer": against_layer,
@@ -477,4 +477,4 @@ FIGURE_OF_FORM: dict[str, Callable[[Plan, Sequence[Row], Path], Figure]] = {
     "pies": error_pies,
     "sheet": example_sheet,
 }
-"""By form: a new one is a function here and a name in `schema.FORMS`."""
+"""By drawing: a new one is a function here and a name in `schema.DRAWINGS`."""

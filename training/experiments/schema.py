@@ -1,7 +1,7 @@
 """What an experiment file declares: which runs a figure or a table consists of, and options of those runs.
 
     title: VGG-16 on CIFAR-100, shuffled from the last layer on
-    draw: percent                     # the form: one of FORMS
+    draw: percent                     # one of DRAWINGS
     script: train_classify            # or train_detect
     seeds: [0]
     common: {data: cifar100, arch: vgg16, epochs: 300}
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from detector import Layer
 
 __all__ = [
-    "FORMS",
+    "DRAWINGS",
     "MACHINE_OPTIONS",
     "Experiment",
     "Script",
@@ -59,7 +59,7 @@ __all__ = [
 Script = Literal["train_classify", "train_detect"]
 """The commands that runs are made with."""
 
-FORMS = ("curves", "percent", "train_test", "networks", "single_layer", "patches", "pies", "sheet")
+DRAWINGS = ("curves", "percent", "train_test", "networks", "single_layer", "patches", "pies", "sheet")
 """What can be drawn: training curves, accuracy against percentage of modified layers, ..."""
 
 MACHINE_OPTIONS = frozenset(
@@ -275,7 +275,7 @@ class Experiment:
     """The file's, without its suffix: that of the folder of results."""
     title: str
     draw: str
-    """One of `FORMS`."""
+    """One of `DRAWINGS`."""
     script: Script
     common: Mapping[str, Any]
     """Options of all runs."""
@@ -315,7 +315,7 @@ def read_experiment(path: Path) -> Experiment:
         if names.count(name) > 1:
             raise InputError(f"{path}: series", f"{name!r} {names.count(name)} times", "a name for each")
     title = _text(top.get("title"), f"{path}: title")
-    form = _one_of(top.get("draw"), f"{path}: draw", FORMS)
+    drawing = _one_of(top.get("draw"), f"{path}: draw", DRAWINGS)
     seeds = top.get("seeds", [0])
     numbers = [seeds] if isinstance(seeds, int) else seeds
     if (
@@ -326,7 +326,7 @@ def read_experiment(path: Path) -> Experiment:
     ):
         raise InputError(f"{path}: seeds", repr(seeds), "different whole numbers from 0")
     cost = _text(top.get("cost", "unknown"), f"{path}: cost")
-    return Experiment(path.stem, title, form, script, common, series, tuple(numbers), cost)
+    return Experiment(path.stem, title, drawing, script, common, series, tuple(numbers), cost)
 
 
 def _mapping(content: object, where: str, known: set[str]) -> dict[str, Any]:

@@ -193,7 +193,7 @@ TABLES: dict[str, Callable[[Sequence[Row]], Table]] = {
     "pies": _detector_table,
     "sheet": _detector_table,
 }
-"""By form; for all others the table of points."""
+"""By drawing; for all others the table of points."""
 
 
 def modified_layers(variant: Variant) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from data.records import InputError
-from training.experiments.figures import FIGURE_OF_FORM
+from training.experiments.figures import FIGURES
 from training.experiments.plan import Overrides, make_plan
-from training.experiments.schema import FORMS, read_experiment
+from training.experiments.schema import DRAWINGS, read_experiment
 
 START = "title: A\ndraw: percent\n"
 
@@ -27,7 +27,7 @@ def test_every_experiment_of_the_paper_is_sound_and_says_command_cost_and_score(
 
 
 def test_every_form_is_drawn() -> None:
-    assert set(FORMS) == set(FIGURE_OF_FORM)
+    assert set(DRAWINGS) == set(FIGURES)
 
 
 @pytest.mark.parametrize(
