@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, TypedDict
+from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 import cv2
 import numpy as np
@@ -420,29 +420,9 @@ def collate(items: Sequence[Item]) -> Batch:
     }
 
 
-def detection_loader(
-    dataset: DetectionDataset,
-    batch_size: int,
-    *,
-    seed: int = 0,
-    train: bool,
-    workers: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
-    pin_memory: bool = False,
-) -> EpochLoader[Batch]:
-    """A loader of :class:`Batch`; parameters as of :func:`data.loader.epoch_loader`."""
-    return epoch_loader(
-        dataset,
-        collate,
-        batch_size,
-        seed=seed,
-        train=train,
-        workers=workers,
-        rank=rank,
-        world_size=world_size,
-        pin_memory=pin_memory,
-    )
+def detection_loader(dataset: DetectionDataset, batch_size: int, **options: Any) -> EpochLoader[Batch]:
+    """A loader of :class:`Batch`; options as of :func:`data.loader.epoch_loader`."""
+    return epoch_loader(dataset, collate, batch_size, **options)
 
 
 def split_validation(truth: GroundTruth, share: float, seed: int = 0) -> tuple[GroundTruth, GroundTruth]:

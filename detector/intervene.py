@@ -134,12 +134,7 @@ def fix_draws(network: nn.Module, seed: int = 0, *, example: Example | None = No
     ...     program = torch.export.export(network, (torch.zeros(2, 3, 32, 32),))
     """
     check_unwrapped(network)
-    found = list(shuffles(network))
-    if not found:
-        raise ValueError(
-            f"network: found {type(network).__name__} without a shuffle; expected one that "
-            "modify_layers has changed"
-        )
+    found = _some_shuffles(network)
     sizes: dict[nn.Module, Any] = {}
     for module, shape in record(network, example).shapes.items():
         if isinstance(module, ChannelsLastShuffle):
@@ -181,12 +176,7 @@ def set_shuffling(network: Network, *, train: bool | None = None, eval: bool | N
     >>> network = modify_layers(vgg16(100), "channel", last=4)
     >>> plain = set_shuffling(network, eval=False).eval()
     """
-    found = list(shuffles(network))
-    if not found:
-        raise ValueError(
-            f"network: found {type(network).__name__} without a shuffle; expected one that "
-            "modify_layers has changed"
-        )
+    found = _some_shuffles(network)
     for shuffle in found:
         shuffle.in_training = shuffle.in_training if train is None else train
         shuffle.in_evaluation = shuffle.in_evaluation if eval is None else eval
@@ -413,6 +403,17 @@ def shuffle_layers(
         shortcut=shortcut,
         example=example,  # type: ignore[arg-type]
     )
+
+
+def _some_shuffles(network: nn.Module) -> list[Shuffle]:
+    """The shuffles of a network; ValueError if it has none."""
+    found = list(shuffles(network))
+    if not found:
+        raise ValueError(
+            f"network: found {type(network).__name__} without a shuffle; expected one that "
+            "modify_layers has changed"
+        )
+    return found
 
 
 def _check_method(method: str, patch: int | None) -> None:

@@ -3,7 +3,8 @@
 ``pies(d)``, or ``pies(a, b)`` where several detectors fit into one figure. Save them with
 :func:`diagnosis.figures.style.save_figure` or ``figure.savefig("pies.pdf")``. Figures that are drawn and
 saved within ``with drawing_style("paper"):``, of the same module, have no titles and explanations and are 3.3
-or 6.9 inches wide.
+or 6.9 inches wide. No detector, or detectors on different ground truths, is an
+:class:`~data.records.InputError`.
 
 Examples
 --------

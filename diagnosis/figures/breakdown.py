@@ -22,7 +22,6 @@ from diagnosis.figures.style import (
     TEXT_COLOUR,
     TEXT_POINTS,
     ap_name,
-    check_comparable,
     columns_of_panels,
     draw_text,
     for_paper,
@@ -33,7 +32,7 @@ from diagnosis.figures.style import (
     percent_text,
     spread,
     spread_columns,
-    styled,
+    styled_together,
     text_colour_on,
     text_width,
     title_panel,
@@ -69,16 +68,9 @@ LABELLED_SHARE = 0.05
 """Smallest share of a group's pie that has room for its number."""
 
 
-@styled
+@styled_together
 def pies(*diagnoses: Diagnosis) -> Figure:
-    """What became of the top N detections of each class, as one pie a detector (the paper's Figure 9).
-
-    Raises
-    ------
-    InputError
-        No detector, or detectors on different ground truths.
-    """
-    check_comparable(diagnoses)
+    """What became of the top N detections of each class, as one pie a detector (the paper's Figure 9)."""
     columns = columns_of_panels(PIE_WIDTH_INCHES, len(diagnoses), len(diagnoses))
     rows = math.ceil(len(diagnoses) / columns)
     panel = max(PIE_WIDTH_INCHES, 0 if for_paper() else 7.2 / columns)
@@ -135,18 +127,12 @@ def _labelled_pie(axes: Axes, shares: NDArray[np.float64], width: float) -> None
             draw_text(axes, x + 0.05 * side, y - 0.08, kind.label, 8, ha=align)
 
 
-@styled
+@styled_together
 def group_pies(*diagnoses: Diagnosis) -> Figure:
     """What became of the top N detections, as a pie for each group of similar classes and each detector.
 
     The shares are averaged over the classes of a group, as in :func:`pies`.
-
-    Raises
-    ------
-    InputError
-        No detector, or detectors on different ground truths.
     """
-    check_comparable(diagnoses)
     wide, high = PAPER_GROUP_INCHES if for_paper() else GROUP_INCHES
     most = columns_of_panels(wide, GROUPS_IN_A_ROW, GROUPS_IN_A_ROW)
     several = len(diagnoses) > 1
@@ -185,16 +171,9 @@ def group_pies(*diagnoses: Diagnosis) -> Figure:
     return figure
 
 
-@styled
+@styled_together
 def bars(*diagnoses: Diagnosis) -> Figure:
-    """The shares of each class as stacked bars, one bar a detector, the mean over classes on top.
-
-    Raises
-    ------
-    InputError
-        No detector, or detectors on different ground truths.
-    """
-    check_comparable(diagnoses)
+    """The shares of each class as stacked bars, one bar a detector, the mean over classes on top."""
     means = [np.nan_to_num(d.breakdown.mean_over_classes())[None] for d in diagnoses]
     shares = [np.nan_to_num(d.breakdown.shares) for d in diagnoses]
     values = 100 * np.stack([np.concatenate(pair) for pair in zip(means, shares, strict=True)], axis=1)
@@ -244,16 +223,9 @@ def _counted(diagnoses: Sequence[Diagnosis], label: int) -> list[str]:
     return notes[:1] if len(set(notes)) == 1 else notes
 
 
-@styled
+@styled_together
 def average_precision(*diagnoses: Diagnosis) -> Figure:
-    """Average precision of each class, one dot a detector, the mean over classes on top.
-
-    Raises
-    ------
-    InputError
-        No detector, or detectors on different ground truths.
-    """
-    check_comparable(diagnoses)
+    """Average precision of each class, one dot a detector, the mean over classes on top."""
     columns = [np.append(diagnosis.ap.mean()[AP], getattr(diagnosis.ap, AP)) for diagnosis in diagnoses]
     values = 100 * np.stack(columns, axis=1)  # (1 + C, D)
     heads = DETECTOR_LETTERS[: len(diagnoses)] if len(diagnoses) > 1 else ["AP"]

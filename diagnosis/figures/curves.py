@@ -15,13 +15,12 @@ from diagnosis.figures.style import (
     MUTED_COLOUR,
     TEXT_COLOUR,
     ap_name,
-    check_comparable,
     columns_of_panels,
     for_paper,
     frame_lightly,
     most_frequent,
     percent_text,
-    styled,
+    styled_together,
     title_panel,
     write_in_middle,
 )
@@ -47,19 +46,13 @@ MAX_POINTS = 400
 """That a curve is drawn with."""
 
 
-@styled
+@styled_together
 def precision_recall(*diagnoses: Diagnosis) -> Figure:
     """Precision over recall of each class, a panel a class and a line a detector.
 
     Matched as VOC's devkit does; drawn are the points at true positives. Of many classes those of the most
     objects are shown.
-
-    Raises
-    ------
-    InputError
-        No detector, or detectors on different ground truths.
     """
-    check_comparable(diagnoses)
     classes, objects = diagnoses[0].truth.classes, diagnoses[0].breakdown.objects
     labels, cut = most_frequent(objects)
     wide, high = PAPER_PANEL_INCHES if for_paper() else PANEL_INCHES
@@ -114,16 +107,9 @@ def _frame_per_cent(axes: Axes) -> None:
     axes.set_box_aspect(1)
 
 
-@styled
+@styled_together
 def reliability(*diagnoses: Diagnosis) -> Figure:
-    """Precision over score, a panel a detector: on the diagonal a score is the probability of being right.
-
-    Raises
-    ------
-    InputError
-        No detector, or detectors on different ground truths.
-    """
-    check_comparable(diagnoses)
+    """Precision over score, a panel a detector: on the diagonal a score is the probability of being right."""
     columns = columns_of_panels(2.95, len(diagnoses), 4)
     rows = math.ceil(len(diagnoses) / columns)
     bins = diagnoses[0].calibration.counts.shape[1]

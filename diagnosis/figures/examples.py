@@ -27,11 +27,10 @@ from diagnosis.figures.page import LegendEntry, explained_types, new_page, write
 from diagnosis.figures.style import (
     MARGIN_INCHES,
     TEXT_COLOUR,
-    check_comparable,
     draw_text,
     for_paper,
     save_figure,
-    styled,
+    styled_together,
     text_colour_on,
     text_width,
     wrap,
@@ -93,7 +92,7 @@ def save_sheet(
     return save_figure(figure, out_dir / f"examples.{'pdf' if for_paper() else 'png'}")
 
 
-@styled
+@styled_together
 def examples(
     *diagnoses: Diagnosis,
     count: int = 12,
@@ -123,7 +122,6 @@ def examples(
         No detector, detectors on different ground truths, a ground truth without image files, an
         unknown image, an image file that is missing, broken, or of another size than annotated.
     """
-    check_comparable(diagnoses)
     truth = diagnoses[0].truth
     shown = [_counted(diagnosis, score_threshold) for diagnosis in diagnoses]
     images = _chosen(shown, count, image_names, choose)

@@ -22,13 +22,13 @@ from diagnosis.figures.style import (
     SMALL_POINTS,
     TEXT_COLOUR,
     TEXT_POINTS,
-    check_comparable,
     columns_of_panels,
     for_paper,
     frame_lightly,
     percent_text,
     spread_columns,
     styled,
+    styled_together,
     title_panel,
     wrap,
     write_beside,
@@ -234,16 +234,9 @@ WHOLE_TEXTS = {
 """All false positives or all false negatives together are no single type: their bars are white."""
 
 
-@styled
+@styled_together
 def tide(*diagnoses: Diagnosis) -> Figure:
-    """What fixing each error would gain, a column a detector, all on one scale.
-
-    Raises
-    ------
-    InputError
-        No detector, or detectors on different ground truths.
-    """
-    check_comparable(diagnoses)
+    """What fixing each error would gain, a column a detector, all on one scale."""
     results = [diagnosis.tide for diagnosis in diagnoses]
     gains = [{kind: 100 * gain for kind, gain in result.dap.items()} for result in results]
     first = results[0]

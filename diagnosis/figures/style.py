@@ -371,6 +371,17 @@ def _write_pdf(figure: Figure, path: Path, scale: float) -> None:
         file.close()
 
 
+def styled_together(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """:func:`styled` for a figure of several detectors, once these were found comparable."""
+
+    @wraps(draw)
+    def drawn(*diagnoses: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+        check_comparable(diagnoses)  # type: ignore[arg-type]
+        return styled(draw)(*diagnoses, **kwargs)
+
+    return drawn
+
+
 def check_comparable(diagnoses: Sequence[Diagnosis]) -> None:
     """One figure shows detectors that were run on the same classes and images."""
     if not 0 < len(diagnoses) <= len(DETECTOR_LETTERS):
