@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import pickle
 import struct
 from pathlib import Path
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 from data.pickles import read_pickle
 from data.records import InputError
+from tests.data.scenes import Evil
 
 CONTENT: dict[str, Any] = {
     "data": np.arange(24, dtype=np.uint8).reshape(4, 6),
@@ -69,16 +69,6 @@ def test_a_pickle_of_python_2() -> None:
 
 def test_keys_of_bytes_become_texts() -> None:
     assert read(pickle.dumps({b"fine_labels": [3]})) == {"fine_labels": [3]}
-
-
-class Evil:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (os.mkdir, (str(self.marker),))
 
 
 def evil_pickles(marker: Path) -> dict[str, bytes]:

@@ -20,7 +20,7 @@ from data.formats import (
 from data.formats.coco import coco_detections, coco_ground_truth
 from data.formats.files import UNKNOWN_SIZE
 from data.records import Detections, GroundTruth, InputError
-from tests.data.scenes import write_image
+from tests.data.scenes import pycocotools_evaluation, write_image
 from tests.data.scenes import write_json as write
 
 IMAGES = [
@@ -412,9 +412,7 @@ def test_the_area_of_the_annotations_is_kept(tmp_path):
 
 def test_pycocotools_scores_the_same_from_our_files_and_from_the_user_s(tmp_path):
     """Sizes come from the annotations' area, which need not be that of the box."""
-    pycocotools = pytest.importorskip("pycocotools.coco")
-    from pycocotools.cocoeval import COCOeval
-
+    pytest.importorskip("pycocotools.coco")
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 40, (60, 2))
     boxes = np.concatenate([corners, rng.uniform(5, 40, (60, 2))], axis=1).round(2).tolist()
@@ -431,17 +429,8 @@ def test_pycocotools_scores_the_same_from_our_files_and_from_the_user_s(tmp_path
     truth = read_coco(write_truth(tmp_path, annotations))
     found = read_coco_detections(write(tmp_path / "found.json", results), truth)
 
-    def score(dataset, rows):
-        coco = pycocotools.COCO()
-        coco.dataset = dataset
-        coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(rows), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-        return evaluation.stats
-
-    theirs = score(json.loads((tmp_path / "truth.json").read_text()), results)
-    ours = score(coco_ground_truth(truth), coco_detections(found))
+    theirs = pycocotools_evaluation(tmp_path / "truth.json", tmp_path / "found.json").stats
+    written = write(tmp_path / "ours.json", coco_ground_truth(truth))
+    ours = pycocotools_evaluation(written, write(tmp_path / "again.json", coco_detections(found))).stats
     np.testing.assert_allclose(ours, theirs, atol=1e-9)
     assert 0.1 < theirs[0] < 1

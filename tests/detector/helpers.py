@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import pickle
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torchvision.models.convnext import CNBlockConfig
 
-from detector import resnet18, resnet50, vgg16
+from detector import resnet18, resnet50, seek_shuffles, vgg16
 from detector.layers import FullyConnected
 from detector.shuffle import Shuffle
 
@@ -68,3 +71,26 @@ def is_reordered(a: Tensor, b: Tensor, along: int = 2) -> bool:
     """Whether two maps have the same values along a dimension (2: the positions), in another order."""
     a, b = a.flatten(2), b.flatten(2)
     return a.sort(along).values.equal(b.sort(along).values) and not a.equal(b)
+
+
+def assert_same_steps(network: nn.Module, explicit: nn.Module, how: str, images: Iterable[Tensor]) -> None:
+    """Steps of a shuffled network, used in some way, are those of one with permutations of its own."""
+    network = pickle.loads(pickle.dumps(copy.deepcopy(network))) if how == "copied" else network
+    run: Callable[[Tensor], Tensor] = network
+    if how in ("eager", "aot_eager"):
+        torch.compiler.reset()
+        run = torch.compile(network, fullgraph=True, backend=how)
+    elif how in ("checkpoint", "reentrant"):
+
+        def run(x: Tensor) -> Tensor:
+            return checkpoint(network, x, use_reentrant=how == "reentrant")  # type: ignore[no-any-return]
+
+    seek_shuffles(network, 0, 1)
+    for x in images:
+        found, expected = run(x), explicit(x)
+        torch.testing.assert_close(found, expected)
+        for each, output in ((network, found), (explicit, expected)):
+            each.zero_grad()
+            output.square().sum().backward()
+        for value, wanted in zip(network.parameters(), explicit.parameters(), strict=True):
+            torch.testing.assert_close(value.grad, wanted.grad)

@@ -1,7 +1,5 @@
 """Average precision: by hand, against loops that follow the rules, and against pycocotools fed with files."""
 
-import contextlib
-import io
 import json
 import statistics
 import subprocess
@@ -16,6 +14,7 @@ from data.records import Detections, GroundTruth
 from diagnosis import average_precision, match, precision_recall_curve
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.coco_ap import CocoOutcomes, coco_order, coco_table
+from tests.data.scenes import pycocotools_evaluation
 from tests.diagnosis.scenes import BOX, FAR, hoiem_ap, hoiem_scores, one_image, real_records
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -176,8 +175,6 @@ def test_nothing_at_all_raises_no_warning():
 
 def by_pycocotools(truth, detections, folder):
     """Its twelve numbers, and AP by class in each range of sizes, ``(4, C)``."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
 
     def entry(record, i):
         x1, y1, x2, y2 = map(float, record.boxes[i])
@@ -199,12 +196,7 @@ def by_pycocotools(truth, detections, folder):
     }
     (folder / "truth.json").write_text(json.dumps(content))
     (folder / "found.json").write_text(json.dumps(found))
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(folder / "truth.json")
-        evaluation = COCOeval(coco, coco.loadRes(str(folder / "found.json")), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
+    evaluation = pycocotools_evaluation(folder / "truth.json", folder / "found.json")
     precision = np.where(evaluation.eval["precision"] < 0, np.nan, evaluation.eval["precision"])[..., -1]
     return np.where(evaluation.stats < 0, np.nan, evaluation.stats), precision.mean(axis=(0, 1)).T
 

@@ -1,7 +1,5 @@
 """Kinds of files that people have, on which an analysis was once wrong or said nothing, by their numbers."""
 
-import contextlib
-import io
 import json
 
 import numpy as np
@@ -14,6 +12,7 @@ from diagnosis.__main__ import main
 from diagnosis.coco_ap import coco_table
 from diagnosis.compare import compare
 from diagnosis.words import brief, comparison_table, notes
+from tests.data.scenes import pycocotools_evaluation
 
 CELL = 60  # pixels from one object to the next
 
@@ -253,19 +252,6 @@ def test_kind_08_width_and_height_are_those_of_the_box():
         Detections(*columns, extents=[[10, 11]])
 
 
-def pycocotools_scores(folder):
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(folder / "truth.json"))
-        evaluation = COCOeval(truth, truth.loadRes(str(folder / "found.json")), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation.stats
-
-
 @pytest.mark.filterwarnings("ignore:.*the border")
 @pytest.mark.parametrize("seed", range(12))
 def test_kind_07_and_08_twelve_numbers_are_pycocotools(tmp_path, seed):
@@ -302,6 +288,7 @@ def test_kind_07_and_08_twelve_numbers_are_pycocotools(tmp_path, seed):
     (tmp_path / "truth.json").write_text(json.dumps(content))
     records = read_coco(tmp_path / "truth.json"), records[1]
     ours = list(coco_table(match(*records)).mean().values())
-    theirs = [np.nan if score == -1 else score for score in pycocotools_scores(tmp_path)]
+    evaluation = pycocotools_evaluation(tmp_path / "truth.json", tmp_path / "found.json")
+    theirs = [np.nan if score == -1 else score for score in evaluation.stats]
     np.testing.assert_allclose(ours, theirs, atol=1e-9, equal_nan=True)
     assert average_precision(*records).mean()["coco"] == pytest.approx(ours[0], abs=1e-12, nan_ok=True)
