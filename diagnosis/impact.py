@@ -226,12 +226,8 @@ def impact(
 
     Parameters
     ----------
-    matching
-        The overlaps.
-    similar
-        ``(C, C)`` which classes are similar, from :func:`diagnosis.similar.similar_matrix`.
-    iou, background_iou
-        Minimum IoU of a correct detection, and to count as overlapping an object.
+    matching, similar, iou, background_iou
+        As in :func:`diagnosis.breakdown.break_down`.
 
     Raises
     ------

@@ -184,14 +184,10 @@ def detection_trend(
 
     Parameters
     ----------
-    matching
-        The overlaps.
-    similar
-        ``(C, C)`` which classes are similar, from :func:`diagnosis.similar.similar_matrix`.
+    matching, similar, iou, background_iou
+        As in :func:`diagnosis.breakdown.break_down`.
     factors
         Multiples of the number of objects.
-    iou, background_iou
-        Minimum IoU of a correct detection, and to count as overlapping an object.
 
     Raises
     ------

@@ -61,14 +61,10 @@ def worst_cases(
 
     Parameters
     ----------
-    matching
-        The overlaps.
-    similar
-        ``(C, C)`` which classes are similar, from :func:`diagnosis.similar.similar_matrix`.
+    matching, similar, iou, background_iou
+        As in :func:`diagnosis.breakdown.break_down`.
     each
         How many of each class and type at most.
-    iou, background_iou
-        Minimum IoU of a correct detection, and to count as overlapping an object.
 
     Raises
     ------

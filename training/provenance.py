@@ -71,11 +71,13 @@ def provenance(**facts: Any) -> dict[str, Any]:
     """
     import torch
 
-    changes = _git("status", "--porcelain", "--untracked-files=no")
+    # A package installed below somebody's checkout lies in it without being part of it.
+    tracked = bool(_git("ls-files", "--", "."))
+    changes = _git("status", "--porcelain", "--untracked-files=no") if tracked else None
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": _git("rev-parse", "HEAD") if tracked else None,
         "modified": None if changes is None else bool(changes),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),

@@ -98,26 +98,6 @@ def _regular(corners: int, radius: float = 1.0, start: float = -np.pi / 2) -> Co
     return radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
-def _disc(random: Generator) -> Outline:
-    return Outline(_regular(60))
-
-
-def _ring(random: Generator) -> Outline:
-    return Outline(_regular(60), _regular(60, random.uniform(0.45, 0.62)))
-
-
-def _triangle(random: Generator) -> Outline:
-    return Outline(_regular(3))
-
-
-def _square(random: Generator) -> Outline:
-    return Outline(_regular(4, start=np.pi / 4))
-
-
-def _hexagon(random: Generator) -> Outline:
-    return Outline(_regular(6))
-
-
 def _star(random: Generator) -> Outline:
     corners = _regular(10)
     corners[1::2] *= random.uniform(0.4, 0.5)
@@ -141,11 +121,11 @@ def _arrow(random: Generator) -> Outline:
 OUTLINES: dict[str, Callable[[Generator], Outline]] = {
     "arrow": _arrow,
     "cross": _cross,
-    "disc": _disc,
-    "hexagon": _hexagon,
-    "ring": _ring,
-    "square": _square,
+    "disc": lambda random: Outline(_regular(60)),
+    "hexagon": lambda random: Outline(_regular(6)),
+    "ring": lambda random: Outline(_regular(60), _regular(60, random.uniform(0.45, 0.62))),
+    "square": lambda random: Outline(_regular(4, start=np.pi / 4)),
     "star": _star,
-    "triangle": _triangle,
+    "triangle": lambda random: Outline(_regular(3)),
 }
 """For each class a function of a random generator; the outline lies within −1 to 1."""

@@ -114,6 +114,15 @@ def test_without_git_the_commit_is_unknown(monkeypatch):
     assert (facts["commit"], facts["modified"], facts["seed"]) == (None, None, 3)
 
 
+def test_the_commit_of_a_checkout_above_an_installed_package_is_none_of_it(tmp_path, monkeypatch):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@y"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "one"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    facts = provenance.provenance()
+    assert (facts["commit"], facts["modified"]) == (None, None)
+
+
 def test_whole_run_logs_losses_scores_rate_and_speed(small, log_of):
     out, log = small.whole[0], log_of(small.whole[0])
     assert list(log) == [0, 1, 2, 3, 4, 5]
