@@ -26,7 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-STEPS_BETWEEN_LOOKS = 20
+STEPS_BETWEEN_FETCHES = 20
 """On a GPU: steps after which losses are fetched and logged, the bar is drawn, and a stop is agreed on."""
 
 
@@ -173,7 +173,7 @@ class Checkpoints(Callback):
 
     def _write(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Write the state beside its place; it is not yet the last checkpoint."""
-        pl_module.look()
+        pl_module.fetch_losses()
         tensors = {name: [value] for name, value in pl_module.state_dict().items()}
         for optimizer in trainer.optimizers:
             values = [value for state in optimizer.state.values() for value in state.values()]
@@ -188,7 +188,7 @@ class Checkpoints(Callback):
     def _place(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Make what was written the last checkpoint, once the log of its steps is on disk."""
         self._written = False
-        pl_module.log_seen()
+        pl_module.log_losses()
         for logger in trainer.loggers:
             logger.save()  # a checkpoint without the log of its steps would leave a gap after a hard kill
         if trainer.is_global_zero:
@@ -230,7 +230,7 @@ class Checkpoints(Callback):
         """Save in the middle of an epoch where it is due; at its end, on_train_epoch_end does."""
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if stepped and batch_idx + 1 < trainer.num_training_batches:
-            self._stop_if_asked(trainer, pl_module.looks_every)
+            self._stop_if_asked(trainer, pl_module.steps_between_fetches)
             ends = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
             if ends or (self.every and trainer.global_step % self.every == 0):
                 self._write(trainer, pl_module)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from detector import seek_shuffles
-from training.callbacks import STEPS_BETWEEN_LOOKS, NonFiniteLossError
+from training.callbacks import STEPS_BETWEEN_FETCHES, NonFiniteLossError
 from training.run_state import RunFolder
 
 __all__ = ["TrainingModule"]
@@ -27,7 +27,7 @@ VALIDATION_SEED = -(1 << 32)  # the seeds of training are not negative; those of
 
 
 @dataclass(eq=False)
-class Seen:
+class TrainedBatch:
     """A batch that was trained on; its values stay on the device until somebody looks at them."""
 
     step: int
@@ -83,7 +83,7 @@ class TrainingModule(L.LightningModule):
         self.model.to(memory_format=self._layout)  # type: ignore[call-overload]
         self._average: dict[str, Tensor] = {}  # of the weights, by their names in the network
         self._averages = bool(options.optimization.ema)
-        self._seen: list[Seen] = []
+        self._unlogged: list[TrainedBatch] = []
         self.displayed: dict[str, float] = {}
         """The losses of the last batch that was looked at."""
 
@@ -103,14 +103,14 @@ class TrainingModule(L.LightningModule):
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
 
-    def described(self, seen: Seen, *, finite: bool) -> str:
+    def described(self, batch: TrainedBatch, *, finite: bool) -> str:
         """What is known of a batch whose loss is not finite, in this process (`finite`) or in another."""
         return ""
 
     @property
-    def looks_every(self) -> int:
+    def steps_between_fetches(self) -> int:
         """Steps from one look at the losses to the next: a GPU would have to end its work for each."""
-        return 1 if self.device.type == "cpu" else STEPS_BETWEEN_LOOKS
+        return 1 if self.device.type == "cpu" else STEPS_BETWEEN_FETCHES
 
     def gather(self, rows: list[Any]) -> list[Any]:
         """Rows of all processes."""
@@ -154,59 +154,63 @@ class TrainingModule(L.LightningModule):
             return loss
         # Not by Lightning's log: what it shows on a bar, it fetches at each step.
         values = {"loss": loss.detach(), **shown, **logged}
-        self._seen.append(
-            Seen(self.global_step, self.current_epoch, values, tuple(shown), batch.get("index"))
+        self._unlogged.append(
+            TrainedBatch(self.global_step, self.current_epoch, values, tuple(shown), batch.get("index"))
         )
-        if self.looks_every == 1:
-            self.look()
+        if self.steps_between_fetches == 1:
+            self.fetch_losses()
         return loss
 
     def note(self, **values: float) -> None:
         """Log numbers with the batch that was trained on last."""
-        self._seen[-1].further = {name: float(np.float32(value)) for name, value in values.items()}
+        self._unlogged[-1].further = {name: float(np.float32(value)) for name, value in values.items()}
 
-    def look(self) -> None:
+    def fetch_losses(self) -> None:
         """Fetch the values of all batches since the last look; raise NonFiniteLossError for a loss of them.
 
         All processes look at the same steps and fail together: one alone would leave the others waiting for
         its gradients.
         """
-        new = [seen for seen in self._seen if seen.row is None]
+        new = [batch for batch in self._unlogged if batch.row is None]
         if not new:
             return
-        values = torch.stack([torch.stack([value.float() for value in seen.values.values()]) for seen in new])
-        for seen, row in zip(new, values.tolist(), strict=True):
-            seen.row = row
+        values = torch.stack(
+            [torch.stack([value.float() for value in batch.values.values()]) for batch in new]
+        )
+        for batch, row in zip(new, values.tolist(), strict=True):
+            batch.row = row
         self.displayed = {
-            name: value for name, value in zip(seen.values, row, strict=True) if name in ("loss", *seen.shown)
+            name: value
+            for name, value in zip(batch.values, row, strict=True)
+            if name in ("loss", *batch.shown)
         }
-        bad = [number for number, seen in enumerate(new) if not np.isfinite(seen.row[0])]  # type: ignore[index]
+        bad = [number for number, batch in enumerate(new) if not np.isfinite(batch.row[0])]  # type: ignore[index]
         if self.trainer.strategy.reduce_boolean_decision(not bad):
             return
         first = min(self.gather(bad[:1]))
-        seen = new[first]
-        details = self.described(seen, finite=first not in bad)
-        del self._seen[self._seen.index(seen) :]
-        self.log_seen()
-        self.fail(f"the loss is {seen.values['loss'].item()} at step {seen.step}", details, seen.epoch)
+        batch = new[first]
+        details = self.described(batch, finite=first not in bad)
+        del self._unlogged[self._unlogged.index(batch) :]
+        self.log_losses()
+        self.fail(f"the loss is {batch.values['loss'].item()} at step {batch.step}", details, batch.epoch)
 
-    def log_seen(self) -> None:
+    def log_losses(self) -> None:
         """Log the steps since the last look."""
-        self.look()
-        steps = {seen.step: seen for seen in self._seen}  # of several batches of a step, the last
-        self._seen = []
-        for step, seen in steps.items():
-            row = dict(zip(seen.values, seen.row or (), strict=True))
+        self.fetch_losses()
+        steps = {batch.step: batch for batch in self._unlogged}  # of several batches of a step, the last
+        self._unlogged = []
+        for step, batch in steps.items():
+            row = dict(zip(batch.values, batch.row or (), strict=True))
             for logger in self.loggers:
-                logger.log_metrics({**row, **seen.further, "epoch": seen.epoch}, step)
+                logger.log_metrics({**row, **batch.further, "epoch": batch.epoch}, step)
                 logger.save()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
         """Log the steps where it is time to."""
         if (batch_index + 1) % self.batches_per_step == 0 and (
-            self.global_step % self.looks_every == 0 or self.trainer.is_last_batch
+            self.global_step % self.steps_between_fetches == 0 or self.trainer.is_last_batch
         ):
-            self.log_seen()
+            self.log_losses()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the checksums of the data; the averaged weights in the place of those of the last step."""

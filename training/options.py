@@ -67,12 +67,12 @@ def option(default: Any, text: str, rule: Rule | None = None) -> Any:
     return field(default=default, metadata=described(text, rule))
 
 
-OPTIONAL_LOGGERS = {"wandb": "Weights & Biases", "mlflow": "MLflow"}
+LOGGER_LABELS = {"wandb": "Weights & Biases", "mlflow": "MLflow"}
 LOGGER = described(
     "Where the run is logged besides CSV and TensorBoard: "
-    + ", ".join(f"{name} ({label})" for name, label in OPTIONAL_LOGGERS.items())
+    + ", ".join(f"{name} ({label})" for name, label in LOGGER_LABELS.items())
     + ".",
-    Rule(f"some of {', '.join(OPTIONAL_LOGGERS)}", lambda names: set(names) <= set(OPTIONAL_LOGGERS)),
+    Rule(f"some of {', '.join(LOGGER_LABELS)}", lambda names: set(names) <= set(LOGGER_LABELS)),
 )
 """The metadata of the option ``logger`` of every training command."""
 

@@ -20,7 +20,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from data.records import InputError
-from training.callbacks import STEPS_BETWEEN_LOOKS, Checkpoints, FailedError, LogProgress, ProgressBar
+from training.callbacks import STEPS_BETWEEN_FETCHES, Checkpoints, FailedError, LogProgress, ProgressBar
 from training.checkpoint import CheckpointFiles
 from training.loggers import make_loggers
 from training.options import MachineOptions
@@ -211,7 +211,7 @@ def make_trainer(
             deterministic="warn" if machine.deterministic and machine.compile else None,
             callbacks=[
                 # To show a loss, a GPU has to end its work.
-                ProgressBar(refresh_rate=STEPS_BETWEEN_LOOKS if on_gpu(machine) else 1)
+                ProgressBar(refresh_rate=STEPS_BETWEEN_FETCHES if on_gpu(machine) else 1)
                 if bar
                 else LogProgress(),
                 Checkpoints(folder, monitor, optimization),

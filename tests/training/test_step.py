@@ -153,7 +153,7 @@ def test_a_gpu_ends_its_work_only_where_losses_are_looked_at(
             advance(loop, *arguments)
 
     monkeypatch.setattr(_TrainingEpochLoop, "advance", watched)
-    monkeypatch.setattr(TrainingModule, "looks_every", 4)
+    monkeypatch.setattr(TrainingModule, "steps_between_fetches", 4)
     result = small("--out", tmp_path / "run", *small.shuffled, "--score", "false")
     assert fetches.steps - {0} == {2, 3, 5}  # in the first, the loader begins, and the images are drawn
     if value is None:

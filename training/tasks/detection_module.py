@@ -34,7 +34,7 @@ from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.words import comparison_sentences
 from training.draw import draw
 from training.loggers import log_pictures
-from training.module import Seen, TrainingModule
+from training.module import TrainedBatch, TrainingModule
 from training.schedule import learning_rate
 from training.tasks.detection_options import EvaluationOptions, Options, scaled_sizes
 from training.trainer import OUT_OF_MEMORY, autocast
@@ -211,10 +211,10 @@ class DetectorModule(TrainingModule):
             loss: YOLOLoss = self.model.grid_loss(outputs, laid)
         return loss
 
-    def described(self, seen: Seen, *, finite: bool) -> str:
+    def described(self, batch: TrainedBatch, *, finite: bool) -> str:
         """The parts of the loss, and the images of the batches in which it is not finite."""
-        parts = ", ".join(f"{part} {seen.values[f'loss/{part}'].item():.4g}" for part in LOSS_PARTS)
-        rows = [] if finite or seen.index is None else seen.index.tolist()
+        parts = ", ".join(f"{part} {batch.values[f'loss/{part}'].item():.4g}" for part in LOSS_PARTS)
+        rows = [] if finite or batch.index is None else batch.index.tolist()
         names = self.gather([self.train_names[row] for row in rows])
         return f"; parts: {parts}; images of the batch: {', '.join(names)}"
 
