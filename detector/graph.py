@@ -517,7 +517,11 @@ class Graph:
                 sides.sort(key=lambda side: (self._mixing(side), len(side)))
                 shortcut, branch = sides
                 weights = [(self._mixing(side), len(side)) for side in sides]
-                if weights[0] == weights[1] or not shortcut or self._takes_part(shortcut, fork):
+                if weights[0] == weights[1] or not shortcut:
+                    continue
+                if any(
+                    self._steps[step].name in _PARTS for step in shortcut
+                ):  # channels split, as in Res2Net
                     continue
                 if any(other.place in shortcut for other in found):  # two branches, as in HRNet
                     continue
@@ -531,10 +535,6 @@ class Graph:
             if not found.isdisjoint(self._steps[step].parents):
                 found.add(step)
         return found - {of}
-
-    def _takes_part(self, steps: set[int], fork: int) -> bool:
-        """Whether some of these steps take a part of the channels, as in Res2Net: no shortcut."""
-        return any(self._steps[step].name in _PARTS for step in steps)
 
     # ------------------------------------------------------------ blocks
 

@@ -91,23 +91,6 @@ def test_the_frame_has_the_numbers_of_the_diagnosis(pair, monkeypatch):
         pair[0].to_frame()
 
 
-SEVERAL = {"pies", "group_pies", "bars", "average_precision", "tide", "precision_recall", "reliability"}
-COMPARED = {"intervals", "differences", "class_differences"}
-
-
-@pytest.mark.parametrize("name", sorted(plot.__all__))
-def test_every_plot_returns_a_figure(name, pair, comparison):
-    draw = getattr(plot, name)
-    if name in COMPARED:
-        figure = draw(comparison)
-    elif name in SEVERAL | {"flow", "examples"}:
-        figure = draw(*pair, **({"count": 1} if name == "examples" else {}))
-    else:
-        figure = draw(pair[1])
-    assert isinstance(figure, Figure)
-    assert figure.axes
-
-
 def test_a_figure_shows_itself_without_a_magic_line(pair):
     assert plot.pies(pair[0])._repr_png_().startswith(b"\x89PNG")
 
