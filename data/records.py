@@ -130,7 +130,7 @@ def _indices(name: str, values: ArrayLike, rows: int, count: int, of: str) -> ND
 
 
 def _names(name: str, values: Iterable[str]) -> tuple[str, ...]:
-    names = tuple(str(value) for value in values)
+    names = tuple(map(str, values))
     try:
         "".join(names).encode("utf-8")
     except UnicodeEncodeError:
@@ -159,7 +159,8 @@ def _extents(
     given = measured if values is None else np.maximum(values, 0.0)
     given.setflags(write=False)
     column = _column("extents", given, np.float64, (len(boxes), 2))
-    off = np.abs(column - measured)
+    off = column - measured
+    np.abs(off, out=off)
     if off.max(initial=0.0) <= EXTENT_ROUNDING:  # not so of NaN
         return column
     rounding = EXTENT_ROUNDING * np.maximum(np.abs(boxes).max(axis=1, keepdims=True), 1.0)

@@ -220,19 +220,19 @@ def _pie_error_types(
     matched = match_groups(matching, background_iou, groups)
     pair = np.where(matched >= 0, matched, matching.group_start[groups])
 
-    candidate = undecided[matching.group_detection[groups]]
-    detection = matching.group_detection[groups][candidate]  # rises, and so does the label for each
-    label = matching.group_label[groups][candidate]
+    candidate = np.flatnonzero(undecided[matching.group_detection[groups]])
+    detection = matching.group_detection[groups[candidate]]  # rises, and so does the label for each
+    label = matching.group_label[groups[candidate]]
     overlap = matching.pair_iou[pair[candidate]]
     first = np.flatnonzero(np.diff(detection, prepend=-1))
     if len(first):
         largest = np.maximum.reduceat(overlap, first)
-        best = overlap == np.repeat(largest, np.diff(first, append=len(detection)))
+        best = np.flatnonzero(overlap == np.repeat(largest, np.diff(first, append=len(detection))))
         detection, label = detection[best], label[best]
         first = np.flatnonzero(np.diff(detection, prepend=-1))  # ties: the lower class
         detection, label = detection[first], label[first]
 
-    types[undecided] = BACKGROUND
+    types[np.flatnonzero(undecided)] = BACKGROUND
     types[detection] = np.where(similar[matching.detections.labels[detection], label], SIMILAR, OTHER)
     confused_with[detection] = label
     types.setflags(write=False)
@@ -266,14 +266,14 @@ def _flag_error_types(
     matching: Matching, similar: NDArray[np.bool_], iou: float, background_iou: float
 ) -> NDArray[np.int8]:
     types, undecided = _right_class(matching, iou, background_iou)
-    types[undecided] = BACKGROUND
+    types[np.flatnonzero(undecided)] = BACKGROUND
     # A detection is matched at `background_iou`, or is a duplicate, exactly where its largest IoU reaches it.
     # So the matching itself is not needed.
     groups = np.flatnonzero((matching.group_iou >= background_iou) & undecided[matching.group_detection])
     detection = matching.group_detection[groups]
     resembles = similar[matching.detections.labels[detection], matching.group_label[groups]]
     types[detection] = OTHER
-    types[detection[resembles]] = SIMILAR
+    types[detection.compress(resembles)] = SIMILAR
     types.setflags(write=False)
     return types
 
@@ -285,12 +285,12 @@ def _right_class(
     check_thresholds(iou, background_iou)
     types = np.full(len(matching.detections), UNCOUNTED, dtype=np.int8)
     # Matched at `background_iou`, or duplicates.
-    own = matching.own_groups[matching.group_iou[matching.own_groups] >= background_iou]
+    own = matching.own_groups.compress(matching.group_iou[matching.own_groups] >= background_iou)
     types[matching.group_detection[own]] = LOCALIZATION
     matched = assign(matching, iou).object_rows >= 0
-    types[matched] = CORRECT
+    types[np.flatnonzero(matched)] = CORRECT
     excused = matching.in_crowd & ~matched
-    types[excused] = UNCOUNTED
+    types[np.flatnonzero(excused)] = UNCOUNTED
     return types, (types == UNCOUNTED) & ~excused
 
 
@@ -498,9 +498,12 @@ class BreakdownStatistic:
 
     def counts(self, weights: Weights | None = None) -> NDArray[np.int64]:
         """``(r, C, 5)`` top detections of each class and type; without weights each image counts once."""
-        matching = self._matching
+        matching, classes = self._matching, len(self._start) - 1
         if weights is None:
-            weights = np.ones((1, len(matching.truth.images)), np.int32)
+            counted = self._counted()
+            cells = matching.detections.labels[counted] * len(ERROR_TYPES) + self._types[counted]
+            number = np.bincount(cells, minlength=classes * len(ERROR_TYPES))
+            return number.reshape(1, classes, len(ERROR_TYPES))
         image_weights = ImageWeights(weights)
         tops = self.tops(image_weights)
         counts = np.zeros((*tops.shape, len(ERROR_TYPES)), dtype=np.int64)
@@ -534,12 +537,18 @@ class BreakdownStatistic:
 
     def breakdown(self) -> Breakdown:
         """With each image counted once."""
-        matching = self._matching
-        rank = np.arange(len(self._order)) - np.repeat(self._start[:-1], np.diff(self._start))
-        counted = self._order[rank < self.tops()[0][matching.detections.labels[self._order]]]
+        matching, counted = self._matching, self._counted()
         counted_types = np.full(len(self._types), UNCOUNTED, dtype=np.int8)
         counted_types[counted] = self._types[counted]
         return Breakdown(matching.truth.classes, matching.objects, self.counts()[0], counted_types)
+
+    def _counted(self) -> NDArray[np.int64]:
+        """The top detections, where each image counts once."""
+        number = np.minimum(self.tops()[0], np.diff(self._start))
+        ends = np.cumsum(number)
+        places = np.arange(ends[-1]) + np.repeat(self._start[:-1] - ends + number, number)
+        counted: NDArray[np.int64] = self._order[places]
+        return counted
 
 
 def _checked_top(matching: Matching, top: Top) -> NDArray[np.number] | str | None:

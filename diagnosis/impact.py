@@ -273,7 +273,7 @@ class ImpactStatistic:
         order, images = matching.order, matching.detections.image_index
         wrong = types[order] > CORRECT
         before = np.concatenate([[0], np.cumsum(wrong)])
-        rows = order[wrong]
+        rows = order.compress(wrong)
         self._errors = RankedErrors(
             before[matching.class_start],
             types[rows] - np.int8(FIRST_ERROR),
@@ -308,28 +308,33 @@ class ImpactStatistic:
         """With each image counted once."""
         matching = self._matching
         normal = normal_objects(len(matching.truth.images))
-        scores = [score_hits(some, matching.objects, normal) for some in self._once(IMPACT_VARIANTS)]
-        columns = (np.concatenate([getattr(part, name) for part in scores]) for name in HOIEM_COLUMNS)
+        order, scores = [], []
+        for at_background_iou in (False, True):  # all variants of a threshold at once
+            rows = [
+                row
+                for row, variant in enumerate(IMPACT_VARIANTS)
+                if variant.at_background_iou == at_background_iou
+            ]
+            hits = self._once([IMPACT_VARIANTS[row] for row in rows], at_background_iou)
+            order += rows
+            scores.append(score_hits(hits, matching.objects, normal))
+        back = np.argsort(order)
+        columns = (np.concatenate([getattr(part, name) for part in scores])[back] for name in HOIEM_COLUMNS)
         return Impact(matching.truth.classes, HoiemScores(*columns))
 
-    def _once(self, variants: Sequence[ImpactVariant]) -> list[Hits]:
-        """The hits of all classes in each variant, where each image counts once."""
-        return [
-            Hits.once(
-                self._above[variant.at_background_iou][
-                    [error - FIRST_ERROR for error in variant.counted]
-                ].sum(axis=0),
-                self._start[variant.at_background_iou],
-            )
-            for variant in variants
-        ]
+    def _once(self, variants: Sequence[ImpactVariant], at_background_iou: bool) -> Hits:
+        """The hits of all classes in variants of one threshold, where each image counts once."""
+        counted = [[error - FIRST_ERROR for error in variant.counted] for variant in variants]
+        false = [self._above[at_background_iou][errors].sum(axis=0) for errors in counted]
+        return Hits.once(np.stack(false), self._start[at_background_iou])
 
     def _hits(
         self, image_weights: ImageWeights | None, variants: Sequence[ImpactVariant]
     ) -> Iterator[tuple[Block, Sequence[AnyHits]]]:
         """Some replicates and classes, and their hits in each variant: all if each image counts once."""
         if image_weights is None:
-            yield (slice(None), slice(None)), self._once(variants)
+            each = [self._once([variant], variant.at_background_iou) for variant in variants]
+            yield (slice(None), slice(None)), each
             return
         for label in range(len(self._matching.truth.classes)):
             mine = [slice(start[label], start[label + 1]) for start in self._start]

@@ -462,12 +462,13 @@ class _Overlaps:
         """Object, IoU and clipped IoU of each pair; first pair, detection and class of each group."""
         boxes, others = self.boxes[:, low:high].copy(), self.object_boxes
         count = self.candidates[low:high]
-        number = np.arange(self.ends[low] - self.candidates[low], self.ends[high - 1])
-        place = number + np.repeat(self.shift[low:high], count)
-        width = np.minimum(np.repeat(boxes[2], count), others[2][place])
-        width -= np.maximum(np.repeat(boxes[0], count), others[0][place])
+        detection = np.repeat(_indices(high - low), count)  # once: it is slow, and holds Python's lock
+        place = np.arange(self.ends[low] - self.candidates[low], self.ends[high - 1])
+        place += self.shift[low:high][detection]
+        width = np.minimum(boxes[2][detection], others[2][place])
+        width -= np.maximum(boxes[0][detection], others[0][place])
         kept = np.flatnonzero(width > 0)
-        detection, place = np.repeat(_indices(high - low), count)[kept], place[kept]
+        detection, place = detection[kept], place[kept]
         height = np.minimum(boxes[3][detection], others[3][place])
         height -= np.maximum(boxes[1][detection], others[1][place])
         overlap = np.maximum(height, 0.0) * width[kept]
@@ -620,17 +621,19 @@ def greedy_match(
             wanted = wanted * rankings + ranking[active]
         np.minimum.at(best_rank, wanted, offer)
         won = best_rank[wanted] == offer
-        winner, gained = active[won], wanted[won]
+        winner, gained = active.compress(won), wanted.compress(won)  # three times as fast as in brackets
         displaced = holder[gained]
-        displaced = displaced[displaced >= 0].astype(np.int64)
+        displaced = displaced.compress(displaced >= 0).astype(np.int64)
         holder[gained] = winner
-        matched[winner] = choice[winner]
+        matched[winner] = chosen.compress(won)
         matched[displaced] = -1
-        refused = np.concatenate([active[~won], displaced])
-        choice[refused] += 1
-        active = refused[choice[refused] < stop[refused]]
+        refused = np.concatenate([active.compress(~won), displaced])
+        later = choice[refused] + 1
+        choice[refused] = later
+        left = later < stop[refused]
         if good is not None:
-            active = active[good[choice[active]]]
+            left &= good.take(later, mode="clip")
+        active = refused.compress(left)
     return matched
 
 
@@ -744,7 +747,7 @@ def _assignment(
     has_object = matched >= 0
     overlaps[detection] = best = iou[largest]
     duplicates[detection] = ~has_object & (best >= threshold)
-    pairs, rows = matched[has_object], detection[has_object]
+    pairs, rows = matched.compress(has_object), detection.compress(has_object)
     overlaps[rows] = iou[pairs]
     object_rows[rows] = objects = matching.pair_object[pairs]
     outcomes[rows] = ~matching.ignored[objects]

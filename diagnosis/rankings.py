@@ -432,7 +432,7 @@ class RankedErrors:
             ``(C + 1,)`` the hits of class j are ``hit_start[j]:hit_start[j + 1]``.
         """
         first = np.repeat(self.start[:-1], np.diff(hit_start))
-        return self._before[:, places] - self._before[:, first]
+        return self._before.take(places, axis=1) - self._before.take(first, axis=1)
 
     def weighted(
         self, image_weights: ImageWeights, label: int, above: Sequence[NDArray[np.int32]]

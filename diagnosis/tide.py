@@ -394,7 +394,7 @@ class TideStatistic:
 
         # False positives by class, then score, then image; the record's order is nearly that already.
         wrong = ((types >= 0) & ~ignored)[order]
-        false = order[wrong]
+        false = order.compress(wrong)
         self._keys = self._key(false, labels[false])
         if (np.diff(self._keys) < 0).any():
             by_key = np.argsort(self._keys, kind="stable")
@@ -406,7 +406,7 @@ class TideStatistic:
         # Of those that point to one object the best scored; of equal ones the first in the record.
         best = pointing[np.lexsort((matching.place_by_image[pointing], targets[pointing]))]
         best = best[np.diff(targets[best], prepend=-1) > 0]
-        right = order[correct[order]]
+        right = order.compress(correct[order])
         of, keys = labels[right], self._key(right, labels[right])
         self._plain = self._places(right, of, keys)
         keys += len(labels)  # once anything is fixed: after any error of the same score
@@ -593,7 +593,7 @@ def _type_errors(
     own = matching.truth.labels[object_] == matching.detections.labels[detection]
     types = np.where(considered, np.int8(BKG), np.int8(BEYOND))
     targets = np.full(len(types), -1, dtype=np.int64)
-    types[detection[~own & (overlap > background_iou)]] = BOTH
+    types[detection.compress(~own & (overlap > background_iou))] = BOTH
 
     # With objects of its own class: the pairs of a detection fall in IoU.
     with_own = np.flatnonzero(own)
@@ -605,9 +605,9 @@ def _type_errors(
 
     # With objects of other classes: the largest IoU; of equal ones the object annotated first.
     enough = ~own & (overlap >= iou)
-    theirs, mistaken = detection[enough], object_[enough]
+    theirs, mistaken = detection.compress(enough), object_.compress(enough)
     types[theirs] = CLS
-    targets[theirs] = _first_largest(theirs, overlap[enough], mistaken)
+    targets[theirs] = _first_largest(theirs, overlap.compress(enough), mistaken)
 
     near = first[size[first] <= iou]
     types[mine[near]], targets[mine[near]] = LOC, its[near]

@@ -7,6 +7,7 @@ column and takes the ``NaN`` that many tools write.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import keyword
@@ -17,11 +18,11 @@ from functools import cache, partial
 from mmap import mmap
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from data.boxes import area, xywh_to_xyxy
 from data.formats.classes import class_names
@@ -83,7 +84,7 @@ PARTIAL_FIELDS = ("neg_category_ids", "not_exhaustive_category_ids")
 PARTIAL = re.compile(rb'"(%s)"\s*:\s*\[\s*[^\]\s]' % "|".join(PARTIAL_FIELDS).encode())
 """Such a list that is not empty."""
 
-BETWEEN_RESULTS = re.compile(rb"\}\s*,\s*\{")
+BETWEEN_OBJECTS = re.compile(rb"\}\s*,\s*\{")
 SHORTEST_RESULT = len('{"image_id":1,"category_id":1,"bbox":[1,2,3,4],"score":1}')
 LONGEST_RESULT = 1000
 BYTES_OF_A_PROCESS, BYTES_AT_ONCE = 5_000_000, 250_000
@@ -95,6 +96,7 @@ Number: TypeAlias = int | float
 Flag: TypeAlias = bool | int | float  # several writers have true and false
 Id: TypeAlias = int | float | str  # 12.0 is what becomes of the id 12 in a table with gaps
 Record = TypeVar("Record", bound=msgspec.Struct)
+Kept = TypeVar("Kept")
 
 
 class Image(msgspec.Struct, gc=False):
@@ -148,19 +150,37 @@ class PlainResult(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     score: float
 
 
-PACKED_RESULT = np.dtype(
-    [
-        ("before image_id", "V11"),
-        ("image_id", ">f8"),
-        ("before category_id", "V13"),
-        ("category_id", ">f8"),
-        ("before bbox", "V6"),
-        ("bbox", [("float", "u1"), ("value", ">f8")], 4),
-        ("before score", "V7"),
-        ("score", ">f8"),
-    ]
-)
-"""A :class:`PlainResult` in MessagePack, where every float has as many bytes, so that a list is a table."""
+class PlainAnnotation(msgspec.Struct, gc=False):
+    """An object whose ids and flags are numbers, without attributes; NaN stands for what is not there."""
+
+    image_id: float
+    category_id: float
+    bbox: tuple[float, float, float, float]
+    id: float = math.nan
+    area: float = math.nan
+    iscrowd: float = 0.0
+    ignore: float = 0.0
+    difficult: float = 0.0
+    attributes: None = None
+
+
+def _row_of(kind: type[msgspec.Struct]) -> np.dtype[Any]:
+    """A plain record in MessagePack, where every float has as many bytes, so that a list is a table."""
+    boxes = [("float", "u1"), ("value", ">f8")]
+    places, end = dict[str, tuple[Any, int]](), 1
+    for name in kind.__struct_fields__:
+        end += 1 + len(name)
+        if name == "attributes":
+            end += 1
+        elif name == "bbox":
+            places[name], end = ((boxes, 4), end + 1), end + 1 + 4 * 9
+        else:
+            places[name], end = (">f8", end + 1), end + 9
+    formats, offsets = zip(*places.values(), strict=True)
+    return np.dtype({"names": [*places], "formats": formats, "offsets": offsets, "itemsize": end})
+
+
+ROWS = {kind: _row_of(kind) for kind in (PlainResult, PlainAnnotation)}
 
 
 class Parts(msgspec.Struct):
@@ -168,13 +188,32 @@ class Parts(msgspec.Struct):
 
     images: list[Image]
     categories: list[Category]
-    annotations: list[msgspec.Raw]
+    annotations: msgspec.Raw
 
 
 class Categories(msgspec.Struct):
     """The classes of an annotation file alone."""
 
     categories: list[Category]
+
+
+class Objects(NamedTuple):
+    """N annotations as columns."""
+
+    records: Callable[[], Sequence[Annotation]]
+    """As the file has them: for messages, and for attributes."""
+    image_id: Sequence[Id] | NDArray[np.int64]
+    category_id: Sequence[Id] | NDArray[np.int64]
+    bbox: NDArray[np.float64]
+    """``(N, 4)``"""
+    id: Sequence[Id | None]
+    area: NDArray[np.float64]
+    """``(N,)`` NaN where there is none."""
+    iscrowd: NDArray[np.bool_]
+    ignore: NDArray[np.bool_]
+    difficult: NDArray[np.bool_]
+    more: bool
+    """Whether they have attributes."""
 
 
 # Fields that are no characteristic of an object.
@@ -223,8 +262,8 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
     path = Path(path)
     content = _content(path)
     faults = Faults(path, lenient, "annotations")
-    images, categories, annotations, indices, where = _decode(path, content, faults)
-    categories = _named_once(path, categories, annotations)
+    images, categories, objects, indices, where = _decode(path, content, faults)
+    categories = _named_once(path, categories, objects)
     image_ids = _distinct(path, "images", [image.id for image in images])
     class_ids = _distinct(path, "categories", [category.id for category in categories])
     names = class_names([category.name for category in categories], lambda i: f"{path}: categories[{i}]")
@@ -233,22 +272,21 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
         return where(indices[row])
 
     def box(row: int) -> str:
-        return f"the bbox {' '.join(f'{value:g}' for value in annotations[row].bbox)}"
+        return f"the bbox {' '.join(f'{value:g}' for value in objects.bbox[row].tolist())}"
 
-    image_index, labels, given = _columns(annotations, by_id(image_ids), by_id(class_ids))
     rows = Rows(
-        image_index,
-        labels,
-        xywh_to_xyxy(given),
+        _indices(objects.image_id, image_ids),
+        _indices(objects.category_id, class_ids),
+        xywh_to_xyxy(objects.bbox),
         place,
         {
             "image": lambda row: (
-                f"the unknown image_id {annotations[row].image_id!r}",
+                f"the unknown image_id {objects.records()[row].image_id!r}",
                 "the id of one of the images",
                 "on an unknown image",
             ),
             "class": lambda row: (
-                f"the unknown category_id {annotations[row].category_id!r}",
+                f"the unknown category_id {objects.records()[row].category_id!r}",
                 "the id of one of the categories",
                 "of an unknown category",
             ),
@@ -261,11 +299,10 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
         },
     )
     keep = valid_rows(rows, faults)
-    kept = [annotations[row] for row in keep]
-    _note_repeated_ids(path, annotations, place)
-    difficult = [bool(a.ignore or a.difficult) for a in kept]
-    others = [i for i, a in enumerate(kept) if difficult[i] and not a.iscrowd] if any(difficult) else []
-    if others:
+    _note_repeated_ids(path, objects, place)
+    difficult = (objects.ignore | objects.difficult)[keep]
+    others = np.flatnonzero(difficult & ~objects.iscrowd[keep])
+    if len(others):
         have = "objects have" if len(others) > 1 else "object has"
         warn(
             f"{path}: {len(others):,} {have} ignore or difficult without iscrowd, the first at "
@@ -291,14 +328,14 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
         rows.boxes[keep],
         difficult=difficult,
         # coco_ground_truth writes difficult objects as crowds, too, for pycocotools' sake.
-        crowd=[bool(a.iscrowd) and not a.difficult for a in kept],
-        attributes=_attributes(kept, rows.boxes[keep]),
+        crowd=(objects.iscrowd & ~objects.difficult)[keep],
+        attributes=_attributes(objects, keep, rows.boxes[keep]),
         files=photographs,
         image_ids=image_ids,
         class_ids=class_ids,
-        object_ids=_object_ids(kept),
+        object_ids=_object_ids(_kept(objects.id, keep)),
         file_names=[image.file_name or "" for image in images] if files else (),
-        extents=given[keep, 2:],
+        extents=objects.bbox[keep, 2:],
     )
     check_objects(path, truth, lambda row: place(int(keep[row])))
     return truth
@@ -348,16 +385,15 @@ def _content(path: Path) -> bytes:
     return read_via_csv(path) if path.suffix.lower() == ".csv" else read_json(path, TRUTH)
 
 
-def _named_once(path: Path, categories: list[Category], annotations: Sequence[Annotation]) -> list[Category]:
+def _named_once(path: Path, categories: list[Category], objects: Objects) -> list[Category]:
     """The categories without Roboflow's first: that of the project, without objects, above all others.
 
     It may have the name of one of these.
     """
     below = {category.name for category in categories if category.supercategory == category.name}
-    used = {annotation.category_id for annotation in annotations}
     for category in categories:
         above = (category.supercategory or "").strip().lower() in NO_SUPERCATEGORY
-        if above and category.name in below and category.id not in used:
+        if above and category.name in below and category.id not in set(objects.category_id):
             warn(
                 f"{path}: the category {shown(category.name)} with the id {shown(category.id)} has no object "
                 "and the name of another: left out"
@@ -368,18 +404,25 @@ def _named_once(path: Path, categories: list[Category], annotations: Sequence[An
 
 def _decode(
     path: Path, content: bytes, faults: Faults
-) -> tuple[list[Image], list[Category], list[Annotation], Sequence[int], Callable[[int], str]]:
+) -> tuple[list[Image], list[Category], Objects, Sequence[int], Callable[[int], str]]:
     """Images, categories, annotations, the annotations' indices, and what messages call an index."""
     where: Callable[[int], str] = lambda index: f"{path}: annotations[{index}]"  # noqa: E731
-    _check_parts(path, content)
     try:
         parts = msgspec.json.decode(content, type=Parts)
-        kind = _annotation_type(msgspec.json.decode(parts.annotations[0]) if parts.annotations else None)
-        annotations = msgspec.json.decode(b"[" + b",".join(parts.annotations) + b"]", type=list[kind])  # type: ignore[valid-type]
-        if not _any_odd(annotations):
-            return parts.images, parts.categories, annotations, range(len(annotations)), where
-    except (msgspec.DecodeError, RecursionError):  # something is wrong: only now go through all elements
+        _check_parts(path, content, parts.annotations)
+        try:
+            objects = _plain_objects(parts.annotations)
+        except (LookupError, msgspec.DecodeError):
+            first = msgspec.json.decode(parts.annotations, type=list[msgspec.Raw])[:1]
+            kind = _annotation_type(msgspec.json.decode(first[0]) if first else None)
+            annotations = msgspec.json.decode(parts.annotations, type=list[kind])  # type: ignore[valid-type]
+            if _any_odd(annotations):
+                raise LookupError from None
+            objects = _objects(annotations)
+        return parts.images, parts.categories, objects, range(len(objects.bbox)), where
+    except (LookupError, msgspec.DecodeError, RecursionError):  # something is wrong: go through all elements
         pass
+    _check_parts(path, content)
     whole = parse_json(path, content)
     if converted := as_coco(path, whole):
         whole, places = converted
@@ -408,12 +451,115 @@ def _decode(
             faults.add(Fault(where(indices[row]), *odd))
         else:
             good.append(row)
-    return images, categories, [annotations[row] for row in good], [indices[row] for row in good], where
+    objects = _objects([annotations[row] for row in good])
+    return images, categories, objects, [indices[row] for row in good], where
 
 
-def _check_parts(path: Path, content: bytes) -> None:
-    """Raise InputError where a list is in the file twice: a parser keeps the last without a word."""
-    often = [part for part in Parts.__struct_fields__ if content.count(f'"{part}"'.encode()) > 1]
+def _plain_objects(content: msgspec.Raw) -> Objects:
+    """:func:`_objects` of annotations without attributes, whose ids, flags and areas are numbers.
+
+    Raises
+    ------
+    LookupError, msgspec.DecodeError
+        They are no such annotations: to be read otherwise.
+    """
+    text = memoryview(content)
+    between = BETWEEN_OBJECTS.search(text)
+    if _further_fields(msgspec.json.decode(text[1 : between.start() + 1 if between else -1])):
+        raise LookupError
+    parts, low = [], 1
+    while low:  # 0 behind the last part
+        behind = BETWEEN_OBJECTS.search(text, low + BYTES_AT_ONCE)
+        high, after = (behind.start() + 1, behind.end() - 1) if behind else (len(text) - 1, 0)
+        parts.append(_columns(b"[" + text[low:high] + b"]", PlainAnnotation))
+        low = after
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    flags, areas, ids = [columns[name] for name in FLAGS], columns["area"], columns["id"]
+    named = not np.isnan(ids).all()
+    if not (
+        all(((flag == 0) | (flag == 1)).all() for flag in flags) and not ((areas < 0) | np.isinf(areas)).any()
+    ):
+        raise LookupError
+    return Objects(
+        records=cache(lambda: msgspec.json.decode(content, type=list[Annotation])),
+        image_id=_whole(columns["image_id"]),
+        category_id=_whole(columns["category_id"]),
+        bbox=columns["bbox"],
+        id=_whole(ids).tolist() if named else [None] * len(ids),
+        area=areas,
+        iscrowd=columns["iscrowd"] != 0,
+        ignore=columns["ignore"] != 0,
+        difficult=columns["difficult"] != 0,
+        more=False,
+    )
+
+
+def _whole(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The same as whole numbers, or else LookupError."""
+    if not np.abs(numbers).max(initial=0.0) < LARGEST_EXACT:  # so of NaN
+        raise LookupError
+    whole = numbers.astype(np.int64)
+    if not np.array_equal(whole, numbers):
+        raise LookupError
+    return whole
+
+
+def _objects(annotations: Sequence[Annotation]) -> Objects:
+    """Annotations as columns."""
+    count = len(annotations)
+
+    def column(name: str) -> Iterable[Any]:
+        return map(attrgetter(name), annotations)
+
+    def flag(name: str) -> NDArray[np.bool_]:
+        return np.fromiter(map(bool, column(name)), np.bool_, count)
+
+    return Objects(
+        records=lambda: annotations,
+        image_id=list(column("image_id")),
+        category_id=list(column("category_id")),
+        bbox=np.fromiter(itertools.chain.from_iterable(column("bbox")), np.float64).reshape(count, 4),
+        id=list(column("id")),
+        area=np.array([np.nan if area is None else area for area in column("area")], np.float64),
+        iscrowd=flag("iscrowd"),
+        ignore=flag("ignore"),
+        difficult=flag("difficult"),
+        more=True,
+    )
+
+
+def _columns(content: bytes, kind: type[PlainResult | PlainAnnotation]) -> dict[str, NDArray[np.float64]]:
+    """A list of plain records as columns: (N, 4) of ``bbox``, (N,) of all others."""
+    records = msgspec.json.decode(content, type=list[kind])  # type: ignore[valid-type]
+    packed, row = msgspec.msgpack.encode(records), ROWS[kind]
+    table = np.frombuffer(packed[len(packed) - len(records) * row.itemsize :], row)
+    numbers = {name: table[name]["value"] if name == "bbox" else table[name] for name in row.names or ()}
+    return {name: column.astype(np.float64) for name, column in numbers.items()}
+
+
+def _indices(ids: Sequence[Id] | NDArray[np.int64], known: Sequence[int | str]) -> NDArray[np.int64]:
+    """The indices of `ids` among those `known`, −1 of others."""
+    if isinstance(ids, np.ndarray):
+        with contextlib.suppress(LookupError):
+            return _by_number(ids, known)
+        ids = ids.tolist()
+    return np.fromiter(map(by_id(known).__getitem__, ids), np.int64, len(ids))
+
+
+def _check_parts(path: Path, content: bytes, annotations: msgspec.Raw | None = None) -> None:
+    """Raise InputError where a list is in the file twice: a parser keeps the last without a word.
+
+    What is within `annotations`, a view of `content`, need not be looked at.
+    """
+    low = high = len(content)
+    if annotations is not None:
+        first, other = (np.frombuffer(text, np.uint8).ctypes.data for text in (content, annotations))
+        low, high = other - first, other - first + len(memoryview(annotations))
+        assert 0 <= low < high <= len(content)
+    names = {part: f'"{part}"'.encode() for part in Parts.__struct_fields__}
+    often = [
+        part for part, name in names.items() if content.count(name, 0, low) + content.count(name, high) > 1
+    ]
     outermost: list[str] = []
 
     def remember(pairs: list[tuple[str, Any]]) -> None:
@@ -453,30 +599,36 @@ def _odd_values(annotation: Annotation) -> Problem | None:
     return None
 
 
-def _annotation_type(first: Any) -> type[Annotation]:
-    """The record of an annotation, with those further fields that the first one has."""
-    if not isinstance(first, dict):
-        return Annotation
-    more = [
-        (name, Any, msgspec.field(name=name, default=None))
-        for name, value in first.items()
+def _further_fields(first: Any) -> list[str]:
+    """Fields of the first annotation that become attributes."""
+    return [
+        name
+        for name, value in (first.items() if isinstance(first, dict) else ())
         if name not in OTHER_FIELDS
         and name.isidentifier()
         and not name.startswith("__")  # of Python's own
         and not keyword.iskeyword(name)
         and not isinstance(value, list | dict)
     ]
+
+
+def _annotation_type(first: Any) -> type[Annotation]:
+    """The record of an annotation, with those further fields that the first one has."""
+    more = [(name, Any, msgspec.field(name=name, default=None)) for name in _further_fields(first)]
     kind = msgspec.defstruct("AnnotationAndMore", more, bases=(Annotation,), gc=False)
     return cast("type[Annotation]", kind)
 
 
-def _attributes(annotations: Sequence[Annotation], boxes: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-    """Columns of all else that is known of the objects, whose `boxes` are (N, 4)."""
+def _attributes(
+    objects: Objects, keep: NDArray[np.int64], boxes: NDArray[np.float64]
+) -> dict[str, NDArray[Any]]:
+    """Columns of all else that is known of the objects that are kept, whose `boxes` are (N, 4)."""
     columns: dict[str, NDArray[Any]] = {}
-    if any(annotation.area is not None for annotation in annotations):
-        given = [np.nan if annotation.area is None else annotation.area for annotation in annotations]
+    given = objects.area[keep]
+    if not np.isnan(given).all():
         columns["area"] = np.where(np.isnan(given), area(boxes), given)
-    if annotations:
+    if objects.more and len(keep):
+        annotations = _kept(objects.records(), keep)
         for name in type(annotations[0]).__struct_fields__:
             if name not in OTHER_FIELDS:
                 columns |= _attribute(name, [getattr(annotation, name) for annotation in annotations])
@@ -485,6 +637,10 @@ def _attributes(annotations: Sequence[Annotation], boxes: NDArray[np.float64]) -
                 values = [(annotation.attributes or {}).get(name) for annotation in annotations]
                 columns |= _attribute(name, values)
     return columns
+
+
+def _kept(values: Sequence[Kept], keep: NDArray[np.int64]) -> Sequence[Kept]:
+    return values if len(keep) == len(values) else [values[row] for row in keep]
 
 
 def _attribute(name: str, values: Sequence[Any]) -> dict[str, NDArray[Any]]:
@@ -506,11 +662,10 @@ def _attribute(name: str, values: Sequence[Any]) -> dict[str, NDArray[Any]]:
     return {}
 
 
-def _object_ids(annotations: Sequence[Annotation]) -> list[int | str]:
-    """The ids of the annotations; none where any lacks one, or two differ only in being text."""
-    given = list(map(attrgetter("id"), annotations))
+def _object_ids(given: Sequence[Any]) -> list[int | str]:
+    """The ids of annotations; none where any lacks one, or two differ only in being text."""
     if set(map(type, given)) == {int}:
-        return given if len(set(given)) == len(given) else []
+        return list(given) if len(set(given)) == len(given) else []
     ids: list[int | str] = []
     for key in given:
         if key is None:
@@ -522,6 +677,8 @@ def _object_ids(annotations: Sequence[Annotation]) -> list[int | str]:
 
 def _distinct(path: Path, part: str, ids: Sequence[Any]) -> list[int | str]:
     """The ids, whole numbers and strings, each there once."""
+    if set(map(type, ids)) == {int} and len(set(ids)) == len(ids):
+        return list(ids)
     first: dict[str, int] = {}
     whole: list[int | str] = []
     for index, key in enumerate(ids):
@@ -543,13 +700,18 @@ def _image_folder(path: Path, files: Sequence[str]) -> Path | None:
     near, above = path.parent, path.parent.parent
     near_places = (near, near / "images", near / "data")  # FiftyOne's is data
     for folder in (*near_places, above, above / "images", above / split, above / "images" / split):
-        if any(is_file(folder / file.replace("\\", "/")) for file in files[:20]):
+        if folder.is_dir() and any(is_file(folder / file.replace("\\", "/")) for file in files[:20]):
             return folder
     return None
 
 
-def _sizes(path: Path, images: Sequence[Image], photographs: Sequence[Path]) -> list[tuple[int, int]]:
+def _sizes(path: Path, images: Sequence[Image], photographs: Sequence[Path]) -> ArrayLike:
     """Width and height of each image."""
+    columns = [list(map(attrgetter(name), images)) for name in ("width", "height")]
+    if set(map(type, itertools.chain(*columns))) == {int}:
+        given = np.array(columns).T
+        if ((given > 0) & (given < UNKNOWN_SIZE)).all():
+            return given
     sizes: list[tuple[int, int]] = []
     for index, image in enumerate(images):
         width, height = image.width or 0, image.height or 0
@@ -576,18 +738,19 @@ def _sizes(path: Path, images: Sequence[Image], photographs: Sequence[Path]) -> 
     return sizes
 
 
-def _note_repeated_ids(path: Path, annotations: Sequence[Annotation], place: Callable[[int], str]) -> None:
+def _note_repeated_ids(path: Path, objects: Objects, place: Callable[[int], str]) -> None:
     """Ids of annotations are not needed to be unique: files that were merged repeat them."""
-    ids = [annotation.id for annotation in annotations if annotation.id is not None]
+    ids = [key for key in objects.id if key is not None]
     if len(set(ids)) == len(ids):
         return
     first: dict[object, int] = {}
-    repeated = [i for i, a in enumerate(annotations) if a.id is not None and first.setdefault(a.id, i) != i]
+    repeated = [i for i, key in enumerate(objects.id) if key is not None and first.setdefault(key, i) != i]
     row = repeated[0]
     count = f"{len(repeated):,} annotation{'s have' if len(repeated) > 1 else ' has'}"
+    key = objects.records()[row].id
     warn(
         f"{path}: {count} an id that another has, the first at {place(row)}: the id "
-        f"{shown(annotations[row].id)}, already at {place(first[annotations[row].id])}; none is left out"
+        f"{shown(key)}, already at {place(first[key])}; none is left out"
     )
 
 
@@ -707,29 +870,35 @@ def _plain_results(path: Path, truth: Callable[[], GroundTruth]) -> list[NDArray
     size = path.stat().st_size
     # The processes write to memory that they share: to send as much takes half as long as to decode it.
     most = size // SHORTEST_RESULT + 1
-    shapes = (most,), (most,), (most, 4), (most,)
-    shared = [np.ndarray(shape, np.float64, mmap(-1, 8 * math.prod(shape))) for shape in shapes]
+    columns_of: list[tuple[type, tuple[int, ...]]] = [
+        (np.int64, ()),
+        (np.int64, ()),
+        (np.float64, (4,)),
+        (np.float64, ()),
+    ]
+    shared = [
+        np.ndarray((most, *shape), kind, mmap(-1, 8 * most * math.prod(shape))) for kind, shape in columns_of
+    ]
 
     def columns(start: int) -> slice:
         with path.open("rb", buffering=0) as file:
             file.seek(start)
             text = file.read(BYTES_AT_ONCE + LONGEST_RESULT)
         # From the first end of a result behind `start` to the next behind the next start.
-        before = BETWEEN_RESULTS.search(text) if start else None
-        behind = BETWEEN_RESULTS.search(text, BYTES_AT_ONCE)
+        before = BETWEEN_OBJECTS.search(text) if start else None
+        behind = BETWEEN_OBJECTS.search(text, BYTES_AT_ONCE)
         if start + len(text) < size and not (behind and (before or not start)):
             raise LookupError
         if start and not before:  # the result before goes on to the end of the file
             return slice(0, 0)
         low, high = before.end() - 1 if before else 0, behind.start() + 1 if behind else len(text)
         part = b"".join((b"[" * bool(before), memoryview(text)[low:high], b"]" * bool(behind)))
-        results = msgspec.json.decode(part, type=list[PlainResult])
-        packed = msgspec.msgpack.encode(results)
-        table = np.frombuffer(packed[len(packed) - len(results) * PACKED_RESULT.itemsize :], PACKED_RESULT)
-        rows = slice((start + low) // SHORTEST_RESULT, (start + low) // SHORTEST_RESULT + len(results))
-        fields = table["image_id"], table["category_id"], table["bbox"]["value"], table["score"]
-        for column, some in zip(shared, fields, strict=True):
-            column[rows] = some
+        found = _columns(part, PlainResult)
+        first = (start + low) // SHORTEST_RESULT
+        rows = slice(first, first + len(found["score"]))
+        some = _whole(found["image_id"]), _whole(found["category_id"]), found["bbox"], found["score"]
+        for column, values in zip(shared, some, strict=True):
+            column[rows] = values
         return rows
 
     starts, processes = range(0, max(size, 1), BYTES_AT_ONCE), min(usable_cores(), size // BYTES_OF_A_PROCESS)
@@ -738,8 +907,8 @@ def _plain_results(path: Path, truth: Callable[[], GroundTruth]) -> list[NDArray
     return [_by_number(images, truth().image_ids), _by_number(labels, truth().class_ids), boxes, scores]
 
 
-def _by_number(numbers: NDArray[np.float64], ids: Sequence[int | str]) -> NDArray[np.int64]:
-    """The indices of numbers, each of which must be one of `ids`."""
+def _by_number(numbers: NDArray[np.int64], ids: Sequence[int | str]) -> NDArray[np.int64]:
+    """The indices of numbers, each of which must be one of `ids`, or else LookupError."""
     index = {key: i for i, key in enumerate(ids) if isinstance(key, int)}
     first, last = min(index, default=0), max(index, default=0)
     if not index or last - first >= LARGEST_TABLE or max(last, -first) >= LARGEST_EXACT:
@@ -748,17 +917,22 @@ def _by_number(numbers: NDArray[np.float64], ids: Sequence[int | str]) -> NDArra
     table[np.array(list(index)) - first] = list(index.values())
     if not (numbers.min(initial=first) >= first and numbers.max(initial=first) <= last):
         raise LookupError
-    whole = numbers.astype(np.int64)
-    indices: NDArray[np.int64] = table[whole - first]
-    if not np.array_equal(whole, numbers) or indices.min(initial=0) < 0:
+    indices: NDArray[np.int64] = table.take(numbers - first)
+    if indices.min(initial=0) < 0:
         raise LookupError
     return indices
 
 
 def _result_columns(results: Sequence[Result], images: Lookup, classes: Lookup) -> list[NDArray[Any]]:
-    """:func:`_columns`, and score (M,)."""
-    scores = np.fromiter(map(attrgetter("score"), results), np.float64, len(results))
-    return [*_columns(results, images, classes), scores]
+    """Image index (M,), label (M,), box (M, 4) and score (M,) as the file has them."""
+    count = len(results)
+    boxes = itertools.chain.from_iterable(map(attrgetter("bbox"), results))
+    return [
+        np.fromiter(map(images.__getitem__, map(attrgetter("image_id"), results)), np.int64, count),
+        np.fromiter(map(classes.__getitem__, map(attrgetter("category_id"), results)), np.int64, count),
+        np.fromiter(boxes, np.float64, 4 * count).reshape(count, 4),
+        np.fromiter(map(attrgetter("score"), results), np.float64, count),
+    ]
 
 
 def _by_names(
@@ -791,19 +965,6 @@ def _not_a_list(content: Any) -> str:
 
 
 # ---------------------------------------------------------------- both
-
-
-def _columns(
-    records: Sequence[Annotation] | Sequence[Result], images: Lookup, classes: Lookup
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Image index (M,), label (M,) and box (M, 4) of annotations or results, as the file has it."""
-    count = len(records)
-    boxes = itertools.chain.from_iterable(map(attrgetter("bbox"), records))
-    return (
-        np.fromiter(map(images.__getitem__, map(attrgetter("image_id"), records)), np.int64, count),
-        np.fromiter(map(classes.__getitem__, map(attrgetter("category_id"), records)), np.int64, count),
-        np.fromiter(boxes, np.float64, 4 * count).reshape(count, 4),
-    )
 
 
 def _convert(

@@ -79,7 +79,7 @@ class Lookup(dict[Key, int]):
 
 def images_by_name(truth: GroundTruth) -> Lookup:
     """Images by their names and file names, with or without folder and extension."""
-    return Lookup(routes=_image_routes(truth, ids=False))
+    return Lookup(routes=_late(lambda: _image_routes(truth, ids=False)))
 
 
 def images_by_id(truth: GroundTruth) -> Lookup:
@@ -88,7 +88,13 @@ def images_by_id(truth: GroundTruth) -> Lookup:
     Where the annotations have no ids a whole number is the image whose name it is, as Ultralytics writes it:
     12 for ``000012``.
     """
-    return Lookup(_numbers(truth.image_ids), _image_routes(truth, ids=True))
+    return Lookup(_numbers(truth.image_ids), _late(lambda: _image_routes(truth, ids=True)))
+
+
+def _late(make: Callable[[], Callable[[Key], Routes]]) -> Callable[[Key], Routes]:
+    """The routes, made when they are first asked for: seldom, where all ids are plain numbers."""
+    made = cache(make)
+    return lambda key: made()(key)
 
 
 def _image_routes(truth: GroundTruth, ids: bool) -> Callable[[Key], Routes]:
@@ -201,15 +207,19 @@ def classes_by_id(truth: GroundTruth) -> Lookup:
 
 def by_id(ids: Sequence[int | str], names: Sequence[str] = ()) -> Lookup:
     """Indices by exact name, by id, and by an id that is written as a number or as text."""
-    index = {name: i for i, name in enumerate(names)}
-    by_number = _id_routes(ids)
 
-    def routes(key: Key) -> Routes:
-        trusted, read = by_number(key)
-        certain = [(NAME, index[key])] if isinstance(key, str) and key in index else []
-        return certain + trusted or read
+    def make() -> Callable[[Key], Routes]:
+        index = {name: i for i, name in enumerate(names)}
+        by_number = _id_routes(ids)
 
-    return Lookup(_numbers(ids), routes)
+        def routes(key: Key) -> Routes:
+            trusted, read = by_number(key)
+            certain = [(NAME, index[key])] if isinstance(key, str) and key in index else []
+            return certain + trusted or read
+
+        return routes
+
+    return Lookup(_numbers(ids), _late(make))
 
 
 def _numbers(ids: Sequence[int | str]) -> Iterable[tuple[int, int]]:
@@ -225,11 +235,12 @@ def distinct_names(files: Sequence[str]) -> list[str] | None:
     >>> distinct_names(["val/a.jpg", "val/b.jpg"]), distinct_names(["left/1.jpg", "right/1.jpg"])
     (['a', 'b'], ['left/1', 'right/1'])
     """
-    paths = ["/".join(_parts(file.replace("\\", "/"))) for file in files]
+    flat = not any(mark in "\n".join(files) for mark in "/\\") and "." not in files
+    paths = files if flat else ["/".join(_parts(file.replace("\\", "/"))) for file in files]
     if not all(paths):
         return None
     whole = [_without_suffix(path) for path in paths]
-    for names in ([path.rpartition("/")[2] for path in whole], whole):
+    for names in (whole if flat else [path.rpartition("/")[2] for path in whole], whole):
         if len(set(names)) == len(names):
             return names
     return None

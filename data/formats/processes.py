@@ -125,8 +125,7 @@ def over_processes(
         finally:
             for worker, reader in running:
                 reader.close()
-                worker.terminate()
-                worker.join()
+                worker.terminate()  # its end, which takes milliseconds, is not waited for
     return [done[number] if number in done else function(item) for number, item in enumerate(items)]
 
 

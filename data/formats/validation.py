@@ -264,7 +264,8 @@ def check_box_format(
         usable &= (np.abs(values) < LARGEST_COORDINATE).all(axis=1)  # no area that overflows
     fine = np.flatnonzero(usable)
     if len(fine) > SAMPLED_BOXES:
-        surest = np.argpartition(-scores[fine], SAMPLED_BOXES)[:SAMPLED_BOXES]
+        some = scores if len(fine) == len(scores) else scores[fine]
+        surest = np.argpartition(-some, SAMPLED_BOXES)[:SAMPLED_BOXES]
         fine = fine[np.sort(surest)]
     values, images = values[fine], image_index[fine]
     sizes = truth.sizes[images]
@@ -279,7 +280,7 @@ def check_box_format(
     quality = {}
     known = (sizes < UNKNOWN_SIZE).all()
     few, pairs = len(fine) < FEW_BOXES, _objects_of(truth, images)
-    for form in BOX_FORMATS:
+    for form in sorted(BOX_FORMATS, key=lambda form: form != read_as.form):
         trial = BoxFormat(form, read_as.normalized or fractions)
         if fractions and not known:
             quality[trial] = (0.0, 0.0)
@@ -290,6 +291,8 @@ def check_box_format(
         overhang = FEW_OVERHANG if own else OVERHANG
         found_by = share_found(truth, boxes, images, iou, pairs)
         quality[trial] = found_by, _share_inside(boxes, sizes, overhang)
+        if trial == read_as and not finds_much_more(1.0, found_by) and quality[trial][1] >= FEW_FIT:
+            return  # no other form can be more likely
     found, inside = (0.0, 0.0) if fractions else quality[read_as]
     usual = BoxFormat(read_as.form, fractions or read_as.normalized)
     best = max(quality, key=lambda trial: (*quality[trial], trial == usual))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.formats import (
+    coco,
     coco_similar,
     read_coco,
     read_coco_detections,
@@ -297,6 +298,70 @@ def test_the_quick_reader_reads_as_the_other_whatever_the_file_holds(tmp_path, t
         assert both[0] == both[1], text
         outcomes.append(isinstance(both[0], str))
     assert 100 < sum(outcomes) < 500
+
+
+ODD_TRUTH = [
+    *ODD, '"area": -1, ', '"area": null, ', '"iscrowd": 1, ', '"iscrowd": true, ', '"ignore": 1, ',
+    '"difficult": 0.5, ', '"id": 3, ', '"id": null, ', '"id": 4.5, ', '"id": "3", ', '"image_id": 9, ',
+    '"attributes": {"a": 1}, ', '"attributes": null, ', '"attributes": 5, ', '"truncated": 1, ', "18.0",
+    '"segmentation": [[1, 2]], ', '"bbox": [1, 2, 0, 4], ', '"annotations": [], ', '"images": 5, ',
+    "}], [{", '"x": [{}, {}], ',
+]  # fmt: skip
+
+
+def test_the_quick_reader_of_ground_truth_reads_as_the_other_whatever_the_file_holds(tmp_path, monkeypatch):
+    """The same for annotations, cut into parts anywhere: records, warnings and errors."""
+    random = np.random.default_rng(0)
+    monkeypatch.setattr("data.formats.coco.BYTES_AT_ONCE", 300)
+    path, outcomes, read_quickly = tmp_path / "truth.json", [], []
+    plain = coco._plain_objects
+
+    def quickly(annotations):
+        objects = plain(annotations)
+        read_quickly.append(True)
+        return objects
+
+    for case in range(600):
+        annotations = [
+            {"id": n + 1, "image_id": int(i), "category_id": 18, "bbox": box.tolist()}
+            | ({"area": float(box[2]), "iscrowd": int(box[0] < 1)} if case % 3 else {})
+            for n, (i, box) in enumerate(
+                zip(
+                    random.choice([3, 7], 20),
+                    (random.random((20, 4)) * 9 + 0.5).round(case % 18),
+                    strict=True,
+                )
+            )
+        ]
+        content = {"images": IMAGES, "annotations": annotations, "categories": CATEGORIES}
+        text = json.dumps(content, separators=[(", ", ": "), (",", ":"), (" ,\n", " :\t")][case % 3])
+        odd = ODD_TRUTH[case % len(ODD_TRUTH)]
+        if case % 4 == 1:
+            low = int(random.integers(len(text)))
+            text = text[:low] + odd + text[low + int(random.integers(3)) :]
+        elif case % 4 == 2:
+            text = text.replace('"image_id"', f'{odd}"image_id"', int(random.integers(1, 3)))
+        elif case % 4 == 3:
+            low = text.find('"image_id"', int(random.integers(len(text) // 2)))
+            text = text[:low] + odd + text[low:]
+        path.write_bytes(text.encode(errors="surrogateescape"))
+        both = []
+        for quick in (True, False):
+            with monkeypatch.context() as patch, warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                patch.setattr(coco, "_plain_objects", quickly if quick else lambda _: {}[0])
+                try:
+                    truth = read_coco(path, lenient=case % 5 == 0)
+                    columns = [value for name, value in sorted(vars(truth).items()) if name != "attributes"]
+                    columns += [x for name, value in sorted(truth.attributes.items()) for x in (name, value)]
+                    found = [(x.tobytes(), x.dtype) if hasattr(x, "tobytes") else x for x in columns]
+                except InputError as error:
+                    found = str(error)
+                both.append((found, [str(warning.message) for warning in warned]))
+        assert both[0] == both[1], text
+        outcomes.append(isinstance(both[0][0], str))
+    assert 100 < sum(outcomes) < 500
+    assert 100 < len(read_quickly) < 500
 
 
 def test_both_files_at_once(tmp_path, truth, monkeypatch):
