@@ -41,7 +41,7 @@ from data.classification import (
 from data.image_set import ImageSet, Statistics, statistics_of
 from data.shapes.images import draw_shapes
 from detector import list_layers, profile
-from detector.tables import METHODS, ShuffleMethod, method_style
+from detector.registry import METHODS, ShuffleMethod, method_style
 from diagnosis.figures.style import (
     MUTED_COLOUR,
     SMALL_POINTS,

@@ -35,7 +35,7 @@ from data.classification import Normalization
 from data.image_set import ImageSet, Statistics, statistics_of
 from data.shapes.images import draw_shapes
 from detector import compare, list_layers, modify_layers, profile, remove_shuffles, seek_shuffles
-from detector.tables import METHODS, ShuffleMethod
+from detector.registry import METHODS, ShuffleMethod
 from training.provenance import provenance
 
 SIDE, PATCH = 48, 8

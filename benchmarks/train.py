@@ -48,7 +48,7 @@ from data.formats.voc import read_voc
 from data.image_set import ImageSet, Statistics
 from data.records import GroundTruth
 from detector.intervene import shuffles
-from detector.tables import ARCHITECTURES, METHODS
+from detector.registry import ARCHITECTURES, METHODS
 from training.command import quiet
 from training.options import MachineOptions
 from training.run import Loaders

@@ -1,6 +1,6 @@
 """Networks: backbones, shuffles, and the detector. Tensors in, tensors out.
 
-The public names are imported at their first use, so that :mod:`detector.tables` can be read without torch.
+The public names are imported at their first use, so that :mod:`detector.registry` can be read without torch.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ from detector.layers import (
     residual_blocks,
     select_layers,
 )
+from detector.registry import METHODS, Method, ShuffleMethod
 from detector.shuffle import SHUFFLES, ChannelsLastShuffle, Shuffle
-from detector.tables import METHODS, Method, ShuffleMethod
 
 __all__ = [
     "Change",

@@ -402,7 +402,7 @@ NETWORKS: dict[str, Callable[[int, int, str | Path | None, float], nn.Module]] =
 }
 """Each network as a function of the number of classes, the image size in pixels, weights and width.
 
-What else is known of each is in :data:`detector.tables.ARCHITECTURES`.
+What else is known of each is in :data:`detector.registry.ARCHITECTURES`.
 """
 
 BACKBONES: dict[str, Callable[..., nn.Module]] = {name: partial(resnet, name, None) for name in RESNETS}

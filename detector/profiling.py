@@ -41,9 +41,9 @@ from detector.graph import Example, own_image_size
 from detector.intervene import check_unwrapped, modify_layers, needs_passes, shuffles, without_shuffles
 from detector.layers import FullyConnected, Layer, is_number, list_layers, nearest, select_layers
 from detector.profile_page import draw_svg, write_page
+from detector.registry import CONTROLS, METHODS, ShuffleMethod, method_style
 from detector.scores import Batches, Score, modes_restored, score_on
 from detector.shuffle import SHUFFLES
-from detector.tables import CONTROLS, METHODS, ShuffleMethod, method_style
 
 __all__ = [
     "BASELINE",
@@ -795,7 +795,7 @@ def _is_averaged(network: nn.Module, layer: Layer) -> bool:
 
 
 def _variants(layer: Layer, methods: Sequence[ShuffleMethod], patches: Sequence[int] | None) -> list[Variant]:
-    """Each once: a patch as large as the map can be another method (:data:`detector.tables.METHODS`).
+    """Each once: a patch as large as the map can be another method (:data:`detector.registry.METHODS`).
 
     Methods that have nothing to shuffle in a map of this size, as of 1×1, are left out.
     """

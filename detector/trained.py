@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from detector.foreign_backbones import make_backbone
 from detector.intervene import seek_shuffles, shuffle_layers
 from detector.networks import BACKBONES, LoadedWeights, WeightsError, check_architecture, read_weights_file
-from detector.tables import cells_and_stride, is_own_code
+from detector.registry import cells_and_stride, is_own_code
 from detector.yolo import YOLO
 
 __all__ = ["Found", "Photograph", "TrainedDetector", "build_detector", "load", "read_photograph", "resize"]

@@ -35,7 +35,7 @@ def output_of(*command, environment=None):
     [
         *[(light, HEAVY | {"detector", "training"}) for light in ("data", "data.records", "data.formats")],
         ("diagnosis", HEAVY | {"detector", "training"}),
-        ("detector.tables", HEAVY),
+        ("detector.registry", HEAVY),
         ("spatial_dependency", HEAVY | PACKAGES | {"numpy", "argparse"}),
         ("detector", (HEAVY - {"torch", "torchvision", "scipy"}) | {"data", "diagnosis", "training"}),
     ],

@@ -14,7 +14,7 @@ from typing import Any
 
 from data.formats.processes import keep_freed_memory
 from data.records import InputError
-from detector.tables import is_own_code
+from detector.registry import is_own_code
 from training.late_imports import lean_imports
 from training.options import option_of
 from training.parser import make_parser

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 
 from data.formats.files import parse_yaml
 from data.records import InputError
-from detector.tables import METHODS
+from detector.registry import METHODS
 
 __all__ = [
     "MachineOptions", "OptionGroup", "OptionGroups", "Rule", "StepOptions", "check_batch_size", "check_patch",

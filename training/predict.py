@@ -210,12 +210,12 @@ class Pictures:
         import cv2
         from PIL import Image as Pillow
 
-        from training.draw import draw
+        from training.draw_boxes import draw_boxes
 
         sure = found["scores"] >= self.least
         rows = sure.nonzero()[:, 0].tolist()
         texts = [f"{found['names'][row]} {found['scores'][row]:.2f}" for row in rows]
-        drawn = draw(image.pixels, found["boxes"][sure], found["labels"][sure], texts)
+        drawn = draw_boxes(image.pixels, found["boxes"][sure], found["labels"][sure], texts)
         if image.frame is None:
             path = self.folder / f"{name}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.boxes import area, xywh_to_xyxy
+from data.formats.annotation_tools import as_coco, read_via_csv
 from data.formats.classes import class_names
 from data.formats.files import UNKNOWN_SIZE, image_size, is_file, parse_json, read_json, write_text
 from data.formats.names import (
@@ -39,7 +40,6 @@ from data.formats.names import (
     images_by_name,
 )
 from data.formats.processes import over_processes, usable_cores
-from data.formats.tools import as_coco, read_via_csv
 from data.formats.validation import (
     BoxFormat,
     Fault,

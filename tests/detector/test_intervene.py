@@ -28,8 +28,8 @@ from detector import (
 )
 from detector.intervene import fully_connected, needs_passes, shuffles
 from detector.layers import residual_blocks
+from detector.registry import METHODS, ShuffleMethod
 from detector.shuffle import EVALUATION_KEY, SHUFFLES, spatial_shuffle, stream_of
-from detector.tables import METHODS, ShuffleMethod
 from tests.detector.helpers import changed_places, entering, is_reordered, on_meta, thin
 
 OPTIONS: dict[str, dict[str, Any]] = {"spatial": {}, "patch": {"patch": 3}, "channel": {}}

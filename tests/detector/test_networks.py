@@ -32,7 +32,7 @@ from detector import (
     vgg16,
 )
 from detector.networks import build_network, load_into, resnet
-from detector.tables import ARCHITECTURES
+from detector.registry import ARCHITECTURES
 from tests.detector.helpers import THIN, on_meta
 
 State = dict[str, Tensor]

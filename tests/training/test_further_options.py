@@ -244,7 +244,8 @@ def test_patience_ends_a_run_and_the_best_checkpoints_are_kept(small, tmp_path, 
 def test_the_first_training_images_are_drawn_as_augmented(small, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "training.tasks.detection_module.draw", lambda pixels, *boxes: drawn.append((pixels, boxes)) or pixels
+        "training.tasks.detection_module.draw_boxes",
+        lambda pixels, *boxes: drawn.append((pixels, boxes)) or pixels,
     )
     words = ("--augment-strength", 0.25, "--max-steps", 1, "--validation", 0, "--score", "false")
     assert small("--out", tmp_path, *words).code == 0

@@ -15,8 +15,8 @@ from data.records import InputError
 from detector import list_layers, modify_layers
 from detector.networks import BACKBONES, RESNETS, VGG, build_network, resnet
 from detector.profiling import profile
+from detector.registry import ARCHITECTURES, METHODS, Architecture, MethodRow, patch_style
 from detector.shuffle import Shuffle
-from detector.tables import ARCHITECTURES, METHODS, Architecture, MethodRow, patch_style
 from training.experiments.plan import canonical
 from training.experiments.schema import architecture_label, check_values, layers_of, variant_of
 from training.experiments.style import colour_of, mark_of

@@ -18,7 +18,7 @@ import yaml
 from data.datasets import DATASETS
 from data.formats.files import parse_yaml
 from data.records import InputError
-from detector.tables import METHODS
+from detector.registry import METHODS
 from training.experiments.schema import (
     MACHINE_OPTIONS,
     Experiment,

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from data.formats.files import parse_yaml, read_text
 from data.formats.names import hint
 from data.records import InputError
-from detector.tables import ARCHITECTURES
+from detector.registry import ARCHITECTURES
 from training.options import convert, in_words, option_of
 from training.task import Task
 

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
-from detector.tables import method_style
+from detector.registry import method_style
 from diagnosis.figures.page import LegendEntry, new_page
 from diagnosis.figures.style import MUTED_COLOUR, TEXT_COLOUR, frame_lightly, text_width
 from training.experiments.collect import Row

@@ -11,7 +11,7 @@ from typing import Any
 
 from data.datasets import DATASETS
 from data.shapes import SHAPE_SETS
-from detector.tables import METHODS
+from detector.registry import METHODS
 from training.experiments.claims import claims_table
 from training.experiments.collect import RIGHT_CLASS, SHARES, Row, baseline_of
 from training.experiments.paper import Quantity, paper_accuracy, reported

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from detector.profiling import BASELINE, Profile, ProfileMethod, ProfileRow
-from detector.tables import METHODS, method_style
+from detector.registry import METHODS, method_style
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.page import new_page
 from diagnosis.figures.style import (

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from data.datasets import DATASETS
-from detector.tables import ARCHITECTURES, CONTROLS, METHODS
+from detector.registry import ARCHITECTURES, CONTROLS, METHODS
 from training.options import (
     AT_LEAST_1,
     NOT_NEGATIVE,

@@ -22,8 +22,8 @@ from data.formats.files import read_text, write_text
 from data.records import InputError
 from detector import compare, profile
 from detector.profiling import Profile, ProfileRow
+from detector.registry import METHODS
 from detector.scores import Score
-from detector.tables import METHODS
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.style import save_figure
 from diagnosis.words import count

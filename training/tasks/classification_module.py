@@ -23,7 +23,7 @@ from detector import WeightsError, modify_layers, seek_shuffles, set_shuffling
 from detector.graph import record
 from detector.intervene import needs_passes
 from detector.networks import build_network, load_into
-from detector.tables import ARCHITECTURES
+from detector.registry import ARCHITECTURES
 from training.checkpoint import weights_error
 from training.module import TrainingModule
 from training.options import option_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from data.datasets import DATASETS, DataName
-from detector.tables import ARCHITECTURES, METHODS, Method
+from detector.registry import ARCHITECTURES, METHODS, Method
 from training.options import (
     AT_LEAST_1,
     FINITE,

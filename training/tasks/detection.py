@@ -15,7 +15,7 @@ import numpy as np
 from data.formats import guard_test_set, read_classes, read_ground_truth, read_voc, voc_folder
 from data.formats.detect_format import similar_source
 from data.records import GroundTruth, InputError
-from detector.tables import is_own_code
+from detector.registry import is_own_code
 from training.command import run_command
 from training.run_state import RunFolder, is_global_zero
 from training.task import Report, Task, checksum

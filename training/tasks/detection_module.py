@@ -32,7 +32,7 @@ from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.metric import ErrorBreakdown
 from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.words import comparison_sentences
-from training.draw import draw
+from training.draw_boxes import draw_boxes
 from training.loggers import log_pictures
 from training.module import TrainedBatch, TrainingModule
 from training.schedule import learning_rate
@@ -146,7 +146,9 @@ class DetectorModule(TrainingModule):
         for image, target in zip(batch["images"][:16], batch["targets"], strict=False):
             boxes, labels = target["boxes"].cpu(), target["labels"].cpu()
             texts = [names[label] for label in labels.tolist()]
-            drawn.append(torch.from_numpy(draw(image.movedim(0, -1).cpu().numpy(), boxes, labels, texts)))
+            drawn.append(
+                torch.from_numpy(draw_boxes(image.movedim(0, -1).cpu().numpy(), boxes, labels, texts))
+            )
         grid = make_grid([picture.movedim(-1, 0) for picture in drawn], nrow=4, padding=4, pad_value=255)
         Image.fromarray(grid.movedim(0, -1).numpy()).save(
             Path(self.trainer.default_root_dir, TRAINING_IMAGES)
@@ -162,7 +164,7 @@ class DetectorModule(TrainingModule):
                 f"{names[label]} {score:.2f}"
                 for label, score in zip(labels.tolist(), one["scores"][best].tolist(), strict=True)
             ]
-            drawn.append(draw(image.movedim(0, -1).cpu().numpy(), boxes, labels, texts))
+            drawn.append(draw_boxes(image.movedim(0, -1).cpu().numpy(), boxes, labels, texts))
         for logger in self.loggers:
             log_pictures(logger, PICTURES, drawn, self.global_step)
 

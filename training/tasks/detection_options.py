@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from data.records import InputError
 from data.shapes import SHAPE_SETS
-from detector.tables import ARCHITECTURES, METHODS, ShuffleMethod, cells_and_stride
+from detector.registry import ARCHITECTURES, METHODS, ShuffleMethod, cells_and_stride
 from training.options import (
     AT_LEAST_1,
     FINITE,

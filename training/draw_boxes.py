@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes
 
-__all__ = ["draw"]
+__all__ = ["draw_boxes"]
 
 LARGEST_SIDE_PER_LINE_WIDTH = 300
 """Pixels of a photograph's longer side for each pixel of the width of a line."""
@@ -34,13 +34,15 @@ def _colour(label: int) -> tuple[int, int, int]:
     return int(red * 200), int(green * 200), int(blue * 200)  # dark enough for white letters
 
 
-def draw(pixels: NDArray[np.uint8], boxes: Tensor, labels: Tensor, texts: Sequence[str]) -> NDArray[np.uint8]:
+def draw_boxes(
+    pixels: NDArray[np.uint8], boxes: Tensor, labels: Tensor, texts: Sequence[str]
+) -> NDArray[np.uint8]:
     """Pixels ``(H, W, 3)`` with boxes ``(n, 4)`` xyxy, each in the colour of its label, with its text.
 
     Examples
     --------
     >>> black, box = np.zeros((60, 80, 3), np.uint8), torch.tensor([[5, 5, 50, 50.0]])
-    >>> drawn = draw(black, box, torch.tensor([0]), ["a"])
+    >>> drawn = draw_boxes(black, box, torch.tensor([0]), ["a"])
     >>> drawn.shape, bool(drawn.any())
     ((60, 80, 3), True)
     """
