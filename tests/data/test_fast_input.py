@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import data.detection
-from data.augment import Augmentation, train_transform
+from data.augment import Augmentation, eval_transform, train_transform
 from data.detection import DetectionDataset, ImageCache, cached_images, read_image
 from data.records import GroundTruth, InputError
 
@@ -107,6 +107,20 @@ def test_the_cache_gives_what_the_files_give(truth: GroundTruth, tmp_path: Path)
         boxes, reference = (dataset[2, index]["boxes"].numpy() for dataset in (cached, plain))
         assert boxes == pytest.approx(reference, abs=tolerance), "whole pixels of another size"
     assert np.array_equal(cached[2, 0]["image"], plain[2, 0]["image"])
+
+
+def test_photographs_that_are_annotated_as_shown_are_trained_as_shown(tmp_path: Path) -> None:
+    pixels, exif = photograph(160, 320), Image.Exif()
+    exif[0x0112] = 8  # shown turned to the left
+    Image.fromarray(np.rot90(pixels, -1)).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(pixels).save(tmp_path / "upright.png")
+    images = []
+    for name in ("turned", "upright"):
+        file = tmp_path / f"{name}.png"
+        truth = GroundTruth([name], ["thing"], [(160, 320)], [], [], [], files=[file])
+        for cache in (None, cached_images(truth, 320, tmp_path / "cache")):
+            images.append(DetectionDataset(truth, eval_transform(64), cache)[0]["image"])
+    assert all(image.equal(images[-1]) for image in images)
 
 
 def test_a_cache_is_made_once_and_again_only_when_it_no_longer_fits(
