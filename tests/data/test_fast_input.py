@@ -118,8 +118,8 @@ def test_photographs_that_are_annotated_as_shown_are_trained_as_shown(tmp_path: 
     for name in ("turned", "upright"):
         file = tmp_path / f"{name}.png"
         truth = GroundTruth([name], ["thing"], [(160, 320)], [], [], [], files=[file])
-        for cache in (None, cached_images(truth, 320, tmp_path / "cache")):
-            images.append(DetectionDataset(truth, eval_transform(64), cache)[0]["image"])
+        caches = (None, cached_images(truth, 320, tmp_path / "cache"))
+        images += [DetectionDataset(truth, eval_transform(64), cache)[0]["image"] for cache in caches]
     assert all(image.equal(images[-1]) for image in images)
 
 
