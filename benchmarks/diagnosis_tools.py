@@ -70,23 +70,12 @@ def missing(tool: Tool) -> bool:
 
 
 def _diagnosis(truth: GroundTruth, found: Detections, laps: Laps) -> float:
-    from data.formats.processes import over_threads
-    from diagnosis import average_precision, break_down, match, similar_matrix
-    from diagnosis.impact import impact
-    from diagnosis.tide import Tide, tide
+    from diagnosis import diagnose
 
-    similar = similar_matrix(truth.classes, [truth.classes[:6], truth.classes[6:12]])
-    matching = match(truth, found)
-    laps.lap("overlaps")
-    analyses: list[Callable[[], Any]] = [
-        lambda: tide(matching),
-        lambda: break_down(matching, similar),
-        lambda: impact(matching, similar),
-        lambda: average_precision(truth, found, matching, coco=False),
-    ]
-    errors: Tide = over_threads(analyses)[0]
-    laps.lap("analyses")
-    return errors.mean_ap
+    similar = [truth.classes[:6], truth.classes[6:12]]
+    diagnosis = diagnose(truth, found, similar=similar, coco=False)
+    laps.lap("diagnosis")
+    return diagnosis.tide.mean_ap
 
 
 def _ours(truth: GroundTruth, found: Detections, laps: Laps) -> Work:
@@ -184,7 +173,7 @@ def _tidecv(truth: GroundTruth, found: Detections, laps: Laps) -> Work:
 
 _REFERENCE = "make setup, or pip install {0}"
 TOOLS: dict[str, Tool] = {
-    "ours": Tool(("diagnosis", "diagnosis.impact", "diagnosis.tide"), _ours, _ours_from_files),
+    "ours": Tool(("diagnosis",), _ours, _ours_from_files),
     "hotcoco": Tool(
         ("hotcoco",),
         lambda truth, found, _: _hotcoco(truth, found, narrow=False),

@@ -10,6 +10,7 @@ cheap, and so is counting anything again with other weights of the images
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -130,6 +131,9 @@ def _indices(count: int) -> NDArray[np.int64]:
 
 
 # ---- all overlaps ----------------------------------------------------------------------------
+
+_COMPUTING = threading.RLock()
+"""Held by the thread that computes what others may ask for, too; none of a matching, which can be pickled."""
 
 INDEPENDENT_OF_BOXES = (
     "by_score", "class_start", "ignored", "in_crowd", "objects", "order", "own_groups",
@@ -273,10 +277,11 @@ class Matching:
         return np.flatnonzero(self.group_label == self.detections.labels[self.group_detection])
 
     def cached(self, key: Hashable, compute: Callable[[], Result]) -> Result:
-        """What `compute` returns, cached by `key`: several analyses ask for the same."""
-        if key not in self._known:
-            self._known[key] = compute()
-        known: Result = self._known[key]
+        """What `compute` returns, cached by `key`: several analyses ask for the same, also in threads."""
+        with _COMPUTING:
+            if key not in self._known:
+                self._known[key] = compute()
+            known: Result = self._known[key]
         return known
 
     @cached_property
@@ -364,16 +369,13 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
         for some in work:
             some()
     objects, ious, clipped, start, found, labels = overlaps.all_groups()
-    inside = clipped if overlaps.boxes_beyond else ious
-    by_iou = sort_within(start, inside)
-    iou = ious[by_iou]
     crowd_object, _, _, crowd_start, near, _ = crowds.all_groups()
     result = Matching(
         truth,
         detections,
-        pair_object=objects[by_iou],
-        pair_iou=inside[by_iou] if overlaps.boxes_beyond else iou,
-        pair_iou_unclipped=iou,
+        pair_object=objects,
+        pair_iou=clipped if overlaps.boxes_beyond else ious,
+        pair_iou_unclipped=ious,
         group_start=start,
         group_detection=found,
         group_label=labels,
@@ -459,7 +461,8 @@ class _Overlaps:
         )
 
     def groups(self, low: int, high: int) -> _Groups:
-        """Object, IoU and clipped IoU of each pair; first pair, detection and class of each group."""
+        """Object, IoU and clipped IoU of each pair, of each group the largest clipped IoU first; first pair,
+        detection and class of each group."""
         boxes, others = self.boxes[:, low:high].copy(), self.object_boxes
         count = self.candidates[low:high]
         detection = np.repeat(_indices(high - low), count)  # once: it is slow, and holds Python's lock
@@ -477,13 +480,17 @@ class _Overlaps:
         iou = clipped = overlap / (_area(boxes)[detection] + self.object_area[place] - overlap)
         if self.clip:
             clipped = self._clipped(boxes, self.image_index[low:high], detection, place, iou)
-            self.boxes_beyond = self.boxes_beyond or clipped is not iou
+            if clipped is not iou:
+                self.boxes_beyond = True
 
         label = self.object_labels[place]
         new = np.ones(len(detection), dtype=bool)
         new[1:] = (detection[1:] != detection[:-1]) | (label[1:] != label[:-1])
         start = np.flatnonzero(new)
-        return self.object_order[place], iou, clipped, start, detection[start] + low, label[start]
+        found, label = detection[start] + low, label[start]
+        order = sort_within(np.append(start, len(detection)), clipped)
+        objects, sorted_ = self.object_order[place[order]], iou[order]
+        return objects, sorted_, sorted_ if clipped is iou else clipped[order], start, found, label
 
     def _clipped(
         self,

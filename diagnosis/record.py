@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.formats.processes import over_threads
 from data.records import Detections, GroundTruth, InputError
 from diagnosis.account import Account, account
 from diagnosis.average_precision import AP_KINDS, APStatistic, APTable, OperatingPoints, best_f1
@@ -46,6 +47,9 @@ from diagnosis.verdict import Measure, enough_objects, fix_first, percent
 from diagnosis.worst_cases import WorstCases, worst_cases
 
 __all__ = ["Diagnosis", "check_same_truth", "compute_all", "diagnose"]
+
+FEW = 30_000
+"""Up to so many detections threads, which wait for Python's lock, take longer than one after the other."""
 
 WORST_CASES = 5
 """How many errors of each type, late hits and missed objects are listed for each class."""
@@ -312,6 +316,9 @@ def diagnose(
         raise InputError("max_detections", repr(max_detections), "a positive whole number")
     matching = match(truth, detections)
     diagnosis = Diagnosis(name, truth, detections, matching, matrix, iou, top, coco, edges, max_detections)
+    if len(detections) > FEW:  # the longest first
+        names = ("ap", "tide", "breakdown", "impact") if coco else ("tide", "breakdown", "impact", "ap")
+        over_threads([partial(getattr, diagnosis, name) for name in names])
     _ = diagnosis.breakdown, diagnosis.ap  # raise if `top` or `iou` means nothing
     return diagnosis
 

@@ -41,7 +41,7 @@ def test_files_give_what_arrays_give(tmp_path):
     write_coco_detections(found, results)
     laps, read = Laps(), TOOLS["ours"].from_files
     assert read(annotations, results, laps)() == TOOLS["ours"].from_arrays(truth, found, Laps())()
-    assert set(laps) == {"reading", "overlaps", "analyses"}
+    assert set(laps) == {"reading", "diagnosis"}
 
 
 def test_an_absent_tool_is_named_and_the_others_are_timed(monkeypatch, capsys):

@@ -1,5 +1,7 @@
 """Sorting, one pass over all overlaps, and who gets which object."""
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -261,3 +263,29 @@ def test_each_run_is_sorted_by_itself(runs):
         first + row for first, run in zip(start, runs, strict=False) for row in rising([-v for v in run])
     ]
     assert sort_within(start, values).tolist() == expected
+
+
+def test_what_two_threads_ask_for_is_computed_once():
+    overlaps, answers, began, other_began = (
+        match(truth_of(), found_of()),
+        [],
+        threading.Event(),
+        threading.Event(),
+    )
+
+    def compute():
+        (other_began if began.is_set() else began).set()
+        other_began.wait(0.5)  # long enough for the other to begin, if it could
+        return object()
+
+    def ask():
+        answers.append(overlaps.cached("key", compute))
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        assert began.wait(10)
+    for thread in threads:
+        thread.join()
+    assert answers[0] is answers[1]
+    assert not other_began.is_set()

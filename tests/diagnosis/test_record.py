@@ -10,10 +10,11 @@ import matplotlib.figure
 import numpy as np
 
 import diagnosis.write_results  # noqa: F401  # so that all modules are there to be counted in
-from data.formats import read_ground_truth, write_detections
+from benchmarks.synthetic import Size, synthetic
+from data.formats import processes, read_ground_truth, write_detections
 from data.records import Detections
 from data.shapes import write_shapes
-from diagnosis import breakdown, coco_ap, matching, record
+from diagnosis import breakdown, coco_ap, diagnose, matching, record, to_json
 from diagnosis.__main__ import main
 from diagnosis.average_precision import APStatistic
 
@@ -84,3 +85,17 @@ def test_each_analysis_is_computed_once_for_each_detector(tmp_path, monkeypatch)
     names = [function.__qualname__ for function in FUNCTIONS]
     names += [f"{owner.__name__}.{name}" for owner, name in METHODS]
     assert calls == dict.fromkeys(set(names) - {"_assignment", "CocoOutcomes.__init__"}, 2)
+
+
+def test_analyses_in_threads_are_those_of_one_after_the_other(monkeypatch):
+    records = synthetic(Size(60, 5, 400, 3000, (640, 480), 0.18, difficult=0.1, crowd=0.02))
+    expected = to_json([diagnose(*records)], {})
+    monkeypatch.setattr(processes, "usable_cores", lambda: 4)
+    monkeypatch.setattr(record, "FEW", 0)
+    calls = count_calls(monkeypatch)
+    found = diagnose(*records)
+    assert {"ap", "breakdown", "impact", "tide"} <= vars(found).keys()
+    assert to_json([found], {}) == expected
+    assert calls.pop("_assignment") == 3
+    assert calls.pop("CocoOutcomes.__init__") == 4
+    assert set(calls.values()) == {1}
