@@ -368,8 +368,9 @@ def draw(found: Sequence[Row], file: Path) -> None:
         shares = np.array([100 * row.seconds[stage] / row.whole for row in found])
         axes.barh(names, shares, left=left, label=stage, color=colormaps["tab20"](number))
         left += shares
-    axes.invert_yaxis()
+    axes.set_ylim(len(found) - 0.5, -0.5)  # the first at the top
     axes.set(xlim=(0, 100), xlabel="share of a training step (%)")
+    axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=6, frameon=False)
     figure.savefig(file, dpi=150)
 
