@@ -6,17 +6,15 @@ and the way of counting over all classes are the YOLO paper's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
-from typing import Literal, ParamSpec, TypeVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import InputError
 from diagnosis.image_weights import ImageWeights, ObjectCounter, RunningTotals, Weights
-from diagnosis.matching import Matching, assign, match_groups
+from diagnosis.matching import Matching, assign, match_groups, takes_earlier_names
 
 __all__ = [
     "BACKGROUND",
@@ -41,7 +39,6 @@ __all__ = [
     "pie_error_types",
     "referenced_objects",
     "shares_of",
-    "thresholds_named_before",
 ]
 
 CORRECT_IOU = 0.5
@@ -147,30 +144,6 @@ DEPTH_MARGIN = 1.25
 """Initial search depth as a multiple of the top; a replicate may need more."""
 
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-
-def takes_earlier_names(
-    **earlier: str,
-) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Let callers name arguments as in earlier versions: the name then, and the name now."""
-
-    def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-        @wraps(function)
-        def called(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-            return function(*args, **{earlier.get(name, name): value for name, value in kwargs.items()})  # type: ignore[arg-type]
-
-        return called
-
-    return decorate
-
-
-thresholds_named_before = takes_earlier_names(
-    strong="iou", weak="background_iou", background="background_iou"
-)
-
-
 # ---- the error type of each detection --------------------------------------------------------
 
 
@@ -190,7 +163,7 @@ class PieErrorTypes:
     confused_with: NDArray[np.int64]
 
 
-@thresholds_named_before
+@takes_earlier_names
 def pie_error_types(
     matching: Matching,
     similar: NDArray[np.bool_],
@@ -240,7 +213,7 @@ def _pie_error_types(
     return PieErrorTypes(types, confused_with)
 
 
-@thresholds_named_before
+@takes_earlier_names
 def flag_error_types(
     matching: Matching,
     similar: NDArray[np.bool_],
@@ -421,7 +394,7 @@ def shares_of(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.where(total > 0, counts / np.maximum(total, 1), np.nan)
 
 
-@thresholds_named_before
+@takes_earlier_names
 def break_down(
     matching: Matching,
     similar: NDArray[np.bool_],

@@ -24,10 +24,9 @@ from diagnosis.breakdown import (
     OTHER,
     SIMILAR,
     flag_error_types,
-    thresholds_named_before,
 )
 from diagnosis.image_weights import ImageWeights, ObjectCounter, Weights
-from diagnosis.matching import Matching, assign
+from diagnosis.matching import Matching, assign, takes_earlier_names
 from diagnosis.rankings import AnyHits, Block, Hits, RankedErrors, WeightedTruePositives
 from diagnosis.similar import group_indices
 
@@ -214,7 +213,7 @@ class Impact:
         return mean
 
 
-@thresholds_named_before
+@takes_earlier_names
 def impact(
     matching: Matching,
     similar: NDArray[np.bool_],

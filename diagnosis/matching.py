@@ -13,8 +13,8 @@ import dataclasses
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any, TypeVar
+from functools import cached_property, partial, wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ __all__ = [
     "match",
     "match_groups",
     "sort_within",
+    "takes_earlier_names",
 ]
 
 CANDIDATES_AT_ONCE = 1 << 17
@@ -49,6 +50,7 @@ CROWD_SHARE = 0.5
 
 Number = TypeVar("Number", np.int64, np.float64)
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
 
 # ---- stable sorting, several times faster than by comparison ---------------------------------
@@ -644,17 +646,17 @@ def greedy_match(
     return matched
 
 
-def match_groups(matching: Matching, threshold: float, groups: NDArray[np.int64]) -> NDArray[np.int64]:
+def match_groups(matching: Matching, iou: float, groups: NDArray[np.int64]) -> NDArray[np.int64]:
     """Hoiem's greedy matching, in many groups at once (rules, section 2).
 
     The detections of one class, by rank, are each matched to the free object of one class with the largest
-    IoU of at least `threshold`. Every combination of two classes is matched separately.
+    IoU of at least `iou`. Every combination of two classes is matched separately.
 
     Parameters
     ----------
     matching
         The overlaps.
-    threshold
+    iou
         Smallest IoU, above 0.
     groups
         ``(K,)`` indices of the groups to match. They must hold, for each combination of classes wanted,
@@ -665,7 +667,7 @@ def match_groups(matching: Matching, threshold: float, groups: NDArray[np.int64]
     NDArray
         ``(K,)`` index of the pair by which each group's detection is matched, or −1.
     """
-    able = np.flatnonzero(matching.group_iou[groups] >= threshold)
+    able = np.flatnonzero(matching.group_iou[groups] >= iou)
     chosen = groups[able]
     # The detections of each class are a ranking. Only one ranking competes for objects of its own class.
     ranking, rankings = (
@@ -684,38 +686,56 @@ def match_groups(matching: Matching, threshold: float, groups: NDArray[np.int64]
         rankings, objects = 1, len(unique)
     start, stop = matching.group_start[chosen], matching.group_start[chosen + 1]
     matched = np.full(len(groups), -1, dtype=np.int64)
-    good = matching.pair_iou >= threshold
+    good = matching.pair_iou >= iou
     matched[able] = greedy_match(
         start, stop, pair_object, objects, matching.pair_rank, good, ranking, rankings
     )
     return matched
 
 
-def assign(matching: Matching, threshold: float) -> Assignment:
+EARLIER_NAMES = {
+    "strong": "iou", "threshold": "iou", "weak": "background_iou", "background": "background_iou",
+}  # fmt: skip
+
+
+def takes_earlier_names(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Let callers name the thresholds of overlap as in earlier versions."""
+
+    @wraps(function)
+    def called(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        now = {EARLIER_NAMES.get(name, name): value for name, value in kwargs.items()}
+        return function(*args, **now)  # type: ignore[arg-type]
+
+    return called
+
+
+@takes_earlier_names
+def assign(matching: Matching, iou: float) -> Assignment:
     """Detections to objects of their own class by Hoiem's rule (rules, section 2).
 
     Parameters
     ----------
     matching
         The overlaps.
-    threshold
+    iou
         Smallest IoU, above 0: 0.5 for correct detections, 0.1 to tell errors apart.
 
     Returns
     -------
     Assignment
-        Read-only, and cached by threshold.
+        Read-only, and cached by `iou`.
     """
 
     def compute() -> Assignment:
         own = matching.own_groups
-        matched = match_groups(matching, threshold, own)
-        return _assignment(matching, threshold, own, matched, matching.group_start[own])
+        matched = match_groups(matching, iou, own)
+        return _assignment(matching, iou, own, matched, matching.group_start[own])
 
-    return matching.cached(("assign", threshold), compute)
+    return matching.cached(("assign", iou), compute)
 
 
-def assign_devkit(matching: Matching, threshold: float = 0.5) -> Assignment:
+@takes_earlier_names
+def assign_devkit(matching: Matching, iou: float = 0.5) -> Assignment:
     """Detections to objects of their own class by the rule of VOC's devkit.
 
     A detection belongs to the object with the largest IoU, matched already or not; a second hit is a false
@@ -725,26 +745,26 @@ def assign_devkit(matching: Matching, threshold: float = 0.5) -> Assignment:
     def compute() -> Assignment:
         unclipped, own = matching.unclipped, matching.own_groups
         largest = unclipped.group_start[own]  # of equal overlaps the one annotated first
-        hit = unclipped.pair_iou[largest] >= threshold
+        hit = unclipped.pair_iou[largest] >= iou
         objects = unclipped.pair_object[largest]
         rank = matching.rank[matching.group_detection[own]]
         first = np.full(len(matching.truth), np.iinfo(np.int64).max)
         np.minimum.at(first, objects[hit], rank[hit])
         matched = hit & ((rank == first[objects]) | matching.ignored[objects])
-        return _assignment(unclipped, threshold, own, np.where(matched, largest, -1), largest)
+        return _assignment(unclipped, iou, own, np.where(matched, largest, -1), largest)
 
-    return matching.cached(("assign_devkit", threshold), compute)
+    return matching.cached(("assign_devkit", iou), compute)
 
 
 def _assignment(
     matching: Matching,
-    threshold: float,
+    iou: float,
     groups: NDArray[np.int64],
     matched: NDArray[np.int64],
     largest: NDArray[np.int64],
 ) -> Assignment:
     """From the pair that matches the detection of each of `groups`, or −1, and its pair of largest IoU."""
-    iou = matching.pair_iou
+    pair_iou = matching.pair_iou
     detection = matching.group_detection[groups]
     count = len(matching.detections)
     outcomes = np.full(count, -1, dtype=np.int8)
@@ -752,10 +772,10 @@ def _assignment(
     overlaps = np.zeros(count)
     duplicates = np.zeros(count, dtype=bool)
     has_object = matched >= 0
-    overlaps[detection] = best = iou[largest]
-    duplicates[detection] = ~has_object & (best >= threshold)
+    overlaps[detection] = best = pair_iou[largest]
+    duplicates[detection] = ~has_object & (best >= iou)
     pairs, rows = matched.compress(has_object), detection.compress(has_object)
-    overlaps[rows] = iou[pairs]
+    overlaps[rows] = pair_iou[pairs]
     object_rows[rows] = objects = matching.pair_object[pairs]
     outcomes[rows] = ~matching.ignored[objects]
     if len(matching.crowd_object):

@@ -40,10 +40,9 @@ from diagnosis.breakdown import (
     CORRECT_IOU,
     ErrorType,
     check_thresholds,
-    thresholds_named_before,
 )
 from diagnosis.image_weights import ImageWeights, ObjectCounter, Weights
-from diagnosis.matching import Matching, greedy_match
+from diagnosis.matching import Matching, greedy_match, takes_earlier_names
 from diagnosis.rankings import (
     AnyHits,
     Block,
@@ -287,7 +286,7 @@ def _least_gain(name: str) -> float:
     return -np.inf if name in ("fp", "fn") else 0.0
 
 
-@thresholds_named_before
+@takes_earlier_names
 def tide(
     matching: Matching,
     *,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import assign, assign_devkit, match, matching
 from diagnosis.matching import argsort_ascending, argsort_descending, match_groups, sort_within
+from tests.diagnosis.scenes import BOX, one_image
 
 CLASSES = ["cat", "dog"]
 
@@ -251,6 +252,12 @@ def test_rising_keys_keep_the_order_that_was(keys, random):
     column = np.array(keys, dtype=np.int64)
     assert argsort_ascending(column, np.array(order, dtype=np.int64)).tolist() == rising(keys, order)
     assert argsort_ascending(column).tolist() == rising(keys)
+
+
+def test_the_threshold_by_its_earlier_name():
+    overlaps = match(*one_image([(0, BOX)], [(0, 0.9, BOX)]))
+    for rule in (assign, assign_devkit):
+        assert rule(overlaps, threshold=0.5) is rule(overlaps, iou=0.5)
 
 
 @settings(max_examples=100, deadline=None)
