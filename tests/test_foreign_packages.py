@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
         ("detector.py", ("-c", "import training.run")),
     ],
 )
-def test_kind_29_a_foreign_module_that_comes_first_is_named(tmp_path, foreign, words):
+def test_kind_a_foreign_module_that_comes_first_is_named(tmp_path, foreign, words):
     file = tmp_path / foreign
     file.parent.mkdir(exist_ok=True)
     file.write_text("")
@@ -38,7 +38,7 @@ def test_kind_29_a_foreign_module_that_comes_first_is_named(tmp_path, foreign, w
 
 
 @pytest.mark.parametrize("path", [{"PYTHONPATH": str(ROOT)}, {}])
-def test_kind_29_a_folder_of_the_same_name_is_no_package(tmp_path, path):
+def test_kind_a_folder_of_the_same_name_is_no_package(tmp_path, path):
     """A folder of photographs called ``data`` is not imported, nor a report called ``diagnosis``."""
     for name in ("data", "diagnosis"):
         (tmp_path / name).mkdir()

@@ -1,6 +1,6 @@
 """Files of the kinds that people have: read rightly, refused with a reason, or read with a warning.
 
-The numbers are those of the list of kinds; the rules stand in ``docs/input-rules.md``.
+The rules are in ``docs/input-rules.md``.
 """
 
 import contextlib
@@ -68,7 +68,7 @@ def found_in(folder: Path, truth: GroundTruth, *rows: dict[str, Any], **options:
     ("key", "image"),
     [("2.jpg", 0), ("1.jpg", 1), (2, 1), (1, 0), ("val/2.jpg", 0), ("2.png", 0), (2.0, 1)],
 )
-def test_kind_01_file_names_that_are_numbers(tmp_path, key, image):
+def test_kind_file_names_that_are_numbers(tmp_path, key, image):
     """Exact file name, exact id of the same type, path or stem, then a number that reads as an id."""
     truth = read_coco(write_coco(tmp_path, images=SWAPPED))
     with silently():
@@ -76,13 +76,13 @@ def test_kind_01_file_names_that_are_numbers(tmp_path, key, image):
         assert from_predictions({key: PREDICTION}, truth).image_index.tolist() == [image]
 
 
-def test_kind_01_both_keys_reach_their_own_image(tmp_path):
+def test_kind_both_keys_reach_their_own_image(tmp_path):
     truth = read_coco(write_coco(tmp_path, images=SWAPPED))
     assert from_predictions({"2.jpg": PREDICTION, "1.jpg": PREDICTION}, truth).image_index.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("key", ["2", "photos/2"])
-def test_kind_01_a_key_that_fits_two_images(tmp_path, key):
+def test_kind_a_key_that_fits_two_images(tmp_path, key):
     truth = read_coco(write_coco(tmp_path, images=SWAPPED))
     row = coco_result(key, 1, BOX)
     if "/" in key:  # no number: the name alone fits
@@ -101,7 +101,7 @@ def test_kind_01_a_key_that_fits_two_images(tmp_path, key):
     ("column", "value", "image"),
     [("image_id", "2", 1), ("image", "2", 0), ("image_id", "2.0", 1), (" image_id ", " 2 ", 1)],
 )
-def test_kind_01_ids_in_text_are_ids_in_a_table(tmp_path, column, value, image):
+def test_kind_ids_in_text_are_ids_in_a_table(tmp_path, column, value, image):
     """CSV does not tell 2 from "2"; a column with gaps has 2.0; hand-written files have spaces."""
     truth = read_coco(write_coco(tmp_path, images=SWAPPED))
     path = tmp_path / "found.csv"
@@ -112,7 +112,7 @@ def test_kind_01_ids_in_text_are_ids_in_a_table(tmp_path, column, value, image):
         assert (found.image_index.tolist(), found.labels.tolist()) == ([image], [1])
 
 
-def test_kind_01_names_that_look_like_numbers(tmp_path):
+def test_kind_names_that_look_like_numbers(tmp_path):
     """Frames called by their seconds."""
     truth = read_yolo(write_yolo(tmp_path, {"1.0": "0 .5 .5 .1 .1", "1.5": "0 .5 .5 .1 .1"}))
     path = tmp_path / "found.csv"
@@ -134,12 +134,12 @@ def test_kind_01_names_that_look_like_numbers(tmp_path):
         ([coco_image(17, "000012.jpg"), coco_image(12, "000017.jpg")], "000012", 0),
     ],
 )
-def test_kind_01_further_values(tmp_path, images, key, image):
+def test_kind_further_values(tmp_path, images, key, image):
     truth = read_coco(write_coco(tmp_path, images=images))
     assert found_in(tmp_path, truth, coco_result(key, 1, BOX)).image_index.tolist() == [image]
 
 
-def test_kind_01_one_stem_in_two_folders(tmp_path):
+def test_kind_one_stem_in_two_folders(tmp_path):
     truth = read_coco(write_coco(tmp_path, images=[coco_image(7, "a/1.jpg"), coco_image(8, "b/1.jpg")]))
     with pytest.raises(
         InputError, match=r"'1.jpg', the file name of 'a/1' \(id 7\) and the file name of 'b/1'"
@@ -147,7 +147,7 @@ def test_kind_01_one_stem_in_two_folders(tmp_path):
         found_in(tmp_path, truth, coco_result("1.jpg", 1, BOX))
 
 
-def test_kind_01_voc_text_and_yolo_files_by_the_same_rule(tmp_path):
+def test_kind_voc_text_and_yolo_files_by_the_same_rule(tmp_path):
     truth = read_coco(write_coco(tmp_path, images=SWAPPED))
     (tmp_path / "voc").mkdir()
     (tmp_path / "voc" / "det_cat.txt").write_text("2.jpg 0.9 1 1 9 9\nval/1.png 0.9 1 1 9 9\n2 0.9 1 1 9 9\n")
@@ -159,20 +159,20 @@ def test_kind_01_voc_text_and_yolo_files_by_the_same_rule(tmp_path):
 
 @pytest.mark.parametrize("key", [float("nan"), float("inf"), 1.5, 1e300, -1, "", "²"])
 @pytest.mark.parametrize("field", ["image_id", "category_id"])
-def test_kind_01_keys_that_are_no_ids(tmp_path, key, field):
+def test_kind_keys_that_are_no_ids(tmp_path, key, field):
     truth = read_coco(write_coco(tmp_path))
     with pytest.raises(InputError, match=r"found.json\[0\]: found the unknown (image|class) "):
         found_in(tmp_path, truth, coco_result(1, 1, BOX) | {field: key})
 
 
-def test_kind_01_classes_alike(tmp_path):
+def test_kind_classes_alike(tmp_path):
     categories = [{"id": 1, "name": "2"}, {"id": 2, "name": "1"}]
     truth = read_coco(write_coco(tmp_path, categories=categories))
     rows = [coco_result(1, key, BOX) for key in ("2", "1", 2, 1)]
     assert found_in(tmp_path, truth, *rows).labels.tolist() == [0, 1, 1, 0]
 
 
-def test_kind_02_a_file_name_that_contradicts_the_id(tmp_path):
+def test_kind_a_file_name_that_contradicts_the_id(tmp_path):
     images = [coco_image(0, "0001.jpg"), coco_image(1, "0002.jpg")]
     truth = read_coco(write_coco(tmp_path, images=images))
     rows = [coco_result(1, 1, BOX, file_name="0001.jpg"), coco_result(1, 1, BOX), coco_result(0, 1, BOX)]
@@ -189,7 +189,7 @@ def test_kind_02_a_file_name_that_contradicts_the_id(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_kind_02_a_table_with_names_and_ids(tmp_path, suffix):
+def test_kind_a_table_with_names_and_ids(tmp_path, suffix):
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet
@@ -214,7 +214,7 @@ def test_kind_02_a_table_with_names_and_ids(tmp_path, suffix):
     assert (found.image_index.tolist(), found.labels.tolist()) == ([0, 1], [0, 1])
 
 
-def test_kind_02_a_file_name_of_no_image_and_a_name_of_a_class(tmp_path):
+def test_kind_a_file_name_of_no_image_and_a_name_of_a_class(tmp_path):
     truth = read_coco(write_coco(tmp_path))
     words = (
         "file_name 'x.jpg' fits none, or several; so in 1 of 1 rows: image_id 1, which is '0001', was used"
@@ -227,7 +227,7 @@ def test_kind_02_a_file_name_of_no_image_and_a_name_of_a_class(tmp_path):
     assert found.labels.tolist() == [1]
 
 
-def test_kind_02_a_file_name_that_fits_two_images_contradicts_nothing(tmp_path):
+def test_kind_a_file_name_that_fits_two_images_contradicts_nothing(tmp_path):
     images = [coco_image(1, "a/x.jpg"), coco_image(2, "b/x.jpg"), coco_image(3, "c.jpg")]
     truth = read_coco(write_coco(tmp_path, images=images))
     rows = [coco_result(2, 1, BOX, file_name="x.jpg"), coco_result(2, 1, BOX, file_name="c.jpg")]
@@ -258,7 +258,7 @@ POSE_2 = "0 0.68 0.60 0.20 0.07 0.58 0.63 0.69 0.61 0.75 0.59 0.78 0.56 0.63 0.6
         (None, "0 0.6 0.2 1 0.3 0.9 0.5 1 0.8 0.9 1", [384, 96, 640, 480]),  # one with corners at the border
     ],
 )
-def test_kind_03_pose_labels(tmp_path, shape, line, box):
+def test_kind_pose_labels(tmp_path, shape, line, box):
     yaml = "names: [cat, dog]" + (f"\nkpt_shape: {shape}" if shape else "")
     with silently():
         np.testing.assert_allclose(read_yolo(write_yolo(tmp_path, {"a": line}, yaml=yaml)).boxes, [box])
@@ -280,7 +280,7 @@ def test_kind_03_pose_labels(tmp_path, shape, line, box):
         ([17, 4], POSE_2, r"kpt_shape: found \[17, 4\]"),
     ],
 )
-def test_kind_03_columns_that_fit_no_pose(tmp_path, shape, line, message):
+def test_kind_columns_that_fit_no_pose(tmp_path, shape, line, message):
     yaml = "names: [cat, dog]" + (f"\nkpt_shape: {json.dumps(shape)}" if shape else "")
     with pytest.raises(InputError, match=message):
         read_yolo(write_yolo(tmp_path, {"a": line}, yaml=yaml))
@@ -289,7 +289,7 @@ def test_kind_03_columns_that_fit_no_pose(tmp_path, shape, line, message):
 @pytest.mark.parametrize(
     "lines", [["7 0.94 0.475 0.525 0.885 0.874"], ["0 0.9 0.5 0.5 0.2 0.2", "1 0.05 0.4 0.3 0.6 0.1"]]
 )
-def test_kind_04_confidence_before_the_box(tmp_path, lines):
+def test_kind_confidence_before_the_box(tmp_path, lines):
     truth = GroundTruth(["a"], [f"c{i}" for i in range(8)], [[1000, 1000]], [], [], [])
     (tmp_path / "a.txt").write_text("\n".join(lines))
     with pytest.warns(InputWarning, match="the confidence was read as the column before the box"):
@@ -303,7 +303,7 @@ def test_kind_04_confidence_before_the_box(tmp_path, lines):
         np.testing.assert_allclose(read_yolo_detections(tmp_path, truth).boxes, found.boxes)
 
 
-def test_kind_04_confidence_before_the_box_by_the_objects_found(tmp_path):
+def test_kind_confidence_before_the_box_by_the_objects_found(tmp_path):
     """Where both orders leave the boxes inside their image."""
     truth = GroundTruth(["a"], ["cat"], [[100, 100]], [0], [0], [[40, 40, 50, 50]])
     (tmp_path / "a.txt").write_text("0 0.5 0.45 0.45 0.1 0.1")
@@ -370,7 +370,7 @@ FRACTIONS_TOO = [(reader, fractions) for reader in USUAL for fractions in (False
 @pytest.mark.parametrize(("reader", "normalized"), FRACTIONS_TOO)
 @pytest.mark.parametrize("form", ["xyxy", "xywh", "cxcywh", "yxyx"])
 @pytest.mark.parametrize("count", [1, 4])
-def test_kind_05_boxes_of_another_convention(tmp_path, four, reader, form, normalized, count):
+def test_kind_boxes_of_another_convention(tmp_path, four, reader, form, normalized, count):
     fractions = normalized or reader == "yolo"
     values = in_form(OBJECTS[-count:] / (SIZE if fractions else 1), form)
     values = values * (SIZE if reader == "yolo" else 1)  # `read_boxes` divides by it
@@ -390,7 +390,7 @@ def test_kind_05_boxes_of_another_convention(tmp_path, four, reader, form, norma
     np.testing.assert_allclose(found.boxes, OBJECTS[-count:], atol=1e-9)
 
 
-def test_kind_05_the_command_line_s_reader(tmp_path, four):
+def test_kind_the_command_line_s_reader(tmp_path, four):
     values = in_form(OBJECTS, "cxcywh")
     path = write_json(tmp_path / "found.json", [coco_result(1, 1, box) for box in values.tolist()])
     with pytest.warns(InputWarning, match="look like cxcywh"):
@@ -402,13 +402,13 @@ def test_kind_05_the_command_line_s_reader(tmp_path, four):
         assert len(read_boxes(tmp_path, four, OBJECTS / SIZE, "voc", normalized=True)) == 4
 
 
-def test_kind_05_fractions_a_little_beyond_the_border(tmp_path, four):
+def test_kind_fractions_a_little_beyond_the_border(tmp_path, four):
     values = np.vstack([OBJECTS / SIZE, [[0.8, 0.85, 1.03, 1.08]]])
     with pytest.warns(InputWarning, match=r"all coordinates are at most 1\.2\): normalized=True reads"):
         read_boxes(tmp_path, four, values, "predictions")
 
 
-def test_kind_05_images_of_unknown_size(tmp_path):
+def test_kind_images_of_unknown_size(tmp_path):
     with pytest.warns(InputWarning, match="neither width and height"):
         truth = read_coco(write_coco(tmp_path, images=[coco_image(1, size=(None, None))]))
     with pytest.warns(InputWarning, match=r"all coordinates are at most 1\): --normalized reads"):
@@ -417,7 +417,7 @@ def test_kind_05_images_of_unknown_size(tmp_path):
         found_in(tmp_path, truth, coco_result(1, 1, [0.1, 0.1, 0.2, 0.2]), normalized=True)
 
 
-def test_kind_05_in_memory_the_arguments_are_named():
+def test_kind_in_memory_the_arguments_are_named():
     truth = GroundTruth(["a"], ["cat"], [[100, 100]], [0], [0], [[10, 10, 30, 30]])
     for boxes, said in (([20, 20, 20, 20], "box_format='cxcywh'"), ([0.1, 0.1, 0.3, 0.3], "normalized=True")):
         given = {"boxes": [boxes] * 12, "scores": [0.5] * 12, "labels": [0] * 12}
@@ -428,7 +428,7 @@ def test_kind_05_in_memory_the_arguments_are_named():
         from_predictions([wrong], truth)
 
 
-def test_kind_05_a_poor_detector_is_no_other_convention(tmp_path, four):
+def test_kind_a_poor_detector_is_no_other_convention(tmp_path, four):
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 1, (300, 2)) * [500, 380]
     boxes = np.concatenate([corner, corner + rng.uniform(10, 140, (300, 2)).clip(0, 100)], axis=1)
@@ -437,7 +437,7 @@ def test_kind_05_a_poor_detector_is_no_other_convention(tmp_path, four):
             read_boxes(tmp_path, four, in_form(boxes, form), reader)
 
 
-def test_kind_15_objects_twice_and_beyond_the_border(tmp_path):
+def test_kind_objects_twice_and_beyond_the_border(tmp_path):
     rows = [coco_object(1, 1, box) for box in ([600, 10, 50, 20], BOX, [10, 10, 5, 5], BOX, BOX)]
     with pytest.warns(InputWarning) as caught:
         truth = read_coco(write_coco(tmp_path, rows))
@@ -465,20 +465,20 @@ def test_kind_15_objects_twice_and_beyond_the_border(tmp_path):
         [[0.0, 0, 0, 0]],
     ],
 )
-def test_kind_05_a_box_or_two_say_little(tmp_path, four, reader, boxes):
+def test_kind_a_box_or_two_say_little(tmp_path, four, reader, boxes):
     with silently():
         read_boxes(tmp_path, four, in_form(np.array(boxes), USUAL[reader]), reader)
 
 
 @pytest.mark.parametrize("line", ["0 0.9 0.5 0.24 0.3 0.1", "0 0.3 0.1 0.36 0.25 0.04"])
-def test_kind_04_a_box_that_leaves_its_image_a_little_is_no_other_order(tmp_path, four, line):
+def test_kind_a_box_that_leaves_its_image_a_little_is_no_other_order(tmp_path, four, line):
     (tmp_path / "0001.txt").write_text(line)
     with silently():
         assert read_yolo_detections(tmp_path, four).scores.tolist() == [float(line.split()[-1])]
 
 
 @pytest.mark.parametrize("box", [[590, 430, 50.3, 50.4], [-0.4, 0, 10, 10], [0, 0, 640, 480]])
-def test_kind_26_rounding_at_the_border_is_not_told(tmp_path, box):
+def test_kind_rounding_at_the_border_is_not_told(tmp_path, box):
     with silently():
         read_coco(write_coco(tmp_path, [coco_object(1, 1, box)]))
 
@@ -486,7 +486,7 @@ def test_kind_26_rounding_at_the_border_is_not_told(tmp_path, box):
 # --- what else is read of the annotations ---------------------------------------------------------
 
 
-def test_kind_14_lvis_lists_of_classes(tmp_path):
+def test_kind_lvis_lists_of_classes(tmp_path):
     for name in ("neg_category_ids", "not_exhaustive_category_ids"):
         path = write_coco(tmp_path, [coco_object(1, 1, BOX)], [coco_image(1) | {name: [2]}])
         with pytest.warns(InputWarning, match=f"LVIS's .*{name}.* no effect"):
@@ -500,7 +500,7 @@ def test_kind_14_lvis_lists_of_classes(tmp_path):
 @pytest.mark.parametrize(
     "names", [("gone.jpg", "a.jpg"), ("gone.jpg", "in\\a.jpg"), ("in\\a.jpg", "gone.jpg")]
 )
-def test_kind_22_some_photographs_are_at_hand(tmp_path, names):
+def test_kind_some_photographs_are_at_hand(tmp_path, names):
     (tmp_path / "in").mkdir()
     for folder in (tmp_path, tmp_path / "in"):
         write_image(folder / "a.jpg", (50, 40))
@@ -524,7 +524,7 @@ def test_kind_22_some_photographs_are_at_hand(tmp_path, names):
         (("1", "2", "3"), [1, 2], None),
     ],
 )
-def test_kind_16_labels_that_are_category_ids(ids, labels, expected):
+def test_kind_labels_that_are_category_ids(ids, labels, expected):
     truth = GroundTruth(["a"], ["x", "y", "z"], [[90, 90]], [], [], [], class_ids=ids)
     given = [{"boxes": [[1, 2, 30, 40]] * len(labels), "scores": [0.5] * len(labels), "labels": labels}]
     if expected is None:
@@ -538,7 +538,7 @@ def test_kind_16_labels_that_are_category_ids(ids, labels, expected):
         assert by_id == [ids.index(label) for label in labels]
 
 
-def test_kind_16_a_label_of_no_class_does_not_say_what_the_others_mean():
+def test_kind_a_label_of_no_class_does_not_say_what_the_others_mean():
     truth = GroundTruth(["a"], ["x", "y", "z"], [[90, 90]], [], [], [], class_ids=[1, 2, 3])
     given = {"boxes": [[1, 2, 30, 40]] * 3, "scores": [0.5] * 3}
     with pytest.warns(InputWarning, match="1 of 3 detections left out .*the unknown class '9'"):
@@ -568,21 +568,21 @@ def test_kind_16_a_label_of_no_class_does_not_say_what_the_others_mean():
         ({2: "q"}, "unknown class '2'; expected a label whose name in names is a class of the ground truth"),
     ],
 )
-def test_kind_16_names_that_say_nothing_of_a_label(names, message):
+def test_kind_names_that_say_nothing_of_a_label(names, message):
     truth = GroundTruth(["a"], ["x", "y", "z"], [[90, 90]], [], [], [])
     with pytest.raises(InputError, match=message):
         from_predictions([{"boxes": [[1, 2, 30, 40]], "scores": [0.5], "labels": [2]}], truth, names=names)
 
 
 @pytest.mark.parametrize(("value", "crowd"), [(False, False), (True, True), (0.0, False), (None, False)])
-def test_kind_18_crowd_flags_as_truth_values(tmp_path, value, crowd):
+def test_kind_crowd_flags_as_truth_values(tmp_path, value, crowd):
     rows = [coco_object(1, 1, BOX, iscrowd=value), coco_object(1, 1, [1, 2, 3, 4], iscrowd=0)]
     for lenient in (False, True):
         with silently():
             assert read_coco(write_coco(tmp_path, rows), lenient).crowd.tolist() == [crowd, False]
 
 
-def test_kind_18_what_counts_in_pycocotools_but_not_here(tmp_path):
+def test_kind_what_counts_in_pycocotools_but_not_here(tmp_path):
     rows = [
         coco_object(1, 1, BOX, iscrowd=0, ignore=0, difficult=0),
         coco_object(1, 1, [1, 2, 3, 4], iscrowd=1, difficult=1),  # as our own files have it
@@ -596,7 +596,7 @@ def test_kind_18_what_counts_in_pycocotools_but_not_here(tmp_path):
     assert truth.difficult.tolist() == [False, True, True, True, True]
 
 
-def test_kind_19_annotation_ids_twice(tmp_path):
+def test_kind_annotation_ids_twice(tmp_path):
     rows = [coco_object(1, 1, [10 * i, 10, 9, 9], id=key) for i, key in enumerate((5, 6, 5, 5))]
     with pytest.warns(
         InputWarning, match=r"2 annotations have an id that another has, .*\[2\]: the id 5, al"
@@ -621,7 +621,7 @@ def test_kind_19_annotation_ids_twice(tmp_path):
 @pytest.mark.parametrize(
     "labels", [None, "# label:color_rgb:parts:actions\nbackground:0,0,0::\nhat:1,2,3::\nbag:::\n"]
 )
-def test_kind_20_voc_without_lists_and_with_other_classes(tmp_path, annotations, images, spec, labels):
+def test_kind_voc_without_lists_and_with_other_classes(tmp_path, annotations, images, spec, labels):
     for name, box in (("a", [1, 1, 20, 20]), ("b", [5, 5, 9, 9])):
         (tmp_path / annotations).mkdir(exist_ok=True)
         (tmp_path / annotations / f"{name}.xml").write_text(voc_xml([("hat", box)]))
@@ -642,7 +642,7 @@ def test_kind_20_voc_without_lists_and_with_other_classes(tmp_path, annotations,
     assert truth.files == tuple(str(tmp_path / images / f"{name}.png") for name in "ab")
 
 
-def test_kind_20_names_as_cvat_writes_them(tmp_path):
+def test_kind_names_as_cvat_writes_them(tmp_path):
     """Images with spaces in their names, beside a line of the list of a class; classes with colons."""
     for folder in ("Annotations", "ImageSets/Main"):
         (tmp_path / folder).mkdir(parents=True)
@@ -657,7 +657,7 @@ def test_kind_20_names_as_cvat_writes_them(tmp_path):
         read_ground_truth(f"{tmp_path}:default")
 
 
-def test_kind_20_a_folder_of_folders_of_xml(tmp_path):
+def test_kind_a_folder_of_folders_of_xml(tmp_path):
     for split in ("train", "valid"):
         (tmp_path / split).mkdir()
         (tmp_path / split / "a.xml").write_text(voc_xml([("dog", [1, 1, 20, 20])]))
@@ -667,7 +667,7 @@ def test_kind_20_a_folder_of_folders_of_xml(tmp_path):
         read_ground_truth(tmp_path)
 
 
-def test_kind_20_voc_s_own_classes_stay(tmp_path):
+def test_kind_voc_s_own_classes_stay(tmp_path):
     (tmp_path / "Annotations").mkdir()
     (tmp_path / "Annotations" / "a.xml").write_text(voc_xml([("dog", [1, 1, 20, 20])]))
     with silently():
@@ -683,7 +683,7 @@ def test_kind_20_voc_s_own_classes_stay(tmp_path):
         read_ground_truth(official)
 
 
-def test_kind_21_voc_that_counts_from_0(tmp_path):
+def test_kind_voc_that_counts_from_0(tmp_path):
     (tmp_path / "Annotations").mkdir()
     path = tmp_path / "Annotations" / "a.xml"
     path.write_text(voc_xml([("dog", [0, 0, 640, 480]), ("dog", [10, 20, 30.5, 40])]))
@@ -698,7 +698,7 @@ def test_kind_21_voc_that_counts_from_0(tmp_path):
 @pytest.mark.parametrize(
     ("text", "flag"), [("true", True), ("False", False), ("1.0", True), ("Unspecified", False), ("", False)]
 )
-def test_kind_18_flags_of_voc(tmp_path, text, flag):
+def test_kind_flags_of_voc(tmp_path, text, flag):
     flags = f"<difficult>{text}</difficult><truncated>{text}</truncated>"
     xml = voc_xml([("dog", [1, 1, 20, 20])]).replace("<bndbox>", f"{flags}<bndbox>")
     (tmp_path / "a.xml").write_text(xml)
@@ -709,7 +709,7 @@ def test_kind_18_flags_of_voc(tmp_path, text, flag):
 
 
 @pytest.mark.parametrize("size", [None, (0, 0), (-1, -1), ("", ""), (0, 480)])
-def test_kind_21_voc_without_a_size(tmp_path, size):
+def test_kind_voc_without_a_size(tmp_path, size):
     (tmp_path / "a.xml").write_text(voc_xml([("dog", [1, 1, 20, 20])], size))
     if size != (-1, -1):
         with pytest.warns(
@@ -725,7 +725,7 @@ def test_kind_21_voc_without_a_size(tmp_path, size):
 
 
 @pytest.mark.parametrize("size", [(-1, -1), (None, None), (0, 480), (-1, 480)])
-def test_kind_22_sizes_that_are_none(tmp_path, size):
+def test_kind_sizes_that_are_none(tmp_path, size):
     path = write_coco(tmp_path, [coco_object(1, 1, [1, 2, 3, 4])], [coco_image(1, "a.png", size)])
     if min(value or 0 for value in size) < 0:
         with pytest.raises(InputError, match=r"truth.json: images\[0\]: found a size of -1×"):
@@ -736,13 +736,13 @@ def test_kind_22_sizes_that_are_none(tmp_path, size):
 
 
 @pytest.mark.parametrize("size", [(640.5, 480), (float("inf"), 480), (float("nan"), 480), (1e300, 5)])
-def test_kind_22_sizes_that_are_no_numbers_of_pixels(tmp_path, size):
+def test_kind_sizes_that_are_no_numbers_of_pixels(tmp_path, size):
     path = write_coco(tmp_path, [], [coco_image(1), coco_image(2, "a.png", size)])
     with pytest.raises(InputError, match=r"truth.json: images\[1\]: found a size of"):
         read_coco(path)
 
 
-def test_kind_23_a_list_of_images_that_are_not_there(tmp_path):
+def test_kind_a_list_of_images_that_are_not_there(tmp_path):
     path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.1 0.1"})
     (tmp_path / "list.txt").write_text("images/a.png\n\nimages/gone.png\n")
     path.write_text("names: [cat]\nval: list.txt\n")
@@ -754,7 +754,7 @@ def test_kind_23_a_list_of_images_that_are_not_there(tmp_path):
     assert read_yolo(path).images == ("a",)
 
 
-def test_kind_25_files_swapped_and_a_log_in_place_of_results(tmp_path):
+def test_kind_files_swapped_and_a_log_in_place_of_results(tmp_path):
     truth = read_coco(write_coco(tmp_path))
     with pytest.raises(InputError, match="is it a results file"):
         read_coco(write_json(tmp_path / "found.json", [coco_result(1, 1, BOX)]))
@@ -788,7 +788,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
         'names: [cat]\nval: "a\\0b"',
     ],
 )
-def test_kind_31_yaml(tmp_path, yaml):
+def test_kind_yaml(tmp_path, yaml):
     (tmp_path / "data.yaml").write_text(yaml)
     with pytest.raises(InputError, match=r"data.yaml|xxxx") as caught:
         read_ground_truth(tmp_path / "data.yaml")
@@ -811,7 +811,7 @@ FIRST = coco_object(1, 1, BOX, id=1)
         (json.dumps([coco_result(1, "x" * 10_000_000, BOX)]), "the unknown class 'xxxx"),
     ],
 )
-def test_kind_31_json_results(tmp_path, content, message):
+def test_kind_json_results(tmp_path, content, message):
     truth = read_coco(write_coco(tmp_path))
     path = tmp_path / "found.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -822,13 +822,13 @@ def test_kind_31_json_results(tmp_path, content, message):
 
 
 @pytest.mark.parametrize("name", ["__dict__", "__slots__", "__init__", "__class__", "mro", "self"])
-def test_kind_31_fields_with_names_of_python(tmp_path, name):
+def test_kind_fields_with_names_of_python(tmp_path, name):
     truth = read_coco(write_coco(tmp_path, [FIRST | {name: 1}, FIRST | {"id": 2, "bbox": [1, 2, 3, 4]}]))
     assert len(truth) == 2
 
 
 @pytest.mark.parametrize("file_name", [".", "..", "..jpg", "/", "", "x" * 300, "a\0b", "./", "val/."])
-def test_kind_31_file_names_that_are_none(tmp_path, file_name):
+def test_kind_file_names_that_are_none(tmp_path, file_name):
     for size in ((640, 480), (0, 0)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -840,7 +840,7 @@ def test_kind_31_file_names_that_are_none(tmp_path, file_name):
         assert found_in(tmp_path, truth, coco_result(1, 1, BOX)).image_index.tolist() == [0]
 
 
-def test_kind_31_attributes_that_would_fill_the_memory(tmp_path):
+def test_kind_attributes_that_would_fill_the_memory(tmp_path):
     rows = [coco_object(1, 1, [i % 500, i // 500, 9, 9], note="") for i in range(2000)]
     rows[3]["note"] = "x" * 3_000_000
     rows[4]["weight"] = rows[0]["weight"] = 10**300
@@ -861,7 +861,7 @@ HEAD = "image,class,score,xmin,ymin,xmax,ymax"
         (f"{HEAD}\n0001,cat,{HUGE}e9999,1,2,3,4\n", "the score inf"),
     ],
 )
-def test_kind_31_csv(tmp_path, content, message):
+def test_kind_csv(tmp_path, content, message):
     truth = read_coco(write_coco(tmp_path))
     (tmp_path / "found.csv").write_text(content)
     with pytest.raises(InputError, match=message) as caught:
@@ -869,20 +869,20 @@ def test_kind_31_csv(tmp_path, content, message):
     assert len(str(caught.value)) < 5000
 
 
-def test_kind_31_null_in_a_file_is_no_zero_byte_in_its_name(tmp_path):
+def test_kind_null_in_a_file_is_no_zero_byte_in_its_name(tmp_path):
     truth = read_coco(write_coco(tmp_path))
     path = write_json(tmp_path / "found.json", [coco_result(1, 1, BOX) | {"score": None}])
     with pytest.raises(InputError, match=r"found.json\[0\]: found null as score"):
         read_found(path, truth)
 
 
-def test_kind_31_csv_with_the_line_ends_of_old(tmp_path):
+def test_kind_csv_with_the_line_ends_of_old(tmp_path):
     truth = read_coco(write_coco(tmp_path))
     (tmp_path / "found.csv").write_bytes(f"{HEAD}\r0001,cat,0.9,1,2,30,40\r".encode())
     assert len(read_table(tmp_path / "found.csv", truth)) == 1
 
 
-def test_kind_31_parquet(tmp_path):
+def test_kind_parquet(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -923,21 +923,21 @@ def test_kind_31_parquet(tmp_path):
         ({"labels": [float("nan")]}, {}, "the unknown class 'nan'"),
     ],
 )
-def test_kind_31_predictions(tmp_path, change, options, message):
+def test_kind_predictions(tmp_path, change, options, message):
     truth = read_coco(write_coco(tmp_path))
     with pytest.raises(InputError, match=message):
         from_predictions([PREDICTION | change], truth, **options)
 
 
 @pytest.mark.parametrize("keys", [("a", "a.jpg"), ("a.jpg", "val/a.jpg"), (1, "a"), (1, "1")])
-def test_kind_31_an_image_under_two_keys(tmp_path, keys):
+def test_kind_an_image_under_two_keys(tmp_path, keys):
     truth = read_coco(write_coco(tmp_path, images=[coco_image(1, "a.jpg"), coco_image(2, "b.jpg")]))
     with pytest.raises(InputError, match=f"found the keys {keys[0]!r} and {keys[1]!r} for the image 'a'"):
         from_predictions(dict.fromkeys(keys, PREDICTION), truth)
 
 
 @pytest.mark.parametrize("given", [5, None])
-def test_kind_31_what_is_no_list_of_predictions(tmp_path, given):
+def test_kind_what_is_no_list_of_predictions(tmp_path, given):
     with pytest.raises(InputError, match="predictions: found a"):
         from_predictions(given, read_coco(write_coco(tmp_path)))
 
@@ -957,7 +957,7 @@ class Zeros(io.RawIOBase):
         return bytes(size)
 
 
-def test_kind_31_archives(tmp_path):
+def test_kind_archives(tmp_path):
     path = tmp_path / "a.tar"
     content = archive(path, "w:xz", 1000)
     path.write_bytes(content[:40] + b"\xff" * 20 + content[60:])
@@ -969,7 +969,7 @@ def test_kind_31_archives(tmp_path):
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_kind_31_pickles():
+def test_kind_pickles():
     """A text that the file has once is made into bytes again and again."""
     text = "x" * 1_000_000
     start = b"\x80\x02]" + pickle.BINUNICODE + struct.pack("<I", len(text)) + text.encode() + b"q\x010"
@@ -997,13 +997,13 @@ def test_kind_31_pickles():
         ("names: [cat]\nnc: 1\nnames: [dog]", r"data.yaml:3: found the key 'names' twice"),
     ],
 )
-def test_kind_32_names_of_classes(tmp_path, yaml, message):
+def test_kind_names_of_classes(tmp_path, yaml, message):
     path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.1 0.1"}, yaml=yaml)
     with pytest.raises(InputError, match=message):
         read_yolo(path)
 
 
-def test_kind_32_numbers_are_names(tmp_path):
+def test_kind_numbers_are_names(tmp_path):
     """As they are written: to YAML 010 is 8, and 12:30 is 750."""
     yaml = "names: [0, 1, 'no', 010, 12:30]"
     path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.1 0.1"}, yaml=yaml)
@@ -1021,7 +1021,7 @@ def test_kind_32_numbers_are_names(tmp_path):
         ({"area": float("inf")}, "found the area inf"),
     ],
 )
-def test_kind_32_flags_and_areas(tmp_path, change, message):
+def test_kind_flags_and_areas(tmp_path, change, message):
     path = write_coco(tmp_path, [coco_object(1, 1, BOX) | change, coco_object(1, 1, [1, 2, 3, 4])])
     with pytest.raises(InputError, match=message):
         read_coco(path)
@@ -1030,14 +1030,14 @@ def test_kind_32_flags_and_areas(tmp_path, change, message):
 
 
 @pytest.mark.parametrize("name", ["", "  ", None])
-def test_kind_32_classes_without_a_name(tmp_path, name):
+def test_kind_classes_without_a_name(tmp_path, name):
     with pytest.raises(InputError, match=r"categories\[0\]: found"):
         read_coco(write_coco(tmp_path, categories=[{"id": 1, "name": name}]))
     with pytest.raises(InputError, match="classes: found a blank name"):
         GroundTruth(["a"], [name or ""], [[9, 9]], [], [], [])
 
 
-def test_kind_30_names_that_are_not_utf8(tmp_path):
+def test_kind_names_that_are_not_utf8(tmp_path):
     path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.1 0.1"})
     try:
         write_image(Path(os.fsdecode(os.fsencode(tmp_path) + b"/images/\xff.png")), (9, 9))
@@ -1048,7 +1048,7 @@ def test_kind_30_names_that_are_not_utf8(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a/" + "y" * 300 + ".json", "a\0b"])
-def test_kind_30_names_that_no_file_can_have(tmp_path, name):
+def test_kind_names_that_no_file_can_have(tmp_path, name):
     truth = read_coco(write_coco(tmp_path))
     for read in (lambda: read_ground_truth(name), lambda: read_found(name, truth)):
         with pytest.raises(InputError):

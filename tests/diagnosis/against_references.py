@@ -11,13 +11,13 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from tests.diagnosis.test_kinds import test_kind_07_and_08_twelve_numbers_are_pycocotools
+from tests.diagnosis.test_kinds import test_kind_twelve_numbers_are_pycocotools
 from tests.diagnosis.test_tide import test_odd_scenes_are_as_in_tidecv
 
 
 def in_a_folder(seed):
     with tempfile.TemporaryDirectory() as folder:
-        test_kind_07_and_08_twelve_numbers_are_pycocotools(Path(folder), seed)
+        test_kind_twelve_numbers_are_pycocotools(Path(folder), seed)
 
 
 REFERENCES = {

@@ -410,7 +410,7 @@ class Biased:
         return {"map/mine": mean + 0.5 / np.sqrt(count), "dap/mine": np.abs(mean) / 10, "mine/mean": mean}
 
 
-def test_kind_34_an_interval_holds_the_number_without_its_bias(three):
+def test_kind_an_interval_holds_the_number_without_its_bias(three):
     both = compare(three[:2], replicates=400, statistics=[Biased], costs=False)
     biased, plain, gain = (both.estimate(name, 0) for name in ("map/mine", "mine/mean", "dap/mine"))
     error = Biased(three[0]).values.std(ddof=1) / np.sqrt(80)
@@ -424,7 +424,7 @@ def test_kind_34_an_interval_holds_the_number_without_its_bias(three):
     assert both.difference("map/mine", 0, 1).high == 0
 
 
-def test_kind_09_every_estimate_is_within_its_own_interval(three):
+def test_kind_every_estimate_is_within_its_own_interval(three):
     both = compare(three, replicates=60)
     for quantity in both.quantities:
         for label in (None, 0, 1, 2) if quantity in both.by_class else (None,):

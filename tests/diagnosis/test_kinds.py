@@ -1,4 +1,4 @@
-"""Kinds of files that people have, on which an analysis was once wrong or said nothing, by their numbers."""
+"""Kinds of files that people have, on which an analysis was once wrong or said nothing."""
 
 import json
 
@@ -54,7 +54,7 @@ def in_memory(truth, found):
     return plain, from_predictions(predictions, plain, names=truth.classes)
 
 
-# ---- 6: crowds ---------------------------------------------------------------------------------
+# ---- crowds ------------------------------------------------------------------------------------
 
 
 def on_a_crowd(folder, ours=6):
@@ -69,7 +69,7 @@ def on_a_crowd(folder, ours=6):
 
 @pytest.mark.parametrize("source", [lambda *both: both, in_memory], ids=["coco", "in memory"])
 @pytest.mark.parametrize("ours", [1, 6])
-def test_kind_06_detections_in_a_crowd_count_for_nothing(tmp_path, source, ours):
+def test_kind_detections_in_a_crowd_count_for_nothing(tmp_path, source, ours):
     diagnosis = diagnose(*source(*on_a_crowd(tmp_path, ours)))
     assert diagnosis.breakdown.counts[0].tolist() == [ours, 0, 0, 0, 0]
     for kind, mean in diagnosis.ap.mean().items():
@@ -96,21 +96,21 @@ def test_kind_06_detections_in_a_crowd_count_for_nothing(tmp_path, source, ours)
         ([300, 300, 50, 20], 1, None),  # its part is neither right nor a localization error
     ],
 )
-def test_kind_06_what_belongs_to_a_crowd(tmp_path, box, label, kind):
+def test_kind_what_belongs_to_a_crowd(tmp_path, box, label, kind):
     objects = [(1, 1, [100, 100, 300, 300], True), (1, 1, [300, 300, 50, 50]), (1, 2, [500, 0, 9, 9])]
     diagnosis = diagnose(*coco(tmp_path, [image(1)], objects, [(1, label, box, 0.9)]), top="all")
     counts = diagnosis.breakdown.counts.sum(axis=0)
     assert counts.tolist() == [int(number == kind) for number in range(5)]
 
 
-def test_kind_06_difficult_objects_are_still_found_once_by_hoiem():
+def test_kind_difficult_objects_are_still_found_once_by_hoiem():
     box = [100, 100, 200, 200]
     truth = GroundTruth(["a"], ["dog"], [[640, 480]], [0], [0], [box], difficult=[True])
     found = Detections(["a"], ["dog"], [0, 0], [0, 0], [0.9, 0.8], [box, [120, 120, 150, 150]])
     assert assign(match(truth, found), 0.5).outcomes.tolist() == [0, -1]
 
 
-# ---- 9 and later: what is said -----------------------------------------------------------------
+# ---- what is said ------------------------------------------------------------------------------
 
 
 def said(truth, found, **options):
@@ -126,7 +126,7 @@ PLACES = [[100 * i, 100, 50, 50] for i in range(5)]
 
 
 @pytest.mark.parametrize("source", [lambda *both: both, in_memory], ids=["coco", "in memory"])
-def test_kind_10_detections_of_classes_without_objects_are_told(tmp_path, source):
+def test_kind_detections_of_classes_without_objects_are_told(tmp_path, source):
     results = [(1, 1, PLACES[0], 0.9), (1, 2, PLACES[1], 0.95), (1, 2, PLACES[2], 0.99)]
     lines, one = said(*source(*coco(tmp_path, [image(1)], [(1, 1, PLACES[0])], results)))
     assert "ours: 2 detections of 3 on classes without objects" in lines
@@ -135,7 +135,7 @@ def test_kind_10_detections_of_classes_without_objects_are_told(tmp_path, source
     assert one["account"]["without_objects"] == {"dog": 2}
 
 
-def test_kind_10_all_categories_one_too_low(tmp_path):
+def test_kind_all_categories_one_too_low(tmp_path):
     results = [(1, 1, box, 0.9) for box in PLACES[:3]]
     truth, found = coco(tmp_path, [image(1)], [(1, 2, box) for box in PLACES[:3]], results)
     assert "3 detections of 3 on classes without objects" in said(truth, found)[0]
@@ -149,7 +149,7 @@ def test_kind_10_all_categories_one_too_low(tmp_path):
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (2, 3, 0, 1)])
-def test_kind_11_how_far_ties_can_move_the_numbers(tmp_path, order):
+def test_kind_how_far_ties_can_move_the_numbers(tmp_path, order):
     results = [(1, 1, PLACES[i], 0.5) for i in order]
     truth, found = coco(tmp_path, [image(1)], [(1, 1, box) for box in PLACES[:2]], results)
     lines, one = said(truth, found)
@@ -161,7 +161,7 @@ def test_kind_11_how_far_ties_can_move_the_numbers(tmp_path, order):
     assert "tie" not in said(*coco(tmp_path, [image(1)], [(1, 1, box) for box in PLACES[:2]], by_score))[0]
 
 
-def test_kind_12_the_limit_of_detections_is_told_and_can_be_raised(tmp_path, capsys):
+def test_kind_the_limit_of_detections_is_told_and_can_be_raised(tmp_path, capsys):
     boxes = [[4 * i, 10, 3, 3] for i in range(150)]
     results = [(1, 1, box, 0.9 - 0.001 * i) for i, box in enumerate(boxes)]
     truth, found = coco(tmp_path, [image(1)], [(1, 1, box) for box in boxes], results)
@@ -180,7 +180,7 @@ def test_kind_12_the_limit_of_detections_is_told_and_can_be_raised(tmp_path, cap
     assert "--max-detections: found 0" in capsys.readouterr().err
 
 
-def test_kind_13_tides_own_base_is_beside_its_gains(tmp_path):
+def test_kind_tides_own_base_is_beside_its_gains(tmp_path):
     results = [(1, 1, PLACES[0], 0.9), (1, 2, PLACES[1], 0.8)]
     diagnosis = diagnose(*coco(tmp_path, [image(1)], [(1, 1, PLACES[0])], results))
     lines = comparison_table(compare([diagnosis], replicates=3)).splitlines()
@@ -189,7 +189,7 @@ def test_kind_13_tides_own_base_is_beside_its_gains(tmp_path):
     assert " 50.0 " in base
 
 
-def test_kind_17_all_of_cocos_scores_are_printed_and_written(tmp_path, monkeypatch):
+def test_kind_all_of_cocos_scores_are_printed_and_written(tmp_path, monkeypatch):
     results = [(1, 1, PLACES[0], 0.9)]
     truth, found = coco(tmp_path, [image(1)], [(1, 1, box) for box in PLACES[:2]], results)
     _, one = said(truth, found)
@@ -211,7 +211,7 @@ def test_kind_17_all_of_cocos_scores_are_printed_and_written(tmp_path, monkeypat
 
 @pytest.mark.filterwarnings("ignore:.*beyond the border")
 @pytest.mark.parametrize("source", [lambda *both: both, in_memory], ids=["coco", "in memory"])
-def test_kind_26_objects_beyond_the_border_are_clipped_as_detections_are(tmp_path, source):
+def test_kind_objects_beyond_the_border_are_clipped_as_detections_are(tmp_path, source):
     small, box = image(1, width=100, height=80), [90, 10, 30, 20]
     truth, found = source(*coco(tmp_path, [small], [(1, 1, box)], [(1, 1, box, 0.9)]))
     lines, one = said(truth, found)
@@ -221,17 +221,17 @@ def test_kind_26_objects_beyond_the_border_are_clipped_as_detections_are(tmp_pat
     assert one["account"]["objects_outside"] == 1
 
 
-def test_kind_26_objects_wholly_outside_their_image_are_not_found(tmp_path):
+def test_kind_objects_wholly_outside_their_image_are_not_found(tmp_path):
     truth = GroundTruth(["a"], ["dog"], [[100, 80]], [0], [0], [[110, 10, 130, 20]])
     found = Detections(["a"], ["dog"], [0], [0], [0.9], [[110, 10, 130, 20]])
     assert assign(match(truth, found), 0.5).outcomes.tolist() == [-1]
 
 
-# ---- 7 and 8: COCO's own numbers ---------------------------------------------------------------
+# ---- COCO's own numbers ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("ids", "score"), [((2, 1), 0.5), ((1, 2), 0.5), (("b", "a"), 0.5)])
-def test_kind_07_ties_across_images_are_ranked_by_the_ids_of_the_images(tmp_path, ids, score):
+def test_kind_ties_across_images_are_ranked_by_the_ids_of_the_images(tmp_path, ids, score):
     box, high = [100, 100, 50, 50], max(ids)
     images = [image(n, id=key) for n, key in enumerate(ids)]
     results = [(key, 1, box, 0.5) for key in ids]
@@ -239,13 +239,13 @@ def test_kind_07_ties_across_images_are_ranked_by_the_ids_of_the_images(tmp_path
     assert average_precision(truth, found).coco50[0] == pytest.approx(score)
 
 
-def test_kind_08_the_area_of_a_detection_is_that_of_the_file(tmp_path):
+def test_kind_the_area_of_a_detection_is_that_of_the_file(tmp_path):
     results = [(1, 1, [32.02, 10, 32, 32], 0.9), (1, 1, [200, 200, 20, 20], 0.8)]
     truth, found = coco(tmp_path, [image(1)], [(1, 1, [200, 200, 20, 20])], results)
     assert coco_table(match(truth, found)).ap_small[0] == pytest.approx(0.5)
 
 
-def test_kind_08_width_and_height_are_those_of_the_box():
+def test_kind_width_and_height_are_those_of_the_box():
     columns = ["a"], ["dog"], [0], [0], [0.5], [[0, 0, 10, 10]]
     assert Detections(*columns, extents=[[10, 10 + 1e-9]]).extents.tolist() == [[10, 10 + 1e-9]]
     with pytest.raises(InputError, match=r"extents\[0\]: found \[10.0, 11.0\]; expected those of the box"):
@@ -254,7 +254,7 @@ def test_kind_08_width_and_height_are_those_of_the_box():
 
 @pytest.mark.filterwarnings("ignore:.*the border")
 @pytest.mark.parametrize("seed", range(12))
-def test_kind_07_and_08_twelve_numbers_are_pycocotools(tmp_path, seed):
+def test_kind_twelve_numbers_are_pycocotools(tmp_path, seed):
     """Ids in any order, ties, fractional boxes, crowds, more than 100 detections of a class in an image."""
     draw = np.random.default_rng(seed)
     ids = draw.permutation(40)[: draw.integers(2, 12)].tolist()

@@ -1,4 +1,4 @@
-"""Kinds 24, 27 and 30: reports that are there already, interrupted runs, warnings, bad batches."""
+"""Reports that are there already, interrupted runs, warnings, bad batches."""
 
 import csv
 import json
@@ -48,7 +48,7 @@ def contents(folder):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_kind_27_a_folder_in_the_place_of_a_result(tmp_path, command, capsys, name):
+def test_kind_a_folder_in_the_place_of_a_result(tmp_path, command, capsys, name):
     assert main(command) == 0
     (tmp_path / "out" / name).unlink()
     (tmp_path / "out" / name).mkdir()
@@ -69,7 +69,7 @@ def test_kind_27_a_folder_in_the_place_of_a_result(tmp_path, command, capsys, na
         [],
     ],
 )
-def test_kind_27_files_of_the_user_stay(tmp_path, command, numbers):
+def test_kind_files_of_the_user_stay(tmp_path, command, numbers):
     out = tmp_path / "out"
     write_json(out / "diagnosis.json", numbers)
     for file in (out / "precious.txt", tmp_path / "precious.txt"):
@@ -78,7 +78,7 @@ def test_kind_27_files_of_the_user_stay(tmp_path, command, numbers):
     assert (out / "precious.txt").read_text() == (tmp_path / "precious.txt").read_text() == "mine"
 
 
-def test_kind_27_only_what_a_run_wrote_is_removed(tmp_path, command):
+def test_kind_only_what_a_run_wrote_is_removed(tmp_path, command):
     out = tmp_path / "out"
     assert main(command) == 0
     numbers = json.loads((out / "diagnosis.json").read_text())
@@ -97,7 +97,7 @@ def test_kind_27_only_what_a_run_wrote_is_removed(tmp_path, command):
 
 @pytest.mark.parametrize("failing", [1, 2, 3, 4, 5, 6])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_kind_27_a_failing_swap_leaves_the_earlier_report(tmp_path, command, monkeypatch, failing, error):
+def test_kind_a_failing_swap_leaves_the_earlier_report(tmp_path, command, monkeypatch, failing, error):
     assert main(command) == 0
     before, calls = contents(tmp_path / "out"), []
     replace = writing.Path.replace
@@ -116,7 +116,7 @@ def test_kind_27_a_failing_swap_leaves_the_earlier_report(tmp_path, command, mon
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_kind_27_what_a_killed_run_left(tmp_path, command, moved):
+def test_kind_what_a_killed_run_left(tmp_path, command, moved):
     out = tmp_path / "out"
     assert main(command) == 0
     before = contents(out)
@@ -144,7 +144,7 @@ def test_kind_27_what_a_killed_run_left(tmp_path, command, moved):
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_kind_30_an_interrupted_run_leaves_no_trace(tmp_path, command, sent, code):
+def test_kind_an_interrupted_run_leaves_no_trace(tmp_path, command, sent, code):
     out = tmp_path / "out"
     script = (
         "import sys, time; from diagnosis import __main__, write_results as w; from pathlib import Path\n"
@@ -167,7 +167,7 @@ def test_kind_30_an_interrupted_run_leaves_no_trace(tmp_path, command, sent, cod
 
 @pytest.mark.parametrize("option", ["--ground-truth", "--detections", "--out", "--images", "--similar"])
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b", "\udcff"])
-def test_kind_30_names_of_files_that_cannot_be(tmp_path, command, capsys, option, name):
+def test_kind_names_of_files_that_cannot_be(tmp_path, command, capsys, option, name):
     assert main([*command, option, name]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ")
@@ -175,7 +175,7 @@ def test_kind_30_names_of_files_that_cannot_be(tmp_path, command, capsys, option
 
 
 @pytest.mark.parametrize("count", [-1, 100_001, 10**30])
-def test_kind_32_replicates_without_bound(command, capsys, count):
+def test_kind_replicates_without_bound(command, capsys, count):
     assert main([*command, "--replicates", str(count)]) == 2
     assert "--replicates: found" in capsys.readouterr().err
 
@@ -199,7 +199,7 @@ def test_warnings_are_repeated_in_the_numbers_and_on_the_page(tmp_path, command,
     assert warned in error
 
 
-def test_kind_26_objects_beyond_the_border_are_counted_once(tmp_path, command, capsys):
+def test_kind_objects_beyond_the_border_are_counted_once(tmp_path, command, capsys):
     write_coco(tmp_path, [coco_object(1, 1, [600, 10, 60, 50]), coco_object(1, 2, BOX)])
     assert main(command) == 0
     assert capsys.readouterr().out.count("beyond the") == 1
@@ -216,7 +216,7 @@ def test_kind_26_objects_beyond_the_border_are_counted_once(tmp_path, command, c
         ([[100 / 640, 100 / 480, 150 / 640, 140 / 480]], ["--box-format", "xyxy", "--normalized"]),
     ],
 )
-def test_kind_05_options_of_the_command(tmp_path, command, capsys, values, options):
+def test_kind_options_of_the_command(tmp_path, command, capsys, values, options):
     rows = [coco_result(1, 1 + i, box) for i, box in enumerate(values)]
     write_json(tmp_path / "found.json", rows)
     assert main(command) == 0
@@ -226,7 +226,7 @@ def test_kind_05_options_of_the_command(tmp_path, command, capsys, values, optio
     assert numbers["detectors"][0]["classes"]["cat"]["top"]["correct"] == 1
 
 
-def test_kind_20_and_21_by_command(tmp_path, capsys):
+def test_kind_voc_that_counts_from_0_by_command(tmp_path, capsys):
     (tmp_path / "a.xml").write_text(voc_xml([("hat", [0, 0, 200, 100])], None))
     write_image(tmp_path / "a.png", (640, 480))
     (tmp_path / "found.csv").write_text("image,class,score,xmin,ymin,xmax,ymax\na,hat,0.9,0,0,200,100\n")
@@ -245,14 +245,14 @@ def test_kind_20_and_21_by_command(tmp_path, capsys):
     assert "the classes are those that occur" in capsys.readouterr().err
 
 
-def test_kind_04_help_says_the_order(capsys):
+def test_kind_help_says_the_order(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     said = " ".join(capsys.readouterr().out.split())
     assert "class x_center y_center width height confidence" in said
 
 
-def test_kind_31_no_formula_in_a_csv_file(tmp_path):
+def test_kind_no_formula_in_a_csv_file(tmp_path):
     """A spreadsheet would compute what begins with =, +, - or @."""
     names = ["=1+1", "+x", "-x", "@x", "x=1"]
     rows = [[0, 10 * i, 9, 10 * i + 9] for i in range(5)]
@@ -292,7 +292,7 @@ def test_kind_31_no_formula_in_a_csv_file(tmp_path):
         ("target", {"difficult": [0.5]}, r"target\[1\]\['difficult'\]\[0\]: found 0.5"),
     ],
 )
-def test_kind_24_the_metric_refuses_at_once(where, change, message):
+def test_kind_the_metric_refuses_at_once(where, change, message):
     torch = pytest.importorskip("torch")
     from diagnosis.metric import ErrorBreakdown
 
@@ -309,7 +309,7 @@ def test_kind_24_the_metric_refuses_at_once(where, change, message):
     assert metric.image_ids == []
 
 
-def test_kind_23_by_command(tmp_path, capsys):
+def test_kind_yolo_whose_image_is_not_there_by_command(tmp_path, capsys):
     path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.1 0.1"})
     path.write_text("names: [cat]\nval: list.txt\n")
     (tmp_path / "list.txt").write_text("gone.png\n")

@@ -226,7 +226,7 @@ def test_wrong_words_leave_no_folder(small, tmp_path, words, parts):
     ],
     indirect=["small"],
 )
-def test_kind_32_layers_that_are_not_there_are_refused_before_the_data_are_read(small, monkeypatch, words):
+def test_kind_layers_that_are_not_there_are_refused_before_the_data_are_read(small, monkeypatch, words):
     def read(*arguments):
         raise AssertionError("the data were read")
 

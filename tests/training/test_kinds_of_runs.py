@@ -1,4 +1,4 @@
-"""Faults found by trying to train as a new user would, and by force; a number is a kind of fault."""
+"""Faults found by trying to train as a new user would, and by force."""
 
 import contextlib
 import csv
@@ -74,7 +74,7 @@ def damage(path: Path, kind: str) -> None:
     ],
     indirect=["small"],
 )
-def test_kind_01_weights_that_are_not_finite_replace_no_checkpoint(small, tmp_path, at_step, value, broken):
+def test_kind_weights_that_are_not_finite_replace_no_checkpoint(small, tmp_path, at_step, value, broken):
     def spoil(module):  # after the forward pass of the epoch's last step
         weight = next(module.model.parameters())
         weight.register_hook(lambda gradient: torch.full_like(gradient, value))
@@ -91,7 +91,7 @@ def test_kind_01_weights_that_are_not_finite_replace_no_checkpoint(small, tmp_pa
 
 
 @pytest.mark.usefixtures("unscored")
-def test_kind_02_no_file_is_written_to_tmpdir(small, tmp_path, monkeypatch):
+def test_kind_no_file_is_written_to_tmpdir(small, tmp_path, monkeypatch):
     """It may have no room, or not be there."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
     result = small("--out", tmp_path / "run", "--max-steps", 1, "--validation", 0)
@@ -101,7 +101,7 @@ def test_kind_02_no_file_is_written_to_tmpdir(small, tmp_path, monkeypatch):
 
 @classifier
 @pytest.mark.parametrize("step", [0, 3])
-def test_kind_03_a_full_disk(small, tmp_path, monkeypatch, step):
+def test_kind_a_full_disk(small, tmp_path, monkeypatch, step):
     original, saves = checkpoint.CheckpointFiles.save_checkpoint, []
 
     class Full(io.FileIO):
@@ -127,7 +127,7 @@ def test_kind_03_a_full_disk(small, tmp_path, monkeypatch, step):
 
 
 @detection
-def test_kind_03_a_full_disk_without_links(small, tmp_path, monkeypatch):
+def test_kind_a_full_disk_without_links(small, tmp_path, monkeypatch):
     """The best checkpoint is a copy there: the last one is in its place before."""
 
     def refuse(*_):
@@ -171,7 +171,7 @@ def test_what_a_killed_process_has_half_written_is_removed(small, run):
 
 
 @detection
-def test_kind_04_one_run_in_a_folder(small, run):
+def test_kind_one_run_in_a_folder(small, run):
     descriptor = os.open(run.path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     made = run.provenance.read_bytes()
@@ -201,9 +201,7 @@ def test_kind_04_one_run_in_a_folder(small, run):
         ("Annotations", r"<name>\w+", lambda found: f"<name>{other(found[0])}", "objects in training"),
     ],
 )
-def test_kind_05_a_run_is_resumed_with_the_same_data(
-    small, run, scenes, tmp_path, file, before, after, named
-):
+def test_kind_a_run_is_resumed_with_the_same_data(small, run, scenes, tmp_path, file, before, after, named):
     root = tmp_path / "devkit"
     shutil.copytree(scenes, root)
     path = root / "VOCshapes" / file
@@ -237,7 +235,7 @@ def test_kind_05_a_run_is_resumed_with_the_same_data(
         ({"crowd": [True]}, "crowds in {} images"),
     ],
 )
-def test_kind_05_each_part_of_a_detector_s_data(place, change, named):
+def test_kind_each_part_of_a_detector_s_data(place, change, named):
     found = {
         "images": ("a",), "classes": ("cat", "dog"), "sizes": [[9, 9]], "image_index": [0], "labels": [0],
         "boxes": [[0, 0, 5, 5]], "difficult": [False], "crowd": [False],
@@ -251,7 +249,7 @@ def test_kind_05_each_part_of_a_detector_s_data(place, change, named):
     assert [name for name in sums[0] if sums[0][name] != sums[1][name]] == [named.format(place)]
 
 
-def test_kind_05_files_of_a_classifier():
+def test_kind_files_of_a_classifier():
     """A file that is exchanged is another image."""
     statistics = Statistics((0.5,) * 3, (0.25,) * 3)
     labels = np.array([0, 1])
@@ -272,7 +270,7 @@ def test_kind_05_files_of_a_classifier():
 
 @pytest.mark.parametrize("small", ["detection", "classification"], indirect=True)
 @pytest.mark.parametrize("kind", ["a bit", "cut short"])
-def test_kind_06_a_damaged_checkpoint(small, run, kind):
+def test_kind_a_damaged_checkpoint(small, run, kind):
     shutil.copy(run.last, run.previous)
     damage(run.last, kind)
     result = small("--resume", run.path, "--max-steps", 2, base=False)
@@ -289,7 +287,7 @@ def test_kind_06_a_damaged_checkpoint(small, run, kind):
 
 
 @classifier
-def test_kind_06_the_last_checkpoint_is_gone(small, run):
+def test_kind_the_last_checkpoint_is_gone(small, run):
     """As where a process is killed while it puts the one before in the place of a damaged one."""
     run.last.rename(run.previous)
     assert small("--out", run.path).is_refused("a run that has begun")
@@ -313,7 +311,7 @@ def test_resume_auto_begins_or_goes_on(small, tmp_path, log_of):
     assert small(*words, "--learning-rate", 0.5).is_refused("--learning-rate: found 0.5")
 
 
-def test_kind_07_of_equal_scores_the_lower_loss_then_the_later_epoch(tmp_path):
+def test_kind_of_equal_scores_the_lower_loss_then_the_later_epoch(tmp_path):
     saved = []
 
     class Trainer:
@@ -336,7 +334,7 @@ def test_kind_07_of_equal_scores_the_lower_loss_then_the_later_epoch(tmp_path):
 
 
 @detection
-def test_kind_07_validation_images_without_objects_are_validated(small, scenes, tmp_path, monkeypatch):
+def test_kind_validation_images_without_objects_are_validated(small, scenes, tmp_path, monkeypatch):
     from training.tasks import detection as task
 
     read = task.read_run_ground_truth
@@ -354,14 +352,14 @@ def test_kind_07_validation_images_without_objects_are_validated(small, scenes, 
 
 
 @detection
-def test_kind_08_scores_name_the_checkpoint_and_its_epoch(small):
+def test_kind_scores_name_the_checkpoint_and_its_epoch(small):
     scores = json.loads((small.whole[0] / "scores.json").read_text())
     best = small.read(small.whole[0] / "checkpoints" / "best.ckpt")
     assert (scores["checkpoint"], scores["epoch"]) == ("checkpoints/best.ckpt", best["epoch"] + 1)
 
 
 @classifier
-def test_kind_08_the_epoch_is_that_of_the_best_checkpoint(small, tmp_path, monkeypatch):
+def test_kind_the_epoch_is_that_of_the_best_checkpoint(small, tmp_path, monkeypatch):
     reports = []
 
     def score(*arguments):
@@ -390,7 +388,7 @@ def test_an_evaluation_into_the_folder_of_its_run_keeps_where_it_comes_from(smal
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_kind_09_exif_follows_the_size_that_is_annotated(tmp_path, orientation, recwarn):
+def test_kind_exif_follows_the_size_that_is_annotated(tmp_path, orientation, recwarn):
     pixels = np.zeros((40, 80, 3), np.uint8)
     pixels[:8, :8] = 255  # the first corner, as stored
     exif = Image.Exif()
@@ -418,7 +416,7 @@ def test_kind_09_exif_follows_the_size_that_is_annotated(tmp_path, orientation, 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
 @pytest.mark.parametrize("orientation", range(2, 9))
 @pytest.mark.parametrize("limit", [None, 100])
-def test_kind_09_every_orientation(tmp_path, suffix, orientation, limit):
+def test_kind_every_orientation(tmp_path, suffix, orientation, limit):
     """As stored where the size says so or cannot say, else as shown; Pillow itself turns a TIFF."""
     draw = np.random.default_rng(0).integers(0, 256, (4, 8, 3), np.uint8)
     stored = Image.fromarray(draw.repeat(20, 0).repeat(20, 1))
@@ -460,7 +458,7 @@ BAD_BOXES = {
 
 
 @pytest.mark.parametrize("box", BAD_BOXES.values(), ids=BAD_BOXES)
-def test_kind_10_boxes_that_cannot_be(box):
+def test_kind_boxes_that_cannot_be(box):
     model = YOLO(resnet18(None, width=0.125), classes=3, grid=2, head_channels=8)
     target = {"boxes": torch.tensor([box]), "labels": torch.tensor([1])}
     images = torch.zeros(1, 3, 64, 64)
@@ -474,7 +472,7 @@ def test_kind_10_boxes_that_cannot_be(box):
 
 
 @pytest.mark.parametrize(("scale", "warned"), [(1.0, True), (255.0, True), (-2.0, False), (4.0, False)])
-def test_kind_10_images_that_are_not_normalised(scale, warned):
+def test_kind_images_that_are_not_normalised(scale, warned):
     model = YOLO(resnet18(None, width=0.125), classes=3, grid=2, head_channels=8).eval()
     images = torch.rand(1, 3, 64, 64) * scale
     expected = pytest.warns(UserWarning, match=r"detector.normalize") if warned else contextlib.nullcontext()
@@ -494,14 +492,14 @@ def test_kind_10_images_that_are_not_normalised(scale, warned):
         torch.full((1, 3, 64, 64), float("inf")),
     ],
 )
-def test_kind_10_images_that_cannot_be(images):
+def test_kind_images_that_cannot_be(images):
     model = YOLO(resnet18(None, width=0.125), classes=3, grid=2, head_channels=8).eval()
     with pytest.raises(ValueError, match=r"^found images .*; expected "):
         model.predict(images)
 
 
 @detection
-def test_kind_11_nothing_to_train_on(small, scenes, tmp_path):
+def test_kind_nothing_to_train_on(small, scenes, tmp_path):
     root = tmp_path / "devkit"
     shutil.copytree(scenes, root)
     for file in (root / "VOCshapes" / "Annotations").glob("train*.xml"):
@@ -512,7 +510,7 @@ def test_kind_11_nothing_to_train_on(small, scenes, tmp_path):
 
 
 @detection
-def test_kind_11_crowds_alone(small, tmp_path, monkeypatch):
+def test_kind_crowds_alone(small, tmp_path, monkeypatch):
     def crowds(*arguments, **named):
         truth = read_voc(*arguments, **named)
         return dataclasses.replace(truth, crowd=np.ones(len(truth), bool))
@@ -525,7 +523,7 @@ def test_kind_11_crowds_alone(small, tmp_path, monkeypatch):
 
 
 @detection
-def test_kind_12_pictures_of_other_names_and_boxes_from_0(small, tmp_path):
+def test_kind_pictures_of_other_names_and_boxes_from_0(small, tmp_path):
     write_shapes(tmp_path, train=6, val=2, test=2, size=(64, 64))
     tree = tmp_path / "VOCshapes"
     first, second = (tree / "ImageSets/Main/train.txt").read_text().split()[:2]
@@ -557,12 +555,12 @@ def test_kind_12_pictures_of_other_names_and_boxes_from_0(small, tmp_path):
     ],
 )
 @detection
-def test_kind_13_names_that_other_programs_have(small, word, meant):
+def test_kind_names_that_other_programs_have(small, word, meant):
     assert small(word).is_refused(f"here it is {meant}")
 
 
 @detection
-def test_kind_14_test_images_are_looked_at_before_training(small, scenes, tmp_path):
+def test_kind_test_images_are_looked_at_before_training(small, scenes, tmp_path):
     root = tmp_path / "devkit"
     shutil.copytree(scenes, root)
     image = next((root / "VOCshapes" / "JPEGImages").glob("val*.jpg"))
@@ -572,7 +570,7 @@ def test_kind_14_test_images_are_looked_at_before_training(small, scenes, tmp_pa
 
 
 @detection
-def test_kind_14_verify_names_all_that_is_wrong_or_odd(small, scenes, tmp_path):
+def test_kind_verify_names_all_that_is_wrong_or_odd(small, scenes, tmp_path):
     root = tmp_path / "devkit"
     shutil.copytree(scenes, root)
     words = ("--root", root, "--verify", "--out", tmp_path / "out")
@@ -606,11 +604,11 @@ def test_kind_14_verify_names_all_that_is_wrong_or_odd(small, scenes, tmp_path):
 
 
 @classifier
-def test_kind_14_verify_of_a_classifier(small):
+def test_kind_verify_of_a_classifier(small):
     assert small("--verify").out == "no fault found in 24 train images, 8 validation images\n"
 
 
-def test_kind_14_scoring_says_how_far_it_is(capsys, monkeypatch):
+def test_kind_scoring_says_how_far_it_is(capsys, monkeypatch):
     batches = [{"images": torch.zeros(4, 1)}] * 3
     assert list(shown(batches, 12, every=0)) == batches
     lines = capsys.readouterr().out.splitlines()
@@ -622,7 +620,7 @@ def test_kind_14_scoring_says_how_far_it_is(capsys, monkeypatch):
 
 
 @classifier
-def test_kind_14_without_scoring(small, tmp_path):
+def test_kind_without_scoring(small, tmp_path):
     result = small("--out", tmp_path, "--max-steps", 1, "--score", "false")
     assert result.code == 0
     assert f"the test images are not scored (--score false); --evaluate {tmp_path} does it" in result.out
@@ -642,7 +640,7 @@ def test_kind_14_without_scoring(small, tmp_path):
         ("logs/csv/metrics.csv", "\0" * 40),
     ],
 )
-def test_kind_15_damaged_files_of_a_run(small, run, file, text):
+def test_kind_damaged_files_of_a_run(small, run, file, text):
     (run.path / file).write_text(text)
     assert small("--resume", run.path, "--max-steps", 2, base=False).is_refused(run.path / file)
 
@@ -662,7 +660,7 @@ def test_kind_15_damaged_files_of_a_run(small, run, file, text):
         (RuntimeError("Connection closed by peer [127.0.0.1]:1"), ["another process of this run has ended"]),
     ],
 )
-def test_kind_15_what_the_machine_does_is_one_line(small, run, at_step, error, parts):
+def test_kind_what_the_machine_does_is_one_line(small, run, at_step, error, parts):
     def fail(module):
         raise error
 
@@ -681,7 +679,7 @@ def test_kind_15_what_the_machine_does_is_one_line(small, run, at_step, error, p
 
 @pytest.mark.parametrize("small", ["classification"], indirect=True)
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGHUP])
-def test_kind_15_other_signals_save_the_state_too(small, tmp_path, at_step, number):
+def test_kind_other_signals_save_the_state_too(small, tmp_path, at_step, number):
     at_step(1, lambda module: signal.raise_signal(number))
     before = signal.signal(number, signal.SIG_DFL)  # under nohup SIGHUP is ignored, by a run as well
     try:
@@ -695,7 +693,7 @@ def test_kind_15_other_signals_save_the_state_too(small, tmp_path, at_step, numb
 
 
 @pytest.mark.parametrize("small", ["classification"], indirect=True)
-def test_kind_15_under_nohup_a_run_goes_on(small, tmp_path, at_step):
+def test_kind_under_nohup_a_run_goes_on(small, tmp_path, at_step):
     at_step(1, lambda module: signal.raise_signal(signal.SIGHUP))
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -708,7 +706,7 @@ def test_kind_15_under_nohup_a_run_goes_on(small, tmp_path, at_step):
 
 
 @pytest.mark.parametrize("small", ["classification"], indirect=True)
-def test_kind_15_a_terminal_that_is_closed(small, tmp_path, at_step):
+def test_kind_a_terminal_that_is_closed(small, tmp_path, at_step):
     """What is printed then is an error of the system, until the output leads elsewhere."""
     keyboard, terminal = pty.openpty()
     kept = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
@@ -740,7 +738,7 @@ def test_kind_15_a_terminal_that_is_closed(small, tmp_path, at_step):
 
 @detection
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_kind_15_a_signal_before_the_first_step_and_while_scoring(small, run, monkeypatch, number):
+def test_kind_a_signal_before_the_first_step_and_while_scoring(small, run, monkeypatch, number):
     def stop(*arguments, **named):
         signal.raise_signal(number)
 
@@ -761,7 +759,7 @@ def test_kind_15_a_signal_before_the_first_step_and_while_scoring(small, run, mo
     assert (result.code, result.err) == (128 + number, f"stopped by {number.name}; no step was done\n")
 
 
-def test_kind_16_a_backbone_that_gives_no_map():
+def test_kind_a_backbone_that_gives_no_map():
     with pytest.raises(ValueError, match=r"Linear has no out_channels; expected .*detector.resnet50"):
         YOLO(nn.Linear(3, 3), classes=3, grid=2)
 

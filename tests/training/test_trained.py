@@ -51,7 +51,7 @@ def photographs(scenes):
     return [folder / "JPEGImages" / f"{name}.jpg" for name in names]
 
 
-def test_kind_16_a_run_is_loaded_by_its_path(run, scenes, photographs):
+def test_kind_a_run_is_loaded_by_its_path(run, scenes, photographs):
     best = run / "checkpoints" / "best.ckpt"
     classes = json.loads((run / "detections" / "ground_truth.json").read_text())["categories"]
     found = [detector.load(path) for path in (str(run), run, best, str(best), best.parent)]
