@@ -77,9 +77,9 @@ def assert_same_steps(network: nn.Module, explicit: nn.Module, how: str, images:
     """Steps of a shuffled network, used in some way, are those of one with permutations of its own."""
     network = pickle.loads(pickle.dumps(copy.deepcopy(network))) if how == "copied" else network
     run: Callable[[Tensor], Tensor] = network
-    if how in ("eager", "aot_eager"):
+    if how.startswith("compiled by "):
         torch.compiler.reset()
-        run = torch.compile(network, fullgraph=True, backend=how)
+        run = torch.compile(network, fullgraph=True, backend=how.removeprefix("compiled by "))
     elif how in ("checkpoint", "reentrant"):
 
         def run(x: Tensor) -> Tensor:

@@ -461,7 +461,7 @@ class Explicit(Pre):
         return out + spatial_shuffle(x, streams[0])  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("how", ["plain", "aot_eager", "checkpoint", "copied"])
+@pytest.mark.parametrize("how", ["plain", "compiled by aot_eager", "checkpoint", "copied"])
 def test_a_shortcut_without_a_module_of_its_own(how: str) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), Pre())

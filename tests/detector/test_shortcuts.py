@@ -114,7 +114,7 @@ def pair(kind: str) -> tuple[nn.Sequential, nn.Sequential]:
     ("kind", "how"),
     [
         *product(KINDS, ["plain", "copied", "checkpoint", "reentrant"]),
-        ("of a function", "eager"),
+        ("of a function", "compiled by eager"),
     ],
 )
 def test_branches_that_begin_with_a_function(kind: str, how: str) -> None:
