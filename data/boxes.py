@@ -5,8 +5,6 @@ Functions of two arrays broadcast: ``f(a, b)`` pairs row with row, ``f(a[:, None
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -112,9 +110,5 @@ def cxcywh_to_xyxy(boxes: Boxes) -> Boxes:
     array([[10., 20., 40., 60.]])
     """
     centre, half = boxes[..., :2], boxes[..., 2:] / 2
-    return _joined(centre - half, centre + half)
-
-
-def _joined(first: NDArray[Any], second: NDArray[Any]) -> Boxes:
-    result: Boxes = np.concatenate([first, second], axis=-1)
-    return result
+    corners: Boxes = np.concatenate([centre - half, centre + half], axis=-1)
+    return corners

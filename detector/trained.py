@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict
@@ -357,9 +357,10 @@ def _checkpoint(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise WeightsError(f"{path}: found no such file or folder; expected {expected}")
-    for file in _candidates(path):
-        if file.is_file():
-            return file
+    for place in (path / "checkpoints", path):
+        for name in ("best.ckpt", "last.ckpt"):
+            if (place / name).is_file():
+                return place / name
     if (path / "config.yaml").is_file():
         what = "a run without a checkpoint"
         expected = f"one that has been trained for an epoch: --resume {path}, or begin it anew"
@@ -367,9 +368,3 @@ def _checkpoint(path: Path) -> Path:
     raise WeightsError(
         f"{path}: found a folder without checkpoints/best.ckpt or last.ckpt; expected {expected}"
     )
-
-
-def _candidates(folder: Path) -> Iterator[Path]:
-    for place in (folder / "checkpoints", folder):
-        for name in ("best.ckpt", "last.ckpt"):
-            yield place / name

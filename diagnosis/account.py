@@ -84,7 +84,8 @@ def account(
     types = pie_error_types(matching, similar, iou=iou).types
     there = matching.objects > 0
     by_class = np.bincount(found.labels, minlength=len(truth.classes))
-    tied = np.flatnonzero(there[found.labels] & _tied(matching))
+    level = _level(matching)
+    tied = int((there[found.labels] & (np.bincount(level) > 1)[level]).sum())
     tops = BreakdownStatistic(matching, similar, top=top, iou=iou).tops()[0]
     return Account(
         len(truth.images),
@@ -92,21 +93,14 @@ def account(
         len(found),
         {truth.classes[label]: int(by_class[label]) for label in np.flatnonzero((by_class > 0) & ~there)},
         int((types < 0).sum()),
-        len(tied),
-        _map_range(matching, iou) if len(tied) else UNDEFINED,
-        _correct_range(matching, types, tops) if len(tied) else UNDEFINED,
+        tied,
+        _map_range(matching, iou) if tied else UNDEFINED,
+        _correct_range(matching, types, tops) if tied else UNDEFINED,
         max_detections,
         int((coco_pairs(matching, max_detections).place >= max_detections).sum()) if coco else 0,
         int((matching.rank_in_image >= max_detections).sum()),
         int(beyond_border(truth.boxes, truth.sizes[truth.image_index]).sum()),
     )
-
-
-def _tied(matching: Matching) -> NDArray[np.bool_]:
-    """``(M,)`` which detections share their score with another of their class."""
-    level = _level(matching)
-    tied: NDArray[np.bool_] = (np.bincount(level) > 1)[level]
-    return tied
 
 
 def _level(matching: Matching) -> NDArray[np.int64]:

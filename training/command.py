@@ -147,7 +147,8 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
             checkpoint = run.best_or_last
         changes = _changes(task, options, given, checkpoint)
         shown = {name: value for name, value in changes.items() if name != "backbone"}
-        texts = [f"{name}-{'-'.join(map(str, _as_list(value)))}" for name, value in shown.items()]
+        listed = {name: value if isinstance(value, list) else [value] for name, value in shown.items()}
+        texts = ["-".join(map(str, [name, *values])) for name, values in listed.items()]
         evaluate(
             task,
             options,
@@ -178,10 +179,6 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
             expected = "the folder of a run that has begun, or a checkpoint"
             raise InputError("--resume", f"no {resume}", expected)
     train(task, options, out, resume=resume, name=values["name"])
-
-
-def _as_list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _changes(task: Task, options: Any, given: set[str], checkpoint: Path) -> dict[str, Any]:

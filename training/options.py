@@ -31,10 +31,6 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
-def _is_count(text: str) -> bool:
-    return text.isdigit() and int(text) >= 1
-
-
 AT_LEAST_1 = Rule("at least 1", lambda value: value >= 1)
 NOT_NEGATIVE = Rule("0 or more", lambda value: value >= 0)
 FINITE = Rule("a finite number, 0 or more", lambda value: math.isfinite(value) and value >= 0)
@@ -281,7 +277,7 @@ class MachineOptions(OptionGroup):
         "Number of devices, or 'auto' for all; torchrun's own number goes before it.",
         Rule(
             "a number of devices, or 'auto'",
-            lambda text: text == "auto" or _is_count(text),
+            lambda text: text == "auto" or (text.isdigit() and int(text) >= 1),
         ),
     )
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = option(

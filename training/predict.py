@@ -240,11 +240,6 @@ class Pictures:
         self.video = self.of = None
 
 
-def _number(name: str) -> int | str:
-    """The id of an image in COCO results: its number where its name is one, as COCO's are; else its name."""
-    return int(name) if name.isascii() and name.isdigit() else name
-
-
 def _write(
     out: Path,
     done: Sequence[Predicted],
@@ -274,7 +269,8 @@ def _write(
     if "json" in options.write:
         results = [
             {
-                "image_id": _number(one.name),
+                # Its number where its name is one, as in COCO.
+                "image_id": int(one.name) if one.name.isascii() and one.name.isdigit() else one.name,
                 "file_name": one.image.file.name if one.image.frame is None else one.name,
                 "category_id": classes.index(name) + 1,
                 "category_name": name,
