@@ -85,31 +85,8 @@ _OWN_DRAWS = 0x70726F66  # gives these passes other draws than training and othe
 # ---------------------------------------------------------------- the table
 
 
-class _Passes:
-    """A value for each pass."""
-
-    values: tuple[float, ...]
-
-    @property
-    def passes(self) -> int:
-        """Number of passes."""
-        return len(self.values)
-
-    @property
-    def mean(self) -> float:
-        """Mean over passes; NaN where one of them is."""
-        return statistics.fmean(self.values)
-
-    @property
-    def std(self) -> float:
-        """Standard deviation of the passes (n − 1); NaN where there is only one, or one is NaN."""
-        if self.passes < 2 or not all(map(math.isfinite, self.values)):
-            return math.nan
-        return statistics.stdev(self.values)
-
-
 @dataclass(frozen=True)
-class ProfileRow(_Passes):
+class ProfileRow:
     """One measure of a network with one layer shuffled in one way."""
 
     layer: int
@@ -134,6 +111,23 @@ class ProfileRow(_Passes):
     """One for each pass."""
     by_image: Tensor | None = field(default=None, repr=False, compare=False)
     """Mean of the passes for each image, (N,) float64; None where only the mean over images is known."""
+
+    @property
+    def passes(self) -> int:
+        """Number of passes."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        """Mean over passes; NaN where one of them is."""
+        return statistics.fmean(self.values)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the passes (n − 1); NaN where there is only one, or one is NaN."""
+        if self.passes < 2 or not all(map(math.isfinite, self.values)):
+            return math.nan
+        return statistics.stdev(self.values)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -815,13 +809,23 @@ def _variants(layer: Layer, methods: Sequence[ShuffleMethod], patches: Sequence[
 
 
 @dataclass(frozen=True)
-class Evaluation(_Passes):
+class Evaluation:
     """Top-1 accuracy of a classifier in several passes, each with other draws."""
 
     values: tuple[float, ...]
     """One for each pass, from 0 to 1."""
     images: int
     """How many images each pass has."""
+
+    @property
+    def mean(self) -> float:
+        """Mean over passes."""
+        return statistics.fmean(self.values)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the passes (n − 1); NaN where there is only one."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
 
     def __str__(self) -> str:
         spread = "" if math.isnan(self.std) else f" ± {100 * self.std:.2f}"
