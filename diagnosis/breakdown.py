@@ -519,7 +519,7 @@ class BreakdownStatistic:
         """The top detections, where each image counts once."""
         number = np.minimum(self.tops()[0], np.diff(self._start))
         ends = np.cumsum(number)
-        places = np.arange(ends[-1]) + np.repeat(self._start[:-1] - ends + number, number)
+        places = np.arange(number.sum()) + np.repeat(self._start[:-1] - ends + number, number)
         counted: NDArray[np.int64] = self._order[places]
         return counted
 
