@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,22 +47,26 @@ JOBS = {
 Cost = tuple[float, float, float]
 
 
-def cost(tree: Path, words: list[str]) -> Cost:
-    """Processor and wall seconds of a command, and the GB of its largest process."""
-    with tempfile.TemporaryDirectory() as folder:
-        clock = time.perf_counter()
-        process = os.fork()
-        if not process:
-            os.chdir(tree)
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 1)
-            os.dup2(null, 2)
-            command = [sys.executable, *words, "--out", f"{folder}/out"]
-            os.execve(sys.executable, command, os.environ | {"PYTHONPATH": str(tree)})
-        _, status, usage = os.wait4(process, 0)
+def cost(words: Sequence[str], tree: Path = ROOT) -> Cost:
+    """Processor and wall seconds of ``python WORDS`` in a folder with code, GB of its largest process."""
+    clock = time.perf_counter()
+    process = os.fork()
+    if not process:
+        os.chdir(tree)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        os.execve(sys.executable, [sys.executable, *words], os.environ | {"PYTHONPATH": str(tree)})
+    _, status, usage = os.wait4(process, 0)
     if status:
         sys.exit(f"{tree}: exit code {os.waitstatus_to_exitcode(status)} of python {' '.join(words)}")
     return usage.ru_utime + usage.ru_stime, time.perf_counter() - clock, usage.ru_maxrss / 1e6
+
+
+def once(job: str, tree: Path) -> Cost:
+    """A job, which writes into a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        return cost([*job.split(), "--out", f"{folder}/out"], tree)
 
 
 def main() -> None:
@@ -86,10 +91,8 @@ def main() -> None:
         for name, job in JOBS.items():
             if not any(part in name for part in chosen.jobs):
                 continue
-            words = job.format(**inputs).split()
-            pairs = [
-                (cost(ROOT, words), cost(chosen.older.resolve(), words)) for _ in range(chosen.turns + 1)
-            ]
+            trees, filled = (ROOT, chosen.older.resolve()), job.format(**inputs)
+            pairs = [[once(filled, tree) for tree in trees] for _ in range(chosen.turns + 1)]
             pairs = pairs[1:]  # the first stores bytecode
             ratios = (statistics.median(now[n] / old[n] for now, old in pairs) for n in range(3))
             seconds = [statistics.median(one[0] for one in side) for side in zip(*pairs, strict=True)]

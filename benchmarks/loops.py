@@ -27,15 +27,13 @@ import lightning as L
 import torch
 
 from benchmarks.loader import synthetic
-from benchmarks.train import Clock, Row, images_of, rates
+from benchmarks.train import Clock, Row, fit, images_of, rates
 from data.formats.processes import keep_freed_memory
 from training.command import quiet
 from training.options import MachineOptions
-from training.run import Loaders
-from training.run_state import RunFolder
 from training.tasks.detection import DETECTION
 from training.tasks.detection_options import DataOptions, ModelOptions, OptimizationOptions, Options
-from training.trainer import autocast, make_device, make_trainer, resolve_machine
+from training.trainer import autocast, make_device, resolve_machine
 
 LOOPS = {
     "32 bits, contiguous": ("32-true", torch.contiguous_format, False),
@@ -109,17 +107,8 @@ class Turns(L.Callback):  # type: ignore[misc]
 def run(options: Options, names: list[str], steps: int, clock: Clock, truth: Any) -> dict[str, float]:
     """Median seconds of a step of the command's loop and of the bare loops."""
     images = images_of(Row("", DETECTION, options, options.optimization.batch_size), truth, steps)
-    hyper_parameters = {"model": dict(vars(options.model)), **DETECTION.describe(options, images)}
-    length = replace(options.optimization, epochs=1000, max_steps=steps)
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "checkpoints").mkdir()
-        module = DETECTION.module(
-            DETECTION.build(options.model, hyper_parameters), options, images, hyper_parameters
-        )
-        trainer: Any = make_trainer(options.machine, length, RunFolder(Path(folder)), DETECTION.monitor, 0)
-        turns = Turns(clock, options, hyper_parameters, names)
-        trainer.callbacks.append(turns)
-        trainer.fit(module, datamodule=Loaders(DETECTION, options, images))
+    turns = Turns(clock, options, DETECTION.describe(options, images), names)
+    fit(DETECTION, options, images, steps, turns)
     return {name: statistics.median(seconds) for name, seconds in turns.seconds.items()}
 
 

@@ -11,11 +11,9 @@ choice to its frame. The least of some rounds counts. Needs selenium, Chromium a
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from selenium import webdriver  # noqa: E402
 
+from benchmarks.beside import cost  # noqa: E402
 from benchmarks.diagnosis import written  # noqa: E402
 from benchmarks.synthetic import SIZES, Size  # noqa: E402
 
@@ -35,21 +34,6 @@ OPENED = f"const done = arguments[0], start = 0; {FRAMES}"
 """Since the request. The page draws itself while it is loaded; what the driver runs comes after that."""
 TAB = f"const [tab, done] = arguments, start = performance.now(); location.hash = `tab=${{tab}}`; {FRAMES}"
 TABS = ("classes", "compare", "errors", "method", "examples")
-
-
-def make(size: Size, folder: Path) -> tuple[Path, float, float]:
-    """The page, and wall seconds and peak GB of the command."""
-    command = [sys.executable, "-m", "diagnosis", *written(size, folder), "--out", str(folder / "out")]
-    clock = time.perf_counter()
-    null = os.open(os.devnull, os.O_WRONLY)
-    process = os.posix_spawn(
-        sys.executable, command, os.environ | {"PYTHONPATH": str(ROOT)},
-        file_actions=[(os.POSIX_SPAWN_DUP2, null, 1), (os.POSIX_SPAWN_DUP2, null, 2)],
-    )  # fmt: skip
-    _, status, usage = os.wait4(process, 0)
-    assert status == 0
-    page = next((folder / "out").glob("*.html"))
-    return page, time.perf_counter() - clock, usage.ru_maxrss / 1e6
 
 
 def usable(page: Path, rounds: int) -> tuple[float, float]:
@@ -75,7 +59,9 @@ def main() -> None:
     print(f"{'':32}{'MB':>8}{'made in s':>12}{'peak GB':>10}{'usable in s':>13}{'slowest tab':>13}")
     for name, size in PAGES.items():
         with tempfile.TemporaryDirectory() as folder:
-            page, seconds, memory = make(size, Path(folder))
+            out = Path(folder) / "out"
+            _, seconds, memory = cost(["-m", "diagnosis", *written(size, Path(folder)), "--out", str(out)])
+            page = next(out.glob("*.html"))
             opened, tab = usable(page, rounds)
             size_and_cost = f"{page.stat().st_size / 1e6:8.2f}{seconds:12.1f}{memory:10.2f}"
             print(f"{name:32}{size_and_cost}{opened:13.2f}{tab:13.2f}", flush=True)

@@ -25,6 +25,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -261,21 +262,35 @@ def images_of(row: Row, truth: GroundTruth, steps: int) -> Any:
     return ClassificationData(images, None, Statistics((127.5,) * 3, (74.0,) * 3))
 
 
+def fit(
+    task: Any,
+    options: Any,
+    images: Any,
+    steps: int,
+    callback: L.Callback,
+    loaders: Callable[..., Loaders] = Loaders,
+) -> dict[str, Any]:
+    """Train for some steps as the command does; what describes the network."""
+    hyper_parameters: dict[str, Any] = task.describe(options, images)
+    length = replace(options.optimization, epochs=1000, max_steps=steps)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "checkpoints").mkdir()
+        module = task.module(task.build(options.model, hyper_parameters), options, images, hyper_parameters)
+        trainer: Any = make_trainer(options.machine, length, RunFolder(Path(folder)), task.monitor, 0)
+        trainer.callbacks.append(callback)
+        trainer.fit(module, datamodule=loaders(task, options, images))
+    return hyper_parameters
+
+
 def measure(row: Row, truth: GroundTruth, steps: int, clock: Clock) -> None:
     """Train for some steps, and fill the row."""
     task, options, images = row.task, row.options, images_of(row, truth, steps)
-    hyper_parameters = task.describe(options, images)
     reset_peak(clock.device)
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "checkpoints").mkdir()
-        length = replace(options.optimization, epochs=1000, max_steps=steps + 3)
-        module = task.module(task.build(options.model, hyper_parameters), options, images, hyper_parameters)
-        trainer: Any = make_trainer(options.machine, length, RunFolder(Path(folder)), task.monitor, 0)
-        trainer.callbacks.append(Marks(clock))
-        try:
-            trainer.fit(module, datamodule=MarkedLoaders(clock, task, options, images))
-        finally:
-            data.detection.read_image = ORIGINAL_READ
+    try:
+        loaders = partial(MarkedLoaders, clock)
+        hyper_parameters = fit(task, options, images, steps + 3, Marks(clock), loaders)
+    finally:
+        data.detection.read_image = ORIGINAL_READ
     row.seconds, row.memory = clock.seconds(), peak_memory(clock.device)
     # Counted on a network without marks.
     network = (
