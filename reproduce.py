@@ -2,7 +2,7 @@
 
 import sys
 
-from training.experiments.command import main
+from spatial_dependency import load_main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(load_main("training.experiments.command")())

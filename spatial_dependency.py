@@ -1,11 +1,14 @@
 """The command ``spatial``: one name for all commands; and a check that the packages imported are ours."""
 
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from types import FrameType
+from typing import NamedTuple, NoReturn
 
 
 class Command(NamedTuple):
@@ -75,6 +78,26 @@ def usage() -> str:
     )
 
 
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    print(f"stopped by {signal.Signals(number).name}; nothing was begun", file=sys.stderr, flush=True)
+    os._exit(128 + number)
+
+
+def load_main(module: str) -> Callable[..., int]:
+    """The function ``main`` of a module; a signal that ends the process while it is imported is one line."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+    handlers = {number: signal.getsignal(number) for number in signals}
+    heard = [number for number in signals if handlers[number] != signal.SIG_IGN]  # as nohup has SIGHUP
+    for number in heard:
+        signal.signal(number, _stop)
+    try:
+        found: Callable[..., int] = import_module(module).main
+    finally:
+        for number in heard:
+            signal.signal(number, handlers[number])
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns its exit code, 2 if there is no such command or its packages are missing."""
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
@@ -100,8 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     global _by_spatial
     _by_spatial = True
     try:
-        run = import_module(module).main
-        return int(run(rest))
+        return load_main(module)(rest)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(module.split(".")[0])
         if extra is None or (error.name or "").split(".")[0] in sys.stdlib_module_names | {"", *OWN}:

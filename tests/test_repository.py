@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -170,6 +171,25 @@ def test_an_unknown_subcommand_is_one_line(word, meant, capsys):
     known = ", ".join(spatial_dependency.COMMANDS)
     assert said.err == f"error: {word or repr('')}: found no such command; expected {known}{meant}\n"
     assert said.out == ""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_signal_while_a_command_is_imported_is_one_line(tmp_path, name, ignored):
+    """Half of the first second: before, a traceback or no word. Under nohup it goes on."""
+    send = f"signal.raise_signal(signal.{name})"
+    (tmp_path / "slow.py").write_text(f"import signal\n{send}\nmain = lambda: print('begun')\n")
+    ignore = f"signal.signal(signal.{name}, signal.SIG_IGN)" if ignored else ""
+    code = f"import signal; from spatial_dependency import load_main; {ignore}\nload_main('slow')()"
+    path = os.pathsep.join([str(ROOT), str(tmp_path)])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    if ignored:
+        assert (done.returncode, done.stdout, done.stderr) == (0, "begun\n", "")
+    else:
+        expected = (128 + getattr(signal, name), "", f"stopped by {name}; nothing was begun\n")
+        assert (done.returncode, done.stdout, done.stderr) == expected
 
 
 def test_a_subcommand_without_its_packages_names_the_extra(monkeypatch, capsys):
