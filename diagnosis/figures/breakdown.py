@@ -29,6 +29,7 @@ from diagnosis.figures.style import (
     label_rows,
     most_frequent,
     most_rows,
+    panel_grid,
     percent_text,
     spread,
     spread_columns,
@@ -76,10 +77,7 @@ def pies(*diagnoses: Diagnosis) -> Figure:
     panel = max(PIE_WIDTH_INCHES, 0 if for_paper() else 7.2 / columns)
     explained = [] if for_paper() else explained_types(diagnoses[0])  # slices have their names beside them
     figure = new_page(panel * columns, (PIE_HEIGHT_INCHES + 1.5) * rows, explained=explained)
-    charts = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in charts[len(diagnoses) :]:
-        axes.set_axis_off()
-    for axes, diagnosis in zip(charts, diagnoses, strict=False):
+    for axes, diagnosis in zip(panel_grid(figure, len(diagnoses), columns), diagnoses, strict=True):
         _labelled_pie(axes, np.nan_to_num(diagnosis.breakdown.mean_over_classes()), panel - 0.1)
         name = wrap(diagnosis.name, panel - 0.3, 12, lines=2, weight="bold")
         axes.set_title("\n".join(name), size=12, weight="bold", color=TEXT_COLOUR)
@@ -154,10 +152,8 @@ def group_pies(*diagnoses: Diagnosis) -> Figure:
         "number. N: detections counted. A class is in one group at most: the classes of a group are all "
         f"similar to each other.{cut}",
     )
-    charts = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in charts[len(panels) :]:
-        axes.set_axis_off()
-    for axes, (group, letter, diagnosis) in zip(charts, panels, strict=False):
+    charts = panel_grid(figure, len(panels), columns)
+    for axes, (group, letter, diagnosis) in zip(charts, panels, strict=True):
         members = group_indices(diagnosis.truth.classes, groups[group])
         counts = diagnosis.breakdown.counts[members]
         known = counts.sum(axis=1) > 0

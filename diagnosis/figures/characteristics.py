@@ -23,6 +23,7 @@ from diagnosis.figures.style import (
     frame_lightly,
     most_frequent,
     most_rows,
+    panel_grid,
     styled,
     text_width,
     title_panel,
@@ -94,10 +95,8 @@ def size(diagnosis: Diagnosis, characteristic: str = "area") -> Figure:
         legend=legend,
         note=note,
     )
-    charts = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in charts[len(labels) :]:
-        axes.set_axis_off()
-    for place, (axes, label) in enumerate(zip(charts, labels, strict=False)):
+    charts = panel_grid(figure, len(labels), columns)
+    for place, (axes, label) in enumerate(zip(charts, labels, strict=True)):
         objects = count(int(result.overall.objects[label]), "object")
         title_panel(axes, result.classes[label], f"N = {objects}", width=wide - 0.5)
         _draw_bins(axes, table, label, 100 * float(result.overall.apn[label]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ from diagnosis.figures.style import (
     for_paper,
     frame_lightly,
     most_frequent,
+    panel_grid,
     percent_text,
     styled_together,
     title_panel,
@@ -58,7 +60,7 @@ def precision_recall(*diagnoses: Diagnosis) -> Figure:
     wide, high = PAPER_PANEL_INCHES if for_paper() else PANEL_INCHES
     columns = columns_of_panels(wide, len(labels), 6 if for_paper() else 5)
     rows = max(1, math.ceil(len(labels) / columns))
-    lines = [
+    lines: list[dict[str, Any]] = [
         {"color": TEXT_COLOUR, "linewidth": 0.9, "linestyle": DASHES[detector % len(DASHES)]}
         for detector in range(len(diagnoses))
     ]
@@ -68,10 +70,8 @@ def precision_recall(*diagnoses: Diagnosis) -> Figure:
         note=f"AP: {ap_name(diagnoses[0], AP)}, in %, in the order of the lines. N: objects, in "
         f"{count(len(diagnoses[0].truth.images), 'image')}.{cut}",
     )  # fmt: skip
-    charts = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-    for axes in charts[len(labels) :]:
-        axes.set_axis_off()
-    for place, (axes, label) in enumerate(zip(charts, labels, strict=False)):
+    charts = panel_grid(figure, len(labels), columns, sharey=True)
+    for place, (axes, label) in enumerate(zip(charts, labels, strict=True)):
         _frame_per_cent(axes)
         if place % columns == 0:
             axes.set_ylabel("precision, %", labelpad=2)

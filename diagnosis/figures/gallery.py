@@ -17,7 +17,7 @@ from data.records import InputError
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.examples import DASHES
 from diagnosis.figures.page import new_page
-from diagnosis.figures.style import SMALL_POINTS, styled, text_colour_on, wrap, write_in_middle
+from diagnosis.figures.style import SMALL_POINTS, panel_grid, styled, text_colour_on, wrap, write_in_middle
 from diagnosis.photographs import read_picture
 from diagnosis.record import Diagnosis
 from diagnosis.worst_cases import missed_objects
@@ -82,10 +82,8 @@ def gallery(diagnosis: Diagnosis, kind: str = MISSED, n: int = 12) -> Figure:
         write_in_middle(axes, f"no {things}")
         return figure
     columns = min(len(shown), COLUMNS)
-    charts = figure.subplots(math.ceil(len(shown) / columns), columns, squeeze=False).ravel()
-    for axes in charts:
+    for axes, row in zip(panel_grid(figure, len(shown), columns), shown, strict=True):
         axes.set_axis_off()
-    for axes, row in zip(charts, shown, strict=False):
         draw_example(axes, diagnosis, kind, row)
     return figure
 

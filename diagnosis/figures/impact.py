@@ -25,6 +25,7 @@ from diagnosis.figures.style import (
     columns_of_panels,
     for_paper,
     frame_lightly,
+    panel_grid,
     percent_text,
     spread_columns,
     styled,
@@ -76,12 +77,10 @@ def _group_page(
         note=note,
     )
     spread_columns(figure, 0.1)
-    charts = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel().tolist()
-    for axes in charts[len(panels) :]:
-        axes.set_axis_off()
-    for axes, (group, text) in zip(charts, panels.items(), strict=False):
+    charts = panel_grid(figure, len(panels), columns, sharey=True)
+    for axes, (group, text) in zip(charts, panels.items(), strict=True):
         title_panel(axes, group, text, width=wide - 0.6)
-    return figure, charts[: len(panels)]
+    return figure, charts
 
 
 def _size(objects: int, classes: int) -> str:
@@ -258,10 +257,8 @@ def tide(*diagnoses: Diagnosis) -> Figure:
     )  # fmt: skip
     spread_columns(figure)
     limit = _round_limit([gain for one in gains for gain in one.values()])
-    charts = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in charts[len(results) :]:
-        axes.set_axis_off()
-    for place, (axes, diagnosis, gain) in enumerate(zip(charts, diagnoses, gains, strict=False)):
+    charts = panel_grid(figure, len(results), columns)
+    for place, (axes, diagnosis, gain) in enumerate(zip(charts, diagnoses, gains, strict=True)):
         result = diagnosis.tide
         name = wrap(diagnosis.name, panel - 0.8, 10.5, lines=2, weight="bold")
         axes.set_title("\n".join(name), loc="left", size=10.5, weight="bold", color=TEXT_COLOUR, pad=20)

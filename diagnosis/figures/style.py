@@ -212,6 +212,15 @@ def columns_of_panels(panel: float, number: int, most: int) -> int:
     return max(1, min(most, number))
 
 
+def panel_grid(figure: Figure, number: int, columns: int, *, sharey: bool = False) -> list[Axes]:
+    """So many charts in rows of `columns`; the places left over in the last row are empty."""
+    rows = max(1, math.ceil(number / columns))
+    charts: list[Axes] = figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel().tolist()
+    for axes in charts[number:]:
+        axes.set_axis_off()
+    return charts[:number]
+
+
 def most_rows(row: float, rest: float = 0.0) -> int:
     """How many rows of a height in inches a figure has at most, below and above them the `rest`."""
     return int((PAPER_HEIGHT_INCHES - rest) / row) if for_paper() else MAX_CLASSES
