@@ -30,9 +30,10 @@ from diagnosis.figures.style import (
     most_frequent,
     most_rows,
     panel_grid,
+    panel_inches,
     percent_text,
     spread,
-    spread_columns,
+    spread_charts,
     styled_together,
     text_colour_on,
     text_width,
@@ -52,9 +53,12 @@ MARKERS = "oDs^vo"
 FILLINGS = (TEXT_COLOUR, "white", "#9a9a9a", "white", TEXT_COLOUR, "white")
 """Of the markers of the detectors, with :data:`MARKERS`."""
 
-PIE_WIDTH_INCHES, PIE_HEIGHT_INCHES, RADIUS_INCHES = 4.45, 3.1, 1.05
-LABEL_INCHES = 0.36
-"""From label to label on one side of a pie."""
+PIE_INCHES, NARROW_PIE_INCHES, RADIUS_INCHES = (4.45, 3.1), (3.0, 2.4), 1.05
+"""Width and height of a pie with its labels; the radius of a pie that has room."""
+LABEL_INCHES, LABEL_WIDTH_INCHES = 0.36, 0.58
+"""From label to label on one side of a pie; the widest label."""
+LABEL_RADII = 1.27
+"""From the middle of a pie to labels in a column beside it."""
 CHART_INCHES, NARROW_CHART_INCHES = 3.4, 2.0
 """Of the axis from 0 to 100 per cent; on paper, where several lie side by side."""
 ROW_GAP_INCHES = 0.12
@@ -72,13 +76,15 @@ LABELLED_SHARE = 0.05
 @styled_together
 def pies(*diagnoses: Diagnosis) -> Figure:
     """What became of the top N detections of each class, as one pie a detector (the paper's Figure 9)."""
-    columns = columns_of_panels(PIE_WIDTH_INCHES, len(diagnoses), len(diagnoses))
+    columns, panel = panel_inches(PIE_INCHES[0], NARROW_PIE_INCHES[0], len(diagnoses))
     rows = math.ceil(len(diagnoses) / columns)
-    panel = max(PIE_WIDTH_INCHES, 0 if for_paper() else 7.2 / columns)
+    if not for_paper():
+        panel = max(panel, 7.2 / columns)
+    height = NARROW_PIE_INCHES[1] if panel < PIE_INCHES[0] else PIE_INCHES[1]
     explained = [] if for_paper() else explained_types(diagnoses[0])  # slices have their names beside them
-    figure = new_page(panel * columns, (PIE_HEIGHT_INCHES + 1.5) * rows, explained=explained)
+    figure = new_page(panel * columns, (height + 1.5) * rows, explained=explained)
     for axes, diagnosis in zip(panel_grid(figure, len(diagnoses), columns), diagnoses, strict=True):
-        _labelled_pie(axes, np.nan_to_num(diagnosis.breakdown.mean_over_classes()), panel - 0.1)
+        _labelled_pie(axes, np.nan_to_num(diagnosis.breakdown.mean_over_classes()), panel - 0.1, height)
         name = wrap(diagnosis.name, panel - 0.3, 12, lines=2, weight="bold")
         axes.set_title("\n".join(name), size=12, weight="bold", color=TEXT_COLOUR)
         axes.set_xlabel(
@@ -101,11 +107,12 @@ def _pie_caption(diagnosis: Diagnosis) -> list[str]:
     ]
 
 
-def _labelled_pie(axes: Axes, shares: NDArray[np.float64], width: float) -> None:
+def _labelled_pie(axes: Axes, shares: NDArray[np.float64], width: float, height: float) -> None:
     """A pie with a label outside each slice, clockwise from the top; the axes are measured in radii."""
     slices = draw_pie(axes, shares, ERROR_TYPES, empty="no detections\nto count")
-    high, step = PIE_HEIGHT_INCHES / 2 / RADIUS_INCHES, LABEL_INCHES / RADIUS_INCHES
-    axes.set(xlim=np.array([-1, 1]) * width / 2 / RADIUS_INCHES, ylim=(-high, high))
+    radius = min(RADIUS_INCHES, (width / 2 - LABEL_WIDTH_INCHES) / LABEL_RADII)
+    high, step = height / 2 / radius, LABEL_INCHES / radius
+    axes.set(xlim=np.array([-1, 1]) * width / 2 / radius, ylim=(-high, high))
     for side in (1, -1):  # right, left
         labels = [
             (np.array([math.cos(math.radians(angle)), math.sin(math.radians(angle))]), kind, share)
@@ -116,13 +123,12 @@ def _labelled_pie(axes: Axes, shares: NDArray[np.float64], width: float) -> None
         for (rim, kind, share), y in zip(labels, places.tolist(), strict=True):
             # Beside the circle; labels that crowd stand in a column, clear of each other's lines.
             crowded = (np.abs(places - y) < step + 1e-6).sum() > 1
-            x = side * (1.27 if crowded else math.sqrt(max(0.21**2, 1.19**2 - y**2)))
+            x = side * (LABEL_RADII if crowded else math.sqrt(max(0.21**2, 1.19**2 - y**2)))
             axes.plot(*np.transpose([0.96 * rim, 1.1 * rim, (x, y)]), color=MUTED_COLOUR, linewidth=0.7)
             align = "left" if side > 0 else "right"
-            draw_text(
-                axes, x + 0.05 * side, y + 0.08, percent_text(share), 10, TEXT_COLOUR, align, weight="bold"
-            )
-            draw_text(axes, x + 0.05 * side, y - 0.08, kind.label, 8, ha=align)
+            x, half = x + 0.05 * side, 0.08 * RADIUS_INCHES / radius
+            draw_text(axes, x, y + half, percent_text(share), 10, TEXT_COLOUR, align, weight="bold")
+            draw_text(axes, x, y - half, kind.label, 8, ha=align)
 
 
 @styled_together
@@ -296,7 +302,7 @@ def _class_rows(
         len(starts) * panel, each * row_inches + 0.5, title=title, names=[d.name for d in diagnoses],
         note=note + cut, **page,
     )  # fmt: skip
-    spread_columns(figure)
+    spread_charts(figure)
     charts = []
     for axes, start in zip(figure.subplots(1, len(starts), squeeze=False)[0], starts, strict=True):
         rows = shown[start : start + each]

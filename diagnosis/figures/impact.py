@@ -26,8 +26,9 @@ from diagnosis.figures.style import (
     for_paper,
     frame_lightly,
     panel_grid,
+    panel_inches,
     percent_text,
-    spread_columns,
+    spread_charts,
     styled,
     styled_together,
     title_panel,
@@ -76,7 +77,7 @@ def _group_page(
         legend=legend,
         note=note,
     )
-    spread_columns(figure, 0.1)
+    spread_charts(figure, 0.1)
     charts = panel_grid(figure, len(panels), columns, sharey=True)
     for axes, (group, text) in zip(charts, panels.items(), strict=True):
         title_panel(axes, group, text, width=wide - 0.6)
@@ -223,7 +224,7 @@ def _stack_areas(
 
 # ---- TIDE --------------------------------------------------------------------------------------
 
-TIDE_PANEL_INCHES, TIDE_ROW_INCHES = 4.1, 0.27
+TIDE_PANEL_INCHES, NARROW_TIDE_PANEL_INCHES, TIDE_ROW_INCHES = 4.1, 3.0, 0.27
 TIDE_SUM_GAP = 0.6
 """Rows between the six errors and all false positives and all missed objects together."""
 WHOLE_TEXTS = {
@@ -246,16 +247,16 @@ def tide(*diagnoses: Diagnosis) -> Figure:
     explained += [Explained(TIDE_LABELS[kind], "white", text) for kind, text in WHOLE_TEXTS.items()]
     if any(not math.isfinite(gain) for one in gains for gain in one.values()):
         explained.append(Explained("–", "", "No class with objects or detections is left to be scored."))
-    columns = columns_of_panels(TIDE_PANEL_INCHES, len(results), len(results))
-    rows = math.ceil(len(results) / columns)
-    panel = max(TIDE_PANEL_INCHES, 6.6 / columns)
+    columns, panel = panel_inches(TIDE_PANEL_INCHES, NARROW_TIDE_PANEL_INCHES, len(results))
+    rows, panel = math.ceil(len(results) / columns), max(panel, 6.6 / columns)
+    height = TIDE_ROW_INCHES * (len(DAP_COLUMNS) + TIDE_SUM_GAP) + (1.8 if rows > 1 else 1.6)
     figure = new_page(
-        panel * columns, (TIDE_ROW_INCHES * (len(DAP_COLUMNS) + TIDE_SUM_GAP) + 1.6) * rows,
+        panel * columns, height * rows,
         title="What fixing each error would gain (TIDE)",
         explained=[] if for_paper() else explained,  # the bars have their names beside them
         note="Each is fixed on its own: the gains do not add up to what is lacking.",
     )  # fmt: skip
-    spread_columns(figure)
+    spread_charts(figure, rows=0.15 if rows > 1 else None)
     limit = _round_limit([gain for one in gains for gain in one.values()])
     charts = panel_grid(figure, len(results), columns)
     for place, (axes, diagnosis, gain) in enumerate(zip(charts, diagnoses, gains, strict=True)):
@@ -290,7 +291,7 @@ def _tide_bars(axes: Axes, result: Tide, gains: Mapping[str, float], limit: floa
     axes.set(xlim=(0, limit), xticks=[0, limit / 2, limit], ylim=(rows[-1] + 0.5, -0.5))
     axes.tick_params(axis="y", length=0, labelsize=TEXT_POINTS, labelcolor=TEXT_COLOUR)
     axes.tick_params(axis="x", length=0)
-    axes.set_xlabel("points of AP gained", labelpad=2)
+    axes.set_xlabel("points of AP gained", labelpad=2, loc="left")
     write_beside(axes, -0.75, "gain", 30, ha="right", color=MUTED_COLOUR)
     write_beside(axes, -0.75, "errors", 84, ha="right", color=MUTED_COLOUR)
     for row, (name, gain) in zip(rows, gains.items(), strict=True):

@@ -37,6 +37,8 @@ __all__ = ["confusion", "tide_confusion"]
 
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9fb3d1", "#1f3864"])
 CELL_INCHES, PAPER_CELL_INCHES, NAME_POINTS = 0.33, 0.23, 8.0
+DIGIT_EMS = 0.636
+"""Width of a digit in font sizes; a comma is half as wide."""
 LISTED_PAIRS = 12
 """The most frequent confusions that are listed."""
 
@@ -158,9 +160,11 @@ def _write_cells(
     shown: NDArray[np.bool_],
     text_of: Callable[[int], str],
 ) -> None:
+    cell = _cell_inches(len(numbers))
     for row, column in np.argwhere(shown).tolist():
         text = text_of(int(numbers[row, column]))
-        size = 6.0 if len(text) > 4 else 6.5
+        digits = len(text) - text.count(",") / 2
+        size = min(6.0 if len(text) > 4 else 6.5, 72 * cell / DIGIT_EMS / (digits + 0.3))
         red, green, blue = colours[row, column].tolist()
         colour = text_colour_on((red, green, blue))
         draw_text(axes, column, row, text, size, colour, "center", in_layout=False)

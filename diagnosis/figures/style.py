@@ -221,6 +221,12 @@ def panel_grid(figure: Figure, number: int, columns: int, *, sharey: bool = Fals
     return charts[:number]
 
 
+def panel_inches(wide: float, narrow: float, number: int) -> tuple[int, float]:
+    """How many panels lie side by side, and their width: on paper so narrow, if they must, that three fit."""
+    columns = columns_of_panels(narrow if for_paper() else wide, number, number)
+    return columns, min(wide, PAPER_ROOM_INCHES / columns) if for_paper() else wide
+
+
 def most_rows(row: float, rest: float = 0.0) -> int:
     """How many rows of a height in inches a figure has at most, below and above them the `rest`."""
     return int((PAPER_HEIGHT_INCHES - rest) / row) if for_paper() else MAX_CLASSES
@@ -304,11 +310,11 @@ def write_beside(axes: Axes, y: float, text: str, points: float, **properties: A
     )  # fmt: skip
 
 
-def spread_columns(figure: Figure, inches: float = 0.15) -> None:
-    """Leave so much room at either side of each column of charts."""
+def spread_charts(figure: Figure, columns: float = 0.15, rows: float | None = None) -> None:
+    """Leave so many inches at either side of each column of charts, and of each row."""
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
-        engine.set(w_pad=inches)
+        engine.set(w_pad=columns, h_pad=rows)
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 160) -> Path:

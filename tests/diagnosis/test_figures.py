@@ -688,6 +688,16 @@ def test_figures_on_paper_are_legible_and_have_neither_titles_nor_explanations(t
                 assert png.width == pytest.approx(320 * width, abs=2)
 
 
+@pytest.mark.parametrize("draw", [plot.pies, plot.tide])
+@pytest.mark.parametrize(("detectors", "columns"), [(1, 1), (2, 2), (3, 3), (4, 2)])
+def test_three_detectors_are_side_by_side_on_paper(two, draw, detectors, columns):
+    """Two rows would leave an empty quarter."""
+    with drawing_style("paper"):
+        figure = draw(*(two * 2)[:detectors])
+    assert_legible(figure)
+    assert figure.axes[0].get_subplotspec().get_gridspec().ncols == columns
+
+
 def test_an_unknown_style_is_an_error():
     with (
         pytest.raises(InputError, match=r"^style: found 'poster'; expected 'screen' or 'paper'"),
