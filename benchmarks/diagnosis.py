@@ -20,6 +20,7 @@ import argparse
 import contextlib
 import io
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -189,6 +190,7 @@ def command(arguments: Sequence[str]) -> dict[str, float]:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         assert program.main(arguments) == 0
     end("")
+    multiprocessing.active_children()  # waits for those that have ended: else their time does not count
     return seconds | {"CPU": time.process_time() + sum(os.times()[2:4])}
 
 
