@@ -135,18 +135,18 @@ class EpochLoader(DataLoader[BatchT]):
     _resume: dict[str, int] | None = None
 
     @property
-    def _order(self) -> EpochSampler:
+    def _sampler(self) -> EpochSampler:
         return cast(EpochSampler, self.sampler)
 
     def set_epoch(self, epoch: int) -> None:
         """Which epoch the next iteration is. Lightning calls the sampler's method of this name itself."""
-        self._order.set_epoch(epoch)
+        self._sampler.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[BatchT]:  # type: ignore[override]
         state, self._resume = self._resume, None
-        epoch = self._order.epoch
+        epoch = self._sampler.epoch
         start = self._place(state) if state and state["epoch"] == epoch else 0
-        self._order.skip = start * cast(int, self.batch_size)
+        self._sampler.skip = start * cast(int, self.batch_size)
         self._epoch, self._batches = epoch, start
         for batch in super().__iter__():
             if isinstance(batch, InputError):
@@ -157,9 +157,9 @@ class EpochLoader(DataLoader[BatchT]):
 
     def _form(self) -> dict[str, int]:
         return {
-            "images": self._order.count,
+            "images": self._sampler.count,
             "batch size": cast(int, self.batch_size),
-            "processes": self._order.world_size,
+            "processes": self._sampler.world_size,
         }
 
     def _place(self, state: dict[str, int]) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.boxes import beyond_border
-from diagnosis.average_precision import RULES, normal_objects
+from diagnosis.average_precision import RULES, assumed_objects
 from diagnosis.breakdown import CORRECT, CORRECT_IOU, BreakdownStatistic, Top, pie_error_types
 from diagnosis.coco_ap import MAX_DETECTIONS, coco_pairs
 from diagnosis.matching import Matching, argsort_ascending, assign_devkit
@@ -126,11 +126,11 @@ def _map_range(matching: Matching, iou: float) -> Range:
     """Mean average precision with the false positives of each tie first, and last."""
     there = matching.objects > 0
     outcomes = assign_devkit(matching, iou).outcomes
-    normal = normal_objects(len(matching.truth.images))
+    assumed = assumed_objects(len(matching.truth.images))
     means = []
     for last in (outcomes, -outcomes):
         ((_, hits),) = Ranking(matching, [outcomes], _reordered(matching, last)).hits()
-        score = RULES["devkit"].scores(hits, matching.objects[None], normal)["voc07"][0]
+        score = RULES["devkit"].scores(hits, matching.objects[None], assumed)["voc07"][0]
         means.append(float(mean_defined(np.where(there, score, np.nan))))
     return means[0], means[1]
 

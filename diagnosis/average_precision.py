@@ -31,8 +31,8 @@ from diagnosis.matching import (
 )
 from diagnosis.rankings import (
     AnyHits,
+    AssumedObjects,
     Hits,
-    Normal,
     Ranking,
     envelope,
     interpolated_precision,
@@ -53,9 +53,9 @@ __all__ = [
     "OperatingPoints",
     "PrecisionRecallCurve",
     "ThresholdCurve",
+    "assumed_objects",
     "average_precision",
     "best_f1",
-    "normal_objects",
     "precision_recall_curve",
     "score_hits",
     "threshold_curve",
@@ -104,24 +104,24 @@ class HoiemScores:
         return HoiemScores(*(getattr(self, name).reshape(shape) for name in HOIEM_COLUMNS))
 
 
-def normal_objects(images: float | NDArray[np.integer]) -> Normal:
-    """N, the number of objects that normalised precision supposes of each class, in so many images."""
+def assumed_objects(images: float | NDArray[np.integer]) -> AssumedObjects:
+    """N, how many objects of each class normalised precision assumes in so many images."""
     return NORMAL_SHARE * np.asarray(images, dtype=np.float64)
 
 
-def score_hits(hits: Hits, objects: NDArray[np.int64], normal: Normal) -> HoiemScores:
+def score_hits(hits: Hits, objects: NDArray[np.int64], assumed: AssumedObjects) -> HoiemScores:
     """Hoiem's average precision of S rankings, ``(r, S)``; each hit counts once.
 
     Parameters
     ----------
     hits
         The hits of S rankings, in r variants.
-    objects, normal
+    objects, assumed
         ``(S,)`` number of objects of each ranking; that which normalised precision supposes, N.
     """
     found, number = np.diff(hits.start), np.maximum(objects, 1)
     columns: list[NDArray[np.float64]] = []
-    for precision in (hits.precision, hits.normalized_precision(objects[None], normal)):
+    for precision in (hits.precision, hits.normalized_precision(objects[None], assumed)):
         best = envelope(precision, hits.start)
         mean = sum_of_runs(best, hits.start) / number
         squares = sum_of_runs((best - np.repeat(mean, found, axis=1)) ** 2, hits.start)
@@ -149,25 +149,25 @@ def _area_under_curve(hits: AnyHits, objects: NDArray[np.int64]) -> NDArray[np.f
     return area
 
 
-def _devkit(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> Scores:
+def _devkit(hits: Sequence[AnyHits], objects: NDArray[np.int64], assumed: AssumedObjects) -> Scores:
     interpolated = interpolated_precision(hits[0], needed_hits(VOC07_RECALLS, objects))
     return {"voc07": interpolated, "area": _area_under_curve(hits[0], objects)}
 
 
-def _coco(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> Scores:
+def _coco(hits: Sequence[AnyHits], objects: NDArray[np.int64], assumed: AssumedObjects) -> Scores:
     each = coco_ap(hits, objects)
     return {"coco": each.mean(axis=0), "coco50": each[0]}
 
 
-def _hoiem(hits: Sequence[AnyHits], objects: NDArray[np.int64], normal: Normal) -> Scores:
-    plain, normalized = hits[0].mean_over_objects(objects), hits[0].mean_over_objects(objects, normal)
+def _hoiem(hits: Sequence[AnyHits], objects: NDArray[np.int64], assumed: AssumedObjects) -> Scores:
+    plain, normalized = hits[0].mean_over_objects(objects), hits[0].mean_over_objects(objects, assumed)
     return {"hoiem": plain, "normalized": normalized}
 
 
 class Rule(NamedTuple):
     """A way to match detections, and the average precision that is computed from it."""
 
-    scores: Callable[[Sequence[AnyHits], NDArray[np.int64], Normal], Scores]
+    scores: Callable[[Sequence[AnyHits], NDArray[np.int64], AssumedObjects], Scores]
     """Of hits, first those of this rule; the numbers of objects ``(r, S)``; the number that normalised
     precision supposes: average precision by kind."""
     assign: Callable[[Matching, float], Assignment] | None
@@ -321,7 +321,7 @@ class APStatistic:
         image_weights = None if weights is None else ImageWeights(weights)
         objects = self._objects(image_weights)
         images = len(self._matching.truth.images) if weights is None else weights.sum(axis=1, keepdims=True)
-        normal = np.broadcast_to(normal_objects(images), (len(objects), 1))
+        assumed = np.broadcast_to(assumed_objects(images), (len(objects), 1))
         values = {kind: np.zeros(objects.shape) for kind in kinds}
         wanted = {AP_KINDS[kind].rule for kind in kinds}
         for rules in RANKINGS:
@@ -329,7 +329,7 @@ class APStatistic:
                 continue
             for block, hits in self._ranking(rules).hits(image_weights):
                 for place, rule in enumerate(rules):
-                    scores = RULES[rule].scores(hits[place:], objects[block], normal[block[0]])
+                    scores = RULES[rule].scores(hits[place:], objects[block], assumed[block[0]])
                     for kind in values.keys() & scores:
                         values[kind][block] = scores[kind]
         return {f"map/{kind}": np.where(objects > 0, value, np.nan) for kind, value in values.items()}

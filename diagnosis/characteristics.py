@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import UNKNOWN, GroundTruth, InputError
-from diagnosis.average_precision import HoiemScores, normal_objects, score_hits
+from diagnosis.average_precision import HoiemScores, assumed_objects, score_hits
 from diagnosis.breakdown import CORRECT_IOU
 from diagnosis.matching import Matching, assign
-from diagnosis.rankings import Hits, Normal, Ranking, envelope
+from diagnosis.rankings import AssumedObjects, Hits, Ranking, envelope
 from diagnosis.similar import group_indices
 
 __all__ = [
@@ -411,19 +411,19 @@ def characteristics(
     excused = assignment.duplicates & forgive_duplicates
     outcomes = np.where(excused, np.int8(0), assignment.outcomes)
     (hits,) = Ranking(matching, [outcomes], matching.order).once()
-    normal = normal_objects(len(truth.images))
+    assumed = assumed_objects(len(truth.images))
     found = assignment.object_rows[matching.order[outcomes[matching.order] == 1]]  # (T,)
     precision = np.zeros(len(truth))
-    normalized = hits.normalized_precision(objects[None], normal)
+    normalized = hits.normalized_precision(objects[None], assumed)
     precision[found] = envelope(normalized, hits.start)[0]
     counted = ~matching.ignored
     lost = counted & (precision < MISSED_BELOW)
     return Characteristics(
         truth.classes,
-        score_hits(hits, objects, normal).reshaped(len(objects)),
+        score_hits(hits, objects, assumed).reshaped(len(objects)),
         np.bincount(truth.labels[lost], minlength=len(truth.classes)),
         precision,
-        tuple(_score_bins(kind, matching, found, hits.false[0], normal, lost) for kind in chosen),
+        tuple(_score_bins(kind, matching, found, hits.false[0], assumed, lost) for kind in chosen),
     )
 
 
@@ -432,7 +432,7 @@ def _score_bins(
     matching: Matching,
     found: NDArray[np.int64],
     false: NDArray[np.int64],
-    normal: Normal,
+    assumed: AssumedObjects,
     lost: NDArray[np.bool_],
 ) -> BinScores:
     """Scores by bin, from the object behind each true positive and the false positives above it."""
@@ -446,7 +446,7 @@ def _score_bins(
     inside = np.flatnonzero(of_hit >= 0)
     inside = inside[np.argsort(of_hit[inside], kind="stable")]
     start = np.searchsorted(of_hit[inside], np.arange(math.prod(shape) + 1))
-    scores = score_hits(Hits.once(false[inside], start), objects, normal).reshaped(*shape)
+    scores = score_hits(Hits.once(false[inside], start), objects, assumed).reshaped(*shape)
     return BinScores(kind, scores, missed.reshape(shape))
 
 

@@ -51,7 +51,10 @@ class ImageWeights:
 
     @cached_property
     def _first_half(self) -> ImageWeights | None:
-        """The first half of the replicates, if the second half has just the images that these leave out."""
+        """The first half of the replicates, if each has the images that one of the second half leaves out.
+
+        The sums of the second half are then what those of the first leave of the whole.
+        """
         half = len(self) // 2
         first, second = self._by_replicate[:half], self._by_replicate[half:]
         if half == 0 or len(second) > half or first.dtype != np.bool_ or not (first != second).all():
@@ -123,7 +126,18 @@ class ImageWeights:
 
 @lru_cache(maxsize=64)
 def by_blocks(number: int) -> NDArray[np.int64]:
-    """``(s, b)`` the places 0 to `number` − 1 and a few more, in b columns of s: one below the other."""
+    """The places 0 to `number` − 1, and a few more, as a table ``(s, b)``, column by column.
+
+    Running sums down it take two short loops, within columns and from column to column, in place of one loop
+    over all places: see :func:`accumulate`.
+
+    Examples
+    --------
+    >>> by_blocks(8)
+    array([[0, 3, 6],
+           [1, 4, 7],
+           [2, 5, 8]])
+    """
     side = math.isqrt(number - 1) + 1
     places = np.arange(side)[:, None] + side * np.arange(-(-number // side))
     places.setflags(write=False)
@@ -133,7 +147,8 @@ def by_blocks(number: int) -> NDArray[np.int64]:
 def accumulate(function: np.ufunc, blocks: NDArray[Any], upwards: bool = False) -> None:
     """Running sums, or maxima, in place, of ``(s, b, r)`` over places in the order of :func:`by_blocks`.
 
-    NumPy's own go along each column of numbers by itself; these go along r of them at once.
+    ``function.accumulate`` would do the r replicates one after the other. Here each step adds a row of b × r
+    numbers at once: first down the columns, then the end of each column to all of the next.
     """
     step = -1 if upwards else 1
     rows = range(len(blocks))[::step]
@@ -153,8 +168,8 @@ class RunningTotals:
     Parameters
     ----------
     place
-        ``(s, b)`` from :func:`by_blocks`: how many of the ranking each row of the others is behind. Rows of
-        more than n are behind all.
+        ``(s, b)`` from :func:`by_blocks`: of how many of the ranking, from its top, each row of `totals` is
+        the total. A row of more than n is the total of all.
     images
         ``(s * b,)`` the image of the last of these; none of them where it counts for nothing.
     totals

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.average_precision import HOIEM_COLUMNS, HoiemScores, normal_objects, score_hits
+from diagnosis.average_precision import HOIEM_COLUMNS, HoiemScores, assumed_objects, score_hits
 from diagnosis.breakdown import (
     BACKGROUND,
     BACKGROUND_IOU,
@@ -306,7 +306,7 @@ class ImpactStatistic:
     def impact(self) -> Impact:
         """With each image counted once."""
         matching = self._matching
-        normal = normal_objects(len(matching.truth.images))
+        assumed = assumed_objects(len(matching.truth.images))
         order, scores = [], []
         for at_background_iou in (False, True):  # all variants of a threshold at once
             rows = [
@@ -316,7 +316,7 @@ class ImpactStatistic:
             ]
             hits = self._once([IMPACT_VARIANTS[row] for row in rows], at_background_iou)
             order += rows
-            scores.append(score_hits(hits, matching.objects, normal))
+            scores.append(score_hits(hits, matching.objects, assumed))
         back = np.argsort(order)
         columns = (np.concatenate([getattr(part, name) for part in scores])[back] for name in HOIEM_COLUMNS)
         return Impact(matching.truth.classes, HoiemScores(*columns))

@@ -33,7 +33,7 @@ __all__ = [
     "sum_of_runs",
 ]
 
-Normal = float | NDArray[np.float64]
+AssumedObjects = float | NDArray[np.float64]
 """How many objects of each class normalised precision supposes; ``(r, 1)`` where replicates differ."""
 
 
@@ -71,19 +71,21 @@ class Hits:
         precision: NDArray[np.float64] = self.true / (self.true + self.false)
         return precision
 
-    def normalized_precision(self, objects: NDArray[np.int64], normal: Normal) -> NDArray[np.float64]:
-        """``(r, T)`` the same as if each ranking had `normal` objects and not its `objects` ``(r, S)``."""
-        factor = np.repeat(normal / np.maximum(objects, 1), np.diff(self.start), axis=1)
+    def normalized_precision(
+        self, objects: NDArray[np.int64], assumed: AssumedObjects
+    ) -> NDArray[np.float64]:
+        """``(r, T)`` the same as if each ranking had `assumed` objects and not its `objects` ``(r, S)``."""
+        factor = np.repeat(assumed / np.maximum(objects, 1), np.diff(self.start), axis=1)
         return _normalized(self.true, self.false, factor)
 
     def mean_over_objects(
-        self, objects: NDArray[np.int64], normal: Normal | None = None
+        self, objects: NDArray[np.int64], assumed: AssumedObjects | None = None
     ) -> NDArray[np.float64]:
         """``(r, S)`` mean over the objects of the largest precision from where each is found on, 0 if never.
 
-        Of normalised precision if `normal` is given.
+        Of normalised precision if `assumed` is given.
         """
-        precision = self.precision if normal is None else self.normalized_precision(objects, normal)
+        precision = self.precision if assumed is None else self.normalized_precision(objects, assumed)
         return sum_of_runs(envelope(precision, self.start), self.start) / np.maximum(objects, 1)
 
     def precision_from(self, needed: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -122,8 +124,9 @@ class WeightedTruePositives:
     images
         ``(T,)`` the image of each true positive, best first.
     ends
-        ``(K,)`` the last of each run of true positives without a false positive in between: precision rises
-        up to it, so there are rows for these alone. Default: each has a row, for means over the objects.
+        ``(K,)`` which true positives have a row: the last of each run that no false positive interrupts, as
+        precision is highest there. Of true, true, false, true they are the second and the fourth detection,
+        true positives 1 and 2 (from 0). Default: each has one, as means over the objects need.
     """
 
     def __init__(
@@ -131,7 +134,7 @@ class WeightedTruePositives:
     ) -> None:
         self._image_weights, self._images = image_weights, images
         self._running = image_weights.running_totals(images)
-        # How many each row is behind.
+        # How many true positives each row counts.
         self._behind = np.arange(len(images) + 1) if ends is None else np.append(0, ends + 1)
         self._place = by_blocks(len(self._behind))
         self._of_row = self._behind[np.minimum(self._place.ravel(), len(self._behind) - 1)] - 1
@@ -219,12 +222,12 @@ class WeightedHits:
         return self.weighted.best(precision)
 
     def mean_over_objects(
-        self, objects: NDArray[np.int64], normal: Normal | None = None
+        self, objects: NDArray[np.int64], assumed: AssumedObjects | None = None
     ) -> NDArray[np.float64]:
         """``(r, 1)`` as :meth:`Hits.mean_over_objects`."""
-        number, best = np.maximum(objects, 1), self._best if normal is None else None
+        number, best = np.maximum(objects, 1), self._best if assumed is None else None
         if best is None:
-            best = self.weighted.best(_normalized(self.weighted.true, self.false, (normal / number).T))
+            best = self.weighted.best(_normalized(self.weighted.true, self.false, (assumed / number).T))
         total = np.einsum("mr,mr->r", best, self.weighted.weights)
         mean: NDArray[np.float64] = total[:, None] / number
         return mean

@@ -228,14 +228,14 @@ def find_learning_rate(task: Task, options: Any, out: Path) -> float | None:
         module.stops_where_not_finite = False
         check_batch_size(chosen.batch_size, len(data.train), 1, task.batch_advice, chosen.accumulate)
         make_folder(out)
-        steps_per_epoch = len(data.train) // chosen.batch_size * chosen.accumulate
+        batches_per_epoch = len(data.train) // chosen.batch_size * chosen.accumulate
         with locked(out), as_input_error():
             trainer = L.Trainer(
                 accelerator=options.machine.accelerator,
                 devices=1,
                 precision=options.machine.precision,
                 max_epochs=-1,
-                limit_train_batches=steps_per_epoch,
+                limit_train_batches=batches_per_epoch,
                 limit_val_batches=0,
                 accumulate_grad_batches=chosen.accumulate,
                 gradient_clip_val=chosen.clip_gradient or None,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from data.records import GroundTruth, InputError
 from diagnosis import assign
-from diagnosis.average_precision import normal_objects
+from diagnosis.average_precision import assumed_objects
 from diagnosis.characteristics import (
     ASPECT_BINS,
     MISSED_BELOW,
@@ -46,7 +46,7 @@ def test_a_bin_is_the_ranking_with_other_objects_made_dont_care(seed, size, weak
                 outside = (
                     (labels[ranked] == 1) & ~inside[assignment.object_rows[ranked]] if len(truth) else False
                 )
-                wanted = hoiem_ap(np.where(outside, 0, labels[ranked]), objects, normal_objects(4))
+                wanted = hoiem_ap(np.where(outside, 0, labels[ranked]), objects, assumed_objects(4))
                 assert table.scores.objects[label, bin_] == objects
                 for name in ("ap", "apn", "ap_stderr", "apn_stderr", "recall"):
                     found = getattr(table.scores, name)[label, bin_]
@@ -65,7 +65,7 @@ def test_missed_objects_are_those_below_a_precision():
         for place in np.flatnonzero(labels == 1):
             rest = np.flatnonzero(labels == 1)
             rest = rest[rest >= place]
-            weighted = true[rest] * normal_objects(4) / objects
+            weighted = true[rest] * assumed_objects(4) / objects
             precision[assignment.object_rows[ranked[place]]] = (weighted / (weighted + false[rest])).max()
         mine = np.flatnonzero((truth.labels == label) & ~matching.ignored)
         wanted = [precision.get(row, 0.0) for row in mine]

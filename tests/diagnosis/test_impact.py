@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from data.records import InputError
 from diagnosis import assign, diagnose, flag_error_types
-from diagnosis.average_precision import normal_objects
+from diagnosis.average_precision import assumed_objects
 from diagnosis.compare import compare
 from diagnosis.impact import IMPACT_VARIANTS, impact
 from tests.diagnosis.scenes import CLASSES, SIMILAR, TOOL_NAMES, crowded, forgiving, hoiem_ap
@@ -40,7 +40,7 @@ def test_counting_equals_moving(seed, size):
     result = impact(matching, SIMILAR)
     kinds = flag_error_types(matching, SIMILAR)
     strong, weak = assign(matching, 0.5), assign(matching, 0.1)
-    normal = normal_objects(len(matching.truth.images))
+    assumed = assumed_objects(len(matching.truth.images))
     for row, variant in enumerate(IMPACT_VARIANTS):
         for label in range(len(CLASSES)):
             ranked = matching.ranked(label)
@@ -52,7 +52,7 @@ def test_counting_equals_moving(seed, size):
                 if name == "ignorelocsim":
                     end = end | (kinds[ranked] == SIM)
             moved = np.concatenate([ranked[~end], ranked[end]])
-            wanted = hoiem_ap(labels[moved], int(matching.objects[label]), normal)
+            wanted = hoiem_ap(labels[moved], int(matching.objects[label]), assumed)
             for column in ("ap", "apn", "ap_stderr", "apn_stderr", "recall"):
                 found = getattr(result.scores, column)[row, label]
                 assert found == pytest.approx(getattr(wanted, column), abs=1e-12, nan_ok=True), name
@@ -63,7 +63,7 @@ def test_other_thresholds_are_used():
     result = impact(matching, SIMILAR, iou=0.75, background_iou=0.3)
     strong = assign(matching, 0.75).outcomes
     for label in range(4):
-        wanted = hoiem_ap(strong[matching.ranked(label)], int(matching.objects[label]), normal_objects(4))
+        wanted = hoiem_ap(strong[matching.ranked(label)], int(matching.objects[label]), assumed_objects(4))
         assert result.scores.ap[ROW["all"], label] == pytest.approx(wanted.ap)
     with pytest.raises(InputError, match="thresholds"):
         impact(matching, SIMILAR, iou=0.2, background_iou=0.3)
