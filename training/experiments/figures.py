@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from diagnosis.figures.style import (
     write_beside,
 )
 from training.experiments.collect import RIGHT_CLASS, Row, TrainingCurve, baseline_of, read_curve
-from training.experiments.paper import paper_accuracy, reported
+from training.experiments.paper import Reported, paper_accuracy, reported
 from training.experiments.plan import Plan
 from training.experiments.schema import (
     Variant,
@@ -72,7 +73,10 @@ MIN_LABEL_DISTANCE_PERCENT = 4.5
 ROW_INCHES, ROW_TEXT_POINTS, COLUMN_POINTS = 0.27, 8.5, 87.0
 """Table drawn as dots: height of a row, size of its text, width of the column of our numbers."""
 PIE_RADIUS_INCHES, PIE_ROW_INCHES = 1.0, 0.2
-PIE_PANEL_INCHES = (3.9, 2 * PIE_RADIUS_INCHES + 0.25 + PIE_ROW_INCHES * (3.2 + len(ERROR_TYPES)))
+PIE_TABLE_INCHES = 3.0
+"""Width of the shares below a pie; the paper's are a column more."""
+PAPER_COLUMN_INCHES = 0.9
+PIE_PANEL_HEIGHT_INCHES = 2 * PIE_RADIUS_INCHES + 0.25 + PIE_ROW_INCHES * (3.2 + len(ERROR_TYPES))
 """A row for each error type, their first two together, a heading and the mean AP below the pie."""
 MIN_LABELLED_PERCENT = 6.0
 """A slice of a pie from there on has room for its number."""
@@ -382,9 +386,11 @@ def _row_name(row: Row) -> str:
 
 def error_pies(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     """Figure 9: a pie for each detector, and below it the shares and mAP beside those that the text gives."""
+    in_paper = any(_reported_share(row, name) for row in rows for name in REPORTED_SHARES)
+    width = PIE_TABLE_INCHES + PAPER_COLUMN_INCHES * in_paper
     figure, panels = make_page(
-        [row.point.series for row in rows],
-        (PIE_PANEL_INCHES[0] + 0.5, PIE_PANEL_INCHES[1] + 0.4),
+        [textwrap.fill(row.point.series, 36) for row in rows],
+        (width + 0.3, PIE_PANEL_HEIGHT_INCHES + 0.5),
         title=plan.heading,
         legend=(),
         notes=[
@@ -392,18 +398,24 @@ def error_pies(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
             "over the classes. mAP: VOC 2007, 11 points.",
             *notes(plan, rows),
         ],
+        columns=3 if len(rows) == 3 else 2,
     )
     for axes, row in zip(panels, rows, strict=True):
-        axes.set(xlim=(0, PIE_PANEL_INCHES[0]), ylim=(PIE_PANEL_INCHES[1], 0), aspect="equal")
+        axes.set(xlim=(0, width), ylim=(PIE_PANEL_HEIGHT_INCHES, 0), aspect="equal")
         axes.axis("off")
-        _draw_pie(axes, row)
-        _write_shares(axes, row)
+        _draw_pie(axes, row, width / 2)
+        _write_shares(axes, row, in_paper)
     return figure
 
 
-def _draw_pie(axes: Axes, row: Row) -> None:
+def _reported_share(row: Row, name: str) -> Reported | None:
+    """The paper's number, if it gives one."""
+    return reported(row.point.variant, REPORTED_SHARES[name]) if name in REPORTED_SHARES else None
+
+
+def _draw_pie(axes: Axes, row: Row, middle_inches: float) -> None:
     """The slices, clockwise from the top, the larger ones with their percentages."""
-    centre = (PIE_PANEL_INCHES[0] / 2, PIE_RADIUS_INCHES + 0.05)
+    centre = (middle_inches, PIE_RADIUS_INCHES + 0.05)
     if not row.results or math.isnan(row.mean(ERROR_TYPES[0].name)):
         words = "nothing detected" if row.results else "not there yet"
         axes.add_patch(Wedge(centre, PIE_RADIUS_INCHES, 0, 360, facecolor="#f4f4f4", edgecolor=GRID_COLOUR))
@@ -426,12 +438,13 @@ def _draw_pie(axes: Axes, row: Row) -> None:
         angle = end
 
 
-def _write_shares(axes: Axes, row: Row) -> None:
-    """A line for each error type and for mAP: ours and the paper's, in percent."""
-    ours, paper = PIE_PANEL_INCHES[0] - 0.95, PIE_PANEL_INCHES[0] - 0.1
+def _write_shares(axes: Axes, row: Row, in_paper: bool) -> None:
+    """A line for each error type and for mAP, in percent: ours, and the paper's where it has any."""
+    ours, paper = PIE_TABLE_INCHES - 0.1, PIE_TABLE_INCHES + PAPER_COLUMN_INCHES - 0.1
     y = 2 * PIE_RADIUS_INCHES + 0.3
-    for x, head in ((ours, "ours"), (paper, "paper")):
-        draw_text(axes, x, y, head, 7.5, ha="right")
+    if in_paper:
+        for x, head in ((ours, "ours"), (paper, "paper")):
+            draw_text(axes, x, y, head, 7.5, ha="right")
     kinds = [(kind.name, kind.name, kind.colour) for kind in ERROR_TYPES]
     sums = [(RIGHT_CLASS, "correct + localization", "none"), ("map", "mAP", "none")]
     for name, label, colour in [*kinds, *sums]:
@@ -439,8 +452,9 @@ def _write_shares(axes: Axes, row: Row) -> None:
         axes.add_patch(Rectangle((0.05, y - 0.06), 0.2, 0.12, facecolor=colour, linewidth=0))
         draw_text(axes, 0.35, y, f"{label} (%)", TEXT_POINTS, TEXT_COLOUR)
         draw_text(axes, ours, y, with_spread(row, name, 1), TEXT_POINTS, TEXT_COLOUR, "right")
-        known = reported(row.point.variant, REPORTED_SHARES[name]) if name in REPORTED_SHARES else None
-        draw_text(axes, paper, y, f"{known.value:g}" if known else "–", TEXT_POINTS, ha="right")
+        if in_paper:
+            known = _reported_share(row, name)
+            draw_text(axes, paper, y, f"{known.value:g}" if known else "–", TEXT_POINTS, ha="right")
 
 
 def example_sheet(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:

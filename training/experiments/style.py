@@ -62,12 +62,13 @@ def make_page(
     title: str,
     legend: Sequence[LegendEntry],
     notes: Sequence[str],
+    columns: int = 2,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with a title, empty panels in at most two columns, a legend, and notes in whole sentences.
+    """A figure with a title, empty panels in at most `columns`, a legend, and notes in whole sentences.
 
     A panel has a name, or "", and `size` (width, height) in inches for its chart with ticks and labels.
     """
-    columns = min(2, len(names))
+    columns = min(columns, len(names))
     rows = math.ceil(len(names) / columns)
     figure = new_page(columns * size[0], rows * size[1], title=title, legend=legend, note=" ".join(notes))
     engine = figure.get_layout_engine()
