@@ -372,7 +372,7 @@ def draw(rows: pandas.DataFrame, means: pandas.DataFrame, options: argparse.Name
         line[0].set_ylabel(f"accuracy (%)\n{DATA_TITLES[data]}")
     figure.legend(
         handles=list(handles.values()),
-        title="taken away when tested:",
+        title="removed in the test:",
         title_fontsize=SMALL_POINTS,
         fontsize=SMALL_POINTS,
         loc="outside lower center",

@@ -28,7 +28,15 @@ from diagnosis.rankings import mean_defined
 from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.resampling import OVER_ALL, Progress, Statistic, draw_runs, resample
 from diagnosis.tide import TIDE_ERRORS, TIDE_LABELS, TideStatistic
-from diagnosis.verdict import Measure, enough_objects, fix_first, pair_verdict, percent
+from diagnosis.verdict import (
+    ENOUGH_OBJECTS,
+    FEW_OBJECTS,
+    Measure,
+    enough_objects,
+    fix_first,
+    pair_verdict,
+    percent,
+)
 
 __all__ = ["Comparison", "Difference", "Estimate", "StatisticOf", "compare", "p_value", "quantity_name"]
 
@@ -211,10 +219,12 @@ class Comparison:
         """
         enough, over = enough_objects(self.objects)
         classes = enough if over else None
-        pooled = Measure("correct detections", 0.0, over=", all classes together")
+        why = "" if enough.any() else f", as none has {ENOUGH_OBJECTS} objects"
+        pooled = Measure("correct detections", 0.0, over=f", all classes together{why}")
         scores = [(key, Measure(name, 0.0, over=over)) for key, name in HEADLINES.items()]
         scores.insert(len(scores) if enough.any() else 0, ("pooled/correct", pooled))
-        errors = [(f"dap/{error.name}", Measure(error.subject, 0.0)) for error in TIDE_ERRORS]
+        few = "" if enough.any() else FEW_OBJECTS
+        errors = [(f"dap/{error.name}", Measure(error.subject, 0.0, over=few)) for error in TIDE_ERRORS]
         errors = [(key, measure) for key, measure in errors if key in self.values]
 
         def of(detector: int, key: str, measure: Measure) -> Measure:

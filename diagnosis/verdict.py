@@ -15,10 +15,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ENOUGH_OBJECTS", "Measure", "enough_objects", "fix_first", "pair_verdict", "percent", "span"]
+__all__ = [
+    "ENOUGH_OBJECTS",
+    "FEW_OBJECTS",
+    "Measure",
+    "enough_objects",
+    "fix_first",
+    "pair_verdict",
+    "percent",
+    "span",
+]
 
 ENOUGH_OBJECTS = 20
 """Objects of a class; with fewer, one object moves its recall by more than 5 points."""
+FEW_OBJECTS = f", a mean over classes that all have fewer than {ENOUGH_OBJECTS} objects"
+"""What a verdict says of a mean where no class has enough."""
 
 
 class Measure(NamedTuple):
@@ -40,16 +51,17 @@ class Measure(NamedTuple):
 
 
 def percent(fraction: float, sign: bool = False) -> str:
-    """Per cent with one decimal and a true minus; "-" where there is no number.
+    """Per cent with one decimal and a true minus; "-" where there is no number. Zero has no sign.
 
     Examples
     --------
-    >>> percent(0.142), percent(-0.05, sign=True), percent(math.nan)
-    ('14.2', '−5.0', '-')
+    >>> percent(0.142), percent(-0.05, sign=True), percent(-0.0004, sign=True), percent(math.nan)
+    ('14.2', '−5.0', '0.0', '-')
     """
     if math.isnan(fraction):
         return "-"
-    return f"{100 * fraction + 0.0:{'+' if sign else ''}.1f}".replace("-", "−")
+    text = f"{100 * fraction:{'+' if sign else ''}.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
 def span(low: float, high: float) -> str:
@@ -133,7 +145,7 @@ def _gain(score: Measure) -> str:
 def _most(names: tuple[str, str], error: Measure) -> str:
     less, more = names if error.value > 0 else names[::-1]
     gain = _gain(error._replace(name="AP50"))
-    return f"They differ most in {error.name}, which cost {more} more than {less}: {gain}"
+    return f"They differ most in {error.name}, which cost {more} more than {less}: {gain}{error.over}"
 
 
 def fix_first(name: str, gains: Sequence[Measure]) -> str:
@@ -148,4 +160,5 @@ def fix_first(name: str, gains: Sequence[Measure]) -> str:
     if most is None:
         return ""
     interval = "" if math.isnan(most.low) else f" ({percent(most.low)} to {percent(most.high)})"
-    return f"Fix first: {most.name}, which cost {name} {percent(most.value)} points of AP50{interval}."
+    cost = f"{percent(most.value)} points of AP50{interval}{most.over}"
+    return f"Fix first: {most.name}, which cost {name} {cost}."

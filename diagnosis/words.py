@@ -208,7 +208,8 @@ def _worst_classes(diagnosis: Diagnosis, several: bool) -> str:
     ap = diagnosis.ap.coco50 if diagnosis.coco else diagnosis.tide.ap
     worst = [f"{diagnosis.truth.classes[label]} {percent(ap[label])} %" for label in worst_classes(diagnosis)]
     of = f" of {_shortened(diagnosis.name)}" if several else ""
-    return f"Lowest AP50{of}: {', '.join(worst)}." if worst else ""
+    some = f" (N ≥ {ENOUGH_OBJECTS})" if enough_objects(diagnosis.matching.objects)[1] else ""
+    return f"Lowest AP50{of}{some}: {', '.join(worst)}." if worst else ""
 
 
 # ---- tables ----------------------------------------------------------------------------------
@@ -391,7 +392,7 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
         for section, what in COSTS.items():
             quantities = _quantities(comparison, section)
             costs = _costs({of: comparison.difference(of, 0, b) for of in quantities})
-            lines += [f"{what}, from {first} to {name}: {costs}."] if costs else []
+            lines += [f"{what}, {name} − {first}: {costs}."] if costs else []
     return lines
 
 
@@ -399,11 +400,15 @@ def _costs(gaps: Mapping[str, Difference]) -> str:
     """The error types whose cost differs from the first detector's, the largest change first; the rest."""
     known = [of for of, gap in gaps.items() if not math.isnan(gap.low)]
     changed = sorted((of for of in known if gaps[of].differs), key=lambda of: -abs(gaps[of].difference))
-    ordered = {of: quantity_name(of) for of in [*changed, *(of for of in known if of not in changed)]}
-    return "; ".join(
-        _clause(of, gaps[of], name, RISE if name.startswith("all ") else RISES)
-        for of, name in ordered.items()
-    )
+    clauses = []
+    for of in [*changed, *(of for of in known if of not in changed)]:
+        name, gap = quantity_name(of), gaps[of]
+        interval = _interval(gap.low, gap.high, of, "difference")
+        if gap.differs:
+            clauses.append(f"{name} {percent(gap.difference, sign=True)} points {interval}")
+        else:
+            clauses.append(_clause(of, gap, name, RISES))
+    return "; ".join(clauses)
 
 
 def _clause(quantity: str, gap: Difference, subject: str, verbs: tuple[str, str]) -> str:

@@ -474,12 +474,12 @@ def test_words(three):
     assert "correct detections fall by" in lines[1]
     twin = diagnose(three[0].truth, three[0].detections, "twin")
     same_again = comparison_sentences(compare([three[0], twin], replicates=20))
-    assert "no clear difference in correct + localization (+0.0 to +0.0)" in same_again[1]
-    assert lines[2].startswith("What fixing errors would add to AP (TIDE's dAP), from good 1 to worse: ")
-    assert "wrong class falls by " in lines[2]
+    assert "no clear difference in correct + localization (0.0 to 0.0)" in same_again[1]
+    assert lines[2].startswith("What fixing errors would add to AP (TIDE's dAP), worse − good 1: ")
+    assert "wrong class −" in lines[2]
     assert "localization corrected" in lines[3]
     assert same_again[2].count("no clear difference in ") == 8
-    assert same_again[2].endswith("no clear difference in all missed objects (+0.0 to +0.0).")
+    assert same_again[2].endswith("no clear difference in all missed objects (0.0 to 0.0).")
     assert comparison_sentences(compare(three[:1], replicates=5)) == []
 
 

@@ -32,7 +32,7 @@ def turned(numbers):
         ([CLEAR, turned(CLEAR)], [], "new is better than old", "; but old is better in another number: +4.0"),
         ([UNCLEAR] * 2, [UNCLEAR, CLEAR], "They differ most in duplicates, which cost new more", "no clear"),
         ([UNCLEAR] * 2, [UNCLEAR] * 2, "No clear difference between old and new", "(−10.0 to +4.0)"),
-        ([(0, 0, 0)] * 2, [(0, 0, 0)] * 2, "No clear difference between old and new", "(+0.0 to +0.0)"),
+        ([(0, 0, 0)] * 2, [(0, 0, 0)] * 2, "No clear difference between old and new", "(0.0 to 0.0)"),
         ([CLEAR] * 2, [CLEAR, (-0.2, -0.3, -0.1)], "new", "most in duplicates, which cost old more than new"),
         ([(np.nan,) * 3] * 2, [(np.nan,) * 3] * 2, "Nothing to compare", ""),
     ],
@@ -88,8 +88,10 @@ def test_classes_with_few_objects_do_not_decide():
 
 def test_without_a_class_of_enough_objects_all_classes_together_lead():
     both, (old, _) = pair([10, 3], [9, 3], [9, 3])
-    assert both.verdict.startswith("No clear difference between old and new: new has +0.0 points of correct")
-    assert "all classes together" in both.verdict
+    assert both.verdict.startswith("No clear difference between old and new: new has 0.0 points of correct")
+    assert "all classes together, as none has 20 objects" in both.verdict
+    assert both.verdict.endswith("a mean over classes that all have fewer than 20 objects.")
+    assert old.verdict.endswith("a mean over classes that all have fewer than 20 objects.")
     assert "AP50" in old.verdict
 
 
@@ -129,7 +131,7 @@ def test_in_brief_it_fits_a_terminal(name):
     assert lines[0] == "The report: out/report.html"
     assert len(lines) <= (18 if name == "old" else 22)
     assert max(map(len, lines)) <= 80
-    assert any(line.startswith("Lowest AP50 of new: class 2 ") for line in lines)
+    assert any(line.startswith("Lowest AP50 of new (N ≥ 20): class 2 ") for line in lines)
     assert "2 more notes in summary.txt." in " ".join(lines)
 
 

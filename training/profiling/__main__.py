@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 DESCRIPTION = """\
 Take a trained classifier or detector, and measure for each of its layers what it scores with the spatial
-order, the order within patches and the order of the channels of what enters the layer taken away at test
+order, the order within patches and the order of the channels of what enters the layer removed at test
 time: where in this network does space matter?
 
 Writes profile.csv, profile.json, profile.png and profile.svg; profile.html where pandas is installed; and

@@ -90,7 +90,7 @@ def draw_profile(
         handle.set(markeredgecolor="white", markeredgewidth=0.5)
     main.legend(
         handles=[*levels[:1], *handles, *levels[1:]],
-        title="taken away:",
+        title="removed:",
         title_fontsize=TEXT_POINTS,
         fontsize=TEXT_POINTS,
         labelcolor=TEXT_COLOUR,

@@ -159,7 +159,7 @@ class ShuffleOptions(OptionGroup):
     methods: list[str] = field(
         default_factory=lambda: [name for name in profile_methods() if name not in CONTROLS],
         metadata=described(
-            f"What is taken away: {', '.join(profile_methods())}. Default: all but the controls, "
+            f"What is removed: {', '.join(profile_methods())}. Default: all but the controls, "
             f"{', '.join(CONTROLS)}."
         ),
     )

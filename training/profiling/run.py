@@ -185,7 +185,7 @@ def draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
         )
     each = "each layer with all that follow it" if found.cumulative else "one layer at a time"
     note = (
-        "The network is not trained again: at test time the order of what enters one layer is taken away, "
+        "The network is not trained again: at test time the order of what enters one layer is removed, "
         f"{each}. N={count(subject.images, 'image')}, the {subject.source}. {band}{shares}"
     )
     figure = draw_profile(

@@ -39,13 +39,13 @@ def image_size_of(images: ImageSet | ImageFiles, input_size: int) -> int:
 
 
 class ClassificationTask(Task):
-    """Training a classification network from which information is taken away."""
+    """Training a classification network, plain or with information removed."""
 
     script = "train_classify.py"
     description = (
-        "Train a classification network from which spatial or channel information is taken away, "
-        "and score it on the test set. Its folder holds config.yaml, provenance.json, checkpoints, logs and "
-        "scores.json."
+        "Train a classification network, plain or with spatial or channel information removed from some of "
+        "its layers, and score it on the test set. Its folder holds config.yaml, provenance.json, "
+        "checkpoints, logs and scores.json."
     )
     options = Options
     changeable = frozenset(
