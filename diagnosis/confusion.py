@@ -19,7 +19,10 @@ from diagnosis.average_precision import best_f1
 from diagnosis.breakdown import CORRECT_IOU, shares_of
 from diagnosis.matching import Matching, greedy_match
 
-__all__ = ["ConfusionMatrix", "confusion_matrix"]
+__all__ = ["NOT_COUNTED", "ON_BACKGROUND", "ConfusionMatrix", "confusion_matrix"]
+
+ON_BACKGROUND, NOT_COUNTED = -1, -2
+"""Of detections without a partner."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +40,16 @@ class ConfusionMatrix:
         Detections of this score or more were kept; NaN: all were.
     iou
         Smallest IoU of a pair.
+    partners
+        ``(D,)`` row of the object that each detection is paired with; :data:`ON_BACKGROUND` for one that is
+        left over, :data:`NOT_COUNTED` for one that is not in the matrix.
     """
 
     classes: tuple[str, ...]
     counts: NDArray[np.int64]
     score: float
     iou: float
+    partners: NDArray[np.int64]
 
     def shares(self) -> NDArray[np.float64]:
         """``(C + 1, C + 1)`` each row as fractions of its sum; NaN where nothing is there."""
@@ -99,7 +106,7 @@ def confusion_matrix(
     stop = np.append(start[1:], len(mine)).astype(np.int64)
     matched = greedy_match(start, stop, its, len(truth), by_detection.astype(np.int32))
     matched = matched[matched >= 0]
-    partner = np.full(len(found), -1, dtype=np.int64)
+    partner = np.full(len(found), ON_BACKGROUND, dtype=np.int64)
     partner[mine[matched]] = its[matched]
 
     excused = matching.in_crowd.copy()
@@ -114,4 +121,5 @@ def confusion_matrix(
     )
     columns = np.concatenate([found.labels[paired], found.labels[alone], np.full(missed.sum(), size - 1)])
     counts = np.bincount(rows * size + columns, minlength=size * size).reshape(size, size)
-    return ConfusionMatrix(truth.classes, counts, cut, iou)
+    partner[~paired & ~alone] = NOT_COUNTED
+    return ConfusionMatrix(truth.classes, counts, cut, iou, partner)

@@ -21,7 +21,8 @@ from PIL import Image
 from data.boxes import area, clip, intersection
 from data.formats.processes import usable_cores
 from data.records import GroundTruth, InputError
-from diagnosis.breakdown import BACKGROUND, BACKGROUND_IOU, CORRECT, ERROR_TYPES, LOCALIZATION, NONE
+from diagnosis.breakdown import BACKGROUND, BACKGROUND_IOU, CORRECT, ERROR_TYPES, NONE
+from diagnosis.confusion import ON_BACKGROUND
 from diagnosis.flow import FATES, MISSED, deciding_detections, fates
 from diagnosis.photographs import read_picture
 from diagnosis.record import Diagnosis
@@ -39,10 +40,10 @@ SMALLEST_SIDE_PIXELS = 40.0
 LANDSCAPE = 4 / 3
 """Shape that a part is widened to, as far as the image reaches."""
 TOP_CONFUSIONS, EACH_CONFUSION = 30, 3
-"""How many of the most frequent confusions have pictures whatever their rank, and how many each."""
+"""How many of the most frequent cells of the confusion matrix have several pictures, and how many each."""
 SHARES = {"errors": 0.5, "missed": 0.2, "only": 0.2, "neither": 0.1}
-"""Of the pictures, by side: false positives, missed objects, objects that only one detector of a pair finds,
-objects that neither finds."""
+"""Of the places, by side, as long as all sides fill theirs: false positives, missed objects, objects that
+only one detector of a pair finds, objects that neither finds."""
 MAX_DETECTORS_IN_PAIRS = 4
 """With more detectors each is paired with the first alone."""
 
@@ -63,7 +64,7 @@ class Gallery:
         Of the JPEG pictures, from 1 to 95.
     megabytes
         Of all photographs, as they are in the page (1 MB: a million bytes). Where they would exceed it,
-        examples are left out: first the least confident ones of each detector, class and type.
+        examples are left out: last those that a bar, a cell or a ribbon of the page leads to.
     """
 
     each: int = 4
@@ -73,13 +74,18 @@ class Gallery:
     megabytes: float = 9.0
 
 
+Mark = tuple[str | int, ...]
+"""A bar, a cell of the confusion matrix or a ribbon that leads to examples."""
+
+
 class Pick(NamedTuple):
     """An example before its picture is made.
 
     `side` is a key of :data:`SHARES`; `detector` is the one in question: of a pair, the one that has found
     the object, or the second of the two that have not. `kind` is the error type, or the fate of the object
     under the detector that has not found it; `before` its fate under the first, where neither has.
-    `detections` are pairs of a detector and a row.
+    `detections` are pairs of a detector and a row; `marks` are those of the page that lead to the example,
+    and how many cases each stands for.
     """
 
     side: str
@@ -92,6 +98,7 @@ class Pick(NamedTuple):
     detections: tuple[tuple[int, int], ...]
     score: float
     words: str
+    marks: tuple[tuple[Mark, int], ...] = ()
 
 
 class Examples(NamedTuple):
@@ -105,8 +112,10 @@ class Examples(NamedTuple):
 
 
 def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
-    """The examples of all detectors, the most confident first; of each side, every detector or pair has the
-    same share of the places.
+    """The examples of all detectors; of each side, every detector or pair has the same share of the places.
+
+    Each bar, cell and ribbon of the page has an example before any has a second one, as far as there are
+    places.
     """
     deciding = [deciding_detections(diagnosis) for diagnosis in diagnoses]
     outcomes = [fates(diagnosis) for diagnosis in diagnoses]
@@ -117,12 +126,9 @@ def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
     for detector, diagnosis in enumerate(diagnoses):
         totals.append(("errors", detector, NONE, int((diagnosis.breakdown.counted_types > CORRECT).sum())))
         totals.append(("missed", detector, NONE, int((outcomes[detector] == MISSED).sum())))
-        found.append((SHARES["errors"] / len(diagnoses), _errors(diagnosis, detector, limits.each)))
-        rows = largest_first(diagnosis.truth, np.flatnonzero(outcomes[detector] == MISSED))
-        rows = first_of_each(rows, diagnosis.truth.labels[rows], limits.each)
-        found.append(
-            (SHARES["missed"] / len(diagnoses), [_missed(diagnosis, detector, int(row)) for row in rows])
-        )
+        found.append((SHARES["errors"] / len(diagnoses), _errors(diagnosis, detector, limits)))
+        missed = _missed(diagnosis, detector, outcomes[detector], limits.each)
+        found.append((SHARES["missed"] / len(diagnoses), missed))
     for a, b in pairs:
         right = [outcomes[a] == CORRECT, outcomes[b] == CORRECT]
         asked = outcomes[a] >= 0
@@ -137,69 +143,149 @@ def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
             )
             found.append((SHARES[side] / len(pairs) / (2 if side == "only" else 1), picks))
     worst = worst_classes(*diagnoses)  # the first screen shows an example of each
-    chosen = [pick for share, picks in found for pick in _best(picks, worst, round(share * limits.total))]
-    shown, unread = _draw(diagnoses, chosen, limits)
-    return Examples(_within(shown, 1e6 * limits.megabytes), totals, unread)
+    ranked = [
+        place for share, picks in found for place in _ranked(picks, worst, max(share * limits.total, 1e-9))
+    ]
+    ranked.sort(key=lambda place: place[:2])
+    shown, unread = _draw(diagnoses, [pick for _, _, pick in ranked[: limits.total]], limits)
+    total = np.cumsum([len(one["photo"]) for one in shown])
+    kept = int(np.searchsorted(total, 1e6 * limits.megabytes, side="right"))
+    return Examples(shown[:kept], totals, unread)
 
 
-def _best(picks: Sequence[Pick], worst: Sequence[int], most: int) -> list[Pick]:
-    """The first of each class and type, then the second of each, and so on; of a round those of the `worst`
-    classes, then the most confident."""
+def _ranked(picks: Sequence[Pick], worst: Sequence[int], places: float) -> list[tuple[bool, float, Pick]]:
+    """All picks, each with whether it can wait, and with the share of the `places` that is taken before it.
+
+    First come the longest bars of the `worst` classes, then the marks that stand for most cases. Then
+    the first of each class and type, the second, and so on, the most confident first. What can wait is needed
+    by no mark, and beyond half of the places: the other half is lent to marks of any side.
+    """
+    size: dict[Mark, int] = {}
+    first: dict[Mark, int] = {}
+    for number, pick in enumerate(picks):
+        for mark, cases in pick.marks:
+            size[mark] = max(size.get(mark, 0), cases)
+            first.setdefault(mark, number)
+    shown: set[Mark] = set()
+    chosen: dict[int, bool] = {}
+    often = sorted(first, key=lambda mark: -size[mark])
+    of_worst = {mark[1]: mark for mark in reversed(often) if mark[0] == "bar" and mark[1] in worst}
+    for mark in [*of_worst.values(), *often]:
+        if mark not in shown:
+            chosen[first[mark]] = False
+            shown.update(one for one, _ in picks[first[mark]].marks)
     place: dict[tuple[int, str, str], int] = {}
-    ranked = []
+    rest = []
     for number, pick in enumerate(picks):
         group = pick.label, pick.kind, pick.before
         place[group] = place.get(group, -1) + 1
-        ranked.append((place[group], pick.label not in worst, -pick.score, number))
-    return [picks[number] for *_, number in sorted(ranked)[:most]]
+        rest.append((place[group], -pick.score, number))
+    chosen.update({number: True for *_, number in sorted(rest) if number not in chosen})
+    taken = [(number / places, place) for number, place in enumerate(chosen)]
+    return [(chosen[place] and before >= 0.5, before, picks[place]) for before, place in taken]
 
 
 # ---- which ---------------------------------------------------------------------------------------
 
 
-def _errors(diagnosis: Diagnosis, detector: int, each: int) -> list[Pick]:
-    """The most confident errors of each class and type among those counted, and of the top confusions."""
+def _errors(diagnosis: Diagnosis, detector: int, limits: Gallery) -> list[Pick]:
+    """The most confident errors of each class and type among those counted, and of each cell of the confusion
+    matrix, counted or not."""
     detections, truth, found = diagnosis.detections, diagnosis.truth, diagnosis.referenced_objects
-    order = diagnosis.matching.order
-    types = diagnosis.breakdown.counted_types[order]
-    rows = first_of_each(
-        order[types > CORRECT],
-        (detections.labels[order] * len(ERROR_TYPES) + types)[types > CORRECT],
-        each,
-    )
-    threshold = np.nan_to_num(diagnosis.confusion.score, nan=-np.inf)
-    confused = order[(found.confused_with >= 0)[order] & (detections.scores >= threshold)[order]]
-    pair = found.confused_with[confused] * len(truth.classes) + detections.labels[confused]
-    pairs, numbers = np.unique(pair, return_counts=True)
-    top = pairs[np.argsort(-numbers, kind="stable")[:TOP_CONFUSIONS]]
-    here = np.isin(pair, top)
-    more = first_of_each(confused[here], pair[here], min(each, EACH_CONFUSION))
-    rows = np.concatenate([rows, np.setdiff1d(more, rows)])
+    order, counted, labels = diagnosis.matching.order, diagnosis.breakdown.counted_types, detections.labels
+    cases, matrix = diagnosis.breakdown.counts, diagnosis.confusion.counts
+    rows = order[counted[order] > CORRECT]
+    rows = first_of_each(rows, labels[rows] * len(ERROR_TYPES) + counted[rows], limits.each)
+    behind = dict.fromkeys(zip(rows.tolist(), found.object_rows[rows].tolist(), strict=True), False)
+    behind |= dict.fromkeys(_of_cells(diagnosis, limits), True)
     made = []
-    for row in rows.tolist():
-        kind, overlap = int(found.types[row]), float(found.overlaps[row])
-        object_row = NONE if kind == BACKGROUND else int(found.object_rows[row])
-        if object_row == NONE:
+    for (row, object_row), of_cell in behind.items():
+        kind, label = int(found.types[row]), int(labels[row])
+        own = object_row in (NONE, int(found.object_rows[row]))
+        overlap = float(found.overlaps[row]) if own else float(_overlaps(diagnosis, [row], object_row)[0])
+        if own and (kind == BACKGROUND or object_row == NONE):
+            object_row = NONE
             words = f"IoU below {BACKGROUND_IOU:g} with any object" if overlap > 0 else "touches no object"
-        elif kind == LOCALIZATION:
+        elif label == truth.labels[object_row]:
             words = f"IoU {overlap:.2f}" + (", but found before" if found.duplicate[row] else "")
         else:
             words = f"truth: {truth.classes[truth.labels[object_row]]}, IoU {overlap:.2f}"
-        label, score = int(detections.labels[row]), float(detections.scores[row])
-        name = ERROR_TYPES[kind].name
+        score, name = float(detections.scores[row]), ERROR_TYPES[kind].name
+        marks: list[tuple[Mark, int]] = [(("bar", label, name), int(cases[label, kind]))]
+        if counted[row] < 0:
+            words += ", not counted"
+        if object_row != NONE and (there := int(truth.labels[object_row])) != label:
+            marks.append((("cell", there, label), int(matrix[there, label])))
+        elif of_cell:
+            marks.append((("cell", NONE, label), int(matrix[-1, label])))
+        pair = ((detector, row),)
         made.append(
-            Pick("errors", detector, NONE, label, name, "", object_row, ((detector, row),), score, words)
+            Pick("errors", detector, NONE, label, name, "", object_row, pair, score, words, tuple(marks))
         )
+    return sorted(made, key=lambda pick: -pick.score)
+
+
+def _of_cells(diagnosis: Diagnosis, limits: Gallery) -> list[tuple[int, int]]:
+    """The most confident false positives in each cell of the confusion matrix, and the objects that they were
+    taken for; of what lies on background, first those that are background errors."""
+    truth, found, partners = diagnosis.truth, diagnosis.referenced_objects, diagnosis.confusion.partners
+    labels, order, classes = diagnosis.detections.labels, diagnosis.matching.order, len(truth.classes)
+    rows = order[(partners[order] >= ON_BACKGROUND) & (found.types[order] > CORRECT)]
+    alone = partners[rows] == ON_BACKGROUND
+    there = np.full(len(rows), classes)
+    there[~alone] = truth.labels[partners[rows[~alone]]]
+    rows, there = rows[there != labels[rows]], there[there != labels[rows]]
+    last = (there == classes) & (found.types[rows] != BACKGROUND)
+    first = np.argsort(last, kind="stable")
+    rows, cells = rows[first], (there * classes + labels[rows])[first]
+    numbers, cases = np.unique(cells, return_counts=True)
+    often = numbers[np.argsort(-cases, kind="stable")[: limits.total]]
+    top = np.isin(cells, often[:TOP_CONFUSIONS])
+    chosen = np.concatenate(
+        [
+            first_of_each(rows[top], cells[top], min(limits.each, EACH_CONFUSION)),
+            first_of_each(rows[~top], cells[~top], min(limits.each, 1)),
+        ]
+    )
+    objects = np.where(partners[chosen] == ON_BACKGROUND, found.object_rows[chosen], partners[chosen])
+    return list(zip(chosen.tolist(), objects.tolist(), strict=True))
+
+
+def _overlaps(diagnosis: Diagnosis, rows: Sequence[int] | NDArray[np.int64], object_row: int) -> Any:
+    """``(R,)`` IoU of detections, clipped to the image, with an object in it."""
+    truth = diagnosis.truth
+    wanted = truth.boxes[object_row]
+    boxes = clip(diagnosis.detections.boxes[rows], truth.sizes[truth.image_index[object_row]])
+    common = intersection(boxes, wanted)
+    return common / (area(boxes) + area(wanted) - common)
+
+
+def _missed(diagnosis: Diagnosis, detector: int, outcomes: NDArray[np.int8], each: int) -> list[Pick]:
+    """The largest objects of each class that no counted detection speaks for; where there is none, the
+    largest that is missed in the confusion matrix."""
+    truth, confusion = diagnosis.truth, diagnosis.confusion
+    missed = largest_first(truth, np.flatnonzero(outcomes == MISSED))
+    alone = outcomes >= 0
+    alone[confusion.partners[confusion.partners >= 0]] = False
+    others = largest_first(truth, np.flatnonzero(alone))
+    others = others[~np.isin(truth.labels[others], truth.labels[missed])]
+    number = np.bincount(truth.labels[missed], minlength=len(truth.classes)) + confusion.counts[:-1, -1]
+    made = [
+        _missed_pick(diagnosis, detector, row, int(number[truth.labels[row]]))
+        for row in first_of_each(missed, truth.labels[missed], each).tolist()
+    ]
+    for row in first_of_each(others, truth.labels[others], min(each, 1)).tolist():
+        pick = _missed_pick(diagnosis, detector, row, int(number[truth.labels[row]]))
+        fate = FATES[outcomes[row]].name
+        made.append(pick._replace(words=f"missed at scores of {confusion.score:.2g} and more; below: {fate}"))
     return made
 
 
-def _missed(diagnosis: Diagnosis, detector: int, row: int) -> Pick:
-    """An object that no counted detection speaks for, and the detection that overlaps it most."""
+def _missed_pick(diagnosis: Diagnosis, detector: int, row: int, number: int) -> Pick:
+    """A missed object, and the detection that overlaps it most; `number` of its class are missed."""
     truth, detections = diagnosis.truth, diagnosis.detections
     here = np.flatnonzero(detections.image_index == truth.image_index[row])
-    boxes = clip(detections.boxes[here], truth.sizes[truth.image_index[row]])
-    common = intersection(boxes, truth.boxes[row])
-    overlaps = common / (area(boxes) + area(truth.boxes[row]) - common)
+    overlaps = _overlaps(diagnosis, here, row)
     nearest: tuple[tuple[int, int], ...] = ()
     words = "no detection overlaps it"
     if len(here) and (best := int(overlaps.argmax())) >= 0 and overlaps[best] >= BACKGROUND_IOU:
@@ -209,7 +295,8 @@ def _missed(diagnosis: Diagnosis, detector: int, row: int) -> Pick:
         words = f"nearest: {name} {score:.2g}, IoU {overlaps[best]:.2f}, not counted"
     size = float(area(truth.boxes[row]) / np.prod(truth.sizes[truth.image_index[row]]))
     label = int(truth.labels[row])
-    return Pick("missed", detector, NONE, label, FATES[MISSED].name, "", row, nearest, size, words)
+    marks: tuple[tuple[Mark, int], ...] = ((("missed", label), number),)
+    return Pick("missed", detector, NONE, label, FATES[MISSED].name, "", row, nearest, size, words, marks)
 
 
 def _disagreements(
@@ -232,6 +319,7 @@ def _disagreements(
         rows = rows[np.argsort(-confidence, kind="stable")]
     else:
         rows = largest_first(truth, rows)
+    cases = np.bincount(fate[mask], minlength=len(FATES) ** 2)
     for row in first_of_each(rows, truth.labels[rows] * len(FATES) ** 2 + fate[rows], each).tolist():
         speaking = [(one, int(deciding[one][row])) for one in (versus, detector)]
         boxes = tuple((one, best) for one, best in speaking if best != NONE)
@@ -249,6 +337,7 @@ def _disagreements(
             boxes,
             max(scores, default=0.0),
             "",
+            ((("ribbon", kind, before), int(cases[fate[row]])),),
         )
 
 
@@ -341,22 +430,6 @@ def _record(
         "photo": "" if pixels is None else _encode(pixels, part, limits),
         "frames": frames,
     }
-
-
-def _within(shown: list[dict[str, Any]], size: float) -> list[dict[str, Any]]:
-    """As many examples, in the same order, as have photographs of `size` bytes together: the first of each
-    side, detector, class and type, then the second ones, and so on.
-    """
-    place: dict[tuple[Any, ...], int] = {}
-    ranked = []
-    for number, one in enumerate(shown):
-        group = one["side"], one["detector"], one["versus"], one["label"], one["kind"], one["before"]
-        place[group] = place.get(group, -1) + 1
-        ranked.append((place[group], -one["score"], number))
-    ranked.sort()
-    total = np.cumsum([len(shown[number]["photo"]) for *_, number in ranked])
-    kept = sorted(number for (*_, number), so_far in zip(ranked, total, strict=True) if so_far <= size)
-    return [shown[number] for number in kept]
 
 
 def _photograph(truth: GroundTruth, image: int) -> tuple[NDArray[np.uint8] | None, str]:

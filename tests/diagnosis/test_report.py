@@ -367,7 +367,9 @@ def test_detectors_share_the_places(pair):
     limits = Gallery(each=50, total=20)
     shown = collect(pair, limits).shown
     assert len(shown) <= 20
-    assert Counter(e["detector"] for e in shown if e["side"] == "errors") == {0: 5, 1: 5}
+    numbers = Counter(e["detector"] for e in shown if e["side"] == "errors")
+    assert min(numbers.values()) >= 3  # half of what each may have is its own
+    assert {e["side"] for e in shown} == {"errors", "missed", "only", "neither"}
     assert collect(pair, Gallery(total=0)).shown == []
 
 
@@ -400,6 +402,7 @@ def test_gallery_says_what_each_error_overlaps():
     }
     assert {(e["label"], e["words"]) for e in of_side([one], "missed")} == {
         (0, "no detection overlaps it"),
+        (1, "missed at scores of 0.1 and more; below: localization"),  # in the matrix, each box has one
         (2, "nearest: bus 0.1, IoU 0.89, not counted"),
     }
 
@@ -465,6 +468,30 @@ def test_photographs_keep_within_their_megabytes(pair):
     assert collect(pair, Gallery(megabytes=0.0)).shown == []
 
 
+def test_every_bar_cell_and_ribbon_has_an_example(pair):
+    """Before any has a second one; also of what the top N leave out."""
+    examples = collect(pair, Gallery(each=1, total=400)).shown
+    errors = [one for one in examples if one["side"] == "errors"]
+    few = [diagnose(one.truth, one.detections, one.name, top=1, coco=False) for one in pair]
+    for diagnoses, shown in ((pair, errors), (few, of_side(few, "errors", each=1))):
+        for detector, one in enumerate(diagnoses):
+            mine = [found for found in shown if found["detector"] == detector]
+            bars = {(found["label"], found["kind"]) for found in mine}
+            for label, kind in np.argwhere(one.breakdown.counts[:, 1:] > 0).tolist():
+                assert (label, ERROR_TYPES[kind + 1].name) in bars
+            cells = {(found["truth"], found["label"]) for found in mine}
+            for row, column in np.argwhere(one.confusion.counts[:-1, :-1] > 0).tolist():
+                assert row == column or (row, column) in cells
+            for column in np.flatnonzero(one.confusion.counts[-1, :-1]).tolist():
+                assert any(found["label"] == column for found in mine)
+            missed = {e["label"] for e in of_side(diagnoses, "missed", each=1) if e["detector"] == detector}
+            assert set(np.flatnonzero(one.confusion.counts[:-1, -1])) <= missed
+    assert any(one["words"].endswith("not counted") for one in of_side(few, "errors", each=1))
+    ribbons = {(one["kind"], one["before"]) for one in examples if one["side"] == "neither"}
+    total = flow(*pair).total()
+    assert len(ribbons) == np.count_nonzero(total[1:, 1:]) > 2
+
+
 # ---- intervals -----------------------------------------------------------------------------------
 
 
@@ -521,9 +548,13 @@ def test_classes_that_few_images_show_are_named():
 def test_the_worst_classes_have_an_example_each_however_few_there_are(monkeypatch):
     truth = truth_of(60, [f"class {number}" for number in range(40)])
     pair = [detector(truth, "a", similar=()), detector(truth, "b", jitter=8.0, seed=2, similar=())]
-    few = Gallery(total=24)
-    worst = worst_classes(*pair)
+    worst, few = worst_classes(*pair), Gallery(total=12)
     assert worst != worst_classes(pair[0])  # of the mean of both
-    assert set(worst) <= {one["label"] for one in collect(pair, few).shown if one["side"] == "errors"}
-    monkeypatch.setattr("diagnosis.report.gallery.worst_classes", lambda *_: [])
-    assert not set(worst) <= {one["label"] for one in collect(pair, few).shown if one["side"] == "errors"}
+
+    def shown() -> set[int]:
+        return {one["label"] for one in collect(pair, few).shown if one["side"] == "errors"}
+
+    assert set(worst) <= shown()
+    others = sorted(set(range(40)) - shown())[:3]
+    monkeypatch.setattr("diagnosis.report.gallery.worst_classes", lambda *_: others)
+    assert set(others) <= shown()

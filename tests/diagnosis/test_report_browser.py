@@ -224,6 +224,57 @@ def test_matrix_confusions_classes_ribbons_and_costs_lead_to_examples(browser, r
         assert keys <= set(found), selector
 
 
+LINKS = "[...document.querySelectorAll('#answer [data-go], #panel [data-go]')]"
+
+
+def test_every_link_to_examples_shows_one(browser, tmp_path, diagnoses):
+    """Also where there are fewer pictures than links; what has none is a number."""
+    few = ReportContent(diagnoses, to_json(diagnoses, {}), gallery=Gallery(total=12))
+    browser.open(write_report(few, tmp_path / "report.html"))
+    followed = set()
+    for tab in ("classes", "compare", "errors"):
+        browser.js(f"location.hash = 'tab={tab}'")
+        settle(browser)
+        followed |= set(browser.js(f"{LINKS}.map(e => e.dataset.go)"))
+        assert tab != "errors" or len(shown(browser, ".matrix td[title]")) > 0
+        assert tab != "classes" or len(shown(browser, ".stacked span + span", "className")) > 0
+    examples = [go for go in map(json.loads, followed) if go.get("tab") == "examples"]
+    assert len(examples) > 12
+    for go in examples:
+        browser.js(f"location.hash = address({json.dumps(go)})")
+        settle(browser)
+        assert shown(browser, ".shot", "className"), go
+
+
+def test_a_click_in_a_row_opens_its_class(browser, report):
+    browser.open(report, state="tab=classes")
+    click(browser, "#classes tbody tr:nth-child(2) td:nth-child(2)")
+    assert state(browser)["class"] == "cat"
+    assert shown(browser, "#classes td.detail h4")
+    for size in (DESKTOP, TABLET, PHONE):
+        browser.resize(size)
+        settle(browser)
+        right = "getBoundingClientRect().right"
+        ends = shown(browser, "td.detail .numbers table", right)
+        assert ends
+        assert max(ends) <= browser.js(f"document.querySelector('#classes').closest('.table-box').{right}")
+
+
+def test_a_kind_is_chosen_and_left_by_its_chip(browser, report):
+    browser.open(report, state="tab=examples&kind=similar,other")
+    assert shown(browser, ".tokens [aria-current]") == ["similar×", "other×"]
+    assert len(shown(browser, ".tokens > *")) == 4
+    click(browser, ".tokens [aria-label^=other]")
+    assert state(browser)["kind"] == "similar"
+    counted = sum(
+        round(one["counted"] * one["shares"][2])
+        for detector in browser.js("data.detectors")
+        for one in detector["classes"]
+        if one["counted"]
+    )
+    assert f"; {counted} among the detections counted" in shown(browser, "#count")[0]
+
+
 def test_a_class_opens_its_curve_confusions_and_pictures(browser, report):
     browser.open(report, state="tab=classes&class=dog")
     detail = shown(browser, "td.detail h4")
@@ -465,7 +516,7 @@ def test_dark_and_light(browser, report):
     settle(browser)
     dark = browser.js(GROUND)
     assert dark != light
-    assert browser.js("document.querySelector('#theme').ariaPressed") == "true"
+    assert shown(browser, "#theme") == ["Light"]
     click(browser, "#theme")
     assert browser.js(GROUND) == light
     browser.open(report, scheme="dark")  # the choice is kept

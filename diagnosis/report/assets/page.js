@@ -45,24 +45,28 @@ function link(changes) {
 
 /** The state in which one detector is shown. */
 const alone = (place) => (several ? letters[place] : "");
-/** Attributes of a link to examples. */
-const toExamples = (changes) => link({ ...NOTHING, tab: "examples", side: "errors", ...changes });
+/** Attributes of a link to examples; null: the page has none of them. */
+function toExamples(changes) {
+  const all = { ...NOTHING, tab: "examples", side: "errors", ...changes };
+  const at = { ...state, ...all, score: "" };
+  return data.examples?.shown.some(wantedBy(at, currentSide(at))) ? link(all) : null;
+}
 const toClass = (name) => link({ ...NOTHING, tab: "classes", class: name });
 
 /** Indices of the detectors that are shown. */
-const shown = () => {
-  const some = state.d ? state.d.split(",").map((letter) => letters.indexOf(letter)) : [];
+const shown = (at = state) => {
+  const some = at.d ? at.d.split(",").map((letter) => letters.indexOf(letter)) : [];
   return some.length ? some : everyone;
 };
 /** The two detectors that are compared. */
-const pair = () => (shown().length > 1 ? shown() : everyone).slice(0, 2);
+const pair = (at = state) => (shown(at).length > 1 ? shown(at) : everyone).slice(0, 2);
 
 /** Labels of the classes that the state is about; null: all. */
-function chosenLabels() {
-  if (!state.class) return null;
-  const exact = classes.indexOf(state.class);
+function chosenLabels(at = state) {
+  if (!at.class) return null;
+  const exact = classes.indexOf(at.class);
   if (exact >= 0) return new Set([exact]);
-  const part = state.class.toLowerCase();
+  const part = at.class.toLowerCase();
   return new Set(classes.keys().filter((label) => classes[label].toLowerCase().includes(part)));
 }
 const oneLabel = () => classes.indexOf(state.class);
@@ -146,7 +150,7 @@ function table(columns, rows, caption) {
     body.replaceChildren(...rows.slice(0, most).map((row) => make("tr", {}, row.map((value, place) => {
       const { show, title } = typeof value === "object" && value !== null && "show" in value ? value : { show: value };
       const words = columns[place].startsWith("*");
-      const attributes = { class: words && "words", title };
+      const attributes = { class: words && "words", title, "data-label": place > 0 && columns[place].replace("*", "") };
       return place === 0 ? make("th", { scope: "row", ...attributes }, show) : make("td", attributes, show);
     }))));
   }
@@ -225,9 +229,10 @@ function stackedBar(shares, place, name) {
     if (!(shares[n] > 0)) return null;
     const said = `${name}, ${detectors[place].name}: ${percent(shares[n])} % ${kind.name}`;
     const style = `${kindColour(kind.colour)}; flex: ${shares[n]} 0 0`;
-    return n === 0
-      ? make("span", { style, "data-tip": said })
-      : make("a", { style, "data-tip": said, "aria-label": `${said}. Show examples`, ...toExamples({ class: classes.includes(name) ? name : "", kind: kind.name, d: alone(place) }) });
+    const go = n > 0 && toExamples({ class: classes.includes(name) ? name : "", kind: kind.name, d: alone(place) });
+    return go
+      ? make("a", { style, "data-tip": said, "aria-label": `${said}. Show examples`, ...go })
+      : make("span", { style, "data-tip": said });
   })));
 }
 
@@ -446,7 +451,7 @@ function drawBar() {
   const remembered = () => { try { return localStorage.getItem("diagnosis-theme"); } catch { return null; } };
   const show = (now) => {
     document.documentElement.dataset.theme = now;
-    theme.setAttribute("aria-pressed", now === "dark");
+    theme.textContent = now === "dark" ? "Light" : "Dark";
   };
   const showRemembered = () => show(remembered() ?? (dark.matches ? "dark" : "light"));
   theme.addEventListener("click", () => {
@@ -466,8 +471,15 @@ function drawFirst() {
     ` · correct from IoU ${facts.iou}`,
     notes ? " · " : "",
     notes ? make("a", link({ tab: "method" }), plural(notes, "note on the data", "notes on the data")) : "",
+    data.examples ? aboutPhotographs(data.examples.unread) : "",
   );
   byId("first").append(errorsCard(), make("div", { class: "stack" }, precisionCard(), fixCard()), worstCard());
+}
+
+function aboutPhotographs(unread) {
+  if (!facts.photographs) return " · no photographs, so pictures are outlines (--images DIR: the folder that they are in)";
+  if (!unread.length) return "";
+  return ` · ${plural(unread.length, "photograph")} could not be read (${unread[0]}${unread.length > 1 ? ", …" : ""})`;
 }
 
 function errorsCard() {
@@ -534,14 +546,15 @@ function worstCard() {
   const worst = (enough.length ? enough : counted).sort((a, b) => score(a) - score(b)).slice(0, 3);
   const cards = worst.map((label) => {
     const name = classes[label];
-    const example = data.examples?.shown.find((one) => one.label === label && one.side === "errors") ?? data.examples?.shown.find((one) => one.label === label);
     const shares = data.kinds.map((_, n) => mean(detectors.map((one) => one.classes[label].shares[n]).filter(known)));
     const most = data.kinds.slice(1).map((kind, n) => [shares[n + 1], kind]).filter(([value]) => known(value) && value > 0).sort((a, b) => b[0] - a[0])[0];
+    const own = (data.examples?.shown ?? []).filter((one) => one.label === label);
+    const example = own.find((one) => one.side === "errors" && one.kind === most?.[1].name) ?? own.find((one) => one.side === "errors") ?? own[0];
     return make("a", { class: "worst", ...toClass(name) },
       example ? hidden(picture(example, 116, false)) : make("span", {}),
       make("span", {}, make("strong", {}, name),
         make("span", { class: "numbers" }, detectors.map((one, place) => make("span", {}, several && letter(place), ` ${percent(one.classes[label].ap[AP])} %`))),
-        make("span", { class: "quiet" }, most ? `mostly ${most[1].name}: ${percent(most[0])} %` : "", ` · ${plural(data.objects[label], "object")}`)));
+        make("span", { class: "quiet" }, most ? `mostly ${most[1].name}: ${percent(most[0])} %${several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : ""}` : "", ` · ${plural(data.objects[label], "object")}`)));
   });
   return make("section", { class: "card" }, make("h3", {}, "The three worst classes"), make("p", { class: "note" }, worst.length ? `Lowest ${AP_NAMES[AP]}, of classes with at least ${enough.length ? facts.enough : 1} ${enough.length ? "objects" : "object"}.` : "No class has objects."), make("div", { class: "worsts" }, cards));
 }
@@ -553,9 +566,9 @@ function hidden(element) {
 // ---- Examples -----------------------------------------------------------------------------------
 
 /** The sides that can be looked at: key, words, whether an example is on it. */
-function sides() {
-  const here = new Set(shown());
-  const [a, b] = pair();
+function sides(at = state) {
+  const here = new Set(shown(at));
+  const [a, b] = pair(at);
   const both = (side, detector, versus) => (one) => one.side === side && one.detector === detector && one.versus === versus;
   return [
     ["errors", "False positives", (one) => one.side === "errors" && here.has(one.detector)],
@@ -567,45 +580,67 @@ function sides() {
     ] : []),
   ];
 }
-const currentSide = () => sides().find(([key]) => key === state.side) ?? sides()[0];
+function currentSide(at = state) {
+  const all = sides(at);
+  return all.find(([key]) => key === at.side) ?? all[0];
+}
 
-/** The examples that the state asks for, the most confident first. */
-function chosen([, , belongs] = currentSide()) {
-  const labels = chosenLabels();
-  const kinds = state.kind ? state.kind.split(",") : null;
-  const taken = state.as ? classes.indexOf(state.as) : -1;
-  const least = state.score === "" ? -Infinity : Number(state.score);
-  const list = data.examples.shown.map((one, place) => ({ ...one, place })).filter((one) => {
+/** Whether an example is one that a state asks for. */
+function wantedBy(at, [, , belongs]) {
+  const labels = chosenLabels(at);
+  const kinds = at.kind ? at.kind.split(",") : null;
+  const taken = at.as ? classes.indexOf(at.as) : -1;
+  const least = at.score === "" ? -Infinity : Number(at.score);
+  return (one) => {
     if (!belongs(one)) return false;
     if (one.side !== "missed" && one.score < least) return false;
     if (kinds && !kinds.includes(one.kind) && one.side !== "missed") return false;
-    if (state.was && one.before !== state.was) return false;
-    if (state.as && !one.frames.some((frame) => frame[4] === "found" && frame[5] === taken)) return false;
-    const about = state.as && one.side === "errors" ? one.truth : one.label;
+    if (at.was && one.before !== at.was) return false;
+    if (at.as && !one.frames.some((frame) => frame[4] === "found" && frame[5] === taken)) return false;
+    const about = at.as && one.side === "errors" ? one.truth : one.label;
     return !labels || labels.has(about);
-  });
-  return sorted(list, (one) => one.score, true);
+  };
+}
+
+/** The examples that the state asks for, the most confident first. */
+const chosen = (side = currentSide()) => sorted(data.examples.shown.map((one, place) => ({ ...one, place })).filter(wantedBy(state, side)), (one) => one.score, true);
+
+/** How many such cases there are in all; null: that is not known. */
+function numberOf(key, belongs) {
+  if (state.as || state.was || state.score) return null;
+  if (!state.class && (!state.kind || key === "missed")) {
+    return data.totals.filter(([side, detector, versus]) => belongs({ side, detector, versus })).reduce((sum, one) => sum + one[3], 0);
+  }
+  if (key !== "errors") return null;
+  const labels = [...(chosenLabels() ?? classes.keys())];
+  const kinds = state.kind ? state.kind.split(",") : data.kinds.slice(1).map((kind) => kind.name);
+  const numbers = shown().flatMap((place) => labels.flatMap((label) => data.kinds.map((kind, n) => {
+    const { counted, shares } = detectors[place].classes[label];
+    return kinds.includes(kind.name) && known(shares[n]) ? Math.round(counted * shares[n]) : 0;
+  })));
+  return numbers.reduce((sum, one) => sum + one, 0);
 }
 
 function drawExamples() {
   if (!data.examples) return [make("p", {}, "This page was made without examples.")];
   const all = sides().map((side) => [...side, chosen(side)]);
-  const [key, words, belongs, list] = all.find(([name]) => name === currentSide()[0]);
-  const total = data.totals.filter(([side, detector, versus]) => belongs({ side, detector, versus })).reduce((sum, one) => sum + one[3], 0);
+  const [key, , belongs, list] = all.find(([name]) => name === currentSide()[0]);
+  const total = numberOf(key, belongs);
+  const inAll = total === null ? "" : `; ${key === "errors" ? `${whole(total)} among the detections counted` : `${whole(total)} in all`}`;
   const tokens = [
     ["class", state.class && (state.as ? `truth: ${state.class}` : `class: ${state.class}`), { class: "", as: "" }],
     ["as", state.as && `taken for: ${state.as}`, { as: "" }],
-    ["kind", state.kind && (key === "missed" ? "" : state.kind.split(",").join(" or ")), { kind: "" }],
     ["was", state.was && `${letters[pair()[0]]}: ${state.was}`, { was: "" }],
     ["score", state.score && key !== "missed" && `score ≥ ${state.score}`, { score: "" }],
     ["d", state.d && `detectors: ${state.d}`, { d: "" }],
   ].filter(([, text]) => text).map(([, text, clear]) => make("a", { class: "token", ...link(clear), "aria-label": `${text}: remove this filter` }, text, make("span", { "aria-hidden": "true" }, "×")));
   const kinds = key === "errors" ? data.kinds.slice(1) : key === "missed" ? [] : data.fates.slice(1);
-  const chips = kinds.map((kind) => make("a", { class: "token", ...link({ kind: state.kind === kind.name ? "" : kind.name }), "aria-current": state.kind === kind.name && "true" }, swatch(kind.colour), kind.name));
-  const unread = data.examples.unread;
-  const note = facts.photographs
-    ? unread.length ? `${plural(unread.length, "photograph")} could not be read (${unread[0]}${unread.length > 1 ? ", …" : ""}).` : ""
-    : "There are no photographs: each picture is the outline of the whole image. To see the photographs, give --images DIR, the folder that they are in.";
+  const active = state.kind ? state.kind.split(",") : [];
+  const chips = kinds.map(({ name, colour }) => {
+    const on = active.includes(name);
+    const go = link({ kind: on ? active.filter((one) => one !== name).join(",") : name });
+    return make("a", { class: "token", ...go, "aria-current": on && "true", "aria-label": on && `${name}: remove this filter` }, swatch(colour), name, on && make("span", { "aria-hidden": "true" }, "×"));
+  });
   const more = make("button", { type: "button", class: "more" }, `Show ${Math.min(SHOWN_AT_ONCE, list.length - visibleExamples)} more`);
   more.addEventListener("click", () => {
     const first = visibleExamples;
@@ -617,8 +652,8 @@ function drawExamples() {
     make("div", { class: "sides", role: "group", "aria-label": "Which examples" }, all.map(([name, text, , some]) => make("a", { ...link({ side: name, was: "", kind: "" }), "aria-current": name === key && "true" }, `${text} (${whole(some.length)})`))),
     make("div", { class: "tokens" }, chips, tokens),
     make("p", { class: "note", id: "count", role: "status" }, list.length
-      ? `${plural(list.length, "picture")}; ${words}: ${whole(total)} in all. ${key === "missed" ? "The largest" : "The most confident"} first. Dashed: the object. ${note}`
-      : `No such picture. ${words}: ${whole(total)} in all, of which the page has a part.`),
+      ? `${plural(list.length, "picture")}${inAll}. ${key === "missed" ? "The largest" : "The most confident"} first. Dashed: the object.`
+      : `No such picture${inAll}. The page has a part of all.`),
     shots(list.slice(0, visibleExamples)),
     list.length > visibleExamples ? more : null,
   ];
@@ -710,13 +745,18 @@ function drawClasses() {
     const [difference, low, high] = gap(label);
     const open = label === exact;
     const numbers = (place) => detectors[place].classes[label];
-    const row = make("tr", { class: open && "open", id: `class-${label}` },
-      make("th", { scope: "row", class: "words" }, make("a", { ...link({ class: open ? "" : classes[label], as: "" }), "aria-expanded": String(open) }, classes[label])),
-      make("td", {}, whole(data.objects[label])),
+    const opens = link({ class: open ? "" : classes[label], as: "" });
+    const named = (key, attributes = {}) => ({ "data-label": columns.find(([one]) => one === key)[1], ...attributes });
+    const row = make("tr", { class: open ? "opens open" : "opens", id: `class-${label}` },
+      make("th", { scope: "row", class: "words" }, make("a", { ...opens, "aria-expanded": String(open) }, classes[label])),
+      make("td", named("objects"), whole(data.objects[label])),
       make("td", { class: "words" }, here.map((place) => stackedBar(numbers(place).shares, place, classes[label]))),
-      here.map((place) => make("td", {}, percent(numbers(place).ap[AP]))),
-      several && make("td", { class: known(low) && (low > 0 || high < 0) ? "clear" : "" }, points(difference), known(low) ? ` [${points(low)}, ${points(high)}]` : ""),
-      here.map((place) => make("td", {}, known(numbers(place).best.score) ? scoreText(numbers(place).best.score) : ABSENT)));
+      here.map((place) => make("td", named(`ap${place}`), percent(numbers(place).ap[AP]))),
+      several && make("td", named("gap", { class: known(low) && (low > 0 || high < 0) ? "gap clear" : "gap" }), points(difference), known(low) ? ` [${points(low)}, ${points(high)}]` : ""),
+      here.map((place) => make("td", named(`best${place}`), known(numbers(place).best.score) ? scoreText(numbers(place).best.score) : ABSENT)));
+    row.addEventListener("click", (event) => {
+      if (!event.target.closest("a") && !String(getSelection())) row.querySelector("th a").click();
+    });
     return open ? [row, make("tr", {}, make("td", { class: "detail", colspan: columns.length }, classDetail(label)))] : [row];
   });
   return [
@@ -744,12 +784,15 @@ function classDetail(label) {
       make("div", {}, make("h4", {}, "Precision over recall"), empty ? make("p", {}, "No curve: no object or no detection.") : lines(`Precision over recall of ${name}`, series, { x: [0, 100], xLabel: "recall, %" }), detectorLegend(),
         !empty && behind(`Precision over recall of ${name}`, CURVE_COLUMNS, () => curveRows(label))),
       make("div", {}, make("h4", {}, "Confusions"), confusions.length ? confusionBars(confusions, here) : make("p", {}, "No confusion with another class at the best threshold."),
-        make("p", {}, make("a", toExamples({ class: name, side: "errors" }), `False positives called ${name}`), " · ", make("a", toExamples({ class: name, side: "missed" }), "Missed")))),
+        make("p", {}, [[{}, `False positives called ${name}`], [{ side: "missed" }, "Missed"]].flatMap(([changes, words]) => {
+          const go = toExamples({ class: name, ...changes });
+          return go ? [make("a", go, words), " "] : [];
+        })))),
     make("h4", {}, "Pictures"),
     some.length ? shots(some) : make("p", {}, "No picture of this class."),
     make("h4", { style: "margin-top: 12px" }, "All numbers"),
-    table(["*detector", "detections", "counted", ...data.kinds.map((kind) => kind.name), ...Object.values(data.ap), "best F1"],
-      here.map((place) => [detectors[place].name, number(numbers(place).detections), number(numbers(place).counted), ...numbers(place).shares.map((value) => share(value, numbers(place).reason)), ...Object.keys(data.ap).map((kind) => share(numbers(place).ap[kind])), share(numbers(place).best.f1)]), `All numbers of ${name}`),
+    make("div", { class: "numbers" }, table(["*detector", "detections", "counted", ...data.kinds.map((kind) => kind.name), ...Object.values(data.ap), "best F1"],
+      here.map((place) => [detectors[place].name, number(numbers(place).detections), number(numbers(place).counted), ...numbers(place).shares.map((value) => share(value, numbers(place).reason)), ...Object.keys(data.ap).map((kind) => share(numbers(place).ap[kind])), share(numbers(place).best.f1)]), `All numbers of ${name}`)),
     binTable(label, here),
   ];
 }
@@ -839,7 +882,7 @@ function flowChart(a, b) {
   const title = `What became of each object, from ${entry.a} to ${entry.b}`;
   const svg = plot(330, title, (svg, width, height) => {
     const gap = 10;
-    const side = Math.min(150, width * 0.27);
+    const side = Math.min(150, Math.max(118, width * 0.27));
     const scale = (height - 24 - gap * names.length) / total;
     const ends = ["all", "all"].map((_, right) => {
       let y = 20;
@@ -986,8 +1029,11 @@ function matrixChart() {
     const said = `${name(row, "background")} ${column === nowhere ? "missed" : row === nowhere ? `called ${classes[column]}` : `taken for ${classes[column]}`}: ${whole(count)}`;
     if (row === column) return make("td", { class: "right", "data-tip": `${classes[row]} found: ${whole(count)}` }, whole(count));
     const d = alone(place);
-    const go = column === nowhere ? { side: "missed", class: classes[row], d } : row === nowhere ? { kind: "background", class: classes[column], d } : { class: classes[row], as: classes[column], d };
-    return make("td", {}, make("a", { ...toExamples(go), tabindex: -1, style: `--heat: ${Math.round(6 + (50 * count) / (totals[row] || 1))}%`, "data-tip": said, "aria-label": `${said}. Show examples` }, whole(count)));
+    const go = column === nowhere ? toExamples({ side: "missed", class: classes[row], d })
+      : row === nowhere ? toExamples({ kind: "background", class: classes[column], d }) ?? toExamples({ class: classes[column], d })
+        : toExamples({ class: classes[row], as: classes[column], d });
+    if (!go) return make("td", { "data-tip": said, title: said }, whole(count));
+    return make("td", {}, make("a", { ...go, tabindex: -1, style: `--heat: ${Math.round(6 + (50 * count) / (totals[row] || 1))}%`, "data-tip": said, "aria-label": `${said}. Show examples` }, whole(count)));
   })));
   const grid = make("table", {}, make("caption", { class: "hidden-words" }, "Rows: truth. Columns: what it was taken for."), make("thead", {}, make("tr", {}, make("td", {}), [...labels, nowhere].map((label) => make("th", { scope: "col", title: name(label, "missed") }, make("span", {}, name(label, "missed")))))), make("tbody", {}, body));
   grid.querySelector("td a")?.setAttribute("tabindex", "0");
