@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,12 +111,16 @@ def write_results(
             )
             made = _draw(diagnoses, comparison, part, figures, style, progress, processes)
             if figures and photographs:
-                from diagnosis.figures import save_sheet
+                from diagnosis.figures import Illustration, save_illustrations
+                from diagnosis.figures.examples import examples
                 from diagnosis.figures.style import drawing_style
 
                 progress("drawing the sheet of examples")
+                page_of_examples = partial(examples, *diagnoses, choose=sheet)
                 with drawing_style(style):
-                    made.append(save_sheet(diagnoses, part, choose=sheet))
+                    made += save_illustrations(
+                        [Illustration("examples", "", "", page_of_examples)], part, figures
+                    )
             made += tables
             made += [part / PAGE, part / NUMBERS] if page else [part / NUMBERS]
             numbers["provenance"]["files"] = [file.name for file in made]
@@ -150,8 +155,11 @@ def _draw(
     if not formats:
         return []
     from diagnosis.figures import Illustration, illustrations, save_illustrations  # matplotlib takes a second
-    from diagnosis.figures.style import drawing_style
+    from diagnosis.figures.style import drawing_style, font_note
 
+    names = [one.name for one in diagnoses]
+    if note := font_note([*diagnoses[0].truth.classes, *diagnoses[0].groups, *names]):
+        warnings.warn(note, UserWarning, stacklevel=2)
     here, chosen = os.getpid(), illustrations(diagnoses, comparison)
 
     def draw(picture: Illustration) -> list[Path]:

@@ -105,7 +105,7 @@ FIGURES: tuple[FigureKind, ...] = (
     ),
     FigureKind(
         "tide_confusion", "detector", "Which class {name} takes for which, by TIDE",
-        "Rows: class of the detection; columns: of the object. The top detections of each class.",
+        "Rows: what is there; columns: what was found. The top detections of each class.",
         tide_confusion,
     ),
     FigureKind(

@@ -18,6 +18,7 @@ from diagnosis.figures.style import (
     GRID_COLOUR,
     MAX_CLASSES,
     MUTED_COLOUR,
+    PAPER_ROOM_INCHES,
     SMALL_POINTS,
     TEXT_COLOUR,
     TEXT_POINTS,
@@ -32,6 +33,7 @@ from diagnosis.figures.style import (
     panel_grid,
     panel_inches,
     percent_text,
+    shorten,
     spread,
     spread_charts,
     styled_together,
@@ -59,8 +61,8 @@ LABEL_INCHES, LABEL_WIDTH_INCHES = 0.36, 0.58
 """From label to label on one side of a pie; the widest label."""
 LABEL_RADII = 1.27
 """From the middle of a pie to labels in a column beside it."""
-CHART_INCHES, NARROW_CHART_INCHES = 3.4, 2.0
-"""Of the axis from 0 to 100 per cent; on paper, where several lie side by side."""
+CHART_INCHES, NARROW_CHART_INCHES, LEAST_CHART_INCHES = 3.4, 2.0, 1.4
+"""Of the axis from 0 to 100 per cent; on paper, where several lie side by side, and at least."""
 ROW_GAP_INCHES = 0.12
 NUMBER_INCHES = 0.46
 """Width of a column of numbers."""
@@ -82,14 +84,14 @@ def pies(*diagnoses: Diagnosis) -> Figure:
         panel = max(panel, 7.2 / columns)
     height = NARROW_PIE_INCHES[1] if panel < PIE_INCHES[0] else PIE_INCHES[1]
     explained = [] if for_paper() else explained_types(diagnoses[0])  # slices have their names beside them
-    figure = new_page(panel * columns, (height + 1.5) * rows, explained=explained)
+    figure = new_page(panel * columns, (height + (0.5 if for_paper() else 1.5)) * rows, explained=explained)
     for axes, diagnosis in zip(panel_grid(figure, len(diagnoses), columns), diagnoses, strict=True):
         _labelled_pie(axes, np.nan_to_num(diagnosis.breakdown.mean_over_classes()), panel - 0.1, height)
         name = wrap(diagnosis.name, panel - 0.3, 12, lines=2, weight="bold")
         axes.set_title("\n".join(name), size=12, weight="bold", color=TEXT_COLOUR)
-        axes.set_xlabel(
-            "\n".join(_pie_caption(diagnosis)), size=TEXT_POINTS, color=MUTED_COLOUR, linespacing=1.6
-        )
+        if not for_paper():
+            caption = "\n".join(_pie_caption(diagnosis))
+            axes.set_xlabel(caption, size=TEXT_POINTS, color=MUTED_COLOUR, linespacing=1.6)
     return figure
 
 
@@ -140,7 +142,9 @@ def group_pies(*diagnoses: Diagnosis) -> Figure:
     wide, high = PAPER_GROUP_INCHES if for_paper() else GROUP_INCHES
     most = columns_of_panels(wide, GROUPS_IN_A_ROW, GROUPS_IN_A_ROW)
     several = len(diagnoses) > 1
-    groups, cut = shown_groups(diagnoses[0], min(MAX_CLASSES, most_rows(high) * most // len(diagnoses)))
+    groups, cut = shown_groups(
+        diagnoses[0], min(MAX_CLASSES, most_rows(high, wide * most) * most // len(diagnoses))
+    )
     lettered = list(zip(DETECTOR_LETTERS, diagnoses, strict=False))
     # A row for each detector; or, where the groups are too many for one, the detectors side by side.
     panels, columns = [(group, *one) for one in lettered for group in groups], len(groups)
@@ -240,6 +244,8 @@ def average_precision(*diagnoses: Diagnosis) -> Figure:
         note=f"In %, of N = {count(objects, 'object')} in {count(images, 'image')}.",
     )  # fmt: skip
     for axes, rows in charts:
+        if for_paper():
+            axes.set_xlabel(f"AP, {ap_name(diagnoses[0], AP)}", labelpad=2)
         shown, y = values[rows], np.arange(len(rows))
         axes.hlines(y, 0, 100, color=GRID_COLOUR, linewidth=0.6, zorder=1)
         several = np.isfinite(shown).sum(axis=1) > 1
@@ -286,18 +292,30 @@ def _class_rows(
     """
     labels, cut = most_frequent(diagnoses[0].breakdown.objects)
     shown = [0, *(label + 1 for label in labels)]
-    classes = [wrap(diagnoses[0].truth.classes[label], 1.9, 8, lines=1)[0] for label in labels]
+    classes = [shorten(diagnoses[0].truth.classes[label], 1.9, 8) for label in labels]
     names = ["class mean", *classes]
     left = (0.3 if letters else 0.15) + max(text_width(name, 8, "bold") for name in names)
     beside = left + beside_inches + 0.3
     narrow = NARROW_CHART_INCHES if for_paper() else CHART_INCHES
+    least = LEAST_CHART_INCHES if for_paper() else CHART_INCHES
+
+    def panel_of(columns: int) -> float:
+        fits = PAPER_ROOM_INCHES / columns - beside
+        return beside + (CHART_INCHES if columns == 1 else max(least, min(narrow, fits)))
+
+    choices = range(1, 1 + columns_of_panels(beside + least, 8, 8))
+    room = {n: n * most_rows(row_inches, n * panel_of(n), 1.3 + 0.19 * len(diagnoses)) for n in choices}
     columns = min(
-        range(1, 1 + columns_of_panels(beside + narrow, 8, 8)),
-        key=lambda n: abs(math.log(len(names) * row_inches / n / (n * (beside + narrow)) / PORTRAIT)),
+        [n for n in choices if len(names) <= room[n]] or choices[-1:],
+        key=lambda n: abs(math.log(len(names) * row_inches / n / (n * panel_of(n)) / PORTRAIT)),
     )
+    if for_paper() and len(names) > room[columns]:
+        labels, cut = most_frequent(diagnoses[0].breakdown.objects, room[columns] - 1)
+        shown = [0, *(label + 1 for label in labels)]
+        names = ["class mean", *(shorten(diagnoses[0].truth.classes[label], 1.9, 8) for label in labels)]
     each = math.ceil(len(names) / columns)
     starts = range(0, len(names), each)
-    panel = beside + (CHART_INCHES if len(starts) == 1 else narrow)
+    panel = panel_of(len(starts))
     figure = new_page(
         len(starts) * panel, each * row_inches + 0.5, title=title, names=[d.name for d in diagnoses],
         note=note + cut, **page,

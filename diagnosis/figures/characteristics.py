@@ -24,6 +24,7 @@ from diagnosis.figures.style import (
     most_frequent,
     most_rows,
     panel_grid,
+    shorten,
     styled,
     text_width,
     title_panel,
@@ -76,10 +77,12 @@ def size(diagnosis: Diagnosis, characteristic: str = "area") -> Figure:
     if for_paper():
         high = PAPER_PANEL_HEIGHT_INCHES
         wide = 0.35 + len(bins) * (min(longest, 0.9) + 0.06)
-    most = columns_of_panels(wide, MAX_CLASSES, 5) * most_rows(high)
+    in_a_row = 6 if for_paper() else 5
+    most = columns_of_panels(wide, MAX_CLASSES, in_a_row)
+    most *= most_rows(high, wide * most, 1.0)
     chosen, cut = most_frequent(result.overall.objects[present], min(most, MAX_CLASSES))
     labels = present[chosen].tolist() or list(range(len(result.classes)))[:1]
-    columns = columns_of_panels(wide, len(labels), min(5, int(11 / wide)))
+    columns = columns_of_panels(wide, len(labels), min(in_a_row, int(11 / wide)))
     rows = max(1, math.ceil(len(labels) / columns))
     legend: list[LegendEntry] = [
         ("objects of a bin", Line2D([], [], color=DOT_COLOUR, marker="o", markersize=4, linewidth=1.2)),
@@ -98,7 +101,7 @@ def size(diagnosis: Diagnosis, characteristic: str = "area") -> Figure:
     charts = panel_grid(figure, len(labels), columns)
     for place, (axes, label) in enumerate(zip(charts, labels, strict=True)):
         objects = count(int(result.overall.objects[label]), "object")
-        title_panel(axes, result.classes[label], f"N = {objects}", width=wide - 0.5)
+        title_panel(axes, result.classes[label], f"N = {objects}", width=wide - 0.3)
         _draw_bins(axes, table, label, 100 * float(result.overall.apn[label]))
         if place % columns:
             axes.tick_params(labelleft=False)
@@ -127,10 +130,7 @@ def _draw_bins(axes: Axes, table: BinScores, label: int, overall: float) -> None
     frame_lightly(axes)
     axes.set_xticks(
         range(len(names)),
-        [
-            f"{wrap(name, 0.9, SMALL_POINTS, lines=1)[0]}\n{n:,}"
-            for name, n in zip(names, objects, strict=True)
-        ],
+        [f"{shorten(name, 0.9, SMALL_POINTS)}\n{n:,}" for name, n in zip(names, objects, strict=True)],
     )
     axes.set(xlim=(-0.6, max(len(names), 1) - 0.4), ylim=(0, 105), yticks=[0, 25, 50, 75, 100])
     if not math.isnan(overall):

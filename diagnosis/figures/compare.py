@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,22 +26,24 @@ from diagnosis.figures.style import (
     MUTED_COLOUR,
     SMALL_POINTS,
     TEXT_COLOUR,
+    Arguments,
     draw_text,
     for_paper,
     frame_lightly,
     label_rows,
     most_rows,
     percent_text,
+    shorten,
     spread,
     styled,
     text_width,
-    wrap,
     write_beside,
     write_in_middle,
 )
 from diagnosis.flow import FATES, Counted
 from diagnosis.flow import flow as flow_of
 from diagnosis.record import Diagnosis
+from diagnosis.verdict import ENOUGH_OBJECTS
 from diagnosis.words import count
 
 __all__ = ["class_differences", "differences", "flow", "intervals"]
@@ -47,6 +51,8 @@ __all__ = ["class_differences", "differences", "flow", "intervals"]
 SHARE_COLOURS = {f"share/{error_type.name}": error_type.colour for error_type in ERROR_TYPES}
 CHART_INCHES, ROW_INCHES, GAP_INCHES = 4.2, 0.19, 0.12
 """Width of the axis; height of a row, and of the gap between two quantities."""
+CAUTION_COLOUR = "#9a9a9a"
+"""Of a class that has too few objects for a test."""
 PAIRED = "Paired over the images; filled where the interval leaves zero out."
 
 
@@ -61,7 +67,21 @@ class Number(NamedTuple):
     p: str = ""
 
 
-@styled
+def _styled_comparison(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """:func:`styled` for a figure of a comparison; that of diagnoses is refused."""
+
+    @wraps(draw)
+    def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+        if any(isinstance(one, Diagnosis) for one in args):
+            raise InputError(
+                "comparison", "a Diagnosis", f"a comparison: plot.{draw.__name__}(compare(a, b))"
+            )
+        return styled(draw)(*args, **kwargs)
+
+    return drawn
+
+
+@_styled_comparison
 def intervals(comparison: Comparison) -> Figure:
     """Mean share of each error type and mean average precision of each detector, with intervals.
 
@@ -83,7 +103,7 @@ def intervals(comparison: Comparison) -> Figure:
     return _forest("Error types and average precision", comparison, detectors, rows, (0.0, 100.0), "%", note)
 
 
-@styled
+@_styled_comparison
 def differences(comparison: Comparison) -> Figure:
     """How the further detectors differ from the first in each mean share and average precision.
 
@@ -98,7 +118,7 @@ def differences(comparison: Comparison) -> Figure:
     return _differences("", comparison, rows, note)
 
 
-@styled
+@_styled_comparison
 def class_differences(comparison: Comparison, quantity: str = "share/localization") -> Figure:
     """How the further detectors differ from the first in one quantity, class by class.
 
@@ -113,10 +133,14 @@ def class_differences(comparison: Comparison, quantity: str = "share/localizatio
     rows = {"class mean": _gaps(comparison, quantity)}
     gaps = np.abs(comparison.values[quantity][1:] - comparison.values[quantity][0])  # (D - 1, C)
     order = np.argsort(-np.nan_to_num(gaps).max(axis=0), kind="stable")
-    most = min(MAX_CLASSES, most_rows(_row_inches(len(gaps)), 3.0))
+    most = min(MAX_CLASSES, most_rows(_row_inches(len(gaps)), CHART_INCHES + 2.7, 1.5) - 1)
+    few = comparison.objects < ENOUGH_OBJECTS
     for label in sorted(order[:most].tolist()):
-        rows[comparison.classes[label]] = _gaps(comparison, quantity, label)
+        row = _gaps(comparison, quantity, label)
+        rows[comparison.classes[label]] = _untested(row) if few[label] else row
     note = f"{PAIRED} {_resamples(comparison)}"
+    if few.any():
+        note += f" Pale: fewer than {ENOUGH_OBJECTS} objects: no test."
     if len(order) > most:
         note += f" Shown are the {most} of {len(order)} classes that differ most."
     return _differences(quantity_name(quantity), comparison, rows, note)
@@ -153,6 +177,11 @@ def _gaps(comparison: Comparison, quantity: str, label: int | None = None) -> tu
     return SHARE_COLOURS.get(quantity, TEXT_COLOUR), numbers
 
 
+def _untested(row: tuple[str, list[Number]]) -> tuple[str, list[Number]]:
+    """The numbers without a p-value, pale and hollow."""
+    return CAUTION_COLOUR, [number._replace(filled=False, p="") for number in row[1]]
+
+
 def _number(
     value: float, low: float, high: float, sign: str = "", filled: bool = True, p: str = ""
 ) -> Number:
@@ -187,7 +216,7 @@ def _forest(
 ) -> Figure:
     """A dot with its interval for each quantity and detector; names at the left, numbers at the right."""
     numbers = [number for _, found in rows.values() for number in found]
-    names = [wrap(name, 2.2, 8, lines=1)[0] for name in rows]
+    names = [shorten(name, 2.2, 8) for name in rows]
     beside = 0.25 + max((text_width(number.text, SMALL_POINTS) for number in numbers), default=0.0)
     p_width = max((text_width(number.p, SMALL_POINTS) for number in numbers), default=0.0)
     left = 0.3 + max((text_width(name, 8) for name in names), default=0.0)
@@ -268,7 +297,7 @@ def flow(first: Diagnosis, second: Diagnosis, *, counted: Counted = "top") -> Fi
     axes.set_axis_off()
     ends = NAME_INCHES + BAR_INCHES, NAME_INCHES + BAR_INCHES + BAND_INCHES
     for name, x, align in zip(changes.names, ends, ("right", "left"), strict=True):
-        text = wrap(name, NAME_INCHES + BAR_INCHES, 9, lines=1, weight="bold")[0]
+        text = shorten(name, NAME_INCHES + BAR_INCHES, 9, "bold")
         axes.text(x, -0.1, text, size=9, color=TEXT_COLOUR, ha=align, weight="bold")
     if total:
         _draw_bands(axes, counts, ends)

@@ -30,6 +30,7 @@ from diagnosis.figures.style import (
     draw_text,
     for_paper,
     save_figure,
+    shorten,
     styled_together,
     text_colour_on,
     text_width,
@@ -252,7 +253,7 @@ def _draw_picture(
     taken: list[Place] = []
     for row, kind, box in zip(rows.tolist(), kinds, boxes, strict=True):  # the surest choose first
         score = f"{detections.scores[row]:.2f}"
-        name = wrap(truth.classes[detections.labels[row]], 0.6 * size[0], LABEL_POINTS, lines=1)[0]
+        name = shorten(truth.classes[detections.labels[row]], 0.6 * size[0], LABEL_POINTS)
         for text in (f"{name} {score}", score):
             place = label_place(box, text_width(text, LABEL_POINTS) + 2 * LABEL_PAD_INCHES, size, taken)
             if place is not None:

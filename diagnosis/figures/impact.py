@@ -250,6 +250,7 @@ def tide(*diagnoses: Diagnosis) -> Figure:
     columns, panel = panel_inches(TIDE_PANEL_INCHES, NARROW_TIDE_PANEL_INCHES, len(results))
     rows, panel = math.ceil(len(results) / columns), max(panel, 6.6 / columns)
     height = TIDE_ROW_INCHES * (len(DAP_COLUMNS) + TIDE_SUM_GAP) + (1.8 if rows > 1 else 1.6)
+    height -= 0.6 if for_paper() else 0.0
     figure = new_page(
         panel * columns, height * rows,
         title="What fixing each error would gain (TIDE)",
@@ -264,8 +265,9 @@ def tide(*diagnoses: Diagnosis) -> Figure:
         name = wrap(diagnosis.name, panel - 0.8, 10.5, lines=2, weight="bold")
         axes.set_title("\n".join(name), loc="left", size=10.5, weight="bold", color=TEXT_COLOUR, pad=20)
         _tide_bars(axes, result, gain, limit, named=place % columns == 0)
+        caption = "" if for_paper() else _tide_caption(result)
         axes.annotate(
-            _tide_caption(result), (0, 0), xycoords="axes fraction", xytext=(0, -32), va="top",
+            caption, (0, 0), xycoords="axes fraction", xytext=(0, -32), va="top",
             textcoords="offset points", size=TEXT_POINTS, color=MUTED_COLOUR,
             linespacing=72 * LINE_INCHES / TEXT_POINTS / 1.2,
         )  # fmt: skip

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.page import Explained, new_page
+from diagnosis.figures.page import Explained, new_page, write_on_page
 from diagnosis.figures.style import (
     GRID_COLOUR,
     LINE_INCHES,
+    MARGIN_INCHES,
     MUTED_COLOUR,
     PAPER_ROOM_INCHES,
     TEXT_COLOUR,
@@ -23,10 +24,10 @@ from diagnosis.figures.style import (
     draw_text,
     for_paper,
     most_frequent,
+    shorten,
     styled,
     text_colour_on,
     text_width,
-    wrap,
     write_beside,
 )
 from diagnosis.record import Diagnosis
@@ -54,7 +55,7 @@ def confusion(diagnosis: Diagnosis) -> Figure:
     kept = (
         "All detections." if math.isnan(matrix.score) else f"Detections of score {matrix.score:.3g} or more."
     )
-    names = [wrap(matrix.classes[label], 1.4, NAME_POINTS, lines=1)[0] for label in labels]
+    names = [shorten(matrix.classes[label], 1.4, NAME_POINTS) for label in labels]
     room = 0.4 + max(text_width(name, NAME_POINTS) for name in [*names, "unmatched"])
     side = room + _cell_inches(len(shown)) * len(shown)
     figure = new_page(
@@ -87,15 +88,17 @@ def tide_confusion(diagnosis: Diagnosis) -> Figure:
     matrix = result.confusion_matrix(result.top)
     labels, cut = most_frequent(diagnosis.breakdown.objects)
     shown = np.ix_([*labels, len(result.classes)], [*labels, len(result.classes)])
-    names = [wrap(result.classes[label], 1.6, NAME_POINTS, lines=1)[0] for label in labels]
-    room = 0.4 + max(text_width(name, NAME_POINTS) for name in [*names, "none of these"])
-    side = room + _cell_inches(len(names) + 1) * (len(names) + 1)
+    names = [shorten(result.classes[label], 1.6, NAME_POINTS) for label in labels]
     pairs = _largest_confusions(result, matrix)
-    listed = max([1.8, *(text_width(text, TEXT_POINTS) for text in pairs)]) + 0.4
-    listing = not for_paper() or side + listed <= PAPER_ROOM_INCHES
+    lines = ["Most frequent confusions" if pairs else "No confusions", *pairs]
+    room = 0.35 + 1.03 * max(text_width(name, NAME_POINTS) for name in [*names, "none of these"])
+    cell = max(_cell_inches(len(names) + 1), min(0.5, LINE_INCHES * len(lines) / (len(names) + 1)))
+    side = cell * (len(names) + 1)
+    listed = 0.4 + 1.03 * max(text_width(text, TEXT_POINTS, "bold") for text in [*lines[:1], *pairs])
+    listing = not for_paper() or room + side + listed <= PAPER_ROOM_INCHES
     figure = new_page(
-        side + listed * listing,
-        max(side, (room + LINE_INCHES * (len(pairs) + 1)) * listing) + 0.1,
+        room + side + listed * listing,
+        room + max(side, LINE_INCHES * len(lines) * listing) + 0.1,
         title=f"Which class is taken for which: {diagnosis.name}",
         explained=[
             Explained("correct", ERROR_TYPES[0].colour, "On an object of its class."),
@@ -105,25 +108,34 @@ def tide_confusion(diagnosis: Diagnosis) -> Figure:
             ),
             Explained("missed", TIDE_ERRORS[MISS].colour, "Objects without a correct detection."),
         ],
-        note="Row: class of the detection. Column: class of the object. Full colour: all detections of the "
-        f"row; in the last row, all objects of the column. {count(int(matrix[:-1].sum()), 'detection')}: the "
-        "most confident of each class, as many as it has objects. "
+        note="Rows: what is there; columns: what was detected. Full colour: all detections of the column; in "
+        f"the last column, all objects of the row. {count(int(matrix[:-1].sum()), 'detection')}: the most "
+        "confident of each class, as many as it has objects. "
         f"{count(int(result.objects.sum()), 'object')}. IoU {result.iou:g}.{cut}",
     )
-    axes = figure.subplots()
-    colours, matrix = _tide_colours(matrix)[shown], matrix[shown]
+    axes, top = _square(figure, room, side)
+    colours, matrix = _tide_colours(matrix).swapaxes(0, 1)[shown], matrix.T[shown]
     axes.imshow(colours, interpolation="nearest")
-    _frame_matrix(axes, [*names, "missed"], [*names, "none of these"])
-    _name_axes(axes, "class of the detection", "class of the object")
+    _frame_matrix(axes, [*names, "none of these"], [*names, "missed"])
+    write_on_page(figure, 0.08, top + side / 2, "truth", NAME_POINTS, rotation=90, ha="center")
+    write_on_page(figure, room + side / 2, top - room + 0.08, "taken for, number", NAME_POINTS, ha="center")
     _write_cells(axes, colours, matrix, matrix > 0, lambda n: f"{n:,}" if n < 10_000 else f"{n / 1000:.0f}k")
-    title = "Most frequent confusions" if pairs else "No confusions"
-    for line, text in enumerate([title, *pairs] if listing else []):
-        axes.annotate(
-            text, (1, 1), xycoords="axes fraction", xytext=(18, -72 * LINE_INCHES * line), va="top",
-            textcoords="offset points", size=TEXT_POINTS, weight="normal" if line else "bold",
-            color=MUTED_COLOUR if line else TEXT_COLOUR,
-        )  # fmt: skip
+    for line, text in enumerate(lines if listing else []):
+        colour, weight = (MUTED_COLOUR, "normal") if line else (TEXT_COLOUR, "bold")
+        y = top + LINE_INCHES * (line + 0.5)
+        write_on_page(figure, room + side + 0.25, y, text, TEXT_POINTS, colour, weight=weight)
     return figure
+
+
+def _square(figure: Figure, room: float, side: float) -> tuple[Axes, float]:
+    """Axes of so many inches with `room` at the left and above; how far they are from the figure's top."""
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    _, bottom, _, high = engine.get()["rect"]
+    width, height = figure.get_size_inches()
+    top = (1 - bottom - high) * height + room
+    place = (MARGIN_INCHES + room) / width, 1 - (top + side) / height, side / width, side / height
+    return figure.add_axes(place), top
 
 
 def _cell_inches(cells: int) -> float:
@@ -190,8 +202,9 @@ def _largest_confusions(result: Tide, matrix: NDArray[np.int64]) -> list[str]:
     mistakes = matrix[:-1, :-1].copy()
     np.fill_diagonal(mistakes, 0)
     order = np.argsort(-mistakes, axis=None, kind="stable")[:LISTED_PAIRS]
+    names = [shorten(name, 1.6, TEXT_POINTS) for name in result.classes]
     return [
-        f"{mistakes[row, column]:,}: {result.classes[column]} taken for {result.classes[row]}"
+        f"{mistakes[row, column]:,}: {names[column]} taken for {names[row]}"
         for row, column in zip(*np.unravel_index(order, mistakes.shape), strict=True)
         if mistakes[row, column] > 0
     ]

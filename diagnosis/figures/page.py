@@ -31,6 +31,7 @@ from diagnosis.figures.style import (
     most_frequent,
     new_figure,
     paper_width,
+    shorten,
     text_colour_on,
     text_width,
     wrap,
@@ -141,7 +142,7 @@ def new_page(
         if letters:
             write_on_page(figure, x, y, letters[number], NAME_POINTS)
             x += 0.22
-        write_on_page(figure, x, y, wrap(name, 0.97 * (width - x), NAME_POINTS, lines=1)[0], NAME_POINTS)
+        write_on_page(figure, x, y, shorten(name, 0.97 * (width - x), NAME_POINTS), NAME_POINTS)
         y += LINE_INCHES
 
     top = MARGIN_INCHES + head + height + 0.06

@@ -13,7 +13,7 @@ import os
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache, wraps
@@ -63,8 +63,8 @@ PAPER_WIDTHS_INCHES = (3.3, 6.9)
 """Of a column and of a page of a journal."""
 MOST_SHRUNK = 0.74
 """A figure that a column would shrink further takes the page's width; fonts of 7 points become 5."""
-PAPER_ROOM_INCHES, PAPER_HEIGHT_INCHES = 9.0, 11.5
-"""Between the margins of a figure that the page's width shrinks as far, and its height on that page."""
+PAPER_ROOM_INCHES, PAPER_HEIGHT_INCHES = 9.0, 9.0
+"""Between the margins of a figure that the page's width shrinks as far; height of a figure on the page."""
 
 Arguments = ParamSpec("Arguments")
 
@@ -105,17 +105,25 @@ def figure_style() -> Iterator[None]:
 
 
 @lru_cache(maxsize=4096)
-def font_with(character: str) -> str | None:
-    """Family of an installed font that has a character, DejaVu Sans first; None if there is none."""
-    fonts = sorted(fontManager.ttflist, key=lambda font: (font.name != "DejaVu Sans", font.name, font.fname))
+def font_with(characters: str) -> str | None:
+    """Family of an installed font that has all of these characters, in normal and in bold; None without one.
+
+    First come the families that are already in use, DejaVu Sans being one.
+    """
+    wanted = {ord(character) for character in characters}
+    families = {font.name for font in fontManager.ttflist if wanted <= _characters(font.fname)}
+    ordered = sorted(families, key=lambda family: (family not in RC_PARAMS["font.family"], family))
     return next(
-        (
-            font.name
-            for font in fonts
-            if "Last Resort" not in font.name and ord(character) in _characters(font.fname)
-        ),
-        None,
-    )  # fmt: skip
+        (family for family in ordered if "Last Resort" not in family and wanted <= _drawable(family)), None
+    )
+
+
+@lru_cache(maxsize=512)
+def _drawable(family: str) -> frozenset[int]:
+    """The characters that a family has in both weights, whichever files matplotlib takes for these."""
+    weights = [FontProperties(family=[family], weight=weight) for weight in ("normal", "bold")]
+    files = [fontManager.findfont(font, fallback_to_default=False) for font in weights]
+    return frozenset.intersection(*map(_characters, files))
 
 
 @lru_cache(maxsize=512)
@@ -129,7 +137,8 @@ def _characters(path: str) -> frozenset[int]:
 def readable(text: str) -> str:
     """The text with characters that installed fonts have, which figures then use.
 
-    Others become their simpler form (a full-width letter), or else their code point.
+    Others become their simpler form (a full-width letter), or else their code point: of a name all that
+    DejaVu Sans does not have, unless one font has every one of them.
 
     Examples
     --------
@@ -138,20 +147,48 @@ def readable(text: str) -> str:
     """
     if text.isascii():
         return text
-    made = []
-    for character in text:
-        family = font_with(character)
-        if family is not None and family not in RC_PARAMS["font.family"]:
-            RC_PARAMS["font.family"].append(family)
-            text_width.cache_clear()
-            if matplotlib.rcParams["svg.hashsalt"] == RC_PARAMS["svg.hashsalt"]:  # within figure_style
-                matplotlib.rcParams["font.family"] = RC_PARAMS["font.family"]
-        if family is None and character != "\n":
-            simple = unicodedata.normalize("NFKD", character)
-            known = simple != character and all(font_with(part) for part in simple)
-            character = simple if known else character.encode("ascii", "backslashreplace").decode()
-        made.append(character)
-    return "".join(made)
+    foreign = "".join(_foreign(text))
+    if not foreign:
+        return text
+    word = rf"\S*[{re.escape(foreign)}]\S*"
+    return re.sub(rf"{word}(?:\s+{word})*", lambda name: _in_one_font(name[0]), text)
+
+
+def _foreign(text: str) -> list[str]:
+    """The characters that DejaVu Sans does not have, each once."""
+    own = _drawable("DejaVu Sans")
+    return sorted({character for character in text if ord(character) not in own and not character.isspace()})
+
+
+def _in_one_font(name: str) -> str:
+    for character in _foreign(name):
+        simple = unicodedata.normalize("NFKD", character)
+        if font_with(character) is None and simple != character and not _foreign(simple):
+            name = name.replace(character, simple)
+    foreign = _foreign(name)
+    family = font_with("".join(foreign))
+    if family is None:
+        for character in foreign:
+            name = name.replace(character, character.encode("ascii", "backslashreplace").decode())
+    elif family not in RC_PARAMS["font.family"]:
+        RC_PARAMS["font.family"].append(family)
+        text_width.cache_clear()
+        if matplotlib.rcParams["svg.hashsalt"] == RC_PARAMS["svg.hashsalt"]:  # within figure_style
+            matplotlib.rcParams["font.family"] = RC_PARAMS["font.family"]
+    return name
+
+
+def font_note(names: Iterable[str]) -> str:
+    """What to install, if figures can show names only as code points; empty if they show all."""
+    lost = [name for name in names if readable(name).count("\\") > name.count("\\")]
+    if not lost:
+        return ""
+    return (
+        f"no installed font has all characters of {lost[0]!r}, so figures show its code points"
+        + (f", and those of {len(lost) - 1:,} other names" if len(lost) > 2 else "")
+        + (", and those of another name" if len(lost) == 2 else "")
+        + ": install a font that has them, such as Noto Sans CJK"
+    )
 
 
 def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
@@ -227,9 +264,13 @@ def panel_inches(wide: float, narrow: float, number: int) -> tuple[int, float]:
     return columns, min(wide, PAPER_ROOM_INCHES / columns) if for_paper() else wide
 
 
-def most_rows(row: float, rest: float = 0.0) -> int:
-    """How many rows of a height in inches a figure has at most, below and above them the `rest`."""
-    return int((PAPER_HEIGHT_INCHES - rest) / row) if for_paper() else MAX_CLASSES
+def most_rows(row: float, width: float, rest: float = 1.4) -> int:
+    """How many rows of a height in inches a figure of this width has, below and above them the `rest`.
+
+    On paper, which shrinks wide figures, it is no higher than a page.
+    """
+    scale = paper_width(width) / max(width, PAPER_WIDTHS_INCHES[0])
+    return max(1, int((PAPER_HEIGHT_INCHES / min(scale, 1.0) - rest) / row)) if for_paper() else MAX_CLASSES
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -274,7 +315,7 @@ def write_in_middle(axes: Axes, text: str) -> None:
 def title_panel(axes: Axes, title: str, note: str = "", *, width: float) -> None:
     """Title of a panel, and a smaller line below it, cut to `width` inches."""
     axes.set_title(
-        wrap(title, width, 9, lines=1, weight="bold")[0],
+        shorten(title, width, 9, "bold"),
         loc="left", size=9, weight="bold", color=TEXT_COLOUR, pad=15 if note else 5,
     )  # fmt: skip
     axes.annotate(
@@ -482,6 +523,26 @@ def wrap(text: str, width: float, size: float, lines: int = 100, weight: str = "
         last = "".join(broken[lines - 1 :])
         broken[lines - 1 :] = [last[: max(1, longest(last, "…"))].rstrip() + "…"]
     return [line.rstrip() for line in broken]
+
+
+def shorten(name: str, width: float, size: float, weight: str = "normal") -> str:
+    """A name on a line of at most `width` inches: of a longer one the middle becomes an ellipsis.
+
+    Examples
+    --------
+    >>> [shorten(name, 0.7, 8.0) for name in ("dog", "baseball bat", "baseball glove")]
+    ['dog', 'baseb… bat', 'baseb…glove']
+    """
+    name = readable(name)
+
+    def cut(letters: int) -> str:
+        end = letters // 2
+        return name[: letters - end].rstrip() + "…" + name[len(name) - end :].lstrip()
+
+    if text_width(name, size, weight) <= width:
+        return name
+    lengths = range(1, len(name))
+    return cut(max(1, bisect_left(lengths, True, key=lambda n: text_width(cut(n), size, weight) > width)))
 
 
 def spread(wanted: NDArray[np.float64], step: float, limit: float) -> NDArray[np.float64]:

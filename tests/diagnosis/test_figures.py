@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontEntry
 from matplotlib.patches import PathPatch, Rectangle, Wedge
 from PIL import Image
 
@@ -20,12 +21,14 @@ from data.records import Detections, GroundTruth, InputError
 from diagnosis import ERROR_TYPES, diagnose, plot
 from diagnosis.average_precision import precision_recall_curve
 from diagnosis.compare import compare, p_value
-from diagnosis.figures import illustrations, save_figures, save_illustrations
+from diagnosis.figures import illustrations, save_figures, save_illustrations, style
 from diagnosis.figures.style import (
     drawing_style,
+    font_note,
     font_with,
     readable,
     save_figure,
+    shorten,
     spread,
     text_width,
     wrap,
@@ -405,16 +408,16 @@ def test_tides_matrix_shows_each_cell_and_the_largest_confusions(one):
     matrix = one.tide.confusion_matrix(one.tide.top)
     (axes,) = (axes for axes in figure.axes if axes.images)
     numbers = [int(text.get_text()) for text in axes.texts if text.get_text().isdigit()]
-    assert numbers == matrix[matrix > 0].tolist()
+    assert numbers == matrix.T[matrix.T > 0].tolist()  # rows are the truth, as in the other matrix
     shown = np.asarray(axes.images[0].get_array())
-    np.testing.assert_array_equal((shown == 1).all(axis=2), matrix == 0)
+    np.testing.assert_array_equal((shown == 1).all(axis=2), matrix.T == 0)
     share = matrix[0, 0] / matrix[0].sum()
     correct = 1 - (0.06 + 0.94 * share**0.7) * (1 - np.array(to_rgb(ERROR_TYPES[0].colour)))
     np.testing.assert_allclose(shown[0, 0], correct)
     mistakes = matrix[:-1, :-1] * (1 - np.eye(5, dtype=int))
     row, column = np.unravel_index(mistakes.argmax(), mistakes.shape)
     assert f"{mistakes.max()}: {CLASSES[column]} taken for {CLASSES[row]}" in texts(figure)
-    assert {"missed", "none of these", *CLASSES} <= set(texts(figure))
+    assert {"missed", "none of these", "truth", *CLASSES} <= set(texts(figure))
 
 
 # ---- curves and confusion -----------------------------------------------------------------------
@@ -495,6 +498,33 @@ def test_what_cannot_be_compared_is_refused(two, comparison):
         plot.class_differences(comparison, "pooled/correct")
     with pytest.raises(InputError, match="characteristic: found 'colour'; expected one of area"):
         plot.size(two[0], "colour")
+    for name in ("differences", "class_differences", "intervals"):
+        for diagnoses in (two, two[:1]):
+            wanted = rf"found a Diagnosis; expected a comparison: plot\.{name}\(compare\(a, b\)\)"
+            with pytest.raises(InputError, match=wanted):
+                getattr(plot, name)(*diagnoses)
+
+
+def test_a_class_of_few_objects_is_pale_and_without_a_test():
+    truth = made_up(2, 50)
+    rare = np.arange(50) < 39  # 20 objects of one class, 19 of the other
+    truth = GroundTruth(
+        truth.images, ["often", "rare"], truth.sizes, truth.image_index[rare], truth.labels[rare],
+        truth.boxes[rare],
+    )  # fmt: skip
+    assert np.bincount(truth.labels).tolist() == [20, 19]
+    named = {"sees": detected(truth, 1, shift=1), "blind": nothing(truth)}
+    found = [diagnose(truth, some, name, coco=False) for name, some in named.items()]
+    both = compare(found, replicates=40)
+    figure = plot.class_differences(both, "map/area")
+    (axes,) = (axes for axes in figure.axes if axes.axison)
+    dots = {line.get_xdata()[0]: line for line in axes.lines if len(line.get_xdata()) == 1}
+    gaps = [both.difference("map/area", 0, 1, label) for label in (0, 1)]
+    assert all(gap.differs for gap in gaps)
+    often, rare = (to_hex(dots[100 * gap.difference].get_markerfacecolor()) for gap in gaps)
+    assert often != rare == "#ffffff"
+    assert len([text for text in texts(figure) if text.startswith("p ")]) == 2  # the mean and one class
+    assert "fewer than 20 objects: no test" in " ".join(" ".join(texts(figure)).split())
 
 
 def test_bands_are_what_became_of_the_objects(two):
@@ -724,6 +754,68 @@ def test_names_in_any_script_are_drawn_without_warnings(tmp_path):
     assert "bus\\U000e0001" in shown
     assert readable("猫") == ("猫" if font_with("猫") else "\\u732b")
     assert readable("猫") in shown
+
+
+def test_a_name_is_in_one_font_or_wholly_its_code_points(monkeypatch):
+    """A font that has some of the characters, or all of them but not in bold, would leave boxes."""
+    normal, bold, other = {0x732B, 0x306E}, {0x732B}, {0x306E}
+    plain = style._drawable("DejaVu Sans")
+    fonts = {"Normal": normal & bold, "Other": other, "DejaVu Sans": plain}
+    files = [FontEntry(fname=name, name=name) for name in fonts]
+    monkeypatch.setattr(style, "_drawable", fonts.__getitem__)
+    monkeypatch.setattr(style, "_characters", lambda file: normal if file == "Normal" else fonts[file])
+    monkeypatch.setattr(style.fontManager, "ttflist", files)
+    monkeypatch.setitem(style.RC_PARAMS, "font.family", ["DejaVu Sans"])
+    font_with.cache_clear()
+    try:
+        assert readable("猫 taken for の") == "猫 taken for の"
+        assert readable("猫の") == "\\u732b\\u306e"
+        assert readable("の 猫x") == "\\u306e \\u732bx"
+        note = font_note(["a\\b", "猫", "猫の", "の猫"])
+        assert note.startswith("no installed font has all characters of '猫の', so figures show its code")
+        assert note.endswith("another name: install a font that has them, such as Noto Sans CJK")
+        assert font_note(["dog", "собака", "猫"]) == ""
+    finally:
+        font_with.cache_clear()
+        text_width.cache_clear()
+
+
+def test_a_matrix_of_names_in_code_points_stays_on_its_page():
+    truth = made_up(4, 300)
+    names = tuple(chr(0xE0000 + 9 * place) * long for place, long in enumerate((1, 6, 3, 3)))
+    truth, found = (replace(one, classes=names) for one in (truth, detected(truth)))
+    assert_legible(plot.tide_confusion(diagnose(truth, found, coco=False)))
+
+
+def test_long_names_keep_what_tells_them_apart():
+    names = ["baseball bat", "baseball glove"]
+    assert len({shorten(name, 0.8, 9, "bold") for name in names}) == 2
+    assert all(text_width(shorten(name, 0.8, 9, "bold"), 9, "bold") <= 0.8 for name in names)
+
+
+@pytest.mark.parametrize("letters", [5, 40])
+def test_on_paper_no_figure_is_higher_than_a_page(letters):
+    truth = made_up(80, 400)
+    names = [f"{number} " + "x" * letters for number in range(80)]
+    truth = replace(truth, classes=tuple(names))
+    found = detected(truth)
+    diagnoses = [diagnose(truth, found, name, coco=False) for name in "ab"]
+    with drawing_style("paper"):
+        for one in illustrations(diagnoses, compare(diagnoses, replicates=2)):
+            figure = one.draw()
+            assert figure.scale * figure.get_figheight() <= 9.0, one.file
+            assert figure.scale * figure.get_figwidth() <= 6.901, one.file
+            if one.file in ("error_bars", "area_1", "ap"):
+                assert_legible(figure)
+
+
+def test_on_paper_pies_and_tide_have_the_detectors_name_alone_and_the_ap_its_own(two):
+    with drawing_style("paper"):
+        for figure in (plot.pies(*two), plot.tide(*two)):
+            said = " ".join(texts(figure))
+            assert "plain" in said
+            assert not {"mAP", "N", "averaged"} & set(said.split())
+        assert "AP, VOC 2007, 11 points, IoU 0.5" in texts(plot.average_precision(*two))
 
 
 def test_tide_has_one_scale_and_one_set_of_names(two):

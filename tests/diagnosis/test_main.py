@@ -309,7 +309,8 @@ def test_the_sheet_of_examples_needs_all_photographs(voc, capsys, monkeypatch):
     assert line in said()
     assert not sheet.exists()
     photographs(voc / "photos")
-    assert "No photographs" not in said("--images", voc / "photos")
+    assert "No photographs" not in said("png", "pdf", "--images", voc / "photos")
+    assert sheet.with_suffix(".pdf").stat().st_size > 0
     assert sheet.stat().st_size > 0
     (voc / "photos").rename(folder)
     assert "No photographs" not in said()
