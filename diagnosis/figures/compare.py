@@ -132,17 +132,18 @@ def class_differences(comparison: Comparison, quantity: str = "share/localizatio
         raise InputError("quantity", repr(quantity), f"one of {', '.join(sorted(comparison.by_class))}")
     rows = {"class mean": _gaps(comparison, quantity)}
     gaps = np.abs(comparison.values[quantity][1:] - comparison.values[quantity][0])  # (D - 1, C)
-    order = np.argsort(-np.nan_to_num(gaps).max(axis=0), kind="stable")
-    most = min(MAX_CLASSES, most_rows(_row_inches(len(gaps)), CHART_INCHES + 2.7, 1.5) - 1)
     few = comparison.objects < ENOUGH_OBJECTS
+    order = np.lexsort([-np.nan_to_num(gaps).max(axis=0), few])
+    most = min(MAX_CLASSES, most_rows(_row_inches(len(gaps)), CHART_INCHES + 2.7, 1.7))
     for label in sorted(order[:most].tolist()):
         row = _gaps(comparison, quantity, label)
         rows[comparison.classes[label]] = _untested(row) if few[label] else row
     note = f"{PAIRED} {_resamples(comparison)}"
-    if few.any():
+    if few[order[:most]].any():
         note += f" Pale: fewer than {ENOUGH_OBJECTS} objects: no test."
     if len(order) > most:
-        note += f" Shown are the {most} of {len(order)} classes that differ most."
+        note += f" Shown are the {most} of {len(order)} classes that differ most"
+        note += f", those of at least {ENOUGH_OBJECTS} objects first." if few.any() else "."
     return _differences(quantity_name(quantity), comparison, rows, note)
 
 
