@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
 import shutil
@@ -542,6 +543,33 @@ def test_print_has_all_tabs_on_at_most_six_pages(browser, report):
     assert shown(browser, "#panel > h2") == [tab.capitalize() for tab in TABS]
     browser.js("dispatchEvent(new Event('afterprint'))")
     assert shown(browser, "#panel > h2") == ["Examples"]
+
+
+def test_three_detectors_stand_side_by_side_on_paper(browser, tmp_path, diagnoses):
+    three = [*diagnoses, dataclasses.replace(diagnoses[0], name="third")]
+    browser.open(write_report(content(three), tmp_path / "report.html"))
+    browser.js("dispatchEvent(new Event('beforeprint'))")
+    browser.media("print")
+    tops = shown(browser, ".pair:has(> :nth-child(3)) svg", "getBoundingClientRect().top")
+    assert len(tops) == 6  # three in a row: confidence and error mix
+    assert len(set(tops)) == 2
+    browser.media("")
+
+
+def test_labels_of_the_flow_do_not_overprint(browser, report):
+    browser.open(report, PHONE, state="tab=compare")
+    browser.js(
+        "data.flow[0].all = Object.fromEntries(data.fates.map(({name}, n) => [name, Object.fromEntries("
+        "data.fates.map((other, m) => [other.name, n + m ? 1 : 9000]))]))"
+    )
+    browser.js("drawPanel()")
+    settle(browser)
+    names = "svg[aria-label^='What became'] text"
+    tops = shown(browser, names, "getBoundingClientRect().top")[1:6]  # after the detector's
+    assert len(tops) == 5
+    assert min(np.diff(tops)) > 10
+    box = browser.js(f"document.querySelector({json.dumps(names)}).ownerSVGElement.getBoundingClientRect().x")
+    assert min(shown(browser, names, "getBoundingClientRect().left")) >= box - 1
 
 
 def test_a_finger_hits_what_it_means(browser, report):

@@ -259,7 +259,7 @@ const observer = new ResizeObserver((entries) => entries.forEach(({ target }) =>
 
 /** What is on paper is drawn before the paper's layout is known: widths there, by the parts of the page. */
 let printing = false;
-const PAPER_WIDTHS = { ".panels": 165, ".pair": 430, ".chart": 880 };
+const PAPER_WIDTHS = { ".panels": 165, ".pair:has(> :nth-child(3))": 285, ".pair": 430, ".chart": 880 };
 
 /** An SVG that `draw(svg, width, height)` fills whenever its width changes; lower on paper. */
 function plot(tall, label, draw) {
@@ -554,7 +554,7 @@ function worstCard() {
       example ? hidden(picture(example, 116, false)) : make("span", {}),
       make("span", {}, make("strong", {}, name),
         make("span", { class: "numbers" }, detectors.map((one, place) => make("span", {}, several && letter(place), ` ${percent(one.classes[label].ap[AP])} %`))),
-        make("span", { class: "quiet" }, most ? `mostly ${most[1].name}: ${percent(most[0])} %${several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : ""}` : "", ` · ${plural(data.objects[label], "object")}`)));
+        make("span", { class: "quiet" }, most ? `mostly ${most[1].name}: ${percent(most[0])}\u00a0%${several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : ""}` : "", ` · ${plural(data.objects[label], "object")}`)));
   });
   return make("section", { class: "card" }, make("h3", {}, "The three worst classes"), make("p", { class: "note" }, worst.length ? `Lowest ${AP_NAMES[AP]}, of classes with at least ${enough.length ? facts.enough : 1} ${enough.length ? "objects" : "object"}.` : "No class has objects."), make("div", { class: "worsts" }, cards));
 }
@@ -915,11 +915,23 @@ function flowChart(a, b) {
     [entry.a, entry.b].forEach((who, right) => {
       const x = right ? width - side : side;
       svg.append(make("svg:text", { class: "name", x: right ? width : 0, y: 11, "text-anchor": right ? "end" : "start" }, `${letters[right ? b : a]} ${who.length > side / 6 ? `${who.slice(0, side / 6 - 1)}…` : who}`));
+      const labels = new Map();
+      let free = 24;  // no label lies on the one above it
+      ends[right].forEach((node, n) => {
+        if (!node.size) return;
+        labels.set(n, Math.max(free, node.y + (node.size * scale) / 2 + 4));
+        free = labels.get(n) + 12;
+      });
+      free = height - 2;
+      for (const n of [...labels.keys()].reverse()) {
+        labels.set(n, Math.min(free, labels.get(n)));
+        free = labels.get(n) - 12;
+      }
       ends[right].forEach((node, n) => {
         if (!node.size) return;
         svg.append(
           make("svg:rect", { class: "layer", style: kindColour(data.fates[n].colour), x: right ? x - 10 : x, y: node.y, width: 10, height: Math.max(node.size * scale, 1) }),
-          make("svg:text", { class: "name", x: right ? x + 8 : x - 8, y: node.y + (node.size * scale) / 2 + 4, "text-anchor": right ? "start" : "end" }, `${names[n]} ${whole(node.size)}`));
+          make("svg:text", { class: "name", x: right ? x + 8 : x - 8, y: labels.get(n), "text-anchor": right ? "start" : "end" }, `${names[n]} ${whole(node.size)}`));
       });
     });
   });
