@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -19,7 +20,7 @@ from data.records import InputError
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.compare import Comparison, p_value, quantity_name
 from diagnosis.figures.breakdown import MARKERS
-from diagnosis.figures.page import Explained, new_page
+from diagnosis.figures.page import Explained, LegendEntry, new_page
 from diagnosis.figures.style import (
     DETECTOR_LETTERS,
     MAX_CLASSES,
@@ -139,12 +140,13 @@ def class_differences(comparison: Comparison, quantity: str = "share/localizatio
         row = _gaps(comparison, quantity, label)
         rows[comparison.classes[label]] = _untested(row) if few[label] else row
     note = f"{PAIRED} {_resamples(comparison)}"
-    if few[order[:most]].any():
-        note += f" Pale: fewer than {ENOUGH_OBJECTS} objects: no test."
+    pale = Line2D([], [], color=CAUTION_COLOUR, marker="o", markerfacecolor="white", linewidth=1.6)
+    untested = few[order[:most]].any()
+    legend = [(f"fewer than {ENOUGH_OBJECTS} objects: no test", pale)] if untested else []
     if len(order) > most:
         note += f" Shown are the {most} of {len(order)} classes that differ most"
         note += f", those of at least {ENOUGH_OBJECTS} objects first." if few.any() else "."
-    return _differences(quantity_name(quantity), comparison, rows, note)
+    return _differences(quantity_name(quantity), comparison, rows, note, legend)
 
 
 Rows = dict[str, tuple[str, list[Number]]]
@@ -192,13 +194,16 @@ def _number(
     return Number(100 * value, 100 * low, 100 * high, text.replace("-", "−"), filled, p)
 
 
-def _differences(quantity: str, comparison: Comparison, rows: Rows, note: str) -> Figure:
+def _differences(
+    quantity: str, comparison: Comparison, rows: Rows, note: str, legend: Sequence[LegendEntry] = ()
+) -> Figure:
     """Of one quantity, or of those that the rows name."""
     ends = [abs(end) for _, numbers in rows.values() for number in numbers for end in number[:3]]
     most = 1.08 * max((end for end in ends if math.isfinite(end)), default=0.0) or 1.0
     title = f"Difference from {comparison.names[0]}" + (f": {quantity}" if quantity else "")
     axis = f"difference in {quantity}, points" if quantity else "difference, points"
-    return _forest(title, comparison, range(1, len(comparison.names)), rows, (-most, most), axis, note)
+    detectors = range(1, len(comparison.names))
+    return _forest(title, comparison, detectors, rows, (-most, most), axis, note, legend)
 
 
 def _row_inches(detectors: int) -> float:
@@ -214,6 +219,7 @@ def _forest(
     limits: tuple[float, float],
     axis: str,
     note: str,
+    legend: Sequence[LegendEntry] = (),
 ) -> Figure:
     """A dot with its interval for each quantity and detector; names at the left, numbers at the right."""
     numbers = [number for _, found in rows.values() for number in found]
@@ -237,6 +243,7 @@ def _forest(
         ],
         letters=letters,
         marks=[mark | {"color": TEXT_COLOUR} for mark in marks],
+        legend=legend,
         note=note,
     )
     axes = figure.subplots()

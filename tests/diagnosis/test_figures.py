@@ -524,7 +524,11 @@ def test_a_class_of_few_objects_is_pale_and_without_a_test():
     often, rare = (to_hex(dots[100 * gap.difference].get_markerfacecolor()) for gap in gaps)
     assert often != rare == "#ffffff"
     assert len([text for text in texts(figure) if text.startswith("p ")]) == 2  # the mean and one class
-    assert "fewer than 20 objects: no test" in " ".join(" ".join(texts(figure)).split())
+    assert "fewer than 20 objects: no test" in texts(figure)
+    with drawing_style("paper"):
+        figure = plot.class_differences(both, "map/area")
+    assert "fewer than 20 objects: no test" in texts(figure)
+    assert_legible(figure)
 
 
 def test_bands_are_what_became_of_the_objects(two):
