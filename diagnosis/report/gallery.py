@@ -41,6 +41,8 @@ LANDSCAPE = 4 / 3
 """Shape that a part is widened to, as far as the image reaches."""
 TOP_CONFUSIONS, EACH_CONFUSION = 30, 3
 """How many of the most frequent cells of the confusion matrix have several pictures, and how many each."""
+MATRIX_CLASSES = 30
+"""How many classes the page's matrix has, as long as no other is searched for: those with most confusions."""
 SHARES = {"errors": 0.5, "missed": 0.2, "only": 0.2, "neither": 0.1}
 """Of the places, by side, as long as all sides fill theirs: false positives, missed objects, objects that
 only one detector of a pair finds, objects that neither finds."""
@@ -197,7 +199,8 @@ def _errors(diagnosis: Diagnosis, detector: int, limits: Gallery) -> list[Pick]:
     rows = order[counted[order] > CORRECT]
     rows = first_of_each(rows, labels[rows] * len(ERROR_TYPES) + counted[rows], limits.each)
     behind = dict.fromkeys(zip(rows.tolist(), found.object_rows[rows].tolist(), strict=True), False)
-    behind |= dict.fromkeys(_of_cells(diagnosis, limits), True)
+    behind |= (of_cells := dict.fromkeys(_of_cells(diagnosis, limits), True))
+    cells = {(int(truth.labels[one]), int(labels[row])) for row, one in of_cells if one != NONE}
     made = []
     for (row, object_row), of_cell in behind.items():
         kind, label = int(found.types[row]), int(labels[row])
@@ -214,7 +217,8 @@ def _errors(diagnosis: Diagnosis, detector: int, limits: Gallery) -> list[Pick]:
         marks: list[tuple[Mark, int]] = [(("bar", label, name), int(cases[label, kind]))]
         if counted[row] < 0:
             words += ", not counted"
-        if object_row != NONE and (there := int(truth.labels[object_row])) != label:
+        there = label if object_row == NONE else int(truth.labels[object_row])
+        if there != label and (there, label) in cells:
             marks.append((("cell", there, label), int(matrix[there, label])))
         elif of_cell:
             marks.append((("cell", NONE, label), int(matrix[-1, label])))
@@ -226,15 +230,21 @@ def _errors(diagnosis: Diagnosis, detector: int, limits: Gallery) -> list[Pick]:
 
 
 def _of_cells(diagnosis: Diagnosis, limits: Gallery) -> list[tuple[int, int]]:
-    """The most confident false positives in each cell of the confusion matrix, and the objects that they were
-    taken for; of what lies on background, first those that are background errors."""
+    """The most confident false positives in each cell of the confusion matrix that the page shows, and the
+    objects that they were taken for; of what lies on background, first those that are background errors."""
     truth, found, partners = diagnosis.truth, diagnosis.referenced_objects, diagnosis.confusion.partners
     labels, order, classes = diagnosis.detections.labels, diagnosis.matching.order, len(truth.classes)
     rows = order[(partners[order] >= ON_BACKGROUND) & (found.types[order] > CORRECT)]
     alone = partners[rows] == ON_BACKGROUND
     there = np.full(len(rows), classes)
     there[~alone] = truth.labels[partners[rows[~alone]]]
-    rows, there = rows[there != labels[rows]], there[there != labels[rows]]
+    wrong = diagnosis.confusion.counts * (1 - np.eye(classes + 1))
+    wrong[-1] *= 0.001  # as in the page
+    wrong[:, -1] *= 0.001
+    number = (wrong.sum(axis=0) + wrong.sum(axis=1))[:classes]
+    of_matrix = np.append(np.argsort(-number, kind="stable")[:MATRIX_CLASSES], classes)
+    keep = (there != labels[rows]) & np.isin(there, of_matrix) & np.isin(labels[rows], of_matrix)
+    rows, there = rows[keep], there[keep]
     last = (there == classes) & (found.types[rows] != BACKGROUND)
     first = np.argsort(last, kind="stable")
     rows, cells = rows[first], (there * classes + labels[rows])[first]

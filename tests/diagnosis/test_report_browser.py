@@ -491,6 +491,17 @@ def test_the_first_screen_holds_the_answer(browser, report):
     assert len(shown(browser, ".whisker", "className")) >= 8
 
 
+def test_a_worst_class_has_a_picture_of_the_error_it_names(browser, report):
+    browser.open(report)
+    settle(browser)
+    words = shown(browser, ".worst .quiet")
+    pictures = shown(browser, ".worst svg.picture", "ariaLabel")
+    assert len(words) == len(pictures) == 3
+    for said, picture in zip(words, pictures, strict=True):
+        kind = re.match(r"mostly (\w+): [\d.]+\s% \(mean of both\)", said)[1]
+        assert f", {kind}: " in picture
+
+
 def test_the_page_cannot_fetch_anything(browser, report):
     browser.open(report)
     for attempt in (

@@ -1044,8 +1044,9 @@ function matrixChart() {
     const go = column === nowhere ? toExamples({ side: "missed", class: classes[row], d })
       : row === nowhere ? toExamples({ kind: "background", class: classes[column], d }) ?? toExamples({ class: classes[column], d })
         : toExamples({ class: classes[row], as: classes[column], d });
-    if (!go) return make("td", { "data-tip": said, title: said }, whole(count));
-    return make("td", {}, make("a", { ...go, tabindex: -1, style: `--heat: ${Math.round(6 + (50 * count) / (totals[row] || 1))}%`, "data-tip": said, "aria-label": `${said}. Show examples` }, whole(count)));
+    const style = `--heat: ${Math.round(6 + (50 * count) / (totals[row] || 1))}%`;
+    if (!go) return make("td", { class: "plain", style, "data-tip": said, title: said }, whole(count));
+    return make("td", {}, make("a", { ...go, tabindex: -1, style, "data-tip": said, "aria-label": `${said}. Show examples` }, whole(count)));
   })));
   const grid = make("table", {}, make("caption", { class: "hidden-words" }, "Rows: truth. Columns: what it was taken for."), make("thead", {}, make("tr", {}, make("td", {}), [...labels, nowhere].map((label) => make("th", { scope: "col", title: name(label, "missed") }, make("span", {}, name(label, "missed")))))), make("tbody", {}, body));
   grid.querySelector("td a")?.setAttribute("tabindex", "0");
