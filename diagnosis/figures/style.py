@@ -531,7 +531,7 @@ def shorten(name: str, width: float, size: float, weight: str = "normal") -> str
     Examples
     --------
     >>> [shorten(name, 0.7, 8.0) for name in ("dog", "baseball bat", "baseball glove")]
-    ['dog', 'baseb… bat', 'baseb…glove']
+    ['dog', 'baseball bat', 'baseb…love']
     """
     name = readable(name)
 
