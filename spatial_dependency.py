@@ -41,6 +41,8 @@ EXTRAS = {"training": "train"}
 """What the commands of a package need beyond the base installation."""
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""They end a command cleanly; Slurm sends SIGUSR1 where asked to, a terminal that is closed SIGHUP."""
 _by_spatial = False
 """Whether the command that runs is a subcommand of ``spatial``."""
 
@@ -85,9 +87,8 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 
 def load_main(module: str) -> Callable[..., int]:
     """The function ``main`` of a module; a signal that ends the process while it is imported is one line."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-    handlers = {number: signal.getsignal(number) for number in signals}
-    heard = [number for number in signals if handlers[number] != signal.SIG_IGN]  # as nohup has SIGHUP
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    heard = [number for number in SIGNALS if handlers[number] != signal.SIG_IGN]  # as nohup has SIGHUP
     for number in heard:
         signal.signal(number, _stop)
     try:

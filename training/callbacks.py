@@ -18,7 +18,8 @@ import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
-from training.run_state import SIGNALS, RunFolder, link
+from spatial_dependency import SIGNALS
+from training.run_state import RunFolder, link
 
 __all__ = [
     "Checkpoints", "FailedError", "LogProgress", "NonFiniteLossError", "ProgressBar", "StoppedError",

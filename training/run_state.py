@@ -21,11 +21,12 @@ import yaml
 
 from data.formats.files import parse_json, parse_yaml, read_bytes, read_text, write_text
 from data.records import InputError
+from spatial_dependency import SIGNALS
 from training.options import OptionGroups, option_of
 from training.task import Task
 
 __all__ = [
-    "SIGNALS", "Interrupted", "RunFolder", "RunState", "interrupted_state", "interruptible", "is_global_zero",
+    "Interrupted", "RunFolder", "RunState", "interrupted_state", "interruptible", "is_global_zero",
     "is_local_zero", "link", "locked", "make_folder", "print_once", "stored_options",
 ]  # fmt: skip
 
@@ -164,10 +165,6 @@ def make_folder(folder: Path) -> None:
         raise InputError(folder, error.strerror or "an error", "a folder to write to, by --out") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(folder, "a folder that cannot be written to", "a folder to write to, by --out")
-
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-"""They end a run cleanly; Slurm sends SIGUSR1 where asked to, a terminal that is closed SIGHUP."""
 
 
 class Interrupted(BaseException):

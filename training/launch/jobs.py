@@ -16,6 +16,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal, NamedTuple, TypedDict, cast
 
+from spatial_dependency import SIGNALS
 from training.launch import supervise
 
 __all__ = ["Execution", "Job", "Launcher", "LocalLauncher", "Outcome", "Record", "Supervised", "outcome_of"]
@@ -97,7 +98,7 @@ def outcome_of(job: Job, record: Record | None, *, asked: bool = False) -> Outco
     number = -code if code < 0 else code - 128
     # Python that is interrupted while it starts ends with code 1.
     unready = code < 0 or "KeyboardInterrupt" in record["message"]
-    stopped = number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP) or (asked and unready)
+    stopped = number in SIGNALS or (asked and unready)
     how = f"killed by {signal.Signals(number).name}" if code < 0 else f"exit code {code}"
     message = f"{record['message']} ({how}; {log})".lstrip()
     return Outcome(job.name, "stopped" if stopped else "failed", record["seconds"], message)
