@@ -3,7 +3,9 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,6 +82,24 @@ def usage() -> str:
     )
 
 
+@contextmanager
+def on_signals(handler: Callable[[int, FrameType | None], object], *numbers: int) -> Iterator[None]:
+    """Call a handler on signals, by default on `SIGNALS`, until the block ends.
+
+    Ignored signals stay ignored, as SIGHUP under nohup. Outside the main thread Python allows no handlers.
+    """
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in numbers or SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     print(f"stopped by {signal.Signals(number).name}; nothing was begun", file=sys.stderr, flush=True)
     os._exit(128 + number)
@@ -87,15 +107,8 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 
 def load_main(module: str) -> Callable[..., int]:
     """The function ``main`` of a module; a signal that ends the process while it is imported is one line."""
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    heard = [number for number in SIGNALS if handlers[number] != signal.SIG_IGN]  # as nohup has SIGHUP
-    for number in heard:
-        signal.signal(number, _stop)
-    try:
+    with on_signals(_stop):
         found: Callable[..., int] = import_module(module).main
-    finally:
-        for number in heard:
-            signal.signal(number, handlers[number])
     return found
 
 

@@ -57,10 +57,10 @@ from diagnosis.resampling import OVER_ALL
 
 __all__ = [
     "BEYOND",
-    "CORRECT",
     "DAP_COLUMNS",
     "TIDE_ERRORS",
     "TIDE_LABELS",
+    "TRUE_POSITIVE",
     "Tide",
     "TideStatistic",
     "explain",
@@ -117,7 +117,7 @@ TIDE_ERRORS: tuple[ErrorType, ...] = (
 """The six errors, in tidecv's order. The explanations name the usual overlaps, see :func:`explain`."""
 
 CLS, LOC, BOTH, DUPE, BKG, MISS = range(len(TIDE_ERRORS))
-CORRECT, BEYOND = -1, -2
+TRUE_POSITIVE, BEYOND = -1, -2
 """Types of a detection that is no error: it found an object; it is not among the best of its image."""
 
 TIDE_LABELS = {error.name: error.label for error in TIDE_ERRORS} | {
@@ -272,7 +272,7 @@ class Tide:
                     "counted", f"{counted.dtype} of shape {counted.shape}", f"bool of {rows.shape}"
                 )
             rows = rows & counted
-        on_object = rows & ((self.types == CORRECT) | (self.types == CLS))
+        on_object = rows & ((self.types == TRUE_POSITIVE) | (self.types == CLS))
         column = np.full(len(rows), classes)
         column[on_object] = self.object_labels[self.targets[on_object]]
         cells = self.labels[rows] * (classes + 1) + column[rows]
@@ -343,7 +343,7 @@ def tide(
     if not crowd_errors:
         excused = matching.in_crowd & (types >= 0)
         types[excused], targets[excused] = BEYOND, -1
-    ignored = considered & (types != CORRECT) & _on_region(matching, regions, iou)
+    ignored = considered & (types != TRUE_POSITIVE) & _on_region(matching, regions, iou)
     statistic = TideStatistic(matching, types, targets, ignored, iou)
     ap = statistic.ap()[:, 0]
     return Tide(
@@ -377,7 +377,7 @@ class TideStatistic:
         iou: float,
     ) -> None:
         truth, labels, order = matching.truth, matching.detections.labels, matching.order
-        correct = types == CORRECT
+        correct = types == TRUE_POSITIVE
         self.found = np.zeros(len(truth), dtype=bool)
         self.found[targets[correct]] = True
         unfound = ~self.found & ~matching.ignored
@@ -616,7 +616,7 @@ def _type_errors(
     rank = matching.pair_rank[rows[with_own]]
     matched = greedy_match(first, last, its, len(matching.truth), rank, size >= iou)
     matched = matched[matched >= 0]
-    types[mine[matched]], targets[mine[matched]] = CORRECT, its[matched]
+    types[mine[matched]], targets[mine[matched]] = TRUE_POSITIVE, its[matched]
     return types, targets
 
 

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import yaml
 
 from data.formats.files import parse_json, parse_yaml, read_bytes, read_text, write_text
 from data.records import InputError
-from spatial_dependency import SIGNALS
+from spatial_dependency import on_signals
 from training.options import OptionGroups, option_of
 from training.task import Task
 
@@ -186,16 +185,8 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Raise :class:`Interrupted` in the block on a signal that ends a run."""
-    before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has SIGHUP
-                before[number] = signal.signal(number, _interrupt)
-    try:
+    with on_signals(_interrupt):
         yield
-    finally:
-        for value, handler in before.items():
-            signal.signal(value, handler)
 
 
 @contextlib.contextmanager

@@ -10,9 +10,9 @@ from data.records import Detections, GroundTruth, InputError
 from diagnosis import match
 from diagnosis.tide import (
     BEYOND,
-    CORRECT,
     DAP_COLUMNS,
     TIDE_ERRORS,
+    TRUE_POSITIVE,
     explain,
     tide,
 )
@@ -54,7 +54,7 @@ def tidecv_of(truth, found, iou=0.5, background_iou=0.1, max_detections=100, any
             types[error.pred["_id"]] = kind
     for row, prediction in enumerate(detected.annotations):
         if prediction.get("used") and types[row] == BEYOND:
-            types[row] = CORRECT
+            types[row] = TRUE_POSITIVE
     return SimpleNamespace(
         ap=run.ap,
         dap=dict(zip(DAP_COLUMNS, dap.values(), strict=True)),
@@ -200,7 +200,7 @@ def test_each_error_once():
     )
     result = tide(match(truth, found))
     kinds = [NAMES[kind] if kind >= 0 else kind for kind in result.types]
-    assert kinds == [CORRECT, "dupe", "cls", "loc", "both", "bkg"]
+    assert kinds == [TRUE_POSITIVE, "dupe", "cls", "loc", "both", "bkg"]
     assert result.targets.tolist() == [0, 0, 1, 1, -1, -1]
     assert np.flatnonzero(result.missed).tolist() == [2]
     assert result.counts == dict.fromkeys(NAMES, 1)
@@ -221,7 +221,7 @@ def test_an_overlap_of_just_the_threshold():
     truth = truth_of((0, 0, [0, 0, 10, 10]))
     half = [0, 0, 10, 5]
     result = tide(match(truth, found_of(truth, (0, 0, 0.9, half), (0, 0, 0.8, half))))
-    assert result.types.tolist() == [CORRECT, NAMES.index("loc")]
+    assert result.types.tolist() == [TRUE_POSITIVE, NAMES.index("loc")]
 
 
 def test_whether_overlaps_were_clipped_makes_no_difference():

@@ -86,7 +86,7 @@ SHEET_IMAGES = 11
 
 def draw(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     """The figure of an experiment, with the results that there are; training curves are read in `folder`."""
-    return styled(FIGURES[plan.experiment.draw])(plan, rows, folder)
+    return styled(DRAW[plan.experiment.draw])(plan, rows, folder)
 
 
 # ---------------------------------------------------------------- accuracy against what is modified
@@ -481,7 +481,7 @@ def example_sheet(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     return examples(*found, count=SHEET_IMAGES, choose="first")
 
 
-FIGURES: dict[str, Callable[[Plan, Sequence[Row], Path], Figure]] = {
+DRAW: dict[str, Callable[[Plan, Sequence[Row], Path], Figure]] = {
     "curves": training_curves,
     "percent": against_percent,
     "single_layer": against_layer,

@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal, NamedTuple, TypedDict, cast
 
-from spatial_dependency import SIGNALS
+from spatial_dependency import SIGNALS, on_signals
 from training.launch import supervise
 
 __all__ = ["Execution", "Job", "Launcher", "LocalLauncher", "Outcome", "Record", "Supervised", "outcome_of"]
@@ -222,23 +222,10 @@ def _wait(execution: Execution, events: SimpleQueue[Event]) -> None:
 
 @contextmanager
 def signal_events() -> Iterator[SimpleQueue[Event]]:
-    """A queue that gets the number of each SIGINT and SIGTERM.
-
-    Outside the main thread Python allows no handlers, and the queue gets none.
-    """
+    """A queue that gets the number of each SIGINT and SIGTERM."""
     events: SimpleQueue[Event] = SimpleQueue()  # the one kind of queue that a signal handler may put into
-    if threading.current_thread() is not threading.main_thread():
+    with on_signals(lambda number, frame: events.put(number), signal.SIGINT, signal.SIGTERM):
         yield events
-        return
-    before = {
-        number: signal.signal(number, lambda number, frame: events.put(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield events
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Supervised:

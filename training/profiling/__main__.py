@@ -6,13 +6,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from spatial_dependency import program
 from training.command import exit_code
 from training.options import require
 from training.parser import Parser, add_options, word
 from training.profiling.options import Options
+from training.run_state import Interrupted, interruptible
 
 __all__ = ["main"]
 
@@ -23,7 +23,7 @@ time: where in this network does space matter?
 
 Writes profile.csv, profile.json, profile.png and profile.svg; profile.html where pandas is installed; and
 scores by image, for --compare. Stopped at any time, the same command goes on.
-Exit codes: 0 done; 2 something in the input is wrong; 130 or 143 stopped by a signal.
+Exit codes: 0 done; 2 something in the input is wrong; 128 + signal: stopped.
 """
 
 
@@ -65,22 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         run(options, out)
 
-    before = signal.signal(signal.SIGTERM, _stop)
     try:
-        return exit_code(action)
-    except _StoppedError:
-        print("stopped by SIGTERM; the same command goes on from there", file=sys.stderr)
-        return 128 + signal.SIGTERM
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-class _StoppedError(BaseException):
-    """Not an error of anything: as KeyboardInterrupt is for SIGINT."""
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise _StoppedError
+        with interruptible():
+            return exit_code(action)
+    except Interrupted as error:
+        print(
+            f"stopped by {signal.Signals(error.number).name}; the same command goes on from there",
+            file=sys.stderr,
+        )
+        return 128 + error.number
 
 
 if __name__ == "__main__":

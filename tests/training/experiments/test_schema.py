@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data.records import InputError
-from training.experiments.figures import FIGURES
+from training.experiments.figures import DRAW
 from training.experiments.plan import Overrides, make_plan
 from training.experiments.schema import DRAWINGS, read_experiment
 
@@ -27,7 +27,7 @@ def test_every_experiment_of_the_paper_is_sound_and_says_command_cost_and_score(
 
 
 def test_every_form_is_drawn() -> None:
-    assert set(DRAWINGS) == set(FIGURES)
+    assert set(DRAWINGS) == set(DRAW)
 
 
 @pytest.mark.parametrize(
