@@ -108,16 +108,13 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
     )
     progress.end()
     page = options.out / PAGE
-    if options.verbose:
-        texts = [summary(diagnoses, comparison, remarks)]
-    else:
-        where = f"The report: {page}" if page in written else f"The numbers: {options.out / NUMBERS}"
+    where = f"The report: {page}" if page in written else f"The numbers: {options.out / NUMBERS}"
+    if why_no_photographs and page in written:
+        where += f"\nPhotographs: {why_no_photographs}. --images DIR gives their folder."
+    if not options.verbose:
         texts = [brief(diagnoses, comparison, doubts, where)]
-    if why_no_photographs and not options.no_figures:
-        texts.append(
-            f"\nNo photographs in the report: {why_no_photographs}. Give their folder with --images DIR."
-        )
-    if options.verbose:
+    else:
+        texts = [where, "", summary(diagnoses, comparison, remarks)]
         pictures = [file for file in written if file.suffix.lstrip(".") in given.FIGURE_FORMATS]
         lines = [str(file) for file in written if file not in pictures]
         if pictures:

@@ -209,6 +209,32 @@ class Comparison:
     objects: NDArray[np.int64]
 
     @property
+    def _scores(self) -> list[tuple[str, Measure]]:
+        """The numbers of the verdict, the one that decides first; the mean is over the classes of `over`."""
+        enough, over = enough_objects(self.objects)
+        why = "" if enough.any() else f", as none has {ENOUGH_OBJECTS} objects"
+        pooled = Measure("correct detections", 0.0, over=f", all classes together{why}")
+        scores = [(key, Measure(name, 0.0, over=over)) for key, name in HEADLINES.items()]
+        scores.insert(len(scores) if enough.any() else 0, ("pooled/correct", pooled))
+        return scores
+
+    def _measured(self, detector: int, key: str, measure: Measure) -> Measure:
+        number = self.estimate(key, detector, self._classes(key))
+        return measure._replace(value=number.value, low=number.low, high=number.high)
+
+    def _classes(self, key: str) -> ClassOrMean:
+        """Those with enough objects, of a quantity by class, where others are left out."""
+        enough, over = enough_objects(self.objects)
+        return enough if over and key in self.by_class else None
+
+    @property
+    def ranking(self) -> list[int]:
+        """The detectors by the number that decides the verdict, the best first; one without it last."""
+        values = [self._measured(detector, *self._scores[0]).value for detector in range(len(self.names))]
+        ranked: list[int] = np.argsort(-np.nan_to_num(values, nan=-1.0), kind="stable").tolist()
+        return ranked
+
+    @property
     def verdict(self) -> str:
         """Which detector is better, by how much, on what they differ most, and what to fix first.
 
@@ -216,28 +242,18 @@ class Comparison:
         objects (:data:`diagnosis.verdict.ENOUGH_OBJECTS`); if no class has enough, the share of correct
         detections of all classes together comes first. Of more than two detectors the two with the highest
         AP50 are compared; their interval is not corrected for that choice (docs/faq.md says what follows).
+        What to fix first is that of the best.
         """
-        enough, over = enough_objects(self.objects)
-        classes = enough if over else None
-        why = "" if enough.any() else f", as none has {ENOUGH_OBJECTS} objects"
-        pooled = Measure("correct detections", 0.0, over=f", all classes together{why}")
-        scores = [(key, Measure(name, 0.0, over=over)) for key, name in HEADLINES.items()]
-        scores.insert(len(scores) if enough.any() else 0, ("pooled/correct", pooled))
-        few = "" if enough.any() else FEW_OBJECTS
+        scores, of = self._scores, self._measured
+        few = "" if enough_objects(self.objects)[0].any() else FEW_OBJECTS
         errors = [(f"dap/{error.name}", Measure(error.subject, 0.0, over=few)) for error in TIDE_ERRORS]
         errors = [(key, measure) for key, measure in errors if key in self.values]
 
-        def of(detector: int, key: str, measure: Measure) -> Measure:
-            number = self.estimate(key, detector, classes if key in self.by_class else None)
-            return measure._replace(value=number.value, low=number.low, high=number.high)
-
         def gap(a: int, b: int, key: str, measure: Measure) -> Measure:
-            number = self.difference(key, a, b, classes if key in self.by_class else None)
+            number = self.difference(key, a, b, self._classes(key))
             return measure._replace(value=number.difference, low=number.low, high=number.high)
 
-        # Highest first; a detector without the number last.
-        values = [of(detector, *scores[0]).value for detector in range(len(self.names))]
-        ranked = np.argsort(-np.nan_to_num(values, nan=-1.0), kind="stable").tolist()
+        ranked = self.ranking
         best = ranked[0]
         first = fix_first(self.names[best], [of(best, *error) for error in errors])
         if len(ranked) == 1:
@@ -252,8 +268,7 @@ class Comparison:
             gaps = [gap(a, b, *score) for score in scores], [gap(a, b, *error) for error in errors]
             text = pair_verdict((self.names[a], self.names[b]), *gaps)
             if len(ranked) > 2:
-                by = f"by {scores[0][1].name}, not corrected for that choice"
-                text = f"The two best of {len(ranked)} {by}: {text}"
+                text = f"Best two of {len(ranked)} by {scores[0][1].name}: {text}"
         return f"{text} {first}".strip()
 
     def __repr__(self) -> str:

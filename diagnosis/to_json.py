@@ -434,11 +434,13 @@ def intervals_to_json(comparison: Comparison) -> list[Json]:
     Each is ``{"value", "low", "high", "error"}``, for groups of several runs with ``runs_deviation``, their
     standard deviation, and with ``each_run``: by the run's name its own numbers over all classes. Where some
     classes have few objects, ``dap_enough_objects`` has the gains over the others, those of the verdict.
+    ``rank`` counts from 1, the detector that the verdict says to fix.
     """
     entries = []
+    rank = {detector: place for place, detector in enumerate(comparison.ranking, 1)}
     enough, over = enough_objects(comparison.objects)
     for detector, (name, runs) in enumerate(zip(comparison.names, comparison.members, strict=True)):
-        entry: Json = {"name": name, "runs": list(runs)}
+        entry: Json = {"name": name, "runs": list(runs), "rank": rank[detector]}
         entry |= _quantities(comparison, partial(_estimate, comparison, detector))
         if over and "dap" in entry:
             entry["dap_enough_objects"] = {

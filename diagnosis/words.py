@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.formats.validation import BEYOND_BORDER
 from diagnosis.account import Account
@@ -52,6 +53,8 @@ MAX_CLASSES_NAMED = 10
 """In a note."""
 LINE_WIDTH = 80
 """Of what the command prints, in letters."""
+NOTE_LINES = 3
+"""Of a note, at most, in what the command prints."""
 MAX_NAME_LETTERS = 14
 """Of a detector, in the table that the command prints."""
 MOSTLY_LOST = 0.5
@@ -148,8 +151,8 @@ def count(number: int, thing: str, plural: str = "") -> str:
     return f"{number:,} {thing if number == 1 else plural or thing + 's'}"
 
 
-def aligned(rows: Sequence[Sequence[str]], align: str = ">") -> str:
-    """Columns as wide as needed, a line below the headings; all but the first column aligned by `align`."""
+def aligned(rows: Sequence[Sequence[str]], align: str = ">", rule: bool = True) -> str:
+    """Columns as wide as needed, a `rule` below the headings; all but the first column aligned by `align`."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
@@ -158,7 +161,8 @@ def aligned(rows: Sequence[Sequence[str]], align: str = ">") -> str:
         ).rstrip()
         for row in rows
     ]
-    lines.insert(1, "-" * max(map(len, lines)))
+    if rule:
+        lines.insert(1, "-" * max(map(len, lines)))
     return "\n".join(lines)
 
 
@@ -168,7 +172,7 @@ def aligned(rows: Sequence[Sequence[str]], align: str = ">") -> str:
 def brief(
     diagnoses: Sequence[Diagnosis], comparison: Comparison | None, notes: Sequence[str] = (), where: str = ""
 ) -> str:
-    """About 15 lines of at most 80 columns: the verdict, shares and AP, the worst classes, what to heed.
+    """About 15 lines of at most 80 columns: the verdict, shares and AP, the worst classes, what to heed most.
 
     `where` says where the rest is, and comes first.
     """
@@ -179,14 +183,13 @@ def brief(
         rows.append([_shortened(diagnosis.name), *map(percent, numbers)])
     verdicts = [one.verdict for one in diagnoses] if comparison is None else [comparison.verdict]
     parts = [where] if where else []
-    parts += ["\n".join(textwrap.fill(verdict, LINE_WIDTH) for verdict in verdicts), aligned(rows)]
-    worst = [_worst_classes(diagnosis, len(diagnoses) > 1) for diagnosis in diagnoses]
-    parts += ["\n".join(textwrap.fill(line, LINE_WIDTH, subsequent_indent="  ") for line in worst if line)]
+    parts += ["\n".join(textwrap.fill(verdict, LINE_WIDTH) for verdict in verdicts)]
+    parts += [aligned(rows, rule=False), textwrap.fill(_worst_classes(diagnoses), LINE_WIDTH)]
     if notes:
         more = f" {count(len(notes) - 1, 'more note')} in summary.txt." if len(notes) > 1 else ""
         first = (_oddities(diagnoses) or notes)[0]  # a number that may be wrong, before one that is rough
-        parts.append(textwrap.shorten(first, 4 * LINE_WIDTH - len(more), placeholder=" …") + more)
-        parts[-1] = textwrap.fill(parts[-1], LINE_WIDTH)
+        first = textwrap.shorten(first, NOTE_LINES * LINE_WIDTH - len(more), placeholder=" …")
+        parts.append(textwrap.fill(first + more, LINE_WIDTH))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -198,18 +201,23 @@ def worst_classes(*diagnoses: Diagnosis, number: int = 3) -> list[int]:
     """The classes of the lowest AP50 (mean of the detectors), of those with enough objects if any has."""
     objects = diagnoses[0].matching.objects
     chosen = np.flatnonzero(enough_objects(objects)[0] if (objects >= ENOUGH_OBJECTS).any() else objects > 0)
-    each = [diagnosis.ap.coco50 if diagnosis.coco else diagnosis.tide.ap for diagnosis in diagnoses]
-    ap = mean_defined(np.stack(each), axis=0)
+    ap = mean_defined(np.stack([_ap50(diagnosis) for diagnosis in diagnoses]), axis=0)
     worst: list[int] = chosen[np.argsort(ap[chosen], kind="stable")][:number].tolist()
     return worst
 
 
-def _worst_classes(diagnosis: Diagnosis, several: bool) -> str:
-    ap = diagnosis.ap.coco50 if diagnosis.coco else diagnosis.tide.ap
-    worst = [f"{diagnosis.truth.classes[label]} {percent(ap[label])} %" for label in worst_classes(diagnosis)]
-    of = f" of {_shortened(diagnosis.name)}" if several else ""
-    some = f" (N ≥ {ENOUGH_OBJECTS})" if enough_objects(diagnosis.matching.objects)[1] else ""
-    return f"Lowest AP50{of}{some}: {', '.join(worst)}." if worst else ""
+def _worst_classes(diagnoses: Sequence[Diagnosis]) -> str:
+    first, ap50 = diagnoses[0], [_ap50(diagnosis) for diagnosis in diagnoses]
+    worst = [
+        f"{first.truth.classes[label]} ({', '.join(percent(ap[label]) for ap in ap50)} %)"
+        for label in worst_classes(*diagnoses)
+    ]
+    some = f" (N ≥ {ENOUGH_OBJECTS})" if enough_objects(first.matching.objects)[1] else ""
+    return f"Lowest AP50{some}: {', '.join(worst)}." if worst else ""
+
+
+def _ap50(diagnosis: Diagnosis) -> NDArray[np.float64]:
+    return diagnosis.ap.coco50 if diagnosis.coco else diagnosis.tide.ap
 
 
 # ---- tables ----------------------------------------------------------------------------------
@@ -438,7 +446,7 @@ def notes(
     >>> from diagnosis import diagnose
     >>> truth = GroundTruth(["a"], ["dog"], [[90, 90]], [0], [0], [[0, 0, 9, 9]])
     >>> notes([diagnose(truth, Detections(["a"], ["dog"], [], [], [], []), coco=False)])
-    ['Few objects that count, so a few more or less would change much: dog 1.']
+    ['Few objects that count, so a few more or less would change much: dog (1).']
     """
     lines = []
     if comparison is not None and comparison.images < FEW_IMAGES:
@@ -450,7 +458,7 @@ def notes(
     objects = dict(zip(diagnoses[0].truth.classes, diagnoses[0].matching.objects.tolist(), strict=True))
     few = sorted((number, name) for name, number in objects.items() if 0 < number < ENOUGH_OBJECTS)
     if few:
-        listed = _listed([f"{name} {number}" for number, name in few], " classes")
+        listed = _listed_counts({name: number for number, name in few})
         lines.append(f"Few objects that count, so a few more or less would change much: {listed}.")
     absent = sorted(name for name, number in objects.items() if not number)
     if absent:
@@ -472,10 +480,9 @@ def _account_sentences(account: Account) -> list[str]:
     lines = []
     lost = sum(account.without_objects.values())
     if lost:
-        each = [f"{name} {number:,}" for name, number in account.without_objects.items()]
         lines.append(
             f"{count(lost, 'detection')} of {account.detections:,} on classes without objects, which "
-            f"shares and average precision leave out: {_listed(each, ' classes')}."
+            f"shares and AP leave out: {_listed_counts(account.without_objects)}."
         )
         if lost >= MOSTLY_LOST * account.detections:
             lines[0] += " These are so many that the classes may be mixed up, such as ids shifted by one."
@@ -484,7 +491,7 @@ def _account_sentences(account: Account) -> list[str]:
             f"{count(account.in_crowds, 'detection')} in crowd regions of their class: left out everywhere."
         )
     moves = [
-        f"{what} anywhere from {100 * low:.1f} to {100 * high:.1f} %"
+        f"{what} could be {100 * low:.1f} to {100 * high:.1f} %"
         for what, (low, high) in (
             ("mean average precision (VOC 2007)", account.map_range),
             ("the share of correct detections", account.correct_range),
@@ -493,20 +500,24 @@ def _account_sentences(account: Account) -> list[str]:
     ]
     if account.tied and moves:
         lines.append(
-            f"{count(account.tied, 'detection')} of {account.detections:,} tie with another of their class. "
-            f"The order of the file ranks them; another order could make {' and '.join(moves)}."
+            f"{count(account.tied, 'detection')} of {account.detections:,} tie with another of their class; "
+            f"in another order than the file's {' and '.join(moves)}."
         )
     beyond = [
-        f"{who} {number:,} beyond the {account.max_detections} best of {of}"
+        f"{number:,} by {who} (the {account.max_detections} best {of} count)"
         for number, of, who in (
-            (account.beyond_coco, "their class in an image", "by COCO's scores"),
-            (account.beyond_tide, "an image", "by TIDE"),
+            (account.beyond_coco, "of a class in an image", "COCO's scores"),
+            (account.beyond_tide, "of an image", "TIDE"),
         )
         if number
     ]
     if beyond:
         lines.append(f"Detections left out: {', '.join(beyond)}. --max-detections sets another limit.")
     return lines
+
+
+def _listed_counts(numbers: Mapping[str, int]) -> str:
+    return _listed([f"{name} ({number:,})" for name, number in numbers.items()], " classes")
 
 
 def _listed(names: Sequence[str], things: str = "") -> str:

@@ -83,7 +83,8 @@ class ReportContent:
         The content of ``diagnosis.json`` with the detectors in the same order, from
         :func:`diagnosis.to_json.to_json`.
     statements
-        Sentences of a comparison with intervals; they take the place of those that merely subtract.
+        Sentences of a comparison with intervals, which the page shows where no script runs; they take the
+        place of those that merely subtract.
     gallery
         How many examples to show as pictures; None: none.
     title
@@ -122,16 +123,18 @@ def render_report(content: ReportContent) -> str:
     """
     check_same_truth(content.diagnoses)
     data = _data(content)
+    said = sentences(content.diagnoses)
+    if content.statements:  # in place of those that merely subtract
+        said = [*said[: len(content.diagnoses)], *content.statements]
     text = json.dumps(_rounded(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # So that no name can end the element or begin another.
     text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     script = _asset("d3.min.js") + _asset("page.js")
-    sentences_ = "".join(f"<li>{html.escape(one)}</li>" for one in data["statements"])
     parts = {
         "title": html.escape(f"{content.title}: {', '.join(one.name for one in content.diagnoses)}"),
         "heading": html.escape(content.title),
         "verdict": html.escape(data["verdict"]),
-        "statements": sentences_,
+        "statements": "".join(f"<li>{html.escape(_without_folders(one))}</li>" for one in said),
         "style": _asset("style.css"),
         "data": text,
         "script": script,
@@ -169,9 +172,6 @@ def _data(content: ReportContent) -> dict[str, Any]:
     """All that the script reads."""
     diagnoses, numbers = content.diagnoses, content.numbers
     truth, matching = diagnoses[0].truth, diagnoses[0].matching
-    said = sentences(diagnoses)
-    if content.statements:  # in place of those that merely subtract
-        said = [*said[: len(diagnoses)], *content.statements]
     origin = {key: value for key, value in numbers["provenance"].items() if key not in ("files", "sha256")}
     examples = collect(diagnoses, content.gallery or Gallery(total=0))
     ignored = int(matching.ignored.sum())
@@ -179,7 +179,6 @@ def _data(content: ReportContent) -> dict[str, Any]:
     return {
         "title": content.title,
         "verdict": numbers["verdict"],
-        "statements": _without_folders(said),
         "notes": _without_folders(numbers["notes"]),
         "classes": list(truth.classes),
         "objects": matching.objects.tolist(),
@@ -382,6 +381,11 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
         if fewer:
             short.append(f"in {count(fewer, 'class', 'classes')} of {diagnosis.name}")
     top = _top_rule(numbers)
+    choice = (
+        " The verdict compares the two best; its intervals are not corrected for that choice."
+        if len(numbers["intervals"]) > 2
+        else ""
+    )
     return [
         (
             "The detections counted",
@@ -433,7 +437,7 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
             "Intervals",
             f"From random halves of the images, the same for all detectors (paired). {cover_sentence()} "
             "Where the interval of a difference leaves out zero, the difference is more than the chance of "
-            "which images were drawn.",
+            f"which images were drawn.{choice}",
         ),
     ]
 

@@ -305,18 +305,18 @@ def test_the_sheet_of_examples_needs_all_photographs(voc, capsys, monkeypatch):
         run(voc, "--replicates", "0", "--figures", *more)
         return capsys.readouterr().out
 
-    line = f"\nNo photographs in the report: none at {folder}. Give their folder with --images DIR.\n"
+    line = f"\nPhotographs: none at {folder}. --images DIR gives their folder.\n"
     assert line in said()
     assert not sheet.exists()
     photographs(voc / "photos")
-    assert "No photographs" not in said("png", "pdf", "--images", voc / "photos")
+    assert "Photographs" not in said("png", "pdf", "--images", voc / "photos")
     assert sheet.with_suffix(".pdf").stat().st_size > 0
     assert sheet.stat().st_size > 0
     (voc / "photos").rename(folder)
-    assert "No photographs" not in said()
+    assert "Photographs" not in said()
     assert sheet.stat().st_size > 0
     (folder / "two.jpg").unlink()
-    assert f"\nNo photographs in the report: 1 photograph missing, first {folder / 'two.jpg'}. " in said()
+    assert f"\nPhotographs: 1 photograph missing, first {folder / 'two.jpg'}. " in said()
     assert not sheet.exists()
 
 

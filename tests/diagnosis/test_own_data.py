@@ -152,7 +152,7 @@ def test_what_makes_the_numbers_uncertain_is_said(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "The intervals come from 2 images. With fewer than 50 they are rough" in said
     assert "they do not add up to what AP lacks to 100" in said
-    few = "Few objects that count, so a few more or less would change much: bus 1, dog 1, cat 2."
+    few = "Few objects that count, so a few more or less would change much: bus (1), dog (1), cat (2)."
     assert few in said
     assert few in result["notes"]
     _, result = run(tmp_path, found())

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import hashlib
+import html
 import io
 import json
 import re
@@ -286,10 +287,19 @@ def test_legend_gives_the_threshold_used(pair):
     assert found["facts"]["iou"] == 0.75
 
 
-def test_sentences_or_the_statements_of_a_comparison(pair, data):
-    assert data["statements"] == sentences(pair)
-    found = data_of(pair, statements=["It rises <by> 3."], gallery=None)["statements"]
-    assert found == [*sentences(pair)[:2], "It rises <by> 3."]
+def test_sentences_or_the_statements_of_a_comparison(pair):
+    """Where no script runs; else the page shows their numbers, and says nothing twice."""
+
+    def said(**others):
+        page = render_report(content(pair, gallery=None, **others))
+        assert "statements" not in read(page)
+        return [html.unescape(one) for one in re.findall(r"<li>(.*?)</li>", page)]
+
+    assert said() == sentences(pair)
+    assert said(statements=["It rises <by> 3, in /a/b/c."]) == [
+        *sentences(pair)[:2],
+        "It rises <by> 3, in …/c.",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -313,6 +313,40 @@ def test_search_slider_and_chips(browser, report):
     )  # all stay on the first screen
 
 
+def test_what_to_fix_first_is_that_of_the_verdict(browser, tmp_path, diagnoses):
+    """Also where the worse detector pays more, for another error."""
+    truth = diagnoses[0].truth
+    both = []
+    for name, number, shift in (("few", 33, 0), ("shifted", 36, 9)):
+        boxes = truth.boxes[:number] + shift * np.array([1, 0, 1, 0])
+        columns = truth.image_index[:number], truth.labels[:number], np.linspace(0.9, 0.1, number), boxes
+        both.append(diagnose(truth, Detections(truth.images, CLASSES, *columns), name))
+    comparison = compare(both, replicates=20)
+    numbers = to_json(both, {}, [], intervals_to_json(comparison), [], comparison.verdict)
+    assert [one["rank"] for one in numbers["intervals"]] == [1, 2]
+    browser.open(write_report(ReportContent(both, numbers), tmp_path / "report.html"))
+    cost = re.search(r"Fix first: missed objects, which cost few ([\d.]+) points", comparison.verdict)[1]
+    gains = "#first .stack > :last-child .group"
+    assert re.match(rf"missed object.*few: \+{cost} ", shown(browser, gains)[0])
+    assert re.match("wrong place.*shifted: ", shown(browser, gains)[1])
+
+
+def test_the_notes_are_one_click_or_key_away(browser, report):
+    browser.open(report)
+    browser.js("document.querySelector('#facts a').focus()")
+    browser.press("Enter")
+    for _ in range(2):
+        settle(browser)
+        assert browser.js("document.activeElement.id") == "notes"
+        assert 0 <= browser.js("document.activeElement.getBoundingClientRect().top") < DESKTOP[1] / 2
+        assert shown(browser, "#notes li") == ["A note."]
+        browser.js("scrollTo(0, 0)")
+        click(browser, "#facts a")  # again, though the address stays as it is
+    assert state(browser) == {"tab": "method", "part": "notes"}
+    click(browser, "#tabs a")
+    assert state(browser) == {"tab": "examples"}
+
+
 def test_large_pictures_by_key(browser, report):
     browser.open(report)
     browser.js("document.querySelector('.shot').focus()")

@@ -12,7 +12,7 @@ from diagnosis import diagnose, to_json
 from diagnosis.compare import compare
 from diagnosis.report import ReportContent, render_report
 from diagnosis.to_json import intervals_to_json
-from diagnosis.verdict import Measure, fix_first, pair_verdict
+from diagnosis.verdict import Measure, fix_first, pair_verdict, percent
 from diagnosis.words import brief
 
 CLEAR, UNCLEAR = (0.04, 0.01, 0.07), (0.01, -0.1, 0.04)
@@ -104,8 +104,8 @@ def test_one_and_three_detectors():
     assert re.match(r"one: \d\d\.\d % AP50 \(\d\d\.\d to \d\d\.\d\)\. Fix first: missed objects", alone)
     others = [diagnose(*scene([40], [n]), name) for n, name in ((10, "two"), (38, "three"))]
     said = compare([one, *others], replicates=40).verdict
-    chosen = "The two best of 3 by AP50, not corrected for that choice"
-    assert said.startswith(f"{chosen}: three is better than one: +")
+    assert said.startswith("Best two of 3 by AP50: three is better than one: +")
+    assert said.endswith(re.search(r"Fix first: .*, which cost three .*", said)[0])
 
 
 def test_nothing_found_and_nothing_there():
@@ -126,12 +126,14 @@ def test_nothing_found_and_nothing_there():
 def test_in_brief_it_fits_a_terminal(name):
     truth, found = scene([60, 30, 30, 3], [50, 20, 10, 0])
     both = [diagnose(truth, found, name), diagnose(*scene([60, 30, 30, 3], [30, 20, 8, 0]), "new")]
-    notes = ["Few objects that count, so a few more or less would change much: class 3 3."] * 3
+    notes = ["Few objects that count, so a few more or less would change much: class 3 (3)."] * 3
     lines = brief(both, compare(both, replicates=40), notes, "The report: out/report.html").splitlines()
     assert lines[0] == "The report: out/report.html"
-    assert len(lines) <= (18 if name == "old" else 22)
+    assert len(lines) <= (16 if name == "old" else 20)
     assert max(map(len, lines)) <= 80
-    assert any(line.startswith("Lowest AP50 of new (N ≥ 20): class 2 ") for line in lines)
+    ap = [one.ap.coco50 for one in both]
+    said = ", ".join(f"class {label} ({', '.join(percent(one[label]) for one in ap)} %)" for label in (2, 1))
+    assert f"Lowest AP50 (N ≥ 20): {said}" in " ".join(lines)
     assert "2 more notes in summary.txt." in " ".join(lines)
 
 

@@ -8,7 +8,7 @@ const several = detectors.length > 1;
 const everyone = detectors.map((_, place) => place);
 const ABSENT = "–";
 const TABS = { examples: "Examples", classes: "Classes", compare: "Compare", errors: "Errors", method: "Method" };
-const KEYS = ["tab", "d", "class", "kind", "as", "was", "score", "side", "of", "sort", "all", "pic"];
+const KEYS = ["tab", "d", "class", "kind", "as", "was", "score", "side", "of", "sort", "all", "part", "pic"];
 const SHOWN_AT_ONCE = 24;
 const MOST_ROWS = 30;
 const CONFUSIONS = 12;
@@ -34,7 +34,7 @@ function readState() {
 }
 
 function address(changes) {
-  const all = { ...state, pic: "", ...changes };
+  const all = { ...state, part: "", pic: "", ...changes };
   return `#${new URLSearchParams(KEYS.filter((key) => all[key]).map((key) => [key, all[key]]))}`;
 }
 
@@ -470,14 +470,14 @@ function drawFirst() {
     facts.ignored ? `, and ${whole(facts.ignored)} difficult or crowd` : "",
     ` · correct from IoU ${facts.iou}`,
     notes ? " · " : "",
-    notes ? make("a", link({ tab: "method" }), plural(notes, "note on the data", "notes on the data")) : "",
+    notes ? make("a", link({ tab: "method", part: "notes" }), plural(notes, "note on the data", "notes on the data")) : "",
     data.examples ? aboutPhotographs(data.examples.unread) : "",
   );
   byId("first").append(errorsCard(), make("div", { class: "stack" }, precisionCard(), fixCard()), worstCard());
 }
 
 function aboutPhotographs(unread) {
-  if (!facts.photographs) return " · no photographs, so pictures are outlines (--images DIR: the folder that they are in)";
+  if (!facts.photographs || (unread.length && !data.examples.shown.some((one) => one.photo))) return " · no photographs, so pictures are outlines (--images DIR: the folder that they are in)";
   if (!unread.length) return "";
   return ` · ${plural(unread.length, "photograph")} could not be read (${unread[0]}${unread.length > 1 ? ", …" : ""})`;
 }
@@ -516,23 +516,27 @@ function precisionCard() {
   const groups = bars(kinds, everyone, (kind) => AP_NAMES[kind], (kind, place) => ({
     value: detectors[place].map[kind], interval: intervalOf(place, "map", kind), end: 1, label: AP_NAMES[kind], go: link({ ...NOTHING, tab: "classes", sort: `ap${place}` }),
   }));
-  const rows = detectors.map((one) => [one.name, ...Object.keys(data.ap).map((kind) => share(one.map[kind], one.map.reason))]);
-  return chart("Average precision", kinds.length ? `Per cent, mean over ${facts.over ? `all classes that have objects; the verdict is${facts.over}` : "the classes that have objects"}.` : "No class has objects.", groups, ["*detector", ...Object.values(data.ap)], rows, "");
+  const rows = detectors.map((one, place) => [one.name, ...kinds.flatMap((kind) => [one.map[kind], intervalOf(place, "map", kind)?.low, intervalOf(place, "map", kind)?.high].map((value) => share(value, one.map.reason)))]);
+  return chart("Average precision", kinds.length ? `Per cent, mean over ${facts.over ? `all classes that have objects; the verdict is${facts.over}` : "the classes that have objects"}.` : "No class has objects.", groups, ["*detector", ...kinds.flatMap((kind) => [AP_NAMES[kind], "low", "high"])], rows, "");
 }
 
 function fixCard() {
   const six = data.tide.filter((kind) => kind.name !== "fp" && kind.name !== "fn");
   // Of the same classes as the verdict.
   const numbers = (kind, place) => ({ ...intervalOf(place, facts.over ? "dap_enough_objects" : "dap", kind.name), value: detectors[place].gains[kind.name] });
-  const gain = (kind) => highest(detectors.map((one) => one.gains[kind.name]), -1);
-  const first = sorted(six.filter((kind) => gain(kind) > 0), gain, true).slice(0, 3);
+  const gains = (kind, some) => detectors.filter((one) => some.includes(one.name)).map((one) => one.gains[kind.name]).filter(known);
+  const most = (kind) => highest(gains(kind, detectors.map((one) => one.name)), -1);
+  // The first is that of the verdict: what costs the best detector the most.
+  const best = data.intervals.find((one) => one.rank === 1);
+  const all = sorted(six.filter((kind) => most(kind) > 0), most, true);
+  const first = (best ? sorted(all, (kind) => mean(gains(kind, best.runs)), true) : all).slice(0, 3);
   const end = highest(first.flatMap((kind) => detectors.flatMap((_, place) => [numbers(kind, place).value, numbers(kind, place).high])), 0.001);
   const groups = bars(first, everyone, (kind) => kind.label, (kind, place) => ({
     value: numbers(kind, place).value, interval: numbers(kind, place), end, label: kind.label, tip: kind.text, text: points(numbers(kind, place).value), go: tideExamples(kind.name, place),
   }));
   const rows = six.map((kind) => [kind.label, ...detectors.flatMap((_, place) => ["value", "low", "high"].map((part) => change(numbers(kind, place)[part])))]);
   const columns = ["*error", ...detectors.flatMap((one) => [one.name, "low", "high"])];
-  return chart("What to fix first", first.length ? `Points of AP50 that fixing it would add (TIDE)${facts.over}.` : "Nothing costs average precision.", groups, columns, rows, "");
+  return chart("What to fix first", first.length ? `Points of AP50 that fixing it would add (TIDE)${facts.over}${several && best ? `; what costs ${best.name} the most comes first` : ""}.` : "Nothing costs average precision.", groups, columns, rows, "");
 }
 function tideExamples(name, place) {
   const d = alone(place);
@@ -1173,13 +1177,13 @@ function drawMethod() {
     make("div", {}, make("b", {}, swatch(kind.colour), kind.name), make("div", {}, kind.text))));
   const origin = [...flat(data.origin, "")];
   return [make("div", { class: "blocks" },
-    make("section", { class: "card full" }, make("h3", {}, "In sentences"), make("ul", { class: "statements" }, data.statements.map((one) => make("li", {}, one)))),
     make("section", { class: "card full" }, make("h3", {}, "The types of detections"), make("p", { class: "note" }, "Dashed: an annotated object. Coloured: a detection."), make("div", { class: "kinds" }, kinds)),
     make("section", { class: "card full" }, make("h3", {}, "The variants of average precision"), make("p", { class: "note" }, "Per cent, mean over the classes that have objects."),
       table(["*detector", ...Object.values(data.ap)], detectors.map((one) => [one.name, ...Object.keys(data.ap).map((kind) => share(one.map[kind], one.map.reason))]), "Mean average precision"),
       scores.length ? [make("h4", { style: "margin-top: 12px" }, "COCO's scores"), table(["*detector", ...data.cocoHeadings], scores.map((one) => [one.name, ...Object.entries(one.coco).filter(([key]) => key !== "reason").map(([, value]) => share(value, one.coco.reason))]), "COCO's scores")] : null),
     make("section", { class: "card full" }, make("h3", {}, "The detectors"),
       table(["*detector", "detections", "counted", "images with a detection"], detectors.map((one) => [one.name, number(one.detections), number(one.counted), number(one.images)]), "Detectors")),
+    data.notes.length ? make("section", { class: "card full", id: "notes", tabindex: -1 }, make("h3", {}, "Notes on the data"), make("ul", {}, data.notes.map((one) => make("li", {}, one)))) : null,
     make("section", { class: "card full" }, make("h3", {}, "What is counted, and why numbers differ"), list(data.rules, "rules")),
     make("section", { class: "card full", id: "origin" }, make("h3", {}, "Where this comes from"), list(origin, "origin")))];
 }
@@ -1220,6 +1224,10 @@ function render() {
   if (!same) drawPanel();
   for (const one of document.querySelectorAll("[data-go]")) one.setAttribute("href", address(JSON.parse(one.dataset.go)));
   drawLarge();
+  if (state.part) {
+    byId(state.part)?.focus({ preventScroll: true });
+    return byId(state.part)?.scrollIntoView();
+  }
   if (!before.tab || same) return;
   // Keyboard and screen reader go on where the link has led.
   const again = focused && inside && before.tab === state.tab && [...document.querySelectorAll("#panel [data-go]")].find((one) => one.dataset.go === focused);
@@ -1233,6 +1241,7 @@ addEventListener("hashchange", render);
 document.addEventListener("click", (event) => {
   const target = event.target.closest?.("[data-go]");
   followed = target && { go: target.dataset.go, inside: byId("panel").contains(target) || byId("tabs").contains(target) };
+  if (target && state.part && target.getAttribute("href") === location.hash) render();
 });
 byId("skip").addEventListener("click", (event) => {
   event.preventDefault();
