@@ -188,19 +188,21 @@ class APKind:
     Parameters
     ----------
     heading
-        Heading of a table's column.
-    label
-        Label of an axis or in a legend.
-    mean
-        What the mean over the classes is called.
+        Heading of a column among those of the other kinds.
+    explanation
+        How it is computed.
     rule
         How detections are matched: a key of :data:`RULES`.
     """
 
     heading: str
-    label: str
-    mean: str
+    explanation: str
     rule: str
+
+    @property
+    def name(self) -> str:
+        """What it is called where it stands alone: AP50, AP (VOC07)."""
+        return self.heading if self.heading.startswith("AP") else f"AP ({self.heading})"
 
     @property
     def has_fixed_iou(self) -> bool:
@@ -209,12 +211,12 @@ class APKind:
 
 
 AP_KINDS: dict[str, APKind] = {
-    "voc07": APKind("VOC07", "VOC 2007, 11 points", "mAP, VOC 2007", "devkit"),
-    "area": APKind("area", "area under the curve", "mAP, area", "devkit"),
-    "coco": APKind("AP50:95", "AP50:95 (COCO)", "AP50:95", "coco"),
-    "coco50": APKind("AP50", "AP50 (COCO)", "AP50", "coco"),
-    "hoiem": APKind("Hoiem", "Hoiem", "mAP, Hoiem", "hoiem"),
-    "normalized": APKind("norm.", "Hoiem, normalised", "mAP, Hoiem, normalised", "hoiem"),
+    "voc07": APKind("VOC07", "VOC 2007: mean precision at 11 recalls", "devkit"),
+    "area": APKind("area", "VOC 2010: area under the curve", "devkit"),
+    "coco": APKind("AP50:95", "COCO: mean over IoU 0.5 to 0.95", "coco"),
+    "coco50": APKind("AP50", "COCO: at IoU 0.5", "coco"),
+    "hoiem": APKind("Hoiem", "as Hoiem's tool computes it", "hoiem"),
+    "normalized": APKind("APn", "Hoiem's, as if all classes were equally frequent", "hoiem"),
 }
 """By the name of the column of an :class:`APTable`."""
 

@@ -44,7 +44,7 @@ LABELS: dict[str, str] = {
     **{f"{part}/correct_and_localization": "correct + localization" for part in ("share", "pooled")},
     **{f"dap/{name}": label for name, label in TIDE_LABELS.items()},
     **{f"impact/{variant.name}": variant.label for variant in IMPACT_VARIANTS},
-    **{f"map/{name}": kind.mean for name, kind in AP_KINDS.items()},
+    **{f"map/{name}": kind.name for name, kind in AP_KINDS.items()},
 }
 """Display names of quantities whose key is not readable."""
 

@@ -3,7 +3,7 @@
 Boxes are matched whatever their classes, then the classes are compared. Pairs of a detection and an object
 that overlap enough are formed from the largest IoU on, each box in one pair at most; of equal overlaps the
 pair of equal classes comes first, then the higher-scoring detection. Detections that are left over lie on
-background, objects that are left over are missed. Detections that are left over and overlap a difficult
+background, objects that are left over are not found. Detections that are left over and overlap a difficult
 object as much, or lie in a crowd region of their class, are not counted.
 """
 
@@ -35,7 +35,7 @@ class ConfusionMatrix:
         Names of the C classes.
     counts
         ``(C + 1, C + 1)`` rows: what is there; columns: what was detected. The last row is background, the
-        last column objects that were missed; the cell of both is 0.
+        last column objects that were not found; the cell of both is 0.
     score
         Detections of this score or more were kept; NaN: all were.
     iou

@@ -161,14 +161,14 @@ def _class(diagnosis: Diagnosis, label: int) -> Json:
 
 
 def _why_no_ap(objects: int) -> str:
-    return "COCO's average precision was not asked for" if objects else "no object that is not difficult"
+    return "COCO's AP was not asked for" if objects else "no object that is not difficult"
 
 
 def _coco(diagnosis: Diagnosis, label: int | None) -> Json:
     """COCO's twelve scores of a class, or their means."""
     reason = "no object of this size that is not difficult"
     if not diagnosis.coco:
-        return {"reason": "COCO's average precision was not asked for"}
+        return {"reason": "COCO's AP was not asked for"}
     scores = diagnosis.coco_scores
     means = scores.mean()
     return _numbers(
@@ -210,7 +210,7 @@ def _tide(result: Tide) -> Json:
             for label, name in enumerate(result.classes)
         },
         "confusion": {
-            "rows": [*result.classes, "missed"],
+            "rows": [*result.classes, "missed object"],
             "columns": [*result.classes, "background"],
             "counts": result.confusion_matrix().tolist(),
         },
@@ -306,7 +306,7 @@ def _confusion(diagnosis: Diagnosis) -> Json:
     result = diagnosis.confusion
     return {
         "rows": [*result.classes, "background"],
-        "columns": [*result.classes, "missed"],
+        "columns": [*result.classes, "not found"],
         "counts": result.counts.tolist(),
         **_numbers({"score": result.score}, "no score gives a true positive: all detections are kept"),
         "iou": result.iou,

@@ -66,7 +66,7 @@ SUBJECTS = {
     "share/localization": (ERROR_TYPES[LOCALIZATION].subject, RISE),
     "share/correct_and_localization": ("correct + localization", RISES),
     **{f"share/{error_type.name}": (error_type.subject, RISE) for error_type in ERROR_TYPES},
-    "map/voc07": ("mean average precision (VOC 2007)", RISES),
+    "map/voc07": (AP_KINDS["voc07"].name, RISES),
 }
 """Quantities in which a sentence compares two detectors: the subject and its verbs."""
 COSTS = {
@@ -209,7 +209,7 @@ def worst_classes(*diagnoses: Diagnosis, number: int = 3) -> list[int]:
 def _worst_classes(diagnoses: Sequence[Diagnosis]) -> str:
     first, ap50 = diagnoses[0], [_ap50(diagnosis) for diagnosis in diagnoses]
     worst = [
-        f"{first.truth.classes[label]} ({', '.join(percent(ap[label]) for ap in ap50)} %)"
+        f"{first.truth.classes[label]} ({', '.join(percent(ap[label]) for ap in ap50)})"
         for label in worst_classes(*diagnoses)
     ]
     some = f" (N ≥ {ENOUGH_OBJECTS})" if enough_objects(first.matching.objects)[1] else ""
@@ -237,7 +237,7 @@ def table(diagnoses: Sequence[Diagnosis]) -> str:
         rows.append([diagnosis.name, f"{breakdown.counts.sum():,}", *map(percent, mean)])
         rows.append(["  pooled", "", *map(percent, breakdown.pooled()), *[""] * len(AP_KINDS)])
     parts = [
-        "Per cent of the detections counted (class mean) and mean average precision",
+        "Per cent of the detections counted, and AP (class mean)",
         aligned(rows),
     ]
     if all(diagnosis.coco for diagnosis in diagnoses):
@@ -338,7 +338,7 @@ def _one_detector(diagnosis: Diagnosis) -> str:
         for error_type, share in zip(ERROR_TYPES, shares, strict=True)
     )
     mean = diagnosis.ap.mean()["voc07"]
-    score = "" if math.isnan(mean) else f"Mean average precision (VOC 2007, 11 points): {percent(mean)} %."
+    score = "" if math.isnan(mean) else f"{AP_KINDS['voc07'].name}: {percent(mean)} %."
     return (
         f"{diagnosis.name}: of the {counted.sum():,} detections counted, averaged over {classes} "
         f"{'class' if classes == 1 else 'classes'}, {', '.join(clauses)}, and {last}. {score}"
@@ -372,7 +372,7 @@ def _two_detectors(first: Diagnosis, other: Diagnosis) -> list[str]:
     ]
     scores = [diagnosis.ap.mean()["voc07"] for diagnosis in (first, other)]
     if not math.isnan(scores[0]):  # of the same objects: both are defined, or neither
-        lines.append(f"Mean average precision (VOC 2007): {change(*scores)}.")
+        lines.append(f"{AP_KINDS['voc07'].name}: {change(*scores)}.")
     return lines
 
 
@@ -462,7 +462,7 @@ def notes(
         lines.append(f"Few objects that count, so a few more or less would change much: {listed}.")
     absent = sorted(name for name, number in objects.items() if not number)
     if absent:
-        lines.append(f"No object that counts, so no average precision: {_listed(absent)}.")
+        lines.append(f"No object that counts, so no AP: {_listed(absent)}.")
     outside = diagnoses[0].account.objects_outside
     if outside and not any(BEYOND_BORDER in line for line in warned):
         reach = "1 object reaches" if outside == 1 else f"{outside:,} objects reach"
@@ -491,28 +491,28 @@ def _account_sentences(account: Account) -> list[str]:
             f"{count(account.in_crowds, 'detection')} in crowd regions of their class: left out everywhere."
         )
     moves = [
-        f"{what} could be {100 * low:.1f} to {100 * high:.1f} %"
+        f"{100 * low:.1f} and {100 * high:.1f} % {what}"
         for what, (low, high) in (
-            ("mean average precision (VOC 2007)", account.map_range),
-            ("the share of correct detections", account.correct_range),
+            (AP_KINDS["voc07"].name, account.map_range),
+            ("correct", account.correct_range),
         )
         if f"{100 * low:.1f}" != f"{100 * high:.1f}"
     ]
     if account.tied and moves:
         lines.append(
             f"{count(account.tied, 'detection')} of {account.detections:,} tie with another of their class; "
-            f"in another order than the file's {' and '.join(moves)}."
+            f"their order decides between {' and between '.join(moves)}."
         )
     beyond = [
-        f"{number:,} by {who} (the {account.max_detections} best {of} count)"
-        for number, of, who in (
-            (account.beyond_coco, "of a class in an image", "COCO's scores"),
-            (account.beyond_tide, "of an image", "TIDE"),
+        f"{number:,} beyond {limit} {account.max_detections} of {of}"
+        for number, of, limit in (
+            (account.beyond_coco, "a class in an image", "COCO's"),
+            (account.beyond_tide, "an image", "TIDE's"),
         )
         if number
     ]
     if beyond:
-        lines.append(f"Detections left out: {', '.join(beyond)}. --max-detections sets another limit.")
+        lines.append(f"detections left out: {', '.join(beyond)} (--max-detections).")
     return lines
 
 

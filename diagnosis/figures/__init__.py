@@ -53,17 +53,17 @@ PAIRED = f"In percentage points, paired: the same {RESAMPLES} for all detectors.
 FIGURES: tuple[FigureKind, ...] = (
     FigureKind("error_pies", "detectors", "Shares of the error types", "", pies),
     FigureKind("error_bars", "detectors", "Shares of the error types by class", "", bars),
-    FigureKind("ap", "detectors", "Average precision by class", "", average_precision),
+    FigureKind("ap", "detectors", "AP by class", "", average_precision),
     FigureKind(
         "tide", "detectors", "What fixing each error would gain",
-        "TIDE's six errors, each fixed on its own, in points of average precision.", tide,
+        "TIDE's six errors, each fixed on its own, in points of AP.", tide,
     ),
     FigureKind(
         "error_groups", "groups", "Shares of the error types by group of similar classes", "",
         group_pies,
     ),
     FigureKind(
-        "intervals", "comparison", "Shares and average precision with intervals",
+        "intervals", "comparison", "Shares and AP with intervals",
         f"Intervals of {{level:g}} %: {RESAMPLES}.", intervals,
     ),
     FigureKind("differences", "differences", "Differences from {first}", PAIRED, differences),
@@ -78,7 +78,7 @@ FIGURES: tuple[FigureKind, ...] = (
     ),
     FigureKind(
         "impact", "detector", "What each error type costs {name}",
-        "Points of Hoiem's average precision, averaged over the classes.", impact_bars,
+        "Points of Hoiem's AP, class mean.", impact_bars,
     ),
     FigureKind(
         "detection_trend", "detector", "Error mix of {name} by rank",
@@ -91,12 +91,12 @@ FIGURES: tuple[FigureKind, ...] = (
     ),
     FigureKind(
         "sensitivity", "detector", "What {name} is sensitive to",
-        "Normalised average precision of the worst and the best bin, averaged over classes.",
+        "APn of the worst and the best bin, class mean.",
         sensitivity,
     ),
     FigureKind(
         "area", "detector", "Which objects {name} finds, by their size",
-        "Normalised average precision by box area, from the smallest tenth (XS) to the largest (XL).",
+        "APn by box area, from the smallest tenth (XS) to the largest (XL).",
         size,
     ),
     FigureKind(

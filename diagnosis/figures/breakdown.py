@@ -96,13 +96,13 @@ def pies(*diagnoses: Diagnosis) -> Figure:
 
 
 def _pie_caption(diagnosis: Diagnosis) -> list[str]:
-    """The lines below a pie: mAP, what was counted, of what."""
+    """The lines below a pie: AP, what was counted, of what."""
     breakdown, mean = diagnosis.breakdown, diagnosis.ap.mean()[AP]
     classes = count(int((breakdown.counts.sum(axis=1) > 0).sum()), "class", "classes")
     counted = int(breakdown.counts.sum())
-    score = f"mAP {percent_text(mean)} ({ap_name(diagnosis, AP)})"
+    score = f"{ap_name(diagnosis, AP)}: {percent_text(mean)}"
     return [
-        score if math.isfinite(mean) else "no mAP: there are no objects",
+        score if math.isfinite(mean) else "no AP: there are no objects",
         f"N = {count(counted, 'detection')} counted, of {len(diagnosis.detections):,}",
         *([f"shares averaged over {classes}"] if counted else []),
         f"{count(int(breakdown.objects.sum()), 'object')} in {count(len(diagnosis.truth.images), 'image')}",
@@ -238,14 +238,14 @@ def average_precision(*diagnoses: Diagnosis) -> Figure:
     objects, images = int(diagnoses[0].breakdown.objects.sum()), len(diagnoses[0].truth.images)
     marks = [_marker(detector) for detector in range(len(diagnoses))]
     figure, charts = _class_rows(
-        diagnoses, f"Average precision ({ap_name(diagnoses[0], AP)})",
+        diagnoses, f"{ap_name(diagnoses[0], AP)} by class",
         0.16 + ROW_GAP_INCHES * (0.6 if for_paper() else 1),
         0.15 + NUMBER_INCHES * len(diagnoses), marks=marks if len(diagnoses) > 1 else (),
         note=f"In %, of N = {count(objects, 'object')} in {count(images, 'image')}.",
     )  # fmt: skip
     for axes, rows in charts:
         if for_paper():
-            axes.set_xlabel(f"AP, {ap_name(diagnoses[0], AP)}", labelpad=2)
+            axes.set_xlabel(f"{ap_name(diagnoses[0], AP)}, %", labelpad=2)
         shown, y = values[rows], np.arange(len(rows))
         axes.hlines(y, 0, 100, color=GRID_COLOUR, linewidth=0.6, zorder=1)
         several = np.isfinite(shown).sum(axis=1) > 1

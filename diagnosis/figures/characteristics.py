@@ -44,7 +44,7 @@ OVERALL_LINE: dict[str, Any] = {"color": TEXT_COLOUR, "linewidth": 1.0, "linesty
 MIN_LABEL_PERCENT = 8.0
 """From there on a label has room below its dot."""
 NOTE = (
-    "Normalised AP compares bins of different numbers of objects, which are written below each. "
+    "APn compares bins of different numbers of objects, which are written below each. "
     "Bars: one standard error."
 )
 SIZES_NOTE = (
@@ -106,7 +106,7 @@ def size(diagnosis: Diagnosis, characteristic: str = "area") -> Figure:
         if place % columns:
             axes.tick_params(labelleft=False)
         else:
-            axes.set_ylabel("normalised AP, %", labelpad=2)
+            axes.set_ylabel("APn, %", labelpad=2)
         if place + columns >= len(labels):
             axes.set_xlabel(f"{_words(characteristic)}; objects", labelpad=2)
     return figure
@@ -159,7 +159,7 @@ def sensitivity(diagnosis: Diagnosis) -> Figure:
             ("lowest to highest bin", Line2D([], [], **span)),
             ("all objects", Line2D([], [], **OVERALL_LINE)),
         ],
-        note="Normalised AP of the bin in which it is lowest and highest, averaged over classes. Only bins "
+        note="APn of the bin in which it is lowest and highest, averaged over classes. Only bins "
         "of at least 5 objects count. Sensitivity: the length of the line. Impact: from the dashed line to "
         "the highest.",
     )  # fmt: skip
@@ -171,7 +171,7 @@ def sensitivity(diagnosis: Diagnosis) -> Figure:
     ]
     axes.set_xticks(range(len(summary)), ["\n".join(lines) for lines in labels])
     axes.set(xlim=(-0.6, max(len(summary), 1) - 0.4), ylim=(0, 105), yticks=[0, 25, 50, 75, 100])
-    axes.set_ylabel("normalised AP, %", labelpad=2)
+    axes.set_ylabel("APn, %", labelpad=2)
     for place, one in enumerate(summary):
         if one.classes:
             _draw_span(axes, place, one, span)

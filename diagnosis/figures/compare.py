@@ -100,8 +100,8 @@ def intervals(comparison: Comparison) -> Figure:
             SHARE_COLOURS.get(quantity, TEXT_COLOUR),
             [_number(one.value, one.low, one.high) for one in found],
         )
-    note = f"Shares of the top detections and mAP, averaged over the classes. {_resamples(comparison)}"
-    return _forest("Error types and average precision", comparison, detectors, rows, (0.0, 100.0), "%", note)
+    note = f"Shares of the top detections and AP, class means. {_resamples(comparison)}"
+    return _forest("Shares and AP with intervals", comparison, detectors, rows, (0.0, 100.0), "%", note)
 
 
 @_styled_comparison

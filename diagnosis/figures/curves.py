@@ -67,7 +67,7 @@ def precision_recall(*diagnoses: Diagnosis) -> Figure:
     figure = new_page(
         wide * columns, high * rows + 0.3, title="Precision over recall",
         names=[d.name for d in diagnoses], letters=(), marks=lines if len(diagnoses) > 1 else (),
-        note=f"AP: {ap_name(diagnoses[0], AP)}, in %, in the order of the lines. N: objects, in "
+        note=f"{ap_name(diagnoses[0], AP)}, in %, in the order of the lines. N: objects, in "
         f"{count(len(diagnoses[0].truth.images), 'image')}.{cut}",
     )  # fmt: skip
     charts = panel_grid(figure, len(labels), columns, sharey=True)

@@ -59,7 +59,7 @@ def gallery(diagnosis: Diagnosis, kind: str = MISSED, n: int = 12) -> Figure:
         raise InputError("n", str(n), "at least one example")
     if kind == MISSED:
         rows = missed_objects(diagnosis.matching, diagnosis.iou)
-        title, things = f"Objects that {diagnosis.name} missed", "missed objects"
+        title, things = f"Objects that {diagnosis.name} did not find", "objects not found"
     else:
         place = list(kinds).index(kind)
         rows = np.flatnonzero(diagnosis.breakdown.counted_types == place)

@@ -105,8 +105,8 @@ def impact_bars(diagnosis: Diagnosis) -> Figure:
     ]
     figure, charts = _group_page(
         diagnosis, panels, 1.85, legend=legend,
-        title="What each type of error costs: gain in average precision",
-        note="N: number of objects. Points of Hoiem's average precision, averaged over the classes. "
+        title="What each type of error costs: AP gained",
+        note="N: number of objects. Points of Hoiem's AP, class mean. "
         "Corrected: errors become correct detections, second ones of an object are removed. "
         f"Removed: errors are moved below all other detections.{cut}",
     )  # fmt: skip
@@ -309,7 +309,7 @@ def _tide_bars(axes: Axes, result: Tide, gains: Mapping[str, float], limit: floa
 
 def _tide_caption(result: Tide) -> str:
     mean = result.mean_ap
-    score = f"mAP {percent_text(mean)}" if math.isfinite(mean) else "no mAP: neither objects nor detections"
+    score = f"AP {percent_text(mean)}" if math.isfinite(mean) else "no AP: neither objects nor detections"
     considered = int((result.types != BEYOND).sum())
     return (
         f"{score} (101 recalls, IoU {result.iou:g})\n"

@@ -56,7 +56,7 @@ def confusion(diagnosis: Diagnosis) -> Figure:
         "All detections." if math.isnan(matrix.score) else f"Detections of score {matrix.score:.3g} or more."
     )
     names = [shorten(matrix.classes[label], 1.4, NAME_POINTS) for label in labels]
-    room = 0.4 + max(text_width(name, NAME_POINTS) for name in [*names, "unmatched"])
+    room = 0.4 + max(text_width(name, NAME_POINTS) for name in [*names, "background"])
     side = room + _cell_inches(len(shown)) * len(shown)
     figure = new_page(
         side + 0.75, side + 0.1,
@@ -69,7 +69,7 @@ def confusion(diagnosis: Diagnosis) -> Figure:
     axes = figure.subplots()
     axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest")
     colours = SHADES(shares)[..., :3]
-    _frame_matrix(axes, [*names, "unmatched"], [*names, "missed"])
+    _frame_matrix(axes, [*names, "background"], [*names, "not found"])
     _name_axes(axes, "truth", "taken for, % of the row")
     _write_cells(axes, colours, np.round(100 * shares).astype(np.int64), shares >= 0.005, "{}".format)
     for row, total in enumerate(totals[shown].tolist()):
@@ -106,7 +106,7 @@ def tide_confusion(diagnosis: Diagnosis) -> Figure:
             Explained(
                 "none of these", TIDE_ERRORS[BKG].colour, "In the wrong place, a duplicate, or on background."
             ),
-            Explained("missed", TIDE_ERRORS[MISS].colour, "Objects without a correct detection."),
+            Explained("not found", TIDE_ERRORS[MISS].colour, "Objects without a correct detection."),
         ],
         note="Rows: what is there; columns: what was detected. Full colour: all detections of the column; in "
         f"the last column, all objects of the row. {count(int(matrix[:-1].sum()), 'detection')}: the most "
@@ -116,7 +116,7 @@ def tide_confusion(diagnosis: Diagnosis) -> Figure:
     axes, top = _square(figure, room, side)
     colours, matrix = _tide_colours(matrix).swapaxes(0, 1)[shown], matrix.T[shown]
     axes.imshow(colours, interpolation="nearest")
-    _frame_matrix(axes, [*names, "none of these"], [*names, "missed"])
+    _frame_matrix(axes, [*names, "none of these"], [*names, "not found"])
     write_on_page(figure, 0.08, top + side / 2, "truth", NAME_POINTS, rotation=90, ha="center")
     write_on_page(figure, room + side / 2, top - room + 0.08, "taken for, number", NAME_POINTS, ha="center")
     _write_cells(axes, colours, matrix, matrix > 0, lambda n: f"{n:,}" if n < 10_000 else f"{n / 1000:.0f}k")

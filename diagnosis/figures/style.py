@@ -477,8 +477,8 @@ def most_frequent(
 
 
 def ap_name(diagnosis: Diagnosis, kind: str) -> str:
-    """What the average precision `kind` is called, with the smallest overlap of a correct detection."""
-    return AP_KINDS[kind].label + ("" if AP_KINDS[kind].has_fixed_iou else f", IoU {diagnosis.iou:g}")
+    """What the average precision `kind` is called, with the smallest IoU of a correct detection."""
+    return AP_KINDS[kind].name + ("" if AP_KINDS[kind].has_fixed_iou else f" at IoU {diagnosis.iou:g}")
 
 
 @lru_cache(maxsize=4096)

@@ -272,7 +272,7 @@ def _overlaps(diagnosis: Diagnosis, rows: Sequence[int] | NDArray[np.int64], obj
 
 def _missed(diagnosis: Diagnosis, detector: int, outcomes: NDArray[np.int8], each: int) -> list[Pick]:
     """The largest objects of each class that no counted detection speaks for; where there is none, the
-    largest that is missed in the confusion matrix."""
+    largest that the confusion matrix has as not found."""
     truth, confusion = diagnosis.truth, diagnosis.confusion
     missed = largest_first(truth, np.flatnonzero(outcomes == MISSED))
     alone = outcomes >= 0
@@ -287,7 +287,9 @@ def _missed(diagnosis: Diagnosis, detector: int, outcomes: NDArray[np.int8], eac
     for row in first_of_each(others, truth.labels[others], min(each, 1)).tolist():
         pick = _missed_pick(diagnosis, detector, row, int(number[truth.labels[row]]))
         fate = FATES[outcomes[row]].name
-        made.append(pick._replace(words=f"missed at scores of {confusion.score:.2g} and more; below: {fate}"))
+        made.append(
+            pick._replace(words=f"not found at scores of {confusion.score:.2g} and more; below: {fate}")
+        )
     return made
 
 

@@ -50,8 +50,9 @@ Json = Mapping[str, Any]
 ASSETS = resources.files(__package__) / "assets"
 CURVE_POINTS, SMALL_CURVE_POINTS, MANY_CLASSES = 80, 30, 100
 """Of a curve in the page; of one of a class, where there are many classes."""
-DECIMALS = 5
-"""Of the numbers in the page."""
+DECIMALS, CURVE_DECIMALS = 9, 5
+"""Of the numbers in the page: with fewer, one that is rounded again for the eye could read otherwise than in
+the terminal. Of the points of a curve."""
 MAX_CLASSES_NAMED = 6
 ABSOLUTE_FOLDERS = re.compile(r"(?:(?<![\w.:/\\])~?/|(?<!\w)[A-Za-z]:[/\\]|\\\\)(?:[^/\\\s'\":]+[/\\])+")
 """The folders of an absolute path, which say more about a machine than about the numbers."""
@@ -59,10 +60,10 @@ SECTION_NAMES = {
     "share": "Shares of the detections counted (class mean)",
     "pooled": "Shares, all classes pooled",
     "objects": "Shares of the objects",
-    "map": "Mean average precision",
-    "impact": "Gain in average precision (Hoiem)",
-    "tide": "Average precision (TIDE)",
-    "dap": "Gain in average precision (TIDE's dAP)",
+    "map": "AP (class mean)",
+    "impact": "AP gained (Hoiem)",
+    "tide": "AP (TIDE)",
+    "dap": "AP gained (TIDE's dAP)",
 }
 """By section of :class:`diagnosis.compare.Comparison`."""
 TIDE_SUMS = {
@@ -209,7 +210,7 @@ def _data(content: ReportContent) -> dict[str, Any]:
                 strict=True,
             )
         ],
-        "ap": {name: kind.label for name, kind in AP_KINDS.items()},
+        "ap": {key: {"name": kind.name, "text": kind.explanation} for key, kind in AP_KINDS.items()},
         "cocoHeadings": list(COCO_HEADINGS),
         "sections": SECTION_NAMES,
         "dagger": DAGGER,
@@ -287,7 +288,7 @@ def _thinned(curve: ThresholdCurve, points: int) -> list[list[float]]:
     if columns.shape[1] > points:
         places = np.searchsorted(way, np.linspace(0, way[-1], points))
         columns = columns[:, np.unique(np.minimum(places, columns.shape[1] - 1))]
-    thinned: list[list[float]] = columns.tolist()
+    thinned: list[list[float]] = columns.round(CURVE_DECIMALS).tolist()
     return thinned
 
 
@@ -296,8 +297,8 @@ def _impact(detectors: Sequence[Json], key: str) -> dict[str, Any] | None:
     classes with objects, of which one that would lose counts as 0.
     """
     base, name = {
-        "ap": ("hoiem", "average precision (Hoiem)"),
-        "apn": ("normalized", "normalised average precision (Hoiem)"),
+        "ap": ("hoiem", AP_KINDS["hoiem"].name),
+        "apn": ("normalized", AP_KINDS["normalized"].name),
     }[key]
     rows = []
     for variant in IMPACT_VARIANTS:
@@ -321,7 +322,7 @@ def _impact(detectors: Sequence[Json], key: str) -> dict[str, Any] | None:
 def _quantity_names(numbers: Json) -> dict[str, str]:
     """What every quantity of the intervals is called, by ``section/name``."""
     return {
-        f"{section}/{name}": AP_KINDS[name].label if section == "map" else quantity_name(f"{section}/{name}")
+        f"{section}/{name}": quantity_name(f"{section}/{name}")
         for entry in [*numbers["comparison"], *numbers["intervals"]]
         for section in SECTION_NAMES
         for name in entry.get(section, ())
@@ -401,13 +402,13 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
         (
             "Correct, or found",
             "A detection is correct; an object is found. Shares are fractions of detections, so missed "
-            "objects are no part of them. Those show in recall and in average precision: a detector that "
+            "objects are no part of them. Those show in recall and in AP: a detector that "
             "finds little but is always right has 100 % correct.",
         ),
         (
             "Difficult objects",
-            "A detection on an object marked difficult counts as correct here and neither way in average "
-            "precision; such objects are not among the N objects of a class.",
+            "A detection on an object marked difficult counts as correct here and neither way in AP; such "
+            "objects are not among the N objects of a class.",
         ),
         (
             "Overlap",
@@ -424,8 +425,8 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
         ),
         (
             "Gains",
-            "What an error type costs in average precision is found by fixing that type alone. The gains of "
-            "two types overlap, and do not add up to the average precision that is missing.",
+            "What an error type costs in AP is found by fixing that type alone. The gains of two types "
+            "overlap, and do not add up to what AP lacks to 100.",
         ),
         (
             "TIDE",

@@ -154,8 +154,8 @@ def test_kind_how_far_ties_can_move_the_numbers(tmp_path, order):
     truth, found = coco(tmp_path, [image(1)], [(1, 1, box) for box in PLACES[:2]], results)
     lines, one = said(truth, found)
     assert "4 detections of 4 tie" in lines
-    assert "mean average precision (VOC 2007) could be 50.0 to 100.0 %" in lines
-    assert "the share of correct detections could be 0.0 to 100.0 %" in lines
+    assert "between 50.0 and 100.0 % AP (VOC07)" in lines
+    assert "between 0.0 and 100.0 % correct" in lines
     assert one["account"]["map_range"] == {"low": 0.5, "high": 1}
     by_score = [(1, 1, PLACES[i], 0.9 - 0.1 * i) for i in order]
     assert "tie" not in said(*coco(tmp_path, [image(1)], [(1, 1, box) for box in PLACES[:2]], by_score))[0]
@@ -166,7 +166,7 @@ def test_kind_the_limit_of_detections_is_told_and_can_be_raised(tmp_path, capsys
     results = [(1, 1, box, 0.9 - 0.001 * i) for i, box in enumerate(boxes)]
     truth, found = coco(tmp_path, [image(1)], [(1, 1, box) for box in boxes], results)
     lines, one = said(truth, found)
-    assert "50 by COCO's scores (the 100 best of a class in an image count)" in lines
+    assert "50 beyond COCO's 100 of a class in an image" in lines
     assert "--max-detections" in lines
     assert one["coco"]["ap"] == pytest.approx(67 / 101)
     lines, one = said(truth, found, max_detections=150)

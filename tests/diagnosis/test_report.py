@@ -412,7 +412,7 @@ def test_gallery_says_what_each_error_overlaps():
     }
     assert {(e["label"], e["words"]) for e in of_side([one], "missed")} == {
         (0, "no detection overlaps it"),
-        (1, "missed at scores of 0.1 and more; below: localization"),  # in the matrix, each box has one
+        (1, "not found at scores of 0.1 and more; below: localization"),  # in the matrix, each box has one
         (2, "nearest: bus 0.1, IoU 0.89, not counted"),
     }
 
@@ -519,7 +519,7 @@ def test_intervals_and_differences_and_their_names():
     keys = {f"{s}/{q}" for s in found["sections"] for q in entry.get(s, ())}
     assert keys
     assert set(found["quantities"]) >= keys
-    assert found["quantities"]["map/voc07"] == "VOC 2007, 11 points"
+    assert found["quantities"]["map/voc07"] == "AP (VOC07)"
     assert set(entry["classes"]["dog"]) <= {"ap", "localization"}
     assert len(entry["classes"]["dog"]["localization"]) == 4
     assert sampled([detector(truth)])["comparison"] == []

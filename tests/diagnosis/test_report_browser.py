@@ -247,6 +247,13 @@ def test_every_link_to_examples_shows_one(browser, tmp_path, diagnoses):
         assert shown(browser, ".shot", "className"), go
 
 
+def test_missed_has_one_meaning(browser, report):
+    """What the matrix has in its last column is not found at a threshold, which is something else."""
+    browser.open(report, state="tab=errors")
+    assert shown(browser, ".matrix thead th")[-1] == "not found"
+    assert not [one for one in shown(browser, ".matrix [data-tip]", "dataset.tip") if "missed" in one]
+
+
 def test_a_click_in_a_row_opens_its_class(browser, report):
     browser.open(report, state="tab=classes")
     click(browser, "#classes tbody tr:nth-child(2) td:nth-child(2)")
@@ -581,7 +588,7 @@ def test_print_has_all_tabs_on_at_most_six_pages(browser, report):
     assert 2 <= pages <= 6
     browser.js("dispatchEvent(new Event('beforeprint'))")
     browser.media("print")
-    for heading in ("Shares, all classes pooled", "Gain in average precision (TIDE's dAP)"):
+    for heading in ("Shares, all classes pooled", "AP gained (TIDE's dAP)"):
         assert heading in shown(browser, "#panel .chart:has(.forest) h3")
     assert len(shown(browser, "svg.plot path", "className.baseVal")) >= 12  # each chart is drawn
     browser.media("")
@@ -632,12 +639,12 @@ def test_a_finger_hits_what_it_means(browser, report):
 
 def test_tables_sort_and_what_can_be_used_has_a_name(browser, report):
     browser.open(report, state="tab=method")
-    column = "#panel .table-box tbody th"
-    click(browser, "#panel .table-box th button")
+    column = "#panel [aria-label=Detectors] tbody th"
+    click(browser, "#panel [aria-label=Detectors] th button")
     assert shown(browser, column)[:2] == ["plain", "shuffled"]
-    click(browser, "#panel .table-box th button")
+    click(browser, "#panel [aria-label=Detectors] th button")
     assert shown(browser, column)[:2] == ["shuffled", "plain"]
-    assert browser.js("document.querySelector('#panel .table-box th').ariaSort") == "descending"
+    assert browser.js("document.querySelector('#panel [aria-label=Detectors] th').ariaSort") == "descending"
     for tab in TABS:
         browser.js(f"location.hash = 'tab={tab}'")
         settle(browser)

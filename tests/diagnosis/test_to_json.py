@@ -205,7 +205,7 @@ def test_the_numbers_are_those_of_the_record(two):
     assert costs["classes"]["dog"]["dap"]["loc"] == tide.class_dap["loc"][dog]
     assert sum(each["counts"]["bkg"] for each in costs["classes"].values()) == tide.counts["bkg"]
     assert costs["confusion"]["counts"] == tide.confusion_matrix().tolist()
-    assert costs["confusion"]["rows"][-1] == "missed"
+    assert costs["confusion"]["rows"][-1] == "missed object"
     assert detector["confusion"]["counts"] == one.confusion.counts.tolist()
     assert detector["calibration"]["expected_error"] == one.calibration.expected_error()
     assert detector["operating_points"]["classes"]["dog"]["f1"] == one.operating_points.each[dog].f1

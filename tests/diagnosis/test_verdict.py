@@ -132,7 +132,7 @@ def test_in_brief_it_fits_a_terminal(name):
     assert len(lines) <= (16 if name == "old" else 20)
     assert max(map(len, lines)) <= 80
     ap = [one.ap.coco50 for one in both]
-    said = ", ".join(f"class {label} ({', '.join(percent(one[label]) for one in ap)} %)" for label in (2, 1))
+    said = ", ".join(f"class {label} ({', '.join(percent(one[label]) for one in ap)})" for label in (2, 1))
     assert f"Lowest AP50 (N ≥ 20): {said}" in " ".join(lines)
     assert "2 more notes in summary.txt." in " ".join(lines)
 
@@ -143,6 +143,20 @@ def test_the_better_of_two_simulated_detectors_is_named():
     assert "wrong" not in [verdict for verdict, _ in told]
     assert [verdict for verdict, _ in told].count("right") >= 1
     assert not any("no difference" in text or "not differ" in text for _, text in told)
+
+
+def test_page_and_terminal_round_alike():
+    """13 of 107 are 12.1495 %: rounded to 12.150 before, they would read 12.2 or 12.1."""
+    truth, found = scene([107], [107])
+    boxes = np.where(np.arange(107)[:, None] < 13, found.boxes, found.boxes + 21)
+    found = Detections(
+        truth.images, truth.classes, found.image_index, found.labels, found.scores[::-1], boxes
+    )
+    one = diagnose(truth, found, "one")
+    page = render_report(ReportContent([one], to_json([one], {}), gallery=None))
+    shown = json.loads(re.search(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page, re.S)[1])
+    correct = shown["detectors"][0]["breakdown"]["pooled"]["correct"]
+    assert f"{100 * correct:.1f}" == percent(13 / 107) == "12.1"
 
 
 def test_page_and_json_have_the_gains_of_the_verdict():

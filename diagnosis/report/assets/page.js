@@ -14,7 +14,7 @@ const MOST_ROWS = 30;
 const CONFUSIONS = 12;
 const NOTHING = { d: "", class: "", kind: "", as: "", was: "", pic: "" };
 const AP = ["coco50", "voc07"].find((kind) => detectors.some((one) => one.map[kind] !== null)) ?? "voc07";
-const AP_NAMES = { coco50: "AP50", coco: "AP50:95", voc07: "AP (VOC 2007)" };
+const apName = (kind) => data.ap[kind].name;
 const KINDS_OF_TIDE = {
   cls: "similar,other", both: "similar,other", loc: "localization", dupe: "localization", bkg: "background",
 };
@@ -513,11 +513,11 @@ function missedShare(place) {
 
 function precisionCard() {
   const kinds = [AP, "coco"].filter((kind, n, all) => all.indexOf(kind) === n && detectors.some((one) => known(one.map[kind])));
-  const groups = bars(kinds, everyone, (kind) => AP_NAMES[kind], (kind, place) => ({
-    value: detectors[place].map[kind], interval: intervalOf(place, "map", kind), end: 1, label: AP_NAMES[kind], go: link({ ...NOTHING, tab: "classes", sort: `ap${place}` }),
+  const groups = bars(kinds, everyone, apName, (kind, place) => ({
+    value: detectors[place].map[kind], interval: intervalOf(place, "map", kind), end: 1, label: apName(kind), go: link({ ...NOTHING, tab: "classes", sort: `ap${place}` }),
   }));
   const rows = detectors.map((one, place) => [one.name, ...kinds.flatMap((kind) => [one.map[kind], intervalOf(place, "map", kind)?.low, intervalOf(place, "map", kind)?.high].map((value) => share(value, one.map.reason)))]);
-  return chart("Average precision", kinds.length ? `Per cent, mean over ${facts.over ? `all classes that have objects; the verdict is${facts.over}` : "the classes that have objects"}.` : "No class has objects.", groups, ["*detector", ...kinds.flatMap((kind) => [AP_NAMES[kind], "low", "high"])], rows, "");
+  return chart("Average precision (AP)", kinds.length ? `Per cent, mean over ${facts.over ? `all classes that have objects; the verdict is${facts.over}` : "the classes that have objects"}.` : "No class has objects.", groups, ["*detector", ...kinds.flatMap((kind) => [apName(kind), "low", "high"])], rows, "");
 }
 
 function fixCard() {
@@ -536,7 +536,7 @@ function fixCard() {
   }));
   const rows = six.map((kind) => [kind.label, ...detectors.flatMap((_, place) => ["value", "low", "high"].map((part) => change(numbers(kind, place)[part])))]);
   const columns = ["*error", ...detectors.flatMap((one) => [one.name, "low", "high"])];
-  return chart("What to fix first", first.length ? `Points of AP50 that fixing it would add (TIDE)${facts.over}${several && best ? `; what costs ${best.name} the most comes first` : ""}.` : "Nothing costs average precision.", groups, columns, rows, "");
+  return chart("What to fix first", first.length ? `Points of ${apName("coco50")} that fixing it would add (TIDE)${facts.over}${several && best ? `; what costs ${best.name} the most comes first` : ""}.` : "Nothing costs AP.", groups, columns, rows, "");
 }
 function tideExamples(name, place) {
   const d = alone(place);
@@ -560,7 +560,7 @@ function worstCard() {
         make("span", { class: "numbers" }, detectors.map((one, place) => make("span", {}, several && letter(place), ` ${percent(one.classes[label].ap[AP])} %`))),
         make("span", { class: "quiet" }, most ? `mostly ${most[1].name}: ${percent(most[0])}\u00a0%${several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : ""}` : "", ` · ${plural(data.objects[label], "object")}`)));
   });
-  return make("section", { class: "card" }, make("h3", {}, "The three worst classes"), make("p", { class: "note" }, worst.length ? `Lowest ${AP_NAMES[AP]}, of classes with at least ${enough.length ? facts.enough : 1} ${enough.length ? "objects" : "object"}.` : "No class has objects."), make("div", { class: "worsts" }, cards));
+  return make("section", { class: "card" }, make("h3", {}, "The three worst classes"), make("p", { class: "note" }, worst.length ? `Lowest ${apName(AP)}, of classes with at least ${enough.length ? facts.enough : 1} ${enough.length ? "objects" : "object"}.` : "No class has objects."), make("div", { class: "worsts" }, cards));
 }
 function hidden(element) {
   element.setAttribute("aria-hidden", "true");
@@ -726,7 +726,7 @@ function drawClasses() {
     ["name", "class", true, (label) => classes[label]],
     ["objects", "objects", false, (label) => data.objects[label]],
     ["shares", "shares of the detections counted", true, (label) => mean(here.map((place) => detectors[place].classes[label].shares[0]).filter(known))],
-    ...here.map((place) => [`ap${place}`, `${AP_NAMES[AP]}${several ? ` ${letters[place]}` : ""}`, false, (label) => detectors[place].classes[label].ap[AP]]),
+    ...here.map((place) => [`ap${place}`, `${apName(AP)}${several ? ` ${letters[place]}` : ""}`, false, (label) => detectors[place].classes[label].ap[AP]]),
     ...(several ? [["gap", `${letters[b]} − ${letters[a]}`, false, (label) => gap(label)[0]]] : []),
     ...here.map((place) => [`best${place}`, `best threshold${several ? ` ${letters[place]}` : ""}`, false, (label) => detectors[place].classes[label].best.score]),
   ];
@@ -764,7 +764,7 @@ function drawClasses() {
     return open ? [row, make("tr", {}, make("td", { class: "detail", colspan: columns.length }, classDetail(label)))] : [row];
   });
   return [
-    make("p", { class: "note" }, `Shares: per cent of the detections counted. ${AP_NAMES[AP]} in per cent, differences in points${entry ? ` with ${100 * entry.level} % intervals` : ""}. Best threshold: the score of the highest F1. A class opens its curve, its confusions and its pictures.`),
+    make("p", { class: "note" }, `Shares: per cent of the detections counted. ${apName(AP)} in per cent, differences in points${entry ? ` with ${100 * entry.level} % intervals` : ""}. Best threshold: the score of the highest F1. A class opens its curve, its confusions and its pictures.`),
     legend(data.kinds.map((kind) => [kind.name, kind.colour])),
     make("div", { class: "table-box", role: "region", tabindex: 0, "aria-label": "Classes", style: "max-height: none" },
       make("table", { id: "classes" }, make("caption", { class: "hidden-words" }, "Classes"), make("thead", {}, make("tr", {}, heads)), make("tbody", {}, body))),
@@ -795,7 +795,7 @@ function classDetail(label) {
     make("h4", {}, "Pictures"),
     some.length ? shots(some) : make("p", {}, "No picture of this class."),
     make("h4", { style: "margin-top: 12px" }, "All numbers"),
-    make("div", { class: "numbers" }, table(["*detector", "detections", "counted", ...data.kinds.map((kind) => kind.name), ...Object.values(data.ap), "best F1"],
+    make("div", { class: "numbers" }, table(["*detector", "detections", "counted", ...data.kinds.map((kind) => kind.name), ...Object.keys(data.ap).map(apName), "best F1"],
       here.map((place) => [detectors[place].name, number(numbers(place).detections), number(numbers(place).counted), ...numbers(place).shares.map((value) => share(value, numbers(place).reason)), ...Object.keys(data.ap).map((kind) => share(numbers(place).ap[kind])), share(numbers(place).best.f1)]), `All numbers of ${name}`)),
     binTable(label, here),
   ];
@@ -865,7 +865,7 @@ function classDifferences(entry, a, b) {
   const enough = ([name]) => data.objects[classes.indexOf(name)] >= facts.enough;
   const few = !Object.entries(entry.classes).some((one) => enough(one) && known(one[1].ap?.[0]));
   const of = (key) => sorted(known_(key).filter((one) => few || enough(one)), ([, one]) => Math.abs(one[key][0]), true);
-  const made = [["ap", AP_NAMES.coco50], ["localization", "localization"]].map(([key, name]) => {
+  const made = [["ap", apName("coco50")], ["localization", "localization"]].map(([key, name]) => {
     const some = of(key);
     if (!some.length) return null;
     const rows = some.slice(0, 15).map(([label, { [key]: [middle, low, high] }]) => ({ label, middle, low, high, go: key === "ap" ? toClass(label) : toExamples({ class: label, kind: "localization" }) }));
@@ -873,7 +873,7 @@ function classDifferences(entry, a, b) {
   }).filter(Boolean);
   if (!made.length) return null;
   const rows = () => Object.entries(entry.classes).map(([label, one]) => [label, ...["ap", "localization"].flatMap((key) => [0, 1, 2].map((n) => change(one[key]?.[n])))]);
-  const columns = ["*class", ...["AP50", "localization"].flatMap((name) => [name, "low", "high"])];
+  const columns = ["*class", ...[apName("coco50"), "localization"].flatMap((name) => [name, "low", "high"])];
   return chart(`${detectors[b].name} − ${detectors[a].name} by class`, `Points; the classes of the largest differences${few ? "" : `, of those with at least ${facts.enough} objects`}.`, make("div", { class: "pair print-few" }, made), columns, rows);
 }
 
@@ -1042,7 +1042,7 @@ function matrixChart() {
   const body = [...labels, nowhere].map((row) => make("tr", {}, make("th", { scope: "row", title: name(row, "background") }, name(row, "background")), [...labels, nowhere].map((column) => {
     const count = counts.get(row * (nowhere + 1) + column) ?? 0;
     if (!count) return make("td");
-    const said = `${name(row, "background")} ${column === nowhere ? "missed" : row === nowhere ? `called ${classes[column]}` : `taken for ${classes[column]}`}: ${whole(count)}`;
+    const said = `${name(row, "background")} ${column === nowhere ? "not found" : row === nowhere ? `called ${classes[column]}` : `taken for ${classes[column]}`}: ${whole(count)}`;
     if (row === column) return make("td", { class: "right", "data-tip": `${classes[row]} found: ${whole(count)}` }, whole(count));
     const d = alone(place);
     const go = column === nowhere ? toExamples({ side: "missed", class: classes[row], d })
@@ -1052,12 +1052,12 @@ function matrixChart() {
     if (!go) return make("td", { class: "plain", style, "data-tip": said, title: said }, whole(count));
     return make("td", {}, make("a", { ...go, tabindex: -1, style, "data-tip": said, "aria-label": `${said}. Show examples` }, whole(count)));
   })));
-  const grid = make("table", {}, make("caption", { class: "hidden-words" }, "Rows: truth. Columns: what it was taken for."), make("thead", {}, make("tr", {}, make("td", {}), [...labels, nowhere].map((label) => make("th", { scope: "col", title: name(label, "missed") }, make("span", {}, name(label, "missed")))))), make("tbody", {}, body));
+  const grid = make("table", {}, make("caption", { class: "hidden-words" }, "Rows: truth. Columns: what it was taken for."), make("thead", {}, make("tr", {}, make("td", {}), [...labels, nowhere].map((label) => make("th", { scope: "col", title: name(label, "not found") }, make("span", {}, name(label, "not found")))))), make("tbody", {}, body));
   grid.querySelector("td a")?.setAttribute("tabindex", "0");
   grid.addEventListener("keydown", (event) => moveInGrid(grid, event));
   const choice = here.length > 1 && make("div", { class: "sides", role: "group", "aria-label": "Matrix of" }, here.map((one) => make("a", { ...link({ of: letters[one] }), "aria-current": one === place && "true" }, letter(one), ` ${detectors[one].name}`)));
   const note = `Rows: truth; columns: what it was taken for${known(score) ? `, at scores of ${scoreText(score)} and more (highest F1)` : ""}. Arrow keys walk. ${labels.length < classes.length ? `The ${MOST_ROWS} classes with the most confusions; search for a class to add it.` : ""}`;
-  const rows = () => cells.map(([row, column, count]) => [name(row, "background"), name(column, "missed"), number(count)]);
+  const rows = () => cells.map(([row, column, count]) => [name(row, "background"), name(column, "not found"), number(count)]);
   return chart(`Which class is taken for which: ${detectors[place].name}`, note, [choice || null, make("div", { class: "matrix", role: "region", tabindex: 0, "aria-label": "Confusion matrix" }, grid)].filter(Boolean), ["*truth", "*taken for", "number"], rows);
 }
 /** Arrow keys move to the next cell with a link. */
@@ -1127,7 +1127,7 @@ function bins() {
   const usual = all.filter((one) => one.key in CHARACTERISTICS || all.length <= 8);
   const panels = usual.map((one) => make("div", {}, make("h4", {}, characteristicName(one.key)), lines(characteristicName(one.key), here.map((place, n) => ({ name: detectors[place].name, place, points: one.names.map((bin, m) => [binName(bin), known(one.values[n][m]) ? 100 * one.values[n][m] : null]) })), { x: one.names.map(binName), xLabel: "", height: 190 })));
   const rows = all.flatMap((one) => one.names.map((bin, m) => [characteristicName(one.key), binName(bin), number(objects(one.key, m)), ...here.map((_, n) => share(one.values[n][m]))]));
-  const note = all.length ? `Normalised average precision, per cent, mean over the classes with at least ${facts.fewest} objects in the bin; which these are changes from bin to bin.` : "No bin has enough objects.";
+  const note = all.length ? `APn, per cent: mean over the classes with at least ${facts.fewest} objects in the bin; which these are changes from bin to bin.` : "No bin has enough objects.";
   return chart("Size, shape and other characteristics", note, all.length ? [detectorLegend(), make("div", { class: "panels" }, panels)].filter(Boolean) : null, all.length && ["*characteristic", "*bin", "objects", ...here.map((place) => `APn ${detectors[place].name}`)], rows);
 }
 
@@ -1135,7 +1135,7 @@ function sensitivity() {
   const here = shown();
   const rows = here.flatMap((place) => Object.entries(detectors[place].sensitivity).map(([key, one]) => [characteristicName(key), detectors[place].name, ...["overall", "lowest", "highest", "sensitivity", "impact"].map((name) => share(one[name], one.reason)), number(one.classes)]));
   if (!rows.length) return null;
-  return chart("Sensitivity", "Normalised average precision of the worst and the best bin, mean over classes. Sensitivity: best less worst; impact: best less overall.", table(["*characteristic", "*detector", "overall", "worst bin", "best bin", "sensitivity", "impact", "classes"], rows, "Sensitivity"), null, null, "full screen");
+  return chart("Sensitivity", "APn of the worst and the best bin, mean over classes. Sensitivity: best less worst; impact: best less overall.", table(["*characteristic", "*detector", "overall", "worst bin", "best bin", "sensitivity", "impact", "classes"], rows, "Sensitivity"), null, null, "full screen");
 }
 
 /** The error mix down the ranking. */
@@ -1178,8 +1178,8 @@ function drawMethod() {
   const origin = [...flat(data.origin, "")];
   return [make("div", { class: "blocks" },
     make("section", { class: "card full" }, make("h3", {}, "The types of detections"), make("p", { class: "note" }, "Dashed: an annotated object. Coloured: a detection."), make("div", { class: "kinds" }, kinds)),
-    make("section", { class: "card full" }, make("h3", {}, "The variants of average precision"), make("p", { class: "note" }, "Per cent, mean over the classes that have objects."),
-      table(["*detector", ...Object.values(data.ap)], detectors.map((one) => [one.name, ...Object.keys(data.ap).map((kind) => share(one.map[kind], one.map.reason))]), "Mean average precision"),
+    make("section", { class: "card full" }, make("h3", {}, "The variants of average precision (AP)"), make("p", { class: "note" }, "Per cent, mean over the classes that have objects."),
+      table(["*AP", "*what it is", ...detectors.map((one) => one.name)], Object.entries(data.ap).map(([kind, { name, text }]) => [name, text, ...detectors.map((one) => share(one.map[kind], one.map.reason))]), "The variants of AP"),
       scores.length ? [make("h4", { style: "margin-top: 12px" }, "COCO's scores"), table(["*detector", ...data.cocoHeadings], scores.map((one) => [one.name, ...Object.entries(one.coco).filter(([key]) => key !== "reason").map(([, value]) => share(value, one.coco.reason))]), "COCO's scores")] : null),
     make("section", { class: "card full" }, make("h3", {}, "The detectors"),
       table(["*detector", "detections", "counted", "images with a detection"], detectors.map((one) => [one.name, number(one.detections), number(one.counted), number(one.images)]), "Detectors")),
