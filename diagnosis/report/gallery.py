@@ -29,7 +29,7 @@ from diagnosis.record import Diagnosis
 from diagnosis.words import worst_classes
 from diagnosis.worst_cases import first_of_each, largest_first
 
-__all__ = ["Examples", "Gallery", "collect", "part_around"]
+__all__ = ["CLASS_CONFUSIONS", "Examples", "Gallery", "collect", "matrix_classes", "part_around"]
 
 MAX_OTHER_OBJECTS = 15
 """Drawn in one picture."""
@@ -43,6 +43,12 @@ TOP_CONFUSIONS, EACH_CONFUSION = 30, 3
 """How many of the most frequent cells of the confusion matrix have several pictures, and how many each."""
 MATRIX_CLASSES = 30
 """How many classes the page's matrix has, as long as no other is searched for: those with most confusions."""
+CLASS_CONFUSIONS = 6
+"""How many confusions the page lists of a class."""
+BACKGROUND_WEIGHT = 0.001
+"""Of what is not found or on background, where classes are ranked by their confusions."""
+MOST_OUTLINES = 5_000
+"""Examples, at most, that have no place for a photograph."""
 SHARES = {"errors": 0.5, "missed": 0.2, "only": 0.2, "neither": 0.1}
 """Of the places, by side, as long as all sides fill theirs: false positives, missed objects, objects that
 only one detector of a pair finds, objects that neither finds."""
@@ -59,14 +65,14 @@ class Gallery:
     each
         Examples, at most, of each side, detector, class and error type.
     total
-        Examples, at most, in all.
+        Examples, at most, in all, but for those that alone stand behind a bar, a cell or a ribbon of the
+        page: beyond the `total` and the `megabytes` these have no photograph. 0: none at all.
     pixels
         Longest side of a part of a photograph.
     quality
         Of the JPEG pictures, from 1 to 95.
     megabytes
-        Of all photographs, as they are in the page (1 MB: a million bytes). Where they would exceed it,
-        examples are left out: last those that a bar, a cell or a ribbon of the page leads to.
+        Of all photographs, as they are in the page (1 MB: a million bytes).
     """
 
     each: int = 4
@@ -116,8 +122,7 @@ class Examples(NamedTuple):
 def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
     """The examples of all detectors; of each side, every detector or pair has the same share of the places.
 
-    Each bar, cell and ribbon of the page has an example before any has a second one, as far as there are
-    places.
+    Each bar, cell and ribbon of the page has an example before any has a second one.
     """
     deciding = [deciding_detections(diagnosis) for diagnosis in diagnoses]
     outcomes = [fates(diagnosis) for diagnosis in diagnoses]
@@ -125,10 +130,11 @@ def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
     pairs = [pair for pair in itertools.combinations(range(len(diagnoses)), 2) if several or pair[0] == 0]
     found: list[tuple[float, list[Pick]]] = []
     totals = []
+    listed = _listed_confusions(diagnoses)
     for detector, diagnosis in enumerate(diagnoses):
         totals.append(("errors", detector, NONE, int((diagnosis.breakdown.counted_types > CORRECT).sum())))
         totals.append(("missed", detector, NONE, int((outcomes[detector] == MISSED).sum())))
-        found.append((SHARES["errors"] / len(diagnoses), _errors(diagnosis, detector, limits)))
+        found.append((SHARES["errors"] / len(diagnoses), _errors(diagnosis, detector, limits, listed)))
         missed = _missed(diagnosis, detector, outcomes[detector], limits.each)
         found.append((SHARES["missed"] / len(diagnoses), missed))
     for a, b in pairs:
@@ -149,14 +155,29 @@ def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
         place for share, picks in found for place in _ranked(picks, worst, max(share * limits.total, 1e-9))
     ]
     ranked.sort(key=lambda place: place[:2])
-    shown, unread = _draw(diagnoses, [pick for _, _, pick in ranked[: limits.total]], limits)
+    drawn = ranked[: limits.total]
+    shown, unread = _draw(diagnoses, [pick for *_, pick in drawn], limits)
     total = np.cumsum([len(one["photo"]) for one in shown])
     kept = int(np.searchsorted(total, 1e6 * limits.megabytes, side="right"))
-    return Examples(shown[:kept], totals, unread)
+    outlines = [pick for _, _, needed, pick in ranked[kept:] if needed][: MOST_OUTLINES * (limits.total > 0)]
+    without, _ = _draw(diagnoses, outlines, limits, photographs=False)
+    return Examples([*shown[:kept], *without], totals, unread)
 
 
-def _ranked(picks: Sequence[Pick], worst: Sequence[int], places: float) -> list[tuple[bool, float, Pick]]:
-    """All picks, each with whether it can wait, and with the share of the `places` that is taken before it.
+def matrix_classes(diagnosis: Diagnosis) -> NDArray[np.int64]:
+    """The classes that the page's confusion matrix has, in their order: those with the most confusions."""
+    wrong = diagnosis.confusion.counts * (1 - np.eye(len(diagnosis.truth.classes) + 1))
+    wrong[-1] *= BACKGROUND_WEIGHT
+    wrong[:, -1] *= BACKGROUND_WEIGHT
+    number = (wrong.sum(axis=0) + wrong.sum(axis=1))[:-1]
+    return np.sort(np.argsort(-number, kind="stable")[:MATRIX_CLASSES])
+
+
+def _ranked(
+    picks: Sequence[Pick], worst: Sequence[int], places: float
+) -> list[tuple[bool, float, bool, Pick]]:
+    """All picks, each with whether it can wait, with the share of the `places` that is taken before it, and
+    with whether a mark needs it.
 
     First come the longest bars of the `worst` classes, then the marks that stand for most cases. Then
     the first of each class and type, the second, and so on, the most confident first. What can wait is needed
@@ -184,13 +205,15 @@ def _ranked(picks: Sequence[Pick], worst: Sequence[int], places: float) -> list[
         rest.append((place[group], -pick.score, number))
     chosen.update({number: True for *_, number in sorted(rest) if number not in chosen})
     taken = [(number / places, place) for number, place in enumerate(chosen)]
-    return [(chosen[place] and before >= 0.5, before, picks[place]) for before, place in taken]
+    return [
+        (chosen[place] and before >= 0.5, before, not chosen[place], picks[place]) for before, place in taken
+    ]
 
 
 # ---- which ---------------------------------------------------------------------------------------
 
 
-def _errors(diagnosis: Diagnosis, detector: int, limits: Gallery) -> list[Pick]:
+def _errors(diagnosis: Diagnosis, detector: int, limits: Gallery, listed: NDArray[np.bool_]) -> list[Pick]:
     """The most confident errors of each class and type among those counted, and of each cell of the confusion
     matrix, counted or not."""
     detections, truth, found = diagnosis.detections, diagnosis.truth, diagnosis.referenced_objects
@@ -199,7 +222,7 @@ def _errors(diagnosis: Diagnosis, detector: int, limits: Gallery) -> list[Pick]:
     rows = order[counted[order] > CORRECT]
     rows = first_of_each(rows, labels[rows] * len(ERROR_TYPES) + counted[rows], limits.each)
     behind = dict.fromkeys(zip(rows.tolist(), found.object_rows[rows].tolist(), strict=True), False)
-    behind |= (of_cells := dict.fromkeys(_of_cells(diagnosis, limits), True))
+    behind |= (of_cells := dict.fromkeys(_of_cells(diagnosis, limits, listed), True))
     cells = {(int(truth.labels[one]), int(labels[row])) for row, one in of_cells if one != NONE}
     made = []
     for (row, object_row), of_cell in behind.items():
@@ -214,7 +237,11 @@ def _errors(diagnosis: Diagnosis, detector: int, limits: Gallery) -> list[Pick]:
         else:
             words = f"truth: {truth.classes[truth.labels[object_row]]}, IoU {overlap:.2f}"
         score, name = float(detections.scores[row]), ERROR_TYPES[kind].name
-        marks: list[tuple[Mark, int]] = [(("bar", label, name), int(cases[label, kind]))]
+        marks: list[tuple[Mark, int]] = []
+        if kind == CORRECT:
+            words += f"; it finds a {truth.classes[label]} as well"
+        else:
+            marks.append((("bar", label, name), int(cases[label, kind])))
         if counted[row] < 0:
             words += ", not counted"
         there = label if object_row == NONE else int(truth.labels[object_row])
@@ -229,28 +256,42 @@ def _errors(diagnosis: Diagnosis, detector: int, limits: Gallery) -> list[Pick]:
     return sorted(made, key=lambda pick: -pick.score)
 
 
-def _of_cells(diagnosis: Diagnosis, limits: Gallery) -> list[tuple[int, int]]:
-    """The most confident false positives in each cell of the confusion matrix that the page shows, and the
-    objects that they were taken for; of what lies on background, first those that are background errors."""
+def _listed_confusions(diagnoses: Sequence[Diagnosis]) -> NDArray[np.bool_]:
+    """``(C, C)`` what the page lists of some class, of any of the detectors or of all together."""
+    counts = np.stack([diagnosis.confusion.counts[:-1, :-1] for diagnosis in diagnoses])
+    counts *= ~np.eye(counts.shape[1], dtype=bool)
+    listed = np.zeros(counts.shape[1:], dtype=bool)
+    for of in (*counts, counts.sum(axis=0)):
+        rows, columns = np.nonzero(of)  # in the page's order, for ties
+        label, cell = np.concatenate([rows, columns]), np.tile(np.arange(len(rows)), 2)
+        order = np.lexsort((cell, -of[rows, columns][cell], label))
+        first = cell[first_of_each(order, label[order], CLASS_CONFUSIONS)]
+        listed[rows[first], columns[first]] = True
+    return listed
+
+
+def _of_cells(diagnosis: Diagnosis, limits: Gallery, listed: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """The most confident false positives in each cell of the confusion matrix that the page shows or lists,
+    and the objects that they were taken for; of what lies on background, first background errors."""
     truth, found, partners = diagnosis.truth, diagnosis.referenced_objects, diagnosis.confusion.partners
     labels, order, classes = diagnosis.detections.labels, diagnosis.matching.order, len(truth.classes)
-    rows = order[(partners[order] >= ON_BACKGROUND) & (found.types[order] > CORRECT)]
+    # A correct detection may overlap an object of another class more: the matrix pairs it with that one.
+    error = (found.types[order] > CORRECT) | (partners[order] >= 0)
+    rows = order[(partners[order] >= ON_BACKGROUND) & error]
     alone = partners[rows] == ON_BACKGROUND
     there = np.full(len(rows), classes)
     there[~alone] = truth.labels[partners[rows[~alone]]]
-    wrong = diagnosis.confusion.counts * (1 - np.eye(classes + 1))
-    wrong[-1] *= 0.001  # as in the page
-    wrong[:, -1] *= 0.001
-    number = (wrong.sum(axis=0) + wrong.sum(axis=1))[:classes]
-    of_matrix = np.append(np.argsort(-number, kind="stable")[:MATRIX_CLASSES], classes)
-    keep = (there != labels[rows]) & np.isin(there, of_matrix) & np.isin(labels[rows], of_matrix)
+    of_matrix = np.append(matrix_classes(diagnosis), classes)
+    wanted = np.pad(listed, ((0, 1), (0, 1)))
+    wanted[np.ix_(of_matrix, of_matrix)] = True
+    keep = (there != labels[rows]) & wanted[there, labels[rows]]
     rows, there = rows[keep], there[keep]
-    last = (there == classes) & (found.types[rows] != BACKGROUND)
+    types = found.types[rows]
+    last = (types == CORRECT) | ((there == classes) & (types != BACKGROUND))
     first = np.argsort(last, kind="stable")
     rows, cells = rows[first], (there * classes + labels[rows])[first]
     numbers, cases = np.unique(cells, return_counts=True)
-    often = numbers[np.argsort(-cases, kind="stable")[: limits.total]]
-    top = np.isin(cells, often[:TOP_CONFUSIONS])
+    top = np.isin(cells, numbers[np.argsort(-cases, kind="stable")[:TOP_CONFUSIONS]])
     chosen = np.concatenate(
         [
             first_of_each(rows[top], cells[top], min(limits.each, EACH_CONFUSION)),
@@ -357,7 +398,7 @@ def _disagreements(
 
 
 def _draw(
-    diagnoses: Sequence[Diagnosis], picks: Sequence[Pick], limits: Gallery
+    diagnoses: Sequence[Diagnosis], picks: Sequence[Pick], limits: Gallery, photographs: bool = True
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The records of all examples, in their order; and why photographs could not be read."""
     truth = diagnoses[0].truth
@@ -366,14 +407,15 @@ def _draw(
         by_image.setdefault(_image_of(diagnoses, pick), []).append(number)
 
     def of_image(image: int) -> tuple[dict[int, dict[str, Any]], str]:
-        pixels, reason = _photograph(truth, image)  # each is read once
+        pixels, reason = _photograph(truth, image) if photographs else (None, "")  # each is read once
         made = {
-            number: _record(diagnoses, picks[number], image, pixels, limits) for number in by_image[image]
+            number: _record(diagnoses, picks[number], image, pixels, limits, photographs)
+            for number in by_image[image]
         }
         return made, f"{truth.images[image]}: {reason}" if reason else ""
 
     images = sorted(by_image)
-    if truth.files:  # reading, scaling and encoding leave Python's lock free
+    if truth.files and photographs:  # reading, scaling and encoding leave Python's lock free
         with ThreadPoolExecutor(usable_cores()) as pool:
             done = list(pool.map(of_image, images))
     else:
@@ -395,9 +437,10 @@ def _record(
     image: int,
     pixels: NDArray[np.uint8] | None,
     limits: Gallery,
+    beside: bool,
 ) -> dict[str, Any]:
     """What the page reads of an example. Frames are left, top, width, height, what it is, class, score and
-    detector; the object in question and the detections come last.
+    detector; the object in question and the detections come last, objects `beside` them first.
     """
     truth = diagnoses[0].truth
     size = truth.sizes[image].astype(np.float64)
@@ -416,7 +459,7 @@ def _record(
         return [*(round(float(side), 1) for side in sides), what, label, *more]
 
     frames = []
-    here = np.flatnonzero(truth.image_index == image)
+    here = np.flatnonzero(truth.image_index == image) if beside else np.empty(0, dtype=np.int64)
     reach = np.minimum(truth.boxes[here, 2:], part[2:]) - np.maximum(truth.boxes[here, :2], part[:2])
     here = here[(reach > 0).all(axis=1) & (here != pick.object_row)]
     here = here[np.argsort(-area(truth.boxes[here]), kind="stable")][:MAX_OTHER_OBJECTS]

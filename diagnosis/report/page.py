@@ -28,7 +28,7 @@ from diagnosis.compare import quantity_name
 from diagnosis.flow import FATES
 from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis, check_same_truth
-from diagnosis.report.gallery import Gallery, collect
+from diagnosis.report.gallery import CLASS_CONFUSIONS, Gallery, collect, matrix_classes
 from diagnosis.tide import TIDE_ERRORS, TIDE_LABELS, explain
 from diagnosis.verdict import ENOUGH_OBJECTS, enough_objects
 from diagnosis.words import (
@@ -193,6 +193,7 @@ def _data(content: ReportContent) -> dict[str, Any]:
             "enough": ENOUGH_OBJECTS,
             "over": enough_objects(matching.objects)[1],
             "fewest": FEWEST_OBJECTS,
+            "confusions": CLASS_CONFUSIONS,
         },
         "kinds": [
             {"name": kind.name, "colour": kind.colour, "text": words}
@@ -257,6 +258,7 @@ def _detector(diagnosis: Diagnosis, one: Json) -> dict[str, Any]:
         "best": one["operating_points"]["overall"],
         "matrix": {
             "score": one["confusion"]["score"],
+            "classes": matrix_classes(diagnosis).tolist(),
             "cells": [[*cell, int(matrix[tuple(cell)])] for cell in cells.tolist()],
         },
         "curve": _thinned(threshold_curve(diagnosis.matching, iou=diagnosis.iou), 2 * CURVE_POINTS),

@@ -228,8 +228,26 @@ def test_matrix_confusions_classes_ribbons_and_costs_lead_to_examples(browser, r
 LINKS = "[...document.querySelectorAll('#answer [data-go], #panel [data-go]')]"
 
 
-def test_every_link_to_examples_shows_one(browser, tmp_path, diagnoses):
-    """Also where there are fewer pictures than links; what has none is a number."""
+def many_classes(number: int) -> list[Diagnosis]:
+    """Two detectors that take each class for some others; more cells than there are photographs in a page."""
+    rng, count = np.random.default_rng(1), 12 * number
+    names = [f"class {n}" for n in range(number)], [f"{n}" for n in range(count)]
+    labels, corner = np.arange(count) % number, rng.integers(0, 60, (count, 2))
+    boxes = np.concatenate([corner, corner + 30], axis=1)
+    truth = GroundTruth(names[1], names[0], [[100, 100]] * count, range(count), labels, boxes)
+    made = []
+    for name, wrong in (("a", 0.5), ("b", 0.6)):
+        taken = np.where(rng.random(count) < wrong, rng.integers(0, number, count), labels)
+        moved = boxes + rng.integers(-9, 9, (count, 1))
+        columns = range(count), taken, rng.random(count), moved
+        made.append(diagnose(truth, Detections(names[1], names[0], *columns), name, coco=False))
+    return made
+
+
+@pytest.mark.parametrize("number", [3, 80])
+def test_every_link_to_examples_shows_one(browser, tmp_path, diagnoses, number):
+    """And each number of the matrix, each bar and each confusion is a link, however few photographs fit."""
+    diagnoses = diagnoses if number == 3 else many_classes(number)
     few = ReportContent(diagnoses, to_json(diagnoses, {}), gallery=Gallery(total=12))
     browser.open(write_report(few, tmp_path / "report.html"))
     followed = set()
@@ -237,11 +255,12 @@ def test_every_link_to_examples_shows_one(browser, tmp_path, diagnoses):
         browser.js(f"location.hash = 'tab={tab}'")
         settle(browser)
         followed |= set(browser.js(f"{LINKS}.map(e => e.dataset.go)"))
-        assert tab != "errors" or len(shown(browser, ".matrix td[title]")) > 0
-        assert tab != "classes" or len(shown(browser, ".stacked span + span", "className")) > 0
+        assert not shown(browser, ".matrix td.plain, .stacked span + span, .stacked a ~ span")
+        cells = len(shown(browser, ".matrix td a"))
+        assert tab != "errors" or cells > (100 if number == 80 else 5)
     examples = [go for go in map(json.loads, followed) if go.get("tab") == "examples"]
     assert len(examples) > 12
-    for go in examples:
+    for go in examples[:: 1 + len(examples) // 60]:
         browser.js(f"location.hash = address({json.dumps(go)})")
         settle(browser)
         assert shown(browser, ".shot", "className"), go

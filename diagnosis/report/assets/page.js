@@ -597,6 +597,7 @@ function wantedBy(at, [, , belongs]) {
   const least = at.score === "" ? -Infinity : Number(at.score);
   return (one) => {
     if (!belongs(one)) return false;
+    if (one.kind === "correct" && one.side === "errors" && !at.as) return false;  // wrong in the matrix alone
     if (one.side !== "missed" && one.score < least) return false;
     if (kinds && !kinds.includes(one.kind) && one.side !== "missed") return false;
     if (at.was && one.before !== at.was) return false;
@@ -657,7 +658,8 @@ function drawExamples() {
     make("div", { class: "tokens" }, chips, tokens),
     make("p", { class: "note", id: "count", role: "status" }, list.length
       ? `${plural(list.length, "picture")}${inAll}. ${key === "missed" ? "The largest" : "The most confident"} first. Dashed: the object.`
-      : `No such picture${inAll}. The page has a part of all.`),
+      : `No such picture${inAll}. The page has a part of all.`,
+    list.some((one) => one.photo) && list.some((one) => !one.photo) ? " Outlines: no photograph at hand, or no room for more of them." : ""),
     shots(list.slice(0, visibleExamples)),
     list.length > visibleExamples ? more : null,
   ];
@@ -779,8 +781,8 @@ function classDetail(label) {
   const here = shown();
   const series = here.map((place) => ({ name: detectors[place].name, place, points: curveOf(place, label).map(([, precision, recall]) => [100 * recall, 100 * precision]) }));
   const empty = series.every((one) => !one.points.some((point) => known(point[0])));
-  const confusions = topConfusions(here, (row, column) => row === label || column === label).slice(0, 6);
-  const pictures = (data.examples?.shown ?? []).map((one, place) => ({ ...one, place })).filter((one) => one.label === label && here.includes(one.detector));
+  const confusions = topConfusions(here, (row, column) => row === label || column === label).slice(0, facts.confusions);
+  const pictures = (data.examples?.shown ?? []).map((one, place) => ({ ...one, place })).filter((one) => one.label === label && one.kind !== "correct" && here.includes(one.detector));
   const some = sorted(pictures, (one) => (one.side === "missed" ? 0.5 : 1) * one.score, true).slice(0, 6);
   const numbers = (place) => detectors[place].classes[label];
   return [
@@ -1022,22 +1024,12 @@ function confusionChart() {
 function matrixChart() {
   const here = shown();
   const place = here.includes(letters.indexOf(state.of)) ? letters.indexOf(state.of) : here[0];
-  const { cells, score } = detectors[place].matrix;
+  const { cells, score, classes: most } = detectors[place].matrix;
   const nowhere = classes.length;
   const counts = new Map(cells.map(([row, column, count]) => [row * (nowhere + 1) + column, count]));
-  const wrong = new Array(nowhere + 1).fill(0);
   const totals = new Array(nowhere + 1).fill(0);
-  for (const [row, column, count] of cells) {
-    totals[row] += count;
-    if (row !== column) {
-      wrong[row] += column === nowhere ? 0.001 * count : count;
-      wrong[column] += row === nowhere ? 0.001 * count : count;
-    }
-  }
-  let labels = [...classes.keys()];
-  if (labels.length > MOST_ROWS) {
-    labels = sorted(labels, (label) => (label === oneLabel() ? Infinity : wrong[label]), true).slice(0, MOST_ROWS).sort((a, b) => a - b);
-  }
+  for (const [row, , count] of cells) totals[row] += count;
+  const labels = [...new Set(oneLabel() < 0 ? most : [...most, oneLabel()])].sort((a, b) => a - b);
   const name = (label, last) => (label === nowhere ? last : classes[label]);
   const body = [...labels, nowhere].map((row) => make("tr", {}, make("th", { scope: "row", title: name(row, "background") }, name(row, "background")), [...labels, nowhere].map((column) => {
     const count = counts.get(row * (nowhere + 1) + column) ?? 0;
@@ -1056,7 +1048,7 @@ function matrixChart() {
   grid.querySelector("td a")?.setAttribute("tabindex", "0");
   grid.addEventListener("keydown", (event) => moveInGrid(grid, event));
   const choice = here.length > 1 && make("div", { class: "sides", role: "group", "aria-label": "Matrix of" }, here.map((one) => make("a", { ...link({ of: letters[one] }), "aria-current": one === place && "true" }, letter(one), ` ${detectors[one].name}`)));
-  const note = `Rows: truth; columns: what it was taken for${known(score) ? `, at scores of ${scoreText(score)} and more (highest F1)` : ""}. Arrow keys walk. ${labels.length < classes.length ? `The ${MOST_ROWS} classes with the most confusions; search for a class to add it.` : ""}`;
+  const note = `Rows: truth; columns: what it was taken for${known(score) ? `, at scores of ${scoreText(score)} and more (highest F1)` : ""}. Arrow keys walk. ${labels.length < classes.length ? `The ${most.length} classes with the most confusions; search for a class to add it.` : ""}${grid.querySelector(".plain") ? " A number without a link has no picture in this page." : ""}`;
   const rows = () => cells.map(([row, column, count]) => [name(row, "background"), name(column, "not found"), number(count)]);
   return chart(`Which class is taken for which: ${detectors[place].name}`, note, [choice || null, make("div", { class: "matrix", role: "region", tabindex: 0, "aria-label": "Confusion matrix" }, grid)].filter(Boolean), ["*truth", "*taken for", "number"], rows);
 }
