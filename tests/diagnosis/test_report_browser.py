@@ -258,6 +258,10 @@ def test_every_link_to_examples_shows_one(browser, tmp_path, diagnoses, number):
         assert not shown(browser, ".matrix td.plain, .stacked span + span, .stacked a ~ span")
         cells = len(shown(browser, ".matrix td a"))
         assert tab != "errors" or cells > (100 if number == 80 else 5)
+        hidden = "scrollHeight - e.clientHeight"
+        assert max(shown(browser, ".matrix", hidden), default=0) < 20  # all rows are in sight
+        bars = "[...document.querySelectorAll('.row:has(.value)')].filter(e => e.querySelector('.value')"
+        assert browser.js(f"{bars}.textContent === '0' && e.querySelector('.fill')).length") == 0
     examples = [go for go in map(json.loads, followed) if go.get("tab") == "examples"]
     assert len(examples) > 12
     for go in examples[:: 1 + len(examples) // 60]:

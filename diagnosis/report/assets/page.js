@@ -206,7 +206,7 @@ function bar({ place, value, interval, end, go, tip, text, label }) {
   return make(go ? "a" : "div", { class: "row", ...go, style: place >= 0 && colourOf(place), "data-tip": `${said}${tip ? `\n${tip}` : ""}` },
     go && make("span", { class: "hidden-words" }, `${said}. Show examples`),
     several && place >= 0 && hidden(letter(place)),
-    make("span", { class: "track" }, known(value) && make("span", { class: "fill", style: `width: ${part(value)}` }), whisker),
+    make("span", { class: "track" }, value > 0 && make("span", { class: "fill", style: `width: ${part(value)}` }), whisker),
     make("span", { class: "value", "aria-hidden": go && "true" }, text ?? percent(value)));
 }
 
@@ -298,7 +298,7 @@ function axes(svg, width, height, x, y, xLabel) {
 }
 
 /** Lines. Series: {name, place or none, dash, points: [[x, y], ...]}; the pointer tells the nearest points. */
-function lines(label, series, { x, y = [0, 100], xLabel, mark, diagonal, rule, height = 250, format = (value) => value.toFixed(1) }) {
+function lines(label, series, { x, y = [0, 100], xLabel, mark, diagonal, rule, joined = true, height = 250, format = (value) => value.toFixed(1) }) {
   return plot(height, label, (svg, width, height) => {
     const [across, up] = axes(svg, width, height, x, y, xLabel);
     const line = (from, to, name) => svg.append(make("svg:line", { class: name, x1: across(from[0]), y1: up(from[1]), x2: across(to[0]), y2: up(to[1]) }));
@@ -307,9 +307,9 @@ function lines(label, series, { x, y = [0, 100], xLabel, mark, diagonal, rule, h
     const path = d3.line((point) => across(point[0]), (point) => up(point[1])).defined((point) => known(point[1]));
     for (const one of series) {
       const style = one.place >= 0 ? colourOf(one.place) : undefined;
-      svg.append(make("svg:path", { class: "curve", d: path(one.points), style, "stroke-dasharray": one.dash }));
+      if (joined) svg.append(make("svg:path", { class: "curve", d: path(one.points), style, "stroke-dasharray": one.dash }));
       const solid = one.points.filter((point) => known(point[1]));
-      if (solid.length <= 12) svg.append(...solid.map((point) => make("svg:circle", { class: "dot", style, cx: across(point[0]), cy: up(point[1]), r: 4 })));
+      if (solid.length <= 12 || !joined) svg.append(...solid.map((point) => make("svg:circle", { class: "dot", style, cx: across(point[0]), cy: up(point[1]), r: 4 })));
     }
     if (mark) svg.append(make("svg:circle", { class: "dot", cx: across(mark[0]), cy: up(mark[1]), r: 5 }));
     svg.addEventListener("pointermove", (event) => {
@@ -536,7 +536,7 @@ function fixCard() {
   }));
   const rows = six.map((kind) => [kind.label, ...detectors.flatMap((_, place) => ["value", "low", "high"].map((part) => change(numbers(kind, place)[part])))]);
   const columns = ["*error", ...detectors.flatMap((one) => [one.name, "low", "high"])];
-  return chart("What to fix first", first.length ? `Points of ${apName("coco50")} that fixing it would add (TIDE)${facts.over}${several && best ? `; what costs ${best.name} the most comes first` : ""}.` : "Nothing costs AP.", groups, columns, rows, "");
+  return chart("What to fix first", first.length ? `Points of ${apName("coco50")} to gain (TIDE)${facts.over}${several && best ? `, ${best.name}'s largest first` : ""}.` : "Nothing costs AP.", groups, columns, rows, "");
 }
 function tideExamples(name, place) {
   const d = alone(place);
@@ -783,7 +783,9 @@ function classDetail(label) {
   const empty = series.every((one) => !one.points.some((point) => known(point[0])));
   const confusions = topConfusions(here, (row, column) => row === label || column === label).slice(0, facts.confusions);
   const pictures = (data.examples?.shown ?? []).map((one, place) => ({ ...one, place })).filter((one) => one.label === label && one.kind !== "correct" && here.includes(one.detector));
-  const some = sorted(pictures, (one) => (one.side === "missed" ? 0.5 : 1) * one.score, true).slice(0, 6);
+  const ranked = sorted(pictures, (one) => (one.side === "missed" ? 0.5 : 1) * one.score, true);
+  // A detection that is an error and decides between two detectors has two examples: here one is enough.
+  const some = [...new Map(ranked.map((one) => [`${one.image} ${one.score}`, one])).values()].slice(0, 5);
   const numbers = (place) => detectors[place].classes[label];
   return [
     make("div", { class: "pair" },
@@ -990,7 +992,7 @@ function intervalTable() {
 // ---- Errors -------------------------------------------------------------------------------------
 
 function drawErrors() {
-  return blocks([matrixChart(), confusionChart(), costs(), tideChart(), groupChart(), bins(), sensitivity(), ranks(), calibration()]);
+  return blocks([matrixChart(), confusionChart(), tideChart(), costs(), groupChart(), bins(), sensitivity(), ranks(), calibration()]);
 }
 
 /** The confusions of all shown detectors, the most frequent first: row (truth), column, counts. */
@@ -1105,7 +1107,7 @@ function groupChart() {
 }
 
 const CHARACTERISTICS = { area: "Size (area of the box)", height: "Height of the box", aspect_ratio: "Aspect ratio (width over height)", truncated: "Truncated", occluded: "Occlusion" };
-const characteristicName = (key) => CHARACTERISTICS[key] ?? key.replaceAll("_", " ").replace(".", ": ");
+const characteristicName = (key) => CHARACTERISTICS[key] ?? `${key[0].toUpperCase()}${key.slice(1)}`.replaceAll("_", " ").replace(".", ": ");
 const binName = (bin) => ({ 0: "no", 1: "yes", False: "no", True: "yes" })[bin] ?? String(bin);
 
 /** Normalised average precision by size, shape and what the annotations say. */
@@ -1117,7 +1119,7 @@ function bins() {
     key, names, values: here.map((place) => names.map((_, n) => of(place, key, n))),
   })).filter((one) => one.values.flat().some(known));
   const usual = all.filter((one) => one.key in CHARACTERISTICS || all.length <= 8);
-  const panels = usual.map((one) => make("div", {}, make("h4", {}, characteristicName(one.key)), lines(characteristicName(one.key), here.map((place, n) => ({ name: detectors[place].name, place, points: one.names.map((bin, m) => [binName(bin), known(one.values[n][m]) ? 100 * one.values[n][m] : null]) })), { x: one.names.map(binName), xLabel: "", height: 190 })));
+  const panels = usual.map((one) => make("div", {}, make("h4", {}, characteristicName(one.key)), lines(characteristicName(one.key), here.map((place, n) => ({ name: detectors[place].name, place, points: one.names.map((bin, m) => [binName(bin), known(one.values[n][m]) ? 100 * one.values[n][m] : null]) })), { x: one.names.map(binName), xLabel: "", joined: one.key in CHARACTERISTICS, height: 190 })));
   const rows = all.flatMap((one) => one.names.map((bin, m) => [characteristicName(one.key), binName(bin), number(objects(one.key, m)), ...here.map((_, n) => share(one.values[n][m]))]));
   const note = all.length ? `APn, per cent: mean over the classes with at least ${facts.fewest} objects in the bin; which these are changes from bin to bin.` : "No bin has enough objects.";
   return chart("Size, shape and other characteristics", note, all.length ? [detectorLegend(), make("div", { class: "panels" }, panels)].filter(Boolean) : null, all.length && ["*characteristic", "*bin", "objects", ...here.map((place) => `APn ${detectors[place].name}`)], rows);
