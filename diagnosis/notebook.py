@@ -75,7 +75,7 @@ def card(verdict: str, detectors: Sequence[Row], classes: Sequence[Row] = ()) ->
             "</thead><tbody>",
             *(_table_row(_cells(row, bool(classes)), "td", number == 0) for number, row in enumerate(rows)),
             "</tbody></table>",
-            f'<p style="font-size:85%">Per cent of the top detections of each class; means over classes.</p>'
+            f'<p style="font-size:85%">Per cent of the top detections of each class; class means.</p>'
             f"{more}</div>",
         ]
     )

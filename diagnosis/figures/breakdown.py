@@ -104,7 +104,7 @@ def _pie_caption(diagnosis: Diagnosis) -> list[str]:
     return [
         score if math.isfinite(mean) else "no AP: there are no objects",
         f"N = {count(counted, 'detection')} counted, of {len(diagnosis.detections):,}",
-        *([f"shares averaged over {classes}"] if counted else []),
+        *([f"shares: class mean of {classes}"] if counted else []),
         f"{count(int(breakdown.objects.sum()), 'object')} in {count(len(diagnosis.truth.images), 'image')}",
     ]
 
@@ -158,7 +158,7 @@ def group_pies(*diagnoses: Diagnosis) -> Figure:
         title="What became of the top detections of each class, by group of classes",
         names=[diagnosis.name for diagnosis in diagnoses],
         legend=type_entries(),
-        note=f"In %, averaged over the classes of a group; parts below {100 * LABELLED_SHARE:.0f} % have no "
+        note=f"In %, class mean of each group; parts below {100 * LABELLED_SHARE:.0f} % have no "
         "number. N: detections counted. A class is in one group at most: the classes of a group are all "
         f"similar to each other.{cut}",
     )

@@ -159,7 +159,7 @@ def sensitivity(diagnosis: Diagnosis) -> Figure:
             ("lowest to highest bin", Line2D([], [], **span)),
             ("all objects", Line2D([], [], **OVERALL_LINE)),
         ],
-        note="APn of the bin in which it is lowest and highest, averaged over classes. Only bins "
+        note="APn of the bin in which it is lowest and highest, class mean. Only bins "
         "of at least 5 objects count. Sensitivity: the length of the line. Impact: from the dashed line to "
         "the highest.",
     )  # fmt: skip

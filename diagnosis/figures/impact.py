@@ -143,7 +143,7 @@ def rank(diagnosis: Diagnosis) -> Figure:
     figure, charts = _group_page(
         diagnosis, panels, 2.5, title="Error mix by rank", legend=legend,
         note="N: number of a class's objects. Each class gives so many times its own N of its top "
-        "detections, or all it has; these are counted together. Recall is averaged over the classes; "
+        "detections, or all it has; these are counted together. Recall: class mean; "
         f"for it, duplicates first go to the end of the ranking, as in Hoiem's tool.{cut}",
     )  # fmt: skip
     for axes, members in zip(charts, groups.values(), strict=True):

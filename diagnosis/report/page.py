@@ -367,7 +367,7 @@ def _few_images(diagnosis: Diagnosis) -> str:
     more = f" and {len(few) - MAX_CLASSES_NAMED} more" if len(few) > MAX_CLASSES_NAMED else ""
     return (
         f"{count(len(few), 'class has', 'classes have')} objects in fewer than {FEW_IMAGES} images: {named}"
-        f"{more}. The intervals of such a class are rough, and widen those of the mean over classes."
+        f"{more}. The intervals of such a class are rough, and widen those of the class mean."
     )
 
 

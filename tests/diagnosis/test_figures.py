@@ -209,7 +209,7 @@ def test_wedges_are_the_shares_in_the_colours_of_their_types(two):
         assert caption == [
             f"AP (VOC07) at IoU 0.5: {100 * diagnosis.ap.mean()['voc07']:.1f}%",
             f"N = {diagnosis.breakdown.counts.sum()} detections counted, of {len(diagnosis.detections)}",
-            "shares averaged over 4 classes",
+            "shares: class mean of 4 classes",
             "60 objects in 20 images",
         ]
         assert axes.get_title() == diagnosis.name
@@ -818,7 +818,7 @@ def test_on_paper_pies_and_tide_have_the_detectors_name_alone_and_the_ap_its_own
         for figure in (plot.pies(*two), plot.tide(*two)):
             said = " ".join(texts(figure))
             assert "plain" in said
-            assert not {"N", "averaged"} & set(said.split())
+            assert not {"N", "shares:"} & set(said.split())
             assert not re.search(r"AP [(\d]", said)
         assert "AP (VOC07) at IoU 0.5, %" in texts(plot.average_precision(*two))
 

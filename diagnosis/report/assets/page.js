@@ -501,7 +501,7 @@ function errorsCard() {
   const rows = detectors.flatMap((one, place) => ["mean_over_classes", "pooled"].map((way) => [
     one.name, way === "pooled" ? "pooled" : "class mean", ...data.kinds.map((kind) => share(one.breakdown[way][kind.name], one.breakdown[way].reason)), share(missing[place]),
   ]));
-  const note = silent ? "No detection counts, so there is nothing to break down." : "Per cent of the detections counted, mean over classes; missed: per cent of objects. Click a bar for its pictures.";
+  const note = silent ? "No detection counts, so there is nothing to break down." : "Per cent of the detections counted, class mean; missed: per cent of objects. Click a bar for its pictures.";
   return chart("What goes wrong", note, groups, ["*detector", "*averaged", ...data.kinds.map((kind) => kind.name), "missed"], rows, "");
 }
 
@@ -517,7 +517,7 @@ function precisionCard() {
     value: detectors[place].map[kind], interval: intervalOf(place, "map", kind), end: 1, label: apName(kind), go: link({ ...NOTHING, tab: "classes", sort: `ap${place}` }),
   }));
   const rows = detectors.map((one, place) => [one.name, ...kinds.flatMap((kind) => [one.map[kind], intervalOf(place, "map", kind)?.low, intervalOf(place, "map", kind)?.high].map((value) => share(value, one.map.reason)))]);
-  return chart("Average precision (AP)", kinds.length ? `Per cent, mean over ${facts.over ? `all classes that have objects; the verdict is${facts.over}` : "the classes that have objects"}.` : "No class has objects.", groups, ["*detector", ...kinds.flatMap((kind) => [apName(kind), "low", "high"])], rows, "");
+  return chart("Average precision (AP)", kinds.length ? `Per cent, class mean${facts.over ? ` of all classes that have objects; the verdict is${facts.over}` : ""}.` : "No class has objects.", groups, ["*detector", ...kinds.flatMap((kind) => [apName(kind), "low", "high"])], rows, "");
 }
 
 function fixCard() {
@@ -1081,7 +1081,7 @@ function costs() {
     value: row.values[place], end, text: points(row.values[place]), tip: row.text, label: row.label, go: row.kind && toExamples({ kind: row.kind, d: alone(place) }),
   }));
   const rows = () => data.impact.flatMap(({ name, rows: all }) => all.map((row) => [row.label, name, ...here.map((place) => change(row.values[place])), row.text]));
-  return chart("What each error type costs (Hoiem)", `Points of ${first.name} gained if one error type were fixed, averaged over ${first.classes}; a class that would lose counts as 0. Background includes other unless it is called pure. Gains overlap and do not add up.`, groups, ["*fixed", "*gain in", ...here.map((place) => detectors[place].name), "*what it is"], rows, "screen");
+  return chart("What each error type costs (Hoiem)", `Points of ${first.name} gained if one error type were fixed, class mean of ${first.classes}; a class that would lose counts as 0. Background includes other unless it is called pure. Gains overlap and do not add up.`, groups, ["*fixed", "*gain in", ...here.map((place) => detectors[place].name), "*what it is"], rows, "screen");
 }
 
 function tideChart() {
@@ -1092,7 +1092,7 @@ function tideChart() {
   }));
   const rows = data.tide.map((kind) => [kind.label, kind.text, ...here.flatMap((place) => [change(detectors[place].tide.dap[kind.name]), number(detectors[place].tide.counts[kind.name])])]);
   const base = here.map((place) => `${several ? `${letters[place]} ` : ""}${percent(detectors[place].tide[`ap${100 * detectors[place].tide.iou}`])} %`).join(", ");
-  return chart("What each error type costs (TIDE)", `Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP)${facts.over && ", mean over all classes"}, each fixed on its own; they do not add up. AP: ${base}.`, groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
+  return chart("What each error type costs (TIDE)", `Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP)${facts.over && ", class mean of all classes"}, each fixed on its own; they do not add up. AP: ${base}.`, groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
 }
 
 /** Shares by group of similar classes. */
@@ -1103,7 +1103,7 @@ function groupChart() {
   const shares = (members, place) => data.kinds.map((_, n) => mean(members.map((name) => detectors[place].classes[classes.indexOf(name)].shares[n]).filter(known)));
   const body = groups.slice(0, MOST_ROWS).map(([name, members]) => group(name, here.map((place) => stackedBar(shares(members, place), place, name)), members.length < MOST_ROWS && members.join(", ")));
   const rows = groups.flatMap(([name, members]) => here.map((place) => [name, detectors[place].name, ...shares(members, place).map((value) => share(value)), members.length < 30 ? members.join(", ") : plural(members.length, "class", "classes")]));
-  return chart("Groups of similar classes", "Shares of the detections counted, mean over the classes of a group: those similar to each other.", [legend(data.kinds.map((kind) => [kind.name, kind.colour])), body].flat(), ["*group", "*detector", ...data.kinds.map((kind) => kind.name), "*classes"], rows);
+  return chart("Groups of similar classes", "Shares of the detections counted, class mean of each group: of classes similar to each other.", [legend(data.kinds.map((kind) => [kind.name, kind.colour])), body].flat(), ["*group", "*detector", ...data.kinds.map((kind) => kind.name), "*classes"], rows);
 }
 
 const CHARACTERISTICS = { area: "Size (area of the box)", height: "Height of the box", aspect_ratio: "Aspect ratio (width over height)", truncated: "Truncated", occluded: "Occlusion" };
@@ -1121,7 +1121,7 @@ function bins() {
   const usual = all.filter((one) => one.key in CHARACTERISTICS || all.length <= 8);
   const panels = usual.map((one) => make("div", {}, make("h4", {}, characteristicName(one.key)), lines(characteristicName(one.key), here.map((place, n) => ({ name: detectors[place].name, place, points: one.names.map((bin, m) => [binName(bin), known(one.values[n][m]) ? 100 * one.values[n][m] : null]) })), { x: one.names.map(binName), xLabel: "", joined: one.key in CHARACTERISTICS, height: 190 })));
   const rows = all.flatMap((one) => one.names.map((bin, m) => [characteristicName(one.key), binName(bin), number(objects(one.key, m)), ...here.map((_, n) => share(one.values[n][m]))]));
-  const note = all.length ? `APn, per cent: mean over the classes with at least ${facts.fewest} objects in the bin; which these are changes from bin to bin.` : "No bin has enough objects.";
+  const note = all.length ? `APn, per cent: class mean of the classes with at least ${facts.fewest} objects in the bin; which these are changes from bin to bin.` : "No bin has enough objects.";
   return chart("Size, shape and other characteristics", note, all.length ? [detectorLegend(), make("div", { class: "panels" }, panels)].filter(Boolean) : null, all.length && ["*characteristic", "*bin", "objects", ...here.map((place) => `APn ${detectors[place].name}`)], rows);
 }
 
@@ -1129,7 +1129,7 @@ function sensitivity() {
   const here = shown();
   const rows = here.flatMap((place) => Object.entries(detectors[place].sensitivity).map(([key, one]) => [characteristicName(key), detectors[place].name, ...["overall", "lowest", "highest", "sensitivity", "impact"].map((name) => share(one[name], one.reason)), number(one.classes)]));
   if (!rows.length) return null;
-  return chart("Sensitivity", "APn of the worst and the best bin, mean over classes. Sensitivity: best less worst; impact: best less overall.", table(["*characteristic", "*detector", "overall", "worst bin", "best bin", "sensitivity", "impact", "classes"], rows, "Sensitivity"), null, null, "full screen");
+  return chart("Sensitivity", "APn of the worst and the best bin, class mean. Sensitivity: best less worst; impact: best less overall.", table(["*characteristic", "*detector", "overall", "worst bin", "best bin", "sensitivity", "impact", "classes"], rows, "Sensitivity"), null, null, "full screen");
 }
 
 /** The error mix down the ranking. */
@@ -1172,7 +1172,7 @@ function drawMethod() {
   const origin = [...flat(data.origin, "")];
   return [make("div", { class: "blocks" },
     make("section", { class: "card full" }, make("h3", {}, "The types of detections"), make("p", { class: "note" }, "Dashed: an annotated object. Coloured: a detection."), make("div", { class: "kinds" }, kinds)),
-    make("section", { class: "card full" }, make("h3", {}, "The variants of average precision (AP)"), make("p", { class: "note" }, "Per cent, mean over the classes that have objects."),
+    make("section", { class: "card full" }, make("h3", {}, "The variants of average precision (AP)"), make("p", { class: "note" }, "Per cent, class mean."),
       table(["*AP", "*what it is", ...detectors.map((one) => one.name)], Object.entries(data.ap).map(([kind, { name, text }]) => [name, text, ...detectors.map((one) => share(one.map[kind], one.map.reason))]), "The variants of AP"),
       scores.length ? [make("h4", { style: "margin-top: 12px" }, "COCO's scores"), table(["*detector", ...data.cocoHeadings], scores.map((one) => [one.name, ...Object.entries(one.coco).filter(([key]) => key !== "reason").map(([, value]) => share(value, one.coco.reason))]), "COCO's scores")] : null),
     make("section", { class: "card full" }, make("h3", {}, "The detectors"),
