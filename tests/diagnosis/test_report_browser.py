@@ -690,6 +690,7 @@ def test_pages_with_little_or_nothing_to_show_draw_every_tab(browser, tmp_path, 
         settle(browser)
         words = browser.js("document.querySelector('main').textContent")
         assert len(words) > 200
+        assert ("Compare" in words) == (case == "one silent")  # else nothing to compare: no such tab
         assert not re.search("NaN|undefined|null|Infinity|\\[object", words), address
     assert browser.driver.get_log("browser") == []
 

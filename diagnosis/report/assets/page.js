@@ -7,7 +7,7 @@ const letters = detectors.map((_, place) => (place < 26 ? String.fromCharCode(65
 const several = detectors.length > 1;
 const everyone = detectors.map((_, place) => place);
 const ABSENT = "–";
-const TABS = { examples: "Examples", classes: "Classes", compare: "Compare", errors: "Errors", method: "Method" };
+const TABS = { examples: "Examples", classes: "Classes", compare: several ? "Compare" : "Confidence", errors: "Errors", method: "Method" };
 const KEYS = ["tab", "d", "class", "kind", "as", "was", "score", "side", "of", "sort", "all", "part", "pic"];
 const SHOWN_AT_ONCE = 24;
 const MOST_ROWS = 30;
@@ -477,7 +477,7 @@ function drawFirst() {
 }
 
 function aboutPhotographs(unread) {
-  if (!facts.photographs || (unread.length && !data.examples.shown.some((one) => one.photo))) return " · no photographs, so pictures are outlines (--images DIR: the folder that they are in)";
+  if (!facts.photographs || (unread.length && !data.examples.shown.some((one) => one.photo))) return " · no photographs, so pictures are outlines (--images DIR)";
   if (!unread.length) return "";
   return ` · ${plural(unread.length, "photograph")} could not be read (${unread[0]}${unread.length > 1 ? ", …" : ""})`;
 }
@@ -829,8 +829,7 @@ function drawCompare() {
   const [a, b] = pair();
   const entry = several ? pairEntry(a, b) : undefined;
   const parts = [];
-  if (!several) parts.push(make("p", { class: "full" }, data.intervals.length ? "How sure the numbers are: intervals from random halves of the images." : "One detector: there is nothing to compare."));
-  else if (!entry) parts.push(make("p", { class: "full" }, data.comparison.length ? `There are no intervals for ${detectors[a].name} and ${detectors[b].name} by themselves; those of groups are in the tables below.` : "There are no intervals: the command was run without resampling."));
+  if (several && !entry) parts.push(make("p", { class: "full" }, data.comparison.length ? `There are no intervals for ${detectors[a].name} and ${detectors[b].name} by themselves; those of groups are in the tables below.` : "There are no intervals: the command was run without resampling."));
   const drawn = entry ? [entry] : data.comparison;
   if (data.doubt) parts.push(make("p", { class: "note full" }, data.doubt));
   for (const one of drawn) parts.push(...differences(one));
