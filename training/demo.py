@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from data.shapes import LARGE, write_shapes
 from diagnosis import ERROR_TYPES, Diagnosis, compare
+from diagnosis.average_precision import AP_KINDS
 from training.command import exit_code
 from training.provenance import provenance
 from training.run import evaluate, train
@@ -129,26 +130,27 @@ def show(found: Sequence[Diagnosis], out: Path, made_by: dict[str, Any]) -> None
 def _story(found: Sequence[Diagnosis]) -> str:
     """Each detector's numbers in a line, then what the shuffles change."""
     correct, localization, *others = (error_type.name for error_type in ERROR_TYPES)
-    columns = ("mAP", correct, localization, "both", *others)
+    ap = AP_KINDS["voc07"].name
+    columns = (ap, correct, localization, "both", *others)
     rows = {}
     for diagnosis in found:
         shares = diagnosis.breakdown.mean_over_classes()
         row = dict(zip((error_type.name for error_type in ERROR_TYPES), shares, strict=True))
-        row |= {"mAP": diagnosis.ap.mean()["voc07"], "both": row[correct] + row[localization]}
+        row |= {ap: diagnosis.ap.mean()["voc07"], "both": row[correct] + row[localization]}
         rows[diagnosis.name] = {name: 100 * row[name] for name in columns}
     lines = [
-        f"Per cent, on {len(found[0].truth.images)} test scenes: mAP (VOC 2007), and shares of the",
-        "detections counted (mean over classes). both: correct and localization.\n",
+        f"Per cent, on {len(found[0].truth.images)} test scenes: {ap}, and shares of the",
+        "detections counted (class mean). both: correct and localization.\n",
         f"{'':12}" + "".join(f"{name:>14}" for name in columns),
         *(f"{name:12}" + "".join(f"{value:14.1f}" for value in row.values()) for name, row in rows.items()),
         "",
     ]
     (baseline, before), *changed = rows.items()
     for name, row in changed:
-        changes = (f"{what} {before[what]:.1f} → {row[what]:.1f}" for what in ("mAP", localization, "both"))
+        changes = (f"{what} {before[what]:.1f} → {row[what]:.1f}" for what in (ap, localization, "both"))
         lines.append(f"{baseline} → {name}: {', '.join(changes)}")
     lines.append("The paper, ResNet-50 on VOC 2007, trained with the shuffle:")
-    lines.append("  mAP 50 → 34, localization 14.2 → 28.4, both 73.3 → 73.7")
+    lines.append("  AP 50 → 34, localization 14.2 → 28.4, both 73.3 → 73.7")
     return "\n".join(lines)
 
 

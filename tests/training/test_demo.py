@@ -21,7 +21,7 @@ def test_the_demo_ends_with_a_page_of_its_comparison(demo_folder, tmp_path, monk
     verdict = compare(found).verdict
     assert numbers["verdict"] == verdict
     assert verdict in said
-    assert "plain → shuffled: mAP " in said
+    assert "plain → shuffled: AP (VOC07) " in said
     assert len(numbers["intervals"]) > 0
     html = page.read_text()
     assert all(f'"{name}"' in html for name in ("plain", "shuffled"))
