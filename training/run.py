@@ -147,6 +147,7 @@ def _train(
     make_folder(state.folder.last.parent)
     if new:
         stack.enter_context(locked(out))
+        state.folder.check_new()  # again: another run may have been made while the data were read
     state.recover()
     facts = provenance(
         seed=optimization.seed, images=task.counts(data), resumed_from=str(resume) if resume else None

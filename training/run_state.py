@@ -110,6 +110,12 @@ class RunFolder:
         """Whether there is a checkpoint to resume from."""
         return self.last.exists() or self.previous.exists()
 
+    def check_new(self) -> None:
+        """Raise InputError where there is a run already; in the process that writes."""
+        if self.has_begun and is_global_zero():
+            expected = "--resume to go on with it, or another --out for a new one"
+            raise InputError(self.path, "a run that has begun", expected)
+
     @property
     def best_or_last(self) -> Path:
         """The best checkpoint; of a run without validation the last."""
@@ -276,9 +282,7 @@ class RunState:
         """
         folder = RunFolder(out)
         if resume is None:
-            if folder.has_begun and is_global_zero():
-                expected = "--resume to go on with it, or another --out for a new one"
-                raise InputError(out, "a run that has begun", expected)
+            folder.check_new()
             return cls(folder, None, None)
         from training.checkpoint import read_checkpoint
 

@@ -21,7 +21,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import nn
 
-from data.detection import WARNED, check_images, read_image
+from data.detection import WARNED, check_images, read_image, split_validation
 from data.formats import read_voc
 from data.formats.files import image_size
 from data.image_set import ImageFiles, Statistics
@@ -186,6 +186,22 @@ def test_kind_one_run_in_a_folder(small, run):
         assert result.is_refused(run.path, "another process works in this folder")
     os.close(descriptor)
     assert small("--resume", run.path, "--max-steps", 2, base=False).code == 0
+
+
+def test_kind_a_run_that_was_made_meanwhile_is_not_overwritten(small, tmp_path, monkeypatch):
+    """While this one read its data; the other one has ended and its lock with it."""
+    plain, read, out = RunFolder(small.plain), type(small.task).read, tmp_path / "run"
+
+    def meanwhile(task, options):
+        shutil.copytree(plain.path, out)
+        return read(task, options)
+
+    monkeypatch.setattr(type(small.task), "read", meanwhile)
+    for words in (["--seed", 7], ["--resume", plain.last, "--max-steps", 2]):
+        result = small("--out", out, *words, base="--seed" in words)
+        assert result.is_refused(f"{out}: found a run that has begun")
+        assert RunFolder(out).last.read_bytes() == plain.last.read_bytes()
+        shutil.rmtree(out)
 
 
 @detection
@@ -505,8 +521,47 @@ def test_kind_nothing_to_train_on(small, scenes, tmp_path):
     for file in (root / "VOCshapes" / "Annotations").glob("train*.xml"):
         file.write_text(file.read_text().replace("<difficult>0<", "<difficult>1<"))
     result = small("--root", root, "--out", tmp_path / "out")
-    assert result.is_refused("--train shapes:train: found 16 images without an object", "objects to train on")
+    assert result.is_refused("--train shapes:train: found 12 images without an object", "objects to train on")
     assert not (tmp_path / "out").exists()
+
+
+@detection
+@pytest.mark.parametrize("rest", ["background", "difficult"])
+def test_kind_nothing_is_left_to_train_on(small, scenes, tmp_path, rest):
+    """All objects are held out for validation, or all but difficult ones."""
+    whole = read_voc(scenes, ["shapes:train"])
+    _, held_out = split_validation(whole, 0.5, 3)
+    root = tmp_path / "devkit"
+    shutil.copytree(scenes, root)
+    for name in set(whole.images) - set(held_out.images):
+        file = root / "VOCshapes" / "Annotations" / f"{name}.xml"
+        text = file.read_text()
+        file.write_text(
+            text.replace("<difficult>0<", "<difficult>1<")
+            if rest == "difficult"
+            else re.sub("<object>.*</object>", "", text, flags=re.DOTALL)
+        )
+    words = ("--root", root, "--out", tmp_path / "out", "--validation", 0.5, "--seed", 3)
+    for further in ([], ["--verify"], ["--find-learning-rate"]):
+        assert small(*words, *further).is_refused(
+            "--train shapes:train: found 8 images without an object", "--validation 0.5 holds out others"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+@detection
+def test_crowds_are_not_counted_among_the_objects_to_train_on(small, tmp_path, monkeypatch):
+    counts = []
+
+    def some_crowds(*arguments, **named):
+        truth = read_voc(*arguments, **named)
+        crowd = np.arange(len(truth)) % 3 == 0
+        counts.append(int(np.count_nonzero(~crowd & ~truth.difficult)))
+        return dataclasses.replace(truth, crowd=crowd)
+
+    monkeypatch.setattr("training.tasks.detection.read_voc", some_crowds)
+    result = small("--out", tmp_path, "--max-steps", 1, "--validation", 0)
+    assert f"16 images with {counts[-1]} objects to train on" in result.out, result.err
 
 
 @detection

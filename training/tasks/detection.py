@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.formats import guard_test_set, read_classes, read_ground_truth, read_voc, voc_folder
 from data.formats.detect_format import similar_source
@@ -70,18 +71,24 @@ def read_run_ground_truth(options: DataOptions, seed: int) -> RunGroundTruth:
         train = read_voc(root, options.train_lists, pixels_from=options.pixels_from)
         guard_test_set(root, train, options.test_lists)
     _check_apart("--test", options.test_lists, test, train)
-    if not np.any(~train.difficult & ~train.crowd):
-        found = f"{len(train.images)} images without an object that is not difficult"
-        raise InputError(f"--train {' '.join(options.train_lists)}", found, "objects to train on")
+    validation, expected = None, "objects to train on"
     if options.validation_lists:
         validation = _read_more(options, options.validation_lists, train.classes)
         for other in (train, test):
             _check_apart("--validation-lists", options.validation_lists, validation, other)
-        return RunGroundTruth(train, validation, test, similar)
-    if options.validation == 0:
-        return RunGroundTruth(train, None, test, similar)
-    train, validation = split_validation(train, options.validation, seed)
+    elif options.validation:
+        train, validation = split_validation(train, options.validation, seed)
+        if _trained_on(validation).any():
+            expected += f"; --validation {options.validation:g} holds out others: take another --seed"
+    if not _trained_on(train).any():
+        found = f"{len(train.images)} images without an object that is not difficult"
+        raise InputError(f"--train {' '.join(options.train_lists)}", found, expected)
     return RunGroundTruth(train, validation, test, similar)
+
+
+def _trained_on(truth: GroundTruth) -> NDArray[np.bool_]:
+    """``(N,)`` whether each object is trained on: neither difficult nor a crowd."""
+    return ~truth.difficult & ~truth.crowd
 
 
 def read_test_data(
@@ -311,7 +318,7 @@ class DetectionTask(Task):
         validation = data.validation.truth if data.validation else None
         if options.optimization.class_weights == "balanced":
             truth = data.train.truth
-            labels = truth.labels[~truth.difficult & ~truth.crowd]
+            labels = truth.labels[_trained_on(truth)]
             count = np.bincount(labels, minlength=len(truth.classes))
             share = len(labels) / (np.count_nonzero(count) * np.maximum(count, 1))
             network.class_weights = torch.from_numpy(share.astype(np.float32))  # type: ignore[assignment]
@@ -348,10 +355,10 @@ class DetectionTask(Task):
         return {name: len(images) if images else 0 for name, images in parts.items()}
 
     def announce(self, network: nn.Module, options: Options, data: RunImages) -> str:
-        """Numbers of images and of objects that are not difficult."""
+        """Numbers of images and of objects that are trained on."""
         counts = self.counts(data)
         assert data.train is not None
-        objects = np.count_nonzero(~data.train.truth.difficult)
+        objects = np.count_nonzero(_trained_on(data.train.truth))
         return (
             f"{counts['train']} images with {objects} objects to train on, "
             f"{counts['validation']} to validate, {counts['test']} to test"
