@@ -129,16 +129,15 @@ def check_training(kind: str, words: list[str]) -> None:
 
 
 def check_experiment(words: list[str]) -> None:
-    from training.experiments import command, plan, schema
+    from training.experiments import command, plan
 
     if words[0] == "profile":
         assert run_main("training.profiling.__main__", words[1:]) == 0
         return
     options = command.make_parser().parse_args(words)
     command.check_options(options)
-    plan.parse_roots(options.root)
-    for file in options.experiments:
-        experiment = schema.read_experiment(ROOT / file)
+    options.experiments = [file if file == Path("all") else ROOT / file for file in options.experiments]
+    for experiment in command.find_experiments(options, plan.parse_roots(options.root))[0]:
         plan.parse_options(options.set, experiment.script)
 
 
