@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import warnings
 from collections.abc import Sequence
@@ -128,8 +129,8 @@ def export(
     Raises
     ------
     ExportError
-        Another ending; a package that is missing; outputs that differ from the network's by more than
-        `TOLERANCE`, of which the file is removed.
+        Another ending; a package that is missing; no room for the file; outputs that differ from the
+        network's by more than `TOLERANCE`. Nothing is written then, and an earlier file stays.
     """
     path = Path(path)
     if path.suffix not in (".onnx", ".pt2"):
@@ -158,20 +159,34 @@ def export(
             module, (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
         )
     facts = _metadata(trained, seed, thresholds)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".pt2":
-        torch.export.save(program, path, extra_files={"metadata.json": json.dumps(facts, indent=1)})
+        file = io.BytesIO()  # torch aborts the process where a file of its own cannot be written
+        torch.export.save(program, file, extra_files={"metadata.json": json.dumps(facts, indent=1)})
+        content = file.getvalue()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about buffers that are never written to
-            run = torch.export.load(path).module()
+            run = torch.export.load(file).module()
         _check(path, module, run, images)
-        return path
-    _save_onnx(program, path, names, facts)
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    _check(path, module, lambda batch: _run(session, batch), images)
+    else:
+        content = _onnx(program, names, facts)
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        _check(path, module, lambda batch: _run(session, batch), images)
+    _write(path, content)
     return path
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole, or leave what is there."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        expected = f"a place for {len(content) / 1e6:.1f} MB"
+        raise ExportError(f"{path}: found {error.strerror}; expected {expected}") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _run(session: Any, images: Tensor) -> list[Tensor]:
@@ -198,7 +213,8 @@ def _metadata(trained: Any, seed: int, nms: tuple[float, float, int] | None) -> 
     }
 
 
-def _save_onnx(program: Any, path: Path, names: tuple[str, ...], facts: dict[str, Any]) -> None:
+def _onnx(program: Any, names: tuple[str, ...], facts: dict[str, Any]) -> bytes:
+    """The content of an ONNX file."""
     from onnxscript import values
 
     op: Any = values.Opset("", OPSET)
@@ -220,12 +236,12 @@ def _save_onnx(program: Any, path: Path, names: tuple[str, ...], facts: dict[str
             custom_translation_table={torch.ops.detector.class_wise_nms.default: translated},
         )
     model.model.metadata_props.update({name: json.dumps(value) for name, value in facts.items()})
-    model.save(path, external_data=False)
+    return bytes(model.model_proto.SerializeToString())
 
 
 @torch.no_grad()
 def _check(path: Path, module: nn.Module, run: Any, images: Tensor) -> None:
-    """Compare the file with the network, on batches of one and of two; remove a file that differs."""
+    """Compare the file with the network, on batches of one and of two."""
     size = images.shape[-1]
     for batch in (images[:1], images):
         own, other = tuple(module(batch)), tuple(run(batch))
@@ -236,7 +252,6 @@ def _check(path: Path, module: nn.Module, run: Any, images: Tensor) -> None:
             shares = _share_found(own, other, size), _share_found(other, own, size)
             same = min(shares) >= LEAST_SHARE
         if not same:
-            path.unlink(missing_ok=True)
             expected = f"those of the network, to {TOLERANCE:g}"
             raise ExportError(f"{path}: found other outputs than the network has; expected {expected}")
 

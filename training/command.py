@@ -21,7 +21,7 @@ from training.parser import make_parser
 from training.run_state import Interrupted, RunFolder, interruptible, is_global_zero, print_once
 from training.task import Task
 
-__all__ = ["exit_code", "quiet", "run_command"]
+__all__ = ["ended_by_signals", "exit_code", "quiet", "run_command"]
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """The errors of a disk, or of a user's share of it, that is full."""
@@ -55,23 +55,37 @@ def parse(task: Task, arguments: Sequence[str]) -> tuple[dict[str, Any], set[str
 
 def run_command(task: Task, arguments: Sequence[str] | None = None) -> int:
     """Run a training command, by default on this process's command line; returns the exit code."""
+
+    def command() -> int:
+        values, given = parse(task, sys.argv[1:] if arguments is None else arguments)
+        if values["evaluate"] is None:
+            try:  # before torch is imported, which takes seconds
+                task.options.from_flat(values).resolved().check()
+            except InputError as error:
+                print_once(f"error: {error}")
+                return 2
+        trains = values["evaluate"] is None and not (values["verify"] or values["find_learning_rate"])
+        advice = "; with room, --resume goes on from the last checkpoint" if trains else ""
+        return exit_code(lambda: _run(task, values, given), advice)
+
+    return ended_by_signals(command)
+
+
+def ended_by_signals(command: Callable[[], int], state: str = "") -> int:
+    """The exit code of a command; a signal ends it with a line that says what is left of it."""
     try:
         with interruptible():
-            values, given = parse(task, sys.argv[1:] if arguments is None else arguments)
-            if values["evaluate"] is None:
-                try:  # before torch is imported, which takes seconds
-                    task.options.from_flat(values).resolved().check()
-                except InputError as error:
-                    print_once(f"error: {error}")
-                    return 2
-            return exit_code(lambda: _run(task, values, given))
+            return command()
     except Interrupted as error:
-        print_once(f"stopped by {signal.Signals(error.number).name}; {error.state}")
+        print_once(f"stopped by {signal.Signals(error.number).name}; {state or error.state}")
         return 128 + error.number
 
 
-def exit_code(action: Callable[[], None]) -> int:
-    """Do something, say in one line what went wrong with it, and return the command's exit code."""
+def exit_code(action: Callable[[], None], disk_full: str = "") -> int:
+    """Do something, say in one line what went wrong with it, and return the command's exit code.
+
+    `disk_full` is what to do about a full disk.
+    """
     # Torch takes seconds, so only after the options are known to be sound.
     with lean_imports():
         import torch
@@ -110,8 +124,8 @@ def exit_code(action: Callable[[], None]) -> int:
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
-        advice = "with room, --resume goes on from the last checkpoint"
-        print(f"error: {error.strerror}; {advice}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror}{disk_full}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped by SIGINT", file=sys.stderr)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from data.records import InputError
 from spatial_dependency import program
-from training.command import exit_code
+from training.command import ended_by_signals, exit_code
 from training.options import AT_LEAST_1, PROBABILITY, OptionGroup, OptionGroups, option
 from training.parser import Parser, add_options, word
 from training.predict import BACKBONE, load_detector
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise InputError(where, found, expected) from None
         print(f"{path}: the same outputs as {trained.source}, compared on random images", flush=True)
 
-    return exit_code(action)
+    return ended_by_signals(lambda: exit_code(action), "no file was written")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -20,7 +23,7 @@ from data.formats.names import distinct_names
 from data.formats.voc import AnnotatedObject, annotation_xml
 from data.records import Detections, InputError
 from spatial_dependency import program
-from training.command import exit_code
+from training.command import ended_by_signals, exit_code
 from training.options import AT_LEAST_1, PROBABILITY, OptionGroup, OptionGroups, Rule, described, option
 from training.parser import Parser, add_options, word
 from training.run_state import RunFolder, make_folder
@@ -36,6 +39,10 @@ BACKBONE = (
     "that code."
 )
 KINDS = ("pictures", "json", "voc", "xml")
+NUMBERS = "predictions.json"
+RESULTS = ("pictures", "voc", "annotations", "detections.json", NUMBERS)
+PART = ".predict-"
+"""What the names of folders begin with that are being written."""
 
 DESCRIPTION = """\
 Detect objects in photographs, folders of them, and videos, with a detector that train_detect.py trained.
@@ -46,7 +53,7 @@ same, drawn). All but predictions.json are read by python -m diagnosis. Boxes ar
 as it is shown.
 
 Exit codes: 0 done; 1 some photographs could not be read, the others are done; 2 something in the input is
-wrong; 130 stopped by a signal.
+wrong; 128 + its number: stopped by a signal.
 """
 
 
@@ -203,6 +210,7 @@ class Pictures:
     def __init__(self, folder: Path, least: float, every: int) -> None:
         self.folder, self.least, self.every = folder, least, every
         self.video: Any = None
+        self.path, self.frames = folder, 0
         self.of: Path | None = None
 
     def add(self, name: str, image: Image, found: Found) -> None:
@@ -223,20 +231,29 @@ class Pictures:
             return
         if image.file != self.of:
             self.close()
-            path = self.folder / f"{name}.mp4"
+            path = self.path = self.folder / f"{name}.mp4"
             path.parent.mkdir(parents=True, exist_ok=True)
             source = cv2.VideoCapture(str(image.file))
             rate = (source.get(cv2.CAP_PROP_FPS) or 25.0) / self.every
             source.release()
             size = (drawn.shape[1], drawn.shape[0])
             self.video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
-            self.of = image.file
+            self.of, self.frames = image.file, 0
         self.video.write(drawn[..., ::-1])
+        self.frames += 1
 
     def close(self) -> None:
         """Complete the video."""
         if self.video is not None:
+            import cv2
+
             self.video.release()
+            written = cv2.VideoCapture(str(self.path))  # OpenCV does not say that a disk is full
+            count = int(written.get(cv2.CAP_PROP_FRAME_COUNT))
+            written.release()
+            if count < self.frames:
+                found = f"{max(count, 0)} of {self.frames} frames written"
+                raise InputError(self.path, found, "all of them; is there room?")
         self.video = self.of = None
 
 
@@ -264,8 +281,6 @@ def _write(
         for one in done
     ]
     unread = [{"file": str(one.file), "error": one.error} for one in failed]
-    content = {**facts, "boxes": "x1, y1, x2, y2 in pixels", "images": images, "not_read": unread}
-    write_text(out / "predictions.json", json.dumps(content, indent=1))
     if "json" in options.write:
         results = [
             {
@@ -308,6 +323,9 @@ def _write(
             name = one.image.file.name if one.image.frame is None else f"{one.name}.jpg"
             text = annotation_xml(folder.name, _printable(name), one.found["size"], sure)
             write_text(folder / f"{one.name.replace('/', '__')}.xml", text)
+    content = {**facts, "boxes": "x1, y1, x2, y2 in pixels", "images": images, "not_read": unread}
+    content["sha256"] = {str(file.relative_to(out)): _digest(file) for file in _files(out)}
+    write_text(out / NUMBERS, json.dumps(content, indent=1))
 
 
 def _printable(name: str) -> str:
@@ -369,7 +387,7 @@ def predict(checkpoint: str, sources: Sequence[str], options: PredictOptions, ou
     names = _names_of(files)
     trained = load_detector(checkpoint, options.device, options.backbone)
     out = out or RunFolder.of(trained.source).path / "predictions"
-    _prepare(out)
+    make_folder(out)
     facts: dict[str, Any] = {
         "checkpoint": str(trained.source),
         "epoch": trained.epoch,
@@ -378,12 +396,11 @@ def predict(checkpoint: str, sources: Sequence[str], options: PredictOptions, ou
         "nms": options.nms,
         "exif": options.exif,
     }
-    pictures = Pictures(out / "pictures", options.draw_score, options.every)
     done: list[Predicted] = []
     failed: list[Failed] = []
     batch: list[Image] = []
 
-    def detect() -> None:
+    def detect(pictures: Pictures) -> None:
         pixels = [image.pixels for image in batch]
         found = trained.predict_pixels(
             pixels, options.score, options.nms, options.max_detections, seed=options.seed
@@ -396,17 +413,19 @@ def predict(checkpoint: str, sources: Sequence[str], options: PredictOptions, ou
             done.append(Predicted(name, image._replace(pixels=np.zeros((0, 0, 3), np.uint8)), one))
         batch.clear()
 
-    for item in _read(files, options.every, options.exif == "shown"):
-        if isinstance(item, Failed):
-            failed.append(item)
-            print(f"warning: {item.file}: {item.error}", file=sys.stderr)
-            continue
-        batch.append(item)
-        if len(batch) == options.batch_size:
-            detect()
-    detect()
-    pictures.close()
-    _write(out, done, failed, facts, options)
+    with _replaced(out) as part:
+        pictures = Pictures(part / "pictures", options.draw_score, options.every)
+        for item in _read(files, options.every, options.exif == "shown"):
+            if isinstance(item, Failed):
+                failed.append(item)
+                print(f"warning: {item.file}: {item.error}", file=sys.stderr)
+                continue
+            batch.append(item)
+            if len(batch) == options.batch_size:
+                detect(pictures)
+        detect(pictures)
+        pictures.close()
+        _write(part, done, failed, facts, options)
     count = sum(len(one.found["scores"]) for one in done)
     print(f"{out}: {count} detections in {len(done)} images of {len(files)} files", flush=True)
     if failed:
@@ -414,15 +433,56 @@ def predict(checkpoint: str, sources: Sequence[str], options: PredictOptions, ou
     return len(failed)
 
 
-def _prepare(out: Path) -> None:
-    """Make the folder; what an earlier prediction wrote there is removed."""
-    make_folder(out)
-    if any(out.iterdir()):
-        if not (out / "predictions.json").is_file():
-            raise InputError(out, "a folder that holds something else", "an empty or new one, by --out")
-        for name in ("pictures", "voc", "annotations"):
-            shutil.rmtree(out / name, ignore_errors=True)
-        (out / "detections.json").unlink(missing_ok=True)
+@contextmanager
+def _replaced(out: Path) -> Iterator[Path]:
+    """A folder to write to; what is in it takes the place of an earlier prediction in `out`, at the end."""
+    _check_unchanged(out)
+    with tempfile.TemporaryDirectory(prefix=PART, dir=out) as name:
+        part = Path(name)
+        try:
+            yield part
+        except OSError as error:
+            where, found = error.filename or out, error.strerror or str(error)
+            raise InputError(where, found, "a folder with room to write to") from None
+        _check_unchanged(out)
+        for result in RESULTS:
+            if (out / result).is_dir():
+                shutil.rmtree(out / result)
+            (out / result).unlink(missing_ok=True)
+            if (part / result).exists():
+                (part / result).replace(out / result)
+
+
+def _check_unchanged(out: Path) -> None:
+    """Raise InputError where `out` holds anything but a prediction as it was written."""
+    if all(file.name.startswith(PART) for file in out.iterdir()):
+        return
+    instead = "choose another folder, by --out"
+    try:
+        written = json.loads((out / NUMBERS).read_bytes())["sha256"]
+        changed = [file for file in _files(out) if written.get(str(file.relative_to(out))) != _digest(file)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        expected = f"an empty or new one: {instead}"
+        raise InputError(out, "a folder that holds something else", expected) from None
+    if changed:
+        more = f" ({len(changed)} such files)" if len(changed) > 1 else ""
+        found = f"a file that was changed since it was written, or is not of predict.py{more}"
+        raise InputError(changed[0], found, f"none in a folder that is replaced: move it, or {instead}")
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a prediction but for `NUMBERS`, and those beside them in its folders."""
+    results = (folder / result for result in RESULTS if result != NUMBERS)
+    found = [path for result in results for path in (result, *sorted(result.rglob("*")))]
+    return [path for path in found if path.is_symlink() or (path.exists() and not path.is_dir())]
+
+
+def _digest(file: Path) -> str:
+    """The SHA-256 of a file; empty for a link in its place."""
+    if file.is_symlink():
+        return ""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -450,7 +510,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out = Path(values["out"]) if values["out"] else None
         unread = predict(values["checkpoint"], values["sources"], options.predict, out)
 
-    return exit_code(action) or int(unread > 0)
+    return ended_by_signals(lambda: exit_code(action) or int(unread > 0), "nothing was written")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
 """What comes after a training: loading it in a line, boxes on photographs."""
 
+import contextlib
 import json
 import logging
+import os
 import pickle
 import re
+import resource
 import shutil
+import signal
 import sys
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -280,6 +285,66 @@ def test_predict_on_a_video(run, within, tmp_path):
     assert not (out / "pictures").exists()
 
 
+def test_kind_predict_deletes_no_corrections(run, photographs, within, tmp_path):
+    """What was corrected in the folder of a prediction, or laid beside it, is left and named."""
+    out = tmp_path / "out"
+    words = (run, *photographs[:2], "--score", 0.0001, "--draw-score", 0.0002, "--out", out)
+    assert within(predict, words).code == 0
+    assert within(predict, words).code == 0  # as it was written, it is replaced
+    text = out / "annotations" / f"{photographs[1].stem}.xml"
+    for file, content in ((text, "<annotation/>"), (out / "pictures" / "mine.txt", "notes")):
+        before = file.read_text() if file.exists() else None
+        file.write_text(content)
+        kept = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        result = within(predict, words)
+        assert result.is_refused(f"error: {file}: found a file that was changed since", "--out")
+        assert kept == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        file.write_text(before) if before is not None else file.unlink()
+    (out / "annotations" / "link.xml").symlink_to(text)
+    assert within(predict, words).is_refused("link.xml: found a file that")
+    (out / "annotations" / "link.xml").unlink()
+    (out / "notes.txt").write_text("beside the results")
+    (out / f".predict-{os.getpid()}").mkdir()  # of one that was killed
+    assert within(predict, words).code == 0
+    assert (out / "notes.txt").is_file()
+
+
+@contextlib.contextmanager
+def full_after(size):
+    """The system refuses files beyond a size, as where a disk is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    ("size", "kinds", "named"),
+    [
+        (700, ["pictures"], "File too large"),
+        (700, ["json"], "detections.json"),
+        (250, ["xml"], ".xml: found File too large"),
+        (900, ["video"], "clip.mp4"),
+    ],
+)
+def test_kind_predict_where_there_is_no_room(size, kinds, named, run, photographs, within, tmp_path):
+    """One line names the file; nothing incomplete is left, and an earlier prediction stays."""
+    out, sources = tmp_path / "out", photographs[:2]
+    if kinds == ["video"]:
+        sources, kinds = [write_video(tmp_path / "clip.mp4", 12)], ["pictures"]
+    words = (run, *sources, "--score", 0.0001, "--draw-score", 0, "--out", out, "--write", *kinds)
+    for earlier in (False, True):
+        if earlier:
+            assert within(predict, words).code == 0
+        kept = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        with full_after(size):
+            result = within(predict, words)
+        assert result.is_refused(named, out)
+        assert kept == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
 def test_names_that_formats_have_no_place_for(run, photographs, within, tmp_path):
     names = ["a b.jpg", "日本.jpg", "x\ny.jpg", "<script>&.jpg", "0012.jpg", "q.jpg", "q.png"]
     for name in names:
@@ -518,6 +583,38 @@ def test_a_program_of_torch_export_gives_boxes_and_scores(photographs, tmp_path)
     assert (boxes.shape, scores.shape) == ((3, 8, 4), (3, 8, 3))
     for one, found in zip(scores, trained.predict(photographs[:3], 0.0), strict=True):
         assert one.max().item() == pytest.approx(float(found["scores"].max()), abs=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_kind_export_where_there_is_no_room(suffix, onnxruntime, tmp_path):
+    """The file is named, nothing incomplete is left, and an earlier file stays."""
+    backbone = Backbone(torch.nn.Conv2d(3, 64, 32, 32), 64)
+    network = detector.YOLO(backbone, classes=3, grid=2, head_channels=8).eval()
+    trained = TrainedDetector(network, ("a", "b", "c"), 64, {}, Path("last.ckpt"), 1)
+    file = tmp_path / f"detector{suffix}"
+    for earlier in (b"", b"of yesterday"):
+        if earlier:
+            file.write_bytes(earlier)
+        with full_after(100_000), pytest.raises(ExportError, match=f"{file}: found File too large; expected"):
+            trained.export(file)
+        assert [path.read_bytes() for path in tmp_path.iterdir()] == [earlier] * bool(earlier)
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("command", [predict, export])
+def test_kind_a_signal_ends_predict_and_export_in_a_line(
+    command, number, run, photographs, within, tmp_path, monkeypatch
+):
+    def load(*_):
+        os.kill(os.getpid(), getattr(signal, number))
+        time.sleep(5)
+
+    monkeypatch.setattr("training.predict.load_detector", load)
+    monkeypatch.setattr("training.export.load_detector", load)
+    out = tmp_path / ("a.onnx" if command is export else "out")
+    result = within(command, [run, *photographs[:1] * (command is predict), "--out", out])
+    written = "no file was written" if command is export else "nothing was written"
+    assert (result.code, result.err) == (128 + getattr(signal, number), f"stopped by {number}; {written}\n")
 
 
 def test_export_refuses(run, trained, within, tmp_path, monkeypatch):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from spatial_dependency import program
-from training.command import exit_code
+from training.command import ended_by_signals, exit_code
 from training.options import require
 from training.parser import Parser, add_options, word
 from training.profiling.options import Options
-from training.run_state import Interrupted, interruptible
 
 __all__ = ["main"]
 
@@ -65,15 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         run(options, out)
 
-    try:
-        with interruptible():
-            return exit_code(action)
-    except Interrupted as error:
-        print(
-            f"stopped by {signal.Signals(error.number).name}; the same command goes on from there",
-            file=sys.stderr,
-        )
-        return 128 + error.number
+    return ended_by_signals(lambda: exit_code(action), "the same command goes on from there")
 
 
 if __name__ == "__main__":
