@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast, get_args
+from typing import cast
 
 import torch
 
-from data.datasets import DATASETS, IMAGENET_STATISTICS, SHAPES, DataName, ImageDataset
+from data.datasets import DATASETS, IMAGENET_STATISTICS, SHAPES, DataName, find_classification, find_split
 from data.image_batches import (
     ArrayImages,
     ClassificationBatch,
@@ -22,7 +22,7 @@ from data.image_batches import (
     collate_files,
     only_batch,
 )
-from data.image_set import Images, ImageSet, Split, Statistics, statistics_of, take_share
+from data.image_set import Images, ImageSet, Statistics, statistics_of, take_share
 from data.loader import EpochLoader, epoch_loader
 from data.records import InputError
 from data.streams import Stream, check_seed, generator
@@ -65,18 +65,6 @@ class ClassificationData:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes."""
         return self.train.classes
-
-
-def find_classification(name: str, root: Path | str | None = None) -> None:
-    """Look whether the files of training and test images are there; none is opened.
-
-    Raises
-    ------
-    InputError
-        Names what is missing. What is in the files is looked at when they are read.
-    """
-    for split in get_args(Split):
-        _find(name, root, split)
 
 
 def read_classification(
@@ -125,7 +113,7 @@ def read_classification(
     if not 0 < fraction <= 1:
         raise InputError("fraction", f"{fraction:g}", "a share above 0, at most 1")
     check_seed(seed)
-    dataset = _find(name, root, "train")
+    dataset = find_split(name, root, "train")
     images, held_out = dataset.read(root or "", "train"), None
     if fraction < 1:
         images, _ = take_share(images, fraction, generator(seed, Stream.FRACTION_OF_IMAGES), "fraction")
@@ -142,19 +130,7 @@ def read_classification_test(name: str, root: Path | str | None = None) -> Image
     For Small-ImageNet and ImageNet these are the images of the official validation set. Parameters and errors
     as of :func:`read_classification`.
     """
-    return _find(name, root, "test").read(root or "", "test")
-
-
-def _find(name: str, root: Path | str | None, split: Split) -> ImageDataset:
-    """The data set of that name, if its files of that split are there."""
-    if name not in DATASETS:
-        raise InputError("data set", repr(name), f"one of {', '.join(DATASETS)}")
-    dataset = DATASETS[name]
-    if dataset.find is not None:
-        if root is None:
-            raise InputError("root", "none", f"the folder of {name}")
-        dataset.find(root, split)
-    return dataset
+    return find_split(name, root, "test").read(root or "", "test")
 
 
 def classification_loader(

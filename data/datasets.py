@@ -15,10 +15,13 @@ from typing import Literal, get_args
 from data.cifar import CIFAR100_CLASSES, find_cifar100, read_cifar100
 from data.image_folders import find_class_folders, read_image_folders
 from data.image_set import Images, ImageSet, Split, Statistics
+from data.records import InputError
 from data.shapes.images import draw_shapes
 from data.small_imagenet import SMALL_IMAGENET_CLASSES, find_small_imagenet, read_small_imagenet
 
-__all__ = ["DATASETS", "IMAGENET_STATISTICS", "DataName", "ImageDataset"]
+__all__ = [
+    "DATASETS", "IMAGENET_STATISTICS", "DataName", "ImageDataset", "find_classification", "find_split",
+]  # fmt: skip
 
 DataName = Literal["cifar100", "small-imagenet", "imagenet", "shapes"]
 
@@ -103,3 +106,27 @@ DATASETS: dict[str, ImageDataset] = {
     "shapes": ImageDataset("the embedded shapes", read_shapes, SHAPES, 8, 32, None),
 }
 assert tuple(DATASETS) == get_args(DataName)
+
+
+def find_classification(name: str, root: Path | str | None = None) -> None:
+    """Look whether the files of training and test images are there; none is opened.
+
+    Raises
+    ------
+    InputError
+        Names what is missing. What is in the files is looked at when they are read.
+    """
+    for split in get_args(Split):
+        find_split(name, root, split)
+
+
+def find_split(name: str, root: Path | str | None, split: Split) -> ImageDataset:
+    """The data set of that name, if its files of that split are there."""
+    if name not in DATASETS:
+        raise InputError("data set", repr(name), f"one of {', '.join(DATASETS)}")
+    dataset = DATASETS[name]
+    if dataset.find is not None:
+        if root is None:
+            raise InputError("root", "none", f"the folder of {name}")
+        dataset.find(root, split)
+    return dataset

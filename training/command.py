@@ -58,17 +58,50 @@ def run_command(task: Task, arguments: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         values, given = parse(task, sys.argv[1:] if arguments is None else arguments)
-        if values["evaluate"] is None:
-            try:  # before torch is imported, which takes seconds
-                task.options.from_flat(values).resolved().check()
-            except InputError as error:
-                print_once(f"error: {error}")
-                return 2
+        try:  # before torch is imported, which takes seconds
+            _check(task, values)
+        except InputError as error:
+            print_once(f"error: {error}")
+            return 2
         trains = values["evaluate"] is None and not (values["verify"] or values["find_learning_rate"])
         advice = "; with room, --resume goes on from the last checkpoint" if trains else ""
         return exit_code(lambda: _run(task, values, given), advice)
 
     return ended_by_signals(command)
+
+
+def _check(task: Task, values: dict[str, Any]) -> None:
+    """Raise InputError for words and paths that cannot be meant."""
+    names = ("evaluate", "find_learning_rate", "verify", "resume")
+    actions = [option_of(name) for name in names if values[name] not in (None, False)]
+    if len(actions) > 1:
+        raise InputError(actions[0], f"{actions[1]} beside it", "one of the two")
+    if values["evaluate"] is None:
+        options = task.options.from_flat(values)
+        _to_resume(values, _out(task, values, options))
+        options.resolved().check()
+        task.find(options)
+
+
+def _out(task: Task, values: dict[str, Any], options: Any) -> Path:
+    """The folder of a new run, and of one that is resumed without a name."""
+    return Path(values["out"] or f"runs/{task.default_name(options)}")
+
+
+def _to_resume(values: dict[str, Any], out: Path) -> tuple[RunFolder, Path] | None:
+    """The run that is resumed, and its checkpoint; None: a new run. InputError where there is no such run."""
+    named = values["resume"]
+    if named == "auto":
+        named = "" if RunFolder(out).has_begun else None
+    if named is None:
+        return None
+    path = Path(named or out)
+    run = RunFolder.of(path)
+    checkpoint = run.last if path == run.path else path
+    if not checkpoint.is_file() and not run.has_begun:
+        expected = "the folder of a run that has begun, or a checkpoint"
+        raise InputError("--resume", f"no {checkpoint}", expected)
+    return run, checkpoint
 
 
 def ended_by_signals(command: Callable[[], int], state: str = "") -> int:
@@ -153,8 +186,6 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
         task.verify(options.resolved())
         return
     if values["evaluate"] is not None:
-        if values["resume"] is not None:
-            raise InputError("--evaluate", "--resume beside it", "one of the two")
         checkpoint = Path(values["evaluate"])
         run = RunFolder.of(checkpoint)
         if checkpoint.is_dir():
@@ -172,26 +203,17 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
             name=values["name"] or (None if values["out"] else run.path.resolve().name),
         )
         return
-    out = Path(values["out"] or f"runs/{task.default_name(options)}")
+    out = _out(task, values, options)
     if values["find_learning_rate"]:
-        if values["resume"] is not None:
-            raise InputError("--find-learning-rate", "--resume beside it", "one of the two")
         find_learning_rate(task, options, out)
         return
     resume = None
-    if values["resume"] == "auto":
-        values["resume"] = "" if RunFolder(out).has_begun else None
-    if values["resume"] is not None:
-        named = Path(values["resume"] or out)
-        run = RunFolder.of(named)
-        resume = run.last if named == run.path else named
+    if (resumed := _to_resume(values, out)) is not None:
+        run, resume = resumed
         out = Path(values["out"] or run.path)
         if is_own_code(own := values.get("backbone")) and "backbone" not in given:
             expected = f"--backbone {own}, if you trust it: its code is run"
             raise InputError(f"--resume {run.path}", f"a backbone made by {own!r}", expected)
-        if not resume.is_file() and not run.has_begun:
-            expected = "the folder of a run that has begun, or a checkpoint"
-            raise InputError("--resume", f"no {resume}", expected)
     train(task, options, out, resume=resume, name=values["name"])
 
 

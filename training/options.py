@@ -42,7 +42,10 @@ SEED = Rule("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2*
 
 
 def described(
-    text: str, rule: Rule | None = None, names: Callable[[], Iterable[str]] | None = None
+    text: str,
+    rule: Rule | None = None,
+    names: Callable[[], Iterable[str]] | None = None,
+    otherwise: str = "",
 ) -> dict[str, Any]:
     """The metadata of a field.
 
@@ -54,8 +57,10 @@ def described(
         What values other than None obey.
     names
         The values that there are, from a table that is read when the options are parsed.
+    otherwise
+        What an error says besides about another value.
     """
-    return {"help": text, "rule": rule, "names": names}
+    return {"help": text, "rule": rule, "names": names, "otherwise": otherwise}
 
 
 def option(default: Any, text: str, rule: Rule | None = None) -> Any:

@@ -59,14 +59,14 @@ OTHER_NAMES = {
 class OptionType:
     """The type of an option: converts a word, or a value of a YAML file; of a list, each element."""
 
-    def __init__(self, name: str, kind: Any) -> None:
-        self.name, self.kind = name, kind
+    def __init__(self, name: str, kind: Any, otherwise: str = "") -> None:
+        self.name, self.kind, self.otherwise = name, kind, otherwise
         self.many = get_origin(kind) is list
 
     def wrong(self, value: object, expected: str = "") -> InputError:
         """The error for a value of another type."""
         shown = "null" if value is None else str(value)
-        return InputError(self.name, repr(shown), expected or in_words(self.kind))
+        return InputError(self.name, repr(shown), (expected or in_words(self.kind)) + self.otherwise)
 
     def __call__(self, value: object) -> Any:
         """The value as the option's type; InputError where it is of another."""
@@ -80,7 +80,7 @@ class OptionType:
         if self.many and not isinstance(value, list):
             raise OptionType(name, self.kind).wrong(value, f"{in_words(self.kind)}, as in {name}: [{value}]")
         for item in value if isinstance(value, list) and self.many else [value]:
-            OptionType(name, self.kind)(item)
+            OptionType(name, self.kind, self.otherwise)(item)
 
     def __repr__(self) -> str:
         """What ``--help`` shows; nothing of a word, or of words that the option's line lists."""
@@ -244,7 +244,7 @@ def add_options(parser: Parser, default: OptionGroups) -> None:
                 extra = {"metavar": f"{{{','.join(get_args(kind))}}}"}
             section.add_argument(
                 option_of(item.name),
-                type=OptionType(option_of(item.name), kind),
+                type=OptionType(option_of(item.name), kind, item.metadata["otherwise"]),
                 default=getattr(values, item.name),
                 help=item.metadata["help"],
                 **extra,

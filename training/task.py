@@ -95,6 +95,10 @@ class Task(ABC):
         return "validation images"
 
     @abstractmethod
+    def find(self, options: Any) -> None:
+        """Raise InputError for data that are not where the options say; torch is not imported."""
+
+    @abstractmethod
     def read(self, options: Any) -> Any:
         """The data of a run; InputError for anything wrong with them."""
 

@@ -85,6 +85,12 @@ def read_ground_truth(spec: str | Path, lenient: bool = False, pixels_from: int 
     assert_never(kind)
 
 
+def find_ground_truth(spec: str | Path) -> None:
+    """Raise InputError where :func:`read_ground_truth` would find nothing of a known format."""
+    with path_errors(spec):
+        _truth_source(str(spec))
+
+
 def similar_groups(spec: str | Path) -> list[list[str]]:
     """Groups of similar classes that the ground truth itself knows of.
 
@@ -188,13 +194,11 @@ def _truth_source(spec: str) -> _Source:
         if not colon or not before or not split or "/" in split or "\\" in split:
             if whole.suffix.lower() in (".json", *YAML):
                 raise InputError(whole, "no such file", TRUTH_FORMS)
-            raise InputError("--ground-truth", repr(spec), TRUTH_FORMS)
+            raise InputError(spec, "no such file or folder", TRUTH_FORMS)
         path = Path(before)
     if path.suffix.lower() == ".json" and path.is_file():
         if split:
-            raise InputError(
-                "--ground-truth", repr(spec), f"the file alone, {path}: it is one list of images"
-            )
+            raise InputError(spec, "a part of a file", f"the file alone, {path}: it is one list of images")
         return _Source("coco", path, "")
     if path.suffix.lower() == ".csv" and path.is_file():
         return _Source("coco", path, "")  # VIA's

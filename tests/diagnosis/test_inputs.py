@@ -161,7 +161,7 @@ def test_specs_of_ground_truth(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("absent", "--ground-truth: found 'absent'; expected a VOC year folder"),
+        ("absent", "absent: found no such file or folder; expected a VOC year folder"),
         ("absent.json", "absent.json: found no such file; expected"),
         ("absent:test", "absent: found no such folder"),
         ("absent.yaml:test", "absent.yaml: found no such file"),

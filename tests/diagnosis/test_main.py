@@ -354,7 +354,7 @@ def test_lenient_drops_counts_and_says_so(voc, capsys):
         (["--similar", "absent.yaml"], "absent.yaml: found no such file"),
         (["--images", "absent"], "--images: found no folder absent"),
         (["--images", "{voc}/photos"], "photos: found no image 'two'"),
-        (["--ground-truth", "nowhere"], "--ground-truth: found 'nowhere'"),
+        (["--ground-truth", "nowhere"], "error: nowhere: found no such file or folder"),
         (["--ground-truth", "nowhere:test"], "nowhere: found no such folder"),
         (["--detections", "nowhere"], "nowhere: found no such file"),
         (["--detections", "{voc}/plain"], "--names: found 'plain' twice"),

@@ -83,6 +83,43 @@ def test_a_misspelt_option_and_a_wrong_value_do_without_torch(script, words, roo
     assert ran.stdout.split() == ["2", "False"]
 
 
+@pytest.mark.usefixtures("untrained")
+@pytest.mark.parametrize(
+    ("script", "words", "said"),
+    [
+        ("train_detect.py", "--train phots --test .", "phots: found no such file or folder; expected"),
+        (
+            "train_detect.py",
+            "--train {voc}:train --test asied",
+            "asied: found no such file or folder; expect",
+        ),
+        ("train_detect.py", "--train {voc}:train --test a.json", "a.json: found no such file; expected"),
+        ("train_detect.py", "--root /nope", "--root /nope: found no such folder; expected"),
+        ("train_detect.py", "--root {scenes} --train 1999:train", "VOC1999: found no such folder"),
+        ("train_detect.py", "--resume nosuch", "--resume: found no nosuch/checkpoints/last.ckpt"),
+        ("train_detect.py", "--resume {voc}", "--resume: found no {voc}/checkpoints/last.ckpt"),
+        ("train_detect.py", "--resume", "--resume: found no runs/"),
+        ("train_classify.py", "--resume nosuch", "--resume: found no nosuch/checkpoints/last.ckpt"),
+        ("train_classify.py", "--data cifar100 --root /nope", "/nope"),
+    ],
+)
+def test_kind_a_path_that_is_not_there_is_named_before_torch_is_imported(
+    script, words, said, scenes, root, tmp_path
+):
+    places = {"voc": scenes / "VOCshapes", "scenes": scenes}
+    look = f"import runpy, sys; sys.argv = {['x', *words.format(**places).split()]}\n"
+    look += f"try: runpy.run_path({str(root / script)!r}, run_name='__main__')\n"
+    look += "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", look], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    assert ran.stdout.split() == ["2", "False"]
+    assert said.format(**places) in ran.stderr
+    assert ran.stderr.count("\n") == 1
+    assert "--ground-truth" not in ran.stderr
+
+
 LEAN = """
 import sys
 from training.tasks.detection import main
@@ -157,6 +194,8 @@ WRONG_WORDS = {
         ("--weights IMAGENET1K_V9", ["--weights", "IMAGENET1K_V9"]),
         ("--resume", ["--resume", "last.ckpt"]),
         ("--resume nowhere", ["--resume", "nowhere"]),
+        ("--verify --find-learning-rate", ["--find-learning-rate: found --verify beside it"]),
+        ("--data my.yaml", ["--data: found 'my.yaml'", "voc, shapes", "--train data.yaml:train"]),
         ("--evaluate nowhere", ["nowhere", "no such file"]),
         ("--evaluate nowhere --resume", ["--evaluate", "--resume"]),
         ("--train shapes:training", ["training.txt", "no such list", "train"]),

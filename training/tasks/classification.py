@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from data.datasets import find_classification
 from data.formats.files import write_text
 from data.records import InputError
 from training.command import run_command
@@ -107,12 +108,15 @@ class ClassificationTask(Task):
                 "the same method and layers: GAP+FC is trained, not switched on or off",
             )
 
+    def find(self, options: Options) -> None:
+        """The files of training and test images are there; none is opened."""
+        find_classification(options.data.data, options.data.root)
+
     def read(self, options: Options) -> ClassificationData:
-        """The training images; the test images are checked to exist, not read."""
-        from data.classification import find_classification, read_classification, read_classification_test
+        """The training images; the test images are not read."""
+        from data.classification import read_classification, read_classification_test
 
         data, seed = options.data, options.optimization.seed
-        find_classification(data.data, data.root)  # so that it fails now, not after the training
         share = 0.0 if data.protocol == "paper" else data.validation
         read = read_classification(data.data, data.root, validation=share, fraction=data.fraction, seed=seed)
         if data.protocol == "paper":

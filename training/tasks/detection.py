@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.formats import guard_test_set, read_classes, read_ground_truth, read_voc, voc_folder
-from data.formats.detect_format import similar_source
+from data.formats.detect_format import find_ground_truth, similar_source
 from data.records import GroundTruth, InputError
 from detector.registry import is_own_code
 from training.command import run_command
@@ -215,6 +215,16 @@ class DetectionTask(Task):
         shuffled = "plain" if model.shuffle == "none" else f"{model.shuffle_method}-{model.shuffle}"
         network = (model.backbone or model.arch).replace(":", "-").replace("/", "-")
         return f"{data.data}-{network}-{shuffled}-{data.input_size}-seed{options.optimization.seed}"
+
+    def find(self, options: Options) -> None:
+        """Folders and files that the lists name; what is in them is looked at when they are read."""
+        data = options.data
+        lists = [*data.train_lists, *data.test_lists, *data.validation_lists]
+        for name in lists:
+            if data.is_own:
+                find_ground_truth(name)
+            elif data.data == "voc":
+                voc_folder(_data_root(data), name)
 
     def read(self, options: Options) -> RunImages:
         """Lists, annotations and the names of the image files."""

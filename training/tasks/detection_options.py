@@ -70,6 +70,7 @@ class DataOptions(OptionGroup):
             "The data set: a VOC tree under --root, or an embedded one, drawn where absent: 'shapes' (2,700 "
             "scenes of 160 pixels) or 'large-shapes' (27,000 of 64 pixels, with one or two large objects).",
             names=lambda: DETECTION_DATA,
+            otherwise="; data of your own by --train and --test without it, as in --train data.yaml:train",
         ),
     )
     root: str | None = option(
