@@ -53,7 +53,12 @@ class _Source(NamedTuple):
     split: str
 
 
-def read_ground_truth(spec: str | Path, lenient: bool = False, pixels_from: int = 1) -> GroundTruth:
+def read_ground_truth(
+    spec: str | Path,
+    lenient: bool = False,
+    pixels_from: int = 1,
+    faults: list[InputError] | None = None,
+) -> GroundTruth:
     """Ground truth of any format.
 
     Parameters
@@ -67,6 +72,9 @@ def read_ground_truth(spec: str | Path, lenient: bool = False, pixels_from: int 
         raising. (In a VOC tree every fault is an error.)
     pixels_from
         Of VOC's XML: see :func:`~data.formats.voc.read_voc_folder`.
+    faults
+        Takes the errors instead of raising the first: of VOC's XML that of each annotation, of other formats
+        the first. What is at fault is left out.
 
     Raises
     ------
@@ -75,14 +83,15 @@ def read_ground_truth(spec: str | Path, lenient: bool = False, pixels_from: int 
     """
     with path_errors(spec):
         kind, path, split = _truth_source(str(spec))
-        match kind:
-            case "coco":
-                return read_coco(path, lenient)
-            case "yolo":
-                return read_yolo(path, split, lenient)
-            case "voc":
-                return read_voc_folder(path, split, pixels_from=pixels_from)
-    assert_never(kind)
+        if kind == "voc":
+            return read_voc_folder(path, split, pixels_from=pixels_from, faults=faults)
+        try:
+            return read_coco(path, lenient) if kind == "coco" else read_yolo(path, split, lenient)
+        except InputError as error:
+            if faults is None or lenient:
+                raise
+            faults.append(error)
+        return read_ground_truth(spec, True)
 
 
 def find_ground_truth(spec: str | Path) -> None:

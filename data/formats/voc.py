@@ -17,7 +17,7 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
 import defusedxml.ElementTree as SafeTree
@@ -128,6 +128,7 @@ def read_voc(
     splits: str | Iterable[str],
     classes: ClassList | Sequence[str] | None = None,
     pixels_from: int = 1,
+    faults: list[InputError] | None = None,
 ) -> GroundTruth:
     """Ground truth of one or several splits, joined in the order given.
 
@@ -141,6 +142,8 @@ def read_voc(
         The classes that may occur, in order. Default: those of the trees, which must agree.
     pixels_from
         What the first pixel is called in the annotations: see :func:`read_voc_folder`.
+    faults
+        The same.
 
     Raises
     ------
@@ -157,7 +160,7 @@ def read_voc(
         for folder, _ in folders[1:]:
             if read_classes(folder) != classes:
                 raise InputError(folder, f"other classes than those of {first}", "trees of the same classes")
-    return _read(folders, classes, pixels_from)
+    return _read(folders, classes, pixels_from, faults)
 
 
 def read_voc_folder(
@@ -165,6 +168,7 @@ def read_voc_folder(
     split: str = "",
     classes: ClassList | Sequence[str] | None = None,
     pixels_from: int = 1,
+    faults: list[InputError] | None = None,
 ) -> GroundTruth:
     """Ground truth of one list of one tree, ``…/VOC2007`` and ``test``; see :func:`read_voc`.
 
@@ -184,13 +188,15 @@ def read_voc_folder(
     pixels_from
         What the first pixel is called in the annotations: 1, as VOC does, or 0, as gluon and VoTT do. From 0,
         coordinates are continuous pixels: a box that ends at the border ends at the image's width.
+    faults
+        Takes the errors of annotations, whose images are then left out, instead of raising the first.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "a VOC tree: Annotations and ImageSets/Main")
     if classes is None and has_classes(folder):
         classes = read_classes(folder)
-    return _read([(folder, split)], classes, pixels_from)
+    return _read([(folder, split)], classes, pixels_from, faults)
 
 
 def voc_lists(folder: Path) -> list[str]:
@@ -207,7 +213,10 @@ def annotation_folder(folder: Path) -> Path | None:
 
 
 def _read(
-    folders: Sequence[tuple[Path, str]], classes: ClassList | Sequence[str] | None, pixels_from: int = 1
+    folders: Sequence[tuple[Path, str]],
+    classes: ClassList | Sequence[str] | None,
+    pixels_from: int = 1,
+    faults: list[InputError] | None = None,
 ) -> GroundTruth:
     """Ground truth of (tree, list) pairs. `classes` of None: VOC's, or else those that occur."""
     names = classes.names if isinstance(classes, ClassList) else None if classes is None else tuple(classes)
@@ -239,10 +248,24 @@ def _read(
     bounds = [len(todo) * share // processes for share in range(processes + 1)]
     shares = [todo[low:high] for low, high in itertools.pairwise(bounds)]
 
-    def read(share: Sequence[tuple[Path, Path]]) -> list[tuple[tuple[int, int], list[AnnotatedObject]]]:
-        return [read_annotation(path, number, pixels_from, picture) for path, picture in share]
+    def read_one(path: Path, picture: Path) -> tuple[tuple[int, int], list[AnnotatedObject]] | InputError:
+        try:
+            return read_annotation(path, number, pixels_from, picture)
+        except InputError as error:
+            if faults is None:
+                raise
+            return error
 
-    for size, things in itertools.chain.from_iterable(over_processes(read, shares, processes)):
+    def read(share: Sequence[tuple[Path, Path]]) -> list[Any]:
+        return [read_one(path, picture) for path, picture in share]
+
+    rows = list(itertools.chain.from_iterable(over_processes(read, shares, processes)))
+    if faults is not None:
+        faults += [row for row in rows if isinstance(row, InputError)]
+        sound = [not isinstance(row, InputError) for row in rows]
+        rows, files = list(itertools.compress(rows, sound)), list(itertools.compress(files, sound))
+        sources = dict(itertools.compress(sources.items(), sound))
+    for size, things in rows:
         image_index += [len(sizes)] * len(things)
         sizes.append(size)
         objects += things

@@ -658,6 +658,39 @@ def test_kind_verify_names_all_that_is_wrong_or_odd(small, scenes, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@detection
+def test_kind_verify_names_every_annotation_at_fault(small, scenes, tmp_path):
+    """And the pictures at fault, too: of a VOC tree, of photographs of one's own and of a YOLO data set."""
+    root = tmp_path / "devkit"
+    shutil.copytree(scenes, root)
+    tree = root / "VOCshapes"
+    for number, (old, new) in enumerate((("<xmin>", "<xmin>9"), ("</object>", ""), ("<name>", "<name>no "))):
+        file = tree / "Annotations" / f"train_{2 * number:06}.xml"
+        file.write_text(file.read_text().replace(old, new, 1))
+    test = tree / "Annotations" / "val_000003.xml"
+    test.write_text("")
+    photograph = tree / "JPEGImages" / "train_000005.jpg"
+    photograph.write_bytes(photograph.read_bytes()[:500])
+    names = [f"train_00000{number}.xml" for number in (0, 2, 4)]
+    result = small("--root", root, "--verify")
+    assert result.is_refused("val_000003.xml")  # read first
+    assert [name for name in names if f"error: {tree / 'Annotations' / name}" in result.out] == names
+    assert f"error: {photograph}: found" in result.out
+    assert re.search(
+        r"\n1[01] training images, \d validation images, 5 test images, \d+ boxes: 5 errors", result.out
+    )
+    words = ("--train", f"{tree}:train", "--test", f"{tree}:val", "--verify")
+    result = small(*words, "--validation", "0.25", base=False)
+    assert result.is_refused("train_000000.xml")
+    assert "5 errors" in result.out
+    lists = tree / "ImageSets" / "Main" / "train.txt"
+    lists.write_text(lists.read_text() + "train_000001\n")
+    result = small("--root", root, "--verify")
+    assert result.is_refused("val_000003.xml")
+    assert "train.txt:17: found image 'train_000001' a second time" in result.out
+    assert "no images, 0 boxes: 2 errors" in result.out
+
+
 @classifier
 def test_kind_verify_of_a_classifier(small):
     assert small("--verify").out == "no fault found in 24 train images, 8 validation images\n"

@@ -52,8 +52,12 @@ class RunGroundTruth(NamedTuple):
     """Groups of similar classes."""
 
 
-def read_run_ground_truth(options: DataOptions, seed: int) -> RunGroundTruth:
+def read_run_ground_truth(
+    options: DataOptions, seed: int, faults: list[InputError] | None = None
+) -> RunGroundTruth:
     """Read the lists and annotations, guard the test set, and hold the validation images out.
+
+    `faults` takes the errors of annotations, instead of the first being raised.
 
     Raises
     ------
@@ -63,17 +67,17 @@ def read_run_ground_truth(options: DataOptions, seed: int) -> RunGroundTruth:
     from data.detection import split_validation
 
     if options.is_own:
-        train = read_ground_truth(options.train[0], pixels_from=options.pixels_from)
-        test, similar = read_test_data(options, train.classes)
+        train = read_ground_truth(options.train[0], pixels_from=options.pixels_from, faults=faults)
+        test, similar = read_test_data(options, train.classes, faults)
     else:
-        test, similar = read_test_data(options)
+        test, similar = read_test_data(options, faults=faults)
         root = _data_root(options)
-        train = read_voc(root, options.train_lists, pixels_from=options.pixels_from)
+        train = read_voc(root, options.train_lists, pixels_from=options.pixels_from, faults=faults)
         guard_test_set(root, train, options.test_lists)
     _check_apart("--test", options.test_lists, test, train)
     validation, expected = None, "objects to train on"
     if options.validation_lists:
-        validation = _read_more(options, options.validation_lists, train.classes)
+        validation = _read_more(options, options.validation_lists, train.classes, faults)
         for other in (train, test):
             _check_apart("--validation-lists", options.validation_lists, validation, other)
     elif options.validation:
@@ -92,7 +96,7 @@ def _trained_on(truth: GroundTruth) -> NDArray[np.bool_]:
 
 
 def read_test_data(
-    options: DataOptions, classes: tuple[str, ...] | None = None
+    options: DataOptions, classes: tuple[str, ...] | None = None, faults: list[InputError] | None = None
 ) -> tuple[GroundTruth, tuple[tuple[str, ...], ...]]:
     """The test images' ground truth and the groups of similar classes; no training data is needed.
 
@@ -103,7 +107,7 @@ def read_test_data(
     InputError
         Anything wrong with the lists or annotations.
     """
-    test = _read_more(options, options.test_lists, classes)
+    test = _read_more(options, options.test_lists, classes, faults)
     if options.is_own:
         similar = similar_source(options.test[0], classes or test.classes)[0]
         return test, tuple(map(tuple, similar))
@@ -111,11 +115,16 @@ def read_test_data(
     return test, read_classes(folder).similar
 
 
-def _read_more(options: DataOptions, lists: list[str], classes: tuple[str, ...] | None) -> GroundTruth:
+def _read_more(
+    options: DataOptions,
+    lists: list[str],
+    classes: tuple[str, ...] | None,
+    faults: list[InputError] | None,
+) -> GroundTruth:
     """Images beside those of the training; data of the user's own may lack some of its `classes`."""
     if not options.is_own:
-        return read_voc(_data_root(options), lists, pixels_from=options.pixels_from)
-    truth = read_ground_truth(lists[0], pixels_from=options.pixels_from)
+        return read_voc(_data_root(options), lists, pixels_from=options.pixels_from, faults=faults)
+    truth = read_ground_truth(lists[0], pixels_from=options.pixels_from, faults=faults)
     if classes is not None and set(truth.classes) <= set(classes):
         labels = np.array([classes.index(name) for name in truth.classes], np.int64)[truth.labels]
         truth = truth.with_classes(classes, labels)
@@ -254,19 +263,24 @@ class DetectionTask(Task):
         """Decode all images; print all that is wrong or odd, and raise InputError for the first error."""
         from data.detection import verify_images
 
-        data = read_run_ground_truth(options.data, options.optimization.seed)
-        parts = {"training": data.train, "validation": data.validation, "test": data.test}
-        known = {name: truth for name, truth in parts.items() if truth is not None}
+        errors: list[InputError] = []
+        known: dict[str, GroundTruth] = {}
+        try:
+            data = read_run_ground_truth(options.data, options.optimization.seed, errors)
+            parts = {"training": data.train, "validation": data.validation, "test": data.test}
+            known = {name: truth for name, truth in parts.items() if truth is not None}
+        except InputError as error:  # of the lists, not of an annotation
+            errors.append(error)
         found = verify_images(known)
-        for line in [*(f"error: {error}" for error in found.errors[1:]), *found.remarks]:
+        errors += found.errors
+        for line in [*(f"error: {error}" for error in errors[1:]), *found.remarks]:
             print(line)
         counts = ", ".join(f"{len(truth.images)} {name} images" for name, truth in known.items())
         boxes = sum(len(truth) for truth in known.values())
-        print(
-            f"{counts}, {boxes} boxes: {len(found.errors)} errors, {len(found.remarks)} remarks", flush=True
-        )
-        if found.errors:
-            raise found.errors[0]
+        checked = f"{counts or 'no images'}, {boxes} boxes"
+        print(f"{checked}: {len(errors)} errors, {len(found.remarks)} remarks", flush=True)
+        if errors:
+            raise errors[0]
 
     def describe(self, options: Options, data: RunImages) -> dict[str, Any]:
         """Classes and input size."""
