@@ -95,6 +95,15 @@ class TrainingModule(L.LightningModule):
     def losses(self, batch: Any) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """The loss of a training batch, and what is logged with it: on the progress bar, and elsewhere."""
 
+    @property
+    def fused(self) -> bool:
+        """Whether the optimizer is one kernel, which takes half the time.
+
+        It cannot clip gradients that 16-mixed has scaled.
+        """
+        scaled = self.options.machine.precision == "16-mixed"
+        return not (scaled and self.options.optimization.clip_gradient)
+
     @abstractmethod
     def make_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer, with the learning rate of the options."""

@@ -108,6 +108,14 @@ def check_batch_size(batch_size: int, images: int, world_size: int, advice: str,
         raise InputError("--batch-size", f"{batch_size} for {images} training images", expected)
 
 
+def check_validated(options: StepOptions, validated: bool) -> None:
+    """Raise InputError for options about validations of a run that has none."""
+    for name in ("patience", "keep_best"):
+        value = getattr(options, name)
+        expected = "images to validate on, by --validation, for it does nothing without"
+        require(validated or value == getattr(StepOptions, name), name, value, expected)
+
+
 # Methods
 
 

@@ -22,8 +22,9 @@ from training.task import Task
 __all__ = ["OptionType", "Parser", "add_options", "make_parser", "word"]
 
 FOLDER = """\
-Everything of a run is in one folder. Exit codes: 0 done; 2 something in the input is wrong; 3 the loss is not
-finite; 130 or 143 stopped by a signal, state saved.
+Everything of a run is in one folder. Exit codes: 0 done; 1 the machine failed it (full disk, too little
+memory, a killed process); 2 something in the input is wrong; 3 the loss is not finite; 128 + its number
+stopped by a signal, state saved: 129 SIGHUP, 130 SIGINT, 138 SIGUSR1, 143 SIGTERM.
 """
 
 
@@ -51,7 +52,9 @@ OTHER_NAMES = {
     "--fp16": "--precision", "--pretrained-weights": "--weights", "--val-split": "--validation",
     "--early-stopping": "--patience", "--save-every": "--checkpoint-every", "--resume-from": "--resume",
     "--resume-from-checkpoint": "--resume", "--ckpt-path": "--resume", "--output-folder": "--out",
-    "--log-dir": "--out",
+    "--log-dir": "--out", "--nms": "--iou-threshold", "--nms-threshold": "--iou-threshold --nms --iou",
+    "--iou-thres": "--iou-threshold --nms --iou", "--threshold": "--score-threshold --score",
+    "--conf-thres": "--score-threshold --score", "--half": "--precision", "--bf16": "--precision",
 }  # fmt: skip
 """What other programs call our options; of several, the one that the command has is meant."""
 
@@ -161,7 +164,7 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         listed = f"one of those in --help{'-all' * bool(self.common)}"
         for meant in (name for name in OTHER_NAMES.get(option, "").split() if name in known):
             return InputError(name, "no such option", f"{listed}; here it is {meant}")
-        near = hint(option, known, cutoff=0.5)
+        near = "" if option in OTHER_NAMES else hint(option, known, cutoff=0.5)
         return InputError(name, "no such option", f"{listed}{near}")
 
     def parse_args(  # type: ignore[override]  # narrower than argparse's overloads

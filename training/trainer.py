@@ -117,9 +117,14 @@ def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
                 f"lower --workers (now {options.machine.workers}) or --batch-size"
             )
         elif isinstance(error, MemoryError | torch.OutOfMemoryError) or OUT_OF_MEMORY.search(text):
+            ways = ["lower one of them"]
+            if folder is not None:
+                ways += [f"raise --accumulate (now {options.optimization.accumulate})"]
+            if resolve_machine(options.machine).precision == "32-true":
+                ways += ["take --precision bf16-mixed"]
             what = (
                 f"out of memory with --batch-size {size} at --input-size {options.data.input_size}; "
-                "lower one of them, or take --precision bf16-mixed"
+                f"{' or '.join(ways)}"
             )
         elif "more than 1 value per channel" in text:
             what = (

@@ -738,7 +738,15 @@ def test_kind_damaged_files_of_a_run(small, run, file, text):
     ("error", "parts"),
     [
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), ["--workers", "--resume"]),
-        (torch.OutOfMemoryError("CUDA out of memory"), ["--batch-size 4", "--input-size 64"]),
+        (
+            torch.OutOfMemoryError("CUDA out of memory"),
+            [
+                "--batch-size 4",
+                "--input-size 64; lower",
+                "--accumulate (now 1)",
+                "take --precision bf16-mixed",
+            ],
+        ),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), ["--batch-size 4"]),
         (
             ValueError("Expected more than 1 value per channel when training"),
@@ -763,6 +771,16 @@ def test_kind_what_the_machine_does_is_one_line(small, run, at_step, error, part
     assert result.err.startswith("error: ")
     assert result.err.count("\n") == 1
     assert all(part in result.err for part in [*parts, f"--resume goes on from {run.last}"]), result.err
+
+
+@detection
+def test_kind_out_of_memory_advises_no_precision_that_is_there(small, tmp_path, at_step):
+    def fail(module):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    at_step(0, fail)
+    result = small("--out", tmp_path, "--precision", "bf16-mixed", "--accumulate", 2)
+    assert "lower one of them or raise --accumulate (now 2); no checkpoint" in result.err
 
 
 @pytest.mark.parametrize("small", ["classification"], indirect=True)

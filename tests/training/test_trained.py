@@ -371,6 +371,7 @@ def test_names_that_formats_have_no_place_for(run, photographs, within, tmp_path
         (("{run}", "{photo}", "--write", "yolo"), ["--write", "some of pictures, json, voc, xml"]),
         (("{run}", "{photo}", "--device", "quantum"), ["--device", "quantum"]),
         (("{run}", "{photo}", "--conf", "0.5"), ["--conf", "--score"]),
+        (("{run}", "{photo}", "--half"), ["--half: found no such option; expected one of those in --help\n"]),
         (("{run}",), ["sources"]),
     ],
 )

@@ -207,7 +207,11 @@ class ClassifierModule(TrainingModule):
         chosen = self.options.optimization
         decay = chosen.weight_decay or 0.0
         return torch.optim.SGD(
-            self.model.parameters(), lr=chosen.learning_rate, momentum=0.9, weight_decay=decay
+            self.model.parameters(),
+            lr=chosen.learning_rate,
+            momentum=0.9,
+            weight_decay=decay,
+            fused=self.fused,
         )
 
     def learning_rate(self, step: int) -> float:

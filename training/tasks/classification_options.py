@@ -21,6 +21,7 @@ from training.options import (
     Rule,
     StepOptions,
     check_patch,
+    check_validated,
     described,
     option,
     patch_methods,
@@ -250,6 +251,12 @@ class Options(OptionGroups):
     optimization: OptimizationOptions = field(default_factory=OptimizationOptions)
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
     machine: MachineOptions = field(default_factory=MachineOptions)
+
+    def check(self) -> None:
+        """Raise InputError for invalid values and combinations."""
+        super().check()
+        validated = self.data.validation > 0 or self.data.protocol == "paper"
+        check_validated(self.optimization, validated)
 
     @property
     def recipe(self) -> Recipe:

@@ -270,10 +270,8 @@ class DetectorModule(TrainingModule):
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         if chosen.optimizer == "sgd":
-            return torch.optim.SGD(groups, lr=chosen.learning_rate, momentum=0.9)
-        # Halves the optimizer's time. It cannot clip gradients that 16-mixed has scaled.
-        fused = self.options.machine.precision != "16-mixed" or not chosen.clip_gradient
-        return torch.optim.AdamW(groups, lr=chosen.learning_rate, fused=fused)
+            return torch.optim.SGD(groups, lr=chosen.learning_rate, momentum=0.9, fused=self.fused)
+        return torch.optim.AdamW(groups, lr=chosen.learning_rate, fused=self.fused)
 
     def learning_rate(self, step: int) -> float:
         """Exponential decay after a warm-up."""

@@ -23,6 +23,7 @@ from training.options import (
     Rule,
     StepOptions,
     check_patch,
+    check_validated,
     described,
     option,
     patch_methods,
@@ -342,6 +343,10 @@ class Options(OptionGroups):
         """Raise InputError for invalid values and combinations."""
         super().check()
         self.model.check_grid(self.data.input_size)
+        check_validated(self.optimization, self.data.validation > 0 or bool(self.data.validation_lists))
+        frozen, epochs = self.optimization.freeze != "0", self.optimization.freeze_epochs
+        expected = "--freeze beside it, such as --freeze all, for it does nothing without"
+        require(frozen or epochs is None, "freeze_epochs", epochs, expected)
         if self.optimization.multi_scale:
             expected = "no --compile, as it compiles for one size, or --multi-scale false"
             require(not self.machine.compile, "multi_scale", "--compile beside it", expected)
