@@ -219,8 +219,8 @@ class ImageCache:
     """Images decoded once, in one file that is mapped into memory; its pages are shared by all processes.
 
     The folder's name is a hash of what the pixels depend on: names of the files, limit, version. The index
-    has size and time of change of each file, and the checksum of each image, which is checked when a process
-    reads it first.
+    has size and time of change of each file, the annotated size, which decides whether EXIF turns it, and the
+    checksum of each image, which is checked when a process reads it first.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ class ImageCache:
     Raises
     ------
     InputError
-        There is no such cache, it is damaged, or a file has changed since.
+        There is no such cache, it is damaged, or a file or its annotated size has changed since.
     """
 
     def __init__(self, truth: GroundTruth, limit: int, folder: Path) -> None:
@@ -251,8 +251,11 @@ class ImageCache:
             self.pixels = np.memmap(self.folder / "pixels", np.uint8, "r", shape=(int(self.ends[-1]),))
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(self.folder, f"a damaged cache ({reason(error)})", DAMAGED) from None
-        if stats.shape != self.stats.shape or (changed := np.flatnonzero((stats != self.stats).any(1))).size:
-            what = files[changed[0]] if stats.shape == self.stats.shape else "an image"
+        if stats.shape != self.stats.shape:
+            raise InputError(self.folder, "a cache of another form", DAMAGED)
+        if (changed := np.argwhere(stats != self.stats)).size:
+            row, column = changed[0].tolist()
+            what = files[row] if column < FILE_COLUMNS else f"the annotated size of {files[row]}"
             raise InputError(self.folder, f"a cache from before {what} changed", DAMAGED)
         self.checked = np.zeros(len(files), dtype=bool)
 
@@ -268,8 +271,12 @@ class ImageCache:
         return np.asarray(flat).reshape(height, width, 3)
 
 
+FILE_COLUMNS = 2
+"""Of a cache's index, what is of the image file and not of its annotation."""
+
+
 def _states(truth: GroundTruth) -> NDArray[np.int64]:
-    """Size and time of change of each file, ``(N, 2)``."""
+    """Size and time of change of each file, and the annotated width and height, ``(N, 4)``."""
     states = []
     for file in truth.files:
         try:
@@ -278,7 +285,7 @@ def _states(truth: GroundTruth) -> NDArray[np.int64]:
             expected = "the image that the annotation names"
             raise InputError(file, str(error.strerror).lower(), expected) from None
         states.append([found.st_size, found.st_mtime_ns])
-    return np.array(states)
+    return np.column_stack([np.array(states), truth.sizes])
 
 
 DAMAGED = "delete this folder, and the next run makes it anew"

@@ -153,6 +153,21 @@ def test_a_cache_is_made_once_and_again_only_when_it_no_longer_fits(
         ImageCache(truth, 200, folder)
 
 
+@pytest.mark.parametrize("sides", [(320, 160), (80, 40)], ids=["both cut to the limit", "below it"])
+def test_a_cache_is_made_anew_where_another_size_is_annotated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sides: tuple[int, int]
+) -> None:
+    """Of a photograph that EXIF turns it decides which way the pixels are."""
+    file, exif = tmp_path / "turned.png", Image.Exif()
+    exif[0x0112] = 8
+    Image.fromarray(photograph(*sides)).save(file, exif=exif)
+    for size in (sides, sides[::-1]):
+        truth = GroundTruth(["turned"], ["thing"], [size], [], [], [], files=[file])
+        cache = cached_images(truth, 100, tmp_path / "cache")
+        assert np.array_equal(cache[0], read_image(file, size, 100))
+    assert capsys.readouterr().out.endswith(f"the annotated size of {file} changed; made anew\n")
+
+
 def test_too_little_room_is_said_before_anything_is_decoded(
     truth: GroundTruth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
