@@ -14,11 +14,17 @@ from typing import Any
 
 from data.formats.processes import keep_freed_memory
 from data.records import InputError
-from detector.registry import is_own_code
 from training.late_imports import lean_imports
 from training.options import option_of
 from training.parser import make_parser
-from training.run_state import Interrupted, RunFolder, interruptible, is_global_zero, print_once
+from training.run_state import (
+    Interrupted,
+    RunFolder,
+    check_consent,
+    interruptible,
+    is_global_zero,
+    print_once,
+)
 from training.task import Task
 
 __all__ = ["ended_by_signals", "exit_code", "quiet", "run_command"]
@@ -43,11 +49,17 @@ def parse(task: Task, arguments: Sequence[str]) -> tuple[dict[str, Any], set[str
     named = given.get("evaluate") or given.get("resume")
     if named in ("", "auto"):
         named = given.get("out")
-    stored = RunFolder.of(Path(named)).config if named else None
-    if stored is not None and stored.is_file():
-        parser.check_file(stored, of_run=True)
-        arguments = ["--config", str(stored), *arguments]
-    values = parser.parse_args(arguments).as_dict()
+    run = RunFolder.of(Path(named)) if named else None
+    if run is None or not run.config.is_file():
+        values = parser.parse_args(arguments).as_dict()
+    else:
+        parser.check_file(run.config, stored=task.options().flat())
+        values = parser.parse_args(["--config", str(run.config), *arguments]).as_dict()
+        what = "evaluate" if values["evaluate"] else "resume"
+        try:
+            check_consent(f"--{what} {run.path}", task.options(), values, given, trains=what == "resume")
+        except InputError as error:
+            parser.fail(error)
     if values["resume"] is not None and "max_steps" not in given:
         values["max_steps"] = None  # where the run stopped is where it goes on
     return values, set(given)
@@ -211,9 +223,6 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
     if (resumed := _to_resume(values, out)) is not None:
         run, resume = resumed
         out = Path(values["out"] or run.path)
-        if is_own_code(own := values.get("backbone")) and "backbone" not in given:
-            expected = f"--backbone {own}, if you trust it: its code is run"
-            raise InputError(f"--resume {run.path}", f"a backbone made by {own!r}", expected)
     train(task, options, out, resume=resume, name=values["name"])
 
 

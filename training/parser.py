@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin
@@ -186,10 +186,10 @@ class Parser(ArgumentParser):  # type: ignore[misc]
                 self.check_file(Path(file))
         return super().parse_args(args, *further, **named)
 
-    def check_file(self, file: Path, *, of_run: bool = False) -> None:
+    def check_file(self, file: Path, *, stored: Container[str] | None = None) -> None:
         """Exit with an error that names the YAML file, if something in it is wrong.
 
-        The stored file of a run (`of_run`) may be of another command; the error then says so.
+        The file of a run has the options `stored` alone: it may come from anybody, or be of another command.
         """
         try:
             expected = "options, one in each line, such as epochs: 100"
@@ -203,9 +203,9 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         }
         keys = {str(name).replace("-", "_"): str(name) for name in content}
         for key, name in keys.items():
-            if key not in known:
+            if key not in known or (stored is not None and key not in stored):
                 foreign = InputError(file, f"option {name!r}", f"a run that {self.prog} made")
-                self.fail(foreign if of_run else f"{file}: {self.unknown(name)}")
+                self.fail(f"{file}: {self.unknown(name)}" if stored is None else foreign)
         for key, value in zip(keys, content.values(), strict=True):
             kind = known[key]
             try:
@@ -271,7 +271,7 @@ def make_parser(task: Task) -> Parser:
     resume = (
         "Go on with a run: the folder or checkpoint named here, or that of --out. 'auto': that of --out if "
         "it has a checkpoint, else begin it. Its options are kept, but for --max-steps; those of the machine "
-        "may be changed. More --epochs stretch the decay "
+        "may be changed; --logger and --cache have to be given again. More --epochs stretch the decay "
         "of the learning rate."
     )
     evaluate = (

@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,13 +20,15 @@ import yaml
 
 from data.formats.files import parse_json, parse_yaml, read_bytes, read_text, write_text
 from data.records import InputError
+from data.shapes import SHAPE_SETS
+from detector.registry import is_own_code
 from spatial_dependency import on_signals
 from training.options import OptionGroups, option_of
 from training.task import Task
 
 __all__ = [
-    "Interrupted", "RunFolder", "RunState", "interrupted_state", "interruptible", "is_global_zero",
-    "is_local_zero", "link", "locked", "make_folder", "print_once", "stored_options",
+    "Interrupted", "RunFolder", "RunState", "check_consent", "interrupted_state", "interruptible",
+    "is_global_zero", "is_local_zero", "link", "locked", "make_folder", "print_once", "stored_options",
 ]  # fmt: skip
 
 SECONDS_TO_PRINT = 10.0
@@ -259,6 +261,40 @@ def stored_options(folder: RunFolder) -> dict[str, Any]:
     if not isinstance(stored, dict):
         raise InputError(folder.config, "no options", "those of the run, one in each line, or no such file")
     return stored
+
+
+def check_consent(
+    where: str, default: OptionGroups, values: Mapping[str, Any], given: Container[str], *, trains: bool
+) -> None:
+    """Raise InputError for a stored option that runs code, or writes or sends something elsewhere.
+
+    A run may come from anybody; what is given on the command line, too, is what the user means.
+
+    Parameters
+    ----------
+    where
+        The option that names the run, for the message.
+    default
+        The command's options as they are by themselves.
+    values, given
+        Its options, and the names of those that are not stored.
+    trains
+        Whether it trains; else it reads test images and a checkpoint, which has consent of its own.
+    """
+    asked: list[tuple[str, str, str]] = []
+    if values.get("root") is not None and values.get("data") in SHAPE_SETS:
+        asked.append(("root", "shapes drawn in {}", "they are written there"))
+    if trains and is_own_code(values.get("backbone")):
+        asked.append(("backbone", "a backbone made by {!r}", "its code is run"))
+    if trains and values.get("input") == "fast" and values["cache"] != default.flat()["cache"]:
+        asked.append(("cache", "images decoded into {}", "they are written there"))
+    if trains and values.get("logger"):
+        asked.append(("logger", "the logger {}", "the run is sent to it"))
+    for name, found, why in asked:
+        if name not in given:
+            value = values[name]
+            text = " ".join(value) if isinstance(value, list) else str(value)
+            raise InputError(where, found.format(text), f"{option_of(name)} {text}, if you trust it: {why}")
 
 
 @dataclass(frozen=True)

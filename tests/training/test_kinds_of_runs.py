@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image, ImageOps
 from torch import nn
 
@@ -398,6 +399,44 @@ def test_an_evaluation_into_the_folder_of_its_run_keeps_where_it_comes_from(smal
     assert result.code == 0, result.err
     trained, scored = json.loads(run.provenance.read_text())
     assert ("checkpoint" in trained, "checkpoint" in scored) == (False, True)
+
+
+@pytest.mark.parametrize("command", ["--evaluate", "--resume"])
+def test_kind_what_is_done_is_not_for_the_stored_options_to_say(small, run, tmp_path, command):
+    """They may come from anybody."""
+    options, elsewhere = run.config.read_text(), json.dumps(str(tmp_path / "elsewhere"))
+    for option in ("out", "name", "config", "verify", "find_learning_rate", "resume", "evaluate"):
+        run.config.write_text(f"{options}{option}: {elsewhere}\n")
+        assert small(command, run.path, base=False).is_refused(f"{run.config}: found option '{option}'")
+    assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+@detection
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"input": "fast", "cache": "{}/decoded"}, ["--cache", "{}/decoded"]),
+        ({"logger": ["mlflow"]}, ["--logger", "mlflow"]),
+        ({"data": "large-shapes", "root": "{}/drawn"}, ["--root", "{}/drawn"]),
+    ],
+)
+def test_kind_no_stored_option_writes_elsewhere_unasked(small, run, tmp_path, monkeypatch, options, words):
+    begun = []
+    monkeypatch.setattr("training.run.train", lambda *arguments, **named: begun.append("--resume"))
+    monkeypatch.setattr("training.run.evaluate", lambda *arguments, **named: begun.append("--evaluate"))
+    texts = json.loads(json.dumps([options, words]).replace("{}", str(tmp_path / "elsewhere")))
+    run.config.write_text(json.dumps(yaml.safe_load(run.config.read_text()) | texts[0]))
+    assert small("--resume", run.path, base=False).is_refused(
+        f"--resume {run.path}: found", " ".join(texts[1]), "if you trust it"
+    )
+    auto = ("--resume", "auto", "--out", run.path)
+    assert small(*auto, base=False).is_refused("if you trust it")
+    assert small("--resume", run.path, *texts[1], base=False).code == 0
+    evaluated = small("--evaluate", run.path, base=False)
+    if "root" in options:
+        assert evaluated.is_refused(f"--evaluate {run.path}: found", "if you trust it")
+        assert small("--evaluate", run.path, *texts[1], base=False).code == 0
+    assert begun == ["--resume", "--evaluate"]
 
 
 # Wrong data

@@ -35,7 +35,7 @@ from training.checkpoint import load_trained, read_checkpoint
 from training.options import option_of
 from training.profiling.foreign import build_foreign
 from training.profiling.options import Options
-from training.run_state import RunFolder, stored_options
+from training.run_state import RunFolder, check_consent, stored_options
 from training.tasks import classification_options, detection, detection_options
 from training.tasks.classification import CLASSIFICATION, image_size_of
 from training.tasks.classification_module import build_classifier, statistics_of
@@ -97,7 +97,9 @@ def _options_of_run(options: Options, checkpoint: Path, data_sets: str) -> dict[
     """The options of a checkpoint's run, as far as they are known, with those that are given over them."""
     given = {name: getattr(options.images, name) for name in ("data", "root", "validation")}
     values = stored_options(RunFolder.of(checkpoint))
-    values |= {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in given.items() if value is not None}
+    values |= given
+    check_consent(f"--checkpoint {checkpoint}", detection_options.Options(), values, given, trains=False)
     if "data" not in values:
         raise InputError("--data", "none", f"{data_sets}, as no config.yaml belongs to {checkpoint}")
     for name in ("input_size", "mean", "std"):

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -214,6 +215,18 @@ def save(
         {"state_dict": state, "hyper_parameters": hyper_parameters}, folder / "checkpoints" / "best.ckpt"
     )
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def test_where_shapes_are_drawn_is_not_for_the_stored_options_to_say(
+    trained: Path, profiled: Call, tmp_path: Path
+) -> None:
+    """They may come from anybody."""
+    shutil.copytree(trained, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(f"{config.read_text().replace('root: null', '')}root: {tmp_path / 'elsewhere'}\n")
+    words = ("--checkpoint", tmp_path / "run", "--layers", 13, "--methods", "spatial")
+    result = profiled(*words, code=2)
+    assert f"--root {tmp_path / 'elsewhere'}, if you trust it" in result.err
 
 
 def save_folder(folder: Path) -> None:
