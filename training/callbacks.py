@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
+from detector.networks import WeightsError, check_sum
 from spatial_dependency import SIGNALS
 from training.run_state import RunFolder, link
 
@@ -144,7 +145,9 @@ class Checkpoints(Callback):
         if trainer.is_global_zero and trainer.global_step and self.last.is_file():
             self._link_best(trainer.global_step)  # a kill may have come before it
         trainer.strategy.barrier()
-        if not self.best.is_file():  # resumed in another folder, a run looks for its own best
+        try:
+            check_sum(self.best)
+        except (FileNotFoundError, WeightsError):  # resumed in another folder, a run looks for its own best
             self._forget_best()
         self._stop_where_impatient(trainer)
 

@@ -7,6 +7,7 @@ differs.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from lightning.pytorch.tuner.tuning import Tuner
 
+from data.records import InputError
 from training.checkpoint import load_state, load_trained, read_checkpoint
 from training.curves import draw_curves, draw_learning_rates
 from training.late_imports import lean_imports
@@ -165,13 +167,17 @@ def _train(
         print(f"the test images are not scored (--score false); --evaluate {out} does it", flush=True)
         return None
     checkpoint, epochs = state.folder.last, trainer.current_epoch
-    if state.folder.best.is_file():
-        checkpoint = state.folder.best
-        content = read_checkpoint(checkpoint, task.script, task.hyper_parameter_types)
-        load_state(network, content["state_dict"], checkpoint, task.other_weights)
-        epochs = int(content["epoch"]) + 1  # a checkpoint counts from 0
-        images = task.validated_on(options)
-        print(f"scoring the checkpoint that is best on the {images}: {checkpoint}", flush=True)
+    best = state.folder.best
+    if best.is_file() or 0 < validate_every <= epochs:
+        try:
+            content = read_checkpoint(best, task.script, task.hyper_parameter_types)
+            load_state(network, content["state_dict"], best, task.other_weights)
+        except InputError as error:
+            print(f"warning: {error}; scoring the last state, {checkpoint}", file=sys.stderr)
+        else:
+            checkpoint, epochs = best, int(content["epoch"]) + 1  # a checkpoint counts from 0
+            images = task.validated_on(options)
+            print(f"scoring the checkpoint that is best on the {images}: {checkpoint}", flush=True)
     else:
         print("no validation took place: scoring the last state", flush=True)
     test = task.read_test(options, hyper_parameters, checkpoint, data)

@@ -303,6 +303,39 @@ def test_kind_a_damaged_checkpoint(small, run, kind):
     assert small("--evaluate", run.last, "--out", run.path / "e", base=False).is_refused(run.last)
 
 
+@pytest.mark.parametrize("kind", ["a bit", "cut short", "gone", "of another run"])
+def test_kind_the_best_checkpoint_is_damaged_or_gone(small, tmp_path, monkeypatch, kind):
+    reports, run = [], RunFolder(tmp_path / "run")
+    shutil.copytree(small.whole[0], run.path)
+    monkeypatch.setattr(type(small.task), "score", lambda *arguments: reports.append(arguments[5]))
+    if kind == "gone":
+        run.best.unlink()
+    elif kind == "of another run":
+        run.best.unlink()
+        content = small.read(run.last)
+        torch.save(content | {"state_dict": {"model.other": torch.zeros(2)}}, run.best)
+    else:
+        damage(run.best, kind)
+    result = small("--resume", run.path, base=False)
+    assert result.code == 0, result.err
+    assert result.err.count("\n") == 1
+    assert result.err.startswith(f"warning: {run.best}: found ")
+    assert result.err.endswith(f"; scoring the last state, {run.last}\n")
+    assert reports[0].scored == {"checkpoint": "checkpoints/last.ckpt", "epoch": 2}
+    if kind in ("a bit", "gone"):  # the next validation has no better one to fall short of
+        monkeypatch.setattr(Checkpoints, "_stop_where_impatient", lambda *_: None)
+        result = small("--resume", run.path, "--epochs", 3, base=False)
+        assert result.code == 0, result.err
+        assert "scoring the checkpoint that is best on the" in result.out
+        assert small.read(run.best)["global_step"] == small.read(run.last)["global_step"] == 9
+
+
+@classifier
+def test_without_validation_the_last_state_is_scored(small, tmp_path):
+    result = small("--out", tmp_path, "--max-steps", 2, "--validate-every", 2)
+    assert "no validation took place: scoring the last state" in result.out, result.err
+
+
 @classifier
 def test_kind_the_last_checkpoint_is_gone(small, run):
     """As where a process is killed while it puts the one before in the place of a damaged one."""
