@@ -27,23 +27,51 @@ def csv_log(folder: RunFolder, resume_step: int) -> CSVLogger:
     logger = CSVLogger(str(folder.path), name="logs", version="csv", flush_logs_every_n_steps=20)
     file = Path(logger.log_dir) / "metrics.csv"
     if resume_step and file.is_file() and is_global_zero():
-        lines = read_text(file, "the log of the run").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]  # a hard kill may have left a part of one
-        try:
-            rows = [row for row in csv.DictReader(whole) if int(row["step"]) < resume_step]
-            if not any(int(row["step"]) == resume_step - 1 for row in rows):
-                raise ValueError("the log was written before the checkpoint")
-        except (KeyError, TypeError, ValueError, csv.Error):
-            expected = (
-                f"a whole number as step in each row, up to {resume_step - 1}, the checkpoint's: mend it, or "
-                "move it away to go on without the rows so far"
-            )
-            raise InputError(file, "a damaged log", expected) from None
+        rows = _rows_before(file, resume_step)
         file.unlink()
         experiment = logger.experiment
         experiment.metrics = [{name: value for name, value in row.items() if value} for row in rows]
         experiment.save()
     return logger
+
+
+def _rows_before(file: Path, end: int) -> list[dict[str, str]]:
+    """The rows of the steps before step `end`.
+
+    They may begin at any step: the run was resumed in another folder, or its log was moved away.
+
+    Raises
+    ------
+    InputError
+        A cell that is no number, a row with more or fewer cells than columns, or a step without a loss, or
+        with two, up to the last.
+    """
+    lines = read_text(file, "the log of the run").splitlines(keepends=True)
+    reader = csv.DictReader(line for line in lines if line.endswith("\n"))  # a hard kill may leave a part
+    rows, steps, found = list[dict[str, str]](), list[int](), ""
+    try:
+        for row in reader:
+            for value in row.values():
+                float("0" if value == "" else value)
+            if (step := int(row["step"])) < end:
+                rows.append(row)
+                steps += [step] if row["loss"] else []
+    except (KeyError, TypeError, ValueError, csv.Error):
+        found = f"a damaged log, in line {reader.line_num}"
+    else:
+        wanted = range(steps[0], end) if steps else [end - 1]
+        if missing := sorted(set(wanted) - set(steps)):
+            found = f"a log without step {missing[0]}"
+        elif len(steps) > len(wanted):
+            twice = next(step for step in steps if steps.count(step) > 1)
+            found = f"a log with step {twice} twice"
+    if found:
+        expected = (
+            f"numbers, and each step up to {end - 1}, the checkpoint's, once: mend it, or move it away to "
+            "go on without the rows so far"
+        )
+        raise InputError(file, found, expected)
+    return rows
 
 
 def tensorboard_log(folder: RunFolder, resume_step: int) -> TensorBoardLogger:

@@ -44,6 +44,43 @@ def test_log_that_ends_within_a_row(tmp_path, torn):
     assert file.read_text().split() == ["epoch,loss,step", "0,3.5,1"]
 
 
+GOOD = ["epoch,loss,step,val/map", "0,3.5,4,", "0,2.5,5,", "0,,5,0.25", "1,1.5,6,", "1,1.25,7,"]
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "found"),
+    [
+        (1, "0,3.5e,4,", "a damaged log, in line 2"),
+        (3, "0,,5,o.25", "a damaged log, in line 4"),
+        (2, "0,2.5,5", "a damaged log, in line 3"),
+        (4, "1,1.5,6,,7", "a damaged log, in line 5"),
+        (2, None, "a log without step 5"),
+        (4, None, "a log without step 6"),
+        (5, None, "a log without step 7"),
+        (3, "0,2.5,5,", "step 5 twice"),
+        (4, "1,1.25,7,", "a log without step 6"),
+    ],
+)
+def test_kind_log_of_a_resumed_run_that_is_damaged_anywhere(tmp_path, line, text, found):
+    """A number that is none, a row that is gone, though one of the same step is there, and one twice."""
+    lines = GOOD[:line] + ([] if text is None else [text]) + GOOD[line + 1 :]
+    file = write_log(tmp_path, "\n".join(lines) + "\n")
+    before = file.read_bytes()
+    with pytest.raises(InputError, match=found):
+        csv_log(RunFolder(tmp_path), resume_step=8)
+    assert file.read_bytes() == before
+
+
+@pytest.mark.filterwarnings("ignore:.*exists and is not empty")
+@pytest.mark.parametrize("step", [6, 8])
+def test_log_that_begins_later_is_sound(tmp_path, step):
+    """Of a run that was resumed in another folder, or whose first log was moved away."""
+    file = write_log(tmp_path, "\n".join(GOOD) + "\n")
+    csv_log(RunFolder(tmp_path), resume_step=step)
+    rows = file.read_text().split()[1:]
+    assert rows == [row for row in GOOD[1:] if int(row.split(",")[2]) < step]
+
+
 def test_log_of_a_new_run_is_not_made_before_it_is_needed(tmp_path):
     csv_log(RunFolder(tmp_path), resume_step=0)
     assert list(tmp_path.iterdir()) == []
