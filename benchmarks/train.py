@@ -11,7 +11,8 @@ flop_counter) and bytes (inputs and outputs of each operation of the eager step,
 loss and backward over their time, as shares of the rates that the same run measures with a large matrix
 product and a large copy. *detect* is decoding and non-maximum suppression in the worst case, every box of
 every cell above the threshold; it is no part of a step. *bare* is what a loop of the network, its
-loss and its optimizer on a batch in memory would take, as a share of the step.
+loss and its optimizer on a batch in memory would take, as a share of the step. *GiB* is the most memory
+that the row took, imports included; each row has a process of its own.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -282,8 +285,17 @@ def fit(
     return hyper_parameters
 
 
-def measure(row: Row, truth: GroundTruth, steps: int, clock: Clock) -> None:
-    """Train for some steps, and fill the row."""
+def prepare(threads: int) -> None:
+    """Set a process up as the training commands do."""
+    quiet()
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+
+
+def measure(row: Row, truth: GroundTruth, steps: int, device: torch.device, threads: int) -> Row:
+    """Train for some steps; the row, filled."""
+    clock = Clock(device, threads)
     task, options, images = row.task, row.options, images_of(row, truth, steps)
     reset_peak(clock.device)
     try:
@@ -315,6 +327,7 @@ def measure(row: Row, truth: GroundTruth, steps: int, clock: Clock) -> None:
             network.suppress(outputs, (side, side), 0.01, 0.5, 300)
             times.append(clock.now() - start)
         row.detect = min(times)
+    return row
 
 
 def rates(clock: Clock, dtype: torch.dtype) -> tuple[float, float]:
@@ -406,10 +419,7 @@ def main() -> int:
     parser.add_argument("--split", default="2012:train", help="of the VOC tree (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/ledger"), help="folder (%(default)s)")
     chosen = parser.parse_args()
-    quiet()
-    keep_freed_memory()  # as the training commands do
-    torch.set_num_threads(chosen.threads)
-    cv2.setNumThreads(chosen.threads)
+    prepare(chosen.threads)
     device = torch.device(chosen.device)
     dtype = torch.bfloat16 if chosen.precision == "bf16-mixed" else torch.float32
     matmul, memory = rates(Clock(device, chosen.threads), dtype)
@@ -421,11 +431,16 @@ def main() -> int:
     print(head, flush=True)
     found: list[Row] = []
     chosen.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
+    # What one row has freed would count as the next one's memory.
+    processes = ProcessPoolExecutor(
+        1, get_context("spawn"), prepare, (chosen.threads,), max_tasks_per_child=1
+    )
+    with tempfile.TemporaryDirectory() as folder, processes:
         truth = read_voc(chosen.root, chosen.split) if chosen.root else synthetic(Path(folder), 64)
         for row in rows(chosen):
             if not chosen.rows or row.name.startswith(tuple(chosen.rows)):
-                measure(row, truth, chosen.steps, Clock(device, chosen.threads))
+                job = processes.submit(measure, row, truth, chosen.steps, device, chosen.threads)
+                row = job.result()
                 found.append(row)
                 print(f"{row.name}: {row.batch / row.whole:.1f} images/s", flush=True)
                 text = table(found, matmul, memory)  # at each row: all of them take a while

@@ -102,7 +102,7 @@ def fuzz(name: str, executions: int, seconds: float, corpus: Path, found: Path) 
         atheris = None
     if atheris is not None:
         with atheris.instrument_imports(
-            include=["data", "diagnosis.options", "training.parser", "training.checkpoint"]
+            include=["data", "diagnosis.options", "training.parser", "training.checkpoint", "detector.grid"]
         ):
             from tests.fuzz.targets import TARGETS
     else:

@@ -337,6 +337,77 @@ def command_lines(content: bytes) -> None:
     documented(lambda: options.parse_bins(None, [texts] if texts else None, ["weight"]))
 
 
+def training_command_lines(content: bytes) -> None:
+    """train_detect, predict or export, as the first word says, up to the work itself."""
+    from training import command, export, predict
+    from training.tasks import detection
+
+    try:
+        name, *words = shlex.split(content.decode("utf-8", "surrogateescape"))
+    except ValueError:
+        return
+    mains = {"predict": predict.main, "export": export.main}
+    nothing = InputError("nothing", "none", "none")
+    with (
+        contextlib.chdir(folder()),
+        patch.object(command, "_run"),
+        patch.object(predict, "predict", return_value=0),
+        patch.object(export, "load_detector", side_effect=nothing),
+    ):
+
+        def run() -> None:
+            if (code := mains.get(name, detection.main)(words)) not in (0, 2):
+                raise FaultError(f"exit code {code}")
+
+        ends_well(run)
+
+
+def grid(content: bytes) -> None:
+    """Objects in the grid of YOLO as a loop over cells puts them there; decoded again, the same boxes."""
+    import torch
+
+    from detector.grid import Prediction, decode, encode
+
+    if len(content) < 5:
+        return
+    limits = (6, 6, 3, 250, 250)
+    rows, columns, images, height, width = (1 + byte % n for byte, n in zip(content, limits, strict=False))
+    numbers = np.frombuffer(content[5 : 5 + 7 * (len(content[5:]) // 7)][:84], np.uint8).reshape(-1, 7)
+    sides = np.array([width, height, width, height], np.float32)
+    ends = np.sort(numbers[:, :4].reshape(-1, 2, 2), axis=1).reshape(-1, 4)
+    boxes = ends.astype(np.float32) / 255 * sides
+    image, label, hard = numbers[:, 4] % images, numbers[:, 5] % 3, numbers[:, 6] % 2 == 1
+    found = encode(
+        torch.from_numpy(boxes), torch.from_numpy(label).long(), torch.from_numpy(image).long(),
+        torch.from_numpy(hard), images=images, image_size=(height, width), grid=(rows, columns),
+    )  # fmt: skip
+    cells: dict[tuple[int, int, int], int] = {}
+    dropped = 0
+    area = (boxes[:, 2] - boxes[:, 0]) / width * ((boxes[:, 3] - boxes[:, 1]) / height)
+    for row in range(len(boxes)):
+        x, y = (boxes[row, :2] + boxes[row, 2:]) / 2 * np.array([columns / width, rows / height], np.float32)
+        cell = int(image[row]), min(int(y), rows - 1), min(int(x), columns - 1)
+        here = cells.get(cell)
+        better = here is None or (not hard[row], area[row]) >= (not hard[here], area[here])
+        loser = here if better else row
+        dropped += loser is not None and not hard[loser]
+        cells[cell] = row if better else here  # type: ignore[assignment]
+    plain = {cell: row for cell, row in cells.items() if not hard[row]}
+    sets = [set(map(tuple, marks.nonzero().tolist())) for marks in (found.positive, found.ignored)]
+    if sets != [set(plain), cells.keys() - plain.keys()] or int(found.dropped) != dropped:
+        raise FaultError("objects in other cells")
+    if any(int(found.labels[cell]) != label[row] for cell, row in cells.items()):
+        raise FaultError("another class")
+    one = Prediction(
+        found.xywh[..., None, :2], found.xywh[..., None, 2:].sqrt(), found.positive[..., None].float(),
+        torch.nn.functional.one_hot(found.labels, 3).float(),
+    )  # fmt: skip
+    decoded, scores = (out.view(images, rows, columns, -1) for out in decode(one, (height, width)))
+    for cell, row in plain.items():
+        if np.abs(decoded[cell].numpy() - boxes[row]).max() > 1e-2 or scores[cell].argmax() != label[row]:
+            raise FaultError("another box")
+
+
 def predictions(content: bytes) -> None:
     """In memory: what a program might hand over, as a literal."""
     import ast
@@ -368,6 +439,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "archives": archives,
     "sheets": sheets,
     "command_lines": command_lines,
+    "training_command_lines": training_command_lines,
+    "grid": grid,
     "training_yaml": training_yaml,
     "checkpoints": checkpoints,
 }
@@ -376,6 +449,8 @@ SLOW = {
     "checkpoints": 20_000,
     "training_yaml": 20_000,
     "command_lines": 20_000,
+    "training_command_lines": 5_000,
+    "grid": 50_000,
     "archives": 50_000,
     "sheets": 50_000,
     "matching_and_analyses": 20_000,
