@@ -30,12 +30,16 @@ from diagnosis.resampling import OVER_ALL, Progress, Statistic, draw_runs, resam
 from diagnosis.tide import TIDE_ERRORS, TIDE_LABELS, TideStatistic
 from diagnosis.verdict import (
     ENOUGH_OBJECTS,
-    FEW_OBJECTS,
+    TOO_FEW,
     Measure,
+    Unfound,
+    better,
+    clear,
     enough_objects,
     fix_first,
     pair_verdict,
     percent,
+    unfound_classes,
 )
 
 __all__ = ["Comparison", "Difference", "Estimate", "StatisticOf", "compare", "p_value", "quantity_name"]
@@ -59,10 +63,13 @@ COSTS = ("impact", "dap")
 """Sections of gains: near zero and right-skewed, so the upper half of an interval is on a log scale."""
 MAX_WIDENING = 4.0
 """Upper limit of what the log scale adds to the upper half, as a factor."""
-HEADLINES = {"map/coco50": "AP50", "map/coco": "AP50:95"}
+AP50 = "map/coco50"
+HEADLINES = {AP50: "AP50", "map/coco": "AP50:95"}
 """The numbers of the verdict. The first decides which detector is better."""
-FRACTIONS = ("share", "pooled", "objects", "map", "tide")
-"""Sections of numbers from 0 to 1."""
+FRACTIONS = ("share", "pooled", "objects", "map", "tide", "impact", "dap")
+"""Sections of numbers from 0 to 1, but for `SUMS`."""
+SUMS = ("dap/fp", "dap/fn")
+"""Gains that may be below 0: from −1 to 1."""
 
 
 def quantity_name(quantity: str) -> str:
@@ -149,8 +156,8 @@ class Difference:
 
     @property
     def differs(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval, as it is printed, leaves zero out."""
+        return clear(self.low, self.high)
 
 
 SECTIONS = ("share", "pooled", "map", "objects", "impact", "tide", "dap")
@@ -212,8 +219,8 @@ class Comparison:
     def _scores(self) -> list[tuple[str, Measure]]:
         """The numbers of the verdict, the one that decides first; the mean is over the classes of `over`."""
         enough, over = enough_objects(self.objects)
-        why = "" if enough.any() else f", as none has {ENOUGH_OBJECTS} objects"
-        pooled = Measure("correct detections", 0.0, over=f", all classes together{why}")
+        why = "" if enough.any() else f", as no class has {ENOUGH_OBJECTS} objects"
+        pooled = Measure("correct detections", 0.0, over=f", pooled{why}")
         scores = [(key, Measure(name, 0.0, over=over)) for key, name in HEADLINES.items()]
         scores.insert(len(scores) if enough.any() else 0, ("pooled/correct", pooled))
         return scores
@@ -227,11 +234,32 @@ class Comparison:
         enough, over = enough_objects(self.objects)
         return enough if over and key in self.by_class else None
 
+    def _gap(self, a: int, b: int, key: str, measure: Measure) -> Measure:
+        number = self.difference(key, a, b, self._classes(key))
+        return measure._replace(value=number.difference, low=number.low, high=number.high)
+
+    def _unfound(self, detector: int, other: int | None = None) -> Unfound | None:
+        """Classes with enough objects of which a detector finds nothing, and the other one something."""
+        enough, ap50 = enough_objects(self.objects)[0], self.values[AP50]
+        nothing = (ap50[detector] == 0) & (True if other is None else ap50[other] > 0)
+        unfound = unfound_classes(self.names[detector], self.classes, enough, nothing)
+        if unfound is None or other is None:
+            return unfound
+        gap = self.difference(AP50, min(detector, other), max(detector, other), enough & nothing)
+        return unfound._replace(gap=Measure("AP50", gap.difference, gap.low, gap.high))
+
     @property
     def ranking(self) -> list[int]:
-        """The detectors by the number that decides the verdict, the best first; one without it last."""
+        """The detectors by the number that decides the verdict, the best first; one without it last.
+
+        Of the first two the one that the verdict calls better comes first, by whichever number it is.
+        """
         values = [self._measured(detector, *self._scores[0]).value for detector in range(len(self.names))]
         ranked: list[int] = np.argsort(-np.nan_to_num(values, nan=-1.0), kind="stable").tolist()
+        if len(ranked) > 1:
+            lead = better([self._gap(ranked[0], ranked[1], *score) for score in self._scores])
+            if lead is not None and lead.value > 0:
+                ranked[:2] = ranked[1::-1]
         return ranked
 
     @property
@@ -239,23 +267,20 @@ class Comparison:
         """Which detector is better, by how much, on what they differ most, and what to fix first.
 
         A number whose interval holds zero is "no clear difference". Means are over the classes with enough
-        objects (:data:`diagnosis.verdict.ENOUGH_OBJECTS`); if no class has enough, the share of correct
-        detections of all classes together comes first. Of more than two detectors the two with the highest
-        AP50 are compared; their interval is not corrected for that choice (docs/faq.md says what follows).
-        What to fix first is that of the best.
+        objects (:data:`diagnosis.verdict.ENOUGH_OBJECTS`); if no class has enough, the pooled share of
+        correct detections comes first, and no error is named. Of more than two detectors the two with the
+        highest AP50 are compared; their interval is not corrected for that choice (docs/faq.md says what
+        follows). What to fix first is that of the best.
         """
         scores, of = self._scores, self._measured
-        few = "" if enough_objects(self.objects)[0].any() else FEW_OBJECTS
-        errors = [(f"dap/{error.name}", Measure(error.subject, 0.0, over=few)) for error in TIDE_ERRORS]
-        errors = [(key, measure) for key, measure in errors if key in self.values]
-
-        def gap(a: int, b: int, key: str, measure: Measure) -> Measure:
-            number = self.difference(key, a, b, self._classes(key))
-            return measure._replace(value=number.difference, low=number.low, high=number.high)
+        errors = [(f"dap/{error.name}", Measure(error.subject, 0.0)) for error in TIDE_ERRORS]
+        some = bool(enough_objects(self.objects)[0].any())
+        errors = [(key, measure) for key, measure in errors if some and key in self.values]
 
         ranked = self.ranking
         best = ranked[0]
-        first = fix_first(self.names[best], [of(best, *error) for error in errors])
+        gains = [of(best, *error) for error in errors]
+        first = fix_first(self.names[best], gains, self._unfound(best)) if some else TOO_FEW
         if len(ranked) == 1:
             score = of(best, *scores[0])
             if math.isnan(score.value):
@@ -265,8 +290,9 @@ class Comparison:
             text = f"{self.names[best]}: {percent(score.value)} % {score.name}{interval}{score.over}."
         else:
             a, b = sorted(ranked[:2])
-            gaps = [gap(a, b, *score) for score in scores], [gap(a, b, *error) for error in errors]
-            text = pair_verdict((self.names[a], self.names[b]), *gaps)
+            gaps, costs = ([self._gap(a, b, *one) for one in part] for part in (scores, errors))
+            unfound = [one for one in (self._unfound(a, b), self._unfound(b, a)) if one]
+            text = pair_verdict((self.names[a], self.names[b]), gaps, costs, unfound)
             if len(ranked) > 2:
                 text = f"Best two of {len(ranked)} by {scores[0][1].name}: {text}"
         return f"{text} {first}".strip()
@@ -344,7 +370,7 @@ class Comparison:
         of_all = quantity + OVER_ALL if quantity + OVER_ALL in self.values else quantity
         value = _one(self.run_values[of_all][detector][run], None)
         samples = self.run_samples[of_all][detector][run]
-        return self._spread_of(samples[None], value[None], quantity.partition("/")[0]).estimate(0, math.nan)
+        return self._spread_of(samples[None], value[None], quantity).estimate(0, math.nan)
 
     def difference(self, quantity: str, a: int, b: int, label: ClassOrMean = None) -> Difference:
         """By how much detector `b` exceeds detector `a`.
@@ -395,14 +421,16 @@ class Comparison:
                 )
             if not by_class:
                 values, samples = _one(values, label)[None], _one(samples, label)[:, None]
-            section = quantity.partition("/")[0] if len(detectors) == 1 else ""
-            self._spreads[quantity, detectors, key] = self._spread_of(samples.T, values, section)
+            self._spreads[quantity, detectors, key] = self._spread_of(
+                samples.T, values, quantity, len(detectors) == 2
+            )
         return self._spreads[quantity, detectors, key], int(label) if by_class else 0  # type: ignore[arg-type]
 
     def _spread_of(
-        self, samples: NDArray[np.float64], values: NDArray[np.float64], section: str = ""
+        self, samples: NDArray[np.float64], values: NDArray[np.float64], quantity: str, gap: bool = False
     ) -> _Spread:
-        """Of K numbers of this section, from their replicates ``(K, R)``."""
+        """Of K numbers of this quantity, or of differences in it, from their replicates ``(K, R)``."""
+        section, (least_possible, most_possible) = quantity.partition("/")[0], _range(quantity, gap)
         low, high, p = np.full((3, len(values)), np.nan)
         undefined = np.isnan(samples).sum(axis=1)
         tail = (1 - self.level) / 2
@@ -417,17 +445,23 @@ class Comparison:
             least = np.minimum((some <= 0).sum(axis=1), (some >= 0).sum(axis=1))
             p[rows] = np.minimum(1.0, 2 * (least + 1) / (some.shape[1] + 1))
             lower, upper = np.quantile(some, [tail, 1 - tail], axis=1)
-            if section in BIASED:  # hold both the number and what it would be without bias
+            if section in BIASED and not gap:  # hold both the number and what it would be without bias
                 bias = BIAS_OF_ALL * (mean - value)
                 lower, upper = lower - np.maximum(bias, 0.0), upper - np.minimum(bias, 0.0)
-            if section in COSTS:
+            if section in COSTS and not gap:
                 up, positive = upper - value, np.where(value > 0, value, 1.0)
                 wide = positive * np.expm1(np.minimum(up / positive, MAX_WIDENING))
                 upper = np.where(value > 0, value + np.minimum(wide, MAX_WIDENING * up), upper)
-            if section in FRACTIONS:
-                lower, upper = np.maximum(lower, 0.0), np.minimum(upper, 1.0)
-            low[rows], high[rows] = lower, upper
+            low[rows], high[rows] = np.maximum(lower, least_possible), np.minimum(upper, most_possible)
         return _Spread(values, low, high, _deviation(samples), p, undefined)
+
+
+def _range(quantity: str, gap: bool) -> tuple[float, float]:
+    """Between which values a quantity can be, or a difference of two of it."""
+    if quantity.partition("/")[0] not in FRACTIONS:
+        return -math.inf, math.inf
+    low = -1.0 if quantity.removesuffix(OVER_ALL) in SUMS else 0.0
+    return (low - 1, 1 - low) if gap else (low, 1.0)
 
 
 class _Spread(NamedTuple):

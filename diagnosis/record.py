@@ -43,7 +43,7 @@ from diagnosis.rankings import mean_over_classes
 from diagnosis.similar import class_groups, similar_matrix
 from diagnosis.tide import TIDE_ERRORS, Tide, tide
 from diagnosis.trends import DetectionTrend, FalsePositiveTrend, detection_trend, false_positive_trend
-from diagnosis.verdict import FEW_OBJECTS, Measure, enough_objects, fix_first, percent
+from diagnosis.verdict import TOO_FEW, Measure, enough_objects, fix_first, percent, unfound_classes
 from diagnosis.worst_cases import WorstCases, worst_cases
 
 __all__ = ["Diagnosis", "check_same_truth", "compute_all", "diagnose"]
@@ -202,10 +202,11 @@ class Diagnosis:
         if not classes.any():
             return f"{self.name}: no class has objects."
         ap50 = self.ap.coco50 if self.coco else self.tide.ap
-        few = "" if enough.any() else FEW_OBJECTS
-        gains = [Measure(error.subject, self.gains[error.name], over=few) for error in TIDE_ERRORS]
+        gains = [Measure(error.subject, self.gains[error.name]) for error in TIDE_ERRORS]
         score = f"{self.name}: {percent(mean_over_classes(ap50[classes]))} % AP50{over}."
-        return f"{score} {fix_first(self.name, gains)}".strip()
+        unfound = unfound_classes(self.name, self.truth.classes, enough, ap50 == 0)
+        first = fix_first(self.name, gains, unfound) if enough.any() else TOO_FEW
+        return f"{score} {first}".strip()
 
     @property
     def gains(self) -> dict[str, float]:

@@ -3,6 +3,9 @@
 One number decides which detector is better, and it is chosen before the comparison: choosing among several by
 what is clear would too often call one of two equals better. A difference is named only if its interval leaves
 zero out; else it is "no clear difference", with the interval. What is clear comes first.
+
+TIDE's cost of missed objects is 0 or undefined in a class of which a detector finds nothing: without the
+missed objects nothing is left there. So such classes stand beside the errors, with what they cost the mean.
 Numbers are points: hundredths of average precision or of a share.
 """
 
@@ -17,19 +20,36 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ENOUGH_OBJECTS",
-    "FEW_OBJECTS",
+    "TOO_FEW",
     "Measure",
+    "Unfound",
+    "better",
+    "clear",
     "enough_objects",
     "fix_first",
     "pair_verdict",
     "percent",
     "span",
+    "unfound_classes",
 ]
 
 ENOUGH_OBJECTS = 20
 """Objects of a class; with fewer, one object moves its recall by more than 5 points."""
-FEW_OBJECTS = f", a mean over classes that all have fewer than {ENOUGH_OBJECTS} objects"
-"""What a verdict says of a mean where no class has enough."""
+TOO_FEW = f"Too few objects to say what to fix first: no class has {ENOUGH_OBJECTS}."
+"""What a verdict says where no class has enough: costs are means over classes."""
+MOST_NAMED = 3
+"""Classes in a sentence; of others, if more than one, the number."""
+
+
+def clear(low: float, high: float) -> bool:
+    """Whether an interval, as it is printed, leaves zero out.
+
+    Examples
+    --------
+    >>> clear(0.001, 0.02), clear(-0.02, -0.0004), clear(float("nan"), float("nan"))
+    (True, False, False)
+    """
+    return round(100 * low, 1) > 0 or round(100 * high, 1) < 0
 
 
 class Measure(NamedTuple):
@@ -47,7 +67,31 @@ class Measure(NamedTuple):
     @property
     def clear(self) -> bool:
         """Whether the interval, as it is printed, leaves zero out."""
-        return round(100 * self.low, 1) > 0 or round(100 * self.high, 1) < 0
+        return clear(self.low, self.high)
+
+
+class Unfound(NamedTuple):
+    """Classes with enough objects of which a detector finds none: its AP50 is 0 there.
+
+    `share` is how much of the mean these classes are. Of a pair, `gap` is the difference of AP50 over them.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    share: float
+    gap: Measure = Measure("AP50", -1.0)
+
+    @property
+    def cost(self) -> float:
+        """What the mean AP50 lacks by them: all of it, or of a pair what the other one has."""
+        return abs(self.gap.value) * self.share
+
+    def __str__(self) -> str:
+        named = self.classes if len(self.classes) <= MOST_NAMED + 1 else self.classes[:MOST_NAMED]
+        more = len(self.classes) - len(named)
+        *others, last = [*named, *([f"{more} more classes"] if more else [])]
+        listed = f"{', '.join(others)} and {last}" if others else last
+        return f"{listed}, of which {self.name} finds no object"
 
 
 def percent(fraction: float, sign: bool = False) -> str:
@@ -93,7 +137,27 @@ def enough_objects(objects: NDArray[np.int64]) -> tuple[NDArray[np.bool_], str]:
     return enough, words
 
 
-def pair_verdict(names: tuple[str, str], scores: Sequence[Measure], errors: Sequence[Measure]) -> str:
+def unfound_classes(
+    name: str, classes: Sequence[str], enough: NDArray[np.bool_], nothing: NDArray[np.bool_]
+) -> Unfound | None:
+    """The classes with enough objects of which a detector finds `nothing`; None if there is none."""
+    rows = np.flatnonzero(enough & nothing).tolist()
+    if not rows:
+        return None
+    return Unfound(name, tuple(classes[row] for row in rows), len(rows) / int(enough.sum()))
+
+
+def better(scores: Sequence[Measure]) -> Measure | None:
+    """The difference that says which detector is better: the first that is clear."""
+    return next((score for score in scores if score.clear), None)
+
+
+def pair_verdict(
+    names: tuple[str, str],
+    scores: Sequence[Measure],
+    errors: Sequence[Measure],
+    unfound: Sequence[Unfound] = (),
+) -> str:
     """Which of two detectors is better and on what they differ most.
 
     Parameters
@@ -103,7 +167,10 @@ def pair_verdict(names: tuple[str, str], scores: Sequence[Measure], errors: Sequ
     scores
         Differences of numbers of which more is better. The first decides which detector is better.
     errors
-        Differences of what each type of error costs.
+        Differences of what each type of error costs. The one in which they differ most is named if it costs
+        the worse detector more.
+    unfound
+        Of either detector the classes of which it alone finds nothing.
 
     Examples
     --------
@@ -115,21 +182,20 @@ def pair_verdict(names: tuple[str, str], scores: Sequence[Measure], errors: Sequ
         return (
             f"Nothing to compare between {names[0]} and {names[1]}: no detection is of a class with objects."
         )
-    errors = sorted((error for error in errors if error.clear), key=lambda error: -abs(error.value))
-    first, lead = scores[0], next((score for score in scores if score.clear), None)
+    first, lead = scores[0], better(scores)
     over = first.over if lead is None or lead.over != first.over else ""
     unclear = f"no clear difference in {first.name} {span(first.low, first.high)}{over}"
-    most = _most(names, errors[0]) if errors else ""
+    most = _most(names, lead, errors, unfound)
     if lead is None:
-        if errors:
+        if most:
             return f"{most}; {unclear}."
         gain = f"{percent(first.value, sign=True)} points of {first.name} {span(first.low, first.high)}"
         return f"No clear difference between {names[0]} and {names[1]}: {names[1]} has {gain}{first.over}."
-    worse, better = names if lead.value > 0 else names[::-1]
+    worse, good = names if lead.value > 0 else names[::-1]
     if lead is first:
-        text = f"{better} is better than {worse}: {_gain(lead)}{lead.over}"
+        text = f"{good} is better than {worse}: {_gain(lead)}{lead.over}"
     else:
-        text = f"{better} has {_gain(lead)}{lead.over}; {unclear}"
+        text = f"{good} has {_gain(lead)}{lead.over}; {unclear}"
     against = next((score for score in scores if score.clear and score.value * lead.value < 0), None)
     text += f"; but {worse} is better in another number: {_gain(against)}" if against else ""
     return f"{text}. {most}." if most else f"{text}."
@@ -142,23 +208,40 @@ def _gain(score: Measure) -> str:
     return f"{percent(sign * score.value, sign=True)} points of {score.name} {span(low, high)}"
 
 
-def _most(names: tuple[str, str], error: Measure) -> str:
+def _most(
+    names: tuple[str, str], lead: Measure | None, errors: Sequence[Measure], unfound: Sequence[Unfound]
+) -> str:
+    """In what they differ most, of what is clear; empty if nothing is, or it costs the better one more."""
+    error = max((error for error in errors if error.clear), key=lambda error: abs(error.value), default=None)
+    nothing = max((some for some in unfound if some.gap.clear), key=lambda some: some.cost, default=None)
+    if nothing and (error is None or round(nothing.cost - abs(error.value), 6) >= 0):
+        return f"They differ most in {nothing}: {_gain(nothing.gap)} there"
+    if error is None or (lead and error.value * lead.value > 0):
+        return ""
     less, more = names if error.value > 0 else names[::-1]
     gain = _gain(error._replace(name="AP50"))
-    return f"They differ most in {error.name}, which cost {more} more than {less}: {gain}{error.over}"
+    return f"They differ most in {error.name}, which cost {more} more than {less}: {gain}"
 
 
-def fix_first(name: str, gains: Sequence[Measure]) -> str:
+def fix_first(name: str, gains: Sequence[Measure], unfound: Unfound | None = None) -> str:
     """Which error type of a detector costs it the most; empty if none costs anything.
+
+    What may be zero is not said to come first. Without an interval the number alone is given.
 
     Examples
     --------
     >>> fix_first("darknet", [Measure("missed objects", 0.06), Measure("duplicates", 0.01)])
     'Fix first: missed objects, which cost darknet 6.0 points of AP50.'
+    >>> fix_first("darknet", [Measure("duplicates", 0.06)], Unfound("darknet", ("cat", "dog"), 0.1))
+    'Fix first: cat and dog, of which darknet finds no object.'
     """
     most = max((gain for gain in gains if gain.value > 0), key=lambda gain: gain.value, default=None)
+    if unfound and (most is None or unfound.cost >= most.value):
+        return f"Fix first: {unfound}."
     if most is None:
         return ""
     interval = "" if math.isnan(most.low) else f" ({percent(most.low)} to {percent(most.high)})"
-    cost = f"{percent(most.value)} points of AP50{interval}{most.over}"
+    cost = f"{percent(most.value)} points of AP50{interval}"
+    if interval and not most.clear:
+        return f"What to fix first is not clear: {most.name} cost {name} most, {cost}."
     return f"Fix first: {most.name}, which cost {name} {cost}."

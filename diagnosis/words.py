@@ -44,6 +44,8 @@ __all__ = [
 
 FEW_IMAGES = 50
 """Fewer images than these say little about those not seen: intervals come out too narrow."""
+FEW_REPLICATES = 100
+"""Of fewer resamples at most two lie beyond either end of an interval of 95 %."""
 COCO_HEADINGS = (
     "AP", "AP50", "AP75", "AP small", "medium", "large",
     "AR1", "AR10", "AR100", "AR small", "medium", "large",
@@ -176,18 +178,25 @@ def brief(
 
     `where` says where the rest is, and comes first.
     """
-    rows = [["% (class mean)", *(error_type.label for error_type in ERROR_TYPES), "AP50", "AP50:95"]]
+    iou = diagnoses[0].iou
+    unusual = f", IoU {iou:g}" if iou != CORRECT_IOU else ""
+    rows = [
+        [f"% (class mean{unusual})", *(error_type.label for error_type in ERROR_TYPES), "AP50", "AP50:95"]
+    ]
     for diagnosis in diagnoses:
         ap = diagnosis.ap.mean()
         numbers = [*diagnosis.breakdown.mean_over_classes(), ap["coco50"], ap["coco"]]
         rows.append([_shortened(diagnosis.name), *map(percent, numbers)])
+        if not enough_objects(diagnosis.matching.objects)[0].any():  # the verdict is on these
+            rows.append(["  pooled", *map(percent, diagnosis.breakdown.pooled()), "", ""])
     verdicts = [one.verdict for one in diagnoses] if comparison is None else [comparison.verdict]
     parts = [where] if where else []
     parts += ["\n".join(textwrap.fill(verdict, LINE_WIDTH) for verdict in verdicts)]
     parts += [aligned(rows, rule=False), textwrap.fill(_worst_classes(diagnoses), LINE_WIDTH)]
     if notes:
         more = f" {count(len(notes) - 1, 'more note')} in summary.txt." if len(notes) > 1 else ""
-        first = (_oddities(diagnoses) or notes)[0]  # a number that may be wrong, before one that is rough
+        # A number that may be wrong, before all that are rough, before one that may move.
+        first = [*_wrong(diagnoses), *_rough(comparison), *_oddities(diagnoses), *notes][0]
         first = textwrap.shorten(first, NOTE_LINES * LINE_WIDTH - len(more), placeholder=" …")
         parts.append(textwrap.fill(first + more, LINE_WIDTH))
     return "\n\n".join(part for part in parts if part)
@@ -212,8 +221,10 @@ def _worst_classes(diagnoses: Sequence[Diagnosis]) -> str:
         f"{first.truth.classes[label]} ({', '.join(percent(ap[label]) for ap in ap50)})"
         for label in worst_classes(*diagnoses)
     ]
-    some = f" (N ≥ {ENOUGH_OBJECTS})" if enough_objects(first.matching.objects)[1] else ""
-    return f"Lowest AP50{some}: {', '.join(worst)}." if worst else ""
+    how = [f"N ≥ {ENOUGH_OBJECTS}"] if enough_objects(first.matching.objects)[1] else []
+    how += [f"mean of {'both' if len(ap50) == 2 else 'all'}"] if len(ap50) > 1 else []
+    words = f" ({'; '.join(how)})" if how else ""
+    return f"Lowest AP50{words}: {', '.join(worst)}." if worst else ""
 
 
 def _ap50(diagnosis: Diagnosis) -> NDArray[np.float64]:
@@ -445,16 +456,10 @@ def notes(
     >>> from data.records import Detections, GroundTruth
     >>> from diagnosis import diagnose
     >>> truth = GroundTruth(["a"], ["dog"], [[90, 90]], [0], [0], [[0, 0, 9, 9]])
-    >>> notes([diagnose(truth, Detections(["a"], ["dog"], [], [], [], []), coco=False)])
+    >>> notes([diagnose(truth, Detections(["a"], ["dog"], [0], [0], [0.5], [[0, 0, 9, 9]]), coco=False)])
     ['Few objects that count, so a few more or less would change much: dog (1).']
     """
-    lines = []
-    if comparison is not None and comparison.images < FEW_IMAGES:
-        images = count(comparison.images, "image")
-        lines.append(
-            f"The intervals come from {images}. With fewer than {FEW_IMAGES} they are rough, and rather too "
-            "narrow than too wide."
-        )
+    lines = _rough(comparison)
     objects = dict(zip(diagnoses[0].truth.classes, diagnoses[0].matching.objects.tolist(), strict=True))
     few = sorted((number, name) for name, number in objects.items() if 0 < number < ENOUGH_OBJECTS)
     if few:
@@ -467,8 +472,53 @@ def notes(
     if outside and not any(BEYOND_BORDER in line for line in warned):
         reach = "1 object reaches" if outside == 1 else f"{outside:,} objects reach"
         lines.append(f"{reach} beyond the image: clipped at its border by Hoiem's rules, as detections are.")
-    lines += _oddities(diagnoses)
+    lines += _wrong(diagnoses) + _oddities(diagnoses)
     return lines + [f"Warning: {line}" for line in warned]
+
+
+def _rough(comparison: Comparison | None) -> list[str]:
+    """What makes all intervals rough."""
+    lines = []
+    if comparison is not None and comparison.images < FEW_IMAGES:
+        images = count(comparison.images, "image")
+        lines.append(
+            f"The intervals come from {images}. With fewer than {FEW_IMAGES} they are rough, and rather too "
+            "narrow than too wide."
+        )
+    if comparison is not None and comparison.replicates < FEW_REPLICATES:
+        lines.append(
+            f"The intervals come from {count(comparison.replicates, 'resample')}. With fewer than "
+            f"{FEW_REPLICATES} their ends are chance (--replicates)."
+        )
+    return lines
+
+
+def _wrong(diagnoses: Sequence[Diagnosis]) -> list[str]:
+    """What may make the numbers of a detector wrong: detections that are not there, or of other classes."""
+    return [f"{one.name}: {line}" for one in diagnoses for line in (*_lost(one.account), *_absent(one))]
+
+
+def _absent(diagnosis: Diagnosis) -> list[str]:
+    matching, labels = diagnosis.matching, diagnosis.detections.labels
+    if not len(labels):
+        return ["no detection at all."] if matching.objects.any() else []
+    number = np.bincount(labels, minlength=len(diagnosis.truth.classes))
+    absent = np.flatnonzero((number == 0) & (matching.objects > 0)).tolist()
+    objects = {diagnosis.truth.classes[label]: int(matching.objects[label]) for label in absent}
+    return [f"no detection of classes that have objects: {_listed_counts(objects)}."] if objects else []
+
+
+def _lost(account: Account) -> list[str]:
+    lost = sum(account.without_objects.values())
+    if not lost:
+        return []
+    line = (
+        f"{count(lost, 'detection')} of {account.detections:,} on classes without objects, which "
+        f"shares and AP leave out: {_listed_counts(account.without_objects)}."
+    )
+    if lost >= MOSTLY_LOST * account.detections:
+        line += " These are so many that the classes may be mixed up, such as ids shifted by one."
+    return [line]
 
 
 def _oddities(diagnoses: Sequence[Diagnosis]) -> list[str]:
@@ -476,16 +526,8 @@ def _oddities(diagnoses: Sequence[Diagnosis]) -> list[str]:
 
 
 def _account_sentences(account: Account) -> list[str]:
-    """One for each thing that is odd about a detector."""
+    """One for each further thing that is odd about a detector."""
     lines = []
-    lost = sum(account.without_objects.values())
-    if lost:
-        lines.append(
-            f"{count(lost, 'detection')} of {account.detections:,} on classes without objects, which "
-            f"shares and AP leave out: {_listed_counts(account.without_objects)}."
-        )
-        if lost >= MOSTLY_LOST * account.detections:
-            lines[0] += " These are so many that the classes may be mixed up, such as ids shifted by one."
     if account.in_crowds:
         lines.append(
             f"{count(account.in_crowds, 'detection')} in crowd regions of their class: left out everywhere."

@@ -34,15 +34,16 @@ NO_PHOTOGRAPH = np.full((1, 1, 3), 190, dtype=np.uint8)
 
 @styled
 def gallery(diagnosis: Diagnosis, kind: str = MISSED, n: int = 12) -> Figure:
-    """Up to `n` examples of a kind: counted detections, the highest score first, or missed objects, the
-    largest first.
+    """Up to `n` examples of a kind: counted detections, the highest score first, or objects that are not
+    found, the largest first.
 
     Parameters
     ----------
     diagnosis
         One detector. Where a photograph is not at hand its place is grey.
     kind
-        ``missed``, or the name of one of :data:`diagnosis.breakdown.ERROR_TYPES`.
+        ``missed``: objects without a correct detection, counted or not; or the name of one of
+        :data:`diagnosis.breakdown.ERROR_TYPES`.
     n
         How many at most.
 

@@ -18,7 +18,7 @@ from data.records import Detections, GroundTruth, InputError
 from diagnosis import diagnose
 from diagnosis.average_precision import AP_KINDS, APStatistic
 from diagnosis.breakdown import BreakdownStatistic
-from diagnosis.compare import compare, quantity_name
+from diagnosis.compare import Difference, compare, quantity_name
 from diagnosis.flow import fates
 from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
 from diagnosis.resampling import draw_runs, resample, resamples
@@ -430,8 +430,27 @@ def test_kind_every_estimate_is_within_its_own_interval(three):
         for label in (None, 0, 1, 2) if quantity in both.by_class else (None,):
             one = both.estimate(quantity, 2, label)
             assert one.low <= one.value <= one.high, (quantity, label)
-            if quantity.startswith(("share", "map")):
-                assert 0 <= one.low <= one.high <= 1
+            assert -1 * (quantity in ("dap/fp", "dap/fn")) <= one.low <= one.high <= 1, (quantity, label)
+
+
+def test_no_interval_reaches_beyond_what_is_possible(three):
+    """Of single classes of six images: there it would."""
+    truth, found = scene(4)
+    few = compare([diagnose(truth, found, "one"), diagnose(truth, moved(found, 9), "two")], replicates=60)
+    ends = set()
+    for quantity in few.quantities:
+        least = -1.0 if quantity in ("dap/fp", "dap/fn") else 0.0
+        for label in (None, 0, 1, 2) if quantity in few.by_class else (None,):
+            one, gap = few.estimate(quantity, 0, label), few.difference(quantity, 0, 1, label)
+            assert least <= one.low <= one.value <= one.high <= 1, (quantity, label)
+            assert least - 1 <= gap.low <= gap.high <= 1 - least, (quantity, label)
+            ends |= {one.low, one.high}
+    assert {0.0, 1.0} <= ends
+
+
+def test_what_is_printed_as_zero_is_no_clear_difference():
+    assert not Difference(0.0004, 0.0002, 0.0007, 0.002, 0).differs
+    assert Difference(-0.001, -0.002, -0.0006, 0.002, 0).differs
 
 
 def test_json(three):

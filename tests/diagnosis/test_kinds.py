@@ -135,6 +135,30 @@ def test_kind_detections_of_classes_without_objects_are_told(tmp_path, source):
     assert one["account"]["without_objects"] == {"dog": 2}
 
 
+def test_kind_classes_without_a_detection_are_told(tmp_path):
+    boxes = [(1, 1, PLACES[0]), (1, 2, PLACES[1]), (1, 2, PLACES[2])]
+    some = said(*coco(tmp_path, [image(1)], boxes, [(1, 1, PLACES[0], 0.9)]))[0]
+    assert "ours: no detection of classes that have objects: dog (2)." in some
+    truth, _ = coco(tmp_path, [image(1)], boxes, [(1, 1, PLACES[0], 0.9)])
+    silent = diagnose(truth, Detections(truth.images, truth.classes, [], [], [], []), "ours")
+    both = compare(silent, replicates=20)
+    lines = notes([silent], both)
+    assert "ours: no detection at all." in lines
+    assert any(
+        line.startswith("The intervals come from 20 resamples. With fewer than 100 ") for line in lines
+    )
+    assert brief([silent], both, lines).split("\n\n")[-1].startswith("ours: no detection at all.")
+
+
+def test_kind_rough_intervals_are_told_before_ties(tmp_path):
+    results = [(1, 1, PLACES[0], 0.9), (1, 1, PLACES[1], 0.9)]
+    tied = diagnose(*coco(tmp_path, [image(1)], [(1, 1, PLACES[0])], results), "ours")
+    both = compare(tied, replicates=200)
+    lines = notes([tied], both)
+    assert any("tie with another" in line for line in lines)
+    assert brief([tied], both, lines).split("\n\n")[-1].startswith("The intervals come from 1 image.")
+
+
 def test_kind_all_categories_one_too_low(tmp_path):
     results = [(1, 1, box, 0.9) for box in PLACES[:3]]
     truth, found = coco(tmp_path, [image(1)], [(1, 2, box) for box in PLACES[:3]], results)
