@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.queues import Queue
 from typing import Any, Protocol, TypeVar, cast
 
 import cv2
@@ -198,8 +199,15 @@ class _Collate:
         return items[0] if isinstance(items[0], InputError) else self.collate(items)
 
 
+def _end_worker(error: BaseException, batch: object) -> None:
+    """End a process whose batch cannot be sent: the main one notices that, but waits for a batch for ever."""
+    os._exit(1)
+
+
 def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
+    # Called by the thread that sends batches, where shared memory is full or too many files are open.
+    Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
     # 0, not 1, which would make OpenCV wait for the end of threads that did not survive the fork: for ever.
     cv2.setNumThreads(0)
     # What is sent to all processes, Ctrl-C or a cluster's SIGTERM, is for the main one to handle.

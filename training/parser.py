@@ -271,8 +271,8 @@ def make_parser(task: Task) -> Parser:
     resume = (
         "Go on with a run: the folder or checkpoint named here, or that of --out. 'auto': that of --out if "
         "it has a checkpoint, else begin it. Its options are kept, but for --max-steps; those of the machine "
-        "may be changed; --logger and --cache have to be given again. More --epochs stretch the decay "
-        "of the learning rate."
+        "and paths of the same data may be changed; --logger and --cache have to be given again. More "
+        "--epochs stretch the decay of the learning rate."
     )
     evaluate = (
         f"Do not train: {task.evaluation_verb} this checkpoint, or the best one of this run. The options of "

@@ -37,11 +37,14 @@ SECONDS_TO_PRINT = 10.0
 RESUMABLE = frozenset(
     {
         "accelerator", "cache", "channels_last", "checkpoint_every", "compile", "deterministic", "devices",
-        "epochs", "keep_best", "max_steps", "passes", "patience", "precision", "root", "validate_every",
-        "weights", "workers",
+        "epochs", "keep_best", "logger", "max_steps", "passes", "patience", "pictures", "precision", "root",
+        "score", "validate_every", "weights", "workers",
     }
 )  # fmt: skip
 """Options that may change when a run is resumed: they do not change what it computes, or extend it."""
+
+PATHS = frozenset({"train", "test", "validation_lists"})
+"""Options that may change if the checkpoint has checksums of the data: the data may lie elsewhere now."""
 
 
 def is_global_zero() -> bool:
@@ -341,9 +344,11 @@ class RunState:
             resume = run.previous
         if "global_step" not in checkpoint:
             raise InputError(resume, "weights without the state of a training", "a last.ckpt or best.ckpt")
-        before = stored_options(run)
+        before, free = stored_options(run), RESUMABLE | task.resumable
+        if "data" in checkpoint:
+            free |= PATHS
         for name, value in options.flat().items():
-            if name in before and name not in RESUMABLE | task.resumable and before[name] != value:
+            if name in before and name not in free and before[name] != value:
                 expected = (
                     f"{before[name]!r}, with which {run.path} was started: leave it, or start a new run"
                 )

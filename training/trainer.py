@@ -38,6 +38,8 @@ OUT_OF_MEMORY = re.compile(
     "could not (create|execute) a primitive"
 )
 """In the errors of PyTorch, the system, C++, Python and oneDNN where memory is short."""
+NO_WAY_TO_SEND = ("exited unexpectedly", "Bus error", "Communication with the workers")
+"""In PyTorch's errors: data.loader ended the process, shared memory was full, too many files were open."""
 COMPILED_FROM_PIXELS = {"cpu": 1e10, "cuda": 1e11}
 """Pixels of all images of a run from which compiling saves several times its cost: docs/performance.md."""
 
@@ -101,6 +103,7 @@ def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
     It says what to do, and where the run can be resumed from.
     """
     size = options.optimization.batch_size
+    fewer = f"lower --workers (now {options.machine.workers}) or --batch-size"
     try:
         yield
     except InputError:
@@ -111,11 +114,13 @@ def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
             what = f"{error.filename or 'a file of the run'}: {error.strerror or text}"
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 what += "; make room"
-        elif "DataLoader worker" in text:
+        elif any(part in text for part in NO_WAY_TO_SEND):
             what = (
-                "a process that loads images was killed, mostly for want of memory; "
-                f"lower --workers (now {options.machine.workers}) or --batch-size"
+                "a process that loads images cannot hand them over: too little shared memory (/dev/shm; "
+                f"docker --shm-size) or too few files (ulimit -n); {fewer}"
             )
+        elif "DataLoader worker" in text:
+            what = f"a process that loads images was killed, mostly for want of memory; {fewer}"
         elif isinstance(error, MemoryError | torch.OutOfMemoryError) or OUT_OF_MEMORY.search(text):
             ways = ["lower one of them"]
             if folder is not None:

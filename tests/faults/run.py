@@ -69,6 +69,8 @@ PHASES: dict[str, tuple[Any, str, int]] = {
     "test evaluation": (detection_module, "detections_from", 2),
 }
 """Function that runs at this time in a detection run, and at which of its calls a fault is made."""
+SHARED_BYTES = 100_000, 700_000
+"""Room in /dev/shm, for a batch of four images of 256 pixels: 786,432 bytes."""
 FIRST_STEP: tuple[Any, str, int] = (TrainingModule, "training_step", 1)
 STEPS = 9
 
@@ -525,6 +527,21 @@ def worker_killed(lab: Lab, draw: random.Random, trials: int) -> Trials:
         yield f"exit {code} in {phase}", [*broken, *sound(out, 2), *lab.finish(out)]
 
 
+def shared_memory(lab: Lab, draw: random.Random, trials: int) -> Trials:
+    """A /dev/shm with less room than the batches need that wait, as containers have it."""
+    for _ in range(trials):
+        yield in_room(lambda room: _shared_memory(lab, draw.randrange(*SHARED_BYTES)))
+
+
+def _shared_memory(lab: Lab, size: int) -> tuple[str, list[str]]:
+    lab.whole()
+    shared, out = Path("/dev/shm"), lab.new()
+    mount("tmpfs", shared, 0, f"size={size}")
+    code, text = lab.start("--out", out, "--workers", 2, "--input-size", 256).end()
+    broken = one_line(code, text, 1, "/dev/shm", "--workers (now 2)") + sound(out)
+    return f"exit {code}", broken
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process has started."""
     found = []
@@ -651,6 +668,10 @@ FAULTS = {
     "killed worker": Fault(
         "SIGKILL to the processes that load images, in training and validation",
         f"a line names --workers and the checkpoint, exit code 1; {RESUMED}", worker_killed, 8,
+    ),
+    "shared memory": Fault(
+        "a tmpfs of 0.1 to 0.7 MB at /dev/shm, where a batch has 0.8 MB",
+        "a line names /dev/shm and --workers, exit code 1", shared_memory, 4,
     ),
     "out of memory": Fault(
         "RLIMIT_AS of 1 to 160 MB more than at the start",

@@ -11,6 +11,7 @@ SHORT = (
     "read-only folder",
     "occupied folder",
     "killed worker",
+    "shared memory",
     "out of memory",
 )
 """Each once; what is resumed is compared after a kill alone."""

@@ -12,6 +12,7 @@ import pty
 import re
 import shutil
 import signal
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -239,6 +240,37 @@ def test_kind_a_run_is_resumed_with_the_same_data(small, run, scenes, tmp_path, 
     path.write_text(text)
     result = small("--resume", run.path, "--root", root, base=False)
     assert result.is_refused("--resume: found other", named)
+
+
+@detection
+def test_kind_data_of_ones_own_that_moved(small, scenes, tmp_path):
+    tree, run = scenes / "VOCshapes", RunFolder(tmp_path / "run")
+    for part in ("train", "val"):
+        folder = tmp_path / part
+        folder.mkdir()
+        for file in [*tree.glob(f"*/{part}*.xml"), *tree.glob(f"*/{part}*.jpg"), tree / "classes.yaml"]:
+            shutil.copy(file, folder)
+    pairs = zip(small.base[::2], small.base[1::2], strict=True)
+    network = [
+        word for pair in pairs if pair[0] not in ("--data", "--root", "--train", "--test") for word in pair
+    ]
+    words = (*network, "--train", tmp_path / "train", "--test", tmp_path / "val", "--out", run.path)
+    result = small(*words, "--max-steps", 1, base=False)
+    assert result.code == 0, result.err
+    for part in ("train", "val"):
+        (tmp_path / part).rename(tmp_path / f"moved {part}")
+    moved = ("--train", tmp_path / "moved train", "--test", tmp_path / "moved val")
+    assert small("--resume", run.path, base=False).code == 2
+    result = small("--resume", run.path, *moved, "--max-steps", 2, "--score", "false", base=False)
+    assert result.code == 0, result.err
+    assert "the test images are not scored" in result.out
+    assert yaml.safe_load(run.config.read_text())["train"] == [str(tmp_path / "moved train")]
+    other = ("--train", tmp_path / "moved val", "--test", tmp_path / "moved train")
+    assert small("--resume", run.path, *other, base=False).is_refused("--resume: found other training images")
+    content = small.read(run.last)
+    torch.save({name: value for name, value in content.items() if name != "data"}, run.last)
+    refused = small("--resume", run.path, *other, base=False)
+    assert refused.is_refused("--train: found", "leave it, or start a new run"), "nothing to compare with"
 
 
 @pytest.mark.parametrize("place", ["training", "validation", "test"])
@@ -819,6 +851,14 @@ def test_kind_damaged_files_of_a_run(small, run, file, text):
                 "take --precision bf16-mixed",
             ],
         ),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. "),
+            ["/dev/shm", "--workers"],
+        ),
+        (
+            RuntimeError("Too many open files. Communication with the workers is no longer possible."),
+            ["ulimit -n", "--workers"],
+        ),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), ["--batch-size 4"]),
         (
             ValueError("Expected more than 1 value per channel when training"),
@@ -853,6 +893,27 @@ def test_kind_out_of_memory_advises_no_precision_that_is_there(small, tmp_path, 
     at_step(0, fail)
     result = small("--out", tmp_path, "--precision", "bf16-mixed", "--accumulate", 2)
     assert "lower one of them or raise --accumulate (now 2); no checkpoint" in result.err
+
+
+@detection
+def test_kind_a_batch_that_no_process_can_hand_over(small, tmp_path, monkeypatch):
+    """For want of shared memory: the error comes in a thread of a worker, and the run waited for ever."""
+    dumps, main = ForkingPickler.dumps, os.getpid()
+
+    def full(value, protocol=None):
+        if os.getpid() != main:
+            raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left")
+        return dumps(value, protocol)
+
+    monkeypatch.setattr(ForkingPickler, "dumps", full)
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        result = small("--out", tmp_path / "run", "--workers", 2)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert result.code == 1
+    assert result.err.count("\n") == 1
+    assert all(part in result.err for part in ("/dev/shm", "ulimit -n", "--workers (now 2)")), result.err
 
 
 @pytest.mark.parametrize("small", ["classification"], indirect=True)
