@@ -409,7 +409,8 @@ def make_jobs(runs: Sequence[Run], options: argparse.Namespace) -> list[Job]:
     for run in runs:
         out = options.out / "runs" / run.name
         start = (sys.executable, script_file(run.script))
-        machine = {name: value for name, value in run.options.items() if name in MACHINE_OPTIONS}
+        again = {*MACHINE_OPTIONS, "backbone"}  # what is stored counts for some only where it is given again
+        machine = {name: value for name, value in run.options.items() if name in again}
         after: tuple[str, ...] = ()
         resume: tuple[str, ...] = ()
         if run.trained is None:

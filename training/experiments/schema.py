@@ -63,8 +63,11 @@ DRAWINGS = ("curves", "percent", "train_test", "networks", "single_layer", "patc
 """What can be drawn: training curves, accuracy against percentage of modified layers, ..."""
 
 MACHINE_OPTIONS = frozenset(
-    {"accelerator", "channels_last", "compile", "deterministic", "devices", "precision", "root", "workers"}
-)
+    {
+        "accelerator", "cache", "channels_last", "compile", "deterministic", "devices", "logger",
+        "precision", "root", "workers",
+    }
+)  # fmt: skip
 """Options that say where and how fast, not what: they change neither the name of a run nor its result."""
 
 

@@ -73,14 +73,15 @@ def test_a_stopped_run_goes_on_by_resume(bench: Callable[..., Path]) -> None:
     file = bench()
     RUNS.mkdir(parents=True)
     (RUNS / "stop-last-1").touch()
-    assert run(file) == 130
-    assert run(file) == 0
+    assert run(file, "--set", "logger=[mlflow]") == 130
+    assert run(file, "--set", "logger=[mlflow]") == 0
     spatial = calls("*spatial-last1*")
     assert len(spatial) == 2
     assert spatial[0].startswith(
-        "--data shapes --arch vgg16 --epochs 3 --method spatial --last 1 --seed 0 --out"
+        "--data shapes --arch vgg16 --epochs 3 --method spatial --last 1 --logger mlflow --seed 0 --out"
     )
     assert spatial[1].startswith("--resume out/runs/shapes-vgg16-spatial-last1")
+    assert spatial[1].endswith("--logger mlflow"), "a stored one counts only where it is given again"
 
 
 def test_finished_runs_tell_how_long_a_step_takes(
