@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "DECIMALS",
     "ENOUGH_OBJECTS",
     "TOO_FEW",
     "Measure",
@@ -37,6 +38,8 @@ ENOUGH_OBJECTS = 20
 """Objects of a class; with fewer, one object moves its recall by more than 5 points."""
 TOO_FEW = f"Too few objects to say what to fix first: no class has {ENOUGH_OBJECTS}."
 """What a verdict says where no class has enough: costs are means over classes."""
+DECIMALS = 9
+"""Of a fraction that is printed, and of the page's numbers: so both round a half alike, to an even digit."""
 MOST_NAMED = 3
 """Classes in a sentence; of others, if more than one, the number."""
 
@@ -104,7 +107,7 @@ def percent(fraction: float, sign: bool = False) -> str:
     """
     if math.isnan(fraction):
         return "-"
-    text = f"{100 * fraction:{'+' if sign else ''}.1f}"
+    text = f"{100 * round(fraction, DECIMALS):{'+' if sign else ''}.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 

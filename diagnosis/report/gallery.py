@@ -327,11 +327,20 @@ def _missed(diagnosis: Diagnosis, detector: int, outcomes: NDArray[np.int8], eac
     ]
     for row in first_of_each(others, truth.labels[others], min(each, 1)).tolist():
         pick = _missed_pick(diagnosis, detector, row, int(number[truth.labels[row]]))
-        fate = FATES[outcomes[row]].name
-        made.append(
-            pick._replace(words=f"not found at scores of {confusion.score:.2g} and more; below: {fate}")
-        )
+        fate, score = FATES[outcomes[row]].name, score_text(confusion.score)
+        made.append(pick._replace(words=f"not found at scores of {score} and more; below: {fate}"))
     return made
+
+
+def score_text(score: float) -> str:
+    """A score as the page writes it.
+
+    Examples
+    --------
+    >>> score_text(0.4), score_text(0.625), score_text(0.00312), score_text(0.0)
+    ('0.40', '0.62', '0.003', '0.00')
+    """
+    return f"{score:.2f}" if score == 0 or abs(score) >= 0.005 else f"{score:.1g}"
 
 
 def _missed_pick(diagnosis: Diagnosis, detector: int, row: int, number: int) -> Pick:
@@ -345,7 +354,10 @@ def _missed_pick(diagnosis: Diagnosis, detector: int, row: int, number: int) -> 
         found = int(here[best])
         nearest = ((detector, found),)
         name, score = truth.classes[detections.labels[found]], detections.scores[found]
-        words = f"nearest: {name} {score:.2g}, IoU {overlaps[best]:.2f}, not counted"
+        counted = diagnosis.breakdown.counted_types[found] >= 0
+        kind = ERROR_TYPES[diagnosis.referenced_objects.types[found]].name
+        fate = f"counted for another object ({kind})" if counted else "not counted"
+        words = f"nearest: {name} {score_text(score)}, IoU {overlaps[best]:.2f}, {fate}"
     size = float(area(truth.boxes[row]) / np.prod(truth.sizes[truth.image_index[row]]))
     label = int(truth.labels[row])
     marks: tuple[tuple[Mark, int], ...] = ((("missed", label), number),)

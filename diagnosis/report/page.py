@@ -30,7 +30,7 @@ from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.report.gallery import CLASS_CONFUSIONS, Gallery, collect, matrix_classes
 from diagnosis.tide import TIDE_ERRORS, TIDE_LABELS, explain
-from diagnosis.verdict import ENOUGH_OBJECTS, enough_objects
+from diagnosis.verdict import DECIMALS, ENOUGH_OBJECTS, enough_objects
 from diagnosis.words import (
     COCO_HEADINGS,
     DAGGER,
@@ -50,9 +50,8 @@ Json = Mapping[str, Any]
 ASSETS = resources.files(__package__) / "assets"
 CURVE_POINTS, SMALL_CURVE_POINTS, MANY_CLASSES = 80, 30, 100
 """Of a curve in the page; of one of a class, where there are many classes."""
-DECIMALS, CURVE_DECIMALS = 9, 5
-"""Of the numbers in the page: with fewer, one that is rounded again for the eye could read otherwise than in
-the terminal. Of the points of a curve."""
+CURVE_DECIMALS = 5
+"""Of the points of a curve."""
 MAX_CLASSES_NAMED = 6
 ABSOLUTE_FOLDERS = re.compile(r"(?:(?<![\w.:/\\])~?/|(?<!\w)[A-Za-z]:[/\\]|\\\\)(?:[^/\\\s'\":]+[/\\])+")
 """The folders of an absolute path, which say more about a machine than about the numbers."""

@@ -412,9 +412,19 @@ def test_gallery_says_what_each_error_overlaps():
     }
     assert {(e["label"], e["words"]) for e in of_side([one], "missed")} == {
         (0, "no detection overlaps it"),
-        (1, "not found at scores of 0.1 and more; below: localization"),  # in the matrix, each box has one
-        (2, "nearest: bus 0.1, IoU 0.89, not counted"),
+        (1, "not found at scores of 0.10 and more; below: localization"),  # in the matrix, each box has one
+        (2, "nearest: bus 0.10, IoU 0.89, not counted"),
     }
+
+
+def test_a_missed_object_beside_a_detection_that_counts_for_another():
+    """Two dogs side by side: the surer detection lies on the first and overlaps the second too."""
+    boxes = [[10, 10, 40, 40], [22, 10, 52, 40], [60, 60, 90, 90]]
+    truth = GroundTruth(["a"], ["dog"], [[100, 100]], [0] * 3, [0] * 3, boxes)
+    rows = [[12, 10, 42, 40], [60, 60, 90, 90]]
+    found = Detections(["a"], ["dog"], [0] * 2, [0] * 2, [0.7, 0.5], rows)
+    (missed,) = of_side([diagnose(truth, found, coco=False)], "missed")
+    assert missed["words"] == "nearest: dog 0.70, IoU 0.50, counted for another object (correct)"
 
 
 def test_pictures_are_small_parts_with_their_boxes_inside(pair):

@@ -18,9 +18,13 @@ from selenium.webdriver import ActionChains, Keys
 
 from data.records import Detections, GroundTruth
 from diagnosis import Diagnosis, compare, diagnose, to_json
+from diagnosis.compare import quantity_name
+from diagnosis.flow import flow
 from diagnosis.report import ReportContent, write_report
 from diagnosis.report.gallery import Gallery, collect
+from diagnosis.report.page import SECTION_NAMES
 from diagnosis.to_json import comparison_to_json, intervals_to_json
+from diagnosis.verdict import percent
 from tests.diagnosis.test_report import EMPTY_CASES, content
 
 CLASSES = ("dog", "cat", "bus", "unseen </script><b>class</b>", "猫" * 200)
@@ -198,7 +202,9 @@ def test_every_side_has_pictures_with_classes_and_scores(browser, report, side):
     tags = shown(browser, ".shot:first-child svg text")
     wanted = 1 if side == "missed" else 2
     assert len([tag for tag in tags if tag]) >= wanted or side == "errors"
-    assert shown(browser, "#panel .sides [aria-current]")[0].endswith(f"({len_of(browser)})")
+    number, total = browser.js("document.querySelector('#count').textContent.match(/\\d+/g).slice(0, 2)")
+    tab = shown(browser, "#panel .sides [aria-current]")[0]
+    assert tab.endswith(f"({number} of {total})" if int(total) > int(number) else f"({number})")
 
 
 def len_of(browser: Browser) -> str:
@@ -344,21 +350,94 @@ def test_search_slider_and_chips(browser, report):
 
 
 def test_what_to_fix_first_is_that_of_the_verdict(browser, tmp_path, diagnoses):
-    """Also where the worse detector pays more, for another error."""
+    """Also where the worse detector pays more, for an error that comes last with the better one."""
     truth = diagnoses[0].truth
     both = []
-    for name, number, shift in (("few", 33, 0), ("shifted", 36, 9)):
-        boxes = truth.boxes[:number] + shift * np.array([1, 0, 1, 0])
-        columns = truth.image_index[:number], truth.labels[:number], np.linspace(0.9, 0.1, number), boxes
+    for name, objects, shift in (("few", [*range(30), *range(6)], 0), ("shifted", [*range(36)], 9)):
+        boxes = truth.boxes[objects] + shift * np.array([1, 0, 1, 0])
+        labels = (truth.labels[objects] + (np.arange(36) > 32) * (name == "few")) % 3  # 3 doubles, 3 confused
+        columns = truth.image_index[objects], labels, np.roll(np.linspace(0.9, 0.1, 36), 20), boxes
         both.append(diagnose(truth, Detections(truth.images, CLASSES, *columns), name))
+    costs = both[0].tide.dap
+    assert costs["miss"] > min(costs["cls"], costs["dupe"]) > costs["loc"] == 0
     comparison = compare(both, replicates=20)
     numbers = to_json(both, {}, [], intervals_to_json(comparison), [], comparison.verdict)
     assert [one["rank"] for one in numbers["intervals"]] == [1, 2]
     browser.open(write_report(ReportContent(both, numbers), tmp_path / "report.html"))
-    cost = re.search(r"Fix first: missed objects, which cost few ([\d.]+) points", comparison.verdict)[1]
     gains = "#first .stack > :last-child .group"
-    assert re.match(rf"missed object.*few: \+{cost} ", shown(browser, gains)[0])
+    assert re.match(rf"missed object.*few: \+{percent(costs['miss'])} ", shown(browser, gains)[0])
     assert re.match("wrong place.*shifted: ", shown(browser, gains)[1])
+
+
+def two_classes(moved_by: float, name: str, rows: slice = slice(None), dogs: int = 24) -> Diagnosis:
+    """Dogs and cats, 30 in all, one in an image; the detections are `moved_by` so much."""
+    labels, boxes = np.repeat([0, 1], [dogs, 30 - dogs]), np.tile([20.0, 20, 50, 50], (30, 1))
+    names = [f"{n}" for n in range(30)], ["dog", "cat"]
+    truth = GroundTruth(*names, [[90, 90]] * 30, range(30), labels, boxes)
+    columns = np.arange(30), labels, np.linspace(0.9, 0.3, 30), boxes + moved_by * np.array([1, 0, 1, 0])
+    return diagnose(truth, Detections(*names, *(column[rows] for column in columns)), name)
+
+
+def written(diagnoses: list[Diagnosis], folder: Path, replicates: int = 20) -> Path:
+    comparison = compare(diagnoses, replicates=replicates)
+    pairs, numbers = comparison_to_json(comparison), intervals_to_json(comparison)
+    whole = to_json(diagnoses, {}, pairs, numbers, [], comparison.verdict)
+    return write_report(ReportContent(diagnoses, whole), folder / "report.html")
+
+
+def test_bold_is_what_is_clear_of_a_class_with_enough_objects(browser, tmp_path):
+    both = [two_classes(0, "right"), two_classes(14, "beside")]
+    browser.open(written(both, tmp_path), state="tab=classes")
+    for selector in ("#classes .gap.clear", "#classes .gap:not(.clear)"):
+        assert shown(browser, selector) == ["−100.0 [−100.0, −100.0]"]
+    browser.open(tmp_path / "report.html", state="tab=compare")
+    assert "AP50" in shown(browser, ".forest .name.clear")
+    few = [two_classes(0, "right", dogs=15), two_classes(14, "beside", dogs=15)]
+    browser.open(written(few, tmp_path), state="tab=compare")
+    assert shown(browser, ".forest .clear") == []
+
+
+def test_the_page_shows_the_digits_of_the_terminal(browser, report, diagnoses):
+    comparison = compare(diagnoses, replicates=4)
+    browser.open(report, state="tab=compare")
+    browser.js("document.querySelectorAll('#panel button.more').forEach(button => button.click())")
+    cells = "[...document.querySelectorAll('figure.chart')].at(-1).querySelectorAll('tbody tr')"
+    rows = browser.js(f"[...{cells}].map(row => [...row.cells].map(cell => cell.textContent))")
+    rows_of = {(row[0].removesuffix("†"), row[1]): row for row in rows}
+    for quantity in comparison.quantities:
+        row = rows_of[quantity_name(quantity), SECTION_NAMES[quantity.split("/")[0]]]
+        for place in (0, 1):
+            one = comparison.estimate(quantity, place)
+            if not np.isnan(one.low):
+                said = f"{percent(one.value)} [{percent(one.low)}, {percent(one.high)}]"
+                assert row[2 + place] == said, quantity
+
+
+def test_numbers_that_lead_to_pictures_are_told_beside_them(browser, tmp_path, diagnoses):
+    """Of a ribbon, and of the confusion matrix, which counts by another rule."""
+    path = written(diagnoses, tmp_path)
+    counts = flow(*diagnoses).total()
+    browser.open(path, state="side=only-A&kind=localization")
+    assert f"; {counts[0, 1]} in all." in browser.js("document.querySelector('#count').textContent")
+    matrix = diagnoses[1].confusion
+    for state, cell, words in (
+        ("d=B&side=missed&class=dog", (0, -1), "not found"),
+        ("d=B&side=errors&class=cat&as=dog", (1, 0), "taken for dog"),
+        ("d=B&side=errors&class=dog&kind=background", (-1, 0), "on background"),
+    ):
+        browser.open(path, state=state)
+        said = browser.js("document.querySelector('#count').textContent")
+        assert f"The confusion matrix has {matrix.counts[cell]} {words}: it counts all detections" in said
+
+
+def test_a_class_of_which_nothing_is_found_has_no_error_that_it_is_mostly_of(browser, tmp_path):
+    both = [two_classes(0, "right", slice(0, 12)), two_classes(0, "cats", slice(24, 30))]
+    browser.open(written(both, tmp_path))
+    (worst,) = shown(browser, ".worst")
+    assert "none found" in worst
+    assert "mostly" not in worst
+    card = shown(browser, "#first .stack > :last-child .note")[0]
+    assert "B finds no object of dog: what is missed there has no cost in TIDE." in card
 
 
 def test_the_notes_are_one_click_or_key_away(browser, report):

@@ -90,14 +90,17 @@ const byId = (id) => document.getElementById(id);
 const plural = (number, one, many = `${one}s`) => `${whole(number)} ${number === 1 ? one : many}`;
 const whole = (number) => (number === null || number === undefined ? ABSENT : number.toLocaleString("en"));
 const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
-/** Per cent with one decimal; what exists never reads 0.0. */
-const percent = (value) => (!known(value) ? ABSENT : value > 0 && value < 0.0005 ? "<0.1" : (100 * value).toFixed(1));
-/** Points with a sign. */
-function points(value) {
+/** Per cent with one decimal and a true minus, as in the terminal: a half is rounded to an even digit, zero has no sign. */
+function percent(value) {
   if (!known(value)) return ABSENT;
-  const text = Math.abs(100 * value).toFixed(1);
-  return text === "0.0" ? text : (value > 0 ? "+" : "−") + text;
+  const half = Math.abs(100 * value) % 1 === 0.25;
+  return (half ? Math.trunc(1000 * value) / 10 : 100 * value).toFixed(1).replace("-", "−").replace("−0.0", "0.0");
 }
+/** Points with a sign. */
+const points = (value) => (known(value) && percent(value) !== "0.0" && value > 0 ? "+" : "") + percent(value);
+/** Whether a difference is called clear: its interval, as it is printed, leaves out zero, and the objects are enough. */
+const isClear = (low, high, objects) => known(low) && objects >= facts.enough && (percent(low) !== "0.0" && low > 0 || percent(high) !== "0.0" && high < 0);
+const mostObjects = Math.max(0, ...data.objects);
 const scoreText = (value) => (!known(value) ? ABSENT : value === 0 || Math.abs(value) >= 0.005 ? value.toFixed(2) : value.toPrecision(1));
 const colourOf = (place) => `--d: var(--d${place % 5})`;
 /** A colour of the tables; what is nearly black is drawn in the colour of text, to be seen in the dark. */
@@ -236,13 +239,13 @@ function stackedBar(shares, place, name) {
   })));
 }
 
-/** Differences about a line at zero. Rows: label, difference, low, high, words after it, link. */
+/** Differences about a line at zero. Rows: label, difference, low, high, words after it, link, objects of a class. */
 function forest(rows) {
   const low = Math.min(0, ...rows.map((row) => row.low ?? row.middle));
   const high = Math.max(0.001, ...rows.map((row) => row.high ?? row.middle));
   const at = (value) => `${(2 + (96 * (value - low)) / (high - low)).toFixed(2)}%`;
   return make("div", { class: "forest" }, rows.flatMap((row) => {
-    const clear = known(row.low) && (row.low > 0 || row.high < 0) ? " clear" : "";
+    const clear = isClear(row.low, row.high, row.objects ?? mostObjects) ? " clear" : "";
     const span = known(row.low) && make("span", { class: "span", style: `left: ${at(row.low)}; width: calc(${at(row.high)} - ${at(row.low)})` });
     const words = known(row.low) ? ` [${points(row.low)}, ${points(row.high)}]` : "";
     return [
@@ -498,9 +501,9 @@ function errorsCard() {
       value: missing[place], interval: missedInterval(place), end, label: "missed objects", tip: kind.text, go: toExamples({ side: "missed", d: alone(place) }),
     })));
   }
-  const rows = detectors.flatMap((one, place) => ["mean_over_classes", "pooled"].map((way) => [
-    one.name, way === "pooled" ? "pooled" : "class mean", ...data.kinds.map((kind) => share(one.breakdown[way][kind.name], one.breakdown[way].reason)), share(missing[place]),
-  ]));
+  const rows = detectors.flatMap((one, place) => [...["mean_over_classes", "pooled"].map((way) => [
+    one.name, way === "pooled" ? "pooled" : "class mean", ...data.kinds.map((kind) => share(one.breakdown[way][kind.name], one.breakdown[way].reason)), share(null),
+  ]), [one.name, "per object", ...data.kinds.map(() => share(null)), share(missing[place])]]);
   const note = silent ? "No detection counts, so there is nothing to break down." : "Per cent of the detections counted, class mean; missed: per cent of objects. Click a bar for its pictures.";
   return chart("What goes wrong", note, groups, ["*detector", "*averaged", ...data.kinds.map((kind) => kind.name), "missed"], rows, "");
 }
@@ -526,17 +529,21 @@ function fixCard() {
   const numbers = (kind, place) => ({ ...intervalOf(place, facts.over ? "dap_enough_objects" : "dap", kind.name), value: detectors[place].gains[kind.name] });
   const gains = (kind, some) => detectors.filter((one) => some.includes(one.name)).map((one) => one.gains[kind.name]).filter(known);
   const most = (kind) => highest(gains(kind, detectors.map((one) => one.name)), -1);
-  // The first is that of the verdict: what costs the best detector the most.
+  // The first is that of the verdict: what costs the best detector the most. Then what costs any of them the most.
   const best = data.intervals.find((one) => one.rank === 1);
   const all = sorted(six.filter((kind) => most(kind) > 0), most, true);
-  const first = (best ? sorted(all, (kind) => mean(gains(kind, best.runs)), true) : all).slice(0, 3);
+  const own = best ? sorted(all, (kind) => mean(gains(kind, best.runs)), true).slice(0, 1) : [];
+  const first = [...new Set([...own, ...all])].slice(0, 3);
+  const blind = detectors.map((one) => classes.filter((_, label) => data.objects[label] >= facts.enough && one.classes[label].ap[AP] === 0));
+  const nothing = everyone.filter((place) => blind[place].length).map((place) => `${several ? `${letters[place]} finds` : "Found is"} no object of ${blind[place].length > 3 ? plural(blind[place].length, "class", "classes") : blind[place].join(", ")}`);
+  const caveat = nothing.length ? ` ${nothing.join("; ")}: what is missed there has no cost in TIDE.` : "";
   const end = highest(first.flatMap((kind) => detectors.flatMap((_, place) => [numbers(kind, place).value, numbers(kind, place).high])), 0.001);
   const groups = bars(first, everyone, (kind) => kind.label, (kind, place) => ({
     value: numbers(kind, place).value, interval: numbers(kind, place), end, label: kind.label, tip: kind.text, text: points(numbers(kind, place).value), go: tideExamples(kind.name, place),
   }));
   const rows = six.map((kind) => [kind.label, ...detectors.flatMap((_, place) => ["value", "low", "high"].map((part) => change(numbers(kind, place)[part])))]);
   const columns = ["*error", ...detectors.flatMap((one) => [one.name, "low", "high"])];
-  return chart("What to fix first", first.length ? `Points of ${apName("coco50")} to gain (TIDE)${facts.over}${several && best ? `, ${best.name}'s largest first` : ""}.` : "Nothing costs AP.", groups, columns, rows, "");
+  return chart("What to fix first", first.length ? `Points of ${apName("coco50")} to gain (TIDE)${facts.over}${several && best ? `, ${best.name}'s largest first` : ""}.${caveat}` : `Nothing costs AP.${caveat}`, groups, columns, rows, "");
 }
 function tideExamples(name, place) {
   const d = alone(place);
@@ -550,17 +557,20 @@ function worstCard() {
   const worst = (enough.length ? enough : counted).sort((a, b) => score(a) - score(b)).slice(0, 3);
   const cards = worst.map((label) => {
     const name = classes[label];
-    const shares = data.kinds.map((_, n) => mean(detectors.map((one) => one.classes[label].shares[n]).filter(known)));
-    const most = data.kinds.slice(1).map((kind, n) => [shares[n + 1], kind]).filter(([value]) => known(value) && value > 0).sort((a, b) => b[0] - a[0])[0];
+    const all = detectors.map((one) => one.classes[label].shares);
+    // A detector that finds nothing of the class has no error that it is mostly of.
+    const nothing = everyone.filter((place) => detectors[place].classes[label].ap[AP] === 0);
+    const shares = data.kinds.map((_, n) => mean(all.map((one) => one[n])));
+    const most = nothing.length || !all.every((one) => one.every(known)) ? null : data.kinds.slice(1).map((kind, n) => [shares[n + 1], kind]).filter(([value]) => value > 0).sort((a, b) => b[0] - a[0])[0];
     const own = (data.examples?.shown ?? []).filter((one) => one.label === label);
     const example = own.find((one) => one.side === "errors" && one.kind === most?.[1].name) ?? own.find((one) => one.side === "errors") ?? own[0];
     return make("a", { class: "worst", ...toClass(name) },
       example ? hidden(picture(example, 116, false)) : make("span", {}),
       make("span", {}, make("strong", {}, name),
         make("span", { class: "numbers" }, detectors.map((one, place) => make("span", {}, several && letter(place), ` ${percent(one.classes[label].ap[AP])} %`))),
-        make("span", { class: "quiet" }, most ? `mostly ${most[1].name}: ${percent(most[0])}\u00a0%${several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : ""}` : "", ` · ${plural(data.objects[label], "object")}`)));
+        make("span", { class: "quiet" }, most ? `mostly ${most[1].name}: ${percent(most[0])}\u00a0%${several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : ""} · ` : nothing.length ? `${several ? `${nothing.map((place) => letters[place]).join(", ")}: ` : ""}none found · ` : "", `${plural(data.objects[label], "object")}`)));
   });
-  return make("section", { class: "card" }, make("h3", {}, "The three worst classes"), make("p", { class: "note" }, worst.length ? `Lowest ${apName(AP)}, of classes with at least ${enough.length ? facts.enough : 1} ${enough.length ? "objects" : "object"}.` : "No class has objects."), make("div", { class: "worsts" }, cards));
+  return make("section", { class: "card" }, make("h3", {}, "The three worst classes"), make("p", { class: "note" }, worst.length ? `Lowest ${apName(AP)}${several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : ""}, of classes with at least ${enough.length ? facts.enough : 1} ${enough.length ? "objects" : "object"}.` : "No class has objects."), make("div", { class: "worsts" }, cards));
 }
 function hidden(element) {
   element.setAttribute("aria-hidden", "true");
@@ -612,7 +622,9 @@ const chosen = (side = currentSide()) => sorted(data.examples.shown.map((one, pl
 
 /** How many such cases there are in all; null: that is not known. */
 function numberOf(key, belongs) {
-  if (state.as || state.was || state.score) return null;
+  if (state.as || state.score) return null;
+  if (!state.class && (state.was || state.kind) && (key === "neither" || key.startsWith("only"))) return ribbonNumber(key);
+  if (state.was) return null;
   if (!state.class && (!state.kind || key === "missed")) {
     return data.totals.filter(([side, detector, versus]) => belongs({ side, detector, versus })).reduce((sum, one) => sum + one[3], 0);
   }
@@ -626,11 +638,36 @@ function numberOf(key, belongs) {
   return numbers.reduce((sum, one) => sum + one, 0);
 }
 
+/** How many objects the ribbons have that lead to the state; null: they are not drawn. */
+function ribbonNumber(key) {
+  const [a, b] = pair();
+  const entry = data.flow.find((one) => one.a === detectors[a].name && one.b === detectors[b].name);
+  if (!entry) return null;
+  const kinds = state.kind ? state.kind.split(",") : data.fates.slice(1).map((fate) => fate.name);
+  const before = state.was ? [state.was] : data.fates.slice(1).map((fate) => fate.name);
+  const cells = key === "neither" ? before.flatMap((one) => kinds.map((kind) => entry.all[one]?.[kind]))
+    : kinds.map((kind) => (key === `only-${letters[a]}` ? entry.all.correct[kind] : entry.all[kind]?.correct));
+  return cells.reduce((sum, one) => sum + (one ?? 0), 0);
+}
+
+/** What the confusion matrix counts of the state, by another rule than the pictures are chosen. */
+function matrixWords(key) {
+  const [label, nowhere] = [oneLabel(), classes.length];
+  if (label < 0 || shown().length > 1 || state.score || !["errors", "missed"].includes(key)) return "";
+  if (!state.as && key === "errors" && state.kind && state.kind !== "background") return "";
+  const { cells, score } = detectors[shown()[0]].matrix;
+  const cell_ = key === "missed" ? [label, nowhere] : state.as ? [label, classes.indexOf(state.as)] : [nowhere, label];
+  const count = cells.find(([row, column]) => row === cell_[0] && column === cell_[1])?.[2] ?? 0;
+  const what = key === "missed" ? "not found" : state.as ? `taken for ${state.as}` : "on background";
+  return ` The confusion matrix has ${whole(count)} ${what}${known(score) ? `: it counts all detections of a score of ${scoreText(score)} or more` : ""}.`;
+}
+
 function drawExamples() {
   if (!data.examples) return [make("p", {}, "This page was made without examples.")];
   const all = sides().map((side) => [...side, chosen(side)]);
   const [key, , belongs, list] = all.find(([name]) => name === currentSide()[0]);
   const total = numberOf(key, belongs);
+  const ofAll = (pictures, number_) => (number_ > pictures ? `${whole(pictures)} of ${whole(number_)}` : whole(pictures));
   const inAll = total === null ? "" : `; ${key === "errors" ? `${whole(total)} among the detections counted` : `${whole(total)} in all`}`;
   const tokens = [
     ["class", state.class && (state.as ? `truth: ${state.class}` : `class: ${state.class}`), { class: "", as: "" }],
@@ -654,11 +691,11 @@ function drawExamples() {
     document.querySelectorAll(".shot")[first]?.focus();
   });
   return [
-    make("div", { class: "sides", role: "group", "aria-label": "Which examples" }, all.map(([name, text, , some]) => make("a", { ...link({ side: name, was: "", kind: "" }), "aria-current": name === key && "true" }, `${text} (${whole(some.length)})`))),
+    make("div", { class: "sides", role: "group", "aria-label": "Which examples" }, all.map(([name, text, belongs_, some]) => make("a", { ...link({ side: name, was: "", kind: "" }), "aria-current": name === key && "true" }, `${text} (${ofAll(some.length, numberOf(name, belongs_))})`))),
     make("div", { class: "tokens" }, chips, tokens),
     make("p", { class: "note", id: "count", role: "status" }, list.length
-      ? `${plural(list.length, "picture")}${inAll}. ${key === "missed" ? "The largest" : "The most confident"} first. Dashed: the object.`
-      : `No such picture${inAll}. The page has a part of all.`,
+      ? `${plural(list.length, "picture")}${inAll}.${matrixWords(key)} ${key === "missed" ? "The largest" : "The most confident"} first. Dashed: the object.`
+      : chosenLabels()?.size === 0 ? `No class is called ${state.class}.` : `No such picture${inAll}.${matrixWords(key)} The page has a part of all.`,
     list.some((one) => one.photo) && list.some((one) => !one.photo) ? " Outlines: no photograph at hand, or no room for more of them." : ""),
     shots(list.slice(0, visibleExamples)),
     list.length > visibleExamples ? more : null,
@@ -758,7 +795,7 @@ function drawClasses() {
       make("td", named("objects"), whole(data.objects[label])),
       make("td", { class: "words" }, here.map((place) => stackedBar(numbers(place).shares, place, classes[label]))),
       here.map((place) => make("td", named(`ap${place}`), percent(numbers(place).ap[AP]))),
-      several && make("td", named("gap", { class: known(low) && (low > 0 || high < 0) ? "gap clear" : "gap" }), points(difference), known(low) ? ` [${points(low)}, ${points(high)}]` : ""),
+      several && make("td", named("gap", { class: isClear(low, high, data.objects[label]) ? "gap clear" : "gap" }), points(difference), known(low) ? ` [${points(low)}, ${points(high)}]` : ""),
       here.map((place) => make("td", named(`best${place}`), known(numbers(place).best.score) ? scoreText(numbers(place).best.score) : ABSENT)));
     row.addEventListener("click", (event) => {
       if (!event.target.closest("a") && !String(getSelection())) row.querySelector("th a").click();
@@ -766,7 +803,7 @@ function drawClasses() {
     return open ? [row, make("tr", {}, make("td", { class: "detail", colspan: columns.length }, classDetail(label)))] : [row];
   });
   return [
-    make("p", { class: "note" }, `Shares: per cent of the detections counted. ${apName(AP)} in per cent, differences in points${entry ? ` with ${100 * entry.level} % intervals` : ""}. Best threshold: the score of the highest F1. A class opens its curve, its confusions and its pictures.`),
+    make("p", { class: "note" }, `Shares: per cent of the detections counted. ${apName(AP)} in per cent, differences in points${entry ? ` with ${100 * entry.level} % intervals, bold where one leaves out zero and the class has at least ${facts.enough} objects` : ""}. Best threshold: the score of the highest F1. A class opens its curve, its confusions and its pictures.`),
     legend(data.kinds.map((kind) => [kind.name, kind.colour])),
     make("div", { class: "table-box", role: "region", tabindex: 0, "aria-label": "Classes", style: "max-height: none" },
       make("table", { id: "classes" }, make("caption", { class: "hidden-words" }, "Classes"), make("thead", {}, make("tr", {}, heads)), make("tbody", {}, body))),
@@ -844,7 +881,7 @@ const HELD = "held the truth, %";
 
 /** Forests of the differences of a pair, a section each. */
 function differences(entry) {
-  const note = `Points, with ${100 * entry.level} % intervals: ${whole(entry.replicates)} resamples of ${plural(entry.images, "image")}. Bold: the interval leaves out zero.${facts.over ? ` Means are over all classes; the verdict is${facts.over}.` : ""} ${data.dagger}`;
+  const note = `Points, with ${100 * entry.level} % intervals: ${whole(entry.replicates)} resamples of ${plural(entry.images, "image")}. Bold: the interval leaves out zero${mostObjects < facts.enough ? `; nothing is, as no class has ${facts.enough} objects` : ""}.${facts.over ? ` Means are over all classes; the verdict is${facts.over}.` : ""} ${data.dagger}`;
   const p = (one) => {
     const least = 2 / (entry.replicates - (one.undefined_replicates ?? 0) + 1);
     return !known(one.p) ? ABSENT : one.p <= least * 1.000001 ? `≤ ${(Math.ceil(1000 * least - 1e-6) / 1000).toFixed(3)}` : one.p < 0.001 ? "< 0.001" : one.p.toFixed(3);
@@ -871,7 +908,7 @@ function classDifferences(entry, a, b) {
   const made = [["ap", apName("coco50")], ["localization", "localization"]].map(([key, name]) => {
     const some = of(key);
     if (!some.length) return null;
-    const rows = some.slice(0, 15).map(([label, { [key]: [middle, low, high] }]) => ({ label, middle, low, high, go: key === "ap" ? toClass(label) : toExamples({ class: label, kind: "localization" }) }));
+    const rows = some.slice(0, 15).map(([label, { [key]: [middle, low, high] }]) => ({ label, middle, low, high, objects: data.objects[classes.indexOf(label)], go: key === "ap" ? toClass(label) : toExamples({ class: label, kind: "localization" }) }));
     return make("div", {}, make("h4", {}, name), forest(rows));
   }).filter(Boolean);
   if (!made.length) return null;
@@ -1011,7 +1048,7 @@ function confusionBars(list, here) {
   const label = (one) => `${classes[one.row]} taken for ${classes[one.column]}`;
   return bars(list, here, label, (one, place) => {
     const value = one.counts[here.indexOf(place)];
-    return { value, end, text: whole(value), label: label(one), go: toExamples({ class: classes[one.row], as: classes[one.column], d: alone(place) }) };
+    return { value, end, text: whole(value), label: label(one), go: value > 0 && toExamples({ class: classes[one.row], as: classes[one.column], d: alone(place) }) };
   });
 }
 function confusionChart() {
@@ -1091,7 +1128,7 @@ function tideChart() {
   }));
   const rows = data.tide.map((kind) => [kind.label, kind.text, ...here.flatMap((place) => [change(detectors[place].tide.dap[kind.name]), number(detectors[place].tide.counts[kind.name])])]);
   const base = here.map((place) => `${several ? `${letters[place]} ` : ""}${percent(detectors[place].tide[`ap${100 * detectors[place].tide.iou}`])} %`).join(", ");
-  return chart("What each error type costs (TIDE)", `Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP)${facts.over && ", class mean of all classes"}, each fixed on its own; they do not add up. AP: ${base}.`, groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
+  return chart("What each error type costs (TIDE)", `Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP)${facts.over && ", class mean of all classes"}, each fixed on its own; they do not add up. AP: ${base}. TIDE has other rules than the shares, by which the pictures are chosen that a bar leads to.`, groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
 }
 
 /** Shares by group of similar classes. */
