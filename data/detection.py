@@ -79,14 +79,17 @@ class Batch(TypedDict):
 
 
 def read_image(
-    file: str | Path, size: tuple[int, int] | None = None, limit: int | None = None
+    file: str | Path,
+    size: tuple[int, int] | None = None,
+    limit: int | None = None,
+    as_shown: bool = False,
 ) -> NDArray[np.uint8]:
     """The pixels of an image file, ``(H, W, 3)`` uint8 RGB, decoded completely.
 
     Grey, palette, transparent and CMYK images become RGB. An image that its EXIF orientation turns is taken
     as `size`, (width, height) of the annotation, says: as stored, which VOC and COCO annotate, or as shown,
     which most tools annotate today. Where both are of that size (a square image, or one turned by 180°), it
-    is taken as stored, with a warning. A TIFF is taken as shown.
+    is taken as stored, with a warning; as shown with `as_shown`. A TIFF is taken as shown.
 
     A side longer than `limit` is resized to it. A JPEG is then decoded at a half, a quarter or an eighth of
     its size where that leaves enough pixels (libjpeg leaves the finest frequencies out); the result covers
@@ -109,7 +112,7 @@ def read_image(
         if size is not None and orientation in range(2, 9):
             if shown != image.size == size:
                 orientation = 1
-            elif shown == image.size:
+            elif shown == image.size and not as_shown:
                 _warn_of_orientation(f"{file} and others like it")
                 orientation = 1
             if orientation != 1:
@@ -165,7 +168,9 @@ def verify_images(parts: Mapping[str, GroundTruth]) -> Findings:
     errors, remarks, seen = list[InputError](), list[str](), dict[str, str]()
     for name, truth in parts.items():
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the interpreter's lock
-            looked = list(pool.map(_look, truth.files, map(tuple, truth.sizes.tolist())))
+            looked = list(
+                pool.map(_look, truth.files, map(tuple, truth.sizes.tolist()), truth.as_shown.tolist())
+            )
         turned = []
         for file, (digest, orientation, error) in zip(truth.files, looked, strict=True):
             here = f"{file} ({name})"
@@ -185,12 +190,12 @@ def verify_images(parts: Mapping[str, GroundTruth]) -> Findings:
     return Findings(errors, remarks)
 
 
-def _look(file: str | Path, size: tuple[int, int]) -> tuple[str, int, InputError | None]:
+def _look(file: str | Path, size: tuple[int, int], as_shown: bool) -> tuple[str, int, InputError | None]:
     """The checksum of an image file, its EXIF orientation, and what is wrong with it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            read_image(file, size)
+            read_image(file, size, as_shown=as_shown)
         with open_image(Path(file), "an image") as image:
             orientation = exif_orientation(image)
         return hashlib.sha256(Path(file).read_bytes()).hexdigest(), orientation, None
@@ -276,7 +281,7 @@ FILE_COLUMNS = 2
 
 
 def _states(truth: GroundTruth) -> NDArray[np.int64]:
-    """Size and time of change of each file, and the annotated width and height, ``(N, 4)``."""
+    """Size and time of change of each file; annotated width, height, whether as shown: ``(N, 5)``."""
     states = []
     for file in truth.files:
         try:
@@ -285,7 +290,7 @@ def _states(truth: GroundTruth) -> NDArray[np.int64]:
             expected = "the image that the annotation names"
             raise InputError(file, str(error.strerror).lower(), expected) from None
         states.append([found.st_size, found.st_mtime_ns])
-    return np.column_stack([np.array(states), truth.sizes])
+    return np.column_stack([np.array(states), truth.sizes, truth.as_shown])
 
 
 DAMAGED = "delete this folder, and the next run makes it anew"
@@ -329,7 +334,9 @@ def _decode_all(truth: GroundTruth, limit: int, target: Path) -> None:
 
         def decode(index: int) -> int:
             width, height = truth.sizes[index].tolist()
-            pixels = np.ascontiguousarray(read_image(truth.files[index], (width, height), limit))
+            pixels = np.ascontiguousarray(
+                read_image(truth.files[index], (width, height), limit, bool(truth.as_shown[index]))
+            )
             os.pwrite(file.fileno(), pixels.data, int(ends[index]) - pixels.nbytes)
             return zlib.crc32(pixels.data)
 
@@ -385,7 +392,7 @@ class DetectionDataset(Dataset[Item]):
         width, height = truth.sizes[index].tolist()
         boxes = truth.boxes[rows]
         if self.cache is None:
-            pixels = read_image(truth.files[index], (width, height))
+            pixels = read_image(truth.files[index], (width, height), None, bool(truth.as_shown[index]))
         else:
             pixels = self.cache[index]
             boxes = boxes * np.tile([pixels.shape[1] / width, pixels.shape[0] / height], 2)

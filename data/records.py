@@ -227,6 +227,9 @@ class GroundTruth:
     extents
         ``(N, 2)`` width and height as in the file: (x + w) − x may differ from w in the last digit, which
         decides equal overlaps and sizes in COCO's scores. Default: those of the boxes.
+    as_shown
+        ``(I,)`` whether the size is that of the picture as EXIF turns it, as the annotation has none: the
+        boxes are on it as shown. Default: none is.
 
     Raises
     ------
@@ -255,6 +258,7 @@ class GroundTruth:
     object_ids: tuple[int | str, ...] = ()
     file_names: tuple[str, ...] = ()
     extents: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
+    as_shown: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
     def __init__(
         self,
@@ -273,6 +277,7 @@ class GroundTruth:
         object_ids: Iterable[int | str] = (),
         file_names: Sequence[str] = (),
         extents: ArrayLike | None = None,
+        as_shown: ArrayLike | None = None,
     ) -> None:
         image_names = _names("images", images)
         class_names = _names("classes", classes)
@@ -309,6 +314,12 @@ class GroundTruth:
             "object_ids": _ids("object_ids", object_ids, rows, "objects"),
             "file_names": tuple(map(str, file_names)),
             "extents": _extents(extents, box_column, measured),
+            "as_shown": _column(
+                "as_shown",
+                np.zeros(len(image_names), bool) if as_shown is None else as_shown,
+                np.bool_,
+                (len(image_names),),
+            ),
         }
         for name, value in columns.items():
             object.__setattr__(self, name, value)
@@ -359,6 +370,7 @@ class GroundTruth:
             [self.object_ids[row] for row in rows] if self.object_ids else (),
             [self.file_names[i] for i in chosen] if self.file_names else (),
             self.extents[rows],
+            self.as_shown[chosen],
         )
 
 

@@ -319,10 +319,11 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
     named = len(files) == len(images)
     folder = _image_folder(path, files) if named and files else None
     photographs = [folder / file.replace("\\", "/") for file in files] if folder else []
+    sizes, as_shown = _sizes(path, images, photographs)
     truth = GroundTruth(
         (distinct_names(files) if named else None) or map(str, image_ids),
         names,
-        _sizes(path, images, photographs),
+        sizes,
         rows.image_index[keep],
         rows.labels[keep],
         rows.boxes[keep],
@@ -336,6 +337,7 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
         object_ids=_object_ids(_kept(objects.id, keep)),
         file_names=[image.file_name or "" for image in images] if files else (),
         extents=objects.bbox[keep, 2:],
+        as_shown=as_shown,
     )
     check_objects(path, truth, lambda row: place(int(keep[row])))
     return truth
@@ -705,14 +707,15 @@ def _image_folder(path: Path, files: Sequence[str]) -> Path | None:
     return None
 
 
-def _sizes(path: Path, images: Sequence[Image], photographs: Sequence[Path]) -> ArrayLike:
-    """Width and height of each image."""
+def _sizes(path: Path, images: Sequence[Image], photographs: Sequence[Path]) -> tuple[ArrayLike, ArrayLike]:
+    """Width and height of each image, and whether they are those of the photograph."""
     columns = [list(map(attrgetter(name), images)) for name in ("width", "height")]
     if set(map(type, itertools.chain(*columns))) == {int}:
         given = np.array(columns).T
         if ((given > 0) & (given < UNKNOWN_SIZE)).all():
-            return given
+            return given, np.zeros(len(images), dtype=bool)
     sizes: list[tuple[int, int]] = []
+    as_shown = np.zeros(len(images), dtype=bool)
     for index, image in enumerate(images):
         width, height = image.width or 0, image.height or 0
         if width > 0 and height > 0:
@@ -722,6 +725,7 @@ def _sizes(path: Path, images: Sequence[Image], photographs: Sequence[Path]) -> 
             sizes.append((int(width), int(height)))
         elif photographs and is_file(photographs[index]):
             sizes.append(image_size(photographs[index]))
+            as_shown[index] = True
         elif width or height:  # not missing, but −1 or NaN
             found = f"a size of {shown(width)}×{shown(height)}, and no such image file beside the annotations"
             raise InputError(
@@ -735,7 +739,7 @@ def _sizes(path: Path, images: Sequence[Image], photographs: Sequence[Path]) -> 
             f"{path}: {unknown:,} of {len(images):,} images have neither width and height nor a file beside "
             "the annotations: detections on them are not clipped to the image",
         )
-    return sizes
+    return sizes, as_shown
 
 
 def _note_repeated_ids(path: Path, objects: Objects, place: Callable[[int], str]) -> None:

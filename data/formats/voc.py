@@ -17,7 +17,7 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
 import defusedxml.ElementTree as SafeTree
@@ -248,9 +248,9 @@ def _read(
     bounds = [len(todo) * share // processes for share in range(processes + 1)]
     shares = [todo[low:high] for low, high in itertools.pairwise(bounds)]
 
-    def read_one(path: Path, picture: Path) -> tuple[tuple[int, int], list[AnnotatedObject]] | InputError:
+    def read_one(path: Path, picture: Path) -> _Annotation | InputError:
         try:
-            return read_annotation(path, number, pixels_from, picture)
+            return _read_annotation(path, number, pixels_from, picture)
         except InputError as error:
             if faults is None:
                 raise
@@ -265,7 +265,7 @@ def _read(
         sound = [not isinstance(row, InputError) for row in rows]
         rows, files = list(itertools.compress(rows, sound)), list(itertools.compress(files, sound))
         sources = dict(itertools.compress(sources.items(), sound))
-    for size, things in rows:
+    for size, things, _ in rows:
         image_index += [len(sizes)] * len(things)
         sizes.append(size)
         objects += things
@@ -295,6 +295,7 @@ def _read(
             **({"rotation": rotation} if (rotation := np.array([o.rotation for o in objects])).any() else {}),
         },
         files=files,
+        as_shown=[as_shown for _, _, as_shown in rows],
     )
     check_objects(source, truth, lambda row: str(list(sources.values())[image_index[row]]))
     return truth
@@ -441,6 +442,10 @@ class AnnotatedObject(NamedTuple):
     """By how many degrees CVAT's user has turned the box, which the file gives as it was before."""
 
 
+_Annotation: TypeAlias = tuple[tuple[int, int], list[AnnotatedObject], bool]
+"""Size of the image, objects, and whether the size is that of the picture."""
+
+
 def read_annotation(
     path: Path, classes: Mapping[str, object] | None, pixels_from: int = 1, picture: Path | None = None
 ) -> tuple[tuple[int, int], list[AnnotatedObject]]:
@@ -457,6 +462,12 @@ def read_annotation(
         two, a coordinate that is missing or no number, a flag other than 0 and 1, and whatever
         :func:`~data.formats.validation.box_in_image` refuses.
     """
+    return _read_annotation(path, classes, pixels_from, picture)[:2]
+
+
+def _read_annotation(
+    path: Path, classes: Mapping[str, object] | None, pixels_from: int, picture: Path | None
+) -> _Annotation:
     content = read_bytes(path, "the annotation of an image that the list names")
     try:
         plain = _is_plain(content)
@@ -474,12 +485,12 @@ def read_annotation(
         raise InputError(path, "CVAT's own XML (<annotations>)", expected)
     if root.tag != "annotation":
         raise InputError(path, f"the root element <{root.tag}>", "<annotation>, as VOC's files have it")
-    size = _size(path, root.find("size"), picture)
+    size, as_shown = _size(path, root.find("size"), picture)
     objects = [
         _object(f"{path}: object {number}", thing, classes, size, pixels_from)
         for number, thing in enumerate(root.findall("object"), start=1)
     ]
-    return size, objects
+    return size, objects, as_shown
 
 
 def _is_plain(content: bytes) -> bool:
@@ -489,8 +500,8 @@ def _is_plain(content: bytes) -> bool:
     return known and b"<!" not in content and b"\0" not in content
 
 
-def _size(path: Path, element: Element | None, picture: Path | None) -> tuple[int, int]:
-    """Width and height, those of the picture where the annotation has none."""
+def _size(path: Path, element: Element | None, picture: Path | None) -> tuple[tuple[int, int], bool]:
+    """Width and height, and whether they are those of the picture, as the annotation has none."""
     lengths: list[int] = []
     for tag in ("width", "height"):
         text = "" if element is None else _text(element, tag)
@@ -502,9 +513,10 @@ def _size(path: Path, element: Element | None, picture: Path | None) -> tuple[in
             raise InputError(f"{path}: <size><{tag}>", repr(text), expected)
         lengths.append(int(length))
     if all(lengths):
-        return lengths[0], lengths[1]
-    at_hand = picture is not None and is_file(picture)
-    return image_size(picture) if picture is not None and at_hand else (UNKNOWN_SIZE, UNKNOWN_SIZE)
+        return (lengths[0], lengths[1]), False
+    if picture is not None and is_file(picture):
+        return image_size(picture), True
+    return (UNKNOWN_SIZE, UNKNOWN_SIZE), False
 
 
 def _object(

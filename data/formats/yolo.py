@@ -152,6 +152,7 @@ def read_yolo(path: Path | str, split: str = "val", lenient: bool = False) -> Gr
         rows.boxes[keep],
         files=images,
         file_names=relative,
+        as_shown=np.ones(len(images), dtype=bool),
     )
     check_objects(path, truth, lambda row: lines.where(int(keep[row])))
     return truth
