@@ -286,7 +286,8 @@ class Comparison:
             if math.isnan(score.value):
                 lacking = "detection is of a class with" if self.objects.any() else "class has"
                 return f"{self.names[best]}: no {lacking} objects."
-            interval = "" if math.isnan(score.low) else f" ({percent(score.low)} to {percent(score.high)})"
+            # Where all resamples agree there is no interval: it would say that chance plays no part.
+            interval = f" ({percent(score.low)} to {percent(score.high)})" if score.low < score.high else ""
             text = f"{self.names[best]}: {percent(score.value)} % {score.name}{interval}{score.over}."
         else:
             a, b = sorted(ranked[:2])

@@ -192,8 +192,11 @@ def pair_verdict(
     if lead is None:
         if most:
             return f"{most}; {unclear}."
-        gain = f"{percent(first.value, sign=True)} points of {first.name} {span(first.low, first.high)}"
-        return f"No clear difference between {names[0]} and {names[1]}: {names[1]} has {gain}{first.over}."
+        says = f"the same {first.name} in every resample"
+        if first.low < first.high:
+            gain = f"{percent(first.value, sign=True)} points of {first.name}"
+            says = f"{names[1]} has {gain} {span(first.low, first.high)}"
+        return f"No clear difference between {names[0]} and {names[1]}: {says}{first.over}."
     worse, good = names if lead.value > 0 else names[::-1]
     if lead is first:
         text = f"{good} is better than {worse}: {_gain(lead)}{lead.over}"

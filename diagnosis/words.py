@@ -522,7 +522,18 @@ def _lost(account: Account) -> list[str]:
 
 
 def _oddities(diagnoses: Sequence[Diagnosis]) -> list[str]:
-    return [f"{one.name}: {line}" for one in diagnoses for line in _account_sentences(one.account)]
+    return [
+        f"{one.name}: {line}"
+        for one in diagnoses
+        for line in (*_account_sentences(one.account), *_scores_beyond(one.detections.scores))
+    ]
+
+
+def _scores_beyond(scores: NDArray[np.float64]) -> list[str]:
+    if not len(scores) or (scores.min() >= 0 and scores.max() <= 1):
+        return []
+    reach = f"scores reach from {scores.min():.3g} to {scores.max():.3g}"
+    return [f"{reach}. Beyond 0 and 1 they are no probabilities, so there is no calibration."]
 
 
 def _account_sentences(account: Account) -> list[str]:

@@ -139,7 +139,8 @@ def write_results(
             write_text(made[-1], text.decode() + "\n")
             return _swap(out, part, made)
     except OSError as error:
-        raise InputError(out, error.strerror or "an error", "a folder to write to") from None
+        found = "a file" if isinstance(error, FileExistsError) else error.strerror or "an error"
+        raise InputError(out, found, "a folder to write to") from None
 
 
 def _draw(

@@ -150,6 +150,13 @@ def test_kind_classes_without_a_detection_are_told(tmp_path):
     assert brief([silent], both, lines).split("\n\n")[-1].startswith("ours: no detection at all.")
 
 
+def test_kind_scores_that_are_no_probabilities_are_told(tmp_path):
+    results = [(1, 1, PLACES[0], 87.5), (1, 1, PLACES[1], 3.0)]
+    lines, one = said(*coco(tmp_path, [image(1)], [(1, 1, PLACES[0])], results))
+    assert "ours: scores reach from 3 to 87.5. Beyond 0 and 1 they are no probabilities" in lines
+    assert one["calibration"]["expected_error"] is None
+
+
 def test_kind_rough_intervals_are_told_before_ties(tmp_path):
     results = [(1, 1, PLACES[0], 0.9), (1, 1, PLACES[1], 0.9)]
     tied = diagnose(*coco(tmp_path, [image(1)], [(1, 1, PLACES[0])], results), "ours")

@@ -400,7 +400,7 @@ def test_vocs_groups_need_vocs_classes(voc, capsys):
 
 def test_a_place_that_cannot_be_written(voc, capsys):
     (voc / "out").write_text("a file")
-    assert "out: found File exists" in refused(capsys, voc)
+    assert "out: found a file; expected a folder" in refused(capsys, voc)
     assert (voc / "out").read_text() == "a file"
 
 

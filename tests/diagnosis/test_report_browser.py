@@ -397,6 +397,26 @@ def test_bold_is_what_is_clear_of_a_class_with_enough_objects(browser, tmp_path)
     assert shown(browser, ".forest .clear") == []
 
 
+def test_classes_that_the_data_do_not_have_are_left_out_of_the_list(browser, report):
+    browser.open(report, state="tab=classes")
+    assert shown(browser, "#classes tbody th") == ["dog", "cat", "bus"]
+    assert "objects of 3 of 5 classes" in shown(browser, "#facts")[0]
+    click(browser, "#panel a.more")
+    assert len(shown(browser, "#classes tbody th")) == 5
+    browser.open(report, state="tab=classes&class=unseen")
+    assert len(shown(browser, "#classes tbody th")) == 1
+    browser.open(report, state="class=zebra")
+    assert shown(browser, "#count") == ["No class is called zebra."]
+
+
+def test_boxes_end_where_the_part_of_the_photograph_ends(browser, report):
+    browser.open(report)
+    boxes = "[...document.querySelectorAll('.shot svg.picture rect.box')]"
+    cut = "getComputedStyle(e.parentNode).overflow"
+    assert browser.js(f"{boxes}.length > 20 && {boxes}.every(e => e.parentNode.matches('svg svg'))")
+    assert set(browser.js(f"{boxes}.map(e => {cut})")) == {"hidden"}
+
+
 def test_the_page_shows_the_digits_of_the_terminal(browser, report, diagnoses):
     comparison = compare(diagnoses, replicates=4)
     browser.open(report, state="tab=compare")

@@ -33,7 +33,7 @@ def turned(numbers):
         ([turned(CLEAR)] * 2, [CLEAR], "old is better", "most in missed objects, which cost new more"),
         ([UNCLEAR] * 2, [UNCLEAR, CLEAR], "They differ most in duplicates, which cost new more", "no clear"),
         ([UNCLEAR] * 2, [UNCLEAR] * 2, "No clear difference between old and new", "(−10.0 to +4.0)"),
-        ([(0, 0, 0)] * 2, [(0, 0, 0)] * 2, "No clear difference between old and new", "(0.0 to 0.0)"),
+        ([(0, 0, 0)] * 2, [(0, 0, 0)] * 2, "No clear difference", "new: the same AP50 in every resample."),
         ([CLEAR] * 2, [CLEAR, (-0.2, -0.3, -0.1)], "new", "most in duplicates, which cost old more than new"),
         ([(np.nan,) * 3] * 2, [(np.nan,) * 3] * 2, "Nothing to compare", ""),
     ],
@@ -148,8 +148,9 @@ def test_classes_with_few_objects_do_not_decide():
 
 def test_without_a_class_of_enough_objects_all_classes_together_lead():
     both, (old, _) = pair([10, 3], [9, 3], [9, 3])
-    assert both.verdict.startswith("No clear difference between old and new: new has 0.0 points of correct")
-    assert "correct detections (0.0 to 0.0), pooled, as no class has 20 objects." in both.verdict
+    assert both.verdict.startswith("No clear difference between old and new: the same correct")
+    assert "the same correct detections in every resample, pooled, as no class has 20" in both.verdict
+    assert compare([old], replicates=20).verdict.startswith("old: 100.0 % correct detections, pooled, as no")
     said = "Too few objects to say what to fix first: no class has 20."
     assert both.verdict.endswith(said)
     assert old.verdict.endswith(said)

@@ -393,11 +393,14 @@ function picture(example, width, tagged = true) {
   svg.append(example.photo
     ? make("svg:image", { href: example.photo, width: across, height: down, preserveAspectRatio: "none" })
     : make("svg:rect", { class: "ground", width: across, height: down }));
+  // Of its own, so that what reaches beyond the part of the image is cut at its edge.
+  const part = make("svg:svg", { width: across, height: down });
+  svg.append(part);
   const tags = [];
   let found = 0;
   for (const [left, top, wide, high, what, label, score, place] of example.frames) {
     const box = { x: left, y: top, width: wide, height: high };
-    svg.append(make("svg:rect", { class: "box under", ...box }), make("svg:rect", { class: `box ${what}`, ...box, style: what === "found" && `--box: ${frameColour(example, place)}` }));
+    part.append(make("svg:rect", { class: "box under", ...box }), make("svg:rect", { class: `box ${what}`, ...box, style: what === "found" && `--box: ${frameColour(example, place)}` }));
     if (what === "wanted") tags.push(tag(classes[label], [left, top, wide, high], example.size, size, "below"));
     if (what === "found") tags.push(tag(`${several && example.versus >= 0 ? `${letters[place]} ` : ""}${classes[label]} ${scoreText(score)}`, [left, top, wide, high], example.size, size, found++ ? "right" : "above"));
   }
@@ -468,8 +471,9 @@ function drawBar() {
 
 function drawFirst() {
   const notes = data.notes.length;
+  const present = data.objects.filter((number_) => number_ > 0).length;
   byId("facts").append(
-    `${plural(facts.images, "image")} · ${plural(classes.length, "class", "classes")} · ${plural(facts.objects, "object")}`,
+    `${plural(facts.images, "image")} · ${present < classes.length ? `objects of ${whole(present)} of ` : ""}${plural(classes.length, "class", "classes")} · ${plural(facts.objects, "object")}`,
     facts.ignored ? `, and ${whole(facts.ignored)} difficult or crowd` : "",
     ` · correct from IoU ${facts.iou}`,
     notes ? " · " : "",
@@ -536,14 +540,15 @@ function fixCard() {
   const first = [...new Set([...own, ...all])].slice(0, 3);
   const blind = detectors.map((one) => classes.filter((_, label) => data.objects[label] >= facts.enough && one.classes[label].ap[AP] === 0));
   const nothing = everyone.filter((place) => blind[place].length).map((place) => `${several ? `${letters[place]} finds` : "Found is"} no object of ${blind[place].length > 3 ? plural(blind[place].length, "class", "classes") : blind[place].join(", ")}`);
-  const caveat = nothing.length ? ` ${nothing.join("; ")}: what is missed there has no cost in TIDE.` : "";
+  const caveat = nothing.length ? ` ${nothing.join("; ")}: what is missed there has no cost in TIDE.` : mostObjects < facts.enough ? ` Too few objects to say: no class has ${facts.enough}.` : "";
+  const unlike = data.detectors[0].tide.iou !== facts.iou ? `, at IoU ${data.detectors[0].tide.iou}` : "";
   const end = highest(first.flatMap((kind) => detectors.flatMap((_, place) => [numbers(kind, place).value, numbers(kind, place).high])), 0.001);
   const groups = bars(first, everyone, (kind) => kind.label, (kind, place) => ({
     value: numbers(kind, place).value, interval: numbers(kind, place), end, label: kind.label, tip: kind.text, text: points(numbers(kind, place).value), go: tideExamples(kind.name, place),
   }));
   const rows = six.map((kind) => [kind.label, ...detectors.flatMap((_, place) => ["value", "low", "high"].map((part) => change(numbers(kind, place)[part])))]);
   const columns = ["*error", ...detectors.flatMap((one) => [one.name, "low", "high"])];
-  return chart("What to fix first", first.length ? `Points of ${apName("coco50")} to gain (TIDE)${facts.over}${several && best ? `, ${best.name}'s largest first` : ""}.${caveat}` : `Nothing costs AP.${caveat}`, groups, columns, rows, "");
+  return chart("What to fix first", first.length ? `Points of ${apName("coco50")} to gain (TIDE${unlike})${facts.over}${several && best ? `, ${best.name}'s largest first` : ""}.${caveat}` : `Nothing costs AP.${caveat}`, groups, columns, rows, "");
 }
 function tideExamples(name, place) {
   const d = alone(place);
@@ -776,9 +781,12 @@ function drawClasses() {
   let rows = [...classes.keys()];
   const labels = chosenLabels();
   if (labels && exact < 0) rows = rows.filter((label) => labels.has(label));
+  const empty = (label) => !data.objects[label] && detectors.every((one) => !one.classes[label].detections);
+  const every = rows.length;
+  if (!labels && !state.all) rows = rows.filter((label) => !empty(label));
   if (column) rows = sorted(rows, column[3], down);
-  const all = rows.length;
-  if (!state.all && all > MOST_ROWS) {
+  const all = labels ? rows.length : every;
+  if (!state.all && rows.length > MOST_ROWS) {
     rows = rows.slice(0, MOST_ROWS);
     if (exact >= 0 && !rows.includes(exact)) rows.unshift(exact);
   }
