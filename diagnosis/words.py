@@ -179,10 +179,8 @@ def brief(
     `where` says where the rest is, and comes first.
     """
     iou = diagnoses[0].iou
-    unusual = f", IoU {iou:g}" if iou != CORRECT_IOU else ""
-    rows = [
-        [f"% (class mean{unusual})", *(error_type.label for error_type in ERROR_TYPES), "AP50", "AP50:95"]
-    ]
+    unusual = f"Shares are at IoU {iou:g}. " if iou != CORRECT_IOU else ""
+    rows = [["% (class mean)", *(error_type.label for error_type in ERROR_TYPES), "AP50", "AP50:95"]]
     for diagnosis in diagnoses:
         ap = diagnosis.ap.mean()
         numbers = [*diagnosis.breakdown.mean_over_classes(), ap["coco50"], ap["coco"]]
@@ -192,7 +190,7 @@ def brief(
     verdicts = [one.verdict for one in diagnoses] if comparison is None else [comparison.verdict]
     parts = [where] if where else []
     parts += ["\n".join(textwrap.fill(verdict, LINE_WIDTH) for verdict in verdicts)]
-    parts += [aligned(rows, rule=False), textwrap.fill(_worst_classes(diagnoses), LINE_WIDTH)]
+    parts += [aligned(rows, rule=False), textwrap.fill(unusual + _worst_classes(diagnoses), LINE_WIDTH)]
     if notes:
         more = f" {count(len(notes) - 1, 'more note')} in summary.txt." if len(notes) > 1 else ""
         # A number that may be wrong, before all that are rough, before one that may move.

@@ -713,6 +713,10 @@ def test_print_has_all_tabs_on_at_most_six_pages(browser, report):
     for heading in ("Shares, all classes pooled", "AP gained (TIDE's dAP)"):
         assert heading in shown(browser, "#panel .chart:has(.forest) h3")
     assert len(shown(browser, "svg.plot path", "className.baseVal")) >= 12  # each chart is drawn
+    assert len(shown(browser, ".shot", "className")) == 4
+    assert shown(browser, "#count")[0].startswith("4 of ")
+    notes = "".join(shown(browser, "#main .note", "innerText"))
+    assert not re.search("Click|leads? to|opens its", notes)
     browser.media("")
     assert shown(browser, "#panel > h2") == [tab.capitalize() for tab in TABS]
     browser.js("dispatchEvent(new Event('afterprint'))")

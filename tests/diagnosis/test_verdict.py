@@ -200,6 +200,13 @@ def test_in_brief_it_fits_a_terminal(name):
     assert "2 more notes in summary.txt." in " ".join(lines)
 
 
+def test_another_iou_is_told_beside_the_shares():
+    truth, found = scene([40], [30])
+    shown = brief([diagnose(truth, found, "a", iou=0.6)], None)
+    assert "\n\nShares are at IoU 0.6. Lowest AP50: " in shown
+    assert "IoU" not in brief([diagnose(truth, found, "a")], None)
+
+
 def test_the_better_of_two_simulated_detectors_is_named():
     """A few of the 200 sets of `benchmarks/verdict.py`."""
     told = [judged(300, 40, seed)[0] for seed in (10_000, 10_001)]

@@ -10,6 +10,7 @@ const ABSENT = "–";
 const TABS = { examples: "Examples", classes: "Classes", compare: several ? "Compare" : "Confidence", errors: "Errors", method: "Method" };
 const KEYS = ["tab", "d", "class", "kind", "as", "was", "score", "side", "of", "sort", "all", "part", "pic"];
 const SHOWN_AT_ONCE = 24;
+const ON_PAPER = 4;
 const MOST_ROWS = 30;
 const CONFUSIONS = 12;
 const NOTHING = { d: "", class: "", kind: "", as: "", was: "", pic: "" };
@@ -86,6 +87,8 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** A hint that is of no use on paper. */
+const onScreen = (words) => make("span", { class: "screen" }, words);
 const byId = (id) => document.getElementById(id);
 const plural = (number, one, many = `${one}s`) => `${whole(number)} ${number === 1 ? one : many}`;
 const whole = (number) => (number === null || number === undefined ? ABSENT : number.toLocaleString("en"));
@@ -508,8 +511,8 @@ function errorsCard() {
   const rows = detectors.flatMap((one, place) => [...["mean_over_classes", "pooled"].map((way) => [
     one.name, way === "pooled" ? "pooled" : "class mean", ...data.kinds.map((kind) => share(one.breakdown[way][kind.name], one.breakdown[way].reason)), share(null),
   ]), [one.name, "per object", ...data.kinds.map(() => share(null)), share(missing[place])]]);
-  const note = silent ? "No detection counts, so there is nothing to break down." : "Per cent of the detections counted, class mean; missed: per cent of objects. Click a bar for its pictures.";
-  return chart("What goes wrong", note, groups, ["*detector", "*averaged", ...data.kinds.map((kind) => kind.name), "missed"], rows, "");
+  const note = silent ? "No detection counts, so there is nothing to break down." : "Per cent of the detections counted, class mean; missed: per cent of objects.";
+  return chart("What goes wrong", [note, !silent && onScreen(" Click a bar for its pictures.")], groups, ["*detector", "*averaged", ...data.kinds.map((kind) => kind.name), "missed"], rows, "");
 }
 
 /** The share of objects that no counted detection speaks for. */
@@ -699,7 +702,7 @@ function drawExamples() {
     make("div", { class: "sides", role: "group", "aria-label": "Which examples" }, all.map(([name, text, belongs_, some]) => make("a", { ...link({ side: name, was: "", kind: "" }), "aria-current": name === key && "true" }, `${text} (${ofAll(some.length, numberOf(name, belongs_))})`))),
     make("div", { class: "tokens" }, chips, tokens),
     make("p", { class: "note", id: "count", role: "status" }, list.length
-      ? `${plural(list.length, "picture")}${inAll}.${matrixWords(key)} ${key === "missed" ? "The largest" : "The most confident"} first. Dashed: the object.`
+      ? `${printing && list.length > ON_PAPER ? `${ON_PAPER} of ` : ""}${plural(list.length, "picture")}${inAll}.${matrixWords(key)} ${key === "missed" ? "The largest" : "The most confident"} first. Dashed: the object.`
       : chosenLabels()?.size === 0 ? `No class is called ${state.class}.` : `No such picture${inAll}.${matrixWords(key)} The page has a part of all.`,
     list.some((one) => one.photo) && list.some((one) => !one.photo) ? " Outlines: no photograph at hand, or no room for more of them." : ""),
     shots(list.slice(0, visibleExamples)),
@@ -811,7 +814,7 @@ function drawClasses() {
     return open ? [row, make("tr", {}, make("td", { class: "detail", colspan: columns.length }, classDetail(label)))] : [row];
   });
   return [
-    make("p", { class: "note" }, `Shares: per cent of the detections counted. ${apName(AP)} in per cent, differences in points${entry ? ` with ${100 * entry.level} % intervals, bold where one leaves out zero and the class has at least ${facts.enough} objects` : ""}. Best threshold: the score of the highest F1. A class opens its curve, its confusions and its pictures.`),
+    make("p", { class: "note" }, `Shares: per cent of the detections counted. ${apName(AP)} in per cent, differences in points${entry ? ` with ${100 * entry.level} % intervals, bold where one leaves out zero and the class has at least ${facts.enough} objects` : ""}. Best threshold: the score of the highest F1.`, onScreen(" A class opens its curve, its confusions and its pictures.")),
     legend(data.kinds.map((kind) => [kind.name, kind.colour])),
     make("div", { class: "table-box", role: "region", tabindex: 0, "aria-label": "Classes", style: "max-height: none" },
       make("table", { id: "classes" }, make("caption", { class: "hidden-words" }, "Classes"), make("thead", {}, make("tr", {}, heads)), make("tbody", {}, body))),
@@ -988,8 +991,8 @@ function flowChart(a, b) {
     });
   });
   const rows = names.map((before) => [before, ...names.map((after) => number(entry.all[before][after]))]);
-  const note = `${whole(entry.objects)} objects that count, judged by the ${entry.counted === "top" ? "top detections of each class" : "detections"}. A ribbon leads to its pictures.`;
-  return chart(title, note, svg, [`*under ${entry.a}`, ...names.map((name) => `${name} under ${entry.b}`)], rows);
+  const note = `${whole(entry.objects)} objects that count, judged by the ${entry.counted === "top" ? "top detections of each class" : "detections"}.`;
+  return chart(title, [note, onScreen(" A ribbon leads to its pictures.")], svg, [`*under ${entry.a}`, ...names.map((name) => `${name} under ${entry.b}`)], rows);
 }
 
 /** F1, precision and recall over the score threshold. */
@@ -1136,7 +1139,7 @@ function tideChart() {
   }));
   const rows = data.tide.map((kind) => [kind.label, kind.text, ...here.flatMap((place) => [change(detectors[place].tide.dap[kind.name]), number(detectors[place].tide.counts[kind.name])])]);
   const base = here.map((place) => `${several ? `${letters[place]} ` : ""}${percent(detectors[place].tide[`ap${100 * detectors[place].tide.iou}`])} %`).join(", ");
-  return chart("What each error type costs (TIDE)", `Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP)${facts.over && ", class mean of all classes"}, each fixed on its own; they do not add up. AP: ${base}. TIDE has other rules than the shares, by which the pictures are chosen that a bar leads to.`, groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
+  return chart("What each error type costs (TIDE)", [`Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP)${facts.over && ", class mean of all classes"}, each fixed on its own; they do not add up. AP: ${base}.`, onScreen(" TIDE has other rules than the shares, by which the pictures are chosen that a bar leads to.")], groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
 }
 
 /** Shares by group of similar classes. */
