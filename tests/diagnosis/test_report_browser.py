@@ -331,6 +331,7 @@ def test_a_class_opens_its_curve_confusions_and_pictures(browser, report):
 
 def test_search_slider_and_chips(browser, report):
     browser.open(report)
+    assert "Only pictures" in shown(browser, ".slider", "dataset.tip")[0]
     whole = len_of(browser)
     for selector, value, key in (("#class", "dog", "class"), ("#score", "0.5", "score")):
         browser.js(
