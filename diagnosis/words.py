@@ -190,7 +190,8 @@ def brief(
     verdicts = [one.verdict for one in diagnoses] if comparison is None else [comparison.verdict]
     parts = [where] if where else []
     parts += ["\n".join(textwrap.fill(verdict, LINE_WIDTH) for verdict in verdicts)]
-    parts += [aligned(rows, rule=False), textwrap.fill(unusual + _worst_classes(diagnoses), LINE_WIDTH)]
+    said = unusual + _groups(comparison) + _worst_classes(diagnoses)
+    parts += [aligned(rows, rule=False), textwrap.fill(said, LINE_WIDTH)]
     if notes:
         more = f" {count(len(notes) - 1, 'more note')} in summary.txt." if len(notes) > 1 else ""
         # A number that may be wrong, before all that are rough, before one that may move.
@@ -198,6 +199,13 @@ def brief(
         first = textwrap.shorten(first, NOTE_LINES * LINE_WIDTH - len(more), placeholder=" …")
         parts.append(textwrap.fill(first + more, LINE_WIDTH))
     return "\n\n".join(part for part in parts if part)
+
+
+def _groups(comparison: Comparison | None) -> str:
+    """Which rows of the table the groups of the verdict are the mean of."""
+    groups = zip(comparison.names, comparison.members, strict=True) if comparison is not None else ()
+    named = ((name, [_shortened(run) for run in runs]) for name, runs in groups if runs != (name,))
+    return "".join(f"{name}: the mean of {_listed(runs, ' runs')}. " for name, runs in named)
 
 
 def _shortened(name: str) -> str:

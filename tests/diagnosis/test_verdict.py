@@ -200,6 +200,13 @@ def test_in_brief_it_fits_a_terminal(name):
     assert "2 more notes in summary.txt." in " ".join(lines)
 
 
+def test_of_a_group_the_runs_are_told():
+    both, diagnoses = pair([40], [30], [20], groups={"model": ["old", "new"]})
+    assert both.verdict.startswith("model: ")
+    assert "\n\nmodel: the mean of old, new. Lowest AP50 " in brief(diagnoses, both)
+    assert "the mean of old" not in brief(diagnoses, compare(diagnoses, replicates=4))
+
+
 def test_another_iou_is_told_beside_the_shares():
     truth, found = scene([40], [30])
     shown = brief([diagnose(truth, found, "a", iou=0.6)], None)
