@@ -168,7 +168,7 @@ def _train(
         return None
     checkpoint, epochs = state.folder.last, trainer.current_epoch
     best = state.folder.best
-    if best.is_file() or 0 < validate_every <= epochs:
+    if best.is_file() or 0 < validate_every <= trainer.global_step // steps_per_epoch:
         try:
             content = read_checkpoint(best, task.script, task.hyper_parameter_types)
             load_state(network, content["state_dict"], best, task.other_weights)

@@ -392,7 +392,7 @@ def test_resumed_in_another_folder_looks_for_its_own_best(small, tmp_path):
 @pytest.mark.parametrize(
     ("small", "change"),
     [
-        *(("detection", change) for change in ("--seed 1", "--learning-rate 0.1", "--train shapes:trainval")),
+        *(("detection", change) for change in ("--seed 1", "--learning-rate 0.1", "--weight-decay 0.1")),
         *(("classification", change) for change in ("--method channel", "--last 2", "--fraction 0.25")),
     ],
     indirect=["small"],

@@ -103,7 +103,7 @@ def test_a_run_with_fast_input_is_resumed_bit_for_bit(
     words = ("--input", "fast", "--cache", tmp_path / "cache", "--score", "false", "--validation", 0)
     assert small("--out", tmp_path / "whole", *words, "--max-steps", 3).code == 0
     assert small("--out", tmp_path / "parts", *words, "--max-steps", 2).code == 0
-    resumed = small("--resume", "--out", tmp_path / "parts", "--max-steps", 3, base=False)
+    resumed = small("--resume", "--out", tmp_path / "parts", *words[2:4], "--max-steps", 3, base=False)
     assert resumed.code == 0, resumed.err
     assert log_of(tmp_path / "whole") == log_of(tmp_path / "parts")
 
