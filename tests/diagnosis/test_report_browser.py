@@ -706,6 +706,7 @@ def test_dark_and_light(browser, report):
 
 def test_print_has_all_tabs_on_at_most_six_pages(browser, report):
     browser.open(report, scheme="dark")
+    settle(browser)
     pdf = base64.b64decode(browser.cdp("Page.printToPDF", {"printBackground": True})["data"])
     pages = len(re.findall(rb"/Type\s*/Page\b", pdf))
     assert 2 <= pages <= 6

@@ -408,6 +408,40 @@ def grid(content: bytes) -> None:
             raise FaultError("another box")
 
 
+ROW = np.dtype([("box", "<f8", 4), ("score", "<f8"), ("size", "<i2", 2), ("image", "i1"), ("label", "i1")])
+"""Of the records that are made from bytes."""
+TYPES = (np.int64, np.float64, object, str, np.bool_, np.uint8)
+"""Of the indices that they are given."""
+
+
+def records(content: bytes) -> None:
+    """Records of arrays with any bits, of any type and length: sound, or refused by the documented error."""
+    if len(content) < 4:
+        return
+    images, classes, kind, cut = content[:4]
+    rows = np.frombuffer(content[4 : 4 + (len(content) - 4) // ROW.itemsize * ROW.itemsize], ROW)
+    names = [
+        [f"{letter}{row}" for row in range(count % 5)] for letter, count in (("i", images), ("c", classes))
+    ]
+    values = {
+        "image_index": rows["image"].astype(TYPES[kind % len(TYPES)]), "labels": rows["label"],
+        "boxes": rows["box"], "scores": rows["score"],
+    }  # fmt: skip
+    if cut % 8 < len(values):
+        name = list(values)[cut % 8]
+        values[name] = values[name][:-1] if cut % 16 < 8 else values[name][..., None]
+    scores = values.pop("scores")
+    sizes = np.resize(rows["size"], (len(names[0]), 2))
+    flags = rows["label"] % 2 if cut % 32 < 16 else rows["score"]
+    made = (
+        documented(lambda: Detections(*names, scores=scores, **values)),
+        documented(lambda: GroundTruth(*names, sizes, difficult=flags, **values)),
+    )
+    for record in made:
+        if not isinstance(record, InputError):
+            check_record(record)
+
+
 def predictions(content: bytes) -> None:
     """In memory: what a program might hand over, as a literal."""
     import ast
@@ -433,6 +467,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "voc_text": voc_text,
     "yolo_text": of_detections("yolo_found/a.txt", "yolo_found"),
     "predictions": predictions,
+    "records": records,
     "matching_and_analyses": matching_and_analyses,
     "pictures": pictures,
     "pickles": pickles,
