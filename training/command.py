@@ -116,13 +116,13 @@ def _to_resume(values: dict[str, Any], out: Path) -> tuple[RunFolder, Path] | No
     return run, checkpoint
 
 
-def ended_by_signals(command: Callable[[], int], state: str = "") -> int:
+def ended_by_signals(command: Callable[[], int], state: str = "no step was done") -> int:
     """The exit code of a command; a signal ends it with a line that says what is left of it."""
     try:
         with interruptible():
             return command()
     except Interrupted as error:
-        print_once(f"stopped by {signal.Signals(error.number).name}; {state or error.state}")
+        print_once(f"stopped by {signal.Signals(error.number).name}; {error.state or state}")
         return 128 + error.number
 
 

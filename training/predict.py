@@ -26,7 +26,7 @@ from spatial_dependency import program
 from training.command import ended_by_signals, exit_code
 from training.options import AT_LEAST_1, PROBABILITY, OptionGroup, OptionGroups, Rule, described, option
 from training.parser import Parser, add_options, word
-from training.run_state import RunFolder, make_folder
+from training.run_state import RunFolder, locked, make_folder, uninterrupted
 
 if TYPE_CHECKING:
     from detector.trained import Found, TrainedDetector
@@ -413,7 +413,8 @@ def predict(checkpoint: str, sources: Sequence[str], options: PredictOptions, ou
             done.append(Predicted(name, image._replace(pixels=np.zeros((0, 0, 3), np.uint8)), one))
         batch.clear()
 
-    with _replaced(out) as part:
+    with locked(out), _part(out) as part:
+        _check_unchanged(out)
         pictures = Pictures(part / "pictures", options.draw_score, options.every)
         for item in _read(files, options.every, options.exif == "shown"):
             if isinstance(item, Failed):
@@ -426,31 +427,43 @@ def predict(checkpoint: str, sources: Sequence[str], options: PredictOptions, ou
         detect(pictures)
         pictures.close()
         _write(part, done, failed, facts, options)
-    count = sum(len(one.found["scores"]) for one in done)
-    print(f"{out}: {count} detections in {len(done)} images of {len(files)} files", flush=True)
+        _check_unchanged(out)
+        with uninterrupted(f"the prediction in {out} is complete"):
+            _replace(out, part)
+            count = sum(len(one.found["scores"]) for one in done)
+            print(f"{out}: {count} detections in {len(done)} images of {len(files)} files", flush=True)
     if failed:
         print(f"error: {len(failed)} of {len(files)} files could not be read; see above", file=sys.stderr)
     return len(failed)
 
 
 @contextmanager
-def _replaced(out: Path) -> Iterator[Path]:
-    """A folder to write to; what is in it takes the place of an earlier prediction in `out`, at the end."""
-    _check_unchanged(out)
-    with tempfile.TemporaryDirectory(prefix=PART, dir=out) as name:
-        part = Path(name)
+def _part(out: Path) -> Iterator[Path]:
+    """A folder in `out` to write to, which is removed at the end."""
+    with tempfile.TemporaryDirectory(prefix=PART, dir=out, ignore_cleanup_errors=True) as name:
         try:
-            yield part
+            yield Path(name)
         except OSError as error:
             where, found = error.filename or out, error.strerror or str(error)
             raise InputError(where, found, "a folder with room to write to") from None
-        _check_unchanged(out)
-        for result in RESULTS:
-            if (out / result).is_dir():
-                shutil.rmtree(out / result)
-            (out / result).unlink(missing_ok=True)
-            if (part / result).exists():
-                (part / result).replace(out / result)
+
+
+def _replace(out: Path, part: Path) -> None:
+    """Move the results in `part` to `out`, and those of an earlier prediction to `part`, or none of them."""
+    earlier = part / "earlier"
+    earlier.mkdir()
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for source, target in ((out, earlier), (part, out)):
+            for result in RESULTS:
+                if (source / result).exists():
+                    (source / result).replace(target / result)
+                    moved.append((source / result, target / result))
+    except OSError:
+        for before, after in reversed(moved):
+            after.replace(before)
+        raise
+    shutil.rmtree(part, ignore_errors=True)
 
 
 def _check_unchanged(out: Path) -> None:

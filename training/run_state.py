@@ -29,6 +29,7 @@ from training.task import Task
 __all__ = [
     "Interrupted", "RunFolder", "RunState", "check_consent", "interrupted_state", "interruptible",
     "is_global_zero", "is_local_zero", "link", "locked", "make_folder", "print_once", "stored_options",
+    "uninterrupted",
 ]  # fmt: skip
 
 SECONDS_TO_PRINT = 10.0
@@ -180,8 +181,8 @@ def make_folder(folder: Path) -> None:
 class Interrupted(BaseException):
     """A signal came where there is no state to save: before the first step, or in an evaluation."""
 
-    state = "no step was done"
-    """What is left of the run, in words."""
+    state = ""
+    """What is left of the command's work, in words; empty where the command knows no better than usual."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -208,6 +209,17 @@ def interrupted_state(state: str) -> Iterator[None]:
     except Interrupted as error:
         error.state = state
         raise
+
+
+@contextlib.contextmanager
+def uninterrupted(state: str) -> Iterator[None]:
+    """Let the block end before a signal ends the command, which then says `state`."""
+    came: list[int] = []
+    with on_signals(lambda number, _: came.append(number)):
+        yield
+    if came:
+        with interrupted_state(state):
+            raise Interrupted(came[0])
 
 
 LOCKED: dict[int, None] = {}

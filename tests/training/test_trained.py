@@ -1,6 +1,7 @@
 """What comes after a training: loading it in a line, boxes on photographs."""
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ import sys
 import time
 import zipfile
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -31,7 +33,9 @@ from detector.networks import WeightsError
 from detector.trained import TrainedDetector, read_photograph, resize
 from diagnosis.__main__ import main as diagnose
 from training.export import main as export
+from training.predict import RESULTS
 from training.predict import main as predict
+from training.run_state import locked
 from training.tasks.detection import main as train_detect
 from training.tasks.detection import read_run_ground_truth
 from training.tasks.detection_options import Options
@@ -320,6 +324,11 @@ def full_after(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def contents(folder):
+    """What the files of a folder hold, by name."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize(
     ("size", "kinds", "named"),
     [
@@ -338,11 +347,11 @@ def test_kind_predict_where_there_is_no_room(size, kinds, named, run, photograph
     for earlier in (False, True):
         if earlier:
             assert within(predict, words).code == 0
-        kept = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        kept = contents(out)
         with full_after(size):
             result = within(predict, words)
         assert result.is_refused(named, out)
-        assert kept == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        assert contents(out) == kept
 
 
 def test_names_that_formats_have_no_place_for(run, photographs, within, tmp_path):
@@ -616,6 +625,57 @@ def test_kind_a_signal_ends_predict_and_export_in_a_line(
     result = within(command, [run, *photographs[:1] * (command is predict), "--out", out])
     written = "no file was written" if command is export else "nothing was written"
     assert (result.code, result.err) == (128 + getattr(signal, number), f"stopped by {number}; {written}\n")
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_kind_a_signal_while_a_prediction_replaces_another(
+    number, run, photographs, within, tmp_path, monkeypatch
+):
+    """The exchange ends first, and the line says so."""
+    words = (run, *photographs[:2], "--score", 0.0001, "--draw-score", 0, "--out")
+    assert within(predict, (*words, tmp_path / "new", "--nms", 0.3)).code == 0
+    new = contents(tmp_path / "new")
+    out = tmp_path / "out"
+    assert within(predict, (*words, out)).code == 0
+    assert contents(out) != new
+    move, moves = Path.replace, count()
+
+    def interrupted(source, target):
+        if out in source.parents and source.name in RESULTS and next(moves) == 2:
+            os.kill(os.getpid(), getattr(signal, number))
+        return move(source, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    result = within(predict, (*words, out, "--nms", 0.3))
+    said = f"stopped by {number}; the prediction in {out} is complete\n"
+    assert (result.code, result.err) == (128 + getattr(signal, number), said)
+    assert contents(out) == new
+    assert not [*out.glob(".*")]
+
+
+@pytest.mark.parametrize("fails_at", range(9))
+def test_kind_an_exchange_that_fails_leaves_the_earlier_prediction(
+    fails_at, run, photographs, within, tmp_path, monkeypatch
+):
+    words = (run, *photographs[:1], "--score", 0.0001, "--draw-score", 0, "--out", tmp_path)
+    assert within(predict, words).code == 0
+    earlier = contents(tmp_path)
+    move, moves = Path.replace, count()
+
+    def refused(source, target):
+        if tmp_path in source.parents and source.name in RESULTS and next(moves) == fails_at:
+            raise OSError(errno.EPERM, "Operation not permitted", str(source))
+        return move(source, target)
+
+    monkeypatch.setattr(Path, "replace", refused)
+    assert within(predict, (*words, "--nms", 0.3)).is_refused("Operation not permitted")
+    assert contents(tmp_path) == earlier
+
+
+def test_two_predictions_in_one_folder(run, photographs, within, tmp_path):
+    with locked(tmp_path):
+        result = within(predict, (run, photographs[0], "--out", tmp_path))
+    assert result.is_refused(tmp_path, "another process works in this folder", "another --out")
 
 
 def test_export_refuses(run, trained, within, tmp_path, monkeypatch):
