@@ -255,7 +255,7 @@ def rows(chosen: argparse.Namespace) -> Iterator[Row]:
 
 def images_of(row: Row, truth: GroundTruth, steps: int) -> Any:
     """What a run trains on; more noise than the steps take, as an epoch ends with a checkpoint."""
-    if row.task is DETECTION:
+    if row.task.script == DETECTION.script:  # not the same object: it came to another process
         dataset = data.detection.DetectionDataset(truth, train_transform(row.options.data.input_size))
         return RunImages(dataset, None, dataset, ())
     random = np.random.default_rng(0)
@@ -317,7 +317,7 @@ def measure(row: Row, truth: GroundTruth, steps: int, device: torch.device, thre
             outputs = network(batch)
         outputs.float().square().sum().backward()
     row.flops, row.bytes = flops.get_total_flops() * row.batch / 2, traffic.bytes * row.batch / 2
-    if task is DETECTION:
+    if task.script == DETECTION.script:
         outputs = 0.2 + 0.8 * torch.rand(row.batch, *outputs.shape[1:], device=clock.device)
         for number in range(options.model.boxes_per_cell):  # too small to suppress each other
             outputs[:, 5 * number + 2 : 5 * number + 4] = 0.1

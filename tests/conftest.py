@@ -29,6 +29,7 @@ def pytest_configure() -> None:
 
 
 LONG = (
+    r"training/test_benchmarks\.py",
     r"tests/data/test_(classification|voc)\.py.*real",
     r"test_average_precision\.py.*a_real_detector",
     r"test_budget\.py.*(goes_on_with_the_epochs|time_is_over)",

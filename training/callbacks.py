@@ -115,6 +115,14 @@ class Checkpoints(Callback):
         self.ranking = [(score, loss, int(step)) for score, loss, step in state_dict["ranking"]]
         self.waited = state_dict["waited"]
 
+    def _best_is_sound(self) -> bool:
+        """False, too, where a run that is resumed in another folder has yet to find its best."""
+        try:
+            check_sum(self.best)
+        except (FileNotFoundError, WeightsError):
+            return False
+        return True
+
     def _link_best(self, step: int) -> None:
         """Give the state that was saved after `step` the names of its rank; drop the files of other steps."""
         steps = [kept for _, _, kept in self.ranking]
@@ -144,10 +152,7 @@ class Checkpoints(Callback):
                 self._handlers[number] = signal.signal(number, self._receive)
         if trainer.is_global_zero and trainer.global_step and self.last.is_file():
             self._link_best(trainer.global_step)  # a kill may have come before it
-        trainer.strategy.barrier()
-        try:
-            check_sum(self.best)
-        except (FileNotFoundError, WeightsError):  # resumed in another folder, a run looks for its own best
+        if not trainer.strategy.broadcast(trainer.is_global_zero and self._best_is_sound()):
             self._forget_best()
         self._stop_where_impatient(trainer)
 

@@ -397,6 +397,10 @@ def execute(runs: Sequence[Run], options: argparse.Namespace) -> tuple[dict[str,
     return failed, (launcher.stopped_by or 2) if stopped else 0
 
 
+GIVEN_AGAIN = {*MACHINE_OPTIONS, "backbone"}
+"""Options that are given once more where a run goes on or is scored: stored ones do not count for some."""
+
+
 def make_jobs(runs: Sequence[Run], options: argparse.Namespace) -> list[Job]:
     """The commands of runs that are not done; a scoring after the training that it scores."""
     names = {run.name for run in runs}
@@ -409,16 +413,15 @@ def make_jobs(runs: Sequence[Run], options: argparse.Namespace) -> list[Job]:
     for run in runs:
         out = options.out / "runs" / run.name
         start = (sys.executable, script_file(run.script))
-        again = {*MACHINE_OPTIONS, "backbone"}  # what is stored counts for some only where it is given again
-        machine = {name: value for name, value in run.options.items() if name in again}
+        again = {name: value for name, value in run.options.items() if name in GIVEN_AGAIN}
         after: tuple[str, ...] = ()
         resume: tuple[str, ...] = ()
         if run.trained is None:
             command = (*start, *command_words(run.options), "--out", str(out))
-            resume = (*start, "--resume", str(out), *command_words(machine))
+            resume = (*start, "--resume", str(out), *command_words(again))
         else:
             trained = str(options.out / "runs" / run.trained)
-            test = command_words({**machine, **(run.test or {})})
+            test = command_words({**again, **(run.test or {})})
             command = (*start, "--evaluate", trained, *test, "--out", str(out))
             after = (run.trained,) if run.trained in names else ()
         share = gpu_share(run) if gpus is None else gpus
