@@ -29,6 +29,7 @@ from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.resampling import OVER_ALL, Progress, Statistic, draw_runs, resample
 from diagnosis.tide import TIDE_ERRORS, TIDE_LABELS, TideStatistic
 from diagnosis.verdict import (
+    DECIMALS,
     ENOUGH_OBJECTS,
     TOO_FEW,
     Measure,
@@ -37,6 +38,7 @@ from diagnosis.verdict import (
     clear,
     enough_objects,
     fix_first,
+    have_enough,
     pair_verdict,
     percent,
     unfound_classes,
@@ -64,6 +66,8 @@ COSTS = ("impact", "dap")
 MAX_WIDENING = 4.0
 """Upper limit of what the log scale adds to the upper half, as a factor."""
 AP50 = "map/coco50"
+TIDE_AP50 = "tide/ap50"
+"""TIDE's AP50, by nearly the same rules: where both are printed as one number, both have AP50's interval."""
 HEADLINES = {AP50: "AP50", "map/coco": "AP50:95"}
 """The numbers of the verdict. The first decides which detector is better."""
 FRACTIONS = ("share", "pooled", "objects", "map", "tide", "impact", "dap")
@@ -113,7 +117,8 @@ class Estimate:
     value
         As measured; NaN if it does not exist.
     low, high
-        Ends of the interval.
+        Ends of the interval; NaN where nearly all replicates give one number: they do not show how far
+        chance goes.
     error
         Standard deviation of the replicates (n − 1), the standard error.
     runs
@@ -139,13 +144,15 @@ class Difference:
     difference
         As measured; NaN if either number does not exist.
     low, high
-        Ends of the paired interval.
+        Ends of the paired interval; NaN as those of :class:`Estimate`.
     p
         Two-sided: twice the share of replicates, moved to have the difference as their mean, on the far
         side of zero, those at zero included, and one added to both counts (Davison and Hinkley, 1997,
-        section 4.2). 1 where nothing ever differs.
+        section 4.2). NaN where there is no interval.
     undefined
         In how many replicates it does not exist; the rest is that of the others.
+    enough
+        Whether it is of enough objects to be called clear (:func:`diagnosis.verdict.have_enough`).
     """
 
     difference: float
@@ -153,11 +160,12 @@ class Difference:
     high: float
     p: float
     undefined: int
+    enough: bool = True
 
     @property
     def differs(self) -> bool:
-        """Whether the interval, as it is printed, leaves zero out."""
-        return clear(self.low, self.high)
+        """Whether the difference is clear, see :func:`diagnosis.verdict.clear`."""
+        return clear(self.difference, self.low, self.high, self.enough)
 
 
 SECTIONS = ("share", "pooled", "map", "objects", "impact", "tide", "dap")
@@ -219,7 +227,9 @@ class Comparison:
     def _scores(self) -> list[tuple[str, Measure]]:
         """The numbers of the verdict, the one that decides first; the mean is over the classes of `over`."""
         enough, over = enough_objects(self.objects)
-        why = "" if enough.any() else f", as no class has {ENOUGH_OBJECTS} objects"
+        total = int(self.objects.sum())
+        few = f"there are only {total}" if total < ENOUGH_OBJECTS else f"no class has {ENOUGH_OBJECTS}"
+        why = "" if enough.any() else f", as {few} objects"
         pooled = Measure("correct detections", 0.0, over=f", pooled{why}")
         scores = [(key, Measure(name, 0.0, over=over)) for key, name in HEADLINES.items()]
         scores.insert(len(scores) if enough.any() else 0, ("pooled/correct", pooled))
@@ -236,7 +246,9 @@ class Comparison:
 
     def _gap(self, a: int, b: int, key: str, measure: Measure) -> Measure:
         number = self.difference(key, a, b, self._classes(key))
-        return measure._replace(value=number.difference, low=number.low, high=number.high)
+        return measure._replace(
+            value=number.difference, low=number.low, high=number.high, enough=number.enough
+        )
 
     def _unfound(self, detector: int, other: int | None = None) -> Unfound | None:
         """Classes with enough objects of which a detector finds nothing, and the other one something."""
@@ -246,7 +258,7 @@ class Comparison:
         if unfound is None or other is None:
             return unfound
         gap = self.difference(AP50, min(detector, other), max(detector, other), enough & nothing)
-        return unfound._replace(gap=Measure("AP50", gap.difference, gap.low, gap.high))
+        return unfound._replace(gap=Measure("AP50", gap.difference, gap.low, gap.high, enough=gap.enough))
 
     @property
     def ranking(self) -> list[int]:
@@ -286,8 +298,8 @@ class Comparison:
             if math.isnan(score.value):
                 lacking = "detection is of a class with" if self.objects.any() else "class has"
                 return f"{self.names[best]}: no {lacking} objects."
-            # Where all resamples agree there is no interval: it would say that chance plays no part.
-            interval = f" ({percent(score.low)} to {percent(score.high)})" if score.low < score.high else ""
+            agree = math.isnan(score.low)
+            interval = "" if agree else f" ({percent(score.low)} to {percent(score.high)})"
             text = f"{self.names[best]}: {percent(score.value)} % {score.name}{interval}{score.over}."
         else:
             a, b = sorted(ranked[:2])
@@ -368,10 +380,14 @@ class Comparison:
         self._known(quantity)
         if len(self.members[detector]) == 1:
             return self.estimate(quantity, detector)
+        return self._run_spread(quantity, detector, run).estimate(0, math.nan)
+
+    def _run_spread(self, quantity: str, detector: int, run: int) -> _Spread:
         of_all = quantity + OVER_ALL if quantity + OVER_ALL in self.values else quantity
         value = _one(self.run_values[of_all][detector][run], None)
         samples = self.run_samples[of_all][detector][run]
-        return self._spread_of(samples[None], value[None], quantity).estimate(0, math.nan)
+        spread = self._spread_of(samples[None], value[None], quantity)
+        return spread.like(self._run_spread(AP50, detector, run)) if quantity == TIDE_AP50 else spread
 
     def difference(self, quantity: str, a: int, b: int, label: ClassOrMean = None) -> Difference:
         """By how much detector `b` exceeds detector `a`.
@@ -389,7 +405,15 @@ class Comparison:
             return self.difference(quantity + OVER_ALL, a, b)
         spread, place = self._spread(quantity, (a, b), label)
         value, low, high, _, p, undefined = (column[place].item() for column in spread)
-        return Difference(value, low, high, p, undefined)
+        # What some replicates lack they do not agree on.
+        enough = self._enough(quantity, label) and not (math.isnan(low) and undefined)
+        return Difference(value, low, high, p, undefined, enough)
+
+    def _enough(self, quantity: str, label: ClassOrMean) -> bool:
+        """Whether a difference of this quantity is of enough objects; over all detections: of any class."""
+        if quantity.removesuffix(OVER_ALL) not in self.by_class:
+            return have_enough(self.objects.sum(keepdims=True))
+        return have_enough(self.objects if label is None else np.atleast_1d(self.objects[label]))
 
     def shared_classes(self, quantity: str, a: int, b: int) -> NDArray[np.bool_]:
         """``(C,)`` classes in which both detectors have a number."""
@@ -422,9 +446,10 @@ class Comparison:
                 )
             if not by_class:
                 values, samples = _one(values, label)[None], _one(samples, label)[:, None]
-            self._spreads[quantity, detectors, key] = self._spread_of(
-                samples.T, values, quantity, len(detectors) == 2
-            )
+            spread = self._spread_of(samples.T, values, quantity, len(detectors) == 2)
+            if quantity == TIDE_AP50:
+                spread = spread.like(self._spread(AP50, detectors, label)[0])
+            self._spreads[quantity, detectors, key] = spread
         return self._spreads[quantity, detectors, key], int(label) if by_class else 0  # type: ignore[arg-type]
 
     def _spread_of(
@@ -446,6 +471,9 @@ class Comparison:
             least = np.minimum((some <= 0).sum(axis=1), (some >= 0).sum(axis=1))
             p[rows] = np.minimum(1.0, 2 * (least + 1) / (some.shape[1] + 1))
             lower, upper = np.quantile(some, [tail, 1 - tail], axis=1)
+            agree = np.round(upper - lower, DECIMALS) == 0
+            p[rows[agree]] = np.nan
+            lower[agree] = upper[agree] = np.nan
             if section in BIASED and not gap:  # hold both the number and what it would be without bias
                 bias = BIAS_OF_ALL * (mean - value)
                 lower, upper = lower - np.maximum(bias, 0.0), upper - np.minimum(bias, 0.0)
@@ -474,6 +502,12 @@ class _Spread(NamedTuple):
     error: NDArray[np.float64]
     p: NDArray[np.float64]
     undefined: NDArray[np.int64]
+
+    def like(self, other: _Spread) -> _Spread:
+        """The same numbers, but all else of `other` where both are printed as one number."""
+        same = [percent(mine) == percent(its) for mine, its in zip(self.value, other.value, strict=True)]
+        columns = (np.where(same, its, mine) for mine, its in zip(self[1:], other[1:], strict=True))
+        return _Spread(self.value, *columns)
 
     def estimate(self, place: int, runs: float) -> Estimate:
         value, low, high, error, _, undefined = (column[place].item() for column in self)

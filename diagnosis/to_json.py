@@ -27,7 +27,7 @@ from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.similar import ALL
 from diagnosis.tide import TIDE_ERRORS, Tide
-from diagnosis.verdict import enough_objects
+from diagnosis.verdict import AGREE, enough_objects
 
 __all__ = ["SCHEMA", "comparison_to_json", "intervals_to_json", "to_json"]
 
@@ -417,9 +417,9 @@ def _flows(diagnoses: Sequence[Diagnosis]) -> list[Json]:
 def comparison_to_json(comparison: Comparison) -> list[Json]:
     """The ``comparison`` of ``diagnosis.json``: an entry for each pair of detectors, the earlier one as `a`.
 
-    Each quantity is ``{"difference", "low", "high", "p"}``, `b` less `a`, under its section (``share``,
-    ``pooled``, ``objects``, ``map``, ``impact``, ``tide``, ``dap``) over all classes, and again under
-    ``classes``.
+    Each quantity is ``{"difference", "low", "high", "p", "clear"}``, `b` less `a`, under its section
+    (``share``, ``pooled``, ``objects``, ``map``, ``impact``, ``tide``, ``dap``) over all classes, and again
+    under ``classes``. Where the resamples agree ``low``, ``high`` and ``p`` are None.
     """
     return [
         {"a": comparison.names[a], "b": comparison.names[b]}
@@ -431,10 +431,11 @@ def comparison_to_json(comparison: Comparison) -> list[Json]:
 def intervals_to_json(comparison: Comparison) -> list[Json]:
     """An entry for each detector or group: every quantity with its interval, over all classes and by class.
 
-    Each is ``{"value", "low", "high", "error"}``, for groups of several runs with ``runs_deviation``, their
-    standard deviation, and with ``each_run``: by the run's name its own numbers over all classes. Where some
-    classes have few objects, ``dap_enough_objects`` has the gains over the others, those of the verdict.
-    ``rank`` counts from 1, the detector that the verdict says to fix.
+    Each is ``{"value", "low", "high", "error"}``, ``low`` and ``high`` None where the resamples agree; for
+    groups of several runs with ``runs_deviation``, their standard deviation, and with ``each_run``: by the
+    run's name its own numbers over all classes. Where some classes have few objects, ``dap_enough_objects``
+    has the gains over the others, those of the verdict. ``rank`` counts from 1, the detector that the verdict
+    says to fix.
     """
     entries = []
     rank = {detector: place for place, detector in enumerate(comparison.ranking, 1)}
@@ -457,7 +458,8 @@ def _of_run(comparison: Comparison, detector: int, run: int) -> Json:
     entry: Json = {}
     for quantity in comparison.quantities:
         section, name = quantity.split("/", 1)
-        entry.setdefault(section, {})[name] = _interval(comparison.run_estimate(quantity, detector, run))
+        estimate = comparison.run_estimate(quantity, detector, run)
+        entry.setdefault(section, {})[name] = _interval(comparison, estimate)
     return entry
 
 
@@ -482,22 +484,26 @@ def _quantities(comparison: Comparison, number: Callable[[str, int | None], Json
 def _gap(comparison: Comparison, a: int, b: int, quantity: str, label: int | None) -> Json:
     gap = comparison.difference(quantity, a, b, label)
     numbers = {"difference": gap.difference, "low": gap.low, "high": gap.high, "p": gap.p}
-    return _resampled(numbers, gap.undefined, "one of the two has no such number")
+    entry = _resampled(comparison, numbers, gap.undefined, "one of the two has no such number")
+    return entry | {"clear": gap.differs}
 
 
 def _estimate(comparison: Comparison, detector: int, quantity: str, label: ClassOrMean) -> Json:
-    return _interval(comparison.estimate(quantity, detector, label))
+    return _interval(comparison, comparison.estimate(quantity, detector, label))
 
 
-def _interval(estimate: Estimate) -> Json:
+def _interval(comparison: Comparison, estimate: Estimate) -> Json:
     numbers = {"value": estimate.value, "low": estimate.low, "high": estimate.high, "error": estimate.error}
     if not math.isnan(estimate.runs):
         numbers["runs_deviation"] = estimate.runs
-    return _resampled(numbers, estimate.undefined, "there is no such number: no object, or nothing counted")
+    reason = "there is no such number: no object, or nothing counted"
+    return _resampled(comparison, numbers, estimate.undefined, reason)
 
 
-def _resampled(numbers: Mapping[str, float], undefined: int, reason: str) -> Json:
+def _resampled(comparison: Comparison, numbers: Mapping[str, float], undefined: int, reason: str) -> Json:
     """The numbers; and in how many replicates they do not exist, where it is not in all."""
-    measured = not math.isnan(next(iter(numbers.values())))
-    entry = _numbers(numbers, "too few replicates have it" if measured else reason)
+    if not math.isnan(next(iter(numbers.values()))):
+        agree = undefined < comparison.replicates and math.isnan(numbers["low"])
+        reason = f"no interval: {AGREE}" if agree else "too few replicates have it"
+    entry = _numbers(numbers, reason)
     return entry | {"undefined_replicates": undefined} if undefined and "reason" not in entry else entry

@@ -1,8 +1,8 @@
 """The verdict: in a sentence or two which detector is better, by how much, and what to fix first.
 
 One number decides which detector is better, and it is chosen before the comparison: choosing among several by
-what is clear would too often call one of two equals better. A difference is named only if its interval leaves
-zero out; else it is "no clear difference", with the interval. What is clear comes first.
+what is clear would too often call one of two equals better. A difference is named only if it is clear
+(:func:`clear`); else it is "no clear difference", with the interval. What is clear comes first.
 
 TIDE's cost of missed objects is 0 or undefined in a class of which a detector finds nothing: without the
 missed objects nothing is left there. So such classes stand beside the errors, with what they cost the mean.
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "AGREE",
     "DECIMALS",
     "ENOUGH_OBJECTS",
     "TOO_FEW",
@@ -28,6 +29,7 @@ __all__ = [
     "clear",
     "enough_objects",
     "fix_first",
+    "have_enough",
     "pair_verdict",
     "percent",
     "span",
@@ -40,25 +42,34 @@ TOO_FEW = f"Too few objects to say what to fix first: no class has {ENOUGH_OBJEC
 """What a verdict says where no class has enough: costs are means over classes."""
 DECIMALS = 9
 """Of a fraction that is printed, and of the page's numbers: so both round a half alike, to an even digit."""
+AGREE = "resamples agree"
+"""Said where there is no interval: nearly all resamples give one number, so they do not show how far chance
+goes."""
 MOST_NAMED = 3
 """Classes in a sentence; of others, if more than one, the number."""
 
 
-def clear(low: float, high: float) -> bool:
-    """Whether an interval, as it is printed, leaves zero out.
+def clear(value: float, low: float, high: float, enough: bool = True) -> bool:
+    """Whether a difference, or a gain, is clear: the one rule of page, terminal, figures and JSON.
+
+    Its interval, as it is printed, leaves zero out, and there are enough objects (:func:`have_enough`).
+    Without an interval the resamples agree on the number, and that is what leaves zero out.
 
     Examples
     --------
-    >>> clear(0.001, 0.02), clear(-0.02, -0.0004), clear(float("nan"), float("nan"))
+    >>> clear(0.01, 0.001, 0.02), clear(-0.01, -0.02, -0.0004), clear(0.01, 0.001, 0.02, enough=False)
+    (True, False, False)
+    >>> clear(0.01, math.nan, math.nan), clear(0.0, math.nan, math.nan), clear(*[math.nan] * 3)
     (True, False, False)
     """
-    return round(100 * low, 1) > 0 or round(100 * high, 1) < 0
+    low, high = (value, value) if math.isnan(low) else (low, high)
+    return enough and (round(100 * low, 1) > 0 or round(100 * high, 1) < 0)
 
 
 class Measure(NamedTuple):
     """A difference, second less first, or a gain of one detector, with its interval; fractions.
 
-    `over` says which classes it is over, if not all.
+    `over` says which classes it is over, if not all; `enough` whether it is of enough objects.
     """
 
     name: str
@@ -66,11 +77,12 @@ class Measure(NamedTuple):
     low: float = math.nan
     high: float = math.nan
     over: str = ""
+    enough: bool = True
 
     @property
     def clear(self) -> bool:
-        """Whether the interval, as it is printed, leaves zero out."""
-        return clear(self.low, self.high)
+        """See :func:`clear`."""
+        return clear(self.value, self.low, self.high, self.enough)
 
 
 class Unfound(NamedTuple):
@@ -112,13 +124,15 @@ def percent(fraction: float, sign: bool = False) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """An interval of a difference, in points.
+    """An interval of a difference, in points; or why there is none.
 
     Examples
     --------
-    >>> span(-0.1, 0.04)
-    '(−10.0 to +4.0)'
+    >>> span(-0.1, 0.04), span(math.nan, math.nan)
+    ('(−10.0 to +4.0)', '(resamples agree)')
     """
+    if math.isnan(low):
+        return f"({AGREE})"
     return f"({percent(low, sign=True)} to {percent(high, sign=True)})"
 
 
@@ -138,6 +152,17 @@ def enough_objects(objects: NDArray[np.int64]) -> tuple[NDArray[np.bool_], str]:
         return enough, ""
     words = f" over the {enough.sum()} of {present} classes with at least {ENOUGH_OBJECTS} objects"
     return enough, words
+
+
+def have_enough(objects: NDArray[np.int64]) -> bool:
+    """Whether a number over these classes can be called clear: one of them has enough objects.
+
+    Examples
+    --------
+    >>> have_enough(np.array([100, 3, 0])), have_enough(np.array([3, 19]))
+    (True, False)
+    """
+    return int(objects.max(initial=0)) >= ENOUGH_OBJECTS
 
 
 def unfound_classes(
@@ -180,7 +205,7 @@ def pair_verdict(
     >>> pair_verdict(("a", "b"), [Measure("AP50", 0.01, -0.1, 0.04)], [])
     'No clear difference between a and b: b has +1.0 points of AP50 (−10.0 to +4.0).'
     """
-    scores = [score for score in scores if not math.isnan(score.low)]
+    scores = [score for score in scores if not math.isnan(score.value)]
     if not scores:
         return (
             f"Nothing to compare between {names[0]} and {names[1]}: no detection is of a class with objects."
@@ -192,16 +217,17 @@ def pair_verdict(
     if lead is None:
         if most:
             return f"{most}; {unclear}."
-        says = f"the same {first.name} in every resample"
-        if first.low < first.high:
-            gain = f"{percent(first.value, sign=True)} points of {first.name}"
-            says = f"{names[1]} has {gain} {span(first.low, first.high)}"
-        return f"No clear difference between {names[0]} and {names[1]}: {says}{first.over}."
+        gain = percent(first.value, sign=True)
+        says = f"{names[1]} has {gain} points of {first.name}"
+        if gain == "0.0" and math.isnan(first.low):
+            says = f"the same {first.name}"
+        says += f" {span(first.low, first.high)}{first.over}"
+        return f"No clear difference between {names[0]} and {names[1]}: {says}."
     worse, good = names if lead.value > 0 else names[::-1]
     if lead is first:
         text = f"{good} is better than {worse}: {_gain(lead)}{lead.over}"
     else:
-        text = f"{good} has {_gain(lead)}{lead.over}; {unclear}"
+        text = f"{good} has {_gain(lead)}{lead.over}, compared with {worse}; {unclear}"
     against = next((score for score in scores if score.clear and score.value * lead.value < 0), None)
     text += f"; but {worse} is better in another number: {_gain(against)}" if against else ""
     return f"{text}. {most}." if most else f"{text}."

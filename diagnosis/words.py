@@ -19,12 +19,13 @@ from diagnosis.breakdown import CORRECT, CORRECT_IOU, ERROR_TYPES, LOCALIZATION,
 from diagnosis.compare import Comparison, Difference, p_value, quantity_name
 from diagnosis.rankings import mean_defined
 from diagnosis.record import Diagnosis
-from diagnosis.verdict import ENOUGH_OBJECTS, enough_objects, percent, span
+from diagnosis.verdict import AGREE, ENOUGH_OBJECTS, enough_objects, have_enough, percent, span
 
 __all__ = [
     "COCO_HEADINGS",
     "DAGGER",
     "FEW_IMAGES",
+    "NO_INTERVAL",
     "Example",
     "brief",
     "comparison_sentences",
@@ -83,6 +84,9 @@ TABLE_SECTIONS = {
     "impact": "Hoiem: AP gained with",
 }
 """Sections of the table of a comparison, with the line above each."""
+NO_INTERVAL = (
+    "No interval: nearly all resamples give the same number, so they cannot say how far it may be off."
+)
 TIDE_BASE = " before (TIDE's mean)"
 WHY_NOT_100 = (
     "Each gain is what fixing one error alone would add, all others left as they are. The gains overlap, and "
@@ -202,10 +206,11 @@ def brief(
 
 
 def _groups(comparison: Comparison | None) -> str:
-    """Which rows of the table the groups of the verdict are the mean of."""
+    """Which rows of the table the groups of the verdict are the mean of, and what their intervals include."""
     groups = zip(comparison.names, comparison.members, strict=True) if comparison is not None else ()
-    named = ((name, [_shortened(run) for run in runs]) for name, runs in groups if runs != (name,))
-    return "".join(f"{name}: the mean of {_listed(runs, ' runs')}. " for name, runs in named)
+    named = [(name, [_shortened(run) for run in runs]) for name, runs in groups if runs != (name,)]
+    said = "".join(f"{name}: the mean of {_listed(runs, ' runs')}. " for name, runs in named)
+    return said + "Intervals include seed-to-seed variation. " * any(len(runs) > 1 for _, runs in named)
 
 
 def _shortened(name: str) -> str:
@@ -301,7 +306,7 @@ def comparison_table(comparison: Comparison) -> str:
         f"{comparison.replicates:,} resamples of {comparison.images:,} images"
     )
     footnote = [WHY_NOT_100] if any(_quantities(comparison, section) for section in COSTS) else []
-    footnote.append(textwrap.fill(cover_sentence(), 110))
+    footnote.append(textwrap.fill(f"{NO_INTERVAL} {cover_sentence()}", 110))
     return "\n".join([title, aligned(rows, "<"), *footnote])
 
 
@@ -314,11 +319,12 @@ def _interval(low: float, high: float, quantity: str, kind: str) -> str:
 
 
 def _gap_cell(quantity: str, gap: Difference, replicates: int) -> str:
+    number = f"{percent(gap.difference, sign=True):>5}"
     if math.isnan(gap.low):
-        return "    -"
+        return number
     p = p_value(gap.p, replicates - gap.undefined)
     interval = _interval(gap.low, gap.high, quantity, "difference")
-    return f"{percent(gap.difference, sign=True):>5} {interval:<14} p {p}"
+    return f"{number} {interval:<14} p {p}"
 
 
 # ---- sentences -------------------------------------------------------------------------------
@@ -396,7 +402,8 @@ def _two_detectors(first: Diagnosis, other: Diagnosis) -> list[str]:
 def comparison_sentences(comparison: Comparison) -> list[str]:
     """How each further detector differs from the first, in points (hundredths) with intervals.
 
-    A difference whose interval holds zero is "no clear difference": chance alone may have made it.
+    A difference that is not clear (:func:`diagnosis.verdict.clear`) is "no clear difference": chance alone
+    may have made it.
     """
     if len(comparison.names) < 2:
         return []
@@ -405,9 +412,14 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
         f"Differences in points, with {100 * comparison.level:g} % intervals of {comparison.replicates:,} "
         f"resamples of the {comparison.images:,} images. {cover_sentence()}"
     ]
+    if not have_enough(comparison.objects):
+        lines[0] += (
+            f" No class has {ENOUGH_OBJECTS} objects, so no difference of class means is called clear."
+        )
     for b, name in enumerate(comparison.names[1:], 1):
         gaps = {quantity: comparison.difference(quantity, 0, b) for quantity in SUBJECTS}
-        clauses = [_clause(of, gap, *SUBJECTS[of]) for of, gap in gaps.items() if not math.isnan(gap.low)]
+        known = {of: gap for of, gap in gaps.items() if not math.isnan(gap.difference)}
+        clauses = [_clause(of, gap, *SUBJECTS[of]) for of, gap in known.items()]
         if not clauses:
             lines.append(f"From {first} to {name}: nothing to compare, they share no class with detections.")
             continue
@@ -423,12 +435,12 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
 
 def _costs(gaps: Mapping[str, Difference]) -> str:
     """The error types whose cost differs from the first detector's, the largest change first; the rest."""
-    known = [of for of, gap in gaps.items() if not math.isnan(gap.low)]
+    known = [of for of, gap in gaps.items() if not math.isnan(gap.difference)]
     changed = sorted((of for of in known if gaps[of].differs), key=lambda of: -abs(gaps[of].difference))
     clauses = []
     for of in [*changed, *(of for of in known if of not in changed)]:
         name, gap = quantity_name(of), gaps[of]
-        interval = _interval(gap.low, gap.high, of, "difference")
+        interval = _interval(gap.low, gap.high, of, "difference") or f"({AGREE})"
         if gap.differs:
             clauses.append(f"{name} {percent(gap.difference, sign=True)} points {interval}")
         else:
@@ -442,7 +454,7 @@ def _clause(quantity: str, gap: Difference, subject: str, verbs: tuple[str, str]
         dagger = cover(quantity, "difference")[1]
         return f"no clear difference in {subject} {span(gap.low, gap.high)}{dagger}"
     low, high = sorted((abs(gap.low), abs(gap.high)))
-    interval = _interval(low, high, quantity, "difference")
+    interval = _interval(low, high, quantity, "difference") or f"({AGREE})"
     verb = rises if gap.difference > 0 else falls
     return f"{subject} {verb} by {percent(abs(gap.difference))} points {interval}"
 

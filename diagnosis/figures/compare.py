@@ -181,8 +181,8 @@ def _gaps(comparison: Comparison, quantity: str, label: int | None = None) -> tu
 
 
 def _untested(row: tuple[str, list[Number]]) -> tuple[str, list[Number]]:
-    """The numbers without a p-value, pale and hollow."""
-    return CAUTION_COLOUR, [number._replace(filled=False, p="") for number in row[1]]
+    """The numbers without a p-value, pale."""
+    return CAUTION_COLOUR, [number._replace(p="") for number in row[1]]
 
 
 def _number(

@@ -92,8 +92,9 @@ class Pick(NamedTuple):
     `side` is a key of :data:`SHARES`; `detector` is the one in question: of a pair, the one that has found
     the object, or the second of the two that have not. `kind` is the error type, or the fate of the object
     under the detector that has not found it; `before` its fate under the first, where neither has.
-    `detections` are pairs of a detector and a row; `marks` are those of the page that lead to the example,
-    and how many cases each stands for.
+    `detections` are pairs of a detector and a row; `cell` is the row of the confusion matrix in which the
+    error counts, C for background, and C also of an object that the matrix has as not found; else
+    :data:`NONE`. `marks` are those of the page that lead to the example, and how many cases each stands for.
     """
 
     side: str
@@ -106,6 +107,7 @@ class Pick(NamedTuple):
     detections: tuple[tuple[int, int], ...]
     score: float
     words: str
+    cell: int = NONE
     marks: tuple[tuple[Mark, int], ...] = ()
 
 
@@ -221,12 +223,19 @@ def _errors(diagnosis: Diagnosis, detector: int, limits: Gallery, listed: NDArra
     cases, matrix = diagnosis.breakdown.counts, diagnosis.confusion.counts
     rows = order[counted[order] > CORRECT]
     rows = first_of_each(rows, labels[rows] * len(ERROR_TYPES) + counted[rows], limits.each)
-    behind = dict.fromkeys(zip(rows.tolist(), found.object_rows[rows].tolist(), strict=True), False)
-    behind |= (of_cells := dict.fromkeys(_of_cells(diagnosis, limits, listed), True))
-    cells = {(int(truth.labels[one]), int(labels[row])) for row, one in of_cells if one != NONE}
+    of_cells = _of_cells(diagnosis, limits, listed)
+    behind = dict.fromkeys([*zip(rows.tolist(), found.object_rows[rows].tolist(), strict=True), *of_cells])
+    partners, classes = diagnosis.confusion.partners, len(truth.classes)
+
+    def cell_of(row: int, object_row: int) -> int:
+        if partners[row] == ON_BACKGROUND:
+            return classes
+        return int(truth.labels[object_row]) if partners[row] == object_row != NONE else NONE
+
+    cells = {(cell_of(row, object_row), int(labels[row])) for row, object_row in of_cells}
     made = []
-    for (row, object_row), of_cell in behind.items():
-        kind, label = int(found.types[row]), int(labels[row])
+    for row, object_row in behind:
+        kind, label, cell = int(found.types[row]), int(labels[row]), cell_of(row, object_row)
         own = object_row in (NONE, int(found.object_rows[row]))
         overlap = float(found.overlaps[row]) if own else float(_overlaps(diagnosis, [row], object_row)[0])
         if own and (kind == BACKGROUND or object_row == NONE):
@@ -244,15 +253,10 @@ def _errors(diagnosis: Diagnosis, detector: int, limits: Gallery, listed: NDArra
             marks.append((("bar", label, name), int(cases[label, kind])))
         if counted[row] < 0:
             words += ", not counted"
-        there = label if object_row == NONE else int(truth.labels[object_row])
-        if there != label and (there, label) in cells:
-            marks.append((("cell", there, label), int(matrix[there, label])))
-        elif of_cell:
-            marks.append((("cell", NONE, label), int(matrix[-1, label])))
-        pair = ((detector, row),)
-        made.append(
-            Pick("errors", detector, NONE, label, name, "", object_row, pair, score, words, tuple(marks))
-        )
+        if (cell, label) in cells:
+            marks.append((("cell", cell, label), int(matrix[cell, label])))
+        pair, about = ((detector, row),), (cell, tuple(marks))
+        made.append(Pick("errors", detector, NONE, label, name, "", object_row, pair, score, words, *about))
     return sorted(made, key=lambda pick: -pick.score)
 
 
@@ -312,23 +316,26 @@ def _overlaps(diagnosis: Diagnosis, rows: Sequence[int] | NDArray[np.int64], obj
 
 
 def _missed(diagnosis: Diagnosis, detector: int, outcomes: NDArray[np.int8], each: int) -> list[Pick]:
-    """The largest objects of each class that no counted detection speaks for; where there is none, the
-    largest that the confusion matrix has as not found."""
-    truth, confusion = diagnosis.truth, diagnosis.confusion
+    """The largest objects of each class that no counted detection speaks for; and, where none of these is
+    not found in the confusion matrix, the largest that is."""
+    truth, confusion, classes = diagnosis.truth, diagnosis.confusion, len(diagnosis.truth.classes)
     missed = largest_first(truth, np.flatnonzero(outcomes == MISSED))
+    number = np.bincount(truth.labels[missed], minlength=classes)
+    missed = first_of_each(missed, truth.labels[missed], each)
     alone = outcomes >= 0
     alone[confusion.partners[confusion.partners >= 0]] = False
     others = largest_first(truth, np.flatnonzero(alone))
-    others = others[~np.isin(truth.labels[others], truth.labels[missed])]
-    number = np.bincount(truth.labels[missed], minlength=len(truth.classes)) + confusion.counts[:-1, -1]
-    made = [
-        _missed_pick(diagnosis, detector, row, int(number[truth.labels[row]]))
-        for row in first_of_each(missed, truth.labels[missed], each).tolist()
-    ]
-    for row in first_of_each(others, truth.labels[others], min(each, 1)).tolist():
-        pick = _missed_pick(diagnosis, detector, row, int(number[truth.labels[row]]))
-        fate, score = FATES[outcomes[row]].name, score_text(confusion.score)
-        made.append(pick._replace(words=f"not found at scores of {score} and more; below: {fate}"))
+    others = others[~np.isin(truth.labels[others], truth.labels[missed[alone[missed]]])]
+    others = first_of_each(others, truth.labels[others], min(each, 1))
+    made = []
+    for row in np.concatenate([missed, others]).tolist():
+        pick, fate, label = _missed_pick(diagnosis, detector, row), int(outcomes[row]), int(truth.labels[row])
+        if fate != MISSED:
+            score, name = score_text(confusion.score), FATES[fate].name
+            pick = pick._replace(kind=name, words=f"not found at scores of {score} and more; below: {name}")
+        marks: list[tuple[Mark, int]] = [(("missed", label), int(number[label]))] * (fate == MISSED)
+        marks += [(("cell", label, classes), int(confusion.counts[label, -1]))] * bool(alone[row])
+        made.append(pick._replace(cell=classes if alone[row] else NONE, marks=tuple(marks)))
     return made
 
 
@@ -343,8 +350,8 @@ def score_text(score: float) -> str:
     return f"{score:.2f}" if score == 0 or abs(score) >= 0.005 else f"{score:.1g}"
 
 
-def _missed_pick(diagnosis: Diagnosis, detector: int, row: int, number: int) -> Pick:
-    """A missed object, and the detection that overlaps it most; `number` of its class are missed."""
+def _missed_pick(diagnosis: Diagnosis, detector: int, row: int) -> Pick:
+    """A missed object, and the detection that overlaps it most."""
     truth, detections = diagnosis.truth, diagnosis.detections
     here = np.flatnonzero(detections.image_index == truth.image_index[row])
     overlaps = _overlaps(diagnosis, here, row)
@@ -360,8 +367,7 @@ def _missed_pick(diagnosis: Diagnosis, detector: int, row: int, number: int) -> 
         words = f"nearest: {name} {score_text(score)}, IoU {overlaps[best]:.2f}, {fate}"
     size = float(area(truth.boxes[row]) / np.prod(truth.sizes[truth.image_index[row]]))
     label = int(truth.labels[row])
-    marks: tuple[tuple[Mark, int], ...] = ((("missed", label), number),)
-    return Pick("missed", detector, NONE, label, FATES[MISSED].name, "", row, nearest, size, words, marks)
+    return Pick("missed", detector, NONE, label, FATES[MISSED].name, "", row, nearest, size, words)
 
 
 def _disagreements(
@@ -402,7 +408,7 @@ def _disagreements(
             boxes,
             max(scores, default=0.0),
             "",
-            ((("ribbon", kind, before), int(cases[fate[row]])),),
+            marks=((("ribbon", kind, before), int(cases[fate[row]])),),
         )
 
 
@@ -489,6 +495,7 @@ def _record(
         "label": pick.label,
         "kind": pick.kind,
         "before": pick.before,
+        "cell": pick.cell,
         "truth": NONE if pick.object_row == NONE else int(truth.labels[pick.object_row]),
         "score": pick.score,
         "words": pick.words,

@@ -35,6 +35,7 @@ from diagnosis.words import (
     COCO_HEADINGS,
     DAGGER,
     FEW_IMAGES,
+    NO_INTERVAL,
     count,
     cover,
     cover_sentence,
@@ -214,6 +215,7 @@ def _data(content: ReportContent) -> dict[str, Any]:
         "cocoHeadings": list(COCO_HEADINGS),
         "sections": SECTION_NAMES,
         "dagger": DAGGER,
+        "agreed": NO_INTERVAL,
         "quantities": (quantities := _quantity_names(numbers)),
         "cover": {of: {kind: cover(of, kind) for kind in ("number", "difference")} for of in quantities},
         "detectors": [
@@ -334,7 +336,7 @@ def _pair(entry: Json) -> dict[str, Any]:
     """A pair of detectors; of the classes only AP50 and localization, which the page draws."""
     classes = {
         name: {
-            key: [part[section][quantity][end] for end in ("difference", "low", "high", "p")]
+            key: [part[section][quantity][end] for end in ("difference", "low", "high", "clear")]
             for key, section, quantity in (("ap", "map", "coco50"), ("localization", "share", "localization"))
             if quantity in part.get(section, ())
         }
@@ -438,8 +440,8 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
         (
             "Intervals",
             f"From random halves of the images, the same for all detectors (paired). {cover_sentence()} "
-            "Where the interval of a difference leaves out zero, the difference is more than the chance of "
-            f"which images were drawn.{choice}",
+            f"Where the interval of a difference leaves out zero, and there are at least {ENOUGH_OBJECTS} "
+            f"objects, the difference is more than the chance of which images were drawn.{choice}",
         ),
     ]
 

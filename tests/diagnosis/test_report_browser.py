@@ -276,6 +276,50 @@ def test_every_link_to_examples_shows_one(browser, tmp_path, diagnoses, number):
         assert shown(browser, ".shot", "className"), go
 
 
+def test_the_pictures_of_a_cell_are_those_that_it_counts(browser, tmp_path, diagnoses):
+    """Of each cell of the matrix; a cell without a picture of its own is a plain number."""
+    content_ = ReportContent(diagnoses, to_json(diagnoses, {}))
+    browser.open(write_report(content_, tmp_path / "report.html"))
+    examples, nowhere, seen = collect(diagnoses, Gallery()).shown, len(CLASSES), set()
+    for letter, one in zip("AB", diagnoses, strict=True):
+        browser.js(f"location.hash = 'tab=errors&of={letter}'")
+        settle(browser)
+        cells = browser.js(
+            "[...document.querySelectorAll('.matrix td a')].map(e => [e.dataset.go, e.textContent])"
+        )
+        assert len(cells) > 6
+        for go, number in cells:
+            browser.js(f"location.hash = address({go})")
+            settle(browser)
+            at = state(browser)
+            label = CLASSES.index(at["class"])
+            row, column = (label, CLASSES.index(at["as"])) if "as" in at else (nowhere, label)
+            if at["side"] == "missed":
+                row, column = label, nowhere
+            seen.add((row == nowhere) - (column == nowhere))
+            count = one.confusion.counts[row, column]
+            assert count == int(number)
+            pictures = shown(browser, ".shot", "dataset.go")
+            assert 0 < len(pictures) <= count, (row, column)
+            assert f"The confusion matrix has {count} " in shown(browser, "#count")[0]
+            for picture in pictures:
+                example = examples[int(json.loads(picture)["pic"])]
+                if column == nowhere:
+                    lost = set(range(len(one.truth))) - set(one.confusion.partners.tolist())
+                    objects = {(one.truth.image_index[row], one.truth.labels[row]) for row in lost}
+                    assert (one.truth.images.index(example["image"]), label) in objects
+                else:
+                    found = one.detections
+                    kept = (found.labels == column) & (found.scores == example["score"])
+                    (partner,) = one.confusion.partners[kept]
+                    there = nowhere if partner == -1 else one.truth.labels[partner]
+                    assert (there, partner == -2) == (row, False)
+    assert seen == {-1, 0, 1}
+    browser.js("location.hash = address({tab: 'examples', side: 'errors', class: 'dog', cell: '1'})")
+    settle(browser)
+    assert "on background in the matrix×" in shown(browser, ".tokens a")
+
+
 def test_missed_has_one_meaning(browser, report):
     """What the matrix has in its last column is not found at a threshold, which is something else."""
     browser.open(report, state="tab=errors")
@@ -390,12 +434,16 @@ def test_bold_is_what_is_clear_of_a_class_with_enough_objects(browser, tmp_path)
     both = [two_classes(0, "right"), two_classes(14, "beside")]
     browser.open(written(both, tmp_path), state="tab=classes")
     for selector in ("#classes .gap.clear", "#classes .gap:not(.clear)"):
-        assert shown(browser, selector) == ["−100.0 [−100.0, −100.0]"]
+        assert shown(browser, selector) == ["−100.0"]
+    assert "No interval: nearly all resamples" in shown(browser, "#panel > .note")[0]
     browser.open(tmp_path / "report.html", state="tab=compare")
     assert "AP50" in shown(browser, ".forest .name.clear")
     few = [two_classes(0, "right", dogs=15), two_classes(14, "beside", dogs=15)]
     browser.open(written(few, tmp_path), state="tab=compare")
-    assert shown(browser, ".forest .clear") == []
+    assert "no class mean is, as no class has 20 objects" in "".join(shown(browser, "#panel .note"))
+    clear = "closest('.chart').querySelector('h3').textContent"
+    assert set(shown(browser, ".forest .clear", clear)) == {"Shares, all classes pooled"}
+    assert shown(browser, ".forest .clear .span", "className") == []
 
 
 def test_classes_that_the_data_do_not_have_are_left_out_of_the_list(browser, report):
@@ -445,10 +493,24 @@ def test_numbers_that_lead_to_pictures_are_told_beside_them(browser, tmp_path, d
         ("d=B&side=missed&class=dog", (0, -1), "not found"),
         ("d=B&side=errors&class=cat&as=dog", (1, 0), "taken for dog"),
         ("d=B&side=errors&class=dog&kind=background", (-1, 0), "on background"),
+        ("d=B&side=errors&class=dog&cell=1", (-1, 0), "on background"),
     ):
         browser.open(path, state=state)
         said = browser.js("document.querySelector('#count').textContent")
         assert f"The confusion matrix has {matrix.counts[cell]} {words}: it counts all detections" in said
+
+
+def test_of_groups_the_first_screen_says_how_many_runs_and_what_the_interval_includes(browser, tmp_path):
+    runs = [two_classes(shift, f"run {shift}") for shift in (0, 2, 5, 14)]
+    comparison = compare(runs, replicates=20, groups={"good": ["run 0", "run 2"], "bad": ["run 5", "run 14"]})
+    numbers = to_json(runs, {}, comparison_to_json(comparison), intervals_to_json(comparison))
+    browser.open(write_report(ReportContent(runs, numbers), tmp_path / "report.html"))
+    said = (
+        "good is the mean of 2 runs, bad is the mean of 2 runs; its intervals include seed-to-seed variation."
+    )
+    assert f"Verdict: {said} Bars: each run by itself." in shown(browser, "#facts")[0]
+    browser.open(written(runs[:2], tmp_path))
+    assert "seed" not in shown(browser, "#facts")[0]
 
 
 def test_a_class_of_which_nothing_is_found_has_no_error_that_it_is_mostly_of(browser, tmp_path):

@@ -8,12 +8,12 @@ const several = detectors.length > 1;
 const everyone = detectors.map((_, place) => place);
 const ABSENT = "–";
 const TABS = { examples: "Examples", classes: "Classes", compare: several ? "Compare" : "Confidence", errors: "Errors", method: "Method" };
-const KEYS = ["tab", "d", "class", "kind", "as", "was", "score", "side", "of", "sort", "all", "part", "pic"];
+const KEYS = ["tab", "d", "class", "kind", "as", "cell", "was", "score", "side", "of", "sort", "all", "part", "pic"];
 const SHOWN_AT_ONCE = 24;
 const ON_PAPER = 4;
 const MOST_ROWS = 30;
 const CONFUSIONS = 12;
-const NOTHING = { d: "", class: "", kind: "", as: "", was: "", pic: "" };
+const NOTHING = { d: "", class: "", kind: "", as: "", cell: "", was: "", pic: "" };
 const AP = ["coco50", "voc07"].find((kind) => detectors.some((one) => one.map[kind] !== null)) ?? "voc07";
 const apName = (kind) => data.ap[kind].name;
 const KINDS_OF_TIDE = {
@@ -101,8 +101,10 @@ function percent(value) {
 }
 /** Points with a sign. */
 const points = (value) => (known(value) && percent(value) !== "0.0" && value > 0 ? "+" : "") + percent(value);
-/** Whether a difference is called clear: its interval, as it is printed, leaves out zero, and the objects are enough. */
-const isClear = (low, high, objects) => known(low) && objects >= facts.enough && (percent(low) !== "0.0" && low > 0 || percent(high) !== "0.0" && high < 0);
+/** An interval after its number; none where the resamples agree. */
+const within = (low, high, write = percent) => (known(low) ? ` [${write(low)}, ${write(high)}]` : "");
+/** Words for numbers without an interval, if there are such among [number, low]. */
+const aboutAgreed = (ends) => (ends.some(([value, low]) => known(value) && !known(low)) ? ` ${data.agreed}` : "");
 const mostObjects = Math.max(0, ...data.objects);
 const scoreText = (value) => (!known(value) ? ABSENT : value === 0 || Math.abs(value) >= 0.005 ? value.toFixed(2) : value.toPrecision(1));
 const colourOf = (place) => `--d: var(--d${place % 5})`;
@@ -242,19 +244,18 @@ function stackedBar(shares, place, name) {
   })));
 }
 
-/** Differences about a line at zero. Rows: label, difference, low, high, words after it, link, objects of a class. */
+/** Differences about a line at zero. Rows: label, difference (middle), low, high, whether it is clear, link. */
 function forest(rows) {
   const low = Math.min(0, ...rows.map((row) => row.low ?? row.middle));
   const high = Math.max(0.001, ...rows.map((row) => row.high ?? row.middle));
   const at = (value) => `${(2 + (96 * (value - low)) / (high - low)).toFixed(2)}%`;
   return make("div", { class: "forest" }, rows.flatMap((row) => {
-    const clear = isClear(row.low, row.high, row.objects ?? mostObjects) ? " clear" : "";
+    const clear = row.clear ? " clear" : "";
     const span = known(row.low) && make("span", { class: "span", style: `left: ${at(row.low)}; width: calc(${at(row.high)} - ${at(row.low)})` });
-    const words = known(row.low) ? ` [${points(row.low)}, ${points(row.high)}]` : "";
     return [
       make("div", { class: `name${clear}` }, row.go ? make("a", row.go, row.label) : row.label),
       make("div", { class: `axis${clear}`, style: `--zero: ${at(0)}` }, span, make("span", { class: "middle", style: `left: ${at(row.middle)}` })),
-      make("div", { class: `text${clear}` }, `${points(row.middle)}${words}${row.more ?? ""}`),
+      make("div", { class: `text${clear}` }, `${points(row.middle)}${within(row.low, row.high, points)}`),
     ];
   }));
 }
@@ -417,7 +418,7 @@ function frameColour(example, place) {
 function describe(example) {
   const name = classes[example.label];
   if (example.side === "errors") return `${name} ${scoreText(example.score)}, ${example.kind}: ${example.words}. Image ${example.image}`;
-  if (example.side === "missed") return `${name}, missed: ${example.words}. Image ${example.image}`;
+  if (example.side === "missed") return `${name}, ${example.kind}: ${example.words}. Image ${example.image}`;
   if (example.side === "only") return `${name}, found by ${detectors[example.detector].name} with ${scoreText(example.score)}; ${detectors[example.versus].name}: ${example.kind}. Image ${example.image}`;
   return `${name}; ${detectors[example.versus].name}: ${example.before}; ${detectors[example.detector].name}: ${example.kind}. Image ${example.image}`;
 }
@@ -425,7 +426,7 @@ function caption(example) {
   const name = classes[example.label];
   const kind = (word, place) => make("span", {}, several && letter(place), " ", swatch(kindOf(word).colour), word);
   if (example.side === "errors") return [make("b", {}, `${name} ${scoreText(example.score)} `), kind(example.kind, example.detector), make("div", { class: "quiet" }, example.words)];
-  if (example.side === "missed") return [make("b", {}, `${name} `), kind("missed", example.detector), make("div", { class: "quiet" }, example.words)];
+  if (example.side === "missed") return [make("b", {}, `${name} `), kind(example.kind, example.detector), make("div", { class: "quiet" }, example.words)];
   if (example.side === "only") return [make("b", {}, `${name} ${scoreText(example.score)} `), make("div", {}, kind("correct", example.detector), " · ", kind(example.kind, example.versus))];
   return [make("b", {}, `${name} `), make("div", {}, kind(example.before, example.versus), " · ", kind(example.kind, example.detector))];
 }
@@ -483,6 +484,8 @@ function drawFirst() {
     notes ? make("a", link({ tab: "method", part: "notes" }), plural(notes, "note on the data", "notes on the data")) : "",
     data.examples ? aboutPhotographs(data.examples.unread) : "",
   );
+  const grouped = data.intervals.filter((entry) => entry.runs.length > 1);
+  if (grouped.length) byId("facts").append(make("br"), `Verdict: ${grouped.map((entry) => `${entry.name} is the mean of ${plural(entry.runs.length, "run")}`).join(", ")}; its intervals include seed-to-seed variation. Bars: each run by itself.`);
   byId("first").append(errorsCard(), make("div", { class: "stack" }, precisionCard(), fixCard()), worstCard());
 }
 
@@ -615,12 +618,14 @@ function wantedBy(at, [, , belongs]) {
   const least = at.score === "" ? -Infinity : Number(at.score);
   return (one) => {
     if (!belongs(one)) return false;
-    if (one.kind === "correct" && one.side === "errors" && !at.as) return false;  // wrong in the matrix alone
+    const inMatrixAlone = one.side === "errors" ? one.kind === "correct" : one.side === "missed" && one.kind !== "missed";
+    if (inMatrixAlone && !at.as && !at.cell) return false;
     if (one.side !== "missed" && one.score < least) return false;
     if (kinds && !kinds.includes(one.kind) && one.side !== "missed") return false;
     if (at.was && one.before !== at.was) return false;
     if (at.as && !one.frames.some((frame) => frame[4] === "found" && frame[5] === taken)) return false;
-    const about = at.as && one.side === "errors" ? one.truth : one.label;
+    if (at.cell && one.cell !== classes.length) return false;  // on background, or not found, in the matrix
+    const about = at.as && one.side === "errors" ? one.cell : one.label;
     return !labels || labels.has(about);
   };
 }
@@ -630,7 +635,7 @@ const chosen = (side = currentSide()) => sorted(data.examples.shown.map((one, pl
 
 /** How many such cases there are in all; null: that is not known. */
 function numberOf(key, belongs) {
-  if (state.as || state.score) return null;
+  if (state.as || state.cell || state.score) return null;
   if (!state.class && (state.was || state.kind) && (key === "neither" || key.startsWith("only"))) return ribbonNumber(key);
   if (state.was) return null;
   if (!state.class && (!state.kind || key === "missed")) {
@@ -662,7 +667,7 @@ function ribbonNumber(key) {
 function matrixWords(key) {
   const [label, nowhere] = [oneLabel(), classes.length];
   if (label < 0 || shown().length > 1 || state.score || !["errors", "missed"].includes(key)) return "";
-  if (!state.as && key === "errors" && state.kind && state.kind !== "background") return "";
+  if (!state.as && !state.cell && key === "errors" && state.kind && state.kind !== "background") return "";
   const { cells, score } = detectors[shown()[0]].matrix;
   const cell_ = key === "missed" ? [label, nowhere] : state.as ? [label, classes.indexOf(state.as)] : [nowhere, label];
   const count = cells.find(([row, column]) => row === cell_[0] && column === cell_[1])?.[2] ?? 0;
@@ -680,6 +685,7 @@ function drawExamples() {
   const tokens = [
     ["class", state.class && (state.as ? `truth: ${state.class}` : `class: ${state.class}`), { class: "", as: "" }],
     ["as", state.as && `taken for: ${state.as}`, { as: "" }],
+    ["cell", state.cell && (key === "missed" ? "not found in the matrix" : "on background in the matrix"), { cell: "" }],
     ["was", state.was && `${letters[pair()[0]]}: ${state.was}`, { was: "" }],
     ["score", state.score && key !== "missed" && `score ≥ ${state.score}`, { score: "" }],
     ["d", state.d && `detectors: ${state.d}`, { d: "" }],
@@ -699,7 +705,7 @@ function drawExamples() {
     document.querySelectorAll(".shot")[first]?.focus();
   });
   return [
-    make("div", { class: "sides", role: "group", "aria-label": "Which examples" }, all.map(([name, text, belongs_, some]) => make("a", { ...link({ side: name, was: "", kind: "" }), "aria-current": name === key && "true" }, `${text} (${ofAll(some.length, numberOf(name, belongs_))})`))),
+    make("div", { class: "sides", role: "group", "aria-label": "Which examples" }, all.map(([name, text, belongs_, some]) => make("a", { ...link({ side: name, was: "", kind: "", cell: "" }), "aria-current": name === key && "true" }, `${text} (${ofAll(some.length, numberOf(name, belongs_))})`))),
     make("div", { class: "tokens" }, chips, tokens),
     make("p", { class: "note", id: "count", role: "status" }, list.length
       ? `${printing && list.length > ON_PAPER ? `${ON_PAPER} of ` : ""}${plural(list.length, "picture")}${inAll}.${matrixWords(key)} ${key === "missed" ? "The largest" : "The most confident"} first. Dashed: the object.`
@@ -763,11 +769,11 @@ function drawClasses() {
   const [a, b] = pair();
   const entry = several ? pairEntry(a, b) : undefined;
   const gap = (label) => {
-    if (!several) return [null, null, null];
+    if (!several) return [];
     const known_ = entry?.classes[classes[label]]?.ap;
     if (known_ && known(known_[0])) return known_;
     const [before, after] = [a, b].map((place) => detectors[place].classes[label].ap[AP]);
-    return known(before) && known(after) ? [after - before, null, null] : [null, null, null];
+    return known(before) && known(after) ? [after - before] : [];
   };
   const columns = [
     ["name", "class", true, (label) => classes[label]],
@@ -796,7 +802,7 @@ function drawClasses() {
   const heads = columns.map(([key, text, words]) => make("th", { scope: "col", class: words && "words", "aria-sort": wanted !== key ? "none" : down ? "descending" : "ascending" },
     make("a", link({ sort: wanted === key && !down ? `-${key}` : key }), text)));
   const body = rows.flatMap((label) => {
-    const [difference, low, high] = gap(label);
+    const [difference, low, high, clear] = gap(label);
     const open = label === exact;
     const numbers = (place) => detectors[place].classes[label];
     const opens = link({ class: open ? "" : classes[label], as: "" });
@@ -806,7 +812,7 @@ function drawClasses() {
       make("td", named("objects"), whole(data.objects[label])),
       make("td", { class: "words" }, here.map((place) => stackedBar(numbers(place).shares, place, classes[label]))),
       here.map((place) => make("td", named(`ap${place}`), percent(numbers(place).ap[AP]))),
-      several && make("td", named("gap", { class: isClear(low, high, data.objects[label]) ? "gap clear" : "gap" }), points(difference), known(low) ? ` [${points(low)}, ${points(high)}]` : ""),
+      several && make("td", named("gap", { class: clear ? "gap clear" : "gap" }), points(difference), within(low, high, points)),
       here.map((place) => make("td", named(`best${place}`), known(numbers(place).best.score) ? scoreText(numbers(place).best.score) : ABSENT)));
     row.addEventListener("click", (event) => {
       if (!event.target.closest("a") && !String(getSelection())) row.querySelector("th a").click();
@@ -814,7 +820,7 @@ function drawClasses() {
     return open ? [row, make("tr", {}, make("td", { class: "detail", colspan: columns.length }, classDetail(label)))] : [row];
   });
   return [
-    make("p", { class: "note" }, `Shares: per cent of the detections counted. ${apName(AP)} in per cent, differences in points${entry ? ` with ${100 * entry.level} % intervals, bold where one leaves out zero and the class has at least ${facts.enough} objects` : ""}. Best threshold: the score of the highest F1.`, onScreen(" A class opens its curve, its confusions and its pictures.")),
+    make("p", { class: "note" }, `Shares: per cent of the detections counted. ${apName(AP)} in per cent, differences in points${entry ? ` with ${100 * entry.level} % intervals, bold where one leaves out zero and the class has at least ${facts.enough} objects` : ""}. Best threshold: the score of the highest F1.${entry ? aboutAgreed(rows.map(gap)) : ""}`, onScreen(" A class opens its curve, its confusions and its pictures.")),
     legend(data.kinds.map((kind) => [kind.name, kind.colour])),
     make("div", { class: "table-box", role: "region", tabindex: 0, "aria-label": "Classes", style: "max-height: none" },
       make("table", { id: "classes" }, make("caption", { class: "hidden-words" }, "Classes"), make("thead", {}, make("tr", {}, heads)), make("tbody", {}, body))),
@@ -892,7 +898,8 @@ const HELD = "held the truth, %";
 
 /** Forests of the differences of a pair, a section each. */
 function differences(entry) {
-  const note = `Points, with ${100 * entry.level} % intervals: ${whole(entry.replicates)} resamples of ${plural(entry.images, "image")}. Bold: the interval leaves out zero${mostObjects < facts.enough ? `; nothing is, as no class has ${facts.enough} objects` : ""}.${facts.over ? ` Means are over all classes; the verdict is${facts.over}.` : ""} ${data.dagger}`;
+  const ends = Object.keys(data.sections).flatMap((section) => Object.values(entry[section] ?? {}).map((one) => [one.difference, one.low]));
+  const note = `Points, with ${100 * entry.level} % intervals: ${whole(entry.replicates)} resamples of ${plural(entry.images, "image")}. Bold: the interval leaves out zero${mostObjects < facts.enough ? `; no class mean is, as no class has ${facts.enough} objects` : ""}.${facts.over ? ` Means are over all classes; the verdict is${facts.over}.` : ""} ${data.dagger}${aboutAgreed(ends)}`;
   const p = (one) => {
     const least = 2 / (entry.replicates - (one.undefined_replicates ?? 0) + 1);
     return !known(one.p) ? ABSENT : one.p <= least * 1.000001 ? `≤ ${(Math.ceil(1000 * least - 1e-6) / 1000).toFixed(3)}` : one.p < 0.001 ? "< 0.001" : one.p.toFixed(3);
@@ -903,7 +910,7 @@ function differences(entry) {
       const [held, dagger] = data.cover[`${section}/${name}`].difference;
       return { label: `${data.quantities[`${section}/${name}`]}${dagger}`, one, held };
     });
-    const some = all.filter(({ one }) => known(one.low)).map(({ label, one }) => ({ label, middle: one.difference, low: one.low, high: one.high }));
+    const some = all.filter(({ one }) => known(one.difference)).map(({ label, one }) => ({ ...one, label, middle: one.difference }));
     const rows = all.map(({ label, one, held }) => [label, { ...change(one.difference), title: one.reason }, change(one.low), change(one.high), cell(p(one), one.p), held || ABSENT]);
     return chart(heading, "", some.length ? forest(some) : make("p", {}, "Neither has such a number."), ["*quantity", "difference", "low", "high", "p", HELD], rows, "");
   });
@@ -919,7 +926,7 @@ function classDifferences(entry, a, b) {
   const made = [["ap", apName("coco50")], ["localization", "localization"]].map(([key, name]) => {
     const some = of(key);
     if (!some.length) return null;
-    const rows = some.slice(0, 15).map(([label, { [key]: [middle, low, high] }]) => ({ label, middle, low, high, objects: data.objects[classes.indexOf(label)], go: key === "ap" ? toClass(label) : toExamples({ class: label, kind: "localization" }) }));
+    const rows = some.slice(0, 15).map(([label, { [key]: [middle, low, high, clear] }]) => ({ label, middle, low, high, clear, go: key === "ap" ? toClass(label) : toExamples({ class: label, kind: "localization" }) }));
     return make("div", {}, make("h4", {}, name), forest(rows));
   }).filter(Boolean);
   if (!made.length) return null;
@@ -1021,14 +1028,15 @@ function confidence() {
 function intervalTable() {
   const entries = data.intervals;
   const keys = Object.entries(data.sections).flatMap(([section, heading]) => Object.keys(entries[0][section] ?? {}).map((name) => [section, name, heading]));
-  const show = (one) => cell(!known(one?.low) ? ABSENT : `${percent(one.value)} [${percent(one.low)}, ${percent(one.high)}]${known(one.runs_deviation) ? ` ± ${percent(one.runs_deviation)}` : ""}`, one?.value, one?.reason);
+  const show = (one) => cell(!known(one?.value) ? ABSENT : `${percent(one.value)}${within(one.low, one.high)}${known(one.runs_deviation) ? ` ± ${percent(one.runs_deviation)}` : ""}`, one?.value, one?.reason);
+  const ends = keys.flatMap(([section, name]) => entries.map((entry) => [entry[section]?.[name]?.value, entry[section]?.[name]?.low]));
   const rows = keys.map(([section, name, heading]) => {
     const [held, dagger] = data.cover[`${section}/${name}`].number;
     return [`${data.quantities[`${section}/${name}`]}${dagger}`, heading, ...entries.map((entry) => show(entry[section]?.[name])), held || ABSENT];
   });
   const grouped = entries.filter((entry) => entry.runs.length > 1);
   const spread = keys.some(([section, name]) => entries.some((entry) => known(entry[section]?.[name]?.runs_deviation)));
-  const note = `Per cent, with ${100 * entries[0].level} % intervals: ${whole(entries[0].replicates)} resamples of ${plural(entries[0].images, "image")}.${spread ? " ±: standard deviation between the runs." : ""} ${data.dagger}`;
+  const note = `Per cent, with ${100 * entries[0].level} % intervals: ${whole(entries[0].replicates)} resamples of ${plural(entries[0].images, "image")}.${spread ? " ±: standard deviation between the runs." : ""} ${data.dagger}${aboutAgreed(ends)}`;
   const title = several || grouped.length ? "Each detector's numbers with intervals" : "Numbers with intervals";
   return chart(title, note, [
     grouped.length ? make("ul", {}, grouped.map((entry) => make("li", {}, `${entry.name}: the mean of ${plural(entry.runs.length, "run")}, ${entry.runs.join(", ")}`))) : null,
@@ -1086,8 +1094,8 @@ function matrixChart() {
     const said = `${name(row, "background")} ${column === nowhere ? "not found" : row === nowhere ? `called ${classes[column]}` : `taken for ${classes[column]}`}: ${whole(count)}`;
     if (row === column) return make("td", { class: "right", "data-tip": `${classes[row]} found: ${whole(count)}` }, whole(count));
     const d = alone(place);
-    const go = column === nowhere ? toExamples({ side: "missed", class: classes[row], d })
-      : row === nowhere ? toExamples({ kind: "background", class: classes[column], d }) ?? toExamples({ class: classes[column], d })
+    const go = column === nowhere ? toExamples({ side: "missed", class: classes[row], cell: "1", d })
+      : row === nowhere ? toExamples({ class: classes[column], cell: "1", d })
         : toExamples({ class: classes[row], as: classes[column], d });
     const style = `--heat: ${Math.round(6 + (50 * count) / (totals[row] || 1))}%`;
     if (!go) return make("td", { class: "plain", style, "data-tip": said, title: said }, whole(count));
