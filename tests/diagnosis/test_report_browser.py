@@ -29,7 +29,7 @@ from tests.diagnosis.test_report import EMPTY_CASES, content
 
 CLASSES = ("dog", "cat", "bus", "unseen </script><b>class</b>", "猫" * 200)
 DESKTOP, PHONE = (1440, 900), (390, 844)
-TABLET = (768, 1024)
+TABLET, NARROW = (768, 1024), (900, 900)
 KEYS = {
     "Tab": Keys.TAB,
     "Enter": Keys.ENTER,
@@ -669,6 +669,35 @@ def test_nothing_overflows_overlaps_or_is_pale_or_requested(browser, report, siz
             assert browser.js(CONTRAST) == [], (tab, scheme)
     assert browser.driver.get_log("browser") == []
     assert [one.partition("#")[0] for one in browser.requests() if one != "about:blank"] == [report.as_uri()]
+
+
+@pytest.mark.parametrize("number", [3, 4])
+def test_three_and_four_detectors_fit(browser, tmp_path, diagnoses, number):
+    """And the whole answer is on the first screen."""
+    names = ["baseline", "a-name-that-is-longer-than-a-chip-has-room-for", "third", "fourth of them"][:number]
+    some = [dataclasses.replace(diagnoses[n % 2], name=name) for n, name in enumerate(names)]
+    path = written(some, tmp_path, replicates=6)
+    for size in (DESKTOP, NARROW, TABLET, PHONE):
+        browser.open(path, size)
+        right = "document.querySelector('.bar .wide').getBoundingClientRect().right"
+        assert max(shown(browser, ".bar button", "getBoundingClientRect().right")) <= browser.js(right)
+        for tab in TABS:
+            browser.js(f"location.hash = 'tab={tab}&class=dog'")
+            settle(browser)
+            browser.open_details()
+            settle(browser)
+            assert browser.js("document.documentElement.scrollWidth") <= size[0], (size, tab)
+            assert browser.js(OVERFLOW) == [], (size, tab)
+            assert browser.js(OVERLAPS) == [], (size, tab)
+    for size in (DESKTOP, NARROW):
+        browser.open(path, size)
+        tops = shown(browser, "header input, header button", "getBoundingClientRect().top")
+        assert tops[-1] - tops[number] < 12  # the search and the theme are in one line
+        tables = shown(browser, "#first summary", "getBoundingClientRect().bottom")
+        assert len(tables) == 3
+        assert size == NARROW or max(tables) < size[1] * 0.7
+    browser.open(path)
+    assert max(shown(browser, "#first > *", "getBoundingClientRect().bottom")) <= DESKTOP[1]
 
 
 def test_words_that_lie_on_words_are_found(browser, report):

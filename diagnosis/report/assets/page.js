@@ -198,9 +198,11 @@ function behind(title, columns, rows, words = "Table") {
   return details;
 }
 
-/** A chart with its heading, its note, and the table behind it; `look`: its classes. */
+/** A chart with its heading, its note, and the table behind it; `look`: its classes. A brief one has its table beside the heading. */
 function chart(title, note, body, columns, rows, look = "full") {
-  return make("figure", { class: `chart ${look}` }, make("h3", {}, title), note && make("p", { class: "note" }, note), body, columns && behind(title, columns, rows));
+  const table_ = columns && behind(title, columns, rows);
+  const below = look === "brief" ? [table_, body] : [body, table_];
+  return make("figure", { class: `chart ${look}` }, make("h3", {}, title), note && make("p", { class: "note" }, note), below);
 }
 
 // ---- charts of HTML -----------------------------------------------------------------------------
@@ -515,7 +517,7 @@ function errorsCard() {
     one.name, way === "pooled" ? "pooled" : "class mean", ...data.kinds.map((kind) => share(one.breakdown[way][kind.name], one.breakdown[way].reason)), share(null),
   ]), [one.name, "per object", ...data.kinds.map(() => share(null)), share(missing[place])]]);
   const note = silent ? "No detection counts, so there is nothing to break down." : "Per cent of the detections counted, class mean; missed: per cent of objects.";
-  return chart("What goes wrong", [note, !silent && onScreen(" Click a bar for its pictures.")], groups, ["*detector", "*averaged", ...data.kinds.map((kind) => kind.name), "missed"], rows, "");
+  return chart("What goes wrong", [note, !silent && onScreen(" Click a bar for its pictures.")], groups, ["*detector", "*averaged", ...data.kinds.map((kind) => kind.name), "missed"], rows, "brief");
 }
 
 /** The share of objects that no counted detection speaks for. */
@@ -530,7 +532,7 @@ function precisionCard() {
     value: detectors[place].map[kind], interval: intervalOf(place, "map", kind), end: 1, label: apName(kind), go: link({ ...NOTHING, tab: "classes", sort: `ap${place}` }),
   }));
   const rows = detectors.map((one, place) => [one.name, ...kinds.flatMap((kind) => [one.map[kind], intervalOf(place, "map", kind)?.low, intervalOf(place, "map", kind)?.high].map((value) => share(value, one.map.reason)))]);
-  return chart("Average precision (AP)", kinds.length ? `Per cent, class mean${facts.over ? ` of all classes that have objects; the verdict is${facts.over}` : ""}.` : "No class has objects.", groups, ["*detector", ...kinds.flatMap((kind) => [apName(kind), "low", "high"])], rows, "");
+  return chart("Average precision (AP)", kinds.length ? `Per cent, class mean${facts.over ? ` of all classes that have objects; the verdict is${facts.over}` : ""}.` : "No class has objects.", make("div", { class: "side-by-side" }, groups), ["*detector", ...kinds.flatMap((kind) => [apName(kind), "low", "high"])], rows, "brief");
 }
 
 function fixCard() {
@@ -554,7 +556,7 @@ function fixCard() {
   }));
   const rows = six.map((kind) => [kind.label, ...detectors.flatMap((_, place) => ["value", "low", "high"].map((part) => change(numbers(kind, place)[part])))]);
   const columns = ["*error", ...detectors.flatMap((one) => [one.name, "low", "high"])];
-  return chart("What to fix first", first.length ? `Points of ${apName("coco50")} to gain (TIDE${unlike})${facts.over}${several && best ? `, ${best.name}'s largest first` : ""}.${caveat}` : `Nothing costs AP.${caveat}`, groups, columns, rows, "");
+  return chart("What to fix first", first.length ? `Points of ${apName("coco50")} to gain (TIDE${unlike})${facts.over}${several && best ? `, ${best.name}'s largest first` : ""}.${caveat}` : `Nothing costs AP.${caveat}`, groups, columns, rows, "brief");
 }
 function tideExamples(name, place) {
   const d = alone(place);
