@@ -809,22 +809,45 @@ def test_print_has_all_tabs_on_at_most_six_pages(browser, report):
     assert len(shown(browser, ".shot", "className")) == 4
     assert shown(browser, "#count")[0].startswith("4 of ")
     notes = "".join(shown(browser, "#main .note", "innerText"))
-    assert not re.search("Click|leads? to|opens its", notes)
+    assert not re.search("Click|leads? to|opens its|Arrow keys", notes)
     browser.media("")
     assert shown(browser, "#panel > h2") == [tab.capitalize() for tab in TABS]
     browser.js("dispatchEvent(new Event('afterprint'))")
     assert shown(browser, "#panel > h2") == ["Examples"]
 
 
-def test_three_detectors_stand_side_by_side_on_paper(browser, tmp_path, diagnoses):
-    three = [*diagnoses, dataclasses.replace(diagnoses[0], name="third")]
-    browser.open(write_report(content(three), tmp_path / "report.html"))
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_on_paper_two_columns_fill_the_page(browser, tmp_path, diagnoses, number):
+    """Curves of three and four detectors stand side by side; six pages at most."""
+    some = [dataclasses.replace(diagnoses[n % 2], name=f"detector {n}") for n in range(number)]
+    browser.open(written(some, tmp_path, replicates=4))
+    pdf = base64.b64decode(browser.cdp("Page.printToPDF", {"printBackground": True})["data"])
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 6
     browser.js("dispatchEvent(new Event('beforeprint'))")
     browser.media("print")
-    tops = shown(browser, ".pair:has(> :nth-child(3)) svg", "getBoundingClientRect().top")
-    assert len(tops) == 6  # three in a row: confidence and error mix
+    tops = shown(browser, ".pair svg.plot", "getBoundingClientRect().top")
+    assert len(tops) == 2 * number  # confidence and error mix
     assert len(set(tops)) == 2
+    heights = "[...e.children].map(side => [...side.children].map(one => one.offsetHeight))"
+    for sides in browser.js(f"[...document.querySelectorAll('.columns')].map(e => {heights})"):
+        left, right = map(sum, sides)
+        assert abs(left - right) <= max(max(side, default=0) for side in sides) + 40
+    assert browser.js(OVERLAPS) == []
+    right = "getBoundingClientRect().right"
+    inside = shown(browser, "#panel .columns *:not(.hidden-words, .hidden-words *)", right)
+    assert max(inside) <= browser.js(f"document.querySelector('#panel').{right}") + 1
     browser.media("")
+
+
+def test_paper_has_twenty_classes_and_says_so(browser, tmp_path):
+    many = many_classes(25)
+    browser.open(write_report(ReportContent(many, to_json(many, {})), tmp_path / "report.html"))
+    browser.js("dispatchEvent(new Event('beforeprint'))")
+    assert len(shown(browser, "#classes tbody th")) == 20
+    assert any("Here are 20 of 25 classes." in note for note in shown(browser, "#panel > .note"))
+    browser.js("dispatchEvent(new Event('afterprint'))")
+    click(browser, "#tabs [href*='tab=classes']")
+    assert len(shown(browser, "#classes tbody th")) == 25
 
 
 def test_labels_of_the_flow_do_not_overprint(browser, report):

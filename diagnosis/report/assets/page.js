@@ -11,6 +11,7 @@ const TABS = { examples: "Examples", classes: "Classes", compare: several ? "Com
 const KEYS = ["tab", "d", "class", "kind", "as", "cell", "was", "score", "side", "of", "sort", "all", "part", "pic"];
 const SHOWN_AT_ONCE = 24;
 const ON_PAPER = 4;
+const CLASSES_ON_PAPER = 20;
 const MOST_ROWS = 30;
 const CONFUSIONS = 12;
 const NOTHING = { d: "", class: "", kind: "", as: "", cell: "", was: "", pic: "" };
@@ -178,11 +179,11 @@ function sorted(rows, keyOf, down) {
   });
 }
 
-/** Charts one below the other; those of half the width in two columns. */
+/** Charts one below the other; those of half the width in two columns; on paper all but wide ones. */
 function blocks(all) {
   const made = [];
   for (const one of all.flat().filter(Boolean)) {
-    const half = one.matches(".chart:not(.full)");
+    const half = printing ? !one.matches(".across, :has(.pair > :nth-child(3))") : one.matches(".chart:not(.full)");
     if (half && made.at(-1)?.className === "columns") made.at(-1).append(one);
     else made.push(half ? make("div", { class: "columns" }, one) : one);
   }
@@ -268,7 +269,7 @@ const observer = new ResizeObserver((entries) => entries.forEach(({ target }) =>
 
 /** What is on paper is drawn before the paper's layout is known: widths there, by the parts of the page. */
 let printing = false;
-const PAPER_WIDTHS = { ".panels": 165, ".pair:has(> :nth-child(3))": 285, ".pair": 430, ".chart": 880 };
+const PAPER_WIDTHS = { ".panels": 126, ".pair:has(> :nth-child(4))": 192, ".pair:has(> :nth-child(3))": 260, ".pair": 192, ".chart": 392 };
 
 /** An SVG that `draw(svg, width, height)` fills whenever its width changes; lower on paper. */
 function plot(tall, label, draw) {
@@ -801,6 +802,8 @@ function drawClasses() {
     rows = rows.slice(0, MOST_ROWS);
     if (exact >= 0 && !rows.includes(exact)) rows.unshift(exact);
   }
+  const cut = printing && rows.length > CLASSES_ON_PAPER && ` Here are ${CLASSES_ON_PAPER} of ${all} classes.`;
+  if (cut) rows = rows.slice(0, CLASSES_ON_PAPER);
   const heads = columns.map(([key, text, words]) => make("th", { scope: "col", class: words && "words", "aria-sort": wanted !== key ? "none" : down ? "descending" : "ascending" },
     make("a", link({ sort: wanted === key && !down ? `-${key}` : key }), text)));
   const body = rows.flatMap((label) => {
@@ -822,7 +825,7 @@ function drawClasses() {
     return open ? [row, make("tr", {}, make("td", { class: "detail", colspan: columns.length }, classDetail(label)))] : [row];
   });
   return [
-    make("p", { class: "note" }, `Shares: per cent of the detections counted. ${apName(AP)} in per cent, differences in points${entry ? ` with ${100 * entry.level} % intervals, bold where one leaves out zero and the class has at least ${facts.enough} objects` : ""}. Best threshold: the score of the highest F1.${entry ? aboutAgreed(rows.map(gap)) : ""}`, onScreen(" A class opens its curve, its confusions and its pictures.")),
+    make("p", { class: "note" }, `Shares: per cent of the detections counted. ${apName(AP)} in per cent, differences in points${entry ? ` with ${100 * entry.level} % intervals, bold where one leaves out zero and the class has at least ${facts.enough} objects` : ""}. Best threshold: the score of the highest F1.${entry ? aboutAgreed(rows.map(gap)) : ""}`, cut, onScreen(" A class opens its curve, its confusions and its pictures.")),
     legend(data.kinds.map((kind) => [kind.name, kind.colour])),
     make("div", { class: "table-box", role: "region", tabindex: 0, "aria-label": "Classes", style: "max-height: none" },
       make("table", { id: "classes" }, make("caption", { class: "hidden-words" }, "Classes"), make("thead", {}, make("tr", {}, heads)), make("tbody", {}, body))),
@@ -887,7 +890,7 @@ function drawCompare() {
   const parts = [];
   if (several && !entry) parts.push(make("p", { class: "full" }, data.comparison.length ? `There are no intervals for ${detectors[a].name} and ${detectors[b].name} by themselves; those of groups are in the tables below.` : "There are no intervals: the command was run without resampling."));
   const drawn = entry ? [entry] : data.comparison;
-  if (data.doubt) parts.push(make("p", { class: "note full" }, data.doubt));
+  if (data.doubt) parts.push(make("p", { class: "note full across" }, data.doubt));
   for (const one of drawn) parts.push(...differences(one));
   if (entry) parts.push(classDifferences(entry, a, b));
   if (several) parts.push(flowChart(a, b));
@@ -916,7 +919,7 @@ function differences(entry) {
     const rows = all.map(({ label, one, held }) => [label, { ...change(one.difference), title: one.reason }, change(one.low), change(one.high), cell(p(one), one.p), held || ABSENT]);
     return chart(heading, "", some.length ? forest(some) : make("p", {}, "Neither has such a number."), ["*quantity", "difference", "low", "high", "p", HELD], rows, "");
   });
-  return [make("div", {}, make("h3", {}, title), make("p", { class: "note" }, note)), ...charts];
+  return [make("div", { class: "across" }, make("h3", {}, title), make("p", { class: "note" }, note)), ...charts];
 }
 
 function classDifferences(entry, a, b) {
@@ -1107,9 +1110,13 @@ function matrixChart() {
   grid.querySelector("td a")?.setAttribute("tabindex", "0");
   grid.addEventListener("keydown", (event) => moveInGrid(grid, event));
   const choice = here.length > 1 && make("div", { class: "sides", role: "group", "aria-label": "Matrix of" }, here.map((one) => make("a", { ...link({ of: letters[one] }), "aria-current": one === place && "true" }, letter(one), ` ${detectors[one].name}`)));
-  const note = `Rows: truth; columns: what it was taken for${known(score) ? `, at scores of ${scoreText(score)} and more (highest F1)` : ""}. Arrow keys walk. ${labels.length < classes.length ? `The ${most.length} classes with the most confusions; search for a class to add it.` : ""}${grid.querySelector(".plain") ? " A number without a link has no picture in this page." : ""}`;
+  const fewer = labels.length < classes.length;
+  const note = [
+    `Rows: truth; columns: what it was taken for${known(score) ? `, at scores of ${scoreText(score)} and more (highest F1)` : ""}.${fewer ? ` The ${most.length} classes with the most confusions.` : ""}`,
+    onScreen(` Arrow keys walk.${fewer ? " Search for a class to add it." : ""}${grid.querySelector(".plain") ? " A number without a link has no picture in this page." : ""}`),
+  ];
   const rows = () => cells.map(([row, column, count]) => [name(row, "background"), name(column, "not found"), number(count)]);
-  return chart(`Which class is taken for which: ${detectors[place].name}`, note, [choice || null, make("div", { class: "matrix", role: "region", tabindex: 0, "aria-label": "Confusion matrix" }, grid)].filter(Boolean), ["*truth", "*taken for", "number"], rows);
+  return chart(`Which class is taken for which: ${detectors[place].name}`, note, [choice || null, make("div", { class: "matrix", role: "region", tabindex: 0, "aria-label": "Confusion matrix" }, grid)].filter(Boolean), ["*truth", "*taken for", "number"], rows, labels.length > 12 ? "full across" : "full");
 }
 /** Arrow keys move to the next cell with a link. */
 function moveInGrid(grid, event) {
@@ -1227,16 +1234,17 @@ function drawMethod() {
     make("svg:svg", { class: "picture", viewBox: "0 0 96 60", "aria-hidden": "true" }, ...["under", "wanted"].map((name) => box(scenes[n]?.[0] ?? scenes[0][0], name)), make("svg:rect", { class: "box found", style: `--box: ${kind.colour}`, ...Object.fromEntries((scenes[n]?.[1] ?? scenes[0][1]).split(",").map((value, m) => [["x", "y", "width", "height"][m], value])) })),
     make("div", {}, make("b", {}, swatch(kind.colour), kind.name), make("div", {}, kind.text))));
   const origin = [...flat(data.origin, "")];
-  return [make("div", { class: "blocks" },
-    make("section", { class: "card full" }, make("h3", {}, "The types of detections"), make("p", { class: "note" }, "Dashed: an annotated object. Coloured: a detection."), make("div", { class: "kinds" }, kinds)),
-    make("section", { class: "card full" }, make("h3", {}, "The variants of average precision (AP)"), make("p", { class: "note" }, "Per cent, class mean."),
+  return blocks([
+    make("section", { class: "card full across" }, make("h3", {}, "The types of detections"), make("p", { class: "note" }, "Dashed: an annotated object. Coloured: a detection."), make("div", { class: "kinds" }, kinds)),
+    make("section", { class: "card full across" }, make("h3", {}, "The variants of average precision (AP)"), make("p", { class: "note" }, "Per cent, class mean."),
       table(["*AP", "*what it is", ...detectors.map((one) => one.name)], Object.entries(data.ap).map(([kind, { name, text }]) => [name, text, ...detectors.map((one) => share(one.map[kind], one.map.reason))]), "The variants of AP"),
       scores.length ? [make("h4", { style: "margin-top: 12px" }, "COCO's scores"), table(["*detector", ...data.cocoHeadings], scores.map((one) => [one.name, ...Object.entries(one.coco).filter(([key]) => key !== "reason").map(([, value]) => share(value, one.coco.reason))]), "COCO's scores")] : null),
     make("section", { class: "card full" }, make("h3", {}, "The detectors"),
       table(["*detector", "detections", "counted", "images with a detection"], detectors.map((one) => [one.name, number(one.detections), number(one.counted), number(one.images)]), "Detectors")),
     data.notes.length ? make("section", { class: "card full", id: "notes", tabindex: -1 }, make("h3", {}, "Notes on the data"), make("ul", {}, data.notes.map((one) => make("li", {}, one)))) : null,
-    make("section", { class: "card full" }, make("h3", {}, "What is counted, and why numbers differ"), list(data.rules, "rules")),
-    make("section", { class: "card full", id: "origin" }, make("h3", {}, "Where this comes from"), list(origin, "origin")))];
+    make("section", { class: "card full across" }, make("h3", {}, "What is counted, and why numbers differ"), list(data.rules, "rules")),
+    make("section", { class: "card full across", id: "origin" }, make("h3", {}, "Where this comes from"), list(origin, "origin")),
+  ]);
 }
 /** Provenance as pairs of a key, nested ones joined by spaces, and a text. */
 function* flat(value, key) {
@@ -1298,12 +1306,23 @@ byId("skip").addEventListener("click", (event) => {
   event.preventDefault();
   byId("main").focus();
 });
+/** Two columns of about the same height: each can go on on the next page by itself. */
+function halve(columns) {
+  const sides = [0, 1].map(() => ({ height: 0, element: make("div") }));
+  for (const [one, height] of [...columns.children].map((child) => [child, child.matches(".screen") ? 0 : child.offsetHeight])) {
+    const side = sides[Number(sides[1].height < sides[0].height)];
+    side.height += height;
+    side.element.append(one);
+  }
+  columns.replaceChildren(...sides.map((side) => side.element));
+}
 addEventListener("beforeprint", () => {
   printing = true;
   drawPanel(Object.keys(TABS));
   for (const svg of document.querySelectorAll("svg.plot")) {
     svg.redraw(Object.entries(PAPER_WIDTHS).find(([part]) => svg.closest(part))[1]);
   }
+  for (const columns of document.querySelectorAll("#panel .columns")) halve(columns);
 });
 addEventListener("afterprint", () => {
   printing = false;
