@@ -40,7 +40,11 @@ FATES: tuple[Fate, ...] = (
         for error_type in ERROR_TYPES
         if error_type.fate
     ),
-    Fate("missed", "#222222", "No counted detection overlaps it enough."),
+    Fate(
+        "missed",
+        "#222222",
+        "No counted detection points at it; one that overlaps it may point at another object.",
+    ),
 )
 """All but the last have the name of the error type of the detection that refers to the object."""
 

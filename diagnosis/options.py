@@ -48,10 +48,10 @@ COMMON_FOLDERS = ("detections", "labels")
 TYPE_NAMES = ", ".join(error_type.name for error_type in ERROR_TYPES)
 DESCRIPTION = (
     "Break down the errors of one or several detectors as Hoiem et al. (ECCV 2012) do: "
-    f"{TYPE_NAMES}. Writes a web page, figures, tables and numbers."
+    f"{TYPE_NAMES}. Writes a web page, tables and numbers, and figures with --figures."
 )
 EPILOG = """\
-The files that are read and written: docs/input-rules.md.
+What is read and written: docs/input-rules.md, docs/diagnose.md.
 
 examples:
   python -m diagnosis --ground-truth VOCdevkit/VOC2007:test \\
@@ -122,7 +122,7 @@ def parser() -> Parser:
         "--images",
         type=Path,
         metavar="DIR",
-        help="folder of the photographs, for the sheet of examples (default: JPEGImages of the year folder)",
+        help="folder of the photographs, for the pictures (default: JPEGImages of the year folder)",
     )
     add(
         "--similar",
@@ -149,7 +149,7 @@ def parser() -> Parser:
         action="store_true",
         help="drop detections, and annotations of COCO and YOLO, that cannot be used, and count them",
     )
-    add("--strict", action="store_true", help="stop at whatever else would only be warned of")
+    add("--strict", action="store_true", help="treat every warning about the files as an error")
     add(
         "--demo",
         action="store_true",
@@ -191,7 +191,7 @@ def parser() -> Parser:
         action="append",
         metavar=("NAME", "EDGE"),
         help="the same of another characteristic: its name (height, aspect_ratio, a column of numbers of the "
-        "annotations), then the edges: --bins aspect_ratio 0.5 2; a value on an edge falls below it",
+        "annotations), then the edges: --bins aspect_ratio 0.5 2; a value on an edge is in the lower bin",
     )
     add(
         "--replicates",

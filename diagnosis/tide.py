@@ -109,7 +109,7 @@ TIDE_ERRORS: tuple[ErrorType, ...] = (
     ErrorType(
         "miss",
         "#1A1A1A",
-        "An object that is not found, and at which no wrong class or wrong place points.",
+        "An object that is not found, and that no error of wrong class or wrong place points at.",
         "missed object",
         "missed objects",
     ),

@@ -562,7 +562,7 @@ def _account_sentences(account: Account) -> list[str]:
             f"{count(account.in_crowds, 'detection')} in crowd regions of their class: left out everywhere."
         )
     moves = [
-        f"{100 * low:.1f} and {100 * high:.1f} % {what}"
+        f"{what} from {100 * low:.1f} to {100 * high:.1f} %"
         for what, (low, high) in (
             (AP_KINDS["voc07"].name, account.map_range),
             ("correct", account.correct_range),
@@ -572,7 +572,7 @@ def _account_sentences(account: Account) -> list[str]:
     if account.tied and moves:
         lines.append(
             f"{count(account.tied, 'detection')} of {account.detections:,} tie with another of their class; "
-            f"their order decides between {' and between '.join(moves)}."
+            f"their order can move {' and '.join(moves)}."
         )
     beyond = [
         f"{number:,} beyond {limit} {account.max_detections} of {of}"

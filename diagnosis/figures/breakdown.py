@@ -84,7 +84,9 @@ def pies(*diagnoses: Diagnosis) -> Figure:
         panel = max(panel, 7.2 / columns)
     height = NARROW_PIE_INCHES[1] if panel < PIE_INCHES[0] else PIE_INCHES[1]
     explained = [] if for_paper() else explained_types(diagnoses[0])  # slices have their names beside them
-    figure = new_page(panel * columns, (height + (0.5 if for_paper() else 1.25)) * rows, explained=explained)
+    figure = new_page(panel * columns, (height + (0.5 if for_paper() else 1.4)) * rows, explained=explained)
+    if not for_paper():  # the caption clear of the explanations
+        spread_charts(figure, 0.05, 0.15)
     for axes, diagnosis in zip(panel_grid(figure, len(diagnoses), columns), diagnoses, strict=True):
         _labelled_pie(axes, np.nan_to_num(diagnosis.breakdown.mean_over_classes()), panel - 0.1, height)
         name = wrap(diagnosis.name, panel - 0.3, 12, lines=2, weight="bold")

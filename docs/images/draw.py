@@ -17,7 +17,7 @@ from diagnosis.record import Diagnosis
 HERE = Path(__file__).resolve().parent
 PANEL_INCHES = 1.75
 DOTS_AN_INCH = 110
-PAGE_PIXELS = (1440, 815)
+PAGE_PIXELS = (1440, 770)
 
 
 @styled

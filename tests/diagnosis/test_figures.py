@@ -216,6 +216,15 @@ def test_wedges_are_the_shares_in_the_colours_of_their_types(two):
         assert not axes.title.get_parse_math()  # a "$" is just a "$"
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_caption_of_a_pie_is_clear_of_the_explanations(two, number):
+    figure = plot.pies(*two[:number])
+    figure.draw_without_rendering()
+    bottom = min(axes.xaxis.label.get_window_extent().y0 for axes in figure.axes if axes.axison)
+    top = max(text.get_window_extent().y1 for text in figure.texts)
+    assert bottom - top > 0.08 * figure.dpi
+
+
 def test_an_all_correct_detector_is_one_whole_pie(two):
     truth = two[0].truth
     scores = np.linspace(1, 0.5, len(truth))

@@ -548,7 +548,7 @@ function fixCard() {
   const own = best ? sorted(all, (kind) => mean(gains(kind, best.runs)), true).slice(0, 1) : [];
   const first = [...new Set([...own, ...all])].slice(0, 3);
   const blind = detectors.map((one) => classes.filter((_, label) => data.objects[label] >= facts.enough && one.classes[label].ap[AP] === 0));
-  const nothing = everyone.filter((place) => blind[place].length).map((place) => `${several ? `${letters[place]} finds` : "Found is"} no object of ${blind[place].length > 3 ? plural(blind[place].length, "class", "classes") : blind[place].join(", ")}`);
+  const nothing = everyone.filter((place) => blind[place].length).map((place) => `${several ? letters[place] : detectors[place].name} finds no object of ${blind[place].length > 3 ? plural(blind[place].length, "class", "classes") : blind[place].join(", ")}`);
   const caveat = nothing.length ? ` ${nothing.join("; ")}: what is missed there has no cost in TIDE.` : mostObjects < facts.enough ? ` Too few objects to say: no class has ${facts.enough}.` : "";
   const unlike = data.detectors[0].tide.iou !== facts.iou ? `, at IoU ${data.detectors[0].tide.iou}` : "";
   const end = highest(first.flatMap((kind) => detectors.flatMap((_, place) => [numbers(kind, place).value, numbers(kind, place).high])), 0.001);
@@ -712,7 +712,7 @@ function drawExamples() {
     make("div", { class: "tokens" }, chips, tokens),
     make("p", { class: "note", id: "count", role: "status" }, list.length
       ? `${printing && list.length > ON_PAPER ? `${ON_PAPER} of ` : ""}${plural(list.length, "picture")}${inAll}.${matrixWords(key)} ${key === "missed" ? "The largest" : "The most confident"} first. Dashed: the object.`
-      : chosenLabels()?.size === 0 ? `No class is called ${state.class}.` : `No such picture${inAll}.${matrixWords(key)} The page has a part of all.`,
+      : chosenLabels()?.size === 0 ? `No class is called ${state.class}.` : `No such picture${inAll}.${matrixWords(key)} The page has pictures of a part of all cases.`,
     list.some((one) => one.photo) && list.some((one) => !one.photo) ? " Outlines: no photograph at hand, or no room for more of them." : ""),
     shots(list.slice(0, visibleExamples)),
     list.length > visibleExamples ? more : null,
@@ -899,7 +899,7 @@ function drawCompare() {
   return blocks(parts);
 }
 
-const HELD = "held the truth, %";
+const HELD = "holds the truth, % of simulations";
 
 /** Forests of the differences of a pair, a section each. */
 function differences(entry) {
@@ -1027,7 +1027,7 @@ function confidence() {
     const words = mark && make("div", { class: "note" }, `Dot: best F1 ${percent(best.f1)} at ${scoreText(best.score)}`);
     return make("div", {}, heading, words, lines(`F1, precision and recall of ${detectors[place].name}`, series, { x, xLabel: "score threshold", mark, rule: least }));
   });
-  return chart(`Confidence: ${name}`, "Per cent, of the detections of a score or more. Solid: F1; dashed: precision; dotted: recall.", make("div", { class: "pair" }, panels), CURVE_COLUMNS, () => curveRows(label));
+  return chart(`Confidence: ${name}`, "Per cent, counting the detections of at least that score. Solid: F1; dashed: precision; dotted: recall.", make("div", { class: "pair" }, panels), CURVE_COLUMNS, () => curveRows(label));
 }
 
 function intervalTable() {
@@ -1156,7 +1156,7 @@ function tideChart() {
   }));
   const rows = data.tide.map((kind) => [kind.label, kind.text, ...here.flatMap((place) => [change(detectors[place].tide.dap[kind.name]), number(detectors[place].tide.counts[kind.name])])]);
   const base = here.map((place) => `${several ? `${letters[place]} ` : ""}${percent(detectors[place].tide[`ap${100 * detectors[place].tide.iou}`])} %`).join(", ");
-  return chart("What each error type costs (TIDE)", [`Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP)${facts.over && ", class mean of all classes"}, each fixed on its own; they do not add up. AP: ${base}.`, onScreen(" TIDE has other rules than the shares, by which the pictures are chosen that a bar leads to.")], groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
+  return chart("What each error type costs (TIDE)", [`Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP)${facts.over && ", class mean of all classes"}, each fixed on its own; they do not add up. AP: ${base}.`, onScreen(" The pictures behind a bar are chosen by the rules of the shares, which differ from TIDE's.")], groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
 }
 
 /** Shares by group of similar classes. */
@@ -1167,7 +1167,7 @@ function groupChart() {
   const shares = (members, place) => data.kinds.map((_, n) => mean(members.map((name) => detectors[place].classes[classes.indexOf(name)].shares[n]).filter(known)));
   const body = groups.slice(0, MOST_ROWS).map(([name, members]) => group(name, here.map((place) => stackedBar(shares(members, place), place, name)), members.length < MOST_ROWS && members.join(", ")));
   const rows = groups.flatMap(([name, members]) => here.map((place) => [name, detectors[place].name, ...shares(members, place).map((value) => share(value)), members.length < 30 ? members.join(", ") : plural(members.length, "class", "classes")]));
-  return chart("Groups of similar classes", "Shares of the detections counted, class mean of each group: of classes similar to each other.", [legend(data.kinds.map((kind) => [kind.name, kind.colour])), body].flat(), ["*group", "*detector", ...data.kinds.map((kind) => kind.name), "*classes"], rows);
+  return chart("Groups of similar classes", "Shares of the detections counted, class mean within each group of similar classes.", [legend(data.kinds.map((kind) => [kind.name, kind.colour])), body].flat(), ["*group", "*detector", ...data.kinds.map((kind) => kind.name), "*classes"], rows);
 }
 
 const CHARACTERISTICS = { area: "Size (area of the box)", height: "Height of the box", aspect_ratio: "Aspect ratio (width over height)", truncated: "Truncated", occluded: "Occlusion" };
@@ -1185,7 +1185,7 @@ function bins() {
   const usual = all.filter((one) => one.key in CHARACTERISTICS || all.length <= 8);
   const panels = usual.map((one) => make("div", {}, make("h4", {}, characteristicName(one.key)), lines(characteristicName(one.key), here.map((place, n) => ({ name: detectors[place].name, place, points: one.names.map((bin, m) => [binName(bin), known(one.values[n][m]) ? 100 * one.values[n][m] : null]) })), { x: one.names.map(binName), xLabel: "", joined: one.key in CHARACTERISTICS, height: 190 })));
   const rows = all.flatMap((one) => one.names.map((bin, m) => [characteristicName(one.key), binName(bin), number(objects(one.key, m)), ...here.map((_, n) => share(one.values[n][m]))]));
-  const note = all.length ? `APn, per cent: class mean of the classes with at least ${facts.fewest} objects in the bin; which these are changes from bin to bin.` : "No bin has enough objects.";
+  const note = all.length ? `APn, per cent: class mean of the classes with at least ${facts.fewest} objects in the bin; these differ from bin to bin.` : "No bin has enough objects.";
   return chart("Size, shape and other characteristics", note, all.length ? [detectorLegend(), make("div", { class: "panels" }, panels)].filter(Boolean) : null, all.length && ["*characteristic", "*bin", "objects", ...here.map((place) => `APn ${detectors[place].name}`)], rows);
 }
 
@@ -1193,7 +1193,7 @@ function sensitivity() {
   const here = shown();
   const rows = here.flatMap((place) => Object.entries(detectors[place].sensitivity).map(([key, one]) => [characteristicName(key), detectors[place].name, ...["overall", "lowest", "highest", "sensitivity", "impact"].map((name) => share(one[name], one.reason)), number(one.classes)]));
   if (!rows.length) return null;
-  return chart("Sensitivity", "APn of the worst and the best bin, class mean. Sensitivity: best less worst; impact: best less overall.", table(["*characteristic", "*detector", "overall", "worst bin", "best bin", "sensitivity", "impact", "classes"], rows, "Sensitivity"), null, null, "full screen");
+  return chart("Sensitivity", "APn of the worst and the best bin, class mean. Sensitivity: best minus worst; impact: best minus overall.", table(["*characteristic", "*detector", "overall", "worst bin", "best bin", "sensitivity", "impact", "classes"], rows, "Sensitivity"), null, null, "full screen");
 }
 
 /** The error mix down the ranking. */
