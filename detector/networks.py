@@ -452,19 +452,41 @@ def _check_archive(file: Path) -> None:
             raise WeightsError(f"{file}: found {found}; expected tensors, which hardly compress")
 
 
+def _find_state(content: Any) -> Any:
+    """The state dict within the content of a file; the content itself where it names none."""
+    # Lightning and timm, many loops, torchvision, others
+    for name in ("state_dict", "model_state_dict", "model", "weights", "network", "net"):
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            return content[name]
+    return content
+
+
+def _check_finite(file: str | Path, content: Any) -> None:
+    """Raise WeightsError for weights of which nothing can be computed, as a training that failed has them."""
+    state = _find_state(content)
+    for name, value in state.items() if isinstance(state, Mapping) else ():
+        if isinstance(value, Tensor) and value.is_floating_point() and not bool(value.isfinite().all()):
+            found = f"{name} with values that are not finite"
+            raise WeightsError(f"{file}: found {found}; expected weights of a training that did not fail")
+
+
 def read_weights_file(file: str | Path) -> Any:
     """The content of a file of torch.save, safetensors, or Lightning. Nothing in the file is executed.
 
-    WeightsError where the file is missing, damaged, or contains what could run code.
+    WeightsError where the file is missing, damaged, contains what could run code, or weights that are not
+    finite.
     """
     try:
         if Path(file).suffix == ".safetensors":
-            return load_safetensors(file)
-        check_sum(Path(file))
-        _check_archive(Path(file))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Detected pickle protocol")
-            return torch.load(file, map_location="cpu", weights_only=True)
+            content = load_safetensors(file)
+        else:
+            check_sum(Path(file))
+            _check_archive(Path(file))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Detected pickle protocol")
+                content = torch.load(file, map_location="cpu", weights_only=True)
+        _check_finite(file, content)
+        return content
     except WeightsError:
         raise
     except FileNotFoundError as error:
@@ -475,13 +497,7 @@ def read_weights_file(file: str | Path) -> Any:
 
 def load_weights(file: str | Path) -> dict[str, Tensor]:
     """The state dict in a file of :func:`read_weights_file`; WeightsError where there is none."""
-    content = read_weights_file(file)
-    state = content if isinstance(content, Mapping) else None
-    # Lightning and timm, many loops, torchvision, others
-    for name in ("state_dict", "model_state_dict", "model", "weights", "network", "net"):
-        if state is not None and isinstance(state.get(name), Mapping):
-            state = state[name]
-            break
+    state = _find_state(read_weights_file(file))
     if (
         not isinstance(state, Mapping)
         or not state
@@ -498,7 +514,7 @@ def describe_read_error(error: Exception) -> str:
             f"found a Python object, {foreign[1]}, which is not loaded since that could run foreign code; "
             "expected tensors alone: save the state dict"
         )
-    reason = str(error).strip().split("\n")[0][:160]
+    reason = re.split(r"\n|\. ", str(error).strip())[0][:160] or type(error).__name__
     if reason.startswith("Weights only load failed"):
         reason = "no tensors"
     return (

@@ -7,7 +7,8 @@ import logging
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from training.run_state import (
     check_consent,
     interruptible,
     is_global_zero,
+    is_local_zero,
     print_once,
 )
 from training.task import Task
@@ -116,10 +118,23 @@ def _to_resume(values: dict[str, Any], out: Path) -> tuple[RunFolder, Path] | No
     return run, checkpoint
 
 
+@contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """Print each warning as a line, without the place in the code, in one process of the machine."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if is_local_zero():
+            print(f"warning: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
 def ended_by_signals(command: Callable[[], int], state: str = "no step was done") -> int:
     """The exit code of a command; a signal ends it with a line that says what is left of it."""
     try:
-        with interruptible():
+        with interruptible(), one_line_warnings():
             return command()
     except Interrupted as error:
         print_once(f"stopped by {signal.Signals(error.number).name}; {error.state or state}")

@@ -377,8 +377,10 @@ class RunState:
         before = (self.checkpoint or {}).get("data", {})
         differing = [name for name, value in found.items() if before.get(name, value) != value]
         if differing:
+            # Of other images, the objects and crowds differ too: the first of each part says it.
+            parts = {name.rpartition(" in ")[2]: name for name in reversed(differing)}
             expected = f"those that {self.resume} was trained with: restore them, or start a new run"
-            raise InputError("--resume", f"other {' and '.join(differing)}", expected)
+            raise InputError("--resume", f"other {' and '.join(reversed(parts.values()))}", expected)
 
     def recover(self) -> None:
         """Remove what a killed process has half written; put the checkpoint before in the place of a bad one.

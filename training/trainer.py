@@ -38,6 +38,8 @@ OUT_OF_MEMORY = re.compile(
     "could not (create|execute) a primitive"
 )
 """In the errors of PyTorch, the system, C++, Python and oneDNN where memory is short."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The system's errors where a disk is full, or a user's share of it, or a file larger than it may be."""
 NO_WAY_TO_SEND = ("exited unexpectedly", "Bus error", "Communication with the workers")
 """In PyTorch's errors: data.loader ended the process, shared memory was full, too many files were open."""
 COMPILED_FROM_PIXELS = {"cpu": 1e10, "cuda": 1e11}
@@ -106,13 +108,17 @@ def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
     fewer = f"lower --workers (now {options.machine.workers}) or --batch-size"
     try:
         yield
-    except InputError:
-        raise
-    except (OSError, RuntimeError, ValueError, MemoryError) as error:
+    except (OSError, RuntimeError, ValueError, MemoryError) as raised:
+        error: Exception = raised
+        if isinstance(raised, InputError):
+            cause = raised.__context__
+            if not isinstance(cause, OSError) or cause.errno not in NO_ROOM:
+                raise
+            error = OSError(cause.errno, cause.strerror, raised.where)
         text = str(error)
         if isinstance(error, OSError) and error.errno != errno.ENOMEM:
             what = f"{error.filename or 'a file of the run'}: {error.strerror or text}"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in NO_ROOM:
                 what += "; make room"
         elif any(part in text for part in NO_WAY_TO_SEND):
             what = (

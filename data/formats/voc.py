@@ -232,13 +232,14 @@ def _read(
             read_image_list(folder, split) if split else sorted(file.stem for file in place.glob("*.xml"))
         )
         pictures = _pictures(folder, place)
+        usual = place if place == folder else folder / "JPEGImages"
         for image in listed:
             if image in sources:
                 where = folder / "ImageSets" / "Main" / f"{split}.txt"
                 found = f"image {image!r}, already listed in a split before"
                 raise InputError(where, found, "splits without common images")
             sources[image] = place / f"{image}.xml"
-            file = pictures.get(image) or folder / "JPEGImages" / f"{image}.jpg"
+            file = pictures.get(image) or usual / f"{image}.jpg"
             if pictures and image not in pictures:
                 file = _named_picture(folder, sources[image], file)
             files.append(file)

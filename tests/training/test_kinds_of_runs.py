@@ -12,6 +12,7 @@ import pty
 import re
 import shutil
 import signal
+import warnings
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,7 +33,8 @@ from data.shapes import write_shapes
 from detector import YOLO, resnet18
 from training import checkpoint
 from training.callbacks import Checkpoints, shown
-from training.run_state import RunFolder, link
+from training.command import ended_by_signals
+from training.run_state import RunFolder, RunState, link
 from training.task import Report
 from training.tasks.classification import CLASSIFICATION
 from training.tasks.classification_module import ClassifierModule
@@ -271,6 +273,18 @@ def test_kind_data_of_ones_own_that_moved(small, scenes, tmp_path):
     torch.save({name: value for name, value in content.items() if name != "data"}, run.last)
     refused = small("--resume", run.path, *other, base=False)
     assert refused.is_refused("--train: found", "leave it, or start a new run"), "nothing to compare with"
+
+
+def test_kind_of_other_images_the_objects_are_not_said():
+    names = [
+        f"{what}{place} images"
+        for place in ("training", "test")
+        for what in ("", "objects in ", "crowds in ")
+    ]
+    state = RunState(RunFolder(Path("a")), Path("last.ckpt"), {"data": dict.fromkeys(names, "before")})
+    after = dict.fromkeys(names, "after") | {"test images": "before"}
+    with pytest.raises(InputError, match="found other training images and objects in test images; expected"):
+        state.check_data(after)
 
 
 @pytest.mark.parametrize("place", ["training", "validation", "test"])
@@ -837,6 +851,17 @@ def test_kind_damaged_files_of_a_run(small, run, file, text):
     assert small("--resume", run.path, "--max-steps", 2, base=False).is_refused(run.path / file)
 
 
+def no_room(file):
+    """The error of a writer of files where the disk is full."""
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise InputError(file, "No space left on device", "a folder to write to") from None
+    except InputError as error:
+        return error
+
+
 @detection
 @pytest.mark.parametrize(
     ("error", "parts"),
@@ -865,6 +890,7 @@ def test_kind_damaged_files_of_a_run(small, run, file, text):
             ["batch norm", "--batch-size 4"],
         ),
         (OSError(errno.EROFS, "Read-only file system", "x.csv"), ["x.csv: Read-only file system"]),
+        (no_room("scores.json"), ["scores.json: No space left on device; make room"]),
         (RuntimeError("Connection closed by peer [127.0.0.1]:1"), ["another process of this run has ended"]),
     ],
 )
@@ -883,6 +909,19 @@ def test_kind_what_the_machine_does_is_one_line(small, run, at_step, error, part
     assert result.err.startswith("error: ")
     assert result.err.count("\n") == 1
     assert all(part in result.err for part in [*parts, f"--resume goes on from {run.last}"]), result.err
+
+
+def test_kind_a_warning_is_a_line(capsys, monkeypatch):
+    def command():
+        warnings.warn("a.xml: odd,\n  but read", UserWarning, stacklevel=1)
+        return 0
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        for rank, said in ("0", "warning: a.xml: odd, but read\n"), ("1", ""):
+            monkeypatch.setenv("LOCAL_RANK", rank)
+            assert ended_by_signals(command) == 0
+            assert capsys.readouterr().err == said
 
 
 @detection

@@ -110,7 +110,8 @@ HYPER = {"model": {"arch": "resnet18", "width": 0.25}, "classes": ["a"], "input_
     [
         (None, "no such file or folder"),
         (damage, "a damaged file: its checksum differs"),
-        (lambda path: path.write_bytes(path.read_bytes()[:999]), "cut short"),
+        (lambda path: path.write_bytes(path.read_bytes()[:999]), "central directory);"),
+        (lambda path: path.write_bytes(b""), "made by another program (EOFError);"),
         (lambda path: path.write_text("hello"), "cut short, damaged or made by another program"),
         (bomb, "70 MB in an archive of 0.1 MB"),
         (save(state_dict=Evil()), "a Python object, _pytest.outcomes."),
@@ -119,6 +120,10 @@ HYPER = {"model": {"arch": "resnet18", "width": 0.25}, "classes": ["a"], "input_
             "cut short, damaged or made by another program",
         ),
         (save(weight=torch.zeros(1)), "without state_dict and hyper_parameters"),
+        (
+            save(state_dict={"a": torch.tensor([1.0, torch.nan])}, hyper_parameters=HYPER),
+            "a with values that",
+        ),
         (save(state_dict={}, hyper_parameters={"classes": ["a"]}), "no model in its hyper_parameters"),
         (save(state_dict={}, hyper_parameters=HYPER), "what makes no detector"),
         (save(state_dict={}, hyper_parameters=HYPER | {"input_size": -3}), "what makes no detector"),
@@ -578,9 +583,17 @@ def test_data_of_ones_own(labelimg, within, tmp_path):
     words = ["--train", photos, aside, "--test", few, "--out", out]
     assert within(train_detect, words).is_refused("--train", "one data set")
     file = sorted(few.glob("*.xml"))[0]
-    file.write_text(file.read_text().replace("<name>" + names[0], "<name>unheard of"))
+    text = file.read_text()
+    file.write_text(re.sub("<object>.*</object>", "", text, flags=re.DOTALL))  # then VOC's are its classes
+    part = read_run_ground_truth(options.data, seed=0).test
+    assert (part.classes, len(part)) == (data.train.classes, 0)
+    file.write_text(text.replace("<name>" + names[0], "<name>unheard of"))
     result = within(train_detect, ["--train", photos, "--test", few, "--out", out, *TINY.split()])
-    assert result.is_refused("--test", "unheard of")
+    warning, error = result.err.splitlines()
+    assert warning.startswith(f"warning: {few}: the classes are those that occur, as no classes.yaml names")
+    assert result.code == 2
+    assert error.startswith(f"error: --test {few}: found the classes ")
+    assert "unheard of" in error
     assert not out.exists()
 
 

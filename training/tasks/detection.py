@@ -125,8 +125,10 @@ def _read_more(
     if not options.is_own:
         return read_voc(_data_root(options), lists, pixels_from=options.pixels_from, faults=faults)
     truth = read_ground_truth(lists[0], pixels_from=options.pixels_from, faults=faults)
-    if classes is not None and set(truth.classes) <= set(classes):
-        labels = np.array([classes.index(name) for name in truth.classes], np.int64)[truth.labels]
+    used = {truth.classes[label] for label in np.unique(truth.labels)}  # without names, VOC's may be meant
+    if classes is not None and used <= set(classes):
+        index = {name: label for label, name in enumerate(classes)}
+        labels = np.array([index.get(name, -1) for name in truth.classes], np.int64)[truth.labels]
         truth = truth.with_classes(classes, labels)
     return truth
 
