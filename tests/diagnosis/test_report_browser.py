@@ -318,6 +318,7 @@ def test_the_pictures_of_a_cell_are_those_that_it_counts(browser, tmp_path, diag
     browser.js("location.hash = address({tab: 'examples', side: 'errors', class: 'dog', cell: '1'})")
     settle(browser)
     assert "on background in the matrix×" in shown(browser, ".tokens a")
+    assert "what is left over is on background." in shown(browser, "#count")[0]
 
 
 def test_missed_has_one_meaning(browser, report):

@@ -675,7 +675,8 @@ function matrixWords(key) {
   const cell_ = key === "missed" ? [label, nowhere] : state.as ? [label, classes.indexOf(state.as)] : [nowhere, label];
   const count = cells.find(([row, column]) => row === cell_[0] && column === cell_[1])?.[2] ?? 0;
   const what = key === "missed" ? "not found" : state.as ? `taken for ${state.as}` : "on background";
-  return ` The confusion matrix has ${whole(count)} ${what}${known(score) ? `: it counts all detections of a score of ${scoreText(score)} or more` : ""}.`;
+  const left = state.cell && key === "errors" ? " There each object has one detection at most, the one that overlaps it most; what is left over is on background." : "";
+  return ` The confusion matrix has ${whole(count)} ${what}${known(score) ? `: it counts all detections of a score of ${scoreText(score)} or more` : ""}.${left}`;
 }
 
 function drawExamples() {
