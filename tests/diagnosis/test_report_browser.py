@@ -813,7 +813,20 @@ def test_print_has_all_tabs_on_at_most_six_pages(browser, report):
     assert not re.search("Click|leads? to|opens its|Arrow keys", notes)
     browser.media("")
     assert shown(browser, "#panel > h2") == [tab.capitalize() for tab in TABS]
+    browser.js("location.hash = 'class=dog'")
+    settle(browser)
+    browser.js("dispatchEvent(new Event('beforeprint'))")
+    browser.media("print")
+    drawn = (
+        "getBoundingClientRect().width / e.viewBox.baseVal.width"  # what is drawn for another width is scaled
+    )
+    scales = shown(browser, "#panel svg.plot", drawn)
+    assert len(scales) > 8
+    assert max(scales) < 1.3 * min(scales)
+    browser.media("")
     browser.js("dispatchEvent(new Event('afterprint'))")
+    browser.js("location.hash = ''")
+    settle(browser)
     assert shown(browser, "#panel > h2") == ["Examples"]
 
 

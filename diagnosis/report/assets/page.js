@@ -269,7 +269,7 @@ const observer = new ResizeObserver((entries) => entries.forEach(({ target }) =>
 
 /** What is on paper is drawn before the paper's layout is known: widths there, by the parts of the page. */
 let printing = false;
-const PAPER_WIDTHS = { ".panels": 126, ".pair:has(> :nth-child(4))": 192, ".pair:has(> :nth-child(3))": 260, ".pair": 192, ".chart": 392 };
+const PAPER_WIDTHS = { ".detail": 390, ".panels": 126, ".pair:has(> :nth-child(4))": 192, ".pair:has(> :nth-child(3))": 260, ".pair": 192, ".chart": 392 };
 
 /** An SVG that `draw(svg, width, height)` fills whenever its width changes; lower on paper. */
 function plot(tall, label, draw) {
@@ -852,7 +852,7 @@ function classDetail(label) {
       make("div", {}, make("h4", {}, "Precision over recall"), empty ? make("p", {}, "No curve: no object or no detection.") : lines(`Precision over recall of ${name}`, series, { x: [0, 100], xLabel: "recall, %" }), detectorLegend(),
         !empty && behind(`Precision over recall of ${name}`, CURVE_COLUMNS, () => curveRows(label))),
       make("div", {}, make("h4", {}, "Confusions"), confusions.length ? confusionBars(confusions, here) : make("p", {}, "No confusion with another class at the best threshold."),
-        make("p", {}, [[{}, `False positives called ${name}`], [{ side: "missed" }, "Missed"]].flatMap(([changes, words]) => {
+        make("p", { class: "screen" }, [[{}, `False positives called ${name}`], [{ side: "missed" }, "Missed"]].flatMap(([changes, words]) => {
           const go = toExamples({ class: name, ...changes });
           return go ? [make("a", go, words), " "] : [];
         })))),
