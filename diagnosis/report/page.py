@@ -441,7 +441,7 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
             "Intervals",
             f"From random halves of the images, the same for all detectors (paired). {cover_sentence()} "
             f"Where the interval of a difference leaves out zero, and there are at least {ENOUGH_OBJECTS} "
-            f"objects, the difference is more than the chance of which images were drawn.{choice}",
+            f"objects, the difference is more than the choice of the images explains.{choice}",
         ),
     ]
 

@@ -510,6 +510,11 @@ def test_of_groups_the_first_screen_says_how_many_runs_and_what_the_interval_inc
         "good is the mean of 2 runs, bad is the mean of 2 runs; its intervals include seed-to-seed variation."
     )
     assert f"Verdict: {said} Bars: each run by itself." in shown(browser, "#facts")[0]
+    assert shown(browser, ".sides a")[2].startswith("Only A right")
+    assert shown(browser, ".sides a")[3].startswith("Only C right")  # of the other group
+    browser.js("location.hash = 'tab=compare'")
+    settle(browser)
+    assert "What became of each object, from run 0 to run 5" in shown(browser, "#panel h3")
     browser.open(written(runs[:2], tmp_path))
     assert "seed" not in shown(browser, "#facts")[0]
 

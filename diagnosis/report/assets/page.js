@@ -60,8 +60,10 @@ const shown = (at = state) => {
   const some = at.d ? at.d.split(",").map((letter) => letters.indexOf(letter)) : [];
   return some.length ? some : everyone;
 };
-/** The two detectors that are compared. */
-const pair = (at = state) => (shown(at).length > 1 ? shown(at) : everyone).slice(0, 2);
+/** The two detectors that are compared: by default the first, and the first that is no run of the same group. */
+const groupOf = (place) => data.intervals.find((entry) => entry.runs.includes(detectors[place].name));
+const ofAnother = everyone.find((place) => groupOf(place) !== groupOf(0)) ?? 1;
+const pair = (at = state) => (at.d && shown(at).length > 1 ? shown(at).slice(0, 2) : [0, ofAnother]);
 
 /** Labels of the classes that the state is about; null: all. */
 function chosenLabels(at = state) {
@@ -1157,7 +1159,7 @@ function tideChart() {
   }));
   const rows = data.tide.map((kind) => [kind.label, kind.text, ...here.flatMap((place) => [change(detectors[place].tide.dap[kind.name]), number(detectors[place].tide.counts[kind.name])])]);
   const base = here.map((place) => `${several ? `${letters[place]} ` : ""}${percent(detectors[place].tide[`ap${100 * detectors[place].tide.iou}`])} %`).join(", ");
-  return chart("What each error type costs (TIDE)", [`Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP)${facts.over && ", class mean of all classes"}, each fixed on its own; they do not add up. AP: ${base}.`, onScreen(" The pictures behind a bar are chosen by the rules of the shares, which differ from TIDE's.")], groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
+  return chart("What each error type costs (TIDE)", [`Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP)${facts.over && ", class mean of all classes"}, each error fixed on its own; they do not add up. AP: ${base}.`, onScreen(" The pictures behind a bar are chosen by the rules of the shares, which differ from TIDE's.")], groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
 }
 
 /** Shares by group of similar classes. */
@@ -1218,7 +1220,7 @@ function calibration() {
   const series = some.map((place) => ({ name: detectors[place].name, place, points: detectors[place].calibration.bins.filter((bin) => known(bin.precision)).map((bin) => [100 * bin.score, 100 * bin.precision]) }));
   const words = some.map((place) => `${several ? `${letters[place]} ` : ""}${percent(detectors[place].calibration.expected_error)} %`).join(", ");
   const rows = () => some.flatMap((place) => detectors[place].calibration.bins.map((bin) => [detectors[place].name, cell(`${bin.low.toFixed(1)} to ${bin.high.toFixed(1)}`, bin.low), number(bin.detections), share(bin.score), share(bin.precision)]));
-  return chart("Can the scores be believed?", `Share of true positives over the score. Below the diagonal the detector is too sure. Expected calibration error: ${words}.`, [detectorLegend(), lines("Precision over score", series, { x: [0, 100], xLabel: "score, %", diagonal: true })].filter(Boolean), ["*detector", "*score", "detections", "mean score", "precision"], rows);
+  return chart("Can the scores be believed?", `Share of true positives over the score. Below the diagonal the detector is overconfident. Expected calibration error: ${words}.`, [detectorLegend(), lines("Precision over score", series, { x: [0, 100], xLabel: "score, %", diagonal: true })].filter(Boolean), ["*detector", "*score", "detections", "mean score", "precision"], rows);
 }
 
 // ---- Method -------------------------------------------------------------------------------------
