@@ -455,7 +455,7 @@ def split_validation(truth: GroundTruth, share: float, seed: int = 0) -> tuple[G
     chosen = round(share * count) if 0 < share < 1 else 0
     if not 0 < chosen < count:
         found = f"{share:g} of {count} images"
-        raise InputError("validation share", found, "at least one image on either side")
+        raise InputError("--validation", found, "at least one image on either side; 0: none is held out")
     digests = [hashlib.sha256(f"{seed} {name}".encode()).digest() for name in truth.images]
     order = sorted(range(count), key=digests.__getitem__)
     return truth.select(sorted(order[chosen:])), truth.select(sorted(order[:chosen]))

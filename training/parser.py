@@ -55,6 +55,16 @@ OTHER_NAMES = {
     "--log-dir": "--out", "--nms": "--iou-threshold", "--nms-threshold": "--iou-threshold --nms --iou",
     "--iou-thres": "--iou-threshold --nms --iou", "--threshold": "--score-threshold --score",
     "--conf-thres": "--score-threshold --score", "--half": "--precision", "--bf16": "--precision",
+    "--max-epochs": "--epochs", "--cuda": "--accelerator --device", "--cpu": "--accelerator --device",
+    "--no-cuda": "--accelerator --device",
+    "--size": "--input-size", "--resolution": "--input-size", "--crop-size": "--input-size",
+    "--images": "--train --root", "--image-dir": "--train --root", "--img-dir": "--train --root",
+    "--annotations": "--train --root", "--ema-decay": "--ema", "--wandb": "--logger", "--mlflow": "--logger",
+    "--tensorboard": "--logger", "--no-val": "--validation", "--noval": "--validation",
+    "--iterations": "--max-steps", "--iters": "--max-steps", "--max-iter": "--max-steps",
+    "--load": "--weights", "--continue": "--resume", "--min-lr": "--final-learning-rate", "--lr-final": "--final-learning-rate",
+    "--random-seed": "--seed", "--overwrite": "--out", "--force": "--out", "--exist-ok": "--out",
+    "--backbone-name": "--arch",
 }  # fmt: skip
 """What other programs call our options; of several, the one that the command has is meant."""
 
@@ -164,7 +174,7 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         listed = f"one of those in --help{'-all' * bool(self.common)}"
         for meant in (name for name in OTHER_NAMES.get(option, "").split() if name in known):
             return InputError(name, "no such option", f"{listed}; here it is {meant}")
-        near = "" if option in OTHER_NAMES else hint(option, known, cutoff=0.5)
+        near = "" if option in OTHER_NAMES else hint(option, known, cutoff=0.7)
         return InputError(name, "no such option", f"{listed}{near}")
 
     def parse_args(  # type: ignore[override]  # narrower than argparse's overloads

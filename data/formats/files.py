@@ -42,7 +42,10 @@ __all__ = [
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # UTF-8's
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".mpo", ".dng", ".pfm")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".mpo", ".dng", ".pfm", ".jfif",
+    ".jpe",
+)  # fmt: skip
 """Endings of image files, in small letters."""
 
 UNKNOWN_SIZE = 1 << 24

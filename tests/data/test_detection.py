@@ -330,7 +330,7 @@ def names(count: int) -> GroundTruth:
     ("count", "share"), [(0, 0.5), (1, 0.5), (10, 0.0), (10, 1.0), (10, 0.04), (10, 0.97), (9, -1)]
 )
 def test_neither_side_may_be_empty(count: int, share: float) -> None:
-    with pytest.raises(InputError, match=f"validation share: found {share:g} of {count} images"):
+    with pytest.raises(InputError, match=f"--validation: found {share:g} of {count} images"):
         split_validation(names(count), share)
 
 

@@ -640,8 +640,10 @@ def test_kind_voc_without_lists_and_with_other_classes(tmp_path, annotations, im
     assert truth.classes == (("bag", "hat") if labels is None else ("hat", "bag"))
     assert [truth.classes[label] for label in truth.labels] == ["hat", "bag", "hat"]
     assert truth.files == tuple(str(tmp_path / images / f"{name}.png") for name in "ab")
-    (tmp_path / images / "b.png").unlink()
+    (tmp_path / images / "b.png").rename(tmp_path / images / "b.JFIF")
     if labels is not None:
+        assert read_ground_truth(f"{tmp_path}{spec}").files[1] == str(tmp_path / images / "b.JFIF")
+        (tmp_path / images / "b.JFIF").unlink()
         place = images if annotations == images else "JPEGImages"
         assert read_ground_truth(f"{tmp_path}{spec}").files[1] == str(tmp_path / place / "b.jpg")
 

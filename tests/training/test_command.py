@@ -166,7 +166,7 @@ WRONG_WORDS = {
         ("--train shapes:train --train shapes:val", ["--train: found twice"]),
         ("--config absent.yaml", ["--config", "absent.yaml"]),
         ("--config", ["--config"]),
-        ("--validation 0.01", ["validation share", "0.01 of 16 images", "at least one image"]),
+        ("--validation 0.01", ["--validation", "0.01 of 16 images", "at least one image"]),
         ("--validation 1", ["--validation", "below 1"]),
         ("--validation nan", ["--validation", "below 1"]),
         ("--batch-size 13", ["--batch-size", "13 for 12 training images"]),

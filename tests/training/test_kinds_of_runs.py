@@ -720,6 +720,10 @@ def test_kind_pictures_of_other_names_and_boxes_from_0(small, tmp_path):
     ("word", "meant"),
     [
         ("--lr", "--learning-rate"),
+        ("--ema-decay", "--ema"),
+        ("--max-epochs", "--epochs"),
+        ("--cuda", "--accelerator"),
+        ("--wandb", "--logger"),
         ("--batch", "--batch-size"),
         ("--imgsz=640", "--input-size"),
         ("--data-dir", "--root"),
@@ -730,6 +734,12 @@ def test_kind_pictures_of_other_names_and_boxes_from_0(small, tmp_path):
 @detection
 def test_kind_names_that_other_programs_have(small, word, meant):
     assert small(word).is_refused(f"here it is {meant}")
+
+
+@pytest.mark.parametrize("word", ["--momentum", "--label-smoothing", "--nc", "--debug", "--cos-lr"])
+@detection
+def test_kind_no_option_is_suggested_where_none_is_meant(small, word):
+    assert small(word).is_refused(word, "no such option; expected one of those in --help-all\n")
 
 
 @detection

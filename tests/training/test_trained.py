@@ -552,6 +552,24 @@ def test_coco_and_yolo_data_are_trained_on(labelimg, within, log_of, tmp_path):
     assert losses[1:] == pytest.approx([losses[0]] * 2, rel=1e-4)
 
 
+def test_kind_boxes_without_photographs(labelimg, within, tmp_path):
+    """Also with --verify, which said that nothing is wrong."""
+    photos, aside = labelimg
+    file = as_coco(read_ground_truth(aside), tmp_path / "with" / "photographs")
+    alone = tmp_path / "boxes.json"
+    shutil.copyfile(file, alone)
+    words = ["--out", tmp_path / "run", *TINY.split()]
+    for further in [], ["--verify"]:
+        result = within(train_detect, ["--train", photos, "--test", alone, *words, *further])
+        assert result.is_refused(
+            f"--test {alone}: found no image file ", ".jpg near it; expected the photographs"
+        )
+    content = json.loads(alone.read_text())
+    alone.write_text(json.dumps(content | {"images": [one | {"file_name": ""} for one in content["images"]]}))
+    result = within(train_detect, ["--train", alone, "--test", aside, *words])
+    assert result.is_refused(f"--train {alone}: found no names of image files")
+
+
 def test_data_of_ones_own(labelimg, within, tmp_path):
     """A test set may lack a class; photographs that are trained on are refused."""
     photos, aside = labelimg

@@ -67,7 +67,7 @@ def read_run_ground_truth(
     from data.detection import split_validation
 
     if options.is_own:
-        train = read_ground_truth(options.train[0], pixels_from=options.pixels_from, faults=faults)
+        train = _read_own("--train", options.train[0], options, faults)
         test, similar = read_test_data(options, train.classes, faults)
     else:
         test, similar = read_test_data(options, faults=faults)
@@ -77,7 +77,9 @@ def read_run_ground_truth(
     _check_apart("--test", options.test_lists, test, train)
     validation, expected = None, "objects to train on"
     if options.validation_lists:
-        validation = _read_more(options, options.validation_lists, train.classes, faults)
+        validation = _read_more(
+            "--validation-lists", options.validation_lists, options, train.classes, faults
+        )
         for other in (train, test):
             _check_apart("--validation-lists", options.validation_lists, validation, other)
     elif options.validation:
@@ -107,7 +109,7 @@ def read_test_data(
     InputError
         Anything wrong with the lists or annotations.
     """
-    test = _read_more(options, options.test_lists, classes, faults)
+    test = _read_more("--test", options.test_lists, options, classes, faults)
     if options.is_own:
         similar = similar_source(options.test[0], classes or test.classes)[0]
         return test, tuple(map(tuple, similar))
@@ -115,16 +117,28 @@ def read_test_data(
     return test, read_classes(folder).similar
 
 
+def _read_own(option: str, source: str, options: DataOptions, faults: list[InputError] | None) -> GroundTruth:
+    """Data of the user's own, which `option` names; InputError where there are boxes alone."""
+    truth = read_ground_truth(source, pixels_from=options.pixels_from, faults=faults)
+    if truth.images and not truth.files:
+        name = next(filter(None, truth.file_names), None)
+        found = "no names of image files" if name is None else f"no image file {name} near it"
+        expected = "the photographs beside the file, or in a folder 'images' there"
+        raise InputError(f"{option} {source}", found, expected)
+    return truth
+
+
 def _read_more(
-    options: DataOptions,
+    option: str,
     lists: list[str],
+    options: DataOptions,
     classes: tuple[str, ...] | None,
     faults: list[InputError] | None,
 ) -> GroundTruth:
     """Images beside those of the training; data of the user's own may lack some of its `classes`."""
     if not options.is_own:
         return read_voc(_data_root(options), lists, pixels_from=options.pixels_from, faults=faults)
-    truth = read_ground_truth(lists[0], pixels_from=options.pixels_from, faults=faults)
+    truth = _read_own(option, lists[0], options, faults)
     used = {truth.classes[label] for label in np.unique(truth.labels)}  # without names, VOC's may be meant
     if classes is not None and used <= set(classes):
         index = {name: label for label, name in enumerate(classes)}
