@@ -175,7 +175,18 @@ def non_maximum_suppression(
     -------
     list of dict
         For each image ``boxes`` (n, 4), ``scores`` (n,) and ``labels`` (n,), best first.
+
+    Raises
+    ------
+    ValueError
+        A threshold that no score or IoU can have, or a limit below 1.
     """
+    if not score_threshold >= 0:
+        raise ValueError(f"the score threshold must be 0 or more, found {score_threshold}")
+    if not 0 <= iou_threshold <= 1:
+        raise ValueError(f"the IoU threshold must be from 0 to 1, found {iou_threshold}")
+    if limit < 1:
+        raise ValueError(f"the detections of an image must be at least 1, found {limit}")
     found: list[dict[str, Tensor]] = []
     for image_boxes, image_scores in zip(boxes, scores, strict=True):
         box, label = (image_scores >= score_threshold).nonzero(as_tuple=True)

@@ -63,6 +63,11 @@ def read_photograph(image: Photograph, *, exif: bool = True) -> NDArray[np.uint8
                 return read_photograph(opened, exif=exif)
         except FileNotFoundError:
             raise ValueError(f"{image}: found no such file; expected a photograph") from None
+        except Image.DecompressionBombError as error:
+            found = f"found more pixels than Pillow opens ({error})"
+            raise ValueError(
+                f"{image}: {found}; expected fewer, or PIL.Image.MAX_IMAGE_PIXELS larger"
+            ) from None
         except Exception as error:  # broken content: SyntaxError, ValueError, struct.error and more
             text = " ".join(str(error).split()) or type(error).__name__
             if not text.startswith("found "):
@@ -74,13 +79,12 @@ def read_photograph(image: Photograph, *, exif: bool = True) -> NDArray[np.uint8
             raise ValueError(f"{found}; expected 8 bits a channel: convert the image")
         return np.array((ImageOps.exif_transpose(image) if exif else image).convert("RGB"))
     array = image.detach().cpu().movedim(0, -1).numpy() if isinstance(image, Tensor) else np.asarray(image)
+    shape = tuple(getattr(image, "shape", array.shape))
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
         kind = "a tensor (3, H, W)" if isinstance(image, Tensor) else "an array (H, W, 3)"
-        raise ValueError(
-            f"found {array.dtype} of shape {tuple(image.shape)}; expected {kind} of uint8, RGB from 0 to 255"
-        )
+        raise ValueError(f"found {array.dtype} of shape {shape}; expected {kind} of uint8, RGB from 0 to 255")
     if not array.size:
-        raise ValueError(f"found an image of shape {tuple(image.shape)}; expected one with pixels")
+        raise ValueError(f"found an image of shape {shape}; expected one with pixels")
     return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
 
 
@@ -170,8 +174,10 @@ class TrainedDetector:
         Raises
         ------
         ValueError
-            A photograph that cannot be read; its name is in the message.
+            A photograph that cannot be read; its name is in the message. A number that cannot be meant.
         """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, found {batch_size}")
         one = isinstance(images, str | Path | Image.Image | np.ndarray) or (
             isinstance(images, Tensor) and images.dim() == 3
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -15,6 +15,9 @@ from detector.grid import GridTargets, decode, encode, gather_targets, non_maxim
 from detector.loss import LossWeights, YOLOLoss, yolo_loss
 
 __all__ = ["YOLO", "ConvHead", "covering_dilation", "receptive_field"]
+
+COLUMNS = ("boxes", "labels", "difficult")
+"""What a target may hold."""
 
 
 class ConvHead(nn.Module):
@@ -230,8 +233,17 @@ class YOLO(nn.Module):
         if len(targets) != len(images):
             raise ValueError(f"{len(images)} images need as many targets, found {len(targets)}")
         for number, target in enumerate(targets):
-            boxes, labels = (target.get(name, torch.zeros(())) for name in ("boxes", "labels"))
-            if boxes.shape[1:] != (4,) or labels.ndim != 1 or labels.is_floating_point():
+            none = torch.zeros(())
+            columns = (
+                [target.get(name, none) for name in COLUMNS] if isinstance(target, Mapping) else [target]
+            )
+            odd = [column for column in columns if len(columns) == 1 or not isinstance(column, Tensor)]
+            if odd:
+                found = f"targets[{number}] has a {type(odd[0]).__name__}"
+                raise ValueError(f"{found}; expected a dict of the tensors {', '.join(COLUMNS)}")
+            boxes, labels, _ = columns
+            whole = not labels.is_floating_point() and labels.dtype != torch.bool
+            if boxes.shape[1:] != (4,) or labels.ndim != 1 or not whole:
                 found = f"boxes {tuple(boxes.shape)} and labels {tuple(labels.shape)} {labels.dtype}"
                 raise ValueError(f"targets[{number}] has {found}; expected (n, 4) and (n,) whole numbers")
             # On a GPU these checks would wait for it.
@@ -264,6 +276,8 @@ class YOLO(nn.Module):
     def _check_images(self, images: Tensor) -> None:
         """Raise ValueError for another shape or type."""
         own = self.head.output.weight.dtype
+        if not isinstance(images, Tensor):
+            raise ValueError(f"found images of type {type(images).__name__}; expected a tensor (N, 3, H, W)")
         fits = images.dtype in (torch.uint8, own) or torch.is_autocast_enabled(images.device.type)
         if images.ndim != 4 or images.shape[1] != 3 or not fits:
             found = f"images of shape {tuple(images.shape)} and {images.dtype}"

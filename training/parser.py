@@ -56,15 +56,15 @@ OTHER_NAMES = {
     "--iou-thres": "--iou-threshold --nms --iou", "--threshold": "--score-threshold --score",
     "--conf-thres": "--score-threshold --score", "--half": "--precision", "--bf16": "--precision",
     "--max-epochs": "--epochs", "--cuda": "--accelerator --device", "--cpu": "--accelerator --device",
-    "--no-cuda": "--accelerator --device",
+    "--no-cuda": "--accelerator --device", "--backbone-name": "--arch",
     "--size": "--input-size", "--resolution": "--input-size", "--crop-size": "--input-size",
     "--images": "--train --root", "--image-dir": "--train --root", "--img-dir": "--train --root",
     "--annotations": "--train --root", "--ema-decay": "--ema", "--wandb": "--logger", "--mlflow": "--logger",
     "--tensorboard": "--logger", "--no-val": "--validation", "--noval": "--validation",
     "--iterations": "--max-steps", "--iters": "--max-steps", "--max-iter": "--max-steps",
-    "--load": "--weights", "--continue": "--resume", "--min-lr": "--final-learning-rate", "--lr-final": "--final-learning-rate",
-    "--random-seed": "--seed", "--overwrite": "--out", "--force": "--out", "--exist-ok": "--out",
-    "--backbone-name": "--arch",
+    "--load": "--weights", "--continue": "--resume", "--min-lr": "--final-learning-rate",
+    "--lr-final": "--final-learning-rate", "--random-seed": "--seed",
+    "--overwrite": "--out", "--force": "--out", "--exist-ok": "--out",
 }  # fmt: skip
 """What other programs call our options; of several, the one that the command has is meant."""
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.formats import ClassList, write_classes, write_detections
-from data.formats.files import IMAGE_SUFFIXES, write_text
+from data.formats.files import IMAGE_SUFFIXES, open_image, write_text
 from data.formats.names import distinct_names
 from data.formats.voc import AnnotatedObject, annotation_xml
 from data.records import Detections, InputError
@@ -153,9 +153,12 @@ def _read(files: Sequence[Path], every: int, exif: bool) -> Iterator[Image | Fai
             yield from _frames(file, every)
             continue
         try:
-            yield Image(file, None, read_photograph(file, exif=exif))
-        except ValueError as error:
+            with open_image(file, "a photograph") as opened:  # Pillow alone would take a panorama for a bomb
+                pixels = read_photograph(opened, exif=exif)
+        except InputError as error:
             yield Failed(file, str(error).removeprefix(f"{file}: "))
+        else:
+            yield Image(file, None, pixels)
 
 
 def _frames(file: Path, every: int) -> Iterator[Image | Failed]:

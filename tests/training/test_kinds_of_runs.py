@@ -600,9 +600,18 @@ def test_kind_boxes_that_cannot_be(box):
         ValueError, match=r"; expected .*(finite numbers|fractions|pixels of images|\(n, 4\))"
     ):
         model.loss(images, [target])
-    for labels in ([1.0], [[1]]):
+    for labels in ([1.0], [[1]], [True]):
         with pytest.raises(ValueError, match=r"targets\[0\] has boxes .* whole numbers"):
             model.loss(images, [{"boxes": torch.ones(1, 4), "labels": torch.tensor(labels)}])
+    good = {"boxes": torch.tensor([[5.0, 5, 40, 40]]), "labels": torch.tensor([1])}
+    for odd in (
+        None,
+        good | {"boxes": [box]},
+        good | {"labels": np.array([1])},
+        good | {"difficult": [True]},
+    ):
+        with pytest.raises(ValueError, match=r"targets\[0\] has a .*; expected a dict of the tensors boxes"):
+            model.loss(images, [odd])
 
 
 @pytest.mark.parametrize(("scale", "warned"), [(1.0, True), (255.0, True), (-2.0, False), (4.0, False)])
@@ -624,6 +633,7 @@ def test_kind_images_that_are_not_normalised(scale, warned):
         torch.rand(1, 3, 64, 64).double(),
         torch.zeros(1, 3, 64, 64).long(),
         torch.full((1, 3, 64, 64), float("inf")),
+        np.zeros((1, 3, 64, 64), np.uint8),
     ],
 )
 def test_kind_images_that_cannot_be(images):

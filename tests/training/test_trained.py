@@ -196,11 +196,41 @@ def test_kinds_of_photographs(trained, photographs, tmp_path):
         (torch.zeros(3, 4, 4), "found float32"),
         (np.zeros((0, 4, 3), np.uint8), "found an image of shape"),
         (Image.new("I;16", (4, 4)), "found pixels of mode 'I;16'"),
+        ([[[0, 0, 0]]], r"found int64 of shape \(1, 3\)"),
+        (b"abc", r"found int64 of shape \(\)"),
     ],
 )
 def test_what_is_no_photograph(image, found, trained):
     with pytest.raises(ValueError, match=found):
         trained.predict(image)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"batch_size": 0},
+        {"batch_size": -1},
+        {"score_threshold": -1},
+        {"score_threshold": float("nan")},
+        {"iou_threshold": -1},
+        {"max_detections": 0},
+        {"max_detections": -1},
+    ],
+)
+def test_kind_numbers_that_cannot_be_meant(odd, trained, photographs):
+    """Where there were no detections, or one too few."""
+    with pytest.raises(ValueError, match=f" must be .*, found {next(iter(odd.values()))}$"):
+        trained.predict(photographs[0], **odd)
+
+
+def test_kind_a_large_photograph_is_no_bomb(run, photographs, within, tmp_path, monkeypatch):
+    """The limits of Pillow as if the photograph were of 200 million pixels."""
+    width, height = Image.open(photographs[0]).size
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", width * height // 3)
+    with pytest.raises(ValueError, match=r"more pixels than Pillow opens .*; expected fewer, or PIL"):
+        detector.load(run).predict(photographs[0])
+    result = within(predict, [run, photographs[0], "--out", tmp_path / "out"])
+    assert (result.code, result.err) == (0, "")
 
 
 def test_damaged_photographs_are_named(trained, photographs, tmp_path):
