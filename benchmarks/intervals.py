@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shlex
 import sys
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 
 from data.records import Detections, GroundTruth
 from diagnosis import diagnose
-from diagnosis.compare import Comparison, compare
+from diagnosis.compare import Comparison, Difference, Estimate, compare
 from diagnosis.image_weights import Weights
 from diagnosis.provenance import provenance
 from diagnosis.record import Diagnosis
@@ -47,8 +48,8 @@ FIRST_SEED = 10_000
 """Seeds from here: the rule of the intervals was chosen on sets of smaller seeds."""
 SKILLS = {"a": 0.0, "b": 0.0, "c": 0.5}
 
-Tried: TypeAlias = tuple[str, str, bool, bool, float | None]
-"""Quantity, kind, whether our interval and the bootstrap's hold the truth, p."""
+Tried: TypeAlias = tuple[str, str, bool | None, bool, float | None]
+"""Quantity, kind, whether our interval (None: there is none) and the bootstrap's hold the truth, p."""
 Cover: TypeAlias = dict[tuple[str, str], float]
 """By quantity and kind: per cent of the sets whose interval holds the truth."""
 
@@ -128,6 +129,11 @@ def percentiles(samples: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def held(number: Estimate | Difference, true: float) -> bool | None:
+    """Whether its interval holds the true number; None where the resamples agree, so that it has none."""
+    return None if math.isnan(number.low) else number.low <= true <= number.high
+
+
 def numbers(both: Comparison) -> Iterator[tuple[str, str, float]]:
     """Kind, quantity and value of each number over all classes, and of each difference to ``a``."""
     for quantity in both.quantities:
@@ -151,17 +157,13 @@ def tried(
         for detector in range(3):
             estimate, true = ours.estimate(quantity, detector), truth["number", f"{quantity} {detector}"]
             low, high = percentiles(np.nanmean(samples[:, detector], axis=-1))
-            results.append(
-                (quantity, "number", bool(estimate.low <= true <= estimate.high), low <= true <= high, None)
-            )
+            results.append((quantity, "number", held(estimate, true), low <= true <= high, None))
         for other in (1, 2):
             gap = ours.difference(quantity, 0, other)
             true = truth["difference", f"{quantity} {other}"] if other == 2 else 0.0
             low, high = percentiles(np.nanmean(samples[:, other] - samples[:, 0], axis=-1))
             p = gap.p if other == 1 else None
-            results.append(
-                (quantity, "difference", bool(gap.low <= true <= gap.high), low <= true <= high, p)
-            )
+            results.append((quantity, "difference", held(gap, true), low <= true <= high, p))
     return results
 
 
@@ -189,7 +191,7 @@ def results_of(
 
 def table(images: int, options: argparse.Namespace, truth: dict[tuple[str, str], float]) -> tuple[str, Cover]:
     """Cover of each quantity: in Markdown, and in per cent by quantity and kind."""
-    counts: dict[tuple[str, str], list[tuple[bool, bool, float | None]]] = defaultdict(list)
+    counts: dict[tuple[str, str], list[tuple[bool | None, bool, float | None]]] = defaultdict(list)
     for results in results_of(images, options, truth):
         for quantity, kind, ours, bootstrap, p in results:
             counts[quantity, kind].append((ours, bootstrap, p))
@@ -204,9 +206,10 @@ def table(images: int, options: argparse.Namespace, truth: dict[tuple[str, str],
         cells: list[str] = []
         for kind in ("number", "difference"):
             rows = counts[quantity, kind]
-            held = [round(100 * float(np.mean([row[which] for row in rows])), 1) for which in (0, 1)]
-            cover[quantity, kind] = held[0]
-            cells += map(str, held)
+            both = ([row[which] for row in rows if row[which] is not None] for which in (0, 1))
+            shares = [round(100 * float(np.mean(some)), 1) for some in both]
+            cover[quantity, kind] = shares[0]
+            cells += map(str, shares)
         values = [row[2] for row in counts[quantity, "difference"] if row[2] is not None]
         cells.append(f"{100 * np.mean(np.array(values) < 0.05):.1f}")
         lines.append(f"| {quantity} | {' | '.join(cells)} |")

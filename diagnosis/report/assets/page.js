@@ -559,7 +559,7 @@ function fixCard() {
   }));
   const rows = six.map((kind) => [kind.label, ...detectors.flatMap((_, place) => ["value", "low", "high"].map((part) => change(numbers(kind, place)[part])))]);
   const columns = ["*error", ...detectors.flatMap((one) => [one.name, "low", "high"])];
-  return chart("What to fix first", first.length ? `Points of ${apName("coco50")} to gain (TIDE${unlike})${facts.over}${several && best ? `, ${best.name}'s largest first` : ""}.${caveat}` : `Nothing costs AP.${caveat}`, groups, columns, rows, "brief");
+  return chart("What to fix first", first.length ? `Points of ${apName("coco50")} to gain (TIDE${unlike})${facts.over}${several && best ? `: what costs ${best.name} most, then what costs any of them most` : ""}.${caveat}` : `Nothing costs AP.${caveat}`, groups, columns, rows, "brief");
 }
 function tideExamples(name, place) {
   const d = alone(place);
