@@ -206,7 +206,7 @@ def table(images: int, options: argparse.Namespace, truth: dict[tuple[str, str],
         cells: list[str] = []
         for kind in ("number", "difference"):
             rows = counts[quantity, kind]
-            both = ([row[which] for row in rows if row[which] is not None] for which in (0, 1))
+            both = ([bool(row[which]) for row in rows if row[which] is not None] for which in (0, 1))
             shares = [round(100 * float(np.mean(some)), 1) for some in both]
             cover[quantity, kind] = shares[0]
             cells += map(str, shares)
