@@ -161,7 +161,8 @@ def _train(
         trainer.fit(module, datamodule=Loaders(task, options, data), ckpt_path=resume, weights_only=True)
     if not trainer.is_global_zero:
         return None
-    with interrupted_state(f"the training is complete, the state is kept in {state.folder.last}"):
+    complete = f"the training is complete, the state is kept in {state.folder.last}; --resume {out}"
+    with interrupted_state(f"{complete} goes on"):
         draw_curves(out / "logs" / "csv" / "metrics.csv", out / "curves.png")
     if not options.evaluation.score:
         print(f"the test images are not scored (--score false); --evaluate {out} does it", flush=True)
@@ -183,10 +184,7 @@ def _train(
     test = task.read_test(options, hyper_parameters, checkpoint, data)
     scored = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": epochs}
     report = Report(out, name or out.resolve().name, facts, scored)
-    done = (
-        f"the training is complete, the state is kept in {state.folder.last}; --resume {out} scores it again"
-    )
-    with interrupted_state(done):
+    with interrupted_state(f"{complete} scores it again"):
         return task.score(network, options, hyper_parameters, test, report, trainer.strategy.root_device)
 
 
@@ -236,7 +234,7 @@ def find_learning_rate(task: Task, options: Any, out: Path) -> float | None:
         check_batch_size(chosen.batch_size, len(data.train), 1, task.batch_advice, chosen.accumulate)
         make_folder(out)
         batches_per_epoch = len(data.train) // chosen.batch_size * chosen.accumulate
-        with locked(out), as_input_error():
+        with locked(out), as_input_error(), interrupted_state("no learning rate was found"):
             trainer = L.Trainer(
                 accelerator=options.machine.accelerator,
                 devices=1,

@@ -98,6 +98,12 @@ def as_input_error() -> Iterator[None]:
         ) from error
 
 
+def _leave_to_main_thread(raised: threading.ExceptHookArgs) -> None:
+    """Print no traceback of a full disk: TensorBoard's thread hands the error on."""
+    if not (isinstance(raised.exc_value, OSError) and raised.exc_value.errno in NO_ROOM):
+        threading.__excepthook__(raised)
+
+
 @contextmanager
 def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
     """Turn what the machine does to a run in `folder` (None: an evaluation) into a FailedError.
@@ -106,6 +112,7 @@ def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
     """
     size = options.optimization.batch_size
     fewer = f"lower --workers (now {options.machine.workers}) or --batch-size"
+    hook, threading.excepthook = threading.excepthook, _leave_to_main_thread
     try:
         yield
     except (OSError, RuntimeError, ValueError, MemoryError) as raised:
@@ -117,7 +124,8 @@ def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
             error = OSError(cause.errno, cause.strerror, raised.where)
         text = str(error)
         if isinstance(error, OSError) and error.errno != errno.ENOMEM:
-            what = f"{error.filename or 'a file of the run'}: {error.strerror or text}"
+            place = "a file" if folder is None else f"a file in {folder.path}"
+            what = f"{error.filename2 or error.filename or place}: {error.strerror or text}"
             if error.errno in NO_ROOM:
                 what += "; make room"
         elif any(part in text for part in NO_WAY_TO_SEND):
@@ -157,6 +165,8 @@ def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
             way = f"--resume goes on from {folder.last}" if at_hand else "no checkpoint has been written yet"
             what += f"; {way}"
         raise FailedError(what) from error
+    finally:
+        threading.excepthook = hook
 
 
 def make_trainer(

@@ -284,7 +284,7 @@ def write_texts(texts: Mapping[Path, str]) -> None:
         for path, part in parts.items():
             part.replace(path)
     except OSError as error:
-        where = error.filename or next(iter(texts))  # a full disk has no file name
+        where = error.filename2 or error.filename or next(iter(texts))  # a full disk has no file name
         expected = "a folder to write to" + ("; make room" if error.errno == errno.ENOSPC else "")
         raise InputError(where, error.strerror or "an error", expected) from None
     finally:

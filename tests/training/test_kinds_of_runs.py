@@ -22,6 +22,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image, ImageOps
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import nn
 
 from data.detection import WARNED, check_images, read_image, split_validation
@@ -929,6 +930,26 @@ def test_kind_what_the_machine_does_is_one_line(small, run, at_step, error, part
     assert result.err.startswith("error: ")
     assert result.err.count("\n") == 1
     assert all(part in result.err for part in [*parts, f"--resume goes on from {run.last}"]), result.err
+
+
+@detection
+def test_kind_a_disk_that_is_full_for_a_thread(small, tmp_path, monkeypatch):
+    """TensorBoard's thread printed a traceback beside the line."""
+    monkeypatch.setattr(RecordWriter, "write", lambda *_: os.pwrite(full, b"x", 0))
+    full = os.open("/dev/full", os.O_WRONLY)
+    result = small("--out", tmp_path / "out")
+    os.close(full)
+    assert result.code == 1
+    assert result.err == (
+        f"error: a file in {tmp_path / 'out'}: No space left on device; make room; "
+        "no checkpoint has been written yet\n"
+    )
+
+
+@detection
+def test_kind_a_folder_in_the_place_of_a_file_is_named(small, tmp_path):
+    (tmp_path / "config.yaml").mkdir()
+    assert small("--out", tmp_path).is_refused(f"{tmp_path / 'config.yaml'}: found Is a directory")
 
 
 def test_kind_a_warning_is_a_line(capsys, monkeypatch):
