@@ -14,7 +14,9 @@ in, on the number of processes, or on the device: batches on a CPU and on a GPU 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
@@ -262,6 +264,22 @@ def centre_crop(file: Path, size: int) -> NDArray[np.uint8]:
         whole = _rgb(image).resize(target, Image.Resampling.BILINEAR)
     left, top = (round((length - size) / 2) for length in target)
     return np.asarray(whole.crop((left, top, left + size, top + size)))
+
+
+def check_files(images: ImageFiles, *, decode: bool = False) -> list[InputError]:
+    """What is wrong with the headers of image files; with `decode`, with their pixels too."""
+
+    def look(index: int) -> InputError | None:
+        try:
+            with open_image(images.file(index), EXPECTED) as image:
+                if decode:
+                    image.load()
+        except InputError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the interpreter's lock
+        return [error for error in pool.map(look, range(len(images))) if error]
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -102,10 +102,9 @@ class Task(ABC):
     def read(self, options: Any) -> Any:
         """The data of a run; InputError for anything wrong with them."""
 
+    @abstractmethod
     def verify(self, options: Any) -> None:
-        """Read all data, print what is odd; InputError where a run would end by it."""
-        counts = self.counts(self.read(options))
-        print(f"no fault found in {', '.join(f'{count} {name} images' for name, count in counts.items())}")
+        """Read all data, decode all images; print what is odd or wrong, and raise InputError for an error."""
 
     @abstractmethod
     def describe(self, options: Any, data: Any) -> dict[str, Any]:

@@ -832,7 +832,56 @@ def test_kind_verify_names_every_annotation_at_fault(small, scenes, tmp_path):
 
 @classifier
 def test_kind_verify_of_a_classifier(small):
-    assert small("--verify").out == "no fault found in 24 train images, 8 validation images\n"
+    found = "no fault found in 24 train images, 8 validation images, 16 test images\n"
+    assert small("--verify").out == found
+
+
+@classifier
+def test_kind_image_files_of_a_classifier_are_decoded_by_verify(small, tmp_path):
+    """And the headers of test images before training."""
+    for part in ("train", "val"):
+        for label in ("cat", "dog"):
+            (tmp_path / part / label).mkdir(parents=True)
+            for number in range(4):
+                Image.new("RGB", (40, 40), (60 * number, 9, 9)).save(
+                    tmp_path / part / label / f"{number}.png"
+                )
+    words = [
+        "--data",
+        "imagenet",
+        "--root",
+        tmp_path,
+        "--arch",
+        "resnet18",
+        "--width",
+        0.0625,
+        "--batch-size",
+        2,
+    ]
+    words += [
+        "--input-size",
+        32,
+        "--workers",
+        0,
+        "--validation",
+        0.25,
+        "--max-steps",
+        1,
+        "--out",
+        tmp_path / "a",
+    ]
+    counts = "6 train images, 2 validation images, 8 test images"
+    result = small(*words, "--verify", base=False)
+    assert result.out == f"no fault found in {counts}\n", result
+    cut, text = tmp_path / "train" / "cat" / "1.png", tmp_path / "val" / "dog" / "2.png"
+    cut.write_bytes(cut.read_bytes()[:60])
+    text.write_text("no image")
+    result = small(*words, "--verify", base=False)
+    assert result.is_refused(cut, "cannot be decoded")
+    assert f"error: {text}: found" in result.out
+    assert f"{counts}: 2 errors" in result.out
+    assert small(*words, base=False).is_refused(text, "cannot be decoded")
+    assert not (tmp_path / "a").exists()
 
 
 def test_kind_scoring_says_how_far_it_is(capsys, monkeypatch):

@@ -113,15 +113,48 @@ class ClassificationTask(Task):
         find_classification(options.data.data, options.data.root)
 
     def read(self, options: Options) -> ClassificationData:
-        """The training images; the test images are not read."""
-        from data.classification import read_classification, read_classification_test
+        """The training images. Of test images in files the headers are read, of others nothing."""
+        from data.image_batches import check_files
+        from data.image_set import ImageFiles
+
+        read = self._read(options)
+        if isinstance(read.train, ImageFiles):  # a training image at fault is found in the first epoch
+            for images in (read.validation, self._read_test(options)):
+                if errors := check_files(images) if images else []:
+                    raise errors[0]
+        return read
+
+    def _read_test(self, options: Options) -> Any:
+        from data.classification import read_classification_test
+
+        return read_classification_test(options.data.data, options.data.root)
+
+    def verify(self, options: Options) -> None:
+        """Read all data, decode all images; print what is wrong, and raise InputError for the first of it."""
+        from data.image_batches import check_files
+        from data.image_set import ImageFiles
+
+        read = self._read(options)
+        parts = {"train": read.train, "validation": read.validation, "test": self._read_test(options)}
+        known = {name: images for name, images in parts.items() if images}
+        files = [images for images in known.values() if isinstance(images, ImageFiles)]
+        errors = [error for images in files for error in check_files(images, decode=True)]
+        for error in errors[1:]:
+            print(f"error: {error}")
+        counts = ", ".join(f"{len(images)} {name} images" for name, images in known.items())
+        print(f"{counts}: {len(errors)} errors" if errors else f"no fault found in {counts}", flush=True)
+        if errors:
+            raise errors[0]
+
+    def _read(self, options: Options) -> ClassificationData:
+        from data.classification import read_classification
 
         data, seed = options.data, options.optimization.seed
         share = 0.0 if data.protocol == "paper" else data.validation
         read = read_classification(data.data, data.root, validation=share, fraction=data.fraction, seed=seed)
         if data.protocol == "paper":
             print("--protocol paper: the epoch is chosen on the test images; the score will be too high")
-            read = replace(read, validation=read_classification_test(data.data, data.root))
+            read = replace(read, validation=self._read_test(options))
         return read
 
     def validated_on(self, options: Options) -> str:
@@ -223,9 +256,7 @@ class ClassificationTask(Task):
         data: ClassificationData | None,
     ) -> ImageSet | ImageFiles:
         """The test images; InputError for other classes or another size than the network was trained on."""
-        from data.classification import read_classification_test
-
-        test = read_classification_test(options.data.data, options.data.root)
+        test = self._read_test(options)
         classes, size = hyper_parameters["classes"], image_size_of(test, options.data.input_size)
         if list(test.classes) != classes:
             found = f"{len(classes)} classes from {classes[0]!r} to {classes[-1]!r}"
