@@ -61,6 +61,14 @@ def leave_terminal() -> None:
             os.close(nowhere)
 
 
+def leave_pipe() -> None:
+    """Where what reads the output is gone (``| head``), print to nowhere: an error would end the run."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    print("warning: nothing reads the output any more; the run goes on", file=sys.stderr, flush=True)
+
+
 # Lightning's ModelCheckpoint writes in place, so that a kill leaves half a file, and on SIGTERM its processes
 # do not agree on the step that is saved.
 class Checkpoints(Callback):
@@ -408,7 +416,10 @@ class LogProgress(Throughput):
         values = [f"{name} {known[name]:.4g}" for name in names if name in known]
         values += [f"{name} {value}" for name, value in self.shown().items()]
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        print(f"{epoch}{where}: {', '.join(values)}", flush=True)
+        try:
+            print(f"{epoch}{where}: {', '.join(values)}", flush=True)
+        except BrokenPipeError:
+            leave_pipe()
         self._printed = time.perf_counter()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

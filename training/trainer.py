@@ -125,6 +125,8 @@ def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
         text = str(error)
         if isinstance(error, OSError) and error.errno != errno.ENOMEM:
             place = "a file" if folder is None else f"a file in {folder.path}"
+            if isinstance(error, BrokenPipeError):
+                place = "what reads the output, or another process, is gone"
             what = f"{error.filename2 or error.filename or place}: {error.strerror or text}"
             if error.errno in NO_ROOM:
                 what += "; make room"

@@ -33,7 +33,7 @@ from data.records import GroundTruth, InputError, InputWarning
 from data.shapes import write_shapes
 from detector import YOLO, resnet18
 from training import checkpoint
-from training.callbacks import Checkpoints, shown
+from training.callbacks import Checkpoints, LogProgress, shown
 from training.command import ended_by_signals
 from training.run_state import RunFolder, RunState, link
 from training.task import Report
@@ -1071,6 +1071,21 @@ def test_kind_under_nohup_a_run_goes_on(small, tmp_path, at_step):
         signal.signal(signal.SIGHUP, before)
     assert result.code == 0, result.err
     assert small.read(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 3
+
+
+def test_kind_a_pipe_that_nobody_reads(monkeypatch, capsys):
+    """As of ``| head``: the run ended at the line of an epoch, before its state was saved."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    trainer = SimpleNamespace(
+        is_global_zero=True, lightning_module=SimpleNamespace(displayed={}), progress_bar_metrics={},
+        current_epoch=0, max_epochs=1,
+    )  # fmt: skip
+    with os.fdopen(writer, "w") as closed, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", closed)
+        for _ in range(2):
+            LogProgress()._line(trainer, "")
+    assert capsys.readouterr().err == "warning: nothing reads the output any more; the run goes on\n"
 
 
 @pytest.mark.parametrize("small", ["classification"], indirect=True)

@@ -120,11 +120,11 @@ class ClassificationTask(Task):
         read = self._read(options)
         if isinstance(read.train, ImageFiles):  # a training image at fault is found in the first epoch
             for images in (read.validation, self._read_test(options)):
-                if errors := check_files(images) if images else []:
+                if errors := check_files(images) if isinstance(images, ImageFiles) else []:
                     raise errors[0]
         return read
 
-    def _read_test(self, options: Options) -> Any:
+    def _read_test(self, options: Options) -> ImageSet | ImageFiles:
         from data.classification import read_classification_test
 
         return read_classification_test(options.data.data, options.data.root)
