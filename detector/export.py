@@ -59,12 +59,29 @@ def _(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: floa
     return boxes.new_empty((count, 3), dtype=torch.int64)
 
 
+def grouped_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: float) -> Tensor:
+    """The same by torchvision's operation, so that a program of torch.export needs nothing of this package.
+
+    Boxes of other images and classes are moved apart; in 64 bits, as the places become large.
+    """
+    image, label, box = (scores > score_threshold).nonzero().unbind(1)
+    group, groups = image * scores.shape[1] + label, scores.shape[0] * scores.shape[1]
+    # Two more boxes that nothing suppresses: torchvision lets torch.export take it that two remain at least.
+    group = torch.cat([group, torch.arange(groups, groups + 2)])
+    places = torch.cat([boxes[image, box].double(), torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2).double()])
+    places = places + group[:, None] * (2 * boxes.double().abs().max() + 2)
+    of_all = torch.cat([scores[image, label, box], torch.zeros(2)]).double()
+    kept = plain_nms(places, of_all, iou_threshold)
+    return torch.stack([image, label, box], dim=1)[kept[kept < image.shape[0]]]
+
+
 class Exported(nn.Module):
     """uint8 images to decoded boxes and scores; with `nms` thresholds, to the detections that remain."""
 
-    def __init__(self, network: Any, nms: tuple[float, float, int] | None) -> None:
+    def __init__(self, network: Any, nms: tuple[float, float, int] | None, onnx: bool) -> None:
         super().__init__()
         self.network, self.nms = network, nms
+        self.suppress = torch.ops.detector.class_wise_nms if onnx else grouped_nms
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """See :func:`export`."""
@@ -76,7 +93,7 @@ class Exported(nn.Module):
         least, overlap, limit = self.nms
         # ONNX leaves out scores equal to the threshold, predict() does not.
         least = float(np.nextafter(np.float32(least), np.float32(-1)))
-        rows = torch.ops.detector.class_wise_nms(boxes, scores.transpose(1, 2), overlap, least)
+        rows = self.suppress(boxes, scores.transpose(1, 2), overlap, least)
         image, label, box = rows.unbind(1)
         score = scores[image, box, label]
         order = score.sort(descending=True).indices
@@ -120,7 +137,7 @@ def export(
     nms
         False: the outputs are ``boxes`` (N, K, 4) and ``scores`` (N, K, C), for K = S·S·B boxes. True:
         detections after non-maximum suppression, image by image, best first: ``image`` (M,), ``boxes``
-        (M, 4), ``scores`` (M,), ``labels`` (M,). A ``.pt2`` with it needs ``import detector.export``.
+        (M, 4), ``scores`` (M,), ``labels`` (M,). A ``.pt2`` with it needs ``import torchvision``.
     score_threshold, iou_threshold, max_detections
         As of :meth:`detector.YOLO.predict`, with `nms`.
     seed
@@ -150,11 +167,12 @@ def export(
         fix_draws(network, seed, example=torch.zeros(1, 3, size, size, dtype=torch.uint8))
     network = network.float()
     thresholds = (score_threshold, iou_threshold, max_detections) if nms else None
-    module = Exported(network, thresholds).eval()
+    module = Exported(network, thresholds, path.suffix == ".onnx").eval()
     names = ("image", "boxes", "scores", "labels") if nms else ("boxes", "scores")
     random = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8, generator=random)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torchvision's own operation
         program = torch.export.export(
             module, (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
         )

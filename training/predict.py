@@ -49,8 +49,8 @@ Detect objects in photographs, folders of them, and videos, with a detector that
 
 Its folder holds predictions.json (for people: file, size, names, scores, boxes), detections.json (COCO
 results), voc/ (VOC detection text), annotations/ (VOC XML of those above --draw-score) and pictures/ (the
-same, drawn). All but predictions.json are read by python -m diagnosis. Boxes are in pixels of the photograph
-as it is shown.
+same, drawn). python -m diagnosis --detections reads detections.json and voc/. Boxes are in pixels of the
+photograph as it is shown.
 
 Exit codes: 0 done; 1 some photographs could not be read, the others are done; 2 something in the input is
 wrong; 128 + its number: stopped by a signal.

@@ -10,6 +10,7 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import zipfile
@@ -527,6 +528,15 @@ def test_a_new_users_afternoon(labelimg, root, within, onnxruntime, undrawn, tmp
             shown = [detection["score"] for detection in one["detections"]]
             np.testing.assert_allclose(scores, shown, atol=1e-4)
 
+    guide = (root / "docs" / "tutorials" / "train-on-voc.md").read_text()
+    snippet = re.search(r"```text\n(session = onnxruntime.*?)```", guide, re.S)[1]
+    pixels = read_photograph(files[0])
+    for photograph in (pixels, cv2.resize(pixels, (150, 40)), cv2.resize(pixels, (30, 40))):
+        known = {"onnxruntime": onnxruntime, "json": json, "cv2": cv2, "numpy": np, "photograph": photograph}
+        exec(snippet, known)
+        (one,) = detector.load(run, backbone=own[1]).predict([photograph], 0.0001, 0.5, 20, seed=7)
+        np.testing.assert_allclose(known["boxes"], one["boxes"], atol=1e-2)
+
     result = within(diagnose, [*words[3][3:], "--replicates", 0])
     assert result.code == 0, result.err
     assert Path("report/report.html").is_file()
@@ -654,6 +664,36 @@ def test_a_program_of_torch_export_gives_boxes_and_scores(photographs, tmp_path)
     assert (boxes.shape, scores.shape) == ((3, 8, 4), (3, 8, 3))
     for one, found in zip(scores, trained.predict(photographs[:3], 0.0), strict=True):
         assert one.max().item() == pytest.approx(float(found["scores"].max()), abs=1e-5)
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_kind_a_program_of_torch_export_needs_nothing_of_this_package(many, photographs, tmp_path):
+    """With non-maximum suppression, torch and torchvision are enough; also where an image has nothing."""
+    torch.manual_seed(0)
+    backbone = Backbone(torch.nn.Conv2d(3, 8, 8, 8), 8)
+    network = detector.YOLO(backbone, classes=3, grid=8, head_channels=8).eval()
+    images = torch.from_numpy(squares(photographs[:3]))
+    highest = [float(own["scores"].max()) for own in network.predict(images, 0.0)]
+    least = 0.0 if many else sorted(highest)[-1]
+    trained = TrainedDetector(network, ("a", "b", "c"), 64, {}, Path("last.ckpt"), 1)
+    limits = {"score_threshold": least, "iou_threshold": 0.4, "max_detections": 20}
+    trained.export(tmp_path / "detector.pt2", nms=True, **limits)
+    torch.save(images, tmp_path / "images.pt")
+    (tmp_path / "run.py").write_text(
+        "import sys, torch, torchvision\n"
+        "found = torch.export.load('detector.pt2').module()(torch.load('images.pt'))\n"
+        "assert not {'detector', 'data', 'training'} & set(sys.modules)\n"
+        "torch.save(found, 'found.pt')\n"
+    )
+    subprocess.run([sys.executable, "run.py"], cwd=tmp_path, check=True)
+    image, *found = torch.load(tmp_path / "found.pt")
+    owns = network.predict(images, **limits)
+    assert [len(own["scores"]) for own in owns] == (
+        [20] * 3 if many else [int(one == least) for one in highest]
+    )
+    for number, own in enumerate(owns):
+        for one, name in zip(found, ("boxes", "scores", "labels"), strict=True):
+            torch.testing.assert_close(one[image == number], own[name], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
