@@ -517,6 +517,8 @@ def describe_read_error(error: Exception) -> str:
     reason = re.split(r"\n|\. ", str(error).strip())[0][:160] or type(error).__name__
     if reason.startswith("Weights only load failed"):
         reason = "no tensors"
+    elif "zip archive" in reason:  # torch goes on about its own libraries
+        reason = "its archive has no end, or is broken"
     return (
         f"found a file that is cut short, damaged or made by another program ({reason}); "
         "expected weights of torch.save or safetensors: fetch or save the file again"
@@ -574,7 +576,7 @@ def load_into(network: nn.Module, weights: Weights, official: Any, *, landmark: 
         if value.shape != wanted[name].shape:
             raise WeightsError(
                 f"{source}: found {name} of shape {tuple(value.shape)}; "
-                f"expected {tuple(wanted[name].shape)}, the weights of this architecture and stem"
+                f"expected {tuple(wanted[name].shape)}, the weights of this architecture, width and stem"
             )
     network.load_state_dict(given, strict=fits or not classifiers[0])
 
@@ -597,6 +599,6 @@ def _find_weights(weights: str | Path | LoadedWeights, official: Any) -> tuple[d
     if not Path(weights).is_file():
         names = ["none"] if official is None else ["imagenet", "none", *official.__members__]
         raise WeightsError(
-            f"weights: found {str(weights)!r}; expected {', '.join(names)}, or a file that exists"
+            f"weights: found {str(weights)!r}; expected {', '.join(names)}, or a file or a run that exists"
         )
     return load_weights(weights), str(weights)

@@ -91,11 +91,14 @@ def as_input_error() -> Iterator[None]:
     try:
         yield
     except MisconfigurationException as error:
-        raise InputError(
-            "--accelerator, --devices, --precision or --epochs",
-            f"what cannot be done here ({' '.join(str(error).split())})",
-            "what this machine has, and no fewer epochs than are done",
-        ) from error
+        text = " ".join(str(error).split())
+        if "epoch" in text:
+            option, expected = "--epochs", "no fewer than are done"
+        elif "backend" in text or "ccelerator" in text:
+            option, expected = "--accelerator", "auto, cpu, or what this machine has"
+        else:
+            option, expected = "--devices or --precision", "what this machine has"
+        raise InputError(option, f"what cannot be done here ({text})", expected) from error
 
 
 def _leave_to_main_thread(raised: threading.ExceptHookArgs) -> None:

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from data.records import InputError
 from training.callbacks import Checkpoints, LogProgress, Throughput, duration
@@ -161,3 +162,11 @@ def test_device():
     assert make_device(MachineOptions(accelerator="cpu")).type == "cpu"
     with pytest.raises(InputError, match="bf16-mixed"):
         make_device(MachineOptions(accelerator="cpu", precision="16-mixed"))
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "mps"])
+def test_kind_a_device_that_is_not_there_names_its_option(accelerator):
+    if (torch.cuda if accelerator == "gpu" else torch.backends.mps).is_available():
+        pytest.skip("this machine has one")
+    with pytest.raises(InputError, match=r"^--accelerator: found what cannot be done here"):
+        make_device(MachineOptions(accelerator=accelerator))
