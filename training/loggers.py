@@ -59,12 +59,14 @@ def _rows_before(file: Path, end: int) -> list[dict[str, str]]:
     except (KeyError, TypeError, ValueError, csv.Error):
         found = f"a damaged log, in line {reader.line_num}"
     else:
-        wanted = range(steps[0], end) if steps else [end - 1]
+        wanted = range(min(steps), end) if steps else [end - 1]
         if missing := sorted(set(wanted) - set(steps)):
             found = f"a log without step {missing[0]}"
         elif len(steps) > len(wanted):
             twice = next(step for step in steps if steps.count(step) > 1)
             found = f"a log with step {twice} twice"
+        elif steps != sorted(steps):
+            found = "a log whose steps are not in order"
     if found:
         expected = (
             f"numbers, and each step up to {end - 1}, the checkpoint's, once: mend it, or move it away to "

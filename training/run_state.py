@@ -338,6 +338,8 @@ class RunState:
         from training.checkpoint import read_checkpoint
 
         run = RunFolder.of(resume)
+        if folder.path.resolve() != run.path.resolve():
+            folder.check_new()
         try:
             checkpoint = read_checkpoint(resume, task.script, task.hyper_parameter_types)
         except InputError as error:

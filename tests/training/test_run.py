@@ -387,6 +387,8 @@ def test_resumed_in_another_folder_looks_for_its_own_best(small, tmp_path):
     assert result.code == 0, result.err
     assert "best.ckpt" in result.out
     assert small.read(tmp_path / "on" / "checkpoints" / "last.ckpt")["global_step"] == 9
+    again = small("--resume", state, "--out", tmp_path / "on", "--epochs", 3, base=False)
+    assert again.is_refused(f"{tmp_path / 'on'}: found a run that has begun"), "its checkpoints would be lost"
 
 
 @pytest.mark.parametrize(

@@ -60,11 +60,13 @@ GOOD = ["epoch,loss,step,val/map", "0,3.5,4,", "0,2.5,5,", "0,,5,0.25", "1,1.5,6
         (5, None, "a log without step 7"),
         (3, "0,2.5,5,", "step 5 twice"),
         (4, "1,1.25,7,", "a log without step 6"),
+        (slice(1, 6), "\n".join(GOOD[:0:-1]), "a log whose steps are not in order"),
     ],
 )
 def test_kind_log_of_a_resumed_run_that_is_damaged_anywhere(tmp_path, line, text, found):
     """A number that is none, a row that is gone, though one of the same step is there, and one twice."""
-    lines = GOOD[:line] + ([] if text is None else [text]) + GOOD[line + 1 :]
+    lines = GOOD.copy()
+    lines[line if isinstance(line, slice) else slice(line, line + 1)] = [] if text is None else [text]
     file = write_log(tmp_path, "\n".join(lines) + "\n")
     before = file.read_bytes()
     with pytest.raises(InputError, match=found):
