@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.formats import ClassList, write_classes, write_detections
+from data.formats import ClassList, write_classes
 from data.formats.files import IMAGE_SUFFIXES, open_image, write_text
 from data.formats.names import distinct_names
-from data.formats.voc import AnnotatedObject, annotation_xml
+from data.formats.voc import AnnotatedObject, annotation_xml, write_text_where_named
 from data.records import Detections, InputError
 from spatial_dependency import program
 from training.command import ended_by_signals, exit_code
@@ -309,10 +309,7 @@ def _write(
             np.concatenate([np.zeros(0), *(one.found["scores"].numpy() for one in done)]),
             np.concatenate([np.zeros((0, 4)), *(one.found["boxes"].numpy() for one in done)]),
         )
-        try:
-            write_detections(detections, out / "voc")
-        except InputError as error:  # a name that the format has no place for
-            print(f"warning: no VOC text is written: {error}", file=sys.stderr)
+        write_text_where_named(detections, out / "voc")
     if "xml" in options.write:
         folder = out / "annotations"
         make_folder(folder)

@@ -1066,8 +1066,13 @@ def coco_ground_truth(truth: GroundTruth, keep_ids: bool = False) -> dict[str, A
     }
 
 
-def coco_detections(detections: Detections, truth: GroundTruth | None = None) -> list[dict[str, Any]]:
-    """The list of a COCO results file, with the ids of `truth` where it has them, else numbered from 1."""
+def coco_detections(
+    detections: Detections, truth: GroundTruth | None = None, *, named: bool = False
+) -> list[dict[str, Any]]:
+    """The list of a COCO results file, with the ids of `truth` where it has them, else numbered from 1.
+
+    `named`: each row has the names of its image and class, too, for ground truth that has other ids.
+    """
     images, classes = _ids(detections if truth is None else truth, keep=True)
     rows = zip(
         detections.image_index.tolist(),
@@ -1077,7 +1082,17 @@ def coco_detections(detections: Detections, truth: GroundTruth | None = None) ->
         strict=True,
     )
     return [
-        {"image_id": images[image], "category_id": classes[label], "bbox": box, "score": score}
+        {
+            "image_id": images[image],
+            "category_id": classes[label],
+            "bbox": box,
+            "score": score,
+            **(
+                {"file_name": detections.images[image], "category_name": detections.classes[label]}
+                if named
+                else {}
+            ),
+        }
         for image, label, box, score in rows
     ]
 
@@ -1096,6 +1111,8 @@ def write_coco_ground_truth(truth: GroundTruth, path: Path | str, keep_ids: bool
     write_text(path, json.dumps(coco_ground_truth(truth, keep_ids)))
 
 
-def write_coco_detections(detections: Detections, path: Path | str, truth: GroundTruth | None = None) -> None:
+def write_coco_detections(
+    detections: Detections, path: Path | str, truth: GroundTruth | None = None, *, named: bool = False
+) -> None:
     """Write a COCO results file; see :func:`coco_detections`."""
-    write_text(path, json.dumps(coco_detections(detections, truth)))
+    write_text(path, json.dumps(coco_detections(detections, truth, named=named)))

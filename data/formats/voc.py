@@ -63,6 +63,7 @@ __all__ = [
     "AnnotatedObject",
     "annotation_folder",
     "annotation_xml",
+    "check_text_names",
     "class_of_file",
     "guard_test_set",
     "read_annotation",
@@ -74,9 +75,14 @@ __all__ = [
     "voc_folder",
     "voc_lists",
     "write_detections",
+    "write_text_where_named",
 ]
 
 OFFICIAL_TREE = re.compile(r"VOC\d{4}")
+PREFIX = "comp4_det_test_"
+"""What the devkit's files of detections have before the class."""
+LONGEST_FILE_NAME = 255
+"""Bytes."""
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 FLAGS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 NO_FLAG = ("", "unspecified")
@@ -835,9 +841,32 @@ def _problem(words: Sequence[bytes]) -> Problem | None:
     return next((value for value in values if not isinstance(value, float)), None)
 
 
-def write_detections(
-    detections: Detections, folder: Path | str, prefix: str = "comp4_det_test_"
-) -> tuple[Path, ...]:
+def check_text_names(record: GroundTruth | Detections, prefix: str = PREFIX) -> None:
+    """Raise InputError for the name of an image or class that VOC detection text has no place for."""
+    for name in record.images:
+        if name.split() != [name]:
+            expected = "none: the columns are split at it"
+            raise InputError(f"image {name!r}", "white space in its name", expected)
+    for name in record.classes:
+        found = "a name that no file can have"
+        if not name or any(letter in name for letter in "/\\\0"):
+            raise InputError(f"class {name!r}", found, "one without a slash")
+        if len(f".{prefix}{name}.txt.12345678.part".encode()) > LONGEST_FILE_NAME:
+            raise InputError(f"class {shown(name)}", found, "a shorter one")
+
+
+def write_text_where_named(detections: Detections, folder: Path) -> bool:
+    """Write VOC detection text, or warn of a name that it has no place for; whether it was written."""
+    try:
+        check_text_names(detections)
+    except InputError as error:
+        warn(f"no VOC text is written: {error}")
+        return False
+    write_detections(detections, folder)
+    return True
+
+
+def write_detections(detections: Detections, folder: Path | str, prefix: str = PREFIX) -> tuple[Path, ...]:
     """Write VOC detection text, also an empty file for a class without detections; return the files.
 
     Reading them back gives the same scores, and the same boxes to 1e-6 pixels.
@@ -856,14 +885,8 @@ def write_detections(
     InputError
         A name that the format has no place for, a folder that cannot be written.
     """
+    check_text_names(detections, prefix)
     folder = Path(folder)
-    for name in detections.images:
-        if name.split() != [name]:
-            expected = "none: the columns are split at it"
-            raise InputError(f"image {name!r}", "white space in its name", expected)
-    for name in detections.classes:
-        if not name or "/" in name or "\\" in name:
-            raise InputError(f"class {name!r}", "a name that no file can have", "one without a slash")
     corners = detections.boxes + FIRST_PIXEL
     texts = {}
     for label, name in enumerate(detections.classes):

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.records import Detections, GroundTruth
+from data.formats import read_found
+from data.records import Detections, GroundTruth, InputWarning
 from diagnosis import diagnose
 from diagnosis.metric import ErrorBreakdown
 from training.tasks.detection_module import (
@@ -159,3 +160,26 @@ def test_first_pass_is_written_and_every_pass_scored(tmp_path):
     written = json.loads((tmp_path / "detections" / "detections.json").read_text())
     assert sorted(row["score"] for row in written) == pytest.approx(sorted(singles[0].scores))
     assert not list((tmp_path / "diagnosis").glob("examples*"))
+
+
+NO_PLACE = [("a b", "dog"), ("x\ny", "dog"), ("a", "cat/dog"), ("a", "x" * 300)]
+"""Names of an image and of a class of which VOC text has no place for one."""
+
+
+@pytest.mark.parametrize(("image", "name"), NO_PLACE)
+@pytest.mark.usefixtures("undrawn")
+def test_kind_no_name_fails_a_run_after_its_training(image, name, tmp_path):
+    """The VOC text is left out; the COCO results then say the names, for ground truth without their ids."""
+    names, classes = ["2", image], ["bird", name]  # a number that is not its id
+    truth = GroundTruth(names, classes, [[90, 60]] * 2, [0, 1], [0, 1], [[10, 10, 50, 40], [0, 0, 32, 32]])
+    found = Detections(names, classes, [0, 1], [0, 1], [0.9, 0.8], truth.boxes)
+    with pytest.warns(InputWarning, match="no VOC text is written: "):
+        write_diagnosis(Evaluated([found], found), truth, (), tmp_path, name="x", provenance={}, sheet=0)
+    folder = tmp_path / "detections"
+    assert {path.name for path in folder.iterdir()} == {"detections.json", "ground_truth.json"}
+    assert json.loads((tmp_path / "scores.json").read_text())["single_passes"]["map"]["area"]["mean"] == 1
+    other = GroundTruth(names[::-1], classes[::-1], [[90, 60]] * 2, [1, 0], [1, 0], truth.boxes)
+    with pytest.warns(InputWarning, match="file_name"):
+        back = read_found(folder / "detections.json", other)
+    assert [other.images[row] for row in back.image_index] == names
+    assert [other.classes[label] for label in back.labels] == classes

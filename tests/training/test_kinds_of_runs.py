@@ -830,6 +830,21 @@ def test_kind_verify_names_every_annotation_at_fault(small, scenes, tmp_path):
     assert "no images, 0 boxes: 2 errors" in result.out
 
 
+@detection
+def test_kind_verify_names_what_voc_text_has_no_place_for(small, scenes, tmp_path):
+    root = tmp_path / "devkit"
+    shutil.copytree(scenes, root)
+    tree = root / "VOCshapes"
+    for place, ending in (("JPEGImages", "jpg"), ("Annotations", "xml")):
+        (tree / place / f"val_000000.{ending}").rename(tree / place / f"val 0.{ending}")
+    lists = tree / "ImageSets" / "Main" / "val.txt"
+    lists.write_text(lists.read_text().replace("val_000000", "val 0"))
+    result = small("--root", root, "--verify")
+    assert (result.code, result.err) == (0, "")
+    assert "no VOC text of detections in the test images will be written: image 'val 0': found" in result.out
+    assert "0 errors, 1 remarks" in result.out
+
+
 @classifier
 def test_kind_verify_of_a_classifier(small):
     found = "no fault found in 24 train images, 8 validation images, 16 test images\n"

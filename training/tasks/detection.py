@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from data.formats import guard_test_set, read_classes, read_ground_truth, read_voc, voc_folder
 from data.formats.detect_format import find_ground_truth, similar_source
+from data.formats.voc import check_text_names
 from data.records import GroundTruth, InputError
 from detector.registry import is_own_code
 from training.command import run_command
@@ -289,6 +290,11 @@ class DetectionTask(Task):
             errors.append(error)
         found = verify_images(known)
         errors += found.errors
+        if "test" in known:
+            try:
+                check_text_names(known["test"])
+            except InputError as error:
+                found.remarks.append(f"no VOC text of detections in the test images will be written: {error}")
         for line in [*(f"error: {error}" for error in errors[1:]), *found.remarks]:
             print(line)
         counts = ", ".join(f"{len(truth.images)} {name} images" for name, truth in known.items())

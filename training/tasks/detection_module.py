@@ -17,9 +17,9 @@ from torch.nn.functional import interpolate
 from torchvision.utils import make_grid
 
 from data.detection import Batch
-from data.formats import write_detections
 from data.formats.coco import write_coco_detections, write_coco_ground_truth
 from data.formats.files import write_text
+from data.formats.voc import write_text_where_named
 from data.records import Detections, GroundTruth, InputError
 from data.streams import Stream, generator
 from detector import list_layers, normalize, seek_shuffles
@@ -494,8 +494,9 @@ def write_diagnosis(
         averaged = diagnose(truth, evaluated.averaged, name=name, similar=similar)
     folder = out / "detections"
     folder.mkdir(parents=True, exist_ok=True)
-    write_detections(evaluated.passes[0], folder)
-    write_coco_detections(evaluated.passes[0], folder / "detections.json")
+    found = evaluated.passes[0]
+    named = not write_text_where_named(found, folder)
+    write_coco_detections(found, folder / "detections.json", named=named)
     write_coco_ground_truth(truth, folder / "ground_truth.json")
     scores = {
         "name": name,
