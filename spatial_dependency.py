@@ -105,11 +105,26 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
     os._exit(128 + number)
 
 
-def load_main(module: str) -> Callable[..., int]:
-    """The function ``main`` of a module; a signal that ends the process while it is imported is one line."""
-    with on_signals(_stop):
-        found: Callable[..., int] = import_module(module).main
-    return found
+def run_main(module: str, arguments: Sequence[str] | None = None) -> int:
+    """Run the function ``main`` of a module, by default on this process's command line; its exit code.
+
+    A signal while the module is imported ends the process with one line, a missing package with another.
+    """
+    try:
+        with on_signals(_stop):
+            command: Callable[[Sequence[str] | None], int] = import_module(module).main
+        return command(arguments)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(module.split(".")[0])
+        if extra is None or (error.name or "").split(".")[0] in sys.stdlib_module_names | {"", *OWN}:
+            raise
+        alone = next(one.alone for one in COMMANDS.values() if one.module == module)
+        print(
+            f"error: {program(alone)}: found no package {error.name}; expected the extra '{extra}': "
+            f"pip install 'spatial-dependency[{extra}]', or, in a clone, pip install '.[{extra}]'",
+            file=sys.stderr,
+        )
+        return 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -137,17 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     global _by_spatial
     _by_spatial = True
     try:
-        return load_main(module)(rest)
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get(module.split(".")[0])
-        if extra is None or (error.name or "").split(".")[0] in sys.stdlib_module_names | {"", *OWN}:
-            raise
-        print(
-            f"error: spatial {name}: found no package {error.name}; expected the extra '{extra}': "
-            f"pip install 'spatial-dependency[{extra}]'",
-            file=sys.stderr,
-        )
-        return 2
+        return run_main(module, rest)
     finally:
         _by_spatial = False
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from spatial_dependency import load_main
+from spatial_dependency import run_main
 
 if __name__ == "__main__":
-    sys.exit(load_main("training.tasks.detection")())
+    sys.exit(run_main("training.tasks.detection"))

@@ -178,9 +178,9 @@ def test_an_unknown_subcommand_is_one_line(word, meant, capsys):
 def test_a_signal_while_a_command_is_imported_is_one_line(tmp_path, name, ignored):
     """Half of the first second: before, a traceback or no word. Under nohup it goes on."""
     send = f"signal.raise_signal(signal.{name})"
-    (tmp_path / "slow.py").write_text(f"import signal\n{send}\nmain = lambda: print('begun')\n")
+    (tmp_path / "slow.py").write_text(f"import signal\n{send}\nmain = lambda words: print('begun')\n")
     ignore = f"signal.signal(signal.{name}, signal.SIG_IGN)" if ignored else ""
-    code = f"import signal; from spatial_dependency import load_main; {ignore}\nload_main('slow')()"
+    code = f"import signal; from spatial_dependency import run_main; {ignore}\nrun_main('slow')"
     path = os.pathsep.join([str(ROOT), str(tmp_path)])
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
@@ -195,8 +195,14 @@ def test_a_signal_while_a_command_is_imported_is_one_line(tmp_path, name, ignore
 def test_a_subcommand_without_its_packages_names_the_extra(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "training.tasks.detection", None)  # raises as an absent package does
     monkeypatch.setattr(spatial_dependency, "OWN", ())
-    assert spatial_dependency.main(["train"]) == 2
-    assert capsys.readouterr().err.endswith("pip install 'spatial-dependency[train]'\n")
+    for run, command in (
+        (lambda: spatial_dependency.main(["train"]), "spatial train"),
+        (lambda: spatial_dependency.run_main("training.tasks.detection"), "train_detect.py"),
+    ):
+        code, said = run(), capsys.readouterr().err
+        assert (code, said.count("\n")) == (2, 1)
+        assert said.startswith(f"error: {command}: found no package training.tasks.detection; expected")
+        assert "pip install 'spatial-dependency[train]'" in said
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "training.tasks.detection", None)
     with pytest.raises(ModuleNotFoundError):  # a fault of ours: not to be hidden
