@@ -51,6 +51,12 @@ def test_what_is_left_out_is_the_papers_for_the_data_set(data, given_batch, expe
     assert found == expected
 
 
+def test_a_width_has_no_effect_on_a_backbone_of_ones_own():
+    ModelOptions(backbone="torchvision:mobilenet_v3_small").check()
+    with pytest.raises(InputError, match="--width: found 0.5 beside --backbone timm:resnet10t"):
+        ModelOptions(backbone="timm:resnet10t", width=0.5).check()
+
+
 @given(st.integers(32, 1024), st.integers(-1, 200), st.sampled_from([None, 32, 16, 8]))
 def test_a_grid_is_one_of_three_or_refused(size, grid, stride):
     grid = grid if stride is None else math.ceil(size / stride)

@@ -497,7 +497,7 @@ def test_a_new_users_afternoon(labelimg, root, within, onnxruntime, undrawn, tmp
         Path(name).symlink_to(folder)
     own, run = ("--backbone", "afternoon_network:make"), Path("runs/mine")
     tiny = TINY.replace(
-        "--arch resnet18", "--shuffle last --epochs 1 --max-steps 2 --validation 0 --score false"
+        "--arch resnet18 --width 0.25", "--shuffle last --epochs 1 --max-steps 2 --validation 0 --score false"
     )
     result = within(train_detect, [*words[0][2:], *own, *tiny.split()])
     assert result.code == 0, result.err

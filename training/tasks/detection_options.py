@@ -221,6 +221,9 @@ class ModelOptions(OptionGroup):
         """Raise InputError for invalid values."""
         super().check()
         check_patch("shuffle_method", self.shuffle_method, self.patch)
+        if self.backbone is not None and self.width != 1.0:
+            found = f"{self.width:g} beside --backbone {self.backbone}"
+            raise InputError("--width", found, "one of the two: --width is of --arch")
 
     @property
     def is_modified(self) -> bool:
