@@ -117,6 +117,7 @@ def test_a_run_with_a_backbone_of_ones_own(small_runs, own, within, tmp_path):
     again = small.task.build(options, {"classes": ["a", "b"], "input_size": 64})
     weights = [network.backbone.state_dict().values() for network in (again, trained.network)]
     assert all(map(torch.equal, *weights))
-    refused = small("--out", tmp_path / "other", "--backbone", "torchvision:squeezenet1_1", "--weights", out)
+    other = ("--backbone", "torchvision:squeezenet1_1", "--width", 1)
+    refused = small("--out", tmp_path / "other", *other, "--weights", out)
     assert refused.is_refused("--weights", "other weights")
     assert small("--out", tmp_path / "other", "--backbone", "resnet34").is_refused("--backbone", "timm:NAME")

@@ -53,7 +53,7 @@ def test_what_is_left_out_is_the_papers_for_the_data_set(data, given_batch, expe
 
 def test_a_width_has_no_effect_on_a_backbone_of_ones_own():
     ModelOptions(backbone="torchvision:mobilenet_v3_small").check()
-    with pytest.raises(InputError, match="--width: found 0.5 beside --backbone timm:resnet10t"):
+    with pytest.raises(InputError, match=r"--width: found 0.5 beside --backbone timm:resnet10t"):
         ModelOptions(backbone="timm:resnet10t", width=0.5).check()
 
 

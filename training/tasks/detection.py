@@ -162,6 +162,10 @@ def _check_apart(option: str, lists: list[str], truth: GroundTruth, other: Groun
         )
 
 
+MOST_NAMED = 4
+"""Weights that a message names."""
+
+
 def _data_root(options: DataOptions) -> Path:
     """The folder of the VOC trees; the shapes are drawn where they are absent."""
     if options.data != "voc":
@@ -184,7 +188,9 @@ def _load_head(head: nn.Module, state: Mapping[str, Tensor], source: Path) -> No
     head.load_state_dict(fitting, strict=False)
     new = [name for name in own if name not in fitting]
     if found and new and is_global_zero():
-        print(f"--weights {source}: the head's {', '.join(new)} do not fit and start anew", flush=True)
+        more = f" and {len(new) - MOST_NAMED} more" if len(new) > MOST_NAMED else ""
+        named = ", ".join(new[:MOST_NAMED]) + more if fitting else "weights"
+        print(f"--weights {source}: the head's {named} do not fit and start anew", flush=True)
 
 
 class RunImages(NamedTuple):
