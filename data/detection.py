@@ -327,8 +327,8 @@ def _decode_all(truth: GroundTruth, limit: int, target: Path) -> None:
     stats = _states(truth)
     free = shutil.disk_usage(part).free
     if free < ends[-1]:
-        found = f"{free / 2**30:.1f} GiB free in {target.parent}"
-        expected = f"{ends[-1] / 2**30:.1f} GiB for the decoded images; or --input standard"
+        found = f"{free / 2**20:,.1f} MiB free in {target.parent}"
+        expected = f"{ends[-1] / 2**20:,.1f} MiB for the decoded images; or --input standard"
         raise InputError("--cache", found, expected)
     with (part / "pixels").open("wb") as file:
 

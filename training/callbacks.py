@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from detector.networks import WeightsError, check_sum
 from spatial_dependency import SIGNALS
-from training.run_state import RunFolder, link
+from training.run_state import RunFolder, leave_pipe, link
 
 __all__ = [
     "Checkpoints", "FailedError", "LogProgress", "NonFiniteLossError", "ProgressBar", "StoppedError",
@@ -59,14 +59,6 @@ def leave_terminal() -> None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, descriptor)
             os.close(nowhere)
-
-
-def leave_pipe() -> None:
-    """Where what reads the output is gone (``| head``), print to nowhere: an error would end the run."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
-    print("warning: nothing reads the output any more; the run goes on", file=sys.stderr, flush=True)
 
 
 # Lightning's ModelCheckpoint writes in place, so that a kill leaves half a file, and on SIGTERM its processes
@@ -419,7 +411,7 @@ class LogProgress(Throughput):
         try:
             print(f"{epoch}{where}: {', '.join(values)}", flush=True)
         except BrokenPipeError:
-            leave_pipe()
+            leave_pipe("the run goes on")
         self._printed = time.perf_counter()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

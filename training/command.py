@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from data.formats.files import path_errors
 from data.formats.processes import keep_freed_memory
 from data.records import InputError
 from training.late_imports import lean_imports
@@ -25,6 +26,7 @@ from training.run_state import (
     interruptible,
     is_global_zero,
     is_local_zero,
+    leave_pipe,
     print_once,
 )
 from training.task import Task
@@ -134,8 +136,14 @@ def one_line_warnings() -> Iterator[None]:
 def ended_by_signals(command: Callable[[], int], state: str = "no step was done") -> int:
     """The exit code of a command; a signal ends it with a line that says what is left of it."""
     try:
-        with interruptible(), one_line_warnings():
+        with interruptible(), one_line_warnings(), path_errors("a path"):
             return command()
+    except InputError as error:  # a path that cannot be
+        print_once(f"error: {error}")
+        return 2
+    except BrokenPipeError:
+        leave_pipe("it stops here")
+        return 1
     except Interrupted as error:
         print_once(f"stopped by {signal.Signals(error.number).name}; {error.state or state}")
         return 128 + error.number

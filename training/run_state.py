@@ -28,8 +28,8 @@ from training.task import Task
 
 __all__ = [
     "Interrupted", "RunFolder", "RunState", "check_consent", "interrupted_state", "interruptible",
-    "is_global_zero", "is_local_zero", "link", "locked", "make_folder", "print_once", "stored_options",
-    "uninterrupted",
+    "is_global_zero", "is_local_zero", "leave_pipe", "link", "locked", "make_folder", "print_once",
+    "stored_options", "uninterrupted",
 ]  # fmt: skip
 
 SECONDS_TO_PRINT = 10.0
@@ -69,6 +69,14 @@ def print_once(error: str) -> None:
         print(error, file=sys.stderr, flush=True)
     else:
         time.sleep(SECONDS_TO_PRINT)
+
+
+def leave_pipe(then: str) -> None:
+    """Where what reads the output is gone (``| head``), print to nowhere: each line would be an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    print(f"warning: nothing reads the output any more; {then}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

@@ -152,8 +152,9 @@ def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
             )
         elif "more than 1 value per channel" in text:
             what = (
-                f"batch norm has a single value to normalise with --batch-size {size}; "
-                "take a batch of at least 2 images on each device, or a larger --input-size"
+                f"batch norm has a single value to normalise with --batch-size {size} and --accumulate "
+                f"{options.optimization.accumulate}; take at least 2 images at once on each device, or a "
+                "larger --input-size"
             )
         elif isinstance(error, RuntimeError) and lost_peer(error):
             what = (

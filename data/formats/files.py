@@ -86,6 +86,8 @@ def path_errors(path: object) -> Iterator[None]:
     expected = "the name of a file or folder"
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise InputError(error.filename or path, error.strerror or "an error", expected) from None
     except ValueError as error:

@@ -18,7 +18,7 @@ import yaml
 from data.formats.files import write_text
 from data.records import InputError
 from data.shapes import write_shapes
-from training.command import exit_code
+from training.command import ended_by_signals, exit_code
 from training.parser import make_parser
 from training.tasks.classification import CLASSIFICATION
 from training.tasks.detection import DETECTION
@@ -512,6 +512,28 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys):
         with pytest.raises(InputError, match=r"scores\.json: found No space left on device"):
             write_text(file, "new")
     assert file.read_text() == "old"
+
+
+@pytest.mark.parametrize("option", ["--out", "--resume", "--evaluate", "--root", "--weights", "--cache"])
+def test_kind_a_name_that_is_too_long(small_runs, tmp_path, option):
+    name = tmp_path / ("a" * 300)
+    words = [option, name, "--out", tmp_path / "out"] if option != "--out" else [option, name]
+    words += ["--input", "fast"] if option == "--cache" else []
+    result = small_runs["detection"](*words)
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1
+    assert "File name too long" in result.err or "no such file" in result.err
+
+
+def test_kind_a_pipe_that_nobody_reads_ends_what_only_prints(monkeypatch, capfd):
+    def command():
+        raise BrokenPipeError
+
+    kept = os.dup(1)
+    assert ended_by_signals(command) == 1
+    os.dup2(kept, 1)
+    os.close(kept)
+    assert capfd.readouterr().err == "warning: nothing reads the output any more; it stops here\n"
 
 
 def test_other_errors_of_the_system_are_not_taken_for_a_full_disk():
