@@ -11,7 +11,7 @@ import shutil
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypedDict
@@ -25,7 +25,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.augment import Key, Transform
-from data.formats.files import QUARTER_TURNS, exif_orientation, image_sizes, open_image, reason
+from data.formats.files import (
+    IMAGE_SUFFIXES,
+    QUARTER_TURNS,
+    exif_orientation,
+    image_sizes,
+    open_image,
+    reason,
+)
 from data.formats.validation import warn
 from data.loader import EpochLoader, EpochSampler, epoch_loader, read_or_error
 from data.records import GroundTruth, InputError
@@ -163,7 +170,8 @@ def verify_images(parts: Mapping[str, GroundTruth]) -> Findings:
     -------
     Findings
         Errors: what :func:`read_image` refuses. Remarks: the same file twice, above all in two parts; images
-        that EXIF turns; boxes of less than a pixel. (Equal boxes are a warning of the readers.)
+        that EXIF turns; boxes of less than a pixel; images without objects; photographs beside them that are
+        left out. (Equal boxes are a warning of the readers.)
     """
     errors, remarks, seen = list[InputError](), list[str](), dict[str, str]()
     for name, truth in parts.items():
@@ -181,13 +189,45 @@ def verify_images(parts: Mapping[str, GroundTruth]) -> Findings:
                     remarks.append(f"{here}: the same file as {seen[digest]}")
                 seen.setdefault(digest, here)
         if turned:
-            first = f"{turned[0]} ({name}): turned by EXIF, like {len(turned)} in all"
+            first = f"{turned[0]} ({name}): turned by EXIF{_like(turned)}"
             remarks.append(f"{first}; boxes are on the picture that has the annotated size")
         small = np.flatnonzero((truth.boxes[:, 2:] - truth.boxes[:, :2] < 1).any(axis=1))
         if len(small):
             file = truth.files[truth.image_index[small[0]]]
-            remarks.append(f"{file} ({name}): a box of less than a pixel, like {len(small)} in all")
-    return Findings(errors, remarks)
+            remarks.append(f"{file} ({name}): a box of less than a pixel{_like(small)}")
+        empty = np.setdiff1d(np.arange(len(truth.files)), truth.image_index)
+        if len(empty):
+            remarks.append(f"{truth.files[empty[0]]} ({name}): without an object{_like(empty)}")
+    return Findings(
+        errors, remarks + _left_out({Path(file) for truth in parts.values() for file in truth.files})
+    )
+
+
+def _like(alike: Sized) -> str:
+    """How many are like the first one."""
+    return f", like {len(alike)} in all" if len(alike) > 1 else ""
+
+
+def _left_out(used: set[Path]) -> list[str]:
+    """Remarks on photographs beside those used, but for trees whose lists say which these are."""
+    folders = sorted(
+        folder for folder in {file.parent for file in used} if not (folder.parent / "ImageSets").is_dir()
+    )
+    there = [
+        file
+        for folder in folders
+        for file in sorted(folder.iterdir())
+        if file.suffix.lower() in IMAGE_SUFFIXES
+    ]
+    taken = {file.with_suffix(""): file for file in used}
+    others = [file for file in there if file not in used]
+    again = [file for file in others if file.with_suffix("") in taken]
+    alone = [file for file in others if file.with_suffix("") not in taken]
+    remarks = [f"{alone[0]}: left out, as no sound annotation is of it{_like(alone)}"] if alone else []
+    if again:
+        name = taken[again[0].with_suffix("")].name
+        remarks.append(f"{again[0]}: left out, as {name} has its name{_like(again)}")
+    return remarks
 
 
 def _look(file: str | Path, size: tuple[int, int], as_shown: bool) -> tuple[str, int, InputError | None]:

@@ -163,6 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(line, file=sys.stderr)
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) in warned:
+            return  # of a file that is read twice
         if isinstance(message, InputWarning):
             warned.append(str(message))
         say(f"warning: {message}")

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from data.formats.files import IMAGE_SUFFIXES, parse_json, read_utf8
-from data.formats.validation import Problem, shown, warn
+from data.formats.validation import Problem, check_spelling, shown, warn
 from data.records import InputError
 
 __all__ = ["as_coco", "read_via_csv", "unread_tool"]
@@ -138,14 +138,21 @@ def _via(path: Path, files: Sequence[Mapping[str, Any]]) -> Lists:
     rows = [(name, _chosen(given.get(key))) for (name, _, _), given in zip(regions, attributes, strict=True)]
     boxes = [_box(_mapping(region, "shape_attributes")) for _, _, region in regions]
     images = [{"id": file["filename"], "file_name": file["filename"]} for file in files]
-    return _lists(images, rows, boxes), [place for _, place, _ in regions]
+    return _lists(path, images, rows, boxes, [place for _, place, _ in regions])
 
 
 def _lists(
-    images: list[dict[str, Any]], rows: Sequence[tuple[str, Any]], boxes: Sequence[Box]
-) -> dict[str, list[Any]]:
-    """The lists of a COCO file; `rows` are image and class of each box. The classes are sorted."""
-    names = sorted({name for _, name in rows if isinstance(name, str) and name.strip()})
+    path: Path,
+    images: list[dict[str, Any]],
+    rows: Sequence[tuple[str, Any]],
+    boxes: Sequence[Box],
+    places: list[str],
+) -> Lists:
+    """`rows` are image and class of each box. The classes are sorted."""
+    named = [row for row, (_, name) in enumerate(rows) if isinstance(name, str) and name.strip()]
+    labels = [rows[row][1] for row in named]
+    check_spelling(path, labels, lambda row: places[named[row]])
+    names = sorted({*labels})
     return {
         "images": images,
         "categories": [{"id": name, "name": name} for name in names],
@@ -157,7 +164,7 @@ def _lists(
             else ONE_CLASS
             for (image, name), box in zip(rows, boxes, strict=True)
         ],
-    }
+    }, places
 
 
 def _mapping(parent: Any, key: str) -> Mapping[str, Any]:
@@ -312,7 +319,7 @@ def _label_studio(path: Path, tasks: Sequence[Mapping[str, Any]]) -> Lists:
             f"{path}: {unlabelled:,} of {len(images):,} images have no annotation (predictions are none): "
             "they count as images without objects"
         )
-    return _lists(images, rows, boxes), places
+    return _lists(path, images, rows, boxes, places)
 
 
 def _labels_of(value: Any) -> str:

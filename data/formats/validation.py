@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import reprlib
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +47,8 @@ __all__ = [
     "box_in_image",
     "check_box_format",
     "check_objects",
+    "check_spelling",
+    "counted",
     "detections_of",
     "extents_of",
     "finds_much_more",
@@ -402,6 +406,38 @@ def check_objects(source: object, truth: GroundTruth, where: Callable[[int], str
             f"{source}: {_objects(int(repeats.sum()))} there twice (the same image, class and box), "
             f"the first at {where(int(again[place]))}, already at {where(first)}"
         )
+
+
+def check_spelling(source: object, labels: Sequence[str], where: Callable[[int], str]) -> None:
+    """Warn of classes whose names differ in case, white space, - or _ alone, where nobody names the classes.
+
+    `labels` has the class of each object, `where` its place in messages.
+    """
+    counts = Counter(labels)
+    alike: dict[str, list[str]] = {}
+    for name, _ in counts.most_common():
+        alike.setdefault(re.sub(r"[\s_-]", "", name).casefold(), []).append(name)
+    pairs = [(names[-1], names[0]) for names in alike.values() if len(names) > 1]
+    if pairs:
+        rare, common = pairs[0]
+        once, often = (counted(counts[name], "object") for name in pairs[0])
+        more = f" (and so do {len(pairs) - 1:,} other pairs)" if len(pairs) > 1 else ""
+        warn(
+            f"{source}: the classes {shown(rare)} ({once}, the first in {where(labels.index(rare))}) and "
+            f"{shown(common)} ({often}) differ in case, white space, - or _ alone{more}: they are read as "
+            "two classes; if they are one, rename it there"
+        )
+
+
+def counted(count: int, thing: str) -> str:
+    """How many there are, in words.
+
+    Examples
+    --------
+    >>> counted(1, "box"), counted(1200, "box"), counted(0, "test image")
+    ('1 box', '1200 boxes', '0 test images')
+    """
+    return f"{count} {thing}{('es' if thing.endswith('x') else 's') * (count != 1)}"
 
 
 def _objects(count: int) -> str:

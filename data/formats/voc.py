@@ -50,6 +50,7 @@ from data.formats.validation import (
     box_in_image,
     check_box_format,
     check_objects,
+    check_spelling,
     detection_problems,
     number_of,
     plain_numbers,
@@ -342,6 +343,7 @@ def _occurring_classes(
         expected = f"one of the classes {', '.join(VOC_CLASSES)}; or others in {folder / 'classes.yaml'}"
         raise InputError(f"{files[image_index[row]]}: <name>", repr(others[0]), expected)
     warn(f"{folder}: the classes are those that occur, as no classes.yaml names any: {', '.join(occurring)}")
+    check_spelling(folder, [thing.label for thing in objects], lambda row: str(files[image_index[row]]))
     return tuple(occurring)
 
 

@@ -1059,3 +1059,24 @@ def test_kind_names_that_no_file_can_have(tmp_path, name):
     for read in (lambda: read_ground_truth(name), lambda: read_found(name, truth)):
         with pytest.raises(InputError):
             read()
+
+
+@pytest.mark.parametrize("other", ["dark horse", "Dark-horse", "dark__Horse", " Dark  Horse"])
+def test_kind_classes_that_differ_in_case_or_spaces_alone(tmp_path, other):
+    """Where nobody names the classes, a slip of one annotation is a class more."""
+    for name in "abc":
+        label = {"b": other}.get(name, "Dark Horse")
+        (tmp_path / f"{name}.xml").write_text(voc_xml([(label, [1, 1, 20, 20]), ("Cat", [1, 1, 9, 9])]))
+    with pytest.warns(InputWarning) as said:
+        read_ground_truth(tmp_path)
+    found = f"{other.strip()!r} (1 object, the first in {tmp_path / 'b.xml'}) and 'Dark Horse' (2 objects)"
+    assert found in "".join(str(one.message) for one in said)
+    (tmp_path / "classes.yaml").write_text(f"classes: [Dark Horse, {json.dumps(other.strip())}, Cat]")
+    with silently():
+        read_ground_truth(tmp_path)
+    region = {"shape_attributes": {"name": "rect", "x": 1, "y": 1, "width": 9, "height": 9}}
+    labels = ["Dark Horse", "Cat", other, "Dark Horse"]
+    regions = [region | {"region_attributes": {"label": label}} for label in labels]
+    file = write_json(tmp_path / "via.json", {"a.jpg": {"filename": "a.jpg", "regions": regions}})
+    with pytest.warns(InputWarning, match=r"\(1 object, the first in 'a.jpg', region 2\) and 'Dark Horse'"):
+        read_ground_truth(file)

@@ -32,6 +32,7 @@ from data.image_set import ImageFiles, Statistics
 from data.records import GroundTruth, InputError, InputWarning
 from data.shapes import write_shapes
 from detector import YOLO, resnet18
+from tests.data.scenes import voc_xml
 from training import checkpoint
 from training.callbacks import Checkpoints, LogProgress, shown
 from training.command import ended_by_signals
@@ -784,7 +785,7 @@ def test_kind_verify_names_all_that_is_wrong_or_odd(small, scenes, tmp_path):
     for part in (
         f"{tests[0]} (test): the same file as {photographs[0]}",
         f"{photographs[1]} (",
-        "turned by EXIF, like 1 in all",
+        "turned by EXIF; boxes are on",
         "0 errors, 2 remarks",
     ):
         assert part in result.out, result.out
@@ -842,7 +843,46 @@ def test_kind_verify_names_what_voc_text_has_no_place_for(small, scenes, tmp_pat
     result = small("--root", root, "--verify")
     assert (result.code, result.err) == (0, "")
     assert "no VOC text of detections in the test images will be written: image 'val 0': found" in result.out
-    assert "0 errors, 1 remarks" in result.out
+    assert "0 errors, 1 remark\n" in result.out
+
+
+@detection
+def test_kind_verify_says_what_is_left_out_and_repeats_what_the_readers_say(small, tmp_path):
+    """Of classes that differ it names those, and goes on."""
+    rng = np.random.default_rng(0)
+    for folder, names, classes in (("photos", "abcd", ("Cat", "Dog")), ("aside", "ef", ("Cat", "Horse"))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            pixels = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{name}.jpg")
+            objects = [(label, [1, 1, 40, 40]) for label in classes]
+            (tmp_path / folder / f"{name}.xml").write_text(voc_xml(objects, (80, 60)))
+    photos = tmp_path / "photos"
+    words = ("--train", photos, "--test", tmp_path / "aside", "--verify", "--validation", 0.25)
+    result = small(*words, base=False)
+    assert result.is_refused(
+        f"--test {tmp_path / 'aside'}: found Horse, which the other images do not have, and no Dog"
+    )
+    assert "3 training images, 1 validation image, 2 test images, 12 boxes: 1 error, 2 remarks" in result.out
+    for name in "ef":
+        file = tmp_path / "aside" / f"{name}.xml"
+        file.write_text(file.read_text().replace("Horse", "Dog"))
+    (photos / "a.xml").write_text((photos / "a.xml").read_text().replace("Cat", "cat"))
+    (photos / "b.xml").write_text(voc_xml([], (80, 60)))
+    Image.new("RGB", (80, 60)).save(photos / "c.png")
+    for name in ("forgotten", "forgotten too"):
+        Image.new("RGB", (80, 60)).save(photos / f"{name}.jpg")
+    result = small(*words, base=False)
+    assert (result.code, result.err) == (0, "")
+    for part in (
+        f"the classes 'cat' (1 object, the first in {photos / 'a.xml'}) and 'Cat' (2 objects) differ in case",
+        f"{photos / 'b.jpg'} (",
+        "): without an object\n",
+        f"{photos / 'forgotten too.jpg'}: left out, as no sound annotation is of it, like 2 in all\n",
+        f"{photos / 'c.png'}: left out, as c.jpg has its name\n",
+        "10 boxes: 0 errors, 6 remarks",
+    ):
+        assert part in result.out, result.out
 
 
 @classifier

@@ -6,6 +6,7 @@ Torch is imported within the functions that need it: it takes seconds, and ``--h
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 
 from data.formats import guard_test_set, read_classes, read_ground_truth, read_voc, voc_folder
 from data.formats.detect_format import find_ground_truth, similar_source
+from data.formats.validation import counted
 from data.formats.voc import check_text_names
-from data.records import GroundTruth, InputError
+from data.records import GroundTruth, InputError, InputWarning
 from detector.registry import is_own_code
 from training.command import run_command
 from training.run_state import RunFolder, is_global_zero
@@ -75,14 +77,14 @@ def read_run_ground_truth(
         root = _data_root(options)
         train = read_voc(root, options.train_lists, pixels_from=options.pixels_from, faults=faults)
         guard_test_set(root, train, options.test_lists)
-    _check_apart("--test", options.test_lists, test, train)
+    _check_apart("--test", options.test_lists, test, train, faults)
     validation, expected = None, "objects to train on"
     if options.validation_lists:
         validation = _read_more(
             "--validation-lists", options.validation_lists, options, train.classes, faults
         )
         for other in (train, test):
-            _check_apart("--validation-lists", options.validation_lists, validation, other)
+            _check_apart("--validation-lists", options.validation_lists, validation, other, faults)
     elif options.validation:
         train, validation = split_validation(train, options.validation, seed)
         if _trained_on(validation).any():
@@ -148,18 +150,35 @@ def _read_more(
     return truth
 
 
-def _check_apart(option: str, lists: list[str], truth: GroundTruth, other: GroundTruth) -> None:
-    """Raise InputError for images that are there twice, or for other classes."""
+def _check_apart(
+    option: str,
+    lists: list[str],
+    truth: GroundTruth,
+    other: GroundTruth,
+    faults: list[InputError] | None,
+) -> None:
+    """Raise InputError for images that are there twice, or for other classes; or add it to `faults`."""
     both = sorted({*map(os.path.realpath, truth.files)} & {*map(os.path.realpath, other.files)})
     where = f"{option} {' '.join(lists)}"
+    errors: list[InputError] = []
     if both:
         expected = "each image once, in training, validation or test: put some aside"
-        raise InputError(where, f"{both[0]} in two of the lists", expected)
+        errors.append(InputError(where, f"{both[0]} in two of the lists", expected))
     if truth.classes != other.classes:
-        found = f"the classes {', '.join(truth.classes)}"
-        raise InputError(
-            where, found, f"those of the other images, in their order: {', '.join(other.classes)}"
-        )
+        errors.append(_other_classes(where, truth.classes, other.classes, "the other"))
+    if errors and faults is None:
+        raise errors[0]
+    if faults is not None:
+        faults += errors
+
+
+def _other_classes(where: object, found: Sequence[str], wanted: Sequence[str], whose: str) -> InputError:
+    """The error about classes other than those `wanted`, which are those of `whose` images."""
+    more = ", ".join(name for name in found if name not in wanted)
+    fewer = ", ".join(name for name in wanted if name not in found)
+    differ = [f"{more}, which {whose} images do not have"] * bool(more) + [f"no {fewer}"] * bool(fewer)
+    text = ", and ".join(differ) or f"the classes {', '.join(found)}"
+    return InputError(where, text, f"the classes of {whose} images, in their order: {', '.join(wanted)}")
 
 
 MOST_NAMED = 4
@@ -288,25 +307,27 @@ class DetectionTask(Task):
 
         errors: list[InputError] = []
         known: dict[str, GroundTruth] = {}
-        try:
-            data = read_run_ground_truth(options.data, options.optimization.seed, errors)
-            parts = {"training": data.train, "validation": data.validation, "test": data.test}
-            known = {name: truth for name, truth in parts.items() if truth is not None}
-        except InputError as error:  # of the lists, not of an annotation
-            errors.append(error)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", InputWarning)
+            try:
+                data = read_run_ground_truth(options.data, options.optimization.seed, errors)
+                parts = {"training": data.train, "validation": data.validation, "test": data.test}
+                known = {name: truth for name, truth in parts.items() if truth is not None}
+            except InputError as error:  # of the lists, not of an annotation
+                errors.append(error)
         found = verify_images(known)
         errors += found.errors
+        remarks = [*dict.fromkeys(str(one.message) for one in said), *found.remarks]
         if "test" in known:
             try:
                 check_text_names(known["test"])
             except InputError as error:
-                found.remarks.append(f"no VOC text of detections in the test images will be written: {error}")
-        for line in [*(f"error: {error}" for error in errors[1:]), *found.remarks]:
+                remarks.append(f"no VOC text of detections in the test images will be written: {error}")
+        for line in [*(f"error: {error}" for error in errors[1:]), *remarks]:
             print(line)
-        counts = ", ".join(f"{len(truth.images)} {name} images" for name, truth in known.items())
-        boxes = sum(len(truth) for truth in known.values())
-        checked = f"{counts or 'no images'}, {boxes} boxes"
-        print(f"{checked}: {len(errors)} errors, {len(found.remarks)} remarks", flush=True)
+        counts = ", ".join(counted(len(truth.images), f"{name} image") for name, truth in known.items())
+        checked = f"{counts or 'no images'}, {counted(sum(map(len, known.values())), 'box')}"
+        print(f"{checked}: {counted(len(errors), 'error')}, {counted(len(remarks), 'remark')}", flush=True)
         if errors:
             raise errors[0]
 
@@ -410,9 +431,9 @@ class DetectionTask(Task):
         """Numbers of images and of objects that are trained on."""
         counts = self.counts(data)
         assert data.train is not None
-        objects = np.count_nonzero(_trained_on(data.train.truth))
+        objects = int(np.count_nonzero(_trained_on(data.train.truth)))
         return (
-            f"{counts['train']} images with {objects} objects to train on, "
+            f"{counted(counts['train'], 'image')} with {counted(objects, 'object')} to train on, "
             f"{counts['validation']} to validate, {counts['test']} to test"
         )
 
@@ -431,8 +452,7 @@ class DetectionTask(Task):
             raise InputError("--input-size", str(options.data.input_size), expected)
         truth, similar = read_test_data(options.data, classes)
         if truth.classes != classes:
-            expected = f"those of the data: {', '.join(truth.classes)}"
-            raise InputError(source, f"classes {', '.join(classes)}", expected)
+            raise _other_classes(source, classes, truth.classes, "the test")
         return RunImages(None, None, DetectionDataset(truth, eval_transform(size)), similar)
 
     def test_facts(self, options: Options, test: RunImages) -> dict[str, Any]:
