@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from data.datasets import find_classification
 from data.formats.files import write_text
+from data.formats.validation import counted
 from data.records import InputError
 from training.command import run_command
 from training.options import needs_patch
@@ -141,8 +142,9 @@ class ClassificationTask(Task):
         errors = [error for images in files for error in check_files(images, decode=True)]
         for error in errors[1:]:
             print(f"error: {error}")
-        counts = ", ".join(f"{len(images)} {name} images" for name, images in known.items())
-        print(f"{counts}: {len(errors)} errors" if errors else f"no fault found in {counts}", flush=True)
+        counts = ", ".join(counted(len(images), f"{name} image") for name, images in known.items())
+        wrong = counted(len(errors), "error")
+        print(f"{counts}: {wrong}" if errors else f"no fault found in {counts}", flush=True)
         if errors:
             raise errors[0]
 
