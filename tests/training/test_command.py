@@ -236,7 +236,7 @@ WRONG_WORDS = {
         ("--arch inception_v3 --width 1", ["--arch inception_v3", "images of 32 pixels"]),
         ("--arch vit_b_16 --width 1 --method spatial --last 13", ["from 0 to 12"]),
         ("--width -1", ["--width", "above 0"]),
-        ("--weights nowhere.pt", ["--weights", "nowhere.pt", "a file that exists"]),
+        ("--weights nowhere.pt", ["--weights", "nowhere.pt", "a run that exists"]),
         ("--fraction 0", ["--fraction", "above 0"]),
         ("--fraction 0.001", ["fraction", "at least one image"]),
         ("--validation 1", ["--validation"]),
