@@ -90,7 +90,7 @@ def read_run_ground_truth(
         if _trained_on(validation).any():
             expected += f"; --validation {options.validation:g} holds out others: take another --seed"
     if not _trained_on(train).any():
-        found = f"{len(train.images)} images without an object that is not difficult"
+        found = f"{len(train.images)} images without an object that is neither difficult nor a crowd"
         raise InputError(f"--train {' '.join(options.train_lists)}", found, expected)
     return RunGroundTruth(train, validation, test, similar)
 
