@@ -228,8 +228,9 @@ class Comparison:
         """The numbers of the verdict, the one that decides first; the mean is over the classes of `over`."""
         enough, over = enough_objects(self.objects)
         total = int(self.objects.sum())
-        few = f"there are only {total}" if total < ENOUGH_OBJECTS else f"no class has {ENOUGH_OBJECTS}"
-        why = "" if enough.any() else f", as {few} objects"
+        few = f"there {'is' if total == 1 else 'are'} only {total}"
+        few = f"no class has {ENOUGH_OBJECTS}" if total >= ENOUGH_OBJECTS else few
+        why = "" if enough.any() else f", as {few} {'object' if total == 1 else 'objects'}"
         pooled = Measure("correct detections", 0.0, over=f", pooled{why}")
         scores = [(key, Measure(name, 0.0, over=over)) for key, name in HEADLINES.items()]
         scores.insert(len(scores) if enough.any() else 0, ("pooled/correct", pooled))

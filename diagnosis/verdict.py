@@ -45,15 +45,20 @@ DECIMALS = 9
 AGREE = "resamples agree"
 """Said where there is no interval: nearly all resamples give one number, so they do not show how far chance
 goes."""
+TIED = "equal scores leave it open (their order in the file counts)"
+"""Why a difference is not clear that another order of equal scores could undo."""
+Moves = tuple[float, float]
+"""How far down and up a number goes with detections of equal scores in another order; (0, 0) without ties."""
 MOST_NAMED = 3
 """Classes in a sentence; of others, if more than one, the number."""
 
 
-def clear(value: float, low: float, high: float, enough: bool = True) -> bool:
+def clear(value: float, low: float, high: float, enough: bool = True, moves: Moves = (0.0, 0.0)) -> bool:
     """Whether a difference, or a gain, is clear: the one rule of page, terminal, figures and JSON.
 
     Its interval, as it is printed, leaves zero out, and there are enough objects (:func:`have_enough`).
-    Without an interval the resamples agree on the number, and that is what leaves zero out.
+    Without an interval the resamples agree on the number, and that is what leaves zero out. It does so too
+    with the detections of equal scores in another order, which `moves` it.
 
     Examples
     --------
@@ -63,13 +68,14 @@ def clear(value: float, low: float, high: float, enough: bool = True) -> bool:
     (True, False, False)
     """
     low, high = (value, value) if math.isnan(low) else (low, high)
-    return enough and (round(100 * low, 1) > 0 or round(100 * high, 1) < 0)
+    return enough and (round(100 * (low + moves[0]), 1) > 0 or round(100 * (high + moves[1]), 1) < 0)
 
 
 class Measure(NamedTuple):
     """A difference, second less first, or a gain of one detector, with its interval; fractions.
 
-    `over` says which classes it is over, if not all; `enough` whether it is of enough objects.
+    `over` says which classes it is over, if not all; `enough` whether it is of enough objects; `moves` what
+    ties leave open.
     """
 
     name: str
@@ -78,11 +84,19 @@ class Measure(NamedTuple):
     high: float = math.nan
     over: str = ""
     enough: bool = True
+    moves: Moves = (0.0, 0.0)
 
     @property
     def clear(self) -> bool:
         """See :func:`clear`."""
-        return clear(self.value, self.low, self.high, self.enough)
+        return clear(self.value, self.low, self.high, self.enough, self.moves)
+
+    @property
+    def doubt(self) -> str:
+        """Why it is not clear though its interval leaves zero out; empty if it does not, or it is."""
+        if self.clear or not clear(self.value, self.low, self.high):
+            return ""
+        return ", with too few objects or images" if not self.enough else f", as {TIED}"
 
 
 class Unfound(NamedTuple):
@@ -203,7 +217,7 @@ def pair_verdict(
     Examples
     --------
     >>> pair_verdict(("a", "b"), [Measure("AP50", 0.01, -0.1, 0.04)], [])
-    'No clear difference between a and b: b has +1.0 points of AP50 (−10.0 to +4.0).'
+    'No clear difference between a and b: +1.0 points of AP50 (−10.0 to +4.0) for b compared with a.'
     """
     scores = [score for score in scores if not math.isnan(score.value)]
     if not scores:
@@ -211,48 +225,69 @@ def pair_verdict(
             f"Nothing to compare between {names[0]} and {names[1]}: no detection is of a class with objects."
         )
     first, lead = scores[0], better(scores)
+    most, ahead = _most(names, lead, errors, unfound, decided=lead is first)
+    # One direction throughout: that of what is named first.
+    ahead = ahead if lead is None else 1 if lead.value > 0 else -1
+    other, one = names if ahead >= 0 else names[::-1]
     over = first.over if lead is None or lead.over != first.over else ""
-    unclear = f"no clear difference in {first.name} {span(first.low, first.high)}{over}"
-    most = _most(names, lead, errors, unfound)
+    unclear = f"no clear difference in {first.name} {_interval(first, ahead)}{over}{first.doubt}"
+    if lead is None and most:
+        return f"{names[0]} and {names[1]} {most}; {one} compared with {other}: {unclear}."
     if lead is None:
-        if most:
-            return f"{most}; {unclear}."
-        gain = percent(first.value, sign=True)
-        says = f"{names[1]} has {gain} points of {first.name}"
-        if gain == "0.0" and math.isnan(first.low):
-            says = f"the same {first.name}"
-        says += f" {span(first.low, first.high)}{first.over}"
-        return f"No clear difference between {names[0]} and {names[1]}: {says}."
-    worse, good = names if lead.value > 0 else names[::-1]
+        says = f"{_points(first, 1)} for {names[1]} compared with {names[0]}"
+        if percent(first.value) == "0.0" and math.isnan(first.low):
+            says = f"the same {first.name} {_interval(first, 1)}"
+        return f"No clear difference between {names[0]} and {names[1]}{first.doubt}: {says}{first.over}."
     if lead is first:
-        text = f"{good} is better than {worse}: {_gain(lead)}{lead.over}"
+        text = f"{one} is better than {other}: {_points(lead, ahead)}{lead.over}"
     else:
-        text = f"{good} has {_gain(lead)}{lead.over}, compared with {worse}; {unclear}"
+        text = f"{one} has {_points(lead, ahead)}{lead.over}, compared with {other}; {unclear}"
     against = next((score for score in scores if score.clear and score.value * lead.value < 0), None)
-    text += f"; but {worse} is better in another number: {_gain(against)}" if against else ""
-    return f"{text}. {most}." if most else f"{text}."
+    if against:
+        text += f"; but {one} is worse in another number: {_points(against, ahead)}"
+        text += against.over if against.over != lead.over else ""
+    return f"{text}. They {most}." if most else f"{text}."
 
 
-def _gain(score: Measure) -> str:
-    """A difference seen from the side on which it is a gain."""
-    sign = -1 if score.value < 0 else 1
+def _interval(score: Measure, sign: int) -> str:
     low, high = sorted((sign * score.low, sign * score.high))
-    return f"{percent(sign * score.value, sign=True)} points of {score.name} {span(low, high)}"
+    return span(low, high)
+
+
+def _points(score: Measure, sign: int) -> str:
+    """A difference with its interval: second less first, or with a `sign` of −1 first less second."""
+    return f"{percent(sign * score.value, sign=True)} points of {score.name} {_interval(score, sign)}"
 
 
 def _most(
-    names: tuple[str, str], lead: Measure | None, errors: Sequence[Measure], unfound: Sequence[Unfound]
-) -> str:
-    """In what they differ most, of what is clear; empty if nothing is, or it costs the better one more."""
-    error = max((error for error in errors if error.clear), key=lambda error: abs(error.value), default=None)
+    names: tuple[str, str],
+    lead: Measure | None,
+    errors: Sequence[Measure],
+    unfound: Sequence[Unfound],
+    *,
+    decided: bool,
+) -> tuple[str, int]:
+    """In what they differ most, of what is clear, and for which of them (1: the second, −1: the first).
+
+    Empty if nothing is clear; or if the number that decides is, and this costs the better one more. Errors
+    whose differences are printed alike are all named.
+    """
+    costs = sorted((error for error in errors if error.clear), key=lambda error: -abs(error.value))
+    costs = [error for error in costs if percent(abs(error.value)) == percent(abs(costs[0].value))]
     nothing = max((some for some in unfound if some.gap.clear), key=lambda some: some.cost, default=None)
-    if nothing and (error is None or round(nothing.cost - abs(error.value), 6) >= 0):
-        return f"They differ most in {nothing}: {_gain(nothing.gap)} there"
-    if error is None or (lead and error.value * lead.value > 0):
-        return ""
-    less, more = names if error.value > 0 else names[::-1]
-    gain = _gain(error._replace(name="AP50"))
-    return f"They differ most in {error.name}, which cost {more} more than {less}: {gain}"
+    if nothing and (not costs or round(nothing.cost - abs(costs[0].value), 6) >= 0):
+        ahead = 1 if (lead or nothing.gap).value > 0 else -1
+        gap = _points(nothing.gap, ahead)
+        return f"differ most in {nothing}: {gap} there" + ("" if lead else f" for {names[ahead > 0]}"), ahead
+    if not costs or (decided and lead and all(error.value * lead.value > 0 for error in costs)):
+        return "", 1
+    clauses = []
+    for error in costs:
+        sign = 1 if error.value > 0 else -1
+        less, more = names[::sign]
+        points = _points(error._replace(name="AP50"), sign)
+        clauses.append(f"{error.name}, which cost {more} more than {less}: {points}")
+    return f"differ most in {', and as much in '.join(clauses)}", 1 if costs[0].value > 0 else -1
 
 
 def fix_first(name: str, gains: Sequence[Measure], unfound: Unfound | None = None) -> str:

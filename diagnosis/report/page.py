@@ -356,8 +356,8 @@ def _few_images(diagnosis: Diagnosis) -> str:
     truth, counts = diagnosis.truth, ~diagnosis.matching.ignored
     if len(truth.images) < FEW_IMAGES:
         return (
-            f"There are only {count(len(truth.images), 'image')}: with fewer than {FEW_IMAGES} the intervals "
-            "are rough, and rather too short."
+            f"Only {count(len(truth.images), 'image')}: with fewer than {FEW_IMAGES} the intervals are rough"
+            ", and rather too short."
         )
     seen = np.unique(np.stack([truth.labels, truth.image_index])[:, counts], axis=1)[0]
     images = np.bincount(seen, minlength=len(truth.classes))

@@ -504,7 +504,7 @@ def test_where_the_resamples_agree_there_is_no_interval(dogs):
     else:
         assert "no clear difference in correct detections (resamples agree)" in said
         assert both.verdict.startswith(
-            "No clear difference between right and beside: beside has −100.0 points"
+            "No clear difference between right and beside, with too few objects or images: −100.0 points"
         )
         assert "pooled, as there are only 19 objects" in both.verdict
 

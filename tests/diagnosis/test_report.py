@@ -545,7 +545,7 @@ def test_runs_taken_together_are_named_with_their_spread():
     assert found[0]["share"]["correct"]["runs_deviation"] > 0
 
 
-@pytest.mark.parametrize(("images", "words"), [(6, "only 6 images"), (1, "only 1 image:"), (49, "only 49")])
+@pytest.mark.parametrize(("images", "words"), [(6, "Only 6 images"), (1, "Only 1 image:"), (49, "Only 49")])
 def test_few_images_are_warned_of(images, words):
     found = sampled([detector(truth_of(images=images))])["doubt"]
     assert words in found

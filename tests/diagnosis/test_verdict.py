@@ -12,7 +12,7 @@ from diagnosis import diagnose, to_json
 from diagnosis.compare import compare
 from diagnosis.report import ReportContent, render_report
 from diagnosis.to_json import intervals_to_json
-from diagnosis.verdict import Measure, fix_first, pair_verdict, percent
+from diagnosis.verdict import Measure, Unfound, fix_first, pair_verdict, percent
 from diagnosis.words import brief
 
 CLEAR, UNCLEAR, SAME = (0.04, 0.01, 0.07), (0.01, -0.1, 0.04), (0.0, np.nan, np.nan)
@@ -29,9 +29,9 @@ def turned(numbers):
         ([CLEAR, CLEAR], [], "new is better than old: +4.0 points of AP50 (+1.0 to +7.0).", ""),
         ([turned(CLEAR), UNCLEAR], [], "old is better than new: +4.0 points of AP50 (+1.0 to +7.0)", ""),
         ([UNCLEAR, CLEAR], [], "new has +4.0 points of AP50:95 (+1.0 to +7.0), compared with old; no", ""),
-        ([CLEAR, turned(CLEAR)], [], "new is better than old", "; but old is better in another number: +4.0"),
+        ([CLEAR, turned(CLEAR)], [], "new is better than old", "; but new is worse in another number: −4.0"),
         ([turned(CLEAR)] * 2, [CLEAR], "old is better", "most in missed objects, which cost new more"),
-        ([UNCLEAR] * 2, [UNCLEAR, CLEAR], "They differ most in duplicates, which cost new more", "no clear"),
+        ([UNCLEAR] * 2, [UNCLEAR, CLEAR], "old and new differ most in duplicates, which cost", "no clear"),
         ([UNCLEAR] * 2, [UNCLEAR] * 2, "No clear difference between old and new", "(−10.0 to +4.0)"),
         ([SAME] * 2, [SAME] * 2, "No clear difference", "new: the same AP50 (resamples agree)."),
         ([CLEAR] * 2, [CLEAR, (-0.2, -0.3, -0.1)], "new", "most in duplicates, which cost old more than new"),
@@ -50,6 +50,73 @@ def test_what_is_clear_leads(scores, errors, begins, holds):
     assert said.startswith(begins)
     assert holds in said
     assert said.endswith(".")
+
+
+GAIN, WIDE = "+4.0 points of AP50 (+1.0 to +7.0)", "no clear difference in AP50"
+NEW, OLD = f"cost new more than old: {GAIN}", f"cost old more than new: {GAIN}"
+ALIKE = [turned((0.0398, 0.01, 0.07)), turned((0.0402, 0.01, 0.07))]
+
+
+@pytest.mark.parametrize(
+    ("scores", "errors", "words"),
+    [
+        ([UNCLEAR], [], ": +1.0 points of AP50 (−10.0 to +4.0) for new compared with old"),
+        (
+            [CLEAR, turned(CLEAR)],
+            [],
+            "; but new is worse in another number: −4.0 points of AP50:95 (−7.0 to −1.0)",
+        ),
+        ([UNCLEAR], [UNCLEAR, CLEAR], f"{NEW}; new compared with old: {WIDE} (−10.0 to +4.0)"),
+        ([turned(UNCLEAR)], [turned(CLEAR)], f"{OLD}; old compared with new: {WIDE} (−10.0 to +4.0)"),
+        (
+            [turned(UNCLEAR), CLEAR],
+            [CLEAR],
+            f"{WIDE} (−4.0 to +10.0). They differ most in missed objects, which {NEW}",
+        ),
+        ([UNCLEAR, turned(CLEAR)], [], f"(+1.0 to +7.0), compared with new; {WIDE} (−4.0 to +10.0)"),
+        ([CLEAR], [CLEAR, turned(CLEAR)], f"which {NEW}, and as much in duplicates, which {OLD}"),
+        ([CLEAR], ALIKE, f"in duplicates, which {OLD}, and as much in missed objects, which {OLD}"),
+    ],
+)
+def test_a_number_is_of_what_is_named_first(scores, errors, words):
+    kinds = ("AP50", "AP50:95"), ("missed objects", "duplicates")
+    measures = [
+        [Measure(name, *one) for name, one in zip(names, some, strict=False)]
+        for names, some in zip(kinds, (scores, errors), strict=True)
+    ]
+    assert pair_verdict(NAMES, *measures).endswith(f"{words}.")
+
+
+def test_a_number_that_is_too_few_objects_or_a_matter_of_ties_says_so():
+    few = Measure("AP50", -0.5, -0.9, -0.1, enough=False)
+    assert pair_verdict(NAMES, [few], []) == (
+        "No clear difference between old and new, with too few objects or images: "
+        "−50.0 points of AP50 (−90.0 to −10.0) for new compared with old."
+    )
+    tied = Measure("correct detections", 0.04, 0.01, 0.07, moves=(-0.012, 0.0))
+    assert not tied.clear
+    assert tied._replace(moves=(-0.008, 0.5)).clear
+    assert ", as equal scores leave it open (their order in the file counts): +4.0" in pair_verdict(
+        NAMES, [tied], []
+    )
+    assert "another number" not in pair_verdict(NAMES, [Measure("AP50", *turned(CLEAR)), tied], [])
+    said = pair_verdict(NAMES, [tied, Measure("AP50:95", *CLEAR)], [])
+    assert said.endswith("(+1.0 to +7.0), as equal scores leave it open (their order in the file counts).")
+    assert pair_verdict(NAMES, [Measure("AP50", 0.0001, -0.02, 0.02)], []).endswith(
+        ": 0.0 points of AP50 (−2.0 to +2.0) for new compared with old."
+    )
+    assert not Measure("AP50", 0.5, np.nan, np.nan, moves=(-0.6, 0.0)).clear
+
+
+def test_of_two_with_classes_unfound_one_direction_is_kept():
+    unfound = [Unfound("new", ("dog",), 0.1, Measure("AP50", -0.6, -0.8, -0.5))]
+    assert pair_verdict(NAMES, [Measure("AP50", *UNCLEAR)], [], unfound) == (
+        "old and new differ most in dog, of which new finds no object: +60.0 points of AP50 (+50.0 to +80.0) "
+        "there for old; old compared with new: no clear difference in AP50 (−4.0 to +10.0)."
+    )
+    assert pair_verdict(NAMES, [Measure("AP50", *CLEAR)], [], unfound).endswith(
+        "They differ most in dog, of which new finds no object: −60.0 points of AP50 (−80.0 to −50.0) there."
+    )
 
 
 def test_an_error_that_costs_the_better_one_more_is_not_what_they_differ_most_in():
@@ -151,6 +218,8 @@ def test_without_a_class_of_enough_objects_all_classes_together_lead():
     assert both.verdict.startswith("No clear difference between old and new: the same correct")
     assert "the same correct detections (resamples agree), pooled, as there are only 13" in both.verdict
     assert compare([old], replicates=20).verdict.startswith("old: 100.0 % correct detections, pooled, as ")
+    assert "pooled, as there is only 1 object. Too few" in pair([1], [1], [1])[0].verdict
+    assert "pooled, as no class has 20 objects. Too few" in pair([19, 19], [19, 1], [19, 1])[0].verdict
     said = "Too few objects to say what to fix first: no class has 20."
     assert both.verdict.endswith(said)
     assert old.verdict.endswith(said)

@@ -1006,7 +1006,7 @@ function flowChart(a, b) {
     });
   });
   const rows = names.map((before) => [before, ...names.map((after) => number(entry.all[before][after]))]);
-  const note = `${whole(entry.objects)} objects that count, judged by the ${entry.counted === "top" ? "top detections of each class" : "detections"}.`;
+  const note = `${plural(entry.objects, "object")} that ${entry.objects === 1 ? "counts" : "count"}, judged by the ${entry.counted === "top" ? "top detections of each class" : "detections"}.`;
   return chart(title, [note, onScreen(" A ribbon leads to its pictures.")], svg, [`*under ${entry.a}`, ...names.map((name) => `${name} under ${entry.b}`)], rows);
 }
 
