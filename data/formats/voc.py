@@ -16,9 +16,9 @@ import html
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple, TypeAlias
-from xml.etree.ElementTree import Element, ParseError, fromstring
+from xml.etree.ElementTree import Element, ElementTree, ParseError, fromstring
 
 import defusedxml.ElementTree as SafeTree
 import numpy as np
@@ -239,7 +239,9 @@ def _read(
             read_image_list(folder, split) if split else sorted(file.stem for file in place.glob("*.xml"))
         )
         pictures = _pictures(folder, place)
-        usual = place if place == folder else folder / "JPEGImages"
+        usual = next(
+            (file.parent for file in pictures.values()), place if place == folder else folder / "JPEGImages"
+        )
         for image in listed:
             if image in sources:
                 where = folder / "ImageSets" / "Main" / f"{split}.txt"
@@ -273,7 +275,7 @@ def _read(
         sound = [not isinstance(row, InputError) for row in rows]
         rows, files = list(itertools.compress(rows, sound)), list(itertools.compress(files, sound))
         sources = dict(itertools.compress(sources.items(), sound))
-    for size, things, _ in rows:
+    for size, things, *_ in rows:
         image_index += [len(sizes)] * len(things)
         sizes.append(size)
         objects += things
@@ -282,6 +284,7 @@ def _read(
         names = _occurring_classes(source, objects, image_index, list(sources.values()))
         number = {name: i for i, name in enumerate(names)}
     assert number is not None
+    _check_pictures(source, list(sources.values()), files, [row[3] for row in rows])
     unknown = sum(width == UNKNOWN_SIZE for width, _ in sizes)
     if unknown:
         warn(
@@ -303,7 +306,7 @@ def _read(
             **({"rotation": rotation} if (rotation := np.array([o.rotation for o in objects])).any() else {}),
         },
         files=files,
-        as_shown=[as_shown for _, _, as_shown in rows],
+        as_shown=[row[2] for row in rows],
     )
     check_objects(source, truth, lambda row: str(list(sources.values())[image_index[row]]))
     return truth
@@ -322,12 +325,42 @@ def _pictures(folder: Path, annotations: Path) -> dict[str, Path]:
 def _named_picture(folder: Path, annotation: Path, usual: Path) -> Path:
     """The picture that an annotation's <filename> names; the usual one where there is none."""
     try:
-        name = (SafeTree.parse(annotation).findtext("filename") or "").strip().replace("\\", "/")
+        name = _filename(SafeTree.parse(annotation))
     except (OSError, ParseError, DefusedXmlException, ValueError, LookupError):
         return usual  # read_annotation says what is wrong
-    name = name.rpartition("/")[2]
     places = (usual.parent, folder / "images", annotation.parent)
     return next((place / name for place in places if name and is_file(place / name)), usual)
+
+
+def _filename(annotation: Element | ElementTree) -> str:
+    """What its <filename> says, without a folder."""
+    return (annotation.findtext("filename") or "").strip().replace("\\", "/").rpartition("/")[2]
+
+
+def _check_pictures(
+    source: Path, annotations: Sequence[Path], files: Sequence[Path], named: Sequence[str]
+) -> None:
+    """Warn of annotations whose <filename>, `named`, is another picture, and of two of one picture."""
+    others = [
+        row
+        for row, name in enumerate(named)
+        if name and not {name, PurePath(name).stem} & {annotations[row].stem, files[row].name}
+    ]
+    if others:
+        warn(
+            f"{source}: annotations that name another picture than their own: {len(others):,} of "
+            f"{len(named):,}, the first {annotations[others[0]]}: its <filename> is "
+            f"{shown(named[others[0]])}; they are read as of the picture with the name of the XML"
+        )
+    first: dict[Path, int] = {}
+    again = [row for row, file in enumerate(files) if first.setdefault(file, row) != row]
+    if again:
+        file = files[again[0]]
+        warn(
+            f"{source}: annotations of a picture that has another: {len(again):,} of {len(named):,}, the "
+            f"first {annotations[again[0]]}, of {file}, as is {annotations[first[file]]}; each counts as an "
+            "image"
+        )
 
 
 def _occurring_classes(
@@ -451,8 +484,8 @@ class AnnotatedObject(NamedTuple):
     """By how many degrees CVAT's user has turned the box, which the file gives as it was before."""
 
 
-_Annotation: TypeAlias = tuple[tuple[int, int], list[AnnotatedObject], bool]
-"""Size of the image, objects, and whether the size is that of the picture."""
+_Annotation: TypeAlias = tuple[tuple[int, int], list[AnnotatedObject], bool, str]
+"""Size of the image, objects, whether the size is that of the picture, and what picture the file names."""
 
 
 def read_annotation(
@@ -499,7 +532,7 @@ def _read_annotation(
         _object(f"{path}: object {number}", thing, classes, size, pixels_from)
         for number, thing in enumerate(root.findall("object"), start=1)
     ]
-    return size, objects, as_shown
+    return size, objects, as_shown, _filename(root)
 
 
 def _is_plain(content: bytes) -> bool:

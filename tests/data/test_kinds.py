@@ -644,8 +644,7 @@ def test_kind_voc_without_lists_and_with_other_classes(tmp_path, annotations, im
     if labels is not None:
         assert read_ground_truth(f"{tmp_path}{spec}").files[1] == str(tmp_path / images / "b.JFIF")
         (tmp_path / images / "b.JFIF").unlink()
-        place = images if annotations == images else "JPEGImages"
-        assert read_ground_truth(f"{tmp_path}{spec}").files[1] == str(tmp_path / place / "b.jpg")
+        assert read_ground_truth(f"{tmp_path}{spec}").files[1] == str(tmp_path / images / "b.jpg")
 
 
 def test_kind_names_as_cvat_writes_them(tmp_path):
@@ -1080,3 +1079,31 @@ def test_kind_classes_that_differ_in_case_or_spaces_alone(tmp_path, other):
     file = write_json(tmp_path / "via.json", {"a.jpg": {"filename": "a.jpg", "regions": regions}})
     with pytest.warns(InputWarning, match=r"\(1 object, the first in 'a.jpg', region 2\) and 'Dark Horse'"):
         read_ground_truth(file)
+
+
+def test_kind_xml_of_another_picture(tmp_path):
+    """Files that were renamed or copied: what <filename> names, and pictures that have two annotations."""
+    (tmp_path / "classes.yaml").write_text("classes: [hat]")
+    for name in "abcd":
+        write_image(tmp_path / f"{name}.jpg", (640, 480))
+        text = voc_xml([("hat", [1, 1, 20, 20])])
+        (tmp_path / f"{name}.xml").write_text(text.replace("<size>", f"<filename>{name}</filename><size>"))
+    for named in ("", "d.png", "C:\\me\\d.JPG", "sub/d.jpg"):
+        (tmp_path / "d.xml").write_text((tmp_path / "a.xml").read_text().replace(">a<", f">{named}<"))
+        with silently():
+            read_ground_truth(tmp_path)
+    for name, named in (("b", "a.jpg"), ("c", "gone.jpg")):
+        file = tmp_path / f"{name}.xml"
+        file.write_text(file.read_text().replace(f">{name}<", f">{named}<"))
+    with pytest.warns(InputWarning) as said:
+        read_ground_truth(tmp_path)
+    assert [str(one.message) for one in said] == [
+        f"{tmp_path}: annotations that name another picture than their own: 2 of 4, the first "
+        f"{tmp_path / 'b.xml'}: its <filename> is 'a.jpg'; they are read as of the picture with the name of "
+        "the XML"
+    ]
+    (tmp_path / "b.jpg").unlink()
+    found = f"1 of 4, the first {tmp_path / 'b.xml'}, of {tmp_path / 'a.jpg'}, as is {tmp_path / 'a.xml'}; "
+    with pytest.warns(InputWarning, match=f"annotations of a picture that has another: {found}"):
+        truth = read_ground_truth(tmp_path)
+    assert truth.files[:2] == (str(tmp_path / "a.jpg"),) * 2

@@ -843,7 +843,8 @@ def test_kind_verify_names_what_voc_text_has_no_place_for(small, scenes, tmp_pat
     result = small("--root", root, "--verify")
     assert (result.code, result.err) == (0, "")
     assert "no VOC text of detections in the test images will be written: image 'val 0': found" in result.out
-    assert "0 errors, 1 remark\n" in result.out
+    assert "its <filename> is 'val_000000.jpg'" in result.out
+    assert "0 errors, 2 remarks\n" in result.out
 
 
 @detection
