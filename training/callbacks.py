@@ -402,7 +402,7 @@ class LogProgress(Throughput):
         if not trainer.is_global_zero:
             return
         module: Any = trainer.lightning_module
-        known = {**module.displayed, **trainer.progress_bar_metrics}  # also the scores of earlier epochs
+        known = {**module.means, **trainer.progress_bar_metrics}  # also the scores of earlier epochs
         parts = ("loss/", "val/") if self._validated else ("loss/",)
         names = ["loss", *(name for name in known if name.startswith(parts))]
         values = [f"{name} {known[name]:.4g}" for name in names if name in known]

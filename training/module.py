@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -86,6 +87,8 @@ class TrainingModule(L.LightningModule):
         self._unlogged: list[TrainedBatch] = []
         self.displayed: dict[str, float] = {}
         """The losses of the last batch that was looked at."""
+        self._epoch: list[dict[str, float]] = []
+        """Those of the batches of this epoch that were looked at."""
 
     @abstractmethod
     def outputs(self, batch: Any) -> Tensor:
@@ -170,6 +173,16 @@ class TrainingModule(L.LightningModule):
             self.fetch_losses()
         return loss
 
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean losses of this epoch, as far as they were looked at."""
+        names = self._epoch[0] if self._epoch else ()
+        return {name: statistics.fmean(losses[name] for losses in self._epoch) for name in names}
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the means anew."""
+        self._epoch = []
+
     def note(self, **values: float) -> None:
         """Log numbers with the batch that was trained on last."""
         self._unlogged[-1].further = {name: float(np.float32(value)) for name, value in values.items()}
@@ -188,11 +201,12 @@ class TrainingModule(L.LightningModule):
         )
         for batch, row in zip(new, values.tolist(), strict=True):
             batch.row = row
-        self.displayed = {
-            name: value
-            for name, value in zip(batch.values, row, strict=True)
-            if name in ("loss", *batch.shown)
-        }
+            self.displayed = {
+                name: value
+                for name, value in zip(batch.values, row, strict=True)
+                if name in ("loss", *batch.shown)
+            }
+            self._epoch.append(self.displayed)
         bad = [number for number, batch in enumerate(new) if not np.isfinite(batch.row[0])]  # type: ignore[index]
         if self.trainer.strategy.reduce_boolean_decision(not bad):
             return

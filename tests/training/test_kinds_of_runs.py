@@ -1134,7 +1134,7 @@ def test_kind_a_pipe_that_nobody_reads(monkeypatch, capsys):
     reader, writer = os.pipe()
     os.close(reader)
     trainer = SimpleNamespace(
-        is_global_zero=True, lightning_module=SimpleNamespace(displayed={}), progress_bar_metrics={},
+        is_global_zero=True, lightning_module=SimpleNamespace(means={}), progress_bar_metrics={},
         current_epoch=0, max_epochs=1,
     )  # fmt: skip
     with os.fdopen(writer, "w") as closed, monkeypatch.context() as patch:

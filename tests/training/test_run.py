@@ -55,8 +55,8 @@ def test_whole_run_prints_a_line_an_epoch_and_no_warning(small):
     lines = [line for line in result.out.splitlines() if " step " not in line]  # a line a minute, within
     announced, shown, last = {
         "detection": (
-            r"12 images with \d+ objects to train on, 4 to validate, 6 to test",
-            r"loss/centre .*loss/classes .*val/map [\d.]+",
+            r"12 images with \d+ objects to train on, 4 to validate, 6 to test; val/map is AP \(area\) at IoU 0.5, from 0 to 1",
+            r"loss/centre .*loss/classes [\d.]+, val/loss [\d.]+, val/map [\d.]+",
             [
                 "scores: {}/scores.json",
                 "detections: {}/detections",
@@ -66,7 +66,7 @@ def test_whole_run_prints_a_line_an_epoch_and_no_warning(small):
         ),
         "classification": (
             r"vgg16 with [\d.]+ M parameters; 24 images of 8 classes to train on, 8 to validate",
-            r"val/accuracy [\d.]+",
+            r"val/loss [\d.]+, val/accuracy [\d.]+",
             ["scores: {}/scores.json"],
         ),
     }[small.name]
@@ -77,6 +77,15 @@ def test_whole_run_prints_a_line_an_epoch_and_no_warning(small):
     assert "left 0:00:00" in lines[2]
     assert lines[3].endswith(f"best on the validation images: {out}/checkpoints/best.ckpt")
     assert lines[-len(last) :] == [line.format(out) for line in last]
+
+
+def test_the_line_of_an_epoch_has_the_mean_loss_of_its_steps(small, log_of):
+    out, result = small.whole
+    log = log_of(out)
+    for epoch in (0, 1):
+        losses = [values["loss"] for values in log.values() if values["epoch"] == epoch]
+        assert f"\nepoch {epoch + 1}/2: loss {np.mean(losses):.4g}, " in result.out
+        assert f", val/loss {log[3 * epoch + 2]['val/loss']:.4g}, " in result.out
 
 
 def test_whole_run_keeps_its_options(small):

@@ -133,7 +133,7 @@ def test_line_of_an_epoch_has_no_score_of_an_earlier_one(capsys):
     batches = SimpleNamespace(is_last_batch=True, current=SimpleNamespace(completed=3))
     trainer = SimpleNamespace(
         is_global_zero=True,
-        lightning_module=SimpleNamespace(displayed={"loss": 1.5, "loss/centre": 0.5}),
+        lightning_module=SimpleNamespace(means={"loss": 1.5, "loss/centre": 0.5}),
         progress_bar_metrics={"val/map": 0.25},
         current_epoch=0,
         max_epochs=4,

@@ -432,9 +432,10 @@ class DetectionTask(Task):
         counts = self.counts(data)
         assert data.train is not None
         objects = int(np.count_nonzero(_trained_on(data.train.truth)))
+        score = "; val/map is AP (area) at IoU 0.5, from 0 to 1" if data.validation else ""
         return (
             f"{counted(counts['train'], 'image')} with {counted(objects, 'object')} to train on, "
-            f"{counts['validation']} to validate, {counts['test']} to test"
+            f"{counts['validation']} to validate, {counts['test']} to test{score}"
         )
 
     def read_test(

@@ -248,7 +248,7 @@ class DetectorModule(TrainingModule):
         )
         if not torch.isfinite(loss.total):
             self._not_finite += [self.validation.images[index] for index in indices]
-        self.log("val/loss", loss.total, batch_size=len(batch["images"]), sync_dist=True)
+        self.log("val/loss", loss.total, batch_size=len(batch["images"]), prog_bar=True, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Score the collected detections: mAP@0.5 and the five shares."""
