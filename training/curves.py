@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_curves", "draw_learning_rates"]
 
-PANELS = {"loss": "loss", "val/": "validation", "learning_rate": "learning rate"}
-"""Each panel: prefix of its names in the log, and its title."""
+VALIDATION_LOSS = "val/loss"
+PANELS = {"loss": "loss", "val/": "validation scores", "learning_rate": "learning rate"}
+"""Each panel: prefix of its names in the log, and its title; the validation loss is in the first."""
 MOST_POINTS = 2000
 
 
@@ -41,11 +42,15 @@ def draw_curves(log: Path, picture: Path) -> None:
     figure = _figure(12)
     for axes, (beginning, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
         for name in sorted(values):
-            if name.startswith(beginning):
+            if ("loss" if name == VALIDATION_LOSS else name).startswith(beginning):
                 points = values[name][:: 1 + len(values[name]) // MOST_POINTS]
-                label = name.removeprefix(beginning).strip("/") or name
-                axes.plot(*zip(*points, strict=True), label=label, marker="." if len(points) < 30 else None)
+                label = "validation" if name == VALIDATION_LOSS else name.removeprefix(beginning).strip("/")
+                axes.plot(
+                    *zip(*points, strict=True), label=label or name, marker="." if len(points) < 30 else None
+                )
         axes.set_title(title)
+        if beginning == "loss":  # the first ones may be a hundred times the last
+            axes.set_yscale("log")
         axes.set_xlabel("step")
         if len(axes.lines) > 1:
             axes.legend(fontsize=7)

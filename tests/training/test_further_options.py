@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -99,6 +100,23 @@ def test_a_run_has_curves_and_pictures(small):
         found = events.Images("val/detections")
         assert [event.step for event in found] == [3, 6]
         assert found[0].height >= 64
+
+
+def test_kind_a_large_validation_loss_leaves_the_curves_of_scores_to_be_seen(tmp_path, monkeypatch):
+    """Scores have an axis of their own; the loss lies beside that of the training, where both are seen."""
+    log, drawn = tmp_path / "metrics.csv", []
+    rows = [f"{epoch},{3 - epoch},{epoch},{2000 / (1 + epoch)},0.{epoch},0.1" for epoch in range(3)]
+    log.write_text("\n".join(["epoch,loss,step,val/loss,val/map,val/correct", *rows, ""]))
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *a, **b: [drawn.append(figure), save(figure, *a, **b)]
+    )
+    draw_curves(log, tmp_path / "curves.png")
+    losses, scores, _ = drawn[0].axes
+    assert {line.get_label() for line in losses.lines} == {"loss", "validation"}
+    assert losses.get_yscale() == "log"
+    assert {line.get_label() for line in scores.lines} == {"map", "correct"}
+    assert scores.get_ylim()[1] < 1
 
 
 def test_curves_of_an_odd_log(tmp_path):
