@@ -431,7 +431,10 @@ def predict(checkpoint: str, sources: Sequence[str], options: PredictOptions, ou
         with uninterrupted(f"the prediction in {out} is complete"):
             _replace(out, part)
             count = sum(len(one.found["scores"]) for one in done)
-            print(f"{out}: {count} detections in {len(done)} images of {len(files)} files", flush=True)
+            best = max((score for one in done for score in one.found["scores"].tolist()), default=1.0)
+            hint = f"; none reaches --draw-score {options.draw_score:g}: the best has {best:.2g}"
+            hint = hint if {"pictures", "xml"} & {*options.write} and best < options.draw_score else ""
+            print(f"{out}: {count} detections in {len(done)} images of {len(files)} files{hint}", flush=True)
     if failed:
         print(f"error: {len(failed)} of {len(files)} files could not be read; see above", file=sys.stderr)
     return len(failed)

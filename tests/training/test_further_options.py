@@ -1,6 +1,7 @@
 """Freezing, class weights, loggers, curves and pictures of a run."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -100,6 +101,30 @@ def test_a_run_has_curves_and_pictures(small):
         found = events.Images("val/detections")
         assert [event.step for event in found] == [3, 6]
         assert found[0].height >= 64
+
+
+@pytest.mark.parametrize(
+    ("scores", "texts"),
+    [
+        ([0.9, 0.2, 0.05], ["dog 0.90", "cat 0.20"]),
+        ([0.04, 0.03, 0.02, 0.01], ["dog 0.04", "cat 0.03", "dog 0.02"]),
+        ([], []),
+    ],
+)
+def test_kind_pictures_of_a_validation_show_the_best_whatever_they_score(scores, texts, monkeypatch):
+    """A detector that has just begun scores little: no picture had a box."""
+    drawn = []
+    monkeypatch.setattr("training.tasks.detection_module.draw_boxes", lambda *given: drawn.append(given))
+    count = len(scores)
+    found = {
+        "scores": torch.tensor(scores),
+        "labels": torch.arange(count) % 2,
+        "boxes": torch.tensor([[1.0, 1.0, 9.0, 9.0]] * count).reshape(-1, 4),
+    }
+    module = SimpleNamespace(hparams={"classes": ["dog", "cat"]}, loggers=[], global_step=1)
+    DetectorModule._log_pictures(module, torch.zeros(1, 3, 20, 20, dtype=torch.uint8), [found])
+    (_, boxes, _, said) = drawn[0]
+    assert (said, len(boxes)) == (texts, len(texts))
 
 
 def test_kind_a_large_validation_loss_leaves_the_curves_of_scores_to_be_seen(tmp_path, monkeypatch):

@@ -390,6 +390,18 @@ def test_kind_predict_where_there_is_no_room(size, kinds, named, run, photograph
         assert contents(out) == kept
 
 
+def test_kind_predict_says_where_nothing_is_drawn(run, photographs, within, tmp_path):
+    words = (run, *photographs[:2], "--score", 0.0001, "--out", tmp_path / "out")
+    result = within(predict, (*words, "--draw-score", 0.99))
+    images = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
+    best = max(found["score"] for image in images for found in image["detections"])
+    assert f" files; none reaches --draw-score 0.99: the best has {best:.2g}\n" in result.out
+    for words_more in (("--draw-score", 0), ("--draw-score", 0.99, "--write", "json")):
+        assert "draw-score" not in within(predict, (*words, *words_more)).out
+    nothing = within(predict, (*words, "--score", 1))
+    assert ": 0 detections in 2 images of 2 files\n" in nothing.out
+
+
 def test_names_that_formats_have_no_place_for(run, photographs, within, tmp_path):
     names = ["a b.jpg", "日本.jpg", "x\ny.jpg", "<script>&.jpg", "0012.jpg", "q.jpg", "q.png"]
     for name in names:

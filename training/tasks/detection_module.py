@@ -47,7 +47,8 @@ __all__ = [
 TRAINING_IMAGES = "training_images.png"
 PICTURES = "val/detections"
 LEAST_DRAWN = 0.1
-"""Score of a detection in the pictures of a validation."""
+"""Score of a detection in the pictures of a validation; where none has it, the best few are drawn."""
+FEW = 3
 LOSS_PARTS = ("centre", "size", "confidence", "background", "classes")
 
 Columns = list[tuple[int, dict[str, Tensor]]]
@@ -158,7 +159,7 @@ class DetectorModule(TrainingModule):
         """Show the best detections in the first validation images, in the loggers."""
         drawn, names = [], self.hparams["classes"]
         for image, one in zip(images, found, strict=True):
-            best = [row for row, score in enumerate(one["scores"][:10].tolist()) if score >= LEAST_DRAWN]
+            best = slice(int((one["scores"][:10] >= LEAST_DRAWN).sum()) or FEW)
             labels, boxes = one["labels"][best].cpu(), one["boxes"][best].cpu()
             texts = [
                 f"{names[label]} {score:.2f}"

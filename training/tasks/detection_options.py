@@ -317,8 +317,8 @@ class EvaluationOptions(OptionGroup):
     )
     pictures: int = option(
         4,
-        "Validation images that TensorBoard (W&B, MLflow) shows with detections; 0: none, and no picture of "
-        "the first training images.",
+        "Validation images that TensorBoard (W&B, MLflow) shows with the detections that score at least 0.1, "
+        "or the best three; 0: none, and no picture of the first training images.",
         NOT_NEGATIVE,
     )
     sheet: int = option(11, "Images on the qualitative sheet; 0: no sheet.", NOT_NEGATIVE)
