@@ -55,7 +55,8 @@ def test_whole_run_prints_a_line_an_epoch_and_no_warning(small):
     lines = [line for line in result.out.splitlines() if " step " not in line]  # a line a minute, within
     announced, shown, last = {
         "detection": (
-            r"12 images with \d+ objects to train on, 4 to validate, 6 to test; val/map is AP \(area\) at IoU 0.5, from 0 to 1",
+            r"12 images with \d+ objects to train on, 4 to validate, 6 to test"
+            r"; val/map is AP \(area\) at IoU 0.5, from 0 to 1",
             r"loss/centre .*loss/classes [\d.]+, val/loss [\d.]+, val/map [\d.]+",
             [
                 "scores: {}/scores.json",
