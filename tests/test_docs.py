@@ -252,7 +252,7 @@ def known_options() -> set[str]:
     return found | set(parser()._option_string_actions)
 
 
-OPTIONS_OF_OTHERS = {"--version"}
+OPTIONS_OF_OTHERS = {"--version", "--logdir"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
