@@ -63,6 +63,7 @@ __all__ = [
     "coco_ground_truth",
     "coco_similar",
     "coco_whole_groups",
+    "image_folders",
     "read_coco",
     "read_coco_detections",
     "read_coco_pair",
@@ -696,12 +697,19 @@ def _distinct(path: Path, part: str, ids: Sequence[Any]) -> list[int | str]:
     return whole
 
 
+def image_folders(path: Path) -> tuple[list[Path], list[str]]:
+    """Where the photographs of an annotation file may lie: two folders, and folders in each of them."""
+    names = (path.stem, path.stem.rpartition("_")[2], path.stem.partition("_")[0])  # instances_val2017.json
+    splits = [name for name in dict.fromkeys(names) if name]
+    inner = ["images", "data", *splits, *(f"images/{name}" for name in splits)]  # FiftyOne's is data
+    near = path.parent
+    return [near, near.parent if near.name not in ("", "..") else near / ".."], inner
+
+
 def _image_folder(path: Path, files: Sequence[str]) -> Path | None:
     """The folder that the images' names begin in, if they lie in one of the usual places."""
-    split = path.stem.rpartition("_")[2]  # instances_val2017.json
-    near, above = path.parent, path.parent.parent
-    near_places = (near, near / "images", near / "data")  # FiftyOne's is data
-    for folder in (*near_places, above, above / "images", above / split, above / "images" / split):
+    outer, inner = image_folders(path)
+    for folder in [place / name for place in outer for name in ("", *inner)]:
         if folder.is_dir() and any(is_file(folder / file.replace("\\", "/")) for file in files[:20]):
             return folder
     return None

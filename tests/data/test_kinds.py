@@ -1107,3 +1107,31 @@ def test_kind_xml_of_another_picture(tmp_path):
     with pytest.warns(InputWarning, match=f"annotations of a picture that has another: {found}"):
         truth = read_ground_truth(tmp_path)
     assert truth.files[:2] == (str(tmp_path / "a.jpg"),) * 2
+
+
+@pytest.mark.parametrize(
+    ("file", "photograph"),
+    [
+        ("train.json", "a.jpg"),
+        ("train.json", "images/a.jpg"),
+        ("train.json", "train/a.jpg"),
+        ("train.json", "images/train/a.jpg"),
+        ("train_annotations.json", "train/a.jpg"),
+        ("instances_train2017.json", "train2017/a.jpg"),
+        ("annotations/train.json", "a.jpg"),
+        ("annotations/train.json", "images/a.jpg"),
+        ("annotations/train.json", "train/a.jpg"),
+        ("annotations/instances_train2017.json", "train2017/a.jpg"),
+        ("annotations/instances_train2017.json", "images/train2017/a.jpg"),
+        ("labels.json", "data/a.jpg"),  # FiftyOne
+    ],
+)
+def test_kind_where_the_photographs_of_a_coco_file_lie(tmp_path, monkeypatch, file, photograph):
+    annotations = write_coco(tmp_path, [], images=[coco_image(1, "a.jpg")])
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    annotations.rename(tmp_path / file)
+    assert read_coco(tmp_path / file).files == ()
+    write_image(tmp_path / photograph, (640, 480))
+    assert read_coco(tmp_path / file).files == (str(tmp_path / photograph),)
+    monkeypatch.chdir((tmp_path / file).parent)
+    assert [os.path.realpath(one) for one in read_coco(Path(file).name).files] == [str(tmp_path / photograph)]

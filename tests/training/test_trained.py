@@ -614,7 +614,9 @@ def test_kind_boxes_without_photographs(labelimg, within, tmp_path):
     for further in [], ["--verify"]:
         result = within(train_detect, ["--train", photos, "--test", alone, *words, *further])
         assert result.is_refused(
-            f"--test {alone}: found no image file ", ".jpg near it; expected the photographs"
+            f"--test {alone}: found no image file ",
+            f".jpg in {tmp_path} or {tmp_path.parent}, nor in a folder images, data, boxes, images/boxes the",
+            "expected the photographs in one of these",
         )
     content = json.loads(alone.read_text())
     alone.write_text(json.dumps(content | {"images": [one | {"file_name": ""} for one in content["images"]]}))

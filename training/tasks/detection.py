@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.formats import guard_test_set, read_classes, read_ground_truth, read_voc, voc_folder
+from data.formats.coco import image_folders
 from data.formats.detect_format import find_ground_truth, similar_source
 from data.formats.validation import counted
 from data.formats.voc import check_text_names
@@ -125,8 +126,10 @@ def _read_own(option: str, source: str, options: DataOptions, faults: list[Input
     truth = read_ground_truth(source, pixels_from=options.pixels_from, faults=faults)
     if truth.images and not truth.files:
         name = next(filter(None, truth.file_names), None)
-        found = "no names of image files" if name is None else f"no image file {name} near it"
-        expected = "the photographs beside the file, or in a folder 'images' there"
+        outer, inner = image_folders(Path(source).absolute())
+        places = f"in {' or '.join(map(str, outer))}, nor in a folder {', '.join(inner)} there"
+        found = "no names of image files" if name is None else f"no image file {name} {places}"
+        expected = "the photographs in one of these, or file_name with the folder before it"
         raise InputError(f"{option} {source}", found, expected)
     return truth
 
