@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.boxes import beyond_border
-from diagnosis.average_precision import RULES, assumed_objects
+from diagnosis.average_precision import RULES, APStatistic, assumed_objects
 from diagnosis.breakdown import CORRECT, CORRECT_IOU, BreakdownStatistic, Top, pie_error_types
-from diagnosis.coco_ap import MAX_DETECTIONS, coco_pairs
+from diagnosis.coco_ap import MAX_DETECTIONS, coco_outcomes, coco_pairs
 from diagnosis.matching import Matching, argsort_ascending, assign_devkit
 from diagnosis.rankings import Ranking, mean_defined
 
-__all__ = ["Account", "account"]
+__all__ = ["Account", "account", "order_effects"]
 
 Range = tuple[float, float]
 UNDEFINED: Range = (float("nan"), float("nan"))
@@ -84,8 +84,7 @@ def account(
     types = pie_error_types(matching, similar, iou=iou).types
     there = matching.objects > 0
     by_class = np.bincount(found.labels, minlength=len(truth.classes))
-    level = _level(matching)
-    tied = int((there[found.labels] & (np.bincount(level) > 1)[level]).sum())
+    tied = _tied(matching)
     tops = BreakdownStatistic(matching, similar, top=top, iou=iou).tops()[0]
     return Account(
         len(truth.images),
@@ -118,8 +117,9 @@ def _level(matching: Matching) -> NDArray[np.int64]:
 
 
 def _reordered(matching: Matching, last: NDArray[np.int8]) -> NDArray[np.int64]:
-    """``(M,)`` detections by class and rank, those of equal scores by rising `last`, of −1 to 1."""
-    return argsort_ascending(3 * _level(matching) + last + 1, matching.order)
+    """``(M,)`` detections by class and rank, those of equal scores by rising `last`."""
+    place = last - last.min() if len(last) else last
+    return argsort_ascending((int(place.max(initial=0)) + 1) * _level(matching) + place, matching.order)
 
 
 def _map_range(matching: Matching, iou: float) -> Range:
@@ -136,9 +136,20 @@ def _map_range(matching: Matching, iou: float) -> Range:
 
 
 def _correct_range(matching: Matching, types: NDArray[np.int8], tops: NDArray[np.int64]) -> Range:
-    """Share of correct detections among the top, with those of each tie last, and first."""
+    """Share of correct detections among the top, mean over classes, in the worst and the best order."""
+    low, high = (
+        float(mean_defined(np.where(number > 0, right / np.maximum(number, 1), np.nan)))
+        for number, right in _correct(matching, types, tops)
+    )
+    return low, high
+
+
+def _correct(
+    matching: Matching, types: NDArray[np.int8], tops: NDArray[np.int64]
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """How many of each class are among the top, and correct, with those of each tie last, and first."""
     labels, correct = matching.detections.labels, types == CORRECT
-    means = []
+    numbers = []
     for last in (correct, ~correct):
         order = _reordered(matching, last.astype(np.int8))
         order = order[types[order] >= 0]
@@ -146,5 +157,57 @@ def _correct_range(matching: Matching, types: NDArray[np.int8], tops: NDArray[np
         counted = order[np.arange(len(order)) - start[labels[order]] < tops[labels[order]]]
         hits = counted[correct[counted]]
         number, right = (np.bincount(labels[rows], minlength=len(tops)) for rows in (counted, hits))
-        means.append(float(mean_defined(np.where(number > 0, right / np.maximum(number, 1), np.nan))))
-    return means[0], means[1]
+        numbers.append((number, right))
+    return numbers
+
+
+def _tied(matching: Matching) -> int:
+    """Detections that share their score with another of their class, if it has objects."""
+    level, there = _level(matching), matching.objects > 0
+    return int((there[matching.detections.labels] & (np.bincount(level) > 1)[level]).sum())
+
+
+def order_effects(
+    matching: Matching,
+    similar: NDArray[np.bool_],
+    *,
+    top: Top = None,
+    iou: float = CORRECT_IOU,
+    max_detections: int = MAX_DETECTIONS,
+) -> dict[str, NDArray[np.float64]]:
+    """How far down and up the order of equal scores can move COCO's AP and the shares of correct detections.
+
+    ``(2, C)`` of ``map/coco``, ``map/coco50`` and ``share/correct``, ``(2, 1)`` of ``pooled/correct``; the
+    worst order has the errors of each tie first. Empty without ties. The parameters are those of `Diagnosis`.
+
+    Examples
+    --------
+    >>> from data.records import Detections, GroundTruth
+    >>> from diagnosis import diagnose
+    >>> truth = GroundTruth(["a"], ["dog"], [[90, 90]], [0], [0], [[0, 0, 9, 9]])
+    >>> found = Detections(["a"], ["dog"], [0, 0], [0, 0], [0.5, 0.5], [[0, 0, 9, 9], [50, 50, 60, 60]])
+    >>> diagnose(truth, found).order_effects["pooled/correct"].tolist()
+    [[-1.0], [0.0]]
+    """
+    if not _tied(matching):
+        return {}
+    statistic = BreakdownStatistic(matching, similar, top=top, iou=iou)
+    types = pie_error_types(matching, similar, iou=iou).types
+    ends = _correct(matching, types, statistic.tops()[0])
+    shares = np.stack([right / np.maximum(number, 1) for number, right in ends])
+    pooled = np.array([[right.sum() / max(number.sum(), 1)] for number, right in ends])
+    exact = statistic()
+    outcomes = coco_outcomes(matching, max_detections)
+    hits: NDArray[np.int8] = np.stack(outcomes).sum(axis=0, dtype=np.int8)  # of more IoUs, above
+    ap = [
+        RULES["coco"].scores(some, matching.objects[None], assumed_objects(1))
+        for last in (hits, -hits)
+        for _, some in Ranking(matching, outcomes, _reordered(matching, last), means=False).hits()
+    ]
+    now = APStatistic(matching, iou=iou, max_detections=max_detections)(None, ["coco", "coco50"])
+    scores = {f"map/{kind}": np.concatenate([one[kind] for one in ap]) - now[f"map/{kind}"] for kind in ap[0]}
+    return {
+        **scores,
+        "share/correct": shares - exact["share/correct"],
+        "pooled/correct": pooled - exact["pooled/correct"],
+    }

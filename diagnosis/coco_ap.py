@@ -148,8 +148,13 @@ def coco_order(matching: Matching) -> NDArray[np.int64]:
 
 def coco_ranking(matching: Matching, max_detections: int = MAX_DETECTIONS) -> Ranking:
     """The detections labelled at each of :data:`COCO_IOUS`."""
-    outcomes = _outcomes(matching, "all", max_detections)[1]
+    outcomes = coco_outcomes(matching, max_detections)
     return Ranking(matching, outcomes, coco_order(matching), means=False)
+
+
+def coco_outcomes(matching: Matching, max_detections: int = MAX_DETECTIONS) -> list[NDArray[np.int8]]:
+    """``(M,)`` of each detection at each of :data:`COCO_IOUS`, as of :meth:`CocoOutcomes.at`."""
+    return _outcomes(matching, "all", max_detections)[1]
 
 
 def _outcomes(

@@ -33,6 +33,7 @@ from diagnosis.verdict import (
     ENOUGH_OBJECTS,
     TOO_FEW,
     Measure,
+    Moves,
     Unfound,
     better,
     clear,
@@ -65,6 +66,8 @@ COSTS = ("impact", "dap")
 """Sections of gains: near zero and right-skewed, so the upper half of an interval is on a log scale."""
 MAX_WIDENING = 4.0
 """Upper limit of what the log scale adds to the upper half, as a factor."""
+SHARES = ("share", "pooled")
+"""Sections of shares of detections."""
 AP50 = "map/coco50"
 TIDE_AP50 = "tide/ap50"
 """TIDE's AP50, by nearly the same rules: where both are printed as one number, both have AP50's interval."""
@@ -153,6 +156,9 @@ class Difference:
         In how many replicates it does not exist; the rest is that of the others.
     enough
         Whether it is of enough objects to be called clear (:func:`diagnosis.verdict.have_enough`).
+    moves
+        How far down and up another order of equal scores moves it, as far as that is known: of AP50, of
+        shares of correct detections, and roughly of costs.
     """
 
     difference: float
@@ -161,11 +167,12 @@ class Difference:
     p: float
     undefined: int
     enough: bool = True
+    moves: Moves = (0.0, 0.0)
 
     @property
     def differs(self) -> bool:
         """Whether the difference is clear, see :func:`diagnosis.verdict.clear`."""
-        return clear(self.difference, self.low, self.high, self.enough)
+        return clear(self.difference, self.low, self.high, self.enough, self.moves)
 
 
 SECTIONS = ("share", "pooled", "map", "objects", "impact", "tide", "dap")
@@ -208,6 +215,11 @@ class Comparison:
         empty for a detector that is no group.
     objects
         ``(C,)`` number of objects that are not difficult.
+    counted
+        ``(D, C)`` number of detections that shares are of; of a group the most of its runs.
+    orders
+        By quantity ``(2, D, C)`` or ``(2, D, 1)``: how far down and up the order of equal scores can move
+        it. Empty where no detector has equal scores.
     """
 
     names: tuple[str, ...]
@@ -222,6 +234,8 @@ class Comparison:
     run_values: Mapping[str, tuple[NDArray[np.float64], ...]]
     run_samples: Mapping[str, tuple[NDArray[np.float64], ...]]
     objects: NDArray[np.int64]
+    counted: NDArray[np.int64]
+    orders: Mapping[str, NDArray[np.float64]]
 
     @property
     def _scores(self) -> list[tuple[str, Measure]]:
@@ -248,7 +262,11 @@ class Comparison:
     def _gap(self, a: int, b: int, key: str, measure: Measure) -> Measure:
         number = self.difference(key, a, b, self._classes(key))
         return measure._replace(
-            value=number.difference, low=number.low, high=number.high, enough=number.enough
+            value=number.difference,
+            low=number.low,
+            high=number.high,
+            enough=number.enough,
+            moves=number.moves,
         )
 
     def _unfound(self, detector: int, other: int | None = None) -> Unfound | None:
@@ -259,7 +277,8 @@ class Comparison:
         if unfound is None or other is None:
             return unfound
         gap = self.difference(AP50, min(detector, other), max(detector, other), enough & nothing)
-        return unfound._replace(gap=Measure("AP50", gap.difference, gap.low, gap.high, enough=gap.enough))
+        measure = Measure("AP50", gap.difference, gap.low, gap.high, enough=gap.enough, moves=gap.moves)
+        return unfound._replace(gap=measure)
 
     @property
     def ranking(self) -> list[int]:
@@ -407,14 +426,29 @@ class Comparison:
         spread, place = self._spread(quantity, (a, b), label)
         value, low, high, _, p, undefined = (column[place].item() for column in spread)
         # What some replicates lack they do not agree on.
-        enough = self._enough(quantity, label) and not (math.isnan(low) and undefined)
-        return Difference(value, low, high, p, undefined, enough)
+        enough = self._enough(quantity, a, b, label) and not (math.isnan(low) and undefined)
+        return Difference(value, low, high, p, undefined, enough, self._moves(quantity, a, b, label))
 
-    def _enough(self, quantity: str, label: ClassOrMean) -> bool:
+    def _enough(self, quantity: str, a: int, b: int, label: ClassOrMean) -> bool:
         """Whether a difference of this quantity is of enough objects; over all detections: of any class."""
+        objects, counted = self.objects, self.counted[[a, b]]
         if quantity.removesuffix(OVER_ALL) not in self.by_class:
-            return have_enough(self.objects.sum(keepdims=True))
-        return have_enough(self.objects if label is None else np.atleast_1d(self.objects[label]))
+            objects, counted = objects.sum(keepdims=True), counted.sum(axis=1, keepdims=True)
+        elif label is not None:
+            objects, counted = np.atleast_1d(objects[label]), counted[:, np.atleast_1d(label)]
+        return have_enough(objects, counted if quantity.partition("/")[0] in SHARES else None)
+
+    def _moves(self, quantity: str, a: int, b: int, label: ClassOrMean) -> Moves:
+        """How far the order of equal scores can move a difference."""
+        if quantity.partition("/")[0] in COSTS:  # as far, as they are gains in it
+            far = max(map(abs, self._moves(AP50, a, b, label)))
+            return -far, far
+        orders = self.orders.get(quantity)
+        if orders is None:
+            return 0.0, 0.0
+        low, high = (orders[0, b] - orders[1, a], orders[1, b] - orders[0, a])
+        down, up = (float(np.nan_to_num(_one(some, label))) for some in (low, high))
+        return down, up
 
     def shared_classes(self, quantity: str, a: int, b: int) -> NDArray[np.bool_]:
         """``(C,)`` classes in which both detectors have a number."""
@@ -639,6 +673,8 @@ def compare(
     )
     statistics_each = len(made[0])
 
+    counted = np.stack([diagnosis.breakdown.counts.sum(axis=1) for diagnosis in diagnoses])
+    orders = _orders(diagnoses)
     by_class, values, samples, run_values, run_samples = set(), {}, {}, {}, {}
     for place in range(statistics_each):
         for quantity, example in values_of[place].items():
@@ -680,7 +716,19 @@ def compare(
         run_values=run_values,
         run_samples=run_samples,
         objects=diagnoses[0].matching.objects,
+        counted=np.stack([counted[list(runs)].max(axis=0) for runs in members.values()]),
+        orders={
+            key: np.stack([some[list(runs)].mean(axis=0) for runs in members.values()], axis=1)
+            for key, some in orders.items()
+        },
     )
+
+
+def _orders(diagnoses: Sequence[Diagnosis]) -> dict[str, NDArray[np.float64]]:
+    """By quantity ``(D, 2, C)``: how far down and up another order of equal scores moves it."""
+    each = [diagnosis.order_effects for diagnosis in diagnoses]
+    shapes = {key: some.shape for one in each for key, some in one.items()}
+    return {key: np.stack([one.get(key, np.zeros(shape)) for one in each]) for key, shape in shapes.items()}
 
 
 def _section(quantity: str) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data.formats.processes import over_threads
 from data.records import Detections, GroundTruth, InputError
-from diagnosis.account import Account, account
+from diagnosis.account import Account, account, order_effects
 from diagnosis.average_precision import AP_KINDS, APStatistic, APTable, OperatingPoints, best_f1
 from diagnosis.breakdown import (
     CORRECT_IOU,
@@ -104,6 +104,13 @@ class Diagnosis:
             iou=self.iou,
             coco=self.coco,
             max_detections=self.max_detections,
+        )
+
+    @cached_property
+    def order_effects(self) -> dict[str, NDArray[np.float64]]:
+        """How far down and up the order of equal scores moves its AP50 and shares of correct detections."""
+        return order_effects(
+            self.matching, self.similar, top=self.top, iou=self.iou, max_detections=self.max_detections
         )
 
     @cached_property

@@ -168,15 +168,20 @@ def enough_objects(objects: NDArray[np.int64]) -> tuple[NDArray[np.bool_], str]:
     return enough, words
 
 
-def have_enough(objects: NDArray[np.int64]) -> bool:
+def have_enough(objects: NDArray[np.int64], counted: NDArray[np.int64] | None = None) -> bool:
     """Whether a number over these classes can be called clear: one of them has enough objects.
+
+    Of shares of detections also enough that are `counted`, ``(D, C)``, by one of the D detectors.
 
     Examples
     --------
     >>> have_enough(np.array([100, 3, 0])), have_enough(np.array([3, 19]))
     (True, False)
+    >>> have_enough(np.array([30]), np.array([[6], [0]])), have_enough(np.array([30]), np.array([[6], [20]]))
+    (False, True)
     """
-    return int(objects.max(initial=0)) >= ENOUGH_OBJECTS
+    fewest = objects if counted is None else np.minimum(objects, counted.max(axis=0))
+    return int(fewest.max(initial=0)) >= ENOUGH_OBJECTS
 
 
 def unfound_classes(

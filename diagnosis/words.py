@@ -35,6 +35,7 @@ __all__ = [
     "cover_sentence",
     "example_classes",
     "explanations",
+    "large_ties",
     "notes",
     "sentences",
     "statements",
@@ -193,13 +194,16 @@ def brief(
             rows.append(["  pooled", *map(percent, diagnosis.breakdown.pooled()), "", ""])
     verdicts = [one.verdict for one in diagnoses] if comparison is None else [comparison.verdict]
     parts = [where] if where else []
-    parts += ["\n".join(textwrap.fill(verdict, LINE_WIDTH) for verdict in verdicts)]
+    ties = large_ties(diagnoses)
+    parts += ["\n".join(textwrap.fill(line, LINE_WIDTH) for line in [*verdicts, *ties])]
+    notes = [note for note in notes if note not in ties]
     said = unusual + _groups(comparison) + _worst_classes(diagnoses)
     parts += [aligned(rows, rule=False), textwrap.fill(said, LINE_WIDTH)]
     if notes:
         more = f" {count(len(notes) - 1, 'more note')} in summary.txt." if len(notes) > 1 else ""
         # A number that may be wrong, before all that are rough, before one that may move.
-        first = [*_wrong(diagnoses), *_rough(comparison), *_oddities(diagnoses), *notes][0]
+        oddities = [line for line in _oddities(diagnoses) if line not in ties]
+        first = [*_wrong(diagnoses), *_rough(comparison), *oddities, *notes][0]
         first = textwrap.shorten(first, NOTE_LINES * LINE_WIDTH - len(more), placeholder=" …")
         parts.append(textwrap.fill(first + more, LINE_WIDTH))
     return "\n\n".join(part for part in parts if part)
@@ -554,6 +558,27 @@ def _scores_beyond(scores: NDArray[np.float64]) -> list[str]:
     return [f"{reach}. Beyond 0 and 1 they are no probabilities, so there is no calibration."]
 
 
+def _ties(account: Account, least: float = 0.0) -> list[str]:
+    """How far the order of equal scores can move AP and the share of correct detections, if so far at all."""
+    ranges = {AP_KINDS["voc07"].name: account.map_range, "correct": account.correct_range}
+    moves = [
+        f"{what} from {100 * low:.1f} to {100 * high:.1f} %"
+        for what, (low, high) in ranges.items()
+        if f"{100 * low:.1f}" != f"{100 * high:.1f}"
+    ]
+    if not account.tied or not moves or max(high - low for low, high in ranges.values()) < least:
+        return []
+    return [
+        f"{count(account.tied, 'detection')} of {account.detections:,} tie with another of their class; "
+        f"their order can move {' and '.join(moves)}."
+    ]
+
+
+def large_ties(diagnoses: Sequence[Diagnosis]) -> list[str]:
+    """What to read beside the verdict of detectors whose equal scores can move a number by a point."""
+    return [f"{one.name}: {line}" for one in diagnoses for line in _ties(one.account, 0.01)]
+
+
 def _account_sentences(account: Account) -> list[str]:
     """One for each further thing that is odd about a detector."""
     lines = []
@@ -561,19 +586,7 @@ def _account_sentences(account: Account) -> list[str]:
         lines.append(
             f"{count(account.in_crowds, 'detection')} in crowd regions of their class: left out everywhere."
         )
-    moves = [
-        f"{what} from {100 * low:.1f} to {100 * high:.1f} %"
-        for what, (low, high) in (
-            (AP_KINDS["voc07"].name, account.map_range),
-            ("correct", account.correct_range),
-        )
-        if f"{100 * low:.1f}" != f"{100 * high:.1f}"
-    ]
-    if account.tied and moves:
-        lines.append(
-            f"{count(account.tied, 'detection')} of {account.detections:,} tie with another of their class; "
-            f"their order can move {' and '.join(moves)}."
-        )
+    lines += _ties(account)
     beyond = [
         f"{number:,} beyond {limit} {account.max_detections} of {of}"
         for number, of, limit in (

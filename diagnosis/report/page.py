@@ -40,6 +40,7 @@ from diagnosis.words import (
     cover,
     cover_sentence,
     explanations,
+    large_ties,
     sentences,
 )
 
@@ -180,6 +181,7 @@ def _data(content: ReportContent) -> dict[str, Any]:
     return {
         "title": content.title,
         "verdict": numbers["verdict"],
+        "ties": large_ties(diagnoses),
         "notes": _without_folders(numbers["notes"]),
         "classes": list(truth.classes),
         "objects": matching.objects.tolist(),

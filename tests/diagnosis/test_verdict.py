@@ -11,7 +11,7 @@ from data.records import Detections, GroundTruth
 from diagnosis import diagnose, to_json
 from diagnosis.compare import compare
 from diagnosis.report import ReportContent, render_report
-from diagnosis.to_json import intervals_to_json
+from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.verdict import Measure, Unfound, fix_first, pair_verdict, percent
 from diagnosis.words import brief
 
@@ -320,3 +320,78 @@ def test_page_and_json_have_the_gains_of_the_verdict():
     assert shown["detectors"][0]["gains"]["miss"] == pytest.approx(gain["value"], abs=1e-4)
     assert shown["intervals"][0]["dap_enough_objects"]["miss"]["low"] == pytest.approx(gain["low"], abs=1e-4)
     assert shown["facts"]["over"] == " over the 1 of 2 classes with at least 20 objects"
+
+
+def test_a_share_of_few_detections_is_not_clear():
+    """Of 40 objects, but of 6 and 8 detections; with 20 of one detector it is."""
+
+    def located(right, wrong):
+        truth, some = scene([40, 40], [40, right + wrong])
+        rows = np.arange(len(some)) >= 40 + right
+        boxes = some.boxes + np.where(rows[:, None], np.array([0, 0, 15, 15]), 0)
+        columns = some.image_index, some.labels, some.scores, boxes
+        return diagnose(truth, Detections(truth.images, truth.classes, *columns), f"{right}, {wrong}")
+
+    few = compare(located(6, 0), located(2, 6), replicates=200)
+    enough = compare(located(20, 0), located(2, 6), replicates=200)
+    for both, expected in ((few, False), (enough, True)):
+        gap = both.difference("share/localization", 0, 1, 1)
+        assert gap.low > 0.2
+        assert gap.differs is expected
+        entry = comparison_to_json(both)[0]["classes"]["class 1"]["share"]["localization"]
+        assert entry["clear"] is expected
+    mean = few.difference("share/localization", 0, 1)
+    assert mean.differs  # with class 0
+
+
+def tied(places, name, scores=(0.5,), images=60):
+    """On 60 objects, an object an image: of the first images a detection for each place."""
+    names, box = [f"{n}" for n in range(60)], np.array([10, 10, 30, 30])
+    truth = GroundTruth(names, ["dog"], [[90, 90]] * 60, range(60), [0] * 60, [box] * 60)
+    boxes = np.concatenate([[box + place] * images for place in places])
+    index = np.tile(np.arange(images), len(places))
+    score = np.repeat(np.resize(scores, len(places)), images)
+    return diagnose(truth, Detections(names, ["dog"], index, [0] * len(index), score, boxes), name)
+
+
+@pytest.mark.parametrize("order", [(0, 50), (50, 0)])
+def test_what_the_order_of_equal_scores_decides_is_not_clear(order):
+    """60 of 120 detections count; which of them is a matter of lines in the file."""
+    equal, other = tied(order, "equal"), tied([0], "other", images=45)
+    both = compare(other, equal, replicates=60)
+    gap = both.difference("pooled/correct", 0, 1)
+    assert gap.difference == (0 if order[0] == 0 else -1)
+    assert not gap.differs
+    assert not both.difference("share/correct", 0, 1, 0).differs
+    assert "better" not in both.verdict
+    assert "equal scores leave it open (their order in the file counts)" in both.verdict
+    apart = compare(other, tied([0, 50], "equal", (0.5, 0.4)), replicates=60)
+    assert apart.verdict.startswith("equal is better than other: +")
+
+
+def test_ties_that_change_little_change_nothing():
+    both = compare(tied([12], "other"), tied([0], "equal"), replicates=60)
+    assert both.verdict.startswith("equal is better than other: +100.0 points of AP50")
+    assert {key: some.tolist() for key, some in both.orders.items()} == {
+        "map/coco": [[[0.0], [0.0]]] * 2,
+        "map/coco50": [[[0.0], [0.0]]] * 2,
+        "share/correct": [[[0.0], [0.0]]] * 2,
+        "pooled/correct": [[[0.0], [0.0]]] * 2,
+    }
+
+
+def test_large_ties_are_beside_the_verdict():
+    line = (
+        "equal: 120 detections of 120 tie with another of their class; their order can move AP (VOC07) from "
+        "50.0 to 100.0 % and correct from 0.0 to 100.0 %."
+    )
+    one = tied([0, 50], "equal")
+    shown = brief([one], None, [line, "Another note."]).split("\n\n")
+    assert " ".join(shown[0].split()) == f"{one.verdict} {line}"
+    assert shown[-1] == "Another note."
+    assert brief([one], None, [line]).count("tie with") == 1
+    page = render_report(ReportContent([one], to_json([one], {}), gallery=None))
+    assert json.loads(re.search(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page, re.S)[1])["ties"] == [
+        line
+    ]
+    assert "tie" not in brief([tied([0], "equal")], None)

@@ -491,6 +491,7 @@ function drawFirst() {
   );
   const grouped = data.intervals.filter((entry) => entry.runs.length > 1);
   if (grouped.length) byId("facts").append(make("br"), `Verdict: ${grouped.map((entry) => `${entry.name} is the mean of ${plural(entry.runs.length, "run")}`).join(", ")}; its intervals include seed-to-seed variation. Bars: each run by itself.`);
+  for (const line of data.ties) byId("facts").append(make("br"), line);
   byId("first").append(errorsCard(), make("div", { class: "stack" }, precisionCard(), fixCard()), worstCard());
 }
 
