@@ -165,7 +165,8 @@ def _train(
     with interrupted_state(f"{complete} goes on"):
         draw_curves(out / "logs" / "csv" / "metrics.csv", out / "curves.png")
     if not options.evaluation.score:
-        print(f"the test images are not scored (--score false); --evaluate {out} does it", flush=True)
+        tested = "" if facts["images"].get("test", 1) else " --test PATH"
+        print(f"the test images are not scored (--score false); --evaluate {out}{tested} does it", flush=True)
         return None
     checkpoint, epochs = state.folder.last, trainer.current_epoch
     best = state.folder.best

@@ -668,6 +668,25 @@ def test_data_of_ones_own(labelimg, within, tmp_path):
     assert not out.exists()
 
 
+def test_training_without_test_images(labelimg, within, tmp_path, undrawn):
+    """They may come later."""
+    photos, aside = labelimg
+    out = tmp_path / "run"
+    words = ["--train", photos, "--out", out, "--max-steps", 1, *TINY.split()]
+    assert within(train_detect, words).is_refused("--test: found nothing; expected data", "or --score false")
+    result = within(train_detect, [*words, "--score", "false"])
+    assert result.code == 0, result.err
+    assert "to validate, 0 to test" in result.out
+    assert f"--evaluate {out} --test PATH does it" in result.out
+    assert within(train_detect, [*words, "--score", "false", "--verify"]).code == 0
+    assert within(train_detect, ["--evaluate", out]).is_refused("--test: found nothing; expected the data")
+    result = within(train_detect, ["--resume", out, "--max-steps", 2])
+    assert result.code == 0, result.err
+    result = within(train_detect, ["--evaluate", out, "--test", aside])
+    assert result.code == 0, result.err
+    assert (out / "evaluation" / "scores.json").is_file()
+
+
 def test_a_program_of_torch_export_gives_boxes_and_scores(photographs, tmp_path):
     backbone = Backbone(torch.nn.Conv2d(3, 8, 32, 32), 8)
     network = detector.YOLO(backbone, classes=3, grid=2, head_channels=8).eval()

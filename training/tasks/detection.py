@@ -51,7 +51,7 @@ class RunGroundTruth(NamedTuple):
 
     train: GroundTruth
     validation: GroundTruth | None
-    test: GroundTruth
+    test: GroundTruth | None
     similar: tuple[tuple[str, ...], ...]
     """Groups of similar classes."""
 
@@ -72,19 +72,22 @@ def read_run_ground_truth(
 
     if options.is_own:
         train = _read_own("--train", options.train[0], options, faults)
-        test, similar = read_test_data(options, train.classes, faults)
+        test, similar = None, tuple(map(tuple, similar_source(options.train[0], train.classes)[0]))
+        if options.test:
+            test, similar = read_test_data(options, train.classes, faults)
     else:
         test, similar = read_test_data(options, faults=faults)
         root = _data_root(options)
         train = read_voc(root, options.train_lists, pixels_from=options.pixels_from, faults=faults)
         guard_test_set(root, train, options.test_lists)
-    _check_apart("--test", options.test_lists, test, train, faults)
+    if test is not None:
+        _check_apart("--test", options.test_lists, test, train, faults)
     validation, expected = None, "objects to train on"
     if options.validation_lists:
         validation = _read_more(
             "--validation-lists", options.validation_lists, options, train.classes, faults
         )
-        for other in (train, test):
+        for other in (train,) if test is None else (train, test):
             _check_apart("--validation-lists", options.validation_lists, validation, other, faults)
     elif options.validation:
         train, validation = split_validation(train, options.validation, seed)
@@ -113,6 +116,8 @@ def read_test_data(
     InputError
         Anything wrong with the lists or annotations.
     """
+    if not options.test_lists:
+        raise InputError("--test", "nothing", "the data to score, as for --train")
     test = _read_more("--test", options.test_lists, options, classes, faults)
     if options.is_own:
         similar = similar_source(options.test[0], classes or test.classes)[0]
@@ -220,7 +225,7 @@ class RunImages(NamedTuple):
 
     train: DetectionDataset | None
     validation: DetectionDataset | None
-    test: DetectionDataset
+    test: DetectionDataset | None
     similar: tuple[tuple[str, ...], ...]
 
 
@@ -296,7 +301,7 @@ class DetectionTask(Task):
         images = RunImages(
             DetectionDataset(data.train, augment, cache),
             None if data.validation is None else DetectionDataset(data.validation, plain),
-            DetectionDataset(data.test, plain),
+            None if data.test is None else DetectionDataset(data.test, plain),
             data.similar,
         )
         for truth in (data.test, data.validation):
@@ -336,7 +341,8 @@ class DetectionTask(Task):
 
     def describe(self, options: Options, data: RunImages) -> dict[str, Any]:
         """Classes and input size."""
-        return {"classes": list(data.test.truth.classes), "input_size": options.data.input_size}
+        assert data.train is not None
+        return {"classes": list(data.train.truth.classes), "input_size": options.data.input_size}
 
     def checksums(self, data: RunImages) -> dict[str, str]:
         """Checksums of classes, names of images and annotations."""
@@ -461,7 +467,7 @@ class DetectionTask(Task):
 
     def test_facts(self, options: Options, test: RunImages) -> dict[str, Any]:
         """Number and lists of the test images."""
-        return {"images": {"test": len(test.test)}, "test": options.data.test_lists}
+        return {"images": {"test": self.counts(test)["test"]}, "test": options.data.test_lists}
 
     def score(
         self,
@@ -478,6 +484,7 @@ class DetectionTask(Task):
         from training.tasks.detection_module import detect, write_diagnosis
 
         images = test.test
+        assert images is not None
         loader = self.loader(images, options, options.optimization.batch_size, train=False, device=device)
         found = detect(
             network,

@@ -90,7 +90,8 @@ class DataOptions(OptionGroup):
         default_factory=list,
         metadata=described(
             f"Test lists as YEAR:SPLIT. Default for voc: {' '.join(VOC_TEST)}; for shapes: "
-            f"{' '.join(SHAPES_TEST)}. Without --root, data of your own as for --train."
+            f"{' '.join(SHAPES_TEST)}. Without --root, data of your own as for --train; none are needed "
+            "with --score false."
         ),
     )
     validation: float = option(
@@ -135,13 +136,12 @@ class DataOptions(OptionGroup):
 
     def check(self) -> None:
         """Raise InputError for invalid values."""
-        found = self.data != "voc" or self.root is not None or bool(self.train and self.test)
+        found = self.data != "voc" or self.root is not None or bool(self.train)
         expected = "the VOCdevkit folder, for --data voc; or data of your own by --train PATH --test PATH"
         require(found, "root", self.root, expected)
-        for name, lists in (("train", self.train), ("test", self.test)):
-            require(not self.is_own or len(lists) == 1, name, lists, ONE_SET)
-        lists = self.validation_lists
-        require(not self.is_own or len(lists) <= 1, "validation_lists", lists, ONE_SET)
+        for name in ("train", "test", "validation_lists"):
+            lists = getattr(self, name)
+            require(not self.is_own or len(lists) <= 1, name, lists, ONE_SET)
         super().check()
 
     @property
@@ -156,8 +156,8 @@ class DataOptions(OptionGroup):
 
     @property
     def test_lists(self) -> list[str]:
-        """The test lists, defaults filled in."""
-        return self.test or (VOC_TEST if self.data == "voc" else SHAPES_TEST)
+        """The test lists, defaults filled in; data of the user's own may have none."""
+        return self.test or ([] if self.is_own else VOC_TEST if self.data == "voc" else SHAPES_TEST)
 
 
 @dataclass(frozen=True)
@@ -345,6 +345,8 @@ class Options(OptionGroups):
     def check(self) -> None:
         """Raise InputError for invalid values and combinations."""
         super().check()
+        expected = "data of your own to test on, as for --train; or --score false to train without"
+        require(bool(self.data.test_lists) or not self.evaluation.score, "test", None, expected)
         self.model.check_grid(self.data.input_size)
         check_validated(self.optimization, self.data.validation > 0 or bool(self.data.validation_lists))
         frozen, epochs = self.optimization.freeze != "0", self.optimization.freeze_epochs
