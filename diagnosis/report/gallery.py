@@ -8,14 +8,14 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from data.boxes import area, clip, intersection
@@ -26,10 +26,11 @@ from diagnosis.confusion import ON_BACKGROUND
 from diagnosis.flow import FATES, MISSED, deciding_detections, fates
 from diagnosis.photographs import read_picture
 from diagnosis.record import Diagnosis
+from diagnosis.tide import TIDE_ERRORS
 from diagnosis.words import worst_classes
-from diagnosis.worst_cases import first_of_each, largest_first
+from diagnosis.worst_cases import first_of_each
 
-__all__ = ["CLASS_CONFUSIONS", "Examples", "Gallery", "collect", "matrix_classes", "part_around"]
+__all__ = ["CLASS_CONFUSIONS", "Examples", "Gallery", "Pool", "collect", "matrix_classes", "part_around"]
 
 MAX_OTHER_OBJECTS = 15
 """Drawn in one picture."""
@@ -39,21 +40,28 @@ SMALLEST_SIDE_PIXELS = 40.0
 """Of a part of an image."""
 LANDSCAPE = 4 / 3
 """Shape that a part is widened to, as far as the image reaches."""
-TOP_CONFUSIONS, EACH_CONFUSION = 30, 3
-"""How many of the most frequent cells of the confusion matrix have several pictures, and how many each."""
+SHARED_PART = 3.0
+"""A photograph serves another example of its image up to this many times the area that this would have."""
+OUTLINE_SIDE = 1000
+"""Longest side of an image without photograph; its boxes are whole numbers of that."""
+TOP_CONFUSIONS = 30
+"""How many of the most frequent cells of the confusion matrix have several pictures."""
 MATRIX_CLASSES = 30
 """How many classes the page's matrix has, as long as no other is searched for: those with most confusions."""
 CLASS_CONFUSIONS = 6
 """How many confusions the page lists of a class."""
 BACKGROUND_WEIGHT = 0.001
 """Of what is not found or on background, where classes are ranked by their confusions."""
-MOST_OUTLINES = 5_000
-"""Examples, at most, that have no place for a photograph."""
+FIRST_SHOWN = 24
+"""Examples that the page shows before more are asked for: these have photographs first."""
 SHARES = {"errors": 0.5, "missed": 0.2, "only": 0.2, "neither": 0.1}
 """Of the places, by side, as long as all sides fill theirs: false positives, missed objects, objects that
 only one detector of a pair finds, objects that neither finds."""
+BEYOND_SHARE = 0.2
+"""Of a side's places: what is no case of the side itself, but of the confusion matrix or of TIDE."""
 MAX_DETECTORS_IN_PAIRS = 4
 """With more detectors each is paired with the first alone."""
+MISS = [error.name for error in TIDE_ERRORS].index("miss")
 
 
 @dataclass(frozen=True)
@@ -63,82 +71,214 @@ class Gallery:
     Parameters
     ----------
     each
-        Examples, at most, of each side, detector, class and error type.
+        Examples, at least, that each bar, cell and ribbon of the page has, as far as there are so many.
     total
-        Examples, at most, in all, but for those that alone stand behind a bar, a cell or a ribbon of the
-        page: beyond the `total` and the `megabytes` these have no photograph. 0: none at all.
+        Examples, at most, with a photograph of their own. 0: no examples at all.
     pixels
         Longest side of a part of a photograph.
     quality
         Of the JPEG pictures, from 1 to 95.
     megabytes
         Of all photographs, as they are in the page (1 MB: a million bytes).
+    most
+        Examples in all, but for those of `each`. What is left out are the least confident, or the smallest
+        objects.
     """
 
     each: int = 4
-    total: int = 480
+    total: int = 700
     pixels: int = 300
     quality: int = 75
-    megabytes: float = 9.0
-
-
-Mark = tuple[str | int, ...]
-"""A bar, a cell of the confusion matrix or a ribbon that leads to examples."""
+    megabytes: float = 7.5
+    most: int = 10_000
 
 
 class Pick(NamedTuple):
     """An example before its picture is made.
 
-    `side` is a key of :data:`SHARES`; `detector` is the one in question: of a pair, the one that has found
-    the object, or the second of the two that have not. `kind` is the error type, or the fate of the object
-    under the detector that has not found it; `before` its fate under the first, where neither has.
-    `detections` are pairs of a detector and a row; `cell` is the row of the confusion matrix in which the
-    error counts, C for background, and C also of an object that the matrix has as not found; else
-    :data:`NONE`. `marks` are those of the page that lead to the example, and how many cases each stands for.
+    `kind` is the error type, or the fate of the object under the detector that has not found it; `before` its
+    fate under the first, where neither has. `object_row` is the object in question, `also` another that the
+    confusion matrix pairs the detection with. `detections` are pairs of a detector and a row; `cell` is the
+    row of the confusion matrix in which the error counts, C for background, and C also of an object that the
+    matrix has as not found; else :data:`NONE`. `tide` is an index into
+    :data:`diagnosis.tide.TIDE_ERRORS`, or :data:`NONE`.
     """
 
-    side: str
-    detector: int
-    versus: int
     label: int
     kind: str
     before: str
     object_row: int
     detections: tuple[tuple[int, int], ...]
-    score: float
     words: str
+    also: int = NONE
     cell: int = NONE
-    marks: tuple[tuple[Mark, int], ...] = ()
+    tide: int = NONE
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """All cases of one side of a detector or a pair.
+
+    Parameters
+    ----------
+    side, detector, versus
+        A key of :data:`SHARES`; the detector in question: of a pair, the one that has found the object, or
+        the second of the two that have not; and the other.
+    beyond
+        Whether these are cases of the confusion matrix or of TIDE alone.
+    share
+        Of all places.
+    rows, scores
+        ``(K,)`` detections or objects, and what they are ranked by, the highest first.
+    groups
+        For each kind of bar, cell or ribbon ``(K,)`` the one that a case belongs to, −1: none; and how many
+        examples each of them has at least.
+    totals
+        How many cases there are of a class, a kind and a kind before.
+    make
+        The example of a row.
+    """
+
+    side: str
+    detector: int
+    versus: int
+    beyond: bool
+    share: float
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    groups: tuple[tuple[NDArray[np.int64], int], ...]
+    totals: list[tuple[int, str, str, int]]
+    make: Callable[[int], Pick]
 
 
 class Examples(NamedTuple):
-    """What the gallery shows, as plain records; how many such cases there are in all, by side, detector and
-    other detector; and why photographs could not be read.
+    """What the gallery shows, as plain records, by pool; the pools, of each the score from which on examples
+    are left out (None: none is); and why photographs could not be read.
     """
 
     shown: list[dict[str, Any]]
-    totals: list[tuple[str, int, int, int]]
+    pools: list[Pool]
+    cuts: list[float | None]
     unread: list[str]
 
 
 def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
-    """The examples of all detectors; of each side, every detector or pair has the same share of the places.
+    """The examples of all detectors: of each pool the most confident that there is room for, and the first of
+    each bar, cell and ribbon of the page."""
+    pools = _pools(diagnoses, limits)
+    if not limits.total:
+        return Examples([], pools, [0.0 if len(pool.rows) else None for pool in pools], [])
+    rooms = _rooms([len(pool.rows) for pool in pools], [pool.share for pool in pools], limits.most)
+    worst = worst_classes(*diagnoses)  # the first screen shows an example of each
+    picks: list[Pick] = []
+    records: list[dict[str, Any]] = []
+    turns: list[float] = []
+    for number, (pool, room) in enumerate(zip(pools, rooms, strict=True)):
+        firsts = [first_of_each(np.flatnonzero(of >= 0), of[of >= 0], each) for of, each in pool.groups]
+        places = np.unique(np.concatenate([np.arange(room), *firsts]))
+        made = [pool.make(row) for row in pool.rows[places].tolist()]
+        first, order = _photograph_order(pool, places, made, worst)
+        turn = np.empty(len(places))
+        turn[order] = np.arange(len(places)) / pool.share
+        turn[first] = -1
+        turns += turn.tolist()
+        picks += made
+        records += [
+            {
+                "side": pool.side,
+                "detector": pool.detector,
+                "versus": pool.versus,
+                "beyond": pool.beyond,
+                "pool": number,
+                "score": float(pool.scores[place]),
+                "extra": int(place >= room),
+            }
+            for place in places.tolist()
+        ]
+    unread = _draw(diagnoses, picks, records, np.argsort(turns, kind="stable").tolist(), limits)
+    cuts = [
+        float(pool.scores[room]) if room < len(pool.rows) else None
+        for pool, room in zip(pools, rooms, strict=True)
+    ]
+    return Examples(records, pools, cuts, unread)
 
-    Each bar, cell and ribbon of the page has an example before any has a second one.
+
+def matrix_classes(diagnosis: Diagnosis) -> NDArray[np.int64]:
+    """The classes that the page's confusion matrix has, in their order: all if they are few, else those with
+    confusions with another class, the most first, or, without any, those that are most missed or misseen."""
+    wrong = diagnosis.confusion.counts * (1 - np.eye(len(diagnosis.truth.classes) + 1))
+    wrong[-1] *= BACKGROUND_WEIGHT
+    wrong[:, -1] *= BACKGROUND_WEIGHT
+    number = (wrong.sum(axis=0) + wrong.sum(axis=1))[:-1]
+    order = np.argsort(-number, kind="stable")
+    if len(order) > MATRIX_CLASSES:
+        least = 1 if number.max() >= 1 else BACKGROUND_WEIGHT / 2
+        order = order[number[order] >= least]
+    return np.sort(order[:MATRIX_CLASSES])
+
+
+def _rooms(sizes: Sequence[int], shares: Sequence[float], most: int) -> list[int]:
+    """How many of each pool there is room for: its share, and what others leave.
+
+    Examples
+    --------
+    >>> _rooms([3, 90, 50], [0.5, 0.25, 0.25], 43)
+    [3, 20, 20]
     """
+    rooms, left, weight = [0] * len(sizes), most, sum(shares)
+    for place in sorted(range(len(sizes)), key=lambda place: sizes[place] / shares[place]):
+        rooms[place] = min(sizes[place], int(left * shares[place] / weight + 1e-9))
+        left, weight = left - rooms[place], weight - shares[place]
+    return rooms
+
+
+def _photograph_order(
+    pool: Pool, places: NDArray[np.int64], picks: Sequence[Pick], worst: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """The longest bars of the `worst` classes; and all examples of a pool, those with a photograph first.
+
+    First comes what the page shows first, then the first of each bar, cell and ribbon, that of most cases
+    first. Then the first of every view, and so on.
+    """
+    place_of = {int(place): number for number, place in enumerate(places)}
+    firsts = []
+    for of, _ in pool.groups:
+        _, first, cases = np.unique(of, return_index=True, return_counts=True)
+        known = zip(first.tolist(), cases.tolist(), strict=True)
+        firsts += [(number, place_of[row]) for row, number in known if of[row] >= 0 and row in place_of]
+    firsts.sort(key=lambda one: -one[0])
+    of_worst = [
+        next((number for _, number in firsts if picks[number].label == label), None) for label in worst
+    ]
+    counts: dict[tuple[Any, ...], int] = {}
+    turns = []
+    for pick in picks:
+        views = ((), 1), ((pick.kind, pick.before), 1), ((pick.label, pick.kind, pick.before), 6)
+        turn = len(picks)
+        for view, weight in views:
+            turn = min(turn, weight * counts.get(view, 0) // FIRST_SHOWN)
+            counts[view] = counts.get(view, 0) + 1
+        turns.append(turn)
+    rest = sorted(range(len(picks)), key=lambda number: turns[number])
+    foremost = [number for number in of_worst if number is not None and pool.side == "errors"]
+    order = dict.fromkeys([*range(min(FIRST_SHOWN, len(picks))), *(number for _, number in firsts), *rest])
+    return foremost, list(order)
+
+
+# ---- which ---------------------------------------------------------------------------------------
+
+
+def _pools(diagnoses: Sequence[Diagnosis], limits: Gallery) -> list[Pool]:
     deciding = [deciding_detections(diagnosis) for diagnosis in diagnoses]
     outcomes = [fates(diagnosis) for diagnosis in diagnoses]
     several = len(diagnoses) <= MAX_DETECTORS_IN_PAIRS
     pairs = [pair for pair in itertools.combinations(range(len(diagnoses)), 2) if several or pair[0] == 0]
-    found: list[tuple[float, list[Pick]]] = []
-    totals = []
     listed = _listed_confusions(diagnoses)
+    made = []
     for detector, diagnosis in enumerate(diagnoses):
-        totals.append(("errors", detector, NONE, int((diagnosis.breakdown.counted_types > CORRECT).sum())))
-        totals.append(("missed", detector, NONE, int((outcomes[detector] == MISSED).sum())))
-        found.append((SHARES["errors"] / len(diagnoses), _errors(diagnosis, detector, limits, listed)))
-        missed = _missed(diagnosis, detector, outcomes[detector], limits.each)
-        found.append((SHARES["missed"] / len(diagnoses), missed))
+        share = 1 / len(diagnoses)
+        made += _errors(diagnosis, detector, limits.each, listed, share * SHARES["errors"])
+        made += _missed(diagnosis, detector, outcomes[detector], limits.each, share * SHARES["missed"])
     for a, b in pairs:
         right = [outcomes[a] == CORRECT, outcomes[b] == CORRECT]
         asked = outcomes[a] >= 0
@@ -147,117 +287,90 @@ def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
             ("only", b, a, asked & right[1] & ~right[0]),
             ("neither", b, a, asked & ~right[0] & ~right[1]),
         ):
-            totals.append((side, detector, versus, int(mask.sum())))
-            picks = list(
-                _disagreements(diagnoses, outcomes, deciding, side, detector, versus, mask, limits.each)
-            )
-            found.append((SHARES[side] / len(pairs) / (2 if side == "only" else 1), picks))
-    worst = worst_classes(*diagnoses)  # the first screen shows an example of each
-    ranked = [
-        place for share, picks in found for place in _ranked(picks, worst, max(share * limits.total, 1e-9))
-    ]
-    ranked.sort(key=lambda place: place[:2])
-    drawn = ranked[: limits.total]
-    shown, unread = _draw(diagnoses, [pick for *_, pick in drawn], limits)
-    total = np.cumsum([len(one["photo"]) for one in shown])
-    kept = int(np.searchsorted(total, 1e6 * limits.megabytes, side="right"))
-    outlines = [pick for _, _, needed, pick in ranked[kept:] if needed][: MOST_OUTLINES * (limits.total > 0)]
-    without, _ = _draw(diagnoses, outlines, limits, photographs=False)
-    return Examples([*shown[:kept], *without], totals, unread)
+            share = SHARES[side] / len(pairs) / (2 if side == "only" else 1)
+            about = diagnoses, outcomes, deciding
+            made.append(_disagreements(about, side, detector, versus, mask, limits.each, share))
+    return made
 
 
-def matrix_classes(diagnosis: Diagnosis) -> NDArray[np.int64]:
-    """The classes that the page's confusion matrix has, in their order: those with the most confusions."""
-    wrong = diagnosis.confusion.counts * (1 - np.eye(len(diagnosis.truth.classes) + 1))
-    wrong[-1] *= BACKGROUND_WEIGHT
-    wrong[:, -1] *= BACKGROUND_WEIGHT
-    number = (wrong.sum(axis=0) + wrong.sum(axis=1))[:-1]
-    return np.sort(np.argsort(-number, kind="stable")[:MATRIX_CLASSES])
-
-
-def _ranked(
-    picks: Sequence[Pick], worst: Sequence[int], places: float
-) -> list[tuple[bool, float, bool, Pick]]:
-    """All picks, each with whether it can wait, with the share of the `places` that is taken before it, and
-    with whether a mark needs it.
-
-    First come the longest bars of the `worst` classes, then the marks that stand for most cases. Then
-    the first of each class and type, the second, and so on, the most confident first. What can wait is needed
-    by no mark, and beyond half of the places: the other half is lent to marks of any side.
-    """
-    size: dict[Mark, int] = {}
-    first: dict[Mark, int] = {}
-    for number, pick in enumerate(picks):
-        for mark, cases in pick.marks:
-            size[mark] = max(size.get(mark, 0), cases)
-            first.setdefault(mark, number)
-    shown: set[Mark] = set()
-    chosen: dict[int, bool] = {}
-    often = sorted(first, key=lambda mark: -size[mark])
-    of_worst = {mark[1]: mark for mark in reversed(often) if mark[0] == "bar" and mark[1] in worst}
-    for mark in [*of_worst.values(), *often]:
-        if mark not in shown:
-            chosen[first[mark]] = False
-            shown.update(one for one, _ in picks[first[mark]].marks)
-    place: dict[tuple[int, str, str], int] = {}
-    rest = []
-    for number, pick in enumerate(picks):
-        group = pick.label, pick.kind, pick.before
-        place[group] = place.get(group, -1) + 1
-        rest.append((place[group], -pick.score, number))
-    chosen.update({number: True for *_, number in sorted(rest) if number not in chosen})
-    taken = [(number / places, place) for number, place in enumerate(chosen)]
+def _totals(
+    labels: NDArray[np.int64], kinds: NDArray[np.integer[Any]], names: Sequence[tuple[str, str]]
+) -> list[tuple[int, str, str, int]]:
+    """How many there are of each class and kind."""
+    keys, numbers = np.unique(labels * len(names) + kinds, return_counts=True)
     return [
-        (chosen[place] and before >= 0.5, before, not chosen[place], picks[place]) for before, place in taken
+        (key // len(names), *names[key % len(names)], number)
+        for key, number in zip(keys.tolist(), numbers.tolist(), strict=True)
     ]
 
 
-# ---- which ---------------------------------------------------------------------------------------
-
-
-def _errors(diagnosis: Diagnosis, detector: int, limits: Gallery, listed: NDArray[np.bool_]) -> list[Pick]:
-    """The most confident errors of each class and type among those counted, and of each cell of the confusion
-    matrix, counted or not."""
+def _errors(
+    diagnosis: Diagnosis, detector: int, each: int, listed: NDArray[np.bool_], share: float
+) -> list[Pool]:
+    """The errors among the detections counted; and those beyond, of the confusion matrix and of TIDE."""
     detections, truth, found = diagnosis.detections, diagnosis.truth, diagnosis.referenced_objects
-    order, counted, labels = diagnosis.matching.order, diagnosis.breakdown.counted_types, detections.labels
-    cases, matrix = diagnosis.breakdown.counts, diagnosis.confusion.counts
-    rows = order[counted[order] > CORRECT]
-    rows = first_of_each(rows, labels[rows] * len(ERROR_TYPES) + counted[rows], limits.each)
-    of_cells = _of_cells(diagnosis, limits, listed)
-    behind = dict.fromkeys([*zip(rows.tolist(), found.object_rows[rows].tolist(), strict=True), *of_cells])
-    partners, classes = diagnosis.confusion.partners, len(truth.classes)
+    counted, labels, partners = (
+        diagnosis.breakdown.counted_types,
+        detections.labels,
+        diagnosis.confusion.partners,
+    )
+    classes, tide = len(truth.classes), diagnosis.tide.types.astype(np.int64)
+    there = np.full(len(labels), NONE)  # row of the matrix in which an error counts
+    there[partners == ON_BACKGROUND] = classes
+    there[partners >= 0] = truth.labels[partners[partners >= 0]]
+    # A correct detection may overlap an object of another class more: the matrix pairs it with that one.
+    there[(there == labels) | ((there == classes) & (found.types == CORRECT))] = NONE
+    of_matrix = np.append(matrix_classes(diagnosis), classes)
+    wanted = np.pad(listed, ((0, 1), (0, 1)))
+    wanted[np.ix_(of_matrix, of_matrix)] = True
+    cells = np.where((there >= 0) & wanted[there, labels], there * classes + labels, NONE)
+    often = np.argsort(-np.bincount(cells[cells >= 0]), kind="stable")[:TOP_CONFUSIONS]
+    top = np.isin(cells, often)
+    bars = np.where(counted > CORRECT, labels * len(ERROR_TYPES) + counted, NONE)
 
-    def cell_of(row: int, object_row: int) -> int:
-        if partners[row] == ON_BACKGROUND:
-            return classes
-        return int(truth.labels[object_row]) if partners[row] == object_row != NONE else NONE
-
-    cells = {(cell_of(row, object_row), int(labels[row])) for row, object_row in of_cells}
-    made = []
-    for row, object_row in behind:
-        kind, label, cell = int(found.types[row]), int(labels[row]), cell_of(row, object_row)
-        own = object_row in (NONE, int(found.object_rows[row]))
-        overlap = float(found.overlaps[row]) if own else float(_overlaps(diagnosis, [row], object_row)[0])
-        if own and (kind == BACKGROUND or object_row == NONE):
+    def make(row: int) -> Pick:
+        kind, label, object_row = int(found.types[row]), int(labels[row]), int(found.object_rows[row])
+        overlap = float(found.overlaps[row])
+        if kind == BACKGROUND or object_row == NONE:
             object_row = NONE
             words = f"IoU below {BACKGROUND_IOU:g} with any object" if overlap > 0 else "touches no object"
         elif label == truth.labels[object_row]:
             words = f"IoU {overlap:.2f}" + (", but found before" if found.duplicate[row] else "")
         else:
             words = f"truth: {truth.classes[truth.labels[object_row]]}, IoU {overlap:.2f}"
-        score, name = float(detections.scores[row]), ERROR_TYPES[kind].name
-        marks: list[tuple[Mark, int]] = []
-        if kind == CORRECT:
-            words += f"; it finds a {truth.classes[label]} as well"
-        else:
-            marks.append((("bar", label, name), int(cases[label, kind])))
+        also = (
+            int(partners[row])
+            if there[row] >= 0 and partners[row] not in (ON_BACKGROUND, object_row)
+            else NONE
+        )
+        if also != NONE:
+            other = float(_overlaps(diagnosis, [row], also)[0])
+            words += f"; in the confusion matrix: {truth.classes[truth.labels[also]]}, IoU {other:.2f}"
         if counted[row] < 0:
             words += ", not counted"
-        if (cell, label) in cells:
-            marks.append((("cell", cell, label), int(matrix[cell, label])))
-        pair, about = ((detector, row),), (cell, tuple(marks))
-        made.append(Pick("errors", detector, NONE, label, name, "", object_row, pair, score, words, *about))
-    return sorted(made, key=lambda pick: -pick.score)
+        about = also, int(there[row]), max(int(tide[row]), NONE)
+        return Pick(label, ERROR_TYPES[kind].name, "", object_row, ((detector, row),), words, *about)
+
+    order = diagnosis.matching.order  # by class; of equal scores the first in the file is ranked higher
+    order = order[np.argsort(-detections.scores[order], kind="stable")]
+    names = [(error_type.name, "") for error_type in ERROR_TYPES]
+    pools = []
+    for beyond in (False, True):
+        rows = order[
+            ((bars[order] >= 0) != beyond) & ((not beyond) | (tide[order] >= 0) | (there[order] >= 0))
+        ]
+        groups = (
+            (bars[rows], each),
+            (np.where(top[rows], cells[rows], NONE), each),
+            (cells[rows], min(each, 1)),
+            (tide[rows], each),
+        )
+        totals = [] if beyond else _totals(labels[rows], counted[rows], names)
+        part = share * (BEYOND_SHARE if beyond else 1 - BEYOND_SHARE)
+        pools.append(
+            Pool("errors", detector, NONE, beyond, part, rows, detections.scores[rows], groups, totals, make)
+        )
+    return pools
 
 
 def _listed_confusions(diagnoses: Sequence[Diagnosis]) -> NDArray[np.bool_]:
@@ -274,38 +387,6 @@ def _listed_confusions(diagnoses: Sequence[Diagnosis]) -> NDArray[np.bool_]:
     return listed
 
 
-def _of_cells(diagnosis: Diagnosis, limits: Gallery, listed: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The most confident false positives in each cell of the confusion matrix that the page shows or lists,
-    and the objects that they were taken for; of what lies on background, first background errors."""
-    truth, found, partners = diagnosis.truth, diagnosis.referenced_objects, diagnosis.confusion.partners
-    labels, order, classes = diagnosis.detections.labels, diagnosis.matching.order, len(truth.classes)
-    # A correct detection may overlap an object of another class more: the matrix pairs it with that one.
-    error = (found.types[order] > CORRECT) | (partners[order] >= 0)
-    rows = order[(partners[order] >= ON_BACKGROUND) & error]
-    alone = partners[rows] == ON_BACKGROUND
-    there = np.full(len(rows), classes)
-    there[~alone] = truth.labels[partners[rows[~alone]]]
-    of_matrix = np.append(matrix_classes(diagnosis), classes)
-    wanted = np.pad(listed, ((0, 1), (0, 1)))
-    wanted[np.ix_(of_matrix, of_matrix)] = True
-    keep = (there != labels[rows]) & wanted[there, labels[rows]]
-    rows, there = rows[keep], there[keep]
-    types = found.types[rows]
-    last = (types == CORRECT) | ((there == classes) & (types != BACKGROUND))
-    first = np.argsort(last, kind="stable")
-    rows, cells = rows[first], (there * classes + labels[rows])[first]
-    numbers, cases = np.unique(cells, return_counts=True)
-    top = np.isin(cells, numbers[np.argsort(-cases, kind="stable")[:TOP_CONFUSIONS]])
-    chosen = np.concatenate(
-        [
-            first_of_each(rows[top], cells[top], min(limits.each, EACH_CONFUSION)),
-            first_of_each(rows[~top], cells[~top], min(limits.each, 1)),
-        ]
-    )
-    objects = np.where(partners[chosen] == ON_BACKGROUND, found.object_rows[chosen], partners[chosen])
-    return list(zip(chosen.tolist(), objects.tolist(), strict=True))
-
-
 def _overlaps(diagnosis: Diagnosis, rows: Sequence[int] | NDArray[np.int64], object_row: int) -> Any:
     """``(R,)`` IoU of detections, clipped to the image, with an object in it."""
     truth = diagnosis.truth
@@ -315,28 +396,55 @@ def _overlaps(diagnosis: Diagnosis, rows: Sequence[int] | NDArray[np.int64], obj
     return common / (area(boxes) + area(wanted) - common)
 
 
-def _missed(diagnosis: Diagnosis, detector: int, outcomes: NDArray[np.int8], each: int) -> list[Pick]:
-    """The largest objects of each class that no counted detection speaks for; and, where none of these is
-    not found in the confusion matrix, the largest that is."""
+def _part_of_image(truth: GroundTruth, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The area of objects as a share of their image."""
+    share: NDArray[np.float64] = area(truth.boxes[rows]) / np.prod(
+        truth.sizes[truth.image_index[rows]], axis=1
+    )
+    return share
+
+
+def _missed(
+    diagnosis: Diagnosis, detector: int, outcomes: NDArray[np.int8], each: int, share: float
+) -> list[Pool]:
+    """The objects that no counted detection speaks for; and those beyond that are not found in the confusion
+    matrix, or missed by TIDE."""
     truth, confusion, classes = diagnosis.truth, diagnosis.confusion, len(diagnosis.truth.classes)
-    missed = largest_first(truth, np.flatnonzero(outcomes == MISSED))
-    number = np.bincount(truth.labels[missed], minlength=classes)
-    missed = first_of_each(missed, truth.labels[missed], each)
     alone = outcomes >= 0
     alone[confusion.partners[confusion.partners >= 0]] = False
-    others = largest_first(truth, np.flatnonzero(alone))
-    others = others[~np.isin(truth.labels[others], truth.labels[missed[alone[missed]]])]
-    others = first_of_each(others, truth.labels[others], min(each, 1))
-    made = []
-    for row in np.concatenate([missed, others]).tolist():
-        pick, fate, label = _missed_pick(diagnosis, detector, row), int(outcomes[row]), int(truth.labels[row])
+    tide = np.where(diagnosis.tide.missed, MISS, NONE)
+    by_image = np.argsort(diagnosis.detections.image_index, kind="stable")
+    ends = np.searchsorted(diagnosis.detections.image_index[by_image], np.arange(len(truth.images) + 1))
+
+    def make(row: int) -> Pick:
+        image = truth.image_index[row]
+        nearest, words = _nearest(diagnosis, row, np.sort(by_image[ends[image] : ends[image + 1]]))
+        fate = int(outcomes[row])
         if fate != MISSED:
-            score, name = score_text(confusion.score), FATES[fate].name
-            pick = pick._replace(kind=name, words=f"not found at scores of {score} and more; below: {name}")
-        marks: list[tuple[Mark, int]] = [(("missed", label), int(number[label]))] * (fate == MISSED)
-        marks += [(("cell", label, classes), int(confusion.counts[label, -1]))] * bool(alone[row])
-        made.append(pick._replace(cell=classes if alone[row] else NONE, marks=tuple(marks)))
-    return made
+            name = FATES[fate].name
+            words = f"not found at scores of {score_text(confusion.score)} and more; below: {name}"
+            if not alone[row]:
+                words = f"missed by TIDE's rules; by those of the shares: {name}"
+        boxes = ((detector, nearest),) if nearest != NONE else ()
+        about = NONE, classes if alone[row] else NONE, int(tide[row])
+        return Pick(int(truth.labels[row]), FATES[fate].name, "", row, boxes, words, *about)
+
+    pools = []
+    for beyond in (False, True):
+        rows = np.flatnonzero(
+            (outcomes != MISSED) & (outcomes >= 0) & (alone | (tide >= 0)) if beyond else outcomes == MISSED
+        )
+        sizes = _part_of_image(truth, rows)
+        order = np.argsort(-sizes, kind="stable")
+        rows, sizes = rows[order], sizes[order]
+        of = truth.labels[rows]
+        groups = [(np.where(alone[rows], of, NONE), min(each, 1)), (tide[rows], each)]
+        if not beyond:
+            groups.insert(0, (of, each))
+        totals = [] if beyond else _totals(of, np.zeros_like(of), [(FATES[MISSED].name, "")])
+        part = share * (BEYOND_SHARE if beyond else 1 - BEYOND_SHARE)
+        pools.append(Pool("missed", detector, NONE, beyond, part, rows, sizes, tuple(groups), totals, make))
+    return pools
 
 
 def score_text(score: float) -> str:
@@ -350,96 +458,128 @@ def score_text(score: float) -> str:
     return f"{score:.2f}" if score == 0 or abs(score) >= 0.005 else f"{score:.1g}"
 
 
-def _missed_pick(diagnosis: Diagnosis, detector: int, row: int) -> Pick:
-    """A missed object, and the detection that overlaps it most."""
+def _nearest(diagnosis: Diagnosis, row: int, here: NDArray[np.int64]) -> tuple[int, str]:
+    """The detection, of those `here` in its image, that overlaps an object most, or :data:`NONE`; and what
+    became of it."""
     truth, detections = diagnosis.truth, diagnosis.detections
-    here = np.flatnonzero(detections.image_index == truth.image_index[row])
     overlaps = _overlaps(diagnosis, here, row)
-    nearest: tuple[tuple[int, int], ...] = ()
-    words = "no detection overlaps it"
-    if len(here) and (best := int(overlaps.argmax())) >= 0 and overlaps[best] >= BACKGROUND_IOU:
-        found = int(here[best])
-        nearest = ((detector, found),)
-        name, score = truth.classes[detections.labels[found]], detections.scores[found]
-        counted = diagnosis.breakdown.counted_types[found] >= 0
-        kind = ERROR_TYPES[diagnosis.referenced_objects.types[found]].name
-        fate = f"counted for another object ({kind})" if counted else "not counted"
-        words = f"nearest: {name} {score_text(score)}, IoU {overlaps[best]:.2f}, {fate}"
-    size = float(area(truth.boxes[row]) / np.prod(truth.sizes[truth.image_index[row]]))
-    label = int(truth.labels[row])
-    return Pick("missed", detector, NONE, label, FATES[MISSED].name, "", row, nearest, size, words)
+    most = float(overlaps.max(initial=0.0))
+    if not most >= BACKGROUND_IOU:
+        return (
+            NONE,
+            f"IoU below {BACKGROUND_IOU:g} with any detection" if most > 0 else "no detection touches it",
+        )
+    found = int(here[int(overlaps.argmax())])
+    name, score = truth.classes[detections.labels[found]], detections.scores[found]
+    counted = diagnosis.breakdown.counted_types[found] >= 0
+    kind = ERROR_TYPES[diagnosis.referenced_objects.types[found]].name
+    fate = f"counted for another object ({kind})" if counted else "not counted"
+    return found, f"nearest: {name} {score_text(score)}, IoU {most:.2f}, {fate}"
 
 
 def _disagreements(
-    diagnoses: Sequence[Diagnosis],
-    outcomes: Sequence[NDArray[np.int8]],
-    deciding: Sequence[NDArray[np.int64]],
+    about: tuple[Sequence[Diagnosis], Sequence[NDArray[np.int8]], Sequence[NDArray[np.int64]]],
     side: str,
     detector: int,
     versus: int,
     mask: NDArray[np.bool_],
     each: int,
-) -> Iterator[Pick]:
-    """Objects that `detector` alone finds, the most confident first; or that neither finds, the largest."""
+    share: float,
+) -> Pool:
+    """Objects that `detector` alone finds, or that neither finds, the most confident first; without a
+    detection the largest."""
+    diagnoses, outcomes, deciding = about
     truth = diagnoses[0].truth
     loser = versus if side == "only" else detector
-    fate = outcomes[loser].astype(np.int64) * len(FATES) + (outcomes[versus] if side == "neither" else 0)
     rows = np.flatnonzero(mask)
-    if side == "only":
-        confidence = diagnoses[detector].detections.scores[deciding[detector][rows]]
-        rows = rows[np.argsort(-confidence, kind="stable")]
-    else:
-        rows = largest_first(truth, rows)
-    cases = np.bincount(fate[mask], minlength=len(FATES) ** 2)
-    for row in first_of_each(rows, truth.labels[rows] * len(FATES) ** 2 + fate[rows], each).tolist():
-        speaking = [(one, int(deciding[one][row])) for one in (versus, detector)]
-        boxes = tuple((one, best) for one, best in speaking if best != NONE)
-        scores = [float(diagnoses[one].detections.scores[best]) for one, best in boxes]
+    scores = np.zeros(len(truth))
+    for one in (versus, detector):
+        spoken = deciding[one] >= 0
+        own = diagnoses[one].detections.scores[deciding[one][spoken]]
+        if side == "neither":
+            scores[spoken] = np.maximum(scores[spoken], own)
+        elif one == detector:
+            scores[spoken] = own
+    order = np.lexsort((-_part_of_image(truth, rows), -scores[rows]))
+    rows = rows[order]
+    number = len(FATES)
+    fate = outcomes[loser][rows].astype(np.int64) * number + (
+        outcomes[versus][rows] if side == "neither" else 0
+    )
+    names = [(kind.name, before.name if side == "neither" else "") for kind in FATES for before in FATES]
+
+    def make(row: int) -> Pick:
+        boxes = tuple(
+            (one, int(deciding[one][row])) for one in (versus, detector) if deciding[one][row] != NONE
+        )
         kind = FATES[outcomes[loser][row]].name
         before = FATES[outcomes[versus][row]].name if side == "neither" else ""
-        yield Pick(
-            side,
-            detector,
-            versus,
-            int(truth.labels[row]),
-            kind,
-            before,
-            row,
-            boxes,
-            max(scores, default=0.0),
-            "",
-            marks=((("ribbon", kind, before), int(cases[fate[row]])),),
-        )
+        return Pick(int(truth.labels[row]), kind, before, row, boxes, "")
+
+    groups = ((fate, each), (truth.labels[rows] * number**2 + fate, min(each, 1)))
+    totals = _totals(truth.labels[rows], fate, names)
+    return Pool(side, detector, versus, False, share, rows, scores[rows], groups, totals, make)
 
 
 # ---- pictures ------------------------------------------------------------------------------------
 
 
 def _draw(
-    diagnoses: Sequence[Diagnosis], picks: Sequence[Pick], limits: Gallery, photographs: bool = True
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """The records of all examples, in their order; and why photographs could not be read."""
-    truth = diagnoses[0].truth
-    by_image: dict[int, list[int]] = {}
-    for number, pick in enumerate(picks):
-        by_image.setdefault(_image_of(diagnoses, pick), []).append(number)
+    diagnoses: Sequence[Diagnosis],
+    picks: Sequence[Pick],
+    records: list[dict[str, Any]],
+    order: Sequence[int],
+    limits: Gallery,
+) -> list[str]:
+    """Complete the records of all examples; return why photographs could not be read.
 
-    def of_image(image: int) -> tuple[dict[int, dict[str, Any]], str]:
-        pixels, reason = _photograph(truth, image) if photographs else (None, "")  # each is read once
-        made = {
-            number: _record(diagnoses, picks[number], image, pixels, limits, photographs)
-            for number in by_image[image]
-        }
+    Photographs are given in `order`; one serves all examples of its image that it is not too wide for.
+    """
+    truth = diagnoses[0].truth
+    images = [_image_of(diagnoses, pick) for pick in picks]
+    parts: list[tuple[int, NDArray[np.float64]]] = []
+    of_image: dict[int, list[int]] = {}
+    photograph: dict[int, int] = {}
+    for number in order if truth.files else ():
+        image = images[number]
+        part = part_around(_boxes(diagnoses, picks[number], image), truth.sizes[image].astype(np.float64))
+        for place in of_image.get(image, ()):
+            other = parts[place][1]
+            holds = (other[:2] <= part[:2]).all() and (other[2:] >= part[2:]).all()
+            if holds and area(other[None])[0] <= SHARED_PART * area(part[None])[0]:
+                photograph[number] = place
+                break
+        else:
+            if len(parts) < limits.total:
+                photograph[number] = len(parts)
+                of_image.setdefault(image, []).append(len(parts))
+                parts.append((image, part))
+
+    def read(image: int) -> tuple[list[str], str]:
+        pixels, reason = _photograph(truth, image)
+        made = [
+            "" if pixels is None else _encode(pixels, parts[place][1], limits) for place in of_image[image]
+        ]
         return made, f"{truth.images[image]}: {reason}" if reason else ""
 
-    images = sorted(by_image)
-    if truth.files and photographs:  # reading, scaling and encoding leave Python's lock free
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            done = list(pool.map(of_image, images))
-    else:
-        done = list(map(of_image, images))
-    records = {number: record for made, _ in done for number, record in made.items()}
-    return [records[number] for number in range(len(picks))], [reason for _, reason in done if reason]
+    encoded = [""] * len(parts)
+    unread = []
+    with ThreadPoolExecutor(usable_cores()) as pool:  # reading, scaling and encoding leave Python's lock free
+        for image, (made, reason) in zip(sorted(of_image), pool.map(read, sorted(of_image)), strict=True):
+            for place, text in zip(of_image[image], made, strict=True):
+                encoded[place] = text
+            unread += [reason] if reason else []
+    kept = int(
+        np.searchsorted(np.cumsum([len(one) for one in encoded]), 1e6 * limits.megabytes, side="right")
+    )
+    beside = set(order[: limits.total])
+    for number, pick in enumerate(picks):
+        place = photograph.get(number, kept)
+        photo = encoded[place] if place < kept else ""
+        shown = parts[place][1] if photo else None
+        records[number] |= _record(diagnoses, pick, images[number], shown, limits.pixels, number in beside)
+        records[number]["photo"] = photo
+    return unread
 
 
 def _image_of(diagnoses: Sequence[Diagnosis], pick: Pick) -> int:
@@ -449,59 +589,74 @@ def _image_of(diagnoses: Sequence[Diagnosis], pick: Pick) -> int:
     return int(diagnoses[detector].detections.image_index[row])
 
 
+def _boxes(diagnoses: Sequence[Diagnosis], pick: Pick, image: int) -> list[list[float]]:
+    """Of the objects in question, then of the detections, which are cut at the border."""
+    truth = diagnoses[0].truth
+    width, height = truth.sizes[image].tolist()
+    boxes: list[list[float]] = [
+        truth.boxes[row].tolist() for row in (pick.object_row, pick.also) if row != NONE
+    ]
+    for one, row in pick.detections:
+        left, top, right, bottom = diagnoses[one].detections.boxes[row].tolist()
+        boxes.append(
+            [
+                min(max(left, 0.0), width),
+                min(max(top, 0.0), height),
+                min(max(right, 0.0), width),
+                min(max(bottom, 0.0), height),
+            ]
+        )
+    return boxes
+
+
 def _record(
     diagnoses: Sequence[Diagnosis],
     pick: Pick,
     image: int,
-    pixels: NDArray[np.uint8] | None,
-    limits: Gallery,
+    part: NDArray[np.float64] | None,
+    pixels: int,
     beside: bool,
 ) -> dict[str, Any]:
     """What the page reads of an example. Frames are left, top, width, height, what it is, class, score and
-    detector; the object in question and the detections come last, objects `beside` them first.
+    detector; the objects in question and the detections come last, objects `beside` them first.
+
+    Without a `part` of a photograph the whole image is shown, in whole numbers.
     """
     truth = diagnoses[0].truth
-    size = truth.sizes[image].astype(np.float64)
-    boxes = [
-        (np.clip(diagnoses[one].detections.boxes[row], 0, np.tile(size, 2)), one, row)
-        for one, row in pick.detections
-    ]
-    wanted = [] if pick.object_row == NONE else [truth.boxes[pick.object_row]]
-    part = np.append([0.0, 0.0], size)
-    if pixels is not None:
-        part = part_around([*wanted, *(box for box, _, _ in boxes)], size)
-    scale = limits.pixels / float((part[2:] - part[:2]).max())
+    digits = None if part is None else 1
+    shown = np.array([0.0, 0.0, *truth.sizes[image]]) if part is None else part
+    x, y, right, bottom = shown.tolist()
+    scale = (pixels if digits else OUTLINE_SIDE) / max(right - x, bottom - y)
 
-    def frame(box: NDArray[np.float64], what: str, label: int, *more: float) -> list[Any]:
-        sides = [*(box[:2] - part[:2]) * scale, *(box[2:] - box[:2]) * scale]
-        return [*(round(float(side), 1) for side in sides), what, label, *more]
+    def frame(box: Sequence[float], what: str, label: int, *more: float) -> list[Any]:
+        sides = box[0] - x, box[1] - y, box[2] - box[0], box[3] - box[1]
+        return [*(round(scale * side, digits) for side in sides), what, label, *more]
 
     frames = []
-    here = np.flatnonzero(truth.image_index == image) if beside else np.empty(0, dtype=np.int64)
-    reach = np.minimum(truth.boxes[here, 2:], part[2:]) - np.maximum(truth.boxes[here, :2], part[:2])
-    here = here[(reach > 0).all(axis=1) & (here != pick.object_row)]
-    here = here[np.argsort(-area(truth.boxes[here]), kind="stable")][:MAX_OTHER_OBJECTS]
-    for row in here.tolist():  # the largest first
-        what = "ignored" if diagnoses[0].matching.ignored[row] else "beside"
-        frames.append(frame(truth.boxes[row], what, int(truth.labels[row])))
-    frames += [frame(box, "wanted", int(truth.labels[pick.object_row])) for box in wanted]
-    for box, one, row in boxes:
+    objects = [row for row in (pick.object_row, pick.also) if row != NONE]
+    if beside:
+        here = np.flatnonzero(truth.image_index == image)
+        reach = np.minimum(truth.boxes[here, 2:], shown[2:]) - np.maximum(truth.boxes[here, :2], shown[:2])
+        here = here[(reach > 0).all(axis=1) & ~np.isin(here, objects)]
+        here = here[np.argsort(-area(truth.boxes[here]), kind="stable")][:MAX_OTHER_OBJECTS]
+        for row in here.tolist():  # the largest first
+            what = "ignored" if diagnoses[0].matching.ignored[row] else "beside"
+            frames.append(frame(truth.boxes[row].tolist(), what, int(truth.labels[row])))
+    boxes = _boxes(diagnoses, pick, image)
+    for row, box in zip(objects, boxes, strict=False):
+        frames.append(frame(box, "wanted", int(truth.labels[row])))
+    for (one, row), box in zip(pick.detections, boxes[len(objects) :], strict=True):
         found = diagnoses[one].detections
         frames.append(frame(box, "found", int(found.labels[row]), float(found.scores[row]), one))
     return {
-        "side": pick.side,
-        "detector": pick.detector,
-        "versus": pick.versus,
         "label": pick.label,
         "kind": pick.kind,
         "before": pick.before,
         "cell": pick.cell,
-        "truth": NONE if pick.object_row == NONE else int(truth.labels[pick.object_row]),
-        "score": pick.score,
+        "tide": pick.tide,
         "words": pick.words,
         "image": truth.images[image],
-        "size": [round(float(side), 1) for side in (part[2:] - part[:2]) * scale],
-        "photo": "" if pixels is None else _encode(pixels, part, limits),
+        "size": [round(scale * side, digits) for side in (right - x, bottom - y)],
         "frames": frames,
     }
 
@@ -518,7 +673,7 @@ def _photograph(truth: GroundTruth, image: int) -> tuple[NDArray[np.uint8] | Non
         return None, error.found
 
 
-def part_around(boxes: Sequence[NDArray[np.float64]], size: NDArray[np.float64]) -> NDArray[np.float64]:
+def part_around(boxes: Sequence[ArrayLike], size: NDArray[np.float64]) -> NDArray[np.float64]:
     """``(4,)`` xyxy of the part of an image that shows `boxes` with a margin, in whole pixels.
 
     Examples
@@ -528,7 +683,7 @@ def part_around(boxes: Sequence[NDArray[np.float64]], size: NDArray[np.float64])
     >>> part_around([np.array([0.0, 0, 500, 375])], np.array([500.0, 375])).tolist()
     [0.0, 0.0, 500.0, 375.0]
     """
-    corners = np.stack(boxes)
+    corners = np.asarray(boxes, dtype=np.float64)
     low, high = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
     extent = np.maximum(high - low + 2 * MARGIN * float((high - low).max()), SMALLEST_SIDE_PIXELS)
     extent = np.maximum(extent, [extent[1] * LANDSCAPE, extent[0] / LANDSCAPE])

@@ -22,13 +22,20 @@ import numpy as np
 
 from data.formats.files import write_text
 from diagnosis.average_precision import AP_KINDS, ThresholdCurve, threshold_curve
-from diagnosis.breakdown import BACKGROUND_IOU, ERROR_TYPES
+from diagnosis.breakdown import BACKGROUND_IOU, CORRECT, ERROR_TYPES, NONE
 from diagnosis.characteristics import FEWEST_OBJECTS
 from diagnosis.compare import quantity_name
-from diagnosis.flow import FATES
+from diagnosis.flow import FATES, flow
 from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis, check_same_truth
-from diagnosis.report.gallery import CLASS_CONFUSIONS, Gallery, collect, matrix_classes
+from diagnosis.report.gallery import (
+    CLASS_CONFUSIONS,
+    MATRIX_CLASSES,
+    Examples,
+    Gallery,
+    collect,
+    matrix_classes,
+)
 from diagnosis.tide import TIDE_ERRORS, TIDE_LABELS, explain
 from diagnosis.verdict import DECIMALS, ENOUGH_OBJECTS, enough_objects
 from diagnosis.words import (
@@ -196,6 +203,7 @@ def _data(content: ReportContent) -> dict[str, Any]:
             "over": enough_objects(matching.objects)[1],
             "fewest": FEWEST_OBJECTS,
             "confusions": CLASS_CONFUSIONS,
+            "matrix": MATRIX_CLASSES,
         },
         "kinds": [
             {"name": kind.name, "colour": kind.colour, "text": words}
@@ -230,12 +238,57 @@ def _data(content: ReportContent) -> dict[str, Any]:
             {key: value for key, value in entry.items() if key != "classes"} for entry in numbers["intervals"]
         ],
         "doubt": _few_images(diagnoses[0]) if numbers["intervals"] else "",
-        "flow": [{key: value for key, value in one.items() if key != "classes"} for one in numbers["flow"]],
+        "flow": _flows(diagnoses, examples),
         "rules": _counting_rules(diagnoses, numbers),
         "origin": _without_folders(origin),
-        "totals": examples.totals,
-        "examples": content.gallery
-        and {"shown": examples.shown, "unread": _without_folders(examples.unread)},
+        **_examples(examples),
+        "unread": content.gallery and _without_folders(examples.unread),
+    }
+
+
+FRAMES = ("beside", "ignored", "wanted", "found")
+
+
+def _examples(examples: Examples) -> dict[str, Any]:
+    """The examples by pool, in few characters: names, images and photographs are listed once."""
+    names = [kind.name for kind in ERROR_TYPES]
+    names += [fate.name for fate in FATES if fate.name not in names]
+    images: dict[str, int] = {}
+    photographs: dict[str, int] = {}
+    pools: list[dict[str, Any]] = [
+        {
+            "side": pool.side,
+            "detector": pool.detector,
+            "versus": pool.versus,
+            "beyond": pool.beyond,
+            "cut": cut,
+            "totals": [
+                [label, names.index(kind), names.index(before) if before else NONE, number]
+                for label, kind, before, number in pool.totals
+            ],
+            "rows": [],
+        }
+        for pool, cut in zip(examples.pools, examples.cuts, strict=True)
+    ]
+    for one in examples.shown:
+        photograph: list[int] = []
+        if one["photo"]:
+            if one["photo"] not in photographs:
+                photographs[one["photo"]] = len(photographs)
+            photograph = [photographs[one["photo"]]]
+        frames = [[*frame[:4], FRAMES.index(frame[4]), *frame[5:]] for frame in one["frames"]]
+        row = [
+            one["label"], names.index(one["kind"]), names.index(one["before"]) if one["before"] else NONE,
+            one["cell"], one["tide"], one["score"], one["extra"], one["words"],
+            images.setdefault(one["image"], len(images)), *one["size"], frames, *photograph,
+        ]  # fmt: skip
+        pools[one["pool"]]["rows"].append(row)
+    return {
+        "names": names,
+        "frames": FRAMES,
+        "images": list(images),
+        "photographs": list(photographs),
+        "pools": pools,
     }
 
 
@@ -317,11 +370,29 @@ def _impact(detectors: Sequence[Json], key: str) -> dict[str, Any] | None:
             ]
             gains = [max(after - before, 0.0) for after, before in pairs if None not in (after, before)]
             values.append(sum(gains) / len(gains) if gains else None)
-        rows.append({"label": variant.label, "text": variant.explanation, "kind": kind, "values": values})
+        # The errors that are mended; of all but one type there is no such view.
+        mended = [one.name for n, one in enumerate(ERROR_TYPES) if n not in (CORRECT, *variant.counted)]
+        opens = "" if variant.name.startswith("only_") else ",".join(mended)
+        row = {"label": variant.label, "text": variant.explanation, "kind": kind, "opens": opens}
+        rows.append({**row, "values": values})
     if all(value is None for row in rows for value in row["values"]):
         return None
     counted = sum(entry["objects"] > 0 for entry in detectors[0]["classes"].values())
     return {"name": name, "classes": count(counted, "class", "classes"), "rows": rows}
+
+
+def _flows(diagnoses: Sequence[Diagnosis], examples: Examples) -> list[dict[str, Any]]:
+    """What became of each object, of each pair that has examples."""
+    flows = []
+    for pool in examples.pools:
+        if pool.side == "neither":
+            found = flow(diagnoses[pool.versus], diagnoses[pool.detector])
+            total = found.total().tolist()
+            names = [fate.name for fate in FATES]
+            rows = {name: dict(zip(names, row, strict=True)) for name, row in zip(names, total, strict=True)}
+            one = {"a": found.names[0], "b": found.names[1], "counted": found.counted}
+            flows.append({**one, "objects": sum(map(sum, total)), "all": rows})
+    return flows
 
 
 def _quantity_names(numbers: Json) -> dict[str, str]:

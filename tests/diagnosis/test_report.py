@@ -22,6 +22,7 @@ from diagnosis.flow import flow
 from diagnosis.record import Diagnosis, diagnose
 from diagnosis.report import Gallery, ReportContent, render_report, write_report
 from diagnosis.report.gallery import collect, part_around
+from diagnosis.tide import TIDE_ERRORS
 from diagnosis.to_json import comparison_to_json, intervals_to_json, to_json
 from diagnosis.words import sentences, worst_classes
 
@@ -72,9 +73,25 @@ def data_of(diagnoses, **others) -> dict:
 
 
 def read(text) -> dict:
-    return json.loads(
+    """The page's data; its examples as the page's script puts them together."""
+    found = json.loads(
         re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1]
     )
+    found["shown"] = [
+        {
+            "side": pool["side"],
+            "detector": pool["detector"],
+            "versus": pool["versus"],
+            "label": row[0],
+            "kind": found["names"][row[1]],
+            "image": found["images"][row[8]],
+            "size": row[9:11],
+            "photo": found["photographs"][row[12]] if len(row) > 12 else "",
+        }
+        for pool in found["pools"]
+        for row in pool["rows"]
+    ]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +163,8 @@ def test_eighty_classes_and_three_detectors_with_long_names():
     text = render_report(content(three))
     found = read(text)
     assert found["classes"] == names
-    assert 0 < len(found["examples"]["shown"]) <= Gallery().total
-    assert {(e["detector"], e["versus"]) for e in found["examples"]["shown"] if e["side"] == "neither"} == {
+    assert len(found["shown"]) > 500
+    assert {(e["detector"], e["versus"]) for e in found["shown"] if e["side"] == "neither"} == {
         (1, 0), (2, 0), (2, 1)
     }  # fmt: skip
     assert len(text) < 1.5e6
@@ -364,7 +381,11 @@ def test_missed_and_disagreements_are_those_of_the_flow(pair):
     result = flow(pair[0], pair[1])
     total = result.total()
     shown = collect(pair, Gallery(each=50, total=10_000))
-    totals = {(side, a, b): number for side, a, b, number in shown.totals}
+    totals = {
+        (pool.side, pool.detector, pool.versus): sum(number for *_, number in pool.totals)
+        for pool in shown.pools
+        if not pool.beyond
+    }
     assert totals["only", 0, 1] == total[0, 1:].sum()
     assert totals["only", 1, 0] == total[1:, 0].sum()
     assert totals["neither", 1, 0] == total[1:, 1:].sum()
@@ -374,11 +395,10 @@ def test_missed_and_disagreements_are_those_of_the_flow(pair):
 
 
 def test_detectors_share_the_places(pair):
-    limits = Gallery(each=50, total=20)
-    shown = [one for one in collect(pair, limits).shown if one["photo"]]
-    assert len(shown) == 20
+    shown = collect(pair, Gallery(each=0, most=40)).shown
+    assert len(shown) == 40
     numbers = Counter(e["detector"] for e in shown if e["side"] == "errors")
-    assert min(numbers.values()) >= 3  # half of what each may have is its own
+    assert min(numbers.values()) >= 6  # of what each may have some is its own
     assert {e["side"] for e in shown} == {"errors", "missed", "only", "neither"}
     assert collect(pair, Gallery(total=0)).shown == []
 
@@ -411,7 +431,7 @@ def test_gallery_says_what_each_error_overlaps():
         (2, "background"): "touches no object",
     }
     assert {(e["label"], e["words"]) for e in of_side([one], "missed")} == {
-        (0, "no detection overlaps it"),
+        (0, "no detection touches it"),
         (1, "not found at scores of 0.10 and more; below: localization"),  # in the matrix, each box has one
         (2, "nearest: bus 0.10, IoU 0.89, not counted"),
     }
@@ -464,7 +484,7 @@ def test_photographs_that_cannot_be_read_are_done_without(tmp_path, photographs,
         bad.write_bytes(b"no image")
     elif fault == "another size":
         Image.new("RGB", (7, 5)).save(bad)
-    found = data_of([detector(truth_of(files=[str(bad), *photographs[1:]]), jitter=9.0)])["examples"]
+    found = data_of([detector(truth_of(files=[str(bad), *photographs[1:]]), jitter=9.0)])
     assert {one["image"] for one in found["shown"] if not one["photo"]} == {"image0"}
     assert any(one["photo"] for one in found["shown"])
     assert len(found["unread"]) == 1
@@ -474,25 +494,82 @@ def test_photographs_that_cannot_be_read_are_done_without(tmp_path, photographs,
 def test_without_photographs_boxes_stand_on_the_shape_of_the_image():
     found = data_of([detector(truth_of(files=[]))])
     assert not found["facts"]["photographs"]
-    assert {tuple(one["size"]) for one in found["examples"]["shown"]} == {(300.0, 225.0)}
-    assert data_of([detector(truth_of())], gallery=None)["examples"] is None
+    assert {tuple(one["size"]) for one in found["shown"]} == {(1000, 750)}
+    none = data_of([detector(truth_of())], gallery=None)
+    assert (none["unread"], none["shown"]) == (None, [])
+
+
+def size_of(shown) -> int:
+    """Bytes of the photographs in the page, of which several examples may share one."""
+    return sum(map(len, {one["photo"] for one in shown}))
 
 
 def test_photographs_keep_within_their_megabytes(pair):
     whole = collect(pair, Gallery()).shown
-    size = sum(len(one["photo"]) for one in whole)
+    size = size_of(whole)
+    assert size < sum(len(one["photo"]) for one in whole)  # one serves several boxes
     part = collect(pair, Gallery(megabytes=size / 2e6)).shown
-    assert 0 < sum(len(one["photo"]) for one in part) <= size / 2
-    kept = [one for one in part if one["photo"]]
-    assert whole[: len(kept)] == kept
+    assert 0 < size_of(part) <= size / 2
+    assert len(part) == len(whole)
+    assert any(one["photo"] for one in part)
     assert collect(pair, Gallery(megabytes=size / 1e6)).shown == whole
     assert not any(one["photo"] for one in collect(pair, Gallery(megabytes=0.0)).shown)
+
+
+@pytest.mark.parametrize("most", [30, 100, 10_000])
+def test_what_is_left_out_is_the_least_confident(most):
+    """And the first of each bar is there, whatever its score."""
+    truth = truth_of(images=40)
+    both = [detector(truth, "a"), detector(truth, "b", jitter=9.0, seed=2)]
+    found = collect(both, Gallery(each=1, most=most))
+    for number, (pool, cut) in enumerate(zip(found.pools, found.cuts, strict=True)):
+        mine = [one for one in found.shown if one["pool"] == number]
+        first = [one["score"] for one in mine if not one["extra"]]
+        assert first == pool.scores[: len(first)].tolist() == sorted(first, reverse=True)
+        assert cut == (None if len(first) == len(pool.rows) else pool.scores[len(first)])
+        assert all(one["score"] <= cut for one in mine if one["extra"])
+        assert sum(total for *_, total in pool.totals) == (0 if pool.beyond else len(pool.rows))
+        if pool.side == "errors" and not pool.beyond:
+            bars = {(one["label"], one["kind"]) for one in mine}
+            assert bars == {(label, kind) for label, kind, *_ in pool.totals}
+    assert sum(not one["extra"] for one in found.shown) <= most
+    assert any(cut is not None for cut in found.cuts) == (most < 10_000)
+
+
+def test_a_picture_is_of_the_object_that_the_analysis_names():
+    """Though the detection overlaps one of another class more, with which the confusion matrix pairs it."""
+    truth = GroundTruth(["a"], ["person", "chair"], [[200, 200]], [0] * 2, [0, 1],
+                        [[0, 0, 50, 100], [60, 0, 110, 100]])  # fmt: skip
+    found = Detections(["a"], truth.classes, [0], [0], [0.9], [[20, 0, 105, 100]])
+    one = diagnose(truth, found, coco=False)
+    assert one.confusion.partners.tolist() == [1]
+    (error,) = of_side([one], "errors")
+    assert (error["kind"], error["words"]) == (
+        "localization",
+        "IoU 0.29; in the confusion matrix: chair, IoU 0.50",
+    )
+    assert one.referenced_objects.object_rows.tolist() == [0]
+    assert [(frame[4], frame[5]) for frame in error["frames"]] == [
+        ("wanted", 0),
+        ("wanted", 1),
+        ("found", 0),
+    ]
+
+
+def test_every_error_of_tide_has_its_type_and_its_picture():
+    truth = truth_of(images=40)
+    one = detector(truth, jitter=9.0, extra=60)
+    shown = of_side([one], "errors") + of_side([one], "missed")
+    numbers = Counter(TIDE_ERRORS[example["tide"]].name for example in shown if example["tide"] >= 0)
+    assert numbers == Counter({name: number for name, number in one.tide.counts.items() if number})
+    assert len(numbers) >= 5
 
 
 def test_every_bar_cell_and_ribbon_has_an_example(pair):
     """Also of what the top N leave out, and where there is room for few photographs."""
     examples = collect(pair, Gallery(each=1, total=5)).shown
-    assert sum(bool(one["photo"]) for one in examples) == 5 < len(examples)
+    assert len({one["photo"] for one in examples if one["photo"]}) == 5
+    assert any(not one["photo"] for one in examples)
     errors = [one for one in examples if one["side"] == "errors"]
     few = [diagnose(one.truth, one.detections, one.name, top=1, coco=False) for one in pair]
     for diagnoses, shown in ((pair, errors), (few, of_side(few, "errors", each=1))):
@@ -565,14 +642,14 @@ def test_classes_that_few_images_show_are_named():
     assert sampled([detector(truth_of(images=100))])["doubt"] == ""
 
 
-def test_the_worst_classes_have_an_example_each_however_few_there_are(monkeypatch):
-    truth = truth_of(60, [f"class {number}" for number in range(40)])
+def test_the_worst_classes_have_a_photograph_each_however_few_there_are(monkeypatch, photographs):
+    truth = truth_of(60, [f"class {number}" for number in range(40)], files=photographs * 10)
     pair = [detector(truth, "a", similar=()), detector(truth, "b", jitter=8.0, seed=2, similar=())]
     worst, few = worst_classes(*pair), Gallery(total=12)
     assert worst != worst_classes(pair[0])  # of the mean of both
 
     def shown() -> set[int]:
-        return {one["label"] for one in collect(pair, few).shown[:12] if one["side"] == "errors"}
+        return {one["label"] for one in collect(pair, few).shown if one["side"] == "errors" and one["photo"]}
 
     assert set(worst) <= shown()
     others = sorted(set(range(40)) - shown())[:3]

@@ -202,13 +202,12 @@ def test_every_side_has_pictures_with_classes_and_scores(browser, report, side):
     tags = shown(browser, ".shot:first-child svg text")
     wanted = 1 if side == "missed" else 2
     assert len([tag for tag in tags if tag]) >= wanted or side == "errors"
-    number, total = browser.js("document.querySelector('#count').textContent.match(/\\d+/g).slice(0, 2)")
     tab = shown(browser, "#panel .sides [aria-current]")[0]
-    assert tab.endswith(f"({number} of {total})" if int(total) > int(number) else f"({number})")
+    assert tab.endswith(f"({len_of(browser)})")
 
 
 def len_of(browser: Browser) -> str:
-    return str(browser.js("document.querySelector('#count').textContent.match(/^[\\d,]+/)[0]"))
+    return str(browser.js("document.querySelector('#count').textContent.match(/^All ([\\d,]+) /)[1]"))
 
 
 def test_matrix_confusions_classes_ribbons_and_costs_lead_to_examples(browser, report):
@@ -354,7 +353,7 @@ def test_a_kind_is_chosen_and_left_by_its_chip(browser, report):
         for one in detector["classes"]
         if one["counted"]
     )
-    assert f"; {counted} among the detections counted" in shown(browser, "#count")[0]
+    assert f"All {counted} errors among the detections counted, the most" in shown(browser, "#count")[0]
 
 
 def test_a_class_opens_its_curve_confusions_and_pictures(browser, report):
@@ -412,7 +411,19 @@ def test_what_to_fix_first_is_that_of_the_verdict(browser, tmp_path, diagnoses):
     browser.open(write_report(ReportContent(both, numbers), tmp_path / "report.html"))
     gains = "#first .stack > :last-child .group"
     assert re.match(rf"missed object.*few: \+{percent(costs['miss'])} ", shown(browser, gains)[0])
-    assert re.match("wrong place.*shifted: ", shown(browser, gains)[1])
+    # Its own largest, the largest first, though the other pays more for wrong places.
+    said = [re.search(r"few: (\+[\d.]+) ", one)[1] for one in shown(browser, gains)]
+    own = sorted((costs[name] for name in ("miss", "cls", "dupe")), reverse=True)
+    assert said == [f"+{percent(value)}" for value in own]
+    assert both[1].tide.dap["loc"] > costs["cls"]
+    assert "few's largest first." in shown(browser, "#first .stack > :last-child .note")[0]
+    browser.open(written_without_intervals(both, tmp_path))
+    assert re.match("wrong place.*shifted: ", shown(browser, gains)[0])
+    assert ": the largest of any of them first." in shown(browser, "#first .stack > :last-child .note")[0]
+
+
+def written_without_intervals(diagnoses: list[Diagnosis], folder: Path) -> Path:
+    return write_report(ReportContent(diagnoses, to_json(diagnoses, {})), folder / "plain.html")
 
 
 def two_classes(moved_by: float, name: str, rows: slice = slice(None), dogs: int = 24) -> Diagnosis:
@@ -488,7 +499,7 @@ def test_numbers_that_lead_to_pictures_are_told_beside_them(browser, tmp_path, d
     path = written(diagnoses, tmp_path)
     counts = flow(*diagnoses).total()
     browser.open(path, state="side=only-A&kind=localization")
-    assert f"; {counts[0, 1]} in all." in browser.js("document.querySelector('#count').textContent")
+    assert shown(browser, "#count")[0].startswith(f"All {counts[0, 1]} objects, the most confident first.")
     matrix = diagnoses[1].confusion
     for state, cell, words in (
         ("d=B&side=missed&class=dog", (0, -1), "not found"),

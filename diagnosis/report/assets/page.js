@@ -8,22 +8,34 @@ const several = detectors.length > 1;
 const everyone = detectors.map((_, place) => place);
 const ABSENT = "–";
 const TABS = { examples: "Examples", classes: "Classes", compare: several ? "Compare" : "Confidence", errors: "Errors", method: "Method" };
-const KEYS = ["tab", "d", "class", "kind", "as", "cell", "was", "score", "side", "of", "sort", "all", "part", "pic"];
+const KEYS = ["tab", "d", "pair", "class", "kind", "tide", "as", "cell", "was", "score", "side", "of", "sort", "all", "part", "pic"];
 const SHOWN_AT_ONCE = 24;
 const ON_PAPER = 4;
 const CLASSES_ON_PAPER = 20;
 const MOST_ROWS = 30;
 const CONFUSIONS = 12;
-const NOTHING = { d: "", class: "", kind: "", as: "", cell: "", was: "", pic: "" };
+const NOTHING = { d: "", class: "", kind: "", tide: "", as: "", cell: "", was: "", pic: "" };
 const AP = ["coco50", "voc07"].find((kind) => detectors.some((one) => one.map[kind] !== null)) ?? "voc07";
 const apName = (kind) => data.ap[kind].name;
-const KINDS_OF_TIDE = {
-  cls: "similar,other", both: "similar,other", loc: "localization", dupe: "localization", bkg: "background",
-};
+
+/** The examples, as the page has them in few characters; null: it was made without. */
+const examples = data.unread && data.pools.flatMap(({ rows, totals, cut, ...pool }) => rows.map(([label, kind, before, cell, tide, score, extra, words, image, wide, high, frames, photo]) => ({
+  ...pool, label, kind: data.names[kind], before: data.names[before] ?? "", cell, tide: data.tide[tide]?.name, score, extra, words, image: data.images[image], size: [wide, high], photo: data.photographs[photo],
+  frames: frames.map(([x, y, width, height, what, ...rest]) => [x, y, width, height, data.frames[what], ...rest]),
+})));
+/** By class: of the detection, of the missed object, or of the object that the matrix pairs a detection with. */
+const examplesOf = classes.map(() => []);
+examples?.forEach((one, place) => {
+  one.place = place;
+  examplesOf[one.label].push(one);
+  if (one.side === "errors" && one.cell !== one.label) examplesOf[one.cell]?.push(one);
+});
 
 // ---- state --------------------------------------------------------------------------------------
 
 let state = {};
+/** Whether a step of the history is that of the field or slider in use. */
+let typing = false;
 let visibleExamples = SHOWN_AT_ONCE;
 
 function readState() {
@@ -51,7 +63,8 @@ const alone = (place) => (several ? letters[place] : "");
 function toExamples(changes) {
   const all = { ...NOTHING, tab: "examples", side: "errors", ...changes };
   const at = { ...state, ...all, score: "" };
-  return data.examples?.shown.some(wantedBy(at, currentSide(at))) ? link(all) : null;
+  const label = classes.indexOf(at.class);
+  return (label < 0 ? examples : examplesOf[label])?.some(wantedBy(at, currentSide(at))) ? link(all) : null;
 }
 const toClass = (name) => link({ ...NOTHING, tab: "classes", class: name });
 
@@ -60,10 +73,18 @@ const shown = (at = state) => {
   const some = at.d ? at.d.split(",").map((letter) => letters.indexOf(letter)) : [];
   return some.length ? some : everyone;
 };
-/** The two detectors that are compared: by default the first, and the first that is no run of the same group. */
+/** The two detectors that are compared: those chosen, or two that are shown; else those of the verdict, the two best. */
+const pairs = everyone.flatMap((a) => everyone.slice(a + 1).map((b) => [a, b])).filter(([a, b]) => data.pools.some((pool) => pool.side === "neither" && pool.versus === a && pool.detector === b));
 const groupOf = (place) => data.intervals.find((entry) => entry.runs.includes(detectors[place].name));
 const ofAnother = everyone.find((place) => groupOf(place) !== groupOf(0)) ?? 1;
-const pair = (at = state) => (at.d && shown(at).length > 1 ? shown(at).slice(0, 2) : [0, ofAnother]);
+const topTwo = [1, 2].map((rank) => data.intervals.find((entry) => entry.rank === rank)?.runs[0]).map((name) => everyone.find((place) => detectors[place].name === name));
+const usual = pairs.find((two) => topTwo.every((place) => two.includes(place))) ?? [0, ofAnother];
+const pairKey = ([a, b]) => `${letters[a]}-${letters[b]}`;
+function pair(at = state) {
+  const here = shown(at);
+  const own = pairs.find((two) => pairKey(two) === at.pair) ?? usual;
+  return here.length < 2 || own.every((place) => here.includes(place)) ? own : here.slice(0, 2);
+}
 
 /** Labels of the classes that the state is about; null: all. */
 function chosenLabels(at = state) {
@@ -450,16 +471,19 @@ function drawBar() {
     return chip;
   }));
   byId("class-names").append(...classes.map((name) => make("option", { value: name })));
-  const replace = (changes) => {
-    history.replaceState(null, "", address(changes));
+  // What is typed or drawn in one go is one step back.
+  const go = (changes) => {
+    history[typing ? "replaceState" : "pushState"](null, "", address(changes));
+    typing = true;
     render();
   };
-  byId("class").addEventListener("input", (event) => replace({ class: event.target.value.trim(), as: "" }));
-  const scores = (data.examples?.shown ?? []).filter((one) => one.side !== "missed").map((one) => one.score);
+  for (const id of ["class", "score"]) byId(id).addEventListener("change", () => { typing = false; });
+  byId("class").addEventListener("input", (event) => go({ class: event.target.value.trim(), as: "" }));
+  const scores = (examples ?? []).filter((one) => one.side !== "missed").map((one) => one.score);
   const slider = byId("score");
-  slider.min = Math.min(0, ...scores);
-  slider.max = scores.every((value) => value <= 1) ? 1 : Math.max(...scores);
-  slider.addEventListener("input", () => replace({ score: Number(slider.value) > Number(slider.min) ? Number(slider.value).toPrecision(3) : "" }));
+  slider.min = scores.reduce((least, value) => Math.min(least, value), 0);
+  slider.max = highest(scores, 1);
+  slider.addEventListener("input", () => go({ score: Number(slider.value) > Number(slider.min) ? Number(slider.value).toPrecision(3) : "" }));
 
   const theme = byId("theme");
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -487,7 +511,7 @@ function drawFirst() {
     ` · correct from IoU ${facts.iou}`,
     notes ? " · " : "",
     notes ? make("a", link({ tab: "method", part: "notes" }), plural(notes, "note on the data", "notes on the data")) : "",
-    data.examples ? aboutPhotographs(data.examples.unread) : "",
+    examples ? aboutPhotographs(data.unread) : "",
   );
   const grouped = data.intervals.filter((entry) => entry.runs.length > 1);
   if (grouped.length) byId("facts").append(make("br"), `Verdict: ${grouped.map((entry) => `${entry.name} is the mean of ${plural(entry.runs.length, "run")}`).join(", ")}; its intervals include seed-to-seed variation. Bars: each run by itself.`);
@@ -496,7 +520,7 @@ function drawFirst() {
 }
 
 function aboutPhotographs(unread) {
-  if (!facts.photographs || (unread.length && !data.examples.shown.some((one) => one.photo))) return " · no photographs, so pictures are outlines (--images DIR)";
+  if (!facts.photographs || (unread.length && !data.photographs.length)) return " · no photographs, so pictures are outlines (--images DIR)";
   if (!unread.length) return "";
   return ` · ${plural(unread.length, "photograph")} could not be read (${unread[0]}${unread.length > 1 ? ", …" : ""})`;
 }
@@ -526,8 +550,8 @@ function errorsCard() {
 
 /** The share of objects that no counted detection speaks for. */
 function missedShare(place) {
-  const total = data.totals.find(([side, detector]) => side === "missed" && detector === place);
-  return facts.objects && total ? total[3] / facts.objects : null;
+  const pool = data.pools.find((one) => one.side === "missed" && one.detector === place);
+  return facts.objects ? pool.totals.reduce((sum, one) => sum + one[3], 0) / facts.objects : null;
 }
 
 function precisionCard() {
@@ -544,12 +568,10 @@ function fixCard() {
   // Of the same classes as the verdict.
   const numbers = (kind, place) => ({ ...intervalOf(place, facts.over ? "dap_enough_objects" : "dap", kind.name), value: detectors[place].gains[kind.name] });
   const gains = (kind, some) => detectors.filter((one) => some.includes(one.name)).map((one) => one.gains[kind.name]).filter(known);
-  const most = (kind) => highest(gains(kind, detectors.map((one) => one.name)), -1);
-  // The first is that of the verdict: what costs the best detector the most. Then what costs any of them the most.
+  // Those of the best detector, as in the verdict; where none is known to be the best, the largest of any.
   const best = data.intervals.find((one) => one.rank === 1);
-  const all = sorted(six.filter((kind) => most(kind) > 0), most, true);
-  const own = best ? sorted(all, (kind) => mean(gains(kind, best.runs)), true).slice(0, 1) : [];
-  const first = [...new Set([...own, ...all])].slice(0, 3);
+  const cost = (kind) => (best ? mean(gains(kind, best.runs)) : highest(gains(kind, detectors.map((one) => one.name)), -1));
+  const first = sorted(six.filter((kind) => cost(kind) > 0), cost, true).slice(0, 3);
   const blind = detectors.map((one) => classes.filter((_, label) => data.objects[label] >= facts.enough && one.classes[label].ap[AP] === 0));
   const nothing = everyone.filter((place) => blind[place].length).map((place) => `${several ? letters[place] : detectors[place].name} finds no object of ${blind[place].length > 3 ? plural(blind[place].length, "class", "classes") : blind[place].join(", ")}`);
   const caveat = nothing.length ? ` ${nothing.join("; ")}: what is missed there has no cost in TIDE.` : mostObjects < facts.enough ? ` Too few objects to say: no class has ${facts.enough}.` : "";
@@ -560,11 +582,12 @@ function fixCard() {
   }));
   const rows = six.map((kind) => [kind.label, ...detectors.flatMap((_, place) => ["value", "low", "high"].map((part) => change(numbers(kind, place)[part])))]);
   const columns = ["*error", ...detectors.flatMap((one) => [one.name, "low", "high"])];
-  return chart("What to fix first", first.length ? `Points of ${apName("coco50")} to gain (TIDE${unlike})${facts.over}${several && best ? `: what costs ${best.name} most, then what costs any of them most` : ""}.${caveat}` : `Nothing costs AP.${caveat}`, groups, columns, rows, "brief");
+  return chart("What to fix first", first.length ? `Points of ${apName("coco50")} to gain (TIDE${unlike})${facts.over}${several ? `: ${best ? `${best.name}'s largest first` : "the largest of any of them first"}` : ""}.${caveat}` : `No type of error costs ${several && best ? `${best.name} ` : ""}AP by itself.${caveat}`, groups, columns, rows, "brief");
 }
+/** The very errors that TIDE counts; of sums of several types there is no such view. */
 function tideExamples(name, place) {
-  const d = alone(place);
-  return toExamples(name === "miss" || name === "fn" ? { side: "missed", d } : { kind: KINDS_OF_TIDE[name] ?? "", d });
+  if (name === "fp" || name === "fn") return null;
+  return toExamples({ side: name === "miss" ? "missed" : "errors", tide: name, d: alone(place) });
 }
 
 function worstCard() {
@@ -579,7 +602,7 @@ function worstCard() {
     const nothing = everyone.filter((place) => detectors[place].classes[label].ap[AP] === 0);
     const shares = data.kinds.map((_, n) => mean(all.map((one) => one[n])));
     const most = nothing.length || !all.every((one) => one.every(known)) ? null : data.kinds.slice(1).map((kind, n) => [shares[n + 1], kind]).filter(([value]) => value > 0).sort((a, b) => b[0] - a[0])[0];
-    const own = (data.examples?.shown ?? []).filter((one) => one.label === label);
+    const own = examples ? examplesOf[label].filter((one) => one.label === label && !one.beyond) : [];
     const example = own.find((one) => one.side === "errors" && one.kind === most?.[1].name) ?? own.find((one) => one.side === "errors") ?? own[0];
     return make("a", { class: "worst", ...toClass(name) },
       example ? hidden(picture(example, 116, false)) : make("span", {}),
@@ -616,6 +639,9 @@ function currentSide(at = state) {
   return all.find(([key]) => key === at.side) ?? all[0];
 }
 
+/** Whether a state asks for what is no case of the side, but of the confusion matrix or of TIDE. */
+const asksBeyond = (at) => at.as || at.cell || at.tide;
+
 /** Whether an example is one that a state asks for. */
 function wantedBy(at, [, , belongs]) {
   const labels = chosenLabels(at);
@@ -624,12 +650,12 @@ function wantedBy(at, [, , belongs]) {
   const least = at.score === "" ? -Infinity : Number(at.score);
   return (one) => {
     if (!belongs(one)) return false;
-    const inMatrixAlone = one.side === "errors" ? one.kind === "correct" : one.side === "missed" && one.kind !== "missed";
-    if (inMatrixAlone && !at.as && !at.cell) return false;
+    if (one.beyond && !asksBeyond(at)) return false;
+    if (at.tide && one.tide !== at.tide) return false;
     if (one.side !== "missed" && one.score < least) return false;
     if (kinds && !kinds.includes(one.kind) && one.side !== "missed") return false;
     if (at.was && one.before !== at.was) return false;
-    if (at.as && !one.frames.some((frame) => frame[4] === "found" && frame[5] === taken)) return false;
+    if (at.as && (one.side === "errors" ? one.label !== taken : !one.frames.some((frame) => frame[4] === "found" && frame[5] === taken))) return false;
     if (at.cell && one.cell !== classes.length) return false;  // on background, or not found, in the matrix
     const about = at.as && one.side === "errors" ? one.cell : one.label;
     return !labels || labels.has(about);
@@ -637,36 +663,39 @@ function wantedBy(at, [, , belongs]) {
 }
 
 /** The examples that the state asks for, the most confident first. */
-const chosen = (side = currentSide()) => sorted(data.examples.shown.map((one, place) => ({ ...one, place })).filter(wantedBy(state, side)), (one) => one.score, true);
+const chosen = (at = state, side = currentSide(at)) => examples.filter(wantedBy(at, side)).sort((a, b) => b.score - a.score || a.extra - b.extra || a.place - b.place);
 
 /** How many such cases there are in all; null: that is not known. */
-function numberOf(key, belongs) {
-  if (state.as || state.cell || state.score) return null;
-  if (!state.class && (state.was || state.kind) && (key === "neither" || key.startsWith("only"))) return ribbonNumber(key);
-  if (state.was) return null;
-  if (!state.class && (!state.kind || key === "missed")) {
-    return data.totals.filter(([side, detector, versus]) => belongs({ side, detector, versus })).reduce((sum, one) => sum + one[3], 0);
-  }
-  if (key !== "errors") return null;
-  const labels = [...(chosenLabels() ?? classes.keys())];
-  const kinds = state.kind ? state.kind.split(",") : data.kinds.slice(1).map((kind) => kind.name);
-  const numbers = shown().flatMap((place) => labels.flatMap((label) => data.kinds.map((kind, n) => {
-    const { counted, shares } = detectors[place].classes[label];
-    return kinds.includes(kind.name) && known(shares[n]) ? Math.round(counted * shares[n]) : 0;
-  })));
-  return numbers.reduce((sum, one) => sum + one, 0);
+function numberOf(at, [key, , belongs]) {
+  if (at.as || at.cell || (at.score && key !== "missed") || (at.tide && (at.class || at.kind))) return null;
+  if (at.tide) return shown(at).reduce((sum, place) => sum + detectors[place].tide.counts[at.tide], 0);
+  const labels = chosenLabels(at);
+  const kinds = at.kind && key !== "missed" ? at.kind.split(",") : null;
+  return data.pools.filter(belongs).flatMap((pool) => pool.totals)
+    .filter(([label, kind, before]) => (!labels || labels.has(label)) && (!kinds || kinds.includes(data.names[kind])) && (!at.was || data.names[before] === at.was))
+    .reduce((sum, one) => sum + one[3], 0);
 }
 
-/** How many objects the ribbons have that lead to the state; null: they are not drawn. */
-function ribbonNumber(key) {
-  const [a, b] = pair();
-  const entry = data.flow.find((one) => one.a === detectors[a].name && one.b === detectors[b].name);
-  if (!entry) return null;
-  const kinds = state.kind ? state.kind.split(",") : data.fates.slice(1).map((fate) => fate.name);
-  const before = state.was ? [state.was] : data.fates.slice(1).map((fate) => fate.name);
-  const cells = key === "neither" ? before.flatMap((one) => kinds.map((kind) => entry.all[one]?.[kind]))
-    : kinds.map((kind) => (key === `only-${letters[a]}` ? entry.all.correct[kind] : entry.all[kind]?.correct));
-  return cells.reduce((sum, one) => sum + (one ?? 0), 0);
+/** How many of them are here, in which order, and by which rule others are left out. */
+function countWords(key, belongs, list, total) {
+  const missed = key === "missed";
+  const cuts = data.pools.filter((pool) => belongs(pool) && pool.cut !== null && (!pool.beyond || asksBeyond(state)) && (missed || !(Number(state.score || -Infinity) > pool.cut)));
+  const most = missed ? "largest" : "most confident";
+  const [one, many, rest] = key === "errors" ? ["error", "errors", asksBeyond(state) ? "" : " among the detections counted"] : missed && !asksBeyond(state) ? ["missed object", "missed objects", ""] : ["object", "objects", ""];
+  const what = (number_) => `${number_ === 1 ? one : many}${rest}${state.tide ? " by TIDE's rules" : ""}`;
+  const inAll = total ?? list.length;
+  const whole_ = list.length === total || !cuts.length;
+  if (!list.length) return whole_ ? `There is no such ${what(1)}.` : `None of ${total === null ? "these" : `the ${whole(total)} ${what(total)}`} is among the ${most}, which are all that the page has room for.`;
+  if (printing && list.length > ON_PAPER) return `${ON_PAPER} of ${whole(inAll)} ${what(inAll)}, the ${most} first.`;
+  if (whole_) return `${list.length === 1 ? "The only" : `All ${whole(list.length)}`} ${what(list.length)}${list.length > 1 ? `, the ${most} first` : ""}.`;
+  const cut = highest(cuts.map((pool) => pool.cut), -Infinity);
+  const sure = list.filter((example) => example.score > cut || (example.score === cut && !example.extra)).length;
+  const others = list.length - sure;
+  const ofAll = total === null ? ` ${what(sure)}` : ` of ${whole(total)} ${what(total)}`;
+  const below = missed ? `smaller than ${percent(cut)} % of their image` : `of a score below ${scoreText(cut)}`;
+  const first = "the first of each bar, cell and ribbon";
+  if (!sure) return `${whole(others)}${ofAll}, the ${most} first: ${first}. No room in the page for the others ${below}.`;
+  return `The ${whole(sure)} ${most}${ofAll}${others ? `, then ${whole(others)} more, ${first}` : ""}. No room in the page for ${others ? "the others" : "those"} ${below}.`;
 }
 
 /** What the confusion matrix counts of the state, by another rule than the pictures are chosen. */
@@ -683,16 +712,17 @@ function matrixWords(key) {
 }
 
 function drawExamples() {
-  if (!data.examples) return [make("p", {}, "This page was made without examples.")];
-  const all = sides().map((side) => [...side, chosen(side)]);
-  const [key, , belongs, list] = all.find(([name]) => name === currentSide()[0]);
-  const total = numberOf(key, belongs);
+  if (!examples) return [make("p", {}, "This page was made without examples.")];
+  const side = currentSide();
+  const [key, , belongs] = side;
+  const list = chosen();
+  const total = numberOf(state, side);
   const ofAll = (pictures, number_) => (number_ > pictures ? `${whole(pictures)} of ${whole(number_)}` : whole(pictures));
-  const inAll = total === null ? "" : `; ${key === "errors" ? `${whole(total)} among the detections counted` : `${whole(total)} in all`}`;
   const tokens = [
     ["class", state.class && (state.as ? `truth: ${state.class}` : `class: ${state.class}`), { class: "", as: "" }],
     ["as", state.as && `taken for: ${state.as}`, { as: "" }],
     ["cell", state.cell && (key === "missed" ? "not found in the matrix" : "on background in the matrix"), { cell: "" }],
+    ["tide", state.tide && `TIDE: ${data.tide.find((one) => one.name === state.tide)?.label}`, { tide: "" }],
     ["was", state.was && `${letters[pair()[0]]}: ${state.was}`, { was: "" }],
     ["score", state.score && key !== "missed" && `score ≥ ${state.score}`, { score: "" }],
     ["d", state.d && `detectors: ${state.d}`, { d: "" }],
@@ -712,11 +742,14 @@ function drawExamples() {
     document.querySelectorAll(".shot")[first]?.focus();
   });
   return [
-    make("div", { class: "sides", role: "group", "aria-label": "Which examples" }, all.map(([name, text, belongs_, some]) => make("a", { ...link({ side: name, was: "", kind: "", cell: "" }), "aria-current": name === key && "true" }, `${text} (${ofAll(some.length, numberOf(name, belongs_))})`))),
+    make("div", { class: "sides", role: "group", "aria-label": "Which examples" }, sides().map((one) => {
+      const go = { side: one[0], was: "", kind: "", cell: "", tide: "" };
+      const at = one[0] === key ? state : { ...state, ...go };
+      return make("a", { ...link(go), "aria-current": one[0] === key && "true" }, `${one[1]} (${ofAll(chosen(at, one).length, numberOf(at, one))})`);
+    })),
     make("div", { class: "tokens" }, chips, tokens),
-    make("p", { class: "note", id: "count", role: "status" }, list.length
-      ? `${printing && list.length > ON_PAPER ? `${ON_PAPER} of ` : ""}${plural(list.length, "picture")}${inAll}.${matrixWords(key)} ${key === "missed" ? "The largest" : "The most confident"} first. Dashed: the object.`
-      : chosenLabels()?.size === 0 ? `No class is called ${state.class}.` : `No such picture${inAll}.${matrixWords(key)} The page has pictures of a part of all cases.`,
+    make("p", { class: "note", id: "count", role: "status" }, chosenLabels()?.size === 0 ? `No class is called ${state.class}.`
+      : `${countWords(key, belongs, list, total)}${matrixWords(key)}${list.length ? " Dashed: the object." : ""}`,
     list.some((one) => one.photo) && list.some((one) => !one.photo) ? " Outlines: no photograph at hand, or no room for more of them." : ""),
     shots(list.slice(0, visibleExamples)),
     list.length > visibleExamples ? more : null,
@@ -730,11 +763,11 @@ const shots = (list) => make("div", { class: "grid" }, list.map((one) => make("a
 /** The picture of the state, large. */
 function drawLarge() {
   const dialog = byId("large");
-  const example = data.examples?.shown[Number(state.pic)];
+  const example = examples?.[Number(state.pic)];
   if (!state.pic || !example) return dialog.open && dialog.close();
   let list = chosen();
   let place = list.findIndex((one) => one.place === Number(state.pic));
-  if (place < 0) [list, place] = [[{ ...example, place: Number(state.pic) }], 0];
+  if (place < 0) [list, place] = [[example], 0];
   const step = (by, words) => {
     const button = make("button", { type: "button" }, words);
     button.disabled = !list[place + by];
@@ -845,7 +878,7 @@ function classDetail(label) {
   const series = here.map((place) => ({ name: detectors[place].name, place, points: curveOf(place, label).map(([, precision, recall]) => [100 * recall, 100 * precision]) }));
   const empty = series.every((one) => !one.points.some((point) => known(point[0])));
   const confusions = topConfusions(here, (row, column) => row === label || column === label).slice(0, facts.confusions);
-  const pictures = (data.examples?.shown ?? []).map((one, place) => ({ ...one, place })).filter((one) => one.label === label && one.kind !== "correct" && here.includes(one.detector));
+  const pictures = examples ? examplesOf[label].filter((one) => one.label === label && !one.beyond && here.includes(one.detector)) : [];
   const ranked = sorted(pictures, (one) => (one.side === "missed" ? 0.5 : 1) * one.score, true);
   // A detection that is an error and decides between two detectors has two examples: here one is enough.
   const some = [...new Map(ranked.map((one) => [`${one.image} ${one.score}`, one])).values()].slice(0, 5);
@@ -892,6 +925,7 @@ function drawCompare() {
   const [a, b] = pair();
   const entry = several ? pairEntry(a, b) : undefined;
   const parts = [];
+  if (pairs.length > 1) parts.push(pairChoice([a, b]));
   if (several && !entry) parts.push(make("p", { class: "full" }, data.comparison.length ? `There are no intervals for ${detectors[a].name} and ${detectors[b].name} by themselves; those of groups are in the tables below.` : "There are no intervals: the command was run without resampling."));
   const drawn = entry ? [entry] : data.comparison;
   if (data.doubt) parts.push(make("p", { class: "note full across" }, data.doubt));
@@ -901,6 +935,16 @@ function drawCompare() {
   parts.push(confidence());
   if (data.intervals.length) parts.push(intervalTable());
   return blocks(parts);
+}
+
+/** Which two are compared. */
+function pairChoice(now) {
+  const select = make("select", { id: "pair" }, pairs.map((two) => make("option", { value: pairKey(two), selected: pairKey(two) === pairKey(now) }, `${two.map((place) => `${letters[place]} ${detectors[place].name}`).join(" and ")}${two === usual && data.intervals.length > 1 ? " (verdict)" : ""}`)));
+  select.addEventListener("change", () => {
+    followed = { go: "", inside: true };
+    location.hash = address({ pair: select.value, d: "" });
+  });
+  return make("label", { class: "choice screen across" }, "Compare ", select);
 }
 
 const HELD = "holds the truth, % of simulations";
@@ -917,13 +961,19 @@ function differences(entry) {
   const charts = Object.entries(data.sections).filter(([section]) => entry[section]).map(([section, heading]) => {
     const all = Object.entries(entry[section]).map(([name, one]) => {
       const [held, dagger] = data.cover[`${section}/${name}`].difference;
-      return { label: `${data.quantities[`${section}/${name}`]}${dagger}`, one, held };
+      return { name, label: `${data.quantities[`${section}/${name}`]}${dagger}`, one, held };
     });
     const some = all.filter(({ one }) => known(one.difference)).map(({ label, one }) => ({ ...one, label, middle: one.difference }));
     const rows = all.map(({ label, one, held }) => [label, { ...change(one.difference), title: one.reason }, change(one.low), change(one.high), cell(p(one), one.p), held || ABSENT]);
-    return chart(heading, "", some.length ? forest(some) : make("p", {}, "Neither has such a number."), ["*quantity", "difference", "low", "high", "p", HELD], rows, "");
+    return chart(heading, "", some.length ? forest(some) : make("p", {}, without(entry, section, all.map(({ name }) => name))), ["*quantity", "difference", "low", "high", "p", HELD], rows, "");
   });
   return [make("div", { class: "across" }, make("h3", {}, title), make("p", { class: "note" }, note)), ...charts];
+}
+
+/** Which of a pair has no number that could be compared. */
+function without(entry, section, names) {
+  const lacks = [entry.a, entry.b].filter((own) => !names.some((name) => known(data.intervals.find((one) => one.name === own)?.[section]?.[name]?.value)));
+  return lacks.length === 2 || !lacks.length ? "Neither has such a number." : `${lacks[0]} has no such number.`;
 }
 
 function classDifferences(entry, a, b) {
@@ -934,7 +984,7 @@ function classDifferences(entry, a, b) {
   const of = (key) => sorted(known_(key).filter((one) => few || enough(one)), ([, one]) => Math.abs(one[key][0]), true);
   const made = [["ap", apName("coco50")], ["localization", "localization"]].map(([key, name]) => {
     const some = of(key);
-    if (!some.length) return null;
+    if (!some.some(([, one]) => percent(one[key][0]) !== "0.0")) return null;
     const rows = some.slice(0, 15).map(([label, { [key]: [middle, low, high, clear] }]) => ({ label, middle, low, high, clear, go: key === "ap" ? toClass(label) : toExamples({ class: label, kind: "localization" }) }));
     return make("div", {}, make("h4", {}, name), forest(rows));
   }).filter(Boolean);
@@ -947,7 +997,7 @@ function classDifferences(entry, a, b) {
 /** What became of each object under two detectors. */
 function flowChart(a, b) {
   const entry = data.flow.find((one) => one.a === detectors[a].name && one.b === detectors[b].name);
-  if (!entry) return make("p", { class: "full" }, `What became of each object is known from ${detectors[0].name} to each other detector: choose it and another.`);
+  if (!entry) return make("p", { class: "full" }, `What became of each object is not known of ${detectors[a].name} and ${detectors[b].name}.`);
   const names = data.fates.map((fate) => fate.name);
   const total = entry.objects || 1;
   const title = `What became of each object, from ${entry.a} to ${entry.b}`;
@@ -1116,7 +1166,7 @@ function matrixChart() {
   const choice = here.length > 1 && make("div", { class: "sides", role: "group", "aria-label": "Matrix of" }, here.map((one) => make("a", { ...link({ of: letters[one] }), "aria-current": one === place && "true" }, letter(one), ` ${detectors[one].name}`)));
   const fewer = labels.length < classes.length;
   const note = [
-    `Rows: truth; columns: what it was taken for${known(score) ? `, at scores of ${scoreText(score)} and more (highest F1)` : ""}.${fewer ? ` The ${most.length} classes with the most confusions.` : ""}`,
+    `Rows: truth; columns: what it was taken for${known(score) ? `, at scores of ${scoreText(score)} and more (highest F1)` : ""}.${fewer ? ` ${whole(most.length)} of ${whole(classes.length)} classes: ${most.length < facts.matrix ? "those" : "the ones"} with ${most.length < facts.matrix ? "" : "the most "}confusions.` : ""}`,
     onScreen(` Arrow keys walk.${fewer ? " Search for a class to add it." : ""}${grid.querySelector(".plain") ? " A number without a link has no picture in this page." : ""}`),
   ];
   const rows = () => cells.map(([row, column, count]) => [name(row, "background"), name(column, "not found"), number(count)]);
@@ -1146,7 +1196,7 @@ function costs() {
   const [first] = data.impact;
   const end = highest(first.rows.flatMap((row) => here.map((place) => row.values[place])), 0.001);
   const groups = bars(first.rows, here, (row) => [row.kind && swatch(kindOf(row.kind).colour), row.label].filter(Boolean), (row, place) => ({
-    value: row.values[place], end, text: points(row.values[place]), tip: row.text, label: row.label, go: row.kind && toExamples({ kind: row.kind, d: alone(place) }),
+    value: row.values[place], end, text: points(row.values[place]), tip: row.text, label: row.label, go: row.opens && toExamples({ kind: row.opens, d: alone(place) }),
   }));
   const rows = () => data.impact.flatMap(({ name, rows: all }) => all.map((row) => [row.label, name, ...here.map((place) => change(row.values[place])), row.text]));
   return chart("What each error type costs (Hoiem)", `Points of ${first.name} gained if one error type were fixed, class mean of ${first.classes}; a class that would lose counts as 0. Background includes other unless it is called pure. Gains overlap and do not add up.`, groups, ["*fixed", "*gain in", ...here.map((place) => detectors[place].name), "*what it is"], rows, "screen");
@@ -1160,7 +1210,7 @@ function tideChart() {
   }));
   const rows = data.tide.map((kind) => [kind.label, kind.text, ...here.flatMap((place) => [change(detectors[place].tide.dap[kind.name]), number(detectors[place].tide.counts[kind.name])])]);
   const base = here.map((place) => `${several ? `${letters[place]} ` : ""}${percent(detectors[place].tide[`ap${100 * detectors[place].tide.iou}`])} %`).join(", ");
-  return chart("What each error type costs (TIDE)", [`Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP)${facts.over && ", class mean of all classes"}, each error fixed on its own; they do not add up. AP: ${base}.`, onScreen(" The pictures behind a bar are chosen by the rules of the shares, which differ from TIDE's.")], groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
+  return chart("What each error type costs (TIDE)", [`Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP)${facts.over && ", class mean of all classes"}, each error fixed on its own; they do not add up. AP: ${base}.`, onScreen(" A bar leads to its errors; sums of several have no pictures of their own.")], groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
 }
 
 /** Shares by group of similar classes. */
@@ -1210,7 +1260,7 @@ function ranks() {
     return chart(title, note, [legend(kinds.map((kind) => [kind.name, kind.colour])), make("div", { class: "pair" }, panels)], ["*detector", `*${xLabel}`, "number", ...kinds.map((kind) => kind.name), ...rest.map((name) => name.replace("_weak", " at IoU 0.1"))], table_, look);
   };
   const first = one("Error mix by rank", "Shares of the top detections; N is the number of a class's objects.", "detections", (row) => `${Number(row.factor.toFixed(3))} N`, data.kinds, "detections of each class", ["recall", "recall_weak"], "full");
-  const second = one("False positives by rank", "Shares of the first false positives.", "false_positives", (row) => whole(row.wanted), data.kinds.slice(1), "false positives of each class", [], "full screen");
+  const second = one("False positives by rank", "Shares of the first false positives.", "false_positives", (row) => whole(row.wanted), data.kinds.slice(1), "false positives, all classes together", [], "full screen");
   return [first, second];
 }
 
@@ -1278,7 +1328,7 @@ function render() {
   if (!same) visibleExamples = SHOWN_AT_ONCE;
   const here = new Set(shown());
   detectors.forEach((_, place) => byId(`chip-${place}`).setAttribute("aria-pressed", here.has(place)));
-  if (document.activeElement !== byId("class")) byId("class").value = state.class;
+  if (byId("class").value.trim() !== state.class) byId("class").value = state.class;
   byId("score").value = state.score === "" ? byId("score").min : state.score;
   byId("score-value").textContent = state.score === "" ? "any" : state.score;
   byId("tabs").replaceChildren(...Object.entries(TABS).map(([tab, words]) => make("a", { ...link({ tab }), "aria-current": tab === state.tab && "page" }, words)));
@@ -1293,17 +1343,22 @@ function render() {
   }
   if (!before.tab || same) return;
   // Keyboard and screen reader go on where the link has led.
-  const again = focused && inside && before.tab === state.tab && [...document.querySelectorAll("#panel [data-go]")].find((one) => one.dataset.go === focused);
+  const back = focused === undefined && history.state?.focus;
+  const again = (back || (focused && inside && before.tab === state.tab)) && [...document.querySelectorAll("#panel [data-go], #answer [data-go]")].find((one) => one.dataset.go === (back || focused) && (back || byId("panel").contains(one)));
   if (again) again.focus({ preventScroll: true });
   else if (focused) byId("panel-title").focus({ preventScroll: true });
   if (focused && (!inside || before.tab !== state.tab)) byId("tabs").scrollIntoView();
   if (state.tab === "classes" && oneLabel() >= 0 && before.class !== state.class) byId(`class-${oneLabel()}`)?.scrollIntoView({ block: "nearest" });
 }
 
-addEventListener("hashchange", render);
+addEventListener("hashchange", () => {
+  typing = false;
+  render();
+});
 document.addEventListener("click", (event) => {
   const target = event.target.closest?.("[data-go]");
   followed = target && { go: target.dataset.go, inside: byId("panel").contains(target) || byId("tabs").contains(target) };
+  if (target) history.replaceState({ focus: target.dataset.go }, "");  // to find it again on the way back
   if (target && state.part && target.getAttribute("href") === location.hash) render();
 });
 byId("skip").addEventListener("click", (event) => {
