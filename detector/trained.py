@@ -63,6 +63,9 @@ def read_photograph(image: Photograph, *, exif: bool = True) -> NDArray[np.uint8
                 return read_photograph(opened, exif=exif)
         except FileNotFoundError:
             raise ValueError(f"{image}: found no such file; expected a photograph") from None
+        except IsADirectoryError:
+            expected = "photographs, such as sorted(Path(folder).glob('*.jpg'))"
+            raise ValueError(f"{image}: found a folder; expected {expected}") from None
         except Image.DecompressionBombError as error:
             found = f"found more pixels than Pillow opens ({error})"
             raise ValueError(

@@ -194,6 +194,9 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         for option, file in itertools.pairwise(parts):
             if option == "--config" and Path(file).is_file():
                 self.check_file(Path(file))
+            elif option == "--config" and file and ":" not in file and not file.startswith("--"):
+                found = "a folder" if Path(file).is_dir() else "no such file"
+                self.fail(InputError(f"--config {file}", found, "a YAML file of options"))
         return super().parse_args(args, *further, **named)
 
     def check_file(self, file: Path, *, stored: Container[str] | None = None) -> None:

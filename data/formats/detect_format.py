@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple, assert_never
 from data.formats.classes import FILE_NAME as CLASS_FILE
 from data.formats.classes import read_classes
 from data.formats.coco import coco_similar, coco_whole_groups, read_coco, read_coco_detections
-from data.formats.files import path_errors
+from data.formats.files import IMAGE_SUFFIXES, path_errors
 from data.formats.names import NO_INDEX, images_by_name
 from data.formats.table import read_table
+from data.formats.validation import counted
 from data.formats.voc import (
     annotation_folder,
     class_of_file,
@@ -245,16 +246,22 @@ def _folder_source(path: Path, split: str) -> _Source:
         lists = voc_lists(path)
         if voc and (len(lists) == 1 or (not lists and annotation_folder(path) is not None)):
             return _Source("voc", path, lists[0] if lists else "")
-        found = (
-            f"a VOC tree with the lists {', '.join(lists[:8]) or 'none at all'}"
-            if voc
-            else "a folder of no known kind"
-        )
-        inner = [place.name for place in sorted(path.iterdir()) if not voc and annotation_folder(place)]
-        if inner:
-            found, voc = f"folders of VOC XML: {', '.join(inner[:8])}", True
-        example = f"{path}:{inner[0] if inner else 'test'}"
-        raise InputError(path, found, f"the one that is meant, {example}" if voc else TRUTH_FORMS)
+        there = sorted(path.iterdir())
+        inner = [place.name for place in there if not voc and annotation_folder(place)]
+        photographs = sum(file.suffix.lower() in IMAGE_SUFFIXES for file in there)
+        expected = TRUTH_FORMS
+        if voc:
+            found = f"a VOC tree with the lists {', '.join(lists[:8]) or 'none at all'}"
+        elif inner:
+            found = f"folders of VOC XML: {', '.join(inner[:8])}"
+        elif photographs:
+            found = f"{counted(photographs, 'photograph')} and no annotation"
+            expected = f"XML beside them, as LabelImg writes it, or in a folder Annotations; or {expected}"
+        else:
+            found = "a folder of no known kind" if there else "an empty folder"
+        if voc or inner:
+            expected = f"the one that is meant, {path}:{inner[0] if inner else 'test'}"
+        raise InputError(path, found, expected)
     inside = sorted((path / split).glob("*.json")) if not voc and (path / split).is_dir() else []
     if inside:
         raise InputError(f"{path}:{split}", "a folder of JSON files", f"one of them, such as {inside[0]}")

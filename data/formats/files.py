@@ -382,6 +382,8 @@ def open_image(file: Path, expected: str) -> Iterator[Image.Image]:
             yield image
     except FileNotFoundError:
         raise InputError(file, "no such file", expected) from None
+    except IsADirectoryError:
+        raise InputError(file, "a folder", expected) from None
     except InputError:
         raise
     except Exception as error:  # broken content: SyntaxError, ValueError, struct.error and more

@@ -674,7 +674,8 @@ def box_in_image(
                     where(name), f"{value:g}, outside the image of {width}×{height} pixels", expected
                 )
         if low >= high:
-            found = f"{axis}min {low:g} and {axis}max {high:g}, a box of zero area"
+            flaw = "zero area" if low == high else f"negative {'width' if axis == 'x' else 'height'}"
+            found = f"{axis}min {low:g} and {axis}max {high:g}, a box of {flaw}"
             raise InputError(where(""), found, f"{axis}min below {axis}max")
     return (
         max(corners["xmin"] - pixels_from, 0.0),

@@ -168,7 +168,12 @@ def test_specs_of_ground_truth(tmp_path):
         ("v/VOCmine", r"VOCmine: found a VOC tree with the lists test, train; expected .*VOCmine:test"),
         ("c/truth.json:val", "expected the file alone"),
         ("c", "c: found a folder of JSON files; expected one of them, such as c/truth.json"),
-        ("empty", "empty: found a folder of no known kind"),
+        ("empty", "empty: found an empty folder; expected a VOC year folder"),
+        ("other", "other: found a folder of no known kind; expected a VOC year folder"),
+        (
+            "photos",
+            "photos: found 2 photographs and no annotation; expected XML beside them, as LabelImg wri",
+        ),
         ("notes.txt", "notes.txt: found a file of an unknown kind"),
         ("y:test", "data.yaml: found no test; expected one of val"),
         ("both", "both: found both a VOC tree and data.yaml"),
@@ -177,7 +182,10 @@ def test_specs_of_ground_truth(tmp_path):
 def test_wrong_specs(tmp_path, monkeypatch, spec, message):
     monkeypatch.chdir(tmp_path)
     as_voc(tmp_path / "v"), as_yolo(tmp_path / "y"), as_coco(tmp_path / "c")
-    (tmp_path / "empty").mkdir()
+    for folder, names in (("empty", ()), ("other", ["a.zip"]), ("photos", ["a.jpg", "b.PNG", "notes.doc"])):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).touch()
     (tmp_path / "notes.txt").write_text("")
     as_yolo(tmp_path / "both")
     (tmp_path / "both" / "Annotations").mkdir()

@@ -164,7 +164,7 @@ WRONG_WORDS = {
         ("--epochs", ["--epochs", "one argument"]),
         ("--train", ["--train", "at least one argument"]),
         ("--train shapes:train --train shapes:val", ["--train: found twice"]),
-        ("--config absent.yaml", ["--config", "absent.yaml"]),
+        ("--config absent.yaml", ["--config absent.yaml: found no such file; expected a YAML file"]),
         ("--config", ["--config"]),
         ("--validation 0.01", ["--validation", "0.01 of 16 images", "at least one image"]),
         ("--validation 1", ["--validation", "below 1"]),
@@ -333,7 +333,9 @@ def test_wrong_yaml_file(small, tmp_path, text, parts):
 
 @detection
 def test_yaml_file_that_cannot_be_read(small, tmp_path):
-    assert small("--config", tmp_path, base=False).is_refused("--config", tmp_path)
+    assert small("--config", tmp_path, base=False).is_refused(
+        f"--config {tmp_path}: found a folder; expected"
+    )
     file = tmp_path / "latin.yaml"
     file.write_bytes(b"name: caf\xe9")
     assert small("--config", file, base=False).is_refused(file)

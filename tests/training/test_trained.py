@@ -191,6 +191,7 @@ def test_kinds_of_photographs(trained, photographs, tmp_path):
     ("image", "found"),
     [
         ("absent.jpg", "absent.jpg: found no such file"),
+        (["/"], "/: found a folder; expected photographs, such as"),
         (np.zeros((4, 4, 3)), "found float64"),
         (np.zeros((4, 4, 4), np.uint8), r"found uint8 of shape \(4, 4, 4\)"),
         (torch.zeros(4, 4, 3, dtype=torch.uint8), "expected a tensor"),
