@@ -501,7 +501,8 @@ def test_a_new_users_afternoon(labelimg, root, within, onnxruntime, undrawn, tmp
     lines = re.search(
         r"```bash\n(python train_detect.py --train photos.*?)```", (root / "README.md").read_text(), re.S
     )
-    words = [line.partition("#")[0].split() for line in lines[1].splitlines()]
+    verify, *words = [line.partition("#")[0].split() for line in lines[1].splitlines()]
+    assert verify[-1] == "--verify"
     assert [line[1] for line in words] == ["train_detect.py", "predict.py", "export.py", "-m"]
     (tmp_path / "afternoon_network.py").write_text(BACKBONE)
     monkeypatch.syspath_prepend(tmp_path)
@@ -509,6 +510,9 @@ def test_a_new_users_afternoon(labelimg, root, within, onnxruntime, undrawn, tmp
     for name, folder in zip(("photos", "aside"), labelimg, strict=True):
         Path(name).symlink_to(folder)
     own, run = ("--backbone", "afternoon_network:make"), Path("runs/mine")
+    result = within(train_detect, verify[2:])
+    assert (result.code, result.err) == (0, "")
+    assert "0 errors, 0 remarks" in result.out
     tiny = TINY.replace(
         "--arch resnet18 --width 0.25", "--shuffle last --epochs 1 --max-steps 2 --validation 0 --score false"
     )
