@@ -49,6 +49,7 @@ from diagnosis.words import (
     explanations,
     large_ties,
     sentences,
+    worst_classes,
 )
 
 __all__ = ["ReportContent", "render_report", "write_report"]
@@ -228,6 +229,7 @@ def _data(content: ReportContent) -> dict[str, Any]:
         "agreed": NO_INTERVAL,
         "quantities": (quantities := _quantity_names(numbers)),
         "cover": {of: {kind: cover(of, kind) for kind in ("number", "difference")} for of in quantities},
+        "costliest": _costliest(diagnoses),
         "detectors": [
             _detector(diagnosis, one) for diagnosis, one in zip(diagnoses, numbers["detectors"], strict=True)
         ],
@@ -290,6 +292,20 @@ def _examples(examples: Examples) -> dict[str, Any]:
         "photographs": list(photographs),
         "pools": pools,
     }
+
+
+def _costliest(diagnoses: Sequence[Diagnosis]) -> dict[int, tuple[str, float]]:
+    """Of each of the worst classes the error of TIDE that costs it most AP, mean of the detectors."""
+    gains = [diagnosis.tide.class_dap for diagnosis in diagnoses]
+    found = {}
+    for label in worst_classes(*diagnoses):
+        costs = {
+            kind.name: float(np.mean([gain[kind.name][label] for gain in gains])) for kind in TIDE_ERRORS
+        }
+        most = max(costs, key=lambda name: np.nan_to_num(costs[name]))
+        if costs[most] > 0:
+            found[label] = most, costs[most]
+    return found
 
 
 def _detector(diagnosis: Diagnosis, one: Json) -> dict[str, Any]:

