@@ -6,7 +6,8 @@
 A made-up process draws images with objects and the detections of three detectors: ``a`` and ``b`` are equally
 good, ``c`` is better. The true numbers are those of one very large set. Each of many small sets is then
 compared as a user would, and counted are the intervals that hold the truth, beside those of the bootstrap
-(percentiles over resamples with replacement), and the p-values of ``a`` against ``b`` below 0.05.
+(percentiles over resamples with replacement), and the p-values of ``a`` against ``b`` below 0.05. A set in
+which the resamples agree, so that there is no interval, does not count.
 """
 
 from __future__ import annotations
