@@ -9,10 +9,10 @@ in each replicate its runs are drawn as well. `benchmarks/intervals.py` measures
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from diagnosis.breakdown import ERROR_TYPES, BreakdownStatistic
 from diagnosis.flow import MissedStatistic
 from diagnosis.image_weights import Weights
 from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
+from diagnosis.matching import whole_number
 from diagnosis.notebook import Row, card
 from diagnosis.rankings import mean_defined
 from diagnosis.record import Diagnosis, check_same_truth
@@ -641,8 +642,10 @@ def compare(
     >>> round(gap.difference, 2), gap.differs, gap.low < gap.difference < gap.high
     (0.32, True, True)
     """
-    diagnoses = [diagnoses, *others] if isinstance(diagnoses, Diagnosis) else [*diagnoses, *others]
+    alone = isinstance(diagnoses, Diagnosis | str) or not isinstance(diagnoses, Iterable)
+    diagnoses = [*cast("Sequence[Diagnosis]", [diagnoses] if alone else diagnoses), *others]
     members = _members(diagnoses, groups)
+    replicates = whole_number("replicates", replicates)
     if not 0 < level < 1:
         raise InputError("level", f"{level:g}", "a number between 0 and 1, such as 0.95")
     images = len(diagnoses[0].truth.images)

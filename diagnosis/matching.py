@@ -30,11 +30,13 @@ __all__ = [
     "argsort_descending",
     "assign",
     "assign_devkit",
+    "check_records",
     "greedy_match",
     "match",
     "match_groups",
     "sort_within",
     "takes_earlier_names",
+    "whole_number",
 ]
 
 CANDIDATES_AT_ONCE = 1 << 17
@@ -325,6 +327,48 @@ class Matching:
         return result
 
 
+def check_records(truth: object, detections: object) -> None:
+    """They are records, not files or lists.
+
+    Raises
+    ------
+    InputError
+        If they are something else.
+
+    Examples
+    --------
+    >>> check_records("a.json", None)
+    Traceback (most recent call last):
+    data.records.InputError: truth: found 'a.json'; expected a GroundTruth, as read_ground_truth(path) returns
+    """
+    for name, given, kind, how in (
+        ("truth", truth, GroundTruth, "read_ground_truth(path)"),
+        ("detections", detections, Detections, "read_found(path, truth)"),
+    ):
+        if not isinstance(given, kind):
+            raise InputError(name, repr(given), f"a {kind.__name__}, as {how} returns")
+
+
+def whole_number(name: str, given: Any) -> int:
+    """The number given, which must be whole and at least one.
+
+    Raises
+    ------
+    InputError
+        If it is not.
+
+    Examples
+    --------
+    >>> whole_number("n", 2.5)
+    Traceback (most recent call last):
+    data.records.InputError: n: found 2.5; expected a whole number, at least one
+    """
+    whole = isinstance(given, int | np.integer) or (isinstance(given, float) and given.is_integer())
+    if not whole or given < 1:
+        raise InputError(name, repr(given), "a whole number, at least one")
+    return int(given)
+
+
 def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matching:
     """Overlaps of all detections with all objects of the same image, of whichever class.
 
@@ -351,6 +395,7 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
     >>> overlaps.pair_object.tolist(), overlaps.pair_iou.round(3).tolist()
     ([0, 1], [1.0, 0.333])
     """
+    check_records(truth, detections)
     for name in ("images", "classes"):
         if getattr(truth, name) != getattr(detections, name):
             raise InputError(

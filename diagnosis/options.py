@@ -379,7 +379,7 @@ def _tell_apart(candidates: Sequence[Sequence[str]]) -> list[str]:
     return first
 
 
-def with_images(truth: GroundTruth, folder: Path) -> GroundTruth:
+def with_images(truth: GroundTruth, folder: Path | str) -> GroundTruth:
     """The same ground truth with its image files taken from `folder`, or from folders within it.
 
     Raises
@@ -387,6 +387,7 @@ def with_images(truth: GroundTruth, folder: Path) -> GroundTruth:
     InputError
         If an image of the set is not there, or there are two of its name in folders of equal depth.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise InputError("--images", f"no folder {folder}", "a folder with the images of the set")
     files = [file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES]

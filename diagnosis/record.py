@@ -37,7 +37,7 @@ from diagnosis.characteristics import (
 from diagnosis.coco_ap import MAX_DETECTIONS, CocoTable, coco_table
 from diagnosis.confusion import ConfusionMatrix, confusion_matrix
 from diagnosis.impact import Impact, impact
-from diagnosis.matching import Assignment, Matching, assign, match
+from diagnosis.matching import Assignment, Matching, assign, check_records, match, whole_number
 from diagnosis.notebook import Row, card
 from diagnosis.rankings import mean_over_classes
 from diagnosis.similar import class_groups, similar_matrix
@@ -46,7 +46,7 @@ from diagnosis.trends import DetectionTrend, FalsePositiveTrend, detection_trend
 from diagnosis.verdict import TOO_FEW, Measure, enough_objects, fix_first, percent, unfound_classes
 from diagnosis.worst_cases import WorstCases, worst_cases
 
-__all__ = ["Diagnosis", "check_same_truth", "compute_all", "diagnose"]
+__all__ = ["Diagnosis", "check_diagnoses", "check_same_truth", "compute_all", "diagnose"]
 
 FEW = 30_000
 """Up to so many detections threads, which wait for Python's lock, take longer than one after the other."""
@@ -318,11 +318,11 @@ def diagnose(
     >>> diagnosis.breakdown.counts.tolist()
     [[1, 0, 0, 0, 0], [0, 0, 1, 0, 0]]
     """
+    check_records(truth, detections)
     matrix = similar if isinstance(similar, np.ndarray) else similar_matrix(truth.classes, similar)
     if edges:
         standard_characteristics(truth, edges)  # raises before anything is computed
-    if max_detections != int(max_detections) or max_detections < 1:
-        raise InputError("max_detections", repr(max_detections), "a positive whole number")
+    max_detections = whole_number("max_detections", max_detections)
     matching = match(truth, detections)
     diagnosis = Diagnosis(name, truth, detections, matching, matrix, iou, top, coco, edges, max_detections)
     if len(detections) > FEW:  # the longest first
@@ -340,6 +340,19 @@ def compute_all(diagnoses: Iterable[Diagnosis]) -> None:
                 getattr(diagnosis, name)
 
 
+def check_diagnoses(given: Sequence[object]) -> None:
+    """They are what :func:`diagnose` returns.
+
+    Raises
+    ------
+    InputError
+        If one is something else.
+    """
+    for one in given:
+        if not isinstance(one, Diagnosis):
+            raise InputError("diagnoses", repr(one), "what diagnose(truth, detections) returns")
+
+
 def check_same_truth(diagnoses: Sequence[Diagnosis]) -> None:
     """Detectors to be compared were run on one ground truth and judged by one threshold.
 
@@ -350,6 +363,7 @@ def check_same_truth(diagnoses: Sequence[Diagnosis]) -> None:
     """
     if not diagnoses:
         raise InputError("diagnoses", "no detector", "one or several")
+    check_diagnoses(diagnoses)
     first = diagnoses[0]
     for other in diagnoses[1:]:
         who = f"detectors {first.name!r} and {other.name!r}"

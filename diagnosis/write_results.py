@@ -156,11 +156,10 @@ def _draw(
     if not formats:
         return []
     from diagnosis.figures import Illustration, illustrations, save_illustrations  # matplotlib takes a second
-    from diagnosis.figures.style import drawing_style, font_note
+    from diagnosis.figures.style import drawing_style, warn_of_fonts
 
     names = [one.name for one in diagnoses]
-    if note := font_note([*diagnoses[0].truth.classes, *diagnoses[0].groups, *names]):
-        warnings.warn(note, UserWarning, stacklevel=2)
+    warn_of_fonts([*diagnoses[0].truth.classes, *diagnoses[0].groups, *names])
     here, chosen = os.getpid(), illustrations(diagnoses, comparison)
 
     def draw(picture: Illustration) -> list[Path]:

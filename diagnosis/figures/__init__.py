@@ -105,7 +105,8 @@ FIGURES: tuple[FigureKind, ...] = (
     ),
     FigureKind(
         "tide_confusion", "detector", "Which class {name} takes for which, by TIDE",
-        "Rows: what is there; columns: what was found. The top detections of each class.",
+        "Rows: what is there; columns: what was found. The top detections of each class. Several may be on "
+        "one object, so a row may add up to more than its objects.",
         tide_confusion,
     ),
     FigureKind(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +26,6 @@ from diagnosis.figures.style import (
     MUTED_COLOUR,
     SMALL_POINTS,
     TEXT_COLOUR,
-    Arguments,
     draw_text,
     for_paper,
     frame_lightly,
@@ -44,7 +42,7 @@ from diagnosis.figures.style import (
 from diagnosis.flow import FATES, Counted
 from diagnosis.flow import flow as flow_of
 from diagnosis.record import Diagnosis
-from diagnosis.verdict import ENOUGH_OBJECTS
+from diagnosis.verdict import ENOUGH_OBJECTS, percent
 from diagnosis.words import count
 
 __all__ = ["class_differences", "differences", "flow", "intervals"]
@@ -68,21 +66,7 @@ class Number(NamedTuple):
     p: str = ""
 
 
-def _styled_comparison(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
-    """:func:`styled` for a figure of a comparison; that of diagnoses is refused."""
-
-    @wraps(draw)
-    def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
-        if any(isinstance(one, Diagnosis) for one in args):
-            raise InputError(
-                "comparison", "a Diagnosis", f"a comparison: plot.{draw.__name__}(compare(a, b))"
-            )
-        return styled(draw)(*args, **kwargs)
-
-    return drawn
-
-
-@_styled_comparison
+@styled
 def intervals(comparison: Comparison) -> Figure:
     """Mean share of each error type and mean average precision of each detector, with intervals.
 
@@ -104,7 +88,7 @@ def intervals(comparison: Comparison) -> Figure:
     return _forest("Shares and AP with intervals", comparison, detectors, rows, (0.0, 100.0), "%", note)
 
 
-@_styled_comparison
+@styled
 def differences(comparison: Comparison) -> Figure:
     """How the further detectors differ from the first in each mean share and average precision.
 
@@ -119,7 +103,7 @@ def differences(comparison: Comparison) -> Figure:
     return _differences("", comparison, rows, note)
 
 
-@_styled_comparison
+@styled
 def class_differences(comparison: Comparison, quantity: str = "share/localization") -> Figure:
     """How the further detectors differ from the first in one quantity, class by class.
 
@@ -188,10 +172,10 @@ def _untested(row: tuple[str, list[Number]]) -> tuple[str, list[Number]]:
 def _number(
     value: float, low: float, high: float, sign: str = "", filled: bool = True, p: str = ""
 ) -> Number:
-    text = "–" if math.isnan(value) else f"{100 * value + 0.0:{sign}.1f}"
+    text = "–" if math.isnan(value) else percent(value, sign=bool(sign))
     if not math.isnan(value) and not math.isnan(low):
-        text += f"  [{100 * low + 0.0:.1f}, {100 * high + 0.0:.1f}]"
-    return Number(100 * value, 100 * low, 100 * high, text.replace("-", "−"), filled, p)
+        text += f"  [{percent(low)}, {percent(high)}]"
+    return Number(100 * value, 100 * low, 100 * high, text, filled, p)
 
 
 def _differences(
@@ -201,6 +185,12 @@ def _differences(
     ends = [abs(end) for _, numbers in rows.values() for number in numbers for end in number[:3]]
     most = 1.08 * max((end for end in ends if math.isfinite(end)), default=0.0) or 1.0
     title = f"Difference from {comparison.names[0]}" + (f": {quantity}" if quantity else "")
+    if not any(math.isfinite(end) for end in ends):
+        figure = new_page(CHART_INCHES + 2.5, 0.6, title=title, note=note)
+        axes = figure.subplots()
+        axes.set_axis_off()
+        write_in_middle(axes, "Nothing to compare: there is no class in which both have a number.")
+        return figure
     axis = f"difference in {quantity}, points" if quantity else "difference, points"
     detectors = range(1, len(comparison.names))
     return _forest(title, comparison, detectors, rows, (-most, most), axis, note, legend)

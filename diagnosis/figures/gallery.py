@@ -18,6 +18,7 @@ from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.examples import DASHES
 from diagnosis.figures.page import new_page
 from diagnosis.figures.style import SMALL_POINTS, panel_grid, styled, text_colour_on, wrap, write_in_middle
+from diagnosis.matching import whole_number
 from diagnosis.photographs import read_picture
 from diagnosis.record import Diagnosis
 from diagnosis.worst_cases import missed_objects
@@ -40,7 +41,8 @@ def gallery(diagnosis: Diagnosis, kind: str = MISSED, n: int = 12) -> Figure:
     Parameters
     ----------
     diagnosis
-        One detector. Where a photograph is not at hand its place is grey.
+        One detector. Where a photograph is not at hand its place is grey: of a COCO file give their folder,
+        ``truth = with_images(truth, "val2017")`` (:func:`diagnosis.with_images`), before ``diagnose``.
     kind
         ``missed``: objects without a correct detection, counted or not; or the name of one of
         :data:`diagnosis.breakdown.ERROR_TYPES`.
@@ -56,8 +58,7 @@ def gallery(diagnosis: Diagnosis, kind: str = MISSED, n: int = 12) -> Figure:
     if kind != MISSED and kind not in kinds:
         expected = f"one of {', '.join([MISSED, *kinds])}{hint(kind, [MISSED, *kinds])}"
         raise InputError("kind", repr(kind), expected)
-    if n < 1:
-        raise InputError("n", str(n), "at least one example")
+    n = whole_number("n", n)
     if kind == MISSED:
         rows = missed_objects(diagnosis.matching, diagnosis.iou)
         title, things = f"Objects that {diagnosis.name} did not find", "objects not found"

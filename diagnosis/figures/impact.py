@@ -40,6 +40,7 @@ from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis
 from diagnosis.similar import group_indices
 from diagnosis.tide import BEYOND, DAP_COLUMNS, TIDE_ERRORS, TIDE_LABELS, Tide, explain
+from diagnosis.verdict import percent
 from diagnosis.words import count
 
 __all__ = ["false_positives", "impact_bars", "rank", "tide"]
@@ -300,7 +301,7 @@ def _tide_bars(axes: Axes, result: Tide, gains: Mapping[str, float], limit: floa
         length = max(gain, 0.0) if math.isfinite(gain) else 0.0
         (bar,) = axes.barh(row, length, 0.63, linewidth=0.6 if length else 0.0, edgecolor=TEXT_COLOUR)
         bar.set(facecolor=colours.get(name, "white"), label=name)
-        text = f"{gain:.1f}" if math.isfinite(gain) else "–"
+        text = percent(gain / 100) if math.isfinite(gain) else "–"
         write_beside(axes, row, text, 30, ha="right", size=TEXT_POINTS)
         if name in colours:
             errors = f"{result.counts[name]:,}"

@@ -82,7 +82,8 @@ def confusion(diagnosis: Diagnosis) -> Figure:
 def tide_confusion(diagnosis: Diagnosis) -> Figure:
     """Which class is taken for which by TIDE's rules, as a matrix; the most frequent confusions as a list.
 
-    Counted are the N surest detections of each class that has N objects.
+    Counted are the N surest detections of each class that has N objects. Several may be on one object, so a
+    row may add up to more than its objects.
     """
     result = diagnosis.tide
     matrix = result.confusion_matrix(result.top)
@@ -111,7 +112,8 @@ def tide_confusion(diagnosis: Diagnosis) -> Figure:
         note="Rows: what is there; columns: what was detected. Full colour: all detections of the column; in "
         f"the last column, all objects of the row. {count(int(matrix[:-1].sum()), 'detection')}: the most "
         "confident of each class, as many as it has objects. "
-        f"{count(int(result.objects.sum()), 'object')}. IoU {result.iou:g}.{cut}",
+        f"{count(int(result.objects.sum()), 'object')}; several detections may be on one, so a row may add "
+        f"up to more than its objects. IoU {result.iou:g}.{cut}",
     )
     axes, top = _square(figure, room, side)
     colours, matrix = _tide_colours(matrix).swapaxes(0, 1)[shown], matrix.T[shown]

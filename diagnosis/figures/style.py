@@ -7,11 +7,13 @@ never by colour.
 
 from __future__ import annotations
 
+import inspect
 import io
 import math
 import os
 import re
 import unicodedata
+import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,7 +37,8 @@ from numpy.typing import NDArray
 
 from data.records import InputError
 from diagnosis.average_precision import AP_KINDS
-from diagnosis.record import Diagnosis
+from diagnosis.compare import Comparison
+from diagnosis.record import Diagnosis, check_diagnoses
 
 TEXT_COLOUR, MUTED_COLOUR, GRID_COLOUR = "#1a1a1a", "#555555", "#dddddd"
 EMPTY_COLOUR = "#f4f4f4"
@@ -191,11 +194,28 @@ def font_note(names: Iterable[str]) -> str:
     )
 
 
+def warn_of_fonts(names: Iterable[str], again: bool = True) -> None:
+    """Warn of the names that figures can show only as code points: one line; or not `again` of the same."""
+    names = [name for name in names if again or name not in _told]
+    _told.update(names)
+    if note := font_note(names):
+        warnings.warn(note, UserWarning, stacklevel=3)
+
+
+_told: set[str] = set()
+
+
 def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     """Draw a figure in :func:`figure_style`, and lay it out once, not for each file that it is saved to."""
 
     @wraps(draw)
     def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+        _check_subject(draw, args)
+        for one in args:
+            if isinstance(one, Diagnosis):
+                warn_of_fonts([*one.truth.classes, *one.groups, one.name], again=False)
+            elif isinstance(one, Comparison):
+                warn_of_fonts([*one.classes, *one.names], again=False)
         with figure_style():
             figure = draw(*args, **kwargs)
             for text in figure.findobj(Text):
@@ -212,6 +232,19 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
         return figure
 
     return drawn
+
+
+def _check_subject(draw: Callable[..., Figure], given: Sequence[object]) -> None:
+    """What a figure is of is a diagnosis, or a comparison, as the annotations of its parameters say."""
+    of = [parameter.annotation for parameter in inspect.signature(draw).parameters.values()]
+    kind = {"Diagnosis": Diagnosis, "Comparison": Comparison}.get(of[0])
+    subjects = of.count(kind.__name__) if kind else 0
+    for place, one in enumerate(given):
+        if kind and not isinstance(one, kind) and (place < subjects or isinstance(one, Diagnosis)):
+            how = "compare(a, b)" if kind is Comparison else "diagnose(truth, detections)"
+            raise InputError(
+                kind.__name__.lower(), repr(one), f"a {kind.__name__}: plot.{draw.__name__}({how})"
+            )
 
 
 class ShownFigure(Figure):
@@ -440,6 +473,7 @@ def styled_together(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Fi
 
 def check_comparable(diagnoses: Sequence[Diagnosis]) -> None:
     """One figure shows detectors that were run on the same classes and images."""
+    check_diagnoses(diagnoses)
     if not 0 < len(diagnoses) <= len(DETECTOR_LETTERS):
         raise InputError(
             "diagnoses", f"{len(diagnoses)} detectors", f"1 to {len(DETECTOR_LETTERS)} to draw in one figure"

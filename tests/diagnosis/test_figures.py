@@ -509,9 +509,52 @@ def test_what_cannot_be_compared_is_refused(two, comparison):
         plot.size(two[0], "colour")
     for name in ("differences", "class_differences", "intervals"):
         for diagnoses in (two, two[:1]):
-            wanted = rf"found a Diagnosis; expected a comparison: plot\.{name}\(compare\(a, b\)\)"
+            wanted = rf"found <Diagnosis of .*>; expected a Comparison: plot\.{name}\(compare\(a, b\)\)"
             with pytest.raises(InputError, match=wanted):
                 getattr(plot, name)(*diagnoses)
+
+
+def test_what_is_no_diagnosis_is_refused(two, comparison):
+    wanted = r"diagnos[ei]s: found {}; expected (a Diagnosis: plot|what diagnose\()"
+    for draw in (plot.pies, plot.bars, plot.tide, plot.gallery, plot.confusion, plot.size):
+        for other, found in ((comparison, "<Comparison of .*>"), ("a", "'a'"), (3, "3")):
+            with pytest.raises(InputError, match=wanted.format(found)):
+                draw(other)
+    with pytest.raises(InputError, match=r"diagnosis: found 'b'; expected a Diagnosis: plot\.flow"):
+        plot.flow(two[0], "b")
+    with pytest.raises(InputError, match=r"comparison: found 'a'; expected a Comparison: plot\.intervals"):
+        plot.intervals("a")
+    with pytest.raises(InputError, match="truth: found 'path'; expected a GroundTruth, as read_ground_truth"):
+        diagnose("path", "x")
+    with pytest.raises(InputError, match="detections: found 'x'; expected a Detections, as read_found"):
+        diagnose(two[0].truth, "x")
+    for others in (("a",), (two[0], "b"), (["a"],), (3,)):
+        with pytest.raises(InputError, match=r"diagnoses: found ('[ab]'|3); expected what diagnose"):
+            compare(*others)
+    with pytest.raises(InputError, match=r"replicates: found 1\.5; expected a whole number"):
+        compare(two, replicates=1.5)
+
+
+def test_differences_without_a_number_are_one_sentence():
+    """One of the two detects nothing, so no class has shares of both."""
+    truth = made_up(2)
+    silent = Detections(truth.images, truth.classes, [], [], [], [])
+    both = compare(diagnose(truth, silent, "a"), diagnose(truth, detected(truth), "b"), replicates=5)
+    said = "Nothing to compare: there is no class in which both have a number."
+    assert said in texts(plot.class_differences(both))
+    assert said not in texts(plot.class_differences(both, "map/coco50"))
+
+
+def test_zero_has_no_sign():
+    truth = made_up(2)
+    both = compare([diagnose(truth, detected(truth), name) for name in "ab"], replicates=5)
+    assert "0.0" in texts(plot.differences(both))
+    assert not any(re.search(r"[+−]0\.0", text) for text in texts(plot.differences(both)))
+
+
+def test_a_row_of_tide_confusion_is_explained(two):
+    said = " ".join(texts(plot.tide_confusion(two[0])))
+    assert "a row may add up to more than its objects" in said
 
 
 def test_a_class_of_few_objects_is_pale_and_without_a_test():
@@ -750,13 +793,18 @@ def test_an_unknown_style_is_an_error():
 
 
 def test_names_in_any_script_are_drawn_without_warnings(tmp_path):
-    """Warnings are errors here. A character that no font has is its code point."""
+    """Warnings are errors here, but for one: a character that no font has is its code point."""
     truth = made_up(3)
     found = detected(truth)
     names = ("猫 " * 30, "собака", "ｂｕｓ\U000e0001")
     renamed = GroundTruth(truth.images, names, truth.sizes, truth.image_index, truth.labels, truth.boxes)
     same = Detections(truth.images, names, found.image_index, found.labels, found.scores, found.boxes)
     detector = diagnose(renamed, same, "检测器", [names[:2]])
+    with pytest.warns(
+        UserWarning, match="no installed font has all .*: install a font that has them"
+    ) as told:
+        plot.pies(detector)
+    assert len(told) == 1
     for draw in (plot.pies, plot.bars, plot.tide, plot.group_pies, plot.precision_recall):
         figure = draw(detector)
         assert_legible(figure)
@@ -797,7 +845,8 @@ def test_a_matrix_of_names_in_code_points_stays_on_its_page():
     truth = made_up(4, 300)
     names = tuple(chr(0xE0000 + 9 * place) * long for place, long in enumerate((1, 6, 3, 3)))
     truth, found = (replace(one, classes=names) for one in (truth, detected(truth)))
-    assert_legible(plot.tide_confusion(diagnose(truth, found, coco=False)))
+    with pytest.warns(UserWarning, match="code points, and those of 3 other names"):
+        assert_legible(plot.tide_confusion(diagnose(truth, found, coco=False)))
 
 
 def test_long_names_keep_what_tells_them_apart():

@@ -123,7 +123,8 @@ def test_a_gallery_of_missed_objects_leaves_out_found_and_difficult_ones():
     ("given", "said"),
     [
         ({"kind": "mised"}, "kind: found 'mised'; expected one of missed, correct, .*did you mean 'missed'"),
-        ({"n": 0}, "n: found 0; expected at least one example"),
+        ({"n": 0}, "n: found 0; expected a whole number, at least one"),
+        ({"n": 2.5}, "n: found 2.5; expected a whole number, at least one"),
     ],
 )
 def test_a_gallery_of_nothing_known_is_an_error(pair, given, said):
