@@ -216,7 +216,7 @@ def _left_out(used: set[Path]) -> list[str]:
     there = [
         file
         for folder in folders
-        for file in sorted(folder.iterdir())
+        for file in (sorted(folder.iterdir()) if folder.is_dir() else ())
         if file.suffix.lower() in IMAGE_SUFFIXES
     ]
     taken = {file.with_suffix(""): file for file in used}

@@ -256,7 +256,10 @@ def _folder_source(path: Path, split: str) -> _Source:
             found = f"folders of VOC XML: {', '.join(inner[:8])}"
         elif photographs:
             found = f"{counted(photographs, 'photograph')} and no annotation"
-            expected = f"XML beside them, as LabelImg writes it, or in a folder Annotations; or {expected}"
+            expected = (
+                "XML beside them, as LabelImg writes it, or in a folder Annotations; of COCO or YOLO name "
+            )
+            expected += "the file itself (train.json, data.yaml)"
         else:
             found = "a folder of no known kind" if there else "an empty folder"
         if voc or inner:

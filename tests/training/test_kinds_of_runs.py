@@ -884,6 +884,10 @@ def test_kind_verify_says_what_is_left_out_and_repeats_what_the_readers_say(smal
         "10 boxes: 0 errors, 6 remarks",
     ):
         assert part in result.out, result.out
+    (photos / "Annotations").mkdir()
+    for file in photos.glob("*.*"):
+        file.rename(photos / "Annotations" / file.name) if file.suffix == ".xml" else file.unlink()
+    assert small(*words, base=False).is_refused(photos / "JPEGImages", "no such file; expected the image")
 
 
 @classifier
