@@ -146,6 +146,11 @@ def _train(
         task.batch_advice,
         optimization.accumulate,
     )
+    if data.validation is not None and len(data.validation) < trainer.world_size:
+        found = f"{len(data.validation)} for {trainer.world_size} processes"
+        raise InputError(
+            "validation images", found, "at least one for each: a larger --validation, or fewer devices"
+        )
     make_folder(state.folder.last.parent)
     if new:
         stack.enter_context(locked(out))

@@ -765,6 +765,14 @@ def test_kind_test_images_are_looked_at_before_training(small, scenes, tmp_path)
 
 
 @detection
+def test_kind_fewer_validation_images_than_devices(small, tmp_path):
+    """Found before the processes begin, of which each said it, and not of which images."""
+    result = small("--out", tmp_path / "run", "--devices", 2, "--validation", 0.07)
+    assert result.is_refused("validation images: found 1 for 2 processes; expected", "a larger --validation")
+    assert not (tmp_path / "run").exists()
+
+
+@detection
 def test_kind_verify_names_all_that_is_wrong_or_odd(small, scenes, tmp_path):
     root = tmp_path / "devkit"
     shutil.copytree(scenes, root)
