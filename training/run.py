@@ -116,8 +116,8 @@ def _train(
     with lean_imports():
         data = task.read(options)
     checksums = task.checksums(data)
-    state.check_data(checksums)
     options, hyper_parameters = _resolve(task, options, data)
+    state.check_data(checksums, hyper_parameters["classes"])
     network = task.build(
         replace(options.model, weights="none") if resume else options.model, hyper_parameters
     )
@@ -162,6 +162,7 @@ def _train(
     if trainer.is_global_zero:
         state.record(options, facts)
         print(f"{out}: {task.announce(network, options, data)}", flush=True)
+        state.announce(optimization.epochs, steps_per_epoch)
     with as_input_error():
         trainer.fit(module, datamodule=Loaders(task, options, data), ckpt_path=resume, weights_only=True)
     if not trainer.is_global_zero:

@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -382,10 +382,16 @@ class RunState:
         """Steps that are done."""
         return int(self.checkpoint["global_step"]) if self.checkpoint is not None else 0
 
-    def check_data(self, found: Mapping[str, str]) -> None:
+    def check_data(self, found: Mapping[str, str], classes: Sequence[str]) -> None:
         """Raise InputError where a checksum of the data differs from that of the run (``Task.checksums``)."""
         before = (self.checkpoint or {}).get("data", {})
         differing = [name for name, value in found.items() if before.get(name, value) != value]
+        if self.checkpoint is not None and "classes" in differing:  # objects differ with them
+            trained = ", ".join(self.checkpoint["hyper_parameters"]["classes"])
+            expected = (
+                f"{trained}, in this order, as {self.resume} was trained: restore them, or start a new run"
+            )
+            raise InputError("--resume", f"the classes {', '.join(classes)}", expected)
         if differing:
             # Of other images, the objects and crowds differ too: the first of each part says it.
             parts = {name.rpartition(" in ")[2]: name for name in reversed(differing)}
@@ -410,6 +416,14 @@ class RunState:
         done = self.steps // max(steps_per_epoch, 1)
         if epochs < done:
             raise InputError("--epochs", str(epochs), f"at least the {done} that are done")
+
+    def announce(self, epochs: int, steps_per_epoch: int) -> None:
+        """Say where a resumed run goes on."""
+        if self.resume is not None:
+            done, steps = self.steps, epochs * steps_per_epoch
+            place = f"step {done + 1} of {steps}, epoch {done // steps_per_epoch + 1} of {epochs}"
+            left = place if done < steps else f"all {epochs} epochs are done"
+            print(f"going on from {self.resume}: {left}", flush=True)
 
     def record(self, options: OptionGroups, facts: dict[str, Any]) -> None:
         """Write the options; add where the result comes from to what is recorded of a resumed run."""

@@ -214,13 +214,18 @@ def test_kind_a_run_that_was_made_meanwhile_is_not_overwritten(small, tmp_path, 
 @pytest.mark.parametrize(
     ("file", "before", "after", "named"),
     [
-        ("classes.yaml", "[arrow, cross,", "[cross, arrow,", "classes"),
-        ("ImageSets/Main/train.txt", None, None, "training images"),
-        ("ImageSets/Main/train.txt", "reversed", None, "training images"),
-        ("ImageSets/Main/val.txt", "reversed", None, "test images"),
-        ("Annotations", r"<difficult>0", "<difficult>1", "objects in training images"),
-        ("Annotations", r"<xmin>(\d+)", lambda found: f"<xmin>{int(found[1]) + 1}", "objects in training"),
-        ("Annotations", r"<name>\w+", lambda found: f"<name>{other(found[0])}", "objects in training"),
+        ("classes.yaml", "[arrow, cross,", "[cross, arrow,", "the classes cross, arrow, "),
+        ("ImageSets/Main/train.txt", None, None, "other training images"),
+        ("ImageSets/Main/train.txt", "reversed", None, "other training images"),
+        ("ImageSets/Main/val.txt", "reversed", None, "other test images"),
+        ("Annotations", r"<difficult>0", "<difficult>1", "other objects in training images"),
+        (
+            "Annotations",
+            r"<xmin>(\d+)",
+            lambda found: f"<xmin>{int(found[1]) + 1}",
+            "other objects in training",
+        ),
+        ("Annotations", r"<name>\w+", lambda found: f"<name>{other(found[0])}", "other objects in training"),
     ],
 )
 def test_kind_a_run_is_resumed_with_the_same_data(small, run, scenes, tmp_path, file, before, after, named):
@@ -243,7 +248,18 @@ def test_kind_a_run_is_resumed_with_the_same_data(small, run, scenes, tmp_path, 
         text = text.replace(before, after, 1)
     path.write_text(text)
     result = small("--resume", run.path, "--root", root, base=False)
-    assert result.is_refused("--resume: found other", named)
+    assert result.is_refused(f"--resume: found {named}")
+    if file == "classes.yaml":
+        assert result.is_refused("; expected arrow, cross, ", f", in this order, as {run.last} was trained")
+
+
+def test_a_resumed_run_says_where_it_goes_on(small, run):
+    first = small("--resume", run.path, "--max-steps", 4, base=False)
+    assert f"\ngoing on from {run.last}: step 2 of 8, epoch 1 of 2\n" in first.out
+    second = small("--resume", run.path, base=False)
+    assert f"\ngoing on from {run.last}: step 5 of 8, epoch 2 of 2\n" in second.out
+    third = small("--resume", run.path, base=False)
+    assert f"\ngoing on from {run.last}: all 2 epochs are done\n" in third.out
 
 
 @detection
@@ -286,7 +302,7 @@ def test_kind_of_other_images_the_objects_are_not_said():
     state = RunState(RunFolder(Path("a")), Path("last.ckpt"), {"data": dict.fromkeys(names, "before")})
     after = dict.fromkeys(names, "after") | {"test images": "before"}
     with pytest.raises(InputError, match="found other training images and objects in test images; expected"):
-        state.check_data(after)
+        state.check_data(after, ["dog"])
 
 
 @pytest.mark.parametrize("place", ["training", "validation", "test"])
