@@ -192,8 +192,8 @@ class OptimizationOptions(StepOptions):
     )
     max_steps: int | None = option(
         None,
-        "Stop after this many steps of the run, as if interrupted there: --resume goes on. The learning rate "
-        "ignores it.",
+        "Stop the training after this many steps of the run; the test images are scored all the same, and "
+        "--resume goes on. The learning rate ignores it.",
         AT_LEAST_1,
     )
     checkpoint_every: int = option(
