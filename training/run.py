@@ -231,6 +231,7 @@ def find_learning_rate(task: Task, options: Any, out: Path) -> float | None:
     one = options.machine.devices in ("1", "auto") and int(os.environ.get("WORLD_SIZE", "1")) == 1
     require(one, "find_learning_rate", "several devices", "one device: --devices 1, without torchrun")
     with one_line_errors(options, None):
+        RunFolder(out).check_own()
         task.check_network(options)
         data = task.read(options)
         options, hyper_parameters = _resolve(task, options, data)
@@ -316,6 +317,7 @@ def evaluate(
     options = options.resolved()
     options = replace(options, machine=resolve_machine(options.machine))
     with one_line_errors(options, None):
+        RunFolder(out).check_own()
         trained = load_trained(task, checkpoint, changes)
         for group in (options.data, options.evaluation, options.machine):
             group.check()

@@ -35,6 +35,11 @@ __all__ = [
 SECONDS_TO_PRINT = 10.0
 """How long the other processes of a machine leave the first one to print an error that all of them found."""
 
+LOGS = (".out", ".err", ".log")
+"""What the names of logs end in that Slurm, or a shell, writes to the folder of a run."""
+BEFORE = ("checkpoints", "learning-rates.png", "lost+found")
+"""What may lie in the folder of a run before provenance.json does."""
+
 RESUMABLE = frozenset(
     {
         "accelerator", "cache", "channels_last", "checkpoint_every", "compile", "deterministic", "devices",
@@ -129,6 +134,19 @@ class RunFolder:
         if self.has_begun and is_global_zero():
             expected = "--resume to go on with it, or another --out for a new one"
             raise InputError(self.path, "a run that has begun", expected)
+
+    def check_own(self) -> None:
+        """Raise InputError where the folder holds anything but a run, or logs; in the process that writes."""
+        if not is_global_zero() or not self.path.is_dir() or self.provenance.is_file():
+            return
+        names = sorted(file.name for file in self.path.iterdir())
+        others = [name for name in names if name not in BEFORE and not name.startswith(".")]
+        others = [name for name in others if not name.endswith(LOGS)]
+        if others:
+            found = f"a folder that holds something else ({others[0]})"
+            raise InputError(
+                self.path, found, "an empty or new one, or that of a run: choose another, by --out"
+            )
 
     @property
     def best_or_last(self) -> Path:
@@ -342,12 +360,14 @@ class RunState:
         folder = RunFolder(out)
         if resume is None:
             folder.check_new()
+            folder.check_own()
             return cls(folder, None, None)
         from training.checkpoint import read_checkpoint
 
         run = RunFolder.of(resume)
         if folder.path.resolve() != run.path.resolve():
             folder.check_new()
+            folder.check_own()
         try:
             checkpoint = read_checkpoint(resume, task.script, task.hyper_parameter_types)
         except InputError as error:

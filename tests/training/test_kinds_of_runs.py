@@ -253,6 +253,31 @@ def test_kind_a_run_is_resumed_with_the_same_data(small, run, scenes, tmp_path, 
         assert result.is_refused("; expected arrow, cross, ", f", in this order, as {run.last} was trained")
 
 
+@pytest.mark.parametrize("kind", ["train", "find-learning-rate", "evaluate"])
+def test_kind_a_folder_of_something_else_is_left_alone(small, tmp_path, kind):
+    """As one of photographs; a run filled it with its own files."""
+    (tmp_path / "holiday.jpg").touch()
+    words = {"find-learning-rate": ["--find-learning-rate"], "evaluate": ["--evaluate", small.plain]}
+    result = small("--out", tmp_path, *words.get(kind, []), base=kind != "evaluate")
+    assert result.is_refused(f"{tmp_path}: found a folder that holds something else (holiday.jpg); expected")
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_a_folder_with_what_may_lie_there_before_a_run(tmp_path):
+    """Logs of Slurm and of the shell, hidden files, what a run leaves that is ended before its first step."""
+    folder = RunFolder(tmp_path)
+    for name in ("slurm-1.out", "job.err", "output.log", ".launched", "learning-rates.png", "lost+found"):
+        (tmp_path / name).touch()
+        folder.check_own()
+    (tmp_path / "checkpoints").mkdir()
+    folder.check_own()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match=r"something else \(notes.txt\)"):
+        folder.check_own()
+    folder.provenance.touch()
+    folder.check_own()
+
+
 def test_a_resumed_run_says_where_it_goes_on(small, run):
     first = small("--resume", run.path, "--max-steps", 4, base=False)
     assert f"\ngoing on from {run.last}: step 2 of 8, epoch 1 of 2\n" in first.out
