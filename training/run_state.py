@@ -37,7 +37,7 @@ SECONDS_TO_PRINT = 10.0
 
 LOGS = (".out", ".err", ".log")
 """What the names of logs end in that Slurm, or a shell, writes to the folder of a run."""
-BEFORE = ("checkpoints", "learning-rates.png", "lost+found")
+BEFORE = ("checkpoints", "config.yaml", "learning-rates.png", "logs", "lost+found")
 """What may lie in the folder of a run before provenance.json does."""
 
 RESUMABLE = frozenset(
