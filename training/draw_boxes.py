@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from colorsys import hsv_to_rgb
 from functools import cache
@@ -18,6 +19,8 @@ __all__ = ["draw_boxes"]
 
 LARGEST_SIDE_PER_LINE_WIDTH = 300
 """Pixels of a photograph's longer side for each pixel of the width of a line."""
+EQUAL_CONTRAST = 0.18
+"""Luminance with as much contrast to white as to black."""
 
 
 @cache
@@ -31,7 +34,13 @@ def _font() -> str:
 def _colour(label: int) -> tuple[int, int, int]:
     """The colour of a class, the same in every photograph; neighbours differ much."""
     red, green, blue = hsv_to_rgb(label * 0.618034 % 1, 1, 1)
-    return int(red * 200), int(green * 200), int(blue * 200)  # dark enough for white letters
+    return int(red * 200), int(green * 200), int(blue * 200)
+
+
+def _letters(colour: tuple[int, int, int]) -> str:
+    """The colour of letters that stand out from another one, by the luminance of sRGB (WCAG)."""
+    red, green, blue = ((value / 255 + 0.055) ** 2.4 / 1.055**2.4 for value in colour)
+    return "white" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < EQUAL_CONTRAST else "black"
 
 
 def draw_boxes(
@@ -48,16 +57,18 @@ def draw_boxes(
     """
     if not len(boxes):
         return pixels
-    width = max(1, round(max(pixels.shape[:2]) / LARGEST_SIDE_PER_LINE_WIDTH))
+    width = math.ceil(max(pixels.shape[:2]) / LARGEST_SIDE_PER_LINE_WIDTH)
     order = range(len(boxes) - 1, -1, -1)  # the best on top
+    colours = [_colour(int(labels[row])) for row in order]
     drawn = draw_bounding_boxes(
         torch.from_numpy(pixels.copy()).movedim(-1, 0),
         boxes.flip(0),
         [texts[row] for row in order],
-        [_colour(int(labels[row])) for row in order],
+        colours,
         width=width,
         font=_font(),
         font_size=8 + 4 * width,
+        label_colors=[_letters(colour) for colour in colours],
         fill_labels=True,
     )
     return np.ascontiguousarray(drawn.movedim(0, -1).numpy())

@@ -14,6 +14,7 @@ from detector import YOLO
 from detector.grid import GridTargets, Prediction
 from detector.loss import yolo_loss
 from training.curves import draw_curves
+from training.draw_boxes import draw_boxes
 from training.module import TrainingModule
 from training.tasks.classification_module import ClassifierModule
 from training.tasks.detection import DETECTION
@@ -125,6 +126,20 @@ def test_kind_pictures_of_a_validation_show_the_best_whatever_they_score(scores,
     DetectorModule._log_pictures(module, torch.zeros(1, 3, 20, 20, dtype=torch.uint8), [found])
     (_, boxes, _, said) = drawn[0]
     assert (said, len(boxes)) == (texts, len(texts))
+
+
+def test_kind_the_letters_of_a_label_stand_out_from_it():
+    """By the contrast of WCAG; black letters on blue and red had 2 to 3."""
+    grey, letters = np.full((100, 200, 3), 128, np.uint8), set()
+    for label in range(20):
+        drawn = draw_boxes(grey, torch.tensor([[20.0, 20, 190, 90]]), torch.tensor([label]), ["MMMM"])
+        white, black = ((drawn == value).all(axis=2).any() for value in (255, 0))
+        assert white != black
+        share = (drawn[30, 20] / 255 + 0.055) / 1.055
+        light = float(np.maximum(share, 0.05) ** 2.4 @ [0.2126, 0.7152, 0.0722])
+        assert (1.05 / (light + 0.05) if white else (light + 0.05) / 0.05) > 4.4
+        letters.add(bool(white))
+    assert letters == {True, False}
 
 
 def test_kind_a_large_validation_loss_leaves_the_curves_of_scores_to_be_seen(tmp_path, monkeypatch):
