@@ -20,7 +20,6 @@ from diagnosis.compare import Comparison, compare
 from diagnosis.detections_table import detections_table
 from diagnosis.impact import Impact
 from diagnosis.matching import Assignment, Matching, assign, assign_devkit, match
-from diagnosis.options import with_images
 from diagnosis.record import Diagnosis, diagnose
 from diagnosis.similar import similar_matrix
 from diagnosis.tide import Tide
@@ -65,5 +64,4 @@ __all__ = [
     "table",
     "to_json",
     "verdicts",
-    "with_images",
 ]

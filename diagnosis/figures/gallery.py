@@ -42,7 +42,7 @@ def gallery(diagnosis: Diagnosis, kind: str = MISSED, n: int = 12) -> Figure:
     ----------
     diagnosis
         One detector. Where a photograph is not at hand its place is grey: of a COCO file give their folder,
-        ``truth = with_images(truth, "val2017")`` (:func:`diagnosis.with_images`), before ``diagnose``.
+        ``with_images(truth, "val2017")`` (:func:`diagnosis.options.with_images`) before ``diagnose``.
     kind
         ``missed``: objects without a correct detection, counted or not; or the name of one of
         :data:`diagnosis.breakdown.ERROR_TYPES`.

@@ -609,7 +609,7 @@ function worstCard() {
         make("span", { class: "numbers" }, detectors.map((one, place) => make("span", {}, several && letter(place), ` ${percent(one.classes[label].ap[AP])} %`))),
         make("span", { class: "quiet" }, most ? `mostly ${most}: costs ${percent(cost)}\u00a0points${several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : ""} · ` : nothing.length ? `${several ? `${nothing.map((place) => letters[place]).join(", ")}: ` : ""}none found · ` : "", `${plural(data.objects[label], "object")}`)));
   });
-  return make("section", { class: "card" }, make("h3", {}, "The three worst classes"), make("p", { class: "note" }, worst.length ? `Lowest ${apName(AP)}${several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : ""}, of classes with at least ${enough.length ? facts.enough : 1} ${enough.length ? "objects" : "object"}; of each the error that costs it most AP50 (TIDE).` : "No class has objects."), make("div", { class: "worsts" }, cards));
+  return make("section", { class: "card" }, make("h3", {}, "The three worst classes"), make("p", { class: "note" }, worst.length ? `Lowest ${apName(AP)}${several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : ""}, of classes with at least ${enough.length ? facts.enough : 1} ${enough.length ? "objects" : "object"}; of each the error that costs it most ${apName("coco50")} (TIDE).` : "No class has objects."), make("div", { class: "worsts" }, cards));
 }
 function hidden(element) {
   element.setAttribute("aria-hidden", "true");
