@@ -23,6 +23,7 @@ from diagnosis.flow import flow
 from diagnosis.report import ReportContent, write_report
 from diagnosis.report.gallery import Gallery, collect
 from diagnosis.report.page import SECTION_NAMES
+from diagnosis.tide import TIDE_LABELS
 from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.verdict import percent
 from tests.diagnosis.test_report import EMPTY_CASES, content
@@ -510,6 +511,151 @@ def test_numbers_that_lead_to_pictures_are_told_beside_them(browser, tmp_path, d
         browser.open(path, state=state)
         said = browser.js("document.querySelector('#count').textContent")
         assert f"The confusion matrix has {matrix.counts[cell]} {words}: it counts all detections" in said
+
+
+FOCUSED = "[document.activeElement.dataset.go, document.activeElement.textContent]"
+TYPE = "(e => {{ e.value = '{}'; e.dispatchEvent(new Event('input')); }})(document.querySelector('#class'))"
+
+
+def back(browser: Browser) -> None:
+    browser.js("history.back()")
+    browser.js("new Promise(done => setTimeout(done, 150))")
+    settle(browser)
+
+
+def test_each_action_is_one_step_back_and_focus_returns(browser, report):
+    browser.open(report)
+    bar = browser.js("[...document.querySelectorAll('#answer a.row')].map(e => e.dataset.go)")[3]
+    click(browser, f"#answer a.row[data-go='{bar}']")
+    first = state(browser)
+    browser.js("document.querySelector('#class').focus()")
+    for typed in ("d", "do", "dog"):
+        browser.js(TYPE.format(typed))
+    settle(browser)
+    assert state(browser) == first | {"class": "dog"}
+    back(browser)
+    assert state(browser) == first
+    assert browser.js("document.querySelector('#class').value") == ""
+    back(browser)
+    assert state(browser) == {}
+    assert browser.js(FOCUSED)[0] == bar
+    browser.js("location.hash = 'tab=errors'")
+    settle(browser)
+    cell = browser.js(
+        "(e => { e.focus(); const was = [e.dataset.go, e.textContent]; e.click(); return was; })"
+        "([...document.querySelectorAll('.matrix td a')].at(-1))"
+    )
+    settle(browser)
+    assert state(browser)["tab"] == "examples"
+    back(browser)
+    assert state(browser) == {"tab": "errors"}
+    assert browser.js(FOCUSED) == cell
+
+
+def test_a_bar_of_tide_opens_its_errors_and_a_sum_none(browser, report, diagnoses):
+    browser.open(report, state="tab=errors")
+    chart = "[...document.querySelectorAll('figure.chart')].find(e => e.textContent.startsWith({}))"
+    rows = "[...{}.querySelectorAll('.row')].map(e => [e.dataset.tip, e.dataset.go])"
+    tide = browser.js(rows.format(chart.format("'What each error type costs (TIDE)'")))
+    assert len(tide) == 16
+    followed = 0
+    for tip, go in tide:
+        label, detector = re.match(r"(.+), ([AB]) ", tip).groups()
+        counts = diagnoses["AB".index(detector)].tide.counts
+        (name,) = [name for name, said in TIDE_LABELS.items() if said == label]
+        if name in ("fp", "fn") or not counts[name]:
+            assert go is None, tip
+            continue
+        browser.js(f"location.hash = address({go})")
+        settle(browser)
+        followed += 1
+        pictures = browser.js("chosen().map(one => one.tide)")
+        assert pictures == [name] * counts[name], tip
+        assert f"TIDE: {label}×" in shown(browser, ".tokens a")
+        words = f"All {counts[name]} " if counts[name] > 1 else "The only "
+        assert re.match(f"{words}.+ by TIDE's rules", shown(browser, "#count")[0])
+    assert followed >= 6
+    browser.js("location.hash = 'tab=errors'")
+    settle(browser)
+    for tip, go in browser.js(rows.format(chart.format("'What each error type costs (Hoiem)'"))):
+        mended = re.match(r"all but|(.+?)(?: and (.+))? (?:removed|corrected)", tip)
+        if mended[0] == "all but":
+            assert go is None, tip
+        elif go and "corrected and" not in tip:
+            assert sorted(json.loads(go)["kind"].split(",")) == sorted(
+                name.removeprefix("pure ") for name in mended.groups() if name
+            ), tip
+
+
+def test_of_three_detectors_the_pair_of_the_verdict_is_compared(browser, tmp_path):
+    three = [two_classes(shift, name) for shift, name in ((14, "last"), (2, "first"), (5, "second"))]
+    path = written(three, tmp_path)
+    browser.open(path, state="tab=compare")
+    title = "What became of each object, from {} to {}"
+    assert title.format("first", "second") in shown(browser, "#panel h3")
+    assert "second − first" in shown(browser, "#panel h3")
+    chosen = "document.querySelector('#pair').selectedOptions[0].textContent"
+    assert browser.js(chosen) == "B first and C second (verdict)"
+    browser.open(path)
+    assert [one.split(" (")[0] for one in shown(browser, ".sides a")][2:] == [
+        "Only B right", "Only C right", "Neither right",
+    ]  # fmt: skip
+    browser.js("location.hash = 'tab=compare'")
+    settle(browser)
+    browser.js(
+        "(e => { e.value = 'A-C'; e.dispatchEvent(new Event('change', {bubbles: true})); })"
+        "(document.querySelector('#pair'))"
+    )
+    settle(browser)
+    assert state(browser) == {"tab": "compare", "pair": "A-C"}
+    assert title.format("last", "second") in shown(browser, "#panel h3")
+    assert browser.js(chosen) == "A last and C second"
+    assert browser.js("document.activeElement.id") == "pair"
+    browser.open(path, state="tab=compare&d=A,B")
+    assert browser.js(chosen) == "A last and B first"
+    browser.open(written(three[:2], tmp_path), state="tab=compare")
+    assert not shown(browser, "#pair")
+
+
+def test_what_is_left_out_is_told_exactly(browser, tmp_path, diagnoses):
+    few = Gallery(each=1, most=20)
+    path = write_report(ReportContent(diagnoses, to_json(diagnoses, {}), gallery=few), tmp_path / "few.html")
+    for letter, one in zip("AB", diagnoses, strict=True):
+        browser.open(path, state=f"d={letter}")
+        wrong = np.flatnonzero(one.breakdown.counted_types > 0)
+        scores = np.sort(one.detections.scores[wrong])[::-1]
+        pattern = r"The (\d+) most confident of (\d+) errors among the detections counted, then (\d+) more, "
+        said = re.match(pattern, shown(browser, "#count")[0])
+        first, total, others = map(int, said.groups())
+        assert (total, first + others) == (len(wrong), len(browser.js("chosen().map(one => one.score)")))
+        best = browser.js("chosen().map(one => one.score)")[:first]
+        assert best == pytest.approx(scores[:first], abs=1e-5)
+        assert f"others of a score below {scores[first]:.2f}." in shown(browser, "#count")[0]
+        assert f"False positives ({first + others} of {total})" in shown(browser, ".sides a")
+
+
+def test_the_matrix_of_many_classes_has_those_with_confusions(browser, tmp_path):
+    truth = many_classes(40)[0].truth
+    labels = np.where(truth.labels < 3, (truth.labels + 1) % 3, truth.labels)
+    columns = truth.image_index, labels, np.full(len(labels), 0.5), truth.boxes
+    one = diagnose(truth, Detections(truth.images, truth.classes, *columns), "one", coco=False)
+    browser.open(write_report(content([one]), tmp_path / "report.html"), state="tab=errors")
+    assert shown(browser, ".matrix tbody th") == ["class 0", "class 1", "class 2", "background"]
+    assert "3 of 40 classes: those with confusions." in "".join(shown(browser, "#panel .note"))
+
+
+def test_what_does_not_differ_in_any_class_has_no_chart(browser, tmp_path):
+    browser.open(
+        written([two_classes(0, "all"), two_classes(0, "half", slice(0, 12))], tmp_path), state="tab=compare"
+    )
+    (chart,) = browser.js(
+        "[...document.querySelectorAll('figure.chart')].filter(e => e.querySelector('h3').textContent === "
+        "'half − all by class').map(e => [...e.querySelectorAll('h4')].map(h => h.textContent))"
+    )
+    assert chart == ["AP50"]
+    browser.js("location.hash = 'kind=similar'")
+    settle(browser)
+    assert shown(browser, "#count") == ["There is no such error among the detections counted."]
 
 
 def test_of_groups_the_first_screen_says_how_many_runs_and_what_the_interval_includes(browser, tmp_path):

@@ -940,8 +940,9 @@ function drawCompare() {
 function pairChoice(now) {
   const select = make("select", { id: "pair" }, pairs.map((two) => make("option", { value: pairKey(two), selected: pairKey(two) === pairKey(now) }, `${two.map((place) => `${letters[place]} ${detectors[place].name}`).join(" and ")}${two === usual && data.intervals.length > 1 ? " (verdict)" : ""}`)));
   select.addEventListener("change", () => {
-    followed = { go: "", inside: true };
-    location.hash = address({ pair: select.value, d: "" });
+    history.pushState(null, "", address({ pair: select.value, d: "" }));
+    render();
+    byId("pair").focus();
   });
   return make("label", { class: "choice screen across" }, "Compare ", select);
 }
