@@ -207,7 +207,7 @@ function blocks(all) {
   const made = [];
   for (const one of all.flat().filter(Boolean)) {
     const half = printing ? !one.matches(".across, :has(.pair > :nth-child(3))") : one.matches(".chart:not(.full)");
-    if (half && made.at(-1)?.className === "columns") made.at(-1).append(one);
+    if (half && made.at(-1)?.className === "columns" && !one.matches(".apart")) made.at(-1).append(one);
     else made.push(half ? make("div", { class: "columns" }, one) : one);
   }
   return [make("div", { class: "blocks" }, made)];
@@ -692,9 +692,9 @@ function countWords(key, belongs, list, total) {
   const others = list.length - sure;
   const ofAll = total === null ? ` ${what(sure)}` : ` of ${whole(total)} ${what(total)}`;
   const below = missed ? `smaller than ${percent(cut)} % of their image` : `of a score below ${scoreText(cut)}`;
-  const first = "the first of each bar, cell and ribbon";
-  if (!sure) return `${whole(others)}${ofAll}, the ${most} first: ${first}. No room in the page for the others ${below}.`;
-  return `The ${whole(sure)} ${most}${ofAll}${others ? `, then ${whole(others)} more, ${first}` : ""}. No room in the page for ${others ? "the others" : "those"} ${below}.`;
+  const each = list.slice(sure).some((example) => !example.extra) ? "not all of each detector" : "the first few of each bar, cell and ribbon";
+  if (!sure) return `${whole(others)}${total === null ? ` ${what(others)}` : ofAll}, the ${most} first: ${each}. No room in the page for the others ${below}.`;
+  return `The ${whole(sure)} ${most}${ofAll}${others ? `, then ${whole(others)} more, ${each}` : ""}. No room in the page for ${others ? "the others" : "those"} ${below}.`;
 }
 
 /** What the confusion matrix counts of the state, by another rule than the pictures are chosen. */
@@ -1058,7 +1058,8 @@ function flowChart(a, b) {
   });
   const rows = names.map((before) => [before, ...names.map((after) => number(entry.all[before][after]))]);
   const note = `${plural(entry.objects, "object")} that ${entry.objects === 1 ? "counts" : "count"}, judged by the ${entry.counted === "top" ? "top detections of each class" : "detections"}.`;
-  return chart(title, [note, onScreen(" A ribbon leads to its pictures.")], svg, [`*under ${entry.a}`, ...names.map((name) => `${name} under ${entry.b}`)], rows);
+  // On paper beside the chart that follows, where that is no wider.
+  return chart(title, [note, onScreen(" A ribbon leads to its pictures.")], svg, [`*under ${entry.a}`, ...names.map((name) => `${name} under ${entry.b}`)], rows, shown().length < 3 ? "full apart" : "full");
 }
 
 /** F1, precision and recall over the score threshold. */
@@ -1381,7 +1382,7 @@ addEventListener("beforeprint", () => {
   for (const svg of document.querySelectorAll("svg.plot")) {
     svg.redraw(Object.entries(PAPER_WIDTHS).find(([part]) => svg.closest(part))[1]);
   }
-  for (const columns of document.querySelectorAll("#panel .columns")) halve(columns);
+  for (const columns of document.querySelectorAll("#panel .columns, #panel dl.rules")) halve(columns);
 });
 addEventListener("afterprint", () => {
   printing = false;
