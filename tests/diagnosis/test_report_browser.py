@@ -1032,7 +1032,7 @@ def test_on_paper_two_columns_fill_the_page(browser, tmp_path, diagnoses, number
         assert abs(left - right) <= max(max(side, default=0) for side in sides) + 40
     assert browser.js(OVERLAPS) == []
     what = "[aria-label^='What became'], [aria-label^='F1, precision']"
-    sides = {top for top in shown(browser, what, "closest('figure').getBoundingClientRect().top")}
+    sides = set(shown(browser, what, "closest('figure').getBoundingClientRect().top"))
     assert len(sides) == (1 if number == 2 else 2)  # a pair's flow stands beside its confidence
     long = "figure.chart:has(> .group), figure.chart:has(> .print-few > .group)"
     assert set(shown(browser, long, "computedStyleMap().get('break-inside').value")) == {"auto"}
