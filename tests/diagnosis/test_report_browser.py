@@ -518,9 +518,9 @@ TYPE = "(e => {{ e.value = '{}'; e.dispatchEvent(new Event('input')); }})(docume
 
 
 def back(browser: Browser) -> None:
-    browser.js("history.back()")
-    browser.js("new Promise(done => setTimeout(done, 150))")
-    settle(browser)
+    """One step back, which the page has followed."""
+    followed = "addEventListener('hashchange', () => setTimeout(done), {once: true})"
+    browser.js(f"new Promise(done => {{ {followed}; history.back(); }})")
 
 
 def test_each_action_is_one_step_back_and_focus_returns(browser, report):
