@@ -525,6 +525,9 @@ def back(browser: Browser) -> None:
 
 def test_each_action_is_one_step_back_and_focus_returns(browser, report):
     browser.open(report)
+    loaded = "performance.getEntriesByType('navigation')[0].loadEventEnd > 0"
+    browser.js(f"new Promise(done => (function wait() {{ {loaded} ? done() : setTimeout(wait, 20) }})())")
+    settle(browser)  # a link that is followed while the page is loaded is no step of its own
     bar = browser.js("[...document.querySelectorAll('#answer a.row')].map(e => e.dataset.go)")[3]
     click(browser, f"#answer a.row[data-go='{bar}']")
     first = state(browser)
