@@ -523,36 +523,43 @@ def back(browser: Browser) -> None:
     browser.js(f"new Promise(done => {{ {followed}; history.back(); }})")
 
 
-def test_each_action_is_one_step_back_and_focus_returns(browser, report):
-    browser.open(report)
-    loaded = "performance.getEntriesByType('navigation')[0].loadEventEnd > 0"
-    browser.js(f"new Promise(done => (function wait() {{ {loaded} ? done() : setTimeout(wait, 20) }})())")
-    settle(browser)  # a link that is followed while the page is loaded is no step of its own
-    bar = browser.js("[...document.querySelectorAll('#answer a.row')].map(e => e.dataset.go)")[3]
-    click(browser, f"#answer a.row[data-go='{bar}']")
-    first = state(browser)
-    browser.js("document.querySelector('#class').focus()")
+@pytest.fixture
+def tab(browser):
+    """A tab of its own: of a full history (50 steps, of other tests) Chromium loses some."""
+    before = browser.driver.current_window_handle
+    browser.driver.switch_to.new_window("tab")
+    yield Browser(browser.driver)
+    browser.driver.close()
+    browser.driver.switch_to.window(before)
+
+
+def test_each_action_is_one_step_back_and_focus_returns(tab, report):
+    tab.open(report)
+    bar = tab.js("[...document.querySelectorAll('#answer a.row')].map(e => e.dataset.go)")[3]
+    click(tab, f"#answer a.row[data-go='{bar}']")
+    first = state(tab)
+    tab.js("document.querySelector('#class').focus()")
     for typed in ("d", "do", "dog"):
-        browser.js(TYPE.format(typed))
-    settle(browser)
-    assert state(browser) == first | {"class": "dog"}
-    back(browser)
-    assert state(browser) == first
-    assert browser.js("document.querySelector('#class').value") == ""
-    back(browser)
-    assert state(browser) == {}
-    assert browser.js(FOCUSED)[0] == bar
-    browser.js("location.hash = 'tab=errors'")
-    settle(browser)
-    cell = browser.js(
+        tab.js(TYPE.format(typed))
+    settle(tab)
+    assert state(tab) == first | {"class": "dog"}
+    back(tab)
+    assert state(tab) == first
+    assert tab.js("document.querySelector('#class').value") == ""
+    back(tab)
+    assert state(tab) == {}
+    assert tab.js(FOCUSED)[0] == bar
+    tab.js("location.hash = 'tab=errors'")
+    settle(tab)
+    cell = tab.js(
         "(e => { e.focus(); const was = [e.dataset.go, e.textContent]; e.click(); return was; })"
         "([...document.querySelectorAll('.matrix td a')].at(-1))"
     )
-    settle(browser)
-    assert state(browser)["tab"] == "examples"
-    back(browser)
-    assert state(browser) == {"tab": "errors"}
-    assert browser.js(FOCUSED) == cell
+    settle(tab)
+    assert state(tab)["tab"] == "examples"
+    back(tab)
+    assert state(tab) == {"tab": "errors"}
+    assert tab.js(FOCUSED) == cell
 
 
 def test_a_bar_of_tide_opens_its_errors_and_a_sum_none(browser, report, diagnoses):
