@@ -228,7 +228,10 @@ def test_multi_scale_changes_nothing_but_the_size(detection, tmp_path, monkeypat
     [
         (("--compile",), "no --compile"),
         (("--input-size", 32), "at least 64 pixels"),
-        (("--backbone", "tests.training.test_further_options:fixed"), "a backbone that takes no images of"),
+        (
+            ("--backbone", "tests.training.test_further_options:fixed", "--width", 1),
+            "a backbone that takes no images of",
+        ),
     ],
 )
 def test_multi_scale_is_refused_where_it_cannot_be(detection, tmp_path, words, expected):
