@@ -989,6 +989,8 @@ def test_kind_image_files_of_a_classifier_are_decoded_by_verify(small, tmp_path)
     assert result.is_refused(cut, "cannot be decoded")
     assert f"error: {text}: found" in result.out
     assert f"{counts}: 2 errors" in result.out
+    paper = small(*words, "--protocol", "paper", "--verify", base=False)  # validates on the test images
+    assert paper.out.count(f"{text}: found") == 1
     assert small(*words, base=False).is_refused(text, "cannot be decoded")
     assert not (tmp_path / "a").exists()
 

@@ -120,7 +120,8 @@ class ClassificationTask(Task):
 
         read = self._read(options)
         if isinstance(read.train, ImageFiles):  # a training image at fault is found in the first epoch
-            for images in (read.validation, self._read_test(options)):
+            paper = options.data.protocol == "paper"  # its validation has the test images
+            for images in (read.validation, *(() if paper else (self._read_test(options),))):
                 if errors := check_files(images) if isinstance(images, ImageFiles) else []:
                     raise errors[0]
         return read
@@ -136,9 +137,11 @@ class ClassificationTask(Task):
         from data.image_set import ImageFiles
 
         read = self._read(options)
-        parts = {"train": read.train, "validation": read.validation, "test": self._read_test(options)}
+        test = read.validation if options.data.protocol == "paper" else self._read_test(options)
+        parts = {"train": read.train, "validation": read.validation, "test": test}
         known = {name: images for name, images in parts.items() if images}
-        files = [images for images in known.values() if isinstance(images, ImageFiles)]
+        different = {id(images): images for images in known.values()}.values()
+        files = [images for images in different if isinstance(images, ImageFiles)]
         errors = [error for images in files for error in check_files(images, decode=True)]
         for error in errors[1:]:
             print(f"error: {error}")
