@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle, Wedge
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.page import LegendEntry
+from diagnosis.figures.page import LegendEntry, draw_pie
 from diagnosis.figures.style import (
     GRID_COLOUR,
     MUTED_COLOUR,
@@ -26,7 +26,6 @@ from diagnosis.figures.style import (
     label_rows,
     spread,
     styled,
-    text_colour_on,
     text_width,
     write_beside,
 )
@@ -78,7 +77,7 @@ PIE_TABLE_INCHES = 3.0
 PAPER_COLUMN_INCHES = 0.9
 PIE_PANEL_HEIGHT_INCHES = 2 * PIE_RADIUS_INCHES + 0.25 + PIE_ROW_INCHES * (3.2 + len(ERROR_TYPES))
 """A row for each error type, their first two together, a heading and the mean AP below the pie."""
-MIN_LABELLED_PERCENT = 6.0
+MIN_LABELLED_SHARE = 0.06
 """A slice of a pie from there on has room for its number."""
 SHEET_IMAGES = 11
 """The first images of the test set, as in the paper's Figure 8."""
@@ -94,26 +93,24 @@ def draw(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
 
 def against_percent(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     """Accuracy against the percentage of modified layers, counted from the last (Figures 4 and 5)."""
-    figure, panels, changes = _accuracy_page(plan, rows, (4.15, 3.1))
-    labels: dict[Axes, list[Label]] = {}
-    for axes, (plain, group) in zip(panels, _groups(rows), strict=True):
-        labels[axes] = _draw_group(axes, group, plain, modified_percent, from_baseline=True, changes=changes)
+
+    def places(axes: Axes, count: int) -> Callable[[Variant], float]:
         axes.set(xlim=(-3, 103), xlabel="modified layers, counted from the last (%)")
-    return _finished(figure, labels, changes=changes)
+        return modified_percent
+
+    return _accuracy_figure(plan, rows, (4.15, 3.1), places, from_baseline=True)
 
 
 def against_layer(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     """Accuracy against the layer that is modified, or the first of those that are (Figures 6 and 7)."""
-    figure, panels, changes = _accuracy_page(plan, rows, (4.55, 3.5))
-    labels: dict[Axes, list[Label]] = {}
-    for axes, (plain, group) in zip(panels, _groups(rows), strict=True):
-        count = len(layers_of(plain.arch))
+
+    def places(axes: Axes, count: int) -> Callable[[Variant], float]:
         layers = range(1, count + 1)
-        place = partial(first_layer, count=count)
-        labels[axes] = _draw_group(axes, group, plain, place, from_baseline=False, changes=changes)
         axes.set(xlim=(0.5, count + 2.2), xlabel="layer, counted from the input")
         axes.set_xticks([*layers, count + UNMODIFIED_OFFSET], [*map(str, layers), "none"])
-    return _finished(figure, labels, changes=changes)
+        return partial(first_layer, count=count)
+
+    return _accuracy_figure(plan, rows, (4.55, 3.5), places, from_baseline=False)
 
 
 def first_layer(variant: Variant, count: int) -> float:
@@ -124,38 +121,42 @@ def first_layer(variant: Variant, count: int) -> float:
     return count + UNMODIFIED_OFFSET if variant.last is None else count - variant.last + 1
 
 
-def _groups(rows: Sequence[Row]) -> list[tuple[Variant, list[Row]]]:
-    """The rows of each network on each data set, with that network unmodified."""
+def _accuracy_figure(
+    plan: Plan,
+    rows: Sequence[Row],
+    size_of_several: tuple[float, float],
+    places: Callable[[Axes, int], Callable[[Variant], float]],
+    *,
+    from_baseline: bool,
+) -> Figure:
+    """A panel for each network on each data set; all have the same limits.
+
+    `places` prepares the x axis for a number of layers, and returns where a variant is on it. Curves begin at
+    the baseline if `from_baseline`.
+    """
     groups: dict[Variant, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.point.variant.baseline, []).append(row)
-    return list(groups.items())
-
-
-def _accuracy_page(
-    plan: Plan, rows: Sequence[Row], size_of_several: tuple[float, float]
-) -> tuple[Figure, list[Axes], bool]:
-    """A panel for each network on each data set, and whether they show changes from the baseline."""
-    names = []
-    for plain, group in _groups(rows):
-        data = str(group[0].point.runs[0].options["data"])  # --set may have changed it
-        names.append(f"{architecture_label(plain.arch)}, {DATA_LABELS[data]}")
-    variants = [row.point.variant for row in rows]
     entries: dict[tuple[object, ...], LegendEntry] = {}
     for row in rows:
         variant = row.point.variant
-        key = (variant.method, variant.patch, variant.layer is None)
+        groups.setdefault(variant.baseline, []).append(row)
         if variant.method != "none":
             name = row.point.series.split(":")[0]
-            entries.setdefault(key, legend_entry(name, **line_of(variant), **mark_of(variant)))
-    drops = [variant for variant in variants if paper_accuracy(variant) is None and reported(variant, "drop")]
-    gaps = [_baselines(plain, group) for plain, group in _groups(rows)]
-    changes = any(paper - ours > FAR_POINTS for ours, paper in gaps)
-    levels = [
+            entry = legend_entry(name, **line_of(variant), **mark_of(variant))
+            entries.setdefault((variant.method, variant.patch, variant.layer is None), entry)
+    # --set may have changed the data
+    names = [
+        f"{architecture_label(plain.arch)}, {DATA_LABELS[str(group[0].point.runs[0].options['data'])]}"
+        for plain, group in groups.items()
+    ]
+    levels = [_baselines(plain, group) for plain, group in groups.items()]
+    changes = any(paper - ours > FAR_POINTS for ours, paper in levels)
+    said = [
         f"{name} {ours:.1f} %" + ("" if math.isnan(paper) else f" (paper {paper:.1f} %)")
-        for name, (ours, paper) in zip(names, gaps, strict=True)
+        for name, (ours, paper) in zip(names, levels, strict=True)
         if not math.isnan(ours)
     ]
+    variants = [row.point.variant for row in rows]
+    drops = [variant for variant in variants if paper_accuracy(variant) is None and reported(variant, "drop")]
     figure, panels = make_page(
         names,
         (5.45, 3.8) if len(names) == 1 else size_of_several,
@@ -166,11 +167,25 @@ def _accuracy_page(
             *paper_entries(numbers=any(map(paper_accuracy, variants)), drops=bool(drops)),
             *([MISSING_ENTRY] if any(not row.results for row in rows) else []),
         ],
-        notes=[*([f"Baselines: {'; '.join(levels)}."] if changes else []), *notes(plan, rows)],
+        notes=[*([f"Baselines: {'; '.join(said)}."] if changes else []), *notes(plan, rows)],
     )
-    for axes in panels:
+    labels = {}
+    for axes, (plain, group) in zip(panels, groups.items(), strict=True):
+        place = places(axes, len(layers_of(plain.arch)))
+        labels[axes] = _draw_group(axes, group, plain, place, from_baseline=from_baseline, changes=changes)
         axes.set_ylabel("change from own baseline (points)" if changes else "top-1 accuracy (%)")
-    return figure, panels, changes
+    low = min(axes.get_ylim()[0] for axes in panels)
+    top = max(axes.get_ylim()[1] for axes in panels)
+    room = 0.04 * (top - low)
+    for axes in panels:
+        axes.set_ylim(
+            (low - room, top + room) if changes else (0, 1.04 * top if top > EMPTY_PERCENT else 100)
+        )
+    figure.draw_without_rendering()  # labels need limits and places that are final
+    figure.set_layout_engine(None)
+    for axes, numbers in labels.items():
+        place_labels(axes, numbers)
+    return figure
 
 
 def _baselines(plain: Variant, rows: Sequence[Row]) -> tuple[float, float]:
@@ -232,22 +247,6 @@ def _draw_group(
         if not (changes and variant == plain):  # at zero
             labels.append(Label(place(variant), value, text, colour_of(variant)))
     return labels
-
-
-def _finished(figure: Figure, labels: Mapping[Axes, Sequence[Label]], *, changes: bool) -> Figure:
-    """The figure with the same limits in all panels, then their places, then the labels, which need both."""
-    low = min(axes.get_ylim()[0] for axes in labels)
-    top = max(axes.get_ylim()[1] for axes in labels)
-    for axes in labels:
-        if changes:
-            axes.set_ylim(low - 0.04 * (top - low), top + 0.04 * (top - low))
-        else:
-            axes.set_ylim(0, 1.04 * top if top > EMPTY_PERCENT else 100)
-    figure.draw_without_rendering()
-    figure.set_layout_engine(None)
-    for axes, numbers in labels.items():
-        place_labels(axes, numbers)
-    return figure
 
 
 # ---------------------------------------------------------------- training curves
@@ -403,7 +402,14 @@ def error_pies(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     for axes, row in zip(panels, rows, strict=True):
         axes.set(xlim=(0, width), ylim=(PIE_PANEL_HEIGHT_INCHES, 0), aspect="equal")
         axes.axis("off")
-        _draw_pie(axes, row, width / 2)
+        corner = (width / 2 - PIE_RADIUS_INCHES, 0.05, 2 * PIE_RADIUS_INCHES, 2 * PIE_RADIUS_INCHES)
+        draw_pie(
+            axes.inset_axes(corner, transform=axes.transData),
+            np.nan_to_num([row.mean(kind.name) / 100 for kind in ERROR_TYPES]),
+            ERROR_TYPES,
+            lambda share: f"{100 * share:.1f}" if share >= MIN_LABELLED_SHARE else "",
+            empty="nothing detected" if row.results else "not there yet",
+        )
         _write_shares(axes, row, in_paper)
     return figure
 
@@ -411,31 +417,6 @@ def error_pies(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
 def _reported_share(row: Row, name: str) -> Reported | None:
     """The paper's number, if it gives one."""
     return reported(row.point.variant, REPORTED_SHARES[name]) if name in REPORTED_SHARES else None
-
-
-def _draw_pie(axes: Axes, row: Row, middle_inches: float) -> None:
-    """The slices, clockwise from the top, the larger ones with their percentages."""
-    centre = (middle_inches, PIE_RADIUS_INCHES + 0.05)
-    if not row.results or math.isnan(row.mean(ERROR_TYPES[0].name)):
-        words = "nothing detected" if row.results else "not there yet"
-        axes.add_patch(Wedge(centre, PIE_RADIUS_INCHES, 0, 360, facecolor="#f4f4f4", edgecolor=GRID_COLOUR))
-        axes.text(*centre, words, size=9, color=MUTED_COLOUR, ha="center", va="center")
-        return
-    angle = -90.0
-    for kind in ERROR_TYPES:
-        share = row.mean(kind.name)
-        end = angle + 3.6 * share  # the axis of y points down: clockwise
-        slice_ = Wedge(
-            centre, PIE_RADIUS_INCHES, angle, end, facecolor=kind.colour, edgecolor="white", linewidth=0.8
-        )
-        axes.add_patch(slice_)
-        if share >= MIN_LABELLED_PERCENT:
-            middle = math.radians((angle + end) / 2)
-            x = centre[0] + 0.65 * PIE_RADIUS_INCHES * math.cos(middle)
-            y = centre[1] + 0.65 * PIE_RADIUS_INCHES * math.sin(middle)
-            colour = text_colour_on(kind.colour)
-            axes.text(x, y, f"{share:.1f}", size=8.5, color=colour, ha="center", va="center")
-        angle = end
 
 
 def _write_shares(axes: Axes, row: Row, in_paper: bool) -> None:

@@ -57,7 +57,6 @@ class Job:
     def plan(self, directory: Path) -> dict[str, Any]:
         """The argument of ``supervise.py``, for JSON; `directory` is the working directory of the command."""
         return {
-            "name": self.name,
             "command": self.command,
             "resume": self.resume,
             "folder": str(directory / self.folder),

@@ -75,13 +75,13 @@ class RayLauncher(Launcher):
     ) -> None:
         super().__init__(parallel)
         self.address, self.cpus, self.gpus = address, cpus, gpus
-        self._variables = QUIET_VARIABLES | ({} if address else LOCAL_VARIABLES)
-        with environment(self._variables):
-            try:
-                import ray
-            except ImportError:
-                expected = "it installed: pip install '.[cluster]', at the version of the cluster"
-                raise InputError("--on ray", "no Ray here", expected) from None
+        for name, value in (QUIET_VARIABLES | ({} if address else LOCAL_VARIABLES)).items():
+            os.environ.setdefault(name, value)  # before Ray is imported
+        try:
+            import ray
+        except ImportError:
+            expected = "it installed: pip install '.[cluster]', at the version of the cluster"
+            raise InputError("--on ray", "no Ray here", expected) from None
         with suppress(AttributeError):  # no option hides what it prints of a dead worker: reported here
             ray._private.worker._worker_logs_enabled = False
         self._ray: Any = ray
@@ -101,7 +101,6 @@ class RayLauncher(Launcher):
         """
         with ExitStack() as stack:
             if not self._ray.is_initialized():
-                stack.enter_context(environment(self._variables))
                 stack.callback(
                     restore_handlers, signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
                 )
@@ -272,18 +271,6 @@ def check_address(address: str) -> None:
         raise InputError("--address", f"what is no Ray cluster at {address}", expected) from None
     if done.returncode:
         raise InputError("--address", f"{address}, where {last_error(done.stderr)}", expected)
-
-
-@contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for a while, except those that the user has set."""
-    added = {name: value for name, value in variables.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
 
 
 def restore_handlers(interrupt: Any, terminate: Any) -> None:

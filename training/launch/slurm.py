@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import training
 from data.formats.files import write_text
@@ -39,8 +40,7 @@ MAX_ARRAY_TASKS = 1000
 STOPPED_CODES = (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
-@dataclass(frozen=True)
-class Ticket:
+class Ticket(NamedTuple):
     """A job that Slurm has."""
 
     job: Job
@@ -136,7 +136,7 @@ class SlurmLauncher(Launcher):
         outcomes: dict[str, Outcome] = {}
         with signal_events() as events:
             tickets = self._submit(jobs)
-            while len(outcomes) < len(tickets):
+            while len(outcomes) < len(jobs):
                 with suppress(queue.Empty):
                     event = events.get(timeout=self.poll_seconds)
                     assert isinstance(event, int)
@@ -151,9 +151,10 @@ class SlurmLauncher(Launcher):
                         outcome = self._outcome(ticket, bool(signals), number in cancelled)
                         outcomes[outcome.name] = outcome
                         report(outcome)
-                    elif signals and (state == "PENDING" or len(signals) > 1):
-                        if state == "PENDING":
-                            cancelled.add(number)
+                    elif signals and state == "PENDING":
+                        cancelled.add(number)
+                        cancel(number)
+                    elif len(signals) > 1:
                         cancel(number)
                     elif signals and number not in signalled:
                         signalled.add(number)
@@ -278,20 +279,19 @@ def arrays(jobs: Sequence[Job]) -> list[list[Job]]:
     [['a', 'c'], ['d'], ['b']]
     """
     names = {job.name for job in jobs}
-    depth: dict[str, int] = {}
-    while len(depth) < len(jobs):
-        for job in jobs:
-            before = [name for name in job.after if name in names]
-            if all(name in depth for name in before):
-                depth.setdefault(job.name, 1 + max((depth[name] for name in before), default=-1))
-    groups: dict[tuple[int, int, int], list[Job]] = {}
-    for job in sorted(jobs, key=lambda job: depth[job.name]):
-        groups.setdefault((depth[job.name], math.ceil(job.gpus), math.ceil(job.cpus)), []).append(job)
-    return [
-        group[start : start + MAX_ARRAY_TASKS]
-        for group in groups.values()
-        for start in range(0, len(group), MAX_ARRAY_TASKS)
-    ]
+    order = TopologicalSorter({job.name: names.intersection(job.after) for job in jobs})
+    order.prepare()
+    found: list[list[Job]] = []
+    while ready := order.get_ready():
+        order.done(*ready)
+        groups: dict[tuple[int, int], list[Job]] = {}
+        for job in [job for job in jobs if job.name in ready]:
+            groups.setdefault((math.ceil(job.gpus), math.ceil(job.cpus)), []).append(job)
+        for group in groups.values():
+            found += [
+                group[start : start + MAX_ARRAY_TASKS] for start in range(0, len(group), MAX_ARRAY_TASKS)
+            ]
+    return found
 
 
 def ticket_of(job: Job, queued: Mapping[str, str]) -> Ticket | None:

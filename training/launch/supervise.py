@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import fcntl
 import json
+import math
 import os
 import re
 import select
@@ -23,13 +24,15 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, BinaryIO
 
 __all__ = ["Supervisor", "child_environment", "last_error"]
 
 GRACE_SECONDS = 60.0
 """What a command gets to save its state once its launcher is gone."""
+
+POLL_SECONDS = 0.05
+"""Between two looks at the command, the signals and the launcher."""
 
 SAME_SIGNALS: dict[int, int] = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
 
@@ -59,18 +62,16 @@ def last_error(text: str) -> str:
     return (errors or lines or [""])[-1][:300]
 
 
-def has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether a process has ended. It is not reaped here, so that its process group keeps its number."""
-    if not hasattr(os, "waitid"):  # macOS, before Python 3.13
-        return process.poll() is not None
-    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def prepare_child() -> None:
-    """In the new process: unblock signals, and on Linux ask for SIGTERM when the supervisor is killed."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+def die_with_supervisor() -> None:
+    """In the new process, on Linux: ask for SIGTERM when the supervisor is killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a command and the processes that it has started, those that are left."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 class Supervisor:
@@ -91,29 +92,12 @@ class Supervisor:
         self.grace = float(plan.get("grace", GRACE_SECONDS))
         self.handed_on = handed_on
         self.received: list[int] = []
-        self._process: subprocess.Popen[bytes] | None = None
-        self._wakeup, self._waker = os.pipe()
-        os.set_blocking(self._waker, False)
-
-    def receive(self, number: int, frame: FrameType | None = None) -> None:
-        """Hand a signal on; from the second one on, kill."""
-        self.received.append(number)
-        if self._process is not None:
-            self._signal(self.handed_on[number] if len(self.received) == 1 else signal.SIGKILL)
-
-    def _signal(self, number: int) -> None:
-        # A signal to save goes to the command alone: its data workers would die of it in mid-step.
-        if number and self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                (os.killpg if number == signal.SIGKILL else os.kill)(self._process.pid, number)
 
     def run(self, pipe: int | None = None) -> dict[str, Any]:
         """Execute the command, and return its ``Record``; `pipe` closes when the launcher is gone."""
         signal.pthread_sigmask(signal.SIG_SETMASK, ())  # workers of Ray have SIGINT blocked
-        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
         for number in self.handed_on:
-            signal.signal(number, self.receive)
+            signal.signal(number, lambda received, frame: self.received.append(received))
         began = time.monotonic()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -127,20 +111,20 @@ class Supervisor:
         return {"code": code, "seconds": round(time.monotonic() - began, 3), "message": message}
 
     def _execute(self, log: BinaryIO, pipe: int | None) -> int:
-        alone = self._lock(log)
-        if not alone and not self.received:
-            log.write(f"error: another process works in {self.folder}\n".encode())
+        def write(line: str) -> None:
+            log.write(f"{line}\n".encode())
             log.flush()
+
+        if not self._lock(log) and not self.received:
+            write(f"error: another process works in {self.folder}")
             return 2
         resume = self.plan["resume"] and (self.folder / "checkpoints" / "last.ckpt").exists()
         command = self.plan["resume" if resume else "command"]
-        log.write(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}\n".encode())
-        log.flush()
-        signal.pthread_sigmask(signal.SIG_BLOCK, self.handed_on)  # until the process to hand them to is known
+        write(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}")
+        if self.received:
+            return 128 + signal.SIGTERM
         try:
-            if self.received:
-                return 128 + signal.SIGTERM
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -148,25 +132,20 @@ class Supervisor:
                 cwd=self.plan["directory"],
                 env=child_environment(os.environ),
                 process_group=0,
-                preexec_fn=prepare_child,
+                preexec_fn=die_with_supervisor,
             )
         except OSError as error:
-            log.write(f"error: {error.filename or command[0]}: {error.strerror}\n".encode())
-            log.flush()
+            write(f"error: {error.filename or command[0]}: {error.strerror}")
             return 127
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, self.handed_on)
-        self._wait(self._process, pipe)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # processes that it has left behind
-        return self._process.wait()
+        return self._wait(process, pipe)
 
     def _lock(self, log: BinaryIO) -> bool:
         """Lock the log, and so the folder, until the command has ended; whether that was possible.
 
         A process of an earlier launch is waited for: it ends soon after its launcher.
         """
-        for _ in range(int(10 * (self.grace + 5))):
+        end = time.monotonic() + self.grace + 5
+        while not self.received and time.monotonic() < end:
             try:
                 fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -175,25 +154,27 @@ class Supervisor:
                 return True
             else:
                 return True
-            if self.received:
-                break
         return False
 
-    def _wait(self, process: subprocess.Popen[bytes], pipe: int | None) -> None:
-        deadline: float | None = None
-        while not has_ended(process):
-            watched = [self._wakeup, *([] if pipe is None else [pipe])]
-            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-            readable = select.select(watched, [], [], timeout)[0]
-            if self._wakeup in readable:
-                os.read(self._wakeup, 4096)
-            if pipe is not None and pipe in readable and not os.read(pipe, 4096):
+    def _wait(self, process: subprocess.Popen[bytes], pipe: int | None) -> int:
+        """Hand signals on until the command has ended; its exit code."""
+        handed, deadline = 0, math.inf
+        while process.poll() is None:
+            for number in self.received[handed:]:
+                handed += 1
+                if handed > 1:
+                    kill_group(process)
+                elif sent := self.handed_on[number]:
+                    # To the command alone: its data workers would die of a signal in mid-step.
+                    os.kill(process.pid, sent)
+            readable = select.select([] if pipe is None else [pipe], [], [], POLL_SECONDS)[0]
+            if readable and not os.read(readable[0], 4096):
                 pipe, deadline = None, time.monotonic() + self.grace
-                if not self.received:
-                    self.receive(signal.SIGTERM)
-            if deadline is not None and time.monotonic() >= deadline:
-                self._signal(signal.SIGKILL)
-                deadline = None
+                self.received = self.received or [signal.SIGTERM]
+            if time.monotonic() >= deadline:
+                kill_group(process)
+        kill_group(process)  # processes that it has left behind
+        return process.wait()
 
 
 if __name__ == "__main__":
