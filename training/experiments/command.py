@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -22,8 +21,17 @@ from data.formats.files import write_text
 from data.records import InputError
 from data.shapes import SHAPE_SETS
 from spatial_dependency import program
-from training.experiments.budget import all_experiments, fit, load_epochs, parse_budget, store_epochs
-from training.experiments.cost import Speeds, duration, probe, seconds_of
+from training.experiments.cost import (
+    Speeds,
+    all_experiments,
+    duration,
+    fit,
+    load_epochs,
+    parse_budget,
+    probe,
+    seconds_of,
+    store_epochs,
+)  # fmt: skip
 from training.experiments.plan import (
     Overrides,
     Plan,
@@ -34,7 +42,7 @@ from training.experiments.plan import (
     parse_options,
     parse_roots,
     state_of,
-)
+)  # fmt: skip
 from training.experiments.schema import (
     MACHINE_OPTIONS,
     Experiment,
@@ -44,7 +52,7 @@ from training.experiments.schema import (
     layers_of,
     read_experiment,
     suggestion,
-)
+)  # fmt: skip
 from training.launch import Job, Launcher, LocalLauncher, Outcome, RayLauncher, SlurmLauncher
 from training.provenance import provenance
 from training.run_state import locked, make_folder
@@ -197,9 +205,8 @@ def reproduce(options: argparse.Namespace) -> int:
         for experiment in experiments:
             given = parse_options(options.set, experiment.script)
             only = parse_only(options.only, experiment.script)
-            seeds = tuple(options.seeds) if options.seeds else None
             overrides = Overrides(options.scale, given, roots, only, epochs)
-            plans.append(make_plan(experiment, overrides, seeds))
+            plans.append(make_plan(experiment, overrides, tuple(options.seeds or ())))
         return plans
 
     folder = options.out / "runs"  # of all experiments
@@ -220,10 +227,13 @@ def reproduce(options: argparse.Namespace) -> int:
             make_folder(options.out)
             store_epochs(file, epochs)
     plans = make(epochs)
-    runs = list({run.name: run for plan in plans for run in plan.runs}.values())
-    states = {run.name: state_of(run, folder) for run in runs}
-    wanted = [run for run in runs if states[run.name] != "done" and run.options["data"] not in absent]
-    if chosen is not None:
+    runs = {run.name: run for plan in plans for run in plan.runs}
+    states = {name: state_of(run, folder) for name, run in runs.items()}
+    if chosen is None:
+        wanted = [
+            run for run in runs.values() if states[run.name] != "done" and run.options["data"] not in absent
+        ]
+    else:
         wanted = chosen
         fractions = ", ".join(f"{data} × {value:g}" for data, value in epochs.items())
         print(f"what fits into {options.budget}, by its cost; epochs: {fractions}")
@@ -237,9 +247,9 @@ def reproduce(options: argparse.Namespace) -> int:
         return 0
     failed: dict[str, str] = {}
     if wanted and not options.draw:
-        with time_limit(began + seconds if seconds else None) as limit:
+        with time_limit(began + seconds if seconds else None) as over:
             failed, stopped = execute(wanted, options)
-        if stopped and limit.is_over:
+        if stopped and over.is_set():
             print(f"the {options.budget} are over; the same command goes on from there", file=sys.stderr)
         elif stopped:
             print(STOPPED, file=sys.stderr)
@@ -273,20 +283,13 @@ def is_read(data: str) -> bool:
     return data not in (*SHAPE_SETS, "shapes")
 
 
-@dataclass
-class TimeLimit:
-    """Whether the time of a command is over."""
-
-    is_over: bool = False
-
-
 @contextmanager
-def time_limit(end: float | None) -> Iterator[TimeLimit]:
-    """Ask this process to stop, as SIGTERM does, at a time of the monotonic clock."""
-    limit = TimeLimit()
+def time_limit(end: float | None) -> Iterator[threading.Event]:
+    """Ask this process to stop, as SIGTERM does, at a time of the monotonic clock; the event is set then."""
+    over = threading.Event()
 
     def stop() -> None:
-        limit.is_over = True
+        over.set()
         os.kill(os.getpid(), signal.SIGTERM)
 
     timer = threading.Timer(max(0.0, (end or 0) - time.monotonic()), stop)
@@ -294,7 +297,7 @@ def time_limit(end: float | None) -> Iterator[TimeLimit]:
     if end is not None:
         timer.start()
     try:
-        yield limit
+        yield over
     finally:
         timer.cancel()
 
@@ -323,14 +326,12 @@ def check_roots(runs: Sequence[Run], *, needed: bool) -> None:
     for run in runs:
         options = {**defaults(run.script), **run.options}
         data, root = options["data"], options["root"]
-        if not is_read(data):
-            continue
-        if root is None and needed:
-            raise InputError("--root", "none", f"the folder of {data}; without it, --list and --draw")
-        if root is not None and not Path(root).exists():
-            raise InputError("--root", f"no {root}", f"the folder of {data}")
-        if needed and run.script == "train_classify":
-            folders.add((data, root))
+        if is_read(data) and (root is not None or needed):
+            expected = f"the folder of {data}" + ("" if root else "; without it, --list and --draw")
+            if root is None or not Path(root).exists():
+                raise InputError("--root", "none" if root is None else f"no {root}", expected)
+            if needed and run.script == "train_classify":
+                folders.add((data, root))
     for data, root in sorted(folders):
         from data.classification import find_classification  # torch takes seconds
 
@@ -342,28 +343,25 @@ def check_roots(runs: Sequence[Run], *, needed: bool) -> None:
 
 def show(plans: Sequence[Plan], states: Mapping[str, State], to_do: Sequence[Run], speeds: Speeds) -> None:
     """Print each experiment's runs that are done or to be done, and what the latter will cost."""
-    wanted = {run.name: run for run in to_do}
     seconds: dict[str, float] = {}
     steps: dict[str, tuple[float, str]] = {}
-    for run in wanted.values():
+    for run in to_do:
         step, source, key = speeds.step(run)
         steps[key] = (step, source)
         seconds[run.name] = seconds_of(run, step)
     for plan in plans:
-        done = sum(states[run.name] == "done" for run in plan.runs)
-        experiment = plan.experiment
-        print(f"{experiment.name}: {experiment.title} ({len(plan.runs)} runs, {done} done)")
-        for run in plan.runs:
-            if states[run.name] == "done" or run.name in wanted:
-                cost = duration(seconds[run.name]) if run.name in seconds else ""
-                print(f"  {states[run.name]:6} {cost:>10}  {run.name}")
-        left_out = sum(states[run.name] != "done" and run.name not in wanted for run in plan.runs)
-        if left_out:
+        shown = [run for run in plan.runs if states[run.name] == "done" or run.name in seconds]
+        done = sum(states[run.name] == "done" for run in shown)
+        print(f"{plan.experiment.name}: {plan.experiment.title} ({len(plan.runs)} runs, {done} done)")
+        for run in shown:
+            cost = duration(seconds[run.name]) if run.name in seconds else ""
+            print(f"  {states[run.name]:6} {cost:>10}  {run.name}")
+        if left_out := len(plan.runs) - len(shown):
             print(f"  left out: {left_out} more")
-    if not wanted:
+    if not seconds:
         return
     costs = [value for value in seconds.values() if not math.isnan(value)]
-    runs = f"{len(wanted)} runs" if len(wanted) > 1 else "1 run"
+    runs = f"{len(seconds)} runs" if len(seconds) > 1 else "1 run"
     about = f"about {duration(sum(costs))}" if costs else "for an unknown time"
     unknown = f", {len(seconds) - len(costs)} of them not counted" if 0 < len(costs) < len(seconds) else ""
     print(f"to do: {runs}, {about} on this machine, one after another{unknown}")

@@ -30,7 +30,7 @@ from diagnosis.figures.style import (
     write_beside,
 )
 from training.experiments.collect import RIGHT_CLASS, Row, TrainingCurve, baseline_of, read_curve
-from training.experiments.paper import Reported, paper_accuracy, reported
+from training.experiments.paper import paper_accuracy, reported
 from training.experiments.plan import Plan
 from training.experiments.schema import (
     Variant,
@@ -54,7 +54,7 @@ from training.experiments.style import (
     paper_entries,
     place_labels,
 )
-from training.experiments.tables import DATA_LABELS, REPORTED_SHARES, notes, with_spread
+from training.experiments.tables import DATA_LABELS, REPORTED_SHARES, notes, reported_share, with_spread
 
 __all__ = ["draw"]
 
@@ -385,7 +385,7 @@ def _row_name(row: Row) -> str:
 
 def error_pies(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     """Figure 9: a pie for each detector, and below it the shares and mAP beside those that the text gives."""
-    in_paper = any(_reported_share(row, name) for row in rows for name in REPORTED_SHARES)
+    in_paper = any(reported_share(row, name) for row in rows for name in REPORTED_SHARES)
     width = PIE_TABLE_INCHES + PAPER_COLUMN_INCHES * in_paper
     figure, panels = make_page(
         [textwrap.fill(row.point.series, 36) for row in rows],
@@ -414,11 +414,6 @@ def error_pies(plan: Plan, rows: Sequence[Row], folder: Path) -> Figure:
     return figure
 
 
-def _reported_share(row: Row, name: str) -> Reported | None:
-    """The paper's number, if it gives one."""
-    return reported(row.point.variant, REPORTED_SHARES[name]) if name in REPORTED_SHARES else None
-
-
 def _write_shares(axes: Axes, row: Row, in_paper: bool) -> None:
     """A line for each error type and for mAP, in percent: ours, and the paper's where it has any."""
     ours, paper = PIE_TABLE_INCHES - 0.1, PIE_TABLE_INCHES + PAPER_COLUMN_INCHES - 0.1
@@ -434,7 +429,7 @@ def _write_shares(axes: Axes, row: Row, in_paper: bool) -> None:
         draw_text(axes, 0.35, y, f"{label} (%)", TEXT_POINTS, TEXT_COLOUR)
         draw_text(axes, ours, y, with_spread(row, name, 1), TEXT_POINTS, TEXT_COLOUR, "right")
         if in_paper:
-            known = _reported_share(row, name)
+            known = reported_share(row, name)
             draw_text(axes, paper, y, f"{known.value:g}" if known else "–", TEXT_POINTS, ha="right")
 
 

@@ -32,24 +32,14 @@ from training.experiments.schema import (
     resolved,
     suggestion,
     variant_of,
-)
+)  # fmt: skip
 from training.tasks.classification_options import PLACES
 from training.tasks.detection_options import DETECTION_DATA
 
 __all__ = [
-    "Overrides",
-    "Plan",
-    "Point",
-    "Run",
-    "State",
-    "canonical",
-    "make_plan",
-    "parse_only",
-    "parse_options",
-    "parse_roots",
-    "state_of",
-    "training_name",
-]
+    "Overrides", "Plan", "Point", "Run", "State", "canonical", "make_plan", "parse_only", "parse_options",
+    "parse_roots", "state_of", "training_name",
+]  # fmt: skip
 
 DATA_SETS = tuple(dict.fromkeys((*DATASETS, *DETECTION_DATA)))
 MIN_WIDTH = 1 / 16
@@ -221,7 +211,7 @@ class Plan:
         return self.experiment.heading + (f" — here {', '.join(instead)} instead" if instead else "")
 
 
-def make_plan(experiment: Experiment, overrides: Overrides, seeds: tuple[int, ...] | None = None) -> Plan:
+def make_plan(experiment: Experiment, overrides: Overrides, seeds: tuple[int, ...] = ()) -> Plan:
     """The runs of an experiment, with other `seeds` than its own if these are given.
 
     Raises
@@ -235,7 +225,7 @@ def make_plan(experiment: Experiment, overrides: Overrides, seeds: tuple[int, ..
     seeds = seeds or experiment.seeds
     points: list[Point] = []
     runs: dict[str, Run] = {}
-    met: dict[str, list[Any]] = {name: [] for name in overrides.only}
+    met: list[Mapping[str, Any]] = []
     # The paper's number is that of the declared variant, but not of other data or another network.
     elsewhere = {name: value for name, value in overrides.options.items() if name in IDENTITY_OPTIONS}
     for series in experiment.series:
@@ -244,8 +234,7 @@ def make_plan(experiment: Experiment, overrides: Overrides, seeds: tuple[int, ..
             filled = {**defaults(script), **declared}
             if not overrides.keeps(filled):
                 continue
-            for name in overrides.only:
-                met[name].append(filled[name])
+            met.append(filled)
             options = overrides.applied(declared, script)
             check_options(experiment, series.name, options, series.test or {})
             made: list[Run] = []
@@ -261,7 +250,12 @@ def make_plan(experiment: Experiment, overrides: Overrides, seeds: tuple[int, ..
                 made.append(run)
             points.append(Point(series.name, variant_of({**filled, **elsewhere}, series.test), tuple(made)))
     only = overrides.only.items()
-    unmet = {name: value for name, values in only for value in values if value not in met[name]}
+    unmet = {
+        name: value
+        for name, values in only
+        for value in values
+        if value not in [filled[name] for filled in met]
+    }
     if not points or unmet:
         asked = unmet or {name: ",".join(map(str, values)) for name, values in only}
         found = " ".join(f"{name}={value}" for name, value in asked.items())
@@ -284,13 +278,11 @@ def check_options(
     except InputError as error:
         raise InputError(f"{where}: {error.where}", error.found, error.expected) from None
     tested = {**options, **test}
-    numbers = [tested.get("last"), tested.get("layer"), *(tested.get("layers") or ())]
-    largest = max((number for number in numbers if isinstance(number, int)), default=0)
-    if script != "train_classify" or tested.get("method", "none") == "none" or not largest:
-        return
-    count = len(layers_of(arch))
-    if largest > count:
-        raise InputError(where, f"layer {largest}", f"at most {count}, which {arch} has")
+    if script == "train_classify" and tested.get("method", "none") != "none":
+        numbers = [tested.get("last"), tested.get("layer"), *(tested.get("layers") or ())]
+        largest = max((number for number in numbers if isinstance(number, int)), default=0)
+        if largest and largest > (count := len(layers_of(arch))):
+            raise InputError(where, f"layer {largest}", f"at most {count}, which {arch} has")
 
 
 def check_overrides(experiment: Experiment, overrides: Overrides) -> None:
@@ -319,11 +311,9 @@ def canonical(script: Script, options: Mapping[str, Any]) -> dict[str, Any]:
     The last layer alone is the last 1 of the layers, and patches as large as the map are the spatial shuffle:
     both to the last bit, as a shuffle's draws depend on the layer's number alone.
     """
-    same = dict(options)
-    full = resolved(script, options)
-    if script != "train_classify" or not is_modifiable(full["arch"]) or full["data"] == "imagenet":
-        return same
-    number = full["layer"]
+    same, full = dict(options), resolved(script, options)
+    own = script == "train_classify" and is_modifiable(full["arch"]) and full["data"] != "imagenet"
+    number = full["layer"] if own else None
     layers = layers_of(full["arch"]) if number is not None else ()
     if number is None or not 1 <= number <= len(layers):
         return same

@@ -36,25 +36,10 @@ if TYPE_CHECKING:
     from detector import Layer
 
 __all__ = [
-    "DRAWINGS",
-    "MACHINE_OPTIONS",
-    "Experiment",
-    "Script",
-    "Series",
-    "Variant",
-    "architecture_label",
-    "check_names",
-    "check_values",
-    "command_words",
-    "defaults",
-    "is_modifiable",
-    "layers_of",
-    "modified_percent",
-    "read_experiment",
-    "resolved",
-    "suggestion",
-    "variant_of",
-]
+    "DRAWINGS", "MACHINE_OPTIONS", "Experiment", "Script", "Series", "Variant", "architecture_label",
+    "check_names", "check_values", "command_words", "defaults", "is_modifiable", "layers_of",
+    "modified_percent", "read_experiment", "resolved", "suggestion", "variant_of",
+]  # fmt: skip
 
 Script = Literal["train_classify", "train_detect"]
 """The commands that runs are made with."""

@@ -23,20 +23,9 @@ from training.experiments.collect import Row
 from training.experiments.schema import Variant
 
 __all__ = [
-    "MISSING_ENTRY",
-    "Label",
-    "colour_of",
-    "draw_missing",
-    "draw_paper",
-    "draw_result",
-    "draw_series",
-    "legend_entry",
-    "line_of",
-    "make_page",
-    "mark_of",
-    "paper_entries",
-    "place_labels",
-]
+    "MISSING_ENTRY", "Label", "colour_of", "draw_missing", "draw_paper", "draw_result", "draw_series",
+    "legend_entry", "line_of", "make_page", "mark_of", "paper_entries", "place_labels",
+]  # fmt: skip
 
 TICK_LABEL_POINTS = 8.0
 PANEL_GAP_INCHES = 0.2

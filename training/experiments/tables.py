@@ -12,9 +12,8 @@ from typing import Any
 from data.datasets import DATASETS
 from data.shapes import SHAPE_SETS
 from detector.registry import METHODS
-from training.experiments.claims import claims_table
 from training.experiments.collect import RIGHT_CLASS, SHARES, Row, baseline_of
-from training.experiments.paper import Quantity, paper_accuracy, reported
+from training.experiments.paper import Quantity, Reported, claims_table, paper_accuracy, reported
 from training.experiments.plan import Plan
 from training.experiments.schema import (
     MACHINE_OPTIONS,
@@ -24,7 +23,10 @@ from training.experiments.schema import (
     resolved,
 )
 
-__all__ = ["DATA_LABELS", "REPORTED_SHARES", "differences", "notes", "to_csv", "to_markdown", "with_spread"]
+__all__ = [
+    "DATA_LABELS", "REPORTED_SHARES", "differences", "notes", "reported_share", "to_csv", "to_markdown",
+    "with_spread",
+]  # fmt: skip
 
 CLASSIFIER_QUANTITIES = ("accuracy", "averaged", "top5", "pass_std")
 DETECTOR_QUANTITIES = ("map", *SHARES, RIGHT_CLASS)
@@ -56,31 +58,31 @@ def to_csv(plan: Plan, rows: Sequence[Row]) -> str:
     Accuracies and shares are in percent, empty where there is none; `parameters` is a number.
     """
     detection = plan.experiment.script == "train_detect"
-    quantities = DETECTOR_QUANTITIES if detection else CLASSIFIER_QUANTITIES
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    head = ["series", *asdict(rows[0].point.variant), "modified_percent", "seeds"]
-    for name in quantities:
-        head += [name] if name == "pass_std" else [name, f"{name}_std"]
-    head += ["parameters", "test_images", "passes", "drop", "paper", "paper_drop", "paper_where", "runs"]
-    writer.writerow(head)
+    lines = []
     for row in rows:
         variant, options = row.point.variant, row.point.runs[0].options
         ran = replace(variant, data=str(options["data"]), arch=str(options["arch"]))
-        line = [row.point.series, *asdict(ran).values(), _decimal(modified_percent(variant), 1)]
-        line.append(" ".join(map(str, row.results)))
-        for name in quantities:
-            line.append(_decimal(row.mean(name)))
+        line: dict[str, object] = {"series": row.point.series, **asdict(ran)}
+        line["modified_percent"] = _decimal(modified_percent(variant), 1)
+        line["seeds"] = " ".join(map(str, row.results))
+        for name in DETECTOR_QUANTITIES if detection else CLASSIFIER_QUANTITIES:
+            line[name] = _decimal(row.mean(name))
             if name != "pass_std":
-                line.append(_decimal(row.std(name)))
-        line += [_decimal(row.mean(name), 0) for name in ("parameters", "test_images", "passes")]
-        line.append(_decimal(drop_of(rows, row)))
+                line[f"{name}_std"] = _decimal(row.std(name))
+        line |= {name: _decimal(row.mean(name), 0) for name in ("parameters", "test_images", "passes")}
+        line["drop"] = _decimal(drop_of(rows, row))
         paper = reported(variant, "map") if detection else paper_accuracy(variant)
         drop = reported(variant, "drop")
+        for name, number in (("paper", paper), ("paper_drop", drop)):
+            line[name] = _decimal(number.value) if number else ""
         where = paper or drop
-        line += [_decimal(number.value) if number else "" for number in (paper, drop)]
-        line += [where.where if where else "", " ".join(run.name for run in row.point.runs)]
-        writer.writerow(["" if value is None else value for value in line])
+        line["paper_where"] = where.where if where else ""
+        line["runs"] = " ".join(run.name for run in row.point.runs)
+        lines.append(line)
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return file.getvalue()
 
 
@@ -107,8 +109,7 @@ def to_markdown(plan: Plan, rows: Sequence[Row]) -> str:
     """The table in the paper's form, with the paper's own numbers, and the notes below it."""
     head, body = TABLES.get(plan.experiment.draw, _point_table)(rows)
     parts = [f"# {plan.heading}", "", *_markdown_table(head, body), "", " ".join(notes(plan, rows)), ""]
-    claims = claims_table(rows)
-    if claims is not None:
+    if claims := claims_table(rows):
         parts += ["## What the paper claims", "", *_markdown_table(*claims), ""]
     return "\n".join(parts)
 
@@ -137,53 +138,40 @@ def _network_table(rows: Sequence[Row]) -> Table:
     body = []
     for row in rows:
         variant, parameters = row.point.variant, row.mean("parameters")
-        plain = variant.method == "none"
-        number = reported(variant, "parameters")
-        body.append(
-            [
-                architecture_label(variant.arch),
-                "baseline" if plain else METHODS[variant.method].label,
-                with_spread(row),
-                _paper(row)[0],
-                NOT_THERE if plain else f"{modified_percent(variant):.0f}",
-                NOT_THERE if math.isnan(parameters) else f"{parameters / 1e6:.2f}",
-                f"{number.value:.2f}" if number else NOT_THERE,
-            ]
-        )
+        plain, number = variant.method == "none", reported(variant, "parameters")
+        names = [architecture_label(variant.arch), "baseline" if plain else METHODS[variant.method].label]
+        modified = NOT_THERE if plain else f"{modified_percent(variant):.0f}"
+        ours = NOT_THERE if math.isnan(parameters) else f"{parameters / 1e6:.2f}"
+        paper = f"{number.value:.2f}" if number else NOT_THERE
+        body.append([*names, with_spread(row), _paper(row)[0], modified, ours, paper])
     columns = ["top-1 (%)", "paper (%)", "modified layers (%)", "parameters (M)", "paper (M)"]
     return ["model", "method", *columns], body
 
 
 def _detector_table(rows: Sequence[Row]) -> Table:
     """Figure 9, of which the text gives mAP, correct and localization."""
-    body = []
-    for row in rows:
-        cells = [row.point.series]
-        for name in DETECTOR_QUANTITIES:
-            known = name in REPORTED_SHARES
-            number = reported(row.point.variant, REPORTED_SHARES[name]) if known else None
-            cells.append(with_spread(row, name, 1) + (f" (paper {number.value:g})" if number else ""))
-        body.append(cells)
+
+    def cell(row: Row, name: str) -> str:
+        number = reported_share(row, name)
+        return with_spread(row, name, 1) + (f" (paper {number.value:g})" if number else "")
+
+    body = [[row.point.series, *(cell(row, name) for name in DETECTOR_QUANTITIES)] for row in rows]
     return ["detector", "mAP (%)", *(f"{name} (%)" for name in SHARES), "correct + localization (%)"], body
+
+
+def reported_share(row: Row, name: str) -> Reported | None:
+    """The paper's number of a quantity of a detector, if its text gives one."""
+    return reported(row.point.variant, REPORTED_SHARES[name]) if name in REPORTED_SHARES else None
 
 
 def _point_table(rows: Sequence[Row]) -> Table:
     """What a figure shows: the accuracy of every point, and its drop from the baseline."""
     body = []
     for row in rows:
-        variant = row.point.variant
-        drop = drop_of(rows, row)
-        body.append(
-            [
-                architecture_label(variant.arch),
-                str(row.point.runs[0].options["data"]),
-                row.point.series,
-                modified_layers(variant),
-                with_spread(row),
-                NOT_THERE if math.isnan(drop) or variant.method == "none" else f"{drop:.2f}",
-                *_paper(row),
-            ]
-        )
+        variant, drop = row.point.variant, drop_of(rows, row)
+        names = [architecture_label(variant.arch), str(row.point.runs[0].options["data"]), row.point.series]
+        below = NOT_THERE if math.isnan(drop) or variant.method == "none" else f"{drop:.2f}"
+        body.append([*names, modified_layers(variant), with_spread(row), below, *_paper(row)])
     return ["network", "data", "series", "modified", "top-1 (%)", "drop", "paper (%)", "where"], body
 
 
@@ -252,8 +240,7 @@ def _in_words(name: str, value: Any) -> str:
 def notes(plan: Plan, rows: Sequence[Row]) -> list[str]:
     """What a reader must know, in sentences: what was set otherwise, seeds, images, missing results."""
     sentences = []
-    changed = differences(plan)
-    if changed:
+    if changed := differences(plan):
         sentences.append(f"Not as in {plan.experiment.name}.yaml: {'; '.join(changed)}.")
     for name, values in plan.overrides.only.items():
         wanted = ", ".join(_in_words(name, value) for value in values)
@@ -263,24 +250,18 @@ def notes(plan: Plan, rows: Sequence[Row]) -> list[str]:
         sentences.append(
             "The epoch is the best on the test images, as the paper's may be: scores are too high."
         )
-    elif first["validation"]:
-        sentences.append(
-            f"{100 * first['validation']:g} % of the training images are held out to choose the epoch by."
-        )
-    images = sorted({int(value) for row in rows for value in row.values("test_images")})
-    if images:
+    elif held_out := first["validation"]:
+        sentences.append(f"{100 * held_out:g} % of the training images are held out to choose the epoch by.")
+    if images := sorted({int(value) for row in rows for value in row.values("test_images")}):
         sentences.append(f"Scored on {' or '.join(f'{count:,}' for count in images)} test images.")
     passes = max((int(value) for row in rows for value in row.values("passes")), default=1)
     if passes > 1:
         sentences.append(f"Where something shuffles: mean of {passes} passes.")
     if first["precision"] != "32-true":
         sentences.append(f"Precision: {first['precision']}.")
-    if len(plan.seeds) > 1:
-        sentences.append(f"Mean and standard deviation of {len(plan.seeds)} seeds.")
-    else:
-        sentences.append("One seed.")
-    missing = sum(len(row.missing) for row in rows)
-    if missing:
+    seeds = len(plan.seeds)
+    sentences.append(f"Mean and standard deviation of {seeds} seeds." if seeds > 1 else "One seed.")
+    if missing := sum(len(row.missing) for row in rows):
         total = sum(len(row.point.runs) for row in rows)
         sentences.append(f"Missing: {missing} of {total} results.")
     return sentences

@@ -19,11 +19,10 @@ from PIL import Image
 
 from data.formats import read_ground_truth
 from data.records import InputError
-from training.experiments.claims import claims_table
 from training.experiments.collect import SHARES, collect, read_curve, read_result
 from training.experiments.command import main
 from training.experiments.figures import draw
-from training.experiments.paper import paper_accuracy
+from training.experiments.paper import claims_table, paper_accuracy
 from training.experiments.plan import Overrides, Plan, Run, make_plan
 from training.experiments.schema import read_experiment
 from training.experiments.tables import differences, notes, to_csv, to_markdown
