@@ -29,11 +29,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data.classification import ClassificationData, Normalization, classification_loader
+from data.classification import (
+    ClassificationBatch,
+    ClassificationData,
+    Normalization,
+    classification_loader,
+)
 from data.formats.processes import keep_freed_memory
-from data.image_batches import ClassificationBatch
-from data.image_folders import read_image_folders
-from data.image_set import ImageFiles, ImageSet, Statistics
+from data.image_set import ImageFiles, ImageSet, Statistics, read_image_folders
 from training.command import quiet
 from training.options import MachineOptions
 from training.run import Loaders

@@ -39,7 +39,7 @@ from data.classification import (
     read_classification_test,
 )
 from data.image_set import ImageSet, Statistics, statistics_of
-from data.shapes.images import draw_shapes
+from data.shapes.scenes import draw_shapes
 from detector import list_layers, profile
 from detector.registry import METHODS, ShuffleMethod, method_style
 from diagnosis.figures.style import (

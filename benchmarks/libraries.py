@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from benchmarks.gallery import batches, fit
 from data.classification import Normalization
 from data.image_set import ImageSet, Statistics, statistics_of
-from data.shapes.images import draw_shapes
+from data.shapes.scenes import draw_shapes
 from detector import compare, list_layers, modify_layers, profile, remove_shuffles, seek_shuffles
 from detector.registry import METHODS, ShuffleMethod
 from training.provenance import provenance

@@ -15,6 +15,7 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import cv2
@@ -27,16 +28,21 @@ from data.streams import Stream, check_seed, generator
 
 __all__ = ["Augmentation", "Key", "Transform", "eval_transform", "train_transform"]
 
+Pixels: TypeAlias = NDArray[np.uint8]
+Boxes: TypeAlias = NDArray[np.float64]
+Transformed: TypeAlias = tuple[Pixels, Boxes, NDArray[np.int64]]
+
 Key: TypeAlias = "int | tuple[int, int]"
 """(epoch, index) of an image; an index alone is one of epoch 0."""
 
-Transform: TypeAlias = Callable[
-    [NDArray[np.uint8], NDArray[np.float64], Key],
-    tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.int64]],
-]
+Transform: TypeAlias = Callable[[Pixels, Boxes, Key], Transformed]
 """(image (H, W, 3) RGB, boxes (n, 4) xyxy in its pixels, key) -> (image (S, S, 3), boxes (m, 4) in its
 pixels, (m,) which of the n boxes those are, ascending)."""
 
+Recolor: TypeAlias = Callable[[Pixels, np.random.Generator], Pixels]
+
+SHARES = ("translate", "brightness", "contrast", "saturation", "hue", "blur")
+"""The strengths that are 0 where nothing changes."""
 LIMITS = {"hue": 0.5}
 """The largest strengths that are not 1."""
 FILL = (124, 116, 104)
@@ -106,17 +112,13 @@ class Augmentation:
         """
         if factor == 1:
             return self
-        shares = {
-            name: min(factor * getattr(self, name), LIMITS.get(name, 1.0))
-            for name in ("translate", "brightness", "contrast", "saturation", "hue", "blur")
-        }
+        shares = {name: min(factor * getattr(self, name), LIMITS.get(name, 1.0)) for name in SHARES}
         low, high = self.scale
         crop = max(1 - factor * (1 - self.crop), 0.05)
         return replace(self, crop=crop, scale=(low**factor, high**factor), **shares)
 
     def __post_init__(self) -> None:
-        shares = ("flip", "brightness", "contrast", "saturation", "blur", "min_visibility")
-        for name in ("translate", *shares, "hue"):
+        for name in (*SHARES, "flip", "min_visibility"):
             value, high = getattr(self, name), LIMITS.get(name, 1.0)
             if not 0 <= value <= high:
                 raise InputError(f"augmentation.{name}", str(value), f"a number from 0 to {high:g}")
@@ -125,9 +127,8 @@ class Augmentation:
         for name in ("scale", "blur_sigma"):
             low, high = getattr(self, name)
             if not 0 < low <= high < math.inf:
-                raise InputError(
-                    f"augmentation.{name}", f"{low}, {high}", "two positive numbers, the smaller one first"
-                )
+                expected = "two positive numbers, the smaller one first"
+                raise InputError(f"augmentation.{name}", f"{low}, {high}", expected)
 
 
 class Window(NamedTuple):
@@ -138,6 +139,11 @@ class Window(NamedTuple):
     right: int
     bottom: int
     flip: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.right - self.left, self.bottom - self.top
 
 
 def draw_window(
@@ -151,11 +157,11 @@ def draw_window(
     low, high = np.log(strength.scale)
     extent = np.maximum(kept * size / np.exp(low + (high - low) * draws[6]), 1)
     corner = np.rint(centre * size - extent / 2).astype(int)
-    end = corner + np.rint(extent).astype(int)
-    return Window(int(corner[0]), int(corner[1]), int(end[0]), int(end[1]), bool(draws[7] < strength.flip))
+    (left, top), (right, bottom) = corner.tolist(), (corner + np.rint(extent).astype(int)).tolist()
+    return Window(left, top, right, bottom, flip=bool(draws[7] < strength.flip))
 
 
-def move_boxes(boxes: NDArray[np.float64], window: Window, size: int) -> NDArray[np.float64]:
+def move_boxes(boxes: Boxes, window: Window, size: int) -> Boxes:
     """Boxes as seen in a window that is resized to size×size. They may reach beyond it.
 
     Examples
@@ -163,84 +169,46 @@ def move_boxes(boxes: NDArray[np.float64], window: Window, size: int) -> NDArray
     >>> move_boxes(np.array([[10.0, 10, 30, 20]]), Window(10, 0, 60, 50), 100)
     array([[ 0., 20., 40., 40.]])
     """
-    origin = np.array([window.left, window.top] * 2)
-    extent = np.array([window.right - window.left, window.bottom - window.top] * 2)
-    moved: NDArray[np.float64] = (
-        (boxes - origin) * size / extent
-    )  # in this order the far edge gives `size` exactly
+    origin, extent = np.array([window.left, window.top] * 2), np.array(window.size * 2)
+    moved: Boxes = (boxes - origin) * size / extent  # in this order the far edge gives `size` exactly
     if window.flip:
         moved[:, [0, 2]] = size - moved[:, [2, 0]]
     return moved
 
 
-def clip_boxes(
-    boxes: NDArray[np.float64], size: int, min_visibility: float
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Boxes clipped to a size×size image, and which of them stay: those of which enough is visible."""
-    clipped = clip(boxes, (size, size))
-    visible = area(clipped)
-    kept = np.flatnonzero((visible > 0) & (visible >= min_visibility * area(boxes)))
-    return clipped[kept], kept
-
-
-def cut(image: NDArray[np.uint8], window: Window, size: int) -> NDArray[np.uint8]:
+def cut(image: Pixels, window: Window, size: int) -> Pixels:
     """The pixels in a window, resized to size×size with one resampling."""
     height, width = image.shape[:2]
     left, right = (min(max(edge, 0), width) for edge in (window.left, window.right))
     top, bottom = (min(max(edge, 0), height) for edge in (window.top, window.bottom))
     view = image[top:bottom, left:right]
-    if (left, top, right, bottom) != window[:4]:
-        if view.size:
-            margins = (top - window.top, window.bottom - bottom, left - window.left, window.right - right)
-            view = np.asarray(cv2.copyMakeBorder(view, *margins, cv2.BORDER_CONSTANT, value=FILL), np.uint8)
-        else:
-            view = np.full((window.bottom - window.top, window.right - window.left, 3), FILL, np.uint8)
-    shrinks = view.shape[0] >= size and view.shape[1] >= size
+    if not view.size:
+        view = np.full((*window.size[::-1], 3), FILL, np.uint8)
+    elif (left, top, right, bottom) != window[:4]:
+        margins = (top - window.top, window.bottom - bottom, left - window.left, window.right - right)
+        view = np.asarray(cv2.copyMakeBorder(view, *margins, cv2.BORDER_CONSTANT, value=FILL), np.uint8)
     # Averaging over areas keeps fine texture from turning into noise; it is made for shrinking only.
-    resized = cv2.resize(view, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    interpolation = cv2.INTER_AREA if min(view.shape[:2]) >= size else cv2.INTER_LINEAR
+    resized = cv2.resize(view, (size, size), interpolation=interpolation)
     return np.asarray(cv2.flip(resized, 1) if window.flip else resized, dtype=np.uint8)
 
 
-@dataclass(frozen=True)
-class _Evaluation:
-    size: int
-
-    def __call__(
-        self, image: NDArray[np.uint8], boxes: NDArray[np.float64], key: Key = 0
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.int64]]:
-        whole = Window(0, 0, image.shape[1], image.shape[0])
-        return cut(image, whole, self.size), move_boxes(boxes, whole, self.size), np.arange(len(boxes))
+def _evaluation(image: Pixels, boxes: Boxes, key: Key, *, size: int) -> Transformed:
+    whole = Window(0, 0, image.shape[1], image.shape[0])
+    return cut(image, whole, size), move_boxes(boxes, whole, size), np.arange(len(boxes))
 
 
-@dataclass(frozen=True)
-class _Training:
-    size: int
-    strength: Augmentation
-    seed: int
-    recolor: Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
-
-    def __call__(
-        self, image: NDArray[np.uint8], boxes: NDArray[np.float64], key: Key
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.int64]]:
-        epoch, index = key if isinstance(key, tuple) else (0, key)
-        random_numbers = generator(self.seed, Stream.AUGMENTATION, epoch, index)
-        window = draw_window(image.shape[1], image.shape[0], self.strength, random_numbers)
-        moved, kept = clip_boxes(
-            move_boxes(boxes, window, self.size), self.size, self.strength.min_visibility
-        )
-        return self.recolor(cut(image, window, self.size), random_numbers), moved, kept
-
-
-@dataclass(frozen=True)
-class _Albumentations:
-    colors: Any  # an albumentations.Compose
-
-    def __call__(self, image: NDArray[np.uint8], random_numbers: np.random.Generator) -> NDArray[np.uint8]:
-        # One state for all: set_random_seed would give every transform the same numbers, so that a strong
-        # change of colour always came with a blur.
-        self.colors.set_random_state(random_numbers, random.Random(int(random_numbers.integers(2**63))))
-        changed: NDArray[np.uint8] = self.colors(image=image)["image"]
-        return changed
+def _training(
+    image: Pixels, boxes: Boxes, key: Key, *, size: int, strength: Augmentation, seed: int, recolor: Recolor
+) -> Transformed:
+    epoch, index = key if isinstance(key, tuple) else (0, key)
+    random_numbers = generator(seed, Stream.AUGMENTATION, epoch, index)
+    window = draw_window(image.shape[1], image.shape[0], strength, random_numbers)
+    moved = move_boxes(boxes, window, size)
+    clipped = clip(moved, (size, size))
+    visible = area(clipped)
+    kept = np.flatnonzero((visible > 0) & (visible >= strength.min_visibility * area(moved)))
+    return recolor(cut(image, window, size), random_numbers), clipped[kept], kept
 
 
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -249,9 +217,7 @@ GREY_AXIS = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
 """The cross product with the unit vector along grey: what turns the colour circle."""
 
 
-def color_matrix(
-    mean: NDArray[np.float64], factors: Sequence[float], turn: float, order: Sequence[int]
-) -> NDArray[np.float64]:
+def color_matrix(mean: Boxes, factors: Sequence[float], turn: float, order: Sequence[int]) -> Boxes:
     """Changes of brightness, contrast, saturation and hue in an order: a matrix ``(3, 4)`` on (r, g, b, 1).
 
     Parameters
@@ -274,13 +240,12 @@ def color_matrix(
     """
     brightness, contrast, saturation = factors
     angle = 2 * math.pi * turn
-    # Rodrigues' formula for a turn about the grey axis.
-    hue = np.eye(3) + math.sin(angle) * GREY_AXIS + (1 - math.cos(angle)) * GREY_AXIS @ GREY_AXIS
     linear = (
         brightness * np.eye(3),
         contrast * np.eye(3),
         saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), LUMA),
-        hue,
+        # Rodrigues' formula for a turn about the grey axis.
+        np.eye(3) + math.sin(angle) * GREY_AXIS + (1 - math.cos(angle)) * GREY_AXIS @ GREY_AXIS,
     )
     matrix, offset = np.eye(3), np.zeros(3)
     for change in order:
@@ -290,42 +255,41 @@ def color_matrix(
     return np.column_stack([matrix, offset])
 
 
-@dataclass(frozen=True)
-class _Matrix:
-    strength: Augmentation
-
-    def __call__(self, image: NDArray[np.uint8], random_numbers: np.random.Generator) -> NDArray[np.uint8]:
-        strength, draws, order = self.strength, random_numbers.random(6), random_numbers.permutation(4)
-        widths = np.array([strength.brightness, strength.contrast, strength.saturation, strength.hue])
-        *factors, turn = 1 + widths * (2 * draws[:4] - 1)
-        mean = np.array(cv2.mean(image)[:3])
-        matrix = color_matrix(mean, factors, turn - 1, order.tolist())
-        image = np.asarray(cv2.transform(image, matrix), dtype=np.uint8)  # rounds and clips
-        if draws[4] < strength.blur:
-            low, high = strength.blur_sigma
-            sigma = low + (high - low) * draws[5]
-            side = 2 * int(3.5 * sigma) + 1  # as albumentations has it
-            image = np.asarray(cv2.GaussianBlur(image, (side, side), sigma), dtype=np.uint8)
-        return image
+def _by_matrix(image: Pixels, random_numbers: np.random.Generator, *, strength: Augmentation) -> Pixels:
+    draws, order = random_numbers.random(6), random_numbers.permutation(4)
+    widths = np.array([strength.brightness, strength.contrast, strength.saturation, strength.hue])
+    *factors, turn = 1 + widths * (2 * draws[:4] - 1)
+    mean = np.array(cv2.mean(image)[:3])
+    matrix = color_matrix(mean, factors, turn - 1, order.tolist())
+    image = np.asarray(cv2.transform(image, matrix), dtype=np.uint8)  # rounds and clips
+    if draws[4] < strength.blur:
+        low, high = strength.blur_sigma
+        sigma = low + (high - low) * draws[5]
+        side = 2 * int(3.5 * sigma) + 1  # as albumentations has it
+        image = np.asarray(cv2.GaussianBlur(image, (side, side), sigma), dtype=np.uint8)
+    return image
 
 
-def _color_changes(strength: Augmentation) -> _Albumentations:
+def _by_albumentations(image: Pixels, random_numbers: np.random.Generator, *, changes: Any) -> Pixels:
+    # One state for all: set_random_seed would give every transform the same numbers, so that a strong change
+    # of colour always came with a blur.
+    changes.set_random_state(random_numbers, random.Random(int(random_numbers.integers(2**63))))
+    changed: Pixels = changes(image=image)["image"]
+    return changed
+
+
+def _albumentations(strength: Augmentation) -> Any:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # importing it must not call out
     import albumentations  # takes seconds: only who trains pays for it
 
-    changes = albumentations.Compose(
+    names = ("brightness", "contrast", "saturation")
+    factors = {name: (1 - getattr(strength, name), 1 + getattr(strength, name)) for name in names}
+    return albumentations.Compose(
         [
-            albumentations.ColorJitter(
-                brightness=(1 - strength.brightness, 1 + strength.brightness),
-                contrast=(1 - strength.contrast, 1 + strength.contrast),
-                saturation=(1 - strength.saturation, 1 + strength.saturation),
-                hue=(-strength.hue, strength.hue),
-                p=1.0,
-            ),
+            albumentations.ColorJitter(**factors, hue=(-strength.hue, strength.hue), p=1.0),
             albumentations.GaussianBlur(blur_limit=0, sigma_limit=strength.blur_sigma, p=strength.blur),
         ]
     )
-    return _Albumentations(changes)
 
 
 def _check_size(size: int) -> None:
@@ -353,9 +317,7 @@ def train_transform(
     Returns
     -------
     callable
-        ``(image (H, W, 3) uint8, boxes (n, 4) float64 xyxy pixels, key)`` to
-        ``(image (S, S, 3), boxes (m, 4), kept (m,))``; `kept` says which boxes stayed. It can be pickled, and
-        leaves its arguments alone.
+        A :data:`Transform`. It can be pickled, and leaves its arguments alone.
 
     Raises
     ------
@@ -365,13 +327,18 @@ def train_transform(
     _check_size(size)
     check_seed(seed)
     strength = augmentation or Augmentation()
-    return _Training(size, strength, seed, _Matrix(strength) if fast else _color_changes(strength))
+    recolor: Recolor = (
+        partial(_by_matrix, strength=strength)
+        if fast
+        else partial(_by_albumentations, changes=_albumentations(strength))
+    )
+    return partial(_training, size=size, strength=strength, seed=seed, recolor=recolor)
 
 
 def eval_transform(size: int) -> Transform:
     """The change of evaluation: a resize to S×S, nothing else. Every box stays.
 
-    Parameters and result as of :func:`train_transform`; the key is not looked at, albumentations not needed.
+    Parameters and result as of :func:`train_transform`; the key is ignored, albumentations not needed.
 
     Examples
     --------
@@ -381,4 +348,4 @@ def eval_transform(size: int) -> Transform:
     ((100, 100, 3), array([[  0.,  10., 100., 100.]]), array([0]))
     """
     _check_size(size)
-    return _Evaluation(size)
+    return partial(_evaluation, size=size)

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from data.formats.files import open_image, reason
+from data.formats.files import open_image, read_bytes, reason
 from data.image_set import ImageSet, Split, pixel_rows, whole_numbers
 from data.pickles import read_pickle
 from data.records import InputError
@@ -46,12 +45,11 @@ SIDE = 32  # pixels
 CHANNELS = 3
 PIXELS = CHANNELS * SIDE * SIDE  # values of an image
 SHEET_COLUMNS = 20
-SHEET = "{:02}.webp"
 
 PYTHON, BINARY = "cifar-100-python", "cifar-100-binary"
 FORMS = (
     f"{PYTHON}.tar.gz, {BINARY}.tar.gz or what one of them unpacks to, or folders train and test "
-    f"with the sheets {SHEET.format(0)} to {SHEET.format(99)}"
+    "with the sheets 00.webp to 99.webp"
 )
 
 
@@ -83,11 +81,8 @@ def read_cifar100(root: Path | str, split: Split) -> ImageSet:
         return _of_sheets(file, split)
     if file == Path(root) or file.name not in (split, f"{split}.bin"):
         return _of_archive(file, split)
-    try:
-        with file.open("rb") as stream:
-            return (_of_pickle if file.name == split else _of_binary)(stream, file, split)
-    except OSError as error:
-        raise InputError(file, error.strerror or str(error), "a file to read") from None
+    read = _of_pickle if file.name == split else _of_binary
+    return read(io.BytesIO(read_bytes(file, "a file to read")), file, split)
 
 
 def find_cifar100(root: Path | str, split: Split) -> Path:
@@ -103,14 +98,12 @@ def find_cifar100(root: Path | str, split: Split) -> Path:
         raise InputError(root, "no such file or folder", FORMS)
     if root.is_file():
         return root
-    for folder in (root, root / PYTHON, root / BINARY):
-        if (folder / split).exists():
-            return folder / split
-        if (folder / f"{split}.bin").is_file():
-            return folder / f"{split}.bin"
-    for name in (PYTHON, BINARY):
-        if (root / f"{name}.tar.gz").is_file():
-            return root / f"{name}.tar.gz"
+    unpacked = [
+        folder / name for folder in (root, root / PYTHON, root / BINARY) for name in (split, f"{split}.bin")
+    ]
+    for place in (*unpacked, root / f"{PYTHON}.tar.gz", root / f"{BINARY}.tar.gz"):
+        if place.is_file() or (place.name == split and place.exists()):
+            return place
     raise InputError(root, f"no {split} images of CIFAR-100", FORMS)
 
 
@@ -134,10 +127,9 @@ def _of_archive(file: Path, split: Split) -> ImageSet:
 
 def _of_pickle(stream: IO[bytes], where: object, split: Split) -> ImageSet:
     content = read_pickle(stream, where)
-    for key in ("data", "fine_labels"):
-        if key not in content:
-            found = f"the keys {', '.join(sorted(content))}"
-            raise InputError(where, found, "data and fine_labels: CIFAR-100, not CIFAR-10 or another file")
+    if not {"data", "fine_labels"} <= content.keys():
+        found = f"the keys {', '.join(sorted(content))}"
+        raise InputError(where, found, "data and fine_labels: CIFAR-100, not CIFAR-10 or another file")
     return _checked(content["data"], content["fine_labels"], where, split)
 
 
@@ -153,44 +145,40 @@ def _of_binary(stream: IO[bytes], where: object, split: Split) -> ImageSet:
 
 def _checked(data: object, labels: object, where: object, split: Split) -> ImageSet:
     """The set, if its arrays are those of the official files."""
-    count = IMAGES_OF_A_CLASS[split] * len(CIFAR100_CLASSES)
+    classes, of_each = len(CIFAR100_CLASSES), IMAGES_OF_A_CLASS[split]
+    count = classes * of_each
     images = pixel_rows(str(where), data, count, PIXELS, f"all {split} images")
     where = f"{where}: fine_labels"
     numbers = whole_numbers(where, labels, "whole numbers")
     if numbers.shape != (count,):
         raise InputError(where, f"an array of {numbers.shape}", f"{count}: one for each image")
-    of_class = np.bincount(numbers.clip(0, len(CIFAR100_CLASSES)), minlength=len(CIFAR100_CLASSES))
-    if numbers.min() < 0 or len(of_class) > len(CIFAR100_CLASSES):
+    if numbers.min() < 0 or numbers.max() >= classes:
         raise InputError(where, f"labels from {numbers.min()} to {numbers.max()}", "labels from 0 to 99")
-    odd = np.flatnonzero(of_class != IMAGES_OF_A_CLASS[split])
+    of_class = np.bincount(numbers, minlength=classes)
+    odd = np.flatnonzero(of_class != of_each)
     if len(odd):
-        expected = f"{IMAGES_OF_A_CLASS[split]} of each, as in CIFAR-100"
-        raise InputError(where, f"{of_class[odd[0]]} images of class {odd[0]}", expected)
+        found = f"{of_class[odd[0]]} images of class {odd[0]}"
+        raise InputError(where, found, f"{of_each} of each, as in CIFAR-100")
     return ImageSet(images.reshape(count, CHANNELS, SIDE, SIDE), numbers, CIFAR100_CLASSES)
 
 
 def _of_sheets(folder: Path, split: Split) -> ImageSet:
-    number = IMAGES_OF_A_CLASS[split]
-    files = [folder / SHEET.format(label) for label in range(len(CIFAR100_CLASSES))]
+    """One sheet a class, with its images row by row."""
+    files = [folder / f"{label:02}.webp" for label in range(len(CIFAR100_CLASSES))]
     for file, name in zip(files, CIFAR100_CLASSES, strict=True):  # before the first of them is decoded
         if not file.is_file():
             raise InputError(file, "no such file", f"the sheet of class {name}, as for all 100 classes")
-    images = np.empty((len(files) * number, CHANNELS, SIDE, SIDE), dtype=np.uint8)
-    for label, file in enumerate(files):
-        images[label * number : (label + 1) * number] = _sheet(file, number)
-    labels = np.repeat(np.arange(len(files), dtype=np.int64), number)
-    return ImageSet(images, labels, CIFAR100_CLASSES)
-
-
-def _sheet(file: Path, number: int) -> NDArray[np.uint8]:
-    """The images (number, C, H, W) of a sheet, row by row."""
-    rows = number // SHEET_COLUMNS
+    of_each = IMAGES_OF_A_CLASS[split]
+    rows = of_each // SHEET_COLUMNS
     size = (SHEET_COLUMNS * SIDE, rows * SIDE)
-    with open_image(file, "a sheet of CIFAR-100") as image:
-        if image.size != size or image.mode != "RGB":
-            found = f"{image.mode} of {image.width}x{image.height} pixels"
-            expected = f"RGB of {size[0]}x{size[1]}: {rows} rows of {SHEET_COLUMNS} images of {SIDE}x{SIDE}"
-            raise InputError(file, found, expected)
-        pixels = np.asarray(image)
-    tiles = pixels.reshape(rows, SIDE, SHEET_COLUMNS, SIDE, CHANNELS)
-    return tiles.transpose(0, 2, 4, 1, 3).reshape(number, CHANNELS, SIDE, SIDE)
+    images = np.empty((len(files), rows, SHEET_COLUMNS, CHANNELS, SIDE, SIDE), dtype=np.uint8)
+    for label, file in enumerate(files):
+        with open_image(file, "a sheet of CIFAR-100") as image:
+            if image.size != size or image.mode != "RGB":
+                found = f"{image.mode} of {image.width}x{image.height} pixels"
+                grid = f"{rows} rows of {SHEET_COLUMNS} images of {SIDE}x{SIDE}"
+                raise InputError(file, found, f"RGB of {size[0]}x{size[1]}: {grid}")
+            tiles = np.asarray(image).reshape(rows, SIDE, SHEET_COLUMNS, SIDE, CHANNELS)
+        images[label] = tiles.transpose(0, 2, 4, 1, 3)
+    labels = np.repeat(np.arange(len(files), dtype=np.int64), of_each)
+    return ImageSet(images.reshape(-1, CHANNELS, SIDE, SIDE), labels, CIFAR100_CLASSES)

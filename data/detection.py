@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 import cv2
 import numpy as np
@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from data.augment import Key, Transform
 from data.formats.files import (
@@ -34,26 +33,14 @@ from data.formats.files import (
     reason,
 )
 from data.formats.validation import warn
-from data.loader import EpochLoader, EpochSampler, epoch_loader, read_or_error
+from data.loader import EpochLoader, EpochSampler, KeyedDataset, epoch_loader
 from data.records import GroundTruth, InputError
 
 __all__ = [
-    "Batch",
-    "DetectionDataset",
-    "EpochLoader",
-    "EpochSampler",
-    "Findings",
-    "ImageCache",
-    "Item",
-    "Target",
-    "cached_images",
-    "check_images",
-    "collate",
-    "detection_loader",
-    "read_image",
-    "split_validation",
+    "Batch", "DetectionDataset", "EpochLoader", "EpochSampler", "ImageCache", "Item", "Target",
+    "cached_images", "check_images", "collate", "detection_loader", "read_image", "split_validation",
     "verify_images",
-]
+]  # fmt: skip
 
 Target: TypeAlias = dict[str, Tensor]
 """What is known of one image with n objects: ``boxes`` (n, 4) float32, xyxy, pixels of the S×S input;
@@ -116,15 +103,28 @@ def read_image(
                 found += f", turned by its EXIF orientation {orientation}"
             annotated = f"{size[0]}x{size[1]} as annotated"
             raise InputError(file, found, f"{annotated}: mend the annotation, or restore the image it is of")
+        turned = False
         if size is not None and orientation in range(2, 9):
-            if shown != image.size == size:
-                orientation = 1
-            elif shown == image.size and not as_shown:
-                _warn_of_orientation(f"{file} and others like it")
-                orientation = 1
-            if orientation != 1:
-                return np.asarray(ImageOps.exif_transpose(_limited(image, limit)).convert("RGB"))
-        return np.asarray(_limited(image, limit).convert("RGB"))
+            ambiguous = shown == image.size
+            turned = as_shown if ambiguous else size == shown
+            if ambiguous and not turned:
+                _warn_of_orientation(file)
+        pixels = _limited(image, limit)
+        return np.asarray((ImageOps.exif_transpose(pixels) if turned else pixels).convert("RGB"))
+
+
+WARNED: list[str | Path] = []
+"""Images whose orientation was warned of; one warning a process is enough."""
+
+
+def _warn_of_orientation(file: str | Path) -> None:
+    if not WARNED:
+        WARNED.append(file)
+        warn(
+            f"{file} and others like it: turned by the EXIF orientation, but the annotated size does not say "
+            "whether the boxes are on the image as stored or as shown; it is taken as stored: store such "
+            "images as shown"
+        )
 
 
 def _limited(image: Image.Image, limit: int | None) -> Image.Image:
@@ -149,17 +149,8 @@ def check_images(truth: GroundTruth) -> None:
             raise InputError(file, found, f"{size[0]}x{size[1]} as annotated")
 
 
-class Findings(NamedTuple):
-    """What :func:`verify_images` has found, a line each."""
-
-    errors: list[InputError]
-    """Training would end with these."""
-    remarks: list[str]
-    """Training is possible, but perhaps not what is meant."""
-
-
-def verify_images(parts: Mapping[str, GroundTruth]) -> Findings:
-    """Decode all images of the parts of a data set, and look at their sizes, EXIF, copies and boxes.
+def verify_images(parts: Mapping[str, GroundTruth]) -> tuple[list[InputError], list[str]]:
+    """Decode all images of the parts of a data set, and check their sizes, EXIF, copies and boxes.
 
     Parameters
     ----------
@@ -168,26 +159,26 @@ def verify_images(parts: Mapping[str, GroundTruth]) -> Findings:
 
     Returns
     -------
-    Findings
-        Errors: what :func:`read_image` refuses. Remarks: the same file twice, above all in two parts; images
-        that EXIF turns; boxes of less than a pixel; images without objects; photographs beside them that are
-        left out. (Equal boxes are a warning of the readers.)
+    errors, remarks
+        Errors, with which training would end: what :func:`read_image` refuses. Remarks, a line each, on what
+        is perhaps not meant: the same file twice, above all in two parts; images that EXIF turns; boxes of
+        less than a pixel; images without objects; photographs beside them that are left out. (Equal boxes are
+        a warning of the readers.)
     """
     errors, remarks, seen = list[InputError](), list[str](), dict[str, str]()
     for name, truth in parts.items():
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the interpreter's lock
-            looked = list(
-                pool.map(_look, truth.files, map(tuple, truth.sizes.tolist()), truth.as_shown.tolist())
-            )
+            sizes = map(tuple, truth.sizes.tolist())
+            checked = list(pool.map(_verify, truth.files, sizes, truth.as_shown.tolist()))
         turned = []
-        for file, (digest, orientation, error) in zip(truth.files, looked, strict=True):
+        for file, (digest, orientation, error) in zip(truth.files, checked, strict=True):
             here = f"{file} ({name})"
             errors += [error] if error else []
             turned += [file] if orientation in range(2, 9) else []
-            if digest:
-                if seen.get(digest, here) != here:  # of two annotations of one file the reader warns
-                    remarks.append(f"{here}: the same file as {seen[digest]}")
-                seen.setdefault(digest, here)
+            if (
+                digest and seen.setdefault(digest, here) != here
+            ):  # of two annotations of one file the reader warns
+                remarks.append(f"{here}: the same file as {seen[digest]}")
         if turned:
             first = f"{turned[0]} ({name}): turned by EXIF{_like(turned)}"
             remarks.append(f"{first}; boxes are on the picture that has the annotated size")
@@ -198,39 +189,10 @@ def verify_images(parts: Mapping[str, GroundTruth]) -> Findings:
         empty = np.setdiff1d(np.arange(len(truth.files)), truth.image_index)
         if len(empty):
             remarks.append(f"{truth.files[empty[0]]} ({name}): without an object{_like(empty)}")
-    return Findings(
-        errors, remarks + _left_out({Path(file) for truth in parts.values() for file in truth.files})
-    )
+    return errors, remarks + _left_out({Path(file) for truth in parts.values() for file in truth.files})
 
 
-def _like(alike: Sized) -> str:
-    """How many are like the first one."""
-    return f", like {len(alike)} in all" if len(alike) > 1 else ""
-
-
-def _left_out(used: set[Path]) -> list[str]:
-    """Remarks on photographs beside those used, but for trees whose lists say which these are."""
-    folders = sorted(
-        folder for folder in {file.parent for file in used} if not (folder.parent / "ImageSets").is_dir()
-    )
-    there = [
-        file
-        for folder in folders
-        for file in (sorted(folder.iterdir()) if folder.is_dir() else ())
-        if file.suffix.lower() in IMAGE_SUFFIXES
-    ]
-    taken = {file.with_suffix(""): file for file in used}
-    others = [file for file in there if file not in used]
-    again = [file for file in others if file.with_suffix("") in taken]
-    alone = [file for file in others if file.with_suffix("") not in taken]
-    remarks = [f"{alone[0]}: left out, as no sound annotation is of it{_like(alone)}"] if alone else []
-    if again:
-        name = taken[again[0].with_suffix("")].name
-        remarks.append(f"{again[0]}: left out, as {name} has its name{_like(again)}")
-    return remarks
-
-
-def _look(file: str | Path, size: tuple[int, int], as_shown: bool) -> tuple[str, int, InputError | None]:
+def _verify(file: str | Path, size: tuple[int, int], as_shown: bool) -> tuple[str, int, InputError | None]:
     """The checksum of an image file, its EXIF orientation, and what is wrong with it."""
     try:
         with warnings.catch_warnings():
@@ -243,17 +205,24 @@ def _look(file: str | Path, size: tuple[int, int], as_shown: bool) -> tuple[str,
         return "", 1, error
 
 
-WARNED: list[str] = []
-"""Images whose orientation was warned of; one warning a process is enough."""
+def _left_out(used: set[Path]) -> list[str]:
+    """Remarks on photographs beside those used, but for trees whose lists say which these are."""
+    folders = {file.parent for file in used if not (file.parent.parent / "ImageSets").is_dir()}
+    names = {file.with_suffix(""): file.name for file in used}
+    alone, again = list[Path](), list[Path]()
+    for file in (file for folder in sorted(folders) if folder.is_dir() for file in sorted(folder.iterdir())):
+        if file.suffix.lower() in IMAGE_SUFFIXES and file not in used:
+            (again if file.with_suffix("") in names else alone).append(file)
+    remarks = [f"{alone[0]}: left out, as no sound annotation is of it{_like(alone)}"] if alone else []
+    if again:
+        name = names[again[0].with_suffix("")]
+        remarks.append(f"{again[0]}: left out, as {name} has its name{_like(again)}")
+    return remarks
 
 
-def _warn_of_orientation(images: str) -> None:
-    if not WARNED:
-        WARNED.append(images)
-        warn(
-            f"{images}: turned by the EXIF orientation, but the annotated size does not say whether the "
-            "boxes are on the image as stored or as shown; it is taken as stored: store such images as shown"
-        )
+def _like(alike: Sized) -> str:
+    """How many are like the first one."""
+    return f", like {len(alike)} in all" if len(alike) > 1 else ""
 
 
 CACHE_VERSION = 1
@@ -358,9 +327,9 @@ def cached_images(truth: GroundTruth, limit: int, folder: Path) -> ImageCache:
 
 def _decode_all(truth: GroundTruth, limit: int, target: Path) -> None:
     """Write a cache beside its place, then move it there."""
-    shutil.rmtree(target, ignore_errors=True)
     part = target.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)
+    for folder in (target, part):
+        shutil.rmtree(folder, ignore_errors=True)
     part.mkdir()
     sizes = np.minimum(truth.sizes[:, ::-1], limit)  # height, width
     ends = np.cumsum(3 * sizes.prod(1))
@@ -386,7 +355,7 @@ def _decode_all(truth: GroundTruth, limit: int, target: Path) -> None:
     part.rename(target)
 
 
-class DetectionDataset(Dataset[Item]):
+class DetectionDataset(KeyedDataset[Item]):
     """The images of a ground truth, decoded and transformed, with their objects.
 
     Parameters
@@ -413,9 +382,7 @@ class DetectionDataset(Dataset[Item]):
         for file in truth.files:  # now, not hours into the training
             if not Path(file).is_file():
                 raise InputError(file, "no such file", "the image that the annotation names")
-        self.truth = truth
-        self.transform = transform
-        self.cache = cache
+        self.truth, self.transform, self.cache = truth, transform, cache
         self._rows = np.argsort(truth.image_index, kind="stable")  # objects, image by image
         self._starts = np.searchsorted(truth.image_index[self._rows], np.arange(len(truth.images) + 1))
 
@@ -447,10 +414,6 @@ class DetectionDataset(Dataset[Item]):
             "difficult": torch.from_numpy(truth.difficult[rows] | truth.crowd[rows]),
             "index": index,
         }
-
-    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Item | InputError]:
-        """The items of a batch, for a loader: see :func:`data.loader.read_or_error`."""
-        return read_or_error(self, keys)
 
 
 def collate(items: Sequence[Item]) -> Batch:

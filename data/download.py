@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
@@ -28,19 +28,9 @@ from data.records import InputError
 from spatial_dependency import program
 
 __all__ = [
-    "CIFAR_SOURCE",
-    "DATASETS",
-    "SOURCE",
-    "Archive",
-    "ProgressLine",
-    "Report",
-    "check_digest",
-    "fetch",
-    "install",
-    "is_installed",
-    "main",
-    "unpack",
-]
+    "CIFAR_SOURCE", "DATASETS", "SOURCE", "Archive", "ProgressLine", "Report", "check_digest", "fetch",
+    "install", "is_installed", "main", "unpack",
+]  # fmt: skip
 
 SOURCE = "http://host.robots.ox.ac.uk/pascal/VOC/"
 CIFAR_SOURCE = "https://www.cs.toronto.edu/~kriz/"
@@ -48,38 +38,27 @@ CIFAR_SOURCE = "https://www.cs.toronto.edu/~kriz/"
 
 @dataclass(frozen=True)
 class Archive:
-    """A tar file of an official server and what it holds.
-
-    Parameters
-    ----------
-    path
-        Below the source.
-    size
-        In bytes.
-    sha256
-        Hexadecimal. Those of :data:`DATASETS` are the ones that torchvision, TensorFlow Datasets and Keras
-        publish.
-    folder
-        The folder of the tree that it fills: ``VOC2007``.
-    image_set, images
-        One of its lists in ``ImageSets/Main``, or what its images are called, and how many images that has.
-    source
-        The server.
-    top
-        The folder that all is in, in the archive.
-    files
-        Of the tree, those that make it complete; none: a VOC tree, see :func:`is_installed`.
-    """
+    """A tar file of an official server and what it holds."""
 
     path: str
+    """Below the source."""
     size: int
+    """In bytes."""
     sha256: str
+    """Hexadecimal. Those of :data:`DATASETS` are the ones that torchvision, TensorFlow Datasets and Keras
+    publish."""
     folder: str
+    """The folder of the tree that it fills: ``VOC2007``."""
     image_set: str
+    """One of its lists in ``ImageSets/Main``, or what its images are called."""
     images: int
+    """How many images that has."""
     source: str = SOURCE
+    """The server."""
     top: str = "VOCdevkit"
+    """The folder that all is in, in the archive."""
     files: tuple[str, ...] = ()
+    """Of the tree, those that make it complete; none: a VOC tree, see :func:`is_installed`."""
 
     @property
     def name(self) -> str:
@@ -90,46 +69,28 @@ class Archive:
 DATASETS = {
     "voc2007": (
         Archive(
-            "voc2007/VOCtrainval_06-Nov-2007.tar",
-            460_032_000,
-            "7d8cd951101b0957ddfd7a530bdc8a94f06121cfc1e511bb5937e973020c7508",
-            "VOC2007",
-            "trainval",
-            5011,
+            "voc2007/VOCtrainval_06-Nov-2007.tar", 460_032_000,
+            "7d8cd951101b0957ddfd7a530bdc8a94f06121cfc1e511bb5937e973020c7508", "VOC2007", "trainval", 5011,
         ),
         Archive(
-            "voc2007/VOCtest_06-Nov-2007.tar",
-            451_020_800,
-            "6836888e2e01dca84577a849d339fa4f73e1e4f135d312430c4856b5609b4892",
-            "VOC2007",
-            "test",
-            4952,
+            "voc2007/VOCtest_06-Nov-2007.tar", 451_020_800,
+            "6836888e2e01dca84577a849d339fa4f73e1e4f135d312430c4856b5609b4892", "VOC2007", "test", 4952,
         ),
     ),
     "voc2012": (
         Archive(
-            "voc2012/VOCtrainval_11-May-2012.tar",
-            1_999_639_040,
-            "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
-            "VOC2012",
-            "trainval",
-            11540,
+            "voc2012/VOCtrainval_11-May-2012.tar", 1_999_639_040,
+            "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb", "VOC2012", "trainval", 11540,
         ),
     ),
     "cifar100": (
         Archive(
-            "cifar-100-python.tar.gz",
-            169_001_437,
-            "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
-            "cifar-100-python",
-            "train and test",
-            60_000,
-            CIFAR_SOURCE,
-            "cifar-100-python",
-            ("meta", "test", "train"),
+            "cifar-100-python.tar.gz", 169_001_437,
+            "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7", "cifar-100-python",
+            "train and test", 60_000, CIFAR_SOURCE, "cifar-100-python", ("meta", "test", "train"),
         ),
     ),
-}
+}  # fmt: skip
 
 
 # ---------------------------------------------------------------- fetching
@@ -163,16 +124,15 @@ def _request(url: str, start: int) -> http.client.HTTPResponse:
     return response
 
 
-def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    try:
-        while block := response.read(CHUNK_BYTES):
-            yield block
-    except (http.client.HTTPException, OSError) as error:
-        raise _BrokenOff(reason(error)) from None
-
-
 def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
+
+
+def _next_block(response: http.client.HTTPResponse) -> bytes:
+    try:
+        return response.read(CHUNK_BYTES)
+    except (http.client.HTTPException, OSError) as error:
+        raise _BrokenOff(reason(error)) from None
 
 
 def _receive(url: str, part: Path, size: int, report: Report) -> None:
@@ -189,12 +149,10 @@ def _receive(url: str, part: Path, size: int, report: Report) -> None:
             raise InputError(url, f"a file of {done + int(length)} bytes", f"the official one's {size}")
         with part.open("ab" if done else "wb") as file:
             report("fetching", done, size)
-            for block in _blocks(response):
+            while done <= size and (block := _next_block(response)):
                 file.write(block)
                 done += len(block)
                 report("fetching", min(done, size), size)
-                if done > size:
-                    break
     if done > size:
         part.unlink()
         raise InputError(url, f"a file of more than {size} bytes", f"the official one's {size}")
@@ -233,11 +191,10 @@ def fetch(url: str, file: Path, size: int, sha256: str, report: Report) -> None:
         except _BrokenOff as error:
             failures = 1 if _size(part) > before else failures + 1
             if failures >= TRIES:
-                raise InputError(
-                    url,
-                    f"no way to fetch it ({error})",
-                    "a server that answers: run it again to go on where it stopped, or name another source",
-                ) from None
+                expected = (
+                    "a server that answers: run it again to go on where it stopped, or name another source"
+                )
+                raise InputError(url, f"no way to fetch it ({error})", expected) from None
             pause = PAUSE_SECONDS * 2 ** (failures - 1)
             report(f"waiting {pause:g} s after {error}:", _size(part), size)
             time.sleep(pause)
@@ -278,30 +235,31 @@ def _members(tar: tarfile.TarFile, file: Path, top: str) -> list[tarfile.TarInfo
 
     Images hardly compress: a small file that becomes a large one is meant to fill the disk.
     """
-    most, total = LARGEST_EXPANSION * _size(file) + ROOM_FOR_TEXT_BYTES, 0
-    members = []
+    size, total, members = _size(file), 0, []
+    most = LARGEST_EXPANSION * size + ROOM_FOR_TEXT_BYTES
+
+    def refused(found: str, expected: str) -> InputError:
+        return InputError(file, found, f"{expected}: do not use this file")
+
     for member in tar:
         members.append(member)
         total += member.size
         if total > most:
-            found = f"more than {most / 1e6:,.0f} MB of files in an archive of {_size(file) / 1e6:,.1f} MB"
-            raise InputError(file, found, "images, which hardly compress: do not use this file")
+            found = f"more than {most / 1e6:,.0f} MB of files in an archive of {size / 1e6:,.1f} MB"
+            raise refused(found, "images, which hardly compress")
         parts = PurePosixPath(member.name).parts
         if parts[:1] != (top,) or ".." in parts:
-            expected = f"paths below {top} only: do not use this file"
-            raise InputError(file, f"a member {member.name!r}", expected)
+            raise refused(f"a member {member.name!r}", f"paths below {top} only")
         if not (member.isfile() or member.isdir()):
-            expected = "plain files only: do not use this file"
-            raise InputError(file, f"a link or device {member.name!r}", expected)
+            raise refused(f"a link or device {member.name!r}", "plain files only")
     return members
 
 
 def unpack(file: Path, root: Path, report: Report, top: str = "VOCdevkit") -> None:
     """Unpack an archive, so that ``VOCdevkit/VOC2007/…`` in it becomes ``ROOT/VOC2007/…``.
 
-    It is unpacked beside its place and then moved, the lists of images last: where these are, all is.
-
-    `top` is the folder that all is in, in the archive.
+    It is unpacked beside its place and then moved, the lists of images last: where these are, all is. `top`
+    is the folder that all is in, in the archive.
 
     Raises
     ------
@@ -437,19 +395,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise InputError("--source", options.source, "an address that begins with http:// or https://")
         for dataset in dict.fromkeys(options.datasets):
             for archive in DATASETS[dataset]:
-                line = ProgressLine(archive.name)
-                source = options.source or archive.source
+                line, source = ProgressLine(archive.name), options.source or archive.source
                 new = install(archive, options.root, source, line, keep=options.keep)
+                images = f"{archive.image_set}, {archive.images} images"
                 state = "unpacked" if new else "there already"
-                print(
-                    f"{options.root / archive.folder}: {archive.image_set}, {archive.images} images, {state}"
-                )
-    except InputError as error:
+                print(f"{options.root / archive.folder}: {images}, {state}")
+    except (InputError, OSError) as error:
+        if isinstance(error, OSError):  # the disk: full, or not to be written to
+            where, found = error.filename or options.root, error.strerror or str(error)
+            error = InputError(where, found, "a place to write to")
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # the disk: full, or not to be written to
-        where, found = error.filename or options.root, error.strerror or str(error)
-        print(f"error: {InputError(where, found, 'a place to write to')}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; run the same command to go on", file=sys.stderr)

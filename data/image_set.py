@@ -1,4 +1,4 @@
-"""Images with one label each: in memory as one array, or as files; and shares of them, class by class.
+"""Images with one label each: in memory as one array, or as files in folders; shares of them, statistics.
 
 NumPy only. The readers of :data:`data.datasets.DATASETS` end here.
 """
@@ -17,18 +17,14 @@ from numpy.typing import NDArray
 from data.records import InputError
 
 __all__ = [
-    "ImageFiles",
-    "ImageSet",
-    "Images",
-    "Split",
-    "Statistics",
-    "pixel_rows",
-    "statistics_of",
-    "take_share",
-    "whole_numbers",
-]
+    "ImageFiles", "ImageSet", "Images", "Split", "Statistics", "find_class_folders", "pixel_rows",
+    "read_class_folders", "read_image_folders", "statistics_of", "take_share", "whole_numbers",
+]  # fmt: skip
 
 Split = Literal["train", "test"]
+
+FOLDERS: dict[Split, str] = {"train": "train", "test": "val"}
+ENDINGS = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm")
 
 IMAGES_AT_ONCE = 4096  # whose sums are formed together
 
@@ -108,6 +104,91 @@ def _check_labels(labels: NDArray[np.int64], count: int, classes: tuple[str, ...
         raise InputError("labels", f"labels from {labels.min()} to {labels.max()}", expected)
 
 
+# ---------------------------------------------------------------- folders
+
+
+def read_image_folders(root: Path | str, split: Split) -> ImageFiles:
+    """The images of folders ``train/CLASS/…`` and ``val/CLASS/…``, such as ImageNet's; none is decoded.
+
+    Parameters
+    ----------
+    root
+        The folder with ``train`` and ``val``.
+    split
+        ``test`` is ``val``: the labels of ImageNet's own test set are secret.
+
+    Returns
+    -------
+    ImageFiles
+        Class by class, each class in the order of the file names. The classes are the sorted names of the
+        folders, as in torchvision.
+
+    Raises
+    ------
+    InputError
+        No such folder, no class folders in it, a class without an image, other classes in ``val`` than in
+        ``train``.
+    """
+    find_class_folders(root, split)
+    return read_class_folders(Path(root) / FOLDERS[split])
+
+
+def read_class_folders(folder: Path | str) -> ImageFiles:
+    """The images of a folder ``CLASS/…``, as :func:`read_image_folders` has those of a split.
+
+    Raises
+    ------
+    InputError
+        No such folder, no class folders in it, a class without an image.
+    """
+    folder = Path(folder)
+    names: list[bytes] = []
+    counts = []
+    for name in (classes := _class_names(folder)):
+        with os.scandir(folder / name) as entries:  # macOS leaves ._photo.jpg beside a photograph
+            found = (entry.name for entry in entries if not entry.name.startswith("."))
+            files = sorted(file for file in found if file.lower().endswith(ENDINGS))
+        if not files:
+            raise InputError(folder / name, "no image", f"files that end in {', '.join(ENDINGS)}")
+        names += [os.fsencode(f"{name}/{file}") for file in files]
+        counts.append(len(files))
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
+    return ImageFiles(folder, np.array(names), labels, classes)
+
+
+def find_class_folders(root: Path | str, split: Split) -> None:
+    """Look whether there are the classes that :func:`read_image_folders` reads; no image is looked for.
+
+    Raises
+    ------
+    InputError
+        No such folder, no class folders in it, other classes in ``val`` than in ``train``.
+    """
+    root = Path(root)
+    classes = _class_names(root / FOLDERS[split])
+    if split == "test" and (root / FOLDERS["train"]).is_dir():
+        differing = sorted(set(classes) ^ set(_class_names(root / FOLDERS["train"])))
+        if differing:
+            only = FOLDERS["test" if differing[0] in classes else "train"]
+            expected = "the same class folders in train and val"
+            raise InputError(root / FOLDERS[split], f"a class {differing[0]} in {only} alone", expected)
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    expected = "the folder with a folder of images for each class, such as n01440764"
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
+    except OSError as error:
+        raise InputError(folder, (error.strerror or str(error)).lower(), expected) from None
+    if not names:
+        raise InputError(folder, "no folder in it", expected)
+    return tuple(names)
+
+
+# ---------------------------------------------------------------- the content of files
+
+
 def pixel_rows(where: str, values: object, rows: int | None, pixels: int, expected: str) -> NDArray[np.uint8]:
     """`values` of a file, if they are uint8 (rows, pixels); None: any number of rows."""
     if isinstance(values, np.ndarray):
@@ -125,6 +206,9 @@ def whole_numbers(where: str, values: object, expected: str) -> NDArray[np.int64
         return np.asarray(values).astype(np.int64, casting="same_kind")
     except (TypeError, ValueError, OverflowError):
         raise InputError(where, "what are no whole numbers", expected) from None
+
+
+# ---------------------------------------------------------------- shares and statistics
 
 
 def take_share(

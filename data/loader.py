@@ -8,45 +8,40 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
+from functools import partial
 from multiprocessing.queues import Queue
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from data.records import InputError
 from data.streams import Stream, check_seed, generator
 
-__all__ = ["EpochLoader", "EpochSampler", "KeyedDataset", "epoch_loader", "read_or_error"]
+__all__ = ["EpochLoader", "EpochSampler", "KeyedDataset", "epoch_loader"]
 
 ItemT = TypeVar("ItemT")
 ItemT_co = TypeVar("ItemT_co", covariant=True)
 BatchT = TypeVar("BatchT")
 
 
-class KeyedDataset(Protocol[ItemT_co]):
+class KeyedDataset(Sized, Dataset[ItemT_co]):
     """What a loader reads: a map-style data set that takes (epoch, index) keys."""
 
-    def __len__(self) -> int: ...
-    def __getitem__(self, key: tuple[int, int]) -> ItemT_co: ...
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Sequence[ItemT_co | InputError]:
+        """The items of a batch, or the error of the first that cannot be read.
 
-
-def read_or_error(dataset: KeyedDataset[ItemT], keys: Sequence[tuple[int, int]]) -> list[ItemT | InputError]:
-    """The items of a batch, or the error of the first that cannot be read. For a data set's ``__getitems__``.
-
-    Out of an error that is raised in a worker process torch makes a RuntimeError with the worker's traceback.
-    Handed over as a value, it is raised by :class:`EpochLoader` in the main process as what it is.
-    """
-    items: list[ItemT | InputError] = []
-    try:
-        items.extend(dataset[key] for key in keys)
-    except InputError as error:
-        return [error]
-    return items
+        Out of an error that is raised in a worker process torch makes a RuntimeError with the worker's
+        traceback. As a value it reaches :class:`EpochLoader`, which raises it in the main process.
+        """
+        try:
+            return [self[key] for key in keys]
+        except InputError as error:
+            return [error]
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -89,11 +84,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
             raise InputError("rank", str(rank), f"a number from 0 to {world_size - 1}: one for each process")
         if count < world_size:
             raise InputError("images", f"{count} for {world_size} processes", "at least one for each process")
-        self.count, self.seed, self.shuffle = count, seed, shuffle
-        self.rank, self.world_size = rank, world_size
-        self._end = count - count % world_size if drop_last else count
-        self.epoch = 0
-        self.skip = 0
+        self.count, self.seed, self.shuffle, self.world_size = count, seed, shuffle, world_size
+        self._part = slice(rank, count - count % world_size if drop_last else count, world_size)
+        self.epoch = self.skip = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Which epoch the next iteration is. Lightning calls this."""
@@ -104,11 +97,11 @@ class EpochSampler(Sampler[tuple[int, int]]):
         order = np.arange(self.count)
         if self.shuffle:
             generator(self.seed, Stream.ORDER_OF_IMAGES, epoch).shuffle(order)
-        return order[self.rank : self._end : self.world_size]
+        return order[self._part]
 
     def __len__(self) -> int:
         """Number of images of this process in a whole epoch."""
-        return len(range(self.rank, self._end, self.world_size))
+        return len(range(self.count)[self._part])
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch, skip, self.skip = self.epoch, self.skip, 0
@@ -145,10 +138,19 @@ class EpochLoader(DataLoader[BatchT]):
 
     def __iter__(self) -> Iterator[BatchT]:  # type: ignore[override]
         state, self._resume = self._resume, None
-        epoch = self._sampler.epoch
-        start = self._place(state) if state and state["epoch"] == epoch else 0
-        self._sampler.skip = start * cast(int, self.batch_size)
-        self._epoch, self._batches = epoch, start
+        self._epoch, self._batches = self._sampler.epoch, 0
+        if state and state["epoch"] == self._epoch:
+            saved, here = (
+                ", ".join(f"{name} {form[name]}" for name in self._form) for form in (state, self._form)
+            )
+            if saved != here:
+                raise InputError(
+                    "checkpoint",
+                    f"a run that stopped in the middle of an epoch with {saved}",
+                    f"the same settings to go on, not {here}; or resume from the end of an epoch",
+                )
+            self._batches = state["batches"]
+        self._sampler.skip = self._batches * self._form["batch size"]
         for batch in super().__iter__():
             if isinstance(batch, InputError):
                 self._iterator = None  # ends the workers; the garbage collector would take seconds for it
@@ -156,28 +158,15 @@ class EpochLoader(DataLoader[BatchT]):
             self._batches += 1  # before it is handed out: a checkpoint made during the step counts it as done
             yield cast(BatchT, batch)
 
+    @property
     def _form(self) -> dict[str, int]:
-        return {
-            "images": self._sampler.count,
-            "batch size": cast(int, self.batch_size),
-            "processes": self._sampler.world_size,
-        }
-
-    def _place(self, state: dict[str, int]) -> int:
-        saved, here = (
-            ", ".join(f"{name} {form[name]}" for name in self._form()) for form in (state, self._form())
-        )
-        if saved != here:
-            raise InputError(
-                "checkpoint",
-                f"a run that stopped in the middle of an epoch with {saved}",
-                f"the same settings to go on, not {here}; or resume from the end of an epoch",
-            )
-        return state["batches"]
+        """What the place of a batch in an epoch depends on."""
+        sampler, batch_size = self._sampler, cast(int, self.batch_size)
+        return {"images": sampler.count, "batch size": batch_size, "processes": sampler.world_size}
 
     def state_dict(self) -> dict[str, int]:
         """Epoch, how many of its batches have been handed out, and of how many images they are."""
-        return {"epoch": self._epoch, "batches": self._batches, **self._form()}
+        return {"epoch": self._epoch, "batches": self._batches, **self._form}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Leave out the batches that `state` counts when its epoch is iterated next.
@@ -189,14 +178,8 @@ class EpochLoader(DataLoader[BatchT]):
         self.set_epoch(state["epoch"])
 
 
-class _Collate:
-    """Calls `collate`, or hands on the error that stands in the place of items: :func:`read_or_error`."""
-
-    def __init__(self, collate: Callable[[Any], Any]) -> None:
-        self.collate = collate
-
-    def __call__(self, items: list[Any]) -> Any:
-        return items[0] if isinstance(items[0], InputError) else self.collate(items)
+def _collate_or_error(collate: Callable[[Any], Any], items: list[Any]) -> Any:
+    return items[0] if isinstance(items[0], InputError) else collate(items)
 
 
 def _end_worker(error: BaseException, batch: object) -> None:
@@ -213,9 +196,8 @@ def _start_worker(worker: int) -> None:
     # What is sent to all processes, Ctrl-C or a cluster's SIGTERM, is for the main one to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setpgid(0, 0)
-    signal.signal(
-        signal.SIGTERM, signal.SIG_DFL
-    )  # how multiprocessing ends a worker; Lightning's handler prints
+    # multiprocessing ends a worker by SIGTERM; Lightning's handler prints
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def epoch_loader(
@@ -223,14 +205,14 @@ def epoch_loader(
     collate: Callable[[list[ItemT]], BatchT],
     batch_size: int,
     *,
-    seed: int = 0,
     train: bool,
+    seed: int = 0,
     workers: int = 0,
     rank: int = 0,
     world_size: int = 1,
     pin_memory: bool = False,
 ) -> EpochLoader[BatchT]:
-    """A loader over a data set whose ``__getitems__`` is :func:`read_or_error`.
+    """A loader over a data set.
 
     Parameters
     ----------
@@ -238,11 +220,11 @@ def epoch_loader(
         The items, and what makes a batch of some.
     batch_size
         Images in a batch of this process.
-    seed
-        Of the order.
     train
         True: a new order every epoch, and as many batches for each process, all of them whole (except that
         fewer images than `batch_size` make one batch). False: every image once, in order.
+    seed
+        Of the order.
     workers
         Processes that read, with one thread each; 0: this one does. They live on between epochs.
     rank, world_size
@@ -253,7 +235,7 @@ def epoch_loader(
     Raises
     ------
     InputError
-        Batch size below 1, a negative number of workers, fewer images than processes.
+        Batch size below 1, a negative number of workers or seed, fewer images than processes.
     """
     if batch_size < 1:
         raise InputError("batch size", str(batch_size), "a number from 1")
@@ -268,7 +250,7 @@ def epoch_loader(
         sampler=cast(Any, sampler),
         drop_last=train and len(sampler) >= batch_size,
         num_workers=workers,
-        collate_fn=_Collate(collate),
+        collate_fn=partial(_collate_or_error, collate),
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
         generator=torch.Generator().manual_seed(seed),  # iterating must not advance the global one

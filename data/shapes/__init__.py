@@ -1,7 +1,7 @@
 """The embedded data set: textured shapes, drawn on demand; needs no download.
 
-``scenes`` draws images of several objects, ``tree`` writes them as a VOC tree, ``images`` draws one object an
-image for classification; ``outlines`` and ``painting`` are what they are made of.
+``scenes`` draws images of several objects, which ``tree`` writes as a VOC tree, and images of one object for
+classification; ``outlines`` and ``painting`` are what they are made of.
 """
 
 from data.shapes.scenes import LARGE, VARIED

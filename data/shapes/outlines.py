@@ -27,14 +27,16 @@ class Outline:
     corners: Corners
     hole: Corners | None = None
 
+    def moved(self, move: Callable[[Corners], Corners]) -> Outline:
+        """The same with other corners."""
+        return Outline(move(self.corners), None if self.hole is None else move(self.hole))
+
     def fitted(self, extent: float, centre: NDArray[np.float64]) -> Outline:
         """Scaled and moved so that its longer side is `extent` pixels, around `centre` (x, y)."""
         low, high = self.corners.min(axis=0), self.corners.max(axis=0)
         scale = extent / (high - low).max()
         offset = centre - scale * (low + high) / 2
-        return Outline(
-            self.corners * scale + offset, None if self.hole is None else self.hole * scale + offset
-        )
+        return self.moved(lambda corners: corners * scale + offset)
 
     @cached_property
     def box(self) -> Box:
@@ -46,7 +48,7 @@ class Outline:
     @cached_property
     def cover(self) -> Floats:
         """How much of each pixel of :attr:`box` the shape covers, (h, w), 0 to 1."""
-        return self._raster(lambda draw, polygon, inner: draw.polygon(polygon, fill=0 if inner else 255))
+        return self._raster({"fill": 255}, {"fill": 0})
 
     @cached_property
     def area(self) -> int:
@@ -55,33 +57,24 @@ class Outline:
 
     def rim(self, width: float) -> Floats:
         """The same of a line along the outline, `width` pixels wide, its inner half."""
-        line = max(2, round(2 * width * SUPERSAMPLING))
-        return (
-            self._raster(lambda draw, polygon, _: draw.polygon(polygon, outline=255, width=line)) * self.cover
-        )
+        line = {"outline": 255, "width": max(2, round(2 * width * SUPERSAMPLING))}
+        return self._raster(line, line) * self.cover
 
-    def _raster(self, paint: Callable[[ImageDraw.ImageDraw, list[float], bool], None]) -> Floats:
+    def _raster(self, outer: dict[str, int], inner: dict[str, int]) -> Floats:
+        """Corners and hole, each drawn with arguments of :meth:`PIL.ImageDraw.ImageDraw.polygon`."""
         left, top, right, bottom = self.box
         mask = Image.new("L", ((right - left) * SUPERSAMPLING, (bottom - top) * SUPERSAMPLING))
         draw = ImageDraw.Draw(mask)
-        for polygon, inner in ((self.corners, False), (self.hole, True)):
+        for polygon, how in ((self.corners, outer), (self.hole, inner)):
             if polygon is not None:
                 # Pillow's coordinates mean the middle of a pixel.
                 samples = (polygon - (left, top)) * SUPERSAMPLING - 0.5
-                paint(draw, samples.ravel().tolist(), inner)
+                draw.polygon(samples.ravel().tolist(), **how)
         return np.asarray(mask.reduce(SUPERSAMPLING), dtype=np.float32) / np.float32(255)
 
 
 def turned(random: Generator, label: str) -> tuple[Outline, str]:
-    """An outline of a class, a little squeezed and turned; and its pose, as VOC would call it.
-
-    Parameters
-    ----------
-    random
-        Where the chance comes from.
-    label
-        A key of :data:`OUTLINES`.
-    """
+    """An outline of a class of :data:`OUTLINES`, a little squeezed and turned; and its pose in VOC's word."""
     plain = OUTLINES[label](random)
     pose = "Unspecified"
     squeeze = np.array([random.uniform(0.82, 1), 1.0])[:: random.choice([-1, 1])]
@@ -90,7 +83,7 @@ def turned(random: Generator, label: str) -> tuple[Outline, str]:
         squeeze = squeeze * (1 if pose == "Right" else -1, 1)
     angle = random.uniform(-0.22, 0.22)  # radians
     turn = squeeze[:, None] * [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
-    return Outline(plain.corners @ turn, None if plain.hole is None else plain.hole @ turn), pose
+    return plain.moved(lambda corners: corners @ turn), pose
 
 
 def _regular(corners: int, radius: float = 1.0, start: float = -np.pi / 2) -> Corners:

@@ -1,4 +1,4 @@
-"""Scenes of textured objects on cluttered backgrounds, each a pure function of its key.
+"""Scenes of textured objects on cluttered backgrounds, or of one object, each a pure function of its key.
 
 An object's class is its outline. Its colour leans towards the class, as it does in nature: similar classes
 have neighbouring hues that run into each other, so that colour tells a group and the outline the class.
@@ -15,24 +15,21 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from data.formats.voc import AnnotatedObject
+from data.image_set import ImageSet
+from data.records import InputError
 from data.shapes.outlines import OUTLINES, Box, Outline, turned
 from data.shapes.painting import background, finish, paint, windows
 from data.streams import Stream, generator
 
-__all__ = ["LABELS", "LARGE", "VARIED", "Scene", "SceneStyle", "draw_scene"]
+__all__ = ["LABELS", "LARGE", "VARIED", "Scene", "SceneStyle", "draw_scene", "draw_shape", "draw_shapes"]
 
 LABELS = tuple(OUTLINES)
 
-HUES = {  # degrees on the colour circle
-    "ring": 0,
-    "disc": 35,
-    "hexagon": 70,
-    "square": 105,
-    "triangle": 145,
-    "cross": 205,
-    "star": 243,
-    "arrow": 300,
-}
+HUES = {
+    "ring": 0, "disc": 35, "hexagon": 70, "square": 105,
+    "triangle": 145, "cross": 205, "star": 243, "arrow": 300,
+}  # fmt: skip
+"""Degrees on the colour circle."""
 
 
 class SceneStyle(NamedTuple):
@@ -62,6 +59,11 @@ HIDDEN_MOST = 0.75  # share of an object that may be hidden by others and the bo
 HIDDEN_DIFFICULT = 0.55  # from here on it is difficult
 HIDDEN_NOTED = 0.03  # from here on it is truncated, or occluded
 VISIBLE_LEAST = 12  # pixels
+
+# Of images of one object.
+SMALLEST_SIDE = 16  # pixels: below, a hexagon and a disc are the same
+EXTENT = (0.5, 0.85)  # longer side of the object over that of the image
+FAINT = 0.05  # how often an object hardly differs from what is behind it
 
 
 class Scene(NamedTuple):
@@ -118,7 +120,9 @@ def draw_scene(seed: int, split: str, index: int, size: tuple[int, int], style: 
             fitted = outline.fitted(extent, centre)
             if not _free(fitted.box, boxes, side, occluding):
                 continue
-            changed = _on_top(owner, fitted, len(placed))
+            changed = owner.copy()
+            there, here = windows(fitted.box, *owner.shape)
+            changed[there][fitted.cover[here] > 0.5] = len(placed)
             if _visible(changed, [*(thing.outline.area for thing in placed), fitted.area]):
                 owner = changed
                 placed.append(_Placed(label, pose, fitted, difficult))
@@ -164,13 +168,6 @@ def _free(box: Box, boxes: list[Box], side: int, occluding: bool) -> bool:
     return True
 
 
-def _on_top(owner: NDArray[np.int8], outline: Outline, number: int) -> NDArray[np.int8]:
-    there, here = windows(outline.box, *owner.shape)
-    changed = owner.copy()
-    changed[there][outline.cover[here] > 0.5] = number
-    return changed
-
-
 def _visible(owner: NDArray[np.int8], areas: list[int]) -> bool:
     """Whether enough is seen of each object; `areas` are those of the whole objects."""
     seen = np.bincount(owner.ravel() + 1, minlength=len(areas) + 1)[1:]
@@ -198,3 +195,48 @@ def _annotate(owner: NDArray[np.int8], things: list[_Placed]) -> list[AnnotatedO
             )
         )
     return objects
+
+
+def draw_shape(seed: int, split: str, index: int, side: int = 32) -> NDArray[np.uint8]:
+    """Draw one image ``(3, side, side)`` uint8, RGB; its class is ``index % 8``.
+
+    The same key (seed, split, index) gives the same image, whatever else is drawn.
+
+    Examples
+    --------
+    >>> draw_shape(0, "train", 5).shape
+    (3, 32, 32)
+    """
+    random = generator(seed, Stream.SHAPE_IMAGES, zlib.crc32(split.encode()), index)
+    label = LABELS[index % len(LABELS)]
+    canvas = background(random, (side, side))
+    extent = side * random.uniform(*EXTENT)
+    centre = random.uniform(extent / 2, side - extent / 2, 2)
+    outline = turned(random, label)[0].fitted(extent, centre)
+    paint(random, canvas, outline, HUES[label], faint=bool(random.random() < FAINT))
+    return np.ascontiguousarray(finish(random, canvas).transpose(2, 0, 1))
+
+
+def draw_shapes(split: str, count: int, seed: int = 0, side: int = 32) -> ImageSet:
+    """Draw a data set: the classes in turn, so that each has as many images, or one more.
+
+    Another `split` or `seed`, other images; more of them do not change the first.
+
+    Raises
+    ------
+    InputError
+        A negative count or seed, images too small to show anything.
+
+    Examples
+    --------
+    >>> shapes = draw_shapes("train", 9)
+    >>> shapes.images.shape, shapes.classes[shapes.labels[8]]
+    ((9, 3, 32, 32), 'arrow')
+    """
+    for name, number, least in (("count", count, 0), ("seed", seed, 0), ("side", side, SMALLEST_SIDE)):
+        if number < least:
+            raise InputError(name, str(number), f"a number of at least {least}")
+    images = np.empty((count, 3, side, side), dtype=np.uint8)
+    for index in range(count):
+        images[index] = draw_shape(seed, split, index, side)
+    return ImageSet(images, np.arange(count, dtype=np.int64) % len(LABELS), LABELS)

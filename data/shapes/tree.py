@@ -1,7 +1,7 @@
 """The embedded data set: scenes of textured shapes, drawn on demand and written as a VOC tree.
 
-It needs no download, it is small, and it still has what makes detection interesting: classes that come in
-groups of similar ones, clutter, and objects that are cut off by the border, hidden by others, tiny or faint.
+It has what makes detection interesting: classes that come in groups of similar ones, clutter, and objects
+that are cut off by the border, hidden by others, tiny or faint.
 Everything that reads PASCAL VOC reads it: its splits are ``shapes:train``, ``shapes:val``,
 ``shapes:trainval`` and ``shapes:test``.
 """
@@ -100,8 +100,8 @@ def write_shapes(
     if min(size) < SMALLEST_SIDE:
         found = f"{size[0]}×{size[1]} pixels"
         raise InputError("size", found, f"a width and height of at least {SMALLEST_SIDE}")
-    parameters = {"drawing": DRAWING, "seed": seed, "size": size, "style": style, **counts}
-    parameters = json.loads(json.dumps(parameters))  # as they are read again
+    drawn = {"drawing": DRAWING, "seed": seed, "size": size, "style": style, **counts}
+    parameters = json.loads(json.dumps(drawn))  # as they are read again
     tree = root / TREE
     if _is_complete(tree, parameters):
         return tree
@@ -115,9 +115,8 @@ def write_shapes(
         write_text(part / MARKER, json.dumps(parameters, indent=1) + "\n")
         _move(part, tree, parameters)
     except OSError as error:
-        raise InputError(
-            error.filename or tree, error.strerror or str(error), "a folder to write to"
-        ) from None
+        where, found = error.filename or tree, error.strerror or str(error)
+        raise InputError(where, found, "a folder to write to") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return tree

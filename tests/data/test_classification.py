@@ -25,7 +25,7 @@ from data.classification import (
 from data.download import Archive, install, is_installed
 from data.image_set import ImageFiles, ImageSet, Statistics, statistics_of, take_share
 from data.records import InputError
-from data.shapes.images import draw_shape, draw_shapes
+from data.shapes.scenes import draw_shape, draw_shapes
 
 NAMES = tuple("abcdefgh")
 

@@ -14,8 +14,7 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from data.classification import classification_loader
-from data.image_batches import (
+from data.classification import (
     AREA,
     ASPECT,
     ArrayImages,
@@ -23,13 +22,13 @@ from data.image_batches import (
     FileImages,
     Normalization,
     centre_crop,
+    classification_loader,
     crop_and_flip,
     draw_crop,
     draw_crops,
     training_crop,
 )
-from data.image_folders import read_image_folders
-from data.image_set import ImageFiles, ImageSet, Statistics, statistics_of
+from data.image_set import ImageFiles, ImageSet, Statistics, read_image_folders, statistics_of
 from data.loader import EpochLoader
 from data.records import InputError
 

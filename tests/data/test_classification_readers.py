@@ -18,8 +18,7 @@ from PIL import Image
 
 from data import cifar
 from data.cifar import CIFAR100_CLASSES, read_cifar100
-from data.image_folders import read_image_folders
-from data.image_set import ImageSet
+from data.image_set import ImageSet, read_image_folders
 from data.records import InputError
 from data.small_imagenet import read_small_imagenet
 from tests.data.scenes import Evil
@@ -100,7 +99,7 @@ def assert_images(found: ImageSet, expected: Arrays) -> None:
 
 
 def test_the_readers_need_no_torch() -> None:
-    modules = "cifar, datasets, image_folders, image_set, shapes, small_imagenet"
+    modules = "cifar, datasets, image_set, shapes, small_imagenet"
     code = f"import sys; from data import {modules}; print(*sys.modules)"
     root = Path(cifar.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)

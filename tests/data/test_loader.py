@@ -15,13 +15,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.loader import EpochLoader, EpochSampler, epoch_loader, read_or_error
+from data.loader import EpochLoader, EpochSampler, KeyedDataset, epoch_loader
 from data.records import InputError
 
 COUNT = 11
 
 
-class Keys:
+class Keys(KeyedDataset[tuple[int, int]]):
     """A data set whose items are their own keys."""
 
     def __len__(self) -> int:
@@ -29,9 +29,6 @@ class Keys:
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[int, int]:
         return key
-
-    def __getitems__(self, keys: list[tuple[int, int]]) -> list[tuple[int, int] | InputError]:
-        return read_or_error(self, keys)
 
 
 def make(

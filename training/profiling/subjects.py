@@ -16,15 +16,15 @@ from torchvision import models
 from data.augment import eval_transform
 from data.classification import (
     IMAGENET_STATISTICS,
+    ClassificationBatch,
+    Normalization,
     classification_loader,
     read_classification,
     read_classification_test,
 )
 from data.datasets import DATASETS
 from data.detection import DetectionDataset, detection_loader
-from data.image_batches import ClassificationBatch, Normalization
-from data.image_folders import read_class_folders
-from data.image_set import ImageFiles, ImageSet, Statistics, take_share
+from data.image_set import ImageFiles, ImageSet, Statistics, read_class_folders, take_share
 from data.records import InputError
 from data.streams import Stream, generator
 from detector import YOLO, seek_shuffles

@@ -115,7 +115,7 @@ class ClassificationTask(Task):
 
     def read(self, options: Options) -> ClassificationData:
         """The training images. Of test images in files the headers are read, of others nothing."""
-        from data.image_batches import check_files
+        from data.classification import check_files
         from data.image_set import ImageFiles
 
         read = self._read(options)
@@ -133,7 +133,7 @@ class ClassificationTask(Task):
 
     def verify(self, options: Options) -> None:
         """Read all data, decode all images; print what is wrong, and raise InputError for the first of it."""
-        from data.image_batches import check_files
+        from data.classification import check_files
         from data.image_set import ImageFiles
 
         read = self._read(options)

@@ -14,9 +14,8 @@ from torch.nn import functional
 from torchmetrics.aggregation import MeanMetric
 from torchvision import models
 
-from data.classification import Normalization
+from data.classification import ClassificationBatch, Normalization
 from data.formats.names import hint
-from data.image_batches import ClassificationBatch
 from data.image_set import Statistics
 from data.records import InputError
 from detector import WeightsError, modify_layers, seek_shuffles, set_shuffling

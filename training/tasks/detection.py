@@ -323,9 +323,9 @@ class DetectionTask(Task):
                 known = {name: truth for name, truth in parts.items() if truth is not None}
             except InputError as error:  # of the lists, not of an annotation
                 errors.append(error)
-        found = verify_images(known)
-        errors += found.errors
-        remarks = [*dict.fromkeys(str(one.message) for one in said), *found.remarks]
+        of_images, odd = verify_images(known)
+        errors += of_images
+        remarks = [*dict.fromkeys(str(one.message) for one in said), *odd]
         if "test" in known:
             try:
                 check_text_names(known["test"])
