@@ -44,13 +44,12 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
         raise InputError("--max-detections", str(options.max_detections), "a positive whole number")
     if options.processes is not None and options.processes < 1:
         raise InputError("--processes", str(options.processes), "a positive whole number")
-    if options.figures is not None and options.no_figures:
-        raise InputError("--figures", "--no-figures as well", "one of them")
+    paper = options.style == "paper"
+    for option, is_given in (("--figures", options.figures is not None), ("--style paper", paper)):
+        if is_given and options.no_figures:
+            raise InputError(option, "--no-figures as well", "one of them")
     if options.open and options.no_figures:
         raise InputError("--open", "--no-figures as well, so no page to open", "one of them")
-    paper = options.style == "paper"
-    if paper and options.no_figures:
-        raise InputError("--style paper", "--no-figures as well", "one of them")
     formats = ["pdf"] if paper else list(given.DEFAULT_FORMATS)
     figures = [] if options.figures is None and not paper else options.figures or formats
     processes = options.processes or usable_cores()
@@ -65,12 +64,12 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
         truth = given.with_images(truth, options.images)
     similar = read_similar(options.similar, options.ground_truth, truth.classes)
     edges = given.parse_bins(options.area_bins, options.bins, list(truth.attributes))
+    chosen = {"top": top, "iou": options.iou, "edges": edges, "max_detections": options.max_detections}
     diagnoses = []
     for name, path in zip(names, options.detections, strict=True):
         progress(f"reading {path}")
         found = read_found(path, truth, options.lenient, options.box_format, options.normalized)
         progress(f"diagnosing {name}: {len(found):,} detections, {len(truth):,} objects")
-        chosen = {"top": top, "iou": options.iou, "edges": edges, "max_detections": options.max_detections}
         diagnoses.append(diagnose(truth, found, name, similar.groups, **chosen))
     origin = provenance(command, vars(options), diagnoses)
     origin["similar"] = {"source": similar.source, "groups": similar.groups}
@@ -111,19 +110,19 @@ def run(options: argparse.Namespace, progress: Progress, command: str, warned: S
     where = f"The report: {page}" if page in written else f"The numbers: {options.out / NUMBERS}"
     if why_no_photographs and page in written:
         where += f"\nPhotographs: {why_no_photographs}. --images DIR gives their folder."
-    if not options.verbose:
-        texts = [brief(diagnoses, comparison, doubts, where)]
-    else:
-        texts = [where, "", summary(diagnoses, comparison, remarks)]
+    if options.verbose:
         pictures = [file for file in written if file.suffix.lstrip(".") in given.FIGURE_FORMATS]
         lines = [str(file) for file in written if file not in pictures]
         if pictures:
-            kinds = list(dict.fromkeys(f"*{file.suffix}" for file in pictures))
+            kinds = dict.fromkeys(f"*{file.suffix}" for file in pictures)
             lines.append(f"{options.out / ' and '.join(kinds)}: {len(pictures)} figures")
-        texts.append("\n  ".join(["\nwritten:", *lines]))
+        everything = summary(diagnoses, comparison, remarks)
+        text = "\n".join([where, "", everything, "\n  ".join(["\nwritten:", *lines])])
+    else:
+        text = brief(diagnoses, comparison, doubts, where)
     if options.open or (options.demo and page in written and can_open()):
         webbrowser.open(page.resolve().as_uri())
-    return "\n".join(texts)
+    return text
 
 
 @contextlib.contextmanager
@@ -142,13 +141,10 @@ def terminable() -> Iterator[None]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0, or 2 for something the user has to correct."""
     words = list(map(str, sys.argv[1:] if arguments is None else arguments))
-    for word in words:
-        try:
-            word.encode("utf-8")
-        except UnicodeEncodeError:
-            print(f"error: {InputError(word, 'a name that is not UTF-8', 'names in UTF-8')}", file=sys.stderr)
-            return 2
     try:
+        for word in words:
+            if word.encode("utf-8", "replace").decode() != word:
+                raise InputError(word, "a name that is not UTF-8", "names in UTF-8")
         options = given.parser().parse(with_demo(words) if "--demo" in words else words)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

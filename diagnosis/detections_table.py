@@ -179,11 +179,11 @@ def write_detections_table(diagnoses: Sequence[Diagnosis], path: Path | str) -> 
             import pyarrow.compute
             import pyarrow.csv
 
-            column_types = [pa.string() if pa.types.is_dictionary(one) else one for one in table.schema.types]
-            plain = pa.schema(list(zip(table.column_names, column_types, strict=True)))
-            plain_table = table.cast(plain)
-            for place, column in enumerate(plain_table.columns):
+            columns = []
+            for column in table.columns:
+                if pa.types.is_dictionary(column.type):
+                    column = column.cast(pa.string())
                 if pa.types.is_string(column.type):  # a spreadsheet would take =1+1 for a formula
-                    guarded = pa.compute.replace_substring_regex(column, "^([=+@\t\r-])", "'\\1")
-                    plain_table = plain_table.set_column(place, plain_table.column_names[place], guarded)
-            pyarrow.csv.write_csv(plain_table, part)
+                    column = pa.compute.replace_substring_regex(column, "^([=+@\t\r-])", "'\\1")
+                columns.append(column)
+            pyarrow.csv.write_csv(pa.table(columns, table.column_names), part)

@@ -23,8 +23,13 @@ from diagnosis.similar import similar_matrix
 
 __all__ = ["ErrorBreakdown"]
 
+STATES = (
+    "image_ids", "sizes", "object_counts", "object_boxes", "object_labels", "object_flags",
+    "found_counts", "found_boxes", "found_scores", "found_labels",
+)  # fmt: skip
+"""Lists of tensors, flat and of one dtype: what torchmetrics supposes of a process that has seen no image."""
 UNNAMED = -1  # an image without `image_id`
-FLAGS = {1: "difficult", 2: "iscrowd"}  # bits of `object_flags`
+FLAGS = {"difficult": 1, "iscrowd": 2}  # bits of `object_flags`
 
 
 class ErrorBreakdown(Metric):
@@ -72,18 +77,6 @@ class ErrorBreakdown(Metric):
     higher_is_better = None
     full_state_update = False
 
-    # Flat and of one dtype: what torchmetrics supposes of a process that has seen no image.
-    image_ids: list[Tensor]
-    sizes: list[Tensor]
-    object_counts: list[Tensor]
-    object_boxes: list[Tensor]
-    object_labels: list[Tensor]
-    object_flags: list[Tensor]
-    found_counts: list[Tensor]
-    found_boxes: list[Tensor]
-    found_scores: list[Tensor]
-    found_labels: list[Tensor]
-
     def __init__(
         self,
         classes: Sequence[str] | int,
@@ -104,7 +97,7 @@ class ErrorBreakdown(Metric):
         self.top, self.iou, self.ap = top, iou, ap
         self.pooled, self.per_class = pooled, per_class
         self.set_dtype(torch.float64)
-        for name in type(self).__annotations__:
+        for name in STATES:
             self.add_state(name, [], dist_reduce_fx="cat")
 
     def update(self, preds: Sequence[Mapping[str, Tensor]], target: Sequence[Mapping[str, Any]]) -> None:
@@ -128,45 +121,36 @@ class ErrorBreakdown(Metric):
         """
         if len(preds) != len(target):
             raise InputError("preds", f"{len(preds)} images", f"as many as in target: {len(target)}")
-        columns: dict[str, list[Tensor]] = {name: [] for name in type(self).__annotations__}
+        columns: dict[str, list[Tensor]] = {name: [] for name in STATES}
         for index, (found, truth) in enumerate(zip(preds, target, strict=True)):
-            boxes, labels, scores = _columns(f"preds[{index}]", found, ("boxes", "labels", "scores"))
+            boxes, labels, scores = _columns(f"preds[{index}]", found, "labels", "scores")
             columns["found_counts"].append(torch.tensor([len(boxes)]))
             columns["found_boxes"].append(boxes.reshape(-1))
             columns["found_labels"].append(labels)
             columns["found_scores"].append(scores)
-            boxes, labels = _columns(f"target[{index}]", truth, ("boxes", "labels"))
+            where, given = f"target[{index}]", [flag for flag in FLAGS if flag in truth]
+            boxes, labels, *values = _columns(where, truth, "labels", *given)
             flags = torch.zeros(len(boxes), device=boxes.device)
-            for bit, flag in FLAGS.items():
-                if flag in truth:
-                    column = _column(f"target[{index}]", truth, flag, len(boxes))
-                    wrong = torch.nonzero((column != 0) & (column != 1))
-                    if len(wrong):
-                        row = int(wrong[0])
-                        raise InputError(f"target[{index}][{flag!r}][{row}]", f"{column[row]:g}", "0 or 1")
-                    flags += bit * column.to(flags)
+            for flag, column in zip(given, values, strict=True):
+                for row in torch.nonzero((column != 0) & (column != 1))[:1, 0].tolist():
+                    raise InputError(f"{where}[{flag!r}][{row}]", f"{column[row]:g}", "0 or 1")
+                flags += FLAGS[flag] * column.to(flags)
             columns["object_counts"].append(torch.tensor([len(boxes)]))
             columns["object_boxes"].append(boxes.reshape(-1))
             columns["object_labels"].append(labels)
             columns["object_flags"].append(flags)
             size = torch.as_tensor(truth.get("size", (0, 0))).reshape(-1)
             if len(size) != 2:
-                raise InputError(f"target[{index}]['size']", f"{len(size)} numbers", "height and width")
+                raise InputError(f"{where}['size']", f"{len(size)} numbers", "height and width")
             columns["sizes"].append(size)
             columns["image_ids"].append(torch.as_tensor(truth.get("image_id", UNNAMED)).reshape(-1)[:1])
         count = len(self.classes)
         for where, name in (("preds", "found"), ("target", "object")):
-            boxes_, labels_ = (columns[f"{name}_{part}"] for part in ("boxes", "labels"))
-            by_image = [part.reshape(-1, 4) for part in boxes_]
-            _refuse(
-                where,
-                "labels",
-                labels_,
-                lambda a: (a < 0) | (a >= count) | (a != a.floor()),
-                f"0 to {count - 1}",
-            )
+            parts, known = columns[f"{name}_labels"], f"0 to {count - 1}"
+            _refuse(where, "labels", parts, lambda a: (a < 0) | (a >= count) | (a != a.floor()), known)
+            by_image = [part.reshape(-1, 4) for part in columns[f"{name}_boxes"]]
             _refuse(where, "boxes", by_image, lambda a: ~a.isfinite().all(1), "finite numbers")
-            _refuse(where, "boxes", by_image, INVERTED[where], WANTED[where])
+            _refuse(where, "boxes", by_image, *INVERTED[where])
         _refuse("preds", "scores", columns["found_scores"], lambda a: ~a.isfinite(), "a finite number")
         # A device without float64 holds what it can.
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
@@ -182,14 +166,12 @@ class ErrorBreakdown(Metric):
         breakdown = break_down(matching, self.similar, self.top, iou=self.iou)
         scores = average_precision(truth, found, matching, iou=self.iou, coco=AP_KINDS[self.ap].has_fixed_iou)
         shares = breakdown.pooled() if self.pooled else breakdown.mean_over_classes()
-        names = [error_type.name for error_type in ERROR_TYPES]
-        values = dict(zip(names, shares.tolist(), strict=True)) | {"map": scores.mean()[self.ap]}
+        names = [*(error_type.name for error_type in ERROR_TYPES), "map"]
+        values = dict(zip(names, [*shares.tolist(), scores.mean()[self.ap]], strict=True))
         if self.per_class:
             each = np.column_stack([breakdown.shares, getattr(scores, self.ap)])
             for class_name, row in zip(self.classes, each.tolist(), strict=True):
-                values |= {
-                    f"{name}/{class_name}": value for name, value in zip([*names, "map"], row, strict=True)
-                }
+                values |= dict(zip((f"{name}/{class_name}" for name in names), row, strict=True))
         return {name: torch.tensor(value, device=self.device) for name, value in values.items()}
 
     def _records(self) -> tuple[GroundTruth, Detections, bool]:
@@ -241,11 +223,17 @@ class ErrorBreakdown(Metric):
         return np.concatenate([np.zeros(0), *(part.double().cpu().numpy() for part in parts)])
 
 
-INVERTED: dict[str, Callable[[Tensor], Tensor]] = {
-    "preds": lambda boxes: (boxes[:, 2:] < boxes[:, :2]).any(1),
-    "target": lambda boxes: (boxes[:, 2:] <= boxes[:, :2]).any(1),
+INVERTED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "preds": (
+        lambda boxes: (boxes[:, 2:] < boxes[:, :2]).any(1),
+        "xyxy with xmin <= xmax and ymin <= ymax",
+    ),
+    "target": (
+        lambda boxes: (boxes[:, 2:] <= boxes[:, :2]).any(1),
+        "xyxy with a box of positive area",
+    ),
 }
-WANTED = {"preds": "xyxy with xmin <= xmax and ymin <= ymax", "target": "xyxy with a box of positive area"}
+"""Which boxes are wrong, and what they should be."""
 
 
 def _refuse(
@@ -255,35 +243,26 @@ def _refuse(
     for index, part in enumerate(parts):
         if part.dtype == torch.bool:
             raise InputError(f"{where}[{index}]['{name}']", "truth values", "numbers")
-    whole = torch.cat(list(parts)) if parts else torch.zeros(0)
-    bad = wrong(whole).nonzero() if len(whole) else torch.zeros(0)
-    if not len(bad):
+    if not any(map(len, parts)) or not wrong(torch.cat(list(parts))).any():  # one look at the whole batch
         return
-    row = int(bad[0])
     for index, part in enumerate(parts):
-        if row < len(part):
+        for row in wrong(part).nonzero()[:1, 0].tolist():
             raise InputError(f"{where}[{index}]['{name}'][{row}]", str(part[row].tolist()), expected)
-        row -= len(part)
 
 
-def _columns(where: str, image: Mapping[str, Any], names: tuple[str, ...]) -> list[Tensor]:
+def _columns(where: str, image: Mapping[str, Any], *names: str) -> list[Tensor]:
     """Boxes and further columns of an image, of equal lengths."""
-    if "boxes" not in image:
-        raise InputError(where, f"the keys {', '.join(image)}", "'boxes' among them")
-    boxes = torch.as_tensor(image["boxes"])
-    if boxes.numel() == 0:
-        boxes = boxes.reshape(0, 4)
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise InputError(f"{where}['boxes']", f"shape {tuple(boxes.shape)}", "shape (any, 4)")
-    return [boxes, *(_column(where, image, name, len(boxes)) for name in names[1:])]
-
-
-def _column(where: str, image: Mapping[str, Any], name: str, length: int) -> Tensor:
-    if name not in image:
-        raise InputError(where, f"the keys {', '.join(image)}", f"{name!r} among them")
-    values = torch.as_tensor(image[name])
-    if values.shape != (length,):
-        raise InputError(
-            f"{where}[{name!r}]", f"shape {tuple(values.shape)}", f"shape ({length},), as the boxes"
-        )
-    return values
+    columns: list[Tensor] = []
+    for name in ("boxes", *names):
+        if name not in image:
+            raise InputError(where, f"the keys {', '.join(image)}", f"{name!r} among them")
+        values = torch.as_tensor(image[name])
+        if name == "boxes" and values.numel() == 0:
+            values = values.reshape(0, 4)
+        shape, place = f"shape {tuple(values.shape)}", f"{where}[{name!r}]"
+        if name == "boxes" and (values.ndim != 2 or values.shape[1] != 4):
+            raise InputError(place, shape, "shape (any, 4)")
+        if columns and values.shape != (len(columns[0]),):
+            raise InputError(place, shape, f"shape ({len(columns[0])},), as the boxes")
+        columns.append(values)
+    return columns

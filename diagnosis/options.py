@@ -23,17 +23,6 @@ from diagnosis.characteristics import MEASURES
 from diagnosis.coco_ap import MAX_DETECTIONS
 from spatial_dependency import program
 
-__all__ = [
-    "Parser",
-    "missing_photographs",
-    "name_detectors",
-    "parse_bins",
-    "parse_groups",
-    "parse_top",
-    "parser",
-    "with_images",
-]
-
 REPLICATES = 1000
 """Resamples of the images, by default."""
 FIGURE_FORMATS = ("png", "svg", "pdf")
@@ -100,143 +89,63 @@ def parser() -> Parser:
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=LINE_WIDTH),
         allow_abbrev=False,
     )
+    # fmt: off
     add = result.add_argument_group("input").add_argument
     add("--ground-truth", required=True, metavar="SPEC", help=TRUTH_FORMS)
-    add(
-        "--detections",
-        required=True,
-        nargs="+",
-        action="extend",
-        type=Path,
-        metavar="PATH",
-        help=f"{DETECTION_FORMS}; one for each detector",
-    )
-    add(
-        "--names",
-        nargs="+",
-        action="extend",
-        metavar="NAME",
-        help="what to call the detectors (default: as their files, or the folders that tell them apart)",
-    )
-    add(
-        "--images",
-        type=Path,
-        metavar="DIR",
-        help="folder of the photographs, for the pictures (default: JPEGImages of the year folder)",
-    )
-    add(
-        "--similar",
-        metavar="voc|coco|none|FILE.yaml",
-        help="which classes are similar; a file holds 'similar: [[cat, dog], [bus, car]]' "
-        "(default: what the ground truth says: VOC's groups for VOC, supercategories for COCO)",
-    )
-    add(
-        "--box-format",
-        choices=BOX_FORMATS,
+    add("--detections", required=True, nargs="+", action="extend", type=Path, metavar="PATH",
+        help=f"{DETECTION_FORMS}; one for each detector")
+    add("--names", nargs="+", action="extend", metavar="NAME",
+        help="what to call the detectors (default: as their files, or the folders that tell them apart)")
+    add("--images", type=Path, metavar="DIR",
+        help="folder of the photographs, for the pictures (default: JPEGImages of the year folder)")
+    add("--similar", metavar="voc|coco|none|FILE.yaml",
+        help="which classes are similar; a file holds 'similar: [[cat, dog], [bus, car]]' (default: what the "
+        "ground truth says: VOC's groups for VOC, supercategories for COCO)")
+    add("--box-format", choices=BOX_FORMATS,
         help="what the four numbers of a detection's box are: corners; left, top, width, height; or centre, "
-        "width, height (default: as usual in the format; in a table, as the columns are called)",
-    )
+        "width, height (default: as usual in the format; in a table, as the columns are called)")
     add("--normalized", action="store_true", help="boxes of detections are fractions of their image's size")
-    add(
-        "--pixels-from",
-        type=int,
-        choices=(0, 1),
-        default=1,
-        help="what VOC's XML calls the first pixel (default: %(default)s, as VOC does)",
-    )
-    add(
-        "--lenient",
-        action="store_true",
-        help="drop detections, and annotations of COCO and YOLO, that cannot be used, and count them",
-    )
+    add("--pixels-from", type=int, choices=(0, 1), default=1,
+        help="what VOC's XML calls the first pixel (default: %(default)s, as VOC does)")
+    add("--lenient", action="store_true",
+        help="drop detections, and annotations of COCO and YOLO, that cannot be used, and count them")
     add("--strict", action="store_true", help="treat every warning about the files as an error")
-    add(
-        "--demo",
-        action="store_true",
+    add("--demo", action="store_true",
         help="instead of your own data, two detectors that come with this package, on drawn scenes; opens "
-        "the page where there is a screen (default for --out: diagnosis-demo)",
-    )
+        "the page where there is a screen (default for --out: diagnosis-demo)")
     add = result.add_argument_group("what counts").add_argument
-    add(
-        "--iou",
-        type=float,
-        default=CORRECT_IOU,
-        metavar="T",
-        help=f"smallest overlap of a correct detection, from {BACKGROUND_IOU} to 1 (default: %(default)s)",
-    )
-    add(
-        "--top",
-        metavar="N|Fx|all",
-        help="how many of a class's best detections count: a number, a factor of its objects such as 2x, "
-        "or all (default: as many as it has objects that are not difficult)",
-    )
-    add(
-        "--max-detections",
-        type=int,
-        default=MAX_DETECTIONS,
-        metavar="N",
-        help="detections of an image that count for COCO's scores (of each class) and TIDE (of all), "
-        "those of the highest scores (default: %(default)s)",
-    )
-    add(
-        "--area-bins",
-        nargs="+",
-        metavar="SIDE",
+    add("--iou", type=float, default=CORRECT_IOU, metavar="T",
+        help=f"smallest overlap of a correct detection, from {BACKGROUND_IOU} to 1 (default: %(default)s)")
+    add("--top", metavar="N|Fx|all",
+        help="how many of a class's best detections count: a number, a factor of its objects such as 2x, or "
+        "all (default: as many as it has objects that are not difficult)")
+    add("--max-detections", type=int, default=MAX_DETECTIONS, metavar="N",
+        help="detections of an image that count for COCO's scores (of each class) and TIDE (of all), those "
+        "of the highest scores (default: %(default)s)")
+    add("--area-bins", nargs="+", metavar="SIDE",
         help="size bins of your own in place of each class's extra-small to extra-large: where one ends and "
-        "the next begins, as the side of a square in pixels; 32 96 are COCO's small, medium, large",
-    )
-    add(
-        "--bins",
-        nargs="+",
-        action="append",
-        metavar=("NAME", "EDGE"),
+        "the next begins, as the side of a square in pixels; 32 96 are COCO's small, medium, large")
+    add("--bins", nargs="+", action="append", metavar=("NAME", "EDGE"),
         help="the same of another characteristic: its name (height, aspect_ratio, a column of numbers of the "
-        "annotations), then the edges: --bins aspect_ratio 0.5 2; a value on an edge is in the lower bin",
-    )
-    add(
-        "--replicates",
-        type=int,
-        default=REPLICATES,
-        metavar="R",
-        help="resamples of the images behind the intervals; 0: no intervals (default: %(default)s)",
-    )
-    add(
-        "--group",
-        nargs="+",
-        action="append",
-        metavar="NAME",
-        help="runs of one model, seeds for instance: a name for the group, then the names of its detectors",
-    )
+        "annotations), then the edges: --bins aspect_ratio 0.5 2; a value on an edge is in the lower bin")
+    add("--replicates", type=int, default=REPLICATES, metavar="R",
+        help="resamples of the images behind the intervals; 0: no intervals (default: %(default)s)")
+    add("--group", nargs="+", action="append", metavar="NAME",
+        help="runs of one model, seeds for instance: a name for the group, then the names of its detectors")
     add = result.add_argument_group("output").add_argument
     add("--out", required=True, type=Path, metavar="DIR", help="folder to write to")
-    add(
-        "--figures",
-        nargs="*",
-        choices=FIGURE_FORMATS,
-        metavar="png|svg|pdf",
-        help="also write every figure and the sheet of examples, in these formats (without one: png svg)",
-    )
-    add(
-        "--style",
-        choices=("screen", "paper"),
-        default="screen",
-        help="of the figures; paper: 3.3 or 6.9 inches wide, no titles or notes, PDF (default: screen)",
-    )
-    add(
-        "--sheet",
-        choices=("differ", "first"),
-        default="differ",
-        help="images on the sheet of examples: where the detectors differ, or the first (default: differ)",
-    )
+    add("--figures", nargs="*", choices=FIGURE_FORMATS, metavar="png|svg|pdf",
+        help="also write every figure and the sheet of examples, in these formats (without one: png svg)")
+    add("--style", choices=("screen", "paper"), default="screen",
+        help="of the figures; paper: 3.3 or 6.9 inches wide, no titles or notes, PDF (default: screen)")
+    add("--sheet", choices=("differ", "first"), default="differ",
+        help="images on the sheet of examples: where the detectors differ, or the first (default: differ)")
     add("--no-figures", action="store_true", help="write the numbers and tables alone, without the page")
     add("--open", action="store_true", help="open the page in the browser")
     add("--verbose", action="store_true", help="print all tables and sentences, those of summary.txt")
-    add(
-        "--processes",
-        type=int,
-        metavar="N",
-        help="processes that read, resample and draw (default: the cores of this machine)",
-    )
+    add("--processes", type=int, metavar="N",
+        help="processes that read, resample and draw (default: the cores of this machine)")
+    # fmt: on
     return result
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -35,6 +35,8 @@ SCHEMA = 1
 """Version of the layout of ``diagnosis.json``."""
 
 TYPE_NAMES = tuple(error_type.name for error_type in ERROR_TYPES)
+
+NO_OBJECT, NO_COCO = "no object that is not difficult", "COCO's AP was not asked for"
 
 Json = dict[str, Any]
 
@@ -89,8 +91,9 @@ def _numbers(values: Mapping[str, float], reason: str) -> Json:
     return numbers | {"reason": reason} if None in numbers.values() else numbers
 
 
-def _by_type(shares: NDArray[np.float64], reason: str) -> Json:
-    return _numbers(dict(zip(TYPE_NAMES, shares, strict=True)), reason)
+def _by_type(shares: NDArray[np.float64], reason: str, **more: float) -> Json:
+    """Shares of all error types, or of the errors alone."""
+    return _numbers(dict(zip(TYPE_NAMES[-len(shares) :], shares, strict=True)) | more, reason)
 
 
 # ---- one detector ----------------------------------------------------------------------------
@@ -149,9 +152,7 @@ def _class(diagnosis: Diagnosis, label: int) -> Json:
         "ap": _numbers({kind: getattr(ap, kind)[label] for kind in AP_KINDS}, _why_no_ap(objects)),
         "coco": _coco(diagnosis, label),
         "impact": {
-            variant.name: _numbers(
-                {"ap": cost.ap[row, label], "apn": cost.apn[row, label]}, "no object that is not difficult"
-            )
+            variant.name: _numbers({"ap": cost.ap[row, label], "apn": cost.apn[row, label]}, NO_OBJECT)
             for row, variant in enumerate(IMPACT_VARIANTS)
         },
         "characteristics": {
@@ -161,19 +162,16 @@ def _class(diagnosis: Diagnosis, label: int) -> Json:
 
 
 def _why_no_ap(objects: int) -> str:
-    return "COCO's AP was not asked for" if objects else "no object that is not difficult"
+    return NO_COCO if objects else NO_OBJECT
 
 
 def _coco(diagnosis: Diagnosis, label: int | None) -> Json:
     """COCO's twelve scores of a class, or their means."""
-    reason = "no object of this size that is not difficult"
     if not diagnosis.coco:
-        return {"reason": "COCO's AP was not asked for"}
-    scores = diagnosis.coco_scores
-    means = scores.mean()
-    return _numbers(
-        means if label is None else {name: getattr(scores, name)[label] for name in means}, reason
-    )
+        return {"reason": NO_COCO}
+    scores, means = diagnosis.coco_scores, diagnosis.coco_scores.mean()
+    numbers = means if label is None else {name: getattr(scores, name)[label] for name in means}
+    return _numbers(numbers, "no object of this size that is not difficult")
 
 
 def _account(diagnosis: Diagnosis) -> Json:
@@ -225,10 +223,11 @@ def _detection_trend(diagnosis: Diagnosis) -> list[Json]:
         {
             "factor": float(factor),
             "n": int(counted[point]),
-            **_numbers(
-                dict(zip(TYPE_NAMES, shares[point], strict=True))
-                | {"recall": recall[point], "recall_weak": recall_weak[point]},
+            **_by_type(
+                shares[point],
                 "no detection, or no object that is not difficult",
+                recall=recall[point],
+                recall_weak=recall_weak[point],
             ),
         }
         for point, factor in enumerate(trend.factors)
@@ -241,7 +240,7 @@ def _false_positives(diagnosis: Diagnosis) -> list[Json]:
         {
             "wanted": int(wanted),
             "n": int(counts.sum()),
-            **_numbers(dict(zip(TYPE_NAMES[1:], shares, strict=True)), "no false positive"),
+            **_by_type(shares, "no false positive"),
         }
         for wanted, counts, shares in zip(trend.wanted, trend.counts, trend.shares, strict=True)
     ]
@@ -282,19 +281,14 @@ def _bins(table: BinScores, classes: Sequence[str]) -> Json:
 
 
 def _bin_scores(table: BinScores, label: int) -> list[Json]:
-    scores = table.scores
+    scores, scores_of_bin = table.scores, ("ap", "apn", "ap_stderr", "apn_stderr")
     return [
         {
             "bin": name,
             "objects": int(scores.objects[label, place]),
             "missed": int(table.missed[label, place]),
             **_numbers(
-                {
-                    "ap": scores.ap[label, place],
-                    "apn": scores.apn[label, place],
-                    "ap_stderr": scores.ap_stderr[label, place],
-                    "apn_stderr": scores.apn_stderr[label, place],
-                },
+                {name: getattr(scores, name)[label, place] for name in scores_of_bin},
                 "no object of this class in this bin",
             ),
         }
@@ -316,7 +310,7 @@ def _confusion(diagnosis: Diagnosis) -> Json:
 def _calibration(result: Calibration) -> Json:
     """The reliability curve over all classes, and the errors of each."""
 
-    def errors(counts: NDArray[np.int64], label: int | None) -> Json:
+    def errors(label: int | None) -> Json:
         values = {
             "expected_error": result.expected_error(label),
             "largest_error": result.largest_error(label),
@@ -325,7 +319,7 @@ def _calibration(result: Calibration) -> Json:
 
     counts, (scores, precisions) = result.counts.sum(axis=0), result.curve()
     return {
-        **errors(result.counts, None),
+        **errors(None),
         "bins": [
             {
                 "low": float(result.edges[place]),
@@ -338,12 +332,12 @@ def _calibration(result: Calibration) -> Json:
             }
             for place, count in enumerate(counts.tolist())
         ],
-        "classes": {name: errors(result.counts[label], label) for label, name in enumerate(result.classes)},
+        "classes": {name: errors(label) for label, name in enumerate(result.classes)},
     }
 
 
 def _operating_point(point: OperatingPoint) -> Json:
-    lacking = "no object that is not difficult" if math.isnan(point.f1) else "no true positive at any score"
+    lacking = NO_OBJECT if math.isnan(point.f1) else "no true positive at any score"
     return _numbers(asdict(point), lacking)
 
 
@@ -359,15 +353,13 @@ def _worst_cases(diagnosis: Diagnosis) -> dict[str, Json]:
     }
 
     def add(section: str, detection: int, more: Json) -> None:
-        classes[truth.classes[found.labels[detection]]][section].append(
-            {
-                "detection": detection,
-                "image": truth.images[found.image_index[detection]],
-                "score": float(found.scores[detection]),
-                "box": found.boxes[detection].tolist(),
-                **more,
-            }
-        )
+        entry = {
+            "detection": detection,
+            "image": truth.images[found.image_index[detection]],
+            "score": float(found.scores[detection]),
+            "box": found.boxes[detection].tolist(),
+        }
+        classes[truth.classes[found.labels[detection]]][section].append(entry | more)
 
     columns = (result.errors, result.error_types, result.confused_with)
     for detection, error, other in zip(*(column.tolist() for column in columns), strict=True):
@@ -448,37 +440,38 @@ def intervals_to_json(comparison: Comparison) -> list[Json]:
                 name: _estimate(comparison, detector, f"dap/{name}", enough) for name in entry["dap"]
             }
         if len(runs) > 1:
-            entry["each_run"] = {run: _of_run(comparison, detector, n) for n, run in enumerate(runs)}
+            entry["each_run"] = {
+                run: _by_section(comparison.quantities, partial(_of_run, comparison, detector, place))
+                for place, run in enumerate(runs)
+            }
         entries.append(entry)
     return entries
 
 
-def _of_run(comparison: Comparison, detector: int, run: int) -> Json:
-    """Every quantity of one run over all classes, by section."""
+def _by_section(
+    quantities: Iterable[str], number: Callable[[str, int | None], Json], label: int | None = None
+) -> Json:
+    """The number of each quantity ``section/name``, by section and name."""
     entry: Json = {}
-    for quantity in comparison.quantities:
+    for quantity in quantities:
         section, name = quantity.split("/", 1)
-        estimate = comparison.run_estimate(quantity, detector, run)
-        entry.setdefault(section, {})[name] = _interval(comparison, estimate)
+        entry.setdefault(section, {})[name] = number(quantity, label)
     return entry
 
 
 def _quantities(comparison: Comparison, number: Callable[[str, int | None], Json]) -> Json:
     """Every quantity by section, over all classes and for each; with the settings of the resampling."""
-    entry: Json = {
+    by_class = [quantity for quantity in comparison.quantities if quantity in comparison.by_class]
+    return {
         "images": comparison.images,
         "replicates": comparison.replicates,
         "seed": comparison.seed,
         "level": comparison.level,
+        **_by_section(comparison.quantities, number),
+        "classes": {
+            name: _by_section(by_class, number, label) for label, name in enumerate(comparison.classes)
+        },
     }
-    classes: Json = {name: {} for name in comparison.classes}
-    for quantity in comparison.quantities:
-        section, name = quantity.split("/", 1)
-        entry.setdefault(section, {})[name] = number(quantity, None)
-        if quantity in comparison.by_class:
-            for label, of_class in enumerate(classes.values()):
-                of_class.setdefault(section, {})[name] = number(quantity, label)
-    return entry | {"classes": classes}
 
 
 def _gap(comparison: Comparison, a: int, b: int, quantity: str, label: int | None) -> Json:
@@ -490,6 +483,10 @@ def _gap(comparison: Comparison, a: int, b: int, quantity: str, label: int | Non
 
 def _estimate(comparison: Comparison, detector: int, quantity: str, label: ClassOrMean) -> Json:
     return _interval(comparison, comparison.estimate(quantity, detector, label))
+
+
+def _of_run(comparison: Comparison, detector: int, run: int, quantity: str, _: int | None) -> Json:
+    return _interval(comparison, comparison.run_estimate(quantity, detector, run))
 
 
 def _interval(comparison: Comparison, estimate: Estimate) -> Json:

@@ -6,7 +6,6 @@ import json
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
@@ -20,29 +19,6 @@ from diagnosis.compare import Comparison, Difference, p_value, quantity_name
 from diagnosis.rankings import mean_defined
 from diagnosis.record import Diagnosis
 from diagnosis.verdict import AGREE, ENOUGH_OBJECTS, enough_objects, have_enough, percent, span
-
-__all__ = [
-    "COCO_HEADINGS",
-    "DAGGER",
-    "FEW_IMAGES",
-    "NO_INTERVAL",
-    "Example",
-    "brief",
-    "comparison_sentences",
-    "comparison_table",
-    "count",
-    "cover",
-    "cover_sentence",
-    "example_classes",
-    "explanations",
-    "large_ties",
-    "notes",
-    "sentences",
-    "statements",
-    "summary",
-    "table",
-    "worst_classes",
-]
 
 FEW_IMAGES = 50
 """Fewer images than these say little about those not seen: intervals come out too narrow."""
@@ -141,10 +117,17 @@ def cover_sentence() -> str:
 
 def summary(diagnoses: Sequence[Diagnosis], comparison: Comparison | None, notes: Sequence[str] = ()) -> str:
     """Everything: the tables, the sentences, and at the end the notes."""
-    tables = [table(diagnoses), ""] + ([comparison_table(comparison), ""] if comparison is not None else [])
-    verdicts = [one.verdict for one in diagnoses] if comparison is None else [comparison.verdict]
-    said = [*statements(diagnoses, comparison), *(["", *notes] if notes else [])]
-    return "\n".join([*verdicts, "", *tables, *said])
+    parts = [*_verdicts(diagnoses, comparison), "", table(diagnoses), ""]
+    if comparison is None:
+        parts += sentences(diagnoses)
+    else:
+        parts += [comparison_table(comparison), "", *map(_one_detector, diagnoses)]
+        parts += comparison_sentences(comparison)
+    return "\n".join([*parts, *(["", *notes] if notes else [])])
+
+
+def _verdicts(diagnoses: Sequence[Diagnosis], comparison: Comparison | None) -> list[str]:
+    return [one.verdict for one in diagnoses] if comparison is None else [comparison.verdict]
 
 
 def count(number: int, thing: str, plural: str = "") -> str:
@@ -192,10 +175,11 @@ def brief(
         rows.append([_shortened(diagnosis.name), *map(percent, numbers)])
         if not enough_objects(diagnosis.matching.objects)[0].any():  # the verdict is on these
             rows.append(["  pooled", *map(percent, diagnosis.breakdown.pooled()), "", ""])
-    verdicts = [one.verdict for one in diagnoses] if comparison is None else [comparison.verdict]
     parts = [where] if where else []
     ties = large_ties(diagnoses)
-    parts += ["\n".join(textwrap.fill(line, LINE_WIDTH) for line in [*verdicts, *ties])]
+    parts += [
+        "\n".join(textwrap.fill(line, LINE_WIDTH) for line in [*_verdicts(diagnoses, comparison), *ties])
+    ]
     notes = [note for note in notes if note not in ties]
     said = unusual + _groups(comparison) + _worst_classes(diagnoses)
     parts += [aligned(rows, rule=False), textwrap.fill(said, LINE_WIDTH)]
@@ -262,10 +246,7 @@ def table(diagnoses: Sequence[Diagnosis]) -> str:
         mean = [*breakdown.mean_over_classes(), *diagnosis.ap.mean().values()]
         rows.append([diagnosis.name, f"{breakdown.counts.sum():,}", *map(percent, mean)])
         rows.append(["  pooled", "", *map(percent, breakdown.pooled()), *[""] * len(AP_KINDS)])
-    parts = [
-        "Per cent of the detections counted, and AP (class mean)",
-        aligned(rows),
-    ]
+    parts = ["Per cent of the detections counted, and AP (class mean)", aligned(rows)]
     if all(diagnosis.coco for diagnosis in diagnoses):
         means = [[one.name, *map(percent, one.coco_scores.mean().values())] for one in diagnoses]
         parts += ["", "COCO's scores (class mean)", aligned([["all classes", *COCO_HEADINGS], *means])]
@@ -293,18 +274,14 @@ def comparison_table(comparison: Comparison) -> str:
         if section == "dap":
             quantities = [*_quantities(comparison, "tide"), *quantities]
         for quantity in quantities:
+            name = "  " * bool(heading) + quantity_name(quantity) + TIDE_BASE * quantity.startswith("tide/")
             estimates = [comparison.estimate(quantity, detector) for detector in range(len(names))]
+            cells = [
+                f"{percent(one.value):>5} {_interval(one.low, one.high, quantity, 'number'):<12}"
+                for one in estimates
+            ]
             gaps = [comparison.difference(quantity, 0, b) for b in others]
-            rows.append(
-                [
-                    "  " * bool(heading) + quantity_name(quantity) + TIDE_BASE * quantity.startswith("tide/"),
-                    *(
-                        f"{percent(e.value):>5} {_interval(e.low, e.high, quantity, 'number'):<12}"
-                        for e in estimates
-                    ),
-                    *(_gap_cell(quantity, gap, comparison.replicates) for gap in gaps),
-                ]
-            )
+            rows.append([name, *cells, *(_gap_cell(quantity, gap, comparison.replicates) for gap in gaps)])
     title = (
         f"Per cent (class mean) with {100 * comparison.level:g} % intervals: "
         f"{comparison.replicates:,} resamples of {comparison.images:,} images"
@@ -326,19 +303,11 @@ def _gap_cell(quantity: str, gap: Difference, replicates: int) -> str:
     number = f"{percent(gap.difference, sign=True):>5}"
     if math.isnan(gap.low):
         return number
-    p = p_value(gap.p, replicates - gap.undefined)
     interval = _interval(gap.low, gap.high, quantity, "difference")
-    return f"{number} {interval:<14} p {p}"
+    return f"{number} {interval:<14} p {p_value(gap.p, replicates - gap.undefined)}"
 
 
 # ---- sentences -------------------------------------------------------------------------------
-
-
-def statements(diagnoses: Sequence[Diagnosis], comparison: Comparison | None) -> list[str]:
-    """Each detector in a sentence, then how they differ: with intervals where there is a comparison."""
-    if comparison is None:
-        return sentences(diagnoses)
-    return [*map(_one_detector, diagnoses), *comparison_sentences(comparison)]
 
 
 def sentences(diagnoses: Sequence[Diagnosis]) -> list[str]:
@@ -359,7 +328,7 @@ def _one_detector(diagnosis: Diagnosis) -> str:
         why = f", {detections:,} of them on classes without objects or in crowds" if detections else ""
         return f"{diagnosis.name}: no detection counts{why}, so there is nothing to break down."
     counted = diagnosis.breakdown.counts.sum(axis=1)
-    classes = int((counted > 0).sum())
+    classes = count(int((counted > 0).sum()), "class", "classes")
     *clauses, last = (
         f"{percent(share)} % {error_type.clause}"
         for error_type, share in zip(ERROR_TYPES, shares, strict=True)
@@ -367,15 +336,15 @@ def _one_detector(diagnosis: Diagnosis) -> str:
     mean = diagnosis.ap.mean()["voc07"]
     score = "" if math.isnan(mean) else f"{AP_KINDS['voc07'].name}: {percent(mean)} %."
     return (
-        f"{diagnosis.name}: of the {counted.sum():,} detections counted, averaged over {classes} "
-        f"{'class' if classes == 1 else 'classes'}, {', '.join(clauses)}, and {last}. {score}"
+        f"{diagnosis.name}: of the {counted.sum():,} detections counted, averaged over {classes}, "
+        f"{', '.join(clauses)}, and {last}. {score}"
     )
 
 
 def _two_detectors(first: Diagnosis, other: Diagnosis) -> list[str]:
     # A class in which one of them detects nothing would count for the other alone.
     shares = [diagnosis.breakdown.shares for diagnosis in (first, other)]
-    detected = np.array([~np.isnan(share).any(axis=1) for share in shares])  # (2, C)
+    detected = ~np.isnan(shares).any(axis=2)  # (2, C)
     both = np.asarray(detected.all(axis=0))
     if not both.any():
         return []
@@ -500,62 +469,67 @@ def notes(
 
 def _rough(comparison: Comparison | None) -> list[str]:
     """What makes all intervals rough."""
-    lines = []
-    if comparison is not None and comparison.images < FEW_IMAGES:
-        images = count(comparison.images, "image")
-        lines.append(
-            f"The intervals come from {images}. With fewer than {FEW_IMAGES} they are rough, and rather too "
-            "narrow than too wide."
-        )
-    if comparison is not None and comparison.replicates < FEW_REPLICATES:
-        lines.append(
-            f"The intervals come from {count(comparison.replicates, 'resample')}. With fewer than "
-            f"{FEW_REPLICATES} their ends are chance (--replicates)."
-        )
-    return lines
+    if comparison is None:
+        return []
+    limits = (
+        (comparison.images, "image", FEW_IMAGES, "they are rough, and rather too narrow than too wide"),
+        (comparison.replicates, "resample", FEW_REPLICATES, "their ends are chance (--replicates)"),
+    )
+    return [
+        f"The intervals come from {count(number, thing)}. With fewer than {least} {then}."
+        for number, thing, least, then in limits
+        if number < least
+    ]
 
 
 def _wrong(diagnoses: Sequence[Diagnosis]) -> list[str]:
     """What may make the numbers of a detector wrong: detections that are not there, or of other classes."""
-    return [f"{one.name}: {line}" for one in diagnoses for line in (*_lost(one.account), *_absent(one))]
-
-
-def _absent(diagnosis: Diagnosis) -> list[str]:
-    matching, labels = diagnosis.matching, diagnosis.detections.labels
-    if not len(labels):
-        return ["no detection at all."] if matching.objects.any() else []
-    number = np.bincount(labels, minlength=len(diagnosis.truth.classes))
-    absent = np.flatnonzero((number == 0) & (matching.objects > 0)).tolist()
-    objects = {diagnosis.truth.classes[label]: int(matching.objects[label]) for label in absent}
-    return [f"no detection of classes that have objects: {_listed_counts(objects)}."] if objects else []
-
-
-def _lost(account: Account) -> list[str]:
-    lost = sum(account.without_objects.values())
-    if not lost:
-        return []
-    line = (
-        f"{count(lost, 'detection')} of {account.detections:,} on classes without objects, which "
-        f"shares and AP leave out: {_listed_counts(account.without_objects)}."
-    )
-    if lost >= MOSTLY_LOST * account.detections:
-        line += " These are so many that the classes may be mixed up, such as ids shifted by one."
-    return [line]
+    lines = []
+    for one in diagnoses:
+        classes, objects, without = one.truth.classes, one.matching.objects, one.account.without_objects
+        if lost := sum(without.values()):
+            lines.append(
+                f"{one.name}: {count(lost, 'detection')} of {one.account.detections:,} on classes without "
+                f"objects, which shares and AP leave out: {_listed_counts(without)}."
+            )
+            if lost >= MOSTLY_LOST * one.account.detections:
+                lines[-1] += (
+                    " These are so many that the classes may be mixed up, such as ids shifted by one."
+                )
+        detected = np.bincount(one.detections.labels, minlength=len(classes)) > 0
+        absent = {classes[label]: int(objects[label]) for label in np.flatnonzero(~detected & (objects > 0))}
+        if absent and not detected.any():
+            lines.append(f"{one.name}: no detection at all.")
+        elif absent:
+            lines.append(f"{one.name}: no detection of classes that have objects: {_listed_counts(absent)}.")
+    return lines
 
 
 def _oddities(diagnoses: Sequence[Diagnosis]) -> list[str]:
-    return [
-        f"{one.name}: {line}"
-        for one in diagnoses
-        for line in (*_account_sentences(one.account), *_scores_beyond(one.detections.scores))
-    ]
-
-
-def _scores_beyond(scores: NDArray[np.float64]) -> list[str]:
-    if not len(scores) or (scores.min() >= 0 and scores.max() <= 1):
-        return []
-    reach = f"scores reach from {scores.min():.3g} to {scores.max():.3g}"
-    return [f"{reach}. Beyond 0 and 1 they are no probabilities, so there is no calibration."]
+    """What is odd about a detector's detections and moves its numbers little."""
+    lines = []
+    for one in diagnoses:
+        account, scores = one.account, one.detections.scores
+        said = []
+        if account.in_crowds:
+            crowded = count(account.in_crowds, "detection")
+            said.append(f"{crowded} in crowd regions of their class: left out everywhere.")
+        said += _ties(account)
+        beyond = [
+            f"{number:,} beyond {limit} {account.max_detections} of {of}"
+            for number, of, limit in (
+                (account.beyond_coco, "a class in an image", "COCO's"),
+                (account.beyond_tide, "an image", "TIDE's"),
+            )
+            if number
+        ]
+        if beyond:
+            said.append(f"detections left out: {', '.join(beyond)} (--max-detections).")
+        if len(scores) and not 0 <= scores.min() <= scores.max() <= 1:
+            reach = f"scores reach from {scores.min():.3g} to {scores.max():.3g}"
+            said.append(f"{reach}. Beyond 0 and 1 they are no probabilities, so there is no calibration.")
+        lines += [f"{one.name}: {line}" for line in said]
+    return lines
 
 
 def _ties(account: Account, least: float = 0.0) -> list[str]:
@@ -579,27 +553,6 @@ def large_ties(diagnoses: Sequence[Diagnosis]) -> list[str]:
     return [f"{one.name}: {line}" for one in diagnoses for line in _ties(one.account, 0.01)]
 
 
-def _account_sentences(account: Account) -> list[str]:
-    """One for each further thing that is odd about a detector."""
-    lines = []
-    if account.in_crowds:
-        lines.append(
-            f"{count(account.in_crowds, 'detection')} in crowd regions of their class: left out everywhere."
-        )
-    lines += _ties(account)
-    beyond = [
-        f"{number:,} beyond {limit} {account.max_detections} of {of}"
-        for number, of, limit in (
-            (account.beyond_coco, "a class in an image", "COCO's"),
-            (account.beyond_tide, "an image", "TIDE's"),
-        )
-        if number
-    ]
-    if beyond:
-        lines.append(f"detections left out: {', '.join(beyond)} (--max-detections).")
-    return lines
-
-
 def _listed_counts(numbers: Mapping[str, int]) -> str:
     return _listed([f"{name} ({number:,})" for name, number in numbers.items()], " classes")
 
@@ -613,60 +566,23 @@ def _listed(names: Sequence[str], things: str = "") -> str:
 # ---- the error types -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Example:
-    """Classes to explain the error types with; empty where the data have none that would do.
-
-    Parameters
-    ----------
-    detected
-        What the detector says there is.
-    similar, other
-        A class that is similar to it, and one that is not.
-    """
-
-    detected: str
-    similar: str
-    other: str
-
-
-def example_classes(diagnosis: Diagnosis) -> Example:
-    """A class, one that counts as similar to it and one that does not, of those that have objects.
-
-    Dog and cat where these are similar, for everybody knows them; else the first two similar classes.
-    """
-    classes, similar = diagnosis.truth.classes, diagnosis.similar
-    if not classes:
-        return Example("", "", "")
-    present = np.bincount(diagnosis.truth.labels, minlength=len(classes)) > 0
-    pairs = np.argwhere(similar & present & present[:, None])
-    pairs = pairs if len(pairs) else np.argwhere(similar)
-    detected, like = pairs[0].tolist() if len(pairs) else (int(present.argmax()), -1)
-    if {"dog", "cat"} <= set(classes) and similar[classes.index("dog"), classes.index("cat")]:
-        detected, like = classes.index("dog"), classes.index("cat")
-    unlike = ~similar[detected] & (np.arange(len(classes)) != detected)
-    others = np.flatnonzero(unlike & present if (unlike & present).any() else unlike)
-    return Example(
-        classes[detected],
-        classes[like] if like >= 0 else "",
-        classes[others[0]] if len(others) else "",
-    )
-
-
 def explanations(diagnosis: Diagnosis) -> tuple[str, ...]:
     """What each error type means, in the order of :data:`ERROR_TYPES`.
 
     The types speak of the usual smallest IoU of a correct detection: the one in use takes its place. An
-    example of similar classes is added, or that there are none.
+    example of similar classes is added, or that there are none: dog and cat, whom everybody knows, or the
+    first two, of those that have objects if any have.
     """
+    classes, similar = diagnosis.truth.classes, diagnosis.similar
+    present = np.bincount(diagnosis.truth.labels, minlength=len(classes)) > 0
+    pairs = np.argwhere(similar & present & present[:, None])
+    pairs = pairs if len(pairs) else np.argwhere(similar)
+    names = [classes[label] for label in pairs[0]] if len(pairs) else []
+    if {"dog", "cat"} <= set(classes) and similar[classes.index("dog"), classes.index("cat")]:
+        names = ["dog", "cat"]
     words = [
         error_type.explanation.replace(f"{CORRECT_IOU:g}", f"{diagnosis.iou:g}") for error_type in ERROR_TYPES
     ]
-    example = example_classes(diagnosis)
-    instance = (
-        f", such as {example.detected} instead of {example.similar}."
-        if example.similar
-        else "; no classes are similar here."
-    )
-    words[SIMILAR] = words[SIMILAR].removesuffix(".") + instance
+    example = f", such as {names[0]} instead of {names[1]}." if names else "; no classes are similar here."
+    words[SIMILAR] = words[SIMILAR].removesuffix(".") + example
     return tuple(words)

@@ -31,6 +31,9 @@ from diagnosis.words import comparison_sentences, sentences, summary
 
 __all__ = ["write_results"]
 
+Style = Literal["screen", "paper"]
+Choice = Literal["differ", "first"]
+
 NUMBERS, PAGE = "diagnosis.json", "report.html"
 PART, OWNER, EARLIER = ".part", "written-by.json", "earlier"
 """The folder, within that of the report, in which a run writes; what says whose it is; the earlier report."""
@@ -45,8 +48,8 @@ def write_results(
     photographs: bool,
     page: bool = True,
     figures: Sequence[str] = (),
-    style: Literal["screen", "paper"] = "screen",
-    sheet: Literal["differ", "first"] = "differ",
+    style: Style = "screen",
+    sheet: Choice = "differ",
     notes: Sequence[str] = (),
     progress: Callable[..., None],
     processes: int = 1,
@@ -109,30 +112,16 @@ def write_results(
                 notes,
                 "" if comparison is None else comparison.verdict,
             )
-            made = _draw(diagnoses, comparison, part, figures, style, progress, processes)
-            if figures and photographs:
-                from diagnosis.figures import Illustration, save_illustrations
-                from diagnosis.figures.examples import examples
-                from diagnosis.figures.style import drawing_style
-
-                progress("drawing the sheet of examples")
-                page_of_examples = partial(examples, *diagnoses, choose=sheet)
-                with drawing_style(style):
-                    made += save_illustrations(
-                        [Illustration("examples", "", "", page_of_examples)], part, figures
-                    )
+            chosen = sheet if photographs else None
+            made = _draw(diagnoses, comparison, part, figures, style, chosen, progress, processes)
             made += tables
             made += [part / PAGE, part / NUMBERS] if page else [part / NUMBERS]
             numbers["provenance"]["files"] = [file.name for file in made]
             if page:
                 progress("writing the report")
-                compared = (
-                    comparison_sentences(comparison)
-                    if comparison is not None
-                    else sentences(diagnoses)[len(diagnoses) :]
-                )
-                statements = [*compared, *notes]
-                write_report(ReportContent(diagnoses, numbers, statements), part / PAGE)
+                said = sentences(diagnoses)[len(diagnoses) :]
+                said = said if comparison is None else comparison_sentences(comparison)
+                write_report(ReportContent(diagnoses, numbers, [*said, *notes]), part / PAGE)
             detections.result()
             numbers["provenance"]["sha256"] = {file.name: _digest(file) for file in made[:-1]}
             text = msgspec.json.format(msgspec.json.encode(numbers), indent=1)
@@ -148,23 +137,31 @@ def _draw(
     comparison: Comparison | None,
     part: Path,
     formats: Sequence[str],
-    style: Literal["screen", "paper"],
+    style: Style,
+    sheet: Choice | None,
     progress: Callable[..., None],
     processes: int,
 ) -> list[Path]:
-    """The files of the figures."""
+    """The files of the figures, and of the sheet of examples."""
     if not formats:
         return []
-    from diagnosis.figures import Illustration, illustrations, save_illustrations  # matplotlib takes a second
+    # matplotlib takes a second
+    from diagnosis.figures import Illustration, illustrations, save_illustrations
+    from diagnosis.figures.examples import examples
     from diagnosis.figures.style import drawing_style, warn_of_fonts
 
     names = [one.name for one in diagnoses]
     warn_of_fonts([*diagnoses[0].truth.classes, *diagnoses[0].groups, *names])
-    here, chosen = os.getpid(), illustrations(diagnoses, comparison)
+    here, figures = os.getpid(), illustrations(diagnoses, comparison)
+    chosen = list(figures)
+    if sheet is not None:
+        chosen.append(Illustration("examples", "", "", partial(examples, *diagnoses, choose=sheet)))
 
     def draw(picture: Illustration) -> list[Path]:
-        if os.getpid() == here:
-            progress("drawing the figures", f"{picture.title}, one of {len(chosen)}")
+        if os.getpid() == here and picture.title:
+            progress("drawing the figures", f"{picture.title}, one of {len(figures)}")
+        elif os.getpid() == here:
+            progress("drawing the sheet of examples")
         with drawing_style(style):
             return save_illustrations([picture], part, formats)
 

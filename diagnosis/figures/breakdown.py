@@ -35,8 +35,7 @@ from diagnosis.figures.style import (
     percent_text,
     shorten,
     spread,
-    spread_charts,
-    styled_together,
+    styled,
     text_colour_on,
     text_width,
     title_panel,
@@ -75,7 +74,7 @@ LABELLED_SHARE = 0.05
 """Smallest share of a group's pie that has room for its number."""
 
 
-@styled_together
+@styled
 def pies(*diagnoses: Diagnosis) -> Figure:
     """What became of the top N detections of each class, as one pie a detector (the paper's Figure 9)."""
     columns, panel = panel_inches(PIE_INCHES[0], NARROW_PIE_INCHES[0], len(diagnoses))
@@ -84,9 +83,12 @@ def pies(*diagnoses: Diagnosis) -> Figure:
         panel = max(panel, 7.2 / columns)
     height = NARROW_PIE_INCHES[1] if panel < PIE_INCHES[0] else PIE_INCHES[1]
     explained = [] if for_paper() else explained_types(diagnoses[0])  # slices have their names beside them
-    figure = new_page(panel * columns, (height + (0.5 if for_paper() else 1.4)) * rows, explained=explained)
-    if not for_paper():  # the caption clear of the explanations
-        spread_charts(figure, 0.05, 0.15)
+    figure = new_page(
+        panel * columns,
+        (height + (0.5 if for_paper() else 1.4)) * rows,
+        explained=explained,
+        gaps=(0.05, 0.05 if for_paper() else 0.15),  # the caption clear of the explanations
+    )
     for axes, diagnosis in zip(panel_grid(figure, len(diagnoses), columns), diagnoses, strict=True):
         _labelled_pie(axes, np.nan_to_num(diagnosis.breakdown.mean_over_classes()), panel - 0.1, height)
         name = wrap(diagnosis.name, panel - 0.3, 12, lines=2, weight="bold")
@@ -135,7 +137,7 @@ def _labelled_pie(axes: Axes, shares: NDArray[np.float64], width: float, height:
             draw_text(axes, x, y - half, kind.label, 8, ha=align)
 
 
-@styled_together
+@styled
 def group_pies(*diagnoses: Diagnosis) -> Figure:
     """What became of the top N detections, as a pie for each group of similar classes and each detector.
 
@@ -179,7 +181,7 @@ def group_pies(*diagnoses: Diagnosis) -> Figure:
     return figure
 
 
-@styled_together
+@styled
 def bars(*diagnoses: Diagnosis) -> Figure:
     """The shares of each class as stacked bars, one bar a detector, the mean over classes on top."""
     means = [np.nan_to_num(d.breakdown.mean_over_classes())[None] for d in diagnoses]
@@ -231,14 +233,21 @@ def _counted(diagnoses: Sequence[Diagnosis], label: int) -> list[str]:
     return notes[:1] if len(set(notes)) == 1 else notes
 
 
-@styled_together
+@styled
 def average_precision(*diagnoses: Diagnosis) -> Figure:
     """Average precision of each class, one dot a detector, the mean over classes on top."""
     columns = [np.append(diagnosis.ap.mean()[AP], getattr(diagnosis.ap, AP)) for diagnosis in diagnoses]
     values = 100 * np.stack(columns, axis=1)  # (1 + C, D)
     heads = DETECTOR_LETTERS[: len(diagnoses)] if len(diagnoses) > 1 else ["AP"]
     objects, images = int(diagnoses[0].breakdown.objects.sum()), len(diagnoses[0].truth.images)
-    marks = [_marker(detector) for detector in range(len(diagnoses))]
+    marks: list[dict[str, Any]] = [
+        {
+            "marker": MARKERS[detector % len(MARKERS)], "markersize": 5.5, "markeredgewidth": 0.9,
+            "markeredgecolor": TEXT_COLOUR, "markerfacecolor": FILLINGS[detector % len(MARKERS)],
+            "linestyle": "none",
+        }
+        for detector in range(len(diagnoses))
+    ]  # fmt: skip
     figure, charts = _class_rows(
         diagnoses, f"{ap_name(diagnoses[0], AP)} by class",
         0.16 + ROW_GAP_INCHES * (0.6 if for_paper() else 1),
@@ -264,15 +273,6 @@ def average_precision(*diagnoses: Diagnosis) -> Figure:
     return figure
 
 
-def _marker(detector: int) -> dict[str, Any]:
-    """How a detector's dots look, as properties of a line."""
-    place = detector % len(MARKERS)
-    return {
-        "marker": MARKERS[place], "markersize": 5.5, "markeredgewidth": 0.9, "markeredgecolor": TEXT_COLOUR,
-        "markerfacecolor": FILLINGS[place], "linestyle": "none",
-    }  # fmt: skip
-
-
 def _class_rows(
     diagnoses: Sequence[Diagnosis],
     title: str,
@@ -292,10 +292,15 @@ def _class_rows(
         The figure, and of each column its axes and its rows from 0 down, one unit high: 0 for the mean, or
         one more than the label of the class.
     """
-    labels, cut = most_frequent(diagnoses[0].breakdown.objects)
-    shown = [0, *(label + 1 for label in labels)]
-    classes = [shorten(diagnoses[0].truth.classes[label], 1.9, 8) for label in labels]
-    names = ["class mean", *classes]
+    objects, classes = diagnoses[0].breakdown.objects, diagnoses[0].truth.classes
+
+    def chosen(most: int) -> tuple[list[int], list[str], str]:
+        """The rows of so many classes, their names, and a sentence if there are more of them."""
+        labels, cut = most_frequent(objects, most)
+        names = [shorten(classes[label], 1.9, 8) for label in labels]
+        return [0, *(label + 1 for label in labels)], ["class mean", *names], cut
+
+    shown, names, cut = chosen(MAX_CLASSES)
     left = (0.3 if letters else 0.15) + max(text_width(name, 8, "bold") for name in names)
     beside = left + beside_inches + 0.3
     narrow = NARROW_CHART_INCHES if for_paper() else CHART_INCHES
@@ -312,17 +317,14 @@ def _class_rows(
         key=lambda n: abs(math.log(len(names) * row_inches / n / (n * panel_of(n)) / PORTRAIT)),
     )
     if for_paper() and len(names) > room[columns]:
-        labels, cut = most_frequent(diagnoses[0].breakdown.objects, room[columns] - 1)
-        shown = [0, *(label + 1 for label in labels)]
-        names = ["class mean", *(shorten(diagnoses[0].truth.classes[label], 1.9, 8) for label in labels)]
+        shown, names, cut = chosen(room[columns] - 1)
     each = math.ceil(len(names) / columns)
     starts = range(0, len(names), each)
     panel = panel_of(len(starts))
     figure = new_page(
         len(starts) * panel, each * row_inches + 0.5, title=title, names=[d.name for d in diagnoses],
-        note=note + cut, **page,
+        note=note + cut, gaps=(0.15, 0.05), **page,
     )  # fmt: skip
-    spread_charts(figure)
     charts = []
     for axes, start in zip(figure.subplots(1, len(starts), squeeze=False)[0], starts, strict=True):
         rows = shown[start : start + each]

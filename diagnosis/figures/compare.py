@@ -121,8 +121,10 @@ def class_differences(comparison: Comparison, quantity: str = "share/localizatio
     order = np.lexsort([-np.nan_to_num(gaps).max(axis=0), few])
     most = min(MAX_CLASSES, most_rows(_row_inches(len(gaps)), CHART_INCHES + 2.7, 1.7))
     for label in sorted(order[:most].tolist()):
-        row = _gaps(comparison, quantity, label)
-        rows[comparison.classes[label]] = _untested(row) if few[label] else row
+        colour, numbers = _gaps(comparison, quantity, label)
+        if few[label]:  # pale, without a p-value
+            colour, numbers = CAUTION_COLOUR, [number._replace(p="") for number in numbers]
+        rows[comparison.classes[label]] = colour, numbers
     note = f"{PAIRED} {_resamples(comparison)}"
     pale = Line2D([], [], color=CAUTION_COLOUR, marker="o", markerfacecolor="white", linewidth=1.6)
     untested = few[order[:most]].any()
@@ -160,19 +162,14 @@ def _gaps(comparison: Comparison, quantity: str, label: int | None = None) -> tu
     for other in range(1, len(comparison.names)):
         gap = comparison.difference(quantity, 0, other, label)
         p = "" if math.isnan(gap.p) else f"p {p_value(gap.p, comparison.replicates - gap.undefined)}"
-        numbers.append(_number(gap.difference, gap.low, gap.high, "+", gap.differs, p))
+        numbers.append(_number(gap.difference, gap.low, gap.high, True, gap.differs, p))
     return SHARE_COLOURS.get(quantity, TEXT_COLOUR), numbers
 
 
-def _untested(row: tuple[str, list[Number]]) -> tuple[str, list[Number]]:
-    """The numbers without a p-value, pale."""
-    return CAUTION_COLOUR, [number._replace(p="") for number in row[1]]
-
-
 def _number(
-    value: float, low: float, high: float, sign: str = "", filled: bool = True, p: str = ""
+    value: float, low: float, high: float, sign: bool = False, filled: bool = True, p: str = ""
 ) -> Number:
-    text = "–" if math.isnan(value) else percent(value, sign=bool(sign))
+    text = "–" if math.isnan(value) else percent(value, sign=sign)
     if not math.isnan(value) and not math.isnan(low):
         text += f"  [{percent(low)}, {percent(high)}]"
     return Number(100 * value, 100 * low, 100 * high, text, filled, p)
@@ -226,9 +223,7 @@ def _forest(
         row_inches * len(rows) + 0.5,
         title=title,
         names=[
-            f"{comparison.names[detector]} − {comparison.names[0]}"
-            if 0 not in detectors
-            else comparison.names[detector]
+            comparison.names[detector] + ("" if 0 in detectors else f" − {comparison.names[0]}")
             for detector in detectors
         ],
         letters=letters,
@@ -239,11 +234,8 @@ def _forest(
     axes = figure.subplots()
     frame_lightly(axes, grid="x")
     axes.spines[:].set_visible(False)
-    offsets = (
-        (np.arange(len(detectors)) - (len(detectors) - 1) / 2)
-        * ROW_INCHES
-        / (ROW_INCHES * len(detectors) + GAP_INCHES)
-    ).tolist()
+    places = np.arange(len(detectors)) - (len(detectors) - 1) / 2
+    offsets = (places * ROW_INCHES / (ROW_INCHES * len(detectors) + GAP_INCHES)).tolist()
     label_rows(axes, names, letters, offsets)
     axes.set(xlim=limits, ylim=(max(len(rows), 1) - 0.5, -0.5))
     axes.tick_params(axis="x", length=0, labeltop=True)
@@ -255,11 +247,11 @@ def _forest(
     for row, (colour, found) in enumerate(rows.values()):
         for number, mark, offset in zip(found, marks, offsets, strict=True):
             y = row + offset
-            line: dict[str, Any] = {"color": colour, "linewidth": 1.6, "markersize": 7, "clip_on": False}
-            axes.plot([number.low, number.high], [y, y], "|-", **line)
+            ends = [number.low, number.high]
+            axes.plot(ends, [y, y], "|-", color=colour, linewidth=1.6, markersize=7, clip_on=False)
             face, edge = (colour, TEXT_COLOUR) if number.filled else ("white", colour)
-            colours: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": edge}
-            axes.plot([number.value], [y], zorder=3, clip_on=False, **mark, **colours)
+            (dot,) = axes.plot([number.value], [y], zorder=3, clip_on=False, **mark)
+            dot.set(markerfacecolor=face, markeredgecolor=edge)
             write_beside(axes, y, number.text, 14)
             write_beside(axes, y, number.p, 14 + 72 * beside)
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from diagnosis.figures.style import (
     most_frequent,
     panel_grid,
     percent_text,
-    styled_together,
+    styled,
     title_panel,
     write_in_middle,
 )
@@ -33,14 +34,9 @@ __all__ = ["precision_recall", "reliability"]
 
 AP = "area"
 """The average precision that belongs to the curves: the area under them."""
-DASHES: tuple[tuple[float, tuple[float, ...]], ...] = (
-    (0, ()),
-    (0, (4, 1.5)),
-    (0, (1, 1)),
-    (0, (5, 1, 1, 1)),
-    (0, (7, 2)),
-    (0, (3, 1, 1, 1, 1, 1)),
-)
+DASHES: Sequence[Sequence[float]] = (
+    (), (4, 1.5), (1, 1), (5, 1, 1, 1), (7, 2), (3, 1, 1, 1, 1, 1),
+)  # fmt: skip
 """Detectors are told apart by their lines, never by colour."""
 PANEL_INCHES, PAPER_PANEL_INCHES = (1.87, 2.15), (1.5, 1.8)
 """Width and height of the curves of a class."""
@@ -48,7 +44,7 @@ MAX_POINTS = 400
 """That a curve is drawn with."""
 
 
-@styled_together
+@styled
 def precision_recall(*diagnoses: Diagnosis) -> Figure:
     """Precision over recall of each class, a panel a class and a line a detector.
 
@@ -61,7 +57,7 @@ def precision_recall(*diagnoses: Diagnosis) -> Figure:
     columns = columns_of_panels(wide, len(labels), 6 if for_paper() else 5)
     rows = max(1, math.ceil(len(labels) / columns))
     lines: list[dict[str, Any]] = [
-        {"color": TEXT_COLOUR, "linewidth": 0.9, "linestyle": DASHES[detector % len(DASHES)]}
+        {"color": TEXT_COLOUR, "linewidth": 0.9, "linestyle": (0, DASHES[detector % len(DASHES)])}
         for detector in range(len(diagnoses))
     ]
     figure = new_page(
@@ -107,7 +103,7 @@ def _frame_per_cent(axes: Axes) -> None:
     axes.set_box_aspect(1)
 
 
-@styled_together
+@styled
 def reliability(*diagnoses: Diagnosis) -> Figure:
     """Precision over score, a panel a detector: on the diagonal a score is the probability of being right."""
     columns = columns_of_panels(2.95, len(diagnoses), 4)
@@ -140,20 +136,13 @@ def reliability(*diagnoses: Diagnosis) -> Figure:
         upper.tick_params(labelbottom=False)
         upper.axline((0, 0), slope=1, color=MUTED_COLOUR, linewidth=0.7, linestyle=(0, (3, 2)))
         score, precision = result.curve()
-        upper.plot(
-            100 * score,
-            100 * precision,
-            "o-",
-            color=TEXT_COLOUR,
-            linewidth=1.0,
-            markersize=3.5,
-            clip_on=False,
-            zorder=3,
-        )
+        dots: dict[str, Any] = {"color": TEXT_COLOUR, "linewidth": 1.0, "markersize": 3.5}
+        upper.plot(100 * score, 100 * precision, "o-", clip_on=False, zorder=3, **dots)
         widths, most = 100 * np.diff(result.edges), int(counts.max(initial=0))
         lower.bar(100 * result.edges[:-1] + widths / 2, counts, 0.9 * widths, color="#9a9a9a")
         lower.set_ylim(0, 1.05 * max(1, most))
-        lower.set_yticks([0, most] if most else [0], [f"{tick:,}" for tick in ([0, most] if most else [0])])
+        ticks = [0, most] if most else [0]
+        lower.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
         lower.set_box_aspect(1 / 3)
         lower.set_xlabel("score, %", labelpad=2)
         lower.set_ylabel("detections", labelpad=2)

@@ -31,7 +31,7 @@ from diagnosis.figures.style import (
     for_paper,
     save_figure,
     shorten,
-    styled_together,
+    styled,
     text_colour_on,
     text_width,
     wrap,
@@ -66,14 +66,7 @@ class Shown(NamedTuple):
     found: NDArray[np.bool_]
 
 
-def save_sheet(
-    diagnoses: Sequence[Diagnosis],
-    out_dir: Path,
-    count: int = 12,
-    image_names: Iterable[str] | None = None,
-    score_threshold: float | None = None,
-    choose: Choice = "differ",
-) -> Path:
+def save_sheet(diagnoses: Sequence[Diagnosis], out_dir: Path, **chosen: Any) -> Path:
     """Write ``examples.png``, for a paper ``examples.pdf``, into a folder, made if absent.
 
     For the other arguments see :func:`examples`.
@@ -83,17 +76,11 @@ def save_sheet(
     InputError
         See :func:`examples`; or a folder that cannot be written to.
     """
-    figure = examples(
-        *diagnoses,
-        count=count,
-        image_names=image_names,
-        score_threshold=score_threshold,
-        choose=choose,
-    )
+    figure = examples(*diagnoses, **chosen)
     return save_figure(figure, out_dir / f"examples.{'pdf' if for_paper() else 'png'}")
 
 
-@styled_together
+@styled
 def examples(
     *diagnoses: Diagnosis,
     count: int = 12,

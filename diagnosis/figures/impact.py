@@ -28,15 +28,14 @@ from diagnosis.figures.style import (
     panel_grid,
     panel_inches,
     percent_text,
-    spread_charts,
     styled,
-    styled_together,
     title_panel,
     wrap,
     write_beside,
     write_in_middle,
 )
 from diagnosis.impact import IMPACT_VARIANTS
+from diagnosis.rankings import mean_over_classes
 from diagnosis.record import Diagnosis
 from diagnosis.similar import group_indices
 from diagnosis.tide import BEYOND, DAP_COLUMNS, TIDE_ERRORS, TIDE_LABELS, Tide, explain
@@ -45,12 +44,17 @@ from diagnosis.words import count
 
 __all__ = ["false_positives", "impact_bars", "rank", "tide"]
 
-BARS = [(row, variant) for row, variant in enumerate(IMPACT_VARIANTS) if variant.bar]
-"""Rows and variants that the figure shows."""
-RECALL_LINES: tuple[Mapping[str, Any], ...] = (
-    {"color": TEXT_COLOUR, "linewidth": 1.2, "linestyle": "-"},
-    {"color": TEXT_COLOUR, "linewidth": 1.2, "linestyle": "--"},
-)
+
+def _bar_look(colour: str, hatched: bool) -> dict[str, Any]:
+    face = {"facecolor": "white", "hatch": "//////"} if hatched else {"facecolor": colour}
+    return {"edgecolor": colour, "linewidth": 0.8, **face}
+
+
+BARS = [(row, one.label, _bar_look(*one.bar)) for row, one in enumerate(IMPACT_VARIANTS) if one.bar]
+"""Rows of the variants that the figure shows, their names, and the properties of their bars."""
+RECALL_LINES: list[dict[str, Any]] = [
+    {"color": TEXT_COLOUR, "linewidth": 1.2, "linestyle": line} for line in ("-", "--")
+]
 """Of recall at the IoU of a correct detection, and at that of background."""
 ON_DARK = [withStroke(linewidth=3.0, foreground="white")]
 """Around the lines of recall."""
@@ -77,8 +81,8 @@ def _group_page(
         names=[diagnosis.name],
         legend=legend,
         note=note,
+        gaps=(0.1, 0.05),
     )
-    spread_charts(figure, 0.1)
     charts = panel_grid(figure, len(panels), columns, sharey=True)
     for axes, (group, text) in zip(charts, panels.items(), strict=True):
         title_panel(axes, group, text, width=wide - 0.6)
@@ -93,17 +97,16 @@ def _size(objects: int, classes: int) -> str:
 def impact_bars(diagnosis: Diagnosis) -> Figure:
     """How much average precision there is to gain from each type of error, by group of classes."""
     result, (groups, cut) = diagnosis.impact, shown_groups(diagnosis)
-    gains = {group: 100 * result.bars(members)[[row for row, _ in BARS]] for group, members in groups.items()}
+    rows = [row for row, *_ in BARS]
+    gains = {group: 100 * result.bars(members)[rows] for group, members in groups.items()}
     panels = {}
     for group, members in groups.items():
         chosen = group_indices(result.classes, members)
-        known = result.scores.ap[0, chosen]
-        known = known[~np.isnan(known)]
-        mean = f"AP {100 * known.mean():.1f} %" if len(known) else "no objects"
-        panels[group] = f"{mean}, {_size(int(result.scores.objects[0, chosen].sum()), len(members))}"
-    legend: list[LegendEntry] = [
-        (variant.label, Patch(**_bar_colours(*variant.bar))) for _, variant in BARS if variant.bar
-    ]
+        objects = int(result.scores.objects[0, chosen].sum())
+        ap = mean_over_classes(result.scores.ap[0, chosen])
+        mean = "no objects" if np.isnan(ap) else f"AP {100 * ap:.1f} %"
+        panels[group] = f"{mean}, {_size(objects, len(members))}"
+    legend: list[LegendEntry] = [(label, Patch(**look)) for _, label, look in BARS]
     figure, charts = _group_page(
         diagnosis, panels, 1.85, legend=legend,
         title="What each type of error costs: AP gained",
@@ -119,16 +122,10 @@ def impact_bars(diagnosis: Diagnosis) -> Figure:
         if np.isnan(gain).any():
             write_in_middle(axes, "no objects")
             continue
-        for place, (value, (_, variant)) in enumerate(zip(gain, BARS, strict=True)):
-            assert variant.bar
-            bar = axes.barh(place, value, 0.72, label=variant.label, **_bar_colours(*variant.bar))
+        for place, (value, (_, label, look)) in enumerate(zip(gain, BARS, strict=True)):
+            bar = axes.barh(place, value, 0.72, label=label, **look)
             axes.bar_label(bar, fmt="%.1f", padding=3, size=SMALL_POINTS, color=TEXT_COLOUR)
     return figure
-
-
-def _bar_colours(colour: str, hatched: bool) -> dict[str, Any]:
-    hatch = {"facecolor": "white", "hatch": "//////"} if hatched else {"facecolor": colour}
-    return {"edgecolor": colour, "linewidth": 0.8, **hatch}
 
 
 @styled
@@ -235,7 +232,7 @@ WHOLE_TEXTS = {
 """All false positives or all false negatives together are no single type: their bars are white."""
 
 
-@styled_together
+@styled
 def tide(*diagnoses: Diagnosis) -> Figure:
     """What fixing each error would gain, a column a detector, all on one scale."""
     results = [diagnosis.tide for diagnosis in diagnoses]
@@ -257,8 +254,8 @@ def tide(*diagnoses: Diagnosis) -> Figure:
         title="What fixing each error would gain (TIDE)",
         explained=[] if for_paper() else explained,  # the bars have their names beside them
         note="Each is fixed on its own: the gains do not add up to what is lacking.",
+        gaps=(0.15, 0.15 if rows > 1 else 0.05),
     )  # fmt: skip
-    spread_charts(figure, rows=0.15 if rows > 1 else None)
     limit = _round_limit([gain for one in gains for gain in one.values()])
     charts = panel_grid(figure, len(results), columns)
     for place, (axes, diagnosis, gain) in enumerate(zip(charts, diagnoses, gains, strict=True)):

@@ -70,7 +70,9 @@ def confusion(diagnosis: Diagnosis) -> Figure:
     axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest")
     colours = SHADES(shares)[..., :3]
     _frame_matrix(axes, [*names, "background"], [*names, "not found"])
-    _name_axes(axes, "truth", "taken for, % of the row")
+    axes.xaxis.set_label_position("top")
+    axes.set_ylabel("truth", size=NAME_POINTS, color=MUTED_COLOUR)
+    axes.set_xlabel("taken for, % of the row", size=NAME_POINTS, color=MUTED_COLOUR)
     _write_cells(axes, colours, np.round(100 * shares).astype(np.int64), shares >= 0.005, "{}".format)
     for row, total in enumerate(totals[shown].tolist()):
         write_beside(axes, row, f"{total:,}", 6, color=MUTED_COLOUR)
@@ -159,12 +161,6 @@ def _frame_matrix(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> No
     axes.axhline(size - 1.5, color=MUTED_COLOUR, linewidth=0.6)
     axes.axvline(size - 1.5, color=MUTED_COLOUR, linewidth=0.6)
     axes.spines[:].set(color=MUTED_COLOUR, linewidth=0.6)
-
-
-def _name_axes(axes: Axes, rows: str, columns: str) -> None:
-    axes.xaxis.set_label_position("top")
-    axes.set_ylabel(rows, size=NAME_POINTS, color=MUTED_COLOUR)
-    axes.set_xlabel(columns, size=NAME_POINTS, color=MUTED_COLOUR)
 
 
 def _write_cells(

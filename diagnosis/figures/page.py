@@ -40,17 +40,6 @@ from diagnosis.record import Diagnosis
 from diagnosis.similar import group_indices
 from diagnosis.words import explanations
 
-__all__ = [
-    "Explained",
-    "LegendEntry",
-    "draw_pie",
-    "explained_types",
-    "new_page",
-    "shown_groups",
-    "type_entries",
-    "write_on_page",
-]
-
 TITLE_POINTS, TITLE_INCHES = 11.0, 0.22
 NAME_POINTS = 9.0
 HANDLE_INCHES, HANDLE_GAP_INCHES, ENTRY_GAP_INCHES = 0.34, 0.1, 0.28
@@ -79,6 +68,7 @@ def new_page(
     legend: Sequence[LegendEntry] = (),
     explained: Sequence[Explained] = (),
     note: str = "",
+    gaps: tuple[float, float] = (0.05, 0.05),
 ) -> Figure:
     """A figure whose middle is still empty; ``figure.subplots`` fills it, laid out by matplotlib.
 
@@ -100,6 +90,8 @@ def new_page(
         Entries with a sentence each, one below the other.
     note
         What else the reader must know, in whole sentences.
+    gaps
+        At either side of a column of charts and of a row, in inches.
     """
     if letters is None:
         letters = DETECTOR_LETTERS[: len(names)] if len(names) > 1 else ""
@@ -127,7 +119,9 @@ def new_page(
     page = width + 2 * MARGIN_INCHES, head + height + foot + 2 * MARGIN_INCHES
     figure = new_figure(*page)
     middle = (MARGIN_INCHES / page[0], (MARGIN_INCHES + foot) / page[1], width / page[0], height / page[1])
-    figure.set_layout_engine(ConstrainedLayoutEngine(rect=middle, w_pad=0.05, h_pad=0.05, wspace=0, hspace=0))
+    figure.set_layout_engine(
+        ConstrainedLayoutEngine(rect=middle, w_pad=gaps[0], h_pad=gaps[1], wspace=0, hspace=0)
+    )
     inches = _inches_from_top(figure)
     y = MARGIN_INCHES + 0.1
     for line in titles:

@@ -30,7 +30,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager, get_font
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
@@ -181,32 +180,30 @@ def _in_one_font(name: str) -> str:
     return name
 
 
-def font_note(names: Iterable[str]) -> str:
-    """What to install, if figures can show names only as code points; empty if they show all."""
-    lost = [name for name in names if readable(name).count("\\") > name.count("\\")]
-    if not lost:
-        return ""
-    return (
-        f"no installed font has all characters of {lost[0]!r}, so figures show its code points"
-        + (f", and those of {len(lost) - 1:,} other names" if len(lost) > 2 else "")
-        + (", and those of another name" if len(lost) == 2 else "")
-        + ": install a font that has them, such as Noto Sans CJK"
-    )
-
-
 def warn_of_fonts(names: Iterable[str], again: bool = True) -> None:
     """Warn of the names that figures can show only as code points: one line; or not `again` of the same."""
     names = [name for name in names if again or name not in _told]
     _told.update(names)
-    if note := font_note(names):
-        warnings.warn(note, UserWarning, stacklevel=3)
+    lost = [name for name in names if readable(name).count("\\") > name.count("\\")]
+    if lost:
+        others = {1: "", 2: ", and those of another name"}
+        more = others.get(len(lost), f", and those of {len(lost) - 1:,} other names")
+        warnings.warn(
+            f"no installed font has all characters of {lost[0]!r}, so figures show its code points{more}: "
+            "install a font that has them, such as Noto Sans CJK",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 _told: set[str] = set()
 
 
 def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
-    """Draw a figure in :func:`figure_style`, and lay it out once, not for each file that it is saved to."""
+    """Draw a figure in :func:`figure_style`, and lay it out once, not for each file that it is saved to.
+
+    What it is given is checked first; several detectors (``*diagnoses``) have to be comparable.
+    """
 
     @wraps(draw)
     def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
@@ -224,9 +221,8 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
             engine = figure.get_layout_engine()
             if engine is not None and any(axes.get_subplotspec() for axes in figure.axes):
                 engine.execute(figure)
-                for (
-                    axes
-                ) in figure.axes:  # the last digits change from run to run, and a file's bytes with them
+                # The last digits change from run to run, and a file's bytes with them.
+                for axes in figure.axes:
                     axes.set_position(np.round(axes.get_position(original=True).bounds, 6).tolist())
             figure.set_layout_engine(None)  # with an engine, matplotlib would draw twice for each file
         return figure
@@ -236,7 +232,10 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
 
 def _check_subject(draw: Callable[..., Figure], given: Sequence[object]) -> None:
     """What a figure is of is a diagnosis, or a comparison, as the annotations of its parameters say."""
-    of = [parameter.annotation for parameter in inspect.signature(draw).parameters.values()]
+    parameters = list(inspect.signature(draw).parameters.values())
+    if parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
+        return check_comparable(given)
+    of = [parameter.annotation for parameter in parameters]
     kind = {"Diagnosis": Diagnosis, "Comparison": Comparison}.get(of[0])
     subjects = of.count(kind.__name__) if kind else 0
     for place, one in enumerate(given):
@@ -245,6 +244,7 @@ def _check_subject(draw: Callable[..., Figure], given: Sequence[object]) -> None
             raise InputError(
                 kind.__name__.lower(), repr(one), f"a {kind.__name__}: plot.{draw.__name__}({how})"
             )
+    return None
 
 
 class ShownFigure(Figure):
@@ -370,25 +370,21 @@ def label_rows(
         axes.tick_params(axis="y", which="minor", length=0, labelsize=6.5, labelcolor=MUTED_COLOUR, pad=4)
 
 
-def write_beside(axes: Axes, y: float, text: str, points: float, **properties: Any) -> None:
+def write_beside(
+    axes: Axes,
+    y: float,
+    text: str,
+    points: float,
+    *,
+    size: float = SMALL_POINTS,
+    color: str = TEXT_COLOUR,
+    **properties: Any,
+) -> None:
     """Text at the right of a chart, at height `y` of its data, so many points from the frame."""
-    look: dict[str, Any] = {
-        "size": SMALL_POINTS,
-        "color": TEXT_COLOUR,
-        "va": "center_baseline",
-        "annotation_clip": False,
-    }
     axes.annotate(
         text, (1, y), xycoords=("axes fraction", "data"), xytext=(points, 0), textcoords="offset points",
-        **(look | properties),
+        size=size, color=color, va="center_baseline", annotation_clip=False, **properties,
     )  # fmt: skip
-
-
-def spread_charts(figure: Figure, columns: float = 0.15, rows: float | None = None) -> None:
-    """Leave so many inches at either side of each column of charts, and of each row."""
-    engine = figure.get_layout_engine()
-    if isinstance(engine, ConstrainedLayoutEngine):
-        engine.set(w_pad=columns, h_pad=rows)
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 160) -> Path:
@@ -429,9 +425,8 @@ def _write(figure: Figure, path: Path, kind: str, dpi: int) -> None:
     if kind == "pdf":
         _write_pdf(figure, path, scale)
         return
-    figure.savefig(
-        path, format=kind, dpi=sharpness * scale * dpi, metadata={"Date": None} if kind == "svg" else None
-    )
+    undated = {"Date": None} if kind == "svg" else None
+    figure.savefig(path, format=kind, dpi=sharpness * scale * dpi, metadata=undated)
     if kind == "svg" and scale != 1:
         svg = path.read_text(encoding="utf-8")
         sizes = r'(width|height)="([\d.]+)pt"'
@@ -460,18 +455,7 @@ def _write_pdf(figure: Figure, path: Path, scale: float) -> None:
         file.close()
 
 
-def styled_together(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
-    """:func:`styled` for a figure of several detectors, once these were found comparable."""
-
-    @wraps(draw)
-    def drawn(*diagnoses: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
-        check_comparable(diagnoses)  # type: ignore[arg-type]
-        return styled(draw)(*diagnoses, **kwargs)
-
-    return drawn
-
-
-def check_comparable(diagnoses: Sequence[Diagnosis]) -> None:
+def check_comparable(diagnoses: Sequence[Any]) -> None:
     """One figure shows detectors that were run on the same classes and images."""
     check_diagnoses(diagnoses)
     if not 0 < len(diagnoses) <= len(DETECTOR_LETTERS):
@@ -480,18 +464,13 @@ def check_comparable(diagnoses: Sequence[Diagnosis]) -> None:
         )
     first = diagnoses[0]
     for other in diagnoses[1:]:
+        pair = f"detectors {first.name!r} and {other.name!r}"
         if (other.truth.classes, other.truth.images) != (first.truth.classes, first.truth.images):
-            raise InputError(
-                f"detectors {first.name!r} and {other.name!r}",
-                "different classes or images",
-                "diagnoses on the same ground truth, to be drawn in one figure",
-            )
+            expected = "diagnoses on the same ground truth, to be drawn in one figure"
+            raise InputError(pair, "different classes or images", expected)
         if other.iou != first.iou:
-            raise InputError(
-                f"detectors {first.name!r} and {other.name!r}",
-                f"IoU thresholds of {first.iou:g} and {other.iou:g}",
-                "one threshold, for detectors in one figure",
-            )
+            thresholds = f"IoU thresholds of {first.iou:g} and {other.iou:g}"
+            raise InputError(pair, thresholds, "one threshold, for detectors in one figure")
 
 
 def most_frequent(

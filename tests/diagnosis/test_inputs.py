@@ -7,7 +7,6 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
-from PIL import Image
 
 from data.formats import (
     COCO_SIMILAR,
@@ -16,14 +15,13 @@ from data.formats import (
     read_ground_truth,
     similar_groups,
     write_coco_detections,
-    write_coco_ground_truth,
     write_detections,
 )
-from data.formats.voc import AnnotatedObject, annotation_xml
 from data.records import Detections, GroundTruth, InputError
 from diagnosis.__main__ import main
 from diagnosis.options import with_images
 from diagnosis.similar import read_similar
+from tests.data.scenes import coco_image, coco_object, voc_xml, write_coco, write_image, write_yolo
 
 IMAGES, CLASSES = ("one", "two"), ("cat", "dog")
 SIZE = (100, 80)
@@ -34,29 +32,26 @@ FOUND = Detections(IMAGES, CLASSES, [0, 0, 1, 1], [0, 1, 1, 0], [0.75, 0.5, 0.62
 
 def as_voc(folder):
     tree = folder / "VOCmine"
-    (tree / "Annotations").mkdir(parents=True)
-    (tree / "ImageSets" / "Main").mkdir(parents=True)
+    for name in ("Annotations", "ImageSets/Main"):
+        (tree / name).mkdir(parents=True)
     (tree / "ImageSets" / "Main" / "test.txt").write_text("one\ntwo\n")
     (tree / "ImageSets" / "Main" / "train.txt").write_text("one\n")
     (tree / "classes.yaml").write_text("classes: [cat, dog]\nsimilar: [[cat, dog]]\n")
     for i, image in enumerate(IMAGES):
         rows = np.flatnonzero(TRUTH.image_index == i)
-        things = [AnnotatedObject(CLASSES[TRUTH.labels[row]], tuple(TRUTH.boxes[row])) for row in rows]
-        text = annotation_xml("VOCmine", f"{image}.jpg", SIZE, things)
-        (tree / "Annotations" / f"{image}.xml").write_text(text)
+        objects = [(CLASSES[TRUTH.labels[row]], TRUTH.boxes[row] + [1, 1, 0, 0]) for row in rows]
+        (tree / "Annotations" / f"{image}.xml").write_text(voc_xml(objects, SIZE))
     return f"{tree}:test"
 
 
 def as_coco(folder):
-    folder.mkdir(exist_ok=True)
-    path = folder / "truth.json"
-    write_coco_ground_truth(TRUTH, path)
-    content = json.loads(path.read_text())
-    for category in content["categories"]:
-        category["supercategory"] = "animal"
-    content["categories"].append({"id": 9, "name": "bus", "supercategory": "vehicle"})
-    path.write_text(json.dumps(content))
-    return str(path)
+    images = [coco_image(n, f"{name}.jpg", SIZE) for n, name in enumerate(IMAGES, 1)]
+    kinds = {"cat": "animal", "dog": "animal", "bus": "vehicle"}
+    categories = [{"id": n, "name": name, "supercategory": kinds[name]} for n, name in enumerate(kinds, 1)]
+    boxes = np.concatenate([TRUTH.boxes[:, :2], TRUTH.boxes[:, 2:] - TRUTH.boxes[:, :2]], axis=1).tolist()
+    rows = zip(TRUTH.image_index + 1, TRUTH.labels + 1, boxes, strict=True)
+    objects = [coco_object(int(image), int(label), box) for image, label, box in rows]
+    return str(write_coco(folder, objects, images, categories))
 
 
 def fractions(boxes):
@@ -65,23 +60,13 @@ def fractions(boxes):
 
 
 def yolo_lines(record, image, scores=None):
-    rows = np.flatnonzero(record.image_index == image)
-    places = fractions(record.boxes)
-    return "".join(
-        " ".join(map(str, [record.labels[r], *places[r].tolist(), *([] if scores is None else [scores[r]])]))
-        + "\n"
-        for r in rows
-    )
+    lines = np.column_stack([record.labels, fractions(record.boxes), *([] if scores is None else [scores])])
+    rows = lines[record.image_index == image].tolist()
+    return "".join(f"{int(label)} {' '.join(map(str, numbers))}\n" for label, *numbers in rows)
 
 
 def as_yolo(folder):
-    for part in ("images/val", "labels/val"):
-        (folder / part).mkdir(parents=True)
-    (folder / "data.yaml").write_text("val: images/val\nnames: [cat, dog]\n")
-    for i, name in enumerate(IMAGES):
-        Image.new("L", SIZE).save(folder / "images" / "val" / f"{name}.png")
-        (folder / "labels" / "val" / f"{name}.txt").write_text(yolo_lines(TRUTH, i))
-    return str(folder / "data.yaml")
+    return str(write_yolo(folder, {name: yolo_lines(TRUTH, i) for i, name in enumerate(IMAGES)}, SIZE))
 
 
 def found_yolo(folder, truth):
@@ -182,11 +167,9 @@ def test_specs_of_ground_truth(tmp_path):
 def test_wrong_specs(tmp_path, monkeypatch, spec, message):
     monkeypatch.chdir(tmp_path)
     as_voc(tmp_path / "v"), as_yolo(tmp_path / "y"), as_coco(tmp_path / "c")
-    for folder, names in (("empty", ()), ("other", ["a.zip"]), ("photos", ["a.jpg", "b.PNG", "notes.doc"])):
-        (tmp_path / folder).mkdir()
-        for name in names:
-            (tmp_path / folder / name).touch()
-    (tmp_path / "notes.txt").write_text("")
+    for name in ("empty/", "other/a.zip", "photos/a.jpg", "photos/b.PNG", "photos/notes.doc", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
     as_yolo(tmp_path / "both")
     (tmp_path / "both" / "Annotations").mkdir()
     with pytest.raises(InputError, match=message):
@@ -245,14 +228,15 @@ def test_coco_s_groups_are_disjoint_and_hold_all_classes_but_person():
 
 
 def test_photographs_from_a_folder_with_folders(tmp_path):
-    as_yolo(tmp_path / "y")
-    images = tmp_path / "y" / "images"
+    images = tmp_path / "images"
+    for name in IMAGES:
+        write_image(images / "val" / f"{name}.png", SIZE)
     assert with_images(TRUTH, images).files == tuple(str(images / "val" / f"{n}.png") for n in IMAGES)
     nested = GroundTruth(["val/one"], CLASSES, [SIZE], [], [], [])
     assert with_images(nested, images).files == (str(images / "val" / "one.png"),)
     (images / "more").mkdir()
     (images / "val" / "one.png").rename(images / "more" / "one.png")
-    Image.new("L", SIZE).save(images / "val" / "one.jpg")
+    write_image(images / "val" / "one.jpg", SIZE)
     with pytest.raises(InputError, match=r"images: found both .*more/one.png and .*val/one.jpg"):
         with_images(TRUTH, images)
 

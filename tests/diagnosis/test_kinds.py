@@ -12,7 +12,7 @@ from diagnosis.__main__ import main
 from diagnosis.coco_ap import coco_table
 from diagnosis.compare import compare
 from diagnosis.words import brief, comparison_table, notes
-from tests.data.scenes import pycocotools_evaluation
+from tests.data.scenes import coco_object, coco_result, pycocotools_evaluation, write_coco, write_json
 
 CELL = 60  # pixels from one object to the next
 
@@ -24,20 +24,13 @@ def image(number, **more):
 def coco(folder, images, objects, results, classes=("cat", "dog")):
     """The records of COCO files: objects (image, class, box[, crowd]), results (image, class, box, score)."""
     annotations = [
-        {"id": n, "image_id": key, "category_id": label, "bbox": box, "iscrowd": int(bool(crowd))}
-        | {"area": box[2] * box[3] * (1 + n % 2) / 2}
+        coco_object(key, label, box, iscrowd=int(bool(crowd)), area=box[2] * box[3] * (1 + n % 2) / 2)
         for n, (key, label, box, *crowd) in enumerate(objects, 1)
     ]
-    rows = [
-        {"image_id": key, "category_id": label, "bbox": box, "score": score}
-        for key, label, box, score in results
-    ]
     categories = [{"id": n, "name": name} for n, name in enumerate(classes, 1)]
-    truth = {"images": images, "annotations": annotations, "categories": categories}
-    for name, content in (("truth", truth), ("found", rows)):
-        (folder / f"{name}.json").write_text(json.dumps(content))
-    read = read_coco(folder / "truth.json")
-    return read, read_coco_detections(folder / "found.json", read)
+    truth = read_coco(write_coco(folder, annotations, images, categories))
+    found = write_json(folder / "found.json", [coco_result(*row) for row in results])
+    return truth, read_coco_detections(found, truth)
 
 
 def in_memory(truth, found):
@@ -170,13 +163,11 @@ def test_kind_all_categories_one_too_low(tmp_path):
     results = [(1, 1, box, 0.9) for box in PLACES[:3]]
     truth, found = coco(tmp_path, [image(1)], [(1, 2, box) for box in PLACES[:3]], results)
     assert "3 detections of 3 on classes without objects" in said(truth, found)[0]
-    both = diagnose(truth, found, "ours")
-    short = " ".join(
-        brief([both], None, notes([both])).split()
-    )  # what the terminal shows, before all other notes
+    one = diagnose(truth, found, "ours")
+    short = " ".join(brief([one], None, notes([one])).split())  # what the terminal shows, before other notes
     assert "3 detections of 3 on classes without objects" in short
     assert "ids shifted by one" in short
-    assert "no detection counts, 3 of them on classes without" in sentences([diagnose(truth, found)])[0]
+    assert "no detection counts, 3 of them on classes without" in sentences([one])[0]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (2, 3, 0, 1)])
@@ -312,11 +303,6 @@ def test_kind_twelve_numbers_are_pycocotools(tmp_path, seed):
         [ids[i] for i in found_on], found_labels.tolist(), moved.tolist(), scores.tolist(), strict=True
     )
     records = coco(tmp_path, images, list(objects), list(results))
-    content = json.loads((tmp_path / "truth.json").read_text())
-    for annotation in content["annotations"]:  # pycocotools needs the area
-        annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3] * draw.choice([1, 0.5])
-    (tmp_path / "truth.json").write_text(json.dumps(content))
-    records = read_coco(tmp_path / "truth.json"), records[1]
     ours = list(coco_table(match(*records)).mean().values())
     evaluation = pycocotools_evaluation(tmp_path / "truth.json", tmp_path / "found.json")
     theirs = [np.nan if score == -1 else score for score in evaluation.stats]

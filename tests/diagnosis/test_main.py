@@ -196,11 +196,6 @@ def test_figures_of_the_command_are_real_pictures(voc, monkeypatch, which):
             assert darkest < 100 < 250 < lightest
 
 
-def test_figures_and_no_figures_contradict_each_other(voc, capsys):
-    assert "--figures: found --no-figures as well" in refused(capsys, voc, "--figures", "--no-figures")
-    assert "--processes: found 0" in refused(capsys, voc, "--processes", "0")
-
-
 @pytest.mark.parametrize("names", [("--names", "A", "B"), ("--names", "A", "--names", "B")])
 @pytest.mark.parametrize("again", [(), ("--detections",)])
 def test_lists_may_follow_one_option_or_several(names, again):
@@ -359,6 +354,8 @@ def test_lenient_drops_counts_and_says_so(voc, capsys):
         (["--detections", "nowhere"], "nowhere: found no such file"),
         (["--detections", "{voc}/plain"], "--names: found 'plain' twice"),
         (["--replicates", "-1"], "--replicates: found -1"),
+        (["--figures", "--no-figures"], "--figures: found --no-figures as well"),
+        (["--processes", "0"], "--processes: found 0"),
         (["--group", "one"], "--group: found 'one' alone"),
         (["--group", "one", "plain", "--group", "one", "plain"], "--group: found 'one' twice"),
         (["--group", "one", "plain", "nobody"], "'nobody'"),

@@ -112,7 +112,10 @@ def two():
 
 def test_every_key_of_the_schema_is_there(two):
     result = content(two)
+    parts = ["schema", "verdict", "detectors", "comparison", "intervals", "flow", "notes", "provenance"]
+    assert list(result) == parts
     assert result["schema"] == 1
+    assert [detector["name"] for detector in result["detectors"]] == ["a", "b"]
     for detector in result["detectors"]:
         fits(detector, DETECTOR)
         assert list(detector["classes"]) == list(two[0].truth.classes)
@@ -168,6 +171,17 @@ def test_the_numbers_are_those_of_the_record(two):
     content = json.loads(json.dumps(to_json(two, {}), allow_nan=False))
     detector, truth, found = content["detectors"][0], one.truth, one.detections
     classes = detector["classes"]
+    breakdown, names = one.breakdown, list(SHARES)
+    assert detector["breakdown"] == {
+        "mean_over_classes": dict(zip(names, breakdown.mean_over_classes(), strict=True)),
+        "pooled": dict(zip(names, breakdown.pooled(), strict=True)),
+    }
+    assert list(detector["map"].items()) == list(one.ap.mean().items())
+    assert classes["dog"]["ap"] == {kind: getattr(one.ap, kind)[dog] for kind in one.ap.mean()}
+    assert classes["dog"]["objects"] == one.matching.objects[dog]
+    assert classes["dog"]["detections"] == (found.labels == dog).sum()
+    shares = dict(zip(names, breakdown.shares[dog], strict=True))
+    assert classes["dog"]["top"] == {"n": breakdown.counts[dog].sum()} | shares
     assert list(classes["dog"]["impact"]) == [variant.name for variant in IMPACT_VARIANTS]
     for place, variant in enumerate(IMPACT_VARIANTS):
         assert classes["dog"]["impact"][variant.name]["apn"] == one.impact.scores.apn[place, dog]
