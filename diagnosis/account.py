@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from data.boxes import beyond_border
 from diagnosis.average_precision import RULES, APStatistic, assumed_objects
 from diagnosis.breakdown import CORRECT, CORRECT_IOU, BreakdownStatistic, Top, pie_error_types
 from diagnosis.coco_ap import MAX_DETECTIONS, coco_outcomes, coco_pairs
-from diagnosis.matching import Matching, argsort_ascending, assign_devkit
+from diagnosis.matching import Matching, argsort_ascending, assign_devkit, cached
 from diagnosis.rankings import Ranking, mean_defined
 
 __all__ = ["Account", "account", "order_effects"]
@@ -81,20 +81,26 @@ def account(
     {'dog': 1}
     """
     truth, found = matching.truth, matching.detections
-    types = pie_error_types(matching, similar, iou=iou).types
     there = matching.objects > 0
     by_class = np.bincount(found.labels, minlength=len(truth.classes))
     tied = _tied(matching)
-    tops = BreakdownStatistic(matching, similar, top=top, iou=iou).tops()[0]
+    map_range = correct_range = UNDEFINED
+    if tied:
+        outcomes = assign_devkit(matching, iou).outcomes
+        voc07 = _ap_of_both_orders(matching, "devkit", [outcomes], outcomes)["voc07"]
+        map_range = _mean_range(np.where(there, voc07, np.nan))
+        tops = BreakdownStatistic(matching, similar, top=top, iou=iou).tops()[0]
+        number, right = _correct_in_both_orders(matching, similar, tops, iou)
+        correct_range = _mean_range(np.where(number > 0, right / np.maximum(number, 1), np.nan))
     return Account(
         len(truth.images),
         int(matching.objects.sum()),
         len(found),
         {truth.classes[label]: int(by_class[label]) for label in np.flatnonzero((by_class > 0) & ~there)},
-        int((types < 0).sum()),
+        int((pie_error_types(matching, similar, iou=iou).types < 0).sum()),
         tied,
-        _map_range(matching, iou) if tied else UNDEFINED,
-        _correct_range(matching, types, tops) if tied else UNDEFINED,
+        map_range,
+        correct_range,
         max_detections,
         int((coco_pairs(matching, max_detections).place >= max_detections).sum()) if coco else 0,
         int((matching.rank_in_image >= max_detections).sum()),
@@ -102,18 +108,21 @@ def account(
     )
 
 
+@cached
 def _level(matching: Matching) -> NDArray[np.int64]:
     """``(M,)`` how many different pairs of class and score are before that of each detection."""
+    order = matching.order
+    new = np.diff(matching.detections.labels[order]) != 0
+    new |= np.diff(matching.score_level[order]) != 0
+    level = np.zeros(len(order), dtype=np.int64)
+    level[order[1:]] = np.cumsum(new)
+    return level
 
-    def compute() -> NDArray[np.int64]:
-        order = matching.order
-        new = np.diff(matching.detections.labels[order]) != 0
-        new |= np.diff(matching.score_level[order]) != 0
-        level = np.zeros(len(order), dtype=np.int64)
-        level[order[1:]] = np.cumsum(new)
-        return level
 
-    return matching.cached("level in class", compute)
+def _tied(matching: Matching) -> int:
+    """Detections that share their score with another of their class, if it has objects."""
+    level, there = _level(matching), matching.objects > 0
+    return int((there[matching.detections.labels] & (np.bincount(level) > 1)[level]).sum())
 
 
 def _reordered(matching: Matching, last: NDArray[np.int8]) -> NDArray[np.int64]:
@@ -122,49 +131,41 @@ def _reordered(matching: Matching, last: NDArray[np.int8]) -> NDArray[np.int64]:
     return argsort_ascending((int(place.max(initial=0)) + 1) * _level(matching) + place, matching.order)
 
 
-def _map_range(matching: Matching, iou: float) -> Range:
-    """Mean average precision with the false positives of each tie first, and last."""
-    there = matching.objects > 0
-    outcomes = assign_devkit(matching, iou).outcomes
-    assumed = assumed_objects(len(matching.truth.images))
-    means = []
-    for last in (outcomes, -outcomes):
-        ((_, hits),) = Ranking(matching, [outcomes], _reordered(matching, last)).hits()
-        score = RULES["devkit"].scores(hits, matching.objects[None], assumed)["voc07"][0]
-        means.append(float(mean_defined(np.where(there, score, np.nan))))
-    return means[0], means[1]
+def _ap_of_both_orders(
+    matching: Matching, rule: str, outcomes: Sequence[NDArray[np.int8]], last: NDArray[np.int8]
+) -> dict[str, NDArray[np.float64]]:
+    """Average precision ``(2, C)`` by kind, detections of equal scores by rising and by falling `last`."""
+    each = []
+    for some in (last, -last):
+        hits = Ranking(matching, outcomes, _reordered(matching, some)).once()
+        assumed = assumed_objects(len(matching.truth.images))
+        each.append(RULES[rule].scores(hits, matching.objects[None], assumed))
+    return {kind: np.concatenate([one[kind] for one in each]) for kind in each[0]}
 
 
-def _correct_range(matching: Matching, types: NDArray[np.int8], tops: NDArray[np.int64]) -> Range:
-    """Share of correct detections among the top, mean over classes, in the worst and the best order."""
-    low, high = (
-        float(mean_defined(np.where(number > 0, right / np.maximum(number, 1), np.nan)))
-        for number, right in _correct(matching, types, tops)
-    )
-    return low, high
-
-
-def _correct(
-    matching: Matching, types: NDArray[np.int8], tops: NDArray[np.int64]
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """How many of each class are among the top, and correct, with those of each tie last, and first."""
+@cached
+def _correct_in_both_orders(
+    matching: Matching, similar: NDArray[np.bool_], tops: NDArray[np.int64], iou: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many of each class are among the top ``(C,)``, and correct ``(2, C)``, those of each tie last, and
+    first."""
+    types = pie_error_types(matching, similar, iou=iou).types
     labels, correct = matching.detections.labels, types == CORRECT
-    numbers = []
+    number, right = np.zeros_like(tops), []
     for last in (correct, ~correct):
         order = _reordered(matching, last.astype(np.int8))
         order = order[types[order] >= 0]
         start = np.searchsorted(labels[order], np.arange(len(tops)))
         counted = order[np.arange(len(order)) - start[labels[order]] < tops[labels[order]]]
-        hits = counted[correct[counted]]
-        number, right = (np.bincount(labels[rows], minlength=len(tops)) for rows in (counted, hits))
-        numbers.append((number, right))
-    return numbers
+        number = np.bincount(labels[counted], minlength=len(tops))
+        right.append(np.bincount(labels[counted[correct[counted]]], minlength=len(tops)))
+    return number, np.stack(right)
 
 
-def _tied(matching: Matching) -> int:
-    """Detections that share their score with another of their class, if it has objects."""
-    level, there = _level(matching), matching.objects > 0
-    return int((there[matching.detections.labels] & (np.bincount(level) > 1)[level]).sum())
+def _mean_range(values: NDArray[np.float64]) -> Range:
+    """The means over the classes of ``(2, C)``."""
+    low, high = mean_defined(values).tolist()
+    return low, high
 
 
 def order_effects(
@@ -192,22 +193,12 @@ def order_effects(
     if not _tied(matching):
         return {}
     statistic = BreakdownStatistic(matching, similar, top=top, iou=iou)
-    types = pie_error_types(matching, similar, iou=iou).types
-    ends = _correct(matching, types, statistic.tops()[0])
-    shares = np.stack([right / np.maximum(number, 1) for number, right in ends])
-    pooled = np.array([[right.sum() / max(number.sum(), 1)] for number, right in ends])
-    exact = statistic()
-    outcomes = coco_outcomes(matching, max_detections)
+    number, right = _correct_in_both_orders(matching, similar, statistic.tops()[0], iou)
+    outcomes = coco_outcomes(matching, max_detections).at_ious
     hits: NDArray[np.int8] = np.stack(outcomes).sum(axis=0, dtype=np.int8)  # of more IoUs, above
-    ap = [
-        RULES["coco"].scores(some, matching.objects[None], assumed_objects(1))
-        for last in (hits, -hits)
-        for _, some in Ranking(matching, outcomes, _reordered(matching, last), means=False).hits()
-    ]
-    now = APStatistic(matching, iou=iou, max_detections=max_detections)(None, ["coco", "coco50"])
-    scores = {f"map/{kind}": np.concatenate([one[kind] for one in ap]) - now[f"map/{kind}"] for kind in ap[0]}
-    return {
-        **scores,
-        "share/correct": shares - exact["share/correct"],
-        "pooled/correct": pooled - exact["pooled/correct"],
-    }
+    both = {f"map/{kind}": ap for kind, ap in _ap_of_both_orders(matching, "coco", outcomes, hits).items()}
+    both["share/correct"] = right / np.maximum(number, 1)
+    both["pooled/correct"] = right.sum(axis=1, keepdims=True) / max(number.sum(), 1)
+    ap = APStatistic(matching, iou=iou, max_detections=max_detections)
+    now = ap(None, ["coco", "coco50"]) | statistic()
+    return {name: values - now[name] for name, values in both.items()}

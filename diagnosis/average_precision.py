@@ -20,15 +20,9 @@ from numpy.typing import NDArray
 
 from data.records import Detections, GroundTruth
 from diagnosis.breakdown import CORRECT_IOU
-from diagnosis.coco_ap import MAX_DETECTIONS, coco_ap, coco_ranking
+from diagnosis.coco_ap import MAX_DETECTIONS, coco_ap, coco_order, coco_outcomes
 from diagnosis.image_weights import ImageWeights, ObjectCounter, Weights
-from diagnosis.matching import (
-    Assignment,
-    Matching,
-    assign,
-    assign_devkit,
-    match,
-)
+from diagnosis.matching import Assignment, Matching, assign, assign_devkit, match
 from diagnosis.rankings import (
     AnyHits,
     AssumedObjects,
@@ -343,7 +337,12 @@ class APStatistic:
             self._rankings[rules] = (
                 Ranking(matching, [way(matching, self._iou).outcomes for way in ways], matching.order)
                 if ways
-                else coco_ranking(matching, self._max_detections)
+                else Ranking(
+                    matching,
+                    coco_outcomes(matching, self._max_detections).at_ious,
+                    coco_order(matching),
+                    means=False,
+                )
             )
         return self._rankings[rules]
 
@@ -446,34 +445,35 @@ def best_f1(matching: Matching, *, iou: float = CORRECT_IOU) -> OperatingPoints:
     >>> best_f1(match(truth, Detections(*names, [0] * 3, [0] * 3, [0.9, 0.6, 0.2], boxes))).overall
     OperatingPoint(score=0.6, f1=1.0, precision=1.0, recall=1.0)
     """
-    outcomes, scores, objects = (
-        assign_devkit(matching, iou).outcomes,
-        matching.detections.scores,
-        matching.objects,
-    )
-    ranked = [matching.ranked(label) for label in range(len(objects))]
-    each = [_best_cut(outcomes[rows], scores[rows], int(n)) for rows, n in zip(ranked, objects, strict=True)]
-    rows = matching.by_score
-    overall = _best_cut(outcomes[rows], scores[rows], int(objects.sum()))
-    return OperatingPoints(matching.truth.classes, tuple(each), overall)
+    classes = matching.truth.classes
+    each = tuple(_best_cut(matching, label, iou) for label in range(len(classes)))
+    return OperatingPoints(classes, each, _best_cut(matching, None, iou))
 
 
-def _best_cut(outcomes: NDArray[np.int8], scores: NDArray[np.float64], objects: int) -> OperatingPoint:
-    """The score thresholds of one ranking; `outcomes` 1: true positive, 0: don't care, −1: false positive."""
+def _best_cut(matching: Matching, label: int | None, iou: float) -> OperatingPoint:
+    scores, true, kept, objects = _cuts(matching, label, iou)
     if objects == 0:
         return OperatingPoint(*[float("nan")] * 4)
-    counted = outcomes != 0
-    outcomes, scores = outcomes[counted], scores[counted]
-    true, kept = np.cumsum(outcomes == 1), np.arange(1, len(outcomes) + 1)
+    f1 = 2 * true / (kept + objects)
+    if not f1.any():
+        return OperatingPoint(float("nan"), 0.0, float("nan"), 0.0)
+    columns = (scores, f1, true / kept, true / objects)
+    return OperatingPoint(*(float(column[f1.argmax()]) for column in columns))
+
+
+def _cuts(
+    matching: Matching, label: int | None, iou: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], int]:
+    """Every score that occurs in a class, or in all, falling; how many true positives and how many detections
+    have it or more; and how many objects there are."""
+    outcomes = assign_devkit(matching, iou).outcomes
+    rows = matching.by_score if label is None else matching.ranked(label)
+    rows = rows[outcomes[rows] != 0]
+    scores, true = matching.detections.scores[rows], np.cumsum(outcomes[rows] == 1)
     # Equal scores are kept or dropped together: a cut is possible only behind the last of them.
     cuts = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[: len(scores)])
-    f1 = 2 * true[cuts] / (kept[cuts] + objects)
-    if not len(cuts) or f1.max() == 0:
-        return OperatingPoint(float("nan"), 0.0, float("nan"), 0.0)
-    best = int(cuts[f1.argmax()])
-    return OperatingPoint(
-        float(scores[best]), float(f1.max()), float(true[best] / kept[best]), float(true[best] / objects)
-    )
+    objects = int(matching.objects.sum() if label is None else matching.objects[label])
+    return scores[cuts], true[cuts], cuts + 1, objects
 
 
 class ThresholdCurve(NamedTuple):
@@ -506,11 +506,5 @@ def threshold_curve(
     >>> curve.scores.tolist(), curve.precision.round(2).tolist(), curve.recall.tolist()
     ([0.9, 0.6], [1.0, 0.67], [0.5, 1.0])
     """
-    outcomes = assign_devkit(matching, iou).outcomes
-    rows = matching.by_score if label is None else matching.ranked(label)
-    rows = rows[outcomes[rows] != 0]
-    scores, true = matching.detections.scores[rows], np.cumsum(outcomes[rows] == 1)
-    cuts = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[: len(scores)])
-    objects = int(matching.objects.sum() if label is None else matching.objects[label])
-    recall = true[cuts] / objects if objects else np.full(len(cuts), np.nan)
-    return ThresholdCurve(scores[cuts], true[cuts] / (cuts + 1), recall)
+    scores, true, kept, objects = _cuts(matching, label, iou)
+    return ThresholdCurve(scores, true / kept, true / objects if objects else np.full(len(scores), np.nan))

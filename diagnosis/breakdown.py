@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from data.records import InputError
 from diagnosis.image_weights import ImageWeights, ObjectCounter, RunningTotals, Weights
-from diagnosis.matching import Matching, assign, match_groups, takes_earlier_names
+from diagnosis.matching import Matching, assign, cached, match_groups, takes_earlier_names
 
 __all__ = [
     "BACKGROUND",
@@ -164,6 +164,7 @@ class PieErrorTypes:
 
 
 @takes_earlier_names
+@cached
 def pie_error_types(
     matching: Matching,
     similar: NDArray[np.bool_],
@@ -178,13 +179,6 @@ def pie_error_types(
     where none is free, the largest.
     A detection's type does not depend on those ranked below it. Cached by the arguments.
     """
-    key = ("pie_error_types", similar.tobytes(), iou, background_iou)
-    return matching.cached(key, lambda: _pie_error_types(matching, similar, iou, background_iou))
-
-
-def _pie_error_types(
-    matching: Matching, similar: NDArray[np.bool_], iou: float, background_iou: float
-) -> PieErrorTypes:
     types, undecided = _right_class(matching, iou, background_iou)
     confused_with = np.full(len(types), NONE, dtype=np.int64)
     foreign = (matching.group_iou >= background_iou) & (undecided | (types >= 0))[matching.group_detection]
@@ -214,6 +208,7 @@ def _pie_error_types(
 
 
 @takes_earlier_names
+@cached
 def flag_error_types(
     matching: Matching,
     similar: NDArray[np.bool_],
@@ -231,13 +226,6 @@ def flag_error_types(
     NDArray
         ``(M,)`` indices into :data:`ERROR_TYPES`; −1 as in :class:`PieErrorTypes`.
     """
-    key = ("flag_error_types", similar.tobytes(), iou, background_iou)
-    return matching.cached(key, lambda: _flag_error_types(matching, similar, iou, background_iou))
-
-
-def _flag_error_types(
-    matching: Matching, similar: NDArray[np.bool_], iou: float, background_iou: float
-) -> NDArray[np.int8]:
     types, undecided = _right_class(matching, iou, background_iou)
     types[np.flatnonzero(undecided)] = BACKGROUND
     # A detection is matched at `background_iou`, or is a duplicate, exactly where its largest IoU reaches it.

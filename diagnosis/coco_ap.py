@@ -14,15 +14,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.boxes import intersection
-from diagnosis.matching import Matching, argsort_ascending, greedy_match, sort_within
+from diagnosis.matching import Matching, argsort_ascending, cached, greedy_pairs, sort_within
 from diagnosis.rankings import AnyHits, Ranking, interpolated_precision, mean_over_classes, needed_hits
 
-__all__ = ["COCO_IOUS", "CocoOutcomes", "CocoTable", "coco_ap", "coco_pairs", "coco_ranking", "coco_table"]
+__all__ = [
+    "COCO_IOUS",
+    "MAX_DETECTIONS",
+    "CocoOutcomes",
+    "CocoTable",
+    "coco_ap",
+    "coco_order",
+    "coco_outcomes",
+    "coco_pairs",
+    "coco_table",
+]
 
 COCO_RECALLS: NDArray[np.float64] = np.linspace(0, 1, 101)
 
@@ -38,102 +49,87 @@ MAX_DETECTIONS = 100
 """Detections of a class in one image that count."""
 
 
-class CocoPairs:
-    """Pairs of a detection and an object of its class with COCO's overlaps, of the smallest IoU or more.
+class CocoPairs(NamedTuple):
+    """Pairs of a detection and an object of its class with COCO's overlaps, of the smallest IoU or more."""
 
-    Parameters
-    ----------
-    matching
-        The overlaps.
-    max_detections
-        How many detections of a class in an image count, those of the highest scores.
-    """
-
-    def __init__(self, matching: Matching, max_detections: int = MAX_DETECTIONS) -> None:
-        truth, found = matching.truth, matching.detections
-        by_image = argsort_ascending(found.labels, argsort_ascending(found.image_index, matching.by_score))
-        key = found.labels[by_image] * max(1, len(truth.images)) + found.image_index[by_image]
-        place = np.arange(len(key))
-        first = np.maximum.accumulate(np.where(np.diff(key, prepend=-1) != 0, place, 0))
-        self.place = np.empty_like(by_image)
-        """``(M,)`` of each detection among those of its class and image."""
-        self.place[by_image] = place - first
-        detection = np.concatenate([matching.pair_detection, matching.crowd_detection])
-        object_ = np.concatenate([matching.pair_object, matching.crowd_object])
-        own = np.flatnonzero(found.labels[detection] == truth.labels[object_])
-        own = own[self.place[detection[own]] < max_detections]
-        detection, object_ = detection[own], object_[own]
-        # As the devkit computes it, from corner and extent: the last bit may decide.
-        self.area, self.object_area = found.extents.prod(axis=1), truth.extents.prod(axis=1)
-        boxes, others = (
-            np.concatenate([record.boxes[:, :2], record.boxes[:, :2] + record.extents], axis=1)
-            for record in (found, truth)
-        )
-        inside = intersection(boxes[detection], others[object_])
-        area = self.area[detection]
-        union = area + self.object_area[object_] - inside
-        whole = np.where(matching.ignored[object_], area, union)
-        overlap = inside / np.where(whole > 0, whole, 1.0)
-        able = np.flatnonzero(overlap >= COCO_IOUS[0])
-        detection, object_, overlap = detection[able], object_[able], overlap[able]
-        # The largest overlap first, of equals the last object.
-        order = argsort_ascending(detection, argsort_ascending(len(truth) - object_))
-        start = np.flatnonzero(np.diff(detection[order], prepend=-1, append=-1))
-        order = order[sort_within(start, overlap[order])]
-        self.detection, self.object, self.overlap = detection[order], object_[order], overlap[order]
+    place: NDArray[np.int64]
+    """``(M,)`` of each detection among those of its class and image."""
+    detection: NDArray[np.int64]
+    object: NDArray[np.int64]
+    overlap: NDArray[np.float64]
+    """``(P,)`` each: by detection, the largest overlap first, of equals the last object."""
+    area: NDArray[np.float64]
+    object_area: NDArray[np.float64]
+    """``(M,)`` and ``(N,)`` in square pixels."""
 
 
+@cached
 def coco_pairs(matching: Matching, max_detections: int = MAX_DETECTIONS) -> CocoPairs:
-    """The pairs; cached."""
-    return matching.cached(("coco pairs", max_detections), lambda: CocoPairs(matching, max_detections))
+    """The pairs of the `max_detections` best detections of each class in each image; cached."""
+    truth, found = matching.truth, matching.detections
+    by_image = argsort_ascending(found.labels, argsort_ascending(found.image_index, matching.by_score))
+    key = found.labels[by_image] * max(1, len(truth.images)) + found.image_index[by_image]
+    rows = np.arange(len(key))
+    place = np.empty_like(by_image)
+    place[by_image] = rows - np.maximum.accumulate(np.where(np.diff(key, prepend=-1) != 0, rows, 0))
+    detection = np.concatenate([matching.pair_detection, matching.crowd_detection])
+    object_ = np.concatenate([matching.pair_object, matching.crowd_object])
+    own = np.flatnonzero(found.labels[detection] == truth.labels[object_])
+    own = own[place[detection[own]] < max_detections]
+    detection, object_ = detection[own], object_[own]
+    # As the devkit computes it, from corner and extent: the last bit may decide.
+    area, object_area = found.extents.prod(axis=1), truth.extents.prod(axis=1)
+    boxes, others = (
+        np.concatenate([record.boxes[:, :2], record.boxes[:, :2] + record.extents], axis=1)
+        for record in (found, truth)
+    )
+    inside = intersection(boxes[detection], others[object_])
+    union = area[detection] + object_area[object_] - inside
+    whole = np.where(matching.ignored[object_], area[detection], union)
+    overlap = inside / np.where(whole > 0, whole, 1.0)
+    able = np.flatnonzero(overlap >= COCO_IOUS[0])
+    detection, object_, overlap = detection[able], object_[able], overlap[able]
+    order = argsort_ascending(detection, argsort_ascending(len(truth) - object_))
+    start = np.flatnonzero(np.diff(detection[order], prepend=-1, append=-1))
+    order = order[sort_within(start, overlap[order])]
+    return CocoPairs(place, detection[order], object_[order], overlap[order], area, object_area)
 
 
-class CocoOutcomes:
-    """What each detection is, of objects of some size.
+class CocoOutcomes(NamedTuple):
+    """What each detection is, of objects of some size."""
 
-    Parameters
-    ----------
-    matching
-        The overlaps.
-    size
-        Smallest and largest area of the objects that count.
-    max_detections
-        As of :class:`CocoPairs`.
-    """
+    objects: NDArray[np.int64]
+    """``(C,)`` number of objects that count."""
+    at_ious: list[NDArray[np.int8]]
+    """``(M,)`` at each of :data:`COCO_IOUS`: 1 true positive, 0 don't care or not counted, −1 false positive."""
 
-    def __init__(
-        self,
-        matching: Matching,
-        size: tuple[float, float] = COCO_SIZES["all"],
-        max_detections: int = MAX_DETECTIONS,
-    ) -> None:
-        truth, pairs = matching.truth, coco_pairs(matching, max_detections)
-        size_of = np.asarray(truth.attributes.get("area", pairs.object_area), dtype=np.float64)
-        self.counted: NDArray[np.bool_] = ~matching.ignored & (size_of >= size[0]) & (size_of <= size[1])
-        outside = (pairs.area < size[0]) | (pairs.area > size[1]) | (pairs.place >= max_detections)
-        self.objects = np.bincount(truth.labels[self.counted], minlength=len(truth.classes))
-        self._unmatched = np.where(outside, np.int8(0), np.int8(-1))
-        # Objects that count before all others.
-        order = argsort_ascending(2 * pairs.detection + ~self.counted[pairs.object])
-        self._detection, self._object = pairs.detection[order], pairs.object[order]
-        self._overlap = pairs.overlap[order]
-        self._rank = matching.rank.astype(np.int32)[self._detection]
-        # A crowd region matches any number of detections: each pair with one gets an object of its own.
-        crowd = matching.ignored[self._object]
-        self._pair_object = np.where(crowd, len(truth) + np.cumsum(crowd) - 1, self._object)
-        self._objects = len(truth) + int(crowd.sum())
 
-    def at(self, iou: float) -> NDArray[np.int8]:
-        """``(M,)`` 1 true positive, 0 don't care or not counted, −1 false positive, of one of the IoUs."""
-        good = np.flatnonzero(self._overlap >= min(iou, 1 - 1e-10))
-        detection = self._detection[good]
-        start = np.flatnonzero(np.diff(detection, prepend=-1))
-        stop = np.append(start[1:], len(detection)).astype(np.int64)
-        matched = greedy_match(start, stop, self._pair_object[good], self._objects, self._rank[good])
-        matched = matched[matched >= 0]
-        outcomes = self._unmatched.copy()
-        outcomes[detection[matched]] = self.counted[self._object[good[matched]]]
-        return outcomes
+@cached
+def coco_outcomes(
+    matching: Matching, max_detections: int = MAX_DETECTIONS, size: str = "all"
+) -> CocoOutcomes:
+    """Match the pairs at each IoU, for objects of one of :data:`COCO_SIZES`; cached."""
+    truth, pairs = matching.truth, coco_pairs(matching, max_detections)
+    smallest, largest = COCO_SIZES[size]
+    size_of = np.asarray(truth.attributes.get("area", pairs.object_area), dtype=np.float64)
+    counted = ~matching.ignored & (size_of >= smallest) & (size_of <= largest)
+    outside = (pairs.area < smallest) | (pairs.area > largest) | (pairs.place >= max_detections)
+    # Objects that count before all others.
+    order = argsort_ascending(2 * pairs.detection + ~counted[pairs.object])
+    detection, object_, overlap = pairs.detection[order], pairs.object[order], pairs.overlap[order]
+    rank = matching.rank.astype(np.int32)[detection]
+    # A crowd region matches any number of detections: each pair with one gets an object of its own.
+    crowd = matching.ignored[object_]
+    pair_object = np.where(crowd, len(truth) + np.cumsum(crowd) - 1, object_)
+    objects = len(truth) + int(crowd.sum())
+    at_ious = []
+    for iou in COCO_IOUS:
+        good = np.flatnonzero(overlap >= min(iou, 1 - 1e-10))
+        matched = good[greedy_pairs(detection[good], pair_object[good], objects, rank[good])]
+        outcomes = np.where(outside, np.int8(0), np.int8(-1))
+        outcomes[detection[matched]] = counted[object_[matched]]
+        at_ious.append(outcomes)
+    return CocoOutcomes(np.bincount(truth.labels[counted], minlength=len(truth.classes)), at_ious)
 
 
 def coco_order(matching: Matching) -> NDArray[np.int64]:
@@ -144,29 +140,6 @@ def coco_order(matching: Matching) -> NDArray[np.int64]:
         place[sorted(range(len(ids)), key=lambda image: ids[image])] = place.copy()
     by_image = argsort_ascending(matching.score_level, argsort_ascending(place[found.image_index]))
     return argsort_ascending(found.labels, by_image)
-
-
-def coco_ranking(matching: Matching, max_detections: int = MAX_DETECTIONS) -> Ranking:
-    """The detections labelled at each of :data:`COCO_IOUS`."""
-    outcomes = coco_outcomes(matching, max_detections)
-    return Ranking(matching, outcomes, coco_order(matching), means=False)
-
-
-def coco_outcomes(matching: Matching, max_detections: int = MAX_DETECTIONS) -> list[NDArray[np.int8]]:
-    """``(M,)`` of each detection at each of :data:`COCO_IOUS`, as of :meth:`CocoOutcomes.at`."""
-    return _outcomes(matching, "all", max_detections)[1]
-
-
-def _outcomes(
-    matching: Matching, size: str, max_detections: int
-) -> tuple[CocoOutcomes, list[NDArray[np.int8]]]:
-    """Of one of :data:`COCO_SIZES`, at each of :data:`COCO_IOUS`; cached."""
-
-    def compute() -> tuple[CocoOutcomes, list[NDArray[np.int8]]]:
-        outcomes = CocoOutcomes(matching, COCO_SIZES[size], max_detections)
-        return outcomes, [outcomes.at(iou) for iou in COCO_IOUS]
-
-    return matching.cached(("coco", size, max_detections), compute)
 
 
 def coco_ap(hits: Sequence[AnyHits], objects: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -240,17 +213,16 @@ def coco_table(matching: Matching, max_detections: int = MAX_DETECTIONS) -> Coco
     scores: dict[str, NDArray[np.float64]] = {}
     for name in COCO_SIZES:
         suffix = "" if name == "all" else f"_{name}"
-        pairs, outcomes = _outcomes(matching, name, max_detections)
-        objects = pairs.objects[None]
+        objects, outcomes = coco_outcomes(matching, max_detections, name)
         hits = Ranking(matching, outcomes, order).once()
-        ap = np.where(objects > 0, coco_ap(hits, objects)[:, 0], np.nan)
-        scores[f"ap{suffix}"], scores[f"ar{suffix}"] = ap.mean(axis=0), _coco_recall(hits, pairs.objects)
+        ap = np.where(objects > 0, coco_ap(hits, objects[None])[:, 0], np.nan)
+        scores[f"ap{suffix}"], scores[f"ar{suffix}"] = ap.mean(axis=0), _coco_recall(hits, objects)
         if name == "all":
             scores["ap50"], scores["ap75"] = ap[0], ap[5]
             for most in (1, 10):
                 few = [np.where(place < most, some, np.int8(0)) for some in outcomes]
                 hits = Ranking(matching, few, order).once()
-                scores[f"ar{most}"] = _coco_recall(hits, pairs.objects)
+                scores[f"ar{most}"] = _coco_recall(hits, objects)
     return CocoTable(matching.truth.classes, **scores)
 
 

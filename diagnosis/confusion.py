@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from data.records import InputError
 from diagnosis.average_precision import best_f1
 from diagnosis.breakdown import CORRECT_IOU, shares_of
-from diagnosis.matching import Matching, greedy_match
+from diagnosis.matching import Matching, greedy_pairs
 
 __all__ = ["NOT_COUNTED", "ON_BACKGROUND", "ConfusionMatrix", "confusion_matrix"]
 
@@ -102,10 +102,7 @@ def confusion_matrix(
     # The best pair first: each detection has its list of objects in this order.
     by_detection = np.argsort(detection[pairs], kind="stable")
     mine, its = detection[pairs][by_detection], object_[pairs][by_detection]
-    start = np.flatnonzero(np.diff(mine, prepend=-1))
-    stop = np.append(start[1:], len(mine)).astype(np.int64)
-    matched = greedy_match(start, stop, its, len(truth), by_detection.astype(np.int32))
-    matched = matched[matched >= 0]
+    matched = greedy_pairs(mine, its, len(truth), by_detection.astype(np.int32))
     partner = np.full(len(found), ON_BACKGROUND, dtype=np.int64)
     partner[mine[matched]] = its[matched]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from diagnosis.breakdown import (
 )
 from diagnosis.image_weights import ImageWeights, ObjectCounter, Weights
 from diagnosis.matching import Matching, assign, takes_earlier_names
-from diagnosis.rankings import AnyHits, Block, Hits, RankedErrors, WeightedTruePositives
+from diagnosis.rankings import AnyHits, Block, Hits, HitsAmongErrors, RankedErrors, TruePositives
 from diagnosis.similar import group_indices
 
 __all__ = ["IMPACT_VARIANTS", "Impact", "ImpactStatistic", "ImpactVariant", "impact"]
@@ -279,14 +280,12 @@ class ImpactStatistic:
             images[rows],
             len(ERROR_TYPES) - FIRST_ERROR,
         )
-        # The hits at either threshold.
-        self._start, self._images, self._above = [], [], []
+        self._true_positives = []  # at either threshold
         for threshold in (iou, background_iou):
             places = np.flatnonzero(((assign(matching, threshold).outcomes == 1) & (types >= 0))[order])
             start = np.searchsorted(places, matching.class_start)
-            self._start.append(start)
-            self._images.append(images[order[places]])
-            self._above.append(self._errors.above(before[places], start))
+            above = self._errors.above(before[places], start)
+            self._true_positives.append(TruePositives(images[order[places]], start, above))
 
     def __call__(self, weights: Weights | None = None) -> dict[str, NDArray[np.float64]]:
         """``impact/<variant>`` ``(r, C)`` gains, at least 0, of the variants compared; NaN without objects.
@@ -305,52 +304,40 @@ class ImpactStatistic:
 
     def impact(self) -> Impact:
         """With each image counted once."""
-        matching = self._matching
-        assumed = assumed_objects(len(matching.truth.images))
-        order, scores = [], []
-        for at_background_iou in (False, True):  # all variants of a threshold at once
-            rows = [
-                row
-                for row, variant in enumerate(IMPACT_VARIANTS)
-                if variant.at_background_iou == at_background_iou
-            ]
-            hits = self._once([IMPACT_VARIANTS[row] for row in rows], at_background_iou)
-            order += rows
-            scores.append(score_hits(hits, matching.objects, assumed))
-        back = np.argsort(order)
-        columns = (np.concatenate([getattr(part, name) for part in scores])[back] for name in HOIEM_COLUMNS)
-        return Impact(matching.truth.classes, HoiemScores(*columns))
-
-    def _once(self, variants: Sequence[ImpactVariant], at_background_iou: bool) -> Hits:
-        """The hits of all classes in variants of one threshold, where each image counts once."""
-        counted = [[error - FIRST_ERROR for error in variant.counted] for variant in variants]
-        false = [self._above[at_background_iou][errors].sum(axis=0) for errors in counted]
-        return Hits.once(np.stack(false), self._start[at_background_iou])
+        truth, objects = self._matching.truth, self._matching.objects
+        assumed = assumed_objects(len(truth.images))
+        ((_, hits),) = self._hits(None, IMPACT_VARIANTS)
+        scores = [score_hits(cast("Hits", some), objects, assumed) for some in hits]
+        columns = (np.concatenate([getattr(part, name) for part in scores]) for name in HOIEM_COLUMNS)
+        return Impact(truth.classes, HoiemScores(*columns))
 
     def _hits(
         self, image_weights: ImageWeights | None, variants: Sequence[ImpactVariant]
     ) -> Iterator[tuple[Block, Sequence[AnyHits]]]:
         """Some replicates and classes, and their hits in each variant: all if each image counts once."""
+        for (rows, classes), ranked in self._ranked(image_weights):
+            there = self._errors.count[classes].any(axis=0)
+            known: dict[tuple[bool, tuple[int, ...]], AnyHits] = {}  # variants of one class often are alike
+            keys = []
+            for variant in variants:
+                errors = [error - FIRST_ERROR for error in variant.counted if there[error - FIRST_ERROR]]
+                keys.append((variant.at_background_iou, tuple(errors)))
+                if keys[-1] not in known:
+                    known[keys[-1]] = ranked[variant.at_background_iou].among(errors)
+            yield (rows, classes), [known[key] for key in keys]
+
+    def _ranked(
+        self, image_weights: ImageWeights | None
+    ) -> Iterator[tuple[Block, Sequence[HitsAmongErrors]]]:
+        """Some replicates and classes, and their true positives at either threshold."""
         if image_weights is None:
-            each = [self._once([variant], variant.at_background_iou) for variant in variants]
-            yield (slice(None), slice(None)), each
+            yield (slice(None), slice(None)), [some.once() for some in self._true_positives]
             return
         for label in range(len(self._matching.truth.classes)):
-            mine = [slice(start[label], start[label + 1]) for start in self._start]
-            images = [some[of_class] for some, of_class in zip(self._images, mine, strict=True)]
-            above = [some[:, of_class] for some, of_class in zip(self._above, mine, strict=True)]
-            for rows, part in image_weights.parts(len(images[-1])):
-                errors = self._errors.weighted(part, label, above)
-                weighted = [WeightedTruePositives(part, some) for some in images]
-                false = [errors.above(*both) for both in zip(weighted, above, strict=True)]
-                some: dict[tuple[bool, tuple[int, ...]], AnyHits] = {}
-                keys = []
-                for variant in variants:
-                    present = [error - FIRST_ERROR for error in variant.counted]
-                    present = [error for error in present if self._errors.count[label, error]]
-                    keys.append((variant.at_background_iou, tuple(present)))
-                    if keys[-1] not in some:
-                        counts = false[variant.at_background_iou]
-                        counted = sum((counts[error] for error in present), np.zeros_like(counts[0]))
-                        some[keys[-1]] = weighted[variant.at_background_iou].hits(counted)
-                yield (rows, slice(label, label + 1)), [some[key] for key in keys]
+            mine = [some.of_class(label) for some in self._true_positives]
+            for rows, part in image_weights.parts(len(mine[-1].images)):
+                errors = self._errors.weighted(part, label, [some.above for some in mine])
+                yield (
+                    (rows, slice(label, label + 1)),
+                    [some.weighted(part, errors, means=True) for some in mine],
+                )

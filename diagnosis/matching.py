@@ -10,11 +10,14 @@ cheap, and so is counting anything again with other weights of the images
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import operator
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property, partial, wraps
-from typing import Any, ParamSpec, TypeVar
+from inspect import signature
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +33,10 @@ __all__ = [
     "argsort_descending",
     "assign",
     "assign_devkit",
+    "cached",
     "check_records",
     "greedy_match",
+    "greedy_pairs",
     "match",
     "match_groups",
     "sort_within",
@@ -50,7 +55,6 @@ RADIX_BITS = 16
 CROWD_SHARE = 0.5
 """Share of a detection's area in a crowd region of its class from which it belongs to the crowd."""
 
-Number = TypeVar("Number", np.int64, np.float64)
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
@@ -280,16 +284,9 @@ class Matching:
         """Groups of a detection with objects of its own class."""
         return np.flatnonzero(self.group_label == self.detections.labels[self.group_detection])
 
-    def cached(self, key: Hashable, compute: Callable[[], Result]) -> Result:
-        """What `compute` returns, cached by `key`: several analyses ask for the same, also in threads."""
-        with _COMPUTING:
-            if key not in self._known:
-                self._known[key] = compute()
-            known: Result = self._known[key]
-        return known
-
     @cached_property
-    def _known(self) -> dict[Hashable, Any]:
+    def known(self) -> dict[Hashable, Any]:
+        """What :func:`cached` functions have returned for it."""
         return {}
 
     @property
@@ -325,6 +322,25 @@ class Matching:
         result = dataclasses.replace(self, pair_object=objects, pair_iou=iou, pair_iou_unclipped=iou)
         result.__dict__.update({name: getattr(self, name) for name in INDEPENDENT_OF_BOXES})
         return result
+
+
+def cached(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Compute a function of a matching once for each set of its other arguments, also in threads."""
+    parameters = signature(function)
+
+    @wraps(function)
+    def compute_once(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        given = parameters.bind(*args, **kwargs)
+        given.apply_defaults()
+        matching, *others = given.arguments.values()
+        key = function.__name__, *(x.tobytes() if isinstance(x, np.ndarray) else x for x in others)
+        with _COMPUTING:
+            if key not in matching.known:
+                matching.known[key] = function(*args, **kwargs)
+            known: Result = matching.known[key]
+        return known
+
+    return compute_once
 
 
 def check_records(truth: object, detections: object) -> None:
@@ -401,119 +417,81 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
             raise InputError(
                 f"detections.{name}", f"other {name} than the ground truth's", "the same, in the same order"
             )
-    overlaps = _Overlaps(truth, detections, clip, np.flatnonzero(~truth.crowd))
-    crowds = _Overlaps(truth, detections, False, np.flatnonzero(truth.crowd))
-    ranking = dict[str, NDArray[np.int64]]()
+    overlaps = _Overlaps(truth, detections, clip)
 
-    def rank() -> None:
-        ranking["by_score"] = by_score = argsort_descending(detections.scores)
-        ranking["order"] = argsort_ascending(detections.labels, by_score)
+    def rank() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        by_score = argsort_descending(detections.scores)
+        return by_score, argsort_ascending(detections.labels, by_score)
 
-    work = [rank, *overlaps.work(), *crowds.work()]
-    if len(overlaps.parts) > 1:
-        over_threads(work)
-    else:  # sooner done than a thread starts
-        for some in work:
-            some()
-    objects, ious, clipped, start, found, labels = overlaps.all_groups()
-    crowd_object, _, _, crowd_start, near, _ = crowds.all_groups()
+    work: list[Callable[[], Any]] = [rank, *(partial(overlaps.pairs, *two) for two in overlaps.parts)]
+    # One part is sooner done than a thread starts.
+    ranking, *parts = over_threads(work) if len(overlaps.parts) > 1 else [some() for some in work]
+    columns = _Pairs(*zip(*parts, strict=True))
+    number = np.array([len(some) for some in columns.iou])
+    shift = np.repeat(np.cumsum(number) - number, [len(some) for some in columns.start])
+    iou = np.concatenate(columns.iou)
+    nothing_clipped = all(map(operator.is_, columns.iou, columns.clipped_iou))
     result = Matching(
         truth,
         detections,
-        pair_object=objects,
-        pair_iou=clipped if overlaps.boxes_beyond else ious,
-        pair_iou_unclipped=ious,
-        group_start=start,
-        group_detection=found,
-        group_label=labels,
-        crowd_detection=np.repeat(near, np.diff(crowd_start)),
-        crowd_object=crowd_object,
+        pair_object=np.concatenate(columns.object),
+        pair_iou=iou if nothing_clipped else np.concatenate(columns.clipped_iou),
+        pair_iou_unclipped=iou,
+        group_start=np.append(np.concatenate(columns.start) + shift, number.sum()),
+        group_detection=np.concatenate(columns.detection),
+        group_label=np.concatenate(columns.label),
+        crowd_detection=np.concatenate(columns.crowd_detection),
+        crowd_object=np.concatenate(columns.crowd_object),
     )
-    result.__dict__.update(ranking)
+    result.__dict__.update(zip(("by_score", "order"), ranking, strict=True))
     return result
 
 
-def _joined(columns: Sequence[NDArray[Number]], dtype: type[Number]) -> NDArray[Number]:
-    return np.concatenate(columns) if columns else np.zeros(0, dtype=dtype)
+class _Pairs(NamedTuple):
+    """Overlapping pairs of some detections, in groups as those of a :class:`Matching`; or of all, in parts."""
 
-
-_Groups = tuple[
-    NDArray[np.int64],
-    NDArray[np.float64],
-    NDArray[np.float64],
-    NDArray[np.int64],
-    NDArray[np.int64],
-    NDArray[np.int64],
-]
-"""Object, IoU and clipped IoU of each pair; first pair, detection and class of each group."""
+    object: Any
+    iou: Any
+    clipped_iou: Any  # the same array where nothing is clipped
+    start: Any  # first pair, detection and class of each group
+    detection: Any
+    label: Any
+    crowd_detection: Any
+    crowd_object: Any
 
 
 class _Overlaps:
-    """The boxes as columns, and the groups of a few thousand detections at a time: those fit in the cache."""
+    """The boxes as columns, and the pairs of a few thousand detections at a time: those fit in the cache."""
 
-    def __init__(
-        self, truth: GroundTruth, detections: Detections, clip: bool, objects: NDArray[np.int64]
-    ) -> None:
-        # The rows `objects` by image, then class, then as annotated.
-        by_label = argsort_ascending(truth.labels[objects])
-        self.object_order = objects[argsort_ascending(truth.image_index[objects], by_label)]
-        self.object_labels = truth.labels[self.object_order]
-        self.object_boxes = truth.boxes[self.object_order].T.copy()
+    def __init__(self, truth: GroundTruth, detections: Detections, clip: bool) -> None:
+        # Objects by image, then class, then as annotated.
+        self.objects = argsort_ascending(truth.image_index, argsort_ascending(truth.labels))
+        self.object_labels, self.crowd = truth.labels[self.objects], truth.crowd[self.objects]
+        self.object_boxes = truth.boxes[self.objects].T.copy()
         self.object_area = _area(self.object_boxes)
-        per_image = np.bincount(truth.image_index[objects], minlength=len(truth.images))
-        self.candidates = per_image[detections.image_index]  # (M,)
-        self.ends = np.cumsum(self.candidates)
-        total = int(self.ends[-1]) if len(self.ends) else 0
-        cuts = np.searchsorted(self.ends, np.arange(CANDIDATES_AT_ONCE, total, CANDIDATES_AT_ONCE))
-        self.bounds = np.unique(np.concatenate([[0], cuts, [len(self.ends)]]))
-        # What to add to the number of a candidate pair to get its object's place in `object_order`.
-        first = (np.cumsum(per_image) - per_image)[detections.image_index]
-        self.shift = first - (self.ends - self.candidates)
+        per_image = np.bincount(truth.image_index, minlength=len(truth.images))
+        # The candidate pairs of each detection are those from `ends[row]` to `ends[row + 1]`.
+        self.ends = np.concatenate([[0], np.cumsum(per_image[detections.image_index])])
+        cuts = np.searchsorted(
+            self.ends[1:], np.arange(CANDIDATES_AT_ONCE, self.ends[-1], CANDIDATES_AT_ONCE)
+        )
+        self.parts = list(itertools.pairwise([*np.unique(np.append(0, cuts)), len(detections)]))
+        # What to add to the number of a candidate pair to get its object's place in `objects`.
+        self.shift = (np.cumsum(per_image) - per_image)[detections.image_index] - self.ends[:-1]
         self.boxes = detections.boxes.T
         self.image_index = detections.image_index
         self.limits = truth.sizes.astype(np.float64).T.copy()
         self.clip = clip
-        self.boxes_beyond = False  # whether any box reaches beyond its image
-        self.parts: list[_Groups | None] = [None] * (len(self.bounds) - 1)
-        if clip:
-            limits = self.limits[:, truth.image_index[self.object_order]]
-            self.object_beyond = _beyond(self.object_boxes, *limits)
-            self.any_object_beyond = bool(self.object_beyond.any())
-            self.objects_inside = self.object_boxes
-            if self.any_object_beyond:
-                self.objects_inside = _inside(self.object_boxes, *limits)
+        limits = self.limits[:, truth.image_index[self.objects]]
+        self.object_beyond = _beyond(self.object_boxes, *limits)
+        self.objects_inside = _inside(self.object_boxes, *limits)
 
-    def work(self) -> list[Callable[[], None]]:
-        """What is to be done, in any order, before :meth:`all_groups`."""
-        return [partial(self._part, number) for number in range(len(self.parts))]
-
-    def _part(self, number: int) -> None:
-        self.parts[number] = self.groups(self.bounds[number], self.bounds[number + 1])
-
-    def all_groups(self) -> _Groups:
-        """:meth:`groups` of all detections, once; the first pairs end with the number of pairs."""
-        parts, self.parts = self.parts, []  # not kept beside what is made of them
-        columns = zip(*filter(None, parts), strict=True) if parts else [()] * 6
-        objects, ious, clipped, starts, found, labels = columns
-        pairs = np.array([len(column) for column in objects], dtype=np.int64)
-        shift = np.repeat(np.cumsum(pairs) - pairs, [len(column) for column in starts])
-        start = np.append(_joined(starts, np.int64) + shift, pairs.sum())
-        return (
-            _joined(objects, np.int64),
-            _joined(ious, np.float64),
-            _joined(clipped, np.float64) if self.boxes_beyond else _joined([], np.float64),
-            start,
-            _joined(found, np.int64),
-            _joined(labels, np.int64),
-        )
-
-    def groups(self, low: int, high: int) -> _Groups:
-        """Object, IoU and clipped IoU of each pair, of each group the largest clipped IoU first; first pair,
-        detection and class of each group."""
+    def pairs(self, low: int, high: int) -> _Pairs:
+        """The pairs of the detections from `low` to `high`."""
         boxes, others = self.boxes[:, low:high].copy(), self.object_boxes
-        count = self.candidates[low:high]
+        count = np.diff(self.ends[low : high + 1])
         detection = np.repeat(_indices(high - low), count)  # once: it is slow, and holds Python's lock
-        place = np.arange(self.ends[low] - self.candidates[low], self.ends[high - 1])
+        place = np.arange(self.ends[low], self.ends[high])
         place += self.shift[low:high][detection]
         width = np.minimum(boxes[2][detection], others[2][place])
         width -= np.maximum(boxes[0][detection], others[0][place])
@@ -524,20 +502,24 @@ class _Overlaps:
         overlap = np.maximum(height, 0.0) * width[kept]
         kept = np.flatnonzero(overlap > 0)
         detection, place, overlap = detection[kept], place[kept], overlap[kept]
-        iou = clipped = overlap / (_area(boxes)[detection] + self.object_area[place] - overlap)
-        if self.clip:
-            clipped = self._clipped(boxes, self.image_index[low:high], detection, place, iou)
-            if clipped is not iou:
-                self.boxes_beyond = True
+        crowd = self.crowd[place]
+        crowds = detection[crowd] + low, self.objects[place[crowd]]
+        if len(crowds[0]):
+            kept = np.flatnonzero(~crowd)
+            detection, place, overlap = detection[kept], place[kept], overlap[kept]
+        iou = overlap / (_area(boxes)[detection] + self.object_area[place] - overlap)
+        clipped = (
+            self._clipped(boxes, self.image_index[low:high], detection, place, iou) if self.clip else iou
+        )
 
         label = self.object_labels[place]
         new = np.ones(len(detection), dtype=bool)
         new[1:] = (detection[1:] != detection[:-1]) | (label[1:] != label[:-1])
         start = np.flatnonzero(new)
-        found, label = detection[start] + low, label[start]
         order = sort_within(np.append(start, len(detection)), clipped)
-        objects, sorted_ = self.object_order[place[order]], iou[order]
-        return objects, sorted_, sorted_ if clipped is iou else clipped[order], start, found, label
+        objects, sorted_ = self.objects[place[order]], iou[order]
+        clipped = sorted_ if clipped is iou else clipped[order]
+        return _Pairs(objects, sorted_, clipped, start, detection[start] + low, label[start], *crowds)
 
     def _clipped(
         self,
@@ -548,11 +530,8 @@ class _Overlaps:
         iou: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """``(P,)`` IoU of the boxes clipped to their image; `iou` itself if nothing is clipped."""
-        limits = self.limits[0][image], self.limits[1][image]
-        beyond = _beyond(boxes, *limits)[detection]
-        if self.any_object_beyond:
-            beyond |= self.object_beyond[place]
-        pairs = np.flatnonzero(beyond)
+        limits = self.limits[:, image]
+        pairs = np.flatnonzero(_beyond(boxes, *limits)[detection] | self.object_beyond[place])
         if not len(pairs):
             return iou
         mine, others = _inside(boxes, *limits)[:, detection[pairs]], self.objects_inside[:, place[pairs]]
@@ -691,6 +670,16 @@ def greedy_match(
     return matched
 
 
+def greedy_pairs(
+    detection: NDArray[np.int64], pair_object: NDArray[np.int64], objects: int, rank: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """The pairs that :func:`greedy_match` chooses of P pairs in the order of `detection`, which rises."""
+    start = np.flatnonzero(np.diff(detection, prepend=-1))
+    stop = np.append(start[1:], len(detection)).astype(np.int64)
+    matched = greedy_match(start, stop, pair_object, objects, rank)
+    return matched[matched >= 0]
+
+
 def match_groups(matching: Matching, iou: float, groups: NDArray[np.int64]) -> NDArray[np.int64]:
     """Hoiem's greedy matching, in many groups at once (rules, section 2).
 
@@ -755,6 +744,7 @@ def takes_earlier_names(function: Callable[Arguments, Result]) -> Callable[Argum
 
 
 @takes_earlier_names
+@cached
 def assign(matching: Matching, iou: float) -> Assignment:
     """Detections to objects of their own class by Hoiem's rule (rules, section 2).
 
@@ -770,35 +760,28 @@ def assign(matching: Matching, iou: float) -> Assignment:
     Assignment
         Read-only, and cached by `iou`.
     """
-
-    def compute() -> Assignment:
-        own = matching.own_groups
-        matched = match_groups(matching, iou, own)
-        return _assignment(matching, iou, own, matched, matching.group_start[own])
-
-    return matching.cached(("assign", iou), compute)
+    own = matching.own_groups
+    matched = match_groups(matching, iou, own)
+    return _assignment(matching, iou, own, matched, matching.group_start[own])
 
 
 @takes_earlier_names
+@cached
 def assign_devkit(matching: Matching, iou: float = 0.5) -> Assignment:
     """Detections to objects of their own class by the rule of VOC's devkit.
 
     A detection belongs to the object with the largest IoU, matched already or not; a second hit is a false
     positive, any number of hits of a difficult object is ignored. Boxes are not clipped.
     """
-
-    def compute() -> Assignment:
-        unclipped, own = matching.unclipped, matching.own_groups
-        largest = unclipped.group_start[own]  # of equal overlaps the one annotated first
-        hit = unclipped.pair_iou[largest] >= iou
-        objects = unclipped.pair_object[largest]
-        rank = matching.rank[matching.group_detection[own]]
-        first = np.full(len(matching.truth), np.iinfo(np.int64).max)
-        np.minimum.at(first, objects[hit], rank[hit])
-        matched = hit & ((rank == first[objects]) | matching.ignored[objects])
-        return _assignment(unclipped, iou, own, np.where(matched, largest, -1), largest)
-
-    return matching.cached(("assign_devkit", iou), compute)
+    unclipped, own = matching.unclipped, matching.own_groups
+    largest = unclipped.group_start[own]  # of equal overlaps the one annotated first
+    hit = unclipped.pair_iou[largest] >= iou
+    objects = unclipped.pair_object[largest]
+    rank = matching.rank[matching.group_detection[own]]
+    first = np.full(len(matching.truth), np.iinfo(np.int64).max)
+    np.minimum.at(first, objects[hit], rank[hit])
+    matched = hit & ((rank == first[objects]) | matching.ignored[objects])
+    return _assignment(unclipped, iou, own, np.where(matched, largest, -1), largest)
 
 
 def _assignment(

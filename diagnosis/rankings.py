@@ -6,10 +6,12 @@ precision only falls, so nothing else matters. With image weights each detection
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +25,7 @@ __all__ = [
     "Hits",
     "RankedErrors",
     "Ranking",
-    "WeightedErrors",
-    "WeightedTruePositives",
+    "TruePositives",
     "envelope",
     "interpolated_precision",
     "mean_defined",
@@ -439,32 +440,24 @@ class RankedErrors:
 
     def weighted(
         self, image_weights: ImageWeights, label: int, above: Sequence[NDArray[np.int32]]
-    ) -> WeightedErrors:
+    ) -> _WeightedErrors:
         """Those of class `label`, counted with weights, at hits: each ``(K, T)`` from :meth:`above`."""
         start = np.append(self._first[label], self._first[label, -1] + self.count[label, -1])
         within = start - start[0]
         numbers = np.unique(np.concatenate([within, *[(within[:-1, None] + some).ravel() for some in above]]))
         counts = image_weights.of_first(self._images[start[0] : start[-1]], numbers)
-        return WeightedErrors(counts, numbers, within)
+        return _WeightedErrors(counts, numbers, within)
 
 
-@dataclass(frozen=True, eq=False)
-class WeightedErrors:
-    """The false positives of one class, counted with weights.
-
-    Parameters
-    ----------
-    counts
-        ``(k, r)`` total weight of the first so many, sorted by type, then rank.
-    numbers
-        ``(k,)`` how many.
-    start
-        ``(K + 1,)`` where each type begins.
-    """
+class _WeightedErrors(NamedTuple):
+    """The false positives of one class, counted with weights."""
 
     counts: Weights
+    """``(k, r)`` total weight of the first so many, sorted by type, then rank."""
     numbers: NDArray[np.int64]
+    """``(k,)`` how many."""
     start: NDArray[np.int64]
+    """``(K + 1,)`` where each type begins."""
 
     def above(self, weighted: WeightedTruePositives, above: NDArray[np.int32]) -> list[Weights]:
         """``(m, r)`` weight of each of the K types above hits, from :meth:`RankedErrors.above` ``(K, T)``."""
@@ -478,3 +471,52 @@ class WeightedErrors:
     def totals(self) -> Weights:
         """``(r, K)`` total weight of each type."""
         return np.diff(self.counts[np.searchsorted(self.numbers, self.start)], axis=0).T
+
+
+class TruePositives(NamedTuple):
+    """The true positives of some classes, by class, then best first, among errors of K types."""
+
+    images: NDArray[np.int64]
+    """``(T,)`` the image of each."""
+    start: NDArray[np.int64]
+    """``(S + 1,)`` of each class."""
+    above: NDArray[np.int32]
+    """``(K, T)`` how many errors are above each, from :meth:`RankedErrors.above`."""
+
+    def of_class(self, label: int) -> TruePositives:
+        """Those of one class."""
+        mine = slice(self.start[label], self.start[label + 1])
+        images = self.images[mine]
+        return TruePositives(images, np.array([0, len(images)]), self.above[:, mine])
+
+    def once(self) -> HitsAmongErrors:
+        """Where each image counts once."""
+        return HitsAmongErrors(lambda false: Hits.once(false, self.start), list(self.above))
+
+    def weighted(
+        self, image_weights: ImageWeights, errors: _WeightedErrors, means: bool = False
+    ) -> HitsAmongErrors:
+        """Those of one class, each as often as its image; `means` as of a :class:`Ranking`."""
+        ends = None if means else np.flatnonzero(np.diff(self.above.sum(axis=0), append=-1) != 0)
+        weighted = WeightedTruePositives(image_weights, self.images, ends)
+        return HitsAmongErrors(weighted.hits, errors.above(weighted, self.above))
+
+
+@dataclass(frozen=True, eq=False)
+class HitsAmongErrors:
+    """Hits as a function of the false positives above them, and how many of these there are of each type."""
+
+    of: Callable[[Any], AnyHits]
+    false: Sequence[NDArray[np.integer]]
+
+    @cached_property
+    def _all(self) -> NDArray[np.integer]:
+        return functools.reduce(np.add, self.false)
+
+    def without(self, error: int | None = None) -> AnyHits:
+        """Where one type of error, or none, does not count."""
+        return self.of(self._all if error is None else self._all - self.false[error])
+
+    def among(self, errors: Sequence[int]) -> AnyHits:
+        """Where only some types of error count."""
+        return self.of(sum((self.false[error] for error in errors), np.zeros_like(self.false[0])))

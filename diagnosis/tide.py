@@ -24,32 +24,23 @@ as any other score.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.boxes import area, intersection
 from data.records import InputError
-from diagnosis.breakdown import (
-    BACKGROUND_IOU,
-    CORRECT_IOU,
-    ErrorType,
-    check_thresholds,
-)
+from diagnosis.breakdown import BACKGROUND_IOU, CORRECT_IOU, ErrorType, check_thresholds
 from diagnosis.image_weights import ImageWeights, ObjectCounter, Weights
-from diagnosis.matching import Matching, greedy_match, takes_earlier_names
+from diagnosis.matching import Matching, greedy_pairs, takes_earlier_names
 from diagnosis.rankings import (
     AnyHits,
     Block,
-    Hits,
+    HitsAmongErrors,
     RankedErrors,
-    WeightedErrors,
-    WeightedTruePositives,
+    TruePositives,
     mean_defined,
     mean_over_classes,
 )
@@ -432,11 +423,13 @@ class TideStatistic:
         within = self._matching.score_level[rows] * (2 * count) + self._matching.place_by_image[rows]
         return labels * (2 * count**2) + within
 
-    def _places(self, rows: NDArray[np.int64], labels: NDArray[np.int64], keys: NDArray[np.int64]) -> _Places:
+    def _places(
+        self, rows: NDArray[np.int64], labels: NDArray[np.int64], keys: NDArray[np.int64]
+    ) -> TruePositives:
         by_key = np.argsort(keys, kind="stable")
         start = np.searchsorted(labels[by_key], np.arange(len(self._matching.truth.classes) + 1))
         above = self._errors.above(np.searchsorted(self._keys, keys[by_key]), start)
-        return _Places(self._matching.detections.image_index[rows[by_key]], start, above)
+        return TruePositives(self._matching.detections.image_index[rows[by_key]], start, above)
 
     def __call__(self, weights: Weights | None = None) -> dict[str, NDArray[np.float64]]:
         """``tide/ap…`` ``(r, C)``, and what fixing each error adds to it, ``dap/<error>``.
@@ -463,14 +456,14 @@ class TideStatistic:
         for block, plain, fixed, new, totals in self._ranked(image_weights):
             objects, missed, unfound = (count[block] for count in counts)
             number, needed = totals.sum(axis=2), _needed(objects)
-            usual = fixed.hits()
-            as_it_is = usual if plain is fixed else plain.hits()
+            usual = fixed.without()
+            as_it_is = usual if plain is fixed else plain.without()
             here = [some[block] for some in ap]
             here[0][:] = _ap(as_it_is, needed, objects, number)
             repaired = _ap(usual, needed, objects, number)
             for error in range(MISS):
                 if error in new or totals[..., error].any():
-                    hits, rest = new.get(error, fixed).hits(without=error), number - totals[..., error]
+                    hits, rest = new.get(error, fixed).without(error), number - totals[..., error]
                     here[1 + error][:] = _ap(hits, needed, objects, rest)
                 else:
                     here[1 + error][:] = repaired
@@ -483,7 +476,9 @@ class TideStatistic:
 
     def _ranked(
         self, image_weights: ImageWeights | None
-    ) -> Iterator[tuple[Block, _Ranked, _Ranked, dict[int, _Ranked], NDArray[np.integer]]]:
+    ) -> Iterator[
+        tuple[Block, HitsAmongErrors, HitsAmongErrors, dict[int, HitsAmongErrors], NDArray[np.integer]]
+    ]:
         """Some replicates and classes: their true positives as they are, once anything is fixed, and with new
         ones, by the type that is fixed; ``(r, S, K)`` false positives. All if each image counts once."""
         if image_weights is None:
@@ -504,43 +499,6 @@ class TideStatistic:
                 plain = plain_.weighted(part, errors) if moved[label] else fixed
                 new = {error: some.weighted(part, errors) for error, some in new_.items()}
                 yield (rows, slice(label, label + 1)), plain, fixed, new, errors.totals()[:, None]
-
-
-class _Places(NamedTuple):
-    """The true positives of all classes, by class, then best first."""
-
-    images: NDArray[np.int64]  # (T,) the image of each
-    start: NDArray[np.int64]  # (C + 1,) of each class
-    above: NDArray[np.int32]  # (K, T) from `RankedErrors.above`
-
-    def once(self) -> _Ranked:
-        return _Ranked(lambda false: Hits.once(false, self.start), list(self.above))
-
-    def of_class(self, label: int) -> _Places:
-        mine = slice(self.start[label], self.start[label + 1])
-        images = self.images[mine]
-        return _Places(images, np.array([0, len(images)]), self.above[:, mine])
-
-    def weighted(self, image_weights: ImageWeights, errors: WeightedErrors) -> _Ranked:
-        ends = np.flatnonzero(np.diff(self.above.sum(axis=0), append=-1) != 0)
-        weighted = WeightedTruePositives(image_weights, self.images, ends)
-        return _Ranked(weighted.hits, errors.above(weighted, self.above))
-
-
-@dataclass(frozen=True, eq=False)
-class _Ranked:
-    """True positives of some classes: their hits, given the false positives above; and these of each type."""
-
-    of: Callable[[Any], AnyHits]
-    false: Sequence[NDArray[np.integer]]
-
-    @cached_property
-    def _all(self) -> NDArray[np.integer]:
-        return functools.reduce(np.add, self.false)
-
-    def hits(self, without: int = -1) -> AnyHits:
-        """With the false positives of all types, or of all but one."""
-        return self.of(self._all if without < 0 else self._all - self.false[without])
 
 
 def _needed(objects: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -598,7 +556,6 @@ def _type_errors(
     with_own = np.flatnonzero(own)
     mine, its, size = detection[with_own], object_[with_own], overlap[with_own]
     first = np.flatnonzero(np.diff(mine, prepend=-1))
-    last = np.append(first[1:], len(mine))
     twice = first[size[first] > iou]  # those that are matched are overwritten below
     types[mine[twice]], targets[mine[twice]] = DUPE, its[twice]
 
@@ -611,11 +568,9 @@ def _type_errors(
     near = first[size[first] <= iou]
     types[mine[near]], targets[mine[near]] = LOC, its[near]
 
-    able = size[first] >= iou
-    first, last = first[able], last[able]
-    rank = matching.pair_rank[rows[with_own]]
-    matched = greedy_match(first, last, its, len(matching.truth), rank, size >= iou)
-    matched = matched[matched >= 0]
+    able = np.flatnonzero(size >= iou)
+    rank = matching.pair_rank[rows[with_own[able]]]
+    matched = able[greedy_pairs(mine[able], its[able], len(matching.truth), rank)]
     types[mine[matched]], targets[mine[matched]] = TRUE_POSITIVE, its[matched]
     return types, targets
 
