@@ -15,8 +15,6 @@ from diagnosis.coco_ap import MAX_DETECTIONS, coco_outcomes, coco_pairs
 from diagnosis.matching import Matching, argsort_ascending, assign_devkit, cached
 from diagnosis.rankings import Ranking, mean_defined
 
-__all__ = ["Account", "account", "order_effects"]
-
 Range = tuple[float, float]
 UNDEFINED: Range = (float("nan"), float("nan"))
 

@@ -65,11 +65,8 @@ them, 0.30000000000000004."""
 
 # ---- Hoiem's ---------------------------------------------------------------------------------
 
-HOIEM_COLUMNS = ("objects", "ap", "apn", "ap_stderr", "apn_stderr", "recall")
 
-
-@dataclass(frozen=True, eq=False)
-class HoiemScores:
+class HoiemScores(NamedTuple):
     """Hoiem's average precision of many rankings, with its standard errors; all arrays are of one shape.
 
     NaN where a ranking has no objects, 0 where it has some and finds none (the tool gives NaN there).
@@ -95,7 +92,7 @@ class HoiemScores:
 
     def reshaped(self, *shape: int) -> HoiemScores:
         """The same numbers in another shape."""
-        return HoiemScores(*(getattr(self, name).reshape(shape) for name in HOIEM_COLUMNS))
+        return HoiemScores._make(column.reshape(shape) for column in self)
 
 
 def assumed_objects(images: float | NDArray[np.integer]) -> AssumedObjects:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from data.records import InputError
 from diagnosis.image_weights import ImageWeights, ObjectCounter, RunningTotals, Weights
 from diagnosis.matching import Matching, assign, cached, match_groups, takes_earlier_names
+from diagnosis.rankings import mean_defined
 
 __all__ = [
     "BACKGROUND",
@@ -84,51 +85,35 @@ class ErrorType:
 # 2009), and at least 8.5 in lightness (L*) and 23 of 255 in luma, to be distinguishable in grey.
 ERROR_TYPES: tuple[ErrorType, ...] = (
     ErrorType(
-        "correct",
-        "#0B5028",
+        "correct", "#0B5028",
         "The right class, with an overlap (IoU) of at least 0.5 with an object, difficult or not, "
         "not already matched by a higher-scoring detection.",
-        "correct",
-        "correct detections",
-        "are correct",
-        "A correct detection is matched to it.",
+        "correct", "correct detections", "are correct", "A correct detection is matched to it.",
     ),
     ErrorType(
-        "localization",
-        "#8FD3F5",
+        "localization", "#8FD3F5",
         "The right class in the wrong place: an overlap of 0.1 to 0.5, or a second detection of one object.",
-        "localization",
-        "localization errors",
-        "localization errors",
+        "localization", "localization errors", "localization errors",
         "Only localization errors of its class lie on it: seen, but in the wrong place.",
     ),
     ErrorType(
-        "similar",
-        "#E69F00",
+        "similar", "#E69F00",
         "An overlap of at least 0.1 with an object of a similar class.",
-        "similar",
-        "confusions with similar classes",
-        "on objects of a similar class",
+        "similar", "confusions with similar classes", "on objects of a similar class",
         "Only detections of other classes lie on it, one of them of a similar class.",
     ),
     ErrorType(
-        "other",
-        "#C537AE",
+        "other", "#C537AE",
         "An overlap of at least 0.1 with an object of a class that is not similar.",
-        "other",
-        "confusions with other classes",
-        "of another class",
+        "other", "confusions with other classes", "of another class",
         "Only detections of classes that are not similar lie on it.",
     ),
     ErrorType(
-        "background",
-        "#8B8B8B",
+        "background", "#8B8B8B",
         "No overlap of 0.1 or more with any annotated object.",
-        "background",
-        "detections on background",
-        "on background",
+        "background", "detections on background", "on background",
     ),
-)
+)  # fmt: skip
 
 CORRECT, LOCALIZATION, SIMILAR, OTHER, BACKGROUND = range(len(ERROR_TYPES))
 UNCOUNTED = -1
@@ -263,15 +248,13 @@ def check_thresholds(iou: float, background_iou: float) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class ReferencedObjects:
+class ReferencedObjects(PieErrorTypes):
     """The error type of each of M detections, and the object that it refers to.
 
     Parameters
     ----------
-    types
-        ``(M,)`` index into :data:`ERROR_TYPES`.
-    confused_with
-        ``(M,)`` the class of the object behind a similar or other error, else −1.
+    types, confused_with
+        ``(M,)`` as in :class:`PieErrorTypes`.
     duplicate
         ``(M,)`` localization errors of enough overlap, but a higher-ranked detection has the object.
     object_rows
@@ -280,8 +263,6 @@ class ReferencedObjects:
         ``(M,)`` IoU with that object; 0 where there is none.
     """
 
-    types: NDArray[np.int8]
-    confused_with: NDArray[np.int64]
     duplicate: NDArray[np.bool_]
     object_rows: NDArray[np.int64]
     overlaps: NDArray[np.float64]
@@ -365,11 +346,7 @@ class Breakdown:
 
     def mean_over_classes(self) -> NDArray[np.float64]:
         """``(5,)`` the classes' shares averaged, as the YOLO paper does; NaN if nothing was counted."""
-        counted = self.counts.sum(axis=1) > 0
-        if not counted.any():
-            return np.full(len(ERROR_TYPES), np.nan)
-        mean: NDArray[np.float64] = self.shares[counted].mean(axis=0)
-        return mean
+        return mean_defined(self.shares, axis=0)
 
     def pooled(self) -> NDArray[np.float64]:
         """``(5,)`` shares of all classes' top detections taken together, as Hoiem's tool does."""

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from diagnosis.breakdown import CORRECT_IOU
 from diagnosis.matching import Matching, assign_devkit
 
-__all__ = ["Calibration", "calibration"]
-
 BINS = 10
 
 

@@ -23,18 +23,6 @@ from data.boxes import intersection
 from diagnosis.matching import Matching, argsort_ascending, cached, greedy_pairs, sort_within
 from diagnosis.rankings import AnyHits, Ranking, interpolated_precision, mean_over_classes, needed_hits
 
-__all__ = [
-    "COCO_IOUS",
-    "MAX_DETECTIONS",
-    "CocoOutcomes",
-    "CocoTable",
-    "coco_ap",
-    "coco_order",
-    "coco_outcomes",
-    "coco_pairs",
-    "coco_table",
-]
-
 COCO_RECALLS: NDArray[np.float64] = np.linspace(0, 1, 101)
 
 COCO_IOUS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
@@ -101,7 +89,7 @@ class CocoOutcomes(NamedTuple):
     objects: NDArray[np.int64]
     """``(C,)`` number of objects that count."""
     at_ious: list[NDArray[np.int8]]
-    """``(M,)`` at each of :data:`COCO_IOUS`: 1 true positive, 0 don't care or not counted, −1 false positive."""
+    """``(M,)`` at each of :data:`COCO_IOUS`: 1 true positive, 0 not counted, −1 false positive."""
 
 
 @cached

@@ -19,8 +19,6 @@ from diagnosis.average_precision import best_f1
 from diagnosis.breakdown import CORRECT_IOU, shares_of
 from diagnosis.matching import Matching, greedy_pairs
 
-__all__ = ["NOT_COUNTED", "ON_BACKGROUND", "ConfusionMatrix", "confusion_matrix"]
-
 ON_BACKGROUND, NOT_COUNTED = -1, -2
 """Of detections without a partner."""
 

@@ -20,8 +20,6 @@ from diagnosis.breakdown import ERROR_TYPES, NONE
 from diagnosis.image_weights import Weights
 from diagnosis.record import Diagnosis, check_same_truth
 
-__all__ = ["FATES", "Fate", "Flow", "MissedStatistic", "deciding_detections", "fates", "flow"]
-
 Counted = Literal["top", "all"]
 
 

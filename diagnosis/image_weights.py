@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from data.records import GroundTruth
 from diagnosis.matching import argsort_ascending
 
-__all__ = ["ImageWeights", "ObjectCounter", "RunningTotals", "Weights", "accumulate", "by_blocks"]
-
 CELLS_IN_CACHE = 1 << 20
 """Numbers that are worked on together."""
 

@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.average_precision import HOIEM_COLUMNS, HoiemScores, assumed_objects, score_hits
+from diagnosis.average_precision import HoiemScores, assumed_objects, score_hits
 from diagnosis.breakdown import (
     BACKGROUND,
     BACKGROUND_IOU,
@@ -78,53 +78,35 @@ def _errors(*removed: int) -> tuple[int, ...]:
 IMPACT_VARIANTS: tuple[ImpactVariant, ...] = (
     ImpactVariant("all", False, _errors(), "all", "The detections as they are.", None, compared=False),
     ImpactVariant(
-        "ignore_localization", False, _errors(LOCALIZATION),
-        "localization removed",
+        "ignore_localization", False, _errors(LOCALIZATION), "localization removed",
         "Localization errors and duplicates are left out.",
-        LOCALIZATION,
-        bar=(ERROR_TYPES[LOCALIZATION].colour, True),
+        LOCALIZATION, bar=(ERROR_TYPES[LOCALIZATION].colour, True),
     ),
     ImpactVariant(
-        "fix_localization", True, _errors(LOCALIZATION),
-        "localization corrected",
+        "fix_localization", True, _errors(LOCALIZATION), "localization corrected",
         "Localization errors are made correct, duplicates are left out.",
-        LOCALIZATION,
-        bar=(ERROR_TYPES[LOCALIZATION].colour, False),
+        LOCALIZATION, bar=(ERROR_TYPES[LOCALIZATION].colour, False),
     ),
     ImpactVariant(
-        "only_localization", False, (LOCALIZATION,),
-        "all but localization removed",
-        "All errors but localization errors and duplicates are left out.",
-        LOCALIZATION,
-        compared=False,
+        "only_localization", False, (LOCALIZATION,), "all but localization removed",
+        "All errors but localization errors and duplicates are left out.", LOCALIZATION, compared=False,
     ),
     ImpactVariant(
-        "ignore_similar", False, _errors(SIMILAR),
-        "similar removed",
-        "Confusions with similar classes are left out.",
-        SIMILAR,
-        bar=(ERROR_TYPES[SIMILAR].colour, False),
+        "ignore_similar", False, _errors(SIMILAR), "similar removed",
+        "Confusions with similar classes are left out.", SIMILAR, bar=(ERROR_TYPES[SIMILAR].colour, False),
     ),
     ImpactVariant(
-        "only_similar", False, (SIMILAR,),
-        "all but similar removed",
-        "All errors but confusions with similar classes are left out.",
-        SIMILAR,
-        compared=False,
+        "only_similar", False, (SIMILAR,), "all but similar removed",
+        "All errors but confusions with similar classes are left out.", SIMILAR, compared=False,
     ),
     ImpactVariant(
-        "ignore_background", False, _errors(OTHER, BACKGROUND),
-        "background and other removed",
+        "ignore_background", False, _errors(OTHER, BACKGROUND), "background and other removed",
         "Detections on background and confusions with other classes are left out.",
-        BACKGROUND,
-        bar=(ERROR_TYPES[BACKGROUND].colour, False),
+        BACKGROUND, bar=(ERROR_TYPES[BACKGROUND].colour, False),
     ),
     ImpactVariant(
-        "only_background", False, (OTHER, BACKGROUND),
-        "all but background removed",
-        "All errors but those on background and on other classes are left out.",
-        BACKGROUND,
-        compared=False,
+        "only_background", False, (OTHER, BACKGROUND), "all but background removed",
+        "All errors but those on background and on other classes are left out.", BACKGROUND, compared=False,
     ),
     ImpactVariant(
         "ignore_localization_similar", True, _errors(LOCALIZATION, SIMILAR),
@@ -133,30 +115,20 @@ IMPACT_VARIANTS: tuple[ImpactVariant, ...] = (
         LOCALIZATION,
     ),
     ImpactVariant(
-        "ignore_other", False, _errors(OTHER),
-        "other removed",
-        "Confusions with other classes are left out.",
-        OTHER,
+        "ignore_other", False, _errors(OTHER), "other removed",
+        "Confusions with other classes are left out.", OTHER,
     ),
     ImpactVariant(
-        "only_other", False, (OTHER,),
-        "all but other removed",
-        "All errors but confusions with other classes are left out.",
-        OTHER,
-        compared=False,
+        "only_other", False, (OTHER,), "all but other removed",
+        "All errors but confusions with other classes are left out.", OTHER, compared=False,
     ),
     ImpactVariant(
-        "ignore_pure_background", False, _errors(BACKGROUND),
-        "pure background removed",
-        "Detections on background are left out.",
-        BACKGROUND,
+        "ignore_pure_background", False, _errors(BACKGROUND), "pure background removed",
+        "Detections on background are left out.", BACKGROUND,
     ),
     ImpactVariant(
-        "only_pure_background", False, (BACKGROUND,),
-        "all but pure background removed",
-        "All errors but those on background are left out.",
-        BACKGROUND,
-        compared=False,
+        "only_pure_background", False, (BACKGROUND,), "all but pure background removed",
+        "All errors but those on background are left out.", BACKGROUND, compared=False,
     ),
 )  # fmt: skip
 """The variants, in the order of the rows of :class:`Impact`.
@@ -308,15 +280,14 @@ class ImpactStatistic:
         assumed = assumed_objects(len(truth.images))
         ((_, hits),) = self._hits(None, IMPACT_VARIANTS)
         scores = [score_hits(cast("Hits", some), objects, assumed) for some in hits]
-        columns = (np.concatenate([getattr(part, name) for part in scores]) for name in HOIEM_COLUMNS)
-        return Impact(truth.classes, HoiemScores(*columns))
+        return Impact(truth.classes, HoiemScores(*map(np.concatenate, zip(*scores, strict=True))))
 
     def _hits(
         self, image_weights: ImageWeights | None, variants: Sequence[ImpactVariant]
     ) -> Iterator[tuple[Block, Sequence[AnyHits]]]:
         """Some replicates and classes, and their hits in each variant: all if each image counts once."""
         for (rows, classes), ranked in self._ranked(image_weights):
-            there = self._errors.count[classes].any(axis=0)
+            there: NDArray[np.bool_] = self._errors.count[classes].any(axis=0)
             known: dict[tuple[bool, tuple[int, ...]], AnyHits] = {}  # variants of one class often are alike
             keys = []
             for variant in variants:

@@ -26,24 +26,6 @@ from data.boxes import intersection
 from data.formats.processes import over_threads
 from data.records import Detections, GroundTruth, InputError
 
-__all__ = [
-    "Assignment",
-    "Matching",
-    "argsort_ascending",
-    "argsort_descending",
-    "assign",
-    "assign_devkit",
-    "cached",
-    "check_records",
-    "greedy_match",
-    "greedy_pairs",
-    "match",
-    "match_groups",
-    "sort_within",
-    "takes_earlier_names",
-    "whole_number",
-]
-
 CANDIDATES_AT_ONCE = 1 << 17
 """Pairs of a detection and any object of its image that are looked at together: they fit in the cache."""
 
@@ -448,7 +430,7 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
 
 
 class _Pairs(NamedTuple):
-    """Overlapping pairs of some detections, in groups as those of a :class:`Matching`; or of all, in parts."""
+    """Overlapping pairs of some detections, grouped as in :class:`Matching`; or of all, in parts."""
 
     object: Any
     iou: Any

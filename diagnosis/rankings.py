@@ -19,21 +19,6 @@ from numpy.typing import NDArray
 from diagnosis.image_weights import ImageWeights, Weights, accumulate, by_blocks
 from diagnosis.matching import Matching, argsort_ascending
 
-__all__ = [
-    "AnyHits",
-    "Block",
-    "Hits",
-    "RankedErrors",
-    "Ranking",
-    "TruePositives",
-    "envelope",
-    "interpolated_precision",
-    "mean_defined",
-    "mean_over_classes",
-    "needed_hits",
-    "sum_of_runs",
-]
-
 AssumedObjects = float | NDArray[np.float64]
 """How many objects of each class normalised precision supposes; ``(r, 1)`` where replicates differ."""
 

@@ -26,15 +26,6 @@ from data.records import InputError
 from data.streams import Stream, generator
 from diagnosis.image_weights import Weights
 
-__all__ = [
-    "OVER_ALL",
-    "Progress",
-    "Statistic",
-    "draw_runs",
-    "resample",
-    "resamples",
-]
-
 Progress = Callable[[int, int], None]
 """Called with how many replicates are done, and of how many."""
 

@@ -6,24 +6,13 @@ The formats are imported where they are used, so that ``import diagnosis`` waits
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-__all__ = [
-    "Similar",
-    "class_groups",
-    "group_indices",
-    "read_groups",
-    "read_similar",
-    "similar_matrix",
-]
 
 
 def similar_matrix(
@@ -222,8 +211,6 @@ def read_similar(choice: str | None, spec: str, classes: Sequence[str]) -> Simil
     InputError
         If the file cannot be used, or the groups say nothing about these classes.
     """
-    from pathlib import Path
-
     from data.formats.classes import COCO_SIMILAR, VOC_SIMILAR
     from data.formats.detect_format import similar_source
 

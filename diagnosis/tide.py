@@ -63,48 +63,32 @@ __all__ = [
 # other.
 TIDE_ERRORS: tuple[ErrorType, ...] = (
     ErrorType(
-        "cls",
-        "#C537AE",
-        "The wrong class: an overlap (IoU) of at least 0.5 with an object of another.",
-        "wrong class",
-        "wrong classes",
+        "cls", "#C537AE", "The wrong class: an overlap (IoU) of at least 0.5 with an object of another.",
+        "wrong class", "wrong classes",
     ),
     ErrorType(
-        "loc",
-        "#8FD3F5",
-        "The right class in the wrong place: an overlap of 0.1 to 0.5.",
-        "wrong place",
-        "wrong places",
+        "loc", "#8FD3F5", "The right class in the wrong place: an overlap of 0.1 to 0.5.",
+        "wrong place", "wrong places",
     ),
     ErrorType(
-        "both",
-        "#FF8F2B",
-        "Wrong class and wrong place: an overlap of 0.1 to 0.5 with another class.",
-        "wrong class and place",
-        "wrong classes and places",
+        "both", "#FF8F2B", "Wrong class and wrong place: an overlap of 0.1 to 0.5 with another class.",
+        "wrong class and place", "wrong classes and places",
     ),
     ErrorType(
-        "dupe",
-        "#FDE398",
+        "dupe", "#FDE398",
         "Right class and place, but a higher-scoring detection has found the object already.",
-        "duplicate",
-        "duplicates",
+        "duplicate", "duplicates",
     ),
     ErrorType(
-        "bkg",
-        "#8B8B8B",
-        "No overlap of more than 0.1 with any object.",
-        "background",
-        "detections on background",
+        "bkg", "#8B8B8B", "No overlap of more than 0.1 with any object.",
+        "background", "detections on background",
     ),
     ErrorType(
-        "miss",
-        "#1A1A1A",
+        "miss", "#1A1A1A",
         "An object that is not found, and that no error of wrong class or wrong place points at.",
-        "missed object",
-        "missed objects",
+        "missed object", "missed objects",
     ),
-)
+)  # fmt: skip
 """The six errors, in tidecv's order. The explanations name the usual overlaps, see :func:`explain`."""
 
 CLS, LOC, BOTH, DUPE, BKG, MISS = range(len(TIDE_ERRORS))

@@ -23,15 +23,6 @@ from diagnosis.breakdown import BACKGROUND_IOU, CORRECT, CORRECT_IOU, ERROR_TYPE
 from diagnosis.matching import Matching, assign
 from diagnosis.similar import group_indices
 
-__all__ = [
-    "FACTORS",
-    "FALSE_POSITIVES",
-    "DetectionTrend",
-    "FalsePositiveTrend",
-    "detection_trend",
-    "false_positive_trend",
-]
-
 FALSE_POSITIVES = (25, 50, 100, 200, 400, 800, 1600, 3200)
 """The numbers of false positives in the plots of Hoiem's tool."""
 

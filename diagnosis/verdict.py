@@ -18,24 +18,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "AGREE",
-    "DECIMALS",
-    "ENOUGH_OBJECTS",
-    "TOO_FEW",
-    "Measure",
-    "Unfound",
-    "better",
-    "clear",
-    "enough_objects",
-    "fix_first",
-    "have_enough",
-    "pair_verdict",
-    "percent",
-    "span",
-    "unfound_classes",
-]
-
 ENOUGH_OBJECTS = 20
 """Objects of a class; with fewer, one object moves its recall by more than 5 points."""
 TOO_FEW = f"Too few objects to say what to fix first: no class has {ENOUGH_OBJECTS}."

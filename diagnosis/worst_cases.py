@@ -15,8 +15,6 @@ from data.records import GroundTruth, InputError
 from diagnosis.breakdown import BACKGROUND_IOU, CORRECT, CORRECT_IOU, ERROR_TYPES, pie_error_types
 from diagnosis.matching import Matching, assign
 
-__all__ = ["WorstCases", "first_of_each", "largest_first", "missed_objects", "worst_cases"]
-
 
 @dataclass(frozen=True, eq=False)
 class WorstCases:

@@ -24,6 +24,11 @@ def one_image(objects, found, classes=("cat", "dog"), size=100):
     return truth, Detections(["a"], classes, [0] * len(found), *columns)
 
 
+def matched(objects, found, classes=("cat", "dog"), size=100) -> Matching:
+    """The overlaps of :func:`one_image`."""
+    return match(*one_image(objects, found, classes, size))
+
+
 @functools.cache
 def voc_2007_test(shared_data) -> GroundTruth:
     """VOC 2007 test, read once for all tests."""

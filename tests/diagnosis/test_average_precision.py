@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from data.records import Detections, GroundTruth
 from diagnosis import average_precision, match, precision_recall_curve
 from diagnosis.average_precision import AP_KINDS
-from diagnosis.coco_ap import CocoOutcomes, coco_order, coco_table
+from diagnosis.coco_ap import coco_order, coco_outcomes, coco_table
 from tests.data.scenes import pycocotools_evaluation
 from tests.diagnosis.scenes import BOX, FAR, hoiem_ap, hoiem_scores, one_image, real_records
 
@@ -64,19 +64,18 @@ def test_normalised_precision_supposes_a_share_of_the_images():
     assert (table.hoiem[0], table.normalized[0]) == pytest.approx((1 / 2, 3 / 4))
 
 
-def test_the_mean_is_over_classes_with_objects():
-    truth, found = one_image([(0, BOX)], [(0, 0.9, BOX), (1, 0.9, BOX)])
-    table = average_precision(truth, found)
-    assert set(table.mean()) == set(AP_KINDS)
-    for kind, mean in table.mean().items():
-        assert mean == getattr(table, kind)[0] == pytest.approx(1)
-        assert np.isnan(getattr(table, kind)[1])
-
-
-def test_another_threshold():
-    truth, found = one_image([(0, BOX)], [(0, 0.9, [0, 0, 10, 7])])
-    table = average_precision(truth, found, iou=0.75)
-    assert (table.voc07[0], table.area[0], table.hoiem[0], table.coco50[0]) == (0, 0, 0, pytest.approx(1))
+@pytest.mark.parametrize(
+    ("box", "iou", "expected"),
+    [
+        ([0, 0, 10, 7], 0.75, [0, 0, 1, 0]),  # COCO has thresholds of its own
+        ([0, 0, 10, 5 - 1e-6], 0.5, [0, 0, 0, 0]),  # no box is rounded
+        ([0, 0, 10, 5 + 1e-6], 0.5, [1, 1, 1, 1]),
+    ],
+)
+def test_thresholds(box, iou, expected, capfd):
+    table = average_precision(*one_image([(0, BOX)], [(0, 0.9, box)]), iou=iou)
+    assert [table.voc07[0], table.area[0], table.coco50[0], table.hoiem[0]] == pytest.approx(expected)
+    assert capfd.readouterr() == ("", "")  # pycocotools prints
 
 
 def test_the_precision_recall_curve_leaves_out_hits_of_difficult_objects():
@@ -95,22 +94,24 @@ def test_the_precision_recall_curve_leaves_out_hits_of_difficult_objects():
 
 
 @pytest.mark.parametrize(
-    "found", [[], [(0, 0.9, FAR)], [(1, 0.9, BOX)]], ids=["nothing", "missed", "wrong class"]
+    ("objects", "found", "score"),
+    [
+        ([(0, BOX)], [], 0),
+        ([(0, BOX)], [(0, 0.9, FAR)], 0),
+        ([(0, BOX)], [(1, 0.9, BOX)], 0),
+        ([(0, BOX)], [(0, 0.9, BOX), (1, 0.9, BOX)], 1),
+        ([(0, BOX), (0, FAR, True)], [(0, 0.9, FAR), (0, 0.8, BOX)], 1),
+        ([(0, BOX), (0, FAR, True)], [(0, 0.8, BOX)], 1),
+    ],
+    ids=["nothing", "missed", "wrong class", "found", "difficult hit", "difficult missed"],
 )
-def test_no_true_positive_is_zero_and_not_undefined(found):
-    table = average_precision(*one_image([(0, BOX)], found))
-    for kind in AP_KINDS:
-        assert getattr(table, kind)[0] == 0
+def test_every_kind_of_a_class_and_the_mean_over_classes_with_objects(objects, found, score):
+    """No true positive is 0 and not undefined; difficult objects are neither rewarded nor punished."""
+    table = average_precision(*one_image(objects, found))
+    assert set(table.mean()) == set(AP_KINDS)
+    for kind, mean in table.mean().items():
+        assert mean == getattr(table, kind)[0] == pytest.approx(score)
         assert np.isnan(getattr(table, kind)[1])
-
-
-def test_difficult_objects_are_neither_rewarded_nor_punished():
-    objects = [(0, BOX), (0, FAR, True)]
-    with_hits = one_image(objects, [(0, 0.9, FAR), (0, 0.8, BOX)])
-    with_misses = one_image(objects, [(0, 0.8, BOX)])
-    for scene in (with_hits, with_misses):
-        table = average_precision(*scene)
-        assert [getattr(table, kind)[0] for kind in AP_KINDS] == pytest.approx([1] * len(AP_KINDS))
 
 
 # ---- Hoiem's, of many rankings at once, against one walked by hand ---
@@ -259,7 +260,7 @@ def test_a_hundred_detections_of_a_class_in_an_image_count(tmp_path):
     found = Detections(["a"], CLASSES, [0] * 300, [0] * 300, scores, np.concatenate([boxes, boxes + 1]))
     table = compared(truth, found, tmp_path)
     assert table.ar[0] <= 100 / 150
-    labels = CocoOutcomes(match(truth, found)).at(0.5)
+    labels = coco_outcomes(match(truth, found)).at_ious[0]
     assert (labels[np.argsort(-scores)[100:]] == 0).all()
 
 
@@ -274,7 +275,7 @@ def test_a_crowd_is_hit_any_number_of_times_and_is_not_to_be_found():
         ["a"], CLASSES, [[99, 99]], [0, 0], [0, 0], [[0, 0, 90, 90], FAR], None, [True, False]
     )
     found = Detections(["a"], CLASSES, [0] * 3, [0] * 3, [0.9, 0.8, 0.7], [BOX, [20, 20, 30, 30], FAR])
-    labels = CocoOutcomes(match(truth, found)).at(0.5)
+    labels = coco_outcomes(match(truth, found)).at_ious[0]
     assert labels.tolist() == [0, 0, 1]  # FAR lies in the crowd, and is an object
 
 
@@ -293,17 +294,6 @@ def test_empty(objects, found, expected):
     np.testing.assert_array_equal(table.mean()["ap"], expected)
     none = GroundTruth([], CLASSES, [], [], [], [])
     assert np.isnan(coco_table(match(none, Detections([], CLASSES, [], [], [], []))).ar).all()
-
-
-def test_coco_rounds_no_box():
-    low, high = ([0, 0, 10, 5 + shift] for shift in (-1e-6, 1e-6))  # IoU 0.5 with BOX, but for 1e-7
-    for box, expected in ((low, 0), (high, 1)):
-        assert average_precision(*one_image([(0, BOX)], [(0, 0.9, box)])).coco50[0] == pytest.approx(expected)
-
-
-def test_coco_prints_nothing(capfd):
-    average_precision(*one_image([(0, BOX)], [(0, 0.9, BOX)]))
-    assert capfd.readouterr() == ("", "")
 
 
 def test_nothing_slow_is_imported_with_the_package_or_by_a_table(root, tmp_path):

@@ -5,85 +5,76 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data.records import Detections, GroundTruth
 from diagnosis import (
     ERROR_TYPES,
-    assign,
-    assign_devkit,
     average_precision,
     break_down,
     diagnose,
     flag_error_types,
-    match,
     pie_error_types,
+    similar_matrix,
 )
 from diagnosis.__main__ import main
 from diagnosis.breakdown import referenced_objects
+from tests.diagnosis.scenes import BOX, FAR, matched
 
 CLASSES = ("bird", "cat", "dog")
-BOX = [0, 0, 10, 10]
 HALF, TENTH = [0, 0, 10, 5], [0, 0, 10, 1]  # IoU with BOX exactly 0.5 and 0.1
 BELOW_HALF, BELOW_TENTH = [0, 0, 10, 4.999], [0, 0, 10, 0.999]
+NONE, BIRD_AND_CAT, BIRD_AND_DOG = (
+    similar_matrix(CLASSES, groups) for groups in ([], [["bird", "cat"]], [["bird", "dog"]])
+)
 
 
-def matching(objects, found, size=(100, 100)):
+def matching(objects, found, size=100):
     """Objects (class, box) and detections (class, box), the surest first, of one image."""
-    truth = GroundTruth(["a"], CLASSES, [size], [0] * len(objects), *zip(*objects, strict=True))
-    labels, boxes = zip(*found, strict=True)
     scores = np.linspace(0.9, 0.5, len(found))
-    return match(truth, Detections(["a"], CLASSES, [0] * len(found), labels, scores, boxes))
-
-
-def similar(*pairs):
-    result = np.zeros((len(CLASSES), len(CLASSES)), dtype=bool)
-    for a, b in pairs:
-        result[a, b] = result[b, a] = True
-    return result
+    found = [(label, score, box) for (label, box), score in zip(found, scores, strict=True)]
+    return matched(objects, found, CLASSES, size)
 
 
 @pytest.mark.parametrize(
-    ("label", "box", "kind"),
+    ("objects", "box", "kind"),
     [
-        (0, HALF, "correct"),
-        (0, BELOW_HALF, "localization"),
-        (0, TENTH, "localization"),
-        (0, BELOW_TENTH, "background"),
-        (1, TENTH, "similar"),
-        (1, BELOW_TENTH, "background"),
-        (2, TENTH, "other"),
-        (2, BELOW_TENTH, "background"),
+        ([(0, BOX)], BOX, "correct"),
+        ([(0, BOX, True)], BOX, "correct"),
+        ([(0, BOX)], HALF, "correct"),
+        ([(0, BOX)], BELOW_HALF, "localization"),
+        ([(0, BOX)], TENTH, "localization"),
+        ([(0, BOX)], BELOW_TENTH, "background"),
+        ([(1, BOX)], BOX, "similar"),
+        ([(1, BOX)], TENTH, "similar"),
+        ([(1, BOX)], BELOW_TENTH, "background"),
+        ([(2, BOX)], BOX, "other"),
+        ([(2, BOX)], TENTH, "other"),
+        ([(2, BOX)], BELOW_TENTH, "background"),
+        ([(0, FAR)], BOX, "background"),
+        ([], BOX, "background"),
+        ([(0, [0, 0, 10, 4]), (1, BOX)], BOX, "localization"),  # the own class goes before
     ],
 )
-def test_an_overlap_of_just_the_threshold_is_enough(label, box, kind):
-    pair = matching([(0, BOX)], [(label, box)])
-    for types in (pie_error_types(pair, similar((0, 1))).types, flag_error_types(pair, similar((0, 1)))):
+def test_the_error_type_of_one_detection(objects, box, kind):
+    pair = matching(objects, [(0, box)])
+    for types in (pie_error_types(pair, BIRD_AND_CAT).types, flag_error_types(pair, BIRD_AND_CAT)):
         assert ERROR_TYPES[types[0]].name == kind
 
 
 @pytest.mark.parametrize(("box", "duplicate"), [(HALF, True), (BELOW_HALF, False)])
 def test_a_second_detection_of_just_the_threshold_is_a_duplicate(box, duplicate):
     pair = matching([(0, BOX)], [(0, BOX), (0, box)])
-    assert assign(pair, 0.5).duplicates.tolist() == [False, duplicate]
-    assert referenced_objects(pair, similar(), 0.5).duplicate.tolist() == [False, duplicate]
-    breakdown = break_down(pair, similar(), top="all")
-    assert breakdown.counts[0].tolist() == [1, 1, 0, 0, 0]
-
-
-@pytest.mark.parametrize(("box", "label"), [(HALF, 1), (BELOW_HALF, -1)])
-@pytest.mark.parametrize("rule", [assign, assign_devkit])
-def test_both_rules_take_an_object_at_just_the_threshold(rule, box, label):
-    assert rule(matching([(0, BOX)], [(0, box)]), 0.5).outcomes.tolist() == [label]
+    assert referenced_objects(pair, NONE, 0.5).duplicate.tolist() == [False, duplicate]
+    assert break_down(pair, NONE, top="all").counts[0].tolist() == [1, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("first", [1, 2])
 def test_of_equal_overlaps_with_other_classes_the_lower_class_is_the_confused_one(first):
     pair = matching([(first, BOX), (3 - first, BOX)], [(0, BOX)])
-    for alike, kind in ((1, "similar"), (2, "other")):
-        found = pie_error_types(pair, similar((0, alike)))
+    for alike, kind in ((BIRD_AND_CAT, "similar"), (BIRD_AND_DOG, "other")):
+        found = pie_error_types(pair, alike)
         assert found.confused_with.tolist() == [1]
         assert ERROR_TYPES[found.types[0]].name == kind
     # In the scheme of AP impact any overlap with a similar class wins.
-    assert ERROR_TYPES[flag_error_types(pair, similar((0, 2)))[0]].name == "similar"
+    assert ERROR_TYPES[flag_error_types(pair, BIRD_AND_DOG)[0]].name == "similar"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +86,7 @@ def test_of_equal_overlaps_with_other_classes_the_lower_class_is_the_confused_on
     ],
 )
 def test_what_a_detection_is_confused_with(objects, confused_with):
-    found = pie_error_types(matching(objects, [(0, BOX), (0, BOX)]), similar((0, 1)))
+    found = pie_error_types(matching(objects, [(0, BOX), (0, BOX)]), BIRD_AND_CAT)
     assert found.confused_with.tolist() == confused_with
     kinds = {1: "similar", 2: "other"}
     assert [ERROR_TYPES[kind].name for kind in found.types] == [kinds[label] for label in confused_with]
@@ -103,20 +94,10 @@ def test_what_a_detection_is_confused_with(objects, confused_with):
 
 def test_of_equal_overlaps_the_object_annotated_first_is_meant():
     objects = [(0, [0, 0, 10, 4]), (0, [0, 6, 10, 10])]  # IoU 0.4 each
-    assert referenced_objects(matching(objects, [(0, BOX)]), similar(), 0.5).object_rows.tolist() == [0]
+    assert referenced_objects(matching(objects, [(0, BOX)]), NONE, 0.5).object_rows.tolist() == [0]
     # No class to be confused with: of all objects the nearest, here below 0.1 and of two classes.
     objects = [(2, [0, 0, 10, 0.5]), (1, [0, 9.5, 10, 10])]
-    assert referenced_objects(matching(objects, [(0, BOX)]), similar(), 0.5).object_rows.tolist() == [0]
-
-
-def test_of_equal_unclipped_overlaps_the_object_annotated_first_is_taken():
-    """Clipped to the image the second overlaps more (0.6, not 0.5); unclipped both have 1/3."""
-    objects = [(0, [0, 0, 20, 10]), (0, [2.5, 0, 12.5, 10])]
-    pair = matching(objects, [(0, [-10, 0, 10, 10])])
-    assert pair.pair_iou.tolist() == [0.6, 0.5]
-    assert pair.unclipped.pair_iou.tolist() == [1 / 3, 1 / 3]
-    assert assign_devkit(pair, 0.3).object_rows.tolist() == [0]
-    assert assign(pair, 0.3).object_rows.tolist() == [1]
+    assert referenced_objects(matching(objects, [(0, BOX)]), NONE, 0.5).object_rows.tolist() == [0]
 
 
 @pytest.mark.parametrize(("rest", "score"), [(0, 1.0), (1, 0.5)])
@@ -131,7 +112,7 @@ def test_of_equal_overlaps_coco_takes_the_object_annotated_last(rest, score):
 def test_voc07_asks_for_multiples_of_a_tenth_in_floating_point():
     """Recall 3/10 lies below 3 · 0.1 = 0.30000000000000004: 3 of the 11 recalls are reached, not 4."""
     places = [[20 * n, 0, 20 * n + 10, 10] for n in range(10)]
-    pair = matching([(0, place) for place in places], [(0, place) for place in places[:3]], (200, 10))
+    pair = matching([(0, place) for place in places], [(0, place) for place in places[:3]], 200)
     assert average_precision(pair.truth, pair.detections, coco=False).voc07[0] == 3 / 11
 
 
@@ -140,7 +121,7 @@ def test_a_gain_is_never_negative():
     whole = diagnose(pair.truth, pair.detections, "one").impact
     lower = np.full_like(whole.scores.ap, 0.25)
     lower[0] = 0.5
-    result = dataclasses.replace(whole, scores=dataclasses.replace(whole.scores, ap=lower, apn=lower))
+    result = dataclasses.replace(whole, scores=whole.scores._replace(ap=lower, apn=lower))
     for normalized in (False, True):
         assert (result.gains(normalized=normalized) == 0).all()
 

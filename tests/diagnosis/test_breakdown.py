@@ -13,26 +13,20 @@ from diagnosis import (
     assign,
     break_down,
     flag_error_types,
-    match,
     pie_error_types,
     similar_matrix,
 )
 from diagnosis.similar import read_groups
 from diagnosis.worst_cases import worst_cases
 from tests.diagnosis import scenes
-from tests.diagnosis.scenes import BOX, FAR, crowded, one_image
+from tests.diagnosis.scenes import BOX, FAR, crowded, matched
 
 CLASSES = ["cat", "dog", "bus"]
 SIMILAR = similar_matrix(CLASSES, [["cat", "dog"]])
-CORRECT, LOCALIZATION, SIMILAR_CLASS, OTHER, BACKGROUND = range(5)
 
 
 def scene(objects, found):
-    return match(*one_image(objects, found, CLASSES))
-
-
-def kinds(objects, found):
-    return pie_error_types(scene(objects, found), SIMILAR).types.tolist()
+    return matched(objects, found, CLASSES)
 
 
 def test_the_five_types_in_order_with_colours_of_their_own():
@@ -44,30 +38,11 @@ def test_the_five_types_in_order_with_colours_of_their_own():
         assert kind.explanation.count(".") - len(re.findall(r"\d\.\d", kind.explanation)) == 1
 
 
-@pytest.mark.parametrize(
-    ("objects", "found", "kind"),
-    [
-        ([(0, BOX)], (0, 0.9, BOX), CORRECT),
-        ([(0, BOX, True)], (0, 0.9, BOX), CORRECT),
-        ([(0, BOX)], (0, 0.9, [0, 0, 10, 4]), LOCALIZATION),
-        ([(0, BOX)], (0, 0.9, [0, 0, 10, 1]), LOCALIZATION),  # IoU 0.1 itself
-        ([(0, BOX)], (0, 0.9, [0, 0, 10, 0.9]), BACKGROUND),
-        ([(1, BOX)], (0, 0.9, BOX), SIMILAR_CLASS),
-        ([(2, BOX)], (0, 0.9, BOX), OTHER),
-        ([(0, FAR)], (0, 0.9, BOX), BACKGROUND),
-        ([], (0, 0.9, BOX), BACKGROUND),
-        ([(0, [0, 0, 10, 4]), (1, BOX)], (0, 0.9, BOX), LOCALIZATION),  # the own class goes before
-    ],
-)
-def test_one_detection(objects, found, kind):
-    assert kinds(objects, [found]) == [kind]
-
-
 def test_the_largest_overlap_decides_between_similar_and_other_but_not_among_the_flags():
     overlaps = scene([(1, [0, 0, 10, 4]), (2, BOX)], [(0, 0.9, BOX)])
     result = pie_error_types(overlaps, SIMILAR)
-    assert (result.types.tolist(), result.confused_with.tolist()) == ([OTHER], [2])
-    assert flag_error_types(overlaps, SIMILAR).tolist() == [SIMILAR_CLASS]
+    assert (result.types.tolist(), result.confused_with.tolist()) == ([3], [2])
+    assert flag_error_types(overlaps, SIMILAR).tolist() == [2]
 
 
 # ---- counting --------------------------------------------------------------------------------
@@ -137,26 +112,23 @@ def test_another_threshold(name):
 # ---- where Hoiem's tool breaks (rules, section 6) --------------------------------------------
 
 
-def test_no_detections_at_all():
-    result = break_down(scene([(0, BOX)], []), SIMILAR)
-    assert result.counts.tolist() == [[0] * 5] * 3
-    assert result.counted_types.shape == (0,)
-    assert np.isnan(result.shares).all()
-    assert np.isnan(result.mean_over_classes()).all()
-    assert np.isnan(result.pooled()).all()
-
-
-def test_a_class_without_objects_has_no_top():
-    result = break_down(scene([(0, BOX)], [(0, 0.9, BOX), (1, 0.9, BOX)]), SIMILAR)
-    assert result.counted_types.tolist() == [CORRECT, -1]
-    assert np.isnan(result.shares[1]).all()
-    assert result.mean_over_classes().tolist() == [1, 0, 0, 0, 0]
-
-
-def test_a_class_of_difficult_objects_alone_has_no_top():
-    result = break_down(scene([(0, BOX, True)], [(0, 0.9, BOX)]), SIMILAR)
-    assert (result.objects[0], result.counts[0].sum()) == (0, 0)
-    assert break_down(scene([(0, BOX, True)], [(0, 0.9, BOX)]), SIMILAR, "all").counts[0, CORRECT] == 1
+@pytest.mark.parametrize(
+    ("objects", "found", "counted", "mean"),
+    [
+        ([(0, BOX)], [], [], [np.nan] * 5),
+        ([(0, BOX)], [(0, 0.9, BOX), (1, 0.9, BOX)], [0, -1], [1, 0, 0, 0, 0]),
+        ([(0, BOX, True)], [(0, 0.9, BOX)], [-1], [np.nan] * 5),
+    ],
+    ids=["no detections", "a class without objects", "difficult objects alone"],
+)
+def test_what_has_no_top(objects, found, counted, mean):
+    result = break_down(scene(objects, found), SIMILAR)
+    assert result.counted_types.tolist() == counted
+    assert result.counts.sum() == counted.count(0)
+    assert np.isnan(result.shares[1:]).all()
+    np.testing.assert_array_equal(result.mean_over_classes(), mean)
+    np.testing.assert_array_equal(result.pooled(), mean)
+    assert break_down(scene(objects, found), SIMILAR, "all").counts[0, 0] == len(found[:1])
 
 
 # ---- similar classes -------------------------------------------------------------------------

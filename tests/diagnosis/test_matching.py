@@ -9,37 +9,25 @@ from hypothesis import strategies as st
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import assign, assign_devkit, match, matching
-from diagnosis.matching import argsort_ascending, argsort_descending, match_groups, sort_within
-from tests.diagnosis.scenes import BOX, one_image
+from diagnosis.matching import argsort_ascending, argsort_descending, cached, match_groups, sort_within
+from tests.diagnosis.scenes import BOX, FAR, matched, one_image
 
 CLASSES = ["cat", "dog"]
-
-
-def truth_of(*objects, images=("a",), size=(100, 100)):
-    """Objects as (image, class, box) or (image, class, box, difficult)."""
-    columns = ([o[i] for o in objects] for i in range(3))
-    difficult = [bool(o[3:] and o[3]) for o in objects]
-    return GroundTruth(images, CLASSES, [size] * len(images), *columns, difficult)
-
-
-def found_of(*found, images=("a",)):
-    """Detections as (image, class, score, box)."""
-    return Detections(images, CLASSES, *([f[i] for f in found] for i in range(4)))
+HALF, BELOW_HALF = [0, 0, 10, 5], [0, 0, 10, 4.999]  # IoU with BOX exactly 0.5, and just below
 
 
 @pytest.mark.parametrize(
-    ("truth", "found"),
+    ("objects", "found"),
     [
-        (truth_of(), found_of()),
-        (truth_of((0, 0, [0, 0, 9, 9])), found_of()),
-        (truth_of(), found_of((0, 0, 0.5, [0, 0, 9, 9]))),
-        (truth_of(images=()), found_of(images=())),
-        (truth_of((1, 0, [0, 0, 9, 9]), images="ab"), found_of((0, 0, 0.5, [0, 0, 9, 9]), images="ab")),
+        ([], []),
+        ([(0, BOX)], []),
+        ([], [(0, 0.5, BOX)]),
+        ([(0, BOX)], [(0, 0.5, [10, 0, 20, 10])]),
     ],
-    ids=["nothing", "no detections", "no objects", "no images", "another image"],
+    ids=["nothing", "no detections", "no objects", "touching boxes"],
 )
-def test_nothing_overlaps(truth, found):
-    overlaps = match(truth, found)
+def test_nothing_overlaps(objects, found):
+    overlaps = matched(objects, found)
     assert len(overlaps.pair_iou) == len(overlaps.group_label) == 0
     assert overlaps.group_start.tolist() == [0]
     for result in (assign(overlaps, 0.5), assign_devkit(overlaps)):
@@ -49,11 +37,19 @@ def test_nothing_overlaps(truth, found):
         assert not result.duplicates.any()
 
 
+def test_no_images_and_another_image():
+    none = GroundTruth([], CLASSES, [], [], [], []), Detections([], CLASSES, [], [], [], [])
+    names = ["a", "b"], CLASSES
+    apart = GroundTruth(*names, [[99, 99]] * 2, [1], [0], [BOX]), Detections(*names, [0], [0], [0.5], [BOX])
+    for records in (none, apart):
+        overlaps = match(*records)
+        assert len(overlaps.pair_iou) == len(overlaps.group_label) == 0
+        assert assign(overlaps, 0.5).outcomes.tolist() == [-1] * len(records[1])
+
+
 def test_pairs_of_all_classes_largest_overlap_first():
-    truth = truth_of(
-        (0, 1, [0, 0, 10, 10]), (0, 0, [5, 0, 15, 10]), (0, 1, [0, 0, 10, 5]), (0, 1, [50, 50, 60, 60])
-    )
-    overlaps = match(truth, found_of((0, 1, 0.5, [0, 0, 10, 6]), (0, 0, 0.5, [90, 90, 99, 99])))
+    objects = [(1, BOX), (0, [5, 0, 15, 10]), (1, HALF), (1, FAR)]
+    overlaps = matched(objects, [(1, 0.5, [0, 0, 10, 6]), (0, 0.5, [90, 90, 99, 99])])
     assert overlaps.group_detection.tolist() == [0, 0]
     assert overlaps.group_label.tolist() == [0, 1]
     assert overlaps.pair_object.tolist() == [1, 2, 0]
@@ -61,88 +57,76 @@ def test_pairs_of_all_classes_largest_overlap_first():
     assert overlaps.pair_iou.tolist() == pytest.approx([30 / 130, 50 / 60, 60 / 100])
 
 
-def test_touching_boxes_do_not_overlap():
-    overlaps = match(truth_of((0, 0, [0, 0, 10, 10])), found_of((0, 0, 0.5, [10, 0, 20, 10])))
-    assert len(overlaps.pair_iou) == 0
-
-
-def test_detections_are_clipped_to_the_image_for_hoiem_alone():
-    truth, found = truth_of((0, 0, [0, 0, 10, 10])), found_of((0, 0, 0.5, [-10, -5, 10, 10]))
-    overlaps = match(truth, found)
-    assert overlaps.pair_iou.tolist() == [1.0]
-    assert overlaps.pair_iou_unclipped.tolist() == pytest.approx([100 / 300])
-    assert assign(overlaps, 0.5).outcomes.tolist() == [1]
-    assert assign_devkit(overlaps).outcomes.tolist() == [-1]
-    assert match(truth, found, clip=False).pair_iou.tolist() == pytest.approx([100 / 300])
+def test_detections_are_clipped_to_the_image():
+    records = one_image([(0, BOX)], [(0, 0.5, [-10, -5, 10, 10])])
+    assert match(*records).pair_iou.tolist() == [1.0]
+    assert match(*records).pair_iou_unclipped.tolist() == pytest.approx([100 / 300])
+    assert match(*records, clip=False).pair_iou.tolist() == pytest.approx([100 / 300])
+    # An object that reaches beyond the image too, and a detection that lies wholly outside.
+    outside = matched([(0, [90, 0, 130, 10])], [(0, 0.9, [105, 0, 125, 10])])
+    assert (outside.pair_iou.tolist(), outside.pair_iou_unclipped.tolist()) == ([0.0], [0.5])
 
 
 def test_equal_scores_keep_the_order_of_the_file():
-    box = [0, 0, 10, 10]
-    overlaps = match(
-        truth_of((0, 0, box)),
-        found_of((0, 0, 0.5, box), (0, 1, 0.9, box), (0, 0, 0.5, box), (0, 0, 0.7, box), (0, 0, 0.5, box)),
-    )
+    scores = [(0, 0.5), (1, 0.9), (0, 0.5), (0, 0.7), (0, 0.5)]
+    overlaps = matched([(0, BOX)], [(label, score, BOX) for label, score in scores])
     assert overlaps.order.tolist() == [3, 0, 2, 4, 1]
     assert overlaps.rank.tolist() == [1, 0, 2, 0, 3]
     assert overlaps.class_start.tolist() == [0, 4, 5]
     assert assign(overlaps, 0.5).outcomes.tolist() == [-1, -1, -1, 1, -1]
 
 
-def test_a_second_hit_takes_the_next_object_for_hoiem_and_is_false_for_the_devkit():
-    truth = truth_of((0, 0, [0, 0, 10, 10]), (0, 0, [0, 0, 10, 8]))
-    overlaps = match(truth, found_of((0, 0, 0.9, [0, 0, 10, 10]), (0, 0, 0.8, [0, 0, 10, 10])))
-    hoiem, devkit = assign(overlaps, 0.5), assign_devkit(overlaps)
-    assert hoiem.outcomes.tolist() == [1, 1]
-    assert hoiem.object_rows.tolist() == [0, 1]
-    assert hoiem.overlaps.tolist() == pytest.approx([1.0, 0.8])
-    assert devkit.outcomes.tolist() == [1, -1]
-    assert devkit.duplicates.tolist() == [False, True]
+CHAIN = [[max(i - 1, 0) + 0.1, 0, max(i - 1, 0) + 10.1, 10] for i in range(7)]
 
 
-def test_a_chain_of_second_choices():
-    # Each detection prefers the object that a better one takes: the last is left with none.
-    truth = truth_of(*((0, 0, [i, 0, i + 10, 10]) for i in range(6)))
-    found = found_of(
-        *((0, 0, 0.9 - 0.1 * i, [max(i - 1, 0) + 0.1, 0, max(i - 1, 0) + 10.1, 10]) for i in range(7))
+DUPLICATE, DIFFICULT = "duplicate", (BOX, True)
+
+
+@pytest.mark.parametrize(
+    ("objects", "boxes", "iou", "hoiem", "devkit"),
+    [
+        ([BOX, [0, 0, 10, 8]], [BOX, BOX], 0.5, [0, 1], [0, DUPLICATE]),
+        ([[0, 0, 10, 8], BOX], [BOX, BOX], 0.5, [1, 0], [1, DUPLICATE]),
+        ([DIFFICULT], [BOX, BOX], 0.5, [0, DUPLICATE], [0, 0]),
+        ([DIFFICULT, BOX], [BOX, BOX], 0.5, [0, 1], [0, 0]),
+        ([BOX, DIFFICULT], [BOX, BOX], 0.5, [0, 1], [0, DUPLICATE]),
+        # Each detection prefers the object that a better one takes: the last is left with none.
+        ([[i, 0, i + 10, 10] for i in range(6)], CHAIN, 0.75, [*range(6), DUPLICATE], None),
+        ([BOX], [[-10, -5, 10, 10]], 0.5, [0], [None]),
+        ([[90, 0, 130, 10]], [[105, 0, 125, 10]], 0.1, [None], [0]),
+        # Clipped it covers the first best (0.6, 0.5); as given, the second (0.3, 0.308).
+        ([[0, 0, 10, 6], [0, 2, 10, 16]], [[-10, 0, 10, 10]], 0.305, [0], [1]),
+        # Clipped the second overlaps more (0.5, 0.6); as given both alike: the first annotated.
+        ([[0, 0, 20, 10], [2.5, 0, 12.5, 10]], [[-10, 0, 10, 10]], 0.3, [1], [0]),
+        ([BOX], [HALF], 0.5, [0], [0]),
+        ([BOX], [BELOW_HALF], 0.5, [None], [None]),
+        ([BOX], [BOX, HALF], 0.5, [0, DUPLICATE], [0, DUPLICATE]),
+        ([BOX], [BOX, BELOW_HALF], 0.5, [0, None], [0, None]),
+    ],
+    ids=[
+        "second hit", "largest overlap", "difficult", "first of equal, difficult", "first of equal", "chain",
+        "clipped", "outside", "largest as given", "equal as given", "at the threshold", "below it",
+        "duplicate at the threshold", "none below it",
+    ],
+)  # fmt: skip
+def test_which_object_a_detection_takes(objects, boxes, iou, hoiem, devkit):
+    """Of cats, the surest detection first: the row of an object, none, or none as it is a duplicate."""
+    objects = [one if isinstance(one, tuple) else (one,) for one in objects]
+    overlaps = matched(
+        [(0, *one) for one in objects], [(0, 0.9 - n / 10, box) for n, box in enumerate(boxes)]
     )
-    result = assign(match(truth, found), 0.75)
-    assert result.object_rows.tolist() == [0, 1, 2, 3, 4, 5, -1]
-    assert result.duplicates.tolist() == [False] * 6 + [True]
-
-
-def test_difficult_objects_are_taken_once_by_hoiem_and_any_number_of_times_by_the_devkit():
-    box = [0, 0, 10, 10]
-    overlaps = match(truth_of((0, 0, box, True)), found_of((0, 0, 0.9, box), (0, 0, 0.8, box)))
-    assert assign(overlaps, 0.5).outcomes.tolist() == [0, -1]
-    assert assign_devkit(overlaps).outcomes.tolist() == [0, 0]
-    assert overlaps.objects.tolist() == [0, 0]
-
-
-def test_the_devkit_takes_the_first_of_equal_objects():
-    box = [0, 0, 10, 10]
-    found = found_of((0, 0, 0.9, box), (0, 0, 0.8, box))
-    assert assign_devkit(match(truth_of((0, 0, box, True), (0, 0, box)), found)).outcomes.tolist() == [0, 0]
-    assert assign_devkit(match(truth_of((0, 0, box), (0, 0, box, True)), found)).outcomes.tolist() == [1, -1]
-
-
-def test_the_devkit_chooses_by_the_overlap_of_the_box_as_given():
-    # Clipped, the detection covers the first object best (0.6, 0.5); as given, the second (0.3, 0.308).
-    truth = truth_of((0, 0, [0, 0, 10, 6]), (0, 0, [0, 2, 10, 16]))
-    overlaps = match(truth, found_of((0, 0, 0.9, [-10, 0, 10, 10])))
-    assert assign(overlaps, 0.305).object_rows.tolist() == [0]
-    assert assign_devkit(overlaps, 0.305).object_rows.tolist() == [1]
-
-
-def test_a_box_wholly_outside_the_image_overlaps_nothing():
-    truth = truth_of((0, 0, [90, 0, 130, 10]))  # an object that reaches beyond the image
-    overlaps = match(truth, found_of((0, 0, 0.9, [105, 0, 125, 10])))
-    assert overlaps.pair_iou.tolist() == [0.0]
-    assert assign(overlaps, 0.1).outcomes.tolist() == [-1]
+    for rule, expected in ((assign, hoiem), (assign_devkit, devkit)):
+        if expected:
+            result = rule(overlaps, iou)
+            rows = [-1 if row in (None, DUPLICATE) else row for row in expected]
+            assert result.object_rows.tolist() == rows
+            assert result.outcomes.tolist() == [-1 if row < 0 else 2 - len(objects[row]) for row in rows]
+            assert result.duplicates.tolist() == [row == DUPLICATE for row in expected]
 
 
 def test_crowds_count_as_difficult():
     truth = GroundTruth(["a"], CLASSES, [[9, 9]], [0], [0], [[0, 0, 9, 9]], crowd=[True])
-    overlaps = match(truth, found_of((0, 0, 0.9, [0, 0, 9, 9])))
+    overlaps = match(truth, Detections(["a"], CLASSES, [0], [0], [0.9], [[0, 0, 9, 9]]))
     assert assign(overlaps, 0.5).outcomes.tolist() == [0]
 
 
@@ -151,7 +135,7 @@ def test_records_of_different_sets_are_refused(field):
     names = {"images": ["a"], "classes": CLASSES} | {field: ["b", "c"]}
     found = Detections(**names, image_index=[], labels=[], scores=[], boxes=[])
     with pytest.raises(InputError, match=f"detections.{field}"):
-        match(truth_of(), found)
+        match(one_image([], [])[0], found)
 
 
 @st.composite
@@ -255,9 +239,9 @@ def test_rising_keys_keep_the_order_that_was(keys, random):
 
 
 def test_the_threshold_by_its_earlier_name():
-    overlaps = match(*one_image([(0, BOX)], [(0, 0.9, BOX)]))
+    overlaps = matched([(0, BOX)], [(0, 0.9, BOX)])
     for rule in (assign, assign_devkit):
-        assert rule(overlaps, threshold=0.5) is rule(overlaps, iou=0.5)
+        assert rule(overlaps, threshold=0.5) is rule(overlaps, iou=0.5) is rule(matching=overlaps, iou=0.5)
 
 
 @settings(max_examples=100, deadline=None)
@@ -273,22 +257,15 @@ def test_each_run_is_sorted_by_itself(runs):
 
 
 def test_what_two_threads_ask_for_is_computed_once():
-    overlaps, answers, began, other_began = (
-        match(truth_of(), found_of()),
-        [],
-        threading.Event(),
-        threading.Event(),
-    )
+    overlaps, answers, began, other_began = matched([], []), [], threading.Event(), threading.Event()
 
-    def compute():
+    @cached
+    def compute(matching):
         (other_began if began.is_set() else began).set()
         other_began.wait(0.5)  # long enough for the other to begin, if it could
         return object()
 
-    def ask():
-        answers.append(overlaps.cached("key", compute))
-
-    threads = [threading.Thread(target=ask) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: answers.append(compute(overlaps))) for _ in range(2)]
     for thread in threads:
         thread.start()
         assert began.wait(10)

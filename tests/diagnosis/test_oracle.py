@@ -8,7 +8,7 @@ import pytest
 
 from data.formats import VOC_SIMILAR
 from diagnosis import assign, break_down, diagnose, flag_error_types, match, pie_error_types, similar_matrix
-from diagnosis.average_precision import HOIEM_COLUMNS, NORMAL_SHARE, HoiemScores
+from diagnosis.average_precision import NORMAL_SHARE, HoiemScores
 from diagnosis.characteristics import (
     BinScores,
     Characteristic,
@@ -379,4 +379,4 @@ def scores_of(records) -> HoiemScores:
         np.array([[math.nan if one[key] is None else one[key] for one in row] for row in records])
         for key in ("npos", *NUMBERS)
     ]
-    return HoiemScores(**dict(zip(HOIEM_COLUMNS, columns, strict=True)))
+    return HoiemScores(*columns)
