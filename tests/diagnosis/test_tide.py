@@ -8,15 +8,8 @@ import pytest
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import match
-from diagnosis.tide import (
-    BEYOND,
-    DAP_COLUMNS,
-    TIDE_ERRORS,
-    TRUE_POSITIVE,
-    explain,
-    tide,
-)
-from tests.diagnosis.scenes import real_records
+from diagnosis.tide import BEYOND, DAP_COLUMNS, TIDE_ERRORS, TRUE_POSITIVE, explain, tide
+from tests.diagnosis.scenes import BOX, FAR, matched, real_records
 
 NAMES = [kind.name for kind in TIDE_ERRORS]
 
@@ -173,32 +166,23 @@ def test_real_detections_are_as_in_tidecv(shared_data, detector, first):
 
 # ---- by hand ---------------------------------------------------------------------------------
 
-
-def truth_of(*objects, images=1, ignored=()):
-    """Objects as (image, class, box)."""
-    columns = ([o[i] for o in objects] for i in range(3))
-    flags = [row in ignored for row in range(len(objects))]
-    names = [str(image) for image in range(images)]
-    return GroundTruth(names, ["cat", "dog"], [[100, 100]] * images, *columns, difficult=flags)
-
-
-def found_of(truth, *found):
-    """Detections as (image, class, score, box)."""
-    return Detections(truth.images, truth.classes, *([f[i] for f in found] for i in range(4)))
+HALF = [0, 0, 10, 5]
 
 
 def test_each_error_once():
-    truth = truth_of((0, 0, [0, 0, 10, 10]), (0, 1, [20, 0, 30, 10]), (0, 1, [50, 0, 60, 10]))
-    found = found_of(
-        truth,
-        (0, 0, 0.9, [0, 0, 10, 10]),
-        (0, 0, 0.8, [0, 0, 10, 9]),  # again
-        (0, 0, 0.7, [20, 0, 30, 10]),  # a dog
-        (0, 1, 0.6, [20, 0, 30, 4]),  # too small, on the same dog, less sure
-        (0, 0, 0.5, [20, 0, 30, 4]),  # both
-        (0, 0, 0.4, [80, 80, 90, 90]),  # nothing there
+    dog = [20, 0, 30, 10]
+    overlaps = matched(
+        [(0, BOX), (1, dog), (1, FAR)],
+        [
+            (0, 0.9, BOX),
+            (0, 0.8, [0, 0, 10, 9]),  # again
+            (0, 0.7, dog),  # a dog
+            (1, 0.6, [20, 0, 30, 4]),  # too small, on the same dog, less sure
+            (0, 0.5, [20, 0, 30, 4]),  # both
+            (0, 0.4, [80, 80, 90, 90]),  # nothing there
+        ],
     )
-    result = tide(match(truth, found))
+    result = tide(overlaps)
     kinds = [NAMES[kind] if kind >= 0 else kind for kind in result.types]
     assert kinds == [TRUE_POSITIVE, "dupe", "cls", "loc", "both", "bkg"]
     assert result.targets.tolist() == [0, 0, 1, 1, -1, -1]
@@ -212,16 +196,10 @@ def test_each_error_once():
     assert result.class_dap["cls"].tolist() == pytest.approx([0.0, 51 / 101])
     assert result.class_counts.tolist() == [[1, 0, 1, 1, 1, 0], [0, 1, 0, 0, 0, 1]]
     assert result.confusion_matrix().tolist() == [[1, 1, 3], [0, 0, 1], [0, 2, 0]]
-    faint = result.confusion_matrix(found.scores < 0.85)
+    faint = result.confusion_matrix(overlaps.detections.scores < 0.85)
     assert faint.tolist() == [[0, 1, 3], [0, 0, 1], [1, 2, 0]]
-
-
-def test_an_overlap_of_just_the_threshold():
-    """It finds a free object; with a taken one it is loc, not dupe."""
-    truth = truth_of((0, 0, [0, 0, 10, 10]))
-    half = [0, 0, 10, 5]
-    result = tide(match(truth, found_of(truth, (0, 0, 0.9, half), (0, 0, 0.8, half))))
-    assert result.types.tolist() == [TRUE_POSITIVE, NAMES.index("loc")]
+    with pytest.raises(InputError, match="counted"):
+        result.confusion_matrix(np.zeros(3, bool))
 
 
 def test_whether_overlaps_were_clipped_makes_no_difference():
@@ -238,53 +216,55 @@ def test_other_thresholds_are_as_in_tidecv(iou):
     assert_same(truth, found, iou=iou, any_class=any_class)
 
 
-# ---- where there is nothing ------------------------------------------------------------------
+NAN = float("nan")
 
 
-def test_no_detections():
-    truth = truth_of((0, 0, [0, 0, 10, 10]), (0, 0, [20, 0, 30, 10]))
-    result = tide(match(truth, found_of(truth)))
-    assert result.mean_ap == 0
-    np.testing.assert_array_equal(result.ap, [0, np.nan])
-    assert result.counts == dict.fromkeys(NAMES, 0) | {"miss": 2}
-    assert result.dap["cls"] == result.dap["fp"] == 0
-    assert np.isnan(result.dap["miss"])  # no class is left that has objects or detections
-    assert np.isnan(result.dap["fn"])
-    assert result.confusion_matrix().tolist() == [[0, 0, 0], [0, 0, 0], [2, 0, 0]]
+@pytest.mark.parametrize(
+    ("objects", "found", "ap", "counts", "dap", "confused"),
+    [
+        # At just the threshold it finds a free object; with a taken one it is loc, not dupe.
+        (
+            [(0, BOX)], [(0, 0.9, HALF), (0, 0.8, HALF)], [1, NAN], {"loc": 1}, {},
+            [[1, 0, 1], [0, 0, 0], [0, 0, 0]],
+        ),
+        # Without detections no class is left, once no object is missed.
+        (
+            [(0, BOX), (0, FAR)], [], [0, NAN], {"miss": 2}, {"cls": 0, "fp": 0, "miss": NAN, "fn": NAN},
+            [[0, 0, 0], [0, 0, 0], [2, 0, 0]],
+        ),
+        ([], [], [NAN, NAN], {}, dict.fromkeys(DAP_COLUMNS, NAN), [[0] * 3] * 3),
+        # A class without objects lowers the mean.
+        (
+            [(0, BOX)], [(0, 0.9, BOX), (1, 0.8, FAR)], [1, 0], {"bkg": 1}, {"bkg": 0.5},
+            [[1, 0, 0], [0, 0, 1], [0, 0, 0]],
+        ),
+        # On an ignore region: left out of the average precision, and yet counted.
+        (
+            [(0, BOX, True)], [(0, 0.9, BOX), (1, 0.8, [0, 0, 9, 9])], [NAN, 0], {"bkg": 2}, {},
+            [[0, 0, 0], [0, 0, 1], [0, 0, 0]],
+        ),
+        (
+            [(0, BOX)], [(0, 0.9, [0, 0, 10, 4])], [0, NAN], {"loc": 1}, {"loc": 1, "fp": 0},
+            [[0, 0, 1], [0, 0, 0], [1, 0, 0]],
+        ),
+    ],
+    ids=["threshold", "no detections", "nothing", "none of a class", "ignore regions", "no true positive"],
+)  # fmt: skip
+def test_few_of_anything(objects, found, ap, counts, dap, confused):
+    result = tide(matched(objects, found))
+    np.testing.assert_array_equal(result.ap, ap)
+    known = [value for value in ap if value == value]
+    np.testing.assert_array_equal(result.mean_ap, np.mean(known) if known else NAN)
+    assert result.counts == dict.fromkeys(NAMES, 0) | counts
+    np.testing.assert_array_equal([result.dap[name] for name in dap], [*dap.values()])
+    assert result.confusion_matrix().tolist() == confused
+    assert result.ignored.tolist() == [bool(objects[0][2:]) and label == 0 for label, *_ in found]
 
 
-@pytest.mark.parametrize("images", [0, 2])
-def test_nothing_at_all(images):
-    truth = truth_of(images=images)
-    result = tide(match(truth, found_of(truth)))
-    assert np.isnan(result.mean_ap)
-    assert all(np.isnan(gain) for gain in result.dap.values())
+def test_no_images():
+    result = tide(match(GroundTruth([], ["a"], [], [], [], []), Detections([], ["a"], [], [], [], [])))
+    assert np.isnan([result.mean_ap, *result.dap.values()]).all()
     assert sum(result.counts.values()) == result.confusion_matrix().sum() == 0
-
-
-def test_detections_of_a_class_without_objects_lower_the_mean():
-    truth = truth_of((0, 0, [0, 0, 10, 10]))
-    found = found_of(truth, (0, 0, 0.9, [0, 0, 10, 10]), (0, 1, 0.8, [50, 0, 60, 10]))
-    result = tide(match(truth, found))
-    assert (result.ap.tolist(), result.mean_ap, result.dap["bkg"]) == ([1.0, 0.0], 0.5, 0.5)
-
-
-def test_only_ignore_regions():
-    truth = truth_of((0, 0, [0, 0, 10, 10]), ignored=[0])
-    result = tide(match(truth, found_of(truth, (0, 0, 0.9, [0, 0, 10, 10]), (0, 1, 0.8, [0, 0, 9, 9]))))
-    assert result.ignored.tolist() == [True, False]
-    assert result.counts["bkg"] == 2  # ignored, and yet counted
-    np.testing.assert_array_equal(result.ap, [np.nan, 0])
-    assert result.confusion_matrix().tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 0]]
-
-
-def test_no_true_positive():
-    truth = truth_of((0, 0, [0, 0, 10, 10]))
-    result = tide(match(truth, found_of(truth, (0, 0, 0.9, [0, 0, 10, 4]))))
-    assert (result.mean_ap, result.dap["loc"], result.dap["fp"], result.counts["miss"]) == (0, 1, 0, 0)
-
-
-# ---- what is refused, what is written --------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -301,15 +281,8 @@ def test_no_true_positive():
     ],
 )
 def test_options_without_meaning_are_refused(options, named):
-    truth = truth_of((0, 0, [0, 0, 10, 10]), (0, 0, [20, 0, 30, 10]), ignored=[0])
     with pytest.raises(InputError, match=named):
-        tide(match(truth, found_of(truth)), **options)
-
-
-def test_a_wrong_mask_is_refused():
-    truth = truth_of((0, 0, [0, 0, 10, 10]))
-    with pytest.raises(InputError, match="counted"):
-        tide(match(truth, found_of(truth))).confusion_matrix(np.zeros(3, bool))
+        tide(matched([(0, BOX, True), (0, FAR)], []), **options)
 
 
 def test_explanations_name_the_overlaps_in_use():
