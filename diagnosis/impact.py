@@ -287,11 +287,11 @@ class ImpactStatistic:
     ) -> Iterator[tuple[Block, Sequence[AnyHits]]]:
         """Some replicates and classes, and their hits in each variant: all if each image counts once."""
         for (rows, classes), ranked in self._ranked(image_weights):
-            there: NDArray[np.bool_] = self._errors.count[classes].any(axis=0)
+            there = np.flatnonzero(self._errors.count[classes].sum(axis=0)).tolist()
             known: dict[tuple[bool, tuple[int, ...]], AnyHits] = {}  # variants of one class often are alike
             keys = []
             for variant in variants:
-                errors = [error - FIRST_ERROR for error in variant.counted if there[error - FIRST_ERROR]]
+                errors = [error - FIRST_ERROR for error in variant.counted if error - FIRST_ERROR in there]
                 keys.append((variant.at_background_iou, tuple(errors)))
                 if keys[-1] not in known:
                     known[keys[-1]] = ranked[variant.at_background_iou].among(errors)
