@@ -15,12 +15,12 @@ from benchmarks.synthetic import Size, synthetic
 from data.formats import processes, read_ground_truth, write_detections
 from data.records import Detections
 from data.shapes import write_shapes
-from diagnosis import diagnose, matching, record, to_json
+from diagnosis import diagnose, record, to_json
 from diagnosis.__main__ import main
 from diagnosis.average_precision import APStatistic
 
 ONCE = [
-    matching.match, record.break_down, record.referenced_objects, record.account, record.best_f1,
+    record.match, record.break_down, record.referenced_objects, record.account, record.best_f1,
     record.calibration, record.characteristics, record.class_groups, record.confusion_matrix,
     record.detection_trend, record.impact, record.sensitivity, record.tide, record.worst_cases,
 ]  # fmt: skip
