@@ -177,6 +177,7 @@ def export(
             module, (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
         )
     facts = _metadata(trained, seed, thresholds)
+    run: Any
     if path.suffix == ".pt2":
         file = io.BytesIO()  # torch aborts the process where a file of its own cannot be written
         torch.export.save(program, file, extra_files={"metadata.json": json.dumps(facts, indent=1)})
@@ -184,19 +185,16 @@ def export(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about buffers that are never written to
             run = torch.export.load(file).module()
-        _check(path, module, run, images)
     else:
         content = _onnx(program, names, facts)
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        _check(path, module, lambda batch: _run(session, batch), images)
-    _write(path, content)
-    return path
 
+        def run(batch: Tensor) -> list[Tensor]:
+            return [torch.from_numpy(output) for output in session.run(None, {"images": batch.numpy()})]
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole, or leave what is there."""
+    _check(path, module, run, images)
     part = path.with_name(f".{path.name}.part")
-    try:
+    try:  # the file as a whole, or what is there stays
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(content)
         part.replace(path)
@@ -205,11 +203,7 @@ def _write(path: Path, content: bytes) -> None:
         raise ExportError(f"{path}: found {error.strerror}; expected {expected}") from None
     finally:
         part.unlink(missing_ok=True)
-
-
-def _run(session: Any, images: Tensor) -> list[Tensor]:
-    """The outputs of an onnxruntime session."""
-    return [torch.from_numpy(output) for output in session.run(None, {"images": images.numpy()})]
+    return path
 
 
 def _metadata(trained: Any, seed: int, nms: tuple[float, float, int] | None) -> dict[str, Any]:

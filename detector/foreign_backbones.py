@@ -123,10 +123,11 @@ def _near(name: str, known: list[str]) -> str:
 
 def _torchvision(name: str, weights: str | None, input_size: int) -> nn.Module:
     """A classifier of torchvision, cut off after its last feature map."""
-    from torchvision.models import get_model, list_models
+    from torchvision.models import get_model, get_model_builder, list_models
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    known = [model for model in list_models(include="*") if "." not in model and not _of_other_task(model)]
+    # Those for detection, segmentation, videos and optical flow are in modules further down.
+    known = [name for name in list_models() if get_model_builder(name).__module__.count(".") == 2]
     if name not in known:
         raise BackboneError(
             f"found no classification network {name!r} in torchvision; expected {_near(name, known)}"
@@ -170,13 +171,6 @@ def _torchvision(name: str, weights: str | None, input_size: int) -> nn.Module:
             f"found {_described(error, where)}; expected another input size or network"
         ) from error
     return extractor.train()
-
-
-def _of_other_task(name: str) -> bool:
-    """Whether a model of torchvision is a detector or segments; those of videos and flow too."""
-    from torchvision.models import get_model_builder
-
-    return str(get_model_builder(name).__module__).count(".") > 2
 
 
 def _timm(name: str, weights: str | None, input_size: int, cells: int | None) -> nn.Module:

@@ -25,16 +25,8 @@ from torch.utils._pytree import tree_leaves
 from detector.shuffle import MapLayout, Shuffle, token_grid
 
 __all__ = [
-    "Block",
-    "Example",
-    "FullyConnected",
-    "Graph",
-    "Map",
-    "Shortcut",
-    "own_image_size",
-    "record",
-    "trunk",
-]
+    "Block", "Example", "FullyConnected", "Graph", "Map", "Shortcut", "own_image_size", "record", "trunk",
+]  # fmt: skip
 
 Example = Tensor | int | tuple[int, int]
 """An input to run a network with: a batch of images, or the height and width (or the side) of an image."""
@@ -134,7 +126,7 @@ def record(network: nn.Module, example: Example | None = None) -> Graph:
             except Exception as error:  # a user's network can raise anything
                 problem = problem or error
             else:
-                return Graph(part, trunk(network), recorder.steps, recorder.calls)
+                return Graph(trunk(network), recorder.steps, recorder.calls)
     reason = str(problem).strip().split("\n")[0]
     raise ValueError(
         f"network: found {type(network).__name__}, which cannot be run with an input of "
@@ -189,6 +181,23 @@ class _Call:
     output: int = -1
     """The step that made its output, if that is one tensor."""
 
+    @property
+    def steps(self) -> range:
+        """The steps inside."""
+        return range(self.start, self.end)
+
+    @property
+    def first(self) -> int:
+        """The step that made its first tensor; -1 also where it has none."""
+        return self.inputs[0] if self.inputs else -1
+
+
+def _outwards(call: _Call | None) -> Iterator[_Call]:
+    """A call and those it is in, from the inside."""
+    while call is not None:
+        yield call
+        call = call.outer
+
 
 @dataclass(eq=False, slots=True)
 class _Step:
@@ -206,6 +215,11 @@ class _Step:
     """Whether it does so otherwise than by a convolution."""
     sizes: tuple[int, ...] = ()
     """Sizes of the parts of a concatenation along the second axis."""
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The innermost module that runs it."""
+        return self.call.module if self.call else None
 
 
 class _Recorder(TorchDispatchMode):
@@ -384,11 +398,6 @@ class Block:
     patches: bool = True
     """Whether what is shuffled has the places of the map, so that patches of it can be shuffled."""
 
-    @property
-    def has_shortcut(self) -> bool:
-        """Whether its shortcut can be shuffled."""
-        return bool(self.shortcut) or self.identity is not None
-
 
 @dataclass(frozen=True, eq=False)
 class _Add:
@@ -401,11 +410,15 @@ class _Add:
     shortcut: set[int]
 
 
+_Owners = dict[int, _Add]
+"""For each step that combines positions, the add with the smallest branch that it is in."""
+
+
 class Graph:
     """The operations of one forward pass."""
 
-    def __init__(self, root: nn.Module, trunk: nn.Module, steps: list[_Step], calls: list[_Call]) -> None:
-        self.root, self.trunk, self._steps, self._calls = root, trunk, steps, calls
+    def __init__(self, trunk: nn.Module, steps: list[_Step], calls: list[_Call]) -> None:
+        self.trunk, self._steps, self._calls = trunk, steps, calls
         self._uses = Counter(call.module for call in calls)
 
     @cached_property
@@ -422,7 +435,7 @@ class Graph:
         """The map that enters each module that takes one."""
         found: dict[nn.Module, Map] = {}
         for call in self._calls:
-            if call.module not in found and call.inputs and (entering := self._map(call.inputs[0])):
+            if call.module not in found and (entering := self._map(call.first)):
                 found[call.module] = entering
         return found
 
@@ -456,12 +469,12 @@ class Graph:
             square = token_grid(count)
             return square and MapLayout(square[0], 0, square[1], square[1])
         height, width = max(fitting, key=math.prod)
-        extra, before = count - height * width, count - height * width
+        extra = before = count - height * width
         for step in self._steps[number::-1] if extra else ():
             if step.sizes and step.shape[1] == count:
                 part = next((n for n, size in enumerate(step.sizes) if size >= height * width), None)
                 if part is not None:
-                    before = sum(step.sizes[:part]) + step.sizes[part] - height * width
+                    before = sum(step.sizes[: part + 1]) - height * width
                     break
         return MapLayout(before, extra - before, height, width)
 
@@ -476,6 +489,14 @@ class Graph:
                 found.add(step)
                 todo += self._steps[step].parents
         return found
+
+    def _descendants(self, steps: Iterable[int], of: int) -> set[int]:
+        """Those of the steps that depend on a step through no others."""
+        found = {of}
+        for step in sorted(steps):
+            if not found.isdisjoint(self._steps[step].parents):
+                found.add(step)
+        return found - {of}
 
     @cached_property
     def _dominator(self) -> list[int]:
@@ -494,12 +515,13 @@ class Graph:
             a, b = (dominators[a], b) if a > b else (a, dominators[b])
         return a
 
-    def _mixing(self, steps: Iterable[int]) -> int:
-        return sum(self._steps[step].mixing for step in steps)
-
     @cached_property
     def residual_adds(self) -> list[_Add]:
         """The adds of a branch that combines positions to what entered it, in the order of running."""
+
+        def weight(side: set[int]) -> tuple[int, int]:
+            return sum(self._steps[step].mixing for step in side), len(side)
+
         found: list[_Add] = []
         for place, step in enumerate(self._steps):
             if step.name not in ("add", "add_") or len(step.parents) != 2:
@@ -513,75 +535,17 @@ class Graph:
                 branch = self._descendants(branch - {early}, early)
             else:
                 fork = self._common(self._dominator, early, late)
-                sides = [self._ancestors(end, fork) for end in step.parents]
-                sides.sort(key=lambda side: (self._mixing(side), len(side)))
-                shortcut, branch = sides
-                weights = [(self._mixing(side), len(side)) for side in sides]
-                if weights[0] == weights[1] or not shortcut:
+                shortcut, branch = sorted((self._ancestors(end, fork) for end in step.parents), key=weight)
+                if (
+                    not shortcut
+                    or weight(shortcut) == weight(branch)
+                    or any(self._steps[inner].name in _PARTS for inner in shortcut)  # as in Res2Net
+                    or any(other.place in shortcut for other in found)  # two branches, as in HRNet
+                ):
                     continue
-                if any(
-                    self._steps[step].name in _PARTS for step in shortcut
-                ):  # channels split, as in Res2Net
-                    continue
-                if any(other.place in shortcut for other in found):  # two branches, as in HRNet
-                    continue
-            if self._mixing(branch):
+            if weight(branch)[0]:
                 found.append(_Add(place, fork, branch, shortcut))
         return found
-
-    def _descendants(self, steps: set[int], of: int) -> set[int]:
-        found = {of}
-        for step in sorted(steps):
-            if not found.isdisjoint(self._steps[step].parents):
-                found.add(step)
-        return found - {of}
-
-    # ------------------------------------------------------------ blocks
-
-    @cached_property
-    def blocks(self) -> list[Block]:
-        """The layers in the order in which they are run; see :func:`detector.list_layers`."""
-        inside = set(self.trunk.modules())
-        owner: dict[int, _Add] = {}
-        adds = self._outermost_adds()
-        for add in sorted(adds, key=lambda add: len(add.branch)):
-            if self._map(add.fork) is not None:
-                for step in sorted(add.branch):
-                    if self._steps[step].mixing:
-                        owner.setdefault(step, add)
-        for add in set(owner.values()):  # as the 3×3 convolution in the shortcut of SENet-154
-            for step in add.shortcut:
-                owner.setdefault(step, add)
-        found = self._blocks_around(adds, owner)
-        frames = self._by_frame(adds, owner)
-        self._join(frames, owner)
-        for frame, adds in frames.items():
-            found += self._blocks_in(frame, adds, owner)
-        found = [(place, block) for place, block in found if block.module in inside]
-        in_blocks = [place for place, _ in found]
-        seen = {block.module for _, block in found}
-        single: list[tuple[int, Block]] = []
-        for place, operation in enumerate(self._steps):
-            module = operation.call.module if operation.call else None
-            if (
-                operation.name == "convolution"
-                and operation.mixing
-                and place not in owner
-                and module in inside - seen
-            ):
-                entering = self.maps.get(module)  # type: ignore[arg-type]
-                if isinstance(module, nn.Conv2d) and entering:
-                    seen.add(module)
-                    single.append((place, Block(module, entering, [(module, entering)])))
-        # As in the paper, the stem of a ResNet is no layer. Where convolutions between the blocks are, it is.
-        between = any(min(in_blocks) < place < max(in_blocks) for place, _ in single if in_blocks)
-        after = sum(place > max(in_blocks, default=-1) for place, _ in single)
-        if between or after >= len(in_blocks) or len(single) > max(_LONGEST_STEM, len(in_blocks)):
-            found += single
-        unique: dict[nn.Module, Block] = {}
-        for _, block in sorted(found, key=lambda item: item[0]):
-            unique.setdefault(block.module, block)
-        return list(unique.values())
 
     def _outermost_adds(self) -> list[_Add]:
         """The residual adds without each one that is alone inside the branch of one further out.
@@ -603,39 +567,77 @@ class Graph:
                 kept = [other for other in kept if other not in nested]
         return kept
 
+    def _frame(self, add: _Add) -> _Call | None:
+        """The call in which a branch runs and is added."""
+        calls = _outwards(self._steps[add.place].call)
+        return next((call for call in calls if call.start <= min(add.branch)), None)
+
     def _is_part(self, call: _Call) -> bool:
         """Whether it is the call of a part of the network, not of the whole."""
         return call.outer is not None and call.module is not self.trunk
 
-    def _frame(self, add: _Add) -> _Call | None:
-        """The call in which a branch runs and is added."""
-        frame = self._steps[add.place].call
-        while frame is not None and frame.start > min(add.branch):
-            frame = frame.outer
-        return frame
+    # ------------------------------------------------------------ blocks
 
-    def _by_frame(self, adds: list[_Add], owner: dict[int, _Add]) -> dict[_Call, list[_Add]]:
-        """The adds that have something of their own in their branch, by the call in which they are made."""
-        found: dict[_Call, list[_Add]] = {}
-        for add in adds:
-            frame = self._frame(add)
-            has_own = any(owner.get(step) is add for step in add.branch)
-            if frame is not None and has_own and self._map(add.fork) is not None:
-                found.setdefault(frame, []).append(add)
-        return {frame: sorted(adds, key=lambda add: add.fork) for frame, adds in found.items()}
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """The layers in the order in which they are run; see :func:`detector.list_layers`."""
+        adds = self._outermost_adds()
+        owner: _Owners = {}
+        for add in sorted(adds, key=lambda add: len(add.branch)):
+            if self._map(add.fork) is not None:
+                for step in self._mixing(add.branch, least=1):
+                    owner.setdefault(step, add)
+        for add in dict.fromkeys(owner.values()):  # as the 3×3 convolution in the shortcut of SENet-154
+            for step in add.shortcut:
+                owner.setdefault(step, add)
+        found = self._blocks_around(adds, owner)
+        for frame, in_frame in self._frames(adds, owner).items():
+            found += self._blocks_in(frame, in_frame, owner)
+        inside = set(self.trunk.modules())
+        found = [(place, block) for place, block in found if block.module in inside]
+        in_blocks = [place for place, _ in found]
+        outside = inside - {block.module for _, block in found}
+        single: dict[nn.Module, tuple[int, Block]] = {}
+        for place in self._mixing(range(len(self._steps))):
+            module = self._steps[place].module
+            if self._steps[place].name == "convolution" and place not in owner and module in outside:
+                entering = self.maps.get(module)  # type: ignore[arg-type]
+                if isinstance(module, nn.Conv2d) and entering:
+                    single.setdefault(module, (place, Block(module, entering, [(module, entering)])))
+        # As in the paper, the stem of a ResNet is no layer. Where convolutions between the blocks are, it is.
+        between = any(min(in_blocks) < place < max(in_blocks) for place, _ in single.values() if in_blocks)
+        after = sum(place > max(in_blocks, default=-1) for place, _ in single.values())
+        if between or after >= len(in_blocks) or len(single) > max(_LONGEST_STEM, len(in_blocks)):
+            found += single.values()
+        unique: dict[nn.Module, Block] = {}
+        for _, block in sorted(found, key=lambda item: item[0]):
+            unique.setdefault(block.module, block)
+        return list(unique.values())
 
-    def _blocks_around(self, adds: list[_Add], owner: dict[int, _Add]) -> list[tuple[int, Block]]:
+    def _mixing(self, steps: Iterable[int], least: int = 2) -> list[int]:
+        """Those of the steps that combine positions; with a `least` of 1 by pooling too."""
+        return [step for step in steps if self._steps[step].mixing >= least]
+
+    def _own(self, add: _Add, owner: _Owners) -> list[int]:
+        """The steps of a branch that are in no smaller one."""
+        return sorted(step for step in add.branch if owner.get(step) is add)
+
+    def _attends(self, steps: Iterable[int]) -> bool:
+        return any(self._steps[step].by_attention for step in self._mixing(steps))
+
+    def _blocks_around(self, adds: list[_Add], owner: _Owners) -> list[tuple[int, Block]]:
         """The modules around adds that see parts of a map, as in MobileViT: shuffled at their input."""
         found = []
         for add in adds:
-            call = self._frame(add)
-            while call is not None and (
-                isinstance(call.module, nn.Sequential) or not self._map(next(iter(call.inputs), -1))
-            ):
-                call = call.outer
+            calls = (
+                call
+                for call in _outwards(self._frame(add))
+                if not isinstance(call.module, nn.Sequential) and self._map(call.first)
+            )
+            call = next(calls, None)
             if self._map(add.fork) is not None or call is None or not self._is_part(call):
                 continue
-            mixing = [step for step in range(call.start, call.end) if self._steps[step].mixing > 1]
+            mixing = self._mixing(call.steps)
             sees_one = math.prod(self._steps[add.fork].shape[:-1]) <= self._steps[0].shape[0]  # a class token
             if mixing and owner.keys().isdisjoint(mixing) and not sees_one:
                 owner |= dict.fromkeys(mixing, add)
@@ -644,65 +646,64 @@ class Graph:
                 found.append((mixing[0], block))
         return found
 
-    def _join(self, frames: dict[_Call, list[_Add]], owner: dict[int, _Add]) -> None:
-        """Make the convolutions in a block with attention a part of it, as those that encode positions."""
+    def _frames(self, adds: list[_Add], owner: _Owners) -> dict[_Call, list[_Add]]:
+        """The adds with steps that are only in their branch, by the call in which they are made.
+
+        In a block with attention further convolutions, as those that encode positions, become a part of it.
+        """
+        frames: dict[_Call, list[_Add]] = {}
+        for add in adds:
+            frame = self._frame(add)
+            if frame is not None and self._own(add, owner) and self._map(add.fork) is not None:
+                frames.setdefault(frame, []).append(add)
+        for in_frame in frames.values():
+            in_frame.sort(key=lambda add: add.fork)
 
         def attends(frame: _Call) -> bool:
-            steps = [
-                self._steps[step] for add in frames[frame] for step in add.branch if owner.get(step) is add
-            ]
-            return any(step.by_attention and step.mixing > 1 for step in steps)
+            return any(self._attends(self._own(add, owner)) for add in frames[frame])
 
         for frame in [frame for frame in frames if self._is_part(frame) and attends(frame)]:
             inside = [f for f in frames if f is not frame and frame.start <= f.start and f.end <= frame.end]
-            adds = sorted((add for f in (frame, *inside) for add in frames[f]), key=lambda add: add.fork)
-            mixing = [step for step in range(frame.start, frame.end) if self._steps[step].mixing > 1]
+            joined = sorted((add for f in (frame, *inside) for add in frames[f]), key=lambda add: add.fork)
+            mixing = self._mixing(frame.steps)
             apart = any(attends(f) or self._uses[f.module] > 1 for f in inside)
-            if not apart and mixing[0] > adds[0].fork:
+            if not apart and mixing[0] > joined[0].fork:
                 for step in mixing:
                     owner.setdefault(step, frames[frame][0])
                 for f in inside:
                     del frames[f]
-                frames[frame] = adds
+                frames[frame] = joined
+        return frames
 
-    def _blocks_in(self, frame: _Call, adds: list[_Add], owner: dict[int, _Add]) -> list[tuple[int, Block]]:
+    def _blocks_in(self, frame: _Call, adds: list[_Add], owner: _Owners) -> list[tuple[int, Block]]:
         """The blocks whose adds are made in one call: one, or one for each add where that is no block."""
-        own = {add.place: sorted(step for step in add.branch if owner.get(step) is add) for add in adds}
-        mixing = [n for n in range(frame.start, frame.end) if self._steps[n].mixing > 1]
+        first = {add: self._own(add, owner)[0] for add in adds}
+        mixing = self._mixing(frame.steps)
         kinds = [
-            type(self._child(frame, own[add.place][0], outermost=True))
-            for add in adds
-            if self._frame(add) is frame
+            type(self._child(frame, first[add], outermost=True)) for add in adds if self._frame(add) is frame
         ]
-        nested = any(owner.get(step) not in adds for step in mixing)
         is_block = (
             not (mixing and mixing[0] <= adds[0].fork)
             and len(kinds) == len(set(kinds))
-            and not nested
+            and all(owner.get(step) in adds for step in mixing)
             and (self._is_part(frame) or len(adds) == 1)
         )
         if is_block:
-            block = self._block(frame, frame.module, adds, own)
+            block = self._block(frame, frame.module, adds, owner)
             parts = set().union(*(add.branch | add.shortcut for add in adds))
             for step in mixing:  # convolutions between the branches
-                module = call.module if (call := self._steps[step].call) else None
+                module = self._steps[step].module
                 if step not in parts and self._steps[step].name == "convolution" and module in self.maps:
                     block.branch.append((module, self.maps[module]))
-            return [(own[adds[0].place][0], block)]
-        blocks = []
-        for add in adds:
-            first = own[add.place][0]
-            module = self._child(frame, first, outermost=False)
-            if module is not None:
-                blocks.append((first, self._block(frame, module, [add], own)))
-        return blocks
+            return [(first[adds[0]], block)]
+        children = [(add, self._child(frame, first[add], outermost=False)) for add in adds]
+        return [(first[add], self._block(frame, module, [add], owner)) for add, module in children if module]
 
     def _child(self, frame: _Call, step: int, *, outermost: bool) -> nn.Module | None:
         """The module called within a call, or a convolution further inside, that runs a step, if any."""
         call = self._steps[step].call
-        inner = self._steps[step].name == "convolution" and not outermost
-        while call is not None and call is not frame and call.outer is not frame and not inner:
-            call = call.outer
+        if outermost or self._steps[step].name != "convolution":
+            call = next((call for call in _outwards(call) if call.outer is frame), None)
         return None if call is None or call is frame else call.module
 
     def _takers(self, steps: set[int], fork: int, frame: _Call) -> tuple[list[nn.Module], bool]:
@@ -712,110 +713,90 @@ class Graph:
         for step in sorted(steps):
             if fork not in self._steps[step].parents:
                 continue
-            call = self._steps[step].call
-            while call is not None and call is not frame and fork not in call.inputs[:1]:
-                call = call.outer
+            calls = _outwards(self._steps[step].call)
+            call = next((call for call in calls if call is frame or call.first == fork), None)
             if call is None or call is frame or isinstance(call.module, nn.Sequential):
                 complete = False
             else:
                 found[call] = None
-        outer = [call for call in found if not any(other in found for other in self._around(call))]
+        outer = [call for call in found if found.keys().isdisjoint(_outwards(call.outer))]
         return list(dict.fromkeys(call.module for call in outer)), complete
-
-    def _around(self, call: _Call) -> Iterator[_Call]:
-        while call.outer is not None:
-            call = call.outer
-            yield call
 
     def _goes_past(self, add: _Add) -> bool:
         """Whether something passes through the branch that no convolution or attention takes."""
-        found = {add.fork}
-        for step in sorted(add.branch):
-            if self._steps[step].mixing < 2 and not found.isdisjoint(self._steps[step].parents):
-                found.add(step)
-        return max(add.branch) in found
+        past = add.branch.difference(self._mixing(add.branch))
+        return max(add.branch) in self._descendants(past, add.fork)
 
-    def _block(self, frame: _Call, module: nn.Module, adds: list[_Add], own: dict[int, list[int]]) -> Block:
+    def _block(self, frame: _Call, module: nn.Module, adds: list[_Add], owner: _Owners) -> Block:
         first = adds[0]
         entering = self._map(first.fork)
         assert entering is not None
+        at_input = self.maps.get(module, entering)
         branch: dict[nn.Module, Map] = {}
         by_attention, problem = False, ""
         for add in adds:
-            steps = [self._steps[step] for step in own[add.place]]
-            attention = any(step.by_attention and step.mixing > 1 for step in steps)
-            attention |= not any(step.name == "convolution" for step in steps)
+            own = self._own(add, owner)
+            convolutions = [step for step in own if self._steps[step].name == "convolution"]
+            attention = self._attends(own) or not convolutions
             by_attention |= attention
-            if whole := attention or self._goes_past(add):
+            if attention or self._goes_past(add):
                 takers, complete = self._takers(add.branch, add.fork, frame)
                 if not complete or not takers:
                     takers, problem = [], "its branch begins with a function, not with a module"
-                branch |= {taker: self._map(add.fork) or entering for taker in takers}
-            for step in steps:
-                taker = step.call.module if step.call is not None else None
-                if step.name == "convolution" and not whole and taker in self.maps and taker is not module:
-                    branch[taker] = self.maps[taker]
-                elif step.name == "convolution" and not whole and taker is module:
-                    branch[module] = self.maps.get(module, entering)
+                branch |= dict.fromkeys(takers, self._map(add.fork) or entering)
+            else:
+                for step in convolutions:
+                    taker = self._steps[step].module
+                    if taker is module or taker in self.maps:
+                        branch[taker] = self.maps.get(taker, entering)  # type: ignore[index,arg-type]
+        patches = entering.size[1:] == at_input.size[1:] or not by_attention
+        begins_there = True
         if not branch:  # shuffled as a whole
-            taken = self.maps.get(module, entering)
+            branch, by_attention, patches = {module: at_input}, True, True
             problem = problem or "its branch runs no module that can be shuffled alone"
-            block = Block(
-                module, taken, [(module, taken)], adds=len(adds), by_attention=True, problem=problem
-            )
-            begins_there = module is not frame.module or first.fork in frame.inputs[:1]
-            return self._with_shortcut(block, frame, first) if begins_there else block
-        at_input = self.maps.get(module, entering)
-        block = Block(
-            module,
-            at_input,
-            list(branch.items()),
-            adds=len(adds),
-            by_attention=by_attention,
-            problem=problem,
-            patches=entering.size[1:] == at_input.size[1:] or not by_attention,
-        )
-        return self._with_shortcut(block, frame, first)
+            begins_there = module is not frame.module or first.fork == frame.first
+        shortcut: dict[nn.Module, Map] = {}
+        identity = None
+        if begins_there:
+            shortcut, identity, problem = self._shortcut(frame, first, entering, problem)
+        pairs = list(branch.items()), list(shortcut.items())
+        return Block(module, at_input, *pairs, identity, len(adds), by_attention, problem, patches)
 
-    def _with_shortcut(self, block: Block, frame: _Call, add: _Add) -> Block:
+    def _shortcut(
+        self, frame: _Call, add: _Add, entering: Map, problem: str
+    ) -> tuple[dict[nn.Module, Map], Shortcut | None, str]:
+        """The first modules of a shortcut, or else where it is shuffled, and why it is not."""
         # Further paths from the same tensor around the same branch, as in RepVGG.
         others = [
-            other
+            other.shortcut
             for other in self.residual_adds
-            if other.fork == add.fork and other is not add and add.place in other.branch and other.shortcut
+            if other.fork == add.fork and other is not add and add.place in other.branch
         ]
-        branch, _ = self._takers(add.branch, add.fork, frame)
+        takers, complete = self._takers(add.branch, add.fork, frame)
         modules: dict[nn.Module, Map] = {}
-        entering = self._map(add.fork)
-        assert entering is not None
-        for shortcut in [add.shortcut, *(other.shortcut for other in others)]:
-            takers, complete = self._takers(shortcut, add.fork, frame)
-            if shortcut and complete and takers and not set(takers) & set(branch):
-                modules |= dict.fromkeys(takers, entering)
-        identity, problem = None, block.problem
-        if not modules or not add.shortcut:
-            site = self._site(frame, add.fork)
-            takers, complete = self._takers(add.branch, add.fork, frame)
-            earlier_adds = None
-            changed = site is not None and site[1] and self._changes_its_input(add.fork)
-            if (site is None or not complete or changed) and not add.shortcut:  # shuffled where it is added
-                frame_uses = self._uses[frame.module]
-                takers_once = [module for module in takers if self._uses[module] <= frame_uses]
-                site = site or next(((module, False) for module in takers_once), None)
-                earlier_adds = sum(
-                    add.fork in step.parents and step.name in ("add", "add_")
-                    for step in self._steps[frame.start : add.place]
-                )
-                takers = []
-            if site is None or (changed and earlier_adds is None):
-                problem = problem or "no module has the shortcut as its first input or as its output"
-            elif not complete and earlier_adds is None:
-                problem = problem or "its shortcut and its branch begin with functions, not with modules"
-            else:
-                identity, problem = Shortcut(*site, takers, frame.module, entering, earlier_adds), ""
-        return Block(
-            **{**vars(block), "shortcut": list(modules.items()), "identity": identity, "problem": problem}
-        )
+        for shortcut in (add.shortcut, *others):
+            parts, all_known = self._takers(shortcut, add.fork, frame)
+            if all_known and not set(parts) & set(takers):
+                modules |= dict.fromkeys(parts, entering)
+        if modules and add.shortcut:
+            return modules, None, problem
+        site = self._site(frame, add.fork)
+        changed = site is not None and site[1] and self._changes_its_input(add.fork)
+        earlier_adds = None
+        if (site is None or not complete or changed) and not add.shortcut:  # shuffled where it is added
+            uses = self._uses[frame.module]
+            site = site or next(((module, False) for module in takers if self._uses[module] <= uses), None)
+            earlier_adds = sum(
+                add.fork in step.parents and step.name in ("add", "add_")
+                for step in self._steps[frame.start : add.place]
+            )
+            takers = []
+        if site is None or (changed and earlier_adds is None):
+            return modules, None, problem or "no module has the shortcut as its first input or as its output"
+        if not complete and earlier_adds is None:
+            why = "its shortcut and its branch begin with functions, not with modules"
+            return modules, None, problem or why
+        return modules, Shortcut(*site, takers, frame.module, entering, earlier_adds), ""
 
     def _changes_its_input(self, fork: int) -> bool:
         """Whether a value is what a module made of its input in place, so that it has a name outside, too."""
@@ -826,8 +807,8 @@ class Graph:
         return first < call.start
 
     def _site(self, frame: _Call, fork: int) -> tuple[nn.Module, bool] | None:
-        """The module where a value can be changed for all that take it."""
-        if fork in frame.inputs[:1]:
+        """The module where a value can be changed for all that take it, and whether at its output."""
+        if fork == frame.first:
             return frame.module, False
         for call in reversed(self._calls):
             if call.output == fork and fork not in call.inputs and not isinstance(call.module, nn.Sequential):

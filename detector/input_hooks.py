@@ -11,20 +11,15 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from detector.graph import Shortcut
 from detector.shuffle import ChannelsLastShuffle, Shuffle, as_leaf
 
 __all__ = [
-    "ShortcutShuffle",
-    "average_input",
-    "restore_shuffles",
-    "shuffle_children",
-    "shuffle_input",
-    "shuffle_shortcut",
-    "take_out_shuffles",
-    "unaverage_input",
-]
+    "ShortcutShuffle", "average_input", "restore_shuffles", "shuffle_children", "shuffle_input",
+    "shuffle_shortcut", "take_out_shuffles",
+]  # fmt: skip
 
 # The hooks are functions of this module or methods of modules, so that a network with hooks can be copied and
 # pickled.
@@ -42,17 +37,10 @@ def shuffle_input(module: nn.Module, shuffle: nn.Module) -> None:
     module.register_forward_pre_hook(_shuffle_hook, with_kwargs=True)
 
 
-def average_input(module: nn.Module) -> None:
+def average_input(module: nn.Module) -> RemovableHandle:
     """Let `module` see its first input averaged to one position, by its child `input_average`."""
     module.add_module("input_average", nn.AdaptiveAvgPool2d(1))
-    module.register_forward_pre_hook(_average_hook, with_kwargs=True)
-
-
-def unaverage_input(module: nn.Module) -> None:
-    """The inverse of :func:`average_input`."""
-    del module.input_average
-    for number in [key for key, found in module._forward_pre_hooks.items() if found is _average_hook]:
-        del module._forward_pre_hooks[number], module._forward_pre_hooks_with_kwargs[number]
+    return module.register_forward_pre_hook(_average_hook, with_kwargs=True)
 
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
@@ -252,12 +240,8 @@ def shuffle_children(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def _hook_tables(module: nn.Module) -> list[dict[int, Any]]:
-    return [
-        module._forward_pre_hooks,
-        module._forward_pre_hooks_with_kwargs,
-        module._forward_hooks,
-        module._forward_hooks_always_called,
-    ]
+    names = ("pre_hooks", "pre_hooks_with_kwargs", "hooks", "hooks_always_called")
+    return [getattr(module, f"_forward_{name}") for name in names]
 
 
 def _is_ours(hook: Any) -> bool:
@@ -278,24 +262,22 @@ def take_out_shuffles(network: nn.Module) -> Removed:
         tables = _hook_tables(module)
         ours = {key for table in (tables[0], tables[2]) for key, hook in table.items() if _is_ours(hook)}
         children = shuffle_children(module)
-        forward = vars(module).get("forward")
-        forward = forward if _is_our_forward(forward) else None
-        if ours or children:
-            removed.append((module, children, [dict(table) for table in tables], forward))
-            for table in tables:
-                for key in ours & table.keys():
-                    del table[key]
-            for name in children:
-                delattr(module, name)
-                if name == "downsample":
-                    setattr(module, name, None)
-            if forward is not None:
-                del module.forward
-                before: Any = forward
-                while _is_our_forward(before):  # one for each shortcut
-                    before = before.args[2]
-                if before is not None:
-                    module.forward = before
+        if not ours and not children:
+            continue
+        forward: Any = vars(module).get("forward")
+        own_forward = forward if _is_our_forward(forward) else None
+        removed.append((module, children, [dict(table) for table in tables], own_forward))
+        for table in tables:
+            for key in ours & table.keys():
+                del table[key]
+        for name in children:
+            delattr(module, name)
+            if name == "downsample":
+                setattr(module, name, None)
+        while _is_our_forward(forward):  # one for each shortcut
+            del module.forward
+            if (forward := forward.args[2]) is not None:
+                module.forward = forward
     return removed
 
 

@@ -36,35 +36,16 @@ from detector.input_hooks import (
     shuffle_input,
     shuffle_shortcut,
     take_out_shuffles,
-    unaverage_input,
 )
-from detector.layers import (
-    SELECTORS,
-    FullyConnected,
-    Selection,
-    is_number,
-    nearest,
-    residual_blocks,
-    select_layers,
-)
+from detector.layers import FullyConnected, Selection, is_number, nearest, residual_blocks, select_layers
 from detector.registry import METHODS, Method, ShuffleMethod
 from detector.shuffle import SHUFFLES, ChannelsLastShuffle, Shuffle
 
 __all__ = [
-    "Change",
-    "check_unwrapped",
-    "fix_draws",
-    "fully_connected",
-    "list_changes",
-    "modify_layers",
-    "needs_passes",
-    "remove_shuffles",
-    "seek_shuffles",
-    "set_shuffling",
-    "shuffle_layers",
-    "shuffles",
+    "Change", "check_unwrapped", "fix_draws", "fully_connected", "list_changes", "modify_layers",
+    "needs_passes", "remove_shuffles", "seek_shuffles", "set_shuffling", "shuffle_layers", "shuffles",
     "without_shuffles",
-]
+]  # fmt: skip
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -298,11 +279,10 @@ def modify_layers(
         key = selection.number(block) or _name_key(name_of[block.module])
         whole = METHODS[method].needs_map and not block.patches
         placed[block] = _entries(block, partial(SHUFFLES[method], *size, key, **options), shortcut, whole)
-    values = (last, layer, layers, names, percent)
-    word = next(w for w, v in zip(SELECTORS, values, strict=True) if v is not None)
-    _check_effect(selection, placed, f"method {method!r}: {word}")
+    where = f"method {method!r}: {selection.word}"
+    _check_effect(selection, placed, where)
     if shortcut:
-        _warn_of_shortcuts(selection, placed, name_of, f"method {method!r}: {word}")
+        _warn_of_shortcuts(selection, placed, name_of, where)
     changed: set[nn.Module] = set()  # parallel convolutions of one block can be parts of several layers
     for block, entries in placed.items():
         for place, entering, shuffle in entries:
@@ -395,14 +375,8 @@ def shuffle_layers(
     for number in numbers:
         if not isinstance(number, int) or not 1 <= number <= count:
             raise ValueError(f"layer must be 'last' or a number from 1 to {count}, found {number!r}")
-    return modify_layers(
-        network,
-        method,
-        layers=numbers,
-        patch=patch,
-        shortcut=shortcut,
-        example=example,  # type: ignore[arg-type]
-    )
+    options: Any = {"layers": numbers, "patch": patch, "shortcut": shortcut, "example": example}
+    return modify_layers(network, method, **options)
 
 
 def _some_shuffles(network: nn.Module) -> list[Shuffle]:
@@ -485,17 +459,16 @@ def _warn_of_shortcuts(
         if block.adds and as_whole:
             problem = block.problem or "its branch cuts the map into windows, which are no patches"
             found = f"{name!r}, whose shortcut is shuffled by the same draw as its branch ({problem})"
-        elif block.adds and not block.has_shortcut:
+        elif block.adds and not block.shortcut and block.identity is None:
             found = f"{name!r}, whose shortcut is not shuffled ({block.problem})"
         elif not block.adds and outer is not None and outer.module not in {b.module for b in placed}:
             found = f"{name!r} in {name_of[outer.module]!r}, whose shortcut is not shuffled"
         else:
             continue
-        number = selection.number(block)
-        layer = f"layer {number}, " if number else ""
-        expected = (
-            f"names={[name_of[outer.module]]} for both" if not block.adds and outer else "shortcut=False"
-        )
+        layer = f"layer {number}, " if (number := selection.number(block)) else ""
+        expected = "shortcut=False"
+        if not block.adds and outer:
+            expected = f"names={[name_of[outer.module]]} for both"
         warnings.warn(f"{where}: found {layer}{found}; expected {expected}, if that is meant", stacklevel=3)
 
 
@@ -511,12 +484,9 @@ def _check_effect(selection: Selection, placed: dict[Block, list[Entry]], where:
     }
     if not idle:
         return
-    numbers = [
-        size if (number := selection.number(block)) is None else f"{number} ({size})"
-        for block, size in idle.items()
-    ]
-    layers = "layer" if len(idle) == 1 else "layers"
-    found = f"{where}: found {layers} {', '.join(numbers)} with nothing to shuffle"
+    sizes = ((selection.number(block), size) for block, size in idle.items())
+    listed = ", ".join(f"{number} ({size})" if number else size for number, size in sizes)
+    found = f"{where}: found layer{'s' if len(idle) > 1 else ''} {listed} with nothing to shuffle"
     shuffle = next(shuffle for entries in placed.values() for _, _, shuffle in entries)
     useful = [n for n, block in enumerate(selection.known, 1) if shuffle.has_effect(*block.map.size)]
     expected = f"; expected {f'layers up to {useful[-1]}' if useful else 'another network'}, or larger images"
@@ -623,9 +593,8 @@ def _average_and_connect(network: nn.Module, selection: Selection, example: Exam
             new_of.setdefault(module, fully_connected(module))
         elif isinstance(module, _POOLING):
             new_of.setdefault(module, nn.Identity())
-    if not in_blocks and (
-        missed := [block for block in chosen if block.module not in {module for _, module in inner}]
-    ):
+    listed = {module for _, module in inner}
+    if missed := [block for block in chosen if block.module not in listed]:
         raise ValueError(
             f"method 'gap_fc': found {len(missed)} of {len(chosen)} layers in other blocks than the first; "
             "expected residual blocks of convolutions alone, or convolutions in one nn.Sequential as in VGG; "
@@ -635,7 +604,7 @@ def _average_and_connect(network: nn.Module, selection: Selection, example: Exam
     for name, module in changes:
         network.set_submodule(name, new_of[module])
     start = new_of.get(first, first)
-    average_input(start)
+    average = average_input(start)
     if selection.graph is None:
         return
     try:  # the module after the chain may need a larger map
@@ -649,7 +618,8 @@ def _average_and_connect(network: nn.Module, selection: Selection, example: Exam
     except ValueError as error:
         for name, module in changes:
             network.set_submodule(name, module)
-        unaverage_input(start)
+        average.remove()
+        del start.input_average
         if error.__cause__ is None:
             raise ValueError(f"method 'gap_fc': {error}") from error
         reason = str(error.__cause__).strip().split("\n")[0]

@@ -32,16 +32,9 @@ from detector.graph import Block, Example, FullyConnected, Graph, Map, Shortcut,
 from detector.shuffle import MapLayout, Shuffle
 
 __all__ = [
-    "SELECTORS",
-    "FullyConnected",
-    "Layer",
-    "Selection",
-    "is_number",
-    "list_layers",
-    "nearest",
-    "residual_blocks",
-    "select_layers",
-]
+    "SELECTORS", "FullyConnected", "Layer", "Selection", "is_number", "list_layers", "nearest",
+    "residual_blocks", "select_layers",
+]  # fmt: skip
 
 # torch's modules that take (N, C, L).
 _CHANNELS_FIRST = (
@@ -58,15 +51,25 @@ _CHANNELS_FIRST = (
 # ---------------------------------------------------------------- finding layers
 
 
-def _find_layers(network: nn.Module, graph: Graph | None) -> list[Block]:
-    """The layers of a network in the order in which they are run. ValueError where there are none."""
-    blocks = _torchvision_blocks(network) if graph is None else graph.blocks
-    if not blocks:
+def _find_layers(network: nn.Module, example: Example | None) -> tuple[list[Block], Graph | None]:
+    """The layers of a network in the order in which they are run, and what the network does.
+
+    ValueError where there are none. Blocks of torchvision are found also where the network cannot be run
+    without an example.
+    """
+    try:
+        graph = record(network, example)
+    except ValueError:
+        blocks = _torchvision_blocks(network)
+        if example is not None or not blocks:
+            raise
+        return blocks, None
+    if not graph.blocks:
         raise ValueError(
             f"network: found {type(network).__name__}, no layer of which sees a 2-d map; expected one with "
             "convolutions larger than 1x1, residual blocks or the blocks of a vision transformer"
         )
-    return blocks
+    return graph.blocks, graph
 
 
 def _torchvision_blocks(network: nn.Module) -> list[Block]:
@@ -81,29 +84,12 @@ def _torchvision_blocks(network: nn.Module) -> list[Block]:
             small = isinstance(module, BasicBlock)
             branch = [module.conv1, module.conv2] if small else [module.conv2]
             identity = Shortcut(module, False, [module.conv1], module, unknown)
-            is_projection = isinstance(module.downsample, nn.Sequential)  # or a shuffle, or None
-            shortcut = [(module.downsample[0], unknown)] if is_projection else []
-            found.append(
-                Block(
-                    module,
-                    unknown,
-                    [(convolution, unknown) for convolution in branch],
-                    shortcut,
-                    None if shortcut else identity,
-                    adds=1,
-                )
-            )
+            pairs = [(convolution, unknown) for convolution in branch]
+            if isinstance(module.downsample, nn.Sequential):  # not a shuffle or None
+                found.append(Block(module, unknown, pairs, [(module.downsample[0], unknown)], adds=1))
+            else:
+                found.append(Block(module, unknown, pairs, identity=identity, adds=1))
     return found
-
-
-def _record_or_none(network: nn.Module, example: Example | None) -> Graph | None:
-    """What the network does; None for one of torchvision's blocks that cannot be run without an example."""
-    try:
-        return record(network, example)
-    except ValueError:
-        if example is not None or not _torchvision_blocks(network):
-            raise
-        return None
 
 
 def residual_blocks(network: nn.Module) -> list[nn.Module]:
@@ -162,9 +148,8 @@ def list_layers(network: nn.Module, example: Example | None = None) -> list[Laye
     ValueError
         The network has no layers or cannot be run with that input.
     """
-    graph = _record_or_none(network, example)
+    blocks, _ = _find_layers(network, example)
     names = {module: name for name, module in network.named_modules()}
-    blocks = _find_layers(network, graph)
     count = len(blocks)
     layers = []
     for number, block in enumerate(blocks, start=1):
@@ -191,6 +176,8 @@ class Selection(NamedTuple):
     """All layers, in the order in which they are run."""
     graph: Graph | None
     """What the network does; None where it cannot be run."""
+    word: str
+    """The argument that chose them."""
 
     def number(self, block: Block) -> int | None:
         """Number of a layer, counted from 1 at the input; None for a module that is no layer."""
@@ -218,12 +205,10 @@ def select_layers(
     if names is not None:
         graph = record(network, example)
         known = graph.blocks  # none of a network of 1×1 convolutions alone
-        wanted = [names] if isinstance(names, str) else list(names)
-        chosen = _select_by_name(network, wanted, graph)
+        chosen = _select_by_name(network, [names] if isinstance(names, str) else list(names), graph)
         _check_unchanged(network, known, chosen)
-        return Selection(chosen, known, graph)
-    found = _record_or_none(network, example)
-    known = _find_layers(network, found)
+        return Selection(chosen, known, graph, given[0])
+    known, found = _find_layers(network, example)
     if percent is not None:
         if not isinstance(percent, Real) or isinstance(percent, bool) or not 0 <= percent <= 100:
             raise ValueError(f"percent: found {percent!r}; expected a share of the layers from 0 to 100")
@@ -242,7 +227,7 @@ def select_layers(
                 )
             chosen.append(known[number - 1])
     _check_unchanged(network, known, chosen)
-    return Selection(chosen, known, found)
+    return Selection(chosen, known, found, given[0])
 
 
 def _select_by_name(network: nn.Module, names: list[str], graph: Graph) -> list[Block]:

@@ -31,27 +31,10 @@ from torchvision.models.resnet import ResNet as TorchvisionResNet
 from torchvision.models.vgg import cfgs, make_layers
 
 __all__ = [
-    "NETWORKS",
-    "RESNETS",
-    "VGG",
-    "LoadedWeights",
-    "Perceptron",
-    "ResNet",
-    "WeightsError",
-    "build_network",
-    "check_sum",
-    "describe_read_error",
-    "load_into",
-    "load_weights",
-    "normalize",
-    "perceptron",
-    "read_weights_file",
-    "resnet",
-    "resnet18",
-    "resnet50",
-    "resnet152",
-    "vgg16",
-]
+    "NETWORKS", "RESNETS", "VGG", "LoadedWeights", "Perceptron", "ResNet", "WeightsError", "build_network",
+    "check_sum", "describe_read_error", "load_into", "load_weights", "normalize", "perceptron",
+    "read_weights_file", "resnet", "resnet18", "resnet50", "resnet152", "vgg16",
+]  # fmt: skip
 
 Stem = Literal["imagenet", "small"]
 
@@ -373,20 +356,11 @@ def perceptron(
 # ---------------------------------------------------------------- by name
 
 
-def _vgg16(num_classes: int, image_size: int, weights: str | Path | None, width: float) -> nn.Module:
-    return vgg16(num_classes, weights=weights, width=width)
-
-
 def _resnet(
     name: str, num_classes: int, image_size: int, weights: str | Path | None, width: float
 ) -> nn.Module:
     stem: Stem = "small" if image_size <= LARGEST_SMALL_IMAGE_PIXELS else "imagenet"
     return resnet(name, num_classes, stem=stem, weights=weights, width=width)
-
-
-def _perceptron(num_classes: int, image_size: int, weights: str | Path | None, width: float) -> nn.Module:
-    hidden = max(1, round(512 * width))
-    return perceptron(num_classes, hidden=hidden, image_size=image_size, weights=weights)
 
 
 def check_architecture(name: str, table: Mapping[str, object]) -> None:
@@ -396,9 +370,11 @@ def check_architecture(name: str, table: Mapping[str, object]) -> None:
 
 
 NETWORKS: dict[str, Callable[[int, int, str | Path | None, float], nn.Module]] = {
-    "vgg16": _vgg16,
+    "vgg16": lambda classes, image_size, weights, width: vgg16(classes, weights=weights, width=width),
     **{name: partial(_resnet, name) for name in RESNETS},
-    "perceptron": _perceptron,
+    "perceptron": lambda classes, image_size, weights, width: perceptron(
+        classes, hidden=max(1, round(512 * width)), image_size=image_size, weights=weights
+    ),
 }
 """Each network as a function of the number of classes, the image size in pixels, weights and width.
 
@@ -442,16 +418,6 @@ def check_sum(file: Path) -> None:
                 )
 
 
-def _check_archive(file: Path) -> None:
-    """Raise WeightsError for an archive that becomes many times as large; torch.save compresses nothing."""
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > max(MOST_TIMES_AS_LARGE * file.stat().st_size, ALWAYS_READ_BYTES):
-            found = f"{size >> 20} MB in an archive of {file.stat().st_size / 2**20:.1f} MB"
-            raise WeightsError(f"{file}: found {found}; expected tensors, which hardly compress")
-
-
 def _find_state(content: Any) -> Any:
     """The state dict within the content of a file; the content itself where it names none."""
     # Lightning and timm, many loops, torchvision, others
@@ -459,15 +425,6 @@ def _find_state(content: Any) -> Any:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             return content[name]
     return content
-
-
-def _check_finite(file: str | Path, content: Any) -> None:
-    """Raise WeightsError for weights of which nothing can be computed, as a training that failed has them."""
-    state = _find_state(content)
-    for name, value in state.items() if isinstance(state, Mapping) else ():
-        if isinstance(value, Tensor) and value.is_floating_point() and not bool(value.isfinite().all()):
-            found = f"{name} with values that are not finite"
-            raise WeightsError(f"{file}: found {found}; expected weights of a training that did not fail")
 
 
 def read_weights_file(file: str | Path) -> Any:
@@ -481,11 +438,21 @@ def read_weights_file(file: str | Path) -> Any:
             content = load_safetensors(file)
         else:
             check_sum(Path(file))
-            _check_archive(Path(file))
+            if zipfile.is_zipfile(file):
+                stored = Path(file).stat().st_size
+                with zipfile.ZipFile(file) as archive:
+                    size = sum(entry.file_size for entry in archive.infolist())
+                if size > max(MOST_TIMES_AS_LARGE * stored, ALWAYS_READ_BYTES):
+                    found = f"{size >> 20} MB in an archive of {stored / 2**20:.1f} MB"
+                    raise WeightsError(f"{file}: found {found}; expected tensors, which hardly compress")
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Detected pickle protocol")
                 content = torch.load(file, map_location="cpu", weights_only=True)
-        _check_finite(file, content)
+        state = _find_state(content)
+        for name, value in state.items() if isinstance(state, Mapping) else ():
+            if isinstance(value, Tensor) and value.is_floating_point() and not bool(value.isfinite().all()):
+                found = f"{name} with values that are not finite"
+                raise WeightsError(f"{file}: found {found}; expected weights of a training that did not fail")
         return content
     except WeightsError:
         raise
@@ -498,11 +465,8 @@ def read_weights_file(file: str | Path) -> Any:
 def load_weights(file: str | Path) -> dict[str, Tensor]:
     """The state dict in a file of :func:`read_weights_file`; WeightsError where there is none."""
     state = _find_state(read_weights_file(file))
-    if (
-        not isinstance(state, Mapping)
-        or not state
-        or not all(isinstance(value, Tensor) for value in state.values())
-    ):
+    tensors = isinstance(state, Mapping) and all(isinstance(value, Tensor) for value in state.values())
+    if not tensors or not state:
         raise WeightsError(f"{file}: found no state dict in it; expected a mapping of names to tensors")
     return dict(state)
 
@@ -552,15 +516,15 @@ def load_into(network: nn.Module, weights: Weights, official: Any, *, landmark: 
         )
     for prefix in prefixes:
         state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    own = network.state_dict()
+    both = (state, network.state_dict())
     classifiers = [
         {name: value.shape for name, value in weights.items() if name.startswith(classifier)}
-        for weights in (own, state)
+        for weights in both
     ]
     fits = classifiers[0] == classifiers[1]
     given, wanted = (
         {name: value for name, value in weights.items() if fits or not name.startswith(classifier)}
-        for weights in (state, own)
+        for weights in both
     )
     for name in wanted:
         # Older files lack batch norm's number of batches; torch sets it to 0.
@@ -578,7 +542,7 @@ def load_into(network: nn.Module, weights: Weights, official: Any, *, landmark: 
                 f"{source}: found {name} of shape {tuple(value.shape)}; "
                 f"expected {tuple(wanted[name].shape)}, the weights of this architecture, width and stem"
             )
-    network.load_state_dict(given, strict=fits or not classifiers[0])
+    network.load_state_dict(given, strict=fits or not classifiers[1])
 
 
 def _find_weights(weights: str | Path | LoadedWeights, official: Any) -> tuple[dict[str, Tensor], str]:

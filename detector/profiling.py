@@ -46,16 +46,9 @@ from detector.scores import Batches, Score, modes_restored, score_on
 from detector.shuffle import SHUFFLES
 
 __all__ = [
-    "BASELINE",
-    "Evaluation",
-    "Profile",
-    "ProfileDifference",
-    "ProfileMethod",
-    "ProfileRow",
-    "compare",
-    "evaluate",
-    "profile",
-]
+    "BASELINE", "Evaluation", "Profile", "ProfileDifference", "ProfileMethod", "ProfileRow", "compare",
+    "evaluate", "profile",
+]  # fmt: skip
 
 ProfileMethod = Literal["none"] | ShuffleMethod
 """What is taken away; ``"none"``: nothing, the baseline."""
@@ -136,6 +129,10 @@ class ProfileRow:
         From the standard error over images (normal approximation): of no width where all images score alike.
         """
         return _interval(self.mean, self.by_image)
+
+    @property
+    def _key(self) -> tuple[int, ProfileMethod, int | None, str]:
+        return self.layer, self.method, self.patch, self.measure
 
 
 def _interval(mean: float, by_image: Tensor | None) -> tuple[float, float]:
@@ -234,15 +231,19 @@ class Profile:
             measure = next(iter(self.measures), "")
         if patch is not None and patch >= self._sides.get(layer, patch + 1):
             method, patch = _on_whole_map(method, patch)
-        return self._places.get((layer, method, patch, measure))
+        return self._row_of.get((layer, method, patch, measure))
 
     @cached_property
     def _sides(self) -> dict[int, int]:
         return {row.layer: max(row.height, row.width) for row in self.rows}
 
     @cached_property
-    def _places(self) -> dict[tuple[int, ProfileMethod, int | None, str], ProfileRow]:
-        return {(row.layer, row.method, row.patch, row.measure): row for row in self.rows}
+    def _row_of(self) -> dict[tuple[int, ProfileMethod, int | None, str], ProfileRow]:
+        return {row._key: row for row in self.rows}
+
+    @cached_property
+    def _variants(self) -> list[Variant]:
+        return list(dict.fromkeys((row.method, row.patch) for row in self.rows if row.layer != BASELINE))
 
     def __str__(self) -> str:
         """A text table: one line for each layer and method, one column for each of the main measures."""
@@ -254,9 +255,8 @@ class Profile:
                 continue
             cells = [self.at(row.layer, row.method, row.patch, measure) for measure in self.main_measures]
             numbers = "  ".join(f"{_mean_and_spread(cell):15}" for cell in cells)
-            what = _in_words(row.method, row.patch)
-            number = "-" if row.layer == BASELINE else str(row.layer)
-            size = "-" if row.layer == BASELINE else f"{row.channels}x{row.height}x{row.width}"
+            what, size = _in_words(row.method, row.patch), f"{row.channels}x{row.height}x{row.width}"
+            number, size = ("-", "-") if row.layer == BASELINE else (str(row.layer), size)
             lines.append(f"{number:>5}  {size:9}  {what:10}  {numbers}".rstrip())
         return "\n".join(lines)
 
@@ -265,11 +265,9 @@ class Profile:
 
         No row has `low` and `high` where scores by image are not known.
         """
-        names = [item.name for item in fields(ProfileRow) if item.name not in ("values", "by_image")]
-        computed = ["passes", "mean", "std"]
         known = any(row.by_image is not None for row in self.rows)
         return [
-            {name: getattr(row, name) for name in (*names, *computed)}
+            {name: getattr(row, name) for name in _COLUMNS}
             | (dict(zip(("low", "high"), row.interval, strict=True)) if known else {})
             | {"values": row.values}
             for row in self.rows
@@ -281,17 +279,12 @@ class Profile:
         A line for each row of :meth:`records`. What is not defined is empty; `values` have spaces between.
         """
         text = io.StringIO()
-        names = [item.name for item in fields(ProfileRow) if item.name not in ("values", "by_image")]
         records = self.records()
-        header = list(records[0]) if records else [*names, "passes", "mean", "std", "values"]
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(header)
+        writer.writerow(records[0] if records else [*_COLUMNS, "values"])
         for record in records:
-            cells = record | {"values": " ".join(map(repr, record["values"]))}
-            writer.writerow(
-                "" if cell is None or (isinstance(cell, float) and math.isnan(cell)) else cell
-                for cell in cells.values()
-            )
+            cells = (record | {"values": " ".join(map(repr, record["values"]))}).values()
+            writer.writerow("" if cell is None or cell != cell else cell for cell in cells)  # NaN: empty
         if file is not None:
             Path(file).write_text(text.getvalue(), encoding="utf-8")
         return text.getvalue()
@@ -333,13 +326,10 @@ class Profile:
         baseline = self.baseline(measure)
         if baseline is not None:
             ax.axhline(baseline.mean, linestyle="--", color="0.5", label="nothing shuffled")
-        variants = dict.fromkeys((row.method, row.patch) for row in self.rows if row.layer != BASELINE)
-        for number, (method, patch) in enumerate(variants):
-            rows = [
-                row for layer in self.layers if (row := self._places.get((layer, method, patch, measure)))
-            ]
+        for number, (method, patch) in enumerate(self._variants):
+            rows = [row for row in self.rows if row._key[1:] == (method, patch, measure)]
             colour, marker = method_style(method, patch)
-            aside = 0.5 * ((number + 0.5) / len(variants) - 0.5)  # so that no interval hides another
+            aside = 0.5 * ((number + 0.5) / len(self._variants) - 0.5)  # so that no interval hides another
             halves = [(row.interval[1] - row.mean, row.std, 0.0) for row in rows]
             ax.errorbar(
                 [row.layer + aside for row in rows],
@@ -372,18 +362,18 @@ class Profile:
         It is also written to a file where one is given. Needs pandas and Matplotlib, and at least one layer.
         Of more than 100 classes those with the largest loss are shown.
         """
-        variants = dict.fromkeys((row.method, row.patch) for row in self.rows if row.layer != BASELINE)
         cells = [self._cells(row) for row in self.rows if row.measure == self.measures[0]]
         tables = {"Scores": import_module("pandas").DataFrame(cells)}
         for measure in self.main_measures:
             parts = self.parts(measure)
             kind = "layer" if measure == "cka" else "class"
-            for variant in variants if parts else ():
+            for variant in self._variants if parts else ():
                 tables[f"{measure} by {kind}: {_in_words(*variant)}"] = self._table_of_parts(parts, *variant)
         figures = {}
         for measure in self.main_measures:
             words = _MEASURES.get(measure, measure)
-            figures[words[0].upper() + words[1:]] = draw_svg(partial(self._plot_on, measure), measure)
+            draw = partial(self._plot_beside_legend, measure)
+            figures[words[0].upper() + words[1:]] = draw_svg(draw, measure)
         counts = [len(row.by_image) for row in self.rows if row.by_image is not None]
         settings = {**({"images": max(counts)} if counts else {}), **self.settings}
         text = write_page(title, settings, figures, tables)
@@ -391,7 +381,7 @@ class Profile:
             Path(file).write_text(text, encoding="utf-8")
         return text
 
-    def _plot_on(self, measure: str, ax: Any) -> None:
+    def _plot_beside_legend(self, measure: str, ax: Any) -> None:
         self.plot(measure, ax=ax).legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
     def _table_of_parts(self, parts: Mapping[str, str], method: ProfileMethod, patch: int | None) -> Any:
@@ -399,7 +389,7 @@ class Profile:
         columns: dict[Any, list[float]] = {}
         for layer in (BASELINE, *self.layers):
             place = (BASELINE, "none", None) if layer == BASELINE else (layer, method, patch)
-            found = [self._places.get((*place, name)) for name in parts.values()]
+            found = [self._row_of.get((*place, name)) for name in parts.values()]
             if any(found):
                 columns[layer or "plain"] = [math.nan if row is None else row.mean for row in found]
         table = import_module("pandas").DataFrame(columns, index=list(parts))
@@ -416,11 +406,15 @@ class Profile:
             size = f"{row.channels}×{row.height}×{row.width}"
             cells |= {"layer": str(row.layer), "name": row.name, "map": size}
         for measure in self.main_measures:
-            found = self._places.get((row.layer, row.method, row.patch, measure))
-            low, high = (math.nan, math.nan) if found is None else found.interval
+            found = self._row_of.get((*row._key[:3], measure))
+            low, high = found.interval if found else (math.nan, math.nan)
             cells[measure] = _mean_and_spread(found)
             cells[f"{measure}, 95 %"] = "–" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
         return cells
+
+
+_COLUMNS = [item.name for item in fields(ProfileRow) if item.name not in ("values", "by_image")]
+_COLUMNS += ["passes", "mean", "std"]  # of a record, before its values
 
 
 @dataclass(frozen=True)
@@ -477,18 +471,15 @@ def compare(first: Profile, second: Profile, *, from_baseline: bool = False) -> 
     scored = all(any(row.by_image is not None for row in table.rows) for table in (first, second))
     found = []
     for a in first.rows:
-        b = second._places.get((a.layer, a.method, a.patch, a.measure))
+        b = second._row_of.get(a._key)
         if b is None or (from_baseline and a.layer == BASELINE):
             continue
         if scored and a.by_image is b.by_image is None:
             continue
-        pairs = [(b, a)]
-        if from_baseline:
-            origins = [table.baseline(a.measure) for table in (second, first)]
-            if None in origins:
-                raise ValueError("compare: found a profile without its baseline; expected both with it")
-            pairs.append((origins[0], origins[1]))  # type: ignore[arg-type]  # checked
-        sides = [x.by_image for pair in pairs for x in pair]
+        rows = [b, a, *(table.baseline(a.measure) for table in (second, first) if from_baseline)]
+        if None in rows:
+            raise ValueError("compare: found a profile without its baseline; expected both with it")
+        sides: list[Any] = [row and row.by_image for row in rows]
         counts = {len(side) for side in sides if side is not None}
         if any(side is None for side in sides) or len(counts) > 1:
             numbers = " and ".join(map(str, sorted(counts))) or "no"
@@ -496,11 +487,11 @@ def compare(first: Profile, second: Profile, *, from_baseline: bool = False) -> 
                 f"compare: found {numbers} images with scores; expected scores of the same images in both "
                 "profiles, measured now and not read from a file"
             )
-        values: Tensor = sides[0] - sides[1]  # type: ignore[operator]  # checked
+        values = sides[0] - sides[1]
         if from_baseline:
-            values = values - (sides[2] - sides[3])  # type: ignore[operator]
+            values = values - (sides[2] - sides[3])
         mean = values.mean().item()
-        found.append(ProfileDifference(a.layer, a.method, a.patch, a.measure, mean, *_interval(mean, values)))
+        found.append(ProfileDifference(*a._key, mean, *_interval(mean, values)))
     if not found:
         raise ValueError("compare: found no layer and method in both profiles; expected at least one")
     return found
@@ -650,10 +641,16 @@ def profile(
     with modes_restored(network):
         baseline = None
         if example is None and own_image_size(network) is None:
+            inputs: list[Tensor] = []
+
+            def keep(module: nn.Module, arguments: tuple[object, ...]) -> None:
+                if not inputs and arguments and isinstance(arguments[0], Tensor):
+                    inputs.append(arguments[0].detach())
+
             with (
                 without_shuffles(network),
                 _estimated(network, images, seed),
-                _first_input(network) as inputs,
+                network.register_forward_pre_hook(keep),
             ):
                 baseline = _measure(network, evaluate, seed, 1)
             example = inputs[0][:1] if inputs else None
@@ -669,25 +666,14 @@ def profile(
             with without_shuffles(network):
                 method, patch = variant
                 if method != "none":
-                    modify_layers(
-                        network,
-                        method,
-                        layers=numbers,
-                        patch=patch,
-                        shortcut=shortcut,
-                        per_image=per_image,
-                        example=example,
-                    )
-                if method == "none" and baseline:
-                    values_of = baseline
-                else:
+                    places: Any = {"layers": numbers, "shortcut": shortcut, "example": example}
+                    modify_layers(network, method, patch=patch, per_image=per_image, **places)
+                values_of = baseline if method == "none" else None
+                if values_of is None:
                     with _estimated(network, images, seed):
                         values_of = _measure(network, evaluate, seed, _passes_of(method, passes))
-            size = (layer.channels, layer.height, layer.width)
-            new = [
-                ProfileRow(layer.number, layer.name, layer.percent, *size, *variant, measure, *values)
-                for measure, values in values_of.items()
-            ]
+            place = (layer.number, layer.name, layer.percent, layer.channels, layer.height, layer.width)
+            new = [ProfileRow(*place, *variant, measure, *values) for measure, values in values_of.items()]
             rows[(layer.number, *variant)] = new
             if progress is not None:
                 progress(new, count, len(plan))
@@ -757,9 +743,7 @@ def _plan(
             chosen = usable
         else:
             numbers = sorted(set(layers))
-            select_layers(
-                network, layers=numbers, example=example
-            )  # raises ValueError for a layer that cannot be changed
+            select_layers(network, layers=numbers, example=example)  # refuses what cannot be changed
             chosen = [listed[number - 1] for number in numbers]
             idle = [layer for layer in chosen if not _variants(layer, methods, patches)]
             if idle:
@@ -866,23 +850,25 @@ def evaluate(
     if not is_number(passes) or passes < 1:
         raise ValueError(f"passes: found {passes!r}; expected a number of at least 1")
     device = next((value.device for value in network.parameters()), torch.device("cpu"))
-    values, count = [], 0
+    count = 0
+
+    def accuracy(network: nn.Module) -> float:
+        nonlocal count
+        correct, count = torch.zeros((), dtype=torch.int64, device=device), 0
+        for images, labels in loader:
+            outputs = network(images.to(device))
+            logits = getattr(outputs, "logits", outputs)
+            correct += (logits.argmax(1) == labels.to(device)).sum()
+            count += len(labels)
+        if not count:
+            raise ValueError(
+                "loader: found no images; expected batches of images and labels, in every pass anew"
+            )
+        return int(correct) / count
+
     with modes_restored(network), torch.no_grad():
-        network.eval()
-        for number in range(passes if needs_passes(network) else 1):
-            correct, count = torch.zeros((), dtype=torch.int64, device=device), 0
-            with _draws_of_pass(network, seed, number):
-                for images, labels in loader:
-                    outputs = network(images.to(device))
-                    logits = getattr(outputs, "logits", outputs)
-                    correct += (logits.argmax(1) == labels.to(device)).sum()
-                    count += len(labels)
-            if not count:
-                raise ValueError(
-                    "loader: found no images; expected batches of images and labels, in every pass anew"
-                )
-            values.append(int(correct) / count)
-    return Evaluation(tuple(values), count)
+        ((values, _),) = _measure(network, accuracy, seed, passes if needs_passes(network) else 1).values()
+    return Evaluation(values, count)
 
 
 # ---------------------------------------------------------------- measuring
@@ -995,19 +981,3 @@ def _draws_of_pass(network: nn.Module, seed: int, number: int) -> Iterator[None]
         for shuffle, key, state in before:
             shuffle.key = key
             shuffle.state.copy_(state)
-
-
-@contextmanager
-def _first_input(network: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect the first tensor that the network is called with."""
-    found: list[Tensor] = []
-
-    def keep(module: nn.Module, arguments: tuple[object, ...]) -> None:
-        if not found and arguments and isinstance(arguments[0], Tensor):
-            found.append(arguments[0].detach())
-
-    handle = network.register_forward_pre_hook(keep)
-    try:
-        yield found
-    finally:
-        handle.remove()

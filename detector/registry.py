@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, cast
 
 __all__ = [
@@ -116,59 +117,20 @@ class MethodRow:
     """The method that it equals where a patch is as large as the map, if there is one."""
 
 
+_control = partial(MethodRow, dashes=":", is_control=True)
 METHODS: dict[str, MethodRow] = {
     "spatial": MethodRow("spatial shuffle", "order of the whole map", "#0072B2", "o"),
-    "patch": MethodRow(
-        "patch-wise shuffle",
-        "order in {patch}×{patch} patches",
-        "#2A7F8E",
-        "o",
-        needs_patch=True,
-        needs_map=True,
-        whole_map="spatial",
-    ),
+    "patch": MethodRow("patch-wise shuffle", "order in {patch}×{patch} patches", "#2A7F8E", "o",
+                       needs_patch=True, needs_map=True, whole_map="spatial"),
     "channel": MethodRow("channel shuffle", "order of the channels", "#D55E00", "s", dashes="--"),
     "gap_fc": MethodRow("GAP+FC", "all positions", "#7B3FA0", "^", is_shuffle=False),
-    "joint": MethodRow(
-        "joint shuffle",
-        "order of the map, alike in all channels",
-        "#56B4E9",
-        "P",
-        dashes=":",
-        is_control=True,
-    ),
-    "blocks": MethodRow(
-        "shuffled blocks",
-        "order of {patch}×{patch} blocks",
-        "#A8507B",
-        "D",
-        dashes=":",
-        is_control=True,
-        needs_patch=True,
-        needs_map=True,
-    ),
-    "rows": MethodRow(
-        "shuffled rows", "order of the rows", "#009E73", ">", dashes=":", is_control=True, needs_map=True
-    ),
-    "columns": MethodRow(
-        "shuffled columns",
-        "order of the columns",
-        "#B8860B",
-        "v",
-        dashes=":",
-        is_control=True,
-        needs_map=True,
-    ),
-    "mean": MethodRow(
-        "spatial mean",
-        "all but each channel's mean",
-        "#6E6E6E",
-        "X",
-        dashes=":",
-        is_control=True,
-        needs_map=True,
-    ),
-}
+    "joint": _control("joint shuffle", "order of the map, alike in all channels", "#56B4E9", "P"),
+    "blocks": _control("shuffled blocks", "order of {patch}×{patch} blocks", "#A8507B", "D",
+                       needs_patch=True, needs_map=True),
+    "rows": _control("shuffled rows", "order of the rows", "#009E73", ">", needs_map=True),
+    "columns": _control("shuffled columns", "order of the columns", "#B8860B", "v", needs_map=True),
+    "mean": _control("spatial mean", "all but each channel's mean", "#6E6E6E", "X", needs_map=True),
+}  # fmt: skip
 
 CONTROLS = cast("tuple[ShuffleMethod, ...]", tuple(name for name, row in METHODS.items() if row.is_control))
 """The methods that separate the loss of order from a change of statistics; see :func:`detector.profile`."""

@@ -80,8 +80,8 @@ class _Similarity:
                             found[measure] = u_centred_gram(first)
 
                     # First of all hooks: a shortcut's shuffle changes what leaves the layer before it.
-                    handle = self.network.get_submodule(name).register_forward_hook(keep, prepend=True)
-                    handles.callback(handle.remove)
+                    module = self.network.get_submodule(name)
+                    handles.enter_context(module.register_forward_hook(keep, prepend=True))
             yield
 
     def add(self, found: dict[str, Tensor], logits: Tensor, *, plain: bool) -> None:

@@ -27,31 +27,11 @@ import torch.utils.checkpoint
 from torch import Tensor, nn
 
 __all__ = [
-    "EVALUATION_KEY",
-    "SHUFFLES",
-    "BlockShuffle",
-    "ChannelShuffle",
-    "ChannelsLastShuffle",
-    "ColumnShuffle",
-    "JointShuffle",
-    "MapLayout",
-    "PatchShuffle",
-    "RowShuffle",
-    "Shuffle",
-    "SpatialMean",
-    "SpatialShuffle",
-    "as_leaf",
-    "block_permutation",
-    "block_shuffle",
-    "channel_permutation",
-    "channel_shuffle",
-    "joint_shuffle",
-    "patch_shuffle",
-    "spatial_permutation",
-    "spatial_shuffle",
-    "stream_of",
-    "token_grid",
-]
+    "EVALUATION_KEY", "SHUFFLES", "BlockShuffle", "ChannelShuffle", "ChannelsLastShuffle", "ColumnShuffle",
+    "JointShuffle", "MapLayout", "PatchShuffle", "RowShuffle", "Shuffle", "SpatialMean", "SpatialShuffle",
+    "as_leaf", "block_permutation", "block_shuffle", "channel_permutation", "channel_shuffle",
+    "joint_shuffle", "patch_shuffle", "spatial_permutation", "spatial_shuffle", "stream_of", "token_grid",
+]  # fmt: skip
 
 # The constants of splitmix64 (Steele et al., 2014, "Fast splittable pseudorandom number generators"),
 # written as signed integers because torch has no unsigned 64-bit arithmetic; products wrap around.
@@ -114,8 +94,11 @@ def _(stream: int) -> Tensor:
     return torch.empty((), dtype=torch.int64, device="cpu")
 
 
-def _random_keys(shape: tuple[int, ...], stream: Tensor | int, device: torch.device | None) -> Tensor:
-    """Pseudo-random int64 keys of a stream."""
+def _random_keys(
+    shape: tuple[int, ...], stream: Tensor | int, device: torch.device | None, images: int | None
+) -> Tensor:
+    """Pseudo-random int64 keys of a stream: of a shape, or that for each of N `images`."""
+    shape = shape if images is None else (images, *shape)
     if isinstance(stream, int) and torch.compiler.is_compiling():
         stream = _stream_of_number(stream)
     # 0-dim and on the CPU: no synchronisation with a GPU.
@@ -131,8 +114,7 @@ def channel_permutation(
 
     Output channel c is input channel ``order[..., c]``. The first image has the order that all would share.
     """
-    shape = (channels,) if images is None else (images, channels)
-    return _random_keys(shape, stream, device).argsort(dim=-1)
+    return _random_keys((channels,), stream, device, images).argsort(dim=-1)
 
 
 def spatial_permutation(
@@ -166,8 +148,7 @@ def spatial_permutation(
     ValueError
         `patch` below 1, or more than 1,048,576 patches.
     """
-    shape = (channels, height * width) if images is None else (images, channels, height * width)
-    keys = _random_keys(shape, stream, device)
+    keys = _random_keys((channels, height * width), stream, device, images)
     if patch is None or patch >= max(height, width):
         return keys.argsort(dim=-1)
     _check_patch(patch)
@@ -210,18 +191,13 @@ def block_permutation(
     block
         Height and width of a block, in positions, at least 1.
     """
-    high, wide = (min(size, side) for size, side in zip(block, (height, width), strict=True))
     if min(block) < 1:
         raise ValueError(f"block must be at least 1 position high and wide, found {block[0]}x{block[1]}")
-    if not height * width:
-        return torch.empty(
-            (*(() if images is None else (images,)), channels, 0), dtype=torch.int64, device=device
-        )
+    high, wide = (max(min(size, side), 1) for size, side in zip(block, (height, width), strict=True))
     row, column = torch.arange(height, device=device), torch.arange(width, device=device)
     top, left = row[::high], column[::wide]  # of each row and each column of blocks
     size_class = (top + high > height).long()[:, None] * 2 + (left + wide > width).long()
-    shape = (channels, size_class.numel())
-    keys = _random_keys(shape if images is None else (images, *shape), stream, device)
+    keys = _random_keys((channels, size_class.numel()), stream, device, images)
     source = _permute_within(size_class.flatten(), keys)  # of each block the one that takes its place
     start = (top[:, None] * width + left).flatten()[source]  # where that begins
     block_of = ((row // high)[:, None] * len(left) + column // wide).flatten()
@@ -279,13 +255,6 @@ def _has_channels_last(x: Tensor) -> bool:
     return not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
 
 
-def _reorder_channels(x: Tensor, order: Tensor) -> Tensor:
-    """Put the channels of (N, C, H, W) into the order (C,) or (N, C), in the memory format of `x`."""
-    if _has_channels_last(x):
-        return _gather(x.movedim(1, -1), order, 3).movedim(-1, 1)
-    return _gather(x.contiguous(), order, 1)
-
-
 def _reorder_positions(x: Tensor, order: Tensor) -> Tensor:
     """Put each channel's positions into the order (C, H * W) or (N, C, H * W), in the memory format of `x`.
 
@@ -322,9 +291,11 @@ def channel_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False)
     >>> channel_shuffle(torch.arange(3.0).view(1, 3, 1, 1), stream=7).flatten()
     tensor([0., 2., 1.])
     """
-    images, channels, _, _ = _sizes(x)
-    order = channel_permutation(channels, stream, x.device, images=images if per_image else None)
-    return _reorder_channels(x, order)
+    images, channels, _, _ = _sizes(x, per_image)
+    order = channel_permutation(channels, stream, x.device, images=images)
+    if _has_channels_last(x):
+        return _gather(x.movedim(1, -1), order, 3).movedim(-1, 1)
+    return _gather(x.contiguous(), order, 1)
 
 
 def spatial_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False) -> Tensor:
@@ -355,11 +326,11 @@ def joint_shuffle(x: Tensor, stream: Tensor | int, *, per_image: bool = False) -
 
     What is at a position stays together. Parameters and result are those of :func:`channel_shuffle`.
     """
-    images, _, height, width = _sizes(x)
-    order = channel_permutation(height * width, stream, x.device, images=images if per_image else None)
+    images, _, height, width = _sizes(x, per_image)
+    order = channel_permutation(height * width, stream, x.device, images=images)
     if _has_channels_last(x):
         rows = _gather(x.movedim(1, -1).flatten(1, 2), order, 1)
-        return rows.view(images, height, width, -1).movedim(-1, 1)
+        return rows.view(len(x), height, width, -1).movedim(-1, 1)
     return _gather(x.flatten(2), order, 2).view(x.shape)
 
 
@@ -371,25 +342,24 @@ def block_shuffle(
     Parameters and result are those of :func:`channel_shuffle`; `block` is the height and width of a block, in
     positions: see :func:`block_permutation`.
     """
-    n, channels, height, width = _sizes(x)
-    images = n if per_image else None
+    images, channels, height, width = _sizes(x, per_image)
     return _reorder_positions(
         x, block_permutation(channels, height, width, stream, block, x.device, images=images)
     )
 
 
 def _shuffle_positions(x: Tensor, patch: int | None, stream: Tensor | int, per_image: bool) -> Tensor:
-    n, channels, height, width = _sizes(x)
-    images = n if per_image else None
+    images, channels, height, width = _sizes(x, per_image)
     return _reorder_positions(  # passed inline so that the index tensor is freed early
         x, spatial_permutation(channels, height, width, stream, patch, x.device, images=images)
     )
 
 
-def _sizes(x: Tensor) -> tuple[int, int, int, int]:
+def _sizes(x: Tensor, per_image: bool = False) -> tuple[int | None, int, int, int]:
+    """C, H and W, before them N where each image has its own draw."""
     if x.dim() != 4:
         raise ValueError(f"found an input of {'x'.join(map(str, x.shape))} to shuffle; expected (N, C, H, W)")
-    return x.shape[0], x.shape[1], x.shape[2], x.shape[3]
+    return x.shape[0] if per_image else None, x.shape[1], x.shape[2], x.shape[3]
 
 
 # ---------------------------------------------------------------- which draw is next
@@ -677,12 +647,8 @@ class BlockShuffle(PatchShuffle):
 
     def has_effect(self, channels: int, height: int, width: int) -> bool:
         """Whether there are several blocks of one size."""
-        return any(
-            math.prod(counts) > 1
-            for counts in product(
-                *((side // self.patch, int(side % self.patch > 0)) for side in (height, width))
-            )
-        )
+        counts = [(side // self.patch, int(side % self.patch > 0)) for side in (height, width)]
+        return any(math.prod(pair) > 1 for pair in product(*counts))
 
     def permute(self, x: Tensor, stream: Tensor) -> Tensor:
         """One draw applied to ``(N, C, H, W)``."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from torch import Tensor, nn
+from torch import Tensor
 
 from detector.foreign_backbones import make_backbone
 from detector.intervene import seek_shuffles, shuffle_layers
@@ -252,7 +252,14 @@ def build_detector(model: Mapping[str, Any], classes: int, input_size: int, *, w
         named = None if isinstance(weights, LoadedWeights) else weights
         backbone, cells = make_backbone(name, input_size, weights=named, cells=model.get("grid"))
         if isinstance(weights, LoadedWeights):
-            _load_backbone(backbone, weights)
+            prefix = "model.backbone."
+            names = [name for name in weights.state if name.startswith(prefix)]
+            try:
+                backbone.load_state_dict({name.removeprefix(prefix): weights.state[name] for name in names})
+            except RuntimeError as error:
+                found = f"found other weights ({' '.join(str(error).split())[:200]})"
+                expected = "a checkpoint of a detector with this backbone"
+                raise WeightsError(f"{weights.source}: {found}; expected {expected}") from None
     else:
         cells, stride = cells_and_stride(input_size, model.get("grid"))
         width, arch = model.get("width", 1.0), model.get("arch", "resnet50")
@@ -268,27 +275,8 @@ def build_detector(model: Mapping[str, Any], classes: int, input_size: int, *, w
             shortcut=model.get("shuffle_shortcut", True),
             example=input_size,
         )
-    return YOLO(
-        backbone,
-        classes,
-        cells,
-        model.get("boxes_per_cell", 2),
-        head_channels=model.get("head_channels", 256),
-    )
-
-
-def _load_backbone(backbone: nn.Module, weights: LoadedWeights) -> None:
-    """Load the backbone's part of a detector's weights."""
-    prefix = "model.backbone."
-    state = {
-        name.removeprefix(prefix): value for name, value in weights.state.items() if name.startswith(prefix)
-    }
-    try:
-        backbone.load_state_dict(state)
-    except RuntimeError as error:
-        text = " ".join(str(error).split())[:200]
-        expected = "a checkpoint of a detector with this backbone"
-        raise WeightsError(f"{weights.source}: found other weights ({text}); expected {expected}") from None
+    sizes = (classes, cells, model.get("boxes_per_cell", 2))
+    return YOLO(backbone, *sizes, head_channels=model.get("head_channels", 256))
 
 
 def load(
@@ -332,31 +320,19 @@ def load(
     for name, kind in kinds.items():
         if not isinstance(hyper_parameters.get(name), kind):
             raise WeightsError(f"{file}: found no {name} in its hyper_parameters; expected {wanted}")
-    if (
-        is_own_code(hyper_parameters["model"].get("backbone"))
-        and backbone != hyper_parameters["model"]["backbone"]
-    ):
-        found = f"a backbone made by {hyper_parameters['model']['backbone']!r}"
+    model, names, input_size = (hyper_parameters[name] for name in kinds)
+    if is_own_code(made_by := model.get("backbone")) and backbone != made_by:
         expected = "the same as backbone= (in commands --backbone), if you trust it: its code is run"
-        raise WeightsError(f"{file}: found {found}; expected {expected}")
+        raise WeightsError(f"{file}: found a backbone made by {made_by!r}; expected {expected}")
     try:
-        network = build_detector(
-            hyper_parameters["model"], len(hyper_parameters["classes"]), hyper_parameters["input_size"]
-        )
+        network = build_detector(model, len(names), input_size)
         network.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
     except (ValueError, TypeError, RuntimeError) as error:
         text = " ".join(str(error).split())[:300]
         raise WeightsError(f"{file}: found what makes no detector ({text}); expected {wanted}") from None
     epoch = int(content["epoch"]) + 1 if "epoch" in content else None  # a checkpoint counts from 0
-    classes = tuple(map(str, hyper_parameters["classes"]))
-    return TrainedDetector(
-        network.eval().to(device),
-        classes,
-        hyper_parameters["input_size"],
-        hyper_parameters["model"],
-        file,
-        epoch,
-    )
+    classes = tuple(map(str, names))
+    return TrainedDetector(network.eval().to(device), classes, input_size, model, file, epoch)
 
 
 def _checkpoint(path: Path) -> Path:
