@@ -59,11 +59,9 @@ def entering(network: nn.Module, name: str, images: Tensor) -> tuple[Tensor, Ten
         seen.append(inputs[0].clone())
 
     module = network.get_submodule(name)
-    handles = [module.register_forward_pre_hook(keep, prepend=True), module.register_forward_pre_hook(keep)]
-    with torch.no_grad():
+    first = module.register_forward_pre_hook(keep, prepend=True)
+    with torch.no_grad(), first, module.register_forward_pre_hook(keep):
         network(images)
-    for handle in handles:
-        handle.remove()
     return seen[0], seen[1]
 
 

@@ -246,11 +246,15 @@ def test_shuffles_in_any_network(family: str, by_name: bool) -> None:
     plain.load_state_dict(network.state_dict(), strict=True)
 
 
-@pytest.mark.parametrize("method", ["spatial", "patch", "channel"])
+MOVED = {"rows": (1, 4), "columns": (4, 1), "blocks": (2, 2), "joint": (1, 1)}
+"""Height and width of what stays together of 4×4 tokens."""
+
+
+@pytest.mark.parametrize("method", ["spatial", "patch", "channel", *MOVED])
 @pytest.mark.parametrize("shortcut", [True, False])
 def test_tokens_of_a_vision_transformer(method: Any, shortcut: bool) -> None:
     network = thin("vit").eval()
-    patch = 2 if method == "patch" else None
+    patch = 2 if method in ("patch", "blocks") else None
     modify_layers(network, method, last=1, patch=patch, shortcut=shortcut)
     images, block = torch.randn(2, 3, 32, 32), "encoder.layers.encoder_layer_1"
     given, taken = entering(network, block, images)  # (2, 1 + 4 · 4, 16)
@@ -263,6 +267,10 @@ def test_tokens_of_a_vision_transformer(method: Any, shortcut: bool) -> None:
         if method == "patch":
             maps = [x.unfold(2, 2, 2).unfold(3, 2, 2).permute(0, 2, 3, 1, 4, 5).flatten(0, 2) for x in maps]
         assert is_reordered(*maps, along=1 if method == "channel" else 2)
+        if method in MOVED:
+            high, wide = MOVED[method]
+            strips = [[part for row in x[0, :1].split(high, 1) for part in row.split(wide, 2)] for x in maps]
+            assert len({str(sorted(part.flatten().tolist() for part in parts)) for parts in strips}) == 1
 
 
 def test_tokens_by_the_name_of_their_module() -> None:
@@ -310,10 +318,16 @@ def test_dimensions_in_another_order_are_no_tokens(name: str) -> None:
     assert len(list(shuffles(network))) == 1
 
 
-@pytest.mark.parametrize("make", [FAMILIES["convnext"][0], FAMILIES["densenet"][0], None])
-def test_gap_fc_is_not_for_any_network(make: Callable[[], nn.Module] | None) -> None:
-    network = thin("vit") if make is None else make()
-    with pytest.raises(ValueError, match=r"method 'gap_fc': found .*; expected .*shuffle instead"):
-        modify_layers(network, "gap_fc", last=1)
-    with pytest.raises(ValueError, match="found Detector over a backbone; expected a classifier"):
-        modify_layers(Detector(), "gap_fc", last=1)
+@pytest.mark.parametrize("last", [1, 2])
+@pytest.mark.parametrize("kind", ["convnext", "densenet", "detector", "vit", "mobilenet_v2", "mnasnet0_5"])
+def test_gap_fc_of_all_layers_or_of_none(kind: str, last: int) -> None:
+    network = (
+        thin("vit") if kind == "vit" else FAMILIES[kind][0]() if kind in FAMILIES else models.get_model(kind)
+    )
+    size = 32 if kind == "vit" else 64
+    before = dict(network.eval().named_modules())
+    found = r"Detector over a backbone; expected a classifier.*" if kind == "detector" else ".*"
+    with pytest.raises(ValueError, match=rf"method 'gap_fc': found {found}shuffle instead"):
+        modify_layers(network, "gap_fc", last=min(2 * last, len(list_layers(network, size))), example=size)
+    assert dict(network.named_modules()) == before
+    assert not any(module._forward_pre_hooks for module in before.values())

@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from detector import (
     fix_draws,
@@ -70,6 +72,7 @@ def by_an_activation(block: Residual, x: Tensor, permute: Permute, shortcut: Per
 
 # The block, its input, and what permutes the branch and the shortcut.
 KINDS: dict[str, Callable[[Residual, Tensor, Permute, Permute], Tensor]] = {
+    "norm first": lambda m, x, p, s: m.mix(p(m.before(m.after(x)).sin())).add_(s(x)),
     "roll": lambda m, x, p, s: s(x) + m.after(m.mix(p(x.roll((1, 1), (2, 3))))),
     "view": lambda m, x, p, s: s(x) + m.after(m.mix(p(x).flatten(2)).view(x.shape)),
     "split": lambda m, x, p, s: torch.add(halves(m, p(x)), s(x)),
@@ -114,6 +117,7 @@ def pair(kind: str) -> tuple[nn.Sequential, nn.Sequential]:
     ("kind", "how"),
     [
         *product(KINDS, ["plain", "copied", "checkpoint", "reentrant"]),
+        ("norm first", "compiled by aot_eager"),
         ("of a function", "compiled by eager"),
     ],
 )
@@ -172,6 +176,25 @@ def test_a_shortcut_that_cannot_be_shuffled_is_said(monkeypatch: pytest.MonkeyPa
     with pytest.warns(UserWarning, match=r"layer 1, '1', whose shortcut is not shuffled \(no module has the"):
         modify_layers(network, "spatial", last=1, example=4)
     assert [change.what for change in list_changes(network)] == ["input"]
+
+
+def test_part_of_a_block_run_again_is_refused() -> None:
+    network, _ = pair("norm first")
+    block: Any = network[1]
+    block.forward = lambda x: (
+        x + checkpoint(lambda y: block.mix(block.before(block.after(y))), x, use_reentrant=False)
+    )
+    with pytest.raises(
+        RuntimeError, match=r"a part of a block run again .* expected checkpointing of whole blocks"
+    ):
+        network(torch.randn(2, 3, 4, 4)).sum().backward()
+
+
+def test_blocks_that_share_an_activation() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), Residual("norm first"), Residual("norm first"))
+    network[2].activation = network[1].activation
+    modify_layers(network, "spatial", last=2, example=8)
+    assert [change.layer for change in list_changes(network)] == [1, 1, 2, 2]
 
 
 # ---------------------------------------------------------------- what is one block

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from detector import YOLO, ResNet, normalize, resnet18, seek_shuffles, shuffle_layers
+from detector import YOLO, ResNet, normalize, seek_shuffles, shuffle_layers
 from detector.grid import decode, non_maximum_suppression, split_outputs
 from detector.loss import LossWeights, YOLOLoss
 from detector.yolo import ConvHead, covering_dilation, receptive_field
-from tests.detector.helpers import THIN
 
 Target = dict[str, Tensor]
 NOTHING: Target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
@@ -126,11 +125,6 @@ def test_shapes(boxes: int, classes: int, grid: int | tuple[int, int], size: tup
         assert (image["boxes"].amax(0) <= torch.tensor([size[1], size[0]] * 2)).all()
         assert image["scores"].diff().le(0).all()
         assert image["labels"].max() < classes
-
-
-def test_output_stride_gives_a_finer_grid() -> None:
-    model = YOLO(resnet18(None, output_stride=16, width=THIN), 2, grid=4, head_channels=8).eval()
-    assert model(pictures()).shape == (1, 12, 4, 4)
 
 
 @pytest.mark.parametrize(
