@@ -42,15 +42,12 @@ from data.formats.names import (
 from data.formats.processes import over_processes, usable_cores
 from data.formats.validation import (
     BoxFormat,
-    Fault,
+    Columns,
     Faults,
     Problem,
     Rows,
-    as_xyxy,
     check_objects,
-    detection_problems,
     detections_of,
-    extents_of,
     prefer_names,
     shown,
     valid_rows,
@@ -61,8 +58,8 @@ from data.records import UNKNOWN, Detections, GroundTruth, InputError
 __all__ = [
     "coco_detections",
     "coco_ground_truth",
+    "coco_groups",
     "coco_similar",
-    "coco_whole_groups",
     "image_folders",
     "read_coco",
     "read_coco_detections",
@@ -192,12 +189,6 @@ class Parts(msgspec.Struct):
     annotations: msgspec.Raw
 
 
-class Categories(msgspec.Struct):
-    """The classes of an annotation file alone."""
-
-    categories: list[Category]
-
-
 class Objects(NamedTuple):
     """N annotations as columns."""
 
@@ -210,9 +201,8 @@ class Objects(NamedTuple):
     id: Sequence[Id | None]
     area: NDArray[np.float64]
     """``(N,)`` NaN where there is none."""
-    iscrowd: NDArray[np.bool_]
-    ignore: NDArray[np.bool_]
-    difficult: NDArray[np.bool_]
+    flags: NDArray[np.bool_]
+    """``(3, N)`` in the order of :data:`FLAGS`."""
     more: bool
     """Whether they have attributes."""
 
@@ -263,14 +253,15 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
     path = Path(path)
     content = _content(path)
     faults = Faults(path, lenient, "annotations")
-    images, categories, objects, indices, where = _decode(path, content, faults)
+    images, categories, objects, place = _decode(path, content, faults)
     categories = _named_once(path, categories, objects)
     image_ids = _distinct(path, "images", [image.id for image in images])
     class_ids = _distinct(path, "categories", [category.id for category in categories])
     names = class_names([category.name for category in categories], lambda i: f"{path}: categories[{i}]")
 
-    def place(row: int) -> str:
-        return where(indices[row])
+    def unknown(row: int, field: str, part: str, kind: str) -> Problem:
+        found = f"the unknown {field} {getattr(objects.records()[row], field)!r}"
+        return found, f"the id of one of the {part}", kind
 
     def box(row: int) -> str:
         return f"the bbox {' '.join(f'{value:g}' for value in objects.bbox[row].tolist())}"
@@ -281,16 +272,8 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
         xywh_to_xyxy(objects.bbox),
         place,
         {
-            "image": lambda row: (
-                f"the unknown image_id {objects.records()[row].image_id!r}",
-                "the id of one of the images",
-                "on an unknown image",
-            ),
-            "class": lambda row: (
-                f"the unknown category_id {objects.records()[row].category_id!r}",
-                "the id of one of the categories",
-                "of an unknown category",
-            ),
+            "image": lambda row: unknown(row, "image_id", "images", "on an unknown image"),
+            "class": lambda row: unknown(row, "category_id", "categories", "of an unknown category"),
             "finite": lambda row: (box(row), "four finite numbers", "with a box that is not finite"),
             "extent": lambda row: (
                 f"{box(row)}, without area",
@@ -301,8 +284,8 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
     )
     keep = valid_rows(rows, faults)
     _note_repeated_ids(path, objects, place)
-    difficult = (objects.ignore | objects.difficult)[keep]
-    others = np.flatnonzero(difficult & ~objects.iscrowd[keep])
+    crowd, ignored, difficult = objects.flags[:, keep]
+    others = np.flatnonzero((ignored | difficult) & ~crowd)
     if len(others):
         have = "objects have" if len(others) > 1 else "object has"
         warn(
@@ -328,9 +311,9 @@ def read_coco(path: Path | str, lenient: bool = False) -> GroundTruth:
         rows.image_index[keep],
         rows.labels[keep],
         rows.boxes[keep],
-        difficult=difficult,
+        difficult=ignored | difficult,
         # coco_ground_truth writes difficult objects as crowds, too, for pycocotools' sake.
-        crowd=(objects.iscrowd & ~objects.difficult)[keep],
+        crowd=crowd & ~difficult,
         attributes=_attributes(objects, keep, rows.boxes[keep]),
         files=photographs,
         image_ids=image_ids,
@@ -355,32 +338,27 @@ def coco_similar(path: Path | str) -> list[list[str]]:
     InputError
         As :func:`read_coco`, as far as the categories go.
     """
-    return [group for group, whole in _supercategories(Path(path)).values() if not whole]
+    return coco_groups(path)[0]
 
 
-def coco_whole_groups(path: Path | str) -> list[str]:
-    """Names of the supercategories that hold all classes, which :func:`coco_similar` passes over."""
-    return [above for above, (_, whole) in _supercategories(Path(path)).items() if whole]
-
-
-def _supercategories(path: Path) -> dict[str, tuple[list[str], bool]]:
-    """The classes of each supercategory that has several, and whether they are all but its namesake."""
+def coco_groups(path: Path | str) -> tuple[list[list[str]], list[str]]:
+    """:func:`coco_similar`, and the names of the supercategories left out as they hold all classes."""
+    path = Path(path)
     content = _content(path)
     try:
-        categories = msgspec.json.decode(content, type=Categories).categories
-    except (msgspec.DecodeError, RecursionError):
+        parts = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+        categories = msgspec.json.decode(parts["categories"], type=list[Category])
+    except (LookupError, msgspec.DecodeError, RecursionError):
         categories = _decode(path, content, Faults(path, True))[1]
-    groups: dict[str, list[str]] = {}
+    by_supercategory: dict[str, list[str]] = {}
     for category in categories:
         above = category.supercategory or ""
         if above.strip().lower() not in NO_SUPERCATEGORY:
-            groups.setdefault(above, []).append(category.name)
+            by_supercategory.setdefault(above, []).append(category.name)
     everything = {category.name for category in categories}
-    return {
-        above: (group, {*group, above} == everything | {above})
-        for above, group in groups.items()
-        if len(group) > 1
-    }
+    groups = {above: group for above, group in by_supercategory.items() if len(group) > 1}
+    whole = [above for above, group in groups.items() if {*group, above} == everything | {above}]
+    return [group for above, group in groups.items() if above not in whole], whole
 
 
 def _content(path: Path) -> bytes:
@@ -407,9 +385,8 @@ def _named_once(path: Path, categories: list[Category], objects: Objects) -> lis
 
 def _decode(
     path: Path, content: bytes, faults: Faults
-) -> tuple[list[Image], list[Category], Objects, Sequence[int], Callable[[int], str]]:
-    """Images, categories, annotations, the annotations' indices, and what messages call an index."""
-    where: Callable[[int], str] = lambda index: f"{path}: annotations[{index}]"  # noqa: E731
+) -> tuple[list[Image], list[Category], Objects, Callable[[int], str]]:
+    """Images, categories, annotations, and what messages call a row of these."""
     try:
         parts = msgspec.json.decode(content, type=Parts)
         _check_parts(path, content, parts.annotations)
@@ -418,18 +395,15 @@ def _decode(
         except (LookupError, msgspec.DecodeError):
             first = msgspec.json.decode(parts.annotations, type=list[msgspec.Raw])[:1]
             kind = _annotation_type(msgspec.json.decode(first[0]) if first else None)
-            annotations = msgspec.json.decode(parts.annotations, type=list[kind])  # type: ignore[valid-type]
-            if _any_odd(annotations):
-                raise LookupError from None
-            objects = _objects(annotations)
-        return parts.images, parts.categories, objects, range(len(objects.bbox)), where
-    except (LookupError, msgspec.DecodeError, RecursionError):  # something is wrong: go through all elements
-        pass
+            objects = _objects(msgspec.json.decode(parts.annotations, type=list[kind]))  # type: ignore[valid-type]
+        return parts.images, parts.categories, objects, lambda row: f"{path}: annotations[{row}]"
+    except (LookupError, OverflowError, msgspec.DecodeError, RecursionError):
+        pass  # something is wrong: go through all elements
     _check_parts(path, content)
     whole = parse_json(path, content)
+    places: Sequence[str] = ()
     if converted := as_coco(path, whole):
         whole, places = converted
-        where = lambda index: f"{path}: {places[index]}"  # noqa: E731
     if not isinstance(whole, dict):
         question = "; is it a results file?" if isinstance(whole, list) else ""
         raise InputError(path, f"a {type(whole).__name__} of JSON{question}", TRUTH)
@@ -443,19 +417,14 @@ def _decode(
         strict = Faults(path, False)
         return _convert(whole[part], kind, lambda i: f"{path}: {part}[{i}]", strict, expected)[0]
 
-    expected = 'an image: {"id": …, "file_name": …, "width": …, …}'
-    images = convert("images", Image, expected)
+    def where(index: int) -> str:
+        return f"{path}: {places[index] if places else f'annotations[{index}]'}"
+
+    images = convert("images", Image, 'an image: {"id": …, "file_name": …, "width": …, …}')
     categories = convert("categories", Category, 'a category: {"id": …, "name": …}')
     kind = _annotation_type(whole["annotations"][0] if whole["annotations"] else None)
-    annotations, indices = _convert(whole["annotations"], kind, where, faults, ANNOTATION)
-    good = []
-    for row, annotation in enumerate(annotations):
-        if odd := _odd_values(annotation):
-            faults.add(Fault(where(indices[row]), *odd))
-        else:
-            good.append(row)
-    objects = _objects([annotations[row] for row in good])
-    return images, categories, objects, [indices[row] for row in good], where
+    annotations, indices = _convert(whole["annotations"], kind, where, faults, ANNOTATION, _odd_values)
+    return images, categories, _objects(annotations), lambda row: where(indices[row])
 
 
 def _plain_objects(content: msgspec.Raw) -> Objects:
@@ -477,24 +446,56 @@ def _plain_objects(content: msgspec.Raw) -> Objects:
         parts.append(_columns(b"[" + text[low:high] + b"]", PlainAnnotation))
         low = after
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    flags, areas, ids = [columns[name] for name in FLAGS], columns["area"], columns["id"]
-    named = not np.isnan(ids).all()
-    if not (
-        all(((flag == 0) | (flag == 1)).all() for flag in flags) and not ((areas < 0) | np.isinf(areas)).any()
-    ):
-        raise LookupError
+    ids = columns["id"]
     return Objects(
-        records=cache(lambda: msgspec.json.decode(content, type=list[Annotation])),
-        image_id=_whole(columns["image_id"]),
-        category_id=_whole(columns["category_id"]),
-        bbox=columns["bbox"],
-        id=_whole(ids).tolist() if named else [None] * len(ids),
-        area=areas,
-        iscrowd=columns["iscrowd"] != 0,
-        ignore=columns["ignore"] != 0,
-        difficult=columns["difficult"] != 0,
+        cache(lambda: msgspec.json.decode(content, type=list[Annotation])),
+        _whole(columns["image_id"]),
+        _whole(columns["category_id"]),
+        columns["bbox"],
+        [None] * len(ids) if np.isnan(ids).all() else _whole(ids).tolist(),
+        *_flags_and_areas(np.stack([columns[name] for name in FLAGS]), columns["area"]),
         more=False,
     )
+
+
+def _objects(annotations: Sequence[Annotation]) -> Objects:
+    """Annotations as columns; LookupError as :func:`_flags_and_areas`."""
+
+    def column(name: str) -> Iterable[Any]:
+        return map(attrgetter(name), annotations)
+
+    bbox = np.fromiter(itertools.chain.from_iterable(column("bbox")), np.float64)
+    areas = np.array([np.nan if area is None else area for area in column("area")], np.float64)
+    flags = np.array([[flag or 0 for flag in column(name)] for name in FLAGS], np.float64)
+    return Objects(
+        lambda: annotations,
+        list(column("image_id")),
+        list(column("category_id")),
+        bbox.reshape(-1, 4),
+        list(column("id")),
+        *_flags_and_areas(flags, areas),
+        more=True,
+    )
+
+
+def _flags_and_areas(
+    flags: NDArray[np.float64], areas: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Areas, and flags as truth values; LookupError where :func:`_odd_values` finds fault with any."""
+    if not ((flags == 0) | (flags == 1)).all() or ((areas < 0) | np.isinf(areas)).any():
+        raise LookupError
+    return areas, flags != 0
+
+
+def _odd_values(annotation: Annotation) -> Problem | None:
+    """What is wrong with the flags and the area of an annotation."""
+    for name in FLAGS:
+        flag = getattr(annotation, name)
+        if flag not in (None, 0, 1):
+            return f"{shown(flag)} as {name}", "0 or 1, or false or true", "malformed"
+    if annotation.area is not None and (annotation.area < 0 or annotation.area == math.inf):
+        return f"the area {annotation.area:g}", "a number of pixels from 0", "malformed"
+    return None
 
 
 def _whole(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -505,30 +506,6 @@ def _whole(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
     if not np.array_equal(whole, numbers):
         raise LookupError
     return whole
-
-
-def _objects(annotations: Sequence[Annotation]) -> Objects:
-    """Annotations as columns."""
-    count = len(annotations)
-
-    def column(name: str) -> Iterable[Any]:
-        return map(attrgetter(name), annotations)
-
-    def flag(name: str) -> NDArray[np.bool_]:
-        return np.fromiter(map(bool, column(name)), np.bool_, count)
-
-    return Objects(
-        records=lambda: annotations,
-        image_id=list(column("image_id")),
-        category_id=list(column("category_id")),
-        bbox=np.fromiter(itertools.chain.from_iterable(column("bbox")), np.float64).reshape(count, 4),
-        id=list(column("id")),
-        area=np.array([np.nan if area is None else area for area in column("area")], np.float64),
-        iscrowd=flag("iscrowd"),
-        ignore=flag("ignore"),
-        difficult=flag("difficult"),
-        more=True,
-    )
 
 
 def _columns(content: bytes, kind: type[PlainResult | PlainAnnotation]) -> dict[str, NDArray[np.float64]]:
@@ -579,27 +556,6 @@ def _check_parts(path: Path, content: bytes, annotations: msgspec.Raw | None = N
             raise InputError(
                 path, f"the list {part} {outermost.count(part)} times", "each list once: merge them"
             )
-
-
-def _any_odd(annotations: Sequence[Annotation]) -> bool:
-    """Whether :func:`_odd_values` finds fault with any, in a fraction of the time."""
-    areas = [area for area in map(attrgetter("area"), annotations) if area is not None]
-    return not (
-        all(set(map(attrgetter(name), annotations)) <= {None, 0, 1} for name in FLAGS)
-        and min(areas, default=0) >= 0
-        and max(areas, default=0) < math.inf
-    )
-
-
-def _odd_values(annotation: Annotation) -> Problem | None:
-    """What is wrong with the flags and the area of an annotation."""
-    for name in FLAGS:
-        flag = getattr(annotation, name)
-        if flag not in (None, 0, 1):
-            return f"{shown(flag)} as {name}", "0 or 1, or false or true", "malformed"
-    if annotation.area is not None and (annotation.area < 0 or annotation.area == math.inf):
-        return f"the area {annotation.area:g}", "a number of pixels from 0", "malformed"
-    return None
 
 
 def _further_fields(first: Any) -> list[str]:
@@ -814,64 +770,59 @@ def read_coco_detections(
         not finite, a box is inverted.
     """
     path = Path(path)
-    content: Callable[[], bytes] = cache(lambda: read_json(path, RESULTS))
     faults = Faults(path, lenient)
     read_as = BoxFormat.chosen(box_format, normalized, XYWH)
-    results: Callable[[], list[Result]] = cache(lambda: msgspec.json.decode(content(), type=list[Result]))
-    read_truth = cache(truth) if callable(truth) else partial(_itself, truth)
+    read_truth = cache(truth if callable(truth) else lambda: truth)
+    records: Callable[[], Sequence[Result]]
+    indices: Sequence[int]
     try:
-        columns, plain = _plain_results(path, read_truth), True
+        columns = _plain_results(path, read_truth)
+        indices = range(len(columns[0]))
+        records = cache(lambda: msgspec.json.decode(read_json(path, RESULTS), type=list[Result]))
     except (LookupError, OSError, RecursionError, UnicodeDecodeError, msgspec.DecodeError):
-        columns, plain = [], False
-    truth = read_truth()
-    images, classes = images_by_id(truth), classes_by_id(truth)
-    indices: Sequence[int] = range(len(columns[0])) if plain else []
-    if not plain:
-        records, indices = _results(path, content(), faults)
-        results = lambda: records  # noqa: E731
-        columns = _result_columns(records, images, classes)
-    image_index, labels, given, scores = columns
+        columns = None
+    known = read_truth()
+    images, classes = images_by_id(known), classes_by_id(known)
     where = lambda row: f"{path}[{indices[row]}]"  # noqa: E731
-    if not plain:
-        beside = partial(_by_names, results(), where)
-        of_image, of_class = ("image_id", "file_name"), ("category_id", "category_name")
-        image_index = beside(of_image, image_index, partial(images_by_name, truth), truth.images)
-        labels = beside(of_class, labels, partial(classes_by_name, truth), truth.classes)
-    boxes = as_xyxy(given, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
-    sized = read_as.form != "xyxy"
-    problems = detection_problems(
-        truth,
-        scores,
-        boxes,
-        lambda row: results()[row].image_id,
-        lambda row: results()[row].category_id,
-        sized=sized,
+    if columns is None:
+        results, indices = _results(path, faults)
+        records = lambda: results  # noqa: E731
+        columns = _result_columns(results, known, images, classes, where)
+    return detections_of(
+        known,
+        faults,
+        where,
+        columns,
+        read_as,
+        not (box_format or normalized),
+        image=lambda row: records()[row].image_id,
+        label=lambda row: records()[row].category_id,
         images=images,
         classes=classes,
+        sized=read_as.form != "xyxy",
     )
-    unsure = None if box_format or normalized else (given, read_as)
-    extents = extents_of(given, read_as)
-    rows = Rows(image_index, labels, boxes, where, problems, scores, sized, unsure, extents)
-    return detections_of(truth, rows, faults)
 
 
-def _itself(truth: GroundTruth) -> GroundTruth:
-    return truth
-
-
-def _results(path: Path, content: bytes, faults: Faults) -> tuple[list[Result], Sequence[int]]:
+def _results(path: Path, faults: Faults) -> tuple[list[Result], Sequence[int]]:
     """All results, or those without fault, and their indices."""
+    content = read_json(path, RESULTS)
     try:
         results = msgspec.json.decode(content, type=list[Result])
         return results, range(len(results))
     except (msgspec.DecodeError, RecursionError):  # something is wrong: only now go through the elements
         elements = parse_json(path, content)
-    if not isinstance(elements, list):
-        raise InputError(path, _not_a_list(elements), RESULTS)
-    return _convert(elements, Result, lambda i: f"{path}[{i}]", faults, RESULT)
+    if isinstance(elements, list):
+        return _convert(elements, Result, lambda i: f"{path}[{i}]", faults, RESULT)
+    found = f"a single {type(elements).__name__}"
+    if isinstance(elements, dict):
+        keys = ", ".join(map(repr, itertools.islice(elements, 5)))
+        found = f"an object with the keys {keys}" if elements else "an empty object"
+        if {"images", "annotations"} <= elements.keys():
+            found = f"an annotation file (keys {keys}); is it the ground truth?"
+    raise InputError(path, found, RESULTS)
 
 
-def _plain_results(path: Path, truth: Callable[[], GroundTruth]) -> list[NDArray[Any]]:
+def _plain_results(path: Path, truth: Callable[[], GroundTruth]) -> Columns:
     """:func:`_result_columns` of a file of plain results with known ids, read in parts by several processes.
 
     Raises
@@ -885,8 +836,8 @@ def _plain_results(path: Path, truth: Callable[[], GroundTruth]) -> list[NDArray
     columns_of: list[tuple[type, tuple[int, ...]]] = [
         (np.int64, ()),
         (np.int64, ()),
-        (np.float64, (4,)),
         (np.float64, ()),
+        (np.float64, (4,)),
     ]
     shared = [
         np.ndarray((most, *shape), kind, mmap(-1, 8 * most * math.prod(shape))) for kind, shape in columns_of
@@ -908,15 +859,15 @@ def _plain_results(path: Path, truth: Callable[[], GroundTruth]) -> list[NDArray
         found = _columns(part, PlainResult)
         first = (start + low) // SHORTEST_RESULT
         rows = slice(first, first + len(found["score"]))
-        some = _whole(found["image_id"]), _whole(found["category_id"]), found["bbox"], found["score"]
+        some = _whole(found["image_id"]), _whole(found["category_id"]), found["score"], found["bbox"]
         for column, values in zip(shared, some, strict=True):
             column[rows] = values
         return rows
 
     starts, processes = range(0, max(size, 1), BYTES_AT_ONCE), min(usable_cores(), size // BYTES_OF_A_PROCESS)
     places = over_processes(columns, starts, processes, truth)
-    images, labels, boxes, scores = (np.concatenate([column[rows] for rows in places]) for column in shared)
-    return [_by_number(images, truth().image_ids), _by_number(labels, truth().class_ids), boxes, scores]
+    images, labels, scores, boxes = (np.concatenate([column[rows] for rows in places]) for column in shared)
+    return _by_number(images, truth().image_ids), _by_number(labels, truth().class_ids), scores, boxes
 
 
 def _by_number(numbers: NDArray[np.int64], ids: Sequence[int | str]) -> NDArray[np.int64]:
@@ -935,45 +886,41 @@ def _by_number(numbers: NDArray[np.int64], ids: Sequence[int | str]) -> NDArray[
     return indices
 
 
-def _result_columns(results: Sequence[Result], images: Lookup, classes: Lookup) -> list[NDArray[Any]]:
-    """Image index (M,), label (M,), box (M, 4) and score (M,) as the file has them."""
-    count = len(results)
-    boxes = itertools.chain.from_iterable(map(attrgetter("bbox"), results))
-    return [
-        np.fromiter(map(images.__getitem__, map(attrgetter("image_id"), results)), np.int64, count),
-        np.fromiter(map(classes.__getitem__, map(attrgetter("category_id"), results)), np.int64, count),
-        np.fromiter(boxes, np.float64, 4 * count).reshape(count, 4),
-        np.fromiter(map(attrgetter("score"), results), np.float64, count),
-    ]
-
-
-def _by_names(
+def _result_columns(
     results: Sequence[Result],
+    truth: GroundTruth,
+    images: Lookup,
+    classes: Lookup,
     where: Callable[[int], str],
-    fields: tuple[str, str],
-    by_id: NDArray[np.int64],
-    lookup: Callable[[], Lookup],
-    known: Sequence[str],
-) -> NDArray[np.int64]:
-    """What results mean by the names beside their ids, if the file has any; see :func:`prefer_names`."""
-    id_field, name_field = fields
-    names = list(map(attrgetter(name_field), results))
-    if not any(names):
-        return by_id
-    index = lookup()
-    by_name = np.array([index[name] if name else NO_INDEX for name in names], np.int64)
-    named = np.array(list(map(bool, names)), np.bool_)
-    id_and_name = lambda row: (getattr(results[row], id_field), names[row])  # noqa: E731
-    return prefer_names(by_id, by_name, named, known, fields, id_and_name, where)
+) -> Columns:
+    """What results mean by their ids, and by the names beside these, if the file has any."""
+    count = len(results)
 
+    def column(field: str) -> Iterable[Any]:
+        return map(attrgetter(field), results)
 
-def _not_a_list(content: Any) -> str:
-    if not isinstance(content, dict):
-        return f"a single {type(content).__name__}"
-    keys = ", ".join(map(repr, itertools.islice(content, 5)))
-    if {"images", "annotations"} <= content.keys():
-        return f"an annotation file (keys {keys}); is it the ground truth?"
-    return f"an object with the keys {keys}" if content else "an empty object"
+    def meant(
+        fields: tuple[str, str],
+        lookup: Lookup,
+        by_name: Callable[[GroundTruth], Lookup],
+        known: Sequence[str],
+    ) -> NDArray[np.int64]:
+        by_id = np.fromiter(map(lookup.__getitem__, column(fields[0])), np.int64, count)
+        names = list(column(fields[1]))
+        if not any(names):
+            return by_id
+        index = by_name(truth)
+        named = np.array([bool(name) for name in names])
+        of_names = np.array([index[name] if name else NO_INDEX for name in names], np.int64)
+        id_and_name = lambda row: (getattr(results[row], fields[0]), names[row])  # noqa: E731
+        return prefer_names(by_id, of_names, named, known, fields, id_and_name, where)
+
+    return (
+        meant(("image_id", "file_name"), images, images_by_name, truth.images),
+        meant(("category_id", "category_name"), classes, classes_by_name, truth.classes),
+        np.fromiter(column("score"), np.float64, count),
+        np.fromiter(itertools.chain.from_iterable(column("bbox")), np.float64, 4 * count).reshape(count, 4),
+    )
 
 
 # ---------------------------------------------------------------- both
@@ -985,22 +932,26 @@ def _convert(
     where: Callable[[int], str],
     faults: Faults,
     expected: str,
+    check: Callable[[Any], Problem | None] = lambda record: None,
 ) -> tuple[list[Record], list[int]]:
-    """The elements of a JSON list that fit `kind`, and their indices; the others are faults."""
-    records: list[Record] = []
-    indices: list[int] = []
+    """The elements of a JSON list that fit `kind` and pass the `check`, and their indices."""
+    good: dict[int, Record] = {}
     for index, element in enumerate(elements):
         if isinstance(element, tuple):  # what is wrong with a region of VIA or Label Studio
-            faults.add(Fault(where(index), *element))
-            continue
-        try:
-            records.append(msgspec.convert(element, kind))
-            indices.append(index)
-        except msgspec.ValidationError as error:
-            faults.add(Fault(where(index), _found(str(error)), expected, "malformed"))
-        except UnicodeEncodeError:
-            faults.add(Fault(where(index), "half of a surrogate pair", f"text: {expected}", "malformed"))
-    return records, indices
+            problem: Problem | None = element
+        else:
+            try:
+                record = msgspec.convert(element, kind)
+                problem = check(record)
+            except msgspec.ValidationError as error:
+                problem = _found(str(error)), expected, "malformed"
+            except UnicodeEncodeError:
+                problem = "half of a surrogate pair", f"text: {expected}", "malformed"
+        if problem:
+            faults.add(where(index), problem)
+        else:
+            good[index] = record
+    return [*good.values()], [*good]
 
 
 JSON_TYPES = {

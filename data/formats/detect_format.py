@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, assert_never
 
 from data.formats.classes import FILE_NAME as CLASS_FILE
 from data.formats.classes import read_classes
-from data.formats.coco import coco_similar, coco_whole_groups, read_coco, read_coco_detections
+from data.formats.coco import coco_groups, read_coco, read_coco_detections
 from data.formats.files import IMAGE_SUFFIXES, path_errors
 from data.formats.names import NO_INDEX, images_by_name
 from data.formats.table import read_table
@@ -131,7 +131,7 @@ def similar_source(spec: str | Path, classes: Sequence[str] | None = None) -> tu
             groups = [group for group in groups if len(group) > 1]
             return groups, "VOC's groups" if groups else f"{path} names none"
         case "coco":
-            groups, whole = coco_similar(path), coco_whole_groups(path)
+            groups, whole = coco_groups(path)
             if groups:
                 return groups, f"the supercategories of {path.name}"
             if not whole:

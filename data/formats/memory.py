@@ -13,16 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.formats.names import NO_INDEX, by_id, classes_by_name, images_by_id
-from data.formats.validation import (
-    BoxFormat,
-    Faults,
-    Rows,
-    as_xyxy,
-    detection_problems,
-    detections_of,
-    extents_of,
-    shown,
-)
+from data.formats.validation import BoxFormat, Faults, detections_of, shown
 from data.records import Detections, GroundTruth, InputError
 
 __all__ = ["from_predictions"]
@@ -120,29 +111,21 @@ def from_predictions(
     scores = np.concatenate([part.scores for part in parts] or [np.zeros(0)])
     values = np.concatenate([part.boxes for part in parts] or [np.zeros((0, 4))])
     image_index = np.array(image_of, dtype=np.int64)[part_of] if parts else np.zeros(0, np.int64)
-    read_as = BoxFormat.chosen(box_format, normalized, BoxFormat("xyxy"))
-    boxes = as_xyxy(values, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
-    rows = Rows(
-        image_index,
-        _labels(raw, truth, names),
-        boxes,
+    numbers = f"a number from 0 to {len(truth.classes) - 1}, or names that say what the numbers mean"
+    if names is not None:
+        numbers = "a label whose name in names is a class of the ground truth"
+    return detections_of(
+        truth,
+        Faults(SOURCE, lenient),
         lambda row: f"{SOURCE}[{shown(keys[part_of[row]])}], row {row - start[part_of[row]]}",
-        detection_problems(
-            truth,
-            scores,
-            boxes,
-            lambda row: _key(keys[part_of[row]]),
-            lambda row: raw[row] if isinstance(raw[row], str) else f"{raw[row]:g}",
-            f"a number from 0 to {len(truth.classes) - 1}, or names that say what the numbers mean"
-            if names is None
-            else "a label whose name in names is a class of the ground truth",
-            images=images,
-        ),
-        scores,
-        guessed=None if box_format or normalized else (values, read_as),
-        extents=extents_of(values, read_as),
+        (image_index, _labels(raw, truth, names), scores, values),
+        BoxFormat.chosen(box_format, normalized, BoxFormat("xyxy")),
+        not (box_format or normalized),
+        image=lambda row: _key(keys[part_of[row]]),
+        label=lambda row: raw[row] if isinstance(raw[row], str) else f"{raw[row]:g}",
+        images=images,
+        numbers=numbers,
     )
-    return detections_of(truth, rows, Faults(SOURCE, lenient))
 
 
 def _labels(

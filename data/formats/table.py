@@ -40,14 +40,9 @@ from data.formats.names import (
 )
 from data.formats.validation import (
     BoxFormat,
-    Fault,
     Faults,
     Problem,
-    Rows,
-    as_xyxy,
-    detection_problems,
     detections_of,
-    extents_of,
     number_of,
     prefer_names,
     warn,
@@ -288,13 +283,19 @@ def _detections(
         lookup = numbers_of_classes if numbered else classes_by_id(truth)
         labels = beside(columns.label_id, columns.label, lookup, labels, label, truth.classes)
     scores, *box = (_numbers(table[name], name, faults) for name in columns.numbers)
-    given, read_as = np.stack(box, axis=1), columns.read_as
-    boxes = as_xyxy(given, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
-    problems = detection_problems(truth, scores, boxes, image, label, meant, images=images, classes=classes)
-    guessed = (given, read_as) if columns.guessed else None
-    extents = extents_of(given, read_as)
-    rows = Rows(image_index, labels, boxes, where, problems, scores, guessed=guessed, extents=extents)
-    return detections_of(truth, rows, faults)
+    return detections_of(
+        truth,
+        faults,
+        where,
+        (image_index, labels, scores, np.stack(box, axis=1)),
+        columns.read_as,
+        columns.guessed,
+        image=image,
+        label=label,
+        images=images,
+        classes=classes,
+        numbers=meant,
+    )
 
 
 def _indices(
@@ -438,7 +439,7 @@ def _read_csv_lines(
             kept.append(read)
             lines.append(reader.line_num)
         else:
-            faults.add(Fault(f"{path}:{reader.line_num}", *read))
+            faults.add(f"{path}:{reader.line_num}", read)
     cells = [list(column) for column in zip(*kept, strict=True)] or [[] for _ in wanted]
     types = [pa.string()] * len(columns.texts) + [pa.float64()] * len(columns.numbers)
     arrays = [pa.array(column, kind) for column, kind in zip(cells, types, strict=True)]

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,6 @@ __all__ = [
     "BOX_FORMATS",
     "BoxFormat",
     "Columns",
-    "Fault",
     "Faults",
     "Problem",
     "Rows",
@@ -50,9 +49,9 @@ __all__ = [
     "check_spelling",
     "counted",
     "detections_of",
-    "extents_of",
     "finds_much_more",
     "number_of",
+    "numbers_of",
     "plain_numbers",
     "prefer_names",
     "share_found",
@@ -97,18 +96,9 @@ Problem: TypeAlias = tuple[str, str, str]
 """What was found, what was expected, and the kind of fault for the counts: ``on an unknown image``."""
 
 
-class Fault(NamedTuple):
-    """What is wrong with one row."""
-
-    where: str
-    found: str
-    expected: str
-    kind: str
-
-
 @dataclass
 class Faults:
-    """Faults of one source: the first is raised or, in lenient reading, all are counted.
+    """Faults of one source: the first is raised or, in lenient reading, all are counted by their kind.
 
     Parameters
     ----------
@@ -123,27 +113,26 @@ class Faults:
     source: object
     lenient: bool
     things: str = "detections"
-    counts: dict[str, int] = field(default_factory=dict)
-    first: Fault | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+    first: str = ""
 
-    def add(self, fault: Fault, count: int = 1) -> None:
-        """Raise the fault, or note that `count` rows have one of its kind."""
+    def add(self, where: str, problem: Problem, count: int = 1) -> None:
+        """Raise InputError for the row at `where`, or count `count` rows with a fault of this kind."""
+        found, expected, kind = problem
         if not self.lenient:
-            raise InputError(fault.where, fault.found, fault.expected)
-        self.first = self.first or fault
-        self.counts[fault.kind] = self.counts.get(fault.kind, 0) + count
+            raise InputError(where, found, expected)
+        self.first = self.first or f"{where}: found {found}; expected {expected}"
+        self.counts[kind] += count
 
     def warn(self, kept: int) -> None:
         """Say how many were left out, why, and where the first one is."""
-        if self.first is None:
-            return
-        dropped = sum(self.counts.values())
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.counts.items())
-        where, found, expected, _ = self.first
-        warn(
-            f"{self.source}: {dropped:,} of {dropped + kept:,} {self.things} left out ({kinds}), "
-            f"the first at {where}: found {found}; expected {expected}",
-        )
+        if self.first:
+            dropped = self.counts.total()
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.counts.items())
+            warn(
+                f"{self.source}: {dropped:,} of {dropped + kept:,} {self.things} left out ({kinds}), "
+                f"the first at {self.first}",
+            )
 
 
 def warn(text: str) -> None:
@@ -218,24 +207,24 @@ class BoxFormat(NamedTuple):
 
 
 def as_xyxy(
-    values: NDArray[np.float64], box_format: BoxFormat, sizes: NDArray[np.int64]
+    values: NDArray[np.float64],
+    box_format: BoxFormat,
+    sizes: NDArray[np.int64],
+    image_index: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """``(M, 4)`` xyxy in pixels of boxes in another form; `sizes` (M, 2) are those of their images."""
+    """``(M, 4)`` xyxy in pixels of boxes in another form, on images `image_index` (M,) of `sizes` (I, 2)."""
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is a fault of its row
-        if box_format.normalized and (sizes >= UNKNOWN_SIZE).any():
-            raise InputError("boxes", "fractions of images of unknown size", "width and height of all images")
         if box_format.form == "yxyx":
             values = values[:, [1, 0, 3, 2]]
         if box_format.normalized:
-            values = values * np.tile(sizes, 2)
+            of_rows = sizes[image_index]
+            if (of_rows >= UNKNOWN_SIZE).any():
+                expected = "width and height of all images"
+                raise InputError("boxes", "fractions of images of unknown size", expected)
+            values = values * np.tile(of_rows, 2)
         if box_format.form == "xywh":
             return xywh_to_xyxy(values)
         return cxcywh_to_xyxy(values) if box_format.form == "cxcywh" else values
-
-
-def extents_of(values: NDArray[np.float64], box_format: BoxFormat) -> NDArray[np.float64] | None:
-    """``(M, 2)`` width and height in pixels, where the file gives just these."""
-    return values[:, 2:] if box_format.form == "xywh" and not box_format.normalized else None
 
 
 def check_box_format(
@@ -289,7 +278,7 @@ def check_box_format(
         if fractions and not known:
             quality[trial] = (0.0, 0.0)
             continue
-        boxes = as_xyxy(values, trial, sizes)
+        boxes = as_xyxy(values, trial, truth.sizes, images)
         own = few and trial == read_as
         iou = FEW_FOUND_IOU if few and not own else FOUND_IOU
         overhang = FEW_OVERHANG if own else OVERHANG
@@ -461,10 +450,6 @@ class Rows(NamedTuple):
     """``(M,)`` scores of detections. None: annotated objects, whose boxes must have an area."""
     sized: bool = False
     """The file gives width and height, so a negative one is a fault and never the result of clipping."""
-    guessed: tuple[NDArray[np.float64], BoxFormat] | None = None
-    """``(M, 4)`` the boxes as the file has them, and how they were read: to notice other forms of boxes."""
-    extents: NDArray[np.float64] | None = None
-    """``(M, 2)`` width and height, where the file gives them."""
 
 
 RULES = ("image", "class", "score", "finite", "extent")
@@ -536,7 +521,7 @@ def valid_rows(rows: Rows, faults: Faults, sizes: NDArray[np.int64] | None = Non
     for place in np.argsort(first).tolist():
         row = int(faulty[first[place]])
         problem = rows.problems[RULES[rules[first[place]]]](row)
-        faults.add(Fault(rows.where(row), *problem), int(counts[place]))
+        faults.add(rows.where(row), problem, int(counts[place]))
     keep = np.delete(np.arange(count), faulty)
     faults.warn(len(keep))
     return keep
@@ -548,43 +533,33 @@ def detection_problems(
     boxes: NDArray[np.float64],
     image: Callable[[int], object],
     label: Callable[[int], object],
-    numbers: str = "",
-    sized: bool = False,
     images: Lookup | None = None,
     classes: Lookup | None = None,
+    numbers: str = "",
+    sized: bool = False,
 ) -> dict[str, Callable[[int], Problem]]:
-    """The messages about detections that break a rule, for :attr:`Rows.problems`.
+    """The messages about detections that break a rule: :attr:`Rows.problems` of :func:`detections_of`."""
 
-    `image` and `label` give the image and class of a row as the file has them; `numbers` says which numbers
-    are classes, for formats that use numbers; `sized` as in :class:`Rows`; `images` and `classes` know why
-    one is ambiguous.
-    """
+    def box(row: int) -> str:
+        return " ".join(f"{value:g}" for value in boxes[row].tolist())
 
     def ambiguous(what: str, key: object, lookup: Lookup | None, names: Sequence[str]) -> Problem | None:
         routes = lookup.routes(key) if lookup is not None and isinstance(key, int | str | bytes) else []
         if len({index for _, index in routes}) < 2:
             return None
-        ids = truth.image_ids if names is truth.images else truth.class_ids
+        ids = truth.image_ids if what == "image" else truth.class_ids
         each = (f"{route} of {names[i]!r}" + (f" (id {ids[i]!r})" if ids else "") for route, i in routes[:3])
-        expected = (
-            f"a name or id that fits one {what}: its whole file name" if what == "image" else "one name"
-        )
+        expected = "a name or id that fits one image: its whole file name" if what == "image" else "one name"
         return f"the {what} {shown(key)}, {' and '.join(each)}", expected, f"of an ambiguous {what}"
-
-    def box(row: int) -> str:
-        return " ".join(f"{value:g}" for value in boxes[row].tolist())
 
     def unknown_image(row: int) -> Problem:
         key = image(row)
-        if problem := ambiguous("image", key, images, truth.images):
-            return problem
         expected = f"an image of the ground truth{hint(key, truth.images)}"
-        return f"the unknown image {shown(key)}", expected, "on an unknown image"
+        unknown = f"the unknown image {shown(key)}", expected, "on an unknown image"
+        return ambiguous("image", key, images, truth.images) or unknown
 
     def unknown_class(row: int) -> Problem:
         key = label(row)
-        if problem := ambiguous("class", key, classes, truth.classes):
-            return problem
         if numbers and str(key).lstrip("-").isdecimal():
             expected = numbers
         elif isinstance(key, int) and not truth.class_ids:
@@ -593,23 +568,19 @@ def detection_problems(
             ids = ", ".join(map(str, truth.class_ids))
             expected = f"a category id of the ground truth: {_shortened(ids, LONGEST_VALUE, ' …')}"
         else:
-            near = hint(key, truth.classes)
-            names = _shortened(", ".join(truth.classes), 200, " …")
-            expected = f"a class of the ground truth{near or ': ' + names}"
-        return f"the unknown class {shown(key)}", expected, "of an unknown class"
+            names = f": {_shortened(', '.join(truth.classes), 200, ' …')}"
+            expected = f"a class of the ground truth{hint(key, truth.classes) or names}"
+        unknown = f"the unknown class {shown(key)}", expected, "of an unknown class"
+        return ambiguous("class", key, classes, truth.classes) or unknown
 
-    expected_corners = "xmin <= xmax and ymin <= ymax" + ": no negative width or height" * sized
-    expected_corners += "" if sized else OTHER_FORM
+    corners = "xmin <= xmax and ymin <= ymax" + (": no negative width or height" if sized else OTHER_FORM)
+    not_finite = "with a score that is not finite"
     return {
         "image": unknown_image,
         "class": unknown_class,
-        "score": lambda row: (
-            f"the score {scores[row]:g}",
-            "a finite number",
-            "with a score that is not finite",
-        ),
+        "score": lambda row: (f"the score {scores[row]:g}", "a finite number", not_finite),
         "finite": lambda row: (f"the box {box(row)}", "four finite numbers", "with a box that is not finite"),
-        "extent": lambda row: (f"the inverted box {box(row)}", expected_corners, "with an inverted box"),
+        "extent": lambda row: (f"the inverted box {box(row)}", corners, "with an inverted box"),
     }
 
 
@@ -617,34 +588,67 @@ Columns: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floa
 """Image index (M,), label (M,), score (M,) and box (M, 4) of detections."""
 
 
-def valid_detections(rows: Rows, faults: Faults, sizes: NDArray[np.int64]) -> Columns:
-    """The columns of the :func:`valid_rows`; boxes inverted by clipping are left without area, in place."""
-    return _kept(rows, valid_rows(rows, faults, sizes))
+def valid_detections(
+    rows: Rows, faults: Faults, sizes: NDArray[np.int64], *more: NDArray[Any]
+) -> list[NDArray[Any]]:
+    """The :data:`Columns` of the :func:`valid_rows`, and `more` of them.
 
-
-def _kept(rows: Rows, valid: NDArray[np.int64]) -> Columns:
+    Boxes that clipping inverted are left without area, at their rank.
+    """
+    valid = valid_rows(rows, faults, sizes)
     assert rows.scores is not None
-    columns = rows.image_index, rows.labels, rows.scores, rows.boxes
+    columns: list[NDArray[Any]] = [rows.image_index, rows.labels, rows.scores, rows.boxes, *more]
     if len(valid) < len(rows.labels):
-        columns = rows.image_index[valid], rows.labels[valid], rows.scores[valid], rows.boxes[valid]
+        columns = [column[valid] for column in columns]
     boxes = columns[3]
     for axis in (0, 1):  # by columns: NumPy is slow at pairs of numbers
         np.maximum(boxes[:, axis], boxes[:, 2 + axis], out=boxes[:, 2 + axis])
+    for column in columns[:4]:
+        column.setflags(write=False)  # not copied once more
     return columns
 
 
-def detections_of(truth: GroundTruth, rows: Rows, faults: Faults) -> Detections:
-    """The record of the :func:`valid_detections`, in their order."""
-    if rows.guessed is not None and rows.scores is not None:
-        check_box_format(faults.source, truth, *rows.guessed, rows.image_index, rows.scores)
-    valid = valid_rows(rows, faults, truth.sizes)
-    extents = rows.extents
-    if extents is not None and len(valid) < len(extents):
-        extents = extents[valid]
-    columns = _kept(rows, valid)
-    for column in columns:
-        column.setflags(write=False)  # not copied once more
-    return Detections(truth.images, truth.classes, *columns, extents)
+def detections_of(
+    truth: GroundTruth,
+    faults: Faults,
+    where: Callable[[int], str],
+    columns: Columns,
+    read_as: BoxFormat,
+    guessed: bool,
+    image: Callable[[int], object],
+    label: Callable[[int], object],
+    images: Lookup | None = None,
+    classes: Lookup | None = None,
+    numbers: str = "",
+    sized: bool = False,
+) -> Detections:
+    """The record of detections as read, in their order, without those at fault.
+
+    Parameters
+    ----------
+    truth
+        The ground truth.
+    faults, where, sized
+        As in :func:`valid_rows` and :class:`Rows`.
+    columns
+        Image index (M,), label (M,), score (M,), and box (M, 4) as the file has it.
+    read_as, guessed
+        What the numbers of the boxes are, and whether nobody said so: then other forms are noticed.
+    image, label
+        Image and class of a row as the file has them, for messages.
+    images, classes
+        Know why one of these is ambiguous.
+    numbers
+        Which numbers are classes, for formats that use numbers.
+    """
+    image_index, labels, scores, values = columns
+    boxes = as_xyxy(values, read_as, truth.sizes, image_index)
+    if guessed:
+        check_box_format(faults.source, truth, values, read_as, image_index, scores)
+    problems = detection_problems(truth, scores, boxes, image, label, images, classes, numbers, sized)
+    rows = Rows(image_index, labels, boxes, where, problems, scores, sized)
+    extents = [values[:, 2:]] * (read_as == BoxFormat("xywh"))
+    return Detections(truth.images, truth.classes, *valid_detections(rows, faults, truth.sizes, *extents))
 
 
 def box_in_image(
@@ -704,16 +708,28 @@ def plain_numbers(content: bytes, columns: int) -> NDArray[np.float64] | None:
 
 def number_of(word: str | bytes, name: str, *, finite: bool = True) -> float | Problem:
     """The number that a word of a text file says, or what is wrong with it as the value of column `name`."""
-    shown = word.decode(errors="replace") if isinstance(word, bytes) else word
+    text = word.decode(errors="replace") if isinstance(word, bytes) else word
     try:
         value = float(word)
     except ValueError:
-        return f"{shown!r} as {name}", "a number", "with what is no number"
-    if "_" in shown:  # Python's 1_0 is a number nowhere else
-        return f"{shown!r} as {name}", "a number without underscores", "with what is no number"
+        return f"{text!r} as {name}", "a number", "with what is no number"
+    if "_" in text:  # Python's 1_0 is a number nowhere else
+        return f"{text!r} as {name}", "a number without underscores", "with what is no number"
     if finite and not math.isfinite(value):
-        return f"{shown} as {name}", "a finite number", "with a number that is not finite"
+        return f"{text} as {name}", "a finite number", "with a number that is not finite"
     return value
+
+
+def numbers_of(words: Sequence[bytes], names: Sequence[str]) -> list[float] | Problem:
+    """The finite numbers that the words of a line say, or what is wrong with the first that says none."""
+    try:
+        values = list(map(float, words))
+        if all(map(math.isfinite, values)) and b"_" not in b"".join(words):
+            return values
+    except ValueError:
+        pass
+    found = (number_of(word, name) for word, name in zip(words, names, strict=True))
+    return next(value for value in found if not isinstance(value, float))
 
 
 def shown(value: object) -> str:

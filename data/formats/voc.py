@@ -13,11 +13,10 @@ Other tools write VOC's XML without lists, beside the pictures, with other class
 from __future__ import annotations
 
 import html
-import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, ElementTree, ParseError, fromstring
 
 import defusedxml.ElementTree as SafeTree
@@ -37,12 +36,10 @@ from data.formats.files import (
     write_texts,
 )
 from data.formats.names import Lookup, images_by_name
-from data.formats.processes import over_processes, usable_cores
+from data.formats.processes import over_processes
 from data.formats.validation import (
     OTHER_FORM,
     BoxFormat,
-    Columns,
-    Fault,
     Faults,
     Problem,
     Rows,
@@ -53,6 +50,7 @@ from data.formats.validation import (
     check_spelling,
     detection_problems,
     number_of,
+    numbers_of,
     plain_numbers,
     shown,
     valid_detections,
@@ -222,17 +220,12 @@ def annotation_folder(folder: Path) -> Path | None:
 def _read(
     folders: Sequence[tuple[Path, str]],
     classes: ClassList | Sequence[str] | None,
-    pixels_from: int = 1,
-    faults: list[InputError] | None = None,
+    pixels_from: int,
+    faults: list[InputError] | None,
 ) -> GroundTruth:
     """Ground truth of (tree, list) pairs. `classes` of None: VOC's, or else those that occur."""
     names = classes.names if isinstance(classes, ClassList) else None if classes is None else tuple(classes)
-    number = None if names is None else {name: i for i, name in enumerate(names)}
-    sources: dict[str, Path] = {}
-    files: list[Path] = []
-    sizes: list[tuple[int, int]] = []
-    image_index: list[int] = []
-    objects: list[AnnotatedObject] = []
+    paths: dict[str, tuple[Path, Path]] = {}  # annotation and picture of each image
     for folder, split in folders:
         place = folder / "Annotations" if split else annotation_folder(folder) or folder
         listed = (
@@ -243,72 +236,72 @@ def _read(
             (file.parent for file in pictures.values()), place if place == folder else folder / "JPEGImages"
         )
         for image in listed:
-            if image in sources:
+            if image in paths:
                 where = folder / "ImageSets" / "Main" / f"{split}.txt"
                 found = f"image {image!r}, already listed in a split before"
                 raise InputError(where, found, "splits without common images")
-            sources[image] = place / f"{image}.xml"
-            file = pictures.get(image) or usual / f"{image}.jpg"
+            annotation, picture = place / f"{image}.xml", pictures.get(image) or usual / f"{image}.jpg"
             if pictures and image not in pictures:
-                file = _named_picture(folder, sources[image], file)
-            files.append(file)
-    todo = list(zip(sources.values(), files, strict=True))
-    processes = max(1, min(usable_cores(), len(todo) // FILES_OF_A_PROCESS))
-    # Neighbouring files together: of several errors the first in the list is raised.
-    bounds = [len(todo) * share // processes for share in range(processes + 1)]
-    shares = [todo[low:high] for low, high in itertools.pairwise(bounds)]
+                picture = _named_picture(folder, annotation, picture)
+            paths[image] = annotation, picture
 
-    def read_one(path: Path, picture: Path) -> _Annotation | InputError:
+    def read(image: str) -> _Annotation | InputError:
+        annotation, picture = paths[image]
         try:
-            return _read_annotation(path, number, pixels_from, picture)
+            return _read_annotation(annotation, names, pixels_from, picture)
         except InputError as error:
             if faults is None:
                 raise
             return error
 
-    def read(share: Sequence[tuple[Path, Path]]) -> list[Any]:
-        return [read_one(path, picture) for path, picture in share]
-
-    rows = list(itertools.chain.from_iterable(over_processes(read, shares, processes)))
-    if faults is not None:
-        faults += [row for row in rows if isinstance(row, InputError)]
-        sound = [not isinstance(row, InputError) for row in rows]
-        rows, files = list(itertools.compress(rows, sound)), list(itertools.compress(files, sound))
-        sources = dict(itertools.compress(sources.items(), sound))
-    for size, things, *_ in rows:
-        image_index += [len(sizes)] * len(things)
-        sizes.append(size)
-        objects += things
+    rows, images = list[_Annotation](), list[str]()
+    for image, row in zip(
+        paths, over_processes(read, [*paths], len(paths) // FILES_OF_A_PROCESS), strict=True
+    ):
+        if isinstance(row, InputError):
+            assert faults is not None
+            faults.append(row)
+        else:
+            rows.append(row)
+            images.append(image)
+    annotations, files = [paths[image][0] for image in images], [paths[image][1] for image in images]
+    objects = [thing for row in rows for thing in row.objects]
+    image_index = np.repeat(np.arange(len(rows)), [len(row.objects) for row in rows])
     source = folders[0][0]
     if names is None:
-        names = _occurring_classes(source, objects, image_index, list(sources.values()))
-        number = {name: i for i, name in enumerate(names)}
-    assert number is not None
-    _check_pictures(source, list(sources.values()), files, [row[3] for row in rows])
-    unknown = sum(width == UNKNOWN_SIZE for width, _ in sizes)
+        names = _occurring_classes(source, objects, image_index, annotations)
+    _check_pictures(source, annotations, files, [row.picture for row in rows])
+    unknown = sum(row.size[0] == UNKNOWN_SIZE for row in rows)
     if unknown:
         warn(
-            f"{source}: {unknown:,} of {len(sizes):,} images have neither a size in their annotation nor a "
+            f"{source}: {unknown:,} of {len(rows):,} images have neither a size in their annotation nor a "
             "file: detections on them are not clipped to the image"
         )
+    number = {name: i for i, name in enumerate(names)}
+
+    def column(name: str, dtype: type) -> NDArray[Any]:
+        return np.array([getattr(thing, name) for thing in objects], dtype)
+
+    attributes = {
+        "truncated": column("truncated", np.int8),
+        "occluded": column("occluded", np.int8),
+        "pose": column("pose", np.str_),
+    }
+    if (rotation := column("rotation", np.float64)).any():
+        attributes["rotation"] = rotation
     truth = GroundTruth(
-        images=sources,
-        classes=names,
-        sizes=sizes,
-        image_index=image_index,
-        labels=[number[thing.label] for thing in objects],
-        boxes=np.array([thing.box for thing in objects], dtype=np.float64).reshape(-1, 4),
-        difficult=[thing.difficult for thing in objects],
-        attributes={
-            "truncated": np.array([thing.truncated for thing in objects], dtype=np.int8),
-            "occluded": np.array([thing.occluded for thing in objects], dtype=np.int8),
-            "pose": np.array([thing.pose for thing in objects], dtype=np.str_),
-            **({"rotation": rotation} if (rotation := np.array([o.rotation for o in objects])).any() else {}),
-        },
+        images,
+        names,
+        [row.size for row in rows],
+        image_index,
+        [number[thing.label] for thing in objects],
+        column("box", np.float64).reshape(-1, 4),
+        column("difficult", np.bool_),
+        attributes=attributes,
         files=files,
-        as_shown=[row[2] for row in rows],
+        as_shown=[row.as_shown for row in rows],
     )
-    check_objects(source, truth, lambda row: str(list(sources.values())[image_index[row]]))
+    check_objects(source, truth, lambda row: str(annotations[image_index[row]]))
     return truth
 
 
@@ -364,7 +357,7 @@ def _check_pictures(
 
 
 def _occurring_classes(
-    folder: Path, objects: Sequence[AnnotatedObject], image_index: Sequence[int], files: Sequence[Path]
+    folder: Path, objects: Sequence[AnnotatedObject], image_index: NDArray[np.int64], files: Sequence[Path]
 ) -> tuple[str, ...]:
     """VOC's classes if no other occurs, or else those that do. Of an official tree others are mistakes."""
     occurring = sorted({thing.label for thing in objects})
@@ -484,12 +477,19 @@ class AnnotatedObject(NamedTuple):
     """By how many degrees CVAT's user has turned the box, which the file gives as it was before."""
 
 
-_Annotation: TypeAlias = tuple[tuple[int, int], list[AnnotatedObject], bool, str]
-"""Size of the image, objects, whether the size is that of the picture, and what picture the file names."""
+class _Annotation(NamedTuple):
+    """The content of a file."""
+
+    size: tuple[int, int]
+    objects: list[AnnotatedObject]
+    as_shown: bool
+    """Whether the size is that of the picture, as the file has none."""
+    picture: str
+    """The picture that the file names."""
 
 
 def read_annotation(
-    path: Path, classes: Mapping[str, object] | None, pixels_from: int = 1, picture: Path | None = None
+    path: Path, classes: Collection[str] | None, pixels_from: int = 1, picture: Path | None = None
 ) -> tuple[tuple[int, int], list[AnnotatedObject]]:
     """Size (width, height) of the image and its objects, in the order of the file.
 
@@ -500,7 +500,7 @@ def read_annotation(
     ------
     InputError
         Names the file and the field: malformed XML or XML with entities or external references, another
-        root than <annotation>, no size, a class that is no key of `classes`, an object without a box or with
+        root than <annotation>, no size, a class that is none of `classes`, an object without a box or with
         two, a coordinate that is missing or no number, a flag other than 0 and 1, and whatever
         :func:`~data.formats.validation.box_in_image` refuses.
     """
@@ -508,7 +508,7 @@ def read_annotation(
 
 
 def _read_annotation(
-    path: Path, classes: Mapping[str, object] | None, pixels_from: int, picture: Path | None
+    path: Path, classes: Collection[str] | None, pixels_from: int, picture: Path | None
 ) -> _Annotation:
     content = read_bytes(path, "the annotation of an image that the list names")
     try:
@@ -532,7 +532,7 @@ def _read_annotation(
         _object(f"{path}: object {number}", thing, classes, size, pixels_from)
         for number, thing in enumerate(root.findall("object"), start=1)
     ]
-    return size, objects, as_shown, _filename(root)
+    return _Annotation(size, objects, as_shown, _filename(root))
 
 
 def _is_plain(content: bytes) -> bool:
@@ -564,7 +564,7 @@ def _size(path: Path, element: Element | None, picture: Path | None) -> tuple[tu
 def _object(
     where: str,
     element: Element,
-    classes: Mapping[str, object] | None,
+    classes: Collection[str] | None,
     size: tuple[int, int],
     pixels_from: int,
 ) -> AnnotatedObject:
@@ -600,9 +600,7 @@ def _object(
         if flag is None:
             raise InputError(f"{where}: <{tag}>", shown(text), "0 or 1, or false or true")
         flags[tag] = flag
-    attributes = element.findall("attributes")
-    each = itertools.chain.from_iterable(some.findall("attribute") for some in attributes)
-    turned = [one for one in each if _text(one, "name") == "rotation"]
+    turned = [one for one in element.findall("attributes/attribute") if _text(one, "name") == "rotation"]
     rotation = number_of(_text(turned[0], "value"), "rotation") if turned else 0.0
     return AnnotatedObject(
         label, box, flags["difficult"] == 1, flags["truncated"], flags["occluded"], _text(element, "pose"),
@@ -658,7 +656,6 @@ def annotation_xml(
 
 COLUMNS = ("image", "score", *CORNERS)
 LINES = f"detections: lines of {' '.join(COLUMNS)}"
-WHITE = np.isin(np.arange(256), list(b" \t\n\r\v\f"))  # what bytes.split() splits at
 FIRST_PIXEL = np.array([1, 1, 0, 0])  # of the corners in the text, less those in continuous pixels
 DECIMALS = 7  # written: rounding to them inverts a box by less than validation.ROUNDING_PIXELS
 
@@ -783,20 +780,31 @@ def _read_lines(path: Path, numbers: Lookup, lenient: bool) -> tuple[Lines, NDAr
     """The lines of a file that are an image and numbers, the images (M,) that they name, and the others."""
     content = read_utf8(path, LINES, lenient)
     faults = Faults(path, lenient, "lines")
-    lines = _parse(content)
-    if lines is None:  # something is wrong somewhere: only now go through the lines one by one
-        good: dict[int, bytes] = {}
-        for number, line in enumerate(content.split(b"\n"), start=1):
-            problem = _problem(line.split())
-            if problem is None:
-                good[number] = line
-            else:
-                faults.add(Fault(f"{path}:{number}", *problem))
-        lines = _parse(b"\n".join(good.values()))
-        assert lines is not None, "a line without fault was not read"
-        lines = lines._replace(numbers=np.array(list(good))[lines.numbers - 1])
-    image_index = np.fromiter(map(numbers.__getitem__, lines.images), np.int64, len(lines.images))
-    return lines, image_index, faults
+    parts = [line.partition(b" ") for line in content.rstrip().split(b"\n")]
+    images = [name for name, _, _ in parts]
+    values = plain_numbers(b"\n".join([numbers for _, _, numbers in parts]), len(COLUMNS) - 1)
+    lines = np.arange(1, len(images) + 1)
+    if values is None or len(values) != len(images) or len(b"".join(images).split()) != 1:
+        images, good, flat = [], list[int](), list[float]()
+        for number, words in enumerate(map(bytes.split, content.split(b"\n")), start=1):
+            read = _read_line(words) if words else []
+            if isinstance(read, tuple):
+                faults.add(f"{path}:{number}", read)
+            elif words:
+                images.append(words[0])
+                good.append(number)
+                flat += read
+        lines, values = np.array(good, np.int64), np.array(flat).reshape(-1, len(COLUMNS) - 1)
+    values[:, 1:3] -= 1
+    image_index = np.fromiter(map(numbers.__getitem__, images), np.int64, len(images))
+    return Lines(lines, images, values), image_index, faults
+
+
+def _read_line(words: Sequence[bytes]) -> list[float] | Problem:
+    """The numbers of a line, or what is wrong with it."""
+    if len(words) != len(COLUMNS):
+        return f"{len(words)} columns", f"{len(COLUMNS)}: {' '.join(COLUMNS)}", "of other columns"
+    return numbers_of(words[1:], COLUMNS[1:])
 
 
 def _valid_lines(
@@ -807,13 +815,13 @@ def _valid_lines(
     found: Lines,
     image_index: NDArray[np.int64],
     faults: Faults,
-) -> Columns:
-    """The valid lines of the file of a class."""
+) -> list[NDArray[Any]]:
+    """Image index, label, score and box of the valid lines of the file of a class."""
     scores, boxes = found.values[:, 0], found.values[:, 1:]
     if read_as != BoxFormat("xyxy"):
         if read_as.normalized:
             boxes[:, :2] += 1  # no fractions count from 1
-        boxes = as_xyxy(boxes, read_as, truth.sizes[image_index] if read_as.normalized else truth.sizes[:0])
+        boxes = as_xyxy(boxes, read_as, truth.sizes, image_index)
     problems = detection_problems(truth, scores, boxes, lambda row: "", lambda row: "")
 
     def unknown_image(row: int) -> Problem:
@@ -835,45 +843,6 @@ def _valid_lines(
         scores,
     )
     return valid_detections(rows, faults, truth.sizes)
-
-
-def _parse(content: bytes) -> Lines | None:
-    """The columns of a text in one go, or None where a line is not an image and five finite numbers."""
-    parts = [line.partition(b" ") for line in content.rstrip().split(b"\n")]
-    images = [name for name, _, _ in parts]
-    values = plain_numbers(b"\n".join([numbers for _, _, numbers in parts]), len(COLUMNS) - 1)
-    if values is not None and len(values) == len(images) and len(b"".join(images).split()) == 1:
-        values[:, 1:3] -= 1
-        return Lines(np.arange(1, len(images) + 1), images, values)
-    letters = np.frombuffer(content, dtype=np.uint8)
-    inside = ~WHITE[letters]
-    inside[1:] &= ~inside[:-1]  # now: where a word begins
-    begins = np.flatnonzero(inside)
-    words_before = np.searchsorted(begins, np.flatnonzero(letters == ord("\n")))
-    per_line = np.diff(words_before, prepend=0, append=len(begins))
-    if not np.isin(per_line, (0, len(COLUMNS))).all():
-        return None
-    words = content.split()
-    images = words[:: len(COLUMNS)]
-    del words[:: len(COLUMNS)]
-    if content.count(b"_") != b"".join(images).count(b"_"):  # 1_0 is no number, though Python reads it
-        return None
-    try:
-        values = np.fromiter(map(float, words), np.float64, len(words)).reshape(-1, len(COLUMNS) - 1)
-    except ValueError:
-        return None
-    if not np.isfinite(values).all():
-        return None
-    values[:, 1:3] -= 1
-    return Lines(np.flatnonzero(per_line) + 1, images, values)
-
-
-def _problem(words: Sequence[bytes]) -> Problem | None:
-    """What is wrong with the words of a line by themselves."""
-    if words and len(words) != len(COLUMNS):
-        return f"{len(words)} columns", f"{len(COLUMNS)}: {' '.join(COLUMNS)}", "of other columns"
-    values = (number_of(word, name) for name, word in zip(COLUMNS[1:], words[1:], strict=False))
-    return next((value for value in values if not isinstance(value, float)), None)
 
 
 def check_text_names(record: GroundTruth | Detections, prefix: str = PREFIX) -> None:

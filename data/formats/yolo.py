@@ -36,16 +36,14 @@ from data.formats.validation import (
     FOUND_IOU,
     SAMPLED_BOXES,
     BoxFormat,
-    Fault,
     Faults,
     Problem,
     Rows,
     as_xyxy,
     check_objects,
-    detection_problems,
     detections_of,
     finds_much_more,
-    number_of,
+    numbers_of,
     plain_numbers,
     share_found,
     shown,
@@ -127,7 +125,7 @@ def read_yolo(path: Path | str, split: str = "val", lenient: bool = False) -> Gr
     rows = Rows(
         image_index,
         _labels(number, len(names)),
-        as_xyxy(lines.values[:, 1:5], FRACTIONS, sizes[image_index]),
+        as_xyxy(lines.values[:, 1:5], FRACTIONS, sizes, image_index),
         lines.where,
         {
             "class": lambda row: (
@@ -342,21 +340,18 @@ def read_yolo_detections(
             "width height"
         )
         scores, given = lines.values[:, 1], lines.values[:, 2:6]
-    read_as = BoxFormat.chosen(box_format, normalized, FRACTIONS)
-    boxes = as_xyxy(given, read_as, truth.sizes[image_index])  # of an unknown image with any size: dropped
-    problems = detection_problems(
+    return detections_of(
         truth,
-        scores,
-        boxes,
-        lambda row: lines.files[lines.file_index[row]].stem,
-        lambda row: f"{number[row]:g}",
-        f"a number from 0 to {len(truth.classes) - 1}",
+        faults,
+        lines.where,
+        (image_index, _labels(number, len(truth.classes)), scores, given),
+        BoxFormat.chosen(box_format, normalized, FRACTIONS),
+        box_format is None,
+        image=lambda row: lines.files[lines.file_index[row]].stem,
+        label=lambda row: f"{number[row]:g}",
         images=images,
+        numbers=f"a number from 0 to {len(truth.classes) - 1}",
     )
-    labels = _labels(number, len(truth.classes))
-    guessed = (given, read_as) if box_format is None else None
-    rows = Rows(image_index, labels, boxes, lines.where, problems, scores, guessed=guessed)
-    return detections_of(truth, rows, faults)
 
 
 def _confidence_first(
@@ -375,7 +370,7 @@ def _confidence_first(
 
     def found(boxes: NDArray[np.float64], iou: float = FOUND_IOU) -> float:
         some = np.flatnonzero(image_index >= 0)[:SAMPLED_BOXES]
-        xyxy = as_xyxy(boxes[some], FRACTIONS, truth.sizes[image_index[some]])
+        xyxy = as_xyxy(boxes[some], FRACTIONS, truth.sizes, image_index[some])
         return share_found(truth, xyxy, image_index[some], iou)
 
     usual, first = values[:, 1:5], values[:, 2:6]
@@ -441,33 +436,17 @@ def _read_lines(
         counts = np.array([body.count(b"\n") + 1 if body else 0 for body in bodies], np.int64)
         number = np.arange(1, len(plain) + 1) - np.repeat(np.cumsum(counts) - counts, counts)
         return Lines(files, np.repeat(np.arange(len(files)), counts), number, plain)
-    per_file = [content.splitlines() for content in contents]
-    file_index = np.repeat(np.arange(len(files)), [len(lines) for lines in per_file])
-    numbers = np.concatenate([np.arange(1, len(lines) + 1) for lines in per_file] or [np.zeros(0, np.int64)])
-    words = [line.split() for lines in per_file for line in lines]
-    lengths = np.fromiter(map(len, words), np.int64, len(words))
-    filled = np.flatnonzero(lengths)
-    values = np.zeros((len(words), width))
-    try:
-        if (lengths[filled] != width).any() or any(b"_" in content for content in contents):
-            raise ValueError
-        flat = np.fromiter((float(word) for row in words for word in row), np.float64)
-        values[filled] = flat.reshape(-1, width)
-        if not np.isfinite(values).all() or (np.abs(values[:, 1:5]) > LARGEST_FRACTION).any():
-            raise ValueError
-        return Lines(files, file_index[filled], numbers[filled], values[filled])
-    except ValueError:  # something is wrong somewhere: only now go through the lines one by one
-        pass
-    good = []
-    for row in filled.tolist():
-        read = _read_line(words[row], columns.split(), polygons, pose_columns)
-        if isinstance(read, list):
-            values[row] = read
-            good.append(row)
-        else:
-            faults.add(Fault(f"{files[file_index[row]]}:{numbers[row]}", *read))
-    keep = np.array(good, dtype=np.int64)
-    return Lines(files, file_index[keep], numbers[keep], values[keep])
+    places, flat = list[int](), list[float]()
+    for index, content in enumerate(contents):
+        for line, words in enumerate(map(bytes.split, content.splitlines()), start=1):
+            read = _read_line(words, columns.split(), polygons, pose_columns) if words else []
+            if isinstance(read, tuple):
+                faults.add(f"{files[index]}:{line}", read)
+            elif words:
+                places += index, line
+                flat += read
+    file_index, numbers = np.array(places, np.int64).reshape(-1, 2).T
+    return Lines(files, file_index, numbers, np.array(flat, np.float64).reshape(-1, width))
 
 
 def _read_line(
@@ -480,30 +459,26 @@ def _read_line(
         pose = f", or {pose_columns} with the points that kpt_shape says" if pose_columns else ""
         expected = f"{len(columns)}: {' '.join(columns)}{pose}"
         return f"{len(words)} columns{lacking}", expected, "of other columns"
-    values: list[float] = []
-    for place, word in enumerate(words):
-        name = "a point" if polygon and place else columns[place] if place < len(columns) else "a point"
-        value = number_of(word, name)
-        if not isinstance(value, float):
-            return value
-        if 0 < place < 5 and abs(value) > LARGEST_FRACTION:
+    names = [*columns[: 1 if polygon else len(columns)], *["a point"] * len(words)][: len(words)]
+    values = numbers_of(words, names)
+    if not isinstance(values, list):
+        return values
+    for word, name, value in zip(words[1:5], names[1:], values[1:], strict=False):
+        if abs(value) > LARGEST_FRACTION:
             found = f"{word.decode(errors='replace')} as {name}"
             return found, "a fraction of the image's size, not pixels", "in pixels"
-        values.append(value)
-    if polygon:
-        if not all(-POLYGON_SLACK <= value <= 1 + POLYGON_SLACK for value in values[1:]):
-            found = f"{len(words)} columns that make no polygon inside the image"
-            expected = (
-                "a class and points from 0 to 1; kpt_shape in data.yaml where they are a box and a pose"
-            )
-            return found, expected, "of a polygon beyond the image"
-        if _is_pose(values):
-            found = f"{len(words)} columns that are a box and the points of a pose"
-            return found, f"kpt_shape: [{(len(words) - 5) // 3}, 3] in data.yaml", "of a pose"
-        x, y = values[1::2], values[2::2]
-        left, top, right, bottom = min(x), min(y), max(x), max(y)
-        return [values[0], (left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
-    return values[: len(columns)]
+    if not polygon:
+        return values[: len(columns)]
+    if not all(-POLYGON_SLACK <= value <= 1 + POLYGON_SLACK for value in values[1:]):
+        found = f"{len(words)} columns that make no polygon inside the image"
+        expected = "a class and points from 0 to 1; kpt_shape in data.yaml where they are a box and a pose"
+        return found, expected, "of a polygon beyond the image"
+    if _is_pose(values):
+        found = f"{len(words)} columns that are a box and the points of a pose"
+        return found, f"kpt_shape: [{(len(words) - 5) // 3}, 3] in data.yaml", "of a pose"
+    x, y = values[1::2], values[2::2]
+    left, top, right, bottom = min(x), min(y), max(x), max(y)
+    return [values[0], (left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
 
 
 def _is_pose(values: Sequence[float]) -> bool:

@@ -305,8 +305,7 @@ def test_processes_that_read_change_nothing(tmp_path, monkeypatch):
     tree = write_tree(tmp_path, images=images)
     alone = read_voc(tmp_path, "2007:train")
     monkeypatch.setattr("data.formats.voc.FILES_OF_A_PROCESS", 1)
-    for module in ("data.formats.voc", "data.formats.processes"):
-        monkeypatch.setattr(f"{module}.usable_cores", lambda: 3)
+    monkeypatch.setattr("data.formats.processes.usable_cores", lambda: 3)
     together = read_voc(tmp_path, "2007:train")
     for column in ("sizes", "image_index", "labels", "boxes", "difficult"):
         np.testing.assert_array_equal(getattr(alone, column), getattr(together, column))
