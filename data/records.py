@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -92,9 +92,7 @@ def _column(name: str, values: ArrayLike, dtype: Any, shape: tuple[int | None, .
         raise InputError(name, found, "numbers, equally many in each row") from None
     if array.size == 0 and not all(shape):  # an empty list has no second dimension
         array = array.reshape(tuple(length or 0 for length in shape))
-    if array.ndim != len(shape) or any(
-        want not in (None, have) for have, want in zip(array.shape, shape, strict=True)
-    ):
+    if len(shape) != array.ndim or any(a not in (None, b) for a, b in zip(shape, array.shape, strict=True)):
         wanted = ", ".join("any" if length is None else str(length) for length in shape)
         raise InputError(name, f"an array of shape {array.shape}", f"shape ({wanted})")
     if dtype is not None:
@@ -127,6 +125,11 @@ def _indices(name: str, values: ArrayLike, rows: int, count: int, of: str) -> ND
         row = int(bad[0])
         raise InputError(f"{name}[{row}]", str(array[row]), f"an index into the {count} {of}")
     return array
+
+
+def _flags(name: str, values: ArrayLike | None, count: int) -> NDArray[np.bool_]:
+    """A column of `count` flags; by default none is set."""
+    return _column(name, np.zeros(count, bool) if values is None else values, np.bool_, (count,))
 
 
 def _names(name: str, values: Iterable[str]) -> tuple[str, ...]:
@@ -251,14 +254,14 @@ class GroundTruth:
     boxes: NDArray[np.float64]
     difficult: NDArray[np.bool_]
     crowd: NDArray[np.bool_]
-    attributes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    files: tuple[str, ...] = ()
-    image_ids: tuple[int | str, ...] = ()
-    class_ids: tuple[int | str, ...] = ()
-    object_ids: tuple[int | str, ...] = ()
-    file_names: tuple[str, ...] = ()
-    extents: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
-    as_shown: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    attributes: Mapping[str, NDArray[Any]]
+    files: tuple[str, ...]
+    image_ids: tuple[int | str, ...]
+    class_ids: tuple[int | str, ...]
+    object_ids: tuple[int | str, ...]
+    file_names: tuple[str, ...]
+    extents: NDArray[np.float64]
+    as_shown: NDArray[np.bool_]
 
     def __init__(
         self,
@@ -295,7 +298,6 @@ class GroundTruth:
             if listed and len(listed) != len(image_names):
                 expected = f"one for each image, or none: {len(image_names)}"
                 raise InputError(what, f"{len(listed)} files", expected)
-        none = np.zeros(rows, dtype=bool)
         columns = {
             "images": image_names,
             "classes": class_names,
@@ -303,23 +305,18 @@ class GroundTruth:
             "image_index": _indices("image_index", image_index, rows, len(image_names), "images"),
             "labels": _indices("labels", labels, rows, len(class_names), "classes"),
             "boxes": box_column,
-            "difficult": _column("difficult", none if difficult is None else difficult, np.bool_, (rows,)),
-            "crowd": _column("crowd", none if crowd is None else crowd, np.bool_, (rows,)),
+            "difficult": _flags("difficult", difficult, rows),
+            "crowd": _flags("crowd", crowd, rows),
             "attributes": MappingProxyType(
                 {name: _column(name, values, None, (rows,)) for name, values in (attributes or {}).items()}
             ),
-            "files": tuple(str(file) for file in files),
+            "files": tuple(map(str, files)),
             "image_ids": _ids("image_ids", image_ids, len(image_names), "images"),
             "class_ids": _ids("class_ids", class_ids, len(class_names), "classes"),
             "object_ids": _ids("object_ids", object_ids, rows, "objects"),
             "file_names": tuple(map(str, file_names)),
             "extents": _extents(extents, box_column, measured),
-            "as_shown": _column(
-                "as_shown",
-                np.zeros(len(image_names), bool) if as_shown is None else as_shown,
-                np.bool_,
-                (len(image_names),),
-            ),
+            "as_shown": _flags("as_shown", as_shown, len(image_names)),
         }
         for name, value in columns.items():
             object.__setattr__(self, name, value)
@@ -327,8 +324,7 @@ class GroundTruth:
     def __reduce__(self) -> tuple[Any, ...]:
         # A MappingProxyType does not pickle, and worker processes receive the record.
         columns = {column.name: getattr(self, column.name) for column in fields(self)}
-        columns["attributes"] = dict(self.attributes)
-        return GroundTruth, tuple(columns.values())
+        return GroundTruth, tuple((columns | {"attributes": dict(self.attributes)}).values())
 
     def __len__(self) -> int:
         """Number of objects."""
@@ -336,9 +332,7 @@ class GroundTruth:
 
     def with_classes(self, classes: Sequence[str], labels: ArrayLike) -> GroundTruth:
         """The same objects, with other classes: `labels` (N,) are indices into those."""
-        columns = {column.name: getattr(self, column.name) for column in fields(self)}
-        changed = {"classes": classes, "labels": labels, "class_ids": ()}
-        return GroundTruth(**{**columns, "attributes": dict(self.attributes), **changed})
+        return replace(self, classes=tuple(classes), labels=np.asarray(labels), class_ids=())
 
     def select(self, images: Iterable[int]) -> GroundTruth:
         """The same record over some of its images, in the order given.
@@ -354,24 +348,17 @@ class GroundTruth:
         moved = position[self.image_index]
         rows = np.flatnonzero(moved >= 0)
         rows = rows[np.argsort(moved[rows], kind="stable")]
-        return GroundTruth(
-            [self.images[i] for i in chosen],
-            self.classes,
-            self.sizes[chosen],
-            moved[rows],
-            self.labels[rows],
-            self.boxes[rows],
-            self.difficult[rows],
-            self.crowd[rows],
-            {name: values[rows] for name, values in self.attributes.items()},
-            [self.files[i] for i in chosen] if self.files else (),
-            [self.image_ids[i] for i in chosen] if self.image_ids else (),
-            self.class_ids,
-            [self.object_ids[row] for row in rows] if self.object_ids else (),
-            [self.file_names[i] for i in chosen] if self.file_names else (),
-            self.extents[rows],
-            self.as_shown[chosen],
-        )
+        columns: dict[str, Any] = {}
+        for name in ("images", "files", "image_ids", "file_names"):
+            values = getattr(self, name)
+            columns[name] = tuple(values[i] for i in chosen) if values else ()
+        for name in ("sizes", "as_shown"):
+            columns[name] = getattr(self, name)[chosen]
+        for name in ("labels", "boxes", "difficult", "crowd", "extents"):
+            columns[name] = getattr(self, name)[rows]
+        columns["attributes"] = {name: values[rows] for name, values in self.attributes.items()}
+        columns["object_ids"] = tuple(self.object_ids[row] for row in rows) if self.object_ids else ()
+        return replace(self, image_index=moved[rows], **columns)
 
 
 @dataclass(frozen=True, eq=False)

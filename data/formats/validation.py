@@ -52,6 +52,7 @@ __all__ = [
     "finds_much_more",
     "number_of",
     "numbers_of",
+    "objects_of",
     "plain_numbers",
     "prefer_names",
     "share_found",
@@ -172,18 +173,14 @@ def prefer_names(
         return by_id
     if (by_id[named] < 0).all() and (by_name[named] >= 0).all():  # ids of another file: nothing contradicts
         return np.where(named, by_name, by_id)
-    for rows, words in (
-        (other[by_name[other] >= 0], "{0}, which is {1}, contradicts {2}; so do {3}: {name} was used"),
-        (other[by_name[other] < 0], "{2} fits none, or several; so in {3}: {0}, which is {1}, was used"),
-    ):
+    for rows in (other[by_name[other] >= 0], other[by_name[other] < 0]):
         if len(rows):
-            row = int(rows[0])
-            meaning = repr(known[by_id[row]]) if by_id[row] >= 0 else "nothing known"
-            key, name = (
-                f"{field} {shown(value)}" for field, value in zip(fields, id_and_name(row), strict=True)
-            )
-            of_all = f"{len(rows):,} of {len(by_id):,} rows"
-            warn(f"{where(row)}: " + words.format(key, meaning, name, of_all, name=fields[1]))
+            row, of_all = int(rows[0]), f"{len(rows):,} of {len(by_id):,} rows"
+            key, name = map("{} {}".format, fields, map(shown, id_and_name(row)))
+            key += f", which is {repr(known[by_id[row]]) if by_id[row] >= 0 else 'nothing known'},"
+            used = f"{key} contradicts {name}; so do {of_all}: {fields[1]} was used"
+            unused = f"{name} fits none, or several; so in {of_all}: {key} was used"
+            warn(f"{where(row)}: {used if by_name[row] >= 0 else unused}")
     return np.where(named & (by_name >= 0), by_name, by_id)
 
 
@@ -270,24 +267,20 @@ def check_box_format(
         and int(sizes.min()) > SMALLEST_IMAGE_PIXELS
         and bool(values.any())
     )
-    quality = {}
-    known = (sizes < UNKNOWN_SIZE).all()
-    few, pairs = len(fine) < FEW_BOXES, _objects_of(truth, images)
-    for form in sorted(BOX_FORMATS, key=lambda form: form != read_as.form):
-        trial = BoxFormat(form, read_as.normalized or fractions)
-        if fractions and not known:
-            quality[trial] = (0.0, 0.0)
-            continue
+    usual = BoxFormat(read_as.form, fractions or read_as.normalized)
+    quality = {usual: (0.0, 0.0)}  # the shares of boxes that find an object, and that lie inside their images
+    few, pairs = len(fine) < FEW_BOXES, objects_of(truth, images)
+    measured = [] if fractions and (sizes >= UNKNOWN_SIZE).any() else BOX_FORMATS
+    for form in sorted(measured, key=lambda form: form != read_as.form):
+        trial = BoxFormat(form, usual.normalized)
         boxes = as_xyxy(values, trial, truth.sizes, images)
         own = few and trial == read_as
-        iou = FEW_FOUND_IOU if few and not own else FOUND_IOU
-        overhang = FEW_OVERHANG if own else OVERHANG
-        found_by = share_found(truth, boxes, images, iou, pairs)
-        quality[trial] = found_by, _share_inside(boxes, sizes, overhang)
-        if trial == read_as and not finds_much_more(1.0, found_by) and quality[trial][1] >= FEW_FIT:
+        found = share_found(truth, boxes, pairs, FEW_FOUND_IOU if few and not own else FOUND_IOU)
+        inside = _share_inside(boxes, sizes, FEW_OVERHANG if own else OVERHANG)
+        quality[trial] = found, inside
+        if trial == read_as and not finds_much_more(1.0, found) and inside >= FEW_FIT:
             return  # no other form can be more likely
-    found, inside = (0.0, 0.0) if fractions else quality[read_as]
-    usual = BoxFormat(read_as.form, fractions or read_as.normalized)
+    found, inside = quality.get(read_as, (0.0, 0.0))
     best = max(quality, key=lambda trial: (*quality[trial], trial == usual))
     found_best, inside_best = quality[best]
     finds_more = finds_much_more(found_best, found)
@@ -300,17 +293,18 @@ def check_box_format(
         else f"so read, {inside:.0%} of the boxes lie inside their images and {found:.0%} find an object, "
         f"as {best} {inside_best:.0%} and {found_best:.0%}"
     )
-    form, fraction = ("--box-format {}", "--normalized") if isinstance(source, Path) else IN_MEMORY
-    options = [form.format(best.form)] * (best.form != read_as.form)
-    options += [fraction] * (best.normalized and not read_as.normalized)
-    said = (" " if isinstance(source, Path) else ", ").join(options)
+    file = isinstance(source, Path)
+    options = [f"--box-format {best.form}" if file else f"box_format='{best.form}'"]
+    options *= best.form != read_as.form
+    options += ["--normalized" if file else "normalized=True"] * (best.normalized and not read_as.normalized)
+    said = (" " if file else ", ").join(options)
     warn(f"{source}: the boxes, read as {read_as}, look like {best} ({why}): {said} reads them so")
 
 
 Pairs: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-def _objects_of(truth: GroundTruth, images: NDArray[np.int64]) -> Pairs:
+def objects_of(truth: GroundTruth, images: NDArray[np.int64]) -> Pairs:
     """Pairs of a box, by the place of its image in `images`, and an object of its image."""
     order = np.argsort(truth.image_index, kind="stable")
     bounds = np.searchsorted(truth.image_index[order], np.stack([images, images + 1]))
@@ -326,20 +320,14 @@ def finds_much_more(share: float, other: float) -> bool:
 
 
 def share_found(
-    truth: GroundTruth,
-    boxes: NDArray[np.float64],
-    images: NDArray[np.int64],
-    iou: float = FOUND_IOU,
-    pairs: Pairs | None = None,
+    truth: GroundTruth, boxes: NDArray[np.float64], pairs: Pairs, iou: float = FOUND_IOU
 ) -> float:
-    """Share of the boxes (K, 4) that overlap an object of their image (K,) by `iou`."""
-    if not len(boxes):
-        return 0.0
-    box, thing = _objects_of(truth, images) if pairs is None else pairs
+    """Share of the boxes (K, 4) that overlap an object of their image by `iou`; see :func:`objects_of`."""
+    box, thing = pairs
     common = intersection(boxes[box], truth.boxes[thing])
     union = area(boxes[box]) + area(truth.boxes[thing]) - common
     found = (common >= iou * union) & (common > 0)
-    return len(np.unique(box[found])) / len(boxes)
+    return len(np.unique(box[found])) / max(len(boxes), 1)
 
 
 def _share_inside(boxes: NDArray[np.float64], sizes: NDArray[np.int64], overhang: float) -> float:
@@ -349,7 +337,6 @@ def _share_inside(boxes: NDArray[np.float64], sizes: NDArray[np.int64], overhang
     return float((inside.all(axis=1) & (boxes[:, :2] <= boxes[:, 2:]).all(axis=1)).mean())
 
 
-IN_MEMORY = ("box_format='{}'", "normalized=True")
 OTHER_FORM = " (box_format, in a command --box-format, says what the columns are)"
 ROTATION = "rotation"
 """What CVAT calls the angle of a box in degrees, beside the box as it was before it was turned."""
@@ -358,12 +345,9 @@ ROTATION = "rotation"
 def check_objects(source: object, truth: GroundTruth, where: Callable[[int], str]) -> None:
     """Warn of objects that leave their images, are there twice or are turned; `where` as in :class:`Rows`."""
     boxes = truth.boxes
-    rotation = truth.attributes.get(ROTATION)
-    if (
-        rotation is not None
-        and rotation.dtype.kind in "if"
-        and (turned := np.nan_to_num(rotation) != 0).any()
-    ):
+    rotation = truth.attributes.get(ROTATION, np.zeros(0))
+    turned = np.nan_to_num(rotation) != 0 if rotation.dtype.kind in "if" else np.zeros(0, bool)
+    if turned.any():
         row = int(turned.argmax())
         warn(
             f"{source}: {_objects(int(turned.sum()))} turned by an attribute {ROTATION}, the first at "
@@ -380,20 +364,16 @@ def check_objects(source: object, truth: GroundTruth, where: Callable[[int], str
         )
     # Rows that are equal have equal sums; only rows of equal sums are compared.
     columns = [truth.image_index, truth.labels, *boxes.T]
-    sums = sum(
-        column * factor for column, factor in zip(columns, (1e6, 1e3, 3.7, 5.1, 7.3, 11.9), strict=True)
-    )
-    order = np.argsort(sums, kind="stable")
+    factors = (1e6, 1e3, 3.7, 5.1, 7.3, 11.9)
+    order = np.argsort(sum(map(np.multiply, columns, factors)), kind="stable")
     repeats = np.ones(max(len(order) - 1, 0), dtype=bool)
     for column in columns:
         repeats &= column[order[1:]] == column[order[:-1]]
     if repeats.any():
-        again = order[1:][repeats]
-        place = int(again.argmin())
-        first = int(order[:-1][repeats][place])
+        again, first = min(zip(order[1:][repeats].tolist(), order[:-1][repeats].tolist(), strict=True))
         warn(
             f"{source}: {_objects(int(repeats.sum()))} there twice (the same image, class and box), "
-            f"the first at {where(int(again[place]))}, already at {where(first)}"
+            f"the first at {where(again)}, already at {where(first)}"
         )
 
 
@@ -406,8 +386,7 @@ def check_spelling(source: object, labels: Sequence[str], where: Callable[[int],
     alike: dict[str, list[str]] = {}
     for name, _ in counts.most_common():
         alike.setdefault(re.sub(r"[\s_-]", "", name).casefold(), []).append(name)
-    pairs = [(names[-1], names[0]) for names in alike.values() if len(names) > 1]
-    if pairs:
+    if pairs := [(names[-1], names[0]) for names in alike.values() if len(names) > 1]:
         rare, common = pairs[0]
         once, often = (counted(counts[name], "object") for name in pairs[0])
         more = f" (and so do {len(pairs) - 1:,} other pairs)" if len(pairs) > 1 else ""
@@ -487,31 +466,18 @@ def valid_rows(rows: Rows, faults: Faults, sizes: NDArray[np.int64] | None = Non
     """
     count, boxes = len(rows.labels), rows.boxes
     compare = np.less if rows.scores is None else np.less_equal
-    ordered = compare(boxes[:, 0], boxes[:, 2]) & compare(boxes[:, 1], boxes[:, 3])
-    fine = (
-        (rows.image_index >= 0).all()
-        and (rows.labels >= 0).all()
-        and (rows.scores is None or np.isfinite(rows.scores).all())
-        and np.isfinite(boxes).all()
-        and ordered.all()
-    )
-    if fine:
-        faults.warn(count)
-        return np.arange(count)
-
-    # Something is wrong, or clipping inverted a box: check row by row.
-    wrong_extent = ~ordered
+    wrong_extent = ~(compare(boxes[:, 0], boxes[:, 2]) & compare(boxes[:, 1], boxes[:, 3]))
     if rows.scores is not None and not rows.sized and sizes is not None and len(sizes):
         suspects = np.flatnonzero(wrong_extent)
         limits = sizes[rows.image_index[suspects]]  # unknown images (-1) fail an earlier rule
         wrong_extent[suspects] = inverted(boxes[suspects], limits)
-    nothing = np.zeros(count, dtype=bool)
+    nothing, finite = np.zeros(count, dtype=bool), np.isfinite(boxes)
     broken = np.stack(
         [
             rows.image_index < 0,
             rows.labels < 0,
             nothing if rows.scores is None else ~np.isfinite(rows.scores),
-            ~np.isfinite(boxes).all(axis=1),
+            nothing if finite.all() else ~finite.all(axis=1),
             wrong_extent,
         ]
     )  # (5, M): in the order of RULES

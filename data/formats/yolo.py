@@ -44,6 +44,7 @@ from data.formats.validation import (
     detections_of,
     finds_much_more,
     numbers_of,
+    objects_of,
     plain_numbers,
     share_found,
     shown,
@@ -368,10 +369,11 @@ def _confidence_first(
         within = (boxes[:, :2] - half >= -slack) & (boxes[:, :2] + half <= 1 + slack)
         return np.asarray((within & (half >= 0)).all(axis=1), dtype=np.bool_)
 
+    some = np.flatnonzero(image_index >= 0)[:SAMPLED_BOXES]
+    pairs = objects_of(truth, image_index[some])
+
     def found(boxes: NDArray[np.float64], iou: float = FOUND_IOU) -> float:
-        some = np.flatnonzero(image_index >= 0)[:SAMPLED_BOXES]
-        xyxy = as_xyxy(boxes[some], FRACTIONS, truth.sizes, image_index[some])
-        return share_found(truth, xyxy, image_index[some], iou)
+        return share_found(truth, as_xyxy(boxes[some], FRACTIONS, truth.sizes, image_index[some]), pairs, iou)
 
     usual, first = values[:, 1:5], values[:, 2:6]
     if not len(values) or not inside(first).all():
