@@ -22,7 +22,7 @@ from __future__ import annotations
 import csv
 import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -75,27 +75,21 @@ KNOWN_COLUMNS = {*IMAGES, *CLASSES, *SCORES, *sum(BOXES, ())}
 class Columns(NamedTuple):
     """Names of the columns of a table, by what they hold."""
 
-    image: str
-    label: str
-    score: str
-    box: tuple[str, ...]
+    image: tuple[str, ...]
+    """The one that counts, and one of ids beside it, if there is one."""
+    label: tuple[str, ...]
+    """The same."""
+    numbers: tuple[str, ...]
+    """Score, then box."""
     read_as: BoxFormat
     """What the numbers of the box are."""
     guessed: bool
     """Whether the form was guessed, not given."""
-    image_id: str
-    label_id: str
-    """Ids beside names; empty where there are none."""
 
     @property
     def texts(self) -> tuple[str, ...]:
         """The columns of names and ids."""
-        return tuple(filter(None, (self.image, self.label, self.image_id, self.label_id)))
-
-    @property
-    def numbers(self) -> tuple[str, ...]:
-        """The columns of numbers: score, then box."""
-        return (self.score, *self.box)
+        return self.image + self.label
 
 
 def read_table(
@@ -205,13 +199,13 @@ def _find_columns(where: object, names: Sequence[str], box_format: str | None, n
             raise InputError(where, f"the column {plain!r} twice", "each column once")
         known[plain] = name
 
-    def one(what: str, choices: Sequence[str], beside: Sequence[str] = ()) -> tuple[str, str]:
+    def one(what: str, choices: Sequence[str], ids: Sequence[str] = ()) -> tuple[str, ...]:
         found = [known[choice] for choice in choices if choice in known]
+        beside = [known[name] for name in ids if name in known]
+        if len(found) == 2 and len(beside) == 1:
+            return tuple(sorted(found, key=beside.__contains__))
         if len(found) == 1:
-            return found[0], ""
-        ids = [known[name] for name in beside if name in known]
-        if len(found) == 2 and len(ids) == 1:
-            return next(name for name in found if name not in ids), ids[0]
+            return tuple(found)
         seen = f"several columns for it: {', '.join(found)}" if found else f"the columns {', '.join(names)}"
         raise InputError(f"{where}: {what}", seen, f"one column of {', '.join(choices)}")
 
@@ -221,19 +215,12 @@ def _find_columns(where: object, names: Sequence[str], box_format: str | None, n
         seen = f"several boxes: {several}" if boxes else f"the columns {', '.join(names)}"
         forms = ", ".join(map(" ".join, BOXES))
         raise InputError(f"{where}: box", seen, f"four columns, one of {forms}")
-    (image, image_id), (label, label_id) = (
+    return Columns(
         one("image", IMAGES, ("image_id",)),
         one("class", CLASSES, ("category_id", "class_id")),
-    )
-    return Columns(
-        image,
-        label,
-        one("score", SCORES)[0],
-        tuple(known[side] for side in boxes[0]),
+        (*one("score", SCORES), *(known[side] for side in boxes[0])),
         BoxFormat.chosen(box_format, normalized, BoxFormat(BOXES[boxes[0]])),
         box_format is None and not normalized,
-        image_id,
-        label_id,
     )
 
 
@@ -246,55 +233,36 @@ def _detections(
     typed: bool = True,
 ) -> Detections:
     """The record of a table's rows. Not `typed`: numbers may be there as text, as in CSV."""
-    ids = columns.image.strip().lower() == "image_id"
-    images = images_by_id(truth) if ids else images_by_name(truth)
-    kind = columns.label.strip().lower()
-    numbers_of_classes = Lookup((key, i) for i in range(len(truth.classes)) for key in (i, str(i)))
-    if kind == "class_id":
-        classes = numbers_of_classes
-        meant = f"a number from 0 to {len(truth.classes) - 1}"
-    elif kind == "category_id":
-        classes, meant = classes_by_id(truth), ""
-    else:
-        classes = classes_by_name(truth)
-        meant = "the name of a class; a column of numbers is called class_id (from 0) or category_id (COCO's)"
-    image_index, image = _indices(table, columns.image, images, ids, typed, faults)
-    labels, label = _indices(table, columns.label, classes, kind.endswith("_id"), typed, faults)
+    lookups: dict[str, Callable[[GroundTruth], Lookup]] = {
+        "image_id": images_by_id,
+        "category_id": classes_by_id,
+        "class_id": lambda truth: Lookup((key, i) for i in range(len(truth.classes)) for key in (i, str(i))),
+    }
 
-    def beside(
-        id_column: str,
-        name_column: str,
-        lookup: Lookup,
-        by_name: NDArray[np.int64],
-        name: Callable[[int], object],
-        known: Sequence[str],
-    ) -> NDArray[np.int64]:
-        """What rows mean that have an id beside their name."""
-        by_id, key = _indices(table, id_column, lookup, True, typed, faults)
-        named = np.asarray(table[name_column].is_valid())
-        id_and_name = lambda row: (key(row), name(row))  # noqa: E731
-        return prefer_names(by_id, by_name, named, known, (id_column, name_column), id_and_name, where)
+    def meant(
+        names: tuple[str, ...], usual: Callable[[GroundTruth], Lookup], known: Sequence[str]
+    ) -> tuple[NDArray[np.int64], Callable[[int], object], Lookup]:
+        """The images or classes of rows, the value of a row, and what knows the values."""
+        kinds = [name.strip().lower() for name in names]
+        lookup = lookups.get(kinds[0], usual)(truth)
+        index, value = _indices(table, names[0], lookup, kinds[0] in lookups, typed, faults)
+        if len(names) > 1:
+            by_id, key = _indices(table, names[1], lookups[kinds[1]](truth), True, typed, faults)
+            named = np.asarray(table[names[0]].is_valid())
+            id_and_name = lambda row: (key(row), value(row))  # noqa: E731
+            index = prefer_names(by_id, index, named, known, names[::-1], id_and_name, where)
+        return index, value, lookup
 
-    if columns.image_id:
-        lookup = images_by_id(truth)
-        image_index = beside(columns.image_id, columns.image, lookup, image_index, image, truth.images)
-    if columns.label_id:
-        numbered = columns.label_id.strip().lower() == "class_id"
-        lookup = numbers_of_classes if numbered else classes_by_id(truth)
-        labels = beside(columns.label_id, columns.label, lookup, labels, label, truth.classes)
+    image_index, image, images = meant(columns.image, images_by_name, truth.images)
+    labels, label, classes = meant(columns.label, classes_by_name, truth.classes)
+    numbers = {"class_id": f"a number from 0 to {len(truth.classes) - 1}", "category_id": ""}.get(
+        columns.label[0].strip().lower(),
+        "the name of a class; a column of numbers is called class_id (from 0) or category_id (COCO's)",
+    )
     scores, *box = (_numbers(table[name], name, faults) for name in columns.numbers)
+    rows = image_index, labels, scores, np.stack(box, axis=1)
     return detections_of(
-        truth,
-        faults,
-        where,
-        (image_index, labels, scores, np.stack(box, axis=1)),
-        columns.read_as,
-        columns.guessed,
-        image=image,
-        label=label,
-        images=images,
-        classes=classes,
-        numbers=meant,
+        truth, faults, where, rows, columns.read_as, columns.guessed, image, label, images, classes, numbers
     )
 
 
@@ -427,33 +395,24 @@ def _read_csv_lines(
     import pyarrow as pa
 
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=comma, strict=True)
-    rows = _csv_rows(path, reader)
-    names = next(row for row in rows if any(row))
-    wanted = (*columns.texts, *columns.numbers)
-    places = [names.index(name) for name in wanted]
-    kept: list[list[Any]] = []
-    lines: list[int] = []
-    for row in rows:
-        read = _read_cells(row, places, len(columns.texts), names, comma)
-        if isinstance(read, list):
-            kept.append(read)
-            lines.append(reader.line_num)
-        else:
-            faults.add(f"{path}:{reader.line_num}", read)
-    cells = [list(column) for column in zip(*kept, strict=True)] or [[] for _ in wanted]
+    wanted, kept, lines = (*columns.texts, *columns.numbers), list[list[Any]](), list[int]()
+    try:
+        names = next(row for row in reader if any(row))
+        places = [names.index(name) for name in wanted]
+        for row in filter(None, reader):
+            read = _read_cells(row, places, len(columns.texts), names, comma)
+            if isinstance(read, list):
+                kept.append(read)
+                lines.append(reader.line_num)
+            else:
+                faults.add(f"{path}:{reader.line_num}", read)
+    except csv.Error as error:
+        raise InputError(f"{path}:{reader.line_num}", f"malformed CSV ({error})", EXPECTED) from None
     types = [pa.string()] * len(columns.texts) + [pa.float64()] * len(columns.numbers)
-    arrays = [pa.array(column, kind) for column, kind in zip(cells, types, strict=True)]
+    arrays = [pa.array([row[i] for row in kept], kind) for i, kind in enumerate(types)]
     table = pa.table(arrays, list(wanted))
     where = lambda row: f"{path}:{lines[row]}"  # noqa: E731
     return _detections(table, columns, truth, faults, where, typed=False)
-
-
-def _csv_rows(path: Path, reader: Any) -> Iterator[list[str]]:
-    """The rows that are not empty."""
-    try:
-        yield from filter(None, reader)
-    except csv.Error as error:
-        raise InputError(f"{path}:{reader.line_num}", f"malformed CSV ({error})", EXPECTED) from None
 
 
 def _read_cells(

@@ -146,7 +146,7 @@ def prefer_names(
     by_name: NDArray[np.int64],
     named: NDArray[np.bool_],
     known: Sequence[str],
-    fields: tuple[str, str],
+    fields: tuple[str, ...],
     id_and_name: Callable[[int], tuple[object, object]],
     where: Callable[[int], str],
 ) -> NDArray[np.int64]:
