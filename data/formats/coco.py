@@ -536,26 +536,21 @@ def _check_parts(path: Path, content: bytes, annotations: msgspec.Raw | None = N
         first, other = (np.frombuffer(text, np.uint8).ctypes.data for text in (content, annotations))
         low, high = other - first, other - first + len(memoryview(annotations))
         assert 0 <= low < high <= len(content)
-    names = {part: f'"{part}"'.encode() for part in Parts.__struct_fields__}
-    often = [
-        part for part, name in names.items() if content.count(name, 0, low) + content.count(name, high) > 1
-    ]
+    names = [f'"{part}"'.encode() for part in Parts.__struct_fields__]
+    if all(content.count(name, 0, low) + content.count(name, high) < 2 for name in names):
+        return
     outermost: list[str] = []
 
     def remember(pairs: list[tuple[str, Any]]) -> None:
         outermost[:] = [name for name, _ in pairs]  # that of the whole file comes last
 
-    if not often:
-        return
     try:
         json.loads(content, object_pairs_hook=remember)
     except (ValueError, RecursionError):  # reported by the reader
         return
-    for part in often:
-        if outermost.count(part) > 1:
-            raise InputError(
-                path, f"the list {part} {outermost.count(part)} times", "each list once: merge them"
-            )
+    for part in Parts.__struct_fields__:
+        if (count := outermost.count(part)) > 1:
+            raise InputError(path, f"the list {part} {count} times", "each list once: merge them")
 
 
 def _further_fields(first: Any) -> list[str]:
@@ -588,13 +583,15 @@ def _attributes(
         columns["area"] = np.where(np.isnan(given), area(boxes), given)
     if objects.more and len(keep):
         annotations = _kept(objects.records(), keep)
-        for name in type(annotations[0]).__struct_fields__:
-            if name not in OTHER_FIELDS:
-                columns |= _attribute(name, [getattr(annotation, name) for annotation in annotations])
-        for name in annotations[0].attributes or {}:
-            if name not in columns:
-                values = [(annotation.attributes or {}).get(name) for annotation in annotations]
-                columns |= _attribute(name, values)
+        fields = [name for name in type(annotations[0]).__struct_fields__ if name not in OTHER_FIELDS]
+        given_columns = itertools.chain(
+            ((name, [getattr(one, name) for one in annotations]) for name in fields),
+            ((name, [(one.attributes or {}).get(name) for one in annotations])
+             for name in annotations[0].attributes or {}),
+        )  # fmt: skip
+        for name, values in given_columns:
+            if name not in columns and (column := _attribute(values)) is not None:
+                columns[name] = column
     return columns
 
 
@@ -602,36 +599,36 @@ def _kept(values: Sequence[Kept], keep: NDArray[np.int64]) -> Sequence[Kept]:
     return values if len(keep) == len(values) else [values[row] for row in keep]
 
 
-def _attribute(name: str, values: Sequence[Any]) -> dict[str, NDArray[Any]]:
-    """The column of that name, or none where the values are no numbers, truth values or strings."""
+def _attribute(values: Sequence[Any]) -> NDArray[Any] | None:
+    """The column of these values, or None where they are no numbers, truth values or strings."""
     kinds = {type(value) for value in values if value is not None}
+
+    def column(missing: float | str, dtype: type) -> NDArray[Any]:
+        return np.array([missing if value is None else value for value in values], dtype)
+
     if not kinds:
-        return {}
+        return None
     if kinds <= {bool, int} and all(value is None or abs(value) < 1 << 62 for value in values):
-        return {name: np.array([UNKNOWN if value is None else value for value in values], dtype=np.int64)}
+        return column(UNKNOWN, np.int64)
     if kinds <= {bool, int, float}:
-        try:
-            return {
-                name: np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-            }
-        except OverflowError:  # a whole number of hundreds of digits
-            return {}
+        with contextlib.suppress(OverflowError):  # a whole number of hundreds of digits
+            return column(np.nan, np.float64)
     if kinds == {str} and all(len(value or "") <= LONGEST_ATTRIBUTE for value in values):
-        return {name: np.array([value or "" for value in values], dtype=np.str_)}
-    return {}
+        return column("", np.str_)
+    return None
+
+
+def _plain_id(key: Any) -> Any:
+    """An id, 12 for the 12.0 of a table with gaps."""
+    return int(key) if isinstance(key, float) and key.is_integer() else key
 
 
 def _object_ids(given: Sequence[Any]) -> list[int | str]:
     """The ids of annotations; none where any lacks one, or two differ only in being text."""
     if set(map(type, given)) == {int}:
         return list(given) if len(set(given)) == len(given) else []
-    ids: list[int | str] = []
-    for key in given:
-        if key is None:
-            return []
-        whole = isinstance(key, int) or (isinstance(key, float) and key.is_integer())
-        ids.append(int(key) if whole else str(key))
-    return ids if len(set(map(str, ids))) == len(ids) else []
+    ids = [str(key) if isinstance(key, float) else key for key in map(_plain_id, given)]
+    return ids if None not in ids and len(set(map(str, ids))) == len(ids) else []
 
 
 def _distinct(path: Path, part: str, ids: Sequence[Any]) -> list[int | str]:
@@ -639,18 +636,17 @@ def _distinct(path: Path, part: str, ids: Sequence[Any]) -> list[int | str]:
     if set(map(type, ids)) == {int} and len(set(ids)) == len(ids):
         return list(ids)
     first: dict[str, int] = {}
-    whole: list[int | str] = []
+    ids = list(map(_plain_id, ids))
     for index, key in enumerate(ids):
+        where = f"{path}: {part}[{index}]"
         if isinstance(key, float):
-            if not key.is_integer():
-                raise InputError(f"{path}: {part}[{index}]", f"the id {key}", "a whole number or a string")
-            key = int(key)
+            raise InputError(where, f"the id {key}", "a whole number or a string")
         before = first.setdefault(str(key), index)
         if before != index:
-            found = f"the id {key!r} a second time (first in {part}[{before}])"
-            raise InputError(f"{path}: {part}[{index}]", found, "each id once")
-        whole.append(key)
-    return whole
+            raise InputError(
+                where, f"the id {key!r} a second time (first in {part}[{before}])", "each id once"
+            )
+    return ids
 
 
 def image_folders(path: Path) -> tuple[list[Path], list[str]]:
@@ -682,19 +678,17 @@ def _sizes(path: Path, images: Sequence[Image], photographs: Sequence[Path]) -> 
     as_shown = np.zeros(len(images), dtype=bool)
     for index, image in enumerate(images):
         width, height = image.width or 0, image.height or 0
+        where, found = f"{path}: images[{index}]", f"a size of {shown(width)}×{shown(height)}"
         if width > 0 and height > 0:
             if not (width < UNKNOWN_SIZE and height < UNKNOWN_SIZE and width % 1 == height % 1 == 0):
-                found = f"a size of {shown(width)}×{shown(height)}"
-                raise InputError(f"{path}: images[{index}]", found, "whole numbers of pixels")
+                raise InputError(where, found, "whole numbers of pixels")
             sizes.append((int(width), int(height)))
         elif photographs and is_file(photographs[index]):
             sizes.append(image_size(photographs[index]))
             as_shown[index] = True
         elif width or height:  # not missing, but −1 or NaN
-            found = f"a size of {shown(width)}×{shown(height)}, and no such image file beside the annotations"
-            raise InputError(
-                f"{path}: images[{index}]", found, "width and height in pixels, or the image file"
-            )
+            found += ", and no such image file beside the annotations"
+            raise InputError(where, found, "width and height in pixels, or the image file")
         else:
             sizes.append((UNKNOWN_SIZE, UNKNOWN_SIZE))
     unknown = sum(width == UNKNOWN_SIZE for width, _ in sizes)
@@ -713,12 +707,11 @@ def _note_repeated_ids(path: Path, objects: Objects, place: Callable[[int], str]
         return
     first: dict[object, int] = {}
     repeated = [i for i, key in enumerate(objects.id) if key is not None and first.setdefault(key, i) != i]
-    row = repeated[0]
-    count = f"{len(repeated):,} annotation{'s have' if len(repeated) > 1 else ' has'}"
-    key = objects.records()[row].id
+    key = objects.records()[repeated[0]].id
     warn(
-        f"{path}: {count} an id that another has, the first at {place(row)}: the id "
-        f"{shown(key)}, already at {place(first[key])}; none is left out"
+        f"{path}: {len(repeated):,} annotation{'s have' if len(repeated) > 1 else ' has'} an id that another "
+        f"has, the first at {place(repeated[0])}: the id {shown(key)}, already at {place(first[key])}; none "
+        "is left out"
     )
 
 
@@ -1041,17 +1034,12 @@ def coco_detections(
         strict=True,
     )
     return [
-        {
-            "image_id": images[image],
-            "category_id": classes[label],
-            "bbox": box,
-            "score": score,
-            **(
-                {"file_name": detections.images[image], "category_name": detections.classes[label]}
-                if named
-                else {}
-            ),
-        }
+        {"image_id": images[image], "category_id": classes[label], "bbox": box, "score": score}
+        | (
+            {"file_name": detections.images[image], "category_name": detections.classes[label]}
+            if named
+            else {}
+        )
         for image, label, box, score in rows
     ]
 
