@@ -12,12 +12,19 @@ Other tools write VOC's XML without lists, beside the pictures, with other class
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
-from xml.etree.ElementTree import Element, ElementTree, ParseError, fromstring
+from xml.etree.ElementTree import (
+    Element,
+    ElementTree,
+    ParseError,
+    SubElement,
+    fromstring,
+    indent,
+    tostring,
+)
 
 import defusedxml.ElementTree as SafeTree
 import numpy as np
@@ -114,12 +121,11 @@ def voc_folder(root: Path | str, split: str) -> tuple[Path, str]:
     folder = root / f"VOC{year}"
     if not folder.is_dir():
         trees = sorted(tree.name for tree in root.glob("VOC*") if tree.is_dir())
+        expected = (
+            f"one of {', '.join(trees)} of {root}" if trees else "the folder that holds VOC2007 and the like"
+        )
         if "VOCdevkit" in trees:
             expected = f"the folder of the trees themselves: {root / 'VOCdevkit'}?"
-        elif trees:
-            expected = f"one of {', '.join(trees)} of {root}"
-        else:
-            expected = "the folder that holds VOC2007 and the like"
         raise InputError(folder, "no such folder", expected)
     return folder, name
 
@@ -621,35 +627,29 @@ def annotation_xml(
     `folder` and `filename` are the names of the tree (``VOC2007``) and of the image file. Fields of the
     objects that are not annotated are left out.
     """
-    width, height = size
-    lines = [
-        "<annotation>",
-        f"\t<folder>{html.escape(folder, quote=False)}</folder>",
-        f"\t<filename>{html.escape(filename, quote=False)}</filename>",
-        f"\t<size>\n\t\t<width>{width}</width>\n\t\t<height>{height}</height>\n\t\t<depth>3</depth>\n\t</size>",
-    ]
+    root = Element("annotation")
+
+    def add(parent: Element, **texts: object) -> None:
+        for tag, text in texts.items():
+            SubElement(parent, tag).text = str(text)
+
+    add(root, folder=folder, filename=filename)
+    add(SubElement(root, "size"), width=size[0], height=size[1], depth=3)
     for thing in objects:
-        fields = [("name", html.escape(thing.label, quote=False))]
-        if thing.pose:
-            fields.append(("pose", html.escape(thing.pose, quote=False)))
-        for tag, flag in (("truncated", thing.truncated), ("occluded", thing.occluded)):
-            if flag != UNKNOWN:
-                fields.append((tag, str(int(flag))))
-        fields.append(("difficult", str(int(thing.difficult))))
-        x1, y1, x2, y2 = thing.box
-        lines.append("\t<object>")
-        lines += [f"\t\t<{tag}>{text}</{tag}>" for tag, text in fields]
+        element = SubElement(root, "object")
+        flags = {"truncated": thing.truncated, "occluded": thing.occluded}
+        annotated = {tag: int(flag) for tag, flag in flags.items() if flag != UNKNOWN}
+        pose = {"pose": thing.pose} if thing.pose else {}
+        add(element, name=thing.label, **pose, **annotated, difficult=int(thing.difficult))
         if thing.rotation:
-            angle = f"<name>rotation</name><value>{thing.rotation!r}</value>"
-            lines.append(f"\t\t<attributes><attribute>{angle}</attribute></attributes>")
-        lines.append("\t\t<bndbox>")
-        for tag, value in zip(CORNERS, (x1 + 1, y1 + 1, x2, y2), strict=True):
-            # The shortest text that reads back as the value; whole numbers as VOC has them, without a point.
-            text = str(int(value)) if value == int(value) else repr(float(value))
-            lines.append(f"\t\t\t<{tag}>{text}</{tag}>")
-        lines.append("\t\t</bndbox>\n\t</object>")
-    lines.append("</annotation>\n")
-    return "\n".join(lines)
+            attribute = SubElement(SubElement(element, "attributes"), "attribute")
+            add(attribute, name="rotation", value=repr(thing.rotation))
+        x1, y1, x2, y2 = thing.box
+        # The shortest text that reads back as the value; whole numbers as VOC has them, without a point.
+        corners = (np.format_float_positional(value, trim="-") for value in (x1 + 1, y1 + 1, x2, y2))
+        add(SubElement(element, "bndbox"), **dict(zip(CORNERS, corners, strict=True)))
+    indent(root, "\t")
+    return tostring(root, "unicode") + "\n"
 
 
 # ---------------------------------------------------------------- detection text
@@ -661,14 +661,19 @@ DECIMALS = 7  # written: rounding to them inverts a box by less than validation.
 
 
 class Lines(NamedTuple):
-    """M lines of a file."""
+    """M lines of the file of a class."""
 
+    path: Path
     numbers: NDArray[np.int64]
     """``(M,)`` the number of each in the file, from 1."""
     images: list[bytes]
     """The name in the first column of each."""
+    image_index: NDArray[np.int64]
+    """``(M,)`` the image that it means."""
     values: NDArray[np.float64]
     """``(M, 5)`` score and box, xyxy in continuous pixels."""
+    faults: Faults
+    """The other lines."""
 
 
 def read_detections(
@@ -726,20 +731,16 @@ def read_voc_text(
     )
     files = _files_of_classes(path, truth.classes, lenient)
     read_as = BoxFormat.chosen(box_format, normalized, BoxFormat("xyxy"))
-    tables = [_read_lines(files[label], numbers, lenient) for label in sorted(files)]
+    tables = {label: _read_lines(file, numbers, lenient) for label, file in sorted(files.items())}
     if box_format is None and not normalized:
-        values = np.concatenate([lines.values for lines, *_ in tables])
+        values = np.concatenate([lines.values for lines in tables.values()])
         given = values[:, 1:] + FIRST_PIXEL
         if not len(given) or np.abs(given).max() > 1:  # pixels, not fractions
             given = values[:, 1:]
-        image_index = np.concatenate([index for _, index, _ in tables])
+        image_index = np.concatenate([lines.image_index for lines in tables.values()])
         check_box_format(path, truth, given, read_as, image_index, values[:, 0])
-    columns = [
-        _valid_lines(files[label], label, truth, read_as, *table)
-        for label, table in zip(sorted(files), tables, strict=True)
-    ]
-    image_index, labels, scores, boxes = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return Detections(truth.images, truth.classes, image_index, labels, scores, boxes)
+    columns = [_valid_lines(lines, label, truth, read_as) for label, lines in tables.items()]
+    return Detections(truth.images, truth.classes, *map(np.concatenate, zip(*columns, strict=True)))
 
 
 def _files_of_classes(path: Path, classes: Sequence[str], lenient: bool) -> dict[int, Path]:
@@ -776,8 +777,8 @@ def class_of_file(stem: str, classes: Sequence[str]) -> int | None:
     return max(fits, key=lambda i: len(classes[i]), default=None)
 
 
-def _read_lines(path: Path, numbers: Lookup, lenient: bool) -> tuple[Lines, NDArray[np.int64], Faults]:
-    """The lines of a file that are an image and numbers, the images (M,) that they name, and the others."""
+def _read_lines(path: Path, numbers: Lookup, lenient: bool) -> Lines:
+    """The lines of a file that are an image and numbers."""
     content = read_utf8(path, LINES, lenient)
     faults = Faults(path, lenient, "lines")
     parts = [line.partition(b" ") for line in content.rstrip().split(b"\n")]
@@ -797,7 +798,7 @@ def _read_lines(path: Path, numbers: Lookup, lenient: bool) -> tuple[Lines, NDAr
         lines, values = np.array(good, np.int64), np.array(flat).reshape(-1, len(COLUMNS) - 1)
     values[:, 1:3] -= 1
     image_index = np.fromiter(map(numbers.__getitem__, images), np.int64, len(images))
-    return Lines(lines, images, values), image_index, faults
+    return Lines(path, lines, images, image_index, values, faults)
 
 
 def _read_line(words: Sequence[bytes]) -> list[float] | Problem:
@@ -807,42 +808,31 @@ def _read_line(words: Sequence[bytes]) -> list[float] | Problem:
     return numbers_of(words[1:], COLUMNS[1:])
 
 
-def _valid_lines(
-    path: Path,
-    label: int,
-    truth: GroundTruth,
-    read_as: BoxFormat,
-    found: Lines,
-    image_index: NDArray[np.int64],
-    faults: Faults,
-) -> list[NDArray[Any]]:
+def _valid_lines(lines: Lines, label: int, truth: GroundTruth, read_as: BoxFormat) -> list[NDArray[Any]]:
     """Image index, label, score and box of the valid lines of the file of a class."""
-    scores, boxes = found.values[:, 0], found.values[:, 1:]
-    if read_as != BoxFormat("xyxy"):
-        if read_as.normalized:
-            boxes[:, :2] += 1  # no fractions count from 1
-        boxes = as_xyxy(boxes, read_as, truth.sizes, image_index)
+    scores, boxes = lines.values[:, 0], lines.values[:, 1:]
+    if read_as.normalized:
+        boxes[:, :2] += 1  # no fractions count from 1
+    boxes = as_xyxy(boxes, read_as, truth.sizes, lines.image_index)
     problems = detection_problems(truth, scores, boxes, lambda row: "", lambda row: "")
 
     def unknown_image(row: int) -> Problem:
-        name = found.images[row]
-        text = f"the unknown image {shown(name.decode(errors='replace'))}"
+        text = f"the unknown image {shown(lines.images[row].decode(errors='replace'))}"
         return text, "an image of the ground truth's list", "on an unknown image"
 
     def inverted(row: int) -> Problem:
         box = " ".join(f"{value:g}" for value in (boxes[row] + FIRST_PIXEL).tolist())
-        expected = f"xmin <= xmax and ymin <= ymax{OTHER_FORM}"
-        return f"the inverted box {box}", expected, "with an inverted box"
+        return f"the inverted box {box}", f"xmin <= xmax and ymin <= ymax{OTHER_FORM}", "with an inverted box"
 
     rows = Rows(
-        image_index,
-        np.full(len(found.images), label),
+        lines.image_index,
+        np.full(len(boxes), label),
         boxes,
-        lambda row: f"{path}:{found.numbers[row]}",
+        lambda row: f"{lines.path}:{lines.numbers[row]}",
         {**problems, "image": unknown_image, "extent": inverted},
         scores,
     )
-    return valid_detections(rows, faults, truth.sizes)
+    return valid_detections(rows, lines.faults, truth.sizes)
 
 
 def check_text_names(record: GroundTruth | Detections, prefix: str = PREFIX) -> None:
