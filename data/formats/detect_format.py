@@ -43,6 +43,13 @@ DETECTION_FORMS = (
     "file an image: class x_center y_center width height confidence), a COCO results file (.json), or a "
     "table (.csv, .parquet)"
 )
+DETECTION_READERS = {
+    ".json": read_coco_detections,
+    ".csv": read_table,
+    ".parquet": read_table,
+    ".txt": read_voc_text,
+}
+"""Those of files, by their endings."""
 YAML = (".yaml", ".yml")
 
 
@@ -170,105 +177,95 @@ def read_found(
     InputError
         Nothing is there, it is of no known format or could be of two, or the reader finds fault with it.
     """
+    path = Path(path)
     with path_errors(path):
-        return _read_found(Path(path), truth, lenient, box_format, normalized)
-
-
-def _read_found(
-    path: Path, truth: GroundTruth, lenient: bool, box_format: str | None, normalized: bool
-) -> Detections:
-    """The same, where the name of the path may be one that no file can have."""
-    if path.is_dir():
-        if _folder_kind(path, truth) == "yolo":
-            return read_yolo_detections(path, truth, lenient, box_format)
-        return read_voc_text(path, truth, lenient, box_format, normalized)
-    if not path.exists():
-        raise InputError(path, "no such file or folder", DETECTION_FORMS)
-    suffix = path.suffix.lower()
-    if suffix == ".json":
-        return read_coco_detections(path, truth, lenient, box_format, normalized)
-    if suffix in (".csv", ".parquet"):
-        return read_table(path, truth, lenient, box_format, normalized)
-    if suffix == ".txt":
-        return read_voc_text(path, truth, lenient, box_format, normalized)
-    raise InputError(path, f"a file of the unknown kind {suffix or 'without an ending'}", DETECTION_FORMS)
+        suffix = path.suffix.lower()
+        if path.is_dir():
+            if _folder_kind(path, truth) == "yolo":
+                return read_yolo_detections(path, truth, lenient, box_format)
+            suffix = ".txt"
+        elif not path.exists():
+            raise InputError(path, "no such file or folder", DETECTION_FORMS)
+        reader = DETECTION_READERS.get(suffix)
+        if reader is None:
+            found = f"a file of the unknown kind {suffix or 'without an ending'}"
+            raise InputError(path, found, DETECTION_FORMS)
+        return reader(path, truth, lenient, box_format, normalized)
 
 
 def _truth_source(spec: str) -> _Source:
     """What `spec` means."""
-    whole = Path(spec)
-    if whole.exists():
-        path, split = whole, ""
-    else:
-        before, colon, split = spec.rpartition(":")
-        if not colon or not before or not split or "/" in split or "\\" in split:
-            if whole.suffix.lower() in (".json", *YAML):
-                raise InputError(whole, "no such file", TRUTH_FORMS)
-            raise InputError(spec, "no such file or folder", TRUTH_FORMS)
+    path, split = Path(spec), ""
+    if not path.exists():
+        before, _, split = spec.rpartition(":")
+        if not before or not split or "/" in split or "\\" in split:
+            file = path.suffix.lower() in (".json", *YAML)
+            raise InputError(spec, "no such file" if file else "no such file or folder", TRUTH_FORMS)
         path = Path(before)
-    if path.suffix.lower() == ".json" and path.is_file():
-        if split:
-            raise InputError(spec, "a part of a file", f"the file alone, {path}: it is one list of images")
-        return _Source("coco", path, "")
-    if path.suffix.lower() == ".csv" and path.is_file():
-        return _Source("coco", path, "")  # VIA's
-    if (path.suffix.lower() in YAML or path.name in NAME_LISTS) and path.is_file():
-        return _Source("yolo", path, _yolo_split(path, split))
+    suffix = path.suffix.lower()
     if path.is_dir():
         return _folder_source(path, split)
-    if path.suffix.lower() == ".xml" and path.is_file():
+    if not path.is_file():
+        if path.exists():
+            raise InputError(path, "a file of an unknown kind", TRUTH_FORMS)
+        raise InputError(path, "no such folder" if not suffix else "no such file", TRUTH_FORMS)
+    if suffix == ".json" and split:
+        raise InputError(spec, "a part of a file", f"the file alone, {path}: it is one list of images")
+    if suffix in (".json", ".csv"):  # the latter VIA's
+        return _Source("coco", path, "")
+    if suffix in YAML or path.name in NAME_LISTS:
+        return _Source("yolo", path, _yolo_split(path, split))
+    if suffix == ".xml":
         read_annotation(path, None)  # which may say that it is CVAT's
         raise InputError(path, "the XML of one image", f"its folder, {path.parent}")
-    if path.exists():
-        raise InputError(path, "a file of an unknown kind", TRUTH_FORMS)
-    raise InputError(path, "no such folder" if not path.suffix else "no such file", TRUTH_FORMS)
+    raise InputError(path, "a file of an unknown kind", TRUTH_FORMS)
 
 
 def _folder_source(path: Path, split: str) -> _Source:
-    if split and annotation_folder(path / split) is not None and split not in voc_lists(path):
+    lists = voc_lists(path)
+    if split and annotation_folder(path / split) is not None and split not in lists:
         return _Source("voc", path / split, "")  # Roboflow's train, valid and test
-    voc = any((path / place).is_dir() for place in ("ImageSets/Main", "Annotations"))
-    voc = voc or annotation_folder(path) is not None
+    annotated = annotation_folder(path) is not None
+    voc = annotated or any((path / place).is_dir() for place in ("ImageSets/Main", "Annotations"))
     names = ("data.yaml", "data.yml", "dataset.yaml", *NAME_LISTS)
     files = [path / name for name in names if (path / name).is_file()]
     if files and files[0].name in NAME_LISTS and (voc or not any(path.rglob("*.txt"))):
         files = []  # a list of classes beside other formats
     if voc and files:
-        raise InputError(
-            path, f"both a VOC tree and {files[0].name}", f"one of them: name {files[0]} for YOLO"
-        )
+        found = f"both a VOC tree and {files[0].name}"
+        raise InputError(path, found, f"one of them: name {files[0]} for YOLO")
     if files:
         return _Source("yolo", files[0], _yolo_split(files[0], split))
     annotations = sorted(path.glob("*.json")) or sorted(path.glob("annotations/*.json"))
     if not voc and annotations:
         raise InputError(path, "a folder of JSON files", f"one of them, such as {annotations[0]}")
-    if not split:
-        lists = voc_lists(path)
-        if voc and (len(lists) == 1 or (not lists and annotation_folder(path) is not None)):
-            return _Source("voc", path, lists[0] if lists else "")
-        there = sorted(path.iterdir())
-        inner = [place.name for place in there if not voc and annotation_folder(place)]
-        photographs = sum(file.suffix.lower() in IMAGE_SUFFIXES for file in there)
-        expected = TRUTH_FORMS
-        if voc:
-            found = f"a VOC tree with the lists {', '.join(lists[:8]) or 'none at all'}"
-        elif inner:
-            found = f"folders of VOC XML: {', '.join(inner[:8])}"
-        elif photographs:
-            found = f"{counted(photographs, 'photograph')} and no annotation"
-            expected = (
-                "XML beside them, as LabelImg writes it, or in a folder Annotations; of COCO or YOLO name "
-            )
-            expected += "the file itself (train.json, data.yaml)"
-        else:
-            found = "a folder of no known kind" if there else "an empty folder"
-        if voc or inner:
-            expected = f"the one that is meant, {path}:{inner[0] if inner else 'test'}"
-        raise InputError(path, found, expected)
-    inside = sorted((path / split).glob("*.json")) if not voc and (path / split).is_dir() else []
-    if inside:
-        raise InputError(f"{path}:{split}", "a folder of JSON files", f"one of them, such as {inside[0]}")
-    return _Source("voc", path, split)
+    if split:
+        inside = sorted((path / split).glob("*.json"))
+        if inside and not voc:
+            expected = f"one of them, such as {inside[0]}"
+            raise InputError(f"{path}:{split}", "a folder of JSON files", expected)
+        return _Source("voc", path, split)
+    if len(lists) == 1 or (not lists and annotated):
+        return _Source("voc", path, lists[0] if lists else "")
+    there = sorted(path.iterdir())
+    inner = [] if voc else [place.name for place in there if annotation_folder(place)]
+    photographs = sum(file.suffix.lower() in IMAGE_SUFFIXES for file in there)
+    expected = (
+        f"the one that is meant, {path}:{inner[0] if inner else 'test'}" if voc or inner else TRUTH_FORMS
+    )
+    if voc:
+        found = f"a VOC tree with the lists {', '.join(lists[:8]) or 'none at all'}"
+    elif inner:
+        found = f"folders of VOC XML: {', '.join(inner[:8])}"
+    elif photographs:
+        found = f"{counted(photographs, 'photograph')} and no annotation"
+        expected = (
+            "XML beside them, as LabelImg writes it, or in a folder Annotations; of COCO or YOLO name "
+            "the file itself (train.json, data.yaml)"
+        )
+    else:
+        found = "a folder of no known kind" if there else "an empty folder"
+    raise InputError(path, found, expected)
 
 
 def _yolo_split(path: Path, split: str) -> str:
@@ -289,11 +286,9 @@ def _folder_kind(folder: Path, truth: GroundTruth) -> Literal["voc", "yolo"]:
     of_images = sum(images[file.stem] != NO_INDEX for file in files)
     of_classes = sum(class_of_file(file.stem, truth.classes) is not None for file in files)
     if of_images == of_classes > 0:
-        raise InputError(
-            folder,
-            f"files named both as images and as classes, such as {files[0].name}",
-            "VOC text in files as comp4_det_test_CLASS.txt, or YOLO text in files named as the images",
-        )
+        found = f"files named both as images and as classes, such as {files[0].name}"
+        expected = "VOC text in files as comp4_det_test_CLASS.txt, or YOLO text in files named as the images"
+        raise InputError(folder, found, expected)
     if of_images > of_classes:
         return "yolo"
     if of_classes:
