@@ -20,13 +20,23 @@ from data.formats.files import IMAGE_SUFFIXES, parse_json, read_utf8
 from data.formats.validation import Problem, check_spelling, shown, warn
 from data.records import InputError
 
-__all__ = ["as_coco", "read_via_csv", "unread_tool"]
+__all__ = ["as_coco", "read_via_csv"]
 
 VIA_COLUMNS = ("filename", "region_shape_attributes", "region_attributes")
 VIA_METADATA = "_via_img_metadata"
 CLASS_ATTRIBUTES = ("class", "label", "name", "category", "type", "object")
 """Which attribute of VIA's regions is the class, where they have several."""
 EXPORT = "ground truth as it can be exported from there: COCO JSON, PASCAL VOC or YOLO"
+
+UNREAD_TOOLS = {
+    "labelme": {"shapes", "imagePath"},
+    "VoTT": {"assets", "tags"},
+    "CreateML": {"image", "annotations"},
+    "Datumaro": {"infos", "categories", "items"},
+    "VIA 3": {"project", "config", "file", "metadata", "view"},
+    "Supervisely": {"objects", "size", "tags"},
+}
+"""Keys of their JSON, or of its first element."""
 
 NOT_TURNED_DEGREES = 0.01
 SHAPES = "rectangles, polygons, ellipses or circles (--lenient leaves out all else)"
@@ -59,26 +69,12 @@ def as_coco(path: Path, content: Any) -> Lists | None:
             return _label_studio(path, [content])
     elif content and all(isinstance(task, Mapping) and _is_task(task) for task in content):
         return _label_studio(path, content)
-    if tool := unread_tool(content):
-        raise InputError(path, f"a file of {tool}", EXPORT)
-    return None
-
-
-def unread_tool(content: Any) -> str:
-    """The tool that wrote JSON of a kind that is not read, or nothing."""
     first = content[0] if isinstance(content, list) and content else content
     keys = set(first) if isinstance(first, Mapping) else set()
-    if {"shapes", "imagePath"} <= keys:
-        return "labelme"
-    if {"assets", "tags"} <= keys:
-        return "VoTT"
-    if {"image", "annotations"} <= keys and isinstance(content, list):
-        return "CreateML"
-    if {"infos", "categories", "items"} <= keys:
-        return "Datumaro"
-    if {"project", "config", "file", "metadata", "view"} <= keys:
-        return "VIA 3"
-    return "Supervisely" if {"objects", "size", "tags"} <= keys else ""
+    for tool, names in UNREAD_TOOLS.items():
+        if names <= keys and (tool != "CreateML" or isinstance(content, list)):
+            raise InputError(path, f"a file of {tool}", EXPORT)
+    return None
 
 
 # ---------------------------------------------------------------- VIA
@@ -123,22 +119,23 @@ def _is_via(file: Any) -> bool:
 
 
 def _via(path: Path, files: Sequence[Mapping[str, Any]]) -> Lists:
-    regions: list[tuple[str, str, Any]] = []  # file, place, region
+    names, places, regions = list[str](), list[str](), list[Any]()
     for file in files:
         if not file["filename"].strip():
             raise InputError(path, "a file without a name", "its name as filename")
-        listed = file["regions"]
+        listed, where = file["regions"], shown(file["filename"])
         listed = list(listed.values()) if isinstance(listed, Mapping) else listed  # VIA 1 numbered them
         if not isinstance(listed, list):
-            raise InputError(f"{path}: {shown(file['filename'])}", f"{shown(listed)} as regions", "a list")
-        for number, region in enumerate(listed):
-            regions.append((file["filename"], f"{shown(file['filename'])}, region {number}", region))
-    attributes = [_mapping(region, "region_attributes") for _, _, region in regions]
+            raise InputError(f"{path}: {where}", f"{shown(listed)} as regions", "a list")
+        names += [file["filename"]] * len(listed)
+        places += [f"{where}, region {number}" for number in range(len(listed))]
+        regions += listed
+    attributes = [_mapping(region, "region_attributes") for region in regions]
     key = _class_attribute(path, attributes)
-    rows = [(name, _chosen(given.get(key))) for (name, _, _), given in zip(regions, attributes, strict=True)]
-    boxes = [_box(_mapping(region, "shape_attributes")) for _, _, region in regions]
+    rows = [(name, _chosen(given.get(key))) for name, given in zip(names, attributes, strict=True)]
+    boxes = [_box(_mapping(region, "shape_attributes")) for region in regions]
     images = [{"id": file["filename"], "file_name": file["filename"]} for file in files]
-    return _lists(path, images, rows, boxes, [place for _, place, _ in regions])
+    return _lists(path, images, rows, boxes, places)
 
 
 def _lists(
@@ -149,22 +146,15 @@ def _lists(
     places: list[str],
 ) -> Lists:
     """`rows` are image and class of each box. The classes are sorted."""
-    named = [row for row, (_, name) in enumerate(rows) if isinstance(name, str) and name.strip()]
-    labels = [rows[row][1] for row in named]
-    check_spelling(path, labels, lambda row: places[named[row]])
-    names = sorted({*labels})
-    return {
-        "images": images,
-        "categories": [{"id": name, "name": name} for name in names],
-        "annotations": [
-            box
-            if isinstance(box, tuple)
-            else {"image_id": image, "category_id": name, "bbox": box}
-            if isinstance(name, str) and name.strip()
-            else ONE_CLASS
-            for (image, name), box in zip(rows, boxes, strict=True)
-        ],
-    }, places
+    labels = [name if isinstance(name, str) and name.strip() else None for _, name in rows]
+    named = [row for row, label in enumerate(labels) if label]
+    check_spelling(path, [label for label in labels if label], lambda row: places[named[row]])
+    annotations: list[Any] = []
+    for (image, _), label, box in zip(rows, labels, boxes, strict=True):
+        row = {"image_id": image, "category_id": label, "bbox": box} if label else ONE_CLASS
+        annotations.append(box if isinstance(box, tuple) else row)
+    categories = [{"id": name, "name": name} for name in sorted({label for label in labels if label})]
+    return {"images": images, "categories": categories, "annotations": annotations}, places
 
 
 def _mapping(parent: Any, key: str) -> Mapping[str, Any]:
@@ -262,32 +252,26 @@ def _path(source: str) -> str:
 
 
 def _label_studio(path: Path, tasks: Sequence[Mapping[str, Any]]) -> Lists:
-    sources: dict[str, int] = {}  # the task of each image
-    several = 0
+    first: dict[str, int] = {}  # the first task of each image
     for number, task in enumerate(tasks):
-        values = task.get("data", task)
+        values, where = task.get("data", task), f"{path}: [{number}]"
         source = _source(values)
-        if (
-            source is None
-            or source.startswith("data:")
-            or PurePosixPath(_path(source)).name.strip() in ("", "..")
-        ):
+        name = PurePosixPath(_path(source or "")).name.strip()
+        if source is None or source.startswith("data:") or name in ("", ".."):
             found = f"a task of Label Studio with the data {shown(', '.join(map(str, values)))}"
-            raise InputError(f"{path}: [{number}]", found, "the path or address of one image in it")
-        if source in sources and "data" not in task:  # JSON-MIN has an element for each annotation
-            several += 1
-        elif source in sources:
-            raise InputError(f"{path}: [{number}]", f"the image {shown(source)} a second time", "it once")
-        sources.setdefault(source, number)
-    paths = {source: _path(source) for source in sources}
+            raise InputError(where, found, "the path or address of one image in it")
+        if first.setdefault(source, number) != number and "data" in task:
+            raise InputError(where, f"the image {shown(source)} a second time", "it once")
+    several = len(tasks) - len(first)  # JSON-MIN has an element for each annotation
+    unlabelled = 0
+    paths = {source: _path(source) for source in first}
     same = Counter(PurePosixPath(name).name for name in paths.values())
 
     images: list[dict[str, Any]] = []
     rows: list[tuple[str, Any]] = []
     boxes: list[Box] = []
     places: list[str] = []
-    unlabelled = 0
-    for source, number in sources.items():
+    for source, number in first.items():
         name = PurePosixPath(paths[source]).name or source
         name = name if same[name] < 2 else paths[source]
         image: dict[str, Any] = {"id": name, "file_name": name}
@@ -297,26 +281,27 @@ def _label_studio(path: Path, tasks: Sequence[Mapping[str, Any]]) -> Lists:
         unlabelled += not count
         for index, region in enumerate(regions):
             size = region.get("original_width"), region.get("original_height")
-            first = size
+            before = size
             if all(isinstance(length, int) for length in size):
-                first = image.setdefault("width", size[0]), image.setdefault("height", size[1])
+                before = image.setdefault("width", size[0]), image.setdefault("height", size[1])
             value = _mapping(region, "value") or region
             labels = value.get(_labels_of(value))
             rows.append((name, labels[0] if isinstance(labels, list) and len(labels) == 1 else None))
             box = _percent(region, value, size)
-            if size != first:
-                found, expected = (f"{shown(width)}×{shown(height)}" for width, height in (size, first))
+            if size != before:
+                found, expected = (f"{shown(width)}×{shown(height)}" for width, height in (size, before))
                 box = f"an image of {found} pixels", f"{expected}, as a region before says", "malformed"
             boxes.append(box)
             places.append(f"[{number}], region {index}")
+    counts = f"of {len(images):,} images"
     if several:
         warn(
-            f"{path}: {several:,} of {len(images):,} images were annotated more than once: the one that is "
+            f"{path}: {several:,} {counts} were annotated more than once: the one that is "
             "marked as ground truth is used, or the first"
         )
     if unlabelled:
         warn(
-            f"{path}: {unlabelled:,} of {len(images):,} images have no annotation (predictions are none): "
+            f"{path}: {unlabelled:,} {counts} have no annotation (predictions are none): "
             "they count as images without objects"
         )
     return _lists(path, images, rows, boxes, places)
@@ -334,11 +319,10 @@ def _regions(where: str, task: Mapping[str, Any]) -> tuple[list[Mapping[str, Any
     Where a shape and its label are separate tags, the label's result repeats the shape.
     """
     if "data" not in task:  # JSON-MIN
-        count, listed = 1, [value for part in task.values() if isinstance(part, list) for value in part]
-        return [region for region in listed if _labels_of(region)], count
-    done = [
-        one for one in _annotations(task) or () if isinstance(one, Mapping) and not one.get("was_cancelled")
-    ]
+        listed = [value for part in task.values() if isinstance(part, list) for value in part]
+        return [region for region in listed if _labels_of(region)], 1
+    given = [one for one in _annotations(task) or () if isinstance(one, Mapping)]
+    done = [one for one in given if not one.get("was_cancelled")]
     chosen = [one for one in done if one.get("ground_truth")] or done
     results = (chosen[0].get("result") if chosen else None) or []
     if not isinstance(results, list):

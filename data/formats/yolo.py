@@ -118,24 +118,20 @@ def read_yolo(path: Path | str, split: str = "val", lenient: bool = False) -> Gr
     lines = _read_lines([files[i] for i in present], faults, LABEL_COLUMNS, True, pose_columns)
     image_index = np.array(present, dtype=np.int64)[lines.file_index]
 
-    def box(row: int) -> Problem:
+    def no_area(row: int) -> Problem:
         fractions = " ".join(f"{value:g}" for value in lines.values[row, 1:5].tolist())
         return f"the box {fractions}", "a width and height above 0", "with a box without area"
 
-    number = lines.values[:, 0]
+    def unknown_class(row: int) -> Problem:
+        expected = f"a number from 0 to {len(names) - 1}, as names has {len(names)}"
+        return f"the class {lines.values[row, 0]:g}", expected, "of an unknown class"
+
     rows = Rows(
         image_index,
-        _labels(number, len(names)),
+        _labels(lines.values[:, 0], len(names)),
         as_xyxy(lines.values[:, 1:5], FRACTIONS, sizes, image_index),
         lines.where,
-        {
-            "class": lambda row: (
-                f"the class {number[row]:g}",
-                f"a number from 0 to {len(names) - 1}, as names has {len(names)}",
-                "of an unknown class",
-            ),
-            "extent": box,
-        },
+        {"class": unknown_class, "extent": no_area},
     )
     keep = valid_rows(rows, faults)
     if all(not place.endswith(".txt") for place in splits[split]):
@@ -162,31 +158,28 @@ def yolo_splits(path: Path) -> dict[str, list[str]]:
     return _splits(_content(path))
 
 
-def _listed_content(path: Path) -> dict[str, Any]:
-    """What ``data.yaml`` would say of a folder that has a list of classes instead."""
-    text = read_text(path, "a list of classes, one in each line")
-    splits = {
-        split: f"obj_{name}_data" for split, name in zip(SPLITS, ("train", "valid", "test"), strict=True)
-    }
-    splits = {split: place for split, place in splits.items() if (path.parent / place).is_dir()}
-    images = "images" if (path.parent / "images").is_dir() else "."
-    return {
-        "names": [line.strip() for line in text.rstrip().splitlines()],  # a blank line between is a mistake
-        **(splits or {"val": images}),
-    }
-
-
 def _content(path: Path) -> dict[str, Any]:
-    if path.name in NAME_LISTS:
-        return _listed_content(path)
-    content = read_yaml(path, EXPECTED, EXPECTED, EXPECTED)
+    """What ``data.yaml`` says, or would say of a folder that has a list of classes instead."""
+    folder, listed = path.parent, path.name in NAME_LISTS
+    if listed:
+        text = read_text(path, "a list of classes, one in each line")
+        names = [line.strip() for line in text.rstrip().splitlines()]  # a blank line between is a mistake
+        places = {"train": "obj_train_data", "val": "obj_valid_data", "test": "obj_test_data"}
+        content = {"names": names} | {
+            name: place for name, place in places.items() if (folder / place).is_dir()
+        }
+    else:
+        content = read_yaml(path, EXPECTED, EXPECTED, EXPECTED)
     for name in SPLITS:
         value = content.get(name)
-        listed = value if isinstance(value, list) else [value]
-        if value is not None and not all(isinstance(place, str) and place for place in listed):
+        places_of = value if isinstance(value, list) else [value]
+        if value is not None and not all(isinstance(place, str) and place for place in places_of):
             raise InputError(f"{path}: {name}", shown(value), "a folder, a text file, or a list of them")
-    if not any(content.get(name) for name in SPLITS) and (path.parent / "images").is_dir():
-        content["val"] = "images"  # supervision names no folder
+    if not any(content.get(name) for name in SPLITS):
+        if (folder / "images").is_dir():
+            content["val"] = "images"  # supervision names no folder
+        elif listed:
+            content["val"] = "."
     return content
 
 
@@ -229,7 +222,7 @@ def _images(path: Path, content: dict[str, Any], split: str, places: Sequence[st
         base = path.parent
         # Roboflow writes ../valid/images for what lies in valid/images; `path` may be another machine's.
         root = base / str(content.get("path") or "")
-        names = [place] if "\\" not in place else [place, place.replace("\\", "/")]  # written on Windows
+        names = dict.fromkeys((place, place.replace("\\", "/")))  # the latter where it was written on Windows
         trials = [
             way for name in names for way in (root / name, base / name, base / name.removeprefix("../"))
         ]
@@ -239,16 +232,16 @@ def _images(path: Path, content: dict[str, Any], split: str, places: Sequence[st
             raise InputError(trials[0], f"nothing there, nor at {trials[1]}", expected)
         if source.is_dir():
             images += sorted(file for file in source.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-        else:
-            for number, line in enumerate(read_text(source, "a list of images").splitlines(), start=1):
-                if line.strip():
-                    name = line.strip()
-                    images.append(source.parent / name)  # an absolute line replaces the parent
-                    if not is_file(images[-1]) and "\\" in name:  # written on Windows
-                        images[-1] = source.parent / name.replace("\\", "/")
-                    if not is_file(images[-1]):
-                        found = f"the image {shown(name)}, which is not there"
-                        raise InputError(f"{source}:{number}", found, f"an image, such as {images[-1]}")
+            continue
+        for number, line in enumerate(read_text(source, "a list of images").splitlines(), start=1):
+            if name := line.strip():
+                # An absolute name replaces the parent.
+                ways = [source.parent / name, source.parent / name.replace("\\", "/")]
+                image = next(filter(is_file, ways), None)
+                if image is None:
+                    found = f"the image {shown(name)}, which is not there"
+                    raise InputError(f"{source}:{number}", found, f"an image, such as {ways[-1]}")
+                images.append(image)
     if not images:
         raise InputError(f"{path}: {split}", f"no image in {', '.join(places)}", "a folder or list of images")
     return list(dict.fromkeys(images))
@@ -256,20 +249,15 @@ def _images(path: Path, content: dict[str, Any], split: str, places: Sequence[st
 
 def _note_labels_alone(path: Path, files: Sequence[Path]) -> None:
     """Warn of label files beside `files`, those of the images, that have no image."""
-    known, alone = set(map(str, files)), list[Path]()
-    for folder in {file.parent for file in files}:
-        with os.scandir(folder) as entries:
-            texts = [
-                Path(entry) for entry in entries if entry.name.endswith(".txt") and entry.path not in known
-            ]
-        alone += filter(_is_label, texts)
-    if alone:
+
+    def is_label(file: str) -> bool:
+        with Path(file).open(encoding="utf-8", errors="replace") as lines:
+            return len(lines.readline(1000).split()) >= SHORTEST_LABEL
+
+    beside = (entry for folder in {file.parent for file in files} for entry in os.scandir(folder))
+    texts = {entry.path for entry in beside if entry.name.endswith(".txt")}
+    if alone := list(filter(is_label, texts - set(map(str, files)))):
         warn(f"{path}: label files without an image are left out: {len(alone):,}, the first {min(alone)}")
-
-
-def _is_label(file: Path) -> bool:
-    with file.open(encoding="utf-8", errors="replace") as lines:
-        return len(lines.readline(1000).split()) >= SHORTEST_LABEL
 
 
 def _label_file(image: Path) -> Path:
@@ -388,12 +376,8 @@ def _confidence_first(
 def label_files(folder: Path) -> list[Path]:
     """The ``.txt`` files of a folder, or else of the folder ``labels`` in it."""
     for place in (folder, folder / "labels"):
-        if place.is_dir():
-            files = [
-                file for file in place.iterdir() if file.suffix == ".txt" and file.name not in NOT_IMAGES
-            ]
-            if files:
-                return sorted(files)
+        if files := sorted(file for file in place.glob("?*.txt") if file.name not in NOT_IMAGES):
+            return files
     return []
 
 
