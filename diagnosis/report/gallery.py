@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from diagnosis.photographs import read_picture
 from diagnosis.record import Diagnosis
 from diagnosis.tide import TIDE_ERRORS
 from diagnosis.words import worst_classes
-from diagnosis.worst_cases import first_of_each
+from diagnosis.worst_cases import first_of_each, largest_first
 
 __all__ = ["CLASS_CONFUSIONS", "Examples", "Gallery", "Pool", "collect", "matrix_classes", "part_around"]
 
@@ -97,20 +98,20 @@ class Pick(NamedTuple):
     """An example before its picture is made.
 
     `kind` is the error type, or the fate of the object under the detector that has not found it; `before` its
-    fate under the first, where neither has. `object_row` is the object in question, `also` another that the
-    confusion matrix pairs the detection with. `detections` are pairs of a detector and a row; `cell` is the
-    row of the confusion matrix in which the error counts, C for background, and C also of an object that the
-    matrix has as not found; else :data:`NONE`. `tide` is an index into
+    fate under the first, where neither has. `objects` are the rows of the object in question, if any, and of
+    another that the confusion matrix pairs the detection with. `detections` are pairs of a detector and a
+    row; `cell` is the row of the confusion matrix in which the error counts, C for background, and C also of
+    an object that the matrix has as not found; else :data:`NONE`. `tide` is an index into
     :data:`diagnosis.tide.TIDE_ERRORS`, or :data:`NONE`.
     """
 
+    image: int
     label: int
     kind: str
     before: str
-    object_row: int
-    detections: tuple[tuple[int, int], ...]
+    objects: list[int]
+    detections: list[tuple[int, int]]
     words: str
-    also: int = NONE
     cell: int = NONE
     tide: int = NONE
 
@@ -126,13 +127,11 @@ class Pool:
         the second of the two that have not; and the other.
     beyond
         Whether these are cases of the confusion matrix or of TIDE alone.
-    share
-        Of all places.
     rows, scores
         ``(K,)`` detections or objects, and what they are ranked by, the highest first.
     groups
-        For each kind of bar, cell or ribbon ``(K,)`` the one that a case belongs to, −1: none; and how many
-        examples each of them has at least.
+        For each kind of bar, cell or ribbon ``(K,)`` the one that a case belongs to, −1: none; and whether
+        each of them has :attr:`Gallery.each` examples at least, or one.
     totals
         How many cases there are of a class, a kind and a kind before.
     make
@@ -143,10 +142,9 @@ class Pool:
     detector: int
     versus: int
     beyond: bool
-    share: float
     rows: NDArray[np.int64]
     scores: NDArray[np.float64]
-    groups: tuple[tuple[NDArray[np.int64], int], ...]
+    groups: tuple[tuple[NDArray[np.int64], bool], ...]
     totals: list[tuple[int, str, str, int]]
     make: Callable[[int], Pick]
 
@@ -165,25 +163,28 @@ class Examples(NamedTuple):
 def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
     """The examples of all detectors: of each pool the most confident that there is room for, and the first of
     each bar, cell and ribbon of the page."""
-    pools = _pools(diagnoses, limits)
+    pools = list(_pools(diagnoses))
     if not limits.total:
         return Examples([], pools, [0.0 if len(pool.rows) else None for pool in pools], [])
-    rooms = _rooms([len(pool.rows) for pool in pools], [pool.share for pool in pools], limits.most)
+    shares = _shares(pools, len(diagnoses))
+    rooms = _rooms([len(pool.rows) for pool in pools], shares, limits.most)
+    one = min(limits.each, 1)
     worst = worst_classes(*diagnoses)  # the first screen shows an example of each
+    cuts: list[float | None] = []
     picks: list[Pick] = []
-    records: list[dict[str, Any]] = []
+    shown: list[dict[str, Any]] = []
     turns: list[float] = []
-    for number, (pool, room) in enumerate(zip(pools, rooms, strict=True)):
-        firsts = [first_of_each(np.flatnonzero(of >= 0), of[of >= 0], each) for of, each in pool.groups]
+    for number, (pool, share, room) in enumerate(zip(pools, shares, rooms, strict=True)):
+        cuts.append(float(pool.scores[room]) if room < len(pool.rows) else None)
+        firsts = [
+            first_of_each(np.flatnonzero(of >= 0), of[of >= 0], limits.each if several else one)
+            for of, several in pool.groups
+        ]
         places = np.unique(np.concatenate([np.arange(room), *firsts]))
         made = [pool.make(row) for row in pool.rows[places].tolist()]
-        first, order = _photograph_order(pool, places, made, worst)
-        turn = np.empty(len(places))
-        turn[order] = np.arange(len(places)) / pool.share
-        turn[first] = -1
-        turns += turn.tolist()
+        turns += _turns(pool, places, made, worst, share).tolist()
         picks += made
-        records += [
+        shown += [
             {
                 "side": pool.side,
                 "detector": pool.detector,
@@ -195,12 +196,13 @@ def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
             }
             for place in places.tolist()
         ]
-    unread = _draw(diagnoses, picks, records, np.argsort(turns, kind="stable").tolist(), limits)
-    cuts = [
-        float(pool.scores[room]) if room < len(pool.rows) else None
-        for pool, room in zip(pools, rooms, strict=True)
-    ]
-    return Examples(records, pools, cuts, unread)
+    order = np.argsort(turns, kind="stable").tolist()
+    photographs, unread = _photographs(diagnoses, picks, order, limits)
+    beside = set(order[: limits.total])
+    for number, pick in enumerate(picks):
+        photo, part = photographs.get(number, ("", None))
+        shown[number] |= _record(diagnoses, pick, part, limits.pixels, number in beside) | {"photo": photo}
+    return Examples(shown, pools, cuts, unread)
 
 
 def matrix_classes(diagnosis: Diagnosis) -> NDArray[np.int64]:
@@ -215,6 +217,19 @@ def matrix_classes(diagnosis: Diagnosis) -> NDArray[np.int64]:
         least = 1 if number.max() >= 1 else BACKGROUND_WEIGHT / 2
         order = order[number[order] >= least]
     return np.sort(order[:MATRIX_CLASSES])
+
+
+def _shares(pools: Sequence[Pool], detectors: int) -> list[float]:
+    """The share of all places that each pool has."""
+    pairs = sum(pool.side == "neither" for pool in pools)
+    shares = []
+    for pool in pools:
+        if pool.side in ("only", "neither"):
+            shares.append(SHARES[pool.side] / pairs / (2 if pool.side == "only" else 1))
+        else:
+            part = BEYOND_SHARE if pool.beyond else 1 - BEYOND_SHARE
+            shares.append(1 / detectors * SHARES[pool.side] * part)
+    return shares
 
 
 def _rooms(sizes: Sequence[int], shares: Sequence[float], most: int) -> list[int]:
@@ -232,65 +247,57 @@ def _rooms(sizes: Sequence[int], shares: Sequence[float], most: int) -> list[int
     return rooms
 
 
-def _photograph_order(
-    pool: Pool, places: NDArray[np.int64], picks: Sequence[Pick], worst: Sequence[int]
-) -> tuple[list[int], list[int]]:
-    """The longest bars of the `worst` classes; and all examples of a pool, those with a photograph first.
+def _turns(
+    pool: Pool, places: NDArray[np.int64], picks: Sequence[Pick], worst: Sequence[int], share: float
+) -> NDArray[np.float64]:
+    """When each example of a pool gets its photograph, among those of all pools.
 
-    First comes what the page shows first, then the first of each bar, cell and ribbon, that of most cases
-    first. Then the first of every view, and so on.
+    Before all others the longest bars of the `worst` classes. Then what the page shows first, then the first
+    of each bar, cell and ribbon, that of most cases first. Then the first of every view, and so on.
     """
-    place_of = {int(place): number for number, place in enumerate(places)}
+    place_of = {place: number for number, place in enumerate(places.tolist())}
     firsts = []
     for of, _ in pool.groups:
         _, first, cases = np.unique(of, return_index=True, return_counts=True)
         known = zip(first.tolist(), cases.tolist(), strict=True)
         firsts += [(number, place_of[row]) for row, number in known if of[row] >= 0 and row in place_of]
     firsts.sort(key=lambda one: -one[0])
-    of_worst = [
-        next((number for _, number in firsts if picks[number].label == label), None) for label in worst
-    ]
-    counts: dict[tuple[Any, ...], int] = {}
-    turns = []
+    counts: Counter[tuple[Any, ...]] = Counter()
+    views = []
     for pick in picks:
-        views = ((), 1), ((pick.kind, pick.before), 1), ((pick.label, pick.kind, pick.before), 6)
-        turn = len(picks)
-        for view, weight in views:
-            turn = min(turn, weight * counts.get(view, 0) // FIRST_SHOWN)
-            counts[view] = counts.get(view, 0) + 1
-        turns.append(turn)
-    rest = sorted(range(len(picks)), key=lambda number: turns[number])
-    foremost = [number for number in of_worst if number is not None and pool.side == "errors"]
-    order = dict.fromkeys([*range(min(FIRST_SHOWN, len(picks))), *(number for _, number in firsts), *rest])
-    return foremost, list(order)
+        view = len(picks)
+        kinds = pick.kind, pick.before
+        for key, weight in (((), 1), (kinds, 1), ((pick.label, *kinds), 6)):
+            view = min(view, weight * counts[key] // FIRST_SHOWN)
+            counts[key] += 1
+        views.append(view)
+    rest = sorted(range(len(picks)), key=views.__getitem__)
+    shown_first = range(min(FIRST_SHOWN, len(picks)))
+    turns = np.empty(len(picks))
+    turns[list(dict.fromkeys([*shown_first, *(number for _, number in firsts), *rest]))] = (
+        np.arange(len(picks)) / share
+    )
+    for label in worst if pool.side == "errors" else ():
+        turns[[number for _, number in firsts if picks[number].label == label][:1]] = -1
+    return turns
 
 
 # ---- which ---------------------------------------------------------------------------------------
 
 
-def _pools(diagnoses: Sequence[Diagnosis], limits: Gallery) -> list[Pool]:
-    deciding = [deciding_detections(diagnosis) for diagnosis in diagnoses]
+def _pools(diagnoses: Sequence[Diagnosis]) -> Iterator[Pool]:
     outcomes = [fates(diagnosis) for diagnosis in diagnoses]
-    several = len(diagnoses) <= MAX_DETECTORS_IN_PAIRS
-    pairs = [pair for pair in itertools.combinations(range(len(diagnoses)), 2) if several or pair[0] == 0]
     listed = _listed_confusions(diagnoses)
-    made = []
     for detector, diagnosis in enumerate(diagnoses):
-        share = 1 / len(diagnoses)
-        made += _errors(diagnosis, detector, limits.each, listed, share * SHARES["errors"])
-        made += _missed(diagnosis, detector, outcomes[detector], limits.each, share * SHARES["missed"])
-    for a, b in pairs:
-        right = [outcomes[a] == CORRECT, outcomes[b] == CORRECT]
-        asked = outcomes[a] >= 0
-        for side, detector, versus, mask in (
-            ("only", a, b, asked & right[0] & ~right[1]),
-            ("only", b, a, asked & right[1] & ~right[0]),
-            ("neither", b, a, asked & ~right[0] & ~right[1]),
-        ):
-            share = SHARES[side] / len(pairs) / (2 if side == "only" else 1)
-            about = diagnoses, outcomes, deciding
-            made.append(_disagreements(about, side, detector, versus, mask, limits.each, share))
-    return made
+        yield from _errors(diagnosis, detector, listed)
+        yield from _missed(diagnosis, detector, outcomes[detector])
+    about = diagnoses, outcomes, [deciding_detections(diagnosis) for diagnosis in diagnoses]
+    for a, b in itertools.combinations(range(len(diagnoses)), 2):
+        if a == 0 or len(diagnoses) <= MAX_DETECTORS_IN_PAIRS:
+            asked, right, other = outcomes[a] >= 0, outcomes[a] == CORRECT, outcomes[b] == CORRECT
+            yield _disagreements(*about, "only", a, b, asked & right & ~other)
+            yield _disagreements(*about, "only", b, a, asked & other & ~right)
+            yield _disagreements(*about, "neither", b, a, asked & ~right & ~other)
 
 
 def _totals(
@@ -304,17 +311,11 @@ def _totals(
     ]
 
 
-def _errors(
-    diagnosis: Diagnosis, detector: int, each: int, listed: NDArray[np.bool_], share: float
-) -> list[Pool]:
+def _errors(diagnosis: Diagnosis, detector: int, listed: NDArray[np.bool_]) -> Iterator[Pool]:
     """The errors among the detections counted; and those beyond, of the confusion matrix and of TIDE."""
     detections, truth, found = diagnosis.detections, diagnosis.truth, diagnosis.referenced_objects
-    counted, labels, partners = (
-        diagnosis.breakdown.counted_types,
-        detections.labels,
-        diagnosis.confusion.partners,
-    )
-    classes, tide = len(truth.classes), diagnosis.tide.types.astype(np.int64)
+    counted, partners = diagnosis.breakdown.counted_types, diagnosis.confusion.partners
+    labels, classes, tide = detections.labels, len(truth.classes), diagnosis.tide.types.astype(np.int64)
     there = np.full(len(labels), NONE)  # row of the matrix in which an error counts
     there[partners == ON_BACKGROUND] = classes
     there[partners >= 0] = truth.labels[partners[partners >= 0]]
@@ -325,7 +326,7 @@ def _errors(
     wanted[np.ix_(of_matrix, of_matrix)] = True
     cells = np.where((there >= 0) & wanted[there, labels], there * classes + labels, NONE)
     often = np.argsort(-np.bincount(cells[cells >= 0]), kind="stable")[:TOP_CONFUSIONS]
-    top = np.isin(cells, often)
+    top_cells = np.where(np.isin(cells, often), cells, NONE)
     bars = np.where(counted > CORRECT, labels * len(ERROR_TYPES) + counted, NONE)
 
     def make(row: int) -> Pick:
@@ -338,39 +339,26 @@ def _errors(
             words = f"IoU {overlap:.2f}" + (", but found before" if found.duplicate[row] else "")
         else:
             words = f"truth: {truth.classes[truth.labels[object_row]]}, IoU {overlap:.2f}"
-        also = (
-            int(partners[row])
-            if there[row] >= 0 and partners[row] not in (ON_BACKGROUND, object_row)
-            else NONE
-        )
-        if also != NONE:
+        objects = [object_row] if object_row != NONE else []
+        if there[row] >= 0 and partners[row] not in (ON_BACKGROUND, object_row):
+            objects.append(also := int(partners[row]))
             other = float(_overlaps(diagnosis, [row], also)[0])
             words += f"; in the confusion matrix: {truth.classes[truth.labels[also]]}, IoU {other:.2f}"
         if counted[row] < 0:
             words += ", not counted"
-        about = also, int(there[row]), max(int(tide[row]), NONE)
-        return Pick(label, ERROR_TYPES[kind].name, "", object_row, ((detector, row),), words, *about)
+        image, name = int(detections.image_index[row]), ERROR_TYPES[kind].name
+        cell = int(there[row]), max(int(tide[row]), NONE)
+        return Pick(image, label, name, "", objects, [(detector, row)], words, *cell)
 
     order = diagnosis.matching.order  # by class; of equal scores the first in the file is ranked higher
     order = order[np.argsort(-detections.scores[order], kind="stable")]
     names = [(error_type.name, "") for error_type in ERROR_TYPES]
-    pools = []
     for beyond in (False, True):
-        rows = order[
-            ((bars[order] >= 0) != beyond) & ((not beyond) | (tide[order] >= 0) | (there[order] >= 0))
-        ]
-        groups = (
-            (bars[rows], each),
-            (np.where(top[rows], cells[rows], NONE), each),
-            (cells[rows], min(each, 1)),
-            (tide[rows], each),
-        )
+        chosen = (bars < 0) & ((tide >= 0) | (there >= 0)) if beyond else bars >= 0
+        rows = order[chosen[order]]
+        groups = (bars[rows], True), (top_cells[rows], True), (cells[rows], False), (tide[rows], True)
         totals = [] if beyond else _totals(labels[rows], counted[rows], names)
-        part = share * (BEYOND_SHARE if beyond else 1 - BEYOND_SHARE)
-        pools.append(
-            Pool("errors", detector, NONE, beyond, part, rows, detections.scores[rows], groups, totals, make)
-        )
-    return pools
+        yield Pool("errors", detector, NONE, beyond, rows, detections.scores[rows], groups, totals, make)
 
 
 def _listed_confusions(diagnoses: Sequence[Diagnosis]) -> NDArray[np.bool_]:
@@ -398,15 +386,11 @@ def _overlaps(diagnosis: Diagnosis, rows: Sequence[int] | NDArray[np.int64], obj
 
 def _part_of_image(truth: GroundTruth, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """The area of objects as a share of their image."""
-    share: NDArray[np.float64] = area(truth.boxes[rows]) / np.prod(
-        truth.sizes[truth.image_index[rows]], axis=1
-    )
-    return share
+    sizes = np.prod(truth.sizes[truth.image_index[rows]], axis=1)
+    return np.asarray(area(truth.boxes[rows]) / sizes)
 
 
-def _missed(
-    diagnosis: Diagnosis, detector: int, outcomes: NDArray[np.int8], each: int, share: float
-) -> list[Pool]:
+def _missed(diagnosis: Diagnosis, detector: int, outcomes: NDArray[np.int8]) -> Iterator[Pool]:
     """The objects that no counted detection speaks for; and those beyond that are not found in the confusion
     matrix, or missed by TIDE."""
     truth, confusion, classes = diagnosis.truth, diagnosis.confusion, len(diagnosis.truth.classes)
@@ -417,34 +401,29 @@ def _missed(
     ends = np.searchsorted(diagnosis.detections.image_index[by_image], np.arange(len(truth.images) + 1))
 
     def make(row: int) -> Pick:
-        image = truth.image_index[row]
+        image, name = int(truth.image_index[row]), FATES[outcomes[row]].name
         nearest, words = _nearest(diagnosis, row, np.sort(by_image[ends[image] : ends[image + 1]]))
-        fate = int(outcomes[row])
-        if fate != MISSED:
-            name = FATES[fate].name
+        if outcomes[row] != MISSED and alone[row]:
             words = f"not found at scores of {score_text(confusion.score)} and more; below: {name}"
-            if not alone[row]:
-                words = f"missed by TIDE's rules; by those of the shares: {name}"
-        boxes = ((detector, nearest),) if nearest != NONE else ()
-        about = NONE, classes if alone[row] else NONE, int(tide[row])
-        return Pick(int(truth.labels[row]), FATES[fate].name, "", row, boxes, words, *about)
+        elif outcomes[row] != MISSED:
+            words = f"missed by TIDE's rules; by those of the shares: {name}"
+        boxes = [(detector, nearest)] if nearest != NONE else []
+        cell = classes if alone[row] else NONE, int(tide[row])
+        return Pick(image, int(truth.labels[row]), name, "", [row], boxes, words, *cell)
 
-    pools = []
     for beyond in (False, True):
-        rows = np.flatnonzero(
-            (outcomes != MISSED) & (outcomes >= 0) & (alone | (tide >= 0)) if beyond else outcomes == MISSED
-        )
+        chosen = outcomes == MISSED
+        if beyond:
+            chosen = ~chosen & (outcomes >= 0) & (alone | (tide >= 0))
+        rows = np.flatnonzero(chosen)
         sizes = _part_of_image(truth, rows)
         order = np.argsort(-sizes, kind="stable")
         rows, sizes = rows[order], sizes[order]
         of = truth.labels[rows]
-        groups = [(np.where(alone[rows], of, NONE), min(each, 1)), (tide[rows], each)]
-        if not beyond:
-            groups.insert(0, (of, each))
+        groups = (np.where(alone[rows], of, NONE), False), (tide[rows], True)
         totals = [] if beyond else _totals(of, np.zeros_like(of), [(FATES[MISSED].name, "")])
-        part = share * (BEYOND_SHARE if beyond else 1 - BEYOND_SHARE)
-        pools.append(Pool("missed", detector, NONE, beyond, part, rows, sizes, tuple(groups), totals, make))
-    return pools
+        of_class = () if beyond else ((of, True),)
+        yield Pool("missed", detector, NONE, beyond, rows, sizes, (*of_class, *groups), totals, make)
 
 
 def score_text(score: float) -> str:
@@ -465,10 +444,8 @@ def _nearest(diagnosis: Diagnosis, row: int, here: NDArray[np.int64]) -> tuple[i
     overlaps = _overlaps(diagnosis, here, row)
     most = float(overlaps.max(initial=0.0))
     if not most >= BACKGROUND_IOU:
-        return (
-            NONE,
-            f"IoU below {BACKGROUND_IOU:g} with any detection" if most > 0 else "no detection touches it",
-        )
+        words = f"IoU below {BACKGROUND_IOU:g} with any detection" if most > 0 else "no detection touches it"
+        return NONE, words
     found = int(here[int(overlaps.argmax())])
     name, score = truth.classes[detections.labels[found]], detections.scores[found]
     counted = diagnosis.breakdown.counted_types[found] >= 0
@@ -478,144 +455,102 @@ def _nearest(diagnosis: Diagnosis, row: int, here: NDArray[np.int64]) -> tuple[i
 
 
 def _disagreements(
-    about: tuple[Sequence[Diagnosis], Sequence[NDArray[np.int8]], Sequence[NDArray[np.int64]]],
+    diagnoses: Sequence[Diagnosis],
+    outcomes: Sequence[NDArray[np.int8]],
+    deciding: Sequence[NDArray[np.int64]],
     side: str,
     detector: int,
     versus: int,
     mask: NDArray[np.bool_],
-    each: int,
-    share: float,
 ) -> Pool:
     """Objects that `detector` alone finds, or that neither finds, the most confident first; without a
     detection the largest."""
-    diagnoses, outcomes, deciding = about
-    truth = diagnoses[0].truth
-    loser = versus if side == "only" else detector
+    truth, neither = diagnoses[0].truth, side == "neither"
     rows = np.flatnonzero(mask)
     scores = np.zeros(len(truth))
-    for one in (versus, detector):
+    for one in (versus, detector) if neither else (detector,):
         spoken = deciding[one] >= 0
         own = diagnoses[one].detections.scores[deciding[one][spoken]]
-        if side == "neither":
-            scores[spoken] = np.maximum(scores[spoken], own)
-        elif one == detector:
-            scores[spoken] = own
-    order = np.lexsort((-_part_of_image(truth, rows), -scores[rows]))
-    rows = rows[order]
-    number = len(FATES)
-    fate = outcomes[loser][rows].astype(np.int64) * number + (
-        outcomes[versus][rows] if side == "neither" else 0
-    )
-    names = [(kind.name, before.name if side == "neither" else "") for kind in FATES for before in FATES]
+        scores[spoken] = np.maximum(scores[spoken], own) if neither else own
+    rows = rows[np.lexsort((-_part_of_image(truth, rows), -scores[rows]))]
+    kinds = outcomes[detector if neither else versus]
+    fate = kinds[rows].astype(np.int64) * len(FATES) + (outcomes[versus][rows] if neither else 0)
+    names = [(kind.name, before.name if neither else "") for kind in FATES for before in FATES]
 
     def make(row: int) -> Pick:
-        boxes = tuple(
-            (one, int(deciding[one][row])) for one in (versus, detector) if deciding[one][row] != NONE
-        )
-        kind = FATES[outcomes[loser][row]].name
-        before = FATES[outcomes[versus][row]].name if side == "neither" else ""
-        return Pick(int(truth.labels[row]), kind, before, row, boxes, "")
+        boxes = [(one, int(deciding[one][row])) for one in (versus, detector) if deciding[one][row] != NONE]
+        before = FATES[outcomes[versus][row]].name if neither else ""
+        image, label = int(truth.image_index[row]), int(truth.labels[row])
+        return Pick(image, label, FATES[kinds[row]].name, before, [row], boxes, "")
 
-    groups = ((fate, each), (truth.labels[rows] * number**2 + fate, min(each, 1)))
+    groups = (fate, True), (truth.labels[rows] * len(FATES) ** 2 + fate, False)
     totals = _totals(truth.labels[rows], fate, names)
-    return Pool(side, detector, versus, False, share, rows, scores[rows], groups, totals, make)
+    return Pool(side, detector, versus, False, rows, scores[rows], groups, totals, make)
 
 
 # ---- pictures ------------------------------------------------------------------------------------
 
 
-def _draw(
-    diagnoses: Sequence[Diagnosis],
-    picks: Sequence[Pick],
-    records: list[dict[str, Any]],
-    order: Sequence[int],
-    limits: Gallery,
-) -> list[str]:
-    """Complete the records of all examples; return why photographs could not be read.
+def _photographs(
+    diagnoses: Sequence[Diagnosis], picks: Sequence[Pick], order: Sequence[int], limits: Gallery
+) -> tuple[dict[int, tuple[str, NDArray[np.float64]]], list[str]]:
+    """The photographs of examples, with the part of the image that each shows; and why some are not there.
 
-    Photographs are given in `order`; one serves all examples of its image that it is not too wide for.
+    They are given in `order`; one serves all examples of its image that it is not too wide for.
     """
     truth = diagnoses[0].truth
-    images = [_image_of(diagnoses, pick) for pick in picks]
-    parts: list[tuple[int, NDArray[np.float64]]] = []
+    parts: list[NDArray[np.float64]] = []
     of_image: dict[int, list[int]] = {}
-    photograph: dict[int, int] = {}
+    part_of: dict[int, int] = {}
     for number in order if truth.files else ():
-        image = images[number]
-        part = part_around(_boxes(diagnoses, picks[number], image), truth.sizes[image].astype(np.float64))
+        image = picks[number].image
+        part = part_around(_boxes(diagnoses, picks[number]), truth.sizes[image].astype(np.float64))
         for place in of_image.get(image, ()):
-            other = parts[place][1]
+            other = parts[place]
             holds = (other[:2] <= part[:2]).all() and (other[2:] >= part[2:]).all()
-            if holds and area(other[None])[0] <= SHARED_PART * area(part[None])[0]:
-                photograph[number] = place
+            if holds and area(other) <= SHARED_PART * area(part):
+                part_of[number] = place
                 break
         else:
             if len(parts) < limits.total:
-                photograph[number] = len(parts)
+                part_of[number] = len(parts)
                 of_image.setdefault(image, []).append(len(parts))
-                parts.append((image, part))
+                parts.append(part)
 
     def read(image: int) -> tuple[list[str], str]:
-        pixels, reason = _photograph(truth, image)
-        made = [
-            "" if pixels is None else _encode(pixels, parts[place][1], limits) for place in of_image[image]
-        ]
-        return made, f"{truth.images[image]}: {reason}" if reason else ""
+        """The parts of a photograph, encoded; and why it is absent, damaged or of another size."""
+        try:
+            pixels = read_picture(truth, image)
+        except InputError as error:
+            reason = error.found if Path(truth.files[image]).is_file() else "no such file"
+            return [""] * len(of_image[image]), f"{truth.images[image]}: {reason}"
+        return [_encode(pixels, parts[place], limits) for place in of_image[image]], ""
 
     encoded = [""] * len(parts)
     unread = []
     with ThreadPoolExecutor(usable_cores()) as pool:  # reading, scaling and encoding leave Python's lock free
-        for image, (made, reason) in zip(sorted(of_image), pool.map(read, sorted(of_image)), strict=True):
-            for place, text in zip(of_image[image], made, strict=True):
+        for image, (texts, reason) in zip(sorted(of_image), pool.map(read, sorted(of_image)), strict=True):
+            for place, text in zip(of_image[image], texts, strict=True):
                 encoded[place] = text
             unread += [reason] if reason else []
-    kept = int(
-        np.searchsorted(np.cumsum([len(one) for one in encoded]), 1e6 * limits.megabytes, side="right")
-    )
-    beside = set(order[: limits.total])
-    for number, pick in enumerate(picks):
-        place = photograph.get(number, kept)
-        photo = encoded[place] if place < kept else ""
-        shown = parts[place][1] if photo else None
-        records[number] |= _record(diagnoses, pick, images[number], shown, limits.pixels, number in beside)
-        records[number]["photo"] = photo
-    return unread
+    room = np.searchsorted(np.cumsum([len(one) for one in encoded]), 1e6 * limits.megabytes, side="right")
+    return {
+        number: (encoded[place], parts[place])
+        for number, place in part_of.items()
+        if place < room and encoded[place]
+    }, unread
 
 
-def _image_of(diagnoses: Sequence[Diagnosis], pick: Pick) -> int:
-    if pick.object_row != NONE:
-        return int(diagnoses[0].truth.image_index[pick.object_row])
-    detector, row = pick.detections[0]
-    return int(diagnoses[detector].detections.image_index[row])
-
-
-def _boxes(diagnoses: Sequence[Diagnosis], pick: Pick, image: int) -> list[list[float]]:
-    """Of the objects in question, then of the detections, which are cut at the border."""
+def _boxes(diagnoses: Sequence[Diagnosis], pick: Pick) -> NDArray[np.float64]:
+    """``(K, 4)`` the objects in question, then the detections, cut off at the border."""
     truth = diagnoses[0].truth
-    width, height = truth.sizes[image].tolist()
-    boxes: list[list[float]] = [
-        truth.boxes[row].tolist() for row in (pick.object_row, pick.also) if row != NONE
-    ]
-    for one, row in pick.detections:
-        left, top, right, bottom = diagnoses[one].detections.boxes[row].tolist()
-        boxes.append(
-            [
-                min(max(left, 0.0), width),
-                min(max(top, 0.0), height),
-                min(max(right, 0.0), width),
-                min(max(bottom, 0.0), height),
-            ]
-        )
-    return boxes
+    found = [diagnoses[one].detections.boxes[row] for one, row in pick.detections]
+    clipped = clip(np.reshape(found, (-1, 4)), truth.sizes[pick.image])
+    return np.concatenate([truth.boxes[pick.objects], clipped])
 
 
 def _record(
-    diagnoses: Sequence[Diagnosis],
-    pick: Pick,
-    image: int,
-    part: NDArray[np.float64] | None,
-    pixels: int,
-    beside: bool,
+    diagnoses: Sequence[Diagnosis], pick: Pick, part: NDArray[np.float64] | None, pixels: int, beside: bool
 ) -> dict[str, Any]:
     """What the page reads of an example. Frames are left, top, width, height, what it is, class, score and
     detector; the objects in question and the detections come last, objects `beside` them first.
@@ -624,30 +559,29 @@ def _record(
     """
     truth = diagnoses[0].truth
     digits = None if part is None else 1
-    shown = np.array([0.0, 0.0, *truth.sizes[image]]) if part is None else part
+    shown = np.array([0.0, 0.0, *truth.sizes[pick.image]]) if part is None else part
     x, y, right, bottom = shown.tolist()
     scale = (pixels if digits else OUTLINE_SIDE) / max(right - x, bottom - y)
 
-    def frame(box: Sequence[float], what: str, label: int, *more: float) -> list[Any]:
-        sides = box[0] - x, box[1] - y, box[2] - box[0], box[3] - box[1]
-        return [*(round(scale * side, digits) for side in sides), what, label, *more]
+    def frame(box: NDArray[np.float64], what: str, label: int, *more: float) -> list[Any]:
+        left, top, end, foot = box.tolist()
+        sides = left - x, top - y, end - left, foot - top
+        return [*(round(scale * side, digits) for side in sides), what, int(label), *more]
 
     frames = []
-    objects = [row for row in (pick.object_row, pick.also) if row != NONE]
     if beside:
-        here = np.flatnonzero(truth.image_index == image)
+        here = np.flatnonzero(truth.image_index == pick.image)
         reach = np.minimum(truth.boxes[here, 2:], shown[2:]) - np.maximum(truth.boxes[here, :2], shown[:2])
-        here = here[(reach > 0).all(axis=1) & ~np.isin(here, objects)]
-        here = here[np.argsort(-area(truth.boxes[here]), kind="stable")][:MAX_OTHER_OBJECTS]
-        for row in here.tolist():  # the largest first
+        here = here[(reach > 0).all(axis=1) & ~np.isin(here, pick.objects)]
+        for row in largest_first(truth, here)[:MAX_OTHER_OBJECTS]:
             what = "ignored" if diagnoses[0].matching.ignored[row] else "beside"
-            frames.append(frame(truth.boxes[row].tolist(), what, int(truth.labels[row])))
-    boxes = _boxes(diagnoses, pick, image)
-    for row, box in zip(objects, boxes, strict=False):
-        frames.append(frame(box, "wanted", int(truth.labels[row])))
-    for (one, row), box in zip(pick.detections, boxes[len(objects) :], strict=True):
+            frames.append(frame(truth.boxes[row], what, truth.labels[row]))
+    boxes = _boxes(diagnoses, pick)
+    for row, box in zip(pick.objects, boxes, strict=False):
+        frames.append(frame(box, "wanted", truth.labels[row]))
+    for (one, row), box in zip(pick.detections, boxes[len(pick.objects) :], strict=True):
         found = diagnoses[one].detections
-        frames.append(frame(box, "found", int(found.labels[row]), float(found.scores[row]), one))
+        frames.append(frame(box, "found", found.labels[row], float(found.scores[row]), one))
     return {
         "label": pick.label,
         "kind": pick.kind,
@@ -655,25 +589,13 @@ def _record(
         "cell": pick.cell,
         "tide": pick.tide,
         "words": pick.words,
-        "image": truth.images[image],
+        "image": truth.images[pick.image],
         "size": [round(scale * side, digits) for side in (right - x, bottom - y)],
         "frames": frames,
     }
 
 
-def _photograph(truth: GroundTruth, image: int) -> tuple[NDArray[np.uint8] | None, str]:
-    """``(height, width, 3)`` pixels; or None and why: it is absent, damaged or of another size."""
-    if not truth.files:
-        return None, ""
-    if not Path(truth.files[image]).is_file():
-        return None, "no such file"
-    try:
-        return read_picture(truth, image), ""
-    except InputError as error:
-        return None, error.found
-
-
-def part_around(boxes: Sequence[ArrayLike], size: NDArray[np.float64]) -> NDArray[np.float64]:
+def part_around(boxes: ArrayLike, size: NDArray[np.float64]) -> NDArray[np.float64]:
     """``(4,)`` xyxy of the part of an image that shows `boxes` with a margin, in whole pixels.
 
     Examples

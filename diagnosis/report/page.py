@@ -12,7 +12,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -136,43 +136,44 @@ def render_report(content: ReportContent) -> str:
     said = sentences(content.diagnoses)
     if content.statements:  # in place of those that merely subtract
         said = [*said[: len(content.diagnoses)], *content.statements]
-    text = json.dumps(_rounded(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_mapped(data, _rounded), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # So that no name can end the element or begin another.
     text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    script = _asset("d3.min.js") + _asset("page.js")
+    style, page, *scripts = (
+        (ASSETS / name).read_text(encoding="utf-8")
+        for name in ("style.css", "page.html", "d3.min.js", "page.js")
+    )
+    script = "".join(scripts)
     parts = {
         "title": html.escape(f"{content.title}: {', '.join(one.name for one in content.diagnoses)}"),
         "heading": html.escape(content.title),
         "verdict": html.escape(data["verdict"]),
         "statements": "".join(f"<li>{html.escape(_without_folders(one))}</li>" for one in said),
-        "style": _asset("style.css"),
+        "style": style,
         "data": text,
         "script": script,
         "digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("page.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], page)
 
 
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")
+def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Nested dictionaries and lists with each value in them changed."""
+    if isinstance(value, Mapping):
+        return {key: _mapped(part, change) for key, part in value.items()}
+    return [_mapped(part, change) for part in value] if isinstance(value, list | tuple) else change(value)
 
 
 def _rounded(value: Any) -> Any:
-    """Decimal numbers rounded; None where they are not finite."""
-    if isinstance(value, float):
-        return round(value, DECIMALS) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _rounded(part) for key, part in value.items()}
-    return [_rounded(part) for part in value] if isinstance(value, list | tuple) else value
+    """A decimal number rounded; None where it is not finite."""
+    if not isinstance(value, float):
+        return value
+    return round(value, DECIMALS) if math.isfinite(value) else None
 
 
 def _without_folders(value: Any) -> Any:
-    """All texts without the folders of absolute paths."""
-    if isinstance(value, str):
-        return ABSOLUTE_FOLDERS.sub("…/", value)
-    if isinstance(value, Mapping):
-        return {key: _without_folders(part) for key, part in value.items()}
-    return [_without_folders(part) for part in value] if isinstance(value, list | tuple) else value
+    """A text without the folders of absolute paths."""
+    return ABSOLUTE_FOLDERS.sub("…/", value) if isinstance(value, str) else value
 
 
 # ---- the numbers -----------------------------------------------------------------------------
@@ -186,11 +187,15 @@ def _data(content: ReportContent) -> dict[str, Any]:
     examples = collect(diagnoses, content.gallery or Gallery(total=0))
     ignored = int(matching.ignored.sum())
     tide = numbers["detectors"][0]["tide"]
+    tide_kinds = [
+        (one.name, one.colour, explain(one, tide["iou"], tide["background"])) for one in TIDE_ERRORS
+    ]
+    tide_kinds += [(name, "#777777", text) for name, text in TIDE_SUMS.items()]
     return {
         "title": content.title,
         "verdict": numbers["verdict"],
         "ties": large_ties(diagnoses),
-        "notes": _without_folders(numbers["notes"]),
+        "notes": _mapped(numbers["notes"], _without_folders),
         "classes": list(truth.classes),
         "objects": matching.objects.tolist(),
         "facts": {
@@ -212,15 +217,8 @@ def _data(content: ReportContent) -> dict[str, Any]:
         ],
         "fates": [{"name": fate.name, "colour": fate.colour, "text": fate.explanation} for fate in FATES],
         "tide": [
-            {"name": name, "label": label, "colour": colour, "text": text}
-            for (name, label), (colour, text) in zip(
-                TIDE_LABELS.items(),
-                [
-                    *((one.colour, explain(one, tide["iou"], tide["background"])) for one in TIDE_ERRORS),
-                    *(("#777777", text) for text in TIDE_SUMS.values()),
-                ],
-                strict=True,
-            )
+            {"name": name, "label": TIDE_LABELS[name], "colour": colour, "text": text}
+            for name, colour, text in tide_kinds
         ],
         "ap": {key: {"name": kind.name, "text": kind.explanation} for key, kind in AP_KINDS.items()},
         "cocoHeadings": list(COCO_HEADINGS),
@@ -242,9 +240,9 @@ def _data(content: ReportContent) -> dict[str, Any]:
         "doubt": _few_images(diagnoses[0]) if numbers["intervals"] else "",
         "flow": _flows(diagnoses, examples),
         "rules": _counting_rules(diagnoses, numbers),
-        "origin": _without_folders(origin),
+        "origin": _mapped(origin, _without_folders),
         **_examples(examples),
-        "unread": content.gallery and _without_folders(examples.unread),
+        "unread": content.gallery and _mapped(examples.unread, _without_folders),
     }
 
 
@@ -273,11 +271,8 @@ def _examples(examples: Examples) -> dict[str, Any]:
         for pool, cut in zip(examples.pools, examples.cuts, strict=True)
     ]
     for one in examples.shown:
-        photograph: list[int] = []
-        if one["photo"]:
-            if one["photo"] not in photographs:
-                photographs[one["photo"]] = len(photographs)
-            photograph = [photographs[one["photo"]]]
+        photo = one["photo"]
+        photograph = [photographs.setdefault(photo, len(photographs))] if photo else []
         frames = [[*frame[:4], FRAMES.index(frame[4]), *frame[5:]] for frame in one["frames"]]
         row = [
             one["label"], names.index(one["kind"]), names.index(one["before"]) if one["before"] else NONE,
@@ -370,10 +365,7 @@ def _impact(detectors: Sequence[Json], key: str) -> dict[str, Any] | None:
     """What (normalised) average precision would gain: the changes of the rules, section 4; the mean over
     classes with objects, of which one that would lose counts as 0.
     """
-    base, name = {
-        "ap": ("hoiem", AP_KINDS["hoiem"].name),
-        "apn": ("normalized", AP_KINDS["normalized"].name),
-    }[key]
+    base = {"ap": "hoiem", "apn": "normalized"}[key]
     rows = []
     for variant in IMPACT_VARIANTS:
         if variant.error is None:  # the detections as they are
@@ -394,20 +386,19 @@ def _impact(detectors: Sequence[Json], key: str) -> dict[str, Any] | None:
     if all(value is None for row in rows for value in row["values"]):
         return None
     counted = sum(entry["objects"] > 0 for entry in detectors[0]["classes"].values())
-    return {"name": name, "classes": count(counted, "class", "classes"), "rows": rows}
+    return {"name": AP_KINDS[base].name, "classes": count(counted, "class", "classes"), "rows": rows}
 
 
 def _flows(diagnoses: Sequence[Diagnosis], examples: Examples) -> list[dict[str, Any]]:
     """What became of each object, of each pair that has examples."""
+    names = [fate.name for fate in FATES]
+    pairs = [(pool.versus, pool.detector) for pool in examples.pools if pool.side == "neither"]
     flows = []
-    for pool in examples.pools:
-        if pool.side == "neither":
-            found = flow(diagnoses[pool.versus], diagnoses[pool.detector])
-            total = found.total().tolist()
-            names = [fate.name for fate in FATES]
-            rows = {name: dict(zip(names, row, strict=True)) for name, row in zip(names, total, strict=True)}
-            one = {"a": found.names[0], "b": found.names[1], "counted": found.counted}
-            flows.append({**one, "objects": sum(map(sum, total)), "all": rows})
+    for found in (flow(diagnoses[a], diagnoses[b]) for a, b in pairs):
+        total = found.total().tolist()
+        rows = {name: dict(zip(names, row, strict=True)) for name, row in zip(names, total, strict=True)}
+        one = {"a": found.names[0], "b": found.names[1], "counted": found.counted}
+        flows.append({**one, "objects": sum(map(sum, total)), "all": rows})
     return flows
 
 
@@ -444,10 +435,8 @@ def _few_images(diagnosis: Diagnosis) -> str:
     """
     truth, counts = diagnosis.truth, ~diagnosis.matching.ignored
     if len(truth.images) < FEW_IMAGES:
-        return (
-            f"Only {count(len(truth.images), 'image')}: with fewer than {FEW_IMAGES} the intervals are rough"
-            ", and rather too short."
-        )
+        only = f"Only {count(len(truth.images), 'image')}: with fewer than {FEW_IMAGES}"
+        return f"{only} the intervals are rough, and rather too short."
     seen = np.unique(np.stack([truth.labels, truth.image_index])[:, counts], axis=1)[0]
     images = np.bincount(seen, minlength=len(truth.classes))
     few = [place for place in np.argsort(images, kind="stable").tolist() if 0 < images[place] < FEW_IMAGES]
@@ -473,12 +462,11 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
         fewer = int((diagnosis.breakdown.counts.sum(axis=1) < diagnosis.breakdown.objects).sum())
         if fewer:
             short.append(f"in {count(fewer, 'class', 'classes')} of {diagnosis.name}")
-    top = _top_rule(numbers)
-    choice = (
-        " The verdict compares the two best; its intervals are not corrected for that choice."
-        if len(numbers["intervals"]) > 2
-        else ""
-    )
+    top = numbers["provenance"].get("options", {}).get("top") or "N"
+    many = f"top {top[:-1]} × N" if top.endswith("x") else f"top {top}"
+    per_class = " (N = number of objects)" if top == "N" or top.endswith("x") else ""
+    top = "all detections" if top == "all" else f"{many} detections per class{per_class}"
+    choice = " The verdict compares the two best; its intervals are not corrected for that choice."
     return [
         (
             "The detections counted",
@@ -530,20 +518,7 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
             "Intervals",
             f"From random halves of the images, the same for all detectors (paired). {cover_sentence()} "
             f"Where the interval of a difference leaves out zero, and there are at least {ENOUGH_OBJECTS} "
-            f"objects, the difference is more than the choice of the images explains.{choice}",
+            f"objects, the difference is more than the choice of the images explains."
+            + (choice if len(numbers["intervals"]) > 2 else ""),
         ),
     ]
-
-
-def _top_rule(numbers: Json) -> str:
-    """How many of a class's detections count, as far as the provenance says."""
-    top = numbers["provenance"].get("options", {}).get("top")
-    if top is None:
-        return "top N detections per class (N = number of objects)"
-    if top == "all":
-        return "all detections"
-    return (
-        f"top {top[:-1]} × N detections per class (N = number of objects)"
-        if top.endswith("x")
-        else f"top {top} detections per class"
-    )

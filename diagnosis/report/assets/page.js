@@ -3,9 +3,9 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const { detectors, facts, classes } = data;
-const letters = detectors.map((_, place) => (place < 26 ? String.fromCharCode(65 + place) : `D${place + 1}`));
 const several = detectors.length > 1;
-const everyone = detectors.map((_, place) => place);
+const everyone = [...detectors.keys()];
+const letters = everyone.map((place) => (place < 26 ? String.fromCharCode(65 + place) : `D${place + 1}`));
 const ABSENT = "–";
 const TABS = { examples: "Examples", classes: "Classes", compare: several ? "Compare" : "Confidence", errors: "Errors", method: "Method" };
 const KEYS = ["tab", "d", "pair", "class", "kind", "tide", "as", "cell", "was", "score", "side", "of", "sort", "all", "part", "pic"];
@@ -74,7 +74,7 @@ const shown = (at = state) => {
   return some.length ? some : everyone;
 };
 /** The two detectors that are compared: those chosen, or two that are shown; else those of the verdict, the two best. */
-const pairs = everyone.flatMap((a) => everyone.slice(a + 1).map((b) => [a, b])).filter(([a, b]) => data.pools.some((pool) => pool.side === "neither" && pool.versus === a && pool.detector === b));
+const pairs = data.pools.filter((pool) => pool.side === "neither").map((pool) => [pool.versus, pool.detector]);
 const groupOf = (place) => data.intervals.find((entry) => entry.runs.includes(detectors[place].name));
 const ofAnother = everyone.find((place) => groupOf(place) !== groupOf(0)) ?? 1;
 const topTwo = [1, 2].map((rank) => data.intervals.find((entry) => entry.rank === rank)?.runs[0]).map((name) => everyone.find((place) => detectors[place].name === name));
@@ -98,25 +98,29 @@ const oneLabel = () => classes.indexOf(state.class);
 
 // ---- elements -----------------------------------------------------------------------------------
 
-/** An element; names that begin with "svg:" are of SVG. */
+const absent = (value) => value === null || value === undefined || value === false;
+/** An element; names that begin with "svg:" are of SVG. An attribute that is a function listens to an event. */
 function make(tag, attributes = {}, ...children) {
-  const svg = tag.startsWith("svg:");
-  const element = svg
+  const element = tag.startsWith("svg:")
     ? document.createElementNS("http://www.w3.org/2000/svg", tag.slice(4))
     : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+    if (typeof value === "function") element.addEventListener(name, value);
+    else if (!absent(value)) element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(9).filter((child) => !absent(child)));
   return element;
 }
+const button = (words, click, attributes = {}) => make("button", { type: "button", ...attributes, click }, words);
+const card = (title, attributes, ...children) => make("section", attributes, make("h3", {}, title), children);
+const noteLine = (...words) => make("p", { class: "note" }, words);
 
 /** A hint that is of no use on paper. */
 const onScreen = (words) => make("span", { class: "screen" }, words);
 const byId = (id) => document.getElementById(id);
 const plural = (number, one, many = `${one}s`) => `${whole(number)} ${number === 1 ? one : many}`;
-const whole = (number) => (number === null || number === undefined ? ABSENT : number.toLocaleString("en"));
-const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
+const whole = (number) => number?.toLocaleString("en") ?? ABSENT;
+const known = Number.isFinite;
 /** Per cent with one decimal and a true minus, as in the terminal: a half is rounded to an even digit, zero has no sign. */
 function percent(value) {
   if (!known(value)) return ABSENT;
@@ -140,11 +144,18 @@ const swatch = (colour) => make("span", { class: "swatch", style: kindColour(col
 const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
 const highest = (values, least = 0) => values.reduce((most, value) => (known(value) && value > most ? value : most), least);
 
-function legend(entries) {
-  return make("div", { class: "legend" }, entries.map(([name, colour]) => make("span", {}, swatch(colour), name)));
-}
-const detectorHeading = (place) => make("h4", {}, several && letter(place), ` ${detectors[place].name}`);
-const detectorLegend = () => several && make("div", { class: "legend" }, shown().map((place) => make("span", {}, letter(place), ` ${detectors[place].name}`)));
+/** A detector's letter, where there are several, and its name. */
+const signed = (place) => [several && letter(place), ` ${detectors[place].name}`];
+const prefix = (place) => (several ? `${letters[place]} ` : "");
+const legend = (kinds) => make("div", { class: "legend" }, kinds.map(({ name, colour }) => make("span", {}, swatch(colour), name)));
+const detectorHeading = (place) => make("h4", {}, signed(place));
+const detectorLegend = () => several && make("div", { class: "legend" }, shown().map((place) => make("span", {}, signed(place))));
+/** Links of which one is current: [changes, whether it is that one, words]. */
+const choices = (label, links) => make("div", { class: "sides", role: "group", "aria-label": label },
+  links.map(([changes, current, words]) => make("a", { ...link(changes), "aria-current": current && "true" }, words)));
+/** A wide thing that scrolls in its box. */
+const region = (look, label, inside, style) => make("div", { class: look, role: "region", tabindex: 0, "aria-label": label, style }, inside);
+const hiddenCaption = (words) => make("caption", { class: "hidden-words" }, words);
 
 // ---- tables -------------------------------------------------------------------------------------
 
@@ -156,49 +167,42 @@ const number = (value) => cell(whole(value), value);
 
 /** A table that sorts by any column; columns are texts, those of words begin with "*". */
 function table(columns, rows, caption) {
+  const heads = columns.map((name, place) => ({ text: name.replace("*", ""), words: name.startsWith("*"), place }));
   const body = make("tbody");
-  const heads = columns.map((name, place) => {
-    const words = name.startsWith("*");
-    const head = make("th", { scope: "col", class: words && "words", "aria-sort": "none" });
-    const button = make("button", { type: "button" }, name.replace("*", ""));
-    button.addEventListener("click", () => {
-      const down = head.getAttribute("aria-sort") === "none" ? !words : head.getAttribute("aria-sort") === "ascending";
-      heads.forEach((other) => other.setAttribute("aria-sort", "none"));
-      head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      rows = sorted(rows, (row) => row[place]?.key ?? row[place], down);
-      fill();
-    });
-    head.append(button);
-    return head;
-  });
+  const sort = (event) => {
+    const { words, place } = heads[event.target.parentElement.cellIndex];
+    const before = event.target.parentElement.getAttribute("aria-sort");
+    const down = before === "none" ? !words : before === "ascending";
+    for (const other of event.target.closest("tr").cells) other.setAttribute("aria-sort", "none");
+    event.target.parentElement.setAttribute("aria-sort", down ? "descending" : "ascending");
+    rows = sorted(rows, (row) => row[place]?.key ?? row[place], down);
+    fill();
+  };
   let most = MOST_ROWS;
-  const more = make("button", { type: "button", class: "more" }, `Show all ${whole(rows.length)} rows`);
-  more.addEventListener("click", () => {
+  const more = button(`Show all ${whole(rows.length)} rows`, () => {
     most = Infinity;
     fill();
-  });
+  }, { class: "more" });
   function fill() {
     more.hidden = rows.length <= most;
     body.replaceChildren(...rows.slice(0, most).map((row) => make("tr", {}, row.map((value, place) => {
-      const { show, title } = typeof value === "object" && value !== null && "show" in value ? value : { show: value };
-      const words = columns[place].startsWith("*");
-      const attributes = { class: words && "words", title, "data-label": place > 0 && columns[place].replace("*", "") };
-      return place === 0 ? make("th", { scope: "row", ...attributes }, show) : make("td", attributes, show);
+      const { show = value, title } = value ?? {};
+      const { text, words } = heads[place];
+      return make(place ? "td" : "th", { scope: !place && "row", class: words && "words", title, "data-label": place > 0 && text }, show);
     }))));
   }
   fill();
-  const label = caption ?? columns[0].replace("*", "");
-  return make("div", {}, make("div", { class: "table-box", role: "region", tabindex: 0, "aria-label": label },
-    make("table", {}, make("caption", { class: "hidden-words" }, label), make("thead", {}, make("tr", {}, heads)), body)), more);
+  const label = caption ?? heads[0].text;
+  const head = make("tr", {}, heads.map(({ text, words }) => make("th", { scope: "col", class: words && "words", "aria-sort": "none" }, button(text, sort))));
+  return make("div", {}, region("table-box", label, make("table", {}, hiddenCaption(label), make("thead", {}, head), body)), more);
 }
 
 /** Rows by a key; without one they stay last. */
 function sorted(rows, keyOf, down) {
-  const compare = (a, b) => (typeof a === "string" ? a.localeCompare(b) : a - b);
+  const compare = (a, b) => (typeof a === "string" ? a.localeCompare(b) : a - b) * (down ? -1 : 1);
   return [...rows].sort((one, other) => {
     const [a, b] = [keyOf(one), keyOf(other)];
-    const missing = Number(a === null || a === undefined) - Number(b === null || b === undefined);
-    return missing || (a === null || a === undefined ? 0 : compare(a, b) * (down ? -1 : 1));
+    return absent(a) - absent(b) || (absent(a) ? 0 : compare(a, b));
   });
 }
 
@@ -215,38 +219,38 @@ function blocks(all) {
 
 /** A table that is made when it is opened; `rows` may be a function. */
 function behind(title, columns, rows, words = "Table") {
-  const details = make("details", { class: "behind" }, make("summary", { "aria-label": words === "Table" && `Table: ${title}` }, words));
-  details.addEventListener("toggle", () => {
-    if (details.childElementCount < 2) details.append(table(columns, typeof rows === "function" ? rows() : rows, title));
-  });
-  return details;
+  const open = ({ target }) => target.childElementCount < 2 && target.append(table(columns, typeof rows === "function" ? rows() : rows, title));
+  return make("details", { class: "behind", toggle: open }, make("summary", { "aria-label": words === "Table" && `Table: ${title}` }, words));
 }
 
 /** A chart with its heading, its note, and the table behind it; `look`: its classes. A brief one has its table beside the heading. */
-function chart(title, note, body, columns, rows, look = "full") {
-  const table_ = columns && behind(title, columns, rows);
-  const below = look === "brief" ? [table_, body] : [body, table_];
-  return make("figure", { class: `chart ${look}` }, make("h3", {}, title), note && make("p", { class: "note" }, note), below);
+function chart(title, words, body, columns, rows, look = "full") {
+  const numbers = columns && behind(title, columns, rows);
+  return make("figure", { class: `chart ${look}` }, make("h3", {}, title), words && noteLine(words), look === "brief" ? [numbers, body] : [body, numbers]);
 }
 
 // ---- charts of HTML -----------------------------------------------------------------------------
 
 /** A bar of a detector with its interval; `end` is where the axis ends. */
-function bar({ place, value, interval, end, go, tip, text, label }) {
-  const part = (number) => `${Math.max(0, Math.min(100, (100 * number) / (end || 1)))}%`;
-  const whisker = interval && known(interval.low) && make("span", { class: "whisker", style: `left: ${part(interval.low)}; width: calc(${part(interval.high)} - ${part(interval.low)})` });
-  const words = interval && known(interval.low) ? ` (${percent(interval.low)} to ${percent(interval.high)})` : "";
-  const said = `${label ? `${label}, ` : ""}${place >= 0 ? `${letters[place]} ${detectors[place].name}: ` : ""}${text ?? percent(value)}${words}`;
-  return make(go ? "a" : "div", { class: "row", ...go, style: place >= 0 && colourOf(place), "data-tip": `${said}${tip ? `\n${tip}` : ""}` },
+function bar({ place, value, interval, end, go, tip, text = percent(value), label }) {
+  const part = (number) => `${Math.max(0, Math.min(100, (100 * number) / end))}%`;
+  const { low, high } = interval ?? {};
+  const whisker = known(low) && make("span", { class: "whisker", style: `left: ${part(low)}; width: calc(${part(high)} - ${part(low)})` });
+  const said = `${label}, ${letters[place]} ${detectors[place].name}: ${text}${known(low) ? ` (${percent(low)} to ${percent(high)})` : ""}`;
+  return make(go ? "a" : "div", { class: "row", ...go, style: colourOf(place), "data-tip": `${said}${tip ? `\n${tip}` : ""}` },
     go && make("span", { class: "hidden-words" }, `${said}. Show examples`),
-    several && place >= 0 && hidden(letter(place)),
+    several && hidden(letter(place)),
     make("span", { class: "track" }, value > 0 && make("span", { class: "fill", style: `width: ${part(value)}` }), whisker),
-    make("span", { class: "value", "aria-hidden": go && "true" }, text ?? percent(value)));
+    make("span", { class: "value", "aria-hidden": go && "true" }, text));
 }
 
 const group = (label, rows, tip) => make("div", { class: "group" }, make("div", { class: "label", "data-tip": tip }, label), make("div", {}, rows));
-/** A group for each item with a bar of each detector; `barOf` says what of a bar is not the detector's. */
-const bars = (items, places, labelOf, barOf) => items.map((item) => group(labelOf(item), places.map((place) => bar({ place, ...barOf(item, place) }))));
+/** A group for each item with a bar of each detector, which `barOf` describes. The axis ends at the longest, or at `least`. */
+function bars(items, places, labelOf, barOf, least = 0.001) {
+  const groups = items.map((item) => places.map((place) => ({ place, ...barOf(item, place) })));
+  const end = highest(groups.flat().flatMap(({ value, interval }) => [value, interval?.high]), least);
+  return groups.map((rows, n) => group(labelOf(items[n]), rows.map((row) => bar({ end, ...row }))));
+}
 
 /** The interval of a detector, or of a run of a group. */
 function intervalOf(place, section, name) {
@@ -264,9 +268,7 @@ function stackedBar(shares, place, name) {
     const said = `${name}, ${detectors[place].name}: ${percent(shares[n])} % ${kind.name}`;
     const style = `${kindColour(kind.colour)}; flex: ${shares[n]} 0 0`;
     const go = n > 0 && toExamples({ class: classes.includes(name) ? name : "", kind: kind.name, d: alone(place) });
-    return go
-      ? make("a", { style, "data-tip": said, "aria-label": `${said}. Show examples`, ...go })
-      : make("span", { style, "data-tip": said });
+    return make(go ? "a" : "span", { style, "data-tip": said, "aria-label": go && `${said}. Show examples`, ...go });
   })));
 }
 
@@ -306,8 +308,7 @@ function plot(tall, label, draw) {
     svg.replaceChildren();
     draw(svg, width, height);
   };
-  if (printing) return svg;
-  observer.observe(svg);
+  if (!printing) observer.observe(svg);
   return svg;
 }
 
@@ -320,18 +321,18 @@ function axes(svg, width, height, x, y, xLabel) {
   const across = named ? d3.scalePoint(x, inner).padding(0.5) : d3.scaleLinear(x, inner);
   const up = d3.scaleLinear(y, [height - EDGE.bottom, EDGE.top]);
   const bottom = d3.axisBottom(across).tickSizeOuter(0);
-  const room = Math.max(1, Math.floor(width / 70));
   if (named) bottom.tickValues(x.filter((_, n) => n % Math.ceil(x.length / (width / 45)) === 0));
-  else bottom.ticks(Math.min(6, room));
-  d3.select(svg).append("g").attr("class", "grid").attr("transform", `translate(${EDGE.left},0)`).call(d3.axisLeft(up).ticks(5).tickSize(-(inner[1] - inner[0])).tickFormat("")).select(".domain").remove();
-  d3.select(svg).append("g").attr("transform", `translate(0,${height - EDGE.bottom})`).call(bottom);
-  d3.select(svg).append("g").attr("transform", `translate(${EDGE.left},0)`).call(d3.axisLeft(up).ticks(5).tickSizeOuter(0));
+  else bottom.ticks(Math.min(6, Math.max(1, Math.floor(width / 70))));
+  const axis = (name, right, down, ticks) => d3.select(svg).append("g").attr("class", name).attr("transform", `translate(${right},${down})`).call(ticks);
+  axis("grid", EDGE.left, 0, d3.axisLeft(up).ticks(5).tickSize(inner[0] - inner[1]).tickFormat("")).select(".domain").remove();
+  axis(null, 0, height - EDGE.bottom, bottom);
+  axis(null, EDGE.left, 0, d3.axisLeft(up).ticks(5).tickSizeOuter(0));
   svg.append(make("svg:text", { x: (inner[0] + inner[1]) / 2, y: height - 4, "text-anchor": "middle" }, xLabel));
   return [across, up];
 }
 
-/** Lines. Series: {name, place or none, dash, points: [[x, y], ...]}; the pointer tells the nearest points. */
-function lines(label, series, { x, y = [0, 100], xLabel, mark, diagonal, rule, joined = true, height = 250, format = (value) => value.toFixed(1) }) {
+/** Lines. Series: {name, place, dash, points: [[x, y], ...]}; the pointer tells the nearest points. */
+function lines(label, series, { x, y = [0, 100], xLabel, mark, diagonal, rule, joined = true, height = 250 }) {
   return plot(height, label, (svg, width, height) => {
     const [across, up] = axes(svg, width, height, x, y, xLabel);
     const line = (from, to, name) => svg.append(make("svg:line", { class: name, x1: across(from[0]), y1: up(from[1]), x2: across(to[0]), y2: up(to[1]) }));
@@ -339,7 +340,7 @@ function lines(label, series, { x, y = [0, 100], xLabel, mark, diagonal, rule, j
     if (known(rule)) line([rule, y[0]], [rule, y[1]], "rule");
     const path = d3.line((point) => across(point[0]), (point) => up(point[1])).defined((point) => known(point[1]));
     for (const one of series) {
-      const style = one.place >= 0 ? colourOf(one.place) : undefined;
+      const style = colourOf(one.place);
       if (joined) svg.append(make("svg:path", { class: "curve", d: path(one.points), style, "stroke-dasharray": one.dash }));
       const solid = one.points.filter((point) => known(point[1]));
       if (solid.length <= 12 || !joined) svg.append(...solid.map((point) => make("svg:circle", { class: "dot", style, cx: across(point[0]), cy: up(point[1]), r: 4 })));
@@ -348,10 +349,8 @@ function lines(label, series, { x, y = [0, 100], xLabel, mark, diagonal, rule, j
     svg.addEventListener("pointermove", (event) => {
       const at = event.clientX - svg.getBoundingClientRect().left;
       const near = series.flatMap((one) => {
-        const some = one.points.filter((point) => known(point[1]));
-        if (!some.length) return [];
-        const best = some.reduce((a, b) => (Math.abs(across(b[0]) - at) < Math.abs(across(a[0]) - at) ? b : a));
-        return [`${one.name}: ${format(best[1])} at ${typeof best[0] === "string" ? best[0] : best[0].toPrecision(3)}`];
+        const [best] = sorted(one.points.filter((point) => known(point[1])), (point) => Math.abs(across(point[0]) - at));
+        return !best ? [] : [`${one.name}: ${best[1].toFixed(1)} at ${typeof best[0] === "string" ? best[0] : best[0].toPrecision(3)}`];
       });
       tell(near.join("\n"), event.clientX, event.clientY);
     });
@@ -430,9 +429,10 @@ function picture(example, width, tagged = true) {
   let found = 0;
   for (const [left, top, wide, high, what, label, score, place] of example.frames) {
     const box = { x: left, y: top, width: wide, height: high };
+    const tagOf = (words, where) => tag(words, [left, top, wide, high], example.size, size, where);
     part.append(make("svg:rect", { class: "box under", ...box }), make("svg:rect", { class: `box ${what}`, ...box, style: what === "found" && `--box: ${frameColour(example, place)}` }));
-    if (what === "wanted") tags.push(tag(classes[label], [left, top, wide, high], example.size, size, "below"));
-    if (what === "found") tags.push(tag(`${several && example.versus >= 0 ? `${letters[place]} ` : ""}${classes[label]} ${scoreText(score)}`, [left, top, wide, high], example.size, size, found++ ? "right" : "above"));
+    if (what === "wanted") tags.push(tagOf(classes[label], "below"));
+    if (what === "found") tags.push(tagOf(`${example.versus >= 0 ? prefix(place) : ""}${classes[label]} ${scoreText(score)}`, found++ ? "right" : "above"));
   }
   if (tagged) svg.append(...tags.flat());
   return svg;
@@ -441,35 +441,32 @@ function frameColour(example, place) {
   if (example.side === "errors") return kindOf(example.kind).colour;
   return place % 2 ? "#f29d80" : "#82b2f6";
 }
-function describe(example) {
-  const name = classes[example.label];
-  if (example.side === "errors") return `${name} ${scoreText(example.score)}, ${example.kind}: ${example.words}. Image ${example.image}`;
-  if (example.side === "missed") return `${name}, ${example.kind}: ${example.words}. Image ${example.image}`;
-  if (example.side === "only") return `${name}, found by ${detectors[example.detector].name} with ${scoreText(example.score)}; ${detectors[example.versus].name}: ${example.kind}. Image ${example.image}`;
-  return `${name}; ${detectors[example.versus].name}: ${example.before}; ${detectors[example.detector].name}: ${example.kind}. Image ${example.image}`;
+function describe({ side, label, kind, before, score, words, image, detector, versus }) {
+  const [who, other] = [detectors[detector].name, detectors[versus]?.name];
+  const said = {
+    errors: ` ${scoreText(score)}, ${kind}: ${words}`,
+    missed: `, ${kind}: ${words}`,
+    only: `, found by ${who} with ${scoreText(score)}; ${other}: ${kind}`,
+    neither: `; ${other}: ${before}; ${who}: ${kind}`,
+  };
+  return `${classes[label]}${said[side]}. Image ${image}`;
 }
-function caption(example) {
-  const name = classes[example.label];
-  const kind = (word, place) => make("span", {}, several && letter(place), " ", swatch(kindOf(word).colour), word);
-  if (example.side === "errors") return [make("b", {}, `${name} ${scoreText(example.score)} `), kind(example.kind, example.detector), make("div", { class: "quiet" }, example.words)];
-  if (example.side === "missed") return [make("b", {}, `${name} `), kind(example.kind, example.detector), make("div", { class: "quiet" }, example.words)];
-  if (example.side === "only") return [make("b", {}, `${name} ${scoreText(example.score)} `), make("div", {}, kind("correct", example.detector), " · ", kind(example.kind, example.versus))];
-  return [make("b", {}, `${name} `), make("div", {}, kind(example.before, example.versus), " · ", kind(example.kind, example.detector))];
+function caption({ side, label, kind, before, score, words, detector, versus }) {
+  const fate = (word, place) => make("span", {}, several && letter(place), " ", swatch(kindOf(word).colour), word);
+  const heading = make("b", {}, `${classes[label]} ${["errors", "only"].includes(side) ? `${scoreText(score)} ` : ""}`);
+  if (side === "errors" || side === "missed") return [heading, fate(kind, detector), make("div", { class: "quiet" }, words)];
+  const both = side === "only" ? [fate("correct", detector), " · ", fate(kind, versus)] : [fate(before, versus), " · ", fate(kind, detector)];
+  return [heading, make("div", {}, both)];
 }
 
 // ---- the first screen ---------------------------------------------------------------------------
 
 function drawBar() {
-  byId("chips").replaceChildren(...detectors.map((one, place) => {
-    const chip = make("button", { type: "button", class: "chip", id: `chip-${place}`, "data-tip": one.name }, letter(place), make("span", { class: "name" }, one.name));
-    chip.addEventListener("click", () => {
-      const now = new Set(shown());
-      if (!now.delete(place)) now.add(place);
-      const list = now.size && now.size < detectors.length ? [...now].sort((a, b) => a - b) : [];
-      location.hash = address({ d: list.map((n) => letters[n]).join(",") });
-    });
-    return chip;
-  }));
+  const toggle = (place) => {
+    const now = everyone.filter((other) => shown().includes(other) !== (other === place));
+    location.hash = address({ d: now.length < detectors.length ? now.map((n) => letters[n]).join(",") : "" });
+  };
+  byId("chips").append(...detectors.map((one, place) => button([letter(place), make("span", { class: "name" }, one.name)], () => toggle(place), { class: "chip", id: `chip-${place}`, "data-tip": one.name })));
   byId("class-names").append(...classes.map((name) => make("option", { value: name })));
   // What is typed or drawn in one go is one step back.
   const go = (changes) => {
@@ -504,13 +501,12 @@ function drawBar() {
 
 function drawFirst() {
   const notes = data.notes.length;
-  const present = data.objects.filter((number_) => number_ > 0).length;
+  const present = data.objects.filter((objects) => objects > 0).length;
   byId("facts").append(
     `${plural(facts.images, "image")} · ${present < classes.length ? `objects of ${whole(present)} of ` : ""}${plural(classes.length, "class", "classes")} · ${plural(facts.objects, "object")}`,
     facts.ignored ? `, and ${whole(facts.ignored)} difficult or crowd` : "",
     ` · correct from IoU ${facts.iou}`,
-    notes ? " · " : "",
-    notes ? make("a", link({ tab: "method", part: "notes" }), plural(notes, "note on the data", "notes on the data")) : "",
+    ...(notes ? [" · ", make("a", link({ tab: "method", part: "notes" }), plural(notes, "note on the data", "notes on the data"))] : []),
     examples ? aboutPhotographs(data.unread) : "",
   );
   const grouped = data.intervals.filter((entry) => entry.runs.length > 1);
@@ -526,26 +522,24 @@ function aboutPhotographs(unread) {
 }
 
 function errorsCard() {
-  const wrong = data.kinds.slice(1);
-  const all = detectors.map((one) => one.breakdown.mean_over_classes);
-  const missing = detectors.map((_, place) => missedShare(place));
-  const missedInterval = (place) => intervalOf(place, "objects", "missed");
-  const ends = everyone.flatMap((place) => [missing[place], missedInterval(place)?.high, ...wrong.flatMap((kind) => [all[place][kind.name], intervalOf(place, "share", kind.name)?.high])]);
-  const end = highest(ends, 0.01);
-  const silent = all.every((one) => one.correct === null);
-  const groups = bars(wrong, everyone, (kind) => [swatch(kind.colour), kind.name], (kind, place) => ({
-    value: all[place][kind.name], interval: intervalOf(place, "share", kind.name), end, label: kind.name, tip: kind.text, go: toExamples({ kind: kind.name, d: alone(place) }),
-  }));
-  if (missing.every(known)) {
-    groups.push(bars([kindOf("missed")], everyone, (kind) => [swatch(kind.colour), "missed", make("span", { class: "quiet" }, " (of objects)")], (kind, place) => ({
-      value: missing[place], interval: missedInterval(place), end, label: "missed objects", tip: kind.text, go: toExamples({ side: "missed", d: alone(place) }),
-    })));
-  }
-  const rows = detectors.flatMap((one, place) => [...["mean_over_classes", "pooled"].map((way) => [
-    one.name, way === "pooled" ? "pooled" : "class mean", ...data.kinds.map((kind) => share(one.breakdown[way][kind.name], one.breakdown[way].reason)), share(null),
-  ]), [one.name, "per object", ...data.kinds.map(() => share(null)), share(missing[place])]]);
-  const note = silent ? "No detection counts, so there is nothing to break down." : "Per cent of the detections counted, class mean; missed: per cent of objects.";
-  return chart("What goes wrong", [note, !silent && onScreen(" Click a bar for its pictures.")], groups, ["*detector", "*averaged", ...data.kinds.map((kind) => kind.name), "missed"], rows, "brief");
+  const [, ...wrong] = data.kinds;
+  const missed = kindOf("missed");
+  const missing = everyone.map(missedShare);
+  const silent = detectors.every((one) => one.breakdown.mean_over_classes.correct === null);
+  const groups = bars(missing.every(known) ? [...wrong, missed] : wrong, everyone,
+    (kind) => [swatch(kind.colour), kind.name, kind === missed && make("span", { class: "quiet" }, " (of objects)")],
+    (kind, place) => ({
+      tip: kind.text,
+      ...(kind === missed
+        ? { value: missing[place], interval: intervalOf(place, "objects", "missed"), label: "missed objects", go: toExamples({ side: "missed", d: alone(place) }) }
+        : { value: detectors[place].breakdown.mean_over_classes[kind.name], interval: intervalOf(place, "share", kind.name), label: kind.name, go: toExamples({ kind: kind.name, d: alone(place) }) }),
+    }), 0.01);
+  const rows = detectors.flatMap((one, place) => [
+    ...[["class mean", "mean_over_classes"], ["pooled", "pooled"]].map(([words, way]) => [one.name, words, ...data.kinds.map((kind) => share(one.breakdown[way][kind.name], one.breakdown[way].reason)), share(null)]),
+    [one.name, "per object", ...data.kinds.map(() => share(null)), share(missing[place])],
+  ]);
+  const words = silent ? "No detection counts, so there is nothing to break down." : "Per cent of the detections counted, class mean; missed: per cent of objects.";
+  return chart("What goes wrong", [words, !silent && onScreen(" Click a bar for its pictures.")], groups, ["*detector", "*averaged", ...data.kinds.map((kind) => kind.name), "missed"], rows, "brief");
 }
 
 /** The share of objects that no counted detection speaks for. */
@@ -555,61 +549,72 @@ function missedShare(place) {
 }
 
 function precisionCard() {
-  const kinds = [AP, "coco"].filter((kind, n, all) => all.indexOf(kind) === n && detectors.some((one) => known(one.map[kind])));
+  const kinds = [AP, "coco"].filter((kind) => detectors.some((one) => known(one.map[kind])));
   const groups = bars(kinds, everyone, apName, (kind, place) => ({
     value: detectors[place].map[kind], interval: intervalOf(place, "map", kind), end: 1, label: apName(kind), go: link({ ...NOTHING, tab: "classes", sort: `ap${place}` }),
   }));
-  const rows = detectors.map((one, place) => [one.name, ...kinds.flatMap((kind) => [one.map[kind], intervalOf(place, "map", kind)?.low, intervalOf(place, "map", kind)?.high].map((value) => share(value, one.map.reason)))]);
-  return chart("Average precision (AP)", kinds.length ? `Per cent, class mean${facts.over ? ` of all classes that have objects; the verdict is${facts.over}` : ""}.` : "No class has objects.", make("div", { class: "side-by-side" }, groups), ["*detector", ...kinds.flatMap((kind) => [apName(kind), "low", "high"])], rows, "brief");
+  const rows = detectors.map((one, place) => [one.name, ...kinds.flatMap((kind) => {
+    const { low, high } = intervalOf(place, "map", kind) ?? {};
+    return [one.map[kind], low, high].map((value) => share(value, one.map.reason));
+  })]);
+  const words = kinds.length ? `Per cent, class mean${facts.over ? ` of all classes that have objects; the verdict is${facts.over}` : ""}.` : "No class has objects.";
+  return chart("Average precision (AP)", words, make("div", { class: "side-by-side" }, groups), ["*detector", ...kinds.flatMap((kind) => [apName(kind), "low", "high"])], rows, "brief");
 }
 
+/** Of TIDE's errors those that are sums of several types. */
+const TIDE_SUMS = ["fp", "fn"];
+
 function fixCard() {
-  const six = data.tide.filter((kind) => kind.name !== "fp" && kind.name !== "fn");
+  const six = data.tide.filter((kind) => !TIDE_SUMS.includes(kind.name));
   // Of the same classes as the verdict.
   const numbers = (kind, place) => ({ ...intervalOf(place, facts.over ? "dap_enough_objects" : "dap", kind.name), value: detectors[place].gains[kind.name] });
-  const gains = (kind, some) => detectors.filter((one) => some.includes(one.name)).map((one) => one.gains[kind.name]).filter(known);
   // Those of the best detector, as in the verdict; where none is known to be the best, the largest of any.
   const best = data.intervals.find((one) => one.rank === 1);
-  const cost = (kind) => (best ? mean(gains(kind, best.runs)) : highest(gains(kind, detectors.map((one) => one.name)), -1));
+  const gains = (kind) => detectors.filter((one) => !best || best.runs.includes(one.name)).map((one) => one.gains[kind.name]).filter(known);
+  const cost = (kind) => (best ? mean(gains(kind)) : highest(gains(kind), -1));
   const first = sorted(six.filter((kind) => cost(kind) > 0), cost, true).slice(0, 3);
-  const blind = detectors.map((one) => classes.filter((_, label) => data.objects[label] >= Math.min(mostObjects, facts.enough) && one.classes[label].ap[AP] === 0));
-  const nothing = everyone.filter((place) => blind[place].length).map((place) => `${several ? letters[place] : detectors[place].name} finds no object of ${blind[place].length > 3 ? plural(blind[place].length, "class", "classes") : blind[place].join(", ")}`);
+  const nothing = everyone.flatMap((place) => {
+    const blind = classes.filter((_, label) => data.objects[label] >= Math.min(mostObjects, facts.enough) && detectors[place].classes[label].ap[AP] === 0);
+    return blind.length ? [`${several ? letters[place] : detectors[place].name} finds no object of ${blind.length > 3 ? plural(blind.length, "class", "classes") : blind.join(", ")}`] : [];
+  });
   const caveat = `${nothing.length ? ` ${nothing.join("; ")}: what is missed there has no cost in TIDE.` : ""}${mostObjects < facts.enough ? ` Too few objects to say: no class has ${facts.enough}.` : ""}`;
   const unlike = data.detectors[0].tide.iou !== facts.iou ? `, at IoU ${data.detectors[0].tide.iou}` : "";
-  const end = highest(first.flatMap((kind) => detectors.flatMap((_, place) => [numbers(kind, place).value, numbers(kind, place).high])), 0.001);
-  const groups = bars(first, everyone, (kind) => kind.label, (kind, place) => ({
-    value: numbers(kind, place).value, interval: numbers(kind, place), end, label: kind.label, tip: kind.text, text: points(numbers(kind, place).value), go: tideExamples(kind.name, place),
-  }));
-  const rows = six.map((kind) => [kind.label, ...detectors.flatMap((_, place) => ["value", "low", "high"].map((part) => change(numbers(kind, place)[part])))]);
+  const groups = bars(first, everyone, (kind) => kind.label, (kind, place) => gainBar(kind, numbers(kind, place), tideExamples(kind.name, place)));
+  const rows = six.map((kind) => [kind.label, ...everyone.flatMap((place) => ["value", "low", "high"].map((part) => change(numbers(kind, place)[part])))]);
   const columns = ["*error", ...detectors.flatMap((one) => [one.name, "low", "high"])];
-  return chart("What to fix first", first.length ? `Points of ${apName("coco50")} to gain (TIDE${unlike})${facts.over}${several ? `: ${best ? `${best.name}'s largest first` : "the largest of any of them first"}` : ""}.${caveat}` : `No type of error costs ${several && best ? `${best.name} ` : ""}AP by itself.${caveat}`, groups, columns, rows, "brief");
+  const whose = several ? `: ${best ? `${best.name}'s largest first` : "the largest of any of them first"}` : "";
+  const words = first.length ? `Points of ${apName("coco50")} to gain (TIDE${unlike})${facts.over}${whose}.` : `No type of error costs ${several && best ? `${best.name} ` : ""}AP by itself.`;
+  return chart("What to fix first", `${words}${caveat}`, groups, columns, rows, "brief");
 }
+/** A bar of the AP to gain if a type of error were mended. */
+const gainBar = ({ label, text }, interval, go) => ({ value: interval.value, interval, text: points(interval.value), tip: text, label, go });
 /** The very errors that TIDE counts; of sums of several types there is no such view. */
 function tideExamples(name, place) {
-  if (name === "fp" || name === "fn") return null;
-  return toExamples({ side: name === "miss" ? "missed" : "errors", tide: name, d: alone(place) });
+  return TIDE_SUMS.includes(name) ? null : toExamples({ side: name === "miss" ? "missed" : "errors", tide: name, d: alone(place) });
 }
 
 function worstCard() {
   const score = (label) => mean(detectors.map((one) => one.classes[label].ap[AP]).filter(known));
   const counted = [...classes.keys()].filter((label) => known(score(label)));
   const enough = counted.filter((label) => data.objects[label] >= facts.enough);
-  const worst = (enough.length ? enough : counted).sort((a, b) => score(a) - score(b)).slice(0, 3);
+  const worst = sorted(enough.length ? enough : counted, score).slice(0, 3);
+  const meanOf = several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : "";
   const cards = worst.map((label) => {
-    const name = classes[label];
     // A detector that finds nothing of the class has no error that costs it most.
     const nothing = everyone.filter((place) => detectors[place].classes[label].ap[AP] === 0);
     const [error, cost] = (!nothing.length && data.costliest[label]) || [];
-    const most = error && data.tide.find((one) => one.name === error).label;
+    const why = error ? `mostly ${data.tide.find((one) => one.name === error).label}: costs ${percent(cost)}\u00a0points${meanOf} · `
+      : nothing.length ? `${several ? `${nothing.map((place) => letters[place]).join(", ")}: ` : ""}none found · ` : "";
     const own = examples ? examplesOf[label].filter((one) => one.label === label && !one.beyond) : [];
     const example = own.find((one) => one.tide === error) ?? own.find((one) => one.side === "errors") ?? own[0];
-    return make("a", { class: "worst", ...toClass(name) },
+    return make("a", { class: "worst", ...toClass(classes[label]) },
       example ? hidden(picture(example, 116, false)) : make("span", {}),
-      make("span", {}, make("strong", {}, name),
+      make("span", {}, make("strong", {}, classes[label]),
         make("span", { class: "numbers" }, detectors.map((one, place) => make("span", {}, several && letter(place), ` ${percent(one.classes[label].ap[AP])} %`))),
-        make("span", { class: "quiet" }, most ? `mostly ${most}: costs ${percent(cost)}\u00a0points${several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : ""} · ` : nothing.length ? `${several ? `${nothing.map((place) => letters[place]).join(", ")}: ` : ""}none found · ` : "", `${plural(data.objects[label], "object")}`)));
+        make("span", { class: "quiet" }, `${why}${plural(data.objects[label], "object")}`)));
   });
-  return make("section", { class: "card" }, make("h3", {}, "The three worst classes"), make("p", { class: "note" }, worst.length ? `Lowest ${apName(AP)}${several ? ` (mean of ${detectors.length > 2 ? "all" : "both"})` : ""}, of classes with at least ${enough.length ? facts.enough : 1} ${enough.length ? "objects" : "object"}; of each the error that costs it most ${apName("coco50")} (TIDE).` : "No class has objects."), make("div", { class: "worsts" }, cards));
+  const words = worst.length ? `Lowest ${apName(AP)}${meanOf}, of classes with at least ${plural(enough.length ? facts.enough : 1, "object")}; of each the error that costs it most ${apName("coco50")} (TIDE).` : "No class has objects.";
+  return card("The three worst classes", { class: "card" }, noteLine(words), make("div", { class: "worsts" }, cards));
 }
 function hidden(element) {
   element.setAttribute("aria-hidden", "true");
@@ -680,20 +685,21 @@ function countWords(key, belongs, list, total) {
   const missed = key === "missed";
   const cuts = data.pools.filter((pool) => belongs(pool) && pool.cut !== null && (!pool.beyond || asksBeyond(state)) && (missed || !(Number(state.score || -Infinity) > pool.cut)));
   const most = missed ? "largest" : "most confident";
-  const [one, many, rest] = key === "errors" ? ["error", "errors", asksBeyond(state) ? "" : " among the detections counted"] : missed && !asksBeyond(state) ? ["missed object", "missed objects", ""] : ["object", "objects", ""];
-  const what = (number_) => `${number_ === 1 ? one : many}${rest}${state.tide ? " by TIDE's rules" : ""}`;
+  const [one, rest] = key === "errors" ? ["error", asksBeyond(state) ? "" : " among the detections counted"] : [missed && !asksBeyond(state) ? "missed object" : "object", ""];
+  const what = (count) => `${one}${count === 1 ? "" : "s"}${rest}${state.tide ? " by TIDE's rules" : ""}`;
   const inAll = total ?? list.length;
-  const whole_ = list.length === total || !cuts.length;
-  if (!list.length) return whole_ ? `There is no such ${what(1)}.` : `None of ${total === null ? "these" : `the ${whole(total)} ${what(total)}`} is among the ${most}, which are all that the page has room for.`;
+  const complete = list.length === total || !cuts.length;
+  if (!list.length && complete) return `There is no such ${what(1)}.`;
+  if (!list.length) return `None of ${total === null ? "these" : `the ${whole(total)} ${what(total)}`} is among the ${most}, which are all that the page has room for.`;
   if (printing && list.length > ON_PAPER) return `${ON_PAPER} of ${whole(inAll)} ${what(inAll)}, the ${most} first.`;
-  if (whole_) return `${list.length === 1 ? "The only" : `All ${whole(list.length)}`} ${what(list.length)}${list.length > 1 ? `, the ${most} first` : ""}.`;
+  if (complete) return `${list.length === 1 ? "The only" : `All ${whole(list.length)}`} ${what(list.length)}${list.length > 1 ? `, the ${most} first` : ""}.`;
   const cut = highest(cuts.map((pool) => pool.cut), -Infinity);
   const sure = list.filter((example) => example.score > cut || (example.score === cut && !example.extra)).length;
   const others = list.length - sure;
-  const ofAll = total === null ? ` ${what(sure)}` : ` of ${whole(total)} ${what(total)}`;
+  const ofAll = total === null ? ` ${what(sure || others)}` : ` of ${whole(total)} ${what(total)}`;
   const below = missed ? `smaller than ${percent(cut)} % of their image` : `of a score below ${scoreText(cut)}`;
   const each = list.slice(sure).some((example) => !example.extra) ? "not all of each detector" : "the first few of each bar, cell and ribbon";
-  if (!sure) return `${whole(others)}${total === null ? ` ${what(others)}` : ofAll}, the ${most} first: ${each}. No room in the page for the others ${below}.`;
+  if (!sure) return `${whole(others)}${ofAll}, the ${most} first: ${each}. No room in the page for the others ${below}.`;
   return `The ${whole(sure)} ${most}${ofAll}${others ? `, then ${whole(others)} more, ${each}` : ""}. No room in the page for ${others ? "the others" : "those"} ${below}.`;
 }
 
@@ -703,12 +709,15 @@ function matrixWords(key) {
   if (label < 0 || shown().length > 1 || state.score || !["errors", "missed"].includes(key)) return "";
   if (!state.as && !state.cell && key === "errors" && state.kind && state.kind !== "background") return "";
   const { cells, score } = detectors[shown()[0]].matrix;
-  const cell_ = key === "missed" ? [label, nowhere] : state.as ? [label, classes.indexOf(state.as)] : [nowhere, label];
-  const count = cells.find(([row, column]) => row === cell_[0] && column === cell_[1])?.[2] ?? 0;
-  const what = key === "missed" ? "not found" : state.as ? `taken for ${state.as}` : "on background";
+  const [row, column, what] = key === "missed" ? [label, nowhere, "not found"] : state.as ? [label, classes.indexOf(state.as), `taken for ${state.as}`] : [nowhere, label, "on background"];
+  const count = cells.find((one) => one[0] === row && one[1] === column)?.[2] ?? 0;
   const left = state.cell && key === "errors" ? " There each object has one detection at most, the one that overlaps it most; what is left over is on background." : "";
   return ` The confusion matrix has ${whole(count)} ${what}${known(score) ? `: it counts all detections of a score of ${scoreText(score)} or more` : ""}.${left}`;
 }
+
+/** A link that takes a filter away, or, if it is not `on`, sets it. */
+const token = (changes, words, on, colour) => make("a", { class: "token", ...link(changes), "aria-current": colour && on && "true", "aria-label": on && `${words}: remove this filter` },
+  colour && swatch(colour), words, on && make("span", { "aria-hidden": "true" }, "×"));
 
 function drawExamples() {
   if (!examples) return [make("p", {}, "This page was made without examples.")];
@@ -716,42 +725,41 @@ function drawExamples() {
   const [key, , belongs] = side;
   const list = chosen();
   const total = numberOf(state, side);
-  const ofAll = (pictures, number_) => (number_ > pictures ? `${whole(pictures)} of ${whole(number_)}` : whole(pictures));
+  const ofAll = (pictures, count) => (count > pictures ? `${whole(pictures)} of ${whole(count)}` : whole(pictures));
   const tokens = [
-    ["class", state.class && (state.as ? `truth: ${state.class}` : `class: ${state.class}`), { class: "", as: "" }],
-    ["as", state.as && `taken for: ${state.as}`, { as: "" }],
-    ["cell", state.cell && (key === "missed" ? "not found in the matrix" : "on background in the matrix"), { cell: "" }],
-    ["tide", state.tide && `TIDE: ${data.tide.find((one) => one.name === state.tide)?.label}`, { tide: "" }],
-    ["was", state.was && `${letters[pair()[0]]}: ${state.was}`, { was: "" }],
-    ["score", state.score && key !== "missed" && `score ≥ ${state.score}`, { score: "" }],
-    ["d", state.d && `detectors: ${state.d}`, { d: "" }],
-  ].filter(([, text]) => text).map(([, text, clear]) => make("a", { class: "token", ...link(clear), "aria-label": `${text}: remove this filter` }, text, make("span", { "aria-hidden": "true" }, "×")));
-  const kinds = key === "errors" ? data.kinds.slice(1) : key === "missed" ? [] : data.fates.slice(1);
+    [state.class && `${state.as ? "truth" : "class"}: ${state.class}`, { class: "", as: "" }],
+    [state.as && `taken for: ${state.as}`, { as: "" }],
+    [state.cell && (key === "missed" ? "not found in the matrix" : "on background in the matrix"), { cell: "" }],
+    [state.tide && `TIDE: ${data.tide.find((one) => one.name === state.tide)?.label}`, { tide: "" }],
+    [state.was && `${letters[pair()[0]]}: ${state.was}`, { was: "" }],
+    [state.score && key !== "missed" && `score ≥ ${state.score}`, { score: "" }],
+    [state.d && `detectors: ${state.d}`, { d: "" }],
+  ].filter(([words]) => words).map(([words, clear]) => token(clear, words, true));
+  const kinds = key === "errors" ? data.kinds : key === "missed" ? [] : data.fates;
   const active = state.kind ? state.kind.split(",") : [];
-  const chips = kinds.map(({ name, colour }) => {
+  const chips = kinds.slice(1).map(({ name, colour }) => {
     const on = active.includes(name);
-    const go = link({ kind: on ? active.filter((one) => one !== name).join(",") : name });
-    return make("a", { class: "token", ...go, "aria-current": on && "true", "aria-label": on && `${name}: remove this filter` }, swatch(colour), name, on && make("span", { "aria-hidden": "true" }, "×"));
+    return token({ kind: on ? active.filter((one) => one !== name).join(",") : name }, name, on, colour);
   });
-  const more = make("button", { type: "button", class: "more" }, `Show ${Math.min(SHOWN_AT_ONCE, list.length - visibleExamples)} more`);
-  more.addEventListener("click", () => {
+  const showMore = () => {
     const first = visibleExamples;
     visibleExamples += SHOWN_AT_ONCE;
     drawPanel();
     document.querySelectorAll(".shot")[first]?.focus();
-  });
+  };
+  const left = list.length - visibleExamples;
   return [
-    make("div", { class: "sides", role: "group", "aria-label": "Which examples" }, sides().map((one) => {
+    choices("Which examples", sides().map((one) => {
       const go = { side: one[0], was: "", kind: "", cell: "", tide: "" };
       const at = one[0] === key ? state : { ...state, ...go };
-      return make("a", { ...link(go), "aria-current": one[0] === key && "true" }, `${one[1]} (${ofAll(chosen(at, one).length, numberOf(at, one))})`);
+      return [go, one[0] === key, `${one[1]} (${ofAll(chosen(at, one).length, numberOf(at, one))})`];
     })),
     make("div", { class: "tokens" }, chips, tokens),
     make("p", { class: "note", id: "count", role: "status" }, chosenLabels()?.size === 0 ? `No class is called ${state.class}.`
       : `${countWords(key, belongs, list, total)}${matrixWords(key)}${list.length ? " Dashed: the object." : ""}`,
     list.some((one) => one.photo) && list.some((one) => !one.photo) ? " Outlines: no photograph at hand, or no room for more of them." : ""),
     shots(list.slice(0, visibleExamples)),
-    list.length > visibleExamples ? more : null,
+    left > 0 && button(`Show ${Math.min(SHOWN_AT_ONCE, left)} more`, showMore, { class: "more" }),
   ];
 }
 
@@ -764,27 +772,19 @@ function drawLarge() {
   const dialog = byId("large");
   const example = examples?.[Number(state.pic)];
   if (!state.pic || !example) return dialog.open && dialog.close();
-  let list = chosen();
-  let place = list.findIndex((one) => one.place === Number(state.pic));
-  if (place < 0) [list, place] = [[example], 0];
-  const step = (by, words) => {
-    const button = make("button", { type: "button" }, words);
-    button.disabled = !list[place + by];
-    button.addEventListener("click", () => dialog.step(by));
-    return button;
-  };
+  const list = chosen().includes(example) ? chosen() : [example];
+  const place = list.indexOf(example);
+  const step = (by, words) => button(words, () => dialog.step(by), { disabled: !list[place + by] });
   dialog.step = (by) => {
     const next = list[place + by];
     if (next) history.replaceState(null, "", address({ pic: String(next.place) }));
     render();
   };
-  const shut = make("button", { type: "button" }, "Close");
-  shut.addEventListener("click", () => dialog.close());
   dialog.replaceChildren(
     make("h2", { id: "large-title", tabindex: -1 }, `${classes[example.label]}: ${example.side === "errors" ? example.kind : currentSide()[1]}`),
     picture(example, 900),
     make("p", {}, caption(example), make("span", { class: "quiet" }, `Image ${example.image}`)),
-    make("div", { class: "steps" }, step(-1, "← Previous"), make("span", {}, `${place + 1} of ${list.length}`), step(1, "Next →"), shut));
+    make("div", { class: "steps" }, step(-1, "← Previous"), make("span", {}, `${place + 1} of ${list.length}`), step(1, "Next →"), button("Close", () => dialog.close())));
   if (!dialog.open) dialog.showModal();
   byId("large-title").focus();
 }
@@ -807,66 +807,59 @@ function drawClasses() {
   const here = shown();
   const [a, b] = pair();
   const entry = several ? pairEntry(a, b) : undefined;
+  const of = (place, label) => detectors[place].classes[label];
+  /** Difference, low, high, whether it is clear; as far as they are known. */
   const gap = (label) => {
-    if (!several) return [];
-    const known_ = entry?.classes[classes[label]]?.ap;
-    if (known_ && known(known_[0])) return known_;
-    const [before, after] = [a, b].map((place) => detectors[place].classes[label].ap[AP]);
+    const interval = entry?.classes[classes[label]]?.ap;
+    if (known(interval?.[0])) return interval;
+    const [before, after] = [a, b].map((place) => of(place, label).ap[AP]);
     return known(before) && known(after) ? [after - before] : [];
   };
+  const each = (key, title, valueOf, show) => here.map((place) => [`${key}${place}`, `${title}${several ? ` ${letters[place]}` : ""}`, false, (label) => valueOf(of(place, label)), show]);
+  // Key, title, whether it is words, what it is sorted by, what it shows.
   const columns = [
     ["name", "class", true, (label) => classes[label]],
-    ["objects", "objects", false, (label) => data.objects[label]],
-    ["shares", "shares of the detections counted", true, (label) => mean(here.map((place) => detectors[place].classes[label].shares[0]).filter(known))],
-    ...here.map((place) => [`ap${place}`, `${apName(AP)}${several ? ` ${letters[place]}` : ""}`, false, (label) => detectors[place].classes[label].ap[AP]]),
-    ...(several ? [["gap", `${letters[b]} − ${letters[a]}`, false, (label) => gap(label)[0]]] : []),
-    ...here.map((place) => [`best${place}`, `best threshold${several ? ` ${letters[place]}` : ""}`, false, (label) => detectors[place].classes[label].best.score]),
+    ["objects", "objects", false, (label) => data.objects[label], whole],
+    ["shares", "shares of the detections counted", true, (label) => mean(here.map((place) => of(place, label).shares[0]).filter(known)), (_, label) => here.map((place) => stackedBar(of(place, label).shares, place, classes[label]))],
+    ...each("ap", apName(AP), (one) => one.ap[AP], percent),
+    ...(several ? [["gap", `${letters[b]} − ${letters[a]}`, false, (label) => gap(label)[0], (value, label) => [points(value), within(gap(label)[1], gap(label)[2], points)]]] : []),
+    ...each("best", "best threshold", (one) => one.best.score, scoreText),
   ];
   const wanted = state.sort.replace("-", "");
   const column = columns.find(([key]) => key === wanted);
   const down = state.sort.startsWith("-");
   const exact = oneLabel();
-  let rows = [...classes.keys()];
   const labels = chosenLabels();
-  if (labels && exact < 0) rows = rows.filter((label) => labels.has(label));
+  const every = [...classes.keys()].filter((label) => !labels || exact >= 0 || labels.has(label));
   const empty = (label) => !data.objects[label] && detectors.every((one) => !one.classes[label].detections);
-  const every = rows.length;
-  if (!labels && !state.all) rows = rows.filter((label) => !empty(label));
+  let rows = labels || state.all ? every : every.filter((label) => !empty(label));
   if (column) rows = sorted(rows, column[3], down);
-  const all = labels ? rows.length : every;
   if (!state.all && rows.length > MOST_ROWS) {
     rows = rows.slice(0, MOST_ROWS);
     if (exact >= 0 && !rows.includes(exact)) rows.unshift(exact);
   }
-  const cut = printing && rows.length > CLASSES_ON_PAPER && ` Here are ${CLASSES_ON_PAPER} of ${all} classes.`;
+  const cut = printing && rows.length > CLASSES_ON_PAPER && ` Here are ${CLASSES_ON_PAPER} of ${every.length} classes.`;
   if (cut) rows = rows.slice(0, CLASSES_ON_PAPER);
-  const heads = columns.map(([key, text, words]) => make("th", { scope: "col", class: words && "words", "aria-sort": wanted !== key ? "none" : down ? "descending" : "ascending" },
-    make("a", link({ sort: wanted === key && !down ? `-${key}` : key }), text)));
+  const heads = columns.map(([key, title, words]) => make("th", { scope: "col", class: words && "words", "aria-sort": wanted !== key ? "none" : down ? "descending" : "ascending" },
+    make("a", link({ sort: wanted === key && !down ? `-${key}` : key }), title)));
+  const follow = (event) => !event.target.closest("a") && !String(getSelection()) && event.currentTarget.querySelector("th a").click();
   const body = rows.flatMap((label) => {
-    const [difference, low, high, clear] = gap(label);
     const open = label === exact;
-    const numbers = (place) => detectors[place].classes[label];
-    const opens = link({ class: open ? "" : classes[label], as: "" });
-    const named = (key, attributes = {}) => ({ "data-label": columns.find(([one]) => one === key)[1], ...attributes });
-    const row = make("tr", { class: open ? "opens open" : "opens", id: `class-${label}` },
-      make("th", { scope: "row", class: "words" }, make("a", { ...opens, "aria-expanded": String(open) }, classes[label])),
-      make("td", named("objects"), whole(data.objects[label])),
-      make("td", { class: "words" }, here.map((place) => stackedBar(numbers(place).shares, place, classes[label]))),
-      here.map((place) => make("td", named(`ap${place}`), percent(numbers(place).ap[AP]))),
-      several && make("td", named("gap", { class: clear ? "gap clear" : "gap" }), points(difference), within(low, high, points)),
-      here.map((place) => make("td", named(`best${place}`), known(numbers(place).best.score) ? scoreText(numbers(place).best.score) : ABSENT)));
-    row.addEventListener("click", (event) => {
-      if (!event.target.closest("a") && !String(getSelection())) row.querySelector("th a").click();
-    });
-    return open ? [row, make("tr", {}, make("td", { class: "detail", colspan: columns.length }, classDetail(label)))] : [row];
+    const name = make("a", { ...link({ class: open ? "" : classes[label], as: "" }), "aria-expanded": String(open) }, classes[label]);
+    const cells = columns.slice(1).map(([key, title, words, valueOf, show]) => make("td",
+      words ? { class: "words" } : { "data-label": title, class: key === "gap" && (gap(label)[3] ? "gap clear" : "gap") }, show(valueOf(label), label)));
+    return [
+      make("tr", { class: open ? "opens open" : "opens", id: `class-${label}`, click: follow }, make("th", { scope: "row", class: "words" }, name), cells),
+      open && make("tr", {}, make("td", { class: "detail", colspan: columns.length }, classDetail(label))),
+    ];
   });
+  const bold = entry ? ` with ${100 * entry.level} % intervals, bold where one leaves out zero and the class has at least ${facts.enough} objects` : "";
   return [
-    make("p", { class: "note" }, `Shares: per cent of the detections counted. ${apName(AP)} in per cent, differences in points${entry ? ` with ${100 * entry.level} % intervals, bold where one leaves out zero and the class has at least ${facts.enough} objects` : ""}. Best threshold: the score of the highest F1.${entry ? aboutAgreed(rows.map(gap)) : ""}`, cut, onScreen(" A class opens its curve, its confusions and its pictures.")),
-    legend(data.kinds.map((kind) => [kind.name, kind.colour])),
-    make("div", { class: "table-box", role: "region", tabindex: 0, "aria-label": "Classes", style: "max-height: none" },
-      make("table", { id: "classes" }, make("caption", { class: "hidden-words" }, "Classes"), make("thead", {}, make("tr", {}, heads)), make("tbody", {}, body))),
-    rows.length ? null : make("p", {}, `No class is called ${state.class}.`),
-    rows.length < all ? make("a", { class: "more token", style: "width: fit-content", ...link({ all: "1" }) }, `Show all ${whole(all)} classes`) : null,
+    noteLine(`Shares: per cent of the detections counted. ${apName(AP)} in per cent, differences in points${bold}. Best threshold: the score of the highest F1.${entry ? aboutAgreed(rows.map(gap)) : ""}`, cut, onScreen(" A class opens its curve, its confusions and its pictures.")),
+    legend(data.kinds),
+    region("table-box", "Classes", make("table", { id: "classes" }, hiddenCaption("Classes"), make("thead", {}, make("tr", {}, heads)), make("tbody", {}, body)), "max-height: none"),
+    !rows.length && make("p", {}, `No class is called ${state.class}.`),
+    rows.length < every.length && make("a", { class: "more token", style: "width: fit-content", ...link({ all: "1" }) }, `Show all ${whole(every.length)} classes`),
   ];
 }
 
@@ -900,12 +893,13 @@ function classDetail(label) {
   ];
 }
 
+const binColumns = (here) => ["*characteristic", "*bin", "objects", ...here.map((place) => `APn ${detectors[place].name}`)];
 function binTable(label, here) {
+  const of = (place, key, n) => detectors[place].classes[label].bins[key]?.[n] ?? [];
   const rows = Object.entries(detectors[here[0]].bins).flatMap(([key, { bins }]) => bins.map((bin, n) => [
-    characteristicName(key), binName(bin), number(detectors[here[0]].classes[label].bins[key]?.[n]?.[0]), ...here.map((place) => share(detectors[place].classes[label].bins[key]?.[n]?.[1])),
+    characteristicName(key), binName(bin), number(of(here[0], key, n)[0]), ...here.map((place) => share(of(place, key, n)[1])),
   ]));
-  const columns = ["*characteristic", "*bin", "objects", ...here.map((place) => `APn ${detectors[place].name}`)];
-  return rows.length ? behind("Characteristics", columns, rows, "By size, shape and other characteristics") : null;
+  return rows.length > 0 && behind("Characteristics", binColumns(here), rows, "By size, shape and other characteristics");
 }
 
 /** Points of a curve: score, precision, recall; of a class or of all. */
@@ -923,27 +917,27 @@ const curveRows = (label) => shown().flatMap((place) => curveOf(place, label).ma
 function drawCompare() {
   const [a, b] = pair();
   const entry = several ? pairEntry(a, b) : undefined;
-  const parts = [];
-  if (pairs.length > 1) parts.push(pairChoice([a, b]));
-  if (several && !entry) parts.push(make("p", { class: "full" }, data.comparison.length ? `There are no intervals for ${detectors[a].name} and ${detectors[b].name} by themselves; those of groups are in the tables below.` : "There are no intervals: the command was run without resampling."));
-  const drawn = entry ? [entry] : data.comparison;
-  if (data.doubt) parts.push(make("p", { class: "note full across" }, data.doubt));
-  for (const one of drawn) parts.push(...differences(one));
-  if (entry) parts.push(classDifferences(entry, a, b));
-  if (several) parts.push(flowChart(a, b));
-  parts.push(confidence());
-  if (data.intervals.length) parts.push(intervalTable());
-  return blocks(parts);
+  return blocks([
+    pairs.length > 1 && pairChoice([a, b]),
+    several && !entry && make("p", {}, data.comparison.length ? `There are no intervals for ${detectors[a].name} and ${detectors[b].name} by themselves; those of groups are in the tables below.` : "There are no intervals: the command was run without resampling."),
+    data.doubt && make("p", { class: "note across" }, data.doubt),
+    ...(entry ? [entry] : data.comparison).map(differences),
+    entry && classDifferences(entry, a, b),
+    several && flowChart(a, b),
+    confidence(),
+    data.intervals.length > 0 && intervalTable(),
+  ]);
 }
 
 /** Which two are compared. */
 function pairChoice(now) {
-  const select = make("select", { id: "pair" }, pairs.map((two) => make("option", { value: pairKey(two), selected: pairKey(two) === pairKey(now) }, `${two.map((place) => `${letters[place]} ${detectors[place].name}`).join(" and ")}${two === usual && data.intervals.length > 1 ? " (verdict)" : ""}`)));
-  select.addEventListener("change", () => {
-    history.pushState(null, "", address({ pair: select.value, d: "" }));
+  const words = (two) => `${two.map((place) => `${letters[place]} ${detectors[place].name}`).join(" and ")}${two === usual && data.intervals.length > 1 ? " (verdict)" : ""}`;
+  const choose = ({ target }) => {
+    history.pushState(null, "", address({ pair: target.value, d: "" }));
     render();
     byId("pair").focus();
-  });
+  };
+  const select = make("select", { id: "pair", change: choose }, pairs.map((two) => make("option", { value: pairKey(two), selected: pairKey(two) === pairKey(now) }, words(two))));
   return make("label", { class: "choice screen across" }, "Compare ", select);
 }
 
@@ -977,27 +971,26 @@ function without(entry, section, names) {
 }
 
 function classDifferences(entry, a, b) {
-  const known_ = (key) => Object.entries(entry.classes).filter(([, one]) => known(one[key]?.[0]));
+  const quantities = [["ap", apName("coco50")], ["localization", "localization"]];
   // A class of three objects differs by chance alone.
   const enough = ([name]) => data.objects[classes.indexOf(name)] >= facts.enough;
-  const few = !Object.entries(entry.classes).some((one) => enough(one) && known(one[1].ap?.[0]));
-  const of = (key) => sorted(known_(key).filter((one) => few || enough(one)), ([, one]) => Math.abs(one[key][0]), true);
-  const made = [["ap", apName("coco50")], ["localization", "localization"]].map(([key, name]) => {
-    const some = of(key);
-    if (!some.some(([, one]) => percent(one[key][0]) !== "0.0")) return null;
+  const all = Object.entries(entry.classes);
+  const few = !all.some((one) => enough(one) && known(one[1].ap?.[0]));
+  const made = quantities.map(([key, name]) => {
+    const some = sorted(all.filter((one) => known(one[1][key]?.[0]) && (few || enough(one))), ([, one]) => Math.abs(one[key][0]), true);
     const rows = some.slice(0, 15).map(([label, { [key]: [middle, low, high, clear] }]) => ({ label, middle, low, high, clear, go: key === "ap" ? toClass(label) : toExamples({ class: label, kind: "localization" }) }));
-    return make("div", {}, make("h4", {}, name), forest(rows));
+    return rows.some((row) => percent(row.middle) !== "0.0") && make("div", {}, make("h4", {}, name), forest(rows));
   }).filter(Boolean);
   if (!made.length) return null;
-  const rows = () => Object.entries(entry.classes).map(([label, one]) => [label, ...["ap", "localization"].flatMap((key) => [0, 1, 2].map((n) => change(one[key]?.[n])))]);
-  const columns = ["*class", ...[apName("coco50"), "localization"].flatMap((name) => [name, "low", "high"])];
-  return chart(`${detectors[b].name} − ${detectors[a].name} by class`, `Points; the classes of the largest differences${few ? "" : `, of those with at least ${facts.enough} objects`}.`, make("div", { class: "pair print-few" }, made), columns, rows);
+  const rows = () => all.map(([label, one]) => [label, ...quantities.flatMap(([key]) => [0, 1, 2].map((n) => change(one[key]?.[n])))]);
+  const words = `Points; the classes of the largest differences${few ? "" : `, of those with at least ${facts.enough} objects`}.`;
+  return chart(`${detectors[b].name} − ${detectors[a].name} by class`, words, make("div", { class: "pair print-few" }, made), ["*class", ...quantities.flatMap(([, name]) => [name, "low", "high"])], rows);
 }
 
 /** What became of each object under two detectors. */
 function flowChart(a, b) {
   const entry = data.flow.find((one) => one.a === detectors[a].name && one.b === detectors[b].name);
-  if (!entry) return make("p", { class: "full" }, `What became of each object is not known of ${detectors[a].name} and ${detectors[b].name}.`);
+  if (!entry) return make("p", {}, `What became of each object is not known of ${detectors[a].name} and ${detectors[b].name}.`);
   const names = data.fates.map((fate) => fate.name);
   const total = entry.objects || 1;
   const title = `What became of each object, from ${entry.a} to ${entry.b}`;
@@ -1005,7 +998,7 @@ function flowChart(a, b) {
     const gap = 10;
     const side = Math.min(150, Math.max(118, width * 0.27));
     const scale = (height - 24 - gap * names.length) / total;
-    const ends = ["all", "all"].map((_, right) => {
+    const ends = [0, 1].map((right) => {
       let y = 20;
       return names.map((name) => {
         const size = names.reduce((sum, other) => sum + (right ? entry.all[other][name] : entry.all[name][other]), 0);
@@ -1015,10 +1008,10 @@ function flowChart(a, b) {
       });
     });
     const go = (before, after) => {
-      if (before === "correct" && after === "correct") return null;
-      if (before === "correct") return toExamples({ side: `only-${letters[a]}`, kind: after, d: state.d });
-      if (after === "correct") return toExamples({ side: `only-${letters[b]}`, kind: before, d: state.d });
-      return toExamples({ side: "neither", was: before, kind: after, d: state.d });
+      const right = [before, after].map((fate) => fate === "correct");
+      if (right.every(Boolean)) return null;
+      if (!right.some(Boolean)) return toExamples({ side: "neither", was: before, kind: after, d: state.d });
+      return toExamples({ side: `only-${letters[right[0] ? a : b]}`, kind: right[0] ? after : before, d: state.d });
     };
     names.forEach((before, n) => names.forEach((after, m) => {
       const count = entry.all[before][after];
@@ -1036,24 +1029,21 @@ function flowChart(a, b) {
     [entry.a, entry.b].forEach((who, right) => {
       const x = right ? width - side : side;
       svg.append(make("svg:text", { class: "name", x: right ? width : 0, y: 11, "text-anchor": right ? "end" : "start" }, `${letters[right ? b : a]} ${who.length > side / 6 ? `${who.slice(0, side / 6 - 1)}…` : who}`));
-      const labels = new Map();
+      const nodes = ends[right].map((node, n) => ({ ...data.fates[n], ...node })).filter((node) => node.size);
       let free = 24;  // no label lies on the one above it
-      ends[right].forEach((node, n) => {
-        if (!node.size) return;
-        labels.set(n, Math.max(free, node.y + (node.size * scale) / 2 + 4));
-        free = labels.get(n) + 12;
-      });
-      free = height - 2;
-      for (const n of [...labels.keys()].reverse()) {
-        labels.set(n, Math.min(free, labels.get(n)));
-        free = labels.get(n) - 12;
+      for (const node of nodes) {
+        node.label = Math.max(free, node.y + (node.size * scale) / 2 + 4);
+        free = node.label + 12;
       }
-      ends[right].forEach((node, n) => {
-        if (!node.size) return;
-        svg.append(
-          make("svg:rect", { class: "layer", style: kindColour(data.fates[n].colour), x: right ? x - 10 : x, y: node.y, width: 10, height: Math.max(node.size * scale, 1) }),
-          make("svg:text", { class: "name", x: right ? x + 8 : x - 8, y: labels.get(n), "text-anchor": right ? "start" : "end" }, `${names[n]} ${whole(node.size)}`));
-      });
+      free = height - 2;
+      for (const node of nodes.toReversed()) {
+        node.label = Math.min(free, node.label);
+        free = node.label - 12;
+      }
+      svg.append(...nodes.flatMap(({ name, colour, y, size, label }) => [
+        make("svg:rect", { class: "layer", style: kindColour(colour), x: right ? x - 10 : x, y, width: 10, height: Math.max(size * scale, 1) }),
+        make("svg:text", { class: "name", x: right ? x + 8 : x - 8, y: label, "text-anchor": right ? "start" : "end" }, `${name} ${whole(size)}`),
+      ]));
     });
   });
   const rows = names.map((before) => [before, ...names.map((after) => number(entry.all[before][after]))]);
@@ -1069,18 +1059,19 @@ function confidence() {
   const least = state.score === "" ? null : Number(state.score);
   const panels = shown().map((place) => {
     const all = curveOf(place, label).filter((point) => known(point[0])).reverse();
-    const best = label < 0 ? detectors[place].best : detectors[place].classes[label].best;
-    const heading = detectorHeading(place);
-    if (!all.length || !known(best.f1)) return make("div", {}, heading, make("p", {}, "No object or no detection."));
+    const { best } = label < 0 ? detectors[place] : detectors[place].classes[label];
+    if (!all.length || !known(best.f1)) return make("div", {}, detectorHeading(place), make("p", {}, "No object or no detection."));
+    const line = (of, dash, valueOf) => ({ name: of, dash, place, points: all.map((point) => [point[0], 100 * valueOf(...point)]) });
     const series = [
-      { name: "F1", points: all.map(([score, precision, recall]) => [score, 100 * f1(precision, recall)]) },
-      { name: "precision", dash: "6 3", points: all.map((point) => [point[0], 100 * point[1]]) },
-      { name: "recall", dash: "2 3", points: all.map((point) => [point[0], 100 * point[2]]) },
-    ].map((one) => ({ ...one, place }));
-    const x = all[all.length - 1][0] <= 1 && all[0][0] >= 0 ? [0, 1] : [all[0][0], all[all.length - 1][0]];
+      line("F1", undefined, (_, precision, recall) => f1(precision, recall)),
+      line("precision", "6 3", (_, precision) => precision),
+      line("recall", "2 3", (_, precision, recall) => recall),
+    ];
+    const ends = [all[0][0], all.at(-1)[0]];
     const mark = known(best.score) && [best.score, 100 * best.f1];
     const words = mark && make("div", { class: "note" }, `Dot: best F1 ${percent(best.f1)} at ${scoreText(best.score)}`);
-    return make("div", {}, heading, words, lines(`F1, precision and recall of ${detectors[place].name}`, series, { x, xLabel: "score threshold", mark, rule: least }));
+    const curves = lines(`F1, precision and recall of ${detectors[place].name}`, series, { x: ends[1] <= 1 && ends[0] >= 0 ? [0, 1] : ends, xLabel: "score threshold", mark, rule: least });
+    return make("div", {}, detectorHeading(place), words, curves);
   });
   return chart(`Confidence: ${name}`, "Per cent, counting the detections of at least that score. Solid: F1; dashed: precision; dotted: recall.", make("div", { class: "pair" }, panels), CURVE_COLUMNS, () => curveRows(label));
 }
@@ -1120,15 +1111,14 @@ function topConfusions(here, wanted = () => true) {
     if (!found.has(key)) found.set(key, { row, column, counts: here.map(() => 0) });
     found.get(key).counts[n] = count;
   }));
-  return sorted([...found.values()], (one) => one.counts.reduce((a, b) => a + b, 0), true);
+  return sorted([...found.values()], (one) => mean(one.counts), true);
 }
 function confusionBars(list, here) {
-  const end = highest(list.flatMap((one) => one.counts), 1);
   const label = (one) => `${classes[one.row]} taken for ${classes[one.column]}`;
   return bars(list, here, label, (one, place) => {
     const value = one.counts[here.indexOf(place)];
-    return { value, end, text: whole(value), label: label(one), go: value > 0 && toExamples({ class: classes[one.row], as: classes[one.column], d: alone(place) }) };
-  });
+    return { value, text: whole(value), label: label(one), go: value > 0 && toExamples({ class: classes[one.row], as: classes[one.column], d: alone(place) }) };
+  }, 1);
 }
 function confusionChart() {
   const here = shown();
@@ -1147,40 +1137,45 @@ function matrixChart() {
   const totals = new Array(nowhere + 1).fill(0);
   for (const [row, , count] of cells) totals[row] += count;
   const labels = [...new Set(oneLabel() < 0 ? most : [...most, oneLabel()])].sort((a, b) => a - b);
-  const name = (label, last) => (label === nowhere ? last : classes[label]);
-  const body = [...labels, nowhere].map((row) => make("tr", {}, make("th", { scope: "row", title: name(row, "background") }, name(row, "background")), [...labels, nowhere].map((column) => {
+  const truth = (row) => classes[row] ?? "background";
+  const taken = (column) => classes[column] ?? "not found";
+  const d = alone(place);
+  const square = (row, column) => {
     const count = counts.get(row * (nowhere + 1) + column) ?? 0;
     if (!count) return make("td");
-    const said = `${name(row, "background")} ${column === nowhere ? "not found" : row === nowhere ? `called ${classes[column]}` : `taken for ${classes[column]}`}: ${whole(count)}`;
     if (row === column) return make("td", { class: "right", "data-tip": `${classes[row]} found: ${whole(count)}` }, whole(count));
-    const d = alone(place);
-    const go = column === nowhere ? toExamples({ side: "missed", class: classes[row], cell: "1", d })
-      : row === nowhere ? toExamples({ class: classes[column], cell: "1", d })
-        : toExamples({ class: classes[row], as: classes[column], d });
+    const [what, go] = column === nowhere ? ["not found", { side: "missed", class: classes[row], cell: "1", d }]
+      : row === nowhere ? [`called ${classes[column]}`, { class: classes[column], cell: "1", d }]
+        : [`taken for ${classes[column]}`, { class: classes[row], as: classes[column], d }];
+    const said = `${truth(row)} ${what}: ${whole(count)}`;
     const style = `--heat: ${Math.round(6 + (50 * count) / (totals[row] || 1))}%`;
-    if (!go) return make("td", { class: "plain", style, "data-tip": said, title: said }, whole(count));
-    return make("td", {}, make("a", { ...go, tabindex: -1, style, "data-tip": said, "aria-label": `${said}. Show examples` }, whole(count)));
-  })));
-  const grid = make("table", {}, make("caption", { class: "hidden-words" }, "Rows: truth. Columns: what it was taken for."), make("thead", {}, make("tr", {}, make("td", {}), [...labels, nowhere].map((label) => make("th", { scope: "col", title: name(label, "not found") }, make("span", {}, name(label, "not found")))))), make("tbody", {}, body));
+    const to = toExamples(go);
+    if (!to) return make("td", { class: "plain", style, "data-tip": said, title: said }, whole(count));
+    return make("td", {}, make("a", { ...to, tabindex: -1, style, "data-tip": said, "aria-label": `${said}. Show examples` }, whole(count)));
+  };
+  const every = [...labels, nowhere];
+  const heads = every.map((column) => make("th", { scope: "col", title: taken(column) }, make("span", {}, taken(column))));
+  const body = every.map((row) => make("tr", {}, make("th", { scope: "row", title: truth(row) }, truth(row)), every.map((column) => square(row, column))));
+  const grid = make("table", { keydown: moveInGrid }, hiddenCaption("Rows: truth. Columns: what it was taken for."), make("thead", {}, make("tr", {}, make("td", {}), heads)), make("tbody", {}, body));
   grid.querySelector("td a")?.setAttribute("tabindex", "0");
-  grid.addEventListener("keydown", (event) => moveInGrid(grid, event));
-  const choice = here.length > 1 && make("div", { class: "sides", role: "group", "aria-label": "Matrix of" }, here.map((one) => make("a", { ...link({ of: letters[one] }), "aria-current": one === place && "true" }, letter(one), ` ${detectors[one].name}`)));
+  const choice = here.length > 1 && choices("Matrix of", here.map((one) => [{ of: letters[one] }, one === place, signed(one)]));
   const fewer = labels.length < classes.length;
-  const note = [
-    `Rows: truth; columns: what it was taken for${known(score) ? `, at scores of ${scoreText(score)} and more (highest F1)` : ""}.${fewer ? ` ${whole(most.length)} of ${whole(classes.length)} classes: ${most.length < facts.matrix ? "those" : "the ones"} with ${most.length < facts.matrix ? "" : "the most "}confusions.` : ""}`,
+  const those = most.length < facts.matrix ? "those with" : "the ones with the most";
+  const words = [
+    `Rows: truth; columns: what it was taken for${known(score) ? `, at scores of ${scoreText(score)} and more (highest F1)` : ""}.${fewer ? ` ${whole(most.length)} of ${whole(classes.length)} classes: ${those} confusions.` : ""}`,
     onScreen(` Arrow keys walk.${fewer ? " Search for a class to add it." : ""}${grid.querySelector(".plain") ? " A number without a link has no picture in this page." : ""}`),
   ];
-  const rows = () => cells.map(([row, column, count]) => [name(row, "background"), name(column, "not found"), number(count)]);
-  return chart(`Which class is taken for which: ${detectors[place].name}`, note, [choice || null, make("div", { class: "matrix", role: "region", tabindex: 0, "aria-label": "Confusion matrix" }, grid)].filter(Boolean), ["*truth", "*taken for", "number"], rows, labels.length > 12 ? "full across" : "full");
+  const rows = () => cells.map(([row, column, count]) => [truth(row), taken(column), number(count)]);
+  return chart(`Which class is taken for which: ${detectors[place].name}`, words, [choice, region("matrix", "Confusion matrix", grid)], ["*truth", "*taken for", "number"], rows, labels.length > 12 ? "full across" : "full");
 }
 /** Arrow keys move to the next cell with a link. */
-function moveInGrid(grid, event) {
+function moveInGrid(event) {
   const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] ?? [];
   if (down === undefined || !event.target.closest("td")) return;
   event.preventDefault();
   let [row, column] = [event.target.closest("tr").rowIndex, event.target.closest("td").cellIndex];
   for (;;) {
-    const next = grid.rows[(row += down)]?.cells[(column += right)];
+    const next = event.currentTarget.rows[(row += down)]?.cells[(column += right)];
     if (!next || row < 1) return;
     const target = next.querySelector("a");
     if (!target) continue;
@@ -1192,26 +1187,24 @@ function moveInGrid(grid, event) {
 
 /** What each error type costs, by Hoiem's rules. */
 function costs() {
-  if (!data.impact.length) return chart("What each error type costs (Hoiem)", "No class has objects.", null);
+  const title = "What each error type costs (Hoiem)";
+  if (!data.impact.length) return chart(title, "No class has objects.", null);
   const here = shown();
   const [first] = data.impact;
-  const end = highest(first.rows.flatMap((row) => here.map((place) => row.values[place])), 0.001);
-  const groups = bars(first.rows, here, (row) => [row.kind && swatch(kindOf(row.kind).colour), row.label].filter(Boolean), (row, place) => ({
-    value: row.values[place], end, text: points(row.values[place]), tip: row.text, label: row.label, go: row.opens && toExamples({ kind: row.opens, d: alone(place) }),
-  }));
+  const groups = bars(first.rows, here, (row) => [row.kind && swatch(kindOf(row.kind).colour), row.label],
+    (row, place) => gainBar(row, { value: row.values[place] }, row.opens && toExamples({ kind: row.opens, d: alone(place) })));
   const rows = () => data.impact.flatMap(({ name, rows: all }) => all.map((row) => [row.label, name, ...here.map((place) => change(row.values[place])), row.text]));
-  return chart("What each error type costs (Hoiem)", `Points of ${first.name} gained if one error type were fixed, class mean of ${first.classes}; a class that would lose counts as 0. Background includes other unless it is called pure. Gains overlap and do not add up.`, groups, ["*fixed", "*gain in", ...here.map((place) => detectors[place].name), "*what it is"], rows, "screen");
+  return chart(title, `Points of ${first.name} gained if one error type were fixed, class mean of ${first.classes}; a class that would lose counts as 0. Background includes other unless it is called pure. Gains overlap and do not add up.`, groups, ["*fixed", "*gain in", ...here.map((place) => detectors[place].name), "*what it is"], rows, "screen");
 }
 
 function tideChart() {
   const here = shown();
-  const end = highest(data.tide.flatMap((kind) => here.map((place) => detectors[place].tide.dap[kind.name])), 0.001);
-  const groups = bars(data.tide, here, (kind) => [swatch(kind.colour), kind.label], (kind, place) => ({
-    value: detectors[place].tide.dap[kind.name], end, text: points(detectors[place].tide.dap[kind.name]), tip: kind.text, label: kind.label, go: tideExamples(kind.name, place),
-  }));
-  const rows = data.tide.map((kind) => [kind.label, kind.text, ...here.flatMap((place) => [change(detectors[place].tide.dap[kind.name]), number(detectors[place].tide.counts[kind.name])])]);
-  const base = here.map((place) => `${several ? `${letters[place]} ` : ""}${percent(detectors[place].tide[`ap${100 * detectors[place].tide.iou}`])} %`).join(", ");
-  return chart("What each error type costs (TIDE)", [`Points of AP at an IoU of ${detectors[here[0]].tide.iou} (dAP)${facts.over && ", class mean of all classes"}, each error fixed on its own; they do not add up. AP: ${base}.`, onScreen(" A bar leads to its errors; sums of several have no pictures of their own.")], groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
+  const tide = (place) => detectors[place].tide;
+  const { iou } = tide(0);
+  const groups = bars(data.tide, here, (kind) => [swatch(kind.colour), kind.label], (kind, place) => gainBar(kind, { value: tide(place).dap[kind.name] }, tideExamples(kind.name, place)));
+  const rows = data.tide.map((kind) => [kind.label, kind.text, ...here.flatMap((place) => [change(tide(place).dap[kind.name]), number(tide(place).counts[kind.name])])]);
+  const base = here.map((place) => `${prefix(place)}${percent(tide(place)[`ap${100 * iou}`])} %`).join(", ");
+  return chart("What each error type costs (TIDE)", [`Points of AP at an IoU of ${iou} (dAP)${facts.over && ", class mean of all classes"}, each error fixed on its own; they do not add up. AP: ${base}.`, onScreen(" A bar leads to its errors; sums of several have no pictures of their own.")], groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
 }
 
 /** Shares by group of similar classes. */
@@ -1222,7 +1215,7 @@ function groupChart() {
   const shares = (members, place) => data.kinds.map((_, n) => mean(members.map((name) => detectors[place].classes[classes.indexOf(name)].shares[n]).filter(known)));
   const body = groups.slice(0, MOST_ROWS).map(([name, members]) => group(name, here.map((place) => stackedBar(shares(members, place), place, name)), members.length < MOST_ROWS && members.join(", ")));
   const rows = groups.flatMap(([name, members]) => here.map((place) => [name, detectors[place].name, ...shares(members, place).map((value) => share(value)), members.length < 30 ? members.join(", ") : plural(members.length, "class", "classes")]));
-  return chart("Groups of similar classes", "Shares of the detections counted, class mean within each group of similar classes.", [legend(data.kinds.map((kind) => [kind.name, kind.colour])), body].flat(), ["*group", "*detector", ...data.kinds.map((kind) => kind.name), "*classes"], rows);
+  return chart("Groups of similar classes", "Shares of the detections counted, class mean within each group of similar classes.", [legend(data.kinds), body], ["*group", "*detector", ...data.kinds.map((kind) => kind.name), "*classes"], rows);
 }
 
 const CHARACTERISTICS = { area: "Size (area of the box)", height: "Height of the box", aspect_ratio: "Aspect ratio (width over height)", truncated: "Truncated", occluded: "Occlusion" };
@@ -1240,8 +1233,8 @@ function bins() {
   const usual = all.filter((one) => one.key in CHARACTERISTICS || all.length <= 8);
   const panels = usual.map((one) => make("div", {}, make("h4", {}, characteristicName(one.key)), lines(characteristicName(one.key), here.map((place, n) => ({ name: detectors[place].name, place, points: one.names.map((bin, m) => [binName(bin), known(one.values[n][m]) ? 100 * one.values[n][m] : null]) })), { x: one.names.map(binName), xLabel: "", joined: one.key in CHARACTERISTICS, height: 190 })));
   const rows = all.flatMap((one) => one.names.map((bin, m) => [characteristicName(one.key), binName(bin), number(objects(one.key, m)), ...here.map((_, n) => share(one.values[n][m]))]));
-  const note = all.length ? `APn, per cent: class mean of the classes with at least ${facts.fewest} objects in the bin; these differ from bin to bin.` : "No bin has enough objects.";
-  return chart("Size, shape and other characteristics", note, all.length ? [detectorLegend(), make("div", { class: "panels" }, panels)].filter(Boolean) : null, all.length && ["*characteristic", "*bin", "objects", ...here.map((place) => `APn ${detectors[place].name}`)], rows);
+  const words = all.length ? `APn, per cent: class mean of the classes with at least ${facts.fewest} objects in the bin; these differ from bin to bin.` : "No bin has enough objects.";
+  return chart("Size, shape and other characteristics", words, all.length > 0 && [detectorLegend(), make("div", { class: "panels" }, panels)], all.length && binColumns(here), rows);
 }
 
 function sensitivity() {
@@ -1251,28 +1244,28 @@ function sensitivity() {
   return chart("Sensitivity", "APn of the worst and the best bin, class mean. Sensitivity: best minus worst; impact: best minus overall.", table(["*characteristic", "*detector", "overall", "worst bin", "best bin", "sensitivity", "impact", "classes"], rows, "Sensitivity"), null, null, "full screen");
 }
 
-/** The error mix down the ranking. */
-function ranks() {
-  const one = (title, note, key, place_, kinds, xLabel, rest, look) => {
-    const trends = shown().map((place) => [place, Object.values(detectors[place].trends)[0][key].filter((row) => known(row[kinds[0].name]))]).filter(([, rows]) => rows.length);
-    if (!trends.length) return chart(title, "No such detection.", null);
-    const panels = trends.map(([place, rows]) => make("div", {}, detectorHeading(place), layers(`${title}: ${detectors[place].name}`, rows.map(place_), kinds, rows, xLabel)));
-    const table_ = () => trends.flatMap(([place, rows]) => rows.map((row) => [detectors[place].name, place_(row), number(row.n), ...kinds.map((kind) => share(row[kind.name])), ...rest.map((name) => share(row[name]))]));
-    return chart(title, note, [legend(kinds.map((kind) => [kind.name, kind.colour])), make("div", { class: "pair" }, panels)], ["*detector", `*${xLabel}`, "number", ...kinds.map((kind) => kind.name), ...rest.map((name) => name.replace("_weak", " at IoU 0.1"))], table_, look);
-  };
-  const first = one("Error mix by rank", "Shares of the top detections; N is the number of a class's objects.", "detections", (row) => `${Number(row.factor.toFixed(3))} N`, data.kinds, "detections of each class", ["recall", "recall_weak"], "full");
-  const second = one("False positives by rank", "Shares of the first false positives.", "false_positives", (row) => whole(row.wanted), data.kinds.slice(1), "false positives, all classes together", [], "full screen");
-  return [first, second];
+/** The error mix down the ranking: `placeOf` says where in it a row of the trend is. */
+function rankChart(title, words, key, placeOf, kinds, xLabel, recalls, look) {
+  const trends = shown().map((place) => [place, Object.values(detectors[place].trends)[0][key].filter((row) => known(row[kinds[0].name]))]).filter(([, rows]) => rows.length);
+  if (!trends.length) return chart(title, "No such detection.", null);
+  const panels = trends.map(([place, rows]) => make("div", {}, detectorHeading(place), layers(`${title}: ${detectors[place].name}`, rows.map(placeOf), kinds, rows, xLabel)));
+  const shares = [...kinds.map((kind) => kind.name), ...recalls];
+  const rows = () => trends.flatMap(([place, all]) => all.map((row) => [detectors[place].name, placeOf(row), number(row.n), ...shares.map((name) => share(row[name]))]));
+  return chart(title, words, [legend(kinds), make("div", { class: "pair" }, panels)], ["*detector", `*${xLabel}`, "number", ...shares.map((name) => name.replace("_weak", " at IoU 0.1"))], rows, look);
 }
+const ranks = () => [
+  rankChart("Error mix by rank", "Shares of the top detections; N is the number of a class's objects.", "detections", (row) => `${Number(row.factor.toFixed(3))} N`, data.kinds, "detections of each class", ["recall", "recall_weak"], "full"),
+  rankChart("False positives by rank", "Shares of the first false positives.", "false_positives", (row) => whole(row.wanted), data.kinds.slice(1), "false positives, all classes together", [], "full screen"),
+];
 
 function calibration() {
-  const here = shown();
-  const some = here.filter((place) => detectors[place].calibration.bins.some((bin) => known(bin.precision)));
-  if (!some.length) return chart("Can the scores be believed?", detectors[here[0]].calibration.reason ?? "No detection to count.", null);
-  const series = some.map((place) => ({ name: detectors[place].name, place, points: detectors[place].calibration.bins.filter((bin) => known(bin.precision)).map((bin) => [100 * bin.score, 100 * bin.precision]) }));
-  const words = some.map((place) => `${several ? `${letters[place]} ` : ""}${percent(detectors[place].calibration.expected_error)} %`).join(", ");
-  const rows = () => some.flatMap((place) => detectors[place].calibration.bins.map((bin) => [detectors[place].name, cell(`${bin.low.toFixed(1)} to ${bin.high.toFixed(1)}`, bin.low), number(bin.detections), share(bin.score), share(bin.precision)]));
-  return chart("Can the scores be believed?", `Share of true positives over the score. Below the diagonal the detector is overconfident. Expected calibration error: ${words}.`, [detectorLegend(), lines("Precision over score", series, { x: [0, 100], xLabel: "score, %", diagonal: true })].filter(Boolean), ["*detector", "*score", "detections", "mean score", "precision"], rows);
+  const title = "Can the scores be believed?";
+  const all = shown().map((place) => ({ place, name: detectors[place].name, ...detectors[place].calibration }));
+  const some = all.map((one) => ({ ...one, points: one.bins.filter((bin) => known(bin.precision)).map((bin) => [100 * bin.score, 100 * bin.precision]) })).filter((one) => one.points.length);
+  if (!some.length) return chart(title, all[0].reason ?? "No detection to count.", null);
+  const words = some.map((one) => `${prefix(one.place)}${percent(one.expected_error)} %`).join(", ");
+  const rows = () => some.flatMap((one) => one.bins.map((bin) => [one.name, cell(`${bin.low.toFixed(1)} to ${bin.high.toFixed(1)}`, bin.low), number(bin.detections), share(bin.score), share(bin.precision)]));
+  return chart(title, `Share of true positives over the score. Below the diagonal the detector is overconfident. Expected calibration error: ${words}.`, [detectorLegend(), lines("Precision over score", some, { x: [0, 100], xLabel: "score, %", diagonal: true })], ["*detector", "*score", "detections", "mean score", "precision"], rows);
 }
 
 // ---- Method -------------------------------------------------------------------------------------
@@ -1280,25 +1273,26 @@ function calibration() {
 function drawMethod() {
   const scores = detectors.filter((one) => Object.keys(one.coco).length > 2);
   const list = (pairs, name) => make("dl", { class: name }, pairs.map(([key, words]) => make("div", {}, make("dt", {}, key), make("dd", {}, words))));
-  const scenes = [["10,14,46,30", "14,12,46,30"], ["6,16,40,28", "34,22,40,28"], ["10,14,46,30", "16,10,46,30"], ["10,14,46,30", "16,10,46,30"], ["6,20,26,22", "54,14,32,36"]];
-  const box = (text, name) => {
-    const [x, y, width, height] = text.split(",");
-    return make("svg:rect", { class: `box ${name}`, x, y, width, height });
-  };
-  const kinds = data.kinds.map((kind, n) => make("div", { class: "kind" },
-    make("svg:svg", { class: "picture", viewBox: "0 0 96 60", "aria-hidden": "true" }, ...["under", "wanted"].map((name) => box(scenes[n]?.[0] ?? scenes[0][0], name)), make("svg:rect", { class: "box found", style: `--box: ${kind.colour}`, ...Object.fromEntries((scenes[n]?.[1] ?? scenes[0][1]).split(",").map((value, m) => [["x", "y", "width", "height"][m], value])) })),
-    make("div", {}, make("b", {}, swatch(kind.colour), kind.name), make("div", {}, kind.text))));
-  const origin = [...flat(data.origin, "")];
+  // Of each type an object and a detection: x, y, width, height.
+  const beside = [[10, 14, 46, 30], [16, 10, 46, 30]];
+  const scenes = [[[10, 14, 46, 30], [14, 12, 46, 30]], [[6, 16, 40, 28], [34, 22, 40, 28]], beside, beside, [[6, 20, 26, 22], [54, 14, 32, 36]]];
+  const box = ([x, y, width, height], name, style) => make("svg:rect", { class: `box ${name}`, style, x, y, width, height });
+  const kinds = data.kinds.map((kind, n) => {
+    const [object, found] = scenes[n] ?? scenes[0];
+    return make("div", { class: "kind" },
+      make("svg:svg", { class: "picture", viewBox: "0 0 96 60", "aria-hidden": "true" }, box(object, "under"), box(object, "wanted"), box(found, "found", `--box: ${kind.colour}`)),
+      make("div", {}, make("b", {}, swatch(kind.colour), kind.name), make("div", {}, kind.text)));
+  });
+  const names = detectors.map((one) => one.name);
   return blocks([
-    make("section", { class: "card full across" }, make("h3", {}, "The types of detections"), make("p", { class: "note" }, "Dashed: an annotated object. Coloured: a detection."), make("div", { class: "kinds" }, kinds)),
-    make("section", { class: "card full across" }, make("h3", {}, "The variants of average precision (AP)"), make("p", { class: "note" }, "Per cent, class mean."),
-      table(["*AP", "*what it is", ...detectors.map((one) => one.name)], Object.entries(data.ap).map(([kind, { name, text }]) => [name, text, ...detectors.map((one) => share(one.map[kind], one.map.reason))]), "The variants of AP"),
-      scores.length ? [make("h4", { style: "margin-top: 12px" }, "COCO's scores"), table(["*detector", ...data.cocoHeadings], scores.map((one) => [one.name, ...Object.entries(one.coco).filter(([key]) => key !== "reason").map(([, value]) => share(value, one.coco.reason))]), "COCO's scores")] : null),
-    make("section", { class: "card full" }, make("h3", {}, "The detectors"),
-      table(["*detector", "detections", "counted", "images with a detection"], detectors.map((one) => [one.name, number(one.detections), number(one.counted), number(one.images)]), "Detectors")),
-    data.notes.length ? make("section", { class: "card full", id: "notes", tabindex: -1 }, make("h3", {}, "Notes on the data"), make("ul", {}, data.notes.map((one) => make("li", {}, one)))) : null,
-    make("section", { class: "card full across" }, make("h3", {}, "What is counted, and why numbers differ"), list(data.rules, "rules")),
-    make("section", { class: "card full across", id: "origin" }, make("h3", {}, "Where this comes from"), list(origin, "origin")),
+    card("The types of detections", { class: "card across" }, noteLine("Dashed: an annotated object. Coloured: a detection."), make("div", { class: "kinds" }, kinds)),
+    card("The variants of average precision (AP)", { class: "card across" }, noteLine("Per cent, class mean."),
+      table(["*AP", "*what it is", ...names], Object.entries(data.ap).map(([kind, { name, text }]) => [name, text, ...detectors.map((one) => share(one.map[kind], one.map.reason))]), "The variants of AP"),
+      scores.length > 0 && [make("h4", { style: "margin-top: 12px" }, "COCO's scores"), table(["*detector", ...data.cocoHeadings], scores.map((one) => [one.name, ...Object.entries(one.coco).filter(([key]) => key !== "reason").map(([, value]) => share(value, one.coco.reason))]), "COCO's scores")]),
+    card("The detectors", { class: "card" }, table(["*detector", "detections", "counted", "images with a detection"], detectors.map((one) => [one.name, number(one.detections), number(one.counted), number(one.images)]), "Detectors")),
+    data.notes.length > 0 && card("Notes on the data", { class: "card", id: "notes", tabindex: -1 }, make("ul", {}, data.notes.map((one) => make("li", {}, one)))),
+    card("What is counted, and why numbers differ", { class: "card across" }, list(data.rules, "rules")),
+    card("Where this comes from", { class: "card across", id: "origin" }, list([...flat(data.origin, "")], "origin")),
   ]);
 }
 /** Provenance as pairs of a key, nested ones joined by spaces, and a text. */
