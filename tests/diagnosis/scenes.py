@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+from PIL import Image
 
 from data.formats import read_detections, read_voc_folder
 from data.records import Detections, GroundTruth
@@ -27,6 +28,16 @@ def one_image(objects, found, classes=("cat", "dog"), size=100):
 def matched(objects, found, classes=("cat", "dog"), size=100) -> Matching:
     """The overlaps of :func:`one_image`."""
     return match(*one_image(objects, found, classes, size))
+
+
+def write_photographs(folder, sizes) -> list[str]:
+    """Images of noise, of these widths and heights."""
+    files = []
+    for number, (width, height) in enumerate(sizes):
+        pixels = np.random.default_rng(number).integers(0, 255, (height, width, 3), dtype=np.uint8)
+        files.append(str(folder / f"photo{number}.png"))
+        Image.fromarray(pixels).save(files[-1])
+    return files
 
 
 @functools.cache

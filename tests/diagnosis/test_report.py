@@ -25,6 +25,7 @@ from diagnosis.report.gallery import collect, part_around
 from diagnosis.tide import TIDE_ERRORS
 from diagnosis.to_json import comparison_to_json, intervals_to_json, to_json
 from diagnosis.words import sentences, worst_classes
+from tests.diagnosis.scenes import one_image, write_photographs
 
 EVIL = '</script><script>alert("1")</script> & $x_2$ \u2028 <!-- {{data}} 猫'
 SIZE = (120, 90)
@@ -74,20 +75,11 @@ def data_of(diagnoses, **others) -> dict:
 
 def read(text) -> dict:
     """The page's data; its examples as the page's script puts them together."""
-    found = json.loads(
-        re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1]
-    )
+    found = json.loads(re.search(r'<script [^>]* id="data">(.*?)</script>', text, re.DOTALL)[1])
     found["shown"] = [
-        {
-            "side": pool["side"],
-            "detector": pool["detector"],
-            "versus": pool["versus"],
-            "label": row[0],
-            "kind": found["names"][row[1]],
-            "image": found["images"][row[8]],
-            "size": row[9:11],
-            "photo": found["photographs"][row[12]] if len(row) > 12 else "",
-        }
+        {key: pool[key] for key in ("side", "detector", "versus")}
+        | {"image": found["images"][row[8]], "size": row[9:11]}
+        | {"photo": found["photographs"][row[12]] if len(row) > 12 else ""}
         for pool in found["pools"]
         for row in pool["rows"]
     ]
@@ -96,13 +88,7 @@ def read(text) -> dict:
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory) -> list[str]:
-    folder = tmp_path_factory.mktemp("photographs")
-    files = []
-    for n in range(6):
-        pixels = np.random.default_rng(n).integers(0, 255, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
-        files.append(str(folder / f"image{n}.png"))
-        Image.fromarray(pixels).save(files[-1])
-    return files
+    return write_photographs(tmp_path_factory.mktemp("photographs"), [SIZE] * 6)
 
 
 @pytest.fixture(scope="module")
@@ -367,9 +353,8 @@ def test_gallery_chooses_the_most_confident_errors_of_each_class_and_type(pair, 
         for kind in range(1, len(ERROR_TYPES)):
             ranked = one.matching.ranked(label).tolist()
             mine = [row for row in ranked if one.breakdown.counted_types[row] == kind]
-            wanted |= {
-                (label, ERROR_TYPES[kind].name, float(one.detections.scores[row])) for row in mine[:each]
-            }
+            scores = one.detections.scores[mine[:each]].tolist()
+            wanted |= {(label, ERROR_TYPES[kind].name, score) for score in scores}
     assert wanted
     assert wanted <= chosen
 
@@ -404,14 +389,11 @@ def test_detectors_share_the_places(pair):
 
 
 def test_gallery_says_what_each_error_overlaps():
-    truth = GroundTruth(
-        ["a"], ["dog", "cat", "bus"], [[100, 100]], [0] * 6, [0, 0, 1, 1, 2, 2],
-        [
-            [0, 0, 20, 20], [70, 70, 90, 90], [30, 0, 50, 20],
-            [30, 70, 50, 90], [0, 40, 20, 60], [70, 0, 80, 9],
-        ],
-    )  # fmt: skip
-    rows = [
+    objects = [
+        (0, [0, 0, 20, 20]), (0, [70, 70, 90, 90]), (1, [30, 0, 50, 20]),
+        (1, [30, 70, 50, 90]), (2, [0, 40, 20, 60]), (2, [70, 0, 80, 9]),
+    ]  # fmt: skip
+    found = [
         (0, 0.9, [0, 0, 20, 20]),  # correct
         (0, 0.8, [0, 0, 20, 16]),  # the same dog again
         (1, 0.9, [0, 40, 20, 60]),  # a bus taken for a cat
@@ -420,9 +402,7 @@ def test_gallery_says_what_each_error_overlaps():
         (2, 0.8, [60, 40, 65, 45]),  # nothing
         (2, 0.1, [70, 0, 80, 8]),  # a bus found, but beyond the top
     ]
-    labels, scores, boxes = zip(*rows, strict=True)
-    found = Detections(["a"], truth.classes, [0] * 7, labels, scores, boxes)
-    one = diagnose(truth, found, coco=False)
+    one = diagnose(*one_image(objects, found, ["dog", "cat", "bus"]), coco=False)
     assert {(e["label"], e["kind"]): e["words"] for e in of_side([one], "errors")} == {
         (0, "localization"): "IoU 0.80, but found before",
         (1, "other"): "truth: bus, IoU 1.00",
@@ -439,11 +419,9 @@ def test_gallery_says_what_each_error_overlaps():
 
 def test_a_missed_object_beside_a_detection_that_counts_for_another():
     """Two dogs side by side: the surer detection lies on the first and overlaps the second too."""
-    boxes = [[10, 10, 40, 40], [22, 10, 52, 40], [60, 60, 90, 90]]
-    truth = GroundTruth(["a"], ["dog"], [[100, 100]], [0] * 3, [0] * 3, boxes)
-    rows = [[12, 10, 42, 40], [60, 60, 90, 90]]
-    found = Detections(["a"], ["dog"], [0] * 2, [0] * 2, [0.7, 0.5], rows)
-    (missed,) = of_side([diagnose(truth, found, coco=False)], "missed")
+    objects = [(0, [10, 10, 40, 40]), (0, [22, 10, 52, 40]), (0, [60, 60, 90, 90])]
+    found = [(0, 0.7, [12, 10, 42, 40]), (0, 0.5, [60, 60, 90, 90])]
+    (missed,) = of_side([diagnose(*one_image(objects, found, ["dog"]), coco=False)], "missed")
     assert missed["words"] == "nearest: dog 0.70, IoU 0.50, counted for another object (correct)"
 
 
@@ -538,22 +516,15 @@ def test_what_is_left_out_is_the_least_confident(most):
 
 def test_a_picture_is_of_the_object_that_the_analysis_names():
     """Though the detection overlaps one of another class more, with which the confusion matrix pairs it."""
-    truth = GroundTruth(["a"], ["person", "chair"], [[200, 200]], [0] * 2, [0, 1],
-                        [[0, 0, 50, 100], [60, 0, 110, 100]])  # fmt: skip
-    found = Detections(["a"], truth.classes, [0], [0], [0.9], [[20, 0, 105, 100]])
-    one = diagnose(truth, found, coco=False)
+    objects = [(0, [0, 0, 50, 100]), (1, [60, 0, 110, 100])]
+    records = one_image(objects, [(0, 0.9, [20, 0, 105, 100])], ["person", "chair"], size=200)
+    one = diagnose(*records, coco=False)
     assert one.confusion.partners.tolist() == [1]
     (error,) = of_side([one], "errors")
-    assert (error["kind"], error["words"]) == (
-        "localization",
-        "IoU 0.29; in the confusion matrix: chair, IoU 0.50",
-    )
+    assert error["kind"] == "localization"
+    assert error["words"] == "IoU 0.29; in the confusion matrix: chair, IoU 0.50"
     assert one.referenced_objects.object_rows.tolist() == [0]
-    assert [(frame[4], frame[5]) for frame in error["frames"]] == [
-        ("wanted", 0),
-        ("wanted", 1),
-        ("found", 0),
-    ]
+    assert [tuple(frame[4:6]) for frame in error["frames"]] == [("wanted", 0), ("wanted", 1), ("found", 0)]
 
 
 def test_every_error_of_tide_has_its_type_and_its_picture():
@@ -665,6 +636,5 @@ def test_a_worst_class_names_what_costs_it_most():
     scores = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.85]
     found = Detections(images, ["dog"], range(7), [0] * 7, scores, boxes)
     both = [diagnose(truth, found, "a"), diagnose(truth, found, "b")]
-    name, cost = data_of(both)["costliest"]["0"]
-    assert name == "miss"
-    assert cost == pytest.approx(both[0].tide.class_dap["miss"][0], abs=1e-4)
+    cost = both[0].tide.class_dap["miss"][0]
+    assert data_of(both)["costliest"] == {"0": ["miss", pytest.approx(cost, abs=1e-4)]}
