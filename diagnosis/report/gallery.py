@@ -582,17 +582,8 @@ def _record(
     for (one, row), box in zip(pick.detections, boxes[len(pick.objects) :], strict=True):
         found = diagnoses[one].detections
         frames.append(frame(box, "found", found.labels[row], float(found.scores[row]), one))
-    return {
-        "label": pick.label,
-        "kind": pick.kind,
-        "before": pick.before,
-        "cell": pick.cell,
-        "tide": pick.tide,
-        "words": pick.words,
-        "image": truth.images[pick.image],
-        "size": [round(scale * side, digits) for side in (right - x, bottom - y)],
-        "frames": frames,
-    }
+    size = [round(scale * side, digits) for side in (right - x, bottom - y)]
+    return pick._asdict() | {"image": truth.images[pick.image], "size": size, "frames": frames}
 
 
 def part_around(boxes: ArrayLike, size: NDArray[np.float64]) -> NDArray[np.float64]:

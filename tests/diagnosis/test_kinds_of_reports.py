@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from data.records import Detections, GroundTruth, InputError
@@ -15,29 +16,28 @@ from diagnosis import diagnose
 from diagnosis import write_results as writing
 from diagnosis.__main__ import main
 from diagnosis.detections_table import write_detections_table
-from tests.data.scenes import (
-    coco_object,
-    coco_result,
-    voc_xml,
-    write_coco,
-    write_image,
-    write_json,
-    write_yolo,
-)
+from tests.data import scenes
+from tests.data.scenes import coco_object, coco_result, write_coco, write_json
 
-BOX = [100, 100, 50, 40]
+BOX, OTHER = [100, 100, 50, 40], [300, 50, 40, 40]
 FILES = ["detections.parquet", "diagnosis.json", "summary.txt"]
+
+
+def command_of(folder, truth, found):
+    """Arguments of a quick run into ``out``."""
+    files = ["--ground-truth", truth, "--detections", found, "--out", folder / "out"]
+    return [*map(str, files), "--no-figures", "--verbose", "--replicates", "0"]
 
 
 @pytest.fixture
 def command(tmp_path):
-    """Arguments of a quick run into ``out``."""
-    truth = write_coco(tmp_path, [coco_object(1, 1, BOX), coco_object(1, 2, [300, 50, 40, 40])])
-    found = write_json(
-        tmp_path / "found.json", [coco_result(1, 1, BOX), coco_result(1, 2, [300, 50, 40, 40])]
-    )
-    files = ["--ground-truth", truth, "--detections", found, "--out", tmp_path / "out"]
-    return [*map(str, files), "--no-figures", "--verbose", "--replicates", "0"]
+    truth = write_coco(tmp_path, [coco_object(1, 1, BOX), coco_object(1, 2, OTHER)])
+    found = write_json(tmp_path / "found.json", [coco_result(1, 1, BOX), coco_result(1, 2, OTHER)])
+    return command_of(tmp_path, truth, found)
+
+
+def numbers_of(folder):
+    return json.loads((folder / "out" / "diagnosis.json").read_text())
 
 
 def contents(folder):
@@ -81,7 +81,7 @@ def test_kind_files_of_the_user_stay(tmp_path, command, numbers):
 def test_kind_only_what_a_run_wrote_is_removed(tmp_path, command):
     out = tmp_path / "out"
     assert main(command) == 0
-    numbers = json.loads((out / "diagnosis.json").read_text())
+    numbers = numbers_of(tmp_path)
     digests = numbers["provenance"]["sha256"]
     assert sorted(digests) == ["detections.parquet", "summary.txt"]
     for name in ("old.png", "changed.png"):
@@ -128,13 +128,12 @@ def test_kind_what_a_killed_run_left(tmp_path, command, moved):
     if moved:  # in the middle of the swap
         write_json(part / "names.json", FILES)
         (part / writing.EARLIER).mkdir()
-        (out / "diagnosis.json").replace(part / writing.EARLIER / "diagnosis.json")
-        (out / "summary.txt").replace(part / writing.EARLIER / "summary.txt")
+        for name in FILES[1:]:
+            (out / name).replace(part / writing.EARLIER / name)
         (out / "summary.txt").write_text("new")
         (part / "detections.parquet").write_text("new, not yet moved")
-    foreign = out / f"{writing.PART}mine"
+    foreign, running = out / f"{writing.PART}mine", out / f"{writing.PART}running"
     write_json(foreign / "notes.txt", "mine")
-    running = out / f"{writing.PART}running"
     write_json(running / writing.OWNER, owner | {"process": os.getpid()})
     writing._clean_up(out)
     assert contents(out) == before | {foreign.name: None, running.name: None}
@@ -151,9 +150,8 @@ def test_kind_an_interrupted_run_leaves_no_trace(tmp_path, command, sent, code):
         "def wait(*_): Path(sys.argv[1], 'here').touch(); time.sleep(60)\n"
         "w.write_text = wait; sys.exit(__main__.main(sys.argv[2:]))"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path), *command], stderr=subprocess.PIPE, text=True
-    )
+    words = [sys.executable, "-c", script, str(tmp_path), *command]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     for _ in range(600):
         if (tmp_path / "here").exists():
             break
@@ -192,8 +190,7 @@ def test_warnings_are_repeated_in_the_numbers_and_on_the_page(tmp_path, command,
     assert main([word for word in command if word != "--no-figures"]) == 0
     assert warned in (tmp_path / "out" / "report.html").read_text()
     capsys.readouterr()
-    notes = json.loads((tmp_path / "out" / "diagnosis.json").read_text())["notes"]
-    assert sum(warned in note for note in notes) == 1
+    assert sum(warned in note for note in numbers_of(tmp_path)["notes"]) == 1
     assert main([*command, "--strict"]) == 2
     assert "error: " in (error := capsys.readouterr().err)
     assert warned in error
@@ -203,7 +200,7 @@ def test_kind_objects_beyond_the_border_are_counted_once(tmp_path, command, caps
     write_coco(tmp_path, [coco_object(1, 1, [600, 10, 60, 50]), coco_object(1, 2, BOX)])
     assert main(command) == 0
     assert capsys.readouterr().out.count("beyond the") == 1
-    content = json.loads((tmp_path / "out" / "diagnosis.json").read_text())
+    content = numbers_of(tmp_path)
     (note,) = (note for note in content["notes"] if "beyond the" in note)
     assert "annotations[0]: the box 600 10 660 60 in an image of 640×480 pixels; clipped" in note
     assert content["detectors"][0]["account"]["objects_outside"] == 1
@@ -217,28 +214,18 @@ def test_kind_objects_beyond_the_border_are_counted_once(tmp_path, command, caps
     ],
 )
 def test_kind_options_of_the_command(tmp_path, command, capsys, values, options):
-    rows = [coco_result(1, 1 + i, box) for i, box in enumerate(values)]
-    write_json(tmp_path / "found.json", rows)
+    write_json(tmp_path / "found.json", [coco_result(1, 1 + i, box) for i, box in enumerate(values)])
     assert main(command) == 0
     assert f"warning: {tmp_path}/found.json: the boxes, read as xywh, look like" in capsys.readouterr().err
     assert main([*command, *options, "--strict"]) == 0
-    numbers = json.loads((tmp_path / "out" / "diagnosis.json").read_text())
-    assert numbers["detectors"][0]["classes"]["cat"]["top"]["correct"] == 1
+    assert numbers_of(tmp_path)["detectors"][0]["classes"]["cat"]["top"]["correct"] == 1
 
 
 def test_kind_voc_that_counts_from_0_by_command(tmp_path, capsys):
-    (tmp_path / "a.xml").write_text(voc_xml([("hat", [0, 0, 200, 100])], None))
-    write_image(tmp_path / "a.png", (640, 480))
+    (tmp_path / "a.xml").write_text(scenes.voc_xml([("hat", [0, 0, 200, 100])], None))
+    scenes.write_image(tmp_path / "a.png", (640, 480))
     (tmp_path / "found.csv").write_text("image,class,score,xmin,ymin,xmax,ymax\na,hat,0.9,0,0,200,100\n")
-    arguments = [
-        "--ground-truth",
-        tmp_path,
-        "--detections",
-        tmp_path / "found.csv",
-        "--out",
-        tmp_path / "out",
-    ]
-    command = [*map(str, arguments), "--no-figures", "--verbose", "--replicates", "0"]
+    command = command_of(tmp_path, tmp_path, tmp_path / "found.csv")
     assert main(command) == 2
     assert "--pixels-from 0" in capsys.readouterr().err
     assert main([*command, "--pixels-from", "0"]) == 0
@@ -276,16 +263,8 @@ def test_kind_no_formula_in_a_csv_file(tmp_path):
         ("preds", {"labels": [0.5]}, r"found 0.5"),
         ("preds", {"scores": [float("nan")]}, r"preds\[1\]\['scores'\]\[0\]: found nan; expected a finite"),
         ("preds", {"scores": [True]}, r"\['scores'\]: found truth values"),
-        (
-            "preds",
-            {"boxes": [[0.0, 0, float("inf"), 1]]},
-            r"preds\[1\]\['boxes'\]\[0\]: found \[0.0, 0",
-        ),
-        (
-            "preds",
-            {"boxes": [[9.0, 0, 1, 1]]},
-            r"preds\[1\]\['boxes'\]\[0\]: .*xyxy with xmin <= xmax",
-        ),
+        ("preds", {"boxes": [[0, 0, np.inf, 1]]}, r"preds\[1\]\['boxes'\]\[0\]: found \[0.0, 0"),
+        ("preds", {"boxes": [[9.0, 0, 1, 1]]}, r"preds\[1\]\['boxes'\]\[0\]: .*xyxy with xmin <= xmax"),
         ("target", {"labels": [7]}, r"target\[1\]\['labels'\]\[0\]: found 7"),
         ("target", {"boxes": [[0.0, 0, 0, 9]]}, r"target\[1\]\['boxes'\]\[0\]: .*positive area"),
         ("target", {"iscrowd": [2]}, r"target\[1\]\['iscrowd'\]\[0\]: found 2; expected 0 or 1"),
@@ -299,20 +278,16 @@ def test_kind_the_metric_refuses_at_once(where, change, message):
     good = {"boxes": [[0.0, 0, 9, 9]], "scores": [0.5], "labels": [1]}
     batch = {"preds": [good, good], "target": [good, good]}
     batch[where] = [good, good | change]
-    tensors = {
-        name: [{key: torch.tensor(v) for key, v in one.items()} for one in rows]
-        for name, rows in batch.items()
-    }
+    tensors = [[{key: torch.tensor(v) for key, v in one.items()} for one in rows] for rows in batch.values()]
     metric = ErrorBreakdown(["cat", "dog"])
     with pytest.raises(InputError, match=message):
-        metric.update(tensors["preds"], tensors["target"])
+        metric.update(*tensors)
     assert metric.image_ids == []
 
 
 def test_kind_yolo_whose_image_is_not_there_by_command(tmp_path, capsys):
-    path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.1 0.1"})
+    path = scenes.write_yolo(tmp_path, {"a": "0 0.5 0.5 0.1 0.1"})
     path.write_text("names: [cat]\nval: list.txt\n")
     (tmp_path / "list.txt").write_text("gone.png\n")
-    options = ["--ground-truth", str(path), "--detections", str(tmp_path), "--out", str(tmp_path / "out")]
-    assert main(options) == 2
+    assert main(command_of(tmp_path, path, tmp_path)) == 2
     assert "list.txt:1: found the image 'gone.png', which is not there" in capsys.readouterr().err

@@ -53,9 +53,7 @@ function address(changes) {
 }
 
 /** Attributes of a link that changes the state. */
-function link(changes) {
-  return { href: address(changes), "data-go": JSON.stringify(changes) };
-}
+const link = (changes) => ({ href: address(changes), "data-go": JSON.stringify(changes) });
 
 /** The state in which one detector is shown. */
 const alone = (place) => (several ? letters[place] : "");
@@ -378,9 +376,7 @@ function tell(text, x, y) {
   tip.style.left = `${Math.max(4, Math.min(x + 14, innerWidth - width - 4))}px`;
   tip.style.top = `${y + 18 + height > innerHeight ? Math.max(4, y - height - 10) : y + 18}px`;
 }
-function hush() {
-  byId("tip").hidden = true;
-}
+const hush = () => { byId("tip").hidden = true; };
 document.addEventListener("pointerover", (event) => {
   const text = event.target.closest?.("[data-tip]")?.dataset.tip;
   if (text) tell(text, event.clientX, event.clientY);
@@ -437,10 +433,7 @@ function picture(example, width, tagged = true) {
   if (tagged) svg.append(...tags.flat());
   return svg;
 }
-function frameColour(example, place) {
-  if (example.side === "errors") return kindOf(example.kind).colour;
-  return place % 2 ? "#f29d80" : "#82b2f6";
-}
+const frameColour = ({ side, kind }, place) => (side === "errors" ? kindOf(kind).colour : place % 2 ? "#f29d80" : "#82b2f6");
 function describe({ side, label, kind, before, score, words, image, detector, versus }) {
   const [who, other] = [detectors[detector].name, detectors[versus]?.name];
   const said = {
@@ -652,18 +645,15 @@ function wantedBy(at, [, , belongs]) {
   const kinds = at.kind ? at.kind.split(",") : null;
   const taken = at.as ? classes.indexOf(at.as) : -1;
   const least = at.score === "" ? -Infinity : Number(at.score);
-  return (one) => {
-    if (!belongs(one)) return false;
-    if (one.beyond && !asksBeyond(at)) return false;
-    if (at.tide && one.tide !== at.tide) return false;
-    if (one.side !== "missed" && one.score < least) return false;
-    if (kinds && !kinds.includes(one.kind) && one.side !== "missed") return false;
-    if (at.was && one.before !== at.was) return false;
-    if (at.as && (one.side === "errors" ? one.label !== taken : !one.frames.some((frame) => frame[4] === "found" && frame[5] === taken))) return false;
-    if (at.cell && one.cell !== classes.length) return false;  // on background, or not found, in the matrix
-    const about = at.as && one.side === "errors" ? one.cell : one.label;
-    return !labels || labels.has(about);
-  };
+  const isTaken = (one) => (one.side === "errors" ? one.label === taken : one.frames.some((frame) => frame[4] === "found" && frame[5] === taken));
+  return (one) => belongs(one)
+    && (!one.beyond || asksBeyond(at))
+    && (!at.tide || one.tide === at.tide)
+    && (one.side === "missed" || (one.score >= least && (!kinds || kinds.includes(one.kind))))
+    && (!at.was || one.before === at.was)
+    && (!at.as || isTaken(one))
+    && (!at.cell || one.cell === classes.length)  // on background, or not found, in the matrix
+    && (!labels || labels.has(at.as && one.side === "errors" ? one.cell : one.label));
 }
 
 /** The examples that the state asks for, the most confident first. */
@@ -1339,7 +1329,8 @@ function render() {
   if (!before.tab || same) return;
   // Keyboard and screen reader go on where the link has led.
   const back = focused === undefined && history.state?.focus;
-  const again = (back || (focused && inside && before.tab === state.tab)) && [...document.querySelectorAll("#panel [data-go], #answer [data-go]")].find((one) => one.dataset.go === (back || focused) && (back || byId("panel").contains(one)));
+  const where = back ? "#panel [data-go], #answer [data-go]" : "#panel [data-go]";
+  const again = (back || (focused && inside && before.tab === state.tab)) && [...document.querySelectorAll(where)].find((one) => one.dataset.go === (back || focused));
   if (again) again.focus({ preventScroll: true });
   else if (focused) byId("panel-title").focus({ preventScroll: true });
   if (focused && (!inside || before.tab !== state.tab)) byId("tabs").scrollIntoView();
@@ -1363,7 +1354,8 @@ byId("skip").addEventListener("click", (event) => {
 /** Two columns of about the same height: each can go on on the next page by itself. */
 function halve(columns) {
   const sides = [0, 1].map(() => ({ height: 0, element: make("div") }));
-  for (const [one, height] of [...columns.children].map((child) => [child, child.matches(".screen") ? 0 : child.offsetHeight])) {
+  const heights = new Map([...columns.children].map((one) => [one, one.matches(".screen") ? 0 : one.offsetHeight]));
+  for (const [one, height] of heights) {
     const side = sides[Number(sides[1].height < sides[0].height)];
     side.height += height;
     side.element.append(one);
