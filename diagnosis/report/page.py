@@ -147,7 +147,7 @@ def render_report(content: ReportContent) -> str:
     parts = {
         "title": html.escape(f"{content.title}: {', '.join(one.name for one in content.diagnoses)}"),
         "heading": html.escape(content.title),
-        "verdict": html.escape(data["verdict"]),
+        "verdict": html.escape(content.numbers["verdict"]),
         "statements": "".join(f"<li>{html.escape(_without_folders(one))}</li>" for one in said),
         "style": style,
         "data": text,
@@ -192,8 +192,6 @@ def _data(content: ReportContent) -> dict[str, Any]:
     ]
     tide_kinds += [(name, "#777777", text) for name, text in TIDE_SUMS.items()]
     return {
-        "title": content.title,
-        "verdict": numbers["verdict"],
         "ties": large_ties(diagnoses),
         "notes": _mapped(numbers["notes"], _without_folders),
         "classes": list(truth.classes),
@@ -203,7 +201,6 @@ def _data(content: ReportContent) -> dict[str, Any]:
             "objects": len(truth) - ignored,
             "ignored": ignored,
             "iou": diagnoses[0].iou,
-            "weak": BACKGROUND_IOU,
             "photographs": bool(truth.files),
             "enough": ENOUGH_OBJECTS,
             "over": enough_objects(matching.objects)[1],
@@ -225,8 +222,15 @@ def _data(content: ReportContent) -> dict[str, Any]:
         "sections": SECTION_NAMES,
         "dagger": DAGGER,
         "agreed": NO_INTERVAL,
-        "quantities": (quantities := _quantity_names(numbers)),
-        "cover": {of: {kind: cover(of, kind) for kind in ("number", "difference")} for of in quantities},
+        "quantities": {
+            key: {"name": quantity_name(key), "number": cover(key), "difference": cover(key, "difference")}
+            for key in (
+                f"{section}/{name}"
+                for entry in [*numbers["comparison"], *numbers["intervals"]]
+                for section in SECTION_NAMES
+                for name in entry.get(section, ())
+            )
+        },
         "costliest": _costliest(diagnoses),
         "detectors": [
             _detector(diagnosis, one) for diagnosis, one in zip(diagnoses, numbers["detectors"], strict=True)
@@ -400,16 +404,6 @@ def _flows(diagnoses: Sequence[Diagnosis], examples: Examples) -> list[dict[str,
         one = {"a": found.names[0], "b": found.names[1], "counted": found.counted}
         flows.append({**one, "objects": sum(map(sum, total)), "all": rows})
     return flows
-
-
-def _quantity_names(numbers: Json) -> dict[str, str]:
-    """What every quantity of the intervals is called, by ``section/name``."""
-    return {
-        f"{section}/{name}": quantity_name(f"{section}/{name}")
-        for entry in [*numbers["comparison"], *numbers["intervals"]]
-        for section in SECTION_NAMES
-        for name in entry.get(section, ())
-    }
 
 
 def _pair(entry: Json) -> dict[str, Any]:

@@ -577,7 +577,7 @@ def test_intervals_and_differences_and_their_names():
     keys = {f"{s}/{q}" for s in found["sections"] for q in entry.get(s, ())}
     assert keys
     assert set(found["quantities"]) >= keys
-    assert found["quantities"]["map/voc07"] == "AP (VOC07)"
+    assert found["quantities"]["map/voc07"]["name"] == "AP (VOC07)"
     assert set(entry["classes"]["dog"]) <= {"ap", "localization"}
     assert len(entry["classes"]["dog"]["localization"]) == 4
     assert sampled([detector(truth)])["comparison"] == []

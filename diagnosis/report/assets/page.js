@@ -140,7 +140,7 @@ const kindOf = (name) => data.kinds.find((kind) => kind.name === name) ?? data.f
 const letter = (place) => make("span", { class: "letter", style: colourOf(place) }, letters[place]);
 const swatch = (colour) => make("span", { class: "swatch", style: kindColour(colour) });
 const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
-const highest = (values, least = 0) => values.reduce((most, value) => (known(value) && value > most ? value : most), least);
+const highest = (values, least) => values.reduce((most, value) => (known(value) && value > most ? value : most), least);
 
 /** A detector's letter, where there are several, and its name. */
 const signed = (place) => [several && letter(place), ` ${detectors[place].name}`];
@@ -164,7 +164,7 @@ const change = (value) => cell(points(value), value);
 const number = (value) => cell(whole(value), value);
 
 /** A table that sorts by any column; columns are texts, those of words begin with "*". */
-function table(columns, rows, caption) {
+function table(columns, rows, label) {
   const heads = columns.map((name, place) => ({ text: name.replace("*", ""), words: name.startsWith("*"), place }));
   const body = make("tbody");
   const sort = (event) => {
@@ -190,7 +190,6 @@ function table(columns, rows, caption) {
     }))));
   }
   fill();
-  const label = caption ?? heads[0].text;
   const head = make("tr", {}, heads.map(({ text, words }) => make("th", { scope: "col", class: words && "words", "aria-sort": "none" }, button(text, sort))));
   return make("div", {}, region("table-box", label, make("table", {}, hiddenCaption(label), make("thead", {}, head), body)), more);
 }
@@ -312,12 +311,12 @@ function plot(tall, label, draw) {
 
 const EDGE = { left: 40, right: 14, top: 8, bottom: 38 };
 
-/** Axes of a plot: `x` is [low, high] or names; both in the units of the ticks. */
-function axes(svg, width, height, x, y, xLabel) {
+/** Axes of a plot of per cents: `x` is [low, high] or names. */
+function axes(svg, width, height, x, xLabel) {
   const inner = [EDGE.left, width - EDGE.right];
   const named = typeof x[0] === "string";
   const across = named ? d3.scalePoint(x, inner).padding(0.5) : d3.scaleLinear(x, inner);
-  const up = d3.scaleLinear(y, [height - EDGE.bottom, EDGE.top]);
+  const up = d3.scaleLinear([0, 100], [height - EDGE.bottom, EDGE.top]);
   const bottom = d3.axisBottom(across).tickSizeOuter(0);
   if (named) bottom.tickValues(x.filter((_, n) => n % Math.ceil(x.length / (width / 45)) === 0));
   else bottom.ticks(Math.min(6, Math.max(1, Math.floor(width / 70))));
@@ -330,12 +329,11 @@ function axes(svg, width, height, x, y, xLabel) {
 }
 
 /** Lines. Series: {name, place, dash, points: [[x, y], ...]}; the pointer tells the nearest points. */
-function lines(label, series, { x, y = [0, 100], xLabel, mark, diagonal, rule, joined = true, height = 250 }) {
+function lines(label, series, { x, xLabel, mark, diagonal, rule, joined = true, height = 250 }) {
   return plot(height, label, (svg, width, height) => {
-    const [across, up] = axes(svg, width, height, x, y, xLabel);
-    const line = (from, to, name) => svg.append(make("svg:line", { class: name, x1: across(from[0]), y1: up(from[1]), x2: across(to[0]), y2: up(to[1]) }));
-    if (diagonal) line([x[0], y[0]], [x[1], y[1]], "rule");
-    if (known(rule)) line([rule, y[0]], [rule, y[1]], "rule");
+    const [across, up] = axes(svg, width, height, x, xLabel);
+    const rules = [diagonal && [[x[0], 0], [x[1], 100]], known(rule) && [[rule, 0], [rule, 100]]].filter(Boolean);
+    svg.append(...rules.map(([from, to]) => make("svg:line", { class: "rule", x1: across(from[0]), y1: up(from[1]), x2: across(to[0]), y2: up(to[1]) })));
     const path = d3.line((point) => across(point[0]), (point) => up(point[1])).defined((point) => known(point[1]));
     for (const one of series) {
       const style = colourOf(one.place);
@@ -359,7 +357,7 @@ function lines(label, series, { x, y = [0, 100], xLabel, mark, diagonal, rule, j
 /** Shares as layers over named places. */
 function layers(label, places, kinds, rows, xLabel) {
   return plot(220, label, (svg, width, height) => {
-    const [across, up] = axes(svg, width, height, places, [0, 100], xLabel);
+    const [across, up] = axes(svg, width, height, places, xLabel);
     const stacked = d3.stack().keys(kinds.map((kind) => kind.name)).value((row, key) => 100 * (row[key] ?? 0))(rows);
     const area = d3.area((_, n) => across(places[n]), (span) => up(span[0]), (span) => up(span[1]));
     stacked.forEach((layer, n) => svg.append(make("svg:path", { class: "layer", style: kindColour(kinds[n].colour), d: area(layer), "data-tip": `${kinds[n].name}: ${places.map((place, m) => `${place}: ${percent(rows[m][kinds[n].name])} %`).join(", ")}` })));
@@ -943,13 +941,13 @@ function differences(entry) {
   };
   const title = `${entry.b} − ${entry.a}`;
   const charts = Object.entries(data.sections).filter(([section]) => entry[section]).map(([section, heading]) => {
-    const all = Object.entries(entry[section]).map(([name, one]) => {
-      const [held, dagger] = data.cover[`${section}/${name}`].difference;
-      return { name, label: `${data.quantities[`${section}/${name}`]}${dagger}`, one, held };
+    const all = Object.entries(entry[section]).map(([key, one]) => {
+      const { name, difference: [held, dagger] } = data.quantities[`${section}/${key}`];
+      return { ...one, key, label: `${name}${dagger}`, middle: one.difference, held };
     });
-    const some = all.filter(({ one }) => known(one.difference)).map(({ label, one }) => ({ ...one, label, middle: one.difference }));
-    const rows = all.map(({ label, one, held }) => [label, { ...change(one.difference), title: one.reason }, change(one.low), change(one.high), cell(p(one), one.p), held || ABSENT]);
-    return chart(heading, "", some.length ? forest(some) : make("p", {}, without(entry, section, all.map(({ name }) => name))), ["*quantity", "difference", "low", "high", "p", HELD], rows, "");
+    const some = all.filter((one) => known(one.middle));
+    const rows = all.map((one) => [one.label, cell(points(one.middle), one.middle, one.reason), change(one.low), change(one.high), cell(p(one), one.p), one.held || ABSENT]);
+    return chart(heading, "", some.length ? forest(some) : make("p", {}, without(entry, section, all.map(({ key }) => key))), ["*quantity", "difference", "low", "high", "p", HELD], rows, "");
   });
   return [make("div", { class: "across" }, make("h3", {}, title), make("p", { class: "note" }, note)), ...charts];
 }
@@ -988,11 +986,12 @@ function flowChart(a, b) {
     const gap = 10;
     const side = Math.min(150, Math.max(118, width * 0.27));
     const scale = (height - 24 - gap * names.length) / total;
+    // The fates under each of the two, one below the other.
     const ends = [0, 1].map((right) => {
       let y = 20;
-      return names.map((name) => {
-        const size = names.reduce((sum, other) => sum + (right ? entry.all[other][name] : entry.all[name][other]), 0);
-        const node = { y, size, next: y };
+      return data.fates.map((fate) => {
+        const size = names.reduce((sum, other) => sum + (right ? entry.all[other][fate.name] : entry.all[fate.name][other]), 0);
+        const node = { ...fate, y, size, next: y };
         y += size * scale + gap;
         return node;
       });
@@ -1003,23 +1002,21 @@ function flowChart(a, b) {
       if (!right.some(Boolean)) return toExamples({ side: "neither", was: before, kind: after, d: state.d });
       return toExamples({ side: `only-${letters[right[0] ? a : b]}`, kind: right[0] ? after : before, d: state.d });
     };
-    names.forEach((before, n) => names.forEach((after, m) => {
-      const count = entry.all[before][after];
+    ends[0].forEach((from) => ends[1].forEach((to) => {
+      const count = entry.all[from.name][to.name];
       if (!count) return;
-      const [x0, x1, y0, y1, thick] = [side + 10, width - side - 10, ends[0][n].next, ends[1][m].next, count * scale];
-      ends[0][n].next += thick;
-      ends[1][m].next += thick;
+      const [x0, x1, y0, y1, thick] = [side + 10, width - side - 10, from.next, to.next, count * scale];
+      from.next += thick;
+      to.next += thick;
       const middle = (x0 + x1) / 2;
       const d = `M${x0},${y0}C${middle},${y0} ${middle},${y1} ${x1},${y1}L${x1},${y1 + thick}C${middle},${y1 + thick} ${middle},${y0 + thick} ${x0},${y0 + thick}Z`;
-      const said = `${plural(count, "object")}: ${before} under ${entry.a}, ${after} under ${entry.b}`;
-      const target = go(before, after);
-      const path = make("svg:path", { class: "ribbon", d, style: kindColour(data.fates[m].colour), "data-tip": said });
+      const said = `${plural(count, "object")}: ${from.name} under ${entry.a}, ${to.name} under ${entry.b}`;
+      const target = go(from.name, to.name);
+      const path = make("svg:path", { class: "ribbon", d, style: kindColour(to.colour), "data-tip": said });
       svg.append(target ? make("svg:a", { ...target, "aria-label": `${said}. Show examples`, "data-tip": said }, path) : path);
     }));
     [entry.a, entry.b].forEach((who, right) => {
-      const x = right ? width - side : side;
-      svg.append(make("svg:text", { class: "name", x: right ? width : 0, y: 11, "text-anchor": right ? "end" : "start" }, `${letters[right ? b : a]} ${who.length > side / 6 ? `${who.slice(0, side / 6 - 1)}…` : who}`));
-      const nodes = ends[right].map((node, n) => ({ ...data.fates[n], ...node })).filter((node) => node.size);
+      const nodes = ends[right].filter((node) => node.size);
       let free = 24;  // no label lies on the one above it
       for (const node of nodes) {
         node.label = Math.max(free, node.y + (node.size * scale) / 2 + 4);
@@ -1030,10 +1027,13 @@ function flowChart(a, b) {
         node.label = Math.min(free, node.label);
         free = node.label - 12;
       }
-      svg.append(...nodes.flatMap(({ name, colour, y, size, label }) => [
-        make("svg:rect", { class: "layer", style: kindColour(colour), x: right ? x - 10 : x, y, width: 10, height: Math.max(size * scale, 1) }),
-        make("svg:text", { class: "name", x: right ? x + 8 : x - 8, y: label, "text-anchor": right ? "start" : "end" }, `${name} ${whole(size)}`),
-      ]));
+      const x = right ? width - side : side;
+      svg.append(
+        make("svg:text", { class: "name", x: right ? width : 0, y: 11, "text-anchor": right ? "end" : "start" }, `${letters[right ? b : a]} ${who.length > side / 6 ? `${who.slice(0, side / 6 - 1)}…` : who}`),
+        ...nodes.flatMap(({ name, colour, y, size, label }) => [
+          make("svg:rect", { class: "layer", style: kindColour(colour), x: right ? x - 10 : x, y, width: 10, height: Math.max(size * scale, 1) }),
+          make("svg:text", { class: "name", x: right ? x + 8 : x - 8, y: label, "text-anchor": right ? "start" : "end" }, `${name} ${whole(size)}`),
+        ]));
     });
   });
   const rows = names.map((before) => [before, ...names.map((after) => number(entry.all[before][after]))]);
@@ -1068,19 +1068,17 @@ function confidence() {
 
 function intervalTable() {
   const entries = data.intervals;
-  const keys = Object.entries(data.sections).flatMap(([section, heading]) => Object.keys(entries[0][section] ?? {}).map((name) => [section, name, heading]));
-  const show = (one) => cell(!known(one?.value) ? ABSENT : `${percent(one.value)}${within(one.low, one.high)}${known(one.runs_deviation) ? ` ± ${percent(one.runs_deviation)}` : ""}`, one?.value, one?.reason);
-  const ends = keys.flatMap(([section, name]) => entries.map((entry) => [entry[section]?.[name]?.value, entry[section]?.[name]?.low]));
-  const rows = keys.map(([section, name, heading]) => {
-    const [held, dagger] = data.cover[`${section}/${name}`].number;
-    return [`${data.quantities[`${section}/${name}`]}${dagger}`, heading, ...entries.map((entry) => show(entry[section]?.[name])), held || ABSENT];
-  });
+  const quantities = Object.entries(data.sections).flatMap(([section, heading]) => Object.keys(entries[0][section] ?? {}).map((key) => (
+    { heading, ...data.quantities[`${section}/${key}`], values: entries.map((entry) => entry[section]?.[key] ?? {}) })));
+  const all = quantities.flatMap(({ values }) => values);
+  const deviation = ({ runs_deviation: value }) => (known(value) ? ` ± ${percent(value)}` : "");
+  const show = (one) => cell(known(one.value) ? `${percent(one.value)}${within(one.low, one.high)}${deviation(one)}` : ABSENT, one.value, one.reason);
+  const rows = quantities.map(({ name, heading, number: [held, dagger], values }) => [`${name}${dagger}`, heading, ...values.map(show), held || ABSENT]);
   const grouped = entries.filter((entry) => entry.runs.length > 1);
-  const spread = keys.some(([section, name]) => entries.some((entry) => known(entry[section]?.[name]?.runs_deviation)));
-  const note = `Per cent, with ${100 * entries[0].level} % intervals: ${whole(entries[0].replicates)} resamples of ${plural(entries[0].images, "image")}.${spread ? " ±: standard deviation between the runs." : ""} ${data.dagger}${aboutAgreed(ends)}`;
+  const words = `Per cent, with ${100 * entries[0].level} % intervals: ${whole(entries[0].replicates)} resamples of ${plural(entries[0].images, "image")}.${all.some(deviation) ? " ±: standard deviation between the runs." : ""} ${data.dagger}${aboutAgreed(all.map(({ value, low }) => [value, low]))}`;
   const title = several || grouped.length ? "Each detector's numbers with intervals" : "Numbers with intervals";
-  return chart(title, note, [
-    grouped.length ? make("ul", {}, grouped.map((entry) => make("li", {}, `${entry.name}: the mean of ${plural(entry.runs.length, "run")}, ${entry.runs.join(", ")}`))) : null,
+  return chart(title, words, [
+    grouped.length > 0 && make("ul", {}, grouped.map((entry) => make("li", {}, `${entry.name}: the mean of ${plural(entry.runs.length, "run")}, ${entry.runs.join(", ")}`))),
     table(["*quantity", "*of", ...entries.map((entry) => entry.name), HELD], rows, title),
   ], null, null, "full screen");
 }
