@@ -184,16 +184,10 @@ def collect(diagnoses: Sequence[Diagnosis], limits: Gallery) -> Examples:
         made = [pool.make(row) for row in pool.rows[places].tolist()]
         turns += _turns(pool, places, made, worst, share).tolist()
         picks += made
+        about: dict[str, Any] = {"side": pool.side, "detector": pool.detector, "versus": pool.versus}
+        about |= {"beyond": pool.beyond, "pool": number}
         shown += [
-            {
-                "side": pool.side,
-                "detector": pool.detector,
-                "versus": pool.versus,
-                "beyond": pool.beyond,
-                "pool": number,
-                "score": float(pool.scores[place]),
-                "extra": int(place >= room),
-            }
+            about | {"score": float(pool.scores[place]), "extra": int(place >= room)}
             for place in places.tolist()
         ]
     order = np.argsort(turns, kind="stable").tolist()
@@ -261,7 +255,7 @@ def _turns(
         _, first, cases = np.unique(of, return_index=True, return_counts=True)
         known = zip(first.tolist(), cases.tolist(), strict=True)
         firsts += [(number, place_of[row]) for row, number in known if of[row] >= 0 and row in place_of]
-    firsts.sort(key=lambda one: -one[0])
+    bars = [number for _, number in sorted(firsts, key=lambda one: -one[0])]
     counts: Counter[tuple[Any, ...]] = Counter()
     views = []
     for pick in picks:
@@ -272,13 +266,11 @@ def _turns(
             counts[key] += 1
         views.append(view)
     rest = sorted(range(len(picks)), key=views.__getitem__)
-    shown_first = range(min(FIRST_SHOWN, len(picks)))
+    order = list(dict.fromkeys([*range(min(FIRST_SHOWN, len(picks))), *bars, *rest]))
     turns = np.empty(len(picks))
-    turns[list(dict.fromkeys([*shown_first, *(number for _, number in firsts), *rest]))] = (
-        np.arange(len(picks)) / share
-    )
+    turns[order] = np.arange(len(order)) / share
     for label in worst if pool.side == "errors" else ():
-        turns[[number for _, number in firsts if picks[number].label == label][:1]] = -1
+        turns[[number for number in bars if picks[number].label == label][:1]] = -1
     return turns
 
 

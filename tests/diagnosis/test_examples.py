@@ -225,7 +225,8 @@ def test_places_of_labels(box, width, corners):
         assert taken
         return
     x0, y0, x1, y1 = place
-    assert min(x0, y0, 3.0 - x1, 2.0 - y1) >= -1e-9
+    assert min(x0, y0) >= 0
+    assert max(x1 - 3.0, y1 - 2.0) <= 1e-9
     covered = float(intersection(np.reshape(taken, (-1, 4)), np.array(place)).sum())
     assert covered <= MAX_COVERED * width * LABEL_INCHES + 1e-9
 

@@ -1013,6 +1013,12 @@ def test_tables_sort_and_what_can_be_used_has_a_name(browser, report):
         browser.click(f"{table} th button")
         assert browser.shown(f"{table} tbody th")[:2] == names
         assert browser.shown(f"{table} th", "ariaSort")[0] == order
+    browser.open_details()
+    browser.click(
+        "#first table th:last-child button"
+    )  # what is missed is known of each detector's objects alone
+    missed = browser.shown("#first > figure tbody td:last-child")
+    assert missed == [*sorted(missed[:2], key=float, reverse=True), *["–"] * 4]
     for tab in TABS:
         browser.go(f"tab={tab}")
         unnamed = (

@@ -143,11 +143,11 @@ const mean = (values) => (values.length ? values.reduce((sum, value) => sum + va
 const highest = (values, least) => values.reduce((most, value) => (known(value) && value > most ? value : most), least);
 
 /** A detector's letter, where there are several, and its name. */
-const signed = (place) => [several && letter(place), ` ${detectors[place].name}`];
-const prefix = (place) => (several ? `${letters[place]} ` : "");
+const nameWithLetter = (place) => [several && letter(place), ` ${detectors[place].name}`];
+const letterPrefix = (place) => (several ? `${letters[place]} ` : "");
 const legend = (kinds) => make("div", { class: "legend" }, kinds.map(({ name, colour }) => make("span", {}, swatch(colour), name)));
-const detectorHeading = (place) => make("h4", {}, signed(place));
-const detectorLegend = () => several && make("div", { class: "legend" }, shown().map((place) => make("span", {}, signed(place))));
+const detectorHeading = (place) => make("h4", {}, nameWithLetter(place));
+const detectorLegend = () => several && make("div", { class: "legend" }, shown().map((place) => make("span", {}, nameWithLetter(place))));
 /** Links of which one is current: [changes, whether it is that one, words]. */
 const choices = (label, links) => make("div", { class: "sides", role: "group", "aria-label": label },
   links.map(([changes, current, words]) => make("a", { ...link(changes), "aria-current": current && "true" }, words)));
@@ -173,7 +173,7 @@ function table(columns, rows, label) {
     const down = before === "none" ? !words : before === "ascending";
     for (const other of event.target.closest("tr").cells) other.setAttribute("aria-sort", "none");
     event.target.parentElement.setAttribute("aria-sort", down ? "descending" : "ascending");
-    rows = sorted(rows, (row) => row[place]?.key ?? row[place], down);
+    rows = sorted(rows, (row) => (row[place]?.show === undefined ? row[place] : row[place].key), down);
     fill();
   };
   let most = MOST_ROWS;
@@ -426,7 +426,7 @@ function picture(example, width, tagged = true) {
     const tagOf = (words, where) => tag(words, [left, top, wide, high], example.size, size, where);
     part.append(make("svg:rect", { class: "box under", ...box }), make("svg:rect", { class: `box ${what}`, ...box, style: what === "found" && `--box: ${frameColour(example, place)}` }));
     if (what === "wanted") tags.push(tagOf(classes[label], "below"));
-    if (what === "found") tags.push(tagOf(`${example.versus >= 0 ? prefix(place) : ""}${classes[label]} ${scoreText(score)}`, found++ ? "right" : "above"));
+    if (what === "found") tags.push(tagOf(`${example.versus >= 0 ? letterPrefix(place) : ""}${classes[label]} ${scoreText(score)}`, found++ ? "right" : "above"));
   }
   if (tagged) svg.append(...tags.flat());
   return svg;
@@ -1128,7 +1128,7 @@ function matrixChart() {
   const truth = (row) => classes[row] ?? "background";
   const taken = (column) => classes[column] ?? "not found";
   const d = alone(place);
-  const square = (row, column) => {
+  const matrixCell = (row, column) => {
     const count = counts.get(row * (nowhere + 1) + column) ?? 0;
     if (!count) return make("td");
     if (row === column) return make("td", { class: "right", "data-tip": `${classes[row]} found: ${whole(count)}` }, whole(count));
@@ -1143,10 +1143,10 @@ function matrixChart() {
   };
   const every = [...labels, nowhere];
   const heads = every.map((column) => make("th", { scope: "col", title: taken(column) }, make("span", {}, taken(column))));
-  const body = every.map((row) => make("tr", {}, make("th", { scope: "row", title: truth(row) }, truth(row)), every.map((column) => square(row, column))));
+  const body = every.map((row) => make("tr", {}, make("th", { scope: "row", title: truth(row) }, truth(row)), every.map((column) => matrixCell(row, column))));
   const grid = make("table", { keydown: moveInGrid }, hiddenCaption("Rows: truth. Columns: what it was taken for."), make("thead", {}, make("tr", {}, make("td", {}), heads)), make("tbody", {}, body));
   grid.querySelector("td a")?.setAttribute("tabindex", "0");
-  const choice = here.length > 1 && choices("Matrix of", here.map((one) => [{ of: letters[one] }, one === place, signed(one)]));
+  const choice = here.length > 1 && choices("Matrix of", here.map((one) => [{ of: letters[one] }, one === place, nameWithLetter(one)]));
   const fewer = labels.length < classes.length;
   const those = most.length < facts.matrix ? "those with" : "the ones with the most";
   const words = [
@@ -1191,7 +1191,7 @@ function tideChart() {
   const { iou } = tide(0);
   const groups = bars(data.tide, here, (kind) => [swatch(kind.colour), kind.label], (kind, place) => gainBar(kind, { value: tide(place).dap[kind.name] }, tideExamples(kind.name, place)));
   const rows = data.tide.map((kind) => [kind.label, kind.text, ...here.flatMap((place) => [change(tide(place).dap[kind.name]), number(tide(place).counts[kind.name])])]);
-  const base = here.map((place) => `${prefix(place)}${percent(tide(place)[`ap${100 * iou}`])} %`).join(", ");
+  const base = here.map((place) => `${letterPrefix(place)}${percent(tide(place)[`ap${100 * iou}`])} %`).join(", ");
   return chart("What each error type costs (TIDE)", [`Points of AP at an IoU of ${iou} (dAP)${facts.over && ", class mean of all classes"}, each error fixed on its own; they do not add up. AP: ${base}.`, onScreen(" A bar leads to its errors; sums of several have no pictures of their own.")], groups, ["*error", "*what it is", ...here.flatMap((place) => [`dAP ${letters[place]}`, `number ${letters[place]}`])], rows, "");
 }
 
@@ -1251,7 +1251,7 @@ function calibration() {
   const all = shown().map((place) => ({ place, name: detectors[place].name, ...detectors[place].calibration }));
   const some = all.map((one) => ({ ...one, points: one.bins.filter((bin) => known(bin.precision)).map((bin) => [100 * bin.score, 100 * bin.precision]) })).filter((one) => one.points.length);
   if (!some.length) return chart(title, all[0].reason ?? "No detection to count.", null);
-  const words = some.map((one) => `${prefix(one.place)}${percent(one.expected_error)} %`).join(", ");
+  const words = some.map((one) => `${letterPrefix(one.place)}${percent(one.expected_error)} %`).join(", ");
   const rows = () => some.flatMap((one) => one.bins.map((bin) => [one.name, cell(`${bin.low.toFixed(1)} to ${bin.high.toFixed(1)}`, bin.low), number(bin.detections), share(bin.score), share(bin.precision)]));
   return chart(title, `Share of true positives over the score. Below the diagonal the detector is overconfident. Expected calibration error: ${words}.`, [detectorLegend(), lines("Precision over score", some, { x: [0, 100], xLabel: "score, %", diagonal: true })], ["*detector", "*score", "detections", "mean score", "precision"], rows);
 }
