@@ -11,7 +11,6 @@ depends on what else the machine does; wall time does.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import sys
@@ -20,12 +19,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.diagnosis import written  # noqa: E402
-from benchmarks.synthetic import SIZES  # noqa: E402
-from data.shapes import write_shapes  # noqa: E402
+from benchmarks.common import ROOT, command_line, in_turns, median_ratio, one_thread
+from benchmarks.diagnosis import written
+from benchmarks.synthetic import SIZES
+from data.shapes import write_shapes
 
 TRAIN = "--arch resnet18 --epochs 1000 --accelerator cpu --precision 32-true --compile false --workers 0"
 DETECT = (
@@ -71,15 +70,12 @@ def once(job: str, tree: Path) -> Cost:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("older", type=Path, metavar="OLD", help="a folder with older code")
     parser.add_argument("--jobs", nargs="+", default=[""], help="parts of their names; default: all")
     parser.add_argument("--turns", type=int, default=3, help="pairs that are measured (%(default)s)")
     chosen = parser.parse_args()
-    # Without stored bytecode, each process would compile torch anew; several threads count their waiting.
-    os.environ |= {"PYTHONDONTWRITEBYTECODE": "", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    one_thread()
     print("| | CPU, times of before | wall | memory | CPU s now, before |\n|---|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as folder:
         places = {name: Path(folder) / name for name in ("data", "voc", "coco")}
@@ -91,11 +87,12 @@ def main() -> None:
         for name, job in JOBS.items():
             if not any(part in name for part in chosen.jobs):
                 continue
-            trees, filled = (ROOT, chosen.older.resolve()), job.format(**inputs)
-            pairs = [[once(filled, tree) for tree in trees] for _ in range(chosen.turns + 1)]
-            pairs = pairs[1:]  # the first stores bytecode
-            ratios = (statistics.median(now[n] / old[n] for now, old in pairs) for n in range(3))
-            seconds = [statistics.median(one[0] for one in side) for side in zip(*pairs, strict=True)]
+            filled = job.format(**inputs)
+            trees = {"now": ROOT, "before": chosen.older.resolve()}
+            works = {side: lambda _, tree=tree: once(filled, tree) for side, tree in trees.items()}  # noqa: B023
+            now, before = (list(zip(*costs, strict=True)) for costs in in_turns(works, chosen.turns).values())
+            ratios = map(median_ratio, now, before)
+            seconds = [statistics.median(side[0]) for side in (now, before)]
             columns = " | ".join(f"{ratio:.2f}" for ratio in ratios)
             print(f"| {name} | {columns} | {seconds[0]:.1f}, {seconds[1]:.1f} |", flush=True)
 

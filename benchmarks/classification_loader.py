@@ -19,13 +19,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from benchmarks.common import in_turns, noise
 from data.classification import Normalization, classification_loader
 from data.image_set import ImageSet, statistics_of
 
@@ -66,10 +66,8 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device(options.device)
-    random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, (options.images, 3, 32, 32), dtype=np.uint8)
-    images = ImageSet(pixels, random.integers(0, 100, options.images), tuple(map(str, range(100))))
-    statistics = statistics_of(pixels)
+    images = noise(options.images)
+    statistics = statistics_of(images.images)
     normalise = Normalization(statistics).to(device)
     ours = classification_loader(images, options.batch_size, train=True, device=device)
     mean, std = (tuple(value / 255 for value in values) for values in (statistics.mean, statistics.std))
@@ -83,21 +81,22 @@ def main() -> int:
     )
     few = images.select(range(options.plain_images))
     plain = DataLoader(Plain(few, transform), options.batch_size, shuffle=True, drop_last=True)
-    best = [0.0, 0.0]
-    for epoch in range(options.repeat + 1):  # the first one warms up
+
+    def of_ours(epoch: int) -> float:
         ours.set_epoch(epoch)
-        rates = (
-            rate((normalise(batch["images"]) for batch in ours), device),
-            rate((batch.to(device) for batch, _ in plain), device),
-        )
-        best = [max(one, other) for one, other in zip(best, rates, strict=True)] if epoch else best
+        return rate((normalise(batch["images"]) for batch in ours), device)
+
+    def of_torchvision(epoch: int) -> float:
+        return rate((batch.to(device) for batch, _ in plain), device)
+
+    works = {"batches made at once": of_ours, "torchvision, one by one": of_torchvision}
+    best = {name: max(rates) for name, rates in in_turns(works, options.repeat).items()}
     print(f"32x32 pixels, batch {options.batch_size}, one thread, {device}, best of {options.repeat}")
-    for name, images_per_second in zip(
-        ("batches made at once", "torchvision, one by one"), best, strict=True
-    ):
+    for name, images_per_second in best.items():
         milliseconds = 1e3 * options.batch_size / images_per_second
         print(f"{name:<24} {images_per_second:>9,.0f} images/s, {milliseconds:.2f} ms a batch")
-    print(f"{best[0] / best[1]:.0f} times as many")
+    ours_best, plain_best = best.values()
+    print(f"{ours_best / plain_best:.0f} times as many")
     return 0
 
 

@@ -19,16 +19,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import lightning as L
 import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.common import in_turns, measure, median_ratio, noise
+from benchmarks.train import Turns, fit
 from data.classification import (
     ClassificationBatch,
     ClassificationData,
@@ -39,8 +40,6 @@ from data.formats.processes import keep_freed_memory
 from data.image_set import ImageFiles, ImageSet, Statistics, read_image_folders
 from training.command import quiet
 from training.options import MachineOptions
-from training.run import Loaders
-from training.run_state import RunFolder
 from training.tasks.classification import CLASSIFICATION, image_size_of
 from training.tasks.classification_module import build_classifier
 from training.tasks.classification_options import (
@@ -49,18 +48,11 @@ from training.tasks.classification_options import (
     ModelOptions,
     OptimizationOptions,
     Options,
-)
-from training.trainer import autocast, make_trainer
+)  # fmt: skip
+from training.trainer import autocast
 
 TARGET = 0.95
 NOISE = Statistics((127.5,) * 3, (74.0,) * 3)
-
-
-def noise(count: int, side: int) -> ImageSet:
-    """Images of noise with random labels of 100 classes."""
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (count, 3, side, side), np.uint8)
-    return ImageSet(images, random.integers(0, 100, count), tuple(f"class {k:02}" for k in range(100)))
 
 
 def photographs(count: int, folder: Path) -> ImageFiles:
@@ -118,65 +110,24 @@ class Steps:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
-    def alone(self, count: int) -> None:
-        """Steps on the batch that is there."""
-        labels = self.fixed["labels"].to(self.device)
+    def alone(self) -> None:
+        """A step on the batch that is there."""
+        self.step(self.pixels, self.fixed["labels"].to(self.device))
+
+    def with_data(self) -> None:
+        """A step on a new batch."""
+        batch = next(self.batches)
+        self.step(self.normalize(batch), batch["labels"].to(self.device, non_blocking=True))
+
+
+def seconds(step: Callable[[], None], count: int, device: torch.device, turn: int) -> float:
+    """Of one of several steps."""
+
+    def steps() -> None:
         for _ in range(count):
-            self.step(self.pixels, labels)
+            step()
 
-    def with_data(self, count: int) -> None:
-        """Steps on new batches."""
-        for _ in range(count):
-            batch = next(self.batches)
-            self.step(self.normalize(batch), batch["labels"].to(self.device, non_blocking=True))
-
-
-class Clock(L.Callback):  # type: ignore[misc]
-    """Times the steps of a loop, and between each two of them one that is alone."""
-
-    def __init__(self, steps: Steps) -> None:
-        self.steps = steps
-        self.alone: list[float] = []
-        self.loop: list[float] = []
-        self._began = 0.0
-
-    def on_train_batch_start(self, *arguments: object) -> None:
-        """The step before, with all that the loop does between two steps, is over."""
-        if self._began:
-            synchronize(self.steps.device)
-            self.loop.append(time.perf_counter() - self._began)
-        self.alone.append(seconds(self.steps.alone, 1, self.steps.device))
-        self._began = time.perf_counter()
-
-
-def in_the_loop(steps: Steps, count: int, folder: Path) -> tuple[list[float], list[float]]:
-    """Seconds of each step in train_classify.py's loop, with what it does besides, and of one alone."""
-    options, images = steps.options, steps.images
-    data = ClassificationData(images, None, NOISE)
-    hyper_parameters = CLASSIFICATION.describe(options, data)
-    module = CLASSIFICATION.module(
-        CLASSIFICATION.build(options.model, hyper_parameters), options, data, hyper_parameters
-    )
-    length = replace(options.optimization, epochs=1000, max_steps=count)
-    trainer = make_trainer(options.machine, length, RunFolder(folder), CLASSIFICATION.monitor, 0)
-    clock = Clock(steps)
-    trainer.callbacks.append(clock)  # type: ignore[attr-defined]
-    trainer.fit(module, datamodule=Loaders(CLASSIFICATION, options, data))
-    return clock.alone[1:], clock.loop[1:]
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for what is queued on a GPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def seconds(act: Callable[[int], None], count: int, device: torch.device) -> float:
-    """Of one step."""
-    began = time.perf_counter()
-    act(count)
-    synchronize(device)
-    return (time.perf_counter() - began) / count
+    return measure(steps, device) / count
 
 
 def main() -> int:
@@ -206,18 +157,23 @@ def main() -> int:
             deterministic=False,
         ),
     ).resolved()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        images = photographs(chosen.files, folder) if chosen.files else noise(10_000, 32)
+    with tempfile.TemporaryDirectory() as folder:
+        images = photographs(chosen.files, Path(folder)) if chosen.files else noise(10_000)
         steps = Steps(options, images, device)
-        steps.alone(1)
-        steps.with_data(1)
-        alone: list[float] = []
-        fed: list[float] = []
-        for _ in range(chosen.repeat):
-            alone.append(seconds(steps.alone, chosen.steps, device))
-            fed.append(seconds(steps.with_data, chosen.steps, device))
-        between, loop = in_the_loop(steps, chosen.steps * chosen.repeat + 2, folder / "run")
+        works = {
+            way: partial(seconds, step, chosen.steps, device)
+            for way, step in (("alone", steps.alone), ("with data", steps.with_data))
+        }
+        alone, fed = in_turns(works, chosen.repeat).values()
+
+        def now() -> float:
+            measure(lambda: None, device)  # waits for what is queued
+            return time.perf_counter()
+
+        turns = Turns(now, lambda batch: {"alone": steps.alone})
+        data = ClassificationData(images, None, NOISE)
+        fit(CLASSIFICATION, options, data, chosen.steps * chosen.repeat + 2, turns)
+    between, loop = turns.seconds["alone"], turns.seconds["command"]
     where = (
         torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     )
@@ -227,8 +183,7 @@ def main() -> int:
     )
     print(f"  {'alone':28} {chosen.batch_size / statistics.median([*alone, *between]):9.1f} images/s")
     for way, values, beside in (("with data", fed, alone), ("in train_classify.py's loop", loop, between)):
-        # What stands side by side shares what else the machine was doing.
-        share = statistics.median(one / other for one, other in zip(beside, values, strict=False))
+        share = median_ratio(beside, values)
         verdict = f"target {TARGET:.0%}: {'holds' if share >= TARGET else 'MISSED'}"
         rate = chosen.batch_size / statistics.median(values)
         print(f"  {way:28} {rate:9.1f} images/s  {share:7.1%}  {verdict}")

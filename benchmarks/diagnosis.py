@@ -27,29 +27,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # before this folder, where this file would be taken for the package
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder and its diagnosis.py
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from benchmarks.diagnosis_tools import TOOLS, Laps, missing  # noqa: E402
-from benchmarks.synthetic import SIZES, Size, of_size, synthetic  # noqa: E402
-from data.formats.classes import VOC_CLASSES  # noqa: E402
-from data.formats.coco import write_coco_detections, write_coco_ground_truth  # noqa: E402
-from data.formats.voc import AnnotatedObject, annotation_xml, write_detections  # noqa: E402
-from data.records import Detections  # noqa: E402
+from benchmarks.common import forget_peak, resident
+from benchmarks.diagnosis_tools import TOOLS, Laps, missing
+from benchmarks.synthetic import SIZES, Size, of_size, synthetic
+from data.formats.classes import VOC_CLASSES
+from data.formats.coco import write_coco_detections, write_coco_ground_truth
+from data.formats.voc import AnnotatedObject, annotation_xml, write_detections
+from data.records import Detections
 
 REPLICATES = 1000
 COLUMNS = ("wall s", "CPU s", "× wall", "× CPU", "first s", "import s", "peak MB", "+MB", "AP50")
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """Of one tool: wall and CPU seconds of the best pass, wall seconds of the first and of the import,
     megabytes at most, and of these on top of what data and tool take before; mean AP; CPU seconds of the
     parts."""
@@ -65,28 +63,13 @@ class Cost:
 
     def better(self, other: Cost) -> Cost:
         """The smaller of each, but of memory the larger."""
-        return Cost(
-            min(self.wall, other.wall),
-            min(self.cpu, other.cpu),
-            min(self.first, other.first),
-            min(self.imports, other.imports),
-            max(self.peak, other.peak),
-            max(self.more, other.more),
-            self.ap,
-            {name: min(seconds, other.parts[name]) for name, seconds in self.parts.items()},
-        )
+        wall, cpu, first, imports = map(min, self[:4], other[:4])
+        peak, more = map(max, self[4:6], other[4:6])
+        parts = {name: min(seconds, other.parts[name]) for name, seconds in self.parts.items()}
+        return Cost(wall, cpu, first, imports, peak, more, self.ap, parts)
 
 
 # ---- in a process of its own -----------------------------------------------------------------
-
-
-def megabytes(field: str) -> float:
-    """Of this process, by the kernel's account: VmRSS now, VmHWM at most."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith(field):
-                return int(line.split()[1]) / 1024
-    return float("nan")
 
 
 def one(name: str, size: Size, passes: int, folder: str) -> Cost:
@@ -101,9 +84,8 @@ def one(name: str, size: Size, passes: int, folder: str) -> Cost:
         whole = tool.from_files(*files_in(folder), laps)
     else:
         whole = tool.from_arrays(*synthetic(size), laps)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # the peak so far was that of drawing the data
-    before = megabytes("VmRSS")
+    forget_peak()  # that of drawing the data
+    before = resident("VmRSS") / 2**20
     wall, cpu, ap = [], [], float("nan")
     for _ in range(tool.passes or passes):
         clock, busy = time.perf_counter(), time.process_time()
@@ -111,7 +93,7 @@ def one(name: str, size: Size, passes: int, folder: str) -> Cost:
             ap = whole()
         wall.append(time.perf_counter() - clock)
         cpu.append(time.process_time() - busy)
-    peak = megabytes("VmHWM")
+    peak = resident("VmHWM") / 2**20
     return Cost(min(wall), min(cpu), wall[0], imports, peak, peak - before, ap, dict(laps))
 
 
@@ -218,7 +200,7 @@ def work(task: Sequence[Any]) -> None:
         told = dict(resampling(drawn))
     else:
         name, passes, folder = rest
-        told = vars(one(name, drawn, passes, folder))
+        told = one(name, drawn, passes, folder)._asdict()
     Path(answer).write_text(json.dumps(told))
 
 

@@ -9,15 +9,17 @@ processes that load images. Processor time hardly depends on what else the machi
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.common import ROOT, command_line, in_turns, median_ratio, one_thread
+from data.shapes import write_shapes
+
 RUN = """
 import importlib.machinery, os, sys, time
 from pathlib import Path
@@ -70,26 +72,16 @@ def first_step(tree: Path, scenes: Path) -> tuple[float, float, int]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--beside", type=Path, help="a folder with older code, measured in turn")
     parser.add_argument("--turns", type=int, default=5, help="new processes of each (%(default)s)")
     chosen = parser.parse_args()
-    # Without stored bytecode, each process would compile torch anew; several threads count their waiting.
-    os.environ |= {"PYTHONDONTWRITEBYTECODE": "", "OMP_NUM_THREADS": "1"}
-    sys.path.insert(0, str(ROOT))
-    from data.shapes import write_shapes
-
+    one_thread()
     trees = {"now": ROOT} | ({"before": chosen.beside.resolve()} if chosen.beside else {})
-    found: dict[str, list[tuple[float, float, int]]] = {name: [] for name in trees}
     with tempfile.TemporaryDirectory() as folder:
         write_shapes(folder, train=16, val=6, test=6, size=(64, 64))
-        for turn in range(chosen.turns + 1):
-            for name, tree in trees.items():
-                seconds = first_step(tree, Path(folder))
-                if turn:  # the first stores bytecode
-                    found[name].append(seconds)
+        works = {name: lambda _, tree=tree: first_step(tree, Path(folder)) for name, tree in trees.items()}
+        found = in_turns(works, chosen.turns)
     for name, turns in found.items():
         used, wall, modules = zip(*turns, strict=True)
         each = " ".join(f"{seconds:.2f}" for seconds in used)
@@ -98,9 +90,9 @@ def main() -> int:
             f"wall time {statistics.median(wall):.2f} s, {modules[0]} modules"
         )
     if chosen.beside:
-        ratios = [[a / b for a, b in zip(*pair, strict=True)] for pair in zip(*found.values(), strict=True)]
-        used, wall, _ = map(statistics.median, zip(*ratios, strict=True))
-        print(f"now in times of before: processor time {used:.2f}, wall time {wall:.2f}")
+        now, before = (list(zip(*costs, strict=True)) for costs in found.values())
+        ratios = list(map(median_ratio, now, before))
+        print(f"now in times of before: processor time {ratios[0]:.2f}, wall time {ratios[1]:.2f}")
     return 0
 
 

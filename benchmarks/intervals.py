@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.common import command_line
 from data.records import Detections, GroundTruth
 from diagnosis import diagnose
 from diagnosis.compare import Comparison, Difference, Estimate, compare
@@ -219,9 +220,7 @@ def table(images: int, options: argparse.Namespace, truth: dict[tuple[str, str],
 
 def main() -> None:
     """Print the tables, or write them with where they come from."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument(
         "--images", type=int, nargs="+", default=[100, 500], help="of a set (default: 100 500)"
     )

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -27,6 +28,7 @@ from torchvision.transforms import v2
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.common import in_turns
 from data.augment import Augmentation, eval_transform, train_transform
 from data.detection import DetectionDataset, Item, cached_images, collate
 from data.formats.voc import read_voc
@@ -95,14 +97,15 @@ def run(options: argparse.Namespace, truth: GroundTruth, folder: Path) -> bool:
         "torchvision": Torchvision(truth, size).__getitem__,
         "not augmented": DetectionDataset(truth, eval_transform(size)).__getitem__,
     }
-    best = dict.fromkeys(inputs, float("inf"))
-    for epoch in range(options.repeat + 1):  # the first warms up
-        for name, read in inputs.items():
-            start = time.process_time()
-            for first in range(0, count, options.batch_size):
-                collate([read((epoch, i)) for i in range(first, min(first + options.batch_size, count))])
-            if epoch:
-                best[name] = min(best[name], (time.process_time() - start) / count)
+
+    def pass_over(read: Callable[[tuple[int, int]], Item], epoch: int) -> float:
+        start = time.process_time()
+        for first in range(0, count, options.batch_size):
+            collate([read((epoch, i)) for i in range(first, min(first + options.batch_size, count))])
+        return (time.process_time() - start) / count
+
+    works = {name: partial(pass_over, read) for name, read in inputs.items()}
+    best = {name: min(seconds) for name, seconds in in_turns(works, options.repeat).items()}
     print(f"{count} images of {width}x{height} pixels (median) to {size}x{size}, one thread\n")
     print("| input | ms an image | images/s and core | times standard |\n|---|--:|--:|--:|")
     for name, seconds in best.items():

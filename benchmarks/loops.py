@@ -11,7 +11,6 @@ the processor time of this process over --threads, and the images are read in th
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -22,14 +21,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import cv2
-import lightning as L
 import torch
 
+from benchmarks.common import command_line, prepare
 from benchmarks.loader import synthetic
-from benchmarks.train import Clock, Row, fit, images_of, rates
-from data.formats.processes import keep_freed_memory
-from training.command import quiet
+from benchmarks.train import Clock, Row, Turns, fit, images_of, rates
 from training.options import MachineOptions
 from training.tasks.detection import DETECTION
 from training.tasks.detection_options import DataOptions, ModelOptions, OptimizationOptions, Options
@@ -74,49 +70,26 @@ def bare_loop(
     return step
 
 
-class Turns(L.Callback):  # type: ignore[misc]
-    """Times the steps of the command's loop, and one of each bare loop every few of them."""
-
-    def __init__(
-        self, clock: Clock, options: Options, hyper_parameters: dict[str, Any], names: list[str]
-    ) -> None:
-        self.clock, self.options, self.hyper_parameters, self.names = clock, options, hyper_parameters, names
-        self.loops: dict[str, Callable[[], None]] = {}
-        self.seconds: dict[str, list[float]] = {name: [] for name in ("command", *names)}
-        self.began: float | None = None
-
-    def on_train_batch_start(self, trainer: L.Trainer, module: Any, batch: Any, number: int) -> None:
-        """The step before ends here."""
-        if self.began is not None and number > WARM_UP:
-            self.seconds["command"].append(self.clock.now() - self.began)
-        if not self.loops:
-            self.loops = {
-                name: bare_loop(self.options, self.hyper_parameters, batch, name) for name in self.names
-            }
-            for step in self.loops.values():
-                for _ in range(WARM_UP):  # compiles
-                    step()
-        if number % EVERY == 0 and number > WARM_UP:
-            for name, step in self.loops.items():
-                clock = self.clock.now()
-                step()
-                self.seconds[name].append(self.clock.now() - clock)
-        self.began = self.clock.now()
-
-
 def run(options: Options, names: list[str], steps: int, clock: Clock, truth: Any) -> dict[str, float]:
     """Median seconds of a step of the command's loop and of the bare loops."""
     images = images_of(Row("", DETECTION, options, options.optimization.batch_size), truth, steps)
-    turns = Turns(clock, options, DETECTION.describe(options, images), names)
+    hyper_parameters = DETECTION.describe(options, images)
+
+    def make(batch: Any) -> dict[str, Callable[[], None]]:
+        loops = {name: bare_loop(options, hyper_parameters, batch, name) for name in names}
+        for step in loops.values():
+            for _ in range(WARM_UP):  # compiles
+                step()
+        return loops
+
+    turns = Turns(clock.now, make, WARM_UP, EVERY)
     fit(DETECTION, options, images, steps, turns)
     return {name: statistics.median(seconds) for name, seconds in turns.seconds.items()}
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--arch", default="resnet50")
     parser.add_argument("--input-size", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=8)
@@ -124,10 +97,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of the CPU (%(default)s)")
     parser.add_argument("--steps", type=int, default=24, help="of the command's loop (%(default)s)")
     chosen = parser.parse_args()
-    quiet()
-    keep_freed_memory()
-    torch.set_num_threads(chosen.threads)
-    cv2.setNumThreads(chosen.threads)
+    prepare(chosen.threads)
     machine = resolve_machine(MachineOptions(workers=0))
     options = Options(
         DataOptions(root=".", input_size=chosen.input_size, input=chosen.input),

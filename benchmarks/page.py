@@ -16,14 +16,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from selenium import webdriver  # noqa: E402
+from selenium import webdriver
 
-from benchmarks.beside import cost  # noqa: E402
-from benchmarks.diagnosis import written  # noqa: E402
-from benchmarks.synthetic import SIZES, Size  # noqa: E402
+from benchmarks.beside import cost
+from benchmarks.diagnosis import written
+from benchmarks.synthetic import SIZES, Size
 
 PAGES = {
     "VOC 2007 test, two detectors": SIZES["voc"],

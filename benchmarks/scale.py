@@ -13,19 +13,13 @@ import argparse
 import multiprocessing
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.common import forget_peak, resident
 from benchmarks.synthetic import Size, synthetic
 from diagnosis import diagnose, to_json
-
-
-def resident(field: str) -> float:
-    """GiB of this process by the kernel's account: VmRSS now, VmHWM at most."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / (1 << 20)
 
 
 def measure(detections: int) -> None:
@@ -33,13 +27,12 @@ def measure(detections: int) -> None:
     images = detections // 100
     drawn = Size(images, 365, detections // 20, detections, (640, 480), 0.18, crowd=0.01)
     truth, found = synthetic(drawn)
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # the peak so far was that of drawing
-    before, clock, busy = resident("VmRSS"), time.perf_counter(), time.process_time()
+    forget_peak()  # the peak so far was that of drawing
+    before, clock, busy = resident("VmRSS") / 2**30, time.perf_counter(), time.process_time()
     to_json([diagnose(truth, found)], {})  # every analysis
     wall, cpu = time.perf_counter() - clock, time.process_time() - busy
     per = 1e6 * cpu / detections
-    memory = f"{before:11.2f} {resident('VmHWM'):9.2f}"
+    memory = f"{before:11.2f} {resident('VmHWM') / 2**30:9.2f}"
     print(f"{detections:12,} {len(truth):10,} {cpu:9.1f} {wall:9.1f} {per:9.2f} {memory}", flush=True)
 
 

@@ -40,6 +40,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.common import command_line, measure
 from data.formats.processes import keep_freed_memory
 from detector import channel_shuffle, modify_layers, patch_shuffle, spatial_shuffle, vgg16
 from detector.intervene import shuffles
@@ -73,17 +74,6 @@ def main() -> int:
         if name in options.part:
             part(options, device)
     return 0
-
-
-def measure(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds that some work takes, to the end of what it started on a GPU."""
-    start = 0.0
-    for part in (lambda: None, work):  # what was queued before is waited for, and not counted
-        start = time.perf_counter()
-        part()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-    return time.perf_counter() - start
 
 
 def where(device: torch.device) -> str:
@@ -461,9 +451,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, torch.device], None]] = {
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure")
     parser.add_argument(
         "--beside", type=Path, metavar="FOLDER", help="another checkout: compare with its code instead"

@@ -18,7 +18,6 @@ that the row took, imports included; each row has a process of its own.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import sys
 import tempfile
@@ -34,7 +33,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import cv2
 import lightning as L
 import numpy as np
 import torch
@@ -44,16 +42,15 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import data.detection
+from benchmarks.common import command_line, forget_peak, noise, prepare, resident
 from benchmarks.loader import synthetic
 from data.augment import train_transform
 from data.classification import ClassificationData
-from data.formats.processes import keep_freed_memory
 from data.formats.voc import read_voc
-from data.image_set import ImageSet, Statistics
+from data.image_set import Statistics
 from data.records import GroundTruth
 from detector.intervene import shuffles
 from detector.registry import ARCHITECTURES, METHODS
-from training.command import quiet
 from training.options import MachineOptions
 from training.run import Loaders
 from training.run_state import RunFolder
@@ -112,6 +109,39 @@ class Clock:
     def seconds(self) -> dict[str, float]:
         """The median of each stage over the steps but the first and the last."""
         return {name: statistics.median(step[name] for step in self.steps[2:-1]) for name in STAGES}
+
+
+class Turns(L.Callback):  # type: ignore[misc]
+    """Times the steps of a command's loop, and one of each other loop every few of them.
+
+    `make` returns a step of each other loop, by name, once there is a batch.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], float],
+        make: Callable[[Any], dict[str, Callable[[], None]]],
+        warm_up: int = 1,
+        every: int = 1,
+    ) -> None:
+        self.now, self.make, self.warm_up, self.every = now, make, warm_up, every
+        self.loops: dict[str, Callable[[], None]] = {}
+        self.seconds: dict[str, list[float]] = {"command": []}
+        self.began = 0.0
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: Any, batch: Any, number: int) -> None:
+        """The step before ends here, with all that the loop does between two steps."""
+        ended = self.now()
+        if not self.loops:
+            self.loops = self.make(batch)
+            self.seconds |= {name: [] for name in self.loops}
+        if number > self.warm_up:
+            self.seconds["command"].append(ended - self.began)
+            for name, step in self.loops.items() if number % self.every == 0 else ():
+                began = self.now()
+                step()
+                self.seconds[name].append(self.now() - began)
+        self.began = self.now()
 
 
 class Marks(L.Callback):  # type: ignore[misc]
@@ -258,10 +288,7 @@ def images_of(row: Row, truth: GroundTruth, steps: int) -> Any:
     if row.task.script == DETECTION.script:  # not the same object: it came to another process
         dataset = data.detection.DetectionDataset(truth, train_transform(row.options.data.input_size))
         return RunImages(dataset, None, dataset, ())
-    random = np.random.default_rng(0)
-    noise = random.integers(0, 256, ((steps + 5) * row.batch, 3, 32, 32), np.uint8)
-    names = tuple(map(str, range(100)))
-    images = ImageSet(noise, random.integers(0, 100, len(noise)), names)
+    images = noise((steps + 5) * row.batch)
     return ClassificationData(images, None, Statistics((127.5,) * 3, (74.0,) * 3))
 
 
@@ -285,19 +312,13 @@ def fit(
     return hyper_parameters
 
 
-def prepare(threads: int) -> None:
-    """Set a process up as the training commands do."""
-    quiet()
-    keep_freed_memory()
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
-
-
 def measure(row: Row, truth: GroundTruth, steps: int, device: torch.device, threads: int) -> Row:
     """Train for some steps; the row, filled."""
     clock = Clock(device, threads)
     task, options, images = row.task, row.options, images_of(row, truth, steps)
-    reset_peak(clock.device)
+    forget_peak()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     try:
         loaders = partial(MarkedLoaders, clock)
         hyper_parameters = fit(task, options, images, steps + 3, Marks(clock), loaders)
@@ -349,22 +370,10 @@ def rates(clock: Clock, dtype: torch.dtype) -> tuple[float, float]:
     return 2 * size**3 / best(lambda: a @ b), 8 * source.numel() / best(lambda: target.copy_(source))
 
 
-def reset_peak(device: torch.device) -> None:
-    """Forget the high-water mark of memory; on Linux also the process's."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif sys.platform == "linux":
-        Path("/proc/self/clear_refs").write_text("5")
-
-
 def peak_memory(device: torch.device) -> float:
     """High-water mark since it was reset, in GiB: allocated on a GPU, resident of the process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    if sys.platform == "linux":
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30  # bytes on macOS
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident("VmHWM")
+    return peak / 2**30
 
 
 def table(found: Sequence[Row], matmul: float, memory: float) -> str:
@@ -404,9 +413,7 @@ def draw(found: Sequence[Row], file: Path) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--rows", nargs="+", default=[], help="beginnings of their names; default: all")
     parser.add_argument(
         "--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu"

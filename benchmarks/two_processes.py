@@ -22,6 +22,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from benchmarks.common import command_line
 from detector import YOLO, resnet18, resnet50
 
 
@@ -65,9 +66,7 @@ def process(rank: int, folder: str, chosen: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--arch", choices=["resnet18", "resnet50"], default="resnet18")
     parser.add_argument("--batch-size", type=int, default=4, help="of a process (%(default)s)")
     parser.add_argument("--steps", type=int, default=3, help="of a turn (%(default)s)")

@@ -71,9 +71,8 @@ def _library(name: str, option: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise InputError(
-            option, f"no {name} ({error})", f"{name} to be installed: pip install {name}"
-        ) from error
+        expected = f"{name} to be installed: pip install {name}"
+        raise InputError(option, f"no {name} ({error})", expected) from error
 
 
 def _built(option: str, make: Callable[[], Any], expected: str) -> Any:

@@ -39,6 +39,8 @@ SCHEMA = 1
 TABLE_FILE, SUMMARY_FILE, PAGE_FILE = "profile.csv", "profile.json", "profile.html"
 SCORES_FOLDER = "scores"
 """Scores by image, a file for each layer and method: for intervals of resumed profiles and comparisons."""
+NUMBERS_DEPEND_ON = ("passes", "seed", "shuffle_shortcut", "per_image", "batch_size")
+FURTHER = ("cumulative", "reestimate_batch_norm", "by_class", "cka")
 NUMBER_COLUMNS = ("layer", "percent", "channels", "height", "width")
 
 
@@ -67,16 +69,10 @@ def run(options: Options, out: Path | None = None) -> Profile:
     shuffles = options.shuffles
     configuration = {
         **subject.configuration,
-        "passes": shuffles.passes,
-        "seed": shuffles.seed,
-        "shuffle_shortcut": shuffles.shuffle_shortcut,
-        "per_image": shuffles.per_image,
-        "batch_size": shuffles.batch_size,
+        **{name: getattr(shuffles, name) for name in NUMBERS_DEPEND_ON},
         "precision": options.machine.precision,
+        **{name: True for name in FURTHER if getattr(shuffles, name)},  # the default is not written
     }
-    for name in ("cumulative", "reestimate_batch_norm", "by_class", "cka"):  # the default is not written
-        if getattr(shuffles, name):
-            configuration[name] = True
     known, earlier = read_known(out, configuration)
     make_folder(out)
     sessions = [*earlier, provenance(images={options.images.split: subject.images}, rows_known=len(known))]
@@ -176,7 +172,6 @@ def draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
     if not found.layers:
         return
     detects = "map_area" in found.measures
-    measures = ["map_area", *(kind.name for kind in ERROR_TYPES)] if detects else ["accuracy"]
     shares = " Small panels: shares of the top detections, averaged over the classes." if detects else ""
     band = "One pass each."
     if passes > 1:
@@ -184,23 +179,21 @@ def draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
             f"Line: mean of {passes} passes, each with its own draws; band: ± 1 standard deviation of a pass."
         )
     each = "each layer with all that follow it" if found.cumulative else "one layer at a time"
-    note = (
-        "The network is not trained again: at test time the order of what enters one layer is removed, "
-        f"{each}. N={count(subject.images, 'image')}, the {subject.source}. {band}{shares}"
-    )
+    title = f"Where does space matter? {subject.name}"
     figure = draw_profile(
         found,
-        title=f"Where does space matter? {subject.name}",
-        note=note,
+        title=title,
+        note="The network is not trained again: at test time the order of what enters one layer is removed, "
+        f"{each}. N={count(subject.images, 'image')}, the {subject.source}. {band}{shares}",
         chance=subject.chance,
-        measures=measures,
+        measures=["map_area", *(kind.name for kind in ERROR_TYPES)] if detects else ["accuracy"],
     )
     for kind in ("png", "svg"):
         save_figure(figure, out / f"profile.{kind}")
     if importlib.util.find_spec("pandas") is not None:
         settings = {"network": subject.name, "images": f"{subject.images}, the {subject.source}"}
         page = replace(found, settings={**found.settings, **settings})
-        write_text(out / PAGE_FILE, page.to_html(title=f"Where does space matter? {subject.name}"))
+        write_text(out / PAGE_FILE, page.to_html(title=title))
 
 
 # ---------------------------------------------------------------- comparison
@@ -220,16 +213,13 @@ def compare_folders(first: Path, second: Path, out: Path | None = None) -> list[
     InputError
         No profile in a folder, profiles of other images, or none with scores by image.
     """
-    tables = []
-    summaries: list[dict[str, Any]] = []
+    tables, summaries = [], []
     for folder in (first, second):
-        file = folder / SUMMARY_FILE
-        if not file.is_file():
+        if not (folder / SUMMARY_FILE).is_file():
             raise InputError(folder, f"no {SUMMARY_FILE}", "the folder of a profile")
-        summary = _read_summary(file)
+        summaries.append(summary := _read_summary(folder / SUMMARY_FILE))
         cumulative = bool(summary["configuration"].get("cumulative"))
         tables.append(Profile.of(read_table(folder), cumulative))
-        summaries.append(summary)
     before, after = (summary["configuration"] for summary in summaries)
     for name in SAME_IMAGES:
         if before.get(name) != after.get(name):
@@ -254,9 +244,7 @@ def compare_folders(first: Path, second: Path, out: Path | None = None) -> list[
     writer.writerows(rows)
     write_text(out / "compare.csv", text.getvalue())
     main = tables[0].measures[0]
-    names = [
-        summary.get("network", folder) for summary, folder in zip(summaries, (first, second), strict=True)
-    ]
+    names = [summaries[0].get("network", first), summaries[1].get("network", second)]
     print(f"{names[1]} less {names[0]}: {main}, 95 % intervals over images")
     print(f"{'compared':8}  {'layer':>5}  {'method':10}  difference")
     for row in rows:
@@ -301,9 +289,8 @@ def _read_scores(folder: Path, rows: Sequence[ProfileRow]) -> list[ProfileRow]:
                 with np.load(file) as scores:
                     found[file] = {name: torch.from_numpy(scores[name]) for name in scores.files}
             except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-                raise InputError(
-                    file, f"no scores by image ({error})", "the file as it was written"
-                ) from None
+                found_there = f"no scores by image ({error})"
+                raise InputError(file, found_there, "the file as it was written") from None
     return [replace(row, by_image=found.get(_scores_file(folder, row), {}).get(row.measure)) for row in rows]
 
 
@@ -325,9 +312,8 @@ def read_table(folder: Path) -> list[ProfileRow]:
             if known["method"] not in ("none", *draws) or not known["values"]:
                 raise ValueError
         except (KeyError, ValueError, AttributeError, TypeError):
-            raise InputError(
-                f"{file}:{number}", "no row of a profile", "the file as it was written"
-            ) from None
+            where, expected = f"{file}:{number}", "the file as it was written"
+            raise InputError(where, "no row of a profile", expected) from None
         rows.append(ProfileRow(**known))
     return _read_scores(folder, rows)
 
@@ -342,31 +328,26 @@ def read_known(
     file = folder / SUMMARY_FILE
     if not file.is_file():
         if (folder / TABLE_FILE).exists():
-            raise InputError(
-                folder, f"a {TABLE_FILE} without {SUMMARY_FILE}", "both, or another --out for a new one"
-            )
+            expected = "both, or another --out for a new one"
+            raise InputError(folder, f"a {TABLE_FILE} without {SUMMARY_FILE}", expected)
         return [], []
     summary = _read_summary(file)
     before, sessions = summary["configuration"], summary["provenance"]
     now = json.loads(json.dumps(configuration))
     for name in dict.fromkeys([*now, *before]):
         if now.get(name) != before.get(name):
-            raise InputError(
-                folder,
-                f"a profile with {name} {before.get(name)!r}",
-                f"{now.get(name)!r} as now, or another --out for a new one",
-            )
+            expected = f"{now.get(name)!r} as now, or another --out for a new one"
+            raise InputError(folder, f"a profile with {name} {before.get(name)!r}", expected)
     return read_table(folder), sessions
 
 
 def _read_summary(file: Path) -> dict[str, Any]:
+    text = read_text(file, "a profile")
     try:
-        summary = json.loads(read_text(file, "a profile"))
+        summary = json.loads(text)
         parts = {"configuration": dict(summary["configuration"]), "provenance": list(summary["provenance"])}
         return {**summary, **parts}
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
+    except (ValueError, KeyError, TypeError):
         raise InputError(file, "no profile", "the file as it was written, or another --out") from None
 
 

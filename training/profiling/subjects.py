@@ -85,9 +85,8 @@ def make_subject(options: Options) -> Subject:
     if path.is_dir():
         path = RunFolder(path).best_or_last
     expected = {"model": Mapping, "classes": list}
-    hyper_parameters = read_checkpoint(path, "train_classify.py or train_detect.py", expected)[
-        "hyper_parameters"
-    ]
+    content = read_checkpoint(path, "train_classify.py or train_detect.py", expected)
+    hyper_parameters = content["hyper_parameters"]
     if "statistics" in hyper_parameters:
         return _classifier_of_checkpoint(options, path, hyper_parameters)
     return _detector_of_checkpoint(options, path)
@@ -95,10 +94,9 @@ def make_subject(options: Options) -> Subject:
 
 def _options_of_run(options: Options, checkpoint: Path, data_sets: str) -> dict[str, Any]:
     """The options of a checkpoint's run, as far as they are known, with those that are given over them."""
-    given = {name: getattr(options.images, name) for name in ("data", "root", "validation")}
-    values = stored_options(RunFolder.of(checkpoint))
-    given = {name: value for name, value in given.items() if value is not None}
-    values |= given
+    names = ("data", "root", "validation")
+    given = {name: value for name in names if (value := getattr(options.images, name)) is not None}
+    values = stored_options(RunFolder.of(checkpoint)) | given
     check_consent(f"--checkpoint {checkpoint}", detection_options.Options(), values, given, trains=False)
     if "data" not in values:
         raise InputError("--data", "none", f"{data_sets}, as no config.yaml belongs to {checkpoint}")
@@ -128,18 +126,16 @@ def _classifier_of_checkpoint(
     classes, image_size = tuple(trained["classes"]), int(trained["image_size"])
     run = classification_options.Options.from_flat(_options_of_run(options, checkpoint, "the data set"))
     images, _ = _classification_images(run, options.images.split)
+    where, size = f"--data {run.data.data}", image_size_of(images, image_size)
     if images.classes != classes:
         raise InputError(
-            f"--data {run.data.data}",
+            where,
             f"{len(images.classes)} classes, the first {images.classes[0]!r}",
             f"the {len(classes)} that {checkpoint} was trained on, the first {classes[0]!r}",
         )
-    if image_size_of(images, image_size) != image_size:
-        raise InputError(
-            f"--data {run.data.data}",
-            f"images of {image_size_of(images, image_size)} pixels",
-            f"{image_size} pixels, with which {checkpoint} was trained",
-        )
+    if size != image_size:
+        expected = f"{image_size} pixels, with which {checkpoint} was trained"
+        raise InputError(where, f"images of {size} pixels", expected)
     folder = RunFolder.of(checkpoint).path
     name, out = folder.resolve().name, folder / "profile"
     return _classifier(options, name, network, statistics_of(trained), images, image_size, run, out)
@@ -158,9 +154,8 @@ def _classifier_of_weights(options: Options) -> Subject:
         optimization=classification_options.OptimizationOptions(seed=options.shuffles.seed),
     )
     if asked.data is None:
-        raise InputError(
-            "--data", "none", "a data set: cifar100, small-imagenet, imagenet or shapes; or a folder"
-        )
+        expected = "a data set: cifar100, small-imagenet, imagenet or shapes; or a folder"
+        raise InputError("--data", "none", expected)
     images, statistics = _classification_images(run, asked.split, statistics=True)
     assert statistics is not None
     if chosen.is_foreign:
@@ -176,9 +171,8 @@ def _classifier_of_weights(options: Options) -> Subject:
         )
         network, name = _with_all_weights(model, len(images.classes), size), str(chosen.arch)
     if asked.mean:
-        statistics = Statistics(
-            *(tuple(255 * value for value in values) for values in (asked.mean, asked.std))
-        )
+        mean, std = (tuple(255 * value for value in values) for values in (asked.mean, asked.std))
+        statistics = Statistics(mean, std)
     if chosen.weights is not None:
         name = f"{name}, {Path(chosen.weights).name}"
     data = run.data.data if run.data.data in DATASETS else Path(run.data.data).resolve().name
@@ -200,11 +194,9 @@ def _check_outputs(network: nn.Module, classes: int, size: int, data: str) -> No
     logits = getattr(outputs, "logits", outputs)
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if shape != (1, classes):
-        raise InputError(
-            f"--data {data}",
-            f"{classes} classes for a network with outputs of {shape} for one image",
-            f"outputs of (1, {classes}): the classes that the network was trained on",
-        )
+        found = f"{classes} classes for a network with outputs of {shape} for one image"
+        expected = f"outputs of (1, {classes}): the classes that the network was trained on"
+        raise InputError(f"--data {data}", found, expected)
 
 
 def _with_all_weights(model: classification_options.ModelOptions, classes: int, size: int) -> nn.Module:
@@ -212,12 +204,9 @@ def _with_all_weights(model: classification_options.ModelOptions, classes: int, 
     known = models.list_models(module=models)
     official = models.get_model_weights(model.arch).__members__ if model.arch in known else {}
     categories = official[model.weights].meta["categories"] if model.weights in official else None
+    where = f"--weights {model.weights}"
     if categories is not None and len(categories) != classes:
-        raise InputError(
-            f"--weights {model.weights}",
-            f"weights for {len(categories)} classes",
-            f"{classes}, as --data has",
-        )
+        raise InputError(where, f"weights for {len(categories)} classes", f"{classes}, as --data has")
     networks = []
     for seed in (0, 1):
         torch.manual_seed(seed)
@@ -226,11 +215,8 @@ def _with_all_weights(model: classification_options.ModelOptions, classes: int, 
     for name, value in first.items():
         # Random weights differ from seed to seed; some classifiers of torchvision begin at zero.
         if value.dim() > 1 and not (value.any() and value.equal(second[name])):
-            raise InputError(
-                f"--weights {model.weights}",
-                f"no {name} for {classes} classes",
-                "all weights of a network that was trained on the classes of --data",
-            )
+            expected = "all weights of a network that was trained on the classes of --data"
+            raise InputError(where, f"no {name} for {classes} classes", expected)
     return networks[0].eval()
 
 
@@ -353,11 +339,9 @@ def _detector_of_checkpoint(options: Options, checkpoint: Path) -> Subject:
             raise _no_validation_images()
         truth, similar = data.validation, data.similar
     if truth.classes != classes:
-        raise InputError(
-            f"--data {run.data.data}",
-            f"the classes {', '.join(truth.classes)}",
-            f"those that {checkpoint} was trained on: {', '.join(classes)}",
-        )
+        expected = f"those that {checkpoint} was trained on: {', '.join(classes)}"
+        found = f"the classes {', '.join(truth.classes)}"
+        raise InputError(f"--data {run.data.data}", found, expected)
     if asked.limit is not None and asked.limit < len(truth.images):
         order = generator(seed, Stream.PROFILED_IMAGES_DETECTOR).permutation(len(truth.images))
         truth = truth.select(sorted(order[: asked.limit].tolist()))
@@ -375,14 +359,9 @@ def _detector_of_checkpoint(options: Options, checkpoint: Path) -> Subject:
     def evaluate(network: nn.Module) -> dict[str, float]:
         assert isinstance(network, YOLO)
         found = detect(
-            network,
-            batches,
-            truth,
-            thresholds,
-            device=device,
-            precision=machine.precision,
+            network, batches, truth, thresholds, device=device, precision=machine.precision,
             channels_last=machine.channels_last,
-        )
+        )  # fmt: skip
         diagnosis = diagnose(truth, found.passes[0], similar=similar, coco=False)
         shares = diagnosis.breakdown.mean_over_classes()
         return {
@@ -430,26 +409,22 @@ def digest(network: nn.Module) -> str:
     return total.hexdigest()
 
 
+@dataclass(frozen=True)
 class NormalizedBatches:
     """Images of batches as a network takes them, and their labels; each batch has draws of its own."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        batches: Iterable[ClassificationBatch],
-        normalization: Normalization,
-        memory: torch.memory_format,
-    ) -> None:
-        self._network, self._batches = network, batches
-        self._normalization, self._memory = normalization, memory
+    network: nn.Module
+    batches: Iterable[ClassificationBatch]
+    normalization: Normalization
+    memory: torch.memory_format
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches, in order."""
-        device = self._normalization.mean.device
-        for number, batch in enumerate(self._batches):
-            seek_shuffles(self._network, -1, number)
-            images = self._normalization(batch["images"].to(device, non_blocking=True))
-            yield images.contiguous(memory_format=self._memory), batch["labels"]
+        device = self.normalization.mean.device
+        for number, batch in enumerate(self.batches):
+            seek_shuffles(self.network, -1, number)
+            images = self.normalization(batch["images"].to(device, non_blocking=True))
+            yield images.contiguous(memory_format=self.memory), batch["labels"]
 
 
 class CachedBatches(Generic[BatchT]):
