@@ -17,15 +17,8 @@ from training.experiments.plan import Plan, Point, Run, state_of
 from training.experiments.schema import Variant
 
 __all__ = [
-    "RIGHT_CLASS",
-    "SHARES",
-    "Row",
-    "TrainingCurve",
-    "baseline_of",
-    "collect",
-    "read_curve",
-    "read_result",
-]
+    "RIGHT_CLASS", "SHARES", "Row", "TrainingCurve", "baseline_of", "collect", "read_curve", "read_result",
+]  # fmt: skip
 
 SHARES = tuple(kind.name for kind in ERROR_TYPES)
 """Shares of a detector's detections by error type."""
@@ -111,9 +104,8 @@ def read_result(file: Path) -> dict[str, float]:
         right = shares["correct"] + shares["localization"]
         return {**common, "map": _percent(single["map"]["voc07"]["mean"]), **shares, RIGHT_CLASS: right}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            file, f"no scores ({error})", "those that a run writes: move its folder away to make it again"
-        ) from None
+        expected = "those that a run writes: move its folder away to make it again"
+        raise InputError(file, f"no scores ({error})", expected) from None
 
 
 def _percent(value: float | None) -> float:

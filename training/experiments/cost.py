@@ -31,7 +31,6 @@ from training.experiments.schema import Script, resolved
 from training.provenance import provenance
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 __all__ = [
@@ -218,14 +217,12 @@ def duration(seconds: float) -> str:
         return "?"
     if seconds < 60:
         return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
     if minutes < 60:
         return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes:02} min"
-    days, hours = divmod(round(seconds / 3600), 24)
-    return f"{days} d {hours} h"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{hours // 24} d {hours % 24} h"
 
 
 def probe(run: Run) -> float:
@@ -235,11 +232,12 @@ def probe(run: Run) -> float:
     """
     import torch
 
-    from training.trainer import autocast
+    from training.options import MachineOptions
+    from training.trainer import autocast, make_device
 
     options = resolved(run.script, run.options)
     batch, side = int(options["batch_size"]), image_side(run, options)
-    device = _device(options["accelerator"])
+    device = make_device(MachineOptions(accelerator=options["accelerator"]))
     images = min(batch, max(2, CPU_PROBE_PIXELS // side**2)) if device.type == "cpu" else batch
     layout = torch.channels_last if options["channels_last"] else torch.contiguous_format
     network = _unmodified(run, options, side).to(device, memory_format=layout).train()  # type: ignore[call-overload]
@@ -264,16 +262,6 @@ def probe(run: Run) -> float:
     while len(times) < PROBE_STEPS and sum(times) < PROBE_SECONDS:
         times.append(step())
     return min(times) * batch / images  # the fastest: other programs may be at work
-
-
-def _device(accelerator: str) -> torch.device:
-    import torch
-
-    if accelerator in ("auto", "gpu") and torch.cuda.is_available():
-        return torch.device("cuda")
-    if accelerator in ("auto", "mps") and torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
 
 
 def _unmodified(run: Run, options: Mapping[str, Any], side: int) -> nn.Module:
@@ -318,9 +306,8 @@ def parse_budget(text: str) -> float:
     """
     number = r"(?:(\d+(?:\.\d+)?){})?"
     found = re.fullmatch("".join(map(number.format, "dhms")), text.replace(" ", "").lower())
-    units = (86_400, 3_600, 60, 1)
-    parts = found.groups() if found else ()
-    seconds = sum(float(part or 0) * unit for part, unit in zip(parts, units, strict=bool(parts)))
+    parts = zip(found.groups(), (86_400, 3_600, 60, 1), strict=True) if found else ()
+    seconds = sum(float(part or 0) * unit for part, unit in parts)
     if not 0 < seconds < math.inf:
         raise InputError("--budget", repr(text), "a time such as 30m, 8h or 1h30m")
     return seconds
@@ -328,10 +315,11 @@ def parse_budget(text: str) -> float:
 
 def all_experiments(folder: Path) -> list[Path]:
     """The experiment files of a folder, the most telling first."""
-    files = sorted(folder.glob("*.yaml"), key=lambda file: file.stem)
+    files = [*folder.glob("*.yaml")]
     if not files:
         raise InputError(folder, "no experiments", "the folder experiments/ of a clone of the repository")
-    return sorted(files, key=lambda file: ORDER.index(file.stem) if file.stem in ORDER else len(ORDER))
+    places = {name: place for place, name in enumerate(ORDER)}
+    return sorted(files, key=lambda file: (places.get(file.stem, len(ORDER)), file.stem))
 
 
 def telling_order(plans: Sequence[Plan]) -> list[tuple[int, Run]]:
@@ -393,11 +381,8 @@ def fit(
     data_sets = {str(run.options["data"]) for plan in make({}) for run in plan.runs} - set(absent)
     for data in sorted(data_sets - chosen.keys()):
         for chosen[data] in FRACTIONS:
-            first = [
-                run
-                for level, run in telling_order(make({data: chosen[data]}))
-                if level < FIRST_LEVELS and run.options["data"] == data
-            ]
+            first = [run for level, run in telling_order(make({data: chosen[data]})) if level < FIRST_LEVELS]
+            first = [run for run in first if run.options["data"] == data]
             if sum(cost(run) for run in first) <= seconds / len(data_sets):
                 break
     there: set[str] = set()
@@ -421,9 +406,8 @@ def load_epochs(file: Path) -> dict[str, float]:
     try:
         return {str(data): float(value) for data, value in json.loads(file.read_text("utf-8")).items()}
     except (ValueError, AttributeError, TypeError):
-        raise InputError(
-            file, "no fractions of epochs", "what --budget wrote: remove it, or take another --out"
-        ) from None
+        expected = "what --budget wrote: remove it, or take another --out"
+        raise InputError(file, "no fractions of epochs", expected) from None
 
 
 def store_epochs(file: Path, epochs: Mapping[str, float]) -> None:

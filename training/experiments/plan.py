@@ -251,10 +251,7 @@ def make_plan(experiment: Experiment, overrides: Overrides, seeds: tuple[int, ..
             points.append(Point(series.name, variant_of({**filled, **elsewhere}, series.test), tuple(made)))
     only = overrides.only.items()
     unmet = {
-        name: value
-        for name, values in only
-        for value in values
-        if value not in [filled[name] for filled in met]
+        name: value for name, values in only for value in values if all(one[name] != value for one in met)
     }
     if not points or unmet:
         asked = unmet or {name: ",".join(map(str, values)) for name, values in only}
@@ -298,11 +295,9 @@ def check_overrides(experiment: Experiment, overrides: Overrides) -> None:
         for series in kept:
             varied = name in series.sweep or name in (series.test or {})
             if varied or (differ and name in series.options):
-                raise InputError(
-                    "--set",
-                    f"{name}, in which the series of {experiment.name} differ ({series.name})",
-                    f"an option that all runs share{suggestion(name, experiment.common)}",
-                )
+                found = f"{name}, in which the series of {experiment.name} differ ({series.name})"
+                expected = f"an option that all runs share{suggestion(name, experiment.common)}"
+                raise InputError("--set", found, expected)
 
 
 def canonical(script: Script, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -385,13 +380,13 @@ def state_of(run: Run, folder: Path) -> State:
     """How far a run is; InputError if its folder, among those of all runs, holds one of other options."""
     path = folder / run.name
     if run.trained is None:
-        check_stored_options(run, path / "config.yaml")
+        _check_stored_options(run, path / "config.yaml")
     if (path / "scores.json").is_file():  # it is written last
         return "done"
     return "begun" if (path / "checkpoints" / "last.ckpt").is_file() else "wanted"
 
 
-def check_stored_options(run: Run, config: Path) -> None:
+def _check_stored_options(run: Run, config: Path) -> None:
     """Raise InputError if the options stored in a run's folder differ from those that are given."""
     try:
         stored = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else None

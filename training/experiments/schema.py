@@ -173,21 +173,14 @@ def variant_of(options: Mapping[str, Any], test: Mapping[str, Any] | None = None
         last, layer = (1, None) if place == "last" else (None, int(place))
         method = options.get("shuffle_method", "spatial")
         return Variant(data, arch, method, last, layer, options.get("patch"), weights=weights)
-    described = {**options, **(test or {})}
+    described, tested = {**options, **(test or {})}, None
     last = described.get("last")
-    if test is not None and last is None:  # what was modified in training
-        last = options.get("last")
-    return Variant(
-        data,
-        arch,
-        options.get("method", "none"),
-        last,
-        described.get("layer"),
-        described.get("patch"),
-        None if test is None else test.get("method", "none" if test.get("eval_shuffle") is False else None),
-        tuple(described.get("layers") or described.get("names") or ()),
-        weights,
-    )
+    if test is not None:
+        last = options.get("last") if last is None else last  # what was modified in training
+        tested = test.get("method", "none" if test.get("eval_shuffle") is False else None)
+    several = tuple(described.get("layers") or described.get("names") or ())
+    method, layer, patch = options.get("method", "none"), described.get("layer"), described.get("patch")
+    return Variant(data, arch, method, last, layer, patch, tested, several, weights)
 
 
 def modified_percent(variant: Variant) -> float:
@@ -306,12 +299,8 @@ def read_experiment(path: Path) -> Experiment:
     drawing = _one_of(top.get("draw"), f"{path}: draw", DRAWINGS)
     seeds = top.get("seeds", [0])
     numbers = [seeds] if isinstance(seeds, int) else seeds
-    if (
-        not isinstance(numbers, list)
-        or not numbers
-        or any(type(number) is not int or number < 0 for number in numbers)
-        or len(set(numbers)) < len(numbers)
-    ):
+    sound = isinstance(numbers, list) and all(type(number) is int and number >= 0 for number in numbers)
+    if not sound or not numbers or len(set(numbers)) < len(numbers):
         raise InputError(f"{path}: seeds", repr(seeds), "different whole numbers from 0")
     cost = _text(top.get("cost", "unknown"), f"{path}: cost")
     return Experiment(path.stem, title, drawing, script, common, series, tuple(numbers), cost)

@@ -123,21 +123,17 @@ class RayLauncher(Launcher):
                 try:
                     self._ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
                 except Exception as error:
-                    raise InputError(
-                        "--on ray",
-                        f"what Ray cannot start with ({last_error(str(error))})",
-                        "a cluster that answers at --address, or a machine where Ray runs",
-                    ) from None
+                    found = f"what Ray cannot start with ({last_error(str(error))})"
+                    expected = "a cluster that answers at --address, or a machine where Ray runs"
+                    raise InputError("--on ray", found, expected) from None
             nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
             machines = [(node.get("CPU", 0), node.get("GPU", 0)) for node in nodes]
             for job in jobs:
                 if not any(job.cpus <= cpus and job.gpus <= gpus for cpus, gpus in machines):
                     most = "; ".join(f"{cpus:g} CPUs, {gpus:g} GPUs" for cpus, gpus in machines)
-                    raise InputError(
-                        f"job {job.name}",
-                        f"{job.cpus:g} CPUs and {job.gpus:g} GPUs needed",
-                        f"what one machine of the cluster has ({most})",
-                    )
+                    needed = f"{job.cpus:g} CPUs and {job.gpus:g} GPUs needed"
+                    expected = f"what one machine of the cluster has ({most})"
+                    raise InputError(f"job {job.name}", needed, expected)
             yield
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.formats.files import read_text, write_text
+from data.formats.files import read_text, replacing, write_text
 from data.records import InputError
 from detector import compare, profile
 from detector.profiling import Profile, ProfileRow
@@ -270,14 +270,13 @@ def _scores_file(folder: Path, row: ProfileRow) -> Path:
 
 
 def write_scores(rows: Sequence[ProfileRow], folder: Path) -> None:
-    """Write the scores by image of the rows of a layer and a method atomically, where they are known."""
+    """Write the scores by image of the rows of a layer and a method, where they are known."""
     scores: dict[str, Any] = {row.measure: row.by_image.numpy() for row in rows if row.by_image is not None}
     if scores:
         file = _scores_file(folder, rows[0])
         file.parent.mkdir(exist_ok=True)
-        part = file.with_name(f".{file.name}.part.npz")
-        np.savez_compressed(part, **scores)
-        part.replace(file)
+        with replacing(file) as part, part.open("wb") as stream:
+            np.savez_compressed(stream, **scores)
 
 
 def _read_scores(folder: Path, rows: Sequence[ProfileRow]) -> list[ProfileRow]:
