@@ -69,7 +69,6 @@ def once(job: str, tree: Path) -> Cost:
 
 
 def main() -> None:
-    """The command."""
     parser = command_line(__doc__)
     parser.add_argument("older", type=Path, metavar="OLD", help="a folder with older code")
     parser.add_argument("--jobs", nargs="+", default=[""], help="parts of their names; default: all")

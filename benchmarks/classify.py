@@ -48,7 +48,7 @@ from training.tasks.classification_options import (
     ModelOptions,
     OptimizationOptions,
     Options,
-)  # fmt: skip
+)
 from training.trainer import autocast
 
 TARGET = 0.95
@@ -56,7 +56,6 @@ NOISE = Statistics((127.5,) * 3, (74.0,) * 3)
 
 
 def photographs(count: int, folder: Path) -> ImageFiles:
-    """JPEG files of smooth noise, about as large as ImageNet's."""
     random = np.random.default_rng(0)
     for index in range(count):
         small = Image.fromarray(random.integers(0, 256, (24, 32, 3), np.uint8))

@@ -7,7 +7,9 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
     from data.image_set import ImageSet
 
 __all__ = [
-    "ROOT", "command_line", "forget_peak", "in_turns", "measure", "median_ratio", "noise", "one_thread",
-    "prepare", "resident",
+    "ROOT", "command_line", "forget_peak", "in_a_process", "in_turns", "measure", "median_ratio", "noise",
+    "one_thread", "prepare", "resident",
 ]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +64,12 @@ def measure(work: Callable[[], object], device: torch.device) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
     return time.perf_counter() - start
+
+
+def in_a_process(function: Callable[..., Cost], *arguments: object) -> Cost:
+    """What a function returns in a new process."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def resident(field: str) -> float:

@@ -19,23 +19,21 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import multiprocessing
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder and its diagnosis.py
 
 import numpy as np
 
-from benchmarks.common import forget_peak, resident
+from benchmarks.common import forget_peak, in_a_process, resident
 from benchmarks.diagnosis_tools import TOOLS, Laps, missing
 from benchmarks.synthetic import SIZES, Size, of_size, synthetic
 from data.formats.classes import VOC_CLASSES
@@ -120,15 +118,14 @@ def resampling(size: Size) -> dict[str, tuple[float, float]]:
 
 def written(size: Size, folder: Path) -> list[str]:
     """Arguments of the command: the size's files, as VOC's or as COCO's, made if they are not there."""
-    truth, found = synthetic(size)
     if not size.by_class:
-        source, one = files_in(str(folder))
+        source, results = files_in(str(folder))
         if not source.exists():
-            write_coco_ground_truth(truth, source)
-            write_coco_detections(found, one)
-        return ["--ground-truth", str(source), "--detections", str(one)]
+            write_files(size, str(folder))
+        return ["--ground-truth", str(source), "--detections", str(results)]
+    truth, found = synthetic(size)
     tree, unsure = folder / "VOC2007", found.scores * np.random.default_rng(1).random(len(found))
-    results = [folder / name for name in ("det_a", "det_b")]
+    detections = [folder / name for name in ("det_a", "det_b")]
     if not tree.exists():
         for part in ("Annotations", "ImageSets/Main"):
             (tree / part).mkdir(parents=True)
@@ -145,10 +142,10 @@ def written(size: Size, folder: Path) -> list[str]:
         for name, (width, height), objects in zip(truth.images, truth.sizes.tolist(), things, strict=True):
             text = annotation_xml("VOC2007", f"{name}.jpg", (width, height), objects)
             (tree / f"Annotations/{name}.xml").write_text(text)
-        for path, scores in zip(results, (found.scores, unsure), strict=True):
+        for path, scores in zip(detections, (found.scores, unsure), strict=True):
             rows = found.image_index, found.labels, scores, found.boxes
             write_detections(Detections(truth.images, VOC_CLASSES, *rows), path)
-    return ["--ground-truth", f"{tree}:test", "--detections", *map(str, results)]
+    return ["--ground-truth", f"{tree}:test", "--detections", *map(str, detections)]
 
 
 def command(arguments: Sequence[str]) -> dict[str, float]:
@@ -176,36 +173,16 @@ def command(arguments: Sequence[str]) -> dict[str, float]:
     return seconds | {"CPU": time.process_time() + sum(os.times()[2:4])}
 
 
-def in_a_process(*task: object) -> dict[str, Any]:
-    """Run a task of :func:`work` and return its answer."""
-    with tempfile.NamedTemporaryFile("r", suffix=".json") as answer:
-        command = [sys.executable, __file__, "--task", json.dumps([*task, answer.name])]
-        subprocess.run(command, check=True, env=os.environ | {"MPLBACKEND": "agg"})
-        found: dict[str, Any] = json.load(answer)
-        return found
-
-
-def work(task: Sequence[Any]) -> None:
-    kind, size, *rest, answer = task
-    drawn = Size(**size)
-    if kind == "files":
-        truth, found = synthetic(drawn)
-        annotations, results = files_in(rest[0])
-        write_coco_ground_truth(truth, annotations)
-        write_coco_detections(found, results)
-        told: dict[str, Any] = {}
-    elif kind == "command":
-        told = command(rest[0])
-    elif kind == "intervals":
-        told = dict(resampling(drawn))
-    else:
-        name, passes, folder = rest
-        told = one(name, drawn, passes, folder)._asdict()
-    Path(answer).write_text(json.dumps(told))
+def write_files(size: Size, folder: str) -> None:
+    """Draw a set, and write COCO's two files of it."""
+    truth, found = synthetic(size)
+    annotations, results = files_in(folder)
+    write_coco_ground_truth(truth, annotations)
+    write_coco_detections(found, results)
 
 
 def measure(name: str, size: Size, passes: int, folder: str = "") -> Cost:
-    return Cost(**in_a_process("tool", vars(size), name, passes, folder))
+    return in_a_process(one, name, size, passes, folder)
 
 
 # ---- tables ----------------------------------------------------------------------------------
@@ -268,7 +245,7 @@ def commands(rounds: int) -> None:
             best: tuple[float, dict[str, float]] = (float("inf"), {})
             for _ in range(rounds):
                 clock = time.perf_counter()
-                steps = in_a_process("command", vars(SIZES[name]), arguments)
+                steps = in_a_process(command, arguments)
                 best = min(best, (time.perf_counter() - clock, steps), key=lambda one: one[0])
             wall, steps = best
             parts = ", ".join(f"{step} {seconds:.2f}" for step, seconds in steps.items() if step != "CPU")
@@ -284,11 +261,8 @@ def main() -> int:
     parser.add_argument("--passes", type=int, default=5, help="of the fast tools in a process (%(default)s)")
     parser.add_argument("--no-intervals", action="store_true", help="leave the intervals out")
     parser.add_argument("--no-command", action="store_true", help="leave the command out")
-    parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.task:
-        work(json.loads(options.task))
-        return 0
+    os.environ["MPLBACKEND"] = "agg"
     load: Callable[[], tuple[float, float, float]] = getattr(os, "getloadavg", lambda: (float("nan"),) * 3)
     print(f"{os.cpu_count()} cores, of which other programs keep {load()[0]:.1f} busy")
     for name in options.sizes:
@@ -297,7 +271,7 @@ def main() -> int:
         print(f"\n{what}; from arrays in memory")
         side_by_side(size, options)
         with tempfile.TemporaryDirectory() as folder:
-            in_a_process("files", vars(size), folder)
+            in_a_process(write_files, size, folder)
             megabytes_read = sum(file.stat().st_size for file in files_in(folder)) / 1e6
             print(f"\n{what}; from files of {megabytes_read:.0f} MB")
             side_by_side(size, options, folder)
@@ -306,7 +280,7 @@ def main() -> int:
     if not options.no_intervals:
         print(f"\nintervals of {REPLICATES:,} replicates, voc")
         print(f"{'':32}{'wall s':>9}{'CPU s':>9}")
-        for text, (wall, cpu) in in_a_process("intervals", vars(SIZES["voc"])).items():
+        for text, (wall, cpu) in in_a_process(resampling, SIZES["voc"]).items():
             print(f"{text:32}{wall:9.1f}{cpu:9.1f}")
     if not options.no_command:
         commands(options.rounds)

@@ -62,7 +62,6 @@ class Tool:
 
 
 def missing(tool: Tool) -> bool:
-    """Whether the tool is not installed."""
     return importlib.util.find_spec(tool.modules[0]) is None
 
 

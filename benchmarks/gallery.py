@@ -16,7 +16,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -77,7 +77,6 @@ def main() -> int:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--root", help="folder of CIFAR-100")
     parser.add_argument("--data", nargs="+", default=["shapes", "cifar100"], choices=["shapes", "cifar100"])
@@ -96,42 +95,29 @@ def arguments() -> argparse.Namespace:
 # ---------------------------------------------------------------- networks
 
 
-def _resnet(classes: int) -> nn.Module:
-    network = ResNet(cast("Any", BasicBlock), (2, 2, 2, 1), num_classes=classes, channels=(32, 64, 128, 128))
+def _resnet(num_classes: int) -> nn.Module:
+    channels = (32, 64, 128, 128)
+    network = ResNet(cast("Any", BasicBlock), (2, 2, 2, 1), num_classes=num_classes, channels=channels)
     network.layer4 = nn.Identity()  # maps of 1×1
     return network
 
 
-def _convnext(classes: int) -> nn.Module:
-    network = ConvNeXt(num_classes=classes, depths=(2, 2, 2, 1), dims=(48, 96, 192, 192), ls_init_value=None)
+def _convnext(num_classes: int) -> nn.Module:
+    depths, widths = (2, 2, 2, 1), (48, 96, 192, 192)
+    network = ConvNeXt(num_classes=num_classes, depths=depths, dims=widths, ls_init_value=None)
     network.stages[3] = nn.Identity()  # maps of 1×1
     return network
 
 
-def _vit(classes: int) -> nn.Module:
-    return VisionTransformer(
-        img_size=SIDE, patch_size=4, num_classes=classes, embed_dim=64, depth=6, num_heads=2
-    )
-
-
-def _swin(classes: int) -> nn.Module:
-    return SwinTransformer(
-        img_size=SIDE,
-        patch_size=4,
-        num_classes=classes,
-        embed_dim=48,
-        depths=(2, 2, 2),
-        num_heads=(2, 4, 8),
-        window_size=4,
-    )
-
-
-NETWORKS: dict[str, Callable[[int], nn.Module]] = {
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet": _resnet,
     "convnext": _convnext,
-    "vit": _vit,
-    "swin": _swin,
-}
+    "vit": partial(VisionTransformer, img_size=SIDE, patch_size=4, embed_dim=64, depth=6, num_heads=2),
+    "swin": partial(
+        SwinTransformer, img_size=SIDE, patch_size=4, embed_dim=48, depths=(2, 2, 2), num_heads=(2, 4, 8),
+        window_size=4,
+    ),
+}  # fmt: skip
 """From a number of classes to a network of six blocks; the maps that enter the first are 8×8."""
 
 
@@ -184,10 +170,9 @@ def fit(
 
 
 def train(data: str, name: str, seed: int, root: str | None, file: Path) -> None:
-    """Train a network; its last state is stored."""
     images, statistics = training_images(data, root, 0 if data == "shapes" else seed)
     torch.manual_seed(seed)
-    network = NETWORKS[name](len(images.classes))
+    network = NETWORKS[name](num_classes=len(images.classes))
     epochs = SHAPES_EPOCHS if data == "shapes" else CIFAR_EPOCHS
     facts = fit(network, images, statistics, epochs, seed)
     content = {
@@ -230,14 +215,13 @@ def batches(images: ImageSet, normalization: nn.Module, count: int) -> list[tupl
 
 
 def table_of(file: Path) -> Path:
-    """Where the profile of a stored network goes."""
     return file.with_suffix(".csv")
 
 
 def measure(data: str, name: str, root: str | None, file: Path) -> None:
     """Profile a stored network at its six blocks; a line for each block and method."""
     stored = torch.load(file, weights_only=True)
-    network = NETWORKS[name](len(stored["classes"])).eval()
+    network = NETWORKS[name](num_classes=len(stored["classes"])).eval()
     network.load_state_dict(stored["weights"])
     normalization = Normalization(Statistics(**{key: tuple(v) for key, v in stored["statistics"].items()}))
     test = batches(test_images(data, root), normalization, TEST_IMAGES)
@@ -341,11 +325,9 @@ def draw(rows: pandas.DataFrame, means: pandas.DataFrame, options: argparse.Name
                     continue
                 patch = BLOCK_SIDE if method == "blocks" else None
                 colour, marker = method_style(like or method, patch)
-                label = (
-                    METHODS[method].removes.format(patch=patch)
-                    if not like
-                    else "the same, batch norm re-estimated"
-                )
+                label = "the same, batch norm re-estimated"
+                if not like:
+                    label = METHODS[method].removes.format(patch=patch)
                 mean = 100 * points["accuracy"]
                 handles[method] = axes.errorbar(
                     points["block"],

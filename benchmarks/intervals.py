@@ -64,7 +64,6 @@ def boxes_of(mean: float, count: int, random: np.random.Generator) -> NDArray[np
 
 
 def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 / (1 + e⁻ˣ)."""
     return 1 / (1 + np.exp(-x))
 
 
@@ -126,7 +125,6 @@ def with_replacement(images: int, replicates: range, seed: int = 0) -> Weights:
 
 
 def percentiles(samples: NDArray[np.float64]) -> tuple[float, float]:
-    """The percentile interval of 95 %."""
     low, high = np.nanquantile(samples, [0.025, 0.975])
     return float(low), float(high)
 

@@ -88,7 +88,6 @@ def run(options: Options, names: list[str], steps: int, clock: Clock, truth: Any
 
 
 def main() -> None:
-    """The command."""
     parser = command_line(__doc__)
     parser.add_argument("--arch", default="resnet50")
     parser.add_argument("--input-size", type=int, default=224)

@@ -56,7 +56,6 @@ def losses(folder: Path, way: str, seed: int, epochs: int) -> list[float]:
 
 
 def main() -> None:
-    """Train each way with each seed, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=4)

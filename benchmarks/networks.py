@@ -63,7 +63,6 @@ ULTRALYTICS = ["yolov8n-cls", "yolo11n-cls", "yolov8n"]  # names of their descri
 
 
 def main() -> int:
-    """Print or write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, help="file for the table; otherwise it is printed")
     parser.add_argument(
@@ -111,7 +110,6 @@ def networks() -> dict[str, Callable[[], nn.Module]]:
 
 
 def module(name: str) -> Any:
-    """A module, or None where it is not installed."""
     try:
         return import_module(name)
     except ImportError:

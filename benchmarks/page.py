@@ -51,7 +51,6 @@ def usable(page: Path, rounds: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds

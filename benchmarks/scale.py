@@ -37,7 +37,6 @@ def measure(detections: int) -> None:
 
 
 def main() -> None:
-    """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--detections", type=int, nargs="+", default=[2_000_000, 5_000_000, 20_000_000])
     options = parser.parse_args()

@@ -29,6 +29,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -57,7 +58,6 @@ Contender = Callable[[Tensor], Tensor]
 
 
 def main() -> int:
-    """Measure and print."""
     options = arguments()
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
@@ -77,7 +77,6 @@ def main() -> int:
 
 
 def where(device: torch.device) -> str:
-    """The device in words."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return f"CPU, {torch.get_num_threads()} threads"
@@ -98,22 +97,15 @@ class Kind(NamedTuple):
 def kinds() -> list[Kind]:
     """The shuffles, each with a stream of its own at every call."""
     number = iter(range(1 << 62))
-
-    def patchwise(patch: int) -> Kind:
-        return Kind(
-            f"patch {patch}",
-            lambda x: patch_shuffle(x, patch, next(number)),
-            lambda x: loop_over_channels(x, patch),
-            lambda x: best_loop_over_channels(x, patch),
-        )
-
-    spatial = Kind(
-        "spatial",
-        lambda x: spatial_shuffle(x, next(number)),
-        loop_over_channels,
-        best_loop_over_channels,
-    )
     channel = Kind("channel", lambda x: channel_shuffle(x, next(number)), loop_of_maps, best_loop_of_maps)
+    spatial = Kind(
+        "spatial", lambda x: spatial_shuffle(x, next(number)), loop_over_channels, best_loop_over_channels
+    )
+
+    def patchwise(side: int) -> Kind:
+        loops = partial(loop_over_channels, patch=side), partial(best_loop_over_channels, patch=side)
+        return Kind(f"patch {side}", lambda x: patch_shuffle(x, side, next(number)), *loops)
+
     return [spatial, patchwise(2), patchwise(4), channel]
 
 
@@ -258,15 +250,10 @@ def peak_of(work: Callable[[], object], device: torch.device) -> float:
 # ---------------------------------------------------------------- the share of a training step
 
 
-class Trained(NamedTuple):
-    """A VGG-16 that learns."""
-
-    step: Callable[[], None]
-    network: nn.Module
-
-
-def make_step(options: argparse.Namespace, device: torch.device, last: int) -> Trained:
-    """A training step of VGG-16 on 32x32 images, with spatial shuffles in its last layers."""
+def make_step(
+    options: argparse.Namespace, device: torch.device, last: int
+) -> tuple[Callable[[], None], nn.Module]:
+    """A training step of VGG-16 on 32x32 images, with spatial shuffles in its last layers; the network."""
     torch.manual_seed(0)
     network = modify_layers(vgg16(100, width=options.width), "spatial", last=last)
     network = network.to(device, memory_format=memory_format(options)).train()  # type: ignore[call-overload]
@@ -283,7 +270,7 @@ def make_step(options: argparse.Namespace, device: torch.device, last: int) -> T
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
-    return Trained(step, network)
+    return step, network
 
 
 def compare_steps(options: argparse.Namespace, device: torch.device) -> None:
@@ -291,9 +278,9 @@ def compare_steps(options: argparse.Namespace, device: torch.device) -> None:
     print(f"\nVGG-16 of width {options.width:g}, 32x32 pixels, batch {options.batch_size}, ", end="")
     print(f"{options.precision}, SGD", flush=True)
     trained = {last: make_step(options, device, last) for last in (0, 1, 13)}
-    entering = inputs_of_shuffles(trained[13])  # these first steps also warm up
+    entering = inputs_of_shuffles(*trained[13])  # these first steps also warm up
     for other in (0, 1):
-        trained[other].step()
+        trained[other][0]()
     best = dict.fromkeys(trained, float("inf"))
     own = [float("inf")] * len(entering)
     for number in range(options.repeat):
@@ -315,7 +302,7 @@ def compare_steps(options: argparse.Namespace, device: torch.device) -> None:
         print(f"  under {limit:.0%}: {verdict(alone < limit * plain) if whole else 'for the whole network'}")
 
 
-def inputs_of_shuffles(trained: Trained) -> list[tuple[Shuffle, Tensor, Tensor]]:
+def inputs_of_shuffles(step: Callable[[], None], network: nn.Module) -> list[tuple[Shuffle, Tensor, Tensor]]:
     """The shuffles of a network, each with an input and a gradient of the kind that it meets in a step."""
     seen: list[tuple[Shuffle, Tensor, Tensor]] = []
 
@@ -323,8 +310,8 @@ def inputs_of_shuffles(trained: Trained) -> list[tuple[Shuffle, Tensor, Tensor]]
         assert isinstance(module, Shuffle)
         seen.append((module, inputs[0].detach().clone().requires_grad_(), torch.ones_like(output)))
 
-    handles = [module.register_forward_hook(keep) for module in shuffles(trained.network)]
-    trained.step()
+    handles = [module.register_forward_hook(keep) for module in shuffles(network)]
+    step()
     for handle in handles:
         handle.remove()
     return seen
@@ -433,12 +420,10 @@ def compare_trees(options: argparse.Namespace, device: torch.device) -> None:
 
 
 def verdict(holds: bool) -> str:
-    """Whether a target is met."""
     return "ok" if holds else "MISSED"
 
 
 def memory_format(options: argparse.Namespace) -> torch.memory_format:
-    """How the maps lie in memory."""
     return torch.channels_last if options.channels_last else torch.contiguous_format
 
 
@@ -450,7 +435,6 @@ PARTS: dict[str, Callable[[argparse.Namespace, torch.device], None]] = {
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
     parser = command_line(__doc__)
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure")
     parser.add_argument(

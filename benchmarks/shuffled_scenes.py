@@ -101,7 +101,6 @@ def train(folder: Path, job: tuple[int, Setting, int]) -> dict[str, float]:
 
 
 def main() -> int:
-    """Train what is missing, and write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--parallel", type=int, default=1)

@@ -27,7 +27,6 @@ from detector import YOLO, resnet18, resnet50
 
 
 def network(arch: str) -> nn.Module:
-    """A detector for images of 224 pixels."""
     make = {"resnet18": resnet18, "resnet50": resnet50}[arch]
     return YOLO(make(None), classes=20, grid=7).train()
 

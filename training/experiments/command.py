@@ -31,7 +31,7 @@ from training.experiments.cost import (
     probe,
     seconds_of,
     store_epochs,
-)  # fmt: skip
+)
 from training.experiments.plan import (
     Overrides,
     Plan,
@@ -42,7 +42,7 @@ from training.experiments.plan import (
     parse_options,
     parse_roots,
     state_of,
-)  # fmt: skip
+)
 from training.experiments.schema import (
     MACHINE_OPTIONS,
     Experiment,
@@ -52,7 +52,7 @@ from training.experiments.schema import (
     layers_of,
     read_experiment,
     suggestion,
-)  # fmt: skip
+)
 from training.launch import Job, Launcher, LocalLauncher, Outcome, RayLauncher, SlurmLauncher
 from training.provenance import provenance
 from training.run_state import locked, make_folder

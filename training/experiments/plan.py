@@ -32,7 +32,7 @@ from training.experiments.schema import (
     resolved,
     suggestion,
     variant_of,
-)  # fmt: skip
+)
 from training.tasks.classification_options import PLACES
 from training.tasks.detection_options import DETECTION_DATA
 

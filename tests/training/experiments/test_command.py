@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from training.experiments.command import main
+from training.run_state import locked
 
 RUNS = Path("out/runs")
 
@@ -176,8 +177,6 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(
 def test_two_commands_do_not_make_the_same_runs(
     bench: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from training.run_state import locked
-
     file = bench()
     Path("out").mkdir()
     with locked(Path("out")):

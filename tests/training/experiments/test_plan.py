@@ -39,9 +39,8 @@ def planned(root: Path, name: str, changes: Overrides | None = None, seeds: tupl
 
 
 def test_experiments_share_their_runs(root: Path) -> None:
-    names = {
-        name: {run.name for run in planned(root, name).runs} for name in ("figure1", "table1", "figure4")
-    }
+    files = ("figure1", "table1", "figure4")
+    names = {name: {run.name for run in planned(root, name).runs} for name in files}
     assert len(names["figure1"]) == 2
     assert names["figure1"] <= names["figure4"]
     baseline = set.intersection(*names.values())
@@ -77,13 +76,7 @@ def test_a_name_changes_with_every_option_that_changes_the_result_and_with_no_ot
     }  # fmt: skip
     names = [name(), *(name(**{option: value}) for option, value in different.items())]
     assert len(set(names)) == len(names)
-    same = {
-        "root": "elsewhere",
-        "accelerator": "cpu",
-        "workers": 7,
-        "precision": "bf16-mixed",
-        "compile": True,
-    }
+    same = {"root": "a", "accelerator": "cpu", "workers": 7, "precision": "bf16-mixed", "compile": True}
     assert {name(**{option: value}) for option, value in same.items()} == {name()}
     assert name(width=1) == name(width=1.0) == name()
     assert name(batch_size=128, weight_decay=0.0005) == name()  # what the data would choose
@@ -244,11 +237,8 @@ def test_a_run_is_done_once_its_scores_are_there(tmp_path: Path) -> None:
 
 
 def test_overrides_and_roots_are_read_as_in_a_file() -> None:
-    assert parse_options(["width=0.25", "--batch-size=64", "layers=[1, 2]"], "train_classify") == {
-        "width": 0.25,
-        "batch_size": 64,
-        "layers": [1, 2],
-    }
+    given = parse_options(["width=0.25", "--batch-size=64", "layers=[1, 2]"], "train_classify")
+    assert given == {"width": 0.25, "batch_size": 64, "layers": [1, 2]}
     for wrong, message in (
         ("widht=1", "did you mean width"),
         ("width", "NAME=VALUE"),

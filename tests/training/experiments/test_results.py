@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
 from data.formats import read_ground_truth
 from data.records import InputError
-from training.experiments.collect import SHARES, collect, read_curve, read_result
+from training.experiments.collect import SHARES, Row, collect, read_curve, read_result
 from training.experiments.command import main
 from training.experiments.figures import draw
 from training.experiments.paper import claims_table, paper_accuracy
@@ -39,13 +41,8 @@ def scores_of(run: Run, value: float) -> Mapping[str, Any]:
         }
         return {"test_images": 4952, "passes": 1, "single_passes": single}
     score = {"mean": value, "std": None, "averaged": value, "single": [value]}
-    return {
-        "test_images": 10_000,
-        "passes": 10,
-        "parameters": 37_700_000,
-        "accuracy": score,
-        "accuracy_top5": score,
-    }
+    counts = {"test_images": 10_000, "passes": 10, "parameters": 37_700_000}
+    return {**counts, "accuracy": score, "accuracy_top5": score}
 
 
 def finish(plan: Plan, folder: Path, value: Callable[[Run], float | None]) -> None:
@@ -59,7 +56,26 @@ def finish(plan: Plan, folder: Path, value: Callable[[Run], float | None]) -> No
 
 def planned(root: Path, name: str, seeds: tuple[int, ...] = (0,), **changes: Any) -> Plan:
     experiment = read_experiment(root / "experiments" / f"{name}.yaml")
-    return make_plan(experiment, Overrides(roots={"": "data"}, **changes), seeds)
+    return make_plan(experiment, Overrides(**{"roots": {"": "data"}, **changes}), seeds)
+
+
+def drawn(
+    plan: Plan, folder: Path, value: Callable[[Run], float | None]
+) -> tuple[list[Row], Figure, list[str]]:
+    """The rows of a plan whose runs are finished, its figure, and the texts in that."""
+    finish(plan, folder, value)
+    rows = collect(plan, folder)
+    figure = draw(plan, rows, folder)
+    return rows, figure, [text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)]
+
+
+def overlapping(axes: Axes) -> bool:
+    boxes = [text.get_window_extent() for text in axes.texts]
+    return any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+def nothing(run: Run) -> None:
+    """No run is finished."""
 
 
 def test_rows_are_means_over_seeds_with_their_spread(root: Path, tmp_path: Path) -> None:
@@ -156,15 +172,21 @@ def test_notes_say_what_is_smaller_than_in_the_paper(root: Path, tmp_path: Path)
 def test_a_figure_is_drawn_of_what_there_is(root: Path, tmp_path: Path, name: str, share: float) -> None:
     plan = planned(root, name, (0, 1))
     numbers = iter(np.random.default_rng(0).random(len(plan.runs)))
-    finish(plan, tmp_path, lambda run: 0.5 if next(numbers) < share else None)
-    figure = draw(plan, collect(plan, tmp_path), tmp_path)
-    words = " ".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
-    assert plan.experiment.title.split()[0] in words
-    assert "paper" in words
-    assert ("Missing" in words) == (share < 1)
+    _, figure, words = drawn(plan, tmp_path, lambda run: 0.5 if next(numbers) < share else None)
+    said = " ".join(words)
+    assert plan.experiment.title.split()[0] in said
+    assert "paper" in said
+    assert ("Missing" in said) == (share < 1)
     inked = figure.get_tightbbox()
     width, height = figure.get_size_inches()
     assert min(inked.x0, inked.y0, width - inked.x1, height - inked.y1) > 0.1  # inches: nothing is cut off
+
+
+def papers_in(axes: Axes) -> list[tuple[float, float]]:
+    """Where the paper's numbers are drawn."""
+    marks = [line for line in axes.lines if line.get_marker() == "d"]
+    points = [(line.get_xdata(), line.get_ydata()) for line in marks]
+    return [(round(float(np.asarray(x)[0])), round(float(np.asarray(y)[0]), 2)) for x, y in points]
 
 
 @pytest.mark.parametrize(
@@ -176,48 +198,35 @@ def test_panels_have_one_scale_from_the_baseline_where_ours_is_far_below(
     plan = planned(root, "figure5")
     lowered = iter(np.linspace(0, 0.2, len(plan.runs)))
     plain = {run.name for point in plan.points if point.variant.method == "none" for run in point.runs}
-    finish(plan, tmp_path, lambda run: level if run.name in plain else level - next(lowered))
-    figure = draw(plan, collect(plan, tmp_path), tmp_path)
+    _, figure, words = drawn(
+        plan, tmp_path, lambda run: level if run.name in plain else level - next(lowered)
+    )
     assert {axes.get_ylabel() for axes in figure.axes} == {label}
     assert len({axes.get_ylim() for axes in figure.axes}) == 1
-    papers = sorted(
-        float(np.asarray(line.get_ydata())[0]) for line in figure.axes[0].lines if line.get_marker() == "d"
-    )
     zero = 74.10 if level < 0.5 else 0.0
+    papers = sorted(value for _, value in papers_in(figure.axes[0]))
     assert papers == pytest.approx(sorted(value - zero for value in (74.10, 74.07, 71.44, 57.05)))
-    words = " ".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
-    assert ("Baselines: VGG-16, CIFAR-100 30.0 % (paper 74.1 %)" in words) == (level < 0.5)
-    assert "nan" not in words
+    assert ("Baselines: VGG-16, CIFAR-100 30.0 % (paper 74.1 %)" in " ".join(words)) == (level < 0.5)
+    assert "nan" not in " ".join(words)
 
 
 @pytest.mark.parametrize("name", ["figure4", "figure5", "figure6", "figure7"])
 def test_labels_do_not_lie_on_each_other(root: Path, tmp_path: Path, name: str) -> None:
-    plan = planned(root, name)
-    finish(plan, tmp_path, lambda run: 0.735)
-    figure = draw(plan, collect(plan, tmp_path), tmp_path)
+    _, figure, _ = drawn(planned(root, name), tmp_path, lambda run: 0.735)
     figure.draw_without_rendering()
-    for axes in figure.axes:
-        boxes = [text.get_window_extent() for text in axes.texts]
-        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert not any(map(overlapping, figure.axes))
 
 
 def test_panels_without_results_have_the_scale_of_the_papers_numbers(root: Path, tmp_path: Path) -> None:
-    plan = planned(root, "figure5")
-    figure = draw(plan, collect(plan, tmp_path), tmp_path)
+    _, figure, _ = drawn(planned(root, "figure5"), tmp_path, nothing)
     (top,) = {axes.get_ylim()[1] for axes in figure.axes}
     assert 74.1 < top < 90
 
 
 def test_papers_numbers_are_drawn_where_they_belong(root: Path, tmp_path: Path) -> None:
-    plan = planned(root, "figure4")
-    figure = draw(plan, collect(plan, tmp_path), tmp_path)
-    axes = figure.axes[-1] if figure.axes[-1].get_xlabel() else next(a for a in figure.axes if a.get_xlabel())
-    marks = {
-        (round(float(np.asarray(line.get_xdata())[0])), round(float(np.asarray(line.get_ydata())[0]), 2))
-        for line in axes.lines
-        if line.get_marker() == "d"
-    }
-    assert marks == {(0, 74.10), (31, 74.07), (54, 71.44), (77, 57.05), (31, 67.56), (77, 4.84), (8, 71.44)}
+    _, figure, _ = drawn(planned(root, "figure4"), tmp_path, nothing)
+    marks = {(0, 74.10), (31, 74.07), (54, 71.44), (77, 57.05), (31, 67.56), (77, 4.84), (8, 71.44)}
+    assert set(papers_in(next(axes for axes in figure.axes if axes.get_xlabel()))) == marks
 
 
 def test_the_command_leaves_table_figure_and_provenance(
@@ -260,8 +269,7 @@ def test_a_detector_that_detects_nothing_has_no_pie(root: Path, tmp_path: Path) 
         scores = json.loads(file.read_text())
         scores["single_passes"]["shares"] = {name: {"mean": None} for name in SHARES}
         file.write_text(json.dumps(scores))
-    figure = draw(plan, collect(plan, tmp_path), tmp_path)
-    words = [text.get_text() for text in figure.findobj(Text)]
+    words = [text.get_text() for text in draw(plan, collect(plan, tmp_path), tmp_path).findobj(Text)]
     assert words.count("nothing detected") == len(plan.points) == 2
 
 
@@ -309,13 +317,8 @@ def test_claims_are_answered_by_the_runs_or_said_not_to_be_run(root: Path, tmp_p
 
 def test_figure_9_adds_the_detections_of_the_right_class(root: Path, tmp_path: Path) -> None:
     plan = planned(root, "figure9", (0, 1))
-    finish(plan, tmp_path, lambda run: 0.5)
-    rows = collect(plan, tmp_path)
-    figure = draw(plan, rows, tmp_path)
-    for axes in figure.axes:  # no line's name runs into its number
-        boxes = [text.get_window_extent() for text in axes.texts]
-        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
-    words = [text.get_text() for text in figure.findobj(Text)]
+    rows, figure, words = drawn(plan, tmp_path, lambda run: 0.5)
+    assert not any(map(overlapping, figure.axes))  # no line's name runs into its number
     assert words.count("correct + localization (%)") == 2
     assert {"73.3", "73.7"} <= set(words)
     assert words.count("70.0 ± 0.0") == 2
@@ -345,18 +348,15 @@ def test_figure_8_is_the_sheet_of_the_runs_of_figure_9(root: Path, tmp_path: Pat
             "<depth>3</depth></size><object><name>dog</name><difficult>0</difficult><bndbox><xmin>5</xmin>"
             "<ymin>5</ymin><xmax>20</xmax><ymax>20</ymax></bndbox></object></annotation>"
         )
-    experiment = read_experiment(root / "experiments" / "figure8.yaml")
-    plan = make_plan(experiment, Overrides(roots={"": str(tmp_path / "data")}), (0,))
-    empty = draw(plan, collect(plan, tmp_path), tmp_path)
-    assert "not there yet" in {text.get_text() for text in empty.findobj(Text)}
+    plan = planned(root, "figure8", roots={"": str(tmp_path / "data")})
+    assert "not there yet" in drawn(plan, tmp_path, nothing)[2]
     finish(plan, tmp_path, lambda run: 0.5)
     truth = read_ground_truth(f"{folder}:test")
     for run in plan.runs:
         folder = tmp_path / run.name / "detections"
         folder.mkdir()
         (folder / "comp4_det_test_dog.txt").write_text(f"{truth.images[0]} 0.9 5 5 20 20\n")
-    figure = draw(plan, collect(plan, tmp_path), tmp_path)
-    words = {text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)}
+    words = set(drawn(plan, tmp_path, lambda run: 0.5)[2])
     assert set(truth.images[:11]) <= words
     assert truth.images[11] not in words
     assert {"baseline", "spatial shuffle of the last layer"} <= words

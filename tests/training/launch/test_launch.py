@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,13 +14,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from data.records import InputError
+from tests.training.launch.slurm_cluster import SlurmError, single_node
 from training.launch import Job, Launcher, LocalLauncher, Outcome, RayLauncher, SlurmLauncher, ray_cluster
 from training.launch.jobs import Record, Supervised, outcome_of
 from training.launch.supervise import Supervisor, child_environment
@@ -27,16 +29,9 @@ from training.launch.supervise import Supervisor, child_environment
 ROOT = Path(__file__).resolve().parents[3]
 MakeJob = Callable[..., Job]
 CLUSTER = {
-    "SLURM_NTASKS": "2",
-    "SLURM_JOB_NAME": "array",
-    "SLURM_PROCID": "1",
-    "SUBMITIT_EXECUTOR": "slurm",
-    "RANK": "1",
-    "LOCAL_RANK": "1",
-    "WORLD_SIZE": "2",
-    "MASTER_ADDR": "elsewhere",
-    "RAY_JOB_ID": "1",
-}
+    "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "array", "SLURM_PROCID": "1", "SUBMITIT_EXECUTOR": "slurm",
+    "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "elsewhere", "RAY_JOB_ID": "1",
+}  # fmt: skip
 """What a cluster tells the processes that it starts."""
 
 WORKER = '''
@@ -76,14 +71,6 @@ print("finished after", done, "steps")
 '''
 """A command that works, saves its state and ends as a training run does."""
 
-specification = importlib.util.spec_from_file_location(
-    "slurm_cluster", Path(__file__).with_name("slurm_cluster.py")
-)
-assert specification is not None
-assert specification.loader is not None
-slurm_cluster = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(slurm_cluster)
-
 
 @pytest.fixture
 def make_job(tmp_path: Path) -> Callable[..., Job]:
@@ -112,15 +99,13 @@ def ray_launcher() -> Iterator[RayLauncher]:
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A real Slurm of one node with two processors."""
-    with pytest.MonkeyPatch.context() as patch:
+    with ExitStack() as stack:
         try:
-            running = slurm_cluster.single_node(tmp_path_factory.mktemp("slurm"))
-            configuration = running.__enter__()
-        except (slurm_cluster.SlurmError, OSError) as error:
+            configuration = stack.enter_context(single_node(tmp_path_factory.mktemp("slurm")))
+        except (SlurmError, OSError) as error:
             pytest.skip(f"no Slurm: {error}")
-        patch.setenv("SLURM_CONF", str(configuration))
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("SLURM_CONF", str(configuration))
         yield
-        running.__exit__(None, None, None)
 
 
 @pytest.fixture(name="launcher", params=["local", "ray", "slurm"])
@@ -136,7 +121,6 @@ def any_launcher(request: pytest.FixtureRequest, tmp_path: Path) -> Launcher:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is there and has not ended."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -146,7 +130,6 @@ def alive(pid: int) -> bool:
 
 
 def wait_until(true: Callable[[], object], seconds: float = 30.0) -> None:
-    """Wait until something is so; fail if it does not come to be."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited in vain"
@@ -157,8 +140,11 @@ def ignore(outcome: Outcome) -> None:
     """A report that says nothing."""
 
 
+def supervised(job: Job, **further: float) -> Supervised:
+    return Supervised({**job.plan(Path.cwd()), **further}, os.environ)
+
+
 def python(tmp_path: Path, name: str, code: str, **fields: Any) -> Job:
-    """A job that executes a line of Python."""
     return Job(name, (sys.executable, "-c", code), tmp_path / name, **fields)
 
 
@@ -171,13 +157,11 @@ def log_of(job: Job) -> list[str]:
 
 
 def pid_of(job: Job) -> int:
-    """The process of a job that has begun, or 0."""
     file = job.folder / "pid"
     return int(file.read_text() or 0) if file.exists() else 0
 
 
 def steps(job: Job) -> int:
-    """How many a job has done."""
     last = job.folder / "checkpoints" / "last.ckpt"
     return int(last.read_text()) if last.exists() else 0
 
@@ -278,31 +262,38 @@ def test_without_the_library(
 # ---------------------------------------------------------------- on this machine
 
 
-def test_the_last_error_is_reported_and_logs_are_appended_to(tmp_path: Path) -> None:
-    job = python(tmp_path, "job", "import warnings; raise ValueError('what it was\\nand more')")
-    for _ in range(2):
-        (outcome,) = LocalLauncher().run([job], ignore)
-        assert outcome.message.startswith("ValueError: what it was (exit code 1; ")
-    assert "\n".join(log_of(job)).count("Traceback") == 2
-    job = python(tmp_path, "job", "import os; os.kill(os.getpid(), 9)")
+@pytest.mark.parametrize(
+    ("code", "how", "last"),
+    [
+        ("raise ValueError('what\\nand more')", "exit code 1", ["ValueError: what", "and more"]),
+        ("import sys; print('out'); sys.exit('error: no data')", "exit code 1", ["error: no data", "out"]),
+        ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL", []),
+        (None, "exit code 127", ["error: no-such-program: No such file or directory"]),
+    ],
+    ids=["raises", "exits", "killed", "absent"],
+)
+def test_the_last_error_is_reported_and_logs_are_appended_to(
+    tmp_path: Path, code: str | None, how: str, last: list[str]
+) -> None:
+    job = Job("job", ("no-such-program",), tmp_path / "job")
+    if code:
+        job = python(tmp_path, "job", code)
+    job.folder.mkdir()
+    (job.folder / "output.log").write_text("ValueError: of an earlier time\n")
     (outcome,) = LocalLauncher().run([job], ignore)
     assert outcome.state == "failed"
-    assert "killed by SIGKILL" in outcome.message
-    assert "ValueError" not in outcome.message, "that is from an earlier time"
-    job = python(tmp_path, "both", "import sys; print('out'); sys.exit('error: no such data')")
-    (outcome,) = LocalLauncher().run([job], ignore)
-    assert outcome.message == f"error: no such data (exit code 1; {job.folder / 'output.log'})"
-    assert log_of(job)[1:] == ["out", "error: no such data"]
+    assert outcome.message.startswith(last[0] if last else "== ")
+    assert outcome.message.endswith(f" ({how}; {job.folder / 'output.log'})")
+    first, began, *lines = log_of(job)
+    assert (first, began[:3]) == ("ValueError: of an earlier time", "== ")
+    assert set(last) <= set(lines)
 
 
-def test_what_cannot_be_started(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    outcomes = LocalLauncher().run(
-        [Job("a", ("no-such-program",), tmp_path / "a"), Job("b", ("true",), tmp_path / "file" / "b")], ignore
-    )
-    assert states(outcomes) == ["failed", "failed"]
-    assert "no-such-program: No such file" in outcomes[0].message
-    assert outcomes[1].message.startswith(f"error: {tmp_path / 'file' / 'b'}: Not a directory")
+    (outcome,) = LocalLauncher().run([Job("b", ("true",), tmp_path / "file" / "b")], ignore)
+    assert outcome.state == "failed"
+    assert outcome.message.startswith(f"error: {tmp_path / 'file' / 'b'}: Not a directory")
 
 
 @pytest.mark.parametrize("parallel", [1, 3])
@@ -417,7 +408,7 @@ def test_jobs_of_a_killed_launcher_save_and_end(make_job: MakeJob) -> None:
 
 def test_deaf_jobs_of_a_killed_launcher_are_killed(make_job: MakeJob) -> None:
     job = make_job("deaf", 2000, "--deaf")
-    process = Supervised({**job.plan(Path.cwd()), "grace": 0.2}, os.environ)
+    process = supervised(job, grace=0.2)
     wait_until(lambda: pid_of(job))
     process.hang_up()
     record = process.wait()
@@ -428,7 +419,7 @@ def test_deaf_jobs_of_a_killed_launcher_are_killed(make_job: MakeJob) -> None:
 
 def test_jobs_of_a_killed_supervisor_save_and_end(make_job: MakeJob) -> None:
     job = make_job("run", 2000)
-    process = Supervised(job.plan(Path.cwd()), os.environ)
+    process = supervised(job)
     wait_until(lambda: pid_of(job))
     process.signal(signal.SIGKILL)
     assert process.wait() is None
@@ -446,9 +437,9 @@ def test_nothing_that_a_job_started_outlives_it(tmp_path: Path) -> None:
 
 def test_two_launches_do_not_work_in_one_folder(make_job: MakeJob) -> None:
     job = make_job("run", 2000)
-    first = Supervised(job.plan(Path.cwd()), os.environ)
+    first = supervised(job)
     wait_until(lambda: pid_of(job))
-    second = Supervised({**job.plan(Path.cwd()), "grace": -4.8}, os.environ).wait()  # waits for 0.2 s
+    second = supervised(job, grace=-4.8).wait()  # waits for 0.2 s
     assert second is not None
     assert second["message"] == f"error: another process works in {job.folder}"
     first.signal(signal.SIGTERM)
@@ -562,12 +553,8 @@ def test_small_files_come_back_from_a_machine_of_its_own(
     record, files = actor.end()
     assert record is not None
     assert record["code"] == 0
-    if shared:
-        assert files == {}
-    else:
-        assert files["scores.json"] == b'{"steps": 2}'
-        assert {"output.log", "starts"} <= files.keys()
-        assert not {"large", "checkpoints/last.ckpt"} & files.keys()
+    assert files.keys() == (set() if shared else {".launched", "output.log", "pid", "scores.json", "starts"})
+    assert shared or files["scores.json"] == b'{"steps": 2}'
 
 
 # ---------------------------------------------------------------- Slurm
@@ -576,14 +563,12 @@ def test_small_files_come_back_from_a_machine_of_its_own(
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     """``fake(name, script)``: a command of Slurm's that executes lines of shell; no other is found."""
-    folder = tmp_path / "bin"
+    folder, shell = tmp_path / "bin", tmp_path / "shell"
     folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:{tmp_path}/shell")
-    (tmp_path / "shell").mkdir()
+    shell.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{shell}")
     for name in ("bash", "grep", "wc", "cat", "rm"):
-        (tmp_path / "shell" / name).symlink_to(
-            f"/bin/{name}" if Path(f"/bin/{name}").exists() else f"/usr/bin/{name}"
-        )
+        (shell / name).symlink_to(str(shutil.which(name, path="/bin:/usr/bin")))
 
     def make(name: str, script: str) -> None:
         (folder / name).write_text(f"#!/bin/bash\n{script}\n")

@@ -80,6 +80,19 @@ def rows_of(out: Path) -> list[tuple[int, str, int | None]]:
     return [(row.layer, row.method, row.patch) for row in read_table(out) if row.measure == "accuracy"]
 
 
+def summary_of(out: Path) -> Any:
+    return json.loads((out / "profile.json").read_text())
+
+
+def write_images(folder: Path, count: int = 8) -> None:
+    """Noise of two classes."""
+    for number in range(count):
+        file = folder / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(file)
+
+
 # ---------------------------------------------------------------- a classifier
 
 
@@ -100,12 +113,10 @@ def test_a_run_is_profiled_on_the_images_that_it_held_out(
     ]
     assert "narrow: 20 images, the validation images of shapes; 2 passes" in result.out
     assert "6 of 6  layer 13, channel: accuracy" in result.out
-    summary = json.loads((out / "profile.json").read_text())
+    summary = summary_of(out)
     assert summary["finished"] is True
-    assert (summary["images"], summary["passes"]) == (20, 2)
-    assert summary["chance"]["accuracy"] == 1 / 8
-    assert summary["configuration"]["split"] == "validation"
-    assert summary["configuration"]["split_seed"] == 3
+    assert (summary["images"], summary["passes"], summary["chance"]["accuracy"]) == (20, 2, 1 / 8)
+    assert (summary["configuration"]["split"], summary["configuration"]["split_seed"]) == ("validation", 3)
     assert summary["provenance"][0]["packages"]["torch"]
     baseline, other = summary["rows"][0], summary["rows"][4]
     assert baseline["std"] is None
@@ -118,17 +129,8 @@ def test_a_run_is_profiled_on_the_images_that_it_held_out(
 def test_the_baseline_is_what_the_training_script_scores_with_nothing_shuffled(
     trained: Path, profiled: Call, within: Call, tmp_path: Path
 ) -> None:
-    words = (
-        "--evaluate",
-        trained,
-        "--method",
-        "none",
-        "--precision",
-        "32-true",
-        "--out",
-        tmp_path / "scored",
-    )
-    result = within(train_classify, words)
+    words = ("--evaluate", trained, "--method", "none", "--precision", "32-true")
+    result = within(train_classify, [*words, "--out", tmp_path / "scored"])
     assert result.code == 0, result.err
     scores = json.loads((tmp_path / "scored" / "scores.json").read_text())
     result = profiled(
@@ -155,16 +157,12 @@ def test_weights_from_a_file_are_the_same_network(trained: Path, profiled: Call,
         for name in "ab"
     )
     assert first == second
-    assert json.loads((tmp_path / "b" / "profile.json").read_text())["images"] == 10
+    assert summary_of(tmp_path / "b")["images"] == 10
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_network_of_torchvision_on_image_files(profiled: Call, tmp_path: Path) -> None:
-    for number in range(16):
-        folder = tmp_path / "images" / "train" / "ab"[number % 2]
-        folder.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(number).integers(0, 256, (40, 48, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
+    write_images(tmp_path / "images" / "train", 16)
     torch.manual_seed(0)
     network = torchvision.models.shufflenet_v2_x0_5(num_classes=2)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
@@ -172,7 +170,7 @@ def test_a_network_of_torchvision_on_image_files(profiled: Call, tmp_path: Path)
     words += ("--root", tmp_path / "images", "--input-size", 32, "--validation", 0.5, "--layers", 1, 2)
     profiled(*words, "--methods", "spatial", "--out", tmp_path / "out")
     assert rows_of(tmp_path / "out") == [(0, "none", None), (1, "spatial", None), (2, "spatial", None)]
-    summary = json.loads((tmp_path / "out" / "profile.json").read_text())
+    summary = summary_of(tmp_path / "out")
     assert (summary["images"], summary["configuration"]["image_size"]) == (8, 32)
     assert summary["network"] == "shufflenet_v2_x0_5, weights.pth"
     # The network is left as the file has it: the same digest without any profile.
@@ -186,23 +184,19 @@ def test_gap_fc_is_part_of_the_network(profiled: Call, tmp_path: Path) -> None:
     profiled("--checkpoint", tmp_path, "--methods", "channel")
     assert [layer for layer, *_ in rows_of(tmp_path / "profile")] == list(range(11))
     result = profiled("--checkpoint", tmp_path, "--layers", 12, code=2)
-    assert "--layers: found layer 12 is averaged already" in result.err
+    assert result.is_refused("--layers: found layer 12 is averaged already")
 
 
 def save_classifier(folder: Path, options: ClassifierOptions) -> None:
     torch.manual_seed(0)
     network = classifier_model.build_classifier(options, 8, 32)
     names = list(classification.read_classification_test("shapes").classes)
-    statistics = {"mean": [128.0] * 3, "std": [64.0] * 3}
     hyper_parameters = {
-        "model": asdict(options),
-        "classes": names,
-        "statistics": statistics,
-        "image_size": 32,
+        **{"model": asdict(options), "classes": names, "image_size": 32},
+        "statistics": {"mean": [128.0] * 3, "std": [64.0] * 3},
     }
-    save(
-        folder, network, hyper_parameters, replace(ClassifierRun(), model=options).flat() | {"data": "shapes"}
-    )
+    config = replace(ClassifierRun(), model=options).flat() | {"data": "shapes"}
+    save(folder, network, hyper_parameters, config)
 
 
 def save(
@@ -225,23 +219,14 @@ def test_where_shapes_are_drawn_is_not_for_the_stored_options_to_say(
     config = tmp_path / "run" / "config.yaml"
     config.write_text(f"{config.read_text().replace('root: null', '')}root: {tmp_path / 'elsewhere'}\n")
     words = ("--checkpoint", tmp_path / "run", "--layers", 13, "--methods", "spatial")
-    result = profiled(*words, code=2)
-    assert f"--root {tmp_path / 'elsewhere'}, if you trust it" in result.err
-
-
-def save_folder(folder: Path) -> None:
-    """Eight images of two classes."""
-    for number in range(8):
-        (folder / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(number).integers(0, 256, (40, 48, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / "ab"[number % 2] / f"{number}.png")
+    assert profiled(*words, code=2).is_refused(f"--root {tmp_path / 'elsewhere'}, if you trust it")
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_networks_of_others_are_the_same_however_they_come(profiled: Call, tmp_path: Path) -> None:
     """timm and Hugging Face by name, and a function of anybody, on images in a folder by path."""
     timm, transformers = pytest.importorskip("timm"), pytest.importorskip("transformers")
-    save_folder(tmp_path / "photos")
+    write_images(tmp_path / "photos")
     torch.manual_seed(0)
     config = transformers.ViTConfig(
         hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, image_size=32,
@@ -263,7 +248,7 @@ def test_networks_of_others_are_the_same_however_they_come(profiled: Call, tmp_p
     assert [row.name for row in tables[0] if row.measure == "kl"] == ["", "layer1.0", "layer2.1"]
     assert tables[0] == tables[1]
     assert Profile.of(tables[2]).layers == (1, 2)
-    summary = json.loads((tmp_path / "mine" / "profile.json").read_text())
+    summary = summary_of(tmp_path / "mine")
     assert (summary["images"], summary["configuration"]["weights_sha256"]) == (8, digest(network))
 
 
@@ -272,7 +257,7 @@ def test_cumulative_controls_and_a_comparison(trained: Path, profiled: Call, tmp
     words = ("--checkpoint", trained, "--layers", 9, 13, "--methods", "spatial")
     profiled(*words, "--out", tmp_path / "alone")
     result = profiled(*words, "--cumulative", "--out", tmp_path / "alone", code=2)
-    assert "found a profile with cumulative None; expected True as now" in result.err
+    assert result.is_refused("found a profile with cumulative None; expected True as now")
     further = ("--cumulative", "--reestimate-batch-norm", "--by-class", "--cka", "--controls", "--patches", 2)
     profiled(*words, *further, "--out", tmp_path / "further")
     found = Profile.of(read_table(tmp_path / "further"), cumulative=True)
@@ -295,9 +280,9 @@ def test_cumulative_controls_and_a_comparison(trained: Path, profiled: Call, tmp
     assert float(row["difference"]) == pytest.approx(two - one)
     assert float(row["low"]) < two - one < float(row["high"])
     assert ("change", "13", "kl") in rows
-    result = profiled("--compare", tmp_path / "alone", tmp_path / "further", code=2)
-    assert "found one cumulative profile of two; expected both or none" in result.err
-    assert "found no profile.json" in profiled("--compare", tmp_path / "alone", tmp_path, code=2).err
+    message = "found one cumulative profile of two; expected both or none"
+    assert profiled("--compare", tmp_path / "alone", tmp_path / "further", code=2).is_refused(message)
+    assert profiled("--compare", tmp_path / "alone", tmp_path, code=2).is_refused("found no profile.json")
 
 
 # ---------------------------------------------------------------- a detector
@@ -314,16 +299,10 @@ def test_a_detector_with_map_and_the_five_shares(
     names = list(read_voc(root, ["shapes:val"]).classes)
     hyper_parameters = {"model": asdict(model), "classes": names, "input_size": 64}
     network = DETECTION.build(model, hyper_parameters)
-    config = {
-        **options.flat(),
+    config = options.flat() | {
         **{"data": "voc", "root": str(root), "train": ["shapes:train"], "test": ["shapes:val"]},
-        **{
-            "validation": 0.5,
-            "input_size": 64,
-            "arch": "resnet18",
-            "boxes_per_cell": 1,
-            "score_threshold": 0.0,
-        },
+        **{"validation": 0.5, "input_size": 64, "arch": "resnet18", "boxes_per_cell": 1},
+        "score_threshold": 0.0,
     }
     folder = tmp_path / "run"
     folder.mkdir()
@@ -337,7 +316,7 @@ def test_a_detector_with_map_and_the_five_shares(
     for layer in (1, 8):
         values = [row.mean for row in rows if row.layer == layer and row.measure in shares]
         assert sum(values) == pytest.approx(1)
-    summary = json.loads((folder / "profile" / "profile.json").read_text())
+    summary = summary_of(folder / "profile")
     assert (summary["images"], summary["source"]) == (4, "validation images of voc")
 
     monkeypatch.setattr(run, "draw", lambda *arguments: None)
@@ -378,7 +357,7 @@ def test_an_interrupted_profile_goes_on_to_the_same_table(
     left = "stopped by {}; the same command goes on from there"
     assert profiled(*words, "--out", out, code=130).err.strip() == left.format("SIGINT")
     assert rows_of(out) == [(0, "none", None), (12, "spatial", None)]
-    assert json.loads((out / "profile.json").read_text())["finished"] is False
+    assert summary_of(out)["finished"] is False
     result = profiled(*words, "--out", out, code=143)
     assert result.err.strip() == left.format("SIGTERM")
     assert [line[:6] for line in result.out.splitlines()[1:]] == ["3 of 5"]
@@ -386,7 +365,7 @@ def test_an_interrupted_profile_goes_on_to_the_same_table(
     assert [line[:6] for line in result.out.splitlines()[1:3]] == ["4 of 5", "5 of 5"]
     assert (out / "profile.csv").read_bytes() == table
     assert (out / "profile.svg").read_bytes() == figure
-    assert len(json.loads((out / "profile.json").read_text())["provenance"]) == 3
+    assert len(summary_of(out)["provenance"]) == 3
     before = calls
     profiled(*words, "--out", out)
     assert calls == before
@@ -405,14 +384,9 @@ def test_another_configuration_is_not_mixed_in(trained: Path, profiled: Call, tm
     words = ("--checkpoint", trained, "--layers", 13, "--methods", "spatial", "--out", tmp_path / "out")
     profiled(*words)
     table = (tmp_path / "out" / "profile.csv").read_bytes()
-    for further, name in (
-        (("--passes", 3), "passes 2"),
-        (("--seed", 1), "seed 0"),
-        (("--limit", 9), "images 20"),
-    ):
-        result = profiled(*words, *further, code=2)
-        assert f"found a profile with {name}; expected" in result.err
-        assert result.err.count("\n") == 1
+    for option, value, name in (("passes", 3, "passes 2"), ("seed", 1, "seed 0"), ("limit", 9, "images 20")):
+        result = profiled(*words, f"--{option}", value, code=2)
+        assert result.is_refused(f"found a profile with {name}; expected")
     assert (tmp_path / "out" / "profile.csv").read_bytes() == table
 
 
@@ -422,11 +396,11 @@ def test_a_damaged_table_is_named_by_its_line(trained: Path, profiled: Call, tmp
     profiled(*words)
     file = tmp_path / "out" / "profile.csv"
     file.write_text(file.read_text().replace("spatial", "spacial", 1))
-    assert "profile.csv:6: found no row of a profile" in profiled(*words, code=2).err
+    assert profiled(*words, code=2).is_refused("profile.csv:6: found no row of a profile")
     (tmp_path / "out" / "profile.json").unlink()
-    assert "found a profile.csv without profile.json" in profiled(*words, code=2).err
+    assert profiled(*words, code=2).is_refused("found a profile.csv without profile.json")
     (tmp_path / "out" / "profile.json").write_text("{}")
-    assert "profile.json: found no profile" in profiled(*words, code=2).err
+    assert profiled(*words, code=2).is_refused("profile.json: found no profile")
 
 
 def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -478,10 +452,7 @@ def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_a_mistake_is_one_line(within: Call, words: list[str], message: str) -> None:
     if not {"--arch", "--checkpoint"} & set(words) and words:
         words = ["--checkpoint", "nowhere.ckpt", *words]
-    result = within(main, [*words, "--accelerator", "cpu"])
-    assert (result.code, result.err.count("\n")) == (2, 1), result.err
-    assert result.err.startswith("error: ")
-    assert message in result.err
+    assert within(main, [*words, "--accelerator", "cpu"]).is_refused(message)
 
 
 @pytest.mark.parametrize(
@@ -499,9 +470,7 @@ def test_a_mistake_is_one_line(within: Call, words: list[str], message: str) -> 
 def test_a_mistake_about_a_run_is_one_line(
     trained: Path, profiled: Call, words: list[str], message: str
 ) -> None:
-    result = profiled("--checkpoint", trained, *words, code=2)
-    assert result.err.count("\n") == 1, result.err
-    assert message in result.err
+    assert profiled("--checkpoint", trained, *words, code=2).is_refused(message)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -511,8 +480,7 @@ def test_a_network_without_layers(profiled: Call, tmp_path: Path) -> None:
     torch.save(perceptron(8, hidden=4, image_size=32).state_dict(), tmp_path / "weights.pth")
     words = ("--arch", "perceptron", "--width", 4 / 512, "--weights", tmp_path / "weights.pth")
     result = profiled(*words, "--data", "shapes", "--out", tmp_path / "out", code=2)
-    assert "error: perceptron" in result.err
-    assert "found Perceptron, no layer of which sees a 2-d map" in result.err
+    assert result.is_refused("error: perceptron", "found Perceptron, no layer of which sees a 2-d map")
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -521,17 +489,16 @@ def test_weights_without_a_classifier_for_these_classes(profiled: Call, tmp_path
 
     torch.save(vgg16(10, width=0.0625).state_dict(), tmp_path / "weights.pth")
     words = ("--arch", "vgg16", "--width", 0.0625, "--weights", tmp_path / "weights.pth", "--data", "shapes")
-    result = profiled(*words, code=2)
-    assert "weights.pth: found no classifier.0.weight for 8 classes" in result.err
+    assert profiled(*words, code=2).is_refused("weights.pth: found no classifier.0.weight for 8 classes")
 
 
 def test_neither_half_a_checkpoint_nor_foreign_ones(trained: Path, profiled: Call, tmp_path: Path) -> None:
     file = tmp_path / "half.ckpt"
     file.write_bytes((trained / "checkpoints" / "best.ckpt").read_bytes()[:3000])
-    assert "half.ckpt: found a file that is cut short" in profiled("--checkpoint", file, code=2).err
+    assert profiled("--checkpoint", file, code=2).is_refused("half.ckpt: found a file that is cut short")
     torch.save({"weights": torch.zeros(1)}, file)
     message = "expected a checkpoint that train_classify.py or train_detect.py wrote"
-    assert message in profiled("--checkpoint", file, code=2).err
+    assert profiled("--checkpoint", file, code=2).is_refused(message)
 
 
 # ---------------------------------------------------------------- reading images once
