@@ -63,7 +63,7 @@ def cost(words: Sequence[str], tree: Path = ROOT) -> Cost:
 
 
 def once(job: str, tree: Path) -> Cost:
-    """A job, which writes into a folder of its own."""
+    """What a job costs, which writes into a new folder."""
     with tempfile.TemporaryDirectory() as folder:
         return cost([*job.split(), "--out", f"{folder}/out"], tree)
 

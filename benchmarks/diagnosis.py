@@ -9,7 +9,7 @@ it. Then how our cost grows to 5 million detections, and the intervals (1,000 re
 Last the command ``python -m diagnosis`` from its arguments to the page, each run in a new process, and where
 the time goes.
 
-Each tool runs in processes of its own, in turn with the others; these also tell its peak memory. The best
+Each tool runs in new processes, in turn with the others; these also have its peak memory. The best
 pass counts, for other programs only ever add to it; CPU seconds sum the threads. A tool that is not
 installed is left out.
 """
@@ -67,7 +67,7 @@ class Cost(NamedTuple):
         return Cost(wall, cpu, first, imports, peak, more, self.ap, parts)
 
 
-# ---- in a process of its own -----------------------------------------------------------------
+# ---- in a new process ------------------------------------------------------------------------
 
 
 def one(name: str, size: Size, passes: int, folder: str) -> Cost:

@@ -10,6 +10,7 @@ import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def _hotcoco_tide(annotated: Any, detected: Any, narrow: bool) -> float:
     return float(evaluation.tide_errors()["ap_base"])
 
 
-def _hotcoco(truth: GroundTruth, found: Detections, narrow: bool) -> Work:
+def _hotcoco(truth: GroundTruth, found: Detections, laps: Laps, *, narrow: bool) -> Work:
     from data.formats.coco import coco_ground_truth
 
     annotated = import_module("hotcoco").COCO(coco_ground_truth(truth))
@@ -129,7 +130,7 @@ def _hotcoco(truth: GroundTruth, found: Detections, narrow: bool) -> Work:
     return lambda: _hotcoco_tide(annotated, detected, narrow)
 
 
-def _hotcoco_from_files(annotations: Path, results: Path, narrow: bool) -> Work:
+def _hotcoco_from_files(annotations: Path, results: Path, laps: Laps, *, narrow: bool) -> Work:
     def whole() -> float:
         annotated = import_module("hotcoco").COCO(str(annotations))
         return _hotcoco_tide(annotated, annotated.load_res(str(results)), narrow)
@@ -173,18 +174,15 @@ def _tidecv(truth: GroundTruth, found: Detections, laps: Laps) -> Work:
 _REFERENCE = "make setup, or pip install {0}"
 TOOLS: dict[str, Tool] = {
     "ours": Tool(("diagnosis",), _ours, _ours_from_files),
-    "hotcoco": Tool(
-        ("hotcoco",),
-        lambda truth, found, _: _hotcoco(truth, found, narrow=False),
-        lambda annotations, results, _: _hotcoco_from_files(annotations, results, narrow=False),
-        _REFERENCE.format("hotcoco"),
-    ),
-    "hotcoco, IoU 0.5 alone": Tool(
-        ("hotcoco",),
-        lambda truth, found, _: _hotcoco(truth, found, narrow=True),
-        lambda annotations, results, _: _hotcoco_from_files(annotations, results, narrow=True),
-        _REFERENCE.format("hotcoco"),
-    ),
+    **{
+        name: Tool(
+            ("hotcoco",),
+            partial(_hotcoco, narrow=narrow),
+            partial(_hotcoco_from_files, narrow=narrow),
+            _REFERENCE.format("hotcoco"),
+        )
+        for name, narrow in (("hotcoco", False), ("hotcoco, IoU 0.5 alone", True))
+    },
     # Its reader of COCO's files wants masks.
     "tidecv": Tool(("tidecv",), _tidecv, None, _REFERENCE.format("--no-deps tidecv"), passes=1),
 }

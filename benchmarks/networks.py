@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import subprocess
 import sys
 import time
 import warnings
@@ -31,6 +30,7 @@ from torch import nn
 
 from detector import list_changes, list_layers, modify_layers
 from detector.graph import record
+from training.provenance import provenance
 
 TORCHVISION = [
     "resnet18", "resnet50", "wide_resnet50_2", "resnext50_32x4d", "vgg16", "vgg16_bn", "densenet121",
@@ -73,8 +73,7 @@ def main() -> int:
     for name in dir(nn.init):  # weights that nobody reads need no values
         if name.endswith("_") and not name.startswith("_"):
             setattr(nn.init, name, lambda tensor, *arguments, **settings: tensor)
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    commit = (provenance()["commit"] or "unknown")[:7]
     start = time.perf_counter()
     chosen = {name: make for name, make in networks().items() if not options.only or name in options.only}
     lines = []

@@ -3,7 +3,7 @@
     python benchmarks/scale.py [--detections 2000000 5000000 20000000]
 
 Draws seeded detections as of Objects365, a hundred an image, and diagnoses them: all analyses, without
-intervals, figures and files; each size in a process of its own. At 20 million the aim is 12 GiB, and a cost
+intervals, figures and files; each size in a new process. At 20 million the aim is 12 GiB, and a cost
 that is about linear. The peak is that of the process after drawing, with the detections in it.
 """
 

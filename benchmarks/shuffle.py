@@ -7,7 +7,7 @@
     python benchmarks/shuffle.py --beside FOLDER --threads 1   # beside the code of another checkout
 
 The index of every draw is made within the time. All contenders take turns in every round and the best times
-are compared, since other programs only ever add to them. Two loops stand beside the shuffle: one as one
+are compared, since other programs only ever add to them. The shuffle is compared with two loops: one as one
 writes it down, for whose gradient PyTorch fills a whole map with zeros for each channel, and the fastest
 that we found. A copy is one of the map and, with a backward pass, another of the gradient.
 Exit code 0 also where a target is missed; the line then says so.
@@ -95,7 +95,7 @@ class Kind(NamedTuple):
 
 
 def kinds() -> list[Kind]:
-    """The shuffles, each with a stream of its own at every call."""
+    """The shuffles, each with a new stream at every call."""
     number = iter(range(1 << 62))
     channel = Kind("channel", lambda x: channel_shuffle(x, next(number)), loop_of_maps, best_loop_of_maps)
     spatial = Kind(

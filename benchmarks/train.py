@@ -12,7 +12,7 @@ loss and backward over their time, as shares of the rates that the same run meas
 product and a large copy. *detect* is decoding and non-maximum suppression in the worst case, every box of
 every cell above the threshold; it is no part of a step. *bare* is what a loop of the network, its
 loss and its optimizer on a batch in memory would take, as a share of the step. *GiB* is the most memory
-that the row took, imports included; each row has a process of its own.
+that the row took, imports included; each row has a new process.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Marks(L.Callback):  # type: ignore[misc]
         trainer.optimizers[0].register_step_post_hook(lambda *_: clock.mark("optimizer"))
 
     def on_train_batch_start(self, *arguments: object) -> None:
-        """The batch was read before, in the step that ends here; the first has no read of its own."""
+        """The batch was read before, in the step that ends here; the first has no read."""
         self.clock.begin()
 
     def on_before_backward(self, *arguments: object) -> None:

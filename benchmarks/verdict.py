@@ -31,13 +31,13 @@ def judged(images: int, replicates: int, seed: int) -> tuple[tuple[str, str], tu
     the words, as a person would.
     """
     a, b, c = draw(images, seed)
-    told = []
+    verdicts = []
     for other, truth in ((c, "c is better than a"), (b, "")):
         text = compare([a, other], replicates=replicates, seed=seed).verdict
         named = " is better than " in text.split(":")[0]
         right = bool(truth) and text.startswith(truth)
-        told.append(("right" if right else "wrong" if named else "no clear difference", text))
-    return told[0], told[1]
+        verdicts.append(("right" if right else "wrong" if named else "no clear difference", text))
+    return verdicts[0], verdicts[1]
 
 
 def main() -> None:
@@ -54,8 +54,8 @@ def main() -> None:
     with ProcessPoolExecutor(options.processes) as pool:
         pairs = list(pool.map(partial(judged, options.images, options.replicates), seeds))
     print(f"{options.sets} sets of {options.images} images, {options.replicates:,} replicates")
-    for name, told in zip(("one is better", "equally good"), zip(*pairs, strict=True), strict=True):
-        counts = Counter(verdict for verdict, _ in told)
+    for name, judgements in zip(("one is better", "equally good"), zip(*pairs, strict=True), strict=True):
+        counts = Counter(verdict for verdict, _ in judgements)
         print(f"{name}: " + ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
     bad = [text for pair in pairs for _, text in pair if "no difference" in text or "not differ" in text]
     print(f"verdicts that say there is no difference: {len(bad)}")

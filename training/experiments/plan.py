@@ -285,14 +285,14 @@ def check_options(
 def check_overrides(experiment: Experiment, overrides: Overrides) -> None:
     """Raise InputError if --set would make different series the same; those left out do not count."""
     usual = {**defaults(experiment.script), **experiment.common}
-    kept = [
+    left = [
         series
         for series in experiment.series
         if any(overrides.keeps({**usual, **member}) for member in series.members())
     ]
     for name in overrides.options:
-        differ = len({repr(series.options.get(name, usual.get(name))) for series in kept}) > 1
-        for series in kept:
+        differ = len({repr(series.options.get(name, usual.get(name))) for series in left}) > 1
+        for series in left:
             varied = name in series.sweep or name in (series.test or {})
             if varied or (differ and name in series.options):
                 found = f"{name}, in which the series of {experiment.name} differ ({series.name})"

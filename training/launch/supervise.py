@@ -32,7 +32,7 @@ GRACE_SECONDS = 60.0
 """What a command gets to save its state once its launcher is gone."""
 
 POLL_SECONDS = 0.05
-"""Between two looks at the command, the signals and the launcher."""
+"""How often the command, the signals and the launcher are checked."""
 
 SAME_SIGNALS: dict[int, int] = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
 

@@ -411,7 +411,7 @@ def digest(network: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class NormalizedBatches:
-    """Images of batches as a network takes them, and their labels; each batch has draws of its own."""
+    """Images of batches as a network takes them, and their labels; each batch has its own draws."""
 
     network: nn.Module
     batches: Iterable[ClassificationBatch]

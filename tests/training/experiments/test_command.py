@@ -59,12 +59,12 @@ def test_a_failed_training_takes_only_its_own_scoring_with_it(
     RUNS.mkdir(parents=True)
     (RUNS / f"break-last-{broken}").touch()
     assert run(file) == 1
-    told = capsys.readouterr()
-    assert tuple(told.out.count(f"] {state}") for state in ("failed", "skipped", "done")) == states
+    printed = capsys.readouterr()
+    assert tuple(printed.out.count(f"] {state}") for state in ("failed", "skipped", "done")) == states
     name = "spatial-last1" if broken else "plain"
-    assert f"error: broken on purpose (exit code 2; out/runs/shapes-vgg16-{name}" in told.out
-    assert "output.log" in told.out
-    assert "missing" in told.err
+    assert f"error: broken on purpose (exit code 2; out/runs/shapes-vgg16-{name}" in printed.out
+    assert "output.log" in printed.out
+    assert "missing" in printed.err
     (RUNS / f"break-last-{broken}").unlink()
     assert run(file) == 0
     assert len(calls()) == 5
@@ -104,8 +104,8 @@ def test_finished_runs_tell_how_long_a_step_takes(
     assert listed.err.count("how long does a step take?") == 1
     assert run(file, "--list") == 0
     assert "0.02 s a step (a probe)" in capsys.readouterr().out
-    kept = json.loads(Path("out/speeds.json").read_text())
-    assert next(iter(kept.values())) == {
+    stored = json.loads(Path("out/speeds.json").read_text())
+    assert next(iter(stored.values())) == {
         f"train_classify vgg16 width 1, 32 pixels, batch 128, auto {precision}": 0.02
     }
     folder = RUNS / "earlier"
@@ -117,7 +117,7 @@ def test_finished_runs_tell_how_long_a_step_takes(
     assert "0.5 s a step (a finished run)" in capsys.readouterr().out
 
 
-def test_a_probe_beside_other_work_is_not_kept(
+def test_a_probe_beside_other_work_is_not_stored(
     bench: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = bench()
@@ -168,9 +168,9 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(
     except SystemExit as error:
         code = int(str(error.code))
     assert code == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert message in told
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert message in printed
     assert not RUNS.exists()
 
 

@@ -158,7 +158,7 @@ def test_scale_shrinks_epochs_data_and_width_and_an_override_wins(root: Path) ->
 
 
 def test_variants_stay_as_declared_but_for_the_data_and_the_network(root: Path) -> None:
-    """The paper's numbers stand beside a narrower network on less data, not beside other data."""
+    """The paper's numbers are shown with a narrower network on less data, not with other data."""
     plan = planned(root, "figure1", Overrides(0.1, {"weight_decay": 0.1}, {"": "data"}))
     assert {point.variant.data for point in plan.points} == {"cifar100"}
     assert plan.heading == plan.experiment.heading

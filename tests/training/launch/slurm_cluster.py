@@ -1,4 +1,4 @@
-"""A Slurm of one node in a folder of its own, from Debian's packages slurm-wlm and munge."""
+"""A Slurm of one node in a new folder, from Debian's packages slurm-wlm and munge."""
 
 from __future__ import annotations
 
