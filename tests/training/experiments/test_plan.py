@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 import yaml
 
 from data.records import InputError
-from training.experiments.cost import START_SECONDS, seconds_of, speed_key
+from training.experiments.cost import START_SECONDS, probe, seconds_of, speed_key
 from training.experiments.figures import first_layer
 from training.experiments.paper import paper_accuracy
 from training.experiments.plan import (
@@ -272,6 +273,12 @@ def test_cost_grows_with_epochs_data_and_passes() -> None:
     channel = Run("b", "train_classify", {**NAMED, "method": "channel"})
     averaged = Run("c", "train_classify", {**NAMED, "method": "gap_fc"})
     assert speed_key(spatial) == speed_key(channel) != speed_key(averaged)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="has mps")
+def test_a_device_that_is_not_there_is_not_probed_on_another() -> None:
+    with pytest.raises(InputError, match="--accelerator: found what cannot be done here"):
+        probe(Run("a", "train_classify", {**NAMED, "width": 0.0625, "accelerator": "mps", "seed": 0}))
 
 
 def test_lists_of_ones_own_are_counted(tmp_path: Path) -> None:
