@@ -54,7 +54,7 @@ COCO_SIMILAR: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 """COCO's supercategories, by the names of its 80 classes; person, the only one in its own, is left out."""
 
-FILE_NAME, LABEL_MAP = "classes.yaml", "labelmap.txt"
+FILE_NAME, _, LABEL_MAP = CLASS_FILES = ("classes.yaml", "classes.yml", "labelmap.txt")
 
 
 class ClassList(NamedTuple):
@@ -81,12 +81,11 @@ def read_classes(folder: Path | str) -> ClassList:
     InputError
         The file is not YAML, has other keys, names a class twice, or a group names an unknown class.
     """
-    path = Path(folder) / FILE_NAME
-    if not path.exists() and path.with_suffix(".yml").exists():
-        path = path.with_suffix(".yml")
-    if not path.exists():
-        label_map = Path(folder) / LABEL_MAP
-        return ClassList(_label_map(label_map) if label_map.exists() else VOC_CLASSES, VOC_SIMILAR)
+    path = next(filter(Path.exists, (Path(folder) / name for name in CLASS_FILES)), None)
+    if path is None:
+        return ClassList(VOC_CLASSES, VOC_SIMILAR)
+    if path.name == LABEL_MAP:
+        return ClassList(_label_map(path), VOC_SIMILAR)
     content = read_yaml(
         path,
         "the classes of the tree",
@@ -107,15 +106,14 @@ def read_classes(folder: Path | str) -> ClassList:
     for i, group in enumerate(similar):
         for name in group:
             if name not in names:
-                raise InputError(
-                    f"{path}: similar[{i}]", f"the unknown class {name!r}", f"one of {', '.join(names)}"
-                )
+                found = f"the unknown class {name!r}"
+                raise InputError(f"{path}: similar[{i}]", found, f"one of {', '.join(names)}")
     return ClassList(names, similar)
 
 
 def has_classes(folder: Path) -> bool:
     """Whether the VOC tree names its classes."""
-    return any((folder / name).exists() for name in (FILE_NAME, "classes.yml", LABEL_MAP))
+    return any((folder / name).exists() for name in CLASS_FILES)
 
 
 def _label_map(path: Path) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import TypeAlias
@@ -103,52 +104,49 @@ def _image_routes(truth: GroundTruth, ids: bool) -> Callable[[Key], Routes]:
     named = not truth.image_ids or truth.images != tuple(map(str, truth.image_ids))
     names = {name: i for i, name in enumerate(truth.images)} if named else {}
     exact = {file: i for i, file in enumerate(files)} if len(set(files)) == len(files) else {}
-    by_number = _id_routes(truth.image_ids) if ids else None
-    number_of_name: dict[int, int] = {}
-    if ids and not truth.image_ids:
-        numbers = [(int(name), i) for i, name in enumerate(truth.images) if _is_number(name)]
-        number_of_name = dict(numbers)
-        if len(number_of_name) < len(numbers):
-            number_of_name = {}
+    by_number = _id_routes(truth.image_ids if ids else ())
+    numbers = [(int(name), i) for i, name in enumerate(truth.images) if _is_number(name)]
+    if not ids or truth.image_ids or len(dict(numbers)) < len(numbers):
+        numbers = []
+    number_of_name = dict(numbers)
 
     @cache
     def parts_of_files() -> tuple[dict[str, list[int]], ...]:
         """Files by path without extension, by name and by stem; made when it is first asked for."""
-        indices = dict[str, list[int]](), dict[str, list[int]](), dict[str, list[int]]()
+        indices = tuple(defaultdict[str, list[int]](list) for _ in range(3))
         for i, file in enumerate(files):
             path = "/".join(_parts(file))
             name = path.rpartition("/")[2]
             for index, part in zip(
                 indices, (_without_suffix(path), name, _without_suffix(name)), strict=True
             ):
-                index.setdefault(part, []).append(i)
+                index[part].append(i)
         return indices
 
     def loose(key: str) -> Routes:
         """By path or stem, the longest part of the path first."""
         parts = _parts(key)
+        by_path, by_name, by_stem = parts_of_files()
         for start in range(len(parts)):
             tail = "/".join(parts[start:])
             for text in (tail, _without_suffix(tail)):
                 if text in names:
                     return [(NAME, names[text])]
-                if text in parts_of_files()[0]:
-                    return [(FILE_NAME, i) for i in parts_of_files()[0][text]]
-        _, by_name, by_stem = parts_of_files()
+                if text in by_path:
+                    return [(FILE_NAME, i) for i in by_path[text]]
         name = parts[-1] if parts else ""
         found = by_name.get(name) or by_stem.get(_without_suffix(name)) or []
         return [(FILE_NAME, i) for i in found]
 
     def routes(key: Key) -> Routes:
-        text = key.replace("\\", "/") if isinstance(key, str) else None
+        text = key.replace("\\", "/") if isinstance(key, str) else ""
         certain = [(FILE_NAME, exact[text])] if text in exact else []
-        trusted, read = by_number(key) if by_number is not None else ([], [])
+        trusted, read = by_number(key)
         if certain or trusted:
             return certain + trusted
         found = (loose(text) if text else []) + read
-        number = int(key) if _is_number(key) else None
-        if not found and number in number_of_name:
-            found = [(NAME, number_of_name[number])]
+        if not found and _is_number(key) and int(key) in number_of_name:
+            found = [(NAME, number_of_name[int(key)])]
         return found
 
     return routes
