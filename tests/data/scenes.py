@@ -31,8 +31,10 @@ def coco_result(
 
 
 def write_json(path: Path, content: Any) -> Path:
+    """A file of this text, these bytes, or the JSON of anything else."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    text = content if isinstance(content, str | bytes) else json.dumps(content)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -166,17 +167,16 @@ def test_similar_classes(tmp_path, supercategories, groups):
     assert coco_similar(write_truth(tmp_path, [], categories=categories)) == groups
 
 
-WRONG_TRUTH = [
+@pytest.mark.parametrize(("content", "message"), [
     ("", "truth.json: found an empty file; expected a COCO annotation file"),
     ("[]", "truth.json: found a list of JSON; is it a results file"),
     ('{"images": [],\n "annotations": [}', r"truth.json:2:18: found malformed JSON"),
     ({"images": [], "annotations": []}, "truth.json: found no categories"),
     ({"images": [], "annotation": [], "categories": []}, "found no annotations.*did you mean 'annotation'"),
     ({"images": {}, "annotations": [], "categories": []}, "found no list as images"),
-]
-
-
-@pytest.mark.parametrize(("content", "message"), WRONG_TRUTH)
+    (b'{"images": [],\n"annotations": ["\xff"], "categories": []}',
+     r"truth.json:2: found a byte that is not UTF-8 \(0xff\)"),
+])  # fmt: skip
 def test_wrong_files(tmp_path, content, message):
     with pytest.raises(InputError, match=message):
         read_coco(write(tmp_path / "truth.json", content), lenient=True)
@@ -210,13 +210,6 @@ def test_a_list_that_is_there_twice(tmp_path, part, fields):
         InputError, match=f"truth.json: found the list {part} 2 times; expected each list once"
     ):
         read_coco(path)
-
-
-def test_text_that_is_not_utf8(tmp_path):
-    path = tmp_path / "truth.json"
-    path.write_bytes(b'{"images": [],\n"annotations": ["\xff"], "categories": []}')
-    with pytest.raises(InputError, match=r"truth.json:2: found a byte that is not UTF-8 \(0xff\)"):
-        read_coco(path, lenient=True)
 
 
 def test_a_byte_order_mark(tmp_path):
@@ -261,43 +254,63 @@ ODD = [
 ]  # fmt: skip
 
 
+SEPARATORS = [(", ", ": "), (",", ":"), (" ,\n", " :\t")]
+
+
+def both_ways(monkeypatch, quick_reader, read):
+    """What `read` gives, or says, and its warnings: with the quick reader, and without it."""
+    both, read_quickly = [], []
+    original = getattr(coco, quick_reader)
+
+    def quickly(*arguments):
+        found = original(*arguments)
+        read_quickly.append(True)
+        return found
+
+    for reader in (quickly, lambda *_: {}[0]):
+        with monkeypatch.context() as patch, warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            patch.setattr(coco, quick_reader, reader)
+            try:
+                record = dict(vars(read()))
+                record |= record.pop("attributes", {})
+                columns = sorted(record.items())
+                found = [(name, x.tobytes(), x.dtype) if hasattr(x, "tobytes") else x for name, x in columns]
+            except InputError as error:
+                found = str(error)
+            both.append((found, [str(warning.message) for warning in warned]))
+    assert both[0] == both[1]
+    return isinstance(both[0][0], str), bool(read_quickly)
+
+
+def slip(random, text, odd):
+    """`text` with something odd in place of up to two letters anywhere."""
+    low = int(random.integers(len(text)))
+    return text[:low] + odd + text[low + int(random.integers(3)) :]
+
+
 def test_the_quick_reader_reads_as_the_other_whatever_the_file_holds(tmp_path, truth, monkeypatch):
     """Texts with a slip anywhere: both find the same, or say the same."""
     random = np.random.default_rng(0)
     monkeypatch.setattr("data.formats.coco.BYTES_AT_ONCE", 300)
     path, outcomes = tmp_path / "found.json", []
     for case in range(600):
+        images, boxes = random.choice([3, 7], 20).tolist(), random.random((20, 4)).round(case % 18).tolist()
         rows = [
-            {"image_id": int(i), "category_id": 18, "bbox": box.tolist(), "score": float(score)}
-            for i, box, score in zip(
-                random.choice([3, 7], 20),
-                random.random((20, 4)).round(case % 18),
-                random.random(20),
-                strict=True,
-            )
+            {"image_id": image, "category_id": 18, "bbox": box, "score": score}
+            for image, box, score in zip(images, boxes, random.random(20).tolist(), strict=True)
         ]
-        text = json.dumps(rows, separators=[(", ", ": "), (",", ":"), (" ,\n", " :\t")][case % 3])
+        text, odd = json.dumps(rows, separators=SEPARATORS[case % 3]), ODD[case % len(ODD)]
         if case % 4:
-            low = int(random.integers(len(text)))
-            text = text[:low] + ODD[case % len(ODD)] + text[low + int(random.integers(3)) :]
+            text = slip(random, text, odd)
         elif case % 8:
-            text = text.replace('"image_id": 3', f'"image_id": {ODD[case % len(ODD)]}', 1)
+            text = text.replace('"image_id": 3', f'"image_id": {odd}', 1)
         path.write_bytes(text.encode(errors="surrogateescape"))
-        both = []
-        for quick in (True, False):
-            with monkeypatch.context() as patch, warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                if not quick:
-                    patch.setattr("data.formats.coco._plain_results", lambda *_: {}[0])
-                try:
-                    found = read_coco_detections(path, truth, lenient=case % 5 == 0)
-                    columns = found.image_index, found.labels, found.scores, found.boxes, found.extents
-                    both.append([column.tobytes() for column in columns])
-                except InputError as error:
-                    both.append(str(error))
-        assert both[0] == both[1], text
-        outcomes.append(isinstance(both[0], str))
-    assert 100 < sum(outcomes) < 500
+        read = partial(read_coco_detections, path, truth, lenient=case % 5 == 0)
+        outcomes.append(both_ways(monkeypatch, "_plain_results", read))
+    wrong, quick = np.sum(outcomes, axis=0)
+    assert 100 < wrong < 500
+    assert 100 < quick < 500
 
 
 ODD_TRUTH = [
@@ -313,55 +326,30 @@ def test_the_quick_reader_of_ground_truth_reads_as_the_other_whatever_the_file_h
     """The same for annotations, cut into parts anywhere: records, warnings and errors."""
     random = np.random.default_rng(0)
     monkeypatch.setattr("data.formats.coco.BYTES_AT_ONCE", 300)
-    path, outcomes, read_quickly = tmp_path / "truth.json", [], []
-    plain = coco._plain_objects
-
-    def quickly(annotations):
-        objects = plain(annotations)
-        read_quickly.append(True)
-        return objects
-
+    path, outcomes = tmp_path / "truth.json", []
     for case in range(600):
+        images = random.choice([3, 7], 20).tolist()
+        boxes = (random.random((20, 4)) * 9 + 0.5).round(case % 18).tolist()
         annotations = [
-            {"id": n + 1, "image_id": int(i), "category_id": 18, "bbox": box.tolist()}
-            | ({"area": float(box[2]), "iscrowd": int(box[0] < 1)} if case % 3 else {})
-            for n, (i, box) in enumerate(
-                zip(
-                    random.choice([3, 7], 20),
-                    (random.random((20, 4)) * 9 + 0.5).round(case % 18),
-                    strict=True,
-                )
-            )
+            {"id": n, "image_id": image, "category_id": 18, "bbox": box}
+            | ({"area": box[2], "iscrowd": int(box[0] < 1)} if case % 3 else {})
+            for n, (image, box) in enumerate(zip(images, boxes, strict=True), start=1)
         ]
         content = {"images": IMAGES, "annotations": annotations, "categories": CATEGORIES}
-        text = json.dumps(content, separators=[(", ", ": "), (",", ":"), (" ,\n", " :\t")][case % 3])
+        text = json.dumps(content, separators=SEPARATORS[case % 3])
         odd = ODD_TRUTH[case % len(ODD_TRUTH)]
         if case % 4 == 1:
-            low = int(random.integers(len(text)))
-            text = text[:low] + odd + text[low + int(random.integers(3)) :]
+            text = slip(random, text, odd)
         elif case % 4 == 2:
             text = text.replace('"image_id"', f'{odd}"image_id"', int(random.integers(1, 3)))
         elif case % 4 == 3:
             low = text.find('"image_id"', int(random.integers(len(text) // 2)))
             text = text[:low] + odd + text[low:]
         path.write_bytes(text.encode(errors="surrogateescape"))
-        both = []
-        for quick in (True, False):
-            with monkeypatch.context() as patch, warnings.catch_warnings(record=True) as warned:
-                warnings.simplefilter("always")
-                patch.setattr(coco, "_plain_objects", quickly if quick else lambda _: {}[0])
-                try:
-                    truth = read_coco(path, lenient=case % 5 == 0)
-                    columns = [value for name, value in sorted(vars(truth).items()) if name != "attributes"]
-                    columns += [x for name, value in sorted(truth.attributes.items()) for x in (name, value)]
-                    found = [(x.tobytes(), x.dtype) if hasattr(x, "tobytes") else x for x in columns]
-                except InputError as error:
-                    found = str(error)
-                both.append((found, [str(warning.message) for warning in warned]))
-        assert both[0] == both[1], text
-        outcomes.append(isinstance(both[0][0], str))
-    assert 100 < sum(outcomes) < 500
-    assert 100 < len(read_quickly) < 500
+        outcomes.append(both_ways(monkeypatch, "_plain_objects", partial(read_coco, path, case % 5 == 0)))
+    wrong, quick = np.sum(outcomes, axis=0)
+    assert 100 < wrong < 500
+    assert 100 < quick < 500
 
 
 def test_both_files_at_once(tmp_path, truth, monkeypatch):
