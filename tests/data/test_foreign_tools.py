@@ -242,23 +242,17 @@ def test_classes_of_via(tmp_path, attributes, name):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (
-            via((RECTANGLE, {"colour": "red", "mood": "calm"})),
-            "the attributes of regions 'colour, mood'; expected one, or",
-        ),
+        (via((RECTANGLE, {"colour": "red", "mood": "calm"})),
+         "the attributes of regions 'colour, mood'; expected one, or"),
         (via((RECTANGLE, {"label": ""})), "'a.png', region 0: found a region of no class, or of several"),
         (via((RECTANGLE, {})), "'a.png', region 0: found a region of no class"),
         (via((RECTANGLE, {"type": {"cat": True, "dog": True}})), "or of several; expected one class"),
         (dict.fromkeys(["project", "config", "file", "metadata", "view"], 1), "a file of VIA 3"),
-        (
-            via(({"name": "point", "cx": 1, "cy": 1}, {"label": "cat"})),
-            "'a.png', region 0: found a region of the form 'point'; expected rectangles, polygons",
-        ),
+        (via(({"name": "point", "cx": 1, "cy": 1}, {"label": "cat"})),
+         "'a.png', region 0: found a region of the form 'point'; expected rectangles, polygons"),
         (via(({"name": "rect", "x": 1}, {"label": "cat"})), "found a rect without all of its numbers"),
-        (
-            via(({"name": "polygon", "all_points_x": [1, 2], "all_points_y": [1]}, {"label": "cat"})),
-            "found a polygon without all of its numbers",
-        ),
+        (via(({"name": "polygon", "all_points_x": [1, 2], "all_points_y": [1]}, {"label": "cat"})),
+         "found a polygon without all of its numbers"),
         (via((RECTANGLE | {"width": "9"}, {"label": "cat"})), "found a string as bbox"),
         *(
             (via((shape, {"label": "cat"})), "without all of its numbers; expected numbers")
@@ -269,14 +263,10 @@ def test_classes_of_via(tmp_path, attributes, name):
             )
         ),
         (via((RECTANGLE, {"label": "cat"}), name=" "), "found a file without a name; expected its name"),
-        (
-            via((RECTANGLE | {"width": 0}, {"label": "cat"})),
-            "'a.png', region 0: found the bbox 10 20 0 40, without area",
-        ),
-        (
-            via() | via() | {"b": {"filename": "a.png", "regions": []}},
-            r"images\[1\]: found the id 'a.png' a second time",
-        ),
+        (via((RECTANGLE | {"width": 0}, {"label": "cat"})),
+         "'a.png', region 0: found the bbox 10 20 0 40, without area"),
+        (via() | via() | {"b": {"filename": "a.png", "regions": []}},
+         r"images\[1\]: found the id 'a.png' a second time"),
         ({"a": {"filename": "a.png", "regions": 5}}, "5 as regions"),
         ([task({"rotation": 30})], r"\[0\], region 0: found a rectangle turned by 30°"),
         ([task({"width": None})], "rectanglelabels without all of its numbers"),
@@ -285,18 +275,12 @@ def test_classes_of_via(tmp_path, attributes, name):
         ([task({"rectanglelabels": "cat"})], "found a region of no class, or of several"),
         ([task(regions=[region("rectanglelabels", {}) | {"value": None}])], "found a region of no class"),
         ([task(regions=[region("labels", {}) | {"value": [1]}])], "found a region of no class"),
-        (
-            [{"data": {"image": "a.png"}, "annotations": [{"result": "x"}]}],
-            r"\[0\]: found 'x' as result; exp",
-        ),
-        (
-            [task(regions=[region("rectanglelabels", SQUARE, original_width=n) for n in (200, 100)])],
-            r"\[0\], region 1: found an image of 100×100 pixels; expected 200×100, as a region before says",
-        ),
-        (
-            [task(regions=[region("ellipselabels", {"x": 9, "y": 9, "radiusX": -1, "radiusY": 1})])],
-            "found a region with ellipselabels without all of its numbers",
-        ),
+        ([{"data": {"image": "a.png"}, "annotations": [{"result": "x"}]}],
+         r"\[0\]: found 'x' as result; exp"),
+        ([task(regions=[region("rectanglelabels", SQUARE, original_width=n) for n in (200, 100)])],
+         r"\[0\], region 1: found an image of 100×100 pixels; expected 200×100, as a region before says"),
+        ([task(regions=[region("ellipselabels", {"x": 9, "y": 9, "radiusX": -1, "radiusY": 1})])],
+         "found a region with ellipselabels without all of its numbers"),
         *(
             ([task(picture=picture)], "expected the path or address of one image in it")
             for picture in ("", " ", "/", "..", "https://x.org/", "http://[x/a.png")
@@ -304,20 +288,16 @@ def test_classes_of_via(tmp_path, attributes, name):
         ([task({"rectanglelabels": ["cat", "dog"]})], "found a region of no class, or of several"),
         ([task(regions=[region("rectangle", SQUARE)])], "found a region of no class"),
         ([task(regions=[region("brushlabels", {"rle": [1, 2]})])], "found a region with brushlabels"),
-        (
-            [task(regions=[region("keypointlabels", {"x": 5, "y": 5, "width": 1})])],
-            "found a region with keypointlabels; expected rectangles, polygons, ellipses or circles",
-        ),
-        (
-            [task(regions=[region("rectanglelabels", SQUARE) | {"image_rotation": 90}])],
-            "found an image turned by 90°",
-        ),
+        ([task(regions=[region("keypointlabels", {"x": 5, "y": 5, "width": 1})])],
+         "found a region with keypointlabels; expected rectangles, polygons, ellipses or circles"),
+        ([task(regions=[region("rectanglelabels", SQUARE) | {"image_rotation": 90}])],
+         "found an image turned by 90°"),
         ([task(picture=None, data={"images": ["a.png", "b.png"]})], r"\[0\]: found a task .* 'images'; "),
         ([task(picture="data:image/png;base64,AAAA")], "expected the path or address of one image"),
         ([task(), task()], r"\[1\]: found the image '/data/upload/1/a.png' a second time"),
         ([task(), {"id": 2}], "a list of JSON; is it a results file"),
     ],
-)
+)  # fmt: skip
 def test_faults_of_via_and_label_studio(tmp_path, content, message):
     with pytest.raises(InputError, match=message):
         read_json(tmp_path, content)
@@ -363,19 +343,15 @@ def test_label_studio(tmp_path):
         ([region("rectangle", SQUARE), region("labels", SQUARE)], [20, 10, 60, 30]),
         ([region("labels", SQUARE), region("rectangle", SQUARE)], [20, 10, 60, 30]),
         ([region("polygonlabels", {"points": [[10, 10], [30, 10], [20, 30]]})], [20, 10, 60, 30]),
-        (
-            [region("ellipselabels", {"x": 50, "y": 50, "radiusX": 10, "radiusY": 20, "rotation": 0})],
-            [80, 30, 120, 70],
-        ),
-        (
-            [region("ellipselabels", {"x": 50, "y": 50, "radiusX": 20, "radiusY": 10, "rotation": 90})],
-            [90, 10, 110, 90],
-        ),
+        ([region("ellipselabels", {"x": 50, "y": 50, "radiusX": 10, "radiusY": 20, "rotation": 0})],
+         [80, 30, 120, 70]),
+        ([region("ellipselabels", {"x": 50, "y": 50, "radiusX": 20, "radiusY": 10, "rotation": 90})],
+         [90, 10, 110, 90]),
         ([region("rectanglelabels", SQUARE, original_width=200.0, original_height=100.0)], [20, 10, 60, 30]),
         ([region("rectanglelabels", SQUARE | {"rotation": 360})], [20, 10, 60, 30]),
         ([region("rectanglelabels", SQUARE | {"rotation": -1e-7})], [20, 10, 60, 30]),
     ],
-)
+)  # fmt: skip
 def test_regions_of_label_studio(tmp_path, regions, box):
     truth = read_json(tmp_path, [task(regions=regions)])
     np.testing.assert_allclose(truth.boxes, [box])
@@ -413,24 +389,18 @@ def test_names_of_images_in_label_studio(tmp_path, data, name):
     [
         ("a,b\n1,2\n", "columns 'a, b'; expected VIA's CSV"),
         ("", "columns ''; expected VIA's CSV"),
-        (
-            'filename,region_shape_attributes,region_attributes\na.png,"{",{}\n',
-            r"truth.csv:2:1:2: found malformed JSON",
-        ),
+        ('filename,region_shape_attributes,region_attributes\na.png,"{",{}\n',
+         r"truth.csv:2:1:2: found malformed JSON"),
         ('filename,region_shape_attributes,region_attributes\n"a.png', "malformed CSV"),
-        (
-            "filename,region_shape_attributes,region_attributes\na.png,{}\n",
-            "truth.csv:2: found 2 columns; exp",
-        ),
-        (
-            "filename,region_shape_attributes,region_attributes\na.png,{},{},\n",
-            ":2: found 4 columns; expected 3",
-        ),
+        ("filename,region_shape_attributes,region_attributes\na.png,{}\n",
+         "truth.csv:2: found 2 columns; exp"),
+        ("filename,region_shape_attributes,region_attributes\na.png,{},{},\n",
+         ":2: found 4 columns; expected 3"),
         ("filename;region_shape_attributes;region_attributes\na.png;{};{}\n", None),  # saved by Excel
         ("filename,region_shape_attributes,region_attributes\na.png,[],5\n", None),
         ("#filename,region_shape_attributes,region_attributes\na.png,{},{}\n", None),  # VIA 1
     ],
-)
+)  # fmt: skip
 def test_csv_that_is_not_via_s(tmp_path, text, message):
     (tmp_path / "truth.csv").write_text(text)
     write_image(tmp_path / "a.png", (20, 10))
