@@ -31,6 +31,7 @@ IMAGES = [
 ]
 CATEGORIES = [{"id": 18, "name": "dog", "supercategory": "animal"}, {"id": 1, "name": "person"}]
 DOG = {"id": 1, "image_id": 3, "category_id": 18, "bbox": [10, 20, 30, 40]}
+HUGE = "9" * 5000
 FOUND = {"image_id": 3, "category_id": 18, "bbox": [11, 20, 30, 40], "score": 0.5}
 
 
@@ -192,6 +193,13 @@ def test_wrong_files(tmp_path, content, message):
         ("categories", 1, {"id": 18}, r"categories\[1\]: found the id 18 a second time"),
         ("categories", 1, {"name": "dog"}, r"categories\[1\]: found the name 'dog' a second time"),
         ("categories", 1, {"name": 5}, r"categories\[1\]: found a whole number as name"),
+        ("categories", 0, {"name": ""}, r"categories\[0\]: found ''; expected a class name"),
+        ("categories", 0, {"name": "  "}, r"categories\[0\]: found '  '"),
+        ("categories", 0, {"name": None}, r"categories\[0\]: found null as name"),
+        ("images", 1, {"width": 640.5}, r"images\[1\]: found a size of 640.5×90"),
+        ("images", 1, {"width": float("inf")}, r"images\[1\]: found a size of inf×90"),
+        ("images", 1, {"height": float("nan")}, r"images\[1\]: found a size of"),
+        ("images", 1, {"height": 1e300}, r"images\[1\]: found a size of 60×1e\+300"),
     ],
 )
 def test_wrong_images_and_categories(tmp_path, part, index, change, message):
@@ -407,11 +415,31 @@ def test_faults_of_several_kinds_are_counted_apart(tmp_path, truth):
         ("[" * 100_000, "found lists within lists without end"),
         ('[{"image_id": 3,\n"category_id": 18,\n "bbox": [1,2,3', "found.json:3:16: found malformed JSON"),
         ("[] x", "found.json:1:4: found malformed JSON"),
+        (f'[{{"image_id": {HUGE}}}]', "digits"),
+        (b"[\0]\0", "malformed JSON"),
+        ("\ufeff[]".encode("utf-16-le"), "UTF-8"),
     ],
 )
 def test_wrong_results_files(tmp_path, truth, content, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         read_coco_detections(write(tmp_path / "found.json", content), truth, lenient=True)
+    assert len(str(caught.value)) < 5000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"\\ud800": 1}]', r"found.json\[0\]: found half of a surrogate pair"),
+        ('[{"image_id": "\\ud800", "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "unknown image"),
+        ([FOUND | {"image_id": "x" * 10_000_000}], "the unknown image 'xxxx"),
+        ([FOUND | {"category_id": "x" * 10_000_000}], "the unknown class 'xxxx"),
+    ],
+    ids=["key", "id", "long image", "long class"],
+)
+def test_texts_that_cannot_be_shown(tmp_path, truth, content, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_coco_detections(write(tmp_path / "found.json", content), truth)
+    assert len(str(caught.value).encode()) < 5000
 
 
 def test_an_absent_file_and_a_folder(tmp_path, truth):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from data.augment import Augmentation, eval_transform, train_transform
 from data.detection import DetectionDataset, ImageCache, cached_images, read_image, verify_images
 from data.formats import read_ground_truth
 from data.records import GroundTruth, InputError
+from tests.data.scenes import coco_object, voc_xml, write_coco
 
 
 def photograph(width: int, height: int, seed: int = 0) -> np.ndarray:
@@ -156,40 +156,34 @@ def test_a_cache_is_made_once_and_again_only_when_it_no_longer_fits(
         ImageCache(truth, 200, folder)
 
 
-def write_yolo(folder: Path, name: str) -> Path:
+def yolo(folder: Path) -> Path:
     (folder / "a.txt").write_text("0 0.25 0.25 0.2 0.2\n")
-    (folder / "list.txt").write_text(f"./{name}\n")
-    (folder / "data.yaml").write_text("path: .\nval: list.txt\nnames: [thing]\n")
+    (folder / "data.yaml").write_text("path: .\nval: .\nnames: [thing]\n")
     return folder / "data.yaml"
 
 
-def write_coco(folder: Path, name: str) -> Path:
-    box = {"id": 1, "image_id": 3, "category_id": 1, "bbox": [4, 4, 20, 20]}
-    images = [{"id": 3, "file_name": name}]
-    content = {"images": images, "annotations": [box], "categories": [{"id": 1, "name": "thing"}]}
-    (folder / "truth.json").write_text(json.dumps(content))
-    return folder / "truth.json"
+def coco(folder: Path) -> Path:
+    image = {"id": 1, "file_name": "a.png"}
+    return write_coco(folder, [coco_object(1, 1, [4, 4, 20, 20])], [image], [{"id": 1, "name": "thing"}])
 
 
-def write_labelimg(folder: Path, name: str) -> Path:
-    box = "<xmin>5</xmin><ymin>5</ymin><xmax>24</xmax><ymax>24</ymax>"
-    thing = f"<object><name>thing</name><bndbox>{box}</bndbox></object>"
-    (folder / "a.xml").write_text(f"<annotation><filename>{name}</filename>{thing}</annotation>")
+def labelimg(folder: Path) -> Path:
+    (folder / "a.xml").write_text(voc_xml([("thing", [5, 5, 24, 24])], None))
     return folder
 
 
-@pytest.mark.parametrize("write", [write_yolo, write_coco, write_labelimg])
+@pytest.mark.parametrize("write", [yolo, coco, labelimg])
 @pytest.mark.parametrize(
     ("sides", "orientation"), [((96, 64), 4), ((96, 64), 3), ((64, 64), 8), ((96, 64), 5)]
 )
 def test_where_the_picture_gives_the_size_it_is_trained_as_shown(
-    tmp_path: Path, write: Callable[[Path, str], Path], sides: tuple[int, int], orientation: int
+    tmp_path: Path, write: Callable[[Path], Path], sides: tuple[int, int], orientation: int
 ) -> None:
     """Also where it is as large as stored: square, mirrored, or upside down."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(photograph(*sides)).save(tmp_path / "a.png", exif=exif)
-    truth = read_ground_truth(write(tmp_path, "a.png"))
+    truth = read_ground_truth(write(tmp_path))
     with Image.open(tmp_path / "a.png") as stored:
         Image.fromarray(np.asarray(ImageOps.exif_transpose(stored))).save(tmp_path / "shown.png")
     upright = GroundTruth(["b"], ["thing"], truth.sizes, [], [], [], files=[tmp_path / "shown.png"])

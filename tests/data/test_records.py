@@ -136,6 +136,7 @@ def test_selecting_all_images_loses_nothing(order):
         ({"object_ids": [1, 2]}, "object_ids: found 2 ids; expected one for each of the 4 objects, or none"),
         ({"images": ["a", "b", "a"]}, "images: found 'a' twice"),
         ({"classes": ["cat", "cat"]}, "classes: found 'cat' twice"),
+        ({"classes": ["cat", "  "]}, "classes: found a blank name"),
         ({"labels": [0, 1, 2, 0]}, r"labels\[2\]: found 2"),
         ({"labels": [0, 1, -1, 0]}, r"labels\[2\]: found -1"),
         ({"image_index": [0, 3, 0, 2]}, r"image_index\[1\]: found 3"),

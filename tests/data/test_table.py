@@ -41,6 +41,7 @@ def test_csv(tmp_path, truth):
         text.replace(",", ";"),
         text.replace(",", "\t"),
         text.replace("\n", "\r\n"),
+        text.replace("\n", "\r"),
         "\ufeff" + text,
     ):
         assert columns(read_table(write(tmp_path, other), truth)) == expected
@@ -91,10 +92,22 @@ def test_wrong_columns(tmp_path, truth, head, message):
         read_table(write(tmp_path, head + "\n"), truth, lenient=True)
 
 
-def test_text_that_is_not_utf8(tmp_path, truth):
-    path = write(tmp_path, HEAD.encode() + b"caf\xe9,dog,0.5,1,2,30,40\n")
-    with pytest.raises(InputError, match=r"found.csv:2: found a byte that is not UTF-8"):
-        read_table(path, truth)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (HEAD.encode() + b"caf\xe9,dog,0.5,1,2,30,40\n", "found.csv:2: found a byte that is not UTF-8"),
+        ("\r", "found an empty file"),
+        (f'"{HEAD}1,dog,0.9,1,2,3,4\n', "found.csv:1: found a malformed first line"),
+        (f'{HEAD}"1,dog,0.9,1,2,3,4\n', r"found.csv:\d+: found malformed CSV"),
+        (f"{HEAD}{'x' * 200_000},dog,0.9,1,2,3,4\n", "found.csv:2?"),
+        (f"{HEAD}000012,dog,{'9' * 5000}e9999,1,2,3,4\n", "the score inf"),
+    ],
+    ids=["UTF-8", "empty", "head", "quotes", "long", "inf"],
+)
+def test_wrong_csv(tmp_path, truth, content, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_table(write(tmp_path, content), truth)
+    assert len(str(caught.value)) < 5000
 
 
 TABLE = {"image": ["000012", "b"], "class": ["dog", "7"], "score": [0.5, 1]} | {
@@ -176,6 +189,13 @@ def test_data_frames_of_polars(name):
         ({"score": [0.5, None]}, "table, row 1: found the score nan"),
         ({"score": ["a", "b"]}, "table: column score: found values of type string; expected numbers"),
         ({"score": [True, False]}, "table: column score: found values of type bool; expected numbers"),
+        ({"image": [["000012"], ["b"]]}, "column image: found values of type list"),
+        ({"class": [{"a": 1}, {"a": 2}]}, "column class: found values of type struct"),
+        ({"image": pa.array([b"000012", b"b"])}, "column image: found values of type binary"),
+        (
+            {"image": pa.array([b"\xff\xfe", b"b"]).view(pa.string())},
+            "column image: found text that is not UTF-8",
+        ),
         ({"image": ["b", None]}, "table, row 1: found the unknown image None"),
         ({"class": [None, "dog"]}, "table, row 0: found the unknown class None"),
         ({"class": [0, 1]}, "table, row 0: found the unknown class 0"),
@@ -193,6 +213,10 @@ def test_what_is_no_table(truth, table):
         from_table(table, truth)
 
 
+def test_whole_numbers_that_no_float_is(truth):
+    assert from_table(TABLE | {"score": pa.array([2**53 + 1, 1])}, truth).scores.tolist() == [2.0**53, 1]
+
+
 def test_many_rows_keep_their_order(tmp_path, truth):
     rng = np.random.default_rng(0)
     scores = rng.random(5000).round(6)
@@ -201,3 +225,30 @@ def test_many_rows_keep_their_order(tmp_path, truth):
     assert found.scores.tolist() == scores.tolist()
     assert found.boxes[:, 2].tolist() == list(range(5000))
     assert found.image_index.tolist() == [int(bool(i % 3)) for i in range(5000)]
+
+
+@pytest.mark.parametrize(
+    ("names", "called", "name"),
+    [
+        (["other", "12"], "12.jpg", "12"),
+        (["other", "12"], "photos/12", "12"),
+        (["other", "12"], "photos/more/12.jpg", "12"),
+        (["other", "12"], "photos\\12.jpg", "12"),
+        (["other", "left/12"], "left/12.jpg", "left/12"),
+        (["other", "12.jpg"], "photos/12.jpg", "12.jpg"),
+        (["other", "a.b"], "photos/a.b.jpg", "a.b"),
+        (["12", "left/12"], "left/12.jpg", "left/12"),  # the whole path comes before the name alone
+        (["12", "12.jpg"], "left/12.jpg", "12.jpg"),
+        (["left/12", "12"], "left", None),
+        (["left/12", "12"], "13.jpg", None),
+        (["left/12", "12"], "2", None),
+    ],
+)
+def test_an_image_with_or_without_folder_and_ending(names, called, name):
+    truth = GroundTruth(names, ["dog", "7"], [[90, 90]] * 2, [], [], [])
+    table = TABLE | {"image": [called] * 2}
+    if name is None:
+        with pytest.raises(InputError, match="image"):
+            from_table(table, truth)
+    else:
+        assert from_table(table, truth).image_index.tolist() == [names.index(name)] * 2

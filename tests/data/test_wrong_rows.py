@@ -156,7 +156,10 @@ WRONG = {
         ({"bbox": [1, 2, 3, -4]}, "the bbox 1 2 3 -4, without area", ""),
         ({"iscrowd": 5}, "5 as iscrowd; expected 0 or 1", ""),
         ({"iscrowd": float("nan")}, "nan as iscrowd", ""),
+        ({"ignore": -1}, "-1 as ignore", ""),
+        ({"difficult": 0.5}, "0.5 as difficult", ""),
         ({"area": -5}, "the area -5; expected a number of pixels from 0", ""),
+        ({"area": float("inf")}, "the area inf", ""),
         ({"iscrowd": "no"}, "a string as iscrowd", ""),
     ],
 }  # fmt: skip
