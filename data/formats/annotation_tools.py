@@ -103,10 +103,8 @@ def read_via_csv(path: Path) -> bytes:
                 found = f"{cells} columns"
                 raise InputError(f"{path}:{reader.line_num}", found, f"{len(names)}, as in the first line")
             file = files.setdefault(row["filename"], {"filename": row["filename"], "regions": []})
-            shape, region = (
-                parse_json(Path(f"{path}:{reader.line_num}"), (row[name] or "{}").encode())
-                for name in VIA_COLUMNS[1:]
-            )
+            where = Path(f"{path}:{reader.line_num}")
+            shape, region = (parse_json(where, (row[name] or "{}").encode()) for name in VIA_COLUMNS[1:])
             if shape:
                 file["regions"].append({"shape_attributes": shape, "region_attributes": region})
     except csv.Error as error:

@@ -643,9 +643,8 @@ def _distinct(path: Path, part: str, ids: Sequence[Any]) -> list[int | str]:
             raise InputError(where, f"the id {key}", "a whole number or a string")
         before = first.setdefault(str(key), index)
         if before != index:
-            raise InputError(
-                where, f"the id {key!r} a second time (first in {part}[{before}])", "each id once"
-            )
+            found = f"the id {key!r} a second time (first in {part}[{before}])"
+            raise InputError(where, found, "each id once")
     return ids
 
 
@@ -826,14 +825,9 @@ def _plain_results(path: Path, truth: Callable[[], GroundTruth]) -> Columns:
     size = path.stat().st_size
     # The processes write to memory that they share: to send as much takes half as long as to decode it.
     most = size // SHORTEST_RESULT + 1
-    columns_of: list[tuple[type, tuple[int, ...]]] = [
-        (np.int64, ()),
-        (np.int64, ()),
-        (np.float64, ()),
-        (np.float64, (4,)),
-    ]
     shared = [
-        np.ndarray((most, *shape), kind, mmap(-1, 8 * most * math.prod(shape))) for kind, shape in columns_of
+        np.ndarray((most, *shape), kind, mmap(-1, 8 * most * math.prod(shape)))
+        for kind, shape in ((np.int64, ()), (np.int64, ()), (np.float64, ()), (np.float64, (4,)))
     ]
 
     def columns(start: int) -> slice:

@@ -89,9 +89,8 @@ def from_predictions(
         first: dict[int, Any] = {}
         for key, image in zip(keys, image_of, strict=True):
             if first.setdefault(image, key) is not key and image != NO_INDEX:
-                found = (
-                    f"the keys {shown(first[image])} and {shown(key)} for the image {truth.images[image]!r}"
-                )
+                both = f"{shown(first[image])} and {shown(key)}"
+                found = f"the keys {both} for the image {truth.images[image]!r}"
                 raise InputError(SOURCE, found, "each image once")
     else:
         if not isinstance(predictions, Iterable):
@@ -145,10 +144,8 @@ def _labels(
                 raise ValueError
         except (TypeError, ValueError):
             raise InputError("names", shown(names), "a list of class names, or names by number") from None
-    known = {
-        value: index[value] if isinstance(value, str) else numbers.get(value, NO_INDEX) for value in set(raw)
-    }
-    return np.fromiter((known[value] for value in raw), np.int64, len(raw))
+    numbers_and_names: dict[Any, int] = {**numbers, **index}
+    return np.fromiter((numbers_and_names.get(value, NO_INDEX) for value in raw), np.int64, len(raw))
 
 
 def _meaning(raw: Sequence[Any], truth: GroundTruth) -> dict[int, int]:

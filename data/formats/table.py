@@ -275,17 +275,14 @@ def _indices(
     column = _plain(table[name])
     kind, of = column.type, pa.types
     tests = (of.is_string, of.is_large_string, of.is_integer, of.is_floating, of.is_null)
+    where = f"{faults.source}: column {name}"
     if not any(test(kind) for test in tests):
-        raise InputError(
-            f"{faults.source}: column {name}", f"values of type {kind}", "texts or whole numbers"
-        )
+        raise InputError(where, f"values of type {kind}", "texts or whole numbers")
     encoded = column.combine_chunks().dictionary_encode()
     try:
         values = [*encoded.dictionary.to_pylist(), None]
     except UnicodeDecodeError:
-        raise InputError(
-            f"{faults.source}: column {name}", "text that is not UTF-8", "text in UTF-8"
-        ) from None
+        raise InputError(where, "text that is not UTF-8", "text in UTF-8") from None
     index = np.array([_index(value, lookup, ids, typed) for value in values], dtype=np.int64)
     codes = np.asarray(encoded.indices.fill_null(len(values) - 1), dtype=np.int64)
     return index[codes], lambda row: values[codes[row]]

@@ -638,11 +638,9 @@ def box_in_image(
         low, high = corners[f"{axis}min"], corners[f"{axis}max"]
         for name, value in ((f"{axis}min", low), (f"{axis}max", high)):
             if not pixels_from - BORDER_ROUNDING_PIXELS <= value <= limit + BORDER_ROUNDING_PIXELS:
-                expected = f"{pixels_from} to {limit}"
-                expected += " (VOC counts pixels from 1; --pixels-from 0 for others)" * pixels_from
-                raise InputError(
-                    where(name), f"{value:g}, outside the image of {width}×{height} pixels", expected
-                )
+                found = f"{value:g}, outside the image of {width}×{height} pixels"
+                others = " (VOC counts pixels from 1; --pixels-from 0 for others)" * pixels_from
+                raise InputError(where(name), found, f"{pixels_from} to {limit}{others}")
         if low >= high:
             flaw = "zero area" if low == high else f"negative {'width' if axis == 'x' else 'height'}"
             found = f"{axis}min {low:g} and {axis}max {high:g}, a box of {flaw}"
@@ -701,9 +699,8 @@ def numbers_of(words: Sequence[bytes], names: Sequence[str]) -> list[float] | Pr
 def shown(value: object) -> str:
     """A value of a file in a message: as Python writes it, but short."""
     try:
-        return _shortened(
-            reprlib.repr(value) if isinstance(value, list | dict) else repr(value), LONGEST_VALUE, "…"
-        )
+        text = reprlib.repr(value) if isinstance(value, list | dict) else repr(value)
+        return _shortened(text, LONGEST_VALUE, "…")
     except (ValueError, RecursionError):  # a number of thousands of digits, lists without end
         return f"a {type(value).__name__} too long to show"
 

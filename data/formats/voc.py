@@ -288,11 +288,8 @@ def _read(
     def column(name: str, dtype: type) -> NDArray[Any]:
         return np.array([getattr(thing, name) for thing in objects], dtype)
 
-    attributes = {
-        "truncated": column("truncated", np.int8),
-        "occluded": column("occluded", np.int8),
-        "pose": column("pose", np.str_),
-    }
+    kinds = {"truncated": np.int8, "occluded": np.int8, "pose": np.str_}
+    attributes = {name: column(name, kind) for name, kind in kinds.items()}
     if (rotation := column("rotation", np.float64)).any():
         attributes["rotation"] = rotation
     truth = GroundTruth(

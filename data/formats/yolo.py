@@ -261,12 +261,11 @@ def _note_labels_alone(path: Path, files: Sequence[Path]) -> None:
 
 
 def _label_file(image: Path) -> Path:
-    parts = list(image.parts)
-    for index in range(len(parts) - 2, -1, -1):  # the last folder of that name, as Ultralytics has it
-        if parts[index] == "images":
-            parts[index] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
+    """That of an image; ``labels`` in place of the last folder ``images``, as Ultralytics has it."""
+    *folders, name = image.parts
+    if "images" in folders:
+        folders[len(folders) - 1 - folders[::-1].index("images")] = "labels"
+    return Path(*folders, name).with_suffix(".txt")
 
 
 # ---------------------------------------------------------------- detections
