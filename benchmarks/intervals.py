@@ -35,10 +35,9 @@ from benchmarks.common import command_line
 from data.records import Detections, GroundTruth
 from diagnosis import diagnose
 from diagnosis.compare import Comparison, Difference, Estimate, compare
-from diagnosis.image_weights import Weights
 from diagnosis.provenance import provenance
 from diagnosis.record import Diagnosis
-from diagnosis.resampling import OVER_ALL
+from diagnosis.resampling import OVER_ALL, Weights
 
 CLASSES = ("bird", "cat", "dog", "car", "bus")
 SIMILAR = [["cat", "dog"], ["car", "bus"]]

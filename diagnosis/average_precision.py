@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from data.records import Detections, GroundTruth
 from diagnosis.breakdown import CORRECT_IOU
 from diagnosis.coco_ap import MAX_DETECTIONS, coco_ap, coco_order, coco_outcomes
-from diagnosis.image_weights import ImageWeights, ObjectCounter, Weights
 from diagnosis.matching import Assignment, Matching, assign, assign_devkit, match
 from diagnosis.rankings import (
     AnyHits,
@@ -34,6 +33,7 @@ from diagnosis.rankings import (
     needed_hits,
     sum_of_runs,
 )
+from diagnosis.resampling import ImageWeights, ObjectCounter, Weights
 
 __all__ = [
     "AP_KINDS",

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import InputError
-from diagnosis.image_weights import ImageWeights, ObjectCounter, RunningTotals, Weights
 from diagnosis.matching import Matching, assign, cached, match_groups, takes_earlier_names
 from diagnosis.rankings import mean_defined
+from diagnosis.resampling import ImageWeights, ObjectCounter, RunningTotals, Weights
 
 __all__ = [
     "BACKGROUND",

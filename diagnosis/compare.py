@@ -21,13 +21,12 @@ from data.records import InputError
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import ERROR_TYPES, BreakdownStatistic
 from diagnosis.flow import MissedStatistic
-from diagnosis.image_weights import Weights
 from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
 from diagnosis.matching import whole_number
 from diagnosis.notebook import Row, card
 from diagnosis.rankings import mean_defined
 from diagnosis.record import Diagnosis, check_same_truth
-from diagnosis.resampling import OVER_ALL, Progress, Statistic, draw_runs, resample
+from diagnosis.resampling import OVER_ALL, Progress, Statistic, Weights, draw_runs, resample
 from diagnosis.tide import TIDE_ERRORS, TIDE_LABELS, TideStatistic
 from diagnosis.verdict import (
     DECIMALS,
@@ -74,8 +73,8 @@ TIDE_AP50 = "tide/ap50"
 """TIDE's AP50, by nearly the same rules: where both are printed as one number, both have AP50's interval."""
 HEADLINES = {AP50: "AP50", "map/coco": "AP50:95"}
 """The numbers of the verdict. The first decides which detector is better."""
-FRACTIONS = ("share", "pooled", "objects", "map", "tide", "impact", "dap")
-"""Sections of numbers from 0 to 1, but for `SUMS`."""
+SECTIONS = ("share", "pooled", "map", "objects", "impact", "tide", "dap")
+"""In the order in which they are listed; all are numbers from 0 to 1, but for `SUMS`."""
 SUMS = ("dap/fp", "dap/fn")
 """Gains that may be below 0: from −1 to 1."""
 
@@ -176,9 +175,6 @@ class Difference:
         return clear(self.difference, self.low, self.high, self.enough, self.moves)
 
 
-SECTIONS = ("share", "pooled", "map", "objects", "impact", "tide", "dap")
-"""In the order in which they are listed."""
-
 ClassOrMean = int | NDArray[np.bool_] | None
 """A class, flags of the classes to take the mean over, or None for all."""
 
@@ -260,15 +256,10 @@ class Comparison:
         enough, over = enough_objects(self.objects)
         return enough if over and key in self.by_class else None
 
-    def _gap(self, a: int, b: int, key: str, measure: Measure) -> Measure:
-        number = self.difference(key, a, b, self._classes(key))
-        return measure._replace(
-            value=number.difference,
-            low=number.low,
-            high=number.high,
-            enough=number.enough,
-            moves=number.moves,
-        )
+    def _gap(self, a: int, b: int, key: str, measure: Measure, classes: ClassOrMean = None) -> Measure:
+        number = self.difference(key, a, b, self._classes(key) if classes is None else classes)
+        value, low, high = number.difference, number.low, number.high
+        return measure._replace(value=value, low=low, high=high, enough=number.enough, moves=number.moves)
 
     def _unfound(self, detector: int, other: int | None = None) -> Unfound | None:
         """Classes with enough objects of which a detector finds nothing, and the other one something."""
@@ -277,9 +268,8 @@ class Comparison:
         unfound = unfound_classes(self.names[detector], self.classes, enough, nothing)
         if unfound is None or other is None:
             return unfound
-        gap = self.difference(AP50, min(detector, other), max(detector, other), enough & nothing)
-        measure = Measure("AP50", gap.difference, gap.low, gap.high, enough=gap.enough, moves=gap.moves)
-        return unfound._replace(gap=measure)
+        a, b = sorted((detector, other))
+        return unfound._replace(gap=self._gap(a, b, AP50, Measure("AP50", 0.0), enough & nothing))
 
     @property
     def ranking(self) -> list[int]:
@@ -340,18 +330,11 @@ class Comparison:
         def mean(key: str, detector: int) -> float:
             return self.estimate(key, detector).value if key in self.values else math.nan
 
-        return card(
-            self.verdict,
-            [
-                Row(
-                    name,
-                    np.array([mean(f"share/{error_type.name}", detector) for error_type in ERROR_TYPES]),
-                    mean("map/coco50", detector),
-                    mean("map/coco", detector),
-                )
-                for detector, name in enumerate(self.names)
-            ],
-        )
+        rows = []
+        for detector, name in enumerate(self.names):
+            shares = np.array([mean(f"share/{error_type.name}", detector) for error_type in ERROR_TYPES])
+            rows.append(Row(name, shares, mean(AP50, detector), mean("map/coco", detector)))
+        return card(self.verdict, rows)
 
     @property
     def replicates(self) -> int:
@@ -385,10 +368,8 @@ class Comparison:
         if label is None and quantity + OVER_ALL in self.values:
             return self.estimate(quantity + OVER_ALL, detector)
         spread, place = self._spread(quantity, (detector,), label)
-        runs = self.run_values[quantity][detector]
-        return spread.estimate(
-            place, _deviation(_one(runs, label)[None]).item() if len(runs) > 1 else math.nan
-        )
+        runs = _one(self.run_values[quantity][detector], label)
+        return spread.estimate(place, _deviation(runs[None]).item())
 
     def run_estimate(self, quantity: str, detector: int, run: int) -> Estimate:
         """A number of one run of a group over all classes, as :meth:`estimate`.
@@ -523,7 +504,7 @@ class Comparison:
 
 def _range(quantity: str, gap: bool) -> tuple[float, float]:
     """Between which values a quantity can be, or a difference of two of it."""
-    if quantity.partition("/")[0] not in FRACTIONS:
+    if quantity.partition("/")[0] not in SECTIONS:
         return -math.inf, math.inf
     low = -1.0 if quantity.removesuffix(OVER_ALL) in SUMS else 0.0
     return (low - 1, 1 - low) if gap else (low, 1.0)
@@ -664,9 +645,8 @@ def compare(
         further = [statistic(diagnosis) for statistic in statistics]
         made.append([*mine, *further])
         values_of += [statistic() for statistic in mine] + [statistic(once) for statistic in further]
-    every = [statistic for both in made for statistic in both]
     samples_of = resample(
-        every,
+        [statistic for mine in made for statistic in mine],
         images,
         replicates=replicates,
         seed=seed,
@@ -674,38 +654,37 @@ def compare(
         processes=processes,
         meanwhile=meanwhile,
     )
-    statistics_each = len(made[0])
-
-    counted = np.stack([diagnosis.breakdown.counts.sum(axis=1) for diagnosis in diagnoses])
-    orders = _orders(diagnoses)
     by_class, values, samples, run_values, run_samples = set(), {}, {}, {}, {}
-    for place in range(statistics_each):
-        for quantity, example in values_of[place].items():
+    for place in range(len(made[0])):
+        of_all, redrawn_of_all = values_of[place :: len(made[0])], samples_of[place :: len(made[0])]
+        for quantity, example in of_all[0].items():
             if example.ndim == 2:
                 by_class.add(quantity)
             # (S, 1, K) and (S, R, K) of the S detectors
             exact, redrawn = (
-                np.stack(
-                    [
-                        part[quantity].reshape(len(part[quantity]), -1)
-                        for part in parts[place::statistics_each]
-                    ]
-                )
-                for parts in (values_of, samples_of)
+                np.stack([one[quantity].reshape(len(one[quantity]), -1) for one in each])
+                for each in (of_all, redrawn_of_all)
             )
-            run_values[quantity] = tuple(exact[list(runs), 0] for runs in members.values())
+            run_values[quantity] = tuple(exact[runs, 0] for runs in members.values())
             run_samples[quantity] = tuple(
-                mean_defined(redrawn[list(runs)], -1) if len(runs) > 1 else np.empty((0, replicates))
+                mean_defined(redrawn[runs], -1) if len(runs) > 1 else np.empty((0, replicates))
                 for runs in members.values()
             )
             values[quantity] = np.stack([mean_defined(runs, 0) for runs in run_values[quantity]])
-            samples[quantity] = np.stack(
-                [
-                    _of_group(redrawn[list(runs)], draw_runs(len(runs), replicates, seed, group))
-                    for group, runs in enumerate(members.values())
-                ],
-                axis=1,
-            )
+            groups_drawn = [
+                _of_group(redrawn[runs], draw_runs(len(runs), replicates, seed, group))
+                for group, runs in enumerate(members.values())
+            ]
+            samples[quantity] = np.stack(groups_drawn, axis=1)
+
+    counted = np.stack([diagnosis.breakdown.counts.sum(axis=1) for diagnosis in diagnoses])
+    effects = [diagnosis.order_effects for diagnosis in diagnoses]
+    orders = {}
+    for key, shape in {key: some.shape for one in effects for key, some in one.items()}.items():
+        each = np.stack([one.get(key, np.zeros(shape)) for one in effects])
+        orders[key] = np.stack([each[runs].mean(axis=0) for runs in members.values()], axis=1)
+    places = {section: place for place, section in enumerate(SECTIONS)}
+    listed = sorted(values, key=lambda quantity: places.get(quantity.partition("/")[0], len(places)))
     return Comparison(
         names=tuple(members),
         members=tuple(tuple(diagnoses[run].name for run in runs) for runs in members.values()),
@@ -714,30 +693,14 @@ def compare(
         level=level,
         seed=seed,
         by_class=frozenset(by_class),
-        values={key: values[key] for key in sorted(values, key=_section)},
+        values={quantity: values[quantity] for quantity in listed},
         samples=samples,
         run_values=run_values,
         run_samples=run_samples,
         objects=diagnoses[0].matching.objects,
-        counted=np.stack([counted[list(runs)].max(axis=0) for runs in members.values()]),
-        orders={
-            key: np.stack([some[list(runs)].mean(axis=0) for runs in members.values()], axis=1)
-            for key, some in orders.items()
-        },
+        counted=np.stack([counted[runs].max(axis=0) for runs in members.values()]),
+        orders=orders,
     )
-
-
-def _orders(diagnoses: Sequence[Diagnosis]) -> dict[str, NDArray[np.float64]]:
-    """By quantity ``(D, 2, C)``: how far down and up another order of equal scores moves it."""
-    each = [diagnosis.order_effects for diagnosis in diagnoses]
-    shapes = {key: some.shape for one in each for key, some in one.items()}
-    return {key: np.stack([one.get(key, np.zeros(shape)) for one in each]) for key, shape in shapes.items()}
-
-
-def _section(quantity: str) -> int:
-    """The place of a quantity's section; those of further statistics come last."""
-    section = quantity.partition("/")[0]
-    return SECTIONS.index(section) if section in SECTIONS else len(SECTIONS)
 
 
 def _of_group(runs: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:

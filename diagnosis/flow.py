@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from data.records import InputError
 from diagnosis.breakdown import ERROR_TYPES, NONE
-from diagnosis.image_weights import Weights
 from diagnosis.record import Diagnosis, check_same_truth
+from diagnosis.resampling import Weights
 
 Counted = Literal["top", "all"]
 
@@ -33,11 +33,7 @@ class Fate:
 
 
 FATES: tuple[Fate, ...] = (
-    *(
-        Fate(error_type.name, error_type.colour, error_type.fate)
-        for error_type in ERROR_TYPES
-        if error_type.fate
-    ),
+    *(Fate(error.name, error.colour, error.fate) for error in ERROR_TYPES if error.fate),
     Fate(
         "missed",
         "#222222",
@@ -47,11 +43,8 @@ FATES: tuple[Fate, ...] = (
 """All but the last have the name of the error type of the detection that refers to the object."""
 
 MISSED = len(FATES) - 1
-_NAMES = [fate.name for fate in FATES]
-FATE_OF_TYPE = np.array(
-    [_NAMES.index(error_type.name) if error_type.name in _NAMES else MISSED for error_type in ERROR_TYPES],
-    dtype=np.int8,
-)
+NAMES = [fate.name for fate in FATES]
+FATE_OF_TYPE = np.array([NAMES.index(error.name) if error.fate else MISSED for error in ERROR_TYPES], np.int8)
 IGNORED = -1
 
 
@@ -93,11 +86,10 @@ class Flow:
         InputError
             For the name of no fate.
         """
-        names = [fate.name for fate in FATES]
         for name in (before, after):
-            if name not in names:
-                raise InputError("fate", repr(name), f"one of {', '.join(names)}")
-        return np.flatnonzero((self.before == names.index(before)) & (self.after == names.index(after)))
+            if name not in NAMES:
+                raise InputError("fate", repr(name), f"one of {', '.join(NAMES)}")
+        return np.flatnonzero((self.before == NAMES.index(before)) & (self.after == NAMES.index(after)))
 
 
 def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
@@ -198,7 +190,5 @@ class MissedStatistic:
         if weights is None:
             weights = np.ones((1, len(self.objects)), dtype=np.int32)
         objects = weights @ self.objects
-        share = np.divide(
-            weights @ self.missed, objects, out=np.full(len(weights), np.nan), where=objects > 0
-        )
-        return {"objects/missed": share}
+        missed = weights @ self.missed
+        return {"objects/missed": np.where(objects > 0, missed / np.maximum(objects, 1), np.nan)}

@@ -26,9 +26,9 @@ from diagnosis.breakdown import (
     SIMILAR,
     flag_error_types,
 )
-from diagnosis.image_weights import ImageWeights, ObjectCounter, Weights
 from diagnosis.matching import Matching, assign, takes_earlier_names
 from diagnosis.rankings import AnyHits, Block, Hits, HitsAmongErrors, RankedErrors, TruePositives
+from diagnosis.resampling import ImageWeights, ObjectCounter, Weights
 from diagnosis.similar import group_indices
 
 __all__ = ["IMPACT_VARIANTS", "Impact", "ImpactStatistic", "ImpactVariant", "impact"]

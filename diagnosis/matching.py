@@ -4,7 +4,7 @@
 sorted into *groups*: the pairs of one detection with the objects of one class. :func:`assign` and
 :func:`assign_devkit` then match at any threshold, by the rules of Hoiem's tool and of VOC's devkit. Both are
 cheap, and so is counting anything again with other weights of the images
-(:mod:`diagnosis.image_weights`).
+(:mod:`diagnosis.resampling`).
 """
 
 from __future__ import annotations
@@ -686,26 +686,19 @@ def match_groups(matching: Matching, iou: float, groups: NDArray[np.int64]) -> N
     able = np.flatnonzero(matching.group_iou[groups] >= iou)
     chosen = groups[able]
     # The detections of each class are a ranking. Only one ranking competes for objects of its own class.
-    ranking, rankings = (
-        matching.detections.labels[matching.group_detection[chosen]],
-        len(matching.truth.classes),
-    )
-    if np.array_equal(ranking, matching.group_label[chosen]):
-        rankings = 1
+    ranking = matching.detections.labels[matching.group_detection[chosen]]
+    classes = len(matching.truth.classes)
+    rankings = 1 if np.array_equal(ranking, matching.group_label[chosen]) else classes
     pair_object, objects = matching.pair_object, len(matching.truth)
-    if (
-        objects * rankings > 4 * (len(pair_object) + len(groups)) + DENSE_ENTRIES
-    ):  # memory linear in the pairs
-        classes = len(matching.truth.classes)
+    # Memory stays linear in the pairs.
+    if objects * rankings > 4 * (len(pair_object) + len(groups)) + DENSE_ENTRIES:
         pair_object = pair_object * classes + matching.detections.labels[matching.pair_detection]
         unique, pair_object = np.unique(pair_object, return_inverse=True)
         rankings, objects = 1, len(unique)
     start, stop = matching.group_start[chosen], matching.group_start[chosen + 1]
+    good, rank = matching.pair_iou >= iou, matching.pair_rank
     matched = np.full(len(groups), -1, dtype=np.int64)
-    good = matching.pair_iou >= iou
-    matched[able] = greedy_match(
-        start, stop, pair_object, objects, matching.pair_rank, good, ranking, rankings
-    )
+    matched[able] = greedy_match(start, stop, pair_object, objects, rank, good, ranking, rankings)
     return matched
 
 

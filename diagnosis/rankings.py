@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.image_weights import ImageWeights, Weights, accumulate, by_blocks
 from diagnosis.matching import Matching, argsort_ascending
+from diagnosis.resampling import ImageWeights, Weights, accumulate, by_blocks
 
 AssumedObjects = float | NDArray[np.float64]
 """How many objects of each class normalised precision supposes; ``(r, 1)`` where replicates differ."""

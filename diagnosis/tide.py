@@ -33,7 +33,6 @@ from numpy.typing import ArrayLike, NDArray
 from data.boxes import area, intersection
 from data.records import InputError
 from diagnosis.breakdown import BACKGROUND_IOU, CORRECT_IOU, ErrorType, check_thresholds
-from diagnosis.image_weights import ImageWeights, ObjectCounter, Weights
 from diagnosis.matching import Matching, greedy_pairs, takes_earlier_names
 from diagnosis.rankings import (
     AnyHits,
@@ -44,7 +43,7 @@ from diagnosis.rankings import (
     mean_defined,
     mean_over_classes,
 )
-from diagnosis.resampling import OVER_ALL
+from diagnosis.resampling import OVER_ALL, ImageWeights, ObjectCounter, Weights
 
 __all__ = [
     "BEYOND",

@@ -150,9 +150,7 @@ def false_positive_trend(
     wrong = belongs[matching.detections.labels[order]] & (types[order] > CORRECT)
     cells = (types[order[wrong]].astype(np.int64) - 1) * longest + rank[wrong]
     at_rank = np.bincount(cells, minlength=len(ERRORS) * longest).reshape(len(ERRORS), longest)
-    met = np.concatenate(
-        [np.zeros((len(ERRORS), 1), np.int64), at_rank.cumsum(axis=1)], axis=1
-    )  # (4, ranks + 1)
+    met = np.pad(at_rank.cumsum(axis=1), ((0, 0), (1, 0)))  # (4, ranks + 1)
     depths = np.minimum(np.searchsorted(met.sum(axis=0), numbers), longest)
     counts = met[:, depths].T
     names = tuple(classes[label] for label in chosen)
@@ -188,37 +186,20 @@ def detection_trend(
     multiples = np.atleast_1d(np.asarray(factors, dtype=np.float64))
     if multiples.ndim != 1 or not np.isfinite(multiples).all() or (multiples < 0).any():
         raise InputError("factors", repr(factors), "multiples of the number of objects: finite, 0 or more")
-    types, objects = (
-        flag_error_types(matching, similar, iou=iou, background_iou=background_iou),
-        matching.objects,
-    )
+    types = flag_error_types(matching, similar, iou=iou, background_iou=background_iou)
+    objects = matching.objects
     order, class_start = matching.ranking_of(types >= 0)
     depth = multiples[:, None] * objects  # (P, C)
     rising = np.ceil(depth - 1e-9).astype(np.int64)
     nearest = np.floor(depth + 0.5).astype(np.int64)
-    counts = np.stack(
-        [_among_first(types[order] == error, class_start, rising) for error in range(len(ERROR_TYPES))],
-        axis=-1,
-    )
+    of_each = (types[order] == error for error in range(len(ERROR_TYPES)))
+    counts = np.stack([_among_first(marked, class_start, rising) for marked in of_each], axis=-1)
     found = _among_first(assign(matching, iou).outcomes[order] == 1, class_start, nearest)
     touching = assign(matching, background_iou)
-    kept = order[~touching.duplicates[order]]
-    per_class = np.bincount(matching.detections.labels[kept], minlength=len(objects))
-    kept_start = np.concatenate([[0], np.cumsum(per_class)])
+    kept, kept_start = matching.ranking_of((types >= 0) & ~touching.duplicates)
     touched = _among_first(touching.outcomes[kept] == 1, kept_start, nearest)
-    recall_at_iou, recall_at_background_iou = (
-        np.where(objects > 0, hits / np.maximum(objects, 1), np.nan) for hits in (found, touched)
-    )
-    return DetectionTrend(
-        matching.truth.classes,
-        objects,
-        multiples,
-        counts,
-        recall_at_iou,
-        recall_at_background_iou,
-        iou,
-        background_iou,
-    )
+    recall = (np.where(objects > 0, hits / np.maximum(objects, 1), np.nan) for hits in (found, touched))
+    return DetectionTrend(matching.truth.classes, objects, multiples, counts, *recall, iou, background_iou)
 
 
 def _among_first(
