@@ -19,7 +19,7 @@ from diagnosis.characteristics import (
     standard_characteristics,
 )
 from diagnosis.impact import IMPACT_VARIANTS, impact
-from diagnosis.trends import FACTORS, FALSE_POSITIVES, detection_trend, false_positive_trend
+from diagnosis.trends import FALSE_POSITIVES, detection_trend, false_positive_trend
 from tests.diagnosis.scenes import TOOL_NAMES, forgiving, hoiem_scores, real_records
 
 KINDS = ("correct", "loc", "similarobj", "otherobj", "bg")
@@ -79,7 +79,7 @@ def columns(matching, similar):
     return [break_down(matching, similar, np.array(depths)), break_down(matching, similar)]
 
 
-def test_ranking_labels_and_flags(oracle, matching, similar):
+def test_ranking_labels_flags_and_similar_classes(oracle, matching, similar):
     strong, weak = assign(matching, 0.5).outcomes, forgiving(assign(matching, 0.1))
     flags = flag_error_types(matching, similar)
     for label, name in enumerate(matching.truth.classes):
@@ -89,11 +89,7 @@ def test_ranking_labels_and_flags(oracle, matching, similar):
         np.testing.assert_array_equal(strong[ranked], expected["label_strong"])
         np.testing.assert_array_equal(weak[ranked], expected["label_weak"])
         np.testing.assert_array_equal(flags[ranked] + 1, expected["fp"]["code_sorted"])
-
-
-def test_similar_classes(oracle, matching, similar):
-    for label, name in enumerate(matching.truth.classes):
-        assert (np.flatnonzero(similar[label]) + 1).tolist() == oracle[name]["similar_ind"]
+        assert (np.flatnonzero(similar[label]) + 1).tolist() == expected["similar_ind"]
 
 
 def test_counts_and_confusions(oracle, matching, similar, columns):
@@ -108,21 +104,14 @@ def test_counts_and_confusions(oracle, matching, similar, columns):
             assert by_class.tolist() == expected["object"][column]
 
 
-def test_pies_of_groups_are_the_pooled_top(oracle, matching, columns):
-    pies = oracle["plots"]["pie"]
-    top = columns[1]
-    assert top.pooled().tolist() == pytest.approx(pies["all"], **EXACT)
-    for group, members in {"animals": ANIMALS, "vehicles": VEHICLES, "furniture": FURNITURE}.items():
-        counts = top.counts[[top.classes.index(name) for name in members]].sum(axis=0)
-        assert (counts / counts.sum()).tolist() == pytest.approx(pies[group], **EXACT)
-
-
-def test_pies_of_one_class_add_both_columns(oracle, columns):
-    both = columns[0].counts + columns[1].counts
-    for label, name in enumerate(columns[0].classes):
-        assert (both[label] / both[label].sum()).tolist() == pytest.approx(
-            oracle["plots"]["pie"][name], **EXACT
-        )
+def test_pies(plots, columns, groups):
+    """A group's is the pooled top; a class's adds both columns."""
+    hundred, top = columns
+    assert top.pooled().tolist() == pytest.approx(plots["pie"]["all"], **EXACT)
+    for group, members in groups.items():
+        labels = [top.classes.index(name) for name in members]
+        counts = (top.counts + (hundred.counts if len(members) == 1 else 0))[labels].sum(axis=0)
+        assert (counts / counts.sum()).tolist() == pytest.approx(plots["pie"][group], **EXACT)
 
 
 @pytest.mark.parametrize(("key", "threshold"), [("tp_strong", 0.5), ("tp_weak", 0.1)])
@@ -196,12 +185,9 @@ def test_detection_trend(plots, matching, trend, groups):
             else:
                 assert expected == [None] * 5
                 assert shares[point].sum() == pytest.approx(100)
-
-
-def test_detection_trend_counts_background_once(plots, trend):
-    right, twice = 72.280701754385964, 74.368231046931408
-    assert 100 * trend.shares(["aeroplane"])[3, 0] == pytest.approx(right, **EXACT)
-    assert plots["dettrend_area"]["aeroplane"][3][0] == pytest.approx(twice, **EXACT)
+    # The tool's first trend counts background twice.
+    right, twice = trend.shares(["aeroplane"])[3, 0], plots["dettrend_area"]["aeroplane"][3][0]
+    assert (100 * right, twice) == pytest.approx((72.280701754385964, 74.368231046931408), **EXACT)
 
 
 @pytest.mark.parametrize(
@@ -214,31 +200,6 @@ def test_recall(plots, trend, groups, key, touching):
         )
 
 
-def by_rank(matching, kinds, name):
-    """How many of each kind stand at a rank or above, ``(n, 5)``."""
-    ranked = kinds[matching.ranked(matching.truth.classes.index(name))]
-    return np.stack([np.cumsum(ranked == kind) for kind in range(5)], axis=1)
-
-
-def test_what_the_tool_does_wrong_with_detections(plots, matching, similar, groups):
-    """Its first detection trend counts background twice, and adds the classes rank by rank."""
-    kinds = flag_error_types(matching, similar)
-    for group, members in groups.items():
-        counts = [by_rank(matching, kinds, name) for name in members]
-        longest = max(map(len, counts))
-        total = sum(np.pad(count, ((0, longest - len(count)), (0, 0)), mode="edge") for count in counts)
-        sizes = [matching.objects[matching.truth.classes.index(name)] for name in members]
-        depth = math.floor(np.mean(sizes) + 0.5)
-        twice = total.sum(axis=1) + total[:, 4]
-        for factor, expected in zip(FACTORS, plots["dettrend_area"][group], strict=True):
-            reached = np.searchsorted(twice, factor * depth)
-            if reached == len(twice):
-                assert expected == [None] * 5
-            else:
-                shares = 100 * total[reached] / total[reached].sum()
-                assert shares.tolist() == pytest.approx(expected, **EXACT)
-
-
 def test_what_the_tool_does_wrong_with_false_positives(plots, matching, similar):
     """For one class it counts background twice, and so stops before it has met as many as it says.
 
@@ -246,7 +207,8 @@ def test_what_the_tool_does_wrong_with_false_positives(plots, matching, similar)
     """
     kinds = flag_error_types(matching, similar)
     for name in matching.truth.classes:
-        counts = by_rank(matching, kinds, name)[:, 1:]
+        ranked = kinds[matching.ranked(matching.truth.classes.index(name))]
+        counts = np.stack([np.cumsum(ranked == kind) for kind in range(1, 5)], axis=1)  # at a rank or above
         ours = false_positive_trend(matching, kinds, [name])
         for point, wanted in enumerate(FALSE_POSITIVES):
             twice = np.searchsorted(counts.sum(axis=1) + counts[:, 3], wanted)
@@ -298,7 +260,7 @@ def test_objects_fall_into_the_tool_s_bins(oracle, matching, chosen):
 
 
 @pytest.mark.parametrize(("key", "iou", "forgiving"), [("tp_strong", 0.5, False), ("tp_weak", 0.1, True)])
-def test_bins(oracle, matching, chosen, key, iou, forgiving):
+def test_bins_and_missed_objects(oracle, matching, chosen, key, iou, forgiving):
     result = characteristics(matching, chosen, iou=iou, forgive_duplicates=forgiving)
     compared = 0
     for table in result.tables:
@@ -319,11 +281,6 @@ def test_bins(oracle, matching, chosen, key, iou, forgiving):
                     else:  # the tool divides by no true positive
                         assert found == 0
     assert compared > 20 * 17 * 5
-
-
-@pytest.mark.parametrize(("key", "iou", "forgiving"), [("tp_strong", 0.5, False), ("tp_weak", 0.1, True)])
-def test_missed_objects(oracle, matching, chosen, key, iou, forgiving):
-    result = characteristics(matching, chosen, iou=iou, forgive_duplicates=forgiving)
     truth = matching.truth
     for label, name in enumerate(result.classes):
         expected = oracle[name][key]
