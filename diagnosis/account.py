@@ -125,7 +125,7 @@ def _tied(matching: Matching) -> int:
 
 def _reordered(matching: Matching, last: NDArray[np.int8]) -> NDArray[np.int64]:
     """``(M,)`` detections by class and rank, those of equal scores by rising `last`."""
-    place = last - last.min() if len(last) else last
+    place = last - last.min(initial=0)
     return argsort_ascending((int(place.max(initial=0)) + 1) * _level(matching) + place, matching.order)
 
 

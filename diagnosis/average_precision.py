@@ -283,14 +283,7 @@ def average_precision(
 class APStatistic:
     """Average precision of each class and kind, as a function of how often each image counts.
 
-    Parameters
-    ----------
-    matching
-        The overlaps.
-    iou
-        Smallest IoU of a true positive, for all kinds but COCO's.
-    max_detections
-        How many detections of a class in an image count for COCO's.
+    The parameters are those of :func:`average_precision`.
     """
 
     def __init__(
@@ -331,16 +324,11 @@ class APStatistic:
         if rules not in self._rankings:
             matching = self._matching
             ways = [way for rule in rules if (way := RULES[rule].assign)]
-            self._rankings[rules] = (
-                Ranking(matching, [way(matching, self._iou).outcomes for way in ways], matching.order)
-                if ways
-                else Ranking(
-                    matching,
-                    coco_outcomes(matching, self._max_detections).at_ious,
-                    coco_order(matching),
-                    means=False,
-                )
-            )
+            outcomes, order = [way(matching, self._iou).outcomes for way in ways], matching.order
+            if not ways:
+                outcomes = coco_outcomes(matching, self._max_detections).at_ious
+                order = coco_order(matching)
+            self._rankings[rules] = Ranking(matching, outcomes, order, means=bool(ways))
         return self._rankings[rules]
 
     def table(self, coco: bool = True) -> APTable:

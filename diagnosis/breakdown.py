@@ -395,14 +395,8 @@ class BreakdownStatistic:
     """The error types among the top detections, as a function of how often each image counts.
 
     The top of a class follows the weights: as many detections, each with the weight of its image, as its
-    objects (or what `top` says of them). Where the cut falls within one weight, only a part of it counts.
-
-    Parameters
-    ----------
-    matching
-        The overlaps.
-    similar, top, iou, background_iou
-        As in :func:`break_down`, which raises the same errors.
+    objects (or what `top` says of them). Where the cut falls within one weight, only a part of it counts. The
+    parameters are those of :func:`break_down`.
     """
 
     def __init__(

@@ -242,17 +242,14 @@ def standard_characteristics(
     for name, column in columns.items():
         if name in cuts:
             chosen.append(by_edges(truth, name, column, cuts[name]))
-        elif name in measured or _is_measure(column):
+            continue
+        number = len(np.unique(column[_known(column)]))
+        if name in measured or (column.dtype.kind in "iuf" and number > CATEGORIES):
             bins = ASPECT_BINS if name == "aspect_ratio" else SIZE_BINS
             chosen.append(by_quantile(truth, name, column, bins))
-        elif 0 < len(np.unique(column[_known(column)])) <= NAMES:
+        elif 0 < number <= NAMES:
             chosen.append(by_category(truth, name, column))
     return tuple(chosen)
-
-
-def _is_measure(column: NDArray[Any]) -> bool:
-    """Whether a column is a quantity: numbers, and many different ones."""
-    return column.dtype.kind in "iuf" and len(np.unique(column[_known(column)])) > CATEGORIES
 
 
 def _known(column: NDArray[Any]) -> NDArray[np.bool_]:
@@ -474,21 +471,17 @@ def sensitivity(
     families: dict[str, list[BinScores]] = {}
     for table in result.tables:
         families.setdefault(table.characteristic.family, []).append(table)
-    return tuple(_summary(result, chosen, name, tables, fewest) for name, tables in families.items())
-
-
-def _summary(
-    result: Characteristics, chosen: NDArray[np.int64], name: str, tables: list[BinScores], fewest: int
-) -> Sensitivity:
-    apn = np.concatenate([table.scores.apn[chosen] for table in tables], axis=1)  # (c, bins of the family)
-    enough = np.concatenate([table.scores.objects[chosen] >= max(fewest, 1) for table in tables], axis=1)
     overall = result.overall.apn[chosen]
-    counts = enough.any(axis=1) & ~np.isnan(overall)
-    if not counts.any():
-        return Sensitivity(name, (), math.nan, math.nan, math.nan)
-    lowest = np.where(enough, apn, np.inf)[counts].min(axis=1)
-    highest = np.where(enough, apn, -np.inf)[counts].max(axis=1)
-    names = tuple(result.classes[label] for label in chosen[counts])
-    return Sensitivity(
-        name, names, float(overall[counts].mean()), float(lowest.mean()), float(highest.mean())
-    )
+    summaries = []
+    for name, tables in families.items():
+        apn = np.concatenate([table.scores.apn[chosen] for table in tables], axis=1)  # (c, all bins)
+        enough = np.concatenate([table.scores.objects[chosen] >= max(fewest, 1) for table in tables], axis=1)
+        counts = enough.any(axis=1) & ~np.isnan(overall)
+        means = [math.nan] * 3
+        if counts.any():
+            lowest = np.where(enough, apn, np.inf)[counts].min(axis=1)
+            highest = np.where(enough, apn, -np.inf)[counts].max(axis=1)
+            means = [float(values.mean()) for values in (overall[counts], lowest, highest)]
+        names = tuple(result.classes[label] for label in chosen[counts])
+        summaries.append(Sensitivity(name, names, *means))
+    return tuple(summaries)

@@ -222,12 +222,7 @@ def impact(
 class ImpactStatistic:
     """What leaving out or correcting each error type adds to Hoiem's AP, as a function of image weights.
 
-    Parameters
-    ----------
-    matching
-        The overlaps.
-    similar, iou, background_iou
-        As in :func:`impact`, which raises the same errors.
+    The parameters are those of :func:`impact`.
     """
 
     def __init__(

@@ -177,9 +177,8 @@ class Diagnosis:
     def false_positive_trends(self) -> dict[str, FalsePositiveTrend]:
         """Error mix of the first false positives, for each of :attr:`groups`."""
         types = flag_error_types(self.matching, self.similar, iou=self.iou)
-        return {
-            name: false_positive_trend(self.matching, types, members) for name, members in self.groups.items()
-        }
+        groups = self.groups.items()
+        return {name: false_positive_trend(self.matching, types, members) for name, members in groups}
 
     @cached_property
     def sensitivity(self) -> tuple[Sensitivity, ...]:
@@ -254,10 +253,8 @@ class Diagnosis:
             import pandas as pd  # type: ignore[import-untyped]
         except ImportError:
             raise InputError("to_frame", "no package pandas", "pandas: pip install pandas") from None
-        shares = {
-            error_type.name: share
-            for error_type, share in zip(ERROR_TYPES, self.breakdown.shares.T, strict=True)
-        }
+        names = [error_type.name for error_type in ERROR_TYPES]
+        shares = dict(zip(names, self.breakdown.shares.T, strict=True))
         scores = {kind: getattr(self.ap, kind) for kind in AP_KINDS}
         counted = {"objects": self.breakdown.objects, "counted": self.breakdown.counts.sum(axis=1)}
         return pd.DataFrame({**counted, **shares, **scores}, index=pd.Index(self.truth.classes, name="class"))

@@ -24,6 +24,7 @@ as any other score.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -115,10 +116,7 @@ def explain(error: ErrorType, iou: float, background_iou: float) -> str:
     'The right class in the wrong place: an overlap of 0.1 to 0.75.'
     """
     words = {f"{CORRECT_IOU:g}": f"{iou:g}", f"{BACKGROUND_IOU:g}": f"{background_iou:g}"}
-    return " ".join(
-        words.get(word.rstrip("."), word.rstrip(".")) + "." * word.endswith(".")
-        for word in error.explanation.split(" ")
-    )
+    return re.sub("|".join(map(re.escape, words)), lambda found: words[found[0]], error.explanation)
 
 
 # ---- what was found --------------------------------------------------------------------------
