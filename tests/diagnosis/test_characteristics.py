@@ -78,17 +78,6 @@ def test_missed_objects_are_those_below_a_precision():
     assert result.missed.sum() > 0
 
 
-def test_bins_of_ones_own():
-    matching = crowded(1)
-    result = characteristics(matching, edges={"area": [500.0]})
-    area = np.prod(matching.truth.boxes[:, 2:] - matching.truth.boxes[:, :2], axis=1)
-    small = np.bincount(matching.truth.labels[(area <= 500) & ~matching.ignored], minlength=5)
-    assert result.tables[0].characteristic.bins == ("≤ 500", "> 500")
-    assert result.tables[0].scores.objects[:, 0].tolist() == small.tolist()
-    with pytest.raises(InputError, match="edges"):
-        characteristics(matching, edges={"areas": [500.0]})
-
-
 # ---- the summary -----------------------------------------------------------------------------
 
 
@@ -133,8 +122,6 @@ def test_sensitivity_leaves_out_bins_of_few_objects_and_classes_without_others()
     assert math.isnan(none.sensitivity)
     assert math.isnan(none.impact)
     assert sensitivity(result, ["cat"], fewest=1)[0].classes == ("cat",)
-    with pytest.raises(InputError, match="'cow'"):
-        sensitivity(result, ["cow"])
 
 
 @pytest.mark.parametrize(("objects", "detections"), [(0, 0), (0, 20), (20, 0), (1, 1)])
@@ -231,14 +218,12 @@ def test_parts_and_sides_count_difficult_objects_as_the_tool_does():
 
 
 @pytest.mark.parametrize("make", [by_quantile, by_category, lambda *a: by_edges(*a, [1.0])])
-def test_one_value_for_each_object(make):
+def test_one_value_for_each_object_and_numbers_to_measure(make):
     with pytest.raises(InputError, match=r"size: found an array of shape \(3,\)"):
         make(objects_of([0, 0]), "size", [1, 2, 3])
-
-
-def test_texts_have_no_quantiles():
-    with pytest.raises(InputError, match="size: found values such as big; expected numbers"):
-        by_quantile(objects_of([0, 0]), "size", ["big", "small"])
+    if make is not by_category:
+        with pytest.raises(InputError, match="size: found values such as big; expected numbers"):
+            make(objects_of([0, 0]), "size", ["big", "small"])
 
 
 def test_standard_characteristics_take_what_is_annotated():
@@ -273,8 +258,3 @@ def test_standard_characteristics_take_edges():
         InputError, match="edges: found 'heigth'; expected one of the characteristics area, height"
     ):
         standard_characteristics(objects_of([0]), {"heigth": [5]})
-
-
-def test_no_objects_make_no_trouble():
-    found = standard_characteristics(objects_of([]))
-    assert [len(one.index) for one in found] == [0, 0, 0]
