@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import assign, assign_devkit, match, matching
 from diagnosis.matching import argsort_ascending, argsort_descending, cached, match_groups, sort_within
-from tests.diagnosis.scenes import BOX, FAR, matched, one_image
+from tests.diagnosis.scenes import BOX, FAR, crowded, matched, one_image
 
 CLASSES = ["cat", "dog"]
 HALF, BELOW_HALF = [0, 0, 10, 5], [0, 0, 10, 4.999]  # IoU with BOX exactly 0.5, and just below
@@ -138,41 +138,28 @@ def test_records_of_different_sets_are_refused(field):
         match(one_image([], [])[0], found)
 
 
-@st.composite
-def crowded(draw):
-    """Random boxes; a seed, since only sizes and coincidences matter."""
-    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    objects, found, images = draw(st.integers(0, 40)), draw(st.integers(0, 60)), draw(st.integers(1, 3))
-
-    def boxes(count):
-        corner = random.integers(0, 60, (count, 2))
-        return np.concatenate([corner, corner + random.integers(1, 40, (count, 2))], axis=1)
-
-    names = [str(i) for i in range(images)]
-    return GroundTruth(
-        names, CLASSES, [[90, 90]] * images, random.integers(0, images, objects),
-        random.integers(0, 2, objects), boxes(objects),
-    ), Detections(
-        names, CLASSES, random.integers(0, images, found), random.integers(0, 2, found),
-        random.integers(0, 3, found) / 2, boxes(found),
-    )  # fmt: skip
+scenes = st.builds(
+    crowded,
+    seed=st.integers(0, 2**32 - 1),
+    objects=st.integers(0, 40),
+    detections=st.integers(0, 60),
+    images=st.integers(1, 3),
+)
 
 
 @settings(deadline=None, max_examples=40)
-@given(crowded(), st.integers(1, 30))
-def test_looking_at_few_candidates_at_once_changes_nothing(scene, at_once):
-    whole = match(*scene)
+@given(scenes, st.integers(1, 30))
+def test_looking_at_few_candidates_at_once_changes_nothing(whole, at_once):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matching, "CANDIDATES_AT_ONCE", at_once)
-        parts = match(*scene)
+        parts = match(whole.truth, whole.detections)
     for column in ("pair_object", "pair_iou", "group_start", "group_detection", "group_label", "order"):
         np.testing.assert_array_equal(getattr(parts, column), getattr(whole, column))
 
 
 @settings(deadline=None, max_examples=40)
-@given(crowded())
-def test_a_table_of_the_slots_in_use_changes_nothing(scene):
-    overlaps = match(*scene)
+@given(scenes)
+def test_a_table_of_the_slots_in_use_changes_nothing(overlaps):
     groups = np.arange(len(overlaps.group_label))
     dense = match_groups(overlaps, 0.2, groups)
     with pytest.MonkeyPatch.context() as patch:
@@ -191,10 +178,10 @@ def test_objects_beside_each_other_in_the_file_are_not_mixed_up_where_memory_is_
 
 
 @settings(deadline=None, max_examples=40)
-@given(crowded())
-def test_the_order_of_the_images_does_not_matter(scene):
-    truth, found = scene
-    backwards = {"images": truth.images[::-1], "classes": CLASSES}
+@given(scenes)
+def test_the_order_of_the_images_does_not_matter(overlaps):
+    truth, found = overlaps.truth, overlaps.detections
+    backwards = {"images": truth.images[::-1], "classes": truth.classes}
     last = len(truth.images) - 1
     turned = match(
         GroundTruth(**backwards, sizes=truth.sizes[::-1], image_index=last - truth.image_index,
@@ -203,7 +190,7 @@ def test_the_order_of_the_images_does_not_matter(scene):
                    scores=found.scores, boxes=found.boxes),
     )  # fmt: skip
     for column in ("pair_object", "pair_iou", "group_start", "group_detection", "group_label", "order"):
-        np.testing.assert_array_equal(getattr(turned, column), getattr(match(truth, found), column))
+        np.testing.assert_array_equal(getattr(turned, column), getattr(overlaps, column))
 
 
 # ---- sorting, against Python's own, which is stable too ---
