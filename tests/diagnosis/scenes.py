@@ -63,8 +63,10 @@ def some(found: Detections, kept) -> Detections:
 CLASSES = ("bird", "boat", "cat", "dog", "sofa")
 
 
-def crowded(seed: int = 0, objects: int = 40, detections: int = 160, images: int = 4) -> Matching:
-    """Objects of five classes, some difficult, and detections near them under right and wrong names."""
+def crowded(
+    seed: int = 0, objects: int = 40, detections: int = 160, images: int = 4, crowds: bool = False
+) -> Matching:
+    """Objects of five classes, some difficult or crowds, and detections near them under any names."""
     draw = np.random.default_rng(seed)
     extent = draw.integers(8, 40, (objects, 2))
     corner = draw.integers(0, 60, (objects, 2))
@@ -76,7 +78,7 @@ def crowded(seed: int = 0, objects: int = 40, detections: int = 160, images: int
         draw.integers(0, images, objects),
         draw.integers(0, 4, objects),  # no sofa
         boxes,
-        draw.random(objects) < 0.15,
+        *((None, draw.random(objects) < 0.15) if crowds else (draw.random(objects) < 0.15, None)),
         attributes={
             "truncated": draw.integers(-1, 2, objects),
             "pose": draw.choice(["", "Left", "Right"], objects),

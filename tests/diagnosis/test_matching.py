@@ -144,7 +144,12 @@ scenes = st.builds(
     objects=st.integers(0, 40),
     detections=st.integers(0, 60),
     images=st.integers(1, 3),
+    crowds=st.booleans(),
 )
+COLUMNS = (
+    "pair_object", "pair_iou", "group_start", "group_detection", "group_label", "order", "crowd_detection",
+    "crowd_object",
+)  # fmt: skip
 
 
 @settings(deadline=None, max_examples=40)
@@ -153,7 +158,7 @@ def test_looking_at_few_candidates_at_once_changes_nothing(whole, at_once):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matching, "CANDIDATES_AT_ONCE", at_once)
         parts = match(whole.truth, whole.detections)
-    for column in ("pair_object", "pair_iou", "group_start", "group_detection", "group_label", "order"):
+    for column in COLUMNS:
         np.testing.assert_array_equal(getattr(parts, column), getattr(whole, column))
 
 
@@ -185,11 +190,11 @@ def test_the_order_of_the_images_does_not_matter(overlaps):
     last = len(truth.images) - 1
     turned = match(
         GroundTruth(**backwards, sizes=truth.sizes[::-1], image_index=last - truth.image_index,
-                    labels=truth.labels, boxes=truth.boxes),
+                    labels=truth.labels, boxes=truth.boxes, crowd=truth.crowd),
         Detections(**backwards, image_index=last - found.image_index, labels=found.labels,
                    scores=found.scores, boxes=found.boxes),
     )  # fmt: skip
-    for column in ("pair_object", "pair_iou", "group_start", "group_detection", "group_label", "order"):
+    for column in COLUMNS:
         np.testing.assert_array_equal(getattr(turned, column), getattr(overlaps, column))
 
 

@@ -38,7 +38,8 @@ NOTHING = (np.nan,) * 3
         ([UNCLEAR, CLEAR], [], "new has +4.0 points of AP50:95 (+1.0 to +7.0), compared with old; no…."),
         (
             [CLEAR, turned(CLEAR)], [],
-            "new is better than old…; but new is worse in another number: −4.0 points of AP50:95 (−7.0 to −1.0).",
+            "new is better than old…; but new is worse in another number: −4.0 points of AP50:95 "
+            "(−7.0 to −1.0).",
         ),
         ([turned(CLEAR)] * 2, [CLEAR], "old is better…most in missed objects, which cost new more…."),
         ([UNCLEAR] * 2, [UNCLEAR, CLEAR], "old and new differ most in duplicates, which cost…no clear…."),
