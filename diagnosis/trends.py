@@ -198,8 +198,12 @@ def detection_trend(
     touching = assign(matching, background_iou)
     kept, kept_start = matching.ranking_of((types >= 0) & ~touching.duplicates)
     touched = _among_first(touching.outcomes[kept] == 1, kept_start, nearest)
-    recall = (np.where(objects > 0, hits / np.maximum(objects, 1), np.nan) for hits in (found, touched))
-    return DetectionTrend(matching.truth.classes, objects, multiples, counts, *recall, iou, background_iou)
+    at_iou, at_background = (
+        np.where(objects > 0, hits / np.maximum(objects, 1), np.nan) for hits in (found, touched)
+    )
+    return DetectionTrend(
+        matching.truth.classes, objects, multiples, counts, at_iou, at_background, iou, background_iou
+    )
 
 
 def _among_first(
