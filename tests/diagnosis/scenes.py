@@ -54,10 +54,10 @@ def real_records(shared_data, detector="yolov3") -> tuple[GroundTruth, Detection
     return truth, read_detections(folder, truth.images, truth.classes, sizes=truth.sizes)
 
 
-def some(found: Detections, kept) -> Detections:
-    """Some of the detections."""
-    columns = (found.image_index[kept], found.labels[kept], found.scores[kept], found.boxes[kept])
-    return Detections(found.images, found.classes, *columns)
+def some(found: Detections, kept=slice(None), moved=0, scores=None) -> Detections:
+    """Some of the detections, with their boxes moved by so many pixels, or with other scores."""
+    columns = found.image_index, found.labels, found.scores if scores is None else scores, found.boxes + moved
+    return Detections(found.images, found.classes, *(column[kept] for column in columns))
 
 
 CLASSES = ("bird", "boat", "cat", "dog", "sofa")

@@ -175,7 +175,7 @@ def test_empty_cases(empty):
         truth = GroundTruth(truth.images, truth.classes, truth.sizes, [], [], [])
     found = some(found, {"detections": found.scores < 0, "class": found.labels != 1}.get(empty, slice(None)))
     if empty == "wrong":
-        found = moved(found, 1000)
+        found = some(found, moved=1000)
     whole = diagnose(truth, found)
     for drawn in redrawn(len(truth.images), 3):
         assert_equal(numbers(whole, drawn[None]), 0, diagnose(*repeated(truth, found, drawn)))
@@ -258,13 +258,7 @@ def three():
     """Two good runs and a worse one."""
     truth, _ = scene(11, images=80, objects=200)
     runs = [("good 1", 1, 0.0), ("good 2", 2, 0.0), ("worse", 3, 11.0)]
-    return [diagnose(truth, moved(detected(truth, seed, 400), by), name) for name, seed, by in runs]
-
-
-def moved(found, by):
-    return Detections(
-        found.images, found.classes, found.image_index, found.labels, found.scores, found.boxes + by
-    )
+    return [diagnose(truth, some(detected(truth, seed, 400), moved=by), name) for name, seed, by in runs]
 
 
 def test_the_same_detector_does_not_differ(three):
@@ -423,7 +417,7 @@ def test_kind_an_interval_holds_the_number_without_its_bias(three):
 def test_kind_every_estimate_is_within_its_own_interval_and_that_within_what_is_possible(three):
     """Of single classes of six images it would reach beyond."""
     truth, found = scene(4)
-    few = [diagnose(truth, found, "one"), diagnose(truth, moved(found, 9), "two")]
+    few = [diagnose(truth, found, "one"), diagnose(truth, some(found, moved=9), "two")]
     for both in (compare([three[2], three[0]], replicates=60), compare(few, replicates=60)):
         ends = set()
         for quantity in both.quantities:

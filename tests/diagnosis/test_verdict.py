@@ -14,6 +14,7 @@ from diagnosis.report import ReportContent, render_report
 from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.verdict import Measure, Unfound, fix_first, pair_verdict, percent
 from diagnosis.words import brief
+from tests.diagnosis.scenes import some
 
 CLEAR, UNCLEAR, SAME = (0.04, 0.01, 0.07), (0.01, -0.1, 0.04), (0.0, np.nan, np.nan)
 NAMES = ("old", "new")
@@ -120,10 +121,9 @@ def test_what_to_fix_first_is_clear_or_called_unclear():
 
 def blind(objects, found, label, name):
     """A detector that finds nothing of a class: what it has of it is beside the objects."""
-    truth, some = scene(objects, found)
-    boxes = np.where((some.labels == label)[:, None], some.boxes + np.array([25, 0, 15, 0]), some.boxes)
-    rows = some.image_index, some.labels, some.scores
-    return diagnose(truth, Detections(truth.images, truth.classes, *rows, boxes), name)
+    truth, all_found = scene(objects, found)
+    beside = (all_found.labels == label)[:, None] * np.array([25, 0, 15, 0])
+    return diagnose(truth, some(all_found, moved=beside), name)
 
 
 def test_a_class_that_is_not_found_counts_though_tide_has_no_cost_of_it():
@@ -154,12 +154,8 @@ def test_the_detector_that_is_called_better_is_the_one_to_fix():
     """AP50 leaves it open, with the first ahead; by AP50:95 the second is better."""
     truth, found = scene([60], [60])
 
-    def some(name, rows, wider):
-        boxes = found.boxes[rows] + np.array([0, 0, wider, 0])
-        columns = found.image_index[rows], found.labels[rows], found.scores[rows]
-        return diagnose(truth, Detections(truth.images, truth.classes, *columns, boxes), name)
-
-    both = compare([some("old", slice(0, 52), 8), some("new", slice(9, 60), 0)], replicates=60)
+    old = diagnose(truth, some(found, slice(0, 52), np.array([0, 0, 8, 0])), "old")
+    both = compare([old, diagnose(truth, some(found, slice(9, 60)), "new")], replicates=60)
     assert both.estimate("map/coco50", 0).value > both.estimate("map/coco50", 1).value
     assert both.verdict.startswith("new has +")
     assert both.ranking == [1, 0]
@@ -276,17 +272,18 @@ def test_the_better_of_two_simulated_detectors_is_named():
     assert not any("no difference" in text or "not differ" in text for _, text in told)
 
 
+def on_page(diagnoses, numbers):
+    """The numbers in the page."""
+    page = render_report(ReportContent(diagnoses, numbers, gallery=None))
+    return json.loads(re.search(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page, re.S)[1])
+
+
 def test_page_and_terminal_round_alike():
     """13 of 107 are 12.1495 %: rounded to 12.150 before, they would read 12.2 or 12.1."""
     truth, found = scene([107], [107])
-    boxes = np.where(np.arange(107)[:, None] < 13, found.boxes, found.boxes + 21)
-    found = Detections(
-        truth.images, truth.classes, found.image_index, found.labels, found.scores[::-1], boxes
-    )
-    one = diagnose(truth, found, "one")
-    page = render_report(ReportContent([one], to_json([one], {}), gallery=None))
-    shown = json.loads(re.search(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page, re.S)[1])
-    correct = shown["detectors"][0]["breakdown"]["pooled"]["correct"]
+    beside = 21 * (np.arange(107)[:, None] >= 13)
+    one = diagnose(truth, some(found, moved=beside, scores=found.scores[::-1]), "one")
+    correct = on_page([one], to_json([one], {}))["detectors"][0]["breakdown"]["pooled"]["correct"]
     assert f"{100 * correct:.1f}" == percent(13 / 107) == "12.1"
 
 
@@ -294,8 +291,7 @@ def test_page_and_json_have_the_gains_of_the_verdict():
     """Over the same classes: those with enough objects."""
     both, diagnoses = pair([60, 3], [50, 0], [20, 3])
     numbers = to_json(diagnoses, {}, [], intervals_to_json(both), [], both.verdict)
-    page = render_report(ReportContent(diagnoses, numbers, gallery=None))
-    shown = json.loads(re.search(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page, re.S)[1])
+    shown = on_page(diagnoses, numbers)
     gain = numbers["intervals"][0]["dap_enough_objects"]["miss"]
     assert gain["value"] != pytest.approx(numbers["detectors"][0]["tide"]["dap"]["miss"], abs=1e-3)
     assert (
@@ -310,11 +306,9 @@ def test_a_share_of_few_detections_is_not_clear():
     """Of 40 objects, but of 6 and 8 detections; with 20 of one detector it is."""
 
     def located(right, wrong):
-        truth, some = scene([40, 40], [40, right + wrong])
-        rows = np.arange(len(some)) >= 40 + right
-        boxes = some.boxes + np.where(rows[:, None], np.array([0, 0, 15, 15]), 0)
-        columns = some.image_index, some.labels, some.scores, boxes
-        return diagnose(truth, Detections(truth.images, truth.classes, *columns), f"{right}, {wrong}")
+        truth, found = scene([40, 40], [40, right + wrong])
+        beside = (np.arange(len(found)) >= 40 + right)[:, None] * np.array([0, 0, 15, 15])
+        return diagnose(truth, some(found, moved=beside), f"{right}, {wrong}")
 
     few = compare(located(6, 0), located(2, 6), replicates=200)
     enough = compare(located(20, 0), located(2, 6), replicates=200)
@@ -374,8 +368,5 @@ def test_large_ties_are_beside_the_verdict():
     assert " ".join(shown[0].split()) == f"{one.verdict} {line}"
     assert shown[-1] == "Another note."
     assert brief([one], None, [line]).count("tie with") == 1
-    page = render_report(ReportContent([one], to_json([one], {}), gallery=None))
-    assert json.loads(re.search(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page, re.S)[1])["ties"] == [
-        line
-    ]
+    assert on_page([one], to_json([one], {}))["ties"] == [line]
     assert "tie" not in brief([tied([0], "equal")], None)
