@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.boxes import area
-from data.records import InputError
+from data.records import GroundTruth, InputError
 from diagnosis.breakdown import BACKGROUND_IOU, CORRECT, CORRECT_IOU, ERROR_TYPES, pie_error_types
 from diagnosis.matching import Matching, assign
 
@@ -106,8 +106,12 @@ def missed_objects(matching: Matching, iou: float = CORRECT_IOU) -> NDArray[np.i
     missed = ~matching.ignored
     matched = assign(matching, iou).object_rows
     missed[matched[matched >= 0]] = False
-    rows = np.flatnonzero(missed)
-    return rows[np.argsort(-area(matching.truth.boxes[rows]), kind="stable")]
+    return largest_first(matching.truth, np.flatnonzero(missed))
+
+
+def largest_first(truth: GroundTruth, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of objects by falling area of their boxes."""
+    return rows[np.argsort(-area(truth.boxes[rows]), kind="stable")]
 
 
 def first_of_each(rows: NDArray[np.int64], groups: NDArray[np.int64], each: int) -> NDArray[np.int64]:
