@@ -58,9 +58,8 @@ def test_counting_equals_moving(seed, size, overlaps):
                     end = end | (kinds[ranked] == SIM)
             moved = np.concatenate([ranked[~end], ranked[end]])
             wanted = hoiem_ap(labels[moved], int(matching.objects[label]), assumed)
-            for column in ("ap", "apn", "ap_stderr", "apn_stderr", "recall"):
-                found = getattr(result.scores, column)[row, label]
-                assert found == pytest.approx(getattr(wanted, column), abs=1e-12, nan_ok=True), name
+            found = [column[row, label] for column in result.scores]
+            assert found == pytest.approx([*map(float, wanted)], abs=1e-12, nan_ok=True), name
 
 
 def test_bars_average_gains_over_the_classes_with_objects():
