@@ -110,11 +110,12 @@ def coco_outcomes(
     crowd = matching.ignored[object_]
     pair_object = np.where(crowd, len(truth) + np.cumsum(crowd) - 1, object_)
     objects = len(truth) + int(crowd.sum())
+    unmatched = np.where(outside, np.int8(0), np.int8(-1))
     at_ious = []
     for iou in COCO_IOUS:
         good = np.flatnonzero(overlap >= min(iou, 1 - 1e-10))
         matched = good[greedy_pairs(detection[good], pair_object[good], objects, rank[good])]
-        outcomes = np.where(outside, np.int8(0), np.int8(-1))
+        outcomes = unmatched.copy()
         outcomes[detection[matched]] = counted[object_[matched]]
         at_ious.append(outcomes)
     return CocoOutcomes(np.bincount(truth.labels[counted], minlength=len(truth.classes)), at_ious)
