@@ -408,38 +408,37 @@ def match(truth: GroundTruth, detections: Detections, clip: bool = True) -> Matc
     work: list[Callable[[], Any]] = [rank, *(partial(overlaps.pairs, *two) for two in overlaps.parts)]
     # One part is sooner done than a thread starts.
     ranking, *parts = over_threads(work) if len(overlaps.parts) > 1 else [some() for some in work]
-    columns = _Pairs(*zip(*parts, strict=True))
-    number = np.array([len(some) for some in columns.iou])
-    shift = np.repeat(np.cumsum(number) - number, [len(some) for some in columns.start])
-    iou = np.concatenate(columns.iou)
-    nothing_clipped = all(map(operator.is_, columns.iou, columns.clipped_iou))
+    objects, ious, clipped, starts, found, labels, near, crowds = zip(*parts, strict=True)
+    number = np.array([len(some) for some in ious])
+    shift = np.repeat(np.cumsum(number) - number, [len(some) for some in starts])
+    iou = np.concatenate(ious)
     result = Matching(
         truth,
         detections,
-        pair_object=np.concatenate(columns.object),
-        pair_iou=iou if nothing_clipped else np.concatenate(columns.clipped_iou),
+        pair_object=np.concatenate(objects),
+        pair_iou=iou if all(map(operator.is_, ious, clipped)) else np.concatenate(clipped),
         pair_iou_unclipped=iou,
-        group_start=np.append(np.concatenate(columns.start) + shift, number.sum()),
-        group_detection=np.concatenate(columns.detection),
-        group_label=np.concatenate(columns.label),
-        crowd_detection=np.concatenate(columns.crowd_detection),
-        crowd_object=np.concatenate(columns.crowd_object),
+        group_start=np.append(np.concatenate(starts) + shift, number.sum()),
+        group_detection=np.concatenate(found),
+        group_label=np.concatenate(labels),
+        crowd_detection=np.concatenate(near),
+        crowd_object=np.concatenate(crowds),
     )
     result.__dict__.update(zip(("by_score", "order"), ranking, strict=True))
     return result
 
 
 class _Pairs(NamedTuple):
-    """Overlapping pairs of some detections, grouped as in :class:`Matching`; or of all, in parts."""
+    """Overlapping pairs of some detections, grouped as in :class:`Matching`."""
 
-    object: Any
-    iou: Any
-    clipped_iou: Any  # the same array where nothing is clipped
-    start: Any  # first pair, detection and class of each group
-    detection: Any
-    label: Any
-    crowd_detection: Any
-    crowd_object: Any
+    object: NDArray[np.int64]
+    iou: NDArray[np.float64]
+    clipped_iou: NDArray[np.float64]  # the same array where nothing is clipped
+    start: NDArray[np.int64]  # first pair, detection and class of each group
+    detection: NDArray[np.int64]
+    label: NDArray[np.int64]
+    crowd_detection: NDArray[np.int64]
+    crowd_object: NDArray[np.int64]
 
 
 class _Overlaps:
