@@ -32,7 +32,7 @@ from detector.graph import Block, Example, FullyConnected, Graph, Map, Shortcut,
 from detector.shuffle import MapLayout, Shuffle
 
 __all__ = [
-    "SELECTORS", "FullyConnected", "Layer", "Selection", "is_number", "list_layers", "nearest",
+    "FullyConnected", "Layer", "Selection", "is_number", "list_layers", "nearest",
     "residual_blocks", "select_layers",
 ]  # fmt: skip
 
@@ -163,10 +163,6 @@ def list_layers(network: nn.Module, example: Example | None = None) -> list[Laye
 # ---------------------------------------------------------------- selecting layers
 
 
-SELECTORS = ("last", "layer", "layers", "names", "percent")
-"""The arguments that choose layers."""
-
-
 class Selection(NamedTuple):
     """Layers of a network that have been chosen."""
 
@@ -184,50 +180,45 @@ class Selection(NamedTuple):
         return self.known.index(block) + 1 if block in self.known else None
 
 
-def select_layers(
-    network: nn.Module,
-    *,
-    last: int | None = None,
-    layer: int | None = None,
-    layers: Iterable[int] | None = None,
-    names: Iterable[str] | None = None,
-    percent: float | None = None,
-    example: Example | None = None,
-) -> Selection:
+def select_layers(network: nn.Module, *, example: Example | None = None, **choice: Any) -> Selection:
     """Find the layers that were chosen; parameters and errors are those of :func:`detector.modify_layers`."""
-    values = (last, layer, layers, names, percent)
-    given = [word for word, value in zip(SELECTORS, values, strict=True) if value is not None]
+    given = [(word, value) for word, value in choice.items() if value is not None]
     if len(given) != 1:
         raise ValueError(
-            f"layers: found {' and '.join(given) or 'none'}; "
+            f"layers: found {' and '.join(word for word, _ in given) or 'none'}; "
             "expected one of last=k, layer=n, layers=[…], names=[…], percent=p"
         )
-    if names is not None:
+    ((word, value),) = given
+    graph: Graph | None
+    if word == "names":
         graph = record(network, example)
         known = graph.blocks  # none of a network of 1×1 convolutions alone
-        chosen = _select_by_name(network, [names] if isinstance(names, str) else list(names), graph)
-        _check_unchanged(network, known, chosen)
-        return Selection(chosen, known, graph, given[0])
-    known, found = _find_layers(network, example)
-    if percent is not None:
-        if not isinstance(percent, Real) or isinstance(percent, bool) or not 0 <= percent <= 100:
-            raise ValueError(f"percent: found {percent!r}; expected a share of the layers from 0 to 100")
-        last = max(int(percent * len(known) / 100 + 0.5), int(percent > 0))
-    if last is not None:
-        if not is_number(last) or not 0 <= last <= len(known):
-            raise ValueError(f"last: found {last!r}; expected a number of layers from 0 to {len(known)}")
-        chosen = known[len(known) - last :]
+        chosen = _select_by_name(network, [value] if isinstance(value, str) else list(value), graph)
     else:
-        chosen = []
-        for number in layers if isinstance(layers, Iterable) else [layers if layer is None else layer]:
-            if not is_number(number) or not 1 <= number <= len(known):
-                raise ValueError(
-                    f"{given[0]}: found {number!r}; "
-                    f"expected a number from 1 to {len(known)}, counted from the input"
-                )
-            chosen.append(known[number - 1])
+        known, graph = _find_layers(network, example)
+        chosen = _select_by_number(known, word, value)
     _check_unchanged(network, known, chosen)
-    return Selection(chosen, known, found, given[0])
+    return Selection(chosen, known, graph, word)
+
+
+def _select_by_number(known: list[Block], word: str, value: Any) -> list[Block]:
+    if word == "percent":
+        is_real = isinstance(value, Real) and not isinstance(value, bool)
+        if not is_real or not 0 <= value <= 100:
+            raise ValueError(f"percent: found {value!r}; expected a share of the layers from 0 to 100")
+        value = max(int(value * len(known) / 100 + 0.5), int(value > 0))
+    if word in ("last", "percent"):
+        if not is_number(value) or not 0 <= value <= len(known):
+            raise ValueError(f"last: found {value!r}; expected a number of layers from 0 to {len(known)}")
+        return known[len(known) - value :]
+    numbers = value if word == "layers" and isinstance(value, Iterable) else [value]
+    chosen = []
+    for number in numbers:
+        if not is_number(number) or not 1 <= number <= len(known):
+            expected = f"a number from 1 to {len(known)}, counted from the input"
+            raise ValueError(f"{word}: found {number!r}; expected {expected}")
+        chosen.append(known[number - 1])
+    return chosen
 
 
 def _select_by_name(network: nn.Module, names: list[str], graph: Graph) -> list[Block]:
