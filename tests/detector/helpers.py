@@ -20,6 +20,24 @@ from detector.shuffle import Shuffle
 THIN = 1 / 16  # a width at which a network runs in milliseconds
 
 
+class Net(nn.Module):
+    """Modules by name, and what a pass does with them."""
+
+    def __init__(self, run: Callable[..., Tensor], **parts: nn.Module) -> None:
+        super().__init__()
+        self.run = run
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+    def forward(self, *inputs: Any, **named: Any) -> Tensor:
+        return self.run(self, *inputs, **named)
+
+
+def same_size(kernel: int = 3, channels: int = 4) -> nn.Conv2d:
+    """A convolution of stride 1 that keeps height and width, of 4 channels."""
+    return nn.Conv2d(channels, 4, kernel, padding=kernel // 2)
+
+
 def on_meta(make: Callable[[], Any]) -> Any:
     """A network without memory, for tests that do not run it."""
     with torch.device("meta"):

@@ -13,7 +13,7 @@ from torchvision.models.regnet import BlockParams
 from detector import YOLO, list_layers, modify_layers, resnet50, resnet152, seek_shuffles, vgg16
 from detector.intervene import shuffles
 from detector.layers import Layer
-from tests.detector.helpers import entering, is_reordered, on_meta, thin
+from tests.detector.helpers import Net, entering, is_reordered, on_meta, same_size, thin
 
 models = torchvision.models
 
@@ -32,39 +32,29 @@ class Detector(nn.Module):
         return found
 
 
-class Backwards(nn.Module):
+def backwards() -> Net:
     """Runs its convolutions in another order than it lists them, and one of them never."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.second = nn.Conv2d(4, 4, 3, padding=1)
-        self.never = nn.Conv2d(4, 4, 3)
-        self.first = nn.Conv2d(1, 4, 3, padding=1)
-        self.between = nn.Conv2d(4, 4, 1)
-        self.single = nn.Conv2d(4, 2, 1)
-        self.constant = torch.ones(1)  # not on the meta device: this network must be run where it is
+    def run(m: Any, images: Tensor) -> Tensor:
+        x = m.second(m.between(m.first(images))) * m.constant
+        return m.single(x.mean((2, 3), keepdim=True))  # type: ignore[no-any-return]
 
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.second(self.between(self.first(images))) * self.constant
-        return self.single(x.mean((2, 3), keepdim=True))  # type: ignore[no-any-return]
+    inner = {"second": same_size(), "never": nn.Conv2d(4, 4, 3), "first": same_size(channels=1)}
+    network = Net(run, **inner, between=same_size(1), single=nn.Conv2d(4, 2, 1))
+    network.constant = torch.ones(1)  # not on the meta device: this network must be run where it is
+    return network
 
 
-class Sequences(nn.Module):
+def sequences() -> Net:
     """A convolution, then modules that take (N, C, L) and (L, N, C); 16 channels and 4 images look square."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(3, 16, 3)
-        self.line = nn.Conv1d(16, 16, 3)
-        self.normalised = nn.BatchNorm1d(16)
-        self.pooled = nn.MaxPool1d(2)
-        self.attention = nn.TransformerEncoderLayer(16, 2, 8)
-        self.proper = nn.TransformerEncoderLayer(16, 2, 8, batch_first=True)
+    def run(m: Any, images: Tensor) -> Tensor:
+        x = m.pooled(m.normalised(m.line(m.first(images).flatten(2))))
+        return m.proper(m.attention(x.permute(2, 0, 1)).transpose(0, 1))  # type: ignore[no-any-return]
 
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.pooled(self.normalised(self.line(self.first(images).flatten(2))))
-        x = self.attention(x.permute(2, 0, 1)).transpose(0, 1)
-        return self.proper(x)  # type: ignore[no-any-return]
+    line = {"line": nn.Conv1d(16, 16, 3), "normalised": nn.BatchNorm1d(16), "pooled": nn.MaxPool1d(2)}
+    attention, proper = (nn.TransformerEncoderLayer(16, 2, 8, batch_first=first) for first in (False, True))
+    return Net(run, first=nn.Conv2d(3, 16, 3), **line, attention=attention, proper=proper)
 
 
 def regnet() -> Any:
@@ -108,7 +98,7 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], list[str], str, str]] = {
         "features.transition1.conv",
     ),
     "detector": (Detector, ["backbone.layer1.0"], "backbone.layer1.0.conv1", "head"),
-    "backwards": (Backwards, ["first", "second"], "second", "between"),
+    "backwards": (backwards, ["first", "second"], "second", "between"),
 }
 each_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -195,7 +185,7 @@ def test_layers_of_a_wrapped_network(prefix: str, wrap: Callable[[nn.Module], An
 
 
 def test_an_example_as_a_batch() -> None:
-    layers = list_layers(Backwards(), torch.zeros(3, 1, 20, 12))
+    layers = list_layers(backwards(), torch.zeros(3, 1, 20, 12))
     assert [(layer.channels, layer.height, layer.width) for layer in layers] == [(1, 20, 12), (4, 20, 12)]
 
 
@@ -311,7 +301,7 @@ def test_names_that_cannot_be_shuffled(family: str, name: str, message: str) -> 
 
 @pytest.mark.parametrize("name", ["line", "normalised", "pooled", "attention", "attention.self_attn"])
 def test_dimensions_in_another_order_are_no_tokens(name: str) -> None:
-    network, example = Sequences(), torch.zeros(4, 3, 8, 7)
+    network, example = sequences(), torch.zeros(4, 3, 8, 7)
     with pytest.raises(ValueError, match=f"names: found '{name}', a .* that sees"):
         modify_layers(network, "spatial", names=[name], example=example)
     modify_layers(network, "spatial", names=["first"], example=example)

@@ -25,34 +25,17 @@ from detector import (
 )
 from detector.intervene import shuffles
 from detector.shuffle import stream_of
-from tests.detector.helpers import changed_places, is_reordered, on_meta, thin
+from tests.detector.helpers import Net, changed_places, is_reordered, on_meta, thin
 
 
-class Around(nn.Module):
+def around(part: nn.Module | None = None) -> Net:
     """Two convolutions around some part; the second has two names and runs twice."""
+    first, second, part = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), part or nn.Identity()
 
-    def __init__(self, part: nn.Module | None = None) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(3, 4, 3)
-        self.part = part or nn.Identity()
-        self.second = nn.Conv2d(4, 4, 3)
-        self.shared = self.second
+    def run(m: Any, images: Tensor) -> Tensor:
+        return m.shared(input=m.second(m.part(m.first(images))))  # type: ignore[no-any-return]
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.shared(input=self.second(self.part(self.first(images))))  # type: ignore[no-any-return]
-
-
-class Branches(nn.Module):
-    """Two branches side by side."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left = nn.Conv2d(3, 4, 3, padding=1)
-        self.right = nn.Conv2d(3, 4, 5, padding=2)
-        self.joined = nn.Conv2d(8, 2, 3)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.joined(torch.cat([self.left(images), self.right(images)], 1))  # type: ignore[no-any-return]
+    return Net(run, first=first, part=part, second=second, shared=second)
 
 
 def passes_through(network: nn.Module, images: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -81,7 +64,7 @@ def scripted(frozen: bool) -> nn.Module:
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("frozen", [False, True])
 def test_torchscript_parts_run_along(frozen: bool) -> None:
-    network = Around(scripted(frozen))
+    network = around(scripted(frozen))
     assert [layer.name for layer in list_layers(network, 16)] == ["first", "second"]
     with pytest.raises(ValueError, match=r"found 'part(\.0)?'.*TorchScript|found 'part\.0'"):
         modify_layers(network, "spatial", names=["part" if frozen else "part.0"], example=16)
@@ -94,17 +77,21 @@ def test_torchscript_parts_run_along(frozen: bool) -> None:
 
 @pytest.mark.parametrize("name", ["second", "shared"])
 def test_a_shared_module_by_either_name_and_with_its_input_named(name: str) -> None:
-    network = modify_layers(Around(), "spatial", names=[name], example=16)
+    network = modify_layers(around(), "spatial", names=[name], example=16)
     seen = passes_through(network, torch.randn(1, 3, 16, 16))
     assert len(seen) == 2  # once for each time that the convolution runs, each with its own draw
     assert all(is_reordered(before, after) for before, after in seen)
     assert seen[0][1].shape != seen[1][1].shape
     with pytest.raises(ValueError, match="layer 2 is shuffled already; expected each layer once"):
-        modify_layers(Around(), "spatial", names=["second", "shared"], example=16)
+        modify_layers(around(), "spatial", names=["second", "shared"], example=16)
 
 
 def test_branches() -> None:
-    network = modify_layers(Branches(), "patch", layers=[1, 2], patch=3, example=16).eval()
+    parts = {"left": nn.Conv2d(3, 4, 3, padding=1), "right": nn.Conv2d(3, 4, 5, padding=2)}
+    plain = Net(
+        lambda m, x: m.joined(torch.cat([m.left(x), m.right(x)], 1)), **parts, joined=nn.Conv2d(8, 2, 3)
+    )
+    network = modify_layers(plain, "patch", layers=[1, 2], patch=3, example=16).eval()
     left, right = passes_through(network, torch.randn(1, 3, 16, 16))
     assert left[0].equal(right[0])
     assert not left[1].equal(right[1])

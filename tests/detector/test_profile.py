@@ -27,7 +27,7 @@ from detector import (
 )
 from detector.intervene import shuffles, without_shuffles
 from detector.scores import u_centred_gram
-from tests.detector.helpers import THIN, thin
+from tests.detector.helpers import THIN, Net, thin
 
 CLASSES, SIDE, IMAGES = 8, 8, 64
 PICTURES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -480,24 +480,19 @@ def test_controls_of_networks_whose_need_is_known() -> None:
     assert {row.method for row in default.rows} == {"none", "patch", "spatial", "channel"}
 
 
-class Normalized(nn.Module):
+def normalized() -> Net:
     """A convolution that compares neighbours, and batch norm of what it finds."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.edges = nn.Conv2d(1, 2, (1, 3), padding=(0, 1), padding_mode="circular", bias=False)
-        self.edges.weight.data = torch.tensor([[[[-1.0, 1, 0]]], [[[0.0, 1, 0]]]])
-        self.norm = nn.BatchNorm2d(2)
-        self.image_size = SIDE
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.norm(self.edges(images)).square().mean((2, 3))  # type: ignore[no-any-return]
+    edges = nn.Conv2d(1, 2, (1, 3), padding=(0, 1), padding_mode="circular", bias=False)
+    edges.weight.data = torch.tensor([[[[-1.0, 1, 0]]], [[[0.0, 1, 0]]]])
+    network = Net(lambda m, x: m.norm(m.edges(x)).square().mean((2, 3)), edges=edges, norm=nn.BatchNorm2d(2))
+    network.image_size = SIDE
+    return network
 
 
 def test_batch_norm_is_estimated_anew_under_the_shuffle() -> None:
     torch.manual_seed(0)
     images = torch.randn(20, 1, SIDE, SIDE).cumsum(3)  # neighbours are alike
-    network = Normalized().train()
+    network = normalized().train()
     for _ in range(50):
         network(images)
     before = trace(network)

@@ -23,7 +23,7 @@ from detector import (
     spatial_shuffle,
 )
 from detector.shuffle import EVALUATION_KEY, stream_of
-from tests.detector.helpers import assert_same_steps
+from tests.detector.helpers import Net, assert_same_steps, same_size
 
 Permute = Callable[[Tensor], Tensor]
 
@@ -200,124 +200,70 @@ def test_blocks_that_share_an_activation() -> None:
 # ---------------------------------------------------------------- what is one block
 
 
-class Mixing(nn.Module):
+def attend(m: Any, x: Tensor) -> Tensor:
     """Attention without heads over the positions of a map, optionally with a convolution of its values."""
+    values = m.norm(x)
+    tokens = values.flatten(2)
+    mixed = (tokens @ (tokens.transpose(1, 2) @ tokens).softmax(2)).view(x.shape)
+    return mixed + m.local(values) if hasattr(m, "local") else mixed
 
-    def __init__(self, local: bool = False) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm2d(4)
-        self.local = nn.Conv2d(4, 4, 3, padding=1) if local else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        values = self.norm(x)
-        tokens = values.flatten(2)
-        mixed = (tokens @ (tokens.transpose(1, 2) @ tokens).softmax(2)).view(x.shape)
-        return mixed if self.local is None else mixed + self.local(values)  # type: ignore[no-any-return]
+def attending(before: nn.Module, after: nn.Module, **local: nn.Module) -> Net:
+    """A block with attention, and something before and after it."""
+
+    def run(m: Any, x: Tensor) -> Tensor:
+        x = m.before(x)
+        return m.after(x + m.attention(x))  # type: ignore[no-any-return]
+
+    return Net(run, before=before, attention=Net(attend, norm=nn.BatchNorm2d(4), **local), after=after)
 
 
 class Skip(nn.Module):
-    """Adds what parts do to what enters them."""
+    """Adds what parts do to what enters them; without parts a convolution."""
 
     def __init__(self, *parts: nn.Module) -> None:
         super().__init__()
-        self.parts = nn.Sequential(*parts)
+        self.parts = nn.Sequential(*(parts or [same_size()]))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.parts(x)  # type: ignore[no-any-return]
 
 
-def skip() -> Skip:
-    return Skip(nn.Conv2d(4, 4, 3, padding=1))
-
-
-class Attending(nn.Module):
-    """A block with attention, and something before and after it."""
-
-    def __init__(self, before: nn.Module, after: nn.Module, *, local: bool = False) -> None:
-        super().__init__()
-        self.before, self.attention, self.after = before, Mixing(local), after
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.before(x)
-        return self.after(x + self.attention(x))  # type: ignore[no-any-return]
-
-
-class Given(nn.Module):
+def given() -> Net:
     """A block that takes its shortcut as an argument."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.mix = nn.Conv2d(4, 4, 3, padding=1)
-
-    def forward(self, x: Tensor, shortcut: Tensor) -> Tensor:
-        return self.mix(x) + shortcut  # type: ignore[no-any-return]
+    block = Net(lambda m, x, shortcut: m.mix(x) + shortcut, mix=same_size())
+    return Net(lambda m, x: m.block(x, m.project(x)), project=same_size(1), block=block)
 
 
-class Giving(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.project, self.block = nn.Conv2d(4, 4, 1), Given()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.block(x, self.project(x))  # type: ignore[no-any-return]
-
-
-class Fused(nn.Module):
+def fused() -> Net:
     """Two branches of residual blocks."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left, self.right = nn.Sequential(skip()), nn.Sequential(skip(), skip())
-        self.fuse = nn.Conv2d(4, 4, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.left(x) + self.fuse(self.right(x))  # type: ignore[no-any-return]
+    left, right = nn.Sequential(Skip()), nn.Sequential(Skip(), Skip())
+    return Net(lambda m, x: m.left(x) + m.fuse(m.right(x)), left=left, right=right, fuse=same_size())
 
 
-class Fold(nn.Module):
-    """Every second position of a map of 8×8 as an image of tokens of its own, or back."""
-
-    def __init__(self, back: bool) -> None:
-        super().__init__()
-        self.back = back
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.back:
-            return x.view(-1, 2, 2, 4, 4, 4).permute(0, 5, 3, 1, 4, 2).reshape(-1, 4, 8, 8)
-        return x.view(-1, 4, 4, 2, 4, 2).permute(0, 3, 5, 2, 4, 1).reshape(-1, 16, 4)
-
-
-class AmongTokens(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm, self.linear = nn.LayerNorm(4), nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(x)
-        return x + self.linear((y @ y.transpose(1, 2)).softmax(2) @ y)  # type: ignore[no-any-return]
-
-
-class Windows(nn.Module):
+def windows() -> Net:
     """Attention among every second position, as in MobileViT: no map is added to what entered."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.enter = nn.Conv2d(4, 4, 3, padding=1)
-        self.parts = nn.Sequential(Fold(back=False), AmongTokens(), Fold(back=True))
+    def among_tokens(m: Any, x: Tensor) -> Tensor:
+        y = m.norm(x)
+        return x + m.linear((y @ y.transpose(1, 2)).softmax(2) @ y)  # type: ignore[no-any-return]
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.parts(self.enter(x))  # type: ignore[no-any-return]
+    # Every second position of a map of 8×8 as an image of tokens of its own, and back.
+    fold = Net(lambda m, x: x.view(-1, 4, 4, 2, 4, 2).permute(0, 3, 5, 2, 4, 1).reshape(-1, 16, 4))
+    back = Net(lambda m, x: x.view(-1, 2, 2, 4, 4, 4).permute(0, 5, 3, 1, 4, 2).reshape(-1, 4, 8, 8))
+    tokens = Net(among_tokens, norm=nn.LayerNorm(4), linear=nn.Linear(4, 4))
+    return Net(lambda m, x: m.parts(m.enter(x)), enter=same_size(), parts=nn.Sequential(fold, tokens, back))
 
 
 BLOCKS: dict[str, tuple[Callable[[], nn.Module], list[str], int]] = {
-    "positions": (lambda: Attending(skip(), skip()), ["1"], 1),
-    "convolution": (lambda: Attending(nn.Identity(), nn.Conv2d(4, 4, 3, padding=1)), ["1"], 1),
-    "values": (lambda: Attending(nn.Identity(), nn.Identity(), local=True), ["1"], 1),
-    "given": (Giving, ["1.block"], 1),
-    "alone inside": (lambda: Skip(skip()), ["1"], 1),
-    "long skip": (lambda: Skip(skip(), skip()), ["1.parts.0", "1.parts.1"], 2),
-    "two branches": (Fused, ["1.left.0", "1.right.0", "1.right.1"], 3),
-    "windows": (Windows, ["1"], 0),
+    "positions": (lambda: attending(Skip(), Skip()), ["1"], 1),
+    "convolution": (lambda: attending(nn.Identity(), same_size()), ["1"], 1),
+    "values": (lambda: attending(nn.Identity(), nn.Identity(), local=same_size()), ["1"], 1),
+    "given": (given, ["1.block"], 1),
+    "alone inside": (lambda: Skip(Skip()), ["1"], 1),
+    "long skip": (lambda: Skip(Skip(), Skip()), ["1.parts.0", "1.parts.1"], 2),
+    "two branches": (fused, ["1.left.0", "1.right.0", "1.right.1"], 3),
+    "windows": (windows, ["1"], 0),
 }
 """Networks behind a stem, with their layers, and how many of these are residual."""
 
@@ -343,40 +289,21 @@ def test_what_is_one_block(kind: str) -> None:
     assert remove_shuffles(network)(x).equal(plain)
 
 
-class ChannelsLast(nn.Module):
-    """Adds a convolution's output to a map with its channels last."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.mix = nn.Conv2d(4, 4, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.mix(x.movedim(-1, 1)).movedim(1, -1)  # type: ignore[no-any-return]
-
-
-class Stage(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.blocks = nn.Sequential(ChannelsLast(), ChannelsLast())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(x)  # type: ignore[no-any-return]
-
-
-class Staged(nn.Module):
+def staged() -> Net:
     """A stem of 1×1, a stage that takes a map with its channels last, as in Swin, and a head."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-        self.stage = Stage()
-        self.middle = Skip(nn.Conv2d(4, 4, 1))
-        self.head = nn.ModuleDict({"mix": nn.Conv2d(4, 4, 3), "last": nn.Conv2d(4, 2, 1)})
-        self.outer = nn.ModuleDict({"stage": self.stage, "head": self.head})
+    def run(m: Any, x: Tensor) -> Tensor:
+        x = m.stage(m.stem(x).movedim(1, -1))
+        return m.head["last"](m.head["mix"](m.middle(x.movedim(-1, 1))))  # type: ignore[no-any-return]
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stage(self.stem(x).movedim(1, -1))
-        return self.head["last"](self.head["mix"](self.middle(x.movedim(-1, 1))))  # type: ignore[no-any-return]
+    def block() -> Net:
+        return Net(lambda m, x: x + m.mix(x.movedim(-1, 1)).movedim(1, -1), mix=same_size())
+
+    stage = Net(lambda m, x: m.blocks(x), blocks=nn.Sequential(block(), block()))
+    stem = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    head = nn.ModuleDict({"mix": nn.Conv2d(4, 4, 3), "last": nn.Conv2d(4, 2, 1)})
+    outer = nn.ModuleDict({"stage": stage, "head": head})
+    return Net(run, stem=stem, stage=stage, middle=Skip(same_size(1)), head=head, outer=outer)
 
 
 @pytest.mark.parametrize(
@@ -390,5 +317,5 @@ class Staged(nn.Module):
     ],
 )
 def test_the_name_of_any_block_of_convolutions_is_welcome(name: str, changed: set[str]) -> None:
-    network = modify_layers(Staged(), "spatial", names=[name], example=8)
+    network = modify_layers(staged(), "spatial", names=[name], example=8)
     assert {change.name for change in list_changes(network)} == changed
