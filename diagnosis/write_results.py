@@ -155,7 +155,7 @@ def _draw(
     here, figures = os.getpid(), illustrations(diagnoses, comparison)
     chosen = list(figures)
     if sheet is not None:
-        chosen.append(Illustration("examples", "", "", partial(examples, *diagnoses, choose=sheet)))
+        chosen.append(Illustration("examples", "", partial(examples, *diagnoses, choose=sheet)))
 
     def draw(picture: Illustration) -> list[Path]:
         if os.getpid() == here and picture.title:

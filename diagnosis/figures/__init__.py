@@ -6,9 +6,9 @@ compute no analysis of their own.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -43,90 +43,42 @@ class FigureKind(NamedTuple):
     """Name of its files, without suffix; where there is one a detector, its number is added."""
     subject: Subject
     title: str
-    caption: str
     draw: Callable[..., Figure]
 
 
-RESAMPLES = "{replicates:,} resamples of {images:,} images"
-PAIRED = f"In percentage points, paired: the same {RESAMPLES} for all detectors."
-
 FIGURES: tuple[FigureKind, ...] = (
-    FigureKind("error_pies", "detectors", "Shares of the error types", "", pies),
-    FigureKind("error_bars", "detectors", "Shares of the error types by class", "", bars),
-    FigureKind("ap", "detectors", "AP by class", "", average_precision),
+    FigureKind("error_pies", "detectors", "Shares of the error types", pies),
+    FigureKind("error_bars", "detectors", "Shares of the error types by class", bars),
+    FigureKind("ap", "detectors", "AP by class", average_precision),
+    FigureKind("tide", "detectors", "What fixing each error would gain", tide),
+    FigureKind("error_groups", "groups", "Shares of the error types by group of similar classes", group_pies),
+    FigureKind("intervals", "comparison", "Shares and AP with intervals", intervals),
+    FigureKind("differences", "differences", "Differences from {first}", differences),
     FigureKind(
-        "tide", "detectors", "What fixing each error would gain",
-        "TIDE's six errors, each fixed on its own, in points of AP.", tide,
+        "class_differences",
+        "differences",
+        "Localization errors by class: differences from {first}",
+        class_differences,
     ),
-    FigureKind(
-        "error_groups", "groups", "Shares of the error types by group of similar classes", "",
-        group_pies,
-    ),
-    FigureKind(
-        "intervals", "comparison", "Shares and AP with intervals",
-        f"Intervals of {{level:g}} %: {RESAMPLES}.", intervals,
-    ),
-    FigureKind("differences", "differences", "Differences from {first}", PAIRED, differences),
-    FigureKind(
-        "class_differences", "differences",
-        "Localization errors by class: differences from {first}", PAIRED, class_differences,
-    ),
-    FigureKind(
-        "flow", "pair", "From {first} to {name}",
-        "What became of each object that counts, judged by the top detections of each class.",
-        flow,
-    ),
-    FigureKind(
-        "impact", "detector", "What each error type costs {name}",
-        "Points of Hoiem's AP, class mean.", impact_bars,
-    ),
-    FigureKind(
-        "detection_trend", "detector", "Error mix of {name} by rank",
-        "Shares of the top detections; N is the number of a class's objects.",
-        rank,
-    ),
-    FigureKind(
-        "false_positive_trend", "detector", "False positives of {name} by rank",
-        "Shares of the first false positives.", false_positives,
-    ),
-    FigureKind(
-        "sensitivity", "detector", "What {name} is sensitive to",
-        "APn of the worst and the best bin, class mean.",
-        sensitivity,
-    ),
-    FigureKind(
-        "area", "detector", "Which objects {name} finds, by their size",
-        "APn by box area, from the smallest tenth (XS) to the largest (XL).",
-        size,
-    ),
-    FigureKind(
-        "confusion", "detector", "Which class {name} takes for which",
-        "Rows: what is there; columns: what was found.", confusion,
-    ),
-    FigureKind(
-        "tide_confusion", "detector", "Which class {name} takes for which, by TIDE",
-        "Rows: what is there; columns: what was found. The top detections of each class. Several may be on "
-        "one object, so a row may add up to more than its objects.",
-        tide_confusion,
-    ),
-    FigureKind(
-        "precision_recall", "detectors", "Precision over recall",
-        "By class, matched as VOC's devkit does; difficult objects count neither way.", precision_recall,
-    ),
-    FigureKind(
-        "reliability", "detectors", "Precision over score",
-        "On the diagonal a score is the probability of a correct detection.", reliability,
-    ),
-)  # fmt: skip
+    FigureKind("flow", "pair", "From {first} to {name}", flow),
+    FigureKind("impact", "detector", "What each error type costs {name}", impact_bars),
+    FigureKind("detection_trend", "detector", "Error mix of {name} by rank", rank),
+    FigureKind("false_positive_trend", "detector", "False positives of {name} by rank", false_positives),
+    FigureKind("sensitivity", "detector", "What {name} is sensitive to", sensitivity),
+    FigureKind("area", "detector", "Which objects {name} finds, by their size", size),
+    FigureKind("confusion", "detector", "Which class {name} takes for which", confusion),
+    FigureKind("tide_confusion", "detector", "Which class {name} takes for which, by TIDE", tide_confusion),
+    FigureKind("precision_recall", "detectors", "Precision over recall", precision_recall),
+    FigureKind("reliability", "detectors", "Precision over score", reliability),
+)
 """All figures; the rows of one subject stay side by side, to be drawn one after the other."""
 
 
 class Illustration(NamedTuple):
-    """A figure that is drawn when it is asked for; see :class:`FigureKind` for its texts."""
+    """A figure that is drawn when it is asked for."""
 
     file: str
     title: str
-    caption: str
     draw: Callable[[], Figure]
 
 
@@ -142,7 +94,7 @@ def illustrations(diagnoses: Sequence[Diagnosis], comparison: Comparison | None 
     """
     check_comparable(diagnoses)
     numbered, grouped = list(enumerate(diagnoses, 1)), len(diagnoses[0].groups) > 1
-    # For each subject what to draw: the ending of the file's name, the arguments, words for the texts.
+    # For each subject what to draw: the ending of the file's name, the arguments, words for the title.
     subjects: dict[Subject, list[tuple[str, Sequence[Any], dict[str, Any]]]] = {
         "detectors": [("", diagnoses, {})],
         "groups": [("", diagnoses, {})] if grouped else [],
@@ -152,26 +104,19 @@ def illustrations(diagnoses: Sequence[Diagnosis], comparison: Comparison | None 
         ],
     }
     if comparison is not None:
-        words = {
-            "level": 100 * comparison.level, "replicates": comparison.replicates, "images": comparison.images,
-            "first": comparison.names[0],
-        }  # fmt: skip
+        words = {"first": comparison.names[0]}
         subjects["comparison"] = [("", [comparison], words)]
         if len(comparison.names) > 1:
-            subjects["differences"] = subjects["comparison"]
+            subjects["differences"] = [("", [comparison], words)]
             subjects["pair"] = [
                 (f"_{number}", (diagnoses[0], one), {"first": diagnoses[0].name, "name": one.name})
                 for number, one in numbered[1:]
             ]
-    chosen = []
-    for subject, kinds in groupby(FIGURES, lambda kind: kind.subject):
-        rows = list(kinds)
-        for ending, arguments, words in subjects.get(subject, ()):
-            for kind in rows:
-                title, caption = kind.title.format(**words), kind.caption.format(**words)
-                draw = partial(kind.draw, *arguments)
-                chosen.append(Illustration(kind.file + ending, title, caption, draw))
-    return chosen
+    return [
+        Illustration(kind.file + ending, kind.title.format(**words), partial(kind.draw, *arguments))
+        for subject, kinds in itertools.groupby(FIGURES, lambda kind: kind.subject)
+        for (ending, arguments, words), kind in itertools.product(subjects.get(subject, ()), list(kinds))
+    ]
 
 
 def save_illustrations(

@@ -200,11 +200,9 @@ def draw_pie(
     shares: NDArray[np.float64],
     kinds: Sequence[ErrorType],
     label: Callable[[float], str] = lambda share: "",
-    *,
-    start: float = 90.0,
     empty: str = "nothing counted",
 ) -> list[tuple[ErrorType, float, float]]:
-    """A pie of radius 1 in axes of equal scales, clockwise from `start` degrees; `label` goes into a slice.
+    """A pie of radius 1 in axes of equal scales, clockwise from the top; `label` goes into a slice.
 
     Returns
     -------
@@ -217,7 +215,7 @@ def draw_pie(
         axes.text(0, 0, empty, size=TEXT_POINTS, color=MUTED_COLOUR, ha="center", va="center")
         return []
     slices = []
-    ends = start - 360 * np.cumsum(shares / shares.sum())
+    ends = 90 - 360 * np.cumsum(shares / shares.sum())
     for kind, share, end in zip(kinds, (shares / shares.sum()).tolist(), ends.tolist(), strict=True):
         if share == 0:
             continue
