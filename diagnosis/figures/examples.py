@@ -118,7 +118,11 @@ def examples(
     groups = min(len(images), {1: 4, 2: 2, 3: 2}.get(len(shown), 1))
     gaps = (groups - 1) * GROUP_GAP_INCHES + groups * (len(shown) - 1) * GAP_INCHES
     column = min(MAX_PICTURE_INCHES, (page - gaps) / (groups * len(shown)))
-    sizes = [_fit(pixels, column) for pixels in pictures]
+    sizes = []
+    for pixels in pictures:
+        high, wide = pixels.shape[:2]
+        scale = min(column / wide, MAX_ASPECT * column / high)
+        sizes.append((scale * wide, scale * high))
     rows = [range(start, min(start + groups, len(images))) for start in range(0, len(images), groups)]
     heights = [max(sizes[index][1] for index in row) + CAPTION_INCHES for row in rows]
     names = [wrap(one.diagnosis.name, column, 10, lines=2, weight="bold") for one in shown]
@@ -192,13 +196,6 @@ def _counted(diagnosis: Diagnosis, score_threshold: float | None) -> Shown:
     found = np.zeros(len(diagnosis.truth), dtype=bool)
     found[taken[drawn & (taken >= 0)]] = True
     return Shown(diagnosis, drawn, found)
-
-
-def _fit(pixels: NDArray[np.uint8], column: float) -> tuple[float, float]:
-    """Width and height in inches of a picture in a column of this width."""
-    height, width = pixels.shape[:2]
-    scale = min(column / width, MAX_ASPECT * column / height)
-    return scale * width, scale * height
 
 
 def _object_entries() -> list[LegendEntry]:
@@ -303,17 +300,17 @@ def label_place(
         for y in (top - height, top, bottom, bottom - height)
         if 0 <= y <= picture[1] - height and width <= picture[0]
     ]
-    covered = [sum(_common(place, other) for other in taken) for place in places]
+    covered = [
+        sum(
+            max(min(place[2], other[2]) - max(place[0], other[0]), 0.0)
+            * max(min(place[3], other[3]) - max(place[1], other[1]), 0.0)
+            for other in taken
+        )
+        for place in places
+    ]
     if not places or min(covered) > MAX_COVERED * width * height:
         return None
     return places[covered.index(min(covered))]
-
-
-def _common(one: Place, other: Place) -> float:
-    """Area in common."""
-    across = min(one[2], other[2]) - max(one[0], other[0])
-    down = min(one[3], other[3]) - max(one[1], other[1])
-    return max(across, 0.0) * max(down, 0.0)
 
 
 def _inside(box: NDArray[np.float64], size: tuple[float, float]) -> Place:

@@ -70,7 +70,8 @@ def gallery(diagnosis: Diagnosis, kind: str = MISSED, n: int = 12) -> Figure:
         title = f"{things[0].upper()}{things[1:]} of {diagnosis.name}"
     shown = rows[:n].tolist()
     order = "the largest first" if kind == MISSED else "the highest score first"
-    absent = [image for image in _images(diagnosis, kind, shown) if not _photograph(diagnosis, image)]
+    images = diagnosis.truth.image_index if kind == MISSED else diagnosis.detections.image_index
+    absent = any(not _photograph(diagnosis, image) for image in images[shown].tolist())
     figure = new_page(
         CELL_INCHES * min(max(len(shown), 2), COLUMNS),
         CELL_INCHES * max(math.ceil(len(shown) / COLUMNS), 1),
@@ -90,12 +91,6 @@ def gallery(diagnosis: Diagnosis, kind: str = MISSED, n: int = 12) -> Figure:
     return figure
 
 
-def _images(diagnosis: Diagnosis, kind: str, rows: list[int]) -> list[int]:
-    index = diagnosis.truth.image_index if kind == MISSED else diagnosis.detections.image_index
-    images: list[int] = index[rows].tolist()
-    return images
-
-
 def _photograph(diagnosis: Diagnosis, image: int) -> bool:
     return bool(diagnosis.truth.files) and Path(diagnosis.truth.files[image]).is_file()
 
@@ -103,18 +98,17 @@ def _photograph(diagnosis: Diagnosis, image: int) -> bool:
 def draw_example(axes: Axes, diagnosis: Diagnosis, kind: str, row: int) -> None:
     """The part of the photograph around a detection of this kind, or a missed object; `row` is its row."""
     truth, found = diagnosis.truth, diagnosis.detections
-    (image,) = _images(diagnosis, kind, [row])
-    objects = [row] if kind == MISSED else [int(diagnosis.referenced_objects.object_rows[row])]
-    objects = [index for index in objects if index >= 0]
-    boxes = [truth.boxes[index] for index in objects] + ([] if kind == MISSED else [found.boxes[row]])
+    image = int((truth.image_index if kind == MISSED else found.image_index)[row])
+    of = row if kind == MISSED else int(diagnosis.referenced_objects.object_rows[row])  # -1: of no object
+    boxes = [truth.boxes[of]] * (of >= 0) + [found.boxes[row]] * (kind != MISSED)
     width, height = truth.sizes[image].tolist()
     pixels = read_picture(truth, image) if _photograph(diagnosis, image) else NO_PHOTOGRAPH
     axes.imshow(pixels, extent=(0, width, height, 0), interpolation="antialiased")
     left, top, right, bottom = _part(np.stack(boxes), width, height)
     axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
-    for index in objects:
-        _frame(axes, truth.boxes[index], "white", DASHES)
-    words = truth.classes[truth.labels[objects[0]]] if objects else "nothing there"
+    words = truth.classes[truth.labels[of]] if of >= 0 else ""
+    if of >= 0:
+        _frame(axes, truth.boxes[of], "white", DASHES)
     if kind != MISSED:
         colour = next(error_type.colour for error_type in ERROR_TYPES if error_type.name == kind)
         _frame(axes, found.boxes[row], colour, "solid")
@@ -124,8 +118,7 @@ def draw_example(axes: Axes, diagnosis: Diagnosis, kind: str, row: int) -> None:
             0.03, 0.93, text, size=SMALL_POINTS, color=text_colour_on(colour), va="center",
             transform=axes.transAxes, bbox={"facecolor": colour, "linewidth": 0, "pad": 1.5}, in_layout=False,
         )  # fmt: skip
-        words = words if objects and truth.labels[objects[0]] != found.labels[row] else ""
-        words = f"is {words}" if words and objects else words
+        words = f"is {words}" if words and words != name else ""
     where = f"{words} · {truth.images[image]}" if words else truth.images[image]
     axes.set_title(wrap(where, CELL_INCHES - 0.1, SMALL_POINTS, lines=1)[0], size=SMALL_POINTS, pad=3)
 

@@ -246,20 +246,6 @@ QUICK = ("--no-figures", "--replicates", "0")
 # --- the command --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("write_truth", "write_found"), [(as_coco, found_coco), (as_yolo, found_yolo), (as_coco, found_csv)]
-)
-def test_the_command_on_one_s_own_files(tmp_path, capsys, write_truth, write_found):
-    spec = write_truth(tmp_path / "truth")
-    path = write_found(tmp_path, read_ground_truth(spec))
-    out = tmp_path / "out"
-    assert main(["--ground-truth", spec, "--detections", str(path), "--out", str(out), *QUICK]) == 0
-    result = json.loads((out / "diagnosis.json").read_text())["detectors"][0]["classes"]
-    assert result["dog"]["top"]["correct"] == 1.0
-    assert result["cat"]["top"]["n"] == 1
-    assert "warning" not in capsys.readouterr().err
-
-
 def test_the_command_is_lenient_with_both(tmp_path, capsys):
     spec = as_coco(tmp_path / "truth")
     path = found_coco(tmp_path, read_ground_truth(spec))

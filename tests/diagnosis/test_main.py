@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from data.records import InputError
-from diagnosis import figures, options, progress, provenance, write_results
+from diagnosis import figures, options, progress, provenance
 from diagnosis.__main__ import main
-from diagnosis.demo import can_open, read_demo
+from diagnosis.demo import can_open
 from diagnosis.figures import FIGURES
 
 XML = """<annotation><size><width>100</width><height>80</height><depth>3</depth></size>
@@ -315,15 +315,6 @@ def test_the_sheet_of_examples_needs_all_photographs(voc, capsys, monkeypatch):
     assert not sheet.exists()
 
 
-def test_no_detections_at_all(voc, capsys):
-    (voc / "plain" / "comp4_det_test_dog.txt").write_text("")
-    (voc / "plain" / "comp4_det_test_cat.txt").write_text("")
-    (result,) = run(voc, *QUICK)["detectors"]
-    assert "nothing to break down" in capsys.readouterr().out
-    assert result["breakdown"]["pooled"]["correct"] is None
-    assert result["map"]["area"] == 0
-
-
 def test_lenient_drops_counts_and_says_so(voc, capsys):
     (voc / "plain" / "comp4_det_test_cat.txt").write_text("three 0.7 1 1 9 9\ntwo 0.7 11 11 50 50\n")
     assert "three" in refused(capsys, voc)
@@ -353,7 +344,6 @@ def test_lenient_drops_counts_and_says_so(voc, capsys):
         (["--ground-truth", "nowhere:test"], "nowhere: found no such folder"),
         (["--detections", "nowhere"], "nowhere: found no such file"),
         (["--detections", "{voc}/plain"], "--names: found 'plain' twice"),
-        (["--replicates", "-1"], "--replicates: found -1"),
         (["--figures", "--no-figures"], "--figures: found --no-figures as well"),
         (["--processes", "0"], "--processes: found 0"),
         (["--group", "one"], "--group: found 'one' alone"),
@@ -401,16 +391,6 @@ def test_a_place_that_cannot_be_written(voc, capsys):
     assert (voc / "out").read_text() == "a file"
 
 
-def test_nothing_is_said_to_be_there_when_drawing_fails(voc, monkeypatch):
-    def broken(*_):
-        raise RuntimeError("no ink")
-
-    monkeypatch.setattr(write_results, "write_report", broken)
-    with pytest.raises(RuntimeError, match="no ink"):
-        main(arguments(voc, "--replicates", "0"))
-    assert list((voc / "out").iterdir()) == []
-
-
 class Screen(io.StringIO):
     """A stream that is a terminal, or is not."""
 
@@ -455,26 +435,6 @@ def test_on_a_terminal_one_line_changes_and_goes(monkeypatch):
     assert stream.getvalue().endswith(progress.ERASE_LINE)
 
 
-def test_neither_torch_nor_matplotlib_is_imported(root):
-    code = (
-        "import sys, time; start = time.process_time(); import diagnosis; "
-        "print(time.process_time() - start, 'torch' in sys.modules, 'matplotlib' in sys.modules)"
-    )
-    told = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    seconds, *heavy = told.stdout.split()
-    assert heavy == ["False", "False"]
-    assert float(seconds) < 0.5 * 4  # half a second on a machine that does nothing else
-
-
-def test_as_a_module(root, voc):
-    done = subprocess.run(
-        [sys.executable, "-m", "diagnosis", *arguments(voc, "--top", "none")],
-        cwd=root, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: --top")
-
-
 def test_the_demo_diagnoses_the_detections_that_come_with_the_package(demo_folder, capsys, monkeypatch):
     opened = []
     monkeypatch.setattr("webbrowser.open", opened.append)
@@ -510,10 +470,3 @@ def test_the_demo_takes_no_other_data(option, capsys):
     assert capsys.readouterr().err == (
         f"error: --demo: found {name} as well; expected one of them: the demo has data of its own\n"
     )
-
-
-def test_the_demo_in_python_has_the_same_data(demo_folder):
-    truth, baseline, shuffled, similar = read_demo(demo_folder)
-    assert (len(truth.images), len(truth.classes)) == (160, 8)
-    assert (len(baseline), len(shuffled)) == (323, 577)
-    assert ["cross", "star"] in similar

@@ -17,10 +17,10 @@ from tests.diagnosis.scenes import crowded
 
 @pytest.fixture(scope="module")
 def pair(demo_folder):
-    truth, baseline, shuffled, similar = read_demo(demo_folder)
+    demo = read_demo(demo_folder)
+    assert ["cross", "star"] in demo.similar
     return [
-        diagnose(truth, found, name, similar)
-        for name, found in (("baseline", baseline), ("shuffled", shuffled))
+        diagnose(demo.truth, getattr(demo, name), name, demo.similar) for name in ("baseline", "shuffled")
     ]
 
 
