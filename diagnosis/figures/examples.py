@@ -2,8 +2,8 @@
 
 The images are those where the detectors disagree about the most objects, or the first of the set (the paper's
 way, and that of a single detector), or those that the caller names. The boxes are the detections that the
-breakdown counts, the surest of each class over the whole set. So the sheet shows what the pies are made of,
-by one rule for all detectors, and about as many boxes as there are objects.
+breakdown counts, the most confident of each class over the whole set: what the pies are made of, by one rule
+for all detectors, and about as many boxes as there are objects.
 """
 
 from __future__ import annotations
@@ -230,12 +230,12 @@ def _draw_picture(
     rows = rows[np.argsort(-detections.scores[rows], kind="stable")]
     kinds = [ERROR_TYPES[error_type] for error_type in shown.diagnosis.breakdown.counted_types[rows]]
     boxes = [_inside(box * scale, size) for box in detections.boxes[rows]]
-    for kind, box in zip(kinds[::-1], boxes[::-1], strict=True):  # the surest on top
+    for kind, box in zip(kinds[::-1], boxes[::-1], strict=True):  # the most confident on top
         frame = _rectangle(box, fill=False, edgecolor=kind.colour, linewidth=1.8, label=kind.name)
         frame.set_path_effects([withStroke(linewidth=3.2, foreground="white", alpha=0.75)])
         axes.add_patch(frame)
     taken: list[Place] = []
-    for row, kind, box in zip(rows.tolist(), kinds, boxes, strict=True):  # the surest choose first
+    for row, kind, box in zip(rows.tolist(), kinds, boxes, strict=True):  # the most confident choose first
         score = f"{detections.scores[row]:.2f}"
         name = shorten(truth.classes[detections.labels[row]], 0.6 * size[0], LABEL_POINTS)
         for text in (f"{name} {score}", score):

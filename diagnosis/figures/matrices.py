@@ -84,8 +84,8 @@ def confusion(diagnosis: Diagnosis) -> Figure:
 def tide_confusion(diagnosis: Diagnosis) -> Figure:
     """Which class is taken for which by TIDE's rules, as a matrix; the most frequent confusions as a list.
 
-    Counted are the N surest detections of each class that has N objects. Several may be on one object, so a
-    row may add up to more than its objects.
+    Counted are the N most confident detections of each class that has N objects. Several may be on one
+    object, so a row may add up to more than its objects.
     """
     result = diagnosis.tide
     matrix = result.confusion_matrix(result.top)

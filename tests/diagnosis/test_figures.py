@@ -205,6 +205,8 @@ def test_figures_show_the_numbers_of_the_json_at_another_iou():
     assert [bar.get_height() for bar in bars] == [one["detections"] for one in calibration["bins"]]
     error = f"ECE {calibration['expected_error']:.1%}, N = "
     assert any(text.startswith(error) for text in texts(figures["reliability"]))
+    curve = next(axes.lines[-1] for axes in charts(figures["reliability"]) if axes.lines)
+    np.testing.assert_allclose(np.stack(curve.get_data()), 100 * np.stack(diagnosis.calibration.curve()))
     assert "0.5 " not in said(figures["error_pies"])  # the explanations speak of 0.75
 
 
@@ -444,13 +446,6 @@ def test_precision_and_recall_are_the_records_curves(two):
             assert np.stack(line.get_data()) == pytest.approx(wanted)
     scores = ", ".join(f"{100 * diagnosis.ap.area[1]:.0f}" for diagnosis in two)
     assert f"AP {scores}; N = 15" in texts(figure)
-
-
-def test_reliability_is_the_records_calibration(two):
-    curves = [axes for axes in charts(plot.reliability(*two)) if axes.lines]
-    for diagnosis, axes in zip(two, curves, strict=True):
-        drawn = np.stack(axes.lines[-1].get_data())
-        np.testing.assert_allclose(drawn, 100 * np.stack(diagnosis.calibration.curve()))
 
 
 def test_cells_are_the_shares_of_the_row(one):

@@ -94,34 +94,24 @@ def test_without_sizes_nothing_is_clipped():
     assert (computed(clipped)["correct"], computed(plain)["localization"]) == (1, 1)
 
 
-def test_an_image_that_comes_twice_counts_once_and_order_does_not_matter():
+NOTHING = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.int64)}
+
+
+@pytest.mark.parametrize("again", [lambda preds: preds[:2], lambda preds: [NOTHING]], ids=["same", "other"])
+def test_an_image_that_comes_twice_counts_once_and_order_does_not_matter(again):
     truth, found = scene(seed=5)
     preds, target = images_of(truth, found)
     metric = ErrorBreakdown(CLASSES, SIMILAR)
     metric.update(preds[::-1], target[::-1])
-    metric.update(preds[:2], target[:2])
-    assert computed(metric) == pytest.approx(expected(truth, found), abs=1e-6)
-
-
-def test_the_first_of_two_images_of_one_number_counts():
-    truth, found = scene(seed=5)
-    preds, target = images_of(truth, found)
-    nothing = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0)}
-    metric = ErrorBreakdown(CLASSES, SIMILAR)
-    metric.update([*preds, nothing], [*target, target[0]])
+    metric.update(again(preds), target[: len(again(preds))])
     assert computed(metric) == pytest.approx(expected(truth, found), abs=1e-6)
 
 
 def test_empty():
-    nothing = {
-        "boxes": torch.zeros(0, 4),
-        "scores": torch.zeros(0),
-        "labels": torch.zeros(0, dtype=torch.int64),
-    }
     metric = ErrorBreakdown(3)
-    metric.update([nothing], [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}])
+    metric.update([NOTHING], [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}])
     assert all(np.isnan(value) for value in computed(metric).values())
-    metric.update([nothing], [{"boxes": torch.tensor([[0.0, 0, 9, 9]]), "labels": torch.tensor([2])}])
+    metric.update([NOTHING], [{"boxes": torch.tensor([[0.0, 0, 9, 9]]), "labels": torch.tensor([2])}])
     values = computed(metric)
     assert values["map"] == 0
     assert np.isnan(values["correct"])
@@ -164,11 +154,8 @@ def test_unknown_options():
 def test_two_processes_give_what_one_gives(in_two_processes, tmp_path):
     def score(rank):
         results = []
-        for share in (
-            [range(0, 9, 2), range(1, 9, 2)],
-            [range(9), range(0)],
-            [[0, 1, 2, 3, 4], [5, 6, 7, 8, 0]],
-        ):
+        odd_and_even, all_and_none = [range(0, 9, 2), range(1, 9, 2)], [range(9), range(0)]
+        for share in (odd_and_even, all_and_none, [[0, 1, 2, 3, 4], [5, 6, 7, 8, 0]]):
             preds, target = images_of(*scene())
             metric = ErrorBreakdown(CLASSES, SIMILAR)
             for image in share[rank]:
