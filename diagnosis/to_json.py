@@ -217,20 +217,16 @@ def _tide(result: Tide) -> Json:
 
 def _detection_trend(diagnosis: Diagnosis) -> list[Json]:
     trend = diagnosis.detection_trend
-    counted, shares = trend.counts.sum(axis=(1, 2)), trend.shares()
-    recall, recall_weak = trend.recall(), trend.recall(at_background_iou=True)
+    recalls = trend.recall(), trend.recall(at_background_iou=True)
+    points = zip(trend.factors, trend.counts, trend.shares(), *recalls, strict=True)
+    nothing = "no detection, or no object that is not difficult"
     return [
         {
             "factor": float(factor),
-            "n": int(counted[point]),
-            **_by_type(
-                shares[point],
-                "no detection, or no object that is not difficult",
-                recall=recall[point],
-                recall_weak=recall_weak[point],
-            ),
+            "n": int(counts.sum()),
+            **_by_type(shares, nothing, recall=recall, recall_weak=weak),
         }
-        for point, factor in enumerate(trend.factors)
+        for factor, counts, shares, recall, weak in points
     ]
 
 

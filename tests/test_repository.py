@@ -179,8 +179,8 @@ def test_a_signal_while_a_command_is_imported_is_one_line(tmp_path, name, ignore
     """Half of the first second: before, a traceback or no word. Under nohup it goes on."""
     send = f"signal.raise_signal(signal.{name})"
     (tmp_path / "slow.py").write_text(f"import signal\n{send}\nmain = lambda words: print('begun')\n")
-    ignore = f"signal.signal(signal.{name}, signal.SIG_IGN)" if ignored else ""
-    code = f"import signal; from spatial_dependency import run_main; {ignore}\nrun_main('slow')"
+    before = f"signal.signal(signal.{name}, signal.{'SIG_IGN' if ignored else 'SIG_DFL'})"  # whatever ours is
+    code = f"import signal; from spatial_dependency import run_main; {before}\nrun_main('slow')"
     path = os.pathsep.join([str(ROOT), str(tmp_path)])
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True

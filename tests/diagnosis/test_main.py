@@ -58,6 +58,10 @@ def arguments(voc, *more):
     return [str(word) for pair in given.items() for word in pair] + [str(word) for word in more]
 
 
+def names(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
 def run(voc, *more):
     """What the command writes to diagnosis.json."""
     assert main(arguments(voc, *more)) == 0
@@ -102,9 +106,8 @@ def test_one_detector(voc, capsys, monkeypatch):
     suffixes = {".html", ".json", ".parquet", ".txt", ".png", ".svg"}
     assert {Path(file).suffix for file in files} == suffixes
     assert all((voc / "out" / file).stat().st_size > 0 for file in files)
-    assert sorted(files) == sorted(file.name for file in (voc / "out").iterdir())
+    assert sorted(files) == names(voc / "out")
     assert str(voc / "out" / "report.html") in said.out.split("written:\n")[1]
-    assert [file for file in (voc / "out").iterdir() if file.name.startswith(".")] == []
 
 
 def test_two_detectors_by_name(voc, capsys):
@@ -131,8 +134,7 @@ def test_numbers_alone_and_nothing_stale(voc, undrawn):
     assert (voc / "out" / "report.html").is_file()
     (voc / "out" / "notes.txt").write_text("mine")
     run(voc, *QUICK)
-    left = sorted(file.name for file in (voc / "out").iterdir())
-    assert left == ["detections.parquet", "diagnosis.json", "notes.txt", "summary.txt"]
+    assert names(voc / "out") == ["detections.parquet", "diagnosis.json", "notes.txt", "summary.txt"]
 
 
 @pytest.mark.parametrize("name", ["summary.txt", "diagnosis.json", "detections.parquet"])
@@ -144,9 +146,9 @@ def test_a_users_file_that_has_the_name_of_a_result_is_moved_aside(voc, capsys, 
     kept = voc / "out" / name.replace(".", ".2.")
     assert kept.read_text() == "mine"
     assert f"{name}: found a file that was not written by a diagnosis" in capsys.readouterr().err
-    before = sorted(file.name for file in (voc / "out").iterdir())
+    before = names(voc / "out")
     run(voc, *QUICK)
-    assert sorted(file.name for file in (voc / "out").iterdir()) == before
+    assert names(voc / "out") == before
     (voc / "out" / "summary.txt").write_text("changed")
     assert main(arguments(voc, *QUICK, "--strict")) == 2
     assert (voc / "out" / "summary.txt").read_text() == "changed"
@@ -157,10 +159,8 @@ def test_a_standard_output_that_takes_nothing(root, voc, closed):
     command = [sys.executable, "-m", "diagnosis", *arguments(voc, *QUICK)]
     with Path("/dev/full").open("w") as full, subprocess.Popen(["true"], stdin=subprocess.PIPE) as gone:
         gone.wait()
-        output = gone.stdin if closed else full
-        done = subprocess.run(
-            command, cwd=root, stdout=output, stderr=subprocess.PIPE, text=True, check=False
-        )
+        streams = {"stdout": gone.stdin if closed else full, "stderr": subprocess.PIPE}
+        done = subprocess.run(command, cwd=root, text=True, check=False, **streams)
     said = [line for line in done.stderr.splitlines() if not line.startswith("…")]
     if closed:
         assert (done.returncode, said) == (0, [])
@@ -178,7 +178,7 @@ def test_figures_are_written_only_when_asked_for(voc, monkeypatch, more, suffixe
     monkeypatch.setattr(Figure, "savefig", lambda _, path, **__: Path(path).write_text("<svg/>"))
     files = run(voc, "--replicates", "0", *more)["provenance"]["files"]
     assert {Path(file).suffix for file in files} == {".html", ".json", ".parquet", ".txt"} | suffixes
-    assert sorted(files) == sorted(file.name for file in (voc / "out").iterdir())
+    assert sorted(files) == names(voc / "out")
 
 
 @pytest.mark.parametrize("which", [("ap",), ()], ids=["one", "every"])

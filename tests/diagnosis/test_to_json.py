@@ -184,7 +184,8 @@ def test_the_numbers_are_those_of_the_record(two):
     assert classes["dog"]["top"] == {"n": breakdown.counts[dog].sum()} | shares
     assert list(classes["dog"]["impact"]) == [variant.name for variant in IMPACT_VARIANTS]
     for place, variant in enumerate(IMPACT_VARIANTS):
-        assert classes["dog"]["impact"][variant.name]["apn"] == one.impact.scores.apn[place, dog]
+        scores = {name: getattr(one.impact.scores, name)[place, dog] for name in ("ap", "apn")}
+        assert classes["dog"]["impact"][variant.name] == scores
     assert classes["sofa"]["impact"]["all"] == {
         "ap": None, "apn": None, "reason": "no object that is not difficult"
     }  # fmt: skip
