@@ -16,6 +16,7 @@ from torch import nn
 from data.records import InputError
 from detector.foreign_backbones import BackboneError
 from detector.networks import CHECKSUM_MARK, WeightsError, read_weights_file
+from training.options import split_error
 from training.task import Task
 
 __all__ = [
@@ -92,7 +93,7 @@ def read_checkpoint(path: Path, script: str, kinds: Mapping[str, Any]) -> dict[s
     try:
         content = read_weights_file(path)
     except WeightsError as error:
-        found, _, expected = str(error).removeprefix(f"{path}: found ").partition("; expected ")
+        _, found, expected = split_error(error)
         raise InputError(path, found, f"{expected}; here, {wanted}") from None
     if not isinstance(content, Mapping) or not {"state_dict", "hyper_parameters"} <= content.keys():
         raise InputError(path, "a file without state_dict and hyper_parameters", wanted)
@@ -175,10 +176,9 @@ def weights_error(error: WeightsError, arch: str) -> InputError:
     >>> print(weights_error(WeightsError("w.pth: found no fc.bias; expected one"), "vgg16"))
     --weights w.pth of vgg16: found no fc.bias; expected one
     """
-    found, _, expected = str(error).partition("; expected ")
-    where, _, what = found.partition(": found ")
-    source = f"--weights {where}" if what and where != "weights" else "--weights"
-    return InputError(f"{source} of {arch}", what or found, expected)
+    where, found, expected = split_error(error)
+    source = "--weights" if where in ("", "weights") else f"--weights {where}"
+    return InputError(f"{source} of {arch}", found, expected)
 
 
 def backbone_error(option: str, error: BackboneError) -> InputError:
@@ -189,5 +189,4 @@ def backbone_error(option: str, error: BackboneError) -> InputError:
     >>> print(backbone_error("--backbone", BackboneError("found no 'f' in my; expected a function")))
     --backbone: found no 'f' in my; expected a function
     """
-    found, _, expected = str(error).removeprefix("found ").partition("; expected ")
-    return InputError(option, found, expected)
+    return InputError(option, *split_error(error)[1:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import signal
 import sys
@@ -20,6 +19,7 @@ from training.late_imports import lean_imports
 from training.options import option_of
 from training.parser import make_parser
 from training.run_state import (
+    NO_ROOM,
     Interrupted,
     RunFolder,
     check_consent,
@@ -32,9 +32,6 @@ from training.run_state import (
 from training.task import Task
 
 __all__ = ["ended_by_signals", "exit_code", "quiet", "run_command"]
-
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""The errors of a disk, or of a user's share of it, that is full."""
 
 
 def parse(task: Task, arguments: Sequence[str]) -> tuple[dict[str, Any], set[str]]:
@@ -190,7 +187,7 @@ def exit_code(action: Callable[[], None], disk_full: str = "") -> int:
             print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        if error.errno not in NO_ROOM:
             raise
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror}{disk_full}", file=sys.stderr)

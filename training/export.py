@@ -11,7 +11,7 @@ from typing import Literal
 from data.records import InputError
 from spatial_dependency import program
 from training.command import ended_by_signals, exit_code
-from training.options import AT_LEAST_1, PROBABILITY, OptionGroup, OptionGroups, option
+from training.options import AT_LEAST_1, PROBABILITY, OptionGroup, OptionGroups, option, split_error
 from training.parser import Parser, add_options, word
 from training.predict import BACKBONE, load_detector
 from training.run_state import RunFolder, make_folder
@@ -87,9 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 seed=chosen.seed,
             )
         except ExportError as error:
-            where, _, rest = str(error).partition(": found ")
-            found, _, expected = rest.partition("; expected ")
-            raise InputError(where, found, expected) from None
+            raise InputError(*split_error(error)) from None
         print(f"{path}: the same outputs as {trained.source}, compared on random images", flush=True)
 
     return ended_by_signals(lambda: exit_code(action), "no file was written")

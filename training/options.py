@@ -17,8 +17,9 @@ from data.records import InputError
 from detector.registry import METHODS
 
 __all__ = [
-    "MachineOptions", "OptionGroup", "OptionGroups", "Rule", "StepOptions", "check_batch_size", "check_patch",
-    "convert", "described", "in_words", "needs_patch", "option", "option_of", "patch_methods", "require",
+    "MachineOptions", "OptionGroup", "OptionGroups", "Rule", "ScoringOptions", "StepOptions",
+    "check_batch_size", "check_patch", "convert", "in_words", "option", "option_of", "patch_methods",
+    "require", "some_of", "split_error",
 ]  # fmt: skip
 
 
@@ -41,16 +42,19 @@ PROBABILITY = Rule("a number from 0 to 1", lambda value: 0 <= value <= 1)
 SEED = Rule("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)
 
 
-def described(
+def option(
+    default: Any,
     text: str,
     rule: Rule | None = None,
     names: Callable[[], Iterable[str]] | None = None,
     otherwise: str = "",
-) -> dict[str, Any]:
-    """The metadata of a field.
+) -> Any:
+    """A field of a group.
 
     Parameters
     ----------
+    default
+        Its value where none is given; a list is copied, a function called.
     text
         The sentence that ``--help`` shows.
     rule
@@ -60,22 +64,20 @@ def described(
     otherwise
         What an error says besides about another value.
     """
-    return {"help": text, "rule": rule, "names": names, "otherwise": otherwise}
+    metadata = {"help": text, "rule": rule, "names": names, "otherwise": otherwise}
+    make = default.copy if isinstance(default, list) else default
+    if callable(make):
+        return field(default_factory=make, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
-def option(default: Any, text: str, rule: Rule | None = None) -> Any:
-    """A field with its default and :func:`described` metadata."""
-    return field(default=default, metadata=described(text, rule))
+def some_of(names: Iterable[str]) -> Rule:
+    """The rule of a list of names."""
+    known = list(names)
+    return Rule(f"some of {', '.join(known)}", lambda chosen: set(chosen) <= set(known))
 
 
 LOGGER_LABELS = {"wandb": "Weights & Biases", "mlflow": "MLflow"}
-LOGGER = described(
-    "Where the run is logged besides CSV and TensorBoard: "
-    + ", ".join(f"{name} ({label})" for name, label in LOGGER_LABELS.items())
-    + ".",
-    Rule(f"some of {', '.join(LOGGER_LABELS)}", lambda names: set(names) <= set(LOGGER_LABELS)),
-)
-"""The metadata of the option ``logger`` of every training command."""
 
 
 def option_of(name: str) -> str:
@@ -93,6 +95,23 @@ def require(condition: bool, name: str, found: object, expected: str) -> None:
     """Raise InputError about the option of field `name` unless the condition holds."""
     if not condition:
         raise InputError(option_of(name), "nothing" if found is None else repr(found), expected)
+
+
+def split_error(error: Exception) -> tuple[str, str, str]:
+    """Where, what was found and what was expected, of an error with the words of an InputError.
+
+    Examples
+    --------
+    >>> split_error(ValueError("w.pth: found no fc.bias; expected one"))
+    ('w.pth', 'no fc.bias', 'one')
+    >>> split_error(ValueError("found 3; expected 4"))
+    ('', '3', '4')
+    """
+    text, _, expected = str(error).partition("; expected ")
+    where, cut, found = text.partition(": found ")
+    if text.startswith("found ") or not cut:
+        where, found = "", text.partition("found ")[2] or text
+    return where, found, expected
 
 
 def check_batch_size(batch_size: int, images: int, world_size: int, advice: str, parts: int = 1) -> None:
@@ -255,7 +274,7 @@ class OptionGroups:
 
 @dataclass(frozen=True)
 class StepOptions(OptionGroup):
-    """How the weights are updated: what the optimizers of both tasks share."""
+    """How the weights are updated, in every task."""
 
     accumulate: int = option(
         1,
@@ -277,6 +296,33 @@ class StepOptions(OptionGroup):
         1,
         "How many of the best checkpoints are kept: best.ckpt and, above 1, all by their steps.",
         AT_LEAST_1,
+    )
+    epochs: int | None = option(None, "Passes over the training images.", AT_LEAST_1)
+    max_steps: int | None = option(
+        None,
+        "Stop the training after this many steps of the run; the test images are scored all the same, and "
+        "--resume goes on. The learning rate ignores it.",
+        AT_LEAST_1,
+    )
+    checkpoint_every: int = option(
+        0,
+        "Steps from one checkpoint to the next within an epoch; 0: one at the end of each epoch.",
+        NOT_NEGATIVE,
+    )
+    batch_size: int | None = option(None, "Images of one step, over all devices together.", AT_LEAST_1)
+
+
+@dataclass(frozen=True)
+class ScoringOptions(OptionGroup):
+    """When it is validated and scored, and where it is logged, in every task."""
+
+    score: bool = option(True, "Whether the test images are scored at the end of the training.")
+    validate_every: int = option(1, "Epochs from one validation to the next.", AT_LEAST_1)
+    logger: list[str] = option(
+        [],
+        "Where the run is logged besides CSV and TensorBoard: "
+        f"{', '.join(f'{name} ({label})' for name, label in LOGGER_LABELS.items())}.",
+        some_of(LOGGER_LABELS),
     )
 
 

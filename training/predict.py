@@ -24,9 +24,9 @@ from data.formats.voc import AnnotatedObject, annotation_xml, write_text_where_n
 from data.records import Detections, InputError
 from spatial_dependency import program
 from training.command import ended_by_signals, exit_code
-from training.options import AT_LEAST_1, PROBABILITY, OptionGroup, OptionGroups, Rule, described, option
+from training.options import AT_LEAST_1, PROBABILITY, OptionGroup, OptionGroups, option, some_of, split_error
 from training.parser import Parser, add_options, word
-from training.run_state import RunFolder, locked, make_folder, uninterrupted
+from training.run_state import NO_ROOM, RunFolder, locked, make_folder, uninterrupted
 
 if TYPE_CHECKING:
     from detector.trained import Found, TrainedDetector
@@ -38,7 +38,7 @@ BACKBONE = (
     "Of a detector that was trained with --backbone module:function the same words: your consent to run "
     "that code."
 )
-KINDS = ("pictures", "json", "voc", "xml")
+KINDS = ["pictures", "json", "voc", "xml"]
 NUMBERS = "predictions.json"
 RESULTS = ("pictures", "voc", "annotations", "detections.json", NUMBERS)
 PART = ".predict-"
@@ -71,12 +71,8 @@ class PredictOptions(OptionGroup):
         PROBABILITY,
     )
     max_detections: int = option(100, "Detections kept for an image.", AT_LEAST_1)
-    write: list[str] = field(
-        default_factory=lambda: list(KINDS),
-        metadata=described(
-            f"What is written besides predictions.json, of {', '.join(KINDS)}.",
-            Rule(f"some of {', '.join(KINDS)}", lambda kinds: set(kinds) <= set(KINDS)),
-        ),
+    write: list[str] = option(
+        KINDS, f"What is written besides predictions.json, of {', '.join(KINDS)}.", some_of(KINDS)
     )
     exif: Literal["shown", "stored"] = option(
         "shown",
@@ -187,8 +183,7 @@ def _names_of(files: Sequence[Path]) -> dict[Path, str]:
     """Names of the photographs in what is written: short, distinct, printable."""
     absolute = [Path(os.path.abspath(file)) for file in files]  # noqa: PTH100  # links stay
     top = os.path.commonpath([file.parent for file in absolute])
-    texts = [os.fsencode(file.relative_to(top)).decode("utf-8", "backslashreplace") for file in absolute]
-    texts = ["".join(letter if letter.isprintable() else "_" for letter in text) for text in texts]
+    texts = [_printable(file.relative_to(top)) for file in absolute]
     names = distinct_names(texts) or texts
     if len(set(names)) < len(names):
         names = [f"{name}_{number}" for number, name in enumerate(names, start=1)]
@@ -328,7 +323,7 @@ def _write(
     write_text(out / NUMBERS, json.dumps(content, indent=1))
 
 
-def _printable(name: str) -> str:
+def _printable(name: str | Path) -> str:
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(letter if letter.isprintable() else "_" for letter in text)
 
@@ -353,9 +348,7 @@ def load_detector(path: str, device: str = "auto", backbone: str | None = None) 
     try:
         trained = load(path, backbone=backbone)
     except WeightsError as error:
-        where, _, rest = str(error).partition(": found ")
-        found, _, expected = rest.partition("; expected ")
-        raise InputError(where, found, expected) from None
+        raise InputError(*split_error(error)) from None
     try:
         return trained.to(device)
     except (RuntimeError, AssertionError) as error:
@@ -446,9 +439,12 @@ def _part(out: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=PART, dir=out, ignore_cleanup_errors=True) as name:
         try:
             yield Path(name)
-        except OSError as error:
-            where, found = error.filename or out, error.strerror or str(error)
-            raise InputError(where, found, "a folder with room to write to") from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # without a number: of an encoder that could not write
+            room = error.errno in (*NO_ROOM, None)
+            expected = "a folder with room to write to" if room else "a folder to write to, by --out"
+            raise InputError(error.filename or out, error.strerror or str(error), expected) from None
 
 
 def _replace(out: Path, part: Path) -> None:

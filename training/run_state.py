@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -34,6 +35,9 @@ __all__ = [
 
 SECONDS_TO_PRINT = 10.0
 """How long the other processes of a machine leave the first one to print an error that all of them found."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The system's errors where a disk is full, or a user's share of it, or a file larger than it may be."""
 
 LOGS = (".out", ".err", ".log")
 """What the names of logs end in that Slurm, or a shell, writes to the folder of a run."""

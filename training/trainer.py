@@ -24,7 +24,7 @@ from training.callbacks import STEPS_BETWEEN_FETCHES, Checkpoints, FailedError, 
 from training.checkpoint import CheckpointFiles
 from training.loggers import make_loggers
 from training.options import MachineOptions
-from training.run_state import RunFolder
+from training.run_state import NO_ROOM, RunFolder
 
 __all__ = [
     "as_input_error", "autocast", "lost_peer", "make_device", "make_trainer", "one_line_errors",
@@ -38,8 +38,6 @@ OUT_OF_MEMORY = re.compile(
     "could not (create|execute) a primitive"
 )
 """In the errors of PyTorch, the system, C++, Python and oneDNN where memory is short."""
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The system's errors where a disk is full, or a user's share of it, or a file larger than it may be."""
 NO_WAY_TO_SEND = ("exited unexpectedly", "Bus error", "Communication with the workers")
 """In PyTorch's errors: data.loader ended the process, shared memory was full, too many files were open."""
 COMPILED_FROM_PIXELS = {"cpu": 1e10, "cuda": 1e11}

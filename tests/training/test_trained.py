@@ -806,8 +806,23 @@ def test_kind_an_exchange_that_fails_leaves_the_earlier_prediction(
         return move(source, target)
 
     monkeypatch.setattr(Path, "replace", refused)
-    assert within(predict, (*words, "--nms", 0.3)).is_refused("Operation not permitted")
+    result = within(predict, (*words, "--nms", 0.3))
+    assert result.is_refused("Operation not permitted; expected a folder to write to, by --out")
     assert contents(tmp_path) == earlier
+
+
+def test_kind_predict_into_a_pipe_that_nobody_reads(run, photographs, tmp_path, monkeypatch):
+    """It was said that the folder has no room."""
+
+    def closed(*words, file=None, **named):
+        if file is None:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("builtins.print", closed)
+    words = map(str, (run, *photographs[:1], "--write", "json", "--out", tmp_path))
+    monkeypatch.setattr("training.command.leave_pipe", lambda then: None)
+    assert predict(list(words)) == 1
+    assert (tmp_path / "predictions.json").is_file()
 
 
 def test_two_predictions_in_one_folder(run, photographs, within, tmp_path):

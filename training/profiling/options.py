@@ -15,7 +15,6 @@ from training.options import (
     OptionGroup,
     OptionGroups,
     Rule,
-    described,
     option,
     option_of,
     require,
@@ -120,18 +119,13 @@ class ImageOptions(OptionGroup):
         "Default: that of the network, where timm or Hugging Face know it, else 224.",
         Rule("at least 1 pixel", AT_LEAST_1.holds),
     )
-    mean: list[float] = field(
-        default_factory=list,
-        metadata=described(
-            "Without --checkpoint, what is subtracted from red, green and blue, each from 0 to 1. Default: "
-            "what timm or Hugging Face know of pretrained weights, else the mean of the training images; of "
-            "imagenet and folders the usual 0.485 0.456 0.406."
-        ),
+    mean: list[float] = option(
+        [],
+        "Without --checkpoint, what is subtracted from red, green and blue, each from 0 to 1. Default: "
+        "what timm or Hugging Face know of pretrained weights, else the mean of the training images; of "
+        "imagenet and folders the usual 0.485 0.456 0.406.",
     )
-    std: list[float] = field(
-        default_factory=list,
-        metadata=described("With --mean, what is then divided by; the usual: 0.229 0.224 0.225."),
-    )
+    std: list[float] = option([], "With --mean, what is then divided by; the usual: 0.229 0.224 0.225.")
     limit: int | None = option(
         None,
         "Take at most N images, of each class alike; of a detector's images, at random.",
@@ -156,28 +150,18 @@ class ImageOptions(OptionGroup):
 class ShuffleOptions(OptionGroup):
     """What is taken away from each layer in turn, and how often."""
 
-    methods: list[str] = field(
-        default_factory=lambda: [name for name in profile_methods() if name not in CONTROLS],
-        metadata=described(
-            f"What is removed: {', '.join(profile_methods())}. Default: all but the controls, "
-            f"{', '.join(CONTROLS)}."
-        ),
+    methods: list[str] = option(
+        lambda: [name for name in profile_methods() if name not in CONTROLS],
+        f"What is removed: {', '.join(profile_methods())}. Default: all but the controls, "
+        f"{', '.join(CONTROLS)}.",
     )
-    patches: list[int] = field(
-        default_factory=list,
-        metadata=described(
-            "Sides of the patches within which positions are shuffled. Default: 2, 4, 8 … up to the "
-            "size of each layer's map. As large as the map, it is the spatial shuffle."
-        ),
+    patches: list[int] = option(
+        [],
+        "Sides of the patches within which positions are shuffled. Default: 2, 4, 8 … up to the "
+        "size of each layer's map. As large as the map, it is the spatial shuffle.",
     )
-    layers: list[int] = field(
-        default_factory=list,
-        metadata=described("Numbers of layers, counted from 1 at the input. Default: all."),
-    )
-    names: list[str] = field(
-        default_factory=list,
-        metadata=described("Names of layers in the network, such as layer4.1, instead of --layers."),
-    )
+    layers: list[int] = option([], "Numbers of layers, counted from 1 at the input. Default: all.")
+    names: list[str] = option([], "Names of layers in the network, such as layer4.1, instead of --layers.")
     cumulative: bool = option(
         False, "Shuffle with each layer all that follow it, as in Table 1 of the paper, instead of it alone."
     )

@@ -25,7 +25,7 @@ from detector.networks import build_network, load_into
 from detector.registry import ARCHITECTURES
 from training.checkpoint import weights_error
 from training.module import TrainingModule
-from training.options import option_of
+from training.options import option_of, split_error
 from training.schedule import stepwise_rate
 from training.tasks.classification_options import ModelOptions, Options
 from training.trainer import autocast
@@ -115,7 +115,7 @@ def build_classifier(options: ModelOptions, classes: int, image_size: int) -> nn
             return network
         modify_layers(network, options.method, **options.place, **settings, example=image_size)
     except ValueError as error:
-        what, _, wanted = str(error).partition("; expected ")
+        _, what, wanted = split_error(error)
         if "which cannot be run with" in what:
             where = f"--arch {options.arch}"
             reason = " ".join(what.partition("(")[2].rpartition(")")[0].split())
@@ -124,8 +124,7 @@ def build_classifier(options: ModelOptions, classes: int, image_size: int) -> nn
         else:
             name, value = next(iter(options.place.items()))
             where = f"--method {options.method} {option_of(name)} {value} of {options.arch}"
-        wanted = wanted or "layers that can be modified so"
-        raise InputError(where, what.partition("found ")[2] or what, wanted) from error
+        raise InputError(where, what, wanted or "layers that can be modified so") from error
     if options.method != "gap_fc":
         set_shuffling(network, train=options.train_shuffle, eval=options.eval_shuffle)
     return network

@@ -11,18 +11,16 @@ from training.options import (
     AT_LEAST_1,
     FINITE,
     HELD_OUT,
-    LOGGER,
-    NOT_NEGATIVE,
     POSITIVE,
     SEED,
     MachineOptions,
     OptionGroup,
     OptionGroups,
     Rule,
+    ScoringOptions,
     StepOptions,
     check_patch,
     check_validated,
-    described,
     option,
     patch_methods,
     require,
@@ -58,10 +56,7 @@ RECIPES = {"imagenet": Recipe(90, 256, 1e-4, (1 / 3, 2 / 3)), "shapes": Recipe(e
 class DataOptions(OptionGroup):
     """Which images are trained on, validated on and tested on."""
 
-    data: DataName = field(
-        default="cifar100",
-        metadata=described("The data set; 'shapes' is the embedded one, drawn in memory."),
-    )
+    data: DataName = option("cifar100", "The data set; 'shapes' is the embedded one, drawn in memory.")
     root: str | None = option(None, "Folder of the data, for all but shapes.")
     fraction: float = option(
         1.0,
@@ -113,28 +108,21 @@ class ModelOptions(OptionGroup):
         "Weights the network starts from: 'none' (random), 'imagenet' (torchvision's best), a torchvision "
         "name such as IMAGENET1K_V1, or a file.",
     )
-    method: Literal["none", Method] = field(
-        default="none",
-        metadata=described(
-            "What takes information away: a shuffle, or GAP+FC (paper, section 3.1).",
-            names=lambda: ("none", *METHODS),
-        ),
+    method: Literal["none", Method] = option(
+        "none",
+        "What takes information away: a shuffle, or GAP+FC (paper, section 3.1).",
+        names=lambda: ("none", *METHODS),
     )
     last: int | None = option(None, "Modify the last N layers, counted from the output.", AT_LEAST_1)
     layer: int | None = option(
         None, "Modify the layer of this number, counted from 1 at the input.", AT_LEAST_1
     )
-    layers: list[int] = field(
-        default_factory=list,
-        metadata=described(
-            "Modify the layers of these numbers, counted from 1.",
-            Rule("numbers from 1", lambda layers: all(layer >= 1 for layer in layers)),
-        ),
+    layers: list[int] = option(
+        [],
+        "Modify the layers of these numbers, counted from 1.",
+        Rule("numbers from 1", lambda layers: all(layer >= 1 for layer in layers)),
     )
-    names: list[str] = field(
-        default_factory=list,
-        metadata=described("Modify the modules of these names, such as features.3.0.block.0."),
-    )
+    names: list[str] = option([], "Modify the modules of these names, such as features.3.0.block.0.")
     patch: int | None = option(
         None, f"Side of the patches of --method {patch_methods()}, in positions.", AT_LEAST_1
     )
@@ -190,17 +178,6 @@ class OptimizationOptions(StepOptions):
     epochs: int | None = option(
         None, "Passes over the training images. Default: 300, for imagenet 90, for shapes 30.", AT_LEAST_1
     )
-    max_steps: int | None = option(
-        None,
-        "Stop the training after this many steps of the run; the test images are scored all the same, and "
-        "--resume goes on. The learning rate ignores it.",
-        AT_LEAST_1,
-    )
-    checkpoint_every: int = option(
-        0,
-        "Steps from one checkpoint to the next within an epoch; 0: one at the end of each epoch.",
-        NOT_NEGATIVE,
-    )
     batch_size: int | None = option(
         None, "Images of one step, over all devices together. Default: 128, for imagenet 256.", AT_LEAST_1
     )
@@ -222,12 +199,9 @@ class OptimizationOptions(StepOptions):
 
 
 @dataclass(frozen=True)
-class EvaluationOptions(OptionGroup):
+class EvaluationOptions(ScoringOptions):
     """How the network is scored."""
 
-    score: bool = option(True, "Whether the test images are scored at the end of the training.")
-    validate_every: int = option(1, "Epochs from one validation to the next.", AT_LEAST_1)
-    logger: list[str] = field(default_factory=list, metadata=LOGGER)
     passes: int = option(
         10,
         "T: forward passes over the test set where something is shuffled, each with draws that training "

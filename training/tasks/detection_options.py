@@ -12,7 +12,6 @@ from training.options import (
     AT_LEAST_1,
     FINITE,
     HELD_OUT,
-    LOGGER,
     NOT_NEGATIVE,
     POSITIVE,
     PROBABILITY,
@@ -21,13 +20,14 @@ from training.options import (
     OptionGroup,
     OptionGroups,
     Rule,
+    ScoringOptions,
     StepOptions,
     check_patch,
     check_validated,
-    described,
     option,
     patch_methods,
     require,
+    split_error,
 )
 
 __all__ = [
@@ -65,43 +65,36 @@ def scaled_sizes(input_size: int) -> range:
 class DataOptions(OptionGroup):
     """Which images are trained on, validated on and tested on, and what augmentation does to them."""
 
-    data: str = field(
-        default="voc",
-        metadata=described(
-            "The data set: a VOC tree under --root, or an embedded one, drawn where absent: 'shapes' (2,700 "
-            "scenes of 160 pixels) or 'large-shapes' (27,000 of 64 pixels, with one or two large objects).",
-            names=lambda: DETECTION_DATA,
-            otherwise="; data of your own by --train and --test without it, as in --train data.yaml:train",
-        ),
+    data: str = option(
+        "voc",
+        "The data set: a VOC tree under --root, or an embedded one, drawn where absent: 'shapes' (2,700 "
+        "scenes of 160 pixels) or 'large-shapes' (27,000 of 64 pixels, with one or two large objects).",
+        names=lambda: DETECTION_DATA,
+        otherwise="; data of your own by --train and --test without it, as in --train data.yaml:train",
     )
     root: str | None = option(
         None,
         "Folder of the data: the VOCdevkit that holds VOC2007, VOC2012 …; for shapes where to draw them.",
     )
-    train: list[str] = field(
-        default_factory=list,
-        metadata=described(
-            f"Training lists as YEAR:SPLIT, joined. Default for voc: {' '.join(VOC_TRAIN)}; for "
-            f"shapes: {' '.join(SHAPES_TRAIN)}. Without --root, data of your own: a folder of photographs "
-            "with VOC XML beside them, as LabelImg writes it, COCO JSON, or data.yaml of YOLO."
-        ),
+    train: list[str] = option(
+        [],
+        f"Training lists as YEAR:SPLIT, joined. Default for voc: {' '.join(VOC_TRAIN)}; for "
+        f"shapes: {' '.join(SHAPES_TRAIN)}. Without --root, data of your own: a folder of photographs "
+        "with VOC XML beside them, as LabelImg writes it, COCO JSON, or data.yaml of YOLO.",
     )
-    test: list[str] = field(
-        default_factory=list,
-        metadata=described(
-            f"Test lists as YEAR:SPLIT. Default for voc: {' '.join(VOC_TEST)}; for shapes: "
-            f"{' '.join(SHAPES_TEST)}. Without --root, data of your own as for --train; none are needed "
-            "with --score false."
-        ),
+    test: list[str] = option(
+        [],
+        f"Test lists as YEAR:SPLIT. Default for voc: {' '.join(VOC_TEST)}; for shapes: "
+        f"{' '.join(SHAPES_TEST)}. Without --root, data of your own as for --train; none are needed "
+        "with --score false.",
     )
     validation: float = option(
         0.1,
         "Share of the training images that is held out for validation, chosen by --seed; 0: no validation.",
         HELD_OUT,
     )
-    validation_lists: list[str] = field(
-        default_factory=list,
-        metadata=described("Validation lists as YEAR:SPLIT, or data of your own, in place of a share."),
+    validation_lists: list[str] = option(
+        [], "Validation lists as YEAR:SPLIT, or data of your own, in place of a share."
     )
     pixels_from: int = option(
         1,
@@ -164,12 +157,10 @@ class DataOptions(OptionGroup):
 class ModelOptions(OptionGroup):
     """The detector."""
 
-    arch: str = field(
-        default="resnet50",
-        metadata=described(
-            "Architecture of the backbone.",
-            names=lambda: (name for name, row in ARCHITECTURES.items() if row.is_backbone),
-        ),
+    arch: str = option(
+        "resnet50",
+        "Architecture of the backbone.",
+        names=lambda: (name for name, row in ARCHITECTURES.items() if row.is_backbone),
     )
     backbone: str | None = option(
         None,
@@ -203,12 +194,10 @@ class ModelOptions(OptionGroup):
             lambda layer: layer in ("none", "last") or (layer.isdigit() and int(layer) >= 1),
         ),
     )
-    shuffle_method: ShuffleMethod = field(
-        default="spatial",
-        metadata=described(
-            "What the shuffle permutes.",
-            names=lambda: (name for name, row in METHODS.items() if row.is_shuffle),
-        ),
+    shuffle_method: ShuffleMethod = option(
+        "spatial",
+        "What the shuffle permutes.",
+        names=lambda: (name for name, row in METHODS.items() if row.is_shuffle),
     )
     patch: int | None = option(
         None, f"Side of the patches of --shuffle-method {patch_methods()}, in positions.", AT_LEAST_1
@@ -237,7 +226,7 @@ class ModelOptions(OptionGroup):
         try:
             cells_and_stride(input_size, self.grid)
         except ValueError as error:
-            expected = f"{str(error).partition('; expected ')[2]} for --input-size {input_size}"
+            expected = f"{split_error(error)[2]} for --input-size {input_size}"
             raise InputError("--grid", repr(self.grid), expected) from None
 
 
@@ -246,17 +235,6 @@ class OptimizationOptions(StepOptions):
     """Optimiser settings. The paper gives 500 epochs and the decay from 0.001 alone; the rest is not its."""
 
     epochs: int = option(500, "Passes over the training images.", AT_LEAST_1)
-    max_steps: int | None = option(
-        None,
-        "Stop the training after this many steps of the run; the test images are scored all the same, and "
-        "--resume goes on. The learning rate ignores it.",
-        AT_LEAST_1,
-    )
-    checkpoint_every: int = option(
-        0,
-        "Steps from one checkpoint to the next within an epoch; 0: one at the end of each epoch.",
-        NOT_NEGATIVE,
-    )
     batch_size: int = option(16, "Images of one step, over all devices together.", AT_LEAST_1)
     learning_rate: float = option(
         0.001, "Learning rate at the start; it decays exponentially over the run.", POSITIVE
@@ -296,12 +274,9 @@ class OptimizationOptions(StepOptions):
 
 
 @dataclass(frozen=True)
-class EvaluationOptions(OptionGroup):
+class EvaluationOptions(ScoringOptions):
     """How detections are made and scored."""
 
-    score: bool = option(True, "Whether the test images are scored at the end of the training.")
-    validate_every: int = option(1, "Epochs from one validation to the next.", AT_LEAST_1)
-    logger: list[str] = field(default_factory=list, metadata=LOGGER)
     score_threshold: float = option(0.01, "Detections that score less are left out.", PROBABILITY)
     iou_threshold: float = option(
         0.5,
